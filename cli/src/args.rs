@@ -1,0 +1,187 @@
+//! The one table of flags: parsing, help and shell completions all come from here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+use lookbehind_common::ids::JobId;
+
+use crate::exit::Exit;
+
+/// Trains neural networks with Lookbehind-SAM and its relatives, on one machine or many.
+#[derive(Debug, Parser)]
+#[command(name = "lookbehind", version, about, after_help = Exit::table(), max_term_width = 110)]
+pub struct Cli {
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "the help of the type would replace the program's own")]
+    pub general: General,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "a comment here would become the program's description")]
+pub struct General {
+    /// Print JSON for programs: one object per line, with the field names of the protocol
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Which logs go to standard error, for example "info" or "lookbehind_coordinator=debug,warn"
+    #[arg(long, global = true, env = "RUST_LOG", default_value = "warn", value_name = "FILTER")]
+    pub log: String,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a job on a whole cluster inside this process
+    Train(Train),
+    /// Hand a job to a coordinator
+    Submit(Submit),
+    /// List jobs, newest first
+    Jobs(Jobs),
+    /// Show one job
+    Job(OneJob),
+    /// Follow a job until it is over
+    Watch(OneJob),
+    /// End a job for good
+    Cancel(OneJob),
+    /// Stop a job after its current outer step and keep it
+    Pause(OneJob),
+    /// Let a paused job go on
+    Resume(OneJob),
+    /// List the workers
+    Workers(Remote),
+    /// Fetch a job's model and metrics
+    Fetch(Fetch),
+    /// Check a job file
+    Validate(Validate),
+    /// Print completions for a shell
+    Completions(Completions),
+}
+
+/// Where the coordinator is.
+#[derive(Clone, Debug, Args)]
+pub struct Remote {
+    /// Where the coordinator listens
+    #[arg(
+        long = "coordinator",
+        env = "LOOKBEHIND_COORDINATOR",
+        default_value = "http://127.0.0.1:7070",
+        value_name = "URL",
+        value_hint = ValueHint::Url
+    )]
+    pub url: String,
+}
+
+/// Where files go.
+#[derive(Clone, Debug, Args)]
+pub struct Out {
+    /// Leave model.safetensors, metrics.jsonl, summary.json, job.toml and TensorBoard's file in this folder
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+    /// Write into a folder that holds other files, too; of those, only files of the same names are replaced
+    #[arg(long, requires = "out")]
+    pub force: bool,
+}
+
+/// `train`.
+#[derive(Debug, Args)]
+pub struct Train {
+    /// The job file; without one, a small classifier of handwritten digits is trained
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub job: Option<PathBuf>,
+    /// How many workers to run in this process; the result does not depend on it
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub workers: u16,
+    /// Where model and metrics go
+    #[command(flatten)]
+    pub out: Out,
+    /// Keep the coordinator's state here: the same command goes on where an earlier one stopped
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub state: Option<PathBuf>,
+}
+
+/// `submit`.
+#[derive(Debug, Args)]
+pub struct Submit {
+    /// The job file
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub job: PathBuf,
+    /// Follow the job until it is over
+    #[arg(long)]
+    pub watch: bool,
+    /// Where model and metrics go, with --watch
+    #[command(flatten)]
+    pub out: Out,
+    /// Where the coordinator is
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// `jobs`.
+#[derive(Debug, Args)]
+pub struct Jobs {
+    /// Show at most so many
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    /// Where the coordinator is
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// The commands that take one job.
+#[derive(Debug, Args)]
+pub struct OneJob {
+    /// The job's identity, as `submit` and `jobs` show it
+    #[arg(value_parser = job_id)]
+    pub id: String,
+    /// Where the coordinator is
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// `fetch`.
+#[derive(Debug, Args)]
+pub struct Fetch {
+    /// The job's identity, as `submit` and `jobs` show it
+    #[arg(value_parser = job_id)]
+    pub id: String,
+    /// The checkpoint after so many outer steps; the newest one if not given
+    #[arg(long, value_name = "T")]
+    pub step: Option<u64>,
+    /// Leave model.safetensors, metrics.jsonl, summary.json, job.toml and TensorBoard's file in this folder
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
+    /// Write into a folder that holds other files, too; of those, only files of the same names are replaced
+    #[arg(long)]
+    pub force: bool,
+    /// Where the coordinator is
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// `validate`.
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// The job file
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub job: PathBuf,
+}
+
+/// `completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// Which shell
+    pub shell: Shell,
+}
+
+/// Tells a mistyped identity from a job that the coordinator does not know.
+fn job_id(text: &str) -> Result<String, &'static str> {
+    let id = JobId::parse(text).ok_or("expected 'j' and eight lower-case letters or digits")?;
+    Ok(id.as_str().to_owned())
+}
+
+#[cfg(test)]
+#[path = "args_test.rs"]
+mod tests;

@@ -1,0 +1,248 @@
+//! The connection to a coordinator: calls as methods, every failure as a [`CliError`] that names what was asked.
+
+use std::time::Duration;
+
+use futures_util::stream;
+use lookbehind_common::proto::v1;
+use lookbehind_common::proto::v1::job_service_client::JobServiceClient;
+use lookbehind_common::transfer::{self, MAX_MESSAGE_BYTES, Piece};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Response, Status, Streaming};
+
+use crate::error::CliError;
+use crate::job::InitialWeights;
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a call with one answer may take.
+const CALL: Duration = Duration::from_secs(30);
+/// How often a silent connection is asked for a sign of life, and how long that may take.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// How often a job is offered again when the connection breaks before the answer; it is created once.
+const CREATE_ATTEMPTS: u32 = 4;
+/// Jobs on a page; each carries its specification.
+const PAGE: u32 = 100;
+
+/// A connection to a coordinator. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    service: JobServiceClient<Channel>,
+    url: String,
+}
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the address makes no sense or nothing answers there.
+    pub async fn connect(url: &str) -> Result<Self, CliError> {
+        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| {
+            CliError::Usage(format!("--coordinator {url:?}: expected a URL like http://host:7070: {error}"))
+        })?;
+        let endpoint = endpoint
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true);
+        let channel = endpoint.connect().await.map_err(|error| unreachable(url, &innermost(&error)))?;
+        let service = JobServiceClient::new(channel).max_decoding_message_size(MAX_DECODED);
+        Ok(Self { service, url: url.to_owned() })
+    }
+
+    /// Where the coordinator is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Queues a job. The same `request_id` with the same job gets the same job again, which makes it safe to
+    /// try again when the connection breaks.
+    ///
+    /// # Errors
+    /// When the coordinator refuses the job or stays away.
+    pub async fn create_job(&self, request_id: &str, spec: v1::JobSpec) -> Result<v1::Job, CliError> {
+        let request = v1::CreateJobRequest { request_id: request_id.to_owned(), spec: Some(spec) };
+        let mut wait = Duration::from_millis(200);
+        for _ in 1..CREATE_ATTEMPTS {
+            match in_time(self.service.clone().create_job(request.clone())).await {
+                Err(status) if is_connection(&status) => tokio::time::sleep(wait).await,
+                answer => return self.job(answer.map(|r| r.job), "submit"),
+            }
+            wait *= 4;
+        }
+        let answer = in_time(self.service.clone().create_job(request)).await;
+        self.job(answer.map(|r| r.job), "submit")
+    }
+
+    /// One job.
+    ///
+    /// # Errors
+    /// When there is none of that identity, or no answer.
+    pub async fn job_by_id(&self, id: &str) -> Result<v1::Job, CliError> {
+        let request = v1::GetJobRequest { job_id: id.to_owned() };
+        let answer = in_time(self.service.clone().get_job(request)).await;
+        self.job(answer.map(|r| r.job), "job")
+    }
+
+    /// Ends a job.
+    ///
+    /// # Errors
+    /// When there is none of that identity, it is over, or there is no answer.
+    pub async fn cancel(&self, id: &str) -> Result<v1::Job, CliError> {
+        let request = v1::CancelJobRequest { job_id: id.to_owned() };
+        let answer = in_time(self.service.clone().cancel_job(request)).await;
+        self.job(answer.map(|r| r.job), "cancel")
+    }
+
+    /// Pauses a job.
+    ///
+    /// # Errors
+    /// As [`Self::cancel`].
+    pub async fn pause(&self, id: &str) -> Result<v1::Job, CliError> {
+        let request = v1::PauseJobRequest { job_id: id.to_owned() };
+        let answer = in_time(self.service.clone().pause_job(request)).await;
+        self.job(answer.map(|r| r.job), "pause")
+    }
+
+    /// Queues a paused job again.
+    ///
+    /// # Errors
+    /// When there is none of that identity, it is not paused, or there is no answer.
+    pub async fn resume(&self, id: &str) -> Result<v1::Job, CliError> {
+        let request = v1::ResumeJobRequest { job_id: id.to_owned() };
+        let answer = in_time(self.service.clone().resume_job(request)).await;
+        self.job(answer.map(|r| r.job), "resume")
+    }
+
+    /// The newest jobs, at most `limit`.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn jobs(&self, limit: usize) -> Result<Vec<v1::Job>, CliError> {
+        let (mut jobs, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let page_size = u32::try_from(limit - jobs.len()).unwrap_or(PAGE).min(PAGE);
+            let request = v1::ListJobsRequest { page_size, page_token };
+            let answer = in_time(self.service.clone().list_jobs(request)).await;
+            let page = answer.map_err(|status| self.error("jobs", &status))?;
+            let empty = page.jobs.is_empty();
+            jobs.extend(page.jobs);
+            jobs.truncate(limit);
+            page_token = page.next_page_token;
+            if jobs.len() >= limit || page_token.is_empty() || empty {
+                return Ok(jobs);
+            }
+        }
+    }
+
+    /// The workers that are registered now.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn workers(&self) -> Result<Vec<v1::Worker>, CliError> {
+        let answer = in_time(self.service.clone().list_workers(v1::ListWorkersRequest {})).await;
+        Ok(answer.map_err(|status| self.error("workers", &status))?.workers)
+    }
+
+    /// Stores a file of initial weights.
+    ///
+    /// # Errors
+    /// When the coordinator refuses it or keeps another file than was sent, or the connection breaks.
+    pub async fn upload(&self, init: &InitialWeights) -> Result<(), CliError> {
+        use v1::upload_initial_weights_request::Part;
+        let what = init.path.display().to_string();
+        let header = Part::Header(v1::FileHeader { length: init.bytes.len() as u64 });
+        let pieces = transfer::Sender::new([init.bytes.clone()], &[]).map(|piece| match piece {
+            Piece::Chunk(chunk) => Part::Chunk(chunk),
+            Piece::Trailer(trailer) => Part::Trailer(trailer),
+        });
+        let parts = std::iter::once(header).chain(pieces);
+        let requests = stream::iter(parts.map(|part| v1::UploadInitialWeightsRequest { part: Some(part) }));
+        let answer = self.service.clone().upload_initial_weights(requests).await;
+        let stored = answer.map_err(|status| self.error(&what, &status))?.into_inner().digest;
+        if stored != init.digest.to_string() {
+            let message = format!("the coordinator stored {stored}, expected {}", init.digest);
+            return Err(CliError::Refused { what, message });
+        }
+        Ok(())
+    }
+
+    /// Opens the stream of a checkpoint's model file; the newest checkpoint where no step is given.
+    ///
+    /// # Errors
+    /// When there is no such job or checkpoint, or no answer.
+    pub async fn download(
+        &self,
+        id: &str,
+        outer_step: Option<u64>,
+    ) -> Result<Streaming<v1::DownloadCheckpointResponse>, CliError> {
+        let request = v1::DownloadCheckpointRequest { job_id: id.to_owned(), outer_step };
+        let answer = in_time(self.service.clone().download_checkpoint(request)).await;
+        answer.map_err(|status| self.error("fetch", &status))
+    }
+
+    /// Opens the stream of a job's events.
+    ///
+    /// # Errors
+    /// The status as it is, for [`crate::watch`] to tell a lost connection from a refusal.
+    pub async fn events(
+        &self,
+        request: v1::WatchJobRequest,
+    ) -> Result<Streaming<v1::WatchJobResponse>, Status> {
+        in_time(self.service.clone().watch_job(request)).await
+    }
+
+    /// What a failed call means for the user; the coordinator's own words name job and value.
+    pub fn error(&self, what: &str, status: &Status) -> CliError {
+        if is_connection(status) {
+            return unreachable(&self.url, status.message());
+        }
+        let message = match status.message() {
+            "" => status.code().to_string(),
+            message => message.to_owned(),
+        };
+        CliError::Refused { what: what.to_owned(), message }
+    }
+
+    fn job(&self, answer: Result<Option<v1::Job>, Status>, what: &str) -> Result<v1::Job, CliError> {
+        answer
+            .map_err(|status| self.error(what, &status))?
+            .ok_or_else(|| CliError::Malformed { what: what.to_owned(), missing: "the job" })
+    }
+}
+
+/// Largest answer: a page of jobs, or one chunk.
+const MAX_DECODED: usize = 4 * MAX_MESSAGE_BYTES;
+
+/// Whether a status says that the connection failed, rather than what the coordinator thinks.
+pub fn is_connection(status: &Status) -> bool {
+    use std::error::Error;
+    // A coordinator's own answer has no source; what the transport reports has.
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
+        || (matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled)
+            && status.source().is_some())
+}
+
+fn unreachable(url: &str, reason: &str) -> CliError {
+    CliError::Unreachable { url: url.to_owned(), reason: reason.to_owned() }
+}
+
+/// Waits for an answer (of a stream: for its beginning) no longer than [`CALL`].
+async fn in_time<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+    match tokio::time::timeout(CALL, call).await {
+        Ok(answer) => answer.map(Response::into_inner),
+        Err(_) => Err(Status::deadline_exceeded(format!("no answer within {} s", CALL.as_secs()))),
+    }
+}
+
+/// The last cause in a chain of errors: what the system says.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+#[path = "client_test.rs"]
+mod tests;

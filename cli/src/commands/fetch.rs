@@ -1,0 +1,70 @@
+//! `fetch`: a job's model and metrics as files, whether it is over or not.
+
+use lookbehind_common::job::wire;
+use lookbehind_common::proto::v1;
+
+use crate::args::Fetch;
+use crate::client::Client;
+use crate::console::Console;
+use crate::error::CliError;
+use crate::follow::conclude;
+use crate::interrupt::Interrupt;
+use crate::output::Output;
+use crate::output::model::Download;
+use crate::output::summary::Tally;
+use crate::watch::{Event, Watch};
+
+/// Fetches a checkpoint.
+///
+/// # Errors
+/// When there is no such job or checkpoint, the coordinator stays away, or an output cannot be written.
+pub(super) async fn run(args: &Fetch, console: &Console) -> Result<(), CliError> {
+    let interrupt = Interrupt::listen()?;
+    interrupt
+        .unless(fetch(args, console), || "interrupted; the fetched files are not complete".to_owned())
+        .await
+}
+
+async fn fetch(args: &Fetch, console: &Console) -> Result<(), CliError> {
+    let client = Client::connect(&args.remote.url).await?;
+    let job = client.job_by_id(&args.id).await?;
+    // Opened first, so that a folder is not touched for a checkpoint that does not exist.
+    let download = Download::open(&client, &args.id, args.step).await?;
+    let mut output = Output::prepare(&args.out, &job_toml(&job)?, args.force, None)?;
+    let model = download.save(&output.model()).await?;
+    let tally = gather(Watch::new(client, &args.id), model.outer_step, &mut output).await?;
+    conclude(console, &job, &tally, Some(&output), Some(&model))
+}
+
+/// Writes the metrics of the first `outer_steps` outer steps.
+async fn gather(mut watch: Watch, outer_steps: u64, output: &mut Output) -> Result<Tally, CliError> {
+    let mut tally = Tally::default();
+    while tally.outer_steps() < outer_steps {
+        match watch.next().await? {
+            Event::Notice(notice) => output.notice(&notice),
+            Event::Step(step) if step.outer_step <= outer_steps => {
+                output.step(&step)?;
+                tally.step(&step);
+            }
+            Event::Step(_) | Event::Over(_) => break,
+            Event::Lost(_) => {}
+        }
+    }
+    Ok(tally)
+}
+
+/// The job as the coordinator has it; initial weights stand there by digest.
+fn job_toml(job: &v1::Job) -> Result<String, CliError> {
+    let what = || format!("job {}", job.id);
+    let spec = job
+        .spec
+        .as_ref()
+        .ok_or_else(|| CliError::Malformed { what: what(), missing: "its specification" })?;
+    let file = wire::from_proto(spec).map_err(|source| CliError::Job { label: what(), source })?;
+    toml::to_string_pretty(&file)
+        .map_err(|error| CliError::Refused { what: what(), message: error.to_string() })
+}
+
+#[cfg(test)]
+#[path = "fetch_test.rs"]
+mod tests;

@@ -1,0 +1,29 @@
+use super::*;
+use crate::fake_test::{Fake, Script};
+use crate::fake_test::{event, job, notice, step};
+use crate::job::JobSource;
+use lookbehind_common::proto::v1::watch_job_response::Event as Wire;
+
+#[test]
+fn the_job_that_is_written_is_the_job_that_ran() {
+    let source = JobSource::embedded().unwrap();
+    let job = v1::Job { spec: Some(source.message()), ..job(v1::JobState::Succeeded) };
+    let text = job_toml(&job).unwrap();
+    let file = lookbehind_common::job::parse_toml(&text).unwrap();
+    assert_eq!(wire::to_proto(&file), source.message());
+}
+
+#[tokio::test]
+async fn metrics_end_at_the_checkpoint_even_while_the_job_runs_on() {
+    let events = (1..=4).map(|n| event(Wire::Step(step(n))));
+    let watch =
+        std::iter::once(event(Wire::Notice(notice(1, v1::JobState::Running)))).chain(events).collect();
+    let fake = Fake::start(Script { watch: [watch].into(), ..Script::default() });
+    let folder = tempfile::tempdir().unwrap();
+    let mut output = Output::prepare(folder.path(), "", false, None).unwrap();
+    let watch = Watch::new(Client::connect(&fake.url()).await.unwrap(), "j00000000");
+    let tally = gather(watch, 2, &mut output).await.unwrap();
+    assert_eq!(tally.outer_steps(), 2);
+    let metrics = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().count(), 2);
+}

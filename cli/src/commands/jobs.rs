@@ -1,0 +1,66 @@
+//! `jobs`, `job`, `cancel`, `pause`, `resume` and `workers`: one call, one answer.
+
+use lookbehind_common::proto::v1;
+
+use crate::args::{Jobs, OneJob, Remote};
+use crate::client::Client;
+use crate::console::Console;
+use crate::error::CliError;
+use crate::json::{JobJson, Line, WorkerJson};
+use crate::report;
+
+/// Lists jobs.
+///
+/// # Errors
+/// When the coordinator cannot be asked or the list cannot be shown; so for all commands here.
+pub(super) async fn list(args: &Jobs, console: &Console) -> Result<(), CliError> {
+    let jobs = connect(&args.remote).await?.jobs(args.limit as usize).await?;
+    if console.json() {
+        return console.object(&Line::Jobs(jobs.iter().map(JobJson::from).collect()));
+    }
+    print(console, &report::jobs(&jobs))
+}
+
+/// Shows one job.
+pub(super) async fn show(args: &OneJob, console: &Console) -> Result<(), CliError> {
+    tell(console, &connect(&args.remote).await?.job_by_id(&args.id).await?)
+}
+
+/// Cancels a job.
+pub(super) async fn cancel(args: &OneJob, console: &Console) -> Result<(), CliError> {
+    tell(console, &connect(&args.remote).await?.cancel(&args.id).await?)
+}
+
+/// Pauses a job.
+pub(super) async fn pause(args: &OneJob, console: &Console) -> Result<(), CliError> {
+    tell(console, &connect(&args.remote).await?.pause(&args.id).await?)
+}
+
+/// Resumes a job.
+pub(super) async fn resume(args: &OneJob, console: &Console) -> Result<(), CliError> {
+    tell(console, &connect(&args.remote).await?.resume(&args.id).await?)
+}
+
+/// Lists workers.
+pub(super) async fn workers(remote: &Remote, console: &Console) -> Result<(), CliError> {
+    let workers = connect(remote).await?.workers().await?;
+    if console.json() {
+        return console.object(&Line::Workers(workers.iter().map(WorkerJson::from).collect()));
+    }
+    print(console, &report::workers(&workers))
+}
+
+async fn connect(remote: &Remote) -> Result<Client, CliError> {
+    Client::connect(&remote.url).await
+}
+
+fn tell(console: &Console, job: &v1::Job) -> Result<(), CliError> {
+    if console.json() {
+        return console.object(&Line::Job(Box::new(JobJson::from(job))));
+    }
+    print(console, &report::job(job))
+}
+
+fn print(console: &Console, lines: &[String]) -> Result<(), CliError> {
+    lines.iter().try_for_each(|line| console.result(line))
+}

@@ -1,0 +1,39 @@
+//! The commands, one family per file.
+
+mod completions;
+mod fetch;
+mod jobs;
+mod submit;
+//T mod train;
+mod validate;
+mod watch;
+
+use lookbehind_worker::registry::Registry;
+
+use crate::args::Command;
+use crate::console::Console;
+use crate::error::CliError;
+
+/// Runs a command. `registry` holds the models and data sets that `train`'s workers know.
+///
+/// # Errors
+/// Whatever ends the command early.
+pub async fn run(command: Command, console: &Console, registry: Registry) -> Result<(), CliError> {
+    match command {
+        Command::Train(_) => {
+            let _ = registry;
+            Ok(())
+        } //T
+        Command::Submit(args) => Box::pin(submit::run(&args, console)).await,
+        Command::Jobs(args) => jobs::list(&args, console).await,
+        Command::Job(args) => jobs::show(&args, console).await,
+        Command::Watch(args) => Box::pin(watch::run(&args, console)).await,
+        Command::Cancel(args) => jobs::cancel(&args, console).await,
+        Command::Pause(args) => jobs::pause(&args, console).await,
+        Command::Resume(args) => jobs::resume(&args, console).await,
+        Command::Workers(remote) => jobs::workers(&remote, console).await,
+        Command::Fetch(args) => Box::pin(fetch::run(&args, console)).await,
+        Command::Validate(args) => validate::run(&args, console),
+        Command::Completions(args) => completions::run(&args, console),
+    }
+}

@@ -1,0 +1,71 @@
+//! `submit`: hands a job to a coordinator, and follows it if asked to.
+
+use lookbehind_common::proto::v1;
+
+use crate::args::Submit;
+use crate::client::Client;
+use crate::commands::watch::leaving;
+use crate::console::Console;
+use crate::error::CliError;
+use crate::follow::Follow;
+use crate::interrupt::Interrupt;
+use crate::job::JobSource;
+use crate::json::{JobJson, Line};
+use crate::output::Output;
+
+/// Submits a job.
+///
+/// # Errors
+/// When the job file is wrong, the coordinator refuses it or stays away, or, with --watch, the job fails.
+pub(super) async fn run(args: &Submit, console: &Console) -> Result<(), CliError> {
+    if args.out.out.is_some() && !args.watch {
+        return Err(CliError::Usage(
+            "--out: needs --watch; without it, `lookbehind fetch` gets the results later".to_owned(),
+        ));
+    }
+    let source = JobSource::read(&args.job)?;
+    let client = Client::connect(&args.remote.url).await?;
+    let output = Output::prepare_for(&args.out, &source)?;
+    let job = create(&client, &source, &random_id()?).await?;
+    if console.json() {
+        console.object(&Line::Job(Box::new(JobJson::from(&job))))?;
+    } else {
+        console.result(&job.id)?;
+    }
+    if !args.watch {
+        return Ok(());
+    }
+    let id = job.id.clone();
+    let interrupt = Interrupt::listen()?;
+    let mut follow = Follow::new(console, &client, job, output);
+    interrupt.unless(follow.until_over(), || leaving(&id)).await?;
+    follow.conclude().await
+}
+
+/// Uploads what the job needs and queues it.
+///
+/// # Errors
+/// When the coordinator refuses or stays away.
+pub(super) async fn create(
+    client: &Client,
+    source: &JobSource,
+    request_id: &str,
+) -> Result<v1::Job, CliError> {
+    if let Some(init) = &source.init {
+        client.upload(init).await?;
+    }
+    client.create_job(request_id, source.message()).await
+}
+
+/// An identity that no other request has.
+///
+/// # Errors
+/// When the system has no randomness.
+pub(super) fn random_id() -> Result<String, CliError> {
+    let random = getrandom::u64().and_then(|high| Ok((high, getrandom::u64()?)));
+    let (high, low) = random.map_err(|error| CliError::System {
+        what: "no randomness for a request's identity",
+        source: std::io::Error::other(error),
+    })?;
+    Ok(format!("{high:016x}{low:016x}"))
+}

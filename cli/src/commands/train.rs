@@ -1,0 +1,99 @@
+//! `train`: a job on a whole cluster inside this process.
+
+use std::time::Duration;
+
+use lookbehind_common::proto::v1;
+use lookbehind_worker::registry::Registry;
+
+use crate::args::Train;
+use crate::client::Client;
+use crate::commands::submit::{create, random_id};
+use crate::console::Console;
+use crate::error::CliError;
+use crate::follow::Follow;
+use crate::interrupt::Interrupt;
+use crate::job::JobSource;
+use crate::local::{Cluster, State};
+use crate::output::Output;
+
+/// How long an interrupted job may take to finish its outer step and write a checkpoint.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Trains a job.
+///
+/// # Errors
+/// When the job file is wrong, the job fails, an output cannot be written, or the user interrupts.
+pub(super) async fn run(args: &Train, console: &Console, registry: Registry) -> Result<(), CliError> {
+    let source = match &args.job {
+        Some(path) => JobSource::read(path)?,
+        None => JobSource::embedded()?,
+    };
+    let output = Output::prepare_for(&args.out, &source)?;
+    let interrupt = Interrupt::listen()?;
+    let state = State::new(args.state.as_deref())?;
+    let mut cluster = Cluster::start(state, args.workers, &source.folder, registry).await?;
+    let run = Run { args, console, source: &source, interrupt: &interrupt };
+    let result = run.on(&mut cluster, output).await;
+    cluster.shutdown().await;
+    result
+}
+
+/// One run of `train`.
+struct Run<'a> {
+    args: &'a Train,
+    console: &'a Console,
+    source: &'a JobSource,
+    interrupt: &'a Interrupt,
+}
+
+impl Run<'_> {
+    /// Trains on a cluster that runs.
+    async fn on(&self, cluster: &mut Cluster, output: Option<Output>) -> Result<(), CliError> {
+        let client = Client::connect(&cluster.url()).await?;
+        let job = self.job(&client).await?;
+        let (workers, label) = (self.args.workers, &self.source.label);
+        self.console.note(format_args!("{} training {label} on {workers} workers in this process", job.id));
+        let mut follow = Follow::new(self.console, &client, job, output);
+        tokio::select! {
+            over = follow.until_over() => over?,
+            broken = cluster.broken() => return Err(broken),
+            () = self.interrupt.wait() => return self.stop(follow).await,
+        }
+        follow.conclude().await
+    }
+
+    /// The job: a new one or, in a state that knows it from an earlier run, the one that was stopped there.
+    async fn job(&self, client: &Client) -> Result<v1::Job, CliError> {
+        let request_id = self.source.identity().to_string();
+        let job = create(client, self.source, &request_id).await?;
+        match job.state() {
+            v1::JobState::Paused => client.resume(&job.id).await,
+            // It would end as it did before.
+            v1::JobState::Failed | v1::JobState::Cancelled => {
+                create(client, self.source, &random_id()?).await
+            }
+            _ => Ok(job),
+        }
+    }
+
+    /// The user interrupts: the job finishes its outer step and is kept.
+    async fn stop(&self, mut follow: Follow) -> Result<(), CliError> {
+        self.console.say("interrupted: finishing the outer step; interrupt again to end at once");
+        let paused = tokio::time::timeout(GRACE, follow.pause()).await;
+        let job = follow.job();
+        let (done, total) = (job.outer_step, job.total_outer_steps);
+        let where_to = match &self.args.state {
+            Some(_) => "the same command goes on from there",
+            None => "with --state DIR it could go on from there",
+        };
+        let said = match paused {
+            Ok(Ok(())) => format!("interrupted after outer step {done} of {total}; {where_to}"),
+            Ok(Err(error)) => format!("interrupted; the job could not be paused: {error}"),
+            Err(_) => format!("interrupted; the job did not pause within {} s", GRACE.as_secs()),
+        };
+        if follow.job().state() == v1::JobState::Paused && done > 0 {
+            follow.conclude().await?;
+        }
+        Err(CliError::Interrupted(said))
+    }
+}

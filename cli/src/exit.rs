@@ -1,0 +1,79 @@
+//! Exit codes: what a script can tell from how the program ended.
+
+use std::process::ExitCode;
+
+/// How the program ended. The discriminants are the codes, which `--help` documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// What was asked for is done.
+    Success = 0,
+    /// The job failed or was cancelled.
+    JobFailed = 1,
+    /// Impossible arguments, or a job file that is missing, unreadable or wrong.
+    Usage = 2,
+    /// No coordinator answers.
+    Unreachable = 3,
+    /// The coordinator does not know what was asked for, or refuses it.
+    Refused = 4,
+    /// An output could not be written, would overwrite something else, or arrived damaged.
+    Output = 5,
+    /// This machine cannot do its part: the cluster inside `train` did not start, or broke.
+    Local = 6,
+    /// Stopped by Ctrl-C or SIGTERM.
+    Interrupted = 130,
+    /// Nobody reads standard output any more.
+    BrokenPipe = 141,
+}
+
+impl Exit {
+    /// All codes in the order in which they are documented.
+    pub const ALL: [Exit; 9] = [
+        Exit::Success,
+        Exit::JobFailed,
+        Exit::Usage,
+        Exit::Unreachable,
+        Exit::Refused,
+        Exit::Output,
+        Exit::Local,
+        Exit::Interrupted,
+        Exit::BrokenPipe,
+    ];
+
+    /// The number that the operating system sees.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    fn meaning(self) -> &'static str {
+        match self {
+            Exit::Success => "done; with a job to wait for: it succeeded",
+            Exit::JobFailed => "the job failed or was cancelled",
+            Exit::Usage => "impossible arguments, or a job file that is missing or wrong",
+            Exit::Unreachable => "no coordinator answers",
+            Exit::Refused => "the coordinator does not know the job, or refuses what was asked",
+            Exit::Output => "an output cannot be written, would overwrite other files, or arrived damaged",
+            Exit::Local => {
+                "this machine cannot do its part: the cluster inside `train` did not start, or broke"
+            }
+            Exit::Interrupted => "stopped by Ctrl-C or SIGTERM",
+            Exit::BrokenPipe => "nobody reads standard output any more",
+        }
+    }
+
+    /// The table that stands under `--help`.
+    pub fn table() -> String {
+        let line = |exit: &Exit| format!("  {:>3}  {}\n", exit.code(), exit.meaning());
+        std::iter::once("Exit codes:\n".to_owned()).chain(Exit::ALL.iter().map(line)).collect()
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+#[path = "exit_test.rs"]
+mod tests;

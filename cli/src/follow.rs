@@ -1,0 +1,180 @@
+//! Follows a job for as long as its user wants: every event goes to the screen, to the program that reads along,
+//! to the output folder and into the summary.
+
+use lookbehind_common::job::{JobSpec, wire};
+use lookbehind_common::proto::v1;
+
+use crate::client::Client;
+use crate::console::Console;
+use crate::error::CliError;
+use crate::json::{Line, NoticeJson, StepJson, is_over, state_word};
+use crate::output::Output;
+use crate::output::model::{Download, Model};
+use crate::output::summary::{Summary, Tally};
+use crate::progress::Progress;
+use crate::report;
+use crate::watch::{Event, Watch};
+
+/// A job that is being followed.
+pub struct Follow {
+    console: Console,
+    client: Client,
+    job: v1::Job,
+    watch: Watch,
+    progress: Progress,
+    tally: Tally,
+    output: Option<Output>,
+}
+
+impl Follow {
+    /// Follows `job` from its first event. With an output folder, its metrics are written there live.
+    pub fn new(console: &Console, client: &Client, job: v1::Job, output: Option<Output>) -> Self {
+        let mut progress = Progress::new(console);
+        progress.set_total(job.total_outer_steps);
+        Self {
+            console: console.clone(),
+            client: client.clone(),
+            watch: Watch::new(client.clone(), &job.id),
+            progress,
+            tally: Tally::default(),
+            output,
+            job,
+        }
+    }
+
+    /// Takes events until the job is over. Dropping the future loses none.
+    ///
+    /// # Errors
+    /// When the coordinator refuses or stays away, or an output cannot be written.
+    pub async fn until_over(&mut self) -> Result<(), CliError> {
+        while !self.next().await? {}
+        Ok(())
+    }
+
+    /// Asks for a pause and takes events until it is there, or the job is over. Dropping the future loses none.
+    ///
+    /// # Errors
+    /// As [`Self::until_over`].
+    pub async fn pause(&mut self) -> Result<(), CliError> {
+        let asked = self.client.pause(&self.job.id).await?;
+        let revision = asked.revision;
+        if asked.revision >= self.job.revision {
+            self.job = asked;
+        }
+        loop {
+            let told = self.tally.outer_steps() >= self.job.outer_step;
+            let paused = self.job.state() == v1::JobState::Paused && self.job.revision >= revision;
+            if (paused && told) || self.next().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes one event; whether it was the last.
+    async fn next(&mut self) -> Result<bool, CliError> {
+        match self.watch.next().await? {
+            Event::Notice(notice) => self.notice(&notice)?,
+            Event::Step(step) => self.step(&step)?,
+            Event::Lost(reason) => self.progress.lost(&reason),
+            Event::Over(job) => {
+                self.job = *job;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn notice(&mut self, notice: &v1::JobNotice) -> Result<(), CliError> {
+        if self.console.json() {
+            self.console.object(&Line::Notice(NoticeJson::from(notice)))?;
+        }
+        self.progress.notice(&self.job.id, notice);
+        if let Some(output) = &mut self.output {
+            output.notice(notice);
+        }
+        if notice.revision >= self.job.revision {
+            self.job.revision = notice.revision;
+            self.job.state = notice.state;
+            self.job.message.clone_from(&notice.message);
+            self.job.outer_step = notice.outer_step;
+            self.job.total_outer_steps = notice.total_outer_steps;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: &v1::OuterStepMetrics) -> Result<(), CliError> {
+        if self.console.json() {
+            self.console.object(&Line::Step(StepJson::from(step)))?;
+        }
+        if let Some(output) = &mut self.output {
+            output.step(step)?;
+        }
+        self.tally.step(step);
+        self.progress.step(step);
+        Ok(())
+    }
+
+    /// Where the job stands.
+    pub fn job(&self) -> &v1::Job {
+        &self.job
+    }
+
+    /// Ends the following: fetches the model of a job that succeeded or paused, writes the summary and tells the
+    /// results.
+    ///
+    /// # Errors
+    /// When the job failed or was cancelled, the model cannot be fetched, or an output cannot be written.
+    pub async fn conclude(self) -> Result<(), CliError> {
+        self.progress.close();
+        let has_result = matches!(self.job.state(), v1::JobState::Succeeded | v1::JobState::Paused);
+        let model = match &self.output {
+            Some(output) if has_result => {
+                Some(Download::open(&self.client, &self.job.id, None).await?.save(&output.model()).await?)
+            }
+            _ => None,
+        };
+        conclude(&self.console, &self.job, &self.tally, self.output.as_ref(), model.as_ref())?;
+        match self.job.state() {
+            v1::JobState::Failed | v1::JobState::Cancelled => Err(CliError::JobEnded {
+                id: self.job.id.clone(),
+                state: state_word(self.job.state()),
+                message: self.job.message.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Writes the summary of what has been gathered and tells the results.
+///
+/// # Errors
+/// When the model is not that of the last outer step, or an output cannot be written.
+pub fn conclude(
+    console: &Console,
+    job: &v1::Job,
+    tally: &Tally,
+    output: Option<&Output>,
+    model: Option<&Model>,
+) -> Result<(), CliError> {
+    let spec = job.spec.as_ref().and_then(meaning);
+    let mut summary: Summary = tally.summary(job, spec.as_ref());
+    if let Some(model) = model {
+        summary.set_model(model)?;
+    }
+    if let Some(output) = output {
+        output.finish(&summary)?;
+    }
+    if console.json() {
+        return console.object(&Line::Summary(&summary));
+    }
+    report::summary(&summary, output.map(Output::folder)).iter().try_for_each(|line| console.result(line))
+}
+
+/// What a job on the wire means.
+fn meaning(spec: &v1::JobSpec) -> Option<JobSpec> {
+    wire::from_proto(spec).ok()?.validate().ok()
+}
+
+#[cfg(test)]
+#[path = "follow_test.rs"]
+mod tests;

@@ -1,0 +1,81 @@
+use super::*;
+
+const JOB: &str = r#"
+name = "tiny"
+[model]
+kind = "mlp"
+hidden = [4]
+[data]
+kind = "digits"
+[train]
+steps = 3
+batch_size = 16
+[optimizer]
+method = "sgd"
+"#;
+
+/// A safetensors file without tensors whose bytes depend on `note`.
+fn weights(note: &str) -> Vec<u8> {
+    let header = format!("{{\"__metadata__\":{{\"note\":\"{note}\"}}}}");
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()
+}
+
+fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.toml");
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn the_embedded_job_is_valid_and_is_the_one_that_the_design_names() {
+    let job = JobSource::embedded().unwrap();
+    let optimizer = job.message().optimizer.unwrap();
+    assert_eq!(optimizer.method(), v1::Method::Lookbehind);
+    assert_eq!((optimizer.ascent(), optimizer.k), (v1::Ascent::Sam, Some(2)));
+    assert_eq!((job.spec.train.batch_size, job.spec.train.shards), (128, 8));
+}
+
+#[test]
+fn a_wrong_key_is_named_with_its_file() {
+    let (_folder, path) = written(&JOB.replace("batch_size = 16", "batch_size = 0"));
+    let error = JobSource::read(&path).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}: train.batch_size: ", path.display())), "{error}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = JobSource::read(Path::new("no/such/job.toml")).unwrap_err();
+    assert!(error.to_string().starts_with("no/such/job.toml: cannot be read: "), "{error}");
+}
+
+#[test]
+fn initial_weights_are_read_beside_the_job_file_and_travel_by_digest() {
+    let (folder, path) = written(&JOB.replace("hidden = [4]", "hidden = [4]\ninit = \"init.safetensors\""));
+    let missing = JobSource::read(&path).unwrap_err().to_string();
+    assert!(
+        missing.contains("model.init: ") && missing.contains("init.safetensors: cannot be read"),
+        "{missing}"
+    );
+    std::fs::write(folder.path().join("init.safetensors"), b"no tensors").unwrap();
+    let damaged = JobSource::read(&path).unwrap_err().to_string();
+    assert!(damaged.contains("init.safetensors: not a usable safetensors file"), "{damaged}");
+    std::fs::write(folder.path().join("init.safetensors"), weights("a")).unwrap();
+    let job = JobSource::read(&path).unwrap();
+    let digest = Digest::of(&weights("a"));
+    assert_eq!(job.message().model.unwrap().init, Some(digest.to_string()));
+    assert_eq!(job.init.unwrap().digest, digest);
+}
+
+#[test]
+fn identity_follows_the_text_and_the_initial_weights() {
+    let text = JOB.replace("hidden = [4]", "hidden = [4]\ninit = \"init.safetensors\"");
+    let (folder, path) = written(&text);
+    let mut identities = Vec::new();
+    for note in ["a", "b", "a"] {
+        std::fs::write(folder.path().join("init.safetensors"), weights(note)).unwrap();
+        identities.push(JobSource::read(&path).unwrap().identity());
+    }
+    assert_eq!(identities[0], identities[2]);
+    assert_ne!(identities[0], identities[1]);
+}

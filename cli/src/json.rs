@@ -1,0 +1,233 @@
+//! The protocol's messages as JSON, field by field under the protocol's names. States are words in lower case,
+//! times are RFC 3339, absent fields are left out.
+
+use lookbehind_common::job::{JobFile, wire};
+use lookbehind_common::proto::v1;
+use serde::Serialize;
+
+/// One line of JSON: what it is, and its fields.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line<'a> {
+    /// A job.
+    Job(Box<JobJson>),
+    /// A page of jobs.
+    Jobs(Vec<JobJson>),
+    /// The workers.
+    Workers(Vec<WorkerJson>),
+    /// An event of a job.
+    Notice(NoticeJson),
+    /// A finished outer step.
+    Step(StepJson),
+    /// What came of a job.
+    Summary(&'a crate::output::summary::Summary),
+    /// What a job file says.
+    Valid(Box<ValidJson>),
+}
+
+/// `Job`.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
+pub struct JobJson {
+    pub id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<JobFile>,
+    pub state: &'static str,
+    pub revision: u64,
+    pub message: String,
+    pub outer_step: u64,
+    pub total_outer_steps: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<String>,
+    pub workers: u32,
+    pub digest: String,
+}
+
+/// `Worker`.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
+pub struct WorkerJson {
+    pub session: u64,
+    pub name: String,
+    pub version: String,
+    pub device: String,
+    pub job_id: String,
+    pub silent_seconds: f64,
+    pub shards_done: u64,
+}
+
+/// `JobNotice`.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
+pub struct NoticeJson {
+    pub revision: u64,
+    pub state: &'static str,
+    pub message: String,
+    pub outer_step: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    pub total_outer_steps: u64,
+    pub digest: String,
+}
+
+/// `OuterStepMetrics`; also a line of `metrics.jsonl`.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
+pub struct StepJson {
+    pub outer_step: u64,
+    pub epoch: u64,
+    pub loss: f64,
+    pub last_loss: f64,
+    pub accuracy: f64,
+    pub gradient_norm: f64,
+    pub learning_rate: f64,
+    pub alpha: f64,
+    pub samples: u64,
+    pub evaluations: u32,
+    pub time: TimeJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<TestJson>,
+    pub digest: String,
+    pub workers: u32,
+}
+
+/// `TimeSplit`, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
+pub struct TimeJson {
+    pub total: f64,
+    pub compute: f64,
+    pub communication: f64,
+    pub optimizer: f64,
+    pub waiting: f64,
+}
+
+/// `TestMetrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
+pub struct TestJson {
+    pub loss: f64,
+    pub accuracy: f64,
+    pub samples: u64,
+}
+
+/// A job file that is in order.
+#[derive(Clone, Debug, Serialize)]
+pub struct ValidJson {
+    /// The job file.
+    pub file: String,
+    /// What stands in it.
+    pub spec: JobFile,
+    /// Gradients per full outer step.
+    pub evaluations_per_outer_step: u64,
+}
+
+/// A state in lower case, without the protocol's prefix.
+pub fn state_word(state: v1::JobState) -> &'static str {
+    match state {
+        v1::JobState::Unspecified => "unspecified",
+        v1::JobState::Queued => "queued",
+        v1::JobState::Preparing => "preparing",
+        v1::JobState::Running => "running",
+        v1::JobState::Paused => "paused",
+        v1::JobState::Succeeded => "succeeded",
+        v1::JobState::Failed => "failed",
+        v1::JobState::Cancelled => "cancelled",
+    }
+}
+
+/// Whether nothing will happen to a job in this state any more.
+pub fn is_over(state: v1::JobState) -> bool {
+    matches!(state, v1::JobState::Succeeded | v1::JobState::Failed | v1::JobState::Cancelled)
+}
+
+impl From<&v1::Job> for JobJson {
+    fn from(job: &v1::Job) -> Self {
+        Self {
+            id: job.id.clone(),
+            spec: job.spec.as_ref().and_then(|spec| wire::from_proto(spec).ok()),
+            state: state_word(job.state()),
+            revision: job.revision,
+            message: job.message.clone(),
+            outer_step: job.outer_step,
+            total_outer_steps: job.total_outer_steps,
+            created_at: job.created_at.as_ref().map(ToString::to_string),
+            finished_at: job.finished_at.as_ref().map(ToString::to_string),
+            workers: job.workers,
+            digest: job.digest.clone(),
+        }
+    }
+}
+
+impl From<&v1::Worker> for WorkerJson {
+    fn from(worker: &v1::Worker) -> Self {
+        Self {
+            session: worker.session,
+            name: worker.name.clone(),
+            version: worker.version.clone(),
+            device: worker.device.clone(),
+            job_id: worker.job_id.clone(),
+            silent_seconds: worker.silent_seconds,
+            shards_done: worker.shards_done,
+        }
+    }
+}
+
+impl From<&v1::JobNotice> for NoticeJson {
+    fn from(notice: &v1::JobNotice) -> Self {
+        Self {
+            revision: notice.revision,
+            state: state_word(notice.state()),
+            message: notice.message.clone(),
+            outer_step: notice.outer_step,
+            at: notice.at.as_ref().map(ToString::to_string),
+            total_outer_steps: notice.total_outer_steps,
+            digest: notice.digest.clone(),
+        }
+    }
+}
+
+impl From<&v1::OuterStepMetrics> for StepJson {
+    fn from(step: &v1::OuterStepMetrics) -> Self {
+        Self {
+            outer_step: step.outer_step,
+            epoch: step.epoch,
+            loss: step.loss,
+            last_loss: step.last_loss,
+            accuracy: step.accuracy,
+            gradient_norm: step.gradient_norm,
+            learning_rate: step.learning_rate,
+            alpha: step.alpha,
+            samples: step.samples,
+            evaluations: step.evaluations,
+            time: step.time.as_ref().map(TimeJson::from).unwrap_or_default(),
+            test: step.test.as_ref().map(TestJson::from),
+            digest: step.digest.clone(),
+            workers: step.workers,
+        }
+    }
+}
+
+impl From<&v1::TimeSplit> for TimeJson {
+    fn from(time: &v1::TimeSplit) -> Self {
+        Self {
+            total: time.total,
+            compute: time.compute,
+            communication: time.communication,
+            optimizer: time.optimizer,
+            waiting: time.waiting,
+        }
+    }
+}
+
+impl From<&v1::TestMetrics> for TestJson {
+    fn from(test: &v1::TestMetrics) -> Self {
+        Self { loss: test.loss, accuracy: test.accuracy, samples: test.samples }
+    }
+}
+
+#[cfg(test)]
+#[path = "json_test.rs"]
+mod tests;

@@ -1,0 +1,114 @@
+//! A whole cluster inside this process: a coordinator on a loopback port, and workers that reach it over the same
+//! services as on any other machine.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use lookbehind_coordinator::{Config, Coordinator};
+use lookbehind_worker::WorkerConfig;
+use lookbehind_worker::registry::Registry;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::CliError;
+
+/// Where the coordinator keeps its state.
+pub enum State {
+    /// In a folder that goes away with the cluster.
+    Temporary(TempDir),
+    /// In a folder of the user's.
+    Kept(PathBuf),
+}
+
+/// A running cluster.
+pub struct Cluster {
+    coordinator: Coordinator,
+    workers: JoinSet<CliError>,
+    stop: CancellationToken,
+    // Removed last.
+    _state: State,
+}
+
+impl State {
+    /// A state folder of the user's, or a temporary one.
+    ///
+    /// # Errors
+    /// When no temporary folder can be made.
+    pub fn new(folder: Option<&Path>) -> Result<Self, CliError> {
+        match folder {
+            Some(folder) => Ok(Self::Kept(folder.to_owned())),
+            None => tempfile::Builder::new()
+                .prefix("lookbehind-")
+                .tempdir()
+                .map(Self::Temporary)
+                .map_err(|error| CliError::write(&std::env::temp_dir(), error)),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(folder) => folder.path(),
+            Self::Kept(folder) => folder,
+        }
+    }
+}
+
+impl Cluster {
+    /// Starts a coordinator and `workers` workers that read data under `data`.
+    ///
+    /// # Errors
+    /// When the coordinator cannot use its state or has no port.
+    pub async fn start(
+        state: State,
+        workers: u16,
+        data: &Path,
+        registry: Registry,
+    ) -> Result<Self, CliError> {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let config = Config { listen, ..Config::new(state.path().to_owned()) };
+        let coordinator = Coordinator::start(config)
+            .await
+            .map_err(|error| CliError::ClusterStart { reason: error.to_string() })?;
+        let mut cluster =
+            Self { coordinator, workers: JoinSet::new(), stop: CancellationToken::new(), _state: state };
+        for number in 1..=workers {
+            let config = WorkerConfig::new(cluster.url(), format!("local-{number}"), data.to_owned());
+            cluster.workers.spawn(worker(config, registry.clone(), cluster.stop.clone()));
+        }
+        Ok(cluster)
+    }
+
+    /// Where the coordinator listens.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.coordinator.local_addr())
+    }
+
+    /// Returns when the last worker has ended, with the reason; workers do not end by themselves unless
+    /// something is wrong with all of them.
+    pub async fn broken(&mut self) -> CliError {
+        let mut last = CliError::ClusterStart { reason: "it has no workers".to_owned() };
+        while let Some(ended) = self.workers.join_next().await {
+            last = ended.unwrap_or_else(|error| CliError::ClusterStart { reason: error.to_string() });
+        }
+        last
+    }
+
+    /// Stops workers and coordinator in order.
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        while self.workers.join_next().await.is_some() {}
+        self.coordinator.shutdown().await;
+    }
+}
+
+/// Runs a worker to its end.
+async fn worker(config: WorkerConfig, registry: Registry, stop: CancellationToken) -> CliError {
+    let name = config.name.clone();
+    let reason = match lookbehind_worker::run(config, registry, stop).await {
+        Ok(()) => "it was told to".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(worker = name, reason, "worker stopped");
+    CliError::WorkerStopped { name, reason }
+}

@@ -1,0 +1,13 @@
+//! The command line tool with the models and data sets that Lookbehind brings along.
+
+use std::process::ExitCode;
+
+use lookbehind_worker::registry::Registry;
+
+// Keeps big buffers mapped: page faults would dominate the exchange of tensors.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    lookbehind::run(Registry::builtin())
+}

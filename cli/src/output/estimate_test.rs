@@ -1,0 +1,70 @@
+use super::*;
+use crate::job::JobSource;
+
+/// A job of 8 shards.
+fn spec() -> JobSpec {
+    JobSource::embedded().unwrap().spec
+}
+
+fn costs(workers: u32, compute: f64, communication: f64) -> Costs {
+    let total = compute + communication + 0.5;
+    Costs { workers, per_step: TimeJson { total, compute, communication, optimizer: 0.5, waiting: 0.0 } }
+}
+
+#[test]
+fn formula_is_the_documented_one() {
+    // 8 shards: ⌈8/3⌉/⌈8/2⌉ = 3/4 of the computing, 3/2 of the communication.
+    let estimate = one_more_worker(&costs(2, 4.0, 1.0), &spec()).unwrap();
+    assert_eq!(estimate.seconds_per_outer_step, 5.5);
+    assert_eq!(estimate.estimated_seconds_per_outer_step, 3.0 + 1.5 + 0.5);
+    assert_eq!(estimate.speedup, 5.5 / 5.0);
+    assert!(estimate.helps && estimate.verdict.starts_with("yes: "), "{}", estimate.verdict);
+}
+
+#[test]
+fn costly_communication_speaks_against_another_worker() {
+    let estimate = one_more_worker(&costs(2, 1.0, 4.0), &spec()).unwrap();
+    assert!(!estimate.helps && estimate.speedup < 1.0);
+    assert!(estimate.verdict.starts_with("no: communication"), "{}", estimate.verdict);
+}
+
+#[test]
+fn a_small_difference_is_called_small() {
+    let estimate = one_more_worker(&costs(2, 2.0, 1.0), &spec()).unwrap();
+    assert!(!estimate.helps && estimate.verdict.starts_with("hardly: "), "{}", estimate.verdict);
+}
+
+#[test]
+fn a_worker_that_leaves_the_longest_share_as_it_is_does_not_help() {
+    // 8 shards on 4 workers are 2 each; on 5 some still have 2, on 8 all have 1.
+    let estimate = one_more_worker(&costs(4, 4.0, 0.0), &spec()).unwrap();
+    assert!(!estimate.helps);
+    assert_eq!(
+        estimate.verdict,
+        "no: some worker would still have 2 of the 8 shards; 8 workers would have fewer"
+    );
+}
+
+#[test]
+fn no_more_workers_than_shards_can_help() {
+    let estimate = one_more_worker(&costs(8, 4.0, 0.0), &spec()).unwrap();
+    assert_eq!(estimate.verdict, "no: each of the 8 shards has a worker already");
+    assert!(!estimate.helps);
+}
+
+#[test]
+fn a_job_that_takes_no_more_workers_is_not_promised_any() {
+    let mut spec = spec();
+    spec.resources.max_workers = Some(2);
+    let estimate = one_more_worker(&costs(2, 4.0, 0.0), &spec).unwrap();
+    assert!(
+        !estimate.helps && estimate.verdict.contains("resources.max_workers = 2"),
+        "{}",
+        estimate.verdict
+    );
+}
+
+#[test]
+fn nothing_measured_gives_no_estimate() {
+    assert_eq!(one_more_worker(&Costs { workers: 2, per_step: TimeJson::default() }, &spec()), None);
+}

@@ -1,0 +1,39 @@
+//! `metrics.jsonl`: one line of JSON per outer step, with the fields of the protocol's `OuterStepMetrics`.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::error::CliError;
+use crate::json::StepJson;
+
+/// The file, growing while the job runs.
+pub struct MetricsFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl MetricsFile {
+    /// Starts an empty file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create(path: &Path) -> Result<Self, CliError> {
+        let file = File::create(path).map_err(|error| CliError::write(path, error))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Adds a line, whole: readers never see half of one that is not the last.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn append(&mut self, step: &StepJson) -> Result<(), CliError> {
+        let mut line = serde_json::to_vec(step).map_err(|error| CliError::write(&self.path, error.into()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(|error| CliError::write(&self.path, error))
+    }
+}
+
+#[cfg(test)]
+#[path = "metrics_test.rs"]
+mod tests;

@@ -1,0 +1,154 @@
+//! `model.safetensors`: downloaded piece by piece, checked twice (the transfer by its checksum, the weights by
+//! their digest), and only then given its name.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lookbehind_common::arena::Arena;
+use lookbehind_common::digest::{Digest, weights_digest};
+use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
+use lookbehind_common::model_file;
+use lookbehind_common::proto::v1;
+use lookbehind_common::proto::v1::download_checkpoint_response::Part;
+use lookbehind_common::transfer::{Receiver, TransferError};
+use safetensors::SafeTensors;
+use tempfile::NamedTempFile;
+use tonic::Streaming;
+
+use crate::client::Client;
+use crate::error::CliError;
+use crate::output::{beside, place};
+
+/// How long the next piece of a download may take.
+const PIECE: Duration = Duration::from_secs(60);
+
+/// A checkpoint's model that lies on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Outer steps done at the checkpoint.
+    pub outer_step: u64,
+    /// Lower-case hex BLAKE3 of the weights.
+    pub digest: String,
+}
+
+/// A checkpoint's model file on its way.
+pub struct Download {
+    client: Client,
+    what: String,
+    header: v1::CheckpointHeader,
+    stream: Streaming<v1::DownloadCheckpointResponse>,
+}
+
+impl Download {
+    /// Begins to download a checkpoint's model file; the newest checkpoint where no step is given.
+    ///
+    /// # Errors
+    /// When there is no such checkpoint, or no answer.
+    pub async fn open(client: &Client, id: &str, outer_step: Option<u64>) -> Result<Self, CliError> {
+        let stream = client.download(id, outer_step).await?;
+        let (client, what) = (client.clone(), checkpoint(id, outer_step));
+        let mut download = Self { client, what, header: v1::CheckpointHeader::default(), stream };
+        match download.part().await? {
+            Some(Part::Header(header)) => download.header = header,
+            other => return Err(download.out_of_place("a header", other.as_ref())),
+        }
+        Ok(download)
+    }
+
+    /// Writes the file to `path` and checks it.
+    ///
+    /// # Errors
+    /// When the transfer breaks or arrives damaged, the weights are not the announced ones, or the file cannot
+    /// be written.
+    pub async fn save(mut self, path: &Path) -> Result<Model, CliError> {
+        let mut file = beside(path)?;
+        self.body(path, &mut file).await?;
+        let v1::CheckpointHeader { outer_step, digest, .. } = self.header;
+        let model = Model { path: path.to_owned(), outer_step, digest };
+        let kept = tokio::task::spawn_blocking(move || keep(file, model)).await;
+        kept.map_err(|error| CliError::write(path, error.into()))?
+    }
+
+    /// Writes chunks up to the trailer.
+    async fn body(&mut self, path: &Path, file: &mut NamedTempFile) -> Result<(), CliError> {
+        let mut receiver = Receiver::new(self.header.length);
+        loop {
+            match self.part().await? {
+                Some(Part::Chunk(chunk)) => {
+                    receiver.accept(&chunk).map_err(|error| self.damaged(error))?;
+                    file.write_all(&chunk.data).map_err(|error| CliError::write(path, error))?;
+                }
+                Some(Part::Trailer(trailer)) => {
+                    receiver.finish(&trailer, &[]).map_err(|error| self.damaged(error))?;
+                    return Ok(());
+                }
+                other => return Err(self.out_of_place("a chunk or the trailer", other.as_ref())),
+            }
+        }
+    }
+
+    /// The next part; `None` at the end of the stream or for an empty message.
+    async fn part(&mut self) -> Result<Option<Part>, CliError> {
+        let message = tokio::time::timeout(PIECE, self.stream.message()).await.map_err(|_| {
+            let status = tonic::Status::deadline_exceeded(format!("nothing came for {} s", PIECE.as_secs()));
+            self.client.error("fetch", &status)
+        })?;
+        Ok(message.map_err(|status| self.client.error("fetch", &status))?.and_then(|message| message.part))
+    }
+
+    fn out_of_place(&self, expected: &'static str, found: Option<&Part>) -> CliError {
+        let found = match found {
+            Some(Part::Header(_)) => "a header",
+            Some(Part::Chunk(_)) => "a chunk",
+            Some(Part::Trailer(_)) => "the trailer",
+            None => "nothing",
+        };
+        self.damaged(TransferError::Protocol { expected, found })
+    }
+
+    fn damaged(&self, source: TransferError) -> CliError {
+        CliError::Transfer { what: self.what.clone(), source }
+    }
+}
+
+/// How a checkpoint is called in messages.
+fn checkpoint(id: &str, outer_step: Option<u64>) -> String {
+    match outer_step {
+        Some(step) => format!("checkpoint of job {id} after outer step {step}"),
+        None => format!("newest checkpoint of job {id}"),
+    }
+}
+
+/// Gives a downloaded file its name if its weights are the announced ones.
+fn keep(file: NamedTempFile, model: Model) -> Result<Model, CliError> {
+    let bytes = std::fs::read(file.path()).map_err(|error| CliError::write(&model.path, error))?;
+    let problem = |problem| CliError::Model { path: model.path.clone(), problem };
+    let found = digest(&bytes).map_err(problem)?;
+    if found.to_string() != model.digest {
+        return Err(CliError::Digest { path: model.path, found, expected: model.digest });
+    }
+    place(file, &model.path)?;
+    Ok(model)
+}
+
+/// The digest of the weights in a model file.
+fn digest(bytes: &[u8]) -> Result<Digest, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    // The digest does not depend on the order of the tensors, nor on what the optimizer takes them for.
+    let tensors = file.iter().map(|(name, view)| TensorSpec {
+        name: name.to_owned(),
+        shape: view.shape().to_vec(),
+        kind: TensorKind::Parameter,
+    });
+    let layout = Layout::new(tensors).map_err(|error| error.to_string())?;
+    let (weights, none) = model_file::read(bytes, &layout).map_err(|error| error.to_string())?;
+    debug_assert_eq!(none, Arena::default());
+    Ok(weights_digest(&layout, &weights, &none))
+}
+
+#[cfg(test)]
+#[path = "model_test.rs"]
+mod tests;

@@ -1,0 +1,155 @@
+//! TensorBoard's file: TFRecords of `Event` messages, of which only scalars are used.
+//!
+//! A record is a length, its checksum, the message and its checksum, little-endian; a checksum is CRC-32C,
+//! rotated and shifted by a constant so that a record may hold records (the format's "masked" form).
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lookbehind_common::proto::v1;
+use prost::Message;
+
+use crate::error::CliError;
+
+/// Files of ours begin and end so; TensorBoard looks for the beginning.
+const PREFIX: &str = "events.out.tfevents.";
+const SUFFIX: &str = ".lookbehind";
+/// What TensorBoard expects the first event to say.
+const FILE_VERSION: &str = "brain.Event:2";
+
+/// `tensorflow.Event`, as far as it is used.
+#[derive(Clone, PartialEq, Message)]
+struct Event {
+    /// Seconds since 1970.
+    #[prost(double, tag = "1")]
+    wall_time: f64,
+    #[prost(int64, tag = "2")]
+    step: i64,
+    #[prost(string, optional, tag = "3")]
+    file_version: Option<String>,
+    #[prost(message, optional, tag = "5")]
+    summary: Option<Scalars>,
+}
+
+/// `tensorflow.Summary`.
+#[derive(Clone, PartialEq, Message)]
+struct Scalars {
+    #[prost(message, repeated, tag = "1")]
+    value: Vec<Scalar>,
+}
+
+/// `tensorflow.Summary.Value`, as far as it is used.
+#[derive(Clone, PartialEq, Message)]
+struct Scalar {
+    #[prost(string, tag = "1")]
+    tag: String,
+    // Optional so that a zero is written, too.
+    #[prost(float, optional, tag = "2")]
+    simple_value: Option<f32>,
+}
+
+/// The file, growing while the job runs.
+pub struct TensorBoard {
+    path: PathBuf,
+    file: File,
+    clock: f64,
+}
+
+impl TensorBoard {
+    /// Starts a file in `folder`, which is made if need be.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create(folder: &Path) -> Result<Self, CliError> {
+        fs::create_dir_all(folder).map_err(|error| CliError::write(folder, error))?;
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
+        let path = folder.join(format!("{PREFIX}{:010}{SUFFIX}", clock as u64));
+        let file = File::create(&path).map_err(|error| CliError::write(&path, error))?;
+        let mut board = Self { path, file, clock };
+        board.write(Event { file_version: Some(FILE_VERSION.to_owned()), ..Event::default() })?;
+        // From here on the job's own times count, so that a run that is fetched later keeps them.
+        board.clock = 0.0;
+        Ok(board)
+    }
+
+    /// Moves the clock to when the job began to run.
+    pub fn notice(&mut self, notice: &v1::JobNotice) {
+        if let (v1::JobState::Running, Some(at)) = (notice.state(), &notice.at) {
+            self.clock = self.clock.max(at.seconds as f64 + f64::from(at.nanos) * 1e-9);
+        }
+    }
+
+    /// Adds the scalars of an outer step. The clock moves by the step's own time.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn step(&mut self, step: &v1::OuterStepMetrics) -> Result<(), CliError> {
+        self.clock += step.time.as_ref().map_or(0.0, |time| time.total);
+        let scalar =
+            |(tag, value): (&str, f64)| Scalar { tag: tag.to_owned(), simple_value: Some(value as f32) };
+        let value = scalars(step).into_iter().map(scalar).collect();
+        let step = i64::try_from(step.outer_step).unwrap_or(i64::MAX);
+        self.write(Event { step, summary: Some(Scalars { value }), ..Event::default() })
+    }
+
+    fn write(&mut self, event: Event) -> Result<(), CliError> {
+        let message = Event { wall_time: self.clock, ..event }.encode_to_vec();
+        self.file.write_all(&record(&message)).map_err(|error| CliError::write(&self.path, error))
+    }
+}
+
+/// The curves: name and value.
+fn scalars(step: &v1::OuterStepMetrics) -> Vec<(&'static str, f64)> {
+    let mut scalars = vec![
+        ("loss", step.loss),
+        ("accuracy", step.accuracy),
+        ("gradient_norm", step.gradient_norm),
+        ("learning_rate", step.learning_rate),
+        ("alpha", step.alpha),
+    ];
+    if let Some(test) = &step.test {
+        scalars.extend([("test/loss", test.loss), ("test/accuracy", test.accuracy)]);
+    }
+    scalars
+}
+
+/// Removes files of an earlier run; others are left alone.
+///
+/// # Errors
+/// When one cannot be removed.
+pub fn remove_earlier(folder: &Path) -> Result<(), CliError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| CliError::write(folder, error))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| CliError::write(folder, error))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            fs::remove_file(entry.path()).map_err(|error| CliError::write(&entry.path(), error))?;
+        }
+    }
+    Ok(())
+}
+
+/// A message as a record.
+fn record(message: &[u8]) -> Vec<u8> {
+    let length = (message.len() as u64).to_le_bytes();
+    let mut bytes = Vec::with_capacity(message.len() + 16);
+    bytes.extend(length);
+    bytes.extend(masked(&length).to_le_bytes());
+    bytes.extend(message);
+    bytes.extend(masked(message).to_le_bytes());
+    bytes
+}
+
+/// The masked checksum of some bytes.
+fn masked(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+#[cfg(test)]
+#[path = "tensorboard_test.rs"]
+mod tests;

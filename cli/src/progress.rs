@@ -1,0 +1,164 @@
+//! How a job's progress is shown to people: a bar on a terminal, plain lines elsewhere, nothing for programs.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{FormattedDuration, HumanCount, ProgressBar, ProgressStyle};
+use lookbehind_common::proto::v1;
+
+use crate::console::{Console, printable};
+use crate::json::state_word;
+use crate::report::reason;
+
+/// A plain line at most this often, and after an evaluation of the test split only.
+const LINE_AFTER_TEST: Duration = Duration::from_millis(500);
+/// A plain line at least this often while outer steps come in.
+const LINE_ANYWAY: Duration = Duration::from_secs(10);
+/// Weight of the newest outer step in the running means of speed.
+const NEWEST: f64 = 0.1;
+
+/// Shows the progress of one job.
+pub struct Progress {
+    console: Console,
+    bar: Option<ProgressBar>,
+    lines: Lines,
+    speed: Speed,
+    total: u64,
+    last_test: Option<f64>,
+}
+
+impl Progress {
+    /// Progress of a job, on a terminal if standard error is one.
+    pub fn new(console: &Console) -> Self {
+        let terminal = !console.json() && std::io::stderr().is_terminal();
+        let bar = terminal.then(|| console.bars().add(ProgressBar::new(0).with_style(style())));
+        Self {
+            console: console.clone(),
+            bar,
+            lines: Lines::default(),
+            speed: Speed::default(),
+            total: 0,
+            last_test: None,
+        }
+    }
+
+    /// A change of the job.
+    pub fn notice(&mut self, job_id: &str, notice: &v1::JobNotice) {
+        self.set_total(notice.total_outer_steps);
+        let state = state_word(notice.state());
+        let message = printable(reason(notice.state(), &notice.message));
+        let colon = if message.is_empty() { "" } else { ": " };
+        self.console.note(format_args!("{job_id} {state}{colon}{message}"));
+    }
+
+    /// Outer steps in all, once they are known.
+    pub fn set_total(&mut self, total: u64) {
+        if total > 0 {
+            self.total = total;
+        }
+    }
+
+    /// The connection is being made again.
+    pub fn lost(&self, reason: &str) {
+        self.console.note(format_args!("connection lost, trying again: {}", printable(reason)));
+    }
+
+    /// An outer step is done.
+    pub fn step(&mut self, step: &v1::OuterStepMetrics) {
+        self.speed.add(step);
+        if let Some(test) = &step.test {
+            self.last_test = Some(test.accuracy);
+        }
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(self.total.max(step.outer_step));
+                bar.set_message(self.text(step));
+                bar.set_position(step.outer_step);
+            }
+            None => {
+                if self.lines.is_due(Instant::now(), step.test.is_some(), step.outer_step == self.total) {
+                    let (done, total) = (step.outer_step, self.total);
+                    self.console.note(format_args!("outer step {done}/{total}  {}", self.text(step)));
+                }
+            }
+        }
+    }
+
+    /// Removes the bar.
+    pub fn close(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn text(&self, step: &v1::OuterStepMetrics) -> String {
+        let left = self.speed.left(self.total.saturating_sub(step.outer_step));
+        let samples = HumanCount(self.speed.samples_per_second() as u64);
+        let test = self.last_test.map_or(String::new(), |test| format!("  test {}", percent(test)));
+        let (epoch, loss, accuracy) = (step.epoch + 1, step.loss, percent(step.accuracy));
+        format!("epoch {epoch}  loss {loss:.4}  accuracy {accuracy}{test}  {samples} samples/s  {left} left")
+    }
+}
+
+/// A share as people read it.
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{bar:24} {pos}/{len}  {wide_msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// Speed as running means over outer steps, by the coordinator's clock: a watcher that catches up on a job
+/// sees the job's speed, not that of its own connection.
+#[derive(Debug, Default)]
+struct Speed {
+    means: Option<(f64, f64)>,
+}
+
+impl Speed {
+    fn add(&mut self, step: &v1::OuterStepMetrics) {
+        let seconds = step.time.as_ref().map_or(0.0, |time| time.total);
+        let samples = step.samples as f64;
+        self.means = Some(match self.means {
+            None => (seconds, samples),
+            Some((s, n)) => (s + NEWEST * (seconds - s), n + NEWEST * (samples - n)),
+        });
+    }
+
+    fn samples_per_second(&self) -> f64 {
+        self.means.map_or(0.0, |(seconds, samples)| if seconds > 0.0 { samples / seconds } else { 0.0 })
+    }
+
+    fn left(&self, steps: u64) -> FormattedDuration {
+        let seconds = self.means.map_or(0.0, |(seconds, _)| seconds * steps as f64);
+        FormattedDuration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)))
+    }
+}
+
+/// When a plain line is due.
+#[derive(Debug, Default)]
+struct Lines {
+    last: Option<Instant>,
+}
+
+impl Lines {
+    fn is_due(&mut self, now: Instant, tested: bool, is_last: bool) -> bool {
+        let due = match self.last {
+            None => true,
+            Some(last) => {
+                let silent = now.saturating_duration_since(last);
+                is_last || silent >= LINE_ANYWAY || (tested && silent >= LINE_AFTER_TEST)
+            }
+        };
+        if due {
+            self.last = Some(now);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+#[path = "progress_test.rs"]
+mod tests;

@@ -1,0 +1,47 @@
+use super::*;
+use crate::fake_test::step;
+
+fn at(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+#[test]
+fn lines_come_with_tests_but_not_in_floods_and_never_leave_out_the_last() {
+    let (mut lines, start) = (Lines::default(), Instant::now());
+    assert!(lines.is_due(start, false, false), "the first step shows that it runs");
+    assert!(!lines.is_due(start + at(100), true, false), "too soon");
+    assert!(!lines.is_due(start + at(5000), false, false), "nothing to say");
+    assert!(lines.is_due(start + at(5000), true, false), "a test result");
+    assert!(!lines.is_due(start + at(14_999), false, false));
+    assert!(lines.is_due(start + at(15_000), false, false), "a long silence");
+    assert!(lines.is_due(start + at(15_001), false, true), "the last step");
+}
+
+#[test]
+fn speed_is_that_of_the_job_and_not_of_the_watcher() {
+    let mut speed = Speed::default();
+    for n in 1..=50 {
+        speed.add(&step(n));
+    }
+    assert_eq!(speed.samples_per_second(), 100.0);
+    assert_eq!(speed.left(10).to_string(), FormattedDuration(Duration::from_secs(10)).to_string());
+}
+
+#[test]
+fn nothing_measured_is_no_division_by_zero() {
+    let mut speed = Speed::default();
+    assert_eq!(speed.samples_per_second(), 0.0);
+    speed.add(&v1::OuterStepMetrics { time: None, ..step(1) });
+    assert_eq!(speed.samples_per_second(), 0.0);
+}
+
+#[test]
+fn text_names_loss_accuracy_speed_and_time_left() {
+    let mut progress = Progress::new(&Console::new(true));
+    progress.set_total(100);
+    let tested = v1::TestMetrics { loss: 0.5, accuracy: 0.875, samples: 8 };
+    progress.step(&v1::OuterStepMetrics { test: Some(tested), ..step(1) });
+    progress.step(&step(2));
+    let text = progress.text(&step(2));
+    assert_eq!(text, "epoch 1  loss 0.5000  accuracy 75.0 %  test 87.5 %  100 samples/s  00:01:38 left");
+}

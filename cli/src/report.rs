@@ -1,0 +1,141 @@
+//! What people read at the end of a run, and about jobs and workers.
+
+use std::path::Path;
+
+use lookbehind_common::proto::v1;
+
+use crate::console::printable;
+use crate::json::state_word;
+use crate::output;
+use crate::output::summary::{Evaluations, Summary, TestResult, TimeResult, TrainResult};
+use crate::progress::percent;
+use crate::table::Table;
+
+/// The results of a run.
+pub fn summary(summary: &Summary, folder: Option<&Path>) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = |label: &str, text: String| lines.push(format!("{label:<16} {text}"));
+    let Summary { job_id, name, state, outer_steps, total_outer_steps, .. } = summary;
+    let name = printable(name);
+    line(
+        "job",
+        format!("{job_id} \"{name}\" {state} after {outer_steps} of {total_outer_steps} outer steps"),
+    );
+    if let Some(TrainResult { epoch, loss, accuracy }) = summary.train {
+        let epoch = epoch + 1;
+        line("train", format!("loss {loss:.4}, accuracy {} (over epoch {epoch})", percent(accuracy)));
+    }
+    if let Some(TestResult { outer_step, metrics }) = &summary.test {
+        let (loss, accuracy, samples) = (metrics.loss, percent(metrics.accuracy), metrics.samples);
+        line(
+            "test",
+            format!("loss {loss:.4}, accuracy {accuracy} ({samples} samples, outer step {outer_step})"),
+        );
+    }
+    let Evaluations { total, per_outer_step } = summary.evaluations;
+    if total > 0 {
+        line("evaluations", format!("{total}, {per_outer_step:.4} per outer step").replace(".0000", ""));
+        line("time", time(&summary.time));
+    }
+    if let Some(estimate) = &summary.one_more_worker {
+        line("one more worker", estimate.verdict.clone());
+    }
+    if !summary.digest.is_empty() {
+        line("digest", summary.digest.clone());
+    }
+    if let Some(folder) = folder {
+        line("files", files(folder));
+    }
+    lines
+}
+
+fn time(TimeResult { seconds, share }: &TimeResult) -> String {
+    let part = |share: f64, name: &str| format!("{} {name}", percent(share));
+    format!(
+        "{:.1} s in outer steps: {}, {}, {}, {}",
+        seconds.total,
+        part(share.compute, "compute"),
+        part(share.communication, "communication"),
+        part(share.optimizer, "optimizer"),
+        part(share.waiting, "waiting")
+    )
+}
+
+/// What lies in an output folder, in the order in which people want it.
+fn files(folder: &Path) -> String {
+    let names = [output::MODEL, output::METRICS, output::SUMMARY, output::JOB, output::TENSORBOARD];
+    let there: Vec<&str> = names.into_iter().filter(|name| folder.join(name).exists()).collect();
+    format!("{}: {}", folder.display(), there.join(", "))
+}
+
+/// The jobs as a table.
+pub fn jobs(jobs: &[v1::Job]) -> Vec<String> {
+    let mut table = Table::new(&["ID", "NAME", "STATE", "OUTER STEP", "WORKERS", "CREATED", "MESSAGE"]);
+    for job in jobs {
+        table.row([
+            job.id.clone(),
+            name(job),
+            state_word(job.state()).to_owned(),
+            outer_step(job),
+            job.workers.to_string(),
+            job.created_at.as_ref().map(ToString::to_string).unwrap_or_default(),
+            reason(job.state(), &job.message).to_owned(),
+        ]);
+    }
+    table.lines()
+}
+
+/// One job, one field per line.
+pub fn job(job: &v1::Job) -> Vec<String> {
+    let time = |time: &Option<_>| time.as_ref().map(ToString::to_string).unwrap_or_default();
+    let fields = [
+        ("job", job.id.clone()),
+        ("name", name(job)),
+        ("state", state_word(job.state()).to_owned()),
+        ("message", reason(job.state(), &job.message).to_owned()),
+        ("outer step", outer_step(job)),
+        ("workers", job.workers.to_string()),
+        ("created", time(&job.created_at)),
+        ("finished", time(&job.finished_at)),
+        ("digest", job.digest.clone()),
+    ];
+    let told = fields.into_iter().filter(|(_, text)| !text.is_empty());
+    told.map(|(label, text)| format!("{label:<11} {}", printable(&text))).collect()
+}
+
+/// The workers as a table.
+pub fn workers(workers: &[v1::Worker]) -> Vec<String> {
+    let mut table = Table::new(&["SESSION", "NAME", "VERSION", "DEVICE", "JOB", "SHARDS DONE", "SILENT"]);
+    for worker in workers {
+        table.row([
+            worker.session.to_string(),
+            worker.name.clone(),
+            worker.version.clone(),
+            worker.device.clone(),
+            if worker.job_id.is_empty() { "-".to_owned() } else { worker.job_id.clone() },
+            worker.shards_done.to_string(),
+            format!("{:.1} s", worker.silent_seconds),
+        ]);
+    }
+    table.lines()
+}
+
+/// A message, unless it only repeats the state.
+pub fn reason(state: v1::JobState, message: &str) -> &str {
+    if message == state_word(state) { "" } else { message }
+}
+
+fn name(job: &v1::Job) -> String {
+    job.spec.as_ref().map(|spec| spec.name.clone()).unwrap_or_default()
+}
+
+fn outer_step(job: &v1::Job) -> String {
+    match job.total_outer_steps {
+        0 => job.outer_step.to_string(),
+        total => format!("{}/{total}", job.outer_step),
+    }
+}
+
+#[cfg(test)]
+#[path = "report_test.rs"]
+mod tests;

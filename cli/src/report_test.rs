@@ -1,0 +1,65 @@
+use super::*;
+use crate::fake_test::{job, step};
+use crate::job::JobSource;
+use crate::output::summary::Tally;
+
+#[test]
+fn a_run_ends_with_its_results_in_words() {
+    let source = JobSource::embedded().unwrap();
+    let job = v1::Job { spec: Some(source.message()), ..job(v1::JobState::Succeeded) };
+    let mut tally = Tally::default();
+    for n in 1..=4 {
+        let test = (n == 4).then_some(v1::TestMetrics { loss: 0.1, accuracy: 0.975, samples: 359 });
+        tally.step(&v1::OuterStepMetrics { test, ..step(n) });
+    }
+    let lines = summary(&tally.summary(&job, Some(&source.spec)), None);
+    let text = lines.join("\n");
+    for expected in [
+        "job              j00000000 \"digits\" succeeded after 4 of 4 outer steps",
+        "train            loss 0.2917, accuracy 85.4 % (over epoch 2)",
+        "test             loss 0.1000, accuracy 97.5 % (359 samples, outer step 4)",
+        "evaluations      12, 3 per outer step",
+        "time             4.0 s in outer steps: 50.0 % compute, 25.0 % communication, 12.5 % optimizer, 12.5 % waiting",
+        "digest           digest-4",
+    ] {
+        assert!(lines.iter().any(|line| line == expected), "{expected:?} is not in\n{text}");
+    }
+    assert!(text.contains("one more worker  "), "{text}");
+}
+
+#[test]
+fn jobs_are_listed_with_state_and_progress() {
+    let running = v1::Job { outer_step: 2, workers: 3, ..job(v1::JobState::Running) };
+    let lines = jobs(&[running]);
+    assert_eq!(lines[0], "ID         NAME  STATE    OUTER STEP  WORKERS  CREATED  MESSAGE");
+    assert_eq!(lines[1], "j00000000        running  2/4         3");
+}
+
+#[test]
+fn a_job_is_shown_without_fields_that_say_nothing() {
+    let lines = super::job(&job(v1::JobState::Queued));
+    assert_eq!(lines, ["job         j00000000", "state       queued", "outer step  0/4", "workers     0"]);
+}
+
+#[test]
+fn free_workers_are_told_from_busy_ones() {
+    let worker = v1::Worker { session: 1, name: "a".to_owned(), ..v1::Worker::default() };
+    let busy = v1::Worker { job_id: "j00000000".to_owned(), shards_done: 7, ..worker.clone() };
+    let lines = workers(&[worker, busy]);
+    assert_eq!(lines[0], "SESSION  NAME  VERSION  DEVICE  JOB        SHARDS DONE  SILENT");
+    assert_eq!(lines[1], "1        a                      -          0            0.0 s");
+    assert_eq!(lines[2], "1        a                      j00000000  7            0.0 s");
+}
+
+#[test]
+fn a_message_that_repeats_the_state_is_left_out() {
+    let queued = v1::Job { message: "queued".to_owned(), ..job(v1::JobState::Queued) };
+    assert!(!super::job(&queued).iter().any(|line| line.starts_with("message")));
+    assert_eq!(reason(v1::JobState::Failed, "queued"), "queued");
+}
+
+#[test]
+fn a_job_that_never_ran_has_no_results() {
+    let lines = summary(&Tally::default().summary(&job(v1::JobState::Cancelled), None), None);
+    assert_eq!(lines, ["job              j00000000 \"\" cancelled before its first outer step"]);
+}

@@ -1,0 +1,164 @@
+//! A job's events in order, each once, across lost connections and restarts of the coordinator.
+
+use std::time::{Duration, Instant};
+
+use lookbehind_common::proto::v1;
+use lookbehind_common::proto::v1::watch_job_response::Event as Wire;
+use tonic::{Code, Status, Streaming};
+
+use crate::client::{Client, is_connection};
+use crate::error::CliError;
+use crate::json::is_over;
+
+/// First and longest wait between two attempts to connect again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long a lost coordinator is waited for.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// What happens to a watched job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A change of the job.
+    Notice(v1::JobNotice),
+    /// An outer step is done.
+    Step(v1::OuterStepMetrics),
+    /// The connection is lost and is being made again; why.
+    Lost(String),
+    /// The job is over and all its events have been told; the last event.
+    Over(Box<v1::Job>),
+}
+
+/// A watcher with its cursor: what it has told, it does not tell again.
+pub struct Watch {
+    client: Client,
+    job_id: String,
+    after_revision: u64,
+    after_outer_step: u64,
+    stream: Option<Streaming<v1::WatchJobResponse>>,
+    outage: Option<Outage>,
+}
+
+/// A time without connection.
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    since: Instant,
+    wait: Duration,
+}
+
+impl Watch {
+    /// Watches a job from its first event.
+    pub fn new(client: Client, job_id: &str) -> Self {
+        Self {
+            client,
+            job_id: job_id.to_owned(),
+            after_revision: 0,
+            after_outer_step: 0,
+            stream: None,
+            outage: None,
+        }
+    }
+
+    /// The next event. Dropping the future loses none.
+    ///
+    /// # Errors
+    /// When the coordinator refuses, or stays away for longer than half an hour.
+    pub async fn next(&mut self) -> Result<Event, CliError> {
+        loop {
+            let advance = match &mut self.stream {
+                None => self.open().await?,
+                Some(stream) => match stream.message().await {
+                    Ok(Some(message)) => self.take(message),
+                    Ok(None) => self.ended().await?,
+                    Err(status) => self.failed(status)?,
+                },
+            };
+            if let Some(event) = advance {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Opens the stream, after a wait if it has failed before.
+    async fn open(&mut self) -> Result<Option<Event>, CliError> {
+        tokio::time::sleep(self.outage.map_or(Duration::ZERO, |outage| outage.wait)).await;
+        match self.client.events(self.cursor()).await {
+            Ok(stream) => {
+                self.stream = Some(stream);
+                Ok(None)
+            }
+            Err(status) => self.failed(status),
+        }
+    }
+
+    fn cursor(&self) -> v1::WatchJobRequest {
+        v1::WatchJobRequest {
+            job_id: self.job_id.clone(),
+            after_revision: self.after_revision,
+            after_outer_step: self.after_outer_step,
+        }
+    }
+
+    /// Moves the cursor; `None` for what has been told before.
+    fn take(&mut self, message: v1::WatchJobResponse) -> Option<Event> {
+        self.outage = None;
+        match message.event? {
+            Wire::Notice(notice) => {
+                let new = notice.revision > self.after_revision;
+                self.after_revision = self.after_revision.max(notice.revision);
+                new.then_some(Event::Notice(notice))
+            }
+            Wire::Step(step) => {
+                let new = step.outer_step > self.after_outer_step;
+                self.after_outer_step = self.after_outer_step.max(step.outer_step);
+                new.then_some(Event::Step(step))
+            }
+        }
+    }
+
+    /// The stream ended in order: the job is over, or the coordinator is leaving.
+    async fn ended(&mut self) -> Result<Option<Event>, CliError> {
+        match self.client.job_by_id(&self.job_id).await {
+            Ok(job) if is_over(job.state()) => Ok(Some(Event::Over(Box::new(job)))),
+            Ok(_) => self.failed(Status::unavailable("the stream ended before the job was over")),
+            Err(CliError::Unreachable { reason, .. }) => self.failed(Status::unavailable(reason)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes a failure, which is told once per outage.
+    fn failed(&mut self, status: Status) -> Result<Option<Event>, CliError> {
+        self.stream = None;
+        if is_final(&status) {
+            return Err(self.client.error("watch", &status));
+        }
+        let reason = status.message().to_owned();
+        let Some(outage) = &mut self.outage else {
+            self.outage = Some(Outage { since: Instant::now(), wait: BACKOFF.0 });
+            return Ok(Some(Event::Lost(reason)));
+        };
+        outage.wait = (outage.wait * 2).min(BACKOFF.1);
+        if outage.since.elapsed() < PATIENCE {
+            return Ok(None);
+        }
+        let (url, job) = (self.client.url().to_owned(), self.job_id.clone());
+        Err(CliError::Lost { url, job, seconds: PATIENCE.as_secs(), reason })
+    }
+}
+
+/// Whether asking again cannot help.
+fn is_final(status: &Status) -> bool {
+    let refusal = matches!(
+        status.code(),
+        Code::NotFound
+            | Code::InvalidArgument
+            | Code::FailedPrecondition
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::Unimplemented
+    );
+    refusal && !is_connection(status)
+}
+
+#[cfg(test)]
+#[path = "watch_test.rs"]
+mod tests;

@@ -1,0 +1,78 @@
+//! Conversions of identifiers and nodes between the wire and the domain, both ways.
+
+use crate::ids::{ClusterId, Fence, Incarnation, JobId, SessionId, WorkId};
+use crate::proto::v1;
+use crate::reduction::Node;
+
+/// A field of a message is missing or impossible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is missing or not valid")]
+pub struct FieldError {
+    /// The field.
+    pub field: &'static str,
+}
+
+/// Unwraps a field that must be there.
+///
+/// # Errors
+/// Names the field where it is not.
+pub fn required<T>(value: Option<T>, field: &'static str) -> Result<T, FieldError> {
+    value.ok_or(FieldError { field })
+}
+
+/// Reads a job's identity.
+///
+/// # Errors
+/// Where the text cannot be one.
+pub fn job_id(text: &str) -> Result<JobId, FieldError> {
+    required(JobId::parse(text), "job_id")
+}
+
+impl From<&Fence> for v1::Fence {
+    fn from(fence: &Fence) -> Self {
+        Self {
+            cluster_id: fence.cluster.0.clone(),
+            incarnation: fence.incarnation.0,
+            session: fence.session.0,
+        }
+    }
+}
+
+impl From<v1::Fence> for Fence {
+    fn from(fence: v1::Fence) -> Self {
+        Self {
+            cluster: ClusterId(fence.cluster_id),
+            incarnation: Incarnation(fence.incarnation),
+            session: SessionId(fence.session),
+        }
+    }
+}
+
+impl From<&WorkId> for v1::WorkId {
+    fn from(work: &WorkId) -> Self {
+        Self { job_id: work.job.to_string(), outer_step: work.outer_step, evaluation: work.evaluation }
+    }
+}
+
+impl TryFrom<v1::WorkId> for WorkId {
+    type Error = FieldError;
+
+    fn try_from(work: v1::WorkId) -> Result<Self, FieldError> {
+        Ok(Self { job: job_id(&work.job_id)?, outer_step: work.outer_step, evaluation: work.evaluation })
+    }
+}
+
+impl From<Node> for v1::Node {
+    fn from(node: Node) -> Self {
+        Self { first_shard: node.first, end_shard: node.end }
+    }
+}
+
+impl TryFrom<v1::Node> for Node {
+    type Error = FieldError;
+
+    fn try_from(node: v1::Node) -> Result<Self, FieldError> {
+        let node = Node { first: node.first_shard, end: node.end_shard };
+        required((!node.is_empty()).then_some(node), "node")
+    }
+}

@@ -1,0 +1,13 @@
+//! A job's specification: what its user writes ([`file::JobFile`]), what it means ([`JobSpec`]), and how it
+//! travels ([`wire`]).
+
+mod description;
+pub mod file;
+mod spec;
+mod validate;
+pub mod wire;
+
+pub use description::{DescriptionError, JobDescription};
+pub use file::{parse_parameters, parse_toml, JobFile};
+pub use spec::*;
+pub use validate::JobError;

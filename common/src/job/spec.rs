@@ -1,0 +1,241 @@
+//! A checked job: types in which impossible combinations cannot be written.
+
+use serde_json::{Map, Value};
+
+use crate::digest::Digest;
+pub use crate::sampling::Length;
+pub use crate::schedule::Schedule;
+
+/// Parameters of a model or data set, opaque to everyone but the workers.
+pub type Parameters = Map<String, Value>;
+
+/// A checked job specification.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobSpec {
+    /// Label for people.
+    pub name: String,
+    /// Key of all randomness of the job.
+    pub seed: u64,
+    /// What is trained.
+    pub model: ModelSpec,
+    /// What it is trained on.
+    pub data: DataSpec,
+    /// Length, batch size and shards.
+    pub train: TrainSpec,
+    /// Method and base optimizer.
+    pub optimizer: OptimizerSpec,
+    /// Learning rate over time, as factors of the base optimizer's rate.
+    pub schedule: Schedule,
+    /// When checkpoints are written.
+    pub checkpoint: CheckpointSpec,
+    /// Epochs between two evaluations of the test split; `None` means only at the end.
+    pub eval_every_epochs: Option<u64>,
+    /// How many workers the job wants.
+    pub resources: ResourcesSpec,
+}
+
+/// A model by kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelSpec {
+    /// Name under which workers know it.
+    pub kind: String,
+    /// Digest of a file of initial weights; drawn from the seed where absent.
+    pub init: Option<Digest>,
+    /// For the workers.
+    pub parameters: Parameters,
+}
+
+/// A data set by kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataSpec {
+    /// Name under which workers know it.
+    pub kind: String,
+    /// Whether each epoch has an order of its own.
+    pub shuffle: bool,
+    /// Whether an epoch's last, smaller batch is left out.
+    pub drop_last: bool,
+    /// For the workers.
+    pub parameters: Parameters,
+}
+
+/// Length of the run and the division of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrainSpec {
+    /// How long the run is.
+    pub length: Length,
+    /// Samples in a batch, over all workers together.
+    pub batch_size: u64,
+    /// Slices into which each batch is cut.
+    pub shards: u32,
+}
+
+/// When checkpoints are written; the last outer step always writes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointSpec {
+    /// The rhythm; `None` means only at the end.
+    pub every: Option<Length>,
+    /// How many are kept, newest first.
+    pub keep: u32,
+}
+
+/// How many workers the job wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResourcesSpec {
+    /// The job starts when so many are free.
+    pub min_workers: u32,
+    /// It takes no more than this; `None` means all.
+    pub max_workers: Option<u32>,
+}
+
+/// Method and base optimizer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OptimizerSpec {
+    /// The member of the family.
+    pub method: Method,
+    /// Which evaluations update running statistics.
+    pub batch_statistics: BatchStatistics,
+    /// What takes the descent steps.
+    pub base: BaseOptimizer,
+}
+
+/// The family (design, section 2).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Method {
+    /// Base optimizer alone.
+    Sgd,
+    /// One ascent, one descent (Foret et al., ICLR 2021).
+    Sam {
+        /// The ascent.
+        ascent: Ascent,
+    },
+    /// k base steps on k batches, then interpolation (Zhang et al., NeurIPS 2019).
+    Lookahead {
+        /// Inner steps.
+        k: u32,
+        /// Interpolation.
+        alpha: Alpha,
+    },
+    /// k SAM steps on k batches, then interpolation.
+    LookaheadSam {
+        /// The ascent.
+        ascent: Ascent,
+        /// Inner steps.
+        k: u32,
+        /// Interpolation.
+        alpha: Alpha,
+    },
+    /// k ascents, one descent with the gradient at the last point.
+    MultistepSam {
+        /// The ascent.
+        ascent: Ascent,
+        /// Ascents.
+        k: u32,
+        /// Whether each ascent has a batch of its own; the descent uses the last one.
+        minibatch: Minibatch,
+    },
+    /// k ascents with a descent each, then interpolation (Mordido et al., ICML 2024).
+    Lookbehind {
+        /// The ascent.
+        ascent: Ascent,
+        /// Inner steps.
+        k: u32,
+        /// Interpolation.
+        alpha: Alpha,
+        /// Evaluations per outer step.
+        gradients: InnerGradients,
+    },
+}
+
+impl Method {
+    /// Batches that a full outer step takes.
+    pub fn batches_per_outer_step(&self) -> u64 {
+        match *self {
+            Method::Lookahead { k, .. }
+            | Method::LookaheadSam { k, .. }
+            | Method::MultistepSam { k, minibatch: Minibatch::Switch, .. }
+            | Method::Lookbehind { k, gradients: InnerGradients::Reference(Minibatch::Switch), .. } => u64::from(k),
+            _ => 1,
+        }
+    }
+}
+
+/// How the ascent direction is scaled and how long it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ascent {
+    /// Length of one ascent step.
+    pub rho: f64,
+    /// Offset η of the adaptive scaling; `None` means T = 1 (plain SAM).
+    pub eta: Option<f64>,
+}
+
+/// Interpolation factor of the slow weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Alpha {
+    /// The same for all tensors and steps, in (0, 1].
+    Static(f64),
+    /// Per tensor, from the angle between the first and the last fast weights.
+    Adaptive,
+}
+
+/// Which gradients the inner steps of Lookbehind use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InnerGradients {
+    /// g_i serves the descent of step i and the ascent of step i+1: k+1 evaluations of one batch.
+    Reuse,
+    /// A gradient for each ascent and each descent: 2k evaluations.
+    Reference(Minibatch),
+}
+
+/// Which batches the inner steps see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Minibatch {
+    /// One for all.
+    Same,
+    /// A new one for every inner step.
+    Switch,
+}
+
+/// Which evaluations update running statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchStatistics {
+    /// As often as 2k passes of the published reference would.
+    EveryPass,
+    /// Only those at unperturbed weights.
+    Unperturbed,
+}
+
+/// What takes the descent steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum BaseOptimizer {
+    /// Stochastic gradient descent as PyTorch defines it.
+    Sgd {
+        /// Learning rate.
+        lr: f64,
+        /// Momentum in [0, 1).
+        momentum: f64,
+        /// Nesterov momentum.
+        nesterov: bool,
+        /// Added to the gradient, times the weights.
+        weight_decay: f64,
+    },
+    /// Adam with decoupled weight decay (Loshchilov & Hutter, ICLR 2019), as PyTorch defines it.
+    AdamW {
+        /// Learning rate.
+        lr: f64,
+        /// Decays of the first and second moment.
+        betas: [f64; 2],
+        /// Added to the denominator.
+        eps: f64,
+        /// Decoupled decay.
+        weight_decay: f64,
+    },
+}
+
+impl BaseOptimizer {
+    /// Learning rate before the schedule.
+    pub fn lr(&self) -> f64 {
+        match *self {
+            BaseOptimizer::Sgd { lr, .. } | BaseOptimizer::AdamW { lr, .. } => lr,
+        }
+    }
+}

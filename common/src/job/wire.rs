@@ -1,0 +1,289 @@
+//! A job on the wire: conversions between [`JobFile`] and the protobuf message, both ways, and of the other
+//! domain types that travel.
+
+use prost_types::value::Kind;
+use prost_types::{ListValue, Struct, Value as ProtoValue};
+use serde_json::Value;
+
+use super::file::*;
+use super::{JobError, Parameters};
+use crate::proto::v1;
+
+/// Deepest nesting of parameters.
+const MAX_DEPTH: usize = 16;
+
+/// The message for a job.
+pub fn to_proto(file: &JobFile) -> v1::JobSpec {
+    v1::JobSpec {
+        name: file.name.clone(),
+        seed: file.seed,
+        model: Some(v1::ModelSpec {
+            kind: file.model.kind.clone(),
+            init: file.model.init.clone(),
+            parameters: Some(struct_from(&file.model.parameters)),
+        }),
+        data: Some(v1::DataSpec {
+            kind: file.data.kind.clone(),
+            shuffle: file.data.shuffle,
+            drop_last: file.data.drop_last,
+            parameters: Some(struct_from(&file.data.parameters)),
+        }),
+        train: Some(v1::TrainSpec {
+            epochs: file.train.epochs,
+            steps: file.train.steps,
+            batch_size: file.train.batch_size,
+            shards: file.train.shards,
+        }),
+        optimizer: Some(optimizer_to_proto(&file.optimizer)),
+        schedule: Some(schedule_to_proto(&file.schedule)),
+        checkpoint: Some(v1::CheckpointSpec {
+            every_epochs: file.checkpoint.every_epochs,
+            every_steps: file.checkpoint.every_steps,
+            keep: file.checkpoint.keep,
+        }),
+        eval: Some(v1::EvalSpec { every_epochs: file.eval.every_epochs }),
+        resources: Some(v1::ResourcesSpec {
+            min_workers: file.resources.min_workers,
+            max_workers: file.resources.max_workers,
+        }),
+    }
+}
+
+/// The job in a message.
+///
+/// # Errors
+/// When a required part is missing or an enum holds a number that is none of its values.
+pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
+    let missing = |path: &str| JobError::new(path, "is missing");
+    let model = spec.model.as_ref().ok_or_else(|| missing("model"))?;
+    let data = spec.data.as_ref().ok_or_else(|| missing("data"))?;
+    let train = spec.train.as_ref().ok_or_else(|| missing("train"))?;
+    Ok(JobFile {
+        name: spec.name.clone(),
+        seed: spec.seed,
+        model: ModelSection {
+            kind: model.kind.clone(),
+            init: model.init.clone(),
+            parameters: parameters_from("model.parameters", model.parameters.as_ref())?,
+        },
+        data: DataSection {
+            kind: data.kind.clone(),
+            shuffle: data.shuffle,
+            drop_last: data.drop_last,
+            parameters: parameters_from("data.parameters", data.parameters.as_ref())?,
+        },
+        train: TrainSection {
+            epochs: train.epochs,
+            steps: train.steps,
+            batch_size: train.batch_size,
+            shards: train.shards,
+        },
+        optimizer: optimizer_from_proto(&spec.optimizer.clone().unwrap_or_default())?,
+        schedule: schedule_from_proto(&spec.schedule.clone().unwrap_or_default())?,
+        checkpoint: spec
+            .checkpoint
+            .map(|c| CheckpointSection { every_epochs: c.every_epochs, every_steps: c.every_steps, keep: c.keep })
+            .unwrap_or_default(),
+        eval: EvalSection { every_epochs: spec.eval.and_then(|eval| eval.every_epochs) },
+        resources: spec
+            .resources
+            .map(|r| ResourcesSection { min_workers: r.min_workers, max_workers: r.max_workers })
+            .unwrap_or_default(),
+    })
+}
+
+fn optimizer_to_proto(section: &OptimizerSection) -> v1::OptimizerSpec {
+    use v1::optimizer_spec::Interpolation;
+    v1::OptimizerSpec {
+        method: v1::Method::from(section.method).into(),
+        ascent: section.ascent.map_or(v1::Ascent::Unspecified, v1::Ascent::from).into(),
+        k: section.k,
+        rho: section.rho,
+        eta: section.eta,
+        interpolation: section.alpha.map(|alpha| match alpha {
+            AlphaValue::Static(alpha) => Interpolation::Alpha(alpha),
+            AlphaValue::Adaptive => Interpolation::AdaptiveAlpha(true),
+        }),
+        gradients: section.gradients.map_or(v1::Gradients::Unspecified, v1::Gradients::from).into(),
+        minibatch: section.minibatch.map_or(v1::Minibatch::Unspecified, v1::Minibatch::from).into(),
+        batch_statistics: section
+            .batch_statistics
+            .map_or(v1::BatchStatistics::Unspecified, v1::BatchStatistics::from)
+            .into(),
+        perturbation: section.perturbation.map_or(v1::Perturbation::Unspecified, v1::Perturbation::from).into(),
+        base: Some(base_to_proto(&section.base)),
+    }
+}
+
+fn optimizer_from_proto(spec: &v1::OptimizerSpec) -> Result<OptimizerSection, JobError> {
+    use v1::optimizer_spec::Interpolation;
+    Ok(OptimizerSection {
+        method: read_enum("optimizer.method", spec.method)?.unwrap_or_default(),
+        ascent: read_enum("optimizer.ascent", spec.ascent)?,
+        k: spec.k,
+        rho: spec.rho,
+        eta: spec.eta,
+        alpha: match spec.interpolation {
+            None => None,
+            Some(Interpolation::Alpha(alpha)) => Some(AlphaValue::Static(alpha)),
+            Some(Interpolation::AdaptiveAlpha(true)) => Some(AlphaValue::Adaptive),
+            Some(Interpolation::AdaptiveAlpha(false)) => {
+                return Err(JobError::new("optimizer.adaptive_alpha", "expected true, found false"));
+            }
+        },
+        gradients: read_enum("optimizer.gradients", spec.gradients)?,
+        minibatch: read_enum("optimizer.minibatch", spec.minibatch)?,
+        batch_statistics: read_enum("optimizer.batch_statistics", spec.batch_statistics)?,
+        perturbation: read_enum("optimizer.perturbation", spec.perturbation)?,
+        base: base_from_proto(&spec.base.unwrap_or_default())?,
+    })
+}
+
+fn base_to_proto(section: &BaseSection) -> v1::BaseOptimizerSpec {
+    v1::BaseOptimizerSpec {
+        kind: v1::BaseOptimizerKind::from(section.kind).into(),
+        lr: section.lr,
+        momentum: section.momentum,
+        nesterov: section.nesterov,
+        weight_decay: section.weight_decay,
+        beta1: section.betas.map(|betas| betas[0]),
+        beta2: section.betas.map(|betas| betas[1]),
+        eps: section.eps,
+    }
+}
+
+fn base_from_proto(spec: &v1::BaseOptimizerSpec) -> Result<BaseSection, JobError> {
+    let betas = match (spec.beta1, spec.beta2) {
+        (None, None) => None,
+        (first, second) => Some([first.unwrap_or(0.9), second.unwrap_or(0.999)]),
+    };
+    Ok(BaseSection {
+        kind: read_enum("optimizer.base.kind", spec.kind)?.unwrap_or_default(),
+        lr: spec.lr,
+        momentum: spec.momentum,
+        nesterov: spec.nesterov,
+        weight_decay: spec.weight_decay,
+        betas,
+        eps: spec.eps,
+    })
+}
+
+fn schedule_to_proto(section: &ScheduleSection) -> v1::ScheduleSpec {
+    v1::ScheduleSpec {
+        kind: v1::ScheduleKind::from(section.kind).into(),
+        milestones: section.milestones.clone(),
+        gamma: section.gamma,
+        min_lr: section.min_lr,
+        warmup: section.warmup,
+        warmup_start: section.warmup_start,
+    }
+}
+
+fn schedule_from_proto(spec: &v1::ScheduleSpec) -> Result<ScheduleSection, JobError> {
+    Ok(ScheduleSection {
+        kind: read_enum("schedule.kind", spec.kind)?.unwrap_or_default(),
+        milestones: spec.milestones.clone(),
+        gamma: spec.gamma,
+        min_lr: spec.min_lr,
+        warmup: spec.warmup,
+        warmup_start: spec.warmup_start,
+    })
+}
+
+/// A protobuf enum whose zero value means "not given".
+trait WireEnum: Sized {
+    fn from_number(number: i32) -> Option<Self>;
+}
+
+/// Reads an enum field: `None` for 0, an error for a number that is none of the enum's values.
+fn read_enum<T: WireEnum>(path: &str, number: i32) -> Result<Option<T>, JobError> {
+    match T::from_number(number) {
+        Some(value) => Ok(Some(value)),
+        None if number == 0 => Ok(None),
+        None => Err(JobError::new(path, &format!("expected a known value, found the number {number}"))),
+    }
+}
+
+/// Both directions between a job file's enum and the wire's, from one list of pairs.
+macro_rules! wire_enum {
+    ($file:ident, $wire:ident: $($name:ident = $wire_name:ident),+ $(,)?) => {
+        impl From<$file> for v1::$wire {
+            fn from(value: $file) -> Self {
+                match value { $($file::$name => v1::$wire::$wire_name),+ }
+            }
+        }
+        impl WireEnum for $file {
+            fn from_number(number: i32) -> Option<Self> {
+                match v1::$wire::try_from(number) {
+                    $(Ok(v1::$wire::$wire_name) => Some($file::$name),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+wire_enum!(MethodName, Method: Sgd = Sgd, Sam = Sam, Lookahead = Lookahead, LookaheadSam = LookaheadSam,
+    MultistepSam = MultistepSam, Lookbehind = Lookbehind);
+wire_enum!(AscentName, Ascent: Sam = Sam, Asam = Asam);
+wire_enum!(GradientsName, Gradients: Reuse = Reuse, Reference = Reference);
+wire_enum!(MinibatchName, Minibatch: Same = Same, Switch = Switch);
+wire_enum!(BatchStatisticsName, BatchStatistics: EveryPass = EveryPass, Unperturbed = Unperturbed);
+wire_enum!(PerturbationName, Perturbation: Global = Global);
+wire_enum!(BaseName, BaseOptimizerKind: Sgd = Sgd, Adamw = Adamw);
+wire_enum!(ScheduleName, ScheduleKind: Constant = Constant, Multistep = Multistep, Cosine = Cosine);
+
+fn struct_from(parameters: &Parameters) -> Struct {
+    Struct { fields: parameters.iter().map(|(key, value)| (key.clone(), value_from(value))).collect() }
+}
+
+fn value_from(value: &Value) -> ProtoValue {
+    let kind = match value {
+        Value::Null => Kind::NullValue(0),
+        Value::Bool(value) => Kind::BoolValue(*value),
+        Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(f64::NAN)),
+        Value::String(text) => Kind::StringValue(text.clone()),
+        Value::Array(items) => Kind::ListValue(ListValue { values: items.iter().map(value_from).collect() }),
+        Value::Object(fields) => Kind::StructValue(struct_from(fields)),
+    };
+    ProtoValue { kind: Some(kind) }
+}
+
+fn parameters_from(path: &str, fields: Option<&Struct>) -> Result<Parameters, JobError> {
+    let Some(fields) = fields else { return Ok(Parameters::new()) };
+    object_from(path, fields, MAX_DEPTH)
+}
+
+fn object_from(path: &str, fields: &Struct, depth: usize) -> Result<Parameters, JobError> {
+    if depth == 0 {
+        return Err(JobError::new(path, &format!("is nested deeper than {MAX_DEPTH} levels")));
+    }
+    fields.fields.iter().map(|(key, value)| Ok((key.clone(), json_from(path, value, depth)?))).collect()
+}
+
+fn json_from(path: &str, value: &ProtoValue, depth: usize) -> Result<Value, JobError> {
+    if depth == 0 {
+        return Err(JobError::new(path, &format!("is nested deeper than {MAX_DEPTH} levels")));
+    }
+    Ok(match &value.kind {
+        None | Some(Kind::NullValue(_)) => Value::Null,
+        Some(Kind::BoolValue(value)) => Value::Bool(*value),
+        Some(Kind::NumberValue(number)) => number_from(path, *number)?,
+        Some(Kind::StringValue(text)) => Value::String(text.clone()),
+        Some(Kind::ListValue(list)) => {
+            Value::Array(list.values.iter().map(|v| json_from(path, v, depth - 1)).collect::<Result<_, _>>()?)
+        }
+        Some(Kind::StructValue(fields)) => Value::Object(object_from(path, fields, depth - 1)?),
+    })
+}
+
+/// Protobuf's Struct knows only doubles; whole ones become integers again, as they stood in the job file.
+fn number_from(path: &str, number: f64) -> Result<Value, JobError> {
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    if number.fract() == 0.0 && number.abs() <= EXACT {
+        return Ok(Value::from(number as i64));
+    }
+    serde_json::Number::from_f64(number)
+        .map(Value::Number)
+        .ok_or_else(|| JobError::new(path, &format!("expected a finite number, found {number}")))
+}

@@ -1,0 +1,168 @@
+//! The layout of a model's tensors: which numbers of the flat arenas belong to which tensor.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+/// Most tensors that a model may have.
+const MAX_TENSORS: usize = 100_000;
+/// Most bytes that a tensor's name may have.
+const MAX_NAME: usize = 256;
+/// Most numbers that a model may have.
+const MAX_NUMBERS: u64 = 1 << 40;
+
+/// What a tensor is to the optimizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TensorKind {
+    /// Trained by gradients.
+    Parameter,
+    /// A running statistic of a normalisation layer, updated from batch statistics.
+    Statistic,
+}
+
+/// One tensor as a model declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Name as PyTorch would have it.
+    pub name: String,
+    /// Extent of each dimension, outermost first.
+    pub shape: Vec<usize>,
+    /// Parameter or statistic.
+    pub kind: TensorKind,
+}
+
+/// One tensor with its place in the arena of its kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorEntry {
+    /// The tensor.
+    pub spec: TensorSpec,
+    /// Its numbers within the arena of its kind, row-major.
+    pub range: Range<usize>,
+}
+
+/// All tensors of a model in the model's own order. Parameters share one arena, statistics another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    entries: Vec<TensorEntry>,
+    parameters: usize,
+    statistics: usize,
+}
+
+/// Why a list of tensors is no layout.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum LayoutError {
+    /// There is nothing to train.
+    #[error("the model has no parameters")]
+    NoParameters,
+    /// Two tensors have one name.
+    #[error("tensor {name:?}: the model declares it twice")]
+    Duplicate {
+        /// The name.
+        name: String,
+    },
+    /// A name that cannot be stored or shown.
+    #[error(
+        "tensor name {name:?}: expected 1 to {MAX_NAME} printable characters without '/', '\\' or a leading '.'"
+    )]
+    BadName {
+        /// The name, shortened.
+        name: String,
+    },
+    /// A tensor without elements, or with more than can be addressed.
+    #[error("tensor {name:?}: shape {shape:?} has no elements or too many")]
+    BadShape {
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        shape: Vec<u64>,
+    },
+    /// Too many tensors.
+    #[error("the model has {found} tensors, more than {MAX_TENSORS}")]
+    TooMany {
+        /// How many there are.
+        found: usize,
+    },
+}
+
+impl Layout {
+    /// Checks a model's tensors and gives each its place.
+    ///
+    /// # Errors
+    /// When a name or shape is impossible, a name stands twice, or nothing is to be trained.
+    pub fn new(tensors: impl IntoIterator<Item = TensorSpec>) -> Result<Self, LayoutError> {
+        let mut layout = Self::default();
+        let mut names = HashSet::new();
+        for spec in tensors {
+            let numbers = check(&spec)?;
+            if !names.insert(spec.name.clone()) {
+                return Err(LayoutError::Duplicate { name: spec.name });
+            }
+            let end = match spec.kind {
+                TensorKind::Parameter => &mut layout.parameters,
+                TensorKind::Statistic => &mut layout.statistics,
+            };
+            let range = *end..*end + numbers;
+            *end = range.end;
+            layout.entries.push(TensorEntry { spec, range });
+            if layout.entries.len() > MAX_TENSORS
+                || (layout.parameters + layout.statistics) as u64 > MAX_NUMBERS
+            {
+                return Err(LayoutError::TooMany { found: layout.entries.len() });
+            }
+        }
+        if layout.parameters == 0 {
+            return Err(LayoutError::NoParameters);
+        }
+        Ok(layout)
+    }
+
+    /// All tensors in the model's order.
+    pub fn entries(&self) -> &[TensorEntry] {
+        &self.entries
+    }
+
+    /// The trained tensors in the model's order.
+    pub fn parameter_entries(&self) -> impl Iterator<Item = &TensorEntry> {
+        self.entries.iter().filter(|entry| entry.spec.kind == TensorKind::Parameter)
+    }
+
+    /// Numbers in all parameters.
+    pub fn parameters(&self) -> usize {
+        self.parameters
+    }
+
+    /// Numbers in all statistics.
+    pub fn statistics(&self) -> usize {
+        self.statistics
+    }
+
+    /// The tensor that the parameter at `index` of the arena belongs to.
+    pub fn parameter_at(&self, index: usize) -> Option<&TensorEntry> {
+        self.parameter_entries().find(|entry| entry.range.contains(&index))
+    }
+}
+
+fn check(spec: &TensorSpec) -> Result<usize, LayoutError> {
+    let name = &spec.name;
+    let printable = name.chars().all(|c| !c.is_control() && c != '/' && c != '\\');
+    if name.is_empty()
+        || name.len() > MAX_NAME
+        || !printable
+        || name.starts_with('.')
+        || name == "__metadata__"
+    {
+        return Err(LayoutError::BadName { name: name.chars().take(64).collect() });
+    }
+    spec.shape
+        .iter()
+        .try_fold(1_u64, |numbers, &extent| numbers.checked_mul(extent as u64))
+        .filter(|&numbers| numbers > 0 && numbers <= MAX_NUMBERS)
+        .and_then(|numbers| usize::try_from(numbers).ok())
+        .ok_or_else(|| LayoutError::BadShape {
+            name: name.clone(),
+            shape: spec.shape.iter().map(|&extent| extent as u64).collect(),
+        })
+}
+
+#[cfg(test)]
+#[path = "layout_test.rs"]
+mod tests;

@@ -1,0 +1,199 @@
+//! Model files: safetensors with every tensor under its PyTorch name.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, View};
+
+use crate::arena::Arena;
+use crate::layout::{Layout, TensorEntry, TensorKind};
+
+/// Buffers that PyTorch stores beside the weights and that are no part of a model's function.
+const IGNORED_SUFFIX: &str = "num_batches_tracked";
+
+/// What is wrong with a model file.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelFileError {
+    /// Not a safetensors file, or a damaged one.
+    #[error("not a usable safetensors file: {source}")]
+    Format {
+        /// What the reader says.
+        #[from]
+        source: safetensors::SafeTensorError,
+    },
+    /// A tensor of the model is not in the file.
+    #[error("tensor {name:?}: missing")]
+    Missing {
+        /// The tensor.
+        name: String,
+    },
+    /// The file holds a tensor that the model does not have.
+    #[error("tensor {name:?}: the model has none of that name")]
+    Unknown {
+        /// The tensor.
+        name: String,
+    },
+    /// Another shape than the model's.
+    #[error("tensor {name:?}: expected shape {expected:?}, found {found:?}")]
+    Shape {
+        /// The tensor.
+        name: String,
+        /// The model's.
+        expected: Vec<usize>,
+        /// The file's.
+        found: Vec<usize>,
+    },
+    /// Another type than f32.
+    #[error("tensor {name:?}: expected F32, found {found:?}")]
+    Dtype {
+        /// The tensor.
+        name: String,
+        /// The file's.
+        found: Dtype,
+    },
+    /// NaN or infinity.
+    #[error("tensor {name:?}: number {index} is not finite")]
+    NotFinite {
+        /// The tensor.
+        name: String,
+        /// Which number, row-major.
+        index: usize,
+    },
+}
+
+struct TensorView<'a> {
+    shape: &'a [usize],
+    bytes: &'a [u8],
+}
+
+impl View for TensorView<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+fn byte_range(entry: &TensorEntry) -> std::ops::Range<usize> {
+    entry.range.start * size_of::<f32>()..entry.range.end * size_of::<f32>()
+}
+
+/// Writes parameters and statistics to a new file at `path`, without copying them.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write(
+    path: &Path,
+    layout: &Layout,
+    parameters: &Arena,
+    statistics: &Arena,
+    metadata: HashMap<String, String>,
+) -> Result<(), ModelFileError> {
+    let tensors = layout.entries().iter().map(|entry| {
+        let arena = match entry.spec.kind {
+            TensorKind::Parameter => parameters,
+            TensorKind::Statistic => statistics,
+        };
+        let view = TensorView { shape: &entry.spec.shape, bytes: &arena.as_bytes()[byte_range(entry)] };
+        (entry.spec.name.as_str(), view)
+    });
+    safetensors::serialize_to_file(tensors, Some(metadata), path)?;
+    Ok(())
+}
+
+/// Writes flat arenas under names of their own to a new file at `path`, for state that only this service reads.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_flat(path: &Path, arenas: &[(&str, &Arena)]) -> Result<(), ModelFileError> {
+    let shapes: Vec<[usize; 1]> = arenas.iter().map(|(_, arena)| [arena.len()]).collect();
+    let tensors = arenas
+        .iter()
+        .zip(&shapes)
+        .map(|((name, arena), shape)| (*name, TensorView { shape, bytes: arena.as_bytes() }));
+    safetensors::serialize_to_file(tensors, None, path)?;
+    Ok(())
+}
+
+/// Reads what [`write_flat`] wrote.
+///
+/// # Errors
+/// When the file is damaged or holds something else than flat f32 tensors.
+pub fn read_flat(bytes: &[u8]) -> Result<Vec<(String, Arena)>, ModelFileError> {
+    let file = SafeTensors::deserialize(bytes)?;
+    let mut arenas = Vec::new();
+    for (name, tensor) in file.tensors() {
+        if tensor.dtype() != Dtype::F32 {
+            return Err(ModelFileError::Dtype { name, found: tensor.dtype() });
+        }
+        let mut arena = Arena::zeros(tensor.data().len() / size_of::<f32>());
+        arena.as_bytes_mut().copy_from_slice(tensor.data());
+        arenas.push((name, arena));
+    }
+    Ok(arenas)
+}
+
+/// Reads parameters and statistics of a known layout.
+///
+/// # Errors
+/// When the file is damaged, lacks a tensor, has an unknown one, or holds another shape or type or numbers
+/// that are not finite.
+pub fn read(bytes: &[u8], layout: &Layout) -> Result<(Arena, Arena), ModelFileError> {
+    let file = SafeTensors::deserialize(bytes)?;
+    let mut parameters = Arena::zeros(layout.parameters());
+    let mut statistics = Arena::zeros(layout.statistics());
+    for entry in layout.entries() {
+        let arena = match entry.spec.kind {
+            TensorKind::Parameter => &mut parameters,
+            TensorKind::Statistic => &mut statistics,
+        };
+        copy_tensor(&file, entry, arena)?;
+    }
+    let known: std::collections::HashSet<&str> =
+        layout.entries().iter().map(|entry| entry.spec.name.as_str()).collect();
+    let mut names = file.names();
+    names.sort_unstable();
+    match names.iter().find(|name| !known.contains(**name) && !name.ends_with(IGNORED_SUFFIX)) {
+        Some(unknown) => Err(ModelFileError::Unknown { name: shorten(unknown) }),
+        None => Ok((parameters, statistics)),
+    }
+}
+
+fn copy_tensor(file: &SafeTensors<'_>, entry: &TensorEntry, arena: &mut Arena) -> Result<(), ModelFileError> {
+    let name = entry.spec.name.clone();
+    let Ok(tensor) = file.tensor(&name) else { return Err(ModelFileError::Missing { name }) };
+    if tensor.dtype() != Dtype::F32 {
+        return Err(ModelFileError::Dtype { name, found: tensor.dtype() });
+    }
+    if tensor.shape() != entry.spec.shape {
+        return Err(ModelFileError::Shape {
+            name,
+            expected: entry.spec.shape.clone(),
+            found: tensor.shape().to_vec(),
+        });
+    }
+    arena.as_bytes_mut()[byte_range(entry)].copy_from_slice(tensor.data());
+    match arena[entry.range.clone()].iter().position(|number| !number.is_finite()) {
+        Some(index) => Err(ModelFileError::NotFinite { name, index }),
+        None => Ok(()),
+    }
+}
+
+fn shorten(name: &str) -> String {
+    name.chars().take(100).collect()
+}
+
+#[cfg(test)]
+#[path = "model_file_test.rs"]
+mod tests;

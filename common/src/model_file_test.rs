@@ -1,0 +1,78 @@
+use super::*;
+use crate::layout::TensorSpec;
+
+fn layout() -> Layout {
+    let tensor = |name: &str, shape: &[usize], kind| TensorSpec { name: name.into(), shape: shape.into(), kind };
+    Layout::new([
+        tensor("layers.0.weight", &[2, 3], TensorKind::Parameter),
+        tensor("bn.running_mean", &[2], TensorKind::Statistic),
+        tensor("layers.0.bias", &[2], TensorKind::Parameter),
+    ])
+    .expect("a valid layout")
+}
+
+fn state() -> (Arena, Arena) {
+    let parameters: Vec<f32> = (0..8).map(|i| i as f32 / 3.0).collect();
+    (parameters.into(), vec![9.0, -9.0].into())
+}
+
+fn written() -> Vec<u8> {
+    let path = std::env::temp_dir().join(format!("model-file-test-{:?}", std::thread::current().id()));
+    let (parameters, statistics) = state();
+    write(&path, &layout(), &parameters, &statistics, HashMap::new()).expect("a writable folder");
+    let bytes = std::fs::read(&path).expect("the file just written");
+    std::fs::remove_file(&path).expect("the file just read");
+    bytes
+}
+
+/// A safetensors file with any header at all.
+fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    assert_eq!(read(&written(), &layout()).expect("a faultless file"), state());
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let bytes = written();
+    for length in 0..bytes.len() {
+        assert!(read(&bytes[..length], &layout()).is_err(), "{length} bytes were taken for a whole file");
+    }
+}
+
+#[test]
+fn hostile_headers_are_refused() {
+    let overflow = r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,8]}}"#;
+    let overlap = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#;
+    let backwards = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#;
+    for header in [overflow, overlap, backwards, "{", "[]", ""] {
+        assert!(matches!(read(&with_header(header, &[0; 12]), &layout()), Err(ModelFileError::Format { .. })));
+    }
+    let huge = [&u64::MAX.to_le_bytes()[..], b"{}"].concat();
+    assert!(matches!(read(&huge, &layout()), Err(ModelFileError::Format { .. })));
+}
+
+#[test]
+fn a_file_of_another_model_is_refused_with_the_tensor_named() {
+    let one = |name: &str, shape: &str| {
+        with_header(&format!(r#"{{"{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[0,24]}}}}"#), &[0; 24])
+    };
+    let missing = read(&one("other", "[2,3]"), &layout()).expect_err("a file without the model's tensors");
+    assert_eq!(missing.to_string(), r#"tensor "layers.0.weight": missing"#);
+    let shape = read(&one("layers.0.weight", "[3,2]"), &layout()).expect_err("a file with another shape");
+    assert_eq!(shape.to_string(), r#"tensor "layers.0.weight": expected shape [2, 3], found [3, 2]"#);
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_refused_with_their_place() {
+    let (mut parameters, statistics) = state();
+    parameters[7] = f32::NAN;
+    let path = std::env::temp_dir().join(format!("model-file-test-nan-{:?}", std::thread::current().id()));
+    write(&path, &layout(), &parameters, &statistics, HashMap::new()).expect("a writable folder");
+    let error = read(&std::fs::read(&path).expect("the file"), &layout()).expect_err("a NaN");
+    assert_eq!(error.to_string(), r#"tensor "layers.0.bias": number 1 is not finite"#);
+    std::fs::remove_file(&path).expect("the file");
+}

@@ -1,0 +1,241 @@
+//! The optimizer family (design, section 2) as a pure state machine over flat arenas.
+//!
+//! [`Optimizer::begin`] opens an outer step and says which gradient is wanted first; [`Optimizer::absorb`] takes a
+//! gradient and says which one is wanted next, until the outer step is finished. Where the gradients come from is
+//! the caller's business. What each gradient is for stands in `program`; the arithmetic in `passes`.
+//!
+//! The weights to compute at are published as `Arc`s and are never written while somebody else holds them. Whoever
+//! drops them before the next [`Optimizer::absorb`] saves the optimizer one buffer of the model's size.
+
+mod base;
+mod blocks;
+mod buffers;
+mod check;
+mod interpolation;
+mod messages;
+mod outer_step;
+pub mod passes;
+mod program;
+mod state;
+mod statistics;
+mod update;
+mod weights;
+
+use std::sync::Arc;
+
+pub use self::messages::{AbsorbError, Evaluation, Next, OuterStepReport};
+pub use self::state::{OptimizerState, StateError};
+
+use self::base::{Base, buffer_names};
+use self::blocks::{Block, blocks_of};
+use self::buffers::Pool;
+use self::check::Check;
+use self::interpolation::{adaptive_alphas, interpolate_tensors};
+use self::outer_step::OuterStep;
+use self::program::{Program, ascent_of};
+use self::statistics::RunningStatistics;
+use self::update::{Ascent, Ending, Norms, OpenDescent, norms, update};
+use self::weights::Weights;
+use crate::arena::Arena;
+use crate::job::{self, Alpha, Method, OptimizerSpec};
+use crate::layout::Layout;
+
+/// Added to the norm of a gradient, so that a gradient of zero moves nothing.
+const NORM_OFFSET: f64 = 1e-16;
+
+/// A job's optimizer: weights, running statistics and the base optimizer's state.
+#[derive(Debug)]
+pub struct Optimizer {
+    method: Method,
+    ascent: Option<job::Ascent>,
+    layout: Arc<Layout>,
+    blocks: Vec<Block>,
+    weights: Weights,
+    statistics: RunningStatistics,
+    base: Base,
+    pool: Pool,
+    step: Option<OuterStep>,
+}
+
+impl Optimizer {
+    /// The optimizer of a job that starts at some weights.
+    ///
+    /// # Errors
+    /// When an arena does not have the layout's length.
+    pub fn new(
+        spec: &OptimizerSpec,
+        layout: Arc<Layout>,
+        parameters: Arena,
+        statistics: Arena,
+    ) -> Result<Self, StateError> {
+        Self::restore(spec, layout, OptimizerState::initial(&spec.base, parameters, statistics))
+    }
+
+    /// The optimizer of a job that goes on from a state.
+    ///
+    /// # Errors
+    /// When the state lacks a buffer, has one too many, or an arena does not have the layout's length.
+    pub fn restore(
+        spec: &OptimizerSpec,
+        layout: Arc<Layout>,
+        state: OptimizerState,
+    ) -> Result<Self, StateError> {
+        state.check(&spec.base, &layout)?;
+        let OptimizerState { parameters, statistics, mut buffers, steps } = state;
+        let buffers = buffer_names(&spec.base).iter().filter_map(|&name| buffers.remove(name));
+        Ok(Self {
+            method: spec.method,
+            ascent: ascent_of(&spec.method),
+            blocks: blocks_of(&layout),
+            layout,
+            weights: Weights::new(parameters),
+            statistics: RunningStatistics { values: statistics, counted: spec.batch_statistics },
+            base: Base::new(spec.base, buffers, steps),
+            pool: Pool::default(),
+            step: None,
+        })
+    }
+
+    /// Everything that is needed to go on from here. Only between outer steps: within one it is neither the state
+    /// before nor the one after it.
+    pub fn state(&self) -> OptimizerState {
+        debug_assert!(self.step.is_none());
+        OptimizerState {
+            parameters: Arc::clone(&self.weights.slow),
+            statistics: Arc::clone(&self.statistics.values),
+            buffers: self.base.buffers().map(|(name, arena)| (name.to_owned(), Arc::clone(arena))).collect(),
+            steps: self.base.steps(),
+        }
+    }
+
+    /// Slow weights, as the last outer step left them.
+    pub fn slow(&self) -> &Arc<Arena> {
+        &self.weights.slow
+    }
+
+    /// Running statistics.
+    pub fn statistics(&self) -> &Arc<Arena> {
+        &self.statistics.values
+    }
+
+    /// Weights at which the evaluation that was asked for last is to be computed; the slow ones between outer steps.
+    pub fn weights(&self) -> Arc<Arena> {
+        let weights = self.step.map(|step| self.weights.at(step.role().at));
+        Arc::clone(weights.unwrap_or(&self.weights.slow))
+    }
+
+    /// Evaluations of an outer step that gets `batches` batches.
+    pub fn evaluations(&self, batches: u32) -> u32 {
+        Program::new(&self.method, batches).evaluations()
+    }
+
+    /// Begins an outer step with the learning rate `lr`. A method that takes several batches does one inner step with
+    /// each of the `batches` that are left to it, at most k; the others take one. An outer step that is under way goes
+    /// on.
+    pub fn begin(&mut self, batches: u32, lr: f64) -> Evaluation {
+        let begin = || OuterStep::new(Program::new(&self.method, batches), lr);
+        self.step.get_or_insert_with(begin).evaluation()
+    }
+
+    /// Takes the gradient that was asked for last, with the statistics of its batch.
+    ///
+    /// # Errors
+    /// When a number is not finite, an arena does not have the layout's length, or no gradient was asked for; nothing
+    /// has changed then.
+    pub fn absorb(&mut self, gradient: Arena, batch_statistics: &Arena) -> Result<Next, AbsorbError> {
+        let mut step = self.step.ok_or(AbsorbError::NotAskedFor)?;
+        let norms = self.measure(&step, &gradient, batch_statistics)?;
+        if step.index == 0 {
+            step.gradient_norm = norms.plain;
+        }
+        self.statistics.absorb(step.index, step.role(), batch_statistics);
+        if step.program.is_last(step.index) {
+            let alpha = self.finish(&step, &gradient);
+            self.step = None;
+            return Ok(Next::Finished(step.report(alpha)));
+        }
+        self.advance(&step, norms, &gradient);
+        step.descents += u32::from(step.role().descends);
+        step.index += 1;
+        self.step = Some(step);
+        Ok(Next::Evaluate(step.evaluation()))
+    }
+
+    /// Checks a gradient and takes its norms.
+    fn measure(
+        &self,
+        step: &OuterStep,
+        gradient: &Arena,
+        batch_statistics: &Arena,
+    ) -> Result<Norms, AbsorbError> {
+        let check = Check { evaluation: step.index, layout: &self.layout };
+        check.lengths(gradient, batch_statistics)?;
+        let eta = self.ascent.filter(|_| step.role().ascends).and_then(|ascent| ascent.eta);
+        let norms = norms(&self.blocks, gradient, self.weights.at(step.role().at), eta);
+        check.finite(norms.plain, gradient, batch_statistics)?;
+        Ok(norms)
+    }
+
+    /// Moves perturbed and fast weights as a gradient that is not the last one demands.
+    fn advance(&mut self, step: &OuterStep, norms: Norms, gradient: &Arena) {
+        let role = step.role();
+        let ascent = self.ascent.filter(|_| role.ascends);
+        let mut ascending =
+            ascent.map(|ascent| (ascent, self.weights.open_perturbed(role.at, &mut self.pool)));
+        let mut descending = role.descends.then(|| self.open_descent(step.lr));
+        let ascent = ascending.as_mut().map(|(ascent, perturbed)| Ascent {
+            perturbed: perturbed.target(),
+            scale: (ascent.rho / (norms.scaled + NORM_OFFSET)) as f32,
+            eta: ascent.eta.map(|eta| eta as f32),
+        });
+        update(&self.blocks, gradient, ascent, descending.as_mut().map(|open| open.descent(Ending::Open)));
+        if let Some((_, perturbed)) = ascending {
+            self.weights.close_perturbed(perturbed);
+        }
+        if let Some(open) = descending {
+            let fast = self.close_descent(open);
+            self.weights.set_fast(fast, step.keeps_first());
+        }
+    }
+
+    /// Takes the last descent of an outer step and interpolates; returns α.
+    fn finish(&mut self, step: &OuterStep, gradient: &Arena) -> f64 {
+        let interpolation = step.program.interpolation;
+        self.weights.prepare_last(interpolation.is_some(), &mut self.pool);
+        let mut open = self.open_descent(step.lr);
+        let (slow, first) = (&self.weights.slow, self.weights.first());
+        let ending = match interpolation {
+            None => Ending::Open,
+            Some(Alpha::Static(alpha)) => Ending::Interpolate { slow, alpha: alpha as f32 },
+            Some(Alpha::Adaptive) => Ending::Measure { slow, first: first.map(|first| &first[..]) },
+        };
+        let sums = update(&self.blocks, gradient, None, Some(open.descent(ending)));
+        let mut weights = self.close_descent(open);
+        let alpha = match interpolation {
+            None => 1.0,
+            Some(Alpha::Static(alpha)) => alpha,
+            Some(Alpha::Adaptive) => {
+                let alphas = adaptive_alphas(&self.blocks, &sums);
+                // Nobody else has seen these weights, so this does not copy them.
+                interpolate_tensors(&self.blocks, Arc::make_mut(&mut weights), &self.weights.slow, &alphas);
+                alphas.iter().sum::<f64>() / alphas.len() as f64
+            }
+        };
+        self.weights.finish(weights, &mut self.pool);
+        alpha
+    }
+
+    fn open_descent(&mut self, lr: f64) -> OpenDescent {
+        let (rule, buffers) = self.base.begin_step(lr, &mut self.pool);
+        OpenDescent { fast: self.weights.open_fast(&mut self.pool), rule, buffers }
+    }
+
+    fn close_descent(&mut self, open: OpenDescent) -> Arc<Arena> {
+        self.base.end_step(open.buffers);
+        open.fast.finish()
+    }
+}
+
+#[cfg(test)]
+#[path = "optimizer/optimizer_test.rs"]
+mod tests;

@@ -1,0 +1,56 @@
+//! Tests of the walk over blocks.
+
+use super::*;
+use crate::layout::{TensorKind, TensorSpec};
+
+fn layout(shapes: &[usize]) -> Layout {
+    let tensor = |(index, &len): (usize, &usize)| TensorSpec {
+        name: if index % 2 == 0 { format!("layers.{index}.weight") } else { format!("layers.{index}.bias") },
+        shape: vec![len],
+        kind: TensorKind::Parameter,
+    };
+    Layout::new(shapes.iter().enumerate().map(tensor)).expect("a valid layout")
+}
+
+#[test]
+fn blocks_cover_the_parameters_in_order_and_none_spans_two_tensors() {
+    let layout = layout(&[1, BLOCK, BLOCK + 1, 3 * BLOCK - 1]);
+    let blocks = blocks_of(&layout);
+    let mut next = 0;
+    for block in &blocks {
+        assert_eq!(block.start, next);
+        assert!((1..=BLOCK).contains(&block.len));
+        let entry = layout.parameter_at(block.start).expect("a tensor");
+        assert!(block.start + block.len <= entry.range.end);
+        assert_eq!(block.scaled, entry.spec.name.contains("weight"));
+        next += block.len;
+    }
+    assert_eq!(next, layout.parameters());
+    assert_eq!(blocks.iter().map(|block| block.tensor).collect::<Vec<_>>(), [0, 1, 2, 2, 3, 3, 3]);
+}
+
+#[test]
+fn every_block_gets_its_own_part_and_results_come_in_the_order_of_blocks() {
+    let layout = layout(&[7, 3 * GRAIN + 5, 1, 2, GRAIN, 9]);
+    let blocks = blocks_of(&layout);
+    let values: Vec<f32> = (0..layout.parameters()).map(|i| i as f32).collect();
+    let starts = for_each_block(&blocks, &values[..], &|block, part: &[f32]| {
+        assert_eq!(part.len(), block.len);
+        part[0] as usize
+    });
+    assert_eq!(starts, blocks.iter().map(|block| block.start).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_target_is_written_from_its_source_and_leaves_it_alone() {
+    let source = Arc::new(Arena::from(vec![1.0, 2.0]));
+    let mut values = Arena::from(vec![9.0, 9.0]);
+    for weight in Target::new(Some(&source), &mut values).load() {
+        *weight += 1.0;
+    }
+    assert_eq!((&values[..], &source[..]), (&[2.0, 3.0][..], &[1.0, 2.0][..]));
+    for weight in Target::new(None, &mut values).load() {
+        *weight += 1.0;
+    }
+    assert_eq!(values[..], [3.0, 4.0]);
+}

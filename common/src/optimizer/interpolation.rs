@@ -1,0 +1,55 @@
+//! How the slow weights follow the fast ones at the end of an outer step.
+
+use super::blocks::{Block, cut_fields, for_each_block};
+use super::passes;
+use crate::arena::Arena;
+
+/// Below this a movement counts as being that long, so that no movement at all has an angle of 90°.
+const MIN_NORM: f64 = 1e-8;
+
+/// Sums over a block from which an angle is made: ‖x‖², ‖y‖², x·y.
+pub(super) type AngleSums = [f64; 3];
+
+/// Measures one block's part of the angle between (first − slow) and (last − slow).
+pub(super) fn angle_sums(first: &[f32], last: &[f32], slow: &[f32]) -> AngleSums {
+    let dot = passes::dot_of_differences;
+    [dot(first, first, slow), dot(last, last, slow), dot(first, last, slow)]
+}
+
+/// Adaptive α of each tensor: (cos θ + 1)/2, θ being the angle between the first and the last movement of the fast
+/// weights away from the slow ones (Mordido et al., section 3; design, section 2).
+pub(super) fn adaptive_alphas(blocks: &[Block], sums: &[AngleSums]) -> Vec<f64> {
+    let mut tensors: Vec<AngleSums> = Vec::new();
+    for (block, sums) in blocks.iter().zip(sums) {
+        tensors.resize(block.tensor + 1, AngleSums::default());
+        if let Some(tensor) = tensors.last_mut() {
+            tensor.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+        }
+    }
+    tensors.into_iter().map(alpha).collect()
+}
+
+fn alpha([xx, yy, xy]: AngleSums) -> f64 {
+    let cosine = xy / (xx.sqrt().max(MIN_NORM) * yy.sqrt().max(MIN_NORM));
+    (cosine + 1.0) / 2.0
+}
+
+struct Arrays<'a> {
+    weights: &'a mut [f32],
+    slow: &'a [f32],
+}
+
+cut_fields!(Arrays { weights, slow });
+
+/// Turns the last fast weights into the new slow ones, with a factor for each tensor.
+pub(super) fn interpolate_tensors(blocks: &[Block], weights: &mut Arena, slow: &Arena, alphas: &[f64]) {
+    for_each_block(blocks, Arrays { weights, slow }, &|block, arrays: Arrays<'_>| {
+        // Every tensor has its factor; with 1 the fast weights would become the slow ones.
+        let alpha = alphas.get(block.tensor).copied().unwrap_or(1.0);
+        passes::interpolate(arrays.weights, arrays.slow, alpha as f32);
+    });
+}
+
+#[cfg(test)]
+#[path = "interpolation_test.rs"]
+mod tests;

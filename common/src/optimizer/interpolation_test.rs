@@ -1,0 +1,45 @@
+//! Tests of adaptive interpolation factors.
+
+use super::*;
+
+fn block(tensor: usize) -> Block {
+    Block { start: 0, len: 0, tensor, scaled: true }
+}
+
+fn alpha_between(first: &[f32], last: &[f32]) -> f64 {
+    let slow = vec![0.0; first.len()];
+    adaptive_alphas(&[block(0)], &[angle_sums(first, last, &slow)])[0]
+}
+
+#[test]
+fn the_factor_falls_from_one_to_zero_as_the_movements_turn_apart() {
+    assert!((alpha_between(&[1.0, 2.0], &[2.0, 4.0]) - 1.0).abs() < 1e-15);
+    assert_eq!(alpha_between(&[1.0, 0.0], &[0.0, 3.0]), 0.5);
+    assert!(alpha_between(&[1.0, 2.0], &[-1.0, -2.0]).abs() < 1e-15);
+    // 45°
+    assert!((alpha_between(&[1.0, 0.0], &[2.0, 2.0]) - (0.5_f64.sqrt() + 1.0) / 2.0).abs() < 1e-15);
+}
+
+#[test]
+fn no_movement_has_the_factor_of_a_right_angle() {
+    assert_eq!(alpha_between(&[0.0, 0.0], &[0.0, 0.0]), 0.5);
+    assert_eq!(alpha_between(&[0.0, 0.0], &[1.0, 0.0]), 0.5);
+}
+
+#[test]
+fn each_tensor_has_the_factor_of_all_its_blocks() {
+    let blocks = [block(0), block(0), block(1)];
+    let sums = [[1.0, 2.0, 0.5], [3.0, 7.0, 1.5], [4.0, 1.0, 2.0]];
+    assert_eq!(adaptive_alphas(&blocks, &sums), [(2.0 / (2.0 * 3.0) + 1.0) / 2.0, 1.0]);
+}
+
+#[test]
+fn tensors_are_interpolated_by_their_own_factors() {
+    let blocks = [
+        Block { start: 0, len: 1, tensor: 0, scaled: true },
+        Block { start: 1, len: 2, tensor: 1, scaled: false },
+    ];
+    let (mut weights, slow) = (Arena::from(vec![4.0, 4.0, 8.0]), Arena::from(vec![0.0, 2.0, 0.0]));
+    interpolate_tensors(&blocks, &mut weights, &slow, &[0.25, 0.5]);
+    assert_eq!(weights[..], [1.0, 3.0, 4.0]);
+}

@@ -1,0 +1,98 @@
+//! The weights of an outer step: slow, fast and perturbed. At its start they are the same arena; each is written
+//! for the first time out of place from the one that it starts from.
+
+use std::sync::Arc;
+
+use super::buffers::{Pool, Writing};
+use super::program::Point;
+use crate::arena::Arena;
+
+/// Slow, fast and perturbed weights. An arena that somebody else reads is never written.
+#[derive(Debug)]
+pub(super) struct Weights {
+    /// φ, as the last outer step left it.
+    pub(super) slow: Arc<Arena>,
+    /// f after the last descent; `None` where that is `first`, or before the first descent.
+    fast: Option<Arc<Arena>>,
+    /// f after the first descent, where adaptive interpolation will ask for it.
+    first: Option<Arc<Arena>>,
+    /// φ′; `None` before the first ascent.
+    perturbed: Option<Arc<Arena>>,
+}
+
+impl Weights {
+    /// All weights are `slow`.
+    pub(super) fn new(slow: Arc<Arena>) -> Self {
+        Self { slow, fast: None, first: None, perturbed: None }
+    }
+
+    /// The weights at a point.
+    pub(super) fn at(&self, point: Point) -> &Arc<Arena> {
+        match point {
+            Point::Fast => self.fast.as_ref().or(self.first.as_ref()),
+            Point::Perturbed => self.perturbed.as_ref(),
+        }
+        .unwrap_or(&self.slow)
+    }
+
+    /// Fast weights after the first of several descents, where they were kept.
+    pub(super) fn first(&self) -> Option<&Arena> {
+        self.first.as_deref()
+    }
+
+    /// Opens the perturbed weights for an ascent that starts at `from`.
+    pub(super) fn open_perturbed(&mut self, from: Point, pool: &mut Pool) -> Writing {
+        match (self.perturbed.take(), from) {
+            (Some(perturbed), Point::Perturbed) => pool.rewrite(perturbed),
+            (perturbed, _) => {
+                if let Some(perturbed) = perturbed {
+                    pool.retire(perturbed);
+                }
+                pool.derive(self.at(from))
+            }
+        }
+    }
+
+    /// Ends an ascent.
+    pub(super) fn close_perturbed(&mut self, writing: Writing) {
+        self.perturbed = Some(writing.finish());
+    }
+
+    /// Opens the fast weights for a descent.
+    pub(super) fn open_fast(&mut self, pool: &mut Pool) -> Writing {
+        match self.fast.take() {
+            Some(fast) => pool.rewrite(fast),
+            None => pool.derive(self.at(Point::Fast)),
+        }
+    }
+
+    /// Ends a descent; with `keep` its result is kept as the first one.
+    pub(super) fn set_fast(&mut self, weights: Arc<Arena>, keep: bool) {
+        if keep {
+            self.first = Some(weights);
+        } else {
+            self.fast = Some(weights);
+        }
+    }
+
+    /// Before the last descent: the perturbed weights have done their service, and where the slow weights are not
+    /// interpolated the fast ones may be written over them.
+    pub(super) fn prepare_last(&mut self, interpolates: bool, pool: &mut Pool) {
+        if let Some(perturbed) = self.perturbed.take() {
+            pool.retire(perturbed);
+        }
+        if !interpolates && self.fast.is_none() {
+            self.fast = Some(std::mem::take(&mut self.slow));
+        }
+    }
+
+    /// Ends the outer step with new slow weights.
+    pub(super) fn finish(&mut self, slow: Arc<Arena>, pool: &mut Pool) {
+        let old = std::mem::replace(self, Self::new(slow));
+        for arena in
+            [Some(old.slow), old.first, old.fast].into_iter().flatten().filter(|arena| !arena.is_empty())
+        {
+            pool.retire(arena);
+        }
+    }
+}

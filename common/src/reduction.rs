@@ -1,0 +1,150 @@
+//! The canonical reduction: one fixed binary tree over shard numbers (design, section 4).
+//!
+//! node(a..b) = node(a..m) + node(m..b) with m = a + the largest power of two smaller than b − a. Whoever adds,
+//! wherever, the additions and their order are the same.
+
+use std::fmt;
+
+use crate::arena::Arena;
+use crate::contribution::Contribution;
+
+/// A node of the tree: the contiguous shards `first..end`, never empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Node {
+    /// First shard.
+    pub first: u32,
+    /// One past the last shard.
+    pub end: u32,
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shards {}..{}", self.first, self.end)
+    }
+}
+
+impl Node {
+    /// The root over `shards` shards; `shards` must not be 0.
+    pub fn root(shards: u32) -> Self {
+        Self { first: 0, end: shards }
+    }
+
+    /// Number of shards below the node.
+    pub fn len(self) -> u32 {
+        self.end - self.first
+    }
+
+    /// Never: a node has at least one shard.
+    pub fn is_empty(self) -> bool {
+        self.first >= self.end
+    }
+
+    /// The two nodes whose sum it is; `None` for a single shard.
+    pub fn children(self) -> Option<(Node, Node)> {
+        if self.len() < 2 {
+            return None;
+        }
+        let middle = self.first + self.len().div_ceil(2).next_power_of_two();
+        Some((Node { first: self.first, end: middle }, Node { first: middle, end: self.end }))
+    }
+
+    /// Whether `other` lies within this node.
+    pub fn contains(self, other: Node) -> bool {
+        self.first <= other.first && other.end <= self.end
+    }
+
+    /// Whether the node is one of the tree over `shards` shards.
+    pub fn is_in_tree(self, shards: u32) -> bool {
+        if self.is_empty() || self.end > shards {
+            return false;
+        }
+        let mut node = Node::root(shards);
+        while node != self {
+            match node.children() {
+                Some((left, _)) if left.contains(self) => node = left,
+                Some((_, right)) if right.contains(self) => node = right,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// The nodes of the tree over `shards` shards that lie within `range` and in no larger such node, in the
+    /// order of their shards.
+    pub fn maximal_within(range: Node, shards: u32) -> Vec<Node> {
+        fn descend(node: Node, range: Node, found: &mut Vec<Node>) {
+            if range.contains(node) {
+                found.push(node);
+            } else if let Some((left, right)) = node.children() {
+                if range.first < left.end {
+                    descend(left, range, found);
+                }
+                if range.end > right.first {
+                    descend(right, range, found);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        if shards > 0 && !range.is_empty() {
+            descend(Node::root(shards), range, &mut found);
+        }
+        found
+    }
+}
+
+/// Adds `right` onto `left` elementwise.
+fn add_arena(left: &mut Arena, right: &Arena) {
+    crate::optimizer::passes::add_assign(left, right);
+}
+
+/// The sum of two sibling nodes, in the storage of the left one.
+pub fn add(mut left: Contribution, right: &Contribution) -> Contribution {
+    add_arena(&mut left.gradient, &right.gradient);
+    add_arena(&mut left.statistics, &right.statistics);
+    left.sums.add(&right.sums);
+    left
+}
+
+/// Sums a node from its parts in the canonical order. `part` returns the contribution of a node that is known
+/// already, or `None` to have it made from its children; a single shard must be known.
+///
+/// # Errors
+/// Whatever `part` returns, and [`MissingShard`] where a single shard is not known.
+pub fn reduce<E: From<MissingShard>>(
+    node: Node,
+    part: &mut impl FnMut(Node) -> Result<Option<Contribution>, E>,
+) -> Result<Contribution, E> {
+    if let Some(known) = part(node)? {
+        return Ok(known);
+    }
+    let (left, right) = node.children().ok_or(MissingShard { shard: node.first })?;
+    let left = reduce(left, part)?;
+    let right = reduce(right, part)?;
+    Ok(add(left, &right))
+}
+
+/// A reduction lacked the contribution of one shard.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("no contribution of shard {shard}")]
+pub struct MissingShard {
+    /// The shard.
+    pub shard: u32,
+}
+
+/// The slice of a batch of `samples` samples that shard `shard` of `shards` covers, as positions within the
+/// batch: contiguous slices, the first `samples mod shards` of them one longer.
+pub fn shard_range(samples: u64, shards: u32, shard: u32) -> std::ops::Range<u64> {
+    let (shards, shard) = (u64::from(shards), u64::from(shard));
+    let (size, longer) = (samples / shards, samples % shards);
+    let start = shard * size + shard.min(longer);
+    start..start + size + u64::from(shard < longer)
+}
+
+/// Number of shards that a batch is cut into: no shard is empty.
+pub fn effective_shards(samples: u64, shards: u32) -> u32 {
+    u32::try_from(samples).unwrap_or(u32::MAX).min(shards)
+}
+
+#[cfg(test)]
+#[path = "reduction_test.rs"]
+mod tests;

@@ -1,0 +1,155 @@
+//! Tests of the canonical reduction: the same bits for every assignment of shards.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::contribution::Sums;
+
+fn node(first: u32, end: u32) -> Node {
+    Node { first, end }
+}
+
+/// All nodes of the tree over some shards, by going down from the root.
+fn tree(shards: u32) -> Vec<Node> {
+    let mut nodes = vec![Node::root(shards)];
+    let mut next = 0;
+    while let Some(node) = nodes.get(next) {
+        nodes.extend(node.children().map(|(left, right)| [left, right]).into_iter().flatten());
+        next += 1;
+    }
+    nodes
+}
+
+/// What one shard contributes: numbers whose sum depends on the order of the additions.
+fn contribution(shard: u32) -> Contribution {
+    let number = |i: u32| {
+        let mixed = (shard * 31 + i).wrapping_mul(0x9E37_79B9);
+        f32::from_bits(0x3F80_0000 | (mixed >> 9)) * if mixed & 1 == 0 { 1e-3 } else { -1e4 }
+    };
+    Contribution {
+        gradient: (0..5).map(number).collect::<Vec<_>>().into(),
+        statistics: (5..7).map(number).collect::<Vec<_>>().into(),
+        sums: Sums { loss: f64::from(number(9)) / 3.0, correct: u64::from(shard), samples: 3 },
+    }
+}
+
+fn sum_from_shards(node: Node) -> Contribution {
+    let mut part = |node: Node| Ok::<_, MissingShard>((node.len() == 1).then(|| contribution(node.first)));
+    reduce(node, &mut part).expect("all shards")
+}
+
+#[test]
+fn a_node_is_cut_at_the_largest_power_of_two_below_its_length() {
+    for (shards, middle) in [(2, 1), (3, 2), (4, 2), (5, 4), (6, 4), (7, 4), (8, 4), (9, 8), (4096, 2048)] {
+        let cut = (node(10, 10 + middle), node(10 + middle, 10 + shards));
+        assert_eq!(node(10, 10 + shards).children(), Some(cut));
+    }
+    assert_eq!(node(3, 4).children(), None);
+}
+
+#[test]
+fn exactly_the_nodes_below_the_root_are_in_the_tree() {
+    for shards in 1..40 {
+        let tree = tree(shards);
+        assert_eq!(tree.len() as u32, 2 * shards - 1);
+        for first in 0..=shards + 1 {
+            for end in 0..=shards + 1 {
+                assert_eq!(node(first, end).is_in_tree(shards), tree.contains(&node(first, end)));
+            }
+        }
+    }
+}
+
+#[test]
+fn impossible_nodes_are_in_no_tree() {
+    for impossible in [node(0, 0), node(3, 2), node(u32::MAX, 0), node(0, u32::MAX), node(7, 9)] {
+        assert!(!impossible.is_in_tree(8));
+        assert!(!impossible.is_in_tree(0));
+    }
+}
+
+#[test]
+fn the_sum_follows_the_tree_and_not_the_order_of_shards() {
+    let [a, b, c] = [0, 1, 2].map(contribution);
+    let expected = add(add(a, &b), &c);
+    assert_eq!(sum_from_shards(Node::root(3)), expected);
+    let [b, c, d] = [1, 2, 3].map(contribution);
+    let right_first = add(add(contribution(0), &b), &add(c, &d));
+    assert_eq!(sum_from_shards(Node::root(4)), right_first);
+}
+
+#[test]
+fn a_missing_shard_is_named() {
+    let mut part = |node: Node| Ok((node.len() == 1 && node.first != 5).then(|| contribution(node.first)));
+    assert_eq!(reduce(Node::root(8), &mut part), Err(MissingShard { shard: 5 }));
+}
+
+#[test]
+fn maximal_nodes_of_nothing_are_none() {
+    assert!(Node::maximal_within(node(2, 2), 8).is_empty());
+    assert!(Node::maximal_within(node(5, 2), 8).is_empty());
+    assert!(Node::maximal_within(node(0, 3), 0).is_empty());
+    assert!(Node::maximal_within(node(8, 12), 8).is_empty());
+}
+
+/// Shards and the places at which their numbers are cut into contiguous ranges.
+fn assignments() -> impl Strategy<Value = (u32, Vec<Node>)> {
+    (1_u32..70).prop_flat_map(|shards| {
+        let cuts = prop::collection::btree_set(0..shards, 0..12);
+        (Just(shards), cuts).prop_map(|(shards, mut cuts)| {
+            cuts.extend([0, shards]);
+            let cuts: Vec<u32> = cuts.into_iter().collect();
+            (shards, cuts.windows(2).map(|range| node(range[0], range[1])).collect())
+        })
+    })
+}
+
+proptest! {
+    #[test]
+    fn maximal_nodes_cover_a_range_once_and_in_order((shards, ranges) in assignments()) {
+        let tree = tree(shards);
+        for range in ranges {
+            let nodes = Node::maximal_within(range, shards);
+            prop_assert_eq!(nodes.first().map(|node| node.first), Some(range.first));
+            prop_assert_eq!(nodes.last().map(|node| node.end), Some(range.end));
+            prop_assert!(nodes.windows(2).all(|pair| pair[0].end == pair[1].first));
+            for found in nodes {
+                let larger = |node: &&Node| node.contains(found) && **node != found && range.contains(**node);
+                prop_assert!(found.is_in_tree(shards));
+                prop_assert!(!tree.iter().any(|node| larger(&node)), "{} is not maximal", found);
+            }
+        }
+    }
+
+    #[test]
+    fn every_assignment_of_ranges_reduces_to_the_same_bits((shards, ranges) in assignments()) {
+        let partials: Vec<(Node, Contribution)> = ranges
+            .into_iter()
+            .flat_map(|range| Node::maximal_within(range, shards))
+            .map(|node| (node, sum_from_shards(node)))
+            .collect();
+        let mut part = |node: Node| {
+            let known = partials.iter().find(|(known, _)| *known == node);
+            Ok::<_, MissingShard>(known.map(|(_, contribution)| contribution.clone()))
+        };
+        let sum = reduce(Node::root(shards), &mut part).expect("all ranges");
+        prop_assert_eq!(sum, sum_from_shards(Node::root(shards)));
+    }
+
+    #[test]
+    fn shards_cover_each_sample_once_and_differ_by_at_most_one(samples in 1_u64..5000, shards in 1_u32..200) {
+        let shards = effective_shards(samples, shards);
+        let mut next = 0;
+        let mut sizes = Vec::new();
+        for shard in 0..shards {
+            let range = shard_range(samples, shards, shard);
+            prop_assert_eq!(range.start, next);
+            prop_assert!(!range.is_empty());
+            sizes.push(range.end - range.start);
+            next = range.end;
+        }
+        prop_assert_eq!(next, samples);
+        prop_assert!(sizes.is_sorted_by(|a, b| a >= b), "the first ones are the longer ones");
+        prop_assert!(sizes[0] - sizes[sizes.len() - 1] <= 1);
+    }
+}

@@ -1,0 +1,113 @@
+//! Which samples an epoch's batches hold, and how outer steps consume them.
+
+use crate::random::{Key, Purpose};
+
+/// Samples, batches and outer steps of a job, once the data set's size is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Samples in the training split.
+    pub samples: u64,
+    /// Samples in a full batch.
+    pub batch_size: u64,
+    /// Whether an epoch's last, smaller batch is left out.
+    pub drop_last: bool,
+    /// Batches that a full outer step takes.
+    pub batches_per_outer_step: u64,
+    /// Outer steps in all.
+    pub outer_steps: u64,
+}
+
+/// Where a job stands: what its next outer step begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Position {
+    /// Outer steps done.
+    pub outer_step: u64,
+    /// Epoch of the next batch.
+    pub epoch: u64,
+    /// Next batch within the epoch.
+    pub batch: u64,
+}
+
+/// Length of a job as its user gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// Passes over the training split.
+    Epochs(u64),
+    /// Outer steps.
+    Steps(u64),
+}
+
+impl Plan {
+    /// Plans a job; `None` if an epoch would hold no batch or the run would be too long to count.
+    pub fn new(
+        samples: u64,
+        batch_size: u64,
+        drop_last: bool,
+        batches_per_outer_step: u64,
+        length: Length,
+    ) -> Option<Self> {
+        let mut plan = Self { samples, batch_size, drop_last, batches_per_outer_step, outer_steps: 0 };
+        if batch_size == 0 || batches_per_outer_step == 0 || plan.batches_per_epoch() == 0 {
+            return None;
+        }
+        plan.outer_steps = match length {
+            Length::Steps(steps) => steps,
+            Length::Epochs(epochs) => epochs.checked_mul(plan.outer_steps_per_epoch())?,
+        };
+        Some(plan)
+    }
+
+    /// Batches in an epoch.
+    pub fn batches_per_epoch(&self) -> u64 {
+        if self.drop_last { self.samples / self.batch_size } else { self.samples.div_ceil(self.batch_size) }
+    }
+
+    /// Outer steps in an epoch; the last one may be shorter.
+    pub fn outer_steps_per_epoch(&self) -> u64 {
+        self.batches_per_epoch().div_ceil(self.batches_per_outer_step)
+    }
+
+    /// Samples in a batch.
+    pub fn batch_samples(&self, batch: u64) -> u64 {
+        self.batch_size.min(self.samples.saturating_sub(batch.saturating_mul(self.batch_size)))
+    }
+
+    /// Batches that the outer step at `position` takes: fewer than usual at an epoch's end.
+    pub fn batches_at(&self, position: Position) -> u64 {
+        self.batches_per_outer_step.min(self.batches_per_epoch() - position.batch)
+    }
+
+    /// Where the job stands after the outer step at `position`.
+    pub fn after(&self, position: Position) -> Position {
+        let batch = position.batch + self.batches_at(position);
+        let epoch_ends = batch >= self.batches_per_epoch();
+        Position {
+            outer_step: position.outer_step + 1,
+            epoch: position.epoch + u64::from(epoch_ends),
+            batch: if epoch_ends { 0 } else { batch },
+        }
+    }
+
+    /// Where the job stands after `outer_step` outer steps.
+    pub fn position(&self, outer_step: u64) -> Position {
+        let per_epoch = self.outer_steps_per_epoch();
+        Position {
+            outer_step,
+            epoch: outer_step / per_epoch,
+            batch: outer_step % per_epoch * self.batches_per_outer_step,
+        }
+    }
+}
+
+/// The order of the samples in an epoch: the data set's own, or a shuffle keyed by seed and epoch.
+pub fn epoch_order(seed: u64, epoch: u64, samples: u64, shuffle: bool) -> Vec<u64> {
+    let mut order: Vec<u64> = (0..samples).collect();
+    if shuffle {
+        Key { epoch, ..Key::new(seed, Purpose::Order) }.stream().shuffle(&mut order);
+    }
+    order
+}
+
+#[cfg(test)]
+#[path = "sampling_test.rs"]
+mod tests;

@@ -1,0 +1,76 @@
+use super::*;
+
+fn arenas() -> (Arena, Arena) {
+    let first: Vec<f32> = (0..600_000).map(|i| i as f32).collect();
+    let second: Vec<f32> = (0..7).map(|i| -(i as f32)).collect();
+    (first.into(), second.into())
+}
+
+fn pieces() -> Vec<Piece> {
+    let (first, second) = arenas();
+    let parts = [first, second].map(|arena| Bytes::copy_from_slice(arena.as_bytes()));
+    Sender::new(parts, b"sums").collect()
+}
+
+fn receive(pieces: &[Piece], lengths: (usize, usize)) -> Result<(Arena, Arena, Checksum), TransferError> {
+    let mut receiver = ArenaReceiver::new(lengths.0, lengths.1);
+    for piece in pieces {
+        match piece {
+            Piece::Chunk(chunk) => receiver.push(chunk)?,
+            Piece::Trailer(trailer) => return receiver.finish(trailer, b"sums"),
+        }
+    }
+    panic!("no trailer")
+}
+
+const LENGTHS: (usize, usize) = (600_000, 7);
+
+#[test]
+fn what_is_sent_arrives() {
+    let (first, second) = arenas();
+    let got = receive(&pieces(), LENGTHS).expect("a faultless transfer");
+    assert_eq!((got.0, got.1), (first, second));
+}
+
+#[test]
+fn chunk_boundaries_need_not_fall_between_arenas() {
+    let (first, second) = arenas();
+    let whole = [first.as_bytes(), second.as_bytes()].concat();
+    let pieces: Vec<_> = Sender::new([Bytes::from(whole)], b"sums").collect();
+    let got = receive(&pieces, LENGTHS).expect("a faultless transfer");
+    assert_eq!((got.0, got.1), (first, second));
+}
+
+#[test]
+fn missing_doubled_and_swapped_chunks_are_refused() {
+    let mut missing = pieces();
+    missing.remove(1);
+    assert!(matches!(receive(&missing, LENGTHS), Err(TransferError::OutOfOrder { .. })));
+    let mut doubled = pieces();
+    doubled.insert(1, doubled[0].clone());
+    assert!(matches!(receive(&doubled, LENGTHS), Err(TransferError::OutOfOrder { .. })));
+    let mut swapped = pieces();
+    swapped.swap(0, 1);
+    assert!(matches!(receive(&swapped, LENGTHS), Err(TransferError::OutOfOrder { .. })));
+}
+
+#[test]
+fn lengths_other_than_declared_are_refused() {
+    assert!(matches!(receive(&pieces(), (600_000, 6)), Err(TransferError::TooLong { .. })));
+    assert!(matches!(receive(&pieces(), (600_000, 8)), Err(TransferError::TooShort { .. })));
+    let huge = Piece::Chunk(v1::Chunk { offset: 0, data: vec![0; CHUNK_BYTES + 1].into() });
+    assert!(matches!(receive(&[huge], LENGTHS), Err(TransferError::ChunkSize { .. })));
+    let empty = Piece::Chunk(v1::Chunk { offset: 0, data: Bytes::new() });
+    assert!(matches!(receive(&[empty], LENGTHS), Err(TransferError::ChunkSize { .. })));
+}
+
+#[test]
+fn a_flipped_bit_is_found() {
+    let mut flipped = pieces();
+    if let Piece::Chunk(chunk) = &mut flipped[1] {
+        let mut data = chunk.data.to_vec();
+        data[77] ^= 1;
+        chunk.data = data.into();
+    }
+    assert_eq!(receive(&flipped, LENGTHS).err(), Some(TransferError::Checksum));
+}

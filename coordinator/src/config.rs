@@ -1,0 +1,83 @@
+//! What a coordinator can be told, and the checks that come before a port is bound.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Configuration of a coordinator.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Folder of the durable state.
+    pub state: PathBuf,
+    /// Silence that means that a peer is lost. All other liveness deadlines derive from it.
+    pub failure_detection: Duration,
+    /// How long a running job may be without any worker before it fails.
+    pub worker_grace: Duration,
+    /// How long the current outer steps may take after a request to end.
+    pub shutdown_grace: Duration,
+    /// Jobs that may wait at a time.
+    pub max_queued_jobs: usize,
+    /// Workers that may be registered at a time.
+    pub max_workers: usize,
+    /// Bytes that the arenas of all running jobs may take together.
+    pub memory: u64,
+    /// Most bytes of an uploaded file.
+    pub max_upload: u64,
+}
+
+/// An impossible configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{option}: expected {expected}, found {found}")]
+pub struct ConfigError {
+    /// The option.
+    pub option: &'static str,
+    /// What it may be.
+    pub expected: &'static str,
+    /// What it is.
+    pub found: String,
+}
+
+impl Config {
+    /// Defaults for a state folder, on a free port of the loopback interface.
+    pub fn new(state: PathBuf) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            state,
+            failure_detection: Duration::from_secs(2),
+            worker_grace: Duration::from_secs(600),
+            shutdown_grace: Duration::from_secs(30),
+            max_queued_jobs: 1000,
+            max_workers: 1000,
+            memory: 16 << 30,
+            max_upload: 8 << 30,
+        }
+    }
+
+    /// Checks what the types do not.
+    ///
+    /// # Errors
+    /// Names the first option whose value is impossible.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let detection = self.failure_detection;
+        if detection < Duration::from_millis(100) || detection > Duration::from_secs(600) {
+            return Err(ConfigError {
+                option: "failure-detection",
+                expected: "100 ms to 600 s",
+                found: format!("{detection:?}"),
+            });
+        }
+        for (option, value) in [("max-queued-jobs", self.max_queued_jobs), ("max-workers", self.max_workers)] {
+            if value == 0 {
+                return Err(ConfigError { option, expected: "at least 1", found: "0".into() });
+            }
+        }
+        Ok(())
+    }
+
+    /// How long a transfer may stand still before it is given up.
+    pub(crate) fn transfer_idle(&self) -> Duration {
+        self.failure_detection * 4
+    }
+}

@@ -1,0 +1,109 @@
+//! From the domain to the wire: jobs, workers, notices, errors.
+
+use lookbehind_common::convert::FieldError;
+use lookbehind_common::proto::v1;
+use lookbehind_common::transfer::TransferError;
+use prost::Message;
+use prost_types::Timestamp;
+use tonic::Status;
+
+use crate::state::event::{CallError, JobView, WorkerView};
+use crate::state::{JobState, Notice, UnixMillis};
+use crate::store::StoreError;
+
+pub(super) fn state(state: JobState) -> v1::JobState {
+    match state {
+        JobState::Queued => v1::JobState::Queued,
+        JobState::Preparing => v1::JobState::Preparing,
+        JobState::Running => v1::JobState::Running,
+        JobState::Paused => v1::JobState::Paused,
+        JobState::Succeeded => v1::JobState::Succeeded,
+        JobState::Failed => v1::JobState::Failed,
+        JobState::Cancelled => v1::JobState::Cancelled,
+    }
+}
+
+pub(super) fn timestamp(at: UnixMillis) -> Timestamp {
+    Timestamp { seconds: (at.0 / 1000) as i64, nanos: (at.0 % 1000) as i32 * 1_000_000 }
+}
+
+pub(super) fn job(view: &JobView) -> v1::Job {
+    let record = &view.record;
+    v1::Job {
+        id: record.id.to_string(),
+        spec: v1::JobSpec::decode(record.spec.as_slice()).ok(),
+        state: state(record.state).into(),
+        revision: record.revision,
+        message: record.message.clone(),
+        outer_step: view.outer_step,
+        total_outer_steps: record.total_outer_steps,
+        created_at: Some(timestamp(record.created_at)),
+        finished_at: record.finished_at.map(timestamp),
+        workers: view.workers,
+        digest: record.digest.map(String::from).unwrap_or_default(),
+    }
+}
+
+pub(super) fn worker(view: WorkerView) -> v1::Worker {
+    v1::Worker {
+        session: view.session.0,
+        name: view.hello.name,
+        version: view.hello.version,
+        device: view.hello.device,
+        job_id: view.job.map(|job| job.to_string()).unwrap_or_default(),
+        silent_seconds: view.silent_seconds,
+        shards_done: view.shards_done,
+    }
+}
+
+pub(super) fn notice(notice: &Notice) -> v1::JobNotice {
+    v1::JobNotice {
+        revision: notice.revision,
+        state: state(notice.state).into(),
+        message: notice.message.clone(),
+        outer_step: notice.outer_step,
+        at: Some(timestamp(notice.at)),
+        total_outer_steps: notice.total_outer_steps,
+        digest: notice.digest.map(String::from).unwrap_or_default(),
+    }
+}
+
+/// The one place where errors become gRPC statuses.
+pub(super) trait IntoStatus {
+    fn into_status(self) -> Status;
+}
+
+impl IntoStatus for CallError {
+    fn into_status(self) -> Status {
+        let message = self.to_string();
+        match self {
+            CallError::NotFound(_) => Status::not_found(message),
+            CallError::Invalid(_) => Status::invalid_argument(message),
+            CallError::RequestReused(_) => Status::already_exists(message),
+            CallError::WrongState { .. } => Status::failed_precondition(message),
+            CallError::Exhausted { .. } => Status::resource_exhausted(message),
+            CallError::Stopping => Status::unavailable(message),
+        }
+    }
+}
+
+impl IntoStatus for FieldError {
+    fn into_status(self) -> Status {
+        Status::invalid_argument(self.to_string())
+    }
+}
+
+impl IntoStatus for TransferError {
+    fn into_status(self) -> Status {
+        match self {
+            TransferError::Checksum => Status::data_loss(self.to_string()),
+            _ => Status::invalid_argument(self.to_string()),
+        }
+    }
+}
+
+impl IntoStatus for StoreError {
+    fn into_status(self) -> Status {
+        Status::internal(self.to_string())
+    }
+}

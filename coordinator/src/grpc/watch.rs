@@ -1,0 +1,105 @@
+//! Watching a job: what is stored behind the cursor, then what comes, until the job is over.
+
+use std::collections::VecDeque;
+
+use futures_util::Stream;
+use lookbehind_common::ids::JobId;
+use lookbehind_common::proto::v1;
+use lookbehind_common::proto::v1::watch_job_response::Event;
+use tokio::sync::watch::Receiver;
+use tonic::Status;
+
+use super::views::{self, IntoStatus};
+use crate::runtime::{Feeds, Mark, Shared};
+use crate::store::journal::{self, Reader};
+use crate::store::StoreError;
+
+/// Events that are read at a time.
+const BATCH: usize = 256;
+
+/// What a watcher has seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor {
+    /// Newest notice.
+    pub(super) revision: u64,
+    /// Outer steps.
+    pub(super) outer_step: u64,
+}
+
+struct Watcher {
+    shared: Shared,
+    job: JobId,
+    cursor: Cursor,
+    reader: Reader,
+    marks: Receiver<Mark>,
+    cuts: u64,
+    /// Read but not yet sent.
+    pending: VecDeque<v1::WatchJobResponse>,
+    /// Whether the last event of the job has been read.
+    over: bool,
+}
+
+/// The events of a job behind a cursor.
+pub(super) fn stream(
+    shared: Shared,
+    job: JobId,
+    cursor: Cursor,
+) -> impl Stream<Item = Result<v1::WatchJobResponse, Status>> {
+    let reader = Reader::new(journal::path(&shared.store.job_folder(&job)));
+    let marks = Feeds::subscribe(&shared.feeds, &job);
+    let watcher = Watcher { shared, job, cursor, reader, marks, cuts: 0, pending: VecDeque::new(), over: false };
+    futures_util::stream::unfold(watcher, |mut watcher| async move {
+        let item = watcher.next().await.transpose()?;
+        Some((item, watcher))
+    })
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Result<Option<v1::WatchJobResponse>, Status> {
+        loop {
+            if let Some(event) = self.pending.pop_front() {
+                return Ok(Some(event));
+            }
+            if self.over {
+                return Ok(None);
+            }
+            let mark = *self.marks.borrow_and_update();
+            if mark.cuts != self.cuts {
+                self.cuts = mark.cuts;
+                self.reader.rewind();
+            }
+            self.read().map_err(IntoStatus::into_status)?;
+            if self.pending.is_empty() && !self.over && self.marks.changed().await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads what is new: notices and steps, merged in the order in which they happened.
+    fn read(&mut self) -> Result<(), StoreError> {
+        let notices = self.shared.store.notices(&self.job, self.cursor.revision, BATCH)?;
+        for notice in notices {
+            self.read_steps(notice.outer_step)?;
+            self.cursor.revision = notice.revision;
+            self.over = notice.state.is_terminal();
+            self.push(Event::Notice(views::notice(&notice)));
+        }
+        if !self.over { self.read_steps(u64::MAX) } else { Ok(()) }
+    }
+
+    /// Reads steps up to `until`, as many as a batch holds.
+    fn read_steps(&mut self, until: u64) -> Result<(), StoreError> {
+        while self.cursor.outer_step < until && self.pending.len() < BATCH {
+            let Some(step) = self.reader.next_step()? else { break };
+            if step.outer_step > self.cursor.outer_step {
+                self.cursor.outer_step = step.outer_step;
+                self.push(Event::Step(step));
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, event: Event) {
+        self.pending.push_back(v1::WatchJobResponse { event: Some(event) });
+    }
+}

@@ -1,0 +1,153 @@
+//! `WorkerService`: one control stream per worker.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt};
+use lookbehind_common::convert::{job_id, required};
+use lookbehind_common::digest::Digest;
+use lookbehind_common::ids::{Fence, WorkId};
+use lookbehind_common::job::JobDescription;
+use lookbehind_common::proto::v1;
+use lookbehind_common::proto::v1::worker_service_server::WorkerService;
+use lookbehind_common::proto::v1::{session_request, session_response};
+use lookbehind_common::reduction::Node;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::unexpected;
+use crate::runtime::{Mailbox, Shared, OUTBOX};
+use crate::state::command::{Assignment, ToWorker, WorkKind};
+use crate::state::event::{ComputeClass, Event, Fault, Hello, LossCause, Refusal, Reply, WorkerSays};
+
+pub(super) struct WorkerServiceImpl(pub(super) Shared);
+
+#[tonic::async_trait]
+impl WorkerService for WorkerServiceImpl {
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, Status>> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let mut incoming = request.into_inner();
+        let first = tokio::time::timeout(self.0.failure_detection, incoming.message());
+        let first = first.await.map_err(|_| Status::deadline_exceeded("no register came"))??;
+        let Some(session_request::Message::Register(register)) = first.and_then(|first| first.message) else {
+            return Err(Status::invalid_argument("expected register first"));
+        };
+        let (outbox, messages) = mpsc::channel(OUTBOX);
+        let hello = hello(register);
+        let reply = self.0.mailbox.register(move |token| Event::Register(token, hello), outbox).await?;
+        let Reply::Registered(outcome) = reply else { return Err(unexpected()) };
+        let fence = match outcome {
+            Ok(fence) => fence,
+            Err(refusal) => return Ok(Response::new(Box::pin(refused(refusal)))),
+        };
+        tokio::spawn(listen(incoming, fence.clone(), self.0.mailbox.clone()));
+        let registered = session_response::Message::Registered(v1::Registered {
+            failure_detection_ms: self.0.failure_detection.as_millis() as u64,
+            heartbeat_interval_ms: self.0.heartbeat_interval.as_millis() as u64,
+        });
+        let first = tokio_stream::once(registered);
+        let messages = first.chain(ReceiverStream::new(messages).map(to_wire));
+        let responses =
+            messages.map(move |message| Ok(v1::SessionResponse { fence: Some((&fence).into()), message: Some(message) }));
+        Ok(Response::new(Box::pin(responses)))
+    }
+}
+
+fn hello(register: v1::Register) -> Hello {
+    let v1::Register { protocol, version, name, device } = register;
+    Hello { protocol, version, name, device }
+}
+
+fn refused(refusal: Refusal) -> impl Stream<Item = Result<v1::SessionResponse, Status>> {
+    let Refusal { reason, retryable } = refusal;
+    let message = session_response::Message::Refused(v1::Refused { reason, retryable });
+    tokio_stream::once(Ok(v1::SessionResponse { fence: None, message: Some(message) }))
+}
+
+/// Takes a worker's messages until its stream ends, whyever.
+async fn listen(mut incoming: Streaming<v1::SessionRequest>, fence: Fence, mailbox: Mailbox) {
+    let cause = loop {
+        let message = match incoming.message().await {
+            Ok(Some(message)) => message,
+            Ok(None) | Err(_) => break LossCause::StreamClosed,
+        };
+        match from_wire(message) {
+            Ok((from, says)) => {
+                if mailbox.tell(Event::Worker(from, says)).await.is_err() {
+                    return;
+                }
+            }
+            Err(status) => break LossCause::Protocol(status.message().to_owned()),
+        }
+    };
+    let _ = mailbox.tell(Event::WorkerLost(fence.session, cause)).await;
+}
+
+fn from_wire(request: v1::SessionRequest) -> Result<(Fence, WorkerSays), Status> {
+    use session_request::Message;
+    let invalid = |error: &dyn std::fmt::Display| Status::invalid_argument(error.to_string());
+    let field = |error: lookbehind_common::convert::FieldError| invalid(&error);
+    let fence = required(request.fence, "fence").map_err(field)?.into();
+    let says = match required(request.message, "message").map_err(field)? {
+        Message::Register(_) => return Err(Status::invalid_argument("register came twice")),
+        Message::Heartbeat(heartbeat) => WorkerSays::Heartbeat(heartbeat.progress),
+        Message::Draining(_) => WorkerSays::Draining,
+        Message::Prepared(prepared) => {
+            let description = required(prepared.description, "description").map_err(field)?;
+            let description = JobDescription::try_from(description).map_err(|error| invalid(&error))?;
+            let probe = prepared.probe_digest.as_ref().try_into().map(Digest);
+            let probe = required(probe.ok(), "probe_digest").map_err(field)?;
+            let class = ComputeClass { probe, description: prepared.class_description };
+            WorkerSays::Prepared(job_id(&prepared.job_id).map_err(field)?, description.into(), class)
+        }
+        Message::PrepareFailed(failed) => {
+            let fault = match failed.failure() {
+                v1::PrepareFailure::Job => Fault::Job,
+                v1::PrepareFailure::Worker | v1::PrepareFailure::Unspecified => Fault::Worker,
+            };
+            WorkerSays::PrepareFailed(job_id(&failed.job_id).map_err(field)?, fault, failed.reason)
+        }
+        Message::WorkFailed(failed) => {
+            let work = WorkId::try_from(required(failed.work, "work").map_err(field)?).map_err(field)?;
+            let node = Node::try_from(required(failed.node, "node").map_err(field)?).map_err(field)?;
+            WorkerSays::WorkFailed(work, node, failed.reason)
+        }
+    };
+    Ok((fence, says))
+}
+
+fn to_wire(message: ToWorker) -> session_response::Message {
+    use session_response::Message;
+    match message {
+        ToWorker::Refused(reason) => Message::Refused(v1::Refused { reason, retryable: true }),
+        ToWorker::Heartbeat(sequence) => Message::Heartbeat(v1::Heartbeat { sequence, progress: 0 }),
+        ToWorker::Prepare(job, spec) => {
+            Message::Prepare(v1::Prepare { job_id: job.to_string(), spec: Some((*spec).clone()) })
+        }
+        ToWorker::SendInitialState(job) => {
+            Message::SendInitialState(v1::SendInitialState { job_id: job.to_string() })
+        }
+        ToWorker::Assign(assignment) => Message::Assign(assign(&assignment)),
+        ToWorker::Release(job) => Message::Release(v1::Release { job_id: job.to_string() }),
+    }
+}
+
+fn assign(assignment: &Assignment) -> v1::Assign {
+    let (kind, epoch, batch) = match assignment.coordinates.kind {
+        WorkKind::Gradient { epoch, batch } => (v1::WorkKind::Gradient, epoch, batch),
+        WorkKind::Test => (v1::WorkKind::Test, 0, 0),
+    };
+    v1::Assign {
+        work: Some((&assignment.work).into()),
+        kind: kind.into(),
+        weights_version: assignment.weights_version,
+        epoch,
+        batch,
+        shards: assignment.coordinates.shards,
+        nodes: assignment.nodes.iter().map(|node| (*node).into()).collect(),
+    }
+}

@@ -1,0 +1,142 @@
+//! The thread that writes and reads a coordinator's larger files: step journals, checkpoints, initial weights.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lookbehind_common::digest::{weights_digest, Digest};
+use lookbehind_common::ids::JobId;
+use lookbehind_common::layout::Layout;
+use lookbehind_common::model_file;
+use lookbehind_common::proto::v1::OuterStepMetrics;
+use tokio::sync::mpsc;
+
+use super::Feeds;
+use crate::state::command::{Source, StartFrom, Weights};
+use crate::state::event::{Activation, Event};
+use crate::store::journal::Journal;
+use crate::store::{checkpoint, uploads, Store, StoreError};
+use crate::training::{Snapshot, StartError, Trainer};
+
+/// Tasks that may wait for the thread.
+pub(super) const TASKS: usize = 256;
+
+/// What the thread is asked to do.
+#[derive(Debug)]
+pub(super) enum FileTask {
+    Record(JobId, Box<OuterStepMetrics>, Weights),
+    Checkpoint(JobId, Activation, Box<Snapshot>),
+    Load(JobId, Activation, Box<StartFrom>),
+    /// The job is not active any more.
+    Close(JobId),
+}
+
+/// A job's open files.
+struct Open {
+    journal: Journal,
+    layout: Layout,
+}
+
+/// The thread's own state.
+struct Files {
+    store: Arc<Store>,
+    feeds: Arc<Feeds>,
+    effects: mpsc::Sender<Event>,
+    open: HashMap<JobId, Open>,
+}
+
+/// Starts the thread.
+pub(super) fn start(
+    store: Arc<Store>,
+    feeds: Arc<Feeds>,
+    effects: mpsc::Sender<Event>,
+) -> std::io::Result<mpsc::Sender<FileTask>> {
+    let (sender, mut tasks) = mpsc::channel(TASKS);
+    let mut files = Files { store, feeds, effects, open: HashMap::new() };
+    std::thread::Builder::new().name("files".into()).spawn(move || {
+        while let Some(task) = tasks.blocking_recv() {
+            files.carry_out(task);
+        }
+    })?;
+    Ok(sender)
+}
+
+impl Files {
+    fn carry_out(&mut self, task: FileTask) {
+        match task {
+            FileTask::Record(job, metrics, weights) => self.record(&job, *metrics, &weights),
+            FileTask::Checkpoint(job, activation, snapshot) => {
+                let outer_step = snapshot.position.outer_step;
+                let result = self.checkpoint(&job, &snapshot).map_err(|error| error.to_string());
+                drop(snapshot);
+                self.tell(Event::Checkpointed(job, activation, outer_step, result));
+            }
+            FileTask::Load(job, activation, start) => {
+                let result = self.load(&job, &start).map(Box::new).map_err(|error| StartError(error.to_string()));
+                self.tell(Event::Loaded(job, activation, result));
+            }
+            FileTask::Close(job) => {
+                self.open.remove(&job);
+            }
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // The owner is gone only when the process ends.
+        let _ = self.effects.blocking_send(event);
+    }
+
+    fn record(&mut self, job: &JobId, mut metrics: OuterStepMetrics, weights: &Weights) {
+        let Some(open) = self.open.get_mut(job) else { return };
+        metrics.digest = weights_digest(&open.layout, &weights.parameters, &weights.statistics).to_string();
+        if let Err(error) = open.journal.append(&metrics) {
+            tracing::error!(%job, %error, "metrics could not be written");
+        }
+        self.feeds.changed(job);
+    }
+
+    fn checkpoint(&mut self, job: &JobId, snapshot: &Snapshot) -> Result<Digest, StoreError> {
+        let folder = self.store.job_folder(job);
+        if !self.open.contains_key(job) {
+            self.open_journal(job, snapshot.position.outer_step, &snapshot.description.layout)?;
+        }
+        if let Some(open) = self.open.get(job) {
+            open.journal.sync()?;
+        }
+        checkpoint::write(&folder, snapshot)
+    }
+
+    /// Opens a job's journal and cuts it back to where the job starts.
+    fn open_journal(&mut self, job: &JobId, outer_step: u64, layout: &Layout) -> Result<(), StoreError> {
+        let journal = Journal::open(&self.store.job_folder(job), outer_step)?;
+        self.open.insert(job.clone(), Open { journal, layout: layout.clone() });
+        self.feeds.cut(job);
+        Ok(())
+    }
+
+    fn load(&mut self, job: &JobId, start: &StartFrom) -> Result<Trainer, StoreError> {
+        match start.source {
+            Source::Upload(digest) => self.load_upload(start, &digest),
+            Source::Checkpoint => self.load_checkpoint(job, start),
+        }
+    }
+
+    fn load_upload(&self, start: &StartFrom, digest: &Digest) -> Result<Trainer, StoreError> {
+        let bytes = uploads::read(&self.store.uploads_folder(), digest)?;
+        let (parameters, statistics) = model_file::read(&bytes, &start.description.layout)
+            .map_err(|error| StoreError::Damaged { what: "model.init".into(), reason: error.to_string() })?;
+        Trainer::new(&start.spec, &start.description, parameters, statistics)
+            .map_err(|error| StoreError::Damaged { what: "model.init".into(), reason: error.to_string() })
+    }
+
+    fn load_checkpoint(&mut self, job: &JobId, start: &StartFrom) -> Result<Trainer, StoreError> {
+        let folder = self.store.job_folder(job);
+        let (loaded, skipped) = checkpoint::newest(&folder, &start.description)?;
+        for reason in skipped {
+            tracing::warn!(%job, reason, "checkpoint passed over");
+        }
+        let position = loaded.manifest.position;
+        self.open_journal(job, position.outer_step, &start.description.layout)?;
+        Trainer::restore(&start.spec, &start.description, loaded.state, position)
+            .map_err(|error| StoreError::damaged(&folder, error))
+    }
+}

@@ -1,0 +1,227 @@
+//! The one task that owns the state machine.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use lookbehind_common::ids::SessionId;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::files::{self, FileTask, TASKS};
+use super::{Envelope, Shared};
+use crate::state::command::{Command, ToWorker};
+use crate::state::event::{Event, LossCause, Reply, Token};
+use crate::state::{Core, JobRecord, Notice, Now, UnixMillis};
+
+/// Records and replies that may wait for the database.
+const DATABASE: usize = 1024;
+
+/// What the database thread does, in order: a reply goes out after what was stored before it.
+enum DatabaseTask {
+    Put(Box<JobRecord>, Option<Notice>),
+    Reply(oneshot::Sender<Reply>, Reply),
+}
+
+/// Reads the clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn now(self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { elapsed: self.0.elapsed(), unix: UnixMillis(unix.as_millis() as u64) }
+    }
+}
+
+/// The owner of the state machine.
+pub(crate) struct Owner {
+    core: Core,
+    clock: Clock,
+    shared: Shared,
+    mail: mpsc::Receiver<Envelope>,
+    /// Results of commands. Its capacity exceeds what the file thread can have in hand, and it is drained
+    /// first, so that owner and thread never wait for each other.
+    effects: mpsc::Receiver<Event>,
+    effects_sender: mpsc::Sender<Event>,
+    files: mpsc::Sender<FileTask>,
+    database: mpsc::Sender<DatabaseTask>,
+    outboxes: HashMap<SessionId, mpsc::Sender<ToWorker>>,
+    tokens: u64,
+    waiting: HashMap<Token, Waiting>,
+    /// Workers whose messages could not be sent, to be given up.
+    overflowing: Vec<SessionId>,
+    stopped: CancellationToken,
+}
+
+/// Who waits for an answer.
+struct Waiting {
+    reply: oneshot::Sender<Reply>,
+    outbox: Option<mpsc::Sender<ToWorker>>,
+}
+
+impl Owner {
+    /// Prepares the owner and its threads. `stopped` is cancelled when everything is at rest.
+    pub(crate) fn new(
+        core: Core,
+        clock: Clock,
+        shared: Shared,
+        mail: mpsc::Receiver<Envelope>,
+        stopped: CancellationToken,
+    ) -> std::io::Result<Self> {
+        let (effects_sender, effects) = mpsc::channel(2 * TASKS);
+        let files =
+            files::start(Arc::clone(&shared.store), Arc::clone(&shared.feeds), effects_sender.clone())?;
+        let database = start_database(shared.clone(), effects_sender.clone())?;
+        Ok(Self {
+            core,
+            clock,
+            shared,
+            mail,
+            effects,
+            effects_sender,
+            files,
+            database,
+            outboxes: HashMap::new(),
+            tokens: 0,
+            waiting: HashMap::new(),
+            overflowing: Vec::new(),
+            stopped,
+        })
+    }
+
+    /// Runs until `end` is cancelled; `first` are the commands of the start.
+    pub(crate) async fn run(mut self, first: Vec<Command>, tick: Duration, end: CancellationToken) {
+        self.carry_out(first).await;
+        let mut ticks = tokio::time::interval(tick);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = end.cancelled() => return,
+                Some(event) = self.effects.recv() => self.handle(event).await,
+                envelope = self.mail.recv() => match envelope {
+                    Some(envelope) => self.take(envelope).await,
+                    None => return,
+                },
+                _ = ticks.tick() => self.handle(Event::Tick).await,
+            }
+        }
+    }
+
+    async fn take(&mut self, envelope: Envelope) {
+        self.tokens += 1;
+        let token = Token(self.tokens);
+        if let Some(reply) = envelope.reply {
+            self.waiting.insert(token, Waiting { reply, outbox: envelope.outbox });
+        }
+        self.handle((envelope.make)(token)).await;
+    }
+
+    async fn handle(&mut self, event: Event) {
+        let commands = self.core.handle(self.clock.now(), event);
+        self.carry_out(commands).await;
+        while let Some(session) = self.overflowing.pop() {
+            let commands = self.core.handle(self.clock.now(), Event::WorkerLost(session, LossCause::OutboxFull));
+            self.carry_out(commands).await;
+        }
+    }
+
+    async fn carry_out(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::Reply(token, reply) => self.reply(token, reply).await,
+                Command::Send(session, message) => self.send(session, message),
+                Command::Disconnect(session) => {
+                    self.outboxes.remove(&session);
+                }
+                Command::Persist(record, notice) => {
+                    let _ = self.database.send(DatabaseTask::Put(record, notice)).await;
+                }
+                Command::Load(job, activation, start) => {
+                    self.file_task(FileTask::Load(job, activation, start)).await;
+                }
+                Command::Record(job, metrics, weights) => {
+                    self.file_task(FileTask::Record(job, metrics, weights)).await;
+                }
+                Command::Checkpoint(job, activation, snapshot) => {
+                    self.file_task(FileTask::Checkpoint(job, activation, snapshot)).await;
+                }
+                Command::Advance(job, activation, trainer, input) => {
+                    let effects = self.effects_sender.clone();
+                    tokio::task::spawn_blocking(move || {
+                        let advance = Box::new(trainer.advance(input));
+                        effects.blocking_send(Event::Advanced(job, activation, advance))
+                    });
+                }
+                Command::Publish(job, version, weights) => self.shared.weights.publish(job, version, weights),
+                Command::Unpublish(job) => {
+                    self.shared.weights.unpublish(&job);
+                    self.file_task(FileTask::Close(job)).await;
+                }
+                Command::Stopped => self.stopped.cancel(),
+            }
+        }
+    }
+
+    async fn file_task(&self, task: FileTask) {
+        // The thread ends only with this task.
+        let _ = self.files.send(task).await;
+    }
+
+    async fn reply(&mut self, token: Token, reply: Reply) {
+        let Some(waiting) = self.waiting.remove(&token) else { return };
+        match reply {
+            Reply::Registered(Ok(fence)) => {
+                if let Some(outbox) = waiting.outbox {
+                    self.outboxes.insert(fence.session, outbox);
+                }
+                let _ = waiting.reply.send(Reply::Registered(Ok(fence)));
+            }
+            // What users learn of jobs is durable by then.
+            Reply::Job(_) | Reply::Jobs(..) => {
+                let _ = self.database.send(DatabaseTask::Reply(waiting.reply, reply)).await;
+            }
+            immediate => {
+                let _ = waiting.reply.send(immediate);
+            }
+        }
+    }
+
+    fn send(&mut self, session: SessionId, message: ToWorker) {
+        let Some(outbox) = self.outboxes.get(&session) else { return };
+        if outbox.try_send(message).is_err() {
+            self.outboxes.remove(&session);
+            self.overflowing.push(session);
+        }
+    }
+}
+
+/// Starts the thread that writes the database.
+fn start_database(
+    shared: Shared,
+    effects: mpsc::Sender<Event>,
+) -> std::io::Result<mpsc::Sender<DatabaseTask>> {
+    let (sender, mut tasks) = mpsc::channel(DATABASE);
+    std::thread::Builder::new().name("database".into()).spawn(move || {
+        while let Some(task) = tasks.blocking_recv() {
+            match task {
+                DatabaseTask::Put(record, notice) => {
+                    if let Err(error) = shared.store.put(&record, notice.as_ref()) {
+                        // Where there is no room now, the next failure says the same.
+                        let _ = effects.try_send(Event::StoreFailed(error.to_string()));
+                    }
+                    shared.feeds.changed(&record.id);
+                }
+                DatabaseTask::Reply(waiting, reply) => {
+                    let _ = waiting.send(reply);
+                }
+            }
+        }
+    })?;
+    Ok(sender)
+}

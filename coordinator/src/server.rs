@@ -1,0 +1,143 @@
+//! A running coordinator: state, owner task and gRPC server put together, and taken down again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lookbehind_common::ids::ClusterId;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, ConfigError};
+use crate::grpc;
+use crate::runtime::{Clock, Feeds, Mailbox, Owner, Shared, WeightsTable};
+use crate::state::event::Event;
+use crate::state::{Core, CoreConfig};
+use crate::store::{Opened, Store, StoreError};
+
+/// Files that may be uploaded at once.
+const UPLOADS: usize = 4;
+
+/// Why a coordinator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An option is impossible.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The state cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The address cannot be listened on.
+    #[error("listen {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The system gives no threads or random numbers.
+    #[error("{0}")]
+    System(String),
+}
+
+/// A running coordinator. Dropping it ends it at once; [`Coordinator::shutdown`] does so in good order.
+#[derive(Debug)]
+pub struct Coordinator {
+    address: SocketAddr,
+    mailbox: MailboxHandle,
+    stopped: CancellationToken,
+    end: CancellationToken,
+    grace: Duration,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    owner: JoinHandle<()>,
+}
+
+struct MailboxHandle(Mailbox);
+
+impl std::fmt::Debug for MailboxHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mailbox")
+    }
+}
+
+impl Coordinator {
+    /// Checks the configuration, opens the state, binds the port and serves.
+    ///
+    /// # Errors
+    /// When any of these fails.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        config.check()?;
+        let Opened { store, cluster, incarnation, records } = Store::open(&config.state, new_cluster()?)?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let address = listener.local_addr().map_err(|error| StartError::System(error.to_string()))?;
+        tracing::info!(%address, %cluster, %incarnation, jobs = records.len(), "coordinator listens");
+        let core_config = CoreConfig {
+            cluster,
+            incarnation,
+            failure_detection: config.failure_detection,
+            worker_grace: config.worker_grace,
+            max_queued_jobs: config.max_queued_jobs,
+            max_workers: config.max_workers,
+            memory: config.memory,
+        };
+        let heartbeat_interval = core_config.heartbeat_interval();
+        let clock = Clock::start();
+        let (core, commands) = Core::new(core_config, records, clock.now());
+        let (mailbox, mail) = Mailbox::new();
+        let shared = Shared {
+            mailbox: mailbox.clone(),
+            weights: Arc::new(WeightsTable::default()),
+            feeds: Arc::new(Feeds::default()),
+            store: Arc::new(store),
+            transfer_idle: config.transfer_idle(),
+            failure_detection: config.failure_detection,
+            heartbeat_interval,
+            max_upload: config.max_upload,
+            uploads: Arc::new(tokio::sync::Semaphore::new(UPLOADS)),
+        };
+        let (stopped, end) = (CancellationToken::new(), CancellationToken::new());
+        let owner = Owner::new(core, clock, shared.clone(), mail, stopped.clone())
+            .map_err(|error| StartError::System(error.to_string()))?;
+        let owner = tokio::spawn(owner.run(commands, heartbeat_interval / 2, end.clone()));
+        let incoming = TcpListenerStream::new(listener);
+        let server = tokio::spawn(grpc::serve(incoming, shared, end.clone().cancelled_owned()));
+        let mailbox = MailboxHandle(mailbox);
+        Ok(Self { address, mailbox, stopped, end, grace: config.shutdown_grace, server, owner })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets running jobs finish their outer step and write a checkpoint, within the grace period, and ends.
+    pub async fn shutdown(mut self) {
+        let asked = self.mailbox.0.tell(Event::Shutdown).await;
+        if asked.is_ok() && tokio::time::timeout(self.grace, self.stopped.cancelled()).await.is_err() {
+            tracing::warn!(grace = ?self.grace, "outer steps took too long; the newest checkpoints stand");
+        }
+        self.end.cancel();
+        let _ = (&mut self.owner).await;
+        // Streams that are still open end with their connections.
+        if tokio::time::timeout(Duration::from_secs(1), &mut self.server).await.is_err() {
+            self.server.abort();
+        }
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        self.end.cancel();
+        self.server.abort();
+        self.owner.abort();
+    }
+}
+
+fn new_cluster() -> Result<ClusterId, StartError> {
+    let random = getrandom::u64().map_err(|error| StartError::System(error.to_string()))?;
+    Ok(ClusterId(format!("{random:016x}")))
+}

@@ -1,0 +1,51 @@
+//! Division of shards over workers: contiguous ranges in proportion to measured speed. The result of a job does
+//! not depend on it (design, section 4), only its duration.
+
+use lookbehind_common::ids::SessionId;
+use lookbehind_common::reduction::Node;
+
+/// A worker to be given work, with the seconds that it takes for a shard where they have been measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Candidate {
+    pub(crate) session: SessionId,
+    pub(crate) seconds_per_shard: Option<f64>,
+}
+
+/// Speeds within this factor of the fastest count as equal: small differences are noise, and even ranges have
+/// the fewest nodes.
+const EVEN: f64 = 1.25;
+
+/// Divides the shards of `range` over `candidates`, in their order; `shards` is the number of the whole work.
+/// Returns the nodes of each worker that gets any.
+pub(crate) fn divide(range: Node, shards: u32, candidates: &[Candidate]) -> Vec<(SessionId, Vec<Node>)> {
+    let speeds = relative_speeds(candidates);
+    let total: f64 = speeds.iter().sum();
+    let mut assigned = Vec::new();
+    let mut first = range.first;
+    let mut reached = 0.0;
+    for (candidate, speed) in candidates.iter().zip(&speeds) {
+        reached += speed;
+        let end = range.first + (f64::from(range.len()) * reached / total).round() as u32;
+        let end = end.clamp(first, range.end);
+        let share = Node { first, end };
+        if !share.is_empty() {
+            assigned.push((candidate.session, Node::maximal_within(share, shards)));
+        }
+        first = end;
+    }
+    assigned
+}
+
+/// Speeds relative to the fastest worker; unmeasured ones count as the fastest.
+fn relative_speeds(candidates: &[Candidate]) -> Vec<f64> {
+    let measured = |candidate: &Candidate| candidate.seconds_per_shard.filter(|seconds| *seconds > 0.0);
+    let fastest = candidates.iter().filter_map(measured).fold(f64::INFINITY, f64::min);
+    candidates
+        .iter()
+        .map(|candidate| match measured(candidate) {
+            Some(seconds) if seconds > fastest * EVEN => fastest / seconds,
+            _ => 1.0,
+        })
+        .collect()
+}
+

@@ -1,0 +1,179 @@
+//! A job in the coordinator's memory: its record, its specification, and what it is doing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lookbehind_common::ids::{JobId, SessionId};
+use lookbehind_common::job::{JobDescription, JobSpec};
+use lookbehind_common::proto::v1;
+use lookbehind_common::sampling::Plan;
+
+use crate::state::assign::Candidate;
+use crate::state::event::{Activation, ComputeClass};
+use crate::state::record::JobRecord;
+use crate::state::step::Step;
+use crate::state::work::Work;
+use crate::training::Trainer;
+
+/// A job.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// What is stored of it.
+    pub(crate) record: JobRecord,
+    /// What was asked for.
+    pub(crate) spec: JobSpec,
+    /// The same as it goes to workers.
+    pub(crate) message: Arc<v1::JobSpec>,
+    /// Workers that cannot serve it, and why.
+    pub(crate) excluded: BTreeMap<SessionId, String>,
+    /// What it is doing; `None` while it is queued, paused or over.
+    pub(crate) active: Option<Active>,
+}
+
+/// A job that has workers.
+#[derive(Debug)]
+pub(crate) struct Active {
+    /// Which activation of the job it is.
+    pub(crate) activation: Activation,
+    /// Its workers.
+    pub(crate) members: BTreeMap<SessionId, Member>,
+    /// Since when it has had no worker.
+    pub(crate) alone_since: Option<Duration>,
+    /// Whether it is to pause after its outer step.
+    pub(crate) pausing: bool,
+    /// What the first prepared worker found, and that worker's name.
+    pub(crate) described: Option<(Arc<JobDescription>, String)>,
+    /// What it is doing.
+    pub(crate) stage: Stage,
+}
+
+/// A worker of a job.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Member {
+    /// Whether it has loaded and been probed.
+    pub(crate) prepared: bool,
+    /// Seconds that a shard takes it, smoothed.
+    pub(crate) seconds_per_shard: Option<f64>,
+    /// Shards that it has computed.
+    pub(crate) shards_done: u64,
+}
+
+/// What an active job is doing.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Waiting for the first worker to describe model and data.
+    Describing,
+    /// Waiting for a worker to send the weights that it drew.
+    Drawing(SessionId),
+    /// Waiting for weights to be read.
+    Loading,
+    /// Waiting for checkpoint 0 to be durable.
+    Storing(Box<Trainer>),
+    /// Training.
+    Training(Box<Training>),
+}
+
+/// A job that trains.
+#[derive(Debug)]
+pub(crate) struct Training {
+    /// Samples, batches, outer steps.
+    pub(crate) plan: Plan,
+    /// What the current outer step has measured so far.
+    pub(crate) step: Step,
+    /// The newest version of the weights.
+    pub(crate) weights_version: u64,
+    /// What is going on.
+    pub(crate) phase: Phase,
+}
+
+/// What goes on in a job that trains.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// The arithmetic has the trainer.
+    Advancing,
+    /// Workers compute.
+    Gathering(Box<Trainer>, Box<Work>),
+    /// The checkpoint after which the job stops is being written.
+    Closing(Closing),
+}
+
+/// Why a job stops after a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// It is done.
+    Done,
+    /// Its user wants it paused.
+    Pause,
+    /// The coordinator ends; the job goes on after its next start.
+    Shutdown,
+}
+
+impl Job {
+    pub(crate) fn id(&self) -> &JobId {
+        &self.record.id
+    }
+
+    /// Workers that the job may have.
+    pub(crate) fn max_workers(&self) -> usize {
+        self.spec.resources.max_workers.map_or(usize::MAX, |max| max as usize)
+    }
+
+    /// Outer steps done, as far as is known without loading anything.
+    pub(crate) fn outer_step(&self) -> u64 {
+        match self.active.as_ref().map(|active| &active.stage) {
+            Some(Stage::Training(training)) => training.step.outer_step,
+            _ => self.record.checkpoint.unwrap_or(0),
+        }
+    }
+}
+
+impl Active {
+    pub(crate) fn new(activation: Activation) -> Self {
+        Self {
+            activation,
+            members: BTreeMap::new(),
+            alone_since: None,
+            pausing: false,
+            described: None,
+            stage: Stage::Describing,
+        }
+    }
+
+    /// Workers that can be given work.
+    pub(crate) fn candidates(&self) -> Vec<Candidate> {
+        let prepared = self.members.iter().filter(|(_, member)| member.prepared);
+        prepared
+            .map(|(session, member)| Candidate {
+                session: *session,
+                seconds_per_shard: member.seconds_per_shard,
+            })
+            .collect()
+    }
+}
+
+impl Member {
+    /// Notes that `shards` shards took `seconds`.
+    pub(crate) fn measure(&mut self, shards: u32, seconds: f64) {
+        const WEIGHT: f64 = 0.2;
+        let sample = seconds / f64::from(shards.max(1));
+        let smoothed = self.seconds_per_shard.map_or(sample, |old| old + WEIGHT * (sample - old));
+        self.seconds_per_shard = Some(smoothed);
+        self.shards_done += u64::from(shards);
+    }
+}
+
+/// Checks a worker's class against the job's: the first one binds the job.
+///
+/// # Errors
+/// Names both classes where they differ.
+pub(crate) fn check_class(bound: Option<&ComputeClass>, found: &ComputeClass) -> Result<(), String> {
+    match bound {
+        Some(bound) if bound.probe != found.probe => Err(format!(
+            "its arithmetic differs from the job's compute class: the job is bound to [{}], probe {}; \
+             the worker is [{}], probe {}",
+            bound.description, bound.probe, found.description, found.probe
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,297 @@
+//! From a job's first worker to its first outer step: description, compute class, initial weights, checkpoint 0.
+
+use std::sync::Arc;
+
+use lookbehind_common::ids::{Fence, JobId, SessionId};
+use lookbehind_common::job::{JobDescription, JobSpec};
+use lookbehind_common::sampling::Plan;
+
+use super::command::{Command, Source, StartFrom, ToWorker};
+use super::event::{Activation, Admission, ComputeClass, Fault, Trainable};
+use super::job::{check_class, Active, Phase, Stage, Training};
+use super::record::JobState;
+use super::step::Step;
+use super::Core;
+use crate::training::{Snapshot, StartError, Trainer};
+
+impl Core {
+    /// A worker has loaded a job and computed the probe.
+    pub(super) fn prepared(
+        &mut self,
+        session: SessionId,
+        id: &JobId,
+        description: Arc<JobDescription>,
+        class: ComputeClass,
+    ) {
+        let name = self.workers.name(session);
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let Some(active) = job.active.as_mut() else { return };
+        if !active.members.contains_key(&session) {
+            return;
+        }
+        if let Some((known, by)) = &active.described
+            && let Some(difference) = known.difference(&description)
+        {
+            let reason = format!("it differs from worker {by} in {difference}");
+            return self.exclude(session, id, &reason);
+        }
+        if let Err(reason) = check_class(job.record.class.as_ref(), &class) {
+            return self.exclude(session, id, &reason);
+        }
+        if let Some(member) = active.members.get_mut(&session) {
+            member.prepared = true;
+        }
+        let first = active.described.is_none();
+        if first {
+            active.described = Some((Arc::clone(&description), name.clone()));
+        }
+        if job.record.class.is_none() {
+            tracing::info!(job = %id, worker = name, class = class.description, "job bound to a compute class");
+            job.record.class = Some(class);
+        }
+        if first {
+            self.described(id, session, &description);
+        } else {
+            self.joined(id, session, &name);
+        }
+    }
+
+    /// A prepared worker joins a job that is known already.
+    fn joined(&mut self, id: &JobId, session: SessionId, name: &str) {
+        let Some(job) = self.jobs.get(id) else { return };
+        let Some(active) = job.active.as_ref() else { return };
+        match &active.stage {
+            // The one that was asked before is gone.
+            Stage::Describing => self.request_initial_state(id, session),
+            Stage::Training(_) => {
+                tracing::info!(job = %id, worker = name, "worker takes part");
+                self.note(id, &format!("worker {name} takes part"));
+                self.assign_rest(id);
+            }
+            _ => {}
+        }
+    }
+
+    /// The job's model and data are known: checks them and fetches the weights to start from.
+    fn described(&mut self, id: &JobId, session: SessionId, description: &Arc<JobDescription>) {
+        let memory = self.config.memory;
+        let in_use = self.arena_bytes_in_use(id);
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let plan = match plan(&job.spec, description).and_then(|plan| {
+            check_memory(description, in_use, memory)?;
+            Ok(plan)
+        }) {
+            Ok(plan) => plan,
+            Err(reason) => return self.fail(id, &reason),
+        };
+        job.record.total_outer_steps = plan.outer_steps;
+        let source = match (job.record.checkpoint, job.spec.model.init) {
+            (Some(_), _) => Some(Source::Checkpoint),
+            (None, Some(digest)) => Some(Source::Upload(digest)),
+            (None, None) => None,
+        };
+        let Some(active) = job.active.as_mut() else { return };
+        let Some(source) = source else { return self.request_initial_state(id, session) };
+        active.stage = Stage::Loading;
+        let activation = active.activation;
+        let start = StartFrom { spec: job.spec.clone(), description: Arc::clone(description), source };
+        self.push(Command::Load(id.clone(), activation, Box::new(start)));
+    }
+
+    fn request_initial_state(&mut self, id: &JobId, session: SessionId) {
+        if let Some(active) = self.active_mut(id) {
+            active.stage = Stage::Drawing(session);
+            self.push(Command::Send(session, ToWorker::SendInitialState(id.clone())));
+        }
+    }
+
+    /// The worker that was to send the initial weights is gone: asks another, or the next one that is ready.
+    pub(super) fn draw_elsewhere(&mut self, id: &JobId) {
+        let Some(active) = self.active_mut(id) else { return };
+        let ready = active.members.iter().find(|(_, member)| member.prepared).map(|(session, _)| *session);
+        match ready {
+            Some(session) => self.request_initial_state(id, session),
+            None => active.stage = Stage::Describing,
+        }
+    }
+
+    /// A worker could not load a job.
+    pub(super) fn prepare_failed(&mut self, session: SessionId, id: &JobId, fault: Fault, reason: &str) {
+        let member = self.active_mut(id).is_some_and(|active| active.members.contains_key(&session));
+        if !member {
+            return;
+        }
+        match fault {
+            Fault::Job => self.fail(id, reason),
+            Fault::Worker => self.exclude(session, id, reason),
+        }
+    }
+
+    /// Takes a worker out of a job that it cannot serve.
+    pub(super) fn exclude(&mut self, session: SessionId, id: &JobId, reason: &str) {
+        let name = self.workers.name(session);
+        tracing::warn!(job = %id, worker = name, reason, "worker refused for the job");
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.excluded.insert(session, format!("worker {name}: {reason}"));
+        }
+        self.note(id, &format!("worker {name} refused: {reason}"));
+        self.free_worker(session, id);
+        self.leave_job(session, id);
+    }
+
+    /// A job that no registered worker can serve fails with their reasons.
+    pub(super) fn fail_if_nobody_can(&mut self, id: &JobId) {
+        let Some(job) = self.jobs.get(id) else { return };
+        let abandoned = job.active.as_ref().is_some_and(|active| active.members.is_empty());
+        let somebody = self.workers.iter().any(|(session, _)| !job.excluded.contains_key(&session));
+        let reasons: Vec<&str> = job.excluded.values().map(String::as_str).collect();
+        if abandoned && !somebody && !reasons.is_empty() {
+            let reason = reasons.join("; ");
+            self.fail(id, &reason);
+        }
+    }
+
+    /// Whether a worker may send initial weights of these sizes.
+    pub(super) fn admit_initial_state(&self, fence: &Fence, id: &JobId, sizes: (u64, u64)) -> Admission {
+        if !self.is_current(fence) {
+            return Admission::Stale(self.stale(fence));
+        }
+        let active = self.jobs.get(id).and_then(|job| job.active.as_ref());
+        let Some(active) = active else { return Admission::Stale(format!("job {id} is not active")) };
+        let (Stage::Drawing(session), Some((description, _))) = (&active.stage, &active.described) else {
+            return Admission::Stale(format!("job {id} has its initial weights"));
+        };
+        if *session != fence.session {
+            return Admission::Stale(format!("job {id} takes its initial weights from another worker"));
+        }
+        let expected = (description.layout.parameters() as u64, description.layout.statistics() as u64);
+        if sizes != expected {
+            return Admission::Refused(format!(
+                "initial weights: expected {} parameters and {} statistics, found {} and {}",
+                expected.0, expected.1, sizes.0, sizes.1
+            ));
+        }
+        Admission::Granted
+    }
+
+    /// Takes initial weights.
+    pub(super) fn take_initial_state(&mut self, fence: &Fence, id: &JobId, state: Trainable) -> Admission {
+        let sizes = (state.0.len() as u64, state.1.len() as u64);
+        let admission = self.admit_initial_state(fence, id, sizes);
+        if admission == Admission::Granted
+            && let Some(job) = self.jobs.get_mut(id)
+            && let Some(active) = job.active.as_mut()
+            && let Some((description, _)) = &active.described
+        {
+            match Trainer::new(&job.spec, description, state.0, state.1) {
+                Ok(trainer) => self.store_start(id, Box::new(trainer)),
+                Err(error) => self.fail(id, &error.to_string()),
+            }
+        }
+        admission
+    }
+
+    /// The weights to start from are read, or not.
+    pub(super) fn loaded(
+        &mut self,
+        id: &JobId,
+        activation: Activation,
+        result: Result<Box<Trainer>, StartError>,
+    ) {
+        let Some(job) = self.active_job(id, activation) else { return };
+        let has_checkpoint = job.record.checkpoint.is_some();
+        match result {
+            Err(error) => self.fail(id, &error.to_string()),
+            Ok(trainer) if has_checkpoint => self.run(id, trainer),
+            Ok(trainer) => self.store_start(id, trainer),
+        }
+    }
+
+    /// Makes the initial weights durable as checkpoint 0.
+    fn store_start(&mut self, id: &JobId, trainer: Box<Trainer>) {
+        let Some(command) = self.checkpoint_command(id, &trainer) else { return };
+        if let Some(active) = self.active_mut(id) {
+            active.stage = Stage::Storing(trainer);
+            self.push(command);
+        }
+    }
+
+    /// The command that writes a checkpoint of where the job stands.
+    pub(super) fn checkpoint_command(&self, id: &JobId, trainer: &Trainer) -> Option<Command> {
+        let job = self.jobs.get(id)?;
+        let active = job.active.as_ref()?;
+        let (description, _) = active.described.as_ref()?;
+        let snapshot = Snapshot {
+            job: id.clone(),
+            description: Arc::clone(description),
+            position: trainer.position(),
+            state: trainer.state(),
+            class: job.record.class.clone(),
+            keep: job.spec.checkpoint.keep,
+        };
+        Some(Command::Checkpoint(id.clone(), active.activation, Box::new(snapshot)))
+    }
+
+    /// Begins to train at the trainer's position.
+    pub(super) fn run(&mut self, id: &JobId, trainer: Box<Trainer>) {
+        let now = self.now.elapsed;
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let Some(active) = job.active.as_mut() else { return };
+        let Some((description, _)) = &active.described else { return };
+        let plan = match plan(&job.spec, description) {
+            Ok(plan) => plan,
+            Err(reason) => return self.fail(id, &reason),
+        };
+        let position = trainer.position();
+        active.stage = Stage::Training(Box::new(Training {
+            plan,
+            step: Step::new(position, now),
+            weights_version: 0,
+            phase: Phase::Advancing,
+        }));
+        tracing::info!(job = %id, outer = position.outer_step, of = plan.outer_steps, "job trains");
+        self.set_state(id, JobState::Running, &format!("training from outer step {}", position.outer_step));
+        self.begin_outer_step(id, trainer);
+    }
+
+    pub(super) fn active_mut(&mut self, id: &JobId) -> Option<&mut Active> {
+        self.jobs.get_mut(id)?.active.as_mut()
+    }
+
+    /// Bytes that the arenas of the other active jobs take.
+    fn arena_bytes_in_use(&self, except: &JobId) -> u64 {
+        let others = self.jobs.values().filter(|job| job.id() != except);
+        let described = others.filter_map(|job| job.active.as_ref()?.described.as_ref());
+        described.map(|(description, _)| arena_bytes(description)).sum()
+    }
+}
+
+/// Bytes that a job takes on the coordinator: optimizer state, versions being served, partials.
+fn arena_bytes(description: &JobDescription) -> u64 {
+    const COPIES: u64 = 8;
+    COPIES * 4 * (description.layout.parameters() + description.layout.statistics()) as u64
+}
+
+fn check_memory(description: &JobDescription, in_use: u64, budget: u64) -> Result<(), String> {
+    let needed = arena_bytes(description);
+    if needed.saturating_add(in_use) > budget {
+        return Err(format!(
+            "memory: the job needs {needed} bytes on the coordinator, {} of {budget} are free",
+            budget.saturating_sub(in_use)
+        ));
+    }
+    Ok(())
+}
+
+/// Plans a job on its data.
+fn plan(spec: &JobSpec, description: &JobDescription) -> Result<Plan, String> {
+    let (samples, batch_size) = (description.train_samples, spec.train.batch_size);
+    let batches = spec.optimizer.method.batches_per_outer_step();
+    Plan::new(samples, batch_size, spec.data.drop_last, batches, spec.train.length).ok_or_else(|| {
+        format!(
+            "train.batch_size: an epoch of {samples} samples in batches of {batch_size} with drop_last = {} \
+             holds no batch, or the run is too long to count",
+            spec.data.drop_last
+        )
+    })
+}

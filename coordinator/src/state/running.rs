@@ -1,0 +1,314 @@
+//! A job that trains: outer steps, their evaluations, the test split, checkpoints, the end.
+
+use lookbehind_common::digest::Digest;
+use lookbehind_common::ids::{JobId, WorkId};
+use lookbehind_common::job::Length;
+use lookbehind_common::optimizer::Evaluation;
+use lookbehind_common::reduction::effective_shards;
+use lookbehind_common::sampling::Position;
+
+use super::assign::divide;
+use super::command::{Assignment, Command, Coordinates, ToWorker, Weights, WorkKind};
+use super::event::Activation;
+use super::job::{Closing, Job, Phase, Stage, Training};
+use super::partials::reduce_sums;
+use super::record::JobState;
+use super::step::Step;
+use super::work::Work;
+use super::Core;
+use crate::training::{Advance, Input, Outcome, Trainer};
+
+impl Core {
+    fn training_mut(&mut self, id: &JobId) -> Option<&mut Training> {
+        match &mut self.active_mut(id)?.stage {
+            Stage::Training(training) => Some(training),
+            _ => None,
+        }
+    }
+
+    /// Begins the outer step at the trainer's position, or ends the job if there is none left.
+    pub(super) fn begin_outer_step(&mut self, id: &JobId, trainer: Box<Trainer>) {
+        let now = self.now.elapsed;
+        let position = trainer.position();
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let rate = |units: u64, unit: u64| {
+            job.spec.schedule.learning_rate(job.spec.optimizer.base.lr(), unit, units)
+        };
+        let learning_rate = match job.spec.train.length {
+            Length::Epochs(epochs) => rate(epochs, position.epoch),
+            Length::Steps(steps) => rate(steps, position.outer_step),
+        };
+        let Some(training) = self.training_mut(id) else { return };
+        let plan = training.plan;
+        if position.outer_step >= plan.outer_steps {
+            return self.close(id, &trainer, Closing::Done);
+        }
+        let batches = plan.batches_at(position);
+        let samples = (position.batch..position.batch + batches).map(|batch| plan.batch_samples(batch)).sum();
+        training.step = Step::new(position, now);
+        training.step.samples = samples;
+        training.step.learning_rate = learning_rate;
+        training.phase = Phase::Advancing;
+        let input = Input::Begin { batches: batches as u32, learning_rate };
+        self.advance(id, trainer, input);
+    }
+
+    fn advance(&mut self, id: &JobId, trainer: Box<Trainer>, input: Input) {
+        if let Some(active) = self.active_mut(id) {
+            let activation = active.activation;
+            self.push(Command::Advance(id.clone(), activation, trainer, input));
+        }
+    }
+
+    /// The arithmetic is done: gives out the next evaluation, or ends the outer step.
+    pub(super) fn advanced(&mut self, id: &JobId, activation: Activation, advance: Advance) {
+        if self.active_job(id, activation).is_none() {
+            return;
+        }
+        let Some(training) = self.training_mut(id) else { return };
+        training.step.note_advance(advance.seconds, advance.sums);
+        let outer_step = training.step.outer_step;
+        match advance.outcome {
+            Outcome::Evaluate(evaluation, weights) => self.evaluate(id, advance.trainer, evaluation, weights),
+            Outcome::Finished(report, weights) => {
+                training.step.report = Some(report);
+                self.step_computed(id, advance.trainer, weights);
+            }
+            Outcome::Failed(reason) => self.fail(id, &format!("outer step {outer_step}: {reason}")),
+        }
+    }
+
+    /// Gives out the gradient that the optimizer wants.
+    fn evaluate(&mut self, id: &JobId, trainer: Box<Trainer>, evaluation: Evaluation, weights: Weights) {
+        let Some(training) = self.training_mut(id) else { return };
+        let position = training.step.position;
+        let batch = position.batch + u64::from(evaluation.batch);
+        let samples = training.plan.batch_samples(batch);
+        let kind = WorkKind::Gradient { epoch: position.epoch, batch };
+        let changed = evaluation.weights_changed || training.weights_version == 0;
+        self.give_out(id, trainer, kind, samples, changed.then_some(weights));
+    }
+
+    /// Makes a piece of work and assigns its shards; `weights` are published if they are new.
+    fn give_out(
+        &mut self,
+        id: &JobId,
+        trainer: Box<Trainer>,
+        kind: WorkKind,
+        samples: u64,
+        weights: Option<Weights>,
+    ) {
+        let Some(shards) = self.jobs.get(id).map(|job| job.spec.train.shards) else { return };
+        let Some(training) = self.training_mut(id) else { return };
+        let work = WorkId { job: id.clone(), outer_step: training.step.outer_step, evaluation: training.step.works };
+        training.step.works += 1;
+        if weights.is_some() {
+            training.weights_version += 1;
+        }
+        let version = training.weights_version;
+        let coordinates = Coordinates { kind, samples, shards: effective_shards(samples, shards) };
+        let work = Work::new(work, coordinates, version);
+        training.phase = Phase::Gathering(trainer, Box::new(work));
+        if let Some(weights) = weights {
+            self.push(Command::Publish(id.clone(), version, weights));
+        }
+        self.assign_rest(id);
+    }
+
+    /// Assigns all shards of the work in hand that nobody is asked for.
+    pub(super) fn assign_rest(&mut self, id: &JobId) {
+        let Some(active) = self.active_mut(id) else { return };
+        let candidates = active.candidates();
+        let Stage::Training(training) = &mut active.stage else { return };
+        let Phase::Gathering(_, work) = &mut training.phase else { return };
+        if candidates.is_empty() {
+            return;
+        }
+        let mut assignments = Vec::new();
+        for range in work.unassigned() {
+            for (session, nodes) in divide(range, work.coordinates.shards, &candidates) {
+                work.assign(session, &nodes);
+                assignments.push((session, nodes));
+            }
+        }
+        let (work, coordinates, weights_version) = (work.id.clone(), work.coordinates, work.weights_version);
+        for (session, nodes) in assignments {
+            let assignment = Assignment { work: work.clone(), coordinates, weights_version, nodes };
+            self.push(Command::Send(session, ToWorker::Assign(assignment)));
+        }
+    }
+
+    /// Goes on if the work in hand is complete.
+    pub(super) fn gathered(&mut self, id: &JobId) {
+        let now = self.now.elapsed;
+        let Some(training) = self.training_mut(id) else { return };
+        let complete = matches!(&training.phase, Phase::Gathering(_, work) if work.is_complete());
+        if !complete {
+            return;
+        }
+        let Phase::Gathering(trainer, work) = std::mem::replace(&mut training.phase, Phase::Advancing) else {
+            return;
+        };
+        training.step.note_work(&work, now);
+        let coordinates = work.coordinates;
+        let parts = work.into_parts();
+        match coordinates.kind {
+            WorkKind::Gradient { .. } => {
+                self.advance(id, trainer, Input::Gradient { shards: coordinates.shards, parts });
+            }
+            WorkKind::Test => match reduce_sums(coordinates.shards, parts) {
+                Ok(sums) => {
+                    training.step.note_test(sums);
+                    self.end_outer_step(id, trainer);
+                }
+                Err(error) => self.fail(id, &error.to_string()),
+            },
+        }
+    }
+
+    /// The outer step's arithmetic is done: tests the slow weights where that is due.
+    fn step_computed(&mut self, id: &JobId, trainer: Box<Trainer>, weights: Weights) {
+        match self.due_test(id) {
+            Some(samples) => self.give_out(id, trainer, WorkKind::Test, samples, Some(weights)),
+            None => self.end_outer_step(id, trainer),
+        }
+    }
+
+    /// Samples of the test split, if it is to be evaluated after the current outer step.
+    fn due_test(&mut self, id: &JobId) -> Option<u64> {
+        let job = self.jobs.get(id)?;
+        let every = job.spec.eval_every_epochs;
+        let samples = job.active.as_ref()?.described.as_ref()?.0.test_samples;
+        let training = self.training_mut(id)?;
+        let (before, after) = (training.step.position, training.plan.after(training.step.position));
+        let last = after.outer_step >= training.plan.outer_steps;
+        let due = last || every.is_some_and(|every| epoch_reached(before, after, every));
+        (due && samples > 0).then_some(samples)
+    }
+
+    /// Records the finished outer step and goes on behind it.
+    fn end_outer_step(&mut self, id: &JobId, mut trainer: Box<Trainer>) {
+        let now = self.now.elapsed;
+        let stopping = self.stopping;
+        let Some(training) = self.training_mut(id) else { return };
+        let before = training.step.position;
+        let after = training.plan.after(before);
+        let done = after.outer_step >= training.plan.outer_steps;
+        let metrics = Box::new(training.step.metrics(now));
+        training.step = Step::new(after, now);
+        trainer.set_position(after);
+        tracing::debug!(job = %id, outer = metrics.outer_step, loss = metrics.loss, "outer step done");
+        self.push(Command::Record(id.clone(), metrics, trainer.slow()));
+        let Some(job) = self.jobs.get(id) else { return };
+        let pausing = job.active.as_ref().is_some_and(|active| active.pausing);
+        let closing = match () {
+            () if done => Some(Closing::Done),
+            () if pausing => Some(Closing::Pause),
+            () if stopping => Some(Closing::Shutdown),
+            () => None,
+        };
+        let due = is_checkpoint_due(job, before, after);
+        match closing {
+            Some(closing) => self.close(id, &trainer, closing),
+            None => {
+                if due && let Some(command) = self.checkpoint_command(id, &trainer) {
+                    self.push(command);
+                }
+                self.begin_outer_step(id, trainer);
+            }
+        }
+    }
+
+    /// Stops after a last checkpoint.
+    fn close(&mut self, id: &JobId, trainer: &Trainer, closing: Closing) {
+        let Some(command) = self.checkpoint_command(id, trainer) else { return };
+        if let Some(training) = self.training_mut(id) {
+            training.phase = Phase::Closing(closing);
+            self.push(command);
+        }
+    }
+
+    /// A checkpoint is durable, or could not be written.
+    pub(super) fn checkpointed(
+        &mut self,
+        id: &JobId,
+        activation: Activation,
+        outer_step: u64,
+        result: Result<Digest, String>,
+    ) {
+        let Some(job) = self.active_job(id, activation) else { return };
+        let digest = match result {
+            Ok(digest) => digest,
+            Err(reason) => return self.checkpoint_failed(id, outer_step, &reason),
+        };
+        job.record.checkpoint = Some(outer_step);
+        let Some(active) = job.active.as_mut() else { return };
+        match &mut active.stage {
+            Stage::Storing(_) => {
+                let Stage::Storing(trainer) = std::mem::replace(&mut active.stage, Stage::Loading) else { return };
+                self.run(id, trainer);
+            }
+            Stage::Training(training) => match training.phase {
+                Phase::Closing(closing) => self.closed(id, closing, digest),
+                _ => self.note(id, &format!("checkpoint of outer step {outer_step}")),
+            },
+            _ => {}
+        }
+    }
+
+    fn checkpoint_failed(&mut self, id: &JobId, outer_step: u64, reason: &str) {
+        let reason = format!("checkpoint of outer step {outer_step} could not be written: {reason}");
+        tracing::error!(job = %id, reason, "checkpoint failed");
+        let essential = match self.active_mut(id).map(|active| &active.stage) {
+            Some(Stage::Training(training)) => matches!(training.phase, Phase::Closing(_)),
+            _ => true,
+        };
+        if essential {
+            self.fail(id, &reason);
+        } else {
+            self.note(id, &reason);
+        }
+    }
+
+    fn closed(&mut self, id: &JobId, closing: Closing, digest: Digest) {
+        match closing {
+            Closing::Done => {
+                if let Some(job) = self.jobs.get_mut(id) {
+                    job.record.digest = Some(digest);
+                }
+                tracing::info!(job = %id, %digest, "job succeeded");
+                self.set_state(id, JobState::Succeeded, "finished");
+            }
+            Closing::Pause => self.set_state(id, JobState::Paused, "paused by its user"),
+            Closing::Shutdown => self.note(id, "the coordinator shuts down"),
+        }
+        self.release(id);
+    }
+
+    /// The coordinator ends: jobs that cannot finish an outer step stop where their newest checkpoint is.
+    pub(super) fn stop_idle_jobs(&mut self) {
+        let idle = |job: &Job| match job.active.as_ref() {
+            Some(active) => {
+                !matches!(active.stage, Stage::Training(_)) || active.members.values().all(|m| !m.prepared)
+            }
+            None => false,
+        };
+        let ids: Vec<_> = self.jobs.values().filter(|job| idle(job)).map(|job| job.id().clone()).collect();
+        for id in ids {
+            self.release(&id);
+        }
+    }
+}
+
+/// Whether the outer step from `before` to `after` completed an epoch whose number is a multiple of `every`.
+fn epoch_reached(before: Position, after: Position, every: u64) -> bool {
+    after.epoch > before.epoch && after.epoch.is_multiple_of(every)
+}
+
+fn is_checkpoint_due(job: &Job, before: Position, after: Position) -> bool {
+    match job.spec.checkpoint.every {
+        None => false,
+        Some(Length::Epochs(every)) => epoch_reached(before, after, every),
+        Some(Length::Steps(every)) => after.outer_step.is_multiple_of(every),
+    }
+}

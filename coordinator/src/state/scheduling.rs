@@ -1,0 +1,90 @@
+//! Which free worker serves which job.
+
+use lookbehind_common::ids::{JobId, SessionId};
+
+use super::command::{Command, ToWorker};
+use super::job::{Active, Job, Member};
+use super::record::JobState;
+use super::event::Activation;
+use super::Core;
+
+impl Core {
+    /// Gives free workers to jobs: first to queued jobs in their order, then to active jobs that take more.
+    pub(super) fn schedule(&mut self) {
+        if self.stopping {
+            return;
+        }
+        while let Some((job, workers)) = self.next_start() {
+            self.start(&job, workers);
+        }
+        while let Some((job, worker)) = self.next_addition() {
+            self.add_member(&job, worker);
+        }
+    }
+
+    /// Workers that are free and can serve the job.
+    fn eligible(&self, job: &Job) -> Vec<SessionId> {
+        self.workers.free().filter(|session| !job.excluded.contains_key(session)).collect()
+    }
+
+    /// The next job to start. A job waits for its turn behind an earlier one, except behind one that could not
+    /// start even if all workers were free.
+    fn next_start(&self) -> Option<(JobId, Vec<SessionId>)> {
+        let mut queued: Vec<&Job> =
+            self.jobs.values().filter(|job| job.record.state == JobState::Queued).collect();
+        queued.sort_unstable_by_key(|job| job.record.number);
+        for job in queued {
+            let min = job.spec.resources.min_workers as usize;
+            let mut workers = self.eligible(job);
+            if workers.len() >= min {
+                workers.truncate(job.max_workers());
+                return Some((job.id().clone(), workers));
+            }
+            let all = self.workers.iter().filter(|(session, worker)| {
+                !worker.draining && !job.excluded.contains_key(session)
+            });
+            if all.count() >= min {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// The next worker to join an active job: the one with the fewest workers comes first.
+    fn next_addition(&self) -> Option<(JobId, SessionId)> {
+        let mut open: Vec<(usize, u64, &Job)> = self
+            .jobs
+            .values()
+            .filter_map(|job| {
+                let members = job.active.as_ref()?.members.len();
+                (members < job.max_workers()).then_some((members, job.record.number, job))
+            })
+            .collect();
+        open.sort_unstable_by_key(|(members, number, _)| (*members, *number));
+        open.into_iter().find_map(|(_, _, job)| Some((job.id().clone(), *self.eligible(job).first()?)))
+    }
+
+    fn start(&mut self, id: &JobId, workers: Vec<SessionId>) {
+        self.activations += 1;
+        let activation = Activation(self.activations);
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        job.active = Some(Active::new(activation));
+        self.set_state(id, JobState::Preparing, &format!("preparing on {} workers", workers.len()));
+        tracing::info!(job = %id, workers = workers.len(), "job prepares");
+        for session in workers {
+            self.add_member(id, session);
+        }
+    }
+
+    fn add_member(&mut self, id: &JobId, session: SessionId) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let Some(active) = job.active.as_mut() else { return };
+        active.members.insert(session, Member::default());
+        active.alone_since = None;
+        let message = job.message.clone();
+        if let Some(worker) = self.workers.get_mut(session) {
+            worker.job = Some(id.clone());
+        }
+        self.push(Command::Send(session, ToWorker::Prepare(id.clone(), message)));
+    }
+}

@@ -1,0 +1,101 @@
+//! What an outer step has measured so far, and the metrics that come of it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lookbehind_common::contribution::Sums;
+use lookbehind_common::ids::SessionId;
+use lookbehind_common::optimizer::OuterStepReport;
+use lookbehind_common::proto::v1;
+use lookbehind_common::sampling::Position;
+
+use crate::state::work::Work;
+
+/// Measurements of one outer step.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Step {
+    /// Outer steps done before it.
+    pub(crate) outer_step: u64,
+    /// Where it began.
+    pub(crate) position: Position,
+    /// Samples in them.
+    pub(crate) samples: u64,
+    /// Learning rate.
+    pub(crate) learning_rate: f64,
+    /// Pieces of work given out so far, the one on the test split included.
+    pub(crate) works: u32,
+    /// What the optimizer reported at the end.
+    pub(crate) report: Option<OuterStepReport>,
+    begun: Duration,
+    first: Option<Sums>,
+    last: Option<Sums>,
+    test: Option<Sums>,
+    compute: f64,
+    optimizer: f64,
+    waiting: f64,
+    workers: BTreeSet<SessionId>,
+}
+
+impl Step {
+    pub(crate) fn new(position: Position, now: Duration) -> Self {
+        Self { outer_step: position.outer_step, position, begun: now, ..Self::default() }
+    }
+
+    /// Notes a complete piece of work.
+    pub(crate) fn note_work(&mut self, work: &Work, now: Duration) {
+        self.compute += work.longest_compute();
+        self.waiting += work.waiting(now);
+        self.workers.extend(work.contributors());
+    }
+
+    /// Notes how long the arithmetic took and what it summed.
+    pub(crate) fn note_advance(&mut self, seconds: f64, sums: Option<Sums>) {
+        self.optimizer += seconds;
+        if sums.is_some() {
+            self.first = self.first.or(sums);
+            self.last = sums;
+        }
+    }
+
+    /// Notes the result on the test split.
+    pub(crate) fn note_test(&mut self, sums: Sums) {
+        self.test = Some(sums);
+    }
+
+    /// The metrics of the finished step.
+    pub(crate) fn metrics(&self, now: Duration) -> v1::OuterStepMetrics {
+        let first = self.first.unwrap_or_default();
+        v1::OuterStepMetrics {
+            outer_step: self.outer_step + 1,
+            epoch: self.position.epoch,
+            loss: first.mean_loss(),
+            last_loss: self.last.unwrap_or_default().mean_loss(),
+            accuracy: first.accuracy(),
+            gradient_norm: self.report.map_or(f64::NAN, |report| report.gradient_norm),
+            learning_rate: self.learning_rate,
+            alpha: self.report.map_or(f64::NAN, |report| report.alpha),
+            samples: self.samples,
+            evaluations: self.report.map_or(0, |report| report.evaluations),
+            time: Some(self.time(now)),
+            test: self.test.map(|sums| v1::TestMetrics {
+                loss: sums.mean_loss(),
+                accuracy: sums.accuracy(),
+                samples: sums.samples,
+            }),
+            digest: String::new(),
+            workers: self.workers.len() as u32,
+        }
+    }
+
+    fn time(&self, now: Duration) -> v1::TimeSplit {
+        let total = now.saturating_sub(self.begun).as_secs_f64();
+        let known = self.compute + self.optimizer + self.waiting;
+        v1::TimeSplit {
+            total,
+            compute: self.compute,
+            communication: (total - known).max(0.0),
+            optimizer: self.optimizer,
+            waiting: self.waiting,
+        }
+    }
+}

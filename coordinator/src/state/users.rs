@@ -1,0 +1,199 @@
+//! Users' calls.
+
+use lookbehind_common::ids::JobId;
+use lookbehind_common::job::wire;
+use lookbehind_common::proto::v1;
+use prost::Message as _;
+
+use super::event::{CallError, JobView, Reply, Token, UserCall, WorkerView};
+use super::job::{Closing, Job, Phase, Stage};
+use super::record::{JobRecord, JobState};
+use super::Core;
+
+/// Most bytes of a request_id.
+const MAX_REQUEST_ID: usize = 64;
+
+impl Core {
+    pub(super) fn user_call(&mut self, token: Token, call: UserCall) {
+        let reply = match call {
+            UserCall::Create { request_id, spec, id } => Reply::Job(self.create(request_id, *spec, id)),
+            UserCall::Get(id) => Reply::Job(self.view(&id)),
+            UserCall::List(count, before) => self.list(count, before),
+            UserCall::Cancel(id) => Reply::Job(self.cancel(&id)),
+            UserCall::Pause(id) => Reply::Job(self.pause(&id)),
+            UserCall::Resume(id) => Reply::Job(self.resume(&id)),
+            UserCall::Workers => Reply::Workers(self.worker_views()),
+        };
+        self.reply(token, reply);
+    }
+
+    fn create(&mut self, request_id: String, spec: v1::JobSpec, id: JobId) -> Result<JobView, CallError> {
+        if self.stopping {
+            return Err(CallError::Stopping);
+        }
+        check_request_id(&request_id)?;
+        let encoded = spec.encode_to_vec();
+        if let Some(earlier) = self.requests.get(&request_id).and_then(|id| self.jobs.get(id)) {
+            let same = earlier.record.spec == encoded;
+            return if same { Ok(view(earlier)) } else { Err(CallError::RequestReused(request_id)) };
+        }
+        let queued = self.jobs.values().filter(|job| job.record.state == JobState::Queued).count();
+        if queued >= self.config.max_queued_jobs {
+            return Err(CallError::Exhausted { what: "queued jobs", limit: self.config.max_queued_jobs });
+        }
+        let checked = wire::from_proto(&spec)?.validate()?;
+        self.created += 1;
+        let record = JobRecord {
+            id: id.clone(),
+            number: self.created,
+            request_id: request_id.clone(),
+            spec: encoded,
+            state: JobState::Queued,
+            revision: 0,
+            message: String::new(),
+            created_at: self.now.unix,
+            finished_at: None,
+            checkpoint: None,
+            total_outer_steps: 0,
+            class: None,
+            digest: None,
+        };
+        tracing::info!(job = %id, name = checked.name, "job queued");
+        self.requests.insert(request_id, id.clone());
+        let job = Job { record, spec: checked, message: spec.into(), excluded: Default::default(), active: None };
+        self.jobs.insert(id.clone(), job);
+        self.set_state(&id, JobState::Queued, "queued");
+        self.view(&id)
+    }
+
+    /// Takes a stored job back in.
+    pub(super) fn recover(&mut self, record: JobRecord) {
+        let spec = v1::JobSpec::decode(record.spec.as_slice());
+        let checked = spec.map_err(|error| error.to_string()).and_then(|spec| {
+            let checked = wire::from_proto(&spec).and_then(|file| file.validate());
+            checked.map(|checked| (spec, checked)).map_err(|error| error.to_string())
+        });
+        let id = record.id.clone();
+        let (message, spec) = match checked {
+            Ok(pair) => pair,
+            Err(error) => {
+                tracing::error!(job = %id, error, "stored job cannot be read; it is left alone");
+                return;
+            }
+        };
+        let state = record.state;
+        self.created = self.created.max(record.number);
+        self.requests.insert(record.request_id.clone(), id.clone());
+        let job = Job { record, spec, message: message.into(), excluded: Default::default(), active: None };
+        self.jobs.insert(id.clone(), job);
+        if matches!(state, JobState::Preparing | JobState::Running) {
+            self.set_state(&id, JobState::Queued, "the coordinator was restarted");
+        }
+    }
+
+    fn view(&self, id: &JobId) -> Result<JobView, CallError> {
+        self.jobs.get(id).map(view).ok_or_else(|| CallError::NotFound(id.clone()))
+    }
+
+    fn list(&self, count: usize, before: Option<u64>) -> Reply {
+        let before = before.unwrap_or(u64::MAX);
+        let mut jobs: Vec<&Job> = self.jobs.values().filter(|job| job.record.number < before).collect();
+        jobs.sort_unstable_by_key(|job| std::cmp::Reverse(job.record.number));
+        let more = jobs.len() > count;
+        jobs.truncate(count);
+        let next = jobs.last().filter(|_| more).map(|job| job.record.number);
+        Reply::Jobs(jobs.into_iter().map(view).collect(), next)
+    }
+
+    fn cancel(&mut self, id: &JobId) -> Result<JobView, CallError> {
+        let state = self.view(id)?.record.state;
+        if state == JobState::Cancelled {
+            return self.view(id);
+        }
+        if state.is_terminal() {
+            return Err(wrong_state(id, "cancel", state));
+        }
+        tracing::info!(job = %id, "job cancelled");
+        self.set_state(id, JobState::Cancelled, "cancelled by its user");
+        self.release(id);
+        self.view(id)
+    }
+
+    fn pause(&mut self, id: &JobId) -> Result<JobView, CallError> {
+        let job = self.jobs.get_mut(id).ok_or_else(|| CallError::NotFound(id.clone()))?;
+        let state = job.record.state;
+        match (state, job.active.as_mut()) {
+            (JobState::Paused, _) => {}
+            (JobState::Running, Some(active)) if !active.members.is_empty() => {
+                active.pausing = true;
+                if let Stage::Training(training) = &active.stage
+                    && matches!(training.phase, Phase::Closing(Closing::Done))
+                {
+                    return Err(wrong_state(id, "pause", state));
+                }
+            }
+            // Nothing is under way that could be finished: the newest checkpoint is where it goes on.
+            (JobState::Queued | JobState::Preparing | JobState::Running, _) => {
+                self.set_state(id, JobState::Paused, "paused by its user");
+                self.release(id);
+            }
+            _ => return Err(wrong_state(id, "pause", state)),
+        }
+        self.view(id)
+    }
+
+    fn resume(&mut self, id: &JobId) -> Result<JobView, CallError> {
+        let job = self.jobs.get_mut(id).ok_or_else(|| CallError::NotFound(id.clone()))?;
+        let state = job.record.state;
+        match (state, job.active.as_mut()) {
+            (JobState::Paused, _) => {
+                job.excluded.clear();
+                self.set_state(id, JobState::Queued, "resumed by its user");
+            }
+            (JobState::Running, Some(active)) => active.pausing = false,
+            (JobState::Queued | JobState::Preparing, _) => {}
+            _ => return Err(wrong_state(id, "resume", state)),
+        }
+        self.view(id)
+    }
+
+    fn worker_views(&self) -> Vec<WorkerView> {
+        let view = |(session, worker): (_, &super::workers::Worker)| WorkerView {
+            session,
+            hello: worker.hello.clone(),
+            job: worker.job.clone(),
+            silent_seconds: self.now.elapsed.saturating_sub(worker.last_seen).as_secs_f64(),
+            shards_done: worker.job.as_ref().map_or(0, |job| self.shards_done(job, session)),
+        };
+        self.workers.iter().map(view).collect()
+    }
+
+    fn shards_done(&self, job: &JobId, session: lookbehind_common::ids::SessionId) -> u64 {
+        let active = self.jobs.get(job).and_then(|job| job.active.as_ref());
+        active.and_then(|active| active.members.get(&session)).map_or(0, |member| member.shards_done)
+    }
+}
+
+fn view(job: &Job) -> JobView {
+    JobView {
+        record: job.record.clone(),
+        outer_step: job.outer_step(),
+        workers: job.active.as_ref().map_or(0, |active| active.members.len() as u32),
+    }
+}
+
+fn wrong_state(job: &JobId, verb: &'static str, state: JobState) -> CallError {
+    CallError::WrongState { job: job.clone(), verb, state: state.name() }
+}
+
+fn check_request_id(request_id: &str) -> Result<(), CallError> {
+    let plain = request_id.bytes().all(|b| b.is_ascii_graphic());
+    if request_id.is_empty() || request_id.len() > MAX_REQUEST_ID || !plain {
+        let problem = format!(
+            "expected 1 to {MAX_REQUEST_ID} visible ASCII characters, found {} bytes",
+            request_id.len()
+        );
+        return Err(lookbehind_common::job::JobError::new("request_id", &problem).into());
+    }
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! Checkpoints: `checkpoints/step-N/` with `model.safetensors`, `optimizer.safetensors` and `manifest.json`. The
+//! folder gets its name last, when everything in it is durable, so that a crash leaves a whole checkpoint or none.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lookbehind_common::digest::{weights_digest, Digest};
+use lookbehind_common::ids::JobId;
+use lookbehind_common::job::JobDescription;
+use lookbehind_common::layout::Layout;
+use lookbehind_common::model_file;
+use lookbehind_common::optimizer::OptimizerState;
+use lookbehind_common::sampling::Position;
+use lookbehind_common::BUILD_VERSION;
+use serde::{Deserialize, Serialize};
+
+use super::{durable, StoreError};
+use crate::state::event::ComputeClass;
+use crate::training::Snapshot;
+
+/// Version of the checkpoint's format; a newer one is refused.
+const FORMAT: u32 = 1;
+const MODEL: &str = "model.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const MANIFEST: &str = "manifest.json";
+
+/// What a checkpoint says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of the format.
+    pub format: u32,
+    /// Version of the build that wrote it.
+    pub build: String,
+    /// The job.
+    pub job: JobId,
+    /// Where the job stands.
+    pub position: Position,
+    /// Steps that the base optimizer has taken.
+    pub optimizer_steps: u64,
+    /// The class that the job is bound to.
+    pub class: Option<ComputeClass>,
+    /// Digest of the weights.
+    pub digest: Digest,
+    /// Digest of the data.
+    pub data_fingerprint: Digest,
+    /// Every tensor's name and shape, in the model's order.
+    pub layout: Vec<(String, Vec<usize>)>,
+    /// Digest of each file's content.
+    pub files: BTreeMap<String, Digest>,
+}
+
+/// A checkpoint as it was read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// The optimizer's state.
+    pub state: OptimizerState,
+}
+
+fn folder(job_folder: &Path) -> PathBuf {
+    job_folder.join("checkpoints")
+}
+
+fn step_folder(job_folder: &Path, outer_step: u64) -> PathBuf {
+    folder(job_folder).join(format!("step-{outer_step}"))
+}
+
+/// Outer steps of the checkpoints that have their name, newest first.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn list(job_folder: &Path) -> Result<Vec<u64>, StoreError> {
+    let folder = folder(job_folder);
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io(&folder)(error)),
+    };
+    let mut steps = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(StoreError::io(&folder))?;
+        let name = entry.file_name();
+        steps.extend(name.to_str().and_then(|name| name.strip_prefix("step-")?.parse::<u64>().ok()));
+    }
+    steps.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(steps)
+}
+
+/// Writes a checkpoint and removes those that are no longer to be kept. Returns the digest of the weights.
+///
+/// # Errors
+/// When it cannot be made durable; earlier checkpoints are as they were.
+pub fn write(job_folder: &Path, snapshot: &Snapshot) -> Result<Digest, StoreError> {
+    let outer_step = snapshot.position.outer_step;
+    let target = step_folder(job_folder, outer_step);
+    let state = &snapshot.state;
+    let digest = weights_digest(&snapshot.description.layout, &state.parameters, &state.statistics);
+    if let Ok(earlier) = manifest(&target)
+        && earlier.digest == digest
+    {
+        return Ok(digest);
+    }
+    let parent = folder(job_folder);
+    let temporary = parent.join(format!(".step-{outer_step}.tmp"));
+    remove_folder(&temporary)?;
+    std::fs::create_dir_all(&temporary).map_err(StoreError::io(&temporary))?;
+    write_tensors(&temporary, snapshot, digest)?;
+    write_manifest(&temporary, snapshot, digest)?;
+    remove_folder(&target)?;
+    std::fs::rename(&temporary, &target).map_err(StoreError::io(&target))?;
+    durable::sync_folder(&parent)?;
+    durable::sync_folder(job_folder)?;
+    prune(job_folder, snapshot.keep as usize)?;
+    Ok(digest)
+}
+
+fn write_tensors(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Result<(), StoreError> {
+    let state = &snapshot.state;
+    let metadata = HashMap::from([
+        ("format".to_owned(), "pt".to_owned()),
+        ("outer_step".to_owned(), snapshot.position.outer_step.to_string()),
+        ("digest".to_owned(), digest.to_string()),
+    ]);
+    let model = temporary.join(MODEL);
+    let layout = &snapshot.description.layout;
+    model_file::write(&model, layout, &state.parameters, &state.statistics, metadata)
+        .map_err(|error| StoreError::damaged(&model, error))?;
+    durable::sync_file(&model)?;
+    let optimizer = temporary.join(OPTIMIZER);
+    let buffers: Vec<_> = state.buffers.iter().map(|(name, arena)| (name.as_str(), arena.as_ref())).collect();
+    model_file::write_flat(&optimizer, &buffers).map_err(|error| StoreError::damaged(&optimizer, error))?;
+    durable::sync_file(&optimizer)
+}
+
+fn write_manifest(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Result<(), StoreError> {
+    let mut files = BTreeMap::new();
+    for name in [MODEL, OPTIMIZER] {
+        files.insert(name.to_owned(), file_digest(&temporary.join(name))?);
+    }
+    let manifest = Manifest {
+        format: FORMAT,
+        build: BUILD_VERSION.to_owned(),
+        job: snapshot.job.clone(),
+        position: snapshot.position,
+        optimizer_steps: snapshot.state.steps,
+        class: snapshot.class.clone(),
+        digest,
+        data_fingerprint: snapshot.description.data_fingerprint,
+        layout: tensors(&snapshot.description.layout),
+        files,
+    };
+    let path = temporary.join(MANIFEST);
+    let text = serde_json::to_vec_pretty(&manifest).map_err(|error| StoreError::damaged(&path, error))?;
+    durable::write_file(temporary, MANIFEST, &text)
+}
+
+fn tensors(layout: &Layout) -> Vec<(String, Vec<usize>)> {
+    layout.entries().iter().map(|entry| (entry.spec.name.clone(), entry.spec.shape.clone())).collect()
+}
+
+fn file_digest(path: &Path) -> Result<Digest, StoreError> {
+    let mut hasher = blake3::Hasher::new();
+    let file = std::fs::File::open(path).map_err(StoreError::io(path))?;
+    hasher.update_reader(file).map_err(StoreError::io(path))?;
+    Ok(Digest(*hasher.finalize().as_bytes()))
+}
+
+fn remove_folder(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes all but the newest `keep` checkpoints.
+fn prune(job_folder: &Path, keep: usize) -> Result<(), StoreError> {
+    for outer_step in list(job_folder)?.into_iter().skip(keep) {
+        remove_folder(&step_folder(job_folder, outer_step))?;
+    }
+    Ok(())
+}
+
+fn manifest(step_folder: &Path) -> Result<Manifest, StoreError> {
+    let path = step_folder.join(MANIFEST);
+    let text = std::fs::read(&path).map_err(StoreError::io(&path))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&text).map_err(|error| StoreError::damaged(&path, error))?;
+    if manifest.format > FORMAT {
+        let reason = format!("has format {}, this build knows formats up to {FORMAT}", manifest.format);
+        return Err(StoreError::damaged(&path, reason));
+    }
+    Ok(manifest)
+}
+
+/// The newest whole checkpoint of a job, and what was passed over on the way to it and why.
+///
+/// # Errors
+/// When there is none.
+pub fn newest(
+    job_folder: &Path,
+    description: &JobDescription,
+) -> Result<(Loaded, Vec<String>), StoreError> {
+    let mut skipped = Vec::new();
+    for outer_step in list(job_folder)? {
+        match read(&step_folder(job_folder, outer_step), description) {
+            Ok(loaded) => return Ok((loaded, skipped)),
+            Err(error) => skipped.push(error.to_string()),
+        }
+    }
+    let reason = format!("no whole checkpoint; passed over: {}", skipped.join("; "));
+    Err(StoreError::damaged(&folder(job_folder), reason))
+}
+
+fn read(step_folder: &Path, description: &JobDescription) -> Result<Loaded, StoreError> {
+    let manifest = manifest(step_folder)?;
+    if manifest.layout != tensors(&description.layout) {
+        return Err(StoreError::damaged(step_folder, "it was written for a model of another layout"));
+    }
+    if manifest.data_fingerprint != description.data_fingerprint {
+        return Err(StoreError::damaged(step_folder, "it was written for other data"));
+    }
+    let model = read_file(step_folder, MODEL, &manifest)?;
+    let (parameters, statistics) = model_file::read(&model, &description.layout)
+        .map_err(|error| StoreError::damaged(&step_folder.join(MODEL), error))?;
+    let optimizer = read_file(step_folder, OPTIMIZER, &manifest)?;
+    let buffers = model_file::read_flat(&optimizer)
+        .map_err(|error| StoreError::damaged(&step_folder.join(OPTIMIZER), error))?;
+    let state = OptimizerState {
+        parameters: Arc::new(parameters),
+        statistics: Arc::new(statistics),
+        buffers: buffers.into_iter().map(|(name, arena)| (name, Arc::new(arena))).collect(),
+        steps: manifest.optimizer_steps,
+    };
+    Ok(Loaded { manifest, state })
+}
+
+fn read_file(step_folder: &Path, name: &str, manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
+    let path = step_folder.join(name);
+    let bytes = std::fs::read(&path).map_err(StoreError::io(&path))?;
+    if manifest.files.get(name) != Some(&Digest::of(&bytes)) {
+        return Err(StoreError::damaged(&path, "its content does not match the manifest"));
+    }
+    Ok(bytes)
+}
+
+/// The model file of a checkpoint, for download: the newest one, or that of `outer_step`.
+///
+/// # Errors
+/// When there is none, or it is damaged.
+pub fn model_file_of(
+    job_folder: &Path,
+    outer_step: Option<u64>,
+) -> Result<Option<(Manifest, PathBuf)>, StoreError> {
+    let steps = list(job_folder)?;
+    let wanted = steps.into_iter().find(|step| outer_step.is_none_or(|wanted| wanted == *step));
+    let Some(step) = wanted else { return Ok(None) };
+    let folder = step_folder(job_folder, step);
+    let manifest = manifest(&folder)?;
+    Ok(Some((manifest, folder.join(MODEL))))
+}

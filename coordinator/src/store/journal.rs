@@ -1,0 +1,139 @@
+//! A job's outer steps, one record each, in a file that is appended to while the job trains and that watchers
+//! read. A record is its length (u32), its XXH3-64 (u64), both little-endian, and an encoded `OuterStepMetrics`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use lookbehind_common::proto::v1::OuterStepMetrics;
+use prost::Message;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::StoreError;
+
+const HEADER: usize = 12;
+/// No record comes near it: a larger length is damage.
+const MAX_RECORD: u32 = 1 << 20;
+
+/// Where a job's journal lies.
+pub fn path(job_folder: &Path) -> PathBuf {
+    job_folder.join("steps.journal")
+}
+
+/// The journal of a job that trains.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+}
+
+impl Journal {
+    /// Opens a job's journal and cuts it back to the first `outer_steps` steps, and before the first damaged
+    /// record.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn open(job_folder: &Path, outer_steps: u64) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(job_folder).map_err(StoreError::io(job_folder))?;
+        let path = path(job_folder);
+        let mut reader = Reader::new(path.clone());
+        let mut keep = 0;
+        while let Some(step) = reader.next_step()? {
+            if step.outer_step > outer_steps {
+                break;
+            }
+            keep = reader.offset;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(StoreError::io(&path))?;
+        file.set_len(keep).map_err(StoreError::io(&path))?;
+        Ok(Self { path, file })
+    }
+
+    /// Appends a step.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn append(&mut self, step: &OuterStepMetrics) -> Result<(), StoreError> {
+        let body = step.encode_to_vec();
+        let mut record = Vec::with_capacity(HEADER + body.len());
+        record.extend((body.len() as u32).to_le_bytes());
+        record.extend(xxh3_64(&body).to_le_bytes());
+        record.extend(body);
+        self.file.write_all(&record).map_err(StoreError::io(&self.path))
+    }
+
+    /// Makes all steps appended so far durable.
+    ///
+    /// # Errors
+    /// When the file cannot be synchronised.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.file.sync_all().map_err(StoreError::io(&self.path))
+    }
+}
+
+/// Reads a journal from its beginning, also while it grows.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    file: Option<File>,
+    offset: u64,
+}
+
+impl Reader {
+    /// Reads the journal at `path`, which need not exist yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, file: None, offset: 0 }
+    }
+
+    /// Begins again, after the journal was cut back.
+    pub fn rewind(&mut self) {
+        self.offset = 0;
+    }
+
+    /// The next whole record, or `None` where there is none yet.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn next_step(&mut self) -> Result<Option<OuterStepMetrics>, StoreError> {
+        let Self { path, file, offset } = self;
+        let file = match file {
+            Some(file) => file,
+            None => match File::open(&*path) {
+                Ok(opened) => file.insert(opened),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(StoreError::io(path)(error)),
+            },
+        };
+        file.seek(SeekFrom::Start(*offset)).map_err(StoreError::io(path))?;
+        let mut header = [0; HEADER];
+        if !fill(file, &mut header).map_err(StoreError::io(path))? {
+            return Ok(None);
+        }
+        let (length, checksum) = split_header(&header);
+        if length > u64::from(MAX_RECORD) {
+            return Ok(None);
+        }
+        let mut body = vec![0; length as usize];
+        if !fill(file, &mut body).map_err(StoreError::io(path))? || xxh3_64(&body) != checksum {
+            return Ok(None);
+        }
+        *offset += (HEADER + body.len()) as u64;
+        Ok(OuterStepMetrics::decode(body.as_slice()).ok())
+    }
+}
+
+/// Length and checksum of a record.
+fn split_header(header: &[u8; HEADER]) -> (u64, u64) {
+    let (length, checksum) = header.split_at(4);
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    (number(length), number(checksum))
+}
+
+/// Fills a buffer; `false` where the file ends before.
+fn fill(file: &mut File, buffer: &mut [u8]) -> std::io::Result<bool> {
+    match file.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}

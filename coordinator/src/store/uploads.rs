@@ -1,0 +1,77 @@
+//! Files that users sent for jobs to start from, stored under the digest of their content.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use lookbehind_common::digest::Digest;
+
+use super::{durable, StoreError};
+
+/// A file that is being received.
+#[derive(Debug)]
+pub struct Upload {
+    folder: PathBuf,
+    temporary: PathBuf,
+    file: File,
+    hasher: blake3::Hasher,
+}
+
+impl Upload {
+    /// Opens a temporary file; `number` tells those that are under way at once apart.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn begin(folder: &Path, number: u64) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
+        let temporary = folder.join(format!(".{number}.tmp"));
+        let file = File::create(&temporary).map_err(StoreError::io(&temporary))?;
+        Ok(Self { folder: folder.to_owned(), temporary, file, hasher: blake3::Hasher::new() })
+    }
+
+    /// Appends some bytes.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.hasher.update(bytes);
+        self.file.write_all(bytes).map_err(StoreError::io(&self.temporary))
+    }
+
+    /// Makes the file durable under its digest.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    pub fn finish(self) -> Result<Digest, StoreError> {
+        self.file.sync_all().map_err(StoreError::io(&self.temporary))?;
+        let digest = Digest(*self.hasher.finalize().as_bytes());
+        let path = path(&self.folder, &digest);
+        std::fs::rename(&self.temporary, &path).map_err(StoreError::io(&path))?;
+        durable::sync_folder(&self.folder)?;
+        Ok(digest)
+    }
+}
+
+impl Drop for Upload {
+    /// An upload that did not finish leaves nothing behind; one that did has no temporary file any more.
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.temporary);
+    }
+}
+
+/// Reads an uploaded file.
+///
+/// # Errors
+/// When there is none of that digest, or its bytes are not those that were sent.
+pub fn read(folder: &Path, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+    let path = path(folder, digest);
+    let bytes = std::fs::read(&path).map_err(StoreError::io(&path))?;
+    if Digest::of(&bytes) != *digest {
+        return Err(StoreError::damaged(&path, "its content does not match its digest"));
+    }
+    Ok(bytes)
+}
+
+fn path(folder: &Path, digest: &Digest) -> PathBuf {
+    folder.join(format!("{digest}.safetensors"))
+}

@@ -1,0 +1,179 @@
+//! The coordinator's arithmetic for one job: the canonical reduction of partials and the optimizer. It is
+//! handed around by value, so that whoever computes owns it and the state machine never waits for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use lookbehind_common::arena::Arena;
+use lookbehind_common::contribution::{Contribution, Sums};
+use lookbehind_common::ids::JobId;
+use lookbehind_common::job::{JobDescription, JobSpec};
+use lookbehind_common::optimizer::{Evaluation, Next, Optimizer, OptimizerState, OuterStepReport};
+use lookbehind_common::reduction::{reduce, MissingShard, Node};
+use lookbehind_common::sampling::Position;
+
+use crate::state::command::Weights;
+use crate::state::event::ComputeClass;
+
+/// A job's optimizer with what it needs to go on.
+#[derive(Debug)]
+pub struct Trainer {
+    optimizer: Optimizer,
+    position: Position,
+}
+
+/// What the trainer is to do.
+#[derive(Debug)]
+pub enum Input {
+    /// Begin an outer step.
+    Begin {
+        /// Batches that it may take.
+        batches: u32,
+        /// Learning rate.
+        learning_rate: f64,
+    },
+    /// Reduce the partials of an evaluation and take the next step.
+    Gradient {
+        /// Shards of the batch.
+        shards: u32,
+        /// Partials that cover them.
+        parts: BTreeMap<Node, Contribution>,
+    },
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Advance {
+    /// The trainer, for the next input.
+    pub trainer: Box<Trainer>,
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// Sums over the batch just reduced.
+    pub sums: Option<Sums>,
+    /// What follows.
+    pub outcome: Outcome,
+}
+
+/// What follows an advance.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Another gradient is wanted, at these weights.
+    Evaluate(Evaluation, Weights),
+    /// The outer step is done; these are the slow weights.
+    Finished(OuterStepReport, Weights),
+    /// The numbers are beyond use: the job cannot go on.
+    Failed(String),
+}
+
+/// All that a checkpoint holds. Cheap to make: the arenas are shared.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The job.
+    pub job: JobId,
+    /// What the weights are.
+    pub description: Arc<JobDescription>,
+    /// Where the job stands.
+    pub position: Position,
+    /// Slow weights, statistics and the base optimizer's state.
+    pub state: OptimizerState,
+    /// The class that the job is bound to.
+    pub class: Option<ComputeClass>,
+    /// How many checkpoints are kept.
+    pub keep: u32,
+}
+
+/// Why a job cannot start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
+
+impl Trainer {
+    /// Starts at given weights.
+    ///
+    /// # Errors
+    /// When their lengths do not fit the layout.
+    pub fn new(
+        spec: &JobSpec,
+        description: &JobDescription,
+        parameters: Arena,
+        statistics: Arena,
+    ) -> Result<Self, StartError> {
+        let layout = Arc::new(description.layout.clone());
+        let optimizer = Optimizer::new(&spec.optimizer, layout, parameters, statistics)
+            .map_err(|error| StartError(format!("initial weights: {error}")))?;
+        Ok(Self { optimizer, position: Position::default() })
+    }
+
+    /// Goes on from a checkpoint.
+    ///
+    /// # Errors
+    /// When the state does not fit the job's optimizer or layout.
+    pub fn restore(
+        spec: &JobSpec,
+        description: &JobDescription,
+        state: OptimizerState,
+        position: Position,
+    ) -> Result<Self, StartError> {
+        let layout = Arc::new(description.layout.clone());
+        let optimizer = Optimizer::restore(&spec.optimizer, layout, state)
+            .map_err(|error| StartError(format!("checkpoint: {error}")))?;
+        Ok(Self { optimizer, position })
+    }
+
+    /// Where the job stands.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Moves on to the next outer step.
+    pub fn set_position(&mut self, position: Position) {
+        self.position = position;
+    }
+
+    /// The slow weights and statistics.
+    pub fn slow(&self) -> Weights {
+        Weights {
+            parameters: Arc::clone(self.optimizer.slow()),
+            statistics: Arc::clone(self.optimizer.statistics()),
+        }
+    }
+
+    /// What a checkpoint needs of the optimizer.
+    pub fn state(&self) -> OptimizerState {
+        self.optimizer.state()
+    }
+
+    /// Does what is asked for. Takes as long as a few passes over the weights.
+    pub fn advance(mut self: Box<Self>, input: Input) -> Advance {
+        let begun = Instant::now();
+        let (sums, outcome) = match input {
+            Input::Begin { batches, learning_rate } => {
+                let evaluation = self.optimizer.begin(batches, learning_rate);
+                (None, Outcome::Evaluate(evaluation, self.evaluated()))
+            }
+            Input::Gradient { shards, parts } => self.absorb(shards, parts),
+        };
+        Advance { trainer: self, seconds: begun.elapsed().as_secs_f64(), sums, outcome }
+    }
+
+    fn absorb(&mut self, shards: u32, mut parts: BTreeMap<Node, Contribution>) -> (Option<Sums>, Outcome) {
+        let total = match reduce::<MissingShard>(Node::root(shards), &mut |node| Ok(parts.remove(&node))) {
+            Ok(total) => total,
+            Err(error) => return (None, Outcome::Failed(error.to_string())),
+        };
+        let sums = total.sums;
+        let outcome = match self.optimizer.absorb(total.gradient, &total.statistics) {
+            Ok(_) if !sums.loss.is_finite() => Outcome::Failed(format!("the loss is {}", sums.loss)),
+            Ok(Next::Evaluate(evaluation)) => Outcome::Evaluate(evaluation, self.evaluated()),
+            Ok(Next::Finished(report)) => Outcome::Finished(report, self.slow()),
+            Err(not_finite) => Outcome::Failed(not_finite.to_string()),
+        };
+        (Some(sums), outcome)
+    }
+
+    /// The weights that the optimizer wants evaluated.
+    fn evaluated(&self) -> Weights {
+        Weights { parameters: self.optimizer.weights(), statistics: Arc::clone(self.optimizer.statistics()) }
+    }
+}

@@ -1,0 +1,3 @@
+//! What the tests of the whole service share.
+
+pub mod reference;

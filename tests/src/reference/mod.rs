@@ -1,0 +1,93 @@
+//! The optimizer family once more: in f64, from the formulas of the design, section 2, without anything of the
+//! service's own arithmetic. Plain loops over `Vec`s; what the service computes is compared with this.
+
+mod base;
+mod files;
+mod methods;
+mod mlp;
+mod schedule;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use lookbehind_common::job::{JobSpec, Length};
+
+pub use base::Base;
+pub use files::{Samples, read_samples, read_tensors};
+pub use methods::{Trainer, inner_steps};
+pub use mlp::{Mlp, loss_and_gradient};
+pub use schedule::learning_rate;
+
+/// Tensors by name, each with its shape and its values in row-major order.
+pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
+
+/// The values of some tensors, tensor by tensor.
+pub type Values = Vec<Vec<f64>>;
+
+/// Trains the multilayer perceptron whose layers `init` holds, as `job` says, on all samples in their order; returns
+/// the final weights under the names of `init`.
+///
+/// # Panics
+/// When the job shuffles, or the tensors are no multilayer perceptron for the samples.
+pub fn train(job: &JobSpec, init: &Tensors, samples: &Samples) -> Tensors {
+    assert!(!job.data.shuffle, "the reference takes the samples in order");
+    let names: Vec<String> = init.keys().cloned().collect();
+    let mlp = Mlp::of(init);
+    let gradient = |weights: &Values, batch: &Range<usize>| loss_and_gradient(&mlp, weights, samples, batch).1;
+    let mut trainer = Trainer::new(&job.optimizer, &names, init.values().map(|(_, values)| values.clone()).collect());
+    for step in outer_steps(job, samples.targets.len()) {
+        trainer.outer_step(&step.batches, step.learning_rate, &gradient);
+    }
+    let shapes = init.values().map(|(shape, _)| shape.clone());
+    names.into_iter().zip(shapes.zip(trainer.slow)).collect()
+}
+
+/// One outer step of a run.
+pub struct OuterStep {
+    /// Samples of each of its batches.
+    pub batches: Vec<Range<usize>>,
+    /// Learning rate of its descents.
+    pub learning_rate: f64,
+}
+
+/// All outer steps of a job over `samples` samples in their order.
+pub fn outer_steps(job: &JobSpec, samples: usize) -> Vec<OuterStep> {
+    let size = job.train.batch_size as usize;
+    let mut batches: Vec<Range<usize>> =
+        (0..samples).step_by(size).map(|start| start..samples.min(start + size)).collect();
+    if job.data.drop_last {
+        batches.retain(|batch| batch.len() == size);
+    }
+    let mut steps = Vec::new();
+    for epoch in 0.. {
+        for batches in batches.chunks(inner_steps(&job.optimizer.method).batches) {
+            let (unit, units) = match job.train.length {
+                Length::Epochs(epochs) => (epoch, epochs),
+                Length::Steps(all) => (steps.len() as u64, all),
+            };
+            if unit == units {
+                return steps;
+            }
+            let learning_rate = learning_rate(&job.schedule, job.optimizer.base.lr(), unit, units);
+            steps.push(OuterStep { batches: batches.to_vec(), learning_rate });
+        }
+    }
+    steps
+}
+
+/// ‖got − expected‖ / ‖expected − init‖ over the tensors of `expected` together.
+///
+/// # Panics
+/// When a tensor is missing or has another shape.
+pub fn relative_error(got: &Tensors, expected: &Tensors, init: &Tensors) -> f64 {
+    distance(got, expected) / distance(init, expected)
+}
+
+fn distance(left: &Tensors, right: &Tensors) -> f64 {
+    let mut sum = 0.0;
+    for (name, (shape, values)) in right {
+        assert_eq!(&left[name].0, shape, "shape of {name}");
+        sum += left[name].1.iter().zip(values).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
+    }
+    sum.sqrt()
+}

@@ -1,0 +1,171 @@
+//! What a worker computes: the contributions of shards, behind a trait of which candle is one implementation.
+
+mod candle;
+mod device;
+mod job;
+mod panics;
+mod sampler;
+
+use lookbehind_common::arena::Arena;
+use lookbehind_common::contribution::Contribution;
+use lookbehind_common::digest::Digest;
+use lookbehind_common::job::{JobDescription, JobSpec};
+
+use crate::data::DataError;
+use crate::parameters::StateError;
+
+pub use candle::CandleBackend;
+pub use panics::Panic;
+
+/// Loads jobs; one per worker process.
+pub trait Backend: Send + Sync + 'static {
+    /// What it computes on, in words: processor, features, threads, build.
+    fn device(&self) -> String;
+
+    /// The compute class in words: all that results may depend on beside the job.
+    fn class_description(&self) -> String;
+
+    /// Loads a job's model and data and checks that they fit each other.
+    ///
+    /// # Errors
+    /// Says whose fault it is.
+    fn prepare(&self, spec: &JobSpec) -> Result<Box<dyn PreparedJob>, PrepareError>;
+}
+
+/// Why a job could not be loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PrepareError {
+    /// The job's fault: every worker would fail alike.
+    #[error("{0}")]
+    Job(String),
+    /// This worker's fault: another one may do.
+    #[error("{0}")]
+    Worker(String),
+}
+
+/// A loaded job.
+pub trait PreparedJob: Send {
+    /// What model and data are; the same on every worker.
+    fn description(&self) -> &JobDescription;
+
+    /// Initial parameters and statistics, a function of the job's seed.
+    ///
+    /// # Errors
+    /// When they cannot be drawn.
+    fn initial_state(&self) -> Result<(Arena, Arena), ComputeError>;
+
+    /// Digest of the contributions of keyed probe weights at all shapes of shards that the job has: what tells
+    /// compute classes apart (design, section 4). Weights must be loaded again afterwards.
+    ///
+    /// # Errors
+    /// When a contribution cannot be computed.
+    fn probe(&mut self) -> Result<Digest, ComputeError>;
+
+    /// Sets the weights that contributions are computed at.
+    ///
+    /// # Errors
+    /// When the lengths are not the layout's.
+    fn load(&mut self, parameters: &[f32], statistics: &[f32]) -> Result<(), ComputeError>;
+
+    /// Computes a shard's contribution to a piece of work: a pure function of the loaded weights, the shard's
+    /// samples, the job's seed and the work.
+    ///
+    /// # Errors
+    /// When no weights are loaded, the job has no such shard, or model or data fail.
+    fn contribution(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError>;
+}
+
+/// Kinds of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkKind {
+    /// Gradient, sums and statistics of a batch of the training split.
+    Gradient,
+    /// Sums over the test split.
+    Test,
+}
+
+/// A piece of work that is cut into shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// What is computed.
+    pub kind: WorkKind,
+    /// Epoch of the batch.
+    pub epoch: u64,
+    /// Batch within the epoch; without meaning for the test split.
+    pub batch: u64,
+    /// Shards that the samples are cut into; fewer where there are fewer samples.
+    pub shards: u32,
+}
+
+/// Why something could not be computed.
+#[derive(Debug, thiserror::Error)]
+pub enum ComputeError {
+    /// No weights since the job was prepared.
+    #[error("no weights are loaded")]
+    NotLoaded,
+    /// The epoch has no such batch.
+    #[error("batch {batch}: an epoch has {batches} batches")]
+    NoSuchBatch {
+        /// The batch asked for.
+        batch: u64,
+        /// How many there are.
+        batches: u64,
+    },
+    /// The work has no such shard.
+    #[error("shard {shard}: the work has {shards} shards")]
+    NoSuchShard {
+        /// The shard asked for.
+        shard: u32,
+        /// How many there are.
+        shards: u32,
+    },
+    /// The samples cannot be had.
+    #[error("data kind {kind:?}: {source}")]
+    Data {
+        /// The data set's kind.
+        kind: String,
+        /// Why.
+        source: DataError,
+    },
+    /// A sample's target is no class.
+    #[error("data kind {kind:?}: target {found}, expected below {classes}")]
+    Target {
+        /// The data set's kind.
+        kind: String,
+        /// The target.
+        found: u32,
+        /// Classes of the data set.
+        classes: usize,
+    },
+    /// The model cannot be evaluated.
+    #[error("model kind {kind:?}, shard of {samples} samples: {source}")]
+    Model {
+        /// The model's kind.
+        kind: String,
+        /// Samples in the shard.
+        samples: usize,
+        /// Why.
+        source: candle_core::Error,
+    },
+    /// The model's tensors do not fit.
+    #[error("model kind {kind:?}: {source}")]
+    State {
+        /// The model's kind.
+        kind: String,
+        /// Why.
+        source: Box<StateError>,
+    },
+    /// Model or data set panicked.
+    #[error("model kind {model:?}, data kind {data:?}: {panic}")]
+    Panicked {
+        /// The model's kind.
+        model: String,
+        /// The data set's kind.
+        data: String,
+        /// What it said.
+        panic: Panic,
+    },
+    /// Anything else, in words; for backends of other kinds.
+    #[error("{0}")]
+    Other(String),
+}

@@ -1,0 +1,100 @@
+//! Loads jobs with candle on the CPU.
+
+use candle_core::Device;
+use lookbehind_common::job::{JobError, JobSpec};
+
+use super::device;
+use super::job::{CandleJob, Parts};
+use super::panics;
+use super::sampler::Sampler;
+use super::{Backend, ComputeError, PrepareError, PreparedJob};
+use crate::data::{DataDescription, DataEnvironment, DataError};
+use crate::models::Model;
+use crate::parameters::{ModelState, Recorder};
+use crate::registry::Registry;
+
+/// Computes with candle, models and data sets from a registry.
+pub struct CandleBackend {
+    registry: Registry,
+    environment: DataEnvironment,
+    device: Device,
+}
+
+impl CandleBackend {
+    /// A backend on the CPU. The environment's memory limit holds for a job's samples and for its weights, for
+    /// each of them alone.
+    pub fn new(registry: Registry, environment: DataEnvironment) -> Self {
+        Self { registry, environment, device: Device::Cpu }
+    }
+
+    fn job(&self, spec: &JobSpec) -> Result<CandleJob, PrepareError> {
+        let dataset = self.registry.dataset(&spec.data, &self.environment)?;
+        let data = dataset.description();
+        let sampler = Sampler::new(spec, data.train_samples, data.test_samples)?;
+        let (model, state) = self.model(spec, data)?;
+        let parts = Parts { dataset, sampler, model, state, device: self.device.clone() };
+        Ok(CandleJob::new(spec, parts)?)
+    }
+
+    fn model(
+        &self,
+        spec: &JobSpec,
+        data: &DataDescription,
+    ) -> Result<(Box<dyn Model>, ModelState), PrepareError> {
+        let recorder = Recorder::new(self.device.clone(), self.environment.memory_limit);
+        let built = self.registry.model(&spec.model, data, recorder.builder());
+        let in_model = |error: &dyn std::fmt::Display| format!("model kind {:?}: {error}", spec.model.kind);
+        if recorder.exceeded_memory() {
+            let reason = built.err().map_or_else(String::new, |error| in_model(&error));
+            return Err(PrepareError::Worker(reason));
+        }
+        let model = built.map_err(|error| PrepareError::Job(in_model(&error)))?;
+        let state = recorder.finish().map_err(|error| PrepareError::Job(in_model(&error)))?;
+        Ok((model, state))
+    }
+}
+
+impl Backend for CandleBackend {
+    fn device(&self) -> String {
+        device::describe()
+    }
+
+    fn class_description(&self) -> String {
+        device::describe_class()
+    }
+
+    fn prepare(&self, spec: &JobSpec) -> Result<Box<dyn PreparedJob>, PrepareError> {
+        let job = panics::catch(|| self.job(spec)).unwrap_or_else(|panic| {
+            let (model, data) = (&spec.model.kind, &spec.data.kind);
+            Err(PrepareError::Job(format!("model kind {model:?}, data kind {data:?}: {panic}")))
+        })?;
+        Ok(Box::new(job))
+    }
+}
+
+impl From<JobError> for PrepareError {
+    fn from(error: JobError) -> Self {
+        PrepareError::Job(error.to_string())
+    }
+}
+
+impl From<DataError> for PrepareError {
+    fn from(error: DataError) -> Self {
+        let reason = error.to_string();
+        if error.is_fault_of_job() { PrepareError::Job(reason) } else { PrepareError::Worker(reason) }
+    }
+}
+
+impl From<ComputeError> for PrepareError {
+    /// A model that cannot be evaluated is the job's fault, data that cannot be read the worker's.
+    fn from(error: ComputeError) -> Self {
+        match error {
+            ComputeError::Data { source, .. } => source.into(),
+            _ => PrepareError::Job(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "candle_test.rs"]
+mod tests;

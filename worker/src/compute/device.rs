@@ -1,0 +1,50 @@
+//! The machine in words, for people: what `workers` shows and what a refused compute class is compared by.
+
+use std::fs;
+
+use lookbehind_common::BUILD_VERSION;
+
+/// Processor, its features, threads and build.
+pub(super) fn describe() -> String {
+    let threads = candle_core::utils::get_num_threads();
+    format!("{}, {threads} threads, {}", processor(), build())
+}
+
+/// What results may depend on: not the threads, but the caches, whose sizes decide how matrices are cut.
+pub(super) fn describe_class() -> String {
+    let caches: Vec<String> = (0..8).filter_map(cache_size).collect();
+    let caches = if caches.is_empty() { "unknown".to_owned() } else { caches.join("/") };
+    format!("{}, caches {caches}, {}", processor(), build())
+}
+
+fn build() -> String {
+    format!("lookbehind {BUILD_VERSION} with candle")
+}
+
+fn processor() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let name = name.map_or(std::env::consts::ARCH, |(_, name)| name.trim());
+    let features = features();
+    if features.is_empty() { format!("CPU {name}") } else { format!("CPU {name} ({})", features.join(" ")) }
+}
+
+fn cache_size(index: u32) -> Option<String> {
+    let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/size");
+    fs::read_to_string(path).ok().map(|size| size.trim().to_owned())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn features() -> Vec<&'static str> {
+    let known = [
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("fma", std::arch::is_x86_feature_detected!("fma")),
+        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+    ];
+    known.into_iter().filter_map(|(name, present)| present.then_some(name)).collect()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn features() -> Vec<&'static str> {
+    Vec::new()
+}

@@ -1,0 +1,116 @@
+//! Which samples a shard of a piece of work holds.
+
+use std::ops::Range;
+
+use lookbehind_common::job::{JobError, JobSpec};
+use lookbehind_common::reduction::{effective_shards, shard_range};
+use lookbehind_common::sampling::{Plan, epoch_order};
+
+use super::{ComputeError, Work, WorkKind};
+
+/// Batches and shards of a job.
+pub(super) struct Sampler {
+    seed: u64,
+    shuffle: bool,
+    plan: Plan,
+    shards: u32,
+    test_samples: u64,
+    /// The order of the epoch that was asked for last.
+    order: Option<(u64, Vec<u64>)>,
+}
+
+/// The samples of a shard of a batch.
+pub(super) struct BatchShard<'a> {
+    /// Numbers within the training split.
+    pub(super) samples: &'a [u64],
+    /// Samples in the whole batch.
+    pub(super) batch_samples: u64,
+}
+
+impl Sampler {
+    /// Plans a job on a data set.
+    pub(super) fn new(spec: &JobSpec, train_samples: u64, test_samples: u64) -> Result<Self, JobError> {
+        let batch_size = spec.train.batch_size;
+        let drop_last = spec.data.drop_last;
+        let batches = spec.optimizer.method.batches_per_outer_step();
+        if drop_last && batch_size > train_samples {
+            let problem = format!(
+                "expected at most the training split's {train_samples} samples with data.drop_last, found {batch_size}"
+            );
+            return Err(JobError::new("train.batch_size", &problem));
+        }
+        let plan =
+            Plan::new(train_samples, batch_size, drop_last, batches, spec.train.length).ok_or_else(|| {
+                JobError::new("train", "the run has no batch or more steps than can be counted")
+            })?;
+        let shards = spec.train.shards;
+        Ok(Self { seed: spec.seed, shuffle: spec.data.shuffle, plan, shards, test_samples, order: None })
+    }
+
+    /// Samples in the largest shard of a batch.
+    pub(super) fn largest_shard(&self) -> u64 {
+        let samples = self.plan.batch_samples(0);
+        samples.div_ceil(u64::from(effective_shards(samples, self.shards).max(1))).max(1)
+    }
+
+    /// The samples of a shard of a batch.
+    pub(super) fn batch_shard(&mut self, work: &Work, shard: u32) -> Result<BatchShard<'_>, ComputeError> {
+        let batches = self.plan.batches_per_epoch();
+        if work.batch >= batches {
+            return Err(ComputeError::NoSuchBatch { batch: work.batch, batches });
+        }
+        let batch_samples = self.plan.batch_samples(work.batch);
+        let range = checked_range(batch_samples, work.shards, shard)?;
+        let start = work.batch * self.plan.batch_size;
+        let (start, end) = ((start + range.start) as usize, (start + range.end) as usize);
+        Ok(BatchShard { samples: &self.order(work.epoch)[start..end], batch_samples })
+    }
+
+    /// The samples of a shard of the test split.
+    pub(super) fn test_shard(&self, work: &Work, shard: u32) -> Result<Range<u64>, ComputeError> {
+        checked_range(self.test_samples, work.shards, shard)
+    }
+
+    /// Work and shard for each size of shard that the job has: those of a full batch and of an epoch's last one.
+    pub(super) fn shard_sizes(&self) -> Vec<(Work, u32)> {
+        let last = self.plan.batches_per_epoch().saturating_sub(1);
+        let mut sizes = Vec::new();
+        let mut found = Vec::new();
+        for batch in [0, last] {
+            let samples = self.plan.batch_samples(batch);
+            let shards = effective_shards(samples, self.shards);
+            for shard in [0, shards.saturating_sub(1)] {
+                let range = shard_range(samples, shards, shard);
+                let size = range.end - range.start;
+                if !sizes.contains(&size) {
+                    sizes.push(size);
+                    found.push((Work { kind: WorkKind::Gradient, epoch: 0, batch, shards }, shard));
+                }
+            }
+        }
+        found
+    }
+
+    fn order(&mut self, epoch: u64) -> &[u64] {
+        // The data set's own order is the same in every epoch.
+        let epoch = if self.shuffle { epoch } else { 0 };
+        if self.order.as_ref().is_none_or(|(known, _)| *known != epoch) {
+            self.order = None;
+        }
+        let (seed, samples, shuffle) = (self.seed, self.plan.samples, self.shuffle);
+        &self.order.get_or_insert_with(|| (epoch, epoch_order(seed, epoch, samples, shuffle))).1
+    }
+}
+
+fn checked_range(samples: u64, shards: u32, shard: u32) -> Result<Range<u64>, ComputeError> {
+    let shards = effective_shards(samples, shards);
+    if shard < shards {
+        Ok(shard_range(samples, shards, shard))
+    } else {
+        Err(ComputeError::NoSuchShard { shard, shards })
+    }
+}
+
+#[cfg(test)]
+#[path = "sampler_test.rs"]
+mod tests;

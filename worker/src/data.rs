@@ -1,0 +1,110 @@
+//! Data sets: samples by number, in a training and a test split.
+//!
+//! A data set's content is a pure function of its parameters and files: what [`Dataset::batch`] returns for a
+//! sample may depend on seed and epoch, through the keyed randomness of [`SamplePass`], and on nothing else.
+
+mod digits;
+mod error;
+mod memory;
+mod paths;
+mod safetensors;
+mod tensor_file;
+
+use std::path::PathBuf;
+
+use candle_core::{Device, Tensor};
+use lookbehind_common::digest::Digest;
+
+pub use digits::digits;
+pub use error::{DataError, FileProblem};
+pub use memory::{InMemory, Rows};
+pub use paths::resolve;
+pub use safetensors::safetensors;
+
+/// Most classes that a data set may have: beyond any use, far below what would exhaust memory.
+pub const MAX_CLASSES: usize = 1 << 20;
+
+/// The two parts of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// What gradients are computed on.
+    Train,
+    /// What accuracy is measured on.
+    Test,
+}
+
+impl std::fmt::Display for Split {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Split::Train => "training",
+            Split::Test => "test",
+        })
+    }
+}
+
+/// What a data set is, for models and for comparing workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataDescription {
+    /// Samples in the training split; at least 1.
+    pub train_samples: u64,
+    /// Samples in the test split; 0 where there is none.
+    pub test_samples: u64,
+    /// Shape of one sample's input.
+    pub input_shape: Vec<usize>,
+    /// Number of classes: every target is below it.
+    pub classes: usize,
+    /// BLAKE3 over everything that a sample's content depends on.
+    pub fingerprint: Digest,
+}
+
+impl DataDescription {
+    /// Numbers in one sample's input.
+    pub fn input_size(&self) -> usize {
+        self.input_shape.iter().product()
+    }
+}
+
+/// Coordinates of keyed randomness for samples: augmentation draws from these and the sample's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SamplePass {
+    /// The job's seed.
+    pub seed: u64,
+    /// Epoch that the samples are used in.
+    pub epoch: u64,
+}
+
+/// Some samples, ready for a model.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Inputs, f32 [n, ...input_shape].
+    pub inputs: Tensor,
+    /// Class of each sample, below the description's `classes`.
+    pub targets: Vec<u32>,
+}
+
+/// A loaded data set.
+pub trait Dataset: Send + Sync {
+    /// What it is.
+    fn description(&self) -> &DataDescription;
+
+    /// The samples with the given numbers within a split, in the given order.
+    ///
+    /// # Errors
+    /// When a number is not one of the split's, or the samples cannot be read or put on the device.
+    fn batch(
+        &self,
+        split: Split,
+        samples: &[u64],
+        pass: SamplePass,
+        device: &Device,
+    ) -> Result<Batch, DataError>;
+}
+
+/// What a data set is loaded under.
+#[derive(Clone, Debug)]
+pub struct DataEnvironment {
+    /// Folder that files are named in; nothing outside it is read.
+    pub root: PathBuf,
+    /// Most bytes that the loaded samples may take in memory.
+    pub memory_limit: u64,
+}

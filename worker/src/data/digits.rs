@@ -1,0 +1,59 @@
+//! The embedded data set: 1797 handwritten digits of 8×8 pixels (E. Alpaydin and C. Kaynak, Optical Recognition of
+//! Handwritten Digits, UCI Machine Learning Repository, CC BY 4.0; see `assets/README.md`).
+
+use ::safetensors::{Dtype, SafeTensors};
+use lookbehind_common::job::{Parameters, parse_parameters};
+use serde::Deserialize;
+
+use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, Rows};
+
+/// The file as it is shipped.
+static FILE: &[u8] = include_bytes!("../../assets/digits.safetensors");
+/// Its name in errors.
+const NAME: &str = "digits.safetensors";
+/// Greatest value of a pixel; inputs are pixels divided by it.
+const WHITE: f32 = 16.0;
+/// Every fifth image is for testing.
+const TEST_EVERY: usize = 5;
+
+/// `[data]` takes no parameters.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DigitsParameters {}
+
+/// Loads the digits: inputs [8, 8] from 0 to 1, 10 classes, 1438 samples for training and 359 for testing.
+///
+/// # Errors
+/// When there are parameters: it takes none.
+pub fn digits(
+    parameters: &Parameters,
+    _environment: &DataEnvironment,
+) -> Result<Box<dyn Dataset>, DataError> {
+    let DigitsParameters {} = parse_parameters("data", parameters)?;
+    let file = SafeTensors::deserialize(FILE).map_err(|error| damaged(FileProblem::Header(error)))?;
+    let images = bytes(&file, "images")?;
+    let labels = bytes(&file, "labels")?;
+    let (mut train, mut test) = (Rows::default(), Rows::default());
+    for (index, (image, &label)) in images.chunks_exact(8 * 8).zip(labels).enumerate() {
+        let rows = if index % TEST_EVERY == TEST_EVERY - 1 { &mut test } else { &mut train };
+        rows.inputs.extend(image.iter().map(|&pixel| f32::from(pixel) / WHITE));
+        rows.targets.push(u32::from(label));
+    }
+    Ok(Box::new(InMemory::new(vec![8, 8], 10, train, test)?))
+}
+
+fn bytes<'a>(file: &SafeTensors<'a>, tensor: &'static str) -> Result<&'a [u8], DataError> {
+    let view = file.tensor(tensor).map_err(|_| damaged(FileProblem::NoTensor { tensor }))?;
+    match view.dtype() {
+        Dtype::U8 => Ok(view.data()),
+        found => Err(damaged(FileProblem::Type { tensor, found, expected: "U8" })),
+    }
+}
+
+fn damaged(problem: FileProblem) -> DataError {
+    DataError::File { file: NAME.to_owned(), problem }
+}
+
+#[cfg(test)]
+#[path = "digits_test.rs"]
+mod tests;

@@ -1,0 +1,166 @@
+//! What can be wrong with a data set, and whose fault it is.
+
+use std::io;
+use std::path::PathBuf;
+
+use ::safetensors::{Dtype, SafeTensorError};
+use lookbehind_common::job::JobError;
+
+use super::Split;
+
+/// Why a data set cannot be loaded or read.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A parameter of the job is wrong.
+    #[error(transparent)]
+    Parameter(#[from] JobError),
+    /// This worker's data folder cannot be used.
+    #[error("data folder {folder:?}: {source}")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file in the data folder cannot be used.
+    #[error("data file {file:?}: {problem}")]
+    File {
+        /// The file as the job names it.
+        file: String,
+        /// What is wrong.
+        problem: FileProblem,
+    },
+    /// The samples of a data set contradict each other.
+    #[error("{split} split: {problem}")]
+    Content {
+        /// The split.
+        split: Split,
+        /// What is wrong, with the value found and the one expected.
+        problem: String,
+    },
+    /// The data set is larger than this worker's limit.
+    #[error("the data set takes {needed} bytes in memory, this worker's limit is {limit}")]
+    Memory {
+        /// Bytes that its samples take.
+        needed: u64,
+        /// Bytes that they may take.
+        limit: u64,
+    },
+    /// A sample that is not there was asked for.
+    #[error("sample {sample}: the {split} split has {samples} samples")]
+    NoSuchSample {
+        /// The number asked for.
+        sample: u64,
+        /// The split.
+        split: Split,
+        /// Its size.
+        samples: u64,
+    },
+    /// The samples could not be put on the device.
+    #[error("samples to tensor: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl DataError {
+    /// Whether every worker would fail alike, because the job asks for what cannot be.
+    pub fn is_fault_of_job(&self) -> bool {
+        matches!(self, DataError::Parameter(_))
+    }
+}
+
+/// What is wrong with a data file.
+#[derive(Debug, thiserror::Error)]
+pub enum FileProblem {
+    /// It is not there.
+    #[error("not found in this worker's data folder {folder:?}")]
+    NotFound {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A link leads out of the data folder.
+    #[error("a link leads out of this worker's data folder {folder:?}")]
+    LeavesFolder {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A folder, device or pipe.
+    #[error("not a regular file")]
+    NotRegular,
+    /// The system refuses to read it.
+    #[error("cannot be read: {0}")]
+    Io(io::Error),
+    /// Too short for the 8 bytes that every safetensors file begins with.
+    #[error("not a safetensors file: {found} bytes, expected at least 8")]
+    TooShort {
+        /// Its length.
+        found: u64,
+    },
+    /// The header is longer than any that we read.
+    #[error("not a usable safetensors file: header of {found} bytes, expected at most {limit}")]
+    HeaderTooLong {
+        /// Length that the file claims.
+        found: u64,
+        /// Greatest length that is read.
+        limit: u64,
+    },
+    /// The header does not fit into the file.
+    #[error("truncated: header of {header} bytes in a file of {length}")]
+    HeaderBeyondEnd {
+        /// Length that the file claims.
+        header: u64,
+        /// The file's length.
+        length: u64,
+    },
+    /// The header is damaged, or its tensors overlap or leave gaps.
+    #[error("damaged safetensors header: {0}")]
+    Header(SafeTensorError),
+    /// The header is no JSON of the right form.
+    #[error("damaged safetensors header: {0}")]
+    HeaderSyntax(serde_json::Error),
+    /// The file's length is not what the header's tensors need.
+    #[error("length {found} bytes, expected {expected} by its header")]
+    Length {
+        /// The file's length.
+        found: u64,
+        /// What header and tensors need.
+        expected: u64,
+    },
+    /// It lacks a tensor.
+    #[error("tensor {tensor:?}: missing")]
+    NoTensor {
+        /// The tensor.
+        tensor: &'static str,
+    },
+    /// A tensor has the wrong type.
+    #[error("tensor {tensor:?}: type {found}, expected {expected}")]
+    Type {
+        /// The tensor.
+        tensor: &'static str,
+        /// Its type.
+        found: Dtype,
+        /// The types that are read.
+        expected: &'static str,
+    },
+    /// A tensor has the wrong shape.
+    #[error("tensor {tensor:?}: shape {found:?}, expected {expected}")]
+    Shape {
+        /// The tensor.
+        tensor: &'static str,
+        /// Its shape.
+        found: Vec<usize>,
+        /// What was expected.
+        expected: String,
+    },
+    /// A number of a row is impossible.
+    #[error("tensor {tensor:?}, row {row}: found {found}, expected {expected}")]
+    Value {
+        /// The tensor.
+        tensor: &'static str,
+        /// The row.
+        row: usize,
+        /// The number.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+}

@@ -1,0 +1,141 @@
+//! A data set that lies in memory as plain numbers.
+
+use candle_core::{Device, Tensor};
+use lookbehind_common::digest::Digest;
+
+use super::{Batch, DataDescription, DataError, Dataset, MAX_CLASSES, SamplePass, Split};
+
+/// The samples of one split.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// Inputs, one sample after the other, row-major.
+    pub inputs: Vec<f32>,
+    /// Class of each sample.
+    pub targets: Vec<u32>,
+}
+
+/// A data set in memory; samples are used as they are, without augmentation.
+#[derive(Debug)]
+pub struct InMemory {
+    description: DataDescription,
+    train: Rows,
+    test: Rows,
+}
+
+impl InMemory {
+    /// Takes samples whose inputs have `input_shape` and whose targets are below `classes`. The test split may
+    /// be empty.
+    ///
+    /// # Errors
+    /// When the training split is empty, a split has not the numbers that its targets need, or a target is no
+    /// class.
+    pub fn new(input_shape: Vec<usize>, classes: usize, train: Rows, test: Rows) -> Result<Self, DataError> {
+        check_shape(&input_shape, classes, &train)?;
+        check_rows(Split::Train, &input_shape, classes, &train)?;
+        check_rows(Split::Test, &input_shape, classes, &test)?;
+        let description = DataDescription {
+            train_samples: train.targets.len() as u64,
+            test_samples: test.targets.len() as u64,
+            fingerprint: fingerprint(&input_shape, classes, [&train, &test]),
+            input_shape,
+            classes,
+        };
+        Ok(Self { description, train, test })
+    }
+}
+
+fn check_shape(input_shape: &[usize], classes: usize, train: &Rows) -> Result<(), DataError> {
+    let refuse = |problem| Err(DataError::Content { split: Split::Train, problem });
+    if train.targets.is_empty() {
+        return refuse("found 0 samples, expected at least 1".to_owned());
+    }
+    if input_shape.is_empty() || input_shape.contains(&0) {
+        return refuse(format!("found inputs of shape {input_shape:?}, expected at least one number each"));
+    }
+    if classes == 0 || classes > MAX_CLASSES {
+        return refuse(format!("found {classes} classes, expected 1 to {MAX_CLASSES}"));
+    }
+    Ok(())
+}
+
+fn check_rows(split: Split, input_shape: &[usize], classes: usize, rows: &Rows) -> Result<(), DataError> {
+    let samples = rows.targets.len();
+    let numbers = input_shape.iter().try_fold(samples, |numbers, &extent| numbers.checked_mul(extent));
+    if numbers != Some(rows.inputs.len()) {
+        let found = rows.inputs.len();
+        let problem = format!("found {found} numbers, expected {samples} samples of shape {input_shape:?}");
+        return Err(DataError::Content { split, problem });
+    }
+    match rows.targets.iter().position(|&target| target as usize >= classes) {
+        None => Ok(()),
+        Some(row) => {
+            let problem = format!("row {row}: found class {}, expected below {classes}", rows.targets[row]);
+            Err(DataError::Content { split, problem })
+        }
+    }
+}
+
+/// BLAKE3 over shapes, inputs and targets, so that it does not depend on the file format.
+fn fingerprint(input_shape: &[usize], classes: usize, splits: [&Rows; 2]) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    let mut number = |value: usize| {
+        hasher.update(&(value as u64).to_le_bytes());
+    };
+    number(classes);
+    number(input_shape.len());
+    input_shape.iter().for_each(|&extent| number(extent));
+    splits.iter().for_each(|rows| number(rows.targets.len()));
+    for rows in splits {
+        update_words(&mut hasher, rows.inputs.iter().map(|value| value.to_bits()));
+        update_words(&mut hasher, rows.targets.iter().copied());
+    }
+    Digest(*hasher.finalize().as_bytes())
+}
+
+fn update_words(hasher: &mut blake3::Hasher, words: impl Iterator<Item = u32>) {
+    const BLOCK: usize = 1 << 16;
+    let mut block = Vec::with_capacity(BLOCK);
+    for word in words {
+        block.extend_from_slice(&word.to_le_bytes());
+        if block.len() == BLOCK {
+            hasher.update(&block);
+            block.clear();
+        }
+    }
+    hasher.update(&block);
+}
+
+impl Dataset for InMemory {
+    fn description(&self) -> &DataDescription {
+        &self.description
+    }
+
+    fn batch(
+        &self,
+        split: Split,
+        samples: &[u64],
+        _pass: SamplePass,
+        device: &Device,
+    ) -> Result<Batch, DataError> {
+        let rows = match split {
+            Split::Train => &self.train,
+            Split::Test => &self.test,
+        };
+        let size = self.description.input_size();
+        let mut inputs = Vec::with_capacity(samples.len() * size);
+        let mut targets = Vec::with_capacity(samples.len());
+        for &sample in samples {
+            let missing = || DataError::NoSuchSample { sample, split, samples: rows.targets.len() as u64 };
+            let row = usize::try_from(sample).map_err(|_| missing())?;
+            targets.push(*rows.targets.get(row).ok_or_else(missing)?);
+            inputs.extend_from_slice(&rows.inputs[row * size..(row + 1) * size]);
+        }
+        let mut shape = vec![samples.len()];
+        shape.extend_from_slice(&self.description.input_shape);
+        Ok(Batch { inputs: Tensor::from_vec(inputs, shape, device)?, targets })
+    }
+}
+
+#[cfg(test)]
+#[path = "memory_test.rs"]
+mod tests;

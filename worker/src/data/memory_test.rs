@@ -1,0 +1,76 @@
+use candle_core::Device;
+
+use super::*;
+
+fn rows() -> Rows {
+    Rows { inputs: vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], targets: vec![0, 1, 2] }
+}
+
+fn data(input_shape: &[usize], classes: usize, train: Rows, test: Rows) -> InMemory {
+    InMemory::new(input_shape.to_vec(), classes, train, test).unwrap()
+}
+
+const PASS: SamplePass = SamplePass { seed: 0, epoch: 0 };
+
+#[test]
+fn a_batch_holds_the_samples_in_the_order_asked_for() {
+    let data = data(&[1, 2], 3, rows(), Rows::default());
+    let batch = data.batch(Split::Train, &[2, 0, 2], PASS, &Device::Cpu).unwrap();
+    assert_eq!(batch.inputs.dims(), [3, 1, 2]);
+    assert_eq!(batch.inputs.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [4.0, 5.0, 0.0, 1.0, 4.0, 5.0]);
+    assert_eq!(batch.targets, [2, 0, 2]);
+}
+
+#[test]
+fn a_sample_beyond_the_split_is_refused() {
+    let data = data(&[2], 3, rows(), Rows::default());
+    for (split, sample, expected) in [
+        (Split::Train, 3, "sample 3: the training split has 3 samples"),
+        (Split::Test, 0, "sample 0: the test split has 0 samples"),
+        (Split::Train, u64::MAX, "the training split has 3 samples"),
+    ] {
+        let error = data.batch(split, &[sample], PASS, &Device::Cpu).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn the_fingerprint_depends_on_everything_that_a_sample_depends_on() {
+    let mut other_input = rows();
+    other_input.inputs[5] = -5.0;
+    let mut other_target = rows();
+    other_target.targets[0] = 1;
+    let mut negative_zero = rows();
+    negative_zero.inputs[0] = -0.0;
+    let variants = [
+        data(&[2], 3, rows(), Rows::default()),
+        data(&[2], 4, rows(), Rows::default()),
+        data(&[2, 1], 3, rows(), Rows::default()),
+        data(&[2], 3, rows(), rows()),
+        data(&[2], 3, other_input, Rows::default()),
+        data(&[2], 3, other_target, Rows::default()),
+        data(&[2], 3, negative_zero, Rows::default()),
+    ];
+    let prints: std::collections::HashSet<_> =
+        variants.iter().map(|data| data.description().fingerprint).collect();
+    assert_eq!(prints.len(), variants.len());
+    let again = data(&[2], 3, rows(), Rows::default());
+    assert_eq!(again.description(), variants[0].description());
+}
+
+#[test]
+fn contradictions_are_refused_with_the_split_and_row() {
+    let refusal = |shape: &[usize], classes, train, test| {
+        InMemory::new(shape.to_vec(), classes, train, test).unwrap_err().to_string()
+    };
+    let none = Rows::default;
+    let short = Rows { inputs: vec![0.0; 5], targets: vec![0, 1, 2] };
+    assert!(refusal(&[2], 3, none(), rows()).contains("training split: found 0 samples"));
+    assert!(refusal(&[2], 3, short, none()).contains("found 5 numbers, expected 3 samples of shape [2]"));
+    assert!(refusal(&[2], 3, rows(), Rows { inputs: vec![0.0], targets: vec![0] }).contains("test split"));
+    assert!(refusal(&[2], 2, rows(), none()).contains("row 2: found class 2, expected below 2"));
+    assert!(refusal(&[2], 0, rows(), none()).contains("found 0 classes"));
+    assert!(refusal(&[2], MAX_CLASSES + 1, rows(), none()).contains("classes"));
+    assert!(refusal(&[0], 3, rows(), none()).contains("shape [0]"));
+    assert!(refusal(&[usize::MAX, 2], 3, rows(), none()).contains("numbers"));
+}

@@ -1,0 +1,59 @@
+//! Paths of data files: always below the data folder, whatever a job or a link says.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
+
+use lookbehind_common::job::JobError;
+
+use super::{DataError, FileProblem};
+
+/// Most bytes of a path in a job.
+const MAX_PATH: usize = 1024;
+
+/// Finds the regular file that a job names by a path relative to the data folder `root`; `key` is the job's key,
+/// for errors.
+///
+/// # Errors
+/// When the path is empty, too long, absolute or has `..` or NUL in it (the job's fault), or when there is no
+/// such file, it is not a regular one, or a link leads out of the folder (this worker's).
+pub fn resolve(root: &Path, path: &str, key: &str) -> Result<PathBuf, DataError> {
+    check(path).map_err(|problem| JobError::new(key, &problem))?;
+    let root = root.canonicalize().map_err(|source| DataError::Folder { folder: root.to_owned(), source })?;
+    let in_file = |problem| DataError::File { file: path.to_owned(), problem };
+    let found = root.join(path).canonicalize().map_err(|error| {
+        in_file(match error.kind() {
+            ErrorKind::NotFound => FileProblem::NotFound { folder: root.clone() },
+            _ => FileProblem::Io(error),
+        })
+    })?;
+    if !found.starts_with(&root) {
+        return Err(in_file(FileProblem::LeavesFolder { folder: root }));
+    }
+    // Opening a pipe would wait for its writer, so the kind is checked before.
+    let metadata = fs::metadata(&found).map_err(|error| in_file(FileProblem::Io(error)))?;
+    if metadata.is_file() { Ok(found) } else { Err(in_file(FileProblem::NotRegular)) }
+}
+
+/// What is wrong with a path, independent of any disk.
+fn check(path: &str) -> Result<(), String> {
+    if path.is_empty() {
+        return Err("expected a path, found nothing".to_owned());
+    }
+    if path.len() > MAX_PATH {
+        return Err(format!("expected a path of at most {MAX_PATH} bytes, found {}", path.len()));
+    }
+    if path.contains('\0') {
+        return Err(format!("expected a path without NUL, found {path:?}"));
+    }
+    let inside = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+    if Path::new(path).components().all(inside) {
+        Ok(())
+    } else {
+        Err(format!("expected a path inside the data folder (relative, without \"..\"), found {path:?}"))
+    }
+}
+
+#[cfg(test)]
+#[path = "paths_test.rs"]
+mod tests;

@@ -1,0 +1,63 @@
+//! The worker: computes the gradients of its part of each batch, and knows models and data sets.
+//!
+//! - [`data`]: data sets, from files or embedded.
+//! - [`models`]: from inputs to logits.
+//! - [`ops`]: training kernels.
+//! - [`parameters`]: a model's tensors as flat arenas and as variables.
+//! - [`registry`]: which models and data sets a worker knows by kind.
+//! - [`compute`]: a shard's contribution.
+//! - [`session`]: a worker's life in a cluster.
+//!
+//! # A model of one's own
+//!
+//! A model is a constructor and a forward pass. Its tensors come from a [`candle_nn::VarBuilder`], so that candle's
+//! layers can be used; their names, initial values and gradients need no further code. This one is a linear
+//! classifier with dropout, which a job asks for with `kind = "dropout_linear"` and `dropout = 0.2`:
+//!
+//! ```
+//! use candle_core::Tensor;
+//! use candle_nn::{linear, Linear, Module};
+//! use lookbehind_worker::models::{Model, Pass};
+//! use lookbehind_worker::registry::Registry;
+//!
+//! struct DropoutLinear {
+//!     dropout: f32,
+//!     layer: Linear,
+//! }
+//!
+//! impl Model for DropoutLinear {
+//!     fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> candle_core::Result<Tensor> {
+//!         let x = inputs.flatten_from(1)?; // [n, in]
+//!         self.layer.forward(&pass.dropout(0, self.dropout, &x)?) // [n, classes]
+//!     }
+//! }
+//!
+//! #[derive(serde::Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Parameters {
+//!     dropout: f32,
+//! }
+//!
+//! let registry = Registry::builtin().with_model("dropout_linear", |parameters, data, builder| {
+//!     let Parameters { dropout } = lookbehind_common::job::parse_parameters("model", parameters)?;
+//!     let layer = linear(data.input_size(), data.classes, builder.pp("layer"))?;
+//!     Ok(Box::new(DropoutLinear { dropout, layer }))
+//! });
+//! ```
+//!
+//! `examples/custom_model.rs` is a whole worker with a model of its own.
+
+pub mod compute;
+pub mod data;
+pub mod models;
+pub mod ops;
+pub mod parameters;
+mod program;
+pub mod registry;
+pub mod session;
+
+pub use program::main_with;
+pub use session::{WorkerConfig, WorkerError, run, run_backend};
+
+#[cfg(test)]
+mod test_support;

@@ -1,0 +1,102 @@
+//! A multilayer perceptron: affine maps with ReLU between them, named `layers.N.weight` and `layers.N.bias`.
+
+use candle_core::{Result, Tensor};
+use candle_nn::{Init, VarBuilder};
+use lookbehind_common::job::{JobError, Parameters, parse_parameters};
+use serde::Deserialize;
+
+use super::{Model, Pass};
+use crate::data::DataDescription;
+use crate::ops;
+use crate::registry::BuildError;
+
+/// Most units of a hidden layer.
+const MAX_UNITS: usize = 1 << 24;
+/// Most hidden layers.
+const MAX_LAYERS: usize = 1000;
+
+/// What `[model]` takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MlpParameters {
+    /// Units of each hidden layer, from the input on; empty for a linear classifier.
+    hidden: Vec<usize>,
+}
+
+struct Mlp {
+    layers: Vec<Linear>,
+}
+
+/// y = x Wᵀ + b.
+struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+/// Builds a perceptron for a data set.
+///
+/// # Errors
+/// When a parameter is wrong.
+pub fn mlp(
+    parameters: &Parameters,
+    data: &DataDescription,
+    builder: VarBuilder<'_>,
+) -> std::result::Result<Box<dyn Model>, BuildError> {
+    let MlpParameters { hidden } = parse_parameters("model", parameters)?;
+    check_hidden(&hidden)?;
+    let mut units = vec![data.input_size()];
+    units.extend(hidden);
+    units.push(data.classes);
+    let layers = units
+        .windows(2)
+        .enumerate()
+        .map(|(number, units)| Linear::new(units[0], units[1], &builder.pp("layers").pp(number)));
+    Ok(Box::new(Mlp { layers: layers.collect::<Result<_>>()? }))
+}
+
+fn check_hidden(hidden: &[usize]) -> std::result::Result<(), JobError> {
+    if hidden.len() > MAX_LAYERS {
+        let problem = format!("expected at most {MAX_LAYERS} layers, found {}", hidden.len());
+        return Err(JobError::new("model.hidden", &problem));
+    }
+    match hidden.iter().position(|units| !(1..=MAX_UNITS).contains(units)) {
+        None => Ok(()),
+        Some(layer) => {
+            let problem = format!("expected 1 to {MAX_UNITS} units, found {}", hidden[layer]);
+            Err(JobError::new(&format!("model.hidden[{layer}]"), &problem))
+        }
+    }
+}
+
+impl Linear {
+    /// Weights and biases from U(−1/√in, 1/√in), as PyTorch draws them.
+    fn new(inputs: usize, outputs: usize, builder: &VarBuilder<'_>) -> Result<Self> {
+        let bound = 1.0 / (inputs as f64).sqrt();
+        let init = Init::Uniform { lo: -bound, up: bound };
+        Ok(Self {
+            weight: builder.get_with_hints((outputs, inputs), "weight", init)?,
+            bias: builder.get_with_hints(outputs, "bias", init)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::linear(x, &self.weight, &self.bias)
+    }
+}
+
+impl Model for Mlp {
+    fn forward(&self, inputs: &Tensor, _pass: &Pass<'_>) -> Result<Tensor> {
+        let mut x = inputs.flatten_from(1)?; // [n, in]
+        for (number, layer) in self.layers.iter().enumerate() {
+            if number > 0 {
+                x = ops::relu(&x)?;
+            }
+            x = layer.forward(&x)?; // [n, units]
+        }
+        Ok(x) // [n, classes]
+    }
+}
+
+#[cfg(test)]
+#[path = "mlp_test.rs"]
+mod tests;

@@ -1,0 +1,105 @@
+//! What a forward pass is for: whether it trains, which keyed randomness it draws from, and where normalisation
+//! layers leave their batch statistics.
+
+use std::cell::RefCell;
+
+use candle_core::{Device, Result, Tensor};
+use lookbehind_common::random::{Key, Purpose};
+
+/// Whether a pass is part of a gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Dropout is active; normalisation layers use the statistics of their inputs and report them.
+    Train,
+    /// Nothing is dropped; normalisation layers use their running statistics.
+    Test,
+}
+
+/// Where in a job a pass stands; the key of its randomness. All evaluations of a batch share it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PassPosition {
+    /// The job's seed.
+    pub seed: u64,
+    /// Epoch of the batch.
+    pub epoch: u64,
+    /// Batch within the epoch.
+    pub batch: u64,
+}
+
+/// One forward pass over some samples.
+pub struct Pass<'a> {
+    mode: Mode,
+    position: PassPosition,
+    samples: &'a [u64],
+    reported: RefCell<Vec<(String, Tensor)>>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass over the samples with the given numbers within the data set.
+    pub fn new(mode: Mode, position: PassPosition, samples: &'a [u64]) -> Self {
+        Self { mode, position, samples, reported: RefCell::default() }
+    }
+
+    /// Whether it is part of a gradient.
+    pub fn is_training(&self) -> bool {
+        self.mode == Mode::Train
+    }
+
+    /// Dropout (Srivastava et al., JMLR 15, 2014) of `x` [n, ...] with the given probability: in training, numbers
+    /// are zeroed at random and the others scaled by 1 / (1 − probability). `layer` tells a model's dropout
+    /// layers apart.
+    ///
+    /// # Errors
+    /// When the probability is not in [0, 1) or `x` has not one row for each sample.
+    pub fn dropout(&self, layer: u32, probability: f32, x: &Tensor) -> Result<Tensor> {
+        if !(0.0..1.0).contains(&probability) {
+            candle_core::bail!("dropout probability {probability}, expected 0 or more and below 1");
+        }
+        let rows = x.dims().first().copied();
+        if rows != Some(self.samples.len()) {
+            candle_core::bail!("dropout of {:?}, expected {} rows", x.dims(), self.samples.len());
+        }
+        if !self.is_training() || probability == 0.0 {
+            return Ok(x.clone());
+        }
+        x * self.keep_mask(layer, probability, &x.dims()[1..], x.device())?
+    }
+
+    /// A mask [n, ...row_shape] of zeros and 1 / (1 − probability). A sample's row depends on seed, layer, epoch,
+    /// batch and the sample alone: not on the shard, the evaluation or the worker.
+    fn keep_mask(
+        &self,
+        layer: u32,
+        probability: f32,
+        row_shape: &[usize],
+        device: &Device,
+    ) -> Result<Tensor> {
+        let row: usize = row_shape.iter().product();
+        let kept = 1.0 / (1.0 - probability);
+        let PassPosition { seed, epoch, batch } = self.position;
+        let mut mask = Vec::with_capacity(row * self.samples.len());
+        for &sample in self.samples {
+            let mut stream = Key { seed, purpose: Purpose::Dropout, layer, epoch, batch, sample }.stream();
+            mask.extend((0..row).map(|_| if stream.uniform() < probability { 0.0 } else { kept }));
+        }
+        let mut shape = vec![self.samples.len()];
+        shape.extend_from_slice(row_shape);
+        Tensor::from_vec(mask, shape, device)
+    }
+
+    /// Leaves a normalisation layer's statistic of this pass: the batch mean under the name of its `running_mean`,
+    /// the unbiased batch variance under that of its `running_var`. A training pass reports each of the model's
+    /// statistics exactly once; the coordinator folds them into the running ones.
+    pub fn report(&self, name: impl Into<String>, values: &Tensor) {
+        self.reported.borrow_mut().push((name.into(), values.detach()));
+    }
+
+    /// What was reported, in that order.
+    pub fn into_reported(self) -> Vec<(String, Tensor)> {
+        self.reported.into_inner()
+    }
+}
+
+#[cfg(test)]
+#[path = "pass_test.rs"]
+mod tests;

@@ -1,0 +1,105 @@
+//! Softmax cross-entropy: loss −ln softmax(z)_t of a sample with logits z and class t, in nats.
+//!
+//! It is computed in f64 on the CPU whatever the model runs on, with pinned functions, and rounded to f32.
+
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor};
+use lookbehind_common::contribution::Sums;
+
+use super::storage::copy_into;
+
+/// Losses of some samples and their gradient.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CrossEntropy {
+    /// Sum of the losses in the samples' order, correct predictions (the first of equally large logits is the
+    /// prediction) and samples.
+    pub sums: Sums,
+    /// Gradient of (sum of the losses) / `denominator` with respect to the logits [n, classes], row-major.
+    pub gradient: Vec<f32>,
+}
+
+/// Losses of the samples whose logits [n, classes] lie row-major in `logits`, and their gradient.
+///
+/// d(loss)/d(z_j) = softmax(z)_j − [j = t]. A NaN among a sample's logits makes its loss and gradient NaN and its
+/// prediction wrong. Targets must be below `classes`.
+pub fn cross_entropy(logits: &[f32], classes: usize, targets: &[u32], denominator: u64) -> CrossEntropy {
+    let mut sums = Sums { samples: targets.len() as u64, ..Sums::default() };
+    let mut gradient = Vec::with_capacity(logits.len());
+    let mut exponentials = Vec::with_capacity(classes);
+    for (row, &target) in logits.chunks_exact(classes.max(1)).zip(targets) {
+        let target = target as usize;
+        sums.loss += f64::from(sample_loss(row, target, &mut exponentials));
+        sums.correct += u64::from(is_correct(row, target));
+        push_gradient(&exponentials, target, denominator as f64, &mut gradient);
+    }
+    CrossEntropy { sums, gradient }
+}
+
+/// One sample's loss; leaves exp(z_j − max z) in `exponentials`.
+fn sample_loss(row: &[f32], target: usize, exponentials: &mut Vec<f64>) -> f32 {
+    let greatest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    exponentials.clear();
+    exponentials.extend(row.iter().map(|&logit| libm::exp(f64::from(logit) - greatest)));
+    let logit = row.get(target).copied().map_or(f64::NAN, f64::from);
+    (libm::log(exponentials.iter().sum::<f64>()) - (logit - greatest)) as f32
+}
+
+/// Appends the gradient of one sample's loss / `denominator`.
+fn push_gradient(exponentials: &[f64], target: usize, denominator: f64, gradient: &mut Vec<f32>) {
+    let total: f64 = exponentials.iter().sum();
+    gradient.extend(exponentials.iter().enumerate().map(|(class, exponential)| {
+        let expected = if class == target { 1.0 } else { 0.0 };
+        ((exponential / total - expected) / denominator) as f32
+    }));
+}
+
+fn is_correct(row: &[f32], target: usize) -> bool {
+    let Some((before, [logit, after @ ..])) = row.split_at_checked(target) else { return false };
+    !logit.is_nan() && before.iter().all(|other| other < logit) && after.iter().all(|other| other <= logit)
+}
+
+/// Computes the losses of a model's output, logits f32 [n, classes]; see [`cross_entropy`].
+///
+/// # Errors
+/// When the logits do not have that shape and type, or cannot be fetched from their device.
+pub fn of_logits(logits: &Tensor, targets: &[u32], denominator: u64) -> Result<CrossEntropy> {
+    let (rows, classes) = logits.dims2()?;
+    if rows != targets.len() || logits.dtype() != DType::F32 {
+        let (found, dtype) = (logits.dims(), logits.dtype());
+        candle_core::bail!("logits {found:?} of {dtype:?}, expected [{}, classes] of F32", targets.len());
+    }
+    let mut numbers = vec![0_f32; rows * classes];
+    copy_into(logits, &mut numbers)?;
+    Ok(cross_entropy(&numbers, classes, targets, denominator))
+}
+
+/// A scalar whose gradient with respect to `logits` is `gradient` (of the same shape, row-major): what
+/// backpropagation starts from.
+///
+/// # Errors
+/// When the lengths differ.
+pub fn with_gradient(logits: &Tensor, gradient: Vec<f32>) -> Result<Tensor> {
+    let gradient = Tensor::from_vec(gradient, logits.shape(), &Device::Cpu)?;
+    logits.to_device(&Device::Cpu)?.apply_op1(Preset { gradient })
+}
+
+struct Preset {
+    gradient: Tensor,
+}
+
+impl CustomOp1 for Preset {
+    fn name(&self) -> &'static str {
+        "loss"
+    }
+
+    fn cpu_fwd(&self, _logits: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(vec![0.0]), Shape::from(())))
+    }
+
+    fn bwd(&self, _logits: &Tensor, _result: &Tensor, _gradient: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(self.gradient.clone()))
+    }
+}
+
+#[cfg(test)]
+#[path = "cross_entropy_test.rs"]
+mod tests;

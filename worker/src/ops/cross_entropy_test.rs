@@ -1,0 +1,75 @@
+use candle_core::{Device, Tensor, Var};
+
+use super::*;
+
+/// ln 2 and friends by the definition, in f64.
+fn reference_loss(row: &[f32], target: usize) -> f64 {
+    let total: f64 = row.iter().map(|&z| f64::from(z).exp()).sum();
+    total.ln() - f64::from(row[target])
+}
+
+#[test]
+fn losses_and_gradients_follow_the_definition() {
+    let logits = [1.0_f32, -2.0, 0.5, 0.0, 3.0, -1.0];
+    let result = cross_entropy(&logits, 3, &[0, 2], 5);
+    let expected = reference_loss(&logits[..3], 0) + reference_loss(&logits[3..], 2);
+    assert!((result.sums.loss - expected).abs() < 1e-6);
+    assert_eq!((result.sums.samples, result.sums.correct), (2, 1));
+
+    for (index, &found) in result.gradient.iter().enumerate() {
+        let shifted = |by: f32| {
+            let mut logits = logits;
+            logits[index] += by;
+            reference_loss(&logits[..3], 0) + reference_loss(&logits[3..], 2)
+        };
+        let expected = (shifted(0.001) - shifted(-0.001)) / 0.002 / 5.0;
+        assert!((f64::from(found) - expected).abs() < 1e-4, "{index}: {found}, expected {expected}");
+    }
+}
+
+#[test]
+fn large_logits_do_not_overflow() {
+    let result = cross_entropy(&[1e30, 0.0, -1e30, 0.0, 500.0, 0.0], 3, &[0, 0], 2);
+    assert_eq!(result.sums.loss, 500.0);
+    assert_eq!(result.gradient[..3], [0.0, 0.0, 0.0]);
+    assert_eq!(result.gradient[3..], [-0.5, 0.5, 0.0]);
+}
+
+#[test]
+fn among_equal_logits_the_first_is_the_prediction() {
+    let correct = |target| cross_entropy(&[1.0, 2.0, 2.0, 0.0], 4, &[target], 1).sums.correct;
+    assert_eq!([0, 1, 2, 3].map(correct), [0, 1, 0, 0]);
+}
+
+#[test]
+fn not_a_number_spoils_its_own_sample_and_is_never_right() {
+    let row = [0.0_f32, 1.0, f32::NAN, 0.0, 1.0, 2.0];
+    for target in 0..3 {
+        let result = cross_entropy(&row, 3, &[target, 2], 1);
+        assert!(result.sums.loss.is_nan());
+        assert_eq!(result.sums.correct, 1);
+        assert!(result.gradient[..3].iter().all(|g| g.is_nan()));
+        assert!(result.gradient[3..].iter().all(|g| g.is_finite()));
+    }
+    assert!(cross_entropy(&[f32::INFINITY, 0.0], 2, &[0], 1).sums.loss.is_nan());
+}
+
+#[test]
+fn backpropagation_starts_from_the_given_gradient() {
+    let logits = Var::new(&[[1.0_f32, 2.0], [3.0, 4.0]], &Device::Cpu).unwrap();
+    let twice = (logits.as_tensor() * 2.0).unwrap();
+    let loss = with_gradient(&twice, vec![1.0, -1.0, 0.5, 0.0]).unwrap();
+    let gradients = loss.backward().unwrap();
+    assert_eq!(gradients.get(&logits).unwrap().to_vec2::<f32>().unwrap(), [[2.0, -2.0], [1.0, 0.0]]);
+}
+
+#[test]
+fn logits_of_another_shape_or_type_are_refused() {
+    let of = |tensor: Tensor| of_logits(&tensor, &[0, 1], 2);
+    let zeros = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, &Device::Cpu).unwrap();
+    assert!(of(zeros(&[2, 3], DType::F32)).is_ok());
+    assert!(of(zeros(&[3, 3], DType::F32)).unwrap_err().to_string().contains("expected [2, classes]"));
+    assert!(of(zeros(&[2, 3], DType::F64)).is_err());
+    assert!(of(zeros(&[6], DType::F32)).is_err());
+    assert!(with_gradient(&zeros(&[2, 3], DType::F32), vec![0.0; 5]).is_err());
+}

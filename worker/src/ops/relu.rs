@@ -1,0 +1,64 @@
+//! ReLU with PyTorch's gradient: 0 at 0, where the tensor library's own gives 1. NaN passes through both ways.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+
+use super::storage::contiguous;
+
+/// max(x, 0) elementwise, for f32 tensors of any shape.
+///
+/// # Errors
+/// When the tensor is not f32.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return x.contiguous()?.apply_op1(Relu);
+    }
+    // Multiplying by a constant mask has the same gradient.
+    let mask = x.detach().gt(0_f32)?.to_dtype(x.dtype())?;
+    x * mask
+}
+
+struct Relu;
+
+impl CustomOp1 for Relu {
+    fn name(&self) -> &'static str {
+        "relu"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let result = contiguous(x, layout)?.iter().map(|&x| if x <= 0.0 { 0.0 } else { x }).collect();
+        Ok((CpuStorage::F32(result), layout.shape().clone()))
+    }
+
+    fn bwd(&self, _x: &Tensor, result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        result.apply_op2_no_bwd(&gradient.contiguous()?, &ReluGradient).map(Some)
+    }
+}
+
+/// The gradient where the result is above 0.
+struct ReluGradient;
+
+impl CustomOp2 for ReluGradient {
+    fn name(&self) -> &'static str {
+        "relu-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        result: &CpuStorage,
+        result_layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let results = contiguous(result, result_layout)?;
+        let gradients = contiguous(gradient, gradient_layout)?;
+        let pass = |(&result, &gradient): (&f32, &f32)| if result <= 0.0 { 0.0 } else { gradient };
+        Ok((
+            CpuStorage::F32(results.iter().zip(gradients).map(pass).collect()),
+            result_layout.shape().clone(),
+        ))
+    }
+}
+
+#[cfg(test)]
+#[path = "relu_test.rs"]
+mod tests;

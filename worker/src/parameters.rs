@@ -1,0 +1,183 @@
+//! A model's tensors between the flat arenas that travel and the variables that the model computes with.
+
+mod initial;
+mod recorder;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
+use candle_nn::Init;
+use lookbehind_common::arena::Arena;
+use lookbehind_common::layout::{Layout, LayoutError, TensorEntry, TensorKind};
+use lookbehind_common::random::{Key, Purpose};
+
+use crate::ops::{copy_from, copy_into};
+
+pub use recorder::Recorder;
+
+/// All tensors of a built model, in the order in which it asked for them.
+pub struct ModelState {
+    layout: Arc<Layout>,
+    /// One for each entry of the layout.
+    tensors: Vec<StateTensor>,
+    by_name: HashMap<String, usize>,
+}
+
+struct StateTensor {
+    variable: Var,
+    init: Init,
+}
+
+/// Why a model's tensors cannot be used as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The model's tensors make no layout.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// An arena of another length than the layout's.
+    #[error("{what}: {found} numbers, expected {expected}")]
+    Length {
+        /// Parameters or statistics.
+        what: &'static str,
+        /// Length of the arena.
+        found: usize,
+        /// What the layout needs.
+        expected: usize,
+    },
+    /// A tensor could not be read or written.
+    #[error("tensor {name:?}: {source}")]
+    Tensor {
+        /// The tensor.
+        name: String,
+        /// What the tensor library says.
+        source: candle_core::Error,
+    },
+    /// A training pass did not report each statistic once.
+    #[error("statistic {name:?}: the model reported it {found} times in a training pass, expected once")]
+    Reported {
+        /// The statistic.
+        name: String,
+        /// How often it was reported.
+        found: usize,
+    },
+    /// A training pass reported what is not a statistic.
+    #[error("statistic {name:?}: reported in a training pass, but the model has no statistic of that name")]
+    UnknownStatistic {
+        /// The name.
+        name: String,
+    },
+}
+
+impl ModelState {
+    /// Names, shapes and kinds of the tensors.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// Draws initial parameters and statistics: a function of the seed and of each tensor's number, shape and
+    /// initialiser.
+    pub fn initial(&self, seed: u64) -> (Arena, Arena) {
+        self.fill(|number, entry, target| {
+            let key = Key { layer: number, ..Key::new(seed, Purpose::InitialWeights) };
+            initial::fill(self.tensors[number as usize].init, &entry.spec.shape, key, target);
+        })
+    }
+
+    /// Draws weights that exercise every tensor, whatever its initialiser, to tell compute classes apart.
+    pub fn probe(&self, seed: u64) -> (Arena, Arena) {
+        self.fill(|number, entry, target| {
+            let key = Key { layer: number, ..Key::new(seed, Purpose::Probe) };
+            initial::fill_probe(entry, key, target);
+        })
+    }
+
+    fn fill(&self, fill: impl Fn(u32, &TensorEntry, &mut [f32])) -> (Arena, Arena) {
+        let mut parameters = Arena::zeros(self.layout.parameters());
+        let mut statistics = Arena::zeros(self.layout.statistics());
+        for (number, entry) in (0_u32..).zip(self.layout.entries()) {
+            let arena = match entry.spec.kind {
+                TensorKind::Parameter => &mut parameters,
+                TensorKind::Statistic => &mut statistics,
+            };
+            fill(number, entry, &mut arena[entry.range.clone()]);
+        }
+        (parameters, statistics)
+    }
+
+    /// Overwrites the model's variables.
+    ///
+    /// # Errors
+    /// When a length is not the layout's, or the device refuses.
+    pub fn load(&self, parameters: &[f32], statistics: &[f32]) -> Result<(), StateError> {
+        check_length("parameters", parameters, self.layout.parameters())?;
+        check_length("statistics", statistics, self.layout.statistics())?;
+        for (tensor, entry) in self.tensors.iter().zip(self.layout.entries()) {
+            let arena = match entry.spec.kind {
+                TensorKind::Parameter => parameters,
+                TensorKind::Statistic => statistics,
+            };
+            copy_from(&tensor.variable, &arena[entry.range.clone()])
+                .map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })?;
+        }
+        Ok(())
+    }
+
+    /// The parameters' gradients in the layout's order; zeros where the loss does not depend on a parameter.
+    ///
+    /// # Errors
+    /// When a gradient cannot be fetched or has another shape than its parameter.
+    pub fn gradients(&self, gradients: &GradStore) -> Result<Arena, StateError> {
+        let mut arena = Arena::zeros(self.layout.parameters());
+        for (tensor, entry) in self.tensors.iter().zip(self.layout.entries()) {
+            if entry.spec.kind == TensorKind::Parameter
+                && let Some(gradient) = gradients.get(&tensor.variable)
+            {
+                copy_into(gradient, &mut arena[entry.range.clone()])
+                    .map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })?;
+            }
+        }
+        Ok(arena)
+    }
+
+    /// The statistics that a training pass reported, times the shard's `share` of the batch, in the layout's order.
+    ///
+    /// # Errors
+    /// When a statistic was not reported exactly once, has the wrong size, or is none of the model's.
+    pub fn statistics(&self, reported: &[(String, Tensor)], share: f32) -> Result<Arena, StateError> {
+        let mut arena = Arena::zeros(self.layout.statistics());
+        let mut times = vec![0_usize; self.tensors.len()];
+        for (name, values) in reported {
+            let (number, entry) =
+                self.statistic(name).ok_or_else(|| StateError::UnknownStatistic { name: name.clone() })?;
+            times[number] += 1;
+            copy_into(values, &mut arena[entry.range.clone()])
+                .map_err(|source| StateError::Tensor { name: name.clone(), source })?;
+        }
+        let statistics = self.layout.entries().iter().zip(times);
+        if let Some((entry, found)) = statistics
+            .filter(|(entry, _)| entry.spec.kind == TensorKind::Statistic)
+            .find(|(_, found)| *found != 1)
+        {
+            return Err(StateError::Reported { name: entry.spec.name.clone(), found });
+        }
+        arena.iter_mut().for_each(|value| *value *= share);
+        Ok(arena)
+    }
+
+    fn statistic(&self, name: &str) -> Option<(usize, &TensorEntry)> {
+        let number = *self.by_name.get(name)?;
+        let entry = self.layout.entries().get(number)?;
+        (entry.spec.kind == TensorKind::Statistic).then_some((number, entry))
+    }
+}
+
+fn check_length(what: &'static str, arena: &[f32], expected: usize) -> Result<(), StateError> {
+    let found = arena.len();
+    if found == expected { Ok(()) } else { Err(StateError::Length { what, found, expected }) }
+}
+
+#[cfg(test)]
+#[path = "parameters_test.rs"]
+mod tests;

@@ -1,0 +1,157 @@
+//! A variable builder that records what a model asks for, so that any model written against the tensor library's
+//! layers gets a layout, variables and keyed initial values without knowing of them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::{DType, Device, Result, Shape, Tensor, Var};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
+use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
+
+use super::{ModelState, StateError, StateTensor};
+
+/// Last parts of the names of running statistics.
+const STATISTICS: [&str; 2] = ["running_mean", "running_var"];
+
+/// Hands out variables, filled with zeros, and remembers them in the order in which they were asked for.
+///
+/// A name that is asked for again with the same shape is the same variable (tied weights).
+pub struct Recorder {
+    device: Device,
+    records: Arc<Mutex<Records>>,
+}
+
+#[derive(Default)]
+struct Records {
+    specs: Vec<TensorSpec>,
+    tensors: Vec<StateTensor>,
+    by_name: HashMap<String, usize>,
+    /// Bytes of all tensors so far, and how many they may be.
+    bytes: u64,
+    limit: u64,
+    exceeded: bool,
+    /// The model is built; its layout is fixed.
+    sealed: bool,
+}
+
+impl Recorder {
+    /// A recorder for tensors on `device` of `memory_limit` bytes together.
+    pub fn new(device: Device, memory_limit: u64) -> Self {
+        let records = Records { limit: memory_limit, ..Records::default() };
+        Self { device, records: Arc::new(Mutex::new(records)) }
+    }
+
+    /// The builder to construct a model with.
+    pub fn builder(&self) -> VarBuilder<'static> {
+        let backend = Recording(Arc::clone(&self.records));
+        VarBuilder::from_backend(Box::new(backend), DType::F32, self.device.clone())
+    }
+
+    /// Whether the model asked for more memory than it may have.
+    pub fn exceeded_memory(&self) -> bool {
+        lock(&self.records).exceeded
+    }
+
+    /// Ends the construction: the builder gives no further tensors.
+    ///
+    /// # Errors
+    /// When the tensors make no layout, for example because there is nothing to train.
+    pub fn finish(self) -> std::result::Result<ModelState, StateError> {
+        let mut records = lock(&self.records);
+        records.sealed = true;
+        let layout = Arc::new(Layout::new(std::mem::take(&mut records.specs))?);
+        let tensors = std::mem::take(&mut records.tensors);
+        Ok(ModelState { layout, tensors, by_name: std::mem::take(&mut records.by_name) })
+    }
+}
+
+/// The records stay whole even if a model's constructor panics while it holds them.
+fn lock(records: &Mutex<Records>) -> MutexGuard<'_, Records> {
+    records.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Recording(Arc<Mutex<Records>>);
+
+impl SimpleBackend for Recording {
+    fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, device: &Device) -> Result<Tensor> {
+        let mut records = lock(&self.0);
+        match records.find(name) {
+            Some(known) if known.shape() == &shape => Ok(known),
+            Some(known) => {
+                candle_core::bail!("tensor {name:?}: shape {shape:?}, expected {:?} as before", known.shape())
+            }
+            None => records.create(shape, name, init, dtype, device),
+        }
+    }
+
+    fn get_unchecked(&self, name: &str, _dtype: DType, _device: &Device) -> Result<Tensor> {
+        let known = lock(&self.0).find(name);
+        known.ok_or_else(|| {
+            candle_core::Error::Msg(format!(
+                "tensor {name:?}: asked for without a shape before it was created"
+            ))
+        })
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        lock(&self.0).by_name.contains_key(name)
+    }
+}
+
+impl Records {
+    fn find(&self, name: &str) -> Option<Tensor> {
+        let tensor = self.tensors.get(*self.by_name.get(name)?)?;
+        Some(tensor.variable.as_tensor().clone())
+    }
+
+    fn create(
+        &mut self,
+        shape: Shape,
+        name: &str,
+        init: Init,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Tensor> {
+        if self.sealed {
+            candle_core::bail!("tensor {name:?}: asked for after the model was built");
+        }
+        if dtype != DType::F32 {
+            candle_core::bail!("tensor {name:?}: type {dtype:?}, expected F32");
+        }
+        self.reserve(name, &shape)?;
+        let variable = Var::zeros(shape.clone(), DType::F32, device)?;
+        let tensor = variable.as_tensor().clone();
+        self.by_name.insert(name.to_owned(), self.tensors.len());
+        self.specs.push(TensorSpec { name: name.to_owned(), shape: shape.into_dims(), kind: kind_of(name) });
+        self.tensors.push(StateTensor { variable, init });
+        Ok(tensor)
+    }
+
+    /// Counts a tensor's bytes before any is allocated.
+    fn reserve(&mut self, name: &str, shape: &Shape) -> Result<()> {
+        let bytes = shape
+            .dims()
+            .iter()
+            .try_fold(size_of::<f32>() as u64, |bytes, &extent| bytes.checked_mul(extent as u64))
+            .and_then(|bytes| bytes.checked_add(self.bytes));
+        match bytes {
+            Some(bytes) if bytes <= self.limit => {
+                self.bytes = bytes;
+                Ok(())
+            }
+            _ => {
+                self.exceeded = true;
+                let (dims, limit) = (shape.dims(), self.limit);
+                candle_core::bail!(
+                    "tensor {name:?} of shape {dims:?}: with it the model takes more than {limit} bytes"
+                )
+            }
+        }
+    }
+}
+
+fn kind_of(name: &str) -> TensorKind {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    if STATISTICS.contains(&last) { TensorKind::Statistic } else { TensorKind::Parameter }
+}

@@ -1,0 +1,109 @@
+//! Which models and data sets a worker knows, by the kind that stands in a job.
+
+use std::collections::BTreeMap;
+
+use candle_nn::VarBuilder;
+use lookbehind_common::job::{DataSpec, JobError, ModelSpec, Parameters};
+
+use crate::data::{self, DataDescription, DataEnvironment, DataError, Dataset};
+use crate::models::{self, Model};
+
+/// Builds a model for a data set from the parameters under `[model]`.
+pub type ModelBuilder =
+    dyn Fn(&Parameters, &DataDescription, VarBuilder<'_>) -> Result<Box<dyn Model>, BuildError> + Send + Sync;
+
+/// Loads a data set from the parameters under `[data]`.
+pub type DatasetBuilder =
+    dyn Fn(&Parameters, &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> + Send + Sync;
+
+/// Why a model cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A parameter of the job is wrong.
+    #[error(transparent)]
+    Parameter(#[from] JobError),
+    /// A tensor cannot be made.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// Models and data sets by kind.
+pub struct Registry {
+    models: BTreeMap<String, Box<ModelBuilder>>,
+    datasets: BTreeMap<String, Box<DatasetBuilder>>,
+}
+
+impl Registry {
+    /// What the worker brings along: model `mlp`, data sets `digits` and `safetensors`.
+    pub fn builtin() -> Self {
+        Self { models: BTreeMap::new(), datasets: BTreeMap::new() }
+            .with_model("mlp", models::mlp)
+            .with_dataset("digits", data::digits)
+            .with_dataset("safetensors", data::safetensors)
+    }
+
+    /// Adds a model, or replaces the one of that kind.
+    #[must_use]
+    pub fn with_model<F>(mut self, kind: &str, builder: F) -> Self
+    where
+        F: Fn(&Parameters, &DataDescription, VarBuilder<'_>) -> Result<Box<dyn Model>, BuildError>
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.models.insert(kind.to_owned(), Box::new(builder));
+        self
+    }
+
+    /// Adds a data set, or replaces the one of that kind.
+    #[must_use]
+    pub fn with_dataset<F>(mut self, kind: &str, builder: F) -> Self
+    where
+        F: Fn(&Parameters, &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> + Send + Sync + 'static,
+    {
+        self.datasets.insert(kind.to_owned(), Box::new(builder));
+        self
+    }
+
+    /// Builds a job's model.
+    ///
+    /// # Errors
+    /// When the kind is unknown or its builder refuses.
+    pub fn model(
+        &self,
+        spec: &ModelSpec,
+        data: &DataDescription,
+        builder: VarBuilder<'_>,
+    ) -> Result<Box<dyn Model>, BuildError> {
+        let build = find(&self.models, "model.kind", &spec.kind)?;
+        build(&spec.parameters, data, builder)
+    }
+
+    /// Loads a job's data set.
+    ///
+    /// # Errors
+    /// When the kind is unknown or its builder refuses.
+    pub fn dataset(
+        &self,
+        spec: &DataSpec,
+        environment: &DataEnvironment,
+    ) -> Result<Box<dyn Dataset>, DataError> {
+        let build = find(&self.datasets, "data.kind", &spec.kind)?;
+        build(&spec.parameters, environment)
+    }
+}
+
+fn find<'a, T: ?Sized>(
+    known: &'a BTreeMap<String, Box<T>>,
+    key: &str,
+    kind: &str,
+) -> Result<&'a T, JobError> {
+    known.get(kind).map(Box::as_ref).ok_or_else(|| {
+        let kinds: Vec<&str> = known.keys().map(String::as_str).collect();
+        JobError::new(key, &format!("expected one of {}, found {kind:?}", kinds.join(", ")))
+    })
+}
+
+#[cfg(test)]
+#[path = "registry_test.rs"]
+mod tests;

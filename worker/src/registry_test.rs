@@ -1,0 +1,47 @@
+use candle_core::{Device, Result as CandleResult, Tensor};
+use lookbehind_common::job::Parameters;
+
+use super::*;
+use crate::data::{InMemory, Rows};
+use crate::models::Pass;
+use crate::parameters::Recorder;
+use crate::test_support::{data_folder, description, job};
+
+struct Scale(Tensor);
+
+impl Model for Scale {
+    fn forward(&self, inputs: &Tensor, _pass: &Pass<'_>) -> CandleResult<Tensor> {
+        inputs.broadcast_mul(&self.0)
+    }
+}
+
+fn tiny(_: &Parameters, _: &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> {
+    let rows = Rows { inputs: vec![0.0], targets: vec![0] };
+    Ok(Box::new(InMemory::new(vec![1], 1, rows, Rows::default())?))
+}
+
+#[test]
+fn models_and_data_sets_of_ones_own_are_found_by_their_kind() {
+    let registry = Registry::builtin()
+        .with_model("scale", |_, data, builder| Ok(Box::new(Scale(builder.get(data.classes, "scale")?))))
+        .with_dataset("tiny", tiny);
+    let (_folder, environment) = data_folder();
+    let spec = job("kind = \"scale\"", "kind = \"tiny\"", "epochs = 1\nbatch_size = 1");
+    let data = registry.dataset(&spec.data, &environment).unwrap();
+    let recorder = Recorder::new(Device::Cpu, 1 << 10);
+    registry.model(&spec.model, data.description(), recorder.builder()).unwrap();
+    assert_eq!(recorder.finish().unwrap().layout().parameters(), 1);
+}
+
+#[test]
+fn an_unknown_kind_is_refused_with_the_known_ones() {
+    let registry = Registry::builtin().with_dataset("tiny", tiny);
+    let (_folder, environment) = data_folder();
+    let spec = job("kind = \"perceptron\"", "kind = \"numbers\"", "epochs = 1\nbatch_size = 1");
+    let error = registry.dataset(&spec.data, &environment).err().unwrap();
+    assert!(error.is_fault_of_job());
+    assert_eq!(error.to_string(), "data.kind: expected one of digits, safetensors, tiny, found \"numbers\"");
+    let recorder = Recorder::new(Device::Cpu, 1 << 10);
+    let error = registry.model(&spec.model, &description(&[1], 1), recorder.builder()).err().unwrap();
+    assert_eq!(error.to_string(), "model.kind: expected one of mlp, found \"perceptron\"");
+}

@@ -1,0 +1,118 @@
+//! A worker's life in a cluster: it registers, beats, loads jobs, computes and sends, and comes back by itself
+//! when the coordinator was away.
+//!
+//! Three places that never wait for each other: the control stream with its heartbeats on a thread of its own
+//! ([`control`]), the computing on another ([`executor`]), and the transfers on the caller's runtime ([`transfer`]).
+
+mod backoff;
+mod control;
+mod executor;
+mod transfer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::compute::{Backend, CandleBackend};
+use crate::data::DataEnvironment;
+use crate::registry::Registry;
+use backoff::Backoff;
+use control::{Ended, Link};
+use executor::Executor;
+
+/// Configuration of a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// The coordinator, for example `http://10.0.0.1:7070`.
+    pub coordinator: String,
+    /// Name for people.
+    pub name: String,
+    /// Folder that jobs' files are named in.
+    pub data: PathBuf,
+    /// Most bytes that a job's samples, and its weights, may take in memory.
+    pub memory_limit: u64,
+}
+
+impl WorkerConfig {
+    /// Defaults for a worker.
+    pub fn new(coordinator: String, name: String, data: PathBuf) -> Self {
+        Self { coordinator, name, data, memory_limit: 8 << 30 }
+    }
+}
+
+/// Why a worker ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WorkerError {
+    /// The coordinator's address is none.
+    #[error("coordinator {address:?}: expected an address like http://host:port: {reason}")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The coordinator will not have it.
+    #[error("refused by the coordinator: {reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// The system gives no threads.
+    #[error("{0}")]
+    System(String),
+}
+
+/// Runs a worker with candle until `shutdown` is cancelled or the coordinator refuses it for good.
+///
+/// # Errors
+/// When the address is none, or the coordinator will never take this worker.
+pub async fn run(
+    config: WorkerConfig,
+    registry: Registry,
+    shutdown: CancellationToken,
+) -> Result<(), WorkerError> {
+    let environment = DataEnvironment { root: config.data.clone(), memory_limit: config.memory_limit };
+    let backend = Arc::new(CandleBackend::new(registry, environment));
+    run_backend(config, backend, shutdown).await
+}
+
+/// Runs a worker with any backend.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_backend(
+    config: WorkerConfig,
+    backend: Arc<dyn Backend>,
+    shutdown: CancellationToken,
+) -> Result<(), WorkerError> {
+    let endpoint = transfer::endpoint(&config.coordinator)?;
+    let device = backend.device();
+    let executor = Executor::start(backend, tokio::runtime::Handle::current())?;
+    let mut backoff = Backoff::default();
+    loop {
+        let link = Link {
+            endpoint: endpoint.clone(),
+            name: config.name.clone(),
+            device: device.clone(),
+            executor: executor.handle(),
+            shutdown: shutdown.clone(),
+        };
+        match control::run(link).await? {
+            Ended::Asked => return Ok(()),
+            Ended::Refused { reason, retryable: false } => return Err(WorkerError::Refused { reason }),
+            Ended::Refused { reason, .. } => tracing::warn!(worker = config.name, reason, "refused for now"),
+            Ended::Lost { reason, registered } => {
+                if registered {
+                    backoff = Backoff::default();
+                }
+                tracing::warn!(worker = config.name, reason, "coordinator lost; trying again");
+            }
+        }
+        let wait = backoff.next();
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The thread that computes. It takes tasks in order, drops those that a newer one has overtaken, and keeps loaded
+//! jobs over a lost connection.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Instant;
+
+use lookbehind_common::contribution::Contribution;
+use lookbehind_common::ids::{JobId, WorkId};
+use lookbehind_common::job::{wire, JobSpec};
+use lookbehind_common::proto::v1;
+use lookbehind_common::reduction::{reduce, MissingShard, Node};
+use prost::Message;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::transfer::{Partial, Transfers};
+use super::WorkerError;
+use crate::compute::{Backend, ComputeError, PrepareError, PreparedJob, Work};
+
+/// Tasks that may wait; more means that coordinator and worker no longer understand each other.
+const TASKS: usize = 64;
+
+/// What the control stream asks of the executor.
+pub(super) enum Task {
+    /// Load a job.
+    Prepare(Context, JobId, Box<v1::JobSpec>),
+    /// Send its initial weights.
+    SendInitialState(Context, JobId),
+    /// Compute some nodes.
+    Compute(Context, Assignment),
+    /// Forget a job.
+    Release(JobId),
+}
+
+/// What a session gives the executor to answer with.
+#[derive(Clone)]
+pub(super) struct Context {
+    /// Moves tensors.
+    pub(super) transfers: Transfers,
+    /// To the coordinator.
+    pub(super) says: mpsc::Sender<Says>,
+    /// Partials on their way up.
+    pub(super) uploads: mpsc::Sender<Partial>,
+}
+
+/// What the executor has to say.
+pub(super) enum Says {
+    /// A control message.
+    Message(v1::session_request::Message),
+    /// The session is of no use any more.
+    Broken(String),
+}
+
+/// Nodes to compute.
+pub(super) struct Assignment {
+    /// Numbers the assignments of this process: a higher one of the same job overtakes this one, unless it is
+    /// for the same work.
+    pub(super) number: u64,
+    pub(super) id: WorkId,
+    pub(super) work: Work,
+    pub(super) weights_version: u64,
+    pub(super) nodes: Vec<Node>,
+}
+
+/// The work that counts now, shared with the control stream: others need not be finished.
+#[derive(Debug, Default)]
+pub(super) struct Newest(AtomicU64);
+
+impl Newest {
+    /// Work of this number is what counts now.
+    pub(super) fn set(&self, number: u64) {
+        self.0.store(number, Ordering::Relaxed);
+    }
+
+    fn is(&self, number: u64) -> bool {
+        self.0.load(Ordering::Relaxed) == number
+    }
+}
+
+/// The executor of a worker process.
+pub(super) struct Executor {
+    tasks: mpsc::Sender<Task>,
+    newest: Arc<Newest>,
+}
+
+/// What a session needs of the executor.
+#[derive(Clone)]
+pub(super) struct ExecutorHandle {
+    pub(super) tasks: mpsc::Sender<Task>,
+    pub(super) newest: Arc<Newest>,
+}
+
+impl Executor {
+    /// Starts the thread; transfers run on `runtime`.
+    pub(super) fn start(backend: Arc<dyn Backend>, runtime: Handle) -> Result<Self, WorkerError> {
+        let (tasks, mut queue) = mpsc::channel(TASKS);
+        let newest = Arc::new(Newest::default());
+        let mut thread = Thread { backend, runtime, newest: Arc::clone(&newest), loaded: None };
+        std::thread::Builder::new()
+            .name("compute".into())
+            .spawn(move || {
+                while let Some(task) = queue.blocking_recv() {
+                    thread.carry_out(task);
+                }
+            })
+            .map_err(|error| WorkerError::System(error.to_string()))?;
+        Ok(Self { tasks, newest })
+    }
+
+    pub(super) fn handle(&self) -> ExecutorHandle {
+        ExecutorHandle { tasks: self.tasks.clone(), newest: Arc::clone(&self.newest) }
+    }
+}
+
+/// A job in memory.
+struct Loaded {
+    id: JobId,
+    /// Its encoded specification: the same job prepared again need not be loaded again.
+    spec: Vec<u8>,
+    job: Box<dyn PreparedJob>,
+    /// The version of the weights that it holds, and the session that they came in.
+    weights: Option<(lookbehind_common::ids::Fence, u64)>,
+}
+
+struct Thread {
+    backend: Arc<dyn Backend>,
+    runtime: Handle,
+    newest: Arc<Newest>,
+    loaded: Option<Loaded>,
+}
+
+/// Why a node was not computed.
+enum Stopped {
+    Overtaken,
+    Failed(String),
+}
+
+impl From<ComputeError> for Stopped {
+    fn from(error: ComputeError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<MissingShard> for Stopped {
+    fn from(error: MissingShard) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl Thread {
+    fn carry_out(&mut self, task: Task) {
+        match task {
+            Task::Prepare(context, job, spec) => {
+                let answer = self.prepare(&job, &spec);
+                say(&context, answer);
+            }
+            Task::SendInitialState(context, job) => self.send_initial_state(&context, &job),
+            Task::Compute(context, assignment) => self.compute(&context, &assignment),
+            Task::Release(job) => {
+                if self.loaded.as_ref().is_some_and(|loaded| loaded.id == job) {
+                    self.loaded = None;
+                }
+            }
+        }
+    }
+
+    fn prepare(&mut self, id: &JobId, spec: &v1::JobSpec) -> v1::session_request::Message {
+        use v1::session_request::Message;
+        match self.load(id, spec) {
+            Ok((description, probe)) => Message::Prepared(v1::Prepared {
+                job_id: id.to_string(),
+                description: Some(description),
+                probe_digest: probe.0.to_vec().into(),
+                class_description: self.backend.class_description(),
+            }),
+            Err(error) => {
+                let failure = match error {
+                    PrepareError::Job(_) => v1::PrepareFailure::Job,
+                    PrepareError::Worker(_) => v1::PrepareFailure::Worker,
+                };
+                let (job_id, reason) = (id.to_string(), error.to_string());
+                tracing::warn!(job = job_id, reason, "job could not be loaded");
+                Message::PrepareFailed(v1::PrepareFailed { job_id, failure: failure.into(), reason })
+            }
+        }
+    }
+
+    fn load(
+        &mut self,
+        id: &JobId,
+        spec: &v1::JobSpec,
+    ) -> Result<(v1::JobDescription, lookbehind_common::digest::Digest), PrepareError> {
+        let encoded = spec.encode_to_vec();
+        let known = self.loaded.as_ref().is_some_and(|loaded| loaded.id == *id && loaded.spec == encoded);
+        if !known {
+            self.loaded = None;
+            let in_spec = |error: lookbehind_common::job::JobError| PrepareError::Job(error.to_string());
+            let checked: JobSpec = wire::from_proto(spec).and_then(|file| file.validate()).map_err(in_spec)?;
+            let job = self.backend.prepare(&checked)?;
+            self.loaded = Some(Loaded { id: id.clone(), spec: encoded, job, weights: None });
+        }
+        let loaded = self.loaded.as_mut().ok_or_else(|| PrepareError::Worker("nothing is loaded".into()))?;
+        loaded.weights = None;
+        let probe = loaded.job.probe().map_err(|error| PrepareError::Worker(format!("probe: {error}")))?;
+        Ok((loaded.job.description().into(), probe))
+    }
+
+    fn send_initial_state(&mut self, context: &Context, id: &JobId) {
+        let Some(loaded) = self.loaded.as_ref().filter(|loaded| loaded.id == *id) else { return };
+        let sent = match loaded.job.initial_state() {
+            Ok((parameters, statistics)) => {
+                let upload = context.transfers.upload_initial_state(id, parameters, statistics);
+                self.runtime.block_on(upload).map_err(|status| status.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(reason) = sent {
+            let failure = v1::PrepareFailure::Worker.into();
+            let reason = format!("initial weights: {reason}");
+            let failed = v1::PrepareFailed { job_id: id.to_string(), failure, reason };
+            say(context, v1::session_request::Message::PrepareFailed(failed));
+        }
+    }
+
+    fn compute(&mut self, context: &Context, assignment: &Assignment) {
+        if !self.newest.is(assignment.number) {
+            return;
+        }
+        if !self.fetch_weights(context, assignment) {
+            return;
+        }
+        let Some(loaded) = self.loaded.as_mut() else { return };
+        for node in &assignment.nodes {
+            let begun = Instant::now();
+            match contribution(loaded.job.as_mut(), &self.newest, context, assignment, *node) {
+                Ok(contribution) => {
+                    let compute_seconds = begun.elapsed().as_secs_f64();
+                    let partial =
+                        Partial { work: assignment.id.clone(), node: *node, contribution, compute_seconds };
+                    if context.uploads.blocking_send(partial).is_err() {
+                        return;
+                    }
+                }
+                Err(Stopped::Overtaken) => return,
+                Err(Stopped::Failed(reason)) => {
+                    let work = Some((&assignment.id).into());
+                    let failed = v1::WorkFailed { work, node: Some((*node).into()), reason };
+                    say(context, v1::session_request::Message::WorkFailed(failed));
+                }
+            }
+        }
+    }
+
+    /// Makes sure that the job holds the assignment's weights; `false` if there is nothing to compute.
+    fn fetch_weights(&mut self, context: &Context, assignment: &Assignment) -> bool {
+        let Some(loaded) = self.loaded.as_mut().filter(|loaded| loaded.id == assignment.id.job) else {
+            return false;
+        };
+        let wanted = (context.transfers.fence().clone(), assignment.weights_version);
+        if loaded.weights.as_ref() == Some(&wanted) {
+            return true;
+        }
+        loaded.weights = None;
+        let layout = &loaded.job.description().layout;
+        let lengths = (layout.parameters(), layout.statistics());
+        let download = context.transfers.download(&assignment.id.job, wanted.1, lengths);
+        match self.runtime.block_on(download) {
+            Ok(Some((parameters, statistics))) => match loaded.job.load(&parameters, &statistics) {
+                Ok(()) => {
+                    loaded.weights = Some(wanted);
+                    true
+                }
+                Err(error) => {
+                    let _ = context.says.blocking_send(Says::Broken(error.to_string()));
+                    false
+                }
+            },
+            Ok(None) => false,
+            Err(status) => {
+                let _ = context.says.blocking_send(Says::Broken(format!("weights: {status}")));
+                false
+            }
+        }
+    }
+}
+
+/// The canonical sum over a node's shards, unless newer work overtakes it.
+fn contribution(
+    job: &mut dyn PreparedJob,
+    newest: &Newest,
+    context: &Context,
+    assignment: &Assignment,
+    node: Node,
+) -> Result<Contribution, Stopped> {
+    reduce::<Stopped>(node, &mut |part: Node| {
+        if part.len() > 1 {
+            return Ok(None);
+        }
+        if !newest.is(assignment.number) {
+            return Err(Stopped::Overtaken);
+        }
+        let contribution = job.contribution(&assignment.work, part.first)?;
+        context.transfers.advance();
+        Ok(Some(contribution))
+    })
+}
+
+fn say(context: &Context, message: v1::session_request::Message) {
+    // Nobody listens any more when the session is over.
+    let _ = context.says.blocking_send(Says::Message(message));
+}

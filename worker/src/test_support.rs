@@ -1,0 +1,73 @@
+//! What several unit tests need: parameters, job specifications, scratch data folders and safetensors files.
+
+use std::fs;
+use std::path::Path;
+
+use ::safetensors::Dtype;
+use ::safetensors::tensor::TensorView;
+use lookbehind_common::job::{JobSpec, Parameters, parse_toml};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::data::Dataset as _;
+use crate::data::{DataDescription, DataEnvironment, InMemory, Rows};
+
+/// Parameters from JSON.
+pub(crate) fn parameters(value: Value) -> Parameters {
+    match value {
+        Value::Object(map) => map,
+        other => panic!("parameters are an object, not {other}"),
+    }
+}
+
+/// A data folder of its own, with 64 MiB of memory.
+pub(crate) fn data_folder() -> (TempDir, DataEnvironment) {
+    let folder = TempDir::new().unwrap();
+    let environment = DataEnvironment { root: folder.path().to_owned(), memory_limit: 1 << 26 };
+    (folder, environment)
+}
+
+/// One tensor for [`write_file`].
+pub(crate) struct FileTensor {
+    pub(crate) name: &'static str,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// An f32 tensor.
+pub(crate) fn f32_tensor(name: &'static str, shape: &[usize], values: &[f32]) -> FileTensor {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    FileTensor { name, dtype: Dtype::F32, shape: shape.to_vec(), bytes }
+}
+
+/// An i64 tensor of rank 1.
+pub(crate) fn i64_tensor(name: &'static str, values: &[i64]) -> FileTensor {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    FileTensor { name, dtype: Dtype::I64, shape: vec![values.len()], bytes }
+}
+
+/// Writes a safetensors file.
+pub(crate) fn write_file(path: &Path, tensors: &[FileTensor]) {
+    let views = tensors.iter().map(|tensor| {
+        let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes).unwrap();
+        (tensor.name, view)
+    });
+    fs::write(path, ::safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+/// Description of a data set with inputs of the given shape.
+pub(crate) fn description(input_shape: &[usize], classes: usize) -> DataDescription {
+    let size: usize = input_shape.iter().product();
+    let rows = Rows { inputs: vec![0.0; size], targets: vec![0] };
+    InMemory::new(input_shape.to_vec(), classes, rows, Rows::default()).unwrap().description().clone()
+}
+
+/// A job from the tables that a test cares about; the optimizer is plain SGD.
+pub(crate) fn job(model: &str, data: &str, train: &str) -> JobSpec {
+    let text = format!(
+        "name = \"test\"\nseed = 7\n[model]\n{model}\n[data]\n{data}\n[train]\n{train}\n\
+         [optimizer]\nmethod = \"sgd\"\n[optimizer.base]\nkind = \"sgd\"\n"
+    );
+    parse_toml(&text).unwrap().validate().unwrap()
+}
