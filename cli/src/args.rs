@@ -27,7 +27,7 @@ pub struct General {
     #[arg(long, global = true)]
     pub json: bool,
     /// Which logs go to standard error, for example "info" or "lookbehind_coordinator=debug,warn"
-    #[arg(long, global = true, env = "RUST_LOG", default_value = "warn", value_name = "FILTER")]
+    #[arg(long, global = true, env = "LOOKBEHIND_LOG", default_value = "warn", value_name = "FILTER")]
     pub log: String,
 }
 
@@ -167,6 +167,9 @@ pub struct Validate {
     /// The job file
     #[arg(value_hint = ValueHint::FilePath)]
     pub job: PathBuf,
+    /// Load model and data, too, as a worker with this data folder would
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data: Option<PathBuf>,
 }
 
 /// `completions`.

@@ -92,7 +92,8 @@ impl Console {
         let filter = EnvFilter::try_new(filter)
             .map_err(|error| CliError::Usage(format!("--log {filter:?}: {error}")))?;
         let colours = io::stderr().is_terminal();
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(self.clone());
+        let logs =
+            tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(self.clone());
         let _ = logs.try_init();
         Ok(())
     }

@@ -7,7 +7,7 @@ use lookbehind_common::proto::v1;
 use crate::client::Client;
 use crate::console::Console;
 use crate::error::CliError;
-use crate::json::{Line, NoticeJson, StepJson, is_over, state_word};
+use crate::json::{Line, NoticeJson, StepJson, state_word};
 use crate::output::Output;
 use crate::output::model::{Download, Model};
 use crate::output::summary::{Summary, Tally};

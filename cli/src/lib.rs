@@ -19,7 +19,7 @@ pub mod follow;
 pub mod interrupt;
 pub mod job;
 pub mod json;
-//T pub mod local;
+pub mod local;
 pub mod output;
 pub mod progress;
 pub mod report;

@@ -3,9 +3,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lookbehind_coordinator::{Config, Coordinator};
 use lookbehind_worker::WorkerConfig;
+use lookbehind_worker::compute::{Backend, CandleBackend};
+use lookbehind_worker::data::DataEnvironment;
 use lookbehind_worker::registry::Registry;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -72,9 +75,10 @@ impl Cluster {
             .map_err(|error| CliError::ClusterStart { reason: error.to_string() })?;
         let mut cluster =
             Self { coordinator, workers: JoinSet::new(), stop: CancellationToken::new(), _state: state };
+        let backend = backend(registry, data);
         for number in 1..=workers {
             let config = WorkerConfig::new(cluster.url(), format!("local-{number}"), data.to_owned());
-            cluster.workers.spawn(worker(config, registry.clone(), cluster.stop.clone()));
+            cluster.workers.spawn(worker(config, Arc::clone(&backend), cluster.stop.clone()));
         }
         Ok(cluster)
     }
@@ -102,13 +106,21 @@ impl Cluster {
     }
 }
 
+/// What loads jobs, for all workers of this process: models and data sets of `registry`, files under `data`.
+pub fn backend(registry: Registry, data: &Path) -> Arc<dyn Backend> {
+    let memory_limit = WorkerConfig::new(String::new(), String::new(), PathBuf::new()).memory_limit;
+    Arc::new(CandleBackend::new(registry, DataEnvironment { root: data.to_owned(), memory_limit }))
+}
+
 /// Runs a worker to its end.
-async fn worker(config: WorkerConfig, registry: Registry, stop: CancellationToken) -> CliError {
+async fn worker(config: WorkerConfig, backend: Arc<dyn Backend>, stop: CancellationToken) -> CliError {
     let name = config.name.clone();
-    let reason = match lookbehind_worker::run(config, registry, stop).await {
+    let reason = match lookbehind_worker::run_backend(config, backend, stop).await {
         Ok(()) => "it was told to".to_owned(),
-        Err(error) => error.to_string(),
+        Err(error) => {
+            tracing::warn!(worker = name, %error, "worker stopped");
+            error.to_string()
+        }
     };
-    tracing::warn!(worker = name, reason, "worker stopped");
     CliError::WorkerStopped { name, reason }
 }

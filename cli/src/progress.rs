@@ -25,6 +25,7 @@ pub struct Progress {
     speed: Speed,
     total: u64,
     last_test: Option<f64>,
+    last_state: v1::JobState,
 }
 
 impl Progress {
@@ -39,13 +40,18 @@ impl Progress {
             speed: Speed::default(),
             total: 0,
             last_test: None,
+            last_state: v1::JobState::Unspecified,
         }
     }
 
-    /// A change of the job.
+    /// A change of the job. Checkpoints of a running job are routine and are not told.
     pub fn notice(&mut self, job_id: &str, notice: &v1::JobNotice) {
         self.set_total(notice.total_outer_steps);
         let state = state_word(notice.state());
+        let same_state = std::mem::replace(&mut self.last_state, notice.state()) == notice.state();
+        if same_state && notice.message.starts_with("checkpoint ") {
+            return;
+        }
         let message = printable(reason(notice.state(), &notice.message));
         let colon = if message.is_empty() { "" } else { ": " };
         self.console.note(format_args!("{job_id} {state}{colon}{message}"));

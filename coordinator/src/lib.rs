@@ -3,6 +3,7 @@
 
 mod config;
 mod grpc;
+mod program;
 mod runtime;
 mod server;
 pub mod state;
@@ -10,4 +11,5 @@ pub mod store;
 pub mod training;
 
 pub use config::{Config, ConfigError};
+pub use program::main;
 pub use server::{Coordinator, StartError};

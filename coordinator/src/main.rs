@@ -1,94 +1,10 @@
 //! `lookbehind-coordinator`: takes jobs and leads workers.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
-
-use clap::Parser;
-use lookbehind_coordinator::{Config, Coordinator, StartError};
-use tokio::signal::unix::{signal, SignalKind};
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Configuration that cannot be used has an exit code of its own (EX_CONFIG).
-const EXIT_CONFIG: u8 = 78;
-
-/// Takes training jobs over gRPC, splits every batch over workers and applies the optimizer.
-#[derive(Debug, Parser)]
-#[command(name = "lookbehind-coordinator", version, after_help = "Exit codes: 0 ended when asked to, 1 failed, 78 unusable configuration or state.")]
-struct Args {
-    /// Address to listen on.
-    #[arg(long, env = "LOOKBEHIND_LISTEN", default_value = "127.0.0.1:7070")]
-    listen: SocketAddr,
-    /// Folder of the durable state: jobs, checkpoints, metrics.
-    #[arg(long, env = "LOOKBEHIND_STATE", value_name = "DIR")]
-    state: PathBuf,
-    /// Seconds of silence that mean that a worker is lost; all other liveness deadlines derive from it.
-    #[arg(long, env = "LOOKBEHIND_FAILURE_DETECTION", value_name = "SECONDS", default_value_t = 2.0)]
-    failure_detection: f64,
-    /// Seconds that a running job may be without any worker before it fails.
-    #[arg(long, env = "LOOKBEHIND_WORKER_GRACE", value_name = "SECONDS", default_value_t = 600)]
-    worker_grace: u64,
-    /// Seconds that running outer steps may take after SIGTERM.
-    #[arg(long, env = "LOOKBEHIND_SHUTDOWN_GRACE", value_name = "SECONDS", default_value_t = 30)]
-    shutdown_grace: u64,
-    /// Mebibytes that the weights and optimizer states of all running jobs may take together.
-    #[arg(long, env = "LOOKBEHIND_MEMORY", value_name = "MIB", default_value_t = 16 * 1024)]
-    memory: u64,
-    /// Jobs that may wait at a time.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    max_queued_jobs: usize,
-    /// Workers that may be registered at a time.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    max_workers: usize,
-}
-
-impl Args {
-    fn config(self) -> Config {
-        Config {
-            listen: self.listen,
-            failure_detection: Duration::try_from_secs_f64(self.failure_detection).unwrap_or_default(),
-            worker_grace: Duration::from_secs(self.worker_grace),
-            shutdown_grace: Duration::from_secs(self.shutdown_grace),
-            memory: self.memory.saturating_mul(1 << 20),
-            max_queued_jobs: self.max_queued_jobs,
-            max_workers: self.max_workers,
-            ..Config::new(self.state)
-        }
-    }
-}
-
-#[tokio::main]
-async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("LOOKBEHIND_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let config = Args::parse().config();
-    match run(config).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            let unusable = error.downcast_ref::<StartError>().is_some();
-            ExitCode::from(if unusable { EXIT_CONFIG } else { 1 })
-        }
-    }
-}
-
-async fn run(config: Config) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let coordinator = Coordinator::start(config).await?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("asked to end: running outer steps are finished first; a second signal ends at once");
-    tokio::select! {
-        () = coordinator.shutdown() => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+fn main() -> ExitCode {
+    lookbehind_coordinator::main()
 }

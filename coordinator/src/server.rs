@@ -7,7 +7,6 @@ use std::time::Duration;
 use lookbehind_common::ids::ClusterId;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
@@ -103,8 +102,7 @@ impl Coordinator {
         let owner = Owner::new(core, clock, shared.clone(), mail, stopped.clone())
             .map_err(|error| StartError::System(error.to_string()))?;
         let owner = tokio::spawn(owner.run(commands, heartbeat_interval / 2, end.clone()));
-        let incoming = TcpListenerStream::new(listener);
-        let server = tokio::spawn(grpc::serve(incoming, shared, end.clone().cancelled_owned()));
+        let server = tokio::spawn(grpc::serve(listener, shared, end.clone().cancelled_owned()));
         let mailbox = MailboxHandle(mailbox);
         Ok(Self { address, mailbox, stopped, end, grace: config.shutdown_grace, server, owner })
     }

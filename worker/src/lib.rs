@@ -6,6 +6,7 @@
 //! - [`parameters`]: a model's tensors as flat arenas and as variables.
 //! - [`registry`]: which models and data sets a worker knows by kind.
 //! - [`compute`]: a shard's contribution.
+//! - [`threads`]: how many threads it is computed with.
 //! - [`session`]: a worker's life in a cluster.
 //!
 //! # A model of one's own
@@ -54,6 +55,7 @@ pub mod ops;
 pub mod parameters;
 mod program;
 pub mod registry;
+pub mod threads;
 pub mod session;
 
 pub use program::main_with;

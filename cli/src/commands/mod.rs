@@ -4,7 +4,7 @@ mod completions;
 mod fetch;
 mod jobs;
 mod submit;
-//T mod train;
+mod train;
 mod validate;
 mod watch;
 
@@ -20,10 +20,7 @@ use crate::error::CliError;
 /// Whatever ends the command early.
 pub async fn run(command: Command, console: &Console, registry: Registry) -> Result<(), CliError> {
     match command {
-        Command::Train(_) => {
-            let _ = registry;
-            Ok(())
-        } //T
+        Command::Train(args) => Box::pin(train::run(&args, console, registry)).await,
         Command::Submit(args) => Box::pin(submit::run(&args, console)).await,
         Command::Jobs(args) => jobs::list(&args, console).await,
         Command::Job(args) => jobs::show(&args, console).await,
@@ -33,7 +30,7 @@ pub async fn run(command: Command, console: &Console, registry: Registry) -> Res
         Command::Resume(args) => jobs::resume(&args, console).await,
         Command::Workers(remote) => jobs::workers(&remote, console).await,
         Command::Fetch(args) => Box::pin(fetch::run(&args, console)).await,
-        Command::Validate(args) => validate::run(&args, console),
+        Command::Validate(args) => validate::run(&args, console, registry),
         Command::Completions(args) => completions::run(&args, console),
     }
 }

@@ -1,19 +1,25 @@
-//! `validate`: what can be said of a job file without its model and data.
+//! `validate`: what can be said of a job file, without its model and data or with them.
 
 use lookbehind_common::job::{InnerGradients, Length, Method};
+use lookbehind_worker::registry::Registry;
 
 use crate::args::Validate;
 use crate::console::Console;
 use crate::error::CliError;
 use crate::job::JobSource;
 use crate::json::{Line, ValidJson};
+use crate::local;
 
 /// Checks a job file.
 ///
 /// # Errors
 /// When a file cannot be read or a key is wrong.
-pub(super) fn run(args: &Validate, console: &Console) -> Result<(), CliError> {
+pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Result<(), CliError> {
     let source = JobSource::read(&args.job)?;
+    if let Some(data) = &args.data {
+        let loaded = local::backend(registry, data).prepare(&source.spec);
+        loaded.map_err(|error| CliError::Usage(format!("{}: {error}", source.label)))?;
+    }
     let evaluations = evaluations(&source.spec.optimizer.method);
     if console.json() {
         return console.object(&Line::Valid(Box::new(ValidJson {

@@ -13,7 +13,7 @@ use lookbehind_common::proto::v1::tensor_service_server::TensorServiceServer;
 use lookbehind_common::proto::v1::worker_service_server::WorkerServiceServer;
 use lookbehind_common::proto::FILE_DESCRIPTOR_SET;
 use lookbehind_common::transfer::MAX_MESSAGE_BYTES;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::Server;
 use tonic::Status;
 
@@ -33,7 +33,7 @@ const MAX_STREAMS: u32 = 256;
 
 /// Serves all services on one listener until `end` resolves.
 pub(crate) async fn serve(
-    listener: TcpListenerStream,
+    listener: tokio::net::TcpListener,
     shared: Shared,
     end: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
@@ -50,19 +50,20 @@ pub(crate) async fn serve(
     let workers =
         WorkerServiceServer::new(WorkerServiceImpl(shared.clone())).max_decoding_message_size(MAX_CONTROL_BYTES);
     let tensors = TensorServiceServer::new(TensorServiceImpl(shared)).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    // Small messages must not wait for the acknowledgement of the ones before.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         .max_frame_size(FRAME_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .max_concurrent_streams(MAX_STREAMS)
-        .tcp_nodelay(true)
         .add_service(health_service)
         .add_optional_service(reflection().build_v1().ok())
         .add_optional_service(reflection().build_v1alpha().ok())
         .add_service(jobs)
         .add_service(workers)
         .add_service(tensors)
-        .serve_with_incoming_shutdown(listener, end)
+        .serve_with_incoming_shutdown(incoming, end)
         .await
 }
 

@@ -49,7 +49,15 @@ impl Base {
         each(weights, &d, |w, d| w - lr * d);
     }
 
-    fn adamw(&mut self, weights: &mut Values, gradient: &Values, lr: f64, betas: [f64; 2], eps: f64, decay: f64) {
+    fn adamw(
+        &mut self,
+        weights: &mut Values,
+        gradient: &Values,
+        lr: f64,
+        betas: [f64; 2],
+        eps: f64,
+        decay: f64,
+    ) {
         let zeros: Values = gradient.iter().map(|tensor| vec![0.0; tensor.len()]).collect();
         let first = self.first.get_or_insert_with(|| zeros.clone());
         let second = self.second.get_or_insert(zeros);

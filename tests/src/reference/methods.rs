@@ -21,7 +21,9 @@ pub fn inner_steps(method: &Method) -> InnerSteps {
         Method::Sgd | Method::Sam { .. } => (1, false),
         Method::Lookahead { k, .. } | Method::LookaheadSam { k, .. } => (k, true),
         Method::MultistepSam { k, minibatch, .. } => (k, minibatch == Minibatch::Switch),
-        Method::Lookbehind { k, gradients, .. } => (k, gradients == InnerGradients::Reference(Minibatch::Switch)),
+        Method::Lookbehind { k, gradients, .. } => {
+            (k, gradients == InnerGradients::Reference(Minibatch::Switch))
+        }
     };
     InnerSteps { k: k as usize, batches: if switches { k as usize } else { 1 } }
 }

@@ -14,7 +14,7 @@ use lookbehind_common::job::{JobSpec, Length};
 
 pub use base::Base;
 pub use files::{Samples, read_samples, read_tensors};
-pub use methods::{Trainer, inner_steps};
+pub use methods::{Gradient, InnerSteps, Trainer, inner_steps};
 pub use mlp::{Mlp, loss_and_gradient};
 pub use schedule::learning_rate;
 
@@ -33,8 +33,10 @@ pub fn train(job: &JobSpec, init: &Tensors, samples: &Samples) -> Tensors {
     assert!(!job.data.shuffle, "the reference takes the samples in order");
     let names: Vec<String> = init.keys().cloned().collect();
     let mlp = Mlp::of(init);
-    let gradient = |weights: &Values, batch: &Range<usize>| loss_and_gradient(&mlp, weights, samples, batch).1;
-    let mut trainer = Trainer::new(&job.optimizer, &names, init.values().map(|(_, values)| values.clone()).collect());
+    let gradient =
+        |weights: &Values, batch: &Range<usize>| loss_and_gradient(&mlp, weights, samples, batch).1;
+    let mut trainer =
+        Trainer::new(&job.optimizer, &names, init.values().map(|(_, values)| values.clone()).collect());
     for step in outer_steps(job, samples.targets.len()) {
         trainer.outer_step(&step.batches, step.learning_rate, &gradient);
     }

@@ -1,0 +1,10 @@
+//! `lookbehind-worker` under a name of its own, so that the tests of this package find it built.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    lookbehind_worker::main_with(lookbehind_worker::registry::Registry::builtin())
+}

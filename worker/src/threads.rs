@@ -1,0 +1,45 @@
+//! How many threads the tensor library computes with.
+
+use std::process::Command;
+use std::thread::available_parallelism;
+
+/// The environment variable that the tensor library reads its number of threads from.
+pub const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
+
+/// Fixes the number of threads for the life of the process, at what the machine or container offers, unless
+/// [`THREADS_VARIABLE`] says otherwise. Call it first thing in `main`: where the variable is not set, the program
+/// replaces itself by itself with the variable set (same process, arguments and open files).
+///
+/// Without the variable the tensor library counts the machine's cores anew at every matrix product, which takes
+/// several times as long as a small model's products themselves; and a process cannot safely change its environment
+/// once it runs. Results do not depend on the number of threads.
+///
+/// Where the program cannot be replaced, it goes on as it is.
+pub fn fix_number_of_threads() {
+    if std::env::var_os(THREADS_VARIABLE).is_some() {
+        return;
+    }
+    if let (Ok(threads), Ok(program)) = (available_parallelism(), std::env::current_exe()) {
+        let mut command = Command::new(program);
+        command.args(std::env::args_os().skip(1)).env(THREADS_VARIABLE, threads.to_string());
+        replace_process(command);
+    }
+}
+
+/// Returns only where it fails.
+#[cfg(unix)]
+fn replace_process(mut command: Command) {
+    use std::os::unix::process::CommandExt;
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
+    }
+    let error = command.exec();
+    tracing::debug!(%error, "the number of threads is not fixed");
+}
+
+#[cfg(not(unix))]
+fn replace_process(_command: Command) {}
+
+#[cfg(all(test, unix))]
+#[path = "threads_test.rs"]
+mod tests;
