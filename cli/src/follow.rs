@@ -126,11 +126,15 @@ impl Follow {
     /// When the job failed or was cancelled, the model cannot be fetched, or an output cannot be written.
     pub async fn conclude(self) -> Result<(), CliError> {
         self.progress.close();
-        let has_result = matches!(self.job.state(), v1::JobState::Succeeded | v1::JobState::Paused);
-        let model = match &self.output {
-            Some(output) if has_result => {
-                Some(Download::open(&self.client, &self.job.id, None).await?.save(&output.model()).await?)
-            }
+        let checkpoint = match self.job.state() {
+            v1::JobState::Succeeded => Some(Some(self.job.outer_step)),
+            v1::JobState::Paused => Some(None),
+            _ => None,
+        };
+        let model = match (&self.output, checkpoint) {
+            (Some(output), Some(outer_step)) => Some(
+                Download::open(&self.client, &self.job.id, outer_step).await?.save(&output.model()).await?,
+            ),
             _ => None,
         };
         conclude(&self.console, &self.job, &self.tally, self.output.as_ref(), model.as_ref())?;
@@ -159,7 +163,7 @@ pub fn conclude(
     let spec = job.spec.as_ref().and_then(meaning);
     let mut summary: Summary = tally.summary(job, spec.as_ref());
     if let Some(model) = model {
-        summary.set_model(model)?;
+        summary.set_model(job, model)?;
     }
     if let Some(output) = output {
         output.finish(&summary)?;

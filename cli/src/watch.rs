@@ -14,6 +14,8 @@ use crate::json::is_over;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How long a lost coordinator is waited for.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
+/// How often a stream of a job that is over is opened again because outer steps are missing.
+const SHORT_ENDS: u32 = 8;
 
 /// What happens to a watched job.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +38,7 @@ pub struct Watch {
     after_outer_step: u64,
     stream: Option<Streaming<v1::WatchJobResponse>>,
     outage: Option<Outage>,
+    short_ends: u32,
 }
 
 /// A time without connection.
@@ -55,6 +58,7 @@ impl Watch {
             after_outer_step: 0,
             stream: None,
             outage: None,
+            short_ends: 0,
         }
     }
 
@@ -118,11 +122,25 @@ impl Watch {
     /// The stream ended in order: the job is over, or the coordinator is leaving.
     async fn ended(&mut self) -> Result<Option<Event>, CliError> {
         match self.client.job_by_id(&self.job_id).await {
-            Ok(job) if is_over(job.state()) => Ok(Some(Event::Over(Box::new(job)))),
+            Ok(job) if is_over(job.state()) => self.over(job),
             Ok(_) => self.failed(Status::unavailable("the stream ended before the job was over")),
             Err(CliError::Unreachable { reason, .. }) => self.failed(Status::unavailable(reason)),
             Err(error) => Err(error),
         }
+    }
+
+    /// The job is over; whether all of it has been told.
+    fn over(&mut self, job: v1::Job) -> Result<Option<Event>, CliError> {
+        if self.after_outer_step >= job.outer_step {
+            return Ok(Some(Event::Over(Box::new(job))));
+        }
+        let message =
+            format!("told of {} outer steps, the job has {}", self.after_outer_step, job.outer_step);
+        self.short_ends += 1;
+        if self.short_ends > SHORT_ENDS {
+            return Err(CliError::Refused { what: "watch".to_owned(), message });
+        }
+        self.failed(Status::unavailable(message))
     }
 
     /// Notes a failure, which is told once per outage.

@@ -55,6 +55,16 @@ async fn a_stream_that_ends_before_the_job_does_is_opened_again() {
 }
 
 #[tokio::test]
+async fn outer_steps_that_an_early_end_left_out_are_asked_for() {
+    let over = v1::Job { outer_step: 3, ..job(v1::JobState::Succeeded) };
+    let streams = [steps(1..=2), steps(3..=3)];
+    let fake = Fake::start(Script { watch: streams.into(), job: over, ..Script::default() });
+    let told = watch_all(&fake.url()).await;
+    assert_eq!(told.0, [1, 2, 3]);
+    assert_eq!(fake.heard(|script| script.cursors.clone()), [(0, 0), (0, 2)]);
+}
+
+#[tokio::test]
 async fn a_coordinator_that_dies_and_comes_back_is_found_again() {
     // The stream stays open after its events, until the connection is cut.
     let fake = Fake::start(Script { job: job(v1::JobState::Running), ..Script::default() });

@@ -1,3 +1,14 @@
 //! What the tests of the whole service share.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
+
+pub mod bench;
+pub mod client;
+pub mod cluster;
+pub mod fake_worker;
+pub mod files;
+pub mod jobs;
+pub mod process;
 pub mod reference;
+pub mod scripted;
+pub mod toy;

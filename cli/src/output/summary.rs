@@ -84,18 +84,23 @@ pub struct TimeResult {
 }
 
 impl Summary {
-    /// Takes the digest of the model that was fetched.
+    /// Takes the model that was fetched.
     ///
     /// # Errors
-    /// When the metrics tell of other weights after the same outer step.
-    pub fn set_model(&mut self, model: &Model) -> Result<(), CliError> {
-        let told = model.outer_step == self.outer_steps && !self.digest.is_empty();
-        if told && model.digest != self.digest {
-            let problem = format!(
-                "the metrics give digest {} after outer step {}, the model has {}",
-                self.digest, self.outer_steps, model.digest
-            );
-            return Err(CliError::Model { path: model.path.clone(), problem });
+    /// When the job or its metrics tell of other weights after the same outer step.
+    pub fn set_model(&mut self, job: &v1::Job, model: &Model) -> Result<(), CliError> {
+        let told = [
+            ("the job's result has", job.outer_step, &job.digest),
+            ("the metrics tell of", self.outer_steps, &self.digest),
+        ];
+        for (who, outer_step, digest) in told {
+            if outer_step == model.outer_step && !digest.is_empty() && *digest != model.digest {
+                let problem = format!(
+                    "{who} digest {digest} after outer step {outer_step}, the file has {}",
+                    model.digest
+                );
+                return Err(CliError::Model { path: model.path.clone(), problem });
+            }
         }
         self.outer_steps = model.outer_step;
         self.digest.clone_from(&model.digest);

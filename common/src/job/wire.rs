@@ -78,7 +78,7 @@ pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
             batch_size: train.batch_size,
             shards: train.shards,
         },
-        optimizer: optimizer_from_proto(&spec.optimizer.clone().unwrap_or_default())?,
+        optimizer: optimizer_from_proto(&spec.optimizer.unwrap_or_default())?,
         schedule: schedule_from_proto(&spec.schedule.clone().unwrap_or_default())?,
         checkpoint: spec
             .checkpoint

@@ -2,12 +2,13 @@
 
 use super::*;
 
-/// Numbers without any pattern, in (−1, 1).
+/// Numbers without any pattern and of very different sizes, so that sums depend on their order; below 1.
 fn numbers(len: usize, salt: u32) -> Vec<f32> {
     let mut state = salt.wrapping_mul(2_654_435_761).wrapping_add(1);
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1_u32 << 23) as f32 - 1.0
+        let size = 0.5_f32.powi(((state >> 4) & 15) as i32);
+        size * ((state >> 8) as f32 / (1_u32 << 23) as f32 - 1.0)
     };
     (0..len).map(|_| next()).collect()
 }

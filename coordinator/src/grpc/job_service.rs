@@ -36,8 +36,9 @@ impl JobServiceImpl {
     /// Asks for something that is answered with a job.
     async fn job(&self, call: UserCall) -> Result<Option<v1::Job>, Status> {
         match self.ask(call).await? {
-            Reply::Job(Ok(view)) => Ok(Some(views::job(&view))),
-            Reply::Job(Err(error)) => Err(error.into_status()),
+            Reply::Job(result) => {
+                result.map(|view| Some(views::job(&view))).map_err(IntoStatus::into_status)
+            }
             _ => Err(unexpected()),
         }
     }

@@ -80,6 +80,10 @@ impl Watcher {
         let notices = self.shared.store.notices(&self.job, self.cursor.revision, BATCH)?;
         for notice in notices {
             self.read_steps(notice.outer_step)?;
+            if self.pending.len() >= BATCH {
+                // Steps that the notice stands behind may be left: they come first.
+                return Ok(());
+            }
             self.cursor.revision = notice.revision;
             self.over = notice.state.is_terminal();
             self.push(Event::Notice(views::notice(&notice)));

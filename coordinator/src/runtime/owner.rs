@@ -155,7 +155,8 @@ impl Owner {
                     let effects = self.effects_sender.clone();
                     tokio::task::spawn_blocking(move || {
                         let advance = Box::new(trainer.advance(input));
-                        effects.blocking_send(Event::Advanced(job, activation, advance))
+                        // The owner is gone only when the process ends.
+                        let _ = effects.blocking_send(Event::Advanced(job, activation, advance));
                     });
                 }
                 Command::Publish(job, version, weights) => self.shared.weights.publish(job, version, weights),

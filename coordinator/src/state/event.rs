@@ -181,7 +181,7 @@ pub struct PartialHeader {
 #[derive(Debug)]
 pub enum Reply {
     /// A job.
-    Job(Result<JobView, CallError>),
+    Job(Box<Result<JobView, CallError>>),
     /// A page of jobs and the creation number of the last, if more follow.
     Jobs(Vec<JobView>, Option<u64>),
     /// The workers.

@@ -241,7 +241,7 @@ impl Core {
             Ok(digest) => digest,
             Err(reason) => return self.checkpoint_failed(id, outer_step, &reason),
         };
-        job.record.checkpoint = Some(outer_step);
+        job.record.checkpoint = job.record.checkpoint.max(Some(outer_step));
         let Some(active) = job.active.as_mut() else { return };
         match &mut active.stage {
             Stage::Storing(_) => {
@@ -249,7 +249,10 @@ impl Core {
                 self.run(id, trainer);
             }
             Stage::Training(training) => match training.phase {
-                Phase::Closing(closing) => self.closed(id, closing, digest),
+                // An earlier checkpoint may become durable only now: the job ends with its last one.
+                Phase::Closing(closing) if training.step.outer_step == outer_step => {
+                    self.closed(id, closing, digest);
+                }
                 _ => self.note(id, &format!("checkpoint of outer step {outer_step}")),
             },
             _ => {}
@@ -260,7 +263,9 @@ impl Core {
         let reason = format!("checkpoint of outer step {outer_step} could not be written: {reason}");
         tracing::error!(job = %id, reason, "checkpoint failed");
         let essential = match self.active_mut(id).map(|active| &active.stage) {
-            Some(Stage::Training(training)) => matches!(training.phase, Phase::Closing(_)),
+            Some(Stage::Training(training)) => {
+                matches!(training.phase, Phase::Closing(_)) && training.step.outer_step == outer_step
+            }
             _ => true,
         };
         if essential {

@@ -15,16 +15,16 @@ const MAX_REQUEST_ID: usize = 64;
 
 impl Core {
     pub(super) fn user_call(&mut self, token: Token, call: UserCall) {
-        let reply = match call {
-            UserCall::Create { request_id, spec, id } => Reply::Job(self.create(request_id, *spec, id)),
-            UserCall::Get(id) => Reply::Job(self.view(&id)),
-            UserCall::List(count, before) => self.list(count, before),
-            UserCall::Cancel(id) => Reply::Job(self.cancel(&id)),
-            UserCall::Pause(id) => Reply::Job(self.pause(&id)),
-            UserCall::Resume(id) => Reply::Job(self.resume(&id)),
-            UserCall::Workers => Reply::Workers(self.worker_views()),
+        let result = match call {
+            UserCall::Create { request_id, spec, id } => self.create(request_id, *spec, id),
+            UserCall::Get(id) => self.view(&id),
+            UserCall::Cancel(id) => self.cancel(&id),
+            UserCall::Pause(id) => self.pause(&id),
+            UserCall::Resume(id) => self.resume(&id),
+            UserCall::List(count, before) => return self.reply(token, self.list(count, before)),
+            UserCall::Workers => return self.reply(token, Reply::Workers(self.worker_views())),
         };
-        self.reply(token, reply);
+        self.reply(token, Reply::Job(Box::new(result)));
     }
 
     fn create(&mut self, request_id: String, spec: v1::JobSpec, id: JobId) -> Result<JobView, CallError> {

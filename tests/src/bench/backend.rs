@@ -1,0 +1,81 @@
+//! A backend whose contributions cost next to nothing, so that a run's time is the service's own.
+
+use lookbehind_common::arena::Arena;
+use lookbehind_common::contribution::{Contribution, Sums};
+use lookbehind_common::digest::Digest;
+use lookbehind_common::job::{JobDescription, JobSpec, parse_parameters};
+use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
+use lookbehind_common::reduction::{effective_shards, shard_range};
+use lookbehind_worker::compute::{Backend, ComputeError, PrepareError, PreparedJob, Work};
+
+/// Knows the model kind `constant` with so many `parameters`: every gradient is the same number throughout.
+#[derive(Debug)]
+pub struct ConstantBackend;
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parameters {
+    parameters: usize,
+}
+
+/// Elements of every gradient.
+const GRADIENT: f32 = 1e-3;
+
+impl Backend for ConstantBackend {
+    fn device(&self) -> String {
+        "constant".into()
+    }
+
+    fn class_description(&self) -> String {
+        "constant".into()
+    }
+
+    fn prepare(&self, spec: &JobSpec) -> Result<Box<dyn PreparedJob>, PrepareError> {
+        let refused = |reason: String| PrepareError::Job(reason);
+        let model = parse_parameters("model", &spec.model.parameters);
+        let Parameters { parameters } = model.map_err(|error| refused(error.to_string()))?;
+        let tensor = TensorSpec { name: "weight".into(), shape: vec![parameters], kind: TensorKind::Parameter };
+        let layout = Layout::new([tensor]).map_err(|error| refused(error.to_string()))?;
+        let samples = spec.train.batch_size;
+        let description = JobDescription {
+            layout,
+            train_samples: samples,
+            test_samples: 0,
+            data_fingerprint: Digest::of(b"constant"),
+        };
+        Ok(Box::new(ConstantJob { description, samples }))
+    }
+}
+
+struct ConstantJob {
+    description: JobDescription,
+    samples: u64,
+}
+
+impl PreparedJob for ConstantJob {
+    fn description(&self) -> &JobDescription {
+        &self.description
+    }
+
+    fn initial_state(&self) -> Result<(Arena, Arena), ComputeError> {
+        Ok((Arena::zeros(self.description.layout.parameters()), Arena::default()))
+    }
+
+    fn probe(&mut self) -> Result<Digest, ComputeError> {
+        Ok(Digest::of(b"constant"))
+    }
+
+    fn load(&mut self, _: &[f32], _: &[f32]) -> Result<(), ComputeError> {
+        Ok(())
+    }
+
+    fn contribution(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError> {
+        let range = shard_range(self.samples, effective_shards(self.samples, work.shards), shard);
+        let samples = range.end - range.start;
+        Ok(Contribution {
+            gradient: vec![GRADIENT; self.description.layout.parameters()].into(),
+            statistics: Arena::default(),
+            sums: Sums { loss: samples as f64, correct: 0, samples },
+        })
+    }
+}

@@ -1,0 +1,216 @@
+//! Clusters for benchmarks: all in this process, or each part in a process of its own that runs the benchmark's
+//! own program again.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lookbehind_common::job::{parse_toml, wire};
+use lookbehind_common::proto::v1;
+use lookbehind_common::proto::v1::job_service_client::JobServiceClient;
+use lookbehind_common::proto::v1::watch_job_response::Event;
+use lookbehind_coordinator::{Config, Coordinator};
+use lookbehind_worker::{WorkerConfig, run_backend};
+use tokio_util::sync::CancellationToken;
+
+use super::{ConstantBackend, Failure};
+
+/// A job of the constant backend.
+#[derive(Clone, Copy, Debug)]
+pub struct BenchJob {
+    /// Numbers in the model.
+    pub parameters: usize,
+    /// Shards of a batch.
+    pub shards: u32,
+    /// Outer steps.
+    pub steps: u64,
+    /// The `[optimizer]` section of a job file, without its heading.
+    pub optimizer: &'static str,
+    /// Workers that the job waits for.
+    pub workers: usize,
+}
+
+impl BenchJob {
+    fn spec(&self) -> Result<v1::JobSpec, Failure> {
+        let Self { parameters, shards, steps, optimizer, workers } = self;
+        let text = format!(
+            "name = \"bench\"\n[model]\nkind = \"constant\"\nparameters = {parameters}\n[data]\nkind = \"constant\"\n\
+             [train]\nsteps = {steps}\nbatch_size = 64\nshards = {shards}\n[checkpoint]\nevery_steps = 0\n\
+             [resources]\nmin_workers = {workers}\n[optimizer]\n{optimizer}"
+        );
+        Ok(wire::to_proto(&parse_toml(&text)?))
+    }
+
+    /// Runs the job to its end and returns what its outer steps measured, but for those in which not all workers
+    /// took part yet and the `warmup` first ones.
+    ///
+    /// # Errors
+    /// When the coordinator cannot be reached or the job does not succeed.
+    pub async fn run(&self, url: &str, warmup: usize) -> Result<Vec<v1::OuterStepMetrics>, Failure> {
+        let mut client = JobServiceClient::connect(url.to_owned()).await?;
+        let request = v1::CreateJobRequest { request_id: "bench".into(), spec: Some(self.spec()?) };
+        let job = client.create_job(request).await?.into_inner().job.ok_or("no job came")?;
+        let request = v1::WatchJobRequest { job_id: job.id.clone(), ..Default::default() };
+        let mut events = client.watch_job(request).await?.into_inner();
+        let mut steps = Vec::new();
+        while let Some(event) = events.message().await? {
+            match event.event {
+                Some(Event::Step(step)) if step.workers as usize == self.workers => steps.push(step),
+                Some(Event::Notice(notice)) if notice.state() == v1::JobState::Failed => {
+                    return Err(notice.message.into());
+                }
+                _ => {}
+            }
+        }
+        Ok(steps.split_off(warmup.min(steps.len())))
+    }
+}
+
+/// Runs a job in a cluster inside this process.
+///
+/// # Errors
+/// As [`BenchJob::run`].
+pub async fn run_inside(job: BenchJob, warmup: usize) -> Result<Vec<v1::OuterStepMetrics>, Failure> {
+    let state = tempfile::tempdir()?;
+    let coordinator = Coordinator::start(Config::new(state.path().to_owned())).await?;
+    let url = format!("http://{}", coordinator.local_addr());
+    let stop = CancellationToken::new();
+    let workers: Vec<_> = (0..job.workers)
+        .map(|number| {
+            let config = WorkerConfig::new(url.clone(), format!("w{number}"), ".".into());
+            tokio::spawn(run_backend(config, Arc::new(ConstantBackend), stop.clone()))
+        })
+        .collect();
+    let steps = job.run(&url, warmup).await;
+    stop.cancel();
+    for worker in workers {
+        worker.await??;
+    }
+    coordinator.shutdown().await;
+    steps
+}
+
+/// What a process of a benchmark's own program is to be, given in its environment.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// The benchmark itself.
+    Driver,
+    /// A coordinator with its state in a folder.
+    Coordinator(String),
+    /// A worker for a coordinator at an address.
+    Worker(String),
+}
+
+const ROLE: &str = "LOOKBEHIND_BENCH_ROLE";
+const ARGUMENT: &str = "LOOKBEHIND_BENCH_ARGUMENT";
+
+impl Role {
+    /// The role of this process.
+    pub fn of_this_process() -> Self {
+        let argument = std::env::var(ARGUMENT).unwrap_or_default();
+        match std::env::var(ROLE).as_deref() {
+            Ok("coordinator") => Self::Coordinator(argument),
+            Ok("worker") => Self::Worker(argument),
+            _ => Self::Driver,
+        }
+    }
+
+    /// Starts a process in this role.
+    fn spawn(&self) -> Result<Child, Failure> {
+        let (role, argument) = match self {
+            Self::Driver => ("driver", ""),
+            Self::Coordinator(state) => ("coordinator", state.as_str()),
+            Self::Worker(url) => ("worker", url.as_str()),
+        };
+        let mut command = Command::new(std::env::current_exe()?);
+        command.env(ROLE, role).env(ARGUMENT, argument).stdin(Stdio::null()).stdout(Stdio::piped());
+        Ok(command.spawn()?)
+    }
+
+    /// Serves in the role until the process is ended; `driver` is what the benchmark itself does.
+    pub fn play(self, driver: impl FnOnce() -> Result<(), Failure>) -> ExitCode {
+        let ended = match self {
+            Self::Driver => driver(),
+            Self::Coordinator(state) => serve(coordinate(state)),
+            Self::Worker(url) => serve(work(url)),
+        };
+        match ended {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn serve(role: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(role)
+}
+
+async fn coordinate(state: String) -> Result<(), Failure> {
+    let coordinator = Coordinator::start(Config::new(state.into())).await?;
+    println!("http://{}", coordinator.local_addr());
+    std::future::pending().await
+}
+
+async fn work(url: String) -> Result<(), Failure> {
+    let config = WorkerConfig::new(url, format!("w{}", std::process::id()), ".".into());
+    Ok(run_backend(config, Arc::new(ConstantBackend), CancellationToken::new()).await?)
+}
+
+/// A cluster each of whose parts is a process of its own; they are killed when it is dropped.
+pub struct Outside {
+    /// Where the coordinator listens.
+    pub url: String,
+    processes: Vec<Child>,
+    _state: tempfile::TempDir,
+}
+
+impl Outside {
+    /// Starts a coordinator and workers.
+    ///
+    /// # Errors
+    /// When a process cannot be started.
+    pub fn start(workers: usize) -> Result<Self, Failure> {
+        let state = tempfile::tempdir()?;
+        let mut coordinator = Role::Coordinator(path(state.path())).spawn()?;
+        let mut url = String::new();
+        BufReader::new(coordinator.stdout.take().ok_or("no output")?).read_line(&mut url)?;
+        let mut cluster = Self { url: url.trim().to_owned(), processes: vec![coordinator], _state: state };
+        for _ in 0..workers {
+            cluster.processes.push(Role::Worker(cluster.url.clone()).spawn()?);
+        }
+        Ok(cluster)
+    }
+
+    /// The coordinator's process.
+    pub fn coordinator_pid(&self) -> u32 {
+        self.processes[0].id()
+    }
+
+    /// Runs a job to its end, as [`BenchJob::run`].
+    ///
+    /// # Errors
+    /// As [`BenchJob::run`], and when it takes longer than two minutes.
+    pub fn run(&self, job: BenchJob, warmup: usize) -> Result<Vec<v1::OuterStepMetrics>, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let run = async { tokio::time::timeout(Duration::from_secs(120), job.run(&self.url, warmup)).await };
+        runtime.block_on(run)?
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        for process in &mut self.processes {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

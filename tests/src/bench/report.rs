@@ -1,0 +1,58 @@
+//! Measurements and how they are shown.
+
+/// Seconds, or other numbers of which less is better.
+#[derive(Clone, Debug, Default)]
+pub struct Samples(Vec<f64>);
+
+impl Samples {
+    /// The smallest.
+    pub fn best(&self) -> f64 {
+        self.0.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    /// The one in the middle; NaN where there are none.
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, sample: f64) {
+        self.0.push(sample);
+    }
+}
+
+impl FromIterator<f64> for Samples {
+    fn from_iter<T: IntoIterator<Item = f64>>(samples: T) -> Self {
+        Self(samples.into_iter().collect())
+    }
+}
+
+impl Extend<f64> for Samples {
+    fn extend<T: IntoIterator<Item = f64>>(&mut self, samples: T) {
+        self.0.extend(samples);
+    }
+}
+
+/// A Markdown table, printed as it is made.
+pub struct Table;
+
+impl Table {
+    /// Prints the head.
+    pub fn new(columns: &[&str]) -> Self {
+        println!("\n| {} |", columns.join(" | "));
+        println!("|{}", "---|".repeat(columns.len()));
+        Self
+    }
+
+    /// Prints a row.
+    pub fn row(&self, cells: &[String]) {
+        println!("| {} |", cells.join(" | "));
+    }
+}
+
+/// Rounds to measure: the variable `LOOKBEHIND_BENCH_ROUNDS`, or a default.
+pub fn rounds(default: usize) -> usize {
+    std::env::var("LOOKBEHIND_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}

@@ -1,0 +1,283 @@
+//! What a test asks of a coordinator, and what a watcher saw of a job.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lookbehind_common::job::{JobFile, wire};
+use lookbehind_common::proto::v1;
+use lookbehind_common::proto::v1::job_service_client::JobServiceClient;
+use lookbehind_common::proto::v1::watch_job_response::Event;
+use lookbehind_common::transfer::{Piece, Sender};
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+use crate::reference::Tensors;
+
+/// How long anything may take before a test gives up: a net for tests that would hang, never a measure.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits for something that must happen.
+///
+/// # Panics
+/// When it does not.
+pub async fn within<T>(what: &str, happens: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(PATIENCE, happens).await;
+    waited.unwrap_or_else(|_| panic!("{what}: did not happen within {PATIENCE:?}"))
+}
+
+/// A user of a coordinator.
+#[derive(Clone, Debug)]
+pub struct Client {
+    channel: Channel,
+}
+
+impl Client {
+    /// Connects to a coordinator; nothing need listen there yet.
+    ///
+    /// # Panics
+    /// When the address is none.
+    pub fn new(url: &str) -> Self {
+        let endpoint = Channel::from_shared(url.to_owned()).expect("an address");
+        Self { channel: endpoint.connect_lazy() }
+    }
+
+    /// The generated client, for calls that tests make by hand.
+    pub fn jobs(&self) -> JobServiceClient<Channel> {
+        JobServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
+    }
+
+    /// The connection.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Offers a job under a new request_id.
+    ///
+    /// # Errors
+    /// What the coordinator says.
+    pub async fn create(&self, spec: v1::JobSpec) -> Result<v1::Job, Status> {
+        static REQUESTS: AtomicU64 = AtomicU64::new(0);
+        let request_id = format!("test-{}", REQUESTS.fetch_add(1, Ordering::Relaxed));
+        let request = v1::CreateJobRequest { request_id, spec: Some(spec) };
+        let created = self.jobs().create_job(request).await?.into_inner();
+        Ok(created.job.expect("the created job"))
+    }
+
+    /// Queues a job and returns its identity.
+    ///
+    /// # Panics
+    /// When the coordinator refuses it.
+    pub async fn submit(&self, job: &JobFile) -> String {
+        self.create(wire::to_proto(job)).await.unwrap_or_else(|status| panic!("{}: {status}", job.name)).id
+    }
+
+    /// Stores a file of initial weights and returns its digest.
+    ///
+    /// # Errors
+    /// What the coordinator says.
+    pub async fn upload(&self, bytes: impl Into<Bytes>) -> Result<String, Status> {
+        use v1::upload_initial_weights_request::Part;
+        let bytes = bytes.into();
+        let header = Part::Header(v1::FileHeader { length: bytes.len() as u64 });
+        let pieces = Sender::new([bytes], &[]).map(|piece| match piece {
+            Piece::Chunk(chunk) => Part::Chunk(chunk),
+            Piece::Trailer(trailer) => Part::Trailer(trailer),
+        });
+        self.upload_parts(std::iter::once(header).chain(pieces).collect()).await
+    }
+
+    /// Sends the parts of a file as they are.
+    ///
+    /// # Errors
+    /// What the coordinator says.
+    pub async fn upload_parts(
+        &self,
+        parts: Vec<v1::upload_initial_weights_request::Part>,
+    ) -> Result<String, Status> {
+        let messages = parts.into_iter().map(|part| v1::UploadInitialWeightsRequest { part: Some(part) });
+        let stored = self.jobs().upload_initial_weights(tokio_stream::iter(messages)).await?;
+        Ok(stored.into_inner().digest)
+    }
+
+    /// A job as it stands.
+    ///
+    /// # Panics
+    /// When the coordinator does not know it.
+    pub async fn job(&self, id: &str) -> v1::Job {
+        let request = v1::GetJobRequest { job_id: id.to_owned() };
+        self.jobs().get_job(request).await.expect("the job").into_inner().job.expect("the job")
+    }
+
+    /// The registered workers.
+    ///
+    /// # Panics
+    /// When the coordinator does not answer.
+    pub async fn workers(&self) -> Vec<v1::Worker> {
+        let answer = self.jobs().list_workers(v1::ListWorkersRequest {}).await;
+        answer.expect("the workers").into_inner().workers
+    }
+
+    /// Watches a job from its first event.
+    pub async fn watch(&self, id: &str) -> Watcher {
+        self.watch_after(id, 0, 0).await
+    }
+
+    /// Watches a job from behind a cursor.
+    ///
+    /// # Panics
+    /// When the coordinator does not know the job.
+    pub async fn watch_after(&self, id: &str, after_revision: u64, after_outer_step: u64) -> Watcher {
+        let request = v1::WatchJobRequest { job_id: id.to_owned(), after_revision, after_outer_step };
+        let stream = self.jobs().watch_job(request).await.expect("a watch").into_inner();
+        Watcher { stream, seen: History::default() }
+    }
+
+    /// Waits until a job is over; returns all of its events.
+    pub async fn finish(&self, id: &str) -> History {
+        self.watch(id).await.to_the_end().await
+    }
+
+    /// Runs a job that must succeed.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn run(&self, job: &JobFile) -> History {
+        let history = self.finish(&self.submit(job).await).await;
+        assert_eq!(history.state(), v1::JobState::Succeeded, "{}: {}", job.name, history.message());
+        history
+    }
+
+    /// Runs a job that must fail; returns why it did.
+    ///
+    /// # Panics
+    /// When it does not fail.
+    pub async fn run_to_failure(&self, job: &JobFile) -> String {
+        let history = self.finish(&self.submit(job).await).await;
+        assert_eq!(history.state(), v1::JobState::Failed, "{}: {}", job.name, history.message());
+        history.message().to_owned()
+    }
+
+    /// The newest checkpoint's weights with their announced digest.
+    ///
+    /// # Panics
+    /// When there is none, or it arrives damaged.
+    pub async fn weights(&self, id: &str) -> (Tensors, String) {
+        use v1::download_checkpoint_response::Part;
+        let request = v1::DownloadCheckpointRequest { job_id: id.to_owned(), outer_step: None };
+        let mut stream = self.jobs().download_checkpoint(request).await.expect("a checkpoint").into_inner();
+        let (mut digest, mut bytes) = (String::new(), Vec::new());
+        while let Some(message) = stream.message().await.expect("a whole transfer") {
+            match message.part.expect("a part") {
+                Part::Header(header) => digest = header.digest,
+                Part::Chunk(chunk) => bytes.extend_from_slice(&chunk.data),
+                Part::Trailer(_) => {}
+            }
+        }
+        (crate::files::tensors(&bytes), digest)
+    }
+}
+
+/// What a watcher saw.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Changes of the job, in order.
+    pub notices: Vec<v1::JobNotice>,
+    /// Outer steps, in order.
+    pub steps: Vec<v1::OuterStepMetrics>,
+}
+
+impl History {
+    /// The state that the job was last seen in.
+    pub fn state(&self) -> v1::JobState {
+        self.notices.last().map_or(v1::JobState::Unspecified, v1::JobNotice::state)
+    }
+
+    /// What was last said.
+    pub fn message(&self) -> &str {
+        self.notices.last().map_or("", |notice| notice.message.as_str())
+    }
+
+    /// Digest of the final weights.
+    ///
+    /// # Panics
+    /// When the job did not succeed.
+    pub fn digest(&self) -> &str {
+        let digest = self.notices.last().map_or("", |notice| notice.digest.as_str());
+        assert!(!digest.is_empty(), "no final weights: {}", self.message());
+        digest
+    }
+
+    /// Most workers that took part in one outer step.
+    pub fn most_workers(&self) -> u32 {
+        self.steps.iter().map(|step| step.workers).max().unwrap_or(0)
+    }
+
+    /// Evaluations of each outer step.
+    pub fn evaluations(&self) -> Vec<u32> {
+        self.steps.iter().map(|step| step.evaluations).collect()
+    }
+
+    /// Whether some notice says all of `words`.
+    pub fn said(&self, words: &[&str]) -> bool {
+        self.notices.iter().any(|notice| words.iter().all(|word| notice.message.contains(word)))
+    }
+
+    /// Numbers of the outer steps.
+    pub fn step_numbers(&self) -> Vec<u64> {
+        self.steps.iter().map(|step| step.outer_step).collect()
+    }
+}
+
+/// A watcher of one job.
+pub struct Watcher {
+    stream: Streaming<v1::WatchJobResponse>,
+    seen: History,
+}
+
+impl Watcher {
+    /// Takes one event; `false` at the end.
+    async fn take(&mut self) -> bool {
+        match within("an event", self.stream.message()).await.expect("the watch goes on") {
+            Some(message) => match message.event.expect("an event") {
+                Event::Notice(notice) => self.seen.notices.push(notice),
+                Event::Step(step) => self.seen.steps.push(step),
+            },
+            None => return false,
+        }
+        true
+    }
+
+    /// Takes events until what was seen so far fulfils a condition.
+    ///
+    /// # Panics
+    /// When the job is over before.
+    pub async fn until(&mut self, what: &str, holds: impl Fn(&History) -> bool) -> &History {
+        while !holds(&self.seen) {
+            assert!(self.take().await, "{what}: the job is over: {}", self.seen.message());
+        }
+        &self.seen
+    }
+
+    /// Takes events until the job has done so many outer steps.
+    pub async fn until_step(&mut self, outer_step: u64) -> &History {
+        let reached = |seen: &History| seen.steps.last().is_some_and(|step| step.outer_step >= outer_step);
+        self.until(&format!("outer step {outer_step}"), reached).await
+    }
+
+    /// Takes events until a notice says all of `words`.
+    pub async fn until_said(&mut self, words: &[&str]) -> &History {
+        self.until(&format!("a notice with {words:?}"), |seen| seen.said(words)).await
+    }
+
+    /// Takes events until the job is in a state.
+    pub async fn until_state(&mut self, state: v1::JobState) -> &History {
+        self.until(&format!("{state:?}"), |seen| seen.state() == state).await
+    }
+
+    /// Takes all events that are left; returns everything seen.
+    pub async fn to_the_end(mut self) -> History {
+        while self.take().await {}
+        self.seen
+    }
+}

@@ -1,0 +1,152 @@
+//! A cluster inside the test: a coordinator on a loopback port and workers that reach it over the same services as
+//! on any other machine.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lookbehind_common::proto::v1;
+use lookbehind_coordinator::{Config, Coordinator};
+use lookbehind_worker::compute::{Backend, CandleBackend};
+use lookbehind_worker::data::DataEnvironment;
+use lookbehind_worker::registry::Registry;
+use lookbehind_worker::{WorkerConfig, WorkerError};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::{Client, within};
+use crate::jobs;
+
+/// What a worker's samples may take in memory.
+const WORKER_MEMORY: u64 = 64 << 20;
+
+/// A running cluster. Dropping it ends it at once.
+pub struct Cluster {
+    url: String,
+    client: Client,
+    data: TempDir,
+    workers: Vec<Worker>,
+    _coordinator: Coordinator,
+    state: TempDir,
+}
+
+struct Worker {
+    name: String,
+    stop: CancellationToken,
+    ended: JoinHandle<Result<(), WorkerError>>,
+}
+
+impl Cluster {
+    /// A coordinator that gives nobody up for being slow on a busy machine, and a data folder with the small data
+    /// set; no workers.
+    pub async fn new() -> Self {
+        Self::with_config(|_| ()).await
+    }
+
+    /// As [`Self::new`], with a change to the configuration.
+    ///
+    /// # Panics
+    /// When the coordinator does not start.
+    pub async fn with_config(change: impl FnOnce(&mut Config)) -> Self {
+        let state = TempDir::with_prefix("lookbehind-state-").expect("a state folder");
+        let data = TempDir::with_prefix("lookbehind-data-").expect("a data folder");
+        jobs::write_small(data.path());
+        let mut config = Config::new(state.path().to_owned());
+        config.failure_detection = Duration::from_secs(60);
+        change(&mut config);
+        let coordinator = Coordinator::start(config).await.expect("a coordinator");
+        let url = format!("http://{}", coordinator.local_addr());
+        let client = Client::new(&url);
+        Self { url, client, data, workers: Vec::new(), _coordinator: coordinator, state }
+    }
+
+    /// A cluster with workers `w1`, `w2`, …, all of them registered.
+    pub async fn of(workers: usize) -> Self {
+        let mut cluster = Self::new().await;
+        for number in 1..=workers {
+            let backend = cluster.backend(Registry::builtin());
+            cluster.add(&format!("w{number}"), backend).await;
+        }
+        cluster
+    }
+
+    /// Where the coordinator listens.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A user of it.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The data folder of its workers.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// The coordinator's state folder.
+    pub fn state(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// What computes with candle on the cluster's data folder.
+    pub fn backend(&self, registry: Registry) -> Arc<CandleBackend> {
+        self.backend_on(registry, self.data.path())
+    }
+
+    /// What computes with candle on another data folder.
+    pub fn backend_on(&self, registry: Registry, data: &Path) -> Arc<CandleBackend> {
+        let environment = DataEnvironment { root: data.to_owned(), memory_limit: WORKER_MEMORY };
+        Arc::new(CandleBackend::new(registry, environment))
+    }
+
+    /// Adds a worker and waits until it is registered.
+    pub async fn add(&mut self, name: &str, backend: Arc<dyn Backend>) {
+        let config = WorkerConfig::new(self.url.clone(), name.to_owned(), self.data.path().to_owned());
+        let stop = CancellationToken::new();
+        let ended = tokio::spawn(lookbehind_worker::run_backend(config, backend, stop.clone()));
+        self.workers.push(Worker { name: name.to_owned(), stop, ended });
+        within(&format!("registration of {name}"), async {
+            while !self.client.workers().await.iter().any(|worker| worker.name == name) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Asks a worker to leave and waits until it has.
+    ///
+    /// # Panics
+    /// When there is none of that name.
+    pub async fn stop(&mut self, name: &str) -> Result<(), WorkerError> {
+        let position = self.workers.iter().position(|worker| worker.name == name).expect("the worker");
+        let worker = self.workers.remove(position);
+        worker.stop.cancel();
+        within("the worker's end", worker.ended).await.expect("no panic")
+    }
+
+    /// The workers serve a good job to the digest that it always has.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub async fn still_works(&self) {
+        let history = self.client.run(&jobs::small()).await;
+        assert_eq!(history.digest(), small_digest().await, "a good job's weights changed");
+        assert_eq!(history.state(), v1::JobState::Succeeded);
+    }
+}
+
+/// Digest that [`jobs::small`] ends with, from one undisturbed worker.
+pub async fn small_digest() -> &'static str {
+    static DIGEST: tokio::sync::OnceCell<String> = tokio::sync::OnceCell::const_new();
+    let compute = || async { Cluster::of(1).await.client().run(&jobs::small()).await.digest().to_owned() };
+    DIGEST.get_or_init(compute).await
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.workers.iter().for_each(|worker| worker.stop.cancel());
+    }
+}

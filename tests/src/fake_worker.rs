@@ -1,0 +1,276 @@
+//! A worker that a test plays by hand, and the toy job that it can compute: what the coordinator must do when a
+//! worker is not what it should be.
+
+use bytes::Bytes;
+use lookbehind_common::contribution::Sums;
+use lookbehind_common::proto::v1;
+use lookbehind_common::proto::v1::tensor_service_client::TensorServiceClient;
+use lookbehind_common::proto::v1::upload_initial_state_request::Part as StatePart;
+use lookbehind_common::proto::v1::upload_partial_request::Part as PartialPart;
+use lookbehind_common::proto::v1::worker_service_client::WorkerServiceClient;
+use lookbehind_common::proto::v1::{session_request, session_response};
+use lookbehind_common::transfer::{Piece, Sender, sums_bytes};
+use lookbehind_common::{BUILD_VERSION, PROTOCOL_VERSION};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+use crate::client::{Client, within};
+use crate::toy;
+
+/// A registered worker without anything behind it. It does not beat: failure detection must be patient.
+pub struct FakeWorker {
+    /// What the coordinator gave it.
+    pub fence: v1::Fence,
+    outgoing: mpsc::Sender<v1::SessionRequest>,
+    incoming: Streaming<v1::SessionResponse>,
+    tensors: TensorServiceClient<Channel>,
+}
+
+/// How a worker of this build introduces itself.
+pub fn hello(name: &str) -> v1::Register {
+    v1::Register {
+        protocol: PROTOCOL_VERSION,
+        version: BUILD_VERSION.to_owned(),
+        name: name.to_owned(),
+        device: "a test".to_owned(),
+    }
+}
+
+impl FakeWorker {
+    /// Registers.
+    ///
+    /// # Errors
+    /// The coordinator's refusal.
+    ///
+    /// # Panics
+    /// When it gives none and does not register either.
+    pub async fn register(client: &Client, hello: v1::Register) -> Result<Self, v1::Refused> {
+        let (outgoing, messages) = mpsc::channel(16);
+        let first = session_request::Message::Register(hello);
+        let first = v1::SessionRequest { fence: None, message: Some(first) };
+        outgoing.send(first).await.expect("an open stream");
+        let mut service = WorkerServiceClient::new(client.channel());
+        let mut incoming =
+            service.session(ReceiverStream::new(messages)).await.expect("a session").into_inner();
+        let answer = within("an answer", incoming.message()).await.expect("an answer").expect("an answer");
+        match answer.message {
+            Some(session_response::Message::Registered(_)) => {
+                let fence = answer.fence.expect("a fence");
+                let tensors = TensorServiceClient::new(client.channel());
+                Ok(Self { fence, outgoing, incoming, tensors })
+            }
+            Some(session_response::Message::Refused(refused)) => Err(refused),
+            other => panic!("expected registered or refused, found {other:?}"),
+        }
+    }
+
+    /// Says something on the control stream.
+    pub async fn say(&self, message: session_request::Message) {
+        self.say_as(&self.fence, message).await;
+    }
+
+    /// Says something under another fence.
+    ///
+    /// # Panics
+    /// When the stream is closed.
+    pub async fn say_as(&self, fence: &v1::Fence, message: session_request::Message) {
+        let request = v1::SessionRequest { fence: Some(fence.clone()), message: Some(message) };
+        self.outgoing.send(request).await.expect("an open stream");
+    }
+
+    /// The coordinator's next message that is no heartbeat; `None` when it closed the stream.
+    pub async fn next(&mut self) -> Option<session_response::Message> {
+        loop {
+            let message = within("a message", self.incoming.message()).await.ok().flatten()?.message;
+            match message {
+                Some(session_response::Message::Heartbeat(_)) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Waits for a job and returns its identity.
+    ///
+    /// # Panics
+    /// When something else comes.
+    pub async fn prepare(&mut self) -> String {
+        match self.next().await {
+            Some(session_response::Message::Prepare(prepare)) => prepare.job_id,
+            other => panic!("expected a job, found {other:?}"),
+        }
+    }
+
+    /// Says that the toy job is loaded.
+    pub async fn prepared(&self, job_id: &str) {
+        self.described(job_id, toy::description()).await;
+    }
+
+    /// Says that a job is loaded and what it is.
+    pub async fn described(&self, job_id: &str, description: v1::JobDescription) {
+        let prepared = v1::Prepared {
+            job_id: job_id.to_owned(),
+            description: Some(description),
+            probe_digest: vec![1; 32].into(),
+            class_description: "a test".to_owned(),
+        };
+        self.say(session_request::Message::Prepared(prepared)).await;
+    }
+
+    /// Waits until it is asked for the initial weights.
+    ///
+    /// # Panics
+    /// When something else comes.
+    pub async fn asked_for_state(&mut self) {
+        match self.next().await {
+            Some(session_response::Message::SendInitialState(_)) => {}
+            other => panic!("expected the question for initial weights, found {other:?}"),
+        }
+    }
+
+    /// Waits for work.
+    ///
+    /// # Panics
+    /// When something else comes.
+    pub async fn assigned(&mut self) -> v1::Assign {
+        match self.next().await {
+            Some(session_response::Message::Assign(assign)) => assign,
+            other => panic!("expected work, found {other:?}"),
+        }
+    }
+
+    /// Takes a toy job up to its first work.
+    ///
+    /// # Panics
+    /// When the coordinator refuses the initial weights.
+    pub async fn start_toy(&mut self) -> v1::Assign {
+        let job = self.prepare().await;
+        self.prepared(&job).await;
+        self.asked_for_state().await;
+        let header = self.state_header(&job);
+        self.upload_state(header, whole(toy::initial(), &[])).await.expect("the initial weights are taken");
+        self.assigned().await
+    }
+
+    /// Computes a toy job from some work on until the coordinator releases it.
+    ///
+    /// # Panics
+    /// When a partial is not accepted.
+    pub async fn finish_toy(&mut self, mut assign: v1::Assign) {
+        loop {
+            self.compute(&assign).await;
+            match self.next().await {
+                Some(session_response::Message::Assign(next)) => assign = next,
+                Some(session_response::Message::Release(_)) => return,
+                other => panic!("expected work or a release, found {other:?}"),
+            }
+        }
+    }
+
+    /// Computes and sends the nodes of an assignment.
+    ///
+    /// # Panics
+    /// When one is not accepted.
+    pub async fn compute(&self, assign: &v1::Assign) {
+        for node in &assign.nodes {
+            let (header, pieces) = self.partial(assign, *node);
+            let outcome = self.upload_partial(header, pieces).await.expect("an accepted partial");
+            assert_eq!(outcome, v1::UploadOutcome::Accepted);
+        }
+    }
+
+    /// What a good worker would send for a node of the toy job.
+    pub fn partial(&self, assign: &v1::Assign, node: v1::Node) -> (v1::PartialHeader, Vec<Piece>) {
+        let (sums, gradient) = toy::contribution(assign, node);
+        let header = v1::PartialHeader {
+            fence: Some(self.fence.clone()),
+            work: assign.work.clone(),
+            node: Some(node),
+            gradient: toy::PARAMETERS as u64,
+            statistics: 0,
+            loss_sum: sums.loss,
+            correct: sums.correct,
+            samples: sums.samples,
+            compute_seconds: 0.001,
+        };
+        (header, whole(gradient, &sums_bytes(&sums)))
+    }
+
+    /// What a good worker would open the transfer of the toy job's initial weights with.
+    pub fn state_header(&self, job_id: &str) -> v1::InitialStateHeader {
+        let state = v1::StateHeader { parameters: toy::PARAMETERS as u64, statistics: 0 };
+        v1::InitialStateHeader {
+            fence: Some(self.fence.clone()),
+            job_id: job_id.to_owned(),
+            state: Some(state),
+        }
+    }
+
+    /// Sends a partial.
+    ///
+    /// # Errors
+    /// What the coordinator says.
+    pub async fn upload_partial(
+        &self,
+        header: v1::PartialHeader,
+        pieces: Vec<Piece>,
+    ) -> Result<v1::UploadOutcome, Status> {
+        let pieces = pieces.into_iter().map(|piece| match piece {
+            Piece::Chunk(chunk) => PartialPart::Chunk(chunk),
+            Piece::Trailer(trailer) => PartialPart::Trailer(trailer),
+        });
+        self.upload_partial_parts(std::iter::once(PartialPart::Header(header)).chain(pieces).collect()).await
+    }
+
+    /// Sends the parts of a partial as they are.
+    ///
+    /// # Errors
+    /// What the coordinator says.
+    pub async fn upload_partial_parts(&self, parts: Vec<PartialPart>) -> Result<v1::UploadOutcome, Status> {
+        let messages = parts.into_iter().map(|part| v1::UploadPartialRequest { part: Some(part) });
+        let answer = self.tensors.clone().upload_partial(tokio_stream::iter(messages)).await?;
+        Ok(answer.into_inner().outcome())
+    }
+
+    /// Sends initial weights.
+    ///
+    /// # Errors
+    /// What the coordinator says.
+    pub async fn upload_state(
+        &self,
+        header: v1::InitialStateHeader,
+        pieces: Vec<Piece>,
+    ) -> Result<(), Status> {
+        let pieces = pieces.into_iter().map(|piece| match piece {
+            Piece::Chunk(chunk) => StatePart::Chunk(chunk),
+            Piece::Trailer(trailer) => StatePart::Trailer(trailer),
+        });
+        let parts = std::iter::once(StatePart::Header(header)).chain(pieces);
+        let messages: Vec<_> =
+            parts.map(|part| v1::UploadInitialStateRequest { part: Some(part) }).collect();
+        self.tensors.clone().upload_initial_state(tokio_stream::iter(messages)).await?;
+        Ok(())
+    }
+
+    /// Asks for weights under some fence.
+    ///
+    /// # Errors
+    /// What the coordinator says.
+    pub async fn download(&self, fence: &v1::Fence, job_id: &str, version: u64) -> Result<(), Status> {
+        let fence = Some(fence.clone());
+        let request = v1::DownloadWeightsRequest { fence, job_id: job_id.to_owned(), version };
+        self.tensors.clone().download_weights(request).await?;
+        Ok(())
+    }
+}
+
+/// The pieces of a whole transfer.
+pub fn whole(body: Vec<u8>, covered: &[u8]) -> Vec<Piece> {
+    Sender::new([Bytes::from(body)], covered).collect()
+}
+
+/// Sums as a partial's header carries them.
+pub fn header_sums(header: &v1::PartialHeader) -> Sums {
+    Sums { loss: header.loss_sum, correct: header.correct, samples: header.samples }
+}

@@ -1,0 +1,121 @@
+//! Programs of the service as processes of their own.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::client::within;
+
+/// Time between two looks at something that announces itself in no other way.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A running program, killed when it is dropped. What it prints goes into two files.
+pub struct Process {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Process {
+    /// Starts `program` under a `name` that tells its files in `folder` apart.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(program: &str, args: &[&str], folder: &Path, name: &str) -> Self {
+        let (stdout, stderr) = (folder.join(format!("{name}.out")), folder.join(format!("{name}.err")));
+        let file = |path: &Path| File::create(path).expect("a writable file");
+        let child = Command::new(program)
+            .args(args)
+            .current_dir(folder)
+            .env("NO_COLOR", "1")
+            .env_remove("LOOKBEHIND_LOG")
+            .stdout(file(&stdout))
+            .stderr(file(&stderr))
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program}: {error}"));
+        Self { child, stdout, stderr }
+    }
+
+    /// What it printed so far.
+    ///
+    /// # Panics
+    /// When the file is gone.
+    pub fn stdout(&self) -> String {
+        std::fs::read_to_string(&self.stdout).expect("its output")
+    }
+
+    /// What it logged so far.
+    ///
+    /// # Panics
+    /// When the file is gone.
+    pub fn stderr(&self) -> String {
+        std::fs::read_to_string(&self.stderr).expect("its log")
+    }
+
+    /// Waits until its log holds some words; returns the rest of the line behind them.
+    ///
+    /// # Panics
+    /// When they do not come, or the process ends before.
+    pub async fn logged(&mut self, words: &str) -> String {
+        within(words, async {
+            loop {
+                let ended = self.child.try_wait().expect("a child");
+                if let Some((_, rest)) = self.stderr().split_once(words)
+                    && let Some((line, _)) = rest.split_once('\n')
+                {
+                    return line.to_owned();
+                }
+                assert!(ended.is_none(), "ended before {words:?}: {}", self.stderr());
+                tokio::time::sleep(LOOK).await;
+            }
+        })
+        .await
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(self.child.id().cast_signed()).expect("a process");
+        kill_process(id, signal).expect("a running process");
+    }
+
+    /// Ends it at once, as a machine that loses its power.
+    pub async fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.wait().await;
+    }
+
+    /// Waits for its end and returns its exit code.
+    ///
+    /// # Panics
+    /// When a signal ended it.
+    pub async fn exit(&mut self) -> i32 {
+        let status = self.wait().await;
+        status.code().unwrap_or_else(|| panic!("{status}: {}", self.stderr()))
+    }
+
+    async fn wait(&mut self) -> ExitStatus {
+        within("the end of a process", async {
+            loop {
+                if let Some(status) = self.child.try_wait().expect("a child") {
+                    return status;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,160 @@
+//! A backend that a test looks into: it holds work back, changes what comes of it, or passes for another machine.
+
+use std::sync::{Arc, Condvar, Mutex};
+
+use lookbehind_common::arena::Arena;
+use lookbehind_common::contribution::Contribution;
+use lookbehind_common::digest::Digest;
+use lookbehind_common::job::{JobDescription, JobSpec};
+use lookbehind_worker::compute::{Backend, ComputeError, PrepareError, PreparedJob, Work, WorkKind};
+use tokio::sync::watch;
+
+use crate::client::{PATIENCE, within};
+
+/// What a test does to a worker; by default nothing.
+pub trait Script: Send + Sync + 'static {
+    /// Before a shard is computed.
+    fn before(&self, _work: &Work, _shard: u32) {}
+
+    /// After it was; may change the contribution.
+    fn after(&self, _work: &Work, _shard: u32, _contribution: &mut Contribution) {}
+
+    /// When the probe is asked for; may answer another digest.
+    fn probe(&self, digest: Digest) -> Digest {
+        digest
+    }
+}
+
+/// A backend under a script.
+pub struct Scripted {
+    inner: Arc<dyn Backend>,
+    script: Arc<dyn Script>,
+    class: Option<String>,
+}
+
+impl Scripted {
+    /// Puts a backend under a script.
+    pub fn new(inner: Arc<dyn Backend>, script: Arc<dyn Script>) -> Arc<Self> {
+        Arc::new(Self { inner, script, class: None })
+    }
+
+    /// A backend that passes for a machine of another compute class.
+    pub fn of_class(inner: Arc<dyn Backend>, class: &str) -> Arc<Self> {
+        struct Other(String);
+        impl Script for Other {
+            fn probe(&self, digest: Digest) -> Digest {
+                Digest::of(format!("{digest} on {}", self.0).as_bytes())
+            }
+        }
+        Arc::new(Self { inner, script: Arc::new(Other(class.to_owned())), class: Some(class.to_owned()) })
+    }
+}
+
+impl Backend for Scripted {
+    fn device(&self) -> String {
+        self.inner.device()
+    }
+
+    fn class_description(&self) -> String {
+        self.class.clone().unwrap_or_else(|| self.inner.class_description())
+    }
+
+    fn prepare(&self, spec: &JobSpec) -> Result<Box<dyn PreparedJob>, PrepareError> {
+        Ok(Box::new(ScriptedJob { inner: self.inner.prepare(spec)?, script: Arc::clone(&self.script) }))
+    }
+}
+
+struct ScriptedJob {
+    inner: Box<dyn PreparedJob>,
+    script: Arc<dyn Script>,
+}
+
+impl PreparedJob for ScriptedJob {
+    fn description(&self) -> &JobDescription {
+        self.inner.description()
+    }
+
+    fn initial_state(&self) -> Result<(Arena, Arena), ComputeError> {
+        self.inner.initial_state()
+    }
+
+    fn probe(&mut self) -> Result<Digest, ComputeError> {
+        Ok(self.script.probe(self.inner.probe()?))
+    }
+
+    fn load(&mut self, parameters: &[f32], statistics: &[f32]) -> Result<(), ComputeError> {
+        self.inner.load(parameters, statistics)
+    }
+
+    fn contribution(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError> {
+        self.script.before(work, shard);
+        let mut contribution = self.inner.contribution(work, shard)?;
+        self.script.after(work, shard, &mut contribution);
+        Ok(contribution)
+    }
+}
+
+/// Holds whoever passes until the test opens it.
+#[derive(Debug, Default)]
+pub struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
+    reached: watch::Sender<bool>,
+}
+
+impl Gate {
+    /// Waits, on a thread that may, until the gate is open.
+    ///
+    /// # Panics
+    /// When nobody opens it.
+    pub fn pass(&self) {
+        self.reached.send_replace(true);
+        let open = self.open.lock().expect("no panic beside it");
+        let waited = self.opened.wait_timeout_while(open, PATIENCE, |open| !*open).expect("no panic beside it");
+        assert!(!waited.1.timed_out(), "nobody opened the gate");
+    }
+
+    /// Lets everybody pass, now and later.
+    ///
+    /// # Panics
+    /// When a worker panicked at the gate.
+    pub fn open(&self) {
+        *self.open.lock().expect("no panic beside it") = true;
+        self.opened.notify_all();
+    }
+
+    /// Waits until somebody stands before the gate.
+    ///
+    /// # Panics
+    /// When nobody comes.
+    pub async fn reached(&self) {
+        let mut reached = self.reached.subscribe();
+        within("somebody at the gate", reached.wait_for(|reached| *reached)).await.expect("the gate stands");
+    }
+}
+
+/// A script that holds the gradients of one batch at a gate.
+pub struct HoldAt {
+    /// Epoch of the batch.
+    pub epoch: u64,
+    /// The batch within it.
+    pub batch: u64,
+    /// Where its shards wait.
+    pub gate: Arc<Gate>,
+}
+
+impl HoldAt {
+    /// A gate before a batch.
+    pub fn new(epoch: u64, batch: u64) -> (Arc<Gate>, Arc<Self>) {
+        let gate = Arc::new(Gate::default());
+        (Arc::clone(&gate), Arc::new(Self { epoch, batch, gate }))
+    }
+}
+
+impl Script for HoldAt {
+    fn before(&self, work: &Work, _shard: u32) {
+        if work.kind == WorkKind::Gradient && (work.epoch, work.batch) == (self.epoch, self.batch) {
+            self.gate.pass();
+        }
+    }
+}

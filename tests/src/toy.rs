@@ -1,0 +1,66 @@
+//! A job that needs no tensor library: nine parameters, twelve samples, gradients that do not depend on the weights.
+
+use lookbehind_common::contribution::Sums;
+use lookbehind_common::job::JobFile;
+use lookbehind_common::proto::v1;
+use lookbehind_common::reduction::shard_range;
+
+use crate::jobs::job;
+
+/// Parameters of the model.
+pub const PARAMETERS: usize = 9;
+/// Samples in the training split.
+pub const SAMPLES: u64 = 12;
+/// Samples in a batch.
+const BATCH: u64 = 8;
+
+/// The job: two epochs of two batches, four shards, plain SGD.
+pub fn toy() -> JobFile {
+    job(r#"
+        name = "toy"
+        [model]
+        kind = "toy"
+        [data]
+        kind = "toy"
+        [train]
+        epochs = 2
+        batch_size = 8
+        shards = 4
+        [optimizer]
+        method = "sgd"
+        [optimizer.base]
+        kind = "sgd"
+        lr = 0.1
+    "#)
+}
+
+/// What a worker finds model and data to be.
+pub fn description() -> v1::JobDescription {
+    v1::JobDescription {
+        tensors: vec![tensor("toy.weight", &[3, 2]), tensor("toy.bias", &[3])],
+        train_samples: SAMPLES,
+        test_samples: 0,
+        data_fingerprint: vec![7; 32].into(),
+    }
+}
+
+/// A parameter of some shape.
+pub fn tensor(name: &str, shape: &[u64]) -> v1::TensorLayout {
+    let kind = v1::TensorKind::Parameter.into();
+    v1::TensorLayout { name: name.to_owned(), shape: shape.to_vec(), kind }
+}
+
+/// The weights that it starts from, as they are sent.
+pub fn initial() -> Vec<u8> {
+    (0..PARAMETERS).flat_map(|index| (index as f32 / 4.0).to_le_bytes()).collect()
+}
+
+/// A node's sums and gradient, as they are sent.
+pub fn contribution(assign: &v1::Assign, node: v1::Node) -> (Sums, Vec<u8>) {
+    let batch_samples = BATCH.min(SAMPLES - assign.batch * BATCH);
+    let range = |shard| shard_range(batch_samples, assign.shards, shard);
+    let samples = range(node.end_shard - 1).end - range(node.first_shard).start;
+    let share = samples as f32 / batch_samples as f32;
+    let gradient = (0..PARAMETERS).flat_map(|index| (share * (index as f32 - 4.0)).to_le_bytes()).collect();
+    (Sums { loss: 0.5 * samples as f64, correct: samples / 2, samples }, gradient)
+}
