@@ -55,8 +55,8 @@ pub mod ops;
 pub mod parameters;
 mod program;
 pub mod registry;
-pub mod threads;
 pub mod session;
+pub mod threads;
 
 pub use program::main_with;
 pub use session::{WorkerConfig, WorkerError, run, run_backend};

@@ -19,6 +19,6 @@ fn evaluations_are_counted_as_the_method_defines_them() {
 fn a_job_is_described_in_words() {
     let source = JobSource::embedded().unwrap();
     let lines = describe(&source, 3);
-    assert_eq!(lines[1], "20 epochs of batches of 128 samples in 8 shards");
+    assert_eq!(lines[1], "30 epochs of batches of 128 samples in 8 shards");
     assert_eq!(lines[2], "3 evaluations on one batch per outer step");
 }

@@ -1,0 +1,190 @@
+//! P2: the result is a function of the job alone, whoever computes.
+
+use std::sync::{Arc, Mutex};
+
+use candle_core::{Device, Tensor};
+use candle_nn::{Linear, Module};
+use lookbehind_common::job::{JobFile, parse_parameters};
+use lookbehind_tests::cluster::Cluster;
+use lookbehind_tests::jobs::{on_workers, small, small_with};
+use lookbehind_tests::scripted::{Script, Scripted};
+use lookbehind_worker::compute::{Work, WorkKind};
+use lookbehind_worker::data::{Batch, DataDescription, DataError, Dataset, SamplePass, Split};
+use lookbehind_worker::models::{Model, Pass};
+use lookbehind_worker::registry::Registry;
+
+/// Runs a job on one to four workers of a cluster; returns the digest that they all agree on.
+async fn digest_on_any_workers(cluster: &Cluster, job: &JobFile, what: &str) -> String {
+    let mut submitted = Vec::new();
+    for workers in 1..=4 {
+        let mut job = job.clone();
+        on_workers(&mut job, workers);
+        submitted.push((workers, cluster.client().submit(&job).await));
+    }
+    let mut digests = Vec::new();
+    for (workers, id) in submitted {
+        let history = cluster.client().finish(&id).await;
+        assert_eq!(history.most_workers(), workers, "{what}: workers that took part");
+        digests.push(history.digest().to_owned());
+    }
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{what}: 1 to 4 workers gave {digests:?}");
+    digests.swap_remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_to_four_workers_end_at_the_same_bytes_for_any_seed_and_batch_size() {
+    let cluster = Cluster::of(4).await;
+    let mut digests = Vec::new();
+    for seed in [0, 1, u64::MAX] {
+        // Batches that leave a last one of 5 (fewer than the shards), 17, and 97 samples.
+        for batch_size in [24, 60, 100] {
+            let job = small_with(|job| {
+                job.seed = Some(seed);
+                job.train.batch_size = batch_size;
+            });
+            let what = format!("seed {seed}, batches of {batch_size}");
+            digests.push(digest_on_any_workers(&cluster, &job, &what).await);
+        }
+    }
+    let all = digests.len();
+    digests.sort();
+    digests.dedup();
+    assert_eq!(digests.len(), all, "seeds and batch sizes must matter");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_to_four_workers_end_at_the_same_bytes_without_the_last_batch_and_for_odd_shards() {
+    let cluster = Cluster::of(4).await;
+    for shards in [5, 7, 13] {
+        let job = small_with(|job| {
+            job.data.drop_last = Some(true);
+            job.train.shards = Some(shards);
+        });
+        digest_on_any_workers(&cluster, &job, &format!("{shards} shards")).await;
+    }
+}
+
+/// A linear classifier behind dropout.
+struct Dropping(Linear);
+
+impl Model for Dropping {
+    fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> candle_core::Result<Tensor> {
+        self.0.forward(&pass.dropout(0, 0.3, &inputs.flatten_from(1)?)?)
+    }
+}
+
+fn with_dropout() -> Registry {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Parameters {}
+    Registry::builtin().with_model("dropping", |parameters, data, builder| {
+        let Parameters {} = parse_parameters("model", parameters)?;
+        let layer = candle_nn::linear(data.input_size(), data.classes, builder.pp("layer"))?;
+        Ok(Box::new(Dropping(layer)))
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropout_follows_the_sample_and_not_the_worker_or_the_evaluation() {
+    let mut cluster = Cluster::new().await;
+    for number in 1..=4 {
+        let backend = cluster.backend(with_dropout());
+        cluster.add(&format!("w{number}"), backend).await;
+    }
+    let dropping = small_with(|job| {
+        job.model.kind = "dropping".to_owned();
+        job.model.parameters.clear();
+    });
+    let digest = digest_on_any_workers(&cluster, &dropping, "dropout").await;
+    let mut reference = dropping;
+    reference.optimizer.gradients = Some(lookbehind_common::job::file::GradientsName::Reference);
+    let masks_again = cluster.client().run(&reference).await;
+    assert_eq!(masks_again.digest(), digest, "masks must be equal in all evaluations of a batch");
+}
+
+/// Samples of each shard that was computed: epoch, batch, and the numbers within the data set.
+type Seen = Arc<Mutex<Vec<(u64, u64, Vec<u64>)>>>;
+
+/// Notes the place of the work whose samples are asked for next.
+struct Recorder(Seen);
+
+impl Script for Recorder {
+    fn before(&self, work: &Work, _shard: u32) {
+        if work.kind == WorkKind::Gradient {
+            self.0.lock().unwrap().push((work.epoch, work.batch, Vec::new()));
+        }
+    }
+}
+
+struct Recorded {
+    inner: Box<dyn Dataset>,
+    seen: Seen,
+}
+
+impl Dataset for Recorded {
+    fn description(&self) -> &DataDescription {
+        self.inner.description()
+    }
+
+    fn batch(
+        &self,
+        split: Split,
+        samples: &[u64],
+        pass: SamplePass,
+        device: &Device,
+    ) -> Result<Batch, DataError> {
+        // Before the first work only the probe asks.
+        if let Some((_, _, shard)) = self.seen.lock().unwrap().last_mut() {
+            shard.extend_from_slice(samples);
+        }
+        self.inner.batch(split, samples, pass, device)
+    }
+}
+
+/// The samples of every batch that one worker computed for a job of plain SGD, in the order of the batches.
+async fn batches_of(seed: u64) -> Vec<(u64, u64, Vec<u64>)> {
+    let seen = Seen::default();
+    let mut cluster = Cluster::new().await;
+    let inside = Arc::clone(&seen);
+    let registry = Registry::builtin().with_dataset("safetensors", move |parameters, environment| {
+        let inner = lookbehind_worker::data::safetensors(parameters, environment)?;
+        Ok(Box::new(Recorded { inner, seen: Arc::clone(&inside) }))
+    });
+    let backend = Scripted::new(cluster.backend(registry), Arc::new(Recorder(Arc::clone(&seen))));
+    cluster.add("recording", backend).await;
+    let mut job = small();
+    job.seed = Some(seed);
+    job.optimizer = Default::default();
+    job.optimizer.method = lookbehind_common::job::file::MethodName::Sgd;
+    cluster.client().run(&job).await;
+    let mut batches: Vec<(u64, u64, Vec<u64>)> = Vec::new();
+    for (epoch, batch, shard) in seen.lock().unwrap().drain(..) {
+        match batches.last_mut() {
+            Some(last) if (last.0, last.1) == (epoch, batch) => last.2.extend(shard),
+            _ => batches.push((epoch, batch, shard)),
+        }
+    }
+    batches
+}
+
+/// All samples of an epoch, in its order.
+fn order(batches: &[(u64, u64, Vec<u64>)], epoch: u64) -> Vec<u64> {
+    batches.iter().filter(|batch| batch.0 == epoch).flat_map(|batch| batch.2.clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_epoch_takes_each_sample_once_in_an_order_keyed_by_seed_and_epoch() {
+    let batches = batches_of(11).await;
+    let sizes: Vec<usize> = batches.iter().map(|batch| batch.2.len()).collect();
+    assert_eq!(sizes, [[24; 8].as_slice(), &[5], &[24; 8], &[5]].concat());
+    for epoch in [0, 1] {
+        let mut samples = order(&batches, epoch);
+        let keyed = lookbehind_common::sampling::epoch_order(11, epoch, 197, true);
+        assert_eq!(samples, keyed, "epoch {epoch} does not take the order that its key gives");
+        samples.sort_unstable();
+        assert_eq!(samples, (0..197).collect::<Vec<u64>>(), "epoch {epoch} drops a sample or uses one twice");
+    }
+    assert_ne!(order(&batches, 0), order(&batches, 1), "epochs must have orders of their own");
+    assert_eq!(batches, batches_of(11).await, "the same job must take the same order");
+    assert_ne!(order(&batches, 0), order(&batches_of(12).await, 0), "seeds must have orders of their own");
+}

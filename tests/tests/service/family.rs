@@ -1,0 +1,122 @@
+//! Every method, base optimizer and schedule through the whole service, against the independent reference in f64.
+
+use lookbehind_common::job::JobFile;
+use lookbehind_tests::cluster::Cluster;
+use lookbehind_tests::files::write_samples;
+use lookbehind_tests::jobs::{job, parity, samples};
+use lookbehind_tests::reference::{self, Samples, Tensors, read_tensors, relative_error};
+
+/// What a run may be off, relative to the distance that it moved.
+const TOLERANCE: f64 = 1e-4;
+/// Batches of 16 leave one of 4 at an epoch's end, which is fewer than the shards and, where an outer step takes
+/// three batches, stands alone in its outer step.
+const ROWS: usize = 100;
+const FILE: &str = "hundred.safetensors";
+
+const MOMENTUM: &str = "kind = 'sgd'\nlr = 0.1\nmomentum = 0.9\nweight_decay = 5e-4";
+const BASES: [&str; 3] = [
+    "kind = 'sgd'\nlr = 0.1",
+    "kind = 'sgd'\nlr = 0.1\nmomentum = 0.9\nnesterov = true\nweight_decay = 5e-4",
+    "kind = 'adamw'\nlr = 1e-3\nbetas = [0.9, 0.99]\nweight_decay = 0.05",
+];
+const EPOCHS: &str = "epochs = 2";
+
+fn text(length: &str, optimizer: &str, base: &str, schedule: &str) -> JobFile {
+    job(&format!(
+        "name = 'family'\n[model]\nkind = 'mlp'\nhidden = [32]\n\
+         [data]\nkind = 'safetensors'\ntrain = '{FILE}'\nshuffle = false\n\
+         [train]\n{length}\nbatch_size = 16\nshards = 8\n\
+         [optimizer]\n{optimizer}\n[optimizer.base]\n{base}\n[schedule]\n{schedule}\n"
+    ))
+}
+
+/// A cluster with data and initial weights, and the same for the reference.
+struct Bench {
+    cluster: Cluster,
+    init: Tensors,
+    init_digest: String,
+    samples: Samples,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let cluster = Cluster::of(3).await;
+        let samples = samples(ROWS);
+        write_samples(&cluster.data().join(FILE), &samples);
+        let path = parity("sgd").join("init.safetensors");
+        let init_digest = cluster.client().upload(std::fs::read(&path).unwrap()).await.unwrap();
+        Self { cluster, init: read_tensors(&path), init_digest, samples }
+    }
+
+    async fn agrees(&self, mut jobs: Vec<JobFile>) {
+        let mut submitted = Vec::new();
+        for job in &mut jobs {
+            job.model.init = Some(self.init_digest.clone());
+            submitted.push(self.cluster.client().submit(job).await);
+        }
+        for (job, id) in jobs.iter().zip(submitted) {
+            let spec = job.validate().unwrap();
+            let what = format!("{:?} {:?} {:?}", spec.optimizer, spec.train.length, spec.schedule);
+            let history = self.cluster.client().finish(&id).await;
+            assert!(!history.digest().is_empty(), "{what}");
+            let (got, _) = self.cluster.client().weights(&id).await;
+            let expected = reference::train(&spec, &self.init, &self.samples);
+            let error = relative_error(&got, &expected, &self.init);
+            assert!(error <= TOLERANCE, "{what}: off by {error:.1e} of the distance moved");
+        }
+    }
+}
+
+/// All members of the family that a job file can ask for, with k = 3.
+fn methods() -> Vec<String> {
+    let ascents = ["ascent = 'sam'\nrho = 0.05", "ascent = 'asam'\nrho = 0.5\neta = 0.01"];
+    let mut methods = vec!["method = 'sgd'".to_owned()];
+    for alpha in ["alpha = 0.5", "alpha = 'adaptive'"] {
+        methods.push(format!("method = 'lookahead'\nk = 3\n{alpha}"));
+        for ascent in ascents {
+            methods.push(format!("method = 'lookahead_sam'\nk = 3\n{ascent}\n{alpha}"));
+            let lookbehind = format!("method = 'lookbehind'\nk = 3\n{ascent}\n{alpha}");
+            methods.push(lookbehind.clone());
+            methods.push(format!("{lookbehind}\ngradients = 'reference'"));
+            methods.push(format!("{lookbehind}\ngradients = 'reference'\nminibatch = 'switch'"));
+        }
+    }
+    for ascent in ascents {
+        methods.push(format!("method = 'sam'\n{ascent}"));
+        methods.push(format!("method = 'multistep_sam'\nk = 3\n{ascent}"));
+        methods.push(format!("method = 'multistep_sam'\nk = 3\n{ascent}\nminibatch = 'switch'"));
+    }
+    methods
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_method_ends_where_the_reference_does() {
+    let bench = Bench::new().await;
+    bench.agrees(methods().iter().map(|method| text(EPOCHS, method, MOMENTUM, "")).collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_base_optimizer_and_schedule_ends_where_the_reference_does() {
+    let bench = Bench::new().await;
+    let switching = "method = 'lookbehind'\nk = 3\ngradients = 'reference'\nminibatch = 'switch'";
+    let schedules = [
+        "kind = 'constant'\nwarmup = 2",
+        "kind = 'multistep'\nmilestones = [1, 3]\ngamma = 0.2",
+        "kind = 'cosine'\nmin_lr = 0.01",
+        "kind = 'cosine'\nwarmup = 2\nwarmup_start = 0.2",
+    ];
+    let mut jobs = Vec::new();
+    for base in BASES {
+        jobs.push(text(EPOCHS, "method = 'sgd'", base, ""));
+        jobs.push(text(EPOCHS, "method = 'lookbehind'\nk = 3\nalpha = 'adaptive'", base, ""));
+    }
+    for schedule in schedules {
+        for length in ["epochs = 4", "steps = 5"] {
+            jobs.push(text(length, switching, MOMENTUM, schedule));
+        }
+    }
+    let mut dropping = text("epochs = 4", switching, MOMENTUM, schedules[1]);
+    dropping.data.drop_last = Some(true);
+    jobs.push(dropping);
+    bench.agrees(jobs).await;
+}

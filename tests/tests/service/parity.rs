@@ -1,0 +1,51 @@
+//! P1: the parity fixtures, computed with the method's published reference code.
+
+use lookbehind_common::job::{JobFile, parse_toml};
+use lookbehind_tests::cluster::Cluster;
+use lookbehind_tests::jobs::{MLP_CASES, on_workers, parity};
+use lookbehind_tests::reference::{read_tensors, relative_error};
+
+/// What a run may be off, relative to the distance that it moved.
+const TOLERANCE: f64 = 1e-4;
+const SHARDS: [u32; 4] = [1, 2, 3, 8];
+const WORKERS: [u32; 3] = [1, 2, 3];
+
+/// The case's job as it stands, with its files where the cluster finds them.
+async fn prepared(cluster: &Cluster, case: &str) -> JobFile {
+    let text = std::fs::read_to_string(parity(case).join("job.toml")).unwrap();
+    let mut job = parse_toml(&text).unwrap();
+    let init = std::fs::read(parity(case).join("init.safetensors")).unwrap();
+    job.model.init = Some(cluster.client().upload(init).await.unwrap());
+    let data = format!("{case}.safetensors");
+    std::fs::copy(parity(case).join("data.safetensors"), cluster.data().join(&data)).unwrap();
+    job.data.parameters.insert("train".to_owned(), data.into());
+    job
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_parity_case_ends_at_the_expected_weights_for_any_shards_and_workers() {
+    let cluster = Cluster::of(3).await;
+    let mut submitted = Vec::new();
+    for case in MLP_CASES {
+        let job = prepared(&cluster, case).await;
+        for shards in SHARDS {
+            for workers in WORKERS {
+                let mut job = job.clone();
+                job.train.shards = Some(shards);
+                on_workers(&mut job, workers);
+                submitted.push((case, shards, workers, cluster.client().submit(&job).await));
+            }
+        }
+    }
+    for (case, shards, workers, id) in submitted {
+        let what = format!("{case} with {shards} shards on {workers} workers");
+        let history = cluster.client().finish(&id).await;
+        let (got, announced) = cluster.client().weights(&id).await;
+        assert_eq!(announced, history.digest(), "{what}: the weights are not those that were announced");
+        assert_eq!(history.most_workers(), workers.min(shards), "{what}: workers that took part");
+        let [expected, init] =
+            ["expected", "init"].map(|file| read_tensors(&parity(case).join(format!("{file}.safetensors"))));
+        let error = relative_error(&got, &expected, &init);
+        assert!(error <= TOLERANCE, "{what}: off by {error:.1e} of the distance moved");
+    }
+}
