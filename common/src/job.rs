@@ -11,3 +11,7 @@ pub use description::{DescriptionError, JobDescription};
 pub use file::{parse_parameters, parse_toml, JobFile};
 pub use spec::*;
 pub use validate::JobError;
+
+#[cfg(test)]
+#[path = "job/job_test.rs"]
+mod tests;

@@ -1,11 +1,13 @@
 //! The optimizer family (design, section 2) as a pure state machine over flat arenas.
 //!
-//! [`Optimizer::begin`] opens an outer step and says which gradient is wanted first; [`Optimizer::absorb`] takes a
-//! gradient and says which one is wanted next, until the outer step is finished. Where the gradients come from is
-//! the caller's business. What each gradient is for stands in `program`; the arithmetic in `passes`.
+//! [`Optimizer::begin`] opens an outer step and says which gradient is wanted first; [`Optimizer::absorb`]
+//! takes a gradient and says which one is wanted next, until the outer step is finished. Where the gradients
+//! come from is the caller's business. What each gradient is for stands in `program`; the arithmetic in
+//! `passes`.
 //!
-//! The weights to compute at are published as `Arc`s and are never written while somebody else holds them. Whoever
-//! drops them before the next [`Optimizer::absorb`] saves the optimizer one buffer of the model's size.
+//! The weights to compute at are published as `Arc`s and are never written while somebody else holds them.
+//! Whoever drops them before the next [`Optimizer::absorb`] saves the optimizer one buffer of the model's
+//! size.
 
 mod base;
 mod blocks;
@@ -96,8 +98,8 @@ impl Optimizer {
         })
     }
 
-    /// Everything that is needed to go on from here. Only between outer steps: within one it is neither the state
-    /// before nor the one after it.
+    /// Everything that is needed to go on from here. Only between outer steps: within one it is neither the
+    /// state before nor the one after it.
     pub fn state(&self) -> OptimizerState {
         debug_assert!(self.step.is_none());
         OptimizerState {
@@ -118,7 +120,8 @@ impl Optimizer {
         &self.statistics.values
     }
 
-    /// Weights at which the evaluation that was asked for last is to be computed; the slow ones between outer steps.
+    /// Weights at which the evaluation that was asked for last is to be computed; the slow ones between outer
+    /// steps.
     pub fn weights(&self) -> Arc<Arena> {
         let weights = self.step.map(|step| self.weights.at(step.role().at));
         Arc::clone(weights.unwrap_or(&self.weights.slow))
@@ -129,9 +132,9 @@ impl Optimizer {
         Program::new(&self.method, batches).evaluations()
     }
 
-    /// Begins an outer step with the learning rate `lr`. A method that takes several batches does one inner step with
-    /// each of the `batches` that are left to it, at most k; the others take one. An outer step that is under way goes
-    /// on.
+    /// Begins an outer step with the learning rate `lr`. A method that takes several batches does one inner
+    /// step with each of the `batches` that are left to it, at most k; the others take one. An outer step
+    /// that is under way goes on.
     pub fn begin(&mut self, batches: u32, lr: f64) -> Evaluation {
         let begin = || OuterStep::new(Program::new(&self.method, batches), lr);
         self.step.get_or_insert_with(begin).evaluation()
@@ -140,8 +143,8 @@ impl Optimizer {
     /// Takes the gradient that was asked for last, with the statistics of its batch.
     ///
     /// # Errors
-    /// When a number is not finite, an arena does not have the layout's length, or no gradient was asked for; nothing
-    /// has changed then.
+    /// When a number is not finite, an arena does not have the layout's length, or no gradient was asked for;
+    /// nothing has changed then.
     pub fn absorb(&mut self, gradient: Arena, batch_statistics: &Arena) -> Result<Next, AbsorbError> {
         let mut step = self.step.ok_or(AbsorbError::NotAskedFor)?;
         let norms = self.measure(&step, &gradient, batch_statistics)?;

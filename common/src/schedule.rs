@@ -31,8 +31,8 @@ pub enum Shape {
 }
 
 impl Schedule {
-    /// Learning rate at unit `unit` of a run of `units`, from the base optimizer's rate: first the warm-up, a line from
-    /// `warmup_start`·`base_lr` that would reach `base_lr` at unit `warmup`, then the shape.
+    /// Learning rate at unit `unit` of a run of `units`, from the base optimizer's rate: first the warm-up, a
+    /// line from `warmup_start`·`base_lr` that would reach `base_lr` at unit `warmup`, then the shape.
     pub fn learning_rate(&self, base_lr: f64, unit: u64, units: u64) -> f64 {
         if unit < self.warmup {
             let done = unit as f64 / self.warmup as f64;

@@ -145,6 +145,7 @@ impl Client {
     pub async fn run(&self, job: &JobFile) -> History {
         let history = self.finish(&self.submit(job).await).await;
         assert_eq!(history.state(), v1::JobState::Succeeded, "{}: {}", job.name, history.message());
+        history.check_whole();
         history
     }
 
@@ -206,6 +207,20 @@ impl History {
         let digest = self.notices.last().map_or("", |notice| notice.digest.as_str());
         assert!(!digest.is_empty(), "no final weights: {}", self.message());
         digest
+    }
+
+    /// Whether a job that succeeded was seen from its first to its last outer step, each once, and ended with the
+    /// weights of the last.
+    ///
+    /// # Panics
+    /// When it was not.
+    pub fn check_whole(&self) {
+        let last = self.notices.last().expect("a notice");
+        assert_eq!(self.step_numbers(), (1..=last.total_outer_steps).collect::<Vec<u64>>());
+        assert_eq!(last.outer_step, last.total_outer_steps);
+        assert_eq!(self.steps.last().expect("a step").digest, last.digest, "not the last step's weights");
+        let mut revisions = self.notices.windows(2);
+        assert!(revisions.all(|pair| pair[0].revision < pair[1].revision), "revisions do not rise");
     }
 
     /// Most workers that took part in one outer step.

@@ -1,5 +1,5 @@
-//! The optimizer family in f32 against the reference in f64, with the same gradients, and both against the parity
-//! fixtures.
+//! The optimizer family in f32 against the reference in f64, with the same gradients, and both against the
+//! parity fixtures.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -102,7 +102,8 @@ fn the_reference_reproduces_the_parity_fixtures() {
     for name in DIGITS {
         let case = case(name);
         let mut got = reference::train(&case.job, &case.init, &case.samples);
-        // The fixtures are rounded to f32: once this is too, what is left are numbers on the edge between two.
+        // The fixtures are rounded to f32: once this is too, what is left are numbers on the edge between
+        // two.
         got.values_mut().flat_map(|(_, values)| values).for_each(|value| *value = f64::from(*value as f32));
         assert_close(name, &got, &case.expected, &case.init, 1e-8);
     }
@@ -117,8 +118,8 @@ fn the_optimizer_reproduces_the_parity_fixtures() {
     }
 }
 
-/// A short run on few samples, whose epochs end with a smaller batch and, for methods that take several batches, a
-/// shorter outer step.
+/// A short run on few samples, whose epochs end with a smaller batch and, for methods that take several
+/// batches, a shorter outer step.
 fn short_case() -> Case {
     let mut case = case("sgd");
     case.samples.inputs.truncate(100);
@@ -136,7 +137,7 @@ fn methods() -> Vec<Method> {
         InnerGradients::Reference(Minibatch::Switch),
     ];
     let mut methods = vec![Method::Sgd];
-    for alpha in [Alpha::Static(0.5), Alpha::Adaptive] {
+    for alpha in [Alpha::Static(0.5), Alpha::Static(1.0), Alpha::Adaptive] {
         methods.push(Method::Lookahead { k: 3, alpha });
         for ascent in [sam, asam] {
             methods.push(Method::LookaheadSam { ascent, k: 3, alpha });

@@ -8,5 +8,25 @@ mod determinism;
 mod evaluations;
 #[path = "service/family.rs"]
 mod family;
+#[path = "service/generic_client.rs"]
+mod generic_client;
+#[path = "service/joining.rs"]
+mod joining;
+#[path = "service/numbers.rs"]
+mod numbers;
 #[path = "service/parity.rs"]
 mod parity;
+#[path = "service/prepare_input.rs"]
+mod prepare_input;
+#[path = "service/refused_workers.rs"]
+mod refused_workers;
+#[path = "service/requests.rs"]
+mod requests;
+#[path = "service/spec_input.rs"]
+mod spec_input;
+#[path = "service/transfers.rs"]
+mod transfers;
+#[path = "service/watching.rs"]
+mod watching;
+#[path = "service/weights_input.rs"]
+mod weights_input;

@@ -1,5 +1,6 @@
 //! The worker as a program, callable from a user's own binary.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -41,7 +42,11 @@ struct Args {
 /// Runs a worker that knows the registry's models and data sets, with arguments from the command line.
 pub fn main_with(registry: Registry) -> ExitCode {
     let filter = EnvFilter::try_from_env("LOOKBEHIND_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let args = Args::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,

@@ -1,4 +1,5 @@
-//! Base optimizers: what takes the descent steps of the fast weights. Their state persists over all outer steps.
+//! Base optimizers: what takes the descent steps of the fast weights. Their state persists over all outer
+//! steps.
 
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ pub(super) struct Base {
     steps: u64,
 }
 
-/// Names of the buffers that a base optimizer keeps, each of the parameters' length and zero before the first step.
+/// Names of the buffers that a base optimizer keeps, each of the parameters' length and zero before the first
+/// step.
 pub(super) fn buffer_names(optimizer: &BaseOptimizer) -> &'static [&'static str] {
     match *optimizer {
         BaseOptimizer::Sgd { momentum: 0.0, .. } => &[],
@@ -113,3 +115,7 @@ impl Rule {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "base_test.rs"]
+mod tests;

@@ -1,9 +1,9 @@
 //! Walks arrays of one layout in step, block by block, over all threads.
 //!
-//! Blocks are fixed by the layout: at most [`BLOCK`] numbers of one tensor. What is summed is summed per block and
-//! the blocks' sums are added in order, so that no result depends on how blocks were handed to threads. A block of
-//! every array fits the cache, so that a pass may apply several operations to a block one after the other and still
-//! read and write memory once.
+//! Blocks are fixed by the layout: at most [`BLOCK`] numbers of one tensor. What is summed is summed per
+//! block and the blocks' sums are added in order, so that no result depends on how blocks were handed to
+//! threads. A block of every array fits the cache, so that a pass may apply several operations to a block one
+//! after the other and still read and write memory once.
 
 use std::sync::Arc;
 
@@ -113,7 +113,8 @@ impl<'a> Target<'a> {
 
 cut_fields!(Target { source, values });
 
-/// Calls `kernel` with each block and the arrays' parts in it; returns the results in the order of the blocks.
+/// Calls `kernel` with each block and the arrays' parts in it; returns the results in the order of the
+/// blocks.
 pub(super) fn for_each_block<A: Cut, R: Clone + Default + Send>(
     blocks: &[Block],
     arrays: A,

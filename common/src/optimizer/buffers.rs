@@ -8,8 +8,8 @@ use crate::arena::Arena;
 /// Most arenas that are kept for later use.
 const MAX_RETIRED: usize = 4;
 
-/// Arenas of one length that the optimizer has no use for now. Those that somebody still reads are taken again
-/// once the reader is done.
+/// Arenas of one length that the optimizer has no use for now. Those that somebody still reads are taken
+/// again once the reader is done.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     retired: Vec<Arc<Arena>>,

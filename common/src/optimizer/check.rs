@@ -26,8 +26,8 @@ impl Check<'_> {
         Err(AbsorbError::Length { evaluation: self.evaluation, what, found: arena.len(), expected })
     }
 
-    /// Whether all numbers are finite. The gradient's norm says so for the gradient; only where it is not finite,
-    /// the culprit is looked for.
+    /// Whether all numbers are finite. The gradient's norm says so for the gradient; only where it is not
+    /// finite, the culprit is looked for.
     pub(super) fn finite(
         &self,
         norm: f64,

@@ -16,8 +16,8 @@ pub(super) fn angle_sums(first: &[f32], last: &[f32], slow: &[f32]) -> AngleSums
     [dot(first, first, slow), dot(last, last, slow), dot(first, last, slow)]
 }
 
-/// Adaptive α of each tensor: (cos θ + 1)/2, θ being the angle between the first and the last movement of the fast
-/// weights away from the slow ones (Mordido et al., section 3; design, section 2).
+/// Adaptive α of each tensor: (cos θ + 1)/2, θ being the angle between the first and the last movement of the
+/// fast weights away from the slow ones (Mordido et al., ICML 2024; design, section 2).
 pub(super) fn adaptive_alphas(blocks: &[Block], sums: &[AngleSums]) -> Vec<f64> {
     let mut tensors: Vec<AngleSums> = Vec::new();
     for (block, sums) in blocks.iter().zip(sums) {

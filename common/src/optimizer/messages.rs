@@ -1,6 +1,7 @@
 //! What an optimizer asks for and what it answers.
 
-/// A gradient that the optimizer wants next, at the weights of [`Optimizer::weights`](super::Optimizer::weights).
+/// A gradient that the optimizer wants next, at the weights of
+/// [`Optimizer::weights`](super::Optimizer::weights).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evaluation {
     /// Counts the evaluations of the outer step from 0.
@@ -31,7 +32,8 @@ pub struct OuterStepReport {
     pub gradient_norm: f64,
     /// Learning rate of the descents.
     pub learning_rate: f64,
-    /// Interpolation factor, the mean over the tensors where it is adaptive; 1 for methods that do not interpolate.
+    /// Interpolation factor, the mean over the tensors where it is adaptive; 1 for methods that do not
+    /// interpolate.
     pub alpha: f64,
 }
 

@@ -22,14 +22,13 @@ fn lookbehind(ascent: Ascent, k: u32, alpha: Alpha, gradients: InnerGradients) -
 
 /// Every method with one choice of its options or another.
 fn family() -> Vec<OptimizerSpec> {
-    let (half, adaptive) = (Alpha::Static(0.5), Alpha::Adaptive);
     let mut methods = vec![Method::Sgd];
     for ascent in [SAM, ASAM] {
         methods.push(Method::Sam { ascent });
         for minibatch in [Minibatch::Same, Minibatch::Switch] {
             methods.push(Method::MultistepSam { ascent, k: 3, minibatch });
         }
-        for alpha in [half, adaptive] {
+        for alpha in [Alpha::Static(0.5), Alpha::Static(1.0), Alpha::Adaptive] {
             methods.push(Method::Lookahead { k: 3, alpha });
             methods.push(Method::LookaheadSam { ascent, k: 3, alpha });
             methods.extend(

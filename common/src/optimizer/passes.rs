@@ -1,16 +1,16 @@
 //! The elementwise arithmetic and the sums of the optimizer family, on plain slices.
 //!
-//! Only + − × ÷ √ on f32 elements and f64 sums, each in a fixed order: no fused multiply-add, nothing that depends
-//! on threads or on the width of the machine's vectors (design, section 4). The slices that one function takes have
-//! the same length. The loops are plain enough for the compiler to vectorise them.
+//! Only + − × ÷ √ on f32 elements and f64 sums, each in a fixed order: no fused multiply-add, nothing that
+//! depends on threads or on the width of the machine's vectors (design, section 4). The slices that one
+//! function takes have the same length. The loops are plain enough for the compiler to vectorise them.
 
 use rayon::prelude::*;
 
 /// Numbers that one task takes on; smaller arrays stay on the caller's thread.
 pub(super) const GRAIN: usize = 1 << 16;
 
-/// Running sums that a block's sum is made of: element i goes to sum i mod 16, so that the compiler may keep the
-/// sums in vector registers of any width without changing a bit.
+/// Running sums that a block's sum is made of: element i goes to sum i mod 16, so that the compiler may keep
+/// the sums in vector registers of any width without changing a bit.
 const LANES: usize = 16;
 
 /// `left += right`, over all threads.
@@ -23,8 +23,8 @@ pub fn add_assign(left: &mut [f32], right: &[f32]) {
     });
 }
 
-/// `‖x‖²`. Squares of f32 numbers neither overflow nor round in f64, so the sum is finite exactly where all the
-/// numbers are.
+/// `‖x‖²`. Squares of f32 numbers neither overflow nor round in f64, so the sum is finite exactly where all
+/// the numbers are.
 pub fn sum_of_squares(values: &[f32]) -> f64 {
     sum(values, values, values, |x, _, _| x * x)
 }
@@ -138,8 +138,8 @@ pub struct AdamWStep {
 
 /// AdamW: `m += (1−β₁)(g − m)`, `v += (1−β₂)(g² − v)`, `w −= lr λ w + step·m / (√v / correction + ε)`.
 ///
-/// The averages are written as steps towards the new value, and the decay as part of the step: their factors then
-/// round relative to themselves, not relative to 1.
+/// The averages are written as steps towards the new value, and the decay as part of the step: their factors
+/// then round relative to themselves, not relative to 1.
 pub fn adamw(weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], step: AdamWStep) {
     for (((w, g), m), v) in weights.iter_mut().zip(gradient).zip(first).zip(second) {
         *m += step.first * (g - *m);

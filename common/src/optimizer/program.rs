@@ -1,4 +1,5 @@
-//! What each gradient of an outer step is for. The methods of the family differ in nothing else (design, section 2).
+//! What each gradient of an outer step is for. The methods of the family differ in nothing else (design,
+//! section 2).
 
 use crate::job::{Alpha, Ascent, InnerGradients, Method};
 
@@ -38,8 +39,8 @@ enum Pattern {
     Descents,
     /// In each inner step an ascent that starts at a point, then a descent.
     Pairs(Point),
-    /// One path of ascents; the gradient at each new point serves the next ascent, and where `descents` is set a
-    /// descent as well. The gradient at the last point always descends.
+    /// One path of ascents; the gradient at each new point serves the next ascent, and where `descents` is
+    /// set a descent as well. The gradient at the last point always descends.
     Path { descents: bool },
 }
 
@@ -55,8 +56,8 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// The program of an outer step that gets `batches` batches: a method that takes several does one inner step
-    /// with each.
+    /// The program of an outer step that gets `batches` batches: a method that takes several does one inner
+    /// step with each.
     pub(super) fn new(method: &Method, batches: u32) -> Self {
         let (pattern, k, alpha) = match *method {
             Method::Sgd => (Pattern::Descents, 1, None),

@@ -15,8 +15,8 @@ pub struct OptimizerState {
     pub parameters: Arc<Arena>,
     /// Running statistics.
     pub statistics: Arc<Arena>,
-    /// The base optimizer's buffers by name, each as long as the parameters: `momentum` for SGD with momentum,
-    /// `first_moment` and `second_moment` for AdamW.
+    /// The base optimizer's buffers by name, each as long as the parameters: `momentum` for SGD with
+    /// momentum, `first_moment` and `second_moment` for AdamW.
     pub buffers: BTreeMap<String, Arc<Arena>>,
     /// Steps that the base optimizer has taken.
     pub steps: u64,

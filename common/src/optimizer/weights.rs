@@ -1,5 +1,5 @@
-//! The weights of an outer step: slow, fast and perturbed. At its start they are the same arena; each is written
-//! for the first time out of place from the one that it starts from.
+//! The weights of an outer step: slow, fast and perturbed. At its start they are the same arena; each is
+//! written for the first time out of place from the one that it starts from.
 
 use std::sync::Arc;
 
@@ -75,8 +75,8 @@ impl Weights {
         }
     }
 
-    /// Before the last descent: the perturbed weights have done their service, and where the slow weights are not
-    /// interpolated the fast ones may be written over them.
+    /// Before the last descent: the perturbed weights have done their service, and where the slow weights are
+    /// not interpolated the fast ones may be written over them.
     pub(super) fn prepare_last(&mut self, interpolates: bool, pool: &mut Pool) {
         if let Some(perturbed) = self.perturbed.take() {
             pool.retire(perturbed);

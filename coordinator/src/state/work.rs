@@ -169,3 +169,7 @@ impl Work {
     }
 }
 
+
+#[cfg(test)]
+#[path = "work_test.rs"]
+mod tests;

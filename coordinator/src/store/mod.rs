@@ -201,3 +201,6 @@ fn decode<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T,
     serde_json::from_slice(bytes)
         .map_err(|error| StoreError::Damaged { what: what.to_owned(), reason: error.to_string() })
 }
+
+#[cfg(test)]
+mod store_test;

@@ -1,13 +1,15 @@
 //! What the benchmarks share: a backend that computes next to nothing, clusters in this process or in processes of
-//! their own, and Markdown tables.
+//! their own, the machine's limits, and Markdown tables.
 
 mod backend;
 mod cluster;
 mod report;
+mod star;
 
 pub use backend::ConstantBackend;
 pub use cluster::{BenchJob, Outside, Role, run_inside};
 pub use report::{Samples, Table, rounds};
+pub use star::{copies, star, sums};
 
 /// Whatever stops a benchmark.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

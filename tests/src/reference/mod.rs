@@ -1,5 +1,5 @@
-//! The optimizer family once more: in f64, from the formulas of the design, section 2, without anything of the
-//! service's own arithmetic. Plain loops over `Vec`s; what the service computes is compared with this.
+//! The optimizer family once more: in f64, from the formulas of the design, section 2, without anything of
+//! the service's own arithmetic. Plain loops over `Vec`s; what the service computes is compared with this.
 
 mod base;
 mod files;
@@ -24,8 +24,8 @@ pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
 /// The values of some tensors, tensor by tensor.
 pub type Values = Vec<Vec<f64>>;
 
-/// Trains the multilayer perceptron whose layers `init` holds, as `job` says, on all samples in their order; returns
-/// the final weights under the names of `init`.
+/// Trains the multilayer perceptron whose layers `init` holds, as `job` says, on all samples in their order;
+/// returns the final weights under the names of `init`.
 ///
 /// # Panics
 /// When the job shuffles, or the tensors are no multilayer perceptron for the samples.

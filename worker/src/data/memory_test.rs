@@ -59,6 +59,17 @@ fn the_fingerprint_depends_on_everything_that_a_sample_depends_on() {
 }
 
 #[test]
+fn splits_whose_numbers_follow_each_other_alike_have_different_fingerprints() {
+    let rows = |inputs: &[u32], targets: &[u32]| Rows {
+        inputs: inputs.iter().map(|&bits| f32::from_bits(bits)).collect(),
+        targets: targets.to_vec(),
+    };
+    let two_splits = data(&[1], 2, rows(&[0], &[0]), rows(&[1], &[0]));
+    let one_split = data(&[1], 2, rows(&[0, 0], &[1, 0]), Rows::default());
+    assert_ne!(two_splits.description().fingerprint, one_split.description().fingerprint);
+}
+
+#[test]
 fn contradictions_are_refused_with_the_split_and_row() {
     let refusal = |shape: &[usize], classes, train, test| {
         InMemory::new(shape.to_vec(), classes, train, test).unwrap_err().to_string()

@@ -1,0 +1,159 @@
+use super::*;
+use crate::schedule::Shape;
+
+const SMALL: &str = r#"
+name = "small"
+
+[model]
+kind = "mlp"
+hidden = [32]
+
+[data]
+kind = "digits"
+
+[train]
+epochs = 3
+batch_size = 64
+
+[optimizer]
+k = 5
+alpha = "adaptive"
+"#;
+
+fn parse(text: &str) -> Result<JobSpec, JobError> {
+    parse_toml(text).and_then(|file| file.validate())
+}
+
+/// The error that follows from a change to the small job.
+fn refused(from: &str, to: &str) -> JobError {
+    assert!(SMALL.contains(from), "{from:?} is not in the job");
+    parse(&SMALL.replace(from, to)).expect_err("an impossible job")
+}
+
+#[test]
+fn what_is_not_written_takes_its_default() {
+    let job = parse(SMALL).expect("a valid job");
+    assert_eq!(job.seed, 0);
+    assert_eq!(job.train, TrainSpec { length: Length::Epochs(3), batch_size: 64, shards: 8 });
+    assert_eq!(
+        job.optimizer.method,
+        Method::Lookbehind {
+            ascent: Ascent { rho: 0.05, eta: None },
+            k: 5,
+            alpha: Alpha::Adaptive,
+            gradients: InnerGradients::Reuse
+        }
+    );
+    assert_eq!(job.schedule.shape, Shape::Constant);
+    assert_eq!(job.eval_every_epochs, Some(1));
+    assert_eq!(job.checkpoint, CheckpointSpec { every: Some(Length::Epochs(1)), keep: 2 });
+    assert_eq!(job.resources, ResourcesSpec { min_workers: 1, max_workers: None });
+}
+
+#[test]
+fn unknown_keys_and_wrong_types_are_refused_by_their_path() {
+    assert_eq!(refused("batch_size = 64", "batch_size = 64\nbatchsize = 3").path, "train.batchsize");
+    assert_eq!(refused("[optimizer]", "[optimizer]\nlearning_rate = 1").path, "optimizer.learning_rate");
+    assert_eq!(refused("[model]", "[modle]\n[model]").path, "modle");
+    assert_eq!(refused("batch_size = 64", "batch_size = \"64\"").path, "train.batch_size");
+    assert_eq!(refused("batch_size = 64", "batch_size = -1").path, "train.batch_size");
+    assert_eq!(refused("alpha = \"adaptive\"", "alpha = \"sometimes\"").path, "optimizer.alpha");
+    assert_eq!(refused("name = \"small\"", "name = ").path, "job file");
+}
+
+#[test]
+fn impossible_values_are_refused_by_their_path() {
+    for (from, to, path) in [
+        ("batch_size = 64", "batch_size = 0", "train.batch_size"),
+        ("batch_size = 64", "batch_size = 9000000000000000000", "train.batch_size"),
+        ("epochs = 3", "epochs = 0", "train.epochs"),
+        ("epochs = 3", "epochs = 3\nsteps = 3", "train.steps"),
+        ("epochs = 3\n", "", "train.epochs"),
+        ("epochs = 3", "epochs = 3\nshards = 0", "train.shards"),
+        ("epochs = 3", "epochs = 3\nshards = 100000", "train.shards"),
+        ("k = 5", "k = 0", "optimizer.k"),
+        ("k = 5", "rho = nan", "optimizer.rho"),
+        ("k = 5", "rho = inf", "optimizer.rho"),
+        ("k = 5", "rho = -0.1", "optimizer.rho"),
+        ("k = 5", "rho = 0", "optimizer.rho"),
+        ("k = 5", "eta = 0.1", "optimizer.eta"),
+        ("alpha = \"adaptive\"", "alpha = 0", "optimizer.alpha"),
+        ("alpha = \"adaptive\"", "alpha = 1.5", "optimizer.alpha"),
+        ("name = \"small\"", "name = \"\"", "name"),
+        ("name = \"small\"", "name = \"a\\u0000b\"", "name"),
+        ("kind = \"digits\"", "kind = \"../digits\"", "data.kind"),
+    ] {
+        assert_eq!(refused(from, to).path, path, "{to}");
+    }
+    let base = |line: &str| parse(&format!("{SMALL}\n[optimizer.base]\n{line}\n")).expect_err("an impossible base").path;
+    assert_eq!(base("lr = 0"), "optimizer.base.lr");
+    assert_eq!(base("momentum = 1"), "optimizer.base.momentum");
+    assert_eq!(base("nesterov = true"), "optimizer.base.nesterov");
+    assert_eq!(base("betas = [0.9, 0.999]"), "optimizer.base.betas");
+    assert_eq!(base("kind = \"adamw\"\nmomentum = 0.9"), "optimizer.base.momentum");
+    assert_eq!(base("weight_decay = nan"), "optimizer.base.weight_decay");
+}
+
+#[test]
+fn keys_that_a_method_does_not_use_are_refused() {
+    let with = |lines: &str| parse(&SMALL.replace("k = 5\nalpha = \"adaptive\"", lines));
+    let path = |lines: &str| with(lines).expect_err("a key without meaning").path;
+    assert_eq!(path("method = \"sgd\"\nrho = 0.1"), "optimizer.rho");
+    assert_eq!(path("method = \"sgd\"\nk = 2"), "optimizer.k");
+    assert_eq!(path("method = \"sam\"\nalpha = 0.5"), "optimizer.alpha");
+    assert_eq!(path("method = \"lookahead\"\nascent = \"sam\""), "optimizer.ascent");
+    assert_eq!(path("method = \"lookahead_sam\"\nminibatch = \"same\""), "optimizer.minibatch");
+    assert_eq!(path("method = \"multistep_sam\"\ngradients = \"reuse\""), "optimizer.gradients");
+    assert!(with("method = \"sam\"\nk = 1\nalpha = 1.0").is_ok(), "sam is the family at k = 1 and alpha = 1");
+}
+
+#[test]
+fn one_gradient_cannot_serve_two_batches() {
+    let error = refused("k = 5", "minibatch = \"switch\"");
+    assert_eq!(error.path, "optimizer.gradients");
+    let both = SMALL.replace("k = 5", "minibatch = \"switch\"\ngradients = \"reference\"");
+    let job = parse(&both).expect("a job with a batch for every inner step");
+    assert_eq!(job.optimizer.method.batches_per_outer_step(), 2);
+}
+
+#[test]
+fn a_job_is_the_same_after_a_journey_over_the_wire() {
+    let full = format!(
+        "{SMALL}rho = 0.3\nascent = \"asam\"\neta = 0.02\ngradients = \"reference\"\nminibatch = \"same\"\n\
+         batch_statistics = \"unperturbed\"\nperturbation = \"global\"\n\
+         [optimizer.base]\nkind = \"adamw\"\nlr = 1e-3\nbetas = [0.8, 0.99]\neps = 1e-7\nweight_decay = 0.1\n\
+         [schedule]\nkind = \"multistep\"\nmilestones = [1, 2]\ngamma = 0.5\nwarmup = 1\nwarmup_start = 0.2\n\
+         [checkpoint]\nevery_steps = 3\nkeep = 4\n[eval]\nevery_epochs = 0\n\
+         [resources]\nmin_workers = 2\nmax_workers = 3\n"
+    );
+    for text in [SMALL, &full] {
+        let file = parse_toml(text).expect("a valid job");
+        let travelled = wire::from_proto(&wire::to_proto(&file)).expect("its message");
+        assert_eq!(travelled.validate(), file.validate());
+        assert_eq!(travelled.model.parameters, file.model.parameters, "whole numbers stay whole");
+    }
+}
+
+#[test]
+fn numbers_that_are_no_value_of_an_enum_are_refused() {
+    let mut message = wire::to_proto(&parse_toml(SMALL).expect("a valid job"));
+    if let Some(optimizer) = &mut message.optimizer {
+        optimizer.method = 77;
+    }
+    assert_eq!(wire::from_proto(&message).expect_err("an unknown method").path, "optimizer.method");
+}
+
+#[test]
+fn parameters_are_read_by_their_kind_with_their_path() {
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Mlp {
+        hidden: Vec<usize>,
+    }
+    let file = parse_toml(SMALL).expect("a valid job");
+    let mlp: Mlp = parse_parameters("model", &file.model.parameters).expect("the mlp's parameters");
+    assert_eq!(mlp.hidden, [32]);
+    let wrong = parse_toml(&SMALL.replace("[32]", "[32, -1]")).expect("a job whose model is wrong");
+    let error = parse_parameters::<Mlp>("model", &wrong.model.parameters).expect_err("a negative width");
+    assert_eq!(error.path, "model.hidden[1]");
+}

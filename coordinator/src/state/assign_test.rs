@@ -1,0 +1,63 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn candidates(seconds: &[Option<f64>]) -> Vec<Candidate> {
+    let candidate = |(index, seconds_per_shard): (usize, &Option<f64>)| Candidate {
+        session: SessionId(index as u64 + 1),
+        seconds_per_shard: *seconds_per_shard,
+    };
+    seconds.iter().enumerate().map(candidate).collect()
+}
+
+fn shards_of(assigned: &[(SessionId, Vec<Node>)]) -> Vec<u32> {
+    assigned.iter().map(|(_, nodes)| nodes.iter().map(|node| node.len()).sum()).collect()
+}
+
+#[test]
+fn equal_workers_get_equal_ranges() {
+    let assigned = divide(Node::root(8), 8, &candidates(&[None, None]));
+    assert_eq!(shards_of(&assigned), [4, 4]);
+    assert_eq!(assigned[0].1, [Node { first: 0, end: 4 }], "a worker's whole range is one partial");
+}
+
+#[test]
+fn small_differences_in_speed_change_nothing() {
+    let assigned = divide(Node::root(8), 8, &candidates(&[Some(0.010), Some(0.012)]));
+    assert_eq!(shards_of(&assigned), [4, 4]);
+}
+
+#[test]
+fn a_worker_of_a_third_of_the_speed_gets_a_third_of_the_shards() {
+    let assigned = divide(Node::root(8), 8, &candidates(&[Some(0.01), Some(0.03)]));
+    assert_eq!(shards_of(&assigned), [6, 2]);
+}
+
+#[test]
+fn more_workers_than_shards_leave_some_without() {
+    let assigned = divide(Node::root(2), 2, &candidates(&[None; 5]));
+    assert_eq!(shards_of(&assigned).iter().sum::<u32>(), 2);
+    assert!(assigned.iter().all(|(_, nodes)| !nodes.is_empty()));
+}
+
+proptest! {
+    #[test]
+    fn every_shard_is_given_to_exactly_one_worker(
+        shards in 1_u32..200,
+        seconds in prop::collection::vec(prop::option::of(0.0001_f64..10.0), 1..12),
+        cut in (0.0_f64..1.0, 0.0_f64..1.0),
+    ) {
+        let first = (f64::from(shards) * cut.0.min(cut.1)) as u32;
+        let end = ((f64::from(shards) * cut.0.max(cut.1)) as u32 + 1).min(shards);
+        let assigned = divide(Node { first, end }, shards, &candidates(&seconds));
+        let mut given: Vec<u32> = assigned
+            .iter()
+            .flat_map(|(_, nodes)| nodes.iter().flat_map(|node| node.first..node.end))
+            .collect();
+        given.sort_unstable();
+        prop_assert_eq!(given, (first..end).collect::<Vec<_>>());
+        for node in assigned.iter().flat_map(|(_, nodes)| nodes) {
+            prop_assert!(node.is_in_tree(shards));
+        }
+    }
+}

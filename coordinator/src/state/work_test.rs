@@ -1,0 +1,61 @@
+use lookbehind_common::contribution::Sums;
+use lookbehind_common::ids::JobId;
+
+use super::*;
+use crate::state::command::WorkKind;
+
+fn node(first: u32, end: u32) -> Node {
+    Node { first, end }
+}
+
+fn worth(samples: u64) -> Contribution {
+    Contribution { sums: Sums { loss: 0.0, correct: 0, samples }, ..Contribution::default() }
+}
+
+fn work() -> Work {
+    let id = WorkId { job: JobId::from_entropy(1), outer_step: 0, evaluation: 0 };
+    let coordinates =
+        Coordinates { kind: WorkKind::Gradient { epoch: 0, batch: 0 }, samples: 8, shards: 8 };
+    Work::new(id, coordinates, 1)
+}
+
+const A: SessionId = SessionId(1);
+const B: SessionId = SessionId(2);
+
+#[test]
+fn an_ancestor_supersedes_its_descendants() {
+    let mut work = work();
+    assert_eq!(work.accept(node(0, 2), worth(2), 1, A), Acceptance::Accepted);
+    assert_eq!(work.accept(node(0, 4), worth(4), 2, B), Acceptance::Accepted);
+    assert_eq!(work.accept(node(4, 8), worth(4), 3, B), Acceptance::Accepted);
+    assert!(work.is_complete());
+    let parts = work.into_parts();
+    assert_eq!(parts.keys().copied().collect::<Vec<_>>(), [node(0, 4), node(4, 8)]);
+}
+
+#[test]
+fn what_is_below_a_filled_node_is_a_duplicate() {
+    let mut work = work();
+    work.accept(node(0, 4), worth(4), 1, A);
+    assert_eq!(work.accept(node(2, 4), worth(2), 9, B), Acceptance::Duplicate);
+    assert_eq!(work.accept(node(0, 4), worth(4), 1, B), Acceptance::Duplicate);
+    assert!(!work.is_complete());
+}
+
+#[test]
+fn other_bytes_for_a_filled_node_are_a_conflict_with_its_worker() {
+    let mut work = work();
+    work.accept(node(0, 4), worth(4), 1, A);
+    assert_eq!(work.accept(node(0, 4), worth(4), 2, B), Acceptance::Conflict(A));
+}
+
+#[test]
+fn nodes_of_a_lost_worker_are_unassigned_again_unless_somebody_has_them() {
+    let mut work = work();
+    work.assign(A, &[node(0, 4), node(4, 6)]);
+    work.assign(B, &[node(6, 8), node(4, 6)]);
+    assert!(work.unassigned().is_empty());
+    work.accept(node(0, 2), worth(2), 1, B);
+    work.withdraw(A);
+    assert_eq!(work.unassigned(), [node(2, 4)]);
+}

@@ -1,0 +1,239 @@
+use std::sync::Arc;
+
+use lookbehind_common::arena::Arena;
+use lookbehind_common::digest::Digest;
+use lookbehind_common::job::JobDescription;
+use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
+use lookbehind_common::optimizer::OptimizerState;
+use lookbehind_common::proto::v1::OuterStepMetrics;
+use lookbehind_common::sampling::Position;
+use tempfile::TempDir;
+
+use super::journal::{Journal, Reader};
+use super::*;
+use crate::state::{JobState, UnixMillis};
+use crate::training::Snapshot;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+fn open(root: &Path) -> Opened {
+    Store::open(root, ClusterId("fresh".into())).expect("a usable state")
+}
+
+fn record(id: u64) -> JobRecord {
+    JobRecord {
+        id: JobId::from_entropy(id),
+        number: id,
+        request_id: format!("request-{id}"),
+        spec: vec![1, 2, 3],
+        state: JobState::Queued,
+        revision: 1,
+        message: String::new(),
+        created_at: UnixMillis(5),
+        finished_at: None,
+        checkpoint: None,
+        total_outer_steps: 0,
+        class: None,
+        digest: None,
+    }
+}
+
+fn notice(revision: u64) -> Notice {
+    Notice {
+        revision,
+        state: JobState::Queued,
+        message: format!("notice {revision}"),
+        outer_step: 0,
+        total_outer_steps: 0,
+        digest: None,
+        at: UnixMillis(7),
+    }
+}
+
+#[test]
+fn identity_stays_and_incarnation_rises_with_each_start() {
+    let root = folder();
+    let first = open(root.path());
+    assert_eq!((first.cluster.0.as_str(), first.incarnation), ("fresh", Incarnation(1)));
+    drop(first);
+    let second = Store::open(root.path(), ClusterId("other".into())).expect("the same state");
+    assert_eq!((second.cluster.0.as_str(), second.incarnation), ("fresh", Incarnation(2)));
+}
+
+#[test]
+fn a_second_coordinator_on_the_same_state_is_refused() {
+    let root = folder();
+    let _first = open(root.path());
+    let second = Store::open(root.path(), ClusterId("other".into()));
+    assert!(matches!(second, Err(StoreError::InUse { .. })), "{second:?}");
+}
+
+#[test]
+fn state_of_a_newer_format_is_refused() {
+    let root = folder();
+    let opened = open(root.path());
+    let transaction = opened.store.database.begin_write().expect("a transaction");
+    transaction.open_table(META).expect("the table").insert("format", "2").expect("the entry");
+    transaction.commit().expect("the commit");
+    drop(opened);
+    let newer = Store::open(root.path(), ClusterId("other".into()));
+    assert!(matches!(newer, Err(StoreError::Newer { .. })), "{newer:?}");
+}
+
+#[test]
+fn what_was_stored_is_there_after_a_restart() {
+    let root = folder();
+    let opened = open(root.path());
+    for revision in 1..=3 {
+        let record = JobRecord { revision, ..record(4) };
+        opened.store.put(&record, Some(&notice(revision))).expect("a writable state");
+    }
+    opened.store.put(&record(5), None).expect("a writable state");
+    drop(opened);
+    let opened = open(root.path());
+    assert_eq!(opened.records.len(), 2);
+    assert!(opened.records.contains(&JobRecord { revision: 3, ..record(4) }));
+    let notices = opened.store.notices(&record(4).id, 1, 10).expect("the notices");
+    assert_eq!(notices, [notice(2), notice(3)]);
+    assert_eq!(opened.store.notices(&record(5).id, 0, 10).expect("no notices"), []);
+}
+
+fn step(outer_step: u64) -> OuterStepMetrics {
+    OuterStepMetrics { outer_step, loss: 1.0 / outer_step as f64, ..OuterStepMetrics::default() }
+}
+
+fn steps(job: &Path) -> Vec<u64> {
+    let mut reader = Reader::new(journal::path(job));
+    std::iter::from_fn(|| reader.next_step().expect("a readable journal")).map(|step| step.outer_step).collect()
+}
+
+#[test]
+fn a_journal_is_cut_back_to_where_the_job_goes_on() {
+    let job = folder();
+    let mut journal = Journal::open(job.path(), 0).expect("a new journal");
+    (1..=5).for_each(|number| journal.append(&step(number)).expect("a writable journal"));
+    assert_eq!(steps(job.path()), [1, 2, 3, 4, 5]);
+    let mut journal = Journal::open(job.path(), 3).expect("the journal");
+    journal.append(&step(4)).expect("a writable journal");
+    assert_eq!(steps(job.path()), [1, 2, 3, 4], "each step stands there once");
+}
+
+#[test]
+fn a_torn_or_damaged_record_ends_a_journal() {
+    let job = folder();
+    let mut journal = Journal::open(job.path(), 0).expect("a new journal");
+    (1..=3).for_each(|number| journal.append(&step(number)).expect("a writable journal"));
+    let path = journal::path(job.path());
+    let whole = std::fs::read(&path).expect("the journal");
+    std::fs::write(&path, &whole[..whole.len() - 1]).expect("a torn journal");
+    assert_eq!(steps(job.path()), [1, 2]);
+    let mut flipped = whole;
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    std::fs::write(&path, &flipped).expect("a damaged journal");
+    assert_eq!(steps(job.path()), [1]);
+    Journal::open(job.path(), 9).expect("the journal").append(&step(2)).expect("a writable journal");
+    assert_eq!(steps(job.path()), [1, 2], "what follows replaces the damaged rest");
+}
+
+fn description() -> JobDescription {
+    let tensor = TensorSpec { name: "layers.0.weight".into(), shape: vec![2, 3], kind: TensorKind::Parameter };
+    JobDescription {
+        layout: Layout::new([tensor]).expect("a layout"),
+        train_samples: 10,
+        test_samples: 0,
+        data_fingerprint: Digest([7; 32]),
+    }
+}
+
+fn snapshot(outer_step: u64) -> Snapshot {
+    let arena = |value: f32| Arc::new(Arena::from(vec![value; 6]));
+    Snapshot {
+        job: JobId::from_entropy(9),
+        description: Arc::new(description()),
+        position: Position { outer_step, epoch: 1, batch: 2 },
+        state: OptimizerState {
+            parameters: arena(outer_step as f32),
+            statistics: Arc::new(Arena::default()),
+            buffers: [("momentum".to_owned(), arena(-1.5))].into(),
+            steps: 2 * outer_step,
+        },
+        class: None,
+        keep: 2,
+    }
+}
+
+#[test]
+fn a_checkpoint_is_read_back_as_it_was_written() {
+    let job = folder();
+    let digest = checkpoint::write(job.path(), &snapshot(3)).expect("a writable folder");
+    let (loaded, skipped) = checkpoint::newest(job.path(), &description()).expect("the checkpoint");
+    assert_eq!(loaded.state, snapshot(3).state);
+    assert_eq!((loaded.manifest.position, loaded.manifest.digest), (snapshot(3).position, digest));
+    assert!(skipped.is_empty());
+}
+
+#[test]
+fn only_the_newest_checkpoints_are_kept() {
+    let job = folder();
+    for outer_step in [0, 2, 4, 10] {
+        checkpoint::write(job.path(), &snapshot(outer_step)).expect("a writable folder");
+    }
+    assert_eq!(checkpoint::list(job.path()).expect("the folder"), [10, 4]);
+}
+
+#[test]
+fn damaged_checkpoints_are_passed_over_and_named() {
+    for file in ["model.safetensors", "optimizer.safetensors", "manifest.json"] {
+        let job = folder();
+        checkpoint::write(job.path(), &snapshot(1)).expect("a writable folder");
+        checkpoint::write(job.path(), &snapshot(2)).expect("a writable folder");
+        let path = job.path().join("checkpoints/step-2").join(file);
+        let mut bytes = std::fs::read(&path).expect("the file");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x40;
+        std::fs::write(&path, bytes).expect("a damaged file");
+        let (loaded, skipped) = checkpoint::newest(job.path(), &description()).expect("the one before");
+        assert_eq!(loaded.manifest.position.outer_step, 1);
+        assert!(skipped.len() == 1 && skipped[0].contains("step-2"), "{skipped:?}");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_was_not_finished_does_not_count() {
+    let job = folder();
+    checkpoint::write(job.path(), &snapshot(1)).expect("a writable folder");
+    let unfinished = job.path().join("checkpoints/.step-2.tmp");
+    std::fs::create_dir(&unfinished).expect("a folder");
+    std::fs::write(unfinished.join("model.safetensors"), b"half").expect("a file");
+    let (loaded, _) = checkpoint::newest(job.path(), &description()).expect("the whole one");
+    assert_eq!(loaded.manifest.position.outer_step, 1);
+    checkpoint::write(job.path(), &snapshot(2)).expect("the leftovers are in nobody's way");
+    assert_eq!(checkpoint::list(job.path()).expect("the folder"), [2, 1]);
+}
+
+#[test]
+fn a_checkpoint_for_other_data_or_another_model_is_not_taken() {
+    let job = folder();
+    checkpoint::write(job.path(), &snapshot(1)).expect("a writable folder");
+    let other = JobDescription { data_fingerprint: Digest([8; 32]), ..description() };
+    let error = checkpoint::newest(job.path(), &other).expect_err("other data");
+    assert!(error.to_string().contains("other data"), "{error}");
+}
+
+#[test]
+fn uploads_are_found_by_their_digest_and_checked() {
+    let root = folder();
+    let mut upload = uploads::Upload::begin(root.path(), 1).expect("a writable folder");
+    upload.write(b"some ").expect("a writable file");
+    upload.write(b"weights").expect("a writable file");
+    let digest = upload.finish().expect("a durable file");
+    assert_eq!(digest, Digest::of(b"some weights"));
+    assert_eq!(uploads::read(root.path(), &digest).expect("the file"), b"some weights");
+    std::fs::write(root.path().join(format!("{digest}.safetensors")), b"others").expect("a damaged file");
+    assert!(matches!(uploads::read(root.path(), &digest), Err(StoreError::Damaged { .. })));
+    drop(uploads::Upload::begin(root.path(), 2).expect("a writable folder"));
+    assert_eq!(std::fs::read_dir(root.path()).expect("the folder").count(), 1, "an aborted upload leaves nothing");
+}

@@ -1,0 +1,151 @@
+//! Small random jobs, and what each must come to: a run without coordinator, workers or faults.
+
+use lookbehind_common::digest::{weights_digest, Digest};
+use lookbehind_common::job::{
+    wire, AlphaValue, BaseName, GradientsName, JobFile, JobSpec, Length, MethodName, MinibatchName,
+};
+use lookbehind_common::proto::v1;
+use lookbehind_common::reduction::Node;
+use lookbehind_coordinator::state::command::{WorkKind, Weights};
+use lookbehind_coordinator::training::{Input, Outcome, Trainer};
+use std::collections::BTreeMap;
+
+use crate::dice::Dice;
+use crate::toy;
+
+/// A job and what must come of it.
+pub(crate) struct Expected {
+    /// As it is sent.
+    pub(crate) message: v1::JobSpec,
+    /// Checked.
+    pub(crate) spec: JobSpec,
+    /// Epoch and number of the batches that each outer step takes.
+    pub(crate) batches: Vec<Vec<(u64, u64)>>,
+    /// Digest of the weights after so many outer steps.
+    pub(crate) digests: Vec<Digest>,
+}
+
+impl Expected {
+    /// A job that the dice choose.
+    pub(crate) fn draw(dice: &mut Dice) -> Self {
+        let file = draw(dice);
+        let spec = file.validate().expect("a possible job");
+        let batches = planned(&spec);
+        let digests = run(&spec, &batches);
+        Self { message: wire::to_proto(&file), spec, batches, digests }
+    }
+
+    /// Outer steps in all.
+    pub(crate) fn outer_steps(&self) -> u64 {
+        self.batches.len() as u64
+    }
+
+    /// The digest of some weights of this job.
+    pub(crate) fn digest_of(&self, weights: &Weights) -> Digest {
+        weights_digest(&toy::description(&self.spec).layout, &weights.parameters, &weights.statistics)
+    }
+}
+
+fn draw(dice: &mut Dice) -> JobFile {
+    let mut file = JobFile { name: "simulated".into(), seed: Some(dice.below(1 << 20)), ..JobFile::default() };
+    file.model.kind = "toy".into();
+    file.data.kind = "toy".into();
+    file.data.shuffle = Some(dice.percent(70));
+    file.data.drop_last = Some(dice.percent(20));
+    file.train.batch_size = dice.pick(&[3, 4, 5, 7, 8, 10, 16, 23]);
+    file.train.shards = Some(dice.between(1, 8.min(file.train.batch_size)) as u32);
+    match dice.percent(50) {
+        true => file.train.epochs = Some(dice.between(1, 3)),
+        false => file.train.steps = Some(dice.between(1, 9)),
+    }
+    match dice.below(4) {
+        0 => file.checkpoint.every_epochs = Some(1),
+        1 => {}
+        _ => file.checkpoint.every_steps = Some(dice.between(1, 3)),
+    }
+    file.checkpoint.keep = Some(dice.between(1, 3) as u32);
+    file.eval.every_epochs = Some(dice.below(3));
+    file.resources.min_workers = Some(dice.between(1, 2) as u32);
+    draw_optimizer(dice, &mut file);
+    file
+}
+
+fn draw_optimizer(dice: &mut Dice, file: &mut JobFile) {
+    let optimizer = &mut file.optimizer;
+    optimizer.method = dice.pick(&[
+        MethodName::Lookbehind,
+        MethodName::Lookbehind,
+        MethodName::Sam,
+        MethodName::Lookahead,
+        MethodName::MultistepSam,
+        MethodName::Sgd,
+    ]);
+    if !matches!(optimizer.method, MethodName::Sgd | MethodName::Sam) {
+        optimizer.k = Some(dice.between(2, 3) as u32);
+    }
+    if matches!(optimizer.method, MethodName::Lookbehind | MethodName::Lookahead) {
+        let adaptive = dice.percent(30);
+        optimizer.alpha = Some(if adaptive { AlphaValue::Adaptive } else { AlphaValue::Static(0.5) });
+    }
+    if optimizer.method == MethodName::Lookbehind && dice.percent(50) {
+        optimizer.gradients = Some(GradientsName::Reference);
+        optimizer.minibatch = Some(dice.pick(&[MinibatchName::Same, MinibatchName::Switch]));
+    }
+    let base = &mut optimizer.base;
+    base.lr = Some(0.05);
+    match dice.percent(60) {
+        true => base.momentum = Some(0.9),
+        false => base.kind = BaseName::Adamw,
+    }
+}
+
+/// Which batches each outer step takes, counted out by hand.
+fn planned(spec: &JobSpec) -> Vec<Vec<(u64, u64)>> {
+    let full = toy::TRAIN_SAMPLES / spec.train.batch_size;
+    let rest = u64::from(!spec.data.drop_last && !toy::TRAIN_SAMPLES.is_multiple_of(spec.train.batch_size));
+    let batches: Vec<u64> = (0..full + rest).collect();
+    let at_once = spec.optimizer.method.batches_per_outer_step() as usize;
+    let epoch = |epoch: u64| {
+        let steps: Vec<Vec<_>> =
+            batches.chunks(at_once).map(|step| step.iter().map(|batch| (epoch, *batch)).collect()).collect();
+        steps
+    };
+    match spec.train.length {
+        Length::Epochs(epochs) => (0..epochs).flat_map(epoch).collect(),
+        Length::Steps(steps) => (0..).flat_map(epoch).take(steps as usize).collect(),
+    }
+}
+
+/// Trains in one place and returns the digests of the weights before the first and after every outer step.
+fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
+    let description = toy::description(spec);
+    let (parameters, statistics) = toy::initial(spec);
+    let mut trainer = Box::new(Trainer::new(spec, &description, parameters, statistics).expect("a trainer"));
+    let digest = |weights: &Weights| weights_digest(&description.layout, &weights.parameters, &weights.statistics);
+    let mut digests = vec![digest(&trainer.slow())];
+    for (step, taken) in batches.iter().enumerate() {
+        let (units, unit) = match spec.train.length {
+            Length::Epochs(epochs) => (epochs, taken[0].0),
+            Length::Steps(steps) => (steps, step as u64),
+        };
+        let learning_rate = spec.schedule.learning_rate(spec.optimizer.base.lr(), unit, units);
+        let mut input = Input::Begin { batches: taken.len() as u32, learning_rate };
+        loop {
+            let advance = trainer.advance(input);
+            trainer = advance.trainer;
+            match advance.outcome {
+                Outcome::Evaluate(evaluation, weights) => {
+                    let (epoch, batch) = taken[evaluation.batch as usize];
+                    let kind = WorkKind::Gradient { epoch, batch };
+                    let (_, shards) = toy::extent(spec, kind);
+                    let root = Node::root(shards);
+                    let whole = toy::contribution(spec, &weights.parameters, kind, root);
+                    input = Input::Gradient { shards, parts: BTreeMap::from([(root, whole)]) };
+                }
+                Outcome::Finished(_, weights) => break digests.push(digest(&weights)),
+                Outcome::Failed(reason) => panic!("the fault-free run failed: {reason}"),
+            }
+        }
+    }
+    digests
+}

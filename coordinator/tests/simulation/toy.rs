@@ -1,0 +1,153 @@
+//! What the simulated workers train: a perceptron of 26 numbers on two dozen made-up samples. Its gradients are
+//! real, so that a wrong sum cannot end in the right weights.
+
+use lookbehind_common::arena::Arena;
+use lookbehind_common::contribution::{Contribution, Sums};
+use lookbehind_common::digest::Digest;
+use lookbehind_common::job::{JobDescription, JobSpec};
+use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
+use lookbehind_common::random::{Key, Purpose};
+use lookbehind_common::reduction::{effective_shards, reduce, shard_range, MissingShard, Node};
+use lookbehind_common::sampling::epoch_order;
+use lookbehind_coordinator::state::command::WorkKind;
+
+const INPUTS: usize = 3;
+const HIDDEN: usize = 4;
+const CLASSES: usize = 2;
+/// Where the numbers of the second layer begin.
+const SECOND: usize = HIDDEN * (INPUTS + 1);
+/// Numbers in all parameters.
+const PARAMETERS: usize = SECOND + CLASSES * (HIDDEN + 1);
+
+/// Samples in the training split: a prime, which no batch size divides.
+pub(crate) const TRAIN_SAMPLES: u64 = 23;
+
+/// Samples in the test split of a job: every second job has one.
+pub(crate) fn test_samples(spec: &JobSpec) -> u64 {
+    if spec.seed.is_multiple_of(2) { 5 } else { 0 }
+}
+
+/// What a worker finds model and data to be.
+pub(crate) fn description(spec: &JobSpec) -> JobDescription {
+    let tensor = |name: &str, shape: &[usize], kind| TensorSpec { name: name.into(), shape: shape.to_vec(), kind };
+    let layout = Layout::new([
+        tensor("layers.0.weight", &[HIDDEN, INPUTS], TensorKind::Parameter),
+        tensor("layers.0.bias", &[HIDDEN], TensorKind::Parameter),
+        tensor("norm.running_mean", &[HIDDEN], TensorKind::Statistic),
+        tensor("layers.1.weight", &[CLASSES, HIDDEN], TensorKind::Parameter),
+        tensor("layers.1.bias", &[CLASSES], TensorKind::Parameter),
+    ]);
+    JobDescription {
+        layout: layout.expect("a layout"),
+        train_samples: TRAIN_SAMPLES,
+        test_samples: test_samples(spec),
+        data_fingerprint: Digest::of(b"toy"),
+    }
+}
+
+/// Initial parameters and statistics.
+pub(crate) fn initial(spec: &JobSpec) -> (Arena, Arena) {
+    let mut stream = Key::new(spec.seed, Purpose::InitialWeights).stream();
+    let parameters: Vec<f32> = (0..PARAMETERS).map(|_| stream.uniform_between(-0.7, 0.7)).collect();
+    (parameters.into(), Arena::zeros(HIDDEN))
+}
+
+/// Samples of a piece of work and the shards that they are cut into.
+pub(crate) fn extent(spec: &JobSpec, kind: WorkKind) -> (u64, u32) {
+    let samples = match kind {
+        WorkKind::Gradient { batch, .. } => {
+            spec.train.batch_size.min(TRAIN_SAMPLES.saturating_sub(batch * spec.train.batch_size))
+        }
+        WorkKind::Test => test_samples(spec),
+    };
+    (samples, effective_shards(samples, spec.train.shards))
+}
+
+/// The samples that a node of a piece of work covers, by their numbers in the split.
+pub(crate) fn samples_of(spec: &JobSpec, kind: WorkKind, node: Node) -> Vec<u64> {
+    let (samples, shards) = extent(spec, kind);
+    let (first, last) = (shard_range(samples, shards, node.first), shard_range(samples, shards, node.end - 1));
+    match kind {
+        WorkKind::Gradient { epoch, batch } => {
+            let order = epoch_order(spec.seed, epoch, TRAIN_SAMPLES, spec.data.shuffle);
+            let start = (batch * spec.train.batch_size) as usize;
+            order[start + first.start as usize..start + last.end as usize].to_vec()
+        }
+        WorkKind::Test => (first.start..last.end).map(|sample| TRAIN_SAMPLES + sample).collect(),
+    }
+}
+
+/// The canonical sum over a node's shards.
+pub(crate) fn contribution(spec: &JobSpec, weights: &Arena, kind: WorkKind, node: Node) -> Contribution {
+    let (samples, _) = extent(spec, kind);
+    let sum = reduce::<MissingShard>(node, &mut |part: Node| {
+        Ok((part.len() == 1).then(|| shard(weights, samples, kind, &samples_of(spec, kind, part))))
+    });
+    sum.expect("every shard is made")
+}
+
+fn shard(weights: &Arena, batch: u64, kind: WorkKind, samples: &[u64]) -> Contribution {
+    let mut sums = Sums { samples: samples.len() as u64, ..Sums::default() };
+    let mut gradient = vec![0.0_f32; PARAMETERS];
+    let mut means = vec![0.0_f32; HIDDEN];
+    for &sample in samples {
+        let (input, target) = sample_at(sample);
+        let hidden = forward(weights, &input, &mut means);
+        let (loss, correct, delta) = loss_at(weights, &hidden, target);
+        sums.loss += loss;
+        sums.correct += u64::from(correct);
+        backward(weights, &input, &hidden, &delta, &mut gradient);
+    }
+    if kind == WorkKind::Test {
+        return Contribution { sums, ..Contribution::default() };
+    }
+    for number in gradient.iter_mut().chain(&mut means) {
+        *number /= batch as f32;
+    }
+    Contribution { gradient: gradient.into(), statistics: means.into(), sums }
+}
+
+/// A sample: a keyed point, and whether the sum of its numbers is positive.
+fn sample_at(sample: u64) -> ([f32; INPUTS], usize) {
+    let mut stream = Key { sample, ..Key::new(1, Purpose::Augmentation) }.stream();
+    let input: [f32; INPUTS] = std::array::from_fn(|_| stream.uniform_between(-1.0, 1.0));
+    (input, usize::from(input.iter().sum::<f32>() > 0.0))
+}
+
+fn forward(weights: &[f32], input: &[f32], means: &mut [f32]) -> [f32; HIDDEN] {
+    std::array::from_fn(|out| {
+        let row = &weights[out * INPUTS..(out + 1) * INPUTS];
+        let sum = row.iter().zip(input).fold(weights[HIDDEN * INPUTS + out], |sum, (w, x)| sum + w * x);
+        means[out] += sum;
+        sum.max(0.0)
+    })
+}
+
+/// Loss, whether the answer is right, and the loss's derivative by the logits.
+fn loss_at(weights: &[f32], hidden: &[f32], target: usize) -> (f64, bool, [f32; CLASSES]) {
+    let logits: [f32; CLASSES] = std::array::from_fn(|out| {
+        let row = &weights[SECOND + out * HIDDEN..SECOND + (out + 1) * HIDDEN];
+        row.iter().zip(hidden).fold(weights[SECOND + CLASSES * HIDDEN + out], |sum, (w, x)| sum + w * x)
+    });
+    let total: f32 = logits.iter().map(|y| y.exp()).sum();
+    let mut delta = logits.map(|y| y.exp() / total);
+    let loss = -f64::from(delta[target].max(1e-12).ln());
+    delta[target] -= 1.0;
+    (loss, logits.iter().all(|y| *y <= logits[target]), delta)
+}
+
+fn backward(weights: &[f32], input: &[f32], hidden: &[f32], delta: &[f32], gradient: &mut [f32]) {
+    for (out, d) in delta.iter().enumerate() {
+        gradient[SECOND + CLASSES * HIDDEN + out] += d;
+        for (at, h) in hidden.iter().enumerate() {
+            gradient[SECOND + out * HIDDEN + at] += d * h;
+        }
+    }
+    for (at, _) in hidden.iter().enumerate().filter(|(_, h)| **h > 0.0) {
+        let below: f32 = delta.iter().enumerate().map(|(out, d)| d * weights[SECOND + out * HIDDEN + at]).sum();
+        gradient[HIDDEN * INPUTS + at] += below;
+        for (i, x) in input.iter().enumerate() {
+            gradient[at * INPUTS + i] += below * x;
+        }
+    }
+}

@@ -1,0 +1,43 @@
+"""Times gloo's all-reduce of f32 sums between processes on the loopback interface.
+
+Usage: gloo_allreduce.py WORKERS NUMBERS REPETITIONS
+
+Prints the seconds of each repetition, one a line: from a barrier until the last process has the result.
+"""
+
+import os
+import sys
+import tempfile
+import time
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+
+def reduce_repeatedly(rank, workers, numbers, repetitions, meeting_point):
+    torch.set_num_threads(1)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group("gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=workers)
+    gradient = torch.ones(numbers)
+    for repetition in range(repetitions + 2):  # two to warm up
+        dist.barrier()
+        begun = time.perf_counter()
+        dist.all_reduce(gradient)
+        seconds = torch.tensor([time.perf_counter() - begun])
+        dist.all_reduce(seconds, op=dist.ReduceOp.MAX)
+        if rank == 0 and repetition >= 2:
+            print(seconds.item(), flush=True)
+        gradient.fill_(1.0)
+    dist.destroy_process_group()
+
+
+def main():
+    workers, numbers, repetitions = map(int, sys.argv[1:])
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = (workers, numbers, repetitions, os.path.join(folder, "store"))
+        mp.spawn(reduce_repeatedly, arguments, nprocs=workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+//! Numbers beyond use end a job with the outer step and the tensor.
+
+use std::sync::Arc;
+
+use lookbehind_common::contribution::Contribution;
+use lookbehind_tests::cluster::Cluster;
+use lookbehind_tests::jobs::small_with;
+use lookbehind_tests::scripted::{Script, Scripted};
+use lookbehind_worker::compute::{Work, WorkKind};
+use lookbehind_worker::registry::Registry;
+
+/// Spoils one number of one shard's gradient: the fourth of `layers.0.bias`, behind a weight of 16 × 64.
+struct Spoil(f32);
+
+impl Script for Spoil {
+    fn after(&self, work: &Work, shard: u32, contribution: &mut Contribution) {
+        if work.kind == WorkKind::Gradient && (work.epoch, work.batch, shard) == (0, 4, 2) {
+            contribution.gradient[16 * 64 + 3] = self.0;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gradient_that_is_not_finite_fails_the_job_by_outer_step_and_tensor() {
+    for value in [f32::NAN, f32::INFINITY] {
+        let mut cluster = Cluster::new().await;
+        let backend = Scripted::new(cluster.backend(Registry::builtin()), Arc::new(Spoil(value)));
+        cluster.add("spoiling", backend).await;
+        let message = cluster.client().run_to_failure(&small_with(|_| ())).await;
+        for word in ["outer step 4", "layers.0.bias"] {
+            assert!(message.contains(word), "expected {word:?} in {message:?}");
+        }
+        cluster.stop("spoiling").await.unwrap();
+        let backend = cluster.backend(Registry::builtin());
+        cluster.add("good", backend).await;
+        cluster.still_works().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_weights_explode_fails_by_outer_step() {
+    let cluster = Cluster::of(2).await;
+    let exploding = small_with(|job| {
+        job.optimizer.base.lr = Some(1e6);
+        job.optimizer.base.weight_decay = Some(1e6);
+    });
+    let message = cluster.client().run_to_failure(&exploding).await;
+    assert!(message.contains("outer step"), "{message}");
+    assert!(message.contains("layers.") || message.contains("loss"), "{message}");
+    cluster.still_works().await;
+}

@@ -1,0 +1,357 @@
+//! Bulk transfers from workers and users that are not what they should be: refused whole, and nothing changes.
+
+use bytes::Bytes;
+use lookbehind_common::proto::v1;
+use lookbehind_common::transfer::{CHUNK_BYTES, Piece, Sender, sums_bytes};
+use lookbehind_tests::client::Client;
+use lookbehind_tests::cluster::Cluster;
+use lookbehind_tests::fake_worker::{FakeWorker, header_sums, hello, whole};
+use lookbehind_tests::toy;
+use tonic::Code;
+use v1::upload_initial_weights_request::Part as FilePart;
+use v1::upload_partial_request::Part as PartialPart;
+
+/// The digest that the toy job ends with when nothing goes wrong.
+async fn toy_digest() -> String {
+    let cluster = Cluster::new().await;
+    let mut worker = FakeWorker::register(cluster.client(), hello("honest")).await.unwrap();
+    let id = cluster.client().submit(&toy::toy()).await;
+    let work = worker.start_toy().await;
+    worker.finish_toy(work).await;
+    cluster.client().finish(&id).await.digest().to_owned()
+}
+
+/// A cluster in which a worker has the toy job's first work in hand.
+async fn at_work() -> (Cluster, String, FakeWorker, v1::Assign) {
+    let cluster = Cluster::new().await;
+    let mut worker = FakeWorker::register(cluster.client(), hello("fake")).await.unwrap();
+    let id = cluster.client().submit(&toy::toy()).await;
+    let work = worker.start_toy().await;
+    (cluster, id, worker, work)
+}
+
+/// Finishes the job as if nothing had been, and serves a good job afterwards.
+async fn ends_as_ever(mut cluster: Cluster, id: &str, mut worker: FakeWorker, work: v1::Assign) {
+    worker.finish_toy(work).await;
+    let history = cluster.client().finish(id).await;
+    history.check_whole();
+    assert_eq!(history.digest(), toy_digest().await);
+    drop(worker);
+    let backend = cluster.backend(lookbehind_worker::registry::Registry::builtin());
+    cluster.add("good", backend).await;
+    cluster.still_works().await;
+}
+
+fn chunk(offset: usize, data: &[u8]) -> Piece {
+    Piece::Chunk(v1::Chunk { offset: offset as u64, data: Bytes::copy_from_slice(data) })
+}
+
+/// A body in chunks of 12 bytes, with its trailer.
+fn pieces(body: &[u8], covered: &[u8]) -> Vec<Piece> {
+    let chunks = body.chunks(12).enumerate().map(|(number, data)| chunk(12 * number, data));
+    chunks.chain([trailer(body, covered)]).collect()
+}
+
+fn trailer(body: &[u8], covered: &[u8]) -> Piece {
+    Sender::new([Bytes::copy_from_slice(body)], covered).last().unwrap()
+}
+
+/// Every way in which the pieces of a transfer of `body` (36 bytes) can be wrong, with what must be said of it.
+fn damaged(body: &[u8], covered: &[u8]) -> Vec<(&'static str, Vec<Piece>, Code, &'static str)> {
+    let good = pieces(body, covered);
+    let [first, second, third, end] = [0, 1, 2, 3].map(|number| good[number].clone());
+    let mut flipped = body.to_vec();
+    flipped[20] ^= 1;
+    let mut wrong_end = trailer(&flipped, covered);
+    let tail = chunk(36, &body[..12]);
+    let short = Piece::Trailer(v1::Trailer { checksum: Bytes::from_static(b"short") });
+    let of = |pieces: &[&Piece]| pieces.iter().map(|piece| (*piece).clone()).collect::<Vec<_>>();
+    let giant = vec![0; CHUNK_BYTES + 1];
+    let mut cases = vec![
+        ("first missing", of(&[&second, &third, &end]), Code::InvalidArgument, "byte 12"),
+        ("one missing", of(&[&first, &third, &end]), Code::InvalidArgument, "byte 24"),
+        ("last missing", of(&[&first, &second, &end]), Code::InvalidArgument, "24 of 36 bytes"),
+        ("one twice", of(&[&first, &first, &second, &third, &end]), Code::InvalidArgument, "byte 0"),
+        ("out of order", of(&[&second, &first, &third, &end]), Code::InvalidArgument, "byte 12"),
+        ("too long", of(&[&first, &second, &third, &tail, &end]), Code::InvalidArgument, "48"),
+        ("far offset", of(&[&first, &chunk(usize::MAX, b"x"), &end]), Code::InvalidArgument, "chunk at byte"),
+        ("empty chunk", of(&[&first, &chunk(12, b""), &end]), Code::InvalidArgument, "chunk of 0 bytes"),
+        ("giant chunk", vec![chunk(0, &giant)], Code::InvalidArgument, "1048577 bytes"),
+        ("giant message", vec![chunk(0, &vec![0; 2 * CHUNK_BYTES])], Code::OutOfRange, "too large"),
+        ("no end", of(&[&first, &second, &third]), Code::InvalidArgument, "trailer"),
+        ("nothing", Vec::new(), Code::InvalidArgument, "trailer"),
+        ("a bit flipped", pieces(&flipped, covered), Code::DataLoss, "checksum"),
+        ("short checksum", of(&[&first, &second, &third, &short]), Code::DataLoss, "checksum"),
+    ];
+    // The bytes with one bit flipped, under the checksum of the right ones, and the other way round.
+    *cases[12].1.last_mut().unwrap() = end;
+    std::mem::swap(&mut wrong_end, cases[13].1.last_mut().unwrap());
+    cases.push(("no checksum", of(&[&first, &second, &third, &short]), Code::DataLoss, "checksum"));
+    cases
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_partial_is_refused_whole_and_changes_nothing() {
+    let (cluster, id, worker, work) = at_work().await;
+    let node = work.nodes[0];
+    let (header, good) = worker.partial(&work, node);
+    let body: Vec<u8> = good.iter().filter_map(bytes_of).flatten().collect();
+    for (what, pieces, code, said) in damaged(&body, &sums_bytes(&header_sums(&header))) {
+        let status = worker.upload_partial(header.clone(), pieces).await.expect_err(what);
+        assert_eq!(status.code(), code, "{what}: {status}");
+        assert!(status.message().contains(said), "{what}: {status}, expected {said:?}");
+    }
+    let headless = PartialPart::Chunk(v1::Chunk { offset: 0, data: body.into() });
+    let status = worker.upload_partial_parts(vec![headless]).await.unwrap_err();
+    assert!(status.message().contains("header first"), "{status}");
+    let twice = vec![PartialPart::Header(header.clone()), PartialPart::Header(header)];
+    let status = worker.upload_partial_parts(twice).await.unwrap_err();
+    assert!(status.message().contains("chunk or the trailer"), "{status}");
+    assert_eq!(worker.upload_partial_parts(Vec::new()).await.unwrap_err().code(), Code::InvalidArgument);
+    ends_as_ever(cluster, &id, worker, work).await;
+}
+
+fn bytes_of(piece: &Piece) -> Option<Vec<u8>> {
+    match piece {
+        Piece::Chunk(chunk) => Some(chunk.data.to_vec()),
+        Piece::Trailer(_) => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sums_that_are_not_those_under_the_checksum_are_refused() {
+    let (cluster, id, worker, work) = at_work().await;
+    let (header, pieces) = worker.partial(&work, work.nodes[0]);
+    for changed in [
+        v1::PartialHeader { loss_sum: header.loss_sum + 1.0, ..header.clone() },
+        v1::PartialHeader { correct: header.correct + 1, ..header.clone() },
+    ] {
+        let status = worker.upload_partial(changed, pieces.clone()).await.unwrap_err();
+        assert_eq!(status.code(), Code::DataLoss, "{status}");
+    }
+    ends_as_ever(cluster, &id, worker, work).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partial_of_other_sizes_than_the_jobs_is_refused_before_memory_is_taken_for_it() {
+    let (cluster, id, worker, work) = at_work().await;
+    let (header, pieces) = worker.partial(&work, work.nodes[0]);
+    let sizes = [
+        (8, 0, 8),
+        (10, 0, 8),
+        (9, 1, 8),
+        (0, 0, 8),
+        (9, 0, 7),
+        (9, 0, u64::MAX),
+        (1 << 60, 0, 8),
+        (1 << 62, 1 << 62, 8),
+        (u64::MAX, u64::MAX, 8),
+    ];
+    for (gradient, statistics, samples) in sizes {
+        let changed = v1::PartialHeader { gradient, statistics, samples, ..header.clone() };
+        let status = worker.upload_partial(changed, pieces.clone()).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        let found = format!("({gradient}, {statistics}, {samples})");
+        for word in ["shards 0..4", "(9, 0, 8)", &found] {
+            assert!(status.message().contains(word), "{status}, expected {word:?}");
+        }
+    }
+    for compute_seconds in [-1.0, f64::NAN, f64::INFINITY] {
+        let changed = v1::PartialHeader { compute_seconds, ..header.clone() };
+        let status = worker.upload_partial(changed, pieces.clone()).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    }
+    ends_as_ever(cluster, &id, worker, work).await;
+}
+
+/// Every fence that is not the worker's own.
+fn stale(fence: &v1::Fence) -> Vec<v1::Fence> {
+    vec![
+        v1::Fence { cluster_id: "0000000000000000".into(), ..fence.clone() },
+        v1::Fence { cluster_id: String::new(), ..fence.clone() },
+        v1::Fence { incarnation: fence.incarnation + 1, ..fence.clone() },
+        v1::Fence { incarnation: fence.incarnation - 1, ..fence.clone() },
+        v1::Fence { session: fence.session + 1, ..fence.clone() },
+        v1::Fence { session: 0, ..fence.clone() },
+    ]
+}
+
+/// Every work and node that is not the one in hand.
+fn elsewhere(header: &v1::PartialHeader) -> Vec<v1::PartialHeader> {
+    let work = |change: fn(&mut v1::WorkId)| {
+        let mut header = header.clone();
+        change(header.work.as_mut().unwrap());
+        header
+    };
+    let node = |first_shard, end_shard| v1::PartialHeader {
+        node: Some(v1::Node { first_shard, end_shard }),
+        ..header.clone()
+    };
+    vec![
+        work(|work| work.job_id = "j00000000".into()),
+        work(|work| work.outer_step += 1),
+        work(|work| work.evaluation += 1),
+        node(0, 2),
+        node(0, 3),
+        node(1, 3),
+        node(0, 5),
+        node(4, 8),
+        node(0, u32::MAX),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partial_of_another_cluster_incarnation_session_or_work_changes_nothing() {
+    let (cluster, id, worker, work) = at_work().await;
+    let (header, pieces) = worker.partial(&work, work.nodes[0]);
+    for fence in stale(&worker.fence) {
+        let stale = v1::PartialHeader { fence: Some(fence), ..header.clone() };
+        let outcome = worker.upload_partial(stale, pieces.clone()).await.unwrap();
+        assert_eq!(outcome, v1::UploadOutcome::Stale);
+    }
+    for other in elsewhere(&header) {
+        let outcome = worker.upload_partial(other.clone(), pieces.clone()).await.unwrap();
+        assert_eq!(outcome, v1::UploadOutcome::Stale, "{other:?}");
+    }
+    for (field, lacking) in [
+        ("fence", v1::PartialHeader { fence: None, ..header.clone() }),
+        ("work", v1::PartialHeader { work: None, ..header.clone() }),
+        ("node", v1::PartialHeader { node: None, ..header.clone() }),
+        ("node", v1::PartialHeader { node: Some(v1::Node { first_shard: 2, end_shard: 2 }), ..header.clone() }),
+        ("node", v1::PartialHeader { node: Some(v1::Node { first_shard: 3, end_shard: 1 }), ..header.clone() }),
+    ] {
+        let status = worker.upload_partial(lacking, pieces.clone()).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains(field), "{status}");
+    }
+    assert_eq!(cluster.client().job(&id).await.outer_step, 0, "a stale partial was taken");
+    ends_as_ever(cluster, &id, worker, work).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partial_that_was_accepted_is_not_taken_again() {
+    let (cluster, id, mut worker, work) = at_work().await;
+    let (header, pieces) = worker.partial(&work, work.nodes[0]);
+    let accepted = worker.upload_partial(header.clone(), pieces.clone()).await.unwrap();
+    assert_eq!(accepted, v1::UploadOutcome::Accepted);
+    let again = worker.upload_partial(header, pieces).await.unwrap();
+    assert_eq!(again, v1::UploadOutcome::Stale);
+    let next = worker.assigned().await;
+    ends_as_ever(cluster, &id, worker, next).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_under_another_fence_on_a_control_stream_changes_nothing() {
+    let (cluster, id, worker, work) = at_work().await;
+    let before = cluster.client().job(&id).await;
+    let failed = v1::WorkFailed { work: work.work.clone(), node: Some(work.nodes[0]), reason: "lies".into() };
+    let unprepared =
+        v1::PrepareFailed { job_id: id.clone(), failure: v1::PrepareFailure::Job.into(), reason: "lies".into() };
+    for fence in stale(&worker.fence) {
+        use v1::session_request::Message;
+        worker.say_as(&fence, Message::WorkFailed(failed.clone())).await;
+        worker.say_as(&fence, Message::PrepareFailed(unprepared.clone())).await;
+        worker.say_as(&fence, Message::Draining(v1::Draining {})).await;
+    }
+    // What was said before this is done with when this is done with: a stream is taken in order.
+    worker.say(v1::session_request::Message::Heartbeat(v1::Heartbeat { sequence: 1, progress: 0 })).await;
+    let workers = cluster.client().workers().await;
+    assert_eq!((workers.len(), workers[0].job_id.as_str()), (1, id.as_str()));
+    let after = cluster.client().job(&id).await;
+    assert_eq!((after.revision, after.state()), (before.revision, before.state()), "{}", after.message);
+    ends_as_ever(cluster, &id, worker, work).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn weights_are_served_to_workers_of_the_job_and_in_their_current_version_only() {
+    let (cluster, id, worker, work) = at_work().await;
+    for fence in stale(&worker.fence) {
+        let status = worker.download(&fence, &id, work.weights_version).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    }
+    let bystander = FakeWorker::register(cluster.client(), hello("bystander")).await.unwrap();
+    worker.download(&worker.fence, &id, work.weights_version).await.unwrap();
+    for version in [0, work.weights_version + 1, u64::MAX] {
+        let status = worker.download(&worker.fence, &id, version).await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound, "{status}");
+        assert!(status.message().contains(&version.to_string()), "{status}");
+    }
+    let status = worker.download(&worker.fence, "../../x", 1).await.unwrap_err();
+    assert_eq!((status.code(), status.message().contains("job_id")), (Code::InvalidArgument, true));
+    let status = bystander.download(&bystander.fence, "j00000000", 1).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    drop(bystander);
+    ends_as_ever(cluster, &id, worker, work).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_or_stale_initial_weights_from_a_worker_are_refused_and_it_may_send_them_again() {
+    let cluster = Cluster::new().await;
+    let mut worker = FakeWorker::register(cluster.client(), hello("fake")).await.unwrap();
+    let id = cluster.client().submit(&toy::toy()).await;
+    worker.prepare().await;
+    worker.prepared(&id).await;
+    worker.asked_for_state().await;
+    let header = worker.state_header(&id);
+    for (what, pieces, code, said) in damaged(&toy::initial(), &[]) {
+        let status = worker.upload_state(header.clone(), pieces).await.expect_err(what);
+        assert_eq!(status.code(), code, "{what}: {status}");
+        assert!(status.message().contains(said), "{what}: {status}, expected {said:?}");
+    }
+    for (parameters, statistics) in [(8, 0), (9, 1), (1 << 60, 0), (1 << 62, 1 << 62), (u64::MAX, u64::MAX)] {
+        let state = Some(v1::StateHeader { parameters, statistics });
+        let changed = v1::InitialStateHeader { state, ..header.clone() };
+        let status = worker.upload_state(changed, whole(toy::initial(), &[])).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains(&format!("found {parameters} and {statistics}")), "{status}");
+    }
+    for fence in stale(&worker.fence) {
+        let stale = v1::InitialStateHeader { fence: Some(fence), ..header.clone() };
+        let status = worker.upload_state(stale, whole(toy::initial(), &[])).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    }
+    let mut nan = toy::initial();
+    nan[4..8].copy_from_slice(&f32::NAN.to_le_bytes());
+    let status = worker.upload_state(header.clone(), whole(nan, &[])).await.unwrap_err();
+    assert!(status.message().contains("number 1 is not finite"), "{status}");
+    worker.upload_state(header, whole(toy::initial(), &[])).await.unwrap();
+    let work = worker.assigned().await;
+    ends_as_ever(cluster, &id, worker, work).await;
+}
+
+fn file_parts(length: u64, pieces: Vec<Piece>) -> Vec<FilePart> {
+    let pieces = pieces.into_iter().map(|piece| match piece {
+        Piece::Chunk(chunk) => FilePart::Chunk(chunk),
+        Piece::Trailer(trailer) => FilePart::Trailer(trailer),
+    });
+    std::iter::once(FilePart::Header(v1::FileHeader { length })).chain(pieces).collect()
+}
+
+/// Files that the coordinator keeps of uploads, temporary ones included.
+fn uploads(cluster: &Cluster) -> usize {
+    std::fs::read_dir(cluster.state().join("uploads")).map_or(0, Iterator::count)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_upload_of_weights_is_refused_and_leaves_nothing_behind() {
+    let cluster = Cluster::of(1).await;
+    let client: &Client = cluster.client();
+    let body = [7; 36];
+    for (what, pieces, code, said) in damaged(&body, &[]) {
+        let status = client.upload_parts(file_parts(36, pieces)).await.expect_err(what);
+        assert_eq!(status.code(), code, "{what}: {status}");
+        assert!(status.message().contains(said), "{what}: {status}, expected {said:?}");
+    }
+    for length in [u64::MAX, 1 << 60, (8 << 30) + 1] {
+        let status = client.upload_parts(file_parts(length, pieces(&body, &[]))).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        assert!(status.message().contains("length") && status.message().contains(&length.to_string()), "{status}");
+    }
+    // A declared length that would be taken, but does not come.
+    let status = client.upload_parts(file_parts(8 << 30, pieces(&body, &[]))).await.unwrap_err();
+    assert!(status.message().contains("36 of 8589934592 bytes"), "{status}");
+    assert_eq!(uploads(&cluster), 0, "something of a refused upload was kept");
+    client.upload_parts(file_parts(36, pieces(&body, &[]))).await.unwrap();
+    assert_eq!(uploads(&cluster), 1);
+    cluster.still_works().await;
+}
