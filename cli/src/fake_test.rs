@@ -12,6 +12,8 @@ use tokio::runtime::Runtime;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::job::JobSource;
+
 /// An outer step whose numbers follow from its count.
 pub(crate) fn step(outer_step: u64) -> v1::OuterStepMetrics {
     v1::OuterStepMetrics {
@@ -51,6 +53,26 @@ pub(crate) fn job(state: v1::JobState) -> v1::Job {
 /// An event of the watch stream.
 pub(crate) fn event(event: Event) -> Result<v1::WatchJobResponse, Status> {
     Ok(v1::WatchJobResponse { event: Some(event) })
+}
+
+/// A job of 8 shards as its user would write it.
+pub(crate) fn source() -> JobSource {
+    let text = r#"
+name = "digits"
+[model]
+kind = "mlp"
+hidden = [16]
+[data]
+kind = "digits"
+[train]
+epochs = 20
+batch_size = 128
+shards = 8
+[optimizer]
+method = "lookbehind"
+k = 2
+"#;
+    JobSource::parse("job.toml".to_owned(), text.to_owned(), ".".into()).unwrap()
 }
 
 /// Standard output of a test.

@@ -72,7 +72,7 @@ impl JobSource {
         Self::parse("the embedded digits job".to_owned(), EMBEDDED.to_owned(), PathBuf::from("."))
     }
 
-    fn parse(label: String, text: String, folder: PathBuf) -> Result<Self, CliError> {
+    pub(crate) fn parse(label: String, text: String, folder: PathBuf) -> Result<Self, CliError> {
         let wrong = |source| CliError::Job { label: label.clone(), source };
         let mut file = parse_toml(&text).map_err(wrong)?;
         let init = match &file.model.init {

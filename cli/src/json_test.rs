@@ -1,5 +1,5 @@
 use super::*;
-use crate::fake_test::{job, step};
+use crate::fake_test::{job, source, step};
 
 #[test]
 fn a_line_says_what_it_is() {
@@ -28,7 +28,7 @@ fn only_ends_are_over() {
 
 #[test]
 fn a_job_shows_its_specification_as_a_job_file_would() {
-    let source = crate::job::JobSource::embedded().unwrap();
+    let source = source();
     let job = v1::Job { spec: Some(source.message()), ..job(v1::JobState::Queued) };
     let value = serde_json::to_value(JobJson::from(&job)).unwrap();
     assert_eq!(value["spec"]["optimizer"]["method"], "lookbehind");

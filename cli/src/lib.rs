@@ -34,7 +34,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use lookbehind_worker::registry::Registry;
 
-use crate::args::Cli;
+use crate::args::{Cli, Command};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -50,6 +50,9 @@ pub fn run(registry: Registry) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Success });
         }
     };
+    if matches!(cli.command, Command::Train(_)) {
+        lookbehind_worker::threads::fix_number_of_threads();
+    }
     let console = Console::new(cli.general.json);
     let exit = match carry_out(cli, &console, registry) {
         Ok(()) => Exit::Success,

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{FormattedDuration, HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use lookbehind_common::proto::v1;
 
 use crate::console::{Console, printable};
@@ -83,8 +83,9 @@ impl Progress {
             }
             None => {
                 if self.lines.is_due(Instant::now(), step.test.is_some(), step.outer_step == self.total) {
-                    let (done, total) = (step.outer_step, self.total);
-                    self.console.note(format_args!("outer step {done}/{total}  {}", self.text(step)));
+                    let (done, total, epoch) = (step.outer_step, self.total, step.epoch + 1);
+                    self.console
+                        .note(format_args!("outer step {done}/{total}  epoch {epoch}  {}", self.text(step)));
                 }
             }
         }
@@ -97,12 +98,24 @@ impl Progress {
         }
     }
 
+    /// The most important first: narrow terminals cut the end off.
     fn text(&self, step: &v1::OuterStepMetrics) -> String {
-        let left = self.speed.left(self.total.saturating_sub(step.outer_step));
+        let left = duration(self.speed.seconds_left(self.total.saturating_sub(step.outer_step)));
         let samples = HumanCount(self.speed.samples_per_second() as u64);
         let test = self.last_test.map_or(String::new(), |test| format!("  test {}", percent(test)));
-        let (epoch, loss, accuracy) = (step.epoch + 1, step.loss, percent(step.accuracy));
-        format!("epoch {epoch}  loss {loss:.4}  accuracy {accuracy}{test}  {samples} samples/s  {left} left")
+        let (loss, accuracy) = (step.loss, percent(step.accuracy));
+        format!("loss {loss:.4}  accuracy {accuracy}{test}  {left} left  {samples} samples/s")
+    }
+}
+
+/// Seconds as people read them, in the two largest units.
+fn duration(seconds: f64) -> String {
+    let seconds = seconds.round() as u64;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
     }
 }
 
@@ -112,7 +125,7 @@ pub fn percent(share: f64) -> String {
 }
 
 fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{bar:24} {pos}/{len}  {wide_msg}")
+    ProgressStyle::with_template("{bar:10} {percent:>3}%  {wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
@@ -137,9 +150,8 @@ impl Speed {
         self.means.map_or(0.0, |(seconds, samples)| if seconds > 0.0 { samples / seconds } else { 0.0 })
     }
 
-    fn left(&self, steps: u64) -> FormattedDuration {
-        let seconds = self.means.map_or(0.0, |(seconds, _)| seconds * steps as f64);
-        FormattedDuration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)))
+    fn seconds_left(&self, steps: u64) -> f64 {
+        self.means.map_or(0.0, |(seconds, _)| seconds * steps as f64)
     }
 }
 

@@ -17,10 +17,11 @@ pub fn summary(summary: &Summary, folder: Option<&Path>) -> Vec<String> {
     let mut line = |label: &str, text: String| lines.push(format!("{label:<16} {text}"));
     let Summary { job_id, name, state, outer_steps, total_outer_steps, .. } = summary;
     let name = printable(name);
-    line(
-        "job",
-        format!("{job_id} \"{name}\" {state} after {outer_steps} of {total_outer_steps} outer steps"),
-    );
+    let when = match outer_steps {
+        0 => "before its first outer step".to_owned(),
+        done => format!("results after {done} of {total_outer_steps} outer steps"),
+    };
+    line("job", format!("{job_id} \"{name}\" {state}, {when}"));
     if let Some(TrainResult { epoch, loss, accuracy }) = summary.train {
         let epoch = epoch + 1;
         line("train", format!("loss {loss:.4}, accuracy {} (over epoch {epoch})", percent(accuracy)));

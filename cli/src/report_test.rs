@@ -1,11 +1,10 @@
 use super::*;
-use crate::fake_test::{job, step};
-use crate::job::JobSource;
+use crate::fake_test::{job, source, step};
 use crate::output::summary::Tally;
 
 #[test]
 fn a_run_ends_with_its_results_in_words() {
-    let source = JobSource::embedded().unwrap();
+    let source = source();
     let job = v1::Job { spec: Some(source.message()), ..job(v1::JobState::Succeeded) };
     let mut tally = Tally::default();
     for n in 1..=4 {
@@ -15,7 +14,7 @@ fn a_run_ends_with_its_results_in_words() {
     let lines = summary(&tally.summary(&job, Some(&source.spec)), None);
     let text = lines.join("\n");
     for expected in [
-        "job              j00000000 \"digits\" succeeded after 4 of 4 outer steps",
+        "job              j00000000 \"digits\" succeeded, results after 4 of 4 outer steps",
         "train            loss 0.2917, accuracy 85.4 % (over epoch 2)",
         "test             loss 0.1000, accuracy 97.5 % (359 samples, outer step 4)",
         "evaluations      12, 3 per outer step",
@@ -61,5 +60,5 @@ fn a_message_that_repeats_the_state_is_left_out() {
 #[test]
 fn a_job_that_never_ran_has_no_results() {
     let lines = summary(&Tally::default().summary(&job(v1::JobState::Cancelled), None), None);
-    assert_eq!(lines, ["job              j00000000 \"\" cancelled before its first outer step"]);
+    assert_eq!(lines, ["job              j00000000 \"\" cancelled, before its first outer step"]);
 }

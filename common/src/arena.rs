@@ -1,14 +1,22 @@
 //! Flat f32 storage: all parameters (or statistics, or a gradient) of a model, one after the other.
 
+mod pool;
+
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use pool::ArenaPool;
+
 /// All numbers of one kind in a layout's order. Cheap to slice, and on little-endian machines its bytes are
 /// what goes over the wire and into files.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Arena(Vec<f32>);
+#[derive(Debug, Default)]
+pub struct Arena {
+    numbers: Vec<f32>,
+    /// Where the memory goes in the end, if it is lent.
+    home: Option<Arc<pool::Shelf>>,
+}
 
 #[cfg(target_endian = "big")]
 compile_error!("arenas are sent and stored as they lie in memory, which must be little-endian");
@@ -16,23 +24,43 @@ compile_error!("arenas are sent and stored as they lie in memory, which must be 
 impl Arena {
     /// `len` zeros.
     pub fn zeros(len: usize) -> Self {
-        Self(vec![0.0; len])
+        Self::from(vec![0.0; len])
     }
 
     /// The numbers as little-endian bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.0)
+        bytemuck::cast_slice(&self.numbers)
     }
 
     /// The numbers as writable little-endian bytes.
     pub fn as_bytes_mut(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(&mut self.0)
+        bytemuck::cast_slice_mut(&mut self.numbers)
     }
 }
 
 impl From<Vec<f32>> for Arena {
     fn from(values: Vec<f32>) -> Self {
-        Self(values)
+        Self { numbers: values, home: None }
+    }
+}
+
+impl Clone for Arena {
+    fn clone(&self) -> Self {
+        Self::from(self.numbers.clone())
+    }
+}
+
+impl PartialEq for Arena {
+    fn eq(&self, other: &Self) -> bool {
+        self.numbers == other.numbers
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            home.put(std::mem::take(&mut self.numbers));
+        }
     }
 }
 
@@ -40,13 +68,13 @@ impl Deref for Arena {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.0
+        &self.numbers
     }
 }
 
 impl DerefMut for Arena {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        &mut self.numbers
     }
 }
 

@@ -8,7 +8,7 @@ mod validate;
 pub mod wire;
 
 pub use description::{DescriptionError, JobDescription};
-pub use file::{parse_parameters, parse_toml, JobFile};
+pub use file::{JobFile, parse_parameters, parse_toml};
 pub use spec::*;
 pub use validate::JobError;
 

@@ -2,7 +2,8 @@ use super::*;
 use crate::layout::TensorSpec;
 
 fn layout() -> Layout {
-    let tensor = |name: &str, shape: &[usize], kind| TensorSpec { name: name.into(), shape: shape.into(), kind };
+    let tensor =
+        |name: &str, shape: &[usize], kind| TensorSpec { name: name.into(), shape: shape.into(), kind };
     Layout::new([
         tensor("layers.0.weight", &[2, 3], TensorKind::Parameter),
         tensor("bn.running_mean", &[2], TensorKind::Statistic),
@@ -49,7 +50,10 @@ fn hostile_headers_are_refused() {
     let overlap = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#;
     let backwards = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#;
     for header in [overflow, overlap, backwards, "{", "[]", ""] {
-        assert!(matches!(read(&with_header(header, &[0; 12]), &layout()), Err(ModelFileError::Format { .. })));
+        assert!(matches!(
+            read(&with_header(header, &[0; 12]), &layout()),
+            Err(ModelFileError::Format { .. })
+        ));
     }
     let huge = [&u64::MAX.to_le_bytes()[..], b"{}"].concat();
     assert!(matches!(read(&huge, &layout()), Err(ModelFileError::Format { .. })));
@@ -58,7 +62,10 @@ fn hostile_headers_are_refused() {
 #[test]
 fn a_file_of_another_model_is_refused_with_the_tensor_named() {
     let one = |name: &str, shape: &str| {
-        with_header(&format!(r#"{{"{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[0,24]}}}}"#), &[0; 24])
+        with_header(
+            &format!(r#"{{"{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[0,24]}}}}"#),
+            &[0; 24],
+        )
     };
     let missing = read(&one("other", "[2,3]"), &layout()).expect_err("a file without the model's tensors");
     assert_eq!(missing.to_string(), r#"tensor "layers.0.weight": missing"#);

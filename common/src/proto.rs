@@ -7,5 +7,4 @@ pub mod v1 {
 }
 
 /// The encoded file descriptors, for gRPC reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/lookbehind_descriptor.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/lookbehind_descriptor.bin"));

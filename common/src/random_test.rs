@@ -50,6 +50,14 @@ fn bounded_numbers_stay_below_the_bound_and_reach_all_of_it() {
     assert!(stream.below(u64::MAX) < u64::MAX);
 }
 
+/// Three quarters of all 64-bit numbers: those above would come back as a second helping of the lowest third.
+#[test]
+fn bounded_numbers_have_no_bias_towards_the_low_ones() {
+    let (mut stream, third) = (Key::new(1, Purpose::Order).stream(), 1_u64 << 62);
+    let low = (0..3000).filter(|_| stream.below(3 * third) < third).count();
+    assert!((870..1130).contains(&low), "{low}");
+}
+
 #[test]
 fn uniform_numbers_fill_their_interval() {
     let mut stream = Key::new(1, Purpose::InitialWeights).stream();

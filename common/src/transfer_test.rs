@@ -1,4 +1,7 @@
+use bytes::Bytes;
+
 use super::*;
+use crate::arena::Arena;
 
 fn arenas() -> (Arena, Arena) {
     let first: Vec<f32> = (0..600_000).map(|i| i as f32).collect();

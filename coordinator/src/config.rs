@@ -68,7 +68,8 @@ impl Config {
                 found: format!("{detection:?}"),
             });
         }
-        for (option, value) in [("max-queued-jobs", self.max_queued_jobs), ("max-workers", self.max_workers)] {
+        for (option, value) in [("max-queued-jobs", self.max_queued_jobs), ("max-workers", self.max_workers)]
+        {
             if value == 0 {
                 return Err(ConfigError { option, expected: "at least 1", found: "0".into() });
             }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use tokio::signal::unix::{signal, SignalKind};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::{Config, Coordinator, StartError};
@@ -17,7 +17,11 @@ const EXIT_CONFIG: u8 = 78;
 
 /// Takes training jobs over gRPC, splits every batch over workers and applies the optimizer.
 #[derive(Debug, Parser)]
-#[command(name = "lookbehind-coordinator", version, after_help = "Exit codes: 0 ended when asked to, 1 failed, 78 unusable configuration or state.")]
+#[command(
+    name = "lookbehind-coordinator",
+    version,
+    after_help = "Exit codes: 0 ended when asked to, 1 failed, 78 unusable configuration or state."
+)]
 struct Args {
     /// Address to listen on.
     #[arg(long, env = "LOOKBEHIND_LISTEN", default_value = "127.0.0.1:7070")]
@@ -69,7 +73,8 @@ pub fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     let config = Args::parse().config();
-    let ended = tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(run(config)));
+    let ended =
+        tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(run(config)));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -10,7 +10,7 @@ use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::optimizer::{Evaluation, Next, Optimizer, OptimizerState, OuterStepReport};
-use lookbehind_common::reduction::{reduce, MissingShard, Node};
+use lookbehind_common::reduction::{MissingShard, Node, reduce};
 use lookbehind_common::sampling::Position;
 
 use crate::state::command::Weights;

@@ -18,16 +18,27 @@ fn main() -> ExitCode {
 }
 
 fn compare() -> Result<(), Failure> {
-    println!("One exchange of {PARAMETERS} f32 (100 MB), best / median, in ms; GB/s count what crosses the sockets");
-    let table = Table::new(&["workers", "exchange", "GB/s", "gloo", "× gloo", "bare sockets", "× bare", "of it sums"]);
+    println!(
+        "One exchange of {PARAMETERS} f32 (100 MB), best / median, in ms; GB/s count what crosses the sockets"
+    );
+    let table = Table::new(&[
+        "workers",
+        "exchange",
+        "GB/s",
+        "gloo",
+        "× gloo",
+        "bare sockets",
+        "× bare",
+        "of it sums",
+    ]);
     for workers in [2, 4] {
         let (mut ours, mut gloo, mut bare) = (Samples::default(), Samples::default(), Samples::default());
         let mut adding = Samples::default();
         for _ in 0..rounds(3) {
             let summing = sums(PARAMETERS, workers, 3);
-            ours.extend(exchanges(workers, summing.median())?);
-            gloo.extend(gloo_all_reduces(workers));
-            bare.extend(star(PARAMETERS, workers, 5)?);
+            ours.append(exchanges(workers, summing.median())?);
+            gloo.append(gloo_all_reduces(workers));
+            bare.append(star(PARAMETERS, workers, 5)?);
             adding.push(summing.median());
         }
         let both = |samples: &Samples| format!("{:.0} / {:.0}", samples.best() * 1e3, samples.median() * 1e3);
@@ -46,7 +57,11 @@ fn compare() -> Result<(), Failure> {
         ]);
     }
     let copy = copies(PARAMETERS, 9);
-    println!("\nCopying 100 MB in memory: {:.0} ms best, {:.0} ms median", copy.best() * 1e3, copy.median() * 1e3);
+    println!(
+        "\nCopying 100 MB in memory: {:.0} ms best, {:.0} ms median",
+        copy.best() * 1e3,
+        copy.median() * 1e3
+    );
     Ok(())
 }
 

@@ -14,9 +14,12 @@ fn main() -> ExitCode {
 }
 
 fn measure() -> Result<(), Failure> {
-    println!("Peak resident memory of a coordinator, {PARAMETERS} parameters (100 MB), lookbehind with k = 2");
+    println!(
+        "Peak resident memory of a coordinator, {PARAMETERS} parameters (100 MB), lookbehind with k = 2"
+    );
     let table = Table::new(&["optimizer", "workers", "peak, MB", "copies of the model"]);
-    let momentum = "method = \"lookbehind\"\nk = 2\nrho = 0.05\nalpha = 0.5\nbase.lr = 1e-3\nbase.momentum = 0.9";
+    let momentum =
+        "method = \"lookbehind\"\nk = 2\nrho = 0.05\nalpha = 0.5\nbase.lr = 1e-3\nbase.momentum = 0.9";
     let adaptive = "method = \"lookbehind\"\nk = 2\nrho = 0.05\nalpha = \"adaptive\"\nbase.kind = \"adamw\"";
     let cases = [
         ("SGD with momentum, α = 0.5", momentum, 2),

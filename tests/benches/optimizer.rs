@@ -30,10 +30,11 @@ fn main() -> Result<(), Failure> {
     outer_step(&mut optimizer, &gradient)?;
     for _ in 0..rounds(7) {
         steps.push(outer_step(&mut optimizer, &gradient)?);
-        copying.extend(copies(PARAMETERS, 3));
+        copying.append(copies(PARAMETERS, 3));
     }
     let table = Table::new(&["", "best, ms", "median, ms", "GB/s read and written, best", "median"]);
-    let speed = |arrays: f64, seconds: f64| format!("{:.1}", arrays * 4.0 * PARAMETERS as f64 / seconds / 1e9);
+    let speed =
+        |arrays: f64, seconds: f64| format!("{:.1}", arrays * 4.0 * PARAMETERS as f64 / seconds / 1e9);
     for (name, samples, arrays) in [("outer step", &steps, ARRAYS), ("plain copy", &copying, 2.0)] {
         let (best, median) = (samples.best(), samples.median());
         let ms = |seconds: f64| format!("{:.1}", seconds * 1e3);

@@ -247,8 +247,7 @@ impl FakeWorker {
             Piece::Trailer(trailer) => StatePart::Trailer(trailer),
         });
         let parts = std::iter::once(StatePart::Header(header)).chain(pieces);
-        let messages: Vec<_> =
-            parts.map(|part| v1::UploadInitialStateRequest { part: Some(part) }).collect();
+        let messages: Vec<_> = parts.map(|part| v1::UploadInitialStateRequest { part: Some(part) }).collect();
         self.tensors.clone().upload_initial_state(tokio_stream::iter(messages)).await?;
         Ok(())
     }

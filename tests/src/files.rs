@@ -71,5 +71,6 @@ pub fn write_samples(path: &Path, samples: &Samples) {
     let values: Vec<f32> = samples.inputs.iter().flatten().map(|&value| value as f32).collect();
     let targets: Vec<i64> = samples.targets.iter().map(|&target| target as i64).collect();
     let inputs = FileTensor::f32("inputs", &[rows, values.len() / rows], &values);
-    std::fs::write(path, safetensors(&[inputs, FileTensor::i64("targets", &targets)])).expect("a writable file");
+    std::fs::write(path, safetensors(&[inputs, FileTensor::i64("targets", &targets)]))
+        .expect("a writable file");
 }

@@ -52,7 +52,11 @@ pub fn write_small(folder: &Path) {
 /// A job of a few tens of milliseconds on the small data set: shuffled, 8 shards, batches that do not divide the
 /// data, Lookbehind with k = 2.
 pub fn small() -> JobFile {
-    job(r#"
+    job(SMALL_JOB)
+}
+
+/// The small job as a file.
+pub const SMALL_JOB: &str = r#"
         name = "small"
         seed = 3
         [model]
@@ -75,8 +79,17 @@ pub fn small() -> JobFile {
         lr = 0.1
         momentum = 0.9
         weight_decay = 5e-4
-    "#)
+"#;
+
+/// The small job over enough outer steps that something can happen to it meanwhile, as a file. A checkpoint is
+/// written every hundred of them.
+pub fn long_job() -> String {
+    let longer = SMALL_JOB.replace("epochs = 2", &format!("steps = {LONG_STEPS}"));
+    longer.replace("small\"\n", "long\"\n") + "[checkpoint]\nevery_steps = 100\n"
 }
+
+/// Outer steps of the long job.
+pub const LONG_STEPS: u64 = 1000;
 
 /// The small job with a change.
 pub fn small_with(change: impl FnOnce(&mut JobFile)) -> JobFile {

@@ -56,14 +56,20 @@ impl Process {
     }
 
     /// Waits until its log holds some words; returns the rest of the line behind them.
-    ///
-    /// # Panics
-    /// When they do not come, or the process ends before.
     pub async fn logged(&mut self, words: &str) -> String {
+        self.told(words, Self::stderr).await
+    }
+
+    /// Waits until its output holds some words; returns the rest of the line behind them.
+    pub async fn printed(&mut self, words: &str) -> String {
+        self.told(words, Self::stdout).await
+    }
+
+    async fn told(&mut self, words: &str, text: fn(&Self) -> String) -> String {
         within(words, async {
             loop {
                 let ended = self.child.try_wait().expect("a child");
-                if let Some((_, rest)) = self.stderr().split_once(words)
+                if let Some((_, rest)) = text(self).split_once(words)
                     && let Some((line, _)) = rest.split_once('\n')
                 {
                     return line.to_owned();
@@ -87,7 +93,7 @@ impl Process {
     /// Ends it at once, as a machine that loses its power.
     pub async fn kill(mut self) {
         self.signal(Signal::KILL);
-        self.wait().await;
+        self.ended().await;
     }
 
     /// Waits for its end and returns its exit code.
@@ -95,11 +101,15 @@ impl Process {
     /// # Panics
     /// When a signal ended it.
     pub async fn exit(&mut self) -> i32 {
-        let status = self.wait().await;
+        let status = self.ended().await;
         status.code().unwrap_or_else(|| panic!("{status}: {}", self.stderr()))
     }
 
-    async fn wait(&mut self) -> ExitStatus {
+    /// Waits for its end, however it comes.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn ended(&mut self) -> ExitStatus {
         within("the end of a process", async {
             loop {
                 if let Some(status) = self.child.try_wait().expect("a child") {

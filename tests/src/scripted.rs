@@ -110,7 +110,8 @@ impl Gate {
     pub fn pass(&self) {
         self.reached.send_replace(true);
         let open = self.open.lock().expect("no panic beside it");
-        let waited = self.opened.wait_timeout_while(open, PATIENCE, |open| !*open).expect("no panic beside it");
+        let waited =
+            self.opened.wait_timeout_while(open, PATIENCE, |open| !*open).expect("no panic beside it");
         assert!(!waited.1.timed_out(), "nobody opened the gate");
     }
 

@@ -1,6 +1,8 @@
 //! The optimizer family in f32 against the reference in f64, with the same gradients, and both against the
 //! parity fixtures.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -2,6 +2,8 @@
 
 mod candle;
 mod device;
+#[cfg(test)]
+mod fixture;
 mod job;
 mod panics;
 mod sampler;

@@ -107,10 +107,11 @@ fn gradients_lie_in_the_layouts_order_and_are_zero_where_the_loss_has_none() {
 #[test]
 fn reported_statistics_are_weighted_by_the_share() {
     let values = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
-    let reported = [
-        ("norm.running_var".to_owned(), values(&[4.0, 8.0])),
-        ("norm.running_mean".to_owned(), values(&[1.0, -2.0])),
-    ];
+    // Every other number of its memory.
+    let column = Tensor::new(&[[4.0_f32, -1.0], [8.0, -1.0]], &Device::Cpu).unwrap().narrow(1, 0, 1).unwrap();
+    let column = column.squeeze(1).unwrap();
+    let reported =
+        [("norm.running_var".to_owned(), column), ("norm.running_mean".to_owned(), values(&[1.0, -2.0]))];
     assert_eq!(state().statistics(&reported, 0.25).unwrap()[..], [0.25, -0.5, 1.0, 2.0]);
 }
 

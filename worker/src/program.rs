@@ -41,6 +41,7 @@ struct Args {
 
 /// Runs a worker that knows the registry's models and data sets, with arguments from the command line.
 pub fn main_with(registry: Registry) -> ExitCode {
+    crate::threads::fix_number_of_threads();
     let filter = EnvFilter::try_from_env("LOOKBEHIND_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

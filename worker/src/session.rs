@@ -2,7 +2,7 @@
 //! when the coordinator was away.
 //!
 //! Three places that never wait for each other: the control stream with its heartbeats on a thread of its own
-//! ([`control`]), the computing on another ([`executor`]), and the transfers on the caller's runtime ([`transfer`]).
+//! (`control`), the computing on another (`executor`), and the transfers on the caller's runtime (`transfer`).
 
 mod backoff;
 mod control;

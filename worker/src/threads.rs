@@ -40,6 +40,6 @@ fn replace_process(mut command: Command) {
 #[cfg(not(unix))]
 fn replace_process(_command: Command) {}
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 #[path = "threads_test.rs"]
 mod tests;

@@ -1,14 +1,13 @@
 use super::*;
-use crate::fake_test::{Fake, Script};
-use crate::fake_test::{event, job, notice, step};
-use crate::job::JobSource;
+use crate::fake_test::{Fake, Script, event, job, notice, source, step};
 use lookbehind_common::proto::v1::watch_job_response::Event as Wire;
 
 #[test]
 fn the_job_that_is_written_is_the_job_that_ran() {
-    let source = JobSource::embedded().unwrap();
+    let source = source();
     let job = v1::Job { spec: Some(source.message()), ..job(v1::JobState::Succeeded) };
     let text = job_toml(&job).unwrap();
+    assert!(!text.contains("[resources]"), "a section without keys says nothing:\n{text}");
     let file = lookbehind_common::job::parse_toml(&text).unwrap();
     assert_eq!(wire::to_proto(&file), source.message());
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::fake_test::source;
 
 #[test]
 fn evaluations_are_counted_as_the_method_defines_them() {
@@ -17,8 +18,8 @@ fn evaluations_are_counted_as_the_method_defines_them() {
 
 #[test]
 fn a_job_is_described_in_words() {
-    let source = JobSource::embedded().unwrap();
+    let source = source();
     let lines = describe(&source, 3);
-    assert_eq!(lines[1], "30 epochs of batches of 128 samples in 8 shards");
+    assert_eq!(lines[1], "20 epochs of batches of 128 samples in 8 shards");
     assert_eq!(lines[2], "3 evaluations on one batch per outer step");
 }

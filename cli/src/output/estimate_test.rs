@@ -1,9 +1,9 @@
 use super::*;
-use crate::job::JobSource;
+use crate::fake_test::source;
 
 /// A job of 8 shards.
 fn spec() -> JobSpec {
-    JobSource::embedded().unwrap().spec
+    source().spec
 }
 
 fn costs(workers: u32, compute: f64, communication: f64) -> Costs {

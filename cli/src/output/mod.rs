@@ -138,7 +138,7 @@ fn refuse_foreign(folder: &Path, job: &str) -> Result<(), CliError> {
         Ok(earlier) if earlier == job => {
             Err(occupied("holds the job file but no metrics of an earlier run".into()))
         }
-        _ => Err(occupied("holds the output of another job".to_owned())),
+        _ => Err(occupied("holds the output of another job, or of another version of its file".to_owned())),
     }
 }
 

@@ -41,7 +41,10 @@ impl JobDescription {
             return Some(format!("test samples: {} and {}", self.test_samples, other.test_samples));
         }
         if self.data_fingerprint != other.data_fingerprint {
-            return Some(format!("data fingerprint: {} and {}", self.data_fingerprint, other.data_fingerprint));
+            return Some(format!(
+                "data fingerprint: {} and {}",
+                self.data_fingerprint, other.data_fingerprint
+            ));
         }
         let (ours, theirs) = (self.layout.entries(), other.layout.entries());
         if let Some((a, b)) = ours.iter().zip(theirs).find(|(a, b)| a != b) {
@@ -50,7 +53,8 @@ impl JobDescription {
                 a.spec.name, a.spec.shape, b.spec.name, b.spec.shape
             ));
         }
-        (ours.len() != theirs.len()).then(|| format!("number of tensors: {} and {}", ours.len(), theirs.len()))
+        (ours.len() != theirs.len())
+            .then(|| format!("number of tensors: {} and {}", ours.len(), theirs.len()))
     }
 }
 
@@ -78,7 +82,8 @@ impl TryFrom<v1::JobDescription> for JobDescription {
     type Error = DescriptionError;
 
     fn try_from(message: v1::JobDescription) -> Result<Self, DescriptionError> {
-        let tensors: Vec<TensorSpec> = message.tensors.into_iter().map(tensor_from).collect::<Result<_, _>>()?;
+        let tensors: Vec<TensorSpec> =
+            message.tensors.into_iter().map(tensor_from).collect::<Result<_, _>>()?;
         Ok(Self {
             layout: Layout::new(tensors)?,
             train_samples: message.train_samples,
@@ -102,7 +107,9 @@ fn tensor_from(message: v1::TensorLayout) -> Result<TensorSpec, DescriptionError
     let shape = message
         .shape
         .iter()
-        .map(|&extent| usize::try_from(extent).map_err(|_| DescriptionError::Field { field: "tensors.shape" }))
+        .map(|&extent| {
+            usize::try_from(extent).map_err(|_| DescriptionError::Field { field: "tensors.shape" })
+        })
         .collect::<Result<_, _>>()?;
     Ok(TensorSpec { name: message.name, shape, kind })
 }

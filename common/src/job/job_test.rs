@@ -85,7 +85,9 @@ fn impossible_values_are_refused_by_their_path() {
     ] {
         assert_eq!(refused(from, to).path, path, "{to}");
     }
-    let base = |line: &str| parse(&format!("{SMALL}\n[optimizer.base]\n{line}\n")).expect_err("an impossible base").path;
+    let base = |line: &str| {
+        parse(&format!("{SMALL}\n[optimizer.base]\n{line}\n")).expect_err("an impossible base").path
+    };
     assert_eq!(base("lr = 0"), "optimizer.base.lr");
     assert_eq!(base("momentum = 1"), "optimizer.base.momentum");
     assert_eq!(base("nesterov = true"), "optimizer.base.nesterov");

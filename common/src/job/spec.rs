@@ -153,7 +153,9 @@ impl Method {
             Method::Lookahead { k, .. }
             | Method::LookaheadSam { k, .. }
             | Method::MultistepSam { k, minibatch: Minibatch::Switch, .. }
-            | Method::Lookbehind { k, gradients: InnerGradients::Reference(Minibatch::Switch), .. } => u64::from(k),
+            | Method::Lookbehind { k, gradients: InnerGradients::Reference(Minibatch::Switch), .. } => {
+                u64::from(k)
+            }
             _ => 1,
         }
     }

@@ -67,7 +67,11 @@ fn text(path: &str, value: &str) -> Checked<String> {
     let printable = value.chars().all(|c| c.is_alphanumeric() || " -_.".contains(c));
     if value.trim().is_empty() || value.len() > MAX_NAME || !printable {
         let shown: String = value.chars().take(40).flat_map(char::escape_debug).collect();
-        return refuse(path, &format!("1 to {MAX_NAME} bytes of letters, digits, ' ', '-', '_' or '.'"), shown);
+        return refuse(
+            path,
+            &format!("1 to {MAX_NAME} bytes of letters, digits, ' ', '-', '_' or '.'"),
+            shown,
+        );
     }
     Ok(value.to_owned())
 }
@@ -212,9 +216,9 @@ impl OptimizerSection {
                 unused("optimizer.eta", &self.eta, "ascent sam")?;
                 None
             }
-            AscentName::Asam => {
-                Some(number("optimizer.eta", self.eta.unwrap_or(0.01), "0 to 1e6", |eta| (0.0..=1e6).contains(&eta))?)
-            }
+            AscentName::Asam => Some(number("optimizer.eta", self.eta.unwrap_or(0.01), "0 to 1e6", |eta| {
+                (0.0..=1e6).contains(&eta)
+            })?),
         };
         Ok(Ascent { rho, eta })
     }
@@ -228,7 +232,8 @@ impl OptimizerSection {
             AlphaValue::Adaptive => Ok(Alpha::Adaptive),
             AlphaValue::Static(alpha) => {
                 let expected = "a number above 0 and up to 1, or \"adaptive\"";
-                number("optimizer.alpha", alpha, expected, |alpha| alpha > 0.0 && alpha <= 1.0).map(Alpha::Static)
+                number("optimizer.alpha", alpha, expected, |alpha| alpha > 0.0 && alpha <= 1.0)
+                    .map(Alpha::Static)
             }
         }
     }
@@ -259,11 +264,15 @@ impl BaseSection {
             BaseName::Sgd => (0.1, 0.0),
             BaseName::Adamw => (0.001, 0.01),
         };
-        let lr = number("optimizer.base.lr", self.lr.unwrap_or(default_lr), "a positive number up to 1e6", |lr| {
-            lr > 0.0 && lr <= 1e6
-        })?;
+        let lr = number(
+            "optimizer.base.lr",
+            self.lr.unwrap_or(default_lr),
+            "a positive number up to 1e6",
+            |lr| lr > 0.0 && lr <= 1e6,
+        )?;
         let decay = self.weight_decay.unwrap_or(default_decay);
-        let weight_decay = number("optimizer.base.weight_decay", decay, "0 to 1e6", |d| (0.0..=1e6).contains(&d))?;
+        let weight_decay =
+            number("optimizer.base.weight_decay", decay, "0 to 1e6", |d| (0.0..=1e6).contains(&d))?;
         match self.kind {
             BaseName::Sgd => self.sgd(lr, weight_decay),
             BaseName::Adamw => self.adamw(lr, weight_decay),
@@ -287,7 +296,10 @@ impl BaseSection {
         let betas = self.betas.unwrap_or([0.9, 0.999]);
         Ok(BaseOptimizer::AdamW {
             lr,
-            betas: [fraction("optimizer.base.betas[0]", betas[0])?, fraction("optimizer.base.betas[1]", betas[1])?],
+            betas: [
+                fraction("optimizer.base.betas[0]", betas[0])?,
+                fraction("optimizer.base.betas[1]", betas[1])?,
+            ],
             eps: number("optimizer.base.eps", self.eps.unwrap_or(1e-8), "a number above 0 up to 1", |e| {
                 e > 0.0 && e <= 1.0
             })?,
@@ -332,11 +344,16 @@ impl ScheduleSection {
 
     fn multistep(&self) -> Checked<Shape> {
         if self.milestones.is_empty() || !self.milestones.is_sorted_by(|a, b| a < b) {
-            return refuse("schedule.milestones", "a rising list of at least one", format!("{:?}", self.milestones));
+            return refuse(
+                "schedule.milestones",
+                "a rising list of at least one",
+                format!("{:?}", self.milestones),
+            );
         }
-        let gamma = number("schedule.gamma", self.gamma.unwrap_or(0.1), "a number above 0 and up to 1", |g| {
-            g > 0.0 && g <= 1.0
-        })?;
+        let gamma =
+            number("schedule.gamma", self.gamma.unwrap_or(0.1), "a number above 0 and up to 1", |g| {
+                g > 0.0 && g <= 1.0
+            })?;
         Ok(Shape::Multistep { milestones: self.milestones.clone(), gamma })
     }
 }
@@ -345,10 +362,15 @@ impl CheckpointSection {
     fn validate(&self, length: Length) -> Checked<CheckpointSpec> {
         let every = match (self.every_epochs, self.every_steps) {
             (Some(_), Some(_)) => {
-                return Err(JobError::new("checkpoint.every_steps", "give every_epochs or every_steps, not both"));
+                return Err(JobError::new(
+                    "checkpoint.every_steps",
+                    "give every_epochs or every_steps, not both",
+                ));
             }
             (Some(0), None) | (None, Some(0)) => None,
-            (Some(epochs), None) => Some(Length::Epochs(count("checkpoint.every_epochs", epochs, 0, MAX_COUNT)?)),
+            (Some(epochs), None) => {
+                Some(Length::Epochs(count("checkpoint.every_epochs", epochs, 0, MAX_COUNT)?))
+            }
             (None, Some(steps)) => Some(Length::Steps(count("checkpoint.every_steps", steps, 0, MAX_COUNT)?)),
             (None, None) => match length {
                 Length::Epochs(_) => Some(Length::Epochs(1)),

@@ -82,7 +82,11 @@ pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
         schedule: schedule_from_proto(&spec.schedule.clone().unwrap_or_default())?,
         checkpoint: spec
             .checkpoint
-            .map(|c| CheckpointSection { every_epochs: c.every_epochs, every_steps: c.every_steps, keep: c.keep })
+            .map(|c| CheckpointSection {
+                every_epochs: c.every_epochs,
+                every_steps: c.every_steps,
+                keep: c.keep,
+            })
             .unwrap_or_default(),
         eval: EvalSection { every_epochs: spec.eval.and_then(|eval| eval.every_epochs) },
         resources: spec
@@ -110,7 +114,10 @@ fn optimizer_to_proto(section: &OptimizerSection) -> v1::OptimizerSpec {
             .batch_statistics
             .map_or(v1::BatchStatistics::Unspecified, v1::BatchStatistics::from)
             .into(),
-        perturbation: section.perturbation.map_or(v1::Perturbation::Unspecified, v1::Perturbation::from).into(),
+        perturbation: section
+            .perturbation
+            .map_or(v1::Perturbation::Unspecified, v1::Perturbation::from)
+            .into(),
         base: Some(base_to_proto(&section.base)),
     }
 }

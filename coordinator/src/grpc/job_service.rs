@@ -36,9 +36,7 @@ impl JobServiceImpl {
     /// Asks for something that is answered with a job.
     async fn job(&self, call: UserCall) -> Result<Option<v1::Job>, Status> {
         match self.ask(call).await? {
-            Reply::Job(result) => {
-                result.map(|view| Some(views::job(&view))).map_err(IntoStatus::into_status)
-            }
+            Reply::Job(result) => result.map(|view| Some(views::job(&view))).map_err(IntoStatus::into_status),
             _ => Err(unexpected()),
         }
     }
@@ -84,7 +82,11 @@ impl JobService for JobServiceImpl {
         let size = match request.page_size as usize {
             0 => PAGE,
             size if size <= MAX_PAGE => size,
-            size => return Err(Status::invalid_argument(format!("page_size: expected 0 to {MAX_PAGE}, found {size}"))),
+            size => {
+                return Err(Status::invalid_argument(format!(
+                    "page_size: expected 0 to {MAX_PAGE}, found {size}"
+                )));
+            }
         };
         let before = match request.page_token.as_str() {
             "" => None,
@@ -131,9 +133,9 @@ impl JobService for JobServiceImpl {
     ) -> Result<Response<Self::WatchJobStream>, Status> {
         let request = request.into_inner();
         let id = parse_id(&request.job_id)?;
-        self.view(&id).await?;
+        let view = self.view(&id).await?;
         let cursor = watch::Cursor { revision: request.after_revision, outer_step: request.after_outer_step };
-        Ok(Response::new(Box::pin(watch::stream(self.0.clone(), id, cursor))))
+        Ok(Response::new(Box::pin(watch::stream(self.0.clone(), &view.record, cursor))))
     }
 
     async fn list_workers(
@@ -169,16 +171,20 @@ impl JobService for JobServiceImpl {
         self.view(&id).await?;
         let folder = self.0.store.job_folder(&id);
         let read = move || -> Result<_, Status> {
-            let found = checkpoint::model_file_of(&folder, request.outer_step).map_err(IntoStatus::into_status)?;
+            let found =
+                checkpoint::model_file_of(&folder, request.outer_step).map_err(IntoStatus::into_status)?;
             let Some((manifest, path)) = found else {
-                let which = request.outer_step.map_or("no checkpoint".into(), |step| format!("no checkpoint of outer step {step}"));
+                let which = request
+                    .outer_step
+                    .map_or("no checkpoint".into(), |step| format!("no checkpoint of outer step {step}"));
                 return Err(Status::not_found(format!("job {id}: {which}")));
             };
             let bytes = std::fs::read(&path).map_err(|error| Status::internal(error.to_string()))?;
             Ok((manifest, bytes))
         };
-        let (manifest, bytes) =
-            tokio::task::spawn_blocking(read).await.map_err(|error| Status::internal(error.to_string()))??;
+        let (manifest, bytes) = tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|error| Status::internal(error.to_string()))??;
         let header = v1::CheckpointHeader {
             length: bytes.len() as u64,
             outer_step: manifest.position.outer_step,
@@ -213,7 +219,10 @@ async fn receive_file(
     };
     if header.length > shared.max_upload {
         let limit = shared.max_upload;
-        return Err(Status::resource_exhausted(format!("length: expected at most {limit}, found {}", header.length)));
+        return Err(Status::resource_exhausted(format!(
+            "length: expected at most {limit}, found {}",
+            header.length
+        )));
     }
     let mut receiver = Receiver::new(header.length);
     let folder = shared.store.uploads_folder();

@@ -8,14 +8,14 @@ mod worker_service;
 
 use std::future::Future;
 
+use lookbehind_common::proto::FILE_DESCRIPTOR_SET;
 use lookbehind_common::proto::v1::job_service_server::JobServiceServer;
 use lookbehind_common::proto::v1::tensor_service_server::TensorServiceServer;
 use lookbehind_common::proto::v1::worker_service_server::WorkerServiceServer;
-use lookbehind_common::proto::FILE_DESCRIPTOR_SET;
 use lookbehind_common::transfer::MAX_MESSAGE_BYTES;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::Server;
 use tonic::Status;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 use crate::runtime::{Ended, Shared};
 use job_service::JobServiceImpl;
@@ -46,10 +46,12 @@ pub(crate) async fn serve(
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let jobs = JobServiceServer::new(JobServiceImpl(shared.clone())).max_decoding_message_size(MAX_CONTROL_BYTES);
-    let workers =
-        WorkerServiceServer::new(WorkerServiceImpl(shared.clone())).max_decoding_message_size(MAX_CONTROL_BYTES);
-    let tensors = TensorServiceServer::new(TensorServiceImpl(shared)).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let jobs =
+        JobServiceServer::new(JobServiceImpl(shared.clone())).max_decoding_message_size(MAX_CONTROL_BYTES);
+    let workers = WorkerServiceServer::new(WorkerServiceImpl(shared.clone()))
+        .max_decoding_message_size(MAX_CONTROL_BYTES);
+    let tensors =
+        TensorServiceServer::new(TensorServiceImpl(shared)).max_decoding_message_size(MAX_MESSAGE_BYTES);
     // Small messages must not wait for the acknowledgement of the ones before.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()

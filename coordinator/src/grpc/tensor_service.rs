@@ -5,13 +5,15 @@ use std::pin::Pin;
 
 use futures_util::Stream;
 use lookbehind_common::contribution::{Contribution, Sums};
-use lookbehind_common::convert::{job_id, required, FieldError};
+use lookbehind_common::convert::{FieldError, job_id, required};
 use lookbehind_common::ids::{Fence, WorkId};
 use lookbehind_common::proto::v1;
 use lookbehind_common::proto::v1::tensor_service_server::TensorService;
-use lookbehind_common::proto::v1::{download_weights_response, upload_initial_state_request, upload_partial_request};
+use lookbehind_common::proto::v1::{
+    download_weights_response, upload_initial_state_request, upload_partial_request,
+};
 use lookbehind_common::reduction::Node;
-use lookbehind_common::transfer::{sums_bytes, ArenaReceiver, Piece, Sender};
+use lookbehind_common::transfer::{ArenaReceiver, Piece, Sender, sums_bytes};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::unexpected;
@@ -61,7 +63,9 @@ impl TensorService for TensorServiceImpl {
         let asked = job.clone();
         match self.admission(move |token| Event::WeightsAsked(token, fence, asked)).await? {
             Admission::Granted => {}
-            Admission::Stale(reason) | Admission::Refused(reason) => return Err(Status::failed_precondition(reason)),
+            Admission::Stale(reason) | Admission::Refused(reason) => {
+                return Err(Status::failed_precondition(reason));
+            }
         }
         let published = self.0.weights.get(&job, request.version).ok_or_else(|| {
             Status::not_found(format!("job {job}: weights version {} is not served", request.version))
@@ -173,7 +177,9 @@ fn stale(header: &PartialHeader, reason: &str) -> Response<v1::UploadPartialResp
 
 fn check_finite(parameters: &[f32]) -> Result<(), Status> {
     match parameters.iter().position(|number| !number.is_finite()) {
-        Some(index) => Err(Status::invalid_argument(format!("initial weights: number {index} is not finite"))),
+        Some(index) => {
+            Err(Status::invalid_argument(format!("initial weights: number {index} is not finite")))
+        }
         None => Ok(()),
     }
 }

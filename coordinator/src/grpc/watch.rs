@@ -11,8 +11,9 @@ use tonic::Status;
 
 use super::views::{self, IntoStatus};
 use crate::runtime::{Feeds, Mark, Shared};
-use crate::store::journal::{self, Reader};
+use crate::state::JobRecord;
 use crate::store::StoreError;
+use crate::store::journal::{self, Reader};
 
 /// Events that are read at a time.
 const BATCH: usize = 256;
@@ -37,17 +38,24 @@ struct Watcher {
     pending: VecDeque<v1::WatchJobResponse>,
     /// Whether the last event of the job has been read.
     over: bool,
+    /// Whether the cursor was behind the job's last notice from the beginning: only steps can be left.
+    no_more_notices: bool,
 }
 
-/// The events of a job behind a cursor.
+/// The events of a job, as it stands in `record`, behind a cursor.
 pub(super) fn stream(
     shared: Shared,
-    job: JobId,
-    cursor: Cursor,
-) -> impl Stream<Item = Result<v1::WatchJobResponse, Status>> {
+    record: &JobRecord,
+    mut cursor: Cursor,
+) -> impl Stream<Item = Result<v1::WatchJobResponse, Status>> + use<> {
+    let job = record.id.clone();
+    cursor.revision = cursor.revision.min(record.revision);
+    let no_more_notices = record.state.is_terminal() && cursor.revision == record.revision;
     let reader = Reader::new(journal::path(&shared.store.job_folder(&job)));
     let marks = Feeds::subscribe(&shared.feeds, &job);
-    let watcher = Watcher { shared, job, cursor, reader, marks, cuts: 0, pending: VecDeque::new(), over: false };
+    let pending = VecDeque::new();
+    let watcher =
+        Watcher { shared, job, cursor, reader, marks, cuts: 0, pending, over: false, no_more_notices };
     futures_util::stream::unfold(watcher, |mut watcher| async move {
         let item = watcher.next().await.transpose()?;
         Some((item, watcher))
@@ -88,7 +96,11 @@ impl Watcher {
             self.over = notice.state.is_terminal();
             self.push(Event::Notice(views::notice(&notice)));
         }
-        if !self.over { self.read_steps(u64::MAX) } else { Ok(()) }
+        if !self.over {
+            self.read_steps(u64::MAX)?;
+            self.over = self.no_more_notices && self.pending.len() < BATCH;
+        }
+        Ok(())
     }
 
     /// Reads steps up to `until`, as many as a batch holds.

@@ -16,9 +16,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::unexpected;
-use crate::runtime::{Mailbox, Shared, OUTBOX};
+use crate::runtime::{Mailbox, OUTBOX, Shared};
 use crate::state::command::{Assignment, ToWorker, WorkKind};
 use crate::state::event::{ComputeClass, Event, Fault, Hello, LossCause, Refusal, Reply, WorkerSays};
+
+/// Most characters of what a worker says in words: it is stored with the job and shown to users.
+const MAX_WORDS: usize = 1000;
 
 pub(super) struct WorkerServiceImpl(pub(super) Shared);
 
@@ -51,8 +54,9 @@ impl WorkerService for WorkerServiceImpl {
         });
         let first = tokio_stream::once(registered);
         let messages = first.chain(ReceiverStream::new(messages).map(to_wire));
-        let responses =
-            messages.map(move |message| Ok(v1::SessionResponse { fence: Some((&fence).into()), message: Some(message) }));
+        let responses = messages.map(move |message| {
+            Ok(v1::SessionResponse { fence: Some((&fence).into()), message: Some(message) })
+        });
         Ok(Response::new(Box::pin(responses)))
     }
 }
@@ -101,7 +105,7 @@ fn from_wire(request: v1::SessionRequest) -> Result<(Fence, WorkerSays), Status>
             let description = JobDescription::try_from(description).map_err(|error| invalid(&error))?;
             let probe = prepared.probe_digest.as_ref().try_into().map(Digest);
             let probe = required(probe.ok(), "probe_digest").map_err(field)?;
-            let class = ComputeClass { probe, description: prepared.class_description };
+            let class = ComputeClass { probe, description: words(&prepared.class_description) };
             WorkerSays::Prepared(job_id(&prepared.job_id).map_err(field)?, description.into(), class)
         }
         Message::PrepareFailed(failed) => {
@@ -109,15 +113,19 @@ fn from_wire(request: v1::SessionRequest) -> Result<(Fence, WorkerSays), Status>
                 v1::PrepareFailure::Job => Fault::Job,
                 v1::PrepareFailure::Worker | v1::PrepareFailure::Unspecified => Fault::Worker,
             };
-            WorkerSays::PrepareFailed(job_id(&failed.job_id).map_err(field)?, fault, failed.reason)
+            WorkerSays::PrepareFailed(job_id(&failed.job_id).map_err(field)?, fault, words(&failed.reason))
         }
         Message::WorkFailed(failed) => {
             let work = WorkId::try_from(required(failed.work, "work").map_err(field)?).map_err(field)?;
             let node = Node::try_from(required(failed.node, "node").map_err(field)?).map_err(field)?;
-            WorkerSays::WorkFailed(work, node, failed.reason)
+            WorkerSays::WorkFailed(work, node, words(&failed.reason))
         }
     };
     Ok((fence, says))
+}
+
+fn words(text: &str) -> String {
+    text.chars().take(MAX_WORDS).collect()
 }
 
 fn to_wire(message: ToWorker) -> session_response::Message {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lookbehind_common::digest::{weights_digest, Digest};
+use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::ids::JobId;
 use lookbehind_common::layout::Layout;
 use lookbehind_common::model_file;
@@ -14,7 +14,7 @@ use super::Feeds;
 use crate::state::command::{Source, StartFrom, Weights};
 use crate::state::event::{Activation, Event};
 use crate::store::journal::Journal;
-use crate::store::{checkpoint, uploads, Store, StoreError};
+use crate::store::{Store, StoreError, checkpoint, uploads};
 use crate::training::{Snapshot, StartError, Trainer};
 
 /// Tasks that may wait for the thread.
@@ -71,7 +71,8 @@ impl Files {
                 self.tell(Event::Checkpointed(job, activation, outer_step, result));
             }
             FileTask::Load(job, activation, start) => {
-                let result = self.load(&job, &start).map(Box::new).map_err(|error| StartError(error.to_string()));
+                let result =
+                    self.load(&job, &start).map(Box::new).map_err(|error| StartError(error.to_string()));
                 self.tell(Event::Loaded(job, activation, result));
             }
             FileTask::Close(job) => {
@@ -121,11 +122,17 @@ impl Files {
     }
 
     fn load_upload(&self, start: &StartFrom, digest: &Digest) -> Result<Trainer, StoreError> {
-        let bytes = uploads::read(&self.store.uploads_folder(), digest)?;
+        let in_init = |reason: String| StoreError::Damaged { what: "model.init".into(), reason };
+        let bytes = uploads::read(&self.store.uploads_folder(), digest).map_err(|error| match error {
+            StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                in_init(format!("no file of digest {digest} was uploaded"))
+            }
+            other => other,
+        })?;
         let (parameters, statistics) = model_file::read(&bytes, &start.description.layout)
-            .map_err(|error| StoreError::Damaged { what: "model.init".into(), reason: error.to_string() })?;
+            .map_err(|error| in_init(error.to_string()))?;
         Trainer::new(&start.spec, &start.description, parameters, statistics)
-            .map_err(|error| StoreError::Damaged { what: "model.init".into(), reason: error.to_string() })
+            .map_err(|error| in_init(error.to_string()))
     }
 
     fn load_checkpoint(&mut self, job: &JobId, start: &StartFrom) -> Result<Trainer, StoreError> {

@@ -126,7 +126,8 @@ impl Owner {
         let commands = self.core.handle(self.clock.now(), event);
         self.carry_out(commands).await;
         while let Some(session) = self.overflowing.pop() {
-            let commands = self.core.handle(self.clock.now(), Event::WorkerLost(session, LossCause::OutboxFull));
+            let commands =
+                self.core.handle(self.clock.now(), Event::WorkerLost(session, LossCause::OutboxFull));
             self.carry_out(commands).await;
         }
     }

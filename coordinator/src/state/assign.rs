@@ -49,7 +49,6 @@ fn relative_speeds(candidates: &[Candidate]) -> Vec<f64> {
         .collect()
 }
 
-
 #[cfg(test)]
 #[path = "assign_test.rs"]
 mod tests;

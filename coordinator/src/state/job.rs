@@ -44,6 +44,8 @@ pub(crate) struct Active {
     pub(crate) pausing: bool,
     /// What the first prepared worker found, and that worker's name.
     pub(crate) described: Option<(Arc<JobDescription>, String)>,
+    /// When a worker was last asked for the initial weights.
+    pub(crate) asked: Duration,
     /// What it is doing.
     pub(crate) stage: Stage,
 }
@@ -57,6 +59,10 @@ pub(crate) struct Member {
     pub(crate) seconds_per_shard: Option<f64>,
     /// Shards that it has computed.
     pub(crate) shards_done: u64,
+    /// Pieces of work in a row of which it was given a part and others had to do it.
+    pub(crate) missed: u32,
+    /// Pieces of work for which it is not asked, because of that.
+    pub(crate) passed_over: u32,
 }
 
 /// What an active job is doing.
@@ -83,6 +89,8 @@ pub(crate) struct Training {
     pub(crate) step: Step,
     /// The newest version of the weights.
     pub(crate) weights_version: u64,
+    /// Whether a periodic checkpoint waits for the disk. There is one at a time, each holds a copy of the weights.
+    pub(crate) storing: bool,
     /// What is going on.
     pub(crate) phase: Phase,
 }
@@ -94,6 +102,8 @@ pub(crate) enum Phase {
     Advancing,
     /// Workers compute.
     Gathering(Box<Trainer>, Box<Work>),
+    /// A checkpoint is due and the disk has the one before still in hand.
+    AwaitingDisk(Box<Trainer>),
     /// The checkpoint after which the job stops is being written.
     Closing(Closing),
 }
@@ -136,19 +146,37 @@ impl Active {
             alone_since: None,
             pausing: false,
             described: None,
+            asked: Duration::ZERO,
             stage: Stage::Describing,
         }
     }
 
-    /// Workers that can be given work.
+    /// Workers that can be given work: the prepared ones, without those that did nothing of late where there are
+    /// others.
     pub(crate) fn candidates(&self) -> Vec<Candidate> {
-        let prepared = self.members.iter().filter(|(_, member)| member.prepared);
-        prepared
+        let prepared = || self.members.iter().filter(|(_, member)| member.prepared);
+        let all_passed_over = prepared().all(|(_, member)| member.passed_over > 0);
+        prepared()
+            .filter(|(_, member)| member.passed_over == 0 || all_passed_over)
             .map(|(session, member)| Candidate {
                 session: *session,
                 seconds_per_shard: member.seconds_per_shard,
             })
             .collect()
+    }
+
+    /// A piece of work is complete: whoever has let others do its part is passed over for a while, longer each time.
+    pub(crate) fn note_work(&mut self, work: &Work) {
+        const LONGEST: u32 = 6;
+        for (session, member) in &mut self.members {
+            member.passed_over = member.passed_over.saturating_sub(1);
+            if work.has_delivered(*session) {
+                member.missed = 0;
+            } else if !work.is_idle(*session) {
+                member.missed = (member.missed + 1).min(LONGEST);
+                member.passed_over = 1 << member.missed;
+            }
+        }
     }
 }
 

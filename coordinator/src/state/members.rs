@@ -3,12 +3,12 @@
 use lookbehind_common::ids::{Fence, JobId, SessionId};
 use lookbehind_common::{BUILD_VERSION, PROTOCOL_VERSION};
 
+use super::Core;
 use super::command::{Command, ToWorker};
 use super::event::{Hello, LossCause, Refusal, Reply, Token, WorkerSays};
 use super::job::{Phase, Stage};
-use super::Core;
 
-/// Most bytes of a worker's name and of its device's description.
+/// Most bytes of a worker's name, version and device.
 const MAX_TEXT: usize = 256;
 
 impl Core {
@@ -18,17 +18,21 @@ impl Core {
             let name = hello.name.clone();
             let session = self.workers.add(hello, self.now.elapsed);
             tracing::info!(worker = name, %session, "worker joined");
-            Fence {
-                cluster: self.config.cluster.clone(),
-                incarnation: self.config.incarnation,
-                session,
-            }
+            Fence { cluster: self.config.cluster.clone(), incarnation: self.config.incarnation, session }
         });
         self.reply(token, Reply::Registered(outcome));
     }
 
     fn check_hello(&self, hello: &Hello) -> Result<(), Refusal> {
         let refuse = |reason: String| Err(Refusal { reason, retryable: false });
+        let printable = |text: &str| text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
+        // First, because the other reasons repeat what the worker says of itself.
+        let texts = [&hello.name, &hello.version, &hello.device];
+        if hello.name.is_empty() || !texts.into_iter().all(|text| printable(text)) {
+            return refuse(format!(
+                "worker name, version and device: expected at most {MAX_TEXT} printable bytes each, and a name"
+            ));
+        }
         if hello.protocol != PROTOCOL_VERSION {
             return refuse(format!(
                 "worker {:?} speaks protocol {}, the coordinator {PROTOCOL_VERSION}",
@@ -40,10 +44,6 @@ impl Core {
                 "worker {:?} has version {}, the coordinator {BUILD_VERSION}",
                 hello.name, hello.version
             ));
-        }
-        let printable = |text: &str| text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
-        if hello.name.is_empty() || !printable(&hello.name) || !printable(&hello.device) {
-            return refuse(format!("worker name and device: expected 1 to {MAX_TEXT} printable bytes each"));
         }
         if self.stopping {
             return Err(Refusal { reason: "the coordinator is shutting down".into(), retryable: true });
@@ -66,7 +66,9 @@ impl Core {
             worker.last_seen = self.now.elapsed;
         }
         match says {
-            WorkerSays::Heartbeat(_) => {}
+            WorkerSays::Heartbeat(progress) => {
+                self.workers.note_progress(session, progress, self.now.elapsed)
+            }
             WorkerSays::Prepared(job, description, class) => self.prepared(session, &job, description, class),
             WorkerSays::PrepareFailed(job, fault, reason) => {
                 self.prepare_failed(session, &job, fault, &reason);

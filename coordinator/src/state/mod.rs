@@ -11,6 +11,7 @@ mod preparing;
 mod record;
 mod running;
 mod scheduling;
+mod slow;
 mod step;
 mod users;
 mod work;
@@ -244,6 +245,7 @@ impl Core {
                 self.push(Command::Send(session, ToWorker::Heartbeat(self.heartbeats)));
             }
         }
+        self.overtake_slow_workers();
         self.fail_lonely_jobs();
     }
 
@@ -274,4 +276,3 @@ impl Core {
         }
     }
 }
-

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::ids::{Fence, JobId, SessionId, WorkId};
-use lookbehind_common::reduction::{reduce, MissingShard, Node};
+use lookbehind_common::reduction::{MissingShard, Node, reduce};
 use lookbehind_common::transfer::Checksum;
 
+use super::Core;
 use super::command::{Coordinates, WorkKind};
 use super::event::{Admission, PartialHeader, PartialOutcome};
 use super::job::{Active, Phase, Stage};
 use super::work::{Acceptance, Work};
-use super::Core;
 
 /// A node may fail so often, on whatever workers, before the job does.
 const MAX_FAILURES: u32 = 3;
@@ -146,9 +146,8 @@ impl Core {
 
 /// Samples that the shards of a node hold.
 fn samples_in(coordinates: &Coordinates, node: Node) -> u64 {
-    let range = |shard| {
-        lookbehind_common::reduction::shard_range(coordinates.samples, coordinates.shards, shard)
-    };
+    let range =
+        |shard| lookbehind_common::reduction::shard_range(coordinates.samples, coordinates.shards, shard);
     if node.end > coordinates.shards || node.is_empty() {
         return 0;
     }
@@ -156,7 +155,10 @@ fn samples_in(coordinates: &Coordinates, node: Node) -> u64 {
 }
 
 /// The canonical sum over partials that hold no tensors.
-pub(super) fn reduce_sums(shards: u32, mut parts: BTreeMap<Node, Contribution>) -> Result<Sums, MissingShard> {
+pub(super) fn reduce_sums(
+    shards: u32,
+    mut parts: BTreeMap<Node, Contribution>,
+) -> Result<Sums, MissingShard> {
     let total = reduce::<MissingShard>(Node::root(shards), &mut |node| Ok(parts.remove(&node)))?;
     Ok(total.sums)
 }

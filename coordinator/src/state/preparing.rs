@@ -6,12 +6,12 @@ use lookbehind_common::ids::{Fence, JobId, SessionId};
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::sampling::Plan;
 
+use super::Core;
 use super::command::{Command, Source, StartFrom, ToWorker};
 use super::event::{Activation, Admission, ComputeClass, Fault, Trainable};
-use super::job::{check_class, Active, Phase, Stage, Training};
+use super::job::{Active, Phase, Stage, Training, check_class};
 use super::record::JobState;
 use super::step::Step;
-use super::Core;
 use crate::training::{Snapshot, StartError, Trainer};
 
 impl Core {
@@ -98,9 +98,11 @@ impl Core {
         self.push(Command::Load(id.clone(), activation, Box::new(start)));
     }
 
-    fn request_initial_state(&mut self, id: &JobId, session: SessionId) {
+    pub(super) fn request_initial_state(&mut self, id: &JobId, session: SessionId) {
+        let now = self.now.elapsed;
         if let Some(active) = self.active_mut(id) {
             active.stage = Stage::Drawing(session);
+            active.asked = now;
             self.push(Command::Send(session, ToWorker::SendInitialState(id.clone())));
         }
     }
@@ -158,11 +160,12 @@ impl Core {
         }
         let active = self.jobs.get(id).and_then(|job| job.active.as_ref());
         let Some(active) = active else { return Admission::Stale(format!("job {id} is not active")) };
-        let (Stage::Drawing(session), Some((description, _))) = (&active.stage, &active.described) else {
+        let (Stage::Drawing(_), Some((description, _))) = (&active.stage, &active.described) else {
             return Admission::Stale(format!("job {id} has its initial weights"));
         };
-        if *session != fence.session {
-            return Admission::Stale(format!("job {id} takes its initial weights from another worker"));
+        // More than one may be asked: all workers of the job draw the same.
+        if !active.members.get(&fence.session).is_some_and(|member| member.prepared) {
+            return Admission::Stale(format!("session {} is not prepared for job {id}", fence.session));
         }
         let expected = (description.layout.parameters() as u64, description.layout.statistics() as u64);
         if sizes != expected {
@@ -247,6 +250,7 @@ impl Core {
             plan,
             step: Step::new(position, now),
             weights_version: 0,
+            storing: false,
             phase: Phase::Advancing,
         }));
         tracing::info!(job = %id, outer = position.outer_step, of = plan.outer_steps, "job trains");

@@ -4,10 +4,11 @@ use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{JobId, WorkId};
 use lookbehind_common::job::Length;
 use lookbehind_common::optimizer::Evaluation;
-use lookbehind_common::reduction::effective_shards;
+use lookbehind_common::reduction::{Node, effective_shards};
 use lookbehind_common::sampling::Position;
 
-use super::assign::divide;
+use super::Core;
+use super::assign::{Candidate, divide};
 use super::command::{Assignment, Command, Coordinates, ToWorker, Weights, WorkKind};
 use super::event::Activation;
 use super::job::{Closing, Job, Phase, Stage, Training};
@@ -15,7 +16,6 @@ use super::partials::reduce_sums;
 use super::record::JobState;
 use super::step::Step;
 use super::work::Work;
-use super::Core;
 use crate::training::{Advance, Input, Outcome, Trainer};
 
 impl Core {
@@ -100,7 +100,8 @@ impl Core {
     ) {
         let Some(shards) = self.jobs.get(id).map(|job| job.spec.train.shards) else { return };
         let Some(training) = self.training_mut(id) else { return };
-        let work = WorkId { job: id.clone(), outer_step: training.step.outer_step, evaluation: training.step.works };
+        let work =
+            WorkId { job: id.clone(), outer_step: training.step.outer_step, evaluation: training.step.works };
         training.step.works += 1;
         if weights.is_some() {
             training.weights_version += 1;
@@ -121,21 +122,25 @@ impl Core {
         let candidates = active.candidates();
         let Stage::Training(training) = &mut active.stage else { return };
         let Phase::Gathering(_, work) = &mut training.phase else { return };
-        if candidates.is_empty() {
-            return;
-        }
-        let mut assignments = Vec::new();
         for range in work.unassigned() {
-            for (session, nodes) in divide(range, work.coordinates.shards, &candidates) {
-                work.assign(session, &nodes);
-                assignments.push((session, nodes));
-            }
+            self.assign_range(id, range, &candidates);
         }
-        let (work, coordinates, weights_version) = (work.id.clone(), work.coordinates, work.weights_version);
-        for (session, nodes) in assignments {
-            let assignment = Assignment { work: work.clone(), coordinates, weights_version, nodes };
-            self.push(Command::Send(session, ToWorker::Assign(assignment)));
+    }
+
+    /// Assigns some shards of the work in hand.
+    pub(super) fn assign_range(&mut self, id: &JobId, range: Node, candidates: &[Candidate]) {
+        let now = self.now.elapsed;
+        let Some(training) = self.training_mut(id) else { return };
+        let Phase::Gathering(_, work) = &mut training.phase else { return };
+        let (coordinates, weights_version) = (work.coordinates, work.weights_version);
+        let mut sent = Vec::new();
+        for (session, nodes) in divide(range, coordinates.shards, candidates) {
+            work.assign(session, &nodes);
+            work.touch(session, now);
+            let assignment = Assignment { work: work.id.clone(), coordinates, weights_version, nodes };
+            sent.push(Command::Send(session, ToWorker::Assign(assignment)));
         }
+        self.commands.extend(sent);
     }
 
     /// Goes on if the work in hand is complete.
@@ -150,6 +155,9 @@ impl Core {
             return;
         };
         training.step.note_work(&work, now);
+        if let Some(active) = self.active_mut(id) {
+            active.note_work(&work);
+        }
         let coordinates = work.coordinates;
         let parts = work.into_parts();
         match coordinates.kind {
@@ -158,7 +166,9 @@ impl Core {
             }
             WorkKind::Test => match reduce_sums(coordinates.shards, parts) {
                 Ok(sums) => {
-                    training.step.note_test(sums);
+                    if let Some(training) = self.training_mut(id) {
+                        training.step.note_test(sums);
+                    }
                     self.end_outer_step(id, trainer);
                 }
                 Err(error) => self.fail(id, &error.to_string()),
@@ -189,28 +199,32 @@ impl Core {
     /// Records the finished outer step and goes on behind it.
     fn end_outer_step(&mut self, id: &JobId, mut trainer: Box<Trainer>) {
         let now = self.now.elapsed;
-        let stopping = self.stopping;
         let Some(training) = self.training_mut(id) else { return };
         let before = training.step.position;
         let after = training.plan.after(before);
-        let done = after.outer_step >= training.plan.outer_steps;
         let metrics = Box::new(training.step.metrics(now));
         training.step = Step::new(after, now);
         trainer.set_position(after);
         tracing::debug!(job = %id, outer = metrics.outer_step, loss = metrics.loss, "outer step done");
         self.push(Command::Record(id.clone(), metrics, trainer.slow()));
-        let Some(job) = self.jobs.get(id) else { return };
-        let pausing = job.active.as_ref().is_some_and(|active| active.pausing);
-        let closing = match () {
-            () if done => Some(Closing::Done),
-            () if pausing => Some(Closing::Pause),
-            () if stopping => Some(Closing::Shutdown),
-            () => None,
-        };
-        let due = is_checkpoint_due(job, before, after);
-        match closing {
-            Some(closing) => self.close(id, &trainer, closing),
-            None => {
+        let due = self.jobs.get(id).is_some_and(|job| is_checkpoint_due(job, before, after));
+        self.go_on(id, trainer, due);
+    }
+
+    /// Goes on between two outer steps: stops there if somebody wants that, else writes a checkpoint where one is
+    /// due, and begins the next outer step.
+    fn go_on(&mut self, id: &JobId, trainer: Box<Trainer>, due: bool) {
+        let stopping = self.stopping;
+        let pausing = self.active_mut(id).is_some_and(|active| active.pausing);
+        let Some(training) = self.training_mut(id) else { return };
+        let done = training.step.outer_step >= training.plan.outer_steps;
+        match () {
+            () if done => self.close(id, &trainer, Closing::Done),
+            () if pausing => self.close(id, &trainer, Closing::Pause),
+            () if stopping => self.close(id, &trainer, Closing::Shutdown),
+            () if due && training.storing => training.phase = Phase::AwaitingDisk(trainer),
+            () => {
+                training.storing |= due;
                 if due && let Some(command) = self.checkpoint_command(id, &trainer) {
                     self.push(command);
                 }
@@ -245,7 +259,9 @@ impl Core {
         let Some(active) = job.active.as_mut() else { return };
         match &mut active.stage {
             Stage::Storing(_) => {
-                let Stage::Storing(trainer) = std::mem::replace(&mut active.stage, Stage::Loading) else { return };
+                let Stage::Storing(trainer) = std::mem::replace(&mut active.stage, Stage::Loading) else {
+                    return;
+                };
                 self.run(id, trainer);
             }
             Stage::Training(training) => match training.phase {
@@ -253,9 +269,22 @@ impl Core {
                 Phase::Closing(closing) if training.step.outer_step == outer_step => {
                     self.closed(id, closing, digest);
                 }
-                _ => self.note(id, &format!("checkpoint of outer step {outer_step}")),
+                _ => {
+                    self.note(id, &format!("checkpoint of outer step {outer_step}"));
+                    self.disk_free(id);
+                }
             },
             _ => {}
+        }
+    }
+
+    /// The periodic checkpoint is off the disk's hands: the next one may be written.
+    fn disk_free(&mut self, id: &JobId) {
+        let Some(training) = self.training_mut(id) else { return };
+        training.storing = false;
+        match std::mem::replace(&mut training.phase, Phase::Advancing) {
+            Phase::AwaitingDisk(trainer) => self.go_on(id, trainer, true),
+            phase => training.phase = phase,
         }
     }
 
@@ -272,6 +301,7 @@ impl Core {
             self.fail(id, &reason);
         } else {
             self.note(id, &reason);
+            self.disk_free(id);
         }
     }
 

@@ -2,11 +2,11 @@
 
 use lookbehind_common::ids::{JobId, SessionId};
 
+use super::Core;
 use super::command::{Command, ToWorker};
+use super::event::Activation;
 use super::job::{Active, Job, Member};
 use super::record::JobState;
-use super::event::Activation;
-use super::Core;
 
 impl Core {
     /// Gives free workers to jobs: first to queued jobs in their order, then to active jobs that take more.
@@ -40,9 +40,10 @@ impl Core {
                 workers.truncate(job.max_workers());
                 return Some((job.id().clone(), workers));
             }
-            let all = self.workers.iter().filter(|(session, worker)| {
-                !worker.draining && !job.excluded.contains_key(session)
-            });
+            let all = self
+                .workers
+                .iter()
+                .filter(|(session, worker)| !worker.draining && !job.excluded.contains_key(session));
             if all.count() >= min {
                 return None;
             }

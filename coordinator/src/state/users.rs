@@ -5,10 +5,10 @@ use lookbehind_common::job::wire;
 use lookbehind_common::proto::v1;
 use prost::Message as _;
 
+use super::Core;
 use super::event::{CallError, JobView, Reply, Token, UserCall, WorkerView};
 use super::job::{Closing, Job, Phase, Stage};
 use super::record::{JobRecord, JobState};
-use super::Core;
 
 /// Most bytes of a request_id.
 const MAX_REQUEST_ID: usize = 64;
@@ -60,7 +60,8 @@ impl Core {
         };
         tracing::info!(job = %id, name = checked.name, "job queued");
         self.requests.insert(request_id, id.clone());
-        let job = Job { record, spec: checked, message: spec.into(), excluded: Default::default(), active: None };
+        let job =
+            Job { record, spec: checked, message: spec.into(), excluded: Default::default(), active: None };
         self.jobs.insert(id.clone(), job);
         self.set_state(&id, JobState::Queued, "queued");
         self.view(&id)

@@ -40,6 +40,8 @@ pub(crate) struct Work {
     pub(crate) weights_version: u64,
     filled: BTreeMap<Node, Filled>,
     assigned: BTreeMap<SessionId, BTreeSet<Node>>,
+    /// When each worker last was given something or delivered something.
+    since: BTreeMap<SessionId, Duration>,
     failures: BTreeMap<Node, u32>,
     compute_seconds: BTreeMap<SessionId, f64>,
     first_done: Option<Duration>,
@@ -53,6 +55,7 @@ impl Work {
             weights_version,
             filled: BTreeMap::new(),
             assigned: BTreeMap::new(),
+            since: BTreeMap::new(),
             failures: BTreeMap::new(),
             compute_seconds: BTreeMap::new(),
             first_done: None,
@@ -62,6 +65,21 @@ impl Work {
     /// Notes that a worker is to compute some nodes.
     pub(crate) fn assign(&mut self, session: SessionId, nodes: &[Node]) {
         self.assigned.entry(session).or_default().extend(nodes);
+    }
+
+    /// Notes that a worker was given or delivered something now.
+    pub(crate) fn touch(&mut self, session: SessionId, now: Duration) {
+        self.since.insert(session, now);
+    }
+
+    /// Whether nothing is expected of the worker.
+    pub(crate) fn is_idle(&self, session: SessionId) -> bool {
+        self.assigned.get(&session).is_none_or(BTreeSet::is_empty)
+    }
+
+    /// Whether the worker has delivered anything.
+    pub(crate) fn has_delivered(&self, session: SessionId) -> bool {
+        self.compute_seconds.contains_key(&session)
     }
 
     /// Whether the worker was asked for the node.
@@ -97,6 +115,7 @@ impl Work {
     /// Notes how long a worker computed, and returns whether it has nothing left to do here.
     pub(crate) fn note_done(&mut self, session: SessionId, node: Node, seconds: f64, now: Duration) -> bool {
         *self.compute_seconds.entry(session).or_default() += seconds;
+        self.touch(session, now);
         let Some(nodes) = self.assigned.get_mut(&session) else { return true };
         nodes.remove(&node);
         let idle = nodes.is_empty();
@@ -134,12 +153,30 @@ impl Work {
 
     /// Shards that nobody is asked for and nobody has filled, as maximal contiguous ranges.
     pub(crate) fn unassigned(&self) -> Vec<Node> {
-        let covered = |shard: u32| {
-            let leaf = Node { first: shard, end: shard + 1 };
-            !self.wants(leaf) || self.is_elsewhere(leaf)
-        };
+        self.ranges(|leaf| self.wants(leaf) && !self.is_elsewhere(leaf))
+    }
+
+    /// Shards that nobody has filled and for which only late workers are asked, as maximal contiguous ranges.
+    /// `is_late` is told a worker, since when nothing has come of it, and how many shards it has in hand.
+    pub(crate) fn late(&self, is_late: impl Fn(SessionId, Duration, u32) -> bool) -> Vec<Node> {
+        let in_time: Vec<&BTreeSet<Node>> = self
+            .assigned
+            .iter()
+            .filter(|(session, nodes)| {
+                let since = self.since.get(session).copied().unwrap_or_default();
+                !is_late(**session, since, nodes.iter().map(|node| node.len()).sum())
+            })
+            .map(|(_, nodes)| nodes)
+            .collect();
+        let in_good_hands = |leaf| in_time.iter().any(|nodes| nodes.iter().any(|node| node.contains(leaf)));
+        self.ranges(|leaf| self.wants(leaf) && self.is_elsewhere(leaf) && !in_good_hands(leaf))
+    }
+
+    /// The shards for which something holds, as maximal contiguous ranges.
+    fn ranges(&self, holds: impl Fn(Node) -> bool) -> Vec<Node> {
         let mut ranges: Vec<Node> = Vec::new();
-        for shard in (0..self.coordinates.shards).filter(|shard| !covered(*shard)) {
+        let leaf = |shard: &u32| Node { first: *shard, end: *shard + 1 };
+        for shard in (0..self.coordinates.shards).filter(|shard| holds(leaf(shard))) {
             match ranges.last_mut() {
                 Some(range) if range.end == shard => range.end = shard + 1,
                 _ => ranges.push(Node { first: shard, end: shard + 1 }),
@@ -168,7 +205,6 @@ impl Work {
         self.filled.into_iter().map(|(node, filled)| (node, filled.contribution)).collect()
     }
 }
-
 
 #[cfg(test)]
 #[path = "work_test.rs"]

@@ -14,6 +14,9 @@ pub(crate) struct Worker {
     pub(crate) hello: Hello,
     /// When it last gave a sign of life.
     pub(crate) last_seen: Duration,
+    /// The progress that it reported last, and when that rose.
+    pub(crate) progress: u64,
+    pub(crate) advanced: Duration,
     /// The job that it serves.
     pub(crate) job: Option<JobId>,
     /// Whether it takes no more work.
@@ -32,8 +35,19 @@ impl Workers {
     pub(crate) fn add(&mut self, hello: Hello, now: Duration) -> SessionId {
         self.registered += 1;
         let session = SessionId(self.registered);
-        self.table.insert(session, Worker { hello, last_seen: now, job: None, draining: false });
+        let worker = Worker { hello, last_seen: now, progress: 0, advanced: now, job: None, draining: false };
+        self.table.insert(session, worker);
         session
+    }
+
+    /// Notes how far a worker says that it is.
+    pub(crate) fn note_progress(&mut self, session: SessionId, progress: u64, now: Duration) {
+        if let Some(worker) = self.table.get_mut(&session)
+            && progress > worker.progress
+        {
+            worker.progress = progress;
+            worker.advanced = now;
+        }
     }
 
     /// Forgets a worker and returns what was known of it.

@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lookbehind_common::digest::{weights_digest, Digest};
+use lookbehind_common::BUILD_VERSION;
+use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::layout::Layout;
 use lookbehind_common::model_file;
 use lookbehind_common::optimizer::OptimizerState;
 use lookbehind_common::sampling::Position;
-use lookbehind_common::BUILD_VERSION;
 use serde::{Deserialize, Serialize};
 
-use super::{durable, StoreError};
+use super::{StoreError, durable};
 use crate::state::event::ComputeClass;
 use crate::training::Snapshot;
 
@@ -198,10 +198,7 @@ fn manifest(step_folder: &Path) -> Result<Manifest, StoreError> {
 ///
 /// # Errors
 /// When there is none.
-pub fn newest(
-    job_folder: &Path,
-    description: &JobDescription,
-) -> Result<(Loaded, Vec<String>), StoreError> {
+pub fn newest(job_folder: &Path, description: &JobDescription) -> Result<(Loaded, Vec<String>), StoreError> {
     let mut skipped = Vec::new();
     for outer_step in list(job_folder)? {
         match read(&step_folder(job_folder, outer_step), description) {

@@ -106,7 +106,9 @@ fn step(outer_step: u64) -> OuterStepMetrics {
 
 fn steps(job: &Path) -> Vec<u64> {
     let mut reader = Reader::new(journal::path(job));
-    std::iter::from_fn(|| reader.next_step().expect("a readable journal")).map(|step| step.outer_step).collect()
+    std::iter::from_fn(|| reader.next_step().expect("a readable journal"))
+        .map(|step| step.outer_step)
+        .collect()
 }
 
 #[test]
@@ -139,7 +141,8 @@ fn a_torn_or_damaged_record_ends_a_journal() {
 }
 
 fn description() -> JobDescription {
-    let tensor = TensorSpec { name: "layers.0.weight".into(), shape: vec![2, 3], kind: TensorKind::Parameter };
+    let tensor =
+        TensorSpec { name: "layers.0.weight".into(), shape: vec![2, 3], kind: TensorKind::Parameter };
     JobDescription {
         layout: Layout::new([tensor]).expect("a layout"),
         train_samples: 10,
@@ -235,5 +238,9 @@ fn uploads_are_found_by_their_digest_and_checked() {
     std::fs::write(root.path().join(format!("{digest}.safetensors")), b"others").expect("a damaged file");
     assert!(matches!(uploads::read(root.path(), &digest), Err(StoreError::Damaged { .. })));
     drop(uploads::Upload::begin(root.path(), 2).expect("a writable folder"));
-    assert_eq!(std::fs::read_dir(root.path()).expect("the folder").count(), 1, "an aborted upload leaves nothing");
+    assert_eq!(
+        std::fs::read_dir(root.path()).expect("the folder").count(),
+        1,
+        "an aborted upload leaves nothing"
+    );
 }

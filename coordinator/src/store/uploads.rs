@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use lookbehind_common::digest::Digest;
 
-use super::{durable, StoreError};
+use super::{StoreError, durable};
 
 /// A file that is being received.
 #[derive(Debug)]

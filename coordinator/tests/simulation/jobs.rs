@@ -1,12 +1,11 @@
 //! Small random jobs, and what each must come to: a run without coordinator, workers or faults.
 
-use lookbehind_common::digest::{weights_digest, Digest};
-use lookbehind_common::job::{
-    wire, AlphaValue, BaseName, GradientsName, JobFile, JobSpec, Length, MethodName, MinibatchName,
-};
+use lookbehind_common::digest::{Digest, weights_digest};
+use lookbehind_common::job::file::{AlphaValue, BaseName, GradientsName, MethodName, MinibatchName};
+use lookbehind_common::job::{JobFile, JobSpec, Length, wire};
 use lookbehind_common::proto::v1;
 use lookbehind_common::reduction::Node;
-use lookbehind_coordinator::state::command::{WorkKind, Weights};
+use lookbehind_coordinator::state::command::{Weights, WorkKind};
 use lookbehind_coordinator::training::{Input, Outcome, Trainer};
 use std::collections::BTreeMap;
 
@@ -47,7 +46,8 @@ impl Expected {
 }
 
 fn draw(dice: &mut Dice) -> JobFile {
-    let mut file = JobFile { name: "simulated".into(), seed: Some(dice.below(1 << 20)), ..JobFile::default() };
+    let mut file =
+        JobFile { name: "simulated".into(), seed: Some(dice.below(1 << 20)), ..JobFile::default() };
     file.model.kind = "toy".into();
     file.data.kind = "toy".into();
     file.data.shuffle = Some(dice.percent(70));
@@ -121,7 +121,8 @@ fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
     let description = toy::description(spec);
     let (parameters, statistics) = toy::initial(spec);
     let mut trainer = Box::new(Trainer::new(spec, &description, parameters, statistics).expect("a trainer"));
-    let digest = |weights: &Weights| weights_digest(&description.layout, &weights.parameters, &weights.statistics);
+    let digest =
+        |weights: &Weights| weights_digest(&description.layout, &weights.parameters, &weights.statistics);
     let mut digests = vec![digest(&trainer.slow())];
     for (step, taken) in batches.iter().enumerate() {
         let (units, unit) = match spec.train.length {

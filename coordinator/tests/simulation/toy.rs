@@ -7,7 +7,7 @@ use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::random::{Key, Purpose};
-use lookbehind_common::reduction::{effective_shards, reduce, shard_range, MissingShard, Node};
+use lookbehind_common::reduction::{MissingShard, Node, effective_shards, reduce, shard_range};
 use lookbehind_common::sampling::epoch_order;
 use lookbehind_coordinator::state::command::WorkKind;
 
@@ -29,7 +29,8 @@ pub(crate) fn test_samples(spec: &JobSpec) -> u64 {
 
 /// What a worker finds model and data to be.
 pub(crate) fn description(spec: &JobSpec) -> JobDescription {
-    let tensor = |name: &str, shape: &[usize], kind| TensorSpec { name: name.into(), shape: shape.to_vec(), kind };
+    let tensor =
+        |name: &str, shape: &[usize], kind| TensorSpec { name: name.into(), shape: shape.to_vec(), kind };
     let layout = Layout::new([
         tensor("layers.0.weight", &[HIDDEN, INPUTS], TensorKind::Parameter),
         tensor("layers.0.bias", &[HIDDEN], TensorKind::Parameter),
@@ -66,7 +67,8 @@ pub(crate) fn extent(spec: &JobSpec, kind: WorkKind) -> (u64, u32) {
 /// The samples that a node of a piece of work covers, by their numbers in the split.
 pub(crate) fn samples_of(spec: &JobSpec, kind: WorkKind, node: Node) -> Vec<u64> {
     let (samples, shards) = extent(spec, kind);
-    let (first, last) = (shard_range(samples, shards, node.first), shard_range(samples, shards, node.end - 1));
+    let (first, last) =
+        (shard_range(samples, shards, node.first), shard_range(samples, shards, node.end - 1));
     match kind {
         WorkKind::Gradient { epoch, batch } => {
             let order = epoch_order(spec.seed, epoch, TRAIN_SAMPLES, spec.data.shuffle);
@@ -144,7 +146,8 @@ fn backward(weights: &[f32], input: &[f32], hidden: &[f32], delta: &[f32], gradi
         }
     }
     for (at, _) in hidden.iter().enumerate().filter(|(_, h)| **h > 0.0) {
-        let below: f32 = delta.iter().enumerate().map(|(out, d)| d * weights[SECOND + out * HIDDEN + at]).sum();
+        let below: f32 =
+            delta.iter().enumerate().map(|(out, d)| d * weights[SECOND + out * HIDDEN + at]).sum();
         gradient[HIDDEN * INPUTS + at] += below;
         for (i, x) in input.iter().enumerate() {
             gradient[at * INPUTS + i] += below * x;

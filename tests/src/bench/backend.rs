@@ -34,7 +34,8 @@ impl Backend for ConstantBackend {
         let refused = |reason: String| PrepareError::Job(reason);
         let model = parse_parameters("model", &spec.model.parameters);
         let Parameters { parameters } = model.map_err(|error| refused(error.to_string()))?;
-        let tensor = TensorSpec { name: "weight".into(), shape: vec![parameters], kind: TensorKind::Parameter };
+        let tensor =
+            TensorSpec { name: "weight".into(), shape: vec![parameters], kind: TensorKind::Parameter };
         let layout = Layout::new([tensor]).map_err(|error| refused(error.to_string()))?;
         let samples = spec.train.batch_size;
         let description = JobDescription {

@@ -21,17 +21,16 @@ impl Samples {
     pub fn push(&mut self, sample: f64) {
         self.0.push(sample);
     }
+
+    /// Adds all of `others`.
+    pub fn append(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
 }
 
 impl FromIterator<f64> for Samples {
     fn from_iter<T: IntoIterator<Item = f64>>(samples: T) -> Self {
         Self(samples.into_iter().collect())
-    }
-}
-
-impl Extend<f64> for Samples {
-    fn extend<T: IntoIterator<Item = f64>>(&mut self, samples: T) {
-        self.0.extend(samples);
     }
 }
 

@@ -95,7 +95,12 @@ impl Decoder for Dynamic {
 }
 
 /// A call of one method with a message from JSON; returns all messages of the answer as JSON.
-async fn call(channel: &Channel, service: &str, method: &str, request: serde_json::Value) -> Vec<serde_json::Value> {
+async fn call(
+    channel: &Channel,
+    service: &str,
+    method: &str,
+    request: serde_json::Value,
+) -> Vec<serde_json::Value> {
     let pool = descriptors(channel, service).await;
     let service = pool.get_service_by_name(service).unwrap();
     let method = service.methods().find(|candidate| candidate.name() == method).unwrap();
@@ -124,7 +129,9 @@ async fn a_client_that_only_knows_reflection_creates_a_job_and_watches_it_succee
         panic!("expected the services");
     };
     let services: Vec<&str> = services.service.iter().map(|service| service.name.as_str()).collect();
-    for service in [JOBS, "lookbehind.v1.WorkerService", "lookbehind.v1.TensorService", "grpc.health.v1.Health"] {
+    for service in
+        [JOBS, "lookbehind.v1.WorkerService", "lookbehind.v1.TensorService", "grpc.health.v1.Health"]
+    {
         assert!(services.contains(&service), "{services:?} lack {service}");
     }
     let health = call(&channel, "grpc.health.v1.Health", "Check", json!({"service": JOBS})).await;

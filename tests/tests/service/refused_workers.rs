@@ -18,7 +18,10 @@ async fn a_worker_of_another_version_or_protocol_or_without_a_usable_name_is_ref
     let cluster = Cluster::of(1).await;
     let good = hello("intruder");
     let refused = [
-        (v1::Register { version: "0.0.0".into(), ..good.clone() }, vec!["intruder", "0.0.0", env!("CARGO_PKG_VERSION")]),
+        (
+            v1::Register { version: "0.0.0".into(), ..good.clone() },
+            vec!["intruder", "0.0.0", env!("CARGO_PKG_VERSION")],
+        ),
         (v1::Register { version: String::new(), ..good.clone() }, vec!["intruder", "version"]),
         (v1::Register { protocol: 99, ..good.clone() }, vec!["intruder", "protocol 99"]),
         (v1::Register { protocol: 0, ..good.clone() }, vec!["intruder", "protocol 0"]),
@@ -33,7 +36,11 @@ async fn a_worker_of_another_version_or_protocol_or_without_a_usable_name_is_ref
             panic!("{words:?}: it was let in")
         };
         assert!(!refusal.retryable, "{}", refusal.reason);
-        assert!(words.iter().all(|word| refusal.reason.contains(word)), "{}, expected {words:?}", refusal.reason);
+        assert!(
+            words.iter().all(|word| refusal.reason.contains(word)),
+            "{}, expected {words:?}",
+            refusal.reason
+        );
         assert!(refusal.reason.len() < 1000, "a reason of {} bytes", refusal.reason.len());
     }
     assert_eq!(cluster.client().workers().await.len(), 1);
@@ -142,6 +149,20 @@ async fn a_worker_that_describes_what_cannot_be_is_given_up_and_the_next_one_ser
         honest.finish_toy(work).await;
         assert_eq!(client.finish(&id).await.state(), v1::JobState::Succeeded, "{what}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_worker_says_at_length_is_kept_short() {
+    let cluster = Cluster::new().await;
+    let mut worker = FakeWorker::register(cluster.client(), hello("talkative")).await.unwrap();
+    let id = cluster.client().submit(&toy::toy()).await;
+    worker.prepare().await;
+    let (failure, reason) = (v1::PrepareFailure::Job.into(), "because ".repeat(1 << 17));
+    let failed = v1::PrepareFailed { job_id: id.clone(), failure, reason };
+    worker.say(v1::session_request::Message::PrepareFailed(failed)).await;
+    let history = cluster.client().finish(&id).await;
+    assert_eq!(history.state(), v1::JobState::Failed);
+    assert!(history.message().contains("because because") && history.message().len() < 2000);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -103,7 +103,8 @@ async fn jobs_are_listed_newest_first_page_by_page() {
         }
     }
     assert_eq!((listed, pages), (ids, 3));
-    for (size, token, named) in [(1001, "", "page_size"), (u32::MAX, "", "page_size"), (1, "x", "page_token")] {
+    for (size, token, named) in [(1001, "", "page_size"), (u32::MAX, "", "page_size"), (1, "x", "page_token")]
+    {
         let refused = list(client, size, token).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
         assert!(refused.message().contains(named), "{refused}");

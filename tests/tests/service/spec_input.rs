@@ -83,7 +83,8 @@ const LENGTHS: &[(&str, Change)] = &[
     ("train.steps", |spec| train(spec).steps = Some(5)),
     ("train.steps", |spec| *train(spec) = v1::TrainSpec { epochs: None, steps: Some(0), ..*train(spec) }),
     ("checkpoint.every_steps", |spec| {
-        spec.checkpoint = Some(v1::CheckpointSpec { every_epochs: Some(1), every_steps: Some(1), keep: None });
+        spec.checkpoint =
+            Some(v1::CheckpointSpec { every_epochs: Some(1), every_steps: Some(1), keep: None });
     }),
     ("checkpoint.every_epochs", |spec| spec.checkpoint.as_mut().unwrap().every_epochs = Some(u64::MAX)),
     ("checkpoint.keep", |spec| spec.checkpoint.as_mut().unwrap().keep = Some(0)),

@@ -58,36 +58,29 @@ fn trailer(body: &[u8], covered: &[u8]) -> Piece {
 
 /// Every way in which the pieces of a transfer of `body` (36 bytes) can be wrong, with what must be said of it.
 fn damaged(body: &[u8], covered: &[u8]) -> Vec<(&'static str, Vec<Piece>, Code, &'static str)> {
-    let good = pieces(body, covered);
-    let [first, second, third, end] = [0, 1, 2, 3].map(|number| good[number].clone());
+    const INVALID: Code = Code::InvalidArgument;
+    let [first, second, third, end] = pieces(body, covered).try_into().unwrap();
+    let of = |pieces: &[&Piece]| pieces.iter().map(|piece| (*piece).clone()).collect::<Vec<_>>();
     let mut flipped = body.to_vec();
     flipped[20] ^= 1;
-    let mut wrong_end = trailer(&flipped, covered);
-    let tail = chunk(36, &body[..12]);
-    let short = Piece::Trailer(v1::Trailer { checksum: Bytes::from_static(b"short") });
-    let of = |pieces: &[&Piece]| pieces.iter().map(|piece| (*piece).clone()).collect::<Vec<_>>();
-    let giant = vec![0; CHUNK_BYTES + 1];
-    let mut cases = vec![
-        ("first missing", of(&[&second, &third, &end]), Code::InvalidArgument, "byte 12"),
-        ("one missing", of(&[&first, &third, &end]), Code::InvalidArgument, "byte 24"),
-        ("last missing", of(&[&first, &second, &end]), Code::InvalidArgument, "24 of 36 bytes"),
-        ("one twice", of(&[&first, &first, &second, &third, &end]), Code::InvalidArgument, "byte 0"),
-        ("out of order", of(&[&second, &first, &third, &end]), Code::InvalidArgument, "byte 12"),
-        ("too long", of(&[&first, &second, &third, &tail, &end]), Code::InvalidArgument, "48"),
-        ("far offset", of(&[&first, &chunk(usize::MAX, b"x"), &end]), Code::InvalidArgument, "chunk at byte"),
-        ("empty chunk", of(&[&first, &chunk(12, b""), &end]), Code::InvalidArgument, "chunk of 0 bytes"),
-        ("giant chunk", vec![chunk(0, &giant)], Code::InvalidArgument, "1048577 bytes"),
-        ("giant message", vec![chunk(0, &vec![0; 2 * CHUNK_BYTES])], Code::OutOfRange, "too large"),
-        ("no end", of(&[&first, &second, &third]), Code::InvalidArgument, "trailer"),
-        ("nothing", Vec::new(), Code::InvalidArgument, "trailer"),
-        ("a bit flipped", pieces(&flipped, covered), Code::DataLoss, "checksum"),
-        ("short checksum", of(&[&first, &second, &third, &short]), Code::DataLoss, "checksum"),
-    ];
-    // The bytes with one bit flipped, under the checksum of the right ones, and the other way round.
-    *cases[12].1.last_mut().unwrap() = end;
-    std::mem::swap(&mut wrong_end, cases[13].1.last_mut().unwrap());
-    cases.push(("no checksum", of(&[&first, &second, &third, &short]), Code::DataLoss, "checksum"));
-    cases
+    let (bit_flipped, other_end) = (chunk(12, &flipped[12..24]), trailer(&flipped, covered));
+    let short_end = Piece::Trailer(v1::Trailer { checksum: Bytes::from_static(b"short") });
+    vec![
+        ("first missing", of(&[&second, &third, &end]), INVALID, "byte 12"),
+        ("one missing", of(&[&first, &third, &end]), INVALID, "byte 24"),
+        ("last missing", of(&[&first, &second, &end]), INVALID, "24 of 36 bytes"),
+        ("one twice", of(&[&first, &first, &second, &third, &end]), INVALID, "byte 0"),
+        ("out of order", of(&[&second, &first, &third, &end]), INVALID, "byte 12"),
+        ("too long", of(&[&first, &second, &third, &chunk(36, b"more"), &end]), INVALID, "byte 40"),
+        ("far offset", of(&[&first, &chunk(usize::MAX, b"x"), &end]), INVALID, "byte 18446744073709551615"),
+        ("empty chunk", of(&[&first, &chunk(12, b""), &end]), INVALID, "chunk of 0 bytes"),
+        ("giant chunk", vec![chunk(0, &[0; CHUNK_BYTES + 1])], INVALID, "chunk of 1048577 bytes"),
+        ("no end", of(&[&first, &second, &third]), INVALID, "trailer"),
+        ("nothing", Vec::new(), INVALID, "trailer"),
+        ("a bit flipped", of(&[&first, &bit_flipped, &third, &end]), Code::DataLoss, "checksum"),
+        ("another's checksum", of(&[&first, &second, &third, &other_end]), Code::DataLoss, "checksum"),
+        ("short checksum", of(&[&first, &second, &third, &short_end]), Code::DataLoss, "checksum"),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,6 +94,9 @@ async fn a_damaged_partial_is_refused_whole_and_changes_nothing() {
         assert_eq!(status.code(), code, "{what}: {status}");
         assert!(status.message().contains(said), "{what}: {status}, expected {said:?}");
     }
+    let giant = vec![chunk(0, &vec![0; 2 * CHUNK_BYTES])];
+    let status = worker.upload_partial(header.clone(), giant).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "a message far beyond a chunk was read: {status}");
     let headless = PartialPart::Chunk(v1::Chunk { offset: 0, data: body.into() });
     let status = worker.upload_partial_parts(vec![headless]).await.unwrap_err();
     assert!(status.message().contains("header first"), "{status}");
@@ -217,8 +213,14 @@ async fn a_partial_of_another_cluster_incarnation_session_or_work_changes_nothin
         ("fence", v1::PartialHeader { fence: None, ..header.clone() }),
         ("work", v1::PartialHeader { work: None, ..header.clone() }),
         ("node", v1::PartialHeader { node: None, ..header.clone() }),
-        ("node", v1::PartialHeader { node: Some(v1::Node { first_shard: 2, end_shard: 2 }), ..header.clone() }),
-        ("node", v1::PartialHeader { node: Some(v1::Node { first_shard: 3, end_shard: 1 }), ..header.clone() }),
+        (
+            "node",
+            v1::PartialHeader { node: Some(v1::Node { first_shard: 2, end_shard: 2 }), ..header.clone() },
+        ),
+        (
+            "node",
+            v1::PartialHeader { node: Some(v1::Node { first_shard: 3, end_shard: 1 }), ..header.clone() },
+        ),
     ] {
         let status = worker.upload_partial(lacking, pieces.clone()).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
@@ -245,20 +247,24 @@ async fn what_is_said_under_another_fence_on_a_control_stream_changes_nothing() 
     let (cluster, id, worker, work) = at_work().await;
     let before = cluster.client().job(&id).await;
     let failed = v1::WorkFailed { work: work.work.clone(), node: Some(work.nodes[0]), reason: "lies".into() };
-    let unprepared =
-        v1::PrepareFailed { job_id: id.clone(), failure: v1::PrepareFailure::Job.into(), reason: "lies".into() };
+    let unprepared = v1::PrepareFailed {
+        job_id: id.clone(),
+        failure: v1::PrepareFailure::Job.into(),
+        reason: "lies".into(),
+    };
     for fence in stale(&worker.fence) {
         use v1::session_request::Message;
         worker.say_as(&fence, Message::WorkFailed(failed.clone())).await;
         worker.say_as(&fence, Message::PrepareFailed(unprepared.clone())).await;
         worker.say_as(&fence, Message::Draining(v1::Draining {})).await;
     }
-    // What was said before this is done with when this is done with: a stream is taken in order.
-    worker.say(v1::session_request::Message::Heartbeat(v1::Heartbeat { sequence: 1, progress: 0 })).await;
+    // A stream is taken in order: once this has its effect, all before it has had none.
+    worker.prepared(&id).await;
+    cluster.client().watch(&id).await.until_said(&["fake", "takes part"]).await;
     let workers = cluster.client().workers().await;
     assert_eq!((workers.len(), workers[0].job_id.as_str()), (1, id.as_str()));
     let after = cluster.client().job(&id).await;
-    assert_eq!((after.revision, after.state()), (before.revision, before.state()), "{}", after.message);
+    assert_eq!((after.revision, after.state()), (before.revision + 1, before.state()), "{}", after.message);
     ends_as_ever(cluster, &id, worker, work).await;
 }
 
@@ -345,7 +351,10 @@ async fn a_damaged_upload_of_weights_is_refused_and_leaves_nothing_behind() {
     for length in [u64::MAX, 1 << 60, (8 << 30) + 1] {
         let status = client.upload_parts(file_parts(length, pieces(&body, &[]))).await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-        assert!(status.message().contains("length") && status.message().contains(&length.to_string()), "{status}");
+        assert!(
+            status.message().contains("length") && status.message().contains(&length.to_string()),
+            "{status}"
+        );
     }
     // A declared length that would be taken, but does not come.
     let status = client.upload_parts(file_parts(8 << 30, pieces(&body, &[]))).await.unwrap_err();

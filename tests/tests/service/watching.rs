@@ -33,7 +33,7 @@ async fn watchers_see_every_event_once_live_or_late_or_from_a_cursor() {
     let seen = midway.until_step(STEPS / 2).await;
     let (revision, outer_step) =
         (seen.notices.last().unwrap().revision, seen.steps.last().unwrap().outer_step);
-    let live_rest = client.watch_after(&id, revision, outer_step).await;
+    let live_rest = tokio::spawn(client.watch_after(&id, revision, outer_step).await.to_the_end());
 
     let live = midway.to_the_end().await;
     live.check_whole();
@@ -44,10 +44,14 @@ async fn watchers_see_every_event_once_live_or_late_or_from_a_cursor() {
         notices: live.notices.iter().filter(|notice| notice.revision > revision).cloned().collect(),
         steps: live.steps.iter().filter(|step| step.outer_step > outer_step).cloned().collect(),
     };
-    assert_same(&live_rest.to_the_end().await, &rest);
+    assert_same(&live_rest.await.unwrap(), &rest);
     assert_same(&client.watch_after(&id, revision, outer_step).await.to_the_end().await, &rest);
 
     let last = live.notices.last().unwrap().revision;
-    let nothing = client.watch_after(&id, last, STEPS).await.to_the_end().await;
-    assert_same(&nothing, &History::default());
+    for revision in [last, u64::MAX] {
+        let nothing = client.watch_after(&id, revision, STEPS).await.to_the_end().await;
+        assert_same(&nothing, &History::default());
+        let steps = client.watch_after(&id, revision, 0).await.to_the_end().await;
+        assert_same(&steps, &History { notices: Vec::new(), steps: live.steps.clone() });
+    }
 }

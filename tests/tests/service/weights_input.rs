@@ -1,11 +1,10 @@
 //! Files of initial weights: what cannot be a model's weights fails the job by key and tensor.
 
+use ::safetensors::Dtype;
 use lookbehind_common::job::JobFile;
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::files::{FileTensor, safetensors, with_header};
 use lookbehind_tests::jobs::small_with;
-use ::safetensors::Dtype;
-
 
 fn starting_from(digest: &str) -> JobFile {
     small_with(|job| job.model.init = Some(digest.to_owned()))
@@ -49,7 +48,10 @@ fn wrong_files() -> Vec<(Vec<u8>, Vec<&'static str>)> {
             changed(3, |tensor| tensor.bytes[8..12].copy_from_slice(&f32::NAN.to_le_bytes())),
             vec!["layers.1.bias", "number 2", "not finite"],
         ),
-        (changed(0, |tensor| tensor.bytes[..4].copy_from_slice(&infinite)), vec!["layers.0.weight", "not finite"]),
+        (
+            changed(0, |tensor| tensor.bytes[..4].copy_from_slice(&infinite)),
+            vec!["layers.0.weight", "not finite"],
+        ),
         (changed(1, |tensor| tensor.dtype = Dtype::I32), vec!["layers.0.bias", "F32", "I32"]),
         (Vec::from(*b"no weights at all"), vec![]),
         (huge, vec![]),

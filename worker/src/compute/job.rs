@@ -193,3 +193,7 @@ impl PreparedJob for CandleJob {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "job_test.rs"]
+mod tests;

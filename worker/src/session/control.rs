@@ -1,11 +1,11 @@
 //! The control stream of one session, on a thread of its own: registration, heartbeats both ways, tasks in,
 //! answers out.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lookbehind_common::convert::{job_id, required, FieldError};
+use lookbehind_common::convert::{FieldError, job_id, required};
 use lookbehind_common::ids::{Fence, WorkId};
 use lookbehind_common::proto::v1;
 use lookbehind_common::proto::v1::worker_service_client::WorkerServiceClient;
@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use tonic::{Status, Streaming};
 
+use super::WorkerError;
 use super::executor::{Assignment, Context, ExecutorHandle, Says, Task};
 use super::transfer::{Partial, Transfers};
-use super::WorkerError;
 use crate::compute::{Work, WorkKind};
 
 /// Messages that may wait for the stream.
@@ -230,7 +230,10 @@ impl Session {
     fn take(&mut self, response: v1::SessionResponse) -> Result<(), Ended> {
         use session_response::Message;
         if response.fence.map(Fence::from).as_ref() != Some(&self.fence) {
-            return Err(Ended::Lost { reason: "a message for another session came".into(), registered: true });
+            return Err(Ended::Lost {
+                reason: "a message for another session came".into(),
+                registered: true,
+            });
         }
         let task = match response.message {
             Some(Message::Heartbeat(_) | Message::Registered(_)) | None => return Ok(()),
@@ -249,10 +252,11 @@ impl Session {
             }
         };
         let task = task.map_err(|error| Ended::Lost { reason: error.to_string(), registered: true })?;
-        self.link.executor.tasks.try_send(task).map_err(|_| Ended::Lost {
-            reason: "more tasks came than can wait".into(),
-            registered: true,
-        })
+        self.link
+            .executor
+            .tasks
+            .try_send(task)
+            .map_err(|_| Ended::Lost { reason: "more tasks came than can wait".into(), registered: true })
     }
 
     fn prepare(&self, prepare: v1::Prepare) -> Result<Task, FieldError> {

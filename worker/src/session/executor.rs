@@ -1,21 +1,21 @@
 //! The thread that computes. It takes tasks in order, drops those that a newer one has overtaken, and keeps loaded
 //! jobs over a lost connection.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::ids::{JobId, WorkId};
-use lookbehind_common::job::{wire, JobSpec};
+use lookbehind_common::job::{JobSpec, wire};
 use lookbehind_common::proto::v1;
-use lookbehind_common::reduction::{reduce, MissingShard, Node};
+use lookbehind_common::reduction::{MissingShard, Node, reduce};
 use prost::Message;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::transfer::{Partial, Transfers};
 use super::WorkerError;
+use super::transfer::{Partial, Transfers};
 use crate::compute::{Backend, ComputeError, PrepareError, PreparedJob, Work};
 
 /// Tasks that may wait; more means that coordinator and worker no longer understand each other.
@@ -196,7 +196,8 @@ impl Thread {
         if !known {
             self.loaded = None;
             let in_spec = |error: lookbehind_common::job::JobError| PrepareError::Job(error.to_string());
-            let checked: JobSpec = wire::from_proto(spec).and_then(|file| file.validate()).map_err(in_spec)?;
+            let checked: JobSpec =
+                wire::from_proto(spec).and_then(|file| file.validate()).map_err(in_spec)?;
             let job = self.backend.prepare(&checked)?;
             self.loaded = Some(Loaded { id: id.clone(), spec: encoded, job, weights: None });
         }

@@ -1,18 +1,20 @@
 //! Tensors between a worker and the coordinator, on a connection of their own.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lookbehind_common::arena::{shared_bytes, Arena};
+use lookbehind_common::arena::{Arena, shared_bytes};
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::ids::{Fence, JobId, WorkId};
 use lookbehind_common::proto::v1;
 use lookbehind_common::proto::v1::tensor_service_client::TensorServiceClient;
-use lookbehind_common::proto::v1::{download_weights_response, upload_initial_state_request, upload_partial_request};
+use lookbehind_common::proto::v1::{
+    download_weights_response, upload_initial_state_request, upload_partial_request,
+};
 use lookbehind_common::reduction::Node;
-use lookbehind_common::transfer::{sums_bytes, ArenaReceiver, Piece, Sender, CHUNK_BYTES, MAX_MESSAGE_BYTES};
+use lookbehind_common::transfer::{ArenaReceiver, CHUNK_BYTES, MAX_MESSAGE_BYTES, Piece, Sender, sums_bytes};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -99,8 +101,11 @@ impl Transfers {
         lengths: (usize, usize),
     ) -> Result<(Arena, Arena), Status> {
         use download_weights_response::Part;
-        let request =
-            v1::DownloadWeightsRequest { fence: Some((&self.fence).into()), job_id: job.to_string(), version };
+        let request = v1::DownloadWeightsRequest {
+            fence: Some((&self.fence).into()),
+            job_id: job.to_string(),
+            version,
+        };
         let mut stream = self.client.clone().download_weights(request).await?.into_inner();
         let Some(Part::Header(header)) = self.next(stream.message()).await?.and_then(|m| m.part) else {
             return Err(Status::data_loss("expected the header first"));
@@ -110,7 +115,8 @@ impl Transfers {
         }
         let mut receiver = ArenaReceiver::new(lengths.0, lengths.1);
         loop {
-            let damaged = |error: lookbehind_common::transfer::TransferError| Status::data_loss(error.to_string());
+            let damaged =
+                |error: lookbehind_common::transfer::TransferError| Status::data_loss(error.to_string());
             match self.next(stream.message()).await?.and_then(|message| message.part) {
                 Some(Part::Chunk(chunk)) => receiver.push(&chunk).map_err(damaged)?,
                 Some(Part::Trailer(trailer)) => {
@@ -178,7 +184,8 @@ impl Transfers {
         let messages = tokio_stream::iter(parts.map(|part| v1::UploadPartialRequest { part: Some(part) }));
         let mut client = self.client.clone();
         let response = tokio::time::timeout(deadline, client.upload_partial(messages)).await;
-        let response = response.map_err(|_| Status::deadline_exceeded("the upload stood still for too long"))??;
+        let response =
+            response.map_err(|_| Status::deadline_exceeded("the upload stood still for too long"))??;
         let outcome = response.into_inner().outcome();
         tracing::trace!(?outcome, "partial sent");
         Ok(())
@@ -211,7 +218,8 @@ impl Transfers {
             Piece::Trailer(trailer) => Part::Trailer(trailer),
         });
         let parts = std::iter::once(Part::Header(header)).chain(pieces);
-        let messages = tokio_stream::iter(parts.map(|part| v1::UploadInitialStateRequest { part: Some(part) }));
+        let messages =
+            tokio_stream::iter(parts.map(|part| v1::UploadInitialStateRequest { part: Some(part) }));
         self.client.clone().upload_initial_state(messages).await?;
         Ok(())
     }

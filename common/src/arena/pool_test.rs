@@ -1,0 +1,54 @@
+use super::*;
+
+fn address(arena: &Arena) -> *const f32 {
+    arena.as_ptr()
+}
+
+#[test]
+fn a_dropped_arena_lends_its_memory_to_the_next_one_of_its_length() {
+    let pool = ArenaPool::new(2);
+    let first = pool.lend(1000);
+    let place = address(&first);
+    drop(first);
+    let (other, same) = (pool.lend(999), pool.lend(1000));
+    assert_eq!((other.len(), same.len()), (999, 1000));
+    assert_eq!(address(&same), place);
+}
+
+#[test]
+fn arenas_in_use_share_no_memory() {
+    let pool = ArenaPool::new(2);
+    let (mut first, second) = (pool.lend(10), pool.lend(10));
+    first.fill(1.0);
+    assert_eq!(&second[..], [0.0; 10]);
+}
+
+#[test]
+fn no_more_is_kept_than_allowed_and_other_lengths_go_first() {
+    let pool = ArenaPool::new(2);
+    drop([pool.lend(10), pool.lend(20), pool.lend(30)]);
+    let lengths = |pool: &ArenaPool| pool.0.idle.lock().unwrap().iter().map(Vec::len).collect::<Vec<_>>();
+    assert_eq!(lengths(&pool).len(), 2);
+    drop([pool.lend(40), pool.lend(40), pool.lend(40)]);
+    assert_eq!(lengths(&pool), [40, 40]);
+}
+
+#[test]
+fn a_clone_stands_for_itself_and_equals_its_original() {
+    let pool = ArenaPool::new(1);
+    let mut lent = pool.lend(3);
+    lent.copy_from_slice(&[1.0, 2.0, 3.0]);
+    let copy = lent.clone();
+    assert_eq!(copy, lent);
+    drop(lent);
+    pool.lend(3).fill(9.0);
+    assert_eq!(&copy[..], [1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn an_arena_may_outlive_its_pool() {
+    let pool = ArenaPool::new(1);
+    let lent = pool.lend(3);
+    drop(pool);
+    assert_eq!(lent.len(), 3);
+}

@@ -1,0 +1,150 @@
+//! Bodies of gRPC calls that carry transfers.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body as _, Frame};
+use prost::Message;
+use tonic::body::Body;
+use tonic::codegen::http::HeaderMap;
+use tonic::{Code, Status};
+
+use super::frames::Frames;
+use super::parser::{Event, Parser};
+use super::{Piece, TransferError};
+
+/// Largest message of a call that carries no tensors.
+const MAX_SMALL_BYTES: usize = 64 << 10;
+
+/// The body of a request.
+pub fn request<P: Iterator<Item = Piece> + Send + 'static>(frames: Frames<P>) -> Body {
+    Body::new(Outgoing { frames, trailers: None })
+}
+
+/// The body of a response that says at its end that all went well.
+pub fn response<P: Iterator<Item = Piece> + Send + 'static>(frames: Frames<P>) -> Body {
+    let mut trailers = HeaderMap::new();
+    // A status without a message always fits.
+    let _ = Status::ok("").add_header(&mut trailers);
+    Body::new(Outgoing { frames, trailers: Some(trailers) })
+}
+
+/// A call's body on its way out, frame by frame.
+struct Outgoing<P> {
+    frames: Frames<P>,
+    trailers: Option<HeaderMap>,
+}
+
+impl<P> Unpin for Outgoing<P> {}
+
+impl<P: Iterator<Item = Piece>> http_body::Body for Outgoing<P> {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let data = self.frames.next().map(Frame::data);
+        Poll::Ready(data.or_else(|| self.trailers.take().map(Frame::trailers)).map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_ended() && self.trailers.is_none()
+    }
+}
+
+/// Why a transfer cannot be read on.
+#[derive(Debug, thiserror::Error)]
+pub enum IncomingError {
+    /// The call failed.
+    #[error("{}", .0.message())]
+    Call(#[from] Status),
+    /// The other end breaks the rules.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+}
+
+/// A transfer that comes in.
+pub struct Incoming {
+    body: Body,
+    parser: Parser,
+}
+
+impl Incoming {
+    /// Reads a request's or a response's body.
+    pub fn new(body: Body) -> Self {
+        Self { body, parser: Parser::default() }
+    }
+
+    /// What comes next; `None` at the end.
+    ///
+    /// # Errors
+    /// When the call ends with an error or within a message, or a message is none of a transfer.
+    pub async fn next(&mut self) -> Result<Option<Event>, IncomingError> {
+        loop {
+            if let Some(event) = self.parser.next()? {
+                return Ok(Some(event));
+            }
+            match data(&mut self.body).await? {
+                Some(data) => self.parser.feed(data),
+                None if self.parser.is_between_messages() => return Ok(None),
+                None => return Err(Status::internal("the call ended within a message").into()),
+            }
+        }
+    }
+}
+
+/// The one small message of a call's body.
+///
+/// # Errors
+/// When the call ends with an error, or the body holds anything else.
+pub async fn message<T: Message + Default>(mut body: Body) -> Result<T, Status> {
+    let mut bytes = Vec::new();
+    while let Some(data) = data(&mut body).await? {
+        bytes.extend_from_slice(&data);
+        if bytes.len() > MAX_SMALL_BYTES {
+            return Err(Status::out_of_range(format!("message of more than {MAX_SMALL_BYTES} bytes")));
+        }
+    }
+    let mut bytes = Bytes::from(bytes);
+    let (compressed, length) = match bytes.try_get_u8().and_then(|flag| Ok((flag, bytes.try_get_u32()?))) {
+        Ok(prefix) => prefix,
+        Err(_) => return Err(Status::internal("the call has no message")),
+    };
+    if compressed != 0 {
+        return Err(Status::unimplemented("compressed messages are not read"));
+    }
+    if length as usize != bytes.len() {
+        return Err(Status::internal("expected one whole message"));
+    }
+    T::decode(bytes).map_err(|error| Status::internal(error.to_string()))
+}
+
+/// The next bytes of a body; `None` at its end, if that is a good one.
+async fn data(body: &mut Body) -> Result<Option<Bytes>, Status> {
+    loop {
+        let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await else {
+            return Ok(None);
+        };
+        match frame?.into_data() {
+            Ok(data) if data.is_empty() => {}
+            Ok(data) => return Ok(Some(data)),
+            Err(frame) => check(frame.trailers_ref())?,
+        }
+    }
+}
+
+/// Checks the trailers of a call.
+fn check(trailers: Option<&HeaderMap>) -> Result<(), Status> {
+    match trailers.and_then(Status::from_header_map) {
+        Some(status) if status.code() != Code::Ok => Err(status),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[path = "body_test.rs"]
+mod tests;

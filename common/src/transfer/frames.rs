@@ -1,0 +1,115 @@
+//! A transfer's messages as the bytes of a gRPC call, around data that are shared and not copied.
+//!
+//! The messages of all transfers have one shape: a oneof of header = 1, chunk = 2, trailer = 3. What is written here
+//! is what any protobuf encoder would write.
+
+use std::collections::VecDeque;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use prost::encoding::{encode_varint, encoded_len_varint};
+
+use super::Piece;
+use crate::proto::v1;
+
+/// Bytes before each message: not compressed, and its length as four bytes.
+pub(super) const PREFIX: usize = 5;
+pub(super) const HEADER: u8 = 0x0a; // field 1, length-delimited
+pub(super) const CHUNK: u8 = 0x12; // field 2, length-delimited
+pub(super) const TRAILER: u8 = 0x1a; // field 3, length-delimited
+pub(super) const OFFSET: u8 = 0x08; // field 1 of a chunk, varint
+pub(super) const DATA: u8 = 0x12; // field 2 of a chunk, length-delimited
+
+/// The bytes of a call, piece by piece.
+#[derive(Debug)]
+pub struct Frames<P> {
+    ready: VecDeque<Bytes>,
+    pieces: P,
+    /// Whether `pieces` holds nothing more.
+    exhausted: bool,
+}
+
+impl Frames<std::iter::Empty<Piece>> {
+    /// A call of one small message.
+    pub fn message(message: &impl Message) -> Self {
+        let length = message.encoded_len();
+        let mut bytes = prefixed(length, length);
+        // The buffer grows where it must, so that there is always room.
+        let _ = message.encode(&mut bytes);
+        Self { ready: VecDeque::from([bytes.freeze()]), pieces: std::iter::empty(), exhausted: true }
+    }
+}
+
+impl<P: Iterator<Item = Piece>> Frames<P> {
+    /// A transfer: its header, then `pieces`, of which the last is the trailer.
+    pub fn transfer(header: &impl Message, pieces: P) -> Self {
+        Self { ready: VecDeque::from([part(HEADER, header)]), pieces, exhausted: false }
+    }
+
+    /// Whether nothing follows.
+    pub fn is_ended(&self) -> bool {
+        self.ready.is_empty() && self.exhausted
+    }
+}
+
+impl<P: Iterator<Item = Piece>> Iterator for Frames<P> {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if let Some(bytes) = self.ready.pop_front() {
+            return Some(bytes);
+        }
+        match self.pieces.next()? {
+            Piece::Chunk(chunk) => {
+                let head = chunk_head(&chunk);
+                self.ready.push_back(chunk.data);
+                Some(head)
+            }
+            Piece::Trailer(trailer) => {
+                self.exhausted = true;
+                Some(part(TRAILER, &trailer))
+            }
+        }
+    }
+}
+
+/// A message that holds `content` under a field.
+fn part(field: u8, content: &impl Message) -> Bytes {
+    let inner = content.encoded_len();
+    let length = 1 + encoded_len_varint(inner as u64) + inner;
+    let mut bytes = prefixed(length, length);
+    bytes.put_u8(field);
+    encode_varint(inner as u64, &mut bytes);
+    let _ = content.encode(&mut bytes);
+    bytes.freeze()
+}
+
+/// What comes before a chunk's data.
+fn chunk_head(chunk: &v1::Chunk) -> Bytes {
+    let data = chunk.data.len();
+    let offset = if chunk.offset == 0 { 0 } else { 1 + encoded_len_varint(chunk.offset) };
+    let inner = offset + 1 + encoded_len_varint(data as u64) + data;
+    let length = 1 + encoded_len_varint(inner as u64) + inner;
+    let mut bytes = prefixed(length, length - data);
+    bytes.put_u8(CHUNK);
+    encode_varint(inner as u64, &mut bytes);
+    if chunk.offset != 0 {
+        bytes.put_u8(OFFSET);
+        encode_varint(chunk.offset, &mut bytes);
+    }
+    bytes.put_u8(DATA);
+    encode_varint(data as u64, &mut bytes);
+    bytes.freeze()
+}
+
+/// The prefix of a message of `length` bytes, in a buffer with room for `room` of them.
+fn prefixed(length: usize, room: usize) -> BytesMut {
+    let mut bytes = BytesMut::with_capacity(PREFIX + room);
+    bytes.put_u8(0);
+    bytes.put_u32(length as u32);
+    bytes
+}
+
+#[cfg(test)]
+#[path = "frames_test.rs"]
+mod tests;

@@ -1,0 +1,223 @@
+//! Reads the messages of a transfer from the bytes of a gRPC call, however these are cut.
+//!
+//! The data of a chunk are handed on as they come, without waiting for the rest and without a copy, where the
+//! message is written the way that protobuf encoders write it. Any other message of the right kind is read whole.
+
+use std::ops::ControlFlow;
+
+use bytes::{Buf, Bytes};
+use prost::Message;
+use prost::encoding::decode_varint;
+
+use super::frames::{CHUNK, DATA, OFFSET, PREFIX};
+use super::{MAX_MESSAGE_BYTES, TransferError};
+use crate::proto::v1;
+
+/// What comes in a transfer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The header, encoded.
+    Header(Bytes),
+    /// A chunk begins; its data follow.
+    Chunk {
+        /// Byte offset within the transfer.
+        offset: u64,
+        /// Bytes of data.
+        length: usize,
+    },
+    /// Some of the chunk's data.
+    Data(Bytes),
+    /// The end.
+    Trailer(v1::Trailer),
+}
+
+/// Any message of a transfer.
+#[derive(Clone, PartialEq, Message)]
+struct Part {
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    header: Option<Bytes>,
+    #[prost(message, optional, tag = "2")]
+    chunk: Option<v1::Chunk>,
+    #[prost(message, optional, tag = "3")]
+    trailer: Option<v1::Trailer>,
+}
+
+/// Where the parser stands.
+#[derive(Debug)]
+enum State {
+    /// Before or within what precedes a chunk's data.
+    Head,
+    /// Within a message that is read whole.
+    Whole,
+    /// Within a chunk's data, of which so many bytes are to come.
+    Data(usize),
+}
+
+/// Reads a transfer.
+#[derive(Debug)]
+pub struct Parser {
+    input: Bytes,
+    /// What has been read of the current message, but for a chunk's data.
+    message: Vec<u8>,
+    state: State,
+}
+
+impl Default for Parser {
+    fn default() -> Self {
+        Self { input: Bytes::new(), message: Vec::new(), state: State::Head }
+    }
+}
+
+impl Parser {
+    /// Adds bytes; what was added before has to be read first.
+    pub fn feed(&mut self, bytes: Bytes) {
+        debug_assert!(self.input.is_empty());
+        self.input = bytes;
+    }
+
+    /// Whether the bytes so far end with a whole message.
+    pub fn is_between_messages(&self) -> bool {
+        self.input.is_empty() && self.message.is_empty() && matches!(self.state, State::Head)
+    }
+
+    /// What comes next; `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// When a message is too large, compressed or none of a transfer.
+    pub fn next(&mut self) -> Result<Option<Event>, TransferError> {
+        loop {
+            let step = match self.state {
+                State::Head => self.head()?,
+                State::Whole => self.whole()?,
+                State::Data(left) => self.data(left),
+            };
+            if let ControlFlow::Break(event) = step {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Reads byte by byte what comes before a chunk's data: it is short, and its end shows only on the way.
+    fn head(&mut self) -> Result<ControlFlow<Option<Event>>, TransferError> {
+        if self.input.is_empty() {
+            return Ok(ControlFlow::Break(None));
+        }
+        self.message.push(self.input.get_u8());
+        let Some(length) = self.length()? else { return Ok(ControlFlow::Continue(())) };
+        let body = self.message.get(PREFIX..).unwrap_or_default();
+        match chunk_head(body, length) {
+            Ok((offset, data)) => {
+                self.message.clear();
+                self.state = State::Data(data);
+                return Ok(ControlFlow::Break(Some(Event::Chunk { offset, length: data })));
+            }
+            Err(NoChunk::Unfinished) if body.len() < length => {}
+            Err(_) => self.state = State::Whole,
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The length of the current message, once its prefix is read.
+    fn length(&self) -> Result<Option<usize>, TransferError> {
+        let Some((prefix, _)) = self.message.split_first_chunk::<PREFIX>() else { return Ok(None) };
+        let [compressed, length @ ..] = *prefix;
+        if compressed != 0 {
+            return Err(TransferError::Malformed { reason: "it is compressed".into() });
+        }
+        let found = u32::from_be_bytes(length) as usize;
+        if found > MAX_MESSAGE_BYTES {
+            return Err(TransferError::MessageSize { found });
+        }
+        Ok(Some(found))
+    }
+
+    /// Reads a message to its end and decodes it.
+    fn whole(&mut self) -> Result<ControlFlow<Option<Event>>, TransferError> {
+        let missing = (PREFIX + self.length()?.unwrap_or(0)).saturating_sub(self.message.len());
+        let taken = self.input.split_to(missing.min(self.input.len()));
+        self.message.extend_from_slice(&taken);
+        if taken.len() < missing {
+            return Ok(ControlFlow::Break(None));
+        }
+        let message = Bytes::from(std::mem::take(&mut self.message)).split_off(PREFIX);
+        let part = Part::decode(message);
+        let part = part.map_err(|error| TransferError::Malformed { reason: error.to_string() })?;
+        self.state = State::Head;
+        Ok(ControlFlow::Break(Some(match part {
+            Part { header: Some(header), chunk: None, trailer: None } => Event::Header(header),
+            Part { header: None, chunk: Some(chunk), trailer: None } => {
+                let event = Event::Chunk { offset: chunk.offset, length: chunk.data.len() };
+                self.state = State::Data(chunk.data.len());
+                self.input = join(chunk.data, std::mem::take(&mut self.input));
+                event
+            }
+            Part { header: None, chunk: None, trailer: Some(trailer) } => Event::Trailer(trailer),
+            _ => {
+                let expected = "one of header, chunk and trailer in a message";
+                return Err(TransferError::Protocol { expected, found: "none or several" });
+            }
+        })))
+    }
+
+    /// Hands on what there is of a chunk's data.
+    fn data(&mut self, left: usize) -> ControlFlow<Option<Event>> {
+        if left == 0 {
+            self.state = State::Head;
+            return ControlFlow::Continue(());
+        }
+        if self.input.is_empty() {
+            return ControlFlow::Break(None);
+        }
+        let data = self.input.split_to(left.min(self.input.len()));
+        self.state = State::Data(left - data.len());
+        ControlFlow::Break(Some(Event::Data(data)))
+    }
+}
+
+/// Why the first bytes of a message are not, or not yet, what comes before a chunk's data.
+enum NoChunk {
+    /// There are too few of them.
+    Unfinished,
+    /// They begin something else.
+    Other,
+}
+
+/// Reads the first `bytes` of a message of `length` bytes: the offset of a chunk and the length of its data, where
+/// these are all that follows.
+fn chunk_head(bytes: &[u8], length: usize) -> Result<(u64, usize), NoChunk> {
+    let mut rest = bytes;
+    let all_that_follows = |value: u64, rest: &[u8]| {
+        let left = length.saturating_sub(bytes.len() - rest.len());
+        if value == left as u64 { Ok(left) } else { Err(NoChunk::Other) }
+    };
+    let inner = field(&mut rest, CHUNK)?;
+    all_that_follows(inner, rest)?;
+    let offset = if rest.first() == Some(&OFFSET) { field(&mut rest, OFFSET)? } else { 0 };
+    let data = field(&mut rest, DATA)?;
+    Ok((offset, all_that_follows(data, rest)?))
+}
+
+/// Reads a field's tag and the number behind it.
+fn field(bytes: &mut &[u8], tag: u8) -> Result<u64, NoChunk> {
+    const LONGEST: usize = 10;
+    let (first, mut rest) = bytes.split_first().ok_or(NoChunk::Unfinished)?;
+    if *first != tag {
+        return Err(NoChunk::Other);
+    }
+    let is_whole = rest.iter().any(|byte| byte & 0x80 == 0) || rest.len() >= LONGEST;
+    let value = is_whole.then(|| decode_varint(&mut rest)).ok_or(NoChunk::Unfinished)?;
+    *bytes = rest;
+    value.map_err(|_| NoChunk::Other)
+}
+
+/// Two runs of bytes as one.
+fn join(first: Bytes, second: Bytes) -> Bytes {
+    if second.is_empty() {
+        return first;
+    }
+    [first, second].concat().into()
+}
+
+#[cfg(test)]
+#[path = "parser_test.rs"]
+mod tests;

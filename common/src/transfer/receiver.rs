@@ -1,0 +1,160 @@
+//! The receiving end of a transfer.
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{CHUNK_BYTES, Checksum, TransferError};
+use crate::arena::Arena;
+use crate::proto::v1;
+
+/// Checks the pieces of one incoming transfer.
+pub struct Receiver {
+    length: u64,
+    offset: u64,
+    /// End of the chunk that is being received.
+    end: u64,
+    hasher: Box<Xxh3>,
+}
+
+impl Receiver {
+    /// Expects `length` bytes.
+    pub fn new(length: u64) -> Self {
+        Self { length, offset: 0, end: 0, hasher: Box::new(Xxh3::new()) }
+    }
+
+    /// Checks the next chunk and returns where its bytes belong.
+    ///
+    /// # Errors
+    /// When it is not the next one, has an impossible size, or leads beyond the declared length.
+    pub fn accept(&mut self, chunk: &v1::Chunk) -> Result<std::ops::Range<u64>, TransferError> {
+        self.begin(chunk.offset, chunk.data.len())?;
+        let start = self.offset;
+        self.cover(&chunk.data)?;
+        Ok(start..self.offset)
+    }
+
+    /// Checks where the next chunk begins and how long it will be.
+    ///
+    /// # Errors
+    /// As [`Receiver::accept`].
+    fn begin(&mut self, offset: u64, length: usize) -> Result<(), TransferError> {
+        if length == 0 || length > CHUNK_BYTES {
+            return Err(TransferError::ChunkSize { found: length });
+        }
+        if offset != self.offset || self.end != self.offset {
+            return Err(TransferError::OutOfOrder { expected: self.end, found: offset });
+        }
+        let end = offset + length as u64;
+        if end > self.length {
+            return Err(TransferError::TooLong { end, length: self.length });
+        }
+        self.end = end;
+        Ok(())
+    }
+
+    /// Covers the next bytes of the chunk that has begun.
+    fn cover(&mut self, data: &[u8]) -> Result<(), TransferError> {
+        let offset = self.offset + data.len() as u64;
+        if offset > self.end {
+            return Err(TransferError::TooLong { end: offset, length: self.end });
+        }
+        self.hasher.update(data);
+        self.offset = offset;
+        Ok(())
+    }
+
+    /// Checks the end; `covered` are further bytes that the checksum covers. Returns the checksum.
+    ///
+    /// # Errors
+    /// When bytes are missing or the checksum differs.
+    pub fn finish(mut self, trailer: &v1::Trailer, covered: &[u8]) -> Result<Checksum, TransferError> {
+        if self.offset < self.length {
+            return Err(TransferError::TooShort { found: self.offset, length: self.length });
+        }
+        self.hasher.update(covered);
+        let checksum = self.hasher.digest128();
+        if trailer.checksum.as_ref() != checksum.to_be_bytes() {
+            return Err(TransferError::Checksum);
+        }
+        Ok(checksum)
+    }
+}
+
+/// Receives two arenas that are sent one after the other: parameters and statistics, or a gradient and its
+/// statistics.
+pub struct ArenaReceiver {
+    receiver: Receiver,
+    first: Arena,
+    second: Arena,
+}
+
+/// Bytes that are copied and summed up at a time: they stay in the processor's cache in between.
+const BLOCK_BYTES: usize = 64 << 10;
+
+impl ArenaReceiver {
+    /// Expects arenas of these lengths, which the caller has checked against the layout.
+    pub fn new(first: usize, second: usize) -> Self {
+        Self::into_arenas(Arena::zeros(first), Arena::zeros(second))
+    }
+
+    /// Overwrites two arenas, whose lengths the caller has checked against the layout.
+    pub fn into_arenas(first: Arena, second: Arena) -> Self {
+        let bytes = first.as_bytes().len() + second.as_bytes().len();
+        Self { receiver: Receiver::new(bytes as u64), first, second }
+    }
+
+    /// Takes the next chunk.
+    ///
+    /// # Errors
+    /// As [`Receiver::accept`].
+    pub fn push(&mut self, chunk: &v1::Chunk) -> Result<(), TransferError> {
+        self.begin(chunk.offset, chunk.data.len())?;
+        self.fill(&chunk.data)
+    }
+
+    /// Takes the next chunk's place and length; its bytes follow.
+    ///
+    /// # Errors
+    /// As [`Receiver::accept`].
+    pub fn begin(&mut self, offset: u64, length: usize) -> Result<(), TransferError> {
+        self.receiver.begin(offset, length)
+    }
+
+    /// Takes the next bytes of the chunk that has begun.
+    ///
+    /// # Errors
+    /// When they are more than it was to have.
+    pub fn fill(&mut self, data: &[u8]) -> Result<(), TransferError> {
+        for block in data.chunks(BLOCK_BYTES) {
+            let start = self.receiver.offset as usize;
+            self.receiver.cover(block)?;
+            self.place(start, block);
+        }
+        Ok(())
+    }
+
+    /// Writes bytes where they belong.
+    fn place(&mut self, start: usize, data: &[u8]) {
+        let boundary = self.first.as_bytes().len();
+        let (left, right) = data.split_at(boundary.saturating_sub(start).min(data.len()));
+        if !left.is_empty() {
+            self.first.as_bytes_mut()[start..start + left.len()].copy_from_slice(left);
+        }
+        if !right.is_empty() {
+            let start = start.max(boundary) - boundary;
+            self.second.as_bytes_mut()[start..start + right.len()].copy_from_slice(right);
+        }
+    }
+
+    /// Checks the end and returns the arenas with their checksum.
+    ///
+    /// # Errors
+    /// As [`Receiver::finish`].
+    pub fn finish(
+        self,
+        trailer: &v1::Trailer,
+        covered: &[u8],
+    ) -> Result<(Arena, Arena, Checksum), TransferError> {
+        let checksum = self.receiver.finish(trailer, covered)?;
+        Ok((self.first, self.second, checksum))
+    }
+}

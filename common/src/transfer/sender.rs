@@ -1,0 +1,99 @@
+//! The sending end of a transfer.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{CHUNK_BYTES, Checksum, Piece};
+use crate::proto::v1;
+
+/// The checksum of a transfer as far as its bytes have been sent. Transfers of the same bytes share one, so that
+/// they are summed up once however many receive them.
+#[derive(Clone, Default)]
+pub struct RunningChecksum(Arc<Mutex<Summed>>);
+
+#[derive(Default)]
+struct Summed {
+    hasher: Xxh3,
+    bytes: u64,
+}
+
+impl RunningChecksum {
+    fn with<T>(&self, act: impl FnOnce(&mut Summed) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Covers the bytes from `offset` on, unless another transfer has been here before.
+    fn cover(&self, offset: u64, data: &[u8]) {
+        self.with(|summed| {
+            if summed.bytes == offset {
+                summed.hasher.update(data);
+                summed.bytes += data.len() as u64;
+            }
+        });
+    }
+
+    /// The checksum of all bytes, followed by those of `covered`.
+    fn finish(&self, covered: &[u8]) -> Checksum {
+        let mut hasher = self.with(|summed| summed.hasher.clone());
+        hasher.update(covered);
+        hasher.digest128()
+    }
+}
+
+impl std::fmt::Debug for RunningChecksum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RunningChecksum")
+    }
+}
+
+/// Cuts buffers into chunks, sums them up on the way and ends with the trailer.
+#[derive(Debug)]
+pub struct Sender {
+    parts: VecDeque<Bytes>,
+    covered: Vec<u8>,
+    offset: u64,
+    checksum: RunningChecksum,
+    ended: bool,
+}
+
+impl Sender {
+    /// A transfer of `parts`, one after the other; the checksum also covers the bytes of `covered`.
+    pub fn new(parts: impl IntoIterator<Item = Bytes>, covered: &[u8]) -> Self {
+        Self::sharing(RunningChecksum::default(), parts, covered)
+    }
+
+    /// The same for one of several transfers of the same `parts`, which share their checksum.
+    pub fn sharing(
+        checksum: RunningChecksum,
+        parts: impl IntoIterator<Item = Bytes>,
+        covered: &[u8],
+    ) -> Self {
+        let parts = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        Self { parts, covered: covered.to_vec(), offset: 0, checksum, ended: false }
+    }
+}
+
+impl Iterator for Sender {
+    type Item = Piece;
+
+    fn next(&mut self) -> Option<Piece> {
+        let Some(part) = self.parts.front_mut() else {
+            if std::mem::replace(&mut self.ended, true) {
+                return None;
+            }
+            let checksum = self.checksum.finish(&self.covered).to_be_bytes();
+            return Some(Piece::Trailer(v1::Trailer { checksum: Bytes::copy_from_slice(&checksum) }));
+        };
+        let data = part.split_to(part.len().min(CHUNK_BYTES));
+        if part.is_empty() {
+            self.parts.pop_front();
+        }
+        self.checksum.cover(self.offset, &data);
+        let offset = self.offset;
+        self.offset += data.len() as u64;
+        Some(Piece::Chunk(v1::Chunk { offset, data }))
+    }
+}

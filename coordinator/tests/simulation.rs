@@ -1,0 +1,106 @@
+//! Thousands of fault schedules for the coordinator's pure core, each from one seed, without sockets or clocks.
+//!
+//! `SIMULATION_SCHEDULES=N` sets how many run, `SIMULATION_SEED=S` runs one alone and `SIMULATION_TRACE=1` prints
+//! what happens in it.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
+
+#[path = "simulation/agenda.rs"]
+mod agenda;
+#[path = "simulation/dice.rs"]
+mod dice;
+#[path = "simulation/disk.rs"]
+mod disk;
+#[path = "simulation/executor.rs"]
+mod executor;
+#[path = "simulation/faults.rs"]
+mod faults;
+#[path = "simulation/invariants/mod.rs"]
+mod invariants;
+#[path = "simulation/jobs.rs"]
+mod jobs;
+#[path = "simulation/process.rs"]
+mod process;
+#[path = "simulation/stale.rs"]
+mod stale;
+#[path = "simulation/storage.rs"]
+mod storage;
+#[path = "simulation/streams.rs"]
+mod streams;
+#[path = "simulation/toy.rs"]
+mod toy;
+#[path = "simulation/transfers.rs"]
+mod transfers;
+#[path = "simulation/users.rs"]
+mod users;
+#[path = "simulation/worker.rs"]
+mod worker;
+#[path = "simulation/world.rs"]
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use world::World;
+
+/// Schedules that run where nobody says otherwise.
+const SCHEDULES: u64 = 1000;
+/// Schedules that run at once.
+const THREADS: usize = 2;
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: expected a number")))
+}
+
+/// Runs one schedule and says what promise it broke.
+fn broken_by(seed: u64, trace: bool) -> Option<String> {
+    let run = catch_unwind(AssertUnwindSafe(|| World::new(seed, trace).run()));
+    match run {
+        Ok(outcome) => outcome.violation,
+        Err(_) => Some("it panicked".into()),
+    }
+}
+
+#[test]
+fn no_fault_schedule_breaks_a_promise() {
+    if let Some(seed) = number("SIMULATION_SEED") {
+        let broken = broken_by(seed, number("SIMULATION_TRACE") == Some(1));
+        assert_eq!(broken, None, "seed {seed}");
+        return;
+    }
+    let schedules = number("SIMULATION_SCHEDULES").unwrap_or(SCHEDULES);
+    let (next, failed) = (AtomicU64::new(0), Mutex::new(0_u64));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while let seed = next.fetch_add(1, Ordering::Relaxed)
+                    && seed < schedules
+                {
+                    if let Some(broken) = broken_by(seed, false) {
+                        let mut failed = failed.lock().unwrap();
+                        *failed += 1;
+                        println!(
+                            "SIMULATION_SEED={seed} cargo test --release -p lookbehind-coordinator --test \
+                             simulation  # {broken}"
+                        );
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert_eq!(failed, 0, "of {schedules} schedules");
+}
+
+#[test]
+fn a_schedule_follows_from_its_seed() {
+    let run = |seed| {
+        let outcome = World::new(seed, false).run();
+        (outcome.took, outcome.events, outcome.violation)
+    };
+    for seed in 0..20 {
+        assert_eq!(run(seed), run(seed), "seed {seed}");
+    }
+}

@@ -1,0 +1,281 @@
+//! A model of a worker's executor: tasks one after the other; newer work overtakes older.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use lookbehind_common::digest::Digest;
+use lookbehind_common::ids::{Fence, JobId, WorkId};
+use lookbehind_common::job::{JobSpec, wire};
+use lookbehind_common::proto::v1;
+use lookbehind_coordinator::state::command::{Assignment, Weights, WorkKind};
+use lookbehind_coordinator::state::event::{ComputeClass, PartialHeader, WorkerSays};
+
+use crate::agenda::Happening;
+use crate::dice::{Micros, millis};
+use crate::toy;
+use crate::transfers::{Upload, What};
+use crate::world::World;
+
+/// In which session a task came.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) stream: u64,
+    pub(crate) fence: Fence,
+}
+
+/// What the control stream asks of the executor.
+#[derive(Clone, Debug)]
+pub(crate) enum Task {
+    Prepare(Context, JobId, Arc<v1::JobSpec>),
+    SendInitialState(Context, JobId),
+    /// With a number that newer work overtakes.
+    Compute(Context, u64, Assignment),
+    Release(JobId),
+}
+
+/// What the executor has done after some time.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Prepared(Context, JobId, Box<JobSpec>),
+    /// One shard of a node of an assignment: number of the node, shards of it done before.
+    Shard(Context, u64, Assignment, usize, u32),
+}
+
+/// A job in memory.
+#[derive(Debug)]
+struct Loaded {
+    job: JobId,
+    spec: JobSpec,
+    weights: Option<(Fence, u64, Weights)>,
+}
+
+/// The executor of a worker's process.
+#[derive(Debug, Default)]
+pub(crate) struct Executor {
+    tasks: VecDeque<Task>,
+    /// The task in hand, and whether it waits for a transfer.
+    current: Option<Task>,
+    steps: u64,
+    loaded: Option<Loaded>,
+    newest: Option<(WorkId, u64)>,
+    assignments: u64,
+}
+
+impl Executor {
+    /// The number of an assignment: work that is new overtakes the work before.
+    pub(crate) fn count_assignment(&mut self, work: &WorkId) -> u64 {
+        match &self.newest {
+            Some((newest, count)) if newest == work => *count,
+            _ => {
+                self.assignments += 1;
+                self.newest = Some((work.clone(), self.assignments));
+                self.assignments
+            }
+        }
+    }
+
+    /// Nothing in hand counts any more.
+    pub(crate) fn stop(&mut self) {
+        self.newest = None;
+    }
+
+    fn counts(&self, count: u64) -> bool {
+        self.newest.as_ref().is_some_and(|(_, newest)| *newest == count)
+    }
+}
+
+impl World {
+    pub(crate) fn give_task(&mut self, number: usize, task: Task) {
+        let executor = &mut self.workers[number].executor;
+        executor.tasks.push_back(task);
+        let waiting = executor.tasks.len();
+        self.invariants.memory.tasks(waiting);
+        self.next_task(number);
+    }
+
+    /// Takes tasks until one takes time.
+    fn next_task(&mut self, number: usize) {
+        while self.workers[number].executor.current.is_none()
+            && let Some(task) = self.workers[number].executor.tasks.pop_front()
+        {
+            self.workers[number].executor.current = Some(task.clone());
+            if !self.begin_task(number, task) {
+                self.workers[number].executor.current = None;
+            }
+        }
+    }
+
+    fn task_done(&mut self, number: usize) {
+        self.workers[number].executor.current = None;
+        self.next_task(number);
+    }
+
+    /// Begins a task; `false` if there is nothing to wait for.
+    fn begin_task(&mut self, number: usize, task: Task) -> bool {
+        let executor = &mut self.workers[number].executor;
+        match task {
+            Task::Prepare(context, job, message) => {
+                let spec =
+                    wire::from_proto(&message).and_then(|file| file.validate()).expect("a checked job");
+                let took = self.dice.between(millis(1), millis(400));
+                self.step_later(number, took, Step::Prepared(context, job, Box::new(spec)));
+                true
+            }
+            Task::SendInitialState(context, job) => {
+                let Some(loaded) = executor.loaded.as_ref().filter(|loaded| loaded.job == job) else {
+                    return false;
+                };
+                let state = Arc::new(toy::initial(&loaded.spec));
+                self.begin_transfer(number, &context.fence, What::OfferState(job, state));
+                true
+            }
+            Task::Compute(context, count, assignment) => {
+                self.begin_compute(number, context, count, assignment)
+            }
+            Task::Release(job) => {
+                executor.loaded.take_if(|loaded| loaded.job == job);
+                false
+            }
+        }
+    }
+
+    fn begin_compute(&mut self, number: usize, context: Context, count: u64, assignment: Assignment) -> bool {
+        let executor = &mut self.workers[number].executor;
+        if !executor.counts(count) {
+            return false;
+        }
+        let job = &assignment.work.job;
+        let Some(loaded) = executor.loaded.as_mut().filter(|loaded| loaded.job == *job) else { return false };
+        let holds = loaded.weights.as_ref().is_some_and(|(fence, version, _)| {
+            (fence, *version) == (&context.fence, assignment.weights_version)
+        });
+        if holds {
+            self.next_shard(number, context, count, assignment, 0, 0);
+        } else {
+            loaded.weights = None;
+            let what = What::Weights(job.clone(), assignment.weights_version);
+            self.begin_transfer(number, &context.fence, what);
+        }
+        true
+    }
+
+    fn step_later(&mut self, number: usize, took: Micros, step: Step) {
+        let worker = &mut self.workers[number];
+        worker.executor.steps += 1;
+        let happening = Happening::Executed(number, worker.start, worker.executor.steps, Box::new(step));
+        self.agenda.add(self.now + took, happening);
+    }
+
+    fn next_shard(
+        &mut self,
+        number: usize,
+        context: Context,
+        count: u64,
+        assignment: Assignment,
+        node: usize,
+        done: u32,
+    ) {
+        let worker = &self.workers[number];
+        let slow = !self.healed && worker.slow_until > self.now;
+        let took = worker.shard_time * if slow { 10 } else { 1 };
+        self.step_later(number, took, Step::Shard(context, count, assignment, node, done));
+    }
+
+    /// Something that takes time is done.
+    pub(crate) fn executed(&mut self, number: usize, start: u64, count: u64, step: Step) {
+        let worker = &mut self.workers[number];
+        if !worker.alive || worker.start != start || worker.executor.steps != count {
+            return;
+        }
+        if worker.stuck_until > self.now {
+            let until = worker.stuck_until;
+            if until == Micros::MAX {
+                return;
+            }
+            return self.agenda.add(until, Happening::Executed(number, start, count, Box::new(step)));
+        }
+        match step {
+            Step::Prepared(context, job, spec) => {
+                let description = Arc::new(toy::description(&spec));
+                worker.executor.loaded = Some(Loaded { job: job.clone(), spec: *spec, weights: None });
+                let class = ComputeClass { probe: Digest::of(b"probe"), description: "simulated".into() };
+                self.say(number, &context, WorkerSays::Prepared(job, description, class));
+                self.task_done(number);
+            }
+            Step::Shard(context, count, assignment, node, done) => {
+                self.shard_done(number, context, count, assignment, node, done);
+            }
+        }
+    }
+
+    fn shard_done(
+        &mut self,
+        number: usize,
+        context: Context,
+        count: u64,
+        assignment: Assignment,
+        mut node: usize,
+        mut done: u32,
+    ) {
+        let worker = &mut self.workers[number];
+        if !worker.executor.counts(count) {
+            return self.task_done(number);
+        }
+        worker.progress += 1;
+        done += 1;
+        if done == assignment.nodes[node].len() {
+            let seconds = (u64::from(done) * worker.shard_time) as f64 / 1e6;
+            if let Some(upload) = self.partial(number, &context, &assignment, node, seconds) {
+                self.begin_transfer(number, &context.fence, What::Offer(Arc::new(upload)));
+            }
+            (node, done) = (node + 1, 0);
+        }
+        if node == assignment.nodes.len() {
+            self.task_done(number);
+        } else {
+            self.next_shard(number, context, count, assignment, node, done);
+        }
+    }
+
+    /// The partial of a node, computed at the weights that the worker holds.
+    fn partial(
+        &self,
+        number: usize,
+        context: &Context,
+        assignment: &Assignment,
+        node: usize,
+        compute_seconds: f64,
+    ) -> Option<Upload> {
+        let loaded = self.workers[number].executor.loaded.as_ref()?;
+        let (_, _, weights) = loaded.weights.as_ref()?;
+        let node = assignment.nodes[node];
+        let kind: WorkKind = assignment.coordinates.kind;
+        let contribution = toy::contribution(&loaded.spec, &weights.parameters, kind, node);
+        let header = PartialHeader {
+            fence: context.fence.clone(),
+            work: assignment.work.clone(),
+            node,
+            gradient: contribution.gradient.len() as u64,
+            statistics: contribution.statistics.len() as u64,
+            samples: contribution.sums.samples,
+            compute_seconds,
+        };
+        Some(Upload::new(header, contribution))
+    }
+
+    /// A transfer is over, well or not; the executor goes on if it waited for it.
+    pub(crate) fn transferred(&mut self, number: usize, what: What, weights: Option<Weights>) {
+        match (what, self.workers[number].executor.current.clone()) {
+            (What::OfferState(..) | What::State(..), Some(Task::SendInitialState(..))) => {
+                self.task_done(number)
+            }
+            (What::Weights(_, version), Some(Task::Compute(context, count, assignment))) => {
+                let loaded = self.workers[number].executor.loaded.as_mut();
+                let Some((weights, loaded)) = weights.zip(loaded) else { return self.task_done(number) };
+                loaded.weights = Some((context.fence.clone(), version, weights));
+                self.next_shard(number, context, count, assignment, 0, 0);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What goes wrong, by seed.
+
+use lookbehind_coordinator::state::event::Event;
+
+use crate::agenda::Happening;
+use crate::dice::{Dice, Micros, millis, seconds};
+use crate::users::Wish;
+use crate::worker::Worker;
+use crate::world::World;
+
+/// One fault. Numbers of workers are taken modulo how many there are; times are how long it lasts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    Kill(usize, Option<Micros>),
+    /// The machine is off: nobody is told.
+    Vanish(usize, Micros),
+    Freeze(usize, Micros),
+    /// The executor stands still for good, the heartbeats go on.
+    Wedge(usize),
+    /// The executor stands still, the heartbeats go on.
+    Stick(usize, Micros),
+    Slow(usize, Micros),
+    BreakStream(usize),
+    /// No control message and no transfer passes: up, down.
+    Cut(usize, bool, bool, Micros),
+    SlowBulk(usize, Micros),
+    LossyBulk(usize, Micros),
+    Join,
+    Drain(usize, Micros),
+    FreezeCoordinator(Micros),
+    Crash(Micros),
+    /// At the so-manieth transition of the store from now.
+    CrashAtTransition(u64),
+    Shutdown,
+    SlowDisk(Micros),
+    User(usize, Wish),
+    /// Pauses and resumes at once.
+    Hesitate(usize),
+    Stale,
+}
+
+/// The faults of a schedule, none in every eighth.
+pub(crate) fn draw(dice: &mut Dice, phase: Micros, workers: u64) -> Vec<(Micros, Fault)> {
+    let count = match dice.below(8) {
+        0 => 0,
+        1..4 => dice.between(1, 4),
+        _ => dice.between(4, 25),
+    };
+    (0..count).map(|_| (dice.below(phase), one(dice, workers))).collect()
+}
+
+fn one(dice: &mut Dice, workers: u64) -> Fault {
+    let worker = dice.below(workers + 1) as usize;
+    let short = dice.between(millis(100), seconds(1));
+    let long = dice.between(millis(500), seconds(10));
+    match dice.below(28) {
+        0 | 1 => Fault::Kill(worker, dice.percent(70).then_some(long)),
+        2 | 3 => Fault::Freeze(worker, if dice.percent(30) { short } else { long }),
+        4 => Fault::Stick(worker, long),
+        5 => Fault::Slow(worker, 2 * long),
+        6 => Fault::BreakStream(worker),
+        7 | 8 => {
+            let (up, down) = dice.pick(&[(true, false), (false, true), (true, true)]);
+            Fault::Cut(worker, up, down, long)
+        }
+        9 | 10 => Fault::SlowBulk(worker, 2 * long),
+        11 => Fault::LossyBulk(worker, 2 * long),
+        12 => Fault::Join,
+        13 => Fault::Drain(worker, long),
+        14 => Fault::FreezeCoordinator(if dice.percent(50) { short } else { long / 2 }),
+        15 => Fault::Crash(long / 2),
+        16 | 17 => Fault::CrashAtTransition(dice.below(6)),
+        18 => Fault::Shutdown,
+        19 => Fault::SlowDisk(2 * long),
+        20 | 21 => Fault::User(dice.below(2) as usize, dice.pick(&[Wish::Pause, Wish::Pause, Wish::Resume])),
+        22 => Fault::Vanish(worker, long),
+        23 => Fault::Wedge(worker),
+        24 | 25 => Fault::Hesitate(dice.below(2) as usize),
+        26 if dice.percent(20) => Fault::User(dice.below(2) as usize, Wish::Cancel),
+        _ => Fault::Stale,
+    }
+}
+
+impl World {
+    /// A fault strikes.
+    pub(crate) fn strike(&mut self, fault: Fault) {
+        let now = self.now;
+        let count = self.workers.len();
+        match fault {
+            Fault::Kill(worker, again) => self.kill(worker % count, again),
+            Fault::Vanish(worker, again) => self.vanish(worker % count, again),
+            Fault::Wedge(worker) => self.wedge(worker % count),
+            Fault::Freeze(worker, time) => self.workers[worker % count].frozen_until = now + time,
+            Fault::Stick(worker, time) => self.workers[worker % count].stuck_until = now + time,
+            Fault::Slow(worker, time) => self.workers[worker % count].slow_until = now + time,
+            Fault::BreakStream(worker) => self.break_stream(worker % count),
+            Fault::Cut(worker, up, down, time) => {
+                let worker = &mut self.workers[worker % count];
+                worker.up_cut_until = if up { now + time } else { worker.up_cut_until };
+                worker.down_cut_until = if down { now + time } else { worker.down_cut_until };
+            }
+            Fault::SlowBulk(worker, time) => self.workers[worker % count].bulk_slow_until = now + time,
+            Fault::LossyBulk(worker, time) => self.workers[worker % count].bulk_lossy_until = now + time,
+            Fault::Join if count < 8 => self.add_worker(),
+            Fault::Join => {}
+            Fault::Drain(worker, again) => self.drain(worker % count, again),
+            Fault::FreezeCoordinator(time) if self.process.is_some() => self.frozen_until = now + time,
+            Fault::FreezeCoordinator(_) => {}
+            Fault::Crash(down) => self.crash(down),
+            Fault::CrashAtTransition(count) => self.disk.crash_in = Some(count),
+            Fault::Shutdown => self.shut_down(),
+            Fault::SlowDisk(time) => self.disk.slow_until = now + time,
+            Fault::User(request, wish) => self.call(request, wish),
+            Fault::Hesitate(request) => {
+                self.call(request, Wish::Pause);
+                let again = self.dice.below(millis(30));
+                self.agenda.add(now + again, Happening::Fault(Fault::User(request, Wish::Resume)));
+            }
+            Fault::Stale => self.send_stale(),
+        }
+    }
+
+    fn kill(&mut self, worker: usize, again: Option<Micros>) {
+        if !self.workers[worker].alive {
+            return;
+        }
+        self.kill_worker(worker);
+        if let Some(again) = again.or((!self.somebody_lives()).then_some(seconds(1))) {
+            self.revive_later(worker, again);
+        }
+    }
+
+    fn vanish(&mut self, worker: usize, again: Micros) {
+        if self.workers[worker].alive {
+            self.workers[worker].session = None;
+            self.kill_worker(worker);
+            self.revive_later(worker, again);
+        }
+    }
+
+    fn wedge(&mut self, worker: usize) {
+        self.workers[worker].stuck_until = Micros::MAX;
+    }
+
+    fn drain(&mut self, worker: usize, again: Micros) {
+        if self.workers[worker].alive && !self.workers[worker].draining {
+            self.drain_worker(worker);
+            self.revive_later(worker, again + seconds(3));
+        }
+    }
+
+    /// Starts a worker again after a while, whatever has become of it meanwhile.
+    fn revive_later(&mut self, worker: usize, after: Micros) {
+        self.agenda.add(self.now + after, Happening::Revive(worker));
+    }
+
+    pub(crate) fn revive(&mut self, worker: usize) {
+        if self.workers[worker].draining {
+            self.kill_worker(worker);
+        }
+        self.start_worker(worker);
+    }
+
+    fn somebody_lives(&self) -> bool {
+        self.workers.iter().any(|worker| worker.alive)
+    }
+
+    /// Both ends of the worker's stream see it end, each in its time.
+    fn break_stream(&mut self, worker: usize) {
+        if let Some(stream) = self.workers[worker].session.as_ref().map(|session| session.stream) {
+            self.close_up(stream);
+            self.close_down(stream);
+        }
+    }
+
+    fn shut_down(&mut self) {
+        if self.process.is_some() && self.frozen_until <= self.now {
+            self.agenda.add(self.now + seconds(5), Happening::GraceOver(self.incarnation));
+            self.feed(Event::Shutdown);
+        }
+    }
+
+    /// Everything is repaired: nothing stands still or is slow, except executors that do so for good, and two workers
+    /// are well.
+    pub(crate) fn heal(&mut self) {
+        self.healed = true;
+        self.frozen_until = 0;
+        self.disk.slow_until = 0;
+        self.disk.crash_in = None;
+        for number in 0..self.workers.len() {
+            let worker = &mut self.workers[number];
+            worker.frozen_until = 0;
+            if worker.stuck_until < Micros::MAX {
+                worker.stuck_until = 0;
+            }
+            (worker.up_cut_until, worker.down_cut_until) = (0, 0);
+            if worker.draining {
+                self.kill_worker(number);
+            }
+        }
+        let well = |worker: &Worker| worker.stuck_until == 0;
+        for number in 0..self.workers.len() {
+            if number < 2 || !well(&self.workers[number]) {
+                self.start_worker(number);
+            }
+        }
+        while self.workers.iter().filter(|worker| worker.alive && well(worker)).count() < 2 {
+            self.add_worker();
+        }
+    }
+}

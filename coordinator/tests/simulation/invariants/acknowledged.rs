@@ -1,0 +1,64 @@
+//! What a user was told survives crashes, and what is stored is never ahead of what it speaks of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lookbehind_common::ids::JobId;
+use lookbehind_coordinator::state::JobRecord;
+
+use super::Broken;
+use crate::disk::Disk;
+
+/// The revision of each job that a user was told of.
+#[derive(Default)]
+pub(crate) struct Acknowledged {
+    told: BTreeMap<JobId, u64>,
+    pub(crate) broken: Broken,
+}
+
+impl Acknowledged {
+    /// A user was told of a job.
+    pub(crate) fn answered(&mut self, disk: &Disk, record: &JobRecord) {
+        let stored = disk.records.get(&record.id).map(|stored| stored.revision);
+        self.broken.check(stored >= Some(record.revision), || {
+            format!(
+                "job {}: its user was told of revision {}, stored is {stored:?}",
+                record.id, record.revision
+            )
+        });
+        self.told.insert(record.id.clone(), record.revision);
+    }
+
+    /// The coordinator starts on what is stored.
+    pub(crate) fn started(&mut self, disk: &Disk) {
+        for (job, revision) in &self.told {
+            let stored = disk.records.get(job).map(|record| record.revision);
+            self.broken.check(stored >= Some(*revision), || {
+                format!("job {job}: revision {revision} was acknowledged, {stored:?} survived")
+            });
+        }
+        self.once(disk);
+    }
+
+    /// Every request has made one job.
+    pub(crate) fn once(&mut self, disk: &Disk) {
+        let requests: BTreeSet<&str> =
+            disk.records.values().map(|record| record.request_id.as_str()).collect();
+        let (jobs, wanted) = (disk.records.len(), requests.len());
+        self.broken.check(jobs == wanted, || format!("{wanted} requests made {jobs} jobs"));
+    }
+
+    /// A record is about to be stored.
+    pub(crate) fn stored(&mut self, disk: &Disk, record: &JobRecord) {
+        let durable = disk.newest(&record.id).map(|snapshot| snapshot.position.outer_step);
+        self.broken.check(record.checkpoint <= durable, || {
+            format!(
+                "job {}: its record names checkpoint {:?}, the newest durable one is {durable:?}",
+                record.id, record.checkpoint
+            )
+        });
+        let before = disk.records.get(&record.id).map(|stored| stored.revision);
+        self.broken.check(before < Some(record.revision), || {
+            format!("job {}: revision {} is stored after {before:?}", record.id, record.revision)
+        });
+    }
+}

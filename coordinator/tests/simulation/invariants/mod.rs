@@ -1,0 +1,64 @@
+//! What must hold in every schedule; one file each.
+
+mod acknowledged;
+mod digest;
+mod fences;
+mod memory;
+mod progress;
+mod samples;
+mod terminal;
+
+/// The first broken promise that an invariant has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Broken(Option<String>);
+
+impl Broken {
+    fn note(&mut self, what: String) {
+        self.0.get_or_insert(what);
+    }
+
+    fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.note(what());
+        }
+    }
+}
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct Invariants {
+    pub(crate) acknowledged: acknowledged::Acknowledged,
+    pub(crate) digest: digest::Digests,
+    pub(crate) fences: fences::Fences,
+    pub(crate) memory: memory::Memory,
+    pub(crate) progress: progress::Progress,
+    pub(crate) samples: samples::Samples,
+    pub(crate) terminal: terminal::Terminal,
+    /// The first broken promise of all.
+    pub(crate) violation: Option<String>,
+}
+
+impl Invariants {
+    /// Something happened that never may.
+    pub(crate) fn fail(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    /// Looks whether one of them is broken.
+    pub(crate) fn collect(&mut self) {
+        let all = [
+            ("acknowledged", &mut self.acknowledged.broken),
+            ("digest", &mut self.digest.broken),
+            ("fences", &mut self.fences.broken),
+            ("memory", &mut self.memory.broken),
+            ("progress", &mut self.progress.broken),
+            ("samples", &mut self.samples.broken),
+            ("terminal", &mut self.terminal.broken),
+        ];
+        for (name, broken) in all {
+            if let Some(what) = broken.0.take() {
+                self.violation.get_or_insert(format!("{name}: {what}"));
+            }
+        }
+    }
+}

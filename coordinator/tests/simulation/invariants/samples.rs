@@ -1,0 +1,152 @@
+//! Every committed outer step has consumed exactly the samples that the plan gives it: what goes into each
+//! evaluation covers the batch once and is what its shards contribute at the weights that were asked for.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use lookbehind_common::ids::JobId;
+use lookbehind_common::job::{JobSpec, Length};
+use lookbehind_common::reduction::Node;
+use lookbehind_coordinator::state::JobState;
+use lookbehind_coordinator::state::command::{Weights, WorkKind};
+use lookbehind_coordinator::training::{Advance, Input, Outcome};
+
+use super::Broken;
+use crate::disk::Disk;
+use crate::jobs::Expected;
+use crate::toy;
+
+/// Samples of each batch that an outer step consumed, by epoch and batch.
+type Consumed = BTreeMap<(u64, u64), Vec<u64>>;
+
+/// A job's record.
+#[derive(Default)]
+struct Record {
+    asked: Option<(WorkKind, Weights)>,
+    outer_step: u64,
+    consumed: Consumed,
+    committed: BTreeMap<u64, Consumed>,
+}
+
+/// Records what went into accepted evaluations.
+#[derive(Default)]
+pub(crate) struct Samples {
+    jobs: BTreeMap<JobId, Record>,
+    pub(crate) broken: Broken,
+}
+
+impl Samples {
+    /// A new process has nothing in hand.
+    pub(crate) fn started(&mut self) {
+        for record in self.jobs.values_mut() {
+            record.asked = None;
+        }
+    }
+
+    /// The optimizer is about to take something.
+    pub(crate) fn advancing(&mut self, expected: &Expected, job: &JobId, outer_step: u64, input: &Input) {
+        let record = self.jobs.entry(job.clone()).or_default();
+        let broken = &mut self.broken;
+        match input {
+            Input::Begin { batches, .. } => {
+                record.outer_step = outer_step;
+                record.consumed.clear();
+                let planned = expected.batches.get(outer_step as usize).map(Vec::len);
+                broken.check(planned == Some(*batches as usize), || {
+                    format!("job {job} outer step {outer_step}: takes {batches} batches, planned {planned:?}")
+                });
+            }
+            Input::Gradient { shards, parts } => {
+                let Some((kind, weights)) = record.asked.take() else {
+                    return broken.note(format!("job {job}: a gradient came that was not asked for"));
+                };
+                let whole = toy::extent(&expected.spec, kind).1 == *shards && tiles(parts.keys(), *shards);
+                broken.check(whole, || {
+                    format!("job {job} {kind:?}: {:?} do not cover {shards} shards once", parts.keys())
+                });
+                let mut samples = Vec::new();
+                for (node, part) in parts.iter().filter(|(node, _)| node.end <= *shards) {
+                    let right = toy::contribution(&expected.spec, &weights.parameters, kind, *node);
+                    broken.check(right == *part, || {
+                        format!("job {job} outer step {outer_step} {kind:?}: another contribution stands for {node}")
+                    });
+                    samples.extend(toy::samples_of(&expected.spec, kind, *node));
+                }
+                if let WorkKind::Gradient { epoch, batch } = kind {
+                    record.consumed.insert((epoch, batch), samples);
+                }
+            }
+        }
+    }
+
+    /// The optimizer has taken it.
+    pub(crate) fn advanced(&mut self, expected: &Expected, job: &JobId, advance: &Advance) {
+        let record = self.jobs.entry(job.clone()).or_default();
+        match &advance.outcome {
+            Outcome::Evaluate(evaluation, weights) => {
+                let step = expected.batches.get(record.outer_step as usize);
+                let batch = step.and_then(|step| step.get(evaluation.batch as usize));
+                record.asked =
+                    batch.map(|&(epoch, batch)| (WorkKind::Gradient { epoch, batch }, weights.clone()));
+            }
+            Outcome::Finished(..) => {
+                let consumed = std::mem::take(&mut record.consumed);
+                record.committed.insert(record.outer_step, consumed);
+            }
+            Outcome::Failed(reason) => self.broken.note(format!("job {job}: {reason}")),
+        }
+    }
+
+    /// Every job is over.
+    pub(crate) fn at_end(&mut self, jobs: &BTreeMap<JobId, Rc<Expected>>, disk: &Disk) {
+        for record in disk.records.values().filter(|record| record.state == JobState::Succeeded) {
+            let expected = &jobs[&record.id];
+            let steps = self.jobs.get(&record.id).map(|record| &record.committed);
+            let committed = steps.map_or(0, BTreeMap::len) as u64;
+            self.broken.check(committed == expected.outer_steps(), || {
+                format!("job {}: {committed} outer steps of {}", record.id, expected.outer_steps())
+            });
+            let Some(steps) = steps else { continue };
+            if let Some(wrong) = wrong_samples(expected, steps) {
+                self.broken.note(format!("job {}: {wrong}", record.id));
+            }
+        }
+    }
+}
+
+/// Whether some nodes cover all shards, each once.
+fn tiles<'a>(mut nodes: impl Iterator<Item = &'a Node>, shards: u32) -> bool {
+    let end = nodes.try_fold(0, |end, node| (end == node.first).then_some(node.end));
+    end == Some(shards)
+}
+
+/// What is wrong with the samples of a job's outer steps.
+fn wrong_samples(expected: &Expected, steps: &BTreeMap<u64, Consumed>) -> Option<String> {
+    let mut epochs: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for (step, planned) in expected.batches.iter().enumerate() {
+        let consumed = steps.get(&(step as u64))?;
+        if !consumed.keys().eq(planned.iter()) {
+            return Some(format!("outer step {step} took {:?}, planned {planned:?}", consumed.keys()));
+        }
+        for ((epoch, _), samples) in consumed {
+            epochs.entry(*epoch).or_default().extend(samples);
+        }
+    }
+    let whole = whole_epoch(&expected.spec);
+    let last = epochs.len() as u64 - 1;
+    epochs.into_iter().find_map(|(epoch, mut samples)| {
+        let count = samples.len() as u64;
+        samples.sort_unstable();
+        samples.dedup();
+        let cut = epoch == last && matches!(expected.spec.train.length, Length::Steps(_));
+        let right = samples.len() as u64 == count && (cut || count == whole);
+        (!right)
+            .then(|| format!("epoch {epoch} consumed {count} samples, {} of them different", samples.len()))
+    })
+}
+
+/// Samples that an epoch consumes.
+fn whole_epoch(spec: &JobSpec) -> u64 {
+    let rest = if spec.data.drop_last { toy::TRAIN_SAMPLES % spec.train.batch_size } else { 0 };
+    toy::TRAIN_SAMPLES - rest
+}

@@ -1,0 +1,49 @@
+//! A job ends once: succeeded, or cancelled where its user wanted that, and stays so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use lookbehind_common::ids::JobId;
+use lookbehind_coordinator::state::{JobRecord, JobState};
+
+use super::Broken;
+use crate::disk::Disk;
+use crate::jobs::Expected;
+
+/// Watches the states of jobs.
+#[derive(Default)]
+pub(crate) struct Terminal {
+    cancelled: BTreeSet<JobId>,
+    pub(crate) broken: Broken,
+}
+
+impl Terminal {
+    /// A user has asked for a job's end.
+    pub(crate) fn cancelled(&mut self, job: &JobId) {
+        self.cancelled.insert(job.clone());
+    }
+
+    /// A record is about to be stored.
+    pub(crate) fn stored(&mut self, disk: &Disk, record: &JobRecord) {
+        let before = disk.records.get(&record.id).map(|before| before.state);
+        self.broken.check(before.is_none_or(|before| !before.is_terminal()), || {
+            format!("job {} was {before:?} and became {:?}", record.id, record.state)
+        });
+        let wanted = match record.state {
+            JobState::Failed => false,
+            JobState::Cancelled => self.cancelled.contains(&record.id),
+            _ => true,
+        };
+        self.broken
+            .check(wanted, || format!("job {} became {:?}: {}", record.id, record.state, record.message));
+    }
+
+    /// Everything is over.
+    pub(crate) fn at_end(&mut self, jobs: &BTreeMap<JobId, Rc<Expected>>, disk: &Disk) {
+        for record in disk.records.values() {
+            self.broken.check(record.state.is_terminal(), || format!("job {} is left over", record.id));
+            self.broken
+                .check(jobs.contains_key(&record.id), || format!("nobody asked for job {}", record.id));
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The coordinator's process: the core, and what the runtime around it does with its commands.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use lookbehind_common::ids::{JobId, SessionId};
+use lookbehind_coordinator::state::command::{Command, ToWorker, Weights};
+use lookbehind_coordinator::state::event::{Activation, Event, LossCause, Reply, Token};
+use lookbehind_coordinator::state::{Core, Now, UnixMillis};
+use lookbehind_coordinator::training::{Input, Trainer};
+
+use crate::agenda::Happening;
+use crate::dice::{Micros, millis};
+use crate::storage::{DatabaseTask, FileTask};
+use crate::streams::Down;
+use crate::transfers::Bulk;
+use crate::world::{DETECTION, World};
+
+/// Messages that may wait for a worker.
+pub(crate) const OUTBOX: usize = 256;
+
+/// Who waits for an answer.
+#[derive(Debug)]
+pub(crate) enum Caller {
+    /// A user, with the number of the request.
+    User(usize),
+    /// A worker that registers on a stream.
+    Register(u64),
+    /// A transfer.
+    Bulk(Bulk),
+    /// Somebody out of date.
+    Stale,
+}
+
+/// A running coordinator.
+pub(crate) struct Process {
+    pub(crate) core: Core,
+    pub(crate) incarnation: u64,
+    pub(crate) started: Micros,
+    pub(crate) waiting: BTreeMap<u64, Caller>,
+    /// The streams on which messages go out.
+    pub(crate) outboxes: BTreeMap<SessionId, u64>,
+    pub(crate) published: BTreeMap<JobId, (u64, Weights)>,
+    pub(crate) database: VecDeque<DatabaseTask>,
+    pub(crate) files: VecDeque<FileTask>,
+    tokens: u64,
+    overflowing: Vec<SessionId>,
+}
+
+impl World {
+    /// Starts the coordinator on what the disk holds.
+    pub(crate) fn start_coordinator(&mut self) {
+        if self.process.is_some() {
+            return;
+        }
+        self.incarnation += 1;
+        let records: Vec<_> = self.disk.records.values().cloned().collect();
+        self.invariants.acknowledged.started(&self.disk);
+        self.invariants.memory.started();
+        self.invariants.fences.started();
+        self.invariants.samples.started();
+        let now = Now { elapsed: Duration::ZERO, unix: UnixMillis(self.now / 1000) };
+        let (core, commands) = Core::new(self.core_config(), records, now);
+        self.process = Some(Process {
+            core,
+            incarnation: self.incarnation,
+            started: self.now,
+            waiting: BTreeMap::new(),
+            outboxes: BTreeMap::new(),
+            published: BTreeMap::new(),
+            database: VecDeque::new(),
+            files: VecDeque::new(),
+            tokens: 0,
+            overflowing: Vec::new(),
+        });
+        self.carry_out(commands);
+        self.agenda.add(self.now, Happening::Tick(self.incarnation));
+    }
+
+    /// The process ends at once; it starts again after a while. What is not durable is lost.
+    pub(crate) fn crash(&mut self, down: Micros) {
+        if self.process.take().is_none() {
+            return;
+        }
+        self.frozen_until = 0;
+        self.agenda.add(self.now + down, Happening::Start);
+        self.calls_failed();
+        let streams: Vec<u64> = self.streams.keys().copied().collect();
+        for stream in streams {
+            self.close_down(stream);
+        }
+    }
+
+    pub(crate) fn tick(&mut self, incarnation: u64) {
+        if self.is_running(incarnation) {
+            self.feed(Event::Tick);
+            self.agenda.add(self.now + DETECTION / 8, Happening::Tick(incarnation));
+        }
+    }
+
+    /// Gives the core an event that nobody waits for.
+    pub(crate) fn feed(&mut self, event: Event) {
+        let Some(process) = self.process.as_mut() else { return };
+        let elapsed = Duration::from_micros(self.now - process.started);
+        let commands = process.core.handle(Now { elapsed, unix: UnixMillis(self.now / 1000) }, event);
+        self.events += 1;
+        self.carry_out(commands);
+        while let Some(session) = self.process.as_mut().and_then(|process| process.overflowing.pop()) {
+            self.feed(Event::WorkerLost(session, LossCause::OutboxFull));
+        }
+        self.invariants.collect();
+    }
+
+    /// Gives the core a call.
+    pub(crate) fn ask(&mut self, caller: Caller, make: impl FnOnce(Token) -> Event) {
+        let Some(process) = self.process.as_mut() else { return };
+        process.tokens += 1;
+        let token = process.tokens;
+        process.waiting.insert(token, caller);
+        self.feed(make(Token(token)));
+    }
+
+    fn carry_out(&mut self, commands: Vec<Command>) {
+        self.invariants.memory.commands(&commands);
+        self.invariants.fences.commands(&commands);
+        if self.trace {
+            for command in &commands {
+                let text: String = format!("{command:?}").chars().take(200).collect();
+                if !text.contains("Heartbeat") {
+                    println!("{:>12}     -> {text}", "");
+                }
+            }
+        }
+        for command in commands {
+            match command {
+                Command::Reply(token, reply) => self.reply(token, reply),
+                Command::Send(session, message) => self.send_down(session, message),
+                Command::Disconnect(session) => self.disconnect(session),
+                Command::Persist(record, _) => self.database_task(DatabaseTask::Put(record)),
+                Command::Load(job, activation, start) => {
+                    self.file_task(FileTask::Load(job, activation, start));
+                }
+                Command::Advance(job, activation, trainer, input) => {
+                    self.advance(job, activation, trainer, input);
+                }
+                Command::Publish(job, version, weights) => {
+                    if let Some(process) = self.process.as_mut() {
+                        process.published.insert(job, (version, weights));
+                    }
+                }
+                Command::Unpublish(job) => {
+                    if let Some(process) = self.process.as_mut() {
+                        process.published.remove(&job);
+                    }
+                    self.file_task(FileTask::Close);
+                }
+                Command::Record(job, metrics, weights) => {
+                    self.invariants.digest.recorded(&self.expected, &job, metrics.outer_step, &weights);
+                    self.file_task(FileTask::Record(job));
+                }
+                Command::Checkpoint(job, activation, snapshot) => {
+                    self.invariants.digest.snapshot(&self.expected, &snapshot);
+                    self.file_task(FileTask::Checkpoint(job, activation, snapshot));
+                }
+                Command::Stopped => self.crash(millis(500)),
+            }
+        }
+    }
+
+    fn advance(&mut self, job: JobId, activation: Activation, trainer: Box<Trainer>, input: Input) {
+        let Some(expected) = self.expected.get(&job).cloned() else { return };
+        self.invariants.samples.advancing(&expected, &job, trainer.position().outer_step, &input);
+        let outcome = Box::new(trainer.advance(input));
+        self.invariants.samples.advanced(&expected, &job, &outcome);
+        let longest = if self.dice.percent(5) { millis(300) } else { millis(3) };
+        let took = self.dice.between(50, longest);
+        let event = Box::new(Event::Advanced(job, activation, outcome));
+        self.agenda.add(self.now + took, Happening::Effect(self.incarnation, event));
+    }
+
+    fn reply(&mut self, token: Token, reply: Reply) {
+        let Some(process) = self.process.as_mut() else { return };
+        let Some(caller) = process.waiting.remove(&token.0) else { return };
+        match (caller, reply) {
+            (Caller::User(request), Reply::Job(result)) => {
+                self.database_task(DatabaseTask::Reply(request, result));
+            }
+            (Caller::Register(stream), Reply::Registered(Ok(fence))) => {
+                process.outboxes.insert(fence.session, stream);
+                if let Some(stream) = self.streams.get_mut(&stream) {
+                    stream.session = Some(fence.session);
+                }
+                self.send_stream_down(stream, Down::Registered(fence));
+            }
+            (Caller::Register(stream), Reply::Registered(Err(_))) => {
+                self.send_stream_down(stream, Down::Refused);
+                self.close_down(stream);
+            }
+            (Caller::Bulk(bulk), reply) => self.answer_bulk(bulk, reply),
+            (Caller::Stale, reply) => self.invariants.fences.stale_answer(&reply),
+            (caller, reply) => self.invariants.fail(format!("{caller:?} was answered with {reply:?}")),
+        }
+    }
+
+    fn send_down(&mut self, session: SessionId, message: ToWorker) {
+        let Some(process) = self.process.as_mut() else { return };
+        let Some(&id) = process.outboxes.get(&session) else { return };
+        let waiting = self.streams.get(&id).map_or(0, |stream| stream.down.len());
+        self.invariants.memory.outbox(waiting);
+        if waiting >= OUTBOX {
+            process.outboxes.remove(&session);
+            process.overflowing.push(session);
+            return;
+        }
+        self.send_stream_down(id, Down::Message(message));
+    }
+
+    fn disconnect(&mut self, session: SessionId) {
+        let Some(process) = self.process.as_mut() else { return };
+        if let Some(stream) = process.outboxes.remove(&session) {
+            self.close_down(stream);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Messages that are out of date, with content that would do harm if it were taken.
+
+use std::sync::Arc;
+
+use lookbehind_common::contribution::Contribution;
+use lookbehind_common::ids::{ClusterId, Fence, SessionId};
+use lookbehind_coordinator::state::event::{Event, Fault, WorkerSays};
+
+use crate::process::Caller;
+use crate::transfers::Upload;
+use crate::world::World;
+
+impl World {
+    /// Sends one stale message and has the invariant check that nothing comes of it.
+    pub(crate) fn send_stale(&mut self) {
+        if self.process.is_none() || self.frozen_until > self.now {
+            return;
+        }
+        let count = self.past.len() as u64;
+        // The newest ones are for the work in hand, or nearly.
+        let back = self.dice.below(3).min(count.saturating_sub(1));
+        let Some(upload) = self.past.get((count - back).saturating_sub(1) as usize).map(Arc::clone) else {
+            return;
+        };
+        let fence = self.stale_fence(&upload.header.fence);
+        let job = upload.header.work.job.clone();
+        self.invariants.fences.begin_stale();
+        match self.dice.below(8) {
+            0..3 => self.stale_partial(&upload, |header| header.fence = fence),
+            3 => self.stale_partial(&upload, |header| header.work.evaluation += 1000),
+            4 => self.stale_partial(&upload, |header| header.node.end += 1000),
+            5 => self.feed(Event::Worker(fence, WorkerSays::Draining)),
+            6 => self.feed(Event::Worker(fence, WorkerSays::PrepareFailed(job, Fault::Job, "stale".into()))),
+            _ => self.ask(Caller::Stale, |token| Event::WeightsAsked(token, fence, job)),
+        }
+        self.invariants.fences.end_stale();
+    }
+
+    /// A fence of another cluster, of another incarnation, or of a session that never was.
+    fn stale_fence(&mut self, fence: &Fence) -> Fence {
+        let mut stale = fence.clone();
+        stale.incarnation.0 = self.incarnation;
+        match self.dice.below(3) {
+            0 => stale.cluster = ClusterId("another".into()),
+            1 => stale.incarnation.0 -= 1,
+            _ => stale.session = SessionId(stale.session.0 + 100_000),
+        }
+        stale
+    }
+
+    fn stale_partial(
+        &mut self,
+        upload: &Upload,
+        change: impl FnOnce(&mut lookbehind_coordinator::state::event::PartialHeader),
+    ) {
+        let mut header = upload.header.clone();
+        change(&mut header);
+        let Contribution { mut gradient, statistics, sums } = upload.contribution.clone();
+        gradient.iter_mut().for_each(|number| *number += 1.0);
+        let Upload { header, contribution, checksum } =
+            Upload::new(header, Contribution { gradient, statistics, sums });
+        self.ask(Caller::Stale, |token| Event::PartialArrived(token, header, contribution, checksum));
+    }
+}

@@ -1,0 +1,150 @@
+//! The coordinator's database and file threads: each does its tasks in order and takes its time, and the process
+//! may crash before or after any of them.
+
+use lookbehind_common::ids::JobId;
+use lookbehind_coordinator::state::JobRecord;
+use lookbehind_coordinator::state::command::{Source, StartFrom};
+use lookbehind_coordinator::state::event::{Activation, CallError, Event, JobView};
+use lookbehind_coordinator::training::{Snapshot, StartError, Trainer};
+
+use crate::agenda::Happening;
+use crate::dice::{Micros, millis, seconds};
+use crate::world::World;
+
+/// What the database thread does.
+pub(crate) enum DatabaseTask {
+    Put(Box<JobRecord>),
+    Reply(usize, Box<Result<JobView, CallError>>),
+}
+
+/// What the file thread does.
+pub(crate) enum FileTask {
+    Record(JobId),
+    Checkpoint(JobId, Activation, Box<Snapshot>),
+    Load(JobId, Activation, Box<StartFrom>),
+    Close,
+}
+
+impl World {
+    pub(crate) fn database_task(&mut self, task: DatabaseTask) {
+        let Some(process) = self.process.as_mut() else { return };
+        process.database.push_back(task);
+        if process.database.len() == 1 {
+            self.begin_database_task();
+        }
+    }
+
+    fn begin_database_task(&mut self) {
+        let Some(process) = self.process.as_ref() else { return };
+        let took = match process.database.front() {
+            Some(DatabaseTask::Put(_)) => self.disk_time(millis(4)),
+            Some(DatabaseTask::Reply(..)) => 1,
+            None => return,
+        };
+        self.agenda.add(self.now + took, Happening::Database(self.incarnation));
+    }
+
+    /// A slow disk may take a thousand times as long.
+    fn disk_time(&mut self, usual: Micros) -> Micros {
+        let slow = !self.healed && self.now < self.disk.slow_until;
+        let longest = if slow { usual * 1000 } else { usual };
+        self.dice.between(usual / 10, longest)
+    }
+
+    pub(crate) fn database_done(&mut self, incarnation: u64) {
+        if !self.is_running(incarnation) {
+            return;
+        }
+        let Some(task) = self.process.as_mut().and_then(|process| process.database.pop_front()) else {
+            return;
+        };
+        match task {
+            DatabaseTask::Put(record) => {
+                if self.disk.transition() {
+                    return self.crash_soon();
+                }
+                self.invariants.acknowledged.stored(&self.disk, &record);
+                self.invariants.terminal.stored(&self.disk, &record);
+                self.invariants.digest.stored(&self.expected, &record);
+                self.disk.records.insert(record.id.clone(), *record);
+                if self.disk.transition() {
+                    return self.crash_soon();
+                }
+            }
+            DatabaseTask::Reply(request, result) => self.user_answered(request, *result),
+        }
+        self.invariants.collect();
+        self.begin_database_task();
+    }
+
+    fn crash_soon(&mut self) {
+        let down = self.dice.between(millis(100), seconds(5));
+        self.crash(down);
+    }
+
+    pub(crate) fn file_task(&mut self, task: FileTask) {
+        let Some(process) = self.process.as_mut() else { return };
+        process.files.push_back(task);
+        if process.files.len() == 1 {
+            self.begin_file_task();
+        }
+    }
+
+    fn begin_file_task(&mut self) {
+        let Some(process) = self.process.as_ref() else { return };
+        let took = match process.files.front() {
+            Some(FileTask::Checkpoint(..)) => self.disk_time(millis(20)),
+            Some(FileTask::Load(..)) => self.disk_time(millis(5)),
+            Some(FileTask::Record(..) | FileTask::Close) => 10,
+            None => return,
+        };
+        self.agenda.add(self.now + took, Happening::Files(self.incarnation));
+    }
+
+    pub(crate) fn files_done(&mut self, incarnation: u64) {
+        if !self.is_running(incarnation) {
+            return;
+        }
+        let Some(task) = self.process.as_mut().and_then(|process| process.files.pop_front()) else { return };
+        let told = match task {
+            FileTask::Record(job) => {
+                self.invariants.memory.written(&job, false);
+                None
+            }
+            FileTask::Close => None,
+            FileTask::Load(job, activation, start) => {
+                let loaded = self.load(&job, &start).map(Box::new);
+                Some(Event::Loaded(job, activation, loaded))
+            }
+            FileTask::Checkpoint(job, activation, snapshot) => {
+                if self.disk.transition() {
+                    return self.crash_soon();
+                }
+                self.invariants.memory.written(&job, true);
+                let outer_step = snapshot.position.outer_step;
+                let digest = self.invariants.digest.durable(&self.expected, &snapshot);
+                self.disk.store(*snapshot);
+                if self.disk.transition() {
+                    return self.crash_soon();
+                }
+                Some(Event::Checkpointed(job, activation, outer_step, Ok(digest)))
+            }
+        };
+        if let Some(event) = told {
+            let later = self.dice.between(1, millis(2));
+            self.agenda.add(self.now + later, Happening::Effect(incarnation, Box::new(event)));
+        }
+        self.begin_file_task();
+    }
+
+    fn load(&self, job: &JobId, start: &StartFrom) -> Result<Trainer, StartError> {
+        let missing = || StartError(format!("job {job} has no checkpoint"));
+        match start.source {
+            Source::Upload(_) => Err(missing()),
+            Source::Checkpoint => {
+                let newest = self.disk.newest(job).ok_or_else(missing)?;
+                Trainer::restore(&start.spec, &start.description, newest.state.clone(), newest.position)
+            }
+        }
+    }
+}

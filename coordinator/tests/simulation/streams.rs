@@ -1,0 +1,144 @@
+//! Control streams: messages come in order and late, and wait while the network is cut; either end may close.
+
+use std::collections::VecDeque;
+
+use lookbehind_common::ids::{Fence, SessionId};
+use lookbehind_coordinator::state::command::ToWorker;
+use lookbehind_coordinator::state::event::{Event, Hello, LossCause, WorkerSays};
+
+use crate::agenda::Happening;
+use crate::dice::{Micros, millis};
+use crate::process::Caller;
+use crate::world::World;
+
+/// From worker to coordinator.
+#[derive(Debug)]
+pub(crate) enum Up {
+    Register(Hello),
+    Says(Fence, WorkerSays),
+    Closed,
+}
+
+/// From coordinator to worker.
+#[derive(Debug)]
+pub(crate) enum Down {
+    Registered(Fence),
+    Refused,
+    Message(ToWorker),
+    Closed,
+}
+
+/// One control stream.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) worker: usize,
+    /// Incarnation of the coordinator that it leads to.
+    pub(crate) incarnation: u64,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) up: VecDeque<Up>,
+    pub(crate) down: VecDeque<Down>,
+    up_closed: bool,
+    down_closed: bool,
+    /// When the last message of each direction arrives: none overtakes another.
+    last_up: Micros,
+    last_down: Micros,
+}
+
+impl World {
+    /// Opens a stream to the running coordinator.
+    pub(crate) fn open_stream(&mut self, worker: usize) -> u64 {
+        self.streams_made += 1;
+        let stream = Stream {
+            worker,
+            incarnation: self.incarnation,
+            session: None,
+            up: VecDeque::new(),
+            down: VecDeque::new(),
+            up_closed: false,
+            down_closed: false,
+            last_up: self.now,
+            last_down: self.now,
+        };
+        self.streams.insert(self.streams_made, stream);
+        self.streams_made
+    }
+
+    fn control_delay(&mut self) -> Micros {
+        let longest = if self.dice.percent(3) { millis(200) } else { millis(2) };
+        self.dice.between(50, longest)
+    }
+
+    pub(crate) fn send_stream_up(&mut self, id: u64, message: Up) {
+        let delay = self.control_delay();
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if stream.up_closed {
+            return;
+        }
+        stream.up_closed = matches!(message, Up::Closed);
+        stream.up.push_back(message);
+        stream.last_up = stream.last_up.max(self.now + delay);
+        self.agenda.add(stream.last_up, Happening::StreamUp(id));
+    }
+
+    pub(crate) fn send_stream_down(&mut self, id: u64, message: Down) {
+        let delay = self.control_delay();
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if stream.down_closed {
+            return;
+        }
+        stream.down_closed = matches!(message, Down::Closed);
+        stream.down.push_back(message);
+        stream.last_down = stream.last_down.max(self.now + delay);
+        self.agenda.add(stream.last_down, Happening::StreamDown(id));
+    }
+
+    /// The worker's end is gone.
+    pub(crate) fn close_up(&mut self, id: u64) {
+        self.send_stream_up(id, Up::Closed);
+    }
+
+    /// The coordinator's end is gone.
+    pub(crate) fn close_down(&mut self, id: u64) {
+        self.send_stream_down(id, Down::Closed);
+    }
+
+    /// A message reaches the coordinator, unless it has to wait.
+    pub(crate) fn stream_up(&mut self, id: u64) {
+        let Some(stream) = self.streams.get(&id) else { return };
+        let blocked = self.workers[stream.worker].up_cut_until.max(self.frozen_until);
+        if blocked > self.now {
+            return self.agenda.add(blocked, Happening::StreamUp(id));
+        }
+        let (running, session) = (self.is_running(stream.incarnation), stream.session);
+        let Some(message) = self.streams.get_mut(&id).and_then(|stream| stream.up.pop_front()) else {
+            return;
+        };
+        match (message, session) {
+            _ if !running => {}
+            (Up::Register(hello), _) => {
+                self.ask(Caller::Register(id), |token| Event::Register(token, hello));
+            }
+            (Up::Says(fence, says), Some(_)) => self.feed(Event::Worker(fence, says)),
+            (Up::Closed, Some(session)) => self.feed(Event::WorkerLost(session, LossCause::StreamClosed)),
+            _ => {}
+        }
+    }
+
+    /// A message reaches its worker, unless it has to wait.
+    pub(crate) fn stream_down(&mut self, id: u64) {
+        let Some(stream) = self.streams.get(&id) else { return };
+        let worker = &self.workers[stream.worker];
+        let blocked = worker.down_cut_until.max(worker.frozen_until);
+        if blocked > self.now {
+            return self.agenda.add(blocked, Happening::StreamDown(id));
+        }
+        let number = stream.worker;
+        let listens = worker.session.as_ref().is_some_and(|session| session.stream == id);
+        let Some(message) = self.streams.get_mut(&id).and_then(|stream| stream.down.pop_front()) else {
+            return;
+        };
+        if listens {
+            self.worker_takes(number, message);
+        }
+    }
+}

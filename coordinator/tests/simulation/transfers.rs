@@ -1,0 +1,205 @@
+//! Bulk transfers, beside the control streams: late, lost, tried again, and so sometimes done twice.
+
+use std::sync::Arc;
+
+use lookbehind_common::arena::Arena;
+use lookbehind_common::contribution::Contribution;
+use lookbehind_common::ids::{Fence, JobId};
+use lookbehind_common::transfer::{Checksum, sums_bytes};
+use lookbehind_coordinator::state::command::Weights;
+use lookbehind_coordinator::state::event::{Admission, Event, PartialHeader, PartialOutcome, Reply};
+
+use crate::agenda::Happening;
+use crate::dice::{Micros, millis, seconds};
+use crate::process::Caller;
+use crate::world::World;
+
+/// Attempts before a transfer is given up, as real workers have it.
+const ATTEMPTS: u32 = 3;
+/// How long an attempt may take.
+const TIMEOUT: Micros = seconds(8);
+/// Uploads that are remembered to be sent again out of date.
+const PAST: usize = 16;
+
+/// A partial on its way up.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    pub(crate) header: PartialHeader,
+    pub(crate) contribution: Contribution,
+    pub(crate) checksum: Checksum,
+}
+
+impl Upload {
+    pub(crate) fn new(header: PartialHeader, contribution: Contribution) -> Self {
+        let parts = [&contribution.gradient, &contribution.statistics];
+        let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.as_bytes()).copied().collect();
+        bytes.extend(sums_bytes(&contribution.sums));
+        Self { header, contribution, checksum: xxhash_rust::xxh3::xxh3_128(&bytes) }
+    }
+}
+
+/// What a transfer is about.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    /// Whether a partial is wanted.
+    Offer(Arc<Upload>),
+    /// The partial.
+    Partial(Arc<Upload>),
+    /// Whether initial weights are wanted.
+    OfferState(JobId, Arc<(Arena, Arena)>),
+    /// The initial weights.
+    State(JobId, Arc<(Arena, Arena)>),
+    /// A version of the weights.
+    Weights(JobId, u64),
+}
+
+/// One attempt at a transfer.
+#[derive(Clone, Debug)]
+pub(crate) struct Bulk {
+    pub(crate) number: u64,
+    pub(crate) attempt: u32,
+    pub(crate) worker: usize,
+    pub(crate) start: u64,
+    pub(crate) fence: Fence,
+    /// Incarnation that serves it, once one does.
+    pub(crate) served_by: Option<u64>,
+    pub(crate) what: What,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) struct BulkAnswer {
+    pub(crate) number: u64,
+    pub(crate) attempt: u32,
+    pub(crate) answer: Answer,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// What was sent has arrived, or is not wanted.
+    Done,
+    /// The weights, if they are still served.
+    Weights(Option<Weights>),
+    /// Nothing came back.
+    TimedOut,
+}
+
+impl World {
+    /// Begins a transfer of a worker.
+    pub(crate) fn begin_transfer(&mut self, worker: usize, fence: &Fence, what: What) {
+        self.transfers_made += 1;
+        if let What::Offer(upload) = &what {
+            self.past.push_back(Arc::clone(upload));
+            if self.past.len() > PAST {
+                self.past.pop_front();
+            }
+        }
+        let start = self.workers[worker].start;
+        let (number, fence) = (self.transfers_made, fence.clone());
+        self.attempt(Bulk { number, attempt: 1, worker, start, fence, served_by: None, what });
+    }
+
+    fn attempt(&mut self, bulk: Bulk) {
+        let timeout = BulkAnswer { number: bulk.number, attempt: bulk.attempt, answer: Answer::TimedOut };
+        self.workers[bulk.worker].transfers.insert(bulk.number, bulk.clone());
+        self.agenda.add(self.now + TIMEOUT, Happening::BulkDown(bulk.worker, bulk.start, timeout));
+        self.bulk_leg(bulk.worker, |_| Happening::BulkUp(bulk));
+    }
+
+    /// One leg of a transfer: late, or lost.
+    fn bulk_leg(&mut self, worker: usize, make: impl FnOnce(Micros) -> Happening) {
+        let (now, healed) = (self.now, self.healed);
+        let at = &self.workers[worker];
+        let (lossy, slow) = (!healed && at.bulk_lossy_until > now, !healed && at.bulk_slow_until > now);
+        if self.dice.percent(if lossy { 30 } else { 0 }) {
+            return;
+        }
+        let delay =
+            if slow { self.dice.between(millis(1), seconds(12)) } else { self.dice.between(200, millis(15)) };
+        self.agenda.add(now + delay, make(delay));
+    }
+
+    /// A request reaches the coordinator.
+    pub(crate) fn bulk_up(&mut self, mut bulk: Bulk) {
+        let cut = self.workers[bulk.worker].up_cut_until;
+        if cut > self.now {
+            return self.agenda.add(cut, Happening::BulkUp(bulk));
+        }
+        if self.process.is_none() || bulk.served_by.is_some_and(|incarnation| incarnation != self.incarnation)
+        {
+            return;
+        }
+        bulk.served_by = Some(self.incarnation);
+        let (fence, what) = (bulk.fence.clone(), bulk.what.clone());
+        self.ask(Caller::Bulk(bulk), |token| match what {
+            What::Offer(upload) => Event::PartialOffered(token, upload.header.clone()),
+            What::Partial(upload) => Event::PartialArrived(
+                token,
+                upload.header.clone(),
+                upload.contribution.clone(),
+                upload.checksum,
+            ),
+            What::OfferState(job, state) => {
+                Event::InitialStateOffered(token, fence, job, state.0.len() as u64, state.1.len() as u64)
+            }
+            What::State(job, state) => Event::InitialStateArrived(token, fence, job, (*state).clone()),
+            What::Weights(job, _) => Event::WeightsAsked(token, fence, job),
+        });
+    }
+
+    /// The core has answered a request.
+    pub(crate) fn answer_bulk(&mut self, bulk: Bulk, reply: Reply) {
+        let next = match (&bulk.what, reply) {
+            (_, Reply::Admission(Admission::Refused(reason))) => {
+                return self.invariants.fail(format!("a good worker was refused: {reason}"));
+            }
+            (_, Reply::Partial(PartialOutcome::Conflict(reason))) => return self.invariants.fail(reason),
+            (What::Offer(upload), Reply::Admission(Admission::Granted)) => What::Partial(Arc::clone(upload)),
+            (What::OfferState(job, state), Reply::Admission(Admission::Granted)) => {
+                What::State(job.clone(), Arc::clone(state))
+            }
+            (What::Weights(job, version), Reply::Admission(admission)) => {
+                let served = self.process.as_ref().and_then(|process| process.published.get(job));
+                let granted = admission == Admission::Granted;
+                let weights = served.filter(|(served, _)| granted && served == version);
+                let answer = Answer::Weights(weights.map(|(_, weights)| weights.clone()));
+                return self.respond(bulk, answer);
+            }
+            _ => return self.respond(bulk, Answer::Done),
+        };
+        let (worker, next) = (bulk.worker, Bulk { what: next, ..bulk });
+        self.bulk_leg(worker, |_| Happening::BulkUp(next));
+    }
+
+    fn respond(&mut self, bulk: Bulk, answer: Answer) {
+        let answer = BulkAnswer { number: bulk.number, attempt: bulk.attempt, answer };
+        self.bulk_leg(bulk.worker, |_| Happening::BulkDown(bulk.worker, bulk.start, answer));
+    }
+
+    /// An answer, or the end of patience, reaches the worker.
+    pub(crate) fn bulk_down(&mut self, number: usize, start: u64, answer: BulkAnswer) {
+        let worker = &mut self.workers[number];
+        if worker.down_cut_until > self.now && !matches!(answer.answer, Answer::TimedOut) {
+            let until = worker.down_cut_until;
+            return self.agenda.add(until, Happening::BulkDown(number, start, answer));
+        }
+        if worker.start != start
+            || worker.transfers.get(&answer.number).is_none_or(|t| t.attempt != answer.attempt)
+        {
+            return;
+        }
+        let Some(bulk) = worker.transfers.remove(&answer.number) else { return };
+        match answer.answer {
+            Answer::TimedOut if bulk.attempt < ATTEMPTS => {
+                self.attempt(Bulk { attempt: bulk.attempt + 1, served_by: None, ..bulk });
+            }
+            Answer::TimedOut => {
+                self.session_broken(number, &bulk.fence);
+                self.transferred(number, bulk.what, None);
+            }
+            Answer::Done => self.transferred(number, bulk.what, None),
+            Answer::Weights(weights) => self.transferred(number, bulk.what, weights),
+        }
+    }
+}

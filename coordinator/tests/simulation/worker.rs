@@ -1,0 +1,229 @@
+//! A model of a worker's session: it registers, beats, notices silence, and comes back.
+
+use std::collections::BTreeMap;
+
+use lookbehind_common::ids::Fence;
+use lookbehind_common::{BUILD_VERSION, PROTOCOL_VERSION};
+use lookbehind_coordinator::state::command::ToWorker;
+use lookbehind_coordinator::state::event::{Hello, WorkerSays};
+
+use crate::agenda::Happening;
+use crate::dice::{Micros, millis, seconds};
+use crate::executor::{Context, Executor, Task};
+use crate::streams::{Down, Up};
+use crate::transfers::Bulk;
+use crate::world::{DETECTION, World};
+
+const FIRST_WAIT: Micros = millis(100);
+const LONGEST_WAIT: Micros = seconds(2);
+/// How long the coordinator may take to answer a registration.
+const REGISTRATION: Micros = seconds(10);
+
+/// One session of a worker.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) stream: u64,
+    /// Absent until the coordinator has let the worker in.
+    pub(crate) fence: Option<Fence>,
+    heard: Micros,
+}
+
+/// A worker and what ails it.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) alive: bool,
+    /// Counts the starts of its process.
+    pub(crate) start: u64,
+    pub(crate) session: Option<Session>,
+    pub(crate) executor: Executor,
+    pub(crate) transfers: BTreeMap<u64, Bulk>,
+    /// Time that a shard takes it.
+    pub(crate) shard_time: Micros,
+    pub(crate) draining: bool,
+    pub(crate) progress: u64,
+    wait: Micros,
+    pub(crate) frozen_until: Micros,
+    pub(crate) stuck_until: Micros,
+    pub(crate) slow_until: Micros,
+    pub(crate) up_cut_until: Micros,
+    pub(crate) down_cut_until: Micros,
+    pub(crate) bulk_slow_until: Micros,
+    pub(crate) bulk_lossy_until: Micros,
+}
+
+impl World {
+    /// A new worker that starts now.
+    pub(crate) fn add_worker(&mut self) {
+        let shard_time = self.dice.between(millis(2), self.slowest_shard);
+        self.workers.push(Worker {
+            alive: false,
+            start: 0,
+            session: None,
+            executor: Executor::default(),
+            transfers: BTreeMap::new(),
+            shard_time,
+            draining: false,
+            progress: 0,
+            wait: FIRST_WAIT,
+            frozen_until: 0,
+            stuck_until: 0,
+            slow_until: 0,
+            up_cut_until: 0,
+            down_cut_until: 0,
+            bulk_slow_until: 0,
+            bulk_lossy_until: 0,
+        });
+        self.start_worker(self.workers.len() - 1);
+    }
+
+    /// Starts a worker's process, if it does not run.
+    pub(crate) fn start_worker(&mut self, number: usize) {
+        let delay = self.dice.between(1, millis(300));
+        let worker = &mut self.workers[number];
+        if worker.alive {
+            return;
+        }
+        worker.alive = true;
+        worker.draining = false;
+        worker.start += 1;
+        worker.wait = FIRST_WAIT;
+        worker.frozen_until = 0;
+        worker.stuck_until = 0;
+        let start = worker.start;
+        self.agenda.add(self.now + delay, Happening::Connect(number, start));
+    }
+
+    /// Ends a worker's process: its state is lost, what it has sent is under way.
+    pub(crate) fn kill_worker(&mut self, number: usize) {
+        let worker = &mut self.workers[number];
+        worker.alive = false;
+        worker.executor = Executor::default();
+        worker.transfers.clear();
+        if let Some(session) = worker.session.take() {
+            self.close_up(session.stream);
+        }
+    }
+
+    pub(crate) fn connect(&mut self, number: usize, start: u64) {
+        let worker = &self.workers[number];
+        if !worker.alive || worker.start != start || worker.session.is_some() || worker.draining {
+            return;
+        }
+        if self.process.is_none() {
+            return self.connect_later(number);
+        }
+        let stream = self.open_stream(number);
+        self.workers[number].session = Some(Session { stream, fence: None, heard: self.now });
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION,
+            version: BUILD_VERSION.into(),
+            name: format!("worker {number}"),
+            device: "simulated".into(),
+        };
+        self.send_stream_up(stream, Up::Register(hello));
+        self.agenda.add(self.now + DETECTION / 4, Happening::Beat(number, stream));
+    }
+
+    fn connect_later(&mut self, number: usize) {
+        let worker = &mut self.workers[number];
+        let (wait, start) = (worker.wait, worker.start);
+        worker.wait = (wait * 2).min(LONGEST_WAIT);
+        self.agenda.add(self.now + wait, Happening::Connect(number, start));
+    }
+
+    /// Sends a heartbeat, or gives the session up.
+    pub(crate) fn beat(&mut self, number: usize, stream: u64) {
+        let worker = &self.workers[number];
+        let Some(session) = worker.session.as_ref().filter(|session| session.stream == stream) else {
+            return;
+        };
+        let patience = if session.fence.is_some() { DETECTION } else { REGISTRATION };
+        if self.now - session.heard > patience {
+            return self.lose_session(number);
+        }
+        if let Some(fence) = session.fence.clone() {
+            let says = WorkerSays::Heartbeat(worker.progress);
+            self.send_stream_up(stream, Up::Says(fence, says));
+        }
+        self.agenda.add(self.now + DETECTION / 4, Happening::Beat(number, stream));
+    }
+
+    /// The session is over: another one after a while.
+    pub(crate) fn lose_session(&mut self, number: usize) {
+        let Some(session) = self.workers[number].session.take() else { return };
+        self.close_up(session.stream);
+        if self.workers[number].draining {
+            return self.kill_worker(number);
+        }
+        self.connect_later(number);
+    }
+
+    /// A transfer under this fence was given up.
+    pub(crate) fn session_broken(&mut self, number: usize, fence: &Fence) {
+        let session = self.workers[number].session.as_ref();
+        if session.is_some_and(|session| session.fence.as_ref() == Some(fence)) {
+            self.lose_session(number);
+        }
+    }
+
+    /// Asked to end: says goodbye and takes no more work.
+    pub(crate) fn drain_worker(&mut self, number: usize) {
+        let worker = &mut self.workers[number];
+        worker.draining = true;
+        worker.executor.stop();
+        match worker.session.as_ref().and_then(|session| Some((session.stream, session.fence.clone()?))) {
+            Some((stream, fence)) => {
+                self.send_stream_up(stream, Up::Says(fence, WorkerSays::Draining));
+                self.close_up(stream);
+            }
+            None => self.kill_worker(number),
+        }
+    }
+
+    /// A message of the current session.
+    pub(crate) fn worker_takes(&mut self, number: usize, message: Down) {
+        let now = self.now;
+        let worker = &mut self.workers[number];
+        let Some(session) = worker.session.as_mut() else { return };
+        session.heard = now;
+        let message = match message {
+            Down::Registered(fence) => {
+                worker.wait = FIRST_WAIT;
+                session.fence = Some(fence);
+                return;
+            }
+            Down::Refused | Down::Closed => return self.lose_session(number),
+            Down::Message(message) => message,
+        };
+        let Some(fence) = session.fence.clone() else {
+            return self
+                .invariants
+                .fail(format!("worker {number} was told {message:?} before it was let in"));
+        };
+        let context = Context { stream: session.stream, fence };
+        let task = match message {
+            ToWorker::Heartbeat(_) => return,
+            ToWorker::Refused(_) => return self.lose_session(number),
+            _ if worker.draining => return,
+            ToWorker::Prepare(job, spec) => Task::Prepare(context, job, spec),
+            ToWorker::SendInitialState(job) => Task::SendInitialState(context, job),
+            ToWorker::Assign(assignment) => {
+                let count = worker.executor.count_assignment(&assignment.work);
+                Task::Compute(context, count, assignment)
+            }
+            ToWorker::Release(job) => {
+                worker.executor.stop();
+                Task::Release(job)
+            }
+        };
+        self.give_task(number, task);
+    }
+
+    /// Says something in a session, if it is still the current one.
+    pub(crate) fn say(&mut self, number: usize, context: &Context, says: WorkerSays) {
+        let session = self.workers[number].session.as_ref();
+        if session.is_some_and(|session| session.stream == context.stream) {
+            self.send_stream_up(context.stream, Up::Says(context.fence.clone(), says));
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! One schedule: a coordinator, its disk, workers, users and a network, driven by virtual time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
+use lookbehind_coordinator::state::CoreConfig;
+
+use crate::agenda::{Agenda, Happening, Place};
+use crate::dice::{Dice, Micros, millis, seconds};
+use crate::disk::Disk;
+use crate::faults;
+use crate::invariants::Invariants;
+use crate::jobs::Expected;
+use crate::process::Process;
+use crate::streams::Stream;
+use crate::transfers::Upload;
+use crate::users::Request;
+use crate::worker::Worker;
+
+/// Silence that means loss.
+pub(crate) const DETECTION: Micros = seconds(2);
+/// How long the faults go on: jobs should not be over long before.
+const FAULT_PHASES: [Micros; 4] = [seconds(3), seconds(8), seconds(15), seconds(30)];
+/// How long the jobs may take after everything is repaired.
+pub(crate) const HEAL_PHASE: Micros = seconds(400);
+
+/// What a schedule came to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Virtual time that it took.
+    pub(crate) took: Micros,
+    /// Events that the core handled.
+    pub(crate) events: u64,
+    /// The first broken promise.
+    pub(crate) violation: Option<String>,
+}
+
+/// One schedule.
+pub(crate) struct World {
+    pub(crate) seed: u64,
+    pub(crate) now: Micros,
+    pub(crate) dice: Dice,
+    pub(crate) agenda: Agenda,
+    pub(crate) process: Option<Process>,
+    pub(crate) incarnation: u64,
+    /// Until when the coordinator stands still.
+    pub(crate) frozen_until: Micros,
+    pub(crate) disk: Disk,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) streams: BTreeMap<u64, Stream>,
+    pub(crate) streams_made: u64,
+    pub(crate) transfers_made: u64,
+    /// Uploads of late, to be sent again out of date.
+    pub(crate) past: VecDeque<Arc<Upload>>,
+    pub(crate) requests: Vec<Request>,
+    pub(crate) expected: BTreeMap<JobId, Rc<Expected>>,
+    pub(crate) invariants: Invariants,
+    pub(crate) healed: bool,
+    /// Longest time that a shard takes a worker.
+    pub(crate) slowest_shard: Micros,
+    pub(crate) events: u64,
+    pub(crate) trace: bool,
+}
+
+impl World {
+    /// A world that follows from a seed.
+    pub(crate) fn new(seed: u64, trace: bool) -> Self {
+        let mut world = Self {
+            seed,
+            now: 0,
+            dice: Dice::new(seed, 0),
+            agenda: Agenda::default(),
+            process: None,
+            incarnation: 0,
+            frozen_until: 0,
+            disk: Disk::default(),
+            workers: Vec::new(),
+            streams: BTreeMap::new(),
+            streams_made: 0,
+            transfers_made: 0,
+            past: VecDeque::new(),
+            requests: Vec::new(),
+            expected: BTreeMap::new(),
+            invariants: Invariants::default(),
+            healed: false,
+            slowest_shard: 0,
+            events: 0,
+            trace,
+        };
+        world.agenda.add(0, Happening::Start);
+        world.draw_jobs();
+        world.slowest_shard = world.dice.pick(&[millis(20), millis(100), millis(400)]);
+        let workers = world.dice.between(1, 5);
+        for _ in 0..workers {
+            world.add_worker();
+        }
+        let phase = world.dice.pick(&FAULT_PHASES);
+        for (at, fault) in faults::draw(&mut Dice::new(seed, 1), phase, workers) {
+            world.agenda.add(at, Happening::Fault(fault));
+        }
+        world.agenda.add(phase, Happening::Heal);
+        world.agenda.add(phase + HEAL_PHASE, Happening::Deadline);
+        world
+    }
+
+    /// Runs to the end of all jobs or to the first broken promise.
+    pub(crate) fn run(mut self) -> Outcome {
+        while self.invariants.violation.is_none()
+            && let Some((at, happening)) = self.agenda.next()
+        {
+            self.now = self.now.max(at);
+            if let Some(later) = self.suspended_until(&happening) {
+                self.agenda.add(later, happening);
+                continue;
+            }
+            self.happen(happening);
+            if self.all_over() {
+                self.invariants.acknowledged.once(&self.disk);
+                self.invariants.terminal.at_end(&self.expected, &self.disk);
+                self.invariants.samples.at_end(&self.expected, &self.disk);
+                self.invariants.collect();
+                break;
+            }
+        }
+        Outcome { took: self.now, events: self.events, violation: self.invariants.violation }
+    }
+
+    /// Until when something has to wait because who does it stands still.
+    fn suspended_until(&self, happening: &Happening) -> Option<Micros> {
+        let until = match happening.place() {
+            Place::Coordinator => self.frozen_until,
+            Place::Worker(worker) => self.workers[worker].frozen_until,
+            Place::Elsewhere => 0,
+        };
+        (until > self.now).then_some(until)
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        if self.trace && !matches!(happening, Happening::Tick(_) | Happening::Beat(..)) {
+            println!("{:>12} {}", self.now, self.describe(&happening));
+        }
+        match happening {
+            Happening::StreamUp(stream) => self.stream_up(stream),
+            Happening::StreamDown(stream) => self.stream_down(stream),
+            Happening::BulkUp(bulk) => self.bulk_up(bulk),
+            Happening::BulkDown(worker, start, answer) => self.bulk_down(worker, start, answer),
+            Happening::Connect(worker, start) => self.connect(worker, start),
+            Happening::Beat(worker, stream) => self.beat(worker, stream),
+            Happening::Executed(worker, start, count, step) => self.executed(worker, start, count, *step),
+            Happening::Tick(incarnation) => self.tick(incarnation),
+            Happening::Database(incarnation) => self.database_done(incarnation),
+            Happening::Files(incarnation) => self.files_done(incarnation),
+            Happening::Effect(incarnation, event) if self.is_running(incarnation) => self.feed(*event),
+            Happening::Effect(..) => {}
+            Happening::Start => self.start_coordinator(),
+            Happening::GraceOver(incarnation) if self.is_running(incarnation) => self.crash(seconds(1)),
+            Happening::GraceOver(_) => {}
+            Happening::Fault(fault) => self.strike(fault),
+            Happening::Users => self.users_act(),
+            Happening::Revive(worker) => self.revive(worker),
+            Happening::Heal => self.heal(),
+            Happening::Deadline => {
+                let states = self.disk.states();
+                self.invariants.progress.deadline(&states);
+                self.invariants.collect();
+            }
+        }
+    }
+
+    fn describe(&self, happening: &Happening) -> String {
+        let mut text = match happening {
+            Happening::StreamUp(id) => {
+                format!("up {id} {:?}", self.streams.get(id).and_then(|stream| stream.up.front()))
+            }
+            Happening::StreamDown(id) => {
+                format!("down {id} {:?}", self.streams.get(id).and_then(|stream| stream.down.front()))
+            }
+            other => format!("{other:?}"),
+        };
+        text.truncate(text.char_indices().nth(240).map_or(text.len(), |(at, _)| at));
+        text
+    }
+
+    /// Whether the coordinator of that incarnation runs.
+    pub(crate) fn is_running(&self, incarnation: u64) -> bool {
+        self.process.as_ref().is_some_and(|process| process.incarnation == incarnation)
+    }
+
+    fn all_over(&self) -> bool {
+        self.requests.iter().all(|request| request.acknowledged)
+            && self.disk.records.values().all(|record| record.state.is_terminal())
+    }
+
+    /// The core's configuration for the current incarnation.
+    pub(crate) fn core_config(&self) -> CoreConfig {
+        CoreConfig {
+            cluster: ClusterId("simulated".into()),
+            incarnation: Incarnation(self.incarnation),
+            failure_detection: Duration::from_micros(DETECTION),
+            worker_grace: Duration::from_secs(3600),
+            max_queued_jobs: 8,
+            max_workers: 16,
+            memory: 1 << 20,
+        }
+    }
+}

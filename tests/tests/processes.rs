@@ -1,0 +1,12 @@
+//! The programs as users run them: processes that are told to end, killed, frozen, and started again.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
+
+#[path = "processes/faults.rs"]
+mod faults;
+#[path = "processes/lifecycle.rs"]
+mod lifecycle;
+#[path = "processes/machines.rs"]
+mod machines;
+#[path = "processes/programs.rs"]
+mod programs;

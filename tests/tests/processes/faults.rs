@@ -1,0 +1,130 @@
+//! Processes that are killed, frozen or told to end leave the final weights as they are.
+
+use lookbehind_common::proto::v1;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::machines::{COORDINATOR, Machines, lines, long_digest};
+use lookbehind_tests::jobs::LONG_STEPS;
+use lookbehind_tests::process::Process;
+
+/// The job runs and is far from its end, so that what happens now happens to it.
+async fn is_under_way(machines: &Machines, id: &str) {
+    let job = machines.client.job(id).await;
+    assert_eq!(job.state(), v1::JobState::Running, "the job was too short for the test");
+}
+
+/// The finished job was told from its first to its last step, and has the weights of an undisturbed run.
+async fn ends_as_ever(machines: &Machines, id: &str) {
+    let history = machines.client.finish(id).await;
+    assert_eq!(history.state(), v1::JobState::Succeeded, "{}", history.message());
+    history.check_whole();
+    assert_eq!(history.digest(), long_digest().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_killed_leaves_the_final_weights_unchanged() {
+    let machines = Machines::new().await;
+    let _survivor = machines.worker("survivor").await;
+    let victim = machines.worker("victim").await;
+    let id = machines.submit("long.toml").await;
+    let mut watcher = machines.client.watch(&id).await;
+    watcher.until_step(50).await;
+    is_under_way(&machines, &id).await;
+    victim.kill().await;
+    watcher.until_said(&["victim", "gone"]).await;
+    ends_as_ever(&machines, &id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_told_to_end_says_goodbye_and_leaves_the_final_weights_unchanged() {
+    let machines = Machines::new().await;
+    let _survivor = machines.worker("survivor").await;
+    let mut leaving = machines.worker("leaving").await;
+    let id = machines.submit("long.toml").await;
+    let mut watcher = machines.client.watch(&id).await;
+    watcher.until_step(50).await;
+    is_under_way(&machines, &id).await;
+    leaving.signal(Signal::TERM);
+    assert_eq!(leaving.exit().await, 0, "{}", leaving.stderr());
+    watcher.until_said(&["leaving", "leaves"]).await;
+    ends_as_ever(&machines, &id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_freezes_is_given_up_and_comes_back_when_it_thaws() {
+    let machines = Machines::detecting("1").await;
+    let _steady = machines.worker("steady").await;
+    let frozen = machines.worker("frozen").await;
+    let id = machines.submit("long.toml").await;
+    let mut watcher = machines.client.watch(&id).await;
+    watcher.until_step(50).await;
+    is_under_way(&machines, &id).await;
+    frozen.signal(Signal::STOP);
+    watcher.until_said(&["frozen", "gone"]).await;
+    ends_as_ever(&machines, &id).await;
+    frozen.signal(Signal::CONT);
+    machines.registered("frozen").await;
+}
+
+/// Outer steps that a program was told of, in order.
+fn told(user: &Process) -> Vec<u64> {
+    let steps = lines(user).into_iter().filter_map(|line| line["step"]["outer_step"].as_u64());
+    steps.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_is_told_to_end_writes_a_checkpoint_and_goes_on_from_it() {
+    let mut machines = Machines::new().await;
+    let _workers = [machines.worker("a").await, machines.worker("b").await];
+    let id = machines.submit("long.toml").await;
+    let mut watching = machines.user("watching", &["--json", "watch", &id]);
+    let reached = machines.client.watch(&id).await.until_step(150).await.steps.last().unwrap().outer_step;
+    is_under_way(&machines, &id).await;
+    machines.coordinator.signal(Signal::TERM);
+    assert_eq!(machines.coordinator.exit().await, 0, "{}", machines.coordinator.stderr());
+    let checkpoint = *machines.checkpoints(&id).last().unwrap();
+    assert!(checkpoint >= reached, "the newest checkpoint is {checkpoint}, outer step {reached} was done");
+
+    machines.restart().await;
+    ends_as_ever(&machines, &id).await;
+    let history = machines.client.finish(&id).await;
+    assert!(history.said(&["training from", &checkpoint.to_string()]), "{:?}", history.notices);
+    assert_eq!(watching.exit().await, 0, "{}", watching.stderr());
+    assert_eq!(told(&watching), (1..=LONG_STEPS).collect::<Vec<u64>>(), "each step once, across the restart");
+    let digest = lines(&watching).last().map(|line| line["summary"]["digest"].clone());
+    assert_eq!(digest, Some(Value::from(long_digest().await)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_and_a_worker_that_are_killed_leave_the_final_weights_unchanged() {
+    let mut machines = Machines::new().await;
+    let _steady = machines.worker("steady").await;
+    let victim = machines.worker("victim").await;
+    let id = machines.submit("long.toml").await;
+    let mut watching = machines.user("watching", &["--json", "watch", &id]);
+    machines.client.watch(&id).await.until_step(150).await;
+    is_under_way(&machines, &id).await;
+    machines.coordinator.signal(Signal::KILL);
+    victim.kill().await;
+    machines.coordinator.ended().await;
+    machines.restart().await;
+    let _late = machines.worker("late").await;
+    ends_as_ever(&machines, &id).await;
+    assert_eq!(watching.exit().await, 0, "{}", watching.stderr());
+    assert_eq!(told(&watching), (1..=LONG_STEPS).collect::<Vec<u64>>(), "each step once, across the restart");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_coordinator_on_the_same_state_is_refused_and_harms_nothing() {
+    let machines = Machines::new().await;
+    let _worker = machines.worker("a").await;
+    let id = machines.submit("long.toml").await;
+    machines.client.watch(&id).await.until_step(50).await;
+    let args = ["--listen", "127.0.0.1:0", "--state", "state"];
+    let mut second = Process::start(COORDINATOR, &args, &machines.path("."), "second");
+    assert_eq!(second.exit().await, 78, "{}", second.stderr());
+    let says = ["state", "another coordinator"].iter().all(|word| second.stderr().contains(word));
+    assert!(says, "{}", second.stderr());
+    ends_as_ever(&machines, &id).await;
+}

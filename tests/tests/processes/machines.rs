@@ -1,0 +1,127 @@
+//! A coordinator, workers and users, each a process of its own.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lookbehind_tests::client::{Client, within};
+use lookbehind_tests::cluster::Cluster;
+use lookbehind_tests::jobs::{SMALL_JOB, job, long_job, write_small};
+use lookbehind_tests::process::Process;
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) const COORDINATOR: &str = env!("CARGO_BIN_EXE_test-coordinator");
+pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_test-worker");
+pub(crate) const LOOKBEHIND: &str = env!("CARGO_BIN_EXE_test-lookbehind");
+
+/// A coordinator with everything that belongs to it in one folder.
+pub(crate) struct Machines {
+    pub(crate) coordinator: Process,
+    pub(crate) client: Client,
+    pub(crate) url: String,
+    folder: TempDir,
+    failure_detection: String,
+    address: String,
+    started: u32,
+}
+
+impl Machines {
+    /// A coordinator that gives nobody up for being slow on a busy machine.
+    pub(crate) async fn new() -> Self {
+        Self::detecting("20").await
+    }
+
+    /// A coordinator with so many seconds of failure detection.
+    pub(crate) async fn detecting(failure_detection: &str) -> Self {
+        let folder = TempDir::with_prefix("lookbehind-machines-").unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        write_small(&folder.path().join("data"));
+        std::fs::write(folder.path().join("small.toml"), SMALL_JOB).unwrap();
+        std::fs::write(folder.path().join("long.toml"), long_job()).unwrap();
+        let (coordinator, address) = start(folder.path(), "127.0.0.1:0", failure_detection, 0).await;
+        let url = format!("http://{address}");
+        let client = Client::new(&url);
+        let failure_detection = failure_detection.to_owned();
+        Self { coordinator, client, url, folder, failure_detection, address, started: 1 }
+    }
+
+    /// Starts the coordinator again on its state and at its address, in the place of the one that is gone.
+    pub(crate) async fn restart(&mut self) {
+        let (folder, detection) = (self.folder.path(), &self.failure_detection);
+        self.coordinator = start(folder, &self.address, detection, self.started).await.0;
+        self.started += 1;
+    }
+
+    /// Starts a worker and waits until it is registered.
+    pub(crate) async fn worker(&self, name: &str) -> Process {
+        let data = self.path("data");
+        let args = ["--coordinator", &self.url, "--data", data.to_str().unwrap(), "--name", name];
+        let worker = Process::start(WORKER, &args, self.folder.path(), name);
+        self.registered(name).await;
+        worker
+    }
+
+    /// Waits until a worker of that name is registered.
+    pub(crate) async fn registered(&self, name: &str) {
+        within(&format!("registration of {name}"), async {
+            while !self.client.workers().await.iter().any(|worker| worker.name == name) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Starts the command line tool for this coordinator; `name` tells its output apart.
+    pub(crate) fn user(&self, name: &str, args: &[&str]) -> Process {
+        let args = [args, &["--coordinator", &self.url]].concat();
+        Process::start(LOOKBEHIND, &args, self.folder.path(), name)
+    }
+
+    /// Runs the command line tool to its end; returns its exit code with what it printed.
+    pub(crate) async fn ask(&self, name: &str, args: &[&str]) -> (i32, Process) {
+        let mut user = self.user(name, args);
+        (user.exit().await, user)
+    }
+
+    /// Submits one of the folder's jobs; returns its identity.
+    pub(crate) async fn submit(&self, file: &str) -> String {
+        let (code, user) = self.ask(&format!("submit-{file}"), &["submit", file]).await;
+        assert_eq!(code, 0, "{}", user.stderr());
+        user.stdout().trim().to_owned()
+    }
+
+    /// Something in the folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Outer steps of a job's checkpoints, oldest first.
+    pub(crate) fn checkpoints(&self, id: &str) -> Vec<u64> {
+        let folder = self.path("state").join("jobs").join(id).join("checkpoints");
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let step = |name: std::ffi::OsString| name.to_str()?.strip_prefix("step-")?.parse().ok();
+        let mut steps: Vec<u64> = names.filter_map(step).collect();
+        steps.sort_unstable();
+        steps
+    }
+}
+
+async fn start(folder: &Path, address: &str, failure_detection: &str, number: u32) -> (Process, String) {
+    let args = ["--listen", address, "--state", "state", "--failure-detection", failure_detection];
+    let mut coordinator = Process::start(COORDINATOR, &args, folder, &format!("coordinator-{number}"));
+    let listens = coordinator.logged("coordinator listens address=").await;
+    let address = listens.split_whitespace().next().unwrap().to_owned();
+    (coordinator, address)
+}
+
+/// Digest that the long job ends with, from one undisturbed worker.
+pub(crate) async fn long_digest() -> &'static str {
+    static DIGEST: tokio::sync::OnceCell<String> = tokio::sync::OnceCell::const_new();
+    let compute = || async { Cluster::of(1).await.client().run(&job(&long_job())).await.digest().to_owned() };
+    DIGEST.get_or_init(compute).await
+}
+
+/// The lines of JSON that a program printed.
+pub(crate) fn lines(user: &Process) -> Vec<Value> {
+    user.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}

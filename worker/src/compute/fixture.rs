@@ -1,0 +1,111 @@
+//! Small data, models and jobs for the tests of this folder.
+
+use candle_core::Tensor;
+use lookbehind_common::arena::Arena;
+use tempfile::TempDir;
+
+use super::{Backend, CandleBackend, PreparedJob, Work, WorkKind};
+use crate::models::{Model, Pass};
+use crate::registry::Registry;
+use crate::test_support::{data_folder, f32_tensor, i64_tensor, job, write_file};
+
+pub(super) const FEATURES: usize = 3;
+pub(super) const CLASSES: usize = 4;
+pub(super) const TRAIN: usize = 22;
+pub(super) const TEST: usize = 9;
+pub(super) const FILES: &str = "kind = \"safetensors\"\ntrain = \"train.st\"\ntest = \"test.st\"";
+pub(super) const MLP: &str = "kind = \"mlp\"\nhidden = [5]";
+
+pub(super) fn features(sample: usize) -> Vec<f32> {
+    (0..FEATURES).map(|feature| ((sample * 7 + feature * 5) % 11) as f32 / 5.0 - 1.0).collect()
+}
+
+pub(super) fn target(sample: usize) -> i64 {
+    ((sample * 3 + sample / 4) % CLASSES) as i64
+}
+
+/// A backend whose data folder holds 22 samples for training and 9 others for testing.
+pub(super) fn backend() -> (TempDir, CandleBackend) {
+    let (folder, environment) = data_folder();
+    for (name, samples) in [("train.st", 0..TRAIN), ("test.st", TRAIN..TRAIN + TEST)] {
+        let inputs: Vec<f32> = samples.clone().flat_map(features).collect();
+        let targets: Vec<i64> = samples.clone().map(target).collect();
+        let inputs = f32_tensor("inputs", &[samples.len(), FEATURES], &inputs);
+        write_file(&folder.path().join(name), &[inputs, i64_tensor("targets", &targets)]);
+    }
+    let registry = Registry::builtin()
+        .with_model("centred", |_, _, builder| {
+            let scale = builder.get(FEATURES, "scale")?;
+            let mean = builder.pp("centre").get(FEATURES, "running_mean")?;
+            builder.pp("centre").get(FEATURES, "running_var")?;
+            Ok(Box::new(Centred { scale, mean }))
+        })
+        .with_model("dropout", |_, data, builder| {
+            let weight = builder.get((data.input_size(), data.classes), "weight")?;
+            Ok(Box::new(Dropout { weight }))
+        })
+        .with_model("crooked", |_, data, builder| {
+            let weight = builder.get((data.input_size(), data.classes + 1), "weight")?;
+            Ok(Box::new(Dropout { weight }))
+        });
+    (folder, CandleBackend::new(registry, environment))
+}
+
+/// Scales and centres its inputs as a normalisation layer would, with a constant as fourth class.
+struct Centred {
+    scale: Tensor,
+    mean: Tensor,
+}
+
+impl Model for Centred {
+    fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> candle_core::Result<Tensor> {
+        let x = inputs.broadcast_mul(&self.scale)?;
+        let rows = x.dim(0)?;
+        let centred = if pass.is_training() {
+            if rows < 2 {
+                candle_core::bail!("a variance needs 2 values per channel, found {rows}");
+            }
+            let mean = x.mean(0)?;
+            let centred = x.broadcast_sub(&mean)?;
+            pass.report("centre.running_mean", &mean);
+            pass.report("centre.running_var", &(centred.sqr()?.sum(0)? / (rows - 1) as f64)?);
+            centred
+        } else {
+            x.broadcast_sub(&self.mean)?
+        };
+        Tensor::cat(&[&centred, &centred.zeros_like()?.narrow(1, 0, 1)?], 1)
+    }
+}
+
+/// A linear map of inputs of which half is dropped.
+struct Dropout {
+    weight: Tensor,
+}
+
+impl Model for Dropout {
+    fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> candle_core::Result<Tensor> {
+        pass.dropout(0, 0.5, inputs)?.matmul(&self.weight)
+    }
+}
+
+pub(super) fn prepare(model: &str, train: &str) -> (TempDir, Box<dyn PreparedJob>) {
+    let (folder, backend) = backend();
+    let job = backend.prepare(&job(model, &format!("{FILES}\nshuffle = false"), train)).unwrap();
+    (folder, job)
+}
+
+/// Prepares a job and loads its initial weights.
+pub(super) fn loaded(model: &str, train: &str) -> (TempDir, Box<dyn PreparedJob>, Arena) {
+    let (folder, mut job) = prepare(model, train);
+    let (parameters, statistics) = job.initial_state().unwrap();
+    job.load(&parameters, &statistics).unwrap();
+    (folder, job, parameters)
+}
+
+pub(super) fn gradient(batch: u64, shards: u32) -> Work {
+    Work { kind: WorkKind::Gradient, epoch: 0, batch, shards }
+}
+
+pub(super) fn test_work(shards: u32) -> Work {
+    Work { kind: WorkKind::Test, epoch: 0, batch: 0, shards }
+}
