@@ -85,7 +85,7 @@ impl Incoming {
     /// When the call ends with an error or within a message, or a message is none of a transfer.
     pub async fn next(&mut self) -> Result<Option<Event>, IncomingError> {
         loop {
-            if let Some(event) = self.parser.next()? {
+            if let Some(event) = self.parser.next_event()? {
                 return Ok(Some(event));
             }
             match data(&mut self.body).await? {

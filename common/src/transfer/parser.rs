@@ -84,7 +84,7 @@ impl Parser {
     ///
     /// # Errors
     /// When a message is too large, compressed or none of a transfer.
-    pub fn next(&mut self) -> Result<Option<Event>, TransferError> {
+    pub fn next_event(&mut self) -> Result<Option<Event>, TransferError> {
         loop {
             let step = match self.state {
                 State::Head => self.head()?,

@@ -11,7 +11,7 @@ fn parse(bytes: &[u8], sizes: &[usize]) -> Result<(Vec<Event>, bool), TransferEr
     for size in sizes.iter().copied().cycle() {
         let (piece, later) = rest.split_at(size.clamp(1, rest.len().max(1)).min(rest.len()));
         parser.feed(Bytes::copy_from_slice(piece));
-        while let Some(event) = parser.next()? {
+        while let Some(event) = parser.next_event()? {
             match (events.last_mut(), event) {
                 (Some(Event::Data(data)), Event::Data(more)) => *data = [&data[..], &more].concat().into(),
                 (_, event) => events.push(event),
@@ -62,7 +62,7 @@ fn chunks_are_handed_on_as_they_come() {
     let mut parser = Parser::default();
     parser.feed(Bytes::copy_from_slice(&bytes[..200_000]));
     let mut seen = 0;
-    while let Some(event) = parser.next().unwrap() {
+    while let Some(event) = parser.next_event().unwrap() {
         if let Event::Data(data) = event {
             seen += data.len();
         }
