@@ -2,8 +2,8 @@
 
     python tests/python/check_outputs.py RUN_FOLDER
 
-The model is expected to be the built-in `mlp` (layers.N.weight, layers.N.bias). Needs torch, safetensors and
-tensorboard. Prints what was checked; exits with 1 at the first mismatch.
+The model is expected to be the built-in `mlp` (layers.N.weight, layers.N.bias). Needs numpy, safetensors and
+tensorboard; with torch it also loads the model there. Prints what was checked; exits with 1 at the first mismatch.
 """
 
 import json
@@ -12,24 +12,16 @@ import struct
 import sys
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
+import numpy
+from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+try:
+    import torch
+except ImportError:
+    torch = None
+
 SCALARS = ["loss", "accuracy", "gradient_norm", "learning_rate", "alpha"]
-
-
-class Mlp(torch.nn.Module):
-    """Linear layers with ReLU between them, as the job's `[model] kind = "mlp"`."""
-
-    def __init__(self, sizes):
-        super().__init__()
-        self.layers = torch.nn.ModuleList(torch.nn.Linear(a, b) for a, b in zip(sizes, sizes[1:]))
-
-    def forward(self, x):
-        for layer in self.layers[:-1]:
-            x = torch.relu(layer(x))
-        return self.layers[-1](x)
 
 
 def check(holds, message):
@@ -41,12 +33,29 @@ def check_model(folder):
     state = load_file(folder / "model.safetensors")
     weights = [state[f"layers.{n}.weight"] for n in range(len(state) // 2)]
     sizes = [weights[0].shape[1]] + [weight.shape[0] for weight in weights]
-    model = Mlp(sizes)
-    model.load_state_dict(state, strict=True)
-    logits = model(torch.zeros(3, sizes[0]))
-    check(logits.shape == (3, sizes[-1]), f"logits of shape {tuple(logits.shape)}")
-    check(bool(torch.isfinite(logits).all()), "logits are not finite")
-    print(f"model.safetensors: an MLP of sizes {sizes} takes it with strict=True")
+    names = {f"layers.{n}.{part}" for n in range(len(weights)) for part in ("weight", "bias")}
+    check(set(state) == names, f"tensors {sorted(state)}")
+    for n, (inputs, outputs) in enumerate(zip(sizes, sizes[1:])):
+        check(state[f"layers.{n}.weight"].shape == (outputs, inputs), f"shape of layers.{n}.weight")
+        check(state[f"layers.{n}.bias"].shape == (outputs,), f"shape of layers.{n}.bias")
+    check(all(t.dtype == numpy.float32 and numpy.isfinite(t).all() for t in state.values()), "numbers")
+    print(f"model.safetensors: an MLP of sizes {sizes} under PyTorch's names and shapes")
+    if torch is None:
+        print("torch is not installed: load_state_dict was not tried")
+    else:
+        load_into_torch(state, sizes)
+
+
+def load_into_torch(state, sizes):
+    """Linear layers with ReLU between them, as the job's `[model] kind = "mlp"`."""
+    model = torch.nn.Module()
+    model.layers = torch.nn.ModuleList(torch.nn.Linear(a, b) for a, b in zip(sizes, sizes[1:]))
+    model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in state.items()}, strict=True)
+    x = torch.zeros(3, sizes[0])
+    for layer in model.layers:
+        x = layer(torch.relu(x))
+    check(bool(torch.isfinite(x).all()), "logits are not finite")
+    print("torch takes it with strict=True")
 
 
 def read_metrics(folder):

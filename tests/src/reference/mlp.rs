@@ -11,7 +11,7 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// The perceptron whose tensors are `layers.N.weight` [out, in] and `layers.N.bias` [out].
+    /// The perceptron whose tensors are `layers.N.weight` (`[out, in]`) and `layers.N.bias` (`[out]`).
     ///
     /// # Panics
     /// When a layer lacks its bias.
