@@ -10,16 +10,14 @@ use std::future::Future;
 
 use lookbehind_common::proto::FILE_DESCRIPTOR_SET;
 use lookbehind_common::proto::v1::job_service_server::JobServiceServer;
-use lookbehind_common::proto::v1::tensor_service_server::TensorServiceServer;
 use lookbehind_common::proto::v1::worker_service_server::WorkerServiceServer;
-use lookbehind_common::transfer::MAX_MESSAGE_BYTES;
 use tonic::Status;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::runtime::{Ended, Shared};
 use job_service::JobServiceImpl;
-use tensor_service::TensorServiceImpl;
+use tensor_service::TensorServer;
 use worker_service::WorkerServiceImpl;
 
 /// Largest control message: a description of a model with tens of thousands of tensors.
@@ -40,7 +38,7 @@ pub(crate) async fn serve(
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<JobServiceServer<JobServiceImpl>>().await;
     health.set_serving::<WorkerServiceServer<WorkerServiceImpl>>().await;
-    health.set_serving::<TensorServiceServer<TensorServiceImpl>>().await;
+    health.set_serving::<TensorServer>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -50,8 +48,7 @@ pub(crate) async fn serve(
         JobServiceServer::new(JobServiceImpl(shared.clone())).max_decoding_message_size(MAX_CONTROL_BYTES);
     let workers = WorkerServiceServer::new(WorkerServiceImpl(shared.clone()))
         .max_decoding_message_size(MAX_CONTROL_BYTES);
-    let tensors =
-        TensorServiceServer::new(TensorServiceImpl(shared)).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let tensors = TensorServer(shared);
     // Small messages must not wait for the acknowledgement of the ones before.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()

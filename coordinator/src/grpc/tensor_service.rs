@@ -1,27 +1,55 @@
 //! `TensorService`: weights down, partials and initial weights up.
+//!
+//! It is served without the gRPC library's codec, so that tensors are copied once and not three times; what goes over
+//! the wire is the same.
 
+use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use futures_util::Stream;
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::convert::{FieldError, job_id, required};
 use lookbehind_common::ids::{Fence, WorkId};
 use lookbehind_common::proto::v1;
-use lookbehind_common::proto::v1::tensor_service_server::TensorService;
-use lookbehind_common::proto::v1::{
-    download_weights_response, upload_initial_state_request, upload_partial_request,
-};
+use lookbehind_common::proto::v1::tensor_service_server::SERVICE_NAME;
 use lookbehind_common::reduction::Node;
-use lookbehind_common::transfer::{ArenaReceiver, Piece, Sender, sums_bytes};
-use tonic::{Request, Response, Status, Streaming};
+use lookbehind_common::transfer::body::{self, Incoming};
+use lookbehind_common::transfer::frames::Frames;
+use lookbehind_common::transfer::parser::Event as Part;
+use lookbehind_common::transfer::{ArenaReceiver, sums_bytes};
+use prost::Message;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::metadata::GRPC_CONTENT_TYPE;
+use tonic::server::NamedService;
 
 use super::unexpected;
 use super::views::IntoStatus;
-use crate::runtime::{Published, Shared};
+use crate::runtime::Shared;
 use crate::state::event::{Admission, Event, PartialHeader, PartialOutcome, Reply};
 
-pub(super) struct TensorServiceImpl(pub(super) Shared);
+#[derive(Clone)]
+pub(super) struct TensorServer(pub(super) Shared);
+
+impl NamedService for TensorServer {
+    const NAME: &'static str = SERVICE_NAME;
+}
+
+impl Service<http::Request<Body>> for TensorServer {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let server = self.clone();
+        Box::pin(async move { Ok(server.answer(request).await) })
+    }
+}
 
 /// Waits for the next part of a transfer, but not for ever.
 pub(super) async fn in_time<T>(
@@ -36,7 +64,25 @@ fn invalid(error: FieldError) -> Status {
     error.into_status()
 }
 
-impl TensorServiceImpl {
+impl TensorServer {
+    async fn answer(&self, request: http::Request<Body>) -> http::Response<Body> {
+        let (head, body) = request.into_parts();
+        let answered =
+            match head.uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE_NAME)) {
+                Some("/DownloadWeights") => self.download_weights(body).await,
+                Some("/UploadPartial") => self.upload_partial(body).await,
+                Some("/UploadInitialState") => self.upload_initial_state(body).await,
+                _ => Err(Status::unimplemented(format!("{SERVICE_NAME} has no method {}", head.uri.path()))),
+            };
+        let body = match answered {
+            Ok(body) => body,
+            Err(status) => return status.into_http(),
+        };
+        let mut response = http::Response::new(body);
+        response.headers_mut().insert(http::header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
+        response
+    }
+
     async fn admission(
         &self,
         make: impl FnOnce(crate::state::event::Token) -> Event + Send + 'static,
@@ -46,18 +92,9 @@ impl TensorServiceImpl {
             _ => Err(unexpected()),
         }
     }
-}
 
-#[tonic::async_trait]
-impl TensorService for TensorServiceImpl {
-    type DownloadWeightsStream =
-        Pin<Box<dyn Stream<Item = Result<v1::DownloadWeightsResponse, Status>> + Send>>;
-
-    async fn download_weights(
-        &self,
-        request: Request<v1::DownloadWeightsRequest>,
-    ) -> Result<Response<Self::DownloadWeightsStream>, Status> {
-        let request = request.into_inner();
+    async fn download_weights(&self, request: Body) -> Result<Body, Status> {
+        let request: v1::DownloadWeightsRequest = in_time(&self.0, body::message(request)).await?;
         let fence = Fence::from(required(request.fence, "fence").map_err(invalid)?);
         let job = job_id(&request.job_id).map_err(invalid)?;
         let asked = job.clone();
@@ -70,18 +107,16 @@ impl TensorService for TensorServiceImpl {
         let published = self.0.weights.get(&job, request.version).ok_or_else(|| {
             Status::not_found(format!("job {job}: weights version {} is not served", request.version))
         })?;
-        Ok(Response::new(Box::pin(send_weights(&published))))
+        let header = v1::StateHeader {
+            parameters: published.weights.parameters.len() as u64,
+            statistics: published.weights.statistics.len() as u64,
+        };
+        Ok(body::response(Frames::transfer(&header, published.send())))
     }
 
-    async fn upload_partial(
-        &self,
-        request: Request<Streaming<v1::UploadPartialRequest>>,
-    ) -> Result<Response<v1::UploadPartialResponse>, Status> {
-        let mut stream = request.into_inner();
-        let Some(upload_partial_request::Part::Header(wire)) = self.partial_part(&mut stream).await? else {
-            return Err(Status::invalid_argument("expected the header first"));
-        };
-        let (header, sums) = partial_header(wire).map_err(invalid)?;
+    async fn upload_partial(&self, request: Body) -> Result<Body, Status> {
+        let mut incoming = Incoming::new(request);
+        let (header, sums) = partial_header(self.header(&mut incoming).await?).map_err(invalid)?;
         let offered = header.clone();
         match self.admission(move |token| Event::PartialOffered(token, offered)).await? {
             Admission::Granted => {}
@@ -89,40 +124,27 @@ impl TensorService for TensorServiceImpl {
             Admission::Refused(reason) => return Err(Status::invalid_argument(reason)),
         }
         // The admission has compared both lengths with the layout.
-        let mut receiver = ArenaReceiver::new(header.gradient as usize, header.statistics as usize);
-        let trailer = loop {
-            match self.partial_part(&mut stream).await? {
-                Some(upload_partial_request::Part::Chunk(chunk)) => {
-                    receiver.push(&chunk).map_err(IntoStatus::into_status)?;
-                }
-                Some(upload_partial_request::Part::Trailer(trailer)) => break trailer,
-                _ => return Err(Status::invalid_argument("expected a chunk or the trailer")),
-            }
-        };
+        let arenas = self.0.weights.arenas(&header.work.job);
+        let (gradient, statistics) = (header.gradient as usize, header.statistics as usize);
+        let mut receiver = ArenaReceiver::into_arenas(arenas.lend(gradient), arenas.lend(statistics));
+        let trailer = self.fill(&mut incoming, &mut receiver).await?;
         let finished = receiver.finish(&trailer, &sums_bytes(&sums));
         let (gradient, statistics, checksum) = finished.map_err(IntoStatus::into_status)?;
         let contribution = Contribution { gradient, statistics, sums };
         let arrived = header.clone();
         let make = move |token| Event::PartialArrived(token, arrived, contribution, checksum);
         let Reply::Partial(outcome) = self.0.mailbox.ask(make).await? else { return Err(unexpected()) };
-        let outcome = match outcome {
-            PartialOutcome::Accepted => v1::UploadOutcome::Accepted,
-            PartialOutcome::Duplicate => v1::UploadOutcome::Duplicate,
-            PartialOutcome::Stale(reason) => return Ok(stale(&header, &reason)),
-            PartialOutcome::Conflict(reason) => return Err(Status::failed_precondition(reason)),
-        };
-        Ok(Response::new(v1::UploadPartialResponse { outcome: outcome.into() }))
+        match outcome {
+            PartialOutcome::Accepted => Ok(outcome_body(v1::UploadOutcome::Accepted)),
+            PartialOutcome::Duplicate => Ok(outcome_body(v1::UploadOutcome::Duplicate)),
+            PartialOutcome::Stale(reason) => Ok(stale(&header, &reason)),
+            PartialOutcome::Conflict(reason) => Err(Status::failed_precondition(reason)),
+        }
     }
 
-    async fn upload_initial_state(
-        &self,
-        request: Request<Streaming<v1::UploadInitialStateRequest>>,
-    ) -> Result<Response<v1::UploadInitialStateResponse>, Status> {
-        use upload_initial_state_request::Part;
-        let mut stream = request.into_inner();
-        let Some(Part::Header(header)) = self.state_part(&mut stream).await? else {
-            return Err(Status::invalid_argument("expected the header first"));
-        };
+    async fn upload_initial_state(&self, request: Body) -> Result<Body, Status> {
+        let mut incoming = Incoming::new(request);
+        let header: v1::InitialStateHeader = self.header(&mut incoming).await?;
         let fence = Fence::from(required(header.fence, "fence").map_err(invalid)?);
         let job = job_id(&header.job_id).map_err(invalid)?;
         let lengths = required(header.state, "state").map_err(invalid)?;
@@ -131,35 +153,49 @@ impl TensorService for TensorServiceImpl {
             move |token| Event::InitialStateOffered(token, from, of, lengths.parameters, lengths.statistics);
         granted(self.admission(offered).await?)?;
         let mut receiver = ArenaReceiver::new(lengths.parameters as usize, lengths.statistics as usize);
-        let trailer = loop {
-            match self.state_part(&mut stream).await? {
-                Some(Part::Chunk(chunk)) => receiver.push(&chunk).map_err(IntoStatus::into_status)?,
-                Some(Part::Trailer(trailer)) => break trailer,
-                _ => return Err(Status::invalid_argument("expected a chunk or the trailer")),
-            }
-        };
+        let trailer = self.fill(&mut incoming, &mut receiver).await?;
         let (parameters, statistics, _) = receiver.finish(&trailer, &[]).map_err(IntoStatus::into_status)?;
         check_finite(&parameters)?;
         let arrived = move |token| Event::InitialStateArrived(token, fence, job, (parameters, statistics));
         granted(self.admission(arrived).await?)?;
-        Ok(Response::new(v1::UploadInitialStateResponse {}))
+        Ok(body::response(Frames::message(&v1::UploadInitialStateResponse {})))
+    }
+
+    /// The next part of a transfer.
+    async fn part(&self, incoming: &mut Incoming) -> Result<Option<Part>, Status> {
+        in_time(&self.0, async { incoming.next().await.map_err(IntoStatus::into_status) }).await
+    }
+
+    /// The header of a transfer.
+    async fn header<H: Message + Default>(&self, incoming: &mut Incoming) -> Result<H, Status> {
+        match self.part(incoming).await? {
+            Some(Part::Header(header)) => {
+                H::decode(header).map_err(|error| Status::invalid_argument(format!("header: {error}")))
+            }
+            _ => Err(Status::invalid_argument("expected the header first")),
+        }
+    }
+
+    /// Receives chunks up to the trailer.
+    async fn fill(
+        &self,
+        incoming: &mut Incoming,
+        receiver: &mut ArenaReceiver,
+    ) -> Result<v1::Trailer, Status> {
+        loop {
+            match self.part(incoming).await? {
+                Some(Part::Chunk { offset, length }) => receiver.begin(offset, length),
+                Some(Part::Data(data)) => receiver.fill(&data),
+                Some(Part::Trailer(trailer)) => return Ok(trailer),
+                _ => return Err(Status::invalid_argument("expected a chunk or the trailer")),
+            }
+            .map_err(IntoStatus::into_status)?;
+        }
     }
 }
 
-impl TensorServiceImpl {
-    async fn partial_part(
-        &self,
-        stream: &mut Streaming<v1::UploadPartialRequest>,
-    ) -> Result<Option<upload_partial_request::Part>, Status> {
-        Ok(in_time(&self.0, stream.message()).await?.and_then(|message| message.part))
-    }
-
-    async fn state_part(
-        &self,
-        stream: &mut Streaming<v1::UploadInitialStateRequest>,
-    ) -> Result<Option<upload_initial_state_request::Part>, Status> {
-        Ok(in_time(&self.0, stream.message()).await?.and_then(|message| message.part))
-    }
+fn outcome_body(outcome: v1::UploadOutcome) -> Body {
+    body::response(Frames::message(&v1::UploadPartialResponse { outcome: outcome.into() }))
 }
 
 fn granted(admission: Admission) -> Result<(), Status> {
@@ -170,9 +206,9 @@ fn granted(admission: Admission) -> Result<(), Status> {
     }
 }
 
-fn stale(header: &PartialHeader, reason: &str) -> Response<v1::UploadPartialResponse> {
+fn stale(header: &PartialHeader, reason: &str) -> Body {
     tracing::debug!(job = %header.work.job, shard = %header.node, reason, "partial not wanted");
-    Response::new(v1::UploadPartialResponse { outcome: v1::UploadOutcome::Stale.into() })
+    outcome_body(v1::UploadOutcome::Stale)
 }
 
 fn check_finite(parameters: &[f32]) -> Result<(), Status> {
@@ -196,20 +232,4 @@ fn partial_header(header: v1::PartialHeader) -> Result<(PartialHeader, Sums), Fi
         compute_seconds: header.compute_seconds,
     };
     Ok((header, sums))
-}
-
-fn send_weights(
-    published: &Published,
-) -> impl Stream<Item = Result<v1::DownloadWeightsResponse, Status>> + use<> {
-    use download_weights_response::Part;
-    let header = v1::StateHeader {
-        parameters: published.weights.parameters.len() as u64,
-        statistics: published.weights.statistics.len() as u64,
-    };
-    let pieces = Sender::new(published.parts(), &[]).map(|piece| match piece {
-        Piece::Chunk(chunk) => Part::Chunk(chunk),
-        Piece::Trailer(trailer) => Part::Trailer(trailer),
-    });
-    let parts = std::iter::once(Part::Header(header)).chain(pieces);
-    tokio_stream::iter(parts.map(|part| Ok(v1::DownloadWeightsResponse { part: Some(part) })))
 }

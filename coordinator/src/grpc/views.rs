@@ -3,6 +3,7 @@
 use lookbehind_common::convert::FieldError;
 use lookbehind_common::proto::v1;
 use lookbehind_common::transfer::TransferError;
+use lookbehind_common::transfer::body::IncomingError;
 use prost::Message;
 use prost_types::Timestamp;
 use tonic::Status;
@@ -97,7 +98,17 @@ impl IntoStatus for TransferError {
     fn into_status(self) -> Status {
         match self {
             TransferError::Checksum => Status::data_loss(self.to_string()),
+            TransferError::MessageSize { .. } => Status::out_of_range(self.to_string()),
             _ => Status::invalid_argument(self.to_string()),
+        }
+    }
+}
+
+impl IntoStatus for IncomingError {
+    fn into_status(self) -> Status {
+        match self {
+            IncomingError::Call(status) => status,
+            IncomingError::Transfer(error) => error.into_status(),
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use feeds::{Feeds, Mark};
 pub(crate) use owner::{Clock, Owner};
-pub(crate) use weights::{Published, WeightsTable};
+pub(crate) use weights::WeightsTable;
 
 use crate::state::command::ToWorker;
 use crate::state::event::{Event, Reply, Token};

@@ -4,23 +4,31 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use bytes::Bytes;
-use lookbehind_common::arena::shared_bytes;
+use lookbehind_common::arena::{ArenaPool, shared_bytes};
 use lookbehind_common::ids::JobId;
+use lookbehind_common::transfer::{RunningChecksum, Sender};
 
 use crate::state::command::Weights;
+
+/// Arenas of a job's partials whose memory is kept from one evaluation to the next.
+const IDLE_ARENAS: usize = 16;
 
 /// One version of a job's weights.
 #[derive(Clone, Debug)]
 pub(crate) struct Published {
-    pub(crate) version: u64,
+    version: u64,
     pub(crate) weights: Weights,
+    /// All downloads are of the same bytes.
+    checksum: RunningChecksum,
+    /// Memory for the partials that are computed at the job's weights.
+    arenas: ArenaPool,
 }
 
 impl Published {
-    /// Parameters, then statistics, as they are sent.
-    pub(crate) fn parts(&self) -> [Bytes; 2] {
-        [shared_bytes(&self.weights.parameters), shared_bytes(&self.weights.statistics)]
+    /// A transfer of the parameters, then the statistics.
+    pub(crate) fn send(&self) -> Sender {
+        let parts = [shared_bytes(&self.weights.parameters), shared_bytes(&self.weights.statistics)];
+        Sender::sharing(self.checksum.clone(), parts, &[])
     }
 }
 
@@ -34,7 +42,15 @@ impl WeightsTable {
     }
 
     pub(crate) fn publish(&self, job: JobId, version: u64, weights: Weights) {
-        self.table().insert(job, Published { version, weights });
+        let mut table = self.table();
+        let arenas = table.get(&job).map(|earlier| earlier.arenas.clone());
+        let arenas = arenas.unwrap_or_else(|| ArenaPool::new(IDLE_ARENAS));
+        table.insert(job, Published { version, weights, checksum: RunningChecksum::default(), arenas });
+    }
+
+    /// Memory for a job's partials; it is given back when the job's weights are no longer served.
+    pub(crate) fn arenas(&self, job: &JobId) -> ArenaPool {
+        self.table().get(job).map_or_else(|| ArenaPool::new(0), |published| published.arenas.clone())
     }
 
     pub(crate) fn unpublish(&self, job: &JobId) {

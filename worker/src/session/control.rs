@@ -129,7 +129,6 @@ struct Session {
     progress: Arc<AtomicU64>,
     /// The newest assignment's work and its number.
     newest: Option<(WorkId, u64)>,
-    assignments: u64,
 }
 
 impl Session {
@@ -164,7 +163,6 @@ impl Session {
             context,
             progress,
             newest: None,
-            assignments: 0,
         })
     }
 
@@ -218,7 +216,7 @@ impl Session {
 
     /// Says goodbye: the coordinator gives what is in hand to others and answers with a release or by closing.
     async fn leave(mut self) -> Ended {
-        self.link.executor.newest.set(0);
+        self.link.executor.newest.overtake();
         if self.send(session_request::Message::Draining(v1::Draining {})).await.is_ok() {
             drop(self.outgoing);
             let closing = async { while let Ok(Some(_)) = self.incoming.message().await {} };
@@ -247,7 +245,7 @@ impl Session {
             Some(Message::Assign(assign)) => self.assign(assign),
             Some(Message::Release(release)) => {
                 self.newest = None;
-                self.link.executor.newest.set(0);
+                self.link.executor.newest.overtake();
                 job_id(&release.job_id).map(Task::Release)
             }
         };
@@ -276,19 +274,12 @@ impl Session {
         let nodes = assign.nodes.into_iter().map(Node::try_from).collect::<Result<_, _>>()?;
         let number = match &self.newest {
             Some((work, number)) if *work == id => *number,
-            _ => self.next_number(),
+            _ => self.link.executor.newest.overtake(),
         };
         self.newest = Some((id.clone(), number));
-        self.link.executor.newest.set(number);
         let work = Work { kind, epoch: assign.epoch, batch: assign.batch, shards: assign.shards };
         let assignment = Assignment { number, id, work, weights_version: assign.weights_version, nodes };
         Ok(Task::Compute(self.context.clone(), assignment))
-    }
-
-    fn next_number(&mut self) -> u64 {
-        self.assignments += 1;
-        // Sessions of one process share the executor: their numbers must differ.
-        (self.fence.session.0 << 40) | self.assignments
     }
 }
 

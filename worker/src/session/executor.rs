@@ -13,6 +13,7 @@ use lookbehind_common::reduction::{MissingShard, Node, reduce};
 use prost::Message;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tonic::Code;
 
 use super::WorkerError;
 use super::transfer::{Partial, Transfers};
@@ -63,18 +64,23 @@ pub(super) struct Assignment {
     pub(super) nodes: Vec<Node>,
 }
 
-/// The work that counts now, shared with the control stream: others need not be finished.
+/// The work that counts now, shared by the sessions of a process: others need not be finished.
 #[derive(Debug, Default)]
-pub(super) struct Newest(AtomicU64);
+pub(super) struct Newest {
+    current: AtomicU64,
+    issued: AtomicU64,
+}
 
 impl Newest {
-    /// Work of this number is what counts now.
-    pub(super) fn set(&self, number: u64) {
-        self.0.store(number, Ordering::Relaxed);
+    /// New work overtakes all that came before; returns its number.
+    pub(super) fn overtake(&self) -> u64 {
+        let number = self.issued.fetch_add(1, Ordering::Relaxed) + 1;
+        self.current.store(number, Ordering::Relaxed);
+        number
     }
 
     fn is(&self, number: u64) -> bool {
-        self.0.load(Ordering::Relaxed) == number
+        self.current.load(Ordering::Relaxed) == number
     }
 }
 
@@ -209,19 +215,29 @@ impl Thread {
 
     fn send_initial_state(&mut self, context: &Context, id: &JobId) {
         let Some(loaded) = self.loaded.as_ref().filter(|loaded| loaded.id == *id) else { return };
-        let sent = match loaded.job.initial_state() {
+        let refused = match loaded.job.initial_state() {
             Ok((parameters, statistics)) => {
                 let upload = context.transfers.upload_initial_state(id, parameters, statistics);
-                self.runtime.block_on(upload).map_err(|status| status.to_string())
+                match self.runtime.block_on(upload) {
+                    Ok(()) => return,
+                    Err(status) => match status.code() {
+                        // The job has its weights from another worker, or no longer wants any.
+                        Code::FailedPrecondition => return tracing::debug!(job = %id, %status, "not wanted"),
+                        Code::InvalidArgument => status.message().to_owned(),
+                        _ => {
+                            let broken = Says::Broken(format!("initial weights: {status}"));
+                            let _ = context.says.blocking_send(broken);
+                            return;
+                        }
+                    },
+                }
             }
-            Err(error) => Err(error.to_string()),
+            Err(error) => error.to_string(),
         };
-        if let Err(reason) = sent {
-            let failure = v1::PrepareFailure::Worker.into();
-            let reason = format!("initial weights: {reason}");
-            let failed = v1::PrepareFailed { job_id: id.to_string(), failure, reason };
-            say(context, v1::session_request::Message::PrepareFailed(failed));
-        }
+        let failure = v1::PrepareFailure::Worker.into();
+        let reason = format!("initial weights: {refused}");
+        let failed = v1::PrepareFailed { job_id: id.to_string(), failure, reason };
+        say(context, v1::session_request::Message::PrepareFailed(failed));
     }
 
     fn compute(&mut self, context: &Context, assignment: &Assignment) {

@@ -1,20 +1,26 @@
 //! Tensors between a worker and the coordinator, on a connection of their own.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lookbehind_common::arena::{Arena, shared_bytes};
+use lookbehind_common::arena::{Arena, ArenaPool, shared_bytes};
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::ids::{Fence, JobId, WorkId};
 use lookbehind_common::proto::v1;
-use lookbehind_common::proto::v1::tensor_service_client::TensorServiceClient;
-use lookbehind_common::proto::v1::{
-    download_weights_response, upload_initial_state_request, upload_partial_request,
-};
+use lookbehind_common::proto::v1::tensor_service_server::SERVICE_NAME;
 use lookbehind_common::reduction::Node;
-use lookbehind_common::transfer::{ArenaReceiver, CHUNK_BYTES, MAX_MESSAGE_BYTES, Piece, Sender, sums_bytes};
+use lookbehind_common::transfer::body::{self, Incoming, IncomingError};
+use lookbehind_common::transfer::frames::Frames;
+use lookbehind_common::transfer::parser::Event as Part;
+use lookbehind_common::transfer::{ArenaReceiver, CHUNK_BYTES, Sender, sums_bytes};
+use prost::Message;
+use tonic::body::Body;
+use tonic::client::GrpcService;
+use tonic::codegen::http;
+use tonic::metadata::GRPC_CONTENT_TYPE;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -26,6 +32,8 @@ const FRAME_BYTES: u32 = 2 << 20;
 const WINDOW_BYTES: u32 = 16 << 20;
 /// Attempts before a transfer that fails for no reason of its own is given up.
 const ATTEMPTS: u32 = 3;
+/// Arenas of weights whose memory is kept from one download to the next: parameters and statistics.
+const IDLE_ARENAS: usize = 2;
 
 /// How the coordinator is reached.
 pub(super) fn endpoint(address: &str) -> Result<Endpoint, WorkerError> {
@@ -47,10 +55,11 @@ pub(super) struct Partial {
     pub(super) compute_seconds: f64,
 }
 
-/// Moves tensors for one session.
+/// Moves tensors for one session, without the gRPC library's codec, which copies each byte twice.
 #[derive(Clone)]
 pub(super) struct Transfers {
-    client: TensorServiceClient<Channel>,
+    channel: Channel,
+    arenas: ArenaPool,
     fence: Fence,
     idle: Duration,
     progress: Arc<AtomicU64>,
@@ -60,8 +69,7 @@ impl Transfers {
     /// Over a channel that carries nothing else. `idle` is how long a transfer may stand still; `progress` rises
     /// with every chunk.
     pub(super) fn new(channel: Channel, fence: Fence, idle: Duration, progress: Arc<AtomicU64>) -> Self {
-        let client = TensorServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Self { client, fence, idle, progress }
+        Self { channel, arenas: ArenaPool::new(IDLE_ARENAS), fence, idle, progress }
     }
 
     /// Who speaks.
@@ -100,39 +108,74 @@ impl Transfers {
         version: u64,
         lengths: (usize, usize),
     ) -> Result<(Arena, Arena), Status> {
-        use download_weights_response::Part;
         let request = v1::DownloadWeightsRequest {
             fence: Some((&self.fence).into()),
             job_id: job.to_string(),
             version,
         };
-        let mut stream = self.client.clone().download_weights(request).await?.into_inner();
-        let Some(Part::Header(header)) = self.next(stream.message()).await?.and_then(|m| m.part) else {
-            return Err(Status::data_loss("expected the header first"));
-        };
-        if (header.parameters, header.statistics) != (lengths.0 as u64, lengths.1 as u64) {
-            return Err(Status::data_loss("weights of another layout"));
-        }
-        let mut receiver = ArenaReceiver::new(lengths.0, lengths.1);
+        let request = body::request(Frames::message(&request));
+        let mut incoming = Incoming::new(self.call("DownloadWeights", request).await?);
+        self.check_header(&mut incoming, lengths).await?;
+        let (parameters, statistics) = (self.arenas.lend(lengths.0), self.arenas.lend(lengths.1));
+        let mut receiver = ArenaReceiver::into_arenas(parameters, statistics);
         loop {
-            let damaged =
-                |error: lookbehind_common::transfer::TransferError| Status::data_loss(error.to_string());
-            match self.next(stream.message()).await?.and_then(|message| message.part) {
-                Some(Part::Chunk(chunk)) => receiver.push(&chunk).map_err(damaged)?,
+            match self.next(&mut incoming).await? {
+                Some(Part::Chunk { offset, length }) => receiver.begin(offset, length),
+                Some(Part::Data(data)) => receiver.fill(&data),
                 Some(Part::Trailer(trailer)) => {
                     let (parameters, statistics, _) = receiver.finish(&trailer, &[]).map_err(damaged)?;
                     return Ok((parameters, statistics));
                 }
                 _ => return Err(Status::data_loss("expected a chunk or the trailer")),
             }
+            .map_err(damaged)?;
         }
     }
 
-    /// Waits for the next part, but not for ever.
-    async fn next<T>(&self, part: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    /// Compares what the coordinator is about to send with what is expected.
+    async fn check_header(&self, incoming: &mut Incoming, lengths: (usize, usize)) -> Result<(), Status> {
+        let Some(Part::Header(header)) = self.next(incoming).await? else {
+            return Err(Status::data_loss("expected the header first"));
+        };
+        let header = v1::StateHeader::decode(header).map_err(damaged)?;
+        if (header.parameters, header.statistics) != (lengths.0 as u64, lengths.1 as u64) {
+            return Err(Status::data_loss("weights of another layout"));
+        }
+        Ok(())
+    }
+
+    /// Waits for the next part of a transfer, but not for ever.
+    async fn next(&self, incoming: &mut Incoming) -> Result<Option<Part>, Status> {
         self.advance();
-        let waited = tokio::time::timeout(self.idle, part).await;
-        waited.map_err(|_| Status::deadline_exceeded("the transfer stood still for too long"))?
+        let waited = tokio::time::timeout(self.idle, incoming.next()).await;
+        let next = waited.map_err(|_| Status::deadline_exceeded("the transfer stood still for too long"))?;
+        next.map_err(|error| match error {
+            IncomingError::Call(status) => status,
+            IncomingError::Transfer(error) => damaged(error),
+        })
+    }
+
+    /// Calls a method of the tensor service and returns the body of its answer.
+    async fn call(&self, method: &str, body: Body) -> Result<Body, Status> {
+        let mut request = http::Request::new(body);
+        *request.method_mut() = http::Method::POST;
+        *request.version_mut() = http::Version::HTTP_2;
+        let path = format!("/{SERVICE_NAME}/{method}");
+        *request.uri_mut() =
+            http::Uri::try_from(path).map_err(|error| Status::internal(error.to_string()))?;
+        let headers = request.headers_mut();
+        headers.insert(http::header::TE, http::HeaderValue::from_static("trailers"));
+        headers.insert(http::header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
+        let mut channel = self.channel.clone();
+        poll_fn(|context| channel.poll_ready(context)).await.map_err(broken)?;
+        let response = channel.call(request).await.map_err(broken)?;
+        match Status::from_header_map(response.headers()) {
+            Some(status) if status.code() != Code::Ok => Err(status),
+            _ if response.status() != http::StatusCode::OK => {
+                Err(Status::unavailable(format!("the answer is HTTP status {}", response.status())))
+            }
+            _ => Ok(response.into_body()),
+        }
     }
 
     /// Sends a partial. A refusal of what it says is an error; that it is no longer wanted is none.
@@ -150,61 +193,20 @@ impl Transfers {
         };
         let covered = sums_bytes(&partial.contribution.sums);
         let Contribution { gradient, statistics, .. } = partial.contribution;
-        let parts = [gradient, statistics].map(|arena| shared_bytes(&Arc::new(arena)));
-        for attempt in 1.. {
-            let sent = self.try_upload(header.clone(), parts.clone(), &covered).await;
-            match sent {
-                Ok(()) => return Ok(()),
-                Err(status) if is_final(&status) || attempt >= ATTEMPTS => return Err(status),
-                Err(status) => {
-                    tracing::debug!(job = %partial.work.job, attempt, %status, "upload failed; trying again");
-                }
-            }
-        }
+        let response: v1::UploadPartialResponse =
+            self.send("UploadPartial", &header, [gradient, statistics], &covered).await?;
+        tracing::trace!(job = %partial.work.job, outcome = ?response.outcome(), "partial sent");
         Ok(())
     }
 
-    async fn try_upload(
-        &self,
-        header: v1::PartialHeader,
-        parts: [Bytes; 2],
-        covered: &[u8],
-    ) -> Result<(), Status> {
-        use upload_partial_request::Part;
-        let progress = Arc::clone(&self.progress);
-        let deadline = self.deadline(&parts);
-        let pieces = Sender::new(parts, covered).map(move |piece| {
-            progress.fetch_add(1, Ordering::Relaxed);
-            match piece {
-                Piece::Chunk(chunk) => Part::Chunk(chunk),
-                Piece::Trailer(trailer) => Part::Trailer(trailer),
-            }
-        });
-        let parts = std::iter::once(Part::Header(header)).chain(pieces);
-        let messages = tokio_stream::iter(parts.map(|part| v1::UploadPartialRequest { part: Some(part) }));
-        let mut client = self.client.clone();
-        let response = tokio::time::timeout(deadline, client.upload_partial(messages)).await;
-        let response =
-            response.map_err(|_| Status::deadline_exceeded("the upload stood still for too long"))??;
-        let outcome = response.into_inner().outcome();
-        tracing::trace!(?outcome, "partial sent");
-        Ok(())
-    }
-
-    /// How long a whole upload may take: the coordinator notices one that stands still by itself.
-    fn deadline(&self, parts: &[Bytes; 2]) -> Duration {
-        let chunks = parts.iter().map(|part| part.len().div_ceil(CHUNK_BYTES)).sum::<usize>();
-        self.idle * (2 + u32::try_from(chunks).unwrap_or(u32::MAX - 2))
-    }
-
-    /// Sends initial parameters and statistics.
+    /// Sends initial parameters and statistics. That they are no longer wanted is an error of the kind
+    /// `FailedPrecondition`.
     pub(super) async fn upload_initial_state(
         &self,
         job: &JobId,
         parameters: Arena,
         statistics: Arena,
     ) -> Result<(), Status> {
-        use upload_initial_state_request::Part;
         let state =
             v1::StateHeader { parameters: parameters.len() as u64, statistics: statistics.len() as u64 };
         let header = v1::InitialStateHeader {
@@ -212,17 +214,65 @@ impl Transfers {
             job_id: job.to_string(),
             state: Some(state),
         };
-        let parts = [parameters, statistics].map(|arena| shared_bytes(&Arc::new(arena)));
-        let pieces = Sender::new(parts, &[]).map(|piece| match piece {
-            Piece::Chunk(chunk) => Part::Chunk(chunk),
-            Piece::Trailer(trailer) => Part::Trailer(trailer),
-        });
-        let parts = std::iter::once(Part::Header(header)).chain(pieces);
-        let messages =
-            tokio_stream::iter(parts.map(|part| v1::UploadInitialStateRequest { part: Some(part) }));
-        self.client.clone().upload_initial_state(messages).await?;
+        let _: v1::UploadInitialStateResponse =
+            self.send("UploadInitialState", &header, [parameters, statistics], &[]).await?;
         Ok(())
     }
+
+    /// Sends two arenas after a header, again where the connection failed and not the content.
+    async fn send<R: Message + Default>(
+        &self,
+        method: &str,
+        header: &impl Message,
+        arenas: [Arena; 2],
+        covered: &[u8],
+    ) -> Result<R, Status> {
+        let parts = arenas.map(|arena| shared_bytes(&Arc::new(arena)));
+        let mut attempt = 1;
+        loop {
+            match self.try_send(method, header, parts.clone(), covered).await {
+                Err(status) if !is_final(&status) && attempt < ATTEMPTS => {
+                    tracing::debug!(method, attempt, %status, "upload failed; trying again");
+                }
+                ended => return ended,
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn try_send<R: Message + Default>(
+        &self,
+        method: &str,
+        header: &impl Message,
+        parts: [Bytes; 2],
+        covered: &[u8],
+    ) -> Result<R, Status> {
+        let progress = Arc::clone(&self.progress);
+        let deadline = self.deadline(&parts);
+        let pieces = Sender::new(parts, covered).inspect(move |_| {
+            progress.fetch_add(1, Ordering::Relaxed);
+        });
+        let request = body::request(Frames::transfer(header, pieces));
+        let answered = async { body::message(self.call(method, request).await?).await };
+        let answered = tokio::time::timeout(deadline, answered).await;
+        answered.map_err(|_| Status::deadline_exceeded("the upload stood still for too long"))?
+    }
+
+    /// How long a whole upload may take: the coordinator notices one that stands still by itself.
+    fn deadline(&self, parts: &[Bytes; 2]) -> Duration {
+        let chunks = parts.iter().map(|part| part.len().div_ceil(CHUNK_BYTES)).sum::<usize>();
+        self.idle * (2 + u32::try_from(chunks).unwrap_or(u32::MAX - 2))
+    }
+}
+
+/// What came is not what was sent.
+fn damaged(error: impl std::fmt::Display) -> Status {
+    Status::data_loss(error.to_string())
+}
+
+/// The connection does not carry the call.
+fn broken(error: tonic::transport::Error) -> Status {
+    Status::from_error(Box::new(error))
 }
 
 /// Whether sending the same again would end the same.
