@@ -24,6 +24,8 @@ mod refused_workers;
 mod requests;
 #[path = "service/spec_input.rs"]
 mod spec_input;
+#[path = "service/steering.rs"]
+mod steering;
 #[path = "service/transfers.rs"]
 mod transfers;
 #[path = "service/watching.rs"]

@@ -151,6 +151,11 @@ impl Active {
         }
     }
 
+    /// Whether the checkpoint after which the job stops is being written, for which no worker is needed.
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(&self.stage, Stage::Training(training) if matches!(training.phase, Phase::Closing(_)))
+    }
+
     /// Workers that can be given work: the prepared ones, without those that did nothing of late where there are
     /// others.
     pub(crate) fn candidates(&self) -> Vec<Candidate> {

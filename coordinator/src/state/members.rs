@@ -7,6 +7,7 @@ use super::Core;
 use super::command::{Command, ToWorker};
 use super::event::{Hello, LossCause, Refusal, Reply, Token, WorkerSays};
 use super::job::{Phase, Stage};
+use super::record::JobState;
 
 /// Most bytes of a worker's name, version and device.
 const MAX_TEXT: usize = 256;
@@ -115,6 +116,11 @@ impl Core {
         active.members.remove(&session);
         if active.members.is_empty() {
             active.alone_since = Some(now);
+        }
+        if active.pausing && active.members.is_empty() && !active.is_closing() {
+            // Nobody is left to finish the outer step: the newest checkpoint is where it goes on.
+            self.set_state(id, JobState::Paused, "paused by its user");
+            return self.release(id);
         }
         match &mut active.stage {
             // Nobody else may know yet what the job is: whoever answers next is asked.

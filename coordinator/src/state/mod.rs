@@ -2,6 +2,7 @@
 //! opens sockets, reads clocks or waits.
 
 mod assign;
+mod checkpoints;
 pub mod command;
 pub mod event;
 mod job;

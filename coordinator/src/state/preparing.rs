@@ -12,7 +12,7 @@ use super::event::{Activation, Admission, ComputeClass, Fault, Trainable};
 use super::job::{Active, Phase, Stage, Training, check_class};
 use super::record::JobState;
 use super::step::Step;
-use crate::training::{Snapshot, StartError, Trainer};
+use crate::training::{StartError, Trainer};
 
 impl Core {
     /// A worker has loaded a job and computed the probe.
@@ -217,22 +217,6 @@ impl Core {
             active.stage = Stage::Storing(trainer);
             self.push(command);
         }
-    }
-
-    /// The command that writes a checkpoint of where the job stands.
-    pub(super) fn checkpoint_command(&self, id: &JobId, trainer: &Trainer) -> Option<Command> {
-        let job = self.jobs.get(id)?;
-        let active = job.active.as_ref()?;
-        let (description, _) = active.described.as_ref()?;
-        let snapshot = Snapshot {
-            job: id.clone(),
-            description: Arc::clone(description),
-            position: trainer.position(),
-            state: trainer.state(),
-            class: job.record.class.clone(),
-            keep: job.spec.checkpoint.keep,
-        };
-        Some(Command::Checkpoint(id.clone(), active.activation, Box::new(snapshot)))
     }
 
     /// Begins to train at the trainer's position.

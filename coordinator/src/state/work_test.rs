@@ -58,3 +58,28 @@ fn nodes_of_a_lost_worker_are_unassigned_again_unless_somebody_has_them() {
     work.withdraw(A);
     assert_eq!(work.unassigned(), [node(2, 4)]);
 }
+
+#[test]
+fn late_shards_are_those_that_only_late_workers_have_in_hand() {
+    let mut work = work();
+    work.assign(A, &[node(0, 4), node(4, 6)]);
+    work.assign(B, &[node(6, 8)]);
+    work.touch(A, Duration::from_secs(1));
+    work.touch(B, Duration::from_secs(2));
+    let older_than_b = |_, since: Duration, _| since < Duration::from_secs(2);
+    assert_eq!(work.late(older_than_b), [node(0, 6)]);
+    work.accept(node(0, 2), worth(2), 1, B);
+    work.assign(B, &[node(4, 5)]);
+    assert_eq!(work.late(older_than_b), [node(2, 4), node(5, 6)]);
+    assert_eq!(work.late(|_, _, shards| shards > 6), []);
+}
+
+#[test]
+fn a_delivery_is_a_sign_of_work() {
+    let mut work = work();
+    work.assign(A, &[node(0, 4), node(4, 8)]);
+    assert!(!work.has_delivered(A) && !work.is_idle(A) && work.is_idle(B));
+    work.note_done(A, node(0, 4), 1.0, Duration::from_secs(5));
+    assert!(work.has_delivered(A) && !work.is_idle(A));
+    assert_eq!(work.late(|_, since, _| since < Duration::from_secs(5)), []);
+}

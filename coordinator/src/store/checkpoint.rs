@@ -97,9 +97,7 @@ pub fn write(job_folder: &Path, snapshot: &Snapshot) -> Result<Digest, StoreErro
     let target = step_folder(job_folder, outer_step);
     let state = &snapshot.state;
     let digest = weights_digest(&snapshot.description.layout, &state.parameters, &state.statistics);
-    if let Ok(earlier) = manifest(&target)
-        && earlier.digest == digest
-    {
+    if is_whole(&target, digest) {
         return Ok(digest);
     }
     let parent = folder(job_folder);
@@ -112,8 +110,21 @@ pub fn write(job_folder: &Path, snapshot: &Snapshot) -> Result<Digest, StoreErro
     std::fs::rename(&temporary, &target).map_err(StoreError::io(&target))?;
     durable::sync_folder(&parent)?;
     durable::sync_folder(job_folder)?;
-    prune(job_folder, snapshot.keep as usize)?;
+    if let Err(error) = prune(job_folder, snapshot.keep as usize) {
+        // The new checkpoint is durable all the same.
+        tracing::warn!(job = %snapshot.job, %error, "an old checkpoint could not be removed");
+    }
     Ok(digest)
+}
+
+/// Whether a folder holds an undamaged checkpoint of these weights: a job that went on from an earlier checkpoint
+/// comes by its later ones again.
+fn is_whole(step_folder: &Path, digest: Digest) -> bool {
+    let Ok(manifest) = manifest(step_folder) else { return false };
+    let matches = |(name, expected): (&String, &Digest)| {
+        file_digest(&step_folder.join(name)).is_ok_and(|found| found == *expected)
+    };
+    manifest.digest == digest && manifest.files.iter().all(matches)
 }
 
 fn write_tensors(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Result<(), StoreError> {

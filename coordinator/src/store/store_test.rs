@@ -188,7 +188,7 @@ fn only_the_newest_checkpoints_are_kept() {
 }
 
 #[test]
-fn damaged_checkpoints_are_passed_over_and_named() {
+fn damaged_checkpoints_are_passed_over_and_written_again() {
     for file in ["model.safetensors", "optimizer.safetensors", "manifest.json"] {
         let job = folder();
         checkpoint::write(job.path(), &snapshot(1)).expect("a writable folder");
@@ -201,6 +201,9 @@ fn damaged_checkpoints_are_passed_over_and_named() {
         let (loaded, skipped) = checkpoint::newest(job.path(), &description()).expect("the one before");
         assert_eq!(loaded.manifest.position.outer_step, 1);
         assert!(skipped.len() == 1 && skipped[0].contains("step-2"), "{skipped:?}");
+        checkpoint::write(job.path(), &snapshot(2)).expect("a writable folder");
+        let (loaded, skipped) = checkpoint::newest(job.path(), &description()).expect("the new one");
+        assert_eq!((loaded.manifest.position.outer_step, skipped), (2, Vec::new()), "{file}");
     }
 }
 

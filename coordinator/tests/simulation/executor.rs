@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{Fence, JobId, WorkId};
 use lookbehind_common::job::{JobSpec, wire};
@@ -37,6 +38,8 @@ pub(crate) enum Task {
 #[derive(Debug)]
 pub(crate) enum Step {
     Prepared(Context, JobId, Box<JobSpec>),
+    /// Initial parameters and statistics.
+    Drawn(Context, JobId, Box<(Arena, Arena)>),
     /// One shard of a node of an assignment: number of the node, shards of it done before.
     Shard(Context, u64, Assignment, usize, u32),
 }
@@ -125,8 +128,9 @@ impl World {
                 let Some(loaded) = executor.loaded.as_ref().filter(|loaded| loaded.job == job) else {
                     return false;
                 };
-                let state = Arc::new(toy::initial(&loaded.spec));
-                self.begin_transfer(number, &context.fence, What::OfferState(job, state));
+                let state = Box::new(toy::initial(&loaded.spec));
+                let took = self.dice.between(millis(1), millis(100));
+                self.step_later(number, took, Step::Drawn(context, job, state));
                 true
             }
             Task::Compute(context, count, assignment) => {
@@ -201,6 +205,9 @@ impl World {
                 let class = ComputeClass { probe: Digest::of(b"probe"), description: "simulated".into() };
                 self.say(number, &context, WorkerSays::Prepared(job, description, class));
                 self.task_done(number);
+            }
+            Step::Drawn(context, job, state) => {
+                self.begin_transfer(number, &context.fence, What::OfferState(job, state.into()));
             }
             Step::Shard(context, count, assignment, node, done) => {
                 self.shard_done(number, context, count, assignment, node, done);

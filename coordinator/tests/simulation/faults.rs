@@ -34,7 +34,7 @@ pub(crate) enum Fault {
     Shutdown,
     SlowDisk(Micros),
     User(usize, Wish),
-    /// Pauses and resumes at once.
+    /// Pauses and resumes at once, and again.
     Hesitate(usize),
     Stale,
 }
@@ -46,7 +46,9 @@ pub(crate) fn draw(dice: &mut Dice, phase: Micros, workers: u64) -> Vec<(Micros,
         1..4 => dice.between(1, 4),
         _ => dice.between(4, 25),
     };
-    (0..count).map(|_| (dice.below(phase), one(dice, workers))).collect()
+    // Jobs begin early: many faults shall meet them while they prepare.
+    let when = |dice: &mut Dice| if dice.percent(20) { dice.below(seconds(1)) } else { dice.below(phase) };
+    (0..count).map(|_| (when(dice), one(dice, workers))).collect()
 }
 
 fn one(dice: &mut Dice, workers: u64) -> Fault {
@@ -112,9 +114,11 @@ impl World {
             Fault::SlowDisk(time) => self.disk.slow_until = now + time,
             Fault::User(request, wish) => self.call(request, wish),
             Fault::Hesitate(request) => {
-                self.call(request, Wish::Pause);
-                let again = self.dice.below(millis(30));
-                self.agenda.add(now + again, Happening::Fault(Fault::User(request, Wish::Resume)));
+                let mut at = now;
+                for wish in [Wish::Pause, Wish::Resume, Wish::Pause, Wish::Resume] {
+                    self.agenda.add(at, Happening::Fault(Fault::User(request, wish)));
+                    at += self.dice.below(millis(100));
+                }
             }
             Fault::Stale => self.send_stale(),
         }

@@ -94,6 +94,9 @@ impl World {
     pub(crate) fn tick(&mut self, incarnation: u64) {
         if self.is_running(incarnation) {
             self.feed(Event::Tick);
+            let heard = self.process.iter().flat_map(|process| process.outboxes.iter());
+            let heard = heard.filter_map(|(session, id)| Some((*session, self.streams.get(id)?.heard)));
+            self.invariants.silence.ticked(self.now, heard);
             self.agenda.add(self.now + DETECTION / 8, Happening::Tick(incarnation));
         }
     }
@@ -156,7 +159,7 @@ impl World {
                 }
                 Command::Record(job, metrics, weights) => {
                     self.invariants.digest.recorded(&self.expected, &job, metrics.outer_step, &weights);
-                    self.file_task(FileTask::Record(job));
+                    self.file_task(FileTask::Record);
                 }
                 Command::Checkpoint(job, activation, snapshot) => {
                     self.invariants.digest.snapshot(&self.expected, &snapshot);

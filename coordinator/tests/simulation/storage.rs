@@ -19,7 +19,7 @@ pub(crate) enum DatabaseTask {
 
 /// What the file thread does.
 pub(crate) enum FileTask {
-    Record(JobId),
+    Record,
     Checkpoint(JobId, Activation, Box<Snapshot>),
     Load(JobId, Activation, Box<StartFrom>),
     Close,
@@ -95,7 +95,7 @@ impl World {
         let took = match process.files.front() {
             Some(FileTask::Checkpoint(..)) => self.disk_time(millis(20)),
             Some(FileTask::Load(..)) => self.disk_time(millis(5)),
-            Some(FileTask::Record(..) | FileTask::Close) => 10,
+            Some(FileTask::Record | FileTask::Close) => 10,
             None => return,
         };
         self.agenda.add(self.now + took, Happening::Files(self.incarnation));
@@ -107,11 +107,7 @@ impl World {
         }
         let Some(task) = self.process.as_mut().and_then(|process| process.files.pop_front()) else { return };
         let told = match task {
-            FileTask::Record(job) => {
-                self.invariants.memory.written(&job, false);
-                None
-            }
-            FileTask::Close => None,
+            FileTask::Record | FileTask::Close => None,
             FileTask::Load(job, activation, start) => {
                 let loaded = self.load(&job, &start).map(Box::new);
                 Some(Event::Loaded(job, activation, loaded))
@@ -120,7 +116,7 @@ impl World {
                 if self.disk.transition() {
                     return self.crash_soon();
                 }
-                self.invariants.memory.written(&job, true);
+                self.invariants.memory.written(&job, activation);
                 let outer_step = snapshot.position.outer_step;
                 let digest = self.invariants.digest.durable(&self.expected, &snapshot);
                 self.disk.store(*snapshot);

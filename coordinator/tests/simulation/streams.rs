@@ -37,6 +37,8 @@ pub(crate) struct Stream {
     pub(crate) session: Option<SessionId>,
     pub(crate) up: VecDeque<Up>,
     pub(crate) down: VecDeque<Down>,
+    /// When the coordinator last heard anything on it.
+    pub(crate) heard: Micros,
     up_closed: bool,
     down_closed: bool,
     /// When the last message of each direction arrives: none overtakes another.
@@ -54,6 +56,7 @@ impl World {
             session: None,
             up: VecDeque::new(),
             down: VecDeque::new(),
+            heard: self.now,
             up_closed: false,
             down_closed: false,
             last_up: self.now,
@@ -110,9 +113,9 @@ impl World {
             return self.agenda.add(blocked, Happening::StreamUp(id));
         }
         let (running, session) = (self.is_running(stream.incarnation), stream.session);
-        let Some(message) = self.streams.get_mut(&id).and_then(|stream| stream.up.pop_front()) else {
-            return;
-        };
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        stream.heard = self.now;
+        let Some(message) = stream.up.pop_front() else { return };
         match (message, session) {
             _ if !running => {}
             (Up::Register(hello), _) => {

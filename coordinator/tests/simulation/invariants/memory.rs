@@ -4,53 +4,46 @@ use std::collections::BTreeMap;
 
 use lookbehind_common::ids::JobId;
 use lookbehind_coordinator::state::command::Command;
+use lookbehind_coordinator::state::event::Activation;
 
 use super::Broken;
 use crate::process::OUTBOX;
 
 /// Tasks that may wait in a worker.
 const TASKS: usize = 64;
-/// Checkpoints of a job that may wait for the disk: a periodic one and the one that ends its activity.
+/// Checkpoints of one activation of a job that may wait for the disk: a periodic one and the one that ends it.
 const CHECKPOINTS: u64 = 2;
 
 /// Counts what waits.
 #[derive(Default)]
 pub(crate) struct Memory {
-    records: BTreeMap<JobId, u64>,
-    checkpoints: BTreeMap<JobId, u64>,
+    checkpoints: BTreeMap<(JobId, Activation), u64>,
     pub(crate) broken: Broken,
 }
 
 impl Memory {
     /// Another process begins with nothing.
     pub(crate) fn started(&mut self) {
-        self.records.clear();
         self.checkpoints.clear();
     }
 
     /// The core wants something done.
     pub(crate) fn commands(&mut self, commands: &[Command]) {
         for command in commands {
-            match command {
-                Command::Record(job, ..) => *self.records.entry(job.clone()).or_default() += 1,
-                Command::Checkpoint(job, ..) => {
-                    let waiting = self.checkpoints.entry(job.clone()).or_default();
-                    *waiting += 1;
-                    let waiting = *waiting;
-                    self.broken.check(waiting <= CHECKPOINTS, || {
-                        format!("job {job}: {waiting} checkpoints wait for the disk, {CHECKPOINTS} may")
-                    });
-                }
-                _ => {}
-            }
+            let Command::Checkpoint(job, activation, _) = command else { continue };
+            let waiting = self.checkpoints.entry((job.clone(), *activation)).or_default();
+            *waiting += 1;
+            let waiting = *waiting;
+            self.broken.check(waiting <= CHECKPOINTS, || {
+                format!("job {job}: {waiting} checkpoints wait for the disk, {CHECKPOINTS} may")
+            });
         }
     }
 
-    /// The disk has taken something of a job: a checkpoint, or a record.
-    pub(crate) fn written(&mut self, job: &JobId, checkpoint: bool) {
-        let waiting = if checkpoint { &mut self.checkpoints } else { &mut self.records };
-        if let Some(count) = waiting.get_mut(job) {
-            *count -= 1;
+    /// The disk has taken a checkpoint.
+    pub(crate) fn written(&mut self, job: &JobId, activation: Activation) {
+        if let Some(waiting) = self.checkpoints.get_mut(&(job.clone(), activation)) {
+            *waiting -= 1;
         }
     }
 

@@ -6,6 +6,7 @@ mod fences;
 mod memory;
 mod progress;
 mod samples;
+mod silence;
 mod terminal;
 
 /// The first broken promise that an invariant has seen.
@@ -33,6 +34,7 @@ pub(crate) struct Invariants {
     pub(crate) memory: memory::Memory,
     pub(crate) progress: progress::Progress,
     pub(crate) samples: samples::Samples,
+    pub(crate) silence: silence::Silence,
     pub(crate) terminal: terminal::Terminal,
     /// The first broken promise of all.
     pub(crate) violation: Option<String>,
@@ -53,6 +55,7 @@ impl Invariants {
             ("memory", &mut self.memory.broken),
             ("progress", &mut self.progress.broken),
             ("samples", &mut self.samples.broken),
+            ("silence", &mut self.silence.broken),
             ("terminal", &mut self.terminal.broken),
         ];
         for (name, broken) in all {
