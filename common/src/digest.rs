@@ -53,6 +53,9 @@ impl TryFrom<String> for Digest {
     }
 }
 
+/// Bytes from which on hashing is worth more than one thread.
+const PARALLEL: usize = 1 << 20;
+
 /// The digest of a model's weights: parameters and statistics.
 pub fn weights_digest(layout: &Layout, parameters: &Arena, statistics: &Arena) -> Digest {
     let mut entries: Vec<_> = layout.entries().iter().collect();
@@ -70,7 +73,12 @@ pub fn weights_digest(layout: &Layout, parameters: &Arena, statistics: &Arena) -
             hasher.update(&(extent as u64).to_le_bytes());
         }
         let size = std::mem::size_of::<f32>();
-        hasher.update_rayon(&arena.as_bytes()[entry.range.start * size..entry.range.end * size]);
+        let bytes = &arena.as_bytes()[entry.range.start * size..entry.range.end * size];
+        if bytes.len() < PARALLEL {
+            hasher.update(bytes)
+        } else {
+            hasher.update_rayon(bytes)
+        };
     }
     Digest(*hasher.finalize().as_bytes())
 }

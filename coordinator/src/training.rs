@@ -126,6 +126,11 @@ impl Trainer {
         self.position
     }
 
+    /// Numbers in the weights.
+    pub fn parameters(&self) -> usize {
+        self.optimizer.slow().len()
+    }
+
     /// Moves on to the next outer step.
     pub fn set_position(&mut self, position: Position) {
         self.position = position;

@@ -43,5 +43,5 @@ fn main() -> Result<(), Failure> {
 fn job(workers: usize) -> BenchJob {
     let optimizer =
         "method = \"lookbehind\"\nk = 2\nrho = 0.05\nalpha = 0.5\nbase.lr = 1e-3\nbase.momentum = 0.9";
-    BenchJob { parameters: PARAMETERS, shards: 8, steps: 300, optimizer, workers }
+    BenchJob { parameters: PARAMETERS, shards: 16, steps: 300, optimizer, workers }
 }

@@ -6,8 +6,9 @@
 
 use rayon::prelude::*;
 
-/// Numbers that one task takes on; smaller arrays stay on the caller's thread.
-pub(super) const GRAIN: usize = 1 << 16;
+/// Numbers that one task takes on; smaller arrays stay on the caller's thread, since waking another takes as long
+/// as a pass over so many numbers.
+pub(super) const GRAIN: usize = 1 << 17;
 
 /// Running sums that a block's sum is made of: element i goes to sum i mod 16, so that the compiler may keep
 /// the sums in vector registers of any width without changing a bit.
@@ -16,11 +17,15 @@ const LANES: usize = 16;
 /// `left += right`, over all threads.
 pub fn add_assign(left: &mut [f32], right: &[f32]) {
     debug_assert_eq!(left.len(), right.len());
-    left.par_chunks_mut(GRAIN).zip(right.par_chunks(GRAIN)).for_each(|(left, right)| {
+    let add = |(left, right): (&mut [f32], &[f32])| {
         for (left, right) in left.iter_mut().zip(right) {
             *left += right;
         }
-    });
+    };
+    if left.len() <= GRAIN {
+        return add((left, right));
+    }
+    left.par_chunks_mut(GRAIN).zip(right.par_chunks(GRAIN)).for_each(add);
 }
 
 /// `‖x‖²`. Squares of f32 numbers neither overflow nor round in f64, so the sum is finite exactly where all

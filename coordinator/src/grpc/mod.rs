@@ -25,7 +25,7 @@ const MAX_CONTROL_BYTES: usize = 4 << 20;
 /// HTTP/2 frames that hold a whole chunk: fewer, larger frames halve the cost of an exchange.
 pub(crate) const FRAME_BYTES: u32 = 2 << 20;
 /// Flow-control window: a few chunks in flight.
-pub(crate) const WINDOW_BYTES: u32 = 16 << 20;
+pub(crate) const WINDOW_BYTES: u32 = 4 << 20;
 /// Calls that one connection may have open at once.
 const MAX_STREAMS: u32 = 256;
 

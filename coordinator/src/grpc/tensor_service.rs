@@ -16,7 +16,7 @@ use lookbehind_common::reduction::Node;
 use lookbehind_common::transfer::body::{self, Incoming};
 use lookbehind_common::transfer::frames::Frames;
 use lookbehind_common::transfer::parser::Event as Part;
-use lookbehind_common::transfer::{ArenaReceiver, sums_bytes};
+use lookbehind_common::transfer::{ArenaReceiver, CHUNK_BYTES, sums_bytes};
 use prost::Message;
 use tonic::Status;
 use tonic::body::Body;
@@ -28,6 +28,9 @@ use super::unexpected;
 use super::views::IntoStatus;
 use crate::runtime::Shared;
 use crate::state::event::{Admission, Event, PartialHeader, PartialOutcome, Reply};
+
+/// Numbers in a chunk.
+const CHUNK_NUMBERS: u64 = (CHUNK_BYTES / size_of::<f32>()) as u64;
 
 #[derive(Clone)]
 pub(super) struct TensorServer(pub(super) Shared);
@@ -117,13 +120,15 @@ impl TensorServer {
     async fn upload_partial(&self, request: Body) -> Result<Body, Status> {
         let mut incoming = Incoming::new(request);
         let (header, sums) = partial_header(self.header(&mut incoming).await?).map_err(invalid)?;
-        let offered = header.clone();
-        match self.admission(move |token| Event::PartialOffered(token, offered)).await? {
-            Admission::Granted => {}
-            Admission::Stale(reason) => return Ok(stale(&header, &reason)),
-            Admission::Refused(reason) => return Err(Status::invalid_argument(reason)),
+        // What fits a chunk is read before anybody is asked: the question takes longer than the transfer.
+        if header.gradient.saturating_add(header.statistics) > CHUNK_NUMBERS {
+            let offered = header.clone();
+            match self.admission(move |token| Event::PartialOffered(token, offered)).await? {
+                Admission::Granted => {}
+                Admission::Stale(reason) => return Ok(stale(&header, &reason)),
+                Admission::Refused(reason) => return Err(Status::invalid_argument(reason)),
+            }
         }
-        // The admission has compared both lengths with the layout.
         let arenas = self.0.weights.arenas(&header.work.job);
         let (gradient, statistics) = (header.gradient as usize, header.statistics as usize);
         let mut receiver = ArenaReceiver::into_arenas(arenas.lend(gradient), arenas.lend(statistics));
@@ -138,6 +143,7 @@ impl TensorServer {
             PartialOutcome::Accepted => Ok(outcome_body(v1::UploadOutcome::Accepted)),
             PartialOutcome::Duplicate => Ok(outcome_body(v1::UploadOutcome::Duplicate)),
             PartialOutcome::Stale(reason) => Ok(stale(&header, &reason)),
+            PartialOutcome::Refused(reason) => Err(Status::invalid_argument(reason)),
             PartialOutcome::Conflict(reason) => Err(Status::failed_precondition(reason)),
         }
     }

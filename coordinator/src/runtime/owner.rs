@@ -4,18 +4,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use lookbehind_common::ids::SessionId;
+use lookbehind_common::ids::{JobId, SessionId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::files::{self, FileTask, TASKS};
 use super::{Envelope, Shared};
 use crate::state::command::{Command, ToWorker};
-use crate::state::event::{Event, LossCause, Reply, Token};
+use crate::state::event::{Activation, Event, LossCause, Reply, Token};
 use crate::state::{Core, JobRecord, Notice, Now, UnixMillis};
+use crate::training::{Input, Trainer};
 
 /// Records and replies that may wait for the database.
 const DATABASE: usize = 1024;
+
+/// Parameters of a model whose arithmetic the owner does itself.
+const SMALL: usize = 1 << 17;
 
 /// What the database thread does, in order: a reply goes out after what was stored before it.
 enum DatabaseTask {
@@ -153,12 +157,7 @@ impl Owner {
                     self.file_task(FileTask::Checkpoint(job, activation, snapshot)).await;
                 }
                 Command::Advance(job, activation, trainer, input) => {
-                    let effects = self.effects_sender.clone();
-                    tokio::task::spawn_blocking(move || {
-                        let advance = Box::new(trainer.advance(input));
-                        // The owner is gone only when the process ends.
-                        let _ = effects.blocking_send(Event::Advanced(job, activation, advance));
-                    });
+                    self.advance(job, activation, trainer, input);
                 }
                 Command::Publish(job, version, weights) => self.shared.weights.publish(job, version, weights),
                 Command::Unpublish(job) => {
@@ -167,6 +166,21 @@ impl Owner {
                 }
                 Command::Stopped => self.stopped.cancel(),
             }
+        }
+    }
+
+    /// Does a job's arithmetic on another thread, unless waking that one would take as long as the arithmetic.
+    fn advance(&self, job: JobId, activation: Activation, trainer: Box<Trainer>, input: Input) {
+        let small = trainer.parameters() <= SMALL;
+        let compute = move || Event::Advanced(job, activation, Box::new(trainer.advance(input)));
+        let effects = self.effects_sender.clone();
+        // The owner is gone only when the process ends.
+        if small && let Ok(room) = effects.try_reserve() {
+            room.send(compute());
+        } else {
+            tokio::task::spawn_blocking(move || {
+                let _ = effects.blocking_send(compute());
+            });
         }
     }
 

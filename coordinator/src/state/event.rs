@@ -223,6 +223,8 @@ pub enum PartialOutcome {
     Duplicate,
     /// It came too late or from a worker that is no longer in the cluster.
     Stale(String),
+    /// It contradicts what the coordinator knows of the work.
+    Refused(String),
     /// It contradicts an earlier one; the job has failed.
     Conflict(String),
 }

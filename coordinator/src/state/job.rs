@@ -55,7 +55,8 @@ pub(crate) struct Active {
 pub(crate) struct Member {
     /// Whether it has loaded and been probed.
     pub(crate) prepared: bool,
-    /// Seconds that a shard takes it, smoothed.
+    /// Seconds from being asked for a shard to having delivered it, smoothed: what a worker's distance costs counts
+    /// as much as what its computing does.
     pub(crate) seconds_per_shard: Option<f64>,
     /// Shards that it has computed.
     pub(crate) shards_done: u64,
@@ -192,7 +193,6 @@ impl Member {
         let sample = seconds / f64::from(shards.max(1));
         let smoothed = self.seconds_per_shard.map_or(sample, |old| old + WEIGHT * (sample - old));
         self.seconds_per_shard = Some(smoothed);
-        self.shards_done += u64::from(shards);
     }
 }
 

@@ -82,7 +82,8 @@ impl Core {
     ) -> PartialOutcome {
         match self.admit_partial(header) {
             Admission::Granted => {}
-            Admission::Stale(reason) | Admission::Refused(reason) => return PartialOutcome::Stale(reason),
+            Admission::Stale(reason) => return PartialOutcome::Stale(reason),
+            Admission::Refused(reason) => return PartialOutcome::Refused(reason),
         }
         let (now, session, job) = (self.now.elapsed, header.fence.session, &header.work.job);
         if let Some(worker) = self.workers.get_mut(session) {
@@ -98,9 +99,12 @@ impl Core {
             return PartialOutcome::Stale(format!("{} is over", header.work));
         };
         let acceptance = work.accept(header.node, contribution, checksum, session);
-        work.note_done(session, header.node, header.compute_seconds, now);
+        let all_done = work.note_done(session, header.node, header.compute_seconds, now);
         if let Some(member) = active.members.get_mut(&session) {
-            member.measure(header.node.len(), header.compute_seconds);
+            member.shards_done += u64::from(header.node.len());
+            if let Some((shards, seconds)) = all_done {
+                member.measure(shards, seconds);
+            }
         }
         match acceptance {
             Acceptance::Accepted => {

@@ -134,8 +134,7 @@ impl Core {
         let (coordinates, weights_version) = (work.coordinates, work.weights_version);
         let mut sent = Vec::new();
         for (session, nodes) in divide(range, coordinates.shards, candidates) {
-            work.assign(session, &nodes);
-            work.touch(session, now);
+            work.assign(session, &nodes, now);
             let assignment = Assignment { work: work.id.clone(), coordinates, weights_version, nodes };
             sent.push(Command::Send(session, ToWorker::Assign(assignment)));
         }

@@ -18,6 +18,25 @@ struct Filled {
     by: SessionId,
 }
 
+/// What a worker is asked for.
+#[derive(Debug, Default)]
+struct InHand {
+    /// Nodes that it has not delivered.
+    nodes: BTreeSet<Node>,
+    /// When it was given the first of them after having had none, and how many shards since.
+    begun: Duration,
+    shards: u32,
+    /// When it last was given something or delivered something.
+    touched: Duration,
+}
+
+impl InHand {
+    /// Shards that it has not delivered.
+    fn shards_left(&self) -> u32 {
+        self.nodes.iter().map(|node| node.len()).sum()
+    }
+}
+
 /// What became of a partial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acceptance {
@@ -39,9 +58,7 @@ pub(crate) struct Work {
     /// The weights that it computes at.
     pub(crate) weights_version: u64,
     filled: BTreeMap<Node, Filled>,
-    assigned: BTreeMap<SessionId, BTreeSet<Node>>,
-    /// When each worker last was given something or delivered something.
-    since: BTreeMap<SessionId, Duration>,
+    assigned: BTreeMap<SessionId, InHand>,
     failures: BTreeMap<Node, u32>,
     compute_seconds: BTreeMap<SessionId, f64>,
     first_done: Option<Duration>,
@@ -55,26 +72,26 @@ impl Work {
             weights_version,
             filled: BTreeMap::new(),
             assigned: BTreeMap::new(),
-            since: BTreeMap::new(),
             failures: BTreeMap::new(),
             compute_seconds: BTreeMap::new(),
             first_done: None,
         }
     }
 
-    /// Notes that a worker is to compute some nodes.
-    pub(crate) fn assign(&mut self, session: SessionId, nodes: &[Node]) {
-        self.assigned.entry(session).or_default().extend(nodes);
-    }
-
-    /// Notes that a worker was given or delivered something now.
-    pub(crate) fn touch(&mut self, session: SessionId, now: Duration) {
-        self.since.insert(session, now);
+    /// Notes that a worker is to compute some nodes from now on.
+    pub(crate) fn assign(&mut self, session: SessionId, nodes: &[Node], now: Duration) {
+        let hand = self.assigned.entry(session).or_default();
+        if hand.nodes.is_empty() {
+            (hand.begun, hand.shards) = (now, 0);
+        }
+        hand.shards += nodes.iter().map(|node| node.len()).sum::<u32>();
+        hand.nodes.extend(nodes);
+        hand.touched = now;
     }
 
     /// Whether nothing is expected of the worker.
     pub(crate) fn is_idle(&self, session: SessionId) -> bool {
-        self.assigned.get(&session).is_none_or(BTreeSet::is_empty)
+        self.assigned.get(&session).is_none_or(|hand| hand.nodes.is_empty())
     }
 
     /// Whether the worker has delivered anything.
@@ -84,7 +101,7 @@ impl Work {
 
     /// Whether the worker was asked for the node.
     pub(crate) fn is_assigned(&self, session: SessionId, node: Node) -> bool {
-        self.assigned.get(&session).is_some_and(|nodes| nodes.contains(&node))
+        self.assigned.get(&session).is_some_and(|hand| hand.nodes.contains(&node))
     }
 
     /// Whether a partial for the node would be news.
@@ -112,17 +129,23 @@ impl Work {
         Acceptance::Accepted
     }
 
-    /// Notes how long a worker computed, and returns whether it has nothing left to do here.
-    pub(crate) fn note_done(&mut self, session: SessionId, node: Node, seconds: f64, now: Duration) -> bool {
+    /// Notes that a worker has delivered a node that it computed for so many seconds. Where that was the last thing
+    /// expected of it, returns how many shards it was given and the seconds from then to now.
+    pub(crate) fn note_done(
+        &mut self,
+        session: SessionId,
+        node: Node,
+        seconds: f64,
+        now: Duration,
+    ) -> Option<(u32, f64)> {
         *self.compute_seconds.entry(session).or_default() += seconds;
-        self.touch(session, now);
-        let Some(nodes) = self.assigned.get_mut(&session) else { return true };
-        nodes.remove(&node);
-        let idle = nodes.is_empty();
-        if idle {
+        let hand = self.assigned.get_mut(&session)?;
+        hand.touched = now;
+        hand.nodes.remove(&node);
+        hand.nodes.is_empty().then(|| {
             self.first_done.get_or_insert(now);
-        }
-        idle
+            (hand.shards, now.saturating_sub(hand.begun).as_secs_f64())
+        })
     }
 
     /// Whether every shard is covered by a filled node.
@@ -132,19 +155,19 @@ impl Work {
 
     /// The nodes that a worker was to compute and that nobody has filled; it is asked for nothing any more.
     pub(crate) fn withdraw(&mut self, session: SessionId) -> Vec<Node> {
-        let nodes = self.assigned.remove(&session).unwrap_or_default();
-        nodes.into_iter().filter(|node| self.wants(*node) && !self.is_elsewhere(*node)).collect()
+        let hand = self.assigned.remove(&session).unwrap_or_default();
+        hand.nodes.into_iter().filter(|node| self.wants(*node) && !self.is_elsewhere(*node)).collect()
     }
 
     /// Whether somebody is asked for the node.
     fn is_elsewhere(&self, node: Node) -> bool {
-        self.assigned.values().flatten().any(|assigned| assigned.contains(node))
+        self.assigned.values().flat_map(|hand| &hand.nodes).any(|assigned| assigned.contains(node))
     }
 
     /// Takes a node back from a worker that could not compute it; returns how often it has failed so far.
     pub(crate) fn fail(&mut self, session: SessionId, node: Node) -> u32 {
-        if let Some(nodes) = self.assigned.get_mut(&session) {
-            nodes.remove(&node);
+        if let Some(hand) = self.assigned.get_mut(&session) {
+            hand.nodes.remove(&node);
         }
         let failures = self.failures.entry(node).or_default();
         *failures += 1;
@@ -159,16 +182,11 @@ impl Work {
     /// Shards that nobody has filled and for which only late workers are asked, as maximal contiguous ranges.
     /// `is_late` is told a worker, since when nothing has come of it, and how many shards it has in hand.
     pub(crate) fn late(&self, is_late: impl Fn(SessionId, Duration, u32) -> bool) -> Vec<Node> {
-        let in_time: Vec<&BTreeSet<Node>> = self
-            .assigned
-            .iter()
-            .filter(|(session, nodes)| {
-                let since = self.since.get(session).copied().unwrap_or_default();
-                !is_late(**session, since, nodes.iter().map(|node| node.len()).sum())
-            })
-            .map(|(_, nodes)| nodes)
-            .collect();
-        let in_good_hands = |leaf| in_time.iter().any(|nodes| nodes.iter().any(|node| node.contains(leaf)));
+        let in_time =
+            |(session, hand): &(&SessionId, &InHand)| !is_late(**session, hand.touched, hand.shards_left());
+        let in_time: Vec<Node> =
+            self.assigned.iter().filter(in_time).flat_map(|(_, hand)| hand.nodes.iter().copied()).collect();
+        let in_good_hands = |leaf| in_time.iter().any(|node| node.contains(leaf));
         self.ranges(|leaf| self.wants(leaf) && self.is_elsewhere(leaf) && !in_good_hands(leaf))
     }
 

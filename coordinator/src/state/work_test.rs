@@ -18,6 +18,10 @@ fn work() -> Work {
     Work::new(id, coordinates, 1)
 }
 
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
 const A: SessionId = SessionId(1);
 const B: SessionId = SessionId(2);
 
@@ -51,8 +55,8 @@ fn other_bytes_for_a_filled_node_are_a_conflict_with_its_worker() {
 #[test]
 fn nodes_of_a_lost_worker_are_unassigned_again_unless_somebody_has_them() {
     let mut work = work();
-    work.assign(A, &[node(0, 4), node(4, 6)]);
-    work.assign(B, &[node(6, 8), node(4, 6)]);
+    work.assign(A, &[node(0, 4), node(4, 6)], at(0));
+    work.assign(B, &[node(6, 8), node(4, 6)], at(0));
     assert!(work.unassigned().is_empty());
     work.accept(node(0, 2), worth(2), 1, B);
     work.withdraw(A);
@@ -62,14 +66,12 @@ fn nodes_of_a_lost_worker_are_unassigned_again_unless_somebody_has_them() {
 #[test]
 fn late_shards_are_those_that_only_late_workers_have_in_hand() {
     let mut work = work();
-    work.assign(A, &[node(0, 4), node(4, 6)]);
-    work.assign(B, &[node(6, 8)]);
-    work.touch(A, Duration::from_secs(1));
-    work.touch(B, Duration::from_secs(2));
-    let older_than_b = |_, since: Duration, _| since < Duration::from_secs(2);
+    work.assign(A, &[node(0, 4), node(4, 6)], at(1));
+    work.assign(B, &[node(6, 8)], at(2));
+    let older_than_b = |_, since: Duration, _| since < at(2);
     assert_eq!(work.late(older_than_b), [node(0, 6)]);
     work.accept(node(0, 2), worth(2), 1, B);
-    work.assign(B, &[node(4, 5)]);
+    work.assign(B, &[node(4, 5)], at(3));
     assert_eq!(work.late(older_than_b), [node(2, 4), node(5, 6)]);
     assert_eq!(work.late(|_, _, shards| shards > 6), []);
 }
@@ -77,9 +79,21 @@ fn late_shards_are_those_that_only_late_workers_have_in_hand() {
 #[test]
 fn a_delivery_is_a_sign_of_work() {
     let mut work = work();
-    work.assign(A, &[node(0, 4), node(4, 8)]);
+    work.assign(A, &[node(0, 4), node(4, 8)], at(0));
     assert!(!work.has_delivered(A) && !work.is_idle(A) && work.is_idle(B));
-    work.note_done(A, node(0, 4), 1.0, Duration::from_secs(5));
+    work.note_done(A, node(0, 4), 1.0, at(5));
     assert!(work.has_delivered(A) && !work.is_idle(A));
-    assert_eq!(work.late(|_, since, _| since < Duration::from_secs(5)), []);
+    assert_eq!(work.late(|_, since, _| since < at(5)), []);
+}
+
+#[test]
+fn a_worker_is_measured_from_being_asked_to_its_last_delivery() {
+    let mut work = work();
+    work.assign(A, &[node(0, 4), node(4, 6)], at(1));
+    assert_eq!(work.note_done(A, node(4, 6), 0.5, at(2)), None);
+    work.assign(A, &[node(6, 8)], at(3));
+    assert_eq!(work.note_done(A, node(0, 4), 0.5, at(4)), None);
+    assert_eq!(work.note_done(A, node(6, 8), 0.5, at(9)), Some((8, 8.0)));
+    work.assign(A, &[node(0, 2)], at(20));
+    assert_eq!(work.note_done(A, node(0, 2), 0.5, at(21)), Some((2, 1.0)));
 }

@@ -43,11 +43,11 @@ impl BenchJob {
         Ok(wire::to_proto(&parse_toml(&text)?))
     }
 
-    /// Runs the job to its end and returns what its outer steps measured, but for those in which not all workers
-    /// took part yet and the `warmup` first ones.
+    /// Runs the job to its end and returns what its outer steps measured, but for those before the first one in which
+    /// all workers took part and the `warmup` ones behind it.
     ///
     /// # Errors
-    /// When the coordinator cannot be reached or the job does not succeed.
+    /// When the coordinator cannot be reached, the job does not succeed or the workers never work together.
     pub async fn run(&self, url: &str, warmup: usize) -> Result<Vec<v1::OuterStepMetrics>, Failure> {
         let mut client = JobServiceClient::connect(url.to_owned()).await?;
         let request = v1::CreateJobRequest { request_id: "bench".into(), spec: Some(self.spec()?) };
@@ -57,14 +57,16 @@ impl BenchJob {
         let mut steps = Vec::new();
         while let Some(event) = events.message().await? {
             match event.event {
-                Some(Event::Step(step)) if step.workers as usize == self.workers => steps.push(step),
+                Some(Event::Step(step)) => steps.push(step),
                 Some(Event::Notice(notice)) if notice.state() == v1::JobState::Failed => {
                     return Err(notice.message.into());
                 }
                 _ => {}
             }
         }
-        Ok(steps.split_off(warmup.min(steps.len())))
+        let together = steps.iter().position(|step| step.workers as usize == self.workers);
+        let first = together.ok_or("no outer step had all workers")? + warmup;
+        Ok(steps.split_off(first.min(steps.len())))
     }
 }
 

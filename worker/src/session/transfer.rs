@@ -29,7 +29,7 @@ use super::WorkerError;
 /// HTTP/2 frames that hold a whole chunk.
 const FRAME_BYTES: u32 = 2 << 20;
 /// Flow-control window: a few chunks in flight.
-const WINDOW_BYTES: u32 = 16 << 20;
+const WINDOW_BYTES: u32 = 4 << 20;
 /// Attempts before a transfer that fails for no reason of its own is given up.
 const ATTEMPTS: u32 = 3;
 /// Arenas of weights whose memory is kept from one download to the next: parameters and statistics.
