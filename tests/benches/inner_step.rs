@@ -1,6 +1,7 @@
-//! Time of an inner step beyond compute: control messages, tensors of a small model both ways, the optimizer.
+//! Time of an inner step beyond compute: control messages, tensors of a small model both ways, the optimizer. Beside
+//! it the same tensors over bare loopback sockets, in the same rounds.
 
-use lookbehind_tests::bench::{BenchJob, Failure, Samples, Table, rounds, run_inside};
+use lookbehind_tests::bench::{BenchJob, Failure, Samples, Table, rounds, run_inside, star};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -14,15 +15,19 @@ fn main() -> Result<(), Failure> {
         "workers",
         "evaluation, best run",
         "evaluation, median",
+        "bare sockets, best",
+        "bare sockets, median",
         "inner step, best run",
         "inner step, median",
         "of it optimizer",
     ]);
     let runtime = tokio::runtime::Runtime::new()?;
     for workers in [1, 2, 4, 8] {
-        let (mut steps, mut optimizer) = (Samples::default(), Samples::default());
+        let (mut steps, mut optimizer, mut bare) =
+            (Samples::default(), Samples::default(), Samples::default());
         for _ in 0..rounds(5) {
             let run = runtime.block_on(run_inside(job(workers), 20))?;
+            bare.push(star(PARAMETERS, workers, 200)?.median());
             let times = run.iter().filter_map(|step| step.time);
             steps.push(times.clone().map(|time| time.total - time.compute).collect::<Samples>().median());
             optimizer.push(times.map(|time| time.optimizer).collect::<Samples>().median());
@@ -32,6 +37,8 @@ fn main() -> Result<(), Failure> {
             workers.to_string(),
             ms(steps.best(), K + 1),
             ms(steps.median(), K + 1),
+            ms(bare.best(), 1),
+            ms(bare.median(), 1),
             ms(steps.best(), K),
             ms(steps.median(), K),
             ms(optimizer.median(), K),
