@@ -49,11 +49,13 @@ pub enum Command {
     /// Stop a job after its current outer step and keep it
     Pause(OneJob),
     /// Let a paused job go on
-    Resume(OneJob),
+    Resume(Resume),
     /// List the workers
     Workers(Remote),
     /// Fetch a job's model and metrics
     Fetch(Fetch),
+    /// Tell where two runs first differ, or that they do not
+    Audit(Audit),
     /// Check a job file
     Validate(Validate),
     /// Print completions for a shell
@@ -136,6 +138,31 @@ pub struct OneJob {
     /// The job's identity, as `submit` and `jobs` show it
     #[arg(value_parser = job_id)]
     pub id: String,
+    /// Where the coordinator is
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// `resume`.
+#[derive(Debug, Args)]
+pub struct Resume {
+    /// The job
+    #[command(flatten)]
+    pub job: OneJob,
+    /// Go on in another compute class than the one that the job is bound to; its result is then that class's
+    #[arg(long)]
+    pub accept_class: bool,
+}
+
+/// `audit`.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// The identity of a job, or a folder that --out has filled
+    #[arg(value_name = "RUN", value_hint = ValueHint::DirPath)]
+    pub first: String,
+    /// What it is compared with
+    #[arg(value_name = "OTHER", value_hint = ValueHint::DirPath)]
+    pub second: String,
     /// Where the coordinator is
     #[command(flatten)]
     pub remote: Remote,

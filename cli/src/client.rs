@@ -103,12 +103,12 @@ impl Client {
         self.job(answer.map(|r| r.job), "pause")
     }
 
-    /// Queues a paused job again.
+    /// Queues a paused job again; with `accept_class` it may go on in another compute class.
     ///
     /// # Errors
     /// When there is none of that identity, it is not paused, or there is no answer.
-    pub async fn resume(&self, id: &str) -> Result<v1::Job, CliError> {
-        let request = v1::ResumeJobRequest { job_id: id.to_owned() };
+    pub async fn resume(&self, id: &str, accept_class: bool) -> Result<v1::Job, CliError> {
+        let request = v1::ResumeJobRequest { job_id: id.to_owned(), accept_class };
         let answer = in_time(self.service.clone().resume_job(request)).await;
         self.job(answer.map(|r| r.job), "resume")
     }

@@ -128,6 +128,14 @@ pub enum CliError {
         /// Why.
         message: String,
     },
+    /// Two runs are not the same.
+    #[error("the runs differ from outer step {outer_step} on: {what}")]
+    Differ {
+        /// The first outer step in which they do.
+        outer_step: u64,
+        /// In what.
+        what: String,
+    },
     /// The operating system refuses what the program cannot do without.
     #[error("{what}: {source}")]
     System {
@@ -191,6 +199,7 @@ impl CliError {
             | Self::Model { .. }
             | Self::Digest { .. }
             | Self::Stdout(_) => Exit::Output,
+            Self::Differ { .. } => Exit::Differ,
             Self::System { .. } | Self::ClusterStart { .. } | Self::WorkerStopped { .. } => Exit::Local,
             Self::Interrupted(_) => Exit::Interrupted,
             Self::StdoutClosed => Exit::BrokenPipe,

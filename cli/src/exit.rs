@@ -20,6 +20,8 @@ pub enum Exit {
     Output = 5,
     /// This machine cannot do its part: the cluster inside `train` did not start, or broke.
     Local = 6,
+    /// The runs that were compared differ.
+    Differ = 7,
     /// Stopped by Ctrl-C or SIGTERM.
     Interrupted = 130,
     /// Nobody reads standard output any more.
@@ -28,7 +30,7 @@ pub enum Exit {
 
 impl Exit {
     /// All codes in the order in which they are documented.
-    pub const ALL: [Exit; 9] = [
+    pub const ALL: [Exit; 10] = [
         Exit::Success,
         Exit::JobFailed,
         Exit::Usage,
@@ -36,6 +38,7 @@ impl Exit {
         Exit::Refused,
         Exit::Output,
         Exit::Local,
+        Exit::Differ,
         Exit::Interrupted,
         Exit::BrokenPipe,
     ];
@@ -56,6 +59,7 @@ impl Exit {
             Exit::Local => {
                 "this machine cannot do its part: the cluster inside `train` did not start, or broke"
             }
+            Exit::Differ => "the runs that `audit` compared differ",
             Exit::Interrupted => "stopped by Ctrl-C or SIGTERM",
             Exit::BrokenPipe => "nobody reads standard output any more",
         }

@@ -21,6 +21,8 @@ pub enum Line<'a> {
     Step(StepJson),
     /// What came of a job.
     Summary(&'a crate::output::summary::Summary),
+    /// What an audit found.
+    Audit(&'a crate::audit::Audit),
     /// What a job file says.
     Valid(Box<ValidJson>),
 }
@@ -91,6 +93,8 @@ pub struct StepJson {
     pub test: Option<TestJson>,
     pub digest: String,
     pub workers: u32,
+    pub first_sample: u64,
+    pub compute_class: String,
 }
 
 /// `TimeSplit`, in seconds.
@@ -206,6 +210,8 @@ impl From<&v1::OuterStepMetrics> for StepJson {
             test: step.test.as_ref().map(TestJson::from),
             digest: step.digest.clone(),
             workers: step.workers,
+            first_sample: step.first_sample,
+            compute_class: step.compute_class.clone(),
         }
     }
 }

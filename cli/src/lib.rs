@@ -6,10 +6,12 @@
 //! - [`client`], [`watch`], [`follow`]: the conversation with a coordinator.
 //! - [`local`]: a whole cluster inside this process.
 //! - [`output`]: what a run leaves on disk.
+//! - [`audit`]: two runs side by side.
 //! - [`console`], [`progress`], [`report`], [`table`], [`json`]: what people and programs read.
 //! - [`error`], [`exit`]: how a command can end.
 
 pub mod args;
+pub mod audit;
 pub mod client;
 pub mod commands;
 pub mod console;

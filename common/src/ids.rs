@@ -48,7 +48,8 @@ impl fmt::Display for ClusterId {
     }
 }
 
-/// Counts the coordinator's starts on one state, from 1.
+/// A start of the coordinator. It rises with each start on one state, by an amount that nobody can guess: two copies
+/// of a state that are both started have different ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Incarnation(pub u64);

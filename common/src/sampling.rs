@@ -57,6 +57,11 @@ impl Plan {
         Some(plan)
     }
 
+    /// Samples in a batch, but for a last one that is smaller.
+    pub fn batch_size(&self) -> u64 {
+        self.batch_size
+    }
+
     /// Batches in an epoch.
     pub fn batches_per_epoch(&self) -> u64 {
         if self.drop_last { self.samples / self.batch_size } else { self.samples.div_ceil(self.batch_size) }

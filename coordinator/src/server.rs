@@ -68,7 +68,10 @@ impl Coordinator {
     /// When any of these fails.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
-        let Opened { store, cluster, incarnation, records } = Store::open(&config.state, new_cluster()?)?;
+        let random = |error: getrandom::Error| StartError::System(error.to_string());
+        let fresh = ClusterId(format!("{:016x}", getrandom::u64().map_err(random)?));
+        let Opened { store, cluster, incarnation, records } =
+            Store::open(&config.state, fresh, getrandom::u32().map_err(random)?)?;
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
@@ -133,9 +136,4 @@ impl Drop for Coordinator {
         self.server.abort();
         self.owner.abort();
     }
-}
-
-fn new_cluster() -> Result<ClusterId, StartError> {
-    let random = getrandom::u64().map_err(|error| StartError::System(error.to_string()))?;
-    Ok(ClusterId(format!("{random:016x}")))
 }

@@ -2,7 +2,7 @@
 
 use lookbehind_common::proto::v1;
 
-use crate::args::{Jobs, OneJob, Remote};
+use crate::args::{Jobs, OneJob, Remote, Resume};
 use crate::client::Client;
 use crate::console::Console;
 use crate::error::CliError;
@@ -37,8 +37,9 @@ pub(super) async fn pause(args: &OneJob, console: &Console) -> Result<(), CliErr
 }
 
 /// Resumes a job.
-pub(super) async fn resume(args: &OneJob, console: &Console) -> Result<(), CliError> {
-    tell(console, &connect(&args.remote).await?.resume(&args.id).await?)
+pub(super) async fn resume(args: &Resume, console: &Console) -> Result<(), CliError> {
+    let client = connect(&args.job.remote).await?;
+    tell(console, &client.resume(&args.job.id, args.accept_class).await?)
 }
 
 /// Lists workers.

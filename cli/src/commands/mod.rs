@@ -1,5 +1,6 @@
 //! The commands, one family per file.
 
+mod audit;
 mod completions;
 mod fetch;
 mod jobs;
@@ -30,6 +31,7 @@ pub async fn run(command: Command, console: &Console, registry: Registry) -> Res
         Command::Resume(args) => jobs::resume(&args, console).await,
         Command::Workers(remote) => jobs::workers(&remote, console).await,
         Command::Fetch(args) => Box::pin(fetch::run(&args, console)).await,
+        Command::Audit(args) => Box::pin(audit::run(&args, console)).await,
         Command::Validate(args) => validate::run(&args, console, registry),
         Command::Completions(args) => completions::run(&args, console),
     }

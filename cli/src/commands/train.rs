@@ -67,7 +67,7 @@ impl Run<'_> {
         let request_id = self.source.identity().to_string();
         let job = create(client, self.source, &request_id).await?;
         match job.state() {
-            v1::JobState::Paused => client.resume(&job.id).await,
+            v1::JobState::Paused => client.resume(&job.id, false).await,
             // It would end as it did before.
             v1::JobState::Failed | v1::JobState::Cancelled => {
                 create(client, self.source, &random_id()?).await

@@ -278,6 +278,21 @@ pub struct CheckpointSection {
     /// How many are kept; default 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<u32>,
+    /// What follows when one cannot be written; default continue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailureName>,
+}
+
+/// `checkpoint.on_failure`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailureName {
+    /// The job trains on.
+    Continue,
+    /// It pauses.
+    Pause,
+    /// It fails.
+    Fail,
 }
 
 /// `[eval]`.
@@ -299,6 +314,9 @@ pub struct ResourcesSection {
     /// It takes no more than this; default all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_workers: Option<u32>,
+    /// Jobs of a higher priority get free workers first; default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
 }
 
 /// Reads a job file.

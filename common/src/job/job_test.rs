@@ -46,8 +46,11 @@ fn what_is_not_written_takes_its_default() {
     );
     assert_eq!(job.schedule.shape, Shape::Constant);
     assert_eq!(job.eval_every_epochs, Some(1));
-    assert_eq!(job.checkpoint, CheckpointSpec { every: Some(Length::Epochs(1)), keep: 2 });
-    assert_eq!(job.resources, ResourcesSpec { min_workers: 1, max_workers: None });
+    assert_eq!(
+        job.checkpoint,
+        CheckpointSpec { every: Some(Length::Epochs(1)), keep: 2, on_failure: OnFailure::Continue }
+    );
+    assert_eq!(job.resources, ResourcesSpec { min_workers: 1, max_workers: None, priority: 0 });
 }
 
 #[test]
@@ -125,8 +128,8 @@ fn a_job_is_the_same_after_a_journey_over_the_wire() {
          batch_statistics = \"unperturbed\"\nperturbation = \"global\"\n\
          [optimizer.base]\nkind = \"adamw\"\nlr = 1e-3\nbetas = [0.8, 0.99]\neps = 1e-7\nweight_decay = 0.1\n\
          [schedule]\nkind = \"multistep\"\nmilestones = [1, 2]\ngamma = 0.5\nwarmup = 1\nwarmup_start = 0.2\n\
-         [checkpoint]\nevery_steps = 3\nkeep = 4\n[eval]\nevery_epochs = 0\n\
-         [resources]\nmin_workers = 2\nmax_workers = 3\n"
+         [checkpoint]\nevery_steps = 3\nkeep = 4\non_failure = \"pause\"\n[eval]\nevery_epochs = 0\n\
+         [resources]\nmin_workers = 2\nmax_workers = 3\npriority = -7\n"
     );
     for text in [SMALL, &full] {
         let file = parse_toml(text).expect("a valid job");

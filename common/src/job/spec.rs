@@ -76,6 +76,19 @@ pub struct CheckpointSpec {
     pub every: Option<Length>,
     /// How many are kept, newest first.
     pub keep: u32,
+    /// What follows when one cannot be written.
+    pub on_failure: OnFailure,
+}
+
+/// What a job does when a checkpoint cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It trains on; where that was the last checkpoint, it pauses.
+    Continue,
+    /// It pauses: the newest checkpoint is where it goes on.
+    Pause,
+    /// It fails.
+    Fail,
 }
 
 /// How many workers the job wants.
@@ -85,6 +98,8 @@ pub struct ResourcesSpec {
     pub min_workers: u32,
     /// It takes no more than this; `None` means all.
     pub max_workers: Option<u32>,
+    /// Jobs of a higher priority get free workers first.
+    pub priority: i32,
 }
 
 /// Method and base optimizer.

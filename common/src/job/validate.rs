@@ -13,6 +13,8 @@ const MAX_SHARDS: u64 = 4096;
 const MAX_K: u64 = 1000;
 /// Most workers that can be asked for.
 const MAX_WORKERS: u64 = 100_000;
+/// Highest priority; its negative is the lowest.
+const MAX_PRIORITY: u32 = 100;
 /// Most bytes of a name.
 const MAX_NAME: usize = 128;
 
@@ -378,7 +380,12 @@ impl CheckpointSection {
             },
         };
         let keep = small("checkpoint.keep", self.keep.unwrap_or(2), 1, 10_000)?;
-        Ok(CheckpointSpec { every, keep })
+        let on_failure = match self.on_failure {
+            None | Some(OnFailureName::Continue) => OnFailure::Continue,
+            Some(OnFailureName::Pause) => OnFailure::Pause,
+            Some(OnFailureName::Fail) => OnFailure::Fail,
+        };
+        Ok(CheckpointSpec { every, keep, on_failure })
     }
 }
 
@@ -389,6 +396,11 @@ impl ResourcesSection {
             Some(max) => Some(small("resources.max_workers", max, u64::from(min_workers), MAX_WORKERS)?),
             None => None,
         };
-        Ok(ResourcesSpec { min_workers, max_workers })
+        let priority = self.priority.unwrap_or(0);
+        if priority.abs_diff(0) > MAX_PRIORITY {
+            let expected = format!("-{MAX_PRIORITY} to {MAX_PRIORITY}");
+            return refuse("resources.priority", &expected, priority);
+        }
+        Ok(ResourcesSpec { min_workers, max_workers, priority })
     }
 }

@@ -40,11 +40,17 @@ pub fn to_proto(file: &JobFile) -> v1::JobSpec {
             every_epochs: file.checkpoint.every_epochs,
             every_steps: file.checkpoint.every_steps,
             keep: file.checkpoint.keep,
+            on_failure: file
+                .checkpoint
+                .on_failure
+                .map_or(v1::OnCheckpointFailure::Unspecified, v1::OnCheckpointFailure::from)
+                .into(),
         }),
         eval: Some(v1::EvalSpec { every_epochs: file.eval.every_epochs }),
         resources: Some(v1::ResourcesSpec {
             min_workers: file.resources.min_workers,
             max_workers: file.resources.max_workers,
+            priority: file.resources.priority,
         }),
     }
 }
@@ -80,19 +86,25 @@ pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
         },
         optimizer: optimizer_from_proto(&spec.optimizer.unwrap_or_default())?,
         schedule: schedule_from_proto(&spec.schedule.clone().unwrap_or_default())?,
-        checkpoint: spec
-            .checkpoint
-            .map(|c| CheckpointSection {
-                every_epochs: c.every_epochs,
-                every_steps: c.every_steps,
-                keep: c.keep,
-            })
-            .unwrap_or_default(),
+        checkpoint: checkpoint_from_proto(&spec.checkpoint.unwrap_or_default())?,
         eval: EvalSection { every_epochs: spec.eval.and_then(|eval| eval.every_epochs) },
         resources: spec
             .resources
-            .map(|r| ResourcesSection { min_workers: r.min_workers, max_workers: r.max_workers })
+            .map(|r| ResourcesSection {
+                min_workers: r.min_workers,
+                max_workers: r.max_workers,
+                priority: r.priority,
+            })
             .unwrap_or_default(),
+    })
+}
+
+fn checkpoint_from_proto(spec: &v1::CheckpointSpec) -> Result<CheckpointSection, JobError> {
+    Ok(CheckpointSection {
+        every_epochs: spec.every_epochs,
+        every_steps: spec.every_steps,
+        keep: spec.keep,
+        on_failure: read_enum("checkpoint.on_failure", spec.on_failure)?,
     })
 }
 
@@ -237,6 +249,7 @@ wire_enum!(GradientsName, Gradients: Reuse = Reuse, Reference = Reference);
 wire_enum!(MinibatchName, Minibatch: Same = Same, Switch = Switch);
 wire_enum!(BatchStatisticsName, BatchStatistics: EveryPass = EveryPass, Unperturbed = Unperturbed);
 wire_enum!(PerturbationName, Perturbation: Global = Global);
+wire_enum!(OnFailureName, OnCheckpointFailure: Continue = Continue, Pause = Pause, Fail = Fail);
 wire_enum!(BaseName, BaseOptimizerKind: Sgd = Sgd, Adamw = Adamw);
 wire_enum!(ScheduleName, ScheduleKind: Constant = Constant, Multistep = Multistep, Cosine = Cosine);
 

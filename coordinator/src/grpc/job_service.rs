@@ -92,8 +92,10 @@ impl JobService for JobServiceImpl {
             "" => None,
             token => Some(token.parse().map_err(|_| Status::invalid_argument("page_token is not valid"))?),
         };
-        let Reply::Jobs(jobs, next) = self.ask(UserCall::List(size, before)).await? else {
-            return Err(unexpected());
+        let (jobs, next) = match self.ask(UserCall::List(size, before)).await? {
+            Reply::Jobs(jobs, next) => (jobs, next),
+            Reply::Job(refused) => return Err(refused.map_or_else(IntoStatus::into_status, |_| unexpected())),
+            _ => return Err(unexpected()),
         };
         Ok(Response::new(v1::ListJobsResponse {
             jobs: jobs.iter().map(views::job).collect(),
@@ -121,7 +123,8 @@ impl JobService for JobServiceImpl {
         &self,
         request: Request<v1::ResumeJobRequest>,
     ) -> Result<Response<v1::ResumeJobResponse>, Status> {
-        let job = self.job(UserCall::Resume(parse_id(&request.into_inner().job_id)?)).await?;
+        let v1::ResumeJobRequest { job_id, accept_class } = request.into_inner();
+        let job = self.job(UserCall::Resume(parse_id(&job_id)?, accept_class)).await?;
         Ok(Response::new(v1::ResumeJobResponse { job }))
     }
 

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::task::{Context, Poll};
 
+use futures_util::future::Either;
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::convert::{FieldError, job_id, required};
 use lookbehind_common::ids::{Fence, WorkId};
@@ -120,19 +121,29 @@ impl TensorServer {
     async fn upload_partial(&self, request: Body) -> Result<Body, Status> {
         let mut incoming = Incoming::new(request);
         let (header, sums) = partial_header(self.header(&mut incoming).await?).map_err(invalid)?;
-        // What fits a chunk is read before anybody is asked: the question takes longer than the transfer.
-        if header.gradient.saturating_add(header.statistics) > CHUNK_NUMBERS {
-            let offered = header.clone();
-            match self.admission(move |token| Event::PartialOffered(token, offered)).await? {
-                Admission::Granted => {}
-                Admission::Stale(reason) => return Ok(stale(&header, &reason)),
-                Admission::Refused(reason) => return Err(Status::invalid_argument(reason)),
-            }
+        let (gradient, statistics) = (header.gradient, header.statistics);
+        let offered = header.clone();
+        let admission = self.admission(move |token| Event::PartialOffered(token, offered));
+        let fill = async {
+            let arenas = self.0.weights.arenas(&header.work.job);
+            let (gradient, statistics) = (arenas.lend(gradient as usize), arenas.lend(statistics as usize));
+            let mut receiver = ArenaReceiver::into_arenas(gradient, statistics);
+            let trailer = self.fill(&mut incoming, &mut receiver).await?;
+            Ok::<_, Status>((receiver, trailer))
+        };
+        // What fits a chunk is read while it is asked for: the question takes longer than the transfer.
+        let (admission, filled) = if gradient.saturating_add(statistics) <= CHUNK_NUMBERS {
+            let (admission, filled) = tokio::join!(admission, fill);
+            (admission?, Either::Left(std::future::ready(filled)))
+        } else {
+            (admission.await?, Either::Right(fill))
+        };
+        match admission {
+            Admission::Granted => {}
+            Admission::Stale(reason) => return Ok(stale(&header, &reason)),
+            Admission::Refused(reason) => return Err(Status::invalid_argument(reason)),
         }
-        let arenas = self.0.weights.arenas(&header.work.job);
-        let (gradient, statistics) = (header.gradient as usize, header.statistics as usize);
-        let mut receiver = ArenaReceiver::into_arenas(arenas.lend(gradient), arenas.lend(statistics));
-        let trailer = self.fill(&mut incoming, &mut receiver).await?;
+        let (receiver, trailer) = filled.await?;
         let finished = receiver.finish(&trailer, &sums_bytes(&sums));
         let (gradient, statistics, checksum) = finished.map_err(IntoStatus::into_status)?;
         let contribution = Contribution { gradient, statistics, sums };

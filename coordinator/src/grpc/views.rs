@@ -83,7 +83,7 @@ impl IntoStatus for CallError {
             CallError::RequestReused(_) => Status::already_exists(message),
             CallError::WrongState { .. } => Status::failed_precondition(message),
             CallError::Exhausted { .. } => Status::resource_exhausted(message),
-            CallError::Stopping => Status::unavailable(message),
+            CallError::Stopping | CallError::NotStored(_) => Status::unavailable(message),
         }
     }
 }

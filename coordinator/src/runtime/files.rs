@@ -1,6 +1,6 @@
 //! The thread that writes and reads a coordinator's larger files: step journals, checkpoints, initial weights.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use lookbehind_common::digest::{Digest, weights_digest};
@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 
 use super::Feeds;
 use crate::state::command::{Source, StartFrom, Weights};
-use crate::state::event::{Activation, Event};
-use crate::store::journal::Journal;
+use crate::state::event::{Activation, Event, ReplayDifference};
+use crate::store::journal::{Journal, Recorded};
 use crate::store::{Store, StoreError, checkpoint, uploads};
 use crate::training::{Snapshot, StartError, Trainer};
 
@@ -23,7 +23,7 @@ pub(super) const TASKS: usize = 256;
 /// What the thread is asked to do.
 #[derive(Debug)]
 pub(super) enum FileTask {
-    Record(JobId, Box<OuterStepMetrics>, Weights),
+    Record(JobId, Activation, Box<OuterStepMetrics>, Weights),
     Checkpoint(JobId, Activation, Box<Snapshot>),
     Load(JobId, Activation, Box<StartFrom>),
     /// The job is not active any more.
@@ -34,6 +34,21 @@ pub(super) enum FileTask {
 struct Open {
     journal: Journal,
     layout: Layout,
+    /// What was recorded of the outer steps that are to be done again.
+    replayed: BTreeMap<u64, Recorded>,
+}
+
+impl Open {
+    /// Compares a step with what was recorded when it was done before in the same compute class.
+    fn compare(&mut self, step: &OuterStepMetrics) -> Option<ReplayDifference> {
+        let recorded = self.replayed.remove(&step.outer_step)?;
+        let differs = recorded.compute_class == step.compute_class && recorded.digest != step.digest;
+        differs.then(|| ReplayDifference {
+            outer_step: step.outer_step,
+            recorded: recorded.digest,
+            found: step.digest.clone(),
+        })
+    }
 }
 
 /// The thread's own state.
@@ -63,7 +78,11 @@ pub(super) fn start(
 impl Files {
     fn carry_out(&mut self, task: FileTask) {
         match task {
-            FileTask::Record(job, metrics, weights) => self.record(&job, *metrics, &weights),
+            FileTask::Record(job, activation, metrics, weights) => {
+                if let Some(difference) = self.record(&job, *metrics, &weights) {
+                    self.tell(Event::ReplayDiffers(job, activation, difference));
+                }
+            }
             FileTask::Checkpoint(job, activation, snapshot) => {
                 let outer_step = snapshot.position.outer_step;
                 let result = self.checkpoint(&job, &snapshot).map_err(|error| error.to_string());
@@ -86,13 +105,20 @@ impl Files {
         let _ = self.effects.blocking_send(event);
     }
 
-    fn record(&mut self, job: &JobId, mut metrics: OuterStepMetrics, weights: &Weights) {
-        let Some(open) = self.open.get_mut(job) else { return };
+    fn record(
+        &mut self,
+        job: &JobId,
+        mut metrics: OuterStepMetrics,
+        weights: &Weights,
+    ) -> Option<ReplayDifference> {
+        let open = self.open.get_mut(job)?;
         metrics.digest = weights_digest(&open.layout, &weights.parameters, &weights.statistics).to_string();
+        let difference = open.compare(&metrics);
         if let Err(error) = open.journal.append(&metrics) {
             tracing::error!(%job, %error, "metrics could not be written");
         }
         self.feeds.changed(job);
+        difference
     }
 
     fn checkpoint(&mut self, job: &JobId, snapshot: &Snapshot) -> Result<Digest, StoreError> {
@@ -100,7 +126,7 @@ impl Files {
         if !self.open.contains_key(job) {
             self.open_journal(job, snapshot.position.outer_step, &snapshot.description.layout)?;
         }
-        if let Some(open) = self.open.get(job) {
+        if let Some(open) = self.open.get_mut(job) {
             open.journal.sync()?;
         }
         checkpoint::write(&folder, snapshot)
@@ -108,8 +134,8 @@ impl Files {
 
     /// Opens a job's journal and cuts it back to where the job starts.
     fn open_journal(&mut self, job: &JobId, outer_step: u64, layout: &Layout) -> Result<(), StoreError> {
-        let journal = Journal::open(&self.store.job_folder(job), outer_step)?;
-        self.open.insert(job.clone(), Open { journal, layout: layout.clone() });
+        let (journal, replayed) = Journal::open(&self.store.job_folder(job), outer_step)?;
+        self.open.insert(job.clone(), Open { journal, layout: layout.clone(), replayed });
         self.feeds.cut(job);
         Ok(())
     }

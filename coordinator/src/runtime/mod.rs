@@ -1,6 +1,7 @@
 //! The thin runtime around the core: one task owns the state machine and carries out its commands; everything
 //! else sends it events over a bounded channel.
 
+mod database;
 mod feeds;
 mod files;
 mod owner;

@@ -8,24 +8,16 @@ use lookbehind_common::ids::{JobId, SessionId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::database::{self, DatabaseTask};
 use super::files::{self, FileTask, TASKS};
 use super::{Envelope, Shared};
 use crate::state::command::{Command, ToWorker};
 use crate::state::event::{Activation, Event, LossCause, Reply, Token};
-use crate::state::{Core, JobRecord, Notice, Now, UnixMillis};
+use crate::state::{Core, Now, UnixMillis};
 use crate::training::{Input, Trainer};
-
-/// Records and replies that may wait for the database.
-const DATABASE: usize = 1024;
 
 /// Parameters of a model whose arithmetic the owner does itself.
 const SMALL: usize = 1 << 17;
-
-/// What the database thread does, in order: a reply goes out after what was stored before it.
-enum DatabaseTask {
-    Put(Box<JobRecord>, Option<Notice>),
-    Reply(oneshot::Sender<Reply>, Reply),
-}
 
 /// Reads the clocks.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +72,7 @@ impl Owner {
         let (effects_sender, effects) = mpsc::channel(2 * TASKS);
         let files =
             files::start(Arc::clone(&shared.store), Arc::clone(&shared.feeds), effects_sender.clone())?;
-        let database = start_database(shared.clone(), effects_sender.clone())?;
+        let database = database::start(Arc::clone(&shared.store), Arc::clone(&shared.feeds))?;
         Ok(Self {
             core,
             clock,
@@ -112,7 +104,11 @@ impl Owner {
                     Some(envelope) => self.take(envelope).await,
                     None => return,
                 },
-                _ = ticks.tick() => self.handle(Event::Tick).await,
+                _ = ticks.tick() => {
+                    // Where its queue is full it is busy with the same.
+                    let _ = self.database.try_send(DatabaseTask::Retry);
+                    self.handle(Event::Tick).await;
+                }
             }
         }
     }
@@ -150,8 +146,8 @@ impl Owner {
                 Command::Load(job, activation, start) => {
                     self.file_task(FileTask::Load(job, activation, start)).await;
                 }
-                Command::Record(job, metrics, weights) => {
-                    self.file_task(FileTask::Record(job, metrics, weights)).await;
+                Command::Record(job, activation, metrics, weights) => {
+                    self.file_task(FileTask::Record(job, activation, metrics, weights)).await;
                 }
                 Command::Checkpoint(job, activation, snapshot) => {
                     self.file_task(FileTask::Checkpoint(job, activation, snapshot)).await;
@@ -215,29 +211,4 @@ impl Owner {
             self.overflowing.push(session);
         }
     }
-}
-
-/// Starts the thread that writes the database.
-fn start_database(
-    shared: Shared,
-    effects: mpsc::Sender<Event>,
-) -> std::io::Result<mpsc::Sender<DatabaseTask>> {
-    let (sender, mut tasks) = mpsc::channel(DATABASE);
-    std::thread::Builder::new().name("database".into()).spawn(move || {
-        while let Some(task) = tasks.blocking_recv() {
-            match task {
-                DatabaseTask::Put(record, notice) => {
-                    if let Err(error) = shared.store.put(&record, notice.as_ref()) {
-                        // Where there is no room now, the next failure says the same.
-                        let _ = effects.try_send(Event::StoreFailed(error.to_string()));
-                    }
-                    shared.feeds.changed(&record.id);
-                }
-                DatabaseTask::Reply(waiting, reply) => {
-                    let _ = waiting.send(reply);
-                }
-            }
-        }
-    })?;
-    Ok(sender)
 }

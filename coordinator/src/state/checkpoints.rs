@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::JobId;
-use lookbehind_common::job::Length;
+use lookbehind_common::job::{Length, OnFailure};
 use lookbehind_common::sampling::Position;
 
 use super::Core;
@@ -109,21 +109,29 @@ impl Core {
         }
     }
 
+    /// A checkpoint could not be written; the earlier ones are as they were.
     fn checkpoint_failed(&mut self, id: &JobId, outer_step: u64, reason: &str) {
         let reason = format!("checkpoint of outer step {outer_step} could not be written: {reason}");
         tracing::error!(job = %id, reason, "checkpoint failed");
-        let essential = match self.active_mut(id).map(|active| &active.stage) {
-            Some(Stage::Training(training)) => {
-                matches!(training.phase, Phase::Closing(_)) && training.step.outer_step == outer_step
-            }
-            _ => true,
+        let Some(job) = self.jobs.get(id) else { return };
+        let policy = job.spec.checkpoint.on_failure;
+        let closing = match job.active.as_ref().map(|active| &active.stage) {
+            Some(Stage::Training(training)) => match training.phase {
+                Phase::Closing(closing) if training.step.outer_step == outer_step => closing,
+                _ if policy == OnFailure::Continue => {
+                    self.note(id, &reason);
+                    return self.disk_free(id);
+                }
+                _ => Closing::Pause,
+            },
+            _ => Closing::Pause,
         };
-        if essential {
-            self.fail(id, &reason);
-        } else {
-            self.note(id, &reason);
-            self.disk_free(id);
+        match (policy, closing) {
+            (OnFailure::Fail, _) => return self.fail(id, &reason),
+            (_, Closing::Shutdown) => self.note(id, &reason),
+            (_, Closing::Done | Closing::Pause) => self.set_state(id, JobState::Paused, &reason),
         }
+        self.release(id);
     }
 
     fn closed(&mut self, id: &JobId, closing: Closing, digest: Digest) {

@@ -50,10 +50,25 @@ pub enum Event {
     Advanced(JobId, Activation, Box<Advance>),
     /// A checkpoint of so many outer steps is durable, or could not be written.
     Checkpointed(JobId, Activation, u64, Result<Digest, String>),
-    /// A job's record could not be stored; what was acknowledged before is safe.
-    StoreFailed(String),
+    /// An outer step that is done once more, after a restart, has not come to the weights that were recorded for it.
+    ReplayDiffers(JobId, Activation, ReplayDifference),
     /// The process is asked to end.
     Shutdown,
+}
+
+/// How a repeated outer step differs from what was recorded when it was done first.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "outer step {outer_step} was done again and came to the weights {found}, but {recorded} were recorded: a machine \
+     does not compute alike, or the data have changed"
+)]
+pub struct ReplayDifference {
+    /// Outer steps done with it.
+    pub outer_step: u64,
+    /// Digest of the weights that were recorded.
+    pub recorded: String,
+    /// Digest of the weights that it came to now.
+    pub found: String,
 }
 
 /// Parameters and statistics.
@@ -79,8 +94,8 @@ pub enum UserCall {
     Cancel(JobId),
     /// Stop it after its outer step.
     Pause(JobId),
-    /// Queue it again.
-    Resume(JobId),
+    /// Queue it again, and say whether it may go on in another compute class.
+    Resume(JobId, bool),
     /// The workers.
     Workers,
 }
@@ -120,6 +135,12 @@ pub struct ComputeClass {
     pub probe: Digest,
     /// Processor, libraries and build in words.
     pub description: String,
+}
+
+impl std::fmt::Display for ComputeClass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, probe {}", self.description, self.probe)
+    }
 }
 
 /// Whose fault a failed preparation is.
@@ -285,6 +306,9 @@ pub enum CallError {
         /// How many there may be.
         limit: usize,
     },
+    /// What the answer would say cannot be made durable now.
+    #[error("the coordinator's state cannot be stored: {0}; try again later")]
+    NotStored(String),
     /// The coordinator is ending.
     #[error("the coordinator is shutting down")]
     Stopping,

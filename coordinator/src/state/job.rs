@@ -1,5 +1,6 @@
 //! A job in the coordinator's memory: its record, its specification, and what it is doing.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,9 +27,18 @@ pub(crate) struct Job {
     /// The same as it goes to workers.
     pub(crate) message: Arc<v1::JobSpec>,
     /// Workers that cannot serve it, and why.
-    pub(crate) excluded: BTreeMap<SessionId, String>,
+    pub(crate) excluded: BTreeMap<SessionId, Exclusion>,
     /// What it is doing; `None` while it is queued, paused or over.
     pub(crate) active: Option<Active>,
+}
+
+/// Why a worker cannot serve a job.
+#[derive(Clone, Debug)]
+pub(crate) struct Exclusion {
+    /// In words.
+    pub(crate) reason: String,
+    /// Whether all that is wrong is that it is of another compute class.
+    pub(crate) other_class: bool,
 }
 
 /// A job that has workers.
@@ -128,6 +138,11 @@ impl Job {
     /// Workers that the job may have.
     pub(crate) fn max_workers(&self) -> usize {
         self.spec.resources.max_workers.map_or(usize::MAX, |max| max as usize)
+    }
+
+    /// Jobs with a lower value get free workers first.
+    pub(crate) fn precedence(&self) -> Reverse<i32> {
+        Reverse(self.spec.resources.priority)
     }
 
     /// Outer steps done, as far as is known without loading anything.

@@ -116,12 +116,14 @@ impl Core {
         active.members.remove(&session);
         if active.members.is_empty() {
             active.alone_since = Some(now);
+            if active.pausing && !active.is_closing() {
+                // Nobody is left to finish the outer step: the newest checkpoint is where it goes on.
+                self.set_state(id, JobState::Paused, "paused by its user");
+                return self.release(id);
+            }
+            self.unbind_class(id);
         }
-        if active.pausing && active.members.is_empty() && !active.is_closing() {
-            // Nobody is left to finish the outer step: the newest checkpoint is where it goes on.
-            self.set_state(id, JobState::Paused, "paused by its user");
-            return self.release(id);
-        }
+        let Some(active) = self.active_mut(id) else { return };
         match &mut active.stage {
             // Nobody else may know yet what the job is: whoever answers next is asked.
             Stage::Drawing(drawing) if *drawing == session => self.draw_elsewhere(id),
@@ -133,6 +135,6 @@ impl Core {
             }
             _ => {}
         }
-        self.fail_if_nobody_can(id);
+        self.stop_if_nobody_can(id);
     }
 }

@@ -139,7 +139,11 @@ impl Core {
             Event::Checkpointed(job, activation, outer_step, result) => {
                 self.checkpointed(&job, activation, outer_step, result);
             }
-            Event::StoreFailed(reason) => self.store_failed(&reason),
+            Event::ReplayDiffers(job, activation, difference) => {
+                if self.active_job(&job, activation).is_some() {
+                    self.fail(&job, &difference.to_string());
+                }
+            }
             Event::Shutdown => self.stopping = true,
         }
         self.schedule();
@@ -261,11 +265,6 @@ impl Core {
         for id in ids {
             self.fail(&id, &format!("no worker came within {} s", grace.as_secs()));
         }
-    }
-
-    fn store_failed(&mut self, reason: &str) {
-        tracing::error!(reason, "the state cannot be stored; the coordinator takes no more jobs");
-        self.stopping = true;
     }
 
     /// Says once that everything is at rest.

@@ -9,7 +9,7 @@ use lookbehind_common::sampling::Plan;
 use super::Core;
 use super::command::{Command, Source, StartFrom, ToWorker};
 use super::event::{Activation, Admission, ComputeClass, Fault, Trainable};
-use super::job::{Active, Phase, Stage, Training, check_class};
+use super::job::{Active, Exclusion, Phase, Stage, Training, check_class};
 use super::record::JobState;
 use super::step::Step;
 use crate::training::{StartError, Trainer};
@@ -33,10 +33,10 @@ impl Core {
             && let Some(difference) = known.difference(&description)
         {
             let reason = format!("it differs from worker {by} in {difference}");
-            return self.exclude(session, id, &reason);
+            return self.exclude(session, id, Exclusion { reason, other_class: false });
         }
         if let Err(reason) = check_class(job.record.class.as_ref(), &class) {
-            return self.exclude(session, id, &reason);
+            return self.exclude(session, id, Exclusion { reason, other_class: true });
         }
         if let Some(member) = active.members.get_mut(&session) {
             member.prepared = true;
@@ -47,7 +47,9 @@ impl Core {
         }
         if job.record.class.is_none() {
             tracing::info!(job = %id, worker = name, class = class.description, "job bound to a compute class");
+            let message = format!("bound to the compute class of worker {name}: {class}");
             job.record.class = Some(class);
+            self.note(id, &message);
         }
         if first {
             self.described(id, session, &description);
@@ -125,31 +127,55 @@ impl Core {
         }
         match fault {
             Fault::Job => self.fail(id, reason),
-            Fault::Worker => self.exclude(session, id, reason),
+            Fault::Worker => {
+                self.exclude(session, id, Exclusion { reason: reason.to_owned(), other_class: false });
+            }
         }
     }
 
     /// Takes a worker out of a job that it cannot serve.
-    pub(super) fn exclude(&mut self, session: SessionId, id: &JobId, reason: &str) {
+    pub(super) fn exclude(&mut self, session: SessionId, id: &JobId, exclusion: Exclusion) {
         let name = self.workers.name(session);
-        tracing::warn!(job = %id, worker = name, reason, "worker refused for the job");
+        let message = format!("worker {name}: {}", exclusion.reason);
+        tracing::warn!(job = %id, worker = name, reason = exclusion.reason, "worker refused for the job");
         if let Some(job) = self.jobs.get_mut(id) {
-            job.excluded.insert(session, format!("worker {name}: {reason}"));
+            job.excluded.insert(session, Exclusion { reason: message, ..exclusion.clone() });
         }
-        self.note(id, &format!("worker {name} refused: {reason}"));
+        self.note(id, &format!("worker {name} refused: {}", exclusion.reason));
         self.free_worker(session, id);
         self.leave_job(session, id);
     }
 
-    /// A job that no registered worker can serve fails with their reasons.
-    pub(super) fn fail_if_nobody_can(&mut self, id: &JobId) {
+    /// A job that no registered worker can serve stops with their reasons. If all that some of them lack is its
+    /// compute class, as after an upgrade, its owner may accept theirs: it pauses.
+    pub(super) fn stop_if_nobody_can(&mut self, id: &JobId) {
         let Some(job) = self.jobs.get(id) else { return };
         let abandoned = job.active.as_ref().is_some_and(|active| active.members.is_empty());
         let somebody = self.workers.iter().any(|(session, _)| !job.excluded.contains_key(&session));
-        let reasons: Vec<&str> = job.excluded.values().map(String::as_str).collect();
-        if abandoned && !somebody && !reasons.is_empty() {
-            let reason = reasons.join("; ");
-            self.fail(id, &reason);
+        if !abandoned || somebody || job.excluded.is_empty() {
+            return;
+        }
+        let reasons: Vec<&str> = job.excluded.values().map(|exclusion| exclusion.reason.as_str()).collect();
+        let reasons = reasons.join("; ");
+        if job.record.checkpoint.is_some() && job.excluded.values().any(|exclusion| exclusion.other_class) {
+            let message = format!(
+                "no worker of its compute class is here ({reasons}); resume it once there is one, or accept \
+                 another class"
+            );
+            self.set_state(id, JobState::Paused, &message);
+            self.release(id);
+        } else {
+            self.fail(id, &reasons);
+        }
+    }
+
+    /// A job that has not begun yet is bound to no class once its workers are gone.
+    pub(super) fn unbind_class(&mut self, id: &JobId) {
+        if let Some(job) = self.jobs.get_mut(id)
+            && job.record.checkpoint.is_none()
+        {
+            job.record.class = None;
+            job.excluded.retain(|_, exclusion| !exclusion.other_class);
         }
     }
 

@@ -46,6 +46,7 @@ impl Core {
         let samples = (position.batch..position.batch + batches).map(|batch| plan.batch_samples(batch)).sum();
         training.step = Step::new(position, now);
         training.step.samples = samples;
+        training.step.first_sample = position.batch * plan.batch_size();
         training.step.learning_rate = learning_rate;
         training.phase = Phase::Advancing;
         let input = Input::Begin { batches: batches as u32, learning_rate };
@@ -200,12 +201,16 @@ impl Core {
         let Some(training) = self.training_mut(id) else { return };
         let before = training.step.position;
         let after = training.plan.after(before);
-        let metrics = Box::new(training.step.metrics(now));
+        let mut metrics = Box::new(training.step.metrics(now));
         training.step = Step::new(after, now);
         trainer.set_position(after);
         tracing::debug!(job = %id, outer = metrics.outer_step, loss = metrics.loss, "outer step done");
-        self.push(Command::Record(id.clone(), metrics, trainer.slow()));
-        let due = self.jobs.get(id).is_some_and(|job| is_checkpoint_due(job, before, after));
+        let Some(job) = self.jobs.get(id) else { return };
+        let Some(activation) = job.active.as_ref().map(|active| active.activation) else { return };
+        metrics.compute_class =
+            job.record.class.as_ref().map(|class| class.probe.to_string()).unwrap_or_default();
+        let due = is_checkpoint_due(job, before, after);
+        self.push(Command::Record(id.clone(), activation, metrics, trainer.slow()));
         self.go_on(id, trainer, due);
     }
 

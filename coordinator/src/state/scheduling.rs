@@ -1,5 +1,7 @@
 //! Which free worker serves which job.
 
+use std::cmp::Reverse;
+
 use lookbehind_common::ids::{JobId, SessionId};
 
 use super::Core;
@@ -27,12 +29,12 @@ impl Core {
         self.workers.free().filter(|session| !job.excluded.contains_key(session)).collect()
     }
 
-    /// The next job to start. A job waits for its turn behind an earlier one, except behind one that could not
-    /// start even if all workers were free.
+    /// The next job to start: one of the highest priority, and of these the oldest. A job waits for its turn behind
+    /// such a one, except behind one that could not start even if all workers were free.
     fn next_start(&self) -> Option<(JobId, Vec<SessionId>)> {
         let mut queued: Vec<&Job> =
             self.jobs.values().filter(|job| job.record.state == JobState::Queued).collect();
-        queued.sort_unstable_by_key(|job| job.record.number);
+        queued.sort_unstable_by_key(|job| (job.precedence(), job.record.number));
         for job in queued {
             let min = job.spec.resources.min_workers as usize;
             let mut workers = self.eligible(job);
@@ -51,18 +53,19 @@ impl Core {
         None
     }
 
-    /// The next worker to join an active job: the one with the fewest workers comes first.
+    /// The next worker to join an active job: one of the highest priority, and of these the one with the fewest.
     fn next_addition(&self) -> Option<(JobId, SessionId)> {
-        let mut open: Vec<(usize, u64, &Job)> = self
+        let mut open: Vec<((Reverse<i32>, usize, u64), &Job)> = self
             .jobs
             .values()
             .filter_map(|job| {
                 let members = job.active.as_ref()?.members.len();
-                (members < job.max_workers()).then_some((members, job.record.number, job))
+                let turn = (job.precedence(), members, job.record.number);
+                (members < job.max_workers()).then_some((turn, job))
             })
             .collect();
-        open.sort_unstable_by_key(|(members, number, _)| (*members, *number));
-        open.into_iter().find_map(|(_, _, job)| Some((job.id().clone(), *self.eligible(job).first()?)))
+        open.sort_unstable_by_key(|(turn, _)| *turn);
+        open.into_iter().find_map(|(_, job)| Some((job.id().clone(), *self.eligible(job).first()?)))
     }
 
     fn start(&mut self, id: &JobId, workers: Vec<SessionId>) {

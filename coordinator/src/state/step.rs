@@ -18,8 +18,10 @@ pub(crate) struct Step {
     pub(crate) outer_step: u64,
     /// Where it began.
     pub(crate) position: Position,
-    /// Samples in them.
+    /// Samples in its batches.
     pub(crate) samples: u64,
+    /// Where they begin in the order of the epoch.
+    pub(crate) first_sample: u64,
     /// Learning rate.
     pub(crate) learning_rate: f64,
     /// Pieces of work given out so far, the one on the test split included.
@@ -84,6 +86,8 @@ impl Step {
             }),
             digest: String::new(),
             workers: self.workers.len() as u32,
+            first_sample: self.first_sample,
+            compute_class: String::new(),
         }
     }
 

@@ -20,7 +20,7 @@ impl Core {
             UserCall::Get(id) => self.view(&id),
             UserCall::Cancel(id) => self.cancel(&id),
             UserCall::Pause(id) => self.pause(&id),
-            UserCall::Resume(id) => self.resume(&id),
+            UserCall::Resume(id, accept_class) => self.resume(&id, accept_class),
             UserCall::List(count, before) => return self.reply(token, self.list(count, before)),
             UserCall::Workers => return self.reply(token, Reply::Workers(self.worker_views())),
         };
@@ -143,16 +143,22 @@ impl Core {
         self.view(id)
     }
 
-    fn resume(&mut self, id: &JobId) -> Result<JobView, CallError> {
+    /// Queues a paused job again. With `accept_class` it may go on in another compute class than the one that it is
+    /// bound to; from there on its result is that class's.
+    fn resume(&mut self, id: &JobId, accept_class: bool) -> Result<JobView, CallError> {
         let job = self.jobs.get_mut(id).ok_or_else(|| CallError::NotFound(id.clone()))?;
         let state = job.record.state;
         match (state, job.active.as_mut()) {
             (JobState::Paused, _) => {
                 job.excluded.clear();
-                self.set_state(id, JobState::Queued, "resumed by its user");
+                let given_up = job.record.class.take_if(|_| accept_class);
+                let message = given_up.map_or("resumed by its user".to_owned(), |class| {
+                    format!("resumed by its user, who gives up its compute class: {class}")
+                });
+                self.set_state(id, JobState::Queued, &message);
             }
-            (JobState::Running, Some(active)) => active.pausing = false,
-            (JobState::Queued | JobState::Preparing, _) => {}
+            (JobState::Running, Some(active)) if !accept_class => active.pausing = false,
+            (JobState::Queued | JobState::Preparing, _) if !accept_class => {}
             _ => return Err(wrong_state(id, "resume", state)),
         }
         self.view(id)

@@ -1,6 +1,7 @@
 //! A job's outer steps, one record each, in a file that is appended to while the job trains and that watchers
 //! read. A record is its length (u32), its XXH3-64 (u64), both little-endian, and an encoded `OuterStepMetrics`.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -20,53 +21,81 @@ pub fn path(job_folder: &Path) -> PathBuf {
     job_folder.join("steps.journal")
 }
 
+/// What a journal says of the result of an outer step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Digest of the weights after it.
+    pub digest: String,
+    /// The compute class that computed it.
+    pub compute_class: String,
+}
+
 /// The journal of a job that trains.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
     file: File,
+    /// Length of the whole records in the file.
+    length: u64,
+    /// Records that could not be written yet, because the disk was full or failed.
+    unwritten: Vec<u8>,
 }
 
 impl Journal {
     /// Opens a job's journal and cuts it back to the first `outer_steps` steps, and before the first damaged
-    /// record.
+    /// record. Returns also what was recorded of the steps that it cuts off, by their number.
     ///
     /// # Errors
     /// When the file cannot be read or written.
-    pub fn open(job_folder: &Path, outer_steps: u64) -> Result<Self, StoreError> {
+    pub fn open(job_folder: &Path, outer_steps: u64) -> Result<(Self, BTreeMap<u64, Recorded>), StoreError> {
         std::fs::create_dir_all(job_folder).map_err(StoreError::io(job_folder))?;
         let path = path(job_folder);
         let mut reader = Reader::new(path.clone());
-        let mut keep = 0;
+        let (mut keep, mut cut_off) = (0, BTreeMap::new());
         while let Some(step) = reader.next_step()? {
             if step.outer_step > outer_steps {
-                break;
+                let OuterStepMetrics { outer_step, digest, compute_class, .. } = step;
+                cut_off.insert(outer_step, Recorded { digest, compute_class });
+            } else if cut_off.is_empty() {
+                keep = reader.offset;
             }
-            keep = reader.offset;
         }
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(StoreError::io(&path))?;
         file.set_len(keep).map_err(StoreError::io(&path))?;
-        Ok(Self { path, file })
+        Ok((Self { path, file, length: keep, unwritten: Vec::new() }, cut_off))
     }
 
     /// Appends a step.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written; the step is kept, and written with the next one or when the journal is made
+    /// durable.
     pub fn append(&mut self, step: &OuterStepMetrics) -> Result<(), StoreError> {
         let body = step.encode_to_vec();
-        let mut record = Vec::with_capacity(HEADER + body.len());
-        record.extend((body.len() as u32).to_le_bytes());
-        record.extend(xxh3_64(&body).to_le_bytes());
-        record.extend(body);
-        self.file.write_all(&record).map_err(StoreError::io(&self.path))
+        self.unwritten.extend((body.len() as u32).to_le_bytes());
+        self.unwritten.extend(xxh3_64(&body).to_le_bytes());
+        self.unwritten.extend(body);
+        self.write()
+    }
+
+    /// Writes what is not written yet, whole or not at all: readers go on behind a torn record only once it is whole.
+    fn write(&mut self) -> Result<(), StoreError> {
+        if let Err(error) = self.file.write_all(&self.unwritten) {
+            // Where even this fails, the next attempt begins with it.
+            let _ = self.file.set_len(self.length);
+            return Err(StoreError::io(&self.path)(error));
+        }
+        self.length += self.unwritten.len() as u64;
+        self.unwritten.clear();
+        Ok(())
     }
 
     /// Makes all steps appended so far durable.
     ///
     /// # Errors
-    /// When the file cannot be synchronised.
-    pub fn sync(&self) -> Result<(), StoreError> {
+    /// When the file cannot be written or synchronised.
+    pub fn sync(&mut self) -> Result<(), StoreError> {
+        self.write()?;
         self.file.sync_all().map_err(StoreError::io(&self.path))
     }
 }

@@ -6,7 +6,9 @@ mod durable;
 pub mod journal;
 pub mod uploads;
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -16,6 +18,7 @@ use crate::state::{JobRecord, Notice};
 /// Version of everything under the state folder; a newer one is refused.
 const FORMAT: u64 = 1;
 
+const DATABASE: &str = "state.redb";
 const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
 const JOBS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("jobs");
 const NOTICES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("notices");
@@ -48,6 +51,9 @@ pub enum StoreError {
         /// Its format.
         found: String,
     },
+    /// The database is closed because of an earlier failure.
+    #[error("state database: it could not be opened again after an earlier failure")]
+    Closed,
     /// Something stored cannot be read.
     #[error("{what}: {reason}")]
     Damaged {
@@ -75,8 +81,11 @@ fn database<E: Into<redb::Error>>(error: E) -> StoreError {
 /// The state folder, held by this process alone.
 #[derive(Debug)]
 pub struct Store {
-    database: Database,
+    /// `None` after a failure until it can be opened again.
+    database: RwLock<Option<Database>>,
     root: PathBuf,
+    /// Locked as long as the process lives, also while the database is closed.
+    _lock: File,
 }
 
 /// What a start finds.
@@ -93,25 +102,28 @@ pub struct Opened {
 }
 
 impl Store {
-    /// Opens the state folder, or makes one with `fresh` as its cluster's identity, and counts the start.
+    /// Opens the state folder, or makes one with `fresh` as its cluster's identity, and begins an incarnation that is
+    /// `random` above the next one.
     ///
     /// # Errors
     /// When it is in use, newer, damaged, or cannot be written.
-    pub fn open(root: &Path, fresh: ClusterId) -> Result<Opened, StoreError> {
+    pub fn open(root: &Path, fresh: ClusterId, random: u32) -> Result<Opened, StoreError> {
         std::fs::create_dir_all(root.join("jobs")).map_err(StoreError::io(root))?;
-        let database = Database::create(root.join("state.redb")).map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: root.to_owned() },
-            other => database(other),
-        })?;
-        let store = Self { database, root: root.to_owned() };
-        let (cluster, incarnation) = store.begin_incarnation(fresh)?;
+        let lock = lock(root)?;
+        let database = Database::create(root.join(DATABASE)).map_err(database)?;
+        let store = Self { database: RwLock::new(Some(database)), root: root.to_owned(), _lock: lock };
+        let (cluster, incarnation) = store.begin_incarnation(fresh, random)?;
         let records = store.records()?;
         durable::sync_folder(root)?;
         Ok(Opened { store, cluster, incarnation, records })
     }
 
-    fn begin_incarnation(&self, fresh: ClusterId) -> Result<(ClusterId, Incarnation), StoreError> {
-        let transaction = self.database.begin_write().map_err(database)?;
+    fn begin_incarnation(
+        &self,
+        fresh: ClusterId,
+        random: u32,
+    ) -> Result<(ClusterId, Incarnation), StoreError> {
+        let transaction = self.begin_write()?;
         let identity = {
             let mut meta = transaction.open_table(META).map_err(database)?;
             let get = |key: &str| -> Result<Option<String>, StoreError> {
@@ -123,7 +135,7 @@ impl Store {
             }
             let cluster = get("cluster")?.map_or(fresh, ClusterId);
             let earlier = get("incarnation")?.and_then(|text| text.parse().ok()).unwrap_or(0_u64);
-            let incarnation = Incarnation(earlier + 1);
+            let incarnation = Incarnation(earlier + 1 + u64::from(random));
             meta.insert("format", format.as_str()).map_err(database)?;
             meta.insert("cluster", cluster.0.as_str()).map_err(database)?;
             meta.insert("incarnation", incarnation.to_string().as_str()).map_err(database)?;
@@ -136,7 +148,7 @@ impl Store {
     }
 
     fn records(&self) -> Result<Vec<JobRecord>, StoreError> {
-        let transaction = self.database.begin_read().map_err(database)?;
+        let transaction = self.begin_read()?;
         let jobs = transaction.open_table(JOBS).map_err(database)?;
         let mut records = Vec::new();
         for entry in jobs.iter().map_err(database)? {
@@ -149,9 +161,33 @@ impl Store {
     /// Stores a job's record and what is new about it; durable when it returns.
     ///
     /// # Errors
-    /// When the database cannot be written.
+    /// When the database cannot be written; what was stored before stands, and a later call may succeed.
     pub fn put(&self, record: &JobRecord, notice: Option<&Notice>) -> Result<(), StoreError> {
-        let transaction = self.database.begin_write().map_err(database)?;
+        self.try_put(record, notice).inspect_err(|_| self.reopen())
+    }
+
+    /// After a failed write the database takes no more until it is opened again.
+    fn reopen(&self) {
+        let mut held = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        *held = None;
+        match Database::open(self.root.join(DATABASE)) {
+            Ok(database) => *held = Some(database),
+            Err(error) => tracing::error!(%error, "the state database cannot be opened again"),
+        }
+    }
+
+    fn begin_read(&self) -> Result<redb::ReadTransaction, StoreError> {
+        let held = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().ok_or(StoreError::Closed)?.begin_read().map_err(database)
+    }
+
+    fn begin_write(&self) -> Result<redb::WriteTransaction, StoreError> {
+        let held = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().ok_or(StoreError::Closed)?.begin_write().map_err(database)
+    }
+
+    fn try_put(&self, record: &JobRecord, notice: Option<&Notice>) -> Result<(), StoreError> {
+        let transaction = self.begin_write()?;
         {
             let mut jobs = transaction.open_table(JOBS).map_err(database)?;
             jobs.insert(record.id.as_str(), encode(record)?.as_slice()).map_err(database)?;
@@ -170,7 +206,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub fn notices(&self, job: &JobId, after: u64, limit: usize) -> Result<Vec<Notice>, StoreError> {
-        let transaction = self.database.begin_read().map_err(database)?;
+        let transaction = self.begin_read()?;
         let notices = transaction.open_table(NOTICES).map_err(database)?;
         let range = (job.as_str(), after.saturating_add(1))..=(job.as_str(), u64::MAX);
         let mut found = Vec::new();
@@ -189,6 +225,17 @@ impl Store {
     /// The folder of uploaded files.
     pub fn uploads_folder(&self) -> PathBuf {
         self.root.join("uploads")
+    }
+}
+
+/// Takes the lock on a state folder; it is given back with the file.
+fn lock(root: &Path) -> Result<File, StoreError> {
+    let path = root.join("lock");
+    let file = File::create(&path).map_err(StoreError::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: root.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(StoreError::io(&path)(error)),
     }
 }
 

@@ -19,7 +19,7 @@ fn folder() -> TempDir {
 }
 
 fn open(root: &Path) -> Opened {
-    Store::open(root, ClusterId("fresh".into())).expect("a usable state")
+    Store::open(root, ClusterId("fresh".into()), 7).expect("a usable state")
 }
 
 fn record(id: u64) -> JobRecord {
@@ -56,17 +56,17 @@ fn notice(revision: u64) -> Notice {
 fn identity_stays_and_incarnation_rises_with_each_start() {
     let root = folder();
     let first = open(root.path());
-    assert_eq!((first.cluster.0.as_str(), first.incarnation), ("fresh", Incarnation(1)));
+    assert_eq!((first.cluster.0.as_str(), first.incarnation), ("fresh", Incarnation(8)));
     drop(first);
-    let second = Store::open(root.path(), ClusterId("other".into())).expect("the same state");
-    assert_eq!((second.cluster.0.as_str(), second.incarnation), ("fresh", Incarnation(2)));
+    let second = Store::open(root.path(), ClusterId("other".into()), 0).expect("the same state");
+    assert_eq!((second.cluster.0.as_str(), second.incarnation), ("fresh", Incarnation(9)));
 }
 
 #[test]
 fn a_second_coordinator_on_the_same_state_is_refused() {
     let root = folder();
     let _first = open(root.path());
-    let second = Store::open(root.path(), ClusterId("other".into()));
+    let second = Store::open(root.path(), ClusterId("other".into()), 0);
     assert!(matches!(second, Err(StoreError::InUse { .. })), "{second:?}");
 }
 
@@ -74,11 +74,11 @@ fn a_second_coordinator_on_the_same_state_is_refused() {
 fn state_of_a_newer_format_is_refused() {
     let root = folder();
     let opened = open(root.path());
-    let transaction = opened.store.database.begin_write().expect("a transaction");
+    let transaction = opened.store.begin_write().expect("a transaction");
     transaction.open_table(META).expect("the table").insert("format", "2").expect("the entry");
     transaction.commit().expect("the commit");
     drop(opened);
-    let newer = Store::open(root.path(), ClusterId("other".into()));
+    let newer = Store::open(root.path(), ClusterId("other".into()), 0);
     assert!(matches!(newer, Err(StoreError::Newer { .. })), "{newer:?}");
 }
 
@@ -114,10 +114,11 @@ fn steps(job: &Path) -> Vec<u64> {
 #[test]
 fn a_journal_is_cut_back_to_where_the_job_goes_on() {
     let job = folder();
-    let mut journal = Journal::open(job.path(), 0).expect("a new journal");
+    let (mut journal, _) = Journal::open(job.path(), 0).expect("a new journal");
     (1..=5).for_each(|number| journal.append(&step(number)).expect("a writable journal"));
     assert_eq!(steps(job.path()), [1, 2, 3, 4, 5]);
-    let mut journal = Journal::open(job.path(), 3).expect("the journal");
+    let (mut journal, cut_off) = Journal::open(job.path(), 3).expect("the journal");
+    assert_eq!(cut_off.keys().copied().collect::<Vec<_>>(), [4, 5], "what is to be done again is known");
     journal.append(&step(4)).expect("a writable journal");
     assert_eq!(steps(job.path()), [1, 2, 3, 4], "each step stands there once");
 }
@@ -125,7 +126,7 @@ fn a_journal_is_cut_back_to_where_the_job_goes_on() {
 #[test]
 fn a_torn_or_damaged_record_ends_a_journal() {
     let job = folder();
-    let mut journal = Journal::open(job.path(), 0).expect("a new journal");
+    let (mut journal, _) = Journal::open(job.path(), 0).expect("a new journal");
     (1..=3).for_each(|number| journal.append(&step(number)).expect("a writable journal"));
     let path = journal::path(job.path());
     let whole = std::fs::read(&path).expect("the journal");
@@ -136,7 +137,7 @@ fn a_torn_or_damaged_record_ends_a_journal() {
     flipped[middle] ^= 1;
     std::fs::write(&path, &flipped).expect("a damaged journal");
     assert_eq!(steps(job.path()), [1]);
-    Journal::open(job.path(), 9).expect("the journal").append(&step(2)).expect("a writable journal");
+    Journal::open(job.path(), 9).expect("the journal").0.append(&step(2)).expect("a writable journal");
     assert_eq!(steps(job.path()), [1, 2], "what follows replaces the damaged rest");
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Disk {
     pub(crate) checkpoints: BTreeMap<JobId, BTreeMap<u64, Snapshot>>,
     /// Until when the disk is slow.
     pub(crate) slow_until: Micros,
+    /// Until when it has no room for checkpoints.
+    pub(crate) full_until: Micros,
     /// After so many more transitions the coordinator crashes.
     pub(crate) crash_in: Option<u64>,
 }

@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     CrashAtTransition(u64),
     Shutdown,
     SlowDisk(Micros),
+    /// No checkpoint can be written.
+    FullDisk(Micros),
     User(usize, Wish),
     /// Pauses and resumes at once, and again.
     Hesitate(usize),
@@ -55,7 +57,7 @@ fn one(dice: &mut Dice, workers: u64) -> Fault {
     let worker = dice.below(workers + 1) as usize;
     let short = dice.between(millis(100), seconds(1));
     let long = dice.between(millis(500), seconds(10));
-    match dice.below(28) {
+    match dice.below(29) {
         0 | 1 => Fault::Kill(worker, dice.percent(70).then_some(long)),
         2 | 3 => Fault::Freeze(worker, if dice.percent(30) { short } else { long }),
         4 => Fault::Stick(worker, long),
@@ -78,6 +80,7 @@ fn one(dice: &mut Dice, workers: u64) -> Fault {
         22 => Fault::Vanish(worker, long),
         23 => Fault::Wedge(worker),
         24 | 25 => Fault::Hesitate(dice.below(2) as usize),
+        28 => Fault::FullDisk(2 * long),
         26 if dice.percent(20) => Fault::User(dice.below(2) as usize, Wish::Cancel),
         _ => Fault::Stale,
     }
@@ -112,6 +115,7 @@ impl World {
             Fault::CrashAtTransition(count) => self.disk.crash_in = Some(count),
             Fault::Shutdown => self.shut_down(),
             Fault::SlowDisk(time) => self.disk.slow_until = now + time,
+            Fault::FullDisk(time) => self.disk.full_until = now + time,
             Fault::User(request, wish) => self.call(request, wish),
             Fault::Hesitate(request) => {
                 let mut at = now;

@@ -157,7 +157,7 @@ impl World {
                     }
                     self.file_task(FileTask::Close);
                 }
-                Command::Record(job, metrics, weights) => {
+                Command::Record(job, _, metrics, weights) => {
                     self.invariants.digest.recorded(&self.expected, &job, metrics.outer_step, &weights);
                     self.file_task(FileTask::Record);
                 }

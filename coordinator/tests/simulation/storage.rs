@@ -118,6 +118,10 @@ impl World {
                 }
                 self.invariants.memory.written(&job, activation);
                 let outer_step = snapshot.position.outer_step;
+                if !self.healed && self.now < self.disk.full_until {
+                    let refused = Event::Checkpointed(job, activation, outer_step, Err("no space".into()));
+                    return self.file_task_done(incarnation, Some(refused));
+                }
                 let digest = self.invariants.digest.durable(&self.expected, &snapshot);
                 self.disk.store(*snapshot);
                 if self.disk.transition() {
@@ -126,6 +130,10 @@ impl World {
                 Some(Event::Checkpointed(job, activation, outer_step, Ok(digest)))
             }
         };
+        self.file_task_done(incarnation, told);
+    }
+
+    fn file_task_done(&mut self, incarnation: u64, told: Option<Event>) {
         if let Some(event) = told {
             let later = self.dice.between(1, millis(2));
             self.agenda.add(self.now + later, Happening::Effect(incarnation, Box::new(event)));

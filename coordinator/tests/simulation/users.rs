@@ -82,7 +82,7 @@ impl World {
             }
             (_, None) => return,
             (Wish::Pause, Some(job)) => UserCall::Pause(job),
-            (Wish::Resume, Some(job)) => UserCall::Resume(job),
+            (Wish::Resume, Some(job)) => UserCall::Resume(job, false),
             (Wish::Cancel, Some(job)) => {
                 self.invariants.terminal.cancelled(&job);
                 UserCall::Cancel(job)

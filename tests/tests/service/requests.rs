@@ -59,7 +59,7 @@ async fn statuses(client: &Client, id: &str) -> Vec<Status> {
         jobs.get_job(v1::GetJobRequest { job_id: job_id() }).await.unwrap_err(),
         jobs.cancel_job(v1::CancelJobRequest { job_id: job_id() }).await.unwrap_err(),
         jobs.pause_job(v1::PauseJobRequest { job_id: job_id() }).await.unwrap_err(),
-        jobs.resume_job(v1::ResumeJobRequest { job_id: job_id() }).await.unwrap_err(),
+        jobs.resume_job(v1::ResumeJobRequest { job_id: job_id(), accept_class: false }).await.unwrap_err(),
         jobs.watch_job(v1::WatchJobRequest { job_id: job_id(), ..Default::default() }).await.unwrap_err(),
         jobs.download_checkpoint(v1::DownloadCheckpointRequest { job_id: job_id(), outer_step: None })
             .await
@@ -136,7 +136,10 @@ async fn calls_that_do_not_fit_a_jobs_state_say_so_and_change_nothing() {
     for (verb, answer) in [
         ("cancel", jobs.cancel_job(v1::CancelJobRequest { job_id: job_id() }).await.err()),
         ("pause", jobs.pause_job(v1::PauseJobRequest { job_id: job_id() }).await.err()),
-        ("resume", jobs.resume_job(v1::ResumeJobRequest { job_id: job_id() }).await.err()),
+        (
+            "resume",
+            jobs.resume_job(v1::ResumeJobRequest { job_id: job_id(), accept_class: false }).await.err(),
+        ),
     ] {
         let status = answer.unwrap();
         assert_eq!(status.code(), Code::FailedPrecondition, "{status}");

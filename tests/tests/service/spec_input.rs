@@ -84,14 +84,15 @@ const LENGTHS: &[(&str, Change)] = &[
     ("train.steps", |spec| *train(spec) = v1::TrainSpec { epochs: None, steps: Some(0), ..*train(spec) }),
     ("checkpoint.every_steps", |spec| {
         spec.checkpoint =
-            Some(v1::CheckpointSpec { every_epochs: Some(1), every_steps: Some(1), keep: None });
+            Some(v1::CheckpointSpec { every_epochs: Some(1), every_steps: Some(1), ..Default::default() });
     }),
     ("checkpoint.every_epochs", |spec| spec.checkpoint.as_mut().unwrap().every_epochs = Some(u64::MAX)),
     ("checkpoint.keep", |spec| spec.checkpoint.as_mut().unwrap().keep = Some(0)),
     ("eval.every_epochs", |spec| spec.eval.as_mut().unwrap().every_epochs = Some(u64::MAX)),
     ("resources.min_workers", |spec| spec.resources.as_mut().unwrap().min_workers = Some(0)),
     ("resources.max_workers", |spec| {
-        spec.resources = Some(v1::ResourcesSpec { min_workers: Some(3), max_workers: Some(2) });
+        spec.resources =
+            Some(v1::ResourcesSpec { min_workers: Some(3), max_workers: Some(2), priority: None });
     }),
 ];
 

@@ -15,7 +15,7 @@ async fn pause(client: &Client, id: &str) -> v1::Job {
 }
 
 async fn resume(client: &Client, id: &str) -> v1::Job {
-    let request = v1::ResumeJobRequest { job_id: id.to_owned() };
+    let request = v1::ResumeJobRequest { job_id: id.to_owned(), accept_class: false };
     client.jobs().resume_job(request).await.unwrap().into_inner().job.unwrap()
 }
 

@@ -1,0 +1,112 @@
+//! The thread that writes the database. What cannot be written now, because the disk is full or fails, is kept and
+//! tried again: jobs train on meanwhile, and nobody is told what is not stored.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Feeds;
+use crate::state::event::{CallError, Reply};
+use crate::state::{JobRecord, Notice};
+use crate::store::Store;
+
+/// Tasks that may wait for the thread.
+const TASKS: usize = 1024;
+/// Changes that are kept while they cannot be written; older notices are forgotten then, never a job's newest record.
+const UNWRITTEN: usize = 4096;
+
+/// What the thread does, in order: a reply goes out after what was stored before it.
+pub(super) enum DatabaseTask {
+    /// Store a job's record and what is new about it.
+    Put(Box<JobRecord>, Option<Notice>),
+    /// Answer, if everything before is stored.
+    Reply(oneshot::Sender<Reply>, Reply),
+    /// Try again what could not be written.
+    Retry,
+}
+
+/// A change of a job.
+type Change = (Box<JobRecord>, Option<Notice>);
+
+/// The thread's own state.
+struct Database {
+    store: Arc<Store>,
+    feeds: Arc<Feeds>,
+    unwritten: VecDeque<Change>,
+    /// Why the first of them could not be written.
+    failure: Option<String>,
+}
+
+/// Starts the thread.
+pub(super) fn start(store: Arc<Store>, feeds: Arc<Feeds>) -> std::io::Result<mpsc::Sender<DatabaseTask>> {
+    let (sender, mut tasks) = mpsc::channel(TASKS);
+    let mut database = Database { store, feeds, unwritten: VecDeque::new(), failure: None };
+    std::thread::Builder::new().name("database".into()).spawn(move || {
+        while let Some(task) = tasks.blocking_recv() {
+            database.carry_out(task);
+        }
+    })?;
+    Ok(sender)
+}
+
+impl Database {
+    fn carry_out(&mut self, task: DatabaseTask) {
+        match task {
+            DatabaseTask::Put(record, notice) => {
+                self.unwritten.push_back((record, notice));
+                // While the disk fails, the ticks try again often enough.
+                if self.failure.is_none() {
+                    self.write();
+                } else if self.unwritten.len() > UNWRITTEN {
+                    self.forget_oldest();
+                }
+            }
+            DatabaseTask::Retry => self.write(),
+            DatabaseTask::Reply(waiting, reply) => {
+                // Nobody waits any more where the call was given up.
+                let _ = waiting.send(match &self.failure {
+                    Some(reason) => refuse(reply, reason),
+                    None => reply,
+                });
+            }
+        }
+    }
+
+    /// Writes changes in their order until one fails.
+    fn write(&mut self) {
+        while let Some((record, notice)) = self.unwritten.front() {
+            if let Err(error) = self.store.put(record, notice.as_ref()) {
+                if self.failure.is_none() {
+                    tracing::error!(%error, "the state cannot be stored; it is tried again");
+                }
+                self.failure = Some(error.to_string());
+                return;
+            }
+            self.feeds.changed(&record.id);
+            self.unwritten.pop_front();
+        }
+        if self.failure.take().is_some() {
+            tracing::info!("the state can be stored again");
+        }
+    }
+
+    /// Forgets the oldest change behind which there is a newer one of the same job.
+    fn forget_oldest(&mut self) {
+        let newer = |index: usize, record: &JobRecord| {
+            self.unwritten.iter().skip(index + 1).any(|(later, _)| later.id == record.id)
+        };
+        let old = self.unwritten.iter().enumerate().find(|(index, (record, _))| newer(*index, record));
+        if let Some(index) = old.map(|(index, _)| index) {
+            self.unwritten.remove(index);
+        }
+    }
+}
+
+/// The answer where what it would say is not stored.
+fn refuse(reply: Reply, reason: &str) -> Reply {
+    match reply {
+        Reply::Job(_) | Reply::Jobs(..) => Reply::Job(Box::new(Err(CallError::NotStored(reason.to_owned())))),
+        other => other,
+    }
+}
