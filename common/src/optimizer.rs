@@ -143,21 +143,23 @@ impl Optimizer {
     /// Takes the gradient that was asked for last, with the statistics of its batch.
     ///
     /// # Errors
-    /// When a number is not finite, an arena does not have the layout's length, or no gradient was asked for;
-    /// nothing has changed then.
+    /// When a number is not finite, an arena does not have the layout's length, or no gradient was asked for.
     pub fn absorb(&mut self, gradient: Arena, batch_statistics: &Arena) -> Result<Next, AbsorbError> {
         let mut step = self.step.ok_or(AbsorbError::NotAskedFor)?;
-        let norms = self.measure(&step, &gradient, batch_statistics)?;
+        let measured = self.measure(&step, &gradient, batch_statistics)?;
         if step.index == 0 {
-            step.gradient_norm = norms.plain;
+            step.gradient_norm = measured.plain;
         }
         self.statistics.absorb(step.index, step.role(), batch_statistics);
         if step.program.is_last(step.index) {
             let alpha = self.finish(&step, &gradient);
             self.step = None;
+            let slow = &self.weights.slow;
+            let check = Check { evaluation: step.index, layout: &self.layout };
+            check.weights(norms(&self.blocks, slow, slow, None).plain, slow)?;
             return Ok(Next::Finished(step.report(alpha)));
         }
-        self.advance(&step, norms, &gradient);
+        self.advance(&step, measured, &gradient);
         step.descents += u32::from(step.role().descends);
         step.index += 1;
         self.step = Some(step);

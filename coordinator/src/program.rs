@@ -88,10 +88,11 @@ pub fn main() -> ExitCode {
 async fn run(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let coordinator = Coordinator::start(config).await?;
+    let mut coordinator = Coordinator::start(config).await?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        reason = coordinator.broken() => anyhow::bail!("{reason}"),
     }
     tracing::info!("asked to end: running outer steps are finished first; a second signal ends at once");
     tokio::select! {

@@ -115,6 +115,21 @@ impl Coordinator {
         self.address
     }
 
+    /// Resolves when it has ended by itself, which only a defect or a failing system can bring about.
+    pub async fn broken(&mut self) -> String {
+        tokio::select! {
+            ended = &mut self.server => match ended {
+                Ok(Ok(())) => "the server ended".into(),
+                Ok(Err(error)) => format!("the server ended: {error}"),
+                Err(error) => format!("the server broke: {error}"),
+            },
+            ended = &mut self.owner => match ended {
+                Ok(()) => "the state machine ended".into(),
+                Err(error) => format!("the state machine broke: {error}"),
+            },
+        }
+    }
+
     /// Lets running jobs finish their outer step and write a checkpoint, within the grace period, and ends.
     pub async fn shutdown(mut self) {
         let asked = self.mailbox.0.tell(Event::Shutdown).await;

@@ -1,5 +1,6 @@
-//! The coordinator's arithmetic for one job: the canonical reduction of partials and the optimizer. It is
-//! handed around by value, so that whoever computes owns it and the state machine never waits for it.
+//! The coordinator's arithmetic for one job: the canonical reduction of partials, the optimizer, and the digest of what
+//! comes out. It is handed around by value, so that whoever computes owns it; the state machine only says what is to
+//! be computed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,8 +8,10 @@ use std::time::Instant;
 
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::{Contribution, Sums};
+use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobDescription, JobSpec};
+use lookbehind_common::layout::Layout;
 use lookbehind_common::optimizer::{Evaluation, Next, Optimizer, OptimizerState, OuterStepReport};
 use lookbehind_common::reduction::{MissingShard, Node, reduce};
 use lookbehind_common::sampling::Position;
@@ -19,6 +22,7 @@ use crate::state::event::ComputeClass;
 /// A job's optimizer with what it needs to go on.
 #[derive(Debug)]
 pub struct Trainer {
+    layout: Arc<Layout>,
     optimizer: Optimizer,
     position: Position,
 }
@@ -60,8 +64,8 @@ pub struct Advance {
 pub enum Outcome {
     /// Another gradient is wanted, at these weights.
     Evaluate(Evaluation, Weights),
-    /// The outer step is done; these are the slow weights.
-    Finished(OuterStepReport, Weights),
+    /// The outer step is done; the slow weights have this digest.
+    Finished(OuterStepReport, Digest),
     /// The numbers are beyond use: the job cannot go on.
     Failed(String),
 }
@@ -100,9 +104,9 @@ impl Trainer {
         statistics: Arena,
     ) -> Result<Self, StartError> {
         let layout = Arc::new(description.layout.clone());
-        let optimizer = Optimizer::new(&spec.optimizer, layout, parameters, statistics)
+        let optimizer = Optimizer::new(&spec.optimizer, Arc::clone(&layout), parameters, statistics)
             .map_err(|error| StartError(format!("initial weights: {error}")))?;
-        Ok(Self { optimizer, position: Position::default() })
+        Ok(Self { layout, optimizer, position: Position::default() })
     }
 
     /// Goes on from a checkpoint.
@@ -116,9 +120,9 @@ impl Trainer {
         position: Position,
     ) -> Result<Self, StartError> {
         let layout = Arc::new(description.layout.clone());
-        let optimizer = Optimizer::restore(&spec.optimizer, layout, state)
+        let optimizer = Optimizer::restore(&spec.optimizer, Arc::clone(&layout), state)
             .map_err(|error| StartError(format!("checkpoint: {error}")))?;
-        Ok(Self { optimizer, position })
+        Ok(Self { layout, optimizer, position })
     }
 
     /// Where the job stands.
@@ -171,10 +175,14 @@ impl Trainer {
         let outcome = match self.optimizer.absorb(total.gradient, &total.statistics) {
             Ok(_) if !sums.loss.is_finite() => Outcome::Failed(format!("the loss is {}", sums.loss)),
             Ok(Next::Evaluate(evaluation)) => Outcome::Evaluate(evaluation, self.evaluated()),
-            Ok(Next::Finished(report)) => Outcome::Finished(report, self.slow()),
+            Ok(Next::Finished(report)) => Outcome::Finished(report, self.digest()),
             Err(not_finite) => Outcome::Failed(not_finite.to_string()),
         };
         (Some(sums), outcome)
+    }
+
+    fn digest(&self) -> Digest {
+        weights_digest(&self.layout, self.optimizer.slow(), self.optimizer.statistics())
     }
 
     /// The weights that the optimizer wants evaluated.

@@ -45,7 +45,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use world::World;
 
 /// Schedules that run where nobody says otherwise.
-const SCHEDULES: u64 = 5000;
+const SCHEDULES: u64 = 20_000;
 /// Schedules that run at once.
 const THREADS: usize = 2;
 

@@ -40,6 +40,11 @@ impl Check<'_> {
         self.all_finite("batch statistics", TensorKind::Statistic, batch_statistics)
     }
 
+    /// Whether the weights that an outer step has come to are finite: their norm says so.
+    pub(super) fn weights(&self, norm: f64, weights: &Arena) -> Result<(), AbsorbError> {
+        if norm.is_finite() { Ok(()) } else { self.all_finite("weights", TensorKind::Parameter, weights) }
+    }
+
     fn all_finite(&self, what: &'static str, kind: TensorKind, arena: &Arena) -> Result<(), AbsorbError> {
         let mut entries = self.layout.entries().iter().filter(|entry| entry.spec.kind == kind);
         let Some((at, &value)) = arena.iter().enumerate().find(|(_, value)| !value.is_finite()) else {

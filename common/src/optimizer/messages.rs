@@ -37,7 +37,8 @@ pub struct OuterStepReport {
     pub alpha: f64,
 }
 
-/// Why a gradient was not taken. The optimizer is as it was before.
+/// Why a gradient was not taken. The optimizer is as it was before, unless the weights themselves have overflowed in
+/// the outer step's last descent: then it has nothing left to go on from.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum AbsorbError {
     /// Training has diverged, or the data hold numbers that are none.
@@ -47,7 +48,7 @@ pub enum AbsorbError {
     NonFinite {
         /// Counts the evaluations of the outer step from 0.
         evaluation: u32,
-        /// `gradient` or `batch statistics`.
+        /// `gradient`, `batch statistics` or `weights`.
         what: &'static str,
         /// The first tensor with such a number.
         tensor: String,

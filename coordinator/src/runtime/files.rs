@@ -3,27 +3,27 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use lookbehind_common::digest::{Digest, weights_digest};
+use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::JobId;
-use lookbehind_common::layout::Layout;
 use lookbehind_common::model_file;
 use lookbehind_common::proto::v1::OuterStepMetrics;
 use tokio::sync::mpsc;
 
 use super::Feeds;
-use crate::state::command::{Source, StartFrom, Weights};
+use crate::state::command::{Source, StartFrom};
 use crate::state::event::{Activation, Event, ReplayDifference};
 use crate::store::journal::{Journal, Recorded};
 use crate::store::{Store, StoreError, checkpoint, uploads};
 use crate::training::{Snapshot, StartError, Trainer};
 
-/// Tasks that may wait for the thread.
-pub(super) const TASKS: usize = 256;
+/// Tasks that may wait for the thread. Nearly all are records of outer steps, a few hundred bytes each: while the disk
+/// stands still for a checkpoint, even the fastest jobs go on for a while.
+pub(super) const TASKS: usize = 1 << 16;
 
 /// What the thread is asked to do.
 #[derive(Debug)]
 pub(super) enum FileTask {
-    Record(JobId, Activation, Box<OuterStepMetrics>, Weights),
+    Record(JobId, Activation, Box<OuterStepMetrics>),
     Checkpoint(JobId, Activation, Box<Snapshot>),
     Load(JobId, Activation, Box<StartFrom>),
     /// The job is not active any more.
@@ -33,7 +33,6 @@ pub(super) enum FileTask {
 /// A job's open files.
 struct Open {
     journal: Journal,
-    layout: Layout,
     /// What was recorded of the outer steps that are to be done again.
     replayed: BTreeMap<u64, Recorded>,
 }
@@ -78,8 +77,8 @@ pub(super) fn start(
 impl Files {
     fn carry_out(&mut self, task: FileTask) {
         match task {
-            FileTask::Record(job, activation, metrics, weights) => {
-                if let Some(difference) = self.record(&job, *metrics, &weights) {
+            FileTask::Record(job, activation, metrics) => {
+                if let Some(difference) = self.record(&job, &metrics) {
                     self.tell(Event::ReplayDiffers(job, activation, difference));
                 }
             }
@@ -105,16 +104,10 @@ impl Files {
         let _ = self.effects.blocking_send(event);
     }
 
-    fn record(
-        &mut self,
-        job: &JobId,
-        mut metrics: OuterStepMetrics,
-        weights: &Weights,
-    ) -> Option<ReplayDifference> {
+    fn record(&mut self, job: &JobId, metrics: &OuterStepMetrics) -> Option<ReplayDifference> {
         let open = self.open.get_mut(job)?;
-        metrics.digest = weights_digest(&open.layout, &weights.parameters, &weights.statistics).to_string();
-        let difference = open.compare(&metrics);
-        if let Err(error) = open.journal.append(&metrics) {
+        let difference = open.compare(metrics);
+        if let Err(error) = open.journal.append(metrics) {
             tracing::error!(%job, %error, "metrics could not be written");
         }
         self.feeds.changed(job);
@@ -124,7 +117,7 @@ impl Files {
     fn checkpoint(&mut self, job: &JobId, snapshot: &Snapshot) -> Result<Digest, StoreError> {
         let folder = self.store.job_folder(job);
         if !self.open.contains_key(job) {
-            self.open_journal(job, snapshot.position.outer_step, &snapshot.description.layout)?;
+            self.open_journal(job, snapshot.position.outer_step)?;
         }
         if let Some(open) = self.open.get_mut(job) {
             open.journal.sync()?;
@@ -133,9 +126,9 @@ impl Files {
     }
 
     /// Opens a job's journal and cuts it back to where the job starts.
-    fn open_journal(&mut self, job: &JobId, outer_step: u64, layout: &Layout) -> Result<(), StoreError> {
+    fn open_journal(&mut self, job: &JobId, outer_step: u64) -> Result<(), StoreError> {
         let (journal, replayed) = Journal::open(&self.store.job_folder(job), outer_step)?;
-        self.open.insert(job.clone(), Open { journal, layout: layout.clone(), replayed });
+        self.open.insert(job.clone(), Open { journal, replayed });
         self.feeds.cut(job);
         Ok(())
     }
@@ -168,7 +161,7 @@ impl Files {
             tracing::warn!(%job, reason, "checkpoint passed over");
         }
         let position = loaded.manifest.position;
-        self.open_journal(job, position.outer_step, &start.description.layout)?;
+        self.open_journal(job, position.outer_step)?;
         Trainer::restore(&start.spec, &start.description, loaded.state, position)
             .map_err(|error| StoreError::damaged(&folder, error))
     }

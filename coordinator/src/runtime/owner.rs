@@ -146,8 +146,8 @@ impl Owner {
                 Command::Load(job, activation, start) => {
                     self.file_task(FileTask::Load(job, activation, start)).await;
                 }
-                Command::Record(job, activation, metrics, weights) => {
-                    self.file_task(FileTask::Record(job, activation, metrics, weights)).await;
+                Command::Record(job, activation, metrics) => {
+                    self.file_task(FileTask::Record(job, activation, metrics)).await;
                 }
                 Command::Checkpoint(job, activation, snapshot) => {
                     self.file_task(FileTask::Checkpoint(job, activation, snapshot)).await;

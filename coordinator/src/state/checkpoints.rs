@@ -20,7 +20,7 @@ impl Core {
     /// due, and begins the next outer step.
     pub(super) fn go_on(&mut self, id: &JobId, trainer: Box<Trainer>, due: bool) {
         let stopping = self.stopping;
-        let pausing = self.active_mut(id).is_some_and(|active| active.pausing);
+        let pausing = self.jobs.get(id).is_some_and(|job| job.record.pausing);
         let Some(training) = self.training_mut(id) else { return };
         let done = training.step.outer_step >= training.plan.outer_steps;
         match () {
@@ -135,7 +135,7 @@ impl Core {
     }
 
     fn closed(&mut self, id: &JobId, closing: Closing, digest: Digest) {
-        let pausing = self.active_mut(id).is_some_and(|active| active.pausing);
+        let pausing = self.jobs.get(id).is_some_and(|job| job.record.pausing);
         match closing {
             Closing::Done => {
                 if let Some(job) = self.jobs.get_mut(id) {

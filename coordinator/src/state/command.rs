@@ -32,9 +32,9 @@ pub enum Command {
     Publish(JobId, u64, Weights),
     /// Serve no weights of the job.
     Unpublish(JobId),
-    /// Record an outer step in the job's metrics, with the digest of these weights; answered by `ReplayDiffers` if
-    /// the step was recorded before with another digest.
-    Record(JobId, Activation, Box<v1::OuterStepMetrics>, Weights),
+    /// Record an outer step in the job's metrics; answered by `ReplayDiffers` if the step was recorded before with
+    /// another digest.
+    Record(JobId, Activation, Box<v1::OuterStepMetrics>),
     /// Write a checkpoint; answered by `Checkpointed`.
     Checkpoint(JobId, Activation, Box<Snapshot>),
     /// Everything is at rest: the process may end.

@@ -1,6 +1,7 @@
 //! What can happen to the coordinator: the inputs of its state machine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
@@ -163,8 +164,8 @@ pub enum LossCause {
     OutboxFull,
     /// It broke the protocol, in words.
     Protocol(String),
-    /// It left in good order.
-    Left,
+    /// It lives, but its work has not advanced for so long.
+    Stuck(Duration),
 }
 
 impl std::fmt::Display for LossCause {
@@ -174,7 +175,7 @@ impl std::fmt::Display for LossCause {
             LossCause::Silent => f.write_str("it gave no sign of life"),
             LossCause::OutboxFull => f.write_str("it did not take its messages"),
             LossCause::Protocol(what) => write!(f, "it broke the protocol: {what}"),
-            LossCause::Left => f.write_str("it left"),
+            LossCause::Stuck(time) => write!(f, "its work has not advanced for {} s", time.as_secs()),
         }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Job {
     pub(crate) excluded: BTreeMap<SessionId, Exclusion>,
     /// What it is doing; `None` while it is queued, paused or over.
     pub(crate) active: Option<Active>,
+    /// Bytes that it takes on the coordinator, once its model is known.
+    pub(crate) arena_bytes: Option<u64>,
 }
 
 /// Why a worker cannot serve a job.
@@ -50,12 +52,12 @@ pub(crate) struct Active {
     pub(crate) members: BTreeMap<SessionId, Member>,
     /// Since when it has had no worker.
     pub(crate) alone_since: Option<Duration>,
-    /// Whether it is to pause after its outer step.
-    pub(crate) pausing: bool,
     /// What the first prepared worker found, and that worker's name.
     pub(crate) described: Option<(Arc<JobDescription>, String)>,
     /// When a worker was last asked for the initial weights.
     pub(crate) asked: Duration,
+    /// Workers that were given up because their work did not advance: each makes the job more patient.
+    pub(crate) stuck: u32,
     /// What it is doing.
     pub(crate) stage: Stage,
 }
@@ -63,6 +65,8 @@ pub(crate) struct Active {
 /// A worker of a job.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Member {
+    /// Since when it has been asked to load the job.
+    pub(crate) since: Duration,
     /// Whether it has loaded and been probed.
     pub(crate) prepared: bool,
     /// Seconds from being asked for a shard to having delivered it, smoothed: what a worker's distance costs counts
@@ -131,6 +135,11 @@ pub(crate) enum Closing {
 }
 
 impl Job {
+    /// A job that does nothing yet.
+    pub(crate) fn new(record: JobRecord, spec: JobSpec, message: Arc<v1::JobSpec>) -> Self {
+        Self { record, spec, message, excluded: BTreeMap::new(), active: None, arena_bytes: None }
+    }
+
     pub(crate) fn id(&self) -> &JobId {
         &self.record.id
     }
@@ -160,9 +169,9 @@ impl Active {
             activation,
             members: BTreeMap::new(),
             alone_since: None,
-            pausing: false,
             described: None,
             asked: Duration::ZERO,
+            stuck: 0,
             stage: Stage::Describing,
         }
     }
@@ -170,6 +179,11 @@ impl Active {
     /// Whether the checkpoint after which the job stops is being written, for which no worker is needed.
     pub(crate) fn is_closing(&self) -> bool {
         matches!(&self.stage, Stage::Training(training) if matches!(training.phase, Phase::Closing(_)))
+    }
+
+    /// Whether the job's last checkpoint is being written: nothing can stop it any more.
+    pub(crate) fn is_finishing(&self) -> bool {
+        matches!(&self.stage, Stage::Training(training) if matches!(training.phase, Phase::Closing(Closing::Done)))
     }
 
     /// Workers that can be given work: the prepared ones, without those that did nothing of late where there are

@@ -116,7 +116,7 @@ impl Core {
         active.members.remove(&session);
         if active.members.is_empty() {
             active.alone_since = Some(now);
-            if active.pausing && !active.is_closing() {
+            if job.record.pausing && !active.is_closing() {
                 // Nobody is left to finish the outer step: the newest checkpoint is where it goes on.
                 self.set_state(id, JobState::Paused, "paused by its user");
                 return self.release(id);
@@ -136,5 +136,6 @@ impl Core {
             _ => {}
         }
         self.stop_if_nobody_can(id);
+        self.requeue_if_abandoned(id);
     }
 }

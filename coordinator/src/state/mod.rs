@@ -213,6 +213,9 @@ impl Core {
         if state.is_terminal() {
             job.record.finished_at = Some(at);
         }
+        if state == JobState::Paused || state.is_terminal() {
+            job.record.pausing = false;
+        }
         self.note(id, message);
     }
 

@@ -140,9 +140,13 @@ impl Core {
         let Phase::Gathering(_, work) = &mut training.phase else { return };
         let failures = work.fail(session, node);
         tracing::warn!(job = %id.job, worker = name, shard = %node, reason, "work failed");
-        if failures >= MAX_FAILURES || active.members.len() < 2 {
+        if failures >= MAX_FAILURES {
             let reason = format!("{node} of {id} failed on worker {name}: {reason}");
             return self.fail(&id.job, &reason);
+        }
+        if active.members.len() < 2 {
+            // There is nobody else: it may try again.
+            return self.assign_rest(&id.job);
         }
         self.exclude(session, &id.job, Exclusion { reason: reason.to_owned(), other_class: false });
     }

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{Fence, JobId, SessionId};
-use lookbehind_common::job::{JobDescription, JobSpec};
+use lookbehind_common::job::{JobDescription, JobSpec, ResourcesSpec};
+use lookbehind_common::proto::v1;
 use lookbehind_common::sampling::Plan;
+use prost::Message as _;
 
 use super::Core;
 use super::command::{Command, Source, StartFrom, ToWorker};
 use super::event::{Activation, Admission, ComputeClass, Fault, Trainable};
-use super::job::{Active, Exclusion, Phase, Stage, Training, check_class};
+use super::job::{Active, Exclusion, Job, Phase, Stage, Training, check_class};
 use super::record::JobState;
 use super::step::Step;
 use crate::training::{StartError, Trainer};
@@ -35,6 +38,11 @@ impl Core {
             let reason = format!("it differs from worker {by} in {difference}");
             return self.exclude(session, id, Exclusion { reason, other_class: false });
         }
+        let digest = Digest::of(&v1::JobDescription::from(description.as_ref()).encode_to_vec());
+        if job.record.description.is_some_and(|known| known != digest) {
+            let reason = "its model or data are not those that the job began with".to_owned();
+            return self.exclude(session, id, Exclusion { reason, other_class: false });
+        }
         if let Err(reason) = check_class(job.record.class.as_ref(), &class) {
             return self.exclude(session, id, Exclusion { reason, other_class: true });
         }
@@ -44,6 +52,7 @@ impl Core {
         let first = active.described.is_none();
         if first {
             active.described = Some((Arc::clone(&description), name.clone()));
+            job.record.description = Some(digest);
         }
         if job.record.class.is_none() {
             tracing::info!(job = %id, worker = name, class = class.description, "job bound to a compute class");
@@ -77,16 +86,25 @@ impl Core {
     /// The job's model and data are known: checks them and fetches the weights to start from.
     fn described(&mut self, id: &JobId, session: SessionId, description: &Arc<JobDescription>) {
         let memory = self.config.memory;
-        let in_use = self.arena_bytes_in_use(id);
         let Some(job) = self.jobs.get_mut(id) else { return };
-        let plan = match plan(&job.spec, description).and_then(|plan| {
-            check_memory(description, in_use, memory)?;
-            Ok(plan)
-        }) {
+        let needed = arena_bytes(&job.spec, description);
+        job.arena_bytes = Some(needed);
+        let plan = match plan(&job.spec, description) {
+            Ok(_) if needed > memory => {
+                let reason =
+                    format!("memory: the job needs {needed} bytes on the coordinator, which has {memory}");
+                return self.fail(id, &reason);
+            }
             Ok(plan) => plan,
             Err(reason) => return self.fail(id, &reason),
         };
         job.record.total_outer_steps = plan.outer_steps;
+        if !self.jobs.get(id).is_some_and(|job| self.has_memory(job)) {
+            let message = format!("waits until the coordinator has {needed} bytes of memory for it");
+            self.set_state(id, JobState::Queued, &message);
+            return self.release(id);
+        }
+        let Some(job) = self.jobs.get_mut(id) else { return };
         let source = match (job.record.checkpoint, job.spec.model.init) {
             (Some(_), _) => Some(Source::Checkpoint),
             (None, Some(digest)) => Some(Source::Upload(digest)),
@@ -157,24 +175,37 @@ impl Core {
         }
         let reasons: Vec<&str> = job.excluded.values().map(|exclusion| exclusion.reason.as_str()).collect();
         let reasons = reasons.join("; ");
-        if job.record.checkpoint.is_some() && job.excluded.values().any(|exclusion| exclusion.other_class) {
-            let message = format!(
-                "no worker of its compute class is here ({reasons}); resume it once there is one, or accept \
-                 another class"
-            );
-            self.set_state(id, JobState::Paused, &message);
-            self.release(id);
+        if job.record.checkpoint.is_none() {
+            return self.fail(id, &reasons);
+        }
+        let (state, what) = if job.excluded.values().any(|exclusion| exclusion.other_class) {
+            (
+                JobState::Paused,
+                "no worker of its compute class is here; resume it once there is one, or accept another",
+            )
         } else {
-            self.fail(id, &reasons);
+            (JobState::Queued, "waits for a worker that can serve it")
+        };
+        self.set_state(id, state, &format!("{what} ({reasons})"));
+        self.release(id);
+    }
+
+    /// A job that has not begun and has no worker any more waits for its turn again.
+    pub(super) fn requeue_if_abandoned(&mut self, id: &JobId) {
+        let Some(active) = self.jobs.get(id).and_then(|job| job.active.as_ref()) else { return };
+        if active.members.is_empty() && matches!(active.stage, Stage::Describing | Stage::Drawing(_)) {
+            self.set_state(id, JobState::Queued, "waits for workers again");
+            self.release(id);
         }
     }
 
-    /// A job that has not begun yet is bound to no class once its workers are gone.
+    /// A job that has not begun yet is bound to no class and no data once its workers are gone.
     pub(super) fn unbind_class(&mut self, id: &JobId) {
         if let Some(job) = self.jobs.get_mut(id)
             && job.record.checkpoint.is_none()
         {
             job.record.class = None;
+            job.record.description = None;
             job.excluded.retain(|_, exclusion| !exclusion.other_class);
         }
     }
@@ -272,29 +303,23 @@ impl Core {
         self.jobs.get_mut(id)?.active.as_mut()
     }
 
-    /// Bytes that the arenas of the other active jobs take.
-    fn arena_bytes_in_use(&self, except: &JobId) -> u64 {
-        let others = self.jobs.values().filter(|job| job.id() != except);
-        let described = others.filter_map(|job| job.active.as_ref()?.described.as_ref());
-        described.map(|(description, _)| arena_bytes(description)).sum()
+    /// Whether there is memory for the job beside the active ones, as far as is known.
+    pub(super) fn has_memory(&self, job: &Job) -> bool {
+        let others = self.jobs.values().filter(|other| other.active.is_some() && other.id() != job.id());
+        let in_use: u64 = others.filter_map(|other| other.arena_bytes).sum();
+        job.arena_bytes.is_none_or(|needed| needed.saturating_add(in_use) <= self.config.memory)
     }
 }
 
-/// Bytes that a job takes on the coordinator: optimizer state, versions being served, partials.
-fn arena_bytes(description: &JobDescription) -> u64 {
-    const COPIES: u64 = 8;
-    COPIES * 4 * (description.layout.parameters() + description.layout.statistics()) as u64
-}
-
-fn check_memory(description: &JobDescription, in_use: u64, budget: u64) -> Result<(), String> {
-    let needed = arena_bytes(description);
-    if needed.saturating_add(in_use) > budget {
-        return Err(format!(
-            "memory: the job needs {needed} bytes on the coordinator, {} of {budget} are free",
-            budget.saturating_sub(in_use)
-        ));
-    }
-    Ok(())
+/// Bytes that a job takes on the coordinator: weights and optimizer state of any method, and a partial for each of a
+/// few workers.
+fn arena_bytes(spec: &JobSpec, description: &JobDescription) -> u64 {
+    const COPIES: u32 = 7;
+    const WORKERS: u32 = 4;
+    let ResourcesSpec { min_workers, max_workers, .. } = spec.resources;
+    let partials = max_workers.unwrap_or(WORKERS.max(min_workers)).min(spec.train.shards);
+    let numbers = (description.layout.parameters() + description.layout.statistics()) as u64;
+    u64::from(COPIES + partials) * 4 * numbers
 }
 
 /// Plans a job on its data.

@@ -80,6 +80,12 @@ pub struct JobRecord {
     pub class: Option<ComputeClass>,
     /// Digest of the final weights.
     pub digest: Option<Digest>,
+    /// Whether its user wants it paused after the outer step in hand.
+    #[serde(default)]
+    pub pausing: bool,
+    /// Digest of the description of model and data that it began with; absent before its first checkpoint.
+    #[serde(default)]
+    pub description: Option<Digest>,
 }
 
 /// A durable event of a job other than a step.

@@ -70,9 +70,9 @@ impl Core {
         let outer_step = training.step.outer_step;
         match advance.outcome {
             Outcome::Evaluate(evaluation, weights) => self.evaluate(id, advance.trainer, evaluation, weights),
-            Outcome::Finished(report, weights) => {
-                training.step.report = Some(report);
-                self.step_computed(id, advance.trainer, weights);
+            Outcome::Finished(report, digest) => {
+                training.step.report = Some((report, digest));
+                self.step_computed(id, advance.trainer);
             }
             Outcome::Failed(reason) => self.fail(id, &format!("outer step {outer_step}: {reason}")),
         }
@@ -176,9 +176,12 @@ impl Core {
     }
 
     /// The outer step's arithmetic is done: tests the slow weights where that is due.
-    fn step_computed(&mut self, id: &JobId, trainer: Box<Trainer>, weights: Weights) {
+    fn step_computed(&mut self, id: &JobId, trainer: Box<Trainer>) {
         match self.due_test(id) {
-            Some(samples) => self.give_out(id, trainer, WorkKind::Test, samples, Some(weights)),
+            Some(samples) => {
+                let weights = trainer.slow();
+                self.give_out(id, trainer, WorkKind::Test, samples, Some(weights));
+            }
             None => self.end_outer_step(id, trainer),
         }
     }
@@ -210,7 +213,7 @@ impl Core {
         metrics.compute_class =
             job.record.class.as_ref().map(|class| class.probe.to_string()).unwrap_or_default();
         let due = is_checkpoint_due(job, before, after);
-        self.push(Command::Record(id.clone(), activation, metrics, trainer.slow()));
+        self.push(Command::Record(id.clone(), activation, metrics));
         self.go_on(id, trainer, due);
     }
 

@@ -30,10 +30,11 @@ impl Core {
     }
 
     /// The next job to start: one of the highest priority, and of these the oldest. A job waits for its turn behind
-    /// such a one, except behind one that could not start even if all workers were free.
+    /// such a one, except behind one that could not start even if all workers were free, or for which there is no
+    /// memory.
     fn next_start(&self) -> Option<(JobId, Vec<SessionId>)> {
-        let mut queued: Vec<&Job> =
-            self.jobs.values().filter(|job| job.record.state == JobState::Queued).collect();
+        let startable = |job: &&Job| job.record.state == JobState::Queued && self.has_memory(job);
+        let mut queued: Vec<&Job> = self.jobs.values().filter(startable).collect();
         queued.sort_unstable_by_key(|job| (job.precedence(), job.record.number));
         for job in queued {
             let min = job.spec.resources.min_workers as usize;
@@ -81,9 +82,10 @@ impl Core {
     }
 
     fn add_member(&mut self, id: &JobId, session: SessionId) {
+        let now = self.now.elapsed;
         let Some(job) = self.jobs.get_mut(id) else { return };
         let Some(active) = job.active.as_mut() else { return };
-        active.members.insert(session, Member::default());
+        active.members.insert(session, Member { since: now, ..Member::default() });
         active.alone_since = None;
         let message = job.message.clone();
         if let Some(worker) = self.workers.get_mut(session) {

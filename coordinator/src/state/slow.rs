@@ -7,10 +7,14 @@ use lookbehind_common::ids::{JobId, SessionId};
 
 use super::Core;
 use super::assign::Candidate;
-use super::job::{Active, Phase, Stage};
+use super::event::LossCause;
+use super::job::{Active, Exclusion, Member, Phase, Stage};
 
 /// A worker may take so many times what its shards took it before.
 const PATIENCE: f64 = 4.0;
+/// Times the failure-detection time that work may stand still before its worker is given up, where nobody else can do
+/// it.
+const STUCK: u32 = 10;
 
 impl Core {
     /// Looks after the slow workers of all jobs.
@@ -20,6 +24,7 @@ impl Core {
         for id in ids {
             self.speculate(&id);
             self.draw_as_well(&id);
+            self.exclude_unprepared(&id);
         }
     }
 
@@ -46,8 +51,50 @@ impl Core {
         let late = work.late(is_late);
         let idle: Vec<Candidate> =
             active.candidates().into_iter().filter(|candidate| work.is_idle(candidate.session)).collect();
+        if idle.is_empty() && !late.is_empty() {
+            return self.give_up_stuck(id);
+        }
         for range in late {
             self.assign_range(id, range, &idle);
+        }
+    }
+
+    /// Gives up workers whose work has not advanced for long, where nobody else could do it. A job that has given up
+    /// some is more patient with the next ones, so that a slow worker comes to its end at last.
+    fn give_up_stuck(&mut self, id: &JobId) {
+        let (now, detection) = (self.now.elapsed, self.config.failure_detection);
+        let Some(active) = self.jobs.get_mut(id).and_then(|job| job.active.as_mut()) else { return };
+        let Active { stage: Stage::Training(training), stuck, .. } = active else { return };
+        let Phase::Gathering(_, work) = &training.phase else { return };
+        let patience = detection * STUCK.saturating_mul(1 << (*stuck).min(20));
+        let stands_still = |session: &SessionId| {
+            let advanced = self.workers.get(*session).map_or(now, |worker| worker.advanced);
+            let touched = work.touched(*session).unwrap_or(now);
+            now.saturating_sub(advanced.max(touched)) > patience
+        };
+        let given_up: Vec<SessionId> = work.busy().filter(stands_still).collect();
+        *stuck += given_up.len() as u32;
+        for session in given_up {
+            self.lose_worker(session, &LossCause::Stuck(patience));
+        }
+    }
+
+    /// Takes workers out of a job that they have not loaded, or drawn the weights of, for far too long.
+    fn exclude_unprepared(&mut self, id: &JobId) {
+        let (now, grace) = (self.now.elapsed, self.config.worker_grace);
+        let Some(active) = self.jobs.get(id).and_then(|job| job.active.as_ref()) else { return };
+        let drawing = match active.stage {
+            Stage::Drawing(session) if now.saturating_sub(active.asked) > grace => Some(session),
+            _ => None,
+        };
+        let late = |(session, member): (&SessionId, &Member)| {
+            let unprepared = !member.prepared && now.saturating_sub(member.since) > grace;
+            (unprepared || drawing == Some(*session)).then_some(*session)
+        };
+        let late: Vec<SessionId> = active.members.iter().filter_map(late).collect();
+        for session in late {
+            let reason = format!("it has not loaded the job within {} s", grace.as_secs());
+            self.exclude(session, id, Exclusion { reason, other_class: false });
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lookbehind_common::contribution::Sums;
+use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::SessionId;
 use lookbehind_common::optimizer::OuterStepReport;
 use lookbehind_common::proto::v1;
@@ -26,8 +27,8 @@ pub(crate) struct Step {
     pub(crate) learning_rate: f64,
     /// Pieces of work given out so far, the one on the test split included.
     pub(crate) works: u32,
-    /// What the optimizer reported at the end.
-    pub(crate) report: Option<OuterStepReport>,
+    /// What the optimizer reported at the end, and the digest of the slow weights then.
+    pub(crate) report: Option<(OuterStepReport, Digest)>,
     begun: Duration,
     first: Option<Sums>,
     last: Option<Sums>,
@@ -67,24 +68,25 @@ impl Step {
     /// The metrics of the finished step.
     pub(crate) fn metrics(&self, now: Duration) -> v1::OuterStepMetrics {
         let first = self.first.unwrap_or_default();
+        let (report, digest) = self.report.unzip();
         v1::OuterStepMetrics {
             outer_step: self.outer_step + 1,
             epoch: self.position.epoch,
             loss: first.mean_loss(),
             last_loss: self.last.unwrap_or_default().mean_loss(),
             accuracy: first.accuracy(),
-            gradient_norm: self.report.map_or(f64::NAN, |report| report.gradient_norm),
+            gradient_norm: report.map_or(f64::NAN, |report| report.gradient_norm),
             learning_rate: self.learning_rate,
-            alpha: self.report.map_or(f64::NAN, |report| report.alpha),
+            alpha: report.map_or(f64::NAN, |report| report.alpha),
             samples: self.samples,
-            evaluations: self.report.map_or(0, |report| report.evaluations),
+            evaluations: report.map_or(0, |report| report.evaluations),
             time: Some(self.time(now)),
             test: self.test.map(|sums| v1::TestMetrics {
                 loss: sums.mean_loss(),
                 accuracy: sums.accuracy(),
                 samples: sums.samples,
             }),
-            digest: String::new(),
+            digest: digest.map(String::from).unwrap_or_default(),
             workers: self.workers.len() as u32,
             first_sample: self.first_sample,
             compute_class: String::new(),

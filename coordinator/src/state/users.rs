@@ -7,7 +7,7 @@ use prost::Message as _;
 
 use super::Core;
 use super::event::{CallError, JobView, Reply, Token, UserCall, WorkerView};
-use super::job::{Closing, Job, Phase, Stage};
+use super::job::Job;
 use super::record::{JobRecord, JobState};
 
 /// Most bytes of a request_id.
@@ -57,18 +57,23 @@ impl Core {
             total_outer_steps: 0,
             class: None,
             digest: None,
+            pausing: false,
+            description: None,
         };
         tracing::info!(job = %id, name = checked.name, "job queued");
         self.requests.insert(request_id, id.clone());
-        let job =
-            Job { record, spec: checked, message: spec.into(), excluded: Default::default(), active: None };
+        let job = Job::new(record, checked, spec.into());
         self.jobs.insert(id.clone(), job);
         self.set_state(&id, JobState::Queued, "queued");
         self.view(&id)
     }
 
     /// Takes a stored job back in.
-    pub(super) fn recover(&mut self, record: JobRecord) {
+    pub(super) fn recover(&mut self, mut record: JobRecord) {
+        if record.checkpoint.is_none() {
+            // It begins anew, on whatever workers come.
+            (record.class, record.description) = (None, None);
+        }
         let spec = v1::JobSpec::decode(record.spec.as_slice());
         let checked = spec.map_err(|error| error.to_string()).and_then(|spec| {
             let checked = wire::from_proto(&spec).and_then(|file| file.validate());
@@ -82,13 +87,14 @@ impl Core {
                 return;
             }
         };
-        let state = record.state;
+        let (state, pausing) = (record.state, record.pausing);
         self.created = self.created.max(record.number);
         self.requests.insert(record.request_id.clone(), id.clone());
-        let job = Job { record, spec, message: message.into(), excluded: Default::default(), active: None };
+        let job = Job::new(record, spec, message.into());
         self.jobs.insert(id.clone(), job);
         if matches!(state, JobState::Preparing | JobState::Running) {
-            self.set_state(&id, JobState::Queued, "the coordinator was restarted");
+            let next = if pausing { JobState::Paused } else { JobState::Queued };
+            self.set_state(&id, next, "the coordinator was restarted");
         }
     }
 
@@ -123,14 +129,14 @@ impl Core {
     fn pause(&mut self, id: &JobId) -> Result<JobView, CallError> {
         let job = self.jobs.get_mut(id).ok_or_else(|| CallError::NotFound(id.clone()))?;
         let state = job.record.state;
-        match (state, job.active.as_mut()) {
+        match (state, job.active.as_ref()) {
             (JobState::Paused, _) => {}
+            (JobState::Running, Some(active)) if active.is_finishing() => {
+                return Err(wrong_state(id, "pause", state));
+            }
             (JobState::Running, Some(active)) if !active.members.is_empty() => {
-                active.pausing = true;
-                if let Stage::Training(training) = &active.stage
-                    && matches!(training.phase, Phase::Closing(Closing::Done))
-                {
-                    return Err(wrong_state(id, "pause", state));
+                if !std::mem::replace(&mut job.record.pausing, true) {
+                    self.note(id, "its user wants it paused after the outer step in hand");
                 }
             }
             // Nothing is under way that could be finished: the newest checkpoint is where it goes on.
@@ -148,8 +154,8 @@ impl Core {
     fn resume(&mut self, id: &JobId, accept_class: bool) -> Result<JobView, CallError> {
         let job = self.jobs.get_mut(id).ok_or_else(|| CallError::NotFound(id.clone()))?;
         let state = job.record.state;
-        match (state, job.active.as_mut()) {
-            (JobState::Paused, _) => {
+        match state {
+            JobState::Paused => {
                 job.excluded.clear();
                 let given_up = job.record.class.take_if(|_| accept_class);
                 let message = given_up.map_or("resumed by its user".to_owned(), |class| {
@@ -157,8 +163,11 @@ impl Core {
                 });
                 self.set_state(id, JobState::Queued, &message);
             }
-            (JobState::Running, Some(active)) if !accept_class => active.pausing = false,
-            (JobState::Queued | JobState::Preparing, _) if !accept_class => {}
+            JobState::Queued | JobState::Preparing | JobState::Running if !accept_class => {
+                if std::mem::take(&mut job.record.pausing) {
+                    self.note(id, "its user wants it to go on");
+                }
+            }
             _ => return Err(wrong_state(id, "resume", state)),
         }
         self.view(id)

@@ -94,6 +94,16 @@ impl Work {
         self.assigned.get(&session).is_none_or(|hand| hand.nodes.is_empty())
     }
 
+    /// Workers of whom something is expected.
+    pub(crate) fn busy(&self) -> impl Iterator<Item = SessionId> {
+        self.assigned.iter().filter(|(_, hand)| !hand.nodes.is_empty()).map(|(session, _)| *session)
+    }
+
+    /// When a worker was last given something or delivered something.
+    pub(crate) fn touched(&self, session: SessionId) -> Option<Duration> {
+        self.assigned.get(&session).map(|hand| hand.touched)
+    }
+
     /// Whether the worker has delivered anything.
     pub(crate) fn has_delivered(&self, session: SessionId) -> bool {
         self.compute_seconds.contains_key(&session)

@@ -37,6 +37,8 @@ fn record(id: u64) -> JobRecord {
         total_outer_steps: 0,
         class: None,
         digest: None,
+        pausing: false,
+        description: None,
     }
 }
 

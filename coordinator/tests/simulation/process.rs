@@ -157,8 +157,13 @@ impl World {
                     }
                     self.file_task(FileTask::Close);
                 }
-                Command::Record(job, _, metrics, weights) => {
-                    self.invariants.digest.recorded(&self.expected, &job, metrics.outer_step, &weights);
+                Command::Record(job, _, metrics) => {
+                    self.invariants.digest.recorded(
+                        &self.expected,
+                        &job,
+                        metrics.outer_step,
+                        &metrics.digest,
+                    );
                     self.file_task(FileTask::Record);
                 }
                 Command::Checkpoint(job, activation, snapshot) => {
