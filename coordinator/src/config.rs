@@ -21,6 +21,8 @@ pub struct Config {
     pub max_queued_jobs: usize,
     /// Workers that may be registered at a time.
     pub max_workers: usize,
+    /// Connections that there may be at a time; a worker has two.
+    pub max_connections: usize,
     /// Bytes that the arenas of all running jobs may take together.
     pub memory: u64,
     /// Most bytes of an uploaded file.
@@ -50,6 +52,7 @@ impl Config {
             shutdown_grace: Duration::from_secs(30),
             max_queued_jobs: 1000,
             max_workers: 1000,
+            max_connections: 4000,
             memory: 16 << 30,
             max_upload: 8 << 30,
         }
@@ -68,8 +71,12 @@ impl Config {
                 found: format!("{detection:?}"),
             });
         }
-        for (option, value) in [("max-queued-jobs", self.max_queued_jobs), ("max-workers", self.max_workers)]
-        {
+        let counts = [
+            ("max-queued-jobs", self.max_queued_jobs),
+            ("max-workers", self.max_workers),
+            ("max-connections", self.max_connections),
+        ];
+        for (option, value) in counts {
             if value == 0 {
                 return Err(ConfigError { option, expected: "at least 1", found: "0".into() });
             }

@@ -47,6 +47,9 @@ struct Args {
     /// Workers that may be registered at a time.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_workers: usize,
+    /// Connections that there may be at a time; a worker has two.
+    #[arg(long, value_name = "N", default_value_t = 4000)]
+    max_connections: usize,
 }
 
 impl Args {
@@ -59,6 +62,7 @@ impl Args {
             memory: self.memory.saturating_mul(1 << 20),
             max_queued_jobs: self.max_queued_jobs,
             max_workers: self.max_workers,
+            max_connections: self.max_connections,
             ..Config::new(self.state)
         }
     }

@@ -16,9 +16,6 @@ use crate::state::event::Event;
 use crate::state::{Core, CoreConfig};
 use crate::store::{Opened, Store, StoreError};
 
-/// Files that may be uploaded at once.
-const UPLOADS: usize = 4;
-
 /// Why a coordinator does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -99,7 +96,7 @@ impl Coordinator {
             failure_detection: config.failure_detection,
             heartbeat_interval,
             max_upload: config.max_upload,
-            uploads: Arc::new(tokio::sync::Semaphore::new(UPLOADS)),
+            max_connections: config.max_connections,
         };
         let (stopped, end) = (CancellationToken::new(), CancellationToken::new());
         let owner = Owner::new(core, clock, shared.clone(), mail, stopped.clone())

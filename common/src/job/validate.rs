@@ -87,7 +87,7 @@ impl JobFile {
         let train = self.train.validate()?;
         Ok(JobSpec {
             name: text("name", &self.name)?,
-            seed: self.seed.unwrap_or(0),
+            seed: count("seed", self.seed.unwrap_or(0), 0, i64::MAX as u64)?,
             model: self.model.validate()?,
             data: DataSpec {
                 kind: text("data.kind", &self.data.kind)?,

@@ -286,7 +286,7 @@ fn json_from(path: &str, value: &ProtoValue, depth: usize) -> Result<Value, JobE
         return Err(JobError::new(path, &format!("is nested deeper than {MAX_DEPTH} levels")));
     }
     Ok(match &value.kind {
-        None | Some(Kind::NullValue(_)) => Value::Null,
+        None | Some(Kind::NullValue(_)) => return Err(JobError::new(path, "expected values, found null")),
         Some(Kind::BoolValue(value)) => Value::Bool(*value),
         Some(Kind::NumberValue(number)) => number_from(path, *number)?,
         Some(Kind::StringValue(text)) => Value::String(text.clone()),

@@ -26,7 +26,7 @@ impl RunningChecksum {
     }
 
     /// Covers the bytes from `offset` on, unless another transfer has been here before.
-    fn cover(&self, offset: u64, data: &[u8]) {
+    pub fn cover(&self, offset: u64, data: &[u8]) {
         self.with(|summed| {
             if summed.bytes == offset {
                 summed.hasher.update(data);
@@ -35,11 +35,12 @@ impl RunningChecksum {
         });
     }
 
-    /// The checksum of all bytes, followed by those of `covered`.
-    fn finish(&self, covered: &[u8]) -> Checksum {
+    /// The end of a transfer: the checksum of all bytes, followed by those of `covered`.
+    pub fn trailer(&self, covered: &[u8]) -> v1::Trailer {
         let mut hasher = self.with(|summed| summed.hasher.clone());
         hasher.update(covered);
-        hasher.digest128()
+        let checksum: Checksum = hasher.digest128();
+        v1::Trailer { checksum: Bytes::copy_from_slice(&checksum.to_be_bytes()) }
     }
 }
 
@@ -84,8 +85,7 @@ impl Iterator for Sender {
             if std::mem::replace(&mut self.ended, true) {
                 return None;
             }
-            let checksum = self.checksum.finish(&self.covered).to_be_bytes();
-            return Some(Piece::Trailer(v1::Trailer { checksum: Bytes::copy_from_slice(&checksum) }));
+            return Some(Piece::Trailer(self.checksum.trailer(&self.covered)));
         };
         let data = part.split_to(part.len().min(CHUNK_BYTES));
         if part.is_empty() {

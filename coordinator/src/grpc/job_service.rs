@@ -1,36 +1,41 @@
 //! `JobService`: what users call.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use futures_util::Stream;
 use lookbehind_common::convert::{job_id, required};
 use lookbehind_common::ids::JobId;
 use lookbehind_common::proto::v1;
 use lookbehind_common::proto::v1::job_service_server::JobService;
-use lookbehind_common::transfer::{Piece, Receiver, Sender};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::limits::UserLimits;
 use super::views::{self, IntoStatus};
-use super::{unexpected, watch};
+use super::{files, unexpected, watch};
 use crate::runtime::Shared;
 use crate::state::event::{Event, JobView, Reply, UserCall};
 use crate::store::checkpoint;
-use crate::store::uploads::Upload;
 
 /// Jobs in a page where the caller does not say.
 const PAGE: usize = 100;
 /// Most jobs in a page.
 const MAX_PAGE: usize = 1000;
 
-pub(super) struct JobServiceImpl(pub(super) Shared);
+pub(super) struct JobServiceImpl {
+    shared: Shared,
+    limits: UserLimits,
+}
 
 type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl JobServiceImpl {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self { shared, limits: UserLimits::new() }
+    }
+
     async fn ask(&self, call: UserCall) -> Result<Reply, Status> {
-        Ok(self.0.mailbox.ask(move |token| Event::User(token, call)).await?)
+        self.limits.call()?;
+        Ok(self.shared.mailbox.ask(move |token| Event::User(token, call)).await?)
     }
 
     /// Asks for something that is answered with a job.
@@ -136,9 +141,10 @@ impl JobService for JobServiceImpl {
     ) -> Result<Response<Self::WatchJobStream>, Status> {
         let request = request.into_inner();
         let id = parse_id(&request.job_id)?;
+        let place = self.limits.watcher()?;
         let view = self.view(&id).await?;
         let cursor = watch::Cursor { revision: request.after_revision, outer_step: request.after_outer_step };
-        Ok(Response::new(Box::pin(watch::stream(self.0.clone(), &view.record, cursor))))
+        Ok(Response::new(Box::pin(watch::stream(self.shared.clone(), &view.record, cursor, place))))
     }
 
     async fn list_workers(
@@ -154,12 +160,9 @@ impl JobService for JobServiceImpl {
         &self,
         request: Request<Streaming<v1::UploadInitialWeightsRequest>>,
     ) -> Result<Response<v1::UploadInitialWeightsResponse>, Status> {
-        let _permit = self
-            .0
-            .uploads
-            .try_acquire()
-            .map_err(|_| Status::resource_exhausted("uploads: too many are under way; try again"))?;
-        let digest = receive_file(&self.0, request.into_inner()).await?;
+        self.limits.call()?;
+        let _place = self.limits.upload()?;
+        let digest = files::receive(&self.shared, request.into_inner()).await?;
         Ok(Response::new(v1::UploadInitialWeightsResponse { digest }))
     }
 
@@ -172,8 +175,9 @@ impl JobService for JobServiceImpl {
         let request = request.into_inner();
         let id = parse_id(&request.job_id)?;
         self.view(&id).await?;
-        let folder = self.0.store.job_folder(&id);
-        let read = move || -> Result<_, Status> {
+        let place = self.limits.download()?;
+        let folder = self.shared.store.job_folder(&id);
+        let find = move || -> Result<_, Status> {
             let found =
                 checkpoint::model_file_of(&folder, request.outer_step).map_err(IntoStatus::into_status)?;
             let Some((manifest, path)) = found else {
@@ -182,74 +186,15 @@ impl JobService for JobServiceImpl {
                     .map_or("no checkpoint".into(), |step| format!("no checkpoint of outer step {step}"));
                 return Err(Status::not_found(format!("job {id}: {which}")));
             };
-            let bytes = std::fs::read(&path).map_err(|error| Status::internal(error.to_string()))?;
-            Ok((manifest, bytes))
+            let (file, length) = files::open(&path)?;
+            Ok((manifest, file, length))
         };
-        let (manifest, bytes) = tokio::task::spawn_blocking(read)
-            .await
-            .map_err(|error| Status::internal(error.to_string()))??;
+        let (manifest, file, length) = files::off_runtime(find).await?;
         let header = v1::CheckpointHeader {
-            length: bytes.len() as u64,
+            length,
             outer_step: manifest.position.outer_step,
             digest: manifest.digest.to_string(),
         };
-        Ok(Response::new(Box::pin(send_file(header, bytes.into()))))
+        Ok(Response::new(Box::pin(files::send(header, file, place))))
     }
-}
-
-fn send_file(
-    header: v1::CheckpointHeader,
-    bytes: Bytes,
-) -> impl Stream<Item = Result<v1::DownloadCheckpointResponse, Status>> {
-    use v1::download_checkpoint_response::Part;
-    let pieces = Sender::new([bytes], &[]).map(|piece| match piece {
-        Piece::Chunk(chunk) => Part::Chunk(chunk),
-        Piece::Trailer(trailer) => Part::Trailer(trailer),
-    });
-    let parts = std::iter::once(Part::Header(header)).chain(pieces);
-    tokio_stream::iter(parts.map(|part| Ok(v1::DownloadCheckpointResponse { part: Some(part) })))
-}
-
-/// Receives a file into the uploads folder; returns its digest.
-async fn receive_file(
-    shared: &Shared,
-    mut stream: Streaming<v1::UploadInitialWeightsRequest>,
-) -> Result<String, Status> {
-    use v1::upload_initial_weights_request::Part;
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let Some(Part::Header(header)) = next_part(shared, &mut stream).await? else {
-        return Err(Status::invalid_argument("expected the header first"));
-    };
-    if header.length > shared.max_upload {
-        let limit = shared.max_upload;
-        return Err(Status::resource_exhausted(format!(
-            "length: expected at most {limit}, found {}",
-            header.length
-        )));
-    }
-    let mut receiver = Receiver::new(header.length);
-    let folder = shared.store.uploads_folder();
-    let mut upload =
-        Upload::begin(&folder, NUMBER.fetch_add(1, Ordering::Relaxed)).map_err(IntoStatus::into_status)?;
-    loop {
-        match next_part(shared, &mut stream).await? {
-            Some(Part::Chunk(chunk)) => {
-                receiver.accept(&chunk).map_err(IntoStatus::into_status)?;
-                upload.write(&chunk.data).map_err(IntoStatus::into_status)?;
-            }
-            Some(Part::Trailer(trailer)) => {
-                receiver.finish(&trailer, &[]).map_err(IntoStatus::into_status)?;
-                return upload.finish().map(String::from).map_err(IntoStatus::into_status);
-            }
-            _ => return Err(Status::invalid_argument("expected a chunk or the trailer")),
-        }
-    }
-}
-
-async fn next_part(
-    shared: &Shared,
-    stream: &mut Streaming<v1::UploadInitialWeightsRequest>,
-) -> Result<Option<v1::upload_initial_weights_request::Part>, Status> {
-    let message = super::tensor_service::in_time(shared, stream.message()).await?;
-    Ok(message.and_then(|message| message.part))
 }

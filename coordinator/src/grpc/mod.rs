@@ -1,6 +1,8 @@
 //! The gRPC services: translation between the wire and the state machine's events, nothing else.
 
+mod files;
 mod job_service;
+mod limits;
 mod tensor_service;
 mod views;
 mod watch;
@@ -8,15 +10,18 @@ mod worker_service;
 
 use std::future::Future;
 
+use futures_util::StreamExt;
 use lookbehind_common::proto::FILE_DESCRIPTOR_SET;
 use lookbehind_common::proto::v1::job_service_server::JobServiceServer;
 use lookbehind_common::proto::v1::worker_service_server::WorkerServiceServer;
 use tonic::Status;
+use tonic::service::InterceptorLayer;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::runtime::{Ended, Shared};
 use job_service::JobServiceImpl;
+use limits::Connections;
 use tensor_service::TensorServer;
 use worker_service::WorkerServiceImpl;
 
@@ -44,18 +49,22 @@ pub(crate) async fn serve(
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let jobs =
-        JobServiceServer::new(JobServiceImpl(shared.clone())).max_decoding_message_size(MAX_CONTROL_BYTES);
+    let jobs = JobServiceServer::new(JobServiceImpl::new(shared.clone()))
+        .max_decoding_message_size(MAX_CONTROL_BYTES);
     let workers = WorkerServiceServer::new(WorkerServiceImpl(shared.clone()))
         .max_decoding_message_size(MAX_CONTROL_BYTES);
-    let tensors = TensorServer(shared);
+    let tensors = TensorServer(shared.clone());
     // Small messages must not wait for the acknowledgement of the ones before.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let connections = Connections::new(shared.max_connections);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).filter_map(move |stream| {
+        std::future::ready(stream.map(|stream| connections.take(stream)).transpose())
+    });
     Server::builder()
         .max_frame_size(FRAME_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .max_concurrent_streams(MAX_STREAMS)
+        .layer(InterceptorLayer::new(limits::check_connection))
         .add_service(health_service)
         .add_optional_service(reflection().build_v1().ok())
         .add_optional_service(reflection().build_v1alpha().ok())

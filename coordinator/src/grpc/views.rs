@@ -74,6 +74,12 @@ pub(super) trait IntoStatus {
     fn into_status(self) -> Status;
 }
 
+impl IntoStatus for Status {
+    fn into_status(self) -> Status {
+        self
+    }
+}
+
 impl IntoStatus for CallError {
     fn into_status(self) -> Status {
         let message = self.to_string();

@@ -9,7 +9,9 @@ use lookbehind_common::proto::v1::watch_job_response::Event;
 use tokio::sync::watch::Receiver;
 use tonic::Status;
 
-use super::views::{self, IntoStatus};
+use super::files::off_runtime;
+use super::limits::Place;
+use super::views;
 use crate::runtime::{Feeds, Mark, Shared};
 use crate::state::JobRecord;
 use crate::store::StoreError;
@@ -40,6 +42,7 @@ struct Watcher {
     over: bool,
     /// Whether the cursor was behind the job's last notice from the beginning: only steps can be left.
     no_more_notices: bool,
+    _place: Place,
 }
 
 /// The events of a job, as it stands in `record`, behind a cursor.
@@ -47,49 +50,63 @@ pub(super) fn stream(
     shared: Shared,
     record: &JobRecord,
     mut cursor: Cursor,
+    place: Place,
 ) -> impl Stream<Item = Result<v1::WatchJobResponse, Status>> + use<> {
     let job = record.id.clone();
     cursor.revision = cursor.revision.min(record.revision);
     let no_more_notices = record.state.is_terminal() && cursor.revision == record.revision;
     let reader = Reader::new(journal::path(&shared.store.job_folder(&job)));
     let marks = Feeds::subscribe(&shared.feeds, &job);
-    let pending = VecDeque::new();
-    let watcher =
-        Watcher { shared, job, cursor, reader, marks, cuts: 0, pending, over: false, no_more_notices };
-    futures_util::stream::unfold(watcher, |mut watcher| async move {
-        let item = watcher.next().await.transpose()?;
-        Some((item, watcher))
-    })
+    let watcher = Watcher {
+        shared,
+        job,
+        cursor,
+        reader,
+        marks,
+        cuts: 0,
+        pending: VecDeque::new(),
+        over: false,
+        no_more_notices,
+        _place: place,
+    };
+    futures_util::stream::try_unfold(watcher, Watcher::next)
 }
 
 impl Watcher {
-    async fn next(&mut self) -> Result<Option<v1::WatchJobResponse>, Status> {
+    async fn next(mut self) -> Result<Option<(v1::WatchJobResponse, Self)>, Status> {
         loop {
             if let Some(event) = self.pending.pop_front() {
-                return Ok(Some(event));
+                return Ok(Some((event, self)));
             }
             if self.over {
                 return Ok(None);
             }
-            let mark = *self.marks.borrow_and_update();
-            if mark.cuts != self.cuts {
-                self.cuts = mark.cuts;
-                self.reader.rewind();
-            }
-            self.read().map_err(IntoStatus::into_status)?;
+            self = off_runtime(move || self.look()).await?;
             if self.pending.is_empty() && !self.over && self.marks.changed().await.is_err() {
                 return Ok(None);
             }
         }
     }
 
-    /// Reads what is new: notices and steps, merged in the order in which they happened.
-    fn read(&mut self) -> Result<(), StoreError> {
+    /// Looks for what is new.
+    fn look(mut self) -> Result<Self, StoreError> {
+        let mark = *self.marks.borrow_and_update();
+        if mark.cuts != self.cuts {
+            self.cuts = mark.cuts;
+            self.reader.rewind();
+        }
+        self.read(mark.writing)?;
+        Ok(self)
+    }
+
+    /// Reads what is new: notices and steps, merged in the order in which they happened. While the journal is being
+    /// written, a notice waits for the steps that it stands behind.
+    fn read(&mut self, writing: bool) -> Result<(), StoreError> {
         let notices = self.shared.store.notices(&self.job, self.cursor.revision, BATCH)?;
         for notice in notices {
             self.read_steps(notice.outer_step)?;
-            if self.pending.len() >= BATCH {
-                // Steps that the notice stands behind may be left: they come first.
+            let is_behind = notice.state.is_terminal() && self.cursor.outer_step < notice.outer_step;
+            if self.pending.len() >= BATCH || (writing && is_behind) {
                 return Ok(());
             }
             self.cursor.revision = notice.revision;

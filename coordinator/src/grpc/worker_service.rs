@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::limits::message_rate;
 use super::unexpected;
 use crate::runtime::{Mailbox, OUTBOX, Shared};
 use crate::state::command::{Assignment, ToWorker, WorkKind};
@@ -74,11 +75,15 @@ fn refused(refusal: Refusal) -> impl Stream<Item = Result<v1::SessionResponse, S
 
 /// Takes a worker's messages until its stream ends, whyever.
 async fn listen(mut incoming: Streaming<v1::SessionRequest>, fence: Fence, mailbox: Mailbox) {
+    let rate = message_rate();
     let cause = loop {
         let message = match incoming.message().await {
             Ok(Some(message)) => message,
             Ok(None) | Err(_) => break LossCause::StreamClosed,
         };
+        if rate.check().is_err() {
+            break LossCause::Protocol("it sends more messages than anybody can need".into());
+        }
         match from_wire(message) {
             Ok((from, says)) => {
                 if mailbox.tell(Event::Worker(from, says)).await.is_err() {

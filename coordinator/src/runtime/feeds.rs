@@ -12,6 +12,8 @@ pub(crate) struct Mark {
     changes: u64,
     /// Counts the times that the journal was cut back.
     pub(crate) cuts: u64,
+    /// Whether more may still be written to the journal.
+    pub(crate) writing: bool,
 }
 
 /// One channel per job that somebody watches or that runs.
@@ -29,9 +31,19 @@ impl Feeds {
         self.with(job, |feed| feed.send_modify(|mark| mark.changes += 1));
     }
 
-    /// The journal was cut back.
+    /// The journal was cut back, and will be written to.
     pub(crate) fn cut(&self, job: &JobId) {
-        self.with(job, |feed| feed.send_modify(|mark| mark.cuts += 1));
+        self.with(job, |feed| {
+            feed.send_modify(|mark| {
+                mark.cuts += 1;
+                mark.writing = true;
+            });
+        });
+    }
+
+    /// The journal is complete for now.
+    pub(crate) fn closed(&self, job: &JobId) {
+        self.with(job, |feed| feed.send_modify(|mark| mark.writing = false));
     }
 
     pub(crate) fn subscribe(&self, job: &JobId) -> watch::Receiver<Mark> {

@@ -20,6 +20,9 @@ use crate::training::{Snapshot, StartError, Trainer};
 /// stands still for a checkpoint, even the fastest jobs go on for a while.
 pub(super) const TASKS: usize = 1 << 16;
 
+/// Bytes of a file of initial weights that hold no weights.
+const MAX_INIT_HEADER: u64 = 100 << 20;
+
 /// What the thread is asked to do.
 #[derive(Debug)]
 pub(super) enum FileTask {
@@ -94,7 +97,12 @@ impl Files {
                 self.tell(Event::Loaded(job, activation, result));
             }
             FileTask::Close(job) => {
-                self.open.remove(&job);
+                if let Some(mut open) = self.open.remove(&job)
+                    && let Err(error) = open.journal.sync()
+                {
+                    tracing::error!(%job, %error, "the last metrics could not be written");
+                }
+                self.feeds.closed(&job);
             }
         }
     }
@@ -142,12 +150,15 @@ impl Files {
 
     fn load_upload(&self, start: &StartFrom, digest: &Digest) -> Result<Trainer, StoreError> {
         let in_init = |reason: String| StoreError::Damaged { what: "model.init".into(), reason };
-        let bytes = uploads::read(&self.store.uploads_folder(), digest).map_err(|error| match error {
-            StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                in_init(format!("no file of digest {digest} was uploaded"))
-            }
-            other => other,
-        })?;
+        let numbers = start.description.layout.parameters() + start.description.layout.statistics();
+        let most = (numbers * size_of::<f32>()) as u64 + MAX_INIT_HEADER;
+        let bytes =
+            uploads::read(&self.store.uploads_folder(), digest, most).map_err(|error| match error {
+                StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                    in_init(format!("no file of digest {digest} was uploaded"))
+                }
+                other => other,
+            })?;
         let (parameters, statistics) = model_file::read(&bytes, &start.description.layout)
             .map_err(|error| in_init(error.to_string()))?;
         Trainer::new(&start.spec, &start.description, parameters, statistics)

@@ -101,6 +101,6 @@ pub(crate) struct Shared {
     pub(crate) heartbeat_interval: Duration,
     /// Most bytes of an uploaded file.
     pub(crate) max_upload: u64,
-    /// Uploads that may be under way at once.
-    pub(crate) uploads: Arc<tokio::sync::Semaphore>,
+    /// Connections that there may be at a time.
+    pub(crate) max_connections: usize,
 }

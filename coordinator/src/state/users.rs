@@ -10,6 +10,10 @@ use super::event::{CallError, JobView, Reply, Token, UserCall, WorkerView};
 use super::job::Job;
 use super::record::{JobRecord, JobState};
 
+/// Most bytes of a specification: it goes to every worker and stands in every list.
+const MAX_SPEC: usize = 256 << 10;
+/// Most bytes of the specifications in a page of jobs.
+const MAX_PAGE_BYTES: usize = 2 << 20;
 /// Most bytes of a request_id.
 const MAX_REQUEST_ID: usize = 64;
 
@@ -42,6 +46,10 @@ impl Core {
             return Err(CallError::Exhausted { what: "queued jobs", limit: self.config.max_queued_jobs });
         }
         let checked = wire::from_proto(&spec)?.validate()?;
+        if encoded.len() > MAX_SPEC {
+            let problem = format!("expected at most {MAX_SPEC} bytes, found {}", encoded.len());
+            return Err(lookbehind_common::job::JobError::new("spec", &problem).into());
+        }
         self.created += 1;
         let record = JobRecord {
             id: id.clone(),
@@ -106,8 +114,14 @@ impl Core {
         let before = before.unwrap_or(u64::MAX);
         let mut jobs: Vec<&Job> = self.jobs.values().filter(|job| job.record.number < before).collect();
         jobs.sort_unstable_by_key(|job| std::cmp::Reverse(job.record.number));
-        let more = jobs.len() > count;
-        jobs.truncate(count);
+        let mut bytes = 0;
+        let mut fits = |job: &&Job| {
+            bytes += job.record.spec.len();
+            bytes <= MAX_PAGE_BYTES
+        };
+        let fitting = jobs.iter().take_while(|job| fits(job)).count().min(count);
+        let more = jobs.len() > fitting;
+        jobs.truncate(fitting);
         let next = jobs.last().filter(|_| more).map(|job| job.record.number);
         Reply::Jobs(jobs.into_iter().map(view).collect(), next)
     }

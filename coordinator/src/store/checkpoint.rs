@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fail::fail_point;
 use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::ids::JobId;
@@ -104,12 +105,20 @@ pub fn write(job_folder: &Path, snapshot: &Snapshot) -> Result<Digest, StoreErro
     let temporary = parent.join(format!(".step-{outer_step}.tmp"));
     remove_folder(&temporary)?;
     std::fs::create_dir_all(&temporary).map_err(StoreError::io(&temporary))?;
+    fail_point!("checkpoint::begun");
     write_tensors(&temporary, snapshot, digest)?;
+    fail_point!("checkpoint::tensors");
     write_manifest(&temporary, snapshot, digest)?;
+    fail_point!("checkpoint::manifest");
     remove_folder(&target)?;
     std::fs::rename(&temporary, &target).map_err(StoreError::io(&target))?;
+    fail_point!("checkpoint::named");
     durable::sync_folder(&parent)?;
     durable::sync_folder(job_folder)?;
+    if let Some(jobs) = job_folder.parent() {
+        durable::sync_folder(jobs)?;
+    }
+    fail_point!("checkpoint::durable");
     if let Err(error) = prune(job_folder, snapshot.keep as usize) {
         // The new checkpoint is durable all the same.
         tracing::warn!(job = %snapshot.job, %error, "an old checkpoint could not be removed");
@@ -139,6 +148,7 @@ fn write_tensors(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Resul
     model_file::write(&model, layout, &state.parameters, &state.statistics, metadata)
         .map_err(|error| StoreError::damaged(&model, error))?;
     durable::sync_file(&model)?;
+    fail_point!("checkpoint::model");
     let optimizer = temporary.join(OPTIMIZER);
     let buffers: Vec<_> = state.buffers.iter().map(|(name, arena)| (name.as_str(), arena.as_ref())).collect();
     model_file::write_flat(&optimizer, &buffers).map_err(|error| StoreError::damaged(&optimizer, error))?;
@@ -188,6 +198,7 @@ fn remove_folder(path: &Path) -> Result<(), StoreError> {
 /// Removes all but the newest `keep` checkpoints.
 fn prune(job_folder: &Path, keep: usize) -> Result<(), StoreError> {
     for outer_step in list(job_folder)?.into_iter().skip(keep) {
+        fail_point!("checkpoint::prune");
         remove_folder(&step_folder(job_folder, outer_step))?;
     }
     Ok(())
@@ -214,11 +225,25 @@ pub fn newest(job_folder: &Path, description: &JobDescription) -> Result<(Loaded
     for outer_step in list(job_folder)? {
         match read(&step_folder(job_folder, outer_step), description) {
             Ok(loaded) => return Ok((loaded, skipped)),
-            Err(error) => skipped.push(error.to_string()),
+            Err(error) => {
+                skipped.push(error.to_string());
+                set_aside(job_folder, outer_step);
+            }
         }
     }
     let reason = format!("no whole checkpoint; passed over: {}", skipped.join("; "));
     Err(StoreError::damaged(&folder(job_folder), reason))
+}
+
+/// Renames a checkpoint that cannot be used, so that nobody fetches it and it takes nobody's place.
+fn set_aside(job_folder: &Path, outer_step: u64) {
+    let aside = folder(job_folder).join(format!("damaged-{outer_step}"));
+    let renamed = remove_folder(&aside).and_then(|()| {
+        std::fs::rename(step_folder(job_folder, outer_step), &aside).map_err(StoreError::io(&aside))
+    });
+    if let Err(error) = renamed {
+        tracing::warn!(%error, "a damaged checkpoint could not be set aside");
+    }
 }
 
 fn read(step_folder: &Path, description: &JobDescription) -> Result<Loaded, StoreError> {

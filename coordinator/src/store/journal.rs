@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use fail::fail_point;
 use lookbehind_common::proto::v1::OuterStepMetrics;
 use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
@@ -61,6 +62,7 @@ impl Journal {
             }
         }
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(StoreError::io(&path))?;
+        fail_point!("journal::cut");
         file.set_len(keep).map_err(StoreError::io(&path))?;
         Ok((Self { path, file, length: keep, unwritten: Vec::new() }, cut_off))
     }
@@ -80,6 +82,7 @@ impl Journal {
 
     /// Writes what is not written yet, whole or not at all: readers go on behind a torn record only once it is whole.
     fn write(&mut self) -> Result<(), StoreError> {
+        fail_point!("journal::write");
         if let Err(error) = self.file.write_all(&self.unwritten) {
             // Where even this fails, the next attempt begins with it.
             let _ = self.file.set_len(self.length);
@@ -96,6 +99,7 @@ impl Journal {
     /// When the file cannot be written or synchronised.
     pub fn sync(&mut self) -> Result<(), StoreError> {
         self.write()?;
+        fail_point!("journal::written");
         self.file.sync_all().map_err(StoreError::io(&self.path))
     }
 }

@@ -10,6 +10,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
+use fail::fail_point;
 use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -187,6 +188,7 @@ impl Store {
     }
 
     fn try_put(&self, record: &JobRecord, notice: Option<&Notice>) -> Result<(), StoreError> {
+        fail_point!("store::put");
         let transaction = self.begin_write()?;
         {
             let mut jobs = transaction.open_table(JOBS).map_err(database)?;
@@ -197,7 +199,9 @@ impl Store {
                 notices.insert(key, encode(notice)?.as_slice()).map_err(database)?;
             }
         }
+        fail_point!("store::written");
         transaction.commit().map_err(database)?;
+        fail_point!("store::durable");
         Ok(())
     }
 

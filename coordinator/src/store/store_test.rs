@@ -240,9 +240,10 @@ fn uploads_are_found_by_their_digest_and_checked() {
     upload.write(b"weights").expect("a writable file");
     let digest = upload.finish().expect("a durable file");
     assert_eq!(digest, Digest::of(b"some weights"));
-    assert_eq!(uploads::read(root.path(), &digest).expect("the file"), b"some weights");
+    assert_eq!(uploads::read(root.path(), &digest, 100).expect("the file"), b"some weights");
+    assert!(matches!(uploads::read(root.path(), &digest, 11), Err(StoreError::Damaged { .. })), "too long");
     std::fs::write(root.path().join(format!("{digest}.safetensors")), b"others").expect("a damaged file");
-    assert!(matches!(uploads::read(root.path(), &digest), Err(StoreError::Damaged { .. })));
+    assert!(matches!(uploads::read(root.path(), &digest, 100), Err(StoreError::Damaged { .. })));
     drop(uploads::Upload::begin(root.path(), 2).expect("a writable folder"));
     assert_eq!(
         std::fs::read_dir(root.path()).expect("the folder").count(),

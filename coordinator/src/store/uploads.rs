@@ -59,12 +59,16 @@ impl Drop for Upload {
     }
 }
 
-/// Reads an uploaded file.
+/// Reads an uploaded file of at most `most` bytes.
 ///
 /// # Errors
-/// When there is none of that digest, or its bytes are not those that were sent.
-pub fn read(folder: &Path, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+/// When there is none of that digest, it is longer, or its bytes are not those that were sent.
+pub fn read(folder: &Path, digest: &Digest, most: u64) -> Result<Vec<u8>, StoreError> {
     let path = path(folder, digest);
+    let length = std::fs::metadata(&path).map_err(StoreError::io(&path))?.len();
+    if length > most {
+        return Err(StoreError::damaged(&path, format!("expected at most {most} bytes, found {length}")));
+    }
     let bytes = std::fs::read(&path).map_err(StoreError::io(&path))?;
     if Digest::of(&bytes) != *digest {
         return Err(StoreError::damaged(&path, "its content does not match its digest"));

@@ -7,6 +7,7 @@ use lookbehind_tests::client::{Client, within};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::{SMALL_JOB, job, long_job, write_small};
 use lookbehind_tests::process::Process;
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -50,6 +51,15 @@ impl Machines {
         let (folder, detection) = (self.folder.path(), &self.failure_detection);
         self.coordinator = start(folder, &self.address, detection, self.started).await.0;
         self.started += 1;
+    }
+
+    /// Starts the coordinator anew, so that it crashes when it comes to a stage of writing for the so-manieth time.
+    pub(crate) async fn crash_at(&mut self, stage: &str, count: u32) {
+        self.coordinator.signal(Signal::TERM);
+        self.coordinator.ended().await;
+        std::fs::write(self.path("crash-at"), format!("{stage} {count}")).unwrap();
+        self.restart().await;
+        std::fs::remove_file(self.path("crash-at")).unwrap();
     }
 
     /// Starts a worker and waits until it is registered.

@@ -35,7 +35,7 @@ async fn digest_on_any_workers(cluster: &Cluster, job: &JobFile, what: &str) -> 
 async fn one_to_four_workers_end_at_the_same_bytes_for_any_seed_and_batch_size() {
     let cluster = Cluster::of(4).await;
     let mut digests = Vec::new();
-    for seed in [0, 1, u64::MAX] {
+    for seed in [0, 1, i64::MAX as u64] {
         // Batches that leave a last one of 5 (fewer than the shards), 17, and 97 samples.
         for batch_size in [24, 60, 100] {
             let job = small_with(|job| {

@@ -189,3 +189,14 @@ async fn a_specification_beyond_the_size_of_a_control_message_is_refused() {
     assert_eq!(status.code(), Code::OutOfRange, "{status}");
     cluster.still_works().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_specification_that_would_fill_every_list_is_refused() {
+    let cluster = Cluster::of(1).await;
+    let mut spec = wire::to_proto(&small());
+    set_model(&mut spec, "x", Kind::StringValue("x".repeat(256 << 10)));
+    let status = cluster.client().create(spec).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().contains("at most 262144 bytes"), "{status}");
+    cluster.still_works().await;
+}

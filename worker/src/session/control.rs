@@ -15,13 +15,13 @@ use lookbehind_common::{BUILD_VERSION, PROTOCOL_VERSION};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Endpoint;
 use tonic::{Status, Streaming};
 
 use super::WorkerError;
 use super::executor::{Assignment, Context, ExecutorHandle, Says, Task};
-use super::transfer::{Partial, Transfers};
+use super::transfer::{self, Partial, Transfers};
 use crate::compute::{Work, WorkKind};
 
 /// Messages that may wait for the stream.
@@ -129,6 +129,8 @@ struct Session {
     progress: Arc<AtomicU64>,
     /// The newest assignment's work and its number.
     newest: Option<(WorkId, u64)>,
+    /// Ends what is under way when the session is over.
+    _over: DropGuard,
 }
 
 impl Session {
@@ -147,9 +149,11 @@ impl Session {
         let (uploads, partials) = mpsc::channel(UPLOADS);
         let bulk_channel = {
             let _guard = bulk.enter();
-            link.endpoint.connect_lazy()
+            transfer::watched(link.endpoint.clone(), detection).connect_lazy()
         };
-        let transfers = Transfers::new(bulk_channel, fence.clone(), detection * 4, Arc::clone(&progress));
+        let over = CancellationToken::new();
+        let transfers =
+            Transfers::new(bulk_channel, fence.clone(), detection * 4, Arc::clone(&progress), over.clone());
         bulk.spawn(upload(partials, transfers.clone(), say.clone()));
         let context = Context { transfers, says: say, uploads };
         Ok(Self {
@@ -163,6 +167,7 @@ impl Session {
             context,
             progress,
             newest: None,
+            _over: over.drop_guard(),
         })
     }
 
@@ -288,6 +293,9 @@ async fn upload(mut partials: mpsc::Receiver<Partial>, transfers: Transfers, say
     while let Some(partial) = partials.recv().await {
         let (work, node) = (v1::WorkId::from(&partial.work), partial.node);
         let Err(status) = transfers.upload(partial).await else { continue };
+        if status.code() == tonic::Code::Cancelled {
+            return;
+        }
         let answer = refused_upload(&status, work, node);
         if says.send(answer).await.is_err() {
             return;

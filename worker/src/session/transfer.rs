@@ -17,6 +17,7 @@ use lookbehind_common::transfer::frames::Frames;
 use lookbehind_common::transfer::parser::Event as Part;
 use lookbehind_common::transfer::{ArenaReceiver, CHUNK_BYTES, Sender, sums_bytes};
 use prost::Message;
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codegen::http;
@@ -47,6 +48,12 @@ pub(super) fn endpoint(address: &str) -> Result<Endpoint, WorkerError> {
         .initial_connection_window_size(WINDOW_BYTES))
 }
 
+/// The same for bulk transfers, which may have nothing to send for a long time: a connection that is dead is noticed
+/// within twice the failure-detection time all the same.
+pub(super) fn watched(endpoint: Endpoint, detection: Duration) -> Endpoint {
+    endpoint.http2_keep_alive_interval(detection).keep_alive_timeout(detection).keep_alive_while_idle(true)
+}
+
 /// A partial on its way up.
 pub(super) struct Partial {
     pub(super) work: WorkId,
@@ -63,13 +70,26 @@ pub(super) struct Transfers {
     fence: Fence,
     idle: Duration,
     progress: Arc<AtomicU64>,
+    over: CancellationToken,
 }
 
 impl Transfers {
     /// Over a channel that carries nothing else. `idle` is how long a transfer may stand still; `progress` rises
-    /// with every chunk.
-    pub(super) fn new(channel: Channel, fence: Fence, idle: Duration, progress: Arc<AtomicU64>) -> Self {
-        Self { channel, arenas: ArenaPool::new(IDLE_ARENAS), fence, idle, progress }
+    /// with every chunk; `over` ends all transfers.
+    pub(super) fn new(
+        channel: Channel,
+        fence: Fence,
+        idle: Duration,
+        progress: Arc<AtomicU64>,
+        over: CancellationToken,
+    ) -> Self {
+        Self { channel, arenas: ArenaPool::new(IDLE_ARENAS), fence, idle, progress, over }
+    }
+
+    /// Does something unless the session is over before.
+    async fn unless_over<T>(&self, act: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+        let ended = self.over.run_until_cancelled(act).await;
+        ended.unwrap_or_else(|| Err(Status::cancelled("the session is over")))
     }
 
     /// Who speaks.
@@ -90,12 +110,12 @@ impl Transfers {
         lengths: (usize, usize),
     ) -> Result<Option<(Arena, Arena)>, Status> {
         for attempt in 1.. {
-            match self.try_download(job, version, lengths).await {
+            match self.unless_over(self.try_download(job, version, lengths)).await {
                 Ok(weights) => return Ok(Some(weights)),
                 Err(status) if matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => {
                     return Ok(None);
                 }
-                Err(status) if attempt >= ATTEMPTS => return Err(status),
+                Err(status) if self.over.is_cancelled() || attempt >= ATTEMPTS => return Err(status),
                 Err(status) => tracing::debug!(%job, attempt, %status, "download failed; trying again"),
             }
         }
@@ -114,7 +134,8 @@ impl Transfers {
             version,
         };
         let request = body::request(Frames::message(&request));
-        let mut incoming = Incoming::new(self.call("DownloadWeights", request).await?);
+        let answer = tokio::time::timeout(self.idle, self.call("DownloadWeights", request)).await;
+        let mut incoming = Incoming::new(answer.map_err(|_| stands_still())??);
         self.check_header(&mut incoming, lengths).await?;
         let (parameters, statistics) = (self.arenas.lend(lengths.0), self.arenas.lend(lengths.1));
         let mut receiver = ArenaReceiver::into_arenas(parameters, statistics);
@@ -148,7 +169,7 @@ impl Transfers {
     async fn next(&self, incoming: &mut Incoming) -> Result<Option<Part>, Status> {
         self.advance();
         let waited = tokio::time::timeout(self.idle, incoming.next()).await;
-        let next = waited.map_err(|_| Status::deadline_exceeded("the transfer stood still for too long"))?;
+        let next = waited.map_err(|_| stands_still())?;
         next.map_err(|error| match error {
             IncomingError::Call(status) => status,
             IncomingError::Transfer(error) => damaged(error),
@@ -230,8 +251,8 @@ impl Transfers {
         let parts = arenas.map(|arena| shared_bytes(&Arc::new(arena)));
         let mut attempt = 1;
         loop {
-            match self.try_send(method, header, parts.clone(), covered).await {
-                Err(status) if !is_final(&status) && attempt < ATTEMPTS => {
+            match self.unless_over(self.try_send(method, header, parts.clone(), covered)).await {
+                Err(status) if !is_final(&status) && !self.over.is_cancelled() && attempt < ATTEMPTS => {
                     tracing::debug!(method, attempt, %status, "upload failed; trying again");
                 }
                 ended => return ended,
@@ -255,7 +276,7 @@ impl Transfers {
         let request = body::request(Frames::transfer(header, pieces));
         let answered = async { body::message(self.call(method, request).await?).await };
         let answered = tokio::time::timeout(deadline, answered).await;
-        answered.map_err(|_| Status::deadline_exceeded("the upload stood still for too long"))?
+        answered.map_err(|_| stands_still())?
     }
 
     /// How long a whole upload may take: the coordinator notices one that stands still by itself.
@@ -263,6 +284,10 @@ impl Transfers {
         let chunks = parts.iter().map(|part| part.len().div_ceil(CHUNK_BYTES)).sum::<usize>();
         self.idle * (2 + u32::try_from(chunks).unwrap_or(u32::MAX - 2))
     }
+}
+
+fn stands_still() -> Status {
+    Status::deadline_exceeded("the transfer stood still for too long")
 }
 
 /// What came is not what was sent.
