@@ -71,6 +71,12 @@ impl FakeWorker {
         self.say_as(&self.fence, message).await;
     }
 
+    /// Says something, if anybody listens still.
+    pub async fn try_say(&self, message: session_request::Message) {
+        let request = v1::SessionRequest { fence: Some(self.fence.clone()), message: Some(message) };
+        let _ = self.outgoing.send(request).await;
+    }
+
     /// Says something under another fence.
     ///
     /// # Panics

@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
+#[path = "processes/audit.rs"]
+mod audit;
 #[path = "processes/crashes.rs"]
 mod crashes;
 #[path = "processes/faults.rs"]

@@ -12,12 +12,16 @@ mod family;
 mod generic_client;
 #[path = "service/joining.rs"]
 mod joining;
+#[path = "service/limits.rs"]
+mod limits;
 #[path = "service/numbers.rs"]
 mod numbers;
 #[path = "service/parity.rs"]
 mod parity;
 #[path = "service/prepare_input.rs"]
 mod prepare_input;
+#[path = "service/recovery.rs"]
+mod recovery;
 #[path = "service/refused_workers.rs"]
 mod refused_workers;
 #[path = "service/requests.rs"]

@@ -34,7 +34,6 @@ impl JobServiceImpl {
     }
 
     async fn ask(&self, call: UserCall) -> Result<Reply, Status> {
-        self.limits.call()?;
         Ok(self.shared.mailbox.ask(move |token| Event::User(token, call)).await?)
     }
 
@@ -160,7 +159,6 @@ impl JobService for JobServiceImpl {
         &self,
         request: Request<Streaming<v1::UploadInitialWeightsRequest>>,
     ) -> Result<Response<v1::UploadInitialWeightsResponse>, Status> {
-        self.limits.call()?;
         let _place = self.limits.upload()?;
         let digest = files::receive(&self.shared, request.into_inner()).await?;
         Ok(Response::new(v1::UploadInitialWeightsResponse { digest }))

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::Connected;
 use tonic::{Request, Status};
 
-/// Users' calls in a second, and at once.
+/// Users' calls over one connection in a second, and at once.
 const CALLS: (u32, u32) = (1000, 4000);
 /// Control messages of a worker in a second, and at once: it beats, and answers what it is asked.
 const MESSAGES: (u32, u32) = (200, 1000);
@@ -38,7 +38,6 @@ pub(super) fn message_rate() -> DefaultDirectRateLimiter {
 /// What users share.
 #[derive(Clone)]
 pub(super) struct UserLimits {
-    calls: Arc<DefaultDirectRateLimiter>,
     watchers: Arc<Semaphore>,
     downloads: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
@@ -58,16 +57,10 @@ fn exhausted(what: &str, limit: usize) -> Status {
 impl UserLimits {
     pub(super) fn new() -> Self {
         Self {
-            calls: Arc::new(rate(CALLS)),
             watchers: Arc::new(Semaphore::new(WATCHERS)),
             downloads: Arc::new(Semaphore::new(DOWNLOADS)),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
         }
-    }
-
-    /// Lets a call pass, or not.
-    pub(super) fn call(&self) -> Result<(), Status> {
-        self.calls.check().map_err(|_| exhausted("calls per second", CALLS.0 as usize))
     }
 
     pub(super) fn watcher(&self) -> Result<Place, Status> {
@@ -99,36 +92,51 @@ impl Connections {
     /// Takes a connection, so that calls over it can be answered; `None` closes it.
     pub(super) fn take(&self, stream: TcpStream) -> Option<Connection> {
         let admitted = Arc::clone(&self.admitted).try_acquire_owned();
-        let limit = if admitted.is_ok() { None } else { Some(self.most) };
+        let beyond = if admitted.is_ok() { None } else { Some(self.most) };
         let place = admitted.or_else(|_| Arc::clone(&self.refused).try_acquire_owned()).ok()?;
-        Some(Connection { stream, limit: Admitted(limit), _place: place })
+        let caller = Caller { beyond, calls: Arc::new(rate(CALLS)) };
+        Some(Connection { stream, caller, _place: place })
     }
 }
 
 /// A connection with its place.
 pub(super) struct Connection {
     stream: TcpStream,
-    limit: Admitted,
+    caller: Caller,
     _place: Place,
 }
 
-/// The limit that kept the connection from being admitted; `None` where it is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Admitted(Option<usize>);
+/// Who calls over a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// The limit that kept the connection from being admitted; `None` where it is.
+    beyond: Option<usize>,
+    calls: Arc<DefaultDirectRateLimiter>,
+}
 
 /// Refuses calls over connections that are not admitted.
 pub(super) fn check_connection(request: Request<()>) -> Result<Request<()>, Status> {
-    match request.extensions().get::<Admitted>() {
-        Some(Admitted(Some(limit))) => Err(exhausted("connections", *limit)),
+    match request.extensions().get::<Caller>() {
+        Some(Caller { beyond: Some(limit), .. }) => Err(exhausted("connections", *limit)),
+        _ => Ok(request),
+    }
+}
+
+/// Refuses users' calls beyond the rate of their connection: who calls too often harms nobody else.
+pub(super) fn check_rate(request: Request<()>) -> Result<Request<()>, Status> {
+    match request.extensions().get::<Caller>() {
+        Some(caller) if caller.calls.check().is_err() => {
+            Err(exhausted("calls per second over one connection", CALLS.0 as usize))
+        }
         _ => Ok(request),
     }
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Admitted;
+    type ConnectInfo = Caller;
 
-    fn connect_info(&self) -> Admitted {
-        self.limit
+    fn connect_info(&self) -> Caller {
+        self.caller.clone()
     }
 }
 

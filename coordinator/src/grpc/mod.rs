@@ -16,6 +16,7 @@ use lookbehind_common::proto::v1::job_service_server::JobServiceServer;
 use lookbehind_common::proto::v1::worker_service_server::WorkerServiceServer;
 use tonic::Status;
 use tonic::service::InterceptorLayer;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
@@ -68,7 +69,7 @@ pub(crate) async fn serve(
         .add_service(health_service)
         .add_optional_service(reflection().build_v1().ok())
         .add_optional_service(reflection().build_v1alpha().ok())
-        .add_service(jobs)
+        .add_service(InterceptedService::new(jobs, limits::check_rate))
         .add_service(workers)
         .add_service(tensors)
         .serve_with_incoming_shutdown(incoming, end)
