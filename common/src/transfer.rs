@@ -20,6 +20,10 @@ use crate::proto::v1;
 
 /// Most bytes in a chunk.
 pub const CHUNK_BYTES: usize = 1 << 20;
+/// HTTP/2 frames that hold a whole chunk: fewer, larger frames halve the cost of an exchange.
+pub const FRAME_BYTES: u32 = 2 << 20;
+/// HTTP/2 flow-control window: a few chunks in flight.
+pub const WINDOW_BYTES: u32 = 4 << 20;
 /// Largest message that carries a chunk; receive limits stay here, whatever the model's size.
 pub const MAX_MESSAGE_BYTES: usize = CHUNK_BYTES + 64 * 1024;
 

@@ -14,6 +14,7 @@ use futures_util::StreamExt;
 use lookbehind_common::proto::FILE_DESCRIPTOR_SET;
 use lookbehind_common::proto::v1::job_service_server::JobServiceServer;
 use lookbehind_common::proto::v1::worker_service_server::WorkerServiceServer;
+use lookbehind_common::transfer::{FRAME_BYTES, WINDOW_BYTES};
 use tonic::Status;
 use tonic::service::InterceptorLayer;
 use tonic::service::interceptor::InterceptedService;
@@ -28,10 +29,6 @@ use worker_service::WorkerServiceImpl;
 
 /// Largest control message: a description of a model with tens of thousands of tensors.
 const MAX_CONTROL_BYTES: usize = 4 << 20;
-/// HTTP/2 frames that hold a whole chunk: fewer, larger frames halve the cost of an exchange.
-pub(crate) const FRAME_BYTES: u32 = 2 << 20;
-/// Flow-control window: a few chunks in flight.
-pub(crate) const WINDOW_BYTES: u32 = 4 << 20;
 /// Calls that one connection may have open at once.
 const MAX_STREAMS: u32 = 256;
 

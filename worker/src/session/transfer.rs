@@ -15,7 +15,9 @@ use lookbehind_common::reduction::Node;
 use lookbehind_common::transfer::body::{self, Incoming, IncomingError};
 use lookbehind_common::transfer::frames::Frames;
 use lookbehind_common::transfer::parser::Event as Part;
-use lookbehind_common::transfer::{ArenaReceiver, CHUNK_BYTES, Sender, sums_bytes};
+use lookbehind_common::transfer::{
+    ArenaReceiver, CHUNK_BYTES, FRAME_BYTES, Sender, WINDOW_BYTES, sums_bytes,
+};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -27,10 +29,6 @@ use tonic::{Code, Status};
 
 use super::WorkerError;
 
-/// HTTP/2 frames that hold a whole chunk.
-const FRAME_BYTES: u32 = 2 << 20;
-/// Flow-control window: a few chunks in flight.
-const WINDOW_BYTES: u32 = 4 << 20;
 /// Attempts before a transfer that fails for no reason of its own is given up.
 const ATTEMPTS: u32 = 3;
 /// Arenas of weights whose memory is kept from one download to the next: parameters and statistics.
