@@ -3,6 +3,7 @@
 
 mod description;
 pub mod file;
+mod parameters;
 mod spec;
 mod validate;
 pub mod wire;

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{JobError, Parameters};
+use super::{JobError, Parameters, parameters};
 
 /// A job as written. The same fields travel over the wire ([`super::wire`]); [`JobFile::validate`] turns it
 /// into a [`super::JobSpec`].
@@ -322,14 +322,17 @@ pub struct ResourcesSection {
 /// Reads a job file.
 ///
 /// # Errors
-/// When the text is no TOML, a key is unknown or missing, or a value has the wrong type; the error names the
-/// key by its path.
+/// When the text is no TOML, a key is unknown or missing, a value has the wrong type, or a parameter cannot go over
+/// the wire as it is; the error names the key by its path.
 pub fn parse_toml(text: &str) -> Result<JobFile, JobError> {
     let deserializer = toml::Deserializer::parse(text).map_err(|error| JobError::syntax(&error))?;
-    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+    let mut file: JobFile = serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let path = error.path().to_string();
         JobError::new(if path == "." { "job" } else { &path }, error.inner().message())
-    })
+    })?;
+    parameters::normalise("model", &mut file.model.parameters)?;
+    parameters::normalise("data", &mut file.data.parameters)?;
+    Ok(file)
 }
 
 /// Reads the parameters of a model or data set of some kind into that kind's own type.

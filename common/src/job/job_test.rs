@@ -162,3 +162,31 @@ fn parameters_are_read_by_their_kind_with_their_path() {
     let error = parse_parameters::<Mlp>("model", &wrong.model.parameters).expect_err("a negative width");
     assert_eq!(error.path, "model.hidden[1]");
 }
+
+#[test]
+fn parameters_that_would_change_on_the_wire_are_refused_by_their_path() {
+    let deep = format!("hidden = {}1{}", "[".repeat(17), "]".repeat(17));
+    for (parameter, path) in [
+        ("hidden = [9007199254740993]", "model.hidden[0]"),
+        ("hidden = -9007199254740993", "model.hidden"),
+        ("norm = { eps = nan }", "model.norm.eps"),
+        ("norm = [{ eps = 1.0 }, { eps = -inf }]", "model.norm[1].eps"),
+        ("since = 1979-05-27", "model.since"),
+        (&deep, &format!("model.hidden{}", "[0]".repeat(16))),
+    ] {
+        let error = refused("hidden = [32]", parameter);
+        assert_eq!(error.path, path, "{error}");
+    }
+}
+
+#[test]
+fn numbers_of_parameters_have_one_form() {
+    let parameters = |text: &str| {
+        let file = parse_toml(&SMALL.replace("hidden = [32]", text)).expect("a valid job");
+        serde_json::Value::Object(file.model.parameters)
+    };
+    let found = parameters("a = 1.0\nb = [-0.0, 1e300, 0.5, 9007199254740992]");
+    let expected: serde_json::Value =
+        serde_json::from_str("{ \"a\": 1, \"b\": [0, 1e300, 0.5, 9007199254740992] }").expect("JSON");
+    assert_eq!(found, expected);
+}

@@ -1,16 +1,10 @@
 //! A job on the wire: conversions between [`JobFile`] and the protobuf message, both ways, and of the other
 //! domain types that travel.
 
-use prost_types::value::Kind;
-use prost_types::{ListValue, Struct, Value as ProtoValue};
-use serde_json::Value;
-
+use super::JobError;
 use super::file::*;
-use super::{JobError, Parameters};
+use super::parameters::{from_struct, to_struct};
 use crate::proto::v1;
-
-/// Deepest nesting of parameters.
-const MAX_DEPTH: usize = 16;
 
 /// The message for a job.
 pub fn to_proto(file: &JobFile) -> v1::JobSpec {
@@ -20,13 +14,13 @@ pub fn to_proto(file: &JobFile) -> v1::JobSpec {
         model: Some(v1::ModelSpec {
             kind: file.model.kind.clone(),
             init: file.model.init.clone(),
-            parameters: Some(struct_from(&file.model.parameters)),
+            parameters: Some(to_struct(&file.model.parameters)),
         }),
         data: Some(v1::DataSpec {
             kind: file.data.kind.clone(),
             shuffle: file.data.shuffle,
             drop_last: file.data.drop_last,
-            parameters: Some(struct_from(&file.data.parameters)),
+            parameters: Some(to_struct(&file.data.parameters)),
         }),
         train: Some(v1::TrainSpec {
             epochs: file.train.epochs,
@@ -70,13 +64,13 @@ pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
         model: ModelSection {
             kind: model.kind.clone(),
             init: model.init.clone(),
-            parameters: parameters_from("model.parameters", model.parameters.as_ref())?,
+            parameters: from_struct("model", model.parameters.as_ref())?,
         },
         data: DataSection {
             kind: data.kind.clone(),
             shuffle: data.shuffle,
             drop_last: data.drop_last,
-            parameters: parameters_from("data.parameters", data.parameters.as_ref())?,
+            parameters: from_struct("data", data.parameters.as_ref())?,
         },
         train: TrainSection {
             epochs: train.epochs,
@@ -252,58 +246,3 @@ wire_enum!(PerturbationName, Perturbation: Global = Global);
 wire_enum!(OnFailureName, OnCheckpointFailure: Continue = Continue, Pause = Pause, Fail = Fail);
 wire_enum!(BaseName, BaseOptimizerKind: Sgd = Sgd, Adamw = Adamw);
 wire_enum!(ScheduleName, ScheduleKind: Constant = Constant, Multistep = Multistep, Cosine = Cosine);
-
-fn struct_from(parameters: &Parameters) -> Struct {
-    Struct { fields: parameters.iter().map(|(key, value)| (key.clone(), value_from(value))).collect() }
-}
-
-fn value_from(value: &Value) -> ProtoValue {
-    let kind = match value {
-        Value::Null => Kind::NullValue(0),
-        Value::Bool(value) => Kind::BoolValue(*value),
-        Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(f64::NAN)),
-        Value::String(text) => Kind::StringValue(text.clone()),
-        Value::Array(items) => Kind::ListValue(ListValue { values: items.iter().map(value_from).collect() }),
-        Value::Object(fields) => Kind::StructValue(struct_from(fields)),
-    };
-    ProtoValue { kind: Some(kind) }
-}
-
-fn parameters_from(path: &str, fields: Option<&Struct>) -> Result<Parameters, JobError> {
-    let Some(fields) = fields else { return Ok(Parameters::new()) };
-    object_from(path, fields, MAX_DEPTH)
-}
-
-fn object_from(path: &str, fields: &Struct, depth: usize) -> Result<Parameters, JobError> {
-    if depth == 0 {
-        return Err(JobError::new(path, &format!("is nested deeper than {MAX_DEPTH} levels")));
-    }
-    fields.fields.iter().map(|(key, value)| Ok((key.clone(), json_from(path, value, depth)?))).collect()
-}
-
-fn json_from(path: &str, value: &ProtoValue, depth: usize) -> Result<Value, JobError> {
-    if depth == 0 {
-        return Err(JobError::new(path, &format!("is nested deeper than {MAX_DEPTH} levels")));
-    }
-    Ok(match &value.kind {
-        None | Some(Kind::NullValue(_)) => return Err(JobError::new(path, "expected values, found null")),
-        Some(Kind::BoolValue(value)) => Value::Bool(*value),
-        Some(Kind::NumberValue(number)) => number_from(path, *number)?,
-        Some(Kind::StringValue(text)) => Value::String(text.clone()),
-        Some(Kind::ListValue(list)) => {
-            Value::Array(list.values.iter().map(|v| json_from(path, v, depth - 1)).collect::<Result<_, _>>()?)
-        }
-        Some(Kind::StructValue(fields)) => Value::Object(object_from(path, fields, depth - 1)?),
-    })
-}
-
-/// Protobuf's Struct knows only doubles; whole ones become integers again, as they stood in the job file.
-fn number_from(path: &str, number: f64) -> Result<Value, JobError> {
-    const EXACT: f64 = (1_u64 << 53) as f64;
-    if number.fract() == 0.0 && number.abs() <= EXACT {
-        return Ok(Value::from(number as i64));
-    }
-    serde_json::Number::from_f64(number)
-        .map(Value::Number)
-        .ok_or_else(|| JobError::new(path, &format!("expected a finite number, found {number}")))
-}

@@ -1,0 +1,122 @@
+//! Parameters of models and data sets: opaque but for their form, which is the same in a job file and on the wire.
+//!
+//! Protobuf's Struct knows no integers, only doubles. A number is therefore kept as an integer where it is a whole one
+//! that a double holds exactly, and what a double cannot hold is refused: nothing changes on the way to a worker.
+
+use prost_types::value::Kind;
+use prost_types::{ListValue, Struct, Value as ProtoValue};
+use serde_json::{Number, Value};
+
+use super::{JobError, Parameters};
+
+/// Deepest nesting.
+const MAX_DEPTH: usize = 16;
+/// Up to here every whole number is a double.
+const EXACT: u64 = 1 << 53;
+/// What the reader of TOML makes of a date: a table with this key.
+const DATE: &str = "$__toml_private_datetime";
+
+/// Brings the parameters of a job file into their one form; `section` is where they stand, for errors.
+pub(super) fn normalise(section: &str, parameters: &mut Parameters) -> Result<(), JobError> {
+    object(section, parameters, MAX_DEPTH)
+}
+
+fn object(path: &str, fields: &mut Parameters, depth: usize) -> Result<(), JobError> {
+    fields.iter_mut().try_for_each(|(key, value)| normal(&format!("{path}.{key}"), value, depth))
+}
+
+fn normal(path: &str, value: &mut Value, depth: usize) -> Result<(), JobError> {
+    if depth == 0 {
+        return Err(too_deep(path));
+    }
+    match value {
+        // TOML has no null: this was a number that JSON does not have.
+        Value::Null => return Err(JobError::new(path, "expected a finite number")),
+        Value::Number(number) => *number = normal_number(path, number)?,
+        Value::Array(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                normal(&format!("{path}[{index}]"), item, depth - 1)?;
+            }
+        }
+        Value::Object(fields) if fields.contains_key(DATE) => {
+            return Err(JobError::new(path, "expected a string, found a date without quotes"));
+        }
+        Value::Object(fields) => object(path, fields, depth - 1)?,
+        Value::Bool(_) | Value::String(_) => {}
+    }
+    Ok(())
+}
+
+fn normal_number(path: &str, number: &Number) -> Result<Number, JobError> {
+    let whole = number.as_i64().map(i64::unsigned_abs).or(number.as_u64());
+    match whole {
+        Some(size) if size > EXACT => {
+            let expected = format!("expected a whole number from -{EXACT} to {EXACT}, found {number}");
+            Err(JobError::new(path, &expected))
+        }
+        Some(_) => Ok(number.clone()),
+        None => number_from(path, number.as_f64().unwrap_or(f64::NAN)),
+    }
+}
+
+/// Whole numbers become integers again, as they stood in the job file.
+fn number_from(path: &str, number: f64) -> Result<Number, JobError> {
+    if number.fract() == 0.0 && number.abs() <= EXACT as f64 {
+        return Ok(Number::from(number as i64));
+    }
+    Number::from_f64(number)
+        .ok_or_else(|| JobError::new(path, &format!("expected a finite number, found {number}")))
+}
+
+fn too_deep(path: &str) -> JobError {
+    JobError::new(path, &format!("is nested deeper than {MAX_DEPTH} levels"))
+}
+
+/// Parameters as a message.
+pub(super) fn to_struct(parameters: &Parameters) -> Struct {
+    Struct { fields: parameters.iter().map(|(key, value)| (key.clone(), to_value(value))).collect() }
+}
+
+fn to_value(value: &Value) -> ProtoValue {
+    let kind = match value {
+        Value::Null => Kind::NullValue(0),
+        Value::Bool(value) => Kind::BoolValue(*value),
+        Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(f64::NAN)),
+        Value::String(text) => Kind::StringValue(text.clone()),
+        Value::Array(items) => Kind::ListValue(ListValue { values: items.iter().map(to_value).collect() }),
+        Value::Object(fields) => Kind::StructValue(to_struct(fields)),
+    };
+    ProtoValue { kind: Some(kind) }
+}
+
+/// The parameters in a message; `section` is where they stand, for errors.
+pub(super) fn from_struct(section: &str, fields: Option<&Struct>) -> Result<Parameters, JobError> {
+    let Some(fields) = fields else { return Ok(Parameters::new()) };
+    from_fields(section, fields, MAX_DEPTH)
+}
+
+fn from_fields(path: &str, fields: &Struct, depth: usize) -> Result<Parameters, JobError> {
+    let field = |(key, value): (&String, &ProtoValue)| {
+        Ok((key.clone(), from_value(&format!("{path}.{key}"), value, depth)?))
+    };
+    fields.fields.iter().map(field).collect()
+}
+
+fn from_value(path: &str, value: &ProtoValue, depth: usize) -> Result<Value, JobError> {
+    if depth == 0 {
+        return Err(too_deep(path));
+    }
+    Ok(match &value.kind {
+        None | Some(Kind::NullValue(_)) => return Err(JobError::new(path, "expected a value, found null")),
+        Some(Kind::BoolValue(value)) => Value::Bool(*value),
+        Some(Kind::NumberValue(number)) => Value::Number(number_from(path, *number)?),
+        Some(Kind::StringValue(text)) => Value::String(text.clone()),
+        Some(Kind::ListValue(list)) => {
+            let item = |(index, item): (usize, &ProtoValue)| {
+                from_value(&format!("{path}[{index}]"), item, depth - 1)
+            };
+            Value::Array(list.values.iter().enumerate().map(item).collect::<Result<_, _>>()?)
+        }
+        Some(Kind::StructValue(fields)) => Value::Object(from_fields(path, fields, depth - 1)?),
+    })
+}
