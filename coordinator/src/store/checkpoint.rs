@@ -1,6 +1,8 @@
 //! Checkpoints: `checkpoints/step-N/` with `model.safetensors`, `optimizer.safetensors` and `manifest.json`. The
 //! folder gets its name last, when everything in it is durable, so that a crash leaves a whole checkpoint or none.
 
+mod manifest;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,48 +10,18 @@ use std::sync::Arc;
 use fail::fail_point;
 use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::digest::{Digest, weights_digest};
-use lookbehind_common::ids::JobId;
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::layout::Layout;
 use lookbehind_common::model_file;
 use lookbehind_common::optimizer::OptimizerState;
-use lookbehind_common::sampling::Position;
-use serde::{Deserialize, Serialize};
+
+pub use manifest::Manifest;
 
 use super::{StoreError, durable};
-use crate::state::event::ComputeClass;
 use crate::training::Snapshot;
 
-/// Version of the checkpoint's format; a newer one is refused.
-const FORMAT: u32 = 1;
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
-const MANIFEST: &str = "manifest.json";
-
-/// What a checkpoint says of itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// Version of the format.
-    pub format: u32,
-    /// Version of the build that wrote it.
-    pub build: String,
-    /// The job.
-    pub job: JobId,
-    /// Where the job stands.
-    pub position: Position,
-    /// Steps that the base optimizer has taken.
-    pub optimizer_steps: u64,
-    /// The class that the job is bound to.
-    pub class: Option<ComputeClass>,
-    /// Digest of the weights.
-    pub digest: Digest,
-    /// Digest of the data.
-    pub data_fingerprint: Digest,
-    /// Every tensor's name and shape, in the model's order.
-    pub layout: Vec<(String, Vec<usize>)>,
-    /// Digest of each file's content.
-    pub files: BTreeMap<String, Digest>,
-}
 
 /// A checkpoint as it was read.
 #[derive(Debug)]
@@ -65,7 +37,11 @@ fn folder(job_folder: &Path) -> PathBuf {
 }
 
 fn step_folder(job_folder: &Path, outer_step: u64) -> PathBuf {
-    folder(job_folder).join(format!("step-{outer_step}"))
+    folder(job_folder).join(step_name(outer_step))
+}
+
+fn step_name(outer_step: u64) -> String {
+    format!("step-{outer_step}")
 }
 
 /// Outer steps of the checkpoints that have their name, newest first.
@@ -83,7 +59,9 @@ pub fn list(job_folder: &Path) -> Result<Vec<u64>, StoreError> {
     for entry in entries {
         let entry = entry.map_err(StoreError::io(&folder))?;
         let name = entry.file_name();
-        steps.extend(name.to_str().and_then(|name| name.strip_prefix("step-")?.parse::<u64>().ok()));
+        let step = name.to_str().and_then(|name| name.strip_prefix("step-")?.parse::<u64>().ok());
+        // Only the name that a checkpoint is written under: `step-07` would make step 7 count twice.
+        steps.extend(step.filter(|step| name == step_name(*step).as_str()));
     }
     steps.sort_unstable_by(|a, b| b.cmp(a));
     Ok(steps)
@@ -98,7 +76,7 @@ pub fn write(job_folder: &Path, snapshot: &Snapshot) -> Result<Digest, StoreErro
     let target = step_folder(job_folder, outer_step);
     let state = &snapshot.state;
     let digest = weights_digest(&snapshot.description.layout, &state.parameters, &state.statistics);
-    if is_whole(&target, digest) {
+    if is_whole(&target, outer_step, digest) {
         return Ok(digest);
     }
     let parent = folder(job_folder);
@@ -128,8 +106,8 @@ pub fn write(job_folder: &Path, snapshot: &Snapshot) -> Result<Digest, StoreErro
 
 /// Whether a folder holds an undamaged checkpoint of these weights: a job that went on from an earlier checkpoint
 /// comes by its later ones again.
-fn is_whole(step_folder: &Path, digest: Digest) -> bool {
-    let Ok(manifest) = manifest(step_folder) else { return false };
+fn is_whole(step_folder: &Path, outer_step: u64, digest: Digest) -> bool {
+    let Ok(manifest) = Manifest::read(step_folder, outer_step) else { return false };
     let matches = |(name, expected): (&String, &Digest)| {
         file_digest(&step_folder.join(name)).is_ok_and(|found| found == *expected)
     };
@@ -161,7 +139,7 @@ fn write_manifest(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Resu
         files.insert(name.to_owned(), file_digest(&temporary.join(name))?);
     }
     let manifest = Manifest {
-        format: FORMAT,
+        format: manifest::FORMAT,
         build: BUILD_VERSION.to_owned(),
         job: snapshot.job.clone(),
         position: snapshot.position,
@@ -172,9 +150,7 @@ fn write_manifest(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Resu
         layout: tensors(&snapshot.description.layout),
         files,
     };
-    let path = temporary.join(MANIFEST);
-    let text = serde_json::to_vec_pretty(&manifest).map_err(|error| StoreError::damaged(&path, error))?;
-    durable::write_file(temporary, MANIFEST, &text)
+    manifest.write(temporary)
 }
 
 fn tensors(layout: &Layout) -> Vec<(String, Vec<usize>)> {
@@ -204,18 +180,6 @@ fn prune(job_folder: &Path, keep: usize) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn manifest(step_folder: &Path) -> Result<Manifest, StoreError> {
-    let path = step_folder.join(MANIFEST);
-    let text = std::fs::read(&path).map_err(StoreError::io(&path))?;
-    let manifest: Manifest =
-        serde_json::from_slice(&text).map_err(|error| StoreError::damaged(&path, error))?;
-    if manifest.format > FORMAT {
-        let reason = format!("has format {}, this build knows formats up to {FORMAT}", manifest.format);
-        return Err(StoreError::damaged(&path, reason));
-    }
-    Ok(manifest)
-}
-
 /// The newest whole checkpoint of a job, and what was passed over on the way to it and why.
 ///
 /// # Errors
@@ -223,7 +187,7 @@ fn manifest(step_folder: &Path) -> Result<Manifest, StoreError> {
 pub fn newest(job_folder: &Path, description: &JobDescription) -> Result<(Loaded, Vec<String>), StoreError> {
     let mut skipped = Vec::new();
     for outer_step in list(job_folder)? {
-        match read(&step_folder(job_folder, outer_step), description) {
+        match read(&step_folder(job_folder, outer_step), outer_step, description) {
             Ok(loaded) => return Ok((loaded, skipped)),
             Err(error) => {
                 skipped.push(error.to_string());
@@ -246,8 +210,8 @@ fn set_aside(job_folder: &Path, outer_step: u64) {
     }
 }
 
-fn read(step_folder: &Path, description: &JobDescription) -> Result<Loaded, StoreError> {
-    let manifest = manifest(step_folder)?;
+fn read(step_folder: &Path, outer_step: u64, description: &JobDescription) -> Result<Loaded, StoreError> {
+    let manifest = Manifest::read(step_folder, outer_step)?;
     if manifest.layout != tensors(&description.layout) {
         return Err(StoreError::damaged(step_folder, "it was written for a model of another layout"));
     }
@@ -290,6 +254,6 @@ pub fn model_file_of(
     let wanted = steps.into_iter().find(|step| outer_step.is_none_or(|wanted| wanted == *step));
     let Some(step) = wanted else { return Ok(None) };
     let folder = step_folder(job_folder, step);
-    let manifest = manifest(&folder)?;
+    let manifest = Manifest::read(&folder, step)?;
     Ok(Some((manifest, folder.join(MODEL))))
 }

@@ -83,7 +83,8 @@ impl Journal {
     /// Writes what is not written yet, whole or not at all: readers go on behind a torn record only once it is whole.
     fn write(&mut self) -> Result<(), StoreError> {
         fail_point!("journal::write");
-        if let Err(error) = self.file.write_all(&self.unwritten) {
+        let written = self.file.set_len(self.length).and_then(|()| self.file.write_all(&self.unwritten));
+        if let Err(error) = written {
             // Where even this fails, the next attempt begins with it.
             let _ = self.file.set_len(self.length);
             return Err(StoreError::io(&self.path)(error));
@@ -150,8 +151,12 @@ impl Reader {
         if !fill(file, &mut body).map_err(StoreError::io(path))? || xxh3_64(&body) != checksum {
             return Ok(None);
         }
-        *offset += (HEADER + body.len()) as u64;
-        Ok(OuterStepMetrics::decode(body.as_slice()).ok())
+        // A record that cannot be read ends the journal like any other damage: what follows it is not reached.
+        let step = OuterStepMetrics::decode(body.as_slice()).ok();
+        if step.is_some() {
+            *offset += (HEADER + body.len()) as u64;
+        }
+        Ok(step)
     }
 }
 

@@ -143,6 +143,21 @@ fn a_torn_or_damaged_record_ends_a_journal() {
     assert_eq!(steps(job.path()), [1, 2], "what follows replaces the damaged rest");
 }
 
+#[test]
+fn a_record_that_cannot_be_read_ends_a_journal() {
+    let job = folder();
+    let mut journal = Journal::open(job.path(), 0).expect("a new journal").0;
+    journal.append(&step(1)).expect("a writable journal");
+    let path = journal::path(job.path());
+    let good = std::fs::read(&path).expect("the journal");
+    let bad = [0xff; 3];
+    let head = [&3_u32.to_le_bytes()[..], &xxhash_rust::xxh3::xxh3_64(&bad).to_le_bytes()].concat();
+    std::fs::write(&path, [&good[..], &head, &bad, &good].concat()).expect("a journal with another record");
+    let mut reader = Reader::new(path);
+    let mut next = || reader.next_step().expect("a readable journal").map(|step| step.outer_step);
+    assert_eq!([next(), next(), next()], [Some(1), None, None], "nothing behind it is reached");
+}
+
 fn description() -> JobDescription {
     let tensor =
         TensorSpec { name: "layers.0.weight".into(), shape: vec![2, 3], kind: TensorKind::Parameter };
@@ -208,6 +223,43 @@ fn damaged_checkpoints_are_passed_over_and_written_again() {
         let (loaded, skipped) = checkpoint::newest(job.path(), &description()).expect("the new one");
         assert_eq!((loaded.manifest.position.outer_step, skipped), (2, Vec::new()), "{file}");
     }
+}
+
+#[test]
+fn a_manifest_changed_in_any_byte_is_not_believed() {
+    let job = folder();
+    checkpoint::write(job.path(), &snapshot(1)).expect("a writable folder");
+    let checkpoint = job.path().join("checkpoints/step-1");
+    let files = ["manifest.json", "model.safetensors", "optimizer.safetensors"];
+    let whole = files.map(|file| (file, std::fs::read(checkpoint.join(file)).expect("the file")));
+    for index in 0..whole[0].1.len() {
+        // A damaged one is set aside.
+        std::fs::create_dir_all(&checkpoint).expect("a folder");
+        for (file, bytes) in &whole {
+            std::fs::write(checkpoint.join(file), bytes).expect("a whole file");
+        }
+        let mut bytes = whole[0].1.clone();
+        bytes[index] ^= 1;
+        std::fs::write(checkpoint.join("manifest.json"), bytes).expect("a changed manifest");
+        // Spaces between its parts are no content.
+        if let Ok((loaded, _)) = checkpoint::newest(job.path(), &description()) {
+            assert_eq!((loaded.manifest.position, loaded.state), (snapshot(1).position, snapshot(1).state));
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_under_the_name_of_another_step_is_passed_over() {
+    let job = folder();
+    checkpoint::write(job.path(), &snapshot(1)).expect("a writable folder");
+    checkpoint::write(job.path(), &snapshot(2)).expect("a writable folder");
+    let folder = job.path().join("checkpoints");
+    std::fs::rename(folder.join("step-2"), folder.join("step-9")).expect("a renamed folder");
+    std::fs::create_dir(folder.join("step-01")).expect("a folder");
+    assert_eq!(checkpoint::list(job.path()).expect("the folder"), [9, 1]);
+    let (loaded, skipped) = checkpoint::newest(job.path(), &description()).expect("the one before");
+    assert_eq!(loaded.manifest.position.outer_step, 1);
+    assert!(skipped.len() == 1 && skipped[0].contains("is of outer step 2, expected 9"), "{skipped:?}");
 }
 
 #[test]
