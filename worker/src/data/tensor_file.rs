@@ -142,7 +142,7 @@ fn read_header(file: &mut File) -> Result<(u64, Metadata), FileProblem> {
     let mut text = vec![0_u8; header as usize];
     file.read_exact(&mut text).map_err(FileProblem::Io)?;
     let metadata: Metadata = serde_json::from_slice(&text).map_err(FileProblem::HeaderSyntax)?;
-    let expected = 8 + header + metadata.data_len() as u64;
+    let expected = (8 + header).saturating_add(metadata.data_len() as u64);
     if expected != length {
         return Err(FileProblem::Length { found: length, expected });
     }
