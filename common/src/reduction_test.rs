@@ -1,5 +1,7 @@
 //! Tests of the canonical reduction: the same bits for every assignment of shards.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -134,6 +136,28 @@ proptest! {
         };
         let sum = reduce(Node::root(shards), &mut part).expect("all ranges");
         prop_assert_eq!(sum, sum_from_shards(Node::root(shards)));
+    }
+
+    #[test]
+    fn partials_that_overlap_in_any_order_reduce_to_the_same_bits(
+        shards in 1_u32..40,
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
+        missing in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let tree = tree(shards);
+        let missing = missing.map(|index| index.index(shards as usize) as u32);
+        let is_there = |node: &Node| missing.is_none_or(|shard| !(node.first..node.end).contains(&shard));
+        // Any nodes of the tree in any order, some twice, and at last each shard by itself.
+        let picked = picks.iter().map(|pick| tree[pick.index(tree.len())]);
+        let mut partials = BTreeMap::new();
+        for node in picked.chain((0..shards).map(|shard| node(shard, shard + 1))).filter(is_there) {
+            partials.insert(node, sum_from_shards(node));
+        }
+        let sum = reduce::<MissingShard>(Node::root(shards), &mut |node| Ok(partials.remove(&node)));
+        match missing {
+            None => prop_assert_eq!(sum, Ok(sum_from_shards(Node::root(shards)))),
+            Some(shard) => prop_assert_eq!(sum, Err(MissingShard { shard })),
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::reduction::{effective_shards, shard_range};
 
 fn plan(samples: u64, batch_size: u64, drop_last: bool, batches: u64, length: Length) -> Plan {
     Plan::new(samples, batch_size, drop_last, batches, length).expect("a possible plan")
@@ -72,6 +73,55 @@ proptest! {
         prop_assert_eq!(taken, all.collect::<Vec<_>>());
         let used: u64 = (0..plan.batches_per_epoch()).map(|batch| plan.batch_samples(batch)).sum();
         prop_assert_eq!(used, if drop_last { samples - samples % batch_size } else { samples });
+    }
+
+    #[test]
+    fn every_sample_is_used_exactly_once_in_an_epoch(
+        (samples, batch_size, shards) in (1_u64..400, 1_u64..60, 1_u32..20),
+        (drop_last, shuffle) in any::<(bool, bool)>(),
+        batches in 1_u64..6,
+        (seed, epochs) in (any::<u64>(), 1_u64..4),
+    ) {
+        let Some(plan) = Plan::new(samples, batch_size, drop_last, batches, Length::Epochs(epochs)) else {
+            return Ok(());
+        };
+        let mut used = vec![Vec::new(); epochs as usize];
+        let mut position = Position::default();
+        for _ in 0..plan.outer_steps {
+            let order = epoch_order(seed, position.epoch, samples, shuffle);
+            for batch in position.batch..position.batch + plan.batches_at(position) {
+                let held = plan.batch_samples(batch);
+                let shards = effective_shards(held, shards);
+                let ranges = (0..shards).map(|shard| shard_range(held, shards, shard));
+                let first = batch * batch_size;
+                let samples = ranges.flatten().map(|sample| order[(first + sample) as usize]);
+                used[position.epoch as usize].extend(samples);
+            }
+            let next = plan.after(position);
+            prop_assert!(next.outer_step == position.outer_step + 1);
+            prop_assert!((next.epoch, next.batch) > (position.epoch, position.batch), "positions rise");
+            position = next;
+        }
+        for (epoch, used) in (0..).zip(&mut used) {
+            // What a last smaller batch would hold is left out with `drop_last`.
+            let taken = if drop_last { samples - samples % batch_size } else { samples };
+            let mut expected = epoch_order(seed, epoch, samples, shuffle);
+            expected.truncate(taken as usize);
+            expected.sort_unstable();
+            used.sort_unstable();
+            prop_assert_eq!(used, &mut expected);
+        }
+    }
+
+    #[test]
+    fn an_order_follows_from_seed_and_epoch_alone(
+        (seed, other) in (any::<u64>(), any::<u64>()), (epoch, later) in (0..1000_u64, 0..1000_u64),
+        samples in 30_u64..300,
+    ) {
+        let order = epoch_order(seed, epoch, samples, true);
+        // 30 samples have more orders than there are seeds: two that are equal are no accident.
+        prop_assert_eq!(order == epoch_order(other, epoch, samples, true), seed == other);
+        prop_assert_eq!(order == epoch_order(seed, later, samples, true), epoch == later);
     }
 
     #[test]

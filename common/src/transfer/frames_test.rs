@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use v1::upload_partial_request::Part;
 
 use super::*;
@@ -58,4 +59,32 @@ fn the_last_frame_is_known_as_the_last() {
     let bytes = message.next().unwrap();
     assert!(message.is_ended());
     assert_eq!(v1::PartialHeader::decode(bytes.slice(PREFIX..)).unwrap(), header());
+}
+
+proptest! {
+    #[test]
+    fn any_transfer_is_written_as_a_protobuf_encoder_writes_it(
+        parts in prop::collection::vec(0..3 * CHUNK_BYTES, 0..4),
+        covered in prop::collection::vec(any::<u8>(), 0..30),
+        (gradient, loss_sum) in (any::<u64>(), any::<f64>()),
+    ) {
+        let header = v1::PartialHeader { gradient, loss_sum, ..v1::PartialHeader::default() };
+        let data = |length: &usize| Bytes::from_iter((0..*length).map(|i| (i % 251) as u8));
+        let pieces = || Sender::new(parts.iter().map(data), &covered);
+        let expected = encoded(std::iter::once(Part::Header(header.clone())).chain(pieces().map(part_of)).collect());
+        let found: Vec<Bytes> = Frames::transfer(&header, pieces()).collect();
+        prop_assert!(found.concat() == expected);
+    }
+
+    #[test]
+    fn any_chunk_is_written_as_a_protobuf_encoder_writes_it(
+        offset in prop_oneof![any::<u64>(), 0..70_000_u64], length in 0..20_000_usize,
+    ) {
+        let chunk = v1::Chunk { offset, data: vec![7; length].into() };
+        let end = Piece::Trailer(v1::Trailer::default());
+        let pieces = || [Piece::Chunk(chunk.clone()), end.clone()].into_iter();
+        let expected = encoded(std::iter::once(Part::Header(header())).chain(pieces().map(part_of)).collect());
+        let found: Vec<Bytes> = Frames::transfer(&header(), pieces()).collect();
+        prop_assert!(found.concat() == expected);
+    }
 }

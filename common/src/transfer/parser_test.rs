@@ -105,6 +105,31 @@ fn what_is_no_message_of_a_transfer_is_refused() {
     assert!(parse(&message(&both), &[9]).is_err());
 }
 
+fn any_part() -> impl Strategy<Value = PartialPart> {
+    let bytes = |most: usize| prop::collection::vec(any::<u8>(), 0..most).prop_map(Bytes::from);
+    let header = any::<(u64, f64)>().prop_map(|(gradient, loss_sum)| v1::PartialHeader {
+        gradient,
+        loss_sum,
+        ..v1::PartialHeader::default()
+    });
+    prop_oneof![
+        header.prop_map(PartialPart::Header),
+        (any::<u64>(), bytes(600)).prop_map(|(offset, data)| PartialPart::Chunk(v1::Chunk { offset, data })),
+        bytes(40).prop_map(|checksum| PartialPart::Trailer(v1::Trailer { checksum })),
+    ]
+}
+
+fn events_of(part: PartialPart) -> Vec<Event> {
+    match part {
+        PartialPart::Header(header) => vec![Event::Header(header.encode_to_vec().into())],
+        PartialPart::Chunk(v1::Chunk { offset, data }) => {
+            let begin = Event::Chunk { offset, length: data.len() };
+            if data.is_empty() { vec![begin] } else { vec![begin, Event::Data(data)] }
+        }
+        PartialPart::Trailer(trailer) => vec![Event::Trailer(trailer)],
+    }
+}
+
 proptest! {
     #[test]
     fn a_transfer_is_read_however_it_is_cut(
@@ -114,6 +139,19 @@ proptest! {
         let sizes = if length > 1000 { sizes.iter().map(|size| size * 1000).collect() } else { sizes };
         let (found, whole) = parse(&transfer(length), &sizes).unwrap();
         prop_assert!(whole && found == events(length));
+    }
+
+    #[test]
+    fn what_a_protobuf_encoder_writes_is_read(
+        parts in prop::collection::vec(any_part(), 0..8), sizes in prop::collection::vec(1..300_usize, 1..10),
+    ) {
+        let bytes: Vec<u8> = parts
+            .iter()
+            .flat_map(|part| message(&v1::UploadPartialRequest { part: Some(part.clone()) }.encode_to_vec()))
+            .collect();
+        let (found, whole) = parse(&bytes, &sizes).unwrap();
+        prop_assert!(whole);
+        prop_assert_eq!(found, parts.into_iter().flat_map(events_of).collect::<Vec<_>>());
     }
 
     #[test]

@@ -40,11 +40,35 @@ fn more_workers_than_shards_leave_some_without() {
     assert!(assigned.iter().all(|(_, nodes)| !nodes.is_empty()));
 }
 
+/// Measured and unmeasured speeds, among them such as only a broken clock gives.
+fn any_seconds() -> impl Strategy<Value = Option<f64>> {
+    prop_oneof![8 => prop::option::of(0.0001_f64..10.0), 1 => Just(Some(0.0)), 1 => Just(Some(1e300)), 1 => Just(Some(1e-300))]
+}
+
 proptest! {
+    #[test]
+    fn shares_follow_the_speeds_and_are_ranges_in_order(
+        shards in 1_u32..400, seconds in prop::collection::vec(any_seconds(), 1..12),
+    ) {
+        let candidates = candidates(&seconds);
+        let assigned = divide(Node::root(shards), shards, &candidates);
+        let speeds = relative_speeds(&candidates);
+        let total: f64 = speeds.iter().sum();
+        for (candidate, speed) in candidates.iter().zip(&speeds) {
+            let given: Vec<_> = assigned.iter().filter(|(session, _)| *session == candidate.session).collect();
+            prop_assert!(given.len() <= 1, "a worker is named once");
+            let share: u32 = given.iter().flat_map(|(_, nodes)| nodes).map(|node| node.len()).sum();
+            let fair = f64::from(shards) * speed / total;
+            prop_assert!((f64::from(share) - fair).abs() <= 1.0, "{share} shards, {fair} by the speeds");
+        }
+        let nodes: Vec<Node> = assigned.into_iter().flat_map(|(_, nodes)| nodes).collect();
+        prop_assert!(nodes.windows(2).all(|pair| pair[0].end == pair[1].first));
+    }
+
     #[test]
     fn every_shard_is_given_to_exactly_one_worker(
         shards in 1_u32..200,
-        seconds in prop::collection::vec(prop::option::of(0.0001_f64..10.0), 1..12),
+        seconds in prop::collection::vec(any_seconds(), 1..12),
         cut in (0.0_f64..1.0, 0.0_f64..1.0),
     ) {
         let first = (f64::from(shards) * cut.0.min(cut.1)) as u32;
