@@ -1,0 +1,97 @@
+//! The journal of a job's steps: records with their own checksums only, in their order, up to the first damage.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use lookbehind_common::proto::v1::OuterStepMetrics;
+use lookbehind_coordinator::store::journal::{Journal, Reader, path};
+use prost::Message as _;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::tape::Tape;
+use crate::{memory, scratch_folder};
+
+/// A journal that is whole to its last byte is accepted. It is also read as bodies of records, sealed here, so that
+/// changes come behind the checksum.
+pub(crate) fn check(bytes: &[u8]) -> bool {
+    let folder = scratch_folder();
+    is_read_right(folder.path(), &sealed(bytes));
+    is_read_right(folder.path(), bytes)
+}
+
+/// A record as the journal writes it.
+fn record(body: &[u8]) -> Vec<u8> {
+    [&(body.len() as u32).to_le_bytes()[..], &xxh3_64(body).to_le_bytes(), body].concat()
+}
+
+/// A journal by the instructions in `bytes`: steps, any bodies with their right checksums, and damage.
+fn sealed(bytes: &[u8]) -> Vec<u8> {
+    let (mut tape, mut journal) = (Tape(bytes), Vec::new());
+    while let (Some(kind), Some(number)) = (tape.byte(), tape.number()) {
+        match kind % 4 {
+            0 | 1 => {
+                let loss = number as f64 / 7.0;
+                let step =
+                    OuterStepMetrics { outer_step: number as u64, loss, ..OuterStepMetrics::default() };
+                journal.extend(record(&step.encode_to_vec()));
+            }
+            2 => journal.extend(record(tape.take(number % 64))),
+            _ => journal.extend(tape.take(number % 64)),
+        }
+    }
+    journal
+}
+
+/// The steps that stand whole before the first damage, and the bytes that they take.
+fn whole_records(mut bytes: &[u8]) -> (Vec<OuterStepMetrics>, usize) {
+    let (mut found, length) = (Vec::new(), bytes.len());
+    while let Some(size) = bytes.first_chunk::<4>() {
+        let end = 12 + u32::from_le_bytes(*size) as usize;
+        let Some((whole, rest)) = bytes.split_at_checked(end) else { break };
+        let body = &whole[12..];
+        if record(body) != whole {
+            break;
+        }
+        let Ok(step) = OuterStepMetrics::decode(body) else { break };
+        found.push(step);
+        bytes = rest;
+    }
+    (found, length - bytes.len())
+}
+
+/// As bytes, since numbers may be NaN.
+fn encoded(steps: &[OuterStepMetrics]) -> Vec<Vec<u8>> {
+    steps.iter().map(OuterStepMetrics::encode_to_vec).collect()
+}
+
+/// Everything that a reader finds, which stays where it ended.
+fn read(job: &Path, length: usize) -> Vec<OuterStepMetrics> {
+    let mut reader = Reader::new(path(job));
+    // The longest record, whatever a shorter file claims.
+    let limit = (1 << 20) + (1 << 16) + 16 * length;
+    let mut next = || memory::within(limit, || reader.next_step()).expect("a readable file");
+    let found = std::iter::from_fn(&mut next).collect();
+    for _ in 0..2 {
+        assert_eq!(next(), None, "a record behind a damaged one");
+    }
+    found
+}
+
+fn is_read_right(job: &Path, bytes: &[u8]) -> bool {
+    std::fs::write(path(job), bytes).expect("a writable file");
+    let (steps, whole) = whole_records(bytes);
+    assert_eq!(encoded(&read(job, bytes.len())), encoded(&steps));
+
+    let keep = steps.get(steps.len() / 2).map_or(0, |step| step.outer_step);
+    let mut kept: Vec<_> = steps.iter().take_while(|step| step.outer_step <= keep).cloned().collect();
+    let (mut journal, cut_off) = Journal::open(job, keep).expect("a journal");
+    let later = steps.iter().filter(|step| step.outer_step > keep).map(|step| step.outer_step);
+    assert_eq!(cut_off.into_keys().collect::<BTreeSet<_>>(), later.collect());
+    assert_eq!(encoded(&read(job, bytes.len())), encoded(&kept), "cut back to step {keep}");
+    let next =
+        OuterStepMetrics { outer_step: keep.wrapping_add(1), loss: 0.5, ..OuterStepMetrics::default() };
+    journal.append(&next).expect("a writable journal");
+    kept.push(next);
+    assert_eq!(encoded(&read(job, bytes.len())), encoded(&kept));
+    whole == bytes.len()
+}
