@@ -31,7 +31,7 @@ pub(super) async fn run(args: &Args, console: &Console) -> Result<(), CliError> 
             Err(CliError::Differ { outer_step: difference.outer_step, what: difference.what.join("; ") })
         }
         None if console.json() => Ok(()),
-        None => console.result(&format!("the same in all {} outer steps", audit.same_outer_steps)),
+        None => console.result(format!("the same in all {} outer steps", audit.same_outer_steps)),
     }
 }
 

@@ -1,7 +1,5 @@
 //! Which free worker serves which job.
 
-use std::cmp::Reverse;
-
 use lookbehind_common::ids::{JobId, SessionId};
 
 use super::Core;
@@ -56,17 +54,11 @@ impl Core {
 
     /// The next worker to join an active job: one of the highest priority, and of these the one with the fewest.
     fn next_addition(&self) -> Option<(JobId, SessionId)> {
-        let mut open: Vec<((Reverse<i32>, usize, u64), &Job)> = self
-            .jobs
-            .values()
-            .filter_map(|job| {
-                let members = job.active.as_ref()?.members.len();
-                let turn = (job.precedence(), members, job.record.number);
-                (members < job.max_workers()).then_some((turn, job))
-            })
-            .collect();
-        open.sort_unstable_by_key(|(turn, _)| *turn);
-        open.into_iter().find_map(|(_, job)| Some((job.id().clone(), *self.eligible(job).first()?)))
+        let members = |job: &Job| job.active.as_ref().map(|active| active.members.len());
+        let open = |job: &&Job| members(job).is_some_and(|members| members < job.max_workers());
+        let mut open: Vec<&Job> = self.jobs.values().filter(open).collect();
+        open.sort_unstable_by_key(|job| (job.precedence(), members(job), job.record.number));
+        open.into_iter().find_map(|job| Some((job.id().clone(), *self.eligible(job).first()?)))
     }
 
     fn start(&mut self, id: &JobId, workers: Vec<SessionId>) {

@@ -191,7 +191,9 @@ pub fn newest(job_folder: &Path, description: &JobDescription) -> Result<(Loaded
             Ok(loaded) => return Ok((loaded, skipped)),
             Err(error) => {
                 skipped.push(error.to_string());
-                set_aside(job_folder, outer_step);
+                if error.is_damage() {
+                    set_aside(job_folder, outer_step);
+                }
             }
         }
     }
@@ -199,7 +201,7 @@ pub fn newest(job_folder: &Path, description: &JobDescription) -> Result<(Loaded
     Err(StoreError::damaged(&folder(job_folder), reason))
 }
 
-/// Renames a checkpoint that cannot be used, so that nobody fetches it and it takes nobody's place.
+/// Renames a damaged checkpoint, so that nobody fetches it and it takes nobody's place.
 fn set_aside(job_folder: &Path, outer_step: u64) {
     let aside = folder(job_folder).join(format!("damaged-{outer_step}"));
     let renamed = remove_folder(&aside).and_then(|()| {
@@ -213,10 +215,10 @@ fn set_aside(job_folder: &Path, outer_step: u64) {
 fn read(step_folder: &Path, outer_step: u64, description: &JobDescription) -> Result<Loaded, StoreError> {
     let manifest = Manifest::read(step_folder, outer_step)?;
     if manifest.layout != tensors(&description.layout) {
-        return Err(StoreError::damaged(step_folder, "it was written for a model of another layout"));
+        return Err(StoreError::unfit(step_folder, "it was written for a model of another layout"));
     }
     if manifest.data_fingerprint != description.data_fingerprint {
-        return Err(StoreError::damaged(step_folder, "it was written for other data"));
+        return Err(StoreError::unfit(step_folder, "it was written for other data"));
     }
     let model = read_file(step_folder, MODEL, &manifest)?;
     let (parameters, statistics) = model_file::read(&model, &description.layout)

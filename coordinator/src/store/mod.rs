@@ -55,6 +55,14 @@ pub enum StoreError {
     /// The database is closed because of an earlier failure.
     #[error("state database: it could not be opened again after an earlier failure")]
     Closed,
+    /// Something stored is whole but of no use here: of a newer format, for another model or other data.
+    #[error("{what}: {reason}")]
+    Unfit {
+        /// What it is.
+        what: String,
+        /// Why it cannot be used.
+        reason: String,
+    },
     /// Something stored cannot be read.
     #[error("{what}: {reason}")]
     Damaged {
@@ -68,6 +76,19 @@ pub enum StoreError {
 impl StoreError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         move |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn unfit(what: &Path, reason: impl ToString) -> Self {
+        Self::Unfit { what: what.display().to_string(), reason: reason.to_string() }
+    }
+
+    /// Whether what was read can never be used again: not where the disk failed, or it is only not for us.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            _ => false,
+        }
     }
 
     pub(crate) fn damaged(what: &Path, reason: impl ToString) -> Self {

@@ -76,7 +76,7 @@ impl Manifest {
         let Version { format } = serde_json::from_slice(&text).map_err(damaged)?;
         if format > FORMAT {
             let reason = format!("has format {format}, this build knows formats up to {FORMAT}");
-            return Err(StoreError::damaged(&path, reason));
+            return Err(StoreError::unfit(&path, reason));
         }
         let Sealed::<Self> { manifest, seal } = serde_json::from_slice(&text).map_err(damaged)?;
         if manifest.seal().map_err(damaged)? != seal {
