@@ -60,9 +60,9 @@ const NAMES: &[(&str, Change)] = &[
     ("model.init", |spec| spec.model.as_mut().unwrap().init = Some("../../x".into())),
     ("model.init", |spec| spec.model.as_mut().unwrap().init = Some("A".repeat(64))),
     ("model.init", |spec| spec.model.as_mut().unwrap().init = Some("x".repeat(1 << 20))),
-    ("model.parameters", |spec| set_model(spec, "x", Kind::NumberValue(f64::NAN))),
-    ("model.parameters", |spec| set_model(spec, "x", Kind::NumberValue(f64::INFINITY))),
-    ("model.parameters", |spec| set_model(spec, "x", nested(40))),
+    ("model.x", |spec| set_model(spec, "x", Kind::NumberValue(f64::NAN))),
+    ("model.x", |spec| set_model(spec, "x", Kind::NumberValue(f64::INFINITY))),
+    ("model.x", |spec| set_model(spec, "x", nested(40))),
     ("data", |spec| spec.data = None),
     ("data.kind", |spec| spec.data.as_mut().unwrap().kind = "\0".into()),
     ("data.parameters", |spec| {
