@@ -62,10 +62,10 @@ const NAMES: &[(&str, Change)] = &[
     ("model.init", |spec| spec.model.as_mut().unwrap().init = Some("x".repeat(1 << 20))),
     ("model.x", |spec| set_model(spec, "x", Kind::NumberValue(f64::NAN))),
     ("model.x", |spec| set_model(spec, "x", Kind::NumberValue(f64::INFINITY))),
-    ("model.x", |spec| set_model(spec, "x", nested(40))),
+    ("model.x[0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0]", |spec| set_model(spec, "x", nested(40))),
     ("data", |spec| spec.data = None),
     ("data.kind", |spec| spec.data.as_mut().unwrap().kind = "\0".into()),
-    ("data.parameters", |spec| {
+    ("data.x", |spec| {
         let fields = [("x".to_owned(), Value { kind: Some(Kind::NumberValue(f64::NAN)) })].into();
         spec.data.as_mut().unwrap().parameters = Some(Struct { fields });
     }),
