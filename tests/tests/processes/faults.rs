@@ -4,7 +4,7 @@ use lookbehind_common::proto::v1;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::machines::{COORDINATOR, Machines, lines, long_digest};
+use crate::machines::{COORDINATOR, Machines, ends_as_ever, lines, long_digest, told};
 use lookbehind_tests::jobs::LONG_STEPS;
 use lookbehind_tests::process::Process;
 
@@ -12,14 +12,6 @@ use lookbehind_tests::process::Process;
 async fn is_under_way(machines: &Machines, id: &str) {
     let job = machines.client.job(id).await;
     assert_eq!(job.state(), v1::JobState::Running, "the job was too short for the test");
-}
-
-/// The finished job was told from its first to its last step, and has the weights of an undisturbed run.
-async fn ends_as_ever(machines: &Machines, id: &str) {
-    let history = machines.client.finish(id).await;
-    assert_eq!(history.state(), v1::JobState::Succeeded, "{}", history.message());
-    history.check_whole();
-    assert_eq!(history.digest(), long_digest().await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,12 +59,6 @@ async fn a_worker_that_freezes_is_given_up_and_comes_back_when_it_thaws() {
     machines.registered("frozen").await;
 }
 
-/// Outer steps that a program was told of, in order.
-fn told(user: &Process) -> Vec<u64> {
-    let steps = lines(user).into_iter().filter_map(|line| line["step"]["outer_step"].as_u64());
-    steps.collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_coordinator_that_is_told_to_end_writes_a_checkpoint_and_goes_on_from_it() {
     let mut machines = Machines::new().await;
@@ -115,16 +101,33 @@ async fn a_coordinator_and_a_worker_that_are_killed_leave_the_final_weights_unch
     assert_eq!(told(&watching), (1..=LONG_STEPS).collect::<Vec<u64>>(), "each step once, across the restart");
 }
 
+/// A second coordinator on the machines' state ends at once and says why.
+async fn a_second_one_is_refused(machines: &Machines) {
+    let args = ["--listen", "127.0.0.1:0", "--state", "state"];
+    let mut second = Process::start(COORDINATOR, &args, &machines.path("."), "second");
+    assert_eq!(second.exit().await, 78, "{}", second.stderr());
+    let says = ["state", "another coordinator"].iter().all(|word| second.stderr().contains(word));
+    assert!(says, "{}", second.stderr());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_coordinator_on_the_same_state_is_refused_and_harms_nothing() {
     let machines = Machines::new().await;
     let _worker = machines.worker("a").await;
     let id = machines.submit("long.toml").await;
     machines.client.watch(&id).await.until_step(50).await;
-    let args = ["--listen", "127.0.0.1:0", "--state", "state"];
-    let mut second = Process::start(COORDINATOR, &args, &machines.path("."), "second");
-    assert_eq!(second.exit().await, 78, "{}", second.stderr());
-    let says = ["state", "another coordinator"].iter().all(|word| second.stderr().contains(word));
-    assert!(says, "{}", second.stderr());
+    a_second_one_is_refused(&machines).await;
+    ends_as_ever(&machines, &id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_coordinator_is_refused_also_while_the_first_is_frozen() {
+    let machines = Machines::new().await;
+    let _worker = machines.worker("a").await;
+    let id = machines.submit("long.toml").await;
+    machines.client.watch(&id).await.until_step(50).await;
+    machines.coordinator.signal(Signal::STOP);
+    a_second_one_is_refused(&machines).await;
+    machines.coordinator.signal(Signal::CONT);
     ends_as_ever(&machines, &id).await;
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lookbehind_common::proto::v1;
 use lookbehind_tests::client::{Client, within};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::{SMALL_JOB, job, long_job, write_small};
@@ -64,11 +65,16 @@ impl Machines {
 
     /// Starts a worker and waits until it is registered.
     pub(crate) async fn worker(&self, name: &str) -> Process {
-        let data = self.path("data");
-        let args = ["--coordinator", &self.url, "--data", data.to_str().unwrap(), "--name", name];
-        let worker = Process::start(WORKER, &args, self.folder.path(), name);
+        let worker = self.worker_at(&self.url, name);
         self.registered(name).await;
         worker
+    }
+
+    /// Starts a worker that reaches the coordinator at some address.
+    pub(crate) fn worker_at(&self, url: &str, name: &str) -> Process {
+        let data = self.path("data");
+        let args = ["--coordinator", url, "--data", data.to_str().unwrap(), "--name", name];
+        Process::start(WORKER, &args, self.folder.path(), name)
     }
 
     /// Waits until a worker of that name is registered.
@@ -83,7 +89,12 @@ impl Machines {
 
     /// Starts the command line tool for this coordinator; `name` tells its output apart.
     pub(crate) fn user(&self, name: &str, args: &[&str]) -> Process {
-        let args = [args, &["--coordinator", &self.url]].concat();
+        self.user_at(&self.url, name, args)
+    }
+
+    /// Starts the command line tool for the coordinator at some address.
+    pub(crate) fn user_at(&self, url: &str, name: &str, args: &[&str]) -> Process {
+        let args = [args, &["--coordinator", url]].concat();
         Process::start(LOOKBEHIND, &args, self.folder.path(), name)
     }
 
@@ -134,4 +145,18 @@ pub(crate) async fn long_digest() -> &'static str {
 /// The lines of JSON that a program printed.
 pub(crate) fn lines(user: &Process) -> Vec<Value> {
     user.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Outer steps that a program was told of, in order.
+pub(crate) fn told(user: &Process) -> Vec<u64> {
+    let steps = lines(user).into_iter().filter_map(|line| line["step"]["outer_step"].as_u64());
+    steps.collect()
+}
+
+/// The finished job was told from its first to its last step, and has the weights of an undisturbed run.
+pub(crate) async fn ends_as_ever(machines: &Machines, id: &str) {
+    let history = machines.client.finish(id).await;
+    assert_eq!(history.state(), v1::JobState::Succeeded, "{}", history.message());
+    history.check_whole();
+    assert_eq!(history.digest(), long_digest().await);
 }

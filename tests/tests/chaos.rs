@@ -1,0 +1,88 @@
+//! A real job under random faults: its workers and its coordinator are killed, frozen, told to end and started again
+//! at random outer steps, round after round, and every outer step has the weights of the undisturbed run.
+//!
+//! `CHAOS_SEED` replays one round, `CHAOS_ROUNDS` runs more of them.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
+
+#[path = "chaos/cluster.rs"]
+mod cluster;
+#[path = "chaos/faults.rs"]
+mod faults;
+#[path = "processes/machines.rs"]
+#[allow(dead_code, reason = "shared with the other tests of processes")]
+mod machines;
+#[path = "chaos/observer.rs"]
+mod observer;
+
+use lookbehind_common::random::{Key, Purpose};
+use lookbehind_tests::client::History;
+use lookbehind_tests::cluster::Cluster;
+use lookbehind_tests::jobs::{LONG_STEPS, job, long_job};
+
+use cluster::Chaos;
+use faults::Fault;
+use observer::Observer;
+
+/// Rounds of a usual run.
+const ROUNDS: u64 = 4;
+/// Fewest and most outer steps between two faults.
+const GAP: (u64, u64) = (20, 120);
+
+/// The seeds of this run's rounds.
+fn seeds() -> Vec<u64> {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
+    match number("CHAOS_SEED") {
+        Some(seed) => vec![seed],
+        None => (1..=number("CHAOS_ROUNDS").unwrap_or(ROUNDS)).collect(),
+    }
+}
+
+/// Says how a round that fails is run again.
+struct Replay {
+    seed: u64,
+    done: Vec<(u64, Fault)>,
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self { seed, done } = self;
+            eprintln!("faults so far, with the outer steps before them: {done:?}");
+            eprintln!("replay with CHAOS_SEED={seed} cargo test --release -p lookbehind-tests --test chaos");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_killed_frozen_or_told_to_end_every_outer_step_is_the_same() {
+    let undisturbed = Cluster::of(1).await.client().run(&job(&long_job())).await;
+    for seed in seeds() {
+        round(seed, &undisturbed).await;
+    }
+}
+
+async fn round(seed: u64, undisturbed: &History) {
+    let mut replay = Replay { seed, done: Vec::new() };
+    let mut dice = Key::new(seed, Purpose::Probe).stream();
+    let mut chaos = Chaos::new().await;
+    let id = chaos.submit().await;
+    let mut observer = Observer::new(chaos.client(), &id);
+    let mut next = 1;
+    loop {
+        next += GAP.0 + dice.below(GAP.1 - GAP.0);
+        if next >= LONG_STEPS {
+            break;
+        }
+        observer.until_step(next).await;
+        let fault = Fault::draw(&mut dice, &chaos.workers());
+        replay.done.push((next, fault));
+        chaos.suffer(fault).await;
+    }
+    let seen = observer.to_the_end().await;
+    seen.check_whole();
+    let digests =
+        |history: &History| history.steps.iter().map(|step| step.digest.clone()).collect::<Vec<_>>();
+    assert_eq!(digests(&seen), digests(undisturbed));
+    assert_eq!(chaos.client().weights(&id).await.1, undisturbed.digest());
+}

@@ -1,0 +1,131 @@
+//! The processes that faults happen to.
+
+use std::time::Duration;
+
+use lookbehind_tests::client::{Client, within};
+use lookbehind_tests::process::Process;
+use rustix::process::Signal;
+
+use crate::faults::{Fault, Health, Place};
+use crate::machines::Machines;
+
+/// Workers at the beginning.
+const WORKERS: usize = 3;
+/// What a worker logs when it gives a silent coordinator up.
+const SILENCE: &str = "nothing was heard";
+
+/// A worker's place.
+struct Seat {
+    health: Health,
+    process: Process,
+}
+
+/// A coordinator and places for workers.
+pub(crate) struct Chaos {
+    machines: Machines,
+    seats: Vec<Seat>,
+    started: u32,
+}
+
+impl Chaos {
+    /// All places taken, all workers registered.
+    pub(crate) async fn new() -> Self {
+        let machines = Machines::detecting("1").await;
+        let mut chaos = Self { machines, seats: Vec::new(), started: 0 };
+        for _ in 0..WORKERS {
+            let process = chaos.start_worker();
+            chaos.seats.push(Seat { health: Health::Well, process });
+        }
+        for number in 1..=WORKERS {
+            chaos.machines.registered(&format!("w{number}")).await;
+        }
+        chaos
+    }
+
+    fn start_worker(&mut self) -> Process {
+        self.started += 1;
+        self.machines.worker_at(&self.machines.url, &format!("w{}", self.started))
+    }
+
+    /// A user of the coordinator.
+    pub(crate) fn client(&self) -> &Client {
+        &self.machines.client
+    }
+
+    /// Submits the long job.
+    pub(crate) async fn submit(&self) -> String {
+        self.machines.submit("long.toml").await
+    }
+
+    /// How the workers are.
+    pub(crate) fn workers(&self) -> Vec<Health> {
+        self.seats.iter().map(|seat| seat.health).collect()
+    }
+
+    /// Has a fault happen.
+    pub(crate) async fn suffer(&mut self, fault: Fault) {
+        match fault {
+            Fault::KillWorker(place) => self.kill_worker(place).await,
+            Fault::DismissWorker(place) => {
+                let seat = &mut self.seats[place];
+                seat.process.signal(Signal::TERM);
+                assert_eq!(seat.process.exit().await, 0, "{}", seat.process.stderr());
+                seat.health = Health::Gone;
+            }
+            Fault::FreezeWorker(place) => self.set(place, Signal::STOP, Health::Frozen),
+            Fault::ThawWorker(place) => self.set(place, Signal::CONT, Health::Well),
+            Fault::StartWorker(place) => {
+                let process = self.start_worker();
+                self.seats[place] = Seat { health: Health::Well, process };
+            }
+            Fault::KillCoordinator => self.kill_coordinator().await,
+            Fault::KillBoth(place) => {
+                self.machines.coordinator.signal(Signal::KILL);
+                self.kill_worker(place).await;
+                self.kill_coordinator().await;
+            }
+            Fault::DismissCoordinator => {
+                self.machines.coordinator.signal(Signal::TERM);
+                let code = self.machines.coordinator.exit().await;
+                assert_eq!(code, 0, "{}", self.machines.coordinator.stderr());
+                self.machines.restart().await;
+            }
+            Fault::PauseCoordinator => {
+                self.machines.coordinator.signal(Signal::STOP);
+                self.machines.coordinator.signal(Signal::CONT);
+            }
+            Fault::FreezeCoordinator => {
+                let before = self.given_up();
+                self.machines.coordinator.signal(Signal::STOP);
+                within("a worker that gives the coordinator up", async {
+                    while self.given_up() == before {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                })
+                .await;
+                self.machines.coordinator.signal(Signal::CONT);
+            }
+        }
+    }
+
+    fn set(&mut self, place: Place, signal: Signal, health: Health) {
+        self.seats[place].process.signal(signal);
+        self.seats[place].health = health;
+    }
+
+    async fn kill_worker(&mut self, place: Place) {
+        self.set(place, Signal::KILL, Health::Gone);
+        self.seats[place].process.ended().await;
+    }
+
+    async fn kill_coordinator(&mut self) {
+        self.machines.coordinator.signal(Signal::KILL);
+        self.machines.coordinator.ended().await;
+        self.machines.restart().await;
+    }
+
+    /// How often workers have given a silent coordinator up.
+    fn given_up(&self) -> usize {
+        self.seats.iter().map(|seat| seat.process.stderr().matches(SILENCE).count()).sum()
+    }
+}
