@@ -9,6 +9,7 @@ pub mod fake_worker;
 pub mod files;
 pub mod jobs;
 pub mod process;
+pub mod proxy;
 pub mod reference;
 pub mod scripted;
 pub mod toy;

@@ -4,6 +4,8 @@
 
 #[path = "processes/audit.rs"]
 mod audit;
+#[path = "processes/connections.rs"]
+mod connections;
 #[path = "processes/crashes.rs"]
 mod crashes;
 #[path = "processes/faults.rs"]

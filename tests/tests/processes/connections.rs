@@ -1,0 +1,124 @@
+//! Connections that are cut, refused, one-way or slow leave the final weights and what a watcher sees as they are.
+
+use std::time::Duration;
+
+use lookbehind_tests::cluster::small_digest;
+use lookbehind_tests::jobs::{LONG_STEPS, on_workers, small_with};
+use lookbehind_tests::process::Process;
+use lookbehind_tests::proxy::{Direction, Proxy, Which};
+
+use crate::machines::{Machines, ends_as_ever, told};
+
+/// A worker that reaches the coordinator through a proxy of its own.
+async fn behind_proxy(machines: &Machines, name: &str) -> (Process, Proxy) {
+    let proxy = Proxy::new(&machines.url).await;
+    let worker = machines.worker_at(&proxy.url(), name);
+    machines.registered(name).await;
+    (worker, proxy)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_cut_again_and_again_leave_the_final_weights_unchanged() {
+    let machines = Machines::new().await;
+    let (_a, first) = behind_proxy(&machines, "a").await;
+    let (_b, second) = behind_proxy(&machines, "b").await;
+    let id = machines.submit("long.toml").await;
+    let mut watcher = machines.client.watch(&id).await;
+    for round in 0..9 {
+        watcher.until_step(50 + 100 * round).await;
+        match round % 3 {
+            0 => [&first, &second].iter().for_each(|proxy| proxy.cut_all()),
+            1 => first.cut(Which::Busiest),
+            _ => second.cut(Which::Quietest),
+        }
+    }
+    ends_as_ever(&machines, &id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_without_workers_waits_until_they_are_let_in_again() {
+    let machines = Machines::new().await;
+    let (worker, proxy) = behind_proxy(&machines, "a").await;
+    let id = machines.submit("long.toml").await;
+    let mut watcher = machines.client.watch(&id).await;
+    watcher.until_step(50).await;
+    let connections = proxy.refuse_all();
+    watcher.until_said(&["worker a gone"]).await;
+    proxy.accepted(connections + 3).await;
+    proxy.refuse(false);
+    ends_as_ever(&machines, &id).await;
+    assert!(worker.stderr().contains("trying again"), "{}", worker.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_cut_while_the_job_is_prepared_leave_the_final_weights_unchanged() {
+    let machines = Machines::new().await;
+    let proxy = Proxy::new(&machines.url).await;
+    let _worker = machines.worker_at(&proxy.url(), "a");
+    let id = machines.submit("small.toml").await;
+    for connections in 1..=8 {
+        proxy.accepted(connections).await;
+        proxy.cut_all();
+    }
+    let history = machines.client.finish(&id).await;
+    assert_eq!(history.digest(), small_digest().await);
+}
+
+/// A worker one of whose directions loses everything is given up, its job ends as ever, and it comes back.
+async fn one_way(lost: Direction) {
+    let machines = Machines::detecting("1").await;
+    let _steady = machines.worker("steady").await;
+    let (_cut_off, proxy) = behind_proxy(&machines, "cut-off").await;
+    let id = machines.submit("long.toml").await;
+    let mut watcher = machines.client.watch(&id).await;
+    watcher.until_step(50).await;
+    proxy.hold(lost, true);
+    watcher.until_said(&["worker cut-off gone"]).await;
+    watcher.until_step(LONG_STEPS / 2).await;
+    proxy.hold(lost, false);
+    machines.registered("cut-off").await;
+    ends_as_ever(&machines, &id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_not_heard_is_given_up_and_comes_back() {
+    one_way(Direction::Up).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_hears_nothing_is_given_up_and_comes_back() {
+    one_way(Direction::Down).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_lines_leave_the_final_weights_unchanged() {
+    let machines = Machines::new().await;
+    let (_a, first) = behind_proxy(&machines, "a").await;
+    let (_b, second) = behind_proxy(&machines, "b").await;
+    first.delay(Duration::from_millis(2));
+    second.delay(Duration::from_millis(8));
+    let history = machines.client.run(&small_with(|job| on_workers(job, 2))).await;
+    assert_eq!(history.digest(), small_digest().await);
+    assert_eq!(history.most_workers(), 2, "the slower line took no part");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_whose_connection_is_cut_is_told_every_step_once() {
+    let machines = Machines::new().await;
+    let _worker = machines.worker("a").await;
+    let proxy = Proxy::new(&machines.url).await;
+    let id = machines.submit("long.toml").await;
+    let mut watching = machines.user_at(&proxy.url(), "watching", &["--json", "watch", &id]);
+    let mut seen = machines.client.watch(&id).await;
+    for round in 1..=8 {
+        // Some events are under way when the line is cut.
+        seen.until_step(100 * round - 50).await;
+        proxy.hold(Direction::Down, true);
+        seen.until_step(100 * round).await;
+        proxy.cut_all();
+        proxy.hold(Direction::Down, false);
+    }
+    assert_eq!(watching.exit().await, 0, "{}", watching.stderr());
+    assert_eq!(told(&watching), (1..=LONG_STEPS).collect::<Vec<u64>>(), "each step once, whatever was cut");
+    ends_as_ever(&machines, &id).await;
+}
