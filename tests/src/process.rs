@@ -39,6 +39,11 @@ impl Process {
         Self { child, stdout, stderr }
     }
 
+    /// Its number with the system.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it printed so far.
     ///
     /// # Panics
@@ -65,16 +70,28 @@ impl Process {
         self.told(words, Self::stdout).await
     }
 
+    /// Waits until its output holds some words; `false` when it ends before.
+    pub async fn prints(&mut self, words: &str) -> bool {
+        self.tells(words, Self::stdout).await.is_some()
+    }
+
     async fn told(&mut self, words: &str, text: fn(&Self) -> String) -> String {
+        let told = self.tells(words, text).await;
+        told.unwrap_or_else(|| panic!("ended before {words:?}: {}", self.stderr()))
+    }
+
+    async fn tells(&mut self, words: &str, text: fn(&Self) -> String) -> Option<String> {
         within(words, async {
             loop {
                 let ended = self.child.try_wait().expect("a child");
                 if let Some((_, rest)) = text(self).split_once(words)
                     && let Some((line, _)) = rest.split_once('\n')
                 {
-                    return line.to_owned();
+                    return Some(line.to_owned());
                 }
-                assert!(ended.is_none(), "ended before {words:?}: {}", self.stderr());
+                if ended.is_some() {
+                    return None;
+                }
                 tokio::time::sleep(LOOK).await;
             }
         })

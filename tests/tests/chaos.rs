@@ -14,6 +14,9 @@ mod faults;
 mod machines;
 #[path = "chaos/observer.rs"]
 mod observer;
+#[path = "processes/volume.rs"]
+#[allow(dead_code, reason = "the machines may have one")]
+mod volume;
 
 use lookbehind_common::random::{Key, Purpose};
 use lookbehind_tests::client::History;

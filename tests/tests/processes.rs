@@ -8,6 +8,8 @@ mod audit;
 mod connections;
 #[path = "processes/crashes.rs"]
 mod crashes;
+#[path = "processes/disk.rs"]
+mod disk;
 #[path = "processes/faults.rs"]
 mod faults;
 #[path = "processes/lifecycle.rs"]
@@ -16,3 +18,5 @@ mod lifecycle;
 mod machines;
 #[path = "processes/programs.rs"]
 mod programs;
+#[path = "processes/volume.rs"]
+mod volume;

@@ -12,6 +12,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::volume::Volume;
+
 pub(crate) const COORDINATOR: &str = env!("CARGO_BIN_EXE_test-coordinator");
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_test-worker");
 pub(crate) const LOOKBEHIND: &str = env!("CARGO_BIN_EXE_test-lookbehind");
@@ -22,6 +24,7 @@ pub(crate) struct Machines {
     pub(crate) client: Client,
     pub(crate) url: String,
     folder: TempDir,
+    volume: Option<Volume>,
     failure_detection: String,
     address: String,
     started: u32,
@@ -35,22 +38,36 @@ impl Machines {
 
     /// A coordinator with so many seconds of failure detection.
     pub(crate) async fn detecting(failure_detection: &str) -> Self {
+        Self::with(failure_detection, None).await
+    }
+
+    /// A coordinator whose state is on a file system of its own.
+    pub(crate) async fn on_volume(volume: Volume) -> Self {
+        Self::with("20", Some(volume)).await
+    }
+
+    async fn with(failure_detection: &str, volume: Option<Volume>) -> Self {
         let folder = TempDir::with_prefix("lookbehind-machines-").unwrap();
         std::fs::create_dir(folder.path().join("data")).unwrap();
         write_small(&folder.path().join("data"));
         std::fs::write(folder.path().join("small.toml"), SMALL_JOB).unwrap();
         std::fs::write(folder.path().join("long.toml"), long_job()).unwrap();
-        let (coordinator, address) = start(folder.path(), "127.0.0.1:0", failure_detection, 0).await;
+        let launch = Launch { folder: folder.path(), failure_detection, volume: volume.as_ref() };
+        let (coordinator, address) = launch.started("127.0.0.1:0", 0).await;
         let url = format!("http://{address}");
         let client = Client::new(&url);
         let failure_detection = failure_detection.to_owned();
-        Self { coordinator, client, url, folder, failure_detection, address, started: 1 }
+        Self { coordinator, client, url, folder, volume, failure_detection, address, started: 1 }
+    }
+
+    fn launch(&self) -> Launch<'_> {
+        let (folder, volume) = (self.folder.path(), self.volume.as_ref());
+        Launch { folder, failure_detection: &self.failure_detection, volume }
     }
 
     /// Starts the coordinator again on its state and at its address, in the place of the one that is gone.
     pub(crate) async fn restart(&mut self) {
-        let (folder, detection) = (self.folder.path(), &self.failure_detection);
-        self.coordinator = start(folder, &self.address, detection, self.started).await.0;
+        self.coordinator = self.launch().started(&self.address, self.started).await.0;
         self.started += 1;
     }
 
@@ -61,6 +78,18 @@ impl Machines {
         std::fs::write(self.path("crash-at"), format!("{stage} {count}")).unwrap();
         self.restart().await;
         std::fs::remove_file(self.path("crash-at")).unwrap();
+    }
+
+    /// Starts the coordinator again, which must refuse its configuration or state; returns what it says.
+    pub(crate) async fn start_in_vain(&self) -> String {
+        let mut coordinator = self.launch().start(&self.address, self.started);
+        assert_eq!(coordinator.exit().await, 78, "{}", coordinator.stderr());
+        coordinator.stderr()
+    }
+
+    /// The file system of its own.
+    pub(crate) fn volume(&self) -> &Volume {
+        self.volume.as_ref().unwrap()
     }
 
     /// Starts a worker and waits until it is registered.
@@ -118,7 +147,8 @@ impl Machines {
 
     /// Outer steps of a job's checkpoints, oldest first.
     pub(crate) fn checkpoints(&self, id: &str) -> Vec<u64> {
-        let folder = self.path("state").join("jobs").join(id).join("checkpoints");
+        let state = self.volume.as_ref().map_or_else(|| self.path("state"), |volume| volume.path("state"));
+        let folder = state.join("jobs").join(id).join("checkpoints");
         let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
         let step = |name: std::ffi::OsString| name.to_str()?.strip_prefix("step-")?.parse().ok();
         let mut steps: Vec<u64> = names.filter_map(step).collect();
@@ -127,12 +157,30 @@ impl Machines {
     }
 }
 
-async fn start(folder: &Path, address: &str, failure_detection: &str, number: u32) -> (Process, String) {
-    let args = ["--listen", address, "--state", "state", "--failure-detection", failure_detection];
-    let mut coordinator = Process::start(COORDINATOR, &args, folder, &format!("coordinator-{number}"));
-    let listens = coordinator.logged("coordinator listens address=").await;
-    let address = listens.split_whitespace().next().unwrap().to_owned();
-    (coordinator, address)
+/// How a coordinator is started.
+struct Launch<'a> {
+    folder: &'a Path,
+    failure_detection: &'a str,
+    volume: Option<&'a Volume>,
+}
+
+impl Launch<'_> {
+    fn start(&self, address: &str, number: u32) -> Process {
+        let state = self.volume.map_or_else(|| "state".to_owned(), Volume::state);
+        let args = ["--listen", address, "--state", &state, "--failure-detection", self.failure_detection];
+        let name = format!("coordinator-{number}");
+        match self.volume {
+            None => Process::start(COORDINATOR, &args, self.folder, &name),
+            Some(volume) => volume.start(COORDINATOR, &args, self.folder, &name),
+        }
+    }
+
+    async fn started(&self, address: &str, number: u32) -> (Process, String) {
+        let mut coordinator = self.start(address, number);
+        let listens = coordinator.logged("coordinator listens address=").await;
+        let address = listens.split_whitespace().next().unwrap().to_owned();
+        (coordinator, address)
+    }
 }
 
 /// Digest that the long job ends with, from one undisturbed worker.
