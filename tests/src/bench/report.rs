@@ -10,6 +10,11 @@ impl Samples {
         self.0.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
+    /// The largest.
+    pub fn longest(&self) -> f64 {
+        self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+    }
+
     /// The one in the middle; NaN where there are none.
     pub fn median(&self) -> f64 {
         let mut sorted = self.0.clone();
