@@ -1,9 +1,8 @@
 //! A coordinator that crashes at any stage of writing its state goes on from there, to the same final weights.
 
 use lookbehind_tests::jobs::LONG_STEPS;
-use lookbehind_tests::process::Process;
 
-use crate::machines::{Machines, lines, long_digest};
+use crate::machines::{Machines, lines, long_digest, told};
 
 /// The stages, and how often the coordinator passes each before it crashes there.
 const STAGES: [(&str, u32); 14] = [
@@ -22,11 +21,6 @@ const STAGES: [(&str, u32); 14] = [
     ("checkpoint::durable", 3),
     ("checkpoint::prune", 2),
 ];
-
-/// Steps that a program was told of, in order.
-fn told(user: &Process) -> Vec<u64> {
-    lines(user).iter().filter_map(|line| line["step"]["outer_step"].as_u64()).collect()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_coordinator_that_crashes_at_any_stage_of_writing_loses_nothing() {
