@@ -4,25 +4,49 @@ use std::time::Duration;
 
 use lookbehind_common::job::{JobFile, wire};
 use lookbehind_common::proto::v1;
-use lookbehind_tests::client::within;
-use lookbehind_tests::jobs::{LONG_STEPS, job, long_job};
+use lookbehind_tests::client::{History, within};
+use lookbehind_tests::cluster::Cluster;
+use lookbehind_tests::jobs::{job, long_job};
 use lookbehind_tests::process::Process;
 use lookbehind_tests::proxy::Proxy;
 use rustix::process::Signal;
+use tokio::sync::OnceCell;
 use tonic::Code;
 
-use crate::machines::{Machines, ends_as_ever};
+use crate::machines::Machines;
 use crate::volume::Volume;
 
 /// Room for the database, a job's journal and some checkpoints.
 const ROOM: &str = "16m";
 
-/// A coordinator whose disk is full while the long job runs on it, with two workers behind a proxy.
+/// Room that is left on a full disk: enough for some of the journal, too little for a checkpoint.
+const LEFT: u64 = 64 << 10;
+/// Outer steps of the job whose disk fills up.
+const STEPS: u64 = 600;
+
+/// The long job with more weights, fewer outer steps and more checkpoints.
+fn heavier() -> JobFile {
+    let text = long_job().replace("hidden = [16]", "hidden = [256]");
+    job(&text
+        .replace("steps = 1000", &format!("steps = {STEPS}"))
+        .replace("every_steps = 100", "every_steps = 50"))
+}
+
+/// Digest that the heavier job ends with, from one undisturbed worker.
+async fn heavier_digest() -> &'static str {
+    static DIGEST: OnceCell<String> = OnceCell::const_new();
+    let compute = || async { Cluster::of(1).await.client().run(&heavier()).await.digest().to_owned() };
+    DIGEST.get_or_init(compute).await
+}
+
+/// A coordinator whose disk is full while the heavier job runs on it, with two workers behind a proxy.
 struct FullDisk {
     machines: Machines,
     proxy: Proxy,
     _workers: [Process; 2],
     id: String,
+    /// The newest checkpoint before the disk was full.
+    checkpoint: u64,
 }
 
 impl FullDisk {
@@ -33,14 +57,15 @@ impl FullDisk {
         let workers = ["a", "b"].map(|name| machines.worker_at(&proxy.url(), name));
         machines.registered("a").await;
         machines.registered("b").await;
-        let id = machines.submit("long.toml").await;
-        machines.client.watch(&id).await.until_said(&["checkpoint of outer step 200"]).await;
-        machines.volume().fill();
+        let id = machines.client.submit(&heavier()).await;
+        machines.client.watch(&id).await.until_said(&["checkpoint of outer step 100"]).await;
+        let checkpoint = *machines.checkpoints(&id).last().unwrap();
+        machines.volume().fill_but(LEFT);
         let failed = machines.coordinator.logged("checkpoint failed").await;
         // A slow line keeps the job from its end.
         proxy.delay(Duration::from_millis(2));
         assert!(failed.contains("could not be written") && failed.contains("No space left"), "{failed}");
-        Self { machines, proxy, _workers: workers, id }
+        Self { machines, proxy, _workers: workers, id, checkpoint }
     }
 
     /// Shards that the workers have computed.
@@ -59,24 +84,40 @@ impl FullDisk {
         .await;
     }
 
+    /// Checkpoints that were begun and did not come to their name.
+    fn half_written(&self) -> Vec<String> {
+        let folder = self.machines.volume().path(&format!("state/jobs/{}/checkpoints", self.id));
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string());
+        names.map(Result::unwrap).filter(|name| name.ends_with(".tmp")).collect()
+    }
+
     /// Gives the disk its room back and the workers their speed.
     fn free(&self) {
         self.machines.volume().free();
         self.proxy.delay(Duration::ZERO);
+    }
+
+    /// The job was told from its first to its last step, and has the weights of an undisturbed run.
+    async fn ends_as_ever(&self) -> History {
+        let history = self.machines.client.finish(&self.id).await;
+        assert_eq!(history.state(), v1::JobState::Succeeded, "{}", history.message());
+        history.check_whole();
+        assert_eq!(history.digest(), heavier_digest().await);
+        assert_eq!(self.machines.checkpoints(&self.id).last(), Some(&STEPS));
+        history
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_that_finds_no_room_says_so_and_the_training_goes_on() {
     let disk = FullDisk::new().await;
-    let before = disk.machines.checkpoints(&disk.id);
     disk.trains_on().await;
-    assert_eq!(disk.machines.checkpoints(&disk.id), before, "the earlier checkpoints are gone");
+    let kept = disk.machines.checkpoints(&disk.id);
+    assert!(kept.contains(&disk.checkpoint), "expected {} among {kept:?}", disk.checkpoint);
     disk.free();
-    ends_as_ever(&disk.machines, &disk.id).await;
-    let history = disk.machines.client.finish(&disk.id).await;
+    let history = disk.ends_as_ever().await;
+    assert_eq!(disk.half_written(), Vec::<String>::new());
     assert!(history.said(&["could not be written", "No space left"]), "{:?}", history.notices);
-    assert_eq!(disk.machines.checkpoints(&disk.id).last(), Some(&LONG_STEPS));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,7 +130,7 @@ async fn a_coordinator_killed_on_a_full_disk_goes_on_from_the_checkpoint_before(
     disk.machines.restart().await;
     let from = ["training from", &checkpoint.to_string()];
     disk.machines.client.watch(&disk.id).await.until_said(&from).await;
-    ends_as_ever(&disk.machines, &disk.id).await;
+    disk.ends_as_ever().await;
 }
 
 /// A job whose weights take more than a megabyte, with its policy for checkpoints that fail.
