@@ -79,22 +79,11 @@ pub fn write(job_folder: &Path, snapshot: &Snapshot) -> Result<Digest, StoreErro
     if is_whole(&target, outer_step, digest) {
         return Ok(digest);
     }
-    let parent = folder(job_folder);
-    let temporary = parent.join(format!(".step-{outer_step}.tmp"));
-    remove_folder(&temporary)?;
-    std::fs::create_dir_all(&temporary).map_err(StoreError::io(&temporary))?;
-    fail_point!("checkpoint::begun");
-    write_tensors(&temporary, snapshot, digest)?;
-    fail_point!("checkpoint::tensors");
-    write_manifest(&temporary, snapshot, digest)?;
-    fail_point!("checkpoint::manifest");
-    remove_folder(&target)?;
-    std::fs::rename(&temporary, &target).map_err(StoreError::io(&target))?;
-    fail_point!("checkpoint::named");
-    durable::sync_folder(&parent)?;
-    durable::sync_folder(job_folder)?;
-    if let Some(jobs) = job_folder.parent() {
-        durable::sync_folder(jobs)?;
+    let temporary = folder(job_folder).join(format!(".step-{outer_step}.tmp"));
+    if let Err(error) = write_as(&temporary, &target, snapshot, digest).and_then(|()| sync(job_folder)) {
+        // What is half written must not take the room from the next attempt.
+        let _ = remove_folder(&temporary);
+        return Err(error);
     }
     fail_point!("checkpoint::durable");
     if let Err(error) = prune(job_folder, snapshot.keep as usize) {
@@ -102,6 +91,28 @@ pub fn write(job_folder: &Path, snapshot: &Snapshot) -> Result<Digest, StoreErro
         tracing::warn!(job = %snapshot.job, %error, "an old checkpoint could not be removed");
     }
     Ok(digest)
+}
+
+/// Writes everything under a temporary name, then names it.
+fn write_as(temporary: &Path, target: &Path, snapshot: &Snapshot, digest: Digest) -> Result<(), StoreError> {
+    remove_folder(temporary)?;
+    std::fs::create_dir_all(temporary).map_err(StoreError::io(temporary))?;
+    fail_point!("checkpoint::begun");
+    write_tensors(temporary, snapshot, digest)?;
+    fail_point!("checkpoint::tensors");
+    write_manifest(temporary, snapshot, digest)?;
+    fail_point!("checkpoint::manifest");
+    remove_folder(target)?;
+    std::fs::rename(temporary, target).map_err(StoreError::io(target))?;
+    fail_point!("checkpoint::named");
+    Ok(())
+}
+
+/// Makes the names of a job's checkpoints durable.
+fn sync(job_folder: &Path) -> Result<(), StoreError> {
+    durable::sync_folder(&folder(job_folder))?;
+    durable::sync_folder(job_folder)?;
+    job_folder.parent().map_or(Ok(()), durable::sync_folder)
 }
 
 /// Whether a folder holds an undamaged checkpoint of these weights: a job that went on from an earlier checkpoint
