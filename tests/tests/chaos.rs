@@ -82,7 +82,7 @@ async fn round(seed: u64, undisturbed: &History) {
         replay.done.push((next, fault));
         chaos.suffer(fault).await;
     }
-    let seen = observer.to_the_end().await;
+    let seen = observer.finish().await;
     seen.check_whole();
     let digests =
         |history: &History| history.steps.iter().map(|step| step.digest.clone()).collect::<Vec<_>>();

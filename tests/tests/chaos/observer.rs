@@ -32,7 +32,7 @@ impl Observer {
     }
 
     /// Takes events until the job is over; returns everything seen.
-    pub(crate) async fn to_the_end(mut self) -> History {
+    pub(crate) async fn finish(mut self) -> History {
         within("the job's end", async {
             while !is_over(self.seen.state()) {
                 self.take().await;
