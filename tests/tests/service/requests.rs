@@ -2,9 +2,10 @@
 
 use lookbehind_common::job::wire;
 use lookbehind_common::proto::v1;
-use lookbehind_tests::client::Client;
+use lookbehind_tests::client::{Client, History};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::{small, small_with};
+use lookbehind_worker::registry::Registry;
 use tonic::{Code, Status};
 
 async fn create(client: &Client, request_id: &str, spec: v1::JobSpec) -> Result<v1::Job, Status> {
@@ -151,4 +152,22 @@ async fn calls_that_do_not_fit_a_jobs_state_say_so_and_change_nothing() {
     let missing = v1::DownloadCheckpointRequest { job_id: job_id(), outer_step: Some(12345) };
     let status = jobs.download_checkpoint(missing).await.unwrap_err();
     assert_eq!((status.code(), status.message().contains("12345")), (Code::NotFound, true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_of_a_higher_priority_gets_the_free_worker_first() {
+    let mut cluster = Cluster::new().await;
+    let of_priority = |priority| small_with(|job| job.resources.priority = Some(priority));
+    let low = cluster.client().submit(&of_priority(-1)).await;
+    let high = cluster.client().submit(&of_priority(1)).await;
+    let backend = cluster.backend(Registry::builtin());
+    cluster.add("only", backend).await;
+    let (low, high) = (cluster.client().finish(&low).await, cluster.client().finish(&high).await);
+    let begun = |history: &History| {
+        let preparing = |notice: &&v1::JobNotice| notice.state() == v1::JobState::Preparing;
+        history.notices.iter().find(preparing).and_then(|notice| notice.at).map(|at| (at.seconds, at.nanos))
+    };
+    let over = high.notices.last().and_then(|notice| notice.at).map(|at| (at.seconds, at.nanos));
+    assert!(begun(&high) < begun(&low) && over <= begun(&low), "{:?} and {:?}", high.notices, low.notices);
+    assert_eq!(high.digest(), low.digest());
 }
