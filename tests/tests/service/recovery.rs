@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::job::JobFile;
@@ -171,4 +172,17 @@ async fn a_job_whose_last_checkpoint_cannot_be_written_pauses_and_succeeds_when_
     std::fs::remove_file(obstacle).unwrap();
     held.resume(false).await;
     succeeded(held.watcher).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_only_worker_is_given_up_when_its_work_stands_still_and_comes_back() {
+    let mut cluster = Cluster::with_config(|config| config.failure_detection = Duration::from_secs(1)).await;
+    let (gate, script) = HoldAt::new(0, 5);
+    let stuck = Scripted::new(cluster.backend(Registry::builtin()), script);
+    cluster.add("stuck", stuck).await;
+    let id = cluster.client().submit(&checkpointed("")).await;
+    let mut watcher = cluster.client().watch(&id).await;
+    watcher.until_said(&["stuck", "gone", "has not advanced"]).await;
+    gate.open();
+    succeeded(watcher).await;
 }
