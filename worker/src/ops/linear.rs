@@ -6,11 +6,18 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tenso
 
 use super::storage::contiguous;
 
-/// y = x Wᵀ + b for x `[n, in]`, W `[out, in]` and b `[out]`; y is `[n, out]`.
+/// y = x Wᵀ + b for x `[.., in]`, W `[out, in]` and b `[out]`; y is `[.., out]`.
 ///
 /// # Errors
 /// When the shapes do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    if x.rank() > 2 {
+        let mut shape = x.dims().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = weight.dim(0)?;
+        }
+        return linear(&x.flatten_to(candle_core::D::Minus2)?, weight, bias)?.reshape(shape);
+    }
     let ((_, inputs), (outputs, columns), biases) = (x.dims2()?, weight.dims2()?, bias.dims1()?);
     if inputs != columns || outputs != biases {
         candle_core::bail!(
