@@ -4,40 +4,26 @@
 //! A kernel gives the same bytes whatever the number of threads and whatever runs beside it. Its transcendental
 //! functions come from a pinned pure-Rust library.
 
+mod conv;
 pub mod cross_entropy;
+mod gemm;
+mod lanes;
 mod linear;
 mod reference;
 mod relu;
+mod scratch;
 mod storage;
 
+pub use conv::{Conv2d, conv2d};
 pub use linear::linear;
 pub use reference::{
-    add_bias, attention, avg_pool2d, batch_norm, batch_norm_inference, channels_first, channels_last, conv2d,
-    gelu, global_avg_pool, group_norm, layer_norm, max_pool2d, sigmoid, silu, tanh,
+    add_bias, attention, avg_pool2d, batch_norm, batch_norm_inference, channels_first, channels_last, gelu,
+    global_avg_pool, group_norm, layer_norm, max_pool2d, sigmoid, silu, tanh,
 };
 pub use relu::relu;
 
 use candle_core::Tensor;
 pub(crate) use storage::{copy_from, copy_into};
-
-/// How a convolution's window moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conv2d {
-    /// Pixels from one window to the next.
-    pub stride: usize,
-    /// Zeros around the image.
-    pub padding: usize,
-    /// Pixels from one tap to the next.
-    pub dilation: usize,
-    /// Groups of channels that do not mix.
-    pub groups: usize,
-}
-
-impl Default for Conv2d {
-    fn default() -> Self {
-        Self { stride: 1, padding: 0, dilation: 1, groups: 1 }
-    }
-}
 
 /// Windows of a pooling layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use ::safetensors::Dtype;
 use ::safetensors::tensor::TensorView;
 use lookbehind_common::job::{JobSpec, Parameters, parse_toml};
+use lookbehind_common::random::{Key, Purpose};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -70,4 +71,10 @@ pub(crate) fn job(model: &str, data: &str, train: &str) -> JobSpec {
          [optimizer]\nmethod = \"sgd\"\n[optimizer.base]\nkind = \"sgd\"\n"
     );
     parse_toml(&text).unwrap().validate().unwrap()
+}
+
+/// Keyed numbers from a standard normal distribution.
+pub(crate) fn numbers(seed: u64, len: usize) -> Vec<f32> {
+    let mut stream = Key::new(seed, Purpose::Probe).stream();
+    (0..len).map(|_| stream.normal()).collect()
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::{Activation, Affine, Conv2d, Normalized, Pool2d, relu};
+use super::{Activation, Affine, Normalized, Pool2d, relu};
 
 /// [n,c,h,w] to contiguous [n,h,w,c].
 pub fn channels_last(x: &Tensor) -> Result<Tensor> {
@@ -12,13 +12,6 @@ pub fn channels_last(x: &Tensor) -> Result<Tensor> {
 /// [n,h,w,c] to contiguous [n,c,h,w].
 pub fn channels_first(x: &Tensor) -> Result<Tensor> {
     x.permute((0, 3, 1, 2))?.contiguous()
-}
-
-/// Convolution.
-pub fn conv2d(x: &Tensor, weight: &Tensor, options: Conv2d) -> Result<Tensor> {
-    let Conv2d { stride, padding, dilation, groups } = options;
-    let y = channels_first(x)?.conv2d(weight, padding, stride, dilation, groups)?;
-    channels_last(&y)
 }
 
 /// Bias.

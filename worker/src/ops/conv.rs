@@ -1,0 +1,134 @@
+//! Two-dimensional convolution, channels last, with its gradients.
+//!
+//! 3×3 windows that move by one pixel are computed in Winograd's domain ([`winograd`]), all others as products with
+//! rows of pixels ([`patches`]). Which of them is a matter of the shape alone.
+
+mod geometry;
+mod patches;
+mod winograd;
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+
+use super::storage::contiguous;
+pub use geometry::Conv2d;
+use geometry::Geometry;
+
+/// Cross-correlation of x `[n, h, w, c]` with a weight `[out, c / groups, kh, kw]` as PyTorch keeps it; the result is
+/// `[n, h', w', out]` with h' = (h + 2·padding − dilation·(kh − 1) − 1) / stride + 1.
+///
+/// # Errors
+/// When the shapes do not fit each other or the window does not fit into the image.
+pub fn conv2d(x: &Tensor, weight: &Tensor, options: Conv2d) -> Result<Tensor> {
+    Geometry::new(x.dims4()?, weight.dims4()?, options)?;
+    if x.device().is_cpu() {
+        return x.contiguous()?.apply_op2(&weight.contiguous()?, Forward(options));
+    }
+    let Conv2d { stride, padding, dilation, groups } = options;
+    let x = super::channels_first(x)?;
+    super::channels_last(&x.conv2d(weight, padding, stride, dilation, groups)?)
+}
+
+struct Forward(Conv2d);
+
+impl CustomOp2 for Forward {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let geometry = Geometry::new(x_layout.shape().dims4()?, weight_layout.shape().dims4()?, self.0)?;
+        let (x, weight) = (contiguous(x, x_layout)?, contiguous(weight, weight_layout)?);
+        let mut y = vec![0_f32; geometry.output_len()];
+        if geometry.is_winograd() {
+            let transformed = winograd::Weights::forward(&geometry, weight);
+            winograd::convolve(&geometry, x, &transformed, &mut y);
+        } else {
+            patches::forward(&geometry, x, weight, &mut y);
+        }
+        Ok((CpuStorage::F32(y), Shape::from(geometry.output_dims())))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let geometry = Geometry::new(x.dims4()?, weight.dims4()?, self.0)?;
+        let of_weight = x.apply_op2_no_bwd(&gradient, &WeightGradient(geometry))?;
+        let of_input = if x.track_op() {
+            Some(weight.apply_op2_no_bwd(&gradient, &InputGradient(geometry))?)
+        } else {
+            None
+        };
+        Ok((of_input, Some(of_weight)))
+    }
+}
+
+/// From weight and the output's gradient to the input's.
+struct InputGradient(Geometry);
+
+impl CustomOp2 for InputGradient {
+    fn name(&self) -> &'static str {
+        "conv2d-input-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let geometry = &self.0;
+        let (weight, gradient) = (contiguous(weight, weight_layout)?, contiguous(gradient, gradient_layout)?);
+        let mut result = vec![0_f32; geometry.input_len()];
+        if geometry.is_winograd() {
+            // The adjoint of a convolution is one with the weight turned around and its channels exchanged.
+            let transformed = winograd::Weights::adjoint(geometry, weight);
+            winograd::convolve(&geometry.adjoint(), gradient, &transformed, &mut result);
+        } else {
+            patches::input_gradient(geometry, weight, gradient, &mut result);
+        }
+        Ok((CpuStorage::F32(result), Shape::from(geometry.input_dims())))
+    }
+}
+
+/// From the input and the output's gradient to the weight's.
+struct WeightGradient(Geometry);
+
+impl CustomOp2 for WeightGradient {
+    fn name(&self) -> &'static str {
+        "conv2d-weight-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let geometry = &self.0;
+        let (x, gradient) = (contiguous(x, x_layout)?, contiguous(gradient, gradient_layout)?);
+        let mut result = vec![0_f32; geometry.weight_len()];
+        if geometry.is_winograd() {
+            winograd::weight_gradient(geometry, x, gradient, &mut result);
+        } else {
+            patches::weight_gradient(geometry, x, gradient, &mut result);
+        }
+        Ok((CpuStorage::F32(result), Shape::from(geometry.weight_dims())))
+    }
+}
+
+#[cfg(test)]
+#[path = "conv_test.rs"]
+mod tests;

@@ -1,0 +1,152 @@
+//! Transforms of many tiles: a vector holds neighbouring channels of one pixel.
+
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
+
+use super::tile::{self, IN, OUT, POSITIONS};
+use super::tiles::{Block, Tiles};
+use crate::ops::gemm::PanelLayout;
+use crate::ops::lanes::{arch, load, store};
+
+/// Transforms tiles of the image into [positions, tiles, in] with rows of `row` numbers.
+pub(super) fn transform_image(tiles: &Tiles, range: Range<usize>, x: &[f32], target: &mut [f32], row: usize) {
+    arch().dispatch(Image { tiles, range, x, target, row });
+}
+
+/// Transforms tiles of the output's gradient into panels [tiles, out] for each position.
+pub(super) fn transform_gradient(
+    tiles: &Tiles,
+    range: Range<usize>,
+    gradient: &[f32],
+    target: &mut [f32],
+    layout: PanelLayout,
+) {
+    arch().dispatch(Gradient { tiles, range, gradient, target, layout });
+}
+
+/// Transforms products [positions, tiles, out] with rows of `row` numbers back into the block's pixels.
+pub(super) fn transform_product(tiles: &Tiles, block: Block<'_>, product: &[f32], row: usize) {
+    arch().dispatch(Product { tiles, block, product, row });
+}
+
+struct Image<'a> {
+    tiles: &'a Tiles,
+    range: Range<usize>,
+    x: &'a [f32],
+    target: &'a mut [f32],
+    row: usize,
+}
+
+impl WithSimd for Image<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let channels = self.tiles.inputs();
+        let zeros = vec![0_f32; channels];
+        let mut positions = split::<POSITIONS>(self.target, self.range.len() * self.row);
+        for (number, tile) in self.range.enumerate() {
+            let place = self.tiles.place(tile);
+            let pixels: [[&[f32]; IN]; IN] = std::array::from_fn(|down| {
+                std::array::from_fn(|right| match self.tiles.input_pixel(place, down, right) {
+                    Some(pixel) => &self.x[pixel * channels..][..channels],
+                    None => &zeros,
+                })
+            });
+            let start = number * self.row;
+            for channel in (0..channels).step_by(S::F32_LANES) {
+                let values = pixels.map(|pixels| pixels.map(|pixel| load(simd, pixel, channel)));
+                let transformed = tile::both(values, |line| tile::image(simd, line));
+                for (target, value) in positions.iter_mut().zip(transformed.as_flattened()) {
+                    store(simd, &mut target[start + channel..start + channels], 0, *value);
+                }
+            }
+        }
+    }
+}
+
+struct Gradient<'a> {
+    tiles: &'a Tiles,
+    range: Range<usize>,
+    gradient: &'a [f32],
+    target: &'a mut [f32],
+    layout: PanelLayout,
+}
+
+impl WithSimd for Gradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let channels = self.tiles.outputs();
+        let zeros = vec![0_f32; channels];
+        let PanelLayout { width, .. } = self.layout;
+        let mut positions = split::<POSITIONS>(self.target, self.layout.len());
+        for (number, tile) in self.range.enumerate() {
+            let place = self.tiles.place(tile);
+            let pixels: [[&[f32]; OUT]; OUT] = std::array::from_fn(|down| {
+                std::array::from_fn(|right| match self.tiles.output_pixel(place, down, right) {
+                    Some(pixel) => &self.gradient[pixel * channels..][..channels],
+                    None => &zeros,
+                })
+            });
+            for channel in (0..self.layout.panels() * width).step_by(S::F32_LANES) {
+                let values = pixels.map(|pixels| pixels.map(|pixel| load(simd, pixel, channel)));
+                let transformed = tile::both(values, |line| tile::gradient(simd, line));
+                let start = channel / width * self.layout.panel_len() + number * width + channel % width;
+                for (target, value) in positions.iter_mut().zip(transformed.as_flattened()) {
+                    store(simd, target, start, *value);
+                }
+            }
+        }
+    }
+}
+
+struct Product<'a> {
+    tiles: &'a Tiles,
+    block: Block<'a>,
+    product: &'a [f32],
+    row: usize,
+}
+
+impl WithSimd for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let channels = self.tiles.outputs();
+        let Block { tiles: range, output, first_pixel } = self.block;
+        let position = range.len() * self.row;
+        for (number, tile) in range.enumerate() {
+            let place = self.tiles.place(tile);
+            let products: [[&[f32]; IN]; IN] = std::array::from_fn(|down| {
+                std::array::from_fn(|right| {
+                    &self.product[(down * IN + right) * position + number * self.row..][..channels]
+                })
+            });
+            let pixels: [[Option<usize>; OUT]; OUT] = std::array::from_fn(|down| {
+                std::array::from_fn(|right| self.tiles.output_pixel(place, down, right))
+            });
+            for channel in (0..channels).step_by(S::F32_LANES) {
+                let values = products.map(|products| products.map(|product| load(simd, product, channel)));
+                let values = tile::both(values, |line| tile::product(simd, line));
+                for (pixel, value) in pixels.as_flattened().iter().zip(values.as_flattened()) {
+                    if let Some(pixel) = pixel {
+                        let start = (pixel - first_pixel) * channels;
+                        store(simd, &mut output[start + channel..start + channels], 0, *value);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Cuts into `N` parts of `len` numbers.
+fn split<const N: usize>(mut numbers: &mut [f32], len: usize) -> [&mut [f32]; N] {
+    std::array::from_fn(|_| {
+        let (part, rest) = std::mem::take(&mut numbers).split_at_mut(len);
+        numbers = rest;
+        part
+    })
+}

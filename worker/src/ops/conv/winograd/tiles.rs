@@ -1,0 +1,109 @@
+//! Which tiles a convolution has, and which pixels they cover.
+
+use std::ops::Range;
+
+use super::super::geometry::{Geometry, Plane};
+use super::tile::OUT;
+
+/// The tiles of all images, numbered image by image, row by row.
+pub(super) struct Tiles {
+    geometry: Geometry,
+    /// Tiles of an image from top to bottom.
+    down: usize,
+    /// Tiles of an image from left to right.
+    across: usize,
+}
+
+/// Some tiles and the part of the output that they alone cover.
+pub(super) struct Block<'a> {
+    pub(super) tiles: Range<usize>,
+    pub(super) output: &'a mut [f32],
+    /// Number of the output's first pixel, over all images.
+    pub(super) first_pixel: usize,
+}
+
+/// Where a tile stands.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    image: usize,
+    top: usize,
+    left: usize,
+}
+
+impl Tiles {
+    pub(super) fn new(geometry: &Geometry) -> Self {
+        let Plane { height, width, .. } = geometry.output;
+        Self { geometry: *geometry, down: height.div_ceil(OUT), across: width.div_ceil(OUT) }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.geometry.images * self.of_image()
+    }
+
+    /// Channels of the image.
+    pub(super) fn inputs(&self) -> usize {
+        self.geometry.input.channels
+    }
+
+    /// Channels of the output.
+    pub(super) fn outputs(&self) -> usize {
+        self.geometry.output.channels
+    }
+
+    fn of_image(&self) -> usize {
+        self.down * self.across
+    }
+
+    /// Cuts the output into blocks of about `wanted` tiles: whole images, or rows of tiles of one image.
+    pub(super) fn blocks<'a>(&self, wanted: usize, mut output: &'a mut [f32]) -> Vec<Block<'a>> {
+        let images = (wanted / self.of_image()).max(1);
+        let rows = if wanted < self.of_image() { (wanted / self.across).max(1) } else { self.down };
+        let mut blocks = Vec::new();
+        let mut first_pixel = 0;
+        for image in (0..self.geometry.images).step_by(images) {
+            let images = images.min(self.geometry.images - image);
+            for top in (0..self.down).step_by(rows) {
+                let rows = rows.min(self.down - top);
+                let start = image * self.of_image() + top * self.across;
+                let pixels = self.pixels(images, top, rows);
+                let (part, rest) = std::mem::take(&mut output).split_at_mut(pixels * self.outputs());
+                output = rest;
+                let tiles = start..start + if rows < self.down { rows } else { images * rows } * self.across;
+                blocks.push(Block { tiles, output: part, first_pixel });
+                first_pixel += pixels;
+            }
+        }
+        blocks
+    }
+
+    /// Pixels that some rows of tiles cover, or so many images.
+    fn pixels(&self, images: usize, top: usize, rows: usize) -> usize {
+        let Plane { height, width, .. } = self.geometry.output;
+        if rows == self.down {
+            images * height * width
+        } else {
+            (height.min((top + rows) * OUT) - top * OUT) * width
+        }
+    }
+
+    pub(super) fn place(&self, tile: usize) -> Place {
+        let (image, tile) = (tile / self.of_image(), tile % self.of_image());
+        Place { image, top: tile / self.across * OUT, left: tile % self.across * OUT }
+    }
+
+    /// The number of a tile's input pixel over all images; none in the padding.
+    pub(super) fn input_pixel(&self, place: Place, down: usize, right: usize) -> Option<usize> {
+        let Plane { height, width, .. } = self.geometry.input;
+        let padding = self.geometry.options.padding;
+        let row = (place.top + down).checked_sub(padding).filter(|&row| row < height)?;
+        let column = (place.left + right).checked_sub(padding).filter(|&column| column < width)?;
+        Some((place.image * height + row) * width + column)
+    }
+
+    /// The number of a tile's output pixel over all images; none beyond the edge.
+    pub(super) fn output_pixel(&self, place: Place, down: usize, right: usize) -> Option<usize> {
+        let Plane { height, width, .. } = self.geometry.output;
+        let (row, column) = (place.top + down, place.left + right);
+        (row < height && column < width).then_some((place.image * height + row) * width + column)
+    }
+}

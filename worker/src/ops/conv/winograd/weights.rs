@@ -1,0 +1,154 @@
+//! A weight in Winograd's domain, and the way back for its gradient.
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::super::geometry::Geometry;
+use super::tile::{self, IN, POSITIONS, TAPS};
+use super::tiles::Tiles;
+use crate::ops::gemm::{PanelLayout, Rhs};
+use crate::ops::lanes::{arch, load, store};
+use crate::ops::scratch::{self, Scratch};
+
+/// Taps of a window.
+const WINDOW: usize = TAPS * TAPS;
+/// Widest panel of any instruction set.
+const MAX_WIDTH: usize = 64;
+/// Output channels of the weight's gradient that one task transforms.
+const GRADIENT_COLUMNS: usize = 32;
+
+/// A transformed weight: for each position a right operand, panel by panel.
+pub(in crate::ops::conv) struct Weights {
+    /// [panels, positions, depth, width].
+    numbers: Scratch,
+    layout: PanelLayout,
+}
+
+/// Where the numbers of an untransformed weight stand.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    weight: &'a [f32],
+    /// Distance along the depth.
+    step: usize,
+    /// Distance between columns.
+    column: usize,
+    /// Whether the window is turned around.
+    turned: bool,
+}
+
+impl Weights {
+    /// For the output: depth is the input's channels, columns the output's.
+    pub(in crate::ops::conv) fn forward(geometry: &Geometry, weight: &[f32]) -> Self {
+        let (inputs, outputs) = (geometry.input.channels, geometry.output.channels);
+        let source = Source { weight, step: WINDOW, column: inputs * WINDOW, turned: false };
+        Self::new(PanelLayout::new(inputs, outputs), source)
+    }
+
+    /// For the input's gradient: depth is the output's channels, columns the input's, windows are turned around.
+    pub(in crate::ops::conv) fn adjoint(geometry: &Geometry, weight: &[f32]) -> Self {
+        let (inputs, outputs) = (geometry.input.channels, geometry.output.channels);
+        let source = Source { weight, step: inputs * WINDOW, column: WINDOW, turned: true };
+        Self::new(PanelLayout::new(outputs, inputs), source)
+    }
+
+    fn new(layout: PanelLayout, source: Source<'_>) -> Self {
+        let mut numbers = scratch::take(POSITIONS * layout.len());
+        numbers.par_chunks_mut(POSITIONS * layout.panel_len()).enumerate().for_each(|(panel, target)| {
+            arch().dispatch(Transform { layout, source, first: panel * layout.width, target });
+        });
+        Self { numbers, layout }
+    }
+
+    /// The right operand of a position.
+    pub(super) fn rhs(&self, position: usize) -> Rhs<'_> {
+        let panel = POSITIONS * self.layout.panel_len();
+        Rhs { numbers: &self.numbers, panel, first: position * self.layout.depth, layout: self.layout }
+    }
+}
+
+/// Transforms the columns of one panel.
+struct Transform<'a> {
+    layout: PanelLayout,
+    source: Source<'a>,
+    first: usize,
+    target: &'a mut [f32],
+}
+
+impl WithSimd for Transform<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let PanelLayout { depth, columns, width } = self.layout;
+        let used = width.min(columns - self.first);
+        let mut taps = [[0_f32; MAX_WIDTH]; WINDOW];
+        for p in 0..depth {
+            for column in 0..used {
+                let start = p * self.source.step + (self.first + column) * self.source.column;
+                for (tap, value) in self.source.weight[start..start + WINDOW].iter().enumerate() {
+                    taps[if self.source.turned { WINDOW - 1 - tap } else { tap }][column] = *value;
+                }
+            }
+            for lane in (0..width).step_by(S::F32_LANES) {
+                let window: [[S::f32s; TAPS]; TAPS] = std::array::from_fn(|down| {
+                    std::array::from_fn(|right| load(simd, &taps[down * TAPS + right], lane))
+                });
+                let transformed = transform_weight(simd, window);
+                for (position, value) in transformed.as_flattened().iter().enumerate() {
+                    store(simd, self.target, (position * depth + p) * width + lane, *value);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn transform_weight<S: Simd>(simd: S, window: [[S::f32s; TAPS]; TAPS]) -> [[S::f32s; IN]; IN] {
+    tile::both(window, |line| tile::weight(simd, line))
+}
+
+/// From sums [positions, in, out] with rows of `row` numbers to the gradient [out, in, taps].
+pub(super) fn gradient(tiles: &Tiles, sums: &[f32], row: usize, result: &mut [f32]) {
+    let inputs = tiles.inputs();
+    result.par_chunks_mut(GRADIENT_COLUMNS * inputs * WINDOW).enumerate().for_each(|(task, result)| {
+        arch().dispatch(Gradient { inputs, sums, row, first: task * GRADIENT_COLUMNS, result });
+    });
+}
+
+struct Gradient<'a> {
+    inputs: usize,
+    sums: &'a [f32],
+    row: usize,
+    first: usize,
+    result: &'a mut [f32],
+}
+
+impl WithSimd for Gradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let columns = self.result.len() / (self.inputs * WINDOW);
+        let mut taps = [[0_f32; MAX_WIDTH]; WINDOW];
+        for input in 0..self.inputs {
+            for lane in (0..columns).step_by(S::F32_LANES) {
+                let sums: [[S::f32s; IN]; IN] = std::array::from_fn(|down| {
+                    std::array::from_fn(|right| {
+                        let line = ((down * IN + right) * self.inputs + input) * self.row + self.first;
+                        load(simd, &self.sums[line..line + columns], lane)
+                    })
+                });
+                let window = tile::both(sums, |line| tile::weight_gradient(simd, line));
+                for (taps, value) in taps.iter_mut().zip(window.as_flattened()) {
+                    store(simd, taps, lane, *value);
+                }
+            }
+            for column in 0..columns {
+                let start = (column * self.inputs + input) * WINDOW;
+                for (value, taps) in self.result[start..start + WINDOW].iter_mut().zip(&taps) {
+                    *value = taps[column];
+                }
+            }
+        }
+    }
+}

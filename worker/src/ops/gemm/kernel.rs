@@ -1,0 +1,200 @@
+//! The innermost loops: a tile of the product lies in registers while the depth runs.
+
+use pulp::Simd;
+
+use super::panels::VECTORS;
+use super::{Lhs, Output, Rhs, SLICE};
+
+/// Rows of a tile where registers are many (AVX-512, 32 registers).
+const MANY_ROWS: usize = 12;
+/// Rows of a tile elsewhere (AVX2, 16 registers).
+const FEW_ROWS: usize = 6;
+/// Widest panel of any instruction set.
+const MAX_WIDTH: usize = 64;
+
+/// Computes the product of `rows` rows.
+///
+/// # Panics
+/// When an operand or the output is too short for its shape.
+#[inline(always)]
+pub(super) fn product<S: Simd>(simd: S, rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>, output: Output<'_>) {
+    let layout = rhs.layout;
+    if rows == 0 || layout.columns == 0 {
+        return;
+    }
+    if layout.depth == 0 {
+        return clear(rows, layout.columns, output);
+    }
+    check(rows, lhs, rhs, &output, VECTORS * S::F32_LANES);
+    for first in (0..layout.depth).step_by(SLICE) {
+        let depth = SLICE.min(layout.depth - first);
+        let accumulate = output.accumulate || first > 0;
+        for panel in 0..layout.panels() {
+            let columns = layout.width.min(layout.columns - panel * layout.width);
+            // SAFETY: `check` has seen that all rows, steps and columns of these operands are there.
+            unsafe {
+                let slice = Slice {
+                    lhs: lhs.numbers.as_ptr().add(first * lhs.step),
+                    row: lhs.row,
+                    step: lhs.step,
+                    rhs: rhs.numbers.as_ptr().add(panel * rhs.panel + (rhs.first + first) * layout.width),
+                    depth,
+                    output: output.numbers.as_mut_ptr().add(panel * layout.width),
+                    output_row: output.row,
+                    columns,
+                    accumulate,
+                };
+                slice.all_rows(simd, rows);
+            }
+        }
+    }
+}
+
+fn clear(rows: usize, columns: usize, output: Output<'_>) {
+    if !output.accumulate {
+        output.numbers.chunks_mut(output.row.max(1)).take(rows).for_each(|row| row[..columns].fill(0.0));
+    }
+}
+
+fn check(rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>, output: &Output<'_>, width: usize) {
+    let layout = rhs.layout;
+    assert_eq!(layout.width, width, "panels are packed for the instruction set that multiplies");
+    let last = (rows - 1) * lhs.row + (layout.depth - 1) * lhs.step;
+    assert!(
+        last < lhs.numbers.len(),
+        "left operand: {} numbers, expected more than {last}",
+        lhs.numbers.len()
+    );
+    let last = (layout.panels() - 1) * rhs.panel + (rhs.first + layout.depth) * width;
+    assert!(last <= rhs.numbers.len(), "right operand: {} numbers, expected {last}", rhs.numbers.len());
+    let last = (rows - 1) * output.row + layout.columns;
+    assert!(last <= output.numbers.len(), "output: {} numbers, expected {last}", output.numbers.len());
+}
+
+/// One panel, one slice of the depth.
+#[derive(Clone, Copy)]
+struct Slice {
+    lhs: *const f32,
+    row: usize,
+    step: usize,
+    rhs: *const f32,
+    depth: usize,
+    output: *mut f32,
+    output_row: usize,
+    columns: usize,
+    accumulate: bool,
+}
+
+impl Slice {
+    /// # Safety
+    /// Left operand and output have `rows` rows, the left operand and the panel the slice's depth.
+    #[inline(always)]
+    unsafe fn all_rows<S: Simd>(self, simd: S, rows: usize) {
+        let tile = if S::F32_LANES >= 16 { MANY_ROWS } else { FEW_ROWS };
+        let mut row = 0;
+        while row < rows {
+            let height = tile.min(rows - row);
+            // SAFETY: rows `row..row + height` are among the operands' rows.
+            unsafe {
+                let tile = Self {
+                    lhs: self.lhs.add(row * self.row),
+                    output: self.output.add(row * self.output_row),
+                    ..self
+                };
+                tile.some_rows(simd, height);
+            }
+            row += height;
+        }
+    }
+
+    /// # Safety
+    /// As [`Slice::all_rows`], for `height` rows.
+    #[inline(always)]
+    unsafe fn some_rows<S: Simd>(self, simd: S, height: usize) {
+        // SAFETY: each arm takes as many rows as the caller vouches for.
+        unsafe {
+            match height {
+                12 => self.tile::<S, 12>(simd),
+                11 => self.tile::<S, 11>(simd),
+                10 => self.tile::<S, 10>(simd),
+                9 => self.tile::<S, 9>(simd),
+                8 => self.tile::<S, 8>(simd),
+                7 => self.tile::<S, 7>(simd),
+                6 => self.tile::<S, 6>(simd),
+                5 => self.tile::<S, 5>(simd),
+                4 => self.tile::<S, 4>(simd),
+                3 => self.tile::<S, 3>(simd),
+                2 => self.tile::<S, 2>(simd),
+                _ => self.tile::<S, 1>(simd),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Slice::all_rows`], for `ROWS` rows.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const ROWS: usize>(self, simd: S) {
+        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+        let (mut lhs, mut rhs) = (self.lhs, self.rhs);
+        for _ in 0..self.depth {
+            // SAFETY: the caller vouches for the rows and the depth.
+            unsafe {
+                let columns: [S::f32s; VECTORS] = std::array::from_fn(|vector| {
+                    rhs.add(vector * S::F32_LANES).cast::<S::f32s>().read_unaligned()
+                });
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let factor = simd.splat_f32s(*lhs.add(row * self.row));
+                    for (sum, column) in sums.iter_mut().zip(columns) {
+                        *sum = simd.mul_add_f32s(factor, column, *sum);
+                    }
+                }
+                lhs = lhs.add(self.step);
+                rhs = rhs.add(VECTORS * S::F32_LANES);
+            }
+        }
+        // SAFETY: as above.
+        unsafe {
+            if self.columns == VECTORS * S::F32_LANES {
+                self.store(simd, &sums);
+            } else {
+                self.store_some(&sums);
+            }
+        }
+    }
+
+    /// # Safety
+    /// The output has so many rows of a full panel.
+    #[inline(always)]
+    unsafe fn store<S: Simd, const ROWS: usize>(self, simd: S, sums: &[[S::f32s; VECTORS]; ROWS]) {
+        for (row, sums) in sums.iter().enumerate() {
+            for (vector, &sum) in sums.iter().enumerate() {
+                // SAFETY: the caller vouches for the rows and columns.
+                unsafe {
+                    let target =
+                        self.output.add(row * self.output_row + vector * S::F32_LANES).cast::<S::f32s>();
+                    let before =
+                        if self.accumulate { target.read_unaligned() } else { simd.splat_f32s(-0.0) };
+                    target.write_unaligned(simd.add_f32s(before, sum));
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// The output has so many rows of `columns` columns.
+    #[inline(always)]
+    unsafe fn store_some<V: Copy, const ROWS: usize>(self, sums: &[[V; VECTORS]; ROWS]) {
+        let mut line = [0_f32; MAX_WIDTH];
+        for (row, sums) in sums.iter().enumerate() {
+            // SAFETY: a panel is no wider than the line; the caller vouches for the output.
+            unsafe {
+                line.as_mut_ptr().cast::<[V; VECTORS]>().write_unaligned(*sums);
+                let target =
+                    std::slice::from_raw_parts_mut(self.output.add(row * self.output_row), self.columns);
+                for (target, sum) in target.iter_mut().zip(line) {
+                    *target = if self.accumulate { *target + sum } else { sum };
+                }
+            }
+        }
+    }
+}

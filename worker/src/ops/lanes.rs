@@ -1,0 +1,34 @@
+//! Vectors of neighbouring numbers, also where fewer are left than a vector holds.
+
+use pulp::{Arch, Simd};
+
+/// The widest instruction set of this machine that there are kernels for.
+pub(super) fn arch() -> Arch {
+    #[cfg(test)]
+    if let Some(arch) = tests::FORCED.get() {
+        return arch;
+    }
+    Arch::new()
+}
+
+/// The numbers from `start` on; zeros behind the end.
+#[inline(always)]
+pub(super) fn load<S: Simd>(simd: S, numbers: &[f32], start: usize) -> S::f32s {
+    match numbers.get(start..start + S::F32_LANES) {
+        Some(full) => S::as_simd_f32s(full).0[0],
+        None => simd.partial_load_f32s(numbers.get(start..).unwrap_or_default()),
+    }
+}
+
+/// Writes the numbers from `start` on, as many as there is room for.
+#[inline(always)]
+pub(super) fn store<S: Simd>(simd: S, numbers: &mut [f32], start: usize, values: S::f32s) {
+    match numbers.get_mut(start..start + S::F32_LANES) {
+        Some(full) => S::as_mut_simd_f32s(full).0[0] = values,
+        None => simd.partial_store_f32s(numbers.get_mut(start..).unwrap_or_default(), values),
+    }
+}
+
+#[cfg(test)]
+#[path = "lanes_test.rs"]
+pub(super) mod tests;

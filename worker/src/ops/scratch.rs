@@ -1,0 +1,63 @@
+//! Working memory of the kernels, kept from one step to the next: fresh pages cost more than the arithmetic on them.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
+
+/// Most bytes that wait for their next use.
+const KEPT: usize = 1 << 29;
+
+static IDLE: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+
+/// Numbers of no particular value; their memory goes back when they are dropped.
+pub(super) struct Scratch {
+    numbers: Vec<f32>,
+    len: usize,
+}
+
+/// Takes working memory of `len` numbers, whatever they are.
+pub(super) fn take(len: usize) -> Scratch {
+    let mut numbers = smallest_fitting(len).unwrap_or_default();
+    if numbers.len() < len {
+        numbers = vec![0.0; len];
+    }
+    Scratch { numbers, len }
+}
+
+/// Takes working memory of `len` zeros.
+pub(super) fn take_zeros(len: usize) -> Scratch {
+    let mut scratch = take(len);
+    scratch.fill(0.0);
+    scratch
+}
+
+fn smallest_fitting(len: usize) -> Option<Vec<f32>> {
+    let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    let fitting = idle.iter().enumerate().filter(|(_, numbers)| (len..=4 * len).contains(&numbers.len()));
+    let index = fitting.min_by_key(|(_, numbers)| numbers.len()).map(|(index, _)| index)?;
+    Some(idle.swap_remove(index))
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let numbers = std::mem::take(&mut self.numbers);
+        let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept: usize = idle.iter().map(|numbers| size_of::<f32>() * numbers.len()).sum();
+        if kept + size_of::<f32>() * numbers.len() <= KEPT {
+            idle.push(numbers);
+        }
+    }
+}
+
+impl Deref for Scratch {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.numbers[..self.len]
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.numbers[..self.len]
+    }
+}
