@@ -140,7 +140,7 @@ pub struct ComputeClass {
 
 impl std::fmt::Display for ComputeClass {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}, probe {}", self.description, self.probe)
+        write!(f, "[{}], probe {}", self.description, self.probe)
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Job {
 }
 
 /// Why a worker cannot serve a job.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Exclusion {
     /// In words.
     pub(crate) reason: String,
@@ -176,14 +176,15 @@ impl Active {
         }
     }
 
-    /// Whether the checkpoint after which the job stops is being written, for which no worker is needed.
-    pub(crate) fn is_closing(&self) -> bool {
-        matches!(&self.stage, Stage::Training(training) if matches!(training.phase, Phase::Closing(_)))
-    }
-
-    /// Whether the job's last checkpoint is being written: nothing can stop it any more.
-    pub(crate) fn is_finishing(&self) -> bool {
-        matches!(&self.stage, Stage::Training(training) if matches!(training.phase, Phase::Closing(Closing::Done)))
+    /// Why the job stops after the checkpoint that is being written, if it does; no worker is needed for that.
+    pub(crate) fn closing(&self) -> Option<Closing> {
+        match &self.stage {
+            Stage::Training(training) => match training.phase {
+                Phase::Closing(closing) => Some(closing),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// Workers that can be given work: the prepared ones, without those that did nothing of late where there are
@@ -232,9 +233,7 @@ impl Member {
 pub(crate) fn check_class(bound: Option<&ComputeClass>, found: &ComputeClass) -> Result<(), String> {
     match bound {
         Some(bound) if bound.probe != found.probe => Err(format!(
-            "its arithmetic differs from the job's compute class: the job is bound to [{}], probe {}; \
-             the worker is [{}], probe {}",
-            bound.description, bound.probe, found.description, found.probe
+            "its arithmetic differs from the job's compute class: the job is bound to {bound}; the worker is {found}"
         )),
         _ => Ok(()),
     }

@@ -112,11 +112,12 @@ impl Core {
     pub(super) fn leave_job(&mut self, session: SessionId, id: &JobId) {
         let now = self.now.elapsed;
         let Some(job) = self.jobs.get_mut(id) else { return };
+        let refused = job.excluded.contains_key(&session);
         let Some(active) = job.active.as_mut() else { return };
         active.members.remove(&session);
         if active.members.is_empty() {
             active.alone_since = Some(now);
-            if job.record.pausing && !active.is_closing() {
+            if job.record.pausing && active.closing().is_none() {
                 // Nobody is left to finish the outer step: the newest checkpoint is where it goes on.
                 self.set_state(id, JobState::Paused, "paused by its user");
                 return self.release(id);
@@ -135,7 +136,10 @@ impl Core {
             }
             _ => {}
         }
-        self.stop_if_nobody_can(id);
-        self.requeue_if_abandoned(id);
+        // One that is only gone may come back: where it was not refused, the job waits.
+        if refused {
+            self.stop_if_nobody_can(id);
+        }
+        self.wait_if_abandoned(id);
     }
 }

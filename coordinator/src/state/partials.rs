@@ -10,7 +10,7 @@ use lookbehind_common::transfer::Checksum;
 use super::Core;
 use super::command::{Coordinates, WorkKind};
 use super::event::{Admission, PartialHeader, PartialOutcome};
-use super::job::{Active, Exclusion, Phase, Stage};
+use super::job::{Active, Phase, Stage};
 use super::work::{Acceptance, Work};
 
 /// A node may fail so often, on whatever workers, before the job does.
@@ -148,7 +148,7 @@ impl Core {
             // There is nobody else: it may try again.
             return self.assign_rest(&id.job);
         }
-        self.exclude(session, &id.job, Exclusion { reason: reason.to_owned(), other_class: false });
+        self.exclude(session, &id.job, reason, false);
     }
 }
 

@@ -36,15 +36,15 @@ impl Core {
             && let Some(difference) = known.difference(&description)
         {
             let reason = format!("it differs from worker {by} in {difference}");
-            return self.exclude(session, id, Exclusion { reason, other_class: false });
+            return self.exclude(session, id, &reason, false);
         }
         let digest = Digest::of(&v1::JobDescription::from(description.as_ref()).encode_to_vec());
         if job.record.description.is_some_and(|known| known != digest) {
-            let reason = "its model or data are not those that the job began with".to_owned();
-            return self.exclude(session, id, Exclusion { reason, other_class: false });
+            let reason = "its model or data are not those that the job began with";
+            return self.exclude(session, id, reason, false);
         }
         if let Err(reason) = check_class(job.record.class.as_ref(), &class) {
-            return self.exclude(session, id, Exclusion { reason, other_class: true });
+            return self.exclude(session, id, &reason, true);
         }
         if let Some(member) = active.members.get_mut(&session) {
             member.prepared = true;
@@ -145,21 +145,19 @@ impl Core {
         }
         match fault {
             Fault::Job => self.fail(id, reason),
-            Fault::Worker => {
-                self.exclude(session, id, Exclusion { reason: reason.to_owned(), other_class: false });
-            }
+            Fault::Worker => self.exclude(session, id, reason, false),
         }
     }
 
-    /// Takes a worker out of a job that it cannot serve.
-    pub(super) fn exclude(&mut self, session: SessionId, id: &JobId, exclusion: Exclusion) {
+    /// Takes a worker out of a job that it cannot serve; `other_class` says that all it lacks is the job's class.
+    pub(super) fn exclude(&mut self, session: SessionId, id: &JobId, reason: &str, other_class: bool) {
         let name = self.workers.name(session);
-        let message = format!("worker {name}: {}", exclusion.reason);
-        tracing::warn!(job = %id, worker = name, reason = exclusion.reason, "worker refused for the job");
+        tracing::warn!(job = %id, worker = name, reason, "worker refused for the job");
         if let Some(job) = self.jobs.get_mut(id) {
-            job.excluded.insert(session, Exclusion { reason: message, ..exclusion.clone() });
+            let exclusion = Exclusion { reason: format!("worker {name}: {reason}"), other_class };
+            job.excluded.insert(session, exclusion);
         }
-        self.note(id, &format!("worker {name} refused: {}", exclusion.reason));
+        self.note(id, &format!("worker {name} refused: {reason}"));
         self.free_worker(session, id);
         self.leave_job(session, id);
     }
@@ -190,12 +188,18 @@ impl Core {
         self.release(id);
     }
 
-    /// A job that has not begun and has no worker any more waits for its turn again.
-    pub(super) fn requeue_if_abandoned(&mut self, id: &JobId) {
+    /// A job that has no worker any more says that it waits: for its turn if it has not begun, else for a worker.
+    pub(super) fn wait_if_abandoned(&mut self, id: &JobId) {
+        let grace = self.config.worker_grace.as_secs();
         let Some(active) = self.jobs.get(id).and_then(|job| job.active.as_ref()) else { return };
-        if active.members.is_empty() && matches!(active.stage, Stage::Describing | Stage::Drawing(_)) {
+        if !active.members.is_empty() || active.closing().is_some() {
+            return;
+        }
+        if matches!(active.stage, Stage::Describing | Stage::Drawing(_)) {
             self.set_state(id, JobState::Queued, "waits for workers again");
             self.release(id);
+        } else {
+            self.note(id, &format!("no worker is left; it waits {grace} s for one"));
         }
     }
 

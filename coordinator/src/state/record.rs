@@ -83,7 +83,7 @@ pub struct JobRecord {
     /// Whether its user wants it paused after the outer step in hand.
     #[serde(default)]
     pub pausing: bool,
-    /// Digest of the description of model and data that it began with; absent before its first checkpoint.
+    /// Digest of the description of model and data that it began with; absent until a worker has described them.
     #[serde(default)]
     pub description: Option<Digest>,
 }

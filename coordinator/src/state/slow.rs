@@ -8,7 +8,7 @@ use lookbehind_common::ids::{JobId, SessionId};
 use super::Core;
 use super::assign::Candidate;
 use super::event::LossCause;
-use super::job::{Active, Exclusion, Member, Phase, Stage};
+use super::job::{Active, Member, Phase, Stage};
 
 /// A worker may take so many times what its shards took it before.
 const PATIENCE: f64 = 4.0;
@@ -94,7 +94,7 @@ impl Core {
         let late: Vec<SessionId> = active.members.iter().filter_map(late).collect();
         for session in late {
             let reason = format!("it has not loaded the job within {} s", grace.as_secs());
-            self.exclude(session, id, Exclusion { reason, other_class: false });
+            self.exclude(session, id, &reason, false);
         }
     }
 

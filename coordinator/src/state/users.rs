@@ -7,7 +7,7 @@ use prost::Message as _;
 
 use super::Core;
 use super::event::{CallError, JobView, Reply, Token, UserCall, WorkerView};
-use super::job::Job;
+use super::job::{Closing, Job};
 use super::record::{JobRecord, JobState};
 
 /// Most bytes of a specification: it goes to every worker and stands in every list.
@@ -119,7 +119,7 @@ impl Core {
             bytes += job.record.spec.len();
             bytes <= MAX_PAGE_BYTES
         };
-        let fitting = jobs.iter().take_while(|job| fits(job)).count().min(count);
+        let fitting = jobs.iter().take_while(|job| fits(job)).count().max(1).min(count);
         let more = jobs.len() > fitting;
         jobs.truncate(fitting);
         let next = jobs.last().filter(|_| more).map(|job| job.record.number);
@@ -145,7 +145,7 @@ impl Core {
         let state = job.record.state;
         match (state, job.active.as_ref()) {
             (JobState::Paused, _) => {}
-            (JobState::Running, Some(active)) if active.is_finishing() => {
+            (JobState::Running, Some(active)) if active.closing() == Some(Closing::Done) => {
                 return Err(wrong_state(id, "pause", state));
             }
             (JobState::Running, Some(active)) if !active.members.is_empty() => {

@@ -83,12 +83,9 @@ impl Journal {
     /// Writes what is not written yet, whole or not at all: readers go on behind a torn record only once it is whole.
     fn write(&mut self) -> Result<(), StoreError> {
         fail_point!("journal::write");
+        // An earlier attempt may have left a torn record behind.
         let written = self.file.set_len(self.length).and_then(|()| self.file.write_all(&self.unwritten));
-        if let Err(error) = written {
-            // Where even this fails, the next attempt begins with it.
-            let _ = self.file.set_len(self.length);
-            return Err(StoreError::io(&self.path)(error));
-        }
+        written.map_err(StoreError::io(&self.path))?;
         self.length += self.unwritten.len() as u64;
         self.unwritten.clear();
         Ok(())

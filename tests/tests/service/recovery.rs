@@ -140,16 +140,22 @@ async fn a_checkpoint_that_cannot_be_written_is_told_and_the_job_trains_on() {
     assert!(obstacle.is_file(), "nothing else was harmed");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_wants_it_so_pauses_at_a_checkpoint_that_cannot_be_written() {
-    let mut held = Held::new(&checkpointed("on_failure = \"pause\"")).await;
-    let obstacle = obstacle(&held, 8);
+/// The job pauses where the checkpoint after `outer_step` cannot be written, and succeeds once it can.
+async fn pauses_and_succeeds(spec: &JobFile, outer_step: u64) {
+    let mut held = Held::new(spec).await;
+    let obstacle = obstacle(&held, outer_step);
     held.gate.open();
     let paused = held.watcher.until_state(v1::JobState::Paused).await;
-    assert!(paused.said(&["checkpoint of outer step 8 could not be written"]), "{:?}", paused.notices);
+    let said = format!("checkpoint of outer step {outer_step} could not be written");
+    assert!(paused.said(&[&said]), "{:?}", paused.notices);
     std::fs::remove_file(obstacle).unwrap();
     held.resume(false).await;
     succeeded(held.watcher).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_wants_it_so_pauses_at_a_checkpoint_that_cannot_be_written() {
+    pauses_and_succeeds(&checkpointed("on_failure = \"pause\""), 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -164,14 +170,26 @@ async fn a_job_that_wants_it_so_fails_at_a_checkpoint_that_cannot_be_written() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_whose_last_checkpoint_cannot_be_written_pauses_and_succeeds_when_there_is_room() {
+    pauses_and_succeeds(&checkpointed(""), STEPS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_worker_is_gone_waits_for_the_next_although_another_was_refused() {
     let mut held = Held::new(&checkpointed("")).await;
-    let obstacle = obstacle(&held, STEPS);
+    let other = Scripted::of_class(held.cluster.backend(Registry::builtin()), "an abacus");
+    held.cluster.add("other", other).await;
+    held.watcher.until_said(&["worker other refused", "an abacus"]).await;
+    held.cluster.stop("first").await.unwrap();
     held.gate.open();
-    let paused = held.watcher.until_state(v1::JobState::Paused).await;
-    assert!(paused.said(&["checkpoint of outer step 18 could not be written"]), "{:?}", paused.notices);
-    std::fs::remove_file(obstacle).unwrap();
-    held.resume(false).await;
-    succeeded(held.watcher).await;
+    held.watcher.until_said(&["no worker is left"]).await;
+    let next = held.cluster.backend(Registry::builtin());
+    held.cluster.add("next", next).await;
+    let history = succeeded(held.watcher).await;
+    assert!(
+        history.notices.iter().all(|notice| notice.state() != v1::JobState::Paused),
+        "{:?}",
+        history.notices
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,10 @@
 //! The innermost loops: a tile of the product lies in registers while the depth runs.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over constants keep the tile in registers; iterators do not"
+)]
+
 use pulp::Simd;
 
 use super::panels::VECTORS;
@@ -137,63 +142,60 @@ impl Slice {
         let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
         let (mut lhs, mut rhs) = (self.lhs, self.rhs);
         for _ in 0..self.depth {
+            let mut columns = [simd.splat_f32s(0.0); VECTORS];
             // SAFETY: the caller vouches for the rows and the depth.
             unsafe {
-                let columns: [S::f32s; VECTORS] = std::array::from_fn(|vector| {
-                    rhs.add(vector * S::F32_LANES).cast::<S::f32s>().read_unaligned()
-                });
-                for (row, sums) in sums.iter_mut().enumerate() {
+                for vector in 0..VECTORS {
+                    columns[vector] = rhs.add(vector * S::F32_LANES).cast::<S::f32s>().read_unaligned();
+                }
+                for row in 0..ROWS {
                     let factor = simd.splat_f32s(*lhs.add(row * self.row));
-                    for (sum, column) in sums.iter_mut().zip(columns) {
-                        *sum = simd.mul_add_f32s(factor, column, *sum);
+                    for vector in 0..VECTORS {
+                        sums[row][vector] = simd.mul_add_f32s(factor, columns[vector], sums[row][vector]);
                     }
                 }
                 lhs = lhs.add(self.step);
                 rhs = rhs.add(VECTORS * S::F32_LANES);
             }
         }
-        // SAFETY: as above.
-        unsafe {
-            if self.columns == VECTORS * S::F32_LANES {
-                self.store(simd, &sums);
-            } else {
-                self.store_some(&sums);
-            }
-        }
-    }
-
-    /// # Safety
-    /// The output has so many rows of a full panel.
-    #[inline(always)]
-    unsafe fn store<S: Simd, const ROWS: usize>(self, simd: S, sums: &[[S::f32s; VECTORS]; ROWS]) {
-        for (row, sums) in sums.iter().enumerate() {
-            for (vector, &sum) in sums.iter().enumerate() {
-                // SAFETY: the caller vouches for the rows and columns.
-                unsafe {
-                    let target =
-                        self.output.add(row * self.output_row + vector * S::F32_LANES).cast::<S::f32s>();
-                    let before =
-                        if self.accumulate { target.read_unaligned() } else { simd.splat_f32s(-0.0) };
-                    target.write_unaligned(simd.add_f32s(before, sum));
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    /// The output has so many rows of `columns` columns.
-    #[inline(always)]
-    unsafe fn store_some<V: Copy, const ROWS: usize>(self, sums: &[[V; VECTORS]; ROWS]) {
-        let mut line = [0_f32; MAX_WIDTH];
-        for (row, sums) in sums.iter().enumerate() {
-            // SAFETY: a panel is no wider than the line; the caller vouches for the output.
+        for row in 0..ROWS {
+            // SAFETY: as above; a row of the output has `columns` numbers.
             unsafe {
-                line.as_mut_ptr().cast::<[V; VECTORS]>().write_unaligned(*sums);
-                let target =
-                    std::slice::from_raw_parts_mut(self.output.add(row * self.output_row), self.columns);
-                for (target, sum) in target.iter_mut().zip(line) {
-                    *target = if self.accumulate { *target + sum } else { sum };
+                let target = self.output.add(row * self.output_row);
+                if self.columns == VECTORS * S::F32_LANES {
+                    self.store(simd, target, sums[row]);
+                } else {
+                    self.store_some(target, sums[row]);
                 }
+            }
+        }
+    }
+
+    /// # Safety
+    /// The row has a full panel's columns.
+    #[inline(always)]
+    unsafe fn store<S: Simd>(self, simd: S, target: *mut f32, sums: [S::f32s; VECTORS]) {
+        for vector in 0..VECTORS {
+            // SAFETY: the caller vouches for the columns.
+            unsafe {
+                let target = target.add(vector * S::F32_LANES).cast::<S::f32s>();
+                let before = if self.accumulate { target.read_unaligned() } else { simd.splat_f32s(-0.0) };
+                target.write_unaligned(simd.add_f32s(before, sums[vector]));
+            }
+        }
+    }
+
+    /// # Safety
+    /// The row has the slice's columns.
+    #[inline(always)]
+    unsafe fn store_some<V: Copy>(self, target: *mut f32, sums: [V; VECTORS]) {
+        let mut line = [0_f32; MAX_WIDTH];
+        // SAFETY: a panel is no wider than the line; the caller vouches for the row.
+        unsafe {
+            line.as_mut_ptr().cast::<[V; VECTORS]>().write_unaligned(sums);
+            let target = std::slice::from_raw_parts_mut(target, self.columns);
+            for (target, sum) in target.iter_mut().zip(line) {
+                *target = if self.accumulate { *target + sum } else { sum };
             }
         }
     }

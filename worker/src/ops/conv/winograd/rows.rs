@@ -1,5 +1,10 @@
 //! Transforms of many tiles: a vector holds neighbouring channels of one pixel.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over constants keep the tile in registers; iterators do not"
+)]
+
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
@@ -56,10 +61,11 @@ impl WithSimd for Image<'_> {
             });
             let start = number * self.row;
             for channel in (0..channels).step_by(S::F32_LANES) {
-                let values = pixels.map(|pixels| pixels.map(|pixel| load(simd, pixel, channel)));
-                let transformed = tile::both(values, |line| tile::image(simd, line));
-                for (target, value) in positions.iter_mut().zip(transformed.as_flattened()) {
-                    store(simd, &mut target[start + channel..start + channels], 0, *value);
+                let values = load_tile(simd, &pixels, channel);
+                let values = tile::both(simd.splat_f32s(0.0), values, |line| tile::image(simd, line));
+                for position in 0..POSITIONS {
+                    let target = &mut positions[position][..start + channels];
+                    store(simd, target, start + channel, values[position / IN][position % IN]);
                 }
             }
         }
@@ -92,11 +98,11 @@ impl WithSimd for Gradient<'_> {
                 })
             });
             for channel in (0..self.layout.panels() * width).step_by(S::F32_LANES) {
-                let values = pixels.map(|pixels| pixels.map(|pixel| load(simd, pixel, channel)));
-                let transformed = tile::both(values, |line| tile::gradient(simd, line));
+                let values = load_tile(simd, &pixels, channel);
+                let values = tile::both(simd.splat_f32s(0.0), values, |line| tile::gradient(simd, line));
                 let start = channel / width * self.layout.panel_len() + number * width + channel % width;
-                for (target, value) in positions.iter_mut().zip(transformed.as_flattened()) {
-                    store(simd, target, start, *value);
+                for position in 0..POSITIONS {
+                    store(simd, positions[position], start, values[position / IN][position % IN]);
                 }
             }
         }
@@ -129,17 +135,34 @@ impl WithSimd for Product<'_> {
                 std::array::from_fn(|right| self.tiles.output_pixel(place, down, right))
             });
             for channel in (0..channels).step_by(S::F32_LANES) {
-                let values = products.map(|products| products.map(|product| load(simd, product, channel)));
-                let values = tile::both(values, |line| tile::product(simd, line));
-                for (pixel, value) in pixels.as_flattened().iter().zip(values.as_flattened()) {
-                    if let Some(pixel) = pixel {
-                        let start = (pixel - first_pixel) * channels;
-                        store(simd, &mut output[start + channel..start + channels], 0, *value);
+                let values = load_tile(simd, &products, channel);
+                let values = tile::both(simd.splat_f32s(0.0), values, |line| tile::product(simd, line));
+                for pixel in 0..OUT * OUT {
+                    if let Some(number) = pixels[pixel / OUT][pixel % OUT] {
+                        let start = (number - first_pixel) * channels;
+                        let target = &mut output[..start + channels];
+                        store(simd, target, start + channel, values[pixel / OUT][pixel % OUT]);
                     }
                 }
             }
         }
     }
+}
+
+/// The vectors of a tile's pixels from `channel` on.
+#[inline(always)]
+fn load_tile<S: Simd, const N: usize>(
+    simd: S,
+    pixels: &[[&[f32]; N]; N],
+    channel: usize,
+) -> [[S::f32s; N]; N] {
+    let mut values = [[simd.splat_f32s(0.0); N]; N];
+    for down in 0..N {
+        for right in 0..N {
+            values[down][right] = load(simd, pixels[down][right], channel);
+        }
+    }
+    values
 }
 
 /// Cuts into `N` parts of `len` numbers.

@@ -1,6 +1,11 @@
 //! The transforms F(2×2, 3×3) of one tile: Lavin and Gray 2016, section 4.1. Each works along one axis; a tile is
 //! transformed along its rows and then its columns.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over constants keep the tile in registers; iterators do not"
+)]
+
 use pulp::Simd;
 
 /// Output pixels of a tile along one axis.
@@ -15,12 +20,26 @@ pub(super) const TAPS: usize = 3;
 /// Applies a transform along both axes.
 #[inline(always)]
 pub(super) fn both<V: Copy, const N: usize, const M: usize>(
+    zero: V,
     tile: [[V; N]; N],
     transform: impl Fn([V; N]) -> [V; M],
 ) -> [[V; M]; M] {
-    let rows = tile.map(&transform);
-    let columns: [[V; M]; M] = std::array::from_fn(|column| transform(rows.map(|row| row[column])));
-    std::array::from_fn(|row| std::array::from_fn(|column| columns[column][row]))
+    let mut rows = [[zero; M]; N];
+    for row in 0..N {
+        rows[row] = transform(tile[row]);
+    }
+    let mut result = [[zero; M]; M];
+    for column in 0..M {
+        let mut line = [zero; N];
+        for row in 0..N {
+            line[row] = rows[row][column];
+        }
+        let line = transform(line);
+        for row in 0..M {
+            result[row][column] = line[row];
+        }
+    }
+    result
 }
 
 /// Bᵀ d: of the image.

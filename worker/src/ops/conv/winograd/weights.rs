@@ -1,5 +1,10 @@
 //! A weight in Winograd's domain, and the way back for its gradient.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over constants keep the tile in registers; iterators do not"
+)]
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -90,21 +95,18 @@ impl WithSimd for Transform<'_> {
                 }
             }
             for lane in (0..width).step_by(S::F32_LANES) {
-                let window: [[S::f32s; TAPS]; TAPS] = std::array::from_fn(|down| {
-                    std::array::from_fn(|right| load(simd, &taps[down * TAPS + right], lane))
-                });
-                let transformed = transform_weight(simd, window);
-                for (position, value) in transformed.as_flattened().iter().enumerate() {
-                    store(simd, self.target, (position * depth + p) * width + lane, *value);
+                let mut window = [[simd.splat_f32s(0.0); TAPS]; TAPS];
+                for tap in 0..WINDOW {
+                    window[tap / TAPS][tap % TAPS] = load(simd, &taps[tap], lane);
+                }
+                let values = tile::both(simd.splat_f32s(0.0), window, |line| tile::weight(simd, line));
+                for position in 0..POSITIONS {
+                    let start = (position * depth + p) * width + lane;
+                    store(simd, self.target, start, values[position / IN][position % IN]);
                 }
             }
         }
     }
-}
-
-#[inline(always)]
-fn transform_weight<S: Simd>(simd: S, window: [[S::f32s; TAPS]; TAPS]) -> [[S::f32s; IN]; IN] {
-    tile::both(window, |line| tile::weight(simd, line))
 }
 
 /// From sums [positions, in, out] with rows of `row` numbers to the gradient [out, in, taps].
@@ -132,15 +134,14 @@ impl WithSimd for Gradient<'_> {
         let mut taps = [[0_f32; MAX_WIDTH]; WINDOW];
         for input in 0..self.inputs {
             for lane in (0..columns).step_by(S::F32_LANES) {
-                let sums: [[S::f32s; IN]; IN] = std::array::from_fn(|down| {
-                    std::array::from_fn(|right| {
-                        let line = ((down * IN + right) * self.inputs + input) * self.row + self.first;
-                        load(simd, &self.sums[line..line + columns], lane)
-                    })
-                });
-                let window = tile::both(sums, |line| tile::weight_gradient(simd, line));
-                for (taps, value) in taps.iter_mut().zip(window.as_flattened()) {
-                    store(simd, taps, lane, *value);
+                let mut sums = [[simd.splat_f32s(0.0); IN]; IN];
+                for position in 0..POSITIONS {
+                    let line = (position * self.inputs + input) * self.row + self.first;
+                    sums[position / IN][position % IN] = load(simd, &self.sums[line..line + columns], lane);
+                }
+                let window = tile::both(simd.splat_f32s(0.0), sums, |line| tile::weight_gradient(simd, line));
+                for tap in 0..WINDOW {
+                    store(simd, &mut taps[tap], lane, window[tap / TAPS][tap % TAPS]);
                 }
             }
             for column in 0..columns {
