@@ -1,66 +1,35 @@
 //! Training kernels: operations with gradients of their own, where the tensor library's are slow or differ from
 //! the published definitions.
 //!
-//! A kernel gives the same bytes whatever the number of threads and whatever runs beside it. Its transcendental
-//! functions come from a pinned pure-Rust library.
+//! A kernel gives the same bytes whatever the number of threads, the width of the vectors and what runs beside it: sums
+//! are divided into fixed slices, products and sums are fused where they say so and nowhere else, transcendental
+//! functions come from a pinned pure-Rust library. Images lie channels last, `[n, h, w, c]`; weights as PyTorch keeps
+//! them.
 
+mod activation;
+#[cfg(test)]
+mod agreement;
+mod attention;
 mod conv;
 pub mod cross_entropy;
+mod elementwise;
 mod gemm;
 mod lanes;
+mod layout;
 mod linear;
-mod reference;
+mod norm;
+mod pool;
 mod relu;
 mod scratch;
 mod storage;
 
+pub use activation::{gelu, sigmoid, silu, tanh};
+pub use attention::attention;
 pub use conv::{Conv2d, conv2d};
-pub use linear::linear;
-pub use reference::{
-    add_bias, attention, avg_pool2d, batch_norm, batch_norm_inference, channels_first, channels_last, gelu,
-    global_avg_pool, group_norm, layer_norm, max_pool2d, sigmoid, silu, tanh,
-};
+pub use layout::{channels_first, channels_last};
+pub use linear::{add_bias, linear};
+pub use norm::{Activation, Affine, Normalized, batch_norm, batch_norm_inference, group_norm, layer_norm};
+pub use pool::{Pool2d, avg_pool2d, global_avg_pool, max_pool2d};
 pub use relu::relu;
-
-use candle_core::Tensor;
+use relu::relu_gradient;
 pub(crate) use storage::{copy_from, copy_into};
-
-/// Windows of a pooling layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pool2d {
-    /// Height and width.
-    pub size: usize,
-    /// Pixels from one window to the next.
-    pub stride: usize,
-    /// Pixels around the image: zeros for the average, nothing for the maximum.
-    pub padding: usize,
-}
-
-/// What follows a normalisation: y = x̂ · weight + bias.
-pub struct Affine<'a> {
-    /// Factors `[c]`.
-    pub weight: &'a Tensor,
-    /// Summands `[c]`.
-    pub bias: &'a Tensor,
-    /// Added to the variance.
-    pub eps: f64,
-}
-
-/// What batch normalisation makes of a batch.
-pub struct Normalized {
-    /// The layer's output.
-    pub output: Tensor,
-    /// Mean of each channel `[c]`, without gradient.
-    pub mean: Tensor,
-    /// Unbiased variance of each channel `[c]`, without gradient.
-    pub variance: Tensor,
-}
-
-/// What follows a normalisation in the same pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// Nothing.
-    Identity,
-    /// max(x, 0).
-    Relu,
-}

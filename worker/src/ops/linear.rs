@@ -1,33 +1,47 @@
 //! The affine map of a fully connected layer, as one operation: the bias is added in place, the weight's gradient
 //! comes out in the weight's own layout, and the input's is computed only where somebody needs it.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Device, Layout, Result, Shape, Tensor};
 
-use super::storage::contiguous;
+use super::gemm::{Lhs, Output, Panels, multiply_parallel};
+use super::storage::{contiguous, with_numbers};
 
 /// y = x Wᵀ + b for x `[.., in]`, W `[out, in]` and b `[out]`; y is `[.., out]`.
 ///
 /// # Errors
 /// When the shapes do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    if x.rank() > 2 {
-        let mut shape = x.dims().to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = weight.dim(0)?;
-        }
-        return linear(&x.flatten_to(candle_core::D::Minus2)?, weight, bias)?.reshape(shape);
-    }
-    let ((_, inputs), (outputs, columns), biases) = (x.dims2()?, weight.dims2()?, bias.dims1()?);
+    let (inputs, (outputs, columns), biases) = (x.dim(D::Minus1)?, weight.dims2()?, bias.dims1()?);
     if inputs != columns || outputs != biases {
         candle_core::bail!(
             "inputs [n, {inputs}], weight [{outputs}, {columns}] and bias [{biases}] do not fit each other"
         );
     }
-    if x.device().is_cpu() {
-        return x.apply_op3(weight, &bias.contiguous()?, Linear);
+    let mut shape = x.dims().to_vec();
+    shape.pop();
+    shape.push(outputs);
+    let rows = x.contiguous()?.reshape(((), inputs))?;
+    let y = if x.device().is_cpu() {
+        rows.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Linear)?
+    } else {
+        rows.matmul(&weight.t()?)?.broadcast_add(bias)?
+    };
+    y.reshape(shape)
+}
+
+/// x + b for x `[.., c]` and b `[c]`.
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let (channels, biases) = (x.dim(D::Minus1)?, bias.dims1()?);
+    if channels != biases {
+        candle_core::bail!("{channels} channels and a bias [{biases}] do not fit each other");
     }
-    x.matmul(&weight.t()?)?.broadcast_add(bias)
+    if x.device().is_cpu() {
+        return x.contiguous()?.apply_op2(&bias.contiguous()?, AddBias);
+    }
+    x.broadcast_add(bias)
 }
 
 struct Linear;
@@ -48,48 +62,97 @@ impl CustomOp3 for Linear {
     ) -> Result<(CpuStorage, Shape)> {
         let (rows, inputs) = x_layout.shape().dims2()?;
         let (outputs, _) = weight_layout.shape().dims2()?;
-        let transposed = weight_layout.transpose(0, 1)?;
-        let mut product = x.matmul(weight, (1, rows, outputs, inputs), x_layout, &transposed)?;
-        let bias = contiguous(bias, bias_layout)?;
-        if let CpuStorage::F32(product) = &mut product {
-            for row in product.chunks_exact_mut(outputs.max(1)) {
-                row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-            }
-        }
-        Ok((product, Shape::from((rows, outputs))))
+        let panels = Panels::of_columns(contiguous(weight, weight_layout)?, inputs, outputs);
+        let mut y = product(rows, Lhs::rows(contiguous(x, x_layout)?, inputs), &panels, outputs);
+        add_to_rows(contiguous(bias, bias_layout)?, &mut y);
+        Ok((CpuStorage::F32(y), Shape::from((rows, outputs))))
     }
 
     fn bwd(
         &self,
         x: &Tensor,
         weight: &Tensor,
-        _bias: &Tensor,
+        bias: &Tensor,
         _result: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
-        let x_gradient = if x.track_op() { Some(gradient.matmul(weight)?) } else { None };
-        let weight_gradient = gradient.t()?.matmul(x)?;
-        let bias_gradient = gradient.apply_op1_no_bwd(&ColumnSums)?;
-        Ok((x_gradient, Some(weight_gradient), Some(bias_gradient)))
+        let ((rows, inputs), (outputs, _)) = (x.dims2()?, weight.dims2()?);
+        let tensor = |numbers: Vec<f32>, like: &Tensor| Tensor::from_vec(numbers, like.shape(), &Device::Cpu);
+        let of_x = if x.track_op() {
+            let numbers = with_numbers([weight, &gradient], |[weight, gradient]| {
+                let panels = Panels::of_rows(weight, outputs, inputs);
+                product(rows, Lhs::rows(gradient, outputs), &panels, inputs)
+            })?;
+            Some(tensor(numbers, x)?)
+        } else {
+            None
+        };
+        let (of_weight, of_bias) = with_numbers([x, &gradient], |[x, gradient]| {
+            let panels = Panels::of_rows(x, rows, inputs);
+            let of_weight = product(outputs, Lhs::transposed(gradient, outputs), &panels, inputs);
+            (of_weight, column_sums(gradient, outputs))
+        })?;
+        Ok((of_x, Some(tensor(of_weight, weight)?), Some(tensor(of_bias, bias)?)))
+    }
+}
+
+fn product(rows: usize, lhs: Lhs<'_>, panels: &Panels, columns: usize) -> Vec<f32> {
+    let mut result = vec![0_f32; rows * columns];
+    multiply_parallel(
+        rows,
+        lhs,
+        panels.rhs(),
+        Output { numbers: &mut result, row: columns, accumulate: false },
+    );
+    result
+}
+
+fn add_to_rows(bias: &[f32], matrix: &mut [f32]) {
+    for row in matrix.chunks_exact_mut(bias.len().max(1)) {
+        row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
     }
 }
 
 /// Sums over the rows of a matrix, one row after the other.
-struct ColumnSums;
+fn column_sums(matrix: &[f32], columns: usize) -> Vec<f32> {
+    let mut sums = vec![0_f32; columns];
+    for row in matrix.chunks_exact(columns.max(1)) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+    }
+    sums
+}
 
-impl CustomOp1 for ColumnSums {
+struct AddBias;
+
+impl CustomOp2 for AddBias {
     fn name(&self) -> &'static str {
-        "column-sums"
+        "add-bias"
     }
 
-    fn cpu_fwd(&self, matrix: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (_, columns) = layout.shape().dims2()?;
-        let mut sums = vec![0_f32; columns];
-        for row in contiguous(matrix, layout)?.chunks_exact(columns.max(1)) {
-            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-        }
-        Ok((CpuStorage::F32(sums), Shape::from(columns)))
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let mut y = contiguous(x, x_layout)?.to_vec();
+        add_to_rows(contiguous(bias, bias_layout)?, &mut y);
+        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        _x: &Tensor,
+        bias: &Tensor,
+        _result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let sums = with_numbers([&gradient], |[gradient]| column_sums(gradient, bias.elem_count()))?;
+        let of_bias = Tensor::from_vec(sums, bias.shape(), &Device::Cpu)?;
+        Ok((Some(gradient), Some(of_bias)))
     }
 }
 

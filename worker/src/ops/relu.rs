@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
+use super::elementwise::elementwise;
 use super::storage::contiguous;
 
 /// max(x, 0) elementwise, for f32 tensors of any shape.
@@ -25,13 +26,18 @@ impl CustomOp1 for Relu {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let result = contiguous(x, layout)?.iter().map(|&x| if x <= 0.0 { 0.0 } else { x }).collect();
+        let result = elementwise([contiguous(x, layout)?], |[x]| if x <= 0.0 { 0.0 } else { x });
         Ok((CpuStorage::F32(result), layout.shape().clone()))
     }
 
     fn bwd(&self, _x: &Tensor, result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        result.apply_op2_no_bwd(&gradient.contiguous()?, &ReluGradient).map(Some)
+        relu_gradient(result, gradient).map(Some)
     }
+}
+
+/// The gradient of [`relu`]'s input from its result and the result's gradient, on the CPU.
+pub(super) fn relu_gradient(result: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    result.apply_op2_no_bwd(&gradient.contiguous()?, &ReluGradient)
 }
 
 /// The gradient where the result is above 0.
@@ -51,11 +57,8 @@ impl CustomOp2 for ReluGradient {
     ) -> Result<(CpuStorage, Shape)> {
         let results = contiguous(result, result_layout)?;
         let gradients = contiguous(gradient, gradient_layout)?;
-        let pass = |(&result, &gradient): (&f32, &f32)| if result <= 0.0 { 0.0 } else { gradient };
-        Ok((
-            CpuStorage::F32(results.iter().zip(gradients).map(pass).collect()),
-            result_layout.shape().clone(),
-        ))
+        let pass = |[result, gradient]: [f32; 2]| if result <= 0.0 { 0.0 } else { gradient };
+        Ok((CpuStorage::F32(elementwise([results, gradients], pass)), result_layout.shape().clone()))
     }
 }
 

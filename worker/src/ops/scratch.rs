@@ -23,13 +23,6 @@ pub(super) fn take(len: usize) -> Scratch {
     Scratch { numbers, len }
 }
 
-/// Takes working memory of `len` zeros.
-pub(super) fn take_zeros(len: usize) -> Scratch {
-    let mut scratch = take(len);
-    scratch.fill(0.0);
-    scratch
-}
-
 fn smallest_fitting(len: usize) -> Option<Vec<f32>> {
     let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
     let fitting = idle.iter().enumerate().filter(|(_, numbers)| (len..=4 * len).contains(&numbers.len()));

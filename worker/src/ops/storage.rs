@@ -59,3 +59,19 @@ impl candle_core::InplaceOp1 for Overwrite<'_> {
         }
     }
 }
+
+/// Reads the numbers of contiguous f32 tensors in CPU memory.
+pub(super) fn with_numbers<const N: usize, T>(
+    tensors: [&Tensor; N],
+    read: impl FnOnce([&[f32]; N]) -> T,
+) -> Result<T> {
+    let guards = tensors.map(Tensor::storage_and_layout);
+    let mut numbers = [&[][..]; N];
+    for (numbers, (storage, layout)) in numbers.iter_mut().zip(&guards) {
+        *numbers = match &**storage {
+            Storage::Cpu(storage) => contiguous(storage, layout)?,
+            _ => candle_core::bail!("expected a tensor in CPU memory"),
+        };
+    }
+    Ok(read(numbers))
+}

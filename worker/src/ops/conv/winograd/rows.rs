@@ -50,7 +50,7 @@ impl WithSimd for Image<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let channels = self.tiles.inputs();
         let zeros = vec![0_f32; channels];
-        let mut positions = split::<POSITIONS>(self.target, self.range.len() * self.row);
+        let positions = split::<POSITIONS>(self.target, self.range.len() * self.row);
         for (number, tile) in self.range.enumerate() {
             let place = self.tiles.place(tile);
             let pixels: [[&[f32]; IN]; IN] = std::array::from_fn(|down| {
@@ -88,7 +88,7 @@ impl WithSimd for Gradient<'_> {
         let channels = self.tiles.outputs();
         let zeros = vec![0_f32; channels];
         let PanelLayout { width, .. } = self.layout;
-        let mut positions = split::<POSITIONS>(self.target, self.layout.len());
+        let positions = split::<POSITIONS>(self.target, self.layout.len());
         for (number, tile) in self.range.enumerate() {
             let place = self.tiles.place(tile);
             let pixels: [[&[f32]; OUT]; OUT] = std::array::from_fn(|down| {

@@ -1,0 +1,197 @@
+//! Scaled dot-product attention (Vaswani et al., NIPS 2017, equation 1) over several heads, with its gradients.
+
+use candle_core::{CpuStorage, CustomOp3, D, Device, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::gemm::{Lhs, Output, Panels, multiply};
+use super::storage::{contiguous, with_numbers};
+
+/// softmax(q kᵀ / √(c / heads)) v for each head's part of the channels; q, k, v and the result are `[n, tokens, c]`.
+///
+/// # Errors
+/// When the shapes differ or the channels cannot be divided among the heads.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
+    let (n, tokens, channels) = q.dims3()?;
+    if k.dims() != q.dims() || v.dims() != q.dims() || heads == 0 || !channels.is_multiple_of(heads) {
+        candle_core::bail!(
+            "attention of {:?}, {:?} and {:?} with {heads} heads",
+            q.dims(),
+            k.dims(),
+            v.dims()
+        );
+    }
+    if q.device().is_cpu() {
+        let operation = Attention { heads, tokens, channels };
+        return q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, operation);
+    }
+    let split = |x: &Tensor| x.reshape((n, tokens, heads, channels / heads))?.transpose(1, 2)?.contiguous();
+    let (q, k, v) = (split(q)?, split(k)?, split(v)?);
+    let scores = (q.matmul(&k.t()?)? * (1.0 / ((channels / heads) as f64).sqrt()))?;
+    let exponentials = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?.exp()?;
+    let weights = exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)?;
+    weights.matmul(&v)?.transpose(1, 2)?.contiguous()?.reshape((n, tokens, channels))
+}
+
+struct Attention {
+    heads: usize,
+    tokens: usize,
+    channels: usize,
+}
+
+/// Writes one head's part of a row-major `[tokens, c]`.
+fn part(numbers: &mut [f32], first: usize, channels: usize) -> Output<'_> {
+    Output { numbers: numbers.get_mut(first..).unwrap_or_default(), row: channels, accumulate: false }
+}
+
+impl Attention {
+    fn sample(&self) -> usize {
+        self.tokens * self.channels
+    }
+
+    fn head_channels(&self) -> usize {
+        self.channels / self.heads
+    }
+
+    fn scale(&self) -> f32 {
+        (1.0 / (self.head_channels() as f64).sqrt()) as f32
+    }
+
+    /// One head's part of `[tokens, c]` as left operand.
+    fn rows<'a>(&self, x: &'a [f32], first: usize) -> Lhs<'a> {
+        Lhs { numbers: &x[first..], row: self.channels, step: 1 }
+    }
+
+    /// One head's part of `[tokens, c]` as right operand.
+    fn panels(&self, x: &[f32], first: usize) -> Panels {
+        Panels::pack(self.tokens, self.head_channels(), |token, column, target| {
+            let start = token * self.channels + first + column;
+            target.copy_from_slice(&x[start..start + target.len()]);
+        })
+    }
+
+    /// The transpose of one head's part as right operand.
+    fn transposed_panels(&self, x: &[f32], first: usize) -> Panels {
+        Panels::pack(self.head_channels(), self.tokens, |channel, token, target| {
+            for (offset, value) in target.iter_mut().enumerate() {
+                *value = x[(token + offset) * self.channels + first + channel];
+            }
+        })
+    }
+
+    /// `a bᵀ` of one head, `[tokens, tokens]`.
+    fn scores(&self, a: &[f32], b: &[f32], first: usize) -> Vec<f32> {
+        let mut scores = vec![0_f32; self.tokens * self.tokens];
+        let output = Output { numbers: &mut scores, row: self.tokens, accumulate: false };
+        multiply(self.tokens, self.rows(a, first), self.transposed_panels(b, first).rhs(), output);
+        scores
+    }
+
+    /// The weights of one head: each row sums to 1.
+    fn weights(&self, q: &[f32], k: &[f32], first: usize) -> Vec<f32> {
+        let mut weights = self.scores(q, k, first);
+        for row in weights.chunks_exact_mut(self.tokens) {
+            softmax(row, self.scale());
+        }
+        weights
+    }
+
+    fn forward(&self, q: &[f32], k: &[f32], v: &[f32], result: &mut [f32]) {
+        for first in (0..self.channels).step_by(self.head_channels()) {
+            let weights = self.weights(q, k, first);
+            let lhs = Lhs::rows(&weights, self.tokens);
+            multiply(self.tokens, lhs, self.panels(v, first).rhs(), part(result, first, self.channels));
+        }
+    }
+
+    /// Of one sample; the gradients of q, k and v go to `results`.
+    fn backward(&self, [q, k, v]: [&[f32]; 3], gradient: &[f32], results: [&mut [f32]; 3]) {
+        let (tokens, channels) = (self.tokens, self.channels);
+        let [of_q, of_k, of_v] = results;
+        for first in (0..channels).step_by(self.head_channels()) {
+            let weights = self.weights(q, k, first);
+            let transposed = Lhs::transposed(&weights, tokens);
+            multiply(tokens, transposed, self.panels(gradient, first).rhs(), part(of_v, first, channels));
+            let mut of_scores = self.scores(gradient, v, first);
+            for (weights, gradient) in weights.chunks_exact(tokens).zip(of_scores.chunks_exact_mut(tokens)) {
+                softmax_gradient(weights, gradient, self.scale());
+            }
+            let lhs = Lhs::rows(&of_scores, tokens);
+            multiply(tokens, lhs, self.panels(k, first).rhs(), part(of_q, first, channels));
+            let lhs = Lhs::transposed(&of_scores, tokens);
+            multiply(tokens, lhs, self.panels(q, first).rhs(), part(of_k, first, channels));
+        }
+    }
+}
+
+/// softmax of the row times `scale`, in place; in f64, with pinned functions.
+fn softmax(row: &mut [f32], scale: f32) {
+    let greatest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponential = |x: f32| libm::exp(f64::from(x - greatest) * f64::from(scale));
+    let total: f64 = row.iter().map(|&x| exponential(x)).sum();
+    row.iter_mut().for_each(|x| *x = (exponential(*x) / total) as f32);
+}
+
+/// From the gradient of softmax's result to that of the row before scaling, in place.
+fn softmax_gradient(weights: &[f32], gradient: &mut [f32], scale: f32) {
+    let products = weights.iter().zip(gradient.iter());
+    let mean: f64 = products.map(|(&weight, &gradient)| f64::from(weight) * f64::from(gradient)).sum();
+    for (gradient, &weight) in gradient.iter_mut().zip(weights) {
+        *gradient = (f64::from(weight) * (f64::from(*gradient) - mean) * f64::from(scale)) as f32;
+    }
+}
+
+impl CustomOp3 for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (q, k, v) = (contiguous(q, q_layout)?, contiguous(k, k_layout)?, contiguous(v, v_layout)?);
+        let mut result = vec![0_f32; q.len()];
+        let size = self.sample();
+        let samples = result
+            .par_chunks_mut(size)
+            .zip(q.par_chunks(size))
+            .zip(k.par_chunks(size))
+            .zip(v.par_chunks(size));
+        samples.for_each(|(((result, q), k), v)| self.forward(q, k, v, result));
+        Ok((CpuStorage::F32(result), q_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        _result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let size = self.sample();
+        let [of_q, of_k, of_v] = with_numbers([q, k, v, &gradient], |[q, k, v, gradient]| {
+            let mut results = [(); 3].map(|()| vec![0_f32; q.len()]);
+            let [of_q, of_k, of_v] = &mut results;
+            let targets =
+                of_q.par_chunks_mut(size).zip(of_k.par_chunks_mut(size)).zip(of_v.par_chunks_mut(size));
+            targets.enumerate().for_each(|(number, ((of_q, of_k), of_v))| {
+                let [q, k, v, gradient] = [q, k, v, gradient].map(|x| &x[number * size..][..size]);
+                self.backward([q, k, v], gradient, [of_q, of_k, of_v]);
+            });
+            results
+        })?;
+        let tensor = |numbers: Vec<f32>| Tensor::from_vec(numbers, q.shape(), &Device::Cpu).map(Some);
+        Ok((tensor(of_q)?, tensor(of_k)?, tensor(of_v)?))
+    }
+}
+
+#[cfg(test)]
+#[path = "attention_test.rs"]
+mod tests;

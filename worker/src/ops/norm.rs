@@ -1,0 +1,53 @@
+//! Normalisation over a batch or within a sample, with what follows it in the same pass over memory.
+//!
+//! Moments are sums in f64 over fixed blocks of rows, added in their order.
+
+mod batch;
+mod group;
+mod moments;
+
+use candle_core::{DType, Result, Tensor};
+
+pub use batch::{Normalized, batch_norm, batch_norm_inference};
+pub use group::{group_norm, layer_norm};
+
+/// What follows a normalisation: y = x̂ · weight + bias.
+#[derive(Clone, Copy, Debug)]
+pub struct Affine<'a> {
+    /// Factors `[c]`.
+    pub weight: &'a Tensor,
+    /// Summands `[c]`.
+    pub bias: &'a Tensor,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+impl Affine<'_> {
+    /// Factors and summands as one tensor `[2, c]`, whose gradient goes back to both.
+    fn stacked(&self) -> Result<Tensor> {
+        Tensor::stack(&[self.weight, self.bias], 0)
+    }
+
+    /// Checks that there is one of each for every channel of an f32 tensor `[.., c]`.
+    fn check(&self, x: &Tensor) -> Result<usize> {
+        let channels = x.dims().last().copied().unwrap_or(0);
+        let (weight, bias) = (self.weight.dims(), self.bias.dims());
+        if x.dtype() != DType::F32 || channels == 0 || weight != [channels] || bias != [channels] {
+            let (shape, dtype) = (x.dims(), x.dtype());
+            candle_core::bail!(
+                "normalisation of {shape:?} of {dtype:?} with weight {weight:?} and bias {bias:?}: expected F32 with one \
+                 of each for every channel"
+            );
+        }
+        Ok(channels)
+    }
+}
+
+/// What follows a normalisation in the same pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    Identity,
+    /// max(x, 0).
+    Relu,
+}

@@ -1,0 +1,225 @@
+//! Pooling over windows of pixels, channels last.
+
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::storage::{contiguous, with_numbers};
+
+/// Windows of a pooling layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool2d {
+    /// Height and width.
+    pub size: usize,
+    /// Pixels from one window to the next.
+    pub stride: usize,
+    /// Pixels around the image: zeros for the average, nothing for the maximum.
+    pub padding: usize,
+}
+
+/// The greatest number of each window and channel of x `[n, h, w, c]`; the gradient goes to the first of equal ones. NaN is
+/// greater than every number.
+///
+/// # Errors
+/// When a window does not fit, or lies in the padding alone.
+pub fn max_pool2d(x: &Tensor, pool: Pool2d) -> Result<Tensor> {
+    apply(x, pool, Kind::Max)
+}
+
+/// The mean of each window and channel of x `[n, h, w, c]`, with the padding's zeros, as PyTorch counts by default.
+///
+/// # Errors
+/// When a window does not fit, or lies in the padding alone.
+pub fn avg_pool2d(x: &Tensor, pool: Pool2d) -> Result<Tensor> {
+    apply(x, pool, Kind::Average)
+}
+
+/// The mean over all pixels of x `[n, .., c]`: `[n, c]`.
+///
+/// # Errors
+/// When the tensor has fewer than two dimensions.
+pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
+    let (n, c) = (x.dim(0)?, x.dim(candle_core::D::Minus1)?);
+    let pixels = x.elem_count() / (n * c).max(1);
+    let x = x.reshape((n, pixels, 1, c))?;
+    if x.device().is_cpu() {
+        return x
+            .contiguous()?
+            .apply_op1(Pool { window: Window::whole(pixels), kind: Kind::Average })?
+            .reshape((n, c));
+    }
+    x.mean(1)?.reshape((n, c))
+}
+
+fn apply(x: &Tensor, pool: Pool2d, kind: Kind) -> Result<Tensor> {
+    let (_, height, width, _) = x.dims4()?;
+    let window = Window::new(height, width, pool)?;
+    if x.device().is_cpu() {
+        return x.contiguous()?.apply_op1(Pool { window, kind });
+    }
+    let x = super::channels_first(x)?;
+    if pool.padding > 0 {
+        candle_core::bail!("padding {} of a pooling layer is not supported on this device", pool.padding);
+    }
+    super::channels_last(&match kind {
+        Kind::Max => x.max_pool2d_with_stride(pool.size, pool.stride)?,
+        Kind::Average => x.avg_pool2d_with_stride(pool.size, pool.stride)?,
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Max,
+    Average,
+}
+
+/// Windows over images of one size.
+#[derive(Clone, Copy)]
+struct Window {
+    input: (usize, usize),
+    output: (usize, usize),
+    size: (usize, usize),
+    stride: usize,
+    padding: usize,
+}
+
+impl Window {
+    fn new(height: usize, width: usize, pool: Pool2d) -> Result<Self> {
+        let Pool2d { size, stride, padding } = pool;
+        let extent =
+            |pixels: usize| (pixels + 2 * padding).checked_sub(size).map(|free| free / stride.max(1) + 1);
+        match (extent(height), extent(width)) {
+            (Some(down), Some(across)) if size > 0 && stride > 0 && padding < size => Ok(Self {
+                input: (height, width),
+                output: (down, across),
+                size: (size, size),
+                stride,
+                padding,
+            }),
+            _ => candle_core::bail!(
+                "pooling windows of {size}x{size} with stride {stride} and padding {padding} do not fit into an image of \
+                 {height}x{width}"
+            ),
+        }
+    }
+
+    /// All pixels, in a column.
+    fn whole(pixels: usize) -> Self {
+        Self { input: (pixels, 1), output: (1, 1), size: (pixels, 1), stride: 1, padding: 0 }
+    }
+
+    /// Input pixels of an output pixel, numbered within an image, row by row.
+    fn pixels(self, output: usize) -> impl Iterator<Item = usize> {
+        let (top, left) = (output / self.output.1 * self.stride, output % self.output.1 * self.stride);
+        let range = |start: usize, taps: usize, extent: usize| {
+            start.saturating_sub(self.padding)..(start + taps).saturating_sub(self.padding).min(extent)
+        };
+        let columns = range(left, self.size.1, self.input.1);
+        range(top, self.size.0, self.input.0)
+            .flat_map(move |row| columns.clone().map(move |column| row * self.input.1 + column))
+    }
+}
+
+struct Pool {
+    window: Window,
+    kind: Kind,
+}
+
+impl Pool {
+    /// Numbers of an image before and after.
+    fn sizes(&self, channels: usize) -> (usize, usize) {
+        let Window { input, output, .. } = self.window;
+        (input.0 * input.1 * channels, output.0 * output.1 * channels)
+    }
+
+    fn image(&self, x: &[f32], result: &mut [f32], channels: usize) {
+        for (output, result) in result.chunks_exact_mut(channels).enumerate() {
+            result.fill(if self.kind == Kind::Max { f32::NEG_INFINITY } else { 0.0 });
+            for pixel in self.window.pixels(output) {
+                let pixel = &x[pixel * channels..][..channels];
+                for (result, &x) in result.iter_mut().zip(pixel) {
+                    match self.kind {
+                        Kind::Max if x > *result || x.is_nan() => *result = x,
+                        Kind::Max => {}
+                        Kind::Average => *result += x,
+                    }
+                }
+            }
+            if self.kind == Kind::Average {
+                result.iter_mut().for_each(|sum| *sum /= self.taps());
+            }
+        }
+    }
+
+    fn taps(&self) -> f32 {
+        (self.window.size.0 * self.window.size.1) as f32
+    }
+
+    fn image_gradient(
+        &self,
+        x: &[f32],
+        result: &[f32],
+        gradient: &[f32],
+        target: &mut [f32],
+        channels: usize,
+    ) {
+        for (output, gradient) in gradient.chunks_exact(channels).enumerate() {
+            match self.kind {
+                Kind::Average => {
+                    for pixel in self.window.pixels(output) {
+                        let target = &mut target[pixel * channels..][..channels];
+                        target.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value / self.taps());
+                    }
+                }
+                Kind::Max => {
+                    let result = &result[output * channels..][..channels];
+                    for channel in 0..channels {
+                        let is_greatest = |pixel: &usize| {
+                            let x = x[pixel * channels + channel];
+                            x == result[channel] || x.is_nan()
+                        };
+                        if let Some(pixel) = self.window.pixels(output).find(is_greatest) {
+                            target[pixel * channels + channel] += gradient[channel];
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl CustomOp1 for Pool {
+    fn name(&self) -> &'static str {
+        "pool2d"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (images, _, _, channels) = layout.shape().dims4()?;
+        let (before, after) = self.sizes(channels);
+        let x = contiguous(x, layout)?;
+        let mut result = vec![0_f32; images * after];
+        let pairs = result.par_chunks_mut(after).zip(x.par_chunks(before));
+        pairs.for_each(|(result, x)| self.image(x, result, channels));
+        let (height, width) = self.window.output;
+        Ok((CpuStorage::F32(result), Shape::from((images, height, width, channels))))
+    }
+
+    fn bwd(&self, x: &Tensor, result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let channels = x.dim(3)?;
+        let (before, after) = self.sizes(channels);
+        let gradient = gradient.contiguous()?;
+        let of_x = with_numbers([x, result, &gradient], |[x, result, gradient]| {
+            let mut target = vec![0_f32; x.len()];
+            let images = target.par_chunks_mut(before).zip(x.par_chunks(before));
+            let images = images.zip(result.par_chunks(after)).zip(gradient.par_chunks(after));
+            images.for_each(|(((target, x), result), gradient)| {
+                self.image_gradient(x, result, gradient, target, channels)
+            });
+            target
+        })?;
+        Tensor::from_vec(of_x, x.shape(), &Device::Cpu).map(Some)
+    }
+}
+
+#[cfg(test)]
+#[path = "pool_test.rs"]
+mod tests;
