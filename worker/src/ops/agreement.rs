@@ -51,7 +51,10 @@ pub(super) fn assert_agreement(
         assert_eq!(found.len(), expected.len(), "{shapes:?}: tensor {number}");
         let scale = expected.iter().fold(0_f64, |scale, value| scale.max(value.abs()));
         let error = found.iter().zip(expected).fold(0_f64, |error, (a, b)| error.max((a - b).abs()));
-        let error = error / (scale * f64::from(f32::EPSILON));
-        assert!(error <= TOLERANCE, "{shapes:?}: tensor {number} (0 is the result): error of {error} ε");
+        let unit = scale * f64::from(f32::EPSILON);
+        assert!(
+            error <= TOLERANCE * unit,
+            "{shapes:?}: tensor {number} (0 is the result): error {error:e}, ε is {unit:e}"
+        );
     }
 }
