@@ -3,12 +3,18 @@
 //! A data set's content is a pure function of its parameters and files: what [`Dataset::batch`] returns for a
 //! sample may depend on seed and epoch, through the keyed randomness of [`SamplePass`], and on nothing else.
 
+mod augment;
 mod digits;
+mod draws;
 mod error;
 mod memory;
+mod options;
 mod paths;
+mod planes;
 mod safetensors;
+mod target;
 mod tensor_file;
+mod view;
 
 use std::path::PathBuf;
 
@@ -20,6 +26,8 @@ pub use error::{DataError, FileProblem};
 pub use memory::{InMemory, Rows};
 pub use paths::resolve;
 pub use safetensors::safetensors;
+pub use target::{MixedClass, Target};
+pub use view::with_options;
 
 /// Most classes that a data set may have: beyond any use, far below what would exhaust memory.
 pub const MAX_CLASSES: usize = 1 << 20;
@@ -78,8 +86,11 @@ pub struct SamplePass {
 pub struct Batch {
     /// Inputs, f32 [n, ...input_shape].
     pub inputs: Tensor,
-    /// Class of each sample, below the description's `classes`.
-    pub targets: Vec<u32>,
+    /// What each sample should be recognised as; classes are below the description's `classes`.
+    pub targets: Vec<Target>,
+    /// Share of every target that is spread evenly over all classes (label smoothing: Szegedy et al. 2016, section
+    /// 7); 0 in the test split.
+    pub smoothing: f32,
 }
 
 /// A loaded data set.

@@ -79,17 +79,18 @@ impl Registry {
         build(&spec.parameters, data, builder)
     }
 
-    /// Loads a job's data set.
+    /// Loads a job's data set. Normalisation, augmentation and label smoothing are for all kinds alike: builders do
+    /// not see their keys.
     ///
     /// # Errors
-    /// When the kind is unknown or its builder refuses.
+    /// When the kind is unknown, its builder refuses, or samples cannot be prepared as the job says.
     pub fn dataset(
         &self,
         spec: &DataSpec,
         environment: &DataEnvironment,
     ) -> Result<Box<dyn Dataset>, DataError> {
         let build = find(&self.datasets, "data.kind", &spec.kind)?;
-        build(&spec.parameters, environment)
+        data::with_options(&spec.parameters, |parameters| build(parameters, environment))
     }
 }
 

@@ -9,7 +9,7 @@ use lookbehind_common::job::{JobDescription, JobSpec};
 use super::panics;
 use super::sampler::Sampler;
 use super::{ComputeError, PreparedJob, Work, WorkKind};
-use crate::data::{Batch, Dataset, SamplePass, Split};
+use crate::data::{Batch, Dataset, SamplePass, Split, Target};
 use crate::models::{Mode, Model, Pass, PassPosition};
 use crate::ops::cross_entropy::{CrossEntropy, of_logits, with_gradient};
 use crate::parameters::{ModelState, StateError};
@@ -87,7 +87,7 @@ impl CandleJob {
         let in_model = |source| self.in_model(samples.len(), source);
         let logits = self.logits(&batch, &pass)?;
         let CrossEntropy { sums, gradient } =
-            of_logits(&logits, &batch.targets, batch_samples).map_err(in_model)?;
+            of_logits(&logits, &batch.targets, batch.smoothing, batch_samples).map_err(in_model)?;
         let gradients =
             with_gradient(&logits, gradient).and_then(|loss| loss.backward()).map_err(in_model)?;
         let gradient = self.parts.state.gradients(&gradients).map_err(|source| self.in_state(source))?;
@@ -118,7 +118,7 @@ impl CandleJob {
         let batch = self.batch(Split::Test, samples, epoch)?;
         let position = PassPosition { seed: self.seed, epoch, batch: 0 };
         let logits = self.logits(&batch, &Pass::new(Mode::Test, position, samples))?;
-        let losses = of_logits(&logits.detach(), &batch.targets, 1);
+        let losses = of_logits(&logits.detach(), &batch.targets, 0.0, 1);
         losses.map(|losses| losses.sums).map_err(|source| self.in_model(samples.len(), source))
     }
 
@@ -131,9 +131,9 @@ impl CandleJob {
             .batch(split, samples, pass, &self.parts.device)
             .map_err(|source| ComputeError::Data { kind: kind(), source })?;
         let classes = self.parts.dataset.description().classes;
-        match batch.targets.iter().find(|&&target| target as usize >= classes) {
+        match batch.targets.iter().map(Target::greatest_class).find(|&class| class as usize >= classes) {
             None => Ok(batch),
-            Some(&found) => Err(ComputeError::Target { kind: kind(), found, classes }),
+            Some(found) => Err(ComputeError::Target { kind: kind(), found, classes }),
         }
     }
 

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use lookbehind_common::digest::Digest;
 
-use super::{Batch, DataDescription, DataError, Dataset, MAX_CLASSES, SamplePass, Split};
+use super::{Batch, DataDescription, DataError, Dataset, MAX_CLASSES, SamplePass, Split, Target};
 
 /// The samples of one split.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -127,12 +127,12 @@ impl Dataset for InMemory {
         for &sample in samples {
             let missing = || DataError::NoSuchSample { sample, split, samples: rows.targets.len() as u64 };
             let row = usize::try_from(sample).map_err(|_| missing())?;
-            targets.push(*rows.targets.get(row).ok_or_else(missing)?);
+            targets.push(Target::from(*rows.targets.get(row).ok_or_else(missing)?));
             inputs.extend_from_slice(&rows.inputs[row * size..(row + 1) * size]);
         }
         let mut shape = vec![samples.len()];
         shape.extend_from_slice(&self.description.input_shape);
-        Ok(Batch { inputs: Tensor::from_vec(inputs, shape, device)?, targets })
+        Ok(Batch { inputs: Tensor::from_vec(inputs, shape, device)?, targets, smoothing: 0.0 })
     }
 }
 

@@ -18,7 +18,7 @@ fn a_batch_holds_the_samples_in_the_order_asked_for() {
     let batch = data.batch(Split::Train, &[2, 0, 2], PASS, &Device::Cpu).unwrap();
     assert_eq!(batch.inputs.dims(), [3, 1, 2]);
     assert_eq!(batch.inputs.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [4.0, 5.0, 0.0, 1.0, 4.0, 5.0]);
-    assert_eq!(batch.targets, [2, 0, 2]);
+    assert_eq!(batch.targets, [2, 0, 2].map(Target::from));
 }
 
 #[test]
