@@ -127,7 +127,7 @@ pub enum ComputeError {
         /// The data set's kind.
         kind: String,
         /// Why.
-        source: DataError,
+        source: Box<DataError>,
     },
     /// A sample's target is no class.
     #[error("data kind {kind:?}: target {found}, expected below {classes}")]

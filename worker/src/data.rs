@@ -4,14 +4,22 @@
 //! sample may depend on seed and epoch, through the keyed randomness of [`SamplePass`], and on nothing else.
 
 mod augment;
+mod budget;
+mod cifar;
 mod digits;
 mod draws;
 mod error;
+mod folder;
+mod idx;
+mod image;
 mod memory;
 mod options;
+mod parquet;
 mod paths;
 mod planes;
 mod safetensors;
+mod source;
+mod table;
 mod target;
 mod tensor_file;
 mod view;
@@ -20,12 +28,19 @@ use std::path::PathBuf;
 
 use candle_core::{Device, Tensor};
 use lookbehind_common::digest::Digest;
+use lookbehind_common::job::JobError;
 
+pub use cifar::{cifar10, cifar100};
 pub use digits::digits;
 pub use error::{DataError, FileProblem};
+pub use folder::folder;
+pub use idx::idx;
+pub use image::ImageProblem;
 pub use memory::{InMemory, Rows};
+pub use parquet::parquet;
 pub use paths::resolve;
 pub use safetensors::safetensors;
+pub use table::csv;
 pub use target::{MixedClass, Target};
 pub use view::with_options;
 
@@ -118,4 +133,11 @@ pub struct DataEnvironment {
     pub root: PathBuf,
     /// Most bytes that the loaded samples may take in memory.
     pub memory_limit: u64,
+}
+
+/// Checks `[data]`'s number of classes.
+fn check_classes(classes: u64) -> Result<usize, JobError> {
+    usize::try_from(classes).ok().filter(|classes| (1..=MAX_CLASSES).contains(classes)).ok_or_else(|| {
+        JobError::new("data.classes", &format!("expected 1 to {MAX_CLASSES}, found {classes}"))
+    })
 }

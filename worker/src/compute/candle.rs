@@ -89,7 +89,7 @@ impl From<ComputeError> for PrepareError {
     /// A model that cannot be evaluated is the job's fault, data that cannot be read the worker's.
     fn from(error: ComputeError) -> Self {
         match error {
-            ComputeError::Data { source, .. } => source.into(),
+            ComputeError::Data { source, .. } => (*source).into(),
             _ => PrepareError::Job(error.to_string()),
         }
     }

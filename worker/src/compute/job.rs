@@ -129,7 +129,7 @@ impl CandleJob {
             .parts
             .dataset
             .batch(split, samples, pass, &self.parts.device)
-            .map_err(|source| ComputeError::Data { kind: kind(), source })?;
+            .map_err(|source| ComputeError::Data { kind: kind(), source: Box::new(source) })?;
         let classes = self.parts.dataset.description().classes;
         match batch.targets.iter().map(Target::greatest_class).find(|&class| class as usize >= classes) {
             None => Ok(batch),
