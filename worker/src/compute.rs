@@ -5,8 +5,11 @@ mod device;
 #[cfg(test)]
 mod fixture;
 mod job;
+mod loader;
 mod panics;
 mod sampler;
+
+use std::time::Duration;
 
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::Contribution;
@@ -75,6 +78,11 @@ pub trait PreparedJob: Send {
     /// # Errors
     /// When no weights are loaded, the job has no such shard, or model or data fail.
     fn contribution(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError>;
+
+    /// How long contributions have waited for their samples, all in all.
+    fn waited_for_data(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// Kinds of work.
@@ -127,7 +135,7 @@ pub enum ComputeError {
         /// The data set's kind.
         kind: String,
         /// Why.
-        source: DataError,
+        source: Box<DataError>,
     },
     /// A sample's target is no class.
     #[error("data kind {kind:?}: target {found}, expected below {classes}")]

@@ -3,23 +3,46 @@
 //! A data set's content is a pure function of its parameters and files: what [`Dataset::batch`] returns for a
 //! sample may depend on seed and epoch, through the keyed randomness of [`SamplePass`], and on nothing else.
 
+mod augment;
+mod budget;
+mod cifar;
 mod digits;
+mod draws;
 mod error;
+mod folder;
+mod idx;
+mod image;
 mod memory;
+mod options;
+mod parquet;
 mod paths;
+mod planes;
 mod safetensors;
+mod source;
+mod table;
+mod target;
 mod tensor_file;
+mod view;
 
 use std::path::PathBuf;
 
 use candle_core::{Device, Tensor};
 use lookbehind_common::digest::Digest;
+use lookbehind_common::job::JobError;
 
+pub use cifar::{cifar10, cifar100};
 pub use digits::digits;
 pub use error::{DataError, FileProblem};
+pub use folder::folder;
+pub use idx::idx;
+pub use image::ImageProblem;
 pub use memory::{InMemory, Rows};
+pub use parquet::parquet;
 pub use paths::resolve;
 pub use safetensors::safetensors;
+pub use table::csv;
+pub use target::{MixedClass, Target};
+pub use view::with_options;
 
 /// Most classes that a data set may have: beyond any use, far below what would exhaust memory.
 pub const MAX_CLASSES: usize = 1 << 20;
@@ -78,8 +101,11 @@ pub struct SamplePass {
 pub struct Batch {
     /// Inputs, f32 [n, ...input_shape].
     pub inputs: Tensor,
-    /// Class of each sample, below the description's `classes`.
-    pub targets: Vec<u32>,
+    /// What each sample should be recognised as; classes are below the description's `classes`.
+    pub targets: Vec<Target>,
+    /// Share of every target that is spread evenly over all classes (label smoothing: Szegedy et al. 2016, section
+    /// 7); 0 in the test split.
+    pub smoothing: f32,
 }
 
 /// A loaded data set.
@@ -107,4 +133,11 @@ pub struct DataEnvironment {
     pub root: PathBuf,
     /// Most bytes that the loaded samples may take in memory.
     pub memory_limit: u64,
+}
+
+/// Checks `[data]`'s number of classes.
+fn check_classes(classes: u64) -> Result<usize, JobError> {
+    usize::try_from(classes).ok().filter(|classes| (1..=MAX_CLASSES).contains(classes)).ok_or_else(|| {
+        JobError::new("data.classes", &format!("expected 1 to {MAX_CLASSES}, found {classes}"))
+    })
 }

@@ -34,11 +34,18 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// What the worker brings along: model `mlp`, data sets `digits` and `safetensors`.
+    /// What the worker brings along: model `mlp`, data sets `cifar10`, `cifar100`, `csv`, `digits`, `folder`, `idx`,
+    /// `parquet` and `safetensors`.
     pub fn builtin() -> Self {
         Self { models: BTreeMap::new(), datasets: BTreeMap::new() }
             .with_model("mlp", models::mlp)
+            .with_dataset("cifar10", data::cifar10)
+            .with_dataset("cifar100", data::cifar100)
+            .with_dataset("csv", data::csv)
             .with_dataset("digits", data::digits)
+            .with_dataset("folder", data::folder)
+            .with_dataset("idx", data::idx)
+            .with_dataset("parquet", data::parquet)
             .with_dataset("safetensors", data::safetensors)
     }
 
@@ -79,17 +86,18 @@ impl Registry {
         build(&spec.parameters, data, builder)
     }
 
-    /// Loads a job's data set.
+    /// Loads a job's data set. Normalisation, augmentation and label smoothing are for all kinds alike: builders do
+    /// not see their keys.
     ///
     /// # Errors
-    /// When the kind is unknown or its builder refuses.
+    /// When the kind is unknown, its builder refuses, or samples cannot be prepared as the job says.
     pub fn dataset(
         &self,
         spec: &DataSpec,
         environment: &DataEnvironment,
     ) -> Result<Box<dyn Dataset>, DataError> {
         let build = find(&self.datasets, "data.kind", &spec.kind)?;
-        build(&spec.parameters, environment)
+        data::with_options(&spec.parameters, |parameters| build(parameters, environment))
     }
 }
 

@@ -40,7 +40,9 @@ fn an_unknown_kind_is_refused_with_the_known_ones() {
     let spec = job("kind = \"perceptron\"", "kind = \"numbers\"", "epochs = 1\nbatch_size = 1");
     let error = registry.dataset(&spec.data, &environment).err().unwrap();
     assert!(error.is_fault_of_job());
-    assert_eq!(error.to_string(), "data.kind: expected one of digits, safetensors, tiny, found \"numbers\"");
+    let expected = "data.kind: expected one of cifar10, cifar100, csv, digits, folder, idx, parquet, safetensors, tiny, \
+         found \"numbers\"";
+    assert_eq!(error.to_string(), expected);
     let recorder = Recorder::new(Device::Cpu, 1 << 10);
     let error = registry.model(&spec.model, &description(&[1], 1), recorder.builder()).err().unwrap();
     assert_eq!(error.to_string(), "model.kind: expected one of mlp, found \"perceptron\"");

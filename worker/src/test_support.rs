@@ -1,4 +1,7 @@
-//! What several unit tests need: parameters, job specifications, scratch data folders and safetensors files.
+//! What several unit tests need: parameters, job specifications, scratch data folders and files of data.
+
+pub(crate) mod images;
+pub(crate) mod parquet_file;
 
 use std::fs;
 use std::path::Path;

@@ -62,7 +62,7 @@ fn holds_what_the_file_holds(data: &dyn Dataset, bytes: &[u8]) {
 
     let width = targets.len() / samples.len();
     let classes: Vec<u32> = targets.chunks(width).map(little_endian).collect();
-    assert_eq!(batch.targets, classes);
+    assert_eq!(batch.targets.iter().map(|target| target.class).collect::<Vec<_>>(), classes);
     assert_eq!(Some(description.classes), classes.iter().max().map(|class| *class as usize + 1));
     assert!(data.batch(Split::Train, &[description.train_samples], pass, &Device::Cpu).is_err());
 }

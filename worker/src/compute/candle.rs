@@ -5,6 +5,7 @@ use lookbehind_common::job::{JobError, JobSpec};
 
 use super::device;
 use super::job::{CandleJob, Parts};
+use super::loader::Loader;
 use super::panics;
 use super::sampler::Sampler;
 use super::{Backend, ComputeError, PrepareError, PreparedJob};
@@ -12,6 +13,9 @@ use crate::data::{DataDescription, DataEnvironment, DataError};
 use crate::models::Model;
 use crate::parameters::{ModelState, Recorder};
 use crate::registry::Registry;
+
+/// One part of so many of the memory limit is for samples that are prepared ahead.
+const KEPT: u64 = 8;
 
 /// Computes with candle, models and data sets from a registry.
 pub struct CandleBackend {
@@ -22,7 +26,7 @@ pub struct CandleBackend {
 
 impl CandleBackend {
     /// A backend on the CPU. The environment's memory limit holds for a job's samples and for its weights, for
-    /// each of them alone.
+    /// each of them alone; an eighth of it more for samples that are prepared ahead.
     pub fn new(registry: Registry, environment: DataEnvironment) -> Self {
         Self { registry, environment, device: Device::Cpu }
     }
@@ -32,7 +36,9 @@ impl CandleBackend {
         let data = dataset.description();
         let sampler = Sampler::new(spec, data.train_samples, data.test_samples)?;
         let (model, state) = self.model(spec, data)?;
-        let parts = Parts { dataset, sampler, model, state, device: self.device.clone() };
+        let kept = self.environment.memory_limit / KEPT;
+        let loader = Loader::new(dataset.into(), self.device.clone(), spec.seed, kept);
+        let parts = Parts { loader, sampler, model, state };
         Ok(CandleJob::new(spec, parts)?)
     }
 
@@ -89,7 +95,7 @@ impl From<ComputeError> for PrepareError {
     /// A model that cannot be evaluated is the job's fault, data that cannot be read the worker's.
     fn from(error: ComputeError) -> Self {
         match error {
-            ComputeError::Data { source, .. } => source.into(),
+            ComputeError::Data { source, .. } => (*source).into(),
             _ => PrepareError::Job(error.to_string()),
         }
     }

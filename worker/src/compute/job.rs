@@ -1,26 +1,28 @@
 //! A loaded job: from weights and samples to contributions.
 
-use candle_core::{Device, Tensor};
+use std::time::Duration;
+
+use candle_core::Tensor;
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{JobDescription, JobSpec};
 
+use super::loader::{Loader, Part, Request};
 use super::panics;
-use super::sampler::Sampler;
+use super::sampler::{BatchShard, Sampler};
 use super::{ComputeError, PreparedJob, Work, WorkKind};
-use crate::data::{Batch, Dataset, SamplePass, Split};
+use crate::data::{Batch, Split, Target};
 use crate::models::{Mode, Model, Pass, PassPosition};
 use crate::ops::cross_entropy::{CrossEntropy, of_logits, with_gradient};
 use crate::parameters::{ModelState, StateError};
 
 /// What a job is made of.
 pub(super) struct Parts {
-    pub(super) dataset: Box<dyn Dataset>,
+    pub(super) loader: Loader,
     pub(super) sampler: Sampler,
     pub(super) model: Box<dyn Model>,
     pub(super) state: ModelState,
-    pub(super) device: Device,
 }
 
 /// A job that candle computes.
@@ -38,7 +40,7 @@ impl CandleJob {
     /// Puts a job together and computes its probe, so that a model that cannot be evaluated on every shape of
     /// shard that the job has is refused before training.
     pub(super) fn new(spec: &JobSpec, parts: Parts) -> Result<Self, ComputeError> {
-        let data = parts.dataset.description();
+        let data = parts.loader.dataset().description();
         let description = JobDescription {
             layout: parts.state.layout().as_ref().clone(),
             train_samples: data.train_samples,
@@ -70,24 +72,29 @@ impl CandleJob {
         }
         let samples = self.description.test_samples.min(self.parts.sampler.largest_shard());
         if samples > 0 {
-            let samples: Vec<u64> = (0..samples).collect();
-            hasher.update(&self.test_samples(0, &samples)?.loss.to_le_bytes());
+            let part = Part { split: Split::Test, epoch: 0, number: 0 };
+            let request = Request { part, samples: (0..samples).collect() };
+            hasher.update(&self.test_samples(&request, None)?.loss.to_le_bytes());
         }
         Ok(Digest(*hasher.finalize().as_bytes()))
     }
 
     /// The gradient of (sum of the shard's losses) / (samples of the batch), with sums and statistics.
     fn gradient(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError> {
-        let shard = self.parts.sampler.batch_shard(work, shard)?;
-        let samples = shard.samples.to_vec();
-        let batch_samples = shard.batch_samples;
-        let batch = self.batch(Split::Train, &samples, work.epoch)?;
+        let BatchShard { samples, batch_samples } = self.parts.sampler.batch_shard(work, shard)?;
+        let part = |work: &Work| Part { split: Split::Train, epoch: work.epoch, number: work.batch };
+        let following = self.parts.sampler.following(work);
+        let next = self.parts.sampler.batch_shard(&following, shard).ok();
+        let next = next.map(|next| Request { part: part(&following), samples: next.samples });
+        let request = Request { part: part(work), samples };
+        let batch = self.batch(&request, next)?;
+        let samples = request.samples;
         let position = PassPosition { seed: self.seed, epoch: work.epoch, batch: work.batch };
         let pass = Pass::new(Mode::Train, position, &samples);
         let in_model = |source| self.in_model(samples.len(), source);
         let logits = self.logits(&batch, &pass)?;
         let CrossEntropy { sums, gradient } =
-            of_logits(&logits, &batch.targets, batch_samples).map_err(in_model)?;
+            of_logits(&logits, &batch.targets, batch.smoothing, batch_samples).map_err(in_model)?;
         let gradients =
             with_gradient(&logits, gradient).and_then(|loss| loss.backward()).map_err(in_model)?;
         let gradient = self.parts.state.gradients(&gradients).map_err(|source| self.in_state(source))?;
@@ -100,40 +107,40 @@ impl CandleJob {
 
     /// Sums over a shard of the test split, in pieces as large as the largest shard in training, so that both need
     /// the same memory.
-    fn test(&self, work: &Work, shard: u32) -> Result<Contribution, ComputeError> {
+    fn test(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError> {
         let range = self.parts.sampler.test_shard(work, shard)?;
-        let piece = self.parts.sampler.largest_shard();
+        let size = self.parts.sampler.largest_shard();
+        let part = |number| Part { split: Split::Test, epoch: work.epoch, number };
+        let piece =
+            |start| Request { part: part(start), samples: (start..range.end.min(start + size)).collect() };
         let mut sums = Sums::default();
         let mut start = range.start;
         while start < range.end {
-            let end = range.end.min(start + piece);
-            let samples: Vec<u64> = (start..end).collect();
-            sums.add(&self.test_samples(work.epoch, &samples)?);
-            start = end;
+            let after = start + size;
+            let next = (after < range.end).then(|| piece(after));
+            sums.add(&self.test_samples(&piece(start), next)?);
+            start = after;
         }
         Ok(Contribution { sums, ..Contribution::default() })
     }
 
-    fn test_samples(&self, epoch: u64, samples: &[u64]) -> Result<Sums, ComputeError> {
-        let batch = self.batch(Split::Test, samples, epoch)?;
-        let position = PassPosition { seed: self.seed, epoch, batch: 0 };
+    fn test_samples(&mut self, request: &Request, next: Option<Request>) -> Result<Sums, ComputeError> {
+        let batch = self.batch(request, next)?;
+        let samples = &request.samples;
+        let position = PassPosition { seed: self.seed, epoch: request.part.epoch, batch: 0 };
         let logits = self.logits(&batch, &Pass::new(Mode::Test, position, samples))?;
-        let losses = of_logits(&logits.detach(), &batch.targets, 1);
+        let losses = of_logits(&logits.detach(), &batch.targets, 0.0, 1);
         losses.map(|losses| losses.sums).map_err(|source| self.in_model(samples.len(), source))
     }
 
-    fn batch(&self, split: Split, samples: &[u64], epoch: u64) -> Result<Batch, ComputeError> {
-        let pass = SamplePass { seed: self.seed, epoch };
+    fn batch(&mut self, request: &Request, next: Option<Request>) -> Result<Batch, ComputeError> {
+        let batch = self.parts.loader.get(request, next);
         let kind = || self.data_kind.clone();
-        let batch = self
-            .parts
-            .dataset
-            .batch(split, samples, pass, &self.parts.device)
-            .map_err(|source| ComputeError::Data { kind: kind(), source })?;
-        let classes = self.parts.dataset.description().classes;
-        match batch.targets.iter().find(|&&target| target as usize >= classes) {
+        let batch = batch.map_err(|source| ComputeError::Data { kind: kind(), source: Box::new(source) })?;
+        let classes = self.parts.loader.dataset().description().classes;
+        match batch.targets.iter().map(Target::greatest_class).find(|&class| class as usize >= classes) {
             None => Ok(batch),
-            Some(&found) => Err(ComputeError::Target { kind: kind(), found, classes }),
+            Some(found) => Err(ComputeError::Target { kind: kind(), found, classes }),
         }
     }
 
@@ -142,7 +149,7 @@ impl CandleJob {
         let samples = batch.targets.len();
         let logits =
             self.parts.model.forward(&batch.inputs, pass).map_err(|source| self.in_model(samples, source))?;
-        let expected = [samples, self.parts.dataset.description().classes];
+        let expected = [samples, self.parts.loader.dataset().description().classes];
         if logits.dims() == expected {
             return Ok(logits);
         }
@@ -177,6 +184,10 @@ impl PreparedJob for CandleJob {
         self.parts.state.load(parameters, statistics).map_err(|source| self.in_state(source))?;
         self.loaded = true;
         Ok(())
+    }
+
+    fn waited_for_data(&self) -> Duration {
+        self.parts.loader.waited()
     }
 
     fn contribution(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError> {

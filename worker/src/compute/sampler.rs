@@ -15,14 +15,14 @@ pub(super) struct Sampler {
     plan: Plan,
     shards: u32,
     test_samples: u64,
-    /// The order of the epoch that was asked for last.
-    order: Option<(u64, Vec<u64>)>,
+    /// The orders of the two epochs that were asked for last, the newest behind.
+    orders: Vec<(u64, Vec<u64>)>,
 }
 
 /// The samples of a shard of a batch.
-pub(super) struct BatchShard<'a> {
+pub(super) struct BatchShard {
     /// Numbers within the training split.
-    pub(super) samples: &'a [u64],
+    pub(super) samples: Vec<u64>,
     /// Samples in the whole batch.
     pub(super) batch_samples: u64,
 }
@@ -44,7 +44,14 @@ impl Sampler {
                 JobError::new("train", "the run has no batch or more steps than can be counted")
             })?;
         let shards = spec.train.shards;
-        Ok(Self { seed: spec.seed, shuffle: spec.data.shuffle, plan, shards, test_samples, order: None })
+        Ok(Self {
+            seed: spec.seed,
+            shuffle: spec.data.shuffle,
+            plan,
+            shards,
+            test_samples,
+            orders: Vec::new(),
+        })
     }
 
     /// Samples in the largest shard of a batch.
@@ -54,7 +61,7 @@ impl Sampler {
     }
 
     /// The samples of a shard of a batch.
-    pub(super) fn batch_shard(&mut self, work: &Work, shard: u32) -> Result<BatchShard<'_>, ComputeError> {
+    pub(super) fn batch_shard(&mut self, work: &Work, shard: u32) -> Result<BatchShard, ComputeError> {
         let batches = self.plan.batches_per_epoch();
         if work.batch >= batches {
             return Err(ComputeError::NoSuchBatch { batch: work.batch, batches });
@@ -63,7 +70,16 @@ impl Sampler {
         let range = checked_range(batch_samples, work.shards, shard)?;
         let start = work.batch * self.plan.batch_size;
         let (start, end) = ((start + range.start) as usize, (start + range.end) as usize);
-        Ok(BatchShard { samples: &self.order(work.epoch)[start..end], batch_samples })
+        Ok(BatchShard { samples: self.order(work.epoch)[start..end].to_vec(), batch_samples })
+    }
+
+    /// The work that follows in the order of batches, whether or not the run goes on so long.
+    pub(super) fn following(&self, work: &Work) -> Work {
+        let (epoch, batch) = match work.batch.saturating_add(1) {
+            next if next < self.plan.batches_per_epoch() => (work.epoch, next),
+            _ => (work.epoch.saturating_add(1), 0),
+        };
+        Work { epoch, batch, ..*work }
     }
 
     /// The samples of a shard of the test split.
@@ -94,11 +110,14 @@ impl Sampler {
     fn order(&mut self, epoch: u64) -> &[u64] {
         // The data set's own order is the same in every epoch.
         let epoch = if self.shuffle { epoch } else { 0 };
-        if self.order.as_ref().is_none_or(|(known, _)| *known != epoch) {
-            self.order = None;
-        }
-        let (seed, samples, shuffle) = (self.seed, self.plan.samples, self.shuffle);
-        &self.order.get_or_insert_with(|| (epoch, epoch_order(seed, epoch, samples, shuffle))).1
+        let known = self.orders.iter().position(|(known, _)| *known == epoch);
+        let place = known.unwrap_or_else(|| {
+            self.orders.drain(..self.orders.len().saturating_sub(1));
+            let order = epoch_order(self.seed, epoch, self.plan.samples, self.shuffle);
+            self.orders.push((epoch, order));
+            self.orders.len() - 1
+        });
+        &self.orders[place].1
     }
 }
 

@@ -23,7 +23,7 @@ fn an_epochs_shards_hold_every_sample_once_in_the_epochs_order() {
                 assert_eq!(found.batch_samples, size);
                 let range = shard_range(size, 4, shard);
                 assert_eq!(found.samples.len() as u64, range.end - range.start);
-                seen.extend_from_slice(found.samples);
+                seen.extend_from_slice(&found.samples);
             }
         }
         assert_eq!(seen, epoch_order(7, epoch, 25, true));
@@ -47,7 +47,7 @@ fn a_batch_smaller_than_its_shards_has_one_sample_in_each() {
 #[test]
 fn work_beyond_the_job_is_refused() {
     let mut sampler = sampler("drop_last = true", "epochs = 1\nbatch_size = 10\nshards = 4", 25).unwrap();
-    let error = |result: Result<BatchShard<'_>, ComputeError>| result.err().unwrap().to_string();
+    let error = |result: Result<BatchShard, ComputeError>| result.err().unwrap().to_string();
     assert_eq!(error(sampler.batch_shard(&work(0, 2, 4), 0)), "batch 2: an epoch has 2 batches");
     assert_eq!(
         error(sampler.batch_shard(&work(0, u64::MAX, 4), 0)),
@@ -89,4 +89,23 @@ fn a_job_without_a_batch_is_refused() {
         error.to_string(),
         "train.batch_size: expected at most the training split's 25 samples with data.drop_last, found 26"
     );
+}
+
+#[test]
+fn batches_follow_each_other_into_the_next_epoch() {
+    let mut sampler = sampler("shuffle = true", "epochs = 2\nbatch_size = 10", 25).unwrap();
+    let first = work(0, 1, 2);
+    let second = sampler.following(&first);
+    assert_eq!(second, work(0, 2, 2));
+    let third = sampler.following(&second);
+    assert_eq!(third, work(1, 0, 2));
+    // Both epochs' orders stay at hand.
+    let samples = |sampler: &mut Sampler, work: &Work| sampler.batch_shard(work, 0).unwrap().samples;
+    let (before, after) = (samples(&mut sampler, &second), samples(&mut sampler, &third));
+    assert_eq!(before, epoch_order(7, 0, 25, true)[20..23]);
+    assert_eq!(after, epoch_order(7, 1, 25, true)[..5]);
+    assert_eq!(samples(&mut sampler, &second), before);
+    assert_eq!(sampler.orders.len(), 2);
+    samples(&mut sampler, &work(2, 0, 2));
+    assert_eq!(sampler.orders.iter().map(|(epoch, _)| *epoch).collect::<Vec<_>>(), [1, 2]);
 }

@@ -9,7 +9,7 @@ fn image(data: &dyn Dataset, split: Split, sample: u64) -> (Vec<f32>, u32) {
     let pass = SamplePass { seed: 0, epoch: 0 };
     let batch = data.batch(split, &[sample], pass, &Device::Cpu).unwrap();
     assert_eq!(batch.inputs.dims(), [1, 8, 8]);
-    (batch.inputs.flatten_all().unwrap().to_vec1().unwrap(), batch.targets[0])
+    (batch.inputs.flatten_all().unwrap().to_vec1().unwrap(), batch.targets[0].class)
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ::safetensors::{Dtype, SafeTensorError};
 use lookbehind_common::job::JobError;
 
-use super::Split;
+use super::{ImageProblem, Split};
 
 /// Why a data set cannot be loaded or read.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +86,9 @@ pub enum FileProblem {
     /// A folder, device or pipe.
     #[error("not a regular file")]
     NotRegular,
+    /// A file where a folder is needed.
+    #[error("not a folder")]
+    NotFolder,
     /// The system refuses to read it.
     #[error("cannot be read: {0}")]
     Io(io::Error),
@@ -151,6 +154,88 @@ pub enum FileProblem {
         /// What was expected.
         expected: String,
     },
+    /// It begins like a file of another kind.
+    #[error(
+        "not a file of the kind {format}: it begins with the bytes {found:02x?}, expected {expected:02x?}"
+    )]
+    Magic {
+        /// The kind.
+        format: &'static str,
+        /// What it begins with.
+        found: Vec<u8>,
+        /// What it should begin with.
+        expected: [u8; 4],
+    },
+    /// It ends too early.
+    #[error("truncated: {what} has {found} of {expected} bytes")]
+    Cut {
+        /// What is cut.
+        what: String,
+        /// Bytes that are there.
+        found: u64,
+        /// Bytes that should be.
+        expected: u64,
+    },
+    /// Something follows that should not.
+    #[error("bytes follow after {after}")]
+    Trailing {
+        /// What should be the last.
+        after: String,
+    },
+    /// Something is there in the wrong number.
+    #[error("{found} {what}, expected {expected}")]
+    Count {
+        /// What is counted.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many there should be.
+        expected: String,
+    },
+    /// An image cannot be used.
+    #[error("{place}: {problem}")]
+    Image {
+        /// Which one: row and column, or the like.
+        place: String,
+        /// What is wrong.
+        problem: ImageProblem,
+    },
+    /// A label, or another value of a table, cannot be used.
+    #[error("{place}: found {found}, expected {expected}")]
+    Cell {
+        /// Row and column, or the like.
+        place: String,
+        /// The value.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// A table lacks a column.
+    #[error("column {column:?}: missing; there are {present}")]
+    NoColumn {
+        /// The column.
+        column: String,
+        /// The columns that are there.
+        present: String,
+    },
+    /// A column of a table has the wrong type.
+    #[error("column {column:?}: type {found}, expected {expected}")]
+    ColumnType {
+        /// The column.
+        column: String,
+        /// Its type.
+        found: String,
+        /// The types that are read.
+        expected: &'static str,
+    },
+    /// It is no table of the format.
+    #[error("not a usable {format} file: {reason}")]
+    Damaged {
+        /// The format.
+        format: &'static str,
+        /// What its reader says.
+        reason: String,
+    },
     /// A number of a row is impossible.
     #[error("tensor {tensor:?}, row {row}: found {found}, expected {expected}")]
     Value {
@@ -163,4 +248,17 @@ pub enum FileProblem {
         /// What was expected.
         expected: String,
     },
+}
+
+impl FileProblem {
+    /// An image at a place is wrong.
+    pub(super) fn image(place: &str, problem: ImageProblem) -> Self {
+        Self::Image { place: place.to_owned(), problem }
+    }
+
+    /// A label at a place is none of the classes.
+    pub(super) fn label(place: &str, found: impl ToString, classes: usize) -> Self {
+        let expected = format!("a class from 0 to {}", classes.saturating_sub(1));
+        Self::Cell { place: place.to_owned(), found: found.to_string(), expected }
+    }
 }

@@ -1,25 +1,66 @@
-//! A data set that lies in memory as plain numbers.
+//! A data set that lies in memory, as numbers or as the pixels of images.
 
 use candle_core::{Device, Tensor};
 use lookbehind_common::digest::Digest;
 
-use super::{Batch, DataDescription, DataError, Dataset, MAX_CLASSES, SamplePass, Split};
+use super::{Batch, DataDescription, DataError, Dataset, MAX_CLASSES, SamplePass, Split, Target};
 
-/// The samples of one split.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rows {
+/// The samples of one split: inputs of numbers, or of pixels from 0 to 255.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rows<T = f32> {
     /// Inputs, one sample after the other, row-major.
-    pub inputs: Vec<f32>,
+    pub inputs: Vec<T>,
     /// Class of each sample.
     pub targets: Vec<u32>,
 }
 
+impl<T> Default for Rows<T> {
+    fn default() -> Self {
+        Self { inputs: Vec::new(), targets: Vec::new() }
+    }
+}
+
+/// What inputs are kept as.
+trait Element: Copy + Send + Sync + std::fmt::Debug {
+    /// Comes first in a fingerprint, so that pixels are never taken for numbers.
+    const TAG: &'static [u8];
+
+    /// What the model gets.
+    fn input(self) -> f32;
+
+    fn update(hasher: &mut blake3::Hasher, inputs: &[Self]);
+}
+
+impl Element for f32 {
+    const TAG: &'static [u8] = b"";
+
+    fn input(self) -> f32 {
+        self
+    }
+
+    fn update(hasher: &mut blake3::Hasher, inputs: &[Self]) {
+        update_words(hasher, inputs.iter().map(|value| value.to_bits()));
+    }
+}
+
+impl Element for u8 {
+    const TAG: &'static [u8] = b"pixels";
+
+    fn input(self) -> f32 {
+        f32::from(self) / 255.0
+    }
+
+    fn update(hasher: &mut blake3::Hasher, inputs: &[Self]) {
+        hasher.update(inputs);
+    }
+}
+
 /// A data set in memory; samples are used as they are, without augmentation.
 #[derive(Debug)]
-pub struct InMemory {
+pub struct InMemory<T = f32> {
     description: DataDescription,
-    train: Rows,
-    test: Rows,
+    train: Rows<T>,
+    test: Rows<T>,
 }
 
 impl InMemory {
@@ -30,21 +71,45 @@ impl InMemory {
     /// When the training split is empty, a split has not the numbers that its targets need, or a target is no
     /// class.
     pub fn new(input_shape: Vec<usize>, classes: usize, train: Rows, test: Rows) -> Result<Self, DataError> {
-        check_shape(&input_shape, classes, &train)?;
-        check_rows(Split::Train, &input_shape, classes, &train)?;
-        check_rows(Split::Test, &input_shape, classes, &test)?;
-        let description = DataDescription {
-            train_samples: train.targets.len() as u64,
-            test_samples: test.targets.len() as u64,
-            fingerprint: fingerprint(&input_shape, classes, [&train, &test]),
-            input_shape,
-            classes,
-        };
-        Ok(Self { description, train, test })
+        checked(input_shape, classes, train, test)
     }
 }
 
-fn check_shape(input_shape: &[usize], classes: usize, train: &Rows) -> Result<(), DataError> {
+impl InMemory<u8> {
+    /// Takes images [channels, height, width], whose pixels models see as numbers from 0 to 1.
+    ///
+    /// # Errors
+    /// As [`InMemory::new`].
+    pub fn images(
+        input_shape: Vec<usize>,
+        classes: usize,
+        train: Rows<u8>,
+        test: Rows<u8>,
+    ) -> Result<Self, DataError> {
+        checked(input_shape, classes, train, test)
+    }
+}
+
+fn checked<T: Element>(
+    input_shape: Vec<usize>,
+    classes: usize,
+    train: Rows<T>,
+    test: Rows<T>,
+) -> Result<InMemory<T>, DataError> {
+    check_shape(&input_shape, classes, &train)?;
+    check_rows(Split::Train, &input_shape, classes, &train)?;
+    check_rows(Split::Test, &input_shape, classes, &test)?;
+    let description = DataDescription {
+        train_samples: train.targets.len() as u64,
+        test_samples: test.targets.len() as u64,
+        fingerprint: fingerprint(&input_shape, classes, [&train, &test]),
+        input_shape,
+        classes,
+    };
+    Ok(InMemory { description, train, test })
+}
+
+fn check_shape<T>(input_shape: &[usize], classes: usize, train: &Rows<T>) -> Result<(), DataError> {
     let refuse = |problem| Err(DataError::Content { split: Split::Train, problem });
     if train.targets.is_empty() {
         return refuse("found 0 samples, expected at least 1".to_owned());
@@ -58,7 +123,12 @@ fn check_shape(input_shape: &[usize], classes: usize, train: &Rows) -> Result<()
     Ok(())
 }
 
-fn check_rows(split: Split, input_shape: &[usize], classes: usize, rows: &Rows) -> Result<(), DataError> {
+fn check_rows<T>(
+    split: Split,
+    input_shape: &[usize],
+    classes: usize,
+    rows: &Rows<T>,
+) -> Result<(), DataError> {
     let samples = rows.targets.len();
     let numbers = input_shape.iter().try_fold(samples, |numbers, &extent| numbers.checked_mul(extent));
     if numbers != Some(rows.inputs.len()) {
@@ -75,9 +145,11 @@ fn check_rows(split: Split, input_shape: &[usize], classes: usize, rows: &Rows) 
     }
 }
 
-/// BLAKE3 over shapes, inputs and targets, so that it does not depend on the file format.
-fn fingerprint(input_shape: &[usize], classes: usize, splits: [&Rows; 2]) -> Digest {
+/// BLAKE3 over shapes, inputs and targets, so that it does not depend on the file format. Of images it covers the
+/// decoded pixels: workers whose decoders disagree hold different data.
+fn fingerprint<T: Element>(input_shape: &[usize], classes: usize, splits: [&Rows<T>; 2]) -> Digest {
     let mut hasher = blake3::Hasher::new();
+    hasher.update(T::TAG);
     let mut number = |value: usize| {
         hasher.update(&(value as u64).to_le_bytes());
     };
@@ -86,7 +158,7 @@ fn fingerprint(input_shape: &[usize], classes: usize, splits: [&Rows; 2]) -> Dig
     input_shape.iter().for_each(|&extent| number(extent));
     splits.iter().for_each(|rows| number(rows.targets.len()));
     for rows in splits {
-        update_words(&mut hasher, rows.inputs.iter().map(|value| value.to_bits()));
+        T::update(&mut hasher, &rows.inputs);
         update_words(&mut hasher, rows.targets.iter().copied());
     }
     Digest(*hasher.finalize().as_bytes())
@@ -105,7 +177,7 @@ fn update_words(hasher: &mut blake3::Hasher, words: impl Iterator<Item = u32>) {
     hasher.update(&block);
 }
 
-impl Dataset for InMemory {
+impl<T: Element> Dataset for InMemory<T> {
     fn description(&self) -> &DataDescription {
         &self.description
     }
@@ -127,12 +199,12 @@ impl Dataset for InMemory {
         for &sample in samples {
             let missing = || DataError::NoSuchSample { sample, split, samples: rows.targets.len() as u64 };
             let row = usize::try_from(sample).map_err(|_| missing())?;
-            targets.push(*rows.targets.get(row).ok_or_else(missing)?);
-            inputs.extend_from_slice(&rows.inputs[row * size..(row + 1) * size]);
+            targets.push(Target::from(*rows.targets.get(row).ok_or_else(missing)?));
+            inputs.extend(rows.inputs[row * size..(row + 1) * size].iter().map(|element| element.input()));
         }
         let mut shape = vec![samples.len()];
         shape.extend_from_slice(&self.description.input_shape);
-        Ok(Batch { inputs: Tensor::from_vec(inputs, shape, device)?, targets })
+        Ok(Batch { inputs: Tensor::from_vec(inputs, shape, device)?, targets, smoothing: 0.0 })
     }
 }
 

@@ -18,7 +18,7 @@ fn a_batch_holds_the_samples_in_the_order_asked_for() {
     let batch = data.batch(Split::Train, &[2, 0, 2], PASS, &Device::Cpu).unwrap();
     assert_eq!(batch.inputs.dims(), [3, 1, 2]);
     assert_eq!(batch.inputs.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [4.0, 5.0, 0.0, 1.0, 4.0, 5.0]);
-    assert_eq!(batch.targets, [2, 0, 2]);
+    assert_eq!(batch.targets, [2, 0, 2].map(Target::from));
 }
 
 #[test]
@@ -84,4 +84,25 @@ fn contradictions_are_refused_with_the_split_and_row() {
     assert!(refusal(&[2], MAX_CLASSES + 1, rows(), none()).contains("classes"));
     assert!(refusal(&[0], 3, rows(), none()).contains("shape [0]"));
     assert!(refusal(&[usize::MAX, 2], 3, rows(), none()).contains("numbers"));
+}
+
+#[test]
+fn pixels_become_numbers_from_0_to_1() {
+    let rows = Rows { inputs: vec![0_u8, 51, 255, 102], targets: vec![1, 0] };
+    let data = InMemory::images(vec![1, 1, 2], 2, rows, Rows::default()).unwrap();
+    let batch = data.batch(Split::Train, &[1, 0], PASS, &Device::Cpu).unwrap();
+    assert_eq!(batch.inputs.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [1.0, 0.4, 0.0, 0.2]);
+}
+
+#[test]
+fn the_fingerprint_of_images_covers_every_pixel_and_is_not_that_of_numbers() {
+    let print = |inputs: &[u8]| {
+        let rows = Rows { inputs: inputs.to_vec(), targets: vec![0, 1] };
+        InMemory::images(vec![1, 1, 2], 2, rows, Rows::default()).unwrap().description().fingerprint
+    };
+    assert_eq!(print(&[1, 2, 3, 4]), print(&[1, 2, 3, 4]));
+    assert_ne!(print(&[1, 2, 3, 4]), print(&[1, 2, 3, 5]));
+    let numbers = Rows { inputs: vec![1.0, 2.0, 3.0, 4.0], targets: vec![0, 1] };
+    let numbers = data(&[1, 1, 2], 2, numbers, Rows::default());
+    assert_ne!(print(&[1, 2, 3, 4]), numbers.description().fingerprint);
 }

@@ -18,6 +18,21 @@ const MAX_PATH: usize = 1024;
 /// When the path is empty, too long, absolute or has `..` or NUL in it (the job's fault), or when there is no
 /// such file, it is not a regular one, or a link leads out of the folder (this worker's).
 pub fn resolve(root: &Path, path: &str, key: &str) -> Result<PathBuf, DataError> {
+    resolve_any(root, path, key, |found| found.is_file(), FileProblem::NotRegular)
+}
+
+/// Finds a folder that a job names in the same way.
+pub(super) fn resolve_folder(root: &Path, path: &str, key: &str) -> Result<PathBuf, DataError> {
+    resolve_any(root, path, key, |found| found.is_dir(), FileProblem::NotFolder)
+}
+
+fn resolve_any(
+    root: &Path,
+    path: &str,
+    key: &str,
+    is_wanted: impl FnOnce(&fs::Metadata) -> bool,
+    unwanted: FileProblem,
+) -> Result<PathBuf, DataError> {
     check(path).map_err(|problem| JobError::new(key, &problem))?;
     let root = root.canonicalize().map_err(|source| DataError::Folder { folder: root.to_owned(), source })?;
     let in_file = |problem| DataError::File { file: path.to_owned(), problem };
@@ -32,7 +47,7 @@ pub fn resolve(root: &Path, path: &str, key: &str) -> Result<PathBuf, DataError>
     }
     // Opening a pipe would wait for its writer, so the kind is checked before.
     let metadata = fs::metadata(&found).map_err(|error| in_file(FileProblem::Io(error)))?;
-    if metadata.is_file() { Ok(found) } else { Err(in_file(FileProblem::NotRegular)) }
+    if is_wanted(&metadata) { Ok(found) } else { Err(in_file(unwanted)) }
 }
 
 /// What is wrong with a path, independent of any disk.

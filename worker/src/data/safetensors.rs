@@ -1,11 +1,11 @@
 //! Data sets in safetensors files: `inputs` f32 [samples, ...] and `targets` [samples] of integers.
 
-use lookbehind_common::job::{JobError, Parameters, parse_parameters};
+use lookbehind_common::job::{Parameters, parse_parameters};
 use serde::Deserialize;
 
-use super::paths::resolve;
+use super::source::Source;
 use super::tensor_file::{ANY_CLASS, TensorFile};
-use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, MAX_CLASSES, Rows};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, Rows, check_classes};
 
 const INPUTS: &str = "inputs";
 const TARGETS: &str = "targets";
@@ -54,12 +54,6 @@ pub fn safetensors(
     Ok(Box::new(InMemory::new(input_shape, classes, train_rows, test_rows)?))
 }
 
-fn check_classes(classes: u64) -> Result<usize, JobError> {
-    usize::try_from(classes).ok().filter(|classes| (1..=MAX_CLASSES).contains(classes)).ok_or_else(|| {
-        JobError::new("data.classes", &format!("expected 1 to {MAX_CLASSES}, found {classes}"))
-    })
-}
-
 /// A file whose two tensors fit each other.
 struct SplitFile {
     file: TensorFile,
@@ -68,7 +62,8 @@ struct SplitFile {
 }
 
 fn open(environment: &DataEnvironment, path: &str, key: &str) -> Result<SplitFile, DataError> {
-    let file = TensorFile::open(&resolve(&environment.root, path, key)?, path)?;
+    let source = Source::find(environment, path, key)?;
+    let file = TensorFile::open(source.path(), path)?;
     let shape = file.shape(INPUTS)?;
     let targets = file.shape(TARGETS)?;
     let refuse = |tensor, found, expected| Err(file.error(FileProblem::Shape { tensor, found, expected }));

@@ -1,4 +1,7 @@
-//! Softmax cross-entropy: loss −ln softmax(z)_t of a sample with logits z and class t, in nats.
+//! Softmax cross-entropy: loss −Σ_j p_j ln softmax(z)_j of a sample with logits z and target distribution p, in nats.
+//!
+//! For a sample of class t, p_j = [j = t]; mixup makes it a mixture of two classes (Zhang et al. 2018, section 2), and
+//! label smoothing by s turns p_j into (1 − s) p_j + s / classes (Szegedy et al. 2016, section 7).
 //!
 //! It is computed in f64 on the CPU whatever the model runs on, with pinned functions, and rounded to f32.
 
@@ -6,12 +9,13 @@ use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, T
 use lookbehind_common::contribution::Sums;
 
 use super::storage::copy_into;
+use crate::data::Target;
 
 /// Losses of some samples and their gradient.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CrossEntropy {
     /// Sum of the losses in the samples' order, correct predictions (the first of equally large logits is the
-    /// prediction) and samples.
+    /// prediction; of a mixture the heavier class counts) and samples.
     pub sums: Sums,
     /// Gradient of (sum of the losses) / `denominator` with respect to the logits [n, classes], row-major.
     pub gradient: Vec<f32>,
@@ -19,37 +23,81 @@ pub struct CrossEntropy {
 
 /// Losses of the samples whose logits [n, classes] lie row-major in `logits`, and their gradient.
 ///
-/// d(loss)/d(z_j) = softmax(z)_j − [j = t]. A NaN among a sample's logits makes its loss and gradient NaN and its
+/// d(loss)/d(z_j) = softmax(z)_j − p_j. A NaN among a sample's logits makes its loss and gradient NaN and its
 /// prediction wrong. Targets must be below `classes`.
-pub fn cross_entropy(logits: &[f32], classes: usize, targets: &[u32], denominator: u64) -> CrossEntropy {
+pub fn cross_entropy(
+    logits: &[f32],
+    classes: usize,
+    targets: &[Target],
+    smoothing: f32,
+    denominator: u64,
+) -> CrossEntropy {
     let mut sums = Sums { samples: targets.len() as u64, ..Sums::default() };
     let mut gradient = Vec::with_capacity(logits.len());
     let mut exponentials = Vec::with_capacity(classes);
-    for (row, &target) in logits.chunks_exact(classes.max(1)).zip(targets) {
-        let target = target as usize;
-        sums.loss += f64::from(sample_loss(row, target, &mut exponentials));
-        sums.correct += u64::from(is_correct(row, target));
-        push_gradient(&exponentials, target, denominator as f64, &mut gradient);
+    for (row, target) in logits.chunks_exact(classes.max(1)).zip(targets) {
+        let expected = Distribution::new(target, smoothing, classes);
+        sums.loss += f64::from(sample_loss(row, &expected, &mut exponentials));
+        sums.correct += u64::from(is_correct(row, target.heavier_class() as usize));
+        push_gradient(&exponentials, &expected, denominator as f64, &mut gradient);
     }
     CrossEntropy { sums, gradient }
 }
 
+/// The distribution p over the classes.
+struct Distribution {
+    class: usize,
+    mixed: Option<usize>,
+    /// Shares of the two classes, and of every class alike.
+    shares: [f64; 3],
+    known: bool,
+}
+
+impl Distribution {
+    fn new(target: &Target, smoothing: f32, classes: usize) -> Self {
+        let kept = 1.0 - f64::from(smoothing);
+        let second = target.mixed.map_or(0.0, |mixed| f64::from(mixed.share));
+        Self {
+            class: target.class as usize,
+            mixed: target.mixed.map(|mixed| mixed.class as usize),
+            shares: [kept * (1.0 - second), kept * second, f64::from(smoothing) / classes.max(1) as f64],
+            known: (target.greatest_class() as usize) < classes,
+        }
+    }
+
+    fn share(&self, class: usize) -> f64 {
+        let [first, second, even] = self.shares;
+        let of = |found, share| if found { share } else { 0.0 };
+        of(class == self.class, first) + of(Some(class) == self.mixed, second) + even
+    }
+}
+
 /// One sample's loss; leaves exp(z_j − max z) in `exponentials`.
-fn sample_loss(row: &[f32], target: usize, exponentials: &mut Vec<f64>) -> f32 {
+fn sample_loss(row: &[f32], expected: &Distribution, exponentials: &mut Vec<f64>) -> f32 {
     let greatest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     exponentials.clear();
     exponentials.extend(row.iter().map(|&logit| libm::exp(f64::from(logit) - greatest)));
-    let logit = row.get(target).copied().map_or(f64::NAN, f64::from);
-    (libm::log(exponentials.iter().sum::<f64>()) - (logit - greatest)) as f32
+    if !expected.known {
+        return f32::NAN;
+    }
+    let logarithm = libm::log(exponentials.iter().sum::<f64>());
+    let part = |(class, &logit): (usize, &f32)| match expected.share(class) {
+        // An infinite logit of a class that does not count must not spoil the sum.
+        0.0 => 0.0,
+        share => share * (logarithm - (f64::from(logit) - greatest)),
+    };
+    row.iter().enumerate().map(part).sum::<f64>() as f32
 }
 
 /// Appends the gradient of one sample's loss / `denominator`.
-fn push_gradient(exponentials: &[f64], target: usize, denominator: f64, gradient: &mut Vec<f32>) {
+fn push_gradient(exponentials: &[f64], expected: &Distribution, denominator: f64, gradient: &mut Vec<f32>) {
     let total: f64 = exponentials.iter().sum();
-    gradient.extend(exponentials.iter().enumerate().map(|(class, exponential)| {
-        let expected = if class == target { 1.0 } else { 0.0 };
-        ((exponential / total - expected) / denominator) as f32
-    }));
+    gradient.extend(
+        exponentials
+            .iter()
+            .enumerate()
+            .map(|(class, exponential)| ((exponential / total - expected.share(class)) / denominator) as f32),
+    );
 }
 
 fn is_correct(row: &[f32], target: usize) -> bool {
@@ -61,7 +109,12 @@ fn is_correct(row: &[f32], target: usize) -> bool {
 ///
 /// # Errors
 /// When the logits do not have that shape and type, or cannot be fetched from their device.
-pub fn of_logits(logits: &Tensor, targets: &[u32], denominator: u64) -> Result<CrossEntropy> {
+pub fn of_logits(
+    logits: &Tensor,
+    targets: &[Target],
+    smoothing: f32,
+    denominator: u64,
+) -> Result<CrossEntropy> {
     let (rows, classes) = logits.dims2()?;
     if rows != targets.len() || logits.dtype() != DType::F32 {
         let (found, dtype) = (logits.dims(), logits.dtype());
@@ -69,7 +122,7 @@ pub fn of_logits(logits: &Tensor, targets: &[u32], denominator: u64) -> Result<C
     }
     let mut numbers = vec![0_f32; rows * classes];
     copy_into(logits, &mut numbers)?;
-    Ok(cross_entropy(&numbers, classes, targets, denominator))
+    Ok(cross_entropy(&numbers, classes, targets, smoothing, denominator))
 }
 
 /// A scalar whose gradient with respect to `logits` is `gradient` (of the same shape, row-major): what

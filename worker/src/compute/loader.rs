@@ -1,0 +1,226 @@
+//! Prepares samples ahead of the computing. The order of samples is known, so while one batch is computed a thread
+//! beside it prepares the same shards of the next; and the evaluations of one batch share what was prepared once.
+//!
+//! Nothing depends on what is ready: samples are found by their numbers, and what was not foreseen, or does not fit
+//! into the memory for it, is prepared when it is asked for.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use candle_core::Device;
+
+use super::panics;
+use crate::data::{Batch, DataError, Dataset, SamplePass, Split};
+
+/// Most requests that may wait to be prepared.
+const QUEUE: usize = 256;
+
+/// Samples that are, or will be, asked for together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    /// What they are part of.
+    pub(super) part: Part,
+    /// Their numbers.
+    pub(super) samples: Vec<u64>,
+}
+
+/// What samples are part of: a batch, or a piece of the test split. Samples are kept for the parts that are wanted
+/// now and next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) split: Split,
+    pub(super) epoch: u64,
+    /// The batch's number, or the piece's.
+    pub(super) number: u64,
+}
+
+/// Hands out batches of a data set.
+pub(super) struct Loader {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    waited: Duration,
+}
+
+struct Shared {
+    dataset: Arc<dyn Dataset>,
+    device: Device,
+    seed: u64,
+    /// Most bytes of inputs that are kept.
+    limit: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// What the thread has yet to prepare.
+    queue: VecDeque<Request>,
+    /// What it prepares now.
+    running: Option<Request>,
+    ready: Vec<(Request, Batch)>,
+    /// Parts that samples are kept for.
+    wanted: Vec<Part>,
+    closed: bool,
+}
+
+impl Loader {
+    /// A loader that keeps at most `limit` bytes of inputs.
+    pub(super) fn new(dataset: Arc<dyn Dataset>, device: Device, seed: u64, limit: u64) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        let shared = Arc::new(Shared { dataset, device, seed, limit, state, changed });
+        Self { shared, thread: None, waited: Duration::ZERO }
+    }
+
+    pub(super) fn dataset(&self) -> &dyn Dataset {
+        self.shared.dataset.as_ref()
+    }
+
+    /// How long callers have waited for their samples, all in all.
+    pub(super) fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// The samples that are asked for; `next` will be asked for next, perhaps.
+    pub(super) fn get(&mut self, request: &Request, next: Option<Request>) -> Result<Batch, DataError> {
+        let begun = Instant::now();
+        let parts = [Some(request.part), next.as_ref().map(|next| next.part)];
+        self.shared.state().want(request.part.split, parts);
+        let batch = self.take(request);
+        if let Some(next) = next {
+            self.foresee(next);
+        }
+        self.waited += begun.elapsed();
+        batch
+    }
+
+    fn take(&self, request: &Request) -> Result<Batch, DataError> {
+        if let Some(batch) = self.shared.state().prepared(request, &self.shared.changed) {
+            return Ok(batch);
+        }
+        let batch = self.shared.prepare(request)?;
+        self.shared.state().keep(request.clone(), &batch, self.shared.limit);
+        Ok(batch)
+    }
+
+    fn foresee(&mut self, request: Request) {
+        let mut state = self.shared.state();
+        if state.is_known(&request) || state.queue.len() >= QUEUE {
+            return;
+        }
+        state.queue.push_back(request);
+        drop(state);
+        self.shared.changed.notify_all();
+        if self.thread.is_none() {
+            let shared = Arc::clone(&self.shared);
+            // Without a thread everything is prepared when it is asked for.
+            self.thread = std::thread::Builder::new().name("data".into()).spawn(move || shared.run()).ok();
+        }
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.shared.state().closed = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> Guard<'_> {
+        // Nothing panics while the state is locked.
+        Guard(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn prepare(&self, request: &Request) -> Result<Batch, DataError> {
+        let pass = SamplePass { seed: self.seed, epoch: request.part.epoch };
+        self.dataset.batch(request.part.split, &request.samples, pass, &self.device)
+    }
+
+    /// The thread: prepares what is foreseen until the loader is dropped. What fails is left to whoever asks for it,
+    /// who gets the error.
+    fn run(&self) {
+        let mut state = self.state();
+        while !state.closed {
+            let Some(request) = state.queue.pop_front() else {
+                state = state.wait(&self.changed);
+                continue;
+            };
+            state.running = Some(request.clone());
+            drop(state);
+            let prepared = panics::catch(|| self.prepare(&request));
+            state = self.state();
+            state.running = None;
+            if let Ok(Ok(batch)) = prepared {
+                state.keep(request, &batch, self.limit);
+            }
+            self.changed.notify_all();
+        }
+    }
+}
+
+/// The state, locked.
+struct Guard<'a>(MutexGuard<'a, State>);
+
+impl std::ops::Deref for Guard<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Guard<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.0
+    }
+}
+
+impl Guard<'_> {
+    fn wait(self, changed: &Condvar) -> Self {
+        Self(changed.wait(self.0).unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The samples, if they are ready or about to be.
+    fn prepared(mut self, request: &Request, changed: &Condvar) -> Option<Batch> {
+        while self.running.as_ref() == Some(request) {
+            self = self.wait(changed);
+        }
+        self.queue.retain(|queued| queued != request);
+        self.ready.iter().find(|(known, _)| known == request).map(|(_, batch)| batch.clone())
+    }
+}
+
+impl State {
+    /// Forgets samples of a split that belong to neither of the parts.
+    fn want(&mut self, split: Split, parts: [Option<Part>; 2]) {
+        self.wanted.retain(|part| part.split != split);
+        self.wanted.extend(parts.into_iter().flatten());
+        let wanted = &self.wanted;
+        self.queue.retain(|request| wanted.contains(&request.part));
+        self.ready.retain(|(request, _)| wanted.contains(&request.part));
+    }
+
+    fn is_known(&self, request: &Request) -> bool {
+        self.running.as_ref() == Some(request)
+            || self.queue.contains(request)
+            || self.ready.iter().any(|(known, _)| known == request)
+    }
+
+    fn keep(&mut self, request: Request, batch: &Batch, limit: usize) {
+        let size = |batch: &Batch| batch.inputs.elem_count() * size_of::<f32>();
+        let kept: usize = self.ready.iter().map(|(_, batch)| size(batch)).sum();
+        if self.wanted.contains(&request.part) && kept + size(batch) <= limit {
+            self.ready.push((request, batch.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "loader_test.rs"]
+mod tests;

@@ -1,0 +1,94 @@
+//! Changes images: crop with padding, mirroring, normalisation, cutout and mixup, on f32 [channels, height, width].
+
+use super::draws::Changes;
+use super::options::{Augment, Normalize};
+use super::planes::Planes;
+
+/// How images of one shape are changed.
+#[derive(Clone, Debug)]
+pub(super) struct Transform {
+    pub(super) planes: Planes,
+    pub(super) crop_padding: usize,
+    pub(super) cutout: usize,
+    pub(super) normalize: Option<Normalize>,
+}
+
+impl Transform {
+    /// The transform that draws for `augment` are for.
+    pub(super) fn new(planes: Planes, augment: &Augment, normalize: Option<Normalize>) -> Self {
+        let Augment { crop_padding, cutout, .. } = *augment;
+        Self { planes, crop_padding, cutout, normalize }
+    }
+
+    /// Writes the changed `image` to `target`; both hold all planes.
+    pub(super) fn apply(&self, image: &[f32], changes: &Changes, target: &mut [f32]) {
+        let plane = (self.planes.height * self.planes.width).max(1);
+        for (channel, (from, to)) in image.chunks_exact(plane).zip(target.chunks_exact_mut(plane)).enumerate()
+        {
+            self.cut_piece(from, changes, to);
+            if let Some(normalize) = &self.normalize {
+                let (mean, std) = normalize.of_channel(channel);
+                to.iter_mut().for_each(|value| *value = (*value - mean) / std);
+            }
+            if let Some(centre) = changes.cutout {
+                self.blank(centre, to);
+            }
+        }
+    }
+
+    /// One plane: a piece of the image with black around it, mirrored or not.
+    fn cut_piece(&self, from: &[f32], changes: &Changes, to: &mut [f32]) {
+        let (width, height) = (self.planes.width.max(1), self.planes.height);
+        let padding = self.crop_padding;
+        let (down, right) = changes.crop.unwrap_or((padding, padding));
+        for (row, to) in to.chunks_exact_mut(width).enumerate() {
+            let source = (row + down).checked_sub(padding).filter(|&source| source < height);
+            match source.and_then(|source| from.get(source * width..(source + 1) * width)) {
+                None => to.fill(0.0),
+                Some(from) => shift(from, right, padding, to),
+            }
+            if changes.flip {
+                to.reverse();
+            }
+        }
+    }
+
+    /// Sets a square to 0, the mean of normalised pixels; as far as it lies within the image.
+    fn blank(&self, (row, column): (usize, usize), plane: &mut [f32]) {
+        let span = |centre: usize, extent: usize| {
+            let start = centre as isize - (self.cutout / 2) as isize;
+            let end = start + self.cutout as isize;
+            (start.max(0) as usize).min(extent)..(end.max(0) as usize).min(extent)
+        };
+        let columns = span(column, self.planes.width);
+        for line in plane.chunks_exact_mut(self.planes.width.max(1)).enumerate() {
+            if span(row, self.planes.height).contains(&line.0)
+                && let Some(square) = line.1.get_mut(columns.clone())
+            {
+                square.fill(0.0);
+            }
+        }
+    }
+}
+
+/// Copies a row of pixels that begins at `right` within the row with black on both sides.
+fn shift(from: &[f32], right: usize, padding: usize, to: &mut [f32]) {
+    let width = from.len();
+    let black = padding.saturating_sub(right).min(width);
+    let skipped = right.saturating_sub(padding).min(width);
+    let pixels = width - black.max(skipped);
+    to.fill(0.0);
+    if let (Some(to), Some(from)) = (to.get_mut(black..black + pixels), from.get(skipped..skipped + pixels)) {
+        to.copy_from_slice(from);
+    }
+}
+
+/// Mixes `other` into `image`, with `share` for the other and the rest for the image itself.
+pub(super) fn mix(image: &mut [f32], other: &[f32], share: f32) {
+    let own = 1.0 - share;
+    image.iter_mut().zip(other).for_each(|(value, &other)| *value = own * *value + share * other);
+}
+
+#[cfg(test)]
+#[path = "augment_test.rs"]
+mod tests;

@@ -1,0 +1,151 @@
+//! CIFAR-10 and CIFAR-100 as their authors distribute them in binary (A. Krizhevsky, Learning Multiple Layers of
+//! Features from Tiny Images, 2009): records of one or two labels and 3 × 32 × 32 pixels.
+
+use lookbehind_common::job::{Parameters, parse_parameters};
+use serde::Deserialize;
+
+use super::image::{Collector, FormParameters, load};
+use super::source::{Paths, Source};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, Split};
+
+const SHAPE: [usize; 3] = [3, 32, 32];
+const PIXELS: usize = 3 * 32 * 32;
+/// Records that are read at once.
+const BLOCK: usize = 256;
+
+/// What `[data]` takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CifarParameters {
+    /// Where the files lie that are not named.
+    #[serde(default)]
+    folder: String,
+    train: Option<Paths>,
+    test: Option<Paths>,
+    /// `fine` or `coarse`, of CIFAR-100.
+    labels: Option<Labels>,
+    resize: Option<[usize; 2]>,
+    channels: Option<usize>,
+}
+
+/// Which of CIFAR-100's labels are the classes.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Labels {
+    Fine,
+    Coarse,
+}
+
+/// How a record is laid out and what its files are called.
+struct Layout {
+    /// Label bytes before the pixels.
+    labels: usize,
+    /// Which of them is the class.
+    label: usize,
+    classes: usize,
+    train: &'static [&'static str],
+    test: &'static [&'static str],
+}
+
+/// Loads CIFAR-10: inputs [3, 32, 32] from 0 to 1, 10 classes.
+///
+/// # Errors
+/// When a parameter is wrong (the job's fault), or a file is missing, truncated, too large or has labels that are no
+/// classes (this worker's).
+pub fn cifar10(
+    parameters: &Parameters,
+    environment: &DataEnvironment,
+) -> Result<Box<dyn Dataset>, DataError> {
+    let parameters: CifarParameters = parse_parameters("data", parameters)?;
+    if parameters.labels.is_some() {
+        let problem = "cifar10 has one label for each image: the key is for cifar100";
+        return Err(lookbehind_common::job::JobError::new("data.labels", problem).into());
+    }
+    let train =
+        &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
+    let layout = Layout { labels: 1, label: 0, classes: 10, train, test: &["test_batch.bin"] };
+    read(&parameters, &layout, environment)
+}
+
+/// Loads CIFAR-100: inputs [3, 32, 32] from 0 to 1, 100 fine or 20 coarse classes.
+///
+/// # Errors
+/// As [`cifar10`].
+pub fn cifar100(
+    parameters: &Parameters,
+    environment: &DataEnvironment,
+) -> Result<Box<dyn Dataset>, DataError> {
+    let parameters: CifarParameters = parse_parameters("data", parameters)?;
+    let (label, classes) = match parameters.labels {
+        None | Some(Labels::Fine) => (1, 100),
+        Some(Labels::Coarse) => (0, 20),
+    };
+    let layout = Layout { labels: 2, label, classes, train: &["train.bin"], test: &["test.bin"] };
+    read(&parameters, &layout, environment)
+}
+
+fn read(
+    parameters: &CifarParameters,
+    layout: &Layout,
+    environment: &DataEnvironment,
+) -> Result<Box<dyn Dataset>, DataError> {
+    let in_folder = |names: &[&str]| -> Vec<String> {
+        let folder = parameters.folder.trim_end_matches('/');
+        let path = |name: &&str| if folder.is_empty() { (*name).into() } else { format!("{folder}/{name}") };
+        names.iter().map(path).collect()
+    };
+    let files = |given: &Option<Paths>, names, key| match given {
+        Some(paths) => Source::find_all(environment, paths.as_slice(), key),
+        None => Source::find_all(environment, &in_folder(names), key),
+    };
+    let train = files(&parameters.train, layout.train, "data.train")?;
+    let test = files(&parameters.test, layout.test, "data.test")?;
+    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
+    load(environment, form, Some(layout.classes), |split, _, images| {
+        let files = if split == Split::Train { &train } else { &test };
+        files.iter().try_for_each(|file| read_file(file, layout, split, images))?;
+        Ok(true)
+    })
+}
+
+fn read_file(file: &Source, layout: &Layout, split: Split, images: &mut Collector) -> Result<(), DataError> {
+    let record = layout.labels + PIXELS;
+    let mut reader = file.reader()?;
+    let mut block = vec![0; BLOCK * record];
+    let mut row = 0;
+    loop {
+        let filled = file.fill(reader.as_mut(), &mut block)?;
+        let (mut pixels, mut labels) = (Vec::with_capacity(filled), Vec::with_capacity(BLOCK));
+        for bytes in block[..filled].chunks(record) {
+            let (label, image) = read_record(bytes, layout, row).map_err(|problem| file.error(problem))?;
+            labels.push(label);
+            pixels.extend_from_slice(image);
+            row += 1;
+        }
+        let taken = images.extend_raw(split, SHAPE, &pixels, &labels);
+        taken.map_err(|rejected| {
+            rejected.into_error(|_, problem| file.error(FileProblem::image("the images", problem)))
+        })?;
+        if filled < block.len() {
+            return Ok(());
+        }
+    }
+}
+
+fn read_record<'a>(bytes: &'a [u8], layout: &Layout, row: u64) -> Result<(u32, &'a [u8]), FileProblem> {
+    let expected = layout.labels + PIXELS;
+    if bytes.len() != expected {
+        let what = format!("record {row}");
+        return Err(FileProblem::Cut { what, found: bytes.len() as u64, expected: expected as u64 });
+    }
+    let (labels, image) = bytes.split_at(layout.labels);
+    let label = labels.get(layout.label).copied().unwrap_or(u8::MAX);
+    if usize::from(label) >= layout.classes {
+        return Err(FileProblem::label(&format!("record {row}"), label, layout.classes));
+    }
+    Ok((label.into(), image))
+}
+
+#[cfg(test)]
+#[path = "cifar_test.rs"]
+mod tests;

@@ -1,0 +1,151 @@
+//! Folders of images: one folder for each class, classes and images in the order of their names.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use lookbehind_common::job::{Parameters, parse_parameters};
+use serde::Deserialize;
+
+use super::image::{Collector, Encoded, FormParameters, load};
+use super::paths::resolve_folder;
+use super::source::Source;
+use super::{DataEnvironment, DataError, Dataset, FileProblem, MAX_CLASSES, Split};
+
+/// Images that are decoded at once, and about how many bytes of them.
+const IMAGES: usize = 1024;
+const BYTES: usize = 1 << 26;
+/// The names of images end so.
+const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
+
+/// What `[data]` takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FolderParameters {
+    train: String,
+    test: Option<String>,
+    resize: Option<[usize; 2]>,
+    channels: Option<usize>,
+}
+
+/// Loads images from `train/CLASS/*.png` and the like: inputs [channels, height, width] from 0 to 1, classes in the
+/// order of their folders' names. Files whose names do not end in .png, .jpg or .jpeg, and those that begin with a
+/// dot, are left out.
+///
+/// # Errors
+/// When a parameter is wrong (the job's fault), or a folder is missing, has no class, a class that training does not
+/// know, or an image that cannot be used (this worker's).
+pub fn folder(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> {
+    let parameters: FolderParameters = parse_parameters("data", parameters)?;
+    let classes = classes(environment, &parameters.train)?;
+    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
+    load(environment, form, Some(classes.len()), |split, _, images| {
+        let (folder, key) = match split {
+            Split::Train => (Some(&parameters.train), "data.train"),
+            Split::Test => (parameters.test.as_ref(), "data.test"),
+        };
+        let Some(folder) = folder else { return Ok(false) };
+        for name in names(environment, folder, key, true)? {
+            let label = label(folder, &name, &classes)?;
+            let class = ClassFolder { environment, path: format!("{folder}/{name}"), key, label };
+            class.read(split, images)?;
+        }
+        Ok(true)
+    })
+}
+
+fn classes(environment: &DataEnvironment, folder: &str) -> Result<Vec<String>, DataError> {
+    let classes = names(environment, folder, "data.train", true)?;
+    if classes.is_empty() || classes.len() > MAX_CLASSES {
+        let expected = format!("1 to {MAX_CLASSES}");
+        let problem = FileProblem::Count { what: "folders of classes", found: classes.len(), expected };
+        return Err(DataError::File { file: folder.to_owned(), problem });
+    }
+    Ok(classes)
+}
+
+fn label(folder: &str, name: &str, classes: &[String]) -> Result<u32, DataError> {
+    let found = classes.binary_search_by(|class| class.as_str().cmp(name)).ok();
+    found.and_then(|class| u32::try_from(class).ok()).ok_or_else(|| {
+        let expected = "a class that the training split has, too".to_owned();
+        let problem = FileProblem::Cell { place: "class".into(), found: format!("{name:?}"), expected };
+        DataError::File { file: folder.to_owned(), problem }
+    })
+}
+
+/// The names of what lies in a folder, folders or images, sorted.
+fn names(
+    environment: &DataEnvironment,
+    folder: &str,
+    key: &str,
+    folders: bool,
+) -> Result<Vec<String>, DataError> {
+    let in_folder = |problem| DataError::File { file: folder.to_owned(), problem };
+    let path = resolve_folder(&environment.root, folder, key)?;
+    let entries = std::fs::read_dir(&path).map_err(|error| in_folder(FileProblem::Io(error)))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|error| in_folder(FileProblem::Io(error)))?.file_name();
+        let hidden = name.as_encoded_bytes().starts_with(b".");
+        if !hidden && path.join(&name).is_dir() == folders && (folders || is_image(&name)) {
+            names.push(name.into_string().map_err(|name| in_folder(unreadable(&name)))?);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn is_image(name: &OsString) -> bool {
+    let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)))
+}
+
+fn unreadable(name: &OsString) -> FileProblem {
+    let (place, expected) = ("name".to_owned(), "UTF-8".to_owned());
+    FileProblem::Cell { place, found: format!("{name:?}"), expected }
+}
+
+/// The images of a class.
+struct ClassFolder<'a> {
+    environment: &'a DataEnvironment,
+    path: String,
+    key: &'a str,
+    label: u32,
+}
+
+impl ClassFolder<'_> {
+    fn read(&self, split: Split, images: &mut Collector) -> Result<(), DataError> {
+        let (mut files, mut held) = (Vec::new(), 0);
+        for name in names(self.environment, &self.path, self.key, false)? {
+            let file = Source::find(self.environment, &format!("{}/{name}", self.path), self.key)?;
+            let bytes = file.read_whole(images.limit())?;
+            held += bytes.len();
+            files.push((file, bytes));
+            if files.len() >= IMAGES || held >= BYTES {
+                self.decode(split, &files, images)?;
+                (files, held) = (Vec::new(), 0);
+            }
+        }
+        self.decode(split, &files, images)
+    }
+
+    fn decode(
+        &self,
+        split: Split,
+        files: &[(Source, Vec<u8>)],
+        images: &mut Collector,
+    ) -> Result<(), DataError> {
+        let encoded: Vec<_> = files.iter().map(|(_, bytes)| Encoded { bytes, label: self.label }).collect();
+        images.extend(split, &encoded).map_err(|rejected| {
+            rejected.into_error(|place, problem| match files.get(place) {
+                Some((file, _)) => file.error(FileProblem::image("image", problem)),
+                None => {
+                    DataError::File { file: self.path.clone(), problem: FileProblem::image("image", problem) }
+                }
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "folder_test.rs"]
+mod tests;

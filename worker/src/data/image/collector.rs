@@ -1,0 +1,182 @@
+//! Collects the images of a data set in memory: decoded side by side, kept in their order.
+
+use rayon::prelude::*;
+
+use super::decode::{self, Header, Image, ImageProblem};
+use super::form::{Form, FormParameters};
+use crate::data::budget::Budget;
+use crate::data::{DataEnvironment, DataError, Dataset, InMemory, MAX_CLASSES, Rows, Split};
+
+/// Bytes of a label in memory.
+const LABEL: u64 = size_of::<u32>() as u64;
+
+/// An image file's bytes and the class of what it shows.
+#[derive(Clone, Copy)]
+pub(in crate::data) struct Encoded<'a> {
+    pub(in crate::data) bytes: &'a [u8],
+    pub(in crate::data) label: u32,
+}
+
+/// Why images were not taken.
+pub(in crate::data) enum Rejected {
+    /// One of them is wrong: its place among those given, and what is wrong.
+    Image(usize, ImageProblem),
+    /// They are too many.
+    Other(DataError),
+}
+
+impl Rejected {
+    /// The error, where `in_image` knows which image it is.
+    pub(in crate::data) fn into_error(
+        self,
+        in_image: impl FnOnce(usize, ImageProblem) -> DataError,
+    ) -> DataError {
+        match self {
+            Self::Image(place, problem) => in_image(place, problem),
+            Self::Other(error) => error,
+        }
+    }
+}
+
+/// The images so far.
+pub(in crate::data) struct Collector {
+    parameters: FormParameters,
+    form: Option<Form>,
+    budget: Budget,
+    /// Images that are announced and have no room yet.
+    expected: u64,
+    train: Rows<u8>,
+    test: Rows<u8>,
+}
+
+impl Collector {
+    fn new(parameters: FormParameters, environment: &DataEnvironment) -> Self {
+        let budget = Budget::new(environment.memory_limit);
+        Self { parameters, form: None, budget, expected: 0, train: Rows::default(), test: Rows::default() }
+    }
+
+    /// Announces images: a split that is too large is refused when its first image is seen, and memory is taken
+    /// once.
+    pub(in crate::data) fn expect(&mut self, split: Split, images: u64) -> Result<(), DataError> {
+        self.expected = images;
+        match self.form {
+            Some(form) => self.make_room(split, form),
+            None => Ok(()),
+        }
+    }
+
+    fn make_room(&mut self, split: Split, form: Form) -> Result<(), DataError> {
+        let size = form.shape.size();
+        self.budget.has_room_for(self.expected.saturating_mul(size as u64 + LABEL))?;
+        let images = std::mem::take(&mut self.expected) as usize;
+        let rows = self.rows(split);
+        rows.inputs.reserve_exact(images * size);
+        rows.targets.reserve_exact(images);
+        Ok(())
+    }
+
+    /// Most bytes that a reader may hold of what it has not decoded yet.
+    pub(in crate::data) fn limit(&self) -> u64 {
+        self.budget.limit()
+    }
+
+    /// Decodes and keeps images. Of several that are wrong the first is named, whoever came upon it first.
+    pub(in crate::data) fn extend(&mut self, split: Split, images: &[Encoded<'_>]) -> Result<(), Rejected> {
+        let Some(first) = images.first() else { return Ok(()) };
+        let limit = self.budget.limit();
+        let form = match self.form {
+            Some(form) => form,
+            None => {
+                let header =
+                    decode::header(first.bytes, limit).map_err(|problem| Rejected::Image(0, problem))?;
+                let form = *self.form.insert(self.parameters.of_first(header));
+                self.make_room(split, form).map_err(Rejected::Other)?;
+                form
+            }
+        };
+        self.take(images.len(), form).map_err(Rejected::Other)?;
+        let decoded: Vec<Result<Vec<u8>, ImageProblem>> = images
+            .par_iter()
+            .map(|image| decode::decode(image.bytes, limit, |header| form.accept(header)))
+            .map(|image| image.map(|image| form.bring(image)))
+            .collect();
+        let rows = self.rows(split);
+        for (place, (pixels, image)) in decoded.into_iter().zip(images).enumerate() {
+            rows.inputs.extend_from_slice(&pixels.map_err(|problem| Rejected::Image(place, problem))?);
+            rows.targets.push(image.label);
+        }
+        Ok(())
+    }
+
+    /// Keeps images that are pixels already, [channels, height, width] one after the other.
+    pub(in crate::data) fn extend_raw(
+        &mut self,
+        split: Split,
+        [channels, height, width]: [usize; 3],
+        pixels: &[u8],
+        labels: &[u32],
+    ) -> Result<(), Rejected> {
+        let header = Header { height, width, channels };
+        let form = *self.form.get_or_insert_with(|| self.parameters.of_first(header));
+        form.accept(&header).map_err(|problem| Rejected::Image(0, problem))?;
+        self.take(labels.len(), form).map_err(Rejected::Other)?;
+        let rows = self.rows(split);
+        rows.targets.extend_from_slice(labels);
+        if header == form.shape {
+            rows.inputs.extend_from_slice(pixels);
+        } else {
+            for image in pixels.chunks_exact(header.size().max(1)) {
+                let pixels = interleaved(image, channels);
+                rows.inputs.extend(form.bring(Image { header, pixels }));
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, images: usize, form: Form) -> Result<(), DataError> {
+        self.budget.take((images as u64).saturating_mul(form.shape.size() as u64 + LABEL))
+    }
+
+    fn rows(&mut self, split: Split) -> &mut Rows<u8> {
+        match split {
+            Split::Train => &mut self.train,
+            Split::Test => &mut self.test,
+        }
+    }
+
+    fn finish(self, classes: usize) -> Result<Box<dyn Dataset>, DataError> {
+        let Header { height, width, channels } =
+            self.form.map_or(Header { height: 1, width: 1, channels: 1 }, |form| form.shape);
+        Ok(Box::new(InMemory::images(vec![channels, height, width], classes, self.train, self.test)?))
+    }
+}
+
+fn interleaved(image: &[u8], channels: usize) -> Vec<u8> {
+    let plane = (image.len() / channels.max(1)).max(1);
+    (0..plane).flat_map(|pixel| image.iter().skip(pixel).step_by(plane).copied()).collect()
+}
+
+/// Loads a data set of images: `read` puts the images of a split, with labels below the given number, into the
+/// collector, and says whether the job asks for that split. Without a number of classes there is one more than the
+/// greatest label in training.
+pub(in crate::data) fn load(
+    environment: &DataEnvironment,
+    form: FormParameters,
+    classes: Option<usize>,
+    mut read: impl FnMut(Split, usize, &mut Collector) -> Result<bool, DataError>,
+) -> Result<Box<dyn Dataset>, DataError> {
+    form.check()?;
+    let mut images = Collector::new(form, environment);
+    read(Split::Train, classes.unwrap_or(MAX_CLASSES), &mut images)?;
+    let greatest = images.train.targets.iter().copied().max().unwrap_or(0);
+    let classes = classes.unwrap_or(greatest as usize + 1);
+    if read(Split::Test, classes, &mut images)? && images.test.targets.is_empty() {
+        let problem = "found 0 samples, expected at least 1".to_owned();
+        return Err(DataError::Content { split: Split::Test, problem });
+    }
+    images.finish(classes)
+}
+
+#[cfg(test)]
+#[path = "collector_test.rs"]
+mod tests;

@@ -1,0 +1,252 @@
+//! Decodes PNG and JPEG, whatever the bytes are: sizes are checked before memory is taken for them.
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use png::{ColorType, Limits, Transformations};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+/// Most bytes of one image's pixels, beyond any photograph that one trains on.
+const MAX_PIXELS: u64 = 1 << 26;
+
+/// What is wrong with an image.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImageProblem {
+    /// It begins like neither format.
+    #[error("neither PNG nor JPEG: it begins with the bytes {0:02x?}")]
+    Format(Vec<u8>),
+    /// Its bytes are damaged.
+    #[error("damaged {format}: {reason}")]
+    Damaged {
+        /// PNG or JPEG.
+        format: &'static str,
+        /// What the decoder says.
+        reason: String,
+    },
+    /// It has colours that are not read.
+    #[error("colours {0}, expected grey or RGB")]
+    Colours(String),
+    /// It is larger than any that is read.
+    #[error("{width} × {height} pixels are more than the {limit} bytes that an image may take")]
+    TooLarge {
+        /// Pixels in a row.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// Most bytes.
+        limit: u64,
+    },
+    /// Images of a data set have one size.
+    #[error(
+        "{found_width} × {found_height} pixels, expected {width} × {height} as in the first image; resize = [height, width] brings all to one size"
+    )]
+    Size {
+        /// Pixels in a row.
+        found_width: usize,
+        /// Rows.
+        found_height: usize,
+        /// Pixels in a row of the others.
+        width: usize,
+        /// Rows of the others.
+        height: usize,
+    },
+}
+
+/// What the header of an image says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::data) struct Header {
+    pub(in crate::data) height: usize,
+    pub(in crate::data) width: usize,
+    /// 1 or 3.
+    pub(in crate::data) channels: usize,
+}
+
+impl Header {
+    /// Bytes of the pixels.
+    pub(super) fn size(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+}
+
+/// A decoded image: pixels [height, width, channels].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Image {
+    pub(super) header: Header,
+    pub(super) pixels: Vec<u8>,
+}
+
+/// Reads an image's header.
+pub(super) fn header(bytes: &[u8], limit: u64) -> Result<Header, ImageProblem> {
+    guarded(bytes, |format| match format {
+        Format::Png => open_png(bytes, limit).map(|(_, header, _)| header),
+        Format::Jpeg => open_jpeg(bytes, limit).map(|(_, header)| header),
+    })
+}
+
+/// Decodes an image whose header `accept` takes.
+pub(super) fn decode(
+    bytes: &[u8],
+    limit: u64,
+    accept: impl Fn(&Header) -> Result<(), ImageProblem>,
+) -> Result<Image, ImageProblem> {
+    guarded(bytes, |format| match format {
+        Format::Png => decode_png(bytes, limit, &accept),
+        Format::Jpeg => decode_jpeg(bytes, limit, &accept),
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    Png,
+    Jpeg,
+}
+
+impl Format {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Png => "PNG",
+            Self::Jpeg => "JPEG",
+        }
+    }
+}
+
+/// Chooses the decoder by the first bytes. A decoder that panics on bytes that its authors did not think of refuses
+/// them.
+fn guarded<T>(bytes: &[u8], read: impl FnOnce(Format) -> Result<T, ImageProblem>) -> Result<T, ImageProblem> {
+    let format = match bytes {
+        [0x89, b'P', b'N', b'G', ..] => Format::Png,
+        [0xff, 0xd8, 0xff, ..] => Format::Jpeg,
+        _ => return Err(ImageProblem::Format(bytes.iter().copied().take(4).collect())),
+    };
+    catch_unwind(AssertUnwindSafe(|| read(format))).unwrap_or_else(|_| Err(damaged(format, &"not decodable")))
+}
+
+fn damaged(format: Format, reason: &dyn std::fmt::Display) -> ImageProblem {
+    ImageProblem::Damaged { format: format.name(), reason: reason.to_string() }
+}
+
+fn check_size(header: Header, limit: u64) -> Result<Header, ImageProblem> {
+    let Header { height, width, channels } = header;
+    let limit = limit.min(MAX_PIXELS);
+    let size = (height as u64).checked_mul(width as u64).and_then(|size| size.checked_mul(channels as u64));
+    match size {
+        Some(size) if size <= limit => Ok(header),
+        _ => Err(ImageProblem::TooLarge { width, height, limit }),
+    }
+}
+
+type PngReader<'a> = png::Reader<Cursor<&'a [u8]>>;
+
+/// A PNG file, its header and the samples of a pixel, opacity among them.
+fn open_png(bytes: &[u8], limit: u64) -> Result<(PngReader<'_>, Header, usize), ImageProblem> {
+    let in_png = |error: png::DecodingError| damaged(Format::Png, &error);
+    let limits = Limits { bytes: usize::try_from(limit.min(MAX_PIXELS)).unwrap_or(usize::MAX) };
+    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    decoder.set_transformations(Transformations::normalize_to_color8());
+    let info = decoder.read_header_info().map_err(in_png)?;
+    let (height, width) = (info.height as usize, info.width as usize);
+    check_size(Header { height, width, channels: 1 }, limit)?;
+    let reader = decoder.read_info().map_err(in_png)?;
+    let (channels, samples) = match reader.output_color_type().0 {
+        ColorType::Grayscale => (1, 1),
+        ColorType::GrayscaleAlpha => (1, 2),
+        ColorType::Rgb => (3, 3),
+        ColorType::Rgba => (3, 4),
+        colours @ ColorType::Indexed => return Err(ImageProblem::Colours(format!("{colours:?}"))),
+    };
+    let header = check_size(Header { height, width, channels }, limit)?;
+    Ok((reader, header, samples))
+}
+
+fn decode_png(
+    bytes: &[u8],
+    limit: u64,
+    accept: &dyn Fn(&Header) -> Result<(), ImageProblem>,
+) -> Result<Image, ImageProblem> {
+    let in_png = |error: png::DecodingError| damaged(Format::Png, &error);
+    let (mut reader, header, samples) = open_png(bytes, limit)?;
+    accept(&header)?;
+    let size = header.height * header.width * samples;
+    if reader.output_buffer_size() != Some(size) {
+        return Err(damaged(Format::Png, &"its rows do not have the size that its header says"));
+    }
+    let mut pixels = vec![0; size];
+    reader.next_frame(&mut pixels).map_err(in_png)?;
+    reader.finish().map_err(in_png)?;
+    if samples > header.channels {
+        // Opacity is left out, as the usual readers of data sets do.
+        pixels = pixels.chunks_exact(samples).flat_map(|pixel| &pixel[..header.channels]).copied().collect();
+    }
+    Ok(Image { header, pixels })
+}
+
+type JpegReader<'a> = JpegDecoder<ZCursor<&'a [u8]>>;
+
+fn open_jpeg(bytes: &[u8], limit: u64) -> Result<(JpegReader<'_>, Header), ImageProblem> {
+    // Else what is missing would be made up.
+    if !is_whole_jpeg(bytes) {
+        return Err(damaged(Format::Jpeg, &"truncated: it has no end"));
+    }
+    let options = DecoderOptions::default().set_strict_mode(true).set_use_unsafe(false);
+    let options = options.set_max_width(1 << 16).set_max_height(1 << 16);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(|error| damaged(Format::Jpeg, &error))?;
+    let (colours, channels) = match decoder.input_colorspace() {
+        Some(ColorSpace::Luma) => (ColorSpace::Luma, 1),
+        Some(ColorSpace::YCbCr | ColorSpace::RGB) => (ColorSpace::RGB, 3),
+        other => {
+            return Err(ImageProblem::Colours(
+                other.map_or("unknown".into(), |colours| format!("{colours:?}")),
+            ));
+        }
+    };
+    decoder.set_options(options.jpeg_set_out_colorspace(colours));
+    let (width, height) = decoder.dimensions().unwrap_or_default();
+    let header = check_size(Header { height, width, channels }, limit)?;
+    Ok((decoder, header))
+}
+
+/// Whether the end of the image follows its first scan: the two bytes cannot stand within the scan itself, and what
+/// comes before it is skipped, since a preview may have an end of its own.
+fn is_whole_jpeg(bytes: &[u8]) -> bool {
+    const SCAN: u8 = 0xda;
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    while let [0xff, marker, content @ ..] = rest {
+        match (marker, content) {
+            // Fill bytes, and markers without content.
+            (0xff, _) => rest = &rest[1..],
+            (0x01 | 0xd0..=0xd8, _) => rest = content,
+            (&SCAN, _) => return content.windows(2).any(|pair| pair == [0xff, 0xd9]),
+            (_, [high, low, ..]) => {
+                let length = usize::from(u16::from_be_bytes([*high, *low]));
+                rest = content.get(length..).unwrap_or_default();
+            }
+            _ => return false,
+        }
+    }
+    false
+}
+
+fn decode_jpeg(
+    bytes: &[u8],
+    limit: u64,
+    accept: &dyn Fn(&Header) -> Result<(), ImageProblem>,
+) -> Result<Image, ImageProblem> {
+    let (mut decoder, header) = open_jpeg(bytes, limit)?;
+    accept(&header)?;
+    if decoder.output_buffer_size() != Some(header.size()) {
+        return Err(damaged(Format::Jpeg, &"its pixels do not have the size that its header says"));
+    }
+    let mut pixels = vec![0; header.size()];
+    decoder.decode_into(&mut pixels).map_err(|error| damaged(Format::Jpeg, &error))?;
+    Ok(Image { header, pixels })
+}
+
+#[cfg(test)]
+#[path = "decode_test.rs"]
+mod tests;

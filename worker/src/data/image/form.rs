@@ -1,0 +1,139 @@
+//! The form that all images of a data set have: size and channels. Brings an image to it, in whole numbers.
+
+use lookbehind_common::job::JobError;
+use serde::Deserialize;
+
+use super::decode::{Header, Image, ImageProblem};
+
+/// Longest side that images are brought to.
+const MAX_SIDE: usize = 1 << 13;
+
+/// What a job may say about the form; by default it is that of the first image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(in crate::data) struct FormParameters {
+    /// Height and width.
+    pub(in crate::data) resize: Option<[usize; 2]>,
+    /// 1 for grey, 3 for RGB.
+    pub(in crate::data) channels: Option<usize>,
+}
+
+impl FormParameters {
+    /// Refuses what no image can have.
+    pub(in crate::data) fn check(&self) -> Result<(), JobError> {
+        if let Some(channels) = self.channels.filter(|channels| ![1, 3].contains(channels)) {
+            return Err(JobError::new("data.channels", &format!("expected 1 or 3, found {channels}")));
+        }
+        match self.resize {
+            Some(size) if size.iter().any(|side| !(1..=MAX_SIDE).contains(side)) => {
+                let problem = format!("expected [height, width] of 1 to {MAX_SIDE} pixels, found {size:?}");
+                Err(JobError::new("data.resize", &problem))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The form of a data set whose first image is this one.
+    pub(super) fn of_first(&self, first: Header) -> Form {
+        let [height, width] = self.resize.unwrap_or([first.height, first.width]);
+        let channels = self.channels.unwrap_or(first.channels);
+        Form { shape: Header { height, width, channels }, resizes: self.resize.is_some() }
+    }
+}
+
+/// Size and channels of all images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Form {
+    pub(super) shape: Header,
+    resizes: bool,
+}
+
+impl Form {
+    /// Whether an image can be brought to this form.
+    pub(super) fn accept(&self, found: &Header) -> Result<(), ImageProblem> {
+        let Header { height, width, .. } = self.shape;
+        if self.resizes || (found.height, found.width) == (height, width) {
+            return Ok(());
+        }
+        Err(ImageProblem::Size { found_width: found.width, found_height: found.height, width, height })
+    }
+
+    /// The image's pixels [channels, height, width].
+    pub(super) fn bring(&self, image: Image) -> Vec<u8> {
+        let image = with_channels(image, self.shape.channels);
+        let Header { height, width, channels } = self.shape;
+        let image = if (image.header.height, image.header.width) == (height, width) {
+            image
+        } else {
+            resized(&image, height, width)
+        };
+        planar(&image.pixels, channels)
+    }
+}
+
+/// Grey becomes RGB of three equal values; RGB becomes grey by ITU-R BT.601, in 16 bits of fraction.
+fn with_channels(image: Image, channels: usize) -> Image {
+    let header = Header { channels, ..image.header };
+    let pixels = match (image.header.channels, channels) {
+        (1, 3) => image.pixels.iter().flat_map(|&grey| [grey; 3]).collect(),
+        (3, 1) => image.pixels.as_chunks::<3>().0.iter().map(grey).collect(),
+        _ => return image,
+    };
+    Image { header, pixels }
+}
+
+fn grey(&[red, green, blue]: &[u8; 3]) -> u8 {
+    let sum = 19_595 * u32::from(red) + 38_470 * u32::from(green) + 7_471 * u32::from(blue);
+    ((sum + (1 << 15)) >> 16) as u8
+}
+
+fn planar(pixels: &[u8], channels: usize) -> Vec<u8> {
+    if channels == 1 {
+        return pixels.to_vec();
+    }
+    (0..channels).flat_map(|channel| pixels.iter().skip(channel).step_by(channels).copied()).collect()
+}
+
+/// Fraction bits of a position between two pixels.
+const BITS: u32 = 11;
+
+/// Where a target pixel lies among the source's: the two neighbours, and the second one's share in 2^-BITS.
+fn positions(source: usize, target: usize) -> Vec<(usize, usize, u32)> {
+    let (source, target) = (source.max(1) as u64, target.max(1) as u64);
+    let position = |index: u64| {
+        // The centres of the pixels, (index + 1/2) · source / target − 1/2, cut off at the edges.
+        let centre = (((2 * index + 1) * source) << BITS) / (2 * target);
+        let offset = centre.saturating_sub(1 << (BITS - 1));
+        let first = (offset >> BITS).min(source - 1);
+        let second = (first + 1).min(source - 1);
+        (first as usize, second as usize, (offset & ((1 << BITS) - 1)) as u32)
+    };
+    (0..target).map(position).collect()
+}
+
+/// Bilinear interpolation between the centres of pixels.
+fn resized(image: &Image, height: usize, width: usize) -> Image {
+    let Header { height: rows, width: columns, channels } = image.header;
+    let across = positions(columns, width);
+    let mut pixels = Vec::with_capacity(height * width * channels);
+    let pixel = |row: usize, column: usize, channel: usize| {
+        let value = image.pixels.get((row * columns + column) * channels + channel);
+        u32::from(value.copied().unwrap_or(0))
+    };
+    for (above, below, down) in positions(rows, height) {
+        for &(left, right, along) in &across {
+            for channel in 0..channels {
+                let between = |row| {
+                    pixel(row, left, channel) * ((1 << BITS) - along) + pixel(row, right, channel) * along
+                };
+                let value = between(above) * ((1 << BITS) - down) + between(below) * down;
+                pixels.push(((value + (1 << (2 * BITS - 1))) >> (2 * BITS)) as u8);
+            }
+        }
+    }
+    Image { header: Header { height, width, channels }, pixels }
+}
+
+#[cfg(test)]
+#[path = "form_test.rs"]
+mod tests;

@@ -1,0 +1,139 @@
+//! What `[data]` says about the samples of every kind: normalisation, augmentation and label smoothing.
+
+use lookbehind_common::job::{JobError, Parameters, parse_parameters};
+use serde::Deserialize;
+
+use super::planes::Planes;
+
+/// The keys of `[data]` that are not the kind's own.
+const KEYS: [&str; 3] = ["normalize", "augment", "label_smoothing"];
+/// Greatest parameter of a Beta distribution: beyond it, mixtures are even ones.
+const GREATEST_ALPHA: f64 = 1e6;
+
+/// How samples are prepared for a model.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    /// Both splits: what is subtracted, and what the difference is divided by.
+    pub(super) normalize: Option<Normalize>,
+    /// The training split only.
+    #[serde(default)]
+    pub(super) augment: Augment,
+    /// The training split only: share of a target that goes to all classes evenly.
+    #[serde(default)]
+    pub(super) label_smoothing: f32,
+}
+
+/// `[data.normalize]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Normalize {
+    /// One number per channel, or one for all.
+    pub(super) mean: Vec<f32>,
+    /// Likewise.
+    pub(super) std: Vec<f32>,
+}
+
+/// `[data.augment]`; zero and `false` leave the samples as they are.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Augment {
+    /// Black pixels put around an image before a piece of its size is cut out of it at random.
+    pub(super) crop_padding: usize,
+    /// Whether every second image, at random, is mirrored left to right.
+    pub(super) flip: bool,
+    /// Side of the square that is blanked (DeVries and Taylor 2017).
+    pub(super) cutout: usize,
+    /// Parameter α of mixup (Zhang et al. 2018).
+    pub(super) mixup: f64,
+}
+
+impl Options {
+    /// Takes the options out of what stands under `[data]`; the rest is for the kind.
+    pub(super) fn take(parameters: &Parameters) -> Result<(Self, Parameters), JobError> {
+        let mut rest = parameters.clone();
+        let own = KEYS.iter().filter_map(|&key| rest.remove_entry(key)).collect();
+        let options: Self = parse_parameters("data", &own)?;
+        options.check()?;
+        Ok((options, rest))
+    }
+
+    /// Whether samples are used as they are.
+    pub(super) fn change_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn check(&self) -> Result<(), JobError> {
+        let smoothing = self.label_smoothing;
+        if !(0.0..1.0).contains(&smoothing) {
+            let problem = format!("expected a share from 0 to below 1, found {smoothing}");
+            return Err(JobError::new("data.label_smoothing", &problem));
+        }
+        let alpha = self.augment.mixup;
+        if !(0.0..=GREATEST_ALPHA).contains(&alpha) {
+            let problem = format!("expected a number from 0 to {GREATEST_ALPHA}, found {alpha}");
+            return Err(JobError::new("data.augment.mixup", &problem));
+        }
+        self.normalize.as_ref().map_or(Ok(()), Normalize::check)
+    }
+
+    /// Whether they can be had of samples of this shape.
+    pub(super) fn check_shape(&self, input_shape: &[usize], planes: Planes) -> Result<(), JobError> {
+        let Augment { crop_padding, flip, cutout, .. } = self.augment;
+        let side = planes.height.min(planes.width);
+        for (key, used, greatest) in [
+            ("crop_padding", crop_padding > 0, crop_padding <= side),
+            ("flip", flip, true),
+            ("cutout", cutout > 0, cutout <= side),
+        ] {
+            let path = format!("data.augment.{key}");
+            if used && !planes.are_images {
+                let problem = format!(
+                    "needs images [height, width] or [channels, height, width], the data set has inputs of shape {input_shape:?}"
+                );
+                return Err(JobError::new(&path, &problem));
+            }
+            if used && !greatest {
+                let problem = format!("expected at most the images' shorter side of {side} pixels");
+                return Err(JobError::new(&path, &problem));
+            }
+        }
+        self.normalize.as_ref().map_or(Ok(()), |normalize| normalize.check_channels(planes.channels))
+    }
+}
+
+impl Normalize {
+    fn check(&self) -> Result<(), JobError> {
+        if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
+            return Err(JobError::new(
+                "data.normalize.mean",
+                &format!("expected finite numbers, found {mean}"),
+            ));
+        }
+        match self.std.iter().find(|std| !(std.is_finite() && **std > 0.0)) {
+            None => Ok(()),
+            Some(std) => {
+                Err(JobError::new("data.normalize.std", &format!("expected numbers above 0, found {std}")))
+            }
+        }
+    }
+
+    fn check_channels(&self, channels: usize) -> Result<(), JobError> {
+        for (path, numbers) in [("data.normalize.mean", &self.mean), ("data.normalize.std", &self.std)] {
+            let found = numbers.len();
+            if found != channels && found != 1 {
+                let problem = format!("expected 1 number or {channels}, one per channel, found {found}");
+                return Err(JobError::new(path, &problem));
+            }
+        }
+        Ok(())
+    }
+
+    /// Mean and standard deviation of a channel.
+    pub(super) fn of_channel(&self, channel: usize) -> (f32, f32) {
+        let number = |numbers: &[f32], default| {
+            numbers.get(channel).or_else(|| numbers.first()).copied().unwrap_or(default)
+        };
+        (number(&self.mean, 0.0), number(&self.std, 1.0))
+    }
+}

@@ -1,0 +1,188 @@
+//! Image data sets in Parquet, as on the Hugging Face hub: a column of PNG or JPEG files' bytes, alone or in a group
+//! `{bytes, path}`, and a column of whole numbers as labels.
+
+mod columns;
+mod pages;
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ::parquet::basic::{Compression, Encoding};
+use ::parquet::data_type::ByteArray;
+use ::parquet::errors::ParquetError;
+use ::parquet::file::metadata::ColumnChunkMetaData;
+use ::parquet::file::reader::{FileReader, RowGroupReader};
+use ::parquet::file::serialized_reader::SerializedFileReader;
+use lookbehind_common::job::{Parameters, parse_parameters};
+use serde::Deserialize;
+
+use super::image::{Collector, Encoded, FormParameters, load};
+use super::source::{Paths, Source};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, Split, check_classes};
+use columns::{Column, Columns, read_images, read_labels};
+
+/// Most rows that are decoded at once, and about how many bytes of them.
+const ROWS: usize = 1024;
+const BYTES: u64 = 1 << 26;
+
+/// What `[data]` takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ParquetParameters {
+    train: Paths,
+    test: Option<Paths>,
+    /// Column of images; by default `image` or `img`.
+    image: Option<String>,
+    /// Column of labels; by default `label`.
+    label: Option<String>,
+    classes: Option<u64>,
+    resize: Option<[usize; 2]>,
+    channels: Option<usize>,
+}
+
+/// Loads images and labels from one or more Parquet files for each split: inputs [channels, height, width] from 0
+/// to 1.
+///
+/// # Errors
+/// When a parameter is wrong (the job's fault), or a file is missing, damaged, too large, lacks a column, or holds
+/// images or labels that cannot be used (this worker's).
+pub fn parquet(
+    parameters: &Parameters,
+    environment: &DataEnvironment,
+) -> Result<Box<dyn Dataset>, DataError> {
+    let parameters: ParquetParameters = parse_parameters("data", parameters)?;
+    let classes = parameters.classes.map(check_classes).transpose()?;
+    let train = Source::find_all(environment, parameters.train.as_slice(), "data.train")?;
+    let test = parameters.test.as_ref();
+    let test = test.map(|paths| Source::find_all(environment, paths.as_slice(), "data.test")).transpose()?;
+    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
+    load(environment, form, classes, |split, classes, images| {
+        let files = if split == Split::Train { Some(&train) } else { test.as_ref() };
+        for file in files.into_iter().flatten() {
+            let part = Part { file, parameters: &parameters, split, classes };
+            // The reader of the format may panic on bytes that its authors did not think of.
+            catch_unwind(AssertUnwindSafe(|| part.read(images)))
+                .unwrap_or_else(|_| Err(part.damaged(&"not decodable")))?;
+        }
+        Ok(files.is_some())
+    })
+}
+
+/// A file of a split.
+struct Part<'a> {
+    file: &'a Source,
+    parameters: &'a ParquetParameters,
+    split: Split,
+    /// Labels must be below.
+    classes: usize,
+}
+
+impl Part<'_> {
+    fn damaged(&self, reason: &dyn std::fmt::Display) -> DataError {
+        self.file.error(FileProblem::Damaged { format: "Parquet", reason: reason.to_string() })
+    }
+
+    fn in_file(&self) -> impl Fn(ParquetError) -> DataError {
+        |error| self.damaged(&error)
+    }
+
+    fn read(&self, images: &mut Collector) -> Result<(), DataError> {
+        let file = self.file.open()?;
+        let reader = SerializedFileReader::new(self.file.open()?).map_err(self.in_file())?;
+        let metadata = reader.metadata();
+        let schema = metadata.file_metadata().schema_descr();
+        let ParquetParameters { image, label, .. } = self.parameters;
+        let columns = Columns::find(schema, image.as_deref(), label.as_deref());
+        let columns = columns.map_err(|problem| self.file.error(problem))?;
+        let rows = metadata.row_groups().iter().map(|group| group.num_rows().max(0) as u64);
+        images.expect(self.split, rows.fold(0, u64::saturating_add))?;
+        let mut first = 0;
+        for number in 0..reader.num_row_groups() {
+            let group = reader.get_row_group(number).map_err(self.in_file())?;
+            for column in [&columns.image, &columns.label] {
+                self.check_chunk(&file, group.metadata().column(column.index), column, images.limit())?;
+            }
+            first += self.read_group(group.as_ref(), &columns, first, images)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses what its readers would take memory for before they know whether it is there.
+    fn check_chunk(
+        &self,
+        file: &File,
+        chunk: &ColumnChunkMetaData,
+        column: &Column,
+        limit: u64,
+    ) -> Result<(), DataError> {
+        let known = [Compression::UNCOMPRESSED, Compression::SNAPPY];
+        let compression = chunk.compression();
+        if !known.contains(&compression) && !matches!(compression, Compression::ZSTD(_)) {
+            let expected = "none, Snappy or zstandard".to_owned();
+            let place = format!("column {:?}", column.name);
+            let found = format!("compression {compression}");
+            return Err(self.file.error(FileProblem::Cell { place, found, expected }));
+        }
+        let readable = |encoding: Encoding| {
+            matches!(encoding, Encoding::PLAIN | Encoding::PLAIN_DICTIONARY | Encoding::RLE_DICTIONARY)
+        };
+        if chunk.data_page_offset() < 0 || chunk.dictionary_page_offset().is_some_and(|offset| offset < 0) {
+            return Err(self.damaged(&"a column begins before the file"));
+        }
+        let (start, length) = chunk.byte_range();
+        pages::check(file, start, length, limit, readable)
+            .map_err(|reason| self.damaged(&format!("column {:?}: {reason}", column.name)))
+    }
+
+    /// Reads a group of rows, the first of which is the file's row `first`; returns their number.
+    fn read_group(
+        &self,
+        group: &dyn RowGroupReader,
+        columns: &Columns,
+        first: usize,
+        images: &mut Collector,
+    ) -> Result<usize, DataError> {
+        let open = |column: &Column| group.get_column_reader(column.index).map_err(self.in_file());
+        let (mut pictures, mut labels) = (open(&columns.image)?, open(&columns.label)?);
+        let chunk = group.metadata().column(columns.image.index);
+        let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+        let size = (chunk.uncompressed_size().max(0) as u64 / rows.max(1) as u64).max(1);
+        let at_once = ((BYTES / size) as usize).clamp(1, ROWS);
+        let mut done = 0;
+        while done < rows {
+            let wanted = at_once.min(rows - done);
+            let pictures = read_images(&mut pictures, wanted, &columns.image, first + done);
+            let pictures = pictures.map_err(|problem| self.file.error(problem))?;
+            let labels = read_labels(&mut labels, wanted, &columns.label, first + done, self.classes);
+            let labels = labels.map_err(|problem| self.file.error(problem))?;
+            self.decode(&pictures, &labels, first + done, columns, images)?;
+            done += wanted;
+        }
+        Ok(rows)
+    }
+
+    fn decode(
+        &self,
+        pictures: &[ByteArray],
+        labels: &[u32],
+        first: usize,
+        columns: &Columns,
+        images: &mut Collector,
+    ) -> Result<(), DataError> {
+        let encoded: Vec<_> = pictures
+            .iter()
+            .zip(labels)
+            .map(|(bytes, &label)| Encoded { bytes: bytes.data(), label })
+            .collect();
+        images.extend(self.split, &encoded).map_err(|rejected| {
+            rejected.into_error(|place, problem| {
+                let place = columns.image.place(first + place);
+                self.file.error(FileProblem::Image { place, problem })
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "parquet_test.rs"]
+mod tests;

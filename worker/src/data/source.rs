@@ -1,0 +1,125 @@
+//! A source of bytes: a file that a job names, plain or compressed, in the data folder.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek};
+use std::path::PathBuf;
+
+use flate2::bufread::MultiGzDecoder;
+use serde::Deserialize;
+
+use super::paths::resolve;
+use super::{DataEnvironment, DataError, FileProblem};
+
+/// Bytes that are read at once.
+const BUFFER: usize = 1 << 16;
+/// What a compressed file begins with. No format that is read here begins so itself.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// One file, or several that hold a split together, in order.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a path or a list of paths")]
+pub(super) enum Paths {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl Paths {
+    pub(super) fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(path) => std::slice::from_ref(path),
+            Self::Many(paths) => paths,
+        }
+    }
+}
+
+/// A file that is there.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    /// As the job names it.
+    name: String,
+    path: PathBuf,
+}
+
+impl Source {
+    /// Finds a file; `key` is where the job names it.
+    pub(super) fn find(environment: &DataEnvironment, name: &str, key: &str) -> Result<Self, DataError> {
+        let path = resolve(&environment.root, name, key)?;
+        Ok(Self { name: name.to_owned(), path })
+    }
+
+    /// Finds several.
+    pub(super) fn find_all(
+        environment: &DataEnvironment,
+        names: &[String],
+        key: &str,
+    ) -> Result<Vec<Self>, DataError> {
+        names.iter().map(|name| Self::find(environment, name, key)).collect()
+    }
+
+    pub(super) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// An error about this file.
+    pub(super) fn error(&self, problem: FileProblem) -> DataError {
+        DataError::File { file: self.name.clone(), problem }
+    }
+
+    /// Opens the file as it stands.
+    pub(super) fn open(&self) -> Result<File, DataError> {
+        File::open(&self.path).map_err(|error| self.error(FileProblem::Io(error)))
+    }
+
+    /// Reads the file, decompressed where it begins as gzip or zstandard does.
+    pub(super) fn reader(&self) -> Result<Box<dyn BufRead + Send>, DataError> {
+        self.decompressed().map_err(|error| self.error(FileProblem::Io(error)))
+    }
+
+    fn decompressed(&self) -> std::io::Result<Box<dyn BufRead + Send>> {
+        let mut file = File::open(&self.path)?;
+        let mut start = Vec::with_capacity(ZSTD.len());
+        file.by_ref().take(ZSTD.len() as u64).read_to_end(&mut start)?;
+        file.rewind()?;
+        let file = BufReader::with_capacity(BUFFER, file);
+        Ok(if start.starts_with(&GZIP) {
+            Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file)))
+        } else if start.starts_with(&ZSTD) {
+            Box::new(BufReader::with_capacity(BUFFER, zstd::Decoder::with_buffer(file)?))
+        } else {
+            Box::new(file)
+        })
+    }
+
+    /// Fills the buffer as far as the file goes; returns how far that is.
+    pub(super) fn fill(&self, reader: &mut dyn BufRead, buffer: &mut [u8]) -> Result<usize, DataError> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match reader.read(rest) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.error(FileProblem::Io(error))),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Reads one whole file of at most `limit` bytes.
+    pub(super) fn read_whole(&self, limit: u64) -> Result<Vec<u8>, DataError> {
+        let mut bytes = Vec::new();
+        let file = self.open()?;
+        let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+        read.map_err(|error| self.error(FileProblem::Io(error)))?;
+        if bytes.len() as u64 > limit {
+            return Err(DataError::Memory { needed: bytes.len() as u64, limit });
+        }
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+#[path = "source_test.rs"]
+mod tests;

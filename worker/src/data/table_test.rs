@@ -1,0 +1,129 @@
+use std::fs;
+use std::io::Write;
+
+use candle_core::Device;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+use crate::data::SamplePass;
+use crate::test_support::{data_folder, parameters};
+
+const TABLE: &str = "a,label,b\n1,0,2.5\n-3e2,2, 4 \n0,1,6\n";
+
+fn written(text: impl AsRef<[u8]>) -> (TempDir, DataEnvironment) {
+    let (folder, environment) = data_folder();
+    fs::write(folder.path().join("train.csv"), text).unwrap();
+    (folder, environment)
+}
+
+fn load_given(environment: &DataEnvironment, given: Value) -> Result<Box<dyn Dataset>, DataError> {
+    csv(&parameters(given), environment)
+}
+
+fn inputs(data: &dyn Dataset, split: Split, samples: &[u64]) -> (Vec<f32>, Vec<u32>) {
+    let batch = data.batch(split, samples, SamplePass { seed: 0, epoch: 0 }, &Device::Cpu).unwrap();
+    let classes = batch.targets.iter().map(|target| target.class).collect();
+    (batch.inputs.flatten_all().unwrap().to_vec1().unwrap(), classes)
+}
+
+#[test]
+fn all_columns_but_the_label_are_inputs() {
+    let (_folder, environment) = written(TABLE);
+    let data = load_given(&environment, json!({ "train": "train.csv" })).unwrap();
+    let description = data.description();
+    assert_eq!((description.train_samples, description.classes), (3, 3));
+    assert_eq!(description.input_shape, [2]);
+    let expected = (vec![1.0, 2.5, -300.0, 4.0, 0.0, 6.0], vec![0, 2, 1]);
+    assert_eq!(inputs(data.as_ref(), Split::Train, &[0, 1, 2]), expected);
+}
+
+#[test]
+fn columns_are_found_by_name_in_every_file() {
+    let (folder, environment) = written(TABLE);
+    fs::write(folder.path().join("test.csv"), "b,c,a,label\n9,x,8,1\n").unwrap();
+    let data = load_given(&environment, json!({ "train": "train.csv", "test": "test.csv" })).unwrap();
+    assert_eq!(inputs(data.as_ref(), Split::Test, &[0]), (vec![8.0, 9.0], vec![1]));
+    let given =
+        json!({ "train": "train.csv", "label": "label", "columns": ["b"], "shape": [1, 1], "classes": 5 });
+    let data = load_given(&environment, given).unwrap();
+    assert_eq!(inputs(data.as_ref(), Split::Train, &[1]), (vec![4.0], vec![2]));
+    assert_eq!(
+        (data.description().classes, data.description().input_shape.as_slice()),
+        (5, [1, 1].as_slice())
+    );
+}
+
+#[test]
+fn compressed_tables_give_the_same_data() {
+    let (folder, environment) = written(TABLE);
+    let plain = load_given(&environment, json!({ "train": "train.csv" })).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(TABLE.as_bytes()).unwrap();
+    for bytes in [gzip.finish().unwrap(), zstd::encode_all(TABLE.as_bytes(), 1).unwrap()] {
+        fs::write(folder.path().join("packed"), bytes).unwrap();
+        let packed = load_given(&environment, json!({ "train": "packed" })).unwrap();
+        assert_eq!(packed.description(), plain.description());
+    }
+}
+
+#[test]
+fn wrong_tables_are_refused_with_row_and_column() {
+    let train = || json!({ "train": "train.csv" });
+    for (text, given, expected) in [
+        ("", train(), "not a usable CSV file: no header"),
+        ("a,b\n1,2\n", train(), "column \"label\": missing; there are a, b"),
+        (
+            TABLE,
+            json!({ "train": "train.csv", "columns": ["c"] }),
+            "column \"c\": missing; there are a, label, b",
+        ),
+        ("label\n1\n", train(), "0 columns of inputs"),
+        ("a,label\n1,0\nx,1\n", train(), "row 1, column \"a\": found \"x\", expected a finite number"),
+        ("a,label\n1,0\nNaN,1\n", train(), "row 1, column \"a\": found \"NaN\""),
+        ("a,label\n1e99,0\n", train(), "row 0, column \"a\": found \"1e99\""),
+        ("a,label\n,0\n", train(), "row 0, column \"a\": found \"\""),
+        ("a,label\n1,\n", train(), "row 0, column \"label\": found \"\", expected a class"),
+        ("a,label\n1,-1\n", train(), "row 0, column \"label\": found \"-1\""),
+        (
+            "a,label\n1,3\n",
+            json!({ "train": "train.csv", "classes": 3 }),
+            "found \"3\", expected a class from 0 to 2",
+        ),
+        ("a,label\n1,0\n1\n", train(), "not a usable CSV file"),
+    ] {
+        let (_folder, environment) = written(text);
+        let error = load_given(&environment, given).err().unwrap();
+        assert!(!error.is_fault_of_job());
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(error.to_string().contains("\"train.csv\""), "{error}");
+    }
+    let (_folder, environment) = written("a,label\n");
+    let error = load_given(&environment, train()).err().unwrap().to_string();
+    assert_eq!(error, "training split: found 0 samples, expected at least 1");
+}
+
+#[test]
+fn a_shape_that_the_columns_do_not_fill_is_the_jobs_fault() {
+    let (_folder, environment) = written(TABLE);
+    let error = load_given(&environment, json!({ "train": "train.csv", "shape": [3] })).err().unwrap();
+    assert!(error.is_fault_of_job() && error.to_string().starts_with("data.shape"), "{error}");
+}
+
+#[test]
+fn tables_and_rows_beyond_the_limit_of_memory_are_refused() {
+    let (_folder, mut environment) = written(TABLE);
+    environment.memory_limit = 36;
+    assert!(load_given(&environment, json!({ "train": "train.csv" })).is_ok());
+    environment.memory_limit = 35;
+    let error = load_given(&environment, json!({ "train": "train.csv" })).err().unwrap().to_string();
+    assert_eq!(error, "the data set takes 36 bytes in memory, this worker's limit is 35");
+
+    // Ten megabytes of one cell, packed into ten kilobytes.
+    let (folder, mut environment) = written("");
+    let bomb = [b"a,label\n\"".to_vec(), vec![b'1'; 10_000_000]].concat();
+    fs::write(folder.path().join("train.csv"), zstd::encode_all(&bomb[..], 1).unwrap()).unwrap();
+    environment.memory_limit = 1 << 20;
+    let error = load_given(&environment, json!({ "train": "train.csv" })).err().unwrap().to_string();
+    assert!(error.contains("a row takes more than this worker's limit of memory"), "{error}");
+}

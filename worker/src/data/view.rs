@@ -1,0 +1,125 @@
+//! A data set seen through the options of its job: normalised, and in the training split augmented.
+
+use candle_core::{Device, Tensor};
+use lookbehind_common::job::{JobError, Parameters};
+
+use super::augment::{Transform, mix};
+use super::draws::{Changes, Mixture};
+use super::options::Options;
+use super::planes::Planes;
+use super::{Batch, DataDescription, DataError, Dataset, MixedClass, SamplePass, Split, Target};
+
+/// A data set whose samples are prepared as `[data]` says.
+struct View {
+    samples: Box<dyn Dataset>,
+    options: Options,
+    transform: Transform,
+}
+
+/// Loads a data set of any kind and prepares its samples as `[data]` says: `load` gets the parameters that are the
+/// kind's own. Where nothing is to be prepared, the data set stays as it is.
+///
+/// # Errors
+/// When `load` refuses, or the options do not fit each other or the samples (the job's fault).
+pub fn with_options(
+    parameters: &Parameters,
+    load: impl FnOnce(&Parameters) -> Result<Box<dyn Dataset>, DataError>,
+) -> Result<Box<dyn Dataset>, DataError> {
+    let (options, rest) = Options::take(parameters)?;
+    let samples = load(&rest)?;
+    if options.change_nothing() {
+        return Ok(samples);
+    }
+    Ok(Box::new(View::new(samples, options)?))
+}
+
+impl View {
+    fn new(samples: Box<dyn Dataset>, options: Options) -> Result<Self, JobError> {
+        let input_shape = &samples.description().input_shape;
+        let planes = Planes::of(input_shape);
+        options.check_shape(input_shape, planes)?;
+        let transform = Transform::new(planes, &options.augment, options.normalize.clone());
+        Ok(Self { samples, options, transform })
+    }
+
+    /// The samples, and behind them those that they are mixed with.
+    fn with_partners(&self, samples: &[u64], mixtures: &[Option<Mixture>]) -> Vec<u64> {
+        samples.iter().copied().chain(mixtures.iter().flatten().map(|mixture| mixture.partner)).collect()
+    }
+
+    /// Numbers in a sample.
+    fn size(&self) -> usize {
+        self.transform.planes.size().max(1)
+    }
+
+    fn changed(&self, split: Split, samples: &[u64], pass: SamplePass, pixels: &[f32]) -> Vec<f32> {
+        let mut inputs = vec![0.0; pixels.len()];
+        let images = pixels.chunks_exact(self.size()).zip(inputs.chunks_exact_mut(self.size()));
+        for (&sample, (from, to)) in samples.iter().zip(images) {
+            self.transform.apply(from, &self.changes(split, pass, sample), to);
+        }
+        inputs
+    }
+
+    /// Mixes the partners, which stand behind the samples in the order of the mixtures, into them.
+    fn mix_partners(&self, mixtures: &[Option<Mixture>], inputs: &mut [f32], targets: &mut [Target]) {
+        let samples = mixtures.len();
+        let (Some((own, others)), Some((targets, classes))) =
+            (inputs.split_at_mut_checked(samples * self.size()), targets.split_at_mut_checked(samples))
+        else {
+            return;
+        };
+        let partners = others.chunks_exact(self.size()).zip(classes);
+        let own = own.chunks_exact_mut(self.size()).zip(targets).zip(mixtures);
+        let mixed = own.filter_map(|(own, mixture)| mixture.map(|mixture| (own, mixture.share)));
+        for (((image, target), share), (partner, other)) in mixed.zip(partners) {
+            mix(image, partner, share);
+            target.mixed = Some(MixedClass { class: other.class, share });
+        }
+    }
+
+    fn changes(&self, split: Split, pass: SamplePass, sample: u64) -> Changes {
+        match split {
+            Split::Train => Changes::of(&self.options.augment, self.transform.planes, pass, sample),
+            Split::Test => Changes::default(),
+        }
+    }
+
+    fn mixture(&self, split: Split, pass: SamplePass, sample: u64) -> Option<Mixture> {
+        let samples = self.samples.description().train_samples;
+        (split == Split::Train).then(|| Mixture::of(&self.options.augment, samples, pass, sample)).flatten()
+    }
+}
+
+impl Dataset for View {
+    fn description(&self) -> &DataDescription {
+        self.samples.description()
+    }
+
+    /// A partner in a mixture is changed as it is when it stands for itself, but not mixed.
+    fn batch(
+        &self,
+        split: Split,
+        samples: &[u64],
+        pass: SamplePass,
+        device: &Device,
+    ) -> Result<Batch, DataError> {
+        let mixtures: Vec<_> = samples.iter().map(|&sample| self.mixture(split, pass, sample)).collect();
+        let needed = self.with_partners(samples, &mixtures);
+        let raw = self.samples.batch(split, &needed, pass, &Device::Cpu)?;
+        let pixels: Vec<f32> = raw.inputs.flatten_all()?.to_vec1()?;
+        let mut inputs = self.changed(split, &needed, pass, &pixels);
+        let mut targets = raw.targets;
+        self.mix_partners(&mixtures, &mut inputs, &mut targets);
+        inputs.truncate(samples.len() * self.size());
+        targets.truncate(samples.len());
+        let mut shape = vec![samples.len()];
+        shape.extend_from_slice(&self.description().input_shape);
+        let smoothing = if split == Split::Train { self.options.label_smoothing } else { 0.0 };
+        Ok(Batch { inputs: Tensor::from_vec(inputs, shape, device)?, targets, smoothing })
+    }
+}
+
+#[cfg(test)]
+#[path = "view_test.rs"]
+mod tests;
