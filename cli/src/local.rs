@@ -2,8 +2,10 @@
 //! services as on any other machine.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use lookbehind_coordinator::{Config, Coordinator};
 use lookbehind_worker::WorkerConfig;
@@ -75,7 +77,7 @@ impl Cluster {
             .map_err(|error| CliError::ClusterStart { reason: error.to_string() })?;
         let mut cluster =
             Self { coordinator, workers: JoinSet::new(), stop: CancellationToken::new(), _state: state };
-        let backend = backend(registry, data);
+        let backend = backend(registry, data, workers);
         for number in 1..=workers {
             let config = WorkerConfig::new(cluster.url(), format!("local-{number}"), data.to_owned());
             cluster.workers.spawn(worker(config, Arc::clone(&backend), cluster.stop.clone()));
@@ -106,10 +108,13 @@ impl Cluster {
     }
 }
 
-/// What loads jobs, for all workers of this process: models and data sets of `registry`, files under `data`.
-pub fn backend(registry: Registry, data: &Path) -> Arc<dyn Backend> {
+/// What loads jobs, for all `workers` workers of this process, which share its threads: models and data sets of
+/// `registry`, files under `data`.
+pub fn backend(registry: Registry, data: &Path, workers: u16) -> Arc<dyn Backend> {
     let memory_limit = WorkerConfig::new(String::new(), String::new(), PathBuf::new()).memory_limit;
-    Arc::new(CandleBackend::new(registry, DataEnvironment { root: data.to_owned(), memory_limit }))
+    let environment = DataEnvironment { root: data.to_owned(), memory_limit };
+    let threads = available_parallelism().map_or(1, NonZero::get) / usize::from(workers.max(1));
+    Arc::new(CandleBackend::new(registry, environment).with_threads(threads.max(1)))
 }
 
 /// Runs a worker to its end.

@@ -2,13 +2,16 @@
 
 mod candle;
 mod device;
+mod evaluator;
 #[cfg(test)]
 mod fixture;
 mod job;
 mod loader;
 mod panics;
 mod sampler;
+mod schedule;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use lookbehind_common::arena::Arena;
@@ -78,6 +81,26 @@ pub trait PreparedJob: Send {
     /// # Errors
     /// When no weights are loaded, the job has no such shard, or model or data fail.
     fn contribution(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError>;
+
+    /// How many shards are best asked for at once.
+    fn group(&self) -> u32 {
+        1
+    }
+
+    /// The contributions of several shards, in their order; `computed` is called after each. The same bytes as
+    /// shard by shard.
+    ///
+    /// # Errors
+    /// As [`PreparedJob::contribution`].
+    fn contributions(
+        &mut self,
+        work: &Work,
+        shards: Range<u32>,
+        computed: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Contribution>, ComputeError> {
+        let one = |shard| self.contribution(work, shard).inspect(|_| computed());
+        shards.map(one).collect()
+    }
 
     /// How long contributions have waited for their samples, all in all.
     fn waited_for_data(&self) -> Duration {
@@ -157,6 +180,26 @@ pub enum ComputeError {
         /// Why.
         source: candle_core::Error,
     },
+    /// A shard takes more memory than there is.
+    #[error(
+        "model kind {kind:?}: a shard of {samples} samples takes {needed} MiB beside {loaded} MiB in use, this worker's limit \
+         is {limit} MiB: smaller shards (train.shards, train.batch_size) take less"
+    )]
+    Memory {
+        /// The model's kind.
+        kind: String,
+        /// Samples in the largest shard.
+        samples: u64,
+        /// MiB that the shard takes.
+        needed: u64,
+        /// MiB that are in use without it.
+        loaded: u64,
+        /// MiB that the worker may have in use.
+        limit: u64,
+    },
+    /// The system gives no threads.
+    #[error("threads to compute with: {0}")]
+    Threads(rayon::ThreadPoolBuildError),
     /// The model's tensors do not fit.
     #[error("model kind {kind:?}: {source}")]
     State {

@@ -7,6 +7,7 @@
 //! - [`registry`]: which models and data sets a worker knows by kind.
 //! - [`compute`]: a shard's contribution.
 //! - [`threads`]: how many threads it is computed with.
+//! - [`memory`]: how much of it is in use.
 //! - [`session`]: a worker's life in a cluster.
 //!
 //! # A model of one's own
@@ -50,6 +51,7 @@
 
 pub mod compute;
 pub mod data;
+pub mod memory;
 pub mod models;
 pub mod ops;
 pub mod parameters;

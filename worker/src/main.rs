@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use lookbehind_worker::memory::Metered;
 use lookbehind_worker::registry::Registry;
+use mimalloc::MiMalloc;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Metered<MiMalloc> = Metered(MiMalloc);
 
 fn main() -> ExitCode {
     lookbehind_worker::main_with(Registry::builtin())

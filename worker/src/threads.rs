@@ -6,6 +6,10 @@ use std::thread::available_parallelism;
 /// The environment variable that the tensor library reads its number of threads from.
 pub const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
 
+/// The environment variable for the threads of its operations on single numbers: they spin, and all shards that are
+/// computed side by side would wait for the same ones. Kernels of ours do the work that is worth threads.
+const ELEMENTWISE_VARIABLE: &str = "CANDLE_NUM_THREADS";
+
 /// Fixes the number of threads for the life of the process, at what the machine or container offers, unless
 /// [`THREADS_VARIABLE`] says otherwise. Call it first thing in `main`: where the variable is not set, the program
 /// replaces itself by itself with the variable set (same process, arguments and open files).
@@ -22,6 +26,7 @@ pub fn fix_number_of_threads() {
     if let (Ok(threads), Ok(program)) = (available_parallelism(), std::env::current_exe()) {
         let mut command = Command::new(program);
         command.args(std::env::args_os().skip(1)).env(THREADS_VARIABLE, threads.to_string());
+        command.env(ELEMENTWISE_VARIABLE, "1");
         replace_process(command);
     }
 }

@@ -17,7 +17,7 @@ use crate::local;
 pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Result<(), CliError> {
     let source = JobSource::read(&args.job)?;
     if let Some(data) = &args.data {
-        let loaded = local::backend(registry, data).prepare(&source.spec);
+        let loaded = local::backend(registry, data, 1).prepare(&source.spec);
         loaded.map_err(|error| CliError::Usage(format!("{}: {error}", source.label)))?;
     }
     let evaluations = evaluations(&source.spec.optimizer.method);

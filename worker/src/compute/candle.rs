@@ -4,6 +4,7 @@ use candle_core::Device;
 use lookbehind_common::job::{JobError, JobSpec};
 
 use super::device;
+use super::evaluator::Evaluator;
 use super::job::{CandleJob, Parts};
 use super::loader::Loader;
 use super::panics;
@@ -22,13 +23,21 @@ pub struct CandleBackend {
     registry: Registry,
     environment: DataEnvironment,
     device: Device,
+    threads: usize,
 }
 
 impl CandleBackend {
-    /// A backend on the CPU. The environment's memory limit holds for a job's samples and for its weights, for
-    /// each of them alone; an eighth of it more for samples that are prepared ahead.
+    /// A backend on the CPU that computes with as many threads as the process has. The environment's memory limit
+    /// holds for a job's samples, for its weights, and, where the allocator is metered ([`crate::memory`]), for all that
+    /// the process has in use.
     pub fn new(registry: Registry, environment: DataEnvironment) -> Self {
-        Self { registry, environment, device: Device::Cpu }
+        Self { registry, environment, device: Device::Cpu, threads: rayon::current_num_threads() }
+    }
+
+    /// The same with a number of threads, for several workers in one process.
+    #[must_use]
+    pub fn with_threads(self, threads: usize) -> Self {
+        Self { threads, ..self }
     }
 
     fn job(&self, spec: &JobSpec) -> Result<CandleJob, PrepareError> {
@@ -36,10 +45,17 @@ impl CandleBackend {
         let data = dataset.description();
         let sampler = Sampler::new(spec, data.train_samples, data.test_samples)?;
         let (model, state) = self.model(spec, data)?;
-        let kept = self.environment.memory_limit / KEPT;
-        let loader = Loader::new(dataset.into(), self.device.clone(), spec.seed, kept);
-        let parts = Parts { loader, sampler, model, state };
-        Ok(CandleJob::new(spec, parts)?)
+        let evaluator = Evaluator {
+            seed: spec.seed,
+            model_kind: spec.model.kind.clone(),
+            data_kind: spec.data.kind.clone(),
+            classes: data.classes,
+            model,
+            state,
+        };
+        let memory_limit = self.environment.memory_limit;
+        let loader = Loader::new(dataset.into(), self.device.clone(), spec.seed, memory_limit / KEPT);
+        Ok(CandleJob::new(Parts { loader, sampler, evaluator, threads: self.threads, memory_limit })?)
     }
 
     fn model(
@@ -96,6 +112,7 @@ impl From<ComputeError> for PrepareError {
     fn from(error: ComputeError) -> Self {
         match error {
             ComputeError::Data { source, .. } => (*source).into(),
+            ComputeError::Memory { .. } | ComputeError::Threads(_) => PrepareError::Worker(error.to_string()),
             _ => PrepareError::Job(error.to_string()),
         }
     }

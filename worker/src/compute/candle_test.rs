@@ -107,6 +107,34 @@ fn a_panic_in_a_model_is_an_error_that_names_the_kind() {
     }
 }
 
+#[test]
+fn a_shard_that_does_not_fit_into_memory_is_refused_before_it_is_computed() {
+    struct Hungry;
+    impl Model for Hungry {
+        fn forward(&self, inputs: &Tensor, _pass: &Pass<'_>) -> candle_core::Result<Tensor> {
+            assert!(inputs.dim(0)? < 100, "a large shard was computed");
+            let wide = inputs.flatten_from(1)?.repeat((1, 4096))?; // 1 MiB a sample
+            wide.narrow(1, 0, 10)
+        }
+    }
+    let (_folder, environment) = data_folder();
+    let environment = DataEnvironment { memory_limit: 900 << 20, ..environment };
+    let registry = Registry::builtin().with_model("hungry", |_, _, builder| {
+        builder.get(1, "weight")?;
+        Ok(Box::new(Hungry))
+    });
+    let spec = job("kind = \"hungry\"", "kind = \"digits\"", "epochs = 1\nbatch_size = 1000\nshards = 1");
+    let said = CandleBackend::new(registry, environment).prepare(&spec).err().unwrap();
+    let PrepareError::Worker(said) = said else { panic!("{said:?}") };
+    for part in [
+        "model kind \"hungry\": a shard of 1000 samples takes",
+        "this worker's limit is 900 MiB",
+        "train.shards",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
 /// Large enough for the matrix product to use several threads.
 fn wide_digest() -> Digest {
     let (_folder, environment) = data_folder();

@@ -1,36 +1,42 @@
 //! A loaded job: from weights and samples to contributions.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use candle_core::Tensor;
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::digest::Digest;
-use lookbehind_common::job::{JobDescription, JobSpec};
+use lookbehind_common::job::JobDescription;
 
+use super::evaluator::{Evaluator, Inputs};
 use super::loader::{Loader, Part, Request};
 use super::panics;
 use super::sampler::{BatchShard, Sampler};
+use super::schedule::Schedule;
 use super::{ComputeError, PreparedJob, Work, WorkKind};
-use crate::data::{Batch, Split, Target};
-use crate::models::{Mode, Model, Pass, PassPosition};
-use crate::ops::cross_entropy::{CrossEntropy, of_logits, with_gradient};
-use crate::parameters::{ModelState, StateError};
+use crate::data::Split;
+use crate::memory;
+
+/// Samples of the two shards by which memory is measured.
+const MEASURED: [u64; 2] = [2, 6];
 
 /// What a job is made of.
 pub(super) struct Parts {
     pub(super) loader: Loader,
     pub(super) sampler: Sampler,
-    pub(super) model: Box<dyn Model>,
-    pub(super) state: ModelState,
+    pub(super) evaluator: Evaluator,
+    /// Threads to compute with.
+    pub(super) threads: usize,
+    /// Most bytes that the process may have in use.
+    pub(super) memory_limit: u64,
 }
 
 /// A job that candle computes.
 pub(super) struct CandleJob {
-    seed: u64,
-    model_kind: String,
-    data_kind: String,
-    parts: Parts,
+    loader: Loader,
+    sampler: Sampler,
+    evaluator: Evaluator,
+    schedule: Schedule,
     description: JobDescription,
     probe: Digest,
     loaded: bool,
@@ -38,132 +44,143 @@ pub(super) struct CandleJob {
 
 impl CandleJob {
     /// Puts a job together and computes its probe, so that a model that cannot be evaluated on every shape of
-    /// shard that the job has is refused before training.
-    pub(super) fn new(spec: &JobSpec, parts: Parts) -> Result<Self, ComputeError> {
-        let data = parts.loader.dataset().description();
+    /// shard that the job has, or takes more memory than there is, is refused before training.
+    pub(super) fn new(parts: Parts) -> Result<Self, ComputeError> {
+        let Parts { loader, sampler, evaluator, threads, memory_limit } = parts;
+        let data = loader.dataset().description();
         let description = JobDescription {
-            layout: parts.state.layout().as_ref().clone(),
+            layout: evaluator.state.layout().as_ref().clone(),
             train_samples: data.train_samples,
             test_samples: data.test_samples,
             data_fingerprint: data.fingerprint,
         };
-        let mut job = Self {
-            seed: spec.seed,
-            model_kind: spec.model.kind.clone(),
-            data_kind: spec.data.kind.clone(),
-            parts,
-            description,
-            probe: Digest::of(b""),
-            loaded: false,
-        };
+        let schedule = Schedule::new(threads, 1).map_err(ComputeError::Threads)?;
+        let probe = Digest::of(b"");
+        let mut job = Self { loader, sampler, evaluator, schedule, description, probe, loaded: false };
+        let (parameters, statistics) = job.evaluator.state.probe(job.evaluator.seed);
+        job.load(&parameters, &statistics)?;
+        let at_once = job.shards_that_fit(memory_limit)?;
         job.probe = job.compute_probe()?;
+        job.schedule = Schedule::new(threads, at_once).map_err(ComputeError::Threads)?;
+        job.loaded = false;
         Ok(job)
     }
 
+    /// How many shards fit into memory at once, by what small ones take: all that a shard takes grows with its samples.
+    fn shards_that_fit(&mut self, limit: u64) -> Result<usize, ComputeError> {
+        let samples = self.sampler.largest_shard();
+        let [few, more] = MEASURED.map(|measured| measured.min(samples));
+        // What stays from the first time on is there before anything is measured. What is wrong with model or data is
+        // said by the probe, about the job's own shards.
+        let (Ok(_), Ok(of_few), Ok(of_more)) = (self.peak(few), self.peak(few), self.peak(more)) else {
+            return Ok(1);
+        };
+        let each = of_more.saturating_sub(of_few).checked_div(more - few).unwrap_or(0);
+        let needed = of_more + each * (samples - more);
+        let loaded = memory::in_use();
+        let at_once = limit.saturating_sub(loaded).checked_div(needed).unwrap_or(u64::MAX);
+        if at_once == 0 {
+            let [needed, loaded, limit] = [needed, loaded, limit].map(|bytes| bytes >> 20);
+            let kind = self.evaluator.model_kind.clone();
+            return Err(ComputeError::Memory { kind, samples, needed, loaded, limit });
+        }
+        Ok(usize::try_from(at_once).unwrap_or(usize::MAX))
+    }
+
+    /// Bytes that a shard of the training split's first samples takes.
+    fn peak(&mut self, samples: u64) -> Result<u64, ComputeError> {
+        let work = Work { kind: WorkKind::Gradient, epoch: 0, batch: 0, shards: 1 };
+        let shard = BatchShard { samples: (0..samples).collect(), batch_samples: samples };
+        let inputs = self.inputs(&work, shard, None)?;
+        // One thread, so that all of it is counted.
+        let mut alone = Schedule::new(1, 1).map_err(ComputeError::Threads)?;
+        let measured = alone.run(vec![inputs], |inputs| memory::peak_of(|| self.evaluator.gradient(inputs)));
+        measured.into_iter().try_fold(0, |_, (result, peak)| result.map(|_| peak))
+    }
+
     fn compute_probe(&mut self) -> Result<Digest, ComputeError> {
-        let (parameters, statistics) = self.parts.state.probe(self.seed);
-        self.parts.state.load(&parameters, &statistics).map_err(|source| self.in_state(source))?;
         let mut hasher = blake3::Hasher::new();
-        for (work, shard) in self.parts.sampler.shard_sizes() {
-            let contribution = self.gradient(&work, shard)?;
+        for (work, shard) in self.sampler.shard_sizes() {
+            let contribution = self.contribution(&work, shard)?;
             hasher.update(contribution.gradient.as_bytes());
             hasher.update(contribution.statistics.as_bytes());
             hasher.update(&contribution.sums.loss.to_le_bytes());
         }
-        let samples = self.description.test_samples.min(self.parts.sampler.largest_shard());
+        let samples = self.description.test_samples.min(self.sampler.largest_shard());
         if samples > 0 {
-            let part = Part { split: Split::Test, epoch: 0, number: 0 };
-            let request = Request { part, samples: (0..samples).collect() };
-            hasher.update(&self.test_samples(&request, None)?.loss.to_le_bytes());
+            hasher.update(&self.test_samples(0, 0..samples, None)?.loss.to_le_bytes());
         }
         Ok(Digest(*hasher.finalize().as_bytes()))
     }
 
-    /// The gradient of (sum of the shard's losses) / (samples of the batch), with sums and statistics.
-    fn gradient(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError> {
-        let BatchShard { samples, batch_samples } = self.parts.sampler.batch_shard(work, shard)?;
-        let part = |work: &Work| Part { split: Split::Train, epoch: work.epoch, number: work.batch };
-        let following = self.parts.sampler.following(work);
-        let next = self.parts.sampler.batch_shard(&following, shard).ok();
-        let next = next.map(|next| Request { part: part(&following), samples: next.samples });
-        let request = Request { part: part(work), samples };
-        let batch = self.batch(&request, next)?;
-        let samples = request.samples;
-        let position = PassPosition { seed: self.seed, epoch: work.epoch, batch: work.batch };
-        let pass = Pass::new(Mode::Train, position, &samples);
-        let in_model = |source| self.in_model(samples.len(), source);
-        let logits = self.logits(&batch, &pass)?;
-        let CrossEntropy { sums, gradient } =
-            of_logits(&logits, &batch.targets, batch.smoothing, batch_samples).map_err(in_model)?;
-        let gradients =
-            with_gradient(&logits, gradient).and_then(|loss| loss.backward()).map_err(in_model)?;
-        let gradient = self.parts.state.gradients(&gradients).map_err(|source| self.in_state(source))?;
-        let share = samples.len() as f32 / batch_samples as f32;
-        let reported = pass.into_reported();
-        let statistics =
-            self.parts.state.statistics(&reported, share).map_err(|source| self.in_state(source))?;
-        Ok(Contribution { gradient, statistics, sums })
+    /// A shard's samples; those of the same shard of the next batch are prepared meanwhile.
+    fn shard_inputs(&mut self, work: &Work, shard: u32) -> Result<Inputs, ComputeError> {
+        let following = self.sampler.following(work);
+        let next = self.sampler.batch_shard(&following, shard).ok();
+        let next = next.map(|next| Request { part: batch_part(&following), samples: next.samples });
+        let shard = self.sampler.batch_shard(work, shard)?;
+        self.inputs(work, shard, next)
+    }
+
+    fn inputs(
+        &mut self,
+        work: &Work,
+        shard: BatchShard,
+        next: Option<Request>,
+    ) -> Result<Inputs, ComputeError> {
+        let request = Request { part: batch_part(work), samples: shard.samples };
+        let batch = self.get(&request, next)?;
+        Ok(Inputs { work: *work, batch, samples: request.samples, batch_samples: shard.batch_samples })
+    }
+
+    fn get(&mut self, request: &Request, next: Option<Request>) -> Result<crate::data::Batch, ComputeError> {
+        let batch = panics::catch(|| self.loader.get(request, next));
+        let batch = batch.map_err(|panic| self.evaluator.panicked(panic))?;
+        let kind = || self.evaluator.data_kind.clone();
+        batch.map_err(|source| ComputeError::Data { kind: kind(), source: Box::new(source) })
     }
 
     /// Sums over a shard of the test split, in pieces as large as the largest shard in training, so that both need
     /// the same memory.
     fn test(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError> {
-        let range = self.parts.sampler.test_shard(work, shard)?;
-        let size = self.parts.sampler.largest_shard();
-        let part = |number| Part { split: Split::Test, epoch: work.epoch, number };
-        let piece =
-            |start| Request { part: part(start), samples: (start..range.end.min(start + size)).collect() };
+        let range = self.sampler.test_shard(work, shard)?;
+        let size = self.sampler.largest_shard();
+        let piece = |start: u64| start..range.end.min(start + size);
         let mut sums = Sums::default();
         let mut start = range.start;
         while start < range.end {
             let after = start + size;
             let next = (after < range.end).then(|| piece(after));
-            sums.add(&self.test_samples(&piece(start), next)?);
+            sums.add(&self.test_samples(work.epoch, piece(start), next)?);
             start = after;
         }
         Ok(Contribution { sums, ..Contribution::default() })
     }
 
-    fn test_samples(&mut self, request: &Request, next: Option<Request>) -> Result<Sums, ComputeError> {
-        let batch = self.batch(request, next)?;
-        let samples = &request.samples;
-        let position = PassPosition { seed: self.seed, epoch: request.part.epoch, batch: 0 };
-        let logits = self.logits(&batch, &Pass::new(Mode::Test, position, samples))?;
-        let losses = of_logits(&logits.detach(), &batch.targets, 0.0, 1);
-        losses.map(|losses| losses.sums).map_err(|source| self.in_model(samples.len(), source))
+    /// Sums over some samples of the test split.
+    fn test_samples(
+        &mut self,
+        epoch: u64,
+        samples: Range<u64>,
+        next: Option<Range<u64>>,
+    ) -> Result<Sums, ComputeError> {
+        let request = |samples: Range<u64>| Request {
+            part: Part { split: Split::Test, epoch, number: samples.start },
+            samples: samples.collect(),
+        };
+        let (request, next) = (request(samples), next.map(request));
+        let batch = self.get(&request, next)?;
+        let work = Work { kind: WorkKind::Test, epoch, batch: 0, shards: 1 };
+        let batch_samples = request.samples.len() as u64;
+        let inputs = Inputs { work, batch, samples: request.samples, batch_samples };
+        let results = self.schedule.run(vec![inputs], |inputs| self.evaluator.test(inputs));
+        results.into_iter().next().unwrap_or_else(|| Ok(Sums::default()))
     }
+}
 
-    fn batch(&mut self, request: &Request, next: Option<Request>) -> Result<Batch, ComputeError> {
-        let batch = self.parts.loader.get(request, next);
-        let kind = || self.data_kind.clone();
-        let batch = batch.map_err(|source| ComputeError::Data { kind: kind(), source: Box::new(source) })?;
-        let classes = self.parts.loader.dataset().description().classes;
-        match batch.targets.iter().map(Target::greatest_class).find(|&class| class as usize >= classes) {
-            None => Ok(batch),
-            Some(found) => Err(ComputeError::Target { kind: kind(), found, classes }),
-        }
-    }
-
-    /// The model's output, of the shape that the data set needs.
-    fn logits(&self, batch: &Batch, pass: &Pass<'_>) -> Result<Tensor, ComputeError> {
-        let samples = batch.targets.len();
-        let logits =
-            self.parts.model.forward(&batch.inputs, pass).map_err(|source| self.in_model(samples, source))?;
-        let expected = [samples, self.parts.loader.dataset().description().classes];
-        if logits.dims() == expected {
-            return Ok(logits);
-        }
-        let problem = format!("logits of shape {:?}, expected {expected:?}", logits.dims());
-        Err(self.in_model(samples, candle_core::Error::Msg(problem)))
-    }
-
-    fn in_model(&self, samples: usize, source: candle_core::Error) -> ComputeError {
-        ComputeError::Model { kind: self.model_kind.clone(), samples, source }
-    }
-
-    fn in_state(&self, source: StateError) -> ComputeError {
-        ComputeError::State { kind: self.model_kind.clone(), source: Box::new(source) }
-    }
+/// The batch that some work is on.
+fn batch_part(work: &Work) -> Part {
+    Part { split: Split::Train, epoch: work.epoch, number: work.batch }
 }
 
 impl PreparedJob for CandleJob {
@@ -172,7 +189,7 @@ impl PreparedJob for CandleJob {
     }
 
     fn initial_state(&self) -> Result<(Arena, Arena), ComputeError> {
-        Ok(self.parts.state.initial(self.seed))
+        Ok(self.evaluator.state.initial(self.evaluator.seed))
     }
 
     fn probe(&mut self) -> Result<Digest, ComputeError> {
@@ -181,27 +198,42 @@ impl PreparedJob for CandleJob {
 
     fn load(&mut self, parameters: &[f32], statistics: &[f32]) -> Result<(), ComputeError> {
         self.loaded = false;
-        self.parts.state.load(parameters, statistics).map_err(|source| self.in_state(source))?;
+        let loaded = self.evaluator.state.load(parameters, statistics);
+        loaded.map_err(|source| self.evaluator.in_state(source))?;
         self.loaded = true;
         Ok(())
     }
 
     fn waited_for_data(&self) -> Duration {
-        self.parts.loader.waited()
+        self.loader.waited()
     }
 
     fn contribution(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError> {
+        let mut one = self.contributions(work, shard..shard + 1, &|| ())?;
+        Ok(one.pop().unwrap_or_default())
+    }
+
+    fn group(&self) -> u32 {
+        u32::try_from(self.schedule.group()).unwrap_or(u32::MAX)
+    }
+
+    fn contributions(
+        &mut self,
+        work: &Work,
+        shards: Range<u32>,
+        computed: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Contribution>, ComputeError> {
         if !self.loaded {
             return Err(ComputeError::NotLoaded);
         }
-        let result = panics::catch(|| match work.kind {
-            WorkKind::Gradient => self.gradient(work, shard),
-            WorkKind::Test => self.test(work, shard),
-        });
-        result.unwrap_or_else(|panic| {
-            let (model, data) = (self.model_kind.clone(), self.data_kind.clone());
-            Err(ComputeError::Panicked { model, data, panic })
-        })
+        if work.kind == WorkKind::Test {
+            let one = |shard| self.test(work, shard).inspect(|_| computed());
+            return shards.map(one).collect();
+        }
+        let inputs: Vec<Inputs> =
+            shards.map(|shard| self.shard_inputs(work, shard)).collect::<Result<_, _>>()?;
+        let one = |inputs| self.evaluator.gradient(inputs).inspect(|_| computed());
+        self.schedule.run(inputs, one).into_iter().collect()
     }
 }
 

@@ -3,7 +3,8 @@ use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
 
 use crate::compute::fixture::*;
-use crate::compute::{ComputeError, PreparedJob, Work};
+use crate::compute::{Backend, ComputeError, PreparedJob, Work};
+use crate::test_support::job;
 
 fn bits(contribution: &Contribution) -> (Digest, Digest, u64, u64) {
     let sums = &contribution.sums;
@@ -177,4 +178,27 @@ fn work_needs_loaded_weights_of_the_right_length() {
     ));
     job.load(&[0.0; 44], &[0.0]).unwrap_err();
     assert!(matches!(job.contribution(&gradient(0, 1), 0), Err(ComputeError::NotLoaded)));
+}
+
+#[test]
+fn shards_computed_together_have_the_bytes_that_they_have_alone() {
+    for threads in [1, 2, 3] {
+        let (_folder, backend) = backend();
+        let spec = job(MLP, FILES, "epochs = 1\nbatch_size = 11\nshards = 6");
+        let mut job = backend.with_threads(threads).prepare(&spec).unwrap();
+        let (parameters, statistics) = job.initial_state().unwrap();
+        job.load(&parameters, &statistics).unwrap();
+        let alone: Vec<_> =
+            (0..6).map(|shard| bits(&job.contribution(&gradient(1, 6), shard).unwrap())).collect();
+        // Often enough that every way of computing them is tried.
+        for _ in 0..8 {
+            let done = std::sync::atomic::AtomicU32::new(0);
+            let count = || {
+                done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            };
+            let together = job.contributions(&gradient(1, 6), 0..6, &count).unwrap();
+            assert_eq!(together.iter().map(bits).collect::<Vec<_>>(), alone, "{threads} threads");
+            assert_eq!(done.into_inner(), 6);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The thread that computes. It takes tasks in order, drops those that a newer one has overtaken, and keeps loaded
 //! jobs over a lost connection.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -304,7 +305,7 @@ impl Thread {
     }
 }
 
-/// The canonical sum over a node's shards, unless newer work overtakes it.
+/// The canonical sum over a node's shards, group by group, unless newer work overtakes it.
 fn contribution(
     job: &mut dyn PreparedJob,
     newest: &Newest,
@@ -312,16 +313,20 @@ fn contribution(
     assignment: &Assignment,
     node: Node,
 ) -> Result<Contribution, Stopped> {
+    let mut computed: VecDeque<Contribution> = VecDeque::new();
     reduce::<Stopped>(node, &mut |part: Node| {
         if part.len() > 1 {
             return Ok(None);
         }
-        if !newest.is(assignment.number) {
-            return Err(Stopped::Overtaken);
+        if computed.is_empty() {
+            if !newest.is(assignment.number) {
+                return Err(Stopped::Overtaken);
+            }
+            let end = node.end.min(part.first.saturating_add(job.group()));
+            let shards = part.first..end;
+            computed.extend(job.contributions(&assignment.work, shards, &|| context.transfers.advance())?);
         }
-        let contribution = job.contribution(&assignment.work, part.first)?;
-        context.transfers.advance();
-        Ok(Some(contribution))
+        Ok(computed.pop_front())
     })
 }
 

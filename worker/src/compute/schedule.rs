@@ -1,0 +1,111 @@
+//! Whether shards are computed one after the other, each with all threads, or side by side, each with one: whatever
+//! turns out faster on this machine for this job. Results do not depend on it.
+
+use std::time::{Duration, Instant};
+
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+
+/// Groups of shards that each way is tried with.
+const TRIALS: u32 = 3;
+
+/// Decides how shards are computed.
+pub(super) struct Schedule {
+    threads: usize,
+    ways: Vec<Way>,
+}
+
+/// One way to compute a group of shards: as many at once as there are pools.
+struct Way {
+    pools: Vec<ThreadPool>,
+    trials: u32,
+    /// The shortest time for a group so far.
+    best: Duration,
+}
+
+impl Schedule {
+    /// A schedule for `threads` threads, at most `limit` shards at once.
+    pub(super) fn new(threads: usize, limit: usize) -> Result<Self, ThreadPoolBuildError> {
+        let threads = threads.max(1);
+        let mut ways = vec![Way::new(1, threads)?];
+        if threads > 1 && limit >= threads {
+            ways.push(Way::new(threads, 1)?);
+        }
+        Ok(Self { threads, ways })
+    }
+
+    /// How many shards a group should have.
+    pub(super) fn group(&self) -> usize {
+        self.threads
+    }
+
+    /// Computes a group of inputs; the results are in their order.
+    pub(super) fn run<I: Send, O: Send>(
+        &mut self,
+        inputs: Vec<I>,
+        compute: impl Fn(I) -> O + Sync,
+    ) -> Vec<O> {
+        let whole = inputs.len() == self.threads;
+        let choice = if inputs.len() == 1 { 0 } else { self.choice() };
+        let Some(way) = self.ways.get_mut(choice) else { return Vec::new() };
+        let begun = Instant::now();
+        let results = way.run(inputs, &compute);
+        if whole {
+            way.best = way.best.min(begun.elapsed());
+            way.trials = way.trials.saturating_add(1);
+        }
+        results
+    }
+
+    /// The way that is on trial, or the fastest.
+    fn choice(&self) -> usize {
+        let ways = || self.ways.iter().enumerate();
+        let on_trial = ways().find(|(_, way)| way.trials < TRIALS);
+        let fastest = || ways().min_by_key(|(_, way)| way.best);
+        on_trial.or_else(fastest).map_or(0, |(number, _)| number)
+    }
+}
+
+impl Way {
+    fn new(at_once: usize, threads: usize) -> Result<Self, ThreadPoolBuildError> {
+        let pool = |number| {
+            let name = move |thread| format!("shard-{number}.{thread}");
+            ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build()
+        };
+        let pools = (0..at_once).map(pool).collect::<Result<_, _>>()?;
+        Ok(Self { pools, trials: 0, best: Duration::MAX })
+    }
+
+    fn run<I: Send, O: Send>(&self, inputs: Vec<I>, compute: &(impl Fn(I) -> O + Sync)) -> Vec<O> {
+        if let [pool] = self.pools.as_slice() {
+            return pool.install(|| inputs.into_iter().map(compute).collect());
+        }
+        let mut places: Vec<Place<I, O>> = inputs.into_iter().map(|input| (Some(input), None)).collect();
+        for places in places.chunks_mut(self.pools.len()) {
+            side_by_side(&self.pools, places, compute);
+        }
+        places.into_iter().filter_map(|(_, result)| result).collect()
+    }
+}
+
+/// An input until it is taken, then its result.
+type Place<I, O> = (Option<I>, Option<O>);
+
+/// Computes each place in a pool of its own.
+fn side_by_side<I: Send, O: Send>(
+    pools: &[ThreadPool],
+    places: &mut [Place<I, O>],
+    compute: &(impl Fn(I) -> O + Sync),
+) {
+    if let (Some((pool, pools)), Some(((input, result), places))) =
+        (pools.split_first(), places.split_first_mut())
+    {
+        pool.in_place_scope(|scope| {
+            scope.spawn(move |_| *result = input.take().map(compute));
+            side_by_side(pools, places, compute);
+        });
+    }
+}
+
+#[cfg(test)]
+#[path = "schedule_test.rs"]
+mod tests;

@@ -1,0 +1,102 @@
+//! How much memory the process has in use, as its allocator sees it.
+//!
+//! A program that wants its memory limit kept for what models compute makes [`Metered`] its allocator:
+//!
+//! ```
+//! #[global_allocator]
+//! static ALLOCATOR: lookbehind_worker::memory::Metered<std::alloc::System> =
+//!     lookbehind_worker::memory::Metered(std::alloc::System);
+//! ```
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Smaller allocations are not counted: they make up little, and counting costs.
+const COUNTED: usize = 1 << 12;
+
+static IN_USE: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// What this thread took more than it gave back, and the most of that.
+    static OF_THREAD: Cell<OfThread> = const { Cell::new(OfThread { now: 0, peak: 0 }) };
+}
+
+#[derive(Clone, Copy)]
+struct OfThread {
+    now: i64,
+    peak: i64,
+}
+
+/// An allocator that counts what the one within gives.
+#[derive(Debug)]
+pub struct Metered<A>(pub A);
+
+#[allow(unsafe_code, reason = "an allocator is unsafe to implement; every call goes to the one within")]
+// SAFETY: every call is handed on as it is, and counting does not allocate.
+unsafe impl<A: GlobalAlloc> GlobalAlloc for Metered<A> {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        add(layout.size());
+        // SAFETY: the caller's promise is handed on.
+        unsafe { self.0.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        add(layout.size());
+        // SAFETY: the caller's promise is handed on.
+        unsafe { self.0.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        remove(layout.size());
+        // SAFETY: the caller's promise is handed on.
+        unsafe { self.0.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        remove(layout.size());
+        add(size);
+        // SAFETY: the caller's promise is handed on.
+        unsafe { self.0.realloc(pointer, layout, size) }
+    }
+}
+
+fn add(size: usize) {
+    if size >= COUNTED {
+        IN_USE.fetch_add(size as u64, Ordering::Relaxed);
+        of_thread(size as i64);
+    }
+}
+
+fn remove(size: usize) {
+    if size >= COUNTED {
+        IN_USE.fetch_sub(size as u64, Ordering::Relaxed);
+        of_thread(-(size as i64));
+    }
+}
+
+fn of_thread(more: i64) {
+    // A thread that ends may have no counters any more.
+    let _ = OF_THREAD.try_with(|counters| {
+        let OfThread { now, peak } = counters.get();
+        counters.set(OfThread { now: now + more, peak: peak.max(now + more) });
+    });
+}
+
+/// Bytes in use now; 0 where the allocator is not metered.
+pub fn in_use() -> u64 {
+    IN_USE.load(Ordering::Relaxed)
+}
+
+/// Does some work, and returns the most bytes that this thread had in use at once for it; 0 where the allocator is not
+/// metered.
+pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    let before = OF_THREAD.get().now;
+    OF_THREAD.set(OfThread { now: before, peak: before });
+    let result = work();
+    (result, u64::try_from(OF_THREAD.get().peak - before).unwrap_or(0))
+}
+
+#[cfg(test)]
+#[path = "memory_test.rs"]
+mod tests;
