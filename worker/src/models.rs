@@ -4,13 +4,25 @@
 //! end in `running_mean` or `running_var` are statistics: not trained, but updated from what the model reports
 //! through its [`Pass`].
 
+mod layers;
 mod mlp;
 mod pass;
+mod resnet;
+mod vit;
+mod wide_resnet;
 
 use candle_core::{Result, Tensor};
 
+use crate::registry::BuildError;
+
 pub use mlp::mlp;
 pub use pass::{Mode, Pass, PassPosition};
+pub use resnet::resnet;
+pub use vit::vit;
+pub use wide_resnet::wide_resnet;
+
+/// What a model's constructor returns.
+type Built<T> = std::result::Result<T, BuildError>;
 
 /// A classifier.
 pub trait Model: Send + Sync {
