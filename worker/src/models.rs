@@ -8,6 +8,7 @@ mod layers;
 mod mlp;
 mod pass;
 mod resnet;
+mod sequential;
 mod vit;
 mod wide_resnet;
 
@@ -18,6 +19,7 @@ use crate::registry::BuildError;
 pub use mlp::mlp;
 pub use pass::{Mode, Pass, PassPosition};
 pub use resnet::resnet;
+pub use sequential::sequential;
 pub use vit::vit;
 pub use wide_resnet::wide_resnet;
 

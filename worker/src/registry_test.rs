@@ -47,6 +47,6 @@ fn an_unknown_kind_is_refused_with_the_known_ones() {
     let error = registry.model(&spec.model, &description(&[1], 1), recorder.builder()).err().unwrap();
     assert_eq!(
         error.to_string(),
-        "model.kind: expected one of mlp, resnet, vit, wide_resnet, found \"perceptron\""
+        "model.kind: expected one of mlp, resnet, sequential, vit, wide_resnet, found \"perceptron\""
     );
 }
