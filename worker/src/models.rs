@@ -38,3 +38,7 @@ pub trait Model: Send + Sync {
     /// When the inputs' shape does not fit the model.
     fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> Result<Tensor>;
 }
+
+#[cfg(test)]
+#[path = "models/recorded_test.rs"]
+mod recorded_tests;
