@@ -9,8 +9,11 @@ use safetensors::tensor::{Dtype, SafeTensors, View};
 use crate::arena::Arena;
 use crate::layout::{Layout, TensorEntry, TensorKind};
 
-/// Buffers that PyTorch stores beside the weights and that are no part of a model's function.
-const IGNORED_SUFFIX: &str = "num_batches_tracked";
+/// Last part of the names of the counters that PyTorch's batch normalisation stores beside its statistics, and that
+/// are no part of a model's function: it reads them only where the running average has no momentum.
+const COUNTER: &str = "num_batches_tracked";
+/// Beside which statistic there is such a counter.
+const COUNTED: &str = "running_mean";
 
 /// What is wrong with a model file.
 #[derive(Debug, thiserror::Error)]
@@ -63,13 +66,25 @@ pub enum ModelFileError {
 }
 
 struct TensorView<'a> {
+    dtype: Dtype,
     shape: &'a [usize],
     bytes: &'a [u8],
 }
 
+impl<'a> TensorView<'a> {
+    fn f32(shape: &'a [usize], bytes: &'a [u8]) -> Self {
+        Self { dtype: Dtype::F32, shape, bytes }
+    }
+
+    /// A counter at 0.
+    fn counter() -> Self {
+        Self { dtype: Dtype::I64, shape: &[], bytes: &[0; size_of::<i64>()] }
+    }
+}
+
 impl View for TensorView<'_> {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        self.dtype
     }
 
     fn shape(&self) -> &[usize] {
@@ -89,7 +104,20 @@ fn byte_range(entry: &TensorEntry) -> std::ops::Range<usize> {
     entry.range.start * size_of::<f32>()..entry.range.end * size_of::<f32>()
 }
 
-/// Writes parameters and statistics to a new file at `path`, without copying them.
+/// Whether a tensor of this name is a counter of PyTorch's that no model here has.
+pub fn is_counter(name: &str) -> bool {
+    name.rsplit('.').next() == Some(COUNTER)
+}
+
+/// The counter that PyTorch expects beside a statistic when it loads a file strictly.
+fn counter_of(entry: &TensorEntry) -> Option<String> {
+    let prefix = entry.spec.name.strip_suffix(COUNTED)?;
+    let is_last_part = prefix.is_empty() || prefix.ends_with('.');
+    (entry.spec.kind == TensorKind::Statistic && is_last_part).then(|| format!("{prefix}{COUNTER}"))
+}
+
+/// Writes parameters and statistics to a new file at `path`, without copying them. Each `running_mean` gets a
+/// `num_batches_tracked` of 0 beside it, without which PyTorch would not load the file strictly.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -100,15 +128,17 @@ pub fn write(
     statistics: &Arena,
     metadata: HashMap<String, String>,
 ) -> Result<(), ModelFileError> {
+    let counters: Vec<String> = layout.entries().iter().filter_map(counter_of).collect();
     let tensors = layout.entries().iter().map(|entry| {
         let arena = match entry.spec.kind {
             TensorKind::Parameter => parameters,
             TensorKind::Statistic => statistics,
         };
-        let view = TensorView { shape: &entry.spec.shape, bytes: &arena.as_bytes()[byte_range(entry)] };
+        let view = TensorView::f32(&entry.spec.shape, &arena.as_bytes()[byte_range(entry)]);
         (entry.spec.name.as_str(), view)
     });
-    safetensors::serialize_to_file(tensors, Some(metadata), path)?;
+    let counters = counters.iter().map(|name| (name.as_str(), TensorView::counter()));
+    safetensors::serialize_to_file(tensors.chain(counters), Some(metadata), path)?;
     Ok(())
 }
 
@@ -121,7 +151,7 @@ pub fn write_flat(path: &Path, arenas: &[(&str, &Arena)]) -> Result<(), ModelFil
     let tensors = arenas
         .iter()
         .zip(&shapes)
-        .map(|((name, arena), shape)| (*name, TensorView { shape, bytes: arena.as_bytes() }));
+        .map(|((name, arena), shape)| (*name, TensorView::f32(shape, arena.as_bytes())));
     safetensors::serialize_to_file(tensors, None, path)?;
     Ok(())
 }
@@ -164,7 +194,7 @@ pub fn read(bytes: &[u8], layout: &Layout) -> Result<(Arena, Arena), ModelFileEr
         layout.entries().iter().map(|entry| entry.spec.name.as_str()).collect();
     let mut names = file.names();
     names.sort_unstable();
-    match names.iter().find(|name| !known.contains(**name) && !name.ends_with(IGNORED_SUFFIX)) {
+    match names.iter().find(|name| !known.contains(**name) && !is_counter(name)) {
         Some(unknown) => Err(ModelFileError::Unknown { name: shorten(unknown) }),
         None => Ok((parameters, statistics)),
     }

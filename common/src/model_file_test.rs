@@ -37,6 +37,18 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
+fn a_counter_stands_beside_each_running_mean_as_pytorch_expects_it() {
+    let bytes = written();
+    let file = SafeTensors::deserialize(&bytes).expect("a faultless file");
+    let mut names = file.names();
+    names.sort_unstable();
+    let counter = "bn.num_batches_tracked";
+    assert_eq!(names, [counter, "bn.running_mean", "layers.0.bias", "layers.0.weight"]);
+    let counter = file.tensor(counter).expect("the counter");
+    assert_eq!((counter.dtype(), counter.shape(), counter.data()), (Dtype::I64, &[][..], &[0; 8][..]));
+}
+
+#[test]
 fn every_truncation_is_refused() {
     let bytes = written();
     for length in 0..bytes.len() {

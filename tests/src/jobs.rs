@@ -28,6 +28,9 @@ pub const MLP_CASES: [&str; 7] = [
     "lookbehind-asam-k2-adaptive",
 ];
 
+/// The parity cases of residual networks: batch normalisation sees a shard, so each has one.
+pub const RESNET_CASES: [&str; 2] = ["resnet-one-sgd-step", "resnet-one-lookbehind-sam-step"];
+
 /// A job from its text.
 ///
 /// # Panics

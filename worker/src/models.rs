@@ -4,13 +4,27 @@
 //! end in `running_mean` or `running_var` are statistics: not trained, but updated from what the model reports
 //! through its [`Pass`].
 
+mod layers;
 mod mlp;
 mod pass;
+mod resnet;
+mod sequential;
+mod vit;
+mod wide_resnet;
 
 use candle_core::{Result, Tensor};
 
+use crate::registry::BuildError;
+
 pub use mlp::mlp;
 pub use pass::{Mode, Pass, PassPosition};
+pub use resnet::resnet;
+pub use sequential::sequential;
+pub use vit::vit;
+pub use wide_resnet::wide_resnet;
+
+/// What a model's constructor returns.
+type Built<T> = std::result::Result<T, BuildError>;
 
 /// A classifier.
 pub trait Model: Send + Sync {
@@ -24,3 +38,7 @@ pub trait Model: Send + Sync {
     /// When the inputs' shape does not fit the model.
     fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> Result<Tensor>;
 }
+
+#[cfg(test)]
+#[path = "models/recorded_test.rs"]
+mod recorded_tests;

@@ -34,11 +34,15 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// What the worker brings along: model `mlp`, data sets `cifar10`, `cifar100`, `csv`, `digits`, `folder`, `idx`,
-    /// `parquet` and `safetensors`.
+    /// What the worker brings along: models `mlp`, `resnet`, `sequential`, `vit` and `wide_resnet`; data sets
+    /// `cifar10`, `cifar100`, `csv`, `digits`, `folder`, `idx`, `parquet` and `safetensors`.
     pub fn builtin() -> Self {
         Self { models: BTreeMap::new(), datasets: BTreeMap::new() }
             .with_model("mlp", models::mlp)
+            .with_model("resnet", models::resnet)
+            .with_model("sequential", models::sequential)
+            .with_model("vit", models::vit)
+            .with_model("wide_resnet", models::wide_resnet)
             .with_dataset("cifar10", data::cifar10)
             .with_dataset("cifar100", data::cifar100)
             .with_dataset("csv", data::csv)

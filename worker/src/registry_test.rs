@@ -45,5 +45,8 @@ fn an_unknown_kind_is_refused_with_the_known_ones() {
     assert_eq!(error.to_string(), expected);
     let recorder = Recorder::new(Device::Cpu, 1 << 10);
     let error = registry.model(&spec.model, &description(&[1], 1), recorder.builder()).err().unwrap();
-    assert_eq!(error.to_string(), "model.kind: expected one of mlp, found \"perceptron\"");
+    assert_eq!(
+        error.to_string(),
+        "model.kind: expected one of mlp, resnet, sequential, vit, wide_resnet, found \"perceptron\""
+    );
 }

@@ -8,13 +8,17 @@ use std::path::Path;
 
 use ::safetensors::Dtype;
 use ::safetensors::tensor::TensorView;
-use lookbehind_common::job::{JobSpec, Parameters, parse_toml};
+use candle_core::Device;
+use lookbehind_common::job::{JobSpec, ModelSpec, Parameters, parse_toml};
 use lookbehind_common::random::{Key, Purpose};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::data::Dataset as _;
 use crate::data::{DataDescription, DataEnvironment, InMemory, Rows};
+use crate::models::Model;
+use crate::parameters::{ModelState, Recorder};
+use crate::registry::{BuildError, Registry};
 
 /// Parameters from JSON.
 pub(crate) fn parameters(value: Value) -> Parameters {
@@ -80,4 +84,32 @@ pub(crate) fn job(model: &str, data: &str, train: &str) -> JobSpec {
 pub(crate) fn numbers(seed: u64, len: usize) -> Vec<f32> {
     let mut stream = Key::new(seed, Purpose::Probe).stream();
     (0..len).map(|_| stream.normal()).collect()
+}
+
+/// A model of the registry from its table, for inputs of the given shape; at most 256 MiB of weights.
+pub(crate) fn build_model(
+    model: Value,
+    input_shape: &[usize],
+    classes: usize,
+) -> Result<(Box<dyn Model>, ModelState), BuildError> {
+    let mut parameters = parameters(model);
+    let kind = parameters.remove("kind").and_then(|kind| kind.as_str().map(str::to_owned)).expect("a kind");
+    let recorder = Recorder::new(Device::Cpu, 1 << 28);
+    let spec = ModelSpec { kind, init: None, parameters };
+    let model = Registry::builtin().model(&spec, &description(input_shape, classes), recorder.builder())?;
+    Ok((model, recorder.finish().expect("a layout")))
+}
+
+/// Why a model cannot be built for images of 3 x 8 x 8 and 5 classes.
+pub(crate) fn refusal(model: Value) -> String {
+    match build_model(model.clone(), &[3, 8, 8], 5) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("built from {model}"),
+    }
+}
+
+/// Names and shapes of a model's tensors, in its order.
+pub(crate) fn tensors(state: &ModelState) -> Vec<(String, Vec<usize>)> {
+    let entries = state.layout().entries().iter();
+    entries.map(|entry| (entry.spec.name.clone(), entry.spec.shape.clone())).collect()
 }

@@ -137,8 +137,10 @@ fn keep(file: NamedTempFile, model: Model) -> Result<Model, CliError> {
 /// The digest of the weights in a model file.
 fn digest(bytes: &[u8]) -> Result<Digest, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
-    // The digest does not depend on the order of the tensors, nor on what the optimizer takes them for.
-    let tensors = file.iter().map(|(name, view)| TensorSpec {
+    // The digest does not depend on the order of the tensors, nor on what the optimizer takes them for. PyTorch's
+    // counters are none of the model's weights.
+    let weights = file.iter().filter(|(name, _)| !model_file::is_counter(name));
+    let tensors = weights.map(|(name, view)| TensorSpec {
         name: name.to_owned(),
         shape: view.shape().to_vec(),
         kind: TensorKind::Parameter,

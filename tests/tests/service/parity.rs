@@ -2,8 +2,8 @@
 
 use lookbehind_common::job::{JobFile, parse_toml};
 use lookbehind_tests::cluster::Cluster;
-use lookbehind_tests::jobs::{MLP_CASES, on_workers, parity};
-use lookbehind_tests::reference::{read_tensors, relative_error};
+use lookbehind_tests::jobs::{MLP_CASES, RESNET_CASES, on_workers, parity};
+use lookbehind_tests::reference::{Tensors, read_tensors, relative_error};
 
 /// What a run may be off, relative to the distance that it moved.
 const TOLERANCE: f64 = 1e-4;
@@ -45,9 +45,39 @@ async fn every_parity_case_ends_at_the_expected_weights_for_any_shards_and_worke
         // Which workers get the few shards may differ from evaluation to evaluation.
         let took_part = history.most_workers();
         assert!((workers.min(shards)..=workers).contains(&took_part), "{what}: {took_part} took part");
-        let [expected, init] =
-            ["expected", "init"].map(|file| read_tensors(&parity(case).join(format!("{file}.safetensors"))));
-        let error = relative_error(&got, &expected, &init);
+        let error = relative_error(&got, &tensors(case, "expected"), &tensors(case, "init"));
         assert!(error <= TOLERANCE, "{what}: off by {error:.1e} of the distance moved");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_resnet_case_ends_at_the_expected_weights_and_running_statistics_for_any_workers() {
+    let cluster = Cluster::of(3).await;
+    for case in RESNET_CASES {
+        for workers in WORKERS {
+            let mut job = prepared(&cluster, case).await;
+            on_workers(&mut job, workers);
+            let what = format!("{case} on {workers} workers");
+            let id = cluster.client().submit(&job).await;
+            cluster.client().finish(&id).await.check_whole();
+            let (got, _) = cluster.client().weights(&id).await;
+            let (expected, init) = (tensors(case, "expected"), tensors(case, "init"));
+            for statistics in [false, true] {
+                let error = relative_error(&got, &kind(&expected, statistics), &kind(&init, statistics));
+                let tensors = if statistics { "running statistics" } else { "parameters" };
+                assert!(error <= TOLERANCE, "{what}: {tensors} off by {error:.1e} of the distance moved");
+            }
+        }
+    }
+}
+
+/// The tensors of one of a case's files.
+fn tensors(case: &str, file: &str) -> Tensors {
+    read_tensors(&parity(case).join(format!("{file}.safetensors")))
+}
+
+/// The running statistics, or the parameters.
+fn kind(tensors: &Tensors, statistics: bool) -> Tensors {
+    let kept = tensors.iter().filter(|(name, _)| name.contains(".running_") == statistics);
+    kept.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
 }

@@ -1,14 +1,14 @@
 //! A multilayer perceptron: affine maps with ReLU between them, named `layers.N.weight` and `layers.N.bias`.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Init, VarBuilder};
+use candle_nn::VarBuilder;
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
-use super::{Model, Pass};
+use super::layers::Linear;
+use super::{Built, Model, Pass};
 use crate::data::DataDescription;
 use crate::ops;
-use crate::registry::BuildError;
 
 /// Most units of a hidden layer.
 const MAX_UNITS: usize = 1 << 24;
@@ -27,12 +27,6 @@ struct Mlp {
     layers: Vec<Linear>,
 }
 
-/// y = x Wᵀ + b.
-struct Linear {
-    weight: Tensor,
-    bias: Tensor,
-}
-
 /// Builds a perceptron for a data set.
 ///
 /// # Errors
@@ -41,7 +35,7 @@ pub fn mlp(
     parameters: &Parameters,
     data: &DataDescription,
     builder: VarBuilder<'_>,
-) -> std::result::Result<Box<dyn Model>, BuildError> {
+) -> Built<Box<dyn Model>> {
     let MlpParameters { hidden } = parse_parameters("model", parameters)?;
     check_hidden(&hidden)?;
     let mut units = vec![data.input_size()];
@@ -65,22 +59,6 @@ fn check_hidden(hidden: &[usize]) -> std::result::Result<(), JobError> {
             let problem = format!("expected 1 to {MAX_UNITS} units, found {}", hidden[layer]);
             Err(JobError::new(&format!("model.hidden[{layer}]"), &problem))
         }
-    }
-}
-
-impl Linear {
-    /// Weights and biases from U(−1/√in, 1/√in), as PyTorch draws them.
-    fn new(inputs: usize, outputs: usize, builder: &VarBuilder<'_>) -> Result<Self> {
-        let bound = 1.0 / (inputs as f64).sqrt();
-        let init = Init::Uniform { lo: -bound, up: bound };
-        Ok(Self {
-            weight: builder.get_with_hints((outputs, inputs), "weight", init)?,
-            bias: builder.get_with_hints(outputs, "bias", init)?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::linear(x, &self.weight, &self.bias)
     }
 }
 

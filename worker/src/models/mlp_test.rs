@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::models::{Mode, PassPosition};
 use crate::parameters::{ModelState, Recorder};
+use crate::registry::BuildError;
 use crate::test_support::{description, parameters};
 
-fn build(given: Value) -> std::result::Result<(Box<dyn Model>, ModelState), BuildError> {
+fn build(given: Value) -> Built<(Box<dyn Model>, ModelState)> {
     let recorder = Recorder::new(Device::Cpu, 1 << 20);
     let model = mlp(&parameters(given), &description(&[2, 2], 3), recorder.builder())?;
     Ok((model, recorder.finish().unwrap()))

@@ -1,0 +1,67 @@
+//! Batch normalisation (Ioffe and Szegedy, ICML 2015) over a shard of the batch.
+
+use candle_core::{Result, Tensor};
+use candle_nn::{Init, VarBuilder};
+
+use super::EPS;
+use crate::models::Pass;
+use crate::ops::{self, Activation, Affine, Normalized};
+
+/// Normalises each channel over samples and places: with the statistics of its input in a training pass, with the
+/// running ones in a test pass.
+pub(in crate::models) struct BatchNorm {
+    /// Where the layer stands in the model.
+    name: String,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+}
+
+impl BatchNorm {
+    /// A layer for `channels` channels: `weight`, `bias`, `running_mean` and `running_var`, each [c].
+    pub(in crate::models) fn new(channels: usize, builder: &VarBuilder<'_>) -> Result<Self> {
+        let get = |name, value| builder.get_with_hints(channels, name, Init::Const(value));
+        Ok(Self {
+            name: builder.prefix(),
+            weight: get("weight", 1.0)?,
+            bias: get("bias", 0.0)?,
+            running_mean: get("running_mean", 0.0)?,
+            running_var: get("running_var", 1.0)?,
+        })
+    }
+
+    /// activation(norm(x) + residual) of [n, .., c]. A training pass reports the statistics.
+    pub(in crate::models) fn forward(
+        &self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        activation: Activation,
+        pass: &Pass<'_>,
+    ) -> Result<Tensor> {
+        let affine = Affine { weight: &self.weight, bias: &self.bias, eps: EPS };
+        if !pass.is_training() {
+            let (mean, variance) = (&self.running_mean, &self.running_var);
+            return ops::batch_norm_inference(x, &affine, mean, variance, residual, activation);
+        }
+        self.check_values(x)?;
+        let Normalized { output, mean, variance } = ops::batch_norm(x, &affine, residual, activation)?;
+        pass.report(format!("{}.running_mean", self.name), &mean);
+        pass.report(format!("{}.running_var", self.name), &variance);
+        Ok(output)
+    }
+
+    /// One value has no variance.
+    fn check_values(&self, x: &Tensor) -> Result<()> {
+        let values = x.elem_count() / x.dims().last().copied().unwrap_or(1).max(1);
+        if values > 1 {
+            return Ok(());
+        }
+        candle_core::bail!(
+            "{}: batch normalisation over a shard needs 2 values per channel or more, found {values}: choose fewer \
+             train.shards, another train.batch_size, data.drop_last = true where the last batch is the small one, \
+             or a normalisation that does not depend on the batch",
+            self.name
+        )
+    }
+}

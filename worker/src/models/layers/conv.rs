@@ -1,0 +1,75 @@
+//! The convolutional layer.
+
+use candle_core::{Result, Tensor};
+use candle_nn::{Init, VarBuilder};
+
+use super::within_fan_in;
+use crate::ops::{self, Conv2d};
+
+/// Shape of a convolution with a square window.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::models) struct ConvSpec {
+    /// Channels of the input.
+    pub(in crate::models) inputs: usize,
+    /// Channels of the output.
+    pub(in crate::models) outputs: usize,
+    /// Height and width of the window.
+    pub(in crate::models) size: usize,
+    /// How the window moves.
+    pub(in crate::models) options: Conv2d,
+    /// Whether a bias is added; one before a batch normalisation would have no effect.
+    pub(in crate::models) bias: bool,
+}
+
+impl ConvSpec {
+    /// A window without bias that moves pixel by pixel, over an image that is padded so as to keep its extents
+    /// where the window's size is odd.
+    pub(in crate::models) fn same(inputs: usize, outputs: usize, size: usize) -> Self {
+        let options = Conv2d { padding: size / 2, ..Conv2d::default() };
+        Self { inputs, outputs, size, options, bias: false }
+    }
+
+    /// The same window in larger steps.
+    pub(in crate::models) fn stride(mut self, stride: usize) -> Self {
+        self.options.stride = stride;
+        self
+    }
+}
+
+/// Cross-correlation with `weight` [out, in / groups, size, size], and `bias` [out] where it has one.
+pub(in crate::models) struct Conv {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    options: Conv2d,
+}
+
+impl Conv {
+    /// A layer as PyTorch draws it.
+    pub(in crate::models) fn new(spec: ConvSpec, builder: &VarBuilder<'_>) -> Result<Self> {
+        let inputs = spec.inputs / spec.options.groups;
+        let init = within_fan_in(inputs * spec.size * spec.size);
+        Self::with_init(spec, [init; 2], builder)
+    }
+
+    /// A layer whose weights and biases are drawn from the given distributions.
+    pub(in crate::models) fn with_init(
+        spec: ConvSpec,
+        [weight, bias]: [Init; 2],
+        builder: &VarBuilder<'_>,
+    ) -> Result<Self> {
+        let ConvSpec { inputs, outputs, size, options, .. } = spec;
+        let shape = (outputs, inputs / options.groups, size, size);
+        let weight = builder.get_with_hints(shape, "weight", weight)?;
+        let bias = spec.bias.then(|| builder.get_with_hints(outputs, "bias", bias)).transpose()?;
+        Ok(Self { weight, bias, options })
+    }
+
+    /// [n, h, w, in] to [n, h', w', out].
+    pub(in crate::models) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = ops::conv2d(x, &self.weight, self.options)?;
+        match &self.bias {
+            Some(bias) => ops::add_bias(&y, bias),
+            None => Ok(y),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+use candle_core::{DType, Device, Tensor};
+
+use super::*;
+use crate::models::{Mode, Pass, PassPosition};
+use crate::ops::Activation;
+use crate::parameters::{ModelState, Recorder};
+
+fn recorded(build: impl FnOnce(&candle_nn::VarBuilder<'_>)) -> ModelState {
+    let recorder = Recorder::new(Device::Cpu, 1 << 24);
+    build(&recorder.builder().pp("layer"));
+    recorder.finish().unwrap()
+}
+
+/// Greatest absolute value of each tensor's initial numbers.
+fn greatest(state: &ModelState) -> Vec<f32> {
+    let (numbers, _) = state.initial(1);
+    let entries = state.layout().parameter_entries();
+    entries
+        .map(|entry| numbers[entry.range.clone()].iter().fold(0.0, |most: f32, x| most.max(x.abs())))
+        .collect()
+}
+
+#[test]
+fn linear_and_convolution_start_within_the_range_that_pytorch_draws_from() {
+    let spec = ConvSpec { bias: true, ..ConvSpec::same(16, 400, 3) };
+    let conv = recorded(|builder| drop(Conv::new(spec, builder).unwrap()));
+    let linear = recorded(|builder| drop(Linear::new(144, 400, builder).unwrap()));
+    for state in [conv, linear] {
+        for found in greatest(&state) {
+            assert!(found <= 1.0 / 12.0 && found > 0.9 / 12.0, "{found}");
+        }
+    }
+}
+
+#[test]
+fn the_groups_of_a_convolution_count_in_its_shape_and_in_its_range() {
+    let mut spec = ConvSpec::same(64, 64, 1);
+    spec.options.groups = 4;
+    let state = recorded(|builder| drop(Conv::new(spec, builder).unwrap()));
+    assert_eq!(state.layout().entries()[0].spec.shape, [64, 16, 1, 1]);
+    assert!(greatest(&state).iter().all(|found| *found <= 0.25 && *found > 0.2));
+}
+
+#[test]
+fn normalisation_starts_as_the_identity() {
+    let state = recorded(|builder| drop(BatchNorm::new(2, builder).unwrap()));
+    let (parameters, statistics) = state.initial(1);
+    assert_eq!(parameters[..], [1.0, 1.0, 0.0, 0.0]);
+    assert_eq!(statistics[..], [0.0, 0.0, 1.0, 1.0]);
+}
+
+#[test]
+fn batch_normalisation_reports_each_statistic_once_in_training_and_none_in_a_test() {
+    let recorder = Recorder::new(Device::Cpu, 1 << 20);
+    let norm = BatchNorm::new(2, &recorder.builder().pp("bn")).unwrap();
+    let state = recorder.finish().unwrap();
+    let (parameters, statistics) = state.initial(1);
+    state.load(&parameters, &statistics).unwrap();
+    let x = Tensor::new(&[[1_f32, -2.0], [3.0, 4.0]], &Device::Cpu).unwrap();
+    let reported = |mode| {
+        let pass = Pass::new(mode, PassPosition::default(), &[0, 1]);
+        norm.forward(&x, None, Activation::Identity, &pass).unwrap();
+        pass.into_reported()
+    };
+    assert_eq!(state.statistics(&reported(Mode::Train), 1.0).unwrap()[..], [2.0, 1.0, 2.0, 18.0]);
+    assert!(reported(Mode::Test).is_empty());
+}
+
+#[test]
+fn a_linear_layer_without_bias_trains_its_weight_alone() {
+    let state = recorded(|builder| drop(Linear::without_bias(2, 3, builder).unwrap()));
+    assert_eq!(state.layout().parameters(), 6);
+}
+
+#[test]
+fn dropout_layers_have_masks_of_their_own() {
+    let mut dropouts = Dropouts::new(0.5);
+    let x = Tensor::ones((1, 100), DType::F32, &Device::Cpu).unwrap();
+    let pass = Pass::new(Mode::Train, PassPosition::default(), &[0]);
+    let mut mask = || dropouts.layer().forward(&x, &pass).unwrap().to_vec2::<f32>().unwrap();
+    assert_ne!(mask(), mask());
+}
+
+#[test]
+fn windows_are_counted_as_pytorch_counts_them() {
+    assert_eq!(window(8, 3, 2, 1), Some(4));
+    assert_eq!(window(7, 3, 2, 0), Some(3));
+    assert_eq!(window(1, 3, 1, 0), None);
+}
+
+#[test]
+fn images_without_channels_have_one() {
+    let x = Tensor::zeros((2, 4, 6), DType::F32, &Device::Cpu).unwrap();
+    assert_eq!(ImageShape::channels_last(&x).unwrap().dims(), [2, 4, 6, 1]);
+    let x = Tensor::zeros((2, 3, 4, 6), DType::F32, &Device::Cpu).unwrap();
+    assert_eq!(ImageShape::channels_last(&x).unwrap().dims(), [2, 4, 6, 3]);
+}

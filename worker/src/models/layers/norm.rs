@@ -1,0 +1,154 @@
+//! Normalisation that does not depend on the batch, and the choice between it and batch normalisation.
+
+use candle_core::{Result, Tensor};
+use candle_nn::{Init, VarBuilder};
+use lookbehind_common::job::JobError;
+use serde::Deserialize;
+
+use super::{BatchNorm, EPS};
+use crate::models::{Built, Pass};
+use crate::ops::{self, Activation, Affine};
+
+/// Factors and summands of a normalisation, `weight` and `bias`, each [c].
+struct Scale {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl Scale {
+    fn new(channels: usize, eps: f64, builder: &VarBuilder<'_>) -> Result<Self> {
+        Ok(Self {
+            weight: builder.get_with_hints(channels, "weight", Init::Const(1.0))?,
+            bias: builder.get_with_hints(channels, "bias", Init::Const(0.0))?,
+            eps,
+        })
+    }
+
+    fn affine(&self) -> Affine<'_> {
+        Affine { weight: &self.weight, bias: &self.bias, eps: self.eps }
+    }
+}
+
+/// Group normalisation (Wu and He, ECCV 2018): each sample's groups of channels, over all places.
+pub(in crate::models) struct GroupNorm {
+    groups: usize,
+    scale: Scale,
+}
+
+impl GroupNorm {
+    /// A layer for `channels` channels, which `groups` divides.
+    pub(in crate::models) fn new(groups: usize, channels: usize, builder: &VarBuilder<'_>) -> Result<Self> {
+        Ok(Self { groups, scale: Scale::new(channels, EPS, builder)? })
+    }
+
+    /// [n, .., c] to the same shape.
+    pub(in crate::models) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::group_norm(x, self.groups, &self.scale.affine())
+    }
+}
+
+/// Layer normalisation (Ba, Kiros and Hinton, arXiv 1607.06450): each row of channels.
+pub(in crate::models) struct LayerNorm {
+    scale: Scale,
+}
+
+impl LayerNorm {
+    /// A layer for rows of `channels` numbers, with PyTorch's epsilon.
+    pub(in crate::models) fn new(channels: usize, builder: &VarBuilder<'_>) -> Result<Self> {
+        Self::with_eps(channels, EPS, builder)
+    }
+
+    /// A layer with another epsilon.
+    pub(in crate::models) fn with_eps(channels: usize, eps: f64, builder: &VarBuilder<'_>) -> Result<Self> {
+        Ok(Self { scale: Scale::new(channels, eps, builder)? })
+    }
+
+    /// [.., c] to the same shape.
+    pub(in crate::models) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::layer_norm(x, &self.scale.affine())
+    }
+}
+
+/// `norm` as it stands in a job.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::models) enum NormName {
+    #[default]
+    Batch,
+    Group,
+}
+
+/// Which normalisation follows a model's convolutions.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::models) enum NormKind {
+    /// Over the shard.
+    Batch,
+    /// Over groups of channels.
+    Group { groups: usize },
+}
+
+impl NormKind {
+    /// From a job's `norm` and `groups`.
+    pub(in crate::models) fn new(
+        norm: NormName,
+        groups: Option<usize>,
+    ) -> std::result::Result<Self, JobError> {
+        let refuse = |problem| Err(JobError::new("model.groups", problem));
+        match (norm, groups) {
+            (NormName::Batch, None) => Ok(Self::Batch),
+            (NormName::Batch, Some(_)) => refuse("only norm = \"group\" has groups"),
+            (NormName::Group, None) => refuse("norm = \"group\" needs it"),
+            (NormName::Group, Some(0)) => refuse("expected 1 or more, found 0"),
+            (NormName::Group, Some(groups)) => Ok(Self::Group { groups }),
+        }
+    }
+}
+
+/// The normalisation after (or before) a convolution.
+pub(in crate::models) enum Norm {
+    Batch(BatchNorm),
+    Group(GroupNorm),
+}
+
+impl Norm {
+    /// A layer of the chosen kind, under the same name whichever it is.
+    pub(in crate::models) fn new(kind: NormKind, channels: usize, builder: &VarBuilder<'_>) -> Built<Self> {
+        match kind {
+            NormKind::Batch => Ok(Self::Batch(BatchNorm::new(channels, builder)?)),
+            NormKind::Group { groups } if channels.is_multiple_of(groups) => {
+                Ok(Self::Group(GroupNorm::new(groups, channels, builder)?))
+            }
+            NormKind::Group { groups } => {
+                let problem = format!(
+                    "expected a divisor of the {channels} channels of {}, found {groups}",
+                    builder.prefix()
+                );
+                Err(JobError::new("model.groups", &problem).into())
+            }
+        }
+    }
+
+    /// activation(norm(x) + residual) of [n, h, w, c].
+    pub(in crate::models) fn forward(
+        &self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        activation: Activation,
+        pass: &Pass<'_>,
+    ) -> Result<Tensor> {
+        let norm = match self {
+            Self::Batch(norm) => return norm.forward(x, residual, activation, pass),
+            Self::Group(norm) => norm,
+        };
+        let y = norm.forward(x)?;
+        let y = match residual {
+            Some(residual) => (y + residual)?,
+            None => y,
+        };
+        match activation {
+            Activation::Identity => Ok(y),
+            Activation::Relu => ops::relu(&y),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Shapes of one sample between layers.
+
+use candle_core::{Result, Tensor};
+use lookbehind_common::job::JobError;
+
+use crate::data::DataDescription;
+use crate::ops;
+
+/// Extents of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::models) struct ImageShape {
+    pub(in crate::models) channels: usize,
+    pub(in crate::models) height: usize,
+    pub(in crate::models) width: usize,
+}
+
+impl ImageShape {
+    /// The images of a data set: [channels, height, width], or [height, width] for one channel.
+    ///
+    /// # Errors
+    /// When its inputs are no images.
+    pub(in crate::models) fn of(kind: &str, data: &DataDescription) -> std::result::Result<Self, JobError> {
+        Self::from_dims(&data.input_shape).ok_or_else(|| {
+            let found = &data.input_shape;
+            let problem = format!(
+                "{kind} takes images, [channels, height, width] or [height, width]; the data set's inputs have shape \
+                 {found:?}"
+            );
+            JobError::new("model.kind", &problem)
+        })
+    }
+
+    fn from_dims(dims: &[usize]) -> Option<Self> {
+        match *dims {
+            [height, width] => Some(Self { channels: 1, height, width }),
+            [channels, height, width] => Some(Self { channels, height, width }),
+            _ => None,
+        }
+    }
+
+    /// Inputs as data sets give them, [n, c, h, w] or [n, h, w], with the channels last: [n, h, w, c].
+    pub(in crate::models) fn channels_last(inputs: &Tensor) -> Result<Tensor> {
+        match inputs.rank() {
+            3 => inputs.unsqueeze(3),
+            _ => ops::channels_last(inputs),
+        }
+    }
+}
+
+/// What one sample is between two layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::models) enum Shape {
+    Image(ImageShape),
+    Features(usize),
+}
+
+impl Shape {
+    /// What a data set's samples are: an image, or features where their shape is that of none.
+    pub(in crate::models) fn of(data: &DataDescription) -> Self {
+        match ImageShape::from_dims(&data.input_shape) {
+            Some(image) => Self::Image(image),
+            None => Self::Features(data.input_size()),
+        }
+    }
+
+    /// Numbers of a sample.
+    pub(in crate::models) fn size(self) -> usize {
+        match self {
+            Self::Image(ImageShape { channels, height, width }) => {
+                channels.saturating_mul(height).saturating_mul(width)
+            }
+            Self::Features(features) => features,
+        }
+    }
+
+    /// Channels of each place.
+    pub(in crate::models) fn channels(self) -> usize {
+        match self {
+            Self::Image(image) => image.channels,
+            Self::Features(features) => features,
+        }
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Image(ImageShape { channels, height, width }) => {
+                write!(f, "an image of {channels} x {height} x {width} (channels x height x width)")
+            }
+            Self::Features(features) => write!(f, "{features} features"),
+        }
+    }
+}
+
+/// Windows of `reach` pixels, `stride` apart, that fit a padded extent; `None` where none does.
+pub(in crate::models) fn window(extent: usize, reach: usize, stride: usize, padding: usize) -> Option<usize> {
+    (extent + 2 * padding).checked_sub(reach).map(|free| free / stride + 1)
+}

@@ -1,0 +1,142 @@
+//! Each kind of model against what PyTorch recorded: tests/python/make_model_cases.py.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use ::safetensors::SafeTensors;
+use candle_core::{Device, Tensor};
+use lookbehind_common::layout::TensorKind;
+use lookbehind_common::model_file;
+use serde_json::Value;
+
+use super::*;
+use crate::data::Target;
+use crate::ops::cross_entropy::{of_logits, with_gradient};
+use crate::parameters::ModelState;
+use crate::test_support::build_model;
+
+const TOLERANCE: f32 = 1e-4;
+const CASES: [&str; 9] = [
+    "mlp",
+    "resnet-basic",
+    "resnet-bottleneck",
+    "resnet-group",
+    "sequential-pooled",
+    "sequential-residual",
+    "vit-cls",
+    "vit-mean",
+    "wide-resnet",
+];
+
+struct Case {
+    model: Box<dyn Model>,
+    state: ModelState,
+    expected: BTreeMap<String, Tensor>,
+    targets: Vec<Target>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models")
+}
+
+fn load(case: &str) -> Case {
+    let read = |file: &str| std::fs::read(folder().join(case).join(file)).unwrap();
+    let description: Value = serde_json::from_slice(&read("case.json")).unwrap();
+    let shape: Vec<usize> = serde_json::from_value(description["input_shape"].clone()).unwrap();
+    let classes = description["classes"].as_u64().unwrap() as usize;
+    let (model, state) = build_model(description["model"].clone(), &shape, classes).unwrap();
+    let (parameters, statistics) = model_file::read(&read("model.safetensors"), state.layout()).unwrap();
+    state.load(&parameters, &statistics).unwrap();
+    let expected: BTreeMap<_, _> =
+        candle_core::safetensors::load(folder().join(case).join("expected.safetensors"), &Device::Cpu)
+            .unwrap()
+            .into_iter()
+            .collect();
+    let targets = expected["targets"].to_vec1::<i64>().unwrap();
+    let targets = targets.into_iter().map(|class| Target::from(class as u32)).collect();
+    Case { model, state, expected, targets }
+}
+
+fn numbers(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt()
+}
+
+#[test]
+fn every_recorded_case_is_tried() {
+    let entries = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    let found: BTreeSet<String> = entries.map(|name| name.into_string().unwrap()).collect();
+    assert_eq!(found, CASES.map(str::to_owned).into());
+}
+
+#[test]
+fn weights_have_the_names_and_shapes_of_pytorchs_modules_and_no_others() {
+    for case in CASES {
+        let bytes = std::fs::read(folder().join(case).join("model.safetensors")).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let weights = file.names().into_iter().filter(|name| !model_file::is_counter(name));
+        let theirs: BTreeSet<String> = weights.map(str::to_owned).collect();
+        let state = load(case).state;
+        let ours: BTreeSet<String> = state.layout().entries().iter().map(|e| e.spec.name.clone()).collect();
+        assert_eq!(ours, theirs, "{case}");
+    }
+}
+
+#[test]
+fn a_test_pass_gives_the_logits_that_pytorch_gives() {
+    for case in CASES {
+        let Case { model, expected, .. } = load(case);
+        let samples: Vec<u64> = (0..expected["inputs"].dim(0).unwrap() as u64).collect();
+        let pass = Pass::new(Mode::Test, PassPosition::default(), &samples);
+        let found = model.forward(&expected["inputs"], &pass).unwrap();
+        assert_eq!(found.dims(), expected["logits"].dims(), "{case}");
+        for (found, expected) in numbers(&found).into_iter().zip(numbers(&expected["logits"])) {
+            assert!((found - expected).abs() <= TOLERANCE, "{case}: {found}, expected {expected}");
+        }
+        assert!(pass.into_reported().is_empty(), "{case}: statistics of a test pass");
+    }
+}
+
+#[test]
+fn a_training_pass_gives_the_gradients_and_batch_statistics_that_pytorch_gives() {
+    for case in CASES {
+        let Case { model, state, expected, targets } = load(case);
+        let samples: Vec<u64> = (0..targets.len() as u64).collect();
+        let pass = Pass::new(Mode::Train, PassPosition::default(), &samples);
+        let logits = model.forward(&expected["inputs"], &pass).unwrap();
+        let loss = of_logits(&logits, &targets, 0.0, samples.len() as u64).unwrap();
+        let gradients = with_gradient(&logits, loss.gradient).unwrap().backward().unwrap();
+        let gradients = state.gradients(&gradients).unwrap();
+        let statistics = state.statistics(&pass.into_reported(), 1.0).unwrap();
+        let (mut compared, mut error, mut size) = (0, 0.0, 0.0);
+        for entry in state.layout().entries() {
+            let (prefix, arena) = match entry.spec.kind {
+                TensorKind::Parameter => ("gradient", &gradients),
+                TensorKind::Statistic => ("statistic", &statistics),
+            };
+            let found = &arena[entry.range.clone()];
+            let Some(expected) = expected.get(&format!("{prefix}.{}", entry.spec.name)) else { continue };
+            let expected = numbers(expected);
+            let off = distance(found, &expected);
+            let zeros = vec![0.0; found.len()];
+            error += off.powi(2);
+            size += distance(&expected, &zeros).powi(2);
+            compared += 1;
+            assert!(
+                off <= TOLERANCE * (1.0 + distance(&expected, &zeros)),
+                "{case}: {}: off by {off}",
+                entry.spec.name
+            );
+        }
+        assert!(compared * 3 >= state.layout().entries().len() * 2, "{case}: {compared} tensors compared");
+        assert!(
+            error.sqrt() <= TOLERANCE * size.sqrt(),
+            "{case}: off by {} of {}",
+            error.sqrt(),
+            size.sqrt()
+        );
+    }
+}

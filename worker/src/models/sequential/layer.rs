@@ -1,0 +1,98 @@
+//! The layers of a sequential model, and how they follow each other.
+
+use candle_core::{Result, Tensor};
+
+use crate::models::Pass;
+use crate::models::layers::{BatchNorm, Conv, Dropout, GroupNorm, LayerNorm, Linear};
+use crate::ops::{self, Activation, Pool2d};
+
+/// One layer.
+pub(super) enum Layer {
+    Linear(Linear),
+    Conv2d(Conv),
+    BatchNorm(BatchNorm),
+    GroupNorm(GroupNorm),
+    LayerNorm(LayerNorm),
+    MaxPool(Pool2d),
+    AvgPool(Pool2d),
+    /// [n, h, w, c] to [n, 1, 1, c].
+    GlobalAvgPool,
+    Relu,
+    /// Another function of each number.
+    Elementwise(fn(&Tensor) -> Result<Tensor>),
+    Dropout(Dropout),
+    /// [n, h, w, c] to [n, c · h · w] in PyTorch's order.
+    Flatten,
+    Residual(Residual),
+}
+
+/// x ↦ body(x) + shortcut(x).
+pub(super) struct Residual {
+    body: Vec<Layer>,
+    /// Nothing for x itself.
+    shortcut: Vec<Layer>,
+}
+
+/// Passes `x` through the layers. A ReLU is computed together with the normalisation or the sum before it.
+pub(super) fn run(layers: &[Layer], x: Tensor, pass: &Pass<'_>) -> Result<Tensor> {
+    let (mut x, mut left) = (x, layers);
+    while let [layer, rest @ ..] = left {
+        (x, left) = match (layer, rest) {
+            (Layer::BatchNorm(norm), [Layer::Relu, rest @ ..]) => {
+                (norm.forward(&x, None, Activation::Relu, pass)?, rest)
+            }
+            (Layer::Residual(block), [Layer::Relu, rest @ ..]) => {
+                (block.forward(&x, Activation::Relu, pass)?, rest)
+            }
+            _ => (layer.forward(&x, pass)?, rest),
+        };
+    }
+    Ok(x)
+}
+
+impl Layer {
+    fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
+        match self {
+            Self::Linear(layer) => layer.forward(x),
+            Self::Conv2d(layer) => layer.forward(x),
+            Self::BatchNorm(layer) => layer.forward(x, None, Activation::Identity, pass),
+            Self::GroupNorm(layer) => layer.forward(x),
+            Self::LayerNorm(layer) => layer.forward(x),
+            Self::MaxPool(pool) => ops::max_pool2d(x, *pool),
+            Self::AvgPool(pool) => ops::avg_pool2d(x, *pool),
+            Self::GlobalAvgPool => ops::global_avg_pool(x)?.unsqueeze(1)?.unsqueeze(1),
+            Self::Relu => ops::relu(x),
+            Self::Elementwise(function) => function(x),
+            Self::Dropout(layer) => layer.forward(x, pass),
+            Self::Flatten => flatten(x),
+            Self::Residual(block) => block.forward(x, Activation::Identity, pass),
+        }
+    }
+}
+
+fn flatten(x: &Tensor) -> Result<Tensor> {
+    match *x.dims() {
+        [_, 1, 1, _] | [_, _] => x.flatten_from(1),
+        _ => ops::channels_first(x)?.flatten_from(1),
+    }
+}
+
+impl Residual {
+    pub(super) fn new(body: Vec<Layer>, shortcut: Vec<Layer>) -> Self {
+        Self { body, shortcut }
+    }
+
+    /// activation(body(x) + shortcut(x)).
+    fn forward(&self, x: &Tensor, activation: Activation, pass: &Pass<'_>) -> Result<Tensor> {
+        let residual = run(&self.shortcut, x.clone(), pass)?;
+        if let [inner @ .., Layer::BatchNorm(last)] = self.body.as_slice() {
+            let y = run(inner, x.clone(), pass)?;
+            return last.forward(&y, Some(&residual), activation, pass);
+        }
+        let sum = (run(&self.body, x.clone(), pass)? + residual)?;
+        match activation {
+            Activation::Identity => Ok(sum),
+            Activation::Relu => ops::relu(&sum),
+        }
+    }
+}
