@@ -26,7 +26,7 @@ pub(crate) fn parameters(value: Value) -> Parameters {
 /// A data folder of its own, with 64 MiB of memory.
 pub(crate) fn data_folder() -> (TempDir, DataEnvironment) {
     let folder = TempDir::new().unwrap();
-    let environment = DataEnvironment { root: folder.path().to_owned(), memory_limit: 1 << 26 };
+    let environment = DataEnvironment::local(folder.path().to_owned(), 1 << 26);
     (folder, environment)
 }
 
