@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use lookbehind_common::ids::JobId;
+use lookbehind_worker::data::RemoteArgs;
 
 use crate::exit::Exit;
 
@@ -102,6 +103,9 @@ pub struct Train {
     /// Keep the coordinator's state here: the same command goes on where an earlier one stopped
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub state: Option<PathBuf>,
+    /// Where data files may come from beside the job file's folder
+    #[command(flatten)]
+    pub remote: RemoteArgs,
 }
 
 /// `submit`.

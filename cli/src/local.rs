@@ -10,7 +10,7 @@ use std::thread::available_parallelism;
 use lookbehind_coordinator::{Config, Coordinator};
 use lookbehind_worker::WorkerConfig;
 use lookbehind_worker::compute::{Backend, CandleBackend};
-use lookbehind_worker::data::DataEnvironment;
+use lookbehind_worker::data::{DataEnvironment, RemoteData};
 use lookbehind_worker::registry::Registry;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -60,7 +60,7 @@ impl State {
 }
 
 impl Cluster {
-    /// Starts a coordinator and `workers` workers that read data under `data`.
+    /// Starts a coordinator and `workers` workers that load jobs, with data under `data`, by `backend`.
     ///
     /// # Errors
     /// When the coordinator cannot use its state or has no port.
@@ -68,7 +68,7 @@ impl Cluster {
         state: State,
         workers: u16,
         data: &Path,
-        registry: Registry,
+        backend: Arc<dyn Backend>,
     ) -> Result<Self, CliError> {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let config = Config { listen, ..Config::new(state.path().to_owned()) };
@@ -77,7 +77,6 @@ impl Cluster {
             .map_err(|error| CliError::ClusterStart { reason: error.to_string() })?;
         let mut cluster =
             Self { coordinator, workers: JoinSet::new(), stop: CancellationToken::new(), _state: state };
-        let backend = backend(registry, data, workers);
         for number in 1..=workers {
             let config = WorkerConfig::new(cluster.url(), format!("local-{number}"), data.to_owned());
             cluster.workers.spawn(worker(config, Arc::clone(&backend), cluster.stop.clone()));
@@ -109,10 +108,10 @@ impl Cluster {
 }
 
 /// What loads jobs, for all `workers` workers of this process, which share its threads: models and data sets of
-/// `registry`, files under `data`.
-pub fn backend(registry: Registry, data: &Path, workers: u16) -> Arc<dyn Backend> {
+/// `registry`, files under `data` and from where `remote` allows.
+pub fn backend(registry: Registry, data: &Path, remote: RemoteData, workers: u16) -> Arc<dyn Backend> {
     let memory_limit = WorkerConfig::new(String::new(), String::new(), PathBuf::new()).memory_limit;
-    let environment = DataEnvironment { root: data.to_owned(), memory_limit };
+    let environment = DataEnvironment { root: data.to_owned(), remote, memory_limit };
     let threads = available_parallelism().map_or(1, NonZero::get) / usize::from(workers.max(1));
     Arc::new(CandleBackend::new(registry, environment).with_threads(threads.max(1)))
 }

@@ -101,7 +101,7 @@ fn draw(folder: &Path) -> PathBuf {
 
 fn load(file: &Path, threads: usize, options: Value) -> Result<Box<dyn Dataset>, Failure> {
     let root = file.parent().unwrap_or(Path::new(".")).to_owned();
-    let environment = DataEnvironment { root, memory_limit: 8 << 30 };
+    let environment = DataEnvironment::local(root, 8 << 30);
     let Value::Object(mut parameters) = options else { return Err("options are an object".into()) };
     parameters.insert("train".into(), file.file_name().unwrap_or_default().to_string_lossy().into());
     let pool = ThreadPoolBuilder::new().num_threads(threads).build()?;

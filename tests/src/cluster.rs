@@ -98,7 +98,7 @@ impl Cluster {
 
     /// What computes with candle on another data folder.
     pub fn backend_on(&self, registry: Registry, data: &Path) -> Arc<CandleBackend> {
-        let environment = DataEnvironment { root: data.to_owned(), memory_limit: WORKER_MEMORY };
+        let environment = DataEnvironment::local(data.to_owned(), WORKER_MEMORY);
         Arc::new(CandleBackend::new(registry, environment))
     }
 

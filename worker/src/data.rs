@@ -17,6 +17,7 @@ mod options;
 mod parquet;
 mod paths;
 mod planes;
+mod remote;
 mod safetensors;
 mod source;
 mod table;
@@ -39,6 +40,7 @@ pub use image::ImageProblem;
 pub use memory::{InMemory, Rows};
 pub use parquet::parquet;
 pub use paths::resolve;
+pub use remote::{RemoteArgs, RemoteData, UrlPrefix};
 pub use safetensors::safetensors;
 pub use table::csv;
 pub use target::{MixedClass, Target};
@@ -131,8 +133,17 @@ pub trait Dataset: Send + Sync {
 pub struct DataEnvironment {
     /// Folder that files are named in; nothing outside it is read.
     pub root: PathBuf,
+    /// Where files named by URLs may come from.
+    pub remote: RemoteData,
     /// Most bytes that the loaded samples may take in memory.
     pub memory_limit: u64,
+}
+
+impl DataEnvironment {
+    /// One of files in a folder alone.
+    pub fn local(root: PathBuf, memory_limit: u64) -> Self {
+        Self { root, remote: RemoteData::default(), memory_limit }
+    }
 }
 
 /// Checks `[data]`'s number of classes.

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use crate::data::RemoteArgs;
 use crate::registry::Registry;
 use crate::session::{WorkerConfig, WorkerError};
 
@@ -31,6 +32,8 @@ struct Args {
     /// Folder that jobs' data files are named in; nothing outside it is read.
     #[arg(long, env = "LOOKBEHIND_DATA", value_name = "DIR", default_value = ".")]
     data: PathBuf,
+    #[command(flatten)]
+    remote: RemoteArgs,
     /// Name for people; the default is the host's name and the process.
     #[arg(long, env = "LOOKBEHIND_WORKER_NAME")]
     name: Option<String>,
@@ -85,7 +88,11 @@ async fn work(args: Args, registry: Registry) -> Result<(), WorkerError> {
     });
     let name = args.name.unwrap_or_else(default_name);
     let memory_limit = args.memory.saturating_mul(1 << 20);
-    let config = WorkerConfig { memory_limit, ..WorkerConfig::new(args.coordinator, name, args.data) };
+    let config = WorkerConfig {
+        memory_limit,
+        remote: args.remote.into_data(),
+        ..WorkerConfig::new(args.coordinator, name, args.data)
+    };
     crate::session::run(config, registry, shutdown).await
 }
 

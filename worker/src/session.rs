@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::compute::{Backend, CandleBackend};
-use crate::data::DataEnvironment;
+use crate::data::{DataEnvironment, RemoteData};
 use crate::registry::Registry;
 use backoff::Backoff;
 use control::{Ended, Link};
@@ -30,6 +30,8 @@ pub struct WorkerConfig {
     pub name: String,
     /// Folder that jobs' files are named in.
     pub data: PathBuf,
+    /// Where files that jobs name by URLs may come from.
+    pub remote: RemoteData,
     /// Most bytes that a job's samples, and its weights, may take in memory.
     pub memory_limit: u64,
 }
@@ -37,7 +39,7 @@ pub struct WorkerConfig {
 impl WorkerConfig {
     /// Defaults for a worker.
     pub fn new(coordinator: String, name: String, data: PathBuf) -> Self {
-        Self { coordinator, name, data, memory_limit: 8 << 30 }
+        Self { coordinator, name, data, remote: RemoteData::default(), memory_limit: 8 << 30 }
     }
 }
 
@@ -72,7 +74,8 @@ pub async fn run(
     registry: Registry,
     shutdown: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let environment = DataEnvironment { root: config.data.clone(), memory_limit: config.memory_limit };
+    let (root, remote) = (config.data.clone(), config.remote.clone());
+    let environment = DataEnvironment { root, remote, memory_limit: config.memory_limit };
     let backend = Arc::new(CandleBackend::new(registry, environment));
     run_backend(config, backend, shutdown).await
 }

@@ -31,7 +31,7 @@ pub(crate) fn parameters(value: Value) -> Parameters {
 /// A data folder of its own, with 8 GiB of memory.
 pub(crate) fn data_folder() -> (TempDir, DataEnvironment) {
     let folder = TempDir::new().unwrap();
-    let environment = DataEnvironment { root: folder.path().to_owned(), memory_limit: 1 << 33 };
+    let environment = DataEnvironment::local(folder.path().to_owned(), 1 << 33);
     (folder, environment)
 }
 

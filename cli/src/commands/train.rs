@@ -13,7 +13,7 @@ use crate::error::CliError;
 use crate::follow::Follow;
 use crate::interrupt::Interrupt;
 use crate::job::JobSource;
-use crate::local::{Cluster, State};
+use crate::local::{self, Cluster, State};
 use crate::output::Output;
 
 /// How long an interrupted job may take to finish its outer step and write a checkpoint.
@@ -31,7 +31,8 @@ pub(super) async fn run(args: &Train, console: &Console, registry: Registry) -> 
     let output = Output::prepare_for(&args.out, &source)?;
     let interrupt = Interrupt::listen()?;
     let state = State::new(args.state.as_deref())?;
-    let mut cluster = Cluster::start(state, args.workers, &source.folder, registry).await?;
+    let backend = local::backend(registry, &source.folder, args.remote.clone().into_data(), args.workers);
+    let mut cluster = Cluster::start(state, args.workers, &source.folder, backend).await?;
     let run = Run { args, console, source: &source, interrupt: &interrupt };
     let result = run.on(&mut cluster, output).await;
     cluster.shutdown().await;

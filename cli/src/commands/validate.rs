@@ -1,6 +1,7 @@
 //! `validate`: what can be said of a job file, without its model and data or with them.
 
 use lookbehind_common::job::{InnerGradients, Length, Method};
+use lookbehind_worker::data::RemoteData;
 use lookbehind_worker::registry::Registry;
 
 use crate::args::Validate;
@@ -17,7 +18,7 @@ use crate::local;
 pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Result<(), CliError> {
     let source = JobSource::read(&args.job)?;
     if let Some(data) = &args.data {
-        let loaded = local::backend(registry, data, 1).prepare(&source.spec);
+        let loaded = local::backend(registry, data, RemoteData::default(), 1).prepare(&source.spec);
         loaded.map_err(|error| CliError::Usage(format!("{}: {error}", source.label)))?;
     }
     let evaluations = evaluations(&source.spec.optimizer.method);

@@ -25,7 +25,7 @@ fn load(bytes: &[u8]) -> bool {
     let name = format!("{:?}.safetensors", std::thread::current().id());
     let path = FOLDER.path().join(&name);
     std::fs::write(&path, bytes).expect("a writable file");
-    let environment = DataEnvironment { root: FOLDER.path().to_owned(), memory_limit: MEMORY };
+    let environment = DataEnvironment::local(FOLDER.path().to_owned(), MEMORY);
     let parameters = serde_json::Map::from_iter([("train".to_owned(), name.into())]);
     // One block of the reader, the samples, and what the header becomes in memory.
     let limit = (1 << 20) + 100 * bytes.len();

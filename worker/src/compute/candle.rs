@@ -1,7 +1,9 @@
 //! Loads jobs with candle on the CPU.
 
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
 use candle_core::Device;
-use lookbehind_common::job::{JobError, JobSpec};
+use lookbehind_common::job::{DataSpec, JobError, JobSpec};
 
 use super::device;
 use super::evaluator::Evaluator;
@@ -10,7 +12,7 @@ use super::loader::Loader;
 use super::panics;
 use super::sampler::Sampler;
 use super::{Backend, ComputeError, PrepareError, PreparedJob};
-use crate::data::{DataDescription, DataEnvironment, DataError};
+use crate::data::{DataDescription, DataEnvironment, DataError, Dataset};
 use crate::models::Model;
 use crate::parameters::{ModelState, Recorder};
 use crate::registry::Registry;
@@ -24,6 +26,13 @@ pub struct CandleBackend {
     environment: DataEnvironment,
     device: Device,
     threads: usize,
+    loaded: Mutex<Option<LoadedData>>,
+}
+
+/// The data set that was loaded last, as long as a job uses it: the workers of one process share it.
+struct LoadedData {
+    spec: DataSpec,
+    dataset: Weak<dyn Dataset>,
 }
 
 impl CandleBackend {
@@ -31,7 +40,8 @@ impl CandleBackend {
     /// holds for a job's samples, for its weights, and, where the allocator is metered ([`crate::memory`]), for all that
     /// the process has in use.
     pub fn new(registry: Registry, environment: DataEnvironment) -> Self {
-        Self { registry, environment, device: Device::Cpu, threads: rayon::current_num_threads() }
+        let threads = rayon::current_num_threads();
+        Self { registry, environment, device: Device::Cpu, threads, loaded: Mutex::new(None) }
     }
 
     /// The same with a number of threads, for several workers in one process.
@@ -41,7 +51,7 @@ impl CandleBackend {
     }
 
     fn job(&self, spec: &JobSpec) -> Result<CandleJob, PrepareError> {
-        let dataset = self.registry.dataset(&spec.data, &self.environment)?;
+        let dataset = self.dataset(&spec.data)?;
         let data = dataset.description();
         let sampler = Sampler::new(spec, data.train_samples, data.test_samples)?;
         let (model, state) = self.model(spec, data)?;
@@ -54,8 +64,21 @@ impl CandleBackend {
             state,
         };
         let memory_limit = self.environment.memory_limit;
-        let loader = Loader::new(dataset.into(), self.device.clone(), spec.seed, memory_limit / KEPT);
+        let loader = Loader::new(Arc::clone(&dataset), self.device.clone(), spec.seed, memory_limit / KEPT);
         Ok(CandleJob::new(Parts { loader, sampler, evaluator, threads: self.threads, memory_limit })?)
+    }
+
+    /// A job's data set. Who asks for one that is being loaded waits for it.
+    fn dataset(&self, spec: &DataSpec) -> Result<Arc<dyn Dataset>, DataError> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = loaded.as_ref().filter(|known| known.spec.parameters == spec.parameters);
+        let known = known.filter(|known| known.spec.kind == spec.kind);
+        if let Some(dataset) = known.and_then(|known| known.dataset.upgrade()) {
+            return Ok(dataset);
+        }
+        let dataset: Arc<dyn Dataset> = self.registry.dataset(spec, &self.environment)?.into();
+        *loaded = Some(LoadedData { spec: spec.clone(), dataset: Arc::downgrade(&dataset) });
+        Ok(dataset)
     }
 
     fn model(

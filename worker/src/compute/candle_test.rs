@@ -3,6 +3,7 @@ use lookbehind_common::digest::Digest;
 
 use super::*;
 use crate::compute::fixture::*;
+use crate::data::{InMemory, Rows};
 use crate::models::Pass;
 use crate::test_support::{data_folder, job};
 
@@ -70,7 +71,7 @@ fn what_the_job_asks_wrongly_is_the_jobs_fault() {
 #[test]
 fn what_this_worker_lacks_is_the_workers_fault() {
     let train = "epochs = 1\nbatch_size = 10\nshards = 4";
-    let large = "kind = \"mlp\"\nhidden = [10000, 10000]";
+    let large = "kind = \"mlp\"\nhidden = [100000, 100000]";
     for (model, data, expected) in [
         (MLP, "kind = \"safetensors\"\ntrain = \"gone.st\"", "\"gone.st\": not found"),
         (large, FILES, "model kind \"mlp\": tensor \"layers.1.weight\""),
@@ -179,4 +180,29 @@ fn the_device_is_described_in_words() {
     assert!(backend.device().contains("threads") && backend.device().contains("candle"));
     assert!(backend.class_description().contains("caches"));
     assert!(!backend.class_description().contains("threads"));
+}
+
+#[test]
+fn the_jobs_of_one_process_share_a_data_set_while_one_of_them_uses_it() {
+    let loads = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&loads);
+    let registry = Registry::builtin().with_dataset("counted", move |_, _| {
+        *counted.lock().unwrap() += 1;
+        let rows = Rows { inputs: vec![0.0, 1.0], targets: vec![0, 1] };
+        Ok(Box::new(InMemory::new(vec![1], 2, rows, Rows::default())?))
+    });
+    let (_folder, environment) = data_folder();
+    let backend = CandleBackend::new(registry, environment);
+    let prepare = |seed: u64, data: &str| {
+        let mut spec = job(MLP, &format!("kind = \"counted\"\n{data}"), "epochs = 1\nbatch_size = 2");
+        spec.seed = seed;
+        backend.prepare(&spec).unwrap()
+    };
+    let (first, second) = (prepare(1, ""), prepare(2, "shuffle = false"));
+    assert_eq!(*loads.lock().unwrap(), 1);
+    let other = prepare(1, "number = 1");
+    assert_eq!(*loads.lock().unwrap(), 2);
+    drop((first, second, other));
+    prepare(1, "number = 1");
+    assert_eq!(*loads.lock().unwrap(), 3);
 }

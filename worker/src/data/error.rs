@@ -86,6 +86,18 @@ pub enum FileProblem {
     /// A folder, device or pipe.
     #[error("not a regular file")]
     NotRegular,
+    /// It lies where this worker may not read.
+    #[error("not below a URL that this worker may read (--data-url): {allowed}")]
+    NotAllowed {
+        /// What it may read.
+        allowed: String,
+    },
+    /// It could not be fetched.
+    #[error("cannot be fetched: {reason}")]
+    Fetch {
+        /// Why.
+        reason: String,
+    },
     /// A file where a folder is needed.
     #[error("not a folder")]
     NotFolder,

@@ -1,13 +1,15 @@
-//! A source of bytes: a file that a job names, plain or compressed, in the data folder.
+//! A source of bytes: a file that a job names, plain or compressed, in the data folder or elsewhere.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
 
 use super::paths::resolve;
+use super::remote::{Cached, RemoteData};
 use super::{DataEnvironment, DataError, FileProblem};
 
 /// Bytes that are read at once.
@@ -40,14 +42,26 @@ impl Paths {
 pub(super) struct Source {
     /// As the job names it.
     name: String,
-    path: PathBuf,
+    place: Place,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    /// In the data folder.
+    Here(PathBuf),
+    /// From elsewhere, in the cache.
+    Cached(Arc<Cached>),
 }
 
 impl Source {
     /// Finds a file; `key` is where the job names it.
     pub(super) fn find(environment: &DataEnvironment, name: &str, key: &str) -> Result<Self, DataError> {
-        let path = resolve(&environment.root, name, key)?;
-        Ok(Self { name: name.to_owned(), path })
+        let place = if RemoteData::is_url(name) {
+            Place::Cached(Arc::new(environment.remote.fetch(name, key)?))
+        } else {
+            Place::Here(resolve(&environment.root, name, key)?)
+        };
+        Ok(Self { name: name.to_owned(), place })
     }
 
     /// Finds several.
@@ -59,8 +73,11 @@ impl Source {
         names.iter().map(|name| Self::find(environment, name, key)).collect()
     }
 
-    pub(super) fn path(&self) -> &std::path::Path {
-        &self.path
+    pub(super) fn path(&self) -> &Path {
+        match &self.place {
+            Place::Here(path) => path,
+            Place::Cached(cached) => cached.path(),
+        }
     }
 
     /// An error about this file.
@@ -70,7 +87,7 @@ impl Source {
 
     /// Opens the file as it stands.
     pub(super) fn open(&self) -> Result<File, DataError> {
-        File::open(&self.path).map_err(|error| self.error(FileProblem::Io(error)))
+        File::open(self.path()).map_err(|error| self.error(FileProblem::Io(error)))
     }
 
     /// Reads the file, decompressed where it begins as gzip or zstandard does.
@@ -79,7 +96,7 @@ impl Source {
     }
 
     fn decompressed(&self) -> std::io::Result<Box<dyn BufRead + Send>> {
-        let mut file = File::open(&self.path)?;
+        let mut file = File::open(self.path())?;
         let mut start = Vec::with_capacity(ZSTD.len());
         file.by_ref().take(ZSTD.len() as u64).read_to_end(&mut start)?;
         file.rewind()?;

@@ -1,0 +1,162 @@
+//! The folder that keeps files from elsewhere: whole files only, under names that say what they are, the least
+//! recently used of which make room for new ones.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// What the names of unfinished files begin with.
+const PART: &str = ".part-";
+/// Unfinished files that nobody has written to for so long are leftovers.
+const LEFTOVER: Duration = Duration::from_secs(3600);
+/// Length of a finished file's name: a BLAKE3 digest in hexadecimal digits.
+const NAME: usize = 64;
+
+/// The folder.
+#[derive(Debug)]
+pub(super) struct Cache {
+    folder: PathBuf,
+    limit: u64,
+    /// Files that are in use, and by how many.
+    used: Arc<Mutex<BTreeMap<PathBuf, usize>>>,
+}
+
+/// A file of the cache, which stays there as long as this lives.
+#[derive(Debug)]
+pub(in crate::data) struct Cached {
+    path: PathBuf,
+    used: Arc<Mutex<BTreeMap<PathBuf, usize>>>,
+}
+
+/// A file on its way into the cache; it goes away unless it is finished.
+pub(super) struct Unfinished {
+    pub(super) file: File,
+    path: PathBuf,
+}
+
+impl Cached {
+    pub(in crate::data) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Cached {
+    fn drop(&mut self) {
+        let mut used = lock(&self.used);
+        if let Some(count) = used.get_mut(&self.path) {
+            *count -= 1;
+            if *count == 0 {
+                used.remove(&self.path);
+            }
+        }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn lock(used: &Mutex<BTreeMap<PathBuf, usize>>) -> MutexGuard<'_, BTreeMap<PathBuf, usize>> {
+    used.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Cache {
+    pub(super) fn new(folder: PathBuf, limit: u64) -> Self {
+        Self { folder, limit, used: Arc::default() }
+    }
+
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// The file of this name and length, if it is there.
+    pub(super) fn find(&self, name: &str, length: u64) -> Option<Cached> {
+        let path = self.folder.join(name);
+        let cached = self.hold(path);
+        let found = fs::metadata(&cached.path).ok().filter(|found| found.is_file() && found.len() == length);
+        found.map(|_| {
+            // What is used last goes last; where that cannot be noted, it goes earlier.
+            let _ = File::open(&cached.path).and_then(|file| file.set_modified(SystemTime::now()));
+            cached
+        })
+    }
+
+    fn hold(&self, path: PathBuf) -> Cached {
+        *lock(&self.used).entry(path.clone()).or_default() += 1;
+        Cached { path, used: Arc::clone(&self.used) }
+    }
+
+    /// Makes room for a file of `length` bytes and begins it.
+    pub(super) fn begin(&self, length: u64) -> io::Result<Unfinished> {
+        fs::create_dir_all(&self.folder)?;
+        self.make_room(length)?;
+        let number = unused_name()?;
+        let path = self.folder.join(format!("{PART}{number}"));
+        let file = File::options().write(true).create_new(true).open(&path)?;
+        Ok(Unfinished { file, path })
+    }
+
+    /// Gives a file that is whole its name.
+    pub(super) fn finish(&self, unfinished: Unfinished, name: &str) -> io::Result<Cached> {
+        unfinished.file.sync_all()?;
+        let path = self.folder.join(name);
+        let cached = self.hold(path.clone());
+        fs::rename(&unfinished.path, path)?;
+        Ok(cached)
+    }
+
+    fn make_room(&self, length: u64) -> io::Result<()> {
+        let mut files = self.files()?;
+        files.sort_by_key(|(_, modified, _)| *modified);
+        let mut taken: u64 = files.iter().map(|(_, _, length)| length).sum();
+        for (path, _, size) in files {
+            if taken.saturating_add(length) <= self.limit {
+                break;
+            }
+            if !lock(&self.used).contains_key(&path) && fs::remove_file(&path).is_ok() {
+                taken -= size;
+            }
+        }
+        if taken.saturating_add(length) <= self.limit {
+            return Ok(());
+        }
+        let problem =
+            format!("{length} bytes have no room in the cache: {taken} of {} are in use", self.limit);
+        Err(io::Error::other(problem))
+    }
+
+    /// The finished files, when they were used last, and their lengths. Leftovers are removed.
+    fn files(&self) -> io::Result<Vec<(PathBuf, SystemTime, u64)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let Ok(metadata) = entry.metadata() else { continue };
+            let modified = metadata.modified()?;
+            if name.len() == NAME && name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                files.push((entry.path(), modified, metadata.len()));
+            } else if name.starts_with(PART) && modified.elapsed().is_ok_and(|age| age > LEFTOVER) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// A name that no other process chooses.
+fn unused_name() -> io::Result<String> {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(io::Error::other)?;
+    Ok(format!("{}-{}-{next}", std::process::id(), now.as_nanos()))
+}
+
+#[cfg(test)]
+#[path = "cache_test.rs"]
+mod tests;

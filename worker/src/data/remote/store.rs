@@ -1,0 +1,165 @@
+//! Fetches a file from S3, Google Cloud Storage, Azure or HTTP. Credentials are those of the worker's environment.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lookbehind_common::digest::Digest;
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::client::{HttpClient, HttpConnector};
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::http::HttpBuilder;
+use object_store::path::Path;
+use object_store::{ClientOptions, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, Result, RetryConfig};
+use url::{Position, Url};
+
+use super::cache::{Cache, Cached};
+use super::prefix::UrlPrefix;
+
+/// Longest time until a connection stands, and between two pieces of a file.
+const CONNECT: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(30);
+/// How often, and how long, a request is tried again.
+const RETRIES: usize = 4;
+const RETRY_TIME: Duration = Duration::from_secs(60);
+/// Most redirections of one request.
+const REDIRECTIONS: usize = 10;
+
+/// Fetches a file into the cache, unless it is there as it stands now.
+pub(super) fn fetch(url: &Url, allowed: &[UrlPrefix], cache: &Cache) -> std::result::Result<Cached, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    runtime.block_on(async {
+        let store = open(url, allowed).map_err(|error| describe(&error))?;
+        let path = Path::from_url_path(url.path()).map_err(|error| error.to_string())?;
+        fetch_from(store.as_ref(), &path, url, cache).await
+    })
+}
+
+/// An error with its causes, which it does not always repeat.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+async fn fetch_from(
+    store: &dyn ObjectStore,
+    path: &Path,
+    url: &Url,
+    cache: &Cache,
+) -> std::result::Result<Cached, String> {
+    let known = store.head(path).await.map_err(|error| describe(&error))?;
+    let name = name(url, &known);
+    if let Some(cached) = cache.find(&name, known.size) {
+        tracing::debug!(%url, "data file is in the cache");
+        return Ok(cached);
+    }
+    if known.size > cache.limit() {
+        return Err(format!("{} bytes, the cache may take {}", known.size, cache.limit()));
+    }
+    tracing::info!(%url, bytes = known.size, "fetching a data file");
+    let mut unfinished = cache.begin(known.size).map_err(|error| error.to_string())?;
+    download(store, path, &known, &mut unfinished.file).await?;
+    cache.finish(unfinished, &name).map_err(|error| error.to_string())
+}
+
+/// What a file is called in the cache: another version of it has another name.
+fn name(url: &Url, known: &ObjectMeta) -> String {
+    let version = known.e_tag.clone().unwrap_or_else(|| known.last_modified.to_rfc3339());
+    Digest::of(format!("{url}\n{version}\n{}", known.size).as_bytes()).to_string()
+}
+
+/// Writes the version that is known, and nothing else, to a file.
+async fn download(
+    store: &dyn ObjectStore,
+    path: &Path,
+    known: &ObjectMeta,
+    file: &mut File,
+) -> std::result::Result<(), String> {
+    let options = GetOptions { if_match: known.e_tag.clone(), ..GetOptions::default() };
+    let found = store.get_opts(path, options).await.map_err(|error| describe(&error))?;
+    if (found.meta.size, &found.meta.e_tag) != (known.size, &known.e_tag) {
+        return Err("it changed while it was fetched".to_owned());
+    }
+    let mut pieces = found.into_stream();
+    let mut length = 0;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| describe(&error))?;
+        length += piece.len() as u64;
+        if length > known.size {
+            break;
+        }
+        file.write_all(&piece).map_err(|error| error.to_string())?;
+    }
+    if length == known.size {
+        return Ok(());
+    }
+    Err(format!("{length} bytes arrived, expected {}", known.size))
+}
+
+/// Opens the store that a URL is of.
+fn open(url: &Url, allowed: &[UrlPrefix]) -> Result<Arc<dyn ObjectStore>> {
+    let connector = Connector { allowed: allowed.to_vec() };
+    let retry = RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIME, ..RetryConfig::default() };
+    let options = ClientOptions::new().with_allow_http(url.scheme() == "http");
+    Ok(match url.scheme() {
+        "s3" => {
+            let builder = AmazonS3Builder::from_env().with_url(url.as_str());
+            Arc::new(builder.with_http_connector(connector).with_retry(retry).build()?)
+        }
+        "gs" => {
+            let builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
+            Arc::new(builder.with_http_connector(connector).with_retry(retry).build()?)
+        }
+        "az" => {
+            let builder = MicrosoftAzureBuilder::from_env().with_url(url.as_str());
+            Arc::new(builder.with_http_connector(connector).with_retry(retry).build()?)
+        }
+        _ => {
+            let builder = HttpBuilder::new().with_url(&url[..Position::BeforePath]);
+            let builder = builder.with_client_options(options).with_http_connector(connector);
+            Arc::new(builder.with_retry(retry).build()?)
+        }
+    })
+}
+
+/// Makes clients that follow no redirection out of what is allowed.
+#[derive(Debug)]
+struct Connector {
+    allowed: Vec<UrlPrefix>,
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _options: &ClientOptions) -> Result<HttpClient> {
+        // Fails where it is set already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let allowed = self.allowed.clone();
+        let redirect = reqwest::redirect::Policy::custom(move |attempt| {
+            if attempt.previous().len() > REDIRECTIONS {
+                attempt.error("too many redirections")
+            } else if allowed.iter().any(|prefix| prefix.covers(attempt.url())) {
+                attempt.follow()
+            } else {
+                let host = attempt.url().host_str().unwrap_or_default().to_owned();
+                attempt.error(format!("a redirection to {host:?}, which is not allowed"))
+            }
+        });
+        let client = reqwest::Client::builder().redirect(redirect).connect_timeout(CONNECT);
+        let client = client
+            .read_timeout(SILENCE)
+            .build()
+            .map_err(|error| object_store::Error::Generic { store: "HTTP", source: Box::new(error) })?;
+        Ok(HttpClient::new(client))
+    }
+}
