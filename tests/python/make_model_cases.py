@@ -65,6 +65,7 @@ POOLED = [
     {"kind": "global_avg_pool"},
     {"kind": "flatten"},
     {"kind": "batch_norm"},
+    {"kind": "group_norm", "num_groups": 2},
     {"kind": "linear", "bias": False},
 ]
 

@@ -1,5 +1,5 @@
 use candle_core::{Device, Result as CandleResult, Tensor};
-use lookbehind_common::job::Parameters;
+use lookbehind_common::job::{Parameters, parse_toml};
 
 use super::*;
 use crate::data::{InMemory, Rows};
@@ -49,4 +49,17 @@ fn an_unknown_kind_is_refused_with_the_known_ones() {
         error.to_string(),
         "model.kind: expected one of mlp, resnet, sequential, vit, wide_resnet, found \"perceptron\""
     );
+}
+
+#[test]
+fn the_models_of_the_example_jobs_can_be_built() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/jobs");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let spec = parse_toml(&std::fs::read_to_string(&path).unwrap()).unwrap().validate().unwrap();
+        let shape: &[usize] = if spec.data.kind == "digits" { &[8, 8] } else { &[3, 32, 32] };
+        let recorder = Recorder::new(Device::Cpu, 1 << 28);
+        let built = Registry::builtin().model(&spec.model, &description(shape, 10), recorder.builder());
+        assert!(built.is_ok(), "{}: {}", path.display(), built.err().unwrap());
+    }
 }

@@ -49,7 +49,17 @@ enum Name {
     ResNet50,
 }
 
-#[derive(Clone, Copy, Default, Deserialize, PartialEq)]
+impl Name {
+    fn stages(self) -> (BlockKind, Vec<usize>) {
+        match self {
+            Self::ResNet18 => (BlockKind::Basic, vec![2, 2, 2, 2]),
+            Self::ResNet34 => (BlockKind::Basic, vec![3, 4, 6, 3]),
+            Self::ResNet50 => (BlockKind::Bottleneck, vec![3, 4, 6, 3]),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum BlockKind {
     /// Two 3 × 3 convolutions.
@@ -84,33 +94,20 @@ impl BlockKind {
 impl ResNetParameters {
     /// Kind and number of the blocks of each stage.
     fn stages(&self) -> std::result::Result<(BlockKind, Vec<usize>), JobError> {
-        if let Some(name) = self.name {
-            return match (self.block, &self.blocks) {
-                (None, None) => Ok(match name {
-                    Name::ResNet18 => (BlockKind::Basic, vec![2, 2, 2, 2]),
-                    Name::ResNet34 => (BlockKind::Basic, vec![3, 4, 6, 3]),
-                    Name::ResNet50 => (BlockKind::Bottleneck, vec![3, 4, 6, 3]),
-                }),
-                _ => Err(JobError::new(
-                    "model.name",
-                    "the blocks are those of the name: leave out block and blocks",
-                )),
-            };
+        match (self.name, self.block, &self.blocks) {
+            (Some(name), None, None) => Ok(name.stages()),
+            (Some(_), _, _) => {
+                let problem = "the blocks are those of the name: leave out block and blocks";
+                Err(JobError::new("model.name", problem))
+            }
+            (None, block, Some(blocks)) => {
+                check_blocks(blocks)?;
+                Ok((block.unwrap_or_default(), blocks.clone()))
+            }
+            (None, _, None) => {
+                Err(JobError::new("model", "expected a name, for example \"resnet18\", or blocks"))
+            }
         }
-        let Some(blocks) = self.blocks.clone() else {
-            return Err(JobError::new("model", "expected a name, for example \"resnet18\", or blocks"));
-        };
-        if !(1..=MAX_STAGES).contains(&blocks.len()) {
-            let problem = format!("expected 1 to {MAX_STAGES} stages, found {}", blocks.len());
-            return Err(JobError::new("model.blocks", &problem));
-        }
-        if let Some((stage, found)) =
-            blocks.iter().enumerate().find(|(_, count)| !(1..=MAX_BLOCKS).contains(*count))
-        {
-            let problem = format!("expected 1 to {MAX_BLOCKS} blocks, found {found}");
-            return Err(JobError::new(&format!("model.blocks[{stage}]"), &problem));
-        }
-        Ok((self.block.unwrap_or_default(), blocks))
     }
 
     fn checked_width(&self) -> std::result::Result<usize, JobError> {
@@ -119,6 +116,20 @@ impl ResNetParameters {
         }
         let problem = format!("expected 1 to {MAX_WIDTH} channels, found {}", self.width);
         Err(JobError::new("model.width", &problem))
+    }
+}
+
+fn check_blocks(blocks: &[usize]) -> std::result::Result<(), JobError> {
+    if !(1..=MAX_STAGES).contains(&blocks.len()) {
+        let problem = format!("expected 1 to {MAX_STAGES} stages, found {}", blocks.len());
+        return Err(JobError::new("model.blocks", &problem));
+    }
+    match blocks.iter().enumerate().find(|(_, count)| !(1..=MAX_BLOCKS).contains(*count)) {
+        None => Ok(()),
+        Some((stage, found)) => {
+            let problem = format!("expected 1 to {MAX_BLOCKS} blocks, found {found}");
+            Err(JobError::new(&format!("model.blocks[{stage}]"), &problem))
+        }
     }
 }
 
@@ -175,14 +186,10 @@ impl Block {
         let inner = (1..).zip(inner).map(layer).collect::<Built<Vec<_>>>()?;
         let last = layer((inner.len() + 1, last))?;
         let outputs = width * kind.expansion();
+        let projection = ConvSpec::same(inputs, outputs, 1).stride(stride);
         let shortcut = (stride != 1 || inputs != outputs).then(|| {
             let builder = builder.pp("shortcut");
-            ConvNorm::new(
-                ConvSpec::same(inputs, outputs, 1).stride(stride),
-                norm,
-                &builder.pp(0),
-                &builder.pp(1),
-            )
+            ConvNorm::new(projection, norm, &builder.pp(0), &builder.pp(1))
         });
         Ok(Self { inner, last, shortcut: shortcut.transpose()? })
     }
