@@ -84,8 +84,8 @@ impl CandleJob {
         let BatchShard { samples, batch_samples } = self.parts.sampler.batch_shard(work, shard)?;
         let part = |work: &Work| Part { split: Split::Train, epoch: work.epoch, number: work.batch };
         let following = self.parts.sampler.following(work);
-        let next = self.parts.sampler.batch_shard(&following, shard).ok();
-        let next = next.map(|next| Request { part: part(&following), samples: next.samples });
+        let next = self.parts.sampler.batch_shard(&following, shard).map(|next| next.samples);
+        let next = Some(Request { part: part(&following), samples: next.unwrap_or_default() });
         let request = Request { part: part(work), samples };
         let batch = self.batch(&request, next)?;
         let samples = request.samples;
