@@ -20,6 +20,8 @@
 mod assembly_target;
 #[path = "fuzz/checkpoint.rs"]
 mod checkpoint_target;
+#[path = "fuzz/data_files.rs"]
+mod data_files_target;
 #[path = "fuzz/data_set.rs"]
 mod data_set_target;
 #[path = "fuzz/job_file.rs"]
@@ -91,6 +93,11 @@ macro_rules! target {
 
 target!(assembly, crate::assembly_target::check);
 target!(checkpoint, crate::checkpoint_target::check);
+target!(cifar_file, crate::data_files_target::check_cifar);
+target!(csv_file, crate::data_files_target::check_csv);
+target!(idx_file, crate::data_files_target::check_idx);
+target!(image_file, crate::data_files_target::check_image);
+target!(parquet_file, crate::data_files_target::check_parquet);
 target!(data_set, crate::data_set_target::check);
 target!(job_file, crate::job_file_target::check);
 target!(job_wire, crate::job_wire_target::check);

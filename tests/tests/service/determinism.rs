@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use candle_nn::{Linear, Module};
 use lookbehind_common::job::{JobFile, parse_parameters};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::{on_workers, small, small_with};
 use lookbehind_tests::scripted::{Script, Scripted};
 use lookbehind_worker::compute::{Work, WorkKind};
-use lookbehind_worker::data::{Batch, DataDescription, DataError, Dataset, SamplePass, Split};
+use lookbehind_worker::data::{DataError, Dataset, InMemory, Rows};
 use lookbehind_worker::models::{Model, Pass};
 use lookbehind_worker::registry::Registry;
 
@@ -105,7 +105,7 @@ async fn dropout_follows_the_sample_and_not_the_worker_or_the_evaluation() {
 /// Samples of each shard that was computed: epoch, batch, and the numbers within the data set.
 type Seen = Arc<Mutex<Vec<(u64, u64, Vec<u64>)>>>;
 
-/// Notes the place of the work whose samples are asked for next.
+/// Notes the place of the work whose samples are computed next.
 struct Recorder(Seen);
 
 impl Script for Recorder {
@@ -116,28 +116,32 @@ impl Script for Recorder {
     }
 }
 
+/// Samples in the training split of [`numbered`].
+const SAMPLES: u64 = 197;
+/// An input is the sample's number divided by this.
+const SCALE: f32 = 1024.0;
+
+/// A data set whose inputs tell the sample.
+fn numbered() -> Result<Box<dyn Dataset>, DataError> {
+    let inputs = (0..SAMPLES).map(|sample| sample as f32 / SCALE).collect();
+    let targets = (0..SAMPLES).map(|sample| (sample % 10) as u32).collect();
+    Ok(Box::new(InMemory::new(vec![1], 10, Rows { inputs, targets }, Rows::default())?))
+}
+
+/// Notes the samples that gradients are computed of.
 struct Recorded {
-    inner: Box<dyn Dataset>,
+    inner: Box<dyn Model>,
     seen: Seen,
 }
 
-impl Dataset for Recorded {
-    fn description(&self) -> &DataDescription {
-        self.inner.description()
-    }
-
-    fn batch(
-        &self,
-        split: Split,
-        samples: &[u64],
-        pass: SamplePass,
-        device: &Device,
-    ) -> Result<Batch, DataError> {
+impl Model for Recorded {
+    fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> candle_core::Result<Tensor> {
         // Before the first work only the probe asks.
         if let Some((_, _, shard)) = self.seen.lock().unwrap().last_mut() {
-            shard.extend_from_slice(samples);
+            let numbers: Vec<f32> = inputs.flatten_all()?.to_vec1()?;
+            shard.extend(numbers.into_iter().map(|number| (number * SCALE) as u64));
         }
-        self.inner.batch(split, samples, pass, device)
+        self.inner.forward(inputs, pass)
     }
 }
 
@@ -146,10 +150,13 @@ async fn batches_of(seed: u64) -> Vec<(u64, u64, Vec<u64>)> {
     let seen = Seen::default();
     let mut cluster = Cluster::new().await;
     let inside = Arc::clone(&seen);
-    let registry = Registry::builtin().with_dataset("safetensors", move |parameters, environment| {
-        let inner = lookbehind_worker::data::safetensors(parameters, environment)?;
-        Ok(Box::new(Recorded { inner, seen: Arc::clone(&inside) }))
-    });
+    let registry = Registry::builtin().with_dataset("safetensors", |_, _| numbered()).with_model(
+        "mlp",
+        move |parameters, data, builder| {
+            let inner = lookbehind_worker::models::mlp(parameters, data, builder)?;
+            Ok(Box::new(Recorded { inner, seen: Arc::clone(&inside) }))
+        },
+    );
     let backend = Scripted::new(cluster.backend(registry), Arc::new(Recorder(Arc::clone(&seen))));
     cluster.add("recording", backend).await;
     let mut job = small();
@@ -179,10 +186,14 @@ async fn an_epoch_takes_each_sample_once_in_an_order_keyed_by_seed_and_epoch() {
     assert_eq!(sizes, [[24; 8].as_slice(), &[5], &[24; 8], &[5]].concat());
     for epoch in [0, 1] {
         let mut samples = order(&batches, epoch);
-        let keyed = lookbehind_common::sampling::epoch_order(11, epoch, 197, true);
+        let keyed = lookbehind_common::sampling::epoch_order(11, epoch, SAMPLES, true);
         assert_eq!(samples, keyed, "epoch {epoch} does not take the order that its key gives");
         samples.sort_unstable();
-        assert_eq!(samples, (0..197).collect::<Vec<u64>>(), "epoch {epoch} drops a sample or uses one twice");
+        assert_eq!(
+            samples,
+            (0..SAMPLES).collect::<Vec<u64>>(),
+            "epoch {epoch} drops a sample or uses one twice"
+        );
     }
     assert_ne!(order(&batches, 0), order(&batches, 1), "epochs must have orders of their own");
     assert_eq!(batches, batches_of(11).await, "the same job must take the same order");

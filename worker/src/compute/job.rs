@@ -14,7 +14,7 @@ use super::panics;
 use super::sampler::{BatchShard, Sampler};
 use super::schedule::Schedule;
 use super::{ComputeError, PreparedJob, Work, WorkKind};
-use crate::data::Split;
+use crate::data::{Batch, Split};
 use crate::memory;
 
 /// Samples of the two shards by which memory is measured.
@@ -116,10 +116,11 @@ impl CandleJob {
     /// A shard's samples; those of the same shard of the next batch are prepared meanwhile.
     fn shard_inputs(&mut self, work: &Work, shard: u32) -> Result<Inputs, ComputeError> {
         let following = self.sampler.following(work);
-        let next = self.sampler.batch_shard(&following, shard).ok();
-        let next = next.map(|next| Request { part: batch_part(&following), samples: next.samples });
+        // Where the next batch has no such shard, its others stay wanted.
+        let next = self.sampler.batch_shard(&following, shard).map(|next| next.samples).unwrap_or_default();
+        let next = Request { part: batch_part(&following), samples: next };
         let shard = self.sampler.batch_shard(work, shard)?;
-        self.inputs(work, shard, next)
+        self.inputs(work, shard, Some(next))
     }
 
     fn inputs(
@@ -133,7 +134,7 @@ impl CandleJob {
         Ok(Inputs { work: *work, batch, samples: request.samples, batch_samples: shard.batch_samples })
     }
 
-    fn get(&mut self, request: &Request, next: Option<Request>) -> Result<crate::data::Batch, ComputeError> {
+    fn get(&mut self, request: &Request, next: Option<Request>) -> Result<Batch, ComputeError> {
         let batch = panics::catch(|| self.loader.get(request, next));
         let batch = batch.map_err(|panic| self.evaluator.panicked(panic))?;
         let kind = || self.evaluator.data_kind.clone();

@@ -47,7 +47,7 @@ struct Shared {
     dataset: Arc<dyn Dataset>,
     device: Device,
     seed: u64,
-    /// Most bytes of inputs that are kept.
+    /// Most samples that are kept.
     limit: usize,
     state: Mutex<State>,
     changed: Condvar,
@@ -68,7 +68,8 @@ struct State {
 impl Loader {
     /// A loader that keeps at most `limit` bytes of inputs.
     pub(super) fn new(dataset: Arc<dyn Dataset>, device: Device, seed: u64, limit: u64) -> Self {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let sample = dataset.description().input_size() as u64 * size_of::<f32>() as u64;
+        let limit = usize::try_from(limit / sample.max(1)).unwrap_or(usize::MAX);
         let (state, changed) = (Mutex::default(), Condvar::new());
         let shared = Arc::new(Shared { dataset, device, seed, limit, state, changed });
         Self { shared, thread: None, waited: Duration::ZERO }
@@ -83,7 +84,8 @@ impl Loader {
         self.waited
     }
 
-    /// The samples that are asked for; `next` will be asked for next, perhaps.
+    /// The samples that are asked for; `next` will be asked for next, perhaps. A part of which these are no samples
+    /// may still hold some that others foresaw: what is kept for it stays.
     pub(super) fn get(&mut self, request: &Request, next: Option<Request>) -> Result<Batch, DataError> {
         let begun = Instant::now();
         let parts = [Some(request.part), next.as_ref().map(|next| next.part)];
@@ -107,7 +109,9 @@ impl Loader {
 
     fn foresee(&mut self, request: Request) {
         let mut state = self.shared.state();
-        if state.is_known(&request) || state.queue.len() >= QUEUE {
+        let samples = request.samples.len();
+        let fits = state.queue.len() < QUEUE && state.samples() + samples <= self.shared.limit;
+        if samples == 0 || !fits || state.is_known(&request) {
             return;
         }
         state.queue.push_back(request);
@@ -206,6 +210,12 @@ impl State {
         self.ready.retain(|(request, _)| wanted.contains(&request.part));
     }
 
+    /// Samples that are ready, or will be.
+    fn samples(&self) -> usize {
+        let ready = self.ready.iter().map(|(request, _)| request);
+        ready.chain(&self.queue).chain(&self.running).map(|request| request.samples.len()).sum()
+    }
+
     fn is_known(&self, request: &Request) -> bool {
         self.running.as_ref() == Some(request)
             || self.queue.contains(request)
@@ -213,9 +223,8 @@ impl State {
     }
 
     fn keep(&mut self, request: Request, batch: &Batch, limit: usize) {
-        let size = |batch: &Batch| batch.inputs.elem_count() * size_of::<f32>();
-        let kept: usize = self.ready.iter().map(|(_, batch)| size(batch)).sum();
-        if self.wanted.contains(&request.part) && kept + size(batch) <= limit {
+        let kept: usize = self.ready.iter().map(|(known, _)| known.samples.len()).sum();
+        if self.wanted.contains(&request.part) && kept + request.samples.len() <= limit {
             self.ready.push((request, batch.clone()));
         }
     }

@@ -147,3 +147,16 @@ fn failures_reach_whoever_asks_and_nobody_else() {
     data.fails.store(false, Ordering::SeqCst);
     assert_eq!(numbers(&loader.get(&request(3, &[3]), None).unwrap()), [3.0; 2]);
 }
+
+#[test]
+fn a_shard_that_the_next_batch_lacks_leaves_that_batchs_others_ready() {
+    let data = Counting::new();
+    let mut loader = loader(&data, 1 << 20);
+    loader.get(&request(0, &[0]), Some(request(1, &[4]))).unwrap();
+    loader.get(&request(0, &[1]), Some(request(1, &[]))).unwrap();
+    settle(&loader);
+    let before = data.prepared();
+    assert_eq!(before, 3);
+    loader.get(&request(1, &[4]), None).unwrap();
+    assert_eq!(data.prepared(), before);
+}

@@ -71,8 +71,8 @@ fn usual_files(environment: &DataEnvironment, folder: &str, prefix: &str) -> Res
     let find = |name: String| -> Result<Source, DataError> {
         let folder = folder.trim_end_matches('/');
         let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        let compressed = Source::find(environment, &format!("{path}.gz"), "data.folder");
-        Source::find(environment, &path, "data.folder").or_else(|error| compressed.map_err(|_| error))
+        let compressed = || Source::find(environment, &format!("{path}.gz"), "data.folder");
+        Source::find(environment, &path, "data.folder").or_else(|error| compressed().map_err(|_| error))
     };
     Ok([find(format!("{prefix}-images-idx3-ubyte"))?, find(format!("{prefix}-labels-idx1-ubyte"))?])
 }
@@ -132,7 +132,7 @@ fn read_images(file: &Source, labels: &[u32], split: Split, images: &mut Collect
         return Err(file.error(FileProblem::Count { what: "pixels of an image", found: 0, expected }));
     }
     let size = (height as u64).saturating_mul(width as u64);
-    let needed = size.saturating_mul(samples as u64);
+    let needed = size.saturating_mul(samples.max(1) as u64);
     if needed > images.limit() {
         return Err(DataError::Memory { needed, limit: images.limit() });
     }

@@ -1,0 +1,121 @@
+//! Data sets in files of other people's formats: whatever the bytes are, a worker refuses them in few words and with
+//! little memory, or gets samples that a model can be trained on.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use candle_core::Device;
+use lookbehind_worker::data::{
+    DataEnvironment, DataError, Dataset, SamplePass, Split, cifar10, csv, folder, idx, parquet,
+};
+use rayon::ThreadPool;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{memory, scratch_folder};
+
+/// Most bytes that the samples may take.
+const MEMORY: u64 = 1 << 20;
+/// What readers and decoders may take beside the samples: buffers, and an image of the greatest size several times.
+const BESIDE: usize = 24 << 20;
+
+static FOLDER: LazyLock<TempDir> = LazyLock::new(scratch_folder);
+
+thread_local! {
+    /// Images are decoded on this thread, so that their memory counts.
+    static POOL: ThreadPool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .use_current_thread()
+        .build()
+        .expect("a pool of this thread");
+}
+
+type Load = fn(&serde_json::Map<String, Value>, &DataEnvironment) -> Result<Box<dyn Dataset>, DataError>;
+
+/// A folder of this thread's own: tests run beside each other.
+fn own_folder(target: &str) -> PathBuf {
+    let path = FOLDER.path().join(format!("{target}-{:?}", std::thread::current().id()));
+    std::fs::create_dir_all(&path).expect("a writable folder");
+    path
+}
+
+fn write(folder: &Path, name: &str, bytes: &[u8]) {
+    std::fs::write(folder.join(name), bytes).expect("a writable file");
+}
+
+fn check(root: PathBuf, parameters: Value, bytes: &[u8], load: Load) -> Option<Box<dyn Dataset>> {
+    POOL.with(|_| ());
+    let environment = DataEnvironment::local(root, MEMORY);
+    let Value::Object(parameters) = parameters else { panic!("parameters are an object") };
+    match memory::within(BESIDE + 100 * bytes.len(), || load(&parameters, &environment)) {
+        Ok(data) => {
+            holds_samples(data.as_ref());
+            Some(data)
+        }
+        Err(error) => {
+            assert!(!error.is_fault_of_job(), "{error}");
+            assert!(error.to_string().len() <= 4 * bytes.len() + 2000, "a long error");
+            None
+        }
+    }
+}
+
+fn holds_samples(data: &dyn Dataset) {
+    let description = data.description();
+    let numbers = description.train_samples * description.input_size() as u64;
+    assert!(description.train_samples > 0 && numbers <= MEMORY);
+    let samples: Vec<u64> = (0..description.train_samples).collect();
+    let pass = SamplePass { seed: 0, epoch: 0 };
+    let batch = data.batch(Split::Train, &samples, pass, &Device::Cpu).expect("all samples");
+    assert!(batch.targets.iter().all(|target| (target.class as usize) < description.classes));
+    let numbers: Vec<f32> = batch.inputs.flatten_all().and_then(|flat| flat.to_vec1()).expect("numbers");
+    assert!(numbers.iter().all(|number| number.is_finite()));
+    assert!(data.batch(Split::Train, &[description.train_samples], pass, &Device::Cpu).is_err());
+}
+
+/// The training file of CIFAR-10.
+pub(crate) fn check_cifar(bytes: &[u8]) -> bool {
+    let folder = own_folder("cifar");
+    write(&folder, "train.bin", bytes);
+    write(&folder, "test.bin", &[0; 3073]);
+    check(folder, json!({ "train": "train.bin", "test": "test.bin" }), bytes, cifar10).is_some()
+}
+
+/// A table.
+pub(crate) fn check_csv(bytes: &[u8]) -> bool {
+    let folder = own_folder("csv");
+    write(&folder, "train.csv", bytes);
+    check(folder, json!({ "train": "train.csv" }), bytes, csv).is_some()
+}
+
+/// A file of images, beside one of as many labels as it claims images.
+pub(crate) fn check_idx(bytes: &[u8]) -> bool {
+    let folder = own_folder("idx");
+    let claimed = bytes.get(4..8).map_or(0, |count| u32::from_be_bytes(count.try_into().expect("4 bytes")));
+    let labels = claimed.min(1000);
+    write(&folder, "images", bytes);
+    write(&folder, "labels", &[&[0, 0, 8, 1][..], &labels.to_be_bytes(), &vec![0; labels as usize]].concat());
+    let pair = json!({ "images": "images", "labels": "labels" });
+    let data = check(folder, json!({ "train": pair, "test": pair }), bytes, idx);
+    let plain = bytes.starts_with(&[0, 0, 8, 3]);
+    if let Some(data) = data.as_ref().filter(|_| plain) {
+        let description = data.description();
+        assert_eq!(bytes.len() - 16, description.train_samples as usize * description.input_size());
+    }
+    data.is_some()
+}
+
+/// A PNG or JPEG.
+pub(crate) fn check_image(bytes: &[u8]) -> bool {
+    let root = own_folder("image");
+    std::fs::create_dir_all(root.join("train/class")).expect("a writable folder");
+    write(&root, "train/class/image.png", bytes);
+    check(root, json!({ "train": "train" }), bytes, folder).is_some()
+}
+
+/// A table of images and labels.
+pub(crate) fn check_parquet(bytes: &[u8]) -> bool {
+    let folder = own_folder("parquet");
+    write(&folder, "train.parquet", bytes);
+    check(folder, json!({ "train": "train.parquet" }), bytes, parquet).is_some()
+}
