@@ -18,6 +18,7 @@ mod lanes;
 mod layout;
 mod linear;
 mod norm;
+mod output;
 mod pool;
 mod relu;
 mod scratch;

@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp3, D, Device, Layout, Result, Shape, Tenso
 use rayon::prelude::*;
 
 use super::gemm::{Lhs, Output, Panels, multiply};
+use super::output::written;
 use super::storage::{contiguous, with_numbers};
 
 /// softmax(q kᵀ / √(c / heads)) v for each head's part of the channels; q, k, v and the result are `[n, tokens, c]`.
@@ -80,10 +81,10 @@ impl Attention {
 
     /// `a bᵀ` of one head, `[tokens, tokens]`.
     fn scores(&self, a: &[f32], b: &[f32], first: usize) -> Vec<f32> {
-        let mut scores = vec![0_f32; self.tokens * self.tokens];
-        let output = Output { numbers: &mut scores, row: self.tokens, accumulate: false };
-        multiply(self.tokens, self.rows(a, first), self.transposed_panels(b, first).rhs(), output);
-        scores
+        written(self.tokens * self.tokens, |scores| {
+            let output = Output { numbers: scores, row: self.tokens, accumulate: false };
+            multiply(self.tokens, self.rows(a, first), self.transposed_panels(b, first).rhs(), output);
+        })
     }
 
     /// The weights of one head: each row sums to 1.

@@ -9,6 +9,7 @@ mod winograd;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
+use super::output::written;
 use super::storage::contiguous;
 pub use geometry::Conv2d;
 use geometry::Geometry;
@@ -44,13 +45,14 @@ impl CustomOp2 for Forward {
     ) -> Result<(CpuStorage, Shape)> {
         let geometry = Geometry::new(x_layout.shape().dims4()?, weight_layout.shape().dims4()?, self.0)?;
         let (x, weight) = (contiguous(x, x_layout)?, contiguous(weight, weight_layout)?);
-        let mut y = vec![0_f32; geometry.output_len()];
-        if geometry.is_winograd() {
-            let transformed = winograd::Weights::forward(&geometry, weight);
-            winograd::convolve(&geometry, x, &transformed, &mut y);
-        } else {
-            patches::forward(&geometry, x, weight, &mut y);
-        }
+        let y = written(geometry.output_len(), |y| {
+            if geometry.is_winograd() {
+                let transformed = winograd::Weights::forward(&geometry, weight);
+                winograd::convolve(&geometry, x, &transformed, y);
+            } else {
+                patches::forward(&geometry, x, weight, y);
+            }
+        });
         Ok((CpuStorage::F32(y), Shape::from(geometry.output_dims())))
     }
 
@@ -90,14 +92,15 @@ impl CustomOp2 for InputGradient {
     ) -> Result<(CpuStorage, Shape)> {
         let geometry = &self.0;
         let (weight, gradient) = (contiguous(weight, weight_layout)?, contiguous(gradient, gradient_layout)?);
-        let mut result = vec![0_f32; geometry.input_len()];
-        if geometry.is_winograd() {
-            // The adjoint of a convolution is one with the weight turned around and its channels exchanged.
-            let transformed = winograd::Weights::adjoint(geometry, weight);
-            winograd::convolve(&geometry.adjoint(), gradient, &transformed, &mut result);
-        } else {
-            patches::input_gradient(geometry, weight, gradient, &mut result);
-        }
+        let result = written(geometry.input_len(), |result| {
+            if geometry.is_winograd() {
+                // The adjoint of a convolution is one with the weight turned around and its channels exchanged.
+                let transformed = winograd::Weights::adjoint(geometry, weight);
+                winograd::convolve(&geometry.adjoint(), gradient, &transformed, result);
+            } else {
+                patches::input_gradient(geometry, weight, gradient, result);
+            }
+        });
         Ok((CpuStorage::F32(result), Shape::from(geometry.input_dims())))
     }
 }
@@ -119,12 +122,13 @@ impl CustomOp2 for WeightGradient {
     ) -> Result<(CpuStorage, Shape)> {
         let geometry = &self.0;
         let (x, gradient) = (contiguous(x, x_layout)?, contiguous(gradient, gradient_layout)?);
-        let mut result = vec![0_f32; geometry.weight_len()];
-        if geometry.is_winograd() {
-            winograd::weight_gradient(geometry, x, gradient, &mut result);
-        } else {
-            patches::weight_gradient(geometry, x, gradient, &mut result);
-        }
+        let result = written(geometry.weight_len(), |result| {
+            if geometry.is_winograd() {
+                winograd::weight_gradient(geometry, x, gradient, result);
+            } else {
+                patches::weight_gradient(geometry, x, gradient, result);
+            }
+        });
         Ok((CpuStorage::F32(result), Shape::from(geometry.weight_dims())))
     }
 }

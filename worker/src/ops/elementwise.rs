@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::lanes::arch;
+use super::output::written;
 
 /// Numbers that one task takes.
 const TASK: usize = 1 << 15;
@@ -13,14 +14,13 @@ pub(super) fn elementwise<const N: usize>(
     function: impl Fn([f32; N]) -> f32 + Sync,
 ) -> Vec<f32> {
     let len = operands.iter().map(|operand| operand.len()).min().unwrap_or(0);
-    let mut result = vec![0_f32; len];
-    result.par_chunks_mut(TASK).enumerate().for_each(|(task, result)| {
+    let task = |(task, result): (usize, &mut [f32])| {
         arch().dispatch(|| {
             let operands = operands.map(|operand| &operand[task * TASK..][..result.len()]);
             for (place, result) in result.iter_mut().enumerate() {
                 *result = function(operands.map(|operand| operand[place]));
             }
         });
-    });
-    result
+    };
+    written(len, |result| result.par_chunks_mut(TASK).enumerate().for_each(task))
 }

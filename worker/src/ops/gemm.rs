@@ -48,7 +48,7 @@ impl<'a> Lhs<'a> {
     }
 
     /// The operand without its first rows.
-    pub(super) fn from_row(self, row: usize) -> Self {
+    pub(super) fn rows_from(self, row: usize) -> Self {
         Self { numbers: self.numbers.get(row * self.row..).unwrap_or_default(), ..self }
     }
 }
@@ -99,7 +99,7 @@ pub(super) fn multiply_parallel(rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>, output:
         let first = task * TASK_ROWS;
         if first < rows {
             let output = Output { numbers, row, accumulate };
-            multiply(TASK_ROWS.min(rows - first), lhs.from_row(first), rhs, output);
+            multiply(TASK_ROWS.min(rows - first), lhs.rows_from(first), rhs, output);
         }
     });
 }

@@ -4,6 +4,7 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Device, Layout, Result, Shape, Tensor};
 
 use super::gemm::{Lhs, Output, Panels, multiply_parallel};
+use super::output::written;
 use super::storage::{contiguous, with_numbers};
 
 /// y = x Wᵀ + b for x `[.., in]`, W `[out, in]` and b `[out]`; y is `[.., out]`.
@@ -98,14 +99,9 @@ impl CustomOp3 for Linear {
 }
 
 fn product(rows: usize, lhs: Lhs<'_>, panels: &Panels, columns: usize) -> Vec<f32> {
-    let mut result = vec![0_f32; rows * columns];
-    multiply_parallel(
-        rows,
-        lhs,
-        panels.rhs(),
-        Output { numbers: &mut result, row: columns, accumulate: false },
-    );
-    result
+    written(rows * columns, |numbers| {
+        multiply_parallel(rows, lhs, panels.rhs(), Output { numbers, row: columns, accumulate: false });
+    })
 }
 
 fn add_to_rows(bias: &[f32], matrix: &mut [f32]) {

@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use super::output::written;
 use super::storage::{contiguous, with_numbers};
 
 /// Windows of a pooling layer.
@@ -196,9 +197,10 @@ impl CustomOp1 for Pool {
         let (images, _, _, channels) = layout.shape().dims4()?;
         let (before, after) = self.sizes(channels);
         let x = contiguous(x, layout)?;
-        let mut result = vec![0_f32; images * after];
-        let pairs = result.par_chunks_mut(after).zip(x.par_chunks(before));
-        pairs.for_each(|(result, x)| self.image(x, result, channels));
+        let result = written(images * after, |result| {
+            let pairs = result.par_chunks_mut(after).zip(x.par_chunks(before));
+            pairs.for_each(|(result, x)| self.image(x, result, channels));
+        });
         let (height, width) = self.window.output;
         Ok((CpuStorage::F32(result), Shape::from((images, height, width, channels))))
     }

@@ -47,6 +47,9 @@ pub(super) fn input_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f3
         }
         let pixels = geometry.output.pixels();
         result.par_chunks_mut(geometry.input.len()).enumerate().for_each(|(image, result)| {
+            if group == 0 {
+                result.fill(0.0);
+            }
             let mut patches = scratch::take(BLOCK.min(pixels) * depth);
             for first in (0..pixels).step_by(BLOCK) {
                 let block = first..pixels.min(first + BLOCK);

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::moments::sums;
 use super::{Activation, Affine};
 use crate::ops::lanes::arch;
+use crate::ops::output::written;
 use crate::ops::storage::{contiguous, with_numbers};
 
 /// Rows that one task takes.
@@ -166,9 +167,8 @@ impl BatchNorm {
             .zip(&self.statistics.inverse)
             .map(|(&weight, inverse)| (f64::from(weight) * inverse) as f32)
             .collect();
-        let mut result = vec![0_f32; x.len()];
         let task = TASK_ROWS * channels;
-        result.par_chunks_mut(task).zip(x.par_chunks(task)).enumerate().for_each(|(number, (result, x))| {
+        let rows = |(number, (result, x)): (usize, (&mut [f32], &[f32]))| {
             arch().dispatch(|| {
                 let residual = residual.map(|residual| &residual[number * task..][..x.len()]);
                 let rows = result.chunks_exact_mut(channels).zip(x.chunks_exact(channels)).enumerate();
@@ -177,8 +177,10 @@ impl BatchNorm {
                     self.forward_row(x, &scales, bias, residual, result);
                 }
             });
-        });
-        result
+        };
+        written(x.len(), |result| {
+            result.par_chunks_mut(task).zip(x.par_chunks(task)).enumerate().for_each(rows);
+        })
     }
 
     #[inline(always)]
@@ -263,27 +265,23 @@ impl BatchNorm {
         let offsets: Vec<f32> =
             scales.iter().zip(of_gradient).map(|(scale, sum)| (-scale * sum / count) as f32).collect();
         let scales: Vec<f32> = scales.into_iter().map(|scale| scale as f32).collect();
-        let mut result = vec![0_f32; x.len()];
         let task = TASK_ROWS * channels;
-        result.par_chunks_mut(task).zip(x.par_chunks(task)).zip(gradient.par_chunks(task)).for_each(
-            |((result, x), gradient)| {
-                arch().dispatch(|| {
-                    let rows = result
-                        .chunks_exact_mut(channels)
-                        .zip(x.chunks_exact(channels))
-                        .zip(gradient.chunks_exact(channels));
-                    for ((result, x), gradient) in rows {
-                        let factors = scales.iter().zip(&slopes).zip(&offsets).zip(mean);
-                        for (((result, x), gradient), (((scale, slope), offset), mean)) in
-                            result.iter_mut().zip(x).zip(gradient).zip(factors)
-                        {
-                            *result = scale * gradient + (slope * (x - mean) + offset);
-                        }
+        let rows = |((result, x), gradient): ((&mut [f32], &[f32]), &[f32])| {
+            arch().dispatch(|| {
+                let rows = result.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
+                for ((result, x), gradient) in rows.zip(gradient.chunks_exact(channels)) {
+                    let factors = scales.iter().zip(&slopes).zip(&offsets).zip(mean);
+                    for (((result, x), gradient), (((scale, slope), offset), mean)) in
+                        result.iter_mut().zip(x).zip(gradient).zip(factors)
+                    {
+                        *result = scale * gradient + (slope * (x - mean) + offset);
                     }
-                });
-            },
-        );
-        result
+                }
+            });
+        };
+        written(x.len(), |result| {
+            result.par_chunks_mut(task).zip(x.par_chunks(task)).zip(gradient.par_chunks(task)).for_each(rows);
+        })
     }
 
     /// Of factors, then of summands.
