@@ -116,7 +116,7 @@ fn output_and_gradients_are_the_exact_ones_but_for_rounding() {
             let scale = exact.iter().map(|(_, square)| square.sqrt()).fold(0.0, f64::max);
             let error = result.iter().zip(exact).map(|(found, (exact, _))| (f64::from(*found) - exact).abs());
             let error = error.fold(0.0, f64::max) / (scale * f64::from(f32::EPSILON));
-            assert!(error < 24.0, "{which} of {:?}: {error} ε", case.geometry());
+            assert!(error < 64.0, "{which} of {:?}: {error} ε", case.geometry());
         }
     }
 }

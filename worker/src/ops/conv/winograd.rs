@@ -58,17 +58,19 @@ fn convolve_block(tiles: &Tiles, block: tiles::Block<'_>, x: &[f32], weights: &W
 pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32], result: &mut [f32]) {
     let tiles = Tiles::new(geometry);
     let (inputs, outputs) = (tiles.inputs(), padded(tiles.outputs()));
-    let mut sums = scratch::take(POSITIONS * inputs * outputs);
+    let mut sums = scratch::take(POSITIONS * weights::sums_stride(inputs, outputs));
     let slices: Vec<usize> = (0..tiles.count()).step_by(GRADIENT_SLICE).collect();
     for (number, starts) in slices.chunks(GRADIENT_SLICES).enumerate() {
         let slices: Vec<GradientSlice> =
             starts.par_iter().map(|&start| GradientSlice::new(&tiles, start, x, gradient)).collect();
-        sums.par_chunks_mut(inputs * outputs).enumerate().for_each(|(position, sums)| {
-            for (later, slice) in slices.iter().enumerate() {
-                let output = Output { numbers: &mut *sums, row: outputs, accumulate: number + later > 0 };
-                slice.multiply(inputs, position, output);
-            }
-        });
+        sums.par_chunks_mut(weights::sums_stride(inputs, outputs)).enumerate().for_each(
+            |(position, sums)| {
+                for (later, slice) in slices.iter().enumerate() {
+                    let output = Output { numbers: &mut *sums, row: outputs, accumulate: number + later > 0 };
+                    slice.multiply(inputs, position, output);
+                }
+            },
+        );
     }
     weights::gradient(&tiles, &sums, outputs, result);
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::tile::{self, IN, OUT, POSITIONS};
+use super::tile::{self, IN, OUT, POSITIONS, Transform};
 use super::tiles::{Block, Tiles};
 use crate::ops::gemm::PanelLayout;
 use crate::ops::lanes::{arch, load, store};
@@ -62,7 +62,7 @@ impl WithSimd for Image<'_> {
             let start = number * self.row;
             for channel in (0..channels).step_by(S::F32_LANES) {
                 let values = load_tile(simd, &pixels, channel);
-                let values = tile::both(simd.splat_f32s(0.0), values, |line| tile::image(simd, line));
+                let values = tile::Image::tile(simd, values);
                 for position in 0..POSITIONS {
                     let target = &mut positions[position][..start + channels];
                     store(simd, target, start + channel, values[position / IN][position % IN]);
@@ -99,7 +99,7 @@ impl WithSimd for Gradient<'_> {
             });
             for channel in (0..self.layout.panels() * width).step_by(S::F32_LANES) {
                 let values = load_tile(simd, &pixels, channel);
-                let values = tile::both(simd.splat_f32s(0.0), values, |line| tile::gradient(simd, line));
+                let values = tile::Gradient::tile(simd, values);
                 let start = channel / width * self.layout.panel_len() + number * width + channel % width;
                 for position in 0..POSITIONS {
                     store(simd, positions[position], start, values[position / IN][position % IN]);
@@ -136,7 +136,7 @@ impl WithSimd for Product<'_> {
             });
             for channel in (0..channels).step_by(S::F32_LANES) {
                 let values = load_tile(simd, &products, channel);
-                let values = tile::both(simd.splat_f32s(0.0), values, |line| tile::product(simd, line));
+                let values = tile::Product::tile(simd, values);
                 for pixel in 0..OUT * OUT {
                     if let Some(number) = pixels[pixel / OUT][pixel % OUT] {
                         let start = (number - first_pixel) * channels;

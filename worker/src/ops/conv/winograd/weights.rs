@@ -9,7 +9,8 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::geometry::Geometry;
-use super::tile::{self, IN, POSITIONS, TAPS};
+use super::PADDING;
+use super::tile::{self, IN, POSITIONS, TAPS, Transform as _};
 use super::tiles::Tiles;
 use crate::ops::gemm::{PanelLayout, Rhs};
 use crate::ops::lanes::{arch, load, store};
@@ -19,12 +20,14 @@ use crate::ops::scratch::{self, Scratch};
 const WINDOW: usize = TAPS * TAPS;
 /// Widest panel of any instruction set.
 const MAX_WIDTH: usize = 64;
+/// Steps along the depth that are gathered at once: neighbours in memory.
+const STEPS: usize = 8;
 /// Output channels of the weight's gradient that one task transforms.
 const GRADIENT_COLUMNS: usize = 32;
 
 /// A transformed weight: for each position a right operand, panel by panel.
 pub(in crate::ops::conv) struct Weights {
-    /// [panels, positions, depth, width].
+    /// [panels, positions, depth and one row of padding, width].
     numbers: Scratch,
     layout: PanelLayout,
 }
@@ -57,8 +60,9 @@ impl Weights {
     }
 
     fn new(layout: PanelLayout, source: Source<'_>) -> Self {
-        let mut numbers = scratch::take(POSITIONS * layout.len());
-        numbers.par_chunks_mut(POSITIONS * layout.panel_len()).enumerate().for_each(|(panel, target)| {
+        let panel = POSITIONS * position_rows(layout.depth) * layout.width;
+        let mut numbers = scratch::take(layout.panels() * panel);
+        numbers.par_chunks_mut(panel).enumerate().for_each(|(panel, target)| {
             arch().dispatch(Transform { layout, source, first: panel * layout.width, target });
         });
         Self { numbers, layout }
@@ -66,8 +70,9 @@ impl Weights {
 
     /// The right operand of a position.
     pub(super) fn rhs(&self, position: usize) -> Rhs<'_> {
-        let panel = POSITIONS * self.layout.panel_len();
-        Rhs { numbers: &self.numbers, panel, first: position * self.layout.depth, layout: self.layout }
+        let rows = position_rows(self.layout.depth);
+        let panel = POSITIONS * rows * self.layout.width;
+        Rhs { numbers: &self.numbers, panel, first: position * rows, layout: self.layout }
     }
 }
 
@@ -86,27 +91,51 @@ impl WithSimd for Transform<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let PanelLayout { depth, columns, width } = self.layout;
         let used = width.min(columns - self.first);
-        let mut taps = [[0_f32; MAX_WIDTH]; WINDOW];
-        for p in 0..depth {
+        let stride = position_rows(depth) * width;
+        let mut taps = [[[0_f32; MAX_WIDTH]; WINDOW]; STEPS];
+        for first in (0..depth).step_by(STEPS) {
+            let steps = STEPS.min(depth - first);
             for column in 0..used {
-                let start = p * self.source.step + (self.first + column) * self.source.column;
-                for (tap, value) in self.source.weight[start..start + WINDOW].iter().enumerate() {
-                    taps[if self.source.turned { WINDOW - 1 - tap } else { tap }][column] = *value;
-                }
+                self.source.gather(first, self.first + column, &mut taps[..steps], column);
             }
-            for lane in (0..width).step_by(S::F32_LANES) {
-                let mut window = [[simd.splat_f32s(0.0); TAPS]; TAPS];
-                for tap in 0..WINDOW {
-                    window[tap / TAPS][tap % TAPS] = load(simd, &taps[tap], lane);
-                }
-                let values = tile::both(simd.splat_f32s(0.0), window, |line| tile::weight(simd, line));
-                for position in 0..POSITIONS {
-                    let start = (position * depth + p) * width + lane;
-                    store(simd, self.target, start, values[position / IN][position % IN]);
+            for (p, taps) in (first..depth).zip(&taps[..steps]) {
+                for lane in (0..width).step_by(S::F32_LANES) {
+                    let mut window = [[simd.splat_f32s(0.0); TAPS]; TAPS];
+                    for tap in 0..WINDOW {
+                        window[tap / TAPS][tap % TAPS] = load(simd, &taps[tap], lane);
+                    }
+                    let values = tile::Weight::tile(simd, window);
+                    for position in 0..POSITIONS {
+                        let start = position * stride + p * width + lane;
+                        store(simd, self.target, start, values[position / IN][position % IN]);
+                    }
                 }
             }
         }
     }
+}
+
+impl Source<'_> {
+    /// Takes one column's windows from `first` on, as many steps along the depth as there are targets.
+    fn gather(&self, first: usize, column: usize, targets: &mut [[[f32; MAX_WIDTH]; WINDOW]], place: usize) {
+        for (step, taps) in targets.iter_mut().enumerate() {
+            let start = (first + step) * self.step + column * self.column;
+            for (tap, value) in self.weight[start..start + WINDOW].iter().enumerate() {
+                taps[if self.turned { WINDOW - 1 - tap } else { tap }][place] = *value;
+            }
+        }
+    }
+}
+
+/// Rows that a position takes in a panel: one more than the depth, so that positions do not fall into the same lines of
+/// the cache.
+fn position_rows(depth: usize) -> usize {
+    depth + 1
+}
+
+/// Numbers from one position's sums to the next, for the same reason.
+pub(super) fn sums_stride(inputs: usize, row: usize) -> usize {
+    inputs * row + PADDING
 }
 
 /// From sums [positions, in, out] with rows of `row` numbers to the gradient [out, in, taps].
@@ -136,10 +165,10 @@ impl WithSimd for Gradient<'_> {
             for lane in (0..columns).step_by(S::F32_LANES) {
                 let mut sums = [[simd.splat_f32s(0.0); IN]; IN];
                 for position in 0..POSITIONS {
-                    let line = (position * self.inputs + input) * self.row + self.first;
+                    let line = position * sums_stride(self.inputs, self.row) + input * self.row + self.first;
                     sums[position / IN][position % IN] = load(simd, &self.sums[line..line + columns], lane);
                 }
-                let window = tile::both(simd.splat_f32s(0.0), sums, |line| tile::weight_gradient(simd, line));
+                let window = tile::WeightGradient::tile(simd, sums);
                 for tap in 0..WINDOW {
                     store(simd, &mut taps[tap], lane, window[tap / TAPS][tap % TAPS]);
                 }
