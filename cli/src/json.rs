@@ -106,6 +106,7 @@ pub struct TimeJson {
     pub communication: f64,
     pub optimizer: f64,
     pub waiting: f64,
+    pub data: f64,
 }
 
 /// `TestMetrics`.
@@ -224,6 +225,7 @@ impl From<&v1::TimeSplit> for TimeJson {
             communication: time.communication,
             optimizer: time.optimizer,
             waiting: time.waiting,
+            data: time.data,
         }
     }
 }

@@ -53,9 +53,10 @@ pub fn summary(summary: &Summary, folder: Option<&Path>) -> Vec<String> {
 fn time(TimeResult { seconds, share }: &TimeResult) -> String {
     let part = |share: f64, name: &str| format!("{} {name}", percent(share));
     format!(
-        "{:.1} s in outer steps: {}, {}, {}, {}",
+        "{:.1} s in outer steps: {}, {}, {}, {}, {}",
         seconds.total,
         part(share.compute, "compute"),
+        part(share.data, "data"),
         part(share.communication, "communication"),
         part(share.optimizer, "optimizer"),
         part(share.waiting, "waiting")

@@ -199,6 +199,7 @@ impl FakeWorker {
             correct: sums.correct,
             samples: sums.samples,
             compute_seconds: 0.001,
+            data_seconds: 0.0,
         };
         (header, whole(gradient, &sums_bytes(&sums)))
     }

@@ -8,7 +8,10 @@ fn spec() -> JobSpec {
 
 fn costs(workers: u32, compute: f64, communication: f64) -> Costs {
     let total = compute + communication + 0.5;
-    Costs { workers, per_step: TimeJson { total, compute, communication, optimizer: 0.5, waiting: 0.0 } }
+    Costs {
+        workers,
+        per_step: TimeJson { total, compute, communication, optimizer: 0.5, waiting: 0.0, data: 0.0 },
+    }
 }
 
 #[test]

@@ -212,6 +212,7 @@ fn add(sum: &mut TimeJson, time: &TimeJson) {
     sum.communication += time.communication;
     sum.optimizer += time.optimizer;
     sum.waiting += time.waiting;
+    sum.data += time.data;
 }
 
 fn scaled(time: &TimeJson, factor: f64) -> TimeJson {
@@ -221,6 +222,7 @@ fn scaled(time: &TimeJson, factor: f64) -> TimeJson {
         communication: time.communication * factor,
         optimizer: time.optimizer * factor,
         waiting: time.waiting * factor,
+        data: time.data * factor,
     }
 }
 

@@ -24,7 +24,7 @@ fn evaluations_samples_and_time_are_summed_over_the_outer_steps() {
     assert_eq!(summary.evaluations, Evaluations { total: 12, per_outer_step: 3.0 });
     assert_eq!(summary.time.seconds.total, 4.0);
     assert_eq!((summary.time.seconds.compute, summary.time.share.compute), (2.0, 0.5));
-    assert_eq!(summary.time.share.communication, 0.25);
+    assert_eq!((summary.time.share.communication, summary.time.share.data), (0.25, 0.0625));
     assert_eq!(summary.digest, "digest-4");
 }
 

@@ -28,7 +28,7 @@ use tonic::server::NamedService;
 use super::unexpected;
 use super::views::IntoStatus;
 use crate::runtime::Shared;
-use crate::state::event::{Admission, Event, PartialHeader, PartialOutcome, Reply};
+use crate::state::event::{Admission, Busy, Event, PartialHeader, PartialOutcome, Reply};
 
 /// Numbers in a chunk.
 const CHUNK_NUMBERS: u64 = (CHUNK_BYTES / size_of::<f32>()) as u64;
@@ -246,7 +246,7 @@ fn partial_header(header: v1::PartialHeader) -> Result<(PartialHeader, Sums), Fi
         gradient: header.gradient,
         statistics: header.statistics,
         samples: header.samples,
-        compute_seconds: header.compute_seconds,
+        busy: Busy { compute: header.compute_seconds, data: header.data_seconds },
     };
     Ok((header, sums))
 }

@@ -195,8 +195,36 @@ pub struct PartialHeader {
     pub statistics: u64,
     /// Samples that went in.
     pub samples: u64,
-    /// Seconds of computing that went in.
-    pub compute_seconds: f64,
+    /// What it took the worker.
+    pub busy: Busy,
+}
+
+/// Seconds that a worker was busy with something.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Busy {
+    /// Computing.
+    pub compute: f64,
+    /// Waiting for samples to be read, decoded and augmented.
+    pub data: f64,
+}
+
+impl Busy {
+    /// Both together.
+    pub fn total(self) -> f64 {
+        self.compute + self.data
+    }
+
+    /// Whether both are times.
+    pub fn is_sound(self) -> bool {
+        [self.compute, self.data].iter().all(|seconds| *seconds >= 0.0 && seconds.is_finite())
+    }
+}
+
+impl std::ops::AddAssign for Busy {
+    fn add_assign(&mut self, other: Self) {
+        self.compute += other.compute;
+        self.data += other.data;
+    }
 }
 
 /// Answers to calls.

@@ -51,11 +51,11 @@ impl Core {
         let samples = samples_in(&work.coordinates, header.node);
         let expected = (gradient as u64, statistics as u64, samples);
         let found = (header.gradient, header.statistics, header.samples);
-        if expected != found || !(header.compute_seconds >= 0.0 && header.compute_seconds.is_finite()) {
+        if expected != found || !header.busy.is_sound() {
             return Admission::Refused(format!(
                 "partial of {}: expected {expected:?} numbers in the gradient, numbers in the statistics and \
-                 samples, found {found:?} in {} s",
-                header.node, header.compute_seconds
+                 samples, found {found:?} in {} s and {} s for data",
+                header.node, header.busy.compute, header.busy.data
             ));
         }
         Admission::Granted
@@ -99,7 +99,7 @@ impl Core {
             return PartialOutcome::Stale(format!("{} is over", header.work));
         };
         let acceptance = work.accept(header.node, contribution, checksum, session);
-        let all_done = work.note_done(session, header.node, header.compute_seconds, now);
+        let all_done = work.note_done(session, header.node, header.busy, now);
         if let Some(member) = active.members.get_mut(&session) {
             member.shards_done += u64::from(header.node.len());
             if let Some((shards, seconds)) = all_done {

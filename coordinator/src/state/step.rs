@@ -10,6 +10,7 @@ use lookbehind_common::optimizer::OuterStepReport;
 use lookbehind_common::proto::v1;
 use lookbehind_common::sampling::Position;
 
+use crate::state::event::Busy;
 use crate::state::work::Work;
 
 /// Measurements of one outer step.
@@ -33,7 +34,7 @@ pub(crate) struct Step {
     first: Option<Sums>,
     last: Option<Sums>,
     test: Option<Sums>,
-    compute: f64,
+    busy: Busy,
     optimizer: f64,
     waiting: f64,
     workers: BTreeSet<SessionId>,
@@ -46,7 +47,7 @@ impl Step {
 
     /// Notes a complete piece of work.
     pub(crate) fn note_work(&mut self, work: &Work, now: Duration) {
-        self.compute += work.longest_compute();
+        self.busy += work.busiest();
         self.waiting += work.waiting(now);
         self.workers.extend(work.contributors());
     }
@@ -95,10 +96,11 @@ impl Step {
 
     fn time(&self, now: Duration) -> v1::TimeSplit {
         let total = now.saturating_sub(self.begun).as_secs_f64();
-        let known = self.compute + self.optimizer + self.waiting;
+        let known = self.busy.total() + self.optimizer + self.waiting;
         v1::TimeSplit {
             total,
-            compute: self.compute,
+            compute: self.busy.compute,
+            data: self.busy.data,
             communication: (total - known).max(0.0),
             optimizer: self.optimizer,
             waiting: self.waiting,

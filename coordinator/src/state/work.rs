@@ -9,6 +9,7 @@ use lookbehind_common::reduction::Node;
 use lookbehind_common::transfer::Checksum;
 
 use crate::state::command::Coordinates;
+use crate::state::event::Busy;
 
 /// A node that is filled.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ pub(crate) struct Work {
     filled: BTreeMap<Node, Filled>,
     assigned: BTreeMap<SessionId, InHand>,
     failures: BTreeMap<Node, u32>,
-    compute_seconds: BTreeMap<SessionId, f64>,
+    busy_for: BTreeMap<SessionId, Busy>,
     first_done: Option<Duration>,
 }
 
@@ -73,7 +74,7 @@ impl Work {
             filled: BTreeMap::new(),
             assigned: BTreeMap::new(),
             failures: BTreeMap::new(),
-            compute_seconds: BTreeMap::new(),
+            busy_for: BTreeMap::new(),
             first_done: None,
         }
     }
@@ -106,7 +107,7 @@ impl Work {
 
     /// Whether the worker has delivered anything.
     pub(crate) fn has_delivered(&self, session: SessionId) -> bool {
-        self.compute_seconds.contains_key(&session)
+        self.busy_for.contains_key(&session)
     }
 
     /// Whether the worker was asked for the node.
@@ -139,16 +140,16 @@ impl Work {
         Acceptance::Accepted
     }
 
-    /// Notes that a worker has delivered a node that it computed for so many seconds. Where that was the last thing
+    /// Notes that a worker has delivered a node that it was busy with for so long. Where that was the last thing
     /// expected of it, returns how many shards it was given and the seconds from then to now.
     pub(crate) fn note_done(
         &mut self,
         session: SessionId,
         node: Node,
-        seconds: f64,
+        busy: Busy,
         now: Duration,
     ) -> Option<(u32, f64)> {
-        *self.compute_seconds.entry(session).or_default() += seconds;
+        *self.busy_for.entry(session).or_default() += busy;
         let hand = self.assigned.get_mut(&session)?;
         hand.touched = now;
         hand.nodes.remove(&node);
@@ -215,12 +216,13 @@ impl Work {
 
     /// Workers that took part.
     pub(crate) fn contributors(&self) -> impl Iterator<Item = SessionId> {
-        self.compute_seconds.keys().copied()
+        self.busy_for.keys().copied()
     }
 
-    /// Seconds that the busiest worker computed.
-    pub(crate) fn longest_compute(&self) -> f64 {
-        self.compute_seconds.values().copied().fold(0.0, f64::max)
+    /// What it took the busiest worker.
+    pub(crate) fn busiest(&self) -> Busy {
+        let longer = |a: Busy, b: Busy| if b.total() > a.total() { b } else { a };
+        self.busy_for.values().copied().fold(Busy::default(), longer)
     }
 
     /// Seconds from the first worker's being done until now.

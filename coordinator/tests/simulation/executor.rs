@@ -9,7 +9,7 @@ use lookbehind_common::ids::{Fence, JobId, WorkId};
 use lookbehind_common::job::{JobSpec, wire};
 use lookbehind_common::proto::v1;
 use lookbehind_coordinator::state::command::{Assignment, Weights, WorkKind};
-use lookbehind_coordinator::state::event::{ComputeClass, PartialHeader, WorkerSays};
+use lookbehind_coordinator::state::event::{Busy, ComputeClass, PartialHeader, WorkerSays};
 
 use crate::agenda::Happening;
 use crate::dice::{Micros, millis};
@@ -265,7 +265,7 @@ impl World {
             gradient: contribution.gradient.len() as u64,
             statistics: contribution.statistics.len() as u64,
             samples: contribution.sums.samples,
-            compute_seconds,
+            busy: Busy { compute: compute_seconds, data: 0.0 },
         };
         Some(Upload::new(header, contribution))
     }

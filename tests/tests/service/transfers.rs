@@ -153,9 +153,14 @@ async fn a_partial_of_other_sizes_than_the_jobs_is_refused_before_memory_is_take
         }
     }
     for compute_seconds in [-1.0, f64::NAN, f64::INFINITY] {
-        let changed = v1::PartialHeader { compute_seconds, ..header.clone() };
-        let status = worker.upload_partial(changed, pieces.clone()).await.unwrap_err();
-        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        let data_seconds = compute_seconds;
+        for changed in [
+            v1::PartialHeader { compute_seconds, ..header.clone() },
+            v1::PartialHeader { data_seconds, ..header.clone() },
+        ] {
+            let status = worker.upload_partial(changed, pieces.clone()).await.unwrap_err();
+            assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        }
     }
     ends_as_ever(cluster, &id, worker, work).await;
 }

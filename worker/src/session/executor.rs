@@ -253,11 +253,11 @@ impl Thread {
             let (begun, waited) = (Instant::now(), loaded.job.waited_for_data());
             match contribution(loaded.job.as_mut(), &self.newest, context, assignment, *node) {
                 Ok(contribution) => {
-                    let compute_seconds = begun.elapsed().as_secs_f64();
                     let data_seconds = (loaded.job.waited_for_data() - waited).as_secs_f64();
+                    let compute_seconds = (begun.elapsed().as_secs_f64() - data_seconds).max(0.0);
                     tracing::debug!(job = %assignment.id.job, compute_seconds, data_seconds, "node computed");
-                    let partial =
-                        Partial { work: assignment.id.clone(), node: *node, contribution, compute_seconds };
+                    let work = assignment.id.clone();
+                    let partial = Partial { work, node: *node, contribution, compute_seconds, data_seconds };
                     if context.uploads.blocking_send(partial).is_err() {
                         return;
                     }

@@ -58,6 +58,8 @@ pub(super) struct Partial {
     pub(super) node: Node,
     pub(super) contribution: Contribution,
     pub(super) compute_seconds: f64,
+    /// Seconds that computing waited for samples.
+    pub(super) data_seconds: f64,
 }
 
 /// Moves tensors for one session, without the gRPC library's codec, which copies each byte twice.
@@ -209,6 +211,7 @@ impl Transfers {
             correct: partial.contribution.sums.correct,
             samples: partial.contribution.sums.samples,
             compute_seconds: partial.compute_seconds,
+            data_seconds: partial.data_seconds,
         };
         let covered = sums_bytes(&partial.contribution.sums);
         let Contribution { gradient, statistics, .. } = partial.contribution;
