@@ -37,7 +37,7 @@ struct Args {
     /// Name for people; the default is the host's name and the process.
     #[arg(long, env = "LOOKBEHIND_WORKER_NAME")]
     name: Option<String>,
-    /// Mebibytes that a job's samples, and its weights, may take in memory.
+    /// Mebibytes that the worker may have in use: a job's samples, its weights and what its shards take.
     #[arg(long, env = "LOOKBEHIND_WORKER_MEMORY", value_name = "MIB", default_value_t = 8 * 1024)]
     memory: u64,
 }

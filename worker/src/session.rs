@@ -32,7 +32,7 @@ pub struct WorkerConfig {
     pub data: PathBuf,
     /// Where files that jobs name by URLs may come from.
     pub remote: RemoteData,
-    /// Most bytes that a job's samples, and its weights, may take in memory.
+    /// Most bytes that the worker may have in use: a job's samples, its weights and what its shards take.
     pub memory_limit: u64,
 }
 

@@ -2,8 +2,11 @@
 
 use std::process::ExitCode;
 
+use lookbehind_worker::memory::Metered;
+use mimalloc::MiMalloc;
+
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Metered<MiMalloc> = Metered(MiMalloc);
 
 fn main() -> ExitCode {
     lookbehind_worker::main_with(lookbehind_worker::registry::Registry::builtin())

@@ -37,17 +37,21 @@ async fn every_parity_case_ends_at_the_expected_weights_for_any_shards_and_worke
             }
         }
     }
+    let mut most = 0;
     for (case, shards, workers, id) in submitted {
         let what = format!("{case} with {shards} shards on {workers} workers");
         let history = cluster.client().finish(&id).await;
         let (got, announced) = cluster.client().weights(&id).await;
         assert_eq!(announced, history.digest(), "{what}: the weights are not those that were announced");
-        // Which workers get the few shards may differ from evaluation to evaluation.
+        // Which workers get the few shards may differ from evaluation to evaluation, and one that is prepared last may
+        // miss a short run.
         let took_part = history.most_workers();
-        assert!((workers.min(shards)..=workers).contains(&took_part), "{what}: {took_part} took part");
+        assert!((1..=workers).contains(&took_part), "{what}: {took_part} took part");
+        most = most.max(took_part);
         let error = relative_error(&got, &tensors(case, "expected"), &tensors(case, "init"));
         assert!(error <= TOLERANCE, "{what}: off by {error:.1e} of the distance moved");
     }
+    assert_eq!(most, 3, "no run had three workers");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -54,14 +54,14 @@ impl CandleJob {
             test_samples: data.test_samples,
             data_fingerprint: data.fingerprint,
         };
-        let schedule = Schedule::new(threads, 1).map_err(ComputeError::Threads)?;
+        let schedule = Schedule::new(threads).map_err(ComputeError::Threads)?;
         let probe = Digest::of(b"");
         let mut job = Self { loader, sampler, evaluator, schedule, description, probe, loaded: false };
         let (parameters, statistics) = job.evaluator.state.probe(job.evaluator.seed);
         job.load(&parameters, &statistics)?;
         let at_once = job.shards_that_fit(memory_limit)?;
         job.probe = job.compute_probe()?;
-        job.schedule = Schedule::new(threads, at_once).map_err(ComputeError::Threads)?;
+        job.schedule.allow_side_by_side(at_once).map_err(ComputeError::Threads)?;
         job.loaded = false;
         Ok(job)
     }
@@ -70,9 +70,12 @@ impl CandleJob {
     fn shards_that_fit(&mut self, limit: u64) -> Result<usize, ComputeError> {
         let samples = self.sampler.largest_shard();
         let [few, more] = MEASURED.map(|measured| measured.min(samples));
+        // On one thread, so that all of it is counted.
+        let mut alone = Schedule::new(1).map_err(ComputeError::Threads)?;
         // What stays from the first time on is there before anything is measured. What is wrong with model or data is
         // said by the probe, about the job's own shards.
-        let (Ok(_), Ok(of_few), Ok(of_more)) = (self.peak(few), self.peak(few), self.peak(more)) else {
+        let mut peak = |samples| self.peak(&mut alone, samples);
+        let (Ok(_), Ok(of_few), Ok(of_more)) = (peak(few), peak(few), peak(more)) else {
             return Ok(1);
         };
         let each = of_more.saturating_sub(of_few).checked_div(more - few).unwrap_or(0);
@@ -88,12 +91,10 @@ impl CandleJob {
     }
 
     /// Bytes that a shard of the training split's first samples takes.
-    fn peak(&mut self, samples: u64) -> Result<u64, ComputeError> {
+    fn peak(&mut self, alone: &mut Schedule, samples: u64) -> Result<u64, ComputeError> {
         let work = Work { kind: WorkKind::Gradient, epoch: 0, batch: 0, shards: 1 };
         let shard = BatchShard { samples: (0..samples).collect(), batch_samples: samples };
         let inputs = self.inputs(&work, shard, None)?;
-        // One thread, so that all of it is counted.
-        let mut alone = Schedule::new(1, 1).map_err(ComputeError::Threads)?;
         let measured = alone.run(vec![inputs], |inputs| memory::peak_of(|| self.evaluator.gradient(inputs)));
         measured.into_iter().try_fold(0, |_, (result, peak)| result.map(|_| peak))
     }

@@ -23,14 +23,18 @@ struct Way {
 }
 
 impl Schedule {
-    /// A schedule for `threads` threads, at most `limit` shards at once.
-    pub(super) fn new(threads: usize, limit: usize) -> Result<Self, ThreadPoolBuildError> {
+    /// A schedule for `threads` threads, one shard after the other.
+    pub(super) fn new(threads: usize) -> Result<Self, ThreadPoolBuildError> {
         let threads = threads.max(1);
-        let mut ways = vec![Way::new(1, threads)?];
-        if threads > 1 && limit >= threads {
-            ways.push(Way::new(threads, 1)?);
+        Ok(Self { threads, ways: vec![Way::new(1, threads)?] })
+    }
+
+    /// Lets shards be computed side by side where `limit` of them at once are enough for all threads.
+    pub(super) fn allow_side_by_side(&mut self, limit: usize) -> Result<(), ThreadPoolBuildError> {
+        if self.threads > 1 && limit >= self.threads {
+            self.ways.push(Way::new(self.threads, 1)?);
         }
-        Ok(Self { threads, ways })
+        Ok(())
     }
 
     /// How many shards a group should have.

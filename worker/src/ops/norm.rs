@@ -5,6 +5,7 @@
 mod batch;
 mod group;
 mod moments;
+mod passes;
 
 use candle_core::{DType, Result, Tensor};
 

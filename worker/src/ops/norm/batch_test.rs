@@ -1,6 +1,6 @@
 //! Batch normalisation agrees with its definition.
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 use super::*;
 use crate::ops::agreement::assert_agreement;
