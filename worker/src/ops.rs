@@ -10,6 +10,7 @@ mod activation;
 #[cfg(test)]
 mod agreement;
 mod attention;
+mod collected;
 mod conv;
 pub mod cross_entropy;
 mod elementwise;
@@ -26,6 +27,7 @@ mod storage;
 
 pub use activation::{gelu, sigmoid, silu, tanh};
 pub use attention::attention;
+pub(crate) use collected::{Collected, collect};
 pub use conv::{Conv2d, conv2d};
 pub use layout::{channels_first, channels_last};
 pub use linear::{add_bias, linear};

@@ -13,7 +13,7 @@ use lookbehind_common::arena::Arena;
 use lookbehind_common::layout::{Layout, LayoutError, TensorEntry, TensorKind};
 use lookbehind_common::random::{Key, Purpose};
 
-use crate::ops::{copy_from, copy_into};
+use crate::ops::{Collected, copy_from, copy_into};
 
 pub use recorder::Recorder;
 
@@ -128,13 +128,16 @@ impl ModelState {
     ///
     /// # Errors
     /// When a gradient cannot be fetched or has another shape than its parameter.
-    pub fn gradients(&self, gradients: &GradStore) -> Result<Arena, StateError> {
+    pub(crate) fn gradients(
+        &self,
+        gradients: &GradStore,
+        collected: &Collected,
+    ) -> Result<Arena, StateError> {
         let mut arena = Arena::zeros(self.layout.parameters());
         for (tensor, entry) in self.tensors.iter().zip(self.layout.entries()) {
-            if entry.spec.kind == TensorKind::Parameter
-                && let Some(gradient) = gradients.get(&tensor.variable)
-            {
-                copy_into(gradient, &mut arena[entry.range.clone()])
+            if entry.spec.kind == TensorKind::Parameter {
+                let parts = [gradients.get(&tensor.variable), collected.get(&tensor.variable)];
+                copy_sum(parts, &mut arena[entry.range.clone()])
                     .map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })?;
             }
         }
@@ -170,6 +173,15 @@ impl ModelState {
         let number = *self.by_name.get(name)?;
         let entry = self.layout.entries().get(number)?;
         (entry.spec.kind == TensorKind::Statistic).then_some((number, entry))
+    }
+}
+
+/// Copies the sum of what there is; nothing where there is nothing.
+fn copy_sum(parts: [Option<&Tensor>; 2], target: &mut [f32]) -> candle_core::Result<()> {
+    match parts {
+        [None, None] => Ok(()),
+        [Some(one), None] | [None, Some(one)] => copy_into(one, target),
+        [Some(one), Some(other)] => copy_into(&(one + other)?, target),
     }
 }
 

@@ -100,7 +100,7 @@ fn gradients_lie_in_the_layouts_order_and_are_zero_where_the_loss_has_none() {
     let scale = Tensor::new(&[[1.0_f32, 10.0], [100.0, 1000.0]], &Device::Cpu).unwrap();
     let loss = (last.t().unwrap() * scale).unwrap().sum_all().unwrap();
     let loss = (loss + first.sqr().unwrap().sum_all().unwrap()).unwrap();
-    let gradients = state.gradients(&loss.backward().unwrap()).unwrap();
+    let gradients = state.gradients(&loss.backward().unwrap(), &Default::default()).unwrap();
     assert_eq!(gradients[..], [2.0, 4.0, 0.0, 0.0, 0.0, 1.0, 100.0, 10.0, 1000.0]);
 }
 

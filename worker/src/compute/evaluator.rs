@@ -6,6 +6,7 @@ use lookbehind_common::contribution::{Contribution, Sums};
 use super::{ComputeError, Work, panics};
 use crate::data::{Batch, Target};
 use crate::models::{Mode, Model, Pass, PassPosition};
+use crate::ops::collect;
 use crate::ops::cross_entropy::{CrossEntropy, of_logits, with_gradient};
 use crate::parameters::{ModelState, StateError};
 
@@ -40,9 +41,10 @@ impl Evaluator {
             let logits = self.logits(&batch, &pass)?;
             let CrossEntropy { sums, gradient } =
                 of_logits(&logits, &batch.targets, batch.smoothing, batch_samples).map_err(in_model)?;
-            let gradients =
-                with_gradient(&logits, gradient).and_then(|loss| loss.backward()).map_err(in_model)?;
-            let gradient = self.state.gradients(&gradients).map_err(|source| self.in_state(source))?;
+            let loss = with_gradient(&logits, gradient).map_err(in_model)?;
+            let (gradients, collected) = collect(|| loss.backward());
+            let gradient = self.state.gradients(&gradients.map_err(in_model)?, &collected);
+            let gradient = gradient.map_err(|source| self.in_state(source))?;
             let share = samples.len() as f32 / batch_samples as f32;
             let statistics = self.state.statistics(&pass.into_reported(), share);
             let statistics = statistics.map_err(|source| self.in_state(source))?;

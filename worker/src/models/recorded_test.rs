@@ -109,7 +109,7 @@ fn a_training_pass_gives_the_gradients_and_batch_statistics_that_pytorch_gives()
         let logits = model.forward(&expected["inputs"], &pass).unwrap();
         let loss = of_logits(&logits, &targets, 0.0, samples.len() as u64).unwrap();
         let gradients = with_gradient(&logits, loss.gradient).unwrap().backward().unwrap();
-        let gradients = state.gradients(&gradients).unwrap();
+        let gradients = state.gradients(&gradients, &Default::default()).unwrap();
         let statistics = state.statistics(&pass.into_reported(), 1.0).unwrap();
         let (mut compared, mut error, mut size) = (0, 0.0, 0.0);
         for entry in state.layout().entries() {

@@ -9,6 +9,7 @@ mod winograd;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
+use super::collected::returned;
 use super::output::written;
 use super::storage::contiguous;
 pub use geometry::Conv2d;
@@ -71,7 +72,7 @@ impl CustomOp2 for Forward {
         } else {
             None
         };
-        Ok((of_input, Some(of_weight)))
+        Ok((of_input, returned(weight, of_weight)?))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Device, Layout, Result, Shape, Tensor};
 
+use super::collected::returned;
 use super::gemm::{Lhs, Output, Panels, multiply_parallel};
 use super::output::written;
 use super::storage::{contiguous, with_numbers};
@@ -94,7 +95,8 @@ impl CustomOp3 for Linear {
             let of_weight = product(outputs, Lhs::transposed(gradient, outputs), &panels, inputs);
             (of_weight, column_sums(gradient, outputs))
         })?;
-        Ok((of_x, Some(tensor(of_weight, weight)?), Some(tensor(of_bias, bias)?)))
+        let of_weight = returned(weight, tensor(of_weight, weight)?)?;
+        Ok((of_x, of_weight, returned(bias, tensor(of_bias, bias)?)?))
     }
 }
 
