@@ -165,12 +165,13 @@ def write_job(folder, model, batch, k):
 
 def child(command):
     """Runs a program to its end; returns its output and its peak memory in MiB."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    output = process.stdout.read()
-    problems = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        sys.exit(f"{command[0]} failed: {problems}")
+    with tempfile.TemporaryFile("w+") as problems:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=problems, text=True)
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        if status != 0:
+            problems.seek(0)
+            sys.exit(f"{command[0]} failed: {problems.read()}")
     return output, usage.ru_maxrss / 1024
 
 
@@ -204,7 +205,7 @@ def compare(program, rounds, only):
     print("| network | what | ours, s | PyTorch, s | ratio | aim | ours, MiB | PyTorch, MiB |")
     print("|---|---|---|---|---|---|---|---|")
     for name, (model, batch) in NETWORKS.items():
-        gradient_ratio = 1.0
+        gradient_ratio = None
         for k in (0, 2, 5):
             if only and only not in f"{model} {k}":
                 continue
@@ -218,10 +219,12 @@ def compare(program, rounds, only):
             ratio = statistics.median(mine) / statistics.median(theirs)
             if k == 0:
                 gradient_ratio = ratio
-            aim = 1.0 if k == 0 else (k + 1) / (2 * k) * gradient_ratio * 1.05
+            aim = "1.00" if k == 0 else "–"
+            if k and gradient_ratio:
+                aim = f"{(k + 1) / (2 * k) * gradient_ratio * 1.05:.2f}"
             what = f"outer step, k = {k}" if k else "gradient"
             both = [f"{min(seconds):.3f} / {statistics.median(seconds):.3f}" for seconds in (mine, theirs)]
-            print(f"| {name} | {what} | {both[0]} | {both[1]} | {ratio:.2f} | {aim:.2f} | {max(peaks[0]):.0f} | "
+            print(f"| {name} | {what} | {both[0]} | {both[1]} | {ratio:.2f} | {aim} | {max(peaks[0]):.0f} | "
                   f"{max(peaks[1]):.0f} |", flush=True)
 
 

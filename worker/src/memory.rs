@@ -36,15 +36,13 @@ pub struct Metered<A>(pub A);
 // SAFETY: every call is handed on as it is, and counting does not allocate.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Metered<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        add(layout.size());
         // SAFETY: the caller's promise is handed on.
-        unsafe { self.0.alloc(layout) }
+        counted(unsafe { self.0.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        add(layout.size());
         // SAFETY: the caller's promise is handed on.
-        unsafe { self.0.alloc_zeroed(layout) }
+        counted(unsafe { self.0.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
@@ -54,11 +52,21 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Metered<A> {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        remove(layout.size());
-        add(size);
         // SAFETY: the caller's promise is handed on.
-        unsafe { self.0.realloc(pointer, layout, size) }
+        let moved = unsafe { self.0.realloc(pointer, layout, size) };
+        if !moved.is_null() {
+            remove(layout.size());
+        }
+        counted(moved, size)
     }
+}
+
+/// Counts what was given, if anything was.
+fn counted(pointer: *mut u8, size: usize) -> *mut u8 {
+    if !pointer.is_null() {
+        add(size);
+    }
+    pointer
 }
 
 fn add(size: usize) {

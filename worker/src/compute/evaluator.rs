@@ -92,6 +92,11 @@ impl Evaluator {
     }
 
     fn in_model(&self, samples: usize, source: candle_core::Error) -> ComputeError {
+        // The same error is the same text on every worker: without the places in the code that it came through.
+        let source = match source {
+            candle_core::Error::WithBacktrace { inner, .. } => *inner,
+            other => other,
+        };
         ComputeError::Model { kind: self.model_kind.clone(), samples, source }
     }
 

@@ -1,6 +1,7 @@
 //! A loaded job: from weights and samples to contributions.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lookbehind_common::arena::Arena;
@@ -19,6 +20,9 @@ use crate::memory;
 
 /// Samples of the two shards by which memory is measured.
 const MEASURED: [u64; 2] = [2, 6];
+
+/// Held by the one of a process's workers that measures memory: what the others took meanwhile would count as well.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// What a job is made of.
 pub(super) struct Parts {
@@ -59,8 +63,12 @@ impl CandleJob {
         let mut job = Self { loader, sampler, evaluator, schedule, description, probe, loaded: false };
         let (parameters, statistics) = job.evaluator.state.probe(job.evaluator.seed);
         job.load(&parameters, &statistics)?;
-        let at_once = job.shards_that_fit(memory_limit)?;
-        job.probe = job.compute_probe()?;
+        let at_once = {
+            let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+            let at_once = job.shards_that_fit(memory_limit)?;
+            job.probe = job.compute_probe()?;
+            at_once
+        };
         job.schedule.allow_side_by_side(at_once).map_err(ComputeError::Threads)?;
         job.loaded = false;
         Ok(job)
@@ -72,21 +80,23 @@ impl CandleJob {
         let [few, more] = MEASURED.map(|measured| measured.min(samples));
         // On one thread, so that all of it is counted.
         let mut alone = Schedule::new(1).map_err(ComputeError::Threads)?;
+        let loaded = memory::in_use();
+        let room = limit.saturating_sub(loaded);
         // What stays from the first time on is there before anything is measured. What is wrong with model or data is
         // said by the probe, about the job's own shards.
-        let mut peak = |samples| self.peak(&mut alone, samples);
-        let (Ok(_), Ok(of_few), Ok(of_more)) = (peak(few), peak(few), peak(more)) else {
-            return Ok(1);
-        };
-        let each = of_more.saturating_sub(of_few).checked_div(more - few).unwrap_or(0);
-        let needed = of_more + each * (samples - more);
-        let loaded = memory::in_use();
-        let at_once = limit.saturating_sub(loaded).checked_div(needed).unwrap_or(u64::MAX);
-        if at_once == 0 {
-            let [needed, loaded, limit] = [needed, loaded, limit].map(|bytes| bytes >> 20);
-            let kind = self.evaluator.model_kind.clone();
-            return Err(ComputeError::Memory { kind, samples, needed, loaded, limit });
+        let mut needed = 0;
+        let mut measured = Vec::new();
+        for size in [few, few, more] {
+            let Ok(peak) = self.peak(&mut alone, size) else { return Ok(1) };
+            measured.push(peak);
+            needed = extrapolated(&measured, [few, more], samples);
+            if needed > room {
+                let [needed, loaded, limit] = [needed, loaded, limit].map(|bytes| bytes >> 20);
+                let kind = self.evaluator.model_kind.clone();
+                return Err(ComputeError::Memory { kind, samples, needed, loaded, limit });
+            }
         }
+        let at_once = room.checked_div(needed).unwrap_or(u64::MAX);
         Ok(usize::try_from(at_once).unwrap_or(usize::MAX))
     }
 
@@ -177,6 +187,18 @@ impl CandleJob {
         let inputs = Inputs { work, batch, samples: request.samples, batch_samples };
         let results = self.schedule.run(vec![inputs], |inputs| self.evaluator.test(inputs));
         results.into_iter().next().unwrap_or_else(|| Ok(Sums::default()))
+    }
+}
+
+/// Bytes that a shard of `samples` samples takes, by what shards of `few`, `few` and `more` samples took so far: at least
+/// what the largest of them did, and as much more for each further sample as between `few` and `more`.
+fn extrapolated(measured: &[u64], [few, more]: [u64; 2], samples: u64) -> u64 {
+    match *measured {
+        [_, of_few, of_more] => {
+            let each = of_more.saturating_sub(of_few).checked_div(more - few).unwrap_or(0);
+            of_more + each * (samples - more)
+        }
+        _ => measured.last().copied().unwrap_or(0),
     }
 }
 

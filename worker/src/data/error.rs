@@ -230,6 +230,12 @@ pub enum FileProblem {
         /// The columns that are there.
         present: String,
     },
+    /// A column of a table has the name of another.
+    #[error("column {column:?}: stands in the header more than once")]
+    ColumnTwice {
+        /// The column.
+        column: String,
+    },
     /// A column of a table has the wrong type.
     #[error("column {column:?}: type {found}, expected {expected}")]
     ColumnType {

@@ -7,6 +7,8 @@ use super::planes::Planes;
 
 /// The keys of `[data]` that are not the kind's own.
 const KEYS: [&str; 3] = ["normalize", "augment", "label_smoothing"];
+/// Least parameter of a Beta distribution but 0: below it, nothing is mixed, and draws overflow.
+const LEAST_ALPHA: f64 = 1e-3;
 /// Greatest parameter of a Beta distribution: beyond it, mixtures are even ones.
 const GREATEST_ALPHA: f64 = 1e6;
 
@@ -70,8 +72,9 @@ impl Options {
             return Err(JobError::new("data.label_smoothing", &problem));
         }
         let alpha = self.augment.mixup;
-        if !(0.0..=GREATEST_ALPHA).contains(&alpha) {
-            let problem = format!("expected a number from 0 to {GREATEST_ALPHA}, found {alpha}");
+        if alpha != 0.0 && !(LEAST_ALPHA..=GREATEST_ALPHA).contains(&alpha) {
+            let problem =
+                format!("expected 0 or a number from {LEAST_ALPHA} to {GREATEST_ALPHA}, found {alpha:e}");
             return Err(JobError::new("data.augment.mixup", &problem));
         }
         self.normalize.as_ref().map_or(Ok(()), Normalize::check)
@@ -110,11 +113,12 @@ impl Normalize {
                 &format!("expected finite numbers, found {mean}"),
             ));
         }
-        match self.std.iter().find(|std| !(std.is_finite() && **std > 0.0)) {
+        match self.std.iter().find(|std| !(**std > 0.0 && std.is_normal() && std.recip().is_normal())) {
             None => Ok(()),
-            Some(std) => {
-                Err(JobError::new("data.normalize.std", &format!("expected numbers above 0, found {std}")))
-            }
+            Some(std) => Err(JobError::new(
+                "data.normalize.std",
+                &format!("expected numbers above 0 that can be divided by, found {std:e}"),
+            )),
         }
     }
 

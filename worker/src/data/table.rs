@@ -130,7 +130,12 @@ impl Table {
         }
         let find = |column: &String| {
             let missing = || FileProblem::NoColumn { column: column.clone(), present: present(header) };
-            header.iter().position(|name| name == column).ok_or_else(missing)
+            let mut places = (0..).zip(header).filter(|(_, name)| *name == column).map(|(place, _)| place);
+            let place = places.next().ok_or_else(missing)?;
+            match places.next() {
+                None => Ok(place),
+                Some(_) => Err(FileProblem::ColumnTwice { column: shorten(column) }),
+            }
         };
         let label = find(&self.label)?;
         let others = || header.iter().filter(|name| **name != self.label).cloned().collect();

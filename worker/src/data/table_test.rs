@@ -79,6 +79,8 @@ fn wrong_tables_are_refused_with_row_and_column() {
             "column \"c\": missing; there are a, label, b",
         ),
         ("label\n1\n", train(), "0 columns of inputs"),
+        ("a,a,label\n1,2,0\n", train(), "column \"a\": stands in the header more than once"),
+        ("a,label,label\n1,0,1\n", train(), "column \"label\": stands in the header more than once"),
         ("a,label\n1,0\nx,1\n", train(), "row 1, column \"a\": found \"x\", expected a finite number"),
         ("a,label\n1,0\nNaN,1\n", train(), "row 1, column \"a\": found \"NaN\""),
         ("a,label\n1e99,0\n", train(), "row 0, column \"a\": found \"1e99\""),

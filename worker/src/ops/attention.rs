@@ -13,7 +13,11 @@ use super::storage::{contiguous, with_numbers};
 /// When the shapes differ or the channels cannot be divided among the heads.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
     let (n, tokens, channels) = q.dims3()?;
-    if k.dims() != q.dims() || v.dims() != q.dims() || heads == 0 || !channels.is_multiple_of(heads) {
+    if k.dims() != q.dims()
+        || v.dims() != q.dims()
+        || heads * q.elem_count() == 0
+        || !channels.is_multiple_of(heads)
+    {
         candle_core::bail!(
             "attention of {:?}, {:?} and {:?} with {heads} heads",
             q.dims(),

@@ -49,3 +49,14 @@ fn shapes_that_do_not_fit_are_named() {
     let error = linear(&variable((4, 3), 0.0), &variable((2, 5), 0.0), &bias).unwrap_err().to_string();
     assert!(error.contains("inputs [n, 3], weight [2, 5] and bias [2] do not fit"), "{error}");
 }
+
+#[test]
+fn the_gradient_of_a_bias_is_exact_over_many_rows() {
+    let rows = 40_000;
+    let x = Tensor::ones((rows, 1), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let bias = Var::new(&[0_f32], &Device::Cpu).unwrap();
+    let outer = Tensor::full(0.1_f32, (rows, 1), &Device::Cpu).unwrap();
+    let loss = (super::add_bias(&x, &bias).unwrap() * outer).unwrap().sum_all().unwrap();
+    let gradient = loss.backward().unwrap().get(&bias).unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(gradient, [(40_000.0 * f64::from(0.1_f32)) as f32]);
+}

@@ -33,7 +33,7 @@ impl Affine<'_> {
     fn check(&self, x: &Tensor) -> Result<usize> {
         let channels = x.dims().last().copied().unwrap_or(0);
         let (weight, bias) = (self.weight.dims(), self.bias.dims());
-        if x.dtype() != DType::F32 || channels == 0 || weight != [channels] || bias != [channels] {
+        if x.dtype() != DType::F32 || x.elem_count() == 0 || weight != [channels] || bias != [channels] {
             let (shape, dtype) = (x.dims(), x.dtype());
             candle_core::bail!(
                 "normalisation of {shape:?} of {dtype:?} with weight {weight:?} and bias {bias:?}: expected F32 with one \

@@ -53,6 +53,9 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
 
 fn apply(x: &Tensor, pool: Pool2d, kind: Kind) -> Result<Tensor> {
     let (_, height, width, _) = x.dims4()?;
+    if x.elem_count() == 0 {
+        candle_core::bail!("pooling of {:?}: expected at least one number", x.dims());
+    }
     let window = Window::new(height, width, pool)?;
     if x.device().is_cpu() {
         return x.contiguous()?.apply_op1(Pool { window, kind });

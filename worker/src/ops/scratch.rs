@@ -14,11 +14,14 @@ pub(super) struct Scratch {
     len: usize,
 }
 
-/// Takes working memory of `len` numbers, whatever they are.
+/// Takes working memory of `len` numbers, whatever they are: NaN in tests.
 pub(super) fn take(len: usize) -> Scratch {
     let mut numbers = smallest_fitting(len).unwrap_or_default();
     if numbers.len() < len {
         numbers = vec![0.0; len];
+    }
+    if cfg!(test) {
+        numbers.fill(f32::NAN);
     }
     Scratch { numbers, len }
 }
@@ -27,16 +30,17 @@ fn smallest_fitting(len: usize) -> Option<Vec<f32>> {
     let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
     let fitting = idle.iter().enumerate().filter(|(_, numbers)| (len..=4 * len).contains(&numbers.len()));
     let index = fitting.min_by_key(|(_, numbers)| numbers.len()).map(|(index, _)| index)?;
-    Some(idle.swap_remove(index))
+    Some(idle.remove(index))
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         let numbers = std::mem::take(&mut self.numbers);
         let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept: usize = idle.iter().map(|numbers| size_of::<f32>() * numbers.len()).sum();
-        if kept + size_of::<f32>() * numbers.len() <= KEPT {
-            idle.push(numbers);
+        idle.push(numbers);
+        // What has waited longest goes: it is of a size that nobody needs any more.
+        while idle.iter().map(|numbers| size_of::<f32>() * numbers.len()).sum::<usize>() > KEPT {
+            idle.remove(0);
         }
     }
 }

@@ -73,6 +73,9 @@ impl Geometry {
         options: Conv2d,
     ) -> Result<Self> {
         let Conv2d { stride, padding, dilation, groups } = options;
+        if images * height * width == 0 {
+            candle_core::bail!("{images} images of {height}x{width}: expected at least one pixel");
+        }
         if stride == 0 || dilation == 0 || groups == 0 {
             candle_core::bail!("stride {stride}, dilation {dilation}, groups {groups}: expected 1 or more");
         }

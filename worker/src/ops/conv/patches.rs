@@ -9,8 +9,9 @@ use super::geometry::Geometry;
 use crate::ops::gemm::{Lhs, Output, Panels, SLICE, multiply, multiply_parallel};
 use crate::ops::scratch;
 
-/// Output pixels whose windows are gathered at once.
+/// Most output pixels whose windows are gathered at once, and most numbers under them.
 const BLOCK: usize = 192;
+const BLOCK_NUMBERS: usize = 1 << 21;
 /// Rows of the weight's gradient that are worth a task.
 const TASK_DEPTH: usize = 48;
 
@@ -24,8 +25,9 @@ pub(super) fn forward(geometry: &Geometry, x: &[f32], weight: &[f32], y: &mut [f
             multiply_parallel(geometry.output_pixels(), Lhs::rows(x, depth), panels.rhs(), output);
             continue;
         }
-        y.par_chunks_mut(BLOCK * row).enumerate().for_each(|(block, y)| {
-            let pixels = block * BLOCK..block * BLOCK + y.len() / row;
+        let block_size = block_size(depth);
+        y.par_chunks_mut(block_size * row).enumerate().for_each(|(block, y)| {
+            let pixels = block * block_size..block * block_size + y.len() / row;
             let mut patches = scratch::take(pixels.len() * depth);
             gather(geometry, x, group, pixels.clone(), 0..geometry.window.taps(), &mut patches);
             let numbers = &mut y[group * outputs..];
@@ -33,6 +35,10 @@ pub(super) fn forward(geometry: &Geometry, x: &[f32], weight: &[f32], y: &mut [f
             multiply(pixels.len(), Lhs::rows(&patches, depth), panels.rhs(), output);
         });
     }
+}
+
+fn block_size(depth: usize) -> usize {
+    (BLOCK_NUMBERS / depth.max(1)).clamp(1, BLOCK)
 }
 
 /// The input's gradient: the product with the transposed weight, its rows scattered back under their windows.
@@ -45,14 +51,14 @@ pub(super) fn input_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f3
             multiply_parallel(geometry.output_pixels(), Lhs::rows(gradient, row), panels.rhs(), output);
             continue;
         }
-        let pixels = geometry.output.pixels();
+        let (pixels, block_size) = (geometry.output.pixels(), block_size(depth));
         result.par_chunks_mut(geometry.input.len()).enumerate().for_each(|(image, result)| {
             if group == 0 {
                 result.fill(0.0);
             }
-            let mut patches = scratch::take(BLOCK.min(pixels) * depth);
-            for first in (0..pixels).step_by(BLOCK) {
-                let block = first..pixels.min(first + BLOCK);
+            let mut patches = scratch::take(block_size.min(pixels) * depth);
+            for first in (0..pixels).step_by(block_size) {
+                let block = first..pixels.min(first + block_size);
                 let start = (image * pixels + first) * row + group * outputs;
                 let lhs = Lhs { numbers: &gradient[start..], row, step: 1 };
                 let output = Output { numbers: &mut patches, row: depth, accumulate: false };

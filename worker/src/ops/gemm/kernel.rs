@@ -63,6 +63,7 @@ fn clear(rows: usize, columns: usize, output: Output<'_>) {
 
 fn check(rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>, output: &Output<'_>, width: usize) {
     let layout = rhs.layout;
+    assert!(width <= MAX_WIDTH, "a line holds a panel's columns");
     assert_eq!(layout.width, width, "panels are packed for the instruction set that multiplies");
     let last = (rows - 1) * lhs.row + (layout.depth - 1) * lhs.step;
     assert!(
