@@ -88,6 +88,7 @@ impl Part<'_> {
 
     fn read(&self, images: &mut Collector) -> Result<(), DataError> {
         let file = self.file.open()?;
+        pages::check_footer(&file).map_err(|reason| self.damaged(&reason))?;
         let reader = SerializedFileReader::new(self.file.open()?).map_err(self.in_file())?;
         let metadata = reader.metadata();
         let schema = metadata.file_metadata().schema_descr();

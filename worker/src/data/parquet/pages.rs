@@ -1,4 +1,4 @@
-//! Checks what the pages of a column claim before anything is allocated for it: the reader of the format takes their
+//! Checks what a footer and the pages of a column claim before anything is allocated for it: the reader of the format takes their
 //! sizes and counts at their word.
 //!
 //! A page begins with a header in Thrift's compact protocol (Apache Parquet format, `PageHeader`), of which a few
@@ -16,6 +16,11 @@ const DEPTH: usize = 8;
 const ITEMS: u64 = 1 << 16;
 /// Longest text that is skipped.
 const TEXT: u64 = 1 << 24;
+
+/// Deepest nesting of a footer.
+const FOOTER_DEPTH: usize = 16;
+/// What a file ends with, behind the footer and its length in four bytes.
+const MAGIC: &[u8; 4] = b"PAR1";
 
 /// Fields of `PageHeader`.
 const UNCOMPRESSED_SIZE: usize = 2;
@@ -42,6 +47,26 @@ impl Fields {
 
     fn nested(&self, field: usize) -> Option<&Fields> {
         self.structs.get(field).and_then(Option::as_deref)
+    }
+}
+
+/// Checks that a file's footer (`FileMetaData`) has all that its lists and texts claim. What is no footer at all is left to
+/// the reader of the format, which says so.
+pub(super) fn check_footer(file: &File) -> Result<(), String> {
+    let size = file.metadata().map_err(|error| error.to_string())?.len();
+    let Some(end) = size.checked_sub(8) else { return Ok(()) };
+    let mut reader = Headers { reader: BufReader::with_capacity(1 << 16, file), position: end, end: size };
+    reader.seek(end)?;
+    let mut tail = [0; 8];
+    reader.reader.read_exact(&mut tail).map_err(|error| error.to_string())?;
+    let [a, b, c, d, magic @ ..] = tail;
+    match end.checked_sub(u64::from(u32::from_le_bytes([a, b, c, d]))) {
+        Some(start) if magic == *MAGIC => {
+            reader.end = end;
+            reader.seek(start)?;
+            reader.fields(FOOTER_DEPTH).map(drop)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -114,7 +139,7 @@ impl Headers<'_> {
     fn byte(&mut self) -> Result<u8, String> {
         let mut byte = [0];
         if self.position >= self.end {
-            return Err("truncated: a page's header is cut".into());
+            return Err("truncated: a header is cut".into());
         }
         self.reader.read_exact(&mut byte).map_err(|error| error.to_string())?;
         self.position += 1;
@@ -130,7 +155,7 @@ impl Headers<'_> {
                 return Ok(number);
             }
         }
-        Err("a number of a page's header does not end".into())
+        Err("a number of a header does not end".into())
     }
 
     fn zigzag(&mut self) -> Result<i64, String> {
@@ -140,7 +165,7 @@ impl Headers<'_> {
 
     fn skip(&mut self, bytes: u64) -> Result<(), String> {
         if bytes > TEXT.min(self.end - self.position) {
-            return Err(format!("truncated: {bytes} bytes within a page's header"));
+            return Err(format!("truncated: {bytes} bytes within a header"));
         }
         self.seek(self.position + bytes)
     }
@@ -187,15 +212,16 @@ impl Headers<'_> {
             }
             9 | 10 if depth > 0 => self.skip_list(depth - 1),
             12 if depth > 0 => self.fields(depth - 1).map(drop),
-            _ => Err(format!("a value of kind {kind} within a page's header")),
+            _ => Err(format!("a value of kind {kind} within a header")),
         }
     }
 
     fn skip_list(&mut self, depth: usize) -> Result<(), String> {
         let head = self.byte()?;
         let items = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
-        if items > ITEMS {
-            return Err(format!("a list of {items} items within a page's header"));
+        // No item takes less than a byte.
+        if items > ITEMS.min(self.end - self.position) {
+            return Err(format!("a list of {items} items where {} bytes are left", self.end - self.position));
         }
         (0..items).try_for_each(|_| self.skip_value(head & 0x0f, depth, true))
     }

@@ -53,12 +53,8 @@ impl WithSimd for Image<'_> {
         let positions = split::<POSITIONS>(self.target, self.range.len() * self.row);
         for (number, tile) in self.range.enumerate() {
             let place = self.tiles.place(tile);
-            let pixels: [[&[f32]; IN]; IN] = std::array::from_fn(|down| {
-                std::array::from_fn(|right| match self.tiles.input_pixel(place, down, right) {
-                    Some(pixel) => &self.x[pixel * channels..][..channels],
-                    None => &zeros,
-                })
-            });
+            let number_of = |down, right| self.tiles.input_pixel(place, down, right);
+            let pixels: [[&[f32]; IN]; IN] = pixels(self.x, &zeros, number_of);
             let start = number * self.row;
             for channel in (0..channels).step_by(S::F32_LANES) {
                 let values = load_tile(simd, &pixels, channel);
@@ -91,12 +87,8 @@ impl WithSimd for Gradient<'_> {
         let positions = split::<POSITIONS>(self.target, self.layout.len());
         for (number, tile) in self.range.enumerate() {
             let place = self.tiles.place(tile);
-            let pixels: [[&[f32]; OUT]; OUT] = std::array::from_fn(|down| {
-                std::array::from_fn(|right| match self.tiles.output_pixel(place, down, right) {
-                    Some(pixel) => &self.gradient[pixel * channels..][..channels],
-                    None => &zeros,
-                })
-            });
+            let number_of = |down, right| self.tiles.output_pixel(place, down, right);
+            let pixels: [[&[f32]; OUT]; OUT] = pixels(self.gradient, &zeros, number_of);
             for channel in (0..self.layout.panels() * width).step_by(S::F32_LANES) {
                 let values = load_tile(simd, &pixels, channel);
                 let values = tile::Gradient::tile(simd, values);
@@ -147,6 +139,18 @@ impl WithSimd for Product<'_> {
             }
         }
     }
+}
+
+/// A tile's pixels by their numbers; zeros for those that have none.
+fn pixels<'a, const N: usize>(
+    image: &'a [f32],
+    zeros: &'a [f32],
+    number_of: impl Fn(usize, usize) -> Option<usize>,
+) -> [[&'a [f32]; N]; N] {
+    let channels = zeros.len();
+    let pixel =
+        |down, right| number_of(down, right).map_or(zeros, |number| &image[number * channels..][..channels]);
+    std::array::from_fn(|down| std::array::from_fn(|right| pixel(down, right)))
 }
 
 /// The vectors of a tile's pixels from `channel` on.
