@@ -95,6 +95,8 @@ fn options_that_cannot_be_are_refused_by_their_path() {
         (vec![1, 2, 2], json!({ "augment": { "cutout": 3 } }), "data.augment.cutout"),
         (vec![1, 2, 2], json!({ "augment": { "mixup": -0.1 } }), "data.augment.mixup"),
         (vec![1, 2, 2], json!({ "label_smoothing": 1 }), "data.label_smoothing"),
+        (vec![1, 2, 2], json!({ "augment": { "mixup": 1e-310 } }), "data.augment.mixup"),
+        (vec![1, 2, 2], json!({ "normalize": { "mean": [0.0], "std": [1e-45] } }), "data.normalize.std"),
         (vec![1, 2, 2], json!({ "normalize": { "mean": [0.5] } }), "std"),
         (vec![1, 2, 2], json!({ "normalize": { "mean": [0.5], "std": [0] } }), "data.normalize.std"),
         (vec![1, 2, 2], json!({ "normalize": { "mean": [1, 2], "std": [1] } }), "data.normalize.mean"),

@@ -37,4 +37,7 @@ fn heads_that_do_not_divide_the_channels_are_refused() {
     let x = Tensor::zeros((1, 3, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
     let said = attention(&x, &x, &x, 3).unwrap_err().to_string();
     assert!(said.contains("[1, 3, 4]") && said.contains("3 heads"), "{said}");
+    let x = Tensor::zeros((1, 0, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let said = attention(&x, &x, &x, 2).unwrap_err().to_string();
+    assert!(said.contains("[1, 0, 4]"), "{said}");
 }

@@ -167,4 +167,6 @@ fn shapes_that_do_not_fit_are_refused() {
     assert!(said.contains("a window of 3x3 with dilation 1 does not fit into an image of 2x8"), "{said}");
     let said = refused((1, 8, 8, 16), (8, 16, 3, 3), Conv2d { stride: 0, ..Conv2d::default() });
     assert!(said.contains("stride 0"), "{said}");
+    let said = refused((0, 8, 8, 16), (8, 16, 3, 3), Conv2d::default());
+    assert!(said.contains("0 images of 8x8: expected at least one pixel"), "{said}");
 }

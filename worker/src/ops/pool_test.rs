@@ -70,4 +70,7 @@ fn windows_that_do_not_fit_are_refused() {
         let said = max_pool2d(&x, pool).unwrap_err().to_string();
         assert!(said.contains("do not fit into an image of 2x5"), "{said}");
     }
+    let x = Tensor::zeros((0, 4, 4, 1), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let said = avg_pool2d(&x, POOLS[0]).unwrap_err().to_string();
+    assert!(said.contains("expected at least one number"), "{said}");
 }

@@ -75,6 +75,7 @@ fn one_value_per_channel_and_shapes_that_do_not_fit_are_refused() {
             .to_string()
     };
     assert!(refused(&[1, 1, 1, 3], None).contains("1 value per channel, expected 2 or more"));
+    assert!(refused(&[0, 3], None).contains("normalisation of [0, 3]"));
     assert!(refused(&[2, 4], None).contains("expected F32 with one of each for every channel"));
     assert!(refused(&[2, 3], Some(&zeros(&[3, 3]))).contains("residual of shape [3, 3], expected [2, 3]"));
 }
