@@ -22,6 +22,7 @@ mod norm;
 mod output;
 mod pool;
 mod relu;
+mod row_sums;
 mod scratch;
 mod storage;
 

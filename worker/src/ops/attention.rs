@@ -45,7 +45,7 @@ struct Attention {
 
 /// Writes one head's part of a row-major `[tokens, c]`.
 fn part(numbers: &mut [f32], first: usize, channels: usize) -> Output<'_> {
-    Output { numbers: numbers.get_mut(first..).unwrap_or_default(), row: channels, accumulate: false }
+    Output { numbers: &mut numbers[first..], row: channels, accumulate: false }
 }
 
 impl Attention {

@@ -16,7 +16,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::lanes::arch;
-pub(super) use panels::{PanelLayout, Panels};
+pub(super) use panels::{MAX_WIDTH, PanelLayout, Panels};
 
 /// Depth of one chain of additions.
 pub(super) const SLICE: usize = 256;
@@ -49,7 +49,7 @@ impl<'a> Lhs<'a> {
 
     /// The operand without its first rows.
     pub(super) fn rows_from(self, row: usize) -> Self {
-        Self { numbers: self.numbers.get(row * self.row..).unwrap_or_default(), ..self }
+        Self { numbers: &self.numbers[row * self.row..], ..self }
     }
 }
 

@@ -3,15 +3,11 @@
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Device, Layout, Result, Shape, Tensor};
 
-use rayon::prelude::*;
-
 use super::collected::returned;
 use super::gemm::{Lhs, Output, Panels, multiply_parallel};
 use super::output::written;
+use super::row_sums::row_sums;
 use super::storage::{contiguous, with_numbers};
-
-/// Rows of a block of sums; part of the definition of a bias's gradient.
-const BLOCK: usize = 256;
 
 /// y = x Wᵀ + b for x `[.., in]`, W `[out, in]` and b `[out]`; y is `[.., out]`.
 ///
@@ -117,21 +113,14 @@ fn add_to_rows(bias: &[f32], matrix: &mut [f32]) {
     }
 }
 
-/// Sums over the rows of a matrix: in f64 over fixed blocks of rows, the blocks in their order.
 fn column_sums(matrix: &[f32], columns: usize) -> Vec<f32> {
-    let of_block = |block: &[f32]| {
-        let mut sums = vec![0_f64; columns];
-        for row in block.chunks_exact(columns.max(1)) {
+    let rows = matrix.len() / columns.max(1);
+    let sums = row_sums(rows, columns, |rows, sums| {
+        for row in matrix[rows.start * columns..rows.end * columns].chunks_exact(columns) {
             sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));
         }
-        sums
-    };
-    let blocks: Vec<Vec<f64>> = matrix.par_chunks(BLOCK * columns.max(1)).map(of_block).collect();
-    let mut total = vec![0_f64; columns];
-    for sums in blocks {
-        total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
-    }
-    total.into_iter().map(|sum| sum as f32).collect()
+    });
+    sums.into_iter().map(|sum| sum as f32).collect()
 }
 
 struct AddBias;

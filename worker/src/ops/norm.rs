@@ -4,7 +4,6 @@
 
 mod batch;
 mod group;
-mod moments;
 mod passes;
 
 use candle_core::{DType, Result, Tensor};

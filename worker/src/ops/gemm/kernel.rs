@@ -7,15 +7,13 @@
 
 use pulp::Simd;
 
-use super::panels::VECTORS;
+use super::panels::{MAX_WIDTH, VECTORS};
 use super::{Lhs, Output, Rhs, SLICE};
 
 /// Rows of a tile where registers are many (AVX-512, 32 registers).
 const MANY_ROWS: usize = 12;
 /// Rows of a tile elsewhere (AVX2, 16 registers).
 const FEW_ROWS: usize = 6;
-/// Widest panel of any instruction set.
-const MAX_WIDTH: usize = 64;
 
 /// Computes the product of `rows` rows.
 ///

@@ -9,6 +9,8 @@ use crate::ops::scratch::{self, Scratch};
 
 /// Vectors side by side in a panel.
 pub(super) const VECTORS: usize = 2;
+/// Widest panel of any instruction set.
+pub(in crate::ops) const MAX_WIDTH: usize = 64;
 
 /// How a right operand lies in panels: panel after panel, in each the depth, then its columns. The last panel is
 /// filled up with zeros.

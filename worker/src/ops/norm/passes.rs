@@ -4,9 +4,9 @@ use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::Activation;
-use super::moments::sums;
 use crate::ops::lanes::arch;
 use crate::ops::output::written;
+use crate::ops::row_sums::row_sums;
 use crate::ops::storage::with_numbers;
 
 /// Rows that one task takes.
@@ -24,7 +24,7 @@ pub(super) struct Statistics {
 impl Statistics {
     pub(super) fn of(x: &Tensor, rows: usize, channels: usize, eps: f64) -> Result<Self> {
         let sums = with_numbers([x], |[x]| {
-            sums(rows, channels, |rows, sums| {
+            row_sums(rows, 2 * channels, |rows, sums| {
                 let (sum, squares) = sums.split_at_mut(channels);
                 for x in x[rows.start * channels..rows.end * channels].chunks_exact(channels) {
                     for ((sum, square), &x) in sum.iter_mut().zip(squares.iter_mut()).zip(x) {
@@ -143,7 +143,7 @@ impl BatchNorm {
     fn gradient_sums(&self, x: &[f32], gradient: &[f32]) -> Vec<f64> {
         let mean = &self.statistics.mean;
         let channels = mean.len();
-        sums(self.statistics.rows, channels, |rows, sums| {
+        row_sums(self.statistics.rows, 2 * channels, |rows, sums| {
             let (of_gradient, of_product) = sums.split_at_mut(channels);
             let range = rows.start * channels..rows.end * channels;
             for (x, gradient) in

@@ -12,14 +12,12 @@ use super::super::geometry::Geometry;
 use super::PADDING;
 use super::tile::{self, IN, POSITIONS, TAPS, Transform as _};
 use super::tiles::Tiles;
-use crate::ops::gemm::{PanelLayout, Rhs};
+use crate::ops::gemm::{MAX_WIDTH, PanelLayout, Rhs};
 use crate::ops::lanes::{arch, load, store};
 use crate::ops::scratch::{self, Scratch};
 
 /// Taps of a window.
 const WINDOW: usize = TAPS * TAPS;
-/// Widest panel of any instruction set.
-const MAX_WIDTH: usize = 64;
 /// Steps along the depth that are gathered at once: neighbours in memory.
 const STEPS: usize = 8;
 /// Output channels of the weight's gradient that one task transforms.
