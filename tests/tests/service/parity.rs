@@ -1,9 +1,16 @@
 //! P1: the parity fixtures, computed with the method's published reference code.
 
+use std::sync::{Arc, Condvar, Mutex};
+
+use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{JobFile, parse_toml};
+use lookbehind_tests::client::{History, PATIENCE};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::{MLP_CASES, RESNET_CASES, on_workers, parity};
 use lookbehind_tests::reference::{Tensors, read_tensors, relative_error};
+use lookbehind_tests::scripted::{Script, Scripted};
+use lookbehind_worker::compute::Work;
+use lookbehind_worker::registry::Registry;
 
 /// What a run may be off, relative to the distance that it moved.
 const TOLERANCE: f64 = 1e-4;
@@ -24,8 +31,12 @@ async fn prepared(cluster: &Cluster, case: &str) -> JobFile {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_parity_case_ends_at_the_expected_weights_for_any_shards_and_workers() {
-    let cluster = Cluster::of(3).await;
-    let mut submitted = Vec::new();
+    let mut cluster = Cluster::new().await;
+    let together = Arc::new(Together::default());
+    for name in ["w1", "w2", "w3"] {
+        let backend = Scripted::new(cluster.backend(Registry::builtin()), together.clone());
+        cluster.add(name, backend).await;
+    }
     for case in MLP_CASES {
         let job = prepared(&cluster, case).await;
         for shards in SHARDS {
@@ -33,25 +44,87 @@ async fn every_parity_case_ends_at_the_expected_weights_for_any_shards_and_worke
                 let mut job = job.clone();
                 job.train.shards = Some(shards);
                 on_workers(&mut job, workers);
-                submitted.push((case, shards, workers, cluster.client().submit(&job).await));
+                together.begin();
+                let id = cluster.client().submit(&job).await;
+                let mut watcher = cluster.client().watch(&id).await;
+                let others = |seen: &History| {
+                    seen.notices.iter().filter(|notice| notice.message.contains("takes part")).count() as u32
+                };
+                watcher.until("all workers", |seen| others(seen) == workers - 1).await;
+                together.open();
+                let what = format!("{case} with {shards} shards on {workers} workers");
+                let history = watcher.to_the_end().await;
+                // Which workers get the few shards may differ from evaluation to evaluation.
+                let took_part = history.most_workers();
+                assert!(
+                    (workers.min(shards)..=workers).contains(&took_part),
+                    "{what}: {took_part} took part"
+                );
+                let (got, announced) = cluster.client().weights(&id).await;
+                assert_eq!(
+                    announced,
+                    history.digest(),
+                    "{what}: the weights are not those that were announced"
+                );
+                let error = relative_error(&got, &tensors(case, "expected"), &tensors(case, "init"));
+                assert!(error <= TOLERANCE, "{what}: off by {error:.1e} of the distance moved");
             }
         }
     }
-    let mut most = 0;
-    for (case, shards, workers, id) in submitted {
-        let what = format!("{case} with {shards} shards on {workers} workers");
-        let history = cluster.client().finish(&id).await;
-        let (got, announced) = cluster.client().weights(&id).await;
-        assert_eq!(announced, history.digest(), "{what}: the weights are not those that were announced");
-        // Which workers get the few shards may differ from evaluation to evaluation, and one that is prepared last may
-        // miss a short run.
-        let took_part = history.most_workers();
-        assert!((1..=workers).contains(&took_part), "{what}: {took_part} took part");
-        most = most.max(took_part);
-        let error = relative_error(&got, &tensors(case, "expected"), &tensors(case, "init"));
-        assert!(error <= TOLERANCE, "{what}: off by {error:.1e} of the distance moved");
+}
+
+/// Holds a job's first evaluation until the test opens, and all but the first worker until it has begun: they join a job
+/// that trains, which the job's notices tell, and none misses a short run.
+#[derive(Default)]
+struct Together {
+    state: Mutex<Progress>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    prepared: bool,
+    begun: bool,
+    open: bool,
+}
+
+impl Together {
+    /// Another job comes.
+    fn begin(&self) {
+        *self.state.lock().unwrap() = Progress::default();
     }
-    assert_eq!(most, 3, "no run had three workers");
+
+    /// Lets the first evaluation go on.
+    fn open(&self) {
+        self.change(|state| state.open = true);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.state.lock().unwrap());
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, holds: impl Fn(&Progress) -> bool) {
+        let state = self.state.lock().unwrap();
+        let waited = self.changed.wait_timeout_while(state, PATIENCE, |state| !holds(state)).unwrap();
+        assert!(!waited.1.timed_out(), "the job does not go on");
+    }
+}
+
+impl Script for Together {
+    fn probe(&self, digest: Digest) -> Digest {
+        let mut first = false;
+        self.change(|state| first = !std::mem::replace(&mut state.prepared, true));
+        if !first {
+            self.wait(|state| state.begun);
+        }
+        digest
+    }
+
+    fn before(&self, _work: &Work, _shard: u32) {
+        self.change(|state| state.begun = true);
+        self.wait(|state| state.open);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

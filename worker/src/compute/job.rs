@@ -75,7 +75,11 @@ impl CandleJob {
     }
 
     /// How many shards fit into memory at once, by what small ones take: all that a shard takes grows with its samples.
+    /// Where the allocator is not metered, nothing can be said.
     fn shards_that_fit(&mut self, limit: u64) -> Result<usize, ComputeError> {
+        if memory::in_use() == 0 {
+            return Ok(usize::MAX);
+        }
         let samples = self.sampler.largest_shard();
         let [few, more] = MEASURED.map(|measured| measured.min(samples));
         // On one thread, so that all of it is counted.
