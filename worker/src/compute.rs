@@ -87,8 +87,8 @@ pub trait PreparedJob: Send {
         1
     }
 
-    /// The contributions of several shards, in their order; `computed` is called after each. The same bytes as
-    /// shard by shard.
+    /// The contributions of several shards, in their order; `computed` is called after each, and after each part of
+    /// a shard of the test split. The same bytes as shard by shard.
     ///
     /// # Errors
     /// As [`PreparedJob::contribution`].

@@ -10,7 +10,6 @@ mod activation;
 #[cfg(test)]
 mod agreement;
 mod attention;
-mod collected;
 mod conv;
 pub mod cross_entropy;
 mod elementwise;
@@ -25,15 +24,17 @@ mod relu;
 mod row_sums;
 mod scratch;
 mod storage;
+mod tape;
 
 pub use activation::{gelu, sigmoid, silu, tanh};
 pub use attention::attention;
-pub(crate) use collected::{Collected, collect};
 pub use conv::{Conv2d, conv2d};
 pub use layout::{channels_first, channels_last};
 pub use linear::{add_bias, linear};
 pub use norm::{Activation, Affine, Normalized, batch_norm, batch_norm_inference, group_norm, layer_norm};
+pub(crate) use output::written;
 pub use pool::{Pool2d, avg_pool2d, global_avg_pool, max_pool2d};
 pub use relu::relu;
 use relu::relu_gradient;
 pub(crate) use storage::{copy_from, copy_into};
+pub(crate) use tape::{Gradients, record, without_gradients};

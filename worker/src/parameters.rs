@@ -6,14 +6,14 @@ mod recorder;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 use candle_nn::Init;
 use lookbehind_common::arena::Arena;
 use lookbehind_common::layout::{Layout, LayoutError, TensorEntry, TensorKind};
 use lookbehind_common::random::{Key, Purpose};
+use rayon::prelude::*;
 
-use crate::ops::{Collected, copy_from, copy_into};
+use crate::ops::{Gradients, copy_from, copy_into, written};
 
 pub use recorder::Recorder;
 
@@ -113,35 +113,45 @@ impl ModelState {
     pub fn load(&self, parameters: &[f32], statistics: &[f32]) -> Result<(), StateError> {
         check_length("parameters", parameters, self.layout.parameters())?;
         check_length("statistics", statistics, self.layout.statistics())?;
-        for (tensor, entry) in self.tensors.iter().zip(self.layout.entries()) {
+        let load = |(tensor, entry): (&StateTensor, &TensorEntry)| {
             let arena = match entry.spec.kind {
                 TensorKind::Parameter => parameters,
                 TensorKind::Statistic => statistics,
             };
             copy_from(&tensor.variable, &arena[entry.range.clone()])
-                .map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })?;
-        }
-        Ok(())
+                .map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })
+        };
+        first_error(self.tensors.par_iter().zip(self.layout.entries()).map(load))
     }
 
     /// The parameters' gradients in the layout's order; zeros where the loss does not depend on a parameter.
     ///
     /// # Errors
     /// When a gradient cannot be fetched or has another shape than its parameter.
-    pub(crate) fn gradients(
-        &self,
-        gradients: &GradStore,
-        collected: &Collected,
-    ) -> Result<Arena, StateError> {
-        let mut arena = Arena::zeros(self.layout.parameters());
-        for (tensor, entry) in self.tensors.iter().zip(self.layout.entries()) {
-            if entry.spec.kind == TensorKind::Parameter {
-                let parts = [gradients.get(&tensor.variable), collected.get(&tensor.variable)];
-                copy_sum(parts, &mut arena[entry.range.clone()])
-                    .map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })?;
+    pub(crate) fn gradients(&self, gradients: &Gradients) -> Result<Arena, StateError> {
+        let mut copied = Ok(());
+        let numbers = written(self.layout.parameters(), |mut rest| {
+            let mut places = Vec::new();
+            for (tensor, entry) in self.tensors.iter().zip(self.layout.entries()) {
+                if entry.spec.kind == TensorKind::Parameter {
+                    let (place, after) = rest.split_at_mut(entry.range.len());
+                    places.push((tensor, entry, place));
+                    rest = after;
+                }
             }
-        }
-        Ok(arena)
+            let copy = |(tensor, entry, place): (&StateTensor, &TensorEntry, &mut [f32])| {
+                let copied = match gradients.get(&tensor.variable) {
+                    Some(gradient) => copy_into(gradient, place),
+                    None => {
+                        place.fill(0.0);
+                        Ok(())
+                    }
+                };
+                copied.map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })
+            };
+            copied = first_error(places.into_par_iter().map(copy));
+        });
+        copied.map(|()| Arena::from(numbers))
     }
 
     /// The statistics that a training pass reported, times the shard's `share` of the batch, in the layout's order.
@@ -176,13 +186,9 @@ impl ModelState {
     }
 }
 
-/// Copies the sum of what there is; nothing where there is nothing.
-fn copy_sum(parts: [Option<&Tensor>; 2], target: &mut [f32]) -> candle_core::Result<()> {
-    match parts {
-        [None, None] => Ok(()),
-        [Some(one), None] | [None, Some(one)] => copy_into(one, target),
-        [Some(one), Some(other)] => copy_into(&(one + other)?, target),
-    }
+/// Carries out all and returns the first error in their order, whatever thread comes upon one first.
+fn first_error(all: impl IndexedParallelIterator<Item = Result<(), StateError>>) -> Result<(), StateError> {
+    all.collect::<Vec<_>>().into_iter().collect()
 }
 
 fn check_length(what: &'static str, arena: &[f32], expected: usize) -> Result<(), StateError> {

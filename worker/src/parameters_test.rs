@@ -2,6 +2,7 @@ use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 
 use super::*;
+use crate::ops::record;
 
 const LIMIT: u64 = 1 << 20;
 
@@ -98,9 +99,12 @@ fn gradients_lie_in_the_layouts_order_and_are_zero_where_the_loss_has_none() {
     state.load(&[1.0, 2.0, 0.0, 0.0, 0.0, 3.0, 4.0, 5.0, 6.0], &[]).unwrap();
     // Transposed, so that the gradient does not lie as the parameter does.
     let scale = Tensor::new(&[[1.0_f32, 10.0], [100.0, 1000.0]], &Device::Cpu).unwrap();
-    let loss = (last.t().unwrap() * scale).unwrap().sum_all().unwrap();
-    let loss = (loss + first.sqr().unwrap().sum_all().unwrap()).unwrap();
-    let gradients = state.gradients(&loss.backward().unwrap(), &Default::default()).unwrap();
+    let (loss, tape) = record(|| {
+        let loss = (last.t().unwrap() * scale).unwrap().sum_all().unwrap();
+        (loss + first.sqr().unwrap().sum_all().unwrap()).unwrap()
+    });
+    let one = Tensor::new(1.0_f32, &Device::Cpu).unwrap();
+    let gradients = state.gradients(&tape.backward(loss, one).unwrap()).unwrap();
     assert_eq!(gradients[..], [2.0, 4.0, 0.0, 0.0, 0.0, 1.0, 100.0, 10.0, 1000.0]);
 }
 

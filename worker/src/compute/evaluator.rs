@@ -6,8 +6,8 @@ use lookbehind_common::contribution::{Contribution, Sums};
 use super::{ComputeError, Work, panics};
 use crate::data::{Batch, Target};
 use crate::models::{Mode, Model, Pass, PassPosition};
-use crate::ops::collect;
-use crate::ops::cross_entropy::{CrossEntropy, of_logits, with_gradient};
+use crate::ops::cross_entropy::{CrossEntropy, of_logits};
+use crate::ops::{record, without_gradients};
 use crate::parameters::{ModelState, StateError};
 
 /// A model, its weights and what it is called in errors.
@@ -38,12 +38,13 @@ impl Evaluator {
             let position = PassPosition { seed: self.seed, epoch: work.epoch, batch: work.batch };
             let pass = Pass::new(Mode::Train, position, &samples);
             let in_model = |source| self.in_model(samples.len(), source);
-            let logits = self.logits(&batch, &pass)?;
+            let (logits, tape) = record(|| self.logits(&batch, &pass));
+            let logits = logits?;
             let CrossEntropy { sums, gradient } =
                 of_logits(&logits, &batch.targets, batch.smoothing, batch_samples).map_err(in_model)?;
-            let loss = with_gradient(&logits, gradient).map_err(in_model)?;
-            let (gradients, collected) = collect(|| loss.backward());
-            let gradient = self.state.gradients(&gradients.map_err(in_model)?, &collected);
+            let gradient = Tensor::from_vec(gradient, logits.shape(), logits.device()).map_err(in_model)?;
+            let gradients = tape.backward(logits, gradient).map_err(in_model)?;
+            let gradient = self.state.gradients(&gradients);
             let gradient = gradient.map_err(|source| self.in_state(source))?;
             let share = samples.len() as f32 / batch_samples as f32;
             let statistics = self.state.statistics(&pass.into_reported(), share);
@@ -57,7 +58,8 @@ impl Evaluator {
         self.caught(|| {
             let Inputs { work, batch, samples, .. } = inputs;
             let position = PassPosition { seed: self.seed, epoch: work.epoch, batch: 0 };
-            let logits = self.logits(&batch, &Pass::new(Mode::Test, position, &samples))?;
+            let pass = Pass::new(Mode::Test, position, &samples);
+            let logits = without_gradients(|| self.logits(&batch, &pass))?;
             let losses = of_logits(&logits.detach(), &batch.targets, 0.0, 1);
             losses.map(|losses| losses.sums).map_err(|source| self.in_model(samples.len(), source))
         })

@@ -157,8 +157,13 @@ impl CandleJob {
     }
 
     /// Sums over a shard of the test split, in pieces as large as the largest shard in training, so that both need
-    /// the same memory.
-    fn test(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError> {
+    /// the same memory; each tells that the work advances.
+    fn test(
+        &mut self,
+        work: &Work,
+        shard: u32,
+        computed: &(dyn Fn() + Sync),
+    ) -> Result<Contribution, ComputeError> {
         let range = self.sampler.test_shard(work, shard)?;
         let size = self.sampler.largest_shard();
         let piece = |start: u64| start..range.end.min(start + size);
@@ -168,6 +173,7 @@ impl CandleJob {
             let after = start + size;
             let next = (after < range.end).then(|| piece(after));
             sums.add(&self.test_samples(work.epoch, piece(start), next)?);
+            computed();
             start = after;
         }
         Ok(Contribution { sums, ..Contribution::default() })
@@ -226,8 +232,10 @@ impl PreparedJob for CandleJob {
 
     fn load(&mut self, parameters: &[f32], statistics: &[f32]) -> Result<(), ComputeError> {
         self.loaded = false;
-        let loaded = self.evaluator.state.load(parameters, statistics);
-        loaded.map_err(|source| self.evaluator.in_state(source))?;
+        let load = |(parameters, statistics)| self.evaluator.state.load(parameters, statistics);
+        for loaded in self.schedule.run(vec![(parameters, statistics)], load) {
+            loaded.map_err(|source| self.evaluator.in_state(source))?;
+        }
         self.loaded = true;
         Ok(())
     }
@@ -255,8 +263,7 @@ impl PreparedJob for CandleJob {
             return Err(ComputeError::NotLoaded);
         }
         if work.kind == WorkKind::Test {
-            let one = |shard| self.test(work, shard).inspect(|_| computed());
-            return shards.map(one).collect();
+            return shards.map(|shard| self.test(work, shard, computed)).collect();
         }
         let inputs: Vec<Inputs> =
             shards.map(|shard| self.shard_inputs(work, shard)).collect::<Result<_, _>>()?;

@@ -204,6 +204,19 @@ fn shards_computed_together_have_the_bytes_that_they_have_alone() {
 }
 
 #[test]
+fn a_long_shard_of_the_test_split_tells_that_it_advances() {
+    let (_folder, mut job) = prepare(MLP, "epochs = 1\nbatch_size = 2\nshards = 1");
+    let (parameters, statistics) = job.initial_state().unwrap();
+    job.load(&parameters, &statistics).unwrap();
+    let parts = std::sync::atomic::AtomicU32::new(0);
+    let count = || {
+        parts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    };
+    job.contributions(&test_work(1), 0..1, &count).unwrap();
+    assert_eq!(parts.into_inner(), 5, "9 samples, 2 at a time");
+}
+
+#[test]
 fn what_a_shard_takes_follows_from_what_small_ones_took() {
     use super::extrapolated;
     let sizes = [2, 6];

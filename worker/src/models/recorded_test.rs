@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::data::Target;
-use crate::ops::cross_entropy::{of_logits, with_gradient};
+use crate::ops::cross_entropy::of_logits;
+use crate::ops::record;
 use crate::parameters::ModelState;
 use crate::test_support::build_model;
 
@@ -106,10 +107,10 @@ fn a_training_pass_gives_the_gradients_and_batch_statistics_that_pytorch_gives()
         let Case { model, state, expected, targets } = load(case);
         let samples: Vec<u64> = (0..targets.len() as u64).collect();
         let pass = Pass::new(Mode::Train, PassPosition::default(), &samples);
-        let logits = model.forward(&expected["inputs"], &pass).unwrap();
+        let (logits, tape) = record(|| model.forward(&expected["inputs"], &pass).unwrap());
         let loss = of_logits(&logits, &targets, 0.0, samples.len() as u64).unwrap();
-        let gradients = with_gradient(&logits, loss.gradient).unwrap().backward().unwrap();
-        let gradients = state.gradients(&gradients, &Default::default()).unwrap();
+        let gradient = Tensor::from_vec(loss.gradient, logits.shape(), logits.device()).unwrap();
+        let gradients = state.gradients(&tape.backward(logits, gradient).unwrap()).unwrap();
         let statistics = state.statistics(&pass.into_reported(), 1.0).unwrap();
         let (mut compared, mut error, mut size) = (0, 0.0, 0.0);
         for entry in state.layout().entries() {

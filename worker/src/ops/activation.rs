@@ -6,6 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 
 use super::elementwise::elementwise;
 use super::storage::{contiguous, with_numbers};
+use super::tape::apply1;
 
 /// x Φ(x) with the standard normal distribution function (Hendrycks and Gimpel, 2016), for f32 tensors of any shape.
 ///
@@ -41,7 +42,7 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
 
 fn apply(x: &Tensor, function: Smooth) -> Result<Tensor> {
     if x.device().is_cpu() {
-        return x.contiguous()?.apply_op1(function);
+        return apply1(&x.contiguous()?, function);
     }
     match function {
         Smooth::Gelu => x.gelu_erf(),

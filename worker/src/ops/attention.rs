@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::gemm::{Lhs, Output, Panels, multiply};
 use super::output::written;
 use super::storage::{contiguous, with_numbers};
+use super::tape::apply3;
 
 /// softmax(q kᵀ / √(c / heads)) v for each head's part of the channels; q, k, v and the result are `[n, tokens, c]`.
 ///
@@ -27,7 +28,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Ten
     }
     if q.device().is_cpu() {
         let operation = Attention { heads, tokens, channels };
-        return q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, operation);
+        return apply3(&q.contiguous()?, &k.contiguous()?, &v.contiguous()?, operation);
     }
     let split = |x: &Tensor| x.reshape((n, tokens, heads, channels / heads))?.transpose(1, 2)?.contiguous();
     let (q, k, v) = (split(q)?, split(k)?, split(v)?);

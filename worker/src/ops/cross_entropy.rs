@@ -5,7 +5,7 @@
 //!
 //! It is computed in f64 on the CPU whatever the model runs on, with pinned functions, and rounded to f32.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor};
+use candle_core::{DType, Result, Tensor};
 use lookbehind_common::contribution::Sums;
 
 use super::storage::copy_into;
@@ -123,34 +123,6 @@ pub fn of_logits(
     let mut numbers = vec![0_f32; rows * classes];
     copy_into(logits, &mut numbers)?;
     Ok(cross_entropy(&numbers, classes, targets, smoothing, denominator))
-}
-
-/// A scalar whose gradient with respect to `logits` is `gradient` (of the same shape, row-major): what
-/// backpropagation starts from.
-///
-/// # Errors
-/// When the lengths differ.
-pub fn with_gradient(logits: &Tensor, gradient: Vec<f32>) -> Result<Tensor> {
-    let gradient = Tensor::from_vec(gradient, logits.shape(), &Device::Cpu)?;
-    logits.to_device(&Device::Cpu)?.apply_op1(Preset { gradient })
-}
-
-struct Preset {
-    gradient: Tensor,
-}
-
-impl CustomOp1 for Preset {
-    fn name(&self) -> &'static str {
-        "loss"
-    }
-
-    fn cpu_fwd(&self, _logits: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(vec![0.0]), Shape::from(())))
-    }
-
-    fn bwd(&self, _logits: &Tensor, _result: &Tensor, _gradient: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(self.gradient.clone()))
-    }
 }
 
 #[cfg(test)]

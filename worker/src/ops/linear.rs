@@ -3,11 +3,11 @@
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Device, Layout, Result, Shape, Tensor};
 
-use super::collected::returned;
 use super::gemm::{Lhs, Output, Panels, multiply_parallel};
 use super::output::written;
 use super::row_sums::row_sums;
 use super::storage::{contiguous, with_numbers};
+use super::tape::{apply2, apply3};
 
 /// y = x Wᵀ + b for x `[.., in]`, W `[out, in]` and b `[out]`; y is `[.., out]`.
 ///
@@ -25,7 +25,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     shape.push(outputs);
     let rows = x.contiguous()?.reshape(((), inputs))?;
     let y = if x.device().is_cpu() {
-        rows.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Linear)?
+        apply3(&rows, &weight.contiguous()?, &bias.contiguous()?, Linear)?
     } else {
         rows.matmul(&weight.t()?)?.broadcast_add(bias)?
     };
@@ -42,7 +42,7 @@ pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
         candle_core::bail!("{channels} channels and a bias [{biases}] do not fit each other");
     }
     if x.device().is_cpu() {
-        return x.contiguous()?.apply_op2(&bias.contiguous()?, AddBias);
+        return apply2(&x.contiguous()?, &bias.contiguous()?, AddBias);
     }
     x.broadcast_add(bias)
 }
@@ -96,8 +96,7 @@ impl CustomOp3 for Linear {
             let of_weight = product(outputs, Lhs::transposed(gradient, outputs), &panels, inputs);
             (of_weight, column_sums(gradient, outputs))
         })?;
-        let of_weight = returned(weight, tensor(of_weight, weight)?)?;
-        Ok((of_x, of_weight, returned(bias, tensor(of_bias, bias)?)?))
+        Ok((of_x, Some(tensor(of_weight, weight)?), Some(tensor(of_bias, bias)?)))
     }
 }
 

@@ -10,7 +10,7 @@
     clippy::uninit_vec,
     reason = "every number is written before it is read; floats have no invalid bytes"
 )]
-pub(super) fn written(len: usize, write: impl FnOnce(&mut [f32])) -> Vec<f32> {
+pub(crate) fn written(len: usize, write: impl FnOnce(&mut [f32])) -> Vec<f32> {
     let mut numbers = Vec::with_capacity(len);
     // SAFETY: the capacity is there, and `write` writes every number before anybody reads it.
     unsafe { numbers.set_len(len) };

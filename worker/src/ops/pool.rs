@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::output::written;
 use super::storage::{contiguous, with_numbers};
+use super::tape::apply1;
 
 /// Windows of a pooling layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +44,8 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     let pixels = x.elem_count() / (n * c).max(1);
     let x = x.reshape((n, pixels, 1, c))?;
     if x.device().is_cpu() {
-        return x
-            .contiguous()?
-            .apply_op1(Pool { window: Window::whole(pixels), kind: Kind::Average })?
-            .reshape((n, c));
+        let pool = Pool { window: Window::whole(pixels), kind: Kind::Average };
+        return apply1(&x.contiguous()?, pool)?.reshape((n, c));
     }
     x.mean(1)?.reshape((n, c))
 }
@@ -58,7 +57,7 @@ fn apply(x: &Tensor, pool: Pool2d, kind: Kind) -> Result<Tensor> {
     }
     let window = Window::new(height, width, pool)?;
     if x.device().is_cpu() {
-        return x.contiguous()?.apply_op1(Pool { window, kind });
+        return apply1(&x.contiguous()?, Pool { window, kind });
     }
     let x = super::channels_first(x)?;
     if pool.padding > 0 {

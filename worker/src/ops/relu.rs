@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tenso
 
 use super::elementwise::elementwise;
 use super::storage::contiguous;
+use super::tape::apply1;
 
 /// max(x, 0) elementwise, for f32 tensors of any shape.
 ///
@@ -11,7 +12,7 @@ use super::storage::contiguous;
 /// When the tensor is not f32.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
     if x.device().is_cpu() {
-        return x.contiguous()?.apply_op1(Relu);
+        return apply1(&x.contiguous()?, Relu);
     }
     // Multiplying by a constant mask has the same gradient.
     let mask = x.detach().gt(0_f32)?.to_dtype(x.dtype())?;

@@ -5,6 +5,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Layout, Result, Shape, Te
 use super::passes::{BatchNorm, Statistics};
 use super::{Activation, Affine};
 use crate::ops::storage::contiguous;
+use crate::ops::tape::{apply2, apply3};
 
 /// What batch normalisation makes of a batch.
 #[derive(Clone, Debug)]
@@ -42,8 +43,8 @@ pub fn batch_norm(
     let (mean, variance) = statistics.reported()?;
     let operation = BatchNorm { activation, statistics };
     let output = match residual {
-        None => x.apply_op2(&affine.stacked()?, operation)?,
-        Some(residual) => x.apply_op3(&affine.stacked()?, &residual.contiguous()?, operation)?,
+        None => apply2(&x, &affine.stacked()?, operation)?,
+        Some(residual) => apply3(&x, &affine.stacked()?, &residual.contiguous()?, operation)?,
     };
     Ok(Normalized { output, mean, variance })
 }

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::Affine;
 use crate::ops::storage::{contiguous, with_numbers};
+use crate::ops::tape::apply2;
 
 /// x̂ · weight + bias with x̂ = (x − mean) / √(variance + eps), for x `[n, .., c]`; mean and variance are those of a sample's
 /// numbers in each of `groups` groups of neighbouring channels.
@@ -32,7 +33,7 @@ pub fn layer_norm(x: &Tensor, affine: &Affine<'_>) -> Result<Tensor> {
 
 fn normalize(x: &Tensor, affine: &Affine<'_>, sets: Sets) -> Result<Tensor> {
     if x.device().is_cpu() {
-        return x.contiguous()?.apply_op2(&affine.stacked()?, GroupNorm { sets, eps: affine.eps });
+        return apply2(&x.contiguous()?, &affine.stacked()?, GroupNorm { sets, eps: affine.eps });
     }
     let Sets { pixels, channels, groups } = sets;
     let y = x.reshape(((), pixels, groups, channels / groups))?.transpose(1, 2)?.contiguous()?;

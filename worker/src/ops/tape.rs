@@ -1,0 +1,344 @@
+//! Backpropagation over what a forward pass did. The tensor library could do it alone, our operations being its own; but it
+//! adds every gradient to zeros first, on one thread, and keeps all activations to the end. A tape moves gradients and
+//! lets go of an operation's activations as soon as their gradients are known.
+//!
+//! While a tape records, the results of our operations look to the tensor library like variables. Where a model uses the
+//! library's operations between ours, or instead of them, the library propagates through them, from one of ours to the
+//! next.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use candle_core::op::BackpropOp;
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor, TensorId,
+};
+
+use super::elementwise::elementwise;
+use super::storage::contiguous;
+
+thread_local! {
+    /// What becomes of the operations that are applied on this thread.
+    static RECORDING: RefCell<Recording> = const { RefCell::new(Recording::Library) };
+}
+
+/// Who remembers operations for their gradients.
+#[derive(Default)]
+enum Recording {
+    /// The tensor library.
+    #[default]
+    Library,
+    /// A tape.
+    Tape(Vec<Applied>),
+    /// Nobody: no gradient is wanted.
+    Nobody,
+}
+
+/// An operation that was applied.
+struct Applied {
+    operation: Box<dyn Operation>,
+    arguments: Vec<Tensor>,
+    result: Tensor,
+}
+
+/// The operations of a forward pass, in their order.
+pub(crate) struct Tape(Vec<Applied>);
+
+/// Gradients of variables.
+#[derive(Default)]
+pub(crate) struct Gradients(HashMap<TensorId, Tensor>);
+
+/// Runs a forward pass on this thread and records it.
+pub(crate) fn record<T>(forward: impl FnOnce() -> T) -> (T, Tape) {
+    let (result, recording) = during(Recording::Tape(Vec::new()), forward);
+    match recording {
+        Recording::Tape(applied) => (result, Tape(applied)),
+        Recording::Library | Recording::Nobody => (result, Tape(Vec::new())),
+    }
+}
+
+/// Runs a forward pass on this thread of which no gradient is wanted: activations are let go of as soon as possible.
+pub(crate) fn without_gradients<T>(forward: impl FnOnce() -> T) -> T {
+    during(Recording::Nobody, forward).0
+}
+
+/// Runs a pass under some recording; returns what was recorded. Whatever was recorded before goes on after it, also when
+/// the pass panics.
+fn during<T>(recording: Recording, pass: impl FnOnce() -> T) -> (T, Recording) {
+    struct Before(Option<Recording>);
+    impl Before {
+        fn restore(&mut self) -> Recording {
+            self.0.take().map(|before| RECORDING.replace(before)).unwrap_or_default()
+        }
+    }
+    impl Drop for Before {
+        fn drop(&mut self) {
+            self.restore();
+        }
+    }
+    let mut before = Before(Some(RECORDING.replace(recording)));
+    let result = pass();
+    (result, before.restore())
+}
+
+impl Tape {
+    /// The gradients of all variables, from that of the pass' output.
+    ///
+    /// # Errors
+    /// When an operation's gradient cannot be computed.
+    pub(crate) fn backward(self, output: Tensor, gradient: Tensor) -> Result<Gradients> {
+        let mut gradients = Gradients::default();
+        gradients.flow(&output, gradient)?;
+        drop(output);
+        for Applied { operation, arguments, result } in self.0.into_iter().rev() {
+            // What the output does not depend on has no gradient.
+            let Some(gradient) = gradients.0.remove(&result.id()) else { continue };
+            let of_arguments = operation.backward(&arguments, &result, &gradient)?;
+            for (argument, gradient) in arguments.iter().zip(of_arguments) {
+                if let Some(gradient) = gradient {
+                    gradients.flow(argument, gradient)?;
+                }
+            }
+        }
+        Ok(gradients)
+    }
+}
+
+impl Gradients {
+    /// The gradient of a variable, where the output depends on it.
+    pub(crate) fn get(&self, variable: &Tensor) -> Option<&Tensor> {
+        self.0.get(&variable.id())
+    }
+
+    /// Adds to a tensor's gradient.
+    fn flow(&mut self, tensor: &Tensor, gradient: Tensor) -> Result<()> {
+        if tensor.is_variable() {
+            let sum = match self.0.remove(&tensor.id()) {
+                Some(before) => sum(&before, &gradient)?,
+                None => gradient,
+            };
+            self.0.insert(tensor.id(), sum);
+        } else if tensor.track_op() {
+            let mut in_library = with_gradient(tensor, gradient)?.backward()?;
+            for leaf in tensor.sorted_nodes().into_iter().filter(|node| node.is_variable()) {
+                if let Some(gradient) = in_library.remove(leaf) {
+                    self.flow(leaf, gradient)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The sum of two gradients of one tensor.
+fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if a.device().is_cpu() { a.contiguous()?.apply_op2_no_bwd(&b.contiguous()?, &Sum) } else { a + b }
+}
+
+struct Sum;
+
+impl CustomOp2 for Sum {
+    fn name(&self) -> &'static str {
+        "sum"
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let operands = [contiguous(a, a_layout)?, contiguous(b, b_layout)?];
+        Ok((CpuStorage::F32(elementwise(operands, |[a, b]| a + b)), a_layout.shape().clone()))
+    }
+}
+
+/// A scalar whose gradient with respect to `tensor` is `gradient`, of the same shape: what the tensor library starts from.
+fn with_gradient(tensor: &Tensor, gradient: Tensor) -> Result<Tensor> {
+    if gradient.shape() != tensor.shape() {
+        candle_core::bail!(
+            "gradient of shape {:?} for a tensor of shape {:?}",
+            gradient.dims(),
+            tensor.dims()
+        );
+    }
+    tensor.to_device(&Device::Cpu)?.apply_op1(Preset(gradient.to_device(&Device::Cpu)?))
+}
+
+struct Preset(Tensor);
+
+impl CustomOp1 for Preset {
+    fn name(&self) -> &'static str {
+        "preset-gradient"
+    }
+
+    fn cpu_fwd(&self, _tensor: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(vec![0.0]), Shape::from(())))
+    }
+
+    fn bwd(&self, _tensor: &Tensor, _result: &Tensor, _gradient: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(self.0.clone()))
+    }
+}
+
+/// Applies an operation to tensors in CPU memory.
+pub(super) fn apply1<O: CustomOp1 + Send + Sync + 'static>(x: &Tensor, operation: O) -> Result<Tensor> {
+    match applied([x], One(operation))? {
+        Outcome::Done(result) => Ok(result),
+        Outcome::Library(One(operation)) => x.apply_op1(operation),
+    }
+}
+
+/// The same with two arguments.
+pub(super) fn apply2<O: CustomOp2 + Send + Sync + 'static>(
+    x: &Tensor,
+    y: &Tensor,
+    operation: O,
+) -> Result<Tensor> {
+    match applied([x, y], Two(operation))? {
+        Outcome::Done(result) => Ok(result),
+        Outcome::Library(Two(operation)) => x.apply_op2(y, operation),
+    }
+}
+
+/// The same with three arguments.
+pub(super) fn apply3<O: CustomOp3 + Send + Sync + 'static>(
+    x: &Tensor,
+    y: &Tensor,
+    z: &Tensor,
+    operation: O,
+) -> Result<Tensor> {
+    match applied([x, y, z], Three(operation))? {
+        Outcome::Done(result) => Ok(result),
+        Outcome::Library(Three(operation)) => x.apply_op3(y, z, operation),
+    }
+}
+
+enum Outcome<O> {
+    Done(Tensor),
+    /// The tensor library is to apply the operation.
+    Library(O),
+}
+
+fn applied<O: Operation + 'static, const N: usize>(
+    arguments: [&Tensor; N],
+    operation: O,
+) -> Result<Outcome<O>> {
+    if RECORDING.with_borrow(|recording| matches!(recording, Recording::Library)) {
+        return Ok(Outcome::Library(operation));
+    }
+    let (storage, shape) = {
+        let guards = arguments.map(Tensor::storage_and_layout);
+        let mut operands = Vec::with_capacity(N);
+        for (storage, layout) in &guards {
+            match &**storage {
+                Storage::Cpu(storage) => operands.push((storage, *layout)),
+                _ => candle_core::bail!("expected a tensor in CPU memory"),
+            }
+        }
+        operation.forward(&operands)?
+    };
+    RECORDING.with_borrow_mut(|recording| {
+        let tape = match recording {
+            Recording::Tape(tape) if arguments.iter().any(|argument| argument.track_op()) => Some(tape),
+            _ => None,
+        };
+        let result = Tensor::from_storage(Storage::Cpu(storage), shape, BackpropOp::none(), tape.is_some());
+        if let Some(tape) = tape {
+            let arguments = arguments.map(Tensor::clone).to_vec();
+            tape.push(Applied { operation: Box::new(operation), arguments, result: result.clone() });
+        }
+        Ok(Outcome::Done(result))
+    })
+}
+
+/// An operation of the tensor library's, whatever its number of arguments.
+trait Operation {
+    fn forward(&self, operands: &[(&CpuStorage, &Layout)]) -> Result<(CpuStorage, Shape)>;
+
+    /// One gradient for each argument; none where the argument needs none.
+    fn backward(
+        &self,
+        arguments: &[Tensor],
+        result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<Vec<Option<Tensor>>>;
+}
+
+struct One<O>(O);
+struct Two<O>(O);
+struct Three<O>(O);
+
+fn arity<T>(expected: usize, found: usize) -> Result<T> {
+    candle_core::bail!("{found} arguments, expected {expected}")
+}
+
+impl<O: CustomOp1> Operation for One<O> {
+    fn forward(&self, operands: &[(&CpuStorage, &Layout)]) -> Result<(CpuStorage, Shape)> {
+        match operands {
+            [(x, x_layout)] => self.0.cpu_fwd(x, x_layout),
+            _ => arity(1, operands.len()),
+        }
+    }
+
+    fn backward(
+        &self,
+        arguments: &[Tensor],
+        result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<Vec<Option<Tensor>>> {
+        match arguments {
+            [x] => Ok(vec![self.0.bwd(x, result, gradient)?]),
+            _ => arity(1, arguments.len()),
+        }
+    }
+}
+
+impl<O: CustomOp2> Operation for Two<O> {
+    fn forward(&self, operands: &[(&CpuStorage, &Layout)]) -> Result<(CpuStorage, Shape)> {
+        match operands {
+            [(x, x_layout), (y, y_layout)] => self.0.cpu_fwd(x, x_layout, y, y_layout),
+            _ => arity(2, operands.len()),
+        }
+    }
+
+    fn backward(
+        &self,
+        arguments: &[Tensor],
+        result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<Vec<Option<Tensor>>> {
+        match arguments {
+            [x, y] => self.0.bwd(x, y, result, gradient).map(|(x, y)| vec![x, y]),
+            _ => arity(2, arguments.len()),
+        }
+    }
+}
+
+impl<O: CustomOp3> Operation for Three<O> {
+    fn forward(&self, operands: &[(&CpuStorage, &Layout)]) -> Result<(CpuStorage, Shape)> {
+        match operands {
+            [(x, x_layout), (y, y_layout), (z, z_layout)] => {
+                self.0.cpu_fwd(x, x_layout, y, y_layout, z, z_layout)
+            }
+            _ => arity(3, operands.len()),
+        }
+    }
+
+    fn backward(
+        &self,
+        arguments: &[Tensor],
+        result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<Vec<Option<Tensor>>> {
+        match arguments {
+            [x, y, z] => self.0.bwd(x, y, z, result, gradient).map(|(x, y, z)| vec![x, y, z]),
+            _ => arity(3, arguments.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tape_test.rs"]
+mod tests;
