@@ -1,5 +1,5 @@
-//! A whole cluster inside this process: a coordinator on a loopback port, and workers that reach it over the same
-//! services as on any other machine.
+//! A whole cluster inside this process: a coordinator on a loopback port, and workers that call the same services as
+//! on any other machine. Tensors are handed over and not sent.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
@@ -78,7 +78,8 @@ impl Cluster {
         let mut cluster =
             Self { coordinator, workers: JoinSet::new(), stop: CancellationToken::new(), _state: state };
         for number in 1..=workers {
-            let config = WorkerConfig::new(cluster.url(), format!("local-{number}"), data.to_owned());
+            let mut config = WorkerConfig::new(cluster.url(), format!("local-{number}"), data.to_owned());
+            config.in_process = Some(cluster.coordinator.tensors());
             cluster.workers.spawn(worker(config, Arc::clone(&backend), cluster.stop.clone()));
         }
         Ok(cluster)

@@ -4,10 +4,12 @@
 //! checksum and writes into memory that its caller has sized by what it expects, never by what the sender says.
 //!
 //! Tensors bypass the gRPC library's codec, which copies each byte twice: [`frames`] writes the very bytes that it
-//! would write around shared data, [`parser`] reads what any client may send, and [`body`] carries both.
+//! would write around shared data, [`parser`] reads what any client may send, and [`body`] carries both. Within a
+//! process tensors are handed over beside a call ([`in_process`]).
 
 pub mod body;
 pub mod frames;
+pub mod in_process;
 pub mod parser;
 mod receiver;
 mod sender;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::ids::ClusterId;
+use lookbehind_common::transfer::in_process::InProcess;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,7 @@ pub enum StartError {
 pub struct Coordinator {
     address: SocketAddr,
     mailbox: MailboxHandle,
+    tensors: InProcess,
     stopped: CancellationToken,
     end: CancellationToken,
     grace: Duration,
@@ -102,14 +104,20 @@ impl Coordinator {
         let owner = Owner::new(core, clock, shared.clone(), mail, stopped.clone())
             .map_err(|error| StartError::System(error.to_string()))?;
         let owner = tokio::spawn(owner.run(commands, heartbeat_interval / 2, end.clone()));
+        let tensors = grpc::in_process(shared.clone());
         let server = tokio::spawn(grpc::serve(listener, shared, end.clone().cancelled_owned()));
         let mailbox = MailboxHandle(mailbox);
-        Ok(Self { address, mailbox, stopped, end, grace: config.shutdown_grace, server, owner })
+        Ok(Self { address, mailbox, tensors, stopped, end, grace: config.shutdown_grace, server, owner })
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its tensor service for workers in this process, which need not send tensors over the network.
+    pub fn tensors(&self) -> InProcess {
+        self.tensors.clone()
     }
 
     /// Resolves when it has ended by itself, which only a defect or a failing system can bring about.

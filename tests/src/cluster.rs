@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::proto::v1;
+use lookbehind_common::transfer::in_process::InProcess;
 use lookbehind_coordinator::{Config, Coordinator};
 use lookbehind_worker::compute::{Backend, CandleBackend};
 use lookbehind_worker::data::DataEnvironment;
@@ -27,7 +28,7 @@ pub struct Cluster {
     client: Client,
     data: TempDir,
     workers: Vec<Worker>,
-    _coordinator: Coordinator,
+    coordinator: Coordinator,
     state: TempDir,
 }
 
@@ -58,7 +59,7 @@ impl Cluster {
         let coordinator = Coordinator::start(config).await.expect("a coordinator");
         let url = format!("http://{}", coordinator.local_addr());
         let client = Client::new(&url);
-        Self { url, client, data, workers: Vec::new(), _coordinator: coordinator, state }
+        Self { url, client, data, workers: Vec::new(), coordinator, state }
     }
 
     /// A cluster with workers `w1`, `w2`, …, all of them registered.
@@ -104,7 +105,24 @@ impl Cluster {
 
     /// Adds a worker and waits until it is registered.
     pub async fn add(&mut self, name: &str, backend: Arc<dyn Backend>) {
-        let config = WorkerConfig::new(self.url.clone(), name.to_owned(), self.data.path().to_owned());
+        self.add_by(name, backend, None).await;
+    }
+
+    /// The same for a worker to which tensors are handed over and not sent.
+    pub async fn add_in_process(&mut self, name: &str, backend: Arc<dyn Backend>) {
+        self.add_by(name, backend, Some(self.tensors())).await;
+    }
+
+    /// The coordinator's tensor service.
+    pub fn tensors(&self) -> InProcess {
+        self.coordinator.tensors()
+    }
+
+    async fn add_by(&mut self, name: &str, backend: Arc<dyn Backend>, in_process: Option<InProcess>) {
+        let config = WorkerConfig {
+            in_process,
+            ..WorkerConfig::new(self.url.clone(), name.to_owned(), self.data.path().to_owned())
+        };
         let stop = CancellationToken::new();
         let ended = tokio::spawn(lookbehind_worker::run_backend(config, backend, stop.clone()));
         self.workers.push(Worker { name: name.to_owned(), stop, ended });

@@ -10,6 +10,8 @@ mod evaluations;
 mod family;
 #[path = "service/generic_client.rs"]
 mod generic_client;
+#[path = "service/in_process.rs"]
+mod in_process;
 #[path = "service/joining.rs"]
 mod joining;
 #[path = "service/limits.rs"]

@@ -7,11 +7,13 @@
 mod backoff;
 mod control;
 mod executor;
+mod route;
 mod transfer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lookbehind_common::transfer::in_process::InProcess;
 use tokio_util::sync::CancellationToken;
 
 use crate::compute::{Backend, CandleBackend};
@@ -34,12 +36,21 @@ pub struct WorkerConfig {
     pub remote: RemoteData,
     /// Most bytes that the worker may have in use: a job's samples, its weights and what its shards take.
     pub memory_limit: u64,
+    /// The coordinator's tensor service, where it runs in this process: tensors are handed over and not sent.
+    pub in_process: Option<InProcess>,
 }
 
 impl WorkerConfig {
     /// Defaults for a worker.
     pub fn new(coordinator: String, name: String, data: PathBuf) -> Self {
-        Self { coordinator, name, data, remote: RemoteData::default(), memory_limit: 8 << 30 }
+        Self {
+            coordinator,
+            name,
+            data,
+            remote: RemoteData::default(),
+            memory_limit: 8 << 30,
+            in_process: None,
+        }
     }
 }
 
@@ -89,13 +100,14 @@ pub async fn run_backend(
     backend: Arc<dyn Backend>,
     shutdown: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let endpoint = transfer::endpoint(&config.coordinator)?;
+    let endpoint = route::endpoint(&config.coordinator)?;
     let device = backend.device();
     let executor = Executor::start(backend, tokio::runtime::Handle::current())?;
     let mut backoff = Backoff::default();
     loop {
         let link = Link {
             endpoint: endpoint.clone(),
+            in_process: config.in_process.clone(),
             name: config.name.clone(),
             device: device.clone(),
             executor: executor.handle(),

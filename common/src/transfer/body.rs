@@ -8,7 +8,8 @@ use bytes::{Buf, Bytes};
 use http_body::{Body as _, Frame};
 use prost::Message;
 use tonic::body::Body;
-use tonic::codegen::http::HeaderMap;
+use tonic::codegen::http::{self, HeaderMap};
+use tonic::metadata::GRPC_CONTENT_TYPE;
 use tonic::{Code, Status};
 
 use super::frames::Frames;
@@ -17,6 +18,22 @@ use super::{Piece, TransferError};
 
 /// Largest message of a call that carries no tensors.
 const MAX_SMALL_BYTES: usize = 64 << 10;
+
+/// A call of a service's method.
+///
+/// # Errors
+/// When the names make no path.
+pub fn call(service: &str, method: &str, body: Body) -> Result<http::Request<Body>, Status> {
+    let mut request = http::Request::new(body);
+    *request.method_mut() = http::Method::POST;
+    *request.version_mut() = http::Version::HTTP_2;
+    let path = format!("/{service}/{method}");
+    *request.uri_mut() = http::Uri::try_from(path).map_err(|error| Status::internal(error.to_string()))?;
+    let headers = request.headers_mut();
+    headers.insert(http::header::TE, http::HeaderValue::from_static("trailers"));
+    headers.insert(http::header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
+    Ok(request)
+}
 
 /// The body of a request.
 pub fn request<P: Iterator<Item = Piece> + Send + 'static>(frames: Frames<P>) -> Body {

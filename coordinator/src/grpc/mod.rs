@@ -25,6 +25,7 @@ use crate::runtime::{Ended, Shared};
 use job_service::JobServiceImpl;
 use limits::Connections;
 use tensor_service::TensorServer;
+pub(crate) use tensor_service::in_process;
 use worker_service::WorkerServiceImpl;
 
 /// Largest control message: a description of a model with tens of thousands of tensors.

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
+use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::convert::{FieldError, job_id, required};
 use lookbehind_common::ids::{Fence, WorkId};
@@ -16,8 +17,9 @@ use lookbehind_common::proto::v1::tensor_service_server::SERVICE_NAME;
 use lookbehind_common::reduction::Node;
 use lookbehind_common::transfer::body::{self, Incoming};
 use lookbehind_common::transfer::frames::Frames;
+use lookbehind_common::transfer::in_process::{Handed, InProcess, ShareWeights, SharedWeights, checksum};
 use lookbehind_common::transfer::parser::Event as Part;
-use lookbehind_common::transfer::{ArenaReceiver, CHUNK_BYTES, sums_bytes};
+use lookbehind_common::transfer::{ArenaReceiver, CHUNK_BYTES, Checksum, sums_bytes};
 use prost::Message;
 use tonic::Status;
 use tonic::body::Body;
@@ -68,23 +70,37 @@ fn invalid(error: FieldError) -> Status {
     error.into_status()
 }
 
+/// The same service for workers in this process.
+pub(crate) fn in_process(shared: Shared) -> InProcess {
+    let server = TensorServer(shared);
+    InProcess::new(move |request| {
+        let server = server.clone();
+        async move { server.answer(request).await }
+    })
+}
+
 impl TensorServer {
     async fn answer(&self, request: http::Request<Body>) -> http::Response<Body> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let handed = head.extensions.remove::<Handed>();
         let answered =
             match head.uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE_NAME)) {
-                Some("/DownloadWeights") => self.download_weights(body).await,
-                Some("/UploadPartial") => self.upload_partial(body).await,
-                Some("/UploadInitialState") => self.upload_initial_state(body).await,
+                Some("/DownloadWeights") => {
+                    self.download_weights(body, head.extensions.get::<ShareWeights>().is_some()).await
+                }
+                Some("/UploadPartial") => self.upload_partial(body, handed).await.map(http::Response::new),
+                Some("/UploadInitialState") => {
+                    self.upload_initial_state(body, handed).await.map(http::Response::new)
+                }
                 _ => Err(Status::unimplemented(format!("{SERVICE_NAME} has no method {}", head.uri.path()))),
             };
-        let body = match answered {
-            Ok(body) => body,
-            Err(status) => return status.into_http(),
-        };
-        let mut response = http::Response::new(body);
-        response.headers_mut().insert(http::header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
-        response
+        match answered {
+            Ok(mut response) => {
+                response.headers_mut().insert(http::header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
+                response
+            }
+            Err(status) => status.into_http(),
+        }
     }
 
     async fn admission(
@@ -97,7 +113,7 @@ impl TensorServer {
         }
     }
 
-    async fn download_weights(&self, request: Body) -> Result<Body, Status> {
+    async fn download_weights(&self, request: Body, share: bool) -> Result<http::Response<Body>, Status> {
         let request: v1::DownloadWeightsRequest = in_time(&self.0, body::message(request)).await?;
         let fence = Fence::from(required(request.fence, "fence").map_err(invalid)?);
         let job = job_id(&request.job_id).map_err(invalid)?;
@@ -115,37 +131,43 @@ impl TensorServer {
             parameters: published.weights.parameters.len() as u64,
             statistics: published.weights.statistics.len() as u64,
         };
-        Ok(body::response(Frames::transfer(&header, published.send())))
+        if share {
+            let mut response = http::Response::new(body::response(Frames::message(&header)));
+            let weights = published.weights;
+            response.extensions_mut().insert(SharedWeights(weights.parameters, weights.statistics));
+            return Ok(response);
+        }
+        Ok(http::Response::new(body::response(Frames::transfer(&header, published.send()))))
     }
 
-    async fn upload_partial(&self, request: Body) -> Result<Body, Status> {
+    async fn upload_partial(&self, request: Body, handed: Option<Handed>) -> Result<Body, Status> {
         let mut incoming = Incoming::new(request);
         let (header, sums) = partial_header(self.header(&mut incoming).await?).map_err(invalid)?;
         let (gradient, statistics) = (header.gradient, header.statistics);
         let offered = header.clone();
         let admission = self.admission(move |token| Event::PartialOffered(token, offered));
-        let fill = async {
+        let receive = async {
+            let covered = sums_bytes(&sums);
+            if let Some(handed) = handed {
+                return taken(&handed, [gradient, statistics], &covered);
+            }
             let arenas = self.0.weights.arenas(&header.work.job);
-            let (gradient, statistics) = (arenas.lend(gradient as usize), arenas.lend(statistics as usize));
-            let mut receiver = ArenaReceiver::into_arenas(gradient, statistics);
-            let trailer = self.fill(&mut incoming, &mut receiver).await?;
-            Ok::<_, Status>((receiver, trailer))
+            let arenas = [gradient, statistics].map(|length| arenas.lend(length as usize));
+            self.receive(&mut incoming, arenas, &covered).await
         };
         // What fits a chunk is read while it is asked for: the question takes longer than the transfer.
-        let (admission, filled) = if gradient.saturating_add(statistics) <= CHUNK_NUMBERS {
-            let (admission, filled) = tokio::join!(admission, fill);
-            (admission?, Either::Left(std::future::ready(filled)))
+        let (admission, received) = if gradient.saturating_add(statistics) <= CHUNK_NUMBERS {
+            let (admission, received) = tokio::join!(admission, receive);
+            (admission?, Either::Left(std::future::ready(received)))
         } else {
-            (admission.await?, Either::Right(fill))
+            (admission.await?, Either::Right(receive))
         };
         match admission {
             Admission::Granted => {}
             Admission::Stale(reason) => return Ok(stale(&header, &reason)),
             Admission::Refused(reason) => return Err(Status::invalid_argument(reason)),
         }
-        let (receiver, trailer) = filled.await?;
-        let finished = receiver.finish(&trailer, &sums_bytes(&sums));
-        let (gradient, statistics, checksum) = finished.map_err(IntoStatus::into_status)?;
+        let ([gradient, statistics], checksum) = received.await?;
         let contribution = Contribution { gradient, statistics, sums };
         let arrived = header.clone();
         let make = move |token| Event::PartialArrived(token, arrived, contribution, checksum);
@@ -159,7 +181,7 @@ impl TensorServer {
         }
     }
 
-    async fn upload_initial_state(&self, request: Body) -> Result<Body, Status> {
+    async fn upload_initial_state(&self, request: Body, handed: Option<Handed>) -> Result<Body, Status> {
         let mut incoming = Incoming::new(request);
         let header: v1::InitialStateHeader = self.header(&mut incoming).await?;
         let fence = Fence::from(required(header.fence, "fence").map_err(invalid)?);
@@ -169,9 +191,14 @@ impl TensorServer {
         let offered =
             move |token| Event::InitialStateOffered(token, from, of, lengths.parameters, lengths.statistics);
         granted(self.admission(offered).await?)?;
-        let mut receiver = ArenaReceiver::new(lengths.parameters as usize, lengths.statistics as usize);
-        let trailer = self.fill(&mut incoming, &mut receiver).await?;
-        let (parameters, statistics, _) = receiver.finish(&trailer, &[]).map_err(IntoStatus::into_status)?;
+        let lengths = [lengths.parameters, lengths.statistics];
+        let ([parameters, statistics], _) = match handed {
+            Some(handed) => taken(&handed, lengths, &[])?,
+            None => {
+                let arenas = lengths.map(|length| Arena::zeros(length as usize));
+                self.receive(&mut incoming, arenas, &[]).await?
+            }
+        };
         check_finite(&parameters)?;
         let arrived = move |token| Event::InitialStateArrived(token, fence, job, (parameters, statistics));
         granted(self.admission(arrived).await?)?;
@@ -193,22 +220,38 @@ impl TensorServer {
         }
     }
 
-    /// Receives chunks up to the trailer.
-    async fn fill(
+    /// Receives chunks up to the trailer into two arenas of the lengths that were admitted.
+    async fn receive(
         &self,
         incoming: &mut Incoming,
-        receiver: &mut ArenaReceiver,
-    ) -> Result<v1::Trailer, Status> {
+        [first, second]: [Arena; 2],
+        covered: &[u8],
+    ) -> Result<([Arena; 2], Checksum), Status> {
+        let mut receiver = ArenaReceiver::into_arenas(first, second);
         loop {
             match self.part(incoming).await? {
                 Some(Part::Chunk { offset, length }) => receiver.begin(offset, length),
                 Some(Part::Data(data)) => receiver.fill(&data),
-                Some(Part::Trailer(trailer)) => return Ok(trailer),
+                Some(Part::Trailer(trailer)) => {
+                    let finished = receiver.finish(&trailer, covered).map_err(IntoStatus::into_status);
+                    return finished.map(|(first, second, checksum)| ([first, second], checksum));
+                }
                 _ => return Err(Status::invalid_argument("expected a chunk or the trailer")),
             }
             .map_err(IntoStatus::into_status)?;
         }
     }
+}
+
+/// Takes arenas that were handed over, where their lengths are those of the header.
+fn taken(handed: &Handed, lengths: [u64; 2], covered: &[u8]) -> Result<([Arena; 2], Checksum), Status> {
+    let arenas = handed.take().ok_or_else(|| Status::data_loss("the arenas were taken before"))?;
+    let found = [arenas[0].len() as u64, arenas[1].len() as u64];
+    if found != lengths {
+        return Err(Status::invalid_argument(format!("{found:?} numbers, the header says {lengths:?}")));
+    }
+    let checksum = checksum(&arenas, covered);
+    Ok((arenas, checksum))
 }
 
 fn outcome_body(outcome: v1::UploadOutcome) -> Body {

@@ -6,13 +6,20 @@
 //! library's operations between ours, or instead of them, the library propagates through them, from one of ours to the
 //! next.
 
+mod operation;
+mod times;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use candle_core::op::BackpropOp;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor, TensorId,
 };
+
+use operation::{One, Operation, Three, Two};
+use times::Times;
 
 use super::elementwise::elementwise;
 use super::storage::contiguous;
@@ -39,10 +46,16 @@ struct Applied {
     operation: Box<dyn Operation>,
     arguments: Vec<Tensor>,
     result: Tensor,
+    /// What its forward pass took.
+    forward: Duration,
 }
 
 /// The operations of a forward pass, in their order.
-pub(crate) struct Tape(Vec<Applied>);
+pub(crate) struct Tape {
+    applied: Vec<Applied>,
+    /// What the whole pass took.
+    forward: Duration,
+}
 
 /// Gradients of variables.
 #[derive(Default)]
@@ -50,11 +63,13 @@ pub(crate) struct Gradients(HashMap<TensorId, Tensor>);
 
 /// Runs a forward pass on this thread and records it.
 pub(crate) fn record<T>(forward: impl FnOnce() -> T) -> (T, Tape) {
+    let begun = Instant::now();
     let (result, recording) = during(Recording::Tape(Vec::new()), forward);
-    match recording {
-        Recording::Tape(applied) => (result, Tape(applied)),
-        Recording::Library | Recording::Nobody => (result, Tape(Vec::new())),
-    }
+    let applied = match recording {
+        Recording::Tape(applied) => applied,
+        Recording::Library | Recording::Nobody => Vec::new(),
+    };
+    (result, Tape { applied, forward: begun.elapsed() })
 }
 
 /// Runs a forward pass on this thread of which no gradient is wanted: activations are let go of as soon as possible.
@@ -87,19 +102,23 @@ impl Tape {
     /// # Errors
     /// When an operation's gradient cannot be computed.
     pub(crate) fn backward(self, output: Tensor, gradient: Tensor) -> Result<Gradients> {
-        let mut gradients = Gradients::default();
+        let (mut gradients, mut times) = (Gradients::default(), Times::begin(self.forward));
         gradients.flow(&output, gradient)?;
         drop(output);
-        for Applied { operation, arguments, result } in self.0.into_iter().rev() {
+        for applied in self.applied.into_iter().rev() {
+            let Applied { operation, arguments, result, .. } = &applied;
             // What the output does not depend on has no gradient.
             let Some(gradient) = gradients.0.remove(&result.id()) else { continue };
-            let of_arguments = operation.backward(&arguments, &result, &gradient)?;
+            let begun = Instant::now();
+            let of_arguments = operation.backward(arguments, result, &gradient)?;
+            times.took(&applied, begun.elapsed());
             for (argument, gradient) in arguments.iter().zip(of_arguments) {
                 if let Some(gradient) = gradient {
                     gradients.flow(argument, gradient)?;
                 }
             }
         }
+        times.end();
         Ok(gradients)
     }
 }
@@ -228,6 +247,7 @@ fn applied<O: Operation + 'static, const N: usize>(
     if RECORDING.with_borrow(|recording| matches!(recording, Recording::Library)) {
         return Ok(Outcome::Library(operation));
     }
+    let begun = Instant::now();
     let (storage, shape) = {
         let guards = arguments.map(Tensor::storage_and_layout);
         let mut operands = Vec::with_capacity(N);
@@ -247,96 +267,11 @@ fn applied<O: Operation + 'static, const N: usize>(
         let result = Tensor::from_storage(Storage::Cpu(storage), shape, BackpropOp::none(), tape.is_some());
         if let Some(tape) = tape {
             let arguments = arguments.map(Tensor::clone).to_vec();
-            tape.push(Applied { operation: Box::new(operation), arguments, result: result.clone() });
+            let (operation, forward) = (Box::new(operation), begun.elapsed());
+            tape.push(Applied { operation, arguments, result: result.clone(), forward });
         }
         Ok(Outcome::Done(result))
     })
-}
-
-/// An operation of the tensor library's, whatever its number of arguments.
-trait Operation {
-    fn forward(&self, operands: &[(&CpuStorage, &Layout)]) -> Result<(CpuStorage, Shape)>;
-
-    /// One gradient for each argument; none where the argument needs none.
-    fn backward(
-        &self,
-        arguments: &[Tensor],
-        result: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<Vec<Option<Tensor>>>;
-}
-
-struct One<O>(O);
-struct Two<O>(O);
-struct Three<O>(O);
-
-fn arity<T>(expected: usize, found: usize) -> Result<T> {
-    candle_core::bail!("{found} arguments, expected {expected}")
-}
-
-impl<O: CustomOp1> Operation for One<O> {
-    fn forward(&self, operands: &[(&CpuStorage, &Layout)]) -> Result<(CpuStorage, Shape)> {
-        match operands {
-            [(x, x_layout)] => self.0.cpu_fwd(x, x_layout),
-            _ => arity(1, operands.len()),
-        }
-    }
-
-    fn backward(
-        &self,
-        arguments: &[Tensor],
-        result: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<Vec<Option<Tensor>>> {
-        match arguments {
-            [x] => Ok(vec![self.0.bwd(x, result, gradient)?]),
-            _ => arity(1, arguments.len()),
-        }
-    }
-}
-
-impl<O: CustomOp2> Operation for Two<O> {
-    fn forward(&self, operands: &[(&CpuStorage, &Layout)]) -> Result<(CpuStorage, Shape)> {
-        match operands {
-            [(x, x_layout), (y, y_layout)] => self.0.cpu_fwd(x, x_layout, y, y_layout),
-            _ => arity(2, operands.len()),
-        }
-    }
-
-    fn backward(
-        &self,
-        arguments: &[Tensor],
-        result: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<Vec<Option<Tensor>>> {
-        match arguments {
-            [x, y] => self.0.bwd(x, y, result, gradient).map(|(x, y)| vec![x, y]),
-            _ => arity(2, arguments.len()),
-        }
-    }
-}
-
-impl<O: CustomOp3> Operation for Three<O> {
-    fn forward(&self, operands: &[(&CpuStorage, &Layout)]) -> Result<(CpuStorage, Shape)> {
-        match operands {
-            [(x, x_layout), (y, y_layout), (z, z_layout)] => {
-                self.0.cpu_fwd(x, x_layout, y, y_layout, z, z_layout)
-            }
-            _ => arity(3, operands.len()),
-        }
-    }
-
-    fn backward(
-        &self,
-        arguments: &[Tensor],
-        result: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<Vec<Option<Tensor>>> {
-        match arguments {
-            [x, y, z] => self.0.bwd(x, y, z, result, gradient).map(|(x, y, z)| vec![x, y, z]),
-            _ => arity(3, arguments.len()),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use lookbehind_common::proto::v1;
 use lookbehind_common::proto::v1::worker_service_client::WorkerServiceClient;
 use lookbehind_common::proto::v1::{session_request, session_response};
 use lookbehind_common::reduction::Node;
+use lookbehind_common::transfer::in_process::InProcess;
 use lookbehind_common::{BUILD_VERSION, PROTOCOL_VERSION};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -21,7 +22,8 @@ use tonic::{Status, Streaming};
 
 use super::WorkerError;
 use super::executor::{Assignment, Context, ExecutorHandle, Says, Task};
-use super::transfer::{self, Partial, Transfers};
+use super::route::{self, Route};
+use super::transfer::{Partial, Transfers};
 use crate::compute::{Work, WorkKind};
 
 /// Messages that may wait for the stream.
@@ -34,6 +36,7 @@ const REGISTRATION: Duration = Duration::from_secs(10);
 /// What a session is made with.
 pub(super) struct Link {
     pub(super) endpoint: Endpoint,
+    pub(super) in_process: Option<InProcess>,
     pub(super) name: String,
     pub(super) device: String,
     pub(super) executor: ExecutorHandle,
@@ -147,13 +150,16 @@ impl Session {
         let progress = Arc::new(AtomicU64::new(0));
         let (say, says) = mpsc::channel(OUTGOING);
         let (uploads, partials) = mpsc::channel(UPLOADS);
-        let bulk_channel = {
-            let _guard = bulk.enter();
-            transfer::watched(link.endpoint.clone(), detection).connect_lazy()
+        let route = match &link.in_process {
+            Some(in_process) => Route::InProcess(in_process.clone()),
+            None => {
+                let _guard = bulk.enter();
+                Route::Network(route::watched(link.endpoint.clone(), detection).connect_lazy())
+            }
         };
         let over = CancellationToken::new();
         let transfers =
-            Transfers::new(bulk_channel, fence.clone(), detection * 4, Arc::clone(&progress), over.clone());
+            Transfers::new(route, fence.clone(), detection * 4, Arc::clone(&progress), over.clone());
         bulk.spawn(upload(partials, transfers.clone(), say.clone()));
         let context = Context { transfers, says: say, uploads };
         Ok(Self {

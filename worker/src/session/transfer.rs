@@ -1,6 +1,5 @@
 //! Tensors between a worker and the coordinator, on a connection of their own.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,43 +13,19 @@ use lookbehind_common::proto::v1::tensor_service_server::SERVICE_NAME;
 use lookbehind_common::reduction::Node;
 use lookbehind_common::transfer::body::{self, Incoming, IncomingError};
 use lookbehind_common::transfer::frames::Frames;
+use lookbehind_common::transfer::in_process::{Handed, ShareWeights, SharedWeights};
 use lookbehind_common::transfer::parser::Event as Part;
-use lookbehind_common::transfer::{
-    ArenaReceiver, CHUNK_BYTES, FRAME_BYTES, Sender, WINDOW_BYTES, sums_bytes,
-};
+use lookbehind_common::transfer::{ArenaReceiver, CHUNK_BYTES, Sender, sums_bytes};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
-use tonic::body::Body;
-use tonic::client::GrpcService;
-use tonic::codegen::http;
-use tonic::metadata::GRPC_CONTENT_TYPE;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::WorkerError;
+use super::route::Route;
 
 /// Attempts before a transfer that fails for no reason of its own is given up.
 const ATTEMPTS: u32 = 3;
 /// Arenas of weights whose memory is kept from one download to the next: parameters and statistics.
 const IDLE_ARENAS: usize = 2;
-
-/// How the coordinator is reached.
-pub(super) fn endpoint(address: &str) -> Result<Endpoint, WorkerError> {
-    let endpoint = Endpoint::from_shared(address.to_owned())
-        .map_err(|error| WorkerError::Address { address: address.to_owned(), reason: error.to_string() })?;
-    Ok(endpoint
-        .connect_timeout(Duration::from_secs(5))
-        .tcp_nodelay(true)
-        .max_frame_size(FRAME_BYTES)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES))
-}
-
-/// The same for bulk transfers, which may have nothing to send for a long time: a connection that is dead is noticed
-/// within twice the failure-detection time all the same.
-pub(super) fn watched(endpoint: Endpoint, detection: Duration) -> Endpoint {
-    endpoint.http2_keep_alive_interval(detection).keep_alive_timeout(detection).keep_alive_while_idle(true)
-}
 
 /// A partial on its way up.
 pub(super) struct Partial {
@@ -62,10 +37,13 @@ pub(super) struct Partial {
     pub(super) data_seconds: f64,
 }
 
+/// Parameters and statistics.
+pub(super) type Weights = (Arc<Arena>, Arc<Arena>);
+
 /// Moves tensors for one session, without the gRPC library's codec, which copies each byte twice.
 #[derive(Clone)]
 pub(super) struct Transfers {
-    channel: Channel,
+    route: Route,
     arenas: ArenaPool,
     fence: Fence,
     idle: Duration,
@@ -74,16 +52,16 @@ pub(super) struct Transfers {
 }
 
 impl Transfers {
-    /// Over a channel that carries nothing else. `idle` is how long a transfer may stand still; `progress` rises
+    /// `idle` is how long a transfer may stand still; `progress` rises
     /// with every chunk; `over` ends all transfers.
     pub(super) fn new(
-        channel: Channel,
+        route: Route,
         fence: Fence,
         idle: Duration,
         progress: Arc<AtomicU64>,
         over: CancellationToken,
     ) -> Self {
-        Self { channel, arenas: ArenaPool::new(IDLE_ARENAS), fence, idle, progress, over }
+        Self { route, arenas: ArenaPool::new(IDLE_ARENAS), fence, idle, progress, over }
     }
 
     /// Does something unless the session is over before.
@@ -108,7 +86,7 @@ impl Transfers {
         job: &JobId,
         version: u64,
         lengths: (usize, usize),
-    ) -> Result<Option<(Arena, Arena)>, Status> {
+    ) -> Result<Option<Weights>, Status> {
         for attempt in 1.. {
             match self.unless_over(self.try_download(job, version, lengths)).await {
                 Ok(weights) => return Ok(Some(weights)),
@@ -127,15 +105,23 @@ impl Transfers {
         job: &JobId,
         version: u64,
         lengths: (usize, usize),
-    ) -> Result<(Arena, Arena), Status> {
-        let request = v1::DownloadWeightsRequest {
+    ) -> Result<Weights, Status> {
+        let message = v1::DownloadWeightsRequest {
             fence: Some((&self.fence).into()),
             job_id: job.to_string(),
             version,
         };
-        let request = body::request(Frames::message(&request));
-        let answer = tokio::time::timeout(self.idle, self.call("DownloadWeights", request)).await;
-        let mut incoming = Incoming::new(answer.map_err(|_| stands_still())??);
+        let mut request =
+            body::call(SERVICE_NAME, "DownloadWeights", body::request(Frames::message(&message)))?;
+        request.extensions_mut().insert(ShareWeights);
+        let answer = tokio::time::timeout(self.idle, self.route.call(request)).await;
+        let mut answer = answer.map_err(|_| stands_still())??;
+        if let Some(SharedWeights(parameters, statistics)) = answer.extensions_mut().remove() {
+            check_lengths((parameters.len() as u64, statistics.len() as u64), lengths)?;
+            self.advance();
+            return Ok((parameters, statistics));
+        }
+        let mut incoming = Incoming::new(answer.into_body());
         self.check_header(&mut incoming, lengths).await?;
         let (parameters, statistics) = (self.arenas.lend(lengths.0), self.arenas.lend(lengths.1));
         let mut receiver = ArenaReceiver::into_arenas(parameters, statistics);
@@ -145,7 +131,7 @@ impl Transfers {
                 Some(Part::Data(data)) => receiver.fill(&data),
                 Some(Part::Trailer(trailer)) => {
                     let (parameters, statistics, _) = receiver.finish(&trailer, &[]).map_err(damaged)?;
-                    return Ok((parameters, statistics));
+                    return Ok((Arc::new(parameters), Arc::new(statistics)));
                 }
                 _ => return Err(Status::data_loss("expected a chunk or the trailer")),
             }
@@ -159,10 +145,7 @@ impl Transfers {
             return Err(Status::data_loss("expected the header first"));
         };
         let header = v1::StateHeader::decode(header).map_err(damaged)?;
-        if (header.parameters, header.statistics) != (lengths.0 as u64, lengths.1 as u64) {
-            return Err(Status::data_loss("weights of another layout"));
-        }
-        Ok(())
+        check_lengths((header.parameters, header.statistics), lengths)
     }
 
     /// Waits for the next part of a transfer, but not for ever.
@@ -174,29 +157,6 @@ impl Transfers {
             IncomingError::Call(status) => status,
             IncomingError::Transfer(error) => damaged(error),
         })
-    }
-
-    /// Calls a method of the tensor service and returns the body of its answer.
-    async fn call(&self, method: &str, body: Body) -> Result<Body, Status> {
-        let mut request = http::Request::new(body);
-        *request.method_mut() = http::Method::POST;
-        *request.version_mut() = http::Version::HTTP_2;
-        let path = format!("/{SERVICE_NAME}/{method}");
-        *request.uri_mut() =
-            http::Uri::try_from(path).map_err(|error| Status::internal(error.to_string()))?;
-        let headers = request.headers_mut();
-        headers.insert(http::header::TE, http::HeaderValue::from_static("trailers"));
-        headers.insert(http::header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
-        let mut channel = self.channel.clone();
-        poll_fn(|context| channel.poll_ready(context)).await.map_err(broken)?;
-        let response = channel.call(request).await.map_err(broken)?;
-        match Status::from_header_map(response.headers()) {
-            Some(status) if status.code() != Code::Ok => Err(status),
-            _ if response.status() != http::StatusCode::OK => {
-                Err(Status::unavailable(format!("the answer is HTTP status {}", response.status())))
-            }
-            _ => Ok(response.into_body()),
-        }
     }
 
     /// Sends a partial. A refusal of what it says is an error; that it is no longer wanted is none.
@@ -249,6 +209,9 @@ impl Transfers {
         arenas: [Arena; 2],
         covered: &[u8],
     ) -> Result<R, Status> {
+        if matches!(self.route, Route::InProcess(_)) {
+            return self.unless_over(self.hand_over(method, header, arenas)).await;
+        }
         let parts = arenas.map(|arena| shared_bytes(&Arc::new(arena)));
         let mut attempt = 1;
         loop {
@@ -274,10 +237,25 @@ impl Transfers {
         let pieces = Sender::new(parts, covered).inspect(move |_| {
             progress.fetch_add(1, Ordering::Relaxed);
         });
-        let request = body::request(Frames::transfer(header, pieces));
-        let answered = async { body::message(self.call(method, request).await?).await };
+        let request = body::call(SERVICE_NAME, method, body::request(Frames::transfer(header, pieces)))?;
+        let answered = async { body::message(self.route.call(request).await?.into_body()).await };
         let answered = tokio::time::timeout(deadline, answered).await;
         answered.map_err(|_| stands_still())?
+    }
+
+    /// Gives two arenas to the coordinator beside a header.
+    async fn hand_over<R: Message + Default>(
+        &self,
+        method: &str,
+        header: &impl Message,
+        arenas: [Arena; 2],
+    ) -> Result<R, Status> {
+        let mut request =
+            body::call(SERVICE_NAME, method, body::request(Frames::transfer(header, std::iter::empty())))?;
+        request.extensions_mut().insert(Handed::new(arenas));
+        let answer = body::message(self.route.call(request).await?.into_body()).await;
+        self.advance();
+        answer
     }
 
     /// How long a whole upload may take: the coordinator notices one that stands still by itself.
@@ -287,6 +265,14 @@ impl Transfers {
     }
 }
 
+/// Compares the lengths of parameters and statistics that come with those that are expected.
+fn check_lengths(found: (u64, u64), expected: (usize, usize)) -> Result<(), Status> {
+    if found == (expected.0 as u64, expected.1 as u64) {
+        return Ok(());
+    }
+    Err(Status::data_loss("weights of another layout"))
+}
+
 fn stands_still() -> Status {
     Status::deadline_exceeded("the transfer stood still for too long")
 }
@@ -294,11 +280,6 @@ fn stands_still() -> Status {
 /// What came is not what was sent.
 fn damaged(error: impl std::fmt::Display) -> Status {
     Status::data_loss(error.to_string())
-}
-
-/// The connection does not carry the call.
-fn broken(error: tonic::transport::Error) -> Status {
-    Status::from_error(Box::new(error))
 }
 
 /// Whether sending the same again would end the same.

@@ -1,0 +1,74 @@
+//! Tensors that change hands within a process: they travel beside a call's body, and none of their bytes are copied.
+//!
+//! The calls, their headers and all that is checked are those of the network; only sockets, chunks and copies are left
+//! out. What lies beside a body cannot come from outside the process.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tonic::body::Body;
+use tonic::codegen::http;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::Checksum;
+use crate::arena::Arena;
+
+type Answer = Pin<Box<dyn Future<Output = http::Response<Body>> + Send>>;
+
+/// The tensor service of a coordinator in this process.
+#[derive(Clone)]
+pub struct InProcess(Arc<dyn Fn(http::Request<Body>) -> Answer + Send + Sync>);
+
+impl InProcess {
+    /// Calls go to `service`.
+    pub fn new<F: Future<Output = http::Response<Body>> + Send + 'static>(
+        service: impl Fn(http::Request<Body>) -> F + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(move |request| Box::pin(service(request))))
+    }
+
+    /// Carries out a call.
+    pub async fn call(&self, request: http::Request<Body>) -> http::Response<Body> {
+        (self.0)(request).await
+    }
+}
+
+impl fmt::Debug for InProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InProcess")
+    }
+}
+
+/// Two arenas beside a request, a gradient and statistics for example: whoever takes them owns them.
+#[derive(Clone)]
+pub struct Handed(Arc<Mutex<Option<[Arena; 2]>>>);
+
+impl Handed {
+    /// Hands arenas over.
+    pub fn new(arenas: [Arena; 2]) -> Self {
+        Self(Arc::new(Mutex::new(Some(arenas))))
+    }
+
+    /// The arenas, once.
+    pub fn take(&self) -> Option<[Arena; 2]> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Beside a request for weights: the answer may have them beside its body, too.
+#[derive(Clone)]
+pub struct ShareWeights;
+
+/// Parameters and statistics beside an answer.
+#[derive(Clone)]
+pub struct SharedWeights(pub Arc<Arena>, pub Arc<Arena>);
+
+/// The checksum that a transfer of the two arenas would end with; `covered` are further bytes that it covers.
+pub fn checksum(arenas: &[Arena; 2], covered: &[u8]) -> Checksum {
+    let mut hasher = Xxh3::new();
+    arenas.iter().for_each(|arena| hasher.update(arena.as_bytes()));
+    hasher.update(covered);
+    hasher.digest128()
+}
