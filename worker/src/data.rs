@@ -9,6 +9,7 @@ mod cifar;
 mod digits;
 mod draws;
 mod error;
+mod files;
 mod folder;
 mod idx;
 mod image;

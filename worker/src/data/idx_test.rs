@@ -73,6 +73,14 @@ fn files_can_be_named_and_images_resized() {
 }
 
 #[test]
+fn without_files_for_a_test_there_is_none_where_files_are_named() {
+    let (_folder, environment) = files();
+    let pair = json!({ "images": "train-images-idx3-ubyte", "labels": "train-labels-idx1-ubyte" });
+    let data = load_given(&environment, json!({ "train": pair })).unwrap();
+    assert_eq!((data.description().train_samples, data.description().test_samples), (3, 0));
+}
+
+#[test]
 fn wrong_files_are_refused_by_name() {
     let (folder, mut environment) = files();
     let whole = images(3);
