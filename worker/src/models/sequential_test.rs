@@ -118,6 +118,30 @@ fn a_layer_that_does_not_fit_is_refused_with_its_place_what_it_got_and_what_it_n
 }
 
 #[test]
+fn a_shard_too_small_for_batch_normalisation_is_refused_with_the_layers_place() {
+    let norm = json!({ "kind": "batch_norm" });
+    let inside = json!({ "kind": "residual", "body": [norm] });
+    for (layer, place) in [(norm, "model.layers[1]"), (inside, "model.layers[1].body[0]")] {
+        let layers = json!([{ "kind": "flatten" }, layer, { "kind": "linear" }]);
+        let (model, _) = build_model(of(layers), &[3, 8, 8], 5).unwrap();
+        let inputs = Tensor::ones((1, 3, 8, 8), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
+        let pass = Pass::new(Mode::Train, PassPosition::default(), &[0]);
+        let error = model.forward(&inputs, &pass).unwrap_err().to_string();
+        let expected = format!("{place} (batch_norm): batch normalisation over a shard needs 2 values");
+        assert!(error.starts_with(&expected), "{error}\nexpected {expected}");
+    }
+}
+
+#[test]
+fn weights_beyond_the_memory_are_refused_with_the_layers_place() {
+    let wide = json!({ "kind": "linear", "out_features": 1 << 24 });
+    let inside = json!([{ "kind": "flatten" }, { "kind": "residual", "body": [wide] }, { "kind": "linear" }]);
+    let error = refusal(of(inside));
+    let expected = "model.layers[1].body[0] (linear): tensor \"1.body.0.weight\" of shape [16777216, 192]";
+    assert!(error.starts_with(expected), "{error}\nexpected {expected}");
+}
+
+#[test]
 fn parameters_are_refused_by_their_path() {
     let nested = json!([{ "kind": "residual", "body": [{ "kind": "dropout", "p": 1.0 }] }]);
     for (layers, expected) in [

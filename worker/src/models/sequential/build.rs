@@ -12,6 +12,7 @@ use crate::models::layers::{
     window,
 };
 use crate::ops::{self, Conv2d, Pool2d};
+use crate::registry::BuildError;
 
 /// Most layers of a model, with those inside of others.
 const MAX_LAYERS: usize = 1000;
@@ -49,9 +50,26 @@ impl Site<'_> {
         parse_parameters(&self.path, &self.parameters)
     }
 
+    /// What the layer as a whole is called in errors.
+    fn place(&self) -> String {
+        format!("{} ({})", self.path, self.kind)
+    }
+
     /// A problem of the layer as a whole.
     fn refuse(&self, problem: &str) -> JobError {
-        JobError::new(&format!("{} ({})", self.path, self.kind), problem)
+        JobError::new(&self.place(), problem)
+    }
+
+    /// A problem with the layer's tensors as one of the layer.
+    fn in_layer(&self, error: BuildError) -> JobError {
+        match error {
+            // The same error is the same text on every worker: without the places in the code that it came through.
+            BuildError::Tensor(candle_core::Error::WithBacktrace { inner, .. }) => {
+                self.refuse(&inner.to_string())
+            }
+            BuildError::Tensor(error) => self.refuse(&error.to_string()),
+            BuildError::Parameter(error) => error,
+        }
     }
 
     /// A number that the layer takes.
@@ -115,7 +133,7 @@ impl Architect {
                 return Err(JobError::new(path, &format!("expected at most {MAX_LAYERS} layers")).into());
             }
             let site = site(format!("{path}[{number}]"), parameters, shape, builder.pp(number))?;
-            let (layer, output) = self.layer(&site)?;
+            let (layer, output) = self.layer(&site).map_err(|error| site.in_layer(error))?;
             check_size(&site, output)?;
             shape = output;
             built.push(layer);
@@ -129,7 +147,8 @@ impl Architect {
             "conv2d" => conv2d(site),
             "batch_norm" => {
                 let Nothing {} = site.parse()?;
-                Ok((Layer::BatchNorm(BatchNorm::new(site.input.channels(), &site.builder)?), site.input))
+                let norm = BatchNorm::at(site.place(), site.input.channels(), &site.builder)?;
+                Ok((Layer::BatchNorm(norm), site.input))
             }
             "group_norm" => group_norm(site),
             "layer_norm" => {
