@@ -152,12 +152,28 @@ fn parameters_are_refused_by_their_path() {
         (json!([{ "kind": "conv2d", "kernel_size": 3 }]), "model.layers[0]: missing field `out_channels`"),
         (
             json!([{ "kind": "conv2d", "out_channels": 4, "kernel_size": 0 }]),
-            "model.layers[0].kernel_size: expected 1 to 16777216, found 0",
+            "model.layers[0].kernel_size: expected 1 to 8192, found 0",
         ),
         (json!([{ "kind": "conv2d", "out_channels": 4, "kernel_size": "3" }]), "model.layers[0].kernel_size"),
         (
             json!([{ "kind": "conv2d", "out_channels": 4, "kernel_size": 3, "stride": 0 }]),
             "model.layers[0].stride: expected 1 to",
+        ),
+        (
+            json!([{ "kind": "conv2d", "out_channels": 4, "kernel_size": 100_000, "padding": 50_000 }]),
+            "model.layers[0].kernel_size: expected 1 to 8192, found 100000",
+        ),
+        (
+            json!([{ "kind": "max_pool", "kernel_size": 100_000, "padding": 50_000 }]),
+            "model.layers[0].kernel_size: expected 1 to 8192, found 100000",
+        ),
+        (
+            json!([{ "kind": "conv2d", "out_channels": 4, "kernel_size": 3, "dilation": 2, "padding": 5 }]),
+            "model.layers[0].padding: expected less than the 5 pixels that a window reaches over, found 5",
+        ),
+        (
+            json!([{ "kind": "conv2d", "out_channels": 4, "kernel_size": 3, "padding": u64::MAX }]),
+            "model.layers[0].padding: expected less than the 3 pixels",
         ),
         (
             json!([{ "kind": "conv2d", "out_channels": 4, "kernel_size": 3, "groups": 0 }]),

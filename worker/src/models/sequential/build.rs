@@ -8,8 +8,8 @@ use super::layer::{Layer, Residual};
 use super::parameters::*;
 use crate::models::Built;
 use crate::models::layers::{
-    BatchNorm, Conv, ConvSpec, Dropouts, GroupNorm, ImageShape, LayerNorm, Linear, Shape, check_dropout,
-    window,
+    BatchNorm, Conv, ConvSpec, Dropouts, GroupNorm, Held, ImageShape, LayerNorm, Linear, Shape,
+    check_dropout, window,
 };
 use crate::ops::{self, Conv2d, Pool2d};
 use crate::registry::BuildError;
@@ -18,6 +18,8 @@ use crate::registry::BuildError;
 const MAX_LAYERS: usize = 1000;
 /// Largest extent, channel count or step that a layer may name.
 const MAX_NUMBER: usize = 1 << 24;
+/// Longest side of a window.
+const MAX_WINDOW: usize = 1 << 13;
 /// Most numbers that a layer may give for one sample.
 const MAX_NUMBERS: usize = 1 << 28;
 
@@ -30,6 +32,9 @@ pub(super) struct Architect {
     classes: usize,
     layers: usize,
     dropouts: Dropouts,
+    held: Held,
+    /// Whether a layer with weights is built: from then on, the way back needs what the layers give.
+    trained: bool,
 }
 
 /// A layer to be built.
@@ -74,10 +79,19 @@ impl Site<'_> {
 
     /// A number that the layer takes.
     fn number(&self, key: &str, found: usize, least: usize) -> Checked<usize> {
-        if (least..=MAX_NUMBER).contains(&found) {
+        self.within(key, found, least, MAX_NUMBER)
+    }
+
+    /// The side of a window.
+    fn window(&self, found: usize) -> Checked<usize> {
+        self.within("kernel_size", found, 1, MAX_WINDOW)
+    }
+
+    fn within(&self, key: &str, found: usize, least: usize, most: usize) -> Checked<usize> {
+        if (least..=most).contains(&found) {
             return Ok(found);
         }
-        let problem = format!("expected {least} to {MAX_NUMBER}, found {found}");
+        let problem = format!("expected {least} to {most}, found {found}");
         Err(JobError::new(&format!("{}.{key}", self.path), &problem))
     }
 
@@ -114,7 +128,12 @@ impl Site<'_> {
 
 impl Architect {
     pub(super) fn new(classes: usize) -> Self {
-        Self { classes, layers: 0, dropouts: Dropouts::default() }
+        Self { classes, layers: 0, dropouts: Dropouts::default(), held: Held::default(), trained: false }
+    }
+
+    /// What a training pass through the layers so far holds, at least.
+    pub(super) fn held(&self) -> Held {
+        self.held
     }
 
     /// Builds a list of layers; `path` is where the list stands in the job. Returns the shape that the last one gives.
@@ -135,6 +154,10 @@ impl Architect {
             let site = site(format!("{path}[{number}]"), parameters, shape, builder.pp(number))?;
             let (layer, output) = self.layer(&site).map_err(|error| site.in_layer(error))?;
             check_size(&site, output)?;
+            self.trained |= layer.is_trained();
+            if self.trained && layer.gives_its_own(built.last()) {
+                self.held.add(1, output.size());
+            }
             shape = output;
             built.push(layer);
         }
@@ -229,10 +252,10 @@ fn conv2d(site: &Site<'_>) -> Built<(Layer, Shape)> {
         site.parse()?;
     let inputs = site.image()?.channels;
     let outputs = site.number("out_channels", out_channels, 1)?;
-    let size = site.number("kernel_size", kernel_size, 1)?;
+    let size = site.window(kernel_size)?;
     let options = Conv2d {
         stride: site.number("stride", stride, 1)?,
-        padding: site.number("padding", padding, 0)?,
+        padding,
         dilation: site.number("dilation", dilation, 1)?,
         groups: site.number("groups", groups, 1)?,
     };
@@ -243,6 +266,11 @@ fn conv2d(site: &Site<'_>) -> Built<(Layer, Shape)> {
         return Err(JobError::new(&format!("{}.groups", site.path), &problem).into());
     }
     let reach = (size - 1).saturating_mul(dilation).saturating_add(1);
+    if padding >= reach {
+        let problem =
+            format!("expected less than the {reach} pixels that a window reaches over, found {padding}");
+        return Err(JobError::new(&format!("{}.padding", site.path), &problem).into());
+    }
     let output = site.windows(outputs, reach, stride, padding)?;
     check_size(site, output)?;
     Ok((Layer::Conv2d(Conv::new(ConvSpec { inputs, outputs, size, options, bias }, &site.builder)?), output))
@@ -261,7 +289,7 @@ fn group_norm(site: &Site<'_>) -> Built<(Layer, Shape)> {
 fn pool(site: &Site<'_>) -> Built<(Pool2d, Shape)> {
     let PoolParameters { kernel_size, stride, padding } = site.parse()?;
     let channels = site.image()?.channels;
-    let size = site.number("kernel_size", kernel_size, 1)?;
+    let size = site.window(kernel_size)?;
     let stride = site.number("stride", stride.unwrap_or(size), 1)?;
     if padding > size / 2 {
         let problem = format!("expected at most {}, half of the window, found {padding}", size / 2);
