@@ -95,7 +95,7 @@ fn read(
     load(environment, form, Some(layout.classes), |split, _, images| {
         let files = if split == Split::Train { Some(&train) } else { test.as_ref() };
         files.into_iter().flatten().try_for_each(|file| read_file(file, layout, split, images))?;
-        Ok(files.is_some())
+        Ok(files.map(|files| Source::names(files)))
     })
 }
 

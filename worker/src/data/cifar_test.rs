@@ -120,7 +120,7 @@ fn wrong_files_are_refused_with_their_record() {
             1 << 20,
             "record 2: found 10, expected a class from 0 to 9",
         ),
-        (Vec::new(), 1 << 20, "training split: found 0 samples, expected at least 1"),
+        (Vec::new(), 1 << 20, "training split: found 0 samples in \"bad\", expected at least 1"),
         (good, 6000, "takes 6152 bytes in memory, this worker's limit is 6000"),
     ] {
         let error = refuse(bytes, limit);

@@ -43,13 +43,13 @@ pub fn folder(parameters: &Parameters, environment: &DataEnvironment) -> Result<
             Split::Train => (Some(&parameters.train), "data.train"),
             Split::Test => (parameters.test.as_ref(), "data.test"),
         };
-        let Some(folder) = folder else { return Ok(false) };
+        let Some(folder) = folder else { return Ok(None) };
         for name in names(environment, folder, key, true)? {
             let label = label(folder, &name, &classes)?;
             let class = ClassFolder { environment, path: format!("{folder}/{name}"), key, label };
             class.read(split, images)?;
         }
-        Ok(true)
+        Ok(Some(format!("{folder:?}")))
     })
 }
 

@@ -51,10 +51,10 @@ pub fn idx(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box
     let (train, test) = find(&files, environment)?;
     load(environment, form, classes, |split, classes, images| {
         let files = if split == Split::Train { Some(&train) } else { test.as_ref() };
-        let Some([pixels, labels]) = files else { return Ok(false) };
+        let Some(files @ [pixels, labels]) = files else { return Ok(None) };
         let labels = read_labels(labels, classes, images.limit())?;
         read_images(pixels, &labels, split, images)?;
-        Ok(true)
+        Ok(Some(Source::names(files)))
     })
 }
 

@@ -112,7 +112,7 @@ fn wrong_files_are_refused_by_name() {
         (&more, &three, "\"images\": bytes follow after 3 items"),
         (&images(4), &three, "\"images\": 4 images, expected 3 as in the file of labels"),
         (&whole, &labels(&[5, 6, 4]), "\"labels\": label 1: found 6, expected a class from 0 to 5"),
-        (&images(0), &labels(&[]), "training split: found 0 samples"),
+        (&images(0), &labels(&[]), "training split: found 0 samples in \"images\" and 1 more"),
         (&huge, &three, "takes 18446744073709551615 bytes"),
         (&flat, &three, "\"images\": 0 pixels of an image, expected at least one"),
         (&whole, &many, "takes 4294967295 bytes"),

@@ -64,7 +64,7 @@ pub fn parquet(
             catch_unwind(AssertUnwindSafe(|| part.read(images)))
                 .unwrap_or_else(|_| Err(part.damaged(&"not decodable")))?;
         }
-        Ok(files.is_some())
+        Ok(files.map(|files| Source::names(files)))
     })
 }
 

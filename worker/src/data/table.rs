@@ -54,14 +54,10 @@ pub fn csv(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box
         columns: parameters.columns,
         budget: Budget::new(environment.memory_limit),
     };
-    let train = table.read(&train, classes.unwrap_or(MAX_CLASSES))?;
+    let train = table.read(Split::Train, &train, classes.unwrap_or(MAX_CLASSES))?;
     let greatest = train.targets.iter().copied().max().unwrap_or(0);
     let classes = classes.unwrap_or(greatest as usize + 1);
-    let test = test.map(|test| table.read(&test, classes)).transpose()?;
-    if test.as_ref().is_some_and(|test| test.targets.is_empty()) {
-        let problem = "found 0 samples, expected at least 1".to_owned();
-        return Err(DataError::Content { split: Split::Test, problem });
-    }
+    let test = test.map(|test| table.read(Split::Test, &test, classes)).transpose()?;
     let shape = shape(parameters.shape, table.columns.as_ref().map_or(0, Vec::len))?;
     Ok(Box::new(InMemory::new(shape, classes, train, test.unwrap_or_default())?))
 }
@@ -93,9 +89,12 @@ struct Places {
 }
 
 impl Table {
-    fn read(&mut self, files: &[Source], classes: usize) -> Result<Rows, DataError> {
+    fn read(&mut self, split: Split, files: &[Source], classes: usize) -> Result<Rows, DataError> {
         let mut rows = Rows::default();
         files.iter().try_for_each(|file| self.read_file(file, classes, &mut rows))?;
+        if rows.targets.is_empty() {
+            return Err(DataError::Empty { split, files: Source::names(files) });
+        }
         Ok(rows)
     }
 
