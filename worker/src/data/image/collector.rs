@@ -95,17 +95,22 @@ impl Collector {
             }
         };
         self.take(images.len(), form).map_err(Rejected::Other)?;
-        let decoded: Vec<Result<Vec<u8>, ImageProblem>> = images
-            .par_iter()
-            .map(|image| decode::decode(image.bytes, limit, |header| form.accept(header)))
-            .map(|image| image.map(|image| form.bring(image)))
-            .collect();
-        let rows = self.rows(split);
-        for (place, (pixels, image)) in decoded.into_iter().zip(images).enumerate() {
-            rows.inputs.extend_from_slice(&pixels.map_err(|problem| Rejected::Image(place, problem))?);
-            rows.targets.push(image.label);
+        let (rows, size) = (self.rows(split), form.shape.size().max(1));
+        rows.targets.extend(images.iter().map(|image| image.label));
+        let start = rows.inputs.len();
+        rows.inputs.resize(start + images.len() * size, 0);
+        let places = rows.inputs.par_chunks_exact_mut(size).skip(start / size);
+        let wrong = places.zip(images).enumerate().filter_map(|(place, (pixels, image))| {
+            let decoded = decode::decode(image.bytes, limit, |header| form.accept(header));
+            decoded
+                .map(|image| pixels.copy_from_slice(&form.bring(image)))
+                .err()
+                .map(|problem| (place, problem))
+        });
+        match wrong.min_by_key(|(place, _)| *place) {
+            Some((place, problem)) => Err(Rejected::Image(place, problem)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Keeps images that are pixels already, [channels, height, width] one after the other.
