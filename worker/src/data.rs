@@ -15,6 +15,7 @@ mod idx;
 mod image;
 mod memory;
 mod options;
+pub mod outline;
 mod parquet;
 mod paths;
 mod planes;
@@ -39,13 +40,14 @@ pub use folder::folder;
 pub use idx::idx;
 pub use image::ImageProblem;
 pub use memory::{InMemory, Rows};
+pub use outline::Outline;
 pub use parquet::parquet;
 pub use paths::resolve;
 pub use remote::{RemoteArgs, RemoteData, UrlPrefix};
 pub use safetensors::safetensors;
 pub use table::csv;
 pub use target::{MixedClass, Target};
-pub use view::with_options;
+pub use view::{outline_with_options, with_options};
 
 /// Most classes that a data set may have: beyond any use, far below what would exhaust memory.
 pub const MAX_CLASSES: usize = 1 << 20;

@@ -1,13 +1,13 @@
 //! CIFAR-10 and CIFAR-100 as their authors distribute them in binary (A. Krizhevsky, Learning Multiple Layers of
 //! Features from Tiny Images, 2009): records of one or two labels and 3 × 32 × 32 pixels.
 
-use lookbehind_common::job::{Parameters, parse_parameters};
+use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
 use super::files::{Files, in_folder};
 use super::image::{Collector, FormParameters, load};
 use super::source::{Paths, Source};
-use super::{DataEnvironment, DataError, Dataset, FileProblem, Split};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, Outline, Split};
 
 const SHAPE: [usize; 3] = [3, 32, 32];
 const PIXELS: usize = 3 * 32 * 32;
@@ -56,15 +56,28 @@ pub fn cifar10(
     parameters: &Parameters,
     environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
+    let (parameters, layout) = of_10(parameters)?;
+    read(parameters, &layout, environment)
+}
+
+/// What CIFAR-10's samples are, without its files.
+///
+/// # Errors
+/// When a parameter is wrong.
+pub fn outline_of_10(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+    let (parameters, layout) = of_10(parameters)?;
+    outline(parameters, &layout)
+}
+
+fn of_10(parameters: &Parameters) -> Result<(CifarParameters, Layout), JobError> {
     let parameters: CifarParameters = parse_parameters("data", parameters)?;
     if parameters.labels.is_some() {
         let problem = "cifar10 has one label for each image: the key is for cifar100";
-        return Err(lookbehind_common::job::JobError::new("data.labels", problem).into());
+        return Err(JobError::new("data.labels", problem));
     }
     let train =
         &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
-    let layout = Layout { labels: 1, label: 0, classes: 10, train, test: &["test_batch.bin"] };
-    read(parameters, &layout, environment)
+    Ok((parameters, Layout { labels: 1, label: 0, classes: 10, train, test: &["test_batch.bin"] }))
 }
 
 /// Loads CIFAR-100: inputs [3, 32, 32] from 0 to 1, 100 fine or 20 coarse classes.
@@ -75,13 +88,33 @@ pub fn cifar100(
     parameters: &Parameters,
     environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
+    let (parameters, layout) = of_100(parameters)?;
+    read(parameters, &layout, environment)
+}
+
+/// What CIFAR-100's samples are, without its files.
+///
+/// # Errors
+/// When a parameter is wrong.
+pub fn outline_of_100(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+    let (parameters, layout) = of_100(parameters)?;
+    outline(parameters, &layout)
+}
+
+fn of_100(parameters: &Parameters) -> Result<(CifarParameters, Layout), JobError> {
     let parameters: CifarParameters = parse_parameters("data", parameters)?;
     let (label, classes) = match parameters.labels {
         None | Some(Labels::Fine) => (1, 100),
         Some(Labels::Coarse) => (0, 20),
     };
-    let layout = Layout { labels: 2, label, classes, train: &["train.bin"], test: &["test.bin"] };
-    read(parameters, &layout, environment)
+    Ok((parameters, Layout { labels: 2, label, classes, train: &["train.bin"], test: &["test.bin"] }))
+}
+
+fn outline(parameters: CifarParameters, layout: &Layout) -> Result<Option<Outline>, JobError> {
+    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
+    Files::new(parameters.folder, parameters.train, parameters.test)?;
+    let [channels, height, width] = SHAPE;
+    form.outline(Some([height, width]), Some(channels), Some(layout.classes))
 }
 
 fn read(

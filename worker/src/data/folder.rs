@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use lookbehind_common::job::{Parameters, parse_parameters};
+use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
 use super::image::{Collector, Encoded, FormParameters, load};
 use super::paths::resolve_folder;
 use super::source::Source;
-use super::{DataEnvironment, DataError, Dataset, FileProblem, MAX_CLASSES, Split};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, MAX_CLASSES, Outline, Split};
 
 /// Images that are decoded at once, and about how many bytes of them.
 const IMAGES: usize = 1024;
@@ -51,6 +51,15 @@ pub fn folder(parameters: &Parameters, environment: &DataEnvironment) -> Result<
         }
         Ok(Some(format!("{folder:?}")))
     })
+}
+
+/// Nothing: the classes are known from the folders alone.
+///
+/// # Errors
+/// When a parameter is wrong.
+pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+    let parameters: FolderParameters = parse_parameters("data", parameters)?;
+    FormParameters { resize: parameters.resize, channels: parameters.channels }.outline(None, None, None)
 }
 
 fn classes(environment: &DataEnvironment, folder: &str) -> Result<Vec<String>, DataError> {

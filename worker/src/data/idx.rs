@@ -1,13 +1,13 @@
 //! IDX files, the format of MNIST and its relatives (Y. LeCun, C. Cortes, C. Burges): a file of images and one of
 //! labels for each split.
 
-use lookbehind_common::job::{Parameters, parse_parameters};
+use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
 use super::files::{Files, in_folder};
 use super::image::{Collector, FormParameters, load};
 use super::source::Source;
-use super::{DataEnvironment, DataError, Dataset, FileProblem, Split};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, Outline, Split, check_classes};
 use std::io::BufRead;
 
 /// Bytes of pixels that are read at once.
@@ -45,7 +45,7 @@ struct Pair {
 /// classes (this worker's).
 pub fn idx(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> {
     let parameters: IdxParameters = parse_parameters("data", parameters)?;
-    let classes = parameters.classes.map(super::check_classes).transpose()?;
+    let classes = parameters.classes.map(check_classes).transpose()?;
     let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
     let files = Files::new(parameters.folder, parameters.train, parameters.test)?;
     let (train, test) = find(&files, environment)?;
@@ -56,6 +56,18 @@ pub fn idx(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box
         read_images(pixels, &labels, split, images)?;
         Ok(Some(Source::names(files)))
     })
+}
+
+/// What the samples are, without their files, where the job says their size and classes.
+///
+/// # Errors
+/// When a parameter is wrong.
+pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+    let parameters: IdxParameters = parse_parameters("data", parameters)?;
+    let classes = parameters.classes.map(check_classes).transpose()?;
+    Files::new(parameters.folder, parameters.train, parameters.test)?;
+    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
+    form.outline(None, Some(1), classes)
 }
 
 /// Images and labels of the training split, and those of the test split where there is one.
