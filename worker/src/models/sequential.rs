@@ -7,6 +7,7 @@
 mod build;
 mod layer;
 mod parameters;
+mod site;
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
