@@ -201,6 +201,9 @@ pub struct Validate {
     /// Load model and data, too, as a worker with this data folder would
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data: Option<PathBuf>,
+    /// Where data files may come from beside this folder
+    #[command(flatten)]
+    pub remote: RemoteArgs,
 }
 
 /// `completions`.

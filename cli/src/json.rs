@@ -127,6 +127,9 @@ pub struct ValidJson {
     pub spec: JobFile,
     /// Gradients per full outer step.
     pub evaluations_per_outer_step: u64,
+    /// What was not checked, in words; absent with `--data`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_checked: Option<String>,
 }
 
 /// A state in lower case, without the protocol's prefix.

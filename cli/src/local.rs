@@ -110,7 +110,7 @@ impl Cluster {
 
 /// What loads jobs, for all `workers` workers of this process, which share its threads: models and data sets of
 /// `registry`, files under `data` and from where `remote` allows.
-pub fn backend(registry: Registry, data: &Path, remote: RemoteData, workers: u16) -> Arc<dyn Backend> {
+pub fn backend(registry: Registry, data: &Path, remote: RemoteData, workers: u16) -> Arc<CandleBackend> {
     let memory_limit = WorkerConfig::new(String::new(), String::new(), PathBuf::new()).memory_limit;
     let environment = DataEnvironment { root: data.to_owned(), remote, memory_limit };
     let threads = available_parallelism().map_or(1, NonZero::get) / usize::from(workers.max(1));

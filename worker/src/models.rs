@@ -37,8 +37,18 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// When the inputs' shape does not fit the model.
     fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> Result<Tensor>;
+
+    /// Numbers that a training pass holds for each sample at once, at least: what the layers give, which the way back
+    /// needs. A job whose largest shard has no room for as many is refused before anything is computed; 0 where
+    /// nothing is known.
+    fn numbers_per_sample(&self) -> u64 {
+        0
+    }
 }
 
+#[cfg(test)]
+#[path = "models/held_test.rs"]
+mod held_tests;
 #[cfg(test)]
 #[path = "models/recorded_test.rs"]
 mod recorded_tests;

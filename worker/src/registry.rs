@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_nn::VarBuilder;
 use lookbehind_common::job::{DataSpec, JobError, ModelSpec, Parameters};
 
-use crate::data::{self, DataDescription, DataEnvironment, DataError, Dataset};
+use crate::data::{self, DataDescription, DataEnvironment, DataError, Dataset, Outline, outline};
 use crate::models::{self, Model};
 
 /// Builds a model for a data set from the parameters under `[model]`.
@@ -15,6 +15,9 @@ pub type ModelBuilder =
 /// Loads a data set from the parameters under `[data]`.
 pub type DatasetBuilder =
     dyn Fn(&Parameters, &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> + Send + Sync;
+
+/// Says what the parameters under `[data]` tell of a data set's samples before any file is read, if they do.
+pub type Outliner = dyn Fn(&Parameters) -> Result<Option<Outline>, JobError> + Send + Sync;
 
 /// Why a model cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -31,13 +34,14 @@ pub enum BuildError {
 pub struct Registry {
     models: BTreeMap<String, Box<ModelBuilder>>,
     datasets: BTreeMap<String, Box<DatasetBuilder>>,
+    outlines: BTreeMap<String, Box<Outliner>>,
 }
 
 impl Registry {
     /// What the worker brings along: models `mlp`, `resnet`, `sequential`, `vit` and `wide_resnet`; data sets
     /// `cifar10`, `cifar100`, `csv`, `digits`, `folder`, `idx`, `parquet` and `safetensors`.
     pub fn builtin() -> Self {
-        Self { models: BTreeMap::new(), datasets: BTreeMap::new() }
+        Self { models: BTreeMap::new(), datasets: BTreeMap::new(), outlines: BTreeMap::new() }
             .with_model("mlp", models::mlp)
             .with_model("resnet", models::resnet)
             .with_model("sequential", models::sequential)
@@ -51,6 +55,14 @@ impl Registry {
             .with_dataset("idx", data::idx)
             .with_dataset("parquet", data::parquet)
             .with_dataset("safetensors", data::safetensors)
+            .with_outline("cifar10", outline::cifar10)
+            .with_outline("cifar100", outline::cifar100)
+            .with_outline("csv", outline::csv)
+            .with_outline("digits", outline::digits)
+            .with_outline("folder", outline::folder)
+            .with_outline("idx", outline::idx)
+            .with_outline("parquet", outline::parquet)
+            .with_outline("safetensors", outline::safetensors)
     }
 
     /// Adds a model, or replaces the one of that kind.
@@ -66,14 +78,45 @@ impl Registry {
         self
     }
 
-    /// Adds a data set, or replaces the one of that kind.
+    /// Adds a data set, or replaces the one of that kind with its outline.
     #[must_use]
     pub fn with_dataset<F>(mut self, kind: &str, builder: F) -> Self
     where
         F: Fn(&Parameters, &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> + Send + Sync + 'static,
     {
         self.datasets.insert(kind.to_owned(), Box::new(builder));
+        self.outlines.remove(kind);
         self
+    }
+
+    /// Adds what is known of a data set's samples before it is loaded, so that a job's model can be checked without it.
+    #[must_use]
+    pub fn with_outline<F>(mut self, kind: &str, outline: F) -> Self
+    where
+        F: Fn(&Parameters) -> Result<Option<Outline>, JobError> + Send + Sync + 'static,
+    {
+        self.outlines.insert(kind.to_owned(), Box::new(outline));
+        self
+    }
+
+    /// Whether the kinds of a job's model and data set are known.
+    ///
+    /// # Errors
+    /// Names the one that is not, and those that are.
+    pub fn check_kinds(&self, model: &ModelSpec, data: &DataSpec) -> Result<(), JobError> {
+        find(&self.models, "model.kind", &model.kind)?;
+        find(&self.datasets, "data.kind", &data.kind).map(|_| ())
+    }
+
+    /// What a job says of its samples by itself, if it does.
+    ///
+    /// # Errors
+    /// When a parameter is wrong.
+    pub fn outline(&self, spec: &DataSpec) -> Result<Option<Outline>, JobError> {
+        data::outline_with_options(&spec.parameters, |parameters| match self.outlines.get(&spec.kind) {
+            Some(outline) => outline(parameters),
+            None => Ok(None),
+        })
     }
 
     /// Builds a job's model.

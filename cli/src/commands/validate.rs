@@ -1,7 +1,7 @@
 //! `validate`: what can be said of a job file, without its model and data or with them.
 
 use lookbehind_common::job::{InnerGradients, Length, Method};
-use lookbehind_worker::data::RemoteData;
+use lookbehind_worker::compute::{Backend, PrepareError};
 use lookbehind_worker::registry::Registry;
 
 use crate::args::Validate;
@@ -17,19 +17,33 @@ use crate::local;
 /// When a file cannot be read or a key is wrong.
 pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Result<(), CliError> {
     let source = JobSource::read(&args.job)?;
-    if let Some(data) = &args.data {
-        let loaded = local::backend(registry, data, RemoteData::default(), 1).prepare(&source.spec);
-        loaded.map_err(|error| CliError::Usage(format!("{}: {error}", source.label)))?;
-    }
+    let not_checked = check(args, &source, registry)?;
     let evaluations = evaluations(&source.spec.optimizer.method);
     if console.json() {
         return console.object(&Line::Valid(Box::new(ValidJson {
             file: source.label.clone(),
             spec: source.file().clone(),
             evaluations_per_outer_step: evaluations,
+            not_checked,
         })));
     }
-    describe(&source, evaluations).iter().try_for_each(|line| console.result(line))
+    let not_checked = not_checked.map(|what| format!("not checked without --data: {what}"));
+    describe(&source, evaluations).iter().chain(&not_checked).try_for_each(|line| console.result(line))
+}
+
+/// Checks model and data as far as they can be had; says what cannot be checked.
+fn check(args: &Validate, source: &JobSource, registry: Registry) -> Result<Option<String>, CliError> {
+    let wrong = |error: PrepareError| CliError::Usage(format!("{}: {error}", source.label));
+    let folder = args.data.as_deref().unwrap_or(&source.folder);
+    let backend = local::backend(registry, folder, args.remote.clone().into_data(), 1);
+    if args.data.is_some() {
+        return backend.prepare(&source.spec).map(|_| None).map_err(wrong);
+    }
+    match backend.build(&source.spec) {
+        Ok(()) => Ok(Some("the data, and that shards of it can be computed".to_owned())),
+        Err(PrepareError::Worker(reason)) => Ok(Some(format!("model and data ({reason})"))),
+        Err(error) => Err(wrong(error)),
+    }
 }
 
 fn describe(source: &JobSource, evaluations: u64) -> [String; 3] {

@@ -23,3 +23,69 @@ fn a_job_is_described_in_words() {
     assert_eq!(lines[1], "20 epochs of batches of 128 samples in 8 shards");
     assert_eq!(lines[2], "3 evaluations on one batch per outer step");
 }
+
+/// A job with these tables, beside which nothing lies.
+fn written(model: &str, data: &str) -> JobSource {
+    let text = format!(
+        "name = \"tiny\"\n[model]\n{model}\n[data]\n{data}\n[train]\nsteps = 1\nbatch_size = 8\n\
+         [optimizer]\nmethod = \"sgd\"\n"
+    );
+    JobSource::parse("job.toml".to_owned(), text, "/nonexistent".into()).unwrap()
+}
+
+fn args(line: &str) -> Validate {
+    use clap::Parser;
+    let line = format!("lookbehind validate job.toml {line}");
+    match crate::args::Cli::try_parse_from(line.split_whitespace()).unwrap().command {
+        crate::args::Command::Validate(args) => args,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn checked(source: &JobSource, line: &str) -> Result<Option<String>, String> {
+    check(&args(line), source, Registry::builtin()).map_err(|error| error.to_string())
+}
+
+const UNFIT: &str = "kind = \"sequential\"\nlayers = [{ kind = \"relu\" }, { kind = \"linear\" }]";
+const PARQUET: &str = "kind = \"parquet\"\ntrain = \"a.parquet\"";
+
+#[test]
+fn without_data_a_model_is_built_where_the_job_says_what_its_samples_are() {
+    let expected = "the data, and that shards of it can be computed".to_owned();
+    assert_eq!(checked(&source(), ""), Ok(Some(expected.clone())));
+    let known = format!("{PARQUET}\nresize = [8, 8]\nchannels = 1\nclasses = 3");
+    assert_eq!(checked(&written("kind = \"resnet\"\nname = \"resnet18\"", &known), ""), Ok(Some(expected)));
+    for data in ["kind = \"digits\"", "kind = \"cifar10\"", &known] {
+        let error = checked(&written(UNFIT, data), "").unwrap_err();
+        let expected = "job.toml: model kind \"sequential\": model.layers[1] (linear): got an image of";
+        assert!(error.starts_with(expected), "{error}");
+    }
+    let error = checked(&written(UNFIT, "kind = \"cifar10\"\nlabel = 3"), "").unwrap_err();
+    assert!(error.starts_with("job.toml: data.label: unknown field"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_checked_without_data_is_said() {
+    let huge = "kind = \"mlp\"\nhidden = [16000000, 16000000]";
+    for (model, data, expected) in [
+        (UNFIT, PARQUET, "data kind \"parquet\": what its samples are is known from the data alone"),
+        ("kind = \"mine\"", "kind = \"digits\"", "model.kind: expected one of mlp, "),
+        (UNFIT, "kind = \"mine\"", "data.kind: expected one of cifar10, "),
+        (huge, "kind = \"digits\"", "the model takes more than"),
+    ] {
+        let said = checked(&written(model, data), "").unwrap().unwrap();
+        assert!(said.starts_with("model and data (") && said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn with_data_everything_is_checked_as_a_worker_with_the_same_options_would() {
+    assert_eq!(checked(&source(), "--data ."), Ok(None));
+    let job =
+        written("kind = \"mlp\"\nhidden = []", "kind = \"csv\"\ntrain = \"https://other.invalid/a.csv\"");
+    let error = checked(&job, "--data . --data-url https://host.invalid/data").unwrap_err();
+    assert!(
+        error.contains("not below a URL that this worker may read (--data-url): https://host.invalid/data"),
+        "{error}"
+    );
+}

@@ -50,6 +50,24 @@ impl CandleBackend {
         Self { threads, ..self }
     }
 
+    /// Builds a job's model for what the job says of its samples by itself, without any of its data.
+    ///
+    /// # Errors
+    /// When the job is wrong, or when this cannot be told here: because a kind is unknown, because only the data says what
+    /// the samples are, or because there is too little memory.
+    pub fn build(&self, spec: &JobSpec) -> Result<(), PrepareError> {
+        let known = self.registry.check_kinds(&spec.model, &spec.data);
+        known.map_err(|error| PrepareError::Worker(error.to_string()))?;
+        caught(spec, || match self.registry.outline(&spec.data)? {
+            Some(outline) => self.model(spec, &outline.description()).map(|_| ()),
+            None => {
+                let kind = &spec.data.kind;
+                let reason = format!("data kind {kind:?}: what its samples are is known from the data alone");
+                Err(PrepareError::Worker(reason))
+            }
+        })
+    }
+
     fn job(&self, spec: &JobSpec) -> Result<CandleJob, PrepareError> {
         let dataset = self.dataset(&spec.data)?;
         let data = dataset.description();
@@ -109,12 +127,16 @@ impl Backend for CandleBackend {
     }
 
     fn prepare(&self, spec: &JobSpec) -> Result<Box<dyn PreparedJob>, PrepareError> {
-        let job = panics::catch(|| self.job(spec)).unwrap_or_else(|panic| {
-            let (model, data) = (&spec.model.kind, &spec.data.kind);
-            Err(PrepareError::Job(format!("model kind {model:?}, data kind {data:?}: {panic}")))
-        })?;
-        Ok(Box::new(job))
+        Ok(Box::new(caught(spec, || self.job(spec))?))
     }
+}
+
+/// A panic of model or data set as the job's fault.
+fn caught<T>(spec: &JobSpec, work: impl FnOnce() -> Result<T, PrepareError>) -> Result<T, PrepareError> {
+    panics::catch(work).unwrap_or_else(|panic| {
+        let (model, data) = (&spec.model.kind, &spec.data.kind);
+        Err(PrepareError::Job(format!("model kind {model:?}, data kind {data:?}: {panic}")))
+    })
 }
 
 impl From<JobError> for PrepareError {

@@ -136,6 +136,30 @@ fn a_shard_that_does_not_fit_into_memory_is_refused_before_it_is_computed() {
     }
 }
 
+#[test]
+fn a_model_whose_layers_give_more_than_there_is_room_for_is_refused_before_any_sample_is_computed() {
+    struct Boundless;
+    impl Model for Boundless {
+        fn forward(&self, _inputs: &Tensor, _pass: &Pass<'_>) -> candle_core::Result<Tensor> {
+            panic!("a sample was computed")
+        }
+
+        fn numbers_per_sample(&self) -> u64 {
+            1 << 50
+        }
+    }
+    let (_folder, environment) = data_folder();
+    let registry = Registry::builtin().with_model("boundless", |_, _, builder| {
+        builder.get(1, "weight")?;
+        Ok(Box::new(Boundless))
+    });
+    let spec = job("kind = \"boundless\"", "kind = \"digits\"", "epochs = 1\nbatch_size = 8\nshards = 4");
+    let said = CandleBackend::new(registry, environment).prepare(&spec).err().unwrap();
+    let PrepareError::Worker(said) = said else { panic!("{said:?}") };
+    let expected = "model kind \"boundless\": a shard of 2 samples takes 8589934592 MiB beside";
+    assert!(said.starts_with(expected), "{said}");
+}
+
 /// Large enough for the matrix product to use several threads.
 fn wide_digest() -> Digest {
     let (_folder, environment) = data_folder();

@@ -74,18 +74,20 @@ impl CandleJob {
         Ok(job)
     }
 
-    /// How many shards fit into memory at once, by what small ones take: all that a shard takes grows with its samples.
-    /// Where the allocator is not metered, nothing can be said.
+    /// How many shards fit into memory at once, by what the model's layers give, and by what small shards take: all that
+    /// a shard takes grows with its samples. Where the allocator is not metered, the latter is not known.
     fn shards_that_fit(&mut self, limit: u64) -> Result<usize, ComputeError> {
-        if memory::in_use() == 0 {
+        let samples = self.sampler.largest_shard();
+        let loaded = memory::in_use();
+        // Two samples may already be more than there is room for.
+        let sample = self.evaluator.model.numbers_per_sample().saturating_mul(size_of::<f32>() as u64);
+        self.check_room(sample.saturating_mul(samples), loaded, limit)?;
+        if loaded == 0 {
             return Ok(usize::MAX);
         }
-        let samples = self.sampler.largest_shard();
         let [few, more] = MEASURED.map(|measured| measured.min(samples));
         // On one thread, so that all of it is counted.
         let mut alone = Schedule::new(1).map_err(ComputeError::Threads)?;
-        let loaded = memory::in_use();
-        let room = limit.saturating_sub(loaded);
         // What stays from the first time on is there before anything is measured. What is wrong with model or data is
         // said by the probe, about the job's own shards.
         let mut needed = 0;
@@ -94,14 +96,20 @@ impl CandleJob {
             let Ok(peak) = self.peak(&mut alone, size) else { return Ok(1) };
             measured.push(peak);
             needed = extrapolated(&measured, [few, more], samples);
-            if needed > room {
-                let [needed, loaded, limit] = [needed, loaded, limit].map(|bytes| bytes >> 20);
-                let kind = self.evaluator.model_kind.clone();
-                return Err(ComputeError::Memory { kind, samples, needed, loaded, limit });
-            }
+            self.check_room(needed, loaded, limit)?;
         }
-        let at_once = room.checked_div(needed).unwrap_or(u64::MAX);
+        let at_once = limit.saturating_sub(loaded).checked_div(needed).unwrap_or(u64::MAX);
         Ok(usize::try_from(at_once).unwrap_or(usize::MAX))
+    }
+
+    /// Refuses the largest shard where it takes more than there is beside what is loaded.
+    fn check_room(&self, needed: u64, loaded: u64, limit: u64) -> Result<(), ComputeError> {
+        if needed <= limit.saturating_sub(loaded) {
+            return Ok(());
+        }
+        let (kind, samples) = (self.evaluator.model_kind.clone(), self.sampler.largest_shard());
+        let [needed, loaded, limit] = [needed, loaded, limit].map(|bytes| bytes >> 20);
+        Err(ComputeError::Memory { kind, samples, needed, loaded, limit })
     }
 
     /// Bytes that a shard of the training split's first samples takes.

@@ -1,12 +1,13 @@
 //! CIFAR-10 and CIFAR-100 as their authors distribute them in binary (A. Krizhevsky, Learning Multiple Layers of
 //! Features from Tiny Images, 2009): records of one or two labels and 3 × 32 × 32 pixels.
 
-use lookbehind_common::job::{Parameters, parse_parameters};
+use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
+use super::files::{Files, in_folder};
 use super::image::{Collector, FormParameters, load};
 use super::source::{Paths, Source};
-use super::{DataEnvironment, DataError, Dataset, FileProblem, Split};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, Outline, Split};
 
 const SHAPE: [usize; 3] = [3, 32, 32];
 const PIXELS: usize = 3 * 32 * 32;
@@ -17,9 +18,8 @@ const BLOCK: usize = 256;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CifarParameters {
-    /// Where the files lie that are not named.
-    #[serde(default)]
-    folder: String,
+    /// Where the files lie under their own names.
+    folder: Option<String>,
     train: Option<Paths>,
     test: Option<Paths>,
     /// `fine` or `coarse`, of CIFAR-100.
@@ -56,15 +56,28 @@ pub fn cifar10(
     parameters: &Parameters,
     environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
+    let (parameters, layout) = of_10(parameters)?;
+    read(parameters, &layout, environment)
+}
+
+/// What CIFAR-10's samples are, without its files.
+///
+/// # Errors
+/// When a parameter is wrong.
+pub fn outline_of_10(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+    let (parameters, layout) = of_10(parameters)?;
+    outline(parameters, &layout)
+}
+
+fn of_10(parameters: &Parameters) -> Result<(CifarParameters, Layout), JobError> {
     let parameters: CifarParameters = parse_parameters("data", parameters)?;
     if parameters.labels.is_some() {
         let problem = "cifar10 has one label for each image: the key is for cifar100";
-        return Err(lookbehind_common::job::JobError::new("data.labels", problem).into());
+        return Err(JobError::new("data.labels", problem));
     }
     let train =
         &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
-    let layout = Layout { labels: 1, label: 0, classes: 10, train, test: &["test_batch.bin"] };
-    read(&parameters, &layout, environment)
+    Ok((parameters, Layout { labels: 1, label: 0, classes: 10, train, test: &["test_batch.bin"] }))
 }
 
 /// Loads CIFAR-100: inputs [3, 32, 32] from 0 to 1, 100 fine or 20 coarse classes.
@@ -75,37 +88,70 @@ pub fn cifar100(
     parameters: &Parameters,
     environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
+    let (parameters, layout) = of_100(parameters)?;
+    read(parameters, &layout, environment)
+}
+
+/// What CIFAR-100's samples are, without its files.
+///
+/// # Errors
+/// When a parameter is wrong.
+pub fn outline_of_100(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+    let (parameters, layout) = of_100(parameters)?;
+    outline(parameters, &layout)
+}
+
+fn of_100(parameters: &Parameters) -> Result<(CifarParameters, Layout), JobError> {
     let parameters: CifarParameters = parse_parameters("data", parameters)?;
     let (label, classes) = match parameters.labels {
         None | Some(Labels::Fine) => (1, 100),
         Some(Labels::Coarse) => (0, 20),
     };
-    let layout = Layout { labels: 2, label, classes, train: &["train.bin"], test: &["test.bin"] };
-    read(&parameters, &layout, environment)
+    Ok((parameters, Layout { labels: 2, label, classes, train: &["train.bin"], test: &["test.bin"] }))
+}
+
+fn outline(parameters: CifarParameters, layout: &Layout) -> Result<Option<Outline>, JobError> {
+    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
+    Files::new(parameters.folder, parameters.train, parameters.test)?;
+    let [channels, height, width] = SHAPE;
+    form.outline(Some([height, width]), Some(channels), Some(layout.classes))
 }
 
 fn read(
-    parameters: &CifarParameters,
+    parameters: CifarParameters,
     layout: &Layout,
     environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
-    let in_folder = |names: &[&str]| -> Vec<String> {
-        let folder = parameters.folder.trim_end_matches('/');
-        let path = |name: &&str| if folder.is_empty() { (*name).into() } else { format!("{folder}/{name}") };
-        names.iter().map(path).collect()
-    };
-    let files = |given: &Option<Paths>, names, key| match given {
-        Some(paths) => Source::find_all(environment, paths.as_slice(), key),
-        None => Source::find_all(environment, &in_folder(names), key),
-    };
-    let train = files(&parameters.train, layout.train, "data.train")?;
-    let test = files(&parameters.test, layout.test, "data.test")?;
     let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
+    let files = Files::new(parameters.folder, parameters.train, parameters.test)?;
+    let (train, test) = find(&files, layout, environment)?;
     load(environment, form, Some(layout.classes), |split, _, images| {
-        let files = if split == Split::Train { &train } else { &test };
-        files.iter().try_for_each(|file| read_file(file, layout, split, images))?;
-        Ok(true)
+        let files = if split == Split::Train { Some(&train) } else { test.as_ref() };
+        files.into_iter().flatten().try_for_each(|file| read_file(file, layout, split, images))?;
+        Ok(files.map(|files| Source::names(files)))
     })
+}
+
+/// The files of the training split, and those of the test split where there is one.
+fn find(
+    files: &Files<Paths>,
+    layout: &Layout,
+    environment: &DataEnvironment,
+) -> Result<(Vec<Source>, Option<Vec<Source>>), DataError> {
+    let named = |paths: &Paths, key| Source::find_all(environment, paths.as_slice(), key);
+    match files {
+        Files::In { folder } => {
+            let usual = |names: &[&str]| {
+                let paths: Vec<String> = names.iter().map(|name| in_folder(folder, name)).collect();
+                Source::find_all(environment, &paths, "data.folder")
+            };
+            Ok((usual(layout.train)?, Some(usual(layout.test)?)))
+        }
+        Files::Named { train, test } => {
+            let test = test.as_ref().map(|test| named(test, "data.test")).transpose()?;
+            Ok((named(train, "data.train")?, test))
+        }
+    }
 }
 
 fn read_file(file: &Source, layout: &Layout, split: Split, images: &mut Collector) -> Result<(), DataError> {

@@ -58,6 +58,16 @@ fn the_files_of_cifar_10_are_read_in_order() {
 }
 
 #[test]
+fn without_files_for_a_test_there_is_none_where_files_are_named() {
+    let (_folder, environment) = files();
+    let data = load10(&environment, json!({ "train": "ten/data_batch_3.bin" })).unwrap();
+    assert_eq!((data.description().train_samples, data.description().test_samples), (1, 0));
+    // The file that would be the usual one lies in the data folder, but belongs to other data.
+    let data = cifar100(&parameters(json!({ "train": "test.bin" })), &environment).unwrap();
+    assert_eq!((data.description().train_samples, data.description().test_samples), (2, 0));
+}
+
+#[test]
 fn cifar_100_has_fine_and_coarse_classes() {
     let (_folder, environment) = files();
     for (given, classes, labels) in [
@@ -110,7 +120,7 @@ fn wrong_files_are_refused_with_their_record() {
             1 << 20,
             "record 2: found 10, expected a class from 0 to 9",
         ),
-        (Vec::new(), 1 << 20, "training split: found 0 samples, expected at least 1"),
+        (Vec::new(), 1 << 20, "training split: found 0 samples in \"bad\", expected at least 1"),
         (good, 6000, "takes 6152 bytes in memory, this worker's limit is 6000"),
     ] {
         let error = refuse(bytes, limit);

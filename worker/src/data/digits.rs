@@ -2,10 +2,10 @@
 //! Handwritten Digits, UCI Machine Learning Repository, CC BY 4.0; see `assets/README.md`).
 
 use ::safetensors::{Dtype, SafeTensors};
-use lookbehind_common::job::{Parameters, parse_parameters};
+use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
-use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, Rows};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, Outline, Rows};
 
 /// The file as it is shipped.
 static FILE: &[u8] = include_bytes!("../../assets/digits.safetensors");
@@ -13,6 +13,9 @@ static FILE: &[u8] = include_bytes!("../../assets/digits.safetensors");
 const NAME: &str = "digits.safetensors";
 /// Greatest value of a pixel; inputs are pixels divided by it.
 const WHITE: f32 = 16.0;
+/// Height and width, and classes.
+const SHAPE: [usize; 2] = [8, 8];
+const CLASSES: usize = 10;
 /// Every fifth image is for testing.
 const TEST_EVERY: usize = 5;
 
@@ -34,12 +37,21 @@ pub fn digits(
     let images = bytes(&file, "images")?;
     let labels = bytes(&file, "labels")?;
     let (mut train, mut test) = (Rows::default(), Rows::default());
-    for (index, (image, &label)) in images.chunks_exact(8 * 8).zip(labels).enumerate() {
+    for (index, (image, &label)) in images.chunks_exact(SHAPE.iter().product()).zip(labels).enumerate() {
         let rows = if index % TEST_EVERY == TEST_EVERY - 1 { &mut test } else { &mut train };
         rows.inputs.extend(image.iter().map(|&pixel| f32::from(pixel) / WHITE));
         rows.targets.push(u32::from(label));
     }
-    Ok(Box::new(InMemory::new(vec![8, 8], 10, train, test)?))
+    Ok(Box::new(InMemory::new(SHAPE.to_vec(), CLASSES, train, test)?))
+}
+
+/// What the samples are, without loading them.
+///
+/// # Errors
+/// As [`digits`].
+pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+    let DigitsParameters {} = parse_parameters("data", parameters)?;
+    Ok(Some(Outline { input_shape: SHAPE.to_vec(), classes: CLASSES }))
 }
 
 fn bytes<'a>(file: &SafeTensors<'a>, tensor: &'static str) -> Result<&'a [u8], DataError> {

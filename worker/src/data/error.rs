@@ -30,6 +30,14 @@ pub enum DataError {
         /// What is wrong.
         problem: FileProblem,
     },
+    /// A split that a job asks for has no samples.
+    #[error("{split} split: found 0 samples in {files}, expected at least 1")]
+    Empty {
+        /// The split.
+        split: Split,
+        /// What it was read from, in words.
+        files: String,
+    },
     /// The samples of a data set contradict each other.
     #[error("{split} split: {problem}")]
     Content {

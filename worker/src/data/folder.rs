@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use lookbehind_common::job::{Parameters, parse_parameters};
+use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
 use super::image::{Collector, Encoded, FormParameters, load};
 use super::paths::resolve_folder;
 use super::source::Source;
-use super::{DataEnvironment, DataError, Dataset, FileProblem, MAX_CLASSES, Split};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, MAX_CLASSES, Outline, Split};
 
 /// Images that are decoded at once, and about how many bytes of them.
 const IMAGES: usize = 1024;
@@ -43,14 +43,23 @@ pub fn folder(parameters: &Parameters, environment: &DataEnvironment) -> Result<
             Split::Train => (Some(&parameters.train), "data.train"),
             Split::Test => (parameters.test.as_ref(), "data.test"),
         };
-        let Some(folder) = folder else { return Ok(false) };
+        let Some(folder) = folder else { return Ok(None) };
         for name in names(environment, folder, key, true)? {
             let label = label(folder, &name, &classes)?;
             let class = ClassFolder { environment, path: format!("{folder}/{name}"), key, label };
             class.read(split, images)?;
         }
-        Ok(true)
+        Ok(Some(format!("{folder:?}")))
     })
+}
+
+/// Nothing: the classes are known from the folders alone.
+///
+/// # Errors
+/// When a parameter is wrong.
+pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+    let parameters: FolderParameters = parse_parameters("data", parameters)?;
+    FormParameters { resize: parameters.resize, channels: parameters.channels }.outline(None, None, None)
 }
 
 fn classes(environment: &DataEnvironment, folder: &str) -> Result<Vec<String>, DataError> {

@@ -88,8 +88,8 @@ fn missing_and_empty_folders_are_refused() {
         (json!({ "train": "none" }), "data file \"none\": not found"),
         (json!({ "train": "train/readme.md" }), "not a folder"),
         (json!({ "train": "bare" }), "\"bare\": 0 folders of classes"),
-        (json!({ "train": "empty" }), "training split: found 0 samples"),
-        (json!({ "train": "train", "test": "empty" }), "test split: found 0 samples"),
+        (json!({ "train": "empty" }), "training split: found 0 samples in \"empty\""),
+        (json!({ "train": "train", "test": "empty" }), "test split: found 0 samples in \"empty\""),
     ] {
         let error = load_given(&environment, given).err().unwrap();
         assert!(!error.is_fault_of_job() && error.to_string().contains(expected), "{error}");

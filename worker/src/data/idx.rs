@@ -1,12 +1,13 @@
 //! IDX files, the format of MNIST and its relatives (Y. LeCun, C. Cortes, C. Burges): a file of images and one of
 //! labels for each split.
 
-use lookbehind_common::job::{Parameters, parse_parameters};
+use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
+use super::files::{Files, in_folder};
 use super::image::{Collector, FormParameters, load};
 use super::source::Source;
-use super::{DataEnvironment, DataError, Dataset, FileProblem, Split};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, Outline, Split, check_classes};
 use std::io::BufRead;
 
 /// Bytes of pixels that are read at once.
@@ -19,9 +20,8 @@ const LABELS: [u8; 4] = [0, 0, 8, 1];
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct IdxParameters {
-    /// Where the files lie that are not named.
-    #[serde(default)]
-    folder: String,
+    /// Where the files lie under MNIST's names.
+    folder: Option<String>,
     train: Option<Pair>,
     test: Option<Pair>,
     classes: Option<u64>,
@@ -45,32 +45,58 @@ struct Pair {
 /// classes (this worker's).
 pub fn idx(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> {
     let parameters: IdxParameters = parse_parameters("data", parameters)?;
-    let classes = parameters.classes.map(super::check_classes).transpose()?;
-    let find = |given: &Option<Pair>, prefix, key: &str| -> Result<[Source; 2], DataError> {
-        match given {
-            Some(Pair { images, labels }) => Ok([
-                Source::find(environment, images, &format!("{key}.images"))?,
-                Source::find(environment, labels, &format!("{key}.labels"))?,
-            ]),
-            None => usual_files(environment, &parameters.folder, prefix),
-        }
-    };
-    let train = find(&parameters.train, "train", "data.train")?;
-    let test = find(&parameters.test, "t10k", "data.test")?;
+    let classes = parameters.classes.map(check_classes).transpose()?;
     let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
+    let files = Files::new(parameters.folder, parameters.train, parameters.test)?;
+    let (train, test) = find(&files, environment)?;
     load(environment, form, classes, |split, classes, images| {
-        let [pixels, labels] = if split == Split::Train { &train } else { &test };
+        let files = if split == Split::Train { Some(&train) } else { test.as_ref() };
+        let Some(files @ [pixels, labels]) = files else { return Ok(None) };
         let labels = read_labels(labels, classes, images.limit())?;
         read_images(pixels, &labels, split, images)?;
-        Ok(true)
+        Ok(Some(Source::names(files)))
     })
+}
+
+/// What the samples are, without their files, where the job says their size and classes.
+///
+/// # Errors
+/// When a parameter is wrong.
+pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+    let parameters: IdxParameters = parse_parameters("data", parameters)?;
+    let classes = parameters.classes.map(check_classes).transpose()?;
+    Files::new(parameters.folder, parameters.train, parameters.test)?;
+    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
+    form.outline(None, Some(1), classes)
+}
+
+/// Images and labels of the training split, and those of the test split where there is one.
+fn find(
+    files: &Files<Pair>,
+    environment: &DataEnvironment,
+) -> Result<([Source; 2], Option<[Source; 2]>), DataError> {
+    let named = |Pair { images, labels }: &Pair, key: &str| -> Result<[Source; 2], DataError> {
+        Ok([
+            Source::find(environment, images, &format!("{key}.images"))?,
+            Source::find(environment, labels, &format!("{key}.labels"))?,
+        ])
+    };
+    match files {
+        Files::In { folder } => {
+            let usual = |prefix| usual_files(environment, folder, prefix);
+            Ok((usual("train")?, Some(usual("t10k")?)))
+        }
+        Files::Named { train, test } => {
+            let test = test.as_ref().map(|test| named(test, "data.test")).transpose()?;
+            Ok((named(train, "data.train")?, test))
+        }
+    }
 }
 
 /// The files under MNIST's own names.
 fn usual_files(environment: &DataEnvironment, folder: &str, prefix: &str) -> Result<[Source; 2], DataError> {
     let find = |name: String| -> Result<Source, DataError> {
-        let folder = folder.trim_end_matches('/');
-        let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        let path = in_folder(folder, &name);
         let compressed = || Source::find(environment, &format!("{path}.gz"), "data.folder");
         Source::find(environment, &path, "data.folder").or_else(|error| compressed().map_err(|_| error))
     };

@@ -73,6 +73,14 @@ fn files_can_be_named_and_images_resized() {
 }
 
 #[test]
+fn without_files_for_a_test_there_is_none_where_files_are_named() {
+    let (_folder, environment) = files();
+    let pair = json!({ "images": "train-images-idx3-ubyte", "labels": "train-labels-idx1-ubyte" });
+    let data = load_given(&environment, json!({ "train": pair })).unwrap();
+    assert_eq!((data.description().train_samples, data.description().test_samples), (3, 0));
+}
+
+#[test]
 fn wrong_files_are_refused_by_name() {
     let (folder, mut environment) = files();
     let whole = images(3);
@@ -104,7 +112,7 @@ fn wrong_files_are_refused_by_name() {
         (&more, &three, "\"images\": bytes follow after 3 items"),
         (&images(4), &three, "\"images\": 4 images, expected 3 as in the file of labels"),
         (&whole, &labels(&[5, 6, 4]), "\"labels\": label 1: found 6, expected a class from 0 to 5"),
-        (&images(0), &labels(&[]), "training split: found 0 samples"),
+        (&images(0), &labels(&[]), "training split: found 0 samples in \"images\" and 1 more"),
         (&huge, &three, "takes 18446744073709551615 bytes"),
         (&flat, &three, "\"images\": 0 pixels of an image, expected at least one"),
         (&whole, &many, "takes 4294967295 bytes"),

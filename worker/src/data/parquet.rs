@@ -13,12 +13,12 @@ use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::ColumnChunkMetaData;
 use ::parquet::file::reader::{FileReader, RowGroupReader};
 use ::parquet::file::serialized_reader::SerializedFileReader;
-use lookbehind_common::job::{Parameters, parse_parameters};
+use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
 use super::image::{Collector, Encoded, FormParameters, load};
 use super::source::{Paths, Source};
-use super::{DataEnvironment, DataError, Dataset, FileProblem, Split, check_classes};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, Outline, Split, check_classes};
 use columns::{Column, Columns, read_images, read_labels};
 
 /// Most rows that are decoded at once, and about how many bytes of them.
@@ -64,8 +64,19 @@ pub fn parquet(
             catch_unwind(AssertUnwindSafe(|| part.read(images)))
                 .unwrap_or_else(|_| Err(part.damaged(&"not decodable")))?;
         }
-        Ok(files.is_some())
+        Ok(files.map(|files| Source::names(files)))
     })
+}
+
+/// What the samples are, without their files, where the job says their size, channels and classes.
+///
+/// # Errors
+/// When a parameter is wrong.
+pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+    let parameters: ParquetParameters = parse_parameters("data", parameters)?;
+    let classes = parameters.classes.map(check_classes).transpose()?;
+    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
+    form.outline(None, None, classes)
 }
 
 /// A file of a split.

@@ -124,10 +124,14 @@ fn rows_that_cannot_be_used_are_named_with_their_column() {
 fn an_empty_split_is_refused() {
     let (folder, environment) = written(HUB, &[]);
     let error = load_train(&environment).err().unwrap().to_string();
-    assert_eq!(error, "training split: found 0 samples, expected at least 1");
+    assert_eq!(error, "training split: found 0 samples in \"train.parquet\", expected at least 1");
     write(&folder.path().join("some.parquet"), HUB, Compression::SNAPPY, 3, &rows());
-    let error = load_given(&environment, json!({ "train": "some.parquet", "test": "train.parquet" }));
-    assert_eq!(error.err().unwrap().to_string(), "test split: found 0 samples, expected at least 1");
+    let refuse = |given| load_given(&environment, given).err().unwrap().to_string();
+    let error = refuse(json!({ "train": "some.parquet", "test": "train.parquet" }));
+    assert_eq!(error, "test split: found 0 samples in \"train.parquet\", expected at least 1");
+    // Its labels fit to no training split without any.
+    let error = refuse(json!({ "train": "train.parquet", "test": "some.parquet" }));
+    assert_eq!(error, "training split: found 0 samples in \"train.parquet\", expected at least 1");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Data sets in safetensors files: `inputs` f32 [samples, ...] and `targets` [samples] of integers.
 
-use lookbehind_common::job::{Parameters, parse_parameters};
+use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
 use super::source::Source;
 use super::tensor_file::{ANY_CLASS, TensorFile};
-use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, Rows, check_classes};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, Outline, Rows, check_classes};
 
 const INPUTS: &str = "inputs";
 const TARGETS: &str = "targets";
@@ -52,6 +52,16 @@ pub fn safetensors(
         None => Rows::default(),
     };
     Ok(Box::new(InMemory::new(input_shape, classes, train_rows, test_rows)?))
+}
+
+/// Nothing: the shape stands in the files alone.
+///
+/// # Errors
+/// When a parameter is wrong.
+pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+    let parameters: SafetensorsParameters = parse_parameters("data", parameters)?;
+    parameters.classes.map(check_classes).transpose()?;
+    Ok(None)
 }
 
 /// A file whose two tensors fit each other.

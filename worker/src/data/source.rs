@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
+use lookbehind_common::job::JobError;
 use serde::Deserialize;
 
 use super::paths::resolve;
@@ -64,13 +65,25 @@ impl Source {
         Ok(Self { name: name.to_owned(), place })
     }
 
-    /// Finds several.
+    /// Finds several, at least one.
     pub(super) fn find_all(
         environment: &DataEnvironment,
         names: &[String],
         key: &str,
     ) -> Result<Vec<Self>, DataError> {
+        if names.is_empty() {
+            return Err(JobError::new(key, "expected at least one path, found none").into());
+        }
         names.iter().map(|name| Self::find(environment, name, key)).collect()
+    }
+
+    /// The files of a split in words, for errors.
+    pub(super) fn names(files: &[Self]) -> String {
+        match files {
+            [] => "no files".to_owned(),
+            [file] => format!("{:?}", file.name),
+            [first, others @ ..] => format!("{:?} and {} more", first.name, others.len()),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use super::budget::Budget;
 use super::source::{Paths, Source};
 use super::{
-    DataEnvironment, DataError, Dataset, FileProblem, InMemory, MAX_CLASSES, Rows, Split, check_classes,
+    DataEnvironment, DataError, Dataset, FileProblem, InMemory, MAX_CLASSES, Outline, Rows, Split,
+    check_classes,
 };
 
 /// Longest cell that is shown in an error.
@@ -54,28 +55,51 @@ pub fn csv(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box
         columns: parameters.columns,
         budget: Budget::new(environment.memory_limit),
     };
-    let train = table.read(&train, classes.unwrap_or(MAX_CLASSES))?;
+    let train = table.read(Split::Train, &train, classes.unwrap_or(MAX_CLASSES))?;
     let greatest = train.targets.iter().copied().max().unwrap_or(0);
     let classes = classes.unwrap_or(greatest as usize + 1);
-    let test = test.map(|test| table.read(&test, classes)).transpose()?;
-    if test.as_ref().is_some_and(|test| test.targets.is_empty()) {
-        let problem = "found 0 samples, expected at least 1".to_owned();
-        return Err(DataError::Content { split: Split::Test, problem });
-    }
+    let test = test.map(|test| table.read(Split::Test, &test, classes)).transpose()?;
     let shape = shape(parameters.shape, table.columns.as_ref().map_or(0, Vec::len))?;
     Ok(Box::new(InMemory::new(shape, classes, train, test.unwrap_or_default())?))
 }
 
+/// What the samples are, without their files, where the job says their shape or columns, and their classes.
+///
+/// # Errors
+/// When a parameter is wrong.
+pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+    let parameters: CsvParameters = parse_parameters("data", parameters)?;
+    let classes = parameters.classes.map(check_classes).transpose()?;
+    let shape = match (parameters.shape, parameters.columns) {
+        (_, Some(columns)) if columns.is_empty() => {
+            return Err(JobError::new("data.columns", "expected at least one, found none"));
+        }
+        (given, Some(columns)) => Some(shape(given, columns.len())?),
+        (Some(given), None)
+            if !numbers(&given).is_some_and(|numbers| (1..=MAX_COLUMNS).contains(&numbers)) =>
+        {
+            let problem = format!("expected a shape of 1 to {MAX_COLUMNS} numbers, found {given:?}");
+            return Err(JobError::new("data.shape", &problem));
+        }
+        (given, None) => given,
+    };
+    Ok(shape.zip(classes).map(|(input_shape, classes)| Outline { input_shape, classes }))
+}
+
 fn shape(given: Option<Vec<usize>>, columns: usize) -> Result<Vec<usize>, JobError> {
     let Some(shape) = given else { return Ok(vec![columns]) };
-    let numbers = shape.iter().try_fold(1_usize, |numbers, &extent| numbers.checked_mul(extent));
-    if numbers == Some(columns) {
+    if numbers(&shape) == Some(columns) {
         return Ok(shape);
     }
     Err(JobError::new(
         "data.shape",
         &format!("expected a shape of {columns} numbers, one per column, found {shape:?}"),
     ))
+}
+
+/// Numbers of a sample, if they can be counted.
+fn numbers(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |numbers, &extent| numbers.checked_mul(extent))
 }
 
 /// What is common to all files of a data set.
@@ -93,9 +117,12 @@ struct Places {
 }
 
 impl Table {
-    fn read(&mut self, files: &[Source], classes: usize) -> Result<Rows, DataError> {
+    fn read(&mut self, split: Split, files: &[Source], classes: usize) -> Result<Rows, DataError> {
         let mut rows = Rows::default();
         files.iter().try_for_each(|file| self.read_file(file, classes, &mut rows))?;
+        if rows.targets.is_empty() {
+            return Err(DataError::Empty { split, files: Source::names(files) });
+        }
         Ok(rows)
     }
 

@@ -102,7 +102,31 @@ fn wrong_tables_are_refused_with_row_and_column() {
     }
     let (_folder, environment) = written("a,label\n");
     let error = load_given(&environment, train()).err().unwrap().to_string();
-    assert_eq!(error, "training split: found 0 samples, expected at least 1");
+    assert_eq!(error, "training split: found 0 samples in \"train.csv\", expected at least 1");
+}
+
+#[test]
+fn of_an_empty_split_and_one_that_does_not_fit_to_it_the_empty_one_is_named() {
+    let (folder, environment) = written("a,label\n");
+    fs::write(folder.path().join("test.csv"), "a,label\n1,2\n").unwrap();
+    let given = json!({ "train": ["train.csv", "train.csv"], "test": "test.csv" });
+    let error = load_given(&environment, given).err().unwrap().to_string();
+    assert_eq!(error, "training split: found 0 samples in \"train.csv\" and 1 more, expected at least 1");
+    let error = load_given(&environment, json!({ "train": "test.csv", "test": "train.csv" }));
+    let expected = "test split: found 0 samples in \"train.csv\", expected at least 1";
+    assert_eq!(error.err().unwrap().to_string(), expected);
+}
+
+#[test]
+fn an_empty_list_of_files_is_the_jobs_fault() {
+    let (_folder, environment) = written("a,label\n1,0\n");
+    for (given, key) in
+        [(json!({ "train": [] }), "data.train"), (json!({ "train": "train.csv", "test": [] }), "data.test")]
+    {
+        let error = load_given(&environment, given).err().unwrap();
+        assert!(error.is_fault_of_job());
+        assert_eq!(error.to_string(), format!("{key}: expected at least one path, found none"));
+    }
 }
 
 #[test]

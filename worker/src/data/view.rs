@@ -7,7 +7,7 @@ use super::augment::{Transform, mix};
 use super::draws::{Changes, Mixture};
 use super::options::Options;
 use super::planes::Planes;
-use super::{Batch, DataDescription, DataError, Dataset, MixedClass, SamplePass, Split, Target};
+use super::{Batch, DataDescription, DataError, Dataset, MixedClass, Outline, SamplePass, Split, Target};
 
 /// A data set whose samples are prepared as `[data]` says.
 struct View {
@@ -31,6 +31,22 @@ pub fn with_options(
         return Ok(samples);
     }
     Ok(Box::new(View::new(samples, options)?))
+}
+
+/// What `[data]` says of samples of any kind, where the kind says `outline` of its own parameters.
+///
+/// # Errors
+/// When the options do not fit each other or the samples, or as `outline`.
+pub fn outline_with_options(
+    parameters: &Parameters,
+    outline: impl FnOnce(&Parameters) -> Result<Option<Outline>, JobError>,
+) -> Result<Option<Outline>, JobError> {
+    let (options, rest) = Options::take(parameters)?;
+    let outline = outline(&rest)?;
+    if let Some(Outline { input_shape, .. }) = &outline {
+        options.check_shape(input_shape, Planes::of(input_shape))?;
+    }
+    Ok(outline)
 }
 
 impl View {

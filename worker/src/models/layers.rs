@@ -6,6 +6,7 @@
 mod batch_norm;
 mod conv;
 mod dropout;
+mod held;
 mod linear;
 mod norm;
 mod shape;
@@ -15,6 +16,7 @@ use candle_nn::Init;
 pub(super) use batch_norm::BatchNorm;
 pub(super) use conv::{Conv, ConvSpec};
 pub(super) use dropout::{Dropout, Dropouts, check_dropout};
+pub(super) use held::Held;
 pub(super) use linear::Linear;
 pub(super) use norm::{GroupNorm, LayerNorm, Norm, NormKind, NormName};
 pub(super) use shape::{ImageShape, Shape, window};

@@ -5,7 +5,7 @@ use candle_nn::VarBuilder;
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
-use super::layers::Linear;
+use super::layers::{Held, Linear};
 use super::{Built, Model, Pass};
 use crate::data::DataDescription;
 use crate::ops;
@@ -25,6 +25,7 @@ struct MlpParameters {
 
 struct Mlp {
     layers: Vec<Linear>,
+    held: Held,
 }
 
 /// Builds a perceptron for a data set.
@@ -39,13 +40,16 @@ pub fn mlp(
     let MlpParameters { hidden } = parse_parameters("model", parameters)?;
     check_hidden(&hidden)?;
     let mut units = vec![data.input_size()];
-    units.extend(hidden);
+    units.extend(&hidden);
     units.push(data.classes);
+    let mut held = Held::default();
+    hidden.iter().for_each(|&units| held.add(2, units)); // before and after ReLU
+    held.add(1, data.classes);
     let layers = units
         .windows(2)
         .enumerate()
         .map(|(number, units)| Linear::new(units[0], units[1], &builder.pp("layers").pp(number)));
-    Ok(Box::new(Mlp { layers: layers.collect::<Result<_>>()? }))
+    Ok(Box::new(Mlp { layers: layers.collect::<Result<_>>()?, held }))
 }
 
 fn check_hidden(hidden: &[usize]) -> std::result::Result<(), JobError> {
@@ -72,6 +76,10 @@ impl Model for Mlp {
             x = layer.forward(&x)?; // [n, units]
         }
         Ok(x) // [n, classes]
+    }
+
+    fn numbers_per_sample(&self) -> u64 {
+        self.held.numbers()
     }
 }
 

@@ -10,7 +10,7 @@ use candle_nn::VarBuilder;
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
-use super::layers::{Conv, ConvSpec, ImageShape, Linear, Norm, NormKind, NormName};
+use super::layers::{Conv, ConvSpec, Held, ImageShape, Linear, Norm, NormKind, NormName};
 use super::{Built, Model, Pass};
 use crate::data::DataDescription;
 use crate::ops::{self, Activation};
@@ -137,6 +137,8 @@ fn check_blocks(blocks: &[usize]) -> std::result::Result<(), JobError> {
 struct ConvNorm {
     conv: Conv,
     norm: Norm,
+    /// Channels of the output.
+    outputs: usize,
 }
 
 impl ConvNorm {
@@ -147,7 +149,7 @@ impl ConvNorm {
         norm_builder: &VarBuilder<'_>,
     ) -> Built<Self> {
         let conv = Conv::new(spec, conv_builder)?;
-        Ok(Self { conv, norm: Norm::new(norm, spec.outputs, norm_builder)? })
+        Ok(Self { conv, norm: Norm::new(norm, spec.outputs, norm_builder)?, outputs: spec.outputs })
     }
 
     /// activation(norm(conv(x)) + residual).
@@ -194,6 +196,12 @@ impl Block {
         Ok(Self { inner, last, shortcut: shortcut.transpose()? })
     }
 
+    /// Channels that its convolutions and normalisations give, at no fewer pixels than the block itself does.
+    fn channels(&self) -> usize {
+        let layers = self.inner.iter().chain([&self.last]).chain(&self.shortcut);
+        2 * layers.map(|layer| layer.outputs).sum::<usize>()
+    }
+
     fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
         let mut y = x.clone(); // [n, h, w, in]
         for layer in &self.inner {
@@ -211,6 +219,7 @@ struct ResNet {
     stem: ConvNorm,
     blocks: Vec<Block>,
     linear: Linear,
+    held: Held,
 }
 
 /// Builds a residual network for a data set of images.
@@ -226,9 +235,11 @@ pub fn resnet(
     let norm = NormKind::new(parameters.norm, parameters.groups)?;
     let (kind, stages) = parameters.stages()?;
     let width = parameters.checked_width()?;
-    let image = ImageShape::of("resnet", data)?;
+    let mut image = ImageShape::of("resnet", data)?;
     let stem = ConvSpec::same(image.channels, width, 3);
     let stem = ConvNorm::new(stem, norm, &builder.pp("conv1"), &builder.pp("bn1"))?;
+    let mut held = Held::default();
+    held.add(image.pixels(), 2 * width);
     let mut blocks = Vec::new();
     let mut channels = width;
     for (stage, count) in stages.into_iter().enumerate() {
@@ -236,12 +247,15 @@ pub fn resnet(
         for number in 0..count {
             let stride = if stage > 0 && number == 0 { 2 } else { 1 };
             let builder = builder.pp(format!("layer{}", stage + 1)).pp(number);
-            blocks.push(Block::new(kind, [channels, width, stride], norm, &builder)?);
+            let block = Block::new(kind, [channels, width, stride], norm, &builder)?;
+            image = image.strided(stride);
+            held.add(image.pixels(), block.channels());
+            blocks.push(block);
             channels = width * kind.expansion();
         }
     }
     let linear = Linear::new(channels, data.classes, &builder.pp("linear"))?;
-    Ok(Box::new(ResNet { stem, blocks, linear }))
+    Ok(Box::new(ResNet { stem, blocks, linear, held }))
 }
 
 impl Model for ResNet {
@@ -252,6 +266,10 @@ impl Model for ResNet {
             x = block.forward(&x, pass)?;
         }
         self.linear.forward(&ops::global_avg_pool(&x)?) // [n, classes]
+    }
+
+    fn numbers_per_sample(&self) -> u64 {
+        self.held.numbers()
     }
 }
 

@@ -7,6 +7,7 @@
 mod build;
 mod layer;
 mod parameters;
+mod site;
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
@@ -15,7 +16,7 @@ use serde::Deserialize;
 
 use self::build::Architect;
 use self::layer::{Layer, run};
-use super::layers::{ImageShape, Shape};
+use super::layers::{Held, ImageShape, Shape};
 use super::{Built, Model, Pass};
 use crate::data::DataDescription;
 
@@ -31,6 +32,7 @@ struct Sequential {
     /// Whether samples are images, which the layers see channels last.
     images: bool,
     layers: Vec<Layer>,
+    held: Held,
 }
 
 /// Builds the listed layers for a data set. Inputs of shape [channels, height, width] or [height, width] are images,
@@ -52,7 +54,8 @@ pub fn sequential(
             format!("the last layer gives {output}, expected {} features, one for each class", data.classes);
         return Err(JobError::new("model.layers", &problem).into());
     }
-    Ok(Box::new(Sequential { images: matches!(input, Shape::Image(_)), layers }))
+    let held = architect.held();
+    Ok(Box::new(Sequential { images: matches!(input, Shape::Image(_)), layers, held }))
 }
 
 impl Model for Sequential {
@@ -63,6 +66,10 @@ impl Model for Sequential {
             inputs.flatten_from(1)? // [n, f]
         };
         run(&self.layers, x, pass) // [n, classes]
+    }
+
+    fn numbers_per_sample(&self) -> u64 {
+        self.held.numbers()
     }
 }
 

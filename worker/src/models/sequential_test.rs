@@ -118,6 +118,30 @@ fn a_layer_that_does_not_fit_is_refused_with_its_place_what_it_got_and_what_it_n
 }
 
 #[test]
+fn a_shard_too_small_for_batch_normalisation_is_refused_with_the_layers_place() {
+    let norm = json!({ "kind": "batch_norm" });
+    let inside = json!({ "kind": "residual", "body": [norm] });
+    for (layer, place) in [(norm, "model.layers[1]"), (inside, "model.layers[1].body[0]")] {
+        let layers = json!([{ "kind": "flatten" }, layer, { "kind": "linear" }]);
+        let (model, _) = build_model(of(layers), &[3, 8, 8], 5).unwrap();
+        let inputs = Tensor::ones((1, 3, 8, 8), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
+        let pass = Pass::new(Mode::Train, PassPosition::default(), &[0]);
+        let error = model.forward(&inputs, &pass).unwrap_err().to_string();
+        let expected = format!("{place} (batch_norm): batch normalisation over a shard needs 2 values");
+        assert!(error.starts_with(&expected), "{error}\nexpected {expected}");
+    }
+}
+
+#[test]
+fn weights_beyond_the_memory_are_refused_with_the_layers_place() {
+    let wide = json!({ "kind": "linear", "out_features": 1 << 24 });
+    let inside = json!([{ "kind": "flatten" }, { "kind": "residual", "body": [wide] }, { "kind": "linear" }]);
+    let error = refusal(of(inside));
+    let expected = "model.layers[1].body[0] (linear): tensor \"1.body.0.weight\" of shape [16777216, 192]";
+    assert!(error.starts_with(expected), "{error}\nexpected {expected}");
+}
+
+#[test]
 fn parameters_are_refused_by_their_path() {
     let nested = json!([{ "kind": "residual", "body": [{ "kind": "dropout", "p": 1.0 }] }]);
     for (layers, expected) in [
@@ -128,12 +152,28 @@ fn parameters_are_refused_by_their_path() {
         (json!([{ "kind": "conv2d", "kernel_size": 3 }]), "model.layers[0]: missing field `out_channels`"),
         (
             json!([{ "kind": "conv2d", "out_channels": 4, "kernel_size": 0 }]),
-            "model.layers[0].kernel_size: expected 1 to 16777216, found 0",
+            "model.layers[0].kernel_size: expected 1 to 8192, found 0",
         ),
         (json!([{ "kind": "conv2d", "out_channels": 4, "kernel_size": "3" }]), "model.layers[0].kernel_size"),
         (
             json!([{ "kind": "conv2d", "out_channels": 4, "kernel_size": 3, "stride": 0 }]),
             "model.layers[0].stride: expected 1 to",
+        ),
+        (
+            json!([{ "kind": "conv2d", "out_channels": 4, "kernel_size": 100_000, "padding": 50_000 }]),
+            "model.layers[0].kernel_size: expected 1 to 8192, found 100000",
+        ),
+        (
+            json!([{ "kind": "max_pool", "kernel_size": 100_000, "padding": 50_000 }]),
+            "model.layers[0].kernel_size: expected 1 to 8192, found 100000",
+        ),
+        (
+            json!([{ "kind": "conv2d", "out_channels": 4, "kernel_size": 3, "dilation": 2, "padding": 5 }]),
+            "model.layers[0].padding: expected less than the 5 pixels that a window reaches over, found 5",
+        ),
+        (
+            json!([{ "kind": "conv2d", "out_channels": 4, "kernel_size": 3, "padding": u64::MAX }]),
+            "model.layers[0].padding: expected less than the 3 pixels",
         ),
         (
             json!([{ "kind": "conv2d", "out_channels": 4, "kernel_size": 3, "groups": 0 }]),

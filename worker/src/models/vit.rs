@@ -11,7 +11,7 @@ use candle_nn::{Init, VarBuilder};
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
-use super::layers::{Conv, ConvSpec, Dropout, Dropouts, ImageShape, LayerNorm, Linear, check_dropout};
+use super::layers::{Conv, ConvSpec, Dropout, Dropouts, Held, ImageShape, LayerNorm, Linear, check_dropout};
 use super::{Built, Model, Pass};
 use crate::data::DataDescription;
 use crate::ops;
@@ -58,7 +58,17 @@ enum Pooling {
 
 impl VitParameters {
     fn mlp_dim(&self) -> usize {
-        self.mlp_dim.unwrap_or(4 * self.dim)
+        self.mlp_dim.unwrap_or(self.dim.saturating_mul(4))
+    }
+
+    /// What the blocks hold. Of each token's `dim` numbers: two normalisations, query, key and value together and each
+    /// alone, attention and its projection, the perceptron's output, and two sums; and its hidden units before and
+    /// after GELU.
+    fn held(&self, image: ImageShape) -> Held {
+        let tokens = (image.height / self.patch) * (image.width / self.patch);
+        let mut held = Held::default();
+        (0..self.depth).for_each(|_| held.add(tokens, 13 * self.dim + 2 * self.mlp_dim()));
+        held
     }
 
     fn check(&self, image: ImageShape) -> std::result::Result<(), JobError> {
@@ -220,6 +230,7 @@ struct Vit {
     pooling: Pooling,
     norm: LayerNorm,
     head: Linear,
+    held: Held,
 }
 
 /// Builds a vision transformer for a data set of images.
@@ -243,7 +254,8 @@ pub fn vit(
     let norm = builder.pp(if pooling == Pooling::Cls { "norm" } else { "fc_norm" });
     let norm = LayerNorm::with_eps(dim, EPS, &norm)?;
     let head = Linear::with_init(dim, data.classes, WEIGHTS, &builder.pp("head"))?;
-    Ok(Box::new(Vit { embedding, blocks, pooling, norm, head }))
+    let held = parameters.held(image);
+    Ok(Box::new(Vit { embedding, blocks, pooling, norm, head, held }))
 }
 
 impl Model for Vit {
@@ -257,6 +269,10 @@ impl Model for Vit {
             Pooling::Mean => ops::global_avg_pool(&x)?,
         }; // [n, d]
         self.head.forward(&self.norm.forward(&x)?) // [n, classes]
+    }
+
+    fn numbers_per_sample(&self) -> u64 {
+        self.held.numbers()
     }
 }
 

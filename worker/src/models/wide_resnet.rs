@@ -14,7 +14,7 @@ use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
 use super::layers::{
-    Conv, ConvSpec, Dropout, Dropouts, ImageShape, Linear, Norm, NormKind, NormName, check_dropout,
+    Conv, ConvSpec, Dropout, Dropouts, Held, ImageShape, Linear, Norm, NormKind, NormName, check_dropout,
 };
 use super::{Built, Model, Pass};
 use crate::data::DataDescription;
@@ -108,6 +108,7 @@ struct WideResNet {
     blocks: Vec<Block>,
     bn1: Norm,
     linear: Linear,
+    held: Held,
 }
 
 /// Builds a wide residual network for a data set of images.
@@ -123,9 +124,11 @@ pub fn wide_resnet(
     let count = parameters.blocks()?;
     let norm = NormKind::new(parameters.norm, parameters.groups)?;
     check_dropout("model.dropout", parameters.dropout)?;
-    let image = ImageShape::of("wide_resnet", data)?;
+    let mut image = ImageShape::of("wide_resnet", data)?;
     let conv1 = Conv::new(ConvSpec::same(image.channels, STEM, 3), &builder.pp("conv1"))?;
     let mut dropouts = Dropouts::new(parameters.dropout);
+    let mut held = Held::default();
+    held.add(image.pixels(), STEM);
     let mut blocks = Vec::new();
     let mut channels = STEM;
     for stage in 0..STAGES {
@@ -134,12 +137,15 @@ pub fn wide_resnet(
             let stride = if stage > 0 && number == 0 { 2 } else { 1 };
             let builder = builder.pp(format!("layer{}", stage + 1)).pp(number);
             blocks.push(Block::new([channels, width, stride], norm, dropouts.layer(), &builder)?);
+            image = image.strided(stride);
+            // Of both convolutions and both normalisations, the first of which sees what the block gets.
+            held.add(image.pixels(), channels + 3 * width);
             channels = width;
         }
     }
     let bn1 = Norm::new(norm, channels, &builder.pp("bn1"))?;
     let linear = Linear::new(channels, data.classes, &builder.pp("linear"))?;
-    Ok(Box::new(WideResNet { conv1, blocks, bn1, linear }))
+    Ok(Box::new(WideResNet { conv1, blocks, bn1, linear, held }))
 }
 
 impl Model for WideResNet {
@@ -151,6 +157,10 @@ impl Model for WideResNet {
         }
         let x = self.bn1.forward(&x, None, Activation::Relu, pass)?; // [n, h/4, w/4, 64 w]
         self.linear.forward(&ops::global_avg_pool(&x)?) // [n, classes]
+    }
+
+    fn numbers_per_sample(&self) -> u64 {
+        self.held.numbers()
     }
 }
 

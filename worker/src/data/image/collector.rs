@@ -95,17 +95,22 @@ impl Collector {
             }
         };
         self.take(images.len(), form).map_err(Rejected::Other)?;
-        let decoded: Vec<Result<Vec<u8>, ImageProblem>> = images
-            .par_iter()
-            .map(|image| decode::decode(image.bytes, limit, |header| form.accept(header)))
-            .map(|image| image.map(|image| form.bring(image)))
-            .collect();
-        let rows = self.rows(split);
-        for (place, (pixels, image)) in decoded.into_iter().zip(images).enumerate() {
-            rows.inputs.extend_from_slice(&pixels.map_err(|problem| Rejected::Image(place, problem))?);
-            rows.targets.push(image.label);
+        let (rows, size) = (self.rows(split), form.shape.size().max(1));
+        rows.targets.extend(images.iter().map(|image| image.label));
+        let start = rows.inputs.len();
+        rows.inputs.resize(start + images.len() * size, 0);
+        let places = rows.inputs.par_chunks_exact_mut(size).skip(start / size);
+        let wrong = places.zip(images).enumerate().filter_map(|(place, (pixels, image))| {
+            let decoded = decode::decode(image.bytes, limit, |header| form.accept(header));
+            decoded
+                .map(|image| pixels.copy_from_slice(&form.bring(image)))
+                .err()
+                .map(|problem| (place, problem))
+        });
+        match wrong.min_by_key(|(place, _)| *place) {
+            Some((place, problem)) => Err(Rejected::Image(place, problem)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Keeps images that are pixels already, [channels, height, width] one after the other.
@@ -144,6 +149,14 @@ impl Collector {
         }
     }
 
+    /// Refuses a split of which there are files, but no samples.
+    fn check_samples(&mut self, split: Split, files: Option<String>) -> Result<(), DataError> {
+        match files {
+            Some(files) if self.rows(split).targets.is_empty() => Err(DataError::Empty { split, files }),
+            _ => Ok(()),
+        }
+    }
+
     fn finish(self, classes: usize) -> Result<Box<dyn Dataset>, DataError> {
         let Header { height, width, channels } =
             self.form.map_or(Header { height: 1, width: 1, channels: 1 }, |form| form.shape);
@@ -157,23 +170,22 @@ fn interleaved(image: &[u8], channels: usize) -> Vec<u8> {
 }
 
 /// Loads a data set of images: `read` puts the images of a split, with labels below the given number, into the
-/// collector, and says whether the job asks for that split. Without a number of classes there is one more than the
-/// greatest label in training.
+/// collector, and says in words what files they are from, or nothing where the job does not ask for that split. Without
+/// a number of classes there is one more than the greatest label in training.
 pub(in crate::data) fn load(
     environment: &DataEnvironment,
     form: FormParameters,
     classes: Option<usize>,
-    mut read: impl FnMut(Split, usize, &mut Collector) -> Result<bool, DataError>,
+    mut read: impl FnMut(Split, usize, &mut Collector) -> Result<Option<String>, DataError>,
 ) -> Result<Box<dyn Dataset>, DataError> {
     form.check()?;
     let mut images = Collector::new(form, environment);
-    read(Split::Train, classes.unwrap_or(MAX_CLASSES), &mut images)?;
+    let files = read(Split::Train, classes.unwrap_or(MAX_CLASSES), &mut images)?;
+    images.check_samples(Split::Train, files)?;
     let greatest = images.train.targets.iter().copied().max().unwrap_or(0);
     let classes = classes.unwrap_or(greatest as usize + 1);
-    if read(Split::Test, classes, &mut images)? && images.test.targets.is_empty() {
-        let problem = "found 0 samples, expected at least 1".to_owned();
-        return Err(DataError::Content { split: Split::Test, problem });
-    }
+    let files = read(Split::Test, classes, &mut images)?;
+    images.check_samples(Split::Test, files)?;
     images.finish(classes)
 }
 

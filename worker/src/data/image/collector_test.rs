@@ -2,6 +2,7 @@ use candle_core::Device;
 
 use super::*;
 use crate::data::SamplePass;
+use crate::memory::peak_of;
 use crate::test_support::data_folder;
 use crate::test_support::images::png;
 
@@ -14,7 +15,7 @@ fn collect(files: &[Vec<u8>], form: FormParameters) -> Result<Box<dyn Dataset>, 
     let images: Vec<_> = files.iter().map(|bytes| Encoded { bytes, label: 1 }).collect();
     let loaded = load(&environment, form, None, |split, _, collector| {
         if split == Split::Test {
-            return Ok(false);
+            return Ok(None);
         }
         collector.extend(split, &images).map_err(|rejected| {
             rejected.into_error(|place, problem| DataError::Content {
@@ -22,7 +23,7 @@ fn collect(files: &[Vec<u8>], form: FormParameters) -> Result<Box<dyn Dataset>, 
                 problem: format!("image {place}: {problem}"),
             })
         })?;
-        Ok(true)
+        Ok(Some("files".to_owned()))
     });
     loaded.map_err(|error| error.to_string())
 }
@@ -46,6 +47,30 @@ fn images_stay_in_their_order_whatever_decodes_them() {
         let again = pool.install(|| collect(&files, FormParameters::default()).unwrap());
         assert_eq!(again.description(), description);
     }
+}
+
+#[test]
+fn images_are_decoded_to_where_they_stay() {
+    let (_folder, environment) = data_folder();
+    let file = png(128, 128, 3, &[7; 128 * 128 * 3]);
+    let images = [Encoded { bytes: &file, label: 0 }; 100];
+    let load = || {
+        load(&environment, FormParameters::default(), None, |split, _, collector| {
+            if split == Split::Test {
+                return Ok(None);
+            }
+            collector.expect(split, images.len() as u64)?;
+            let added = collector.extend(split, &images);
+            added.map_err(|rejected| rejected.into_error(|_, problem| panic!("{problem}")))?;
+            Ok(Some("files".to_owned()))
+        })
+    };
+    // On one thread, so that all of it is counted.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let (data, peak) = pool.install(|| peak_of(load));
+    assert_eq!(data.unwrap().description().train_samples, 100);
+    let kept = 100 * 128 * 128 * 3;
+    assert!(peak >= kept && peak < kept + kept / 2, "{peak} bytes for {kept}");
 }
 
 #[test]
@@ -76,7 +101,7 @@ fn announced_images_that_do_not_fit_are_refused_at_the_first() {
             let bytes = &grey(3);
             let added = collector.extend(split, &[Encoded { bytes, label: 0 }]);
             added.map_err(|rejected| rejected.into_error(|_, problem| panic!("{problem}")))?;
-            Ok(split == Split::Train)
+            Ok((split == Split::Train).then(|| "files".to_owned()))
         })
     };
     assert!(announce(99).is_ok());
@@ -86,14 +111,21 @@ fn announced_images_that_do_not_fit_are_refused_at_the_first() {
 }
 
 #[test]
-fn a_test_split_that_is_asked_for_has_samples() {
+fn a_split_that_is_asked_for_has_samples() {
     let (_folder, environment) = data_folder();
-    let loaded = load(&environment, FormParameters::default(), None, |split, _, collector| {
-        if split == Split::Train {
-            let added = collector.extend_raw(split, [1, 1, 2], &[1, 2], &[0]);
-            added.map_err(|rejected| rejected.into_error(|_, problem| panic!("{problem}")))?;
-        }
-        Ok(true)
-    });
-    assert_eq!(loaded.err().unwrap().to_string(), "test split: found 0 samples, expected at least 1");
+    let refuse = |filled: Option<Split>| {
+        let loaded = load(&environment, FormParameters::default(), None, |split, _, collector| {
+            if Some(split) == filled {
+                let added = collector.extend_raw(split, [1, 1, 2], &[1, 2], &[0]);
+                added.map_err(|rejected| rejected.into_error(|_, problem| panic!("{problem}")))?;
+            }
+            Ok(Some(format!("the files to {split}")))
+        });
+        loaded.err().unwrap().to_string()
+    };
+    let train = "training split: found 0 samples in the files to training, expected at least 1";
+    assert_eq!(refuse(None), train);
+    assert_eq!(refuse(Some(Split::Test)), train);
+    let test = "test split: found 0 samples in the files to test, expected at least 1";
+    assert_eq!(refuse(Some(Split::Train)), test);
 }

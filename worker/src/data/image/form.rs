@@ -4,6 +4,7 @@ use lookbehind_common::job::JobError;
 use serde::Deserialize;
 
 use super::decode::{Header, Image, ImageProblem};
+use crate::data::Outline;
 
 /// Longest side that images are brought to.
 const MAX_SIDE: usize = 1 << 13;
@@ -31,6 +32,22 @@ impl FormParameters {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What is known before any image is seen, where images of a kind have a size and channels, and classes are given.
+    pub(in crate::data) fn outline(
+        &self,
+        size: Option<[usize; 2]>,
+        channels: Option<usize>,
+        classes: Option<usize>,
+    ) -> Result<Option<Outline>, JobError> {
+        self.check()?;
+        Ok(match (self.channels.or(channels), self.resize.or(size), classes) {
+            (Some(channels), Some([height, width]), Some(classes)) => {
+                Some(Outline { input_shape: vec![channels, height, width], classes })
+            }
+            _ => None,
+        })
     }
 
     /// The form of a data set whose first image is this one.

@@ -10,8 +10,10 @@ use crate::ops::{self, Activation, Affine, Normalized};
 /// Normalises each channel over samples and places: with the statistics of its input in a training pass, with the
 /// running ones in a test pass.
 pub(in crate::models) struct BatchNorm {
-    /// Where the layer stands in the model.
-    name: String,
+    /// What its tensors' names begin with.
+    prefix: String,
+    /// What it is called in errors.
+    place: String,
     weight: Tensor,
     bias: Tensor,
     running_mean: Tensor,
@@ -19,11 +21,18 @@ pub(in crate::models) struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// A layer for `channels` channels: `weight`, `bias`, `running_mean` and `running_var`, each [c].
+    /// A layer for `channels` channels: `weight`, `bias`, `running_mean` and `running_var`, each [c]. Errors call it
+    /// what its tensors' names begin with.
     pub(in crate::models) fn new(channels: usize, builder: &VarBuilder<'_>) -> Result<Self> {
+        Self::at(builder.prefix(), channels, builder)
+    }
+
+    /// A layer that errors call by its place in the job.
+    pub(in crate::models) fn at(place: String, channels: usize, builder: &VarBuilder<'_>) -> Result<Self> {
         let get = |name, value| builder.get_with_hints(channels, name, Init::Const(value));
         Ok(Self {
-            name: builder.prefix(),
+            prefix: builder.prefix(),
+            place,
             weight: get("weight", 1.0)?,
             bias: get("bias", 0.0)?,
             running_mean: get("running_mean", 0.0)?,
@@ -46,8 +55,8 @@ impl BatchNorm {
         }
         self.check_values(x)?;
         let Normalized { output, mean, variance } = ops::batch_norm(x, &affine, residual, activation)?;
-        pass.report(format!("{}.running_mean", self.name), &mean);
-        pass.report(format!("{}.running_var", self.name), &variance);
+        pass.report(format!("{}.running_mean", self.prefix), &mean);
+        pass.report(format!("{}.running_var", self.prefix), &variance);
         Ok(output)
     }
 
@@ -61,7 +70,7 @@ impl BatchNorm {
             "{}: batch normalisation over a shard needs 2 values per channel or more, found {values}: choose fewer \
              train.shards, another train.batch_size, data.drop_last = true where the last batch is the small one, \
              or a normalisation that does not depend on the batch",
-            self.name
+            self.place
         )
     }
 }

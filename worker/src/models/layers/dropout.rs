@@ -39,6 +39,11 @@ pub(in crate::models) struct Dropout {
 }
 
 impl Dropout {
+    /// Whether it changes anything in training.
+    pub(in crate::models) fn is_active(&self) -> bool {
+        self.probability > 0.0
+    }
+
     /// [n, ..] to the same shape.
     pub(in crate::models) fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
         pass.dropout(self.number, self.probability, x)

@@ -30,6 +30,17 @@ impl ImageShape {
         })
     }
 
+    /// Pixels of an image.
+    pub(in crate::models) fn pixels(self) -> usize {
+        self.height.saturating_mul(self.width)
+    }
+
+    /// What a window gives that moves in larger steps over an image that is padded so as to keep its extents.
+    pub(in crate::models) fn strided(self, stride: usize) -> Self {
+        let extent = |extent: usize| extent.div_ceil(stride);
+        Self { height: extent(self.height), width: extent(self.width), ..self }
+    }
+
     fn from_dims(dims: &[usize]) -> Option<Self> {
         match *dims {
             [height, width] => Some(Self { channels: 1, height, width }),

@@ -1,102 +1,38 @@
 //! Builds the listed layers one after the other, each for the shape that the one before it gives.
 
 use candle_nn::VarBuilder;
-use lookbehind_common::job::{JobError, Parameters, parse_parameters};
-use serde::de::DeserializeOwned;
+use lookbehind_common::job::{JobError, Parameters};
 
 use super::layer::{Layer, Residual};
 use super::parameters::*;
+use super::site::{KINDS, Site, check_size, site};
 use crate::models::Built;
 use crate::models::layers::{
-    BatchNorm, Conv, ConvSpec, Dropouts, GroupNorm, ImageShape, LayerNorm, Linear, Shape, check_dropout,
-    window,
+    BatchNorm, Conv, ConvSpec, Dropouts, GroupNorm, Held, ImageShape, LayerNorm, Linear, Shape, check_dropout,
 };
 use crate::ops::{self, Conv2d, Pool2d};
 
 /// Most layers of a model, with those inside of others.
 const MAX_LAYERS: usize = 1000;
-/// Largest extent, channel count or step that a layer may name.
-const MAX_NUMBER: usize = 1 << 24;
-/// Most numbers that a layer may give for one sample.
-const MAX_NUMBERS: usize = 1 << 28;
-
-/// The kinds of layers, for errors.
-const KINDS: &str = "linear, conv2d, batch_norm, group_norm, layer_norm, max_pool, avg_pool, global_avg_pool, relu, \
-                     gelu, silu, tanh, sigmoid, dropout, flatten, residual";
 
 /// Builds layers.
 pub(super) struct Architect {
     classes: usize,
     layers: usize,
     dropouts: Dropouts,
-}
-
-/// A layer to be built.
-struct Site<'a> {
-    /// Where it stands in the job, for example `model.layers[3]`.
-    path: String,
-    kind: String,
-    parameters: Parameters,
-    /// What the layer before it gives.
-    input: Shape,
-    builder: VarBuilder<'a>,
-}
-
-type Checked<T> = Result<T, JobError>;
-
-impl Site<'_> {
-    fn parse<T: DeserializeOwned>(&self) -> Checked<T> {
-        parse_parameters(&self.path, &self.parameters)
-    }
-
-    /// A problem of the layer as a whole.
-    fn refuse(&self, problem: &str) -> JobError {
-        JobError::new(&format!("{} ({})", self.path, self.kind), problem)
-    }
-
-    /// A number that the layer takes.
-    fn number(&self, key: &str, found: usize, least: usize) -> Checked<usize> {
-        if (least..=MAX_NUMBER).contains(&found) {
-            return Ok(found);
-        }
-        let problem = format!("expected {least} to {MAX_NUMBER}, found {found}");
-        Err(JobError::new(&format!("{}.{key}", self.path), &problem))
-    }
-
-    fn image(&self) -> Checked<ImageShape> {
-        match self.input {
-            Shape::Image(image) => Ok(image),
-            found => Err(self.refuse(&format!("got {found}, expected an image"))),
-        }
-    }
-
-    fn features(&self) -> Checked<usize> {
-        match self.input {
-            Shape::Features(features) => Ok(features),
-            found => Err(self.refuse(&format!("got {found}, expected features: put a flatten before it"))),
-        }
-    }
-
-    /// The image that windows of `reach` pixels give.
-    fn windows(&self, channels: usize, reach: usize, stride: usize, padding: usize) -> Checked<Shape> {
-        let image = self.image()?;
-        let extent = |extent| window(extent, reach, stride, padding);
-        match (extent(image.height), extent(image.width)) {
-            (Some(height), Some(width)) => Ok(Shape::Image(ImageShape { channels, height, width })),
-            _ => {
-                let input = self.input;
-                let problem = format!(
-                    "got {input}, expected at least {reach} pixels each way with the padding of {padding} on each side"
-                );
-                Err(self.refuse(&problem))
-            }
-        }
-    }
+    held: Held,
+    /// Whether a layer with weights is built: from then on, the way back needs what the layers give.
+    trained: bool,
 }
 
 impl Architect {
     pub(super) fn new(classes: usize) -> Self {
-        Self { classes, layers: 0, dropouts: Dropouts::default() }
+        Self { classes, layers: 0, dropouts: Dropouts::default(), held: Held::default(), trained: false }
+    }
+
+    /// What a training pass through the layers so far holds, at least.
+    pub(super) fn held(&self) -> Held {
+        self.held
     }
 
     /// Builds a list of layers; `path` is where the list stands in the job. Returns the shape that the last one gives.
@@ -115,8 +51,12 @@ impl Architect {
                 return Err(JobError::new(path, &format!("expected at most {MAX_LAYERS} layers")).into());
             }
             let site = site(format!("{path}[{number}]"), parameters, shape, builder.pp(number))?;
-            let (layer, output) = self.layer(&site)?;
+            let (layer, output) = self.layer(&site).map_err(|error| site.in_layer(error))?;
             check_size(&site, output)?;
+            self.trained |= layer.is_trained();
+            if self.trained && layer.gives_its_own(built.last()) {
+                self.held.add(1, output.size());
+            }
             shape = output;
             built.push(layer);
         }
@@ -129,7 +69,8 @@ impl Architect {
             "conv2d" => conv2d(site),
             "batch_norm" => {
                 let Nothing {} = site.parse()?;
-                Ok((Layer::BatchNorm(BatchNorm::new(site.input.channels(), &site.builder)?), site.input))
+                let norm = BatchNorm::at(site.place(), site.input.channels(), &site.builder)?;
+                Ok((Layer::BatchNorm(norm), site.input))
             }
             "group_norm" => group_norm(site),
             "layer_norm" => {
@@ -183,37 +124,15 @@ impl Architect {
     }
 }
 
-fn site<'a>(
-    path: String,
-    parameters: &Parameters,
-    input: Shape,
-    builder: VarBuilder<'a>,
-) -> Checked<Site<'a>> {
-    let mut parameters = parameters.clone();
-    let kind = parameters.remove("kind");
-    match kind.as_ref().and_then(|kind| kind.as_str()) {
-        Some(kind) => Ok(Site { path, kind: kind.to_owned(), parameters, input, builder }),
-        None => Err(JobError::new(&format!("{path}.kind"), &format!("expected one of {KINDS}"))),
-    }
-}
-
-/// Refuses what no machine could hold.
-fn check_size(site: &Site<'_>, output: Shape) -> Checked<()> {
-    if output.size() <= MAX_NUMBERS {
-        return Ok(());
-    }
-    Err(site.refuse(&format!("gives {output}, more than {MAX_NUMBERS} numbers for one sample")))
-}
-
 fn conv2d(site: &Site<'_>) -> Built<(Layer, Shape)> {
     let Conv2dParameters { out_channels, kernel_size, stride, padding, dilation, groups, bias } =
         site.parse()?;
     let inputs = site.image()?.channels;
     let outputs = site.number("out_channels", out_channels, 1)?;
-    let size = site.number("kernel_size", kernel_size, 1)?;
+    let size = site.window(kernel_size)?;
     let options = Conv2d {
         stride: site.number("stride", stride, 1)?,
-        padding: site.number("padding", padding, 0)?,
+        padding,
         dilation: site.number("dilation", dilation, 1)?,
         groups: site.number("groups", groups, 1)?,
     };
@@ -224,6 +143,11 @@ fn conv2d(site: &Site<'_>) -> Built<(Layer, Shape)> {
         return Err(JobError::new(&format!("{}.groups", site.path), &problem).into());
     }
     let reach = (size - 1).saturating_mul(dilation).saturating_add(1);
+    if padding >= reach {
+        let problem =
+            format!("expected less than the {reach} pixels that a window reaches over, found {padding}");
+        return Err(JobError::new(&format!("{}.padding", site.path), &problem).into());
+    }
     let output = site.windows(outputs, reach, stride, padding)?;
     check_size(site, output)?;
     Ok((Layer::Conv2d(Conv::new(ConvSpec { inputs, outputs, size, options, bias }, &site.builder)?), output))
@@ -242,7 +166,7 @@ fn group_norm(site: &Site<'_>) -> Built<(Layer, Shape)> {
 fn pool(site: &Site<'_>) -> Built<(Pool2d, Shape)> {
     let PoolParameters { kernel_size, stride, padding } = site.parse()?;
     let channels = site.image()?.channels;
-    let size = site.number("kernel_size", kernel_size, 1)?;
+    let size = site.window(kernel_size)?;
     let stride = site.number("stride", stride.unwrap_or(size), 1)?;
     if padding > size / 2 {
         let problem = format!("expected at most {}, half of the window, found {padding}", size / 2);

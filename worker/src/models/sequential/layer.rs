@@ -51,6 +51,26 @@ pub(super) fn run(layers: &[Layer], x: Tensor, pass: &Pass<'_>) -> Result<Tensor
 }
 
 impl Layer {
+    /// Whether it has weights.
+    pub(super) fn is_trained(&self) -> bool {
+        matches!(
+            self,
+            Self::Linear(_) | Self::Conv2d(_) | Self::BatchNorm(_) | Self::GroupNorm(_) | Self::LayerNorm(_)
+        )
+    }
+
+    /// Whether what it gives is a tensor of its own, after the layer `before` it. What is inside of a residual block
+    /// stands for itself.
+    pub(super) fn gives_its_own(&self, before: Option<&Self>) -> bool {
+        match self {
+            Self::Relu => !matches!(before, Some(Self::BatchNorm(_) | Self::Residual(_))),
+            Self::Dropout(layer) => layer.is_active(),
+            Self::Residual(block) => !matches!(block.body.last(), Some(Self::BatchNorm(_))),
+            Self::Flatten => false,
+            _ => true,
+        }
+    }
+
     fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
         match self {
             Self::Linear(layer) => layer.forward(x),

@@ -1,0 +1,42 @@
+//! Data sets whose files have names of their own: a job names the folder that they lie in, or the files.
+
+use lookbehind_common::job::JobError;
+
+/// Where the files of such a data set lie; `T` are the files of a split.
+#[derive(Debug, PartialEq)]
+pub(super) enum Files<T> {
+    /// In a folder, under their own names.
+    In { folder: String },
+    /// Where the job says. Those of a test split that it does not name are not looked for in some other place: there
+    /// is none.
+    Named { train: T, test: Option<T> },
+}
+
+impl<T> Files<T> {
+    /// From the keys `folder`, `train` and `test` of `[data]`.
+    pub(super) fn new(folder: Option<String>, train: Option<T>, test: Option<T>) -> Result<Self, JobError> {
+        match (folder, train, test) {
+            (None, Some(train), test) => Ok(Self::Named { train, test }),
+            (None, None, Some(_)) => {
+                Err(JobError::new("data.train", "is required where data.test names its files"))
+            }
+            (folder, None, None) => Ok(Self::In { folder: folder.unwrap_or_default() }),
+            (Some(_), _, _) => {
+                let problem = "has no meaning where data.train or data.test name their files; remove it";
+                Err(JobError::new("data.folder", problem))
+            }
+        }
+    }
+}
+
+/// The path of a file in a folder that a job names; the empty one is the data folder itself.
+pub(super) fn in_folder(folder: &str, name: &str) -> String {
+    match folder.trim_end_matches('/') {
+        "" => name.to_owned(),
+        folder => format!("{folder}/{name}"),
+    }
+}
+
+#[cfg(test)]
+#[path = "files_test.rs"]
+mod tests;

@@ -1,0 +1,90 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::registry::Registry;
+use crate::test_support::parameters;
+use lookbehind_common::job::DataSpec;
+
+fn outline(kind: &str, given: Value) -> Result<Option<(Vec<usize>, usize)>, String> {
+    let spec =
+        DataSpec { kind: kind.to_owned(), shuffle: true, drop_last: false, parameters: parameters(given) };
+    let outline = Registry::builtin().outline(&spec).map_err(|error| error.to_string())?;
+    Ok(outline.map(|Outline { input_shape, classes }| (input_shape, classes)))
+}
+
+#[test]
+fn samples_are_known_where_kind_or_keys_say_what_they_are() {
+    let resized = json!({ "train": "a", "resize": [4, 6], "channels": 3, "classes": 7 });
+    let pair = json!({ "images": "a", "labels": "b" });
+    for (kind, given, expected) in [
+        ("digits", json!({}), Some((vec![8, 8], 10))),
+        ("cifar10", json!({}), Some((vec![3, 32, 32], 10))),
+        ("cifar100", json!({ "labels": "coarse" }), Some((vec![3, 32, 32], 20))),
+        ("cifar100", json!({ "resize": [8, 16], "channels": 1 }), Some((vec![1, 8, 16], 100))),
+        ("parquet", resized, Some((vec![3, 4, 6], 7))),
+        ("parquet", json!({ "train": "a", "resize": [4, 6], "classes": 7 }), None),
+        ("idx", json!({ "train": pair, "resize": [4, 6], "classes": 7 }), Some((vec![1, 4, 6], 7))),
+        ("idx", json!({ "classes": 7 }), None),
+        ("csv", json!({ "train": "a", "shape": [2, 3], "classes": 7 }), Some((vec![2, 3], 7))),
+        ("csv", json!({ "train": "a", "columns": ["x", "y"], "classes": 7 }), Some((vec![2], 7))),
+        ("csv", json!({ "train": "a", "shape": [2, 3] }), None),
+        ("folder", json!({ "train": "a", "resize": [4, 6], "channels": 3 }), None),
+        ("safetensors", json!({ "train": "a", "classes": 7 }), None),
+    ] {
+        assert_eq!(outline(kind, given.clone()), Ok(expected), "{kind} {given}");
+    }
+}
+
+#[test]
+fn keys_are_checked_as_they_are_with_the_data() {
+    for (kind, given, expected) in [
+        ("digits", json!({ "train": "a" }), "data.train: unknown field"),
+        ("cifar10", json!({ "labels": "fine" }), "data.labels: cifar10 has one label"),
+        ("cifar10", json!({ "resize": [0, 1] }), "data.resize: expected"),
+        ("cifar100", json!({ "test": "a" }), "data.train: is required"),
+        (
+            "idx",
+            json!({ "folder": "a", "train": { "images": "a", "labels": "b" } }),
+            "data.folder: has no meaning",
+        ),
+        ("parquet", json!({ "train": "a", "classes": 0 }), "data.classes: expected 1 to"),
+        ("csv", json!({}), "data: missing field `train`"),
+        (
+            "csv",
+            json!({ "train": "a", "shape": [3], "columns": ["x", "y"] }),
+            "data.shape: expected a shape of 2",
+        ),
+        ("csv", json!({ "train": "a", "shape": [3, 0] }), "data.shape: expected a shape of 1 to"),
+        (
+            "csv",
+            json!({ "train": "a", "shape": [1_u64 << 40, 1_u64 << 40] }),
+            "data.shape: expected a shape of 1 to",
+        ),
+        ("csv", json!({ "train": "a", "columns": [] }), "data.columns: expected at least one"),
+        ("folder", json!({ "train": "a", "channels": 2 }), "data.channels: expected 1 or 3"),
+        ("safetensors", json!({ "train": "a", "resize": [1, 1] }), "data.resize: unknown field"),
+        ("digits", json!({ "label_smoothing": 1.0 }), "data.label_smoothing"),
+        ("digits", json!({ "augment": { "cutout": 9 } }), "data.augment.cutout: expected at most"),
+    ] {
+        let error = outline(kind, given.clone()).unwrap_err();
+        assert!(error.starts_with(expected), "{kind} {given}: {error}\nexpected {expected}");
+    }
+}
+
+#[test]
+fn nothing_is_known_of_a_kind_of_ones_own() {
+    let registry = Registry::builtin().with_dataset("cifar10", |_, _| unreachable!("nothing is loaded"));
+    let parameters = parameters(json!({ "whatever": 1 }));
+    let spec = DataSpec { kind: "cifar10".to_owned(), shuffle: true, drop_last: false, parameters };
+    assert_eq!(registry.outline(&spec).unwrap(), None);
+}
+
+#[test]
+fn the_embedded_data_is_what_its_outline_says() {
+    let (_folder, environment) = crate::test_support::data_folder();
+    let spec = crate::test_support::job("kind = \"vit\"", "kind = \"digits\"", "epochs = 1\nbatch_size = 1");
+    let data = Registry::builtin().dataset(&spec.data, &environment).unwrap();
+    let outline = Registry::builtin().outline(&spec.data).unwrap().unwrap();
+    let DataDescription { input_shape, classes, .. } = data.description().clone();
+    assert_eq!(outline, Outline { input_shape, classes });
+}
