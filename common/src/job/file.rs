@@ -81,6 +81,18 @@ pub struct TrainSection {
     /// Slices into which each batch is cut; default 8, or batch_size where that is smaller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shards: Option<u32>,
+    /// What the operands of products are rounded to; default f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<PrecisionName>,
+}
+
+/// Names of precisions in job files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the variants are those of `Precision`, documented there")]
+pub enum PrecisionName {
+    F32,
+    Bf16,
 }
 
 /// Names of the methods in job files.

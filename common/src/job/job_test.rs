@@ -34,7 +34,10 @@ fn refused(from: &str, to: &str) -> JobError {
 fn what_is_not_written_takes_its_default() {
     let job = parse(SMALL).expect("a valid job");
     assert_eq!(job.seed, 0);
-    assert_eq!(job.train, TrainSpec { length: Length::Epochs(3), batch_size: 64, shards: 8 });
+    assert_eq!(
+        job.train,
+        TrainSpec { length: Length::Epochs(3), batch_size: 64, shards: 8, precision: Precision::F32 }
+    );
     assert_eq!(
         job.optimizer.method,
         Method::Lookbehind {
@@ -60,6 +63,7 @@ fn unknown_keys_and_wrong_types_are_refused_by_their_path() {
     assert_eq!(refused("[model]", "[modle]\n[model]").path, "modle");
     assert_eq!(refused("batch_size = 64", "batch_size = \"64\"").path, "train.batch_size");
     assert_eq!(refused("batch_size = 64", "batch_size = -1").path, "train.batch_size");
+    assert_eq!(refused("batch_size = 64", "batch_size = 64\nprecision = \"f16\"").path, "train.precision");
     assert_eq!(refused("alpha = \"adaptive\"", "alpha = \"sometimes\"").path, "optimizer.alpha");
     assert_eq!(refused("name = \"small\"", "name = ").path, "job file");
 }
@@ -130,7 +134,8 @@ fn a_job_is_the_same_after_a_journey_over_the_wire() {
          [schedule]\nkind = \"multistep\"\nmilestones = [1, 2]\ngamma = 0.5\nwarmup = 1\nwarmup_start = 0.2\n\
          [checkpoint]\nevery_steps = 3\nkeep = 4\non_failure = \"pause\"\n[eval]\nevery_epochs = 0\n\
          [resources]\nmin_workers = 2\nmax_workers = 3\npriority = -7\n"
-    );
+    )
+    .replace("batch_size = 64", "batch_size = 64\nprecision = \"bf16\"");
     for text in [SMALL, &full] {
         let file = parse_toml(text).expect("a valid job");
         let travelled = wire::from_proto(&wire::to_proto(&file)).expect("its message");

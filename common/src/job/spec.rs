@@ -67,6 +67,19 @@ pub struct TrainSpec {
     pub batch_size: u64,
     /// Slices into which each batch is cut.
     pub shards: u32,
+    /// What workers compute products with.
+    pub precision: Precision,
+}
+
+/// What the operands of products are rounded to: in linear layers, convolutions and attention, forward and backward. Sums,
+/// everything else, weights, gradients and the optimizer are f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Not rounded.
+    #[default]
+    F32,
+    /// bfloat16: the 8 leading bits of the significand, to nearest, ties to even.
+    Bf16,
 }
 
 /// When checkpoints are written; the last outer step always writes one.

@@ -144,7 +144,11 @@ impl TrainSection {
             Some(shards) => small("train.shards", shards, 1, MAX_SHARDS)?,
             None => u32::try_from(batch_size).unwrap_or(u32::MAX).min(8),
         };
-        Ok(TrainSpec { length, batch_size, shards })
+        let precision = match self.precision {
+            None | Some(PrecisionName::F32) => Precision::F32,
+            Some(PrecisionName::Bf16) => Precision::Bf16,
+        };
+        Ok(TrainSpec { length, batch_size, shards, precision })
     }
 }
 

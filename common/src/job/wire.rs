@@ -27,6 +27,7 @@ pub fn to_proto(file: &JobFile) -> v1::JobSpec {
             steps: file.train.steps,
             batch_size: file.train.batch_size,
             shards: file.train.shards,
+            precision: file.train.precision.map_or(v1::Precision::Unspecified, v1::Precision::from).into(),
         }),
         optimizer: Some(optimizer_to_proto(&file.optimizer)),
         schedule: Some(schedule_to_proto(&file.schedule)),
@@ -77,6 +78,7 @@ pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
             steps: train.steps,
             batch_size: train.batch_size,
             shards: train.shards,
+            precision: read_enum("train.precision", train.precision)?,
         },
         optimizer: optimizer_from_proto(&spec.optimizer.unwrap_or_default())?,
         schedule: schedule_from_proto(&spec.schedule.clone().unwrap_or_default())?,
@@ -243,6 +245,7 @@ wire_enum!(GradientsName, Gradients: Reuse = Reuse, Reference = Reference);
 wire_enum!(MinibatchName, Minibatch: Same = Same, Switch = Switch);
 wire_enum!(BatchStatisticsName, BatchStatistics: EveryPass = EveryPass, Unperturbed = Unperturbed);
 wire_enum!(PerturbationName, Perturbation: Global = Global);
+wire_enum!(PrecisionName, Precision: F32 = F32, Bf16 = Bf16);
 wire_enum!(OnFailureName, OnCheckpointFailure: Continue = Continue, Pause = Pause, Fail = Fail);
 wire_enum!(BaseName, BaseOptimizerKind: Sgd = Sgd, Adamw = Adamw);
 wire_enum!(ScheduleName, ScheduleKind: Constant = Constant, Multistep = Multistep, Cosine = Cosine);

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::Tensor;
 use candle_nn::{Linear, Module};
-use lookbehind_common::job::{JobFile, parse_parameters};
-use lookbehind_tests::cluster::Cluster;
+use lookbehind_common::job::{JobFile, PrecisionName, parse_parameters};
+use lookbehind_tests::cluster::{Cluster, small_digest};
 use lookbehind_tests::jobs::{on_workers, small, small_with};
 use lookbehind_tests::scripted::{Script, Scripted};
 use lookbehind_worker::compute::{Work, WorkKind};
@@ -62,6 +62,15 @@ async fn one_to_four_workers_end_at_the_same_bytes_without_the_last_batch_and_fo
         });
         digest_on_any_workers(&cluster, &job, &format!("{shards} shards")).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_to_four_workers_end_at_the_same_bytes_in_bf16_and_not_at_those_of_f32() {
+    let cluster = Cluster::of(4).await;
+    let job = |precision| small_with(|job| job.train.precision = Some(precision));
+    let rounded = digest_on_any_workers(&cluster, &job(PrecisionName::Bf16), "bf16").await;
+    assert_ne!(rounded, cluster.client().run(&job(PrecisionName::F32)).await.digest());
+    assert_eq!(cluster.client().run(&small()).await.digest(), small_digest().await, "f32 is the default");
 }
 
 /// A linear classifier behind dropout.

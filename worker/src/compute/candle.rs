@@ -75,6 +75,7 @@ impl CandleBackend {
         let (model, state) = self.model(spec, data)?;
         let evaluator = Evaluator {
             seed: spec.seed,
+            precision: spec.train.precision,
             model_kind: spec.model.kind.clone(),
             data_kind: spec.data.kind.clone(),
             classes: data.classes,

@@ -2,17 +2,19 @@
 
 use candle_core::Tensor;
 use lookbehind_common::contribution::{Contribution, Sums};
+use lookbehind_common::job::Precision;
 
 use super::{ComputeError, Work, panics};
 use crate::data::{Batch, Target};
 use crate::models::{Mode, Model, Pass, PassPosition};
 use crate::ops::cross_entropy::{CrossEntropy, of_logits};
-use crate::ops::{record, without_gradients};
+use crate::ops::{record, with_precision, without_gradients};
 use crate::parameters::{ModelState, StateError};
 
 /// A model, its weights and what it is called in errors.
 pub(super) struct Evaluator {
     pub(super) seed: u64,
+    pub(super) precision: Precision,
     pub(super) model_kind: String,
     pub(super) data_kind: String,
     pub(super) classes: usize,
@@ -38,7 +40,7 @@ impl Evaluator {
             let position = PassPosition { seed: self.seed, epoch: work.epoch, batch: work.batch };
             let pass = Pass::new(Mode::Train, position, &samples);
             let in_model = |source| self.in_model(samples.len(), source);
-            let (logits, tape) = record(|| self.logits(&batch, &pass));
+            let (logits, tape) = record(|| with_precision(self.precision, || self.logits(&batch, &pass)));
             let logits = logits?;
             let CrossEntropy { sums, gradient } =
                 of_logits(&logits, &batch.targets, batch.smoothing, batch_samples).map_err(in_model)?;
@@ -59,7 +61,7 @@ impl Evaluator {
             let Inputs { work, batch, samples, .. } = inputs;
             let position = PassPosition { seed: self.seed, epoch: work.epoch, batch: 0 };
             let pass = Pass::new(Mode::Test, position, &samples);
-            let logits = without_gradients(|| self.logits(&batch, &pass))?;
+            let logits = without_gradients(|| with_precision(self.precision, || self.logits(&batch, &pass)))?;
             let losses = of_logits(&logits.detach(), &batch.targets, 0.0, 1);
             losses.map(|losses| losses.sums).map_err(|source| self.in_model(samples.len(), source))
         })

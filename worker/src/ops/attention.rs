@@ -1,10 +1,12 @@
 //! Scaled dot-product attention (Vaswani et al., NIPS 2017, equation 1) over several heads, with its gradients.
 
 use candle_core::{CpuStorage, CustomOp3, D, Device, Layout, Result, Shape, Tensor};
+use lookbehind_common::job::Precision;
 use rayon::prelude::*;
 
 use super::gemm::{Lhs, Output, Panels, multiply};
 use super::output::written;
+use super::precision::{declared, operand, round};
 use super::storage::{contiguous, with_numbers};
 use super::tape::apply3;
 
@@ -27,7 +29,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Ten
         );
     }
     if q.device().is_cpu() {
-        let operation = Attention { heads, tokens, channels };
+        let operation = Attention { heads, tokens, channels, precision: declared() };
         return apply3(&q.contiguous()?, &k.contiguous()?, &v.contiguous()?, operation);
     }
     let split = |x: &Tensor| x.reshape((n, tokens, heads, channels / heads))?.transpose(1, 2)?.contiguous();
@@ -42,6 +44,7 @@ struct Attention {
     heads: usize,
     tokens: usize,
     channels: usize,
+    precision: Precision,
 }
 
 /// Writes one head's part of a row-major `[tokens, c]`.
@@ -98,6 +101,7 @@ impl Attention {
         for row in weights.chunks_exact_mut(self.tokens) {
             softmax(row, self.scale());
         }
+        round(self.precision, &mut weights);
         weights
     }
 
@@ -121,6 +125,7 @@ impl Attention {
             for (weights, gradient) in weights.chunks_exact(tokens).zip(of_scores.chunks_exact_mut(tokens)) {
                 softmax_gradient(weights, gradient, self.scale());
             }
+            round(self.precision, &mut of_scores);
             let lhs = Lhs::rows(&of_scores, tokens);
             multiply(tokens, lhs, self.panels(k, first).rhs(), part(of_q, first, channels));
             let lhs = Lhs::transposed(&of_scores, tokens);
@@ -161,6 +166,7 @@ impl CustomOp3 for Attention {
         v_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (q, k, v) = (contiguous(q, q_layout)?, contiguous(k, k_layout)?, contiguous(v, v_layout)?);
+        let [q, k, v] = [q, k, v].map(|numbers| operand(self.precision, numbers));
         let mut result = vec![0_f32; q.len()];
         let size = self.sample();
         let samples = result
@@ -182,7 +188,9 @@ impl CustomOp3 for Attention {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
         let size = self.sample();
-        let [of_q, of_k, of_v] = with_numbers([q, k, v, &gradient], |[q, k, v, gradient]| {
+        let [of_q, of_k, of_v] = with_numbers([q, k, v, &gradient], |operands| {
+            let operands = operands.map(|numbers| operand(self.precision, numbers));
+            let [q, k, v, gradient] = operands.each_ref().map(|operand| &**operand);
             let mut results = [(); 3].map(|()| vec![0_f32; q.len()]);
             let [of_q, of_k, of_v] = &mut results;
             let targets =

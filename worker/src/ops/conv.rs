@@ -8,8 +8,10 @@ mod patches;
 mod winograd;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use lookbehind_common::job::Precision;
 
 use super::output::written;
+use super::precision::{declared, operand};
 use super::storage::contiguous;
 use super::tape::apply2;
 pub use geometry::Conv2d;
@@ -23,14 +25,18 @@ use geometry::Geometry;
 pub fn conv2d(x: &Tensor, weight: &Tensor, options: Conv2d) -> Result<Tensor> {
     Geometry::new(x.dims4()?, weight.dims4()?, options)?;
     if x.device().is_cpu() {
-        return apply2(&x.contiguous()?, &weight.contiguous()?, Forward(options));
+        let operation = Forward { options, precision: declared() };
+        return apply2(&x.contiguous()?, &weight.contiguous()?, operation);
     }
     let Conv2d { stride, padding, dilation, groups } = options;
     let x = super::channels_first(x)?;
     super::channels_last(&x.conv2d(weight, padding, stride, dilation, groups)?)
 }
 
-struct Forward(Conv2d);
+struct Forward {
+    options: Conv2d,
+    precision: Precision,
+}
 
 impl CustomOp2 for Forward {
     fn name(&self) -> &'static str {
@@ -44,14 +50,16 @@ impl CustomOp2 for Forward {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let geometry = Geometry::new(x_layout.shape().dims4()?, weight_layout.shape().dims4()?, self.0)?;
-        let (x, weight) = (contiguous(x, x_layout)?, contiguous(weight, weight_layout)?);
+        let geometry =
+            Geometry::new(x_layout.shape().dims4()?, weight_layout.shape().dims4()?, self.options)?;
+        let x = operand(self.precision, contiguous(x, x_layout)?);
+        let weight = operand(self.precision, contiguous(weight, weight_layout)?);
         let y = written(geometry.output_len(), |y| {
             if geometry.is_winograd() {
-                let transformed = winograd::Weights::forward(&geometry, weight);
-                winograd::convolve(&geometry, x, &transformed, y);
+                let transformed = winograd::Weights::forward(&geometry, &weight);
+                winograd::convolve(&geometry, &x, &transformed, y);
             } else {
-                patches::forward(&geometry, x, weight, y);
+                patches::forward(&geometry, &x, &weight, y);
             }
         });
         Ok((CpuStorage::F32(y), Shape::from(geometry.output_dims())))
@@ -65,10 +73,12 @@ impl CustomOp2 for Forward {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
-        let geometry = Geometry::new(x.dims4()?, weight.dims4()?, self.0)?;
-        let of_weight = x.apply_op2_no_bwd(&gradient, &WeightGradient(geometry))?;
+        let geometry = Geometry::new(x.dims4()?, weight.dims4()?, self.options)?;
+        let of_weight =
+            x.apply_op2_no_bwd(&gradient, &WeightGradient { geometry, precision: self.precision })?;
         let of_input = if x.track_op() {
-            Some(weight.apply_op2_no_bwd(&gradient, &InputGradient(geometry))?)
+            let operation = InputGradient { geometry, precision: self.precision };
+            Some(weight.apply_op2_no_bwd(&gradient, &operation)?)
         } else {
             None
         };
@@ -77,7 +87,10 @@ impl CustomOp2 for Forward {
 }
 
 /// From weight and the output's gradient to the input's.
-struct InputGradient(Geometry);
+struct InputGradient {
+    geometry: Geometry,
+    precision: Precision,
+}
 
 impl CustomOp2 for InputGradient {
     fn name(&self) -> &'static str {
@@ -91,15 +104,16 @@ impl CustomOp2 for InputGradient {
         gradient: &CpuStorage,
         gradient_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let geometry = &self.0;
-        let (weight, gradient) = (contiguous(weight, weight_layout)?, contiguous(gradient, gradient_layout)?);
+        let geometry = &self.geometry;
+        let weight = operand(self.precision, contiguous(weight, weight_layout)?);
+        let gradient = operand(self.precision, contiguous(gradient, gradient_layout)?);
         let result = written(geometry.input_len(), |result| {
             if geometry.is_winograd() {
                 // The adjoint of a convolution is one with the weight turned around and its channels exchanged.
-                let transformed = winograd::Weights::adjoint(geometry, weight);
-                winograd::convolve(&geometry.adjoint(), gradient, &transformed, result);
+                let transformed = winograd::Weights::adjoint(geometry, &weight);
+                winograd::convolve(&geometry.adjoint(), &gradient, &transformed, result);
             } else {
-                patches::input_gradient(geometry, weight, gradient, result);
+                patches::input_gradient(geometry, &weight, &gradient, result);
             }
         });
         Ok((CpuStorage::F32(result), Shape::from(geometry.input_dims())))
@@ -107,7 +121,10 @@ impl CustomOp2 for InputGradient {
 }
 
 /// From the input and the output's gradient to the weight's.
-struct WeightGradient(Geometry);
+struct WeightGradient {
+    geometry: Geometry,
+    precision: Precision,
+}
 
 impl CustomOp2 for WeightGradient {
     fn name(&self) -> &'static str {
@@ -121,13 +138,14 @@ impl CustomOp2 for WeightGradient {
         gradient: &CpuStorage,
         gradient_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let geometry = &self.0;
-        let (x, gradient) = (contiguous(x, x_layout)?, contiguous(gradient, gradient_layout)?);
+        let geometry = &self.geometry;
+        let x = operand(self.precision, contiguous(x, x_layout)?);
+        let gradient = operand(self.precision, contiguous(gradient, gradient_layout)?);
         let result = written(geometry.weight_len(), |result| {
             if geometry.is_winograd() {
-                winograd::weight_gradient(geometry, x, gradient, result);
+                winograd::weight_gradient(geometry, &x, &gradient, result);
             } else {
-                patches::weight_gradient(geometry, x, gradient, result);
+                patches::weight_gradient(geometry, &x, &gradient, result);
             }
         });
         Ok((CpuStorage::F32(result), Shape::from(geometry.weight_dims())))

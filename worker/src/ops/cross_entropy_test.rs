@@ -1,4 +1,4 @@
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 
 use super::*;
 use crate::data::MixedClass;

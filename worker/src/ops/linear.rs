@@ -2,9 +2,11 @@
 //! comes out in the weight's own layout, and the input's is computed only where somebody needs it.
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Device, Layout, Result, Shape, Tensor};
+use lookbehind_common::job::Precision;
 
 use super::gemm::{Lhs, Output, Panels, multiply_parallel};
 use super::output::written;
+use super::precision::{declared, operand};
 use super::row_sums::row_sums;
 use super::storage::{contiguous, with_numbers};
 use super::tape::{apply2, apply3};
@@ -25,7 +27,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     shape.push(outputs);
     let rows = x.contiguous()?.reshape(((), inputs))?;
     let y = if x.device().is_cpu() {
-        apply3(&rows, &weight.contiguous()?, &bias.contiguous()?, Linear)?
+        apply3(&rows, &weight.contiguous()?, &bias.contiguous()?, Linear(declared()))?
     } else {
         rows.matmul(&weight.t()?)?.broadcast_add(bias)?
     };
@@ -47,7 +49,8 @@ pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
     x.broadcast_add(bias)
 }
 
-struct Linear;
+/// Its two operands are rounded, the bias is not.
+struct Linear(Precision);
 
 impl CustomOp3 for Linear {
     fn name(&self) -> &'static str {
@@ -65,8 +68,10 @@ impl CustomOp3 for Linear {
     ) -> Result<(CpuStorage, Shape)> {
         let (rows, inputs) = x_layout.shape().dims2()?;
         let (outputs, _) = weight_layout.shape().dims2()?;
-        let panels = Panels::of_columns(contiguous(weight, weight_layout)?, inputs, outputs);
-        let mut y = product(rows, Lhs::rows(contiguous(x, x_layout)?, inputs), &panels, outputs);
+        let x = operand(self.0, contiguous(x, x_layout)?);
+        let weight = operand(self.0, contiguous(weight, weight_layout)?);
+        let panels = Panels::of_columns(&weight, inputs, outputs);
+        let mut y = product(rows, Lhs::rows(&x, inputs), &panels, outputs);
         add_to_rows(contiguous(bias, bias_layout)?, &mut y);
         Ok((CpuStorage::F32(y), Shape::from((rows, outputs))))
     }
@@ -82,20 +87,18 @@ impl CustomOp3 for Linear {
         let gradient = gradient.contiguous()?;
         let ((rows, inputs), (outputs, _)) = (x.dims2()?, weight.dims2()?);
         let tensor = |numbers: Vec<f32>, like: &Tensor| Tensor::from_vec(numbers, like.shape(), &Device::Cpu);
-        let of_x = if x.track_op() {
-            let numbers = with_numbers([weight, &gradient], |[weight, gradient]| {
-                let panels = Panels::of_rows(weight, outputs, inputs);
-                product(rows, Lhs::rows(gradient, outputs), &panels, inputs)
-            })?;
-            Some(tensor(numbers, x)?)
-        } else {
-            None
-        };
-        let (of_weight, of_bias) = with_numbers([x, &gradient], |[x, gradient]| {
-            let panels = Panels::of_rows(x, rows, inputs);
-            let of_weight = product(outputs, Lhs::transposed(gradient, outputs), &panels, inputs);
-            (of_weight, column_sums(gradient, outputs))
+        let (of_x, of_weight, of_bias) = with_numbers([x, weight, &gradient], |[from, weight, gradient]| {
+            let of_bias = column_sums(gradient, outputs);
+            let gradient = operand(self.0, gradient);
+            let of_x = x.track_op().then(|| {
+                let panels = Panels::of_rows(&operand(self.0, weight), outputs, inputs);
+                product(rows, Lhs::rows(&gradient, outputs), &panels, inputs)
+            });
+            let panels = Panels::of_rows(&operand(self.0, from), rows, inputs);
+            let of_weight = product(outputs, Lhs::transposed(&gradient, outputs), &panels, inputs);
+            (of_x, of_weight, of_bias)
         })?;
+        let of_x = of_x.map(|numbers| tensor(numbers, x)).transpose()?;
         Ok((of_x, Some(tensor(of_weight, weight)?), Some(tensor(of_bias, bias)?)))
     }
 }

@@ -120,7 +120,10 @@ fn nothing_is_recorded_without_gradients_and_after_a_pass_that_panicked() {
 #[test]
 fn activations_are_let_go_of_while_gradients_are_computed() {
     /// Notes whether the activation is still there when the gradient arrives.
-    struct Watching(std::sync::Weak<()>, std::sync::Arc<()>);
+    struct Watching {
+        later: std::sync::Weak<()>,
+        _held: std::sync::Arc<()>,
+    }
     impl CustomOp1 for Watching {
         fn name(&self) -> &'static str {
             "watching"
@@ -129,7 +132,7 @@ fn activations_are_let_go_of_while_gradients_are_computed() {
             Ok((CpuStorage::F32(contiguous(x, layout)?.to_vec()), layout.shape().clone()))
         }
         fn bwd(&self, _x: &Tensor, _result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-            assert!(self.0.upgrade().is_none(), "a later operation is still held");
+            assert!(self.later.upgrade().is_none(), "a later operation is still held");
             Ok(Some(gradient.clone()))
         }
     }
@@ -138,8 +141,8 @@ fn activations_are_let_go_of_while_gradients_are_computed() {
     let unrelated = std::sync::Weak::new();
     let (output, tape) = record(|| {
         let y = leaves.layer(&leaves.x);
-        let y = apply1(&y, Watching(std::sync::Arc::downgrade(&second), first)).unwrap();
-        apply1(&y, Watching(unrelated, second)).unwrap()
+        let y = apply1(&y, Watching { later: std::sync::Arc::downgrade(&second), _held: first }).unwrap();
+        apply1(&y, Watching { later: unrelated, _held: second }).unwrap()
     });
     assert!(tape.backward(output, tensor(9, (3, 4))).unwrap().get(&leaves.weight).is_some());
 }

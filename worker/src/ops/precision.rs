@@ -1,0 +1,59 @@
+//! What the operands of products are rounded to, as a job declares it (`train.precision`).
+//!
+//! With bf16 the result of a product is that of operands rounded to bfloat16, added up in f32; the gradient passes the
+//! rounding unchanged, and is an operand itself on the way back (mixed precision as Micikevicius et al., ICLR 2018, with
+//! f32 weights). Products of two such numbers are exact in f32, so that on the CPU the f32 kernels serve.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+
+use half::bf16;
+use lookbehind_common::job::Precision;
+
+use super::elementwise::elementwise;
+
+thread_local! {
+    /// What operations that are applied on this thread compute with.
+    static DECLARED: Cell<Precision> = const { Cell::new(Precision::F32) };
+}
+
+/// Runs a forward pass on this thread; operations that it applies compute with this precision, and so do their gradients.
+pub(crate) fn with_precision<T>(precision: Precision, pass: impl FnOnce() -> T) -> T {
+    /// Restores, also when the pass panics.
+    struct Before(Precision);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            DECLARED.set(self.0);
+        }
+    }
+    let _before = Before(DECLARED.replace(precision));
+    pass()
+}
+
+/// The precision that was declared for this thread.
+pub(super) fn declared() -> Precision {
+    DECLARED.get()
+}
+
+/// An operand as products take it.
+pub(super) fn operand(precision: Precision, numbers: &[f32]) -> Cow<'_, [f32]> {
+    match precision {
+        Precision::F32 => Cow::Borrowed(numbers),
+        Precision::Bf16 => Cow::Owned(elementwise([numbers], |[x]| rounded(x))),
+    }
+}
+
+/// The same in place.
+pub(super) fn round(precision: Precision, numbers: &mut [f32]) {
+    if precision == Precision::Bf16 {
+        numbers.iter_mut().for_each(|x| *x = rounded(*x));
+    }
+}
+
+fn rounded(x: f32) -> f32 {
+    bf16::from_f32(x).to_f32()
+}
+
+#[cfg(test)]
+#[path = "precision_test.rs"]
+mod tests;
