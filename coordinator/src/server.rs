@@ -43,8 +43,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Coordinator {
     address: SocketAddr,
-    mailbox: MailboxHandle,
-    tensors: InProcess,
+    shared: SharedHandle,
     stopped: CancellationToken,
     end: CancellationToken,
     grace: Duration,
@@ -52,11 +51,11 @@ pub struct Coordinator {
     owner: JoinHandle<()>,
 }
 
-struct MailboxHandle(Mailbox);
+struct SharedHandle(Arc<Shared>);
 
-impl std::fmt::Debug for MailboxHandle {
+impl std::fmt::Debug for SharedHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Mailbox")
+        f.write_str("Shared")
     }
 }
 
@@ -90,7 +89,7 @@ impl Coordinator {
         let (core, commands) = Core::new(core_config, records, clock.now());
         let (mailbox, mail) = Mailbox::new();
         let shared = Shared {
-            mailbox: mailbox.clone(),
+            mailbox,
             weights: Arc::new(WeightsTable::default()),
             feeds: Arc::new(Feeds::default()),
             store: Arc::new(store),
@@ -104,10 +103,9 @@ impl Coordinator {
         let owner = Owner::new(core, clock, shared.clone(), mail, stopped.clone())
             .map_err(|error| StartError::System(error.to_string()))?;
         let owner = tokio::spawn(owner.run(commands, heartbeat_interval / 2, end.clone()));
-        let tensors = grpc::in_process(shared.clone());
+        let handle = SharedHandle(Arc::new(shared.clone()));
         let server = tokio::spawn(grpc::serve(listener, shared, end.clone().cancelled_owned()));
-        let mailbox = MailboxHandle(mailbox);
-        Ok(Self { address, mailbox, tensors, stopped, end, grace: config.shutdown_grace, server, owner })
+        Ok(Self { address, shared: handle, stopped, end, grace: config.shutdown_grace, server, owner })
     }
 
     /// Where it listens.
@@ -115,9 +113,10 @@ impl Coordinator {
         self.address
     }
 
-    /// Its tensor service for workers in this process, which need not send tensors over the network.
+    /// Its tensor service for workers in this process, which need not send tensors over the network. When the coordinator
+    /// has ended, its calls are answered as unavailable.
     pub fn tensors(&self) -> InProcess {
-        self.tensors.clone()
+        grpc::in_process(Arc::downgrade(&self.shared.0))
     }
 
     /// Resolves when it has ended by itself, which only a defect or a failing system can bring about.
@@ -137,7 +136,7 @@ impl Coordinator {
 
     /// Lets running jobs finish their outer step and write a checkpoint, within the grace period, and ends.
     pub async fn shutdown(mut self) {
-        let asked = self.mailbox.0.tell(Event::Shutdown).await;
+        let asked = self.shared.0.mailbox.tell(Event::Shutdown).await;
         if asked.is_ok() && tokio::time::timeout(self.grace, self.stopped.cancelled()).await.is_err() {
             tracing::warn!(grace = ?self.grace, "outer steps took too long; the newest checkpoints stand");
         }

@@ -109,8 +109,8 @@ impl Cluster {
     }
 
     /// The same for a worker to which tensors are handed over and not sent.
-    pub async fn add_in_process(&mut self, name: &str, backend: Arc<dyn Backend>) {
-        self.add_by(name, backend, Some(self.tensors())).await;
+    pub async fn add_in_process(&mut self, name: &str, backend: Arc<dyn Backend>, tensors: InProcess) {
+        self.add_by(name, backend, Some(tensors)).await;
     }
 
     /// The coordinator's tensor service.

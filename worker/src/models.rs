@@ -32,7 +32,8 @@ pub trait Model: Send + Sync {
     ///
     /// The result must be a function of weights, inputs and `pass` alone; random numbers come from `pass`.
     /// Layers of the tensor library that draw random numbers of their own or update running statistics
-    /// themselves must not be used in training passes.
+    /// themselves must not be used in training passes. Operations are applied on the calling thread, and gradients
+    /// are not computed here.
     ///
     /// # Errors
     /// When the inputs' shape does not fit the model.
@@ -43,6 +44,12 @@ pub trait Model: Send + Sync {
     /// nothing is known.
     fn numbers_per_sample(&self) -> u64 {
         0
+    }
+
+    /// Whether all its products are those of [`ops`](crate::ops), which compute in the precision that a job declares. A
+    /// job that declares another than f32 is refused for a model of which this is not so.
+    fn follows_precision(&self) -> bool {
+        false
     }
 }
 

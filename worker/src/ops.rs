@@ -25,6 +25,7 @@ mod relu;
 mod row_sums;
 mod scratch;
 mod storage;
+mod sum;
 mod tape;
 
 pub use activation::{gelu, sigmoid, silu, tanh};
@@ -39,4 +40,5 @@ pub(crate) use precision::with_precision;
 pub use relu::relu;
 use relu::relu_gradient;
 pub(crate) use storage::{copy_from, copy_into};
+pub use sum::sum;
 pub(crate) use tape::{Gradients, record, without_gradients};

@@ -34,7 +34,7 @@ pub(super) async fn run(args: &Train, console: &Console, registry: Registry) -> 
     let backend = local::backend(registry, &source.folder, args.remote.clone().into_data(), args.workers);
     let mut cluster = Cluster::start(state, args.workers, &source.folder, backend).await?;
     let run = Run { args, console, source: &source, interrupt: &interrupt };
-    let result = run.on(&mut cluster, output).await;
+    let result = Box::pin(run.on(&mut cluster, output)).await;
     cluster.shutdown().await;
     result
 }

@@ -72,3 +72,7 @@ pub fn checksum(arenas: &[Arena; 2], covered: &[u8]) -> Checksum {
     hasher.update(covered);
     hasher.digest128()
 }
+
+#[cfg(test)]
+#[path = "in_process_test.rs"]
+mod tests;

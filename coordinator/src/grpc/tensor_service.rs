@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::sync::Weak;
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
@@ -29,7 +30,7 @@ use tonic::server::NamedService;
 
 use super::unexpected;
 use super::views::IntoStatus;
-use crate::runtime::Shared;
+use crate::runtime::{Ended, Shared};
 use crate::state::event::{Admission, Busy, Event, PartialHeader, PartialOutcome, Reply};
 
 /// Numbers in a chunk.
@@ -71,11 +72,15 @@ fn invalid(error: FieldError) -> Status {
 }
 
 /// The same service for workers in this process.
-pub(crate) fn in_process(shared: Shared) -> InProcess {
-    let server = TensorServer(shared);
+pub(crate) fn in_process(shared: Weak<Shared>) -> InProcess {
     InProcess::new(move |request| {
-        let server = server.clone();
-        async move { server.answer(request).await }
+        let shared = shared.upgrade();
+        async move {
+            match shared {
+                Some(shared) => TensorServer(shared.as_ref().clone()).answer(request).await,
+                None => Status::from(Ended).into_http(),
+            }
+        }
     })
 }
 

@@ -1,5 +1,8 @@
 //! Tensors that are handed over within a process: the same effect and the same checks as over the network.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
 use lookbehind_common::arena::Arena;
 use lookbehind_common::proto::v1;
 use lookbehind_common::proto::v1::tensor_service_server::SERVICE_NAME;
@@ -7,10 +10,13 @@ use lookbehind_common::transfer::Piece;
 use lookbehind_common::transfer::body;
 use lookbehind_common::transfer::frames::Frames;
 use lookbehind_common::transfer::in_process::{Handed, InProcess};
-use lookbehind_tests::cluster::Cluster;
+use lookbehind_coordinator::{Config, Coordinator};
+use lookbehind_tests::cluster::{Cluster, small_digest};
 use lookbehind_tests::fake_worker::{FakeWorker, hello};
+use lookbehind_tests::jobs::{on_workers, small};
 use lookbehind_tests::toy;
 use lookbehind_worker::registry::Registry;
+use tempfile::TempDir;
 use tonic::{Code, Status};
 
 /// The numbers of a partial that a good worker would send in pieces.
@@ -49,12 +55,47 @@ fn arenas(gradient: &[f32]) -> Handed {
 async fn workers_in_the_process_and_beyond_the_network_come_to_the_same_weights() {
     for in_process in [1, 2] {
         let mut cluster = Cluster::of(2 - in_process).await;
+        let called: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         for number in 0..in_process {
             let backend = cluster.backend(Registry::builtin());
-            cluster.add_in_process(&format!("p{number}"), backend).await;
+            let tensors = noting(cluster.tensors(), Arc::clone(&called));
+            cluster.add_in_process(&format!("p{number}"), backend, tensors).await;
         }
-        cluster.still_works().await;
+        let mut job = small();
+        on_workers(&mut job, 2);
+        let history = cluster.client().run(&job).await;
+        assert_eq!(history.digest(), small_digest().await);
+        let called: Vec<String> = called.lock().unwrap().iter().cloned().collect();
+        let methods = ["DownloadWeights", "UploadInitialState", "UploadPartial"];
+        let expected = methods.map(|method| format!("/{SERVICE_NAME}/{method}"));
+        // The worker beyond the network may be the one that is asked for the initial weights.
+        assert!(
+            called == expected || (in_process == 1 && called == [&*expected[0], &*expected[2]]),
+            "{called:?}"
+        );
     }
+}
+
+/// The same service; notes the methods that are called.
+fn noting(tensors: InProcess, called: Arc<Mutex<BTreeSet<String>>>) -> InProcess {
+    InProcess::new(move |request| {
+        called.lock().unwrap().insert(request.uri().path().to_owned());
+        let tensors = tensors.clone();
+        async move { tensors.call(request).await }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tensors_of_a_coordinator_that_has_ended_are_unavailable_and_its_state_is_free() {
+    let state = TempDir::with_prefix("lookbehind-state-").unwrap();
+    let start = || Coordinator::start(Config::new(state.path().to_owned()));
+    let coordinator = start().await.unwrap();
+    let tensors = coordinator.tensors();
+    coordinator.shutdown().await;
+    let request = body::call(SERVICE_NAME, "DownloadWeights", tonic::body::Body::empty()).unwrap();
+    let answer = tensors.call(request).await;
+    assert_eq!(Status::from_header_map(answer.headers()).unwrap().code(), Code::Unavailable);
+    start().await.unwrap().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

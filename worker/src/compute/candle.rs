@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use candle_core::Device;
-use lookbehind_common::job::{DataSpec, JobError, JobSpec};
+use lookbehind_common::job::{DataSpec, JobError, JobSpec, Precision};
 
 use super::device;
 use super::evaluator::Evaluator;
@@ -113,6 +113,11 @@ impl CandleBackend {
             return Err(PrepareError::Worker(reason));
         }
         let model = built.map_err(|error| PrepareError::Job(in_model(&error)))?;
+        if spec.train.precision != Precision::F32 && !model.follows_precision() {
+            let kind = &spec.model.kind;
+            let reason = format!("train.precision: model kind {kind:?} computes in f32 only");
+            return Err(PrepareError::Job(reason));
+        }
         let state = recorder.finish().map_err(|error| PrepareError::Job(in_model(&error)))?;
         Ok((model, state))
     }

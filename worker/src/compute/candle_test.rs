@@ -160,6 +160,33 @@ fn a_model_whose_layers_give_more_than_there_is_room_for_is_refused_before_any_s
     assert!(said.starts_with(expected), "{said}");
 }
 
+#[test]
+fn a_model_that_does_not_follow_the_declared_precision_is_refused() {
+    struct Own;
+    impl Model for Own {
+        fn forward(&self, inputs: &Tensor, _pass: &Pass<'_>) -> candle_core::Result<Tensor> {
+            inputs.flatten_from(1)?.narrow(1, 0, 10)
+        }
+    }
+    let (_folder, environment) = data_folder();
+    let registry = Registry::builtin().with_model("own", |_, _, builder| {
+        builder.get(1, "weight")?;
+        Ok(Box::new(Own))
+    });
+    let backend = CandleBackend::new(registry, environment);
+    let prepare = |kind: &str, precision: &str| {
+        let train = format!("epochs = 1\nbatch_size = 8\nprecision = {precision:?}");
+        backend.prepare(&job(&format!("kind = {kind:?}"), "kind = \"digits\"", &train)).err()
+    };
+    let said = prepare("own", "bf16").unwrap();
+    assert!(
+        matches!(&said, PrepareError::Job(said) if said.starts_with("train.precision: model kind \"own\"")),
+        "{said:?}"
+    );
+    assert!(prepare("own", "f32").is_none());
+    assert!(prepare("mlp", "bf16").is_none());
+}
+
 /// Large enough for the matrix product to use several threads.
 fn wide_digest() -> Digest {
     let (_folder, environment) = data_folder();

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::{Mode, Pass, PassPosition};
 use crate::memory::peak_of;
+use crate::ops::record;
 use crate::test_support::{build_model, numbers};
 
 /// So many that what one layer gives for all of them is counted.
@@ -19,7 +20,9 @@ fn taken_and_announced(model: Value) -> (u64, u64) {
     let samples: Vec<u64> = (0..SAMPLES as u64).collect();
     let (_, taken) = peak_of(|| {
         let pass = Pass::new(Mode::Train, PassPosition::default(), &samples);
-        model.forward(&inputs, &pass).unwrap().sum_all().unwrap().backward().unwrap()
+        let (logits, tape) = record(|| model.forward(&inputs, &pass).unwrap());
+        let gradient = logits.ones_like().unwrap();
+        tape.backward(logits, gradient).unwrap()
     });
     (taken, model.numbers_per_sample() * (SAMPLES * size_of::<f32>()) as u64)
 }

@@ -81,6 +81,10 @@ impl Model for Mlp {
     fn numbers_per_sample(&self) -> u64 {
         self.held.numbers()
     }
+
+    fn follows_precision(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -271,6 +271,10 @@ impl Model for ResNet {
     fn numbers_per_sample(&self) -> u64 {
         self.held.numbers()
     }
+
+    fn follows_precision(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

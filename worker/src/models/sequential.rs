@@ -71,6 +71,10 @@ impl Model for Sequential {
     fn numbers_per_sample(&self) -> u64 {
         self.held.numbers()
     }
+
+    fn follows_precision(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

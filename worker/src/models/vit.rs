@@ -176,8 +176,8 @@ impl Block {
     }
 
     fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
-        let x = (x + self.attn.forward(&self.norm1.forward(x)?, pass)?)?;
-        &x + self.mlp.forward(&self.norm2.forward(&x)?, pass)?
+        let x = ops::sum(x, &self.attn.forward(&self.norm1.forward(x)?, pass)?)?;
+        ops::sum(&x, &self.mlp.forward(&self.norm2.forward(&x)?, pass)?)
     }
 }
 
@@ -273,6 +273,10 @@ impl Model for Vit {
 
     fn numbers_per_sample(&self) -> u64 {
         self.held.numbers()
+    }
+
+    fn follows_precision(&self) -> bool {
+        true
     }
 }
 

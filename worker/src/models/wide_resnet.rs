@@ -97,8 +97,8 @@ impl Block {
         let y = self.bn2.forward(&y, None, Activation::Relu, pass)?;
         let y = self.conv2.forward(&self.dropout.forward(&y, pass)?)?;
         match &self.shortcut {
-            Some(shortcut) => y + shortcut.forward(&activated)?,
-            None => y + x,
+            Some(shortcut) => ops::sum(&y, &shortcut.forward(&activated)?),
+            None => ops::sum(&y, x),
         }
     }
 }
@@ -161,6 +161,10 @@ impl Model for WideResNet {
 
     fn numbers_per_sample(&self) -> u64 {
         self.held.numbers()
+    }
+
+    fn follows_precision(&self) -> bool {
+        true
     }
 }
 

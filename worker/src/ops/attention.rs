@@ -101,13 +101,13 @@ impl Attention {
         for row in weights.chunks_exact_mut(self.tokens) {
             softmax(row, self.scale());
         }
-        round(self.precision, &mut weights);
         weights
     }
 
     fn forward(&self, q: &[f32], k: &[f32], v: &[f32], result: &mut [f32]) {
         for first in (0..self.channels).step_by(self.head_channels()) {
             let weights = self.weights(q, k, first);
+            let weights = operand(self.precision, &weights);
             let lhs = Lhs::rows(&weights, self.tokens);
             multiply(self.tokens, lhs, self.panels(v, first).rhs(), part(result, first, self.channels));
         }
@@ -119,7 +119,8 @@ impl Attention {
         let [of_q, of_k, of_v] = results;
         for first in (0..channels).step_by(self.head_channels()) {
             let weights = self.weights(q, k, first);
-            let transposed = Lhs::transposed(&weights, tokens);
+            let rounded = operand(self.precision, &weights);
+            let transposed = Lhs::transposed(&rounded, tokens);
             multiply(tokens, transposed, self.panels(gradient, first).rhs(), part(of_v, first, channels));
             let mut of_scores = self.scores(gradient, v, first);
             for (weights, gradient) in weights.chunks_exact(tokens).zip(of_scores.chunks_exact_mut(tokens)) {

@@ -25,13 +25,14 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let mut shape = x.dims().to_vec();
     shape.pop();
     shape.push(outputs);
-    let rows = x.contiguous()?.reshape(((), inputs))?;
-    let y = if x.device().is_cpu() {
+    let x = x.contiguous()?;
+    let rows = if x.rank() == 2 { x } else { x.reshape(((), inputs))? };
+    let y = if rows.device().is_cpu() {
         apply3(&rows, &weight.contiguous()?, &bias.contiguous()?, Linear(declared()))?
     } else {
         rows.matmul(&weight.t()?)?.broadcast_add(bias)?
     };
-    y.reshape(shape)
+    if shape.len() == 2 { Ok(y) } else { y.reshape(shape) }
 }
 
 /// x + b for x `[.., c]` and b `[c]`.

@@ -2,7 +2,7 @@
 //!
 //! With bf16 the result of a product is that of operands rounded to bfloat16, added up in f32; the gradient passes the
 //! rounding unchanged, and is an operand itself on the way back (mixed precision as Micikevicius et al., ICLR 2018, with
-//! f32 weights). Products of two such numbers are exact in f32, so that on the CPU the f32 kernels serve.
+//! f32 weights). On the CPU the f32 kernels compute with the rounded operands.
 
 use std::borrow::Cow;
 use std::cell::Cell;

@@ -4,7 +4,8 @@
 //!
 //! While a tape records, the results of our operations look to the tensor library like variables. Where a model uses the
 //! library's operations between ours, or instead of them, the library propagates through them, from one of ours to the
-//! next.
+//! next. It does so anew for each of our operations that takes such a tensor: long chains should be of ours, sums of
+//! residual branches ([`sum`](super::sum()) above all.
 
 mod operation;
 mod times;
@@ -21,8 +22,7 @@ use candle_core::{
 use operation::{One, Operation, Three, Two};
 use times::Times;
 
-use super::elementwise::elementwise;
-use super::storage::contiguous;
+use super::sum::sum_of_gradients;
 
 thread_local! {
     /// What becomes of the operations that are applied on this thread.
@@ -131,9 +131,13 @@ impl Gradients {
 
     /// Adds to a tensor's gradient.
     fn flow(&mut self, tensor: &Tensor, gradient: Tensor) -> Result<()> {
+        if gradient.shape() != tensor.shape() {
+            let (found, expected) = (gradient.dims(), tensor.dims());
+            candle_core::bail!("gradient of shape {found:?} for a tensor of shape {expected:?}");
+        }
         if tensor.is_variable() {
             let sum = match self.0.remove(&tensor.id()) {
-                Some(before) => sum(&before, &gradient)?,
+                Some(before) => sum_of_gradients(&before, &gradient)?,
                 None => gradient,
             };
             self.0.insert(tensor.id(), sum);
@@ -146,30 +150,6 @@ impl Gradients {
             }
         }
         Ok(())
-    }
-}
-
-/// The sum of two gradients of one tensor.
-fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if a.device().is_cpu() { a.contiguous()?.apply_op2_no_bwd(&b.contiguous()?, &Sum) } else { a + b }
-}
-
-struct Sum;
-
-impl CustomOp2 for Sum {
-    fn name(&self) -> &'static str {
-        "sum"
-    }
-
-    fn cpu_fwd(
-        &self,
-        a: &CpuStorage,
-        a_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let operands = [contiguous(a, a_layout)?, contiguous(b, b_layout)?];
-        Ok((CpuStorage::F32(elementwise(operands, |[a, b]| a + b)), a_layout.shape().clone()))
     }
 }
 

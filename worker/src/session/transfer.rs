@@ -1,4 +1,4 @@
-//! Tensors between a worker and the coordinator, on a connection of their own.
+//! Tensors between a worker and the coordinator: on a connection of their own, or within a process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

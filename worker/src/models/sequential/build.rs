@@ -109,12 +109,17 @@ impl Architect {
 
     fn residual(&mut self, site: &Site<'_>) -> Built<(Layer, Shape)> {
         let ResidualParameters { body, shortcut } = site.parse()?;
+        let before = self.trained;
         let mut chain = |part: &str, layers: &[Parameters]| {
             let path = format!("{}.{part}", site.path);
-            self.chain(&path, layers, site.input, &site.builder.pp(part))
+            // Both take the residual layer's input.
+            self.trained = before;
+            let built = self.chain(&path, layers, site.input, &site.builder.pp(part));
+            built.map(|(layers, output)| (layers, output, self.trained))
         };
-        let (body, output) = chain("body", &body)?;
-        let (shortcut, carried) = chain("shortcut", &shortcut)?;
+        let (body, output, body_trained) = chain("body", &body)?;
+        let (shortcut, carried, shortcut_trained) = chain("shortcut", &shortcut)?;
+        self.trained = body_trained || shortcut_trained;
         if output != carried {
             let problem =
                 format!("the body gives {output} and the shortcut {carried}, expected the same of both");

@@ -109,7 +109,7 @@ impl Residual {
             let y = run(inner, x.clone(), pass)?;
             return last.forward(&y, Some(&residual), activation, pass);
         }
-        let sum = (run(&self.body, x.clone(), pass)? + residual)?;
+        let sum = ops::sum(&run(&self.body, x.clone(), pass)?, &residual)?;
         match activation {
             Activation::Identity => Ok(sum),
             Activation::Relu => ops::relu(&sum),

@@ -1,0 +1,23 @@
+use super::*;
+use crate::arena::shared_bytes;
+use crate::transfer::{Piece, Sender};
+
+#[test]
+fn the_checksum_is_that_of_a_transfer_of_the_same_arenas() {
+    let first = Arena::from((0..300_000).map(|number| number as f32).collect::<Vec<_>>());
+    for second in [Arena::default(), Arena::from(vec![1.5, -2.0])] {
+        let parts = [&first, &second].map(|arena| shared_bytes(&Arc::new(arena.clone())));
+        let Some(Piece::Trailer(trailer)) = Sender::new(parts, b"covered").last() else {
+            panic!("no trailer")
+        };
+        let found = checksum(&[first.clone(), second], b"covered");
+        assert_eq!(trailer.checksum, found.to_be_bytes()[..]);
+    }
+}
+
+#[test]
+fn what_is_handed_over_is_taken_once() {
+    let handed = Handed::new([Arena::zeros(2), Arena::zeros(1)]);
+    assert_eq!(handed.clone().take().map(|arenas| arenas.map(|arena| arena.len())), Some([2, 1]));
+    assert!(handed.take().is_none());
+}
