@@ -174,17 +174,17 @@ fn a_model_that_does_not_follow_the_declared_precision_is_refused() {
         Ok(Box::new(Own))
     });
     let backend = CandleBackend::new(registry, environment);
-    let prepare = |kind: &str, precision: &str| {
+    let prepare = |model: &str, precision: &str| {
         let train = format!("epochs = 1\nbatch_size = 8\nprecision = {precision:?}");
-        backend.prepare(&job(&format!("kind = {kind:?}"), "kind = \"digits\"", &train)).err()
+        backend.prepare(&job(model, "kind = \"digits\"", &train)).err()
     };
-    let said = prepare("own", "bf16").unwrap();
+    let said = prepare("kind = \"own\"", "bf16").unwrap();
     assert!(
         matches!(&said, PrepareError::Job(said) if said.starts_with("train.precision: model kind \"own\"")),
         "{said:?}"
     );
-    assert!(prepare("own", "f32").is_none());
-    assert!(prepare("mlp", "bf16").is_none());
+    assert!(prepare("kind = \"own\"", "f32").is_none());
+    assert!(prepare("kind = \"mlp\"\nhidden = [8]", "bf16").is_none());
 }
 
 /// Large enough for the matrix product to use several threads.
