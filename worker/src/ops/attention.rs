@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::gemm::{Lhs, Output, Panels, multiply};
 use super::output::written;
-use super::precision::{declared, operand, round};
+use super::precision::{declared, operand};
 use super::storage::{contiguous, with_numbers};
 use super::tape::apply3;
 
@@ -126,7 +126,7 @@ impl Attention {
             for (weights, gradient) in weights.chunks_exact(tokens).zip(of_scores.chunks_exact_mut(tokens)) {
                 softmax_gradient(weights, gradient, self.scale());
             }
-            round(self.precision, &mut of_scores);
+            let of_scores = operand(self.precision, &of_scores);
             let lhs = Lhs::rows(&of_scores, tokens);
             multiply(tokens, lhs, self.panels(k, first).rhs(), part(of_q, first, channels));
             let lhs = Lhs::transposed(&of_scores, tokens);

@@ -39,19 +39,8 @@ pub(super) fn declared() -> Precision {
 pub(super) fn operand(precision: Precision, numbers: &[f32]) -> Cow<'_, [f32]> {
     match precision {
         Precision::F32 => Cow::Borrowed(numbers),
-        Precision::Bf16 => Cow::Owned(elementwise([numbers], |[x]| rounded(x))),
+        Precision::Bf16 => Cow::Owned(elementwise([numbers], |[x]| bf16::from_f32(x).to_f32())),
     }
-}
-
-/// The same in place.
-pub(super) fn round(precision: Precision, numbers: &mut [f32]) {
-    if precision == Precision::Bf16 {
-        numbers.iter_mut().for_each(|x| *x = rounded(*x));
-    }
-}
-
-fn rounded(x: f32) -> f32 {
-    bf16::from_f32(x).to_f32()
 }
 
 #[cfg(test)]
