@@ -1,0 +1,284 @@
+//! For those who call: where the coordinator is, TLS to it, and the token that goes with each call. Credentials are
+//! read anew for each connection, so that new files count without a restart.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::codegen::http::Uri;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::transport::{Channel, Endpoint, Error};
+use tonic::{Request, Status};
+use tower_service::Service;
+
+use crate::error::IdentityError;
+use crate::folder::{CERTIFICATE, Folder, provider};
+use crate::principal::Identity;
+
+/// Where a coordinator is and with which credentials it is called.
+#[derive(Clone, Debug)]
+pub struct Access {
+    origin: Uri,
+    host: String,
+    port: u16,
+    folder: Option<Folder>,
+}
+
+/// An address or credentials that make no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The address is none.
+    #[error(
+        "coordinator {address:?}: expected an address like https://host:7070 or http://host:7070: {reason}"
+    )]
+    Address {
+        /// What was given; without what might be a secret in it.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Credentials cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] IdentityError),
+}
+
+impl Access {
+    /// Takes an address, `https://host:port` or `http://host:port`, and a folder of credentials, which only go with
+    /// the former.
+    ///
+    /// # Errors
+    /// When the address is none, or credentials would be sent in plain text.
+    pub fn new(address: &str, folder: Option<Folder>) -> Result<Self, AccessError> {
+        let wrong =
+            |reason: &str| AccessError::Address { address: without_secrets(address), reason: reason.into() };
+        let uri: Uri = address.parse().map_err(|error| wrong(&format!("{error}")))?;
+        let parts = (uri.scheme_str(), uri.authority());
+        let (Some(scheme @ ("http" | "https")), Some(authority)) = parts else {
+            return Err(wrong("it begins with neither http:// nor https://"));
+        };
+        if authority.as_str().contains('@') {
+            return Err(wrong(
+                "credentials do not belong into an address; give their folder with --credentials",
+            ));
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(wrong("something stands behind the port"));
+        }
+        if scheme == "http" && folder.is_some() {
+            return Err(wrong(
+                "credentials are not sent in plain text; the address of a coordinator with TLS begins with https://",
+            ));
+        }
+        let default = if scheme == "https" { 443 } else { 80 };
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let port = authority.port_u16().unwrap_or(default);
+        Ok(Self { host, port, folder, origin: uri })
+    }
+
+    /// What connections are made with, to be refined.
+    pub fn endpoint(&self) -> Endpoint {
+        // TLS is the connector's matter: to the library every address is a plain one, and calls say the true one.
+        let plain = Endpoint::from_static("http://coordinator");
+        plain.origin(self.origin.clone())
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nothing answers, or not with a certificate that is believed.
+    pub async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, Error> {
+        endpoint.connect_with_connector(Connector(self.clone())).await
+    }
+
+    /// A channel that connects when it is used first, and again whenever the connection is gone.
+    pub fn connect_lazy(&self, endpoint: &Endpoint) -> Channel {
+        endpoint.connect_with_connector_lazy(Connector(self.clone()))
+    }
+
+    /// What goes with each call. Whoever shows a certificate needs no token.
+    ///
+    /// # Errors
+    /// When the token cannot be read.
+    pub fn authorize(&self) -> Result<Authorize, IdentityError> {
+        let Some(folder) = &self.folder else { return Ok(Authorize(None)) };
+        if folder.file(CERTIFICATE).exists() {
+            return Ok(Authorize(None));
+        }
+        let Some(token) = folder.token()? else { return Ok(Authorize(None)) };
+        let value = MetadataValue::try_from(format!("Bearer {}", token.secret()));
+        let mut value = value.map_err(|error| IdentityError::System(error.to_string()))?;
+        value.set_sensitive(true);
+        Ok(Authorize(Some(value)))
+    }
+
+    fn tls(&self) -> Result<Arc<ClientConfig>, IdentityError> {
+        let folder = self.folder.as_ref();
+        let roots = match folder.map(Folder::authorities).transpose()?.flatten() {
+            Some(roots) => roots,
+            None => system_roots(),
+        };
+        let system = |error: rustls::Error| IdentityError::System(error.to_string());
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(system)?
+            .with_root_certificates(roots);
+        let mut config = match folder.map(Folder::pair).transpose()?.flatten() {
+            Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(system)?,
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+/// The part of a wrong address that may be shown.
+fn without_secrets(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((_, behind)) => format!("…@{behind}"),
+        None => address.to_owned(),
+    }
+}
+
+fn system_roots() -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    let (added, _) = store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    tracing::debug!(added, "the system's certificate authorities are believed");
+    store
+}
+
+/// Puts the token on calls.
+#[derive(Clone, Debug)]
+pub struct Authorize(Option<MetadataValue<Ascii>>);
+
+impl Authorize {
+    /// The value of the `authorization` header, if there is one.
+    pub fn value(&self) -> Option<&MetadataValue<Ascii>> {
+        self.0.as_ref()
+    }
+}
+
+impl Interceptor for Authorize {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// Opens connections to a coordinator.
+#[derive(Clone, Debug)]
+pub struct Connector(Access);
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Connection>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, io::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let access = self.0.clone();
+        Box::pin(async move { open(&access).await.map(TokioIo::new) })
+    }
+}
+
+async fn open(access: &Access) -> io::Result<Connection> {
+    let stream = TcpStream::connect((access.host.as_str(), access.port)).await?;
+    stream.set_nodelay(true)?;
+    if access.origin.scheme_str() != Some("https") {
+        return Ok(Connection::Plain(stream));
+    }
+    let tls = TlsConnector::from(access.tls().map_err(io::Error::other)?);
+    let name = ServerName::try_from(access.host.clone());
+    let name = name.map_err(|error: InvalidDnsNameError| io::Error::other(error.to_string()))?;
+    let stream = tls.connect(name, stream).await?;
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    // The certificate of a worker or user serves, at most, that worker or user.
+    if let Some(Ok(identity)) = shown.map(Identity::of_certificate) {
+        return Err(io::Error::other(format!(
+            "{}: its certificate is that of {identity}, not of a coordinator",
+            access.origin
+        )));
+    }
+    Ok(Connection::Tls(Box::new(stream)))
+}
+
+/// A connection, encrypted or not.
+#[derive(Debug)]
+pub enum Connection {
+    /// Plain text.
+    Plain(TcpStream),
+    /// Encrypted.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "client_test.rs"]
+mod tests;
