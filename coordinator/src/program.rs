@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
@@ -26,6 +27,21 @@ struct Args {
     /// Address to listen on.
     #[arg(long, env = "LOOKBEHIND_LISTEN", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
+    /// Where dashboard, metrics and probes listen; the default is the port after --listen's, on the same address
+    #[arg(long, env = "LOOKBEHIND_HTTP", value_name = "ADDRESS|off")]
+    http: Option<Http>,
+    /// Folder with cert.pem, key.pem, ca.pem and tokens.toml: everything is encrypted, and callers must say who they are.
+    #[arg(long, env = "LOOKBEHIND_CREDENTIALS", value_name = "DIR")]
+    credentials: Option<PathBuf>,
+    /// Let plain text leave this machine where there are no credentials: everybody on the network may do everything.
+    #[arg(long, env = "LOOKBEHIND_PLAINTEXT")]
+    plaintext: bool,
+    /// Show dashboard and metrics only to those who sign in.
+    #[arg(long, env = "LOOKBEHIND_PRIVATE")]
+    private: bool,
+    /// Keep the descriptions of the gRPC services to oneself.
+    #[arg(long, env = "LOOKBEHIND_NO_REFLECTION")]
+    no_reflection: bool,
     /// Folder of the durable state: jobs, checkpoints, metrics.
     #[arg(long, env = "LOOKBEHIND_STATE", value_name = "DIR")]
     state: PathBuf,
@@ -52,10 +68,51 @@ struct Args {
     max_connections: usize,
 }
 
+/// Where dashboard, metrics and probes listen.
+#[derive(Clone, Copy, Debug)]
+enum Http {
+    /// Nowhere.
+    Off,
+    /// On the port after the one of the gRPC services.
+    After,
+    /// There.
+    At(SocketAddr),
+}
+
+impl FromStr for Http {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            address => {
+                address.parse().map(Self::At).map_err(|error| format!("expected off or an address: {error}"))
+            }
+        }
+    }
+}
+
+impl Http {
+    fn beside(self, listen: SocketAddr) -> Option<SocketAddr> {
+        match self {
+            Self::Off => None,
+            Self::At(address) => Some(address),
+            // Port 0 lets the system choose both.
+            Self::After if listen.port() == 0 => Some(listen),
+            Self::After => Some(SocketAddr::new(listen.ip(), listen.port().checked_add(1)?)),
+        }
+    }
+}
+
 impl Args {
     fn config(self) -> Config {
         Config {
             listen: self.listen,
+            http: self.http.unwrap_or(Http::After).beside(self.listen),
+            credentials: self.credentials,
+            plaintext: self.plaintext,
+            private: self.private,
+            reflection: !self.no_reflection,
             failure_detection: Duration::try_from_secs_f64(self.failure_detection).unwrap_or_default(),
             worker_grace: Duration::from_secs(self.worker_grace),
             shutdown_grace: Duration::from_secs(self.shutdown_grace),

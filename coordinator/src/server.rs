@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use lookbehind_common::ids::ClusterId;
 use lookbehind_common::transfer::in_process::InProcess;
+use lookbehind_identity::{Folder, IdentityError, Watched};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
-use crate::grpc;
+use crate::grpc::{self, Door};
 use crate::runtime::{Clock, Feeds, Mailbox, Owner, Shared, WeightsTable};
 use crate::state::event::Event;
 use crate::state::{Core, CoreConfig};
@@ -23,6 +24,9 @@ pub enum StartError {
     /// An option is impossible.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The credentials cannot be used.
+    #[error("credentials: {0}")]
+    Credentials(#[from] IdentityError),
     /// The state cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -66,6 +70,8 @@ impl Coordinator {
     /// When any of these fails.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
+        let watched = config.credentials.clone().map(|folder| Watched::guarded(Folder::new(folder)));
+        let watched = watched.transpose()?;
         let random = |error: getrandom::Error| StartError::System(error.to_string());
         let fresh = ClusterId(format!("{:016x}", getrandom::u64().map_err(random)?));
         let Opened { store, cluster, incarnation, records } =
@@ -74,7 +80,8 @@ impl Coordinator {
             .await
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let address = listener.local_addr().map_err(|error| StartError::System(error.to_string()))?;
-        tracing::info!(%address, %cluster, %incarnation, jobs = records.len(), "coordinator listens");
+        let encrypted = config.credentials.is_some();
+        tracing::info!(%address, encrypted, %cluster, %incarnation, jobs = records.len(), "coordinator listens");
         let core_config = CoreConfig {
             cluster,
             incarnation,
@@ -97,14 +104,19 @@ impl Coordinator {
             failure_detection: config.failure_detection,
             heartbeat_interval,
             max_upload: config.max_upload,
-            max_connections: config.max_connections,
         };
         let (stopped, end) = (CancellationToken::new(), CancellationToken::new());
         let owner = Owner::new(core, clock, shared.clone(), mail, stopped.clone())
             .map_err(|error| StartError::System(error.to_string()))?;
         let owner = tokio::spawn(owner.run(commands, heartbeat_interval / 2, end.clone()));
         let handle = SharedHandle(Arc::new(shared.clone()));
-        let server = tokio::spawn(grpc::serve(listener, shared, end.clone().cancelled_owned()));
+        let guard = watched.as_ref().map(Watched::subscribe);
+        if let Some(watched) = watched {
+            tokio::spawn(watched.run(end.clone()));
+        }
+        let door =
+            Door { listener, guard, reflection: config.reflection, connections: config.max_connections };
+        let server = tokio::spawn(grpc::serve(door, shared, end.clone().cancelled_owned()));
         Ok(Self { address, shared: handle, stopped, end, grace: config.shutdown_grace, server, owner })
     }
 

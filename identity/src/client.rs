@@ -2,7 +2,6 @@
 //! read anew for each connection, so that new files count without a restart.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -10,11 +9,10 @@ use futures_util::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-use tonic::codegen::http::Uri;
+use tonic::codegen::http::header::AUTHORIZATION;
+use tonic::codegen::http::{HeaderMap, HeaderValue, Uri};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::transport::{Channel, Endpoint, Error};
@@ -24,6 +22,7 @@ use tower_service::Service;
 use crate::error::IdentityError;
 use crate::folder::{CERTIFICATE, Folder, provider};
 use crate::principal::Identity;
+use crate::secured::Secured;
 
 /// Where a coordinator is and with which credentials it is called.
 #[derive(Clone, Debug)]
@@ -85,6 +84,18 @@ impl Access {
         Ok(Self { host, port, folder, origin: uri })
     }
 
+    /// Reads the credentials once, to find what is wrong with them before anything is called.
+    ///
+    /// # Errors
+    /// Names the file that is missing or holds something else.
+    pub fn check(&self) -> Result<(), AccessError> {
+        if self.folder.is_some() {
+            self.tls()?;
+            self.authorize()?;
+        }
+        Ok(())
+    }
+
     /// What connections are made with, to be refined.
     pub fn endpoint(&self) -> Endpoint {
         // TLS is the connector's matter: to the library every address is a plain one, and calls say the true one.
@@ -141,6 +152,34 @@ impl Access {
     }
 }
 
+/// Why an encrypted connection was not made or was given up, in words, where one side did not believe the other.
+pub fn tls_refusal(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        // What an I/O error wraps is not its source.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let wrapped = wrapped.map(|wrapped| wrapped as &(dyn std::error::Error + 'static));
+        if let Some(refusal) = wrapped.unwrap_or(error).downcast_ref::<rustls::Error>() {
+            return Some(in_words(refusal));
+        }
+        cause = wrapped.and_then(std::error::Error::source).or_else(|| error.source());
+    }
+    None
+}
+
+fn in_words(refusal: &rustls::Error) -> String {
+    match refusal {
+        rustls::Error::AlertReceived(alert) => {
+            format!("it does not take this side's credentials ({alert:?})")
+        }
+        rustls::Error::InvalidCertificate(reason) => format!("its certificate is not believed: {reason}"),
+        rustls::Error::InvalidMessage(_) => {
+            "it does not speak TLS; in plain text its address begins with http://".into()
+        }
+        other => other.to_string(),
+    }
+}
+
 /// The part of a wrong address that may be shown.
 fn without_secrets(address: &str) -> String {
     match address.rsplit_once('@') {
@@ -161,9 +200,13 @@ fn system_roots() -> RootCertStore {
 pub struct Authorize(Option<MetadataValue<Ascii>>);
 
 impl Authorize {
-    /// The value of the `authorization` header, if there is one.
-    pub fn value(&self) -> Option<&MetadataValue<Ascii>> {
-        self.0.as_ref()
+    /// Puts it on a call that is made without a generated client.
+    pub fn put_on(&self, headers: &mut HeaderMap) {
+        if let Some(value) = &self.0
+            && let Ok(value) = HeaderValue::from_bytes(value.as_bytes())
+        {
+            headers.insert(AUTHORIZATION, value);
+        }
     }
 }
 
@@ -181,7 +224,7 @@ impl Interceptor for Authorize {
 pub struct Connector(Access);
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<Connection>;
+    type Response = TokioIo<Secured>;
     type Error = io::Error;
     type Future = BoxFuture<'static, Result<Self::Response, io::Error>>;
 
@@ -195,17 +238,17 @@ impl Service<Uri> for Connector {
     }
 }
 
-async fn open(access: &Access) -> io::Result<Connection> {
+async fn open(access: &Access) -> io::Result<Secured> {
     let stream = TcpStream::connect((access.host.as_str(), access.port)).await?;
     stream.set_nodelay(true)?;
     if access.origin.scheme_str() != Some("https") {
-        return Ok(Connection::Plain(stream));
+        return Ok(Secured::Plain(stream));
     }
     let tls = TlsConnector::from(access.tls().map_err(io::Error::other)?);
     let name = ServerName::try_from(access.host.clone());
     let name = name.map_err(|error: InvalidDnsNameError| io::Error::other(error.to_string()))?;
-    let stream = tls.connect(name, stream).await?;
-    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let stream = Secured::Tls(Box::new(tls.connect(name, stream).await?.into()));
+    let shown = stream.peer_certificate();
     // The certificate of a worker or user serves, at most, that worker or user.
     if let Some(Ok(identity)) = shown.map(Identity::of_certificate) {
         return Err(io::Error::other(format!(
@@ -213,70 +256,7 @@ async fn open(access: &Access) -> io::Result<Connection> {
             access.origin
         )));
     }
-    Ok(Connection::Tls(Box::new(stream)))
-}
-
-/// A connection, encrypted or not.
-#[derive(Debug)]
-pub enum Connection {
-    /// Plain text.
-    Plain(TcpStream),
-    /// Encrypted.
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
+    Ok(stream)
 }
 
 #[cfg(test)]

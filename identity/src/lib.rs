@@ -17,13 +17,15 @@ mod client;
 mod error;
 mod folder;
 mod principal;
+mod secured;
 mod server;
 mod tokens;
 
 pub use authority::{Authority, Issued, Wanted};
-pub use client::{Access, AccessError, Authorize, Connection, Connector};
+pub use client::{Access, AccessError, Authorize, Connector, tls_refusal};
 pub use error::IdentityError;
 pub use folder::{CA, CERTIFICATE, Folder, KEY, TOKEN, TOKENS};
 pub use principal::{Identity, Role, UnknownRole};
+pub use secured::Secured;
 pub use server::{GuardedServer, ServerTls, Watched};
 pub use tokens::{Entry, Token, Tokens};

@@ -101,6 +101,4 @@ pub(crate) struct Shared {
     pub(crate) heartbeat_interval: Duration,
     /// Most bytes of an uploaded file.
     pub(crate) max_upload: u64,
-    /// Connections that there may be at a time.
-    pub(crate) max_connections: usize,
 }

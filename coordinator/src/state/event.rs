@@ -11,6 +11,7 @@ use lookbehind_common::proto::v1;
 use lookbehind_common::reduction::Node;
 use lookbehind_common::transfer::Checksum;
 
+use crate::state::access::Caller;
 use crate::state::record::JobRecord;
 use crate::training::{Advance, StartError, Trainer};
 
@@ -28,7 +29,7 @@ pub enum Event {
     /// Time has passed.
     Tick,
     /// A user calls.
-    User(Token, UserCall),
+    User(Token, Caller, UserCall),
     /// A worker asks to join.
     Register(Token, Hello),
     /// A registered worker says something on its control stream.
@@ -311,6 +312,9 @@ pub enum CallError {
     /// No such job.
     #[error("job {0}: not found")]
     NotFound(JobId),
+    /// The job is somebody else's.
+    #[error("job {0}: belongs to another user")]
+    NotTheirs(JobId),
     /// The job's specification is wrong.
     #[error("{0}")]
     Invalid(#[from] lookbehind_common::job::JobError),

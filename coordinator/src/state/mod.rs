@@ -1,6 +1,7 @@
 //! The coordinator's core: a pure state machine. Events and the time go in, commands come out; nothing here
 //! opens sockets, reads clocks or waits.
 
+mod access;
 mod assign;
 mod checkpoints;
 pub mod command;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use lookbehind_common::ids::{ClusterId, Fence, Incarnation, JobId, SessionId};
 
+pub use access::Caller;
 use command::{Command, ToWorker};
 use event::{Activation, Event, LossCause, Reply, Token};
 use job::Job;
@@ -70,7 +72,8 @@ pub struct Core {
     config: CoreConfig,
     workers: Workers,
     jobs: BTreeMap<JobId, Job>,
-    requests: HashMap<String, JobId>,
+    /// Creations by owner and request_id.
+    requests: HashMap<(String, String), JobId>,
     created: u64,
     activations: u64,
     heartbeats: u64,
@@ -110,7 +113,7 @@ impl Core {
         self.now = now;
         match event {
             Event::Tick => self.tick(),
-            Event::User(token, call) => self.user_call(token, call),
+            Event::User(token, caller, call) => self.user_call(token, &caller, call),
             Event::Register(token, hello) => self.register(token, hello),
             Event::Worker(fence, says) => self.worker_says(&fence, says),
             Event::WorkerLost(session, cause) => self.lose_worker(session, &cause),

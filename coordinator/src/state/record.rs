@@ -58,7 +58,10 @@ pub struct JobRecord {
     pub id: JobId,
     /// Counts the jobs of this state, from 1: their order.
     pub number: u64,
-    /// Makes a retried creation recognisable.
+    /// Who created it; empty where nobody was asked who they are.
+    #[serde(default)]
+    pub owner: String,
+    /// Makes a retried creation of the same owner's recognisable.
     pub request_id: String,
     /// The specification as it was sent: an encoded `lookbehind.v1.JobSpec`.
     pub spec: Vec<u8>,
