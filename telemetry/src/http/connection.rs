@@ -1,0 +1,167 @@
+//! One connection from its acceptance to its end.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use super::request::answer;
+use super::{Limits, Observer, Peer};
+
+/// Requests that a client may have under way at a time over HTTP/2.
+const STREAMS: u32 = 64;
+/// Bytes that the head of a request may have.
+const HEAD_BYTES: usize = 64 * 1024;
+/// The same over HTTP/2, as it counts them.
+const HEADER_LIST_BYTES: u32 = 16 * 1024;
+
+/// What a connection is served with.
+pub(super) struct Connection {
+    pub(super) address: SocketAddr,
+    pub(super) router: Router,
+    pub(super) limits: Arc<Limits>,
+    pub(super) end: CancellationToken,
+    pub(super) open: Open,
+}
+
+/// A connection's place among those that there may be, given back when it ends, however it ends.
+pub(super) struct Open {
+    observer: Arc<dyn Observer>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Requests under way on a connection.
+#[derive(Clone)]
+pub(super) struct Activity(watch::Sender<usize>);
+
+/// A request under way, until its answer is sent.
+pub(super) struct Busy(Activity);
+
+impl Open {
+    pub(super) fn new(observer: Arc<dyn Observer>, permit: OwnedSemaphorePermit) -> Self {
+        observer.opened();
+        Self { observer, _permit: permit }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.observer.closed();
+    }
+}
+
+impl Connection {
+    /// Serves it to its end; the error is for the log.
+    pub(super) async fn serve(
+        self,
+        stream: TcpStream,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> Result<(), String> {
+        configure(&stream, self.limits.stalled).map_err(|error| format!("socket: {error}"))?;
+        let Some(tls) = tls else {
+            let peer = Peer { address: self.address, encrypted: false, certificates: Arc::new([]) };
+            return self.requests(stream, peer).await;
+        };
+        let handshake = tokio::time::timeout(self.limits.handshake, TlsAcceptor::from(tls).accept(stream));
+        let accepted = tokio::select! {
+            accepted = handshake => accepted,
+            () = self.end.cancelled() => return Ok(()),
+        };
+        let stream = match accepted {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return self.no_tls(error.to_string()),
+            Err(_) => return self.no_tls("took too long".into()),
+        };
+        let peer = Peer { address: self.address, encrypted: true, certificates: certificates(&stream) };
+        self.requests(stream, peer).await
+    }
+
+    fn no_tls(&self, reason: String) -> Result<(), String> {
+        self.open.observer.handshake_failed();
+        Err(format!("TLS handshake: {reason}"))
+    }
+
+    async fn requests<S>(self, stream: S, peer: Peer) -> Result<(), String>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let Self { router, limits, end, open: _open, .. } = self;
+        let activity = Activity(watch::Sender::new(0));
+        let (counted, bounds) = (activity.clone(), Arc::clone(&limits));
+        let service = service_fn(move |request| {
+            answer(router.clone(), request, peer.clone(), Arc::clone(&bounds), counted.begin())
+        });
+        let protocols = protocols();
+        let mut connection = pin!(protocols.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
+            () = end.cancelled() => {}
+            () = activity.quiet_for(limits.quiet) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        match tokio::time::timeout(limits.closing, connection).await {
+            Ok(ended) => ended.map_err(|error| error.to_string()),
+            Err(_) => Err("cut off".into()),
+        }
+    }
+}
+
+impl Activity {
+    pub(super) fn begin(&self) -> Busy {
+        self.0.send_modify(|busy| *busy += 1);
+        Busy(self.clone())
+    }
+
+    /// Returns when no request has been under way for so long.
+    async fn quiet_for(&self, limit: Duration) {
+        let mut busy = self.0.subscribe();
+        loop {
+            let quiet = *busy.borrow_and_update() == 0;
+            tokio::select! {
+                () = tokio::time::sleep(limit), if quiet => return,
+                _ = busy.changed() => {}
+            }
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|busy| *busy -= 1);
+    }
+}
+
+/// A peer that is gone, or takes nothing, does not keep a connection.
+fn configure(stream: &TcpStream, stalled: Duration) -> std::io::Result<()> {
+    use rustix::net::sockopt;
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, stalled.max(Duration::from_secs(1)))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(5))?;
+    let milliseconds = u32::try_from(stalled.as_millis()).unwrap_or(u32::MAX);
+    Ok(sockopt::set_tcp_user_timeout(stream, milliseconds)?)
+}
+
+fn protocols() -> auto::Builder<TokioExecutor> {
+    let mut protocols = auto::Builder::new(TokioExecutor::new());
+    protocols.http1().max_buf_size(HEAD_BYTES);
+    protocols.http2().max_concurrent_streams(STREAMS).max_header_list_size(HEADER_LIST_BYTES);
+    protocols
+}
+
+fn certificates(stream: &TlsStream<TcpStream>) -> Arc<[CertificateDer<'static>]> {
+    let given = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    given.iter().map(|certificate| certificate.clone().into_owned()).collect()
+}

@@ -1,0 +1,64 @@
+//! One request: read whole within its limits, then answered by the router.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{Request, Response, StatusCode};
+use axum::response::IntoResponse;
+use futures_util::FutureExt;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+
+use super::connection::Busy;
+use super::{Limits, Peer};
+
+/// Answers a request. A handler that panics is an answer too: 500.
+pub(super) async fn answer(
+    router: Router,
+    request: Request<Incoming>,
+    peer: Peer,
+    limits: Arc<Limits>,
+    busy: Busy,
+) -> Result<Response<Body>, Infallible> {
+    let response = match whole(request, &limits).await {
+        Ok(mut request) => {
+            request.extensions_mut().insert(peer);
+            let answered = AssertUnwindSafe(TowerToHyperService::new(router).call(request));
+            answered.catch_unwind().await.unwrap_or_else(|_| Ok(broken()))?
+        }
+        Err(status) => status.into_response(),
+    };
+    // The request is under way until its answer's last byte is handed over.
+    Ok(response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _under_way = &busy;
+            frame
+        }))
+    }))
+}
+
+fn broken() -> Response<Body> {
+    (StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake\n").into_response()
+}
+
+/// The request with all of its body.
+async fn whole(request: Request<Incoming>, limits: &Limits) -> Result<Request<Body>, StatusCode> {
+    let (head, body) = request.into_parts();
+    let bytes = match tokio::time::timeout(limits.body, Limited::new(body, limits.body_bytes).collect()).await
+    {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Ok(Err(_)) => return Err(StatusCode::BAD_REQUEST),
+        Err(_) => return Err(StatusCode::REQUEST_TIMEOUT),
+    };
+    Ok(Request::from_parts(head, content(bytes)))
+}
+
+fn content(bytes: Bytes) -> Body {
+    if bytes.is_empty() { Body::empty() } else { Body::from(bytes) }
+}

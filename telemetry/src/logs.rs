@@ -1,0 +1,88 @@
+//! Lines about what happens, to standard error.
+//!
+//! `LOOKBEHIND_LOG` says which: a level (`info`) or levels by module (`info,lookbehind_coordinator=debug`).
+
+use std::env::VarError;
+use std::io::IsTerminal;
+
+use clap::ValueEnum;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The variable that says which lines are written.
+pub const VARIABLE: &str = "LOOKBEHIND_LOG";
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people: time, level, module, message and fields.
+    #[default]
+    Text,
+    /// For programs: one JSON object per line, with the fields beside `timestamp`, `level`, `target` and `message`.
+    Json,
+}
+
+/// Why there are no logs.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The variable says nothing that can be understood.
+    #[error(
+        "{VARIABLE}={value:?}: expected a level (error, warn, info, debug, trace) or module=level, with commas between: {reason}"
+    )]
+    Filter {
+        /// What it says.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There are logs already.
+    #[error("logs: {0}")]
+    Taken(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Writes logs from here on, those that `LOOKBEHIND_LOG` asks for or else `default_filter`. Colours only on a terminal.
+///
+/// # Errors
+/// When `LOOKBEHIND_LOG` cannot be understood, or logs are set up already.
+pub fn init(format: LogFormat, default_filter: &str) -> Result<(), LogError> {
+    let filter = match std::env::var(VARIABLE) {
+        Ok(value) if !value.trim().is_empty() => filter(&value)?,
+        Ok(_) | Err(VarError::NotPresent) => filter(default_filter)?,
+        Err(VarError::NotUnicode(value)) => {
+            let (value, reason) = (value.to_string_lossy().into_owned(), "not UTF-8".to_owned());
+            return Err(LogError::Filter { value, reason });
+        }
+    };
+    let ansi = std::io::stderr().is_terminal();
+    Ok(subscriber(format, filter, ansi, std::io::stderr).try_init()?)
+}
+
+fn filter(value: &str) -> Result<EnvFilter, LogError> {
+    let unusable = |reason: String| LogError::Filter { value: value.to_owned(), reason };
+    // A word alone would be a module of which everything is written, and nothing of others: a misspelt level.
+    let words =
+        value.split(',').map(str::trim).filter(|word| !word.is_empty() && !word.contains(['=', '[', ']']));
+    if let Some(word) = words.into_iter().find(|word| word.parse::<LevelFilter>().is_err()) {
+        return Err(unusable(format!("{word:?} is no level")));
+    }
+    EnvFilter::builder().parse(value.trim()).map_err(|error| unusable(error.to_string()))
+}
+
+fn subscriber<W>(format: LogFormat, filter: EnvFilter, ansi: bool, writer: W) -> tracing::Dispatch
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    match format {
+        LogFormat::Text => lines.with_ansi(ansi).into(),
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).into()
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "logs_test.rs"]
+mod tests;

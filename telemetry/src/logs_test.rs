@@ -1,0 +1,69 @@
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+/// Lines kept in memory.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is written of a worker's line, a lower one and one of a module that is not asked for.
+fn written(format: LogFormat, directives: &str) -> String {
+    let kept = Kept::default();
+    let writer = kept.clone();
+    let subscriber = subscriber(format, filter(directives).unwrap(), false, move || writer.clone());
+    tracing::dispatcher::with_default(&subscriber, || {
+        tracing::info!(worker = "first", shard = 7, "computed");
+        tracing::debug!("not asked for");
+        tracing::info!(target: "elsewhere", "not asked for");
+    });
+    String::from_utf8(kept.0.lock().unwrap().clone()).unwrap()
+}
+
+#[test]
+fn a_line_for_programs_has_its_fields_beside_the_message() {
+    let text = written(LogFormat::Json, "info,elsewhere=off");
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [line] = lines.as_slice() else { panic!("expected one line, found {text}") };
+    assert_eq!(line["message"], "computed");
+    assert_eq!(line["worker"], "first");
+    assert_eq!(line["shard"], 7);
+    assert_eq!(line["level"], "INFO");
+    assert_eq!(line["target"], module_path!());
+    assert!(line["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
+}
+
+#[test]
+fn a_line_for_people_is_one_line_without_colours() {
+    let text = written(LogFormat::Text, "info,elsewhere=off");
+    assert!(text.trim_end().ends_with("computed worker=\"first\" shard=7"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+}
+
+#[test]
+fn a_filter_that_cannot_be_understood_is_refused_with_what_it_says() {
+    for value in ["infoo", "info,debugg", "a=b=c", "info,lookbehind=loud"] {
+        let error = filter(value).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("LOOKBEHIND_LOG={value:?}: expected a level")), "{error}");
+    }
+}
+
+#[test]
+fn levels_by_module_are_understood() {
+    for value in ["info", "off", " WARN ", "info,lookbehind_worker=debug", "warn,tonic::transport=off,", "3"]
+    {
+        filter(value).unwrap();
+    }
+}

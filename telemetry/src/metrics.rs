@@ -1,0 +1,67 @@
+//! Metrics as Prometheus reads them.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::process::Process;
+
+/// What [`router`] answers with.
+pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds in seconds for what takes microseconds to seconds: a shard, a reduction.
+const SHORT: [f64; 16] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Upper bounds in seconds for what takes milliseconds to an hour: an outer step, a checkpoint, a wait in a queue.
+const LONG: [f64; 16] =
+    [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 600.0, 3600.0];
+
+/// A counter of seconds: `inc_by(duration.as_secs_f64())`.
+pub type Seconds = Counter<f64, AtomicU64>;
+
+/// A histogram of seconds for what takes microseconds to seconds.
+pub fn short_times() -> Histogram {
+    Histogram::new(SHORT)
+}
+
+/// A histogram of seconds for what takes milliseconds to an hour.
+pub fn long_times() -> Histogram {
+    Histogram::new(LONG)
+}
+
+/// A registry with what every program has: `lookbehind_build_info` and the process' own numbers.
+pub fn registry(version: &str) -> Registry {
+    let mut registry = Registry::default();
+    let build = Info::new([("version", version.to_owned())]);
+    registry.register("lookbehind_build", "The program's version", build);
+    registry.register_collector(Box::new(Process));
+    registry
+}
+
+/// `/metrics`: all that the registry has, as OpenMetrics text.
+pub fn router(registry: Arc<Registry>) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state(registry)
+}
+
+async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
+    let mut text = String::new();
+    match encode(&mut text, &registry) {
+        Ok(()) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be written\n").into_response(),
+    }
+}
+
+#[cfg(test)]
+#[path = "metrics_test.rs"]
+mod tests;

@@ -1,0 +1,108 @@
+//! The task that sends spans to the collector.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithTonicConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{SharedCounts, TraceError};
+
+/// The standard's variable for a PEM file with the certificates that sign collectors.
+pub(super) const CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
+/// Spans that are sent at a time.
+const BATCH: usize = 512;
+/// How long a span may wait for others to be sent with.
+const LINGER: Duration = Duration::from_secs(1);
+/// How long the collector may take for a batch.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What speaks to the collector; it connects when there is something to send.
+pub(super) fn exporter(endpoint: &str, service: &str, version: &str) -> Result<SpanExporter, TraceError> {
+    let unusable = |reason: String| TraceError::Endpoint { endpoint: endpoint.to_owned(), reason };
+    let builder = SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(PATIENCE);
+    let built = match endpoint.split_once("://") {
+        Some(("https", _)) => builder.with_tls_config(tls()?).build(),
+        Some(("http", _)) => builder.build(),
+        Some((scheme, _)) => return Err(unusable(format!("{scheme} is neither http nor https"))),
+        None => return Err(unusable("it has no scheme".into())),
+    };
+    let mut exporter = built.map_err(|error| unusable(error.to_string()))?;
+    let version = KeyValue::new("service.version", version.to_owned());
+    let resource = Resource::builder().with_service_name(service.to_owned()).with_attribute(version);
+    exporter.set_resource(&resource.build());
+    Ok(exporter)
+}
+
+fn tls() -> Result<ClientTlsConfig, TraceError> {
+    let public = ClientTlsConfig::new().with_enabled_roots();
+    let Ok(path) = std::env::var(CERTIFICATE) else {
+        return Ok(public);
+    };
+    match std::fs::read(&path) {
+        Ok(pem) => Ok(public.ca_certificate(Certificate::from_pem(pem))),
+        Err(source) => Err(TraceError::Certificate { path, source }),
+    }
+}
+
+/// Sends what comes until it is told to end; then what still waits.
+pub(super) async fn run(
+    exporter: SpanExporter,
+    mut spans: mpsc::Receiver<SpanData>,
+    counts: Arc<SharedCounts>,
+    end: CancellationToken,
+) {
+    let mut away = false;
+    while let Some(batch) = batch(&mut spans, &end).await {
+        let size = batch.len();
+        // The exporter's own limit does not cover all ways of waiting for a connection.
+        let exported = tokio::time::timeout(PATIENCE, exporter.export(batch)).await;
+        let problem = match exported {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("no answer within {PATIENCE:?}")),
+        };
+        let now_away = problem.is_some();
+        if let Some(reason) = problem {
+            let dropped = counts.dropped(size);
+            if !away {
+                tracing::warn!(reason, dropped, "the collector of traces takes nothing; spans are dropped");
+            }
+        } else {
+            counts.sent(size);
+            if away {
+                tracing::info!("the collector of traces takes spans again");
+            }
+        }
+        away = now_away;
+    }
+}
+
+/// The next spans to be sent; none when all is over.
+async fn batch(spans: &mut mpsc::Receiver<SpanData>, end: &CancellationToken) -> Option<Vec<SpanData>> {
+    let mut batch = Vec::new();
+    let first = tokio::select! {
+        biased;
+        received = spans.recv_many(&mut batch, BATCH) => received,
+        () = end.cancelled() => {
+            spans.close();
+            spans.recv_many(&mut batch, BATCH).await
+        }
+    };
+    let until = Instant::now() + LINGER;
+    while first > 0 && batch.len() < BATCH && !end.is_cancelled() {
+        let room = BATCH - batch.len();
+        tokio::select! {
+            received = spans.recv_many(&mut batch, room) => if received == 0 { break },
+            () = tokio::time::sleep_until(until) => break,
+            () = end.cancelled() => break,
+        }
+    }
+    (first > 0).then_some(batch)
+}
