@@ -19,6 +19,8 @@ pub struct Config {
     pub private: bool,
     /// Whether clients may ask for the gRPC services' descriptions.
     pub reflection: bool,
+    /// Where an OpenTelemetry collector takes traces (OTLP over gRPC); `None` sends none.
+    pub traces: Option<String>,
     /// Folder of the durable state.
     pub state: PathBuf,
     /// Silence that means that a peer is lost. All other liveness deadlines derive from it.
@@ -61,6 +63,7 @@ impl Config {
             plaintext: false,
             private: false,
             reflection: true,
+            traces: None,
             state,
             failure_detection: Duration::from_secs(2),
             worker_grace: Duration::from_secs(600),

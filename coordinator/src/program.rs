@@ -1,6 +1,5 @@
 //! The coordinator as a program.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,8 +7,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
+use lookbehind_identity::CERTIFICATE;
+use lookbehind_telemetry::logs::{self, LogFormat};
+use lookbehind_telemetry::probe::Probe;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::{Config, Coordinator, StartError};
 
@@ -42,6 +43,15 @@ struct Args {
     /// Keep the descriptions of the gRPC services to oneself.
     #[arg(long, env = "LOOKBEHIND_NO_REFLECTION")]
     no_reflection: bool,
+    /// Send traces of outer steps to this OpenTelemetry collector (OTLP over gRPC).
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    traces: Option<String>,
+    /// How log lines are written.
+    #[arg(long, env = "LOOKBEHIND_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// Ask a coordinator that was started with the same options whether it is ready, and exit with 0 or 1.
+    #[arg(long)]
+    probe: bool,
     /// Folder of the durable state: jobs, checkpoints, metrics.
     #[arg(long, env = "LOOKBEHIND_STATE", value_name = "DIR")]
     state: PathBuf,
@@ -113,6 +123,7 @@ impl Args {
             plaintext: self.plaintext,
             private: self.private,
             reflection: !self.no_reflection,
+            traces: self.traces,
             failure_detection: Duration::try_from_secs_f64(self.failure_detection).unwrap_or_default(),
             worker_grace: Duration::from_secs(self.worker_grace),
             shutdown_grace: Duration::from_secs(self.shutdown_grace),
@@ -127,13 +138,15 @@ impl Args {
 
 /// Runs a coordinator with arguments from the command line.
 pub fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("LOOKBEHIND_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    let config = Args::parse().config();
+    let args = Args::parse();
+    if args.probe {
+        return probe(&args.config());
+    }
+    if let Err(error) = logs::init(args.log_format, "info") {
+        eprintln!("{error}");
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    let config = args.config();
     let ended =
         tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(run(config)));
     match ended {
@@ -144,6 +157,16 @@ pub fn main() -> ExitCode {
             ExitCode::from(if unusable { EXIT_CONFIG } else { 1 })
         }
     }
+}
+
+/// Asks a running coordinator whether it is ready.
+fn probe(config: &Config) -> ExitCode {
+    let Some(address) = config.http else {
+        eprintln!("http: expected an address to ask at, found off");
+        return ExitCode::from(EXIT_CONFIG);
+    };
+    let certificate = config.credentials.as_ref().map(|folder| folder.join(CERTIFICATE));
+    Probe { address, certificate }.run()
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {

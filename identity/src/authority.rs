@@ -183,7 +183,9 @@ fn own_names(name: &str) -> Vec<String> {
 
 fn authority_params() -> Result<CertificateParams, IdentityError> {
     let mut params = CertificateParams::default();
-    params.distinguished_name = subject("Lookbehind cluster authority", "lookbehind");
+    // Named apart, so that a certificate of another authority is known as that.
+    let number = getrandom::u32().map_err(|error| IdentityError::System(error.to_string()))?;
+    params.distinguished_name = subject(&format!("Lookbehind cluster authority {number:08x}"), "lookbehind");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages =
         vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];

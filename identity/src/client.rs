@@ -4,13 +4,15 @@
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ProtocolVersion, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::codegen::http::header::AUTHORIZATION;
 use tonic::codegen::http::{HeaderMap, HeaderValue, Uri};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -23,6 +25,9 @@ use crate::error::IdentityError;
 use crate::folder::{CERTIFICATE, Folder, provider};
 use crate::principal::Identity;
 use crate::secured::Secured;
+
+/// How long a server may take to refuse a certificate before it is taken to agree.
+const OPINION: Duration = Duration::from_secs(2);
 
 /// Where a coordinator is and with which credentials it is called.
 #[derive(Clone, Debug)]
@@ -90,7 +95,7 @@ impl Access {
     /// Names the file that is missing or holds something else.
     pub fn check(&self) -> Result<(), AccessError> {
         if self.folder.is_some() {
-            self.tls()?;
+            self.client_config()?;
             self.authorize()?;
         }
         Ok(())
@@ -132,7 +137,11 @@ impl Access {
         Ok(Authorize(Some(value)))
     }
 
-    fn tls(&self) -> Result<Arc<ClientConfig>, IdentityError> {
+    /// TLS with the credentials as they are now.
+    ///
+    /// # Errors
+    /// Names the file that is missing or holds something else.
+    pub fn client_config(&self) -> Result<Arc<ClientConfig>, IdentityError> {
         let folder = self.folder.as_ref();
         let roots = match folder.map(Folder::authorities).transpose()?.flatten() {
             Some(roots) => roots,
@@ -149,6 +158,35 @@ impl Access {
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Arc::new(config))
+    }
+}
+
+/// Waits for what the other side thinks of this side's certificate. TLS 1.3 ends its handshake before that is said, and
+/// the first call would fail without a reason; a server that says nothing at all is taken to agree.
+async fn heed(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
+    let (tcp, tls) = stream.get_mut();
+    if tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return Ok(());
+    }
+    let heard = async {
+        loop {
+            tcp.readable().await?;
+            match tls.read_tls(&mut Arrived(tcp)) {
+                Ok(_) => return tls.process_new_packets().map(drop).map_err(io::Error::other),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    tokio::time::timeout(OPINION, heard).await.unwrap_or(Ok(()))
+}
+
+/// What has arrived at a socket, without waiting for more.
+struct Arrived<'a>(&'a TcpStream);
+
+impl io::Read for Arrived<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
     }
 }
 
@@ -244,10 +282,12 @@ async fn open(access: &Access) -> io::Result<Secured> {
     if access.origin.scheme_str() != Some("https") {
         return Ok(Secured::Plain(stream));
     }
-    let tls = TlsConnector::from(access.tls().map_err(io::Error::other)?);
+    let tls = TlsConnector::from(access.client_config().map_err(io::Error::other)?);
     let name = ServerName::try_from(access.host.clone());
     let name = name.map_err(|error: InvalidDnsNameError| io::Error::other(error.to_string()))?;
-    let stream = Secured::Tls(Box::new(tls.connect(name, stream).await?.into()));
+    let mut stream = tls.connect(name, stream).await?;
+    heed(&mut stream).await?;
+    let stream = Secured::Tls(Box::new(stream.into()));
     let shown = stream.peer_certificate();
     // The certificate of a worker or user serves, at most, that worker or user.
     if let Some(Ok(identity)) = shown.map(Identity::of_certificate) {

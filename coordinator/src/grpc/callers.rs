@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tonic::{Request, Status};
 
 use super::limits::{CALLS, exhausted};
+use crate::observe::{Observer, Refused};
 use crate::state::Caller;
 
 /// How a caller's word is checked: the newest credentials of the coordinator, or none where nobody is asked.
@@ -38,10 +39,11 @@ enum Who {
 }
 
 /// Says of each call who makes it. Whether that suffices is the services' matter: health is for everybody.
-pub(super) fn identify(guard: Guard) -> impl Fn(Request<()>) -> Result<Request<()>, Status> + Clone {
-    move |mut request| {
+pub(super) fn identify(guard: Guard, observer: Arc<Observer>) -> impl Check {
+    move |mut request: Request<()>| {
         let peer = request.extensions().get::<Peer>();
         if let Some(Peer { beyond: Some(limit), .. }) = peer {
+            observer.metrics.refuse(Refused::Connections);
             return Err(exhausted("connections", *limit));
         }
         let who = match &guard {
@@ -89,43 +91,56 @@ pub(crate) fn holder(
     guard.borrow().tokens.holder(token).cloned().ok_or("authorization: the token is not known here")
 }
 
+/// A check that calls pass or are refused by.
+pub(super) trait Check: Fn(Request<()>) -> Result<Request<()>, Status> + Clone {}
+
+impl<F: Fn(Request<()>) -> Result<Request<()>, Status> + Clone> Check for F {}
+
 /// Lets users and admins through, at the rate of their connection: who calls too often harms nobody else.
-pub(super) fn users(request: Request<()>) -> Result<Request<()>, Status> {
-    let mut request = admit(request, |role| role != Role::Worker, "users and admins")?;
-    if let Some(peer) = request.extensions().get::<Peer>()
-        && peer.calls.check().is_err()
-    {
-        return Err(exhausted("calls per second over one connection", CALLS.0 as usize));
+pub(super) fn users(observer: Arc<Observer>) -> impl Check {
+    move |request| {
+        let mut request = admit(&observer, request, |role| role != Role::Worker, "users and admins")?;
+        if let Some(peer) = request.extensions().get::<Peer>()
+            && peer.calls.check().is_err()
+        {
+            observer.metrics.refuse(Refused::Rate);
+            return Err(exhausted("calls per second over one connection", CALLS.0 as usize));
+        }
+        let caller = match request.extensions().get::<Who>() {
+            Some(Who::Known(Identity { name, role: Role::Admin })) => Caller::Admin(name.clone()),
+            Some(Who::Known(Identity { name, .. })) => Caller::User(name.clone()),
+            _ => Caller::Anyone,
+        };
+        request.extensions_mut().insert(caller);
+        Ok(request)
     }
-    let caller = match request.extensions().get::<Who>() {
-        Some(Who::Known(Identity { name, role: Role::Admin })) => Caller::Admin(name.clone()),
-        Some(Who::Known(Identity { name, .. })) => Caller::User(name.clone()),
-        _ => Caller::Anyone,
-    };
-    request.extensions_mut().insert(caller);
-    Ok(request)
 }
 
 /// Lets workers through.
-pub(super) fn workers(request: Request<()>) -> Result<Request<()>, Status> {
-    admit(request, |role| role == Role::Worker, "workers")
+pub(super) fn workers(observer: Arc<Observer>) -> impl Check {
+    move |request| admit(&observer, request, |role| role == Role::Worker, "workers")
 }
 
 /// Lets everybody through who has a role.
-pub(super) fn anybody(request: Request<()>) -> Result<Request<()>, Status> {
-    admit(request, |_| true, "those who have a role")
+pub(super) fn anybody(observer: Arc<Observer>) -> impl Check {
+    move |request| admit(&observer, request, |_| true, "those who have a role")
 }
 
 fn admit(
+    observer: &Observer,
     request: Request<()>,
     suffices: impl FnOnce(Role) -> bool,
     whom: &str,
 ) -> Result<Request<()>, Status> {
     match request.extensions().get::<Who>() {
         Some(Who::Known(identity)) if !suffices(identity.role) => {
+            observer.metrics.refuse(Refused::Forbidden);
             return Err(Status::permission_denied(format!("this is for {whom}; the caller is {identity}")));
         }
-        Some(Who::Unknown(status)) => return Err(status.clone()),
+        Some(Who::Unknown(status)) => {
+            observer.metrics.refuse(Refused::Unauthenticated);
+            return Err(status.clone());
+        }
         Some(Who::Known(_) | Who::Anyone) => {}
         // The layer that says who calls is not there: nothing is let through that way.
         None => return Err(Status::internal("nobody has said who calls")),

@@ -19,6 +19,7 @@ use tonic::transport::server::Connected;
 
 use super::callers::{Guard, Peer};
 use super::limits::{CALLS, Place, rate};
+use crate::observe::{Observer, Refused};
 
 /// Connections beyond the limit that are kept to be told so; more are closed.
 const REFUSED: usize = 16;
@@ -36,12 +37,19 @@ pub(super) struct Acceptor {
     refused: Arc<Semaphore>,
     /// How long a caller may take to be encrypted, and then to make a first call that is let through.
     patience: Duration,
+    observer: Arc<Observer>,
 }
 
 impl Acceptor {
-    pub(super) fn new(listener: TcpListener, guard: Guard, most: usize, patience: Duration) -> Self {
+    pub(super) fn new(
+        listener: TcpListener,
+        guard: Guard,
+        most: usize,
+        patience: Duration,
+        observer: Arc<Observer>,
+    ) -> Self {
         let (admitted, refused) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(REFUSED)));
-        Self { listener, guard, most, admitted, refused, patience }
+        Self { listener, guard, most, admitted, refused, patience, observer }
     }
 
     /// The connections, in the order in which they are ready. Who is slow keeps nobody else waiting.
@@ -59,13 +67,20 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, address)) => {
-                    let Some((place, beyond)) = self.place() else { continue };
+                    let Some((place, beyond)) = self.place() else {
+                        self.observer.metrics.refuse(Refused::Connections);
+                        continue;
+                    };
+                    let place = Counted::new(place, Arc::clone(&self.observer));
                     let opening = open(stream, self.guard.clone(), self.patience, place, beyond);
-                    let ready = ready.clone();
+                    let (ready, observer) = (ready.clone(), Arc::clone(&self.observer));
                     tokio::spawn(async move {
                         match opening.await {
                             Ok(connection) => drop(ready.send(Ok(connection)).await),
-                            Err(error) => tracing::debug!(%address, %error, "connection refused"),
+                            Err(error) => {
+                                observer.metrics.handshakes_failed.inc();
+                                tracing::debug!(%address, %error, "connection refused");
+                            }
                         }
                     });
                 }
@@ -91,7 +106,7 @@ async fn open(
     stream: TcpStream,
     guard: Guard,
     patience: Duration,
-    place: Place,
+    place: Counted,
     beyond: Option<usize>,
 ) -> io::Result<Connection> {
     // Small messages must not wait for the acknowledgement of the ones before.
@@ -114,7 +129,26 @@ pub(super) struct Connection {
     peer: Peer,
     /// Rings if no call is let through in time; gone once one is.
     unused: Option<Pin<Box<Sleep>>>,
+    _place: Counted,
+}
+
+/// A place that is counted as long as it is taken.
+struct Counted {
+    observer: Arc<Observer>,
     _place: Place,
+}
+
+impl Counted {
+    fn new(place: Place, observer: Arc<Observer>) -> Self {
+        observer.metrics.connections.inc();
+        Self { observer, _place: place }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.observer.metrics.connections.dec();
+    }
 }
 
 impl Connection {

@@ -1,6 +1,6 @@
 //! The gRPC services: translation between the wire and the state machine's events, nothing else.
 
-mod callers;
+pub(crate) mod callers;
 mod connections;
 mod files;
 mod job_service;
@@ -8,10 +8,11 @@ mod limits;
 mod prompt;
 mod tensor_service;
 mod views;
-mod watch;
+pub(crate) mod watch;
 mod worker_service;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use lookbehind_common::proto::FILE_DESCRIPTOR_SET;
 use lookbehind_common::proto::v1::job_service_server::JobServiceServer;
@@ -71,24 +72,27 @@ pub(crate) async fn serve(
     let v1 = reflection().and_then(|builder| builder.build_v1().ok());
     let v1alpha = reflection().and_then(|builder| builder.build_v1alpha().ok());
     let patience = shared.transfer_idle;
+    let metrics = || Arc::clone(&shared.observer);
+    let (users, workers_only, anybody) =
+        (callers::users(metrics()), callers::workers(metrics()), callers::anybody(metrics()));
     let jobs = JobServiceServer::new(JobServiceImpl::new(shared.clone()))
         .max_decoding_message_size(MAX_CONTROL_BYTES);
     let workers = WorkerServiceServer::new(WorkerServiceImpl(shared.clone()))
         .max_decoding_message_size(MAX_CONTROL_BYTES);
     let tensors = TensorServer(shared.clone());
-    let acceptor = Acceptor::new(door.listener, door.guard.clone(), door.connections, patience);
+    let acceptor = Acceptor::new(door.listener, door.guard.clone(), door.connections, patience, metrics());
     Server::builder()
         .max_frame_size(FRAME_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .max_concurrent_streams(MAX_STREAMS)
-        .layer(InterceptorLayer::new(callers::identify(door.guard)))
+        .layer(InterceptorLayer::new(callers::identify(door.guard, metrics())))
         .add_service(health_service)
-        .add_optional_service(v1.map(|service| InterceptedService::new(service, callers::anybody)))
-        .add_optional_service(v1alpha.map(|service| InterceptedService::new(service, callers::anybody)))
-        .add_service(InterceptedService::new(Prompt::new(jobs, patience, STREAMS), callers::users))
-        .add_service(InterceptedService::new(workers, callers::workers))
-        .add_service(InterceptedService::new(tensors, callers::workers))
+        .add_optional_service(v1.map(|service| InterceptedService::new(service, anybody.clone())))
+        .add_optional_service(v1alpha.map(|service| InterceptedService::new(service, anybody)))
+        .add_service(InterceptedService::new(Prompt::new(jobs, patience, STREAMS), users))
+        .add_service(InterceptedService::new(workers, workers_only.clone()))
+        .add_service(InterceptedService::new(tensors, workers_only))
         .serve_with_incoming_shutdown(acceptor.connections(), end)
         .await
 }

@@ -304,6 +304,10 @@ pub struct WorkerView {
     pub silent_seconds: f64,
     /// Shards computed for that job.
     pub shards_done: u64,
+    /// Seconds from being asked for a shard of that job to having delivered it, smoothed, once measured.
+    pub seconds_per_shard: Option<f64>,
+    /// Whether it takes no more work.
+    pub draining: bool,
 }
 
 /// Why a user's call is refused.

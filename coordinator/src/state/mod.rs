@@ -8,6 +8,7 @@ pub mod command;
 pub mod event;
 mod job;
 mod members;
+pub mod observation;
 mod partials;
 mod preparing;
 mod record;
@@ -28,6 +29,7 @@ pub use access::Caller;
 use command::{Command, ToWorker};
 use event::{Activation, Event, LossCause, Reply, Token};
 use job::Job;
+use observation::{JobMove, Observation};
 pub use record::{JobRecord, JobState, Notice, UnixMillis};
 use workers::Workers;
 
@@ -161,6 +163,10 @@ impl Core {
         self.commands.push(command);
     }
 
+    fn observe(&mut self, observation: Observation) {
+        self.push(Command::Observe(observation));
+    }
+
     fn reply(&mut self, token: Token, reply: Reply) {
         self.push(Command::Reply(token, reply));
     }
@@ -205,13 +211,18 @@ impl Core {
         };
         let record = Box::new(job.record.clone());
         self.push(Command::Persist(record, Some(notice)));
+        self.observe(Observation::JobNoted(id.clone(), message.to_owned()));
     }
 
     /// Moves a job to another state, for a reason.
     fn set_state(&mut self, id: &JobId, state: JobState, message: &str) {
-        let at = self.now.unix;
+        let (at, now) = (self.now.unix, self.now.elapsed);
         let Some(job) = self.jobs.get_mut(id) else { return };
-        job.record.state = state;
+        let from = std::mem::replace(&mut job.record.state, state);
+        let since = job.since.replace(now);
+        // A new job is in its first state before anybody has heard of it.
+        let from = since.map(|_| from);
+        let after = since.map(|since| now.saturating_sub(since));
         message.clone_into(&mut job.record.message);
         if state.is_terminal() {
             job.record.finished_at = Some(at);
@@ -220,6 +231,7 @@ impl Core {
             job.record.pausing = false;
         }
         self.note(id, message);
+        self.observe(Observation::JobMoved(JobMove { job: id.clone(), from, to: state, after }));
     }
 
     /// Ends a job's activity: its workers are free again.

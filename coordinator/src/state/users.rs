@@ -9,6 +9,7 @@ use super::Core;
 use super::access::Caller;
 use super::event::{CallError, JobView, Reply, Token, UserCall, WorkerView};
 use super::job::{Closing, Job};
+use super::observation::{JobMove, Observation};
 use super::record::{JobRecord, JobState};
 
 /// Most bytes of a specification: it goes to every worker and stands in every list.
@@ -116,8 +117,9 @@ impl Core {
         let (state, pausing) = (record.state, record.pausing);
         self.created = self.created.max(record.number);
         self.requests.insert((record.owner.clone(), record.request_id.clone()), id.clone());
-        let job = Job::new(record, spec, message.into());
+        let job = Job { since: Some(self.now.elapsed), ..Job::new(record, spec, message.into()) };
         self.jobs.insert(id.clone(), job);
+        self.observe(Observation::JobMoved(JobMove { job: id.clone(), from: None, to: state, after: None }));
         if matches!(state, JobState::Preparing | JobState::Running) {
             let next = if pausing { JobState::Paused } else { JobState::Queued };
             self.set_state(&id, next, "the coordinator was restarted");
@@ -212,9 +214,15 @@ impl Core {
             hello: worker.hello.clone(),
             job: worker.job.clone(),
             silent_seconds: self.now.elapsed.saturating_sub(worker.last_seen).as_secs_f64(),
+            seconds_per_shard: worker.job.as_ref().and_then(|job| self.seconds_per_shard(job, session)),
+            draining: worker.draining,
             shards_done: worker.job.as_ref().map_or(0, |job| self.shards_done(job, session)),
         };
         self.workers.iter().map(view).collect()
+    }
+
+    fn seconds_per_shard(&self, job: &JobId, session: lookbehind_common::ids::SessionId) -> Option<f64> {
+        self.jobs.get(job)?.active.as_ref()?.members.get(&session)?.seconds_per_shard
     }
 
     fn shards_done(&self, job: &JobId, session: lookbehind_common::ids::SessionId) -> u64 {
