@@ -114,7 +114,7 @@ class Page:
 
     def tab_to(self, name):
         """Presses Tab until something with this name has the focus."""
-        for _ in range(80):
+        for _ in range(400):
             if self.focused() == name:
                 return
             self.press(Keys.TAB)

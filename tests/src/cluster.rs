@@ -88,6 +88,11 @@ impl Cluster {
         &self.url
     }
 
+    /// Where its pages are, if it has any.
+    pub fn http_addr(&self) -> Option<std::net::SocketAddr> {
+        self.coordinator.http_addr()
+    }
+
     /// A user of it.
     pub fn client(&self) -> &Client {
         &self.client

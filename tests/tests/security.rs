@@ -8,6 +8,8 @@ mod connections;
 mod encryption;
 #[path = "security/ownership.rs"]
 mod ownership;
+#[path = "security/pages.rs"]
+mod pages;
 #[path = "security/renewal.rs"]
 mod renewal;
 #[path = "security/roles.rs"]
