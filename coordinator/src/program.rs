@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::FalseyValueParser;
 use lookbehind_identity::CERTIFICATE;
 use lookbehind_telemetry::logs::{self, LogFormat};
 use lookbehind_telemetry::probe::Probe;
@@ -35,13 +36,13 @@ struct Args {
     #[arg(long, env = "LOOKBEHIND_CREDENTIALS", value_name = "DIR")]
     credentials: Option<PathBuf>,
     /// Let plain text leave this machine where there are no credentials: everybody on the network may do everything.
-    #[arg(long, env = "LOOKBEHIND_PLAINTEXT")]
+    #[arg(long, env = "LOOKBEHIND_PLAINTEXT", value_parser = FalseyValueParser::new())]
     plaintext: bool,
     /// Show dashboard and metrics only to those who sign in.
-    #[arg(long, env = "LOOKBEHIND_PRIVATE")]
+    #[arg(long, env = "LOOKBEHIND_PRIVATE", value_parser = FalseyValueParser::new())]
     private: bool,
     /// Keep the descriptions of the gRPC services to oneself.
-    #[arg(long, env = "LOOKBEHIND_NO_REFLECTION")]
+    #[arg(long, env = "LOOKBEHIND_NO_REFLECTION", value_parser = FalseyValueParser::new())]
     no_reflection: bool,
     /// Send traces of outer steps to this OpenTelemetry collector (OTLP over gRPC).
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
