@@ -59,6 +59,8 @@ pub enum Command {
     Audit(Audit),
     /// Check a job file
     Validate(Validate),
+    /// Make certificates and tokens for a cluster, or renew them
+    Certs(Certs),
     /// Print completions for a shell
     Completions(Completions),
 }
@@ -75,6 +77,9 @@ pub struct Remote {
         value_hint = ValueHint::Url
     )]
     pub url: String,
+    /// Folder with ca.pem and either cert.pem and key.pem or a token, for a coordinator at https://
+    #[arg(long, env = "LOOKBEHIND_CREDENTIALS", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub credentials: Option<PathBuf>,
 }
 
 /// Where files go.
@@ -204,6 +209,34 @@ pub struct Validate {
     /// Where data files may come from beside this folder
     #[command(flatten)]
     pub remote: RemoteArgs,
+}
+
+/// `certs`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Makes a certificate authority in DIR/ca if there is none, and one folder with what --credentials \
+                  takes for the coordinator and for each name; without names, for an admin called admin and workers \
+                  called worker. What is there stays, unless it expires soon."
+)]
+pub struct Certs {
+    /// Where the authority and the folders are
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
+    /// A name or address under which the coordinator is reached, beside localhost and coordinator
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+    /// Somebody who may do everything with everybody's jobs
+    #[arg(long = "admin", value_name = "NAME")]
+    pub admins: Vec<String>,
+    /// Somebody who may do everything with their own jobs
+    #[arg(long = "user", value_name = "NAME")]
+    pub users: Vec<String>,
+    /// Workers; several may share a name and its credentials
+    #[arg(long = "worker", value_name = "NAME")]
+    pub workers: Vec<String>,
+    /// How long certificates last
+    #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
 }
 
 /// `completions`.

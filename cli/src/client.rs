@@ -6,9 +6,12 @@ use futures_util::stream;
 use lookbehind_common::proto::v1;
 use lookbehind_common::proto::v1::job_service_client::JobServiceClient;
 use lookbehind_common::transfer::{self, MAX_MESSAGE_BYTES, Piece};
-use tonic::transport::{Channel, Endpoint};
+use lookbehind_identity::{Access, Authorize, Folder, tls_refusal};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
 use tonic::{Code, Response, Status, Streaming};
 
+use crate::args::Remote;
 use crate::error::CliError;
 use crate::job::InitialWeights;
 
@@ -26,27 +29,39 @@ const PAGE: u32 = 100;
 /// A connection to a coordinator. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Client {
-    service: JobServiceClient<Channel>,
+    service: JobServiceClient<InterceptedService<Channel, Authorize>>,
     url: String,
 }
 
 impl Client {
-    /// Connects.
+    /// Connects in plain text.
     ///
     /// # Errors
     /// When the address makes no sense or nothing answers there.
     pub async fn connect(url: &str) -> Result<Self, CliError> {
-        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| {
-            CliError::Usage(format!("--coordinator {url:?}: expected a URL like http://host:7070: {error}"))
-        })?;
-        let endpoint = endpoint
+        Self::open(url, Access::new(url, None)?).await
+    }
+
+    /// Connects to where the command line says, with the credentials that it names.
+    ///
+    /// # Errors
+    /// When address or credentials make no sense, nothing answers, or not with a certificate that is believed.
+    pub async fn to(remote: &Remote) -> Result<Self, CliError> {
+        let folder = remote.credentials.clone().map(Folder::new);
+        Self::open(&remote.url, Access::new(&remote.url, folder)?).await
+    }
+
+    async fn open(url: &str, access: Access) -> Result<Self, CliError> {
+        access.check()?;
+        let endpoint = access
+            .endpoint()
             .connect_timeout(CONNECT)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true);
-        let channel = endpoint.connect().await.map_err(|error| unreachable(url, &innermost(&error)))?;
-        let service = JobServiceClient::new(channel).max_decoding_message_size(MAX_DECODED);
-        Ok(Self { service, url: url.to_owned() })
+        let channel = access.connect(&endpoint).await.map_err(|error| no_connection(url, &error))?;
+        let service = JobServiceClient::with_interceptor(channel, access.authorize()?);
+        Ok(Self { service: service.max_decoding_message_size(MAX_DECODED), url: url.to_owned() })
     }
 
     /// Where the coordinator is.
@@ -64,7 +79,9 @@ impl Client {
         let mut wait = Duration::from_millis(200);
         for _ in 1..CREATE_ATTEMPTS {
             match in_time(self.service.clone().create_job(request.clone())).await {
-                Err(status) if is_connection(&status) => tokio::time::sleep(wait).await,
+                Err(status) if is_connection(&status) && tls_refusal(&status).is_none() => {
+                    tokio::time::sleep(wait).await
+                }
                 answer => return self.job(answer.map(|r| r.job), "submit"),
             }
             wait *= 4;
@@ -194,7 +211,7 @@ impl Client {
     /// What a failed call means for the user; the coordinator's own words name job and value.
     pub fn error(&self, what: &str, status: &Status) -> CliError {
         if is_connection(status) {
-            return unreachable(&self.url, status.message());
+            return no_connection(&self.url, status);
         }
         let message = match status.message() {
             "" => status.code().to_string(),
@@ -222,8 +239,12 @@ pub fn is_connection(status: &Status) -> bool {
             && status.source().is_some())
 }
 
-fn unreachable(url: &str, reason: &str) -> CliError {
-    CliError::Unreachable { url: url.to_owned(), reason: reason.to_owned() }
+/// Why there is no connection: nothing answers, or one side does not believe the other's certificate.
+fn no_connection(url: &str, error: &(dyn std::error::Error + 'static)) -> CliError {
+    match tls_refusal(error) {
+        Some(reason) => CliError::NotTrusted { url: url.to_owned(), reason },
+        None => CliError::Unreachable { url: url.to_owned(), reason: innermost(error) },
+    }
 }
 
 /// Waits for an answer (of a stream: for its beginning) no longer than [`CALL`].

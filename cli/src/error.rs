@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobError;
 use lookbehind_common::transfer::TransferError;
+use lookbehind_identity::{AccessError, IdentityError};
 
 use crate::console::printable;
 use crate::exit::Exit;
@@ -40,6 +41,20 @@ pub enum CliError {
         /// Where one was expected.
         url: String,
         /// What the network says.
+        reason: String,
+    },
+    /// Credentials or the address of a coordinator make no sense.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// Credentials cannot be read or made.
+    #[error(transparent)]
+    Credentials(#[from] IdentityError),
+    /// One side does not believe the other's certificate.
+    #[error("no encrypted connection to the coordinator at {url}: {reason}")]
+    NotTrusted {
+        /// Where the coordinator is.
+        url: String,
+        /// Who does not believe whom, and why.
         reason: String,
     },
     /// The connection was lost and did not come back in time.
@@ -189,9 +204,13 @@ impl CliError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::JobEnded { .. } => Exit::JobFailed,
-            Self::Read { .. } | Self::Job { .. } | Self::Usage(_) => Exit::Usage,
+            Self::Read { .. }
+            | Self::Job { .. }
+            | Self::Usage(_)
+            | Self::Access(_)
+            | Self::Credentials(_) => Exit::Usage,
             Self::Unreachable { .. } | Self::Lost { .. } => Exit::Unreachable,
-            Self::Refused { .. } | Self::Malformed { .. } => Exit::Refused,
+            Self::Refused { .. } | Self::Malformed { .. } | Self::NotTrusted { .. } => Exit::Refused,
             Self::Write { .. }
             | Self::Occupied { .. }
             | Self::ReplacesInput { .. }

@@ -23,6 +23,8 @@ pub enum Line<'a> {
     Summary(&'a crate::output::summary::Summary),
     /// What an audit found.
     Audit(&'a crate::audit::Audit),
+    /// Files that were made.
+    Issued(Vec<String>),
     /// What a job file says.
     Valid(Box<ValidJson>),
 }
@@ -45,6 +47,8 @@ pub struct JobJson {
     pub finished_at: Option<String>,
     pub workers: u32,
     pub digest: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub owner: String,
 }
 
 /// `Worker`.
@@ -165,6 +169,7 @@ impl From<&v1::Job> for JobJson {
             finished_at: job.finished_at.as_ref().map(ToString::to_string),
             workers: job.workers,
             digest: job.digest.clone(),
+            owner: job.owner.clone(),
         }
     }
 }

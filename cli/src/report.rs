@@ -93,6 +93,7 @@ pub fn job(job: &v1::Job) -> Vec<String> {
     let fields = [
         ("job", job.id.clone()),
         ("name", name(job)),
+        ("owner", job.owner.clone()),
         ("state", state_word(job.state()).to_owned()),
         ("message", reason(job.state(), &job.message).to_owned()),
         ("outer step", outer_step(job)),

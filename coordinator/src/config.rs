@@ -9,6 +9,18 @@ use std::time::Duration;
 pub struct Config {
     /// Where to listen; port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// Where the dashboard, metrics and probes listen; `None` serves none.
+    pub http: Option<SocketAddr>,
+    /// Folder of credentials: with it everything is encrypted and callers are asked who they are.
+    pub credentials: Option<PathBuf>,
+    /// Whether plain text may leave this machine, where there are no credentials.
+    pub plaintext: bool,
+    /// Whether the dashboard and metrics are only for those who sign in.
+    pub private: bool,
+    /// Whether clients may ask for the gRPC services' descriptions.
+    pub reflection: bool,
+    /// Where an OpenTelemetry collector takes traces (OTLP over gRPC); `None` sends none.
+    pub traces: Option<String>,
     /// Folder of the durable state.
     pub state: PathBuf,
     /// Silence that means that a peer is lost. All other liveness deadlines derive from it.
@@ -46,6 +58,12 @@ impl Config {
     pub fn new(state: PathBuf) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            http: None,
+            credentials: None,
+            plaintext: false,
+            private: false,
+            reflection: true,
+            traces: None,
             state,
             failure_detection: Duration::from_secs(2),
             worker_grace: Duration::from_secs(600),
@@ -71,6 +89,7 @@ impl Config {
                 found: format!("{detection:?}"),
             });
         }
+        self.check_plaintext()?;
         let counts = [
             ("max-queued-jobs", self.max_queued_jobs),
             ("max-workers", self.max_workers),
@@ -79,6 +98,22 @@ impl Config {
         for (option, value) in counts {
             if value == 0 {
                 return Err(ConfigError { option, expected: "at least 1", found: "0".into() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Plain text leaves the machine only where that was asked for.
+    fn check_plaintext(&self) -> Result<(), ConfigError> {
+        if self.credentials.is_some() || self.plaintext {
+            return Ok(());
+        }
+        let addresses = [("listen", Some(self.listen)), ("http", self.http)];
+        for (option, address) in addresses {
+            if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
+                let expected = "a loopback address where there is no encryption; give --credentials, or --plaintext \
+                                where everybody on the network may do everything";
+                return Err(ConfigError { option, expected, found: address.to_string() });
             }
         }
         Ok(())

@@ -3,6 +3,8 @@
 
 mod config;
 mod grpc;
+mod http;
+mod observe;
 mod program;
 mod runtime;
 mod server;

@@ -1,14 +1,16 @@
 //! The coordinator as a program.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
+use lookbehind_identity::CERTIFICATE;
+use lookbehind_telemetry::logs::{self, LogFormat};
+use lookbehind_telemetry::probe::Probe;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::{Config, Coordinator, StartError};
 
@@ -26,6 +28,30 @@ struct Args {
     /// Address to listen on.
     #[arg(long, env = "LOOKBEHIND_LISTEN", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
+    /// Where dashboard, metrics and probes listen; the default is the port after --listen's, on the same address
+    #[arg(long, env = "LOOKBEHIND_HTTP", value_name = "ADDRESS|off")]
+    http: Option<Http>,
+    /// Folder with cert.pem, key.pem, ca.pem and tokens.toml: everything is encrypted, and callers must say who they are.
+    #[arg(long, env = "LOOKBEHIND_CREDENTIALS", value_name = "DIR")]
+    credentials: Option<PathBuf>,
+    /// Let plain text leave this machine where there are no credentials: everybody on the network may do everything.
+    #[arg(long, env = "LOOKBEHIND_PLAINTEXT")]
+    plaintext: bool,
+    /// Show dashboard and metrics only to those who sign in.
+    #[arg(long, env = "LOOKBEHIND_PRIVATE")]
+    private: bool,
+    /// Keep the descriptions of the gRPC services to oneself.
+    #[arg(long, env = "LOOKBEHIND_NO_REFLECTION")]
+    no_reflection: bool,
+    /// Send traces of outer steps to this OpenTelemetry collector (OTLP over gRPC).
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    traces: Option<String>,
+    /// How log lines are written.
+    #[arg(long, env = "LOOKBEHIND_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// Ask a coordinator that was started with the same options whether it is ready, and exit with 0 or 1.
+    #[arg(long)]
+    probe: bool,
     /// Folder of the durable state: jobs, checkpoints, metrics.
     #[arg(long, env = "LOOKBEHIND_STATE", value_name = "DIR")]
     state: PathBuf,
@@ -52,10 +78,52 @@ struct Args {
     max_connections: usize,
 }
 
+/// Where dashboard, metrics and probes listen.
+#[derive(Clone, Copy, Debug)]
+enum Http {
+    /// Nowhere.
+    Off,
+    /// On the port after the one of the gRPC services.
+    After,
+    /// There.
+    At(SocketAddr),
+}
+
+impl FromStr for Http {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            address => {
+                address.parse().map(Self::At).map_err(|error| format!("expected off or an address: {error}"))
+            }
+        }
+    }
+}
+
+impl Http {
+    fn beside(self, listen: SocketAddr) -> Option<SocketAddr> {
+        match self {
+            Self::Off => None,
+            Self::At(address) => Some(address),
+            // Port 0 lets the system choose both.
+            Self::After if listen.port() == 0 => Some(listen),
+            Self::After => Some(SocketAddr::new(listen.ip(), listen.port().checked_add(1)?)),
+        }
+    }
+}
+
 impl Args {
     fn config(self) -> Config {
         Config {
             listen: self.listen,
+            http: self.http.unwrap_or(Http::After).beside(self.listen),
+            credentials: self.credentials,
+            plaintext: self.plaintext,
+            private: self.private,
+            reflection: !self.no_reflection,
+            traces: self.traces,
             failure_detection: Duration::try_from_secs_f64(self.failure_detection).unwrap_or_default(),
             worker_grace: Duration::from_secs(self.worker_grace),
             shutdown_grace: Duration::from_secs(self.shutdown_grace),
@@ -70,13 +138,15 @@ impl Args {
 
 /// Runs a coordinator with arguments from the command line.
 pub fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("LOOKBEHIND_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    let config = Args::parse().config();
+    let args = Args::parse();
+    if args.probe {
+        return probe(&args.config());
+    }
+    if let Err(error) = logs::init(args.log_format, "info") {
+        eprintln!("{error}");
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    let config = args.config();
     let ended =
         tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(run(config)));
     match ended {
@@ -87,6 +157,16 @@ pub fn main() -> ExitCode {
             ExitCode::from(if unusable { EXIT_CONFIG } else { 1 })
         }
     }
+}
+
+/// Asks a running coordinator whether it is ready.
+fn probe(config: &Config) -> ExitCode {
+    let Some(address) = config.http else {
+        eprintln!("http: expected an address to ask at, found off");
+        return ExitCode::from(EXIT_CONFIG);
+    };
+    let certificate = config.credentials.as_ref().map(|folder| folder.join(CERTIFICATE));
+    Probe { address, certificate }.run()
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {

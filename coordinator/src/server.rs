@@ -1,21 +1,31 @@
-//! A running coordinator: state, owner task and gRPC server put together, and taken down again.
+//! A running coordinator: state, owner task, gRPC and HTTP servers put together, and taken down again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::ids::ClusterId;
 use lookbehind_common::transfer::in_process::InProcess;
+use lookbehind_identity::{Folder, IdentityError, Watched};
+use lookbehind_telemetry::metrics;
+use lookbehind_telemetry::traces::{TraceError, Traces};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
-use crate::grpc;
+use crate::grpc::callers::Guard;
+use crate::grpc::{self, Door};
+use crate::http::{self, Name, Site};
+use crate::observe::Observer;
 use crate::runtime::{Clock, Feeds, Mailbox, Owner, Shared, WeightsTable};
 use crate::state::event::Event;
 use crate::state::{Core, CoreConfig};
 use crate::store::{Opened, Store, StoreError};
+
+/// How long spans may take to reach their collector at the end.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// Why a coordinator does not start.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +33,12 @@ pub enum StartError {
     /// An option is impossible.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The credentials cannot be used.
+    #[error("credentials: {0}")]
+    Credentials(#[from] IdentityError),
+    /// Traces cannot be sent.
+    #[error("traces: {0}")]
+    Traces(#[from] TraceError),
     /// The state cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -43,12 +59,14 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Coordinator {
     address: SocketAddr,
+    http_address: Option<SocketAddr>,
     shared: SharedHandle,
     stopped: CancellationToken,
     end: CancellationToken,
     grace: Duration,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     owner: JoinHandle<()>,
+    http: Option<JoinHandle<()>>,
 }
 
 struct SharedHandle(Arc<Shared>);
@@ -59,58 +77,82 @@ impl std::fmt::Debug for SharedHandle {
     }
 }
 
+/// A port that is listened on.
+struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Bound {
+    async fn to(wanted: SocketAddr) -> Result<Self, StartError> {
+        let failed = |source| StartError::Listen { address: wanted, source };
+        let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+}
+
+fn system(error: impl std::fmt::Display) -> StartError {
+    StartError::System(error.to_string())
+}
+
 impl Coordinator {
-    /// Checks the configuration, opens the state, binds the port and serves.
+    /// Checks the configuration, opens the state, binds the ports and serves.
     ///
     /// # Errors
     /// When any of these fails.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
-        let random = |error: getrandom::Error| StartError::System(error.to_string());
-        let fresh = ClusterId(format!("{:016x}", getrandom::u64().map_err(random)?));
-        let Opened { store, cluster, incarnation, records } =
-            Store::open(&config.state, fresh, getrandom::u32().map_err(random)?)?;
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let address = listener.local_addr().map_err(|error| StartError::System(error.to_string()))?;
-        tracing::info!(%address, %cluster, %incarnation, jobs = records.len(), "coordinator listens");
-        let core_config = CoreConfig {
-            cluster,
-            incarnation,
-            failure_detection: config.failure_detection,
-            worker_grace: config.worker_grace,
-            max_queued_jobs: config.max_queued_jobs,
-            max_workers: config.max_workers,
-            memory: config.memory,
+        let folder = config.credentials.clone().map(Folder::new);
+        let watched = folder.map(Watched::guarded).transpose()?;
+        let traces = Traces::start(config.traces.as_deref(), "lookbehind-coordinator", BUILD_VERSION)?;
+        let opened = open_store(&config)?;
+        let grpc = Bound::to(config.listen).await?;
+        let http = match config.http {
+            Some(wanted) => Some(Bound::to(wanted).await?),
+            None => None,
         };
-        let heartbeat_interval = core_config.heartbeat_interval();
-        let clock = Clock::start();
-        let (core, commands) = Core::new(core_config, records, clock.now());
-        let (mailbox, mail) = Mailbox::new();
-        let shared = Shared {
-            mailbox,
-            weights: Arc::new(WeightsTable::default()),
-            feeds: Arc::new(Feeds::default()),
-            store: Arc::new(store),
-            transfer_idle: config.transfer_idle(),
-            failure_detection: config.failure_detection,
-            heartbeat_interval,
-            max_upload: config.max_upload,
-            max_connections: config.max_connections,
-        };
+        let mut registry = metrics::registry(BUILD_VERSION);
+        let observer = Arc::new(Observer::new(&mut registry, traces));
+        let name = Name { cluster: opened.cluster.to_string(), incarnation: opened.incarnation.0 };
+        let (address, http_address) = (grpc.address, http.as_ref().map(|bound| bound.address));
+        tracing::info!(
+            %address,
+            http = http_address.map(tracing::field::display),
+            encrypted = watched.is_some(),
+            cluster = name.cluster,
+            incarnation = name.incarnation,
+            jobs = opened.records.len(),
+            "coordinator listens"
+        );
         let (stopped, end) = (CancellationToken::new(), CancellationToken::new());
-        let owner = Owner::new(core, clock, shared.clone(), mail, stopped.clone())
-            .map_err(|error| StartError::System(error.to_string()))?;
-        let owner = tokio::spawn(owner.run(commands, heartbeat_interval / 2, end.clone()));
+        let (shared, owner) = start_owner(&config, opened, observer, &stopped, &end)?;
+        let guard = watched.as_ref().map(Watched::subscribe);
+        if let Some(watched) = watched {
+            tokio::spawn(watched.run(end.clone()));
+        }
+        let http = http.map(|Bound { listener, .. }| {
+            let site = Site { listener, guard: guard.clone(), private: config.private, registry, name };
+            tokio::spawn(http::serve(site, shared.clone(), end.clone()))
+        });
         let handle = SharedHandle(Arc::new(shared.clone()));
-        let server = tokio::spawn(grpc::serve(listener, shared, end.clone().cancelled_owned()));
-        Ok(Self { address, shared: handle, stopped, end, grace: config.shutdown_grace, server, owner })
+        let server = tokio::spawn(grpc::serve(
+            door(&config, grpc.listener, guard),
+            shared,
+            end.clone().cancelled_owned(),
+        ));
+        let grace = config.shutdown_grace;
+        Ok(Self { address, http_address, shared: handle, stopped, end, grace, server, owner, http })
     }
 
-    /// Where it listens.
+    /// Where its gRPC services listen.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where dashboard, metrics and probes are served, if they are.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http_address
     }
 
     /// Its tensor service for workers in this process, which need not send tensors over the network. When the coordinator
@@ -142,6 +184,7 @@ impl Coordinator {
         }
         self.end.cancel();
         let _ = (&mut self.owner).await;
+        self.shared.0.observer.shutdown(LAST_SPANS).await;
         // Streams that are still open end with their connections.
         if tokio::time::timeout(Duration::from_secs(1), &mut self.server).await.is_err() {
             self.server.abort();
@@ -149,10 +192,59 @@ impl Coordinator {
     }
 }
 
+fn open_store(config: &Config) -> Result<Opened, StartError> {
+    let fresh = ClusterId(format!("{:016x}", getrandom::u64().map_err(system)?));
+    Ok(Store::open(&config.state, fresh, getrandom::u32().map_err(system)?)?)
+}
+
+/// Starts the state machine on what is stored.
+fn start_owner(
+    config: &Config,
+    opened: Opened,
+    observer: Arc<Observer>,
+    stopped: &CancellationToken,
+    end: &CancellationToken,
+) -> Result<(Shared, JoinHandle<()>), StartError> {
+    let Opened { store, cluster, incarnation, records } = opened;
+    let core_config = CoreConfig {
+        cluster,
+        incarnation,
+        failure_detection: config.failure_detection,
+        worker_grace: config.worker_grace,
+        max_queued_jobs: config.max_queued_jobs,
+        max_workers: config.max_workers,
+        memory: config.memory,
+    };
+    let heartbeat_interval = core_config.heartbeat_interval();
+    let clock = Clock::start();
+    let (core, commands) = Core::new(core_config, records, clock.now());
+    let (mailbox, mail) = Mailbox::new();
+    let shared = Shared {
+        mailbox,
+        observer,
+        weights: Arc::new(WeightsTable::default()),
+        feeds: Arc::new(Feeds::default()),
+        store: Arc::new(store),
+        transfer_idle: config.transfer_idle(),
+        failure_detection: config.failure_detection,
+        heartbeat_interval,
+        max_upload: config.max_upload,
+    };
+    let owner = Owner::new(core, clock, shared.clone(), mail, stopped.clone()).map_err(system)?;
+    Ok((shared, tokio::spawn(owner.run(commands, heartbeat_interval / 2, end.clone()))))
+}
+
+fn door(config: &Config, listener: TcpListener, guard: Guard) -> Door {
+    Door { listener, guard, reflection: config.reflection, connections: config.max_connections }
+}
+
 impl Drop for Coordinator {
     fn drop(&mut self) {
         self.end.cancel();
         self.server.abort();
         self.owner.abort();
+        if let Some(http) = &self.http {
+            http.abort();
+        }
     }
 }

@@ -53,6 +53,8 @@ pub struct Advance {
     pub trainer: Box<Trainer>,
     /// Seconds that it took.
     pub seconds: f64,
+    /// Seconds of these that summing the partials took.
+    pub reduction: f64,
     /// Sums over the batch just reduced.
     pub sums: Option<Sums>,
     /// What follows.
@@ -156,21 +158,25 @@ impl Trainer {
     /// Does what is asked for. Takes as long as a few passes over the weights.
     pub fn advance(mut self: Box<Self>, input: Input) -> Advance {
         let begun = Instant::now();
+        let mut reduction = 0.0;
         let (sums, outcome) = match input {
             Input::Begin { batches, learning_rate } => {
                 let evaluation = self.optimizer.begin(batches, learning_rate);
                 (None, Outcome::Evaluate(evaluation, self.evaluated()))
             }
-            Input::Gradient { shards, parts } => self.absorb(shards, parts),
+            Input::Gradient { shards, mut parts } => {
+                let total = reduce::<MissingShard>(Node::root(shards), &mut |node| Ok(parts.remove(&node)));
+                reduction = begun.elapsed().as_secs_f64();
+                match total {
+                    Ok(total) => self.absorb(total),
+                    Err(error) => (None, Outcome::Failed(error.to_string())),
+                }
+            }
         };
-        Advance { trainer: self, seconds: begun.elapsed().as_secs_f64(), sums, outcome }
+        Advance { trainer: self, seconds: begun.elapsed().as_secs_f64(), reduction, sums, outcome }
     }
 
-    fn absorb(&mut self, shards: u32, mut parts: BTreeMap<Node, Contribution>) -> (Option<Sums>, Outcome) {
-        let total = match reduce::<MissingShard>(Node::root(shards), &mut |node| Ok(parts.remove(&node))) {
-            Ok(total) => total,
-            Err(error) => return (None, Outcome::Failed(error.to_string())),
-        };
+    fn absorb(&mut self, total: Contribution) -> (Option<Sums>, Outcome) {
         let sums = total.sums;
         let outcome = match self.optimizer.absorb(total.gradient, &total.statistics) {
             Ok(_) if !sums.loss.is_finite() => Outcome::Failed(format!("the loss is {}", sums.loss)),

@@ -9,6 +9,8 @@ use lookbehind_common::proto::v1;
 use lookbehind_common::proto::v1::job_service_client::JobServiceClient;
 use lookbehind_common::proto::v1::watch_job_response::Event;
 use lookbehind_common::transfer::{Piece, Sender};
+use lookbehind_identity::{Access, Authorize};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
@@ -29,8 +31,11 @@ pub async fn within<T>(what: &str, happens: impl Future<Output = T>) -> T {
 /// A user of a coordinator.
 #[derive(Clone, Debug)]
 pub struct Client {
-    channel: Channel,
+    channel: Calls,
 }
+
+/// A connection, with what goes with each call.
+pub type Calls = InterceptedService<Channel, Authorize>;
 
 impl Client {
     /// Connects to a coordinator; nothing need listen there yet.
@@ -38,17 +43,25 @@ impl Client {
     /// # Panics
     /// When the address is none.
     pub fn new(url: &str) -> Self {
-        let endpoint = Channel::from_shared(url.to_owned()).expect("an address");
-        Self { channel: endpoint.connect_lazy() }
+        Self::of(&Access::new(url, None).expect("an address"))
+    }
+
+    /// Connects where and as whom `access` says; nothing need listen there yet.
+    ///
+    /// # Panics
+    /// When the credentials cannot be read.
+    pub fn of(access: &Access) -> Self {
+        let channel = access.connect_lazy(&access.endpoint());
+        Self { channel: InterceptedService::new(channel, access.authorize().expect("credentials")) }
     }
 
     /// The generated client, for calls that tests make by hand.
-    pub fn jobs(&self) -> JobServiceClient<Channel> {
+    pub fn jobs(&self) -> JobServiceClient<Calls> {
         JobServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
     }
 
     /// The connection.
-    pub fn channel(&self) -> Channel {
+    pub fn channel(&self) -> Calls {
         self.channel.clone()
     }
 

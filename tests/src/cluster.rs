@@ -8,6 +8,7 @@ use std::time::Duration;
 use lookbehind_common::proto::v1;
 use lookbehind_common::transfer::in_process::InProcess;
 use lookbehind_coordinator::{Config, Coordinator};
+use lookbehind_identity::{Access, Folder};
 use lookbehind_worker::compute::{Backend, CandleBackend};
 use lookbehind_worker::data::DataEnvironment;
 use lookbehind_worker::registry::Registry;
@@ -50,6 +51,15 @@ impl Cluster {
     /// # Panics
     /// When the coordinator does not start.
     pub async fn with_config(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start(change, None).await
+    }
+
+    /// A coordinator that asks callers who they are; the cluster's own user has the credentials of a folder.
+    pub async fn guarded(user: &Path, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start(change, Some(user)).await
+    }
+
+    async fn start(change: impl FnOnce(&mut Config), user: Option<&Path>) -> Self {
         let state = TempDir::with_prefix("lookbehind-state-").expect("a state folder");
         let data = TempDir::with_prefix("lookbehind-data-").expect("a data folder");
         jobs::write_small(data.path());
@@ -57,9 +67,10 @@ impl Cluster {
         config.failure_detection = Duration::from_secs(60);
         change(&mut config);
         let coordinator = Coordinator::start(config).await.expect("a coordinator");
-        let url = format!("http://{}", coordinator.local_addr());
-        let client = Client::new(&url);
-        Self { url, client, data, workers: Vec::new(), coordinator, state }
+        let address = coordinator.local_addr();
+        let url = user.map_or(format!("http://{address}"), |_| format!("https://{address}"));
+        let access = Access::new(&url, user.map(Folder::new)).expect("an address");
+        Self { url, client: Client::of(&access), data, workers: Vec::new(), coordinator, state }
     }
 
     /// A cluster with workers `w1`, `w2`, …, all of them registered.
@@ -75,6 +86,11 @@ impl Cluster {
     /// Where the coordinator listens.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where its pages are, if it has any.
+    pub fn http_addr(&self) -> Option<std::net::SocketAddr> {
+        self.coordinator.http_addr()
     }
 
     /// A user of it.
@@ -105,12 +121,17 @@ impl Cluster {
 
     /// Adds a worker and waits until it is registered.
     pub async fn add(&mut self, name: &str, backend: Arc<dyn Backend>) {
-        self.add_by(name, backend, None).await;
+        self.add_by(name, backend, |_| ()).await;
+    }
+
+    /// The same with credentials.
+    pub async fn add_as(&mut self, name: &str, backend: Arc<dyn Backend>, credentials: &Path) {
+        self.add_by(name, backend, |config| config.credentials = Some(credentials.to_owned())).await;
     }
 
     /// The same for a worker to which tensors are handed over and not sent.
     pub async fn add_in_process(&mut self, name: &str, backend: Arc<dyn Backend>, tensors: InProcess) {
-        self.add_by(name, backend, Some(tensors)).await;
+        self.add_by(name, backend, |config| config.in_process = Some(tensors)).await;
     }
 
     /// The coordinator's tensor service.
@@ -118,11 +139,14 @@ impl Cluster {
         self.coordinator.tensors()
     }
 
-    async fn add_by(&mut self, name: &str, backend: Arc<dyn Backend>, in_process: Option<InProcess>) {
-        let config = WorkerConfig {
-            in_process,
-            ..WorkerConfig::new(self.url.clone(), name.to_owned(), self.data.path().to_owned())
-        };
+    async fn add_by(
+        &mut self,
+        name: &str,
+        backend: Arc<dyn Backend>,
+        change: impl FnOnce(&mut WorkerConfig),
+    ) {
+        let mut config = WorkerConfig::new(self.url.clone(), name.to_owned(), self.data.path().to_owned());
+        change(&mut config);
         let stop = CancellationToken::new();
         let ended = tokio::spawn(lookbehind_worker::run_backend(config, backend, stop.clone()));
         self.workers.push(Worker { name: name.to_owned(), stop, ended });

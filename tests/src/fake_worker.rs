@@ -13,10 +13,9 @@ use lookbehind_common::transfer::{Piece, Sender, sums_bytes};
 use lookbehind_common::{BUILD_VERSION, PROTOCOL_VERSION};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-use crate::client::{Client, within};
+use crate::client::{Calls, Client, within};
 use crate::toy;
 
 /// A registered worker without anything behind it. It does not beat: failure detection must be patient.
@@ -25,7 +24,7 @@ pub struct FakeWorker {
     pub fence: v1::Fence,
     outgoing: mpsc::Sender<v1::SessionRequest>,
     incoming: Streaming<v1::SessionResponse>,
-    tensors: TensorServiceClient<Channel>,
+    tensors: TensorServiceClient<Calls>,
 }
 
 /// How a worker of this build introduces itself.

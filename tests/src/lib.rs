@@ -7,6 +7,7 @@ pub mod client;
 pub mod cluster;
 pub mod fake_worker;
 pub mod files;
+pub mod guarded;
 pub mod jobs;
 pub mod process;
 pub mod proxy;

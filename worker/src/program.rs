@@ -29,6 +29,9 @@ struct Args {
     /// The coordinator's address.
     #[arg(long, env = "LOOKBEHIND_COORDINATOR", value_name = "URL", default_value = "http://127.0.0.1:7070")]
     coordinator: String,
+    /// Folder with ca.pem and either cert.pem and key.pem or a token, for a coordinator at https://.
+    #[arg(long, env = "LOOKBEHIND_CREDENTIALS", value_name = "DIR")]
+    credentials: Option<PathBuf>,
     /// Folder that jobs' data files are named in; nothing outside it is read.
     #[arg(long, env = "LOOKBEHIND_DATA", value_name = "DIR", default_value = ".")]
     data: PathBuf,
@@ -64,7 +67,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Err(error) => {
             tracing::error!("{error}");
             match error {
-                WorkerError::Address { .. } => ExitCode::from(EXIT_CONFIG),
+                WorkerError::Access(_) => ExitCode::from(EXIT_CONFIG),
                 WorkerError::Refused { .. } => ExitCode::from(EXIT_REFUSED),
                 WorkerError::System(_) => ExitCode::FAILURE,
             }
@@ -90,6 +93,7 @@ async fn work(args: Args, registry: Registry) -> Result<(), WorkerError> {
     let memory_limit = args.memory.saturating_mul(1 << 20);
     let config = WorkerConfig {
         memory_limit,
+        credentials: args.credentials,
         remote: args.remote.into_data(),
         ..WorkerConfig::new(args.coordinator, name, args.data)
     };

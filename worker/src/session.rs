@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lookbehind_common::transfer::in_process::InProcess;
+use lookbehind_identity::{Access, AccessError, Folder};
 use tokio_util::sync::CancellationToken;
 
 use crate::compute::{Backend, CandleBackend};
@@ -28,6 +29,8 @@ use executor::Executor;
 pub struct WorkerConfig {
     /// The coordinator, for example `http://10.0.0.1:7070`.
     pub coordinator: String,
+    /// Folder of credentials, for a coordinator that asks who calls; `None` calls in plain text.
+    pub credentials: Option<PathBuf>,
     /// Name for people.
     pub name: String,
     /// Folder that jobs' files are named in.
@@ -45,6 +48,7 @@ impl WorkerConfig {
     pub fn new(coordinator: String, name: String, data: PathBuf) -> Self {
         Self {
             coordinator,
+            credentials: None,
             name,
             data,
             remote: RemoteData::default(),
@@ -55,16 +59,11 @@ impl WorkerConfig {
 }
 
 /// Why a worker ended by itself.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// The coordinator's address is none.
-    #[error("coordinator {address:?}: expected an address like http://host:port: {reason}")]
-    Address {
-        /// What was given.
-        address: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// Address or credentials make no sense.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The coordinator will not have it.
     #[error("refused by the coordinator: {reason}")]
     Refused {
@@ -100,13 +99,14 @@ pub async fn run_backend(
     backend: Arc<dyn Backend>,
     shutdown: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let endpoint = route::endpoint(&config.coordinator)?;
+    let access = Access::new(&config.coordinator, config.credentials.clone().map(Folder::new))?;
+    access.check()?;
     let device = backend.device();
     let executor = Executor::start(backend, tokio::runtime::Handle::current())?;
     let mut backoff = Backoff::default();
     loop {
         let link = Link {
-            endpoint: endpoint.clone(),
+            access: access.clone(),
             in_process: config.in_process.clone(),
             name: config.name.clone(),
             device: device.clone(),

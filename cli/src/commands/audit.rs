@@ -48,7 +48,7 @@ async fn steps(run: &str, remote: &Remote) -> Result<Vec<AuditStep>, CliError> {
 
 /// The outer steps that the job has done by now.
 async fn of_job(id: &str, remote: &Remote) -> Result<Vec<AuditStep>, CliError> {
-    let client = Client::connect(&remote.url).await?;
+    let client = Client::to(remote).await?;
     let done = client.job_by_id(id).await?.outer_step;
     let (mut watch, mut steps) = (Watch::new(client, id), Vec::new());
     while (steps.len() as u64) < done {

@@ -26,7 +26,7 @@ pub(super) async fn run(args: &Fetch, console: &Console) -> Result<(), CliError>
 }
 
 async fn fetch(args: &Fetch, console: &Console) -> Result<(), CliError> {
-    let client = Client::connect(&args.remote.url).await?;
+    let client = Client::to(&args.remote).await?;
     let job = client.job_by_id(&args.id).await?;
     // Opened first, so that a folder is not touched for a checkpoint that does not exist.
     let download = Download::open(&client, &args.id, args.step).await?;

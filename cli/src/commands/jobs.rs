@@ -52,7 +52,7 @@ pub(super) async fn workers(remote: &Remote, console: &Console) -> Result<(), Cl
 }
 
 async fn connect(remote: &Remote) -> Result<Client, CliError> {
-    Client::connect(&remote.url).await
+    Client::to(remote).await
 }
 
 fn tell(console: &Console, job: &v1::Job) -> Result<(), CliError> {

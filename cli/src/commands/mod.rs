@@ -1,6 +1,7 @@
 //! The commands, one family per file.
 
 mod audit;
+mod certs;
 mod completions;
 mod fetch;
 mod jobs;
@@ -33,6 +34,7 @@ pub async fn run(command: Command, console: &Console, registry: Registry) -> Res
         Command::Fetch(args) => Box::pin(fetch::run(&args, console)).await,
         Command::Audit(args) => Box::pin(audit::run(&args, console)).await,
         Command::Validate(args) => validate::run(&args, console, registry),
+        Command::Certs(args) => certs::run(&args, console),
         Command::Completions(args) => completions::run(&args, console),
     }
 }

@@ -24,7 +24,7 @@ pub(super) async fn run(args: &Submit, console: &Console) -> Result<(), CliError
         ));
     }
     let source = JobSource::read(&args.job)?;
-    let client = Client::connect(&args.remote.url).await?;
+    let client = Client::to(&args.remote).await?;
     let output = Output::prepare_for(&args.out, &source)?;
     let job = create(&client, &source, &random_id()?).await?;
     if console.json() {

@@ -13,7 +13,7 @@ use crate::interrupt::Interrupt;
 /// When the job fails, the coordinator refuses or stays away, or the user interrupts.
 pub(super) async fn run(args: &OneJob, console: &Console) -> Result<(), CliError> {
     let interrupt = Interrupt::listen()?;
-    let client = Client::connect(&args.remote.url).await?;
+    let client = Client::to(&args.remote).await?;
     let job = client.job_by_id(&args.id).await?;
     let mut follow = Follow::new(console, &client, job, None);
     interrupt.unless(follow.until_over(), || leaving(&args.id)).await?;

@@ -13,6 +13,7 @@ use super::limits::UserLimits;
 use super::views::{self, IntoStatus};
 use super::{files, unexpected, watch};
 use crate::runtime::Shared;
+use crate::state::Caller;
 use crate::state::event::{Event, JobView, Reply, UserCall};
 use crate::store::checkpoint;
 
@@ -33,24 +34,29 @@ impl JobServiceImpl {
         Self { shared, limits: UserLimits::new() }
     }
 
-    async fn ask(&self, call: UserCall) -> Result<Reply, Status> {
-        Ok(self.shared.mailbox.ask(move |token| Event::User(token, call)).await?)
+    async fn ask(&self, caller: Caller, call: UserCall) -> Result<Reply, Status> {
+        Ok(self.shared.mailbox.ask(move |token| Event::User(token, caller, call)).await?)
     }
 
     /// Asks for something that is answered with a job.
-    async fn job(&self, call: UserCall) -> Result<Option<v1::Job>, Status> {
-        match self.ask(call).await? {
+    async fn job(&self, caller: Caller, call: UserCall) -> Result<Option<v1::Job>, Status> {
+        match self.ask(caller, call).await? {
             Reply::Job(result) => result.map(|view| Some(views::job(&view))).map_err(IntoStatus::into_status),
             _ => Err(unexpected()),
         }
     }
 
-    async fn view(&self, id: &JobId) -> Result<JobView, Status> {
-        match self.ask(UserCall::Get(id.clone())).await? {
+    async fn view(&self, caller: Caller, id: &JobId) -> Result<JobView, Status> {
+        match self.ask(caller, UserCall::Get(id.clone())).await? {
             Reply::Job(result) => result.map_err(IntoStatus::into_status),
             _ => Err(unexpected()),
         }
     }
+}
+
+/// Who calls: `users` has said so.
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    request.extensions().get().cloned().ok_or_else(|| Status::internal("nobody has said who calls"))
 }
 
 fn parse_id(text: &str) -> Result<JobId, Status> {
@@ -63,10 +69,11 @@ impl JobService for JobServiceImpl {
         &self,
         request: Request<v1::CreateJobRequest>,
     ) -> Result<Response<v1::CreateJobResponse>, Status> {
+        let caller = caller(&request)?;
         let v1::CreateJobRequest { request_id, spec } = request.into_inner();
         let spec = Box::new(required(spec, "spec").map_err(IntoStatus::into_status)?);
         let id = JobId::from_entropy(getrandom::u64().map_err(|error| Status::internal(error.to_string()))?);
-        let job = self.job(UserCall::Create { request_id, spec, id }).await?;
+        let job = self.job(caller, UserCall::Create { request_id, spec, id }).await?;
         Ok(Response::new(v1::CreateJobResponse { job }))
     }
 
@@ -74,7 +81,8 @@ impl JobService for JobServiceImpl {
         &self,
         request: Request<v1::GetJobRequest>,
     ) -> Result<Response<v1::GetJobResponse>, Status> {
-        let job = self.job(UserCall::Get(parse_id(&request.into_inner().job_id)?)).await?;
+        let caller = caller(&request)?;
+        let job = self.job(caller, UserCall::Get(parse_id(&request.into_inner().job_id)?)).await?;
         Ok(Response::new(v1::GetJobResponse { job }))
     }
 
@@ -82,6 +90,7 @@ impl JobService for JobServiceImpl {
         &self,
         request: Request<v1::ListJobsRequest>,
     ) -> Result<Response<v1::ListJobsResponse>, Status> {
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let size = match request.page_size as usize {
             0 => PAGE,
@@ -96,7 +105,7 @@ impl JobService for JobServiceImpl {
             "" => None,
             token => Some(token.parse().map_err(|_| Status::invalid_argument("page_token is not valid"))?),
         };
-        let (jobs, next) = match self.ask(UserCall::List(size, before)).await? {
+        let (jobs, next) = match self.ask(caller, UserCall::List(size, before)).await? {
             Reply::Jobs(jobs, next) => (jobs, next),
             Reply::Job(refused) => return Err(refused.map_or_else(IntoStatus::into_status, |_| unexpected())),
             _ => return Err(unexpected()),
@@ -111,7 +120,8 @@ impl JobService for JobServiceImpl {
         &self,
         request: Request<v1::CancelJobRequest>,
     ) -> Result<Response<v1::CancelJobResponse>, Status> {
-        let job = self.job(UserCall::Cancel(parse_id(&request.into_inner().job_id)?)).await?;
+        let caller = caller(&request)?;
+        let job = self.job(caller, UserCall::Cancel(parse_id(&request.into_inner().job_id)?)).await?;
         Ok(Response::new(v1::CancelJobResponse { job }))
     }
 
@@ -119,7 +129,8 @@ impl JobService for JobServiceImpl {
         &self,
         request: Request<v1::PauseJobRequest>,
     ) -> Result<Response<v1::PauseJobResponse>, Status> {
-        let job = self.job(UserCall::Pause(parse_id(&request.into_inner().job_id)?)).await?;
+        let caller = caller(&request)?;
+        let job = self.job(caller, UserCall::Pause(parse_id(&request.into_inner().job_id)?)).await?;
         Ok(Response::new(v1::PauseJobResponse { job }))
     }
 
@@ -127,8 +138,9 @@ impl JobService for JobServiceImpl {
         &self,
         request: Request<v1::ResumeJobRequest>,
     ) -> Result<Response<v1::ResumeJobResponse>, Status> {
+        let caller = caller(&request)?;
         let v1::ResumeJobRequest { job_id, accept_class } = request.into_inner();
-        let job = self.job(UserCall::Resume(parse_id(&job_id)?, accept_class)).await?;
+        let job = self.job(caller, UserCall::Resume(parse_id(&job_id)?, accept_class)).await?;
         Ok(Response::new(v1::ResumeJobResponse { job }))
     }
 
@@ -138,19 +150,22 @@ impl JobService for JobServiceImpl {
         &self,
         request: Request<v1::WatchJobRequest>,
     ) -> Result<Response<Self::WatchJobStream>, Status> {
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let id = parse_id(&request.job_id)?;
         let place = self.limits.watcher()?;
-        let view = self.view(&id).await?;
+        let view = self.view(caller, &id).await?;
         let cursor = watch::Cursor { revision: request.after_revision, outer_step: request.after_outer_step };
         Ok(Response::new(Box::pin(watch::stream(self.shared.clone(), &view.record, cursor, place))))
     }
 
     async fn list_workers(
         &self,
-        _: Request<v1::ListWorkersRequest>,
+        request: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
-        let Reply::Workers(workers) = self.ask(UserCall::Workers).await? else { return Err(unexpected()) };
+        let Reply::Workers(workers) = self.ask(caller(&request)?, UserCall::Workers).await? else {
+            return Err(unexpected());
+        };
         let workers = workers.into_iter().map(views::worker).collect();
         Ok(Response::new(v1::ListWorkersResponse { workers }))
     }
@@ -170,9 +185,10 @@ impl JobService for JobServiceImpl {
         &self,
         request: Request<v1::DownloadCheckpointRequest>,
     ) -> Result<Response<Self::DownloadCheckpointStream>, Status> {
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let id = parse_id(&request.job_id)?;
-        self.view(&id).await?;
+        self.view(caller, &id).await?;
         let place = self.limits.download()?;
         let folder = self.shared.store.job_folder(&id);
         let find = move || -> Result<_, Status> {

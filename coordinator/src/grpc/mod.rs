@@ -1,41 +1,60 @@
 //! The gRPC services: translation between the wire and the state machine's events, nothing else.
 
+pub(crate) mod callers;
+mod connections;
 mod files;
 mod job_service;
 mod limits;
+mod prompt;
 mod tensor_service;
 mod views;
-mod watch;
+pub(crate) mod watch;
 mod worker_service;
 
 use std::future::Future;
+use std::sync::Arc;
 
-use futures_util::StreamExt;
 use lookbehind_common::proto::FILE_DESCRIPTOR_SET;
 use lookbehind_common::proto::v1::job_service_server::JobServiceServer;
 use lookbehind_common::proto::v1::worker_service_server::WorkerServiceServer;
 use lookbehind_common::transfer::{FRAME_BYTES, WINDOW_BYTES};
+use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::service::InterceptorLayer;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use crate::runtime::{Ended, Shared};
+use callers::Guard;
+use connections::Acceptor;
 use job_service::JobServiceImpl;
-use limits::Connections;
+use prompt::Prompt;
 use tensor_service::TensorServer;
 pub(crate) use tensor_service::in_process;
 use worker_service::WorkerServiceImpl;
 
 /// Largest control message: a description of a model with tens of thousands of tensors.
 const MAX_CONTROL_BYTES: usize = 4 << 20;
+/// Users' methods whose requests are streams.
+const STREAMS: &[&str] = &["UploadInitialWeights"];
 /// Calls that one connection may have open at once.
 const MAX_STREAMS: u32 = 256;
 
+/// How the services are reached.
+pub(crate) struct Door {
+    /// Where they listen.
+    pub(crate) listener: TcpListener,
+    /// Credentials that are served with and asked for.
+    pub(crate) guard: Guard,
+    /// Whether clients may ask for the services' descriptions.
+    pub(crate) reflection: bool,
+    /// Connections that there may be at a time.
+    pub(crate) connections: usize,
+}
+
 /// Serves all services on one listener until `end` resolves.
 pub(crate) async fn serve(
-    listener: tokio::net::TcpListener,
+    door: Door,
     shared: Shared,
     end: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
@@ -44,33 +63,37 @@ pub(crate) async fn serve(
     health.set_serving::<WorkerServiceServer<WorkerServiceImpl>>().await;
     health.set_serving::<TensorServer>().await;
     let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        door.reflection.then(|| {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        })
     };
+    let v1 = reflection().and_then(|builder| builder.build_v1().ok());
+    let v1alpha = reflection().and_then(|builder| builder.build_v1alpha().ok());
+    let patience = shared.transfer_idle;
+    let metrics = || Arc::clone(&shared.observer);
+    let (users, workers_only, anybody) =
+        (callers::users(metrics()), callers::workers(metrics()), callers::anybody(metrics()));
     let jobs = JobServiceServer::new(JobServiceImpl::new(shared.clone()))
         .max_decoding_message_size(MAX_CONTROL_BYTES);
     let workers = WorkerServiceServer::new(WorkerServiceImpl(shared.clone()))
         .max_decoding_message_size(MAX_CONTROL_BYTES);
     let tensors = TensorServer(shared.clone());
-    // Small messages must not wait for the acknowledgement of the ones before.
-    let connections = Connections::new(shared.max_connections);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).filter_map(move |stream| {
-        std::future::ready(stream.map(|stream| connections.take(stream)).transpose())
-    });
+    let acceptor = Acceptor::new(door.listener, door.guard.clone(), door.connections, patience, metrics());
     Server::builder()
         .max_frame_size(FRAME_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .max_concurrent_streams(MAX_STREAMS)
-        .layer(InterceptorLayer::new(limits::check_connection))
+        .layer(InterceptorLayer::new(callers::identify(door.guard, metrics())))
         .add_service(health_service)
-        .add_optional_service(reflection().build_v1().ok())
-        .add_optional_service(reflection().build_v1alpha().ok())
-        .add_service(InterceptedService::new(jobs, limits::check_rate))
-        .add_service(workers)
-        .add_service(tensors)
-        .serve_with_incoming_shutdown(incoming, end)
+        .add_optional_service(v1.map(|service| InterceptedService::new(service, anybody.clone())))
+        .add_optional_service(v1alpha.map(|service| InterceptedService::new(service, anybody)))
+        .add_service(InterceptedService::new(Prompt::new(jobs, patience, STREAMS), users))
+        .add_service(InterceptedService::new(workers, workers_only.clone()))
+        .add_service(InterceptedService::new(tensors, workers_only))
+        .serve_with_incoming_shutdown(acceptor.connections(), end)
         .await
 }
 

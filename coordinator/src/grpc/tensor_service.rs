@@ -30,6 +30,7 @@ use tonic::server::NamedService;
 
 use super::unexpected;
 use super::views::IntoStatus;
+use crate::observe::Direction;
 use crate::runtime::{Ended, Shared};
 use crate::state::event::{Admission, Busy, Event, PartialHeader, PartialOutcome, Reply};
 
@@ -142,6 +143,8 @@ impl TensorServer {
             response.extensions_mut().insert(SharedWeights(weights.parameters, weights.statistics));
             return Ok(response);
         }
+        let numbers = published.weights.parameters.len() + published.weights.statistics.len();
+        self.0.observer.metrics.transferred(Direction::Sent, numbers);
         Ok(http::Response::new(body::response(Frames::transfer(&header, published.send()))))
     }
 
@@ -232,12 +235,14 @@ impl TensorServer {
         [first, second]: [Arena; 2],
         covered: &[u8],
     ) -> Result<([Arena; 2], Checksum), Status> {
+        let numbers = first.len() + second.len();
         let mut receiver = ArenaReceiver::into_arenas(first, second);
         loop {
             match self.part(incoming).await? {
                 Some(Part::Chunk { offset, length }) => receiver.begin(offset, length),
                 Some(Part::Data(data)) => receiver.fill(&data),
                 Some(Part::Trailer(trailer)) => {
+                    self.0.observer.metrics.transferred(Direction::Received, numbers);
                     let finished = receiver.finish(&trailer, covered).map_err(IntoStatus::into_status);
                     return finished.map(|(first, second, checksum)| ([first, second], checksum));
                 }

@@ -42,6 +42,7 @@ pub(super) fn job(view: &JobView) -> v1::Job {
         finished_at: record.finished_at.map(timestamp),
         workers: view.workers,
         digest: record.digest.map(String::from).unwrap_or_default(),
+        owner: record.owner.clone(),
     }
 }
 
@@ -85,6 +86,7 @@ impl IntoStatus for CallError {
         let message = self.to_string();
         match self {
             CallError::NotFound(_) => Status::not_found(message),
+            CallError::NotTheirs(_) => Status::permission_denied(message),
             CallError::Invalid(_) => Status::invalid_argument(message),
             CallError::RequestReused(_) => Status::already_exists(message),
             CallError::WrongState { .. } => Status::failed_precondition(message),

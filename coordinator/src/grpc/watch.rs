@@ -42,15 +42,32 @@ struct Watcher {
     over: bool,
     /// Whether the cursor was behind the job's last notice from the beginning: only steps can be left.
     no_more_notices: bool,
-    _place: Place,
+    _place: Option<Place>,
+}
+
+/// All events of a job, as it stands in `record`. Whoever asks sees to it that there are not too many watchers.
+pub(crate) fn from_the_beginning(
+    shared: Shared,
+    record: &JobRecord,
+) -> impl Stream<Item = Result<v1::WatchJobResponse, Status>> + use<> {
+    follow(shared, record, Cursor { revision: 0, outer_step: 0 }, None)
 }
 
 /// The events of a job, as it stands in `record`, behind a cursor.
 pub(super) fn stream(
     shared: Shared,
     record: &JobRecord,
-    mut cursor: Cursor,
+    cursor: Cursor,
     place: Place,
+) -> impl Stream<Item = Result<v1::WatchJobResponse, Status>> + use<> {
+    follow(shared, record, cursor, Some(place))
+}
+
+fn follow(
+    shared: Shared,
+    record: &JobRecord,
+    mut cursor: Cursor,
+    place: Option<Place>,
 ) -> impl Stream<Item = Result<v1::WatchJobResponse, Status>> + use<> {
     let job = record.id.clone();
     cursor.revision = cursor.revision.min(record.revision);

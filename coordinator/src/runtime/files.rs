@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::JobId;
@@ -9,7 +10,8 @@ use lookbehind_common::model_file;
 use lookbehind_common::proto::v1::OuterStepMetrics;
 use tokio::sync::mpsc;
 
-use super::Feeds;
+use super::{Feeds, Shared};
+use crate::observe::Observer;
 use crate::state::command::{Source, StartFrom};
 use crate::state::event::{Activation, Event, ReplayDifference};
 use crate::store::journal::{Journal, Recorded};
@@ -57,18 +59,24 @@ impl Open {
 struct Files {
     store: Arc<Store>,
     feeds: Arc<Feeds>,
+    observer: Arc<Observer>,
     effects: mpsc::Sender<Event>,
     open: HashMap<JobId, Open>,
 }
 
 /// Starts the thread.
 pub(super) fn start(
-    store: Arc<Store>,
-    feeds: Arc<Feeds>,
+    shared: &Shared,
     effects: mpsc::Sender<Event>,
 ) -> std::io::Result<mpsc::Sender<FileTask>> {
     let (sender, mut tasks) = mpsc::channel(TASKS);
-    let mut files = Files { store, feeds, effects, open: HashMap::new() };
+    let mut files = Files {
+        store: Arc::clone(&shared.store),
+        feeds: Arc::clone(&shared.feeds),
+        observer: Arc::clone(&shared.observer),
+        effects,
+        open: HashMap::new(),
+    };
     std::thread::Builder::new().name("files".into()).spawn(move || {
         while let Some(task) = tasks.blocking_recv() {
             files.carry_out(task);
@@ -87,8 +95,12 @@ impl Files {
             }
             FileTask::Checkpoint(job, activation, snapshot) => {
                 let outer_step = snapshot.position.outer_step;
-                let result = self.checkpoint(&job, &snapshot).map_err(|error| error.to_string());
+                let begun = Instant::now();
+                let written = self.checkpoint(&job, &snapshot);
                 drop(snapshot);
+                let bytes = written.as_ref().ok().map(|(_, bytes)| *bytes);
+                self.observer.metrics.checkpointed(begun.elapsed().as_secs_f64(), bytes);
+                let result = written.map(|(digest, _)| digest).map_err(|error| error.to_string());
                 self.tell(Event::Checkpointed(job, activation, outer_step, result));
             }
             FileTask::Load(job, activation, start) => {
@@ -122,7 +134,8 @@ impl Files {
         difference
     }
 
-    fn checkpoint(&mut self, job: &JobId, snapshot: &Snapshot) -> Result<Digest, StoreError> {
+    /// Writes a checkpoint; returns the digest of its weights and how many bytes it takes.
+    fn checkpoint(&mut self, job: &JobId, snapshot: &Snapshot) -> Result<(Digest, u64), StoreError> {
         let folder = self.store.job_folder(job);
         if !self.open.contains_key(job) {
             self.open_journal(job, snapshot.position.outer_step)?;
@@ -130,7 +143,8 @@ impl Files {
         if let Some(open) = self.open.get_mut(job) {
             open.journal.sync()?;
         }
-        checkpoint::write(&folder, snapshot)
+        let digest = checkpoint::write(&folder, snapshot)?;
+        Ok((digest, checkpoint::size(&folder, snapshot.position.outer_step)))
     }
 
     /// Opens a job's journal and cuts it back to where the job starts.

@@ -16,6 +16,7 @@ pub(crate) use feeds::{Feeds, Mark};
 pub(crate) use owner::{Clock, Owner};
 pub(crate) use weights::WeightsTable;
 
+use crate::observe::Observer;
 use crate::state::command::ToWorker;
 use crate::state::event::{Event, Reply, Token};
 use crate::store::Store;
@@ -93,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) feeds: Arc<Feeds>,
     /// Durable state, for reading.
     pub(crate) store: Arc<Store>,
+    /// Hears what happens.
+    pub(crate) observer: Arc<Observer>,
     /// How long a transfer may stand still.
     pub(crate) transfer_idle: Duration,
     /// Silence that means loss.
@@ -101,6 +104,4 @@ pub(crate) struct Shared {
     pub(crate) heartbeat_interval: Duration,
     /// Most bytes of an uploaded file.
     pub(crate) max_upload: u64,
-    /// Connections that there may be at a time.
-    pub(crate) max_connections: usize,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use lookbehind_common::ids::{JobId, SessionId};
 use tokio::sync::{mpsc, oneshot};
@@ -29,8 +29,7 @@ impl Clock {
     }
 
     pub(crate) fn now(self) -> Now {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { elapsed: self.0.elapsed(), unix: UnixMillis(unix.as_millis() as u64) }
+        Now { elapsed: self.0.elapsed(), unix: UnixMillis::now() }
     }
 }
 
@@ -70,8 +69,7 @@ impl Owner {
         stopped: CancellationToken,
     ) -> std::io::Result<Self> {
         let (effects_sender, effects) = mpsc::channel(2 * TASKS);
-        let files =
-            files::start(Arc::clone(&shared.store), Arc::clone(&shared.feeds), effects_sender.clone())?;
+        let files = files::start(&shared, effects_sender.clone())?;
         let database = database::start(Arc::clone(&shared.store), Arc::clone(&shared.feeds))?;
         Ok(Self {
             core,
@@ -105,6 +103,7 @@ impl Owner {
                     None => return,
                 },
                 _ = ticks.tick() => {
+                    self.shared.observer.beat();
                     // Where its queue is full it is busy with the same.
                     let _ = self.database.try_send(DatabaseTask::Retry);
                     self.handle(Event::Tick).await;
@@ -159,6 +158,9 @@ impl Owner {
                 Command::Unpublish(job) => {
                     self.shared.weights.unpublish(&job);
                     self.file_task(FileTask::Close(job)).await;
+                }
+                Command::Observe(observation) => {
+                    self.shared.observer.note(self.clock.now().unix, observation);
                 }
                 Command::Stopped => self.stopped.cancel(),
             }

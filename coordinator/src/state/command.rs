@@ -10,6 +10,7 @@ use lookbehind_common::proto::v1;
 use lookbehind_common::reduction::Node;
 
 use crate::state::event::{Activation, Reply, Token};
+use crate::state::observation::Observation;
 use crate::state::record::{JobRecord, Notice};
 use crate::training::{Input, Snapshot, Trainer};
 
@@ -37,6 +38,8 @@ pub enum Command {
     Record(JobId, Activation, Box<v1::OuterStepMetrics>),
     /// Write a checkpoint; answered by `Checkpointed`.
     Checkpoint(JobId, Activation, Box<Snapshot>),
+    /// Tell those who watch.
+    Observe(Observation),
     /// Everything is at rest: the process may end.
     Stopped,
 }

@@ -11,6 +11,7 @@ use lookbehind_common::proto::v1;
 use lookbehind_common::reduction::Node;
 use lookbehind_common::transfer::Checksum;
 
+use crate::state::access::Caller;
 use crate::state::record::JobRecord;
 use crate::training::{Advance, StartError, Trainer};
 
@@ -28,7 +29,7 @@ pub enum Event {
     /// Time has passed.
     Tick,
     /// A user calls.
-    User(Token, UserCall),
+    User(Token, Caller, UserCall),
     /// A worker asks to join.
     Register(Token, Hello),
     /// A registered worker says something on its control stream.
@@ -303,6 +304,10 @@ pub struct WorkerView {
     pub silent_seconds: f64,
     /// Shards computed for that job.
     pub shards_done: u64,
+    /// Seconds from being asked for a shard of that job to having delivered it, smoothed, once measured.
+    pub seconds_per_shard: Option<f64>,
+    /// Whether it takes no more work.
+    pub draining: bool,
 }
 
 /// Why a user's call is refused.
@@ -311,6 +316,9 @@ pub enum CallError {
     /// No such job.
     #[error("job {0}: not found")]
     NotFound(JobId),
+    /// The job is somebody else's.
+    #[error("job {0}: belongs to another user")]
+    NotTheirs(JobId),
     /// The job's specification is wrong.
     #[error("{0}")]
     Invalid(#[from] lookbehind_common::job::JobError),

@@ -26,6 +26,8 @@ pub(crate) struct Job {
     pub(crate) spec: JobSpec,
     /// The same as it goes to workers.
     pub(crate) message: Arc<v1::JobSpec>,
+    /// When it came to the state that it is in; `None` before anybody has heard of it.
+    pub(crate) since: Option<Duration>,
     /// Workers that cannot serve it, and why.
     pub(crate) excluded: BTreeMap<SessionId, Exclusion>,
     /// What it is doing; `None` while it is queued, paused or over.
@@ -137,7 +139,15 @@ pub(crate) enum Closing {
 impl Job {
     /// A job that does nothing yet.
     pub(crate) fn new(record: JobRecord, spec: JobSpec, message: Arc<v1::JobSpec>) -> Self {
-        Self { record, spec, message, excluded: BTreeMap::new(), active: None, arena_bytes: None }
+        Self {
+            record,
+            spec,
+            message,
+            since: None,
+            excluded: BTreeMap::new(),
+            active: None,
+            arena_bytes: None,
+        }
     }
 
     pub(crate) fn id(&self) -> &JobId {

@@ -1,5 +1,7 @@
 //! Workers that come, speak and go.
 
+use std::sync::Arc;
+
 use lookbehind_common::ids::{Fence, JobId, SessionId};
 use lookbehind_common::{BUILD_VERSION, PROTOCOL_VERSION};
 
@@ -7,6 +9,7 @@ use super::Core;
 use super::command::{Command, ToWorker};
 use super::event::{Hello, LossCause, Refusal, Reply, Token, WorkerSays};
 use super::job::{Phase, Stage};
+use super::observation::Observation;
 use super::record::JobState;
 
 /// Most bytes of a worker's name, version and device.
@@ -15,12 +18,16 @@ const MAX_TEXT: usize = 256;
 impl Core {
     /// Lets a worker in, or says why not.
     pub(super) fn register(&mut self, token: Token, hello: Hello) {
+        let name = hello.name.clone();
         let outcome = self.check_hello(&hello).map(|()| {
-            let name = hello.name.clone();
             let session = self.workers.add(hello, self.now.elapsed);
             tracing::info!(worker = name, %session, "worker joined");
+            self.observe(Observation::WorkerJoined(session, name.as_str().into()));
             Fence { cluster: self.config.cluster.clone(), incarnation: self.config.incarnation, session }
         });
+        if let Err(refusal) = &outcome {
+            self.observe(Observation::WorkerRefused(name, refusal.reason.clone()));
+        }
         self.reply(token, Reply::Registered(outcome));
     }
 
@@ -88,6 +95,8 @@ impl Core {
             self.push(Command::Send(session, ToWorker::Refused(format!("the worker was given up: {cause}"))));
         }
         self.push(Command::Disconnect(session));
+        let lost = Observation::WorkerLost(session, worker.name, cause.clone(), worker.job.clone());
+        self.observe(lost);
         if let Some(job) = worker.job {
             self.note(&job, &format!("worker {name} gone: {cause}"));
             self.leave_job(session, &job);
@@ -100,6 +109,8 @@ impl Core {
         worker.draining = true;
         let job = worker.job.take();
         tracing::info!(worker = worker.hello.name, %session, "worker leaves");
+        let leaves = Observation::WorkerLeaves(Arc::clone(&worker.name), job.clone());
+        self.observe(leaves);
         if let Some(job) = job {
             let name = self.workers.name(session);
             self.note(&job, &format!("worker {name} leaves"));

@@ -1,12 +1,14 @@
 //! The coordinator's core: a pure state machine. Events and the time go in, commands come out; nothing here
 //! opens sockets, reads clocks or waits.
 
+mod access;
 mod assign;
 mod checkpoints;
 pub mod command;
 pub mod event;
 mod job;
 mod members;
+pub mod observation;
 mod partials;
 mod preparing;
 mod record;
@@ -23,9 +25,11 @@ use std::time::Duration;
 
 use lookbehind_common::ids::{ClusterId, Fence, Incarnation, JobId, SessionId};
 
+pub use access::Caller;
 use command::{Command, ToWorker};
 use event::{Activation, Event, LossCause, Reply, Token};
 use job::Job;
+use observation::{JobMove, Observation};
 pub use record::{JobRecord, JobState, Notice, UnixMillis};
 use workers::Workers;
 
@@ -70,7 +74,8 @@ pub struct Core {
     config: CoreConfig,
     workers: Workers,
     jobs: BTreeMap<JobId, Job>,
-    requests: HashMap<String, JobId>,
+    /// Creations by owner and request_id.
+    requests: HashMap<(String, String), JobId>,
     created: u64,
     activations: u64,
     heartbeats: u64,
@@ -110,7 +115,7 @@ impl Core {
         self.now = now;
         match event {
             Event::Tick => self.tick(),
-            Event::User(token, call) => self.user_call(token, call),
+            Event::User(token, caller, call) => self.user_call(token, &caller, call),
             Event::Register(token, hello) => self.register(token, hello),
             Event::Worker(fence, says) => self.worker_says(&fence, says),
             Event::WorkerLost(session, cause) => self.lose_worker(session, &cause),
@@ -158,6 +163,10 @@ impl Core {
         self.commands.push(command);
     }
 
+    fn observe(&mut self, observation: Observation) {
+        self.push(Command::Observe(observation));
+    }
+
     fn reply(&mut self, token: Token, reply: Reply) {
         self.push(Command::Reply(token, reply));
     }
@@ -202,13 +211,18 @@ impl Core {
         };
         let record = Box::new(job.record.clone());
         self.push(Command::Persist(record, Some(notice)));
+        self.observe(Observation::JobNoted(id.clone(), message.to_owned()));
     }
 
     /// Moves a job to another state, for a reason.
     fn set_state(&mut self, id: &JobId, state: JobState, message: &str) {
-        let at = self.now.unix;
+        let (at, now) = (self.now.unix, self.now.elapsed);
         let Some(job) = self.jobs.get_mut(id) else { return };
-        job.record.state = state;
+        let from = std::mem::replace(&mut job.record.state, state);
+        let since = job.since.replace(now);
+        // A new job is in its first state before anybody has heard of it.
+        let from = since.map(|_| from);
+        let after = since.map(|since| now.saturating_sub(since));
         message.clone_into(&mut job.record.message);
         if state.is_terminal() {
             job.record.finished_at = Some(at);
@@ -217,6 +231,7 @@ impl Core {
             job.record.pausing = false;
         }
         self.note(id, message);
+        self.observe(Observation::JobMoved(JobMove { job: id.clone(), from, to: state, after }));
     }
 
     /// Ends a job's activity: its workers are free again.

@@ -99,6 +99,8 @@ impl Core {
             return PartialOutcome::Stale(format!("{} is over", header.work));
         };
         let acceptance = work.accept(header.node, contribution, checksum, session);
+        let used = acceptance == Acceptance::Accepted;
+        work.remember_delivery(session, header.node, header.busy, used, now);
         let all_done = work.note_done(session, header.node, header.busy, now);
         if let Some(member) = active.members.get_mut(&session) {
             member.shards_done += u64::from(header.node.len());

@@ -11,6 +11,14 @@ use crate::state::event::ComputeClass;
 #[serde(transparent)]
 pub struct UnixMillis(pub u64);
 
+impl UnixMillis {
+    /// The time that the system tells.
+    pub fn now() -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self(since.as_millis() as u64)
+    }
+}
+
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -58,7 +66,10 @@ pub struct JobRecord {
     pub id: JobId,
     /// Counts the jobs of this state, from 1: their order.
     pub number: u64,
-    /// Makes a retried creation recognisable.
+    /// Who created it; empty where nobody was asked who they are.
+    #[serde(default)]
+    pub owner: String,
+    /// Makes a retried creation of the same owner's recognisable.
     pub request_id: String,
     /// The specification as it was sent: an encoded `lookbehind.v1.JobSpec`.
     pub spec: Vec<u8>,

@@ -1,6 +1,9 @@
 //! A job that trains: outer steps, their evaluations, the test split, checkpoints, the end.
 
-use lookbehind_common::ids::{JobId, WorkId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lookbehind_common::ids::{JobId, SessionId, WorkId};
 use lookbehind_common::job::Length;
 use lookbehind_common::optimizer::Evaluation;
 use lookbehind_common::reduction::{Node, effective_shards};
@@ -12,6 +15,7 @@ use super::checkpoints::is_checkpoint_due;
 use super::command::{Assignment, Command, Coordinates, ToWorker, Weights, WorkKind};
 use super::event::Activation;
 use super::job::{Closing, Job, Phase, Stage, Training};
+use super::observation::Observation;
 use super::partials::reduce_sums;
 use super::step::Step;
 use super::work::Work;
@@ -66,7 +70,7 @@ impl Core {
             return;
         }
         let Some(training) = self.training_mut(id) else { return };
-        training.step.note_advance(advance.seconds, advance.sums);
+        training.step.note_advance(&advance);
         let outer_step = training.step.outer_step;
         match advance.outcome {
             Outcome::Evaluate(evaluation, weights) => self.evaluate(id, advance.trainer, evaluation, weights),
@@ -98,6 +102,7 @@ impl Core {
         samples: u64,
         weights: Option<Weights>,
     ) {
+        let now = self.now.elapsed;
         let Some(shards) = self.jobs.get(id).map(|job| job.spec.train.shards) else { return };
         let Some(training) = self.training_mut(id) else { return };
         let work =
@@ -108,7 +113,7 @@ impl Core {
         }
         let version = training.weights_version;
         let coordinates = Coordinates { kind, samples, shards: effective_shards(samples, shards) };
-        let work = Work::new(work, coordinates, version);
+        let work = Work::new(work, coordinates, version, now);
         training.phase = Phase::Gathering(trainer, Box::new(work));
         if let Some(weights) = weights {
             self.push(Command::Publish(id.clone(), version, weights));
@@ -123,19 +128,24 @@ impl Core {
         let Stage::Training(training) = &mut active.stage else { return };
         let Phase::Gathering(_, work) = &mut training.phase else { return };
         for range in work.unassigned() {
-            self.assign_range(id, range, &candidates);
+            self.assign_range(id, range, &candidates, false);
         }
     }
 
-    /// Assigns some shards of the work in hand.
-    pub(super) fn assign_range(&mut self, id: &JobId, range: Node, candidates: &[Candidate]) {
+    /// Assigns some shards of the work in hand; `again` where a late worker has been asked for them before.
+    pub(super) fn assign_range(&mut self, id: &JobId, range: Node, candidates: &[Candidate], again: bool) {
         let now = self.now.elapsed;
+        let names: BTreeMap<SessionId, Arc<str>> =
+            candidates.iter().map(|one| (one.session, self.workers.shared_name(one.session))).collect();
         let Some(training) = self.training_mut(id) else { return };
         let Phase::Gathering(_, work) = &mut training.phase else { return };
         let (coordinates, weights_version) = (work.coordinates, work.weights_version);
         let mut sent = Vec::new();
         for (session, nodes) in divide(range, coordinates.shards, candidates) {
             work.assign(session, &nodes, now);
+            if let Some(name) = names.get(&session) {
+                work.remember((session, name), &nodes, again, now);
+            }
             let assignment = Assignment { work: work.id.clone(), coordinates, weights_version, nodes };
             sent.push(Command::Send(session, ToWorker::Assign(assignment)));
         }
@@ -150,10 +160,11 @@ impl Core {
         if !complete {
             return;
         }
-        let Phase::Gathering(trainer, work) = std::mem::replace(&mut training.phase, Phase::Advancing) else {
+        let Phase::Gathering(trainer, mut work) = std::mem::replace(&mut training.phase, Phase::Advancing)
+        else {
             return;
         };
-        training.step.note_work(&work, now);
+        training.step.note_work(&mut work, now);
         if let Some(active) = self.active_mut(id) {
             active.note_work(&work);
         }
@@ -205,6 +216,8 @@ impl Core {
         let before = training.step.position;
         let after = training.plan.after(before);
         let mut metrics = Box::new(training.step.metrics(now));
+        let timeline = Box::new(training.step.timeline(now));
+        let outer_steps = training.plan.outer_steps;
         training.step = Step::new(after, now);
         trainer.set_position(after);
         tracing::debug!(job = %id, outer = metrics.outer_step, loss = metrics.loss, "outer step done");
@@ -213,6 +226,7 @@ impl Core {
         metrics.compute_class =
             job.record.class.as_ref().map(|class| class.probe.to_string()).unwrap_or_default();
         let due = is_checkpoint_due(job, before, after);
+        self.observe(Observation::StepDone(id.clone(), timeline, metrics.clone(), outer_steps));
         self.push(Command::Record(id.clone(), activation, metrics));
         self.go_on(id, trainer, due);
     }

@@ -55,7 +55,7 @@ impl Core {
             return self.give_up_stuck(id);
         }
         for range in late {
-            self.assign_range(id, range, &idle);
+            self.assign_range(id, range, &idle, true);
         }
     }
 

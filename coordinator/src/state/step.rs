@@ -11,7 +11,9 @@ use lookbehind_common::proto::v1;
 use lookbehind_common::sampling::Position;
 
 use crate::state::event::Busy;
+use crate::state::observation::{StepTimeline, WorkTimeline};
 use crate::state::work::Work;
+use crate::training::Advance;
 
 /// Measurements of one outer step.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +40,7 @@ pub(crate) struct Step {
     optimizer: f64,
     waiting: f64,
     workers: BTreeSet<SessionId>,
+    works_done: Vec<WorkTimeline>,
 }
 
 impl Step {
@@ -46,18 +49,32 @@ impl Step {
     }
 
     /// Notes a complete piece of work.
-    pub(crate) fn note_work(&mut self, work: &Work, now: Duration) {
+    pub(crate) fn note_work(&mut self, work: &mut Work, now: Duration) {
+        self.works_done.push(work.timeline(self.begun, now));
         self.busy += work.busiest();
         self.waiting += work.waiting(now);
         self.workers.extend(work.contributors());
     }
 
     /// Notes how long the arithmetic took and what it summed.
-    pub(crate) fn note_advance(&mut self, seconds: f64, sums: Option<Sums>) {
-        self.optimizer += seconds;
-        if sums.is_some() {
-            self.first = self.first.or(sums);
-            self.last = sums;
+    pub(crate) fn note_advance(&mut self, advance: &Advance) {
+        self.optimizer += advance.seconds;
+        if advance.sums.is_some() {
+            self.first = self.first.or(advance.sums);
+            self.last = advance.sums;
+        }
+        if let Some(work) = self.works_done.last_mut() {
+            work.reduction = advance.reduction;
+            work.optimizer = advance.seconds - advance.reduction;
+        }
+    }
+
+    /// When it did what; it is done now.
+    pub(crate) fn timeline(&mut self, now: Duration) -> StepTimeline {
+        StepTimeline {
+            outer_step: self.outer_step + 1,
+            length: now.saturating_sub(self.begun),
+            works: std::mem::take(&mut self.works_done),
         }
     }
 

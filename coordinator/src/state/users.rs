@@ -6,8 +6,10 @@ use lookbehind_common::proto::v1;
 use prost::Message as _;
 
 use super::Core;
+use super::access::Caller;
 use super::event::{CallError, JobView, Reply, Token, UserCall, WorkerView};
 use super::job::{Closing, Job};
+use super::observation::{JobMove, Observation};
 use super::record::{JobRecord, JobState};
 
 /// Most bytes of a specification: it goes to every worker and stands in every list.
@@ -18,26 +20,42 @@ const MAX_PAGE_BYTES: usize = 2 << 20;
 const MAX_REQUEST_ID: usize = 64;
 
 impl Core {
-    pub(super) fn user_call(&mut self, token: Token, call: UserCall) {
+    pub(super) fn user_call(&mut self, token: Token, caller: &Caller, call: UserCall) {
         let result = match call {
-            UserCall::Create { request_id, spec, id } => self.create(request_id, *spec, id),
-            UserCall::Get(id) => self.view(&id),
-            UserCall::Cancel(id) => self.cancel(&id),
-            UserCall::Pause(id) => self.pause(&id),
-            UserCall::Resume(id, accept_class) => self.resume(&id, accept_class),
-            UserCall::List(count, before) => return self.reply(token, self.list(count, before)),
+            UserCall::Create { request_id, spec, id } => self.create(caller, request_id, *spec, id),
+            UserCall::Get(id) => self.touch(caller, &id).and_then(|_| self.view(&id)),
+            UserCall::Cancel(id) => self.touch(caller, &id).and_then(|who| self.cancel(&id, &who)),
+            UserCall::Pause(id) => self.touch(caller, &id).and_then(|who| self.pause(&id, &who)),
+            UserCall::Resume(id, accept_class) => {
+                self.touch(caller, &id).and_then(|who| self.resume(&id, &who, accept_class))
+            }
+            UserCall::List(count, before) => return self.reply(token, self.list(caller, count, before)),
             UserCall::Workers => return self.reply(token, Reply::Workers(self.worker_views())),
         };
         self.reply(token, Reply::Job(Box::new(result)));
     }
 
-    fn create(&mut self, request_id: String, spec: v1::JobSpec, id: JobId) -> Result<JobView, CallError> {
+    /// Refuses jobs that are not there or not the caller's; says who the caller is to the job.
+    fn touch(&self, caller: &Caller, id: &JobId) -> Result<String, CallError> {
+        let job = self.jobs.get(id).ok_or_else(|| CallError::NotFound(id.clone()))?;
+        caller.check(job).map(|()| caller.to_owner(&job.record.owner))
+    }
+
+    fn create(
+        &mut self,
+        caller: &Caller,
+        request_id: String,
+        spec: v1::JobSpec,
+        id: JobId,
+    ) -> Result<JobView, CallError> {
         if self.stopping {
             return Err(CallError::Stopping);
         }
         check_request_id(&request_id)?;
         let encoded = spec.encode_to_vec();
-        if let Some(earlier) = self.requests.get(&request_id).and_then(|id| self.jobs.get(id)) {
+        let owner = caller.name().to_owned();
+        let request = (owner.clone(), request_id.clone());
+        if let Some(earlier) = self.requests.get(&request).and_then(|id| self.jobs.get(id)) {
             let same = earlier.record.spec == encoded;
             return if same { Ok(view(earlier)) } else { Err(CallError::RequestReused(request_id)) };
         }
@@ -54,7 +72,8 @@ impl Core {
         let record = JobRecord {
             id: id.clone(),
             number: self.created,
-            request_id: request_id.clone(),
+            owner,
+            request_id,
             spec: encoded,
             state: JobState::Queued,
             revision: 0,
@@ -68,8 +87,8 @@ impl Core {
             pausing: false,
             description: None,
         };
-        tracing::info!(job = %id, name = checked.name, "job queued");
-        self.requests.insert(request_id, id.clone());
+        tracing::info!(job = %id, name = checked.name, owner = record.owner, "job queued");
+        self.requests.insert(request, id.clone());
         let job = Job::new(record, checked, spec.into());
         self.jobs.insert(id.clone(), job);
         self.set_state(&id, JobState::Queued, "queued");
@@ -97,9 +116,10 @@ impl Core {
         };
         let (state, pausing) = (record.state, record.pausing);
         self.created = self.created.max(record.number);
-        self.requests.insert(record.request_id.clone(), id.clone());
-        let job = Job::new(record, spec, message.into());
+        self.requests.insert((record.owner.clone(), record.request_id.clone()), id.clone());
+        let job = Job { since: Some(self.now.elapsed), ..Job::new(record, spec, message.into()) };
         self.jobs.insert(id.clone(), job);
+        self.observe(Observation::JobMoved(JobMove { job: id.clone(), from: None, to: state, after: None }));
         if matches!(state, JobState::Preparing | JobState::Running) {
             let next = if pausing { JobState::Paused } else { JobState::Queued };
             self.set_state(&id, next, "the coordinator was restarted");
@@ -110,9 +130,10 @@ impl Core {
         self.jobs.get(id).map(view).ok_or_else(|| CallError::NotFound(id.clone()))
     }
 
-    fn list(&self, count: usize, before: Option<u64>) -> Reply {
+    fn list(&self, caller: &Caller, count: usize, before: Option<u64>) -> Reply {
         let before = before.unwrap_or(u64::MAX);
-        let mut jobs: Vec<&Job> = self.jobs.values().filter(|job| job.record.number < before).collect();
+        let wanted = |job: &&Job| job.record.number < before && caller.may_touch(&job.record.owner);
+        let mut jobs: Vec<&Job> = self.jobs.values().filter(wanted).collect();
         jobs.sort_unstable_by_key(|job| std::cmp::Reverse(job.record.number));
         let mut bytes = 0;
         let mut fits = |job: &&Job| {
@@ -126,7 +147,7 @@ impl Core {
         Reply::Jobs(jobs.into_iter().map(view).collect(), next)
     }
 
-    fn cancel(&mut self, id: &JobId) -> Result<JobView, CallError> {
+    fn cancel(&mut self, id: &JobId, who: &str) -> Result<JobView, CallError> {
         let state = self.view(id)?.record.state;
         if state == JobState::Cancelled {
             return self.view(id);
@@ -135,12 +156,12 @@ impl Core {
             return Err(wrong_state(id, "cancel", state));
         }
         tracing::info!(job = %id, "job cancelled");
-        self.set_state(id, JobState::Cancelled, "cancelled by its user");
+        self.set_state(id, JobState::Cancelled, &format!("cancelled by {who}"));
         self.release(id);
         self.view(id)
     }
 
-    fn pause(&mut self, id: &JobId) -> Result<JobView, CallError> {
+    fn pause(&mut self, id: &JobId, who: &str) -> Result<JobView, CallError> {
         let job = self.jobs.get_mut(id).ok_or_else(|| CallError::NotFound(id.clone()))?;
         let state = job.record.state;
         match (state, job.active.as_ref()) {
@@ -150,12 +171,12 @@ impl Core {
             }
             (JobState::Running, Some(active)) if !active.members.is_empty() => {
                 if !std::mem::replace(&mut job.record.pausing, true) {
-                    self.note(id, "its user wants it paused after the outer step in hand");
+                    self.note(id, &format!("{who} wants it paused after the outer step in hand"));
                 }
             }
             // Nothing is under way that could be finished: the newest checkpoint is where it goes on.
             (JobState::Queued | JobState::Preparing | JobState::Running, _) => {
-                self.set_state(id, JobState::Paused, "paused by its user");
+                self.set_state(id, JobState::Paused, &format!("paused by {who}"));
                 self.release(id);
             }
             _ => return Err(wrong_state(id, "pause", state)),
@@ -165,21 +186,21 @@ impl Core {
 
     /// Queues a paused job again. With `accept_class` it may go on in another compute class than the one that it is
     /// bound to; from there on its result is that class's.
-    fn resume(&mut self, id: &JobId, accept_class: bool) -> Result<JobView, CallError> {
+    fn resume(&mut self, id: &JobId, who: &str, accept_class: bool) -> Result<JobView, CallError> {
         let job = self.jobs.get_mut(id).ok_or_else(|| CallError::NotFound(id.clone()))?;
         let state = job.record.state;
         match state {
             JobState::Paused => {
                 job.excluded.clear();
                 let given_up = job.record.class.take_if(|_| accept_class);
-                let message = given_up.map_or("resumed by its user".to_owned(), |class| {
-                    format!("resumed by its user, who gives up its compute class: {class}")
+                let message = given_up.map_or(format!("resumed by {who}"), |class| {
+                    format!("resumed by {who}, who gives up its compute class: {class}")
                 });
                 self.set_state(id, JobState::Queued, &message);
             }
             JobState::Queued | JobState::Preparing | JobState::Running if !accept_class => {
                 if std::mem::take(&mut job.record.pausing) {
-                    self.note(id, "its user wants it to go on");
+                    self.note(id, &format!("{who} wants it to go on"));
                 }
             }
             _ => return Err(wrong_state(id, "resume", state)),
@@ -193,9 +214,15 @@ impl Core {
             hello: worker.hello.clone(),
             job: worker.job.clone(),
             silent_seconds: self.now.elapsed.saturating_sub(worker.last_seen).as_secs_f64(),
+            seconds_per_shard: worker.job.as_ref().and_then(|job| self.seconds_per_shard(job, session)),
+            draining: worker.draining,
             shards_done: worker.job.as_ref().map_or(0, |job| self.shards_done(job, session)),
         };
         self.workers.iter().map(view).collect()
+    }
+
+    fn seconds_per_shard(&self, job: &JobId, session: lookbehind_common::ids::SessionId) -> Option<f64> {
+        self.jobs.get(job)?.active.as_ref()?.members.get(&session)?.seconds_per_shard
     }
 
     fn shards_done(&self, job: &JobId, session: lookbehind_common::ids::SessionId) -> u64 {

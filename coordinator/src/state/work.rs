@@ -1,6 +1,7 @@
 //! One piece of work in hand: which nodes are computed by whom, and which are filled.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::contribution::Contribution;
@@ -8,8 +9,9 @@ use lookbehind_common::ids::{SessionId, WorkId};
 use lookbehind_common::reduction::Node;
 use lookbehind_common::transfer::Checksum;
 
-use crate::state::command::Coordinates;
+use crate::state::command::{Coordinates, WorkKind};
 use crate::state::event::Busy;
+use crate::state::observation::{Fate, Part, WorkTimeline};
 
 /// A node that is filled.
 #[derive(Debug)]
@@ -63,10 +65,17 @@ pub(crate) struct Work {
     failures: BTreeMap<Node, u32>,
     busy_for: BTreeMap<SessionId, Busy>,
     first_done: Option<Duration>,
+    /// When it was given out.
+    begun: Duration,
+    /// Who was asked for what, for those who watch. Times count from the coordinator's start.
+    parts: Vec<Part>,
 }
 
+/// Parts of a piece of work that are remembered.
+const PARTS: usize = 4096;
+
 impl Work {
-    pub(crate) fn new(id: WorkId, coordinates: Coordinates, weights_version: u64) -> Self {
+    pub(crate) fn new(id: WorkId, coordinates: Coordinates, weights_version: u64, begun: Duration) -> Self {
         Self {
             id,
             coordinates,
@@ -76,6 +85,54 @@ impl Work {
             failures: BTreeMap::new(),
             busy_for: BTreeMap::new(),
             first_done: None,
+            begun,
+            parts: Vec::new(),
+        }
+    }
+
+    /// Remembers that a worker, who was assigned some nodes, was asked under a name.
+    pub(crate) fn remember(
+        &mut self,
+        (session, worker): (SessionId, &Arc<str>),
+        nodes: &[Node],
+        again: bool,
+        now: Duration,
+    ) {
+        let room = PARTS.saturating_sub(self.parts.len());
+        self.parts.extend(nodes.iter().take(room).map(|node| Part {
+            worker: Arc::clone(worker),
+            session,
+            node: *node,
+            assigned: now,
+            delivered: None,
+            busy: Busy::default(),
+            again,
+            fate: Fate::Asked,
+        }));
+    }
+
+    /// The part of a worker that is still open.
+    fn part(&mut self, session: SessionId, node: Node) -> Option<&mut Part> {
+        let open =
+            |part: &&mut Part| part.session == session && part.node == node && part.fate == Fate::Asked;
+        self.parts.iter_mut().rev().find(open)
+    }
+
+    /// When it was done by whom, in an outer step that began at `origin`; it is complete now.
+    pub(crate) fn timeline(&mut self, origin: Duration, now: Duration) -> WorkTimeline {
+        let mut parts = std::mem::take(&mut self.parts);
+        for part in &mut parts {
+            part.assigned = part.assigned.saturating_sub(origin);
+            part.delivered = part.delivered.map(|delivered| delivered.saturating_sub(origin));
+        }
+        WorkTimeline {
+            evaluation: self.id.evaluation,
+            test: self.coordinates.kind == WorkKind::Test,
+            shards: self.coordinates.shards,
+            begun: self.begun.saturating_sub(origin),
+            gathered: now.saturating_sub(origin),
+            parts,
+            ..WorkTimeline::default()
         }
     }
 
@@ -140,6 +197,22 @@ impl Work {
         Acceptance::Accepted
     }
 
+    /// Remembers what a worker's delivery came to.
+    pub(crate) fn remember_delivery(
+        &mut self,
+        session: SessionId,
+        node: Node,
+        busy: Busy,
+        used: bool,
+        now: Duration,
+    ) {
+        if let Some(part) = self.part(session, node) {
+            part.fate = if used { Fate::Used } else { Fate::Duplicate };
+            part.delivered = Some(now);
+            part.busy = busy;
+        }
+    }
+
     /// Notes that a worker has delivered a node that it was busy with for so long. Where that was the last thing
     /// expected of it, returns how many shards it was given and the seconds from then to now.
     pub(crate) fn note_done(
@@ -166,6 +239,8 @@ impl Work {
 
     /// The nodes that a worker was to compute and that nobody has filled; it is asked for nothing any more.
     pub(crate) fn withdraw(&mut self, session: SessionId) -> Vec<Node> {
+        let open = |part: &&mut Part| part.session == session && part.fate == Fate::Asked;
+        self.parts.iter_mut().filter(open).for_each(|part| part.fate = Fate::Lost);
         let hand = self.assigned.remove(&session).unwrap_or_default();
         hand.nodes.into_iter().filter(|node| self.wants(*node) && !self.is_elsewhere(*node)).collect()
     }
@@ -177,6 +252,9 @@ impl Work {
 
     /// Takes a node back from a worker that could not compute it; returns how often it has failed so far.
     pub(crate) fn fail(&mut self, session: SessionId, node: Node) -> u32 {
+        if let Some(part) = self.part(session, node) {
+            part.fate = Fate::Failed;
+        }
         if let Some(hand) = self.assigned.get_mut(&session) {
             hand.nodes.remove(&node);
         }

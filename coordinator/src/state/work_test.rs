@@ -15,7 +15,7 @@ fn worth(samples: u64) -> Contribution {
 fn work() -> Work {
     let id = WorkId { job: JobId::from_entropy(1), outer_step: 0, evaluation: 0 };
     let coordinates = Coordinates { kind: WorkKind::Gradient { epoch: 0, batch: 0 }, samples: 8, shards: 8 };
-    Work::new(id, coordinates, 1)
+    Work::new(id, coordinates, 1, Duration::ZERO)
 }
 
 fn at(seconds: u64) -> Duration {

@@ -1,6 +1,7 @@
 //! The registered workers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::ids::{JobId, SessionId};
@@ -12,6 +13,8 @@ use crate::state::event::Hello;
 pub(crate) struct Worker {
     /// How it introduced itself.
     pub(crate) hello: Hello,
+    /// Its name, for those who watch.
+    pub(crate) name: Arc<str>,
     /// When it last gave a sign of life.
     pub(crate) last_seen: Duration,
     /// The progress that it reported last, and when that rose.
@@ -35,7 +38,9 @@ impl Workers {
     pub(crate) fn add(&mut self, hello: Hello, now: Duration) -> SessionId {
         self.registered += 1;
         let session = SessionId(self.registered);
-        let worker = Worker { hello, last_seen: now, progress: 0, advanced: now, job: None, draining: false };
+        let name = Arc::from(hello.name.as_str());
+        let worker =
+            Worker { hello, name, last_seen: now, progress: 0, advanced: now, job: None, draining: false };
         self.table.insert(session, worker);
         session
     }
@@ -66,6 +71,12 @@ impl Workers {
     /// The worker's name, or its session where it is gone.
     pub(crate) fn name(&self, session: SessionId) -> String {
         self.get(session).map_or_else(|| format!("session {session}"), |worker| worker.hello.name.clone())
+    }
+
+    /// The same, shared.
+    pub(crate) fn shared_name(&self, session: SessionId) -> Arc<str> {
+        self.get(session)
+            .map_or_else(|| Arc::from(format!("session {session}")), |worker| Arc::clone(&worker.name))
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -26,6 +26,7 @@ fn record(id: u64) -> JobRecord {
     JobRecord {
         id: JobId::from_entropy(id),
         number: id,
+        owner: String::new(),
         request_id: format!("request-{id}"),
         spec: vec![1, 2, 3],
         state: JobState::Queued,

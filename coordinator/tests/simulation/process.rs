@@ -170,6 +170,7 @@ impl World {
                     self.invariants.digest.snapshot(&self.expected, &snapshot);
                     self.file_task(FileTask::Checkpoint(job, activation, snapshot));
                 }
+                Command::Observe(_) => {}
                 Command::Stopped => self.crash(millis(500)),
             }
         }

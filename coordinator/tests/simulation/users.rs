@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use lookbehind_common::ids::JobId;
-use lookbehind_coordinator::state::JobState;
 use lookbehind_coordinator::state::event::{CallError, Event, JobView, UserCall};
+use lookbehind_coordinator::state::{Caller as Somebody, JobState};
 
 use crate::agenda::Happening;
 use crate::dice::{Dice, millis, seconds};
@@ -89,7 +89,7 @@ impl World {
             }
         };
         request.pending = Some(wish);
-        self.ask(Caller::User(number), |token| Event::User(token, call));
+        self.ask(Caller::User(number), |token| Event::User(token, Somebody::Anyone, call));
     }
 
     /// The coordinator is gone before it answered.

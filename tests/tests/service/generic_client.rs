@@ -12,7 +12,6 @@ use tokio_stream::StreamExt as _;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::Channel;
 use tonic::{Request, Status};
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
@@ -20,7 +19,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 /// Asks the reflection service one question.
-async fn ask(channel: &Channel, question: MessageRequest) -> MessageResponse {
+async fn ask(channel: &Calls, question: MessageRequest) -> MessageResponse {
     let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
     let mut client = ServerReflectionClient::new(channel.clone());
     let answers = client.server_reflection_info(tokio_stream::once(request)).await.unwrap();
@@ -39,7 +38,7 @@ fn files(answer: MessageResponse) -> Vec<FileDescriptorProto> {
 }
 
 /// All descriptors that a service needs.
-async fn descriptors(channel: &Channel, service: &str) -> DescriptorPool {
+async fn descriptors(channel: &Calls, service: &str) -> DescriptorPool {
     let question = MessageRequest::FileContainingSymbol(service.to_owned());
     let mut waiting = VecDeque::from(files(ask(channel, question).await));
     let mut known = BTreeMap::new();
@@ -96,7 +95,7 @@ impl Decoder for Dynamic {
 
 /// A call of one method with a message from JSON; returns all messages of the answer as JSON.
 async fn call(
-    channel: &Channel,
+    channel: &Calls,
     service: &str,
     method: &str,
     request: serde_json::Value,

@@ -13,12 +13,12 @@ use lookbehind_common::proto::v1::{session_request, session_response};
 use lookbehind_common::reduction::Node;
 use lookbehind_common::transfer::in_process::InProcess;
 use lookbehind_common::{BUILD_VERSION, PROTOCOL_VERSION};
+use lookbehind_identity::{Access, Authorize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::transport::Endpoint;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::WorkerError;
 use super::executor::{Assignment, Context, ExecutorHandle, Says, Task};
@@ -35,7 +35,7 @@ const REGISTRATION: Duration = Duration::from_secs(10);
 
 /// What a session is made with.
 pub(super) struct Link {
-    pub(super) endpoint: Endpoint,
+    pub(super) access: Access,
     pub(super) in_process: Option<InProcess>,
     pub(super) name: String,
     pub(super) device: String,
@@ -93,7 +93,8 @@ fn unreachable(error: impl std::error::Error) -> Ended {
 
 /// Connects and registers.
 async fn open(link: Link, bulk: tokio::runtime::Handle) -> Result<Session, Ended> {
-    let channel = link.endpoint.connect().await.map_err(unreachable)?;
+    let authorize = link.access.authorize().map_err(unreachable)?;
+    let channel = link.access.connect(&route::endpoint(&link.access)).await.map_err(unreachable)?;
     let (outgoing, messages) = mpsc::channel(OUTGOING);
     let register = session_request::Message::Register(v1::Register {
         protocol: PROTOCOL_VERSION,
@@ -103,8 +104,8 @@ async fn open(link: Link, bulk: tokio::runtime::Handle) -> Result<Session, Ended
     });
     let first = v1::SessionRequest { fence: None, message: Some(register) };
     outgoing.send(first).await.map_err(unreachable)?;
-    let mut client = WorkerServiceClient::new(channel);
-    let response = client.session(ReceiverStream::new(messages)).await.map_err(unreachable)?;
+    let mut client = WorkerServiceClient::with_interceptor(channel, authorize.clone());
+    let response = client.session(ReceiverStream::new(messages)).await.map_err(not_let_in)?;
     let mut incoming = response.into_inner();
     let first = incoming.message().await.map_err(unreachable)?.unwrap_or_default();
     let (fence, registered) = match (first.fence, first.message) {
@@ -116,7 +117,31 @@ async fn open(link: Link, bulk: tokio::runtime::Handle) -> Result<Session, Ended
     };
     let fence = Fence::from(fence);
     tracing::info!(worker = link.name, session = %fence.session, cluster = %fence.cluster, "registered");
-    Session::new(link, bulk, fence, &registered, outgoing, incoming)
+    let route = route(&link, &bulk, Duration::from_millis(registered.failure_detection_ms.max(1)), authorize);
+    Ok(Session::new(link, &bulk, route, fence, &registered, (outgoing, incoming)))
+}
+
+/// A coordinator that does not believe who calls, or has no use for them, does not change its mind by itself; but
+/// credentials may be renewed, so that it is asked again.
+fn not_let_in(status: Status) -> Ended {
+    match status.code() {
+        Code::Unauthenticated | Code::PermissionDenied => {
+            Ended::Refused { reason: status.message().to_owned(), retryable: true }
+        }
+        _ => unreachable(status),
+    }
+}
+
+/// How tensors go: over a connection of their own, or within the process.
+fn route(link: &Link, bulk: &tokio::runtime::Handle, detection: Duration, authorize: Authorize) -> Route {
+    match &link.in_process {
+        Some(in_process) => Route::InProcess(in_process.clone()),
+        None => {
+            let _guard = bulk.enter();
+            let endpoint = route::watched(route::endpoint(&link.access), detection);
+            Route::Network(link.access.connect_lazy(&endpoint), authorize)
+        }
+    }
 }
 
 /// A registered session.
@@ -139,30 +164,23 @@ struct Session {
 impl Session {
     fn new(
         link: Link,
-        bulk: tokio::runtime::Handle,
+        bulk: &tokio::runtime::Handle,
+        route: Route,
         fence: Fence,
         registered: &v1::Registered,
-        outgoing: mpsc::Sender<v1::SessionRequest>,
-        incoming: Streaming<v1::SessionResponse>,
-    ) -> Result<Self, Ended> {
+        (outgoing, incoming): (mpsc::Sender<v1::SessionRequest>, Streaming<v1::SessionResponse>),
+    ) -> Self {
         let detection = Duration::from_millis(registered.failure_detection_ms.max(1));
         let interval = Duration::from_millis(registered.heartbeat_interval_ms.max(1));
         let progress = Arc::new(AtomicU64::new(0));
         let (say, says) = mpsc::channel(OUTGOING);
         let (uploads, partials) = mpsc::channel(UPLOADS);
-        let route = match &link.in_process {
-            Some(in_process) => Route::InProcess(in_process.clone()),
-            None => {
-                let _guard = bulk.enter();
-                Route::Network(route::watched(link.endpoint.clone(), detection).connect_lazy())
-            }
-        };
         let over = CancellationToken::new();
         let transfers =
             Transfers::new(route, fence.clone(), detection * 4, Arc::clone(&progress), over.clone());
         bulk.spawn(upload(partials, transfers.clone(), say.clone()));
         let context = Context { transfers, says: say, uploads };
-        Ok(Self {
+        Self {
             link,
             fence,
             detection,
@@ -174,7 +192,7 @@ impl Session {
             progress,
             newest: None,
             _over: over.drop_guard(),
-        })
+        }
     }
 
     /// Speaks and listens until something ends the session.
@@ -299,7 +317,7 @@ async fn upload(mut partials: mpsc::Receiver<Partial>, transfers: Transfers, say
     while let Some(partial) = partials.recv().await {
         let (work, node) = (v1::WorkId::from(&partial.work), partial.node);
         let Err(status) = transfers.upload(partial).await else { continue };
-        if status.code() == tonic::Code::Cancelled {
+        if status.code() == Code::Cancelled {
             return;
         }
         let answer = refused_upload(&status, work, node);
@@ -313,7 +331,7 @@ async fn upload(mut partials: mpsc::Receiver<Partial>, transfers: Transfers, say
 /// that does not carry it is of no use, and the coordinator must not wait for it.
 fn refused_upload(status: &Status, work: v1::WorkId, node: Node) -> Says {
     match status.code() {
-        tonic::Code::InvalidArgument => {
+        Code::InvalidArgument => {
             let reason = format!("partial refused: {}", status.message());
             let failed = v1::WorkFailed { work: Some(work), node: Some(node.into()), reason };
             Says::Message(session_request::Message::WorkFailed(failed))

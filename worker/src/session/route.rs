@@ -5,24 +5,21 @@ use std::time::Duration;
 
 use lookbehind_common::transfer::in_process::InProcess;
 use lookbehind_common::transfer::{FRAME_BYTES, WINDOW_BYTES};
+use lookbehind_identity::{Access, Authorize};
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codegen::http;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::WorkerError;
-
 /// How the coordinator is reached.
-pub(super) fn endpoint(address: &str) -> Result<Endpoint, WorkerError> {
-    let endpoint = Endpoint::from_shared(address.to_owned())
-        .map_err(|error| WorkerError::Address { address: address.to_owned(), reason: error.to_string() })?;
-    Ok(endpoint
+pub(super) fn endpoint(access: &Access) -> Endpoint {
+    access
+        .endpoint()
         .connect_timeout(Duration::from_secs(5))
-        .tcp_nodelay(true)
         .max_frame_size(FRAME_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES))
+        .initial_connection_window_size(WINDOW_BYTES)
 }
 
 /// The same for bulk transfers, which may have nothing to send for a long time: a connection that is dead is noticed
@@ -34,18 +31,22 @@ pub(super) fn watched(endpoint: Endpoint, detection: Duration) -> Endpoint {
 /// How tensors reach the coordinator.
 #[derive(Clone)]
 pub(super) enum Route {
-    /// Over a connection that carries nothing else.
-    Network(Channel),
+    /// Over a connection that carries nothing else, with what goes with each call.
+    Network(Channel, Authorize),
     /// It runs in this process.
     InProcess(InProcess),
 }
 
 impl Route {
     /// Carries out a call, and returns its answer if that is a good one.
-    pub(super) async fn call(&self, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
+    pub(super) async fn call(
+        &self,
+        mut request: http::Request<Body>,
+    ) -> Result<http::Response<Body>, Status> {
         let response = match self {
-            Self::Network(channel) => {
+            Self::Network(channel, authorize) => {
                 let mut channel = channel.clone();
+                authorize.put_on(request.headers_mut());
                 poll_fn(|context| channel.poll_ready(context)).await.map_err(broken)?;
                 channel.call(request).await.map_err(broken)?
             }

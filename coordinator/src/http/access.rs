@@ -1,0 +1,105 @@
+//! Who asks over HTTP: nobody in particular, who may read; or the holder of a token.
+
+use std::net::IpAddr;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{AUTHORIZATION, HOST};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use lookbehind_identity::{Identity, Role};
+use serde::Serialize;
+
+use super::App;
+use super::answer::Refusal;
+use crate::grpc::callers::{bearer, holder};
+use crate::state::Caller;
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Viewer {
+    /// Nobody is asked: everybody may do everything.
+    Anyone,
+    /// They have not signed in: they may look.
+    Guest,
+    /// They have.
+    Known(Identity),
+}
+
+/// Who asks, as the page shows it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct You {
+    pub(super) name: String,
+    pub(super) role: Role,
+}
+
+impl Viewer {
+    pub(super) fn you(&self) -> Option<You> {
+        match self {
+            Self::Anyone => Some(You { name: "local".into(), role: Role::Admin }),
+            Self::Guest => None,
+            Self::Known(identity) => Some(You { name: identity.name.clone(), role: identity.role }),
+        }
+    }
+
+    /// As whom they steer jobs, if they may.
+    pub(super) fn steers(&self) -> Option<Caller> {
+        match self {
+            Self::Anyone => Some(Caller::Anyone),
+            Self::Known(Identity { name, role: Role::Admin }) => Some(Caller::Admin(name.clone())),
+            Self::Known(Identity { name, role: Role::User }) => Some(Caller::User(name.clone())),
+            Self::Known(Identity { role: Role::Worker, .. }) | Self::Guest => None,
+        }
+    }
+}
+
+/// Finds out who asks and whether they may look at anything.
+pub(super) async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    match viewer(&app, &request) {
+        Ok(viewer) => {
+            request.extensions_mut().insert(viewer);
+            next.run(request).await
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn viewer(app: &App, request: &Request) -> Result<Viewer, Refusal> {
+    let Some(guard) = &app.guard else {
+        return check_host(request).map(|()| Viewer::Anyone);
+    };
+    let refuse = |reason: &str| Refusal::new(StatusCode::UNAUTHORIZED, reason);
+    match request.headers().get(AUTHORIZATION) {
+        Some(value) => {
+            let token = value.to_str().ok().and_then(bearer);
+            let identity = holder(token.as_ref(), guard).map_err(refuse)?;
+            if identity.role == Role::Worker {
+                return Err(Refusal::new(
+                    StatusCode::FORBIDDEN,
+                    format!("this is for people; the token is of {identity}"),
+                ));
+            }
+            Ok(Viewer::Known(identity))
+        }
+        None if app.private => Err(refuse("sign in: this coordinator shows nothing to others")),
+        None => Ok(Viewer::Guest),
+    }
+}
+
+/// Where nobody is asked who they are, a page from elsewhere must not reach the coordinator under a name of its own.
+fn check_host(request: &Request) -> Result<(), Refusal> {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let host =
+        host.or_else(|| request.uri().authority().map(|authority| authority.as_str())).unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.trim_matches(['[', ']']);
+    if name == "localhost" || name.parse::<IpAddr>().is_ok() {
+        return Ok(());
+    }
+    let reason =
+        format!("host {name:?}: expected localhost or an address, since nobody is asked who they are");
+    Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, reason))
+}

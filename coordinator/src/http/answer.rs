@@ -1,0 +1,77 @@
+//! Answers: JSON that nobody keeps, and errors in words.
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
+use serde::Serialize;
+
+use crate::runtime::Ended;
+use crate::state::event::CallError;
+
+/// Something that is not done.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) reason: String,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
+        Self { status, reason: reason.into() }
+    }
+
+    pub(super) fn unexpected() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the coordinator gave an answer of the wrong kind")
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorJson<'a> {
+    error: &'a str,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response<Body> {
+        let mut response = Json(ErrorJson { error: &self.reason }).into_response();
+        *response.status_mut() = self.status;
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert("www-authenticate", HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<Ended> for Refusal {
+    fn from(ended: Ended) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, ended.to_string())
+    }
+}
+
+impl From<CallError> for Refusal {
+    fn from(error: CallError) -> Self {
+        let status = match error {
+            CallError::NotFound(_) => StatusCode::NOT_FOUND,
+            CallError::NotTheirs(_) => StatusCode::FORBIDDEN,
+            CallError::Invalid(_) => StatusCode::BAD_REQUEST,
+            CallError::RequestReused(_) | CallError::WrongState { .. } => StatusCode::CONFLICT,
+            CallError::Exhausted { .. } => StatusCode::TOO_MANY_REQUESTS,
+            CallError::Stopping | CallError::NotStored(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+/// A value as JSON. Numbers that are none are null.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response<Body> {
+        let json = HeaderValue::from_static("application/json");
+        let kept = HeaderValue::from_static("no-store");
+        match serde_json::to_vec(&self.0) {
+            Ok(bytes) => ([(CONTENT_TYPE, json), (CACHE_CONTROL, kept)], bytes).into_response(),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        }
+    }
+}

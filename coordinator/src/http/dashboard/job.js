@@ -1,0 +1,93 @@
+// The head of the chosen job: what it is, where it stands, how long it will take.
+
+import { byId, create, icon, setAttribute, setIcon, setText, showList } from "./dom.js";
+import {
+  count, isOver, method, moment, number, percent, percentDone, rough, shareDone, span, steady,
+} from "./format.js";
+
+export class JobHead {
+  constructor(pace) {
+    this.pace = pace;
+    byId("job-state").append(icon("note"), create("span"));
+  }
+
+  /** Shows a job and the newest steps that the page has of it. */
+  show(job, series, now) {
+    const newest = series.newest ?? job.last;
+    const root = byId("job-content");
+    root.dataset.state = job.state;
+    root.dataset.job = job.id;
+    setText(byId("job-name"), job.name);
+    const [svg, state] = byId("job-state").children;
+    setIcon(svg, job.state);
+    setText(state, job.state);
+    showList(byId("job-meta"), meta(job), (text) => text, () => create("span"), setText);
+    const message = byId("job-message");
+    message.hidden = job.message === "";
+    setText(message, job.message);
+    this.showProgress(job, newest, now);
+    this.showFacts(job, newest, series.newestTest ?? (job.last?.test ? job.last : undefined));
+    const digest = byId("job-digest");
+    digest.hidden = job.digest === "";
+    setText(digest.querySelector("code"), job.digest);
+  }
+
+  showProgress(job, newest, now) {
+    const share = shareDone(job);
+    const bar = byId("job-progress");
+    setAttribute(bar, "value", share ?? 0);
+    const total = job.total_outer_steps > 0 ? ` of ${count(job.total_outer_steps)}` : "";
+    const epoch = newest ? `, epoch ${count(newest.epoch + 1)}` : "";
+    const percentage = share === null ? "" : `${percentDone(share)} · `;
+    setText(byId("job-progress-text"), `${percentage}outer step ${count(job.outer_step)}${total}${epoch}`);
+    setText(byId("job-time"), this.time(job, now));
+  }
+
+  time(job, now) {
+    if (job.state === "running") {
+      const left = this.pace.secondsLeft(job);
+      return left === null ? "time left not known yet" : `about ${rough(left)} left`;
+    }
+    if (job.state === "queued") return `waiting since ${moment(job.created_ms, now)}`;
+    if (job.state === "preparing") return "workers load model and data";
+    if (job.state === "paused") return "stands still until it is resumed";
+    if (job.finished_ms === null) return "";
+    return `took ${rough((job.finished_ms - job.created_ms) / 1000)}, over at ${moment(job.finished_ms, now)}`;
+  }
+
+  showFacts(job, newest, test) {
+    const speed = this.pace.stepsPerSecond(job);
+    const tested = test === undefined ? "no test yet" : `after step ${count(test.outer_step)}`;
+    const facts = [
+      ["Loss", steady(newest?.loss), "slow weights"],
+      ["Perturbed loss", steady(newest?.last_loss), `sharpness ${steady(newest?.sharpness)}`],
+      ["Accuracy", percent(newest?.accuracy), "training batch"],
+      ["Test accuracy", percent(test?.test.accuracy), tested],
+      ["Outer step", span(newest?.seconds?.total), newest ? `${count(newest.evaluations)} gradients` : ""],
+    ];
+    if (speed !== null && !isOver(job.state)) {
+      facts.push(["Speed", `${count(speed * (newest?.samples ?? job.batch_size))}`, "samples a second"]);
+    }
+    if (!isOver(job.state)) {
+      facts.push(["Workers", count(job.workers), job.workers === 0 ? "waiting for one" : "serve this job"]);
+    }
+    showList(byId("job-facts"), facts, ([name]) => name,
+      ([name]) => create("div", {}, create("dt", { text: name }), create("dd", {}, create("span"), create("small"))),
+      (element, [, value, note]) => {
+        setText(element.querySelector("span"), value);
+        setText(element.querySelector("small"), note);
+      });
+  }
+}
+
+/** What the job is, in parts. */
+function meta(job) {
+  const details = [job.k == null ? null : `k ${job.k}`, job.rho == null ? null : `ρ ${number(job.rho)}`];
+  return [
+    [method(job.method), ...details].filter((part) => part !== null).join(", "),
+    `${job.model} on ${job.data}`,
+    `batch ${count(job.batch_size)} in ${count(job.shards)} shards`,
+    ...(job.owner === "" ? [] : [`submitted by ${job.owner}`]),
+    `job ${job.id}`,
+  ];
+}

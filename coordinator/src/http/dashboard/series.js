@@ -1,0 +1,81 @@
+// The outer steps of a job as far as this page keeps them: never more than LIMIT, first and newest among them.
+
+const LIMIT = 4000;
+const RECENT = 1000;
+
+/** Steps in their order, and how fast they come. */
+export class Series {
+  constructor() {
+    this.steps = [];
+  }
+
+  /** Replaces everything: the start, and what follows after the job's journal was cut back. */
+  replace(steps) {
+    this.steps = [];
+    this.append(steps);
+  }
+
+  /** Adds newer steps. */
+  append(steps) {
+    for (const step of steps) {
+      if (this.steps.length === 0 || step.outer_step > this.newest.outer_step) this.steps.push(step);
+    }
+    if (this.steps.length > LIMIT) this.thin();
+  }
+
+  /** The newest step, or undefined. */
+  get newest() {
+    return this.steps[this.steps.length - 1];
+  }
+
+  /** The newest step with a result on the test split, or undefined. */
+  get newestTest() {
+    return this.testBefore(Infinity);
+  }
+
+  /** The last step with a test result that is not after an outer step, or undefined. */
+  testBefore(outerStep) {
+    return this.steps.findLast((step) => hasTest(step) && step.outer_step <= outerStep);
+  }
+
+  /** Steps of the newest `count` outer steps; all of them for Infinity. */
+  range(count) {
+    if (!Number.isFinite(count) || this.steps.length === 0) return this.steps;
+    const from = this.newest.outer_step - count;
+    return this.steps.slice(this.steps.findIndex((step) => step.outer_step > from));
+  }
+
+  /** Position of the step that is nearest to an outer step. */
+  static nearest(steps, outerStep) {
+    let low = 0;
+    let high = steps.length - 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (steps[middle].outer_step < outerStep) low = middle + 1;
+      else high = middle;
+    }
+    const closerBefore = low > 0 && outerStep - steps[low - 1].outer_step < steps[low].outer_step - outerStep;
+    return closerBefore ? low - 1 : low;
+  }
+
+  /** Drops every other one of the older steps, but none with a test result as long as others are enough. */
+  thin() {
+    const recent = this.steps.length - RECENT;
+    this.steps = this.steps.filter((step, i) => i >= recent || i % 2 === 0 || hasTest(step));
+    const tail = this.steps.length - RECENT;
+    if (this.steps.length > LIMIT) this.steps = this.steps.filter((_, i) => i >= tail || i % 2 === 0);
+  }
+}
+
+function hasTest(step) {
+  return Boolean(step.test);
+}
+
+export const PARTS = ["compute", "data", "communication", "optimizer", "waiting"];
+
+/** Share of each part in the time of the steps, or null where nothing is known. */
+export function timeShares(steps) {
+  const sums = PARTS.map((part) => steps.reduce((sum, step) => sum + (step.seconds?.[part] ?? 0), 0));
+  const total = sums.reduce((sum, value) => sum + value, 0);
+  return total > 0 ? sums.map((sum) => sum / total) : null;
+}

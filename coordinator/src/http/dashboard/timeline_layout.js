@@ -1,0 +1,96 @@
+// Turns the newest outer steps into lanes and bars, without drawing them: one lane per worker and one for what the
+// coordinator does. Times are seconds since the first of the steps began; the steps lie one after the other.
+
+import { known } from "./format.js";
+
+export const COORDINATOR = "coordinator";
+const MOST_LANES = 32;
+
+/**
+ * `lanes`: [{ name, rows, lossy }] with as many rows as parts overlap; `bars`: what lies in them, in time; `parts`:
+ * those of all workers, also of the `hidden` ones that got no lane; `steps`: where each outer step lies; `total`:
+ * seconds of all.
+ */
+export function layOut(steps) {
+  const all = [];
+  const marks = [];
+  let start = 0;
+  for (const step of steps) {
+    const length = known(step.seconds) ? step.seconds : 0;
+    for (const work of step.works) all.push(...workBars(step, work, start, length));
+    const lossy = step.works.some((work) => work.parts.some(gone));
+    marks.push({ outerStep: step.outer_step, from: start, to: start + length, lossy });
+    start += length;
+  }
+  all.sort((a, b) => a.from - b.from);
+  const parts = all.filter((bar) => bar.kind === "part");
+  const workers = [...new Set(parts.map((bar) => bar.lane))];
+  workers.sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+  const lanes = [...workers.slice(0, MOST_LANES), COORDINATOR].map((name) => ({
+    name, rows: 1, lossy: parts.some((bar) => bar.lane === name && gone(bar.part)),
+  }));
+  const bars = all.filter((bar) => lanes.some((lane) => lane.name === bar.lane));
+  for (const lane of lanes) lane.rows = stack(bars.filter((bar) => bar.lane === lane.name && bar.kind !== "waiting"));
+  return { lanes, bars, parts, hidden: Math.max(0, workers.length - MOST_LANES), steps: marks, total: start };
+}
+
+/** What one evaluation puts into the lanes. */
+function workBars(step, work, start, length) {
+  const bars = [];
+  const gathered = known(work.gathered) ? work.gathered : length;
+  const last = new Map();
+  for (const part of work.parts) {
+    const delivered = known(part.delivered) ? part.delivered : gathered;
+    const from = known(part.assigned) ? part.assigned : work.begun;
+    bars.push({
+      kind: "part", lane: part.worker, step, work, part,
+      from: start + from, to: start + Math.max(from, delivered),
+      segments: segments(part, start + from, start + Math.max(from, delivered)),
+    });
+    last.set(part.worker, Math.max(last.get(part.worker) ?? 0, gone(part) ? gathered : delivered));
+  }
+  for (const [worker, delivered] of last) {
+    if (gathered > delivered) {
+      bars.push({ kind: "waiting", lane: worker, step, work, from: start + delivered, to: start + gathered });
+    }
+  }
+  if (known(work.advanced) && work.advanced > gathered) {
+    bars.push({ kind: "optimizer", lane: COORDINATOR, step, work, from: start + gathered, to: start + work.advanced });
+  }
+  return bars;
+}
+
+/** Whether a part did not come to anything. */
+export function gone(part) {
+  return part.outcome === "lost" || part.outcome === "failed";
+}
+
+/**
+ * How a part's time divides. The worker says how long it read data and computed; what is left went over the network,
+ * half of it drawn before (weights) and half after (gradients).
+ */
+function segments(part, from, to) {
+  const data = known(part.data) ? part.data : 0;
+  const compute = known(part.compute) ? part.compute : 0;
+  if (gone(part) || to - from <= 0 || compute + data <= 0) return [];
+  const shrink = Math.min(1, (to - from) / (compute + data));
+  const half = (to - from - (compute + data) * shrink) / 2;
+  const work = [["data", data * shrink], ["compute", compute * shrink]];
+  const lengths = [["communication", half], ...work, ["communication", half]];
+  let at = from;
+  return lengths
+    .map(([name, length]) => ({ name, from: at, to: (at += length) }))
+    .filter((segment) => segment.to > segment.from);
+}
+
+/** Gives bars that overlap rows of their own and returns how many rows there are. */
+function stack(bars) {
+  const ends = [];
+  for (const bar of [...bars].sort((a, b) => a.from - b.from)) {
+    let row = ends.findIndex((end) => end <= bar.from + 1e-9);
+    if (row < 0) row = ends.length;
+    ends[row] = bar.to;
+    bar.row = row;
+  }
+  return Math.max(1, ends.length);
+}

@@ -1,0 +1,213 @@
+//! Streams that tell a page what is new, as Server-Sent Events.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt};
+use lookbehind_common::ids::JobId;
+use lookbehind_common::proto::v1;
+use lookbehind_common::proto::v1::watch_job_response::Event as Watched;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::App;
+use super::access::Viewer;
+use super::answer::Refusal;
+use super::thin::thin;
+use super::views::{NoticeJson, StepJson, TimelineJson};
+use crate::grpc::watch;
+use crate::state::event::JobView;
+
+/// Least time between two tellings of the same.
+const PACE: Duration = Duration::from_millis(500);
+/// Most time without any.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Events that may wait for a slow reader; one that lets more wait is told less often.
+const WAITING: usize = 4;
+
+/// Where a stream's events go. Sending fails when nobody reads any more.
+struct Out(mpsc::Sender<Bytes>);
+
+/// Nobody reads any more.
+struct Gone;
+
+impl Out {
+    async fn tell(&self, name: &str, value: &impl Serialize) -> Result<(), Gone> {
+        let data = serde_json::to_string(value).unwrap_or_default();
+        self.send(format!("event: {name}\ndata: {data}\n\n")).await
+    }
+
+    /// A sign of life that is no event.
+    async fn breathe(&self) -> Result<(), Gone> {
+        self.send(":\n\n".into()).await
+    }
+
+    async fn send(&self, text: String) -> Result<(), Gone> {
+        self.0.send(Bytes::from(text)).await.map_err(|_| Gone)
+    }
+}
+
+/// A response that is fed by a task, until that ends or nobody reads any more.
+fn stream<F: Future<Output = Result<(), Gone>> + Send>(
+    app: &App,
+    feed: impl FnOnce(Out) -> F + Send + 'static,
+) -> Result<Response, Refusal> {
+    let full = |_| {
+        Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "as many pages are open as there may be; try again later",
+        )
+    };
+    let place = std::sync::Arc::clone(&app.streams).try_acquire_owned().map_err(full)?;
+    let (sender, events) = mpsc::channel(WAITING);
+    let end = app.end.clone();
+    tokio::spawn(async move {
+        let _place = place;
+        let closed = sender.clone();
+        tokio::select! {
+            _ = feed(Out(sender)) => {}
+            () = closed.closed() => {}
+            () = end.cancelled() => {}
+        }
+    });
+    let body = Body::from_stream(ReceiverStream::new(events).map(Ok::<_, Infallible>));
+    Ok(([(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+/// The whole cluster: when something changes, and every few seconds.
+pub(super) fn overview(app: App, viewer: Viewer) -> Result<Response, Refusal> {
+    let followed = app.clone();
+    stream(&followed, move |out| async move {
+        let mut changes = app.shared.observer.changes();
+        loop {
+            changes.mark_unchanged();
+            match app.overview(&viewer).await {
+                Ok(overview) => out.tell("overview", &overview).await?,
+                Err(refusal) => out.tell("error", &refusal.reason).await?,
+            }
+            tokio::time::sleep(PACE).await;
+            let _ = tokio::time::timeout(SILENCE - PACE, changes.changed()).await;
+        }
+    })
+}
+
+/// One job: its history, then what is new.
+pub(super) async fn job(app: App, viewer: Viewer, id: JobId, points: usize) -> Result<Response, Refusal> {
+    let view = app.job(&id).await?;
+    let followed = app.clone();
+    stream(&followed, move |out| async move { Box::pin(follow(app, viewer, view, points, out)).await })
+}
+
+/// What was read of a job and not yet told.
+#[derive(Default)]
+struct News {
+    steps: Vec<StepJson>,
+    notices: Vec<NoticeJson>,
+}
+
+#[derive(Serialize)]
+struct History {
+    steps: Vec<StepJson>,
+    notices: Vec<NoticeJson>,
+}
+
+impl News {
+    fn take(&mut self, event: Option<Watched>) {
+        match event {
+            Some(Watched::Step(step)) => self.steps.push(StepJson::from(&step)),
+            Some(Watched::Notice(notice)) => self.notices.push(NoticeJson::from(&notice)),
+            None => {}
+        }
+    }
+}
+
+type Events = Pin<Box<dyn Stream<Item = Result<v1::WatchJobResponse, Status>> + Send>>;
+
+async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out) -> Result<(), Gone> {
+    let id = view.record.id.clone();
+    out.tell("job", &app.job_json(&view, &viewer)).await?;
+    let mut events: Events = Box::pin(watch::from_the_beginning(app.shared.clone(), &view.record));
+    let (history, mut over) = history(&mut events, &view, points).await;
+    out.tell("history", &history).await?;
+    let (mut told, mut shown) = (String::new(), 0);
+    loop {
+        let (news, ended) = if over { (News::default(), true) } else { gather(&mut events).await };
+        over |= ended;
+        if !news.steps.is_empty() {
+            out.tell("steps", &thin(news.steps, points, StepJson::is_tested)).await?;
+        }
+        if !news.notices.is_empty() {
+            out.tell("notices", &news.notices).await?;
+        }
+        let timelines = app.shared.observer.timelines(&id);
+        let newest = timelines.last().map_or(0, |timeline| timeline.outer_step);
+        if newest != shown {
+            shown = newest;
+            let timelines: Vec<TimelineJson> =
+                timelines.iter().map(|one| TimelineJson::from(&**one)).collect();
+            out.tell("timeline", &timelines).await?;
+        }
+        let Ok(view) = app.job(&id).await else { return Ok(()) };
+        let job = app.job_json(&view, &viewer);
+        let json = serde_json::to_string(&job).unwrap_or_default();
+        if json == told {
+            out.breathe().await?;
+        } else {
+            out.tell("job", &job).await?;
+            told = json;
+        }
+        if over {
+            // Nothing more can happen: the page knows, and does not come back.
+            return Ok(());
+        }
+    }
+}
+
+/// What is stored of a job, thinned; and whether that is all that there will ever be.
+async fn history(events: &mut Events, view: &JobView, points: usize) -> (History, bool) {
+    let mut news = News::default();
+    let mut over = false;
+    loop {
+        let complete = news.steps.last().is_some_and(|step| step.outer_step >= view.outer_step);
+        if complete && !view.record.state.is_terminal() {
+            break;
+        }
+        // What takes longer is not stored yet.
+        match tokio::time::timeout(PACE, events.next()).await {
+            Ok(Some(Ok(event))) => news.take(event.event),
+            Ok(_) => {
+                over = true;
+                break;
+            }
+            Err(_) => break,
+        }
+    }
+    let steps = thin(news.steps, points, StepJson::is_tested);
+    (History { steps, notices: news.notices }, over)
+}
+
+/// What is new of a job within a moment; and whether nothing more will come.
+async fn gather(events: &mut Events) -> (News, bool) {
+    let mut news = News::default();
+    let moment = tokio::time::sleep(PACE);
+    tokio::pin!(moment);
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(Ok(event)) => news.take(event.event),
+                _ => {
+                    moment.await;
+                    return (news, true);
+                }
+            },
+            () = &mut moment => return (news, false),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What the coordinator shows over HTTP: the dashboard and the little interface behind it, metrics, health.
+//!
+//! It is another client of the state machine: it asks the same questions as the gRPC services and has no way of its own.
+
+mod access;
+mod answer;
+mod assets;
+mod live;
+mod overview;
+mod routes;
+mod thin;
+mod views;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use lookbehind_identity::GuardedServer;
+use lookbehind_telemetry::http::{HttpServer, Limits, TlsConfig};
+use lookbehind_telemetry::{health, metrics};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::grpc::callers::Guard;
+use crate::runtime::Shared;
+
+/// Streams that are followed at a time: each is a person at a dashboard.
+const STREAMS: usize = 256;
+/// Connections at a time: browsers open several.
+const CONNECTIONS: usize = 1024;
+
+/// How the pages are reached.
+pub(crate) struct Site {
+    /// Where they are served.
+    pub(crate) listener: TcpListener,
+    /// Credentials that are served with and asked for.
+    pub(crate) guard: Guard,
+    /// Whether all of it is only for those who sign in.
+    pub(crate) private: bool,
+    /// What Prometheus reads.
+    pub(crate) registry: Registry,
+    /// Who this coordinator is.
+    pub(crate) name: Name,
+}
+
+/// Who this coordinator is.
+#[derive(Clone, Debug)]
+pub(crate) struct Name {
+    pub(crate) cluster: String,
+    pub(crate) incarnation: u64,
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+struct App {
+    shared: Shared,
+    guard: Guard,
+    private: bool,
+    name: Name,
+    started: std::time::Instant,
+    streams: Arc<Semaphore>,
+    end: CancellationToken,
+}
+
+/// Serves until `end`.
+pub(crate) async fn serve(site: Site, shared: Shared, end: CancellationToken) {
+    let tls = site.guard.clone().map(encryption);
+    let observer = Arc::clone(&shared.observer);
+    let readiness = health::router(move || observer.ready());
+    let app = App {
+        shared,
+        guard: site.guard,
+        private: site.private,
+        name: site.name,
+        started: std::time::Instant::now(),
+        streams: Arc::new(Semaphore::new(STREAMS)),
+        end: end.clone(),
+    };
+    let guarded = routes::router(app.clone()).merge(scraped(app.clone(), site.registry));
+    let router: Router = guarded
+        .layer(axum::middleware::from_fn_with_state(app, access::check))
+        .merge(assets::router())
+        .merge(readiness);
+    let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
+    HttpServer::new(site.listener, router).with_tls(tls).with_limits(limits).serve(end).await;
+}
+
+/// `/metrics`, with what is true of a moment brought up to it.
+fn scraped(app: App, registry: Registry) -> Router {
+    let refresh = move |request, next: axum::middleware::Next| {
+        let app = app.clone();
+        async move {
+            // Without an answer the numbers are those of the last time.
+            if let Ok(workers) = app.workers().await {
+                app.shared.observer.metrics.refresh(&workers);
+            }
+            next.run(request).await
+        }
+    };
+    metrics::router(Arc::new(registry)).layer(axum::middleware::from_fn(refresh))
+}
+
+/// The newest credentials as the server wants them.
+fn encryption(mut guard: watch::Receiver<GuardedServer>) -> TlsConfig {
+    let (sender, tls) = watch::channel(Arc::clone(&guard.borrow_and_update().http));
+    tokio::spawn(async move {
+        while guard.changed().await.is_ok() {
+            sender.send_replace(Arc::clone(&guard.borrow_and_update().http));
+        }
+    });
+    tls
+}
+
+/// How long an answer of the state machine is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,110 @@
+//! The little interface behind the page.
+
+use axum::Router;
+use axum::extract::{Extension, Path, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use lookbehind_common::ids::JobId;
+use serde::Serialize;
+
+use super::access::Viewer;
+use super::answer::{Json, Refusal};
+use super::views::JobJson;
+use super::{App, live};
+use crate::state::event::UserCall;
+
+/// Outer steps of a job's history that are sent where the reader does not say.
+const POINTS: usize = 1000;
+/// Most of them.
+const MAX_POINTS: usize = 10_000;
+
+pub(super) fn router(app: App) -> Router {
+    Router::new()
+        .route("/api/me", get(me))
+        .route("/api/overview", get(overview))
+        .route("/api/live", get(live_overview))
+        .route("/api/jobs/{id}/live", get(live_job))
+        .route("/api/jobs/{id}/{action}", post(steer))
+        .with_state(app)
+}
+
+async fn me(Extension(viewer): Extension<Viewer>) -> Response {
+    match viewer.you() {
+        Some(you) => Json(you).into_response(),
+        None => Refusal::new(StatusCode::UNAUTHORIZED, "you have not signed in").into_response(),
+    }
+}
+
+async fn overview(State(app): State<App>, Extension(viewer): Extension<Viewer>) -> Response {
+    match app.overview(&viewer).await {
+        Ok(overview) => Json(overview).into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn live_overview(State(app): State<App>, Extension(viewer): Extension<Viewer>) -> Response {
+    live::overview(app, viewer).unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn live_job(
+    State(app): State<App>,
+    Extension(viewer): Extension<Viewer>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Response {
+    let followed = async { live::job(app, viewer, job_id(&id)?, points(&uri)?).await };
+    followed.await.unwrap_or_else(IntoResponse::into_response)
+}
+
+fn job_id(text: &str) -> Result<JobId, Refusal> {
+    let unknown = || Refusal::new(StatusCode::NOT_FOUND, format!("job {text:?}: not found"));
+    JobId::parse(text).ok_or_else(unknown)
+}
+
+/// The query `points=N`.
+fn points(uri: &Uri) -> Result<usize, Refusal> {
+    let given = uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("points="));
+    let Some(given) = given else { return Ok(POINTS) };
+    let sound = given.parse().ok().filter(|points| (2..=MAX_POINTS).contains(points));
+    let refuse = || {
+        Refusal::new(StatusCode::BAD_REQUEST, format!("points: expected 2 to {MAX_POINTS}, found {given:?}"))
+    };
+    sound.ok_or_else(refuse)
+}
+
+#[derive(Serialize)]
+struct Steered {
+    job: JobJson,
+}
+
+async fn steer(
+    State(app): State<App>,
+    Extension(viewer): Extension<Viewer>,
+    Path((id, action)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let steered = async {
+        let id = job_id(&id)?;
+        // What a form on another page could send is refused: a browser asks before it sends JSON elsewhere.
+        if headers.get(CONTENT_TYPE).is_none_or(|kind| kind != "application/json") {
+            let reason = "content-type: expected application/json";
+            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
+        }
+        let caller =
+            viewer.steers().ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, "sign in to steer jobs"))?;
+        let call = match action.as_str() {
+            "cancel" => UserCall::Cancel(id),
+            "pause" => UserCall::Pause(id),
+            "resume" => UserCall::Resume(id, false),
+            other => {
+                let reason = format!("{other:?}: expected cancel, pause or resume");
+                return Err(Refusal::new(StatusCode::NOT_FOUND, reason));
+            }
+        };
+        let view = app.steer(caller, call).await?;
+        Ok(Json(Steered { job: app.job_json(&view, &viewer) }).into_response())
+    };
+    steered.await.unwrap_or_else(IntoResponse::into_response)
+}

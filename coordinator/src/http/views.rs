@@ -1,0 +1,329 @@
+//! What the page is told, as JSON. Times are in milliseconds since 1970 or in seconds, as their names say.
+
+use lookbehind_common::job::{JobSpec, Method, wire};
+use lookbehind_common::proto::v1;
+use prost::Message;
+use serde::Serialize;
+
+use crate::observe::{Happening, Kind};
+use crate::state::event::{JobView, WorkerView};
+use crate::state::observation::{Fate, Part, StepTimeline, WorkTimeline};
+use crate::state::{Caller, JobState, UnixMillis};
+
+/// A job.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct JobJson {
+    id: String,
+    name: String,
+    owner: String,
+    state: JobState,
+    message: String,
+    outer_step: u64,
+    total_outer_steps: u64,
+    created_ms: UnixMillis,
+    finished_ms: Option<UnixMillis>,
+    workers: u32,
+    #[serde(flatten)]
+    asked: Asked,
+    digest: String,
+    last: Option<StepJson>,
+    /// What the reader may do with it now.
+    allowed: Vec<&'static str>,
+}
+
+/// What its user asked for.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Asked {
+    method: &'static str,
+    k: Option<u32>,
+    rho: Option<f64>,
+    batch_size: u64,
+    shards: u32,
+    model: String,
+    data: String,
+}
+
+impl JobJson {
+    /// A job as a reader sees it, who steers as `caller` if at all.
+    pub(super) fn new(view: &JobView, last: Option<&v1::OuterStepMetrics>, caller: Option<&Caller>) -> Self {
+        let record = &view.record;
+        let message = v1::JobSpec::decode(record.spec.as_slice()).unwrap_or_default();
+        let spec = wire::from_proto(&message).and_then(|file| file.validate()).ok();
+        Self {
+            id: record.id.to_string(),
+            name: message.name,
+            owner: record.owner.clone(),
+            state: record.state,
+            message: record.message.clone(),
+            outer_step: view.outer_step,
+            total_outer_steps: record.total_outer_steps,
+            created_ms: record.created_at,
+            finished_ms: record.finished_at,
+            workers: view.workers,
+            asked: spec.as_ref().map(asked).unwrap_or_default(),
+            digest: record.digest.map(String::from).unwrap_or_default(),
+            last: last.map(StepJson::from),
+            allowed: caller.map(|caller| allowed(view, caller)).unwrap_or_default(),
+        }
+    }
+}
+
+fn asked(spec: &JobSpec) -> Asked {
+    let method = &spec.optimizer.method;
+    let (name, k, rho) = match method {
+        Method::Sgd => ("sgd", None, None),
+        Method::Sam { ascent } => ("sam", None, Some(ascent.rho)),
+        Method::Lookahead { k, .. } => ("lookahead", Some(*k), None),
+        Method::LookaheadSam { k, ascent, .. } => ("lookahead_sam", Some(*k), Some(ascent.rho)),
+        Method::MultistepSam { k, ascent, .. } => ("multistep_sam", Some(*k), Some(ascent.rho)),
+        Method::Lookbehind { k, ascent, .. } => ("lookbehind", Some(*k), Some(ascent.rho)),
+    };
+    Asked {
+        method: name,
+        k,
+        rho,
+        batch_size: spec.train.batch_size,
+        shards: spec.train.shards,
+        model: spec.model.kind.clone(),
+        data: spec.data.kind.clone(),
+    }
+}
+
+fn allowed(view: &JobView, caller: &Caller) -> Vec<&'static str> {
+    if !caller.may_touch(&view.record.owner) {
+        return Vec::new();
+    }
+    match view.record.state {
+        JobState::Queued | JobState::Preparing => vec!["pause", "cancel"],
+        JobState::Running if view.record.pausing => vec!["resume", "cancel"],
+        JobState::Running => vec!["pause", "cancel"],
+        JobState::Paused => vec!["resume", "cancel"],
+        JobState::Succeeded | JobState::Failed | JobState::Cancelled => Vec::new(),
+    }
+}
+
+/// An outer step.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct StepJson {
+    pub(super) outer_step: u64,
+    epoch: u64,
+    loss: f64,
+    last_loss: f64,
+    /// How much the loss rose along the path of ascent.
+    sharpness: f64,
+    accuracy: f64,
+    gradient_norm: f64,
+    alpha: f64,
+    learning_rate: f64,
+    samples: u64,
+    evaluations: u32,
+    workers: u32,
+    seconds: SecondsJson,
+    test: Option<TestJson>,
+    digest: String,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct SecondsJson {
+    total: f64,
+    compute: f64,
+    data: f64,
+    communication: f64,
+    optimizer: f64,
+    waiting: f64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct TestJson {
+    loss: f64,
+    accuracy: f64,
+}
+
+impl From<&v1::OuterStepMetrics> for StepJson {
+    fn from(step: &v1::OuterStepMetrics) -> Self {
+        let time = step.time.unwrap_or_default();
+        Self {
+            outer_step: step.outer_step,
+            epoch: step.epoch,
+            loss: step.loss,
+            last_loss: step.last_loss,
+            sharpness: step.last_loss - step.loss,
+            accuracy: step.accuracy,
+            gradient_norm: step.gradient_norm,
+            alpha: step.alpha,
+            learning_rate: step.learning_rate,
+            samples: step.samples,
+            evaluations: step.evaluations,
+            workers: step.workers,
+            seconds: SecondsJson {
+                total: time.total,
+                compute: time.compute,
+                data: time.data,
+                communication: time.communication,
+                optimizer: time.optimizer,
+                waiting: time.waiting,
+            },
+            test: step.test.map(|test| TestJson { loss: test.loss, accuracy: test.accuracy }),
+            digest: step.digest.clone(),
+        }
+    }
+}
+
+impl StepJson {
+    /// Whether the test split was evaluated after it.
+    pub(super) fn is_tested(&self) -> bool {
+        self.test.is_some()
+    }
+}
+
+/// A durable event of a job.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct NoticeJson {
+    revision: u64,
+    state: String,
+    message: String,
+    outer_step: u64,
+    at_ms: i64,
+}
+
+impl From<&v1::JobNotice> for NoticeJson {
+    fn from(notice: &v1::JobNotice) -> Self {
+        let state = notice.state().as_str_name().trim_start_matches("JOB_STATE_").to_ascii_lowercase();
+        let at = notice.at.unwrap_or_default();
+        Self {
+            revision: notice.revision,
+            state,
+            message: notice.message.clone(),
+            outer_step: notice.outer_step,
+            at_ms: at.seconds * 1000 + i64::from(at.nanos / 1_000_000),
+        }
+    }
+}
+
+/// A worker.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct WorkerJson {
+    session: u64,
+    name: String,
+    device: String,
+    version: String,
+    job_id: String,
+    silent_seconds: f64,
+    shards_done: u64,
+    seconds_per_shard: Option<f64>,
+    joined_ms: Option<UnixMillis>,
+    draining: bool,
+}
+
+impl WorkerJson {
+    pub(super) fn new(view: WorkerView, joined_ms: Option<UnixMillis>) -> Self {
+        Self {
+            session: view.session.0,
+            name: view.hello.name,
+            device: view.hello.device,
+            version: view.hello.version,
+            job_id: view.job.map(|job| job.to_string()).unwrap_or_default(),
+            silent_seconds: view.silent_seconds,
+            shards_done: view.shards_done,
+            seconds_per_shard: view.seconds_per_shard,
+            joined_ms,
+            draining: view.draining,
+        }
+    }
+}
+
+/// Something that happened in the cluster.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct EventJson {
+    sequence: u64,
+    at_ms: UnixMillis,
+    kind: Kind,
+    text: String,
+    job_id: String,
+    worker: String,
+}
+
+impl From<(u64, Happening)> for EventJson {
+    fn from((sequence, happening): (u64, Happening)) -> Self {
+        let Happening { at, kind, text, job, worker } = happening;
+        Self { sequence, at_ms: at, kind, text, job_id: job, worker }
+    }
+}
+
+/// When an outer step did what, in seconds from its beginning.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct TimelineJson {
+    outer_step: u64,
+    seconds: f64,
+    works: Vec<WorkJson>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct WorkJson {
+    evaluation: u32,
+    kind: &'static str,
+    shards: u32,
+    begun: f64,
+    gathered: f64,
+    advanced: f64,
+    parts: Vec<PartJson>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct PartJson {
+    worker: String,
+    first_shard: u32,
+    end_shard: u32,
+    assigned: f64,
+    delivered: Option<f64>,
+    compute: f64,
+    data: f64,
+    outcome: &'static str,
+}
+
+impl From<&StepTimeline> for TimelineJson {
+    fn from(timeline: &StepTimeline) -> Self {
+        Self {
+            outer_step: timeline.outer_step,
+            seconds: timeline.length.as_secs_f64(),
+            works: timeline.works.iter().map(WorkJson::from).collect(),
+        }
+    }
+}
+
+impl From<&WorkTimeline> for WorkJson {
+    fn from(work: &WorkTimeline) -> Self {
+        let gathered = work.gathered.as_secs_f64();
+        Self {
+            evaluation: work.evaluation,
+            kind: if work.test { "test" } else { "gradient" },
+            shards: work.shards,
+            begun: work.begun.as_secs_f64(),
+            gathered,
+            advanced: gathered + work.reduction + work.optimizer,
+            parts: work.parts.iter().map(PartJson::from).collect(),
+        }
+    }
+}
+
+impl From<&Part> for PartJson {
+    fn from(part: &Part) -> Self {
+        let outcome = match part.fate {
+            Fate::Used => "used",
+            // Asked as well as another, who was faster: nothing came of it.
+            Fate::Duplicate | Fate::Asked => "duplicate",
+            Fate::Lost => "lost",
+            Fate::Failed => "failed",
+        };
+        Self {
+            worker: part.worker.to_string(),
+            first_shard: part.node.first,
+            end_shard: part.node.end,
+            assigned: part.assigned.as_secs_f64(),
+            delivered: part.delivered.map(|delivered| delivered.as_secs_f64()),
+            compute: part.busy.compute,
+            data: part.busy.data,
+            outcome,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What the dashboard shows beside jobs and workers: kept in memory, bounded, gone with the process.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lookbehind_common::ids::{JobId, SessionId};
+use lookbehind_common::proto::v1;
+
+use crate::state::UnixMillis;
+use crate::state::observation::{Fate, StepTimeline};
+
+/// Happenings that are remembered.
+const HAPPENINGS: usize = 200;
+/// Outer steps of a job whose timelines are remembered.
+const TIMELINES: usize = 8;
+/// How long an outer step in which something was lost is shown.
+const SCAR: Duration = Duration::from_secs(60);
+/// Jobs of which anything is remembered: the running ones, and those that ran last.
+const JOBS: usize = 100;
+
+/// What kind of thing happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    WorkerJoined,
+    WorkerLost,
+    WorkerRefused,
+    #[default]
+    Job,
+}
+
+/// Something that happened, in words.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Happening {
+    pub(crate) at: UnixMillis,
+    pub(crate) kind: Kind,
+    pub(crate) text: String,
+    /// The job that it concerns; empty where it concerns none.
+    pub(crate) job: String,
+    /// The worker that it concerns; empty where it concerns none.
+    pub(crate) worker: String,
+}
+
+#[derive(Debug, Default)]
+struct Shown {
+    last: Option<v1::OuterStepMetrics>,
+    timelines: VecDeque<Arc<StepTimeline>>,
+    /// The newest outer step in which something was lost or failed, and when: on fast jobs it would be gone unseen.
+    scarred: Option<(Instant, Arc<StepTimeline>)>,
+    /// Counts the board's changes: the least recent goes first.
+    touched: u64,
+    rests: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    happenings: VecDeque<(u64, Happening)>,
+    happened: u64,
+    joined: BTreeMap<SessionId, UnixMillis>,
+    jobs: HashMap<JobId, Shown>,
+    changes: u64,
+}
+
+impl Board {
+    pub(super) fn happened(&mut self, happening: Happening) {
+        self.happened += 1;
+        if self.happenings.len() == HAPPENINGS {
+            self.happenings.pop_front();
+        }
+        self.happenings.push_back((self.happened, happening));
+    }
+
+    pub(super) fn happenings(&self) -> Vec<(u64, Happening)> {
+        self.happenings.iter().cloned().collect()
+    }
+
+    pub(super) fn joined(&mut self, session: SessionId, at: UnixMillis) {
+        self.joined.insert(session, at);
+    }
+
+    pub(super) fn left(&mut self, session: SessionId) {
+        self.joined.remove(&session);
+    }
+
+    pub(super) fn joined_at(&self, session: SessionId) -> Option<UnixMillis> {
+        self.joined.get(&session).copied()
+    }
+
+    pub(super) fn step_done(&mut self, job: &JobId, timeline: StepTimeline, step: v1::OuterStepMetrics) {
+        self.changes += 1;
+        if !self.jobs.contains_key(job) && self.jobs.len() >= JOBS {
+            self.forget_one();
+        }
+        let shown = self.jobs.entry(job.clone()).or_default();
+        (shown.touched, shown.rests) = (self.changes, false);
+        shown.last = Some(step);
+        if shown.timelines.len() == TIMELINES {
+            shown.timelines.pop_front();
+        }
+        let timeline = Arc::new(timeline);
+        if is_scarred(&timeline) {
+            shown.scarred = Some((Instant::now(), Arc::clone(&timeline)));
+        }
+        shown.timelines.push_back(timeline);
+    }
+
+    /// A job does nothing for now: what is remembered of it may go before that of others.
+    pub(super) fn rests(&mut self, job: &JobId) {
+        if let Some(shown) = self.jobs.get_mut(job) {
+            shown.rests = true;
+        }
+    }
+
+    fn forget_one(&mut self) {
+        let oldest = self.jobs.iter().min_by_key(|(_, shown)| (!shown.rests, shown.touched));
+        if let Some(oldest) = oldest.map(|(job, _)| job.clone()) {
+            self.jobs.remove(&oldest);
+        }
+    }
+
+    pub(super) fn last_step(&self, job: &JobId) -> Option<v1::OuterStepMetrics> {
+        self.jobs.get(job)?.last.clone()
+    }
+
+    pub(super) fn timelines(&self, job: &JobId) -> Vec<Arc<StepTimeline>> {
+        let Some(shown) = self.jobs.get(job) else { return Vec::new() };
+        let scarred = shown.scarred.as_ref().filter(|(since, _)| since.elapsed() < SCAR);
+        let gone = |step: &&Arc<StepTimeline>| !shown.timelines.iter().any(|other| Arc::ptr_eq(step, other));
+        scarred.map(|(_, step)| step).filter(gone).into_iter().chain(&shown.timelines).cloned().collect()
+    }
+}
+
+/// Whether something was lost or failed in an outer step.
+fn is_scarred(timeline: &StepTimeline) -> bool {
+    let parts = timeline.works.iter().flat_map(|work| &work.parts);
+    parts.into_iter().any(|part| matches!(part.fate, Fate::Lost | Fate::Failed))
+}
+
+#[cfg(test)]
+#[path = "board_test.rs"]
+mod tests;

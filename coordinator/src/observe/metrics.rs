@@ -1,0 +1,452 @@
+//! What Prometheus reads of a coordinator; docs/observability.md lists it.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use lookbehind_common::ids::JobId;
+use lookbehind_common::proto::v1;
+use lookbehind_telemetry::metrics::{Seconds, long_times, short_times};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::state::JobState;
+use crate::state::event::{LossCause, WorkerView};
+use crate::state::observation::{Fate, JobMove, StepTimeline};
+
+/// How long the series of a job stay after it is over, so that the last values are read.
+const LINGER: Duration = Duration::from_secs(600);
+
+type Real = Gauge<f64, AtomicU64>;
+
+/// One label.
+macro_rules! label {
+    ($name:ident, $field:ident: $kind:ty) => {
+        #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+        struct $name {
+            $field: $kind,
+        }
+    };
+}
+
+label!(StateLabel, state: &'static str);
+label!(WorkerLabel, worker: String);
+label!(CauseLabel, cause: &'static str);
+label!(ReasonLabel, reason: &'static str);
+label!(JobLabel, job_id: String);
+label!(DirectionLabel, direction: Direction);
+label!(OutcomeLabel, outcome: &'static str);
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PartLabel {
+    job_id: String,
+    part: &'static str,
+}
+
+/// Which way tensors go, as the coordinator sees it.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Received,
+    Sent,
+}
+
+impl EncodeLabelValue for Direction {
+    fn encode(
+        &self,
+        encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>,
+    ) -> Result<(), std::fmt::Error> {
+        let name = match self {
+            Self::Received => "received",
+            Self::Sent => "sent",
+        };
+        EncodeLabelValue::encode(&name, encoder)
+    }
+}
+
+/// Why a call or connection was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Unauthenticated,
+    Forbidden,
+    Rate,
+    Connections,
+}
+
+impl Refused {
+    const ALL: [Self; 4] = [Self::Unauthenticated, Self::Forbidden, Self::Rate, Self::Connections];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::Rate => "rate",
+            Self::Connections => "connections",
+        }
+    }
+}
+
+/// The series of one job.
+#[derive(Default)]
+struct JobSeries {
+    outer_steps: Family<JobLabel, Counter>,
+    samples: Family<JobLabel, Counter>,
+    evaluations: Family<JobLabel, Counter>,
+    seconds: Family<PartLabel, Seconds>,
+    loss: Family<JobLabel, Real>,
+    perturbed_loss: Family<JobLabel, Real>,
+    accuracy: Family<JobLabel, Real>,
+    test_accuracy: Family<JobLabel, Real>,
+    test_loss: Family<JobLabel, Real>,
+    gradient_norm: Family<JobLabel, Real>,
+    alpha: Family<JobLabel, Real>,
+    learning_rate: Family<JobLabel, Real>,
+    progress: Family<JobLabel, Real>,
+}
+
+const PARTS: [&str; 5] = ["compute", "data", "communication", "optimizer", "waiting"];
+
+impl JobSeries {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("outer_steps", "Outer steps done", self.outer_steps.clone());
+        registry.register("samples", "Samples consumed by outer steps", self.samples.clone());
+        registry.register("gradient_evaluations", "Gradients of whole batches", self.evaluations.clone());
+        let help = "Where the time of outer steps went";
+        registry.register_with_unit("step", help, Unit::Seconds, self.seconds.clone());
+        let gauges: [(&str, &str, &Family<JobLabel, Real>); 8] = [
+            ("job_loss", "Mean loss at the slow weights", &self.loss),
+            ("job_perturbed_loss", "Mean loss at the last perturbed weights", &self.perturbed_loss),
+            ("job_accuracy", "Share of the batch classified rightly at the slow weights", &self.accuracy),
+            ("job_test_accuracy", "Share of the test split classified rightly", &self.test_accuracy),
+            ("job_test_loss", "Mean loss on the test split", &self.test_loss),
+            ("job_gradient_norm", "Euclidean norm of the first gradient", &self.gradient_norm),
+            ("job_alpha", "Interpolation factor of the slow weights", &self.alpha),
+            ("job_learning_rate", "Learning rate", &self.learning_rate),
+        ];
+        for (name, help, family) in gauges {
+            registry.register(name, help, family.clone());
+        }
+        let help = "Outer steps done of all";
+        registry.register_with_unit("job_progress", help, Unit::Ratios, self.progress.clone());
+    }
+
+    fn note(&self, job: &JobId, step: &v1::OuterStepMetrics, outer_steps: u64) {
+        let label = JobLabel { job_id: job.to_string() };
+        self.outer_steps.get_or_create(&label).inc();
+        self.samples.get_or_create(&label).inc_by(step.samples);
+        self.evaluations.get_or_create(&label).inc_by(u64::from(step.evaluations));
+        let time = step.time.unwrap_or_default();
+        let seconds = [time.compute, time.data, time.communication, time.optimizer, time.waiting];
+        for (part, seconds) in PARTS.into_iter().zip(seconds) {
+            let label = PartLabel { job_id: label.job_id.clone(), part };
+            self.seconds.get_or_create(&label).inc_by(seconds.max(0.0));
+        }
+        self.loss.get_or_create(&label).set(step.loss);
+        self.perturbed_loss.get_or_create(&label).set(step.last_loss);
+        self.accuracy.get_or_create(&label).set(step.accuracy);
+        self.gradient_norm.get_or_create(&label).set(step.gradient_norm);
+        self.alpha.get_or_create(&label).set(step.alpha);
+        self.learning_rate.get_or_create(&label).set(step.learning_rate);
+        self.progress.get_or_create(&label).set(step.outer_step as f64 / outer_steps.max(1) as f64);
+        if let Some(test) = &step.test {
+            self.test_accuracy.get_or_create(&label).set(test.accuracy);
+            self.test_loss.get_or_create(&label).set(test.loss);
+        }
+    }
+
+    fn remove(&self, job: &JobId) {
+        let label = JobLabel { job_id: job.to_string() };
+        for counter in [&self.outer_steps, &self.samples, &self.evaluations] {
+            counter.remove(&label);
+        }
+        for part in PARTS {
+            self.seconds.remove(&PartLabel { job_id: label.job_id.clone(), part });
+        }
+        let gauges = [
+            &self.loss,
+            &self.perturbed_loss,
+            &self.accuracy,
+            &self.test_accuracy,
+            &self.test_loss,
+            &self.gradient_norm,
+            &self.alpha,
+            &self.learning_rate,
+            &self.progress,
+        ];
+        for gauge in gauges {
+            gauge.remove(&label);
+        }
+    }
+}
+
+/// The series of one worker.
+struct WorkerSeries {
+    silent: Family<WorkerLabel, Real>,
+    shard_seconds: Family<WorkerLabel, Histogram>,
+    shards: Family<WorkerLabel, Counter>,
+}
+
+/// All metrics of a coordinator.
+pub(crate) struct Metrics {
+    jobs: Family<StateLabel, Gauge>,
+    job: JobSeries,
+    /// Jobs that are over, whose series go when they have been there for long enough.
+    over: Mutex<VecDeque<(Instant, JobId)>>,
+    workers: Family<StateLabel, Gauge>,
+    worker: WorkerSeries,
+    /// Workers that have series.
+    known: Mutex<BTreeSet<String>>,
+    queue_wait: Histogram,
+    losses: Family<CauseLabel, Counter>,
+    retries: Family<ReasonLabel, Counter>,
+    outer_step: Histogram,
+    reduction: Histogram,
+    optimizer: Histogram,
+    bytes: Family<DirectionLabel, Counter>,
+    checkpoint: Histogram,
+    checkpoint_bytes: Gauge,
+    checkpoints: Family<OutcomeLabel, Counter>,
+    refused: Family<ReasonLabel, Counter>,
+    /// gRPC connections that are open.
+    pub(crate) connections: Gauge,
+    /// Connections that never came to be encrypted.
+    pub(crate) handshakes_failed: Counter,
+}
+
+impl Metrics {
+    /// Registers all of them; those whose labels are known begin with 0.
+    pub(crate) fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            jobs: Family::default(),
+            job: JobSeries::default(),
+            over: Mutex::default(),
+            workers: Family::default(),
+            worker: WorkerSeries {
+                silent: Family::default(),
+                shard_seconds: Family::new_with_constructor(short_times),
+                shards: Family::default(),
+            },
+            known: Mutex::default(),
+            queue_wait: long_times(),
+            losses: Family::default(),
+            retries: Family::default(),
+            outer_step: long_times(),
+            reduction: short_times(),
+            optimizer: short_times(),
+            bytes: Family::default(),
+            checkpoint: long_times(),
+            checkpoint_bytes: Gauge::default(),
+            checkpoints: Family::default(),
+            refused: Family::default(),
+            connections: Gauge::default(),
+            handshakes_failed: Counter::default(),
+        };
+        metrics.register(registry.sub_registry_with_prefix("lookbehind"));
+        metrics.begin();
+        metrics
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let seconds = || Unit::Seconds;
+        registry.register("jobs", "Jobs by state", self.jobs.clone());
+        self.job.register(registry);
+        registry.register("workers", "Registered workers by state", self.workers.clone());
+        let help = "Time since the last sign of life";
+        registry.register_with_unit("worker_silent", help, seconds(), self.worker.silent.clone());
+        let help = "From asking for a shard to its delivery";
+        registry.register_with_unit("worker_shard", help, seconds(), self.worker.shard_seconds.clone());
+        registry.register("worker_shards", "Shards delivered", self.worker.shards.clone());
+        let help = "How long jobs waited for workers";
+        registry.register_with_unit("queue_wait", help, seconds(), self.queue_wait.clone());
+        registry.register("worker_losses", "Workers that were lost", self.losses.clone());
+        registry.register("shard_retries", "Shards given to another worker as well", self.retries.clone());
+        registry.register_with_unit(
+            "outer_step",
+            "Length of outer steps",
+            seconds(),
+            self.outer_step.clone(),
+        );
+        let help = "Summing the partials of one evaluation";
+        registry.register_with_unit("reduction", help, seconds(), self.reduction.clone());
+        let help = "The optimizer's step after one evaluation";
+        registry.register_with_unit("optimizer", help, seconds(), self.optimizer.clone());
+        registry.register_with_unit("transfer", "Tensors over the network", Unit::Bytes, self.bytes.clone());
+        let help = "Writing a checkpoint until it is durable";
+        registry.register_with_unit("checkpoint", help, seconds(), self.checkpoint.clone());
+        let help = "Size of the newest checkpoint";
+        registry.register_with_unit("checkpoint", help, Unit::Bytes, self.checkpoint_bytes.clone());
+        registry.register("checkpoints", "Checkpoints by outcome", self.checkpoints.clone());
+        registry.register("refused_calls", "Calls and connections refused", self.refused.clone());
+        registry.register("connections", "Open gRPC connections", self.connections.clone());
+        let help = "Connections that never came to be encrypted";
+        registry.register("handshakes_failed", help, self.handshakes_failed.clone());
+    }
+
+    fn begin(&self) {
+        for state in STATES {
+            drop(self.jobs.get_or_create(&StateLabel { state: state.name() }));
+        }
+        for state in ["free", "serving", "draining"] {
+            drop(self.workers.get_or_create(&StateLabel { state }));
+        }
+        for reason in ["lost", "failed", "slow"] {
+            drop(self.retries.get_or_create(&ReasonLabel { reason }));
+        }
+        for direction in [Direction::Received, Direction::Sent] {
+            drop(self.bytes.get_or_create(&DirectionLabel { direction }));
+        }
+        for outcome in ["written", "failed"] {
+            drop(self.checkpoints.get_or_create(&OutcomeLabel { outcome }));
+        }
+        for reason in Refused::ALL {
+            drop(self.refused.get_or_create(&ReasonLabel { reason: reason.name() }));
+        }
+    }
+
+    /// A job has come to another state.
+    pub(super) fn job_moved(&self, moved: &JobMove) {
+        if let Some(from) = moved.from {
+            self.jobs.get_or_create(&StateLabel { state: from.name() }).dec();
+        }
+        self.jobs.get_or_create(&StateLabel { state: moved.to.name() }).inc();
+        if let (Some(JobState::Queued), JobState::Preparing, Some(waited)) =
+            (moved.from, moved.to, moved.after)
+        {
+            self.queue_wait.observe(waited.as_secs_f64());
+        }
+        if moved.to.is_terminal() {
+            lock(&self.over).push_back((Instant::now(), moved.job.clone()));
+        }
+    }
+
+    pub(super) fn worker_lost(&self, worker: &str, cause: &LossCause) {
+        let cause = match cause {
+            LossCause::StreamClosed => "stream_closed",
+            LossCause::Silent => "silent",
+            LossCause::OutboxFull => "outbox_full",
+            LossCause::Protocol(_) => "protocol",
+            LossCause::Stuck(_) => "stuck",
+        };
+        self.losses.get_or_create(&CauseLabel { cause }).inc();
+        self.forget_worker(worker);
+    }
+
+    fn forget_worker(&self, worker: &str) {
+        lock(&self.known).remove(worker);
+        let label = WorkerLabel { worker: worker.to_owned() };
+        self.worker.silent.remove(&label);
+        self.worker.shard_seconds.remove(&label);
+        self.worker.shards.remove(&label);
+    }
+
+    pub(super) fn step_done(
+        &self,
+        job: &JobId,
+        timeline: &StepTimeline,
+        step: &v1::OuterStepMetrics,
+        outer_steps: u64,
+    ) {
+        self.job.note(job, step, outer_steps);
+        self.outer_step.observe(timeline.length.as_secs_f64());
+        for work in &timeline.works {
+            if !work.test {
+                self.reduction.observe(work.reduction);
+                self.optimizer.observe(work.optimizer);
+            }
+            for part in &work.parts {
+                let shards = u64::from(part.node.len());
+                let retried = match part.fate {
+                    Fate::Lost => Some("lost"),
+                    Fate::Failed => Some("failed"),
+                    _ if part.again => Some("slow"),
+                    _ => None,
+                };
+                if let Some(reason) = retried {
+                    self.retries.get_or_create(&ReasonLabel { reason }).inc_by(shards);
+                }
+                if let Some(delivered) = part.delivered {
+                    let took = delivered.saturating_sub(part.assigned).as_secs_f64();
+                    self.shards_delivered(&part.worker, shards, took);
+                }
+            }
+        }
+    }
+
+    /// Only of workers that are still there: what is known of others is gone with them.
+    fn shards_delivered(&self, worker: &str, shards: u64, seconds: f64) {
+        if !lock(&self.known).contains(worker) {
+            return;
+        }
+        let label = WorkerLabel { worker: worker.to_owned() };
+        self.worker.shards.get_or_create(&label).inc_by(shards);
+        self.worker.shard_seconds.get_or_create(&label).observe(seconds / shards.max(1) as f64);
+    }
+
+    /// Brings what is true of a moment up to it, before it is read.
+    pub(crate) fn refresh(&self, workers: &[WorkerView]) {
+        let mut counts = [("free", 0), ("serving", 0), ("draining", 0)];
+        for worker in workers {
+            self.worker_known(&worker.hello.name);
+            let label = WorkerLabel { worker: worker.hello.name.clone() };
+            self.worker.silent.get_or_create(&label).set(worker.silent_seconds);
+            let state = if worker.draining { 2 } else { usize::from(worker.job.is_some()) };
+            counts[state].1 += 1;
+        }
+        for (state, count) in counts {
+            self.workers.get_or_create(&StateLabel { state }).set(count);
+        }
+        let mut over = lock(&self.over);
+        while over.front().is_some_and(|(since, _)| since.elapsed() > LINGER) {
+            if let Some((_, job)) = over.pop_front() {
+                self.job.remove(&job);
+            }
+        }
+    }
+
+    /// A worker is there.
+    pub(super) fn worker_known(&self, worker: &str) {
+        let mut known = lock(&self.known);
+        if !known.contains(worker) {
+            known.insert(worker.to_owned());
+        }
+    }
+
+    /// Tensors have gone over the network.
+    pub(crate) fn transferred(&self, direction: Direction, numbers: usize) {
+        let bytes = (numbers * size_of::<f32>()) as u64;
+        self.bytes.get_or_create(&DirectionLabel { direction }).inc_by(bytes);
+    }
+
+    /// A checkpoint was written in so many seconds with so many bytes, or could not be.
+    pub(crate) fn checkpointed(&self, seconds: f64, bytes: Option<u64>) {
+        let outcome = if bytes.is_some() { "written" } else { "failed" };
+        self.checkpoints.get_or_create(&OutcomeLabel { outcome }).inc();
+        if let Some(bytes) = bytes {
+            self.checkpoint.observe(seconds);
+            self.checkpoint_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// A call or connection was refused.
+    pub(crate) fn refuse(&self, why: Refused) {
+        self.refused.get_or_create(&ReasonLabel { reason: why.name() }).inc();
+    }
+}
+
+const STATES: [JobState; 7] = [
+    JobState::Queued,
+    JobState::Preparing,
+    JobState::Running,
+    JobState::Paused,
+    JobState::Succeeded,
+    JobState::Failed,
+    JobState::Cancelled,
+];
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,168 @@
+//! For those who watch: what the state machine tells becomes metrics, traces, and what the dashboard shows.
+
+mod board;
+mod metrics;
+mod spans;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use lookbehind_common::ids::{JobId, SessionId};
+use lookbehind_common::proto::v1;
+use lookbehind_telemetry::traces::Traces;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use crate::state::observation::{Observation, StepTimeline};
+use crate::state::{JobState, UnixMillis};
+
+use board::Board;
+pub(crate) use board::{Happening, Kind};
+pub(crate) use metrics::{Direction, Metrics, Refused};
+
+/// Hears what happens. It never waits.
+pub(crate) struct Observer {
+    /// What Prometheus reads.
+    pub(crate) metrics: Metrics,
+    board: Mutex<Board>,
+    traces: Traces,
+    changes: watch::Sender<u64>,
+    started: Instant,
+    /// Milliseconds from the start to the state machine's last sign of life; [`NEVER`] before the first.
+    beat: AtomicU64,
+}
+
+/// No sign of life yet.
+const NEVER: u64 = u64::MAX;
+/// Silence of the state machine after which the coordinator is not ready.
+const SILENT: Duration = Duration::from_secs(10);
+
+impl Observer {
+    pub(crate) fn new(registry: &mut Registry, traces: Traces) -> Self {
+        let (changes, _) = watch::channel(0);
+        Self {
+            metrics: Metrics::new(registry),
+            board: Mutex::default(),
+            traces,
+            changes,
+            started: Instant::now(),
+            beat: AtomicU64::new(NEVER),
+        }
+    }
+
+    /// The state machine lives.
+    pub(crate) fn beat(&self) {
+        self.beat.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Why the coordinator cannot be used now, if it cannot.
+    pub(crate) fn ready(&self) -> Result<(), String> {
+        let beat = self.beat.load(Ordering::Relaxed);
+        if beat == NEVER {
+            return Err("the coordinator is starting".into());
+        }
+        let silent = self.started.elapsed().saturating_sub(Duration::from_millis(beat));
+        if silent > SILENT {
+            return Err(format!("the state machine has given no sign of life for {} s", silent.as_secs()));
+        }
+        Ok(())
+    }
+
+    fn with_board<T>(&self, act: impl FnOnce(&mut Board) -> T) -> T {
+        act(&mut self.board.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts the changes of what is shown, so that watchers know when to look.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Something has happened.
+    pub(crate) fn note(&self, at: UnixMillis, observation: Observation) {
+        let mut happening = Happening { at, ..Happening::default() };
+        match observation {
+            Observation::WorkerJoined(session, worker) => {
+                self.metrics.worker_known(&worker);
+                self.with_board(|board| board.joined(session, at));
+                happening.kind = Kind::WorkerJoined;
+                happening.text = format!("worker {worker} joined");
+                happening.worker = worker.to_string();
+            }
+            Observation::WorkerRefused(worker, reason) => {
+                happening.kind = Kind::WorkerRefused;
+                happening.text = format!("worker {worker:?} was not let in: {reason}");
+                happening.worker = worker;
+            }
+            Observation::WorkerLost(session, worker, cause, job) => {
+                self.metrics.worker_lost(&worker, &cause);
+                self.with_board(|board| board.left(session));
+                happening.kind = Kind::WorkerLost;
+                happening.text = format!("worker {worker} gone: {cause}");
+                happening.worker = worker.to_string();
+                happening.job = job.map(|job| job.to_string()).unwrap_or_default();
+            }
+            Observation::WorkerLeaves(worker, job) => {
+                happening.kind = Kind::WorkerLost;
+                happening.text = format!("worker {worker} leaves");
+                happening.worker = worker.to_string();
+                happening.job = job.map(|job| job.to_string()).unwrap_or_default();
+            }
+            Observation::JobMoved(moved) => {
+                self.metrics.job_moved(&moved);
+                if moved.to.is_terminal() || moved.to == JobState::Paused {
+                    self.with_board(|board| board.rests(&moved.job));
+                }
+                return self.changed();
+            }
+            Observation::JobNoted(job, text) => {
+                happening.kind = Kind::Job;
+                happening.text = format!("job {job}: {text}");
+                happening.job = job.to_string();
+            }
+            Observation::StepDone(job, timeline, metrics, outer_steps) => {
+                return self.step_done(&job, *timeline, *metrics, outer_steps);
+            }
+        }
+        self.with_board(|board| board.happened(happening));
+        self.changed();
+    }
+
+    fn step_done(&self, job: &JobId, timeline: StepTimeline, step: v1::OuterStepMetrics, outer_steps: u64) {
+        self.metrics.step_done(job, &timeline, &step, outer_steps);
+        if self.traces.enabled() {
+            self.traces.emit(spans::outer_step(job, &timeline, &step, SystemTime::now()));
+        }
+        self.with_board(|board| board.step_done(job, timeline, step));
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// What happened of late, oldest first.
+    pub(crate) fn happenings(&self) -> Vec<(u64, Happening)> {
+        self.with_board(|board| board.happenings())
+    }
+
+    /// When a worker joined.
+    pub(crate) fn joined_at(&self, session: SessionId) -> Option<UnixMillis> {
+        self.with_board(|board| board.joined_at(session))
+    }
+
+    /// The newest outer step of a job, if it did any in this start of the coordinator.
+    pub(crate) fn last_step(&self, job: &JobId) -> Option<v1::OuterStepMetrics> {
+        self.with_board(|board| board.last_step(job))
+    }
+
+    /// The timelines of a job's newest outer steps, oldest first.
+    pub(crate) fn timelines(&self, job: &JobId) -> Vec<Arc<StepTimeline>> {
+        self.with_board(|board| board.timelines(job))
+    }
+
+    /// Sends what traces wait, within a limit.
+    pub(crate) async fn shutdown(&self, limit: Duration) {
+        self.traces.shutdown(limit).await;
+    }
+}

@@ -1,0 +1,58 @@
+//! An outer step as a trace: what was given out when, who computed what, what the coordinator did itself.
+
+use std::time::{Duration, SystemTime};
+
+use lookbehind_common::ids::JobId;
+use lookbehind_common::proto::v1;
+use lookbehind_telemetry::traces::Span;
+
+use crate::state::observation::{Fate, Part, StepTimeline, WorkTimeline};
+
+/// The trace of an outer step that ended at `ended`.
+pub(super) fn outer_step(
+    job: &JobId,
+    timeline: &StepTimeline,
+    step: &v1::OuterStepMetrics,
+    ended: SystemTime,
+) -> Span {
+    let origin = ended.checked_sub(timeline.length).unwrap_or(ended);
+    Span::new("outer step", origin, ended)
+        .with("job", job.to_string())
+        .with("outer", number(step.outer_step))
+        .with("epoch", number(step.epoch))
+        .with("samples", number(step.samples))
+        .with("loss", step.loss)
+        .children(timeline.works.iter().map(|work| evaluation(origin, ended, work)))
+}
+
+fn evaluation(origin: SystemTime, ended: SystemTime, work: &WorkTimeline) -> Span {
+    let own = Duration::try_from_secs_f64(work.reduction + work.optimizer).unwrap_or_default();
+    let gathered = origin + work.gathered;
+    let (reduced, done) =
+        (gathered + Duration::try_from_secs_f64(work.reduction).unwrap_or_default(), gathered + own);
+    Span::new(if work.test { "test" } else { "evaluation" }, origin + work.begun, done)
+        .with("evaluation", i64::from(work.evaluation))
+        .with("shards", i64::from(work.shards))
+        .children(work.parts.iter().map(|part| shards(origin, ended, part)))
+        .child(Span::new("reduction", gathered, reduced))
+        .child(Span::new("optimizer", reduced, done))
+}
+
+fn shards(origin: SystemTime, ended: SystemTime, part: &Part) -> Span {
+    let delivered = part.delivered.map_or(ended, |delivered| origin + delivered);
+    let span = Span::new("shards", origin + part.assigned, delivered)
+        .with("worker", part.worker.to_string())
+        .with("shard.first", i64::from(part.node.first))
+        .with("shard.end", i64::from(part.node.end))
+        .with("compute", part.busy.compute)
+        .with("data", part.busy.data);
+    match part.fate {
+        Fate::Lost => span.failed("the worker was gone"),
+        Fate::Failed => span.failed("the worker could not compute it"),
+        Fate::Asked | Fate::Used | Fate::Duplicate => span,
+    }
+}
+
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,289 @@
+//! A certificate authority in a folder, for clusters that have none of their own: what `lookbehind certs` does.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use time::{Duration, OffsetDateTime};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::error::IdentityError;
+use crate::folder::{CA, CERTIFICATE, KEY, TOKEN, TOKENS};
+use crate::principal::{Role, check_name};
+use crate::tokens::{Entry, Token, entries, text};
+
+/// Folder of the authority.
+const AUTHORITY: &str = "ca";
+/// Key of the authority.
+const AUTHORITY_KEY: &str = "ca-key.pem";
+/// Folder of the coordinator.
+const COORDINATOR: &str = "coordinator";
+/// How long the authority itself lives.
+const AUTHORITY_DAYS: i64 = 3650;
+/// Certificates that expire within so many days are made anew.
+const RENEW_WITHIN_DAYS: i64 = 30;
+/// Clocks of machines differ a little.
+const BACKDATED: Duration = Duration::hours(1);
+
+/// What there is to be.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Names and addresses under which the coordinator is reached, beside `localhost` and `coordinator`.
+    pub hosts: Vec<String>,
+    /// People and workers.
+    pub identities: Vec<(Role, String)>,
+    /// How long certificates last.
+    pub days: u32,
+}
+
+/// A file or folder that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Issued {
+    /// A new authority: every certificate is made anew with it.
+    Authority(PathBuf),
+    /// A certificate.
+    Certificate(PathBuf),
+    /// A token.
+    Token(PathBuf),
+}
+
+/// An authority with the folders of those whom it knows.
+pub struct Authority {
+    root: PathBuf,
+    certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+fn library(error: rcgen::Error) -> IdentityError {
+    IdentityError::System(error.to_string())
+}
+
+impl Authority {
+    /// Opens the authority in a folder, or makes one.
+    ///
+    /// # Errors
+    /// When files cannot be read or written, or hold something else.
+    pub fn open(root: &Path) -> Result<(Self, Vec<Issued>), IdentityError> {
+        let folder = root.join(AUTHORITY);
+        let (certificate, key) = (folder.join(CA), folder.join(AUTHORITY_KEY));
+        let mut issued = Vec::new();
+        if !certificate.exists() && !key.exists() {
+            make_folder(&folder)?;
+            let pair = KeyPair::generate().map_err(library)?;
+            let made = authority_params()?.self_signed(&pair).map_err(library)?;
+            write(&key, &pair.serialize_pem(), Secrecy::Private)?;
+            write(&certificate, &made.pem(), Secrecy::Public)?;
+            issued.push(Issued::Authority(certificate.clone()));
+        }
+        let pair = KeyPair::from_pem(&read(&key)?)
+            .map_err(|error| IdentityError::content(&key, "a private key in PEM", error))?;
+        let pem = read(&certificate)?;
+        let issuer = Issuer::from_ca_cert_pem(&pem, pair)
+            .map_err(|error| IdentityError::content(&certificate, "a certificate in PEM", error))?;
+        Ok((Self { root: root.to_owned(), certificate: pem, issuer }, issued))
+    }
+
+    /// Makes what is missing, and anew what expires soon or does not fit any more. What is there stays.
+    ///
+    /// # Errors
+    /// When a name is none, or files cannot be read or written.
+    pub fn provide(&self, wanted: &Wanted) -> Result<Vec<Issued>, IdentityError> {
+        let mut names = BTreeSet::from([AUTHORITY, COORDINATOR]);
+        for (_, name) in &wanted.identities {
+            check_name(name)?;
+            if !names.insert(name) {
+                return Err(IdentityError::NameTaken(name.clone()));
+            }
+        }
+        let mut issued = Vec::new();
+        let mut hosts = own_names(COORDINATOR);
+        hosts.extend(wanted.hosts.iter().cloned());
+        issued.extend(self.certify(COORDINATOR, COORDINATOR, &hosts, wanted.days)?);
+        for (role, name) in &wanted.identities {
+            let hosts = if *role == Role::Worker { own_names(name) } else { Vec::new() };
+            issued.extend(self.certify(name, role.name(), &hosts, wanted.days)?);
+            issued.extend(self.give_token(name, *role)?);
+        }
+        // Exists also where nobody has a token, so that it can be mounted and watched.
+        self.list_tokens(None)?;
+        Ok(issued)
+    }
+
+    /// Makes the certificate of a folder, unless the one there will do.
+    fn certify(
+        &self,
+        name: &str,
+        organization: &str,
+        hosts: &[String],
+        days: u32,
+    ) -> Result<Option<Issued>, IdentityError> {
+        let folder = self.root.join(name);
+        make_folder(&folder)?;
+        let (certificate, key, ca) = (folder.join(CERTIFICATE), folder.join(KEY), folder.join(CA));
+        if !ca.exists() || read(&ca)? != self.certificate {
+            write(&ca, &self.certificate, Secrecy::Public)?;
+        } else if certificate.exists() && key.exists() && will_do(&certificate, hosts, days)? {
+            return Ok(None);
+        }
+        let pair = KeyPair::generate().map_err(library)?;
+        let made =
+            params(name, organization, hosts, days)?.signed_by(&pair, &self.issuer).map_err(library)?;
+        write(&key, &pair.serialize_pem(), Secrecy::Private)?;
+        write(&certificate, &made.pem(), Secrecy::Public)?;
+        Ok(Some(Issued::Certificate(certificate)))
+    }
+
+    /// Gives somebody a token, unless they have one.
+    fn give_token(&self, name: &str, role: Role) -> Result<Option<Issued>, IdentityError> {
+        let path = self.root.join(name).join(TOKEN);
+        if path.exists() {
+            return Ok(None);
+        }
+        let token = Token::random()?;
+        write(&path, &format!("{}\n", token.secret()), Secrecy::Private)?;
+        let hash = token.hash().to_hex().to_string();
+        self.list_tokens(Some(Entry { name: name.to_owned(), role, hash }))?;
+        Ok(Some(Issued::Token(path)))
+    }
+
+    /// Writes the coordinator's list of tokens, with one more or instead of that name's old one.
+    fn list_tokens(&self, new: Option<Entry>) -> Result<(), IdentityError> {
+        let path = self.root.join(COORDINATOR).join(TOKENS);
+        let wrong = |error: String| IdentityError::content(&path, "a list of tokens", error);
+        let mut listed = if path.exists() { entries(&read(&path)?).map_err(wrong)? } else { Vec::new() };
+        if path.exists() && new.is_none() {
+            return Ok(());
+        }
+        if let Some(entry) = new {
+            listed.retain(|old| old.name != entry.name);
+            listed.push(entry);
+        }
+        write(&path, &text(listed)?, Secrecy::Private)
+    }
+}
+
+/// Names under which a process is reached on its own machine and by its own name.
+fn own_names(name: &str) -> Vec<String> {
+    [name, "localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec()
+}
+
+fn authority_params() -> Result<CertificateParams, IdentityError> {
+    let mut params = CertificateParams::default();
+    // Named apart, so that a certificate of another authority is known as that.
+    let number = getrandom::u32().map_err(|error| IdentityError::System(error.to_string()))?;
+    params.distinguished_name = subject(&format!("Lookbehind cluster authority {number:08x}"), "lookbehind");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages =
+        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    lasting(&mut params, AUTHORITY_DAYS);
+    Ok(params)
+}
+
+fn params(
+    name: &str,
+    organization: &str,
+    hosts: &[String],
+    days: u32,
+) -> Result<CertificateParams, IdentityError> {
+    let mut params = CertificateParams::new(hosts).map_err(library)?;
+    params.distinguished_name = subject(name, organization);
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = match (hosts, organization) {
+        ([], _) => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        (_, COORDINATOR) => vec![ExtendedKeyUsagePurpose::ServerAuth],
+        _ => vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth],
+    };
+    lasting(&mut params, i64::from(days));
+    Ok(params)
+}
+
+fn subject(name: &str, organization: &str) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::OrganizationName, organization);
+    subject.push(DnType::CommonName, name);
+    subject
+}
+
+fn lasting(params: &mut CertificateParams, days: i64) {
+    let now = OffsetDateTime::now_utc();
+    params.not_before = now - BACKDATED;
+    params.not_after = now + Duration::days(days);
+}
+
+/// Whether a certificate lasts a while yet and names all hosts.
+fn will_do(path: &Path, hosts: &[String], days: u32) -> Result<bool, IdentityError> {
+    let wrong = |found: String| IdentityError::content(path, "a certificate in PEM", found);
+    let der =
+        CertificateDer::from_pem_slice(read(path)?.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+    let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| wrong(error.to_string()))?;
+    let left = parsed.validity().not_after.timestamp() - OffsetDateTime::now_utc().unix_timestamp();
+    // Short-lived ones are renewed in their last third.
+    let lasting = left > Duration::days(RENEW_WITHIN_DAYS.min(i64::from(days) / 3)).whole_seconds();
+    let named = parsed.subject_alternative_name().map_err(|error| wrong(error.to_string()))?;
+    let named: BTreeSet<String> =
+        named.iter().flat_map(|names| &names.value.general_names).filter_map(host).collect();
+    Ok(lasting && hosts.iter().all(|wanted| named.contains(wanted)))
+}
+
+fn host(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => {
+            let four = <[u8; 4]>::try_from(*bytes).map(|bytes| std::net::IpAddr::from(bytes).to_string());
+            let six = <[u8; 16]>::try_from(*bytes).map(|bytes| std::net::IpAddr::from(bytes).to_string());
+            four.or(six).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Who may read a file.
+#[derive(Clone, Copy)]
+enum Secrecy {
+    Private,
+    Public,
+}
+
+fn read(path: &Path) -> Result<String, IdentityError> {
+    fs::read_to_string(path).map_err(|source| IdentityError::Read { path: path.to_owned(), source })
+}
+
+fn make_folder(path: &Path) -> Result<(), IdentityError> {
+    fs::create_dir_all(path).map_err(|source| IdentityError::Write { path: path.to_owned(), source })
+}
+
+/// Writes a file whole or not at all.
+fn write(path: &Path, content: &str, secrecy: Secrecy) -> Result<(), IdentityError> {
+    let mode = match secrecy {
+        Secrecy::Private => 0o600,
+        Secrecy::Public => 0o644,
+    };
+    let new = path.with_extension("new");
+    let written = || {
+        let _ = fs::remove_file(&new);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+        file.write_all(content.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    written().map_err(|source| IdentityError::Write { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+#[path = "authority_test.rs"]
+mod tests;

@@ -1,0 +1,304 @@
+//! For those who call: where the coordinator is, TLS to it, and the token that goes with each call. Credentials are
+//! read anew for each connection, so that new files count without a restart.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
+use rustls::{ClientConfig, ProtocolVersion, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::codegen::http::header::AUTHORIZATION;
+use tonic::codegen::http::{HeaderMap, HeaderValue, Uri};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::transport::{Channel, Endpoint, Error};
+use tonic::{Request, Status};
+use tower_service::Service;
+
+use crate::error::IdentityError;
+use crate::folder::{CERTIFICATE, Folder, provider};
+use crate::principal::Identity;
+use crate::secured::Secured;
+
+/// How long a server may take to refuse a certificate before it is taken to agree.
+const OPINION: Duration = Duration::from_secs(2);
+
+/// Where a coordinator is and with which credentials it is called.
+#[derive(Clone, Debug)]
+pub struct Access {
+    origin: Uri,
+    host: String,
+    port: u16,
+    folder: Option<Folder>,
+}
+
+/// An address or credentials that make no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The address is none.
+    #[error(
+        "coordinator {address:?}: expected an address like https://host:7070 or http://host:7070: {reason}"
+    )]
+    Address {
+        /// What was given; without what might be a secret in it.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Credentials cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] IdentityError),
+}
+
+impl Access {
+    /// Takes an address, `https://host:port` or `http://host:port`, and a folder of credentials, which only go with
+    /// the former.
+    ///
+    /// # Errors
+    /// When the address is none, or credentials would be sent in plain text.
+    pub fn new(address: &str, folder: Option<Folder>) -> Result<Self, AccessError> {
+        let wrong =
+            |reason: &str| AccessError::Address { address: without_secrets(address), reason: reason.into() };
+        let uri: Uri = address.parse().map_err(|error| wrong(&format!("{error}")))?;
+        let parts = (uri.scheme_str(), uri.authority());
+        let (Some(scheme @ ("http" | "https")), Some(authority)) = parts else {
+            return Err(wrong("it begins with neither http:// nor https://"));
+        };
+        if authority.as_str().contains('@') {
+            return Err(wrong(
+                "credentials do not belong into an address; give their folder with --credentials",
+            ));
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(wrong("something stands behind the port"));
+        }
+        if scheme == "http" && folder.is_some() {
+            return Err(wrong(
+                "credentials are not sent in plain text; the address of a coordinator with TLS begins with https://",
+            ));
+        }
+        let default = if scheme == "https" { 443 } else { 80 };
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let port = authority.port_u16().unwrap_or(default);
+        Ok(Self { host, port, folder, origin: uri })
+    }
+
+    /// Reads the credentials once, to find what is wrong with them before anything is called.
+    ///
+    /// # Errors
+    /// Names the file that is missing or holds something else.
+    pub fn check(&self) -> Result<(), AccessError> {
+        if self.folder.is_some() {
+            self.client_config()?;
+            self.authorize()?;
+        }
+        Ok(())
+    }
+
+    /// What connections are made with, to be refined.
+    pub fn endpoint(&self) -> Endpoint {
+        // TLS is the connector's matter: to the library every address is a plain one, and calls say the true one.
+        let plain = Endpoint::from_static("http://coordinator");
+        plain.origin(self.origin.clone())
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nothing answers, or not with a certificate that is believed.
+    pub async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, Error> {
+        endpoint.connect_with_connector(Connector(self.clone())).await
+    }
+
+    /// A channel that connects when it is used first, and again whenever the connection is gone.
+    pub fn connect_lazy(&self, endpoint: &Endpoint) -> Channel {
+        endpoint.connect_with_connector_lazy(Connector(self.clone()))
+    }
+
+    /// What goes with each call. Whoever shows a certificate needs no token.
+    ///
+    /// # Errors
+    /// When the token cannot be read.
+    pub fn authorize(&self) -> Result<Authorize, IdentityError> {
+        let Some(folder) = &self.folder else { return Ok(Authorize(None)) };
+        if folder.file(CERTIFICATE).exists() {
+            return Ok(Authorize(None));
+        }
+        let Some(token) = folder.token()? else { return Ok(Authorize(None)) };
+        let value = MetadataValue::try_from(format!("Bearer {}", token.secret()));
+        let mut value = value.map_err(|error| IdentityError::System(error.to_string()))?;
+        value.set_sensitive(true);
+        Ok(Authorize(Some(value)))
+    }
+
+    /// TLS with the credentials as they are now.
+    ///
+    /// # Errors
+    /// Names the file that is missing or holds something else.
+    pub fn client_config(&self) -> Result<Arc<ClientConfig>, IdentityError> {
+        let folder = self.folder.as_ref();
+        let roots = match folder.map(Folder::authorities).transpose()?.flatten() {
+            Some(roots) => roots,
+            None => system_roots(),
+        };
+        let system = |error: rustls::Error| IdentityError::System(error.to_string());
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(system)?
+            .with_root_certificates(roots);
+        let mut config = match folder.map(Folder::pair).transpose()?.flatten() {
+            Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(system)?,
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+/// Waits for what the other side thinks of this side's certificate. TLS 1.3 ends its handshake before that is said, and
+/// the first call would fail without a reason; a server that says nothing at all is taken to agree.
+async fn heed(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
+    let (tcp, tls) = stream.get_mut();
+    if tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return Ok(());
+    }
+    let heard = async {
+        loop {
+            tcp.readable().await?;
+            match tls.read_tls(&mut Arrived(tcp)) {
+                Ok(_) => return tls.process_new_packets().map(drop).map_err(io::Error::other),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    tokio::time::timeout(OPINION, heard).await.unwrap_or(Ok(()))
+}
+
+/// What has arrived at a socket, without waiting for more.
+struct Arrived<'a>(&'a TcpStream);
+
+impl io::Read for Arrived<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
+    }
+}
+
+/// Why an encrypted connection was not made or was given up, in words, where one side did not believe the other.
+pub fn tls_refusal(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        // What an I/O error wraps is not its source.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let wrapped = wrapped.map(|wrapped| wrapped as &(dyn std::error::Error + 'static));
+        if let Some(refusal) = wrapped.unwrap_or(error).downcast_ref::<rustls::Error>() {
+            return Some(in_words(refusal));
+        }
+        cause = wrapped.and_then(std::error::Error::source).or_else(|| error.source());
+    }
+    None
+}
+
+fn in_words(refusal: &rustls::Error) -> String {
+    match refusal {
+        rustls::Error::AlertReceived(alert) => {
+            format!("it does not take this side's credentials ({alert:?})")
+        }
+        rustls::Error::InvalidCertificate(reason) => format!("its certificate is not believed: {reason}"),
+        rustls::Error::InvalidMessage(_) => {
+            "it does not speak TLS; in plain text its address begins with http://".into()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The part of a wrong address that may be shown.
+fn without_secrets(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((_, behind)) => format!("…@{behind}"),
+        None => address.to_owned(),
+    }
+}
+
+fn system_roots() -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    let (added, _) = store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    tracing::debug!(added, "the system's certificate authorities are believed");
+    store
+}
+
+/// Puts the token on calls.
+#[derive(Clone, Debug)]
+pub struct Authorize(Option<MetadataValue<Ascii>>);
+
+impl Authorize {
+    /// Puts it on a call that is made without a generated client.
+    pub fn put_on(&self, headers: &mut HeaderMap) {
+        if let Some(value) = &self.0
+            && let Ok(value) = HeaderValue::from_bytes(value.as_bytes())
+        {
+            headers.insert(AUTHORIZATION, value);
+        }
+    }
+}
+
+impl Interceptor for Authorize {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// Opens connections to a coordinator.
+#[derive(Clone, Debug)]
+pub struct Connector(Access);
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Secured>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, io::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let access = self.0.clone();
+        Box::pin(async move { open(&access).await.map(TokioIo::new) })
+    }
+}
+
+async fn open(access: &Access) -> io::Result<Secured> {
+    let stream = TcpStream::connect((access.host.as_str(), access.port)).await?;
+    stream.set_nodelay(true)?;
+    if access.origin.scheme_str() != Some("https") {
+        return Ok(Secured::Plain(stream));
+    }
+    let tls = TlsConnector::from(access.client_config().map_err(io::Error::other)?);
+    let name = ServerName::try_from(access.host.clone());
+    let name = name.map_err(|error: InvalidDnsNameError| io::Error::other(error.to_string()))?;
+    let mut stream = tls.connect(name, stream).await?;
+    heed(&mut stream).await?;
+    let stream = Secured::Tls(Box::new(stream.into()));
+    let shown = stream.peer_certificate();
+    // The certificate of a worker or user serves, at most, that worker or user.
+    if let Some(Ok(identity)) = shown.map(Identity::of_certificate) {
+        return Err(io::Error::other(format!(
+            "{}: its certificate is that of {identity}, not of a coordinator",
+            access.origin
+        )));
+    }
+    Ok(stream)
+}
+
+#[cfg(test)]
+#[path = "client_test.rs"]
+mod tests;

@@ -1,0 +1,127 @@
+//! A folder of credentials.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::error::IdentityError;
+use crate::tokens::{Token, Tokens};
+
+/// The certificate, and intermediates behind it.
+pub const CERTIFICATE: &str = "cert.pem";
+/// The private key.
+pub const KEY: &str = "key.pem";
+/// Authorities to believe.
+pub const CA: &str = "ca.pem";
+/// A bearer token.
+pub const TOKEN: &str = "token";
+/// Hashes of the tokens that a coordinator takes.
+pub const TOKENS: &str = "tokens.toml";
+
+/// A certificate with its key.
+pub(crate) type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// The one source of cryptography.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+/// Where a process keeps what proves who it is. Nothing is kept in memory: each call reads anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// The folder at a path.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// A file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, IdentityError> {
+        let path = self.file(name);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(IdentityError::Read { path, source }),
+        }
+    }
+
+    fn required(&self, name: &str) -> Result<Vec<u8>, IdentityError> {
+        let missing = || std::io::Error::from(ErrorKind::NotFound);
+        self.read(name)?.ok_or_else(|| IdentityError::Read { path: self.file(name), source: missing() })
+    }
+
+    fn certificates(&self, name: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+        let unsound = |found: String| IdentityError::content(&self.file(name), "PEM certificates", found);
+        let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        let parsed = parsed.map_err(|error| unsound(error.to_string()))?;
+        if parsed.is_empty() { Err(unsound("none".into())) } else { Ok(parsed) }
+    }
+
+    /// Its certificate and key; `None` where it has no certificate.
+    pub(crate) fn pair(&self) -> Result<Option<Pair>, IdentityError> {
+        let Some(pem) = self.read(CERTIFICATE)? else { return Ok(None) };
+        let chain = self.certificates(CERTIFICATE, &pem)?;
+        let key = PrivateKeyDer::from_pem_slice(&self.required(KEY)?)
+            .map_err(|error| IdentityError::content(&self.file(KEY), "a private key in PEM", error))?;
+        Ok(Some((chain, key)))
+    }
+
+    /// The authorities to believe; `None` where it names none.
+    pub(crate) fn authorities(&self) -> Result<Option<RootCertStore>, IdentityError> {
+        let Some(pem) = self.read(CA)? else { return Ok(None) };
+        let mut store = RootCertStore::empty();
+        for certificate in self.certificates(CA, &pem)? {
+            store.add(certificate).map_err(|error| {
+                IdentityError::content(&self.file(CA), "certificates of authorities", error)
+            })?;
+        }
+        Ok(Some(store))
+    }
+
+    /// Its token; `None` where it has none.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds no token.
+    pub fn token(&self) -> Result<Option<Token>, IdentityError> {
+        let Some(bytes) = self.read(TOKEN)? else { return Ok(None) };
+        // What is wrong with it is said without showing it.
+        let text = String::from_utf8(bytes).unwrap_or_default();
+        let token = Token::new(text.trim()).ok_or_else(|| {
+            IdentityError::content(
+                &self.file(TOKEN),
+                "one line of 16 to 512 visible characters",
+                "something else",
+            )
+        })?;
+        Ok(Some(token))
+    }
+
+    /// The tokens that a coordinator takes; none where the file is absent.
+    ///
+    /// # Errors
+    /// When the file cannot be read or does not hold a list of tokens.
+    pub fn tokens(&self) -> Result<Tokens, IdentityError> {
+        let Some(bytes) = self.read(TOKENS)? else { return Ok(Tokens::default()) };
+        let text = String::from_utf8(bytes).map_err(|error| self.no_tokens(error))?;
+        Tokens::parse(&text).map_err(|error| self.no_tokens(error))
+    }
+
+    fn no_tokens(&self, error: impl std::fmt::Display) -> IdentityError {
+        IdentityError::content(&self.file(TOKENS), "a list of [[token]] with name, role and hash", error)
+    }
+}

@@ -1,0 +1,180 @@
+//! TLS for those who listen. Files are read again when they change: what is new counts for the next connection, and
+//! tokens for the next call.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::IdentityError;
+use crate::folder::{CA, CERTIFICATE, Folder, KEY, Pair, TOKENS, provider};
+use crate::tokens::Tokens;
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// TLS configuration that may change while it is served.
+pub type ServerTls = watch::Receiver<Arc<ServerConfig>>;
+
+/// What a coordinator serves with.
+#[derive(Clone, Debug)]
+pub struct GuardedServer {
+    /// For gRPC: callers may show a certificate of one of the authorities.
+    pub grpc: Arc<ServerConfig>,
+    /// For browsers and probes, which show none.
+    pub http: Arc<ServerConfig>,
+    /// The tokens that it takes.
+    pub tokens: Arc<Tokens>,
+}
+
+impl GuardedServer {
+    /// Reads a coordinator's credentials.
+    ///
+    /// # Errors
+    /// Names the file that is missing or holds something else.
+    pub fn load(folder: &Folder) -> Result<Self, IdentityError> {
+        let tokens = Arc::new(folder.tokens()?);
+        let authorities = folder.authorities()?;
+        if authorities.is_none() && tokens.is_empty() {
+            let expected = "the authorities of client certificates here, or tokens in tokens.toml";
+            return Err(IdentityError::content(&folder.file(CA), expected, "neither: nobody could call"));
+        }
+        let (chain, key) = required_pair(folder)?;
+        let unsound = |error: rustls::Error| {
+            IdentityError::content(&folder.file(CERTIFICATE), "a certificate that fits key.pem", error)
+        };
+        let builder =
+            || ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let builder = || builder().map_err(unsound);
+        let grpc = match authorities {
+            Some(roots) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+                // With tokens, those who hold one need no certificate: the call decides.
+                let verifier = if tokens.is_empty() { verifier } else { verifier.allow_unauthenticated() };
+                let verifier = verifier.build().map_err(|error| {
+                    IdentityError::content(&folder.file(CA), "certificates of authorities", error)
+                })?;
+                builder()?.with_client_cert_verifier(verifier)
+            }
+            None => builder()?.with_no_client_auth(),
+        };
+        let mut grpc = grpc.with_single_cert(chain.clone(), key.clone_key()).map_err(unsound)?;
+        grpc.alpn_protocols = vec![b"h2".to_vec()];
+        let http = http(builder()?, (chain, key)).map_err(unsound)?;
+        Ok(Self { grpc: Arc::new(grpc), http: Arc::new(http), tokens })
+    }
+}
+
+fn required_pair(folder: &Folder) -> Result<Pair, IdentityError> {
+    folder.pair()?.ok_or_else(|| IdentityError::Read {
+        path: folder.file(CERTIFICATE),
+        source: std::io::Error::from(std::io::ErrorKind::NotFound),
+    })
+}
+
+fn http(
+    builder: rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>,
+    (chain, key): Pair,
+) -> Result<ServerConfig, rustls::Error> {
+    let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// TLS for a server that anybody may read, with the certificate of a folder; `None` where it has no certificate.
+///
+/// # Errors
+/// Names the file that is missing or holds something else.
+pub(crate) fn public(folder: &Folder) -> Result<Option<Arc<ServerConfig>>, IdentityError> {
+    let Some(pair) = folder.pair()? else { return Ok(None) };
+    let unsound = |error: rustls::Error| {
+        IdentityError::content(&folder.file(CERTIFICATE), "a certificate that fits key.pem", error)
+    };
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    Ok(Some(Arc::new(http(builder.map_err(unsound)?, pair).map_err(unsound)?)))
+}
+
+/// Something that is read from a folder of credentials, and read again when a file there changes.
+#[derive(Debug)]
+pub struct Watched<T> {
+    folder: Folder,
+    seen: Vec<Option<(SystemTime, u64)>>,
+    read: fn(&Folder) -> Result<T, IdentityError>,
+    sender: watch::Sender<T>,
+}
+
+impl Watched<GuardedServer> {
+    /// A coordinator's credentials.
+    ///
+    /// # Errors
+    /// As [`GuardedServer::load`].
+    pub fn guarded(folder: Folder) -> Result<Self, IdentityError> {
+        Self::new(folder, GuardedServer::load)
+    }
+}
+
+impl Watched<Option<Arc<ServerConfig>>> {
+    /// TLS with the certificate of a folder, if it has one.
+    ///
+    /// # Errors
+    /// Names the file that holds something else than it should.
+    pub fn public(folder: Folder) -> Result<Self, IdentityError> {
+        Self::new(folder, public)
+    }
+}
+
+impl<T: Send + Sync + 'static> Watched<T> {
+    fn new(folder: Folder, read: fn(&Folder) -> Result<T, IdentityError>) -> Result<Self, IdentityError> {
+        let seen = state_of(&folder);
+        let (sender, _) = watch::channel(read(&folder)?);
+        Ok(Self { folder, seen, read, sender })
+    }
+
+    /// The newest content, now and later.
+    pub fn subscribe(&self) -> watch::Receiver<T> {
+        self.sender.subscribe()
+    }
+
+    /// Looks after the files until `end`. While they cannot be used, what was read before stays in force.
+    pub async fn run(mut self, end: CancellationToken) {
+        let mut looks = tokio::time::interval(LOOK);
+        while end.run_until_cancelled(looks.tick()).await.is_some() {
+            self.look();
+        }
+    }
+
+    /// Reads the folder again if a file in it changed.
+    pub fn look(&mut self) {
+        let found = state_of(&self.folder);
+        if found == self.seen {
+            return;
+        }
+        self.seen = found;
+        let folder = self.folder.path().display();
+        match (self.read)(&self.folder) {
+            Ok(read) => {
+                tracing::info!(%folder, "credentials changed and are in force");
+                self.sender.send_replace(read);
+            }
+            Err(error) => {
+                tracing::warn!(%folder, %error, "credentials changed and cannot be used: the old ones stay")
+            }
+        }
+    }
+}
+
+/// When the files of a folder were last written, and how long they are.
+fn state_of(folder: &Folder) -> Vec<Option<(SystemTime, u64)>> {
+    let state = |name: &&str| {
+        let metadata = std::fs::metadata(folder.file(name)).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    };
+    [CERTIFICATE, KEY, CA, TOKENS].iter().map(state).collect()
+}
+
+#[cfg(test)]
+#[path = "server_test.rs"]
+mod tests;

@@ -1,0 +1,76 @@
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::{Authority, Role, Wanted};
+
+fn provide(root: &Path, days: u32) -> Folder {
+    let wanted = Wanted { hosts: Vec::new(), identities: vec![(Role::User, "alice".into())], days };
+    Authority::open(root).unwrap().0.provide(&wanted).unwrap();
+    Folder::new(root.join("coordinator"))
+}
+
+#[test]
+fn a_key_that_does_not_fit_names_the_certificate() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = provide(root.path(), 365);
+    fs::copy(root.path().join("alice/key.pem"), folder.file(KEY)).unwrap();
+    let error = GuardedServer::load(&folder).unwrap_err().to_string();
+    assert!(error.contains("cert.pem: expected a certificate that fits key.pem"), "{error}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = provide(root.path(), 365);
+    fs::remove_file(folder.file(KEY)).unwrap();
+    let error = GuardedServer::load(&folder).unwrap_err().to_string();
+    assert!(error.contains("key.pem: cannot be read"), "{error}");
+}
+
+#[test]
+fn a_server_that_nobody_could_call_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = provide(root.path(), 365);
+    fs::remove_file(folder.file(CA)).unwrap();
+    fs::remove_file(folder.file(TOKENS)).unwrap();
+    let error = GuardedServer::load(&folder).unwrap_err().to_string();
+    assert!(error.contains("nobody could call"), "{error}");
+}
+
+#[test]
+fn new_files_count_and_unusable_ones_leave_the_old_in_force() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = provide(root.path(), 365);
+    let mut watched = Watched::guarded(folder.clone()).unwrap();
+    let mut newest = watched.subscribe();
+    watched.look();
+    assert!(!newest.has_changed().unwrap(), "nothing has changed");
+    let tokens = fs::read_to_string(folder.file(TOKENS)).unwrap();
+    fs::write(folder.file(TOKENS), "nonsense").unwrap();
+    watched.look();
+    assert!(!newest.has_changed().unwrap(), "nonsense is not taken");
+    fs::write(folder.file(TOKENS), format!("{tokens}\n")).unwrap();
+    watched.look();
+    assert!(newest.has_changed().unwrap());
+    assert!(!newest.borrow_and_update().tokens.is_empty());
+}
+
+#[test]
+fn tokens_are_listed_once_and_with_a_role() {
+    let hash = "ab".repeat(32);
+    let entry = |name: &str, role: &str| {
+        format!("[[token]]\nname = \"{name}\"\nrole = \"{role}\"\nhash = \"{hash}\"\n")
+    };
+    assert!(Tokens::parse(&entry("alice", "user")).is_ok());
+    for (text, word) in [
+        (entry("alice", "king"), "king"),
+        (entry("a/b", "user"), "a/b"),
+        (entry("alice", "user") + &entry("bob", "user"), "twice"),
+        (entry("alice", "user") + "secret = 1\n", "secret"),
+        (entry("alice", "user").replace(&hash, "abc"), "hash"),
+    ] {
+        let error = Tokens::parse(&text).unwrap_err();
+        assert!(error.contains(word), "{error}");
+    }
+}

@@ -1,0 +1,82 @@
+"""What single modules of the dashboard promise, checked inside the page: a sentence, and a script that returns what it
+came to and what it should come to."""
+
+IMPORT = """
+const done = arguments[0];
+import('/static/{module}').then(async (m) => {{ {body} }}).then(done, (error) => done([String(error), null]));
+"""
+
+PROMISES = {
+    "a long run keeps its first, its newest and all its test steps": (
+        "series.js",
+        """
+        const series = new m.Series();
+        for (let i = 1; i <= 20000; i++) series.append([{ outer_step: i, test: i % 500 === 0 ? {} : null }]);
+        const steps = series.steps;
+        const tests = steps.filter((step) => step.test).length;
+        return [[steps.length <= 4000, steps[0].outer_step, series.newest.outer_step, tests], [true, 1, 20000, 40]];
+        """,
+    ),
+    "a step that the page has already is not taken twice": (
+        "series.js",
+        """
+        const series = new m.Series();
+        series.append([{ outer_step: 1, test: null }, { outer_step: 2, test: null }]);
+        series.append([{ outer_step: 2, test: null }, { outer_step: 3, test: null }]);
+        return [series.steps.map((s) => s.outer_step), [1, 2, 3]];
+        """,
+    ),
+    "events that arrive in pieces are read whole": (
+        "stream.js",
+        """
+        const first = ': a comment\\n\\nevent: steps\\r\\ndata: "α\\r\\ndata: β"\\r\\n\\r\\n';
+        const bytes = [...new TextEncoder().encode(`${first}data: 1\\n\\ndata: unfinished`)];
+        const body = new ReadableStream({
+          pull(sink) { bytes.length > 0 ? sink.enqueue(Uint8Array.of(bytes.shift())) : sink.close(); },
+        });
+        const found = [];
+        for await (const event of m.readEvents(body, () => {})) found.push([event.name, event.data]);
+        return [found, [['steps', '"α\\nβ"'], ['message', '1']]];
+        """,
+    ),
+    "waits between attempts grow and have a limit": (
+        "stream.js",
+        """
+        const waits = [0, 1, 2, 3, 100].map((failures) => m.backoff(failures, 0.5));
+        return [waits, [500, 1000, 2000, 4000, 15000]];
+        """,
+    ),
+    "values that are not known are dashes": (
+        "format.js",
+        """
+        const found = [m.steady(null), m.number(NaN), m.percent(undefined), m.span(null), m.rough(Infinity)];
+        return [found, Array(5).fill('–')];
+        """,
+    ),
+    "a lost part takes no share of a lane and the others wait for its shards": (
+        "timeline_layout.js",
+        """
+        const shard = { first_shard: 0, end_shard: 1, assigned: 0, compute: 0.5, data: 0 };
+        const lost = { ...shard, worker: 'a', delivered: null, outcome: 'lost' };
+        const parts = [lost, { ...shard, worker: 'b', delivered: 1, outcome: 'used' }];
+        const works = [{ evaluation: 0, kind: 'gradient', shards: 1, begun: 0, gathered: 2, advanced: 3, parts }];
+        const layout = m.layOut([{ outer_step: 7, seconds: 3, works }]);
+        const bars = layout.bars.map((bar) => [bar.lane, bar.kind, bar.from, bar.to, bar.segments?.length ?? 0]);
+        const expected = [
+          ['a', 'part', 0, 2, 0], ['b', 'part', 0, 1, 3], ['b', 'waiting', 1, 2, 0],
+          ['coordinator', 'optimizer', 2, 3, 0],
+        ];
+        return [[bars, layout.steps[0].lossy], [expected, true]];
+        """,
+    ),
+}
+
+
+def broken(driver):
+    """Sentences that do not hold, each with what was found."""
+    found = []
+    for sentence, (module, body) in PROMISES.items():
+        result, expected = driver.execute_async_script(IMPORT.format(module=module, body=body))
+        if result != expected:
+            found.append(f"{sentence}: expected {expected}, found {result}")
+    return found

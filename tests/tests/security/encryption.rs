@@ -1,0 +1,129 @@
+//! Who is believed: certificates, authorities, and what is not encrypted at all.
+
+use lookbehind_common::proto::v1;
+use lookbehind_identity::{Access, Folder, tls_refusal};
+use lookbehind_tests::client::{Client, within};
+use lookbehind_tests::cluster::{Cluster, small_digest};
+use lookbehind_tests::guarded::{self, Credentials, client};
+use lookbehind_tests::jobs;
+use lookbehind_worker::registry::Registry;
+use tonic::Status;
+
+/// Why a call with these credentials does not come through, in words of TLS.
+async fn refusal(url: &str, folder: std::path::PathBuf) -> String {
+    let access = Access::new(url, Some(Folder::new(folder))).unwrap();
+    let status = match access.connect(&access.endpoint()).await {
+        Ok(_) => panic!("connected"),
+        Err(error) => Status::from_error(error.into()),
+    };
+    tls_refusal(&status).unwrap_or_else(|| panic!("not refused by TLS: {status:?}"))
+}
+
+async fn list(client: &Client) -> Result<(), Status> {
+    client.jobs().list_jobs(v1::ListJobsRequest::default()).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_over_tls_ends_with_the_weights_that_it_always_ends_with() {
+    let (mut cluster, credentials) = guarded::cluster().await;
+    for name in ["w1", "w2"] {
+        let backend = cluster.backend(Registry::builtin());
+        cluster.add_as(name, backend, &credentials.folder("worker")).await;
+    }
+    let alice = client(cluster.url(), &credentials.folder("alice"));
+    let history = alice.run(&jobs::small()).await;
+    assert_eq!(history.digest(), small_digest().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_certificate_nothing_is_said_where_no_tokens_are_taken() {
+    let credentials = Credentials::new();
+    std::fs::remove_file(credentials.folder("coordinator").join("tokens.toml")).unwrap();
+    let cluster = guarded::with(&credentials).await;
+    let nobody = credentials.only("alice", &["ca.pem"], "nobody");
+    let reason = refusal(cluster.url(), nobody).await;
+    assert!(reason.contains("CertificateRequired"), "{reason}");
+    list(cluster.client()).await.expect("the admin is served");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_of_another_authority_is_not_believed_on_either_side() {
+    let (cluster, credentials) = guarded::cluster().await;
+    let strangers = Credentials::new();
+    let reason = refusal(cluster.url(), strangers.folder("alice")).await;
+    assert!(
+        reason.contains("its certificate is not believed") && reason.contains("UnknownIssuer"),
+        "{reason}"
+    );
+    let pretender = strangers.only("alice", &["cert.pem", "key.pem"], "pretender");
+    std::fs::copy(credentials.folder("alice").join("ca.pem"), pretender.join("ca.pem")).unwrap();
+    let reason = refusal(cluster.url(), pretender).await;
+    assert!(reason.contains("does not take this side's credentials"), "{reason}");
+    list(cluster.client()).await.expect("the admin is served");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_certificate_is_not_believed_on_either_side() {
+    let credentials = Credentials::new();
+    let cluster = guarded::with(&credentials).await;
+    // Certificates last to the second: these are over when the next one begins.
+    credentials.expire("alice");
+    within("alice's certificate to expire", async {
+        while list(&client(cluster.url(), &credentials.folder("alice"))).await.is_ok() {}
+    })
+    .await;
+    let reason = refusal(cluster.url(), credentials.folder("alice")).await;
+    assert!(reason.contains("CertificateExpired"), "{reason}");
+    let expired = Credentials::lasting(0);
+    let old = guarded::with(&expired).await;
+    let reason = within("the coordinator's certificate to expire", async {
+        loop {
+            let access = Access::new(old.url(), Some(Folder::new(expired.folder("bob")))).unwrap();
+            if let Err(error) = access.connect(&access.endpoint()).await {
+                break tls_refusal(&error).unwrap();
+            }
+        }
+    })
+    .await;
+    assert!(reason.contains("its certificate is not believed: certificate expired"), "{reason}");
+    list(cluster.client()).await.expect("the admin is served");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plain_text_to_an_encrypted_port_and_tls_to_a_plain_one_are_told_apart() {
+    let (cluster, credentials) = guarded::cluster().await;
+    let plain = Client::new(&cluster.url().replace("https", "http"));
+    list(&plain).await.expect_err("plain text is not served");
+    let open = Cluster::new().await;
+    let reason = refusal(&open.url().replace("http", "https"), credentials.folder("alice")).await;
+    assert!(reason.contains("does not speak TLS"), "{reason}");
+    list(cluster.client()).await.expect("the admin is served");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_pretends_to_be_the_coordinator_is_found_out() {
+    let credentials = Credentials::new();
+    // Its certificate serves on the same address, and is of the same authority.
+    let pretender = credentials.only("worker", &["cert.pem", "key.pem", "ca.pem"], "pretender");
+    let cluster =
+        Cluster::guarded(&credentials.folder("admin"), |config| config.credentials = Some(pretender)).await;
+    let error = list(cluster.client()).await.unwrap_err();
+    let words = format!("{error:?}");
+    assert!(words.contains("not of a coordinator"), "{words}");
+}
+
+#[tokio::test]
+async fn plain_text_does_not_leave_the_machine_unless_that_was_asked_for() {
+    let state = tempfile::tempdir().unwrap();
+    let mut config = lookbehind_coordinator::Config::new(state.path().to_owned());
+    config.listen = "0.0.0.0:0".parse().unwrap();
+    let error = config.check().unwrap_err().to_string();
+    assert!(error.starts_with("listen: ") && error.contains("--plaintext"), "{error}");
+    config.plaintext = true;
+    config.check().unwrap();
+    config.plaintext = false;
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    config.http = Some("[::]:0".parse().unwrap());
+    let error = config.check().unwrap_err().to_string();
+    assert!(error.starts_with("http: "), "{error}");
+}

@@ -1,0 +1,73 @@
+//! Whose job it is: everything for its owner and admins, nothing for others.
+
+use lookbehind_common::job::wire;
+use lookbehind_common::proto::v1;
+use lookbehind_tests::client::Client;
+use lookbehind_tests::guarded::{self, client};
+use lookbehind_tests::jobs;
+use tonic::{Code, Status};
+
+/// Everything that can be done with a job.
+async fn touch(user: &Client, job_id: &str) -> Vec<Result<(), Status>> {
+    let (mut jobs, job_id) = (user.jobs(), job_id.to_owned());
+    vec![
+        jobs.get_job(v1::GetJobRequest { job_id: job_id.clone() }).await.map(drop),
+        jobs.watch_job(v1::WatchJobRequest { job_id: job_id.clone(), ..Default::default() }).await.map(drop),
+        jobs.pause_job(v1::PauseJobRequest { job_id: job_id.clone() }).await.map(drop),
+        jobs.resume_job(v1::ResumeJobRequest { job_id: job_id.clone(), accept_class: false }).await.map(drop),
+        jobs.cancel_job(v1::CancelJobRequest { job_id: job_id.clone() }).await.map(drop),
+        jobs.download_checkpoint(v1::DownloadCheckpointRequest { job_id, outer_step: None }).await.map(drop),
+    ]
+}
+
+async fn listed(user: &Client) -> Vec<String> {
+    let answer = user.jobs().list_jobs(v1::ListJobsRequest::default()).await.unwrap().into_inner();
+    answer.jobs.into_iter().map(|job| job.id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_has_nothing_to_do_with_anothers_job_and_an_admin_everything() {
+    let (cluster, credentials) = guarded::cluster().await;
+    let [alice, bob] = ["alice", "bob"].map(|name| client(cluster.url(), &credentials.folder(name)));
+    let job = alice.submit(&jobs::small()).await;
+    assert_eq!(alice.job(&job).await.owner, "alice");
+    for (number, refused) in touch(&bob, &job).await.into_iter().enumerate() {
+        let status = refused.expect_err("the job is alice's");
+        assert_eq!(status.code(), Code::PermissionDenied, "call {number}: {status}");
+        assert_eq!(status.message(), format!("job {job}: belongs to another user"));
+    }
+    assert_eq!(alice.job(&job).await.state(), v1::JobState::Queued, "nothing has happened to it");
+    assert_eq!((listed(&alice).await, listed(&bob).await), (vec![job.clone()], vec![]));
+    assert_eq!(listed(cluster.client()).await, [job.clone()]);
+    let paused = cluster.client().jobs().pause_job(v1::PauseJobRequest { job_id: job.clone() }).await;
+    assert_eq!(paused.unwrap().into_inner().job.unwrap().message, "paused by admin \"admin\"");
+    for done in &touch(&alice, &job).await[..5] {
+        assert!(done.is_ok(), "{done:?}");
+    }
+    assert_eq!(alice.job(&job).await.message, "cancelled by its user");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_request_id_of_two_users_makes_two_jobs() {
+    let (cluster, credentials) = guarded::cluster().await;
+    let [alice, bob] = ["alice", "bob"].map(|name| client(cluster.url(), &credentials.folder(name)));
+    let request =
+        v1::CreateJobRequest { request_id: "one".into(), spec: Some(wire::to_proto(&jobs::small())) };
+    let mut created = Vec::new();
+    for user in [&alice, &bob, &alice] {
+        let answer = user.jobs().create_job(request.clone()).await.unwrap().into_inner();
+        created.push(answer.job.unwrap().id);
+    }
+    assert_ne!(created[0], created[1]);
+    assert_eq!(created[0], created[2], "the retry is recognised");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_and_a_certificate_of_the_same_name_are_the_same_user() {
+    let (cluster, credentials) = guarded::cluster().await;
+    let token = credentials.only("alice", &["ca.pem", "token"], "alice-by-token");
+    let by_token = client(cluster.url(), &token);
+    let job = by_token.submit(&jobs::small()).await;
+    let by_certificate = client(cluster.url(), &credentials.folder("alice"));
+    assert_eq!(by_certificate.job(&job).await.owner, "alice");
+}
