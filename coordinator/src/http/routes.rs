@@ -88,7 +88,8 @@ async fn steer(
     let steered = async {
         let id = job_id(&id)?;
         // What a form on another page could send is refused: a browser asks before it sends JSON elsewhere.
-        if headers.get(CONTENT_TYPE).is_none_or(|kind| kind != "application/json") {
+        let kinds: Vec<_> = headers.get_all(CONTENT_TYPE).iter().collect();
+        if kinds != ["application/json"] {
             let reason = "content-type: expected application/json";
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
         }

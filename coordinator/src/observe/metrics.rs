@@ -1,19 +1,24 @@
 //! What Prometheus reads of a coordinator; docs/observability.md lists it.
 
+mod job;
+mod labels;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use lookbehind_common::ids::JobId;
 use lookbehind_common::proto::v1;
-use lookbehind_telemetry::metrics::{Seconds, long_times, short_times};
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use lookbehind_telemetry::metrics::{long_times, short_times};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use job::{JobSeries, Real};
+use labels::{CauseLabel, DirectionLabel, OutcomeLabel, ReasonLabel, StateLabel, WorkerLabel};
+pub(crate) use labels::{Direction, Refused};
 
 use crate::state::JobState;
 use crate::state::event::{LossCause, WorkerView};
@@ -21,167 +26,6 @@ use crate::state::observation::{Fate, JobMove, StepTimeline};
 
 /// How long the series of a job stay after it is over, so that the last values are read.
 const LINGER: Duration = Duration::from_secs(600);
-
-type Real = Gauge<f64, AtomicU64>;
-
-/// One label.
-macro_rules! label {
-    ($name:ident, $field:ident: $kind:ty) => {
-        #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-        struct $name {
-            $field: $kind,
-        }
-    };
-}
-
-label!(StateLabel, state: &'static str);
-label!(WorkerLabel, worker: String);
-label!(CauseLabel, cause: &'static str);
-label!(ReasonLabel, reason: &'static str);
-label!(JobLabel, job_id: String);
-label!(DirectionLabel, direction: Direction);
-label!(OutcomeLabel, outcome: &'static str);
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct PartLabel {
-    job_id: String,
-    part: &'static str,
-}
-
-/// Which way tensors go, as the coordinator sees it.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Received,
-    Sent,
-}
-
-impl EncodeLabelValue for Direction {
-    fn encode(
-        &self,
-        encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>,
-    ) -> Result<(), std::fmt::Error> {
-        let name = match self {
-            Self::Received => "received",
-            Self::Sent => "sent",
-        };
-        EncodeLabelValue::encode(&name, encoder)
-    }
-}
-
-/// Why a call or connection was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    Unauthenticated,
-    Forbidden,
-    Rate,
-    Connections,
-}
-
-impl Refused {
-    const ALL: [Self; 4] = [Self::Unauthenticated, Self::Forbidden, Self::Rate, Self::Connections];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Unauthenticated => "unauthenticated",
-            Self::Forbidden => "forbidden",
-            Self::Rate => "rate",
-            Self::Connections => "connections",
-        }
-    }
-}
-
-/// The series of one job.
-#[derive(Default)]
-struct JobSeries {
-    outer_steps: Family<JobLabel, Counter>,
-    samples: Family<JobLabel, Counter>,
-    evaluations: Family<JobLabel, Counter>,
-    seconds: Family<PartLabel, Seconds>,
-    loss: Family<JobLabel, Real>,
-    perturbed_loss: Family<JobLabel, Real>,
-    accuracy: Family<JobLabel, Real>,
-    test_accuracy: Family<JobLabel, Real>,
-    test_loss: Family<JobLabel, Real>,
-    gradient_norm: Family<JobLabel, Real>,
-    alpha: Family<JobLabel, Real>,
-    learning_rate: Family<JobLabel, Real>,
-    progress: Family<JobLabel, Real>,
-}
-
-const PARTS: [&str; 5] = ["compute", "data", "communication", "optimizer", "waiting"];
-
-impl JobSeries {
-    fn register(&self, registry: &mut Registry) {
-        registry.register("outer_steps", "Outer steps done", self.outer_steps.clone());
-        registry.register("samples", "Samples consumed by outer steps", self.samples.clone());
-        registry.register("gradient_evaluations", "Gradients of whole batches", self.evaluations.clone());
-        let help = "Where the time of outer steps went";
-        registry.register_with_unit("step", help, Unit::Seconds, self.seconds.clone());
-        let gauges: [(&str, &str, &Family<JobLabel, Real>); 8] = [
-            ("job_loss", "Mean loss at the slow weights", &self.loss),
-            ("job_perturbed_loss", "Mean loss at the last perturbed weights", &self.perturbed_loss),
-            ("job_accuracy", "Share of the batch classified rightly at the slow weights", &self.accuracy),
-            ("job_test_accuracy", "Share of the test split classified rightly", &self.test_accuracy),
-            ("job_test_loss", "Mean loss on the test split", &self.test_loss),
-            ("job_gradient_norm", "Euclidean norm of the first gradient", &self.gradient_norm),
-            ("job_alpha", "Interpolation factor of the slow weights", &self.alpha),
-            ("job_learning_rate", "Learning rate", &self.learning_rate),
-        ];
-        for (name, help, family) in gauges {
-            registry.register(name, help, family.clone());
-        }
-        let help = "Outer steps done of all";
-        registry.register_with_unit("job_progress", help, Unit::Ratios, self.progress.clone());
-    }
-
-    fn note(&self, job: &JobId, step: &v1::OuterStepMetrics, outer_steps: u64) {
-        let label = JobLabel { job_id: job.to_string() };
-        self.outer_steps.get_or_create(&label).inc();
-        self.samples.get_or_create(&label).inc_by(step.samples);
-        self.evaluations.get_or_create(&label).inc_by(u64::from(step.evaluations));
-        let time = step.time.unwrap_or_default();
-        let seconds = [time.compute, time.data, time.communication, time.optimizer, time.waiting];
-        for (part, seconds) in PARTS.into_iter().zip(seconds) {
-            let label = PartLabel { job_id: label.job_id.clone(), part };
-            self.seconds.get_or_create(&label).inc_by(seconds.max(0.0));
-        }
-        self.loss.get_or_create(&label).set(step.loss);
-        self.perturbed_loss.get_or_create(&label).set(step.last_loss);
-        self.accuracy.get_or_create(&label).set(step.accuracy);
-        self.gradient_norm.get_or_create(&label).set(step.gradient_norm);
-        self.alpha.get_or_create(&label).set(step.alpha);
-        self.learning_rate.get_or_create(&label).set(step.learning_rate);
-        self.progress.get_or_create(&label).set(step.outer_step as f64 / outer_steps.max(1) as f64);
-        if let Some(test) = &step.test {
-            self.test_accuracy.get_or_create(&label).set(test.accuracy);
-            self.test_loss.get_or_create(&label).set(test.loss);
-        }
-    }
-
-    fn remove(&self, job: &JobId) {
-        let label = JobLabel { job_id: job.to_string() };
-        for counter in [&self.outer_steps, &self.samples, &self.evaluations] {
-            counter.remove(&label);
-        }
-        for part in PARTS {
-            self.seconds.remove(&PartLabel { job_id: label.job_id.clone(), part });
-        }
-        let gauges = [
-            &self.loss,
-            &self.perturbed_loss,
-            &self.accuracy,
-            &self.test_accuracy,
-            &self.test_loss,
-            &self.gradient_norm,
-            &self.alpha,
-            &self.learning_rate,
-            &self.progress,
-        ];
-        for gauge in gauges {
-            gauge.remove(&label);
-        }
-    }
-}
 
 /// The series of one worker.
 struct WorkerSeries {

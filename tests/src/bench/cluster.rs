@@ -2,7 +2,7 @@
 //! own program again.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use lookbehind_common::proto::v1;
 use lookbehind_common::proto::v1::job_service_client::JobServiceClient;
 use lookbehind_common::proto::v1::watch_job_response::Event;
 use lookbehind_coordinator::{Config, Coordinator};
+use lookbehind_identity::{Access, Authority, Folder, Role as Holder, Wanted};
 use lookbehind_worker::{WorkerConfig, run_backend};
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +50,12 @@ impl BenchJob {
     /// # Errors
     /// When the coordinator cannot be reached, the job does not succeed or the workers never work together.
     pub async fn run(&self, url: &str, warmup: usize) -> Result<Vec<v1::OuterStepMetrics>, Failure> {
-        let mut client = JobServiceClient::connect(url.to_owned()).await?;
+        self.run_as(&Access::new(url, None)?, warmup).await
+    }
+
+    async fn run_as(&self, access: &Access, warmup: usize) -> Result<Vec<v1::OuterStepMetrics>, Failure> {
+        let channel = access.connect(&access.endpoint()).await?;
+        let mut client = JobServiceClient::with_interceptor(channel, access.authorize()?);
         let request = v1::CreateJobRequest { request_id: "bench".into(), spec: Some(self.spec()?) };
         let job = client.create_job(request).await?.into_inner().job.ok_or("no job came")?;
         let request = v1::WatchJobRequest { job_id: job.id.clone(), ..Default::default() };
@@ -99,11 +105,14 @@ pub async fn run_inside(job: BenchJob, warmup: usize) -> Result<Vec<v1::OuterSte
 pub enum Role {
     /// The benchmark itself.
     Driver,
-    /// A coordinator with its state in a folder.
+    /// A coordinator with its state in a folder; it is guarded if credentials lie there, too.
     Coordinator(String),
-    /// A worker for a coordinator at an address.
+    /// A worker for a coordinator at an address, with the credentials of a folder behind a space, if there are any.
     Worker(String),
 }
+
+/// Folder of the credentials beside a coordinator's state.
+const CREDENTIALS: &str = "credentials";
 
 const ROLE: &str = "LOOKBEHIND_BENCH_ROLE";
 const ARGUMENT: &str = "LOOKBEHIND_BENCH_ARGUMENT";
@@ -153,13 +162,22 @@ fn serve(role: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure>
 }
 
 async fn coordinate(state: String) -> Result<(), Failure> {
-    let coordinator = Coordinator::start(Config::new(state.into())).await?;
-    println!("http://{}", coordinator.local_addr());
+    let folder = Path::new(&state).join(CREDENTIALS).join("coordinator");
+    let credentials = folder.exists().then_some(folder);
+    let scheme = if credentials.is_some() { "https" } else { "http" };
+    let state = Path::new(&state).join("state");
+    let coordinator = Coordinator::start(Config { credentials, ..Config::new(state) }).await?;
+    println!("{scheme}://{}", coordinator.local_addr());
     std::future::pending().await
 }
 
-async fn work(url: String) -> Result<(), Failure> {
+async fn work(argument: String) -> Result<(), Failure> {
+    let (url, credentials) = match argument.split_once(' ') {
+        Some((url, credentials)) => (url.to_owned(), Some(credentials.into())),
+        None => (argument, None),
+    };
     let config = WorkerConfig::new(url, format!("w{}", std::process::id()), ".".into());
+    let config = WorkerConfig { credentials, ..config };
     Ok(run_backend(config, Arc::new(ConstantBackend), CancellationToken::new()).await?)
 }
 
@@ -167,6 +185,7 @@ async fn work(url: String) -> Result<(), Failure> {
 pub struct Outside {
     /// Where the coordinator listens.
     pub url: String,
+    credentials: Option<PathBuf>,
     processes: Vec<Child>,
     _state: tempfile::TempDir,
 }
@@ -177,13 +196,35 @@ impl Outside {
     /// # Errors
     /// When a process cannot be started.
     pub fn start(workers: usize) -> Result<Self, Failure> {
+        Self::start_in(tempfile::tempdir()?, None, workers)
+    }
+
+    /// The same with TLS and identities.
+    ///
+    /// # Errors
+    /// When credentials cannot be made or a process cannot be started.
+    pub fn start_guarded(workers: usize) -> Result<Self, Failure> {
         let state = tempfile::tempdir()?;
+        let root = state.path().join(CREDENTIALS);
+        let identities = vec![(Holder::Admin, "admin".to_owned()), (Holder::Worker, "worker".to_owned())];
+        Authority::open(&root)?.0.provide(&Wanted { hosts: Vec::new(), identities, days: 1 })?;
+        Self::start_in(state, Some(root), workers)
+    }
+
+    fn start_in(
+        state: tempfile::TempDir,
+        credentials: Option<PathBuf>,
+        workers: usize,
+    ) -> Result<Self, Failure> {
         let mut coordinator = Role::Coordinator(path(state.path())).spawn()?;
         let mut url = String::new();
         BufReader::new(coordinator.stdout.take().ok_or("no output")?).read_line(&mut url)?;
-        let mut cluster = Self { url: url.trim().to_owned(), processes: vec![coordinator], _state: state };
+        let url = url.trim().to_owned();
+        let folder = credentials.as_ref().map(|root| format!(" {}", path(&root.join("worker"))));
+        let argument = url.clone() + &folder.unwrap_or_default();
+        let mut cluster = Self { url, credentials, processes: vec![coordinator], _state: state };
         for _ in 0..workers {
-            cluster.processes.push(Role::Worker(cluster.url.clone()).spawn()?);
+            cluster.processes.push(Role::Worker(argument.clone()).spawn()?);
         }
         Ok(cluster)
     }
@@ -199,7 +240,9 @@ impl Outside {
     /// As [`BenchJob::run`], and when it takes longer than two minutes.
     pub fn run(&self, job: BenchJob, warmup: usize) -> Result<Vec<v1::OuterStepMetrics>, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let run = async { tokio::time::timeout(Duration::from_secs(120), job.run(&self.url, warmup)).await };
+        let folder = self.credentials.as_ref().map(|root| Folder::new(root.join("admin")));
+        let access = Access::new(&self.url, folder)?;
+        let run = async { tokio::time::timeout(Duration::from_secs(120), job.run_as(&access, warmup)).await };
         runtime.block_on(run)?
     }
 }

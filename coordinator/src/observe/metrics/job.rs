@@ -1,0 +1,109 @@
+//! The series of one job: where it stands and where its time goes.
+
+use std::sync::atomic::AtomicU64;
+
+use lookbehind_common::ids::JobId;
+use lookbehind_common::proto::v1;
+use lookbehind_telemetry::metrics::Seconds;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::labels::{JobLabel, PartLabel};
+
+/// A gauge of a number that is none of things.
+pub(super) type Real = Gauge<f64, AtomicU64>;
+
+/// The series of one job.
+#[derive(Default)]
+pub(super) struct JobSeries {
+    outer_steps: Family<JobLabel, Counter>,
+    samples: Family<JobLabel, Counter>,
+    evaluations: Family<JobLabel, Counter>,
+    seconds: Family<PartLabel, Seconds>,
+    loss: Family<JobLabel, Real>,
+    perturbed_loss: Family<JobLabel, Real>,
+    accuracy: Family<JobLabel, Real>,
+    test_accuracy: Family<JobLabel, Real>,
+    test_loss: Family<JobLabel, Real>,
+    gradient_norm: Family<JobLabel, Real>,
+    alpha: Family<JobLabel, Real>,
+    learning_rate: Family<JobLabel, Real>,
+    progress: Family<JobLabel, Real>,
+}
+
+const PARTS: [&str; 5] = ["compute", "data", "communication", "optimizer", "waiting"];
+
+impl JobSeries {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register("outer_steps", "Outer steps done", self.outer_steps.clone());
+        registry.register("samples", "Samples consumed by outer steps", self.samples.clone());
+        registry.register("gradient_evaluations", "Gradients of whole batches", self.evaluations.clone());
+        let help = "Where the time of outer steps went";
+        registry.register_with_unit("step", help, Unit::Seconds, self.seconds.clone());
+        let gauges: [(&str, &str, &Family<JobLabel, Real>); 8] = [
+            ("job_loss", "Mean loss at the slow weights", &self.loss),
+            ("job_perturbed_loss", "Mean loss at the last perturbed weights", &self.perturbed_loss),
+            ("job_accuracy", "Share of the batch classified rightly at the slow weights", &self.accuracy),
+            ("job_test_accuracy", "Share of the test split classified rightly", &self.test_accuracy),
+            ("job_test_loss", "Mean loss on the test split", &self.test_loss),
+            ("job_gradient_norm", "Euclidean norm of the first gradient", &self.gradient_norm),
+            ("job_alpha", "Interpolation factor of the slow weights", &self.alpha),
+            ("job_learning_rate", "Learning rate", &self.learning_rate),
+        ];
+        for (name, help, family) in gauges {
+            registry.register(name, help, family.clone());
+        }
+        let help = "Outer steps done of all";
+        registry.register("job_progress_ratio", help, self.progress.clone());
+    }
+
+    pub(super) fn note(&self, job: &JobId, step: &v1::OuterStepMetrics, outer_steps: u64) {
+        let label = JobLabel { job_id: job.to_string() };
+        self.outer_steps.get_or_create(&label).inc();
+        self.samples.get_or_create(&label).inc_by(step.samples);
+        self.evaluations.get_or_create(&label).inc_by(u64::from(step.evaluations));
+        let time = step.time.unwrap_or_default();
+        let seconds = [time.compute, time.data, time.communication, time.optimizer, time.waiting];
+        for (part, seconds) in PARTS.into_iter().zip(seconds) {
+            let label = PartLabel { job_id: label.job_id.clone(), part };
+            self.seconds.get_or_create(&label).inc_by(seconds.max(0.0));
+        }
+        self.loss.get_or_create(&label).set(step.loss);
+        self.perturbed_loss.get_or_create(&label).set(step.last_loss);
+        self.accuracy.get_or_create(&label).set(step.accuracy);
+        self.gradient_norm.get_or_create(&label).set(step.gradient_norm);
+        self.alpha.get_or_create(&label).set(step.alpha);
+        self.learning_rate.get_or_create(&label).set(step.learning_rate);
+        self.progress.get_or_create(&label).set(step.outer_step as f64 / outer_steps.max(1) as f64);
+        if let Some(test) = &step.test {
+            self.test_accuracy.get_or_create(&label).set(test.accuracy);
+            self.test_loss.get_or_create(&label).set(test.loss);
+        }
+    }
+
+    pub(super) fn remove(&self, job: &JobId) {
+        let label = JobLabel { job_id: job.to_string() };
+        for counter in [&self.outer_steps, &self.samples, &self.evaluations] {
+            counter.remove(&label);
+        }
+        for part in PARTS {
+            self.seconds.remove(&PartLabel { job_id: label.job_id.clone(), part });
+        }
+        let gauges = [
+            &self.loss,
+            &self.perturbed_loss,
+            &self.accuracy,
+            &self.test_accuracy,
+            &self.test_loss,
+            &self.gradient_norm,
+            &self.alpha,
+            &self.learning_rate,
+            &self.progress,
+        ];
+        for gauge in gauges {
+            gauge.remove(&label);
+        }
+    }
+}
