@@ -124,19 +124,7 @@ impl HttpServer {
         let room = Arc::new(Semaphore::new(self.limits.connections));
         let limits = Arc::new(self.limits);
         let tasks = TaskTracker::new();
-        loop {
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                () = end.cancelled() => break,
-            };
-            let (stream, address) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "no connection to be had");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
+        while let Some((stream, address)) = accept(&self.listener, &end).await {
             let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
                 self.observer.refused();
                 tracing::debug!(%address, "closed: too many connections");
@@ -157,6 +145,21 @@ impl HttpServer {
     }
 }
 
+/// The next connection; none when all is over.
+async fn accept(listener: &TcpListener, end: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = end.cancelled() => return None,
+        };
+        match accepted {
+            Ok(accepted) => return Some(accepted),
+            Err(error) => tracing::warn!(%error, "no connection to be had"),
+        }
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
 fn newest(tls: &TlsConfig) -> Arc<rustls::ServerConfig> {
     Arc::clone(&tls.borrow())
 }
@@ -167,3 +170,7 @@ async fn serve_one(connection: Connection, stream: TcpStream, tls: Option<Arc<ru
         tracing::debug!(%address, error, "connection ended");
     }
 }
+
+#[cfg(test)]
+#[path = "http/http_test.rs"]
+mod tests;

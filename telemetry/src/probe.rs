@@ -152,3 +152,7 @@ where
     connection.abort();
     answered
 }
+
+#[cfg(test)]
+#[path = "probe_test.rs"]
+mod tests;

@@ -68,19 +68,36 @@ struct Running {
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Counts that emitters and the sending task share. What waits is part of neither of the others.
 #[derive(Debug, Default)]
 struct SharedCounts {
+    waiting: AtomicU64,
     sent: AtomicU64,
     dropped: AtomicU64,
 }
 
 impl SharedCounts {
+    fn waits(&self, spans: usize) {
+        self.waiting.fetch_add(spans as u64, Ordering::Relaxed);
+    }
+
     fn sent(&self, spans: usize) {
+        self.waiting.fetch_sub(spans as u64, Ordering::Relaxed);
         self.sent.fetch_add(spans as u64, Ordering::Relaxed);
     }
 
-    fn dropped(&self, spans: usize) -> u64 {
-        self.dropped.fetch_add(spans as u64, Ordering::Relaxed) + spans as u64
+    fn dropped(&self, spans: usize) {
+        self.waiting.fetch_sub(spans as u64, Ordering::Relaxed);
+        self.dropped.fetch_add(spans as u64, Ordering::Relaxed);
+    }
+
+    fn total_dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Nothing is sent any more.
+    fn all_dropped(&self) {
+        self.dropped.fetch_add(self.waiting.swap(0, Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
@@ -115,20 +132,18 @@ impl Traces {
             return;
         };
         let spans = root.into_trace();
+        running.counts.waits(spans.len());
         match running.queue.try_reserve_many(spans.len()) {
             Ok(places) => places.zip(spans).for_each(|(place, span)| place.send(span)),
-            Err(_) => {
-                running.counts.dropped(spans.len());
-            }
+            Err(_) => running.counts.dropped(spans.len()),
         }
     }
 
     /// What has become of spans so far.
     pub fn counts(&self) -> Counts {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         self.0.as_ref().map_or_else(Counts::default, |running| Counts {
-            sent: read(&running.counts.sent),
-            dropped: read(&running.counts.dropped),
+            sent: running.counts.sent.load(Ordering::Relaxed),
+            dropped: running.counts.total_dropped(),
         })
     }
 
@@ -143,7 +158,13 @@ impl Traces {
         };
         if tokio::time::timeout(limit, &mut task).await.is_err() {
             task.abort();
+            let _ = task.await;
+            running.counts.all_dropped();
             tracing::warn!(?limit, "the collector of traces took too long; the last spans are lost");
         }
     }
 }
+
+#[cfg(test)]
+#[path = "traces/traces_test.rs"]
+mod tests;

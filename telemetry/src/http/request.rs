@@ -2,7 +2,9 @@
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -10,7 +12,7 @@ use axum::http::{Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use futures_util::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
@@ -34,12 +36,33 @@ pub(super) async fn answer(
         Err(status) => status.into_response(),
     };
     // The request is under way until its answer's last byte is handed over.
-    Ok(response.map(|body| {
-        Body::new(body.map_frame(move |frame| {
-            let _under_way = &busy;
-            frame
-        }))
-    }))
+    Ok(response.map(|body| Body::new(UnderWay { body, _busy: busy })))
+}
+
+/// An answer's body that is known to be under way until it is dropped.
+struct UnderWay {
+    body: Body,
+    _busy: Busy,
+}
+
+impl hyper::body::Body for UnderWay {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 fn broken() -> Response<Body> {

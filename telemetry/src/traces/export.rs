@@ -61,27 +61,38 @@ pub(super) async fn run(
     let mut away = false;
     while let Some(batch) = batch(&mut spans, &end).await {
         let size = batch.len();
-        // The exporter's own limit does not cover all ways of waiting for a connection.
-        let exported = tokio::time::timeout(PATIENCE, exporter.export(batch)).await;
-        let problem = match exported {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("no answer within {PATIENCE:?}")),
-        };
-        let now_away = problem.is_some();
-        if let Some(reason) = problem {
-            let dropped = counts.dropped(size);
-            if !away {
-                tracing::warn!(reason, dropped, "the collector of traces takes nothing; spans are dropped");
-            }
-        } else {
-            counts.sent(size);
-            if away {
-                tracing::info!("the collector of traces takes spans again");
-            }
+        let taken = taken(&exporter, batch).await;
+        match &taken {
+            Ok(()) => counts.sent(size),
+            Err(_) => counts.dropped(size),
         }
-        away = now_away;
+        match &taken {
+            Ok(()) if away => tracing::info!("the collector of traces takes spans again"),
+            Err(reason) if !away => {
+                tracing::warn!(reason, "the collector takes no traces; spans are dropped")
+            }
+            _ => {}
+        }
+        away = taken.is_err();
+        if away && end.is_cancelled() {
+            counts.dropped(given_up(&mut spans));
+        }
     }
+}
+
+/// Sends a batch; the error says why the collector did not take it.
+async fn taken(exporter: &SpanExporter, batch: Vec<SpanData>) -> Result<(), String> {
+    // The exporter's own limit does not cover all ways of waiting for a connection.
+    match tokio::time::timeout(PATIENCE, exporter.export(batch)).await {
+        Ok(ended) => ended.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+    }
+}
+
+/// Takes what still waits out of the queue: who is away at the end will not take the rest either.
+fn given_up(spans: &mut mpsc::Receiver<SpanData>) -> usize {
+    spans.close();
+    std::iter::from_fn(|| spans.try_recv().ok()).count()
 }
 
 /// The next spans to be sent; none when all is over.
