@@ -84,17 +84,13 @@ fn http(
     Ok(config)
 }
 
-/// TLS for a server that anybody may read, with the certificate of a folder; `None` where it has no certificate.
-///
-/// # Errors
-/// Names the file that is missing or holds something else.
-pub(crate) fn public(folder: &Folder) -> Result<Option<Arc<ServerConfig>>, IdentityError> {
-    let Some(pair) = folder.pair()? else { return Ok(None) };
+/// TLS for a server that anybody may read, with the certificate of a folder.
+fn public(folder: &Folder) -> Result<Arc<ServerConfig>, IdentityError> {
     let unsound = |error: rustls::Error| {
         IdentityError::content(&folder.file(CERTIFICATE), "a certificate that fits key.pem", error)
     };
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-    Ok(Some(Arc::new(http(builder.map_err(unsound)?, pair).map_err(unsound)?)))
+    Ok(Arc::new(http(builder.map_err(unsound)?, required_pair(folder)?).map_err(unsound)?))
 }
 
 /// Something that is read from a folder of credentials, and read again when a file there changes.
@@ -116,13 +112,14 @@ impl Watched<GuardedServer> {
     }
 }
 
-impl Watched<Option<Arc<ServerConfig>>> {
-    /// TLS with the certificate of a folder, if it has one.
+impl Watched<Arc<ServerConfig>> {
+    /// TLS with the certificate of a folder; `None` where it has none.
     ///
     /// # Errors
-    /// Names the file that holds something else than it should.
-    pub fn public(folder: Folder) -> Result<Self, IdentityError> {
-        Self::new(folder, public)
+    /// Names the file that is missing or holds something else than it should.
+    pub fn public(folder: Folder) -> Result<Option<Self>, IdentityError> {
+        let certified = folder.file(CERTIFICATE).exists();
+        certified.then(|| Self::new(folder, public)).transpose()
     }
 }
 

@@ -10,7 +10,10 @@ from pathlib import Path
 from support import REPOSITORY, Cli, Failed, free_port, tail, wait_for
 
 COMPOSE_FILE = REPOSITORY / "deploy/compose.yaml"
+WORKER_FILE = REPOSITORY / "deploy/compose.worker.yaml"
 PROJECT = "lookbehind-test"
+# The project of the workers that stand for those of another machine.
+ELSEWHERE = f"{PROJECT}-elsewhere"
 
 
 def command(*arguments, limit=120, check=True, environment=None):
@@ -45,6 +48,12 @@ def compose_program():
     return ["docker-compose"] if shutil.which("docker-compose") else None
 
 
+def listed(project, *labels, everything=False):
+    """Identities of a project's containers that have these labels, too."""
+    filters = [f"--filter=label={label}" for label in (f"com.docker.compose.project={project}", *labels)]
+    return docker("ps", "--quiet", "--no-trunc", *filters, *(["--all"] if everything else [])).split()
+
+
 class Cluster:
     """What `up` starts, seen from outside."""
 
@@ -71,19 +80,20 @@ class Cluster:
         program = [*compose_program(), "-f", str(COMPOSE_FILE)]
         return command(*program, *arguments, limit=limit, check=check, environment=self.environment)
 
+    def elsewhere(self, *arguments, credentials="/nowhere", check=True):
+        """`docker compose -f deploy/compose.worker.yaml …`, as on another machine with a folder of credentials."""
+        environment = {
+            **self.environment,
+            "COMPOSE_PROJECT_NAME": ELSEWHERE,
+            "LOOKBEHIND_COORDINATOR": self.address(),
+            "LOOKBEHIND_CREDENTIALS": str(credentials),
+        }
+        program = [*compose_program(), "-f", WORKER_FILE]
+        return command(*program, *arguments, limit=180, check=check, environment=environment)
+
     def containers(self, service, everything=False):
         """Identities of a service's containers; with `everything` also of those that have ended."""
-        listed = docker(
-            "ps",
-            "--quiet",
-            "--no-trunc",
-            *(["--all"] if everything else []),
-            "--filter",
-            f"label=com.docker.compose.project={PROJECT}",
-            "--filter",
-            f"label=com.docker.compose.service={service}",
-        )
-        return listed.split()
+        return listed(PROJECT, f"com.docker.compose.service={service}", everything=everything)
 
     def the(self, service, everything=False):
         """The one container of a service."""
@@ -98,9 +108,7 @@ class Cluster:
 
     def all_containers(self):
         """Identities of everything that belongs to this cluster."""
-        return docker(
-            "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label=com.docker.compose.project={PROJECT}"
-        ).split()
+        return listed(PROJECT, everything=True) + listed(ELSEWHERE, everything=True)
 
     def network(self):
         """The network of coordinator and workers."""
@@ -137,15 +145,14 @@ class Cluster:
         """The ends of all containers' logs."""
         parts = []
         for container in self.all_containers():
-            state = self.inspect(container)
-            parts.append(
-                f"--- {state['Name'].lstrip('/')} ({state['State']['Status']}, exit {state['State']['ExitCode']})"
-            )
+            about = self.inspect(container)
+            name, state = about["Name"].lstrip("/"), about["State"]
+            parts.append(f"--- {name} ({state['Status']}, exit {state['ExitCode']})")
             parts.append(tail(docker("logs", container, check=False)))
         return "\n".join(parts)
 
     def down(self):
         """Takes away containers, networks and volumes."""
-        self.compose(
-            "--profile", "observability", "--profile", "cli", "down", "--volumes", "--remove-orphans", check=False
-        )
+        self.elsewhere("down", "--volumes", check=False)
+        profiles = ["--profile", "observability", "--profile", "cli"]
+        self.compose(*profiles, "down", "--volumes", "--remove-orphans", check=False)

@@ -5,19 +5,17 @@ import ssl
 import subprocess
 import tarfile
 
-from cluster import PROJECT, command, compose_program
+from cluster import COMPOSE_FILE, command, compose_program
 from faults import DIGITS
-from support import EXIT_REFUSED, REPOSITORY, Cli, Failed, wait_for
+from support import EXIT_REFUSED, Cli, Failed, wait_for
 
-WORKER_FILE = REPOSITORY / "deploy/compose.worker.yaml"
-ELSEWHERE = f"{PROJECT}-elsewhere"
 # The user of the containers, who must be able to read what they mount.
 CONTAINER_USER = 10001
 
 
 def copied_out(cluster, service, folder, name):
     """Brings a folder out of a volume, as the README does: by tar in a container, onto this machine."""
-    program = [*compose_program(), "-f", str(REPOSITORY / "deploy/compose.yaml")]
+    program = [*compose_program(), "-f", str(COMPOSE_FILE)]
     packed = subprocess.run(
         [*program, "run", "--rm", "-T", "--entrypoint", "tar", service, "-C", folder, "-cf", "-", name],
         capture_output=True,
@@ -70,7 +68,7 @@ def check_rotation(cluster, report):
     report.check("and callers go on", len(cluster.cli.workers()) == 2)
 
 
-def check_other_machine(cluster, report):
+def check_other_machine(cluster, report, digest):
     """Workers of compose.worker.yaml on another network, which reach the coordinator by its published port alone."""
     gateway = cluster.gateway()
     cluster.environment |= {"LOOKBEHIND_BIND": gateway, "LOOKBEHIND_HOST": gateway}
@@ -81,26 +79,8 @@ def check_other_machine(cluster, report):
     folder = copied_out(cluster, "certs", "/certs", "elsewhere")
     for path in (folder, *folder.iterdir()):
         command("chown", f"{CONTAINER_USER}:{CONTAINER_USER}", path)
-    environment = {
-        **cluster.environment,
-        "COMPOSE_PROJECT_NAME": ELSEWHERE,
-        "LOOKBEHIND_COORDINATOR": cluster.address(),
-        "LOOKBEHIND_CREDENTIALS": str(folder),
-    }
-    compose = lambda *arguments: command(
-        *compose_program(), "-f", WORKER_FILE, *arguments, limit=180, environment=environment
-    )
-    try:
-        compose("up", "--detach", "--scale", "worker=2")
-        wait_for("two workers from elsewhere", lambda: len(cluster.cli.workers()) == 2)
-        lines = cluster.cli.call("submit", DIGITS, "--watch")
-        expected = cluster.cli.job(cluster.first_job)["digest"]
-        found = lines[-1]["summary"]["digest"]
-        report.check(
-            "workers of compose.worker.yaml come to the same digest", found == expected, f"{found}, not {expected}"
-        )
-    except Failed:
-        print(compose("logs", "--tail=40"))
-        raise
-    finally:
-        compose("down", "--volumes")
+    cluster.elsewhere("up", "--detach", "--scale", "worker=2", credentials=folder)
+    wait_for("two workers from elsewhere", lambda: len(cluster.cli.workers()) == 2)
+    found = cluster.cli.call("submit", DIGITS, "--watch")[-1]["summary"]["digest"]
+    report.check("workers of compose.worker.yaml come to the same digest", found == digest, f"{found}, not {digest}")
+    cluster.elsewhere("down", "--volumes")

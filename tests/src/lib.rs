@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod fake_worker;
 pub mod files;
 pub mod guarded;
+pub mod http;
 pub mod jobs;
 pub mod process;
 pub mod proxy;

@@ -20,3 +20,5 @@ mod machines;
 mod programs;
 #[path = "processes/volume.rs"]
 mod volume;
+#[path = "processes/watched.rs"]
+mod watched;

@@ -32,8 +32,12 @@ mod requests;
 mod spec_input;
 #[path = "service/steering.rs"]
 mod steering;
+#[path = "service/traces.rs"]
+mod traces;
 #[path = "service/transfers.rs"]
 mod transfers;
+#[path = "service/watched_workers.rs"]
+mod watched_workers;
 #[path = "service/watching.rs"]
 mod watching;
 #[path = "service/weights_input.rs"]

@@ -9,6 +9,7 @@
 //! - [`threads`]: how many threads it is computed with.
 //! - [`memory`]: how much of it is in use.
 //! - [`session`]: a worker's life in a cluster.
+//! - [`telemetry`]: what can be watched of it.
 //!
 //! # A model of one's own
 //!
@@ -58,6 +59,7 @@ pub mod parameters;
 mod program;
 pub mod registry;
 pub mod session;
+pub mod telemetry;
 pub mod threads;
 
 pub use program::main_with;

@@ -1,17 +1,17 @@
 //! The worker as a program, callable from a user's own binary.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use lookbehind_telemetry::logs;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use crate::data::RemoteArgs;
 use crate::registry::Registry;
 use crate::session::{WorkerConfig, WorkerError};
+use crate::telemetry::{ServeError, TelemetryArgs, WorkerMetrics};
 
 /// Refused for good: trying again cannot help.
 const EXIT_REFUSED: u8 = 3;
@@ -43,18 +43,40 @@ struct Args {
     /// Mebibytes that the worker may have in use: a job's samples, its weights and what its shards take.
     #[arg(long, env = "LOOKBEHIND_WORKER_MEMORY", value_name = "MIB", default_value_t = 8 * 1024)]
     memory: u64,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
+}
+
+/// Why a worker ends by itself.
+#[derive(Debug, thiserror::Error)]
+enum ProgramError {
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+impl ProgramError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Worker(WorkerError::Access(_)) | Self::Serve(_) => ExitCode::from(EXIT_CONFIG),
+            Self::Worker(WorkerError::Refused { .. }) => ExitCode::from(EXIT_REFUSED),
+            Self::Worker(WorkerError::System(_)) => ExitCode::FAILURE,
+        }
+    }
 }
 
 /// Runs a worker that knows the registry's models and data sets, with arguments from the command line.
 pub fn main_with(registry: Registry) -> ExitCode {
     crate::threads::fix_number_of_threads();
-    let filter = EnvFilter::try_from_env("LOOKBEHIND_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
     let args = Args::parse();
+    if args.telemetry.probe {
+        return args.telemetry.ask(args.credentials.as_deref());
+    }
+    if let Err(error) = logs::init(args.telemetry.log_format, "info") {
+        eprintln!("{error}");
+        return ExitCode::from(EXIT_CONFIG);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -66,16 +88,36 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
-            match error {
-                WorkerError::Access(_) => ExitCode::from(EXIT_CONFIG),
-                WorkerError::Refused { .. } => ExitCode::from(EXIT_REFUSED),
-                WorkerError::System(_) => ExitCode::FAILURE,
-            }
+            error.exit_code()
         }
     }
 }
 
-async fn work(args: Args, registry: Registry) -> Result<(), WorkerError> {
+async fn work(args: Args, registry: Registry) -> Result<(), ProgramError> {
+    let shutdown = asked_to_end()?;
+    let metrics = WorkerMetrics::default();
+    // Whoever watches sees the worker leave.
+    let over = CancellationToken::new();
+    let server = args.telemetry.listen(args.credentials.as_deref(), &over).await?;
+    let serving = server.map(|server| tokio::spawn(server.serve(metrics.clone(), over.clone())));
+    let name = args.name.unwrap_or_else(default_name);
+    let config = WorkerConfig {
+        memory_limit: args.memory.saturating_mul(1 << 20),
+        credentials: args.credentials,
+        remote: args.remote.into_data(),
+        metrics,
+        ..WorkerConfig::new(args.coordinator, name, args.data)
+    };
+    let ended = crate::session::run(config, registry, shutdown).await;
+    over.cancel();
+    if let Some(serving) = serving {
+        let _ = serving.await;
+    }
+    Ok(ended?)
+}
+
+/// Is cancelled when the process is told to end.
+fn asked_to_end() -> Result<CancellationToken, WorkerError> {
     let shutdown = CancellationToken::new();
     let listener = shutdown.clone();
     let system = |error: std::io::Error| WorkerError::System(error.to_string());
@@ -89,15 +131,7 @@ async fn work(args: Args, registry: Registry) -> Result<(), WorkerError> {
         tracing::info!("asked to end: leaving the cluster");
         listener.cancel();
     });
-    let name = args.name.unwrap_or_else(default_name);
-    let memory_limit = args.memory.saturating_mul(1 << 20);
-    let config = WorkerConfig {
-        memory_limit,
-        credentials: args.credentials,
-        remote: args.remote.into_data(),
-        ..WorkerConfig::new(args.coordinator, name, args.data)
-    };
-    crate::session::run(config, registry, shutdown).await
+    Ok(shutdown)
 }
 
 fn default_name() -> String {

@@ -8,7 +8,9 @@ mod backoff;
 mod control;
 mod executor;
 mod route;
+mod task;
 mod transfer;
+mod upload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::compute::{Backend, CandleBackend};
 use crate::data::{DataEnvironment, RemoteData};
 use crate::registry::Registry;
+use crate::telemetry::WorkerMetrics;
 use backoff::Backoff;
 use control::{Ended, Link};
 use executor::Executor;
@@ -41,6 +44,8 @@ pub struct WorkerConfig {
     pub memory_limit: u64,
     /// The coordinator's tensor service, where it runs in this process: tensors are handed over and not sent.
     pub in_process: Option<InProcess>,
+    /// Where it counts what it does.
+    pub metrics: WorkerMetrics,
 }
 
 impl WorkerConfig {
@@ -54,6 +59,7 @@ impl WorkerConfig {
             remote: RemoteData::default(),
             memory_limit: 8 << 30,
             in_process: None,
+            metrics: WorkerMetrics::default(),
         }
     }
 }
@@ -102,7 +108,8 @@ pub async fn run_backend(
     let access = Access::new(&config.coordinator, config.credentials.clone().map(Folder::new))?;
     access.check()?;
     let device = backend.device();
-    let executor = Executor::start(backend, tokio::runtime::Handle::current())?;
+    config.metrics.limit_memory(config.memory_limit);
+    let executor = Executor::start(backend, tokio::runtime::Handle::current(), config.metrics.clone())?;
     let mut backoff = Backoff::default();
     loop {
         let link = Link {
@@ -111,6 +118,7 @@ pub async fn run_backend(
             name: config.name.clone(),
             device: device.clone(),
             executor: executor.handle(),
+            metrics: config.metrics.clone(),
             shutdown: shutdown.clone(),
         };
         match control::run(link).await? {

@@ -78,12 +78,16 @@ async fn a_job_that_fails_and_a_job_that_is_not_there_have_exit_codes_of_their_o
 async fn programs_that_cannot_do_their_part_say_why_and_end_with_a_code_of_its_own() {
     let machines = Machines::new().await;
     let taken = machines.url.strip_prefix("http://").unwrap();
-    let cases: [(&str, &[&str], i32, &str); 6] = [
+    let cases: [(&str, &[&str], i32, &str); 10] = [
         (COORDINATOR, &["--state", "other", "--listen", taken], 78, taken),
         (COORDINATOR, &["--state", "other", "--failure-detection", "0"], 78, "failure-detection"),
         (COORDINATOR, &["--state", "other", "--max-workers", "0"], 78, "max-workers"),
         (COORDINATOR, &["--state", "small.toml"], 78, "small.toml"),
         (WORKER, &["--coordinator", "not an address"], 78, "not an address"),
+        (WORKER, &["--http", "0.0.0.0:0"], 78, "--plaintext"),
+        (WORKER, &["--http", taken], 78, taken),
+        ("env", &["LOOKBEHIND_LOG=loud", WORKER], 78, "LOOKBEHIND_LOG=\"loud\""),
+        ("env", &["LOOKBEHIND_LOG=loud", COORDINATOR, "--state", "other"], 78, "LOOKBEHIND_LOG=\"loud\""),
         (LOOKBEHIND, &["jobs", "--coordinator", "http://127.0.0.1:1"], 3, "127.0.0.1:1"),
     ];
     for (program, args, expected, said) in cases {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use lookbehind_tests::client::Calls;
 use lookbehind_tests::cluster::{Cluster, small_digest};
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};

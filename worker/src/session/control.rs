@@ -21,10 +21,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Code, Status, Streaming};
 
 use super::WorkerError;
-use super::executor::{Assignment, Context, ExecutorHandle, Says, Task};
+use super::executor::ExecutorHandle;
 use super::route::{self, Route};
-use super::transfer::{Partial, Transfers};
+use super::task::{Assignment, Context, Says, Task};
+use super::transfer::Transfers;
+use super::upload::upload;
 use crate::compute::{Work, WorkKind};
+use crate::telemetry::{Registered, WorkerMetrics};
 
 /// Messages that may wait for the stream.
 const OUTGOING: usize = 64;
@@ -40,6 +43,7 @@ pub(super) struct Link {
     pub(super) name: String,
     pub(super) device: String,
     pub(super) executor: ExecutorHandle,
+    pub(super) metrics: WorkerMetrics,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -159,6 +163,7 @@ struct Session {
     newest: Option<(WorkId, u64)>,
     /// Ends what is under way when the session is over.
     _over: DropGuard,
+    _registered: Registered,
 }
 
 impl Session {
@@ -176,8 +181,10 @@ impl Session {
         let (say, says) = mpsc::channel(OUTGOING);
         let (uploads, partials) = mpsc::channel(UPLOADS);
         let over = CancellationToken::new();
+        let metrics = link.metrics.clone();
+        let registered = metrics.registered();
         let transfers =
-            Transfers::new(route, fence.clone(), detection * 4, Arc::clone(&progress), over.clone());
+            Transfers::new(route, fence.clone(), detection * 4, Arc::clone(&progress), over.clone(), metrics);
         bulk.spawn(upload(partials, transfers.clone(), say.clone()));
         let context = Context { transfers, says: say, uploads };
         Self {
@@ -192,6 +199,7 @@ impl Session {
             progress,
             newest: None,
             _over: over.drop_guard(),
+            _registered: registered,
         }
     }
 
@@ -309,33 +317,5 @@ impl Session {
         let work = Work { kind, epoch: assign.epoch, batch: assign.batch, shards: assign.shards };
         let assignment = Assignment { number, id, work, weights_version: assign.weights_version, nodes };
         Ok(Task::Compute(self.context.clone(), assignment))
-    }
-}
-
-/// Sends partials one after the other.
-async fn upload(mut partials: mpsc::Receiver<Partial>, transfers: Transfers, says: mpsc::Sender<Says>) {
-    while let Some(partial) = partials.recv().await {
-        let (work, node) = (v1::WorkId::from(&partial.work), partial.node);
-        let Err(status) = transfers.upload(partial).await else { continue };
-        if status.code() == Code::Cancelled {
-            return;
-        }
-        let answer = refused_upload(&status, work, node);
-        if says.send(answer).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// What follows when a partial could not be sent: what the coordinator does not accept has failed; a connection
-/// that does not carry it is of no use, and the coordinator must not wait for it.
-fn refused_upload(status: &Status, work: v1::WorkId, node: Node) -> Says {
-    match status.code() {
-        Code::InvalidArgument => {
-            let reason = format!("partial refused: {}", status.message());
-            let failed = v1::WorkFailed { work: Some(work), node: Some(node.into()), reason };
-            Says::Message(session_request::Message::WorkFailed(failed))
-        }
-        _ => Says::Broken(format!("partial: {status}")),
     }
 }

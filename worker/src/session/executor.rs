@@ -3,11 +3,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use lookbehind_common::contribution::Contribution;
-use lookbehind_common::ids::{JobId, WorkId};
+use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobSpec, wire};
 use lookbehind_common::proto::v1;
 use lookbehind_common::reduction::{MissingShard, Node, reduce};
@@ -17,73 +16,13 @@ use tokio::sync::mpsc;
 use tonic::Code;
 
 use super::WorkerError;
-use super::transfer::{Partial, Transfers};
-use crate::compute::{Backend, ComputeError, PrepareError, PreparedJob, Work};
+use super::task::{Assignment, Context, Newest, Says, Task};
+use super::transfer::Partial;
+use crate::compute::{Backend, ComputeError, PrepareError, PreparedJob};
+use crate::telemetry::{Computed, Failure, WorkerMetrics};
 
 /// Tasks that may wait; more means that coordinator and worker no longer understand each other.
 const TASKS: usize = 64;
-
-/// What the control stream asks of the executor.
-pub(super) enum Task {
-    /// Load a job.
-    Prepare(Context, JobId, Box<v1::JobSpec>),
-    /// Send its initial weights.
-    SendInitialState(Context, JobId),
-    /// Compute some nodes.
-    Compute(Context, Assignment),
-    /// Forget a job.
-    Release(JobId),
-}
-
-/// What a session gives the executor to answer with.
-#[derive(Clone)]
-pub(super) struct Context {
-    /// Moves tensors.
-    pub(super) transfers: Transfers,
-    /// To the coordinator.
-    pub(super) says: mpsc::Sender<Says>,
-    /// Partials on their way up.
-    pub(super) uploads: mpsc::Sender<Partial>,
-}
-
-/// What the executor has to say.
-pub(super) enum Says {
-    /// A control message.
-    Message(v1::session_request::Message),
-    /// The session is of no use any more.
-    Broken(String),
-}
-
-/// Nodes to compute.
-pub(super) struct Assignment {
-    /// Numbers the assignments of this process: a higher one of the same job overtakes this one, unless it is
-    /// for the same work.
-    pub(super) number: u64,
-    pub(super) id: WorkId,
-    pub(super) work: Work,
-    pub(super) weights_version: u64,
-    pub(super) nodes: Vec<Node>,
-}
-
-/// The work that counts now, shared by the sessions of a process: others need not be finished.
-#[derive(Debug, Default)]
-pub(super) struct Newest {
-    current: AtomicU64,
-    issued: AtomicU64,
-}
-
-impl Newest {
-    /// New work overtakes all that came before; returns its number.
-    pub(super) fn overtake(&self) -> u64 {
-        let number = self.issued.fetch_add(1, Ordering::Relaxed) + 1;
-        self.current.store(number, Ordering::Relaxed);
-        number
-    }
-
-    fn is(&self, number: u64) -> bool {
-        self.current.load(Ordering::Relaxed) == number
-    }
-}
 
 /// The executor of a worker process.
 pub(super) struct Executor {
@@ -100,10 +39,14 @@ pub(super) struct ExecutorHandle {
 
 impl Executor {
     /// Starts the thread; transfers run on `runtime`.
-    pub(super) fn start(backend: Arc<dyn Backend>, runtime: Handle) -> Result<Self, WorkerError> {
+    pub(super) fn start(
+        backend: Arc<dyn Backend>,
+        runtime: Handle,
+        metrics: WorkerMetrics,
+    ) -> Result<Self, WorkerError> {
         let (tasks, mut queue) = mpsc::channel(TASKS);
         let newest = Arc::new(Newest::default());
-        let mut thread = Thread { backend, runtime, newest: Arc::clone(&newest), loaded: None };
+        let mut thread = Thread { backend, runtime, newest: Arc::clone(&newest), loaded: None, metrics };
         std::thread::Builder::new()
             .name("compute".into())
             .spawn(move || {
@@ -135,6 +78,7 @@ struct Thread {
     runtime: Handle,
     newest: Arc<Newest>,
     loaded: Option<Loaded>,
+    metrics: WorkerMetrics,
 }
 
 /// Why a node was not computed.
@@ -182,6 +126,7 @@ impl Thread {
                 class_description: self.backend.class_description(),
             }),
             Err(error) => {
+                self.metrics.failed(Failure::Prepare);
                 let failure = match error {
                     PrepareError::Job(_) => v1::PrepareFailure::Job,
                     PrepareError::Worker(_) => v1::PrepareFailure::Worker,
@@ -226,6 +171,7 @@ impl Thread {
                         Code::FailedPrecondition => return tracing::debug!(job = %id, %status, "not wanted"),
                         Code::InvalidArgument => status.message().to_owned(),
                         _ => {
+                            self.metrics.failed(Failure::Upload);
                             let broken = Says::Broken(format!("initial weights: {status}"));
                             let _ = context.says.blocking_send(broken);
                             return;
@@ -235,6 +181,7 @@ impl Thread {
             }
             Err(error) => error.to_string(),
         };
+        self.metrics.failed(Failure::Prepare);
         let failure = v1::PrepareFailure::Worker.into();
         let reason = format!("initial weights: {refused}");
         let failed = v1::PrepareFailed { job_id: id.to_string(), failure, reason };
@@ -256,6 +203,9 @@ impl Thread {
                     let data_seconds = (loaded.job.waited_for_data() - waited).as_secs_f64();
                     let compute_seconds = (begun.elapsed().as_secs_f64() - data_seconds).max(0.0);
                     tracing::debug!(job = %assignment.id.job, compute_seconds, data_seconds, "node computed");
+                    let (kind, shards, samples) =
+                        (assignment.work.kind, node.len(), contribution.sums.samples);
+                    self.metrics.computed(Computed { kind, shards, samples, compute_seconds, data_seconds });
                     let work = assignment.id.clone();
                     let partial = Partial { work, node: *node, contribution, compute_seconds, data_seconds };
                     if context.uploads.blocking_send(partial).is_err() {
@@ -264,9 +214,8 @@ impl Thread {
                 }
                 Err(Stopped::Overtaken) => return,
                 Err(Stopped::Failed(reason)) => {
-                    let work = Some((&assignment.id).into());
-                    let failed = v1::WorkFailed { work, node: Some((*node).into()), reason };
-                    say(context, v1::session_request::Message::WorkFailed(failed));
+                    self.metrics.failed(Failure::Work);
+                    say(context, work_failed(assignment, *node, reason));
                 }
             }
         }
@@ -328,6 +277,11 @@ fn contribution(
         }
         Ok(computed.pop_front())
     })
+}
+
+fn work_failed(assignment: &Assignment, node: Node, reason: String) -> v1::session_request::Message {
+    let (work, node) = (Some((&assignment.id).into()), Some(node.into()));
+    v1::session_request::Message::WorkFailed(v1::WorkFailed { work, node, reason })
 }
 
 fn say(context: &Context, message: v1::session_request::Message) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lookbehind_common::arena::{Arena, ArenaPool, shared_bytes};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::route::Route;
+use crate::telemetry::{Direction, WorkerMetrics};
 
 /// Attempts before a transfer that fails for no reason of its own is given up.
 const ATTEMPTS: u32 = 3;
@@ -49,6 +50,7 @@ pub(super) struct Transfers {
     idle: Duration,
     progress: Arc<AtomicU64>,
     over: CancellationToken,
+    metrics: WorkerMetrics,
 }
 
 impl Transfers {
@@ -60,8 +62,9 @@ impl Transfers {
         idle: Duration,
         progress: Arc<AtomicU64>,
         over: CancellationToken,
+        metrics: WorkerMetrics,
     ) -> Self {
-        Self { route, arenas: ArenaPool::new(IDLE_ARENAS), fence, idle, progress, over }
+        Self { route, arenas: ArenaPool::new(IDLE_ARENAS), fence, idle, progress, over, metrics }
     }
 
     /// Does something unless the session is over before.
@@ -73,6 +76,11 @@ impl Transfers {
     /// Who speaks.
     pub(super) fn fence(&self) -> &Fence {
         &self.fence
+    }
+
+    /// Where it is counted what goes over the network, and what fails.
+    pub(super) fn metrics(&self) -> &WorkerMetrics {
+        &self.metrics
     }
 
     /// Notes that the work in hand has advanced.
@@ -106,6 +114,7 @@ impl Transfers {
         version: u64,
         lengths: (usize, usize),
     ) -> Result<Weights, Status> {
+        let begun = Instant::now();
         let message = v1::DownloadWeightsRequest {
             fence: Some((&self.fence).into()),
             job_id: job.to_string(),
@@ -131,6 +140,8 @@ impl Transfers {
                 Some(Part::Data(data)) => receiver.fill(&data),
                 Some(Part::Trailer(trailer)) => {
                     let (parameters, statistics, _) = receiver.finish(&trailer, &[]).map_err(damaged)?;
+                    let bytes = parameters.as_bytes().len() + statistics.as_bytes().len();
+                    self.metrics.moved(Direction::Received, bytes, begun);
                     return Ok((Arc::new(parameters), Arc::new(statistics)));
                 }
                 _ => return Err(Status::data_loss("expected a chunk or the trailer")),
@@ -234,13 +245,14 @@ impl Transfers {
     ) -> Result<R, Status> {
         let progress = Arc::clone(&self.progress);
         let deadline = self.deadline(&parts);
+        let (begun, bytes) = (Instant::now(), parts.iter().map(Bytes::len).sum());
         let pieces = Sender::new(parts, covered).inspect(move |_| {
             progress.fetch_add(1, Ordering::Relaxed);
         });
         let request = body::call(SERVICE_NAME, method, body::request(Frames::transfer(header, pieces)))?;
         let answered = async { body::message(self.route.call(request).await?.into_body()).await };
-        let answered = tokio::time::timeout(deadline, answered).await;
-        answered.map_err(|_| stands_still())?
+        let answered = tokio::time::timeout(deadline, answered).await.map_err(|_| stands_still())?;
+        answered.inspect(|_| self.metrics.moved(Direction::Sent, bytes, begun))
     }
 
     /// Gives two arenas to the coordinator beside a header.

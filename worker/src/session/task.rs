@@ -1,0 +1,74 @@
+//! What the control stream asks of the executor, and what it answers with.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lookbehind_common::ids::{JobId, WorkId};
+use lookbehind_common::proto::v1;
+use lookbehind_common::reduction::Node;
+use tokio::sync::mpsc;
+
+use super::transfer::{Partial, Transfers};
+use crate::compute::Work;
+
+/// What the control stream asks of the executor.
+pub(super) enum Task {
+    /// Load a job.
+    Prepare(Context, JobId, Box<v1::JobSpec>),
+    /// Send its initial weights.
+    SendInitialState(Context, JobId),
+    /// Compute some nodes.
+    Compute(Context, Assignment),
+    /// Forget a job.
+    Release(JobId),
+}
+
+/// What a session gives the executor to answer with.
+#[derive(Clone)]
+pub(super) struct Context {
+    /// Moves tensors.
+    pub(super) transfers: Transfers,
+    /// To the coordinator.
+    pub(super) says: mpsc::Sender<Says>,
+    /// Partials on their way up.
+    pub(super) uploads: mpsc::Sender<Partial>,
+}
+
+/// What the executor has to say.
+pub(super) enum Says {
+    /// A control message.
+    Message(v1::session_request::Message),
+    /// The session is of no use any more.
+    Broken(String),
+}
+
+/// Nodes to compute.
+pub(super) struct Assignment {
+    /// Numbers the assignments of this process: a higher one of the same job overtakes this one, unless it is
+    /// for the same work.
+    pub(super) number: u64,
+    pub(super) id: WorkId,
+    pub(super) work: Work,
+    pub(super) weights_version: u64,
+    pub(super) nodes: Vec<Node>,
+}
+
+/// The work that counts now, shared by the sessions of a process: others need not be finished.
+#[derive(Debug, Default)]
+pub(super) struct Newest {
+    current: AtomicU64,
+    issued: AtomicU64,
+}
+
+impl Newest {
+    /// New work overtakes all that came before; returns its number.
+    pub(super) fn overtake(&self) -> u64 {
+        let number = self.issued.fetch_add(1, Ordering::Relaxed) + 1;
+        self.current.store(number, Ordering::Relaxed);
+        number
+    }
+
+    /// Whether work of that number still counts.
+    pub(super) fn is(&self, number: u64) -> bool {
+        self.current.load(Ordering::Relaxed) == number
+    }
+}

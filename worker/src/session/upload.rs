@@ -1,0 +1,44 @@
+//! Partials on their way up, and what follows when one cannot be sent.
+
+use lookbehind_common::proto::v1;
+use lookbehind_common::proto::v1::session_request;
+use lookbehind_common::reduction::Node;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::task::Says;
+use super::transfer::{Partial, Transfers};
+use crate::telemetry::Failure;
+
+/// Sends partials one after the other.
+pub(super) async fn upload(
+    mut partials: mpsc::Receiver<Partial>,
+    transfers: Transfers,
+    says: mpsc::Sender<Says>,
+) {
+    while let Some(partial) = partials.recv().await {
+        let (work, node) = (v1::WorkId::from(&partial.work), partial.node);
+        let Err(status) = transfers.upload(partial).await else { continue };
+        if status.code() == tonic::Code::Cancelled {
+            return;
+        }
+        transfers.metrics().failed(Failure::Upload);
+        let answer = refused_upload(&status, work, node);
+        if says.send(answer).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What follows when a partial could not be sent: what the coordinator does not accept has failed; a connection
+/// that does not carry it is of no use, and the coordinator must not wait for it.
+fn refused_upload(status: &Status, work: v1::WorkId, node: Node) -> Says {
+    match status.code() {
+        tonic::Code::InvalidArgument => {
+            let reason = format!("partial refused: {}", status.message());
+            let failed = v1::WorkFailed { work: Some(work), node: Some(node.into()), reason };
+            Says::Message(session_request::Message::WorkFailed(failed))
+        }
+        _ => Says::Broken(format!("partial: {status}")),
+    }
+}

@@ -1,0 +1,57 @@
+//! How a worker is watched, from the command line.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+use clap::builder::FalseyValueParser;
+use lookbehind_identity::{CERTIFICATE, Folder, Watched};
+use lookbehind_telemetry::logs::LogFormat;
+use lookbehind_telemetry::probe::Probe;
+use tokio_util::sync::CancellationToken;
+
+use super::{ServeError, Server};
+
+/// Where a worker can be watched, and how it writes its logs.
+#[derive(Debug, Args)]
+pub(crate) struct TelemetryArgs {
+    /// Address to answer /metrics, /livez and /readyz on; nowhere unless given.
+    #[arg(long, env = "LOOKBEHIND_HTTP", value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// Allow plain text on an address that other machines reach.
+    #[arg(long, env = "LOOKBEHIND_PLAINTEXT", value_parser = FalseyValueParser::new())]
+    plaintext: bool,
+    /// How log lines are written; LOOKBEHIND_LOG says which.
+    #[arg(long, env = "LOOKBEHIND_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
+    /// Ask the worker that listens on --http whether it is ready, and end: with 0 if it is, else with 1.
+    #[arg(long, requires = "http")]
+    pub(crate) probe: bool,
+}
+
+impl TelemetryArgs {
+    /// Asks instead of working.
+    pub(crate) fn ask(&self, credentials: Option<&Path>) -> ExitCode {
+        let certificate = credentials.map(|folder| folder.join(CERTIFICATE)).filter(|path| path.exists());
+        // The parser has seen to it that there is an address.
+        self.http.map_or(ExitCode::FAILURE, |address| Probe { address, certificate }.run())
+    }
+
+    /// Listens, if that is asked for: over TLS where the worker has a certificate, which is read again when it changes,
+    /// until `end`.
+    pub(crate) async fn listen(
+        &self,
+        credentials: Option<&Path>,
+        end: &CancellationToken,
+    ) -> Result<Option<Server>, ServeError> {
+        let Some(address) = self.http else { return Ok(None) };
+        let watched = credentials.map(|folder| Watched::public(Folder::new(folder)));
+        let watched = watched.transpose()?.flatten();
+        let tls = watched.as_ref().map(Watched::subscribe);
+        if let Some(watched) = watched {
+            tokio::spawn(watched.run(end.clone()));
+        }
+        Server::bind(address, tls, self.plaintext).await.map(Some)
+    }
+}

@@ -1,0 +1,196 @@
+//! What a worker counts of itself.
+
+use std::time::Instant;
+
+use lookbehind_telemetry::metrics::{Seconds, short_times};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::compute::WorkKind;
+
+/// One series for each value of one label.
+type ByLabel<M> = Family<[(&'static str, &'static str); 1], M>;
+
+/// What a worker counts of itself. Clones share the numbers, so that a server can answer with them.
+#[derive(Clone, Debug)]
+pub struct WorkerMetrics {
+    connected: Gauge,
+    sessions: Counter,
+    shards: ByLabel<Counter>,
+    samples: Counter,
+    compute: Seconds,
+    data: Seconds,
+    shard: Histogram,
+    transfer_bytes: ByLabel<Counter>,
+    transfer: ByLabel<Seconds>,
+    failures: ByLabel<Counter>,
+    memory_limit: Gauge,
+}
+
+/// Which way tensors go, as the worker sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Received,
+    Sent,
+}
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// A job could not be loaded.
+    Prepare,
+    /// A node could not be computed.
+    Work,
+    /// A partial or initial weights could not be sent, or were refused.
+    Upload,
+}
+
+/// Nodes' worth of work that is done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Computed {
+    pub(crate) kind: WorkKind,
+    pub(crate) shards: u32,
+    pub(crate) samples: u64,
+    pub(crate) compute_seconds: f64,
+    pub(crate) data_seconds: f64,
+}
+
+/// A session with a coordinator, as long as it lasts.
+#[derive(Debug)]
+pub(crate) struct Registered(Gauge);
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.0.set(0);
+    }
+}
+
+impl Default for WorkerMetrics {
+    fn default() -> Self {
+        let metrics = Self {
+            connected: Gauge::default(),
+            sessions: Counter::default(),
+            shards: Family::default(),
+            samples: Counter::default(),
+            compute: Seconds::default(),
+            data: Seconds::default(),
+            shard: short_times(),
+            transfer_bytes: Family::default(),
+            transfer: Family::default(),
+            failures: Family::default(),
+            memory_limit: Gauge::default(),
+        };
+        metrics.begin_series();
+        metrics
+    }
+}
+
+impl WorkerMetrics {
+    /// Makes them part of what is scraped, under names that begin with `lookbehind_worker`.
+    pub fn register(&self, registry: &mut Registry) {
+        let Self { shards, samples, transfer, transfer_bytes, failures, memory_limit, .. } = self.clone();
+        let worker = registry.sub_registry_with_prefix("lookbehind_worker");
+        worker.register("connected", "Whether it is registered with a coordinator", self.connected.clone());
+        worker.register("sessions", "Registrations with a coordinator", self.sessions.clone());
+        worker.register("shards_computed", "Shards whose contributions were computed", shards);
+        worker.register("samples", "Samples in these shards, each time that they were computed", samples);
+        let mut timed = |name, help, times: &Seconds| {
+            worker.register_with_unit(name, help, Unit::Seconds, times.clone());
+        };
+        timed("compute", "Time that shards took to compute", &self.compute);
+        timed("data", "Time that computing waited for samples", &self.data);
+        let help = "Time that a shard took to compute, without waiting for samples";
+        worker.register_with_unit("compute_shard", help, Unit::Seconds, self.shard.clone());
+        let help = "Tensors that went over the network";
+        worker.register_with_unit("transfer", help, Unit::Bytes, transfer_bytes);
+        let help = "Time that tensors took over the network, answers included";
+        worker.register_with_unit("transfer", help, Unit::Seconds, transfer);
+        worker.register("failures", "What could not be done", failures);
+        let help = "Memory that the worker may have in use";
+        worker.register_with_unit("memory_limit", help, Unit::Bytes, memory_limit);
+    }
+
+    /// Series that can be counted on from the first scrape, so that a first event is seen as a change.
+    fn begin_series(&self) {
+        for kind in [WorkKind::Gradient, WorkKind::Test] {
+            self.shards.get_or_create_owned(&kind_label(kind));
+        }
+        for direction in [Direction::Received, Direction::Sent] {
+            self.transfer_bytes.get_or_create_owned(&direction.label());
+            self.transfer.get_or_create_owned(&direction.label());
+        }
+        for failure in [Failure::Prepare, Failure::Work, Failure::Upload] {
+            self.failures.get_or_create_owned(&failure.label());
+        }
+    }
+
+    /// Whether the worker is registered with a coordinator now.
+    pub fn is_registered(&self) -> bool {
+        self.connected.get() == 1
+    }
+
+    /// A session begins; it ends with what is returned.
+    pub(crate) fn registered(&self) -> Registered {
+        self.sessions.inc();
+        self.connected.set(1);
+        Registered(self.connected.clone())
+    }
+
+    pub(crate) fn limit_memory(&self, bytes: u64) {
+        self.memory_limit.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn computed(&self, computed: Computed) {
+        let Computed { kind, shards, samples, compute_seconds, data_seconds } = computed;
+        self.shards.get_or_create(&kind_label(kind)).inc_by(u64::from(shards));
+        self.samples.inc_by(samples);
+        self.compute.inc_by(compute_seconds);
+        self.data.inc_by(data_seconds);
+        // Shards of a node may be computed side by side: each has its share of the time.
+        let each = compute_seconds / f64::from(shards.max(1));
+        (0..shards).for_each(|_| self.shard.observe(each));
+    }
+
+    /// A transfer that began at some time is done.
+    pub(crate) fn moved(&self, direction: Direction, bytes: usize, begun: Instant) {
+        self.transfer_bytes.get_or_create(&direction.label()).inc_by(bytes as u64);
+        self.transfer.get_or_create(&direction.label()).inc_by(begun.elapsed().as_secs_f64());
+    }
+
+    pub(crate) fn failed(&self, failure: Failure) {
+        self.failures.get_or_create(&failure.label()).inc();
+    }
+}
+
+fn kind_label(kind: WorkKind) -> [(&'static str, &'static str); 1] {
+    match kind {
+        WorkKind::Gradient => [("kind", "gradient")],
+        WorkKind::Test => [("kind", "test")],
+    }
+}
+
+impl Direction {
+    fn label(self) -> [(&'static str, &'static str); 1] {
+        match self {
+            Self::Received => [("direction", "received")],
+            Self::Sent => [("direction", "sent")],
+        }
+    }
+}
+
+impl Failure {
+    fn label(self) -> [(&'static str, &'static str); 1] {
+        match self {
+            Self::Prepare => [("what", "prepare")],
+            Self::Work => [("what", "work")],
+            Self::Upload => [("what", "upload")],
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "metrics_test.rs"]
+mod tests;
