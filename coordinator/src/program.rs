@@ -153,7 +153,7 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!("{error}");
             let unusable = error.downcast_ref::<StartError>().is_some();
             ExitCode::from(if unusable { EXIT_CONFIG } else { 1 })
         }

@@ -42,9 +42,11 @@ pub enum StartError {
     /// The state cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The address cannot be listened on.
-    #[error("listen {address}: {source}")]
+    /// An address cannot be listened on.
+    #[error("{option} {address}: {source}")]
     Listen {
+        /// The option that names it.
+        option: &'static str,
         /// The address.
         address: SocketAddr,
         /// What the system says.
@@ -84,8 +86,8 @@ struct Bound {
 }
 
 impl Bound {
-    async fn to(wanted: SocketAddr) -> Result<Self, StartError> {
-        let failed = |source| StartError::Listen { address: wanted, source };
+    async fn to(option: &'static str, wanted: SocketAddr) -> Result<Self, StartError> {
+        let failed = |source| StartError::Listen { option, address: wanted, source };
         let listener = TcpListener::bind(wanted).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address })
@@ -107,9 +109,9 @@ impl Coordinator {
         let watched = folder.map(Watched::guarded).transpose()?;
         let traces = Traces::start(config.traces.as_deref(), "lookbehind-coordinator", BUILD_VERSION)?;
         let opened = open_store(&config)?;
-        let grpc = Bound::to(config.listen).await?;
+        let grpc = Bound::to("listen", config.listen).await?;
         let http = match config.http {
-            Some(wanted) => Some(Bound::to(wanted).await?),
+            Some(wanted) => Some(Bound::to("http", wanted).await?),
             None => None,
         };
         let mut registry = metrics::registry(BUILD_VERSION);

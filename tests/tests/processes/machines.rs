@@ -167,7 +167,10 @@ struct Launch<'a> {
 impl Launch<'_> {
     fn start(&self, address: &str, number: u32) -> Process {
         let state = self.volume.map_or_else(|| "state".to_owned(), Volume::state);
-        let args = ["--listen", address, "--state", &state, "--failure-detection", self.failure_detection];
+        // The port behind an address that is used again may be anybody's by then.
+        let detection = self.failure_detection;
+        let args =
+            ["--listen", address, "--http", "off", "--state", &state, "--failure-detection", detection];
         let name = format!("coordinator-{number}");
         match self.volume {
             None => Process::start(COORDINATOR, &args, self.folder, &name),
