@@ -90,6 +90,10 @@ impl Config {
             });
         }
         self.check_plaintext()?;
+        if self.private && self.credentials.is_none() {
+            let expected = "credentials to sign in with: give --credentials";
+            return Err(ConfigError { option: "private", expected, found: "none".into() });
+        }
         let counts = [
             ("max-queued-jobs", self.max_queued_jobs),
             ("max-workers", self.max_workers),
@@ -110,13 +114,18 @@ impl Config {
         }
         let addresses = [("listen", Some(self.listen)), ("http", self.http)];
         for (option, address) in addresses {
-            if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
+            if let Some(address) = address.filter(|address| !address.ip().to_canonical().is_loopback()) {
                 let expected = "a loopback address where there is no encryption; give --credentials, or --plaintext \
                                 where everybody on the network may do everything";
                 return Err(ConfigError { option, expected, found: address.to_string() });
             }
         }
         Ok(())
+    }
+
+    /// Time between two looks of the state machine at the clock.
+    pub(crate) fn tick(&self) -> Duration {
+        self.failure_detection / 8
     }
 
     /// How long a transfer may stand still before it is given up.

@@ -37,7 +37,7 @@ pub enum StartError {
     #[error("credentials: {0}")]
     Credentials(#[from] IdentityError),
     /// Traces cannot be sent.
-    #[error("traces: {0}")]
+    #[error(transparent)]
     Traces(#[from] TraceError),
     /// The state cannot be used.
     #[error(transparent)]
@@ -115,7 +115,7 @@ impl Coordinator {
             None => None,
         };
         let mut registry = metrics::registry(BUILD_VERSION);
-        let observer = Arc::new(Observer::new(&mut registry, traces));
+        let observer = Arc::new(Observer::new(&mut registry, traces, config.tick()));
         let name = Name { cluster: opened.cluster.to_string(), incarnation: opened.incarnation.0 };
         let (address, http_address) = (grpc.address, http.as_ref().map(|bound| bound.address));
         tracing::info!(
@@ -180,6 +180,7 @@ impl Coordinator {
 
     /// Lets running jobs finish their outer step and write a checkpoint, within the grace period, and ends.
     pub async fn shutdown(mut self) {
+        self.shared.0.observer.ending();
         let asked = self.shared.0.mailbox.tell(Event::Shutdown).await;
         if asked.is_ok() && tokio::time::timeout(self.grace, self.stopped.cancelled()).await.is_err() {
             tracing::warn!(grace = ?self.grace, "outer steps took too long; the newest checkpoints stand");
@@ -187,6 +188,10 @@ impl Coordinator {
         self.end.cancel();
         let _ = (&mut self.owner).await;
         self.shared.0.observer.shutdown(LAST_SPANS).await;
+        if let Some(http) = &mut self.http {
+            // It lets go of what is under way within a second.
+            let _ = tokio::time::timeout(Duration::from_secs(2), http).await;
+        }
         // Streams that are still open end with their connections.
         if tokio::time::timeout(Duration::from_secs(1), &mut self.server).await.is_err() {
             self.server.abort();
@@ -233,7 +238,7 @@ fn start_owner(
         max_upload: config.max_upload,
     };
     let owner = Owner::new(core, clock, shared.clone(), mail, stopped.clone()).map_err(system)?;
-    Ok((shared, tokio::spawn(owner.run(commands, heartbeat_interval / 2, end.clone()))))
+    Ok((shared, tokio::spawn(owner.run(commands, config.tick(), end.clone()))))
 }
 
 fn door(config: &Config, listener: TcpListener, guard: Guard) -> Door {

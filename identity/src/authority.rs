@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -10,13 +11,13 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose,
 };
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, DnsName};
 use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::error::IdentityError;
-use crate::folder::{CA, CERTIFICATE, KEY, TOKEN, TOKENS};
+use crate::folder::{CA, CERTIFICATE, Folder, KEY, TOKEN, TOKENS};
 use crate::principal::{Role, check_name};
 use crate::tokens::{Entry, Token, entries, text};
 
@@ -81,7 +82,8 @@ impl Authority {
         let folder = root.join(AUTHORITY);
         let (certificate, key) = (folder.join(CA), folder.join(AUTHORITY_KEY));
         let mut issued = Vec::new();
-        if !certificate.exists() && !key.exists() {
+        // A key without a certificate is of an attempt that was broken off: nobody has anything from it.
+        if !certificate.exists() {
             make_folder(&folder)?;
             let pair = KeyPair::generate().map_err(library)?;
             let made = authority_params()?.self_signed(&pair).map_err(library)?;
@@ -97,7 +99,8 @@ impl Authority {
         Ok((Self { root: root.to_owned(), certificate: pem, issuer }, issued))
     }
 
-    /// Makes what is missing, and anew what expires soon or does not fit any more. What is there stays.
+    /// Makes what is missing, and anew what expires soon or does not fit any more, of those who are wanted and of those who
+    /// are there. All else stays.
     ///
     /// # Errors
     /// When a name is none, or files cannot be read or written.
@@ -109,11 +112,17 @@ impl Authority {
                 return Err(IdentityError::NameTaken(name.clone()));
             }
         }
+        let mut identities = wanted.identities.clone();
+        identities.extend(self.known()?.into_iter().filter(|(_, name)| !names.contains(name.as_str())));
         let mut issued = Vec::new();
         let mut hosts = own_names(COORDINATOR);
-        hosts.extend(wanted.hosts.iter().cloned());
+        hosts.extend(wanted.hosts.iter().map(|host| sound_host(host)).collect::<Result<Vec<_>, _>>()?);
+        // Names that it had stay, also where they are not said again.
+        hosts.extend(self.shown(COORDINATOR)?.map(|shown| shown.hosts).unwrap_or_default());
+        hosts.sort_unstable();
+        hosts.dedup();
         issued.extend(self.certify(COORDINATOR, COORDINATOR, &hosts, wanted.days)?);
-        for (role, name) in &wanted.identities {
+        for (role, name) in &identities {
             let hosts = if *role == Role::Worker { own_names(name) } else { Vec::new() };
             issued.extend(self.certify(name, role.name(), &hosts, wanted.days)?);
             issued.extend(self.give_token(name, *role)?);
@@ -121,6 +130,27 @@ impl Authority {
         // Exists also where nobody has a token, so that it can be mounted and watched.
         self.list_tokens(None)?;
         Ok(issued)
+    }
+
+    /// Those who have a certificate here.
+    fn known(&self) -> Result<Vec<(Role, String)>, IdentityError> {
+        let failed = |source| IdentityError::Read { path: self.root.clone(), source };
+        let mut known = Vec::new();
+        for entry in fs::read_dir(&self.root).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            let shown = if check_name(&name).is_ok() { self.shown(&name)? } else { None };
+            let role =
+                shown.filter(|shown| shown.name == name).and_then(|shown| shown.organization.parse().ok());
+            known.extend(role.map(|role| (role, name)));
+        }
+        known.sort_unstable();
+        Ok(known)
+    }
+
+    /// What the certificate of a folder says; `None` where there is none.
+    fn shown(&self, name: &str) -> Result<Option<Shown>, IdentityError> {
+        let path = self.root.join(name).join(CERTIFICATE);
+        if path.exists() { Shown::read(&path, &self.certificate).map(Some) } else { Ok(None) }
     }
 
     /// Makes the certificate of a folder, unless the one there will do.
@@ -134,9 +164,10 @@ impl Authority {
         let folder = self.root.join(name);
         make_folder(&folder)?;
         let (certificate, key, ca) = (folder.join(CERTIFICATE), folder.join(KEY), folder.join(CA));
-        if !ca.exists() || read(&ca)? != self.certificate {
-            write(&ca, &self.certificate, Secrecy::Public)?;
-        } else if certificate.exists() && key.exists() && will_do(&certificate, hosts, days)? {
+        let current = ca.exists() && read(&ca)? == self.certificate;
+        let shown =
+            self.shown(name)?.filter(|shown| shown.names(name, organization, hosts) && shown.lasts(days));
+        if current && shown.is_some_and(|shown| shown.signed && fits(&key, &shown.public_key)) {
             return Ok(None);
         }
         let pair = KeyPair::generate().map_err(library)?;
@@ -144,20 +175,26 @@ impl Authority {
             params(name, organization, hosts, days)?.signed_by(&pair, &self.issuer).map_err(library)?;
         write(&key, &pair.serialize_pem(), Secrecy::Private)?;
         write(&certificate, &made.pem(), Secrecy::Public)?;
+        write(&ca, &self.certificate, Secrecy::Public)?;
         Ok(Some(Issued::Certificate(certificate)))
     }
 
-    /// Gives somebody a token, unless they have one.
+    /// Gives somebody a token, unless they have one; the coordinator is told of either.
     fn give_token(&self, name: &str, role: Role) -> Result<Option<Issued>, IdentityError> {
         let path = self.root.join(name).join(TOKEN);
-        if path.exists() {
-            return Ok(None);
-        }
-        let token = Token::random()?;
-        write(&path, &format!("{}\n", token.secret()), Secrecy::Private)?;
+        let held = Folder::new(self.root.join(name)).token()?;
+        let issued = held.is_none().then(|| Issued::Token(path.clone()));
+        let token = match held {
+            Some(token) => token,
+            None => {
+                let token = Token::random()?;
+                write(&path, &format!("{}\n", token.secret()), Secrecy::Private)?;
+                token
+            }
+        };
         let hash = token.hash().to_hex().to_string();
         self.list_tokens(Some(Entry { name: name.to_owned(), role, hash }))?;
-        Ok(Some(Issued::Token(path)))
+        Ok(issued)
     }
 
     /// Writes the coordinator's list of tokens, with one more or instead of that name's old one.
@@ -169,6 +206,9 @@ impl Authority {
             return Ok(());
         }
         if let Some(entry) = new {
+            if listed.contains(&entry) {
+                return Ok(());
+            }
             listed.retain(|old| old.name != entry.name);
             listed.push(entry);
         }
@@ -225,27 +265,76 @@ fn lasting(params: &mut CertificateParams, days: i64) {
     params.not_after = now + Duration::days(days);
 }
 
-/// Whether a certificate lasts a while yet and names all hosts.
-fn will_do(path: &Path, hosts: &[String], days: u32) -> Result<bool, IdentityError> {
-    let wrong = |found: String| IdentityError::content(path, "a certificate in PEM", found);
-    let der =
-        CertificateDer::from_pem_slice(read(path)?.as_bytes()).map_err(|error| wrong(error.to_string()))?;
-    let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| wrong(error.to_string()))?;
-    let left = parsed.validity().not_after.timestamp() - OffsetDateTime::now_utc().unix_timestamp();
-    // Short-lived ones are renewed in their last third.
-    let lasting = left > Duration::days(RENEW_WITHIN_DAYS.min(i64::from(days) / 3)).whole_seconds();
-    let named = parsed.subject_alternative_name().map_err(|error| wrong(error.to_string()))?;
-    let named: BTreeSet<String> =
-        named.iter().flat_map(|names| &names.value.general_names).filter_map(host).collect();
-    Ok(lasting && hosts.iter().all(|wanted| named.contains(wanted)))
+/// A host as certificates name it.
+fn sound_host(host: &str) -> Result<String, IdentityError> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(address.to_string());
+    }
+    let sound = DnsName::try_from(host).is_ok();
+    if sound { Ok(host.to_ascii_lowercase()) } else { Err(IdentityError::Host(host.to_owned())) }
+}
+
+/// Whether a key is the one that a certificate was made for.
+fn fits(key: &Path, public_key: &[u8]) -> bool {
+    let pair = fs::read_to_string(key).ok().and_then(|pem| KeyPair::from_pem(&pem).ok());
+    pair.is_some_and(|pair| pair.public_key_raw() == public_key)
+}
+
+/// What a certificate says.
+struct Shown {
+    name: String,
+    organization: String,
+    hosts: Vec<String>,
+    /// When it expires, in seconds since 1970.
+    expires: i64,
+    public_key: Vec<u8>,
+    /// Whether the authority has signed it.
+    signed: bool,
+}
+
+impl Shown {
+    fn read(path: &Path, authority: &str) -> Result<Self, IdentityError> {
+        let wrong = |found: String| IdentityError::content(path, "a certificate in PEM", found);
+        let der = |pem: &str| {
+            CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| wrong(error.to_string()))
+        };
+        let (own, signer) = (der(&read(path)?)?, der(authority)?);
+        let parse = |der| X509Certificate::from_der(der).map_err(|error| wrong(error.to_string()));
+        let ((_, parsed), (_, signer)) = (parse(&own)?, parse(&signer)?);
+        let text = |mut values: Vec<Option<&str>>| values.pop().flatten().unwrap_or_default().to_owned();
+        let subject = parsed.subject();
+        let names = parsed.subject_alternative_name().map_err(|error| wrong(error.to_string()))?;
+        Ok(Self {
+            name: text(subject.iter_common_name().map(|name| name.as_str().ok()).collect()),
+            organization: text(subject.iter_organization().map(|name| name.as_str().ok()).collect()),
+            hosts: names.iter().flat_map(|names| &names.value.general_names).filter_map(host).collect(),
+            expires: parsed.validity().not_after.timestamp(),
+            public_key: parsed.public_key().subject_public_key.data.to_vec(),
+            signed: parsed.verify_signature(Some(signer.public_key())).is_ok(),
+        })
+    }
+
+    /// Whether it is of that name and role and for these hosts.
+    fn names(&self, name: &str, organization: &str, hosts: &[String]) -> bool {
+        self.name == name
+            && self.organization == organization
+            && hosts.iter().all(|host| self.hosts.contains(host))
+    }
+
+    /// Whether it lasts a while yet; short-lived ones are renewed in their last third.
+    fn lasts(&self, days: u32) -> bool {
+        let third = Duration::hours(8 * i64::from(days));
+        let left = self.expires - OffsetDateTime::now_utc().unix_timestamp();
+        left > third.min(Duration::days(RENEW_WITHIN_DAYS)).whole_seconds()
+    }
 }
 
 fn host(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         GeneralName::IPAddress(bytes) => {
-            let four = <[u8; 4]>::try_from(*bytes).map(|bytes| std::net::IpAddr::from(bytes).to_string());
-            let six = <[u8; 16]>::try_from(*bytes).map(|bytes| std::net::IpAddr::from(bytes).to_string());
+            let four = <[u8; 4]>::try_from(*bytes).map(|bytes| IpAddr::from(bytes).to_string());
+            let six = <[u8; 16]>::try_from(*bytes).map(|bytes| IpAddr::from(bytes).to_string());
             four.or(six).ok()
         }
         _ => None,

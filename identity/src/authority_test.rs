@@ -57,8 +57,73 @@ fn short_lived_certificates_are_made_anew_in_their_last_third() {
     let short = Wanted { days: 3, ..wanted(&[(Role::User, "alice")]) };
     provide(root.path(), &short);
     assert_eq!(provide(root.path(), &short), [], "they last three days");
+    assert_eq!(provide(root.path(), &Wanted { days: 2, ..short.clone() }), [], "two days are less");
     let longer = Wanted { days: 30, ..short };
     assert_eq!(provide(root.path(), &longer).len(), 2, "of thirty days, three are the last third");
+}
+
+#[test]
+fn names_that_were_said_once_stay_and_everybody_who_is_there_is_renewed() {
+    let root = tempfile::tempdir().unwrap();
+    let short = Wanted { days: 3, ..wanted(&[(Role::User, "alice")]) };
+    provide(root.path(), &short);
+    let later = Wanted { hosts: Vec::new(), days: 30, ..wanted(&[(Role::User, "bob")]) };
+    assert_eq!(provide(root.path(), &later).len(), 4, "coordinator, alice, and bob with his token");
+    let (authority, _) = Authority::open(root.path()).unwrap();
+    let hosts = authority.shown("coordinator").unwrap().unwrap().hosts;
+    assert!(
+        hosts.contains(&"gpu-1.example".to_owned()) && hosts.contains(&"10.1.2.3".to_owned()),
+        "{hosts:?}"
+    );
+}
+
+#[test]
+fn another_role_is_another_certificate_and_counts_for_the_token() {
+    let root = tempfile::tempdir().unwrap();
+    provide(root.path(), &wanted(&[(Role::Admin, "alice")]));
+    let certificate = Issued::Certificate(root.path().join("alice/cert.pem"));
+    assert_eq!(provide(root.path(), &wanted(&[(Role::User, "alice")])), [certificate]);
+    let tokens = Folder::new(root.path().join("coordinator")).tokens().unwrap();
+    let token = Folder::new(root.path().join("alice")).token().unwrap().unwrap();
+    assert_eq!(tokens.holder(&token).unwrap().role, Role::User);
+    assert_eq!(identity(root.path(), "alice").unwrap().role, Role::User);
+}
+
+#[test]
+fn what_was_broken_off_is_made_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let alice = wanted(&[(Role::User, "alice")]);
+    provide(root.path(), &alice);
+    let certificate = || Issued::Certificate(root.path().join("alice/cert.pem"));
+    fs::copy(root.path().join("coordinator/key.pem"), root.path().join("alice/key.pem")).unwrap();
+    assert_eq!(provide(root.path(), &alice), [certificate()], "a key of another certificate");
+    let strangers = tempfile::tempdir().unwrap();
+    provide(strangers.path(), &alice);
+    for file in ["cert.pem", "key.pem"] {
+        fs::copy(strangers.path().join("alice").join(file), root.path().join("alice").join(file)).unwrap();
+    }
+    assert_eq!(provide(root.path(), &alice), [certificate()], "of another authority");
+    fs::write(root.path().join("coordinator/tokens.toml"), "").unwrap();
+    assert_eq!(provide(root.path(), &alice), [], "nothing is made");
+    assert!(
+        !Folder::new(root.path().join("coordinator")).tokens().unwrap().is_empty(),
+        "the token is listed again"
+    );
+    fs::remove_file(root.path().join("ca/ca.pem")).unwrap();
+    assert!(matches!(provide(root.path(), &alice)[0], Issued::Authority(_)), "a key alone is no authority");
+}
+
+#[test]
+fn hosts_are_names_or_addresses() {
+    let root = tempfile::tempdir().unwrap();
+    let (authority, _) = Authority::open(root.path()).unwrap();
+    for host in ["https://gpu-1:7070", "gpu-1:7070", "a b", ""] {
+        let error = authority.provide(&Wanted { hosts: vec![host.into()], ..wanted(&[]) }).unwrap_err();
+        assert!(matches!(error, IdentityError::Host(_)), "{error}");
+    }
+    let long = Wanted { hosts: vec!["2001:DB8::1".into()], ..wanted(&[]) };
+    authority.provide(&long).unwrap();
+    assert_eq!(authority.provide(&long).unwrap(), [], "the same address however it is written");
 }
 
 #[test]

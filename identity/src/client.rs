@@ -94,7 +94,8 @@ impl Access {
     /// # Errors
     /// Names the file that is missing or holds something else.
     pub fn check(&self) -> Result<(), AccessError> {
-        if self.folder.is_some() {
+        if let Some(folder) = &self.folder {
+            folder.check_holder()?;
             self.client_config()?;
             self.authorize()?;
         }

@@ -34,6 +34,9 @@ pub enum IdentityError {
     /// A name that a certificate or token cannot have.
     #[error("name {0:?}: expected 1 to 64 letters, digits, '-', '_' or '.', not beginning with '.'")]
     Name(String),
+    /// Something that is no host.
+    #[error("host {0:?}: expected a name like gpu-1.example or an address, without scheme and port")]
+    Host(String),
     /// Two of the folders that were asked for are one.
     #[error("name {0:?}: stands for two folders")]
     NameTaken(String),

@@ -93,6 +93,14 @@ impl Folder {
         Ok(Some(store))
     }
 
+    /// Refuses a folder that proves nothing of its holder.
+    pub(crate) fn check_holder(&self) -> Result<(), IdentityError> {
+        let proves = [CERTIFICATE, TOKEN].iter().any(|name| self.file(name).exists());
+        let found = if self.0.is_dir() { "a folder with neither" } else { "no folder" };
+        let expected = "a folder with cert.pem and key.pem, or a token";
+        if proves { Ok(()) } else { Err(IdentityError::content(&self.0, expected, found)) }
+    }
+
     /// Its token; `None` where it has none.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -63,6 +63,9 @@ impl GuardedServer {
         };
         let mut grpc = grpc.with_single_cert(chain.clone(), key.clone_key()).map_err(unsound)?;
         grpc.alpn_protocols = vec![b"h2".to_vec()];
+        // A session that is resumed brings a certificate along that nobody would verify again, expired or not.
+        grpc.session_storage = Arc::new(NoServerSessionStorage {});
+        grpc.send_tls13_tickets = 0;
         let http = http(builder()?, (chain, key)).map_err(unsound)?;
         Ok(Self { grpc: Arc::new(grpc), http: Arc::new(http), tokens })
     }

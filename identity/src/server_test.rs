@@ -69,8 +69,10 @@ fn tokens_are_listed_once_and_with_a_role() {
         (entry("alice", "user") + &entry("bob", "user"), "twice"),
         (entry("alice", "user") + "secret = 1\n", "secret"),
         (entry("alice", "user").replace(&hash, "abc"), "hash"),
+        ("token = \"lookbehind-secret-secret\"".to_owned(), "expected"),
     ] {
         let error = Tokens::parse(&text).unwrap_err();
+        assert!(!error.contains("secret-secret"), "{error}");
         assert!(error.contains(word), "{error}");
     }
 }

@@ -101,7 +101,8 @@ impl Tokens {
 
 /// The lines of a `tokens.toml`.
 pub(crate) fn entries(text: &str) -> Result<Vec<Entry>, String> {
-    let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+    // Without the line itself: somebody may have put the token there instead of its hash.
+    let file: File = toml::from_str(text).map_err(|error| error.message().to_owned())?;
     Ok(file.token)
 }
 

@@ -112,6 +112,11 @@ impl Traces {
         let Some(endpoint) = endpoint.map(str::trim).filter(|endpoint| !endpoint.is_empty()) else {
             return Ok(Self::default());
         };
+        if let Some((_, host)) = endpoint.rsplit_once('@') {
+            // What stands before it may be a secret.
+            let reason = "credentials belong into OTEL_EXPORTER_OTLP_HEADERS".to_owned();
+            return Err(TraceError::Endpoint { endpoint: format!("…@{host}"), reason });
+        }
         let exporter = export::exporter(endpoint, service, version)?;
         let (queue, spans) = mpsc::channel(QUEUE);
         let (counts, end) = (Arc::new(SharedCounts::default()), CancellationToken::new());

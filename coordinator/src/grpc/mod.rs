@@ -86,6 +86,9 @@ pub(crate) async fn serve(
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .max_concurrent_streams(MAX_STREAMS)
+        // A machine that vanished must not keep its place.
+        .http2_keepalive_interval(Some(patience))
+        .http2_keepalive_timeout(Some(patience))
         .layer(InterceptorLayer::new(callers::identify(door.guard, metrics())))
         .add_service(health_service)
         .add_optional_service(v1.map(|service| InterceptedService::new(service, anybody.clone())))

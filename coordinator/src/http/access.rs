@@ -55,6 +55,10 @@ impl Viewer {
 
 /// Finds out who asks and whether they may look at anything.
 pub(super) async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let Ok(_place) = app.requests.try_acquire() else {
+        let reason = "as many requests are under way as there may be; try again later";
+        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
+    };
     match viewer(&app, &request) {
         Ok(viewer) => {
             request.extensions_mut().insert(viewer);

@@ -21,6 +21,10 @@ impl Refusal {
         Self { status, reason: reason.into() }
     }
 
+    pub(super) fn slow() -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "the coordinator does not answer in time")
+    }
+
     pub(super) fn unexpected() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the coordinator gave an answer of the wrong kind")
     }

@@ -1,5 +1,6 @@
 //! Streams that tell a page what is new, as Server-Sent Events.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use tonic::Status;
 use super::App;
 use super::access::Viewer;
 use super::answer::Refusal;
-use super::thin::thin;
+use super::thin::Thinned;
 use super::views::{NoticeJson, StepJson, TimelineJson};
 use crate::grpc::watch;
 use crate::state::event::JobView;
@@ -29,6 +30,10 @@ use crate::state::event::JobView;
 const PACE: Duration = Duration::from_millis(500);
 /// Most time without any.
 const SILENCE: Duration = Duration::from_secs(5);
+/// Notices of a job that are told at a time: the newest.
+const NOTICES: usize = 200;
+/// How long a reader may leave everything unread.
+const STALLED: Duration = Duration::from_secs(30);
 /// Events that may wait for a slow reader; one that lets more wait is told less often.
 const WAITING: usize = 4;
 
@@ -50,7 +55,8 @@ impl Out {
     }
 
     async fn send(&self, text: String) -> Result<(), Gone> {
-        self.0.send(Bytes::from(text)).await.map_err(|_| Gone)
+        let sent = tokio::time::timeout(STALLED, self.0.send(Bytes::from(text))).await;
+        sent.map_err(|_| Gone)?.map_err(|_| Gone)
     }
 }
 
@@ -106,23 +112,31 @@ pub(super) async fn job(app: App, viewer: Viewer, id: JobId, points: usize) -> R
 }
 
 /// What was read of a job and not yet told.
-#[derive(Default)]
 struct News {
-    steps: Vec<StepJson>,
-    notices: Vec<NoticeJson>,
+    steps: Thinned,
+    notices: VecDeque<NoticeJson>,
 }
 
 #[derive(Serialize)]
 struct History {
     steps: Vec<StepJson>,
-    notices: Vec<NoticeJson>,
+    notices: VecDeque<NoticeJson>,
 }
 
 impl News {
+    fn new(points: usize) -> Self {
+        Self { steps: Thinned::new(points), notices: VecDeque::new() }
+    }
+
     fn take(&mut self, event: Option<Watched>) {
         match event {
             Some(Watched::Step(step)) => self.steps.push(StepJson::from(&step)),
-            Some(Watched::Notice(notice)) => self.notices.push(NoticeJson::from(&notice)),
+            Some(Watched::Notice(notice)) => {
+                if self.notices.len() == NOTICES {
+                    self.notices.pop_front();
+                }
+                self.notices.push_back(NoticeJson::from(&notice));
+            }
             None => {}
         }
     }
@@ -134,14 +148,19 @@ async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out
     let id = view.record.id.clone();
     out.tell("job", &app.job_json(&view, &viewer)).await?;
     let mut events: Events = Box::pin(watch::from_the_beginning(app.shared.clone(), &view.record));
-    let (history, mut over) = history(&mut events, &view, points).await;
-    out.tell("history", &history).await?;
+    let mut over = {
+        // Nobody closes it.
+        let _place = app.histories.acquire().await;
+        let (history, over) = history(&mut events, &view, points).await;
+        out.tell("history", &history).await?;
+        over
+    };
     let (mut told, mut shown) = (String::new(), 0);
     loop {
-        let (news, ended) = if over { (News::default(), true) } else { gather(&mut events).await };
+        let (news, ended) = if over { (News::new(points), true) } else { gather(&mut events, points).await };
         over |= ended;
         if !news.steps.is_empty() {
-            out.tell("steps", &thin(news.steps, points, StepJson::is_tested)).await?;
+            out.tell("steps", &news.steps.into_steps()).await?;
         }
         if !news.notices.is_empty() {
             out.tell("notices", &news.notices).await?;
@@ -172,10 +191,10 @@ async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out
 
 /// What is stored of a job, thinned; and whether that is all that there will ever be.
 async fn history(events: &mut Events, view: &JobView, points: usize) -> (History, bool) {
-    let mut news = News::default();
+    let mut news = News::new(points);
     let mut over = false;
     loop {
-        let complete = news.steps.last().is_some_and(|step| step.outer_step >= view.outer_step);
+        let complete = !news.steps.is_empty() && news.steps.newest() >= view.outer_step;
         if complete && !view.record.state.is_terminal() {
             break;
         }
@@ -189,13 +208,12 @@ async fn history(events: &mut Events, view: &JobView, points: usize) -> (History
             Err(_) => break,
         }
     }
-    let steps = thin(news.steps, points, StepJson::is_tested);
-    (History { steps, notices: news.notices }, over)
+    (History { steps: news.steps.into_steps(), notices: news.notices }, over)
 }
 
 /// What is new of a job within a moment; and whether nothing more will come.
-async fn gather(events: &mut Events) -> (News, bool) {
-    let mut news = News::default();
+async fn gather(events: &mut Events, points: usize) -> (News, bool) {
+    let mut news = News::new(points);
     let moment = tokio::time::sleep(PACE);
     tokio::pin!(moment);
     loop {

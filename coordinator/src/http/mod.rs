@@ -8,6 +8,7 @@ mod assets;
 mod live;
 mod overview;
 mod routes;
+mod snapshot;
 mod thin;
 mod views;
 
@@ -23,11 +24,19 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use snapshot::Snapshots;
+
 use crate::grpc::callers::Guard;
 use crate::runtime::Shared;
 
 /// Streams that are followed at a time: each is a person at a dashboard.
 const STREAMS: usize = 256;
+/// Jobs' histories that are read at a time.
+const HISTORIES: usize = 4;
+/// Requests that are answered at a time; an open stream is none any more.
+const REQUESTS: usize = 64;
+/// How long an answer of the state machine is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Connections at a time: browsers open several.
 const CONNECTIONS: usize = 1024;
 
@@ -61,6 +70,9 @@ struct App {
     name: Name,
     started: std::time::Instant,
     streams: Arc<Semaphore>,
+    histories: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
+    snapshots: Snapshots,
     end: CancellationToken,
 }
 
@@ -69,15 +81,19 @@ pub(crate) async fn serve(site: Site, shared: Shared, end: CancellationToken) {
     let tls = site.guard.clone().map(encryption);
     let observer = Arc::clone(&shared.observer);
     let readiness = health::router(move || observer.ready());
-    let app = App {
+    let mut app = App {
         shared,
         guard: site.guard,
         private: site.private,
         name: site.name,
         started: std::time::Instant::now(),
         streams: Arc::new(Semaphore::new(STREAMS)),
+        histories: Arc::new(Semaphore::new(HISTORIES)),
+        requests: Arc::new(Semaphore::new(REQUESTS)),
+        snapshots: Snapshots::default(),
         end: end.clone(),
     };
+    app.snapshots = Snapshots::start(&app, end.clone());
     let guarded = routes::router(app.clone()).merge(scraped(app.clone(), site.registry));
     let router: Router = guarded
         .layer(axum::middleware::from_fn_with_state(app, access::check))
@@ -93,8 +109,8 @@ fn scraped(app: App, registry: Registry) -> Router {
         let app = app.clone();
         async move {
             // Without an answer the numbers are those of the last time.
-            if let Ok(workers) = app.workers().await {
-                app.shared.observer.metrics.refresh(&workers);
+            if let Ok(snapshot) = app.snapshots.recent().await {
+                app.shared.observer.metrics.refresh(&snapshot.workers);
             }
             next.run(request).await
         }
@@ -112,6 +128,3 @@ fn encryption(mut guard: watch::Receiver<GuardedServer>) -> TlsConfig {
     });
     tls
 }
-
-/// How long an answer of the state machine is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);

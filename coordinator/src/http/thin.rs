@@ -1,15 +1,83 @@
-//! Long curves with fewer points: who looks at a screen sees no more than its width.
+//! Long curves with fewer points: who looks at a screen sees no more than its width. They are thinned while they are read,
+//! so that a long one takes no more memory than a short one.
 
-/// Leaves about `most` of the items: the first, the last, those that must stay, and of the others every so many.
-pub(super) fn thin<T>(items: Vec<T>, most: usize, stays: impl Fn(&T) -> bool) -> Vec<T> {
-    let (count, most) = (items.len(), most.max(2));
-    if count <= most {
-        return items;
+use super::views::StepJson;
+
+/// Every so many outer steps, and as many of those after which the test split was evaluated.
+pub(super) struct Thinned {
+    all: Thin<StepJson>,
+    tested: Thin<StepJson>,
+}
+
+impl Thinned {
+    /// About `most` of each.
+    pub(super) fn new(most: usize) -> Self {
+        Self { all: Thin::new(most), tested: Thin::new(most) }
     }
-    let stride = count.div_ceil(most);
-    let kept =
-        |(index, item): &(usize, T)| index.is_multiple_of(stride) || *index + 1 == count || stays(item);
-    items.into_iter().enumerate().filter(kept).map(|(_, item)| item).collect()
+
+    /// Takes the next step.
+    pub(super) fn push(&mut self, step: StepJson) {
+        if step.is_tested() {
+            self.tested.push(step.clone());
+        }
+        self.all.push(step);
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.last.is_none()
+    }
+
+    /// The newest.
+    pub(super) fn newest(&self) -> u64 {
+        self.all.last.as_ref().map_or(0, |step| step.outer_step)
+    }
+
+    /// Those that are left, in order.
+    pub(super) fn into_steps(self) -> Vec<StepJson> {
+        let mut steps = self.all.into_items();
+        steps.extend(self.tested.into_items());
+        steps.sort_by_key(|step| step.outer_step);
+        steps.dedup_by_key(|step| step.outer_step);
+        steps
+    }
+}
+
+/// Every so many of a sequence, the first and the last among them.
+struct Thin<T> {
+    most: usize,
+    stride: usize,
+    seen: usize,
+    kept: Vec<T>,
+    last: Option<T>,
+}
+
+impl<T: Clone> Thin<T> {
+    fn new(most: usize) -> Self {
+        Self { most: most.max(2), stride: 1, seen: 0, kept: Vec::new(), last: None }
+    }
+
+    fn push(&mut self, item: T) {
+        if self.seen.is_multiple_of(self.stride) {
+            self.kept.push(item.clone());
+        }
+        self.seen += 1;
+        self.last = Some(item);
+        if self.kept.len() > 2 * self.most {
+            self.stride *= 2;
+            let mut index = 0;
+            self.kept.retain(|_| {
+                index += 1;
+                index % 2 == 1
+            });
+        }
+    }
+
+    fn into_items(mut self) -> Vec<T> {
+        let kept_last = self.seen > 0 && (self.seen - 1).is_multiple_of(self.stride);
+        self.kept.extend(self.last.filter(|_| !kept_last));
+        self.kept
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,24 @@
-use super::thin;
+use super::Thin;
 
-#[test]
-fn few_stay_as_they_are() {
-    assert_eq!(thin(vec![1, 2, 3], 3, |_| false), [1, 2, 3]);
+fn thinned(count: usize, most: usize) -> Vec<usize> {
+    let mut thin = Thin::new(most);
+    (1..=count).for_each(|item| thin.push(item));
+    assert!(thin.kept.len() <= 2 * most, "no more is held than is left");
+    thin.into_items()
 }
 
 #[test]
-fn of_many_the_first_the_last_and_those_that_must_stay_are_left() {
-    let thinned = thin((1..=1000).collect(), 10, |item| *item == 555);
-    assert_eq!((thinned[0], thinned[thinned.len() - 1]), (1, 1000));
-    assert!(thinned.contains(&555) && thinned.len() <= 12, "{thinned:?}");
+fn few_stay_as_they_are() {
+    assert_eq!(thinned(3, 3), [1, 2, 3]);
+    assert_eq!(thinned(0, 3), [0; 0]);
+}
+
+#[test]
+fn of_many_the_first_the_last_and_every_so_many_are_left() {
+    for count in [7, 20, 21, 22, 1000, 1001, 100_000] {
+        let left = thinned(count, 10);
+        assert_eq!((left[0], left[left.len() - 1]), (1, count));
+        assert!((7..=21).contains(&left.len()), "{count}: {}", left.len());
+        assert!(left.windows(2).all(|pair| pair[0] < pair[1]), "{left:?}");
+    }
 }

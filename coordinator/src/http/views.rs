@@ -5,16 +5,16 @@ use lookbehind_common::proto::v1;
 use prost::Message;
 use serde::Serialize;
 
+use super::snapshot::Shown;
 use crate::observe::{Happening, Kind};
 use crate::state::event::{JobView, WorkerView};
 use crate::state::observation::{Fate, Part, StepTimeline, WorkTimeline};
-use crate::state::{Caller, JobState, UnixMillis};
+use crate::state::{Caller, JobRecord, JobState, UnixMillis};
 
 /// A job.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct JobJson {
     id: String,
-    name: String,
     owner: String,
     state: JobState,
     message: String,
@@ -33,7 +33,8 @@ pub(super) struct JobJson {
 
 /// What its user asked for.
 #[derive(Clone, Debug, Default, Serialize)]
-struct Asked {
+pub(super) struct Asked {
+    name: String,
     method: &'static str,
     k: Option<u32>,
     rho: Option<f64>,
@@ -45,13 +46,10 @@ struct Asked {
 
 impl JobJson {
     /// A job as a reader sees it, who steers as `caller` if at all.
-    pub(super) fn new(view: &JobView, last: Option<&v1::OuterStepMetrics>, caller: Option<&Caller>) -> Self {
-        let record = &view.record;
-        let message = v1::JobSpec::decode(record.spec.as_slice()).unwrap_or_default();
-        let spec = wire::from_proto(&message).and_then(|file| file.validate()).ok();
+    pub(super) fn new(shown: &Shown, caller: Option<&Caller>) -> Self {
+        let (view, record) = (&shown.view, &shown.view.record);
         Self {
             id: record.id.to_string(),
-            name: message.name,
             owner: record.owner.clone(),
             state: record.state,
             message: record.message.clone(),
@@ -60,11 +58,22 @@ impl JobJson {
             created_ms: record.created_at,
             finished_ms: record.finished_at,
             workers: view.workers,
-            asked: spec.as_ref().map(asked).unwrap_or_default(),
+            asked: shown.asked.clone(),
             digest: record.digest.map(String::from).unwrap_or_default(),
-            last: last.map(StepJson::from),
+            last: shown.last.as_ref().map(StepJson::from),
             allowed: caller.map(|caller| allowed(view, caller)).unwrap_or_default(),
         }
+    }
+}
+
+impl Asked {
+    /// What a stored job's user asked for.
+    pub(super) fn of(record: &JobRecord) -> Self {
+        let message = v1::JobSpec::decode(record.spec.as_slice()).unwrap_or_default();
+        let spec = wire::from_proto(&message).and_then(|file| file.validate());
+        let name = message.name;
+        spec.map(|spec| Self { name: name.clone(), ..asked(&spec) })
+            .unwrap_or(Self { name, ..Self::default() })
     }
 }
 
@@ -86,6 +95,7 @@ fn asked(spec: &JobSpec) -> Asked {
         shards: spec.train.shards,
         model: spec.model.kind.clone(),
         data: spec.data.kind.clone(),
+        name: String::new(),
     }
 }
 
@@ -216,13 +226,13 @@ pub(super) struct WorkerJson {
 }
 
 impl WorkerJson {
-    pub(super) fn new(view: WorkerView, joined_ms: Option<UnixMillis>) -> Self {
+    pub(super) fn new(view: &WorkerView, joined_ms: Option<UnixMillis>) -> Self {
         Self {
             session: view.session.0,
-            name: view.hello.name,
-            device: view.hello.device,
-            version: view.hello.version,
-            job_id: view.job.map(|job| job.to_string()).unwrap_or_default(),
+            name: view.hello.name.clone(),
+            device: view.hello.device.clone(),
+            version: view.hello.version.clone(),
+            job_id: view.job.as_ref().map(|job| job.to_string()).unwrap_or_default(),
             silent_seconds: view.silent_seconds,
             shards_done: view.shards_done,
             seconds_per_shard: view.seconds_per_shard,

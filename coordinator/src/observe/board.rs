@@ -10,8 +10,8 @@ use lookbehind_common::proto::v1;
 use crate::state::UnixMillis;
 use crate::state::observation::{Fate, StepTimeline};
 
-/// Happenings that are remembered.
-const HAPPENINGS: usize = 200;
+/// Happenings of workers that are remembered, and as many of jobs.
+const HAPPENINGS: usize = 100;
 /// Outer steps of a job whose timelines are remembered.
 const TIMELINES: usize = 8;
 /// How long an outer step in which something was lost is shown.
@@ -25,6 +25,7 @@ const JOBS: usize = 100;
 pub(crate) enum Kind {
     WorkerJoined,
     WorkerLost,
+    WorkerLeft,
     WorkerRefused,
     #[default]
     Job,
@@ -55,7 +56,8 @@ struct Shown {
 
 #[derive(Debug, Default)]
 pub(super) struct Board {
-    happenings: VecDeque<(u64, Happening)>,
+    of_workers: VecDeque<(u64, Happening)>,
+    of_jobs: VecDeque<(u64, Happening)>,
     happened: u64,
     joined: BTreeMap<SessionId, UnixMillis>,
     jobs: HashMap<JobId, Shown>,
@@ -65,14 +67,19 @@ pub(super) struct Board {
 impl Board {
     pub(super) fn happened(&mut self, happening: Happening) {
         self.happened += 1;
-        if self.happenings.len() == HAPPENINGS {
-            self.happenings.pop_front();
+        // Apart, so that what many jobs have to say does not push out what is said of workers.
+        let of_jobs = happening.kind == Kind::Job;
+        let happenings = if of_jobs { &mut self.of_jobs } else { &mut self.of_workers };
+        if happenings.len() == HAPPENINGS {
+            happenings.pop_front();
         }
-        self.happenings.push_back((self.happened, happening));
+        happenings.push_back((self.happened, happening));
     }
 
     pub(super) fn happenings(&self) -> Vec<(u64, Happening)> {
-        self.happenings.iter().cloned().collect()
+        let mut all: Vec<_> = self.of_workers.iter().chain(&self.of_jobs).cloned().collect();
+        all.sort_by_key(|(number, _)| *number);
+        all
     }
 
     pub(super) fn joined(&mut self, session: SessionId, at: UnixMillis) {

@@ -3,11 +3,11 @@
 mod job;
 mod labels;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use lookbehind_common::ids::JobId;
+use lookbehind_common::ids::{JobId, SessionId};
 use lookbehind_common::proto::v1;
 use lookbehind_telemetry::metrics::{long_times, short_times};
 use prometheus_client::metrics::counter::Counter;
@@ -42,8 +42,8 @@ pub(crate) struct Metrics {
     over: Mutex<VecDeque<(Instant, JobId)>>,
     workers: Family<StateLabel, Gauge>,
     worker: WorkerSeries,
-    /// Workers that have series.
-    known: Mutex<BTreeSet<String>>,
+    /// Workers that are there, by name: those that have series.
+    known: Mutex<BTreeMap<String, BTreeSet<SessionId>>>,
     queue_wait: Histogram,
     losses: Family<CauseLabel, Counter>,
     retries: Family<ReasonLabel, Counter>,
@@ -137,6 +137,9 @@ impl Metrics {
         for state in ["free", "serving", "draining"] {
             drop(self.workers.get_or_create(&StateLabel { state }));
         }
+        for cause in ["stream_closed", "silent", "outbox_full", "protocol", "stuck"] {
+            drop(self.losses.get_or_create(&CauseLabel { cause }));
+        }
         for reason in ["lost", "failed", "slow"] {
             drop(self.retries.get_or_create(&ReasonLabel { reason }));
         }
@@ -167,24 +170,28 @@ impl Metrics {
         }
     }
 
-    pub(super) fn worker_lost(&self, worker: &str, cause: &LossCause) {
-        let cause = match cause {
-            LossCause::StreamClosed => "stream_closed",
-            LossCause::Silent => "silent",
-            LossCause::OutboxFull => "outbox_full",
-            LossCause::Protocol(_) => "protocol",
-            LossCause::Stuck(_) => "stuck",
-        };
-        self.losses.get_or_create(&CauseLabel { cause }).inc();
-        self.forget_worker(worker);
+    pub(super) fn worker_lost(&self, cause: &LossCause) {
+        self.losses.get_or_create(&CauseLabel { cause: cause_name(cause) }).inc();
     }
 
-    fn forget_worker(&self, worker: &str) {
-        lock(&self.known).remove(worker);
-        let label = WorkerLabel { worker: worker.to_owned() };
-        self.worker.silent.remove(&label);
-        self.worker.shard_seconds.remove(&label);
-        self.worker.shards.remove(&label);
+    /// A worker is there; several may have one name.
+    pub(super) fn worker_joined(&self, worker: &str, session: SessionId) {
+        lock(&self.known).entry(worker.to_owned()).or_default().insert(session);
+    }
+
+    /// A worker is gone: with the last of its name go its series.
+    pub(super) fn worker_gone(&self, worker: &str, session: SessionId) {
+        let mut known = lock(&self.known);
+        if let Some(sessions) = known.get_mut(worker) {
+            sessions.remove(&session);
+            if sessions.is_empty() {
+                known.remove(worker);
+                let label = WorkerLabel { worker: worker.to_owned() };
+                self.worker.silent.remove(&label);
+                self.worker.shard_seconds.remove(&label);
+                self.worker.shards.remove(&label);
+            }
+        }
     }
 
     pub(super) fn step_done(
@@ -222,7 +229,8 @@ impl Metrics {
 
     /// Only of workers that are still there: what is known of others is gone with them.
     fn shards_delivered(&self, worker: &str, shards: u64, seconds: f64) {
-        if !lock(&self.known).contains(worker) {
+        let known = lock(&self.known);
+        if !known.contains_key(worker) {
             return;
         }
         let label = WorkerLabel { worker: worker.to_owned() };
@@ -234,9 +242,12 @@ impl Metrics {
     pub(crate) fn refresh(&self, workers: &[WorkerView]) {
         let mut counts = [("free", 0), ("serving", 0), ("draining", 0)];
         for worker in workers {
-            self.worker_known(&worker.hello.name);
-            let label = WorkerLabel { worker: worker.hello.name.clone() };
-            self.worker.silent.get_or_create(&label).set(worker.silent_seconds);
+            // The list may be older than a loss.
+            let known = lock(&self.known);
+            if known.contains_key(&worker.hello.name) {
+                let label = WorkerLabel { worker: worker.hello.name.clone() };
+                self.worker.silent.get_or_create(&label).set(worker.silent_seconds);
+            }
             let state = if worker.draining { 2 } else { usize::from(worker.job.is_some()) };
             counts[state].1 += 1;
         }
@@ -248,14 +259,6 @@ impl Metrics {
             if let Some((_, job)) = over.pop_front() {
                 self.job.remove(&job);
             }
-        }
-    }
-
-    /// A worker is there.
-    pub(super) fn worker_known(&self, worker: &str) {
-        let mut known = lock(&self.known);
-        if !known.contains(worker) {
-            known.insert(worker.to_owned());
         }
     }
 
@@ -290,6 +293,16 @@ const STATES: [JobState; 7] = [
     JobState::Failed,
     JobState::Cancelled,
 ];
+
+fn cause_name(cause: &LossCause) -> &'static str {
+    match cause {
+        LossCause::StreamClosed => "stream_closed",
+        LossCause::Silent => "silent",
+        LossCause::OutboxFull => "outbox_full",
+        LossCause::Protocol(_) => "protocol",
+        LossCause::Stuck(_) => "stuck",
+    }
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -14,7 +14,7 @@ use lookbehind_telemetry::traces::Traces;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
-use crate::state::observation::{Observation, StepTimeline};
+use crate::state::observation::{LostWorker, Observation, StepTimeline};
 use crate::state::{JobState, UnixMillis};
 
 use board::Board;
@@ -31,15 +31,26 @@ pub(crate) struct Observer {
     started: Instant,
     /// Milliseconds from the start to the state machine's last sign of life; [`NEVER`] before the first.
     beat: AtomicU64,
+    /// Silence of the state machine after which the coordinator is not ready.
+    silent: Duration,
 }
 
 /// No sign of life yet.
 const NEVER: u64 = u64::MAX;
-/// Silence of the state machine after which the coordinator is not ready.
+/// The coordinator ends.
+const ENDING: u64 = u64::MAX - 1;
+/// Least silence of the state machine after which the coordinator is not ready.
 const SILENT: Duration = Duration::from_secs(10);
 
+/// The time that the system tells.
+pub(crate) fn unix_now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(since.as_millis() as u64)
+}
+
 impl Observer {
-    pub(crate) fn new(registry: &mut Registry, traces: Traces) -> Self {
+    /// `tick` is the time between two signs of life of the state machine.
+    pub(crate) fn new(registry: &mut Registry, traces: Traces, tick: Duration) -> Self {
         let (changes, _) = watch::channel(0);
         Self {
             metrics: Metrics::new(registry),
@@ -48,12 +59,21 @@ impl Observer {
             changes,
             started: Instant::now(),
             beat: AtomicU64::new(NEVER),
+            silent: SILENT.max(3 * tick),
         }
     }
 
     /// The state machine lives.
     pub(crate) fn beat(&self) {
-        self.beat.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+        let now = self.started.elapsed().as_millis() as u64;
+        let _ = self
+            .beat
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |beat| (beat != ENDING).then_some(now));
+    }
+
+    /// The coordinator ends: it takes nothing new.
+    pub(crate) fn ending(&self) {
+        self.beat.store(ENDING, Ordering::Relaxed);
     }
 
     /// Why the coordinator cannot be used now, if it cannot.
@@ -62,8 +82,11 @@ impl Observer {
         if beat == NEVER {
             return Err("the coordinator is starting".into());
         }
+        if beat == ENDING {
+            return Err("the coordinator is shutting down".into());
+        }
         let silent = self.started.elapsed().saturating_sub(Duration::from_millis(beat));
-        if silent > SILENT {
+        if silent > self.silent {
             return Err(format!("the state machine has given no sign of life for {} s", silent.as_secs()));
         }
         Ok(())
@@ -83,7 +106,7 @@ impl Observer {
         let mut happening = Happening { at, ..Happening::default() };
         match observation {
             Observation::WorkerJoined(session, worker) => {
-                self.metrics.worker_known(&worker);
+                self.metrics.worker_joined(&worker, session);
                 self.with_board(|board| board.joined(session, at));
                 happening.kind = Kind::WorkerJoined;
                 happening.text = format!("worker {worker} joined");
@@ -94,16 +117,21 @@ impl Observer {
                 happening.text = format!("worker {worker:?} was not let in: {reason}");
                 happening.worker = worker;
             }
-            Observation::WorkerLost(session, worker, cause, job) => {
-                self.metrics.worker_lost(&worker, &cause);
+            Observation::WorkerLost(LostWorker { session, worker, cause, job, draining }) => {
+                self.metrics.worker_gone(&worker, session);
                 self.with_board(|board| board.left(session));
+                if draining {
+                    // It has said so.
+                    return self.changed();
+                }
+                self.metrics.worker_lost(&cause);
                 happening.kind = Kind::WorkerLost;
                 happening.text = format!("worker {worker} gone: {cause}");
                 happening.worker = worker.to_string();
                 happening.job = job.map(|job| job.to_string()).unwrap_or_default();
             }
             Observation::WorkerLeaves(worker, job) => {
-                happening.kind = Kind::WorkerLost;
+                happening.kind = Kind::WorkerLeft;
                 happening.text = format!("worker {worker} leaves");
                 happening.worker = worker.to_string();
                 happening.job = job.map(|job| job.to_string()).unwrap_or_default();

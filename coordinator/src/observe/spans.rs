@@ -22,10 +22,10 @@ pub(super) fn outer_step(
         .with("epoch", number(step.epoch))
         .with("samples", number(step.samples))
         .with("loss", step.loss)
-        .children(timeline.works.iter().map(|work| evaluation(origin, ended, work)))
+        .children(timeline.works.iter().map(|work| evaluation(origin, work)))
 }
 
-fn evaluation(origin: SystemTime, ended: SystemTime, work: &WorkTimeline) -> Span {
+fn evaluation(origin: SystemTime, work: &WorkTimeline) -> Span {
     let own = Duration::try_from_secs_f64(work.reduction + work.optimizer).unwrap_or_default();
     let gathered = origin + work.gathered;
     let (reduced, done) =
@@ -33,13 +33,14 @@ fn evaluation(origin: SystemTime, ended: SystemTime, work: &WorkTimeline) -> Spa
     Span::new(if work.test { "test" } else { "evaluation" }, origin + work.begun, done)
         .with("evaluation", i64::from(work.evaluation))
         .with("shards", i64::from(work.shards))
-        .children(work.parts.iter().map(|part| shards(origin, ended, part)))
+        .children(work.parts.iter().map(|part| shards(origin, gathered, part)))
         .child(Span::new("reduction", gathered, reduced))
         .child(Span::new("optimizer", reduced, done))
 }
 
-fn shards(origin: SystemTime, ended: SystemTime, part: &Part) -> Span {
-    let delivered = part.delivered.map_or(ended, |delivered| origin + delivered);
+/// A part that nothing came of ends when nothing was waited for any more.
+fn shards(origin: SystemTime, gathered: SystemTime, part: &Part) -> Span {
+    let delivered = part.delivered.map_or(gathered, |delivered| origin + delivered);
     let span = Span::new("shards", origin + part.assigned, delivered)
         .with("worker", part.worker.to_string())
         .with("shard.first", i64::from(part.node.first))

@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::database::{self, DatabaseTask};
 use super::files::{self, FileTask, TASKS};
 use super::{Envelope, Shared};
+use crate::observe::unix_now;
 use crate::state::command::{Command, ToWorker};
 use crate::state::event::{Activation, Event, LossCause, Reply, Token};
-use crate::state::{Core, Now, UnixMillis};
+use crate::state::{Core, Now};
 use crate::training::{Input, Trainer};
 
 /// Parameters of a model whose arithmetic the owner does itself.
@@ -29,7 +30,7 @@ impl Clock {
     }
 
     pub(crate) fn now(self) -> Now {
-        Now { elapsed: self.0.elapsed(), unix: UnixMillis::now() }
+        Now { elapsed: self.0.elapsed(), unix: unix_now() }
     }
 }
 
@@ -98,16 +99,17 @@ impl Owner {
                 biased;
                 () = end.cancelled() => return,
                 Some(event) = self.effects.recv() => self.handle(event).await,
-                envelope = self.mail.recv() => match envelope {
-                    Some(envelope) => self.take(envelope).await,
-                    None => return,
-                },
                 _ = ticks.tick() => {
                     self.shared.observer.beat();
                     // Where its queue is full it is busy with the same.
                     let _ = self.database.try_send(DatabaseTask::Retry);
                     self.handle(Event::Tick).await;
                 }
+                // After the ticks: whoever asks much must not keep heartbeats waiting.
+                envelope = self.mail.recv() => match envelope {
+                    Some(envelope) => self.take(envelope).await,
+                    None => return,
+                },
             }
         }
     }

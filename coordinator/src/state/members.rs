@@ -9,7 +9,7 @@ use super::Core;
 use super::command::{Command, ToWorker};
 use super::event::{Hello, LossCause, Refusal, Reply, Token, WorkerSays};
 use super::job::{Phase, Stage};
-use super::observation::Observation;
+use super::observation::{LostWorker, Observation};
 use super::record::JobState;
 
 /// Most bytes of a worker's name, version and device.
@@ -26,6 +26,8 @@ impl Core {
             Fence { cluster: self.config.cluster.clone(), incarnation: self.config.incarnation, session }
         });
         if let Err(refusal) = &outcome {
+            // It may be anything, of any length.
+            let name = name.chars().filter(|letter| !letter.is_control()).take(MAX_TEXT).collect();
             self.observe(Observation::WorkerRefused(name, refusal.reason.clone()));
         }
         self.reply(token, Reply::Registered(outcome));
@@ -95,8 +97,10 @@ impl Core {
             self.push(Command::Send(session, ToWorker::Refused(format!("the worker was given up: {cause}"))));
         }
         self.push(Command::Disconnect(session));
-        let lost = Observation::WorkerLost(session, worker.name, cause.clone(), worker.job.clone());
-        self.observe(lost);
+        let (cause_told, job) = (cause.clone(), worker.job.clone());
+        let lost =
+            LostWorker { session, worker: worker.name, cause: cause_told, job, draining: worker.draining };
+        self.observe(Observation::WorkerLost(lost));
         if let Some(job) = worker.job {
             self.note(&job, &format!("worker {name} gone: {cause}"));
             self.leave_job(session, &job);

@@ -17,8 +17,8 @@ pub enum Observation {
     WorkerJoined(SessionId, Arc<str>),
     /// A worker was not let in.
     WorkerRefused(String, String),
-    /// A worker is gone, and the job that it served.
-    WorkerLost(SessionId, Arc<str>, LossCause, Option<JobId>),
+    /// A worker is gone.
+    WorkerLost(LostWorker),
     /// A worker leaves by itself, and the job that it served.
     WorkerLeaves(Arc<str>, Option<JobId>),
     /// A job is in another state, or new to this start of the coordinator.
@@ -27,6 +27,21 @@ pub enum Observation {
     JobNoted(JobId, String),
     /// An outer step is done.
     StepDone(JobId, Box<StepTimeline>, Box<v1::OuterStepMetrics>, u64),
+}
+
+/// A worker that is gone.
+#[derive(Clone, Debug)]
+pub struct LostWorker {
+    /// Its registration.
+    pub session: SessionId,
+    /// Its name.
+    pub worker: Arc<str>,
+    /// Which path noticed it.
+    pub cause: LossCause,
+    /// The job that it served.
+    pub job: Option<JobId>,
+    /// Whether it had said that it would leave.
+    pub draining: bool,
 }
 
 /// A job's change of state.

@@ -11,14 +11,6 @@ use crate::state::event::ComputeClass;
 #[serde(transparent)]
 pub struct UnixMillis(pub u64);
 
-impl UnixMillis {
-    /// The time that the system tells.
-    pub fn now() -> Self {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Self(since.as_millis() as u64)
-    }
-}
-
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -72,7 +72,7 @@ pub(crate) struct Work {
 }
 
 /// Parts of a piece of work that are remembered.
-const PARTS: usize = 4096;
+const PARTS: usize = 512;
 
 impl Work {
     pub(crate) fn new(id: WorkId, coordinates: Coordinates, weights_version: u64, begun: Duration) -> Self {

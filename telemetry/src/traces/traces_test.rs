@@ -141,6 +141,9 @@ async fn without_an_endpoint_nothing_happens() {
 
 #[tokio::test]
 async fn an_endpoint_that_is_no_address_is_refused() {
+    let secret =
+        Traces::start(Some("http://user:hunter2@collector:4317"), "lookbehind-test", "1.2.3").unwrap_err();
+    assert!(!secret.to_string().contains("hunter2"), "{secret}");
     for endpoint in ["localhost:4317", "ftp://collector:21", "http://", "http://a b"] {
         let error = Traces::start(Some(endpoint), "lookbehind-test", "1.2.3").unwrap_err().to_string();
         assert!(error.starts_with(&format!("traces to {endpoint:?}: expected an address like")), "{error}");

@@ -98,7 +98,7 @@ async fn a_thousand_idle_connections_delay_no_heartbeat() {
     let history = within("the job to finish", watcher.to_the_end()).await;
     assert_eq!(history.state(), v1::JobState::Succeeded, "{}", history.message());
     assert_eq!(alice.workers().await[0].session, before, "the worker was never lost");
-    assert!(!history.said(&["lost"]));
+    assert!(!history.said(&["gone"]));
     assert_eq!(idle.len(), IDLE);
 }
 

@@ -7,6 +7,11 @@ use lookbehind_tests::cluster::{Cluster, small_digest};
 use lookbehind_tests::guarded::{self, Credentials, client};
 use lookbehind_tests::jobs;
 use lookbehind_worker::registry::Registry;
+use rustls::HandshakeKind;
+use rustls::pki_types::ServerName;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tonic::Status;
 
 /// Why a call with these credentials does not come through, in words of TLS.
@@ -90,6 +95,22 @@ async fn an_expired_certificate_is_not_believed_on_either_side() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_session_is_resumed_so_that_certificates_are_verified_each_time() {
+    let (cluster, credentials) = guarded::cluster().await;
+    let access = Access::new(cluster.url(), Some(Folder::new(credentials.folder("alice")))).unwrap();
+    let connector = TlsConnector::from(access.client_config().unwrap());
+    for _ in 0..2 {
+        let address = cluster.url().rsplit('/').next().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let mut stream = connector.connect(name, stream).await.unwrap();
+        // By then whatever could be resumed later has come.
+        within("the coordinator's settings", stream.read_exact(&mut [0; 9])).await.unwrap();
+        assert_eq!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plain_text_to_an_encrypted_port_and_tls_to_a_plain_one_are_told_apart() {
     let (cluster, credentials) = guarded::cluster().await;
     let plain = Client::new(&cluster.url().replace("https", "http"));
@@ -122,6 +143,10 @@ async fn plain_text_does_not_leave_the_machine_unless_that_was_asked_for() {
     config.plaintext = true;
     config.check().unwrap();
     config.plaintext = false;
+    config.private = true;
+    let error = config.check().unwrap_err().to_string();
+    assert!(error.starts_with("listen: "), "{error}");
+    config.private = false;
     config.listen = "127.0.0.1:0".parse().unwrap();
     config.http = Some("[::]:0".parse().unwrap());
     let error = config.check().unwrap_err().to_string();

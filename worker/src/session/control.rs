@@ -13,7 +13,7 @@ use lookbehind_common::proto::v1::{session_request, session_response};
 use lookbehind_common::reduction::Node;
 use lookbehind_common::transfer::in_process::InProcess;
 use lookbehind_common::{BUILD_VERSION, PROTOCOL_VERSION};
-use lookbehind_identity::{Access, Authorize};
+use lookbehind_identity::{Access, Authorize, tls_refusal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
@@ -85,7 +85,10 @@ async fn session(link: Link, bulk: tokio::runtime::Handle) -> Ended {
     }
 }
 
-fn unreachable(error: impl std::error::Error) -> Ended {
+fn unreachable(error: impl std::error::Error + 'static) -> Ended {
+    if let Some(reason) = tls_refusal(&error) {
+        return Ended::Lost { reason: format!("no encrypted connection: {reason}"), registered: false };
+    }
     let mut reason = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

@@ -7,6 +7,7 @@ import { jobAddress } from "./jobs.js";
 const KINDS = {
   worker_joined: { icon: "joined", tone: "good", words: "worker joined" },
   worker_lost: { icon: "failed", tone: "bad", words: "worker lost" },
+  worker_left: { icon: "note", tone: "", words: "worker left" },
   worker_refused: { icon: "refused", tone: "warn", words: "worker refused" },
   job: { icon: "note", tone: "", words: "job" },
   coordinator: { icon: "note", tone: "", words: "coordinator" },
