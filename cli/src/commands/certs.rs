@@ -22,10 +22,11 @@ pub(super) fn run(args: &Certs, console: &Console) -> Result<(), CliError> {
             Issued::Certificate(_) => "certificate",
             Issued::Token(_) => "token",
         };
-        console.result(&format!("new {what}: {}", path(made)))?;
+        console.result(format_args!("new {what}: {}", path(made)))?;
     }
     if issued.is_empty() {
-        console.result(&format!("{}: nothing is missing, nothing expires soon", args.folder.display()))?;
+        console
+            .result(format_args!("{}: nothing is missing, nothing expires soon", args.folder.display()))?;
     }
     Ok(())
 }

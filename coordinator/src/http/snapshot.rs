@@ -41,17 +41,20 @@ impl Shown {
     }
 }
 
+/// The newest moment; `None` before the first.
+type Newest = Option<Result<Arc<Snapshot>, Refusal>>;
+
 /// Where the newest moment is to be had.
 #[derive(Clone, Default)]
 pub(super) struct Snapshots {
     wanted: Arc<Notify>,
-    newest: Option<watch::Receiver<Option<Result<Arc<Snapshot>, Refusal>>>>,
+    newest: Option<watch::Receiver<Newest>>,
 }
 
 impl Snapshots {
     /// The task that takes them, whenever somebody wants one.
     pub(super) fn start(app: &App, end: CancellationToken) -> Self {
-        let (sender, receiver) = watch::channel(None);
+        let (sender, receiver) = watch::channel(Newest::None);
         let wanted = Arc::new(Notify::new());
         let (app, asked) = (app.clone(), Arc::clone(&wanted));
         tokio::spawn(end.run_until_cancelled_owned(async move {

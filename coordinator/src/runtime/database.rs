@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -39,15 +40,18 @@ struct Database {
 }
 
 /// Starts the thread.
-pub(super) fn start(store: Arc<Store>, feeds: Arc<Feeds>) -> std::io::Result<mpsc::Sender<DatabaseTask>> {
+pub(super) fn start(
+    store: Arc<Store>,
+    feeds: Arc<Feeds>,
+) -> std::io::Result<(mpsc::Sender<DatabaseTask>, JoinHandle<()>)> {
     let (sender, mut tasks) = mpsc::channel(TASKS);
     let mut database = Database { store, feeds, unwritten: VecDeque::new(), failure: None };
-    std::thread::Builder::new().name("database".into()).spawn(move || {
+    let thread = std::thread::Builder::new().name("database".into()).spawn(move || {
         while let Some(task) = tasks.blocking_recv() {
             database.carry_out(task);
         }
     })?;
-    Ok(sender)
+    Ok((sender, thread))
 }
 
 impl Database {

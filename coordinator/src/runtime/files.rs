@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use lookbehind_common::digest::Digest;
@@ -64,11 +65,11 @@ struct Files {
     open: HashMap<JobId, Open>,
 }
 
-/// Starts the thread.
+/// Starts the thread; it ends when nobody can ask it for anything any more.
 pub(super) fn start(
     shared: &Shared,
     effects: mpsc::Sender<Event>,
-) -> std::io::Result<mpsc::Sender<FileTask>> {
+) -> std::io::Result<(mpsc::Sender<FileTask>, JoinHandle<()>)> {
     let (sender, mut tasks) = mpsc::channel(TASKS);
     let mut files = Files {
         store: Arc::clone(&shared.store),
@@ -77,12 +78,12 @@ pub(super) fn start(
         effects,
         open: HashMap::new(),
     };
-    std::thread::Builder::new().name("files".into()).spawn(move || {
+    let thread = std::thread::Builder::new().name("files".into()).spawn(move || {
         while let Some(task) = tasks.blocking_recv() {
             files.carry_out(task);
         }
     })?;
-    Ok(sender)
+    Ok((sender, thread))
 }
 
 impl Files {

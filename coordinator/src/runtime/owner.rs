@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lookbehind_common::ids::{JobId, SessionId};
@@ -52,6 +53,8 @@ pub(crate) struct Owner {
     /// Workers whose messages could not be sent, to be given up.
     overflowing: Vec<SessionId>,
     stopped: CancellationToken,
+    /// The threads behind `files` and `database`, which hold the state.
+    threads: [JoinHandle<()>; 2],
 }
 
 /// Who waits for an answer.
@@ -70,8 +73,9 @@ impl Owner {
         stopped: CancellationToken,
     ) -> std::io::Result<Self> {
         let (effects_sender, effects) = mpsc::channel(2 * TASKS);
-        let files = files::start(&shared, effects_sender.clone())?;
-        let database = database::start(Arc::clone(&shared.store), Arc::clone(&shared.feeds))?;
+        let (files, files_thread) = files::start(&shared, effects_sender.clone())?;
+        let (database, database_thread) =
+            database::start(Arc::clone(&shared.store), Arc::clone(&shared.feeds))?;
         Ok(Self {
             core,
             clock,
@@ -86,11 +90,24 @@ impl Owner {
             waiting: HashMap::new(),
             overflowing: Vec::new(),
             stopped,
+            threads: [files_thread, database_thread],
         })
     }
 
-    /// Runs until `end` is cancelled; `first` are the commands of the start.
+    /// Runs until `end` is cancelled, and until what was to be written then is written; `first` are the commands of the
+    /// start.
     pub(crate) async fn run(mut self, first: Vec<Command>, tick: Duration, end: CancellationToken) {
+        self.serve(first, tick, end).await;
+        let Self { files, database, threads, effects, .. } = self;
+        // Without anybody to ask them for more, or to hear what came of it, the threads end.
+        drop((files, database, effects));
+        let joined = tokio::task::spawn_blocking(|| threads.into_iter().try_for_each(JoinHandle::join));
+        if !matches!(joined.await, Ok(Ok(()))) {
+            tracing::error!("a thread that writes the state broke");
+        }
+    }
+
+    async fn serve(&mut self, first: Vec<Command>, tick: Duration, end: CancellationToken) {
         self.carry_out(first).await;
         let mut ticks = tokio::time::interval(tick);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
