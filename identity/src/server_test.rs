@@ -64,12 +64,12 @@ fn tokens_are_listed_once_and_with_a_role() {
     };
     assert!(Tokens::parse(&entry("alice", "user")).is_ok());
     for (text, word) in [
-        (entry("alice", "king"), "king"),
+        (entry("alice", "king"), "line 3"),
         (entry("a/b", "user"), "a/b"),
         (entry("alice", "user") + &entry("bob", "user"), "twice"),
-        (entry("alice", "user") + "secret = 1\n", "secret"),
+        (entry("alice", "user") + "secret = 1\n", "line 5"),
         (entry("alice", "user").replace(&hash, "abc"), "hash"),
-        ("token = \"lookbehind-secret-secret\"".to_owned(), "expected"),
+        ("token = \"lookbehind-secret-secret\"".to_owned(), "line 1"),
     ] {
         let error = Tokens::parse(&text).unwrap_err();
         assert!(!error.contains("secret-secret"), "{error}");

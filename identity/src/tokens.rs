@@ -101,8 +101,12 @@ impl Tokens {
 
 /// The lines of a `tokens.toml`.
 pub(crate) fn entries(text: &str) -> Result<Vec<Entry>, String> {
-    // Without the line itself: somebody may have put the token there instead of its hash.
-    let file: File = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    // Without its words, which repeat what was found: somebody may have put a token there instead of its hash.
+    let wrong = |error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        format!("something else in line {}", 1 + before.matches('\n').count())
+    };
+    let file: File = toml::from_str(text).map_err(wrong)?;
     Ok(file.token)
 }
 

@@ -38,7 +38,7 @@ async fn a_user_has_nothing_to_do_with_anothers_job_and_an_admin_everything() {
     }
     assert_eq!(alice.job(&job).await.state(), v1::JobState::Queued, "nothing has happened to it");
     assert_eq!((listed(&alice).await, listed(&bob).await), (vec![job.clone()], vec![]));
-    assert_eq!(listed(cluster.client()).await, [job.clone()]);
+    assert_eq!(listed(cluster.client()).await, std::slice::from_ref(&job));
     let paused = cluster.client().jobs().pause_job(v1::PauseJobRequest { job_id: job.clone() }).await;
     assert_eq!(paused.unwrap().into_inner().job.unwrap().message, "paused by admin \"admin\"");
     for done in &touch(&alice, &job).await[..5] {
