@@ -7,7 +7,7 @@
 //! - [`health`]: whether it lives, whether it can be used; [`probe`] asks.
 //! - [`http`]: the server that answers, with or without TLS.
 //!
-//! Nothing here may slow down or end what is watched: queues are bounded, what does not fit is dropped and counted,
+//! Nothing here may slow down or end what is watched: queues are bounded, what does not fit is dropped,
 //! and connections have limits.
 
 pub mod health;
