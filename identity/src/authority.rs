@@ -122,13 +122,15 @@ impl Authority {
         hosts.sort_unstable();
         hosts.dedup();
         issued.extend(self.certify(COORDINATOR, COORDINATOR, &hosts, wanted.days)?);
+        let mut held = Vec::new();
         for (role, name) in &identities {
             let hosts = if *role == Role::Worker { own_names(name) } else { Vec::new() };
             issued.extend(self.certify(name, role.name(), &hosts, wanted.days)?);
-            issued.extend(self.give_token(name, *role)?);
+            let (made, hash) = self.give_token(name)?;
+            issued.extend(made);
+            held.push(Entry { name: name.clone(), role: *role, hash });
         }
-        // Exists also where nobody has a token, so that it can be mounted and watched.
-        self.list_tokens(None)?;
+        self.list_tokens(held)?;
         Ok(issued)
     }
 
@@ -179,40 +181,32 @@ impl Authority {
         Ok(Some(Issued::Certificate(certificate)))
     }
 
-    /// Gives somebody a token, unless they have one; the coordinator is told of either.
-    fn give_token(&self, name: &str, role: Role) -> Result<Option<Issued>, IdentityError> {
-        let path = self.root.join(name).join(TOKEN);
-        let held = Folder::new(self.root.join(name)).token()?;
-        let issued = held.is_none().then(|| Issued::Token(path.clone()));
-        let token = match held {
-            Some(token) => token,
-            None => {
-                let token = Token::random()?;
-                write(&path, &format!("{}\n", token.secret()), Secrecy::Private)?;
-                token
-            }
-        };
-        let hash = token.hash().to_hex().to_string();
-        self.list_tokens(Some(Entry { name: name.to_owned(), role, hash }))?;
-        Ok(issued)
+    /// Gives somebody a token, unless they have one; returns the hash of the one that they have now.
+    fn give_token(&self, name: &str) -> Result<(Option<Issued>, String), IdentityError> {
+        let folder = Folder::new(self.root.join(name));
+        let hash = |token: &Token| token.hash().to_hex().to_string();
+        if let Some(held) = folder.token()? {
+            return Ok((None, hash(&held)));
+        }
+        let (path, token) = (folder.file(TOKEN), Token::random()?);
+        write(&path, &format!("{}\n", token.secret()), Secrecy::Private)?;
+        Ok((Some(Issued::Token(path)), hash(&token)))
     }
 
-    /// Writes the coordinator's list of tokens, with one more or instead of that name's old one.
-    fn list_tokens(&self, new: Option<Entry>) -> Result<(), IdentityError> {
+    /// Writes the coordinator's list of tokens with these, instead of the same names' old ones. It is there also where
+    /// nobody has a token, so that it can be mounted and watched.
+    fn list_tokens(&self, held: Vec<Entry>) -> Result<(), IdentityError> {
         let path = self.root.join(COORDINATOR).join(TOKENS);
         let wrong = |error: String| IdentityError::content(&path, "a list of tokens", error);
-        let mut listed = if path.exists() { entries(&read(&path)?).map_err(wrong)? } else { Vec::new() };
-        if path.exists() && new.is_none() {
-            return Ok(());
-        }
-        if let Some(entry) = new {
-            if listed.contains(&entry) {
-                return Ok(());
+        let known = if path.exists() { Some(entries(&read(&path)?).map_err(wrong)?) } else { None };
+        let mut listed = known.clone().unwrap_or_default();
+        for entry in held {
+            if !listed.contains(&entry) {
+                listed.retain(|old| old.name != entry.name);
+                listed.push(entry);
             }
-            listed.retain(|old| old.name != entry.name);
-            listed.push(entry);
         }
-        write(&path, &text(listed)?, Secrecy::Private)
+        if known.as_ref() == Some(&listed) { Ok(()) } else { write(&path, &text(listed)?, Secrecy::Private) }
     }
 }
 

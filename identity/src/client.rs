@@ -260,7 +260,7 @@ impl Interceptor for Authorize {
 
 /// Opens connections to a coordinator.
 #[derive(Clone, Debug)]
-pub struct Connector(Access);
+struct Connector(Access);
 
 impl Service<Uri> for Connector {
     type Response = TokioIo<Secured>;

@@ -22,10 +22,10 @@ mod server;
 mod tokens;
 
 pub use authority::{Authority, Issued, Wanted};
-pub use client::{Access, AccessError, Authorize, Connector, tls_refusal};
+pub use client::{Access, AccessError, Authorize, tls_refusal};
 pub use error::IdentityError;
 pub use folder::{CA, CERTIFICATE, Folder, KEY, TOKEN, TOKENS};
 pub use principal::{Identity, Role, UnknownRole};
 pub use secured::Secured;
-pub use server::{GuardedServer, ServerTls, Watched};
+pub use server::{GuardedServer, Watched};
 pub use tokens::{Entry, Token, Tokens};

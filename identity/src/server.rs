@@ -16,9 +16,6 @@ use crate::tokens::Tokens;
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// TLS configuration that may change while it is served.
-pub type ServerTls = watch::Receiver<Arc<ServerConfig>>;
-
 /// What a coordinator serves with.
 #[derive(Clone, Debug)]
 pub struct GuardedServer {
@@ -43,12 +40,8 @@ impl GuardedServer {
             return Err(IdentityError::content(&folder.file(CA), expected, "neither: nobody could call"));
         }
         let (chain, key) = required_pair(folder)?;
-        let unsound = |error: rustls::Error| {
-            IdentityError::content(&folder.file(CERTIFICATE), "a certificate that fits key.pem", error)
-        };
-        let builder =
-            || ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-        let builder = || builder().map_err(unsound);
+        let unsound = |error| unsound(folder, error);
+        let builder = builder().map_err(unsound)?;
         let grpc = match authorities {
             Some(roots) => {
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
@@ -57,16 +50,16 @@ impl GuardedServer {
                 let verifier = verifier.build().map_err(|error| {
                     IdentityError::content(&folder.file(CA), "certificates of authorities", error)
                 })?;
-                builder()?.with_client_cert_verifier(verifier)
+                builder.with_client_cert_verifier(verifier)
             }
-            None => builder()?.with_no_client_auth(),
+            None => builder.with_no_client_auth(),
         };
         let mut grpc = grpc.with_single_cert(chain.clone(), key.clone_key()).map_err(unsound)?;
         grpc.alpn_protocols = vec![b"h2".to_vec()];
         // A session that is resumed brings a certificate along that nobody would verify again, expired or not.
         grpc.session_storage = Arc::new(NoServerSessionStorage {});
         grpc.send_tls13_tickets = 0;
-        let http = http(builder()?, (chain, key)).map_err(unsound)?;
+        let http = http((chain, key)).map_err(unsound)?;
         Ok(Self { grpc: Arc::new(grpc), http: Arc::new(http), tokens })
     }
 }
@@ -78,22 +71,26 @@ fn required_pair(folder: &Folder) -> Result<Pair, IdentityError> {
     })
 }
 
-fn http(
-    builder: rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>,
-    (chain, key): Pair,
-) -> Result<ServerConfig, rustls::Error> {
-    let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
+type Builder = rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>;
+
+fn builder() -> Result<Builder, rustls::Error> {
+    ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()
+}
+
+fn unsound(folder: &Folder, error: rustls::Error) -> IdentityError {
+    IdentityError::content(&folder.file(CERTIFICATE), "a certificate that fits key.pem", error)
+}
+
+/// TLS for a server that anybody may read.
+fn http((chain, key): Pair) -> Result<ServerConfig, rustls::Error> {
+    let mut config = builder()?.with_no_client_auth().with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
-/// TLS for a server that anybody may read, with the certificate of a folder.
+/// The same with the certificate of a folder.
 fn public(folder: &Folder) -> Result<Arc<ServerConfig>, IdentityError> {
-    let unsound = |error: rustls::Error| {
-        IdentityError::content(&folder.file(CERTIFICATE), "a certificate that fits key.pem", error)
-    };
-    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-    Ok(Arc::new(http(builder.map_err(unsound)?, required_pair(folder)?).map_err(unsound)?))
+    http(required_pair(folder)?).map(Arc::new).map_err(|error| unsound(folder, error))
 }
 
 /// Something that is read from a folder of credentials, and read again when a file there changes.

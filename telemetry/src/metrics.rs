@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -26,6 +27,34 @@ const SHORT: [f64; 16] =
 /// Upper bounds in seconds for what takes milliseconds to an hour: an outer step, a checkpoint, a wait in a queue.
 const LONG: [f64; 16] =
     [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 600.0, 3600.0];
+
+/// The one label of a series whose values are known beforehand: its name and its value.
+pub type Label = [(&'static str, &'static str); 1];
+
+/// One series for each value of one such label.
+pub type ByLabel<M> = Family<Label, M>;
+
+/// Which way tensors go, as the program that counts them sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// They came.
+    Received,
+    /// They went.
+    Sent,
+}
+
+impl Direction {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Received, Self::Sent];
+
+    /// As the metrics say it.
+    pub fn label(self) -> Label {
+        match self {
+            Self::Received => [("direction", "received")],
+            Self::Sent => [("direction", "sent")],
+        }
+    }
+}
 
 /// A counter of seconds: `inc_by(duration.as_secs_f64())`.
 pub type Seconds = Counter<f64, AtomicU64>;

@@ -6,5 +6,5 @@ mod server;
 
 pub(crate) use args::TelemetryArgs;
 pub use metrics::WorkerMetrics;
-pub(crate) use metrics::{Computed, Direction, Failure, Registered};
+pub(crate) use metrics::{Computed, Failure, Registered};
 pub use server::{ServeError, Server};

@@ -21,6 +21,7 @@ use lookbehind_common::transfer::frames::Frames;
 use lookbehind_common::transfer::in_process::{Handed, InProcess, ShareWeights, SharedWeights, checksum};
 use lookbehind_common::transfer::parser::Event as Part;
 use lookbehind_common::transfer::{ArenaReceiver, CHUNK_BYTES, Checksum, sums_bytes};
+use lookbehind_telemetry::metrics::Direction;
 use prost::Message;
 use tonic::Status;
 use tonic::body::Body;
@@ -30,7 +31,6 @@ use tonic::server::NamedService;
 
 use super::unexpected;
 use super::views::IntoStatus;
-use crate::observe::Direction;
 use crate::runtime::{Ended, Shared};
 use crate::state::event::{Admission, Busy, Event, PartialHeader, PartialOutcome, Reply};
 

@@ -22,7 +22,7 @@ use super::App;
 use super::access::Viewer;
 use super::answer::Refusal;
 use super::thin::Thinned;
-use super::views::{NoticeJson, StepJson, TimelineJson};
+use super::views::{Asked, NoticeJson, StepJson, TimelineJson};
 use crate::grpc::watch;
 use crate::state::event::JobView;
 
@@ -145,8 +145,8 @@ impl News {
 type Events = Pin<Box<dyn Stream<Item = Result<v1::WatchJobResponse, Status>> + Send>>;
 
 async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out) -> Result<(), Gone> {
-    let id = view.record.id.clone();
-    out.tell("job", &app.job_json(&view, &viewer)).await?;
+    let (id, asked) = (view.record.id.clone(), Asked::of(&view.record));
+    out.tell("job", &app.job_json(view.clone(), &asked, &viewer)).await?;
     let mut events: Events = Box::pin(watch::from_the_beginning(app.shared.clone(), &view.record));
     let mut over = {
         // Nobody closes it.
@@ -174,7 +174,7 @@ async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out
             out.tell("timeline", &timelines).await?;
         }
         let Ok(view) = app.job(&id).await else { return Ok(()) };
-        let job = app.job_json(&view, &viewer);
+        let job = app.job_json(view, &asked, &viewer);
         let json = serde_json::to_string(&job).unwrap_or_default();
         if json == told {
             out.breathe().await?;

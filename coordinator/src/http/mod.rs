@@ -24,10 +24,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use answer::Refusal;
 use snapshot::Snapshots;
 
 use crate::grpc::callers::Guard;
+use crate::observe::Observer;
 use crate::runtime::Shared;
+use crate::state::Caller;
+use crate::state::event::{Event, Reply, UserCall};
 
 /// Streams that are followed at a time: each is a person at a dashboard.
 const STREAMS: usize = 256;
@@ -81,7 +85,9 @@ pub(crate) async fn serve(site: Site, shared: Shared, end: CancellationToken) {
     let tls = site.guard.clone().map(encryption);
     let observer = Arc::clone(&shared.observer);
     let readiness = health::router(move || observer.ready());
-    let mut app = App {
+    let snapshots = Snapshots::start(shared.clone(), end.clone());
+    let counted: Arc<Observer> = Arc::clone(&shared.observer);
+    let app = App {
         shared,
         guard: site.guard,
         private: site.private,
@@ -90,17 +96,28 @@ pub(crate) async fn serve(site: Site, shared: Shared, end: CancellationToken) {
         streams: Arc::new(Semaphore::new(STREAMS)),
         histories: Arc::new(Semaphore::new(HISTORIES)),
         requests: Arc::new(Semaphore::new(REQUESTS)),
-        snapshots: Snapshots::default(),
+        snapshots,
         end: end.clone(),
     };
-    app.snapshots = Snapshots::start(&app, end.clone());
     let guarded = routes::router(app.clone()).merge(scraped(app.clone(), site.registry));
     let router: Router = guarded
         .layer(axum::middleware::from_fn_with_state(app, access::check))
         .merge(assets::router())
         .merge(readiness);
     let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
-    HttpServer::new(site.listener, router).with_tls(tls).with_limits(limits).serve(end).await;
+    let server = HttpServer::new(site.listener, router).with_tls(tls).with_limits(limits);
+    server.with_observer(counted).serve(end).await;
+}
+
+/// Who reads everything: what is shown is shown to all who may look.
+fn reader() -> Caller {
+    Caller::Admin("dashboard".into())
+}
+
+/// Asks the state machine, and does not wait for ever.
+async fn ask(shared: &Shared, caller: Caller, call: UserCall) -> Result<Reply, Refusal> {
+    let asked = shared.mailbox.ask(move |token| Event::User(token, caller, call));
+    Ok(tokio::time::timeout(PATIENCE, asked).await.map_err(|_| Refusal::slow())??)
 }
 
 /// `/metrics`, with what is true of a moment brought up to it.

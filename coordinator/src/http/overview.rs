@@ -6,10 +6,10 @@ use serde::Serialize;
 use super::access::{Viewer, You};
 use super::answer::Refusal;
 use super::snapshot::Shown;
-use super::views::{EventJson, JobJson, WorkerJson};
-use super::{App, PATIENCE};
+use super::views::{Asked, EventJson, JobJson, WorkerJson};
+use super::{App, ask, reader};
 use crate::observe::unix_now;
-use crate::state::event::{Event, JobView, Reply, UserCall};
+use crate::state::event::{JobView, Reply, UserCall};
 use crate::state::{Caller, UnixMillis};
 
 /// What the page shows of the whole cluster.
@@ -29,32 +29,23 @@ pub(super) struct Overview {
 }
 
 impl App {
-    /// Who reads everything: what is shown is shown to all who may look.
-    pub(super) fn reader() -> Caller {
-        Caller::Admin("dashboard".into())
-    }
-
-    pub(super) async fn ask(&self, caller: Caller, call: UserCall) -> Result<Reply, Refusal> {
-        let asked = self.shared.mailbox.ask(move |token| Event::User(token, caller, call));
-        Ok(tokio::time::timeout(PATIENCE, asked).await.map_err(|_| Refusal::slow())??)
-    }
-
     /// A job, for somebody who may look.
     pub(super) async fn job(&self, id: &JobId) -> Result<JobView, Refusal> {
-        self.steer(Self::reader(), UserCall::Get(id.clone())).await
+        self.steer(reader(), UserCall::Get(id.clone())).await
     }
 
     /// A call that is answered with a job.
     pub(super) async fn steer(&self, caller: Caller, call: UserCall) -> Result<JobView, Refusal> {
-        match self.ask(caller, call).await? {
+        match ask(&self.shared, caller, call).await? {
             Reply::Job(result) => result.map_err(Refusal::from),
             _ => Err(Refusal::unexpected()),
         }
     }
 
-    /// A job as somebody sees it.
-    pub(super) fn job_json(&self, view: &JobView, viewer: &Viewer) -> JobJson {
-        JobJson::new(&Shown::new(self, view.clone()), viewer.steers().as_ref())
+    /// A job as somebody sees it; `asked` is what its user asked for.
+    pub(super) fn job_json(&self, view: JobView, asked: &Asked, viewer: &Viewer) -> JobJson {
+        let shown = Shown::new(&self.shared.observer, view, asked.clone());
+        JobJson::new(&shown, viewer.steers().as_ref())
     }
 
     /// What somebody sees of the whole cluster.

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::access::Viewer;
 use super::answer::{Json, Refusal};
-use super::views::JobJson;
+use super::views::{Asked, JobJson};
 use super::{App, live};
 use crate::state::event::UserCall;
 
@@ -105,7 +105,8 @@ async fn steer(
             }
         };
         let view = app.steer(caller, call).await?;
-        Ok(Json(Steered { job: app.job_json(&view, &viewer) }).into_response())
+        let asked = Asked::of(&view.record);
+        Ok(Json(Steered { job: app.job_json(view, &asked, &viewer) }).into_response())
     };
     steered.await.unwrap_or_else(IntoResponse::into_response)
 }

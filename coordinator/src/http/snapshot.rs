@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::Refusal;
 use super::views::{Asked, EventJson};
-use super::{App, PATIENCE};
+use super::{PATIENCE, ask, reader};
+use crate::observe::Observer;
+use crate::runtime::Shared;
 use crate::state::event::{JobView, Reply, UserCall, WorkerView};
 
 /// Jobs that are shown.
@@ -34,9 +36,9 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn new(app: &App, view: JobView) -> Self {
-        let asked = Asked::of(&view.record);
-        let last = app.shared.observer.last_step(&view.record.id);
+    /// `asked` is [`Asked::of`] the job, which does not change.
+    pub(super) fn new(observer: &Observer, view: JobView, asked: Asked) -> Self {
+        let last = observer.last_step(&view.record.id);
         Self { view, asked, last }
     }
 }
@@ -45,31 +47,31 @@ impl Shown {
 type Newest = Option<Result<Arc<Snapshot>, Refusal>>;
 
 /// Where the newest moment is to be had.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Snapshots {
     wanted: Arc<Notify>,
-    newest: Option<watch::Receiver<Newest>>,
+    newest: watch::Receiver<Newest>,
 }
 
 impl Snapshots {
     /// The task that takes them, whenever somebody wants one.
-    pub(super) fn start(app: &App, end: CancellationToken) -> Self {
-        let (sender, receiver) = watch::channel(Newest::None);
+    pub(super) fn start(shared: Shared, end: CancellationToken) -> Self {
+        let (sender, newest) = watch::channel(Newest::None);
         let wanted = Arc::new(Notify::new());
-        let (app, asked) = (app.clone(), Arc::clone(&wanted));
+        let asked = Arc::clone(&wanted);
         tokio::spawn(end.run_until_cancelled_owned(async move {
             loop {
                 asked.notified().await;
-                sender.send_replace(Some(take(&app).await.map(Arc::new)));
+                sender.send_replace(Some(take(&shared).await.map(Arc::new)));
                 tokio::time::sleep(AGE).await;
             }
         }));
-        Self { wanted, newest: Some(receiver) }
+        Self { wanted, newest }
     }
 
     /// A moment that is not long past.
     pub(super) async fn recent(&self) -> Result<Arc<Snapshot>, Refusal> {
-        let mut newest = self.newest.clone().ok_or_else(Refusal::unexpected)?;
+        let mut newest = self.newest.clone();
         if let Some(Ok(snapshot)) = &*newest.borrow_and_update()
             && snapshot.taken.elapsed() < AGE
         {
@@ -83,20 +85,24 @@ impl Snapshots {
     }
 }
 
-async fn take(app: &App) -> Result<Snapshot, Refusal> {
-    let jobs = match app.ask(App::reader(), UserCall::List(JOBS, None)).await? {
+async fn take(shared: &Shared) -> Result<Snapshot, Refusal> {
+    let jobs = match ask(shared, reader(), UserCall::List(JOBS, None)).await? {
         Reply::Jobs(jobs, _) => jobs,
         Reply::Job(refused) => return Err(refused.err().map_or_else(Refusal::unexpected, Refusal::from)),
         _ => return Err(Refusal::unexpected()),
     };
-    let workers = match app.ask(App::reader(), UserCall::Workers).await? {
+    let workers = match ask(shared, reader(), UserCall::Workers).await? {
         Reply::Workers(workers) => workers,
         _ => return Err(Refusal::unexpected()),
     };
+    let shown = |view: JobView| {
+        let asked = Asked::of(&view.record);
+        Shown::new(&shared.observer, view, asked)
+    };
     Ok(Snapshot {
         taken: tokio::time::Instant::now(),
-        jobs: jobs.into_iter().map(|view| Shown::new(app, view)).collect(),
+        jobs: jobs.into_iter().map(shown).collect(),
         workers,
-        events: app.shared.observer.happenings().into_iter().map(EventJson::from).collect(),
+        events: shared.observer.happenings().into_iter().map(EventJson::from).collect(),
     })
 }

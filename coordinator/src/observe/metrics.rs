@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use lookbehind_common::ids::{JobId, SessionId};
 use lookbehind_common::proto::v1;
-use lookbehind_telemetry::metrics::{long_times, short_times};
+use lookbehind_telemetry::metrics::{ByLabel, Direction, long_times, short_times};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -17,8 +17,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use job::{JobSeries, Real};
-use labels::{CauseLabel, DirectionLabel, OutcomeLabel, ReasonLabel, StateLabel, WorkerLabel};
-pub(crate) use labels::{Direction, Refused};
+pub(crate) use labels::Refused;
+use labels::WorkerLabel;
 
 use crate::state::JobState;
 use crate::state::event::{LossCause, WorkerView};
@@ -36,25 +36,25 @@ struct WorkerSeries {
 
 /// All metrics of a coordinator.
 pub(crate) struct Metrics {
-    jobs: Family<StateLabel, Gauge>,
+    jobs: ByLabel<Gauge>,
     job: JobSeries,
     /// Jobs that are over, whose series go when they have been there for long enough.
     over: Mutex<VecDeque<(Instant, JobId)>>,
-    workers: Family<StateLabel, Gauge>,
+    workers: ByLabel<Gauge>,
     worker: WorkerSeries,
     /// Workers that are there, by name: those that have series.
     known: Mutex<BTreeMap<String, BTreeSet<SessionId>>>,
     queue_wait: Histogram,
-    losses: Family<CauseLabel, Counter>,
-    retries: Family<ReasonLabel, Counter>,
+    losses: ByLabel<Counter>,
+    retries: ByLabel<Counter>,
     outer_step: Histogram,
     reduction: Histogram,
     optimizer: Histogram,
-    bytes: Family<DirectionLabel, Counter>,
+    bytes: ByLabel<Counter>,
     checkpoint: Histogram,
     checkpoint_bytes: Gauge,
-    checkpoints: Family<OutcomeLabel, Counter>,
-    refused: Family<ReasonLabel, Counter>,
+    checkpoints: ByLabel<Counter>,
+    refused: ByLabel<Counter>,
     /// gRPC connections that are open.
     pub(crate) connections: Gauge,
     /// Connections that never came to be encrypted.
@@ -132,34 +132,34 @@ impl Metrics {
 
     fn begin(&self) {
         for state in STATES {
-            drop(self.jobs.get_or_create(&StateLabel { state: state.name() }));
+            self.jobs.get_or_create_owned(&[("state", state.name())]);
         }
         for state in ["free", "serving", "draining"] {
-            drop(self.workers.get_or_create(&StateLabel { state }));
+            self.workers.get_or_create_owned(&[("state", state)]);
         }
         for cause in ["stream_closed", "silent", "outbox_full", "protocol", "stuck"] {
-            drop(self.losses.get_or_create(&CauseLabel { cause }));
+            self.losses.get_or_create_owned(&[("cause", cause)]);
         }
         for reason in ["lost", "failed", "slow"] {
-            drop(self.retries.get_or_create(&ReasonLabel { reason }));
+            self.retries.get_or_create_owned(&[("reason", reason)]);
         }
-        for direction in [Direction::Received, Direction::Sent] {
-            drop(self.bytes.get_or_create(&DirectionLabel { direction }));
+        for direction in Direction::ALL {
+            self.bytes.get_or_create_owned(&direction.label());
         }
         for outcome in ["written", "failed"] {
-            drop(self.checkpoints.get_or_create(&OutcomeLabel { outcome }));
+            self.checkpoints.get_or_create_owned(&[("outcome", outcome)]);
         }
         for reason in Refused::ALL {
-            drop(self.refused.get_or_create(&ReasonLabel { reason: reason.name() }));
+            self.refused.get_or_create_owned(&reason.label());
         }
     }
 
     /// A job has come to another state.
     pub(super) fn job_moved(&self, moved: &JobMove) {
         if let Some(from) = moved.from {
-            self.jobs.get_or_create(&StateLabel { state: from.name() }).dec();
+            self.jobs.get_or_create(&[("state", from.name())]).dec();
         }
-        self.jobs.get_or_create(&StateLabel { state: moved.to.name() }).inc();
+        self.jobs.get_or_create(&[("state", moved.to.name())]).inc();
         if let (Some(JobState::Queued), JobState::Preparing, Some(waited)) =
             (moved.from, moved.to, moved.after)
         {
@@ -171,7 +171,7 @@ impl Metrics {
     }
 
     pub(super) fn worker_lost(&self, cause: &LossCause) {
-        self.losses.get_or_create(&CauseLabel { cause: cause_name(cause) }).inc();
+        self.losses.get_or_create(&[("cause", cause_name(cause))]).inc();
     }
 
     /// A worker is there; several may have one name.
@@ -217,7 +217,7 @@ impl Metrics {
                     _ => None,
                 };
                 if let Some(reason) = retried {
-                    self.retries.get_or_create(&ReasonLabel { reason }).inc_by(shards);
+                    self.retries.get_or_create(&[("reason", reason)]).inc_by(shards);
                 }
                 if let Some(delivered) = part.delivered {
                     let took = delivered.saturating_sub(part.assigned).as_secs_f64();
@@ -252,7 +252,7 @@ impl Metrics {
             counts[state].1 += 1;
         }
         for (state, count) in counts {
-            self.workers.get_or_create(&StateLabel { state }).set(count);
+            self.workers.get_or_create(&[("state", state)]).set(count);
         }
         let mut over = lock(&self.over);
         while over.front().is_some_and(|(since, _)| since.elapsed() > LINGER) {
@@ -265,13 +265,13 @@ impl Metrics {
     /// Tensors have gone over the network.
     pub(crate) fn transferred(&self, direction: Direction, numbers: usize) {
         let bytes = (numbers * size_of::<f32>()) as u64;
-        self.bytes.get_or_create(&DirectionLabel { direction }).inc_by(bytes);
+        self.bytes.get_or_create(&direction.label()).inc_by(bytes);
     }
 
     /// A checkpoint was written in so many seconds with so many bytes, or could not be.
     pub(crate) fn checkpointed(&self, seconds: f64, bytes: Option<u64>) {
         let outcome = if bytes.is_some() { "written" } else { "failed" };
-        self.checkpoints.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.checkpoints.get_or_create(&[("outcome", outcome)]).inc();
         if let Some(bytes) = bytes {
             self.checkpoint.observe(seconds);
             self.checkpoint_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -280,7 +280,7 @@ impl Metrics {
 
     /// A call or connection was refused.
     pub(crate) fn refuse(&self, why: Refused) {
-        self.refused.get_or_create(&ReasonLabel { reason: why.name() }).inc();
+        self.refused.get_or_create(&why.label()).inc();
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use lookbehind_common::ids::{JobId, SessionId};
 use lookbehind_common::proto::v1;
+use lookbehind_telemetry::http;
 use lookbehind_telemetry::traces::Traces;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -19,7 +20,7 @@ use crate::state::{JobState, UnixMillis};
 
 use board::Board;
 pub(crate) use board::{Happening, Kind};
-pub(crate) use metrics::{Direction, Metrics, Refused};
+pub(crate) use metrics::{Metrics, Refused};
 
 /// Hears what happens. It never waits.
 pub(crate) struct Observer {
@@ -46,6 +47,17 @@ const SILENT: Duration = Duration::from_secs(10);
 pub(crate) fn unix_now() -> UnixMillis {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     UnixMillis(since.as_millis() as u64)
+}
+
+/// What happens to connections of the HTTP server.
+impl http::Observer for Observer {
+    fn refused(&self) {
+        self.metrics.refuse(Refused::Connections);
+    }
+
+    fn handshake_failed(&self) {
+        self.metrics.handshakes_failed.inc();
+    }
 }
 
 impl Observer {
@@ -103,57 +115,51 @@ impl Observer {
 
     /// Something has happened.
     pub(crate) fn note(&self, at: UnixMillis, observation: Observation) {
-        let mut happening = Happening { at, ..Happening::default() };
         match observation {
             Observation::WorkerJoined(session, worker) => {
                 self.metrics.worker_joined(&worker, session);
                 self.with_board(|board| board.joined(session, at));
-                happening.kind = Kind::WorkerJoined;
-                happening.text = format!("worker {worker} joined");
-                happening.worker = worker.to_string();
+                self.tell(at, Kind::WorkerJoined, format!("worker {worker} joined"), &worker, None);
             }
             Observation::WorkerRefused(worker, reason) => {
-                happening.kind = Kind::WorkerRefused;
-                happening.text = format!("worker {worker:?} was not let in: {reason}");
-                happening.worker = worker;
-            }
-            Observation::WorkerLost(LostWorker { session, worker, cause, job, draining }) => {
-                self.metrics.worker_gone(&worker, session);
-                self.with_board(|board| board.left(session));
-                if draining {
-                    // It has said so.
-                    return self.changed();
-                }
-                self.metrics.worker_lost(&cause);
-                happening.kind = Kind::WorkerLost;
-                happening.text = format!("worker {worker} gone: {cause}");
-                happening.worker = worker.to_string();
-                happening.job = job.map(|job| job.to_string()).unwrap_or_default();
+                let text = format!("worker {worker:?} was not let in: {reason}");
+                self.tell(at, Kind::WorkerRefused, text, &worker, None);
             }
             Observation::WorkerLeaves(worker, job) => {
-                happening.kind = Kind::WorkerLeft;
-                happening.text = format!("worker {worker} leaves");
-                happening.worker = worker.to_string();
-                happening.job = job.map(|job| job.to_string()).unwrap_or_default();
+                self.tell(at, Kind::WorkerLeft, format!("worker {worker} leaves"), &worker, job.as_ref());
+            }
+            Observation::WorkerLost(lost) => self.worker_lost(at, &lost),
+            Observation::JobNoted(job, text) => {
+                self.tell(at, Kind::Job, format!("job {job}: {text}"), "", Some(&job));
             }
             Observation::JobMoved(moved) => {
                 self.metrics.job_moved(&moved);
                 if moved.to.is_terminal() || moved.to == JobState::Paused {
                     self.with_board(|board| board.rests(&moved.job));
                 }
-                return self.changed();
-            }
-            Observation::JobNoted(job, text) => {
-                happening.kind = Kind::Job;
-                happening.text = format!("job {job}: {text}");
-                happening.job = job.to_string();
             }
             Observation::StepDone(job, timeline, metrics, outer_steps) => {
-                return self.step_done(&job, *timeline, *metrics, outer_steps);
+                self.step_done(&job, *timeline, *metrics, outer_steps);
             }
         }
-        self.with_board(|board| board.happened(happening));
-        self.changed();
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Remembers something in words; `worker` is empty where it concerns none.
+    fn tell(&self, at: UnixMillis, kind: Kind, text: String, worker: &str, job: Option<&JobId>) {
+        let (worker, job) = (worker.to_owned(), job.map(JobId::to_string).unwrap_or_default());
+        self.with_board(|board| board.happened(Happening { at, kind, text, job, worker }));
+    }
+
+    fn worker_lost(&self, at: UnixMillis, lost: &LostWorker) {
+        let LostWorker { session, worker, cause, job, draining } = lost;
+        self.metrics.worker_gone(worker, *session);
+        self.with_board(|board| board.left(*session));
+        // One that said that it would leave is no loss.
+        if !draining {
+            self.metrics.worker_lost(cause);
+            self.tell(at, Kind::WorkerLost, format!("worker {worker} gone: {cause}"), worker, job.as_ref());
+        }
     }
 
     fn step_done(&self, job: &JobId, timeline: StepTimeline, step: v1::OuterStepMetrics, outer_steps: u64) {
@@ -162,11 +168,6 @@ impl Observer {
             self.traces.emit(spans::outer_step(job, &timeline, &step, SystemTime::now()));
         }
         self.with_board(|board| board.step_done(job, timeline, step));
-        self.changed();
-    }
-
-    fn changed(&self) {
-        self.changes.send_modify(|changes| *changes += 1);
     }
 
     /// What happened of late, oldest first.

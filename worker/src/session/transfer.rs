@@ -16,12 +16,13 @@ use lookbehind_common::transfer::frames::Frames;
 use lookbehind_common::transfer::in_process::{Handed, ShareWeights, SharedWeights};
 use lookbehind_common::transfer::parser::Event as Part;
 use lookbehind_common::transfer::{ArenaReceiver, CHUNK_BYTES, Sender, sums_bytes};
+use lookbehind_telemetry::metrics::Direction;
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::route::Route;
-use crate::telemetry::{Direction, WorkerMetrics};
+use crate::telemetry::WorkerMetrics;
 
 /// Attempts before a transfer that fails for no reason of its own is given up.
 const ATTEMPTS: u32 = 3;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use lookbehind_telemetry::metrics::{Seconds, short_times};
+use lookbehind_telemetry::metrics::{ByLabel, Direction, Label, Seconds, short_times};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -10,9 +10,6 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::compute::WorkKind;
-
-/// One series for each value of one label.
-type ByLabel<M> = Family<[(&'static str, &'static str); 1], M>;
 
 /// What a worker counts of itself. Clones share the numbers, so that a server can answer with them.
 #[derive(Clone, Debug)]
@@ -28,13 +25,6 @@ pub struct WorkerMetrics {
     transfer: ByLabel<Seconds>,
     failures: ByLabel<Counter>,
     memory_limit: Gauge,
-}
-
-/// Which way tensors go, as the worker sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Received,
-    Sent,
 }
 
 /// What went wrong.
@@ -118,7 +108,7 @@ impl WorkerMetrics {
         for kind in [WorkKind::Gradient, WorkKind::Test] {
             self.shards.get_or_create_owned(&kind_label(kind));
         }
-        for direction in [Direction::Received, Direction::Sent] {
+        for direction in Direction::ALL {
             self.transfer_bytes.get_or_create_owned(&direction.label());
             self.transfer.get_or_create_owned(&direction.label());
         }
@@ -165,24 +155,15 @@ impl WorkerMetrics {
     }
 }
 
-fn kind_label(kind: WorkKind) -> [(&'static str, &'static str); 1] {
+fn kind_label(kind: WorkKind) -> Label {
     match kind {
         WorkKind::Gradient => [("kind", "gradient")],
         WorkKind::Test => [("kind", "test")],
     }
 }
 
-impl Direction {
-    fn label(self) -> [(&'static str, &'static str); 1] {
-        match self {
-            Self::Received => [("direction", "received")],
-            Self::Sent => [("direction", "sent")],
-        }
-    }
-}
-
 impl Failure {
-    fn label(self) -> [(&'static str, &'static str); 1] {
+    fn label(self) -> Label {
         match self {
             Self::Prepare => [("what", "prepare")],
             Self::Work => [("what", "work")],

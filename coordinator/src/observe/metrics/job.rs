@@ -42,7 +42,14 @@ impl JobSeries {
         registry.register("gradient_evaluations", "Gradients of whole batches", self.evaluations.clone());
         let help = "Where the time of outer steps went";
         registry.register_with_unit("step", help, Unit::Seconds, self.seconds.clone());
-        let gauges: [(&str, &str, &Family<JobLabel, Real>); 8] = [
+        for (name, help, family) in self.gauges() {
+            registry.register(name, help, family.clone());
+        }
+    }
+
+    /// All that say how a job stands.
+    fn gauges(&self) -> [(&'static str, &'static str, &Family<JobLabel, Real>); 9] {
+        [
             ("job_loss", "Mean loss at the slow weights", &self.loss),
             ("job_perturbed_loss", "Mean loss at the last perturbed weights", &self.perturbed_loss),
             ("job_accuracy", "Share of the batch classified rightly at the slow weights", &self.accuracy),
@@ -51,12 +58,8 @@ impl JobSeries {
             ("job_gradient_norm", "Euclidean norm of the first gradient", &self.gradient_norm),
             ("job_alpha", "Interpolation factor of the slow weights", &self.alpha),
             ("job_learning_rate", "Learning rate", &self.learning_rate),
-        ];
-        for (name, help, family) in gauges {
-            registry.register(name, help, family.clone());
-        }
-        let help = "Outer steps done of all";
-        registry.register("job_progress_ratio", help, self.progress.clone());
+            ("job_progress_ratio", "Outer steps done of all", &self.progress),
+        ]
     }
 
     pub(super) fn note(&self, job: &JobId, step: &v1::OuterStepMetrics, outer_steps: u64) {
@@ -91,18 +94,7 @@ impl JobSeries {
         for part in PARTS {
             self.seconds.remove(&PartLabel { job_id: label.job_id.clone(), part });
         }
-        let gauges = [
-            &self.loss,
-            &self.perturbed_loss,
-            &self.accuracy,
-            &self.test_accuracy,
-            &self.test_loss,
-            &self.gradient_norm,
-            &self.alpha,
-            &self.learning_rate,
-            &self.progress,
-        ];
-        for gauge in gauges {
+        for (_, _, gauge) in self.gauges() {
             gauge.remove(&label);
         }
     }
