@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use lookbehind_common::ids::JobId;
 use lookbehind_worker::data::RemoteArgs;
+use lookbehind_worker::device::DeviceChoice;
 
 use crate::exit::Exit;
 
@@ -102,6 +103,9 @@ pub struct Train {
     /// How many workers to run in this process; the result does not depend on it
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: u16,
+    /// What they compute on: auto (all GPUs; where there is none, the CPU), cpu, cuda, or GPUs as in cuda:0,1
+    #[arg(long, env = "LOOKBEHIND_DEVICE", value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
     /// Where model and metrics go
     #[command(flatten)]
     pub out: Out,

@@ -7,6 +7,7 @@ use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobError;
 use lookbehind_common::transfer::TransferError;
 use lookbehind_identity::{AccessError, IdentityError};
+use lookbehind_worker::device::DeviceError;
 
 use crate::console::printable;
 use crate::exit::Exit;
@@ -33,6 +34,9 @@ pub enum CliError {
     /// An argument that only the whole command line shows to be impossible.
     #[error("{0}")]
     Usage(String),
+    /// There is nothing to compute on as chosen.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// No coordinator answers.
     #[error(
         "cannot reach a coordinator at {url}: {reason}; start one with lookbehind-coordinator or use `lookbehind train`"
@@ -219,7 +223,10 @@ impl CliError {
             | Self::Digest { .. }
             | Self::Stdout(_) => Exit::Output,
             Self::Differ { .. } => Exit::Differ,
-            Self::System { .. } | Self::ClusterStart { .. } | Self::WorkerStopped { .. } => Exit::Local,
+            Self::System { .. }
+            | Self::ClusterStart { .. }
+            | Self::WorkerStopped { .. }
+            | Self::Device(_) => Exit::Local,
             Self::Interrupted(_) => Exit::Interrupted,
             Self::StdoutClosed => Exit::BrokenPipe,
         }

@@ -11,6 +11,7 @@ use lookbehind_coordinator::{Config, Coordinator};
 use lookbehind_worker::WorkerConfig;
 use lookbehind_worker::compute::{Backend, CandleBackend};
 use lookbehind_worker::data::{DataEnvironment, RemoteData};
+use lookbehind_worker::device::{DeviceChoice, DeviceError};
 use lookbehind_worker::registry::Registry;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -110,11 +111,20 @@ impl Cluster {
 
 /// What loads jobs, for all `workers` workers of this process, which share its threads: models and data sets of
 /// `registry`, files under `data` and from where `remote` allows.
-pub fn backend(registry: Registry, data: &Path, remote: RemoteData, workers: u16) -> Arc<CandleBackend> {
+///
+/// # Errors
+/// When there is no such device.
+pub fn backend(
+    registry: Registry,
+    data: &Path,
+    remote: RemoteData,
+    workers: u16,
+    device: &DeviceChoice,
+) -> Result<Arc<CandleBackend>, DeviceError> {
     let memory_limit = WorkerConfig::new(String::new(), String::new(), PathBuf::new()).memory_limit;
     let environment = DataEnvironment { root: data.to_owned(), remote, memory_limit };
     let threads = available_parallelism().map_or(1, NonZero::get) / usize::from(workers.max(1));
-    Arc::new(CandleBackend::new(registry, environment).with_threads(threads.max(1)))
+    CandleBackend::new(registry, environment).with_threads(threads.max(1)).on(device).map(Arc::new)
 }
 
 /// Runs a worker to its end.

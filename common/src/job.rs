@@ -9,7 +9,7 @@ mod validate;
 pub mod wire;
 
 pub use description::{DescriptionError, JobDescription};
-pub use file::{JobFile, PrecisionName, parse_parameters, parse_toml};
+pub use file::{ComputeClassesName, JobFile, PrecisionName, parse_parameters, parse_toml};
 pub use spec::*;
 pub use validate::JobError;
 

@@ -114,13 +114,58 @@ pub fn reduce<E: From<MissingShard>>(
     node: Node,
     part: &mut impl FnMut(Node) -> Result<Option<Contribution>, E>,
 ) -> Result<Contribution, E> {
-    if let Some(known) = part(node)? {
+    struct InMemory<'a, F>(&'a mut F);
+    impl<E, F: FnMut(Node) -> Result<Option<Contribution>, E>> Reduction for InMemory<'_, F> {
+        type Sum = Contribution;
+        type Error = E;
+
+        fn part(&mut self, node: Node) -> Result<Option<Contribution>, E> {
+            (self.0)(node)
+        }
+
+        fn add(&mut self, left: Contribution, right: Contribution) -> Result<Contribution, E> {
+            Ok(add(left, &right))
+        }
+    }
+    reduce_with(node, &mut InMemory(part))
+}
+
+/// Sums that are made somewhere, of whatever is kept there.
+pub trait Reduction {
+    /// The sum over a node.
+    type Sum;
+    /// Why one cannot be made.
+    type Error;
+
+    /// The sum of a node that is known already, or `None` to have it made from its children; a single shard must be
+    /// known.
+    ///
+    /// # Errors
+    /// When it cannot be known.
+    fn part(&mut self, node: Node) -> Result<Option<Self::Sum>, Self::Error>;
+
+    /// The sum of two sibling nodes.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    fn add(&mut self, left: Self::Sum, right: Self::Sum) -> Result<Self::Sum, Self::Error>;
+}
+
+/// Sums a node in the canonical order, as [`reduce`] does, wherever its parts are.
+///
+/// # Errors
+/// Whatever `reduction` returns, and [`MissingShard`] where a single shard is not known.
+pub fn reduce_with<R: Reduction>(node: Node, reduction: &mut R) -> Result<R::Sum, R::Error>
+where
+    R::Error: From<MissingShard>,
+{
+    if let Some(known) = reduction.part(node)? {
         return Ok(known);
     }
     let (left, right) = node.children().ok_or(MissingShard { shard: node.first })?;
-    let left = reduce(left, part)?;
-    let right = reduce(right, part)?;
-    Ok(add(left, &right))
+    let left = reduce_with(left, reduction)?;
+    let right = reduce_with(right, reduction)?;
+    reduction.add(left, right)
 }
 
 /// A reduction lacked the contribution of one shard.

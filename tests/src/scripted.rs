@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
-use lookbehind_common::job::{JobDescription, JobSpec};
+use lookbehind_common::job::{JobDescription, JobSpec, Precision};
 use lookbehind_worker::compute::{Backend, ComputeError, PrepareError, PreparedJob, Work, WorkKind};
 use tokio::sync::watch;
 
@@ -55,8 +55,8 @@ impl Backend for Scripted {
         self.inner.device()
     }
 
-    fn class_description(&self) -> String {
-        self.class.clone().unwrap_or_else(|| self.inner.class_description())
+    fn class_description(&self, precision: Precision) -> String {
+        self.class.clone().unwrap_or_else(|| self.inner.class_description(precision))
     }
 
     fn prepare(&self, spec: &JobSpec) -> Result<Box<dyn PreparedJob>, PrepareError> {

@@ -12,6 +12,8 @@ mod crashes;
 mod disk;
 #[path = "processes/faults.rs"]
 mod faults;
+#[path = "processes/handover.rs"]
+mod handover;
 #[path = "processes/lifecycle.rs"]
 mod lifecycle;
 #[path = "processes/machines.rs"]

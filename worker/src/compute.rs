@@ -1,6 +1,8 @@
 //! What a worker computes: the contributions of shards, behind a trait of which candle is one implementation.
 
 mod candle;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod device;
 mod evaluator;
 #[cfg(test)]
@@ -9,29 +11,39 @@ mod job;
 mod loader;
 mod panics;
 mod sampler;
+mod samples;
 mod schedule;
+mod timing;
+mod watch;
 
+use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
-use lookbehind_common::job::{JobDescription, JobSpec};
+use lookbehind_common::job::{JobDescription, JobSpec, Precision};
+use lookbehind_common::reduction::{Node, reduce};
 
 use crate::data::DataError;
 use crate::parameters::StateError;
 
 pub use candle::CandleBackend;
+#[cfg(feature = "cuda")]
+pub(crate) use evaluator::without_places;
 pub use panics::Panic;
+pub use timing::{Phase, Timing};
+pub use watch::{Stopped, Watch};
 
 /// Loads jobs; one per worker process.
 pub trait Backend: Send + Sync + 'static {
     /// What it computes on, in words: processor, features, threads, build.
     fn device(&self) -> String;
 
-    /// The compute class in words: all that results may depend on beside the job.
-    fn class_description(&self) -> String;
+    /// The compute class in words: all that results of this precision may depend on beside the job.
+    fn class_description(&self, precision: Precision) -> String;
 
     /// Loads a job's model and data and checks that they fit each other.
     ///
@@ -49,6 +61,9 @@ pub enum PrepareError {
     /// This worker's fault: another one may do.
     #[error("{0}")]
     Worker(String),
+    /// What this process computes on is of no use to it any more.
+    #[error("{0}")]
+    DeviceLost(String),
 }
 
 /// A loaded job.
@@ -100,6 +115,39 @@ pub trait PreparedJob: Send {
     ) -> Result<Vec<Contribution>, ComputeError> {
         let one = |shard| self.contribution(work, shard).inspect(|_| computed());
         shards.map(one).collect()
+    }
+
+    /// The canonical sum over a node's shards.
+    ///
+    /// # Errors
+    /// As [`PreparedJob::contribution`], and when newer work overtakes it.
+    fn node(&mut self, work: &Work, node: Node, watch: &Arc<dyn Watch>) -> Result<Contribution, Stopped> {
+        let mut computed: VecDeque<Contribution> = VecDeque::new();
+        reduce::<Stopped>(node, &mut |part: Node| {
+            if part.len() > 1 {
+                return Ok(None);
+            }
+            if computed.is_empty() {
+                if watch.is_overtaken() {
+                    return Err(Stopped::Overtaken);
+                }
+                let end = node.end.min(part.first.saturating_add(self.group()));
+                computed.extend(self.contributions(work, part.first..end, &|| watch.advance())?);
+            }
+            Ok(computed.pop_front())
+        })
+    }
+
+    /// What the phases took on each device since this was asked last; nothing the first time, and nothing from backends
+    /// that do not know.
+    fn timings(&mut self) -> Vec<Vec<Timing>> {
+        Vec::new()
+    }
+
+    /// The most bytes that were in use at once on the devices together since this was asked last; 0 from backends that
+    /// compute in the host's memory.
+    fn device_memory(&mut self) -> u64 {
+        0
     }
 
     /// How long contributions have waited for their samples, all in all.
@@ -218,6 +266,12 @@ pub enum ComputeError {
         /// What it said.
         panic: Panic,
     },
+    /// What the worker computes on fails at this, in its own words; another worker may do better.
+    #[error("{0}")]
+    Device(String),
+    /// What the worker computes on is of no use to this process any more.
+    #[error("{0}")]
+    DeviceLost(String),
     /// Anything else, in words; for backends of other kinds.
     #[error("{0}")]
     Other(String),

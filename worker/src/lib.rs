@@ -1,6 +1,8 @@
 //! The worker: computes the gradients of its part of each batch, and knows models and data sets.
 //!
+//! - `cuda`: NVIDIA GPUs, with the feature of that name.
 //! - [`data`]: data sets, from files or embedded.
+//! - [`device`]: what a worker computes on.
 //! - [`models`]: from inputs to logits.
 //! - [`ops`]: training kernels.
 //! - [`parameters`]: a model's tensors as flat arenas and as variables.
@@ -50,8 +52,15 @@
 //!
 //! `examples/custom_model.rs` is a whole worker with a model of its own.
 
+#[cfg(feature = "cuda")]
+mod check;
 pub mod compute;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod data;
+pub mod device;
+#[cfg(not(feature = "cuda"))]
+mod handover;
 pub mod memory;
 pub mod models;
 pub mod ops;

@@ -12,6 +12,10 @@ mod agreement;
 mod attention;
 mod conv;
 pub mod cross_entropy;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod definitions;
 mod elementwise;
 mod gemm;
 mod lanes;
@@ -31,6 +35,8 @@ mod tape;
 pub use activation::{gelu, sigmoid, silu, tanh};
 pub use attention::attention;
 pub use conv::{Conv2d, conv2d};
+#[cfg(feature = "cuda")]
+pub(crate) use cuda::{DeviceTarget, Losses, cross_entropy as cross_entropy_on_cuda};
 pub use layout::{channels_first, channels_last};
 pub use linear::{add_bias, linear};
 pub use norm::{Activation, Affine, Normalized, batch_norm, batch_norm_inference, group_norm, layer_norm};
@@ -39,6 +45,8 @@ pub use pool::{Pool2d, avg_pool2d, global_avg_pool, max_pool2d};
 pub(crate) use precision::with_precision;
 pub use relu::relu;
 use relu::relu_gradient;
+#[cfg(feature = "cuda")]
+pub(crate) use storage::with_numbers;
 pub(crate) use storage::{copy_from, copy_into};
 pub use sum::sum;
 pub(crate) use tape::{Gradients, record, without_gradients};

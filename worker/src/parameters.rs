@@ -160,23 +160,41 @@ impl ModelState {
     /// When a statistic was not reported exactly once, has the wrong size, or is none of the model's.
     pub fn statistics(&self, reported: &[(String, Tensor)], share: f32) -> Result<Arena, StateError> {
         let mut arena = Arena::zeros(self.layout.statistics());
-        let mut times = vec![0_usize; self.tensors.len()];
-        for (name, values) in reported {
-            let (number, entry) =
-                self.statistic(name).ok_or_else(|| StateError::UnknownStatistic { name: name.clone() })?;
-            times[number] += 1;
+        for (entry, values) in self.reported_in_order(reported)? {
             copy_into(values, &mut arena[entry.range.clone()])
-                .map_err(|source| StateError::Tensor { name: name.clone(), source })?;
-        }
-        let statistics = self.layout.entries().iter().zip(times);
-        if let Some((entry, found)) = statistics
-            .filter(|(entry, _)| entry.spec.kind == TensorKind::Statistic)
-            .find(|(_, found)| *found != 1)
-        {
-            return Err(StateError::Reported { name: entry.spec.name.clone(), found });
+                .map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })?;
         }
         arena.iter_mut().for_each(|value| *value *= share);
         Ok(arena)
+    }
+
+    /// What a training pass reported of each statistic, in the layout's order.
+    pub(crate) fn reported_in_order<'a>(
+        &self,
+        reported: &'a [(String, Tensor)],
+    ) -> Result<Vec<(&TensorEntry, &'a Tensor)>, StateError> {
+        let mut found: Vec<Vec<&Tensor>> = vec![Vec::new(); self.tensors.len()];
+        for (name, values) in reported {
+            let (number, _) =
+                self.statistic(name).ok_or_else(|| StateError::UnknownStatistic { name: name.clone() })?;
+            found[number].push(values);
+        }
+        let statistics = self.layout.entries().iter().zip(found);
+        let statistics = statistics.filter(|(entry, _)| entry.spec.kind == TensorKind::Statistic);
+        let once = |(entry, found): (_, Vec<&'a Tensor>)| match *found {
+            [values] => Ok((entry, values)),
+            _ => {
+                let entry: &TensorEntry = entry;
+                Err(StateError::Reported { name: entry.spec.name.clone(), found: found.len() })
+            }
+        };
+        statistics.map(once).collect()
+    }
+
+    /// The model's variables with their places in the layout.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&TensorEntry, &Var)> {
+        self.layout.entries().iter().zip(self.tensors.iter().map(|tensor| &tensor.variable))
     }
 
     fn statistic(&self, name: &str) -> Option<(usize, &TensorEntry)> {
@@ -191,7 +209,7 @@ fn first_error(all: impl IndexedParallelIterator<Item = Result<(), StateError>>)
     all.collect::<Vec<_>>().into_iter().collect()
 }
 
-fn check_length(what: &'static str, arena: &[f32], expected: usize) -> Result<(), StateError> {
+pub(crate) fn check_length(what: &'static str, arena: &[f32], expected: usize) -> Result<(), StateError> {
     let found = arena.len();
     if found == expected { Ok(()) } else { Err(StateError::Length { what, found, expected }) }
 }

@@ -1,20 +1,31 @@
 //! The worker as a program, callable from a user's own binary.
 
+mod check;
+mod measure;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use lookbehind_telemetry::logs;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::data::RemoteArgs;
+use self::check::{Check, CheckError};
+use self::measure::{Measure, MeasureError};
+use crate::compute::{Backend, CandleBackend};
+use crate::data::{DataEnvironment, RemoteArgs};
+use crate::device::{DeviceChoice, DeviceError};
 use crate::registry::Registry;
 use crate::session::{WorkerConfig, WorkerError};
 use crate::telemetry::{ServeError, TelemetryArgs, WorkerMetrics};
 
 /// Refused for good: trying again cannot help.
 const EXIT_REFUSED: u8 = 3;
+/// There is no GPU that can be used (EX_UNAVAILABLE).
+const EXIT_NO_GPU: u8 = 69;
+/// A GPU failed, and is lost to this process (EX_SOFTWARE); a new one may do better.
+const EXIT_DEVICE_LOST: u8 = 70;
 /// Configuration that cannot be used (EX_CONFIG).
 const EXIT_CONFIG: u8 = 78;
 
@@ -23,7 +34,8 @@ const EXIT_CONFIG: u8 = 78;
 #[command(
     name = "lookbehind-worker",
     version,
-    after_help = "Exit codes: 0 ended when asked to, 1 failed, 3 refused by the coordinator, 78 unusable configuration."
+    after_help = "Exit codes: 0 ended when asked to, 1 failed, 3 refused by the coordinator, 69 no usable GPU, \
+                  70 a GPU failed, 78 unusable configuration."
 )]
 struct Args {
     /// The coordinator's address.
@@ -35,6 +47,10 @@ struct Args {
     /// Folder that jobs' data files are named in; nothing outside it is read.
     #[arg(long, env = "LOOKBEHIND_DATA", value_name = "DIR", default_value = ".")]
     data: PathBuf,
+    /// What to compute on: auto (all GPUs; where there is none, the CPU), cpu, cuda (all GPUs), or GPUs by their numbers as in
+    /// cuda:0,1.
+    #[arg(long, env = "LOOKBEHIND_DEVICE", value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
     #[command(flatten)]
     remote: RemoteArgs,
     /// Name for people; the default is the host's name and the process.
@@ -45,6 +61,17 @@ struct Args {
     memory: u64,
     #[command(flatten)]
     telemetry: TelemetryArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What to do instead of working for a coordinator.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compare every kernel of the GPUs with its definition in float64
+    Check(Check),
+    /// Measure what an evaluation of a job takes here, and where its time goes
+    Measure(Measure),
 }
 
 /// Why a worker ends by itself.
@@ -54,14 +81,33 @@ enum ProgramError {
     Worker(#[from] WorkerError),
     #[error(transparent)]
     Serve(#[from] ServeError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    #[error(transparent)]
+    Measure(#[from] MeasureError),
 }
 
 impl ProgramError {
     fn exit_code(&self) -> ExitCode {
         match self {
+            Self::Worker(WorkerError::Device(error)) | Self::Device(error) => of_device(error),
+            Self::Worker(WorkerError::DeviceLost { .. }) => ExitCode::from(EXIT_DEVICE_LOST),
             Self::Worker(WorkerError::Access(_)) | Self::Serve(_) => ExitCode::from(EXIT_CONFIG),
+            Self::Measure(error) if error.is_of_lost_device() => ExitCode::from(EXIT_DEVICE_LOST),
+            Self::Check(_) | Self::Measure(_) => ExitCode::FAILURE,
             Self::Worker(WorkerError::Refused { .. }) => ExitCode::from(EXIT_REFUSED),
             Self::Worker(WorkerError::System(_)) => ExitCode::FAILURE,
+        }
+    }
+}
+
+fn of_device(error: &DeviceError) -> ExitCode {
+    match error {
+        DeviceError::NoGpu { .. } => ExitCode::from(EXIT_NO_GPU),
+        DeviceError::NotBuilt { .. } | DeviceError::NoSuchGpu { .. } | DeviceError::Environment { .. } => {
+            ExitCode::from(EXIT_CONFIG)
         }
     }
 }
@@ -77,6 +123,11 @@ pub fn main_with(registry: Registry) -> ExitCode {
         eprintln!("{error}");
         return ExitCode::from(EXIT_CONFIG);
     }
+    #[cfg(not(feature = "cuda"))]
+    if let Err(error) = crate::handover::to_cuda(&args.device) {
+        tracing::error!("{error}");
+        return of_device(&error);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -84,13 +135,29 @@ pub fn main_with(registry: Registry) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(work(args, registry)) {
+    let ended = match args.command {
+        Some(Command::Check(ref check)) => {
+            alone(&args, registry).and_then(|backend| Ok(check.run(&backend.device(), &backend.gpus())?))
+        }
+        Some(Command::Measure(ref measure)) => {
+            alone(&args, registry).and_then(|backend| Ok(measure.run(&backend)?))
+        }
+        None => runtime.block_on(work(args, registry)),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             error.exit_code()
         }
     }
+}
+
+/// What a worker with these arguments would compute with.
+fn alone(args: &Args, registry: Registry) -> Result<CandleBackend, ProgramError> {
+    let (root, remote) = (args.data.clone(), args.remote.clone().into_data());
+    let environment = DataEnvironment { root, remote, memory_limit: args.memory.saturating_mul(1 << 20) };
+    Ok(CandleBackend::new(registry, environment).on(&args.device)?)
 }
 
 async fn work(args: Args, registry: Registry) -> Result<(), ProgramError> {
@@ -104,6 +171,7 @@ async fn work(args: Args, registry: Registry) -> Result<(), ProgramError> {
     let config = WorkerConfig {
         memory_limit: args.memory.saturating_mul(1 << 20),
         credentials: args.credentials,
+        device: args.device,
         remote: args.remote.into_data(),
         metrics,
         ..WorkerConfig::new(args.coordinator, name, args.data)

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::compute::{Backend, CandleBackend};
 use crate::data::{DataEnvironment, RemoteData};
+use crate::device::{DeviceChoice, DeviceError};
 use crate::registry::Registry;
 use crate::telemetry::WorkerMetrics;
 use backoff::Backoff;
@@ -38,6 +39,8 @@ pub struct WorkerConfig {
     pub name: String,
     /// Folder that jobs' files are named in.
     pub data: PathBuf,
+    /// What it computes on.
+    pub device: DeviceChoice,
     /// Where files that jobs name by URLs may come from.
     pub remote: RemoteData,
     /// Most bytes that the worker may have in use: a job's samples, its weights and what its shards take.
@@ -56,6 +59,7 @@ impl WorkerConfig {
             credentials: None,
             name,
             data,
+            device: DeviceChoice::Cpu,
             remote: RemoteData::default(),
             memory_limit: 8 << 30,
             in_process: None,
@@ -76,6 +80,15 @@ pub enum WorkerError {
         /// Why.
         reason: String,
     },
+    /// There is nothing to compute on as chosen.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// What it computed on is lost to this process; a new one may do better.
+    #[error("{reason}")]
+    DeviceLost {
+        /// What happened.
+        reason: String,
+    },
     /// The system gives no threads.
     #[error("{0}")]
     System(String),
@@ -92,7 +105,7 @@ pub async fn run(
 ) -> Result<(), WorkerError> {
     let (root, remote) = (config.data.clone(), config.remote.clone());
     let environment = DataEnvironment { root, remote, memory_limit: config.memory_limit };
-    let backend = Arc::new(CandleBackend::new(registry, environment));
+    let backend = Arc::new(CandleBackend::new(registry, environment).on(&config.device)?);
     run_backend(config, backend, shutdown).await
 }
 
@@ -110,19 +123,33 @@ pub async fn run_backend(
     let device = backend.device();
     config.metrics.limit_memory(config.memory_limit);
     let executor = Executor::start(backend, tokio::runtime::Handle::current(), config.metrics.clone())?;
+    let ended = sessions(&config, &access, &device, &executor, &shutdown).await;
+    executor.finish().await;
+    ended
+}
+
+/// One session after the other, until there is to be no further one.
+async fn sessions(
+    config: &WorkerConfig,
+    access: &Access,
+    device: &str,
+    executor: &Executor,
+    shutdown: &CancellationToken,
+) -> Result<(), WorkerError> {
     let mut backoff = Backoff::default();
     loop {
         let link = Link {
             access: access.clone(),
             in_process: config.in_process.clone(),
             name: config.name.clone(),
-            device: device.clone(),
+            device: device.to_owned(),
             executor: executor.handle(),
             metrics: config.metrics.clone(),
             shutdown: shutdown.clone(),
         };
         match control::run(link).await? {
             Ended::Asked => return Ok(()),
+            Ended::DeviceLost { reason } => return Err(WorkerError::DeviceLost { reason }),
             Ended::Refused { reason, retryable: false } => return Err(WorkerError::Refused { reason }),
             Ended::Refused { reason, .. } => tracing::warn!(worker = config.name, reason, "refused for now"),
             Ended::Lost { reason, registered } => {

@@ -31,7 +31,8 @@ pub(super) async fn run(args: &Train, console: &Console, registry: Registry) -> 
     let output = Output::prepare_for(&args.out, &source)?;
     let interrupt = Interrupt::listen()?;
     let state = State::new(args.state.as_deref())?;
-    let backend = local::backend(registry, &source.folder, args.remote.clone().into_data(), args.workers);
+    let remote = args.remote.clone().into_data();
+    let backend = local::backend(registry, &source.folder, remote, args.workers, &args.device)?;
     let mut cluster = Cluster::start(state, args.workers, &source.folder, backend).await?;
     let run = Run { args, console, source: &source, interrupt: &interrupt };
     let result = Box::pin(run.on(&mut cluster, output)).await;

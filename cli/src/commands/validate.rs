@@ -2,6 +2,7 @@
 
 use lookbehind_common::job::{InnerGradients, Length, Method};
 use lookbehind_worker::compute::{Backend, PrepareError};
+use lookbehind_worker::device::DeviceChoice;
 use lookbehind_worker::registry::Registry;
 
 use crate::args::Validate;
@@ -35,7 +36,7 @@ pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Res
 fn check(args: &Validate, source: &JobSource, registry: Registry) -> Result<Option<String>, CliError> {
     let wrong = |error: PrepareError| CliError::Usage(format!("{}: {error}", source.label));
     let folder = args.data.as_deref().unwrap_or(&source.folder);
-    let backend = local::backend(registry, folder, args.remote.clone().into_data(), 1);
+    let backend = local::backend(registry, folder, args.remote.clone().into_data(), 1, &DeviceChoice::Cpu)?;
     if args.data.is_some() {
         return backend.prepare(&source.spec).map(|_| None).map_err(wrong);
     }

@@ -84,6 +84,18 @@ pub struct TrainSection {
     /// What the operands of products are rounded to; default f32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<PrecisionName>,
+    /// Which workers may serve the job together; default one class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compute_classes: Option<ComputeClassesName>,
+}
+
+/// Names of rules for workers' compute classes in job files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the variants are those of `ComputeClasses`, documented there")]
+pub enum ComputeClassesName {
+    One,
+    Any,
 }
 
 /// Names of precisions in job files.
@@ -92,6 +104,7 @@ pub struct TrainSection {
 #[allow(missing_docs, reason = "the variants are those of `Precision`, documented there")]
 pub enum PrecisionName {
     F32,
+    Tf32,
     Bf16,
 }
 

@@ -36,7 +36,13 @@ fn what_is_not_written_takes_its_default() {
     assert_eq!(job.seed, 0);
     assert_eq!(
         job.train,
-        TrainSpec { length: Length::Epochs(3), batch_size: 64, shards: 8, precision: Precision::F32 }
+        TrainSpec {
+            length: Length::Epochs(3),
+            batch_size: 64,
+            shards: 8,
+            precision: Precision::F32,
+            compute_classes: ComputeClasses::One,
+        }
     );
     assert_eq!(
         job.optimizer.method,
@@ -135,7 +141,7 @@ fn a_job_is_the_same_after_a_journey_over_the_wire() {
          [checkpoint]\nevery_steps = 3\nkeep = 4\non_failure = \"pause\"\n[eval]\nevery_epochs = 0\n\
          [resources]\nmin_workers = 2\nmax_workers = 3\npriority = -7\n"
     )
-    .replace("batch_size = 64", "batch_size = 64\nprecision = \"bf16\"");
+    .replace("batch_size = 64", "batch_size = 64\nprecision = \"tf32\"\ncompute_classes = \"any\"");
     for text in [SMALL, &full] {
         let file = parse_toml(text).expect("a valid job");
         let travelled = wire::from_proto(&wire::to_proto(&file)).expect("its message");

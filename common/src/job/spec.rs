@@ -69,15 +69,29 @@ pub struct TrainSpec {
     pub shards: u32,
     /// What workers compute products with.
     pub precision: Precision,
+    /// Which workers may serve the job together.
+    pub compute_classes: ComputeClasses,
+}
+
+/// Which workers may serve a job together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ComputeClasses {
+    /// Those of one compute class, the first worker's: the result is a function of the job alone (design, section 3, P2).
+    #[default]
+    One,
+    /// Any: the result depends, in its last bits, on who computed what. P2 is given up.
+    Any,
 }
 
 /// What the operands of products are rounded to: in linear layers, convolutions and attention, forward and backward. Sums,
 /// everything else, weights, gradients and the optimizer are f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// Not rounded.
     #[default]
     F32,
+    /// TF32, on GPUs that have it: the 11 leading bits of the significand.
+    Tf32,
     /// bfloat16: the 8 leading bits of the significand, to nearest, ties to even.
     Bf16,
 }

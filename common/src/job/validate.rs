@@ -146,9 +146,14 @@ impl TrainSection {
         };
         let precision = match self.precision {
             None | Some(PrecisionName::F32) => Precision::F32,
+            Some(PrecisionName::Tf32) => Precision::Tf32,
             Some(PrecisionName::Bf16) => Precision::Bf16,
         };
-        Ok(TrainSpec { length, batch_size, shards, precision })
+        let compute_classes = match self.compute_classes {
+            None | Some(ComputeClassesName::One) => ComputeClasses::One,
+            Some(ComputeClassesName::Any) => ComputeClasses::Any,
+        };
+        Ok(TrainSpec { length, batch_size, shards, precision, compute_classes })
     }
 }
 

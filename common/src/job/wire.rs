@@ -28,6 +28,11 @@ pub fn to_proto(file: &JobFile) -> v1::JobSpec {
             batch_size: file.train.batch_size,
             shards: file.train.shards,
             precision: file.train.precision.map_or(v1::Precision::Unspecified, v1::Precision::from).into(),
+            compute_classes: file
+                .train
+                .compute_classes
+                .map_or(v1::ComputeClasses::Unspecified, v1::ComputeClasses::from)
+                .into(),
         }),
         optimizer: Some(optimizer_to_proto(&file.optimizer)),
         schedule: Some(schedule_to_proto(&file.schedule)),
@@ -79,6 +84,7 @@ pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
             batch_size: train.batch_size,
             shards: train.shards,
             precision: read_enum("train.precision", train.precision)?,
+            compute_classes: read_enum("train.compute_classes", train.compute_classes)?,
         },
         optimizer: optimizer_from_proto(&spec.optimizer.unwrap_or_default())?,
         schedule: schedule_from_proto(&spec.schedule.clone().unwrap_or_default())?,
@@ -245,7 +251,8 @@ wire_enum!(GradientsName, Gradients: Reuse = Reuse, Reference = Reference);
 wire_enum!(MinibatchName, Minibatch: Same = Same, Switch = Switch);
 wire_enum!(BatchStatisticsName, BatchStatistics: EveryPass = EveryPass, Unperturbed = Unperturbed);
 wire_enum!(PerturbationName, Perturbation: Global = Global);
-wire_enum!(PrecisionName, Precision: F32 = F32, Bf16 = Bf16);
+wire_enum!(PrecisionName, Precision: F32 = F32, Tf32 = Tf32, Bf16 = Bf16);
+wire_enum!(ComputeClassesName, ComputeClasses: One = One, Any = Any);
 wire_enum!(OnFailureName, OnCheckpointFailure: Continue = Continue, Pause = Pause, Fail = Fail);
 wire_enum!(BaseName, BaseOptimizerKind: Sgd = Sgd, Adamw = Adamw);
 wire_enum!(ScheduleName, ScheduleKind: Constant = Constant, Multistep = Multistep, Cosine = Cosine);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::ids::{JobId, SessionId};
-use lookbehind_common::job::{JobDescription, JobSpec};
+use lookbehind_common::job::{ComputeClasses, JobDescription, JobSpec};
 use lookbehind_common::proto::v1;
 use lookbehind_common::sampling::Plan;
 
@@ -157,6 +157,19 @@ impl Job {
     /// Workers that the job may have.
     pub(crate) fn max_workers(&self) -> usize {
         self.spec.resources.max_workers.map_or(usize::MAX, |max| max as usize)
+    }
+
+    /// Whether workers of different compute classes may serve it together.
+    pub(crate) fn mixes_classes(&self) -> bool {
+        self.spec.train.compute_classes == ComputeClasses::Any
+    }
+
+    /// The class that a step's metrics name: the one that all its workers are of.
+    pub(crate) fn named_class(&self) -> String {
+        match &self.record.class {
+            Some(class) if !self.mixes_classes() => class.probe.to_string(),
+            _ => String::new(),
+        }
     }
 
     /// Jobs with a lower value get free workers first.

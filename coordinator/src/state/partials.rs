@@ -10,7 +10,7 @@ use lookbehind_common::transfer::Checksum;
 use super::Core;
 use super::command::{Coordinates, WorkKind};
 use super::event::{Admission, PartialHeader, PartialOutcome};
-use super::job::{Active, Phase, Stage};
+use super::job::{Active, Job, Phase, Stage};
 use super::work::{Acceptance, Work};
 
 /// A node may fail so often, on whatever workers, before the job does.
@@ -118,8 +118,12 @@ impl Core {
         }
     }
 
-    /// Two workers of one class gave different bytes for the same shards: nothing can be trusted.
+    /// Two workers of one class gave different bytes for the same shards: nothing can be trusted. Of different classes, where
+    /// the job allows them, the first answer counts.
     fn conflict(&mut self, header: &PartialHeader, other: SessionId) -> PartialOutcome {
+        if self.jobs.get(&header.work.job).is_some_and(Job::mixes_classes) {
+            return PartialOutcome::Duplicate;
+        }
         let reason = format!(
             "workers {} and {} disagree on {} of {}: their machines do not compute alike",
             self.workers.name(other),

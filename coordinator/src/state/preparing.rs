@@ -28,6 +28,7 @@ impl Core {
     ) {
         let name = self.workers.name(session);
         let Some(job) = self.jobs.get_mut(id) else { return };
+        let mixes_classes = job.mixes_classes();
         let Some(active) = job.active.as_mut() else { return };
         if !active.members.contains_key(&session) {
             return;
@@ -43,7 +44,7 @@ impl Core {
             let reason = "its model or data are not those that the job began with";
             return self.exclude(session, id, reason, false);
         }
-        if let Err(reason) = check_class(job.record.class.as_ref(), &class) {
+        if !mixes_classes && let Err(reason) = check_class(job.record.class.as_ref(), &class) {
             return self.exclude(session, id, &reason, true);
         }
         if let Some(member) = active.members.get_mut(&session) {

@@ -223,8 +223,7 @@ impl Core {
         tracing::debug!(job = %id, outer = metrics.outer_step, loss = metrics.loss, "outer step done");
         let Some(job) = self.jobs.get(id) else { return };
         let Some(activation) = job.active.as_ref().map(|active| active.activation) else { return };
-        metrics.compute_class =
-            job.record.class.as_ref().map(|class| class.probe.to_string()).unwrap_or_default();
+        metrics.compute_class = job.named_class();
         let due = is_checkpoint_due(job, before, after);
         self.observe(Observation::StepDone(id.clone(), timeline, metrics.clone(), outer_steps));
         self.push(Command::Record(id.clone(), activation, metrics));

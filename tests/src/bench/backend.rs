@@ -3,7 +3,7 @@
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::digest::Digest;
-use lookbehind_common::job::{JobDescription, JobSpec, parse_parameters};
+use lookbehind_common::job::{JobDescription, JobSpec, Precision, parse_parameters};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::reduction::{effective_shards, shard_range};
 use lookbehind_worker::compute::{Backend, ComputeError, PrepareError, PreparedJob, Work};
@@ -26,7 +26,7 @@ impl Backend for ConstantBackend {
         "constant".into()
     }
 
-    fn class_description(&self) -> String {
+    fn class_description(&self, _precision: Precision) -> String {
         "constant".into()
     }
 

@@ -1,16 +1,20 @@
 //! Workers that must not take part: each is refused by name, and what runs goes on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use lookbehind_common::contribution::Contribution;
+use lookbehind_common::digest::Digest;
+use lookbehind_common::job::{ComputeClassesName, Precision};
 use lookbehind_common::proto::v1;
 use lookbehind_tests::client::History;
 use lookbehind_tests::cluster::{Cluster, small_digest};
 use lookbehind_tests::fake_worker::{FakeWorker, hello};
 use lookbehind_tests::files::write_samples;
-use lookbehind_tests::jobs::{SMALL, SMALL_ROWS, samples, small};
-use lookbehind_tests::scripted::{HoldAt, Scripted};
+use lookbehind_tests::jobs::{SMALL, SMALL_ROWS, samples, small, small_with};
+use lookbehind_tests::scripted::{HoldAt, Script, Scripted};
 use lookbehind_tests::toy;
-use lookbehind_worker::compute::Backend;
+use lookbehind_worker::compute::{Backend, Work};
 use lookbehind_worker::registry::Registry;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,8 +96,39 @@ async fn a_worker_that_lacks_the_data_is_refused_by_name_and_file_and_the_job_go
 async fn a_worker_of_another_compute_class_is_refused_with_both_classes_named() {
     let history =
         with_second(|cluster| Scripted::of_class(cluster.backend(Registry::builtin()), "an abacus")).await;
-    let first = Cluster::new().await.backend(Registry::builtin()).class_description();
+    let first = Cluster::new().await.backend(Registry::builtin()).class_description(Precision::F32);
     assert!(history.said(&["second", "an abacus", &first]), "{:?}", history.notices);
+}
+
+/// A machine that rounds otherwise, and counts what it computed.
+#[derive(Default)]
+struct Rounding(AtomicU32);
+
+impl Script for Rounding {
+    fn probe(&self, _digest: Digest) -> Digest {
+        Digest::of(b"rounds otherwise")
+    }
+
+    fn after(&self, _work: &Work, _shard: u32, contribution: &mut Contribution) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        contribution.gradient.iter_mut().for_each(|number| *number *= 1.0 + 4.0 * f32::EPSILON);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_of_different_compute_classes_serve_a_job_together_that_allows_it() {
+    let mut cluster = Cluster::new().await;
+    let first = cluster.backend(Registry::builtin());
+    cluster.add("first", first).await;
+    let rounding = Arc::new(Rounding::default());
+    let second = Scripted::new(cluster.backend(Registry::builtin()), Arc::clone(&rounding) as _);
+    cluster.add("second", second).await;
+    let mixed = small_with(|job| job.train.compute_classes = Some(ComputeClassesName::Any));
+    let history = cluster.client().run(&mixed).await;
+    history.check_whole();
+    assert!(rounding.0.load(Ordering::Relaxed) > 0, "the second worker computed nothing");
+    assert!(!history.said(&["second", "refused"]), "{:?}", history.notices);
+    assert_ne!(history.digest(), small_digest().await, "its rounding changed nothing");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

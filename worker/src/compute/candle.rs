@@ -1,20 +1,28 @@
-//! Loads jobs with candle on the CPU.
+//! Loads jobs with candle, on the CPU or on GPUs.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaDevice;
 use candle_core::Device;
 use lookbehind_common::job::{DataSpec, JobError, JobSpec, Precision};
 
+#[cfg(feature = "cuda")]
+use super::cuda::{self, CudaJob, Gpus};
 use super::device;
 use super::evaluator::Evaluator;
 use super::job::{CandleJob, Parts};
 use super::loader::Loader;
 use super::panics;
 use super::sampler::Sampler;
+use super::samples::{Kinds, Samples};
 use super::{Backend, ComputeError, PrepareError, PreparedJob};
 use crate::data::{DataDescription, DataEnvironment, DataError, Dataset};
+use crate::device::{DeviceChoice, DeviceError};
 use crate::models::Model;
 use crate::parameters::{ModelState, Recorder};
+#[cfg(feature = "cuda")]
+use crate::registry::BuildError;
 use crate::registry::Registry;
 
 /// One part of so many of the memory limit is for samples that are prepared ahead.
@@ -24,9 +32,16 @@ const KEPT: u64 = 8;
 pub struct CandleBackend {
     registry: Registry,
     environment: DataEnvironment,
-    device: Device,
+    devices: Devices,
     threads: usize,
     loaded: Mutex<Option<LoadedData>>,
+}
+
+/// What a backend computes on.
+enum Devices {
+    Cpu,
+    #[cfg(feature = "cuda")]
+    Cuda(Gpus),
 }
 
 /// The data set that was loaded last, as long as a job uses it: the workers of one process share it.
@@ -41,7 +56,36 @@ impl CandleBackend {
     /// the process has in use.
     pub fn new(registry: Registry, environment: DataEnvironment) -> Self {
         let threads = rayon::current_num_threads();
-        Self { registry, environment, device: Device::Cpu, threads, loaded: Mutex::new(None) }
+        Self { registry, environment, devices: Devices::Cpu, threads, loaded: Mutex::new(None) }
+    }
+
+    /// The same on the devices of a choice.
+    ///
+    /// # Errors
+    /// When there are none such.
+    pub fn on(self, choice: &DeviceChoice) -> Result<Self, DeviceError> {
+        #[cfg(feature = "cuda")]
+        if let Some(gpus) = Gpus::chosen(choice)? {
+            return Ok(Self { devices: Devices::Cuda(gpus), ..self });
+        }
+        #[cfg(not(feature = "cuda"))]
+        if let DeviceChoice::Cuda(_) = choice {
+            return Err(DeviceError::NotBuilt { choice: choice.clone() });
+        }
+        Ok(self)
+    }
+
+    /// Numbers of the GPUs that it computes on.
+    pub(crate) fn gpus(&self) -> Vec<usize> {
+        match &self.devices {
+            Devices::Cpu => Vec::new(),
+            #[cfg(feature = "cuda")]
+            Devices::Cuda(gpus) => gpus.ordinals(),
+        }
+    }
+
+    fn on_cpu(&self) -> bool {
+        matches!(self.devices, Devices::Cpu)
     }
 
     /// The same with a number of threads, for several workers in one process.
@@ -59,7 +103,7 @@ impl CandleBackend {
         let known = self.registry.check_kinds(&spec.model, &spec.data);
         known.map_err(|error| PrepareError::Worker(error.to_string()))?;
         caught(spec, || match self.registry.outline(&spec.data)? {
-            Some(outline) => self.model(spec, &outline.description()).map(|_| ()),
+            Some(outline) => self.model(spec, &outline.description(), &Device::Cpu).map(|_| ()),
             None => {
                 let kind = &spec.data.kind;
                 let reason = format!("data kind {kind:?}: what its samples are is known from the data alone");
@@ -68,23 +112,36 @@ impl CandleBackend {
         })
     }
 
-    fn job(&self, spec: &JobSpec) -> Result<CandleJob, PrepareError> {
+    fn job(&self, spec: &JobSpec) -> Result<Box<dyn PreparedJob>, PrepareError> {
+        if spec.train.precision == Precision::Tf32 && self.on_cpu() {
+            let reason = "train.precision: \"tf32\" needs a GPU; this worker computes on its CPU";
+            return Err(PrepareError::Worker(reason.to_owned()));
+        }
         let dataset = self.dataset(&spec.data)?;
         let data = dataset.description();
         let sampler = Sampler::new(spec, data.train_samples, data.test_samples)?;
-        let (model, state) = self.model(spec, data)?;
-        let evaluator = Evaluator {
-            seed: spec.seed,
-            precision: spec.train.precision,
-            model_kind: spec.model.kind.clone(),
-            data_kind: spec.data.kind.clone(),
-            classes: data.classes,
-            model,
-            state,
-        };
         let memory_limit = self.environment.memory_limit;
-        let loader = Loader::new(Arc::clone(&dataset), self.device.clone(), spec.seed, memory_limit / KEPT);
-        Ok(CandleJob::new(Parts { loader, sampler, evaluator, threads: self.threads, memory_limit })?)
+        let kinds = Kinds { model: spec.model.kind.clone(), data: spec.data.kind.clone() };
+        let loader = Loader::new(Arc::clone(&dataset), spec.seed, memory_limit / KEPT);
+        let samples = Samples { loader, sampler, kinds: kinds.clone() };
+        let evaluator = |device: &Device| -> Result<Evaluator, PrepareError> {
+            let (model, state) = self.model(spec, data, device)?;
+            let (seed, precision, kinds) = (spec.seed, spec.train.precision, kinds.clone());
+            Ok(Evaluator { seed, precision, kinds, classes: data.classes, model, state })
+        };
+        match &self.devices {
+            Devices::Cpu => {
+                let evaluator = evaluator(&Device::Cpu)?;
+                let parts = Parts { samples, evaluator, threads: self.threads, memory_limit };
+                Ok(Box::new(CandleJob::new(parts)?))
+            }
+            #[cfg(feature = "cuda")]
+            Devices::Cuda(gpus) => {
+                let copy = |device: CudaDevice| Ok((device.clone(), evaluator(&Device::Cuda(device))?));
+                let copies = gpus.open()?.into_iter().map(copy).collect::<Result<_, PrepareError>>()?;
+                Ok(Box::new(CudaJob::new(cuda::Parts { samples, copies })?))
+            }
+        }
     }
 
     /// A job's data set. Who asks for one that is being loaded waits for it.
@@ -104,14 +161,22 @@ impl CandleBackend {
         &self,
         spec: &JobSpec,
         data: &DataDescription,
+        device: &Device,
     ) -> Result<(Box<dyn Model>, ModelState), PrepareError> {
-        let recorder = Recorder::new(self.device.clone(), self.environment.memory_limit);
+        let recorder = Recorder::new(device.clone(), self.environment.memory_limit);
         let built = self.registry.model(&spec.model, data, recorder.builder());
         let in_model = |error: &dyn std::fmt::Display| format!("model kind {:?}: {error}", spec.model.kind);
         if recorder.exceeded_memory() {
             let reason = built.err().map_or_else(String::new, |error| in_model(&error));
             return Err(PrepareError::Worker(reason));
         }
+        #[cfg(feature = "cuda")]
+        let built = match (built, device) {
+            (Err(BuildError::Tensor(error)), Device::Cuda(gpu)) => {
+                Err(BuildError::Tensor(cuda::in_building(error, &gpu.cuda_stream())?))
+            }
+            (built, _) => built,
+        };
         let model = built.map_err(|error| PrepareError::Job(in_model(&error)))?;
         if spec.train.precision != Precision::F32 && !model.follows_precision() {
             let kind = &spec.model.kind;
@@ -125,15 +190,23 @@ impl CandleBackend {
 
 impl Backend for CandleBackend {
     fn device(&self) -> String {
-        device::describe()
+        match &self.devices {
+            Devices::Cpu => device::describe(),
+            #[cfg(feature = "cuda")]
+            Devices::Cuda(gpus) => gpus.describe(),
+        }
     }
 
-    fn class_description(&self) -> String {
-        device::describe_class()
+    fn class_description(&self, precision: Precision) -> String {
+        match &self.devices {
+            Devices::Cpu => device::describe_class(precision),
+            #[cfg(feature = "cuda")]
+            Devices::Cuda(gpus) => gpus.describe_class(precision),
+        }
     }
 
     fn prepare(&self, spec: &JobSpec) -> Result<Box<dyn PreparedJob>, PrepareError> {
-        Ok(Box::new(caught(spec, || self.job(spec))?))
+        caught(spec, || self.job(spec))
     }
 }
 
@@ -163,7 +236,10 @@ impl From<ComputeError> for PrepareError {
     fn from(error: ComputeError) -> Self {
         match error {
             ComputeError::Data { source, .. } => (*source).into(),
-            ComputeError::Memory { .. } | ComputeError::Threads(_) => PrepareError::Worker(error.to_string()),
+            ComputeError::Memory { .. } | ComputeError::Threads(_) | ComputeError::Device(_) => {
+                PrepareError::Worker(error.to_string())
+            }
+            ComputeError::DeviceLost(reason) => PrepareError::DeviceLost(reason),
             _ => PrepareError::Job(error.to_string()),
         }
     }

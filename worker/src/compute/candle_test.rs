@@ -63,7 +63,7 @@ fn what_the_job_asks_wrongly_is_the_jobs_fault() {
     ] {
         match refuse(model, data, train) {
             PrepareError::Job(reason) => assert!(reason.contains(expected), "{reason}"),
-            PrepareError::Worker(reason) => panic!("not this worker's fault: {reason}"),
+            other => panic!("not this worker's fault: {other}"),
         }
     }
 }
@@ -78,7 +78,7 @@ fn what_this_worker_lacks_is_the_workers_fault() {
     ] {
         match refuse(model, data, train) {
             PrepareError::Worker(reason) => assert!(reason.contains(expected), "{reason}"),
-            PrepareError::Job(reason) => panic!("not the job's fault: {reason}"),
+            other => panic!("not the job's fault: {other}"),
         }
     }
 }
@@ -229,8 +229,8 @@ fn bytes_do_not_depend_on_the_number_of_threads() {
 fn the_device_is_described_in_words() {
     let (_folder, backend) = backend();
     assert!(backend.device().contains("threads") && backend.device().contains("candle"));
-    assert!(backend.class_description().contains("caches"));
-    assert!(!backend.class_description().contains("threads"));
+    assert!(backend.class_description(Precision::F32).contains("caches"));
+    assert!(!backend.class_description(Precision::F32).contains("threads"));
 }
 
 #[test]
@@ -256,4 +256,28 @@ fn the_jobs_of_one_process_share_a_data_set_while_one_of_them_uses_it() {
     drop((first, second, other));
     prepare(1, "number = 1");
     assert_eq!(*loads.lock().unwrap(), 3);
+}
+
+#[test]
+fn tf32_is_refused_where_there_is_no_gpu_as_this_workers_fault() {
+    let train = "epochs = 1\nbatch_size = 10\nprecision = \"tf32\"";
+    match refuse(MLP, FILES, train) {
+        PrepareError::Worker(reason) => {
+            assert!(reason.starts_with("train.precision: \"tf32\" needs a GPU"), "{reason}")
+        }
+        other => panic!("not the job's fault: {other}"),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_build_without_cuda_has_the_cpu_alone() {
+    use crate::device::{DeviceChoice, DeviceError};
+
+    let (_folder, backend) = backend();
+    let backend = backend.on(&DeviceChoice::Auto).unwrap().on(&DeviceChoice::Cpu).unwrap();
+    assert!(backend.device().starts_with("CPU "), "{}", backend.device());
+    let choice = DeviceChoice::Cuda(vec![0]);
+    let refused = backend.on(&choice).err();
+    assert_eq!(refused, Some(DeviceError::NotBuilt { choice }));
 }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use lookbehind_common::BUILD_VERSION;
+use lookbehind_common::job::Precision;
 
 /// Processor, its features, threads and build.
 pub(super) fn describe() -> String {
@@ -11,10 +12,10 @@ pub(super) fn describe() -> String {
 }
 
 /// What results may depend on: not the threads, but the caches, whose sizes decide how matrices are cut.
-pub(super) fn describe_class() -> String {
+pub(super) fn describe_class(precision: Precision) -> String {
     let caches: Vec<String> = (0..8).filter_map(cache_size).collect();
     let caches = if caches.is_empty() { "unknown".to_owned() } else { caches.join("/") };
-    format!("{}, caches {caches}, {}", processor(), build())
+    format!("{}, caches {caches}, {}, precision {precision:?}", processor(), build())
 }
 
 fn build() -> String {

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::job::Precision;
 
+use super::samples::Kinds;
 use super::{ComputeError, Work, panics};
 use crate::data::{Batch, Target};
 use crate::models::{Mode, Model, Pass, PassPosition};
@@ -15,8 +16,7 @@ use crate::parameters::{ModelState, StateError};
 pub(super) struct Evaluator {
     pub(super) seed: u64,
     pub(super) precision: Precision,
-    pub(super) model_kind: String,
-    pub(super) data_kind: String,
+    pub(super) kinds: Kinds,
     pub(super) classes: usize,
     pub(super) model: Box<dyn Model>,
     pub(super) state: ModelState,
@@ -68,12 +68,12 @@ impl Evaluator {
     }
 
     /// The model's output, of the shape that the data set needs.
-    fn logits(&self, batch: &Batch, pass: &Pass<'_>) -> Result<Tensor, ComputeError> {
+    pub(super) fn logits(&self, batch: &Batch, pass: &Pass<'_>) -> Result<Tensor, ComputeError> {
         let samples = batch.targets.len();
         if let Some(found) =
             batch.targets.iter().map(Target::greatest_class).find(|&class| class as usize >= self.classes)
         {
-            return Err(ComputeError::Target { kind: self.data_kind.clone(), found, classes: self.classes });
+            return Err(ComputeError::Target { kind: self.kinds.data.clone(), found, classes: self.classes });
         }
         let logits =
             self.model.forward(&batch.inputs, pass).map_err(|source| self.in_model(samples, source))?;
@@ -86,25 +86,26 @@ impl Evaluator {
     }
 
     /// A panic of the model as an error.
-    fn caught<T>(&self, compute: impl FnOnce() -> Result<T, ComputeError>) -> Result<T, ComputeError> {
-        panics::catch(compute).unwrap_or_else(|panic| Err(self.panicked(panic)))
+    pub(super) fn caught<T>(
+        &self,
+        compute: impl FnOnce() -> Result<T, ComputeError>,
+    ) -> Result<T, ComputeError> {
+        panics::catch(compute).unwrap_or_else(|panic| Err(self.kinds.panicked(panic)))
     }
 
-    pub(super) fn panicked(&self, panic: panics::Panic) -> ComputeError {
-        let (model, data) = (self.model_kind.clone(), self.data_kind.clone());
-        ComputeError::Panicked { model, data, panic }
-    }
-
-    fn in_model(&self, samples: usize, source: candle_core::Error) -> ComputeError {
-        // The same error is the same text on every worker: without the places in the code that it came through.
-        let source = match source {
-            candle_core::Error::WithBacktrace { inner, .. } => *inner,
-            other => other,
-        };
-        ComputeError::Model { kind: self.model_kind.clone(), samples, source }
+    pub(super) fn in_model(&self, samples: usize, source: candle_core::Error) -> ComputeError {
+        ComputeError::Model { kind: self.kinds.model.clone(), samples, source: without_places(source) }
     }
 
     pub(super) fn in_state(&self, source: StateError) -> ComputeError {
-        ComputeError::State { kind: self.model_kind.clone(), source: Box::new(source) }
+        ComputeError::State { kind: self.kinds.model.clone(), source: Box::new(source) }
+    }
+}
+
+/// An error that is the same text on every worker: without the places in the code that it came through.
+pub(crate) fn without_places(error: candle_core::Error) -> candle_core::Error {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => without_places(*inner),
+        other => other,
     }
 }

@@ -1,4 +1,4 @@
-//! A loaded job: from weights and samples to contributions.
+//! A job on the CPU: from weights and samples to contributions.
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -10,12 +10,9 @@ use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobDescription;
 
 use super::evaluator::{Evaluator, Inputs};
-use super::loader::{Loader, Part, Request};
-use super::panics;
-use super::sampler::{BatchShard, Sampler};
+use super::samples::Samples;
 use super::schedule::Schedule;
 use super::{ComputeError, PreparedJob, Work, WorkKind};
-use crate::data::{Batch, Split};
 use crate::memory;
 
 /// Samples of the two shards by which memory is measured.
@@ -26,8 +23,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 /// What a job is made of.
 pub(super) struct Parts {
-    pub(super) loader: Loader,
-    pub(super) sampler: Sampler,
+    pub(super) samples: Samples,
     pub(super) evaluator: Evaluator,
     /// Threads to compute with.
     pub(super) threads: usize,
@@ -37,8 +33,7 @@ pub(super) struct Parts {
 
 /// A job that candle computes.
 pub(super) struct CandleJob {
-    loader: Loader,
-    sampler: Sampler,
+    samples: Samples,
     evaluator: Evaluator,
     schedule: Schedule,
     description: JobDescription,
@@ -50,17 +45,11 @@ impl CandleJob {
     /// Puts a job together and computes its probe, so that a model that cannot be evaluated on every shape of
     /// shard that the job has, or takes more memory than there is, is refused before training.
     pub(super) fn new(parts: Parts) -> Result<Self, ComputeError> {
-        let Parts { loader, sampler, evaluator, threads, memory_limit } = parts;
-        let data = loader.dataset().description();
-        let description = JobDescription {
-            layout: evaluator.state.layout().as_ref().clone(),
-            train_samples: data.train_samples,
-            test_samples: data.test_samples,
-            data_fingerprint: data.fingerprint,
-        };
+        let Parts { samples, evaluator, threads, memory_limit } = parts;
+        let description = describe(&samples, &evaluator);
         let schedule = Schedule::new(threads).map_err(ComputeError::Threads)?;
         let probe = Digest::of(b"");
-        let mut job = Self { loader, sampler, evaluator, schedule, description, probe, loaded: false };
+        let mut job = Self { samples, evaluator, schedule, description, probe, loaded: false };
         let (parameters, statistics) = job.evaluator.state.probe(job.evaluator.seed);
         job.load(&parameters, &statistics)?;
         let at_once = {
@@ -77,7 +66,7 @@ impl CandleJob {
     /// How many shards fit into memory at once, by what the model's layers give, and by what small shards take: all that
     /// a shard takes grows with its samples. Where the allocator is not metered, the latter is not known.
     fn shards_that_fit(&mut self, limit: u64) -> Result<usize, ComputeError> {
-        let samples = self.sampler.largest_shard();
+        let samples = self.samples.sampler.largest_shard();
         let loaded = memory::in_use();
         // Two samples may already be more than there is room for.
         let sample = self.evaluator.model.numbers_per_sample().saturating_mul(size_of::<f32>() as u64);
@@ -107,82 +96,39 @@ impl CandleJob {
         if needed <= limit.saturating_sub(loaded) {
             return Ok(());
         }
-        let (kind, samples) = (self.evaluator.model_kind.clone(), self.sampler.largest_shard());
+        let (kind, samples) = (self.evaluator.kinds.model.clone(), self.samples.sampler.largest_shard());
         let [needed, loaded, limit] = [needed, loaded, limit].map(|bytes| bytes >> 20);
         Err(ComputeError::Memory { kind, samples, needed, loaded, limit })
     }
 
     /// Bytes that a shard of the training split's first samples takes.
     fn peak(&mut self, alone: &mut Schedule, samples: u64) -> Result<u64, ComputeError> {
-        let work = Work { kind: WorkKind::Gradient, epoch: 0, batch: 0, shards: 1 };
-        let shard = BatchShard { samples: (0..samples).collect(), batch_samples: samples };
-        let inputs = self.inputs(&work, shard, None)?;
+        let inputs = self.samples.first(samples)?;
         let measured = alone.run(vec![inputs], |inputs| memory::peak_of(|| self.evaluator.gradient(inputs)));
         measured.into_iter().try_fold(0, |_, (result, peak)| result.map(|_| peak))
     }
 
     fn compute_probe(&mut self) -> Result<Digest, ComputeError> {
-        let mut hasher = blake3::Hasher::new();
-        for (work, shard) in self.sampler.shard_sizes() {
-            let contribution = self.contribution(&work, shard)?;
-            hasher.update(contribution.gradient.as_bytes());
-            hasher.update(contribution.statistics.as_bytes());
-            hasher.update(&contribution.sums.loss.to_le_bytes());
-        }
-        let samples = self.description.test_samples.min(self.sampler.largest_shard());
-        if samples > 0 {
-            hasher.update(&self.test_samples(0, 0..samples, None)?.loss.to_le_bytes());
-        }
-        Ok(Digest(*hasher.finalize().as_bytes()))
+        let sizes = self.samples.sampler.shard_sizes();
+        let contributions = sizes.iter().map(|(work, shard)| self.contribution(work, *shard));
+        let contributions = contributions.collect::<Result<Vec<_>, _>>()?;
+        let samples = self.samples.test_probe();
+        let test = if samples.is_empty() { None } else { Some(self.test_samples(0, samples, None)?) };
+        Ok(probe_digest(&contributions, test.as_ref()))
     }
 
-    /// A shard's samples; those of the same shard of the next batch are prepared meanwhile.
-    fn shard_inputs(&mut self, work: &Work, shard: u32) -> Result<Inputs, ComputeError> {
-        let following = self.sampler.following(work);
-        // Where the next batch has no such shard, its others stay wanted.
-        let next = self.sampler.batch_shard(&following, shard).map(|next| next.samples).unwrap_or_default();
-        let next = Request { part: batch_part(&following), samples: next };
-        let shard = self.sampler.batch_shard(work, shard)?;
-        self.inputs(work, shard, Some(next))
-    }
-
-    fn inputs(
-        &mut self,
-        work: &Work,
-        shard: BatchShard,
-        next: Option<Request>,
-    ) -> Result<Inputs, ComputeError> {
-        let request = Request { part: batch_part(work), samples: shard.samples };
-        let batch = self.get(&request, next)?;
-        Ok(Inputs { work: *work, batch, samples: request.samples, batch_samples: shard.batch_samples })
-    }
-
-    fn get(&mut self, request: &Request, next: Option<Request>) -> Result<Batch, ComputeError> {
-        let batch = panics::catch(|| self.loader.get(request, next));
-        let batch = batch.map_err(|panic| self.evaluator.panicked(panic))?;
-        let kind = || self.evaluator.data_kind.clone();
-        batch.map_err(|source| ComputeError::Data { kind: kind(), source: Box::new(source) })
-    }
-
-    /// Sums over a shard of the test split, in pieces as large as the largest shard in training, so that both need
-    /// the same memory; each tells that the work advances.
+    /// Sums over a shard of the test split; each piece tells that the work advances.
     fn test(
         &mut self,
         work: &Work,
         shard: u32,
         computed: &(dyn Fn() + Sync),
     ) -> Result<Contribution, ComputeError> {
-        let range = self.sampler.test_shard(work, shard)?;
-        let size = self.sampler.largest_shard();
-        let piece = |start: u64| start..range.end.min(start + size);
         let mut sums = Sums::default();
-        let mut start = range.start;
-        while start < range.end {
-            let after = start + size;
-            let next = (after < range.end).then(|| piece(after));
-            sums.add(&self.test_samples(work.epoch, piece(start), next)?);
+        let mut pieces = self.samples.test_pieces(work, shard)?.into_iter().peekable();
+        while let Some(piece) = pieces.next() {
+            sums.add(&self.test_samples(work.epoch, piece, pieces.peek().cloned())?);
             computed();
-            start = after;
         }
         Ok(Contribution { sums, ..Contribution::default() })
     }
@@ -194,18 +140,35 @@ impl CandleJob {
         samples: Range<u64>,
         next: Option<Range<u64>>,
     ) -> Result<Sums, ComputeError> {
-        let request = |samples: Range<u64>| Request {
-            part: Part { split: Split::Test, epoch, number: samples.start },
-            samples: samples.collect(),
-        };
-        let (request, next) = (request(samples), next.map(request));
-        let batch = self.get(&request, next)?;
-        let work = Work { kind: WorkKind::Test, epoch, batch: 0, shards: 1 };
-        let batch_samples = request.samples.len() as u64;
-        let inputs = Inputs { work, batch, samples: request.samples, batch_samples };
+        let inputs = self.samples.test(epoch, samples, next)?;
         let results = self.schedule.run(vec![inputs], |inputs| self.evaluator.test(inputs));
         results.into_iter().next().unwrap_or_else(|| Ok(Sums::default()))
     }
+}
+
+/// What model and data are.
+pub(super) fn describe(samples: &Samples, evaluator: &Evaluator) -> JobDescription {
+    let data = samples.description();
+    JobDescription {
+        layout: evaluator.state.layout().as_ref().clone(),
+        train_samples: data.train_samples,
+        test_samples: data.test_samples,
+        data_fingerprint: data.fingerprint,
+    }
+}
+
+/// Digest of contributions at probe weights, and of the loss of some samples of the test split.
+pub(super) fn probe_digest(contributions: &[Contribution], test: Option<&Sums>) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    for contribution in contributions {
+        hasher.update(contribution.gradient.as_bytes());
+        hasher.update(contribution.statistics.as_bytes());
+        hasher.update(&contribution.sums.loss.to_le_bytes());
+    }
+    if let Some(test) = test {
+        hasher.update(&test.loss.to_le_bytes());
+    }
+    Digest(*hasher.finalize().as_bytes())
 }
 
 /// Bytes that a shard of `samples` samples takes, by what shards of `few`, `few` and `more` samples took so far: at least
@@ -218,11 +181,6 @@ fn extrapolated(measured: &[u64], [few, more]: [u64; 2], samples: u64) -> u64 {
         }
         _ => measured.last().copied().unwrap_or(0),
     }
-}
-
-/// The batch that some work is on.
-fn batch_part(work: &Work) -> Part {
-    Part { split: Split::Train, epoch: work.epoch, number: work.batch }
 }
 
 impl PreparedJob for CandleJob {
@@ -249,7 +207,7 @@ impl PreparedJob for CandleJob {
     }
 
     fn waited_for_data(&self) -> Duration {
-        self.loader.waited()
+        self.samples.waited()
     }
 
     fn contribution(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError> {
@@ -274,7 +232,7 @@ impl PreparedJob for CandleJob {
             return shards.map(|shard| self.test(work, shard, computed)).collect();
         }
         let inputs: Vec<Inputs> =
-            shards.map(|shard| self.shard_inputs(work, shard)).collect::<Result<_, _>>()?;
+            shards.map(|shard| self.samples.shard(work, shard)).collect::<Result<_, _>>()?;
         let one = |inputs| self.evaluator.gradient(inputs).inspect(|_| computed());
         self.schedule.run(inputs, one).into_iter().collect()
     }

@@ -45,7 +45,6 @@ pub(super) struct Loader {
 
 struct Shared {
     dataset: Arc<dyn Dataset>,
-    device: Device,
     seed: u64,
     /// Most samples that are kept.
     limit: usize,
@@ -67,11 +66,11 @@ struct State {
 
 impl Loader {
     /// A loader that keeps at most `limit` bytes of inputs.
-    pub(super) fn new(dataset: Arc<dyn Dataset>, device: Device, seed: u64, limit: u64) -> Self {
+    pub(super) fn new(dataset: Arc<dyn Dataset>, seed: u64, limit: u64) -> Self {
         let sample = dataset.description().input_size() as u64 * size_of::<f32>() as u64;
         let limit = usize::try_from(limit / sample.max(1)).unwrap_or(usize::MAX);
         let (state, changed) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { dataset, device, seed, limit, state, changed });
+        let shared = Arc::new(Shared { dataset, seed, limit, state, changed });
         Self { shared, thread: None, waited: Duration::ZERO }
     }
 
@@ -143,7 +142,7 @@ impl Shared {
 
     fn prepare(&self, request: &Request) -> Result<Batch, DataError> {
         let pass = SamplePass { seed: self.seed, epoch: request.part.epoch };
-        self.dataset.batch(request.part.split, &request.samples, pass, &self.device)
+        self.dataset.batch(request.part.split, &request.samples, pass, &Device::Cpu)
     }
 
     /// The thread: prepares what is foreseen until the loader is dropped. What fails is left to whoever asks for it,

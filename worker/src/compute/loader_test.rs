@@ -47,7 +47,7 @@ fn request(batch: u64, samples: &[u64]) -> Request {
 }
 
 fn loader(data: &Arc<Counting>, limit: u64) -> Loader {
-    Loader::new(Arc::clone(data) as Arc<dyn Dataset>, Device::Cpu, 0, limit)
+    Loader::new(Arc::clone(data) as Arc<dyn Dataset>, 0, limit)
 }
 
 fn numbers(batch: &Batch) -> Vec<f32> {

@@ -62,7 +62,7 @@ impl<'a> Pass<'a> {
         if !self.is_training() || probability == 0.0 {
             return Ok(x.clone());
         }
-        x * self.keep_mask(layer, probability, &x.dims()[1..], x.device())?
+        x * self.keep_mask(layer, probability, &x.dims()[1..], x.device())?.to_dtype(x.dtype())?
     }
 
     /// A mask [n, ...row_shape] of zeros and 1 / (1 − probability). A sample's row depends on seed, layer, epoch,

@@ -6,7 +6,7 @@
 //! `pooling = "mean"` it is the one with `class_token=False, global_pool="avg"`: no `cls_token`, and `fc_norm` after
 //! the mean in place of `norm` before it. Epsilon is 1e-6, as there.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
@@ -212,7 +212,8 @@ impl Embedding {
 
     fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
         let x = ImageShape::channels_last(inputs)?; // [n, h, w, c]
-        let x = self.proj.forward(&x)?.flatten(1, 2)?; // [n, patches, d]
+        // Class token and positions are f32, whatever the convolution gives.
+        let x = self.proj.forward(&x)?.to_dtype(DType::F32)?.flatten(1, 2)?; // [n, patches, d]
         let (n, _, dim) = x.dims3()?;
         let x = match &self.cls_token {
             Some(token) => Tensor::cat(&[&token.broadcast_as((n, 1, dim))?, &x], 1)?,

@@ -41,19 +41,11 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
 }
 
 fn apply(x: &Tensor, function: Smooth) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        return apply1(&x.contiguous()?, function);
-    }
-    match function {
-        Smooth::Gelu => x.gelu_erf(),
-        Smooth::Silu => x.silu(),
-        Smooth::Tanh => x.tanh(),
-        Smooth::Sigmoid => (x.neg()?.exp()? + 1.0)?.recip(),
-    }
+    apply1(&x.contiguous()?, function)
 }
 
 #[derive(Clone, Copy)]
-enum Smooth {
+pub(super) enum Smooth {
     Gelu,
     Silu,
     Tanh,

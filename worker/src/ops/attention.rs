@@ -1,6 +1,6 @@
 //! Scaled dot-product attention (Vaswani et al., NIPS 2017, equation 1) over several heads, with its gradients.
 
-use candle_core::{CpuStorage, CustomOp3, D, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use lookbehind_common::job::Precision;
 use rayon::prelude::*;
 
@@ -15,7 +15,7 @@ use super::tape::apply3;
 /// # Errors
 /// When the shapes differ or the channels cannot be divided among the heads.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
-    let (n, tokens, channels) = q.dims3()?;
+    let (_, tokens, channels) = q.dims3()?;
     if k.dims() != q.dims()
         || v.dims() != q.dims()
         || heads * q.elem_count() == 0
@@ -28,23 +28,15 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Ten
             v.dims()
         );
     }
-    if q.device().is_cpu() {
-        let operation = Attention { heads, tokens, channels, precision: declared() };
-        return apply3(&q.contiguous()?, &k.contiguous()?, &v.contiguous()?, operation);
-    }
-    let split = |x: &Tensor| x.reshape((n, tokens, heads, channels / heads))?.transpose(1, 2)?.contiguous();
-    let (q, k, v) = (split(q)?, split(k)?, split(v)?);
-    let scores = (q.matmul(&k.t()?)? * (1.0 / ((channels / heads) as f64).sqrt()))?;
-    let exponentials = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?.exp()?;
-    let weights = exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)?;
-    weights.matmul(&v)?.transpose(1, 2)?.contiguous()?.reshape((n, tokens, channels))
+    let operation = Attention { heads, tokens, channels, precision: declared() };
+    apply3(&q.contiguous()?, &k.contiguous()?, &v.contiguous()?, operation)
 }
 
-struct Attention {
-    heads: usize,
-    tokens: usize,
-    channels: usize,
-    precision: Precision,
+pub(super) struct Attention {
+    pub(super) heads: usize,
+    pub(super) tokens: usize,
+    pub(super) channels: usize,
+    pub(super) precision: Precision,
 }
 
 /// Writes one head's part of a row-major `[tokens, c]`.
@@ -53,15 +45,15 @@ fn part(numbers: &mut [f32], first: usize, channels: usize) -> Output<'_> {
 }
 
 impl Attention {
-    fn sample(&self) -> usize {
+    pub(super) fn sample(&self) -> usize {
         self.tokens * self.channels
     }
 
-    fn head_channels(&self) -> usize {
+    pub(super) fn head_channels(&self) -> usize {
         self.channels / self.heads
     }
 
-    fn scale(&self) -> f32 {
+    pub(super) fn scale(&self) -> f32 {
         (1.0 / (self.head_channels() as f64).sqrt()) as f32
     }
 

@@ -2,16 +2,7 @@
 
 use super::super::agreement::assert_agreement;
 use super::*;
-
-fn definition(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
-    let (n, tokens, channels) = q.dims3()?;
-    let split = |x: &Tensor| x.reshape((n, tokens, heads, channels / heads))?.transpose(1, 2)?.contiguous();
-    let (q, k, v) = (split(q)?, split(k)?, split(v)?);
-    let exponentials =
-        (q.matmul(&k.t()?.contiguous()?)? * (1.0 / ((channels / heads) as f64).sqrt()))?.exp()?;
-    let weights = exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)?;
-    weights.matmul(&v)?.transpose(1, 2)?.contiguous()?.reshape((n, tokens, channels))
-}
+use crate::ops::definitions;
 
 #[test]
 fn attention_and_its_gradients_are_the_exact_ones_but_for_rounding() {
@@ -20,7 +11,7 @@ fn attention_and_its_gradients_are_the_exact_ones_but_for_rounding() {
         assert_agreement(
             &[shape; 3],
             |x| attention(&x[0], &x[1], &x[2], heads),
-            |x| definition(&x[0], &x[1], &x[2], heads),
+            |x| definitions::attention([&x[0], &x[1], &x[2]], heads),
         );
     }
 }

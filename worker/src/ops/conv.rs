@@ -15,7 +15,9 @@ use super::precision::{declared, operand};
 use super::storage::contiguous;
 use super::tape::apply2;
 pub use geometry::Conv2d;
-use geometry::Geometry;
+pub(super) use geometry::Geometry;
+#[cfg(feature = "cuda")]
+pub(super) use geometry::Plane;
 
 /// Cross-correlation of x `[n, h, w, c]` with a weight `[out, c / groups, kh, kw]` as PyTorch keeps it; the result is
 /// `[n, h', w', out]` with h' = (h + 2·padding − dilation·(kh − 1) − 1) / stride + 1.
@@ -24,18 +26,12 @@ use geometry::Geometry;
 /// When the shapes do not fit each other or the window does not fit into the image.
 pub fn conv2d(x: &Tensor, weight: &Tensor, options: Conv2d) -> Result<Tensor> {
     Geometry::new(x.dims4()?, weight.dims4()?, options)?;
-    if x.device().is_cpu() {
-        let operation = Forward { options, precision: declared() };
-        return apply2(&x.contiguous()?, &weight.contiguous()?, operation);
-    }
-    let Conv2d { stride, padding, dilation, groups } = options;
-    let x = super::channels_first(x)?;
-    super::channels_last(&x.conv2d(weight, padding, stride, dilation, groups)?)
+    apply2(&x.contiguous()?, &weight.contiguous()?, Forward { options, precision: declared() })
 }
 
-struct Forward {
-    options: Conv2d,
-    precision: Precision,
+pub(super) struct Forward {
+    pub(super) options: Conv2d,
+    pub(super) precision: Precision,
 }
 
 impl CustomOp2 for Forward {

@@ -27,11 +27,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     shape.push(outputs);
     let x = x.contiguous()?;
     let rows = if x.rank() == 2 { x } else { x.reshape(((), inputs))? };
-    let y = if rows.device().is_cpu() {
-        apply3(&rows, &weight.contiguous()?, &bias.contiguous()?, Linear(declared()))?
-    } else {
-        rows.matmul(&weight.t()?)?.broadcast_add(bias)?
-    };
+    let y = apply3(&rows, &weight.contiguous()?, &bias.contiguous()?, Linear(declared()))?;
     if shape.len() == 2 { Ok(y) } else { y.reshape(shape) }
 }
 
@@ -44,14 +40,11 @@ pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
     if channels != biases {
         candle_core::bail!("{channels} channels and a bias [{biases}] do not fit each other");
     }
-    if x.device().is_cpu() {
-        return apply2(&x.contiguous()?, &bias.contiguous()?, AddBias);
-    }
-    x.broadcast_add(bias)
+    apply2(&x.contiguous()?, &bias.contiguous()?, AddBias)
 }
 
 /// Its two operands are rounded, the bias is not.
-struct Linear(Precision);
+pub(super) struct Linear(pub(super) Precision);
 
 impl CustomOp3 for Linear {
     fn name(&self) -> &'static str {
@@ -126,7 +119,7 @@ fn column_sums(matrix: &[f32], columns: usize) -> Vec<f32> {
     sums.into_iter().map(|sum| sum as f32).collect()
 }
 
-struct AddBias;
+pub(super) struct AddBias;
 
 impl CustomOp2 for AddBias {
     fn name(&self) -> &'static str {

@@ -9,7 +9,11 @@ mod passes;
 use candle_core::{DType, Result, Tensor};
 
 pub use batch::{Normalized, batch_norm, batch_norm_inference};
+#[cfg(feature = "cuda")]
+pub(super) use group::{GroupNorm, Sets};
 pub use group::{group_norm, layer_norm};
+#[cfg(feature = "cuda")]
+pub(super) use passes::BatchNorm;
 
 /// What follows a normalisation: y = x̂ · weight + bias.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +36,9 @@ impl Affine<'_> {
     fn check(&self, x: &Tensor) -> Result<usize> {
         let channels = x.dims().last().copied().unwrap_or(0);
         let (weight, bias) = (self.weight.dims(), self.bias.dims());
-        if x.dtype() != DType::F32 || x.elem_count() == 0 || weight != [channels] || bias != [channels] {
+        // On GPUs a convolution's result may be bfloat16.
+        let known = x.dtype() == DType::F32 || (x.device().is_cuda() && x.dtype() == DType::BF16);
+        if !known || x.elem_count() == 0 || weight != [channels] || bias != [channels] {
             let (shape, dtype) = (x.dims(), x.dtype());
             candle_core::bail!(
                 "normalisation of {shape:?} of {dtype:?} with weight {weight:?} and bias {bias:?}: expected F32 with one \

@@ -43,11 +43,8 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     let (n, c) = (x.dim(0)?, x.dim(candle_core::D::Minus1)?);
     let pixels = x.elem_count() / (n * c).max(1);
     let x = x.reshape((n, pixels, 1, c))?;
-    if x.device().is_cpu() {
-        let pool = Pool { window: Window::whole(pixels), kind: Kind::Average };
-        return apply1(&x.contiguous()?, pool)?.reshape((n, c));
-    }
-    x.mean(1)?.reshape((n, c))
+    let pool = Pool { window: Window::whole(pixels), kind: Kind::Average };
+    apply1(&x.contiguous()?, pool)?.reshape((n, c))
 }
 
 fn apply(x: &Tensor, pool: Pool2d, kind: Kind) -> Result<Tensor> {
@@ -56,33 +53,23 @@ fn apply(x: &Tensor, pool: Pool2d, kind: Kind) -> Result<Tensor> {
         candle_core::bail!("pooling of {:?}: expected at least one number", x.dims());
     }
     let window = Window::new(height, width, pool)?;
-    if x.device().is_cpu() {
-        return apply1(&x.contiguous()?, Pool { window, kind });
-    }
-    let x = super::channels_first(x)?;
-    if pool.padding > 0 {
-        candle_core::bail!("padding {} of a pooling layer is not supported on this device", pool.padding);
-    }
-    super::channels_last(&match kind {
-        Kind::Max => x.max_pool2d_with_stride(pool.size, pool.stride)?,
-        Kind::Average => x.avg_pool2d_with_stride(pool.size, pool.stride)?,
-    })
+    apply1(&x.contiguous()?, Pool { window, kind })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Max,
     Average,
 }
 
 /// Windows over images of one size.
 #[derive(Clone, Copy)]
-struct Window {
-    input: (usize, usize),
-    output: (usize, usize),
-    size: (usize, usize),
-    stride: usize,
-    padding: usize,
+pub(super) struct Window {
+    pub(super) input: (usize, usize),
+    pub(super) output: (usize, usize),
+    pub(super) size: (usize, usize),
+    pub(super) stride: usize,
+    pub(super) padding: usize,
 }
 
 impl Window {
@@ -122,9 +109,9 @@ impl Window {
     }
 }
 
-struct Pool {
-    window: Window,
-    kind: Kind,
+pub(super) struct Pool {
+    pub(super) window: Window,
+    pub(super) kind: Kind,
 }
 
 impl Pool {

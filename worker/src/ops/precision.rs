@@ -38,7 +38,8 @@ pub(super) fn declared() -> Precision {
 /// An operand as products take it.
 pub(super) fn operand(precision: Precision, numbers: &[f32]) -> Cow<'_, [f32]> {
     match precision {
-        Precision::F32 => Cow::Borrowed(numbers),
+        // A job in TF32 is refused by workers without it before it comes here.
+        Precision::F32 | Precision::Tf32 => Cow::Borrowed(numbers),
         Precision::Bf16 => Cow::Owned(elementwise([numbers], |[x]| bf16::from_f32(x).to_f32())),
     }
 }

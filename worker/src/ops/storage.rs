@@ -61,7 +61,7 @@ impl candle_core::InplaceOp1 for Overwrite<'_> {
 }
 
 /// Reads the numbers of contiguous f32 tensors in CPU memory.
-pub(super) fn with_numbers<const N: usize, T>(
+pub(crate) fn with_numbers<const N: usize, T>(
     tensors: [&Tensor; N],
     read: impl FnOnce([&[f32]; N]) -> T,
 ) -> Result<T> {

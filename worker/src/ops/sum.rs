@@ -11,18 +11,22 @@ use super::tape::apply2;
 /// # Errors
 /// When the shapes differ or the tensors are not f32.
 pub fn sum(x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() && x.shape() == y.shape() {
-        return apply2(&x.contiguous()?, &y.contiguous()?, Sum);
+    if x.shape() != y.shape() {
+        candle_core::bail!("sum of tensors of shapes {:?} and {:?}", x.dims(), y.dims());
     }
-    x + y
+    apply2(&x.contiguous()?, &y.contiguous()?, Sum)
 }
 
 /// The same for gradients, without a gradient of its own.
 pub(super) fn sum_of_gradients(x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() { x.contiguous()?.apply_op2_no_bwd(&y.contiguous()?, &Sum) } else { x + y }
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return super::cuda::sum_of_gradients(x, y);
+    }
+    x.contiguous()?.apply_op2_no_bwd(&y.contiguous()?, &Sum)
 }
 
-struct Sum;
+pub(super) struct Sum;
 
 impl CustomOp2 for Sum {
     fn name(&self) -> &'static str {

@@ -14,12 +14,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::op::BackpropOp;
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor, TensorId,
-};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, TensorId};
 
-use operation::{One, Operation, Three, Two};
+pub(super) use operation::{OnCuda, Operation};
+use operation::{One, Three, Two};
 use times::Times;
 
 use super::sum::sum_of_gradients;
@@ -162,7 +163,7 @@ fn with_gradient(tensor: &Tensor, gradient: Tensor) -> Result<Tensor> {
             tensor.dims()
         );
     }
-    tensor.to_device(&Device::Cpu)?.apply_op1(Preset(gradient.to_device(&Device::Cpu)?))
+    tensor.apply_op1(Preset(gradient))
 }
 
 struct Preset(Tensor);
@@ -176,81 +177,64 @@ impl CustomOp1 for Preset {
         Ok((CpuStorage::F32(vec![0.0]), Shape::from(())))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, _tensor: &CudaStorage, _layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        Ok((crate::cuda::zeros(&*crate::cuda::current()?, 1)?, Shape::from(())))
+    }
+
     fn bwd(&self, _tensor: &Tensor, _result: &Tensor, _gradient: &Tensor) -> Result<Option<Tensor>> {
         Ok(Some(self.0.clone()))
     }
 }
 
-/// Applies an operation to tensors in CPU memory.
-pub(super) fn apply1<O: CustomOp1 + Send + Sync + 'static>(x: &Tensor, operation: O) -> Result<Tensor> {
-    match applied([x], One(operation))? {
-        Outcome::Done(result) => Ok(result),
-        Outcome::Library(One(operation)) => x.apply_op1(operation),
-    }
+/// Applies an operation.
+pub(super) fn apply1<O: CustomOp1 + OnCuda + Send + Sync + 'static>(
+    x: &Tensor,
+    operation: O,
+) -> Result<Tensor> {
+    if is_library(x) { x.apply_op1(operation) } else { apply(&[x], One(operation)) }
 }
 
 /// The same with two arguments.
-pub(super) fn apply2<O: CustomOp2 + Send + Sync + 'static>(
+pub(super) fn apply2<O: CustomOp2 + OnCuda + Send + Sync + 'static>(
     x: &Tensor,
     y: &Tensor,
     operation: O,
 ) -> Result<Tensor> {
-    match applied([x, y], Two(operation))? {
-        Outcome::Done(result) => Ok(result),
-        Outcome::Library(Two(operation)) => x.apply_op2(y, operation),
-    }
+    if is_library(x) { x.apply_op2(y, operation) } else { apply(&[x, y], Two(operation)) }
 }
 
 /// The same with three arguments.
-pub(super) fn apply3<O: CustomOp3 + Send + Sync + 'static>(
+pub(super) fn apply3<O: CustomOp3 + OnCuda + Send + Sync + 'static>(
     x: &Tensor,
     y: &Tensor,
     z: &Tensor,
     operation: O,
 ) -> Result<Tensor> {
-    match applied([x, y, z], Three(operation))? {
-        Outcome::Done(result) => Ok(result),
-        Outcome::Library(Three(operation)) => x.apply_op3(y, z, operation),
-    }
+    if is_library(x) { x.apply_op3(y, z, operation) } else { apply(&[x, y, z], Three(operation)) }
 }
 
-enum Outcome<O> {
-    Done(Tensor),
-    /// The tensor library is to apply the operation.
-    Library(O),
+/// Whether the tensor library applies operations on this thread. On GPUs it never does.
+fn is_library(x: &Tensor) -> bool {
+    x.device().is_cpu() && RECORDING.with_borrow(|recording| matches!(recording, Recording::Library))
 }
 
-fn applied<O: Operation + 'static, const N: usize>(
-    arguments: [&Tensor; N],
-    operation: O,
-) -> Result<Outcome<O>> {
-    if RECORDING.with_borrow(|recording| matches!(recording, Recording::Library)) {
-        return Ok(Outcome::Library(operation));
-    }
+/// Applies an operation and remembers it, where a tape records and a gradient may be wanted.
+pub(super) fn apply(arguments: &[&Tensor], operation: impl Operation + 'static) -> Result<Tensor> {
     let begun = Instant::now();
-    let (storage, shape) = {
-        let guards = arguments.map(Tensor::storage_and_layout);
-        let mut operands = Vec::with_capacity(N);
-        for (storage, layout) in &guards {
-            match &**storage {
-                Storage::Cpu(storage) => operands.push((storage, *layout)),
-                _ => candle_core::bail!("expected a tensor in CPU memory"),
-            }
-        }
-        operation.forward(&operands)?
-    };
+    let (storage, shape) = operation.forward(arguments)?;
     RECORDING.with_borrow_mut(|recording| {
         let tape = match recording {
             Recording::Tape(tape) if arguments.iter().any(|argument| argument.track_op()) => Some(tape),
             _ => None,
         };
-        let result = Tensor::from_storage(Storage::Cpu(storage), shape, BackpropOp::none(), tape.is_some());
+        let result = Tensor::from_storage(storage, shape, BackpropOp::none(), tape.is_some());
         if let Some(tape) = tape {
-            let arguments = arguments.map(Tensor::clone).to_vec();
+            let arguments = arguments.iter().map(|&argument| argument.clone()).collect();
             let (operation, forward) = (Box::new(operation), begun.elapsed());
             tape.push(Applied { operation, arguments, result: result.clone(), forward });
         }
-        Ok(Outcome::Done(result))
+        Ok(result)
     })
 }
 

@@ -53,6 +53,8 @@ pub(super) enum Ended {
     Asked,
     /// The coordinator will not have it.
     Refused { reason: String, retryable: bool },
+    /// The process is of no use any more.
+    DeviceLost { reason: String },
     /// The connection is gone, or nothing came over it.
     Lost { reason: String, registered: bool },
 }
@@ -231,6 +233,10 @@ impl Session {
                         return lost("the stream is closed".into());
                     },
                     Says::Broken(reason) => return lost(reason),
+                    Says::DeviceLost(reason) => {
+                        self.leave().await;
+                        return Ended::DeviceLost { reason };
+                    }
                 },
                 _ = beats.tick() => {
                     sequence += 1;

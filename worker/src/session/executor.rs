@@ -1,33 +1,36 @@
 //! The thread that computes. It takes tasks in order, drops those that a newer one has overtaken, and keeps loaded
 //! jobs over a lost connection.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use lookbehind_common::contribution::Contribution;
 use lookbehind_common::ids::JobId;
-use lookbehind_common::job::{JobSpec, wire};
+use lookbehind_common::job::{JobSpec, Precision, wire};
 use lookbehind_common::proto::v1;
-use lookbehind_common::reduction::{MissingShard, Node, reduce};
+use lookbehind_common::reduction::Node;
 use prost::Message;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tonic::Code;
 
 use super::WorkerError;
 use super::task::{Assignment, Context, Newest, Says, Task};
-use super::transfer::Partial;
-use crate::compute::{Backend, ComputeError, PrepareError, PreparedJob};
+use super::transfer::{Partial, Transfers};
+use crate::compute::{Backend, ComputeError, PrepareError, PreparedJob, Stopped, Watch};
 use crate::telemetry::{Computed, Failure, WorkerMetrics};
 
 /// Tasks that may wait; more means that coordinator and worker no longer understand each other.
 const TASKS: usize = 64;
 
+/// How long a worker that ends waits for the shard in hand.
+const FINISH: Duration = Duration::from_secs(2);
+
 /// The executor of a worker process.
 pub(super) struct Executor {
     tasks: mpsc::Sender<Task>,
     newest: Arc<Newest>,
+    /// Is dropped with the thread's work.
+    ended: oneshot::Receiver<()>,
 }
 
 /// What a session needs of the executor.
@@ -45,6 +48,7 @@ impl Executor {
         metrics: WorkerMetrics,
     ) -> Result<Self, WorkerError> {
         let (tasks, mut queue) = mpsc::channel(TASKS);
+        let (working, ended) = oneshot::channel();
         let newest = Arc::new(Newest::default());
         let mut thread = Thread { backend, runtime, newest: Arc::clone(&newest), loaded: None, metrics };
         std::thread::Builder::new()
@@ -53,9 +57,18 @@ impl Executor {
                 while let Some(task) = queue.blocking_recv() {
                     thread.carry_out(task);
                 }
+                drop(thread);
+                drop(working);
             })
             .map_err(|error| WorkerError::System(error.to_string()))?;
-        Ok(Self { tasks, newest })
+        Ok(Self { tasks, newest, ended })
+    }
+
+    /// Ends the thread, and waits a moment until it has let go of what it computes on: devices want to be left in order.
+    pub(super) async fn finish(self) {
+        self.newest.overtake();
+        drop(self.tasks);
+        let _ = tokio::time::timeout(FINISH, self.ended).await;
     }
 
     pub(super) fn handle(&self) -> ExecutorHandle {
@@ -68,6 +81,7 @@ struct Loaded {
     id: JobId,
     /// Its encoded specification: the same job prepared again need not be loaded again.
     spec: Vec<u8>,
+    precision: Precision,
     job: Box<dyn PreparedJob>,
     /// The version of the weights that it holds, and the session that they came in.
     weights: Option<(lookbehind_common::ids::Fence, u64)>,
@@ -81,31 +95,10 @@ struct Thread {
     metrics: WorkerMetrics,
 }
 
-/// Why a node was not computed.
-enum Stopped {
-    Overtaken,
-    Failed(String),
-}
-
-impl From<ComputeError> for Stopped {
-    fn from(error: ComputeError) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-impl From<MissingShard> for Stopped {
-    fn from(error: MissingShard) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
 impl Thread {
     fn carry_out(&mut self, task: Task) {
         match task {
-            Task::Prepare(context, job, spec) => {
-                let answer = self.prepare(&job, &spec);
-                say(&context, answer);
-            }
+            Task::Prepare(context, job, spec) => self.prepare(&context, &job, &spec),
             Task::SendInitialState(context, job) => self.send_initial_state(&context, &job),
             Task::Compute(context, assignment) => self.compute(&context, &assignment),
             Task::Release(job) => {
@@ -116,33 +109,26 @@ impl Thread {
         }
     }
 
-    fn prepare(&mut self, id: &JobId, spec: &v1::JobSpec) -> v1::session_request::Message {
+    fn prepare(&mut self, context: &Context, id: &JobId, spec: &v1::JobSpec) {
         use v1::session_request::Message;
-        match self.load(id, spec) {
-            Ok((description, probe)) => Message::Prepared(v1::Prepared {
-                job_id: id.to_string(),
-                description: Some(description),
-                probe_digest: probe.0.to_vec().into(),
-                class_description: self.backend.class_description(),
-            }),
-            Err(error) => {
-                self.metrics.failed(Failure::Prepare);
-                let failure = match error {
-                    PrepareError::Job(_) => v1::PrepareFailure::Job,
-                    PrepareError::Worker(_) => v1::PrepareFailure::Worker,
-                };
-                let (job_id, reason) = (id.to_string(), error.to_string());
-                tracing::warn!(job = job_id, reason, "job could not be loaded");
-                Message::PrepareFailed(v1::PrepareFailed { job_id, failure: failure.into(), reason })
-            }
+        let error = match self.load(id, spec) {
+            Ok(prepared) => return say(context, Message::Prepared(prepared)),
+            Err(error) => error,
+        };
+        self.metrics.failed(Failure::Prepare);
+        let failure = match error {
+            PrepareError::Job(_) => v1::PrepareFailure::Job,
+            PrepareError::Worker(_) | PrepareError::DeviceLost(_) => v1::PrepareFailure::Worker,
+        };
+        let (job_id, reason) = (id.to_string(), error.to_string());
+        tracing::warn!(job = job_id, reason, "job could not be loaded");
+        say(context, Message::PrepareFailed(v1::PrepareFailed { job_id, failure: failure.into(), reason }));
+        if let PrepareError::DeviceLost(reason) = error {
+            device_lost(context, reason);
         }
     }
 
-    fn load(
-        &mut self,
-        id: &JobId,
-        spec: &v1::JobSpec,
-    ) -> Result<(v1::JobDescription, lookbehind_common::digest::Digest), PrepareError> {
+    fn load(&mut self, id: &JobId, spec: &v1::JobSpec) -> Result<v1::Prepared, PrepareError> {
         let encoded = spec.encode_to_vec();
         let known = self.loaded.as_ref().is_some_and(|loaded| loaded.id == *id && loaded.spec == encoded);
         if !known {
@@ -151,12 +137,18 @@ impl Thread {
             let checked: JobSpec =
                 wire::from_proto(spec).and_then(|file| file.validate()).map_err(in_spec)?;
             let job = self.backend.prepare(&checked)?;
-            self.loaded = Some(Loaded { id: id.clone(), spec: encoded, job, weights: None });
+            let precision = checked.train.precision;
+            self.loaded = Some(Loaded { id: id.clone(), spec: encoded, precision, job, weights: None });
         }
         let loaded = self.loaded.as_mut().ok_or_else(|| PrepareError::Worker("nothing is loaded".into()))?;
         loaded.weights = None;
         let probe = loaded.job.probe().map_err(|error| PrepareError::Worker(format!("probe: {error}")))?;
-        Ok((loaded.job.description().into(), probe))
+        Ok(v1::Prepared {
+            job_id: id.to_string(),
+            description: Some(loaded.job.description().into()),
+            probe_digest: probe.0.to_vec().into(),
+            class_description: self.backend.class_description(loaded.precision),
+        })
     }
 
     fn send_initial_state(&mut self, context: &Context, id: &JobId) {
@@ -196,9 +188,14 @@ impl Thread {
             return;
         }
         let Some(loaded) = self.loaded.as_mut() else { return };
+        let watch: Arc<dyn Watch> = Arc::new(Waiting {
+            newest: Arc::clone(&self.newest),
+            transfers: context.transfers.clone(),
+            number: assignment.number,
+        });
         for node in &assignment.nodes {
             let (begun, waited) = (Instant::now(), loaded.job.waited_for_data());
-            match contribution(loaded.job.as_mut(), &self.newest, context, assignment, *node) {
+            match loaded.job.node(&assignment.work, *node, &watch) {
                 Ok(contribution) => {
                     let data_seconds = (loaded.job.waited_for_data() - waited).as_secs_f64();
                     let compute_seconds = (begun.elapsed().as_secs_f64() - data_seconds).max(0.0);
@@ -213,9 +210,12 @@ impl Thread {
                     }
                 }
                 Err(Stopped::Overtaken) => return,
-                Err(Stopped::Failed(reason)) => {
+                Err(Stopped::Failed(error)) => {
                     self.metrics.failed(Failure::Work);
-                    say(context, work_failed(assignment, *node, reason));
+                    say(context, work_failed(assignment, *node, error.to_string()));
+                    if let ComputeError::DeviceLost(reason) = error {
+                        return device_lost(context, reason);
+                    }
                 }
             }
         }
@@ -240,6 +240,17 @@ impl Thread {
                     loaded.weights = Some(wanted);
                     true
                 }
+                Err(ComputeError::DeviceLost(reason)) => {
+                    device_lost(context, reason);
+                    false
+                }
+                Err(ComputeError::Device(reason)) => {
+                    self.metrics.failed(Failure::Work);
+                    for node in &assignment.nodes {
+                        say(context, work_failed(assignment, *node, format!("weights: {reason}")));
+                    }
+                    false
+                }
                 Err(error) => {
                     let _ = context.says.blocking_send(Says::Broken(error.to_string()));
                     false
@@ -254,34 +265,31 @@ impl Thread {
     }
 }
 
-/// The canonical sum over a node's shards, group by group, unless newer work overtakes it.
-fn contribution(
-    job: &mut dyn PreparedJob,
-    newest: &Newest,
-    context: &Context,
-    assignment: &Assignment,
-    node: Node,
-) -> Result<Contribution, Stopped> {
-    let mut computed: VecDeque<Contribution> = VecDeque::new();
-    reduce::<Stopped>(node, &mut |part: Node| {
-        if part.len() > 1 {
-            return Ok(None);
-        }
-        if computed.is_empty() {
-            if !newest.is(assignment.number) {
-                return Err(Stopped::Overtaken);
-            }
-            let end = node.end.min(part.first.saturating_add(job.group()));
-            let shards = part.first..end;
-            computed.extend(job.contributions(&assignment.work, shards, &|| context.transfers.advance())?);
-        }
-        Ok(computed.pop_front())
-    })
+/// Whoever waits for an assignment.
+struct Waiting {
+    newest: Arc<Newest>,
+    transfers: Transfers,
+    number: u64,
+}
+
+impl Watch for Waiting {
+    fn advance(&self) {
+        self.transfers.advance();
+    }
+
+    fn is_overtaken(&self) -> bool {
+        !self.newest.is(self.number)
+    }
 }
 
 fn work_failed(assignment: &Assignment, node: Node, reason: String) -> v1::session_request::Message {
     let (work, node) = (Some((&assignment.id).into()), Some(node.into()));
     v1::session_request::Message::WorkFailed(v1::WorkFailed { work, node, reason })
+}
+
+/// Ends the process: what it computes on is lost to it.
+fn device_lost(context: &Context, reason: String) {
+    let _ = context.says.blocking_send(Says::DeviceLost(reason));
 }
 
 fn say(context: &Context, message: v1::session_request::Message) {

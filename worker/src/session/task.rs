@@ -39,6 +39,8 @@ pub(super) enum Says {
     Message(v1::session_request::Message),
     /// The session is of no use any more.
     Broken(String),
+    /// The process is: what it computes on is lost to it.
+    DeviceLost(String),
 }
 
 /// Nodes to compute.

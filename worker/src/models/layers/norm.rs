@@ -143,7 +143,7 @@ impl Norm {
         };
         let y = norm.forward(x)?;
         let y = match residual {
-            Some(residual) => (y + residual)?,
+            Some(residual) => ops::sum(&y, residual)?,
             None => y,
         };
         match activation {

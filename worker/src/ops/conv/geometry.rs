@@ -23,51 +23,51 @@ impl Default for Conv2d {
 
 /// A convolution's shapes, which fit each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Geometry {
-    pub(super) images: usize,
-    pub(super) input: Plane,
-    pub(super) output: Plane,
-    pub(super) window: Window,
-    pub(super) options: Conv2d,
+pub(in crate::ops) struct Geometry {
+    pub(in crate::ops) images: usize,
+    pub(in crate::ops) input: Plane,
+    pub(in crate::ops) output: Plane,
+    pub(in crate::ops) window: Window,
+    pub(in crate::ops) options: Conv2d,
 }
 
 /// One image: pixels of some channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Plane {
-    pub(super) height: usize,
-    pub(super) width: usize,
-    pub(super) channels: usize,
+pub(in crate::ops) struct Plane {
+    pub(in crate::ops) height: usize,
+    pub(in crate::ops) width: usize,
+    pub(in crate::ops) channels: usize,
 }
 
 impl Plane {
     /// Numbers of an image.
-    pub(super) fn len(self) -> usize {
+    pub(in crate::ops) fn len(self) -> usize {
         self.pixels() * self.channels
     }
 
     /// Pixels of an image.
-    pub(super) fn pixels(self) -> usize {
+    pub(in crate::ops) fn pixels(self) -> usize {
         self.height * self.width
     }
 }
 
 /// The taps of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) height: usize,
-    pub(super) width: usize,
+pub(in crate::ops) struct Window {
+    pub(in crate::ops) height: usize,
+    pub(in crate::ops) width: usize,
 }
 
 impl Window {
     /// How many taps it has.
-    pub(super) fn taps(self) -> usize {
+    pub(in crate::ops) fn taps(self) -> usize {
         self.height * self.width
     }
 }
 
 impl Geometry {
     /// Checks the shapes: input [n, h, w, c], weight [out, c / groups, kh, kw].
-    pub(super) fn new(
+    pub(in crate::ops) fn new(
         (images, height, width, channels): (usize, usize, usize, usize),
         (out, in_group, window_height, window_width): (usize, usize, usize, usize),
         options: Conv2d,
@@ -107,7 +107,7 @@ impl Geometry {
     }
 
     /// Whether it is computed in Winograd's domain: 3×3 windows that move by one pixel over more than a few channels.
-    pub(super) fn is_winograd(&self) -> bool {
+    pub(in crate::ops) fn is_winograd(&self) -> bool {
         let moves = Conv2d { padding: self.options.padding, ..Conv2d::default() };
         self.window == Window { height: 3, width: 3 }
             && self.options == moves
@@ -117,39 +117,39 @@ impl Geometry {
     }
 
     /// The convolution that takes the output's gradient to the input's, for 3×3 windows that move by one pixel.
-    pub(super) fn adjoint(&self) -> Self {
+    pub(in crate::ops) fn adjoint(&self) -> Self {
         let padding = 2 - self.options.padding;
         Self { input: self.output, output: self.input, options: Conv2d { padding, ..self.options }, ..*self }
     }
 
     /// Input channels of a group.
-    pub(super) fn group_inputs(&self) -> usize {
+    pub(in crate::ops) fn group_inputs(&self) -> usize {
         self.input.channels / self.options.groups
     }
 
     /// Output channels of a group.
-    pub(super) fn group_outputs(&self) -> usize {
+    pub(in crate::ops) fn group_outputs(&self) -> usize {
         self.output.channels / self.options.groups
     }
 
     /// Numbers under a window of a group.
-    pub(super) fn depth(&self) -> usize {
+    pub(in crate::ops) fn depth(&self) -> usize {
         self.window.taps() * self.group_inputs()
     }
 
     /// Output pixels of all images.
-    pub(super) fn output_pixels(&self) -> usize {
+    pub(in crate::ops) fn output_pixels(&self) -> usize {
         self.images * self.output.pixels()
     }
 
     /// Whether each output pixel depends on the input pixel of the same number alone.
-    pub(super) fn is_pointwise(&self) -> bool {
+    pub(in crate::ops) fn is_pointwise(&self) -> bool {
         self.window.taps() == 1
             && self.options == Conv2d { dilation: self.options.dilation, ..Conv2d::default() }
     }
 
     /// The input's pixel under a tap of an output pixel, both numbered within an image; none in the padding.
-    pub(super) fn source_pixel(&self, pixel: usize, tap: usize) -> Option<usize> {
+    pub(in crate::ops) fn source_pixel(&self, pixel: usize, tap: usize) -> Option<usize> {
         let (row, column) = (pixel / self.output.width, pixel % self.output.width);
         let (down, right) = (tap / self.window.width, tap % self.window.width);
         let row = self.source(row, down, self.input.height)?;
@@ -162,27 +162,27 @@ impl Geometry {
         (position * stride + tap * dilation).checked_sub(padding).filter(|&source| source < size)
     }
 
-    pub(super) fn input_dims(&self) -> (usize, usize, usize, usize) {
+    pub(in crate::ops) fn input_dims(&self) -> (usize, usize, usize, usize) {
         (self.images, self.input.height, self.input.width, self.input.channels)
     }
 
-    pub(super) fn output_dims(&self) -> (usize, usize, usize, usize) {
+    pub(in crate::ops) fn output_dims(&self) -> (usize, usize, usize, usize) {
         (self.images, self.output.height, self.output.width, self.output.channels)
     }
 
-    pub(super) fn weight_dims(&self) -> (usize, usize, usize, usize) {
+    pub(in crate::ops) fn weight_dims(&self) -> (usize, usize, usize, usize) {
         (self.output.channels, self.group_inputs(), self.window.height, self.window.width)
     }
 
-    pub(super) fn input_len(&self) -> usize {
+    pub(in crate::ops) fn input_len(&self) -> usize {
         self.images * self.input.len()
     }
 
-    pub(super) fn output_len(&self) -> usize {
+    pub(in crate::ops) fn output_len(&self) -> usize {
         self.images * self.output.len()
     }
 
-    pub(super) fn weight_len(&self) -> usize {
+    pub(in crate::ops) fn weight_len(&self) -> usize {
         self.output.channels * self.depth()
     }
 }

@@ -1,6 +1,6 @@
 //! Batch normalisation (Ioffe and Szegedy, ICML 2015, algorithm 1) with residual addition and activation.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::passes::{BatchNorm, Statistics};
 use super::{Activation, Affine};
@@ -35,8 +35,9 @@ pub fn batch_norm(
         candle_core::bail!("batch normalisation of {rows} value per channel, expected 2 or more");
     }
     check_residual(x, residual)?;
-    if !x.device().is_cpu() {
-        return composed(x, affine, residual, activation);
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::ops::cuda::batch_norm(x, affine, residual, activation);
     }
     let x = x.contiguous()?;
     let statistics = Statistics::of(&x, rows, channels, affine.eps)?;
@@ -63,6 +64,10 @@ pub fn batch_norm_inference(
 ) -> Result<Tensor> {
     affine.check(x)?;
     check_residual(x, residual)?;
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::ops::cuda::batch_norm_inference(x, affine, [mean, variance], residual, activation);
+    }
     let scale = ((variance + affine.eps)?.sqrt()?.recip()? * affine.weight)?;
     let y = x.broadcast_sub(mean)?.broadcast_mul(&scale)?.broadcast_add(affine.bias)?;
     finish(y, residual, activation)
@@ -75,24 +80,6 @@ fn check_residual(x: &Tensor, residual: Option<&Tensor>) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Of the tensor library's operations, for devices without kernels of ours.
-fn composed(
-    x: &Tensor,
-    affine: &Affine<'_>,
-    residual: Option<&Tensor>,
-    activation: Activation,
-) -> Result<Normalized> {
-    let rows = x.flatten_to(D::Minus2)?;
-    let count = rows.dim(0)? as f64;
-    let mean = rows.mean(0)?;
-    let centred = rows.broadcast_sub(&mean)?;
-    let variance = centred.sqr()?.mean(0)?;
-    let scale = ((&variance + affine.eps)?.sqrt()?.recip()? * affine.weight)?;
-    let y = centred.broadcast_mul(&scale)?.broadcast_add(affine.bias)?;
-    let output = finish(y.reshape(x.shape())?, residual, activation)?;
-    Ok(Normalized { output, mean: mean.detach(), variance: (variance.detach() * (count / (count - 1.0)))? })
 }
 
 fn finish(y: Tensor, residual: Option<&Tensor>, activation: Activation) -> Result<Tensor> {

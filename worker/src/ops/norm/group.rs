@@ -1,7 +1,7 @@
 //! Normalisation within a sample: group normalisation (Wu and He, ECCV 2018) and layer normalisation (Ba, Kiros and
 //! Hinton, 2016).
 
-use candle_core::{CpuStorage, CustomOp2, D, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::Affine;
@@ -32,31 +32,20 @@ pub fn layer_norm(x: &Tensor, affine: &Affine<'_>) -> Result<Tensor> {
 }
 
 fn normalize(x: &Tensor, affine: &Affine<'_>, sets: Sets) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        return apply2(&x.contiguous()?, &affine.stacked()?, GroupNorm { sets, eps: affine.eps });
-    }
-    let Sets { pixels, channels, groups } = sets;
-    let y = x.reshape(((), pixels, groups, channels / groups))?.transpose(1, 2)?.contiguous()?;
-    let shape = y.shape().clone();
-    let y = y.flatten_from(2)?;
-    let centred = y.broadcast_sub(&y.mean_keepdim(D::Minus1)?)?;
-    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-    let y = centred.broadcast_div(&(variance + affine.eps)?.sqrt()?)?.reshape(shape)?;
-    let y = y.transpose(1, 2)?.contiguous()?.reshape(x.shape())?;
-    y.broadcast_mul(affine.weight)?.broadcast_add(affine.bias)
+    apply2(&x.contiguous()?, &affine.stacked()?, GroupNorm { sets, eps: affine.eps })
 }
 
 /// What is normalised together: `channels / groups` neighbouring channels of `pixels` pixels.
 #[derive(Clone, Copy)]
-struct Sets {
-    pixels: usize,
-    channels: usize,
-    groups: usize,
+pub(in crate::ops) struct Sets {
+    pub(in crate::ops) pixels: usize,
+    pub(in crate::ops) channels: usize,
+    pub(in crate::ops) groups: usize,
 }
 
 impl Sets {
     /// Numbers of a sample.
-    fn sample(self) -> usize {
+    pub(in crate::ops) fn sample(self) -> usize {
         self.pixels * self.channels
     }
 
@@ -71,9 +60,9 @@ impl Sets {
     }
 }
 
-struct GroupNorm {
-    sets: Sets,
-    eps: f64,
+pub(in crate::ops) struct GroupNorm {
+    pub(in crate::ops) sets: Sets,
+    pub(in crate::ops) eps: f64,
 }
 
 /// Mean and 1 / √(variance + eps) of a set.

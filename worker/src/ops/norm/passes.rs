@@ -55,7 +55,7 @@ impl Statistics {
 }
 
 /// Batch normalisation of one batch.
-pub(super) struct BatchNorm {
+pub(in crate::ops) struct BatchNorm {
     pub(super) activation: Activation,
     pub(super) statistics: Statistics,
 }

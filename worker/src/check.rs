@@ -1,0 +1,138 @@
+//! Compares every kernel with its definition in float64, and every kind of model with what the CPU makes of it, on the device
+//! that jobs would run on: what a user runs first on a machine that is new to them.
+
+mod cases;
+mod models;
+
+use candle_core::{CudaDevice, DType, Device, Result, Tensor, Var};
+use lookbehind_common::job::Precision;
+use lookbehind_common::random::{Key, Purpose};
+use std::rc::Rc;
+
+use crate::cuda::{self, Gpu};
+use crate::ops::{record, with_precision};
+use cases::Case;
+
+/// One comparison.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub(crate) struct Check {
+    /// Operation, shapes, precision, and which of result and gradients.
+    pub(crate) name: String,
+    /// Largest difference from float64, relative to the largest number.
+    pub(crate) error: f64,
+    /// How large rounding may make it.
+    pub(crate) limit: f64,
+    /// Whether it is within the limit.
+    pub(crate) passed: bool,
+}
+
+/// Runs all comparisons on a GPU, on a thread that has it for that time.
+///
+/// # Errors
+/// When the device cannot be used, or does not compute a kernel at all.
+pub(crate) fn run(ordinal: usize) -> Result<Vec<Check>> {
+    let device = cuda::open(ordinal)?;
+    let checked = std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                cuda::enter(Rc::new(Gpu::new(device.clone())?));
+                cases::all().iter().map(|case| on_device(case, &device)).collect::<Result<Vec<_>>>()
+            })
+            .join()
+    });
+    let checked = checked.map_err(|_| candle_core::Error::Msg("a kernel's check panicked".to_owned()))?;
+    let mut checks: Vec<Check> = checked?.into_iter().flatten().collect();
+    checks.extend(models::all(ordinal)?);
+    Ok(checks)
+}
+
+/// A case in each precision that it is affected by.
+fn on_device(case: &Case, device: &CudaDevice) -> Result<Vec<Check>> {
+    let mut checks = Vec::new();
+    for precision in case.precisions() {
+        let arguments = arguments(case, *precision)?;
+        let found = computed(case, *precision, &arguments, device)?;
+        let expected = exact(case, &arguments)?;
+        let whats = std::iter::once("result".to_owned())
+            .chain((1..).map(|number| format!("gradient of argument {number}")));
+        for ((what, found), expected) in whats.zip(found).zip(expected) {
+            let (error, limit) = (difference(&found, &expected), case.limit(*precision));
+            let name = format!("{} {precision:?}, {what}", case.name);
+            checks.push(Check { name, error, limit, passed: error <= limit });
+        }
+    }
+    Ok(checks)
+}
+
+/// Keyed numbers from −1 to 1, of the kind that the case computes with.
+fn arguments(case: &Case, precision: Precision) -> Result<Vec<Tensor>> {
+    let argument = |(number, shape): (u64, &Vec<usize>)| {
+        let mut stream = Key::new(number, Purpose::Probe).stream();
+        let len = shape.iter().product::<usize>();
+        let numbers: Vec<f32> = (0..len).map(|_| stream.uniform_between(-1.0, 1.0)).collect();
+        let tensor = Tensor::from_vec(numbers, shape.as_slice(), &Device::Cpu)?;
+        let kept = precision == Precision::Bf16 && case.keeps_bf16(number as usize);
+        if kept { tensor.to_dtype(DType::BF16) } else { Ok(tensor) }
+    };
+    (0..).zip(&case.shapes).map(argument).collect()
+}
+
+/// The gradient that the result is given.
+fn seedling(result: &Tensor) -> Result<Tensor> {
+    let mut stream = Key::new(99, Purpose::Probe).stream();
+    let numbers: Vec<f32> = (0..result.elem_count()).map(|_| stream.uniform_between(-1.0, 1.0)).collect();
+    Tensor::from_vec(numbers, result.shape(), &Device::Cpu)
+}
+
+/// Result, then the gradients of all arguments, as the device computes them.
+fn computed(
+    case: &Case,
+    precision: Precision,
+    arguments: &[Tensor],
+    device: &CudaDevice,
+) -> Result<Vec<Vec<f64>>> {
+    let device = Device::Cuda(device.clone());
+    let variable = |argument: &Tensor| Var::from_tensor(&argument.to_device(&device)?);
+    let variables = arguments.iter().map(variable).collect::<Result<Vec<_>>>()?;
+    let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
+    let (result, tape) = record(|| with_precision(precision, || (case.kernel)(&tensors)));
+    let result = result?;
+    let mut all = vec![numbers(&result)?];
+    let gradient = seedling(&result)?.to_dtype(result.dtype())?.to_device(&device)?;
+    let gradients = tape.backward(result, gradient)?;
+    for variable in &variables {
+        let gradient = gradients.get(variable);
+        all.push(gradient.map_or_else(|| Ok(vec![0.0; variable.elem_count()]), numbers)?);
+    }
+    Ok(all)
+}
+
+/// The same in float64, by definition.
+fn exact(case: &Case, arguments: &[Tensor]) -> Result<Vec<Vec<f64>>> {
+    let variables = arguments.iter().map(|argument| Var::from_tensor(&argument.to_dtype(DType::F64)?));
+    let variables = variables.collect::<Result<Vec<_>>>()?;
+    let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
+    let result = (case.definition)(&tensors)?;
+    let loss = (&result * seedling(&result)?.to_dtype(DType::F64)?)?.sum_all()?;
+    let gradients = loss.backward()?;
+    let mut all = vec![numbers(&result)?];
+    for variable in &variables {
+        let gradient = gradients.get(variable);
+        all.push(gradient.map_or_else(|| Ok(vec![0.0; variable.elem_count()]), numbers)?);
+    }
+    Ok(all)
+}
+
+fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
+    tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
+}
+
+/// The largest difference, relative to the largest number; NaN where there is one.
+fn difference(found: &[f64], expected: &[f64]) -> f64 {
+    if found.len() != expected.len() || found.iter().any(|number| number.is_nan()) {
+        return f64::NAN;
+    }
+    let scale = expected.iter().fold(f64::MIN_POSITIVE, |scale, number| scale.max(number.abs()));
+    found.iter().zip(expected).fold(0_f64, |most, (found, expected)| most.max((found - expected).abs()))
+        / scale
+}

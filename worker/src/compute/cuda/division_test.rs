@@ -1,0 +1,47 @@
+use super::*;
+
+fn loads(shares: &[Share], lanes: usize) -> Vec<u32> {
+    let of = |lane| shares.iter().filter(|share| share.lane == lane).map(|share| share.part.len()).sum();
+    (0..lanes).map(of).collect()
+}
+
+#[test]
+fn parts_are_nodes_of_the_tree_side_by_side() {
+    for shards in 1..70 {
+        for lanes in 1..9 {
+            let node = Node::root(shards);
+            let shares = divide(node, lanes);
+            assert_eq!(shares.first().map(|share| share.part.first), Some(0));
+            assert_eq!(shares.last().map(|share| share.part.end), Some(shards));
+            assert!(shares.windows(2).all(|pair| pair[0].part.end == pair[1].part.first), "{shares:?}");
+            assert!(
+                shares.iter().all(|share| share.part.is_in_tree(shards) && share.lane < lanes),
+                "{shares:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn each_gpu_gets_a_run_of_parts() {
+    let shares = divide(Node { first: 8, end: 24 }, 3);
+    assert!(shares.windows(2).all(|pair| pair[0].lane <= pair[1].lane), "{shares:?}");
+}
+
+#[test]
+fn one_gpu_gets_the_node_whole() {
+    let node = Node::root(13);
+    assert_eq!(divide(node, 1), [Share { part: node, lane: 0 }]);
+}
+
+#[test]
+fn gpus_get_about_the_same_number_of_shards() {
+    assert_eq!(loads(&divide(Node::root(8), 2), 2), [4, 4]);
+    assert_eq!(loads(&divide(Node::root(8), 3), 3), [3, 2, 3]);
+    assert_eq!(loads(&divide(Node::root(64), 8), 8), [8; 8]);
+    for lanes in 1..9 {
+        let loads = loads(&divide(Node::root(48), lanes), lanes);
+        let (least, most) = (loads.iter().min().unwrap(), loads.iter().max().unwrap());
+        assert!(most - least <= 4, "{lanes} GPUs: {loads:?}");
+    }
+}

@@ -1,0 +1,87 @@
+//! The GPUs that a worker was given.
+
+use candle_core::CudaDevice;
+use lookbehind_common::job::Precision;
+
+use super::trouble::not_opened;
+use crate::compute::PrepareError;
+use crate::cuda::{self, Found};
+use crate::device::{DeviceChoice, DeviceError};
+
+/// Variables by which NVIDIA's libraries compute in another precision than they are asked for.
+const MEDDLING: [&str; 3] =
+    ["CUBLAS_EMULATE_SINGLE_PRECISION", "CUBLAS_EMULATION_STRATEGY", "NVIDIA_TF32_OVERRIDE"];
+
+/// Some GPUs of this machine; at least one.
+pub(in crate::compute) struct Gpus(Vec<Found>);
+
+impl Gpus {
+    /// Those of the choice; `None` for the CPU.
+    ///
+    /// # Errors
+    /// When the choice cannot be met.
+    pub(in crate::compute) fn chosen(choice: &DeviceChoice) -> Result<Option<Self>, DeviceError> {
+        let gpus = Self::of(choice)?;
+        let meddling = MEDDLING.into_iter().find(|variable| std::env::var_os(variable).is_some());
+        match (&gpus, meddling) {
+            (Some(_), Some(variable)) => Err(DeviceError::Environment { choice: choice.clone(), variable }),
+            _ => Ok(gpus),
+        }
+    }
+
+    fn of(choice: &DeviceChoice) -> Result<Option<Self>, DeviceError> {
+        match choice {
+            DeviceChoice::Cpu => Ok(None),
+            // A GPU that does not answer is no reason to stop, but one to look.
+            DeviceChoice::Auto => Ok(Self::all(choice)
+                .inspect_err(|error| tracing::warn!("computing on the CPU: {error}"))
+                .ok()),
+            DeviceChoice::Cuda(numbers) => {
+                let all = Self::all(choice)?;
+                if numbers.is_empty() { Ok(Some(all)) } else { all.only(numbers, choice).map(Some) }
+            }
+        }
+    }
+
+    fn all(choice: &DeviceChoice) -> Result<Self, DeviceError> {
+        let no_gpu = |reason| DeviceError::NoGpu { choice: choice.clone(), reason };
+        let found = cuda::found().map_err(no_gpu)?;
+        if found.is_empty() { Err(no_gpu("the driver shows none".into())) } else { Ok(Self(found)) }
+    }
+
+    fn only(mut self, numbers: &[usize], choice: &DeviceChoice) -> Result<Self, DeviceError> {
+        if let Some(&missing) =
+            numbers.iter().find(|&&number| !self.0.iter().any(|gpu| gpu.ordinal == number))
+        {
+            let choice = choice.clone();
+            return Err(DeviceError::NoSuchGpu { choice, missing, found: cuda::describe(&self.0) });
+        }
+        self.0.retain(|gpu| numbers.contains(&gpu.ordinal));
+        Ok(self)
+    }
+
+    /// Their numbers.
+    pub(in crate::compute) fn ordinals(&self) -> Vec<usize> {
+        self.0.iter().map(|gpu| gpu.ordinal).collect()
+    }
+
+    /// In words, for people.
+    pub(in crate::compute) fn describe(&self) -> String {
+        cuda::describe(&self.0)
+    }
+
+    /// The compute class in words.
+    pub(in crate::compute) fn describe_class(&self, precision: Precision) -> String {
+        format!("{}, precision {precision:?}", cuda::describe_class(&self.0))
+    }
+
+    /// A stream on each of them.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub(in crate::compute) fn open(&self) -> Result<Vec<CudaDevice>, PrepareError> {
+        let open =
+            |gpu: &Found| cuda::open(gpu.ordinal).map_err(|error| not_opened(error, gpu.ordinal).into());
+        self.0.iter().map(open).collect()
+    }
+}

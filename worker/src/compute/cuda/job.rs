@@ -1,0 +1,374 @@
+//! A job on the GPUs of a machine.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::time::Duration;
+
+use candle_core::CudaDevice;
+use candle_core::cuda::WrapErr;
+use lookbehind_common::arena::Arena;
+use lookbehind_common::contribution::{Contribution, Sums};
+use lookbehind_common::digest::Digest;
+use lookbehind_common::job::JobDescription;
+use lookbehind_common::reduction::{Node, Reduction, reduce_with};
+
+use super::division::{Share, divide};
+use super::lane::{Lane, Pending};
+use super::state::Parts as Computed;
+use super::sum::Sum;
+use crate::compute::evaluator::{Evaluator, Inputs, without_places};
+use crate::compute::job::{describe, probe_digest};
+use crate::compute::samples::Samples;
+use crate::compute::{ComputeError, PreparedJob, Stopped, Timing, Watch, Work, WorkKind};
+use crate::cuda::Pinned;
+use crate::parameters::{StateError, check_length};
+
+/// Shards whose samples may wait for a GPU.
+const WAITING: usize = 1;
+
+/// Numbers of the weights that are copied at once: while they go to the GPUs, the next are written.
+const PIECE: usize = 1 << 20;
+
+/// What a job is made of.
+pub(in crate::compute) struct Parts {
+    pub(in crate::compute) samples: Samples,
+    /// A copy of the model on each device.
+    pub(in crate::compute) copies: Vec<(CudaDevice, Evaluator)>,
+}
+
+/// A job that GPUs compute.
+pub(in crate::compute) struct CudaJob {
+    samples: Samples,
+    lanes: Vec<Lane>,
+    /// Weights on their way to all GPUs.
+    weights: Pinned<f32>,
+    description: JobDescription,
+    probe: Digest,
+    loaded: bool,
+}
+
+impl CudaJob {
+    /// Puts a job together and computes its probe, so that a model that cannot be evaluated on every shape of shard that
+    /// the job has, or does not fit into the devices' memory, is refused before training.
+    pub(in crate::compute) fn new(parts: Parts) -> Result<Self, ComputeError> {
+        let Parts { samples, copies } = parts;
+        let Some((device, evaluator)) = copies.first() else {
+            return Err(ComputeError::Other("no device to compute on".to_owned()));
+        };
+        let description = describe(&samples, evaluator);
+        let (parameters, statistics) = evaluator.state.probe(evaluator.seed);
+        let weights = Pinned::zeros(device.cuda_stream().context(), parameters.len() + statistics.len());
+        let weights = weights.map_err(in_device)?;
+        let start = |(device, evaluator)| Lane::start(device, evaluator);
+        let lanes = copies.into_iter().map(start).collect::<Result<_, _>>()?;
+        let probe = Digest::of(b"");
+        let mut job = Self { samples, lanes, weights, description, probe, loaded: false };
+        job.load(&parameters, &statistics)?;
+        job.probe = job.compute_probe()?;
+        job.loaded = false;
+        Ok(job)
+    }
+
+    /// On each GPU, which must agree: they are of one class, or the job cannot be divided among them.
+    fn compute_probe(&mut self) -> Result<Digest, ComputeError> {
+        let mut probes =
+            (0..self.lanes.len()).map(|lane| self.probe_of(lane)).collect::<Result<Vec<_>, _>>()?;
+        let first = probes.pop().unwrap_or(self.probe);
+        if probes.iter().all(|probe| *probe == first) {
+            return Ok(first);
+        }
+        Err(ComputeError::Device(
+            "its GPUs are of different compute classes: give each kind to a worker of its own".into(),
+        ))
+    }
+
+    fn probe_of(&mut self, lane: usize) -> Result<Digest, ComputeError> {
+        let watch: Arc<dyn Watch> = Arc::new(Nobody);
+        let mut contributions = Vec::new();
+        for (work, shard) in self.samples.sampler.shard_sizes() {
+            let node = Node { first: shard, end: shard + 1 };
+            contributions.push(self.sum(&work, node, &[Share { part: node, lane }], &watch).map_err(failed)?);
+        }
+        let samples = self.samples.test_probe();
+        let test = if samples.is_empty() {
+            None
+        } else {
+            let work = Work { kind: WorkKind::Test, epoch: 0, batch: 0, shards: 1 };
+            Some(self.count(&work, vec![(lane, vec![samples])], &watch).map_err(failed)?)
+        };
+        Ok(probe_digest(&contributions, test.and_then(|sums| sums.into_iter().next()).as_ref()))
+    }
+
+    /// The sum over a node that is divided in some way.
+    fn sum(
+        &mut self,
+        work: &Work,
+        node: Node,
+        shares: &[Share],
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Contribution, Stopped> {
+        let (mut senders, mut answers) = (Vec::new(), Vec::new());
+        for (number, lane) in self.lanes.iter().enumerate() {
+            let parts: Vec<Node> =
+                shares.iter().filter(|share| share.lane == number).map(|share| share.part).collect();
+            let shards: VecDeque<u32> = parts.iter().flat_map(|part| part.first..part.end).collect();
+            let (sender, samples) = mpsc::sync_channel(WAITING);
+            let watch = Arc::clone(watch);
+            answers.push(lane.run(move |state| state.parts(&parts, &samples, watch.as_ref())));
+            senders.push((sender, shards));
+        }
+        let fed = self.feed(senders, |samples, shard| samples.shard(work, shard));
+        let mut computed: Vec<Computed> = answered(answers, fed)?;
+        let counted = computed.iter_mut().flat_map(|computed| computed.counted.drain(..));
+        let sums = reduce_with(node, &mut Counting { counted: counted.collect() })?;
+        let parts = shares.iter().map(|share| {
+            let sums = computed.get_mut(share.lane).map(|computed| &mut computed.sums);
+            sums.filter(|sums| !sums.is_empty()).map(|sums| (share.part, share.lane, sums.remove(0)))
+        });
+        let mut joining = Joining { lanes: &self.lanes, parts: parts.flatten().collect() };
+        let (lane, sum) = reduce_with(node, &mut joining)?;
+        let (gradient, statistics) = joining.lane(lane)?.run(move |state| state.fetch(&sum)).wait()?;
+        Ok(Contribution { gradient, statistics, sums })
+    }
+
+    /// What is counted in pieces of the test split: for each run of pieces, which a GPU takes, their sum.
+    fn count(
+        &mut self,
+        work: &Work,
+        runs: Vec<(usize, Vec<Range<u64>>)>,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Vec<Sums>, Stopped> {
+        let (mut senders, mut answers) = (Vec::new(), Vec::new());
+        for (number, lane) in self.lanes.iter().enumerate() {
+            let pieces: VecDeque<Range<u64>> = runs
+                .iter()
+                .filter(|(lane, _)| *lane == number)
+                .flat_map(|(_, pieces)| pieces.clone())
+                .collect();
+            let (sender, samples) = mpsc::sync_channel(WAITING);
+            let watch = Arc::clone(watch);
+            answers.push(lane.run(move |state| state.test(&samples, watch.as_ref())));
+            senders.push((sender, pieces));
+        }
+        let fed = self.feed(senders, |samples, piece| samples.test(work.epoch, piece, None));
+        let mut counted: Vec<VecDeque<Sums>> =
+            answered(answers, fed)?.into_iter().map(VecDeque::from).collect();
+        let total = |(lane, pieces): (usize, Vec<Range<u64>>)| {
+            let mut total = Sums::default();
+            for _ in pieces {
+                if let Some(sums) = counted.get_mut(lane).and_then(VecDeque::pop_front) {
+                    total.add(&sums);
+                }
+            }
+            total
+        };
+        Ok(runs.into_iter().map(total).collect())
+    }
+
+    fn in_state(&self, source: StateError) -> ComputeError {
+        ComputeError::State { kind: self.samples.kinds.model.clone(), source: Box::new(source) }
+    }
+
+    /// Sends each GPU what it waits for, in turns, until all have all or one has stopped.
+    fn feed<T>(
+        &mut self,
+        mut senders: Vec<(SyncSender<Inputs>, VecDeque<T>)>,
+        mut samples_of: impl FnMut(&mut Samples, T) -> Result<Inputs, ComputeError>,
+    ) -> Result<(), ComputeError> {
+        while senders.iter().any(|(_, waiting)| !waiting.is_empty()) {
+            for (sender, waiting) in &mut senders {
+                if let Some(next) = waiting.pop_front()
+                    && sender.send(samples_of(&mut self.samples, next)?).is_err()
+                {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The answers of all; the error that explains the others, if there is one.
+fn answered<T>(answers: Vec<Pending<T, Stopped>>, fed: Result<(), ComputeError>) -> Result<Vec<T>, Stopped> {
+    let answers: Vec<Result<T, Stopped>> = answers.into_iter().map(Pending::wait).collect();
+    fed?;
+    let (mut computed, mut stopped) = (Vec::new(), None);
+    for answer in answers {
+        match (answer, &stopped) {
+            (Ok(answer), _) => computed.push(answer),
+            // A GPU that got no more samples because another one failed says that it was overtaken.
+            (Err(Stopped::Failed(error)), None | Some(Stopped::Overtaken)) => {
+                stopped = Some(Stopped::Failed(error))
+            }
+            (Err(Stopped::Failed(lost @ ComputeError::DeviceLost(_))), _) => {
+                stopped = Some(Stopped::Failed(lost))
+            }
+            (Err(error), None) => stopped = Some(error),
+            (Err(_), Some(_)) => {}
+        }
+    }
+    stopped.map_or(Ok(computed), Err)
+}
+
+fn in_device(error: candle_core::Error) -> ComputeError {
+    ComputeError::Device(without_places(error).to_string())
+}
+
+/// Nobody overtakes a probe.
+fn failed(stopped: Stopped) -> ComputeError {
+    match stopped {
+        Stopped::Failed(error) => error,
+        Stopped::Overtaken => ComputeError::Other("overtaken".to_owned()),
+    }
+}
+
+/// Adds what was counted in shards, which come in their order.
+struct Counting {
+    counted: VecDeque<Sums>,
+}
+
+impl Reduction for Counting {
+    type Sum = Sums;
+    type Error = Stopped;
+
+    fn part(&mut self, node: Node) -> Result<Option<Sums>, Stopped> {
+        Ok(if node.len() == 1 { self.counted.pop_front() } else { None })
+    }
+
+    fn add(&mut self, mut left: Sums, right: Sums) -> Result<Sums, Stopped> {
+        left.add(&right);
+        Ok(left)
+    }
+}
+
+/// Adds the parts of a node, wherever they are: on the GPU of the left one.
+struct Joining<'a> {
+    lanes: &'a [Lane],
+    parts: VecDeque<(Node, usize, Sum)>,
+}
+
+impl Joining<'_> {
+    fn lane(&self, lane: usize) -> Result<&Lane, Stopped> {
+        let missing = || ComputeError::Other(format!("no GPU has number {lane}"));
+        self.lanes.get(lane).ok_or_else(missing).map_err(Stopped::from)
+    }
+}
+
+impl Reduction for Joining<'_> {
+    type Sum = (usize, Sum);
+    type Error = Stopped;
+
+    fn part(&mut self, node: Node) -> Result<Option<(usize, Sum)>, Stopped> {
+        let known = self.parts.front().is_some_and(|(part, ..)| *part == node);
+        let part = if known { self.parts.pop_front() } else { None };
+        Ok(part.map(|(_, lane, sum)| (lane, sum)))
+    }
+
+    fn add(&mut self, left: (usize, Sum), right: (usize, Sum)) -> Result<(usize, Sum), Stopped> {
+        let ((lane, left), (_, right)) = (left, right);
+        let sum = self.lane(lane)?.run(move |state| state.add(left, right)).wait()?;
+        Ok((lane, sum))
+    }
+}
+
+/// For work that nobody waits for.
+struct Nobody;
+
+impl Watch for Nobody {
+    fn advance(&self) {}
+
+    fn is_overtaken(&self) -> bool {
+        false
+    }
+}
+
+impl PreparedJob for CudaJob {
+    fn description(&self) -> &JobDescription {
+        &self.description
+    }
+
+    fn initial_state(&self) -> Result<(Arena, Arena), ComputeError> {
+        let Some(lane) = self.lanes.first() else { return Err(ComputeError::NotLoaded) };
+        lane.run(|state| Ok(state.initial())).wait()
+    }
+
+    fn probe(&mut self) -> Result<Digest, ComputeError> {
+        Ok(self.probe)
+    }
+
+    fn load(&mut self, parameters: &[f32], statistics: &[f32]) -> Result<(), ComputeError> {
+        self.loaded = false;
+        let layout = &self.description.layout;
+        check_length("parameters", parameters, layout.parameters())
+            .map_err(|source| self.in_state(source))?;
+        check_length("statistics", statistics, layout.statistics())
+            .map_err(|source| self.in_state(source))?;
+        let settled: Vec<_> = self.lanes.iter().map(|lane| lane.run(|state| state.settle())).collect();
+        settled.into_iter().try_for_each(|settled| settled.wait())?;
+        let mut first = 0;
+        for piece in parameters.chunks(PIECE).chain(statistics.chunks(PIECE)) {
+            self.weights.write(first, piece);
+            let range = first..first + piece.len();
+            for lane in &self.lanes {
+                let to = lane.weights + (first * size_of::<f32>()) as u64;
+                self.weights.upload(range.clone(), to, &lane.copies).map_err(in_device)?;
+            }
+            first = range.end;
+        }
+        let mut taken = Vec::new();
+        for lane in &self.lanes {
+            let arrived = lane.copies.record_event(None).w().map_err(in_device)?;
+            taken.push(lane.run(move |state| state.take_weights(&arrived)));
+        }
+        taken.into_iter().try_for_each(|taken| taken.wait())?;
+        self.loaded = true;
+        Ok(())
+    }
+
+    fn waited_for_data(&self) -> Duration {
+        self.samples.waited()
+    }
+
+    fn contribution(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError> {
+        let watch: Arc<dyn Watch> = Arc::new(Nobody);
+        self.node(work, Node { first: shard, end: shard + 1 }, &watch).map_err(failed)
+    }
+
+    fn node(&mut self, work: &Work, node: Node, watch: &Arc<dyn Watch>) -> Result<Contribution, Stopped> {
+        if !self.loaded {
+            return Err(ComputeError::NotLoaded.into());
+        }
+        if work.kind == WorkKind::Gradient {
+            return self.sum(work, node, &divide(node, self.lanes.len()), watch);
+        }
+        let mut runs = Vec::new();
+        for Share { part, lane } in divide(node, self.lanes.len()) {
+            for shard in part.first..part.end {
+                runs.push((lane, self.samples.test_pieces(work, shard)?));
+            }
+        }
+        let counted = self.count(work, runs, watch)?;
+        let sums = reduce_with(node, &mut Counting { counted: counted.into() })?;
+        Ok(Contribution { sums, ..Contribution::default() })
+    }
+
+    fn timings(&mut self) -> Vec<Vec<Timing>> {
+        let asked: Vec<_> = self.lanes.iter().map(|lane| lane.run(|state| state.timings())).collect();
+        asked.into_iter().map(|asked| asked.wait().unwrap_or_default()).collect()
+    }
+
+    fn device_memory(&mut self) -> u64 {
+        let asked: Vec<_> = self
+            .lanes
+            .iter()
+            .map(|lane| lane.run(|state| Ok::<_, ComputeError>(state.peak_memory())))
+            .collect();
+        asked.into_iter().map(|asked| asked.wait().unwrap_or(0)).sum()
+    }
+}
+
+#[cfg(test)]
+#[path = "job_test.rs"]
+mod tests;

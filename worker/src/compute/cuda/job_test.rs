@@ -1,0 +1,137 @@
+//! Jobs on GPUs, as the driver shows them to the tests: real or emulated ones.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use candle_core::Tensor;
+
+use super::*;
+use crate::compute::fixture::*;
+use crate::compute::{Backend, CandleBackend, WorkKind};
+use crate::device::DeviceChoice;
+use crate::models::{Model, Pass};
+use crate::registry::Registry;
+use crate::test_support::{data_folder, job};
+
+const TRAIN: &str = "epochs = 1\nbatch_size = 20\nshards = 8";
+
+/// A job on one GPU with its initial weights; the folder holds its data.
+fn loaded() -> (tempfile::TempDir, Box<dyn PreparedJob>) {
+    let (folder, backend) = backend();
+    let spec = job(MLP, &format!("{FILES}\nshuffle = false"), TRAIN);
+    let mut job = backend.on(&DeviceChoice::Cuda(vec![0])).unwrap().prepare(&spec).unwrap();
+    load(job.as_mut());
+    (folder, job)
+}
+
+fn load(job: &mut dyn PreparedJob) {
+    let (parameters, statistics) = job.initial_state().unwrap();
+    job.load(&parameters, &statistics).unwrap();
+}
+
+/// Is overtaken after some shards.
+struct Until {
+    left: AtomicU32,
+    advanced: AtomicU32,
+}
+
+impl Watch for Until {
+    fn advance(&self) {
+        self.advanced.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_overtaken(&self) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+    }
+}
+
+#[test]
+fn a_node_is_the_canonical_sum_of_its_shards_and_each_shard_is_progress() {
+    let (_folder, mut job) = loaded();
+    let work = gradient(0, 8);
+    let shards: Vec<Contribution> = (0..8).map(|shard| job.contribution(&work, shard).unwrap()).collect();
+    let until = Arc::new(Until { left: AtomicU32::new(u32::MAX), advanced: AtomicU32::new(0) });
+    let watch: Arc<dyn Watch> = Arc::clone(&until) as _;
+    let node = job.node(&work, Node::root(8), &watch).unwrap();
+    let sum = lookbehind_common::reduction::reduce::<Stopped>(Node::root(8), &mut |part: Node| {
+        Ok((part.len() == 1).then(|| shards[part.first as usize].clone()))
+    });
+    assert_eq!(node, sum.unwrap());
+    assert_eq!(until.advanced.load(Ordering::Relaxed), 8);
+}
+
+#[test]
+fn the_test_split_is_counted_whole_whatever_its_shards() {
+    let (_folder, mut job) = loaded();
+    let watch: Arc<dyn Watch> = Arc::new(Nobody);
+    let whole = job.node(&test_work(1), Node::root(1), &watch).unwrap().sums;
+    let parts = job.node(&test_work(3), Node::root(3), &watch).unwrap().sums;
+    assert_eq!((whole.samples, whole.correct), (9, parts.correct));
+    assert_eq!(parts.samples, 9);
+    assert!((whole.loss - parts.loss).abs() < 1e-9 * whole.loss);
+}
+
+#[test]
+fn work_that_is_overtaken_stops_and_the_next_comes_out_as_if_nothing_had_been() {
+    let (_folder, mut job) = loaded();
+    let work = gradient(0, 8);
+    let watch: Arc<dyn Watch> = Arc::new(Nobody);
+    let expected = job.node(&work, Node::root(8), &watch).unwrap();
+    for shards in 0..6 {
+        let until: Arc<dyn Watch> =
+            Arc::new(Until { left: AtomicU32::new(shards), advanced: AtomicU32::new(0) });
+        assert!(matches!(job.node(&work, Node::root(8), &until), Err(Stopped::Overtaken)));
+        assert_eq!(job.node(&work, Node::root(8), &watch).unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_model_that_panics_is_said_to_have_and_the_gpu_goes_on() {
+    /// Panics at its third shard of four samples.
+    struct Panics {
+        weight: Tensor,
+        shards: AtomicU32,
+    }
+    impl Model for Panics {
+        fn forward(&self, inputs: &Tensor, _pass: &Pass<'_>) -> candle_core::Result<Tensor> {
+            let shards = self.shards.fetch_add(1, Ordering::Relaxed);
+            assert!(inputs.dim(0)? != 4 || shards != 6, "a model's fault");
+            crate::ops::linear(
+                &inputs.flatten_from(1)?,
+                &self.weight,
+                &self.weight.narrow(1, 0, 1)?.flatten_all()?.contiguous()?,
+            )
+        }
+    }
+    let (_folder, environment) = data_folder();
+    let registry = Registry::builtin().with_model("panics", |_, data, builder| {
+        let weight = builder.get((data.classes, data.input_size()), "weight")?;
+        Ok(Box::new(Panics { weight, shards: AtomicU32::new(0) }))
+    });
+    let backend = CandleBackend::new(registry, environment).on(&DeviceChoice::Cuda(vec![0])).unwrap();
+    let spec = job("kind = \"panics\"", "kind = \"digits\"", "epochs = 1\nbatch_size = 32\nshards = 8");
+    let mut job = backend.prepare(&spec).unwrap();
+    load(job.as_mut());
+    let watch: Arc<dyn Watch> = Arc::new(Nobody);
+    let work = Work { kind: WorkKind::Gradient, epoch: 0, batch: 0, shards: 8 };
+    let results: Vec<_> = (0..3).map(|_| job.node(&work, Node::root(8), &watch)).collect();
+    let panicked = results.iter().filter(|result| match result {
+        Err(Stopped::Failed(error)) => {
+            assert!(error.to_string().ends_with("panicked: a model's fault"), "{error}");
+            true
+        }
+        _ => false,
+    });
+    assert_eq!(panicked.count(), 1);
+    let sums: Vec<_> = results.iter().flatten().map(|contribution| contribution.sums).collect();
+    assert_eq!(sums.len(), 2);
+    assert!(sums.iter().all(|sum| *sum == sums[0] && sum.samples == 32), "{sums:?}");
+}
+
+#[test]
+fn without_weights_nothing_is_computed() {
+    let (folder, mut job) = loaded();
+    let wrong = job.load(&[0.0], &[]);
+    assert!(wrong.is_err());
+    assert!(matches!(job.contribution(&gradient(0, 8), 0), Err(ComputeError::NotLoaded)));
+    drop(folder);
+}

@@ -1,0 +1,92 @@
+//! What may go wrong on a GPU, and whose fault it is.
+
+use candle_core::Error;
+use cudarc::driver::{CudaStream, DriverError, sys};
+
+use crate::compute::{ComputeError, PrepareError, without_places};
+use crate::cuda::{self, CudaError};
+
+/// What a piece of work on a GPU ends with.
+pub(super) enum Trouble {
+    /// The device's, or a library's.
+    Device(Error),
+    /// Perhaps the model's.
+    Compute(ComputeError),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Device(error)
+    }
+}
+
+impl From<ComputeError> for Trouble {
+    fn from(error: ComputeError) -> Self {
+        Self::Compute(error)
+    }
+}
+
+impl Trouble {
+    /// The error of work on a GPU that is still of use.
+    pub(super) fn on(self, ordinal: usize) -> ComputeError {
+        match self {
+            Self::Compute(ComputeError::Model { source, .. }) if is_of_device(&source) => {
+                ComputeError::Device(in_words(source, ordinal))
+            }
+            Self::Compute(error) => error,
+            Self::Device(error) => ComputeError::Device(in_words(error, ordinal)),
+        }
+    }
+}
+
+/// What a GPU said that does not come to its first work: out of memory may pass, anything else does not.
+pub(super) fn not_opened(error: Error, ordinal: usize) -> ComputeError {
+    let out_of_memory = is_out_of_memory(&error);
+    let reason = in_words(error, ordinal);
+    if out_of_memory { ComputeError::Device(reason) } else { ComputeError::DeviceLost(reason) }
+}
+
+/// A failure to make a model's tensors: the job's fault, unless it is of the device that they were to be on.
+pub(in crate::compute) fn in_building(error: Error, stream: &CudaStream) -> Result<Error, PrepareError> {
+    if !is_of_device(&error) {
+        return Ok(error);
+    }
+    let reason = in_words(error, stream.context().ordinal());
+    Err(match stream.synchronize() {
+        Ok(()) => PrepareError::Worker(reason),
+        Err(_) => PrepareError::DeviceLost(reason),
+    })
+}
+
+fn in_words(error: Error, ordinal: usize) -> String {
+    match driver_error(&error) {
+        Some(error) => format!("cuda:{ordinal}: {}", cuda::in_words(error)),
+        None => format!("cuda:{ordinal}: {}", without_places(error)),
+    }
+}
+
+/// Whether the driver or one of its libraries said it.
+fn is_of_device(error: &Error) -> bool {
+    match error {
+        Error::Cuda(_) => true,
+        Error::WithBacktrace { inner, .. } | Error::WithPath { inner, .. } => is_of_device(inner),
+        Error::Context { inner, .. } => is_of_device(inner),
+        _ => false,
+    }
+}
+
+fn is_out_of_memory(error: &Error) -> bool {
+    driver_error(error).is_some_and(|error| error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)
+}
+
+/// What the driver said, if it was the driver.
+fn driver_error(error: &Error) -> Option<&DriverError> {
+    match error {
+        Error::Cuda(error) => match error.downcast_ref::<CudaError>() {
+            Some(CudaError::Cuda(error)) => Some(error),
+            _ => None,
+        },
+        Error::WithBacktrace { inner, .. } | Error::WithPath { inner, .. } => driver_error(inner),
+        _ => None,
+    }
+}

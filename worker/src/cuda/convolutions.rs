@@ -1,0 +1,254 @@
+//! Convolutions by cuDNN, channels last.
+//!
+//! # Algorithms
+//!
+//! They are these, for every shape and device:
+//!
+//! | operation | algorithm | precision f32 | tf32 | bf16 |
+//! |---|---|---|---|---|
+//! | forward | `IMPLICIT_PRECOMP_GEMM` | `FMA_MATH` | `DEFAULT_MATH` on f32 | `TENSOR_OP_MATH` on bf16 |
+//! | input gradient | `BWD_DATA_ALGO_1` | the same | the same | the same |
+//! | weight gradient | `BWD_FILTER_ALGO_1` | the same | the same | the same |
+//!
+//! All three are documented as deterministic. Their workspace is what the library says that the algorithm takes for the
+//! shape, and at most [`MAX_WORKSPACE`]. A shape that the library does not take with them is refused.
+
+mod plan;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use candle_core::{Error, Result};
+use cudarc::cudnn::result::{self, CudnnError};
+use cudarc::cudnn::sys::{self, cudnnMathType_t as Math};
+use cudarc::driver::CudaStream;
+use lookbehind_common::job::Precision;
+
+use self::plan::{Handle, Plan};
+use super::{Gpu, Kind, Numbers};
+
+const FORWARD: sys::cudnnConvolutionFwdAlgo_t =
+    sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
+const INPUT_GRADIENT: sys::cudnnConvolutionBwdDataAlgo_t =
+    sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
+const WEIGHT_GRADIENT: sys::cudnnConvolutionBwdFilterAlgo_t =
+    sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
+
+/// Most bytes of an algorithm's workspace.
+const MAX_WORKSPACE: usize = 2 << 30;
+
+static ONE: f32 = 1.0;
+static ZERO: f32 = 0.0;
+
+/// Extents of a tensor of images or weights, whatever the order in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shape4 {
+    /// Images, or output channels.
+    pub(crate) count: usize,
+    pub(crate) channels: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+}
+
+impl Shape4 {
+    fn len(self) -> usize {
+        self.count * self.channels * self.height * self.width
+    }
+}
+
+/// A convolution of a shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Convolution {
+    pub(crate) input: Shape4,
+    pub(crate) weight: Shape4,
+    pub(crate) output: Shape4,
+    pub(crate) stride: usize,
+    pub(crate) padding: usize,
+    pub(crate) dilation: usize,
+    pub(crate) groups: usize,
+    pub(crate) precision: Precision,
+}
+
+impl Convolution {
+    /// What its operands are kept in.
+    fn kind(&self) -> Kind {
+        Kind::of_products(self.precision)
+    }
+
+    fn math(&self) -> Math {
+        match self.precision {
+            Precision::F32 => Math::CUDNN_FMA_MATH,
+            Precision::Tf32 => Math::CUDNN_DEFAULT_MATH,
+            Precision::Bf16 => Math::CUDNN_TENSOR_OP_MATH,
+        }
+    }
+
+    fn refused(&self, what: &str, error: CudnnError) -> Error {
+        let Self { input, weight, stride, padding, dilation, groups, precision, .. } = self;
+        Error::Cuda(Box::from(format!(
+            "{what} of a convolution of {}x{}x{} with {} channels and a weight of {}x{} for {} channels (stride {stride}, \
+             padding {padding}, dilation {dilation}, groups {groups}, {precision:?}): {error:?}",
+            input.count, input.height, input.width, input.channels, weight.height, weight.width, weight.count
+        )))
+    }
+}
+
+/// The library, on one stream, with what it knows of the shapes so far.
+pub(super) struct Convolutions {
+    handle: Handle,
+    plans: RefCell<HashMap<Convolution, Rc<Plan>>>,
+}
+
+impl Convolutions {
+    #[allow(unsafe_code, reason = "the library takes addresses")]
+    pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self> {
+        let handle = Handle(result::create_handle().map_err(Error::wrap)?);
+        // SAFETY: handle and stream exist; the stream outlives the handle in `Gpu`.
+        unsafe { result::set_stream(handle.0, stream.cu_stream().cast()) }.map_err(Error::wrap)?;
+        Ok(Self { handle, plans: RefCell::default() })
+    }
+
+    fn plan(&self, convolution: &Convolution) -> Result<Rc<Plan>> {
+        match self.plans.borrow_mut().entry(*convolution) {
+            Entry::Occupied(known) => Ok(Rc::clone(known.get())),
+            Entry::Vacant(place) => {
+                let plan = Plan::new(convolution);
+                let plan = plan.map_err(|error| convolution.refused("the shapes", error))?;
+                Ok(Rc::clone(place.insert(Rc::new(plan))))
+            }
+        }
+    }
+}
+
+impl Gpu {
+    /// The output `[n, h', w', out]` of an input `[n, h, w, c]` and a weight `[out, kh, kw, c / groups]`.
+    ///
+    /// # Errors
+    /// When a length or kind is not the convolution's, or the library does not take its shape.
+    #[allow(unsafe_code, reason = "the library takes addresses")]
+    pub(crate) fn convolve(
+        &self,
+        convolution: &Convolution,
+        [input, weight, output]: [Numbers; 3],
+    ) -> Result<()> {
+        let (plan, handle) =
+            (self.plan_for(convolution, [input, weight, output])?, &self.convolutions().handle);
+        // SAFETY: the operands have the lengths of the descriptors.
+        let run = |workspace: u64, bytes: usize| unsafe {
+            result::convolution_forward(
+                handle.0,
+                (&raw const ONE).cast(),
+                plan.input.0,
+                input.pointer as *const _,
+                plan.weight.0,
+                weight.pointer as *const _,
+                plan.moves.0,
+                FORWARD,
+                workspace as *mut _,
+                bytes,
+                (&raw const ZERO).cast(),
+                plan.output.0,
+                output.pointer as *mut _,
+            )
+        };
+        self.run(convolution, "forward pass", plan.forward_workspace(handle), run)
+    }
+
+    /// The input's gradient from the weight and the output's gradient.
+    ///
+    /// # Errors
+    /// As [`Gpu::convolve`].
+    #[allow(unsafe_code, reason = "the library takes addresses")]
+    pub(crate) fn convolution_input_gradient(
+        &self,
+        convolution: &Convolution,
+        [of_input, weight, gradient]: [Numbers; 3],
+    ) -> Result<()> {
+        let (plan, handle) =
+            (self.plan_for(convolution, [of_input, weight, gradient])?, &self.convolutions().handle);
+        // SAFETY: the operands have the lengths of the descriptors.
+        let run = |workspace: u64, bytes: usize| unsafe {
+            result::convolution_backward_data(
+                handle.0,
+                (&raw const ONE).cast(),
+                plan.weight.0,
+                weight.pointer as *const _,
+                plan.output.0,
+                gradient.pointer as *const _,
+                plan.moves.0,
+                INPUT_GRADIENT,
+                workspace as *mut _,
+                bytes,
+                (&raw const ZERO).cast(),
+                plan.input.0,
+                of_input.pointer as *mut _,
+            )
+        };
+        self.run(convolution, "input gradient", plan.input_gradient_workspace(handle), run)
+    }
+
+    /// The weight's gradient from the input and the output's gradient.
+    ///
+    /// # Errors
+    /// As [`Gpu::convolve`].
+    #[allow(unsafe_code, reason = "the library takes addresses")]
+    pub(crate) fn convolution_weight_gradient(
+        &self,
+        convolution: &Convolution,
+        [input, of_weight, gradient]: [Numbers; 3],
+    ) -> Result<()> {
+        let (plan, handle) =
+            (self.plan_for(convolution, [input, of_weight, gradient])?, &self.convolutions().handle);
+        // SAFETY: the operands have the lengths of the descriptors.
+        let run = |workspace: u64, bytes: usize| unsafe {
+            result::convolution_backward_filter(
+                handle.0,
+                (&raw const ONE).cast(),
+                plan.input.0,
+                input.pointer as *const _,
+                plan.output.0,
+                gradient.pointer as *const _,
+                plan.moves.0,
+                WEIGHT_GRADIENT,
+                workspace as *mut _,
+                bytes,
+                (&raw const ZERO).cast(),
+                plan.weight.0,
+                of_weight.pointer as *mut _,
+            )
+        };
+        self.run(convolution, "weight gradient", plan.weight_gradient_workspace(handle), run)
+    }
+
+    /// Checks lengths and kinds; the operands are those of input, weight and output.
+    fn plan_for(&self, convolution: &Convolution, operands: [Numbers; 3]) -> Result<Rc<Plan>> {
+        let shapes = [convolution.input, convolution.weight, convolution.output];
+        for (operand, shape) in operands.into_iter().zip(shapes) {
+            operand.expect(convolution.kind(), shape.len())?;
+            if i32::try_from(operand.len).is_err() {
+                candle_core::bail!("a tensor of {} numbers is too large for a convolution", operand.len);
+            }
+        }
+        self.convolutions().plan(convolution)
+    }
+
+    fn run(
+        &self,
+        convolution: &Convolution,
+        what: &str,
+        workspace: std::result::Result<usize, CudnnError>,
+        run: impl FnOnce(u64, usize) -> std::result::Result<(), CudnnError>,
+    ) -> Result<()> {
+        let refused = |error| convolution.refused(what, error);
+        let bytes = workspace.map_err(refused)?;
+        if bytes > MAX_WORKSPACE {
+            candle_core::bail!(
+                "{what} of {convolution:?}: a workspace of {bytes} bytes, at most {MAX_WORKSPACE}"
+            );
+        }
+        self.with_workspace(bytes, |workspace| run(workspace, bytes).map_err(refused))
+    }
+}

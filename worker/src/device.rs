@@ -1,0 +1,98 @@
+//! What a worker computes on, as its user chooses it.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The choice of `--device`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// All GPUs that there are; where there is none, the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// GPUs by their numbers; without numbers, all that there are.
+    Cuda(Vec<usize>),
+}
+
+/// A choice that means nothing.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("device {0:?}: expected auto, cpu, cuda, or the numbers of GPUs as in cuda:0,1")]
+pub struct NoSuchChoice(String);
+
+impl FromStr for DeviceChoice {
+    type Err = NoSuchChoice;
+
+    fn from_str(text: &str) -> Result<Self, NoSuchChoice> {
+        let wrong = || NoSuchChoice(text.to_owned());
+        match text.split_once(':') {
+            None if text == "auto" => Ok(Self::Auto),
+            None if text == "cpu" => Ok(Self::Cpu),
+            None if text == "cuda" => Ok(Self::Cuda(Vec::new())),
+            Some(("cuda", numbers)) => {
+                let number = |number: &str| number.parse().map_err(|_| wrong());
+                let numbers = numbers.split(',').map(number).collect::<Result<Vec<usize>, _>>()?;
+                let twice = (1..numbers.len()).any(|place| numbers[..place].contains(&numbers[place]));
+                if twice { Err(wrong()) } else { Ok(Self::Cuda(numbers)) }
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(numbers) if numbers.is_empty() => f.write_str("cuda"),
+            Self::Cuda(numbers) => {
+                let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
+                write!(f, "cuda:{}", numbers.join(","))
+            }
+        }
+    }
+}
+
+/// Why there is nothing to compute on as chosen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// The program cannot use GPUs.
+    #[error("device {choice}: this program was built without CUDA (cargo feature `cuda`)")]
+    NotBuilt {
+        /// What was chosen.
+        choice: DeviceChoice,
+    },
+    /// There is no GPU that can be used.
+    #[error("device {choice}: no GPU can be used: {reason}")]
+    NoGpu {
+        /// What was chosen.
+        choice: DeviceChoice,
+        /// Why, in the driver's words.
+        reason: String,
+    },
+    /// Results would not be what jobs declare.
+    #[error(
+        "device {choice}: the environment sets {variable}, by which NVIDIA's libraries ignore a job's precision: unset it"
+    )]
+    Environment {
+        /// What was chosen.
+        choice: DeviceChoice,
+        /// The variable.
+        variable: &'static str,
+    },
+    /// There are others.
+    #[error("device {choice}: there is no GPU cuda:{missing}, but {found}")]
+    NoSuchGpu {
+        /// What was chosen.
+        choice: DeviceChoice,
+        /// The number that no GPU has.
+        missing: usize,
+        /// Those that there are.
+        found: String,
+    },
+}
+
+#[cfg(test)]
+#[path = "device_test.rs"]
+mod tests;

@@ -1,0 +1,71 @@
+//! `check`: every kernel of the device against its definition in float64.
+
+use clap::Args;
+
+/// What `check` takes.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// One line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why nothing was checked, or what is wrong.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CheckError {
+    /// The kernels of the CPU are checked by the project's tests.
+    #[error("device {0}: only GPUs are checked; build with the cargo feature `cuda` and choose one")]
+    NoGpu(String),
+    #[cfg(feature = "cuda")]
+    #[error("cuda:{ordinal}: {source}")]
+    Device { ordinal: usize, source: candle_core::Error },
+    #[cfg(feature = "cuda")]
+    #[error("{0} comparisons are beyond their limits")]
+    Disagree(usize),
+}
+
+#[cfg(not(feature = "cuda"))]
+impl Check {
+    /// Says that there is nothing to check.
+    pub(super) fn run(&self, device: &str, _gpus: &[usize]) -> Result<(), CheckError> {
+        Err(CheckError::NoGpu(device.to_owned()))
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Check {
+    /// Checks GPUs and prints what was found.
+    pub(super) fn run(&self, device: &str, gpus: &[usize]) -> Result<(), CheckError> {
+        if gpus.is_empty() {
+            return Err(CheckError::NoGpu(device.to_owned()));
+        }
+        let mut checks = Vec::new();
+        for &ordinal in gpus {
+            let checked = crate::check::run(ordinal);
+            checks.extend(checked.map_err(|source| CheckError::Device {
+                ordinal,
+                source: crate::compute::without_places(source),
+            })?);
+        }
+        if self.json {
+            println!("{}", serde_json::json!({ "device": device, "checks": checks }));
+        } else {
+            print(device, &checks);
+        }
+        match checks.iter().filter(|check| !check.passed).count() {
+            0 => Ok(()),
+            wrong => Err(CheckError::Disagree(wrong)),
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn print(device: &str, checks: &[crate::check::Check]) {
+    println!("{device}");
+    for crate::check::Check { name, error, limit, passed } in checks {
+        let verdict = if *passed { "ok" } else { "WRONG" };
+        println!("{verdict:<6}{error:>10.2e} of {limit:.2e}  {name}");
+    }
+    let passed = checks.iter().filter(|check| check.passed).count();
+    println!("{passed} of {} within their limits", checks.len());
+}

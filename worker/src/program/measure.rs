@@ -1,0 +1,243 @@
+//! `measure`: what an evaluation of a job takes on this machine, and where its time goes, without a coordinator.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use lookbehind_common::arena::Arena;
+use lookbehind_common::job::{JobError, JobSpec, parse_toml};
+use lookbehind_common::reduction::{Node, effective_shards};
+use serde::Serialize;
+
+use crate::compute::{
+    Backend, CandleBackend, ComputeError, Phase, PrepareError, PreparedJob, Stopped, Watch, Work, WorkKind,
+};
+
+/// Evaluations before the first that counts: libraries load their kernels, memory is taken.
+const WARM_UP: u32 = 3;
+
+/// What `measure` takes.
+#[derive(Debug, Args)]
+pub(super) struct Measure {
+    /// The job file; its data files are named in the folder of --data
+    #[arg(value_name = "JOB.toml")]
+    job: PathBuf,
+    /// How many evaluations
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    evaluations: u32,
+    /// One line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MeasureError {
+    #[error("{}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{}: {source}", path.display())]
+    Job { path: PathBuf, source: JobError },
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    #[error(transparent)]
+    Compute(#[from] ComputeError),
+    #[error("the job's batches are empty")]
+    Empty,
+}
+
+impl MeasureError {
+    /// Whether another process may do better.
+    pub(super) fn is_of_lost_device(&self) -> bool {
+        matches!(
+            self,
+            Self::Prepare(PrepareError::DeviceLost(_)) | Self::Compute(ComputeError::DeviceLost(_))
+        )
+    }
+}
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+struct Measured {
+    device: String,
+    class: String,
+    precision: String,
+    /// Samples and shards of a batch.
+    samples: u64,
+    shards: u32,
+    evaluations: usize,
+    seconds: Seconds,
+    samples_per_second: f64,
+    /// Most bytes in use at once on the devices; 0 for the host's memory.
+    device_memory_bytes: u64,
+    /// Seconds of an evaluation, on the mean, by the devices' own clocks; of several devices, the mean.
+    timeline: Vec<PhaseSeconds>,
+}
+
+#[derive(Debug, Serialize)]
+struct Seconds {
+    best: f64,
+    median: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct PhaseSeconds {
+    phase: &'static str,
+    seconds: f64,
+}
+
+impl Measure {
+    /// Measures and prints.
+    pub(super) fn run(&self, backend: &CandleBackend) -> Result<(), MeasureError> {
+        let spec = read(&self.job)?;
+        let job = backend.prepare(&spec)?;
+        let measured = self.measured(backend, &spec, job)?;
+        if self.json {
+            println!("{}", serde_json::to_string(&measured).unwrap_or_default());
+        } else {
+            print(&measured);
+        }
+        Ok(())
+    }
+
+    fn measured(
+        &self,
+        backend: &CandleBackend,
+        spec: &JobSpec,
+        job: Box<dyn PreparedJob>,
+    ) -> Result<Measured, MeasureError> {
+        let mut run = Run::new(spec, job)?;
+        run.evaluations(WARM_UP)?;
+        run.job.device_memory();
+        let mut times = run.evaluations(self.evaluations)?;
+        times.sort();
+        let device_memory_bytes = run.job.device_memory();
+        let median = times.get(times.len() / 2).copied().unwrap_or_default().as_secs_f64();
+        Ok(Measured {
+            device: backend.device(),
+            class: backend.class_description(spec.train.precision),
+            precision: format!("{:?}", spec.train.precision).to_lowercase(),
+            samples: run.samples,
+            shards: run.shards,
+            evaluations: times.len(),
+            seconds: Seconds { best: times.first().copied().unwrap_or_default().as_secs_f64(), median },
+            samples_per_second: run.samples as f64 / median,
+            device_memory_bytes,
+            // Marks on the streams cost a little: they are made in evaluations of their own.
+            timeline: run.timeline(self.evaluations)?,
+        })
+    }
+}
+
+/// A job that is evaluated again and again at its initial weights, batch after batch.
+struct Run {
+    job: Box<dyn PreparedJob>,
+    parameters: Arena,
+    statistics: Arena,
+    samples: u64,
+    shards: u32,
+    batches: u64,
+    next: u64,
+}
+
+impl Run {
+    fn new(spec: &JobSpec, job: Box<dyn PreparedJob>) -> Result<Self, MeasureError> {
+        let train_samples = job.description().train_samples;
+        let samples = spec.train.batch_size.min(train_samples);
+        let batches = train_samples.checked_div(samples).ok_or(MeasureError::Empty)?;
+        let (parameters, statistics) = job.initial_state()?;
+        let shards = effective_shards(samples, spec.train.shards);
+        Ok(Self { job, parameters, statistics, samples, shards, batches, next: 0 })
+    }
+
+    /// What each of some evaluations took, weights and all.
+    fn evaluations(&mut self, count: u32) -> Result<Vec<Duration>, ComputeError> {
+        (0..count).map(|_| self.evaluation()).collect()
+    }
+
+    fn evaluation(&mut self) -> Result<Duration, ComputeError> {
+        let batch = self.next % self.batches;
+        self.next += 1;
+        let work = Work { kind: WorkKind::Gradient, epoch: 0, batch, shards: self.shards };
+        let watch: Arc<dyn Watch> = Arc::new(Alone);
+        let begun = Instant::now();
+        self.job.load(&self.parameters, &self.statistics)?;
+        match self.job.node(&work, Node::root(self.shards), &watch) {
+            Ok(_) => Ok(begun.elapsed()),
+            Err(Stopped::Failed(error)) => Err(error),
+            Err(Stopped::Overtaken) => Err(ComputeError::Other("overtaken".to_owned())),
+        }
+    }
+
+    /// Seconds of each phase of an evaluation, and of waiting: of the time in which no stream that computes did anything.
+    fn timeline(&mut self, count: u32) -> Result<Vec<PhaseSeconds>, ComputeError> {
+        self.job.timings();
+        let whole: Duration = self.evaluations(count)?.into_iter().sum();
+        let devices = self.job.timings();
+        if devices.iter().all(Vec::is_empty) {
+            return Ok(Vec::new());
+        }
+        let each = f64::from(count) * devices.len() as f64;
+        let seconds = |phase: Phase| {
+            let took =
+                devices.iter().flatten().filter(|timing| timing.phase == phase).map(|timing| timing.took);
+            took.sum::<Duration>().as_secs_f64() / each
+        };
+        let mut timeline: Vec<PhaseSeconds> = PHASES
+            .iter()
+            .map(|&(phase, name)| PhaseSeconds { phase: name, seconds: seconds(phase) })
+            .collect();
+        // Samples come on a stream of their own, beside the computing.
+        let busy: f64 = PHASES
+            .iter()
+            .filter(|(phase, _)| *phase != Phase::Samples)
+            .map(|&(phase, _)| seconds(phase))
+            .sum();
+        let waiting = (whole.as_secs_f64() / f64::from(count) - busy).max(0.0);
+        timeline.push(PhaseSeconds { phase: "waiting", seconds: waiting });
+        Ok(timeline)
+    }
+}
+
+/// What the phases are called, in the order in which they come.
+const PHASES: [(Phase, &str); 7] = [
+    (Phase::Weights, "weights to device"),
+    (Phase::Samples, "samples to device"),
+    (Phase::Forward, "forward"),
+    (Phase::Loss, "loss"),
+    (Phase::Backward, "backward"),
+    (Phase::Sum, "sum"),
+    (Phase::Gradient, "gradient to host"),
+];
+
+/// Nobody waits.
+struct Alone;
+
+impl Watch for Alone {
+    fn advance(&self) {}
+
+    fn is_overtaken(&self) -> bool {
+        false
+    }
+}
+
+fn read(path: &Path) -> Result<JobSpec, MeasureError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| MeasureError::Read { path: path.to_owned(), source })?;
+    let spec = parse_toml(&text).and_then(|file| file.validate());
+    spec.map_err(|source| MeasureError::Job { path: path.to_owned(), source })
+}
+
+fn print(measured: &Measured) {
+    let Measured { device, class, precision, samples, shards, evaluations, seconds, .. } = measured;
+    println!("{device}\nclass: {class}");
+    println!("{evaluations} evaluations of {samples} samples in {shards} shards, {precision}");
+    println!("an evaluation: {:.3} ms best, {:.3} ms median", seconds.best * 1e3, seconds.median * 1e3);
+    println!("{:.0} samples per second", measured.samples_per_second);
+    if measured.device_memory_bytes > 0 {
+        println!("{} MiB of the device's memory at most", measured.device_memory_bytes >> 20);
+    }
+    for PhaseSeconds { phase, seconds } in &measured.timeline {
+        println!("  {phase:<20} {:>9.3} ms", seconds * 1e3);
+    }
+}
