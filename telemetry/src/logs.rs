@@ -74,7 +74,9 @@ fn subscriber<W>(format: LogFormat, filter: EnvFilter, ansi: bool, writer: W) ->
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    // A line that nobody takes is lost: saying so to the same nobody would end the program.
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     match format {
         LogFormat::Text => lines.with_ansi(ansi).into(),
         LogFormat::Json => {

@@ -13,7 +13,7 @@ EXIT_CONFIG = 78  # EX_CONFIG
 # CUDA_ERROR_LAUNCH_FAILED, after which nothing works on the device.
 FAULT = 719
 # Kernels until the fault: while the job is loaded and its class is proved, and in mid-run.
-LAUNCHES = (500, 4000)
+LAUNCHES = (20, 500, 4000)
 # Where nobody listens: a worker without a device is to end before it looks for a coordinator.
 NOWHERE = "http://127.0.0.1:9"
 LIMIT = 120

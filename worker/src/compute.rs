@@ -32,6 +32,8 @@ use crate::parameters::StateError;
 
 pub use candle::CandleBackend;
 #[cfg(feature = "cuda")]
+pub(crate) use cuda::of_device;
+#[cfg(feature = "cuda")]
 pub(crate) use evaluator::without_places;
 pub use panics::Panic;
 pub use timing::{Phase, Timing};

@@ -26,7 +26,8 @@ impl FromStr for DeviceChoice {
     fn from_str(text: &str) -> Result<Self, NoSuchChoice> {
         let wrong = || NoSuchChoice(text.to_owned());
         match text.split_once(':') {
-            None if text == "auto" => Ok(Self::Auto),
+            // A variable that is set to nothing says nothing.
+            None if text.is_empty() || text == "auto" => Ok(Self::Auto),
             None if text == "cpu" => Ok(Self::Cpu),
             None if text == "cuda" => Ok(Self::Cuda(Vec::new())),
             Some(("cuda", numbers)) => {

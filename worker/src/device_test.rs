@@ -10,7 +10,8 @@ fn choices_are_read_as_they_are_shown() {
 
 #[test]
 fn what_is_no_choice_is_refused_and_named() {
-    for text in ["", "gpu", "cuda:", "cuda:x", "cuda:0,", "cuda:-1", "cuda:0,0", "cpu:0", "CUDA"] {
+    assert_eq!("".parse(), Ok(DeviceChoice::Auto));
+    for text in ["gpu", "cuda:", "cuda:x", "cuda:0,", "cuda:-1", "cuda:0,0", "cpu:0", "CUDA"] {
         let error = text.parse::<DeviceChoice>().unwrap_err().to_string();
         assert!(error.starts_with(&format!("device {text:?}: expected")), "{error}");
     }

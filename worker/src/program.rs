@@ -34,7 +34,7 @@ const EXIT_CONFIG: u8 = 78;
 #[command(
     name = "lookbehind-worker",
     version,
-    after_help = "Exit codes: 0 ended when asked to, 1 failed, 3 refused by the coordinator, 69 no usable GPU, \
+    after_help = "Exit codes: 0 ended when asked to, 1 failed, 2 impossible arguments, 3 refused by the coordinator, 69 no usable GPU, \
                   70 a GPU failed, 78 unusable configuration."
 )]
 struct Args {
@@ -95,6 +95,7 @@ impl ProgramError {
             Self::Worker(WorkerError::Device(error)) | Self::Device(error) => of_device(error),
             Self::Worker(WorkerError::DeviceLost { .. }) => ExitCode::from(EXIT_DEVICE_LOST),
             Self::Worker(WorkerError::Access(_)) | Self::Serve(_) => ExitCode::from(EXIT_CONFIG),
+            Self::Check(error) if error.is_of_lost_device() => ExitCode::from(EXIT_DEVICE_LOST),
             Self::Measure(error) if error.is_of_lost_device() => ExitCode::from(EXIT_DEVICE_LOST),
             Self::Check(_) | Self::Measure(_) => ExitCode::FAILURE,
             Self::Worker(WorkerError::Refused { .. }) => ExitCode::from(EXIT_REFUSED),

@@ -116,6 +116,7 @@ fn from_wire(request: v1::SessionRequest) -> Result<(Fence, WorkerSays), Status>
         Message::PrepareFailed(failed) => {
             let fault = match failed.failure() {
                 v1::PrepareFailure::Job => Fault::Job,
+                v1::PrepareFailure::Device => Fault::Device,
                 v1::PrepareFailure::Worker | v1::PrepareFailure::Unspecified => Fault::Worker,
             };
             WorkerSays::PrepareFailed(job_id(&failed.job_id).map_err(field)?, fault, words(&failed.reason))

@@ -152,6 +152,8 @@ pub enum Fault {
     Job,
     /// Another worker may do.
     Worker,
+    /// What the worker computes on failed, and the worker leaves.
+    Device,
 }
 
 /// Which path noticed that a worker is gone.

@@ -147,6 +147,12 @@ impl Core {
         match fault {
             Fault::Job => self.fail(id, reason),
             Fault::Worker => self.exclude(session, id, reason, false),
+            // It says goodbye next; the job waits for it, or for another, as for any worker that is gone.
+            Fault::Device => {
+                let name = self.workers.name(session);
+                tracing::warn!(job = %id, worker = name, reason, "worker lost what it computes on");
+                self.note(id, &format!("worker {name} failed: {reason}"));
+            }
         }
     }
 

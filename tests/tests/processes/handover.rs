@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
+use lookbehind_tests::jobs::{SMALL_JOB, write_small};
 use lookbehind_tests::process::Process;
 use tempfile::TempDir;
 
@@ -77,18 +79,38 @@ async fn a_worker_for_the_cpu_alone_refuses_gpus_as_unusable_configuration() {
     assert!(log.contains("expected auto, cpu, cuda"), "{log}");
 }
 
+/// A folder as of [`programs`] with the small job and its data.
+fn with_small_job(cuda: Option<&str>) -> TempDir {
+    let folder = programs(cuda);
+    fs::write(folder.path().join("job.toml"), SMALL_JOB).unwrap();
+    write_small(folder.path());
+    folder
+}
+
+const MEASURE: [&str; 6] = ["--data", ".", "measure", "job.toml", "--evaluations", "2"];
+
 #[tokio::test]
 async fn the_cpu_is_measured_without_a_coordinator() {
-    let folder = programs(None);
-    fs::write(folder.path().join("job.toml"), lookbehind_tests::jobs::SMALL_JOB).unwrap();
-    lookbehind_tests::jobs::write_small(folder.path());
-    let args = ["--data", ".", "measure", "job.toml", "--evaluations", "2", "--json"];
-    let (code, printed, log) = run(&folder, &args).await;
+    let folder = with_small_job(None);
+    let (code, printed, log) = run(&folder, &[&MEASURE[..], &["--json"]].concat()).await;
     assert_eq!(code, 0, "{log}");
     let measured: serde_json::Value = serde_json::from_str(&printed).unwrap();
-    assert_eq!(
-        (&measured["samples"], &measured["shards"], &measured["evaluations"]),
-        (&24.into(), &8.into(), &2.into())
-    );
+    let counted = (&measured["samples"], &measured["shards"], &measured["evaluations"]);
+    assert_eq!(counted, (&24.into(), &8.into(), &2.into()));
     assert!(measured["seconds"]["median"].as_f64().unwrap() > 0.0, "{printed}");
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_ends_nothing() {
+    let folder = with_small_job(Some(REFUSED));
+    let mut worker = Command::new(folder.path().join("lookbehind-worker"))
+        .args(MEASURE)
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It will say that it computes on the CPU.
+    drop(worker.stderr.take());
+    assert_eq!(worker.wait_with_output().unwrap().status.code(), Some(0));
 }

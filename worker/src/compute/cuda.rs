@@ -19,3 +19,4 @@ mod trouble;
 pub(super) use gpus::Gpus;
 pub(super) use job::{CudaJob, Parts};
 pub(super) use trouble::in_building;
+pub(crate) use trouble::of_device;

@@ -2,6 +2,9 @@
 
 use clap::Args;
 
+#[cfg(feature = "cuda")]
+use crate::compute::ComputeError;
+
 /// What `check` takes.
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -14,14 +17,27 @@ pub(super) struct Check {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CheckError {
     /// The kernels of the CPU are checked by the project's tests.
-    #[error("device {0}: only GPUs are checked; build with the cargo feature `cuda` and choose one")]
+    #[error(
+        "device {0}: only GPUs are checked; choose one by --device cuda, with a worker that is built for them"
+    )]
     NoGpu(String),
     #[cfg(feature = "cuda")]
-    #[error("cuda:{ordinal}: {source}")]
-    Device { ordinal: usize, source: candle_core::Error },
+    #[error(transparent)]
+    Device(ComputeError),
     #[cfg(feature = "cuda")]
     #[error("{0} comparisons are beyond their limits")]
     Disagree(usize),
+}
+
+impl CheckError {
+    /// Whether another process may do better.
+    pub(super) fn is_of_lost_device(&self) -> bool {
+        match self {
+            #[cfg(feature = "cuda")]
+            Self::Device(error) => matches!(error, ComputeError::DeviceLost(_)),
+            _ => false,
+        }
+    }
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -42,10 +58,9 @@ impl Check {
         let mut checks = Vec::new();
         for &ordinal in gpus {
             let checked = crate::check::run(ordinal);
-            checks.extend(checked.map_err(|source| CheckError::Device {
-                ordinal,
-                source: crate::compute::without_places(source),
-            })?);
+            checks.extend(
+                checked.map_err(|error| CheckError::Device(crate::compute::of_device(error, ordinal)))?,
+            );
         }
         if self.json {
             println!("{}", serde_json::json!({ "device": device, "checks": checks }));

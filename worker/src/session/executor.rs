@@ -118,7 +118,8 @@ impl Thread {
         self.metrics.failed(Failure::Prepare);
         let failure = match error {
             PrepareError::Job(_) => v1::PrepareFailure::Job,
-            PrepareError::Worker(_) | PrepareError::DeviceLost(_) => v1::PrepareFailure::Worker,
+            PrepareError::Worker(_) => v1::PrepareFailure::Worker,
+            PrepareError::DeviceLost(_) => v1::PrepareFailure::Device,
         };
         let (job_id, reason) = (id.to_string(), error.to_string());
         tracing::warn!(job = job_id, reason, "job could not be loaded");

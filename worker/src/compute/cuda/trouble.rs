@@ -46,6 +46,13 @@ pub(super) fn not_opened(error: Error, ordinal: usize) -> ComputeError {
     if out_of_memory { ComputeError::Device(reason) } else { ComputeError::DeviceLost(reason) }
 }
 
+/// An error of work beside any job.
+pub(crate) fn of_device(error: Error, ordinal: usize) -> ComputeError {
+    let lost = driver_error(&error).is_some() && !is_out_of_memory(&error);
+    let reason = in_words(error, ordinal);
+    if lost { ComputeError::DeviceLost(reason) } else { ComputeError::Device(reason) }
+}
+
 /// A failure to make a model's tensors: the job's fault, unless it is of the device that they were to be on.
 pub(in crate::compute) fn in_building(error: Error, stream: &CudaStream) -> Result<Error, PrepareError> {
     if !is_of_device(&error) {
