@@ -4,6 +4,8 @@
 use candle_core::{Device, Tensor, Var};
 
 use super::*;
+use crate::ops::agreement::assert_agreement;
+use crate::ops::definitions;
 use crate::ops::lanes::tests::on_each_machine;
 use crate::test_support::numbers;
 
@@ -126,6 +128,23 @@ fn output_and_gradients_have_the_same_bytes_on_every_machine_and_any_number_of_t
     for (seed, case) in (0..).step_by(10).zip(cases()) {
         let results = on_each_machine(|| computed(&case, seed));
         assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{:?}", case.geometry());
+    }
+}
+
+#[test]
+fn the_composed_definition_that_gpus_are_checked_against_is_the_same() {
+    let shapes: [(&[usize], &[usize], [usize; 4]); 3] = [
+        (&[2, 5, 6, 8], &[8, 8, 3, 3], [1, 1, 1, 1]),
+        (&[2, 9, 8, 6], &[4, 3, 3, 2], [2, 2, 2, 2]),
+        (&[1, 8, 8, 3], &[5, 3, 4, 4], [4, 0, 1, 1]),
+    ];
+    for (x, weight, [stride, padding, dilation, groups]) in shapes {
+        let options = Conv2d { stride, padding, dilation, groups };
+        assert_agreement(
+            &[x, weight],
+            |x| conv2d(&x[0], &x[1], options),
+            |x| definitions::conv2d(&x[0], &x[1], options),
+        );
     }
 }
 

@@ -1,6 +1,8 @@
 use candle_core::{Device, Tensor, Var};
 
 use super::linear;
+use crate::ops::agreement::assert_agreement;
+use crate::ops::definitions;
 
 fn variable(shape: (usize, usize), start: f32) -> Var {
     let numbers = (0..shape.0 * shape.1).map(|i| start + 0.5 * i as f32).collect();
@@ -29,6 +31,15 @@ fn result_and_gradients_equal_the_composed_operation() {
         |store: &candle_core::backprop::GradStore| store.get(&bias).unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(bias_gradient(&fused), bias_gradient(&composed));
     assert_eq!(bias_gradient(&fused), [3.0, 0.5]);
+}
+
+#[test]
+fn result_and_gradients_are_the_exact_ones_but_for_rounding() {
+    assert_agreement(
+        &[&[7, 33], &[10, 33], &[10]],
+        |x| linear(&x[0], &x[1], &x[2]),
+        |x| definitions::linear(&x[0], &x[1], &x[2]),
+    );
 }
 
 #[test]
