@@ -52,6 +52,16 @@ def no_such_gpu(setting):
             raise Failed(f"expected one of {', '.join(names)} in it")
 
 
+def meddled_with(setting):
+    """In an environment by which NVIDIA's libraries compute in another precision."""
+    for variable in ("NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION", "CUBLAS_EMULATION_STRATEGY"):
+        environment = clean_environment(**{**setting.environment, variable: "1", "LOOKBEHIND_LOG": "warn"})
+        with setting.report.check("i", f"{variable} is refused by name") as found:
+            said = refused(setting, "cuda:0", environment, [EXIT_CONFIG], found)
+            if variable not in said:
+                raise Failed(f"expected {variable} in it")
+
+
 def refused(setting, device, environment, codes, found):
     """Starts a worker that must end at once; what it says."""
     arguments = ["--device", device, "--coordinator", NOWHERE]
@@ -134,4 +144,4 @@ def mixed(setting):
                 raise Failed("expected both classes by name")
 
 
-CHECKS = (no_gpu, no_such_gpu, small_memory, broken, mixed)
+CHECKS = (no_gpu, no_such_gpu, meddled_with, small_memory, broken, mixed)

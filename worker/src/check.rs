@@ -4,10 +4,11 @@
 mod cases;
 mod models;
 
-use candle_core::{CudaDevice, DType, Device, Result, Tensor, Var};
+use std::rc::Rc;
+
+use candle_core::{CudaDevice, DType, Device, Result, Shape, Tensor, Var};
 use lookbehind_common::job::Precision;
 use lookbehind_common::random::{Key, Purpose};
-use std::rc::Rc;
 
 use crate::cuda::{self, Gpu};
 use crate::ops::{record, with_precision};
@@ -67,21 +68,21 @@ fn on_device(case: &Case, device: &CudaDevice) -> Result<Vec<Check>> {
 /// Keyed numbers from −1 to 1, of the kind that the case computes with.
 fn arguments(case: &Case, precision: Precision) -> Result<Vec<Tensor>> {
     let argument = |(number, shape): (u64, &Vec<usize>)| {
-        let mut stream = Key::new(number, Purpose::Probe).stream();
-        let len = shape.iter().product::<usize>();
-        let numbers: Vec<f32> = (0..len).map(|_| stream.uniform_between(-1.0, 1.0)).collect();
-        let tensor = Tensor::from_vec(numbers, shape.as_slice(), &Device::Cpu)?;
+        let tensor = keyed(number, &Shape::from(shape.as_slice()))?;
         let kept = precision == Precision::Bf16 && case.keeps_bf16(number as usize);
         if kept { tensor.to_dtype(DType::BF16) } else { Ok(tensor) }
     };
     (0..).zip(&case.shapes).map(argument).collect()
 }
 
-/// The gradient that the result is given.
-fn seedling(result: &Tensor) -> Result<Tensor> {
-    let mut stream = Key::new(99, Purpose::Probe).stream();
-    let numbers: Vec<f32> = (0..result.elem_count()).map(|_| stream.uniform_between(-1.0, 1.0)).collect();
-    Tensor::from_vec(numbers, result.shape(), &Device::Cpu)
+/// The key of the gradient that a result is given.
+const SEEDLING: u64 = 99;
+
+/// Keyed numbers from −1 to 1.
+fn keyed(number: u64, shape: &Shape) -> Result<Tensor> {
+    let mut stream = Key::new(number, Purpose::Probe).stream();
+    let numbers: Vec<f32> = (0..shape.elem_count()).map(|_| stream.uniform_between(-1.0, 1.0)).collect();
+    Tensor::from_vec(numbers, shape, &Device::Cpu)
 }
 
 /// Result, then the gradients of all arguments, as the device computes them.
@@ -97,14 +98,10 @@ fn computed(
     let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
     let (result, tape) = record(|| with_precision(precision, || (case.kernel)(&tensors)));
     let result = result?;
-    let mut all = vec![numbers(&result)?];
-    let gradient = seedling(&result)?.to_dtype(result.dtype())?.to_device(&device)?;
+    let result_numbers = numbers(&result)?;
+    let gradient = keyed(SEEDLING, result.shape())?.to_dtype(result.dtype())?.to_device(&device)?;
     let gradients = tape.backward(result, gradient)?;
-    for variable in &variables {
-        let gradient = gradients.get(variable);
-        all.push(gradient.map_or_else(|| Ok(vec![0.0; variable.elem_count()]), numbers)?);
-    }
-    Ok(all)
+    together(result_numbers, &variables, |variable| gradients.get(variable))
 }
 
 /// The same in float64, by definition.
@@ -113,14 +110,20 @@ fn exact(case: &Case, arguments: &[Tensor]) -> Result<Vec<Vec<f64>>> {
     let variables = variables.collect::<Result<Vec<_>>>()?;
     let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
     let result = (case.definition)(&tensors)?;
-    let loss = (&result * seedling(&result)?.to_dtype(DType::F64)?)?.sum_all()?;
+    let loss = (&result * keyed(SEEDLING, result.shape())?.to_dtype(DType::F64)?)?.sum_all()?;
     let gradients = loss.backward()?;
-    let mut all = vec![numbers(&result)?];
-    for variable in &variables {
-        let gradient = gradients.get(variable);
-        all.push(gradient.map_or_else(|| Ok(vec![0.0; variable.elem_count()]), numbers)?);
-    }
-    Ok(all)
+    together(numbers(&result)?, &variables, |variable| gradients.get(variable))
+}
+
+/// The result's numbers, then those of each variable's gradient; zeros where there is none.
+fn together<'a>(
+    result: Vec<f64>,
+    variables: &[Var],
+    gradient: impl Fn(&Var) -> Option<&'a Tensor>,
+) -> Result<Vec<Vec<f64>>> {
+    let zeros = |variable: &Var| Ok(vec![0.0; variable.elem_count()]);
+    let of = |variable| gradient(variable).map_or_else(|| zeros(variable), numbers);
+    std::iter::once(Ok(result)).chain(variables.iter().map(of)).collect()
 }
 
 fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {

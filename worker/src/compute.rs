@@ -37,7 +37,7 @@ pub(crate) use cuda::of_device;
 pub(crate) use evaluator::without_places;
 pub use panics::Panic;
 pub use timing::{Phase, Timing};
-pub use watch::{Stopped, Watch};
+pub use watch::{Stopped, Unwatched, Watch};
 
 /// Loads jobs; one per worker process.
 pub trait Backend: Send + Sync + 'static {

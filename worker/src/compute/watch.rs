@@ -13,6 +13,18 @@ pub trait Watch: Send + Sync {
     fn is_overtaken(&self) -> bool;
 }
 
+/// Nobody waits: for work beside any coordinator.
+#[derive(Clone, Copy, Debug)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {
+    fn advance(&self) {}
+
+    fn is_overtaken(&self) -> bool {
+        false
+    }
+}
+
 /// Why a node was not computed.
 #[derive(Debug)]
 pub enum Stopped {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use candle_core::cuda::WrapErr;
-use candle_core::{CudaDevice, Device, Result};
+use candle_core::{CudaDevice, Result};
 use cudarc::driver::sys::CUmemPool_attribute;
 use cudarc::driver::{CudaSlice, CudaStream, DeviceRepr, DriverError, result};
 
@@ -206,11 +206,4 @@ pub(crate) fn leave() {
 pub(crate) fn current() -> Result<Rc<Gpu>> {
     let gpu = CURRENT.with_borrow(Clone::clone);
     gpu.ok_or_else(|| candle_core::Error::Msg("this thread computes on no GPU".to_owned()))
-}
-
-/// The tensor library's device for a GPU.
-impl From<&Gpu> for Device {
-    fn from(gpu: &Gpu) -> Self {
-        Self::Cuda(gpu.device.clone())
-    }
 }

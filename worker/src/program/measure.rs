@@ -11,7 +11,8 @@ use lookbehind_common::reduction::{Node, effective_shards};
 use serde::Serialize;
 
 use crate::compute::{
-    Backend, CandleBackend, ComputeError, Phase, PrepareError, PreparedJob, Stopped, Watch, Work, WorkKind,
+    Backend, CandleBackend, ComputeError, Phase, PrepareError, PreparedJob, Stopped, Unwatched, Watch, Work,
+    WorkKind,
 };
 
 /// Evaluations before the first that counts: libraries load their kernels, memory is taken.
@@ -159,7 +160,7 @@ impl Run {
         let batch = self.next % self.batches;
         self.next += 1;
         let work = Work { kind: WorkKind::Gradient, epoch: 0, batch, shards: self.shards };
-        let watch: Arc<dyn Watch> = Arc::new(Alone);
+        let watch: Arc<dyn Watch> = Arc::new(Unwatched);
         let begun = Instant::now();
         self.job.load(&self.parameters, &self.statistics)?;
         match self.job.node(&work, Node::root(self.shards), &watch) {
@@ -209,17 +210,6 @@ const PHASES: [(Phase, &str); 7] = [
     (Phase::Sum, "sum"),
     (Phase::Gradient, "gradient to host"),
 ];
-
-/// Nobody waits.
-struct Alone;
-
-impl Watch for Alone {
-    fn advance(&self) {}
-
-    fn is_overtaken(&self) -> bool {
-        false
-    }
-}
 
 fn read(path: &Path) -> Result<JobSpec, MeasureError> {
     let text = std::fs::read_to_string(path)

@@ -1,11 +1,11 @@
 //! Between a model's tensors on a GPU and flat arenas: parameters first, then statistics.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
 use lookbehind_common::layout::{Layout, TensorEntry, TensorKind};
 
 use super::sum::Sum;
-use crate::cuda::{Argument, Gpu, Grid, Staging, address, numbers};
+use crate::cuda::{Argument, Gpu, Grid, Kind, Staging, address, numbers};
 use crate::parameters::ModelState;
 
 /// Numbers that a block copies.
@@ -33,6 +33,8 @@ unsafe impl ValidAsZeroBits for Piece {}
 pub(super) struct Arenas {
     parameters: Table,
     statistics: Table,
+    /// Where the model's parameters and statistics lie, which never move.
+    variables: [CudaSlice<u64>; 2],
     /// Where the weights of an evaluation arrive.
     weights: CudaSlice<f32>,
     len: usize,
@@ -43,12 +45,18 @@ impl Arenas {
     pub(super) fn new(state: &ModelState, gpu: &Gpu) -> Result<Self> {
         let layout = state.layout();
         let len = layout.parameters() + layout.statistics();
-        Ok(Self {
-            parameters: Table::new(layout, TensorKind::Parameter, 0, gpu)?,
-            statistics: Table::new(layout, TensorKind::Statistic, layout.parameters(), gpu)?,
-            weights: gpu.uninitialized(len)?,
-            len,
-        })
+        let mut parameters = Table::new(layout, TensorKind::Parameter, 0, gpu)?;
+        let mut statistics = Table::new(layout, TensorKind::Statistic, layout.parameters(), gpu)?;
+        let variables = |table: &mut Table, kind: TensorKind| {
+            let variables = state.variables().filter(|(entry, _)| entry.spec.kind == kind);
+            let variables = variables.map(|(_, variable)| Some(variable.as_tensor().clone()));
+            table.addresses(&variables.collect::<Vec<_>>(), gpu)
+        };
+        let variables = [
+            variables(&mut parameters, TensorKind::Parameter)?,
+            variables(&mut statistics, TensorKind::Statistic)?,
+        ];
+        Ok(Self { parameters, statistics, variables, weights: gpu.uninitialized(len)?, len })
     }
 
     /// Where weights are copied to.
@@ -57,32 +65,30 @@ impl Arenas {
     }
 
     /// Overwrites the model's variables with the weights that have arrived.
-    pub(super) fn scatter(&mut self, state: &ModelState, gpu: &Gpu) -> Result<()> {
-        let weights = Argument::Pointer(address(&self.weights));
-        for (table, kind) in
-            [(&mut self.parameters, TensorKind::Parameter), (&mut self.statistics, TensorKind::Statistic)]
-        {
-            let variables = state.variables().filter(|(entry, _)| entry.spec.kind == kind);
-            let variables: Vec<_> =
-                variables.map(|(_, variable)| Some(variable.as_tensor().clone())).collect();
-            table.launch("scatter", &variables, &[weights], gpu)?;
-        }
-        Ok(())
+    pub(super) fn scatter(&self, gpu: &Gpu) -> Result<()> {
+        let weights = [Argument::Pointer(address(&self.weights))];
+        let [parameters, statistics] = &self.variables;
+        self.parameters.launch("scatter", parameters, &weights, gpu)?;
+        self.statistics.launch("scatter", statistics, &weights, gpu)
     }
 
     /// Puts gradients and statistics, each in the layout's order, into an arena; the statistics times the shard's `share`
     /// of the batch.
     pub(super) fn gather(
         &mut self,
-        gradients: &[Option<Tensor>],
-        statistics: &[Option<Tensor>],
+        gradients: Vec<Option<Tensor>>,
+        statistics: Vec<Option<Tensor>>,
         share: f32,
         gpu: &Gpu,
     ) -> Result<Sum> {
         let sum = gpu.uninitialized::<f32>(self.len)?;
         let arena = Argument::Pointer(address(&sum));
-        self.parameters.launch("gather", gradients, &[arena, Argument::Float(1.0)], gpu)?;
-        self.statistics.launch("gather", statistics, &[arena, Argument::Float(share)], gpu)?;
+        for (table, tensors, factor) in
+            [(&mut self.parameters, gradients, 1.0), (&mut self.statistics, statistics, share)]
+        {
+            let addresses = table.addresses(&tensors, gpu)?;
+            table.launch("gather", &addresses, &[arena, Argument::Float(factor)], gpu)?;
+        }
         Ok(Sum(sum))
     }
 }
@@ -110,33 +116,29 @@ impl Table {
         })
     }
 
-    /// Launches a kernel over the tensors of the table, in their order.
-    fn launch(
-        &mut self,
-        kernel: &'static str,
-        tensors: &[Option<Tensor>],
-        more: &[Argument],
-        gpu: &Gpu,
-    ) -> Result<()> {
+    /// Where the tensors of the table lie, in their order, on the device; contiguous ones, which the caller holds.
+    fn addresses(&mut self, tensors: &[Option<Tensor>], gpu: &Gpu) -> Result<CudaSlice<u64>> {
         if tensors.len() != self.lens.len() {
             candle_core::bail!("{} tensors, expected {}", tensors.len(), self.lens.len());
         }
-        let tensors = tensors.iter().map(|tensor| tensor.as_ref().map(Tensor::contiguous).transpose());
-        let tensors = tensors.collect::<Result<Vec<_>>>()?;
         let address_of = |(tensor, &len): (&Option<Tensor>, &usize)| match tensor {
-            Some(tensor) if tensor.elem_count() == len && tensor.dtype() == DType::F32 => {
-                Ok(numbers(tensor)?.pointer)
-            }
-            Some(tensor) => {
-                let (found, dtype) = (tensor.elem_count(), tensor.dtype());
-                candle_core::bail!("{found} numbers of type {dtype:?}, expected {len} of F32")
-            }
+            Some(tensor) => Ok(numbers(tensor)?.expect(Kind::F32, len)?.pointer),
             None => Ok(0),
         };
         let addresses = tensors.iter().zip(&self.lens).map(address_of).collect::<Result<Vec<u64>>>()?;
-        let addresses = self.addresses.upload(&addresses, gpu)?;
+        self.addresses.upload(&addresses, gpu)
+    }
+
+    /// Launches a kernel over the tensors of the table.
+    fn launch(
+        &self,
+        kernel: &'static str,
+        addresses: &CudaSlice<u64>,
+        more: &[Argument],
+        gpu: &Gpu,
+    ) -> Result<()> {
         let mut launched =
-            vec![Argument::Pointer(address(&self.pieces)), Argument::Pointer(address(&addresses))];
+            vec![Argument::Pointer(address(&self.pieces)), Argument::Pointer(address(addresses))];
         launched.extend_from_slice(more);
         gpu.launch(kernel, Grid::rows(self.blocks, PIECE), &launched)
     }

@@ -3,7 +3,7 @@
 use candle_core::CudaDevice;
 use lookbehind_common::job::Precision;
 
-use super::trouble::not_opened;
+use super::trouble::of_device;
 use crate::compute::PrepareError;
 use crate::cuda::{self, Found};
 use crate::device::{DeviceChoice, DeviceError};
@@ -81,7 +81,7 @@ impl Gpus {
     /// When the driver refuses.
     pub(in crate::compute) fn open(&self) -> Result<Vec<CudaDevice>, PrepareError> {
         let open =
-            |gpu: &Found| cuda::open(gpu.ordinal).map_err(|error| not_opened(error, gpu.ordinal).into());
+            |gpu: &Found| cuda::open(gpu.ordinal).map_err(|error| of_device(error, gpu.ordinal).into());
         self.0.iter().map(open).collect()
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Duration;
 
 use candle_core::CudaDevice;
@@ -16,12 +16,13 @@ use lookbehind_common::reduction::{Node, Reduction, reduce_with};
 
 use super::division::{Share, divide};
 use super::lane::{Lane, Pending};
-use super::state::Parts as Computed;
+use super::state::State;
 use super::sum::Sum;
-use crate::compute::evaluator::{Evaluator, Inputs, without_places};
+use super::trouble::of_device;
+use crate::compute::evaluator::{Evaluator, Inputs};
 use crate::compute::job::{describe, probe_digest};
 use crate::compute::samples::Samples;
-use crate::compute::{ComputeError, PreparedJob, Stopped, Timing, Watch, Work, WorkKind};
+use crate::compute::{ComputeError, PreparedJob, Stopped, Timing, Unwatched, Watch, Work, WorkKind};
 use crate::cuda::Pinned;
 use crate::parameters::{StateError, check_length};
 
@@ -59,8 +60,10 @@ impl CudaJob {
         };
         let description = describe(&samples, evaluator);
         let (parameters, statistics) = evaluator.state.probe(evaluator.seed);
-        let weights = Pinned::zeros(device.cuda_stream().context(), parameters.len() + statistics.len());
-        let weights = weights.map_err(in_device)?;
+        let stream = device.cuda_stream();
+        let context = stream.context();
+        let weights = Pinned::zeros(context, parameters.len() + statistics.len());
+        let weights = weights.map_err(|error| of_device(error, context.ordinal()))?;
         let start = |(device, evaluator)| Lane::start(device, evaluator);
         let lanes = copies.into_iter().map(start).collect::<Result<_, _>>()?;
         let probe = Digest::of(b"");
@@ -85,7 +88,7 @@ impl CudaJob {
     }
 
     fn probe_of(&mut self, lane: usize) -> Result<Digest, ComputeError> {
-        let watch: Arc<dyn Watch> = Arc::new(Nobody);
+        let watch: Arc<dyn Watch> = Arc::new(Unwatched);
         let mut contributions = Vec::new();
         for (work, shard) in self.samples.sampler.shard_sizes() {
             let node = Node { first: shard, end: shard + 1 };
@@ -109,18 +112,14 @@ impl CudaJob {
         shares: &[Share],
         watch: &Arc<dyn Watch>,
     ) -> Result<Contribution, Stopped> {
-        let (mut senders, mut answers) = (Vec::new(), Vec::new());
-        for (number, lane) in self.lanes.iter().enumerate() {
+        let of_lane = |number: usize| {
             let parts: Vec<Node> =
                 shares.iter().filter(|share| share.lane == number).map(|share| share.part).collect();
             let shards: VecDeque<u32> = parts.iter().flat_map(|part| part.first..part.end).collect();
-            let (sender, samples) = mpsc::sync_channel(WAITING);
             let watch = Arc::clone(watch);
-            answers.push(lane.run(move |state| state.parts(&parts, &samples, watch.as_ref())));
-            senders.push((sender, shards));
-        }
-        let fed = self.feed(senders, |samples, shard| samples.shard(work, shard));
-        let mut computed: Vec<Computed> = answered(answers, fed)?;
+            (shards, move |state: &mut State, samples: &_| state.parts(&parts, samples, watch.as_ref()))
+        };
+        let mut computed = self.on_lanes(of_lane, |samples, shard| samples.shard(work, shard))?;
         let counted = computed.iter_mut().flat_map(|computed| computed.counted.drain(..));
         let sums = reduce_with(node, &mut Counting { counted: counted.collect() })?;
         let parts = shares.iter().map(|share| {
@@ -140,21 +139,14 @@ impl CudaJob {
         runs: Vec<(usize, Vec<Range<u64>>)>,
         watch: &Arc<dyn Watch>,
     ) -> Result<Vec<Sums>, Stopped> {
-        let (mut senders, mut answers) = (Vec::new(), Vec::new());
-        for (number, lane) in self.lanes.iter().enumerate() {
-            let pieces: VecDeque<Range<u64>> = runs
-                .iter()
-                .filter(|(lane, _)| *lane == number)
-                .flat_map(|(_, pieces)| pieces.clone())
-                .collect();
-            let (sender, samples) = mpsc::sync_channel(WAITING);
+        let of_lane = |number: usize| {
+            let of_lane = runs.iter().filter(|(lane, _)| *lane == number);
+            let pieces: VecDeque<Range<u64>> = of_lane.flat_map(|(_, pieces)| pieces.clone()).collect();
             let watch = Arc::clone(watch);
-            answers.push(lane.run(move |state| state.test(&samples, watch.as_ref())));
-            senders.push((sender, pieces));
-        }
-        let fed = self.feed(senders, |samples, piece| samples.test(work.epoch, piece, None));
-        let mut counted: Vec<VecDeque<Sums>> =
-            answered(answers, fed)?.into_iter().map(VecDeque::from).collect();
+            (pieces, move |state: &mut State, samples: &_| state.test(samples, watch.as_ref()))
+        };
+        let counted = self.on_lanes(of_lane, |samples, piece| samples.test(work.epoch, piece, None))?;
+        let mut counted: Vec<VecDeque<Sums>> = counted.into_iter().map(VecDeque::from).collect();
         let total = |(lane, pieces): (usize, Vec<Range<u64>>)| {
             let mut total = Sums::default();
             for _ in pieces {
@@ -169,6 +161,28 @@ impl CudaJob {
 
     fn in_state(&self, source: StateError) -> ComputeError {
         ComputeError::State { kind: self.samples.kinds.model.clone(), source: Box::new(source) }
+    }
+
+    /// What each GPU makes of its samples. `of_lane` tells for a GPU's number which samples it gets, and what it does with
+    /// them as they come.
+    fn on_lanes<T, A, W>(
+        &mut self,
+        of_lane: impl Fn(usize) -> (VecDeque<T>, W),
+        samples_of: impl FnMut(&mut Samples, T) -> Result<Inputs, ComputeError>,
+    ) -> Result<Vec<A>, Stopped>
+    where
+        A: Send + 'static,
+        W: FnOnce(&mut State, &Receiver<Inputs>) -> Result<A, Stopped> + Send + 'static,
+    {
+        let (mut senders, mut answers) = (Vec::new(), Vec::new());
+        for (number, lane) in self.lanes.iter().enumerate() {
+            let (waiting, work) = of_lane(number);
+            let (sender, samples) = mpsc::sync_channel(WAITING);
+            answers.push(lane.run(move |state| work(state, &samples)));
+            senders.push((sender, waiting));
+        }
+        let fed = self.feed(senders, samples_of);
+        answered(answers, fed)
     }
 
     /// Sends each GPU what it waits for, in turns, until all have all or one has stopped.
@@ -210,10 +224,6 @@ fn answered<T>(answers: Vec<Pending<T, Stopped>>, fed: Result<(), ComputeError>)
         }
     }
     stopped.map_or(Ok(computed), Err)
-}
-
-fn in_device(error: candle_core::Error) -> ComputeError {
-    ComputeError::Device(without_places(error).to_string())
 }
 
 /// Nobody overtakes a probe.
@@ -273,17 +283,6 @@ impl Reduction for Joining<'_> {
     }
 }
 
-/// For work that nobody waits for.
-struct Nobody;
-
-impl Watch for Nobody {
-    fn advance(&self) {}
-
-    fn is_overtaken(&self) -> bool {
-        false
-    }
-}
-
 impl PreparedJob for CudaJob {
     fn description(&self) -> &JobDescription {
         &self.description
@@ -313,13 +312,15 @@ impl PreparedJob for CudaJob {
             let range = first..first + piece.len();
             for lane in &self.lanes {
                 let to = lane.weights + (first * size_of::<f32>()) as u64;
-                self.weights.upload(range.clone(), to, &lane.copies).map_err(in_device)?;
+                let copied = self.weights.upload(range.clone(), to, &lane.copies);
+                copied.map_err(|error| of_device(error, lane.ordinal))?;
             }
             first = range.end;
         }
         let mut taken = Vec::new();
         for lane in &self.lanes {
-            let arrived = lane.copies.record_event(None).w().map_err(in_device)?;
+            let arrived = lane.copies.record_event(None).w();
+            let arrived = arrived.map_err(|error| of_device(error, lane.ordinal))?;
             taken.push(lane.run(move |state| state.take_weights(&arrived)));
         }
         taken.into_iter().try_for_each(|taken| taken.wait())?;
@@ -332,7 +333,7 @@ impl PreparedJob for CudaJob {
     }
 
     fn contribution(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError> {
-        let watch: Arc<dyn Watch> = Arc::new(Nobody);
+        let watch: Arc<dyn Watch> = Arc::new(Unwatched);
         self.node(work, Node { first: shard, end: shard + 1 }, &watch).map_err(failed)
     }
 

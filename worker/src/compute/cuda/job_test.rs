@@ -62,7 +62,7 @@ fn a_node_is_the_canonical_sum_of_its_shards_and_each_shard_is_progress() {
 #[test]
 fn the_test_split_is_counted_whole_whatever_its_shards() {
     let (_folder, mut job) = loaded();
-    let watch: Arc<dyn Watch> = Arc::new(Nobody);
+    let watch: Arc<dyn Watch> = Arc::new(Unwatched);
     let whole = job.node(&test_work(1), Node::root(1), &watch).unwrap().sums;
     let parts = job.node(&test_work(3), Node::root(3), &watch).unwrap().sums;
     assert_eq!((whole.samples, whole.correct), (9, parts.correct));
@@ -74,7 +74,7 @@ fn the_test_split_is_counted_whole_whatever_its_shards() {
 fn work_that_is_overtaken_stops_and_the_next_comes_out_as_if_nothing_had_been() {
     let (_folder, mut job) = loaded();
     let work = gradient(0, 8);
-    let watch: Arc<dyn Watch> = Arc::new(Nobody);
+    let watch: Arc<dyn Watch> = Arc::new(Unwatched);
     let expected = job.node(&work, Node::root(8), &watch).unwrap();
     for shards in 0..6 {
         let until: Arc<dyn Watch> =
@@ -111,7 +111,7 @@ fn a_model_that_panics_is_said_to_have_and_the_gpu_goes_on() {
     let spec = job("kind = \"panics\"", "kind = \"digits\"", "epochs = 1\nbatch_size = 32\nshards = 8");
     let mut job = backend.prepare(&spec).unwrap();
     load(job.as_mut());
-    let watch: Arc<dyn Watch> = Arc::new(Nobody);
+    let watch: Arc<dyn Watch> = Arc::new(Unwatched);
     let work = Work { kind: WorkKind::Gradient, epoch: 0, batch: 0, shards: 8 };
     let results: Vec<_> = (0..3).map(|_| job.node(&work, Node::root(8), &watch)).collect();
     let panicked = results.iter().filter(|result| match result {

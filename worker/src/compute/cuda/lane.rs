@@ -17,6 +17,8 @@ type Task = Box<dyn FnOnce(&mut State) + Send>;
 pub(super) struct Lane {
     tasks: Option<Sender<Task>>,
     thread: Option<JoinHandle<()>>,
+    /// The GPU's number.
+    pub(super) ordinal: usize,
     /// What weights are copied with, and where to.
     pub(super) copies: Arc<CudaStream>,
     pub(super) weights: u64,
@@ -45,7 +47,8 @@ impl Lane {
     /// # Errors
     /// When the system gives no thread, or the device is of no use.
     pub(super) fn start(device: CudaDevice, evaluator: Evaluator) -> Result<Self, ComputeError> {
-        let name = format!("cuda:{}", device.cuda_stream().context().ordinal());
+        let ordinal = device.cuda_stream().context().ordinal();
+        let name = format!("cuda:{ordinal}");
         let (tasks, queue) = mpsc::channel::<Task>();
         let (say, answer) = mpsc::channel();
         let run = move || match State::new(device, evaluator) {
@@ -62,7 +65,7 @@ impl Lane {
         let system = |error: std::io::Error| ComputeError::Other(format!("{name}: {error}"));
         let thread = std::thread::Builder::new().name(name.clone()).spawn(run).map_err(system)?;
         let (copies, weights) = Pending { answer, name: name.clone() }.wait()?;
-        Ok(Self { tasks: Some(tasks), thread: Some(thread), copies, weights, name })
+        Ok(Self { tasks: Some(tasks), thread: Some(thread), ordinal, copies, weights, name })
     }
 
     /// Lets the thread do something when it comes to it. A panic of the model is an error, behind which nothing stays

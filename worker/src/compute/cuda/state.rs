@@ -20,7 +20,7 @@ use super::arenas::Arenas;
 use super::download::Download;
 use super::sum::{Exchange, Sum};
 use super::timeline::Timeline;
-use super::trouble::{Trouble, not_opened};
+use super::trouble::{Trouble, of_device};
 use crate::compute::evaluator::{Evaluator, Inputs};
 use crate::compute::panics::Panic;
 use crate::compute::{ComputeError, Phase, Stopped, Timing, Watch};
@@ -67,7 +67,7 @@ impl State {
     /// When the device is of no use, or has too little memory.
     pub(super) fn new(device: CudaDevice, evaluator: Evaluator) -> std::result::Result<Self, ComputeError> {
         let ordinal = device.cuda_stream().context().ordinal();
-        Self::on(device, evaluator).map_err(|error| not_opened(error, ordinal))
+        Self::on(device, evaluator).map_err(|error| of_device(error, ordinal))
     }
 
     fn on(device: CudaDevice, evaluator: Evaluator) -> Result<Self> {
@@ -133,7 +133,7 @@ impl State {
         self.guarded(|state| {
             let begun = state.timeline.begin(state.gpu.stream())?;
             state.gpu.stream().wait(arrived).w()?;
-            state.arenas.scatter(&state.evaluator.state, &state.gpu)?;
+            state.arenas.scatter(&state.gpu)?;
             state.timeline.end(Phase::Weights, begun, state.gpu.stream())
         })
     }
@@ -245,15 +245,16 @@ impl State {
         let reported = pass.into_reported();
         let in_order = self.evaluator.state.reported_in_order(&reported);
         let in_order = in_order.map_err(|source| self.evaluator.in_state(source))?;
-        let statistics: Vec<_> = in_order.into_iter().map(|(_, values)| Some(values.clone())).collect();
+        let statistics = in_order.into_iter().map(|(_, values)| Some(values.clone())).collect();
         let parameters =
             self.evaluator.state.variables().filter(|(entry, _)| entry.spec.kind == TensorKind::Parameter);
-        let gradients: Vec<_> = parameters.map(|(_, variable)| gradients.get(variable).cloned()).collect();
+        let gradients = parameters.map(|(_, variable)| gradients.get(variable).cloned()).collect();
         let share = samples.len() as f32 / batch_samples as f32;
         let gather = || {
             let stream = Arc::clone(self.gpu.stream());
             let begun = self.timeline.begin(&stream)?;
-            let sum = self.arenas.gather(&gradients, &statistics, share, &self.gpu)?;
+            let sum =
+                self.arenas.gather(contiguous(gradients)?, contiguous(statistics)?, share, &self.gpu)?;
             self.timeline.end(Phase::Sum, begun, &stream)?;
             self.in_flight.push_back(InFlight { done: stream.record_event(None).w()?, losses, correct });
             Ok(sum)
@@ -325,9 +326,9 @@ impl State {
 
     /// A result; where there is none, nothing stays queued.
     fn or_settled<T>(&mut self, result: std::result::Result<T, Stopped>) -> std::result::Result<T, Stopped> {
-        result.inspect_err(|_| {
-            self.in_flight.clear();
-            let _ = self.gpu.check();
+        result.or_else(|stopped| {
+            self.settle()?;
+            Err(stopped)
         })
     }
 
@@ -345,6 +346,11 @@ impl State {
             }
         })
     }
+}
+
+/// The tensors as the kernels take them.
+fn contiguous(tensors: Vec<Option<Tensor>>) -> Result<Vec<Option<Tensor>>> {
+    tensors.into_iter().map(|tensor| tensor.map(|tensor| tensor.contiguous()).transpose()).collect()
 }
 
 /// In the samples' order.

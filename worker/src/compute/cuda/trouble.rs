@@ -39,16 +39,10 @@ impl Trouble {
     }
 }
 
-/// What a GPU said that does not come to its first work: out of memory may pass, anything else does not.
-pub(super) fn not_opened(error: Error, ordinal: usize) -> ComputeError {
-    let out_of_memory = is_out_of_memory(&error);
-    let reason = in_words(error, ordinal);
-    if out_of_memory { ComputeError::Device(reason) } else { ComputeError::DeviceLost(reason) }
-}
-
-/// An error of work beside any job.
+/// An error outside of a GPU's own work, where nothing tells whether the GPU is still of use: out of memory may pass,
+/// anything else that the driver says does not.
 pub(crate) fn of_device(error: Error, ordinal: usize) -> ComputeError {
-    let lost = driver_error(&error).is_some() && !is_out_of_memory(&error);
+    let lost = driver_error(&error).is_some_and(|error| error.0 != sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY);
     let reason = in_words(error, ordinal);
     if lost { ComputeError::DeviceLost(reason) } else { ComputeError::Device(reason) }
 }
@@ -80,10 +74,6 @@ fn is_of_device(error: &Error) -> bool {
         Error::Context { inner, .. } => is_of_device(inner),
         _ => false,
     }
-}
-
-fn is_out_of_memory(error: &Error) -> bool {
-    driver_error(error).is_some_and(|error| error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)
 }
 
 /// What the driver said, if it was the driver.
