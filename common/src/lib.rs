@@ -17,6 +17,7 @@ pub mod random;
 pub mod reduction;
 pub mod sampling;
 pub mod schedule;
+pub mod target;
 pub mod transfer;
 
 /// Version of the wire protocol; coordinator and workers must agree on it.

@@ -23,7 +23,6 @@ mod remote;
 mod safetensors;
 mod source;
 mod table;
-mod target;
 mod tensor_file;
 mod view;
 
@@ -39,6 +38,7 @@ pub use error::{DataError, FileProblem};
 pub use folder::folder;
 pub use idx::idx;
 pub use image::ImageProblem;
+pub use lookbehind_common::target::{MixedClass, Target};
 pub use memory::{InMemory, Rows};
 pub use outline::Outline;
 pub use parquet::parquet;
@@ -46,7 +46,6 @@ pub use paths::resolve;
 pub use remote::{RemoteArgs, RemoteData, UrlPrefix};
 pub use safetensors::safetensors;
 pub use table::csv;
-pub use target::{MixedClass, Target};
 pub use view::{outline_with_options, with_options};
 
 /// Most classes that a data set may have: beyond any use, far below what would exhaust memory.

@@ -9,7 +9,7 @@ use candle_core::{DType, Result, Tensor};
 use lookbehind_common::contribution::Sums;
 
 use super::storage::copy_into;
-use crate::data::Target;
+use lookbehind_common::target::Target;
 
 /// Losses of some samples and their gradient.
 #[derive(Clone, Debug, PartialEq)]

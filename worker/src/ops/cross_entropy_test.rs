@@ -1,7 +1,7 @@
 use candle_core::{Device, Tensor};
 
 use super::*;
-use crate::data::MixedClass;
+use lookbehind_common::target::MixedClass;
 
 /// Losses of samples of one class each, without smoothing.
 fn plain(logits: &[f32], classes: usize, targets: &[u32], denominator: u64) -> CrossEntropy {

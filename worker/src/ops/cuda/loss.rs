@@ -5,7 +5,7 @@ use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
 
 use super::{Argument, Grid, Kind, Place, current, gradient_like, int, operand, singles};
 use crate::cuda::address;
-use crate::data::Target;
+use lookbehind_common::target::Target;
 
 /// `Target` of `kernels/softmax.cu`.
 #[derive(Clone, Copy, Debug, Default)]
