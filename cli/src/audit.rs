@@ -1,6 +1,6 @@
 //! Two runs side by side: which samples went into each outer step, in which compute class, and what came out.
 
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use serde::{Deserialize, Serialize};
 
 /// What an audit compares of an outer step; the fields are the protocol's `OuterStepMetrics`.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use futures_util::stream;
-use lookbehind_common::proto::v1;
-use lookbehind_common::proto::v1::job_service_client::JobServiceClient;
-use lookbehind_common::transfer::{self, MAX_MESSAGE_BYTES, Piece};
 use lookbehind_identity::{Access, Authorize, Folder, tls_refusal};
+use lookbehind_proto::transfer::{self, MAX_MESSAGE_BYTES, Piece};
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::job_service_client::JobServiceClient;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status, Streaming};

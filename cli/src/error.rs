@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobError;
-use lookbehind_common::transfer::TransferError;
 use lookbehind_identity::{AccessError, IdentityError};
+use lookbehind_proto::transfer::TransferError;
 use lookbehind_worker::device::DeviceError;
 
 use crate::console::printable;

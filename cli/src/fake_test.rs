@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use futures_util::stream::{self, BoxStream, StreamExt};
-use lookbehind_common::proto::v1;
-use lookbehind_common::proto::v1::job_service_server::{JobService, JobServiceServer};
-use lookbehind_common::proto::v1::watch_job_response::Event;
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::job_service_server::{JobService, JobServiceServer};
+use lookbehind_proto::v1::watch_job_response::Event;
 use tokio::runtime::Runtime;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};

@@ -1,8 +1,9 @@
 //! Follows a job for as long as its user wants: every event goes to the screen, to the program that reads along,
 //! to the output folder and into the summary.
 
-use lookbehind_common::job::{JobSpec, wire};
-use lookbehind_common::proto::v1;
+use lookbehind_common::job::JobSpec;
+use lookbehind_proto::v1;
+use lookbehind_proto::wire;
 
 use crate::client::Client;
 use crate::console::Console;

@@ -1,4 +1,4 @@
-use lookbehind_common::proto::v1::watch_job_response::Event as Wire;
+use lookbehind_proto::v1::watch_job_response::Event as Wire;
 
 use super::*;
 use crate::exit::Exit;

@@ -4,8 +4,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use lookbehind_common::digest::Digest;
-use lookbehind_common::job::{JobError, JobFile, JobSpec, parse_toml, wire};
-use lookbehind_common::proto::v1;
+use lookbehind_common::job::{JobError, JobFile, JobSpec, parse_toml};
+use lookbehind_proto::v1;
+use lookbehind_proto::wire;
 use safetensors::SafeTensors;
 
 use crate::error::CliError;

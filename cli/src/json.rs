@@ -1,8 +1,9 @@
 //! The protocol's messages as JSON, field by field under the protocol's names. States are words in lower case,
 //! times are RFC 3339, absent fields are left out.
 
-use lookbehind_common::job::{JobFile, wire};
-use lookbehind_common::proto::v1;
+use lookbehind_common::job::JobFile;
+use lookbehind_proto::v1;
+use lookbehind_proto::wire;
 use serde::Serialize;
 
 /// One line of JSON: what it is, and its fields.

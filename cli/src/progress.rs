@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 
 use crate::console::{Console, printable};
 use crate::json::state_word;

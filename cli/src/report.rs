@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 
 use crate::console::printable;
 use crate::json::state_word;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use lookbehind_common::proto::v1;
-use lookbehind_common::proto::v1::watch_job_response::Event as Wire;
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::watch_job_response::Event as Wire;
 use tonic::{Code, Status, Streaming};
 
 use crate::client::{Client, is_connection};

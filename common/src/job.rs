@@ -1,15 +1,14 @@
-//! A job's specification: what its user writes ([`file::JobFile`]), what it means ([`JobSpec`]), and how it
-//! travels ([`wire`]).
+//! A job's specification: what its user writes ([`file::JobFile`]) and what it means ([`JobSpec`]).
 
 mod description;
 pub mod file;
 mod parameters;
 mod spec;
 mod validate;
-pub mod wire;
 
-pub use description::{DescriptionError, JobDescription};
+pub use description::JobDescription;
 pub use file::{ComputeClassesName, JobFile, PrecisionName, parse_parameters, parse_toml};
+pub use parameters::normalise_parameters;
 pub use spec::*;
 pub use validate::JobError;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::ids::ClusterId;
-use lookbehind_common::transfer::in_process::InProcess;
 use lookbehind_identity::{Folder, IdentityError, Watched};
+use lookbehind_proto::transfer::in_process::InProcess;
 use lookbehind_telemetry::metrics;
 use lookbehind_telemetry::traces::{TraceError, Traces};
 use tokio::net::TcpListener;

@@ -11,7 +11,7 @@ mod volume;
 
 use std::time::{Duration, Instant};
 
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use lookbehind_tests::bench::{Failure, Samples, Table, rounds};
 use lookbehind_tests::client::Watcher;
 use lookbehind_tests::jobs::job;

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lookbehind_common::job::{JobFile, wire};
-use lookbehind_common::proto::v1;
-use lookbehind_common::proto::v1::job_service_client::JobServiceClient;
-use lookbehind_common::proto::v1::watch_job_response::Event;
-use lookbehind_common::transfer::{Piece, Sender};
+use lookbehind_common::job::JobFile;
 use lookbehind_identity::{Access, Authorize};
+use lookbehind_proto::transfer::{Piece, Sender};
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::job_service_client::JobServiceClient;
+use lookbehind_proto::v1::watch_job_response::Event;
+use lookbehind_proto::wire;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookbehind_common::proto::v1;
-use lookbehind_common::transfer::in_process::InProcess;
 use lookbehind_coordinator::{Config, Coordinator};
 use lookbehind_identity::{Access, Folder};
+use lookbehind_proto::transfer::in_process::InProcess;
+use lookbehind_proto::v1;
 use lookbehind_worker::compute::{Backend, CandleBackend};
 use lookbehind_worker::data::DataEnvironment;
 use lookbehind_worker::registry::Registry;

@@ -2,15 +2,16 @@
 //! worker is not what it should be.
 
 use bytes::Bytes;
+use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::contribution::Sums;
-use lookbehind_common::proto::v1;
-use lookbehind_common::proto::v1::tensor_service_client::TensorServiceClient;
-use lookbehind_common::proto::v1::upload_initial_state_request::Part as StatePart;
-use lookbehind_common::proto::v1::upload_partial_request::Part as PartialPart;
-use lookbehind_common::proto::v1::worker_service_client::WorkerServiceClient;
-use lookbehind_common::proto::v1::{session_request, session_response};
-use lookbehind_common::transfer::{Piece, Sender, sums_bytes};
-use lookbehind_common::{BUILD_VERSION, PROTOCOL_VERSION};
+use lookbehind_proto::PROTOCOL_VERSION;
+use lookbehind_proto::transfer::{Piece, Sender, sums_bytes};
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::tensor_service_client::TensorServiceClient;
+use lookbehind_proto::v1::upload_initial_state_request::Part as StatePart;
+use lookbehind_proto::v1::upload_partial_request::Part as PartialPart;
+use lookbehind_proto::v1::worker_service_client::WorkerServiceClient;
+use lookbehind_proto::v1::{session_request, session_response};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};

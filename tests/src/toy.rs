@@ -2,8 +2,8 @@
 
 use lookbehind_common::contribution::Sums;
 use lookbehind_common::job::JobFile;
-use lookbehind_common::proto::v1;
 use lookbehind_common::reduction::shard_range;
+use lookbehind_proto::v1;
 
 use crate::jobs::job;
 

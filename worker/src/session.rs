@@ -15,8 +15,8 @@ mod upload;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lookbehind_common::transfer::in_process::InProcess;
 use lookbehind_identity::{Access, AccessError, Folder};
+use lookbehind_proto::transfer::in_process::InProcess;
 use tokio_util::sync::CancellationToken;
 
 use crate::compute::{Backend, CandleBackend};

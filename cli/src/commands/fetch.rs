@@ -1,7 +1,7 @@
 //! `fetch`: a job's model and metrics as files, whether it is over or not.
 
-use lookbehind_common::job::wire;
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
+use lookbehind_proto::wire;
 
 use crate::args::Fetch;
 use crate::client::Client;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::fake_test::{Fake, Script, event, job, notice, source, step};
-use lookbehind_common::proto::v1::watch_job_response::Event as Wire;
+use lookbehind_proto::v1::watch_job_response::Event as Wire;
 
 #[test]
 fn the_job_that_is_written_is_the_job_that_ran() {

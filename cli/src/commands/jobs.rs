@@ -1,6 +1,6 @@
 //! `jobs`, `job`, `cancel`, `pause`, `resume` and `workers`: one call, one answer.
 
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 
 use crate::args::{Jobs, OneJob, Remote, Resume};
 use crate::client::Client;

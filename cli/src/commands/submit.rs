@@ -1,6 +1,6 @@
 //! `submit`: hands a job to a coordinator, and follows it if asked to.
 
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 
 use crate::args::Submit;
 use crate::client::Client;

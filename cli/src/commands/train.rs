@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use lookbehind_worker::registry::Registry;
 
 use crate::args::Train;

@@ -6,13 +6,10 @@ fn a_line_has_every_field_of_the_protocol_under_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.jsonl");
     let mut file = MetricsFile::create(&path).unwrap();
-    let test = lookbehind_common::proto::v1::TestMetrics { loss: 0.5, accuracy: 0.75, samples: 8 };
+    let test = lookbehind_proto::v1::TestMetrics { loss: 0.5, accuracy: 0.75, samples: 8 };
     file.append(&StepJson::from(&step(1))).unwrap();
-    file.append(&StepJson::from(&lookbehind_common::proto::v1::OuterStepMetrics {
-        test: Some(test),
-        ..step(2)
-    }))
-    .unwrap();
+    file.append(&StepJson::from(&lookbehind_proto::v1::OuterStepMetrics { test: Some(test), ..step(2) }))
+        .unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(

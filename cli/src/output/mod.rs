@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 
 use crate::args::Out;
 use crate::error::CliError;

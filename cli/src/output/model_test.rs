@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use lookbehind_common::transfer::{Piece, Sender};
+use lookbehind_proto::transfer::{Piece, Sender};
 
 use super::*;
 use crate::exit::Exit;

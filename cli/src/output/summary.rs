@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lookbehind_common::job::JobSpec;
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use serde::Serialize;
 
 use crate::error::CliError;

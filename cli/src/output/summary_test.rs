@@ -1,4 +1,4 @@
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 
 use super::*;
 use crate::fake_test::{job, step};

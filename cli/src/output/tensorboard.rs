@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use prost::Message;
 
 use crate::error::CliError;

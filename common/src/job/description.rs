@@ -1,8 +1,7 @@
 //! What a worker found a job's model and data to be.
 
 use crate::digest::Digest;
-use crate::layout::{Layout, LayoutError, TensorKind, TensorSpec};
-use crate::proto::v1;
+use crate::layout::Layout;
 
 /// What a worker found a job's model and data to be; the same on every worker of the job.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,20 +14,6 @@ pub struct JobDescription {
     pub test_samples: u64,
     /// BLAKE3 over everything that a sample's content depends on.
     pub data_fingerprint: Digest,
-}
-
-/// Why a description cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DescriptionError {
-    /// The tensors are impossible.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
-    /// A field holds what it cannot hold.
-    #[error("description: {field} is not valid")]
-    Field {
-        /// The field.
-        field: &'static str,
-    },
 }
 
 impl JobDescription {
@@ -56,60 +41,4 @@ impl JobDescription {
         (ours.len() != theirs.len())
             .then(|| format!("number of tensors: {} and {}", ours.len(), theirs.len()))
     }
-}
-
-impl From<&JobDescription> for v1::JobDescription {
-    fn from(description: &JobDescription) -> Self {
-        let tensor = |spec: &TensorSpec| v1::TensorLayout {
-            name: spec.name.clone(),
-            shape: spec.shape.iter().map(|&extent| extent as u64).collect(),
-            kind: match spec.kind {
-                TensorKind::Parameter => v1::TensorKind::Parameter,
-                TensorKind::Statistic => v1::TensorKind::Statistic,
-            }
-            .into(),
-        };
-        Self {
-            tensors: description.layout.entries().iter().map(|entry| tensor(&entry.spec)).collect(),
-            train_samples: description.train_samples,
-            test_samples: description.test_samples,
-            data_fingerprint: description.data_fingerprint.0.to_vec().into(),
-        }
-    }
-}
-
-impl TryFrom<v1::JobDescription> for JobDescription {
-    type Error = DescriptionError;
-
-    fn try_from(message: v1::JobDescription) -> Result<Self, DescriptionError> {
-        let tensors: Vec<TensorSpec> =
-            message.tensors.into_iter().map(tensor_from).collect::<Result<_, _>>()?;
-        Ok(Self {
-            layout: Layout::new(tensors)?,
-            train_samples: message.train_samples,
-            test_samples: message.test_samples,
-            data_fingerprint: message
-                .data_fingerprint
-                .as_ref()
-                .try_into()
-                .map(Digest)
-                .map_err(|_| DescriptionError::Field { field: "data_fingerprint" })?,
-        })
-    }
-}
-
-fn tensor_from(message: v1::TensorLayout) -> Result<TensorSpec, DescriptionError> {
-    let kind = match message.kind() {
-        v1::TensorKind::Parameter => TensorKind::Parameter,
-        v1::TensorKind::Statistic => TensorKind::Statistic,
-        v1::TensorKind::Unspecified => return Err(DescriptionError::Field { field: "tensors.kind" }),
-    };
-    let shape = message
-        .shape
-        .iter()
-        .map(|&extent| {
-            usize::try_from(extent).map_err(|_| DescriptionError::Field { field: "tensors.shape" })
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(TensorSpec { name: message.name, shape, kind })
 }

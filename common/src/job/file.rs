@@ -3,10 +3,10 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{JobError, Parameters, parameters};
+use super::parameters::normalise_parameters;
+use super::{JobError, Parameters};
 
-/// A job as written. The same fields travel over the wire ([`super::wire`]); [`JobFile::validate`] turns it
-/// into a [`super::JobSpec`].
+/// A job as written. The same fields travel over the wire; [`JobFile::validate`] turns it into a [`super::JobSpec`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobFile {
@@ -355,8 +355,8 @@ pub fn parse_toml(text: &str) -> Result<JobFile, JobError> {
         let path = error.path().to_string();
         JobError::new(if path == "." { "job" } else { &path }, error.inner().message())
     })?;
-    parameters::normalise("model", &mut file.model.parameters)?;
-    parameters::normalise("data", &mut file.data.parameters)?;
+    normalise_parameters("model", &mut file.model.parameters)?;
+    normalise_parameters("data", &mut file.data.parameters)?;
     Ok(file)
 }
 

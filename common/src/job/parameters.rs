@@ -3,8 +3,6 @@
 //! Protobuf's Struct knows no integers, only doubles. A number is therefore kept as an integer where it is a whole one
 //! that a double holds exactly, and what a double cannot hold is refused: nothing changes on the way to a worker.
 
-use prost_types::value::Kind;
-use prost_types::{ListValue, Struct, Value as ProtoValue};
 use serde_json::{Number, Value};
 
 use super::{JobError, Parameters};
@@ -16,8 +14,12 @@ const EXACT: u64 = 1 << 53;
 /// What the reader of TOML makes of a date: a table with this key.
 const DATE: &str = "$__toml_private_datetime";
 
-/// Brings the parameters of a job file into their one form; `section` is where they stand, for errors.
-pub(super) fn normalise(section: &str, parameters: &mut Parameters) -> Result<(), JobError> {
+/// Brings parameters, of a job file or from the wire, into their one form; `section` is where they stand, for errors.
+///
+/// # Errors
+/// When a number is not finite or no double holds it exactly, a date stands without quotes, or values are nested too
+/// deep; the error names the key by its path.
+pub fn normalise_parameters(section: &str, parameters: &mut Parameters) -> Result<(), JobError> {
     object(section, parameters, MAX_DEPTH)
 }
 
@@ -70,53 +72,4 @@ fn number_from(path: &str, number: f64) -> Result<Number, JobError> {
 
 fn too_deep(path: &str) -> JobError {
     JobError::new(path, &format!("is nested deeper than {MAX_DEPTH} levels"))
-}
-
-/// Parameters as a message.
-pub(super) fn to_struct(parameters: &Parameters) -> Struct {
-    Struct { fields: parameters.iter().map(|(key, value)| (key.clone(), to_value(value))).collect() }
-}
-
-fn to_value(value: &Value) -> ProtoValue {
-    let kind = match value {
-        Value::Null => Kind::NullValue(0),
-        Value::Bool(value) => Kind::BoolValue(*value),
-        Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(f64::NAN)),
-        Value::String(text) => Kind::StringValue(text.clone()),
-        Value::Array(items) => Kind::ListValue(ListValue { values: items.iter().map(to_value).collect() }),
-        Value::Object(fields) => Kind::StructValue(to_struct(fields)),
-    };
-    ProtoValue { kind: Some(kind) }
-}
-
-/// The parameters in a message; `section` is where they stand, for errors.
-pub(super) fn from_struct(section: &str, fields: Option<&Struct>) -> Result<Parameters, JobError> {
-    let Some(fields) = fields else { return Ok(Parameters::new()) };
-    from_fields(section, fields, MAX_DEPTH)
-}
-
-fn from_fields(path: &str, fields: &Struct, depth: usize) -> Result<Parameters, JobError> {
-    let field = |(key, value): (&String, &ProtoValue)| {
-        Ok((key.clone(), from_value(&format!("{path}.{key}"), value, depth)?))
-    };
-    fields.fields.iter().map(field).collect()
-}
-
-fn from_value(path: &str, value: &ProtoValue, depth: usize) -> Result<Value, JobError> {
-    if depth == 0 {
-        return Err(too_deep(path));
-    }
-    Ok(match &value.kind {
-        None | Some(Kind::NullValue(_)) => return Err(JobError::new(path, "expected a value, found null")),
-        Some(Kind::BoolValue(value)) => Value::Bool(*value),
-        Some(Kind::NumberValue(number)) => Value::Number(number_from(path, *number)?),
-        Some(Kind::StringValue(text)) => Value::String(text.clone()),
-        Some(Kind::ListValue(list)) => {
-            let item = |(index, item): (usize, &ProtoValue)| {
-                from_value(&format!("{path}[{index}]"), item, depth - 1)
-            };
-            Value::Array(list.values.iter().enumerate().map(item).collect::<Result<_, _>>()?)
-        }
-        Some(Kind::StructValue(fields)) => Value::Object(from_fields(path, fields, depth - 1)?),
-    })
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use lookbehind_common::proto::v1;
-use lookbehind_common::transfer::{CHUNK_BYTES, Receiver, RunningChecksum};
+use lookbehind_proto::transfer::{CHUNK_BYTES, Receiver, RunningChecksum};
+use lookbehind_proto::v1;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};

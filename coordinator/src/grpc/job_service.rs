@@ -3,10 +3,10 @@
 use std::pin::Pin;
 
 use futures_util::Stream;
-use lookbehind_common::convert::{job_id, required};
 use lookbehind_common::ids::JobId;
-use lookbehind_common::proto::v1;
-use lookbehind_common::proto::v1::job_service_server::JobService;
+use lookbehind_proto::convert::{job_id, required};
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::job_service_server::JobService;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::limits::UserLimits;

@@ -14,10 +14,10 @@ mod worker_service;
 use std::future::Future;
 use std::sync::Arc;
 
-use lookbehind_common::proto::FILE_DESCRIPTOR_SET;
-use lookbehind_common::proto::v1::job_service_server::JobServiceServer;
-use lookbehind_common::proto::v1::worker_service_server::WorkerServiceServer;
-use lookbehind_common::transfer::{FRAME_BYTES, WINDOW_BYTES};
+use lookbehind_proto::FILE_DESCRIPTOR_SET;
+use lookbehind_proto::transfer::{FRAME_BYTES, WINDOW_BYTES};
+use lookbehind_proto::v1::job_service_server::JobServiceServer;
+use lookbehind_proto::v1::worker_service_server::WorkerServiceServer;
 use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::service::InterceptorLayer;

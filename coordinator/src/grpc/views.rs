@@ -1,9 +1,9 @@
 //! From the domain to the wire: jobs, workers, notices, errors.
 
-use lookbehind_common::convert::FieldError;
-use lookbehind_common::proto::v1;
-use lookbehind_common::transfer::TransferError;
-use lookbehind_common::transfer::body::IncomingError;
+use lookbehind_proto::convert::FieldError;
+use lookbehind_proto::transfer::TransferError;
+use lookbehind_proto::transfer::body::IncomingError;
+use lookbehind_proto::v1;
 use prost::Message;
 use prost_types::Timestamp;
 use tonic::Status;

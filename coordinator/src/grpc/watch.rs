@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use futures_util::Stream;
 use lookbehind_common::ids::JobId;
-use lookbehind_common::proto::v1;
-use lookbehind_common::proto::v1::watch_job_response::Event;
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::watch_job_response::Event;
 use tokio::sync::watch::Receiver;
 use tonic::Status;
 

@@ -3,14 +3,14 @@
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt};
-use lookbehind_common::convert::{job_id, required};
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{Fence, WorkId};
 use lookbehind_common::job::JobDescription;
-use lookbehind_common::proto::v1;
-use lookbehind_common::proto::v1::worker_service_server::WorkerService;
-use lookbehind_common::proto::v1::{session_request, session_response};
 use lookbehind_common::reduction::Node;
+use lookbehind_proto::convert::{job_id, required};
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::worker_service_server::WorkerService;
+use lookbehind_proto::v1::{session_request, session_response};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -99,7 +99,7 @@ async fn listen(mut incoming: Streaming<v1::SessionRequest>, fence: Fence, mailb
 fn from_wire(request: v1::SessionRequest) -> Result<(Fence, WorkerSays), Status> {
     use session_request::Message;
     let invalid = |error: &dyn std::fmt::Display| Status::invalid_argument(error.to_string());
-    let field = |error: lookbehind_common::convert::FieldError| invalid(&error);
+    let field = |error: lookbehind_proto::convert::FieldError| invalid(&error);
     let fence = required(request.fence, "fence").map_err(field)?.into();
     let says = match required(request.message, "message").map_err(field)? {
         Message::Register(_) => return Err(Status::invalid_argument("register came twice")),

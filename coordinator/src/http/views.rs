@@ -1,7 +1,8 @@
 //! What the page is told, as JSON. Times are in milliseconds since 1970 or in seconds, as their names say.
 
-use lookbehind_common::job::{JobSpec, Method, wire};
-use lookbehind_common::proto::v1;
+use lookbehind_common::job::{JobSpec, Method};
+use lookbehind_proto::v1;
+use lookbehind_proto::wire;
 use prost::Message;
 use serde::Serialize;
 

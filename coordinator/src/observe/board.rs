@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lookbehind_common::ids::{JobId, SessionId};
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 
 use crate::state::UnixMillis;
 use crate::state::observation::{Fate, StepTimeline};

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use lookbehind_common::ids::{JobId, SessionId};
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use lookbehind_telemetry::metrics::{ByLabel, Direction, long_times, short_times};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

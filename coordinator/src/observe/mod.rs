@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use lookbehind_common::ids::{JobId, SessionId};
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use lookbehind_telemetry::http;
 use lookbehind_telemetry::traces::Traces;
 use prometheus_client::registry::Registry;

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use lookbehind_common::ids::JobId;
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use lookbehind_telemetry::traces::Span;
 
 use crate::state::observation::{Fate, Part, StepTimeline, WorkTimeline};

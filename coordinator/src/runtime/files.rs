@@ -8,7 +8,7 @@ use std::time::Instant;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::JobId;
 use lookbehind_common::model_file;
-use lookbehind_common::proto::v1::OuterStepMetrics;
+use lookbehind_proto::v1::OuterStepMetrics;
 use tokio::sync::mpsc;
 
 use super::{Feeds, Shared};

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use lookbehind_common::arena::{ArenaPool, shared_bytes};
 use lookbehind_common::ids::JobId;
-use lookbehind_common::transfer::{RunningChecksum, Sender};
+use lookbehind_proto::transfer::{RunningChecksum, Sender};
 
 use crate::state::command::Weights;
 

@@ -6,8 +6,8 @@ use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{JobId, SessionId, WorkId};
 use lookbehind_common::job::{JobDescription, JobSpec};
-use lookbehind_common::proto::v1;
 use lookbehind_common::reduction::Node;
+use lookbehind_proto::v1;
 
 use crate::state::event::{Activation, Reply, Token};
 use crate::state::observation::Observation;

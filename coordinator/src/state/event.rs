@@ -7,9 +7,9 @@ use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{Fence, JobId, SessionId, WorkId};
 use lookbehind_common::job::JobDescription;
-use lookbehind_common::proto::v1;
 use lookbehind_common::reduction::Node;
-use lookbehind_common::transfer::Checksum;
+use lookbehind_proto::transfer::Checksum;
+use lookbehind_proto::v1;
 
 use crate::state::access::Caller;
 use crate::state::record::JobRecord;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use lookbehind_common::ids::{JobId, SessionId};
 use lookbehind_common::job::{ComputeClasses, JobDescription, JobSpec};
-use lookbehind_common::proto::v1;
 use lookbehind_common::sampling::Plan;
+use lookbehind_proto::v1;
 
 use crate::state::assign::Candidate;
 use crate::state::event::{Activation, ComputeClass};

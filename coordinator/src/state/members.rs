@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::ids::{Fence, JobId, SessionId};
-use lookbehind_common::{BUILD_VERSION, PROTOCOL_VERSION};
+use lookbehind_proto::PROTOCOL_VERSION;
 
 use super::Core;
 use super::command::{Command, ToWorker};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::ids::{JobId, SessionId};
-use lookbehind_common::proto::v1;
 use lookbehind_common::reduction::Node;
+use lookbehind_proto::v1;
 
 use crate::state::event::{Busy, LossCause};
 use crate::state::record::JobState;

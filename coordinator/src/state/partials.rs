@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::ids::{Fence, JobId, SessionId, WorkId};
 use lookbehind_common::reduction::{MissingShard, Node, reduce};
-use lookbehind_common::transfer::Checksum;
+use lookbehind_proto::transfer::Checksum;
 
 use super::Core;
 use super::command::{Coordinates, WorkKind};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{Fence, JobId, SessionId};
 use lookbehind_common::job::{JobDescription, JobSpec, ResourcesSpec};
-use lookbehind_common::proto::v1;
 use lookbehind_common::sampling::Plan;
+use lookbehind_proto::v1;
 use prost::Message as _;
 
 use super::Core;

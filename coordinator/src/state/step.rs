@@ -7,8 +7,8 @@ use lookbehind_common::contribution::Sums;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::SessionId;
 use lookbehind_common::optimizer::OuterStepReport;
-use lookbehind_common::proto::v1;
 use lookbehind_common::sampling::Position;
+use lookbehind_proto::v1;
 
 use crate::state::event::Busy;
 use crate::state::observation::{StepTimeline, WorkTimeline};

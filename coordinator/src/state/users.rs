@@ -1,8 +1,8 @@
 //! Users' calls.
 
 use lookbehind_common::ids::JobId;
-use lookbehind_common::job::wire;
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
+use lookbehind_proto::wire;
 use prost::Message as _;
 
 use super::Core;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::ids::{SessionId, WorkId};
 use lookbehind_common::reduction::Node;
-use lookbehind_common::transfer::Checksum;
+use lookbehind_proto::transfer::Checksum;
 
 use crate::state::command::{Coordinates, WorkKind};
 use crate::state::event::Busy;

@@ -7,7 +7,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use fail::fail_point;
-use lookbehind_common::proto::v1::OuterStepMetrics;
+use lookbehind_proto::v1::OuterStepMetrics;
 use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
 

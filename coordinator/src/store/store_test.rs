@@ -5,8 +5,8 @@ use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::optimizer::OptimizerState;
-use lookbehind_common::proto::v1::OuterStepMetrics;
 use lookbehind_common::sampling::Position;
+use lookbehind_proto::v1::OuterStepMetrics;
 use tempfile::TempDir;
 
 use super::journal::{Journal, Reader};

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{Fence, JobId, WorkId};
-use lookbehind_common::job::{JobSpec, wire};
-use lookbehind_common::proto::v1;
+use lookbehind_common::job::JobSpec;
 use lookbehind_coordinator::state::command::{Assignment, Weights, WorkKind};
 use lookbehind_coordinator::state::event::{Busy, ComputeClass, PartialHeader, WorkerSays};
+use lookbehind_proto::v1;
+use lookbehind_proto::wire;
 
 use crate::agenda::Happening;
 use crate::dice::{Micros, millis};

@@ -2,11 +2,12 @@
 
 use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::job::file::{AlphaValue, BaseName, GradientsName, MethodName, MinibatchName};
-use lookbehind_common::job::{JobFile, JobSpec, Length, wire};
-use lookbehind_common::proto::v1;
+use lookbehind_common::job::{JobFile, JobSpec, Length};
 use lookbehind_common::reduction::Node;
 use lookbehind_coordinator::state::command::{Weights, WorkKind};
 use lookbehind_coordinator::training::{Input, Outcome, Trainer};
+use lookbehind_proto::v1;
+use lookbehind_proto::wire;
 use std::collections::BTreeMap;
 
 use crate::dice::Dice;

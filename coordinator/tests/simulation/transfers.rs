@@ -5,9 +5,9 @@ use std::sync::Arc;
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::ids::{Fence, JobId};
-use lookbehind_common::transfer::{Checksum, sums_bytes};
 use lookbehind_coordinator::state::command::Weights;
 use lookbehind_coordinator::state::event::{Admission, Event, PartialHeader, PartialOutcome, Reply};
+use lookbehind_proto::transfer::{Checksum, sums_bytes};
 
 use crate::agenda::Happening;
 use crate::dice::{Micros, millis, seconds};

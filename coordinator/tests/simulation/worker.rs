@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::ids::Fence;
-use lookbehind_common::{BUILD_VERSION, PROTOCOL_VERSION};
 use lookbehind_coordinator::state::command::ToWorker;
 use lookbehind_coordinator::state::event::{Hello, WorkerSays};
+use lookbehind_proto::PROTOCOL_VERSION;
 
 use crate::agenda::Happening;
 use crate::dice::{Micros, millis, seconds};

@@ -7,12 +7,13 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookbehind_common::job::{parse_toml, wire};
-use lookbehind_common::proto::v1;
-use lookbehind_common::proto::v1::job_service_client::JobServiceClient;
-use lookbehind_common::proto::v1::watch_job_response::Event;
+use lookbehind_common::job::parse_toml;
 use lookbehind_coordinator::{Config, Coordinator};
 use lookbehind_identity::{Access, Authority, Folder, Role as Holder, Wanted};
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::job_service_client::JobServiceClient;
+use lookbehind_proto::v1::watch_job_response::Event;
+use lookbehind_proto::wire;
 use lookbehind_worker::{WorkerConfig, run_backend};
 use tokio_util::sync::CancellationToken;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lookbehind_common::proto::v1;
-use lookbehind_common::proto::v1::watch_job_response::Event;
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::watch_job_response::Event;
 use lookbehind_tests::client::{Client, History, within};
 use tonic::{Status, Streaming};
 

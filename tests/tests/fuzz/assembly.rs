@@ -3,8 +3,8 @@
 //! An input is a course of events: two bytes for the lengths of the arenas, then what a sender does.
 
 use bytes::Bytes;
-use lookbehind_common::proto::v1;
-use lookbehind_common::transfer::{ArenaReceiver, CHUNK_BYTES, Piece, Sender};
+use lookbehind_proto::transfer::{ArenaReceiver, CHUNK_BYTES, Piece, Sender};
+use lookbehind_proto::v1;
 
 use crate::memory;
 use crate::tape::Tape;

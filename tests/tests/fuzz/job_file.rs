@@ -1,9 +1,9 @@
 //! The job file: what is accepted means the same to whoever reads it.
 
-use lookbehind_common::job::wire::{from_proto, to_proto};
 use lookbehind_common::job::{JobError, JobFile, JobSpec, Length, parse_toml};
-use lookbehind_common::proto::v1;
 use lookbehind_common::sampling::Plan;
+use lookbehind_proto::v1;
+use lookbehind_proto::wire::{from_proto, to_proto};
 use prost::Message as _;
 
 use crate::memory;

@@ -1,7 +1,7 @@
 //! A job as it comes over the wire, from whatever client.
 
-use lookbehind_common::job::wire::{from_proto, to_proto};
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
+use lookbehind_proto::wire::{from_proto, to_proto};
 use prost::Message as _;
 
 use crate::job_file_target::is_sound;

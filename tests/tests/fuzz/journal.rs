@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use lookbehind_common::proto::v1::OuterStepMetrics;
 use lookbehind_coordinator::store::journal::{Journal, Reader, path};
+use lookbehind_proto::v1::OuterStepMetrics;
 use prost::Message as _;
 use xxhash_rust::xxh3::xxh3_64;
 

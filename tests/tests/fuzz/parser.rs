@@ -2,9 +2,9 @@
 //! finds. The first eight bytes of an input say how the rest is cut.
 
 use bytes::Bytes;
-use lookbehind_common::proto::v1;
-use lookbehind_common::transfer::parser::{Event, Parser};
-use lookbehind_common::transfer::{MAX_MESSAGE_BYTES, TransferError};
+use lookbehind_proto::transfer::parser::{Event, Parser};
+use lookbehind_proto::transfer::{MAX_MESSAGE_BYTES, TransferError};
+use lookbehind_proto::v1;
 use prost::Message;
 
 use crate::memory;

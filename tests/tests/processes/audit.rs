@@ -57,7 +57,7 @@ async fn a_pause_that_was_acknowledged_survives_the_coordinator() {
     machines.coordinator.ended().await;
     machines.restart().await;
     let job = machines.client.job(&id).await;
-    assert_eq!(job.state(), lookbehind_common::proto::v1::JobState::Paused, "{}", job.message);
+    assert_eq!(job.state(), lookbehind_proto::v1::JobState::Paused, "{}", job.message);
     let (code, user) = machines.ask("resume", &["resume", &id]).await;
     assert_eq!(code, 0, "{}", user.stderr());
     let history = machines.client.finish(&id).await;

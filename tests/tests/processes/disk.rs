@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use lookbehind_common::job::{JobFile, wire};
-use lookbehind_common::proto::v1;
+use lookbehind_common::job::JobFile;
+use lookbehind_proto::v1;
+use lookbehind_proto::wire;
 use lookbehind_tests::client::{History, within};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::{job, long_job};

@@ -1,6 +1,6 @@
 //! Processes that are killed, frozen or told to end leave the final weights as they are.
 
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use rustix::process::Signal;
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
 //! A job's life as its user steers it: queued, watched, cancelled, paused, resumed.
 
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use lookbehind_tests::cluster::small_digest;
 
 use crate::machines::{Machines, lines, long_digest};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use lookbehind_tests::client::{Client, within};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::{SMALL_JOB, job, long_job, write_small};

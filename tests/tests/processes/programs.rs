@@ -1,6 +1,6 @@
 //! What the programs refuse, and what they end with.
 
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use lookbehind_tests::jobs::{MLP_CASES, SMALL_JOB, parity};
 use lookbehind_tests::process::Process;
 use lookbehind_tests::reference::{read_tensors, relative_error};

@@ -1,7 +1,7 @@
 //! Who is believed: certificates, authorities, and what is not encrypted at all.
 
-use lookbehind_common::proto::v1;
 use lookbehind_identity::{Access, Folder, tls_refusal};
+use lookbehind_proto::v1;
 use lookbehind_tests::client::{Client, within};
 use lookbehind_tests::cluster::{Cluster, small_digest};
 use lookbehind_tests::guarded::{self, Credentials, client};

@@ -1,7 +1,7 @@
 //! Whose job it is: everything for its owner and admins, nothing for others.
 
-use lookbehind_common::job::wire;
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
+use lookbehind_proto::wire;
 use lookbehind_tests::client::Client;
 use lookbehind_tests::guarded::{self, client};
 use lookbehind_tests::jobs;

@@ -1,7 +1,7 @@
 //! Dashboard, metrics and probes: who may read, who may steer, and from where.
 
-use lookbehind_common::proto::v1;
 use lookbehind_identity::{Access, Folder};
+use lookbehind_proto::v1;
 use lookbehind_tests::client::within;
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::guarded::{Credentials, client};

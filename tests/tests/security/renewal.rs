@@ -1,6 +1,6 @@
 //! New certificates, a new authority: taken without a restart, while a job runs.
 
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use lookbehind_tests::client::within;
 use lookbehind_tests::cluster::small_digest;
 use lookbehind_tests::guarded::{self, client};

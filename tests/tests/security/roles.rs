@@ -1,9 +1,9 @@
 //! What a role may call: nothing of another role's.
 
-use lookbehind_common::proto::v1;
-use lookbehind_common::proto::v1::session_request::Message;
-use lookbehind_common::proto::v1::tensor_service_client::TensorServiceClient;
-use lookbehind_common::proto::v1::worker_service_client::WorkerServiceClient;
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::session_request::Message;
+use lookbehind_proto::v1::tensor_service_client::TensorServiceClient;
+use lookbehind_proto::v1::worker_service_client::WorkerServiceClient;
 use lookbehind_tests::fake_worker::hello;
 use lookbehind_tests::guarded::{self, client};
 use tonic::{Code, Status};

@@ -1,8 +1,8 @@
 //! Tokens: in their place they say who calls, anywhere else they are nothing.
 
-use lookbehind_common::proto::v1;
-use lookbehind_common::proto::v1::job_service_client::JobServiceClient;
 use lookbehind_identity::{Access, Folder};
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::job_service_client::JobServiceClient;
 use lookbehind_tests::guarded::{self, client};
 use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 use tonic::{Code, Request, Status};

@@ -81,7 +81,7 @@ async fn reused_gradients_of_switched_batches_are_refused_by_their_key() {
         job.optimizer.gradients = Some(GradientsName::Reuse);
         job.optimizer.minibatch = Some(MinibatchName::Switch);
     });
-    let status = cluster.client().create(lookbehind_common::job::wire::to_proto(&job)).await.unwrap_err();
+    let status = cluster.client().create(lookbehind_proto::wire::to_proto(&job)).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
     assert!(status.message().starts_with("optimizer.gradients: "), "{status}");
     cluster.still_works().await;

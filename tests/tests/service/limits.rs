@@ -1,7 +1,7 @@
 //! Limits: beyond them callers are refused, and everything else keeps running.
 
-use lookbehind_common::proto::v1;
-use lookbehind_common::proto::v1::session_request::Message;
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::session_request::Message;
 use lookbehind_tests::client::Client;
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::fake_worker::{FakeWorker, hello};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::job::JobFile;
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use lookbehind_tests::client::{History, Watcher};
 use lookbehind_tests::cluster::{Cluster, small_digest};
 use lookbehind_tests::jobs::{SMALL_JOB, job};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{ComputeClassesName, Precision};
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use lookbehind_tests::client::History;
 use lookbehind_tests::cluster::{Cluster, small_digest};
 use lookbehind_tests::fake_worker::{FakeWorker, hello};

@@ -1,7 +1,7 @@
 //! Users' calls: retries, identities, pages, limits.
 
-use lookbehind_common::job::wire;
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
+use lookbehind_proto::wire;
 use lookbehind_tests::client::{Client, History};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::{small, small_with};

@@ -1,7 +1,7 @@
 //! Job specifications over the wire that cannot be: each is refused at once, by its key, and nothing is queued.
 
-use lookbehind_common::job::wire;
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
+use lookbehind_proto::wire;
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::small;
 use prost_types::value::Kind;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use lookbehind_tests::client::Client;
 use lookbehind_tests::cluster::{Cluster, small_digest};
 use lookbehind_tests::jobs::{small, small_with};

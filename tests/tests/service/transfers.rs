@@ -1,8 +1,8 @@
 //! Bulk transfers from workers and users that are not what they should be: refused whole, and nothing changes.
 
 use bytes::Bytes;
-use lookbehind_common::proto::v1;
-use lookbehind_common::transfer::{CHUNK_BYTES, Piece, Sender, sums_bytes};
+use lookbehind_proto::transfer::{CHUNK_BYTES, Piece, Sender, sums_bytes};
+use lookbehind_proto::v1;
 use lookbehind_tests::client::Client;
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::fake_worker::{FakeWorker, header_sums, hello, whole};

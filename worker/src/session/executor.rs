@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lookbehind_common::ids::JobId;
-use lookbehind_common::job::{JobSpec, Precision, wire};
-use lookbehind_common::proto::v1;
+use lookbehind_common::job::{JobSpec, Precision};
 use lookbehind_common::reduction::Node;
+use lookbehind_proto::v1;
+use lookbehind_proto::wire;
 use prost::Message;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};

@@ -3,9 +3,9 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
-use lookbehind_common::transfer::in_process::InProcess;
-use lookbehind_common::transfer::{FRAME_BYTES, WINDOW_BYTES};
 use lookbehind_identity::{Access, Authorize};
+use lookbehind_proto::transfer::in_process::InProcess;
+use lookbehind_proto::transfer::{FRAME_BYTES, WINDOW_BYTES};
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codegen::http;

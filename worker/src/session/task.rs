@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lookbehind_common::ids::{JobId, WorkId};
-use lookbehind_common::proto::v1;
 use lookbehind_common::reduction::Node;
+use lookbehind_proto::v1;
 use tokio::sync::mpsc;
 
 use super::transfer::{Partial, Transfers};

@@ -1,8 +1,8 @@
 //! Partials on their way up, and what follows when one cannot be sent.
 
-use lookbehind_common::proto::v1;
-use lookbehind_common::proto::v1::session_request;
 use lookbehind_common::reduction::Node;
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::session_request;
 use tokio::sync::mpsc;
 use tonic::Status;
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use lookbehind_common::ids::JobId;
-use lookbehind_common::proto::v1;
+use lookbehind_proto::v1;
 use lookbehind_telemetry::metrics::Seconds;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

@@ -1,7 +1,7 @@
 use bytes::Bytes;
+use lookbehind_common::arena::Arena;
 
 use super::*;
-use crate::arena::Arena;
 
 fn arenas() -> (Arena, Arena) {
     let first: Vec<f32> = (0..600_000).map(|i| i as f32).collect();

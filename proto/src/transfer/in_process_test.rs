@@ -1,5 +1,6 @@
+use lookbehind_common::arena::shared_bytes;
+
 use super::*;
-use crate::arena::shared_bytes;
 use crate::transfer::{Piece, Sender};
 
 #[test]

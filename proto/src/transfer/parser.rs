@@ -11,7 +11,7 @@ use prost::encoding::decode_varint;
 
 use super::frames::{CHUNK, DATA, OFFSET, PREFIX};
 use super::{MAX_MESSAGE_BYTES, TransferError};
-use crate::proto::v1;
+use crate::v1;
 
 /// What comes in a transfer.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,7 +10,7 @@ use prost::Message;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::Piece;
-use crate::proto::v1;
+use crate::v1;
 
 /// Bytes before each message: not compressed, and its length as four bytes.
 pub(super) const PREFIX: usize = 5;

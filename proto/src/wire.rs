@@ -1,10 +1,11 @@
 //! A job on the wire: conversions between [`JobFile`] and the protobuf message, both ways, and of the other
 //! domain types that travel.
 
-use super::JobError;
-use super::file::*;
-use super::parameters::{from_struct, to_struct};
-use crate::proto::v1;
+use lookbehind_common::job::JobError;
+use lookbehind_common::job::file::*;
+
+use crate::parameters::{from_struct, to_struct};
+use crate::v1;
 
 /// The message for a job.
 pub fn to_proto(file: &JobFile) -> v1::JobSpec {
@@ -256,3 +257,6 @@ wire_enum!(ComputeClassesName, ComputeClasses: One = One, Any = Any);
 wire_enum!(OnFailureName, OnCheckpointFailure: Continue = Continue, Pause = Pause, Fail = Fail);
 wire_enum!(BaseName, BaseOptimizerKind: Sgd = Sgd, Adamw = Adamw);
 wire_enum!(ScheduleName, ScheduleKind: Constant = Constant, Multistep = Multistep, Cosine = Cosine);
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,9 @@
 //! Conversions of identifiers and nodes between the wire and the domain, both ways.
 
-use crate::ids::{ClusterId, Fence, Incarnation, JobId, SessionId, WorkId};
-use crate::proto::v1;
-use crate::reduction::Node;
+use lookbehind_common::ids::{ClusterId, Fence, Incarnation, JobId, SessionId, WorkId};
+use lookbehind_common::reduction::Node;
+
+use crate::v1;
 
 /// A field of a message is missing or impossible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{CHUNK_BYTES, Checksum, Piece};
-use crate::proto::v1;
+use crate::v1;
 
 /// The checksum of a transfer as far as its bytes have been sent. Transfers of the same bytes share one, so that
 /// they are summed up once however many receive them.

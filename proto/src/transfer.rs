@@ -17,8 +17,9 @@ mod sender;
 pub use receiver::{ArenaReceiver, Receiver};
 pub use sender::{RunningChecksum, Sender};
 
-use crate::contribution::Sums;
-use crate::proto::v1;
+use lookbehind_common::contribution::Sums;
+
+use crate::v1;
 
 /// Most bytes in a chunk.
 pub const CHUNK_BYTES: usize = 1 << 20;

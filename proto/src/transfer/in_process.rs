@@ -8,12 +8,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use lookbehind_common::arena::Arena;
 use tonic::body::Body;
 use tonic::codegen::http;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Checksum;
-use crate::arena::Arena;
 
 type Answer = Pin<Box<dyn Future<Output = http::Response<Body>> + Send>>;
 

@@ -1,10 +1,10 @@
 //! The receiving end of a transfer.
 
+use lookbehind_common::arena::Arena;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{CHUNK_BYTES, Checksum, TransferError};
-use crate::arena::Arena;
-use crate::proto::v1;
+use crate::v1;
 
 /// Checks the pieces of one incoming transfer.
 pub struct Receiver {

@@ -1,6 +1,6 @@
 use super::*;
-use crate::proto::v1;
 use crate::transfer::Sender;
+use crate::v1;
 
 /// Runs a future that never waits.
 fn now<T>(future: impl Future<Output = T>) -> T {
