@@ -40,10 +40,11 @@ test *ARGUMENTS:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
 
-# Licences, sources and bans of what is depended on; which crate may know what.
+# Licences, sources and bans of what is depended on; which crate may know what; nothing of others is compiled twice.
 deny:
     cargo deny --locked check bans licenses sources
     .ci/layers
+    .ci/shared_builds
 
 # The slow tests, in the size of each change. 20,000 fault schedules are among them.
 test-slow *ARGUMENTS:
