@@ -7,9 +7,9 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 checked := "--config .config/checked.toml"
 # Tests that take long: whole processes that are killed, thousands of fault schedules, random bytes.
 slow := "binary(simulation) | binary(chaos) | binary(processes) | binary(fuzz)"
-# The programs with CUDA, and the crates whose sources differ with it.
-cuda_programs := "--release --locked -p lookbehind -p lookbehind-worker -p lookbehind-coordinator --features lookbehind/cuda,lookbehind-worker/cuda"
-cuda_crates := "--release --locked -p lookbehind-worker --features lookbehind-worker/cuda"
+# With CUDA. The whole workspace is named although few of its crates change: named alone, they would use some crates of
+# others with fewer features, and compile those again. Cargo compiles what differs.
+cuda := "--release --locked --workspace --features lookbehind/cuda,lookbehind-worker/cuda"
 # Where a toolkit is put that `just cuda-toolkit` fetches; kept from run to run.
 toolkit := env("LOOKBEHIND_CUDA_TOOLKIT", env("XDG_CACHE_HOME", env("HOME") / ".cache") / "lookbehind/cuda-toolkit")
 # Where recipes leave what others of them read.
@@ -108,10 +108,10 @@ cuda-toolkit:
     python3 -m pip --version >/dev/null 2>&1 || .ci/packages python3-pip
     deploy/cuda-toolkit {{ toolkit }} >/dev/null
 
-# Lints and documentation of the crates that CUDA changes.
+# Lints and documentation of what CUDA changes.
 cuda-lint: cuda-toolkit
-    eval "$(deploy/cuda-toolkit {{ toolkit }})" && cargo clippy {{ cuda_crates }} --all-targets -- -D warnings
-    eval "$(deploy/cuda-toolkit {{ toolkit }})" && RUSTDOCFLAGS="-D warnings" cargo doc {{ cuda_crates }} --no-deps
+    eval "$(deploy/cuda-toolkit {{ toolkit }})" && cargo clippy {{ cuda }} --all-targets -- -D warnings
+    eval "$(deploy/cuda-toolkit {{ toolkit }})" && RUSTDOCFLAGS="-D warnings" cargo doc {{ cuda }} --no-deps
 
 # The emulated machine, and the tests of its own. Built anew when something that it is made of is younger.
 cuda-emulator: cuda-toolkit
@@ -124,9 +124,9 @@ cuda-emulator: cuda-toolkit
 # Unit tests of the CUDA code.
 cuda-test: cuda-emulator
     eval "$(deploy/cuda-toolkit {{ toolkit }})" && LD_LIBRARY_PATH={{ emulator }} \
-        cargo nextest run {{ checked }} {{ cuda_crates }} --lib -E 'test(cuda)'
+        cargo nextest run {{ checked }} {{ cuda }} --lib -E 'test(cuda)'
 
 # The programs with CUDA, on emulated GPUs. They stay in target/release until `just programs` puts the others back.
 cuda-programs: cuda-emulator
-    eval "$(deploy/cuda-toolkit {{ toolkit }})" && cargo build {{ cuda_programs }}
+    eval "$(deploy/cuda-toolkit {{ toolkit }})" && cargo build {{ cuda }} --bins
     tests/gpu/emulated --emulator {{ emulator }} --programs target/release
