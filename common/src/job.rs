@@ -2,12 +2,14 @@
 
 mod description;
 pub mod file;
+mod method;
 mod parameters;
 mod spec;
 mod validate;
 
 pub use description::JobDescription;
-pub use file::{ComputeClassesName, JobFile, PrecisionName, parse_parameters, parse_toml};
+pub use file::{JobFile, parse_parameters, parse_toml};
+pub use method::*;
 pub use parameters::normalise_parameters;
 pub use spec::*;
 pub use validate::JobError;

@@ -1,8 +1,10 @@
 //! A job on the wire: conversions between [`JobFile`] and the protobuf message, both ways, and of the other
 //! domain types that travel.
 
-use lookbehind_common::job::JobError;
 use lookbehind_common::job::file::*;
+use lookbehind_common::job::{
+    BatchStatistics, ComputeClasses, JobError, MethodName, Minibatch, OnFailure, Precision,
+};
 
 use crate::parameters::{from_struct, to_struct};
 use crate::v1;
@@ -249,12 +251,12 @@ wire_enum!(MethodName, Method: Sgd = Sgd, Sam = Sam, Lookahead = Lookahead, Look
     MultistepSam = MultistepSam, Lookbehind = Lookbehind);
 wire_enum!(AscentName, Ascent: Sam = Sam, Asam = Asam);
 wire_enum!(GradientsName, Gradients: Reuse = Reuse, Reference = Reference);
-wire_enum!(MinibatchName, Minibatch: Same = Same, Switch = Switch);
-wire_enum!(BatchStatisticsName, BatchStatistics: EveryPass = EveryPass, Unperturbed = Unperturbed);
+wire_enum!(Minibatch, Minibatch: Same = Same, Switch = Switch);
+wire_enum!(BatchStatistics, BatchStatistics: EveryPass = EveryPass, Unperturbed = Unperturbed);
 wire_enum!(PerturbationName, Perturbation: Global = Global);
-wire_enum!(PrecisionName, Precision: F32 = F32, Tf32 = Tf32, Bf16 = Bf16);
-wire_enum!(ComputeClassesName, ComputeClasses: One = One, Any = Any);
-wire_enum!(OnFailureName, OnCheckpointFailure: Continue = Continue, Pause = Pause, Fail = Fail);
+wire_enum!(Precision, Precision: F32 = F32, Tf32 = Tf32, Bf16 = Bf16);
+wire_enum!(ComputeClasses, ComputeClasses: One = One, Any = Any);
+wire_enum!(OnFailure, OnCheckpointFailure: Continue = Continue, Pause = Pause, Fail = Fail);
 wire_enum!(BaseName, BaseOptimizerKind: Sgd = Sgd, Adamw = Adamw);
 wire_enum!(ScheduleName, ScheduleKind: Constant = Constant, Multistep = Multistep, Cosine = Cosine);
 

@@ -4,7 +4,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::parameters::normalise_parameters;
-use super::{JobError, Parameters};
+use super::{
+    BatchStatistics, ComputeClasses, JobError, MethodName, Minibatch, OnFailure, Parameters, Precision,
+};
 
 /// A job as written. The same fields travel over the wire; [`JobFile::validate`] turns it into a [`super::JobSpec`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -83,43 +85,10 @@ pub struct TrainSection {
     pub shards: Option<u32>,
     /// What the operands of products are rounded to; default f32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub precision: Option<PrecisionName>,
+    pub precision: Option<Precision>,
     /// Which workers may serve the job together; default one class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compute_classes: Option<ComputeClassesName>,
-}
-
-/// Names of rules for workers' compute classes in job files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the variants are those of `ComputeClasses`, documented there")]
-pub enum ComputeClassesName {
-    One,
-    Any,
-}
-
-/// Names of precisions in job files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the variants are those of `Precision`, documented there")]
-pub enum PrecisionName {
-    F32,
-    Tf32,
-    Bf16,
-}
-
-/// Names of the methods in job files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the variants are those of `Method`, documented there")]
-pub enum MethodName {
-    Sgd,
-    Sam,
-    Lookahead,
-    LookaheadSam,
-    MultistepSam,
-    #[default]
-    Lookbehind,
+    pub compute_classes: Option<ComputeClasses>,
 }
 
 /// Names of the ascents in job files.
@@ -149,26 +118,6 @@ pub enum GradientsName {
     Reuse,
     /// 2k evaluations.
     Reference,
-}
-
-/// `minibatch`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MinibatchName {
-    /// One batch for all inner steps.
-    Same,
-    /// A new one for each.
-    Switch,
-}
-
-/// `batch_statistics`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BatchStatisticsName {
-    /// As often as 2k passes would.
-    EveryPass,
-    /// Only at the unperturbed weights.
-    Unperturbed,
 }
 
 /// `perturbation`.
@@ -206,10 +155,10 @@ pub struct OptimizerSection {
     pub gradients: Option<GradientsName>,
     /// Batches per outer step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minibatch: Option<MinibatchName>,
+    pub minibatch: Option<Minibatch>,
     /// Updates of running statistics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch_statistics: Option<BatchStatisticsName>,
+    pub batch_statistics: Option<BatchStatistics>,
     /// Scope of the perturbation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perturbation: Option<PerturbationName>,
@@ -305,19 +254,7 @@ pub struct CheckpointSection {
     pub keep: Option<u32>,
     /// What follows when one cannot be written; default continue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_failure: Option<OnFailureName>,
-}
-
-/// `checkpoint.on_failure`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFailureName {
-    /// The job trains on.
-    Continue,
-    /// It pauses.
-    Pause,
-    /// It fails.
-    Fail,
+    pub on_failure: Option<OnFailure>,
 }
 
 /// `[eval]`.

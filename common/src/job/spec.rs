@@ -1,7 +1,9 @@
 //! A checked job: types in which impossible combinations cannot be written.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::method::Method;
 use crate::digest::Digest;
 pub use crate::sampling::Length;
 pub use crate::schedule::Schedule;
@@ -74,18 +76,21 @@ pub struct TrainSpec {
 }
 
 /// Which workers may serve a job together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ComputeClasses {
-    /// Those of one compute class, the first worker's: the result is a function of the job alone (design, section 3, P2).
+    /// Those of one compute class, the first worker's: the result is a function of the job alone, to the
+    /// last bit.
     #[default]
     One,
-    /// Any: the result depends, in its last bits, on who computed what. P2 is given up.
+    /// Any: the result depends, in its last bits, on who computed what.
     Any,
 }
 
 /// What the operands of products are rounded to: in linear layers, convolutions and attention, forward and backward. Sums,
 /// everything else, weights, gradients and the optimizer are f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// Not rounded.
     #[default]
@@ -108,9 +113,11 @@ pub struct CheckpointSpec {
 }
 
 /// What a job does when a checkpoint cannot be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// It trains on; where that was the last checkpoint, it pauses.
+    #[default]
     Continue,
     /// It pauses: the newest checkpoint is where it goes on.
     Pause,
@@ -140,109 +147,12 @@ pub struct OptimizerSpec {
     pub base: BaseOptimizer,
 }
 
-/// The family (design, section 2).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Method {
-    /// Base optimizer alone.
-    Sgd,
-    /// One ascent, one descent (Foret et al., ICLR 2021).
-    Sam {
-        /// The ascent.
-        ascent: Ascent,
-    },
-    /// k base steps on k batches, then interpolation (Zhang et al., NeurIPS 2019).
-    Lookahead {
-        /// Inner steps.
-        k: u32,
-        /// Interpolation.
-        alpha: Alpha,
-    },
-    /// k SAM steps on k batches, then interpolation.
-    LookaheadSam {
-        /// The ascent.
-        ascent: Ascent,
-        /// Inner steps.
-        k: u32,
-        /// Interpolation.
-        alpha: Alpha,
-    },
-    /// k ascents, one descent with the gradient at the last point.
-    MultistepSam {
-        /// The ascent.
-        ascent: Ascent,
-        /// Ascents.
-        k: u32,
-        /// Whether each ascent has a batch of its own; the descent uses the last one.
-        minibatch: Minibatch,
-    },
-    /// k ascents with a descent each, then interpolation (Mordido et al., ICML 2024).
-    Lookbehind {
-        /// The ascent.
-        ascent: Ascent,
-        /// Inner steps.
-        k: u32,
-        /// Interpolation.
-        alpha: Alpha,
-        /// Evaluations per outer step.
-        gradients: InnerGradients,
-    },
-}
-
-impl Method {
-    /// Batches that a full outer step takes.
-    pub fn batches_per_outer_step(&self) -> u64 {
-        match *self {
-            Method::Lookahead { k, .. }
-            | Method::LookaheadSam { k, .. }
-            | Method::MultistepSam { k, minibatch: Minibatch::Switch, .. }
-            | Method::Lookbehind { k, gradients: InnerGradients::Reference(Minibatch::Switch), .. } => {
-                u64::from(k)
-            }
-            _ => 1,
-        }
-    }
-}
-
-/// How the ascent direction is scaled and how long it is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ascent {
-    /// Length of one ascent step.
-    pub rho: f64,
-    /// Offset η of the adaptive scaling; `None` means T = 1 (plain SAM).
-    pub eta: Option<f64>,
-}
-
-/// Interpolation factor of the slow weights.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Alpha {
-    /// The same for all tensors and steps, in (0, 1].
-    Static(f64),
-    /// Per tensor, from the angle between the first and the last fast weights.
-    Adaptive,
-}
-
-/// Which gradients the inner steps of Lookbehind use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InnerGradients {
-    /// g_i serves the descent of step i and the ascent of step i+1: k+1 evaluations of one batch.
-    Reuse,
-    /// A gradient for each ascent and each descent: 2k evaluations.
-    Reference(Minibatch),
-}
-
-/// Which batches the inner steps see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Minibatch {
-    /// One for all.
-    Same,
-    /// A new one for every inner step.
-    Switch,
-}
-
 /// Which evaluations update running statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BatchStatistics {
     /// As often as 2k passes of the published reference would.
+    #[default]
     EveryPass,
     /// Only those at unperturbed weights.
     Unperturbed,

@@ -1,6 +1,7 @@
 //! Checks of a job: from what was written to what it means.
 
 use super::file::*;
+use super::method::*;
 use super::spec::*;
 use crate::digest::Digest;
 use crate::schedule::Shape;
@@ -144,16 +145,13 @@ impl TrainSection {
             Some(shards) => small("train.shards", shards, 1, MAX_SHARDS)?,
             None => u32::try_from(batch_size).unwrap_or(u32::MAX).min(8),
         };
-        let precision = match self.precision {
-            None | Some(PrecisionName::F32) => Precision::F32,
-            Some(PrecisionName::Tf32) => Precision::Tf32,
-            Some(PrecisionName::Bf16) => Precision::Bf16,
-        };
-        let compute_classes = match self.compute_classes {
-            None | Some(ComputeClassesName::One) => ComputeClasses::One,
-            Some(ComputeClassesName::Any) => ComputeClasses::Any,
-        };
-        Ok(TrainSpec { length, batch_size, shards, precision, compute_classes })
+        Ok(TrainSpec {
+            length,
+            batch_size,
+            shards,
+            precision: self.precision.unwrap_or_default(),
+            compute_classes: self.compute_classes.unwrap_or_default(),
+        })
     }
 }
 
@@ -161,24 +159,14 @@ impl OptimizerSection {
     fn validate(&self) -> Checked<OptimizerSpec> {
         Ok(OptimizerSpec {
             method: self.method()?,
-            batch_statistics: match self.batch_statistics {
-                None | Some(BatchStatisticsName::EveryPass) => BatchStatistics::EveryPass,
-                Some(BatchStatisticsName::Unperturbed) => BatchStatistics::Unperturbed,
-            },
+            batch_statistics: self.batch_statistics.unwrap_or_default(),
             base: self.base.validate()?,
         })
     }
 
     fn method(&self) -> Checked<Method> {
         use MethodName::{Lookahead, LookaheadSam, Lookbehind, MultistepSam, Sam, Sgd};
-        let chosen = match self.method {
-            Sgd => "method sgd",
-            Sam => "method sam",
-            Lookahead => "method lookahead",
-            LookaheadSam => "method lookahead_sam",
-            MultistepSam => "method multistep_sam",
-            Lookbehind => "method lookbehind",
-        };
+        let chosen = &format!("method {}", self.method.as_str());
         if matches!(self.method, Sgd | Lookahead) {
             unused("optimizer.ascent", &self.ascent, chosen)?;
             unused("optimizer.rho", &self.rho, chosen)?;
@@ -250,10 +238,7 @@ impl OptimizerSection {
     }
 
     fn minibatch(&self) -> Minibatch {
-        match self.minibatch {
-            None | Some(MinibatchName::Same) => Minibatch::Same,
-            Some(MinibatchName::Switch) => Minibatch::Switch,
-        }
+        self.minibatch.unwrap_or_default()
     }
 
     fn gradients(&self) -> Checked<InnerGradients> {
@@ -389,12 +374,7 @@ impl CheckpointSection {
             },
         };
         let keep = small("checkpoint.keep", self.keep.unwrap_or(2), 1, 10_000)?;
-        let on_failure = match self.on_failure {
-            None | Some(OnFailureName::Continue) => OnFailure::Continue,
-            Some(OnFailureName::Pause) => OnFailure::Pause,
-            Some(OnFailureName::Fail) => OnFailure::Fail,
-        };
-        Ok(CheckpointSpec { every, keep, on_failure })
+        Ok(CheckpointSpec { every, keep, on_failure: self.on_failure.unwrap_or_default() })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the page is told, as JSON. Times are in milliseconds since 1970 or in seconds, as their names say.
 
-use lookbehind_common::job::{JobSpec, Method};
+use lookbehind_common::job::JobSpec;
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 use prost::Message;
@@ -79,19 +79,11 @@ impl Asked {
 }
 
 fn asked(spec: &JobSpec) -> Asked {
-    let method = &spec.optimizer.method;
-    let (name, k, rho) = match method {
-        Method::Sgd => ("sgd", None, None),
-        Method::Sam { ascent } => ("sam", None, Some(ascent.rho)),
-        Method::Lookahead { k, .. } => ("lookahead", Some(*k), None),
-        Method::LookaheadSam { k, ascent, .. } => ("lookahead_sam", Some(*k), Some(ascent.rho)),
-        Method::MultistepSam { k, ascent, .. } => ("multistep_sam", Some(*k), Some(ascent.rho)),
-        Method::Lookbehind { k, ascent, .. } => ("lookbehind", Some(*k), Some(ascent.rho)),
-    };
+    let method = spec.optimizer.method.parts();
     Asked {
-        method: name,
-        k,
-        rho,
+        method: method.name.as_str(),
+        k: method.k,
+        rho: method.ascent.map(|ascent| ascent.rho),
         batch_size: spec.train.batch_size,
         shards: spec.train.shards,
         model: spec.model.kind.clone(),

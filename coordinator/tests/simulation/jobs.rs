@@ -1,8 +1,8 @@
 //! Small random jobs, and what each must come to: a run without coordinator, workers or faults.
 
 use lookbehind_common::digest::{Digest, weights_digest};
-use lookbehind_common::job::file::{AlphaValue, BaseName, GradientsName, MethodName, MinibatchName};
-use lookbehind_common::job::{JobFile, JobSpec, Length};
+use lookbehind_common::job::file::{AlphaValue, BaseName, GradientsName};
+use lookbehind_common::job::{JobFile, JobSpec, Length, MethodName, Minibatch};
 use lookbehind_common::reduction::Node;
 use lookbehind_coordinator::state::command::{Weights, WorkKind};
 use lookbehind_coordinator::training::{Input, Outcome, Trainer};
@@ -90,7 +90,7 @@ fn draw_optimizer(dice: &mut Dice, file: &mut JobFile) {
     }
     if optimizer.method == MethodName::Lookbehind && dice.percent(50) {
         optimizer.gradients = Some(GradientsName::Reference);
-        optimizer.minibatch = Some(dice.pick(&[MinibatchName::Same, MinibatchName::Switch]));
+        optimizer.minibatch = Some(dice.pick(&[Minibatch::Same, Minibatch::Switch]));
     }
     let base = &mut optimizer.base;
     base.lr = Some(0.05);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::Tensor;
 use candle_nn::{Linear, Module};
-use lookbehind_common::job::{JobFile, PrecisionName, parse_parameters};
+use lookbehind_common::job::{JobFile, Precision, parse_parameters};
 use lookbehind_tests::client::within;
 use lookbehind_tests::cluster::{Cluster, small_digest};
 use lookbehind_tests::jobs::{on_workers, small, small_with};
@@ -77,8 +77,8 @@ async fn one_to_four_workers_end_at_the_same_bytes_without_the_last_batch_and_fo
 async fn one_to_four_workers_end_at_the_same_bytes_in_bf16_and_not_at_those_of_f32() {
     let cluster = Cluster::of(4).await;
     let job = |precision| small_with(|job| job.train.precision = Some(precision));
-    let rounded = digest_on_any_workers(&cluster, &job(PrecisionName::Bf16), "bf16").await;
-    assert_ne!(rounded, cluster.client().run(&job(PrecisionName::F32)).await.digest());
+    let rounded = digest_on_any_workers(&cluster, &job(Precision::Bf16), "bf16").await;
+    assert_ne!(rounded, cluster.client().run(&job(Precision::F32)).await.digest());
     assert_eq!(cluster.client().run(&small()).await.digest(), small_digest().await, "f32 is the default");
 }
 
@@ -180,7 +180,7 @@ async fn batches_of(seed: u64) -> Vec<(u64, u64, Vec<u64>)> {
     let mut job = small();
     job.seed = Some(seed);
     job.optimizer = Default::default();
-    job.optimizer.method = lookbehind_common::job::file::MethodName::Sgd;
+    job.optimizer.method = lookbehind_common::job::MethodName::Sgd;
     cluster.client().run(&job).await;
     let mut batches: Vec<(u64, u64, Vec<u64>)> = Vec::new();
     for (epoch, batch, shard) in seen.lock().unwrap().drain(..) {

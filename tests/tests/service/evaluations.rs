@@ -1,7 +1,7 @@
 //! What an outer step costs and takes: evaluations, batches, samples.
 
-use lookbehind_common::job::JobFile;
-use lookbehind_common::job::file::{GradientsName, MethodName, MinibatchName};
+use lookbehind_common::job::file::GradientsName;
+use lookbehind_common::job::{JobFile, MethodName, Minibatch};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::small_with;
 
@@ -41,9 +41,9 @@ async fn methods_that_take_k_batches_close_a_shorter_outer_step_at_an_epochs_end
     let cluster = Cluster::of(2).await;
     let mut switching = with_method(MethodName::Lookbehind);
     switching.optimizer.gradients = Some(GradientsName::Reference);
-    switching.optimizer.minibatch = Some(MinibatchName::Switch);
+    switching.optimizer.minibatch = Some(Minibatch::Switch);
     let mut ascending = with_method(MethodName::MultistepSam);
-    ascending.optimizer.minibatch = Some(MinibatchName::Switch);
+    ascending.optimizer.minibatch = Some(Minibatch::Switch);
     // Of 8 batches, three and three and two; evaluations of a full outer step and of one with two batches.
     let cases = [
         (with_method(MethodName::Lookahead), 3, 2),
@@ -79,7 +79,7 @@ async fn reused_gradients_of_switched_batches_are_refused_by_their_key() {
     let cluster = Cluster::of(1).await;
     let job = small_with(|job| {
         job.optimizer.gradients = Some(GradientsName::Reuse);
-        job.optimizer.minibatch = Some(MinibatchName::Switch);
+        job.optimizer.minibatch = Some(Minibatch::Switch);
     });
     let status = cluster.client().create(lookbehind_proto::wire::to_proto(&job)).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::InvalidArgument);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
-use lookbehind_common::job::{ComputeClassesName, Precision};
+use lookbehind_common::job::{ComputeClasses, Precision};
 use lookbehind_proto::v1;
 use lookbehind_tests::client::History;
 use lookbehind_tests::cluster::{Cluster, small_digest};
@@ -123,7 +123,7 @@ async fn workers_of_different_compute_classes_serve_a_job_together_that_allows_i
     let rounding = Arc::new(Rounding::default());
     let second = Scripted::new(cluster.backend(Registry::builtin()), Arc::clone(&rounding) as _);
     cluster.add("second", second).await;
-    let mixed = small_with(|job| job.train.compute_classes = Some(ComputeClassesName::Any));
+    let mixed = small_with(|job| job.train.compute_classes = Some(ComputeClasses::Any));
     let history = cluster.client().run(&mixed).await;
     history.check_whole();
     assert!(rounding.0.load(Ordering::Relaxed) > 0, "the second worker computed nothing");

@@ -1,7 +1,7 @@
 //! Watching: every event once, whenever somebody looks.
 
 use lookbehind_common::job::JobFile;
-use lookbehind_common::job::file::MethodName;
+use lookbehind_common::job::MethodName;
 use lookbehind_tests::client::History;
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::small_with;
