@@ -1,13 +1,14 @@
-//! The optimizer family (design, section 2) as a pure state machine over flat arenas.
+//! The optimizer family as a pure state machine over flat arenas.
 //!
-//! [`Optimizer::begin`] opens an outer step and says which gradient is wanted first; [`Optimizer::absorb`]
-//! takes a gradient and says which one is wanted next, until the outer step is finished. Where the gradients
-//! come from is the caller's business. What each gradient is for stands in `program`; the arithmetic in
-//! `passes`.
+//! The algorithms themselves, one file each, are in `methods`: `methods/lookbehind.rs` reads as the paper does. The
+//! arithmetic is in `passes`.
 //!
-//! The weights to compute at are published as `Arc`s and are never written while somebody else holds them.
-//! Whoever drops them before the next [`Optimizer::absorb`] saves the optimizer one buffer of the model's
-//! size.
+//! [`Optimizer::begin`] opens an outer step and says which gradient is wanted first; [`Optimizer::absorb`] takes a gradient
+//! and says which one is wanted next, until the outer step is finished. Where the gradients come from is the caller's
+//! business.
+//!
+//! The weights to compute at are published as `Arc`s and are never written while a caller holds them. A caller that drops
+//! them before the next [`Optimizer::absorb`] saves the optimizer one buffer of the model's size.
 
 mod base;
 mod blocks;
@@ -15,9 +16,9 @@ mod buffers;
 mod check;
 mod interpolation;
 mod messages;
+mod methods;
 mod outer_step;
 pub mod passes;
-mod program;
 mod state;
 mod statistics;
 mod update;
@@ -26,6 +27,7 @@ mod weights;
 use std::sync::Arc;
 
 pub use self::messages::{AbsorbError, Evaluation, Next, OuterStepReport};
+pub use self::methods::gradients_per_outer_step;
 pub use self::state::{OptimizerState, StateError};
 
 use self::base::{Base, buffer_names};
@@ -33,8 +35,8 @@ use self::blocks::{Block, blocks_of};
 use self::buffers::Pool;
 use self::check::Check;
 use self::interpolation::{adaptive_alphas, interpolate_tensors};
+use self::methods::GradientSchedule;
 use self::outer_step::OuterStep;
-use self::program::{Program, ascent_of};
 use self::statistics::RunningStatistics;
 use self::update::{Ascent, Ending, Norms, OpenDescent, norms, update};
 use self::weights::Weights;
@@ -87,7 +89,7 @@ impl Optimizer {
         let buffers = buffer_names(&spec.base).iter().filter_map(|&name| buffers.remove(name));
         Ok(Self {
             method: spec.method,
-            ascent: ascent_of(&spec.method),
+            ascent: spec.method.parts().ascent,
             blocks: blocks_of(&layout),
             layout,
             weights: Weights::new(parameters),
@@ -123,20 +125,18 @@ impl Optimizer {
     /// Weights at which the evaluation that was asked for last is to be computed; the slow ones between outer
     /// steps.
     pub fn weights(&self) -> Arc<Arena> {
-        let weights = self.step.map(|step| self.weights.at(step.role().at));
+        let weights = self.step.as_ref().map(|step| self.weights.at(step.gradient().at));
         Arc::clone(weights.unwrap_or(&self.weights.slow))
-    }
-
-    /// Evaluations of an outer step that gets `batches` batches.
-    pub fn evaluations(&self, batches: u32) -> u32 {
-        Program::new(&self.method, batches).evaluations()
     }
 
     /// Begins an outer step with the learning rate `lr`. A method that takes several batches does one inner
     /// step with each of the `batches` that are left to it, at most k; the others take one. An outer step
     /// that is under way goes on.
+    ///
+    /// # Panics
+    /// When a method that takes several batches gets none.
     pub fn begin(&mut self, batches: u32, lr: f64) -> Evaluation {
-        let begin = || OuterStep::new(Program::new(&self.method, batches), lr);
+        let begin = || OuterStep::new(GradientSchedule::new(&self.method, batches), lr);
         self.step.get_or_insert_with(begin).evaluation()
     }
 
@@ -145,13 +145,13 @@ impl Optimizer {
     /// # Errors
     /// When a number is not finite, an arena does not have the layout's length, or no gradient was asked for.
     pub fn absorb(&mut self, gradient: Arena, batch_statistics: &Arena) -> Result<Next, AbsorbError> {
-        let mut step = self.step.ok_or(AbsorbError::NotAskedFor)?;
+        let mut step = self.step.clone().ok_or(AbsorbError::NotAskedFor)?;
         let measured = self.measure(&step, &gradient, batch_statistics)?;
         if step.index == 0 {
             step.gradient_norm = measured.plain;
         }
-        self.statistics.absorb(step.index, step.role(), batch_statistics);
-        if step.program.is_last(step.index) {
+        self.statistics.absorb(step.index, step.gradient(), batch_statistics);
+        if step.schedule.is_last(step.index) {
             let alpha = self.finish(&step, &gradient);
             self.step = None;
             let slow = &self.weights.slow;
@@ -160,10 +160,10 @@ impl Optimizer {
             return Ok(Next::Finished(step.report(alpha)));
         }
         self.advance(&step, measured, &gradient);
-        step.descents += u32::from(step.role().descends);
-        step.index += 1;
+        step.advance();
+        let next = step.evaluation();
         self.step = Some(step);
-        Ok(Next::Evaluate(step.evaluation()))
+        Ok(Next::Evaluate(next))
     }
 
     /// Checks a gradient and takes its norms.
@@ -175,19 +175,19 @@ impl Optimizer {
     ) -> Result<Norms, AbsorbError> {
         let check = Check { evaluation: step.index, layout: &self.layout };
         check.lengths(gradient, batch_statistics)?;
-        let eta = self.ascent.filter(|_| step.role().ascends).and_then(|ascent| ascent.eta);
-        let norms = norms(&self.blocks, gradient, self.weights.at(step.role().at), eta);
+        let eta = self.ascent.filter(|_| step.gradient().ascends).and_then(|ascent| ascent.eta);
+        let norms = norms(&self.blocks, gradient, self.weights.at(step.gradient().at), eta);
         check.finite(norms.plain, gradient, batch_statistics)?;
         Ok(norms)
     }
 
     /// Moves perturbed and fast weights as a gradient that is not the last one demands.
     fn advance(&mut self, step: &OuterStep, norms: Norms, gradient: &Arena) {
-        let role = step.role();
-        let ascent = self.ascent.filter(|_| role.ascends);
+        let used = step.gradient();
+        let ascent = self.ascent.filter(|_| used.ascends);
         let mut ascending =
-            ascent.map(|ascent| (ascent, self.weights.open_perturbed(role.at, &mut self.pool)));
-        let mut descending = role.descends.then(|| self.open_descent(step.lr));
+            ascent.map(|ascent| (ascent, self.weights.open_perturbed(used.at, &mut self.pool)));
+        let mut descending = used.descends.then(|| self.open_descent(step.lr));
         let ascent = ascending.as_mut().map(|(ascent, perturbed)| Ascent {
             perturbed: perturbed.target(),
             scale: (ascent.rho / (norms.scaled + NORM_OFFSET)) as f32,
@@ -205,7 +205,7 @@ impl Optimizer {
 
     /// Takes the last descent of an outer step and interpolates; returns α.
     fn finish(&mut self, step: &OuterStep, gradient: &Arena) -> f64 {
-        let interpolation = step.program.interpolation;
+        let interpolation = step.schedule.interpolation;
         self.weights.prepare_last(interpolation.is_some(), &mut self.pool);
         let mut open = self.open_descent(step.lr);
         let (slow, first) = (&self.weights.slow, self.weights.first());

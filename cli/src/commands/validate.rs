@@ -1,6 +1,7 @@
 //! `validate`: what can be said of a job file, without its model and data or with them.
 
-use lookbehind_common::job::{InnerGradients, Length, Method};
+use lookbehind_common::job::Length;
+use lookbehind_common::optimizer::gradients_per_outer_step;
 use lookbehind_worker::compute::{Backend, PrepareError};
 use lookbehind_worker::device::DeviceChoice;
 use lookbehind_worker::registry::Registry;
@@ -19,7 +20,7 @@ use crate::local;
 pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Result<(), CliError> {
     let source = JobSource::read(&args.job)?;
     let not_checked = check(args, &source, registry)?;
-    let evaluations = evaluations(&source.spec.optimizer.method);
+    let evaluations = gradients_per_outer_step(&source.spec.optimizer.method);
     if console.json() {
         return console.object(&Line::Valid(Box::new(ValidJson {
             file: source.label.clone(),
@@ -63,20 +64,6 @@ fn describe(source: &JobSource, evaluations: u64) -> [String; 3] {
         format!("{length} of batches of {batch} samples in {shards} shards"),
         format!("{evaluations} evaluations on {batches} per outer step"),
     ]
-}
-
-/// Gradients of a batch per full outer step (design, section 2).
-fn evaluations(method: &Method) -> u64 {
-    match *method {
-        Method::Sgd => 1,
-        Method::Sam { .. } => 2,
-        Method::Lookahead { k, .. } => u64::from(k),
-        Method::LookaheadSam { k, .. } => 2 * u64::from(k),
-        Method::MultistepSam { k, .. } | Method::Lookbehind { k, gradients: InnerGradients::Reuse, .. } => {
-            u64::from(k) + 1
-        }
-        Method::Lookbehind { k, gradients: InnerGradients::Reference(_), .. } => 2 * u64::from(k),
-    }
 }
 
 #[cfg(test)]

@@ -256,7 +256,6 @@ fn the_report_tells_what_was_done() {
     let norm = gradient(lookahead.slow(), 0).iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
     let report = outer_step(&mut lookahead, 2, 0);
     assert_eq!((report.evaluations, report.inner_steps, report.alpha), (2, 2, 0.25));
-    assert_eq!((lookahead.evaluations(2), lookahead.evaluations(3)), (2, 3));
     assert!((report.gradient_norm - norm).abs() < 1e-9 * norm);
     let mut adaptive = optimizer(&spec(lookbehind(SAM, 3, Alpha::Adaptive, SAME), SGD));
     let report = outer_step(&mut adaptive, 1, 0);

@@ -1,17 +1,17 @@
 //! Where an optimizer stands between the beginning and the end of an outer step.
 
 use super::messages::{Evaluation, OuterStepReport};
-use super::program::{Program, Role};
+use super::methods::{GradientSchedule, GradientUse};
 use crate::job::Alpha;
 
 /// Where the optimizer stands within an outer step.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct OuterStep {
     /// What its gradients are for.
-    pub(super) program: Program,
+    pub(super) schedule: GradientSchedule,
     /// Learning rate.
     pub(super) lr: f64,
-    /// The evaluation that was asked for last.
+    /// The gradient that was asked for last.
     pub(super) index: u32,
     /// Descents done.
     pub(super) descents: u32,
@@ -21,29 +21,35 @@ pub(super) struct OuterStep {
 
 impl OuterStep {
     /// The beginning of an outer step.
-    pub(super) fn new(program: Program, lr: f64) -> Self {
-        Self { program, lr, index: 0, descents: 0, gradient_norm: 0.0 }
+    pub(super) fn new(schedule: GradientSchedule, lr: f64) -> Self {
+        Self { schedule, lr, index: 0, descents: 0, gradient_norm: 0.0 }
     }
 
     /// What the gradient that was asked for last is for.
-    pub(super) fn role(&self) -> Role {
-        self.program.role(self.index)
+    pub(super) fn gradient(&self) -> GradientUse {
+        self.schedule.gradient(self.index)
     }
 
-    /// The evaluation that was asked for last.
+    /// The gradient that was asked for last.
     pub(super) fn evaluation(&self) -> Evaluation {
         Evaluation {
             index: self.index,
-            batch: self.role().batch,
-            weights_changed: self.program.weights_changed(self.index),
+            batch: self.schedule.batch(self.index),
+            weights_changed: self.schedule.weights_changed(self.index),
         }
+    }
+
+    /// Moves on to the next gradient.
+    pub(super) fn advance(&mut self) {
+        self.descents += u32::from(self.gradient().descends);
+        self.index += 1;
     }
 
     /// What the outer step did, once its last gradient is taken.
     pub(super) fn report(&self, alpha: f64) -> OuterStepReport {
         OuterStepReport {
             evaluations: self.index + 1,
-            inner_steps: self.program.inner_steps,
+            inner_steps: self.schedule.inner_steps,
             gradient_norm: self.gradient_norm,
             learning_rate: self.lr,
             alpha,
@@ -52,6 +58,6 @@ impl OuterStep {
 
     /// Whether the fast weights after the coming descent will be compared with the last ones.
     pub(super) fn keeps_first(&self) -> bool {
-        self.program.interpolation == Some(Alpha::Adaptive) && self.descents == 0
+        self.schedule.interpolation == Some(Alpha::Adaptive) && self.descents == 0
     }
 }

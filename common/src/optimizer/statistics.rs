@@ -1,9 +1,13 @@
-//! Running statistics of normalisation layers (design, section 2, "Normalisation statistics").
+//! Running statistics of normalisation layers.
+//!
+//! The published reference passes the batch through the model 2k times per outer step of Lookbehind, and each pass updates
+//! the running averages. A gradient that serves an ascent and a descent stands for two of its passes, so its batch
+//! statistics count twice, and k + 1 gradients leave what 2k passes would.
 
 use std::sync::Arc;
 
+use super::methods::{GradientUse, WeightSet};
 use super::passes;
-use super::program::{Point, Role};
 use crate::arena::Arena;
 use crate::job::BatchStatistics;
 
@@ -20,16 +24,17 @@ pub(super) struct RunningStatistics {
 }
 
 impl RunningStatistics {
-    /// Counts the batch statistics of the outer step's evaluation number `index`: as often as the published
-    /// reference would have passed its batch through the model.
-    pub(super) fn absorb(&mut self, index: u32, role: Role, batch: &Arena) {
+    /// Counts the batch statistics of the outer step's gradient number `index`: as often as the published
+    /// reference would have passed its batch through the model. Before the first ascent the perturbed weights are the
+    /// slow ones.
+    pub(super) fn absorb(&mut self, index: u32, gradient: GradientUse, batch: &Arena) {
         if batch.is_empty() {
             return;
         }
-        let unperturbed = index == 0 || role.at == Point::Fast;
+        let unperturbed = index == 0 || gradient.at == WeightSet::Fast;
         let times = match self.counted {
             BatchStatistics::Unperturbed if !unperturbed => 0,
-            _ => role.passes(),
+            _ => gradient.passes(),
         };
         if times > 0 {
             let running: &mut Arena = Arc::make_mut(&mut self.values);

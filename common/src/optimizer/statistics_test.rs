@@ -1,6 +1,6 @@
 //! Tests of which evaluations count for running statistics.
 
-use super::super::program::Program;
+use super::super::methods::GradientSchedule;
 use super::*;
 use crate::job::{Alpha, Ascent, InnerGradients, Method, Minibatch};
 
@@ -9,13 +9,13 @@ const ALPHA: Alpha = Alpha::Static(0.5);
 
 /// How often each evaluation of an outer step is applied: the logarithm of what is left of the first average.
 fn counts(method: Method, counted: BatchStatistics) -> Vec<u32> {
-    let program = Program::new(&method, 9);
+    let schedule = GradientSchedule::new(&method, 9);
     let times = |index| {
         let mut running = RunningStatistics { values: Arc::new(vec![1.0].into()), counted };
-        running.absorb(index, program.role(index), &vec![0.0].into());
+        running.absorb(index, schedule.gradient(index), &vec![0.0].into());
         (running.values[0].log(0.9)).round() as u32
     };
-    (0..program.evaluations()).map(times).collect()
+    (0..schedule.len()).map(times).collect()
 }
 
 fn lookbehind(gradients: InnerGradients) -> Method {
@@ -63,6 +63,6 @@ fn readers_keep_the_averages_that_they_have() {
     let mut running =
         RunningStatistics { values: Arc::new(vec![1.0].into()), counted: BatchStatistics::EveryPass };
     let reader = Arc::clone(&running.values);
-    running.absorb(0, Program::new(&Method::Sgd, 1).role(0), &vec![2.0].into());
+    running.absorb(0, GradientSchedule::new(&Method::Sgd, 1).gradient(0), &vec![2.0].into());
     assert_eq!((reader[0], running.values[0]), (1.0, 0.9 + 0.1 * 2.0));
 }

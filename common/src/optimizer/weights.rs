@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::buffers::{Pool, Writing};
-use super::program::Point;
+use super::methods::WeightSet;
 use crate::arena::Arena;
 
 /// Slow, fast and perturbed weights. An arena that somebody else reads is never written.
@@ -26,11 +26,11 @@ impl Weights {
         Self { slow, fast: None, first: None, perturbed: None }
     }
 
-    /// The weights at a point.
-    pub(super) fn at(&self, point: Point) -> &Arc<Arena> {
-        match point {
-            Point::Fast => self.fast.as_ref().or(self.first.as_ref()),
-            Point::Perturbed => self.perturbed.as_ref(),
+    /// The weights of a set. Before the first move of a set they are the slow ones.
+    pub(super) fn at(&self, set: WeightSet) -> &Arc<Arena> {
+        match set {
+            WeightSet::Fast => self.fast.as_ref().or(self.first.as_ref()),
+            WeightSet::Perturbed => self.perturbed.as_ref(),
         }
         .unwrap_or(&self.slow)
     }
@@ -41,9 +41,9 @@ impl Weights {
     }
 
     /// Opens the perturbed weights for an ascent that starts at `from`.
-    pub(super) fn open_perturbed(&mut self, from: Point, pool: &mut Pool) -> Writing {
+    pub(super) fn open_perturbed(&mut self, from: WeightSet, pool: &mut Pool) -> Writing {
         match (self.perturbed.take(), from) {
-            (Some(perturbed), Point::Perturbed) => pool.rewrite(perturbed),
+            (Some(perturbed), WeightSet::Perturbed) => pool.rewrite(perturbed),
             (perturbed, _) => {
                 if let Some(perturbed) = perturbed {
                     pool.retire(perturbed);
@@ -62,7 +62,7 @@ impl Weights {
     pub(super) fn open_fast(&mut self, pool: &mut Pool) -> Writing {
         match self.fast.take() {
             Some(fast) => pool.rewrite(fast),
-            None => pool.derive(self.at(Point::Fast)),
+            None => pool.derive(self.at(WeightSet::Fast)),
         }
     }
 

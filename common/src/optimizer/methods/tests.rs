@@ -1,22 +1,23 @@
-//! Tests of the sequences of evaluations.
+//! Tests of the sequences of gradients.
 
 use super::*;
-use crate::job::Minibatch;
+use crate::job::Ascent;
 
 const ASCENT: Ascent = Ascent { rho: 0.05, eta: None };
 const HALF: Alpha = Alpha::Static(0.5);
 
-/// One word per evaluation: batch, point, `a` for an ascent, `d` for a descent, `=` where the weights stay.
+/// One word per gradient: batch, weights, `a` for an ascent, `d` for a descent, `=` where the weights stay.
 fn show(method: &Method, batches: u32) -> String {
-    let program = Program::new(method, batches);
+    let schedule = GradientSchedule::new(method, batches);
     let word = |index| {
-        let role = program.role(index);
-        let point = if role.at == Point::Fast { "f" } else { "p" };
-        let uses = [(role.ascends, "a"), (role.descends, "d"), (!program.weights_changed(index), "=")];
+        let gradient = schedule.gradient(index);
+        let weights = if gradient.at == WeightSet::Fast { "f" } else { "p" };
+        let uses =
+            [(gradient.ascends, "a"), (gradient.descends, "d"), (!schedule.weights_changed(index), "=")];
         let uses: String = uses.iter().filter(|(used, _)| *used).map(|(_, letter)| *letter).collect();
-        format!("{}{point}{uses}", role.batch)
+        format!("{}{weights}{uses}", schedule.batch(index))
     };
-    (0..program.evaluations()).map(word).collect::<Vec<_>>().join(" ")
+    (0..schedule.len()).map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn lookbehind(k: u32, gradients: InnerGradients) -> Method {
@@ -82,24 +83,46 @@ fn more_batches_than_inner_steps_are_not_used() {
 
 #[test]
 fn methods_of_one_batch_ignore_how_many_there_are() {
-    for batches in [0, 1, 5] {
+    for batches in [1, 5] {
         assert_eq!(show(&lookbehind(2, InnerGradients::Reuse), batches), "0pa 0pad 0pd");
     }
 }
 
 #[test]
-fn the_last_evaluation_always_descends_and_only_the_last_is_last() {
+fn the_last_gradient_always_descends_and_only_the_last_is_last() {
     for method in [Method::Sgd, Method::Lookahead { k: 4, alpha: HALF }, lookbehind(4, InnerGradients::Reuse)]
     {
-        let program = Program::new(&method, 4);
-        let end = program.evaluations() - 1;
-        assert!((0..end).all(|index| !program.is_last(index)));
-        assert!(program.is_last(end) && program.role(end).descends && !program.role(end).ascends);
+        let schedule = GradientSchedule::new(&method, 4);
+        let end = schedule.len() - 1;
+        assert!((0..end).all(|index| !schedule.is_last(index)));
+        assert!(schedule.is_last(end) && schedule.gradient(end).descends && !schedule.gradient(end).ascends);
     }
 }
 
 #[test]
 fn a_factor_of_one_is_no_interpolation() {
-    let program = Program::new(&Method::Lookahead { k: 2, alpha: Alpha::Static(1.0) }, 2);
-    assert_eq!(program.interpolation, None);
+    let schedule = GradientSchedule::new(&Method::Lookahead { k: 2, alpha: Alpha::Static(1.0) }, 2);
+    assert_eq!(schedule.interpolation, None);
+}
+
+#[test]
+fn the_gradients_of_a_full_outer_step_are_counted_as_the_method_defines_them() {
+    let minibatch = Minibatch::Same;
+    for (method, gradients) in [
+        (Method::Sgd, 1),
+        (Method::Sam { ascent: ASCENT }, 2),
+        (Method::Lookahead { k: 5, alpha: HALF }, 5),
+        (Method::LookaheadSam { ascent: ASCENT, k: 5, alpha: HALF }, 10),
+        (Method::MultistepSam { ascent: ASCENT, k: 5, minibatch }, 6),
+        (lookbehind(5, InnerGradients::Reuse), 6),
+        (lookbehind(5, InnerGradients::Reference(minibatch)), 10),
+    ] {
+        assert_eq!(gradients_per_outer_step(&method), gradients, "{method:?}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "an outer step has an inner step and a batch")]
+fn an_outer_step_without_a_batch_is_no_outer_step() {
+    GradientSchedule::new(&Method::Lookahead { k: 2, alpha: HALF }, 0);
 }

@@ -1,0 +1,162 @@
+//! The methods of the family: what each gradient of an outer step is for. The methods differ in nothing else.
+//!
+//! Each method has a file of its own that reads as its paper does. With φ the slow weights, f the fast weights, φ′ the
+//! perturbed weights and L the mean loss over a batch, an outer step begins with f = φ′ = φ, and
+//!
+//! - ε(g) = ρ · T²g / (‖T g‖ + 1e-16) is an ascent, with T = 1 or, adaptive, T = |φ′| + η (`passes`, `update`);
+//! - base(f, g) is a step of the base optimizer, SGD or AdamW, whose state persists over all outer steps (`base`);
+//! - φ = φ + α (f − φ) ends the outer step, with a fixed α or one for each tensor (`interpolation`).
+
+mod lookahead;
+mod lookahead_sam;
+mod lookbehind;
+mod multistep_sam;
+mod sam;
+mod sgd;
+
+use crate::job::{Alpha, InnerGradients, Method, Minibatch};
+
+/// The gradients of an outer step with `inner_steps` inner steps, in the order in which they are computed.
+fn gradients(method: &Method, inner_steps: u32) -> Vec<GradientUse> {
+    match method {
+        Method::Sgd => sgd::gradients(),
+        Method::Sam { .. } => sam::gradients(0).to_vec(),
+        Method::Lookahead { .. } => lookahead::gradients(inner_steps),
+        Method::LookaheadSam { .. } => lookahead_sam::gradients(inner_steps),
+        Method::MultistepSam { .. } => multistep_sam::gradients(inner_steps),
+        Method::Lookbehind { gradients: InnerGradients::Reuse, .. } => lookbehind::reused(inner_steps),
+        Method::Lookbehind { gradients: InnerGradients::Reference(_), .. } => {
+            lookbehind::reference(inner_steps)
+        }
+    }
+}
+
+/// Gradients that a full outer step of a method takes, each of one batch.
+pub fn gradients_per_outer_step(method: &Method) -> u64 {
+    gradients(method, method.parts().inner_steps()).len() as u64
+}
+
+/// Weights at which a gradient is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WeightSet {
+    /// The fast weights f; the slow ones before the first descent.
+    Fast,
+    /// The perturbed weights φ′; the slow ones before the first ascent.
+    Perturbed,
+}
+
+/// What one gradient is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct GradientUse {
+    /// Inner step whose batch it is computed of, from 0.
+    inner: u32,
+    /// Where it is computed.
+    pub(super) at: WeightSet,
+    /// Whether the perturbed weights move on to `at` + ε.
+    pub(super) ascends: bool,
+    /// Whether the base optimizer takes a step with it.
+    pub(super) descends: bool,
+}
+
+impl GradientUse {
+    /// The gradient at the fast weights, with the batch of inner step `inner`; as yet of no use.
+    fn at_fast(inner: u32) -> Self {
+        Self { inner, at: WeightSet::Fast, ascends: false, descends: false }
+    }
+
+    /// The gradient at the perturbed weights, with the batch of inner step `inner`; as yet of no use.
+    fn at_perturbed(inner: u32) -> Self {
+        Self { inner, at: WeightSet::Perturbed, ascends: false, descends: false }
+    }
+
+    /// It serves an ascent: φ′ = the weights at which it was computed + ε(g).
+    fn ascends(self) -> Self {
+        Self { ascends: true, ..self }
+    }
+
+    /// It serves a descent: f = base(f, g).
+    fn descends(self) -> Self {
+        Self { descends: true, ..self }
+    }
+
+    /// Forward passes of the published reference code that the gradient stands for: one for each use.
+    pub(super) fn passes(self) -> u32 {
+        u32::from(self.ascends) + u32::from(self.descends)
+    }
+}
+
+/// The gradients of one outer step and what follows the last of them.
+#[derive(Clone, Debug)]
+pub(super) struct GradientSchedule {
+    gradients: Vec<GradientUse>,
+    minibatch: Minibatch,
+    /// Inner steps.
+    pub(super) inner_steps: u32,
+    /// How the slow weights move at the end; `None` where they become the fast ones. α = 1 is the same.
+    pub(super) interpolation: Option<Alpha>,
+}
+
+impl GradientSchedule {
+    /// The schedule of an outer step that gets `batches` batches: a method that takes several does one inner step with
+    /// each, so that the last outer step of an epoch may be shorter.
+    ///
+    /// # Panics
+    /// When there is no batch or no inner step, which no checked job has.
+    pub(super) fn new(method: &Method, batches: u32) -> Self {
+        let parts = method.parts();
+        let inner_steps = match parts.minibatch {
+            Minibatch::Same => parts.inner_steps(),
+            Minibatch::Switch => parts.inner_steps().min(batches),
+        };
+        assert!(
+            inner_steps > 0,
+            "an outer step has an inner step and a batch: {method:?}, {batches} batches"
+        );
+        Self {
+            gradients: gradients(method, inner_steps),
+            minibatch: parts.minibatch,
+            inner_steps,
+            interpolation: parts.alpha.filter(|&alpha| alpha != Alpha::Static(1.0)),
+        }
+    }
+
+    /// Gradients in all.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> u32 {
+        self.gradients.len() as u32
+    }
+
+    /// What the gradient number `index` is for.
+    pub(super) fn gradient(&self, index: u32) -> GradientUse {
+        self.gradients[index as usize]
+    }
+
+    /// Batch of which the gradient number `index` is computed, among those of the outer step.
+    pub(super) fn batch(&self, index: u32) -> u32 {
+        match self.minibatch {
+            Minibatch::Same => 0,
+            Minibatch::Switch => self.gradient(index).inner,
+        }
+    }
+
+    /// Whether the gradient number `index` is the outer step's last.
+    pub(super) fn is_last(&self, index: u32) -> bool {
+        index as usize + 1 == self.gradients.len()
+    }
+
+    /// Whether the gradient number `index` is computed at weights that the one before it has moved.
+    pub(super) fn weights_changed(&self, index: u32) -> bool {
+        let Some(before) = index.checked_sub(1).map(|before| self.gradient(before)) else {
+            return true; // The first gradient of an outer step is at weights of its own.
+        };
+        let at = self.gradient(index).at;
+        at != before.at
+            || match at {
+                WeightSet::Fast => before.descends,
+                WeightSet::Perturbed => before.ascends,
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests;
