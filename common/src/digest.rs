@@ -1,5 +1,5 @@
 //! The digest of weights: BLAKE3 over (name, dtype, shape, bytes) of every tensor in the order of names, so that
-//! it does not depend on any file format (design, section 3).
+//! it does not depend on any file format: two files with the same weights may differ in padding and metadata.
 
 use std::fmt;
 

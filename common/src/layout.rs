@@ -134,11 +134,6 @@ impl Layout {
     pub fn statistics(&self) -> usize {
         self.statistics
     }
-
-    /// The tensor that the parameter at `index` of the arena belongs to.
-    pub fn parameter_at(&self, index: usize) -> Option<&TensorEntry> {
-        self.parameter_entries().find(|entry| entry.range.contains(&index))
-    }
 }
 
 fn check(spec: &TensorSpec) -> Result<usize, LayoutError> {

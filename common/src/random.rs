@@ -1,5 +1,6 @@
 //! Keyed randomness: every random number of a job is a pure function of the job's seed and of what it is for,
-//! never of the worker, shard or evaluation that asks (design, section 4).
+//! never of the worker, shard or gradient that asks: so the result depends neither on how many workers there are nor on who
+//! computes what.
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};

@@ -1,7 +1,8 @@
-//! The canonical reduction: one fixed binary tree over shard numbers (design, section 4).
+//! The canonical reduction: one fixed binary tree over shard numbers.
 //!
-//! node(a..b) = node(a..m) + node(m..b) with m = a + the largest power of two smaller than b − a. Whoever adds,
-//! wherever, the additions and their order are the same.
+//! node(a..b) = node(a..m) + node(m..b) with m = a + the largest power of two smaller than b − a. Floating-point addition
+//! is not associative, so the order of additions must not depend on which worker computed which shards: with one tree
+//! every assignment makes the same additions in the same order.
 
 use std::fmt;
 
@@ -51,22 +52,6 @@ impl Node {
     /// Whether `other` lies within this node.
     pub fn contains(self, other: Node) -> bool {
         self.first <= other.first && other.end <= self.end
-    }
-
-    /// Whether the node is one of the tree over `shards` shards.
-    pub fn is_in_tree(self, shards: u32) -> bool {
-        if self.is_empty() || self.end > shards {
-            return false;
-        }
-        let mut node = Node::root(shards);
-        while node != self {
-            match node.children() {
-                Some((left, _)) if left.contains(self) => node = left,
-                Some((_, right)) if right.contains(self) => node = right,
-                _ => return false,
-            }
-        }
-        true
     }
 
     /// The nodes of the tree over `shards` shards that lie within `range` and in no larger such node, in the
@@ -187,7 +172,7 @@ pub fn shard_range(samples: u64, shards: u32, shard: u32) -> std::ops::Range<u64
 
 /// Number of shards that a batch is cut into: no shard is empty.
 pub fn effective_shards(samples: u64, shards: u32) -> u32 {
-    u32::try_from(samples).unwrap_or(u32::MAX).min(shards)
+    samples.min(u64::from(shards)) as u32
 }
 
 #[cfg(test)]

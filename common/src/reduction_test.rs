@@ -50,24 +50,26 @@ fn a_node_is_cut_at_the_largest_power_of_two_below_its_length() {
 }
 
 #[test]
-fn exactly_the_nodes_below_the_root_are_in_the_tree() {
+fn a_range_is_a_node_of_its_own_exactly_where_the_tree_has_it() {
     for shards in 1..40 {
         let tree = tree(shards);
         assert_eq!(tree.len() as u32, 2 * shards - 1);
         for first in 0..=shards + 1 {
             for end in 0..=shards + 1 {
-                assert_eq!(node(first, end).is_in_tree(shards), tree.contains(&node(first, end)));
+                let range = node(first, end);
+                let alone = Node::maximal_within(range, shards) == [range];
+                assert_eq!(alone, tree.contains(&range), "{range} of {shards}");
             }
         }
     }
 }
 
 #[test]
-fn impossible_nodes_are_in_no_tree() {
-    for impossible in [node(0, 0), node(3, 2), node(u32::MAX, 0), node(0, u32::MAX), node(7, 9)] {
-        assert!(!impossible.is_in_tree(8));
-        assert!(!impossible.is_in_tree(0));
+fn there_are_no_nodes_within_an_empty_range_or_tree() {
+    for empty in [node(0, 0), node(3, 2), node(u32::MAX, 0)] {
+        assert_eq!(Node::maximal_within(empty, 8), []);
     }
+    assert_eq!(Node::maximal_within(node(0, 8), 0), []);
 }
 
 #[test]
@@ -117,7 +119,7 @@ proptest! {
             prop_assert!(nodes.windows(2).all(|pair| pair[0].end == pair[1].first));
             for found in nodes {
                 let larger = |node: &&Node| node.contains(found) && **node != found && range.contains(**node);
-                prop_assert!(found.is_in_tree(shards));
+                prop_assert!(tree.contains(&found));
                 prop_assert!(!tree.iter().any(|node| larger(&node)), "{} is not maximal", found);
             }
         }

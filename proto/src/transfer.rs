@@ -1,4 +1,6 @@
-//! Chunked transfers: layout and length first, chunks in order, the checksum last (design, section 5).
+//! Chunked transfers: layout and length first, so that the receiver can refuse them before any byte; chunks in order; the
+//! checksum last, since the sender makes it on the way. Messages stay near the size of a chunk however large the model
+//! is, so receive limits bound memory.
 //!
 //! The sender turns shared buffers into [`Piece`]s without copying; the receiver checks order, lengths and
 //! checksum and writes into memory that its caller has sized by what it expects, never by what the sender says.

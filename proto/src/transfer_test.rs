@@ -16,10 +16,13 @@ fn pieces() -> Vec<Piece> {
 }
 
 fn receive(pieces: &[Piece], lengths: (usize, usize)) -> Result<(Arena, Arena, Checksum), TransferError> {
-    let mut receiver = ArenaReceiver::new(lengths.0, lengths.1);
+    let mut receiver = ArenaReceiver::into_arenas(Arena::zeros(lengths.0), Arena::zeros(lengths.1));
     for piece in pieces {
         match piece {
-            Piece::Chunk(chunk) => receiver.push(chunk)?,
+            Piece::Chunk(chunk) => {
+                receiver.begin(chunk.offset, chunk.data.len())?;
+                receiver.fill(&chunk.data)?;
+            }
             Piece::Trailer(trailer) => return receiver.finish(trailer, b"sums"),
         }
     }

@@ -179,7 +179,7 @@ fn base_to_proto(section: &BaseSection) -> v1::BaseOptimizerSpec {
 fn base_from_proto(spec: &v1::BaseOptimizerSpec) -> Result<BaseSection, JobError> {
     let betas = match (spec.beta1, spec.beta2) {
         (None, None) => None,
-        (first, second) => Some([first.unwrap_or(0.9), second.unwrap_or(0.999)]),
+        (first, second) => Some([first.unwrap_or(DEFAULT_BETAS[0]), second.unwrap_or(DEFAULT_BETAS[1])]),
     };
     Ok(BaseSection {
         kind: read_enum("optimizer.base.kind", spec.kind)?.unwrap_or_default(),

@@ -177,6 +177,9 @@ pub enum BaseName {
     Adamw,
 }
 
+/// Decays of AdamW's moments where the job does not say.
+pub const DEFAULT_BETAS: [f64; 2] = [0.9, 0.999];
+
 /// `[optimizer.base]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -196,7 +199,7 @@ pub struct BaseSection {
     /// Default 0 for sgd, 0.01 for adamw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// adamw: decays of the first and second moment; default [0.9, 0.999].
+    /// adamw: decays of the first and second moment; default [`DEFAULT_BETAS`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub betas: Option<[f64; 2]>,
     /// adamw: default 1e-8.

@@ -51,13 +51,16 @@ fn normal(path: &str, value: &mut Value, depth: usize) -> Result<(), JobError> {
 
 fn normal_number(path: &str, number: &Number) -> Result<Number, JobError> {
     let whole = number.as_i64().map(i64::unsigned_abs).or(number.as_u64());
-    match whole {
-        Some(size) if size > EXACT => {
+    match (whole, number.as_f64()) {
+        (Some(size), _) if size > EXACT => {
             let expected = format!("expected a whole number from -{EXACT} to {EXACT}, found {number}");
             Err(JobError::new(path, &expected))
         }
-        Some(_) => Ok(number.clone()),
-        None => number_from(path, number.as_f64().unwrap_or(f64::NAN)),
+        (Some(_), _) => Ok(number.clone()),
+        (None, Some(double)) => number_from(path, double),
+        (None, None) => {
+            Err(JobError::new(path, &format!("expected a number that a double holds, found {number}")))
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use crate::schedule::Shape;
 const MAX_COUNT: u64 = 1 << 40;
 /// Most shards.
 const MAX_SHARDS: u64 = 4096;
+/// Shards where the job does not say, unless a batch has fewer samples.
+const DEFAULT_SHARDS: u64 = 8;
 /// Most inner steps.
 const MAX_K: u64 = 1000;
 /// Most workers that can be asked for.
@@ -143,7 +145,7 @@ impl TrainSection {
         let batch_size = count("train.batch_size", self.batch_size, 1, MAX_COUNT)?;
         let shards = match self.shards {
             Some(shards) => small("train.shards", shards, 1, MAX_SHARDS)?,
-            None => u32::try_from(batch_size).unwrap_or(u32::MAX).min(8),
+            None => batch_size.min(DEFAULT_SHARDS) as u32,
         };
         Ok(TrainSpec {
             length,
@@ -289,7 +291,7 @@ impl BaseSection {
     fn adamw(&self, lr: f64, weight_decay: f64) -> Checked<BaseOptimizer> {
         unused("optimizer.base.momentum", &self.momentum, "kind adamw")?;
         unused("optimizer.base.nesterov", &self.nesterov, "kind adamw")?;
-        let betas = self.betas.unwrap_or([0.9, 0.999]);
+        let betas = self.betas.unwrap_or(DEFAULT_BETAS);
         Ok(BaseOptimizer::AdamW {
             lr,
             betas: [

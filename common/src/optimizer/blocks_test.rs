@@ -20,7 +20,8 @@ fn blocks_cover_the_parameters_in_order_and_none_spans_two_tensors() {
     for block in &blocks {
         assert_eq!(block.start, next);
         assert!((1..=BLOCK).contains(&block.len));
-        let entry = layout.parameter_at(block.start).expect("a tensor");
+        let entry = layout.parameter_entries().nth(block.tensor).expect("a tensor");
+        assert!(entry.range.contains(&block.start));
         assert!(block.start + block.len <= entry.range.end);
         assert_eq!(block.scaled, entry.spec.name.contains("weight"));
         next += block.len;

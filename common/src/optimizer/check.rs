@@ -26,34 +26,56 @@ impl Check<'_> {
         Err(AbsorbError::Length { evaluation: self.evaluation, what, found: arena.len(), expected })
     }
 
-    /// Whether all numbers are finite. The gradient's norm says so for the gradient; only where it is not
-    /// finite, the culprit is looked for.
+    /// Whether all numbers are finite. The gradient's norm says so for the gradient, without another pass over memory;
+    /// only where it is not finite, the culprit is looked for.
     pub(super) fn finite(
         &self,
         norm: f64,
         gradient: &Arena,
         batch_statistics: &Arena,
     ) -> Result<(), AbsorbError> {
-        if !norm.is_finite() {
-            self.all_finite("gradient", TensorKind::Parameter, gradient)?;
+        self.norm_finite(norm, "gradient", gradient)?;
+        match position(batch_statistics) {
+            None => Ok(()),
+            Some(at) => Err(self.not_finite("batch statistics", TensorKind::Statistic, batch_statistics, at)),
         }
-        self.all_finite("batch statistics", TensorKind::Statistic, batch_statistics)
     }
 
     /// Whether the weights that an outer step has come to are finite: their norm says so.
     pub(super) fn weights(&self, norm: f64, weights: &Arena) -> Result<(), AbsorbError> {
-        if norm.is_finite() { Ok(()) } else { self.all_finite("weights", TensorKind::Parameter, weights) }
+        self.norm_finite(norm, "weights", weights)
     }
 
-    fn all_finite(&self, what: &'static str, kind: TensorKind, arena: &Arena) -> Result<(), AbsorbError> {
-        let mut entries = self.layout.entries().iter().filter(|entry| entry.spec.kind == kind);
-        let Some((at, &value)) = arena.iter().enumerate().find(|(_, value)| !value.is_finite()) else {
+    #[expect(
+        clippy::expect_used,
+        reason = "squares of f32 values do not overflow the f64 sum that the norm is made of"
+    )]
+    fn norm_finite(&self, norm: f64, what: &'static str, arena: &Arena) -> Result<(), AbsorbError> {
+        if norm.is_finite() {
             return Ok(());
-        };
-        let Some(entry) = entries.find(|entry| entry.range.contains(&at)) else {
-            return Ok(());
-        };
-        let (tensor, index) = (entry.spec.name.clone(), at - entry.range.start);
-        Err(AbsorbError::NonFinite { evaluation: self.evaluation, what, tensor, index, value })
+        }
+        let at = position(arena).expect("a norm that is not finite has a value that is not");
+        Err(self.not_finite(what, TensorKind::Parameter, arena, at))
     }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "the lengths were checked against the layout, whose tensors leave no gap"
+    )]
+    fn not_finite(&self, what: &'static str, kind: TensorKind, arena: &Arena, at: usize) -> AbsorbError {
+        let mut entries = self.layout.entries().iter().filter(|entry| entry.spec.kind == kind);
+        let entry = entries.find(|entry| entry.range.contains(&at)).expect("every value belongs to a tensor");
+        AbsorbError::NonFinite {
+            evaluation: self.evaluation,
+            what,
+            tensor: entry.spec.name.clone(),
+            index: at - entry.range.start,
+            value: arena[at],
+        }
+    }
+}
+
+/// Where the first value is that is not finite.
+fn position(arena: &Arena) -> Option<usize> {
+    arena.iter().position(|value| !value.is_finite())
 }

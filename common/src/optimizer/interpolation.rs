@@ -17,14 +17,15 @@ pub(super) fn angle_sums(first: &[f32], last: &[f32], slow: &[f32]) -> AngleSums
 }
 
 /// Adaptive α of each tensor: (cos θ + 1)/2, θ being the angle between the first and the last movement of the
-/// fast weights away from the slow ones (Mordido et al., ICML 2024; design, section 2).
+/// fast weights away from the slow ones (Mordido et al., ICML 2024).
 pub(super) fn adaptive_alphas(blocks: &[Block], sums: &[AngleSums]) -> Vec<f64> {
     let mut tensors: Vec<AngleSums> = Vec::new();
     for (block, sums) in blocks.iter().zip(sums) {
-        tensors.resize(block.tensor + 1, AngleSums::default());
-        if let Some(tensor) = tensors.last_mut() {
-            tensor.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+        // Blocks count the tensors in order, and each tensor has at least one.
+        if block.tensor == tensors.len() {
+            tensors.push(AngleSums::default());
         }
+        tensors[block.tensor].iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
     }
     tensors.into_iter().map(alpha).collect()
 }
@@ -41,12 +42,10 @@ struct Arrays<'a> {
 
 cut_fields!(Arrays { weights, slow });
 
-/// Turns the last fast weights into the new slow ones, with a factor for each tensor.
+/// Turns the last fast weights into the new slow ones, with a factor for each tensor of the blocks.
 pub(super) fn interpolate_tensors(blocks: &[Block], weights: &mut Arena, slow: &Arena, alphas: &[f64]) {
     for_each_block(blocks, Arrays { weights, slow }, &|block, arrays: Arrays<'_>| {
-        // Every tensor has its factor; with 1 the fast weights would become the slow ones.
-        let alpha = alphas.get(block.tensor).copied().unwrap_or(1.0);
-        passes::interpolate(arrays.weights, arrays.slow, alpha as f32);
+        passes::interpolate(arrays.weights, arrays.slow, alphas[block.tensor] as f32);
     });
 }
 

@@ -1,7 +1,8 @@
 //! The elementwise arithmetic and the sums of the optimizer family, on plain slices.
 //!
-//! Only + − × ÷ √ on f32 elements and f64 sums, each in a fixed order: no fused multiply-add, nothing that
-//! depends on threads or on the width of the machine's vectors (design, section 4). The slices that one
+//! Only + − × ÷ √ on f32 elements and f64 sums, each in a fixed order: no fused multiply-add, nothing that depends on
+//! threads or on the width of the machine's vectors. IEEE 754 rounds these operations in one way, so the same gradients
+//! give the same weights on every coordinator, whose machine is not part of a job's compute class. The slices that one
 //! function takes have the same length. The loops are plain enough for the compiler to vectorise them.
 
 use rayon::prelude::*;

@@ -136,6 +136,7 @@ impl Descent<'_> {
         match self.ending {
             Ending::Open => {}
             Ending::Interpolate { slow, alpha } => passes::interpolate(weights, slow, alpha),
+            // With one inner step the first movement is the last one.
             Ending::Measure { slow, first } => return angle_sums(first.unwrap_or(weights), weights, slow),
         }
         AngleSums::default()
@@ -150,7 +151,7 @@ struct Moves<'a> {
 
 cut_fields!(Moves { gradient, ascent, descent });
 
-/// Applies a gradient; returns each block's part of the angle where it is measured.
+/// Applies a gradient; returns each block's part of the angle where a descent measures it, and zeros elsewhere.
 pub(super) fn update(
     blocks: &[Block],
     gradient: &Arena,

@@ -81,7 +81,7 @@ proptest! {
         given.sort_unstable();
         prop_assert_eq!(given, (first..end).collect::<Vec<_>>());
         for node in assigned.iter().flat_map(|(_, nodes)| nodes) {
-            prop_assert!(node.is_in_tree(shards));
+            prop_assert_eq!(&Node::maximal_within(*node, shards)[..], &[*node], "a node of the tree");
         }
     }
 }

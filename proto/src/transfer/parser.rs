@@ -104,7 +104,7 @@ impl Parser {
         }
         self.message.push(self.input.get_u8());
         let Some(length) = self.length()? else { return Ok(ControlFlow::Continue(())) };
-        let body = self.message.get(PREFIX..).unwrap_or_default();
+        let body = &self.message[PREFIX..]; // The prefix is there: it said the length.
         match chunk_head(body, length) {
             Ok((offset, data)) => {
                 self.message.clear();
@@ -132,8 +132,10 @@ impl Parser {
     }
 
     /// Reads a message to its end and decodes it.
+    #[expect(clippy::expect_used, reason = "`head` comes here only after it has read the prefix")]
     fn whole(&mut self) -> Result<ControlFlow<Option<Event>>, TransferError> {
-        let missing = (PREFIX + self.length()?.unwrap_or(0)).saturating_sub(self.message.len());
+        let length = self.length()?.expect("the prefix is read before the rest of a message");
+        let missing = (PREFIX + length).saturating_sub(self.message.len());
         let taken = self.input.split_to(missing.min(self.input.len()));
         self.message.extend_from_slice(&taken);
         if taken.len() < missing {

@@ -91,24 +91,10 @@ pub struct ArenaReceiver {
 const BLOCK_BYTES: usize = 64 << 10;
 
 impl ArenaReceiver {
-    /// Expects arenas of these lengths, which the caller has checked against the layout.
-    pub fn new(first: usize, second: usize) -> Self {
-        Self::into_arenas(Arena::zeros(first), Arena::zeros(second))
-    }
-
     /// Overwrites two arenas, whose lengths the caller has checked against the layout.
     pub fn into_arenas(first: Arena, second: Arena) -> Self {
         let bytes = first.as_bytes().len() + second.as_bytes().len();
         Self { receiver: Receiver::new(bytes as u64), first, second }
-    }
-
-    /// Takes the next chunk.
-    ///
-    /// # Errors
-    /// As [`Receiver::accept`].
-    pub fn push(&mut self, chunk: &v1::Chunk) -> Result<(), TransferError> {
-        self.begin(chunk.offset, chunk.data.len())?;
-        self.fill(&chunk.data)
     }
 
     /// Takes the next chunk's place and length; its bytes follow.

@@ -3,6 +3,7 @@
 //! An input is a course of events: two bytes for the lengths of the arenas, then what a sender does.
 
 use bytes::Bytes;
+use lookbehind_common::arena::Arena;
 use lookbehind_proto::transfer::{ArenaReceiver, CHUNK_BYTES, Piece, Sender};
 use lookbehind_proto::v1;
 
@@ -38,7 +39,7 @@ struct Transfer {
 
 impl Transfer {
     fn new(first: usize, second: usize) -> Self {
-        let receiver = Some(ArenaReceiver::new(first, second));
+        let receiver = Some(ArenaReceiver::into_arenas(Arena::zeros(first), Arena::zeros(second)));
         Self { receiver, first, length: 4 * (first + second), arrived: Vec::new() }
     }
 
@@ -81,11 +82,11 @@ impl Transfer {
     /// A chunk as a whole; a refused one changes nothing.
     fn push(&mut self, offset: u64, data: Vec<u8>) {
         let fits = self.fits(offset, data.len());
-        let chunk = v1::Chunk { offset, data: data.into() };
-        let pushed = self.receiver().push(&chunk);
-        assert_eq!(pushed.is_ok(), fits, "{pushed:?} at byte {offset} of {}", self.length);
+        let begun = self.receiver().begin(offset, data.len());
+        assert_eq!(begun.is_ok(), fits, "{begun:?} at byte {offset} of {}", self.length);
         if fits {
-            self.arrived.extend_from_slice(&chunk.data);
+            self.receiver().fill(&data).expect("the bytes that were announced");
+            self.arrived.extend_from_slice(&data);
         }
     }
 

@@ -15,7 +15,10 @@ fn parts_are_nodes_of_the_tree_side_by_side() {
             assert_eq!(shares.last().map(|share| share.part.end), Some(shards));
             assert!(shares.windows(2).all(|pair| pair[0].part.end == pair[1].part.first), "{shares:?}");
             assert!(
-                shares.iter().all(|share| share.part.is_in_tree(shards) && share.lane < lanes),
+                shares
+                    .iter()
+                    .all(|share| Node::maximal_within(share.part, shards) == [share.part]
+                        && share.lane < lanes),
                 "{shares:?}"
             );
         }
