@@ -89,5 +89,4 @@ fn hash_text(hasher: &mut blake3::Hasher, text: &str) {
 }
 
 #[cfg(test)]
-#[path = "digest_test.rs"]
 mod tests;

@@ -15,5 +15,4 @@ pub use spec::*;
 pub use validate::JobError;
 
 #[cfg(test)]
-#[path = "job/job_test.rs"]
 mod tests;

@@ -159,5 +159,4 @@ fn check(spec: &TensorSpec) -> Result<usize, LayoutError> {
 }
 
 #[cfg(test)]
-#[path = "layout_test.rs"]
 mod tests;

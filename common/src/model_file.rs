@@ -225,5 +225,4 @@ fn shorten(name: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "model_file_test.rs"]
 mod tests;

@@ -242,5 +242,4 @@ impl Optimizer {
 }
 
 #[cfg(test)]
-#[path = "optimizer/optimizer_test.rs"]
 mod tests;

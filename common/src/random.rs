@@ -104,5 +104,4 @@ impl Stream {
 }
 
 #[cfg(test)]
-#[path = "random_test.rs"]
 mod tests;

@@ -176,5 +176,4 @@ pub fn effective_shards(samples: u64, shards: u32) -> u32 {
 }
 
 #[cfg(test)]
-#[path = "reduction_test.rs"]
 mod tests;

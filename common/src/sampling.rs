@@ -114,5 +114,4 @@ pub fn epoch_order(seed: u64, epoch: u64, samples: u64, shuffle: bool) -> Vec<u6
 }
 
 #[cfg(test)]
-#[path = "sampling_test.rs"]
 mod tests;

@@ -53,5 +53,4 @@ impl Schedule {
 }
 
 #[cfg(test)]
-#[path = "schedule_test.rs"]
 mod tests;

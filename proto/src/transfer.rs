@@ -112,5 +112,4 @@ pub fn sums_bytes(sums: &Sums) -> [u8; 24] {
 }
 
 #[cfg(test)]
-#[path = "transfer_test.rs"]
 mod tests;

@@ -48,5 +48,4 @@ impl Shelf {
 }
 
 #[cfg(test)]
-#[path = "pool_test.rs"]
 mod tests;

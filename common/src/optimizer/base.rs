@@ -117,5 +117,4 @@ impl Rule {
 }
 
 #[cfg(test)]
-#[path = "base_test.rs"]
 mod tests;

@@ -166,5 +166,4 @@ fn walk_alone<A: Cut, R>(
 }
 
 #[cfg(test)]
-#[path = "blocks_test.rs"]
 mod tests;

@@ -69,5 +69,4 @@ impl Writing {
 }
 
 #[cfg(test)]
-#[path = "buffers_test.rs"]
 mod tests;

@@ -50,5 +50,4 @@ pub(super) fn interpolate_tensors(blocks: &[Block], weights: &mut Arena, slow: &
 }
 
 #[cfg(test)]
-#[path = "interpolation_test.rs"]
 mod tests;

@@ -156,5 +156,4 @@ pub fn adamw(weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &
 }
 
 #[cfg(test)]
-#[path = "passes_test.rs"]
 mod tests;

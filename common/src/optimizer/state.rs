@@ -83,5 +83,4 @@ fn check_length(name: &str, arena: &Arena, expected: usize) -> Result<(), StateE
 }
 
 #[cfg(test)]
-#[path = "state_test.rs"]
 mod tests;

@@ -44,5 +44,4 @@ impl RunningStatistics {
 }
 
 #[cfg(test)]
-#[path = "statistics_test.rs"]
 mod tests;

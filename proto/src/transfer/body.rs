@@ -163,5 +163,4 @@ fn check(trailers: Option<&HeaderMap>) -> Result<(), Status> {
 }
 
 #[cfg(test)]
-#[path = "body_test.rs"]
 mod tests;

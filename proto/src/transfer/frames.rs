@@ -111,5 +111,4 @@ fn prefixed(length: usize, room: usize) -> BytesMut {
 }
 
 #[cfg(test)]
-#[path = "frames_test.rs"]
 mod tests;

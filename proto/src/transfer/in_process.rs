@@ -74,5 +74,4 @@ pub fn checksum(arenas: &[Arena; 2], covered: &[u8]) -> Checksum {
 }
 
 #[cfg(test)]
-#[path = "in_process_test.rs"]
 mod tests;

@@ -221,5 +221,4 @@ fn join(first: Bytes, second: Bytes) -> Bytes {
 }
 
 #[cfg(test)]
-#[path = "parser_test.rs"]
 mod tests;
