@@ -99,6 +99,7 @@ pub fn reduce<E: From<MissingShard>>(
     node: Node,
     part: &mut impl FnMut(Node) -> Result<Option<Contribution>, E>,
 ) -> Result<Contribution, E> {
+    // A closure cannot implement a trait with two functions by itself; the struct spares each caller one of its own.
     struct InMemory<'a, F>(&'a mut F);
     impl<E, F: FnMut(Node) -> Result<Option<Contribution>, E>> Reduction for InMemory<'_, F> {
         type Sum = Contribution;

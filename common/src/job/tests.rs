@@ -173,3 +173,11 @@ fn numbers_of_parameters_have_one_form() {
         serde_json::from_str("{ \"a\": 1, \"b\": [0, 1e300, 0.5, 9007199254740992] }").expect("JSON");
     assert_eq!(found, expected);
 }
+
+#[test]
+fn a_method_has_the_name_that_job_files_give_it() {
+    for name in ["sgd", "sam", "lookahead", "lookahead_sam", "multistep_sam", "lookbehind"] {
+        let job = parse(&SMALL.replace("k = 5\nalpha = \"adaptive\"", &format!("method = \"{name}\"")));
+        assert_eq!(job.expect("a job of the method").optimizer.method.parts().name.as_str(), name);
+    }
+}

@@ -59,12 +59,12 @@ pub(super) struct GradientUse {
 }
 
 impl GradientUse {
-    /// The gradient at the fast weights, with the batch of inner step `inner`; as yet of no use.
+    /// The gradient at the fast weights, with the batch of inner step `inner`.
     fn at_fast(inner: u32) -> Self {
         Self { inner, at: WeightSet::Fast, ascends: false, descends: false }
     }
 
-    /// The gradient at the perturbed weights, with the batch of inner step `inner`; as yet of no use.
+    /// The gradient at the perturbed weights, with the batch of inner step `inner`.
     fn at_perturbed(inner: u32) -> Self {
         Self { inner, at: WeightSet::Perturbed, ascends: false, descends: false }
     }

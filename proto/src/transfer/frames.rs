@@ -74,13 +74,14 @@ impl<P: Iterator<Item = Piece>> Iterator for Frames<P> {
 }
 
 /// A message that holds `content` under a field.
+#[expect(clippy::expect_used, reason = "the buffer grows, so encoding never lacks room")]
 fn part(field: u8, content: &impl Message) -> Bytes {
     let inner = content.encoded_len();
     let length = 1 + encoded_len_varint(inner as u64) + inner;
     let mut bytes = prefixed(length, length);
     bytes.put_u8(field);
     encode_varint(inner as u64, &mut bytes);
-    let _ = content.encode(&mut bytes);
+    content.encode(&mut bytes).expect("a buffer that grows has room");
     bytes.freeze()
 }
 
