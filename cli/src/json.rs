@@ -79,7 +79,7 @@ pub struct NoticeJson {
     pub digest: String,
 }
 
-/// `OuterStepMetrics`; also a line of `metrics.jsonl`.
+/// `OuterStepMetrics`; also a line of `metrics.jsonl`. Equal jobs have equal lines up to `workers`.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
 pub struct StepJson {
@@ -93,13 +93,13 @@ pub struct StepJson {
     pub alpha: f64,
     pub samples: u64,
     pub evaluations: u32,
-    pub time: TimeJson,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<TestJson>,
     pub digest: String,
-    pub workers: u32,
     pub first_sample: u64,
     pub compute_class: String,
+    pub workers: u32,
+    pub time: TimeJson,
 }
 
 /// `TimeSplit`, in seconds.
@@ -216,12 +216,12 @@ impl From<&v1::OuterStepMetrics> for StepJson {
             alpha: step.alpha,
             samples: step.samples,
             evaluations: step.evaluations,
-            time: step.time.as_ref().map(TimeJson::from).unwrap_or_default(),
             test: step.test.as_ref().map(TestJson::from),
             digest: step.digest.clone(),
-            workers: step.workers,
             first_sample: step.first_sample,
             compute_class: step.compute_class.clone(),
+            workers: step.workers,
+            time: step.time.as_ref().map(TimeJson::from).unwrap_or_default(),
         }
     }
 }

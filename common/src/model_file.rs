@@ -1,10 +1,13 @@
 //! Model files: safetensors with every tensor under its PyTorch name.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, View};
+use safetensors::SafeTensorError;
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
+use serde::Serialize;
 
 use crate::arena::Arena;
 use crate::layout::{Layout, TensorEntry, TensorKind};
@@ -14,6 +17,10 @@ use crate::layout::{Layout, TensorEntry, TensorKind};
 const COUNTER: &str = "num_batches_tracked";
 /// Beside which statistic there is such a counter.
 const COUNTED: &str = "running_mean";
+/// The length of a header is a multiple of it, so that a reader that maps a file finds its tensors aligned.
+const ALIGNMENT: usize = 8;
+/// Bytes that are gathered before they are written: many tensors are small.
+const BUFFER: usize = 1 << 20;
 
 /// What is wrong with a model file.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +30,7 @@ pub enum ModelFileError {
     Format {
         /// What the reader says.
         #[from]
-        source: safetensors::SafeTensorError,
+        source: SafeTensorError,
     },
     /// A tensor of the model is not in the file.
     #[error("tensor {name:?}: missing")]
@@ -82,22 +89,60 @@ impl<'a> TensorView<'a> {
     }
 }
 
-impl View for TensorView<'_> {
-    fn dtype(&self) -> Dtype {
-        self.dtype
+/// The header of a file. The library would write `__metadata__` in the order of a hash map, another one each time.
+#[derive(Serialize)]
+struct Header<'a> {
+    #[serde(rename = "__metadata__", skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: &'a BTreeMap<&'a str, String>,
+    #[serde(flatten)]
+    tensors: Metadata,
+}
+
+impl<'a> Header<'a> {
+    /// The header for tensors that lie in the file one after the other in this order.
+    fn new(
+        tensors: &[(&str, TensorView<'_>)],
+        metadata: &'a BTreeMap<&'a str, String>,
+    ) -> Result<Self, SafeTensorError> {
+        let mut end = 0;
+        let infos = tensors.iter().map(|(name, tensor)| {
+            let begin = end;
+            end += tensor.bytes.len();
+            let info =
+                TensorInfo { dtype: tensor.dtype, shape: tensor.shape.to_vec(), data_offsets: (begin, end) };
+            ((*name).to_owned(), info)
+        });
+        Ok(Self { metadata, tensors: Metadata::new(None, infos.collect())? })
     }
 
-    fn shape(&self) -> &[usize] {
-        self.shape
+    /// The header as it stands in the file, filled up with spaces.
+    fn into_bytes(self) -> Result<Vec<u8>, SafeTensorError> {
+        let mut bytes = serde_json::to_vec(&self)?;
+        bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), b' ');
+        Ok(bytes)
     }
+}
 
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(self.bytes)
+/// Writes a new file whose bytes follow from the tensors and the metadata alone.
+fn write_file<'a>(
+    path: &Path,
+    tensors: impl Iterator<Item = (&'a str, TensorView<'a>)>,
+    metadata: &BTreeMap<&str, String>,
+) -> Result<(), SafeTensorError> {
+    let mut tensors: Vec<_> = tensors.collect();
+    // Larger elements first, then by name, as the library writes files: every tensor begins at a multiple of its
+    // elements' size.
+    tensors.sort_by(|(left_name, left), (right_name, right)| {
+        right.dtype.cmp(&left.dtype).then_with(|| left_name.cmp(right_name))
+    });
+    let header = Header::new(&tensors, metadata)?.into_bytes()?;
+    let mut file = BufWriter::with_capacity(BUFFER, File::create(path)?);
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(&header)?;
+    for (_, tensor) in &tensors {
+        file.write_all(tensor.bytes)?;
     }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
+    Ok(file.flush()?)
 }
 
 fn byte_range(entry: &TensorEntry) -> std::ops::Range<usize> {
@@ -117,7 +162,8 @@ fn counter_of(entry: &TensorEntry) -> Option<String> {
 }
 
 /// Writes parameters and statistics to a new file at `path`, without copying them. Each `running_mean` gets a
-/// `num_batches_tracked` of 0 beside it, without which PyTorch would not load the file strictly.
+/// `num_batches_tracked` of 0 beside it, without which PyTorch would not load the file strictly. Equal arguments give
+/// equal files, byte for byte.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -126,7 +172,7 @@ pub fn write(
     layout: &Layout,
     parameters: &Arena,
     statistics: &Arena,
-    metadata: HashMap<String, String>,
+    metadata: &BTreeMap<&str, String>,
 ) -> Result<(), ModelFileError> {
     let counters: Vec<String> = layout.entries().iter().filter_map(counter_of).collect();
     let tensors = layout.entries().iter().map(|entry| {
@@ -138,11 +184,11 @@ pub fn write(
         (entry.spec.name.as_str(), view)
     });
     let counters = counters.iter().map(|name| (name.as_str(), TensorView::counter()));
-    safetensors::serialize_to_file(tensors.chain(counters), Some(metadata), path)?;
-    Ok(())
+    Ok(write_file(path, tensors.chain(counters), metadata)?)
 }
 
-/// Writes flat arenas under names of their own to a new file at `path`, for state that only this service reads.
+/// Writes flat arenas under names of their own to a new file at `path`, for state that only this service reads. Equal
+/// arguments give equal files, byte for byte.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -152,8 +198,7 @@ pub fn write_flat(path: &Path, arenas: &[(&str, &Arena)]) -> Result<(), ModelFil
         .iter()
         .zip(&shapes)
         .map(|((name, arena), shape)| (*name, TensorView::f32(shape, arena.as_bytes())));
-    safetensors::serialize_to_file(tensors, None, path)?;
-    Ok(())
+    Ok(write_file(path, tensors, &BTreeMap::new())?)
 }
 
 /// Reads what [`write_flat`] wrote.

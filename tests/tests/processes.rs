@@ -10,6 +10,8 @@ mod connections;
 mod crashes;
 #[path = "processes/disk.rs"]
 mod disk;
+#[path = "processes/equal_files.rs"]
+mod equal_files;
 #[path = "processes/faults.rs"]
 mod faults;
 #[path = "processes/handover.rs"]

@@ -1,4 +1,5 @@
-//! `metrics.jsonl`: one line of JSON per outer step, with the fields of the protocol's `OuterStepMetrics`.
+//! `metrics.jsonl`: one line of JSON per outer step, with the fields of the protocol's `OuterStepMetrics`. Those that
+//! differ between equal jobs, `workers` and `time`, stand last.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use lookbehind_proto::transfer::{Piece, Sender};
 
@@ -20,7 +20,7 @@ fn model() -> (Vec<u8>, Digest) {
     let statistics: Arena = vec![-1.0, -2.0].into();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
-    model_file::write(&path, &layout, &parameters, &statistics, HashMap::new()).unwrap();
+    model_file::write(&path, &layout, &parameters, &statistics, &BTreeMap::new()).unwrap();
     (std::fs::read(path).unwrap(), weights_digest(&layout, &parameters, &statistics))
 }
 

@@ -11,18 +11,14 @@ use crate::json::{TestJson, TimeJson, state_word};
 use crate::output::estimate::{self, Costs, OneMoreWorker};
 use crate::output::model::Model;
 
-/// A run in numbers.
+/// A run in numbers. Equal jobs have equal summaries up to `job_id`: from there on stands what tells one run from
+/// another, so that a reader who compares summaries can cut it off.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
-    /// The job's identity.
-    pub job_id: String,
-    /// Its label.
+    /// The job's label.
     pub name: String,
     /// Where it stands.
     pub state: &'static str,
-    /// Why, in words.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub message: String,
     /// Outer steps done.
     pub outer_steps: u64,
     /// Outer steps in all; 0 until the data set is known.
@@ -37,6 +33,11 @@ pub struct Summary {
     pub test: Option<TestResult>,
     /// Gradients of whole batches that were computed.
     pub evaluations: Evaluations,
+    /// The job's identity.
+    pub job_id: String,
+    /// Why the job is in its state, in words, which may name workers and users.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
     /// Where the time of the outer steps went.
     pub time: TimeResult,
     /// Whether one more worker would help.
@@ -158,10 +159,8 @@ impl Tally {
     pub fn summary(&self, job: &v1::Job, spec: Option<&JobSpec>) -> Summary {
         let steps = self.steps.max(1) as f64;
         Summary {
-            job_id: job.id.clone(),
             name: job.spec.as_ref().map(|spec| spec.name.clone()).unwrap_or_default(),
             state: state_word(job.state()),
-            message: job.message.clone(),
             outer_steps: self.last_outer_step,
             total_outer_steps: job.total_outer_steps,
             digest: self.last_digest.clone(),
@@ -172,6 +171,8 @@ impl Tally {
                 total: self.evaluations,
                 per_outer_step: self.evaluations as f64 / steps,
             },
+            job_id: job.id.clone(),
+            message: job.message.clone(),
             time: TimeResult { seconds: self.time, share: share(&self.time) },
             one_more_worker: spec.and_then(|spec| estimate::one_more_worker(&self.costs()?, spec)),
         }

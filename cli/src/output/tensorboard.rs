@@ -2,6 +2,9 @@
 //!
 //! A record is a length, its checksum, the message and its checksum, little-endian; a checksum is CRC-32C,
 //! rotated and shifted by a constant so that a record may hold records (the format's "masked" form).
+//!
+//! Equal jobs leave equal events but for their times. The file's name is a time too, and nothing else: a TensorBoard
+//! that reads along takes the file of a repeated run for a new one only where its name is larger.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -20,10 +20,40 @@ fn state() -> (Arena, Arena) {
 fn written() -> Vec<u8> {
     let path = std::env::temp_dir().join(format!("model-file-test-{:?}", std::thread::current().id()));
     let (parameters, statistics) = state();
-    write(&path, &layout(), &parameters, &statistics, HashMap::new()).expect("a writable folder");
+    write(&path, &layout(), &parameters, &statistics, &BTreeMap::new()).expect("a writable folder");
     let bytes = std::fs::read(&path).expect("the file just written");
     std::fs::remove_file(&path).expect("the file just read");
     bytes
+}
+
+#[test]
+fn equal_weights_give_equal_files_with_the_metadata_in_the_order_of_their_names() {
+    let names = ["outer_step", "format", "digest", "b", "a", "d", "c"];
+    let file = |number: usize| {
+        let thread = std::thread::current().id();
+        let path = std::env::temp_dir().join(format!("model-file-test-equal-{number}-{thread:?}"));
+        let metadata = names.iter().map(|name| (*name, format!("of \"{name}\""))).collect();
+        let (parameters, statistics) = state();
+        write(&path, &layout(), &parameters, &statistics, &metadata).expect("a writable folder");
+        let bytes = std::fs::read(&path).expect("the file just written");
+        std::fs::remove_file(&path).expect("the file just read");
+        bytes
+    };
+    let files: Vec<_> = (0..4).map(file).collect();
+    assert!(files.iter().all(|bytes| *bytes == files[0]));
+    let header = String::from_utf8_lossy(&files[0][8..]).into_owned();
+    let places = ["a", "b", "c", "d", "digest", "format", "outer_step"]
+        .map(|name| header.find(&format!("\"{name}\":\"of \\\"{name}\\\"\"")).expect("each of the metadata"));
+    assert!(places.is_sorted(), "{header}");
+    assert_eq!(read(&files[0], &layout()).expect("a faultless file"), state());
+}
+
+#[test]
+fn the_library_would_write_the_same_file() {
+    let bytes = written();
+    let file = SafeTensors::deserialize(&bytes).expect("a faultless file");
+    let again = safetensors::serialize(file.iter(), None).expect("tensors that can be written");
+    assert_eq!(bytes, again);
 }
 
 /// A safetensors file with any header at all.
@@ -90,7 +120,7 @@ fn numbers_that_are_not_finite_are_refused_with_their_place() {
     let (mut parameters, statistics) = state();
     parameters[7] = f32::NAN;
     let path = std::env::temp_dir().join(format!("model-file-test-nan-{:?}", std::thread::current().id()));
-    write(&path, &layout(), &parameters, &statistics, HashMap::new()).expect("a writable folder");
+    write(&path, &layout(), &parameters, &statistics, &BTreeMap::new()).expect("a writable folder");
     let error = read(&std::fs::read(&path).expect("the file"), &layout()).expect_err("a NaN");
     assert_eq!(error.to_string(), r#"tensor "layers.0.bias": number 1 is not finite"#);
     std::fs::remove_file(&path).expect("the file");

@@ -3,7 +3,7 @@
 
 mod manifest;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -133,14 +133,15 @@ fn is_whole(step_folder: &Path, outer_step: u64, digest: Digest) -> bool {
 
 fn write_tensors(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Result<(), StoreError> {
     let state = &snapshot.state;
-    let metadata = HashMap::from([
-        ("format".to_owned(), "pt".to_owned()),
-        ("outer_step".to_owned(), snapshot.position.outer_step.to_string()),
-        ("digest".to_owned(), digest.to_string()),
+    // Nothing of the job's identity: equal jobs leave equal files.
+    let metadata = BTreeMap::from([
+        ("format", "pt".to_owned()),
+        ("outer_step", snapshot.position.outer_step.to_string()),
+        ("digest", digest.to_string()),
     ]);
     let model = temporary.join(MODEL);
     let layout = &snapshot.description.layout;
-    model_file::write(&model, layout, &state.parameters, &state.statistics, metadata)
+    model_file::write(&model, layout, &state.parameters, &state.statistics, &metadata)
         .map_err(|error| StoreError::damaged(&model, error))?;
     durable::sync_file(&model)?;
     fail_point!("checkpoint::model");
@@ -157,15 +158,16 @@ fn write_manifest(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Resu
     }
     let manifest = Manifest {
         format: manifest::FORMAT,
-        build: BUILD_VERSION.to_owned(),
-        job: snapshot.job.clone(),
         position: snapshot.position,
         optimizer_steps: snapshot.state.steps,
-        class: snapshot.class.clone(),
+        class: snapshot.class.as_ref().map(|class| class.probe),
         digest,
         data_fingerprint: snapshot.description.data_fingerprint,
         layout: tensors(&snapshot.description.layout),
         files,
+        job: snapshot.job.clone(),
+        build: BUILD_VERSION.to_owned(),
+        class_description: snapshot.class.as_ref().map(|class| class.description.clone()),
     };
     manifest.write(temporary)
 }

@@ -1,6 +1,6 @@
 //! Model files: what is read is what the file holds, number by number.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -84,7 +84,7 @@ fn read(bytes: &[u8]) -> bool {
 fn is_written_back(parameters: &Arena, statistics: &Arena) {
     let folder = scratch_folder();
     let path: &Path = &folder.path().join("again.safetensors");
-    model_file::write(path, &LAYOUT, parameters, statistics, HashMap::new()).expect("a writable file");
+    model_file::write(path, &LAYOUT, parameters, statistics, &BTreeMap::new()).expect("a writable file");
     let again = std::fs::read(path).expect("the file");
     let again = model_file::read(&again, &LAYOUT).expect("a file that was just written");
     assert_eq!((again.0.as_bytes(), again.1.as_bytes()), (parameters.as_bytes(), statistics.as_bytes()));

@@ -9,28 +9,24 @@ use lookbehind_common::sampling::Position;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::state::event::ComputeClass;
 use crate::store::durable;
 
-/// Version of the format of checkpoints; a newer one is refused.
-pub(super) const FORMAT: u32 = 1;
+/// Version of the format of checkpoints; another one is refused.
+pub(super) const FORMAT: u32 = 2;
 const MANIFEST: &str = "manifest.json";
 
-/// What a checkpoint says of itself.
+/// What a checkpoint says of itself. Equal jobs leave equal manifests up to `job`: from there on stands what tells one
+/// run from another, so that a reader who compares manifests can cut it off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of the format.
     pub format: u32,
-    /// Version of the build that wrote it.
-    pub build: String,
-    /// The job.
-    pub job: JobId,
     /// Where the job stands.
     pub position: Position,
     /// Steps that the base optimizer has taken.
     pub optimizer_steps: u64,
-    /// The class that the job is bound to.
-    pub class: Option<ComputeClass>,
+    /// Probe of the compute class that the job is bound to.
+    pub class: Option<Digest>,
     /// Digest of the weights.
     pub digest: Digest,
     /// Digest of the data.
@@ -39,6 +35,12 @@ pub struct Manifest {
     pub layout: Vec<(String, Vec<usize>)>,
     /// Digest of each file's content.
     pub files: BTreeMap<String, Digest>,
+    /// The job.
+    pub job: JobId,
+    /// Version of the build that wrote it.
+    pub build: String,
+    /// The compute class in words: processor, libraries and build of the worker that bound the job.
+    pub class_description: Option<String>,
 }
 
 /// A manifest as its file holds it.
@@ -74,8 +76,8 @@ impl Manifest {
         let text = std::fs::read(&path).map_err(StoreError::io(&path))?;
         let damaged = |error| StoreError::damaged(&path, error);
         let Version { format } = serde_json::from_slice(&text).map_err(damaged)?;
-        if format > FORMAT {
-            let reason = format!("has format {format}, this build knows formats up to {FORMAT}");
+        if format != FORMAT {
+            let reason = format!("expected format {FORMAT}, found {format}");
             return Err(StoreError::unfit(&path, reason));
         }
         let Sealed::<Self> { manifest, seal } = serde_json::from_slice(&text).map_err(damaged)?;
