@@ -125,6 +125,7 @@ impl Args {
             private: self.private,
             reflection: !self.no_reflection,
             traces: self.traces,
+            // What is no duration at all is refused with the values that are too short.
             failure_detection: Duration::try_from_secs_f64(self.failure_detection).unwrap_or_default(),
             worker_grace: Duration::from_secs(self.worker_grace),
             shutdown_grace: Duration::from_secs(self.shutdown_grace),

@@ -16,15 +16,36 @@ use lookbehind_common::optimizer::{Evaluation, Next, Optimizer, OptimizerState, 
 use lookbehind_common::reduction::{MissingShard, Node, reduce};
 use lookbehind_common::sampling::Position;
 
-use crate::state::command::Weights;
-use crate::state::event::ComputeClass;
-
 /// A job's optimizer with what it needs to go on.
 #[derive(Debug)]
 pub struct Trainer {
     layout: Arc<Layout>,
     optimizer: Optimizer,
     position: Position,
+}
+
+/// Parameters and statistics that are shared, not copied.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// All parameters.
+    pub parameters: Arc<Arena>,
+    /// All statistics.
+    pub statistics: Arc<Arena>,
+}
+
+/// What a worker's arithmetic was observed to be.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ComputeClass {
+    /// Digest of the probe's contribution.
+    pub probe: Digest,
+    /// Processor, libraries and build in words.
+    pub description: String,
+}
+
+impl std::fmt::Display for ComputeClass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{}], probe {}", self.description, self.probe)
+    }
 }
 
 /// What the trainer is to do.

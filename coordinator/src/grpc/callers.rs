@@ -104,7 +104,7 @@ pub(super) fn users(observer: Arc<Observer>) -> impl Check {
             && peer.calls.check().is_err()
         {
             observer.metrics.refuse(Refused::Rate);
-            return Err(exhausted("calls per second over one connection", CALLS.0 as usize));
+            return Err(exhausted("calls per second over one connection", CALLS.per_second.get() as usize));
         }
         let caller = match request.extensions().get::<Who>() {
             Some(Who::Known(Identity { name, role: Role::Admin })) => Caller::Admin(name.clone()),

@@ -35,7 +35,7 @@ impl JobServiceImpl {
     }
 
     async fn ask(&self, caller: Caller, call: UserCall) -> Result<Reply, Status> {
-        Ok(self.shared.mailbox.ask(move |token| Event::User(token, caller, call)).await?)
+        Ok(self.shared.mailbox.ask(move |token| Event::User { token, caller, call }).await?)
     }
 
     /// Asks for something that is answered with a job.
@@ -105,7 +105,7 @@ impl JobService for JobServiceImpl {
             "" => None,
             token => Some(token.parse().map_err(|_| Status::invalid_argument("page_token is not valid"))?),
         };
-        let (jobs, next) = match self.ask(caller, UserCall::List(size, before)).await? {
+        let (jobs, next) = match self.ask(caller, UserCall::List { count: size, before }).await? {
             Reply::Jobs(jobs, next) => (jobs, next),
             Reply::Job(refused) => return Err(refused.map_or_else(IntoStatus::into_status, |_| unexpected())),
             _ => return Err(unexpected()),
@@ -140,7 +140,7 @@ impl JobService for JobServiceImpl {
     ) -> Result<Response<v1::ResumeJobResponse>, Status> {
         let caller = caller(&request)?;
         let v1::ResumeJobRequest { job_id, accept_class } = request.into_inner();
-        let job = self.job(caller, UserCall::Resume(parse_id(&job_id)?, accept_class)).await?;
+        let job = self.job(caller, UserCall::Resume { id: parse_id(&job_id)?, accept_class }).await?;
         Ok(Response::new(v1::ResumeJobResponse { job }))
     }
 

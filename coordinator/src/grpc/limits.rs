@@ -8,9 +8,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 /// Users' calls over one connection in a second, and at once.
-pub(super) const CALLS: (u32, u32) = (1000, 4000);
+pub(super) const CALLS: Rate = Rate { per_second: positive(1000), at_once: positive(4000) };
 /// Control messages of a worker in a second, and at once: it beats, and answers what it is asked.
-const MESSAGES: (u32, u32) = (200, 1000);
+const MESSAGES: Rate = Rate { per_second: positive(200), at_once: positive(1000) };
 /// Jobs that are watched at a time.
 const WATCHERS: usize = 1000;
 /// Model files that are sent at a time.
@@ -18,9 +18,23 @@ const DOWNLOADS: usize = 64;
 /// Files that are received at a time.
 const UPLOADS: usize = 4;
 
-pub(super) fn rate((per_second, at_once): (u32, u32)) -> DefaultDirectRateLimiter {
-    let positive = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
-    RateLimiter::direct(Quota::per_second(positive(per_second)).allow_burst(positive(at_once)))
+/// How much may come in a second, and at once.
+#[derive(Clone, Copy)]
+pub(super) struct Rate {
+    pub(super) per_second: NonZeroU32,
+    at_once: NonZeroU32,
+}
+
+/// For constants: what is not positive does not compile.
+const fn positive(number: u32) -> NonZeroU32 {
+    match NonZeroU32::new(number) {
+        Some(number) => number,
+        None => panic!("expected a positive number"),
+    }
+}
+
+pub(super) fn rate(rate: Rate) -> DefaultDirectRateLimiter {
+    RateLimiter::direct(Quota::per_second(rate.per_second).allow_burst(rate.at_once))
 }
 
 /// The rate of one worker's messages.

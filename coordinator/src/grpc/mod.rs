@@ -69,8 +69,8 @@ pub(crate) async fn serve(
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         })
     };
-    let v1 = reflection().and_then(|builder| builder.build_v1().ok());
-    let v1alpha = reflection().and_then(|builder| builder.build_v1alpha().ok());
+    let v1 = reflection().and_then(|builder| described(builder.build_v1()));
+    let v1alpha = reflection().and_then(|builder| described(builder.build_v1alpha()));
     let patience = shared.transfer_idle;
     let metrics = || Arc::clone(&shared.observer);
     let (users, workers_only, anybody) =
@@ -98,6 +98,11 @@ pub(crate) async fn serve(
         .add_service(InterceptedService::new(tensors, workers_only))
         .serve_with_incoming_shutdown(acceptor.connections(), end)
         .await
+}
+
+/// The reflection service; where it cannot be built, that is logged and the others are served without it.
+fn described<S>(built: Result<S, tonic_reflection::server::Error>) -> Option<S> {
+    built.inspect_err(|error| tracing::error!(%error, "internal error: reflection is not served")).ok()
 }
 
 impl From<Ended> for Status {

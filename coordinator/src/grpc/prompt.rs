@@ -41,7 +41,8 @@ impl<S: Service<http::Request<Body>>> Service<http::Request<Body>> for Prompt<S>
     }
 
     fn call(&mut self, request: http::Request<Body>) -> S::Future {
-        let method = request.uri().path().rsplit('/').next().unwrap_or_default();
+        let path = request.uri().path();
+        let method = path.rsplit_once('/').map_or(path, |(_, method)| method);
         if self.streams.contains(&method) {
             return self.service.call(request);
         }

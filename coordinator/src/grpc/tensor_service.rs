@@ -124,7 +124,7 @@ impl TensorServer {
         let fence = Fence::from(required(request.fence, "fence").map_err(invalid)?);
         let job = job_id(&request.job_id).map_err(invalid)?;
         let asked = job.clone();
-        match self.admission(move |token| Event::WeightsAsked(token, fence, asked)).await? {
+        match self.admission(move |token| Event::WeightsAsked { token, fence, job: asked }).await? {
             Admission::Granted => {}
             Admission::Stale(reason) | Admission::Refused(reason) => {
                 return Err(Status::failed_precondition(reason));
@@ -178,7 +178,7 @@ impl TensorServer {
         let ([gradient, statistics], checksum) = received.await?;
         let contribution = Contribution { gradient, statistics, sums };
         let arrived = header.clone();
-        let make = move |token| Event::PartialArrived(token, arrived, contribution, checksum);
+        let make = move |token| Event::PartialArrived { token, header: arrived, contribution, checksum };
         let Reply::Partial(outcome) = self.0.mailbox.ask(make).await? else { return Err(unexpected()) };
         match outcome {
             PartialOutcome::Accepted => Ok(outcome_body(v1::UploadOutcome::Accepted)),
@@ -195,9 +195,15 @@ impl TensorServer {
         let fence = Fence::from(required(header.fence, "fence").map_err(invalid)?);
         let job = job_id(&header.job_id).map_err(invalid)?;
         let lengths = required(header.state, "state").map_err(invalid)?;
-        let (from, of) = (fence.clone(), job.clone());
-        let offered =
-            move |token| Event::InitialStateOffered(token, from, of, lengths.parameters, lengths.statistics);
+        let from = fence.clone();
+        let of = job.clone();
+        let offered = move |token| Event::InitialStateOffered {
+            token,
+            fence: from,
+            job: of,
+            parameters: lengths.parameters,
+            statistics: lengths.statistics,
+        };
         granted(self.admission(offered).await?)?;
         let lengths = [lengths.parameters, lengths.statistics];
         let ([parameters, statistics], _) = match handed {
@@ -208,7 +214,8 @@ impl TensorServer {
             }
         };
         check_finite(&parameters)?;
-        let arrived = move |token| Event::InitialStateArrived(token, fence, job, (parameters, statistics));
+        let state = (parameters, statistics);
+        let arrived = move |token| Event::InitialStateArrived { token, fence, job, state };
         granted(self.admission(arrived).await?)?;
         Ok(body::response(Frames::message(&v1::UploadInitialStateResponse {})))
     }

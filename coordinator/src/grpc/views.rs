@@ -4,7 +4,6 @@ use lookbehind_proto::convert::FieldError;
 use lookbehind_proto::transfer::TransferError;
 use lookbehind_proto::transfer::body::IncomingError;
 use lookbehind_proto::v1;
-use prost::Message;
 use prost_types::Timestamp;
 use tonic::Status;
 
@@ -32,7 +31,7 @@ pub(super) fn job(view: &JobView) -> v1::Job {
     let record = &view.record;
     v1::Job {
         id: record.id.to_string(),
-        spec: v1::JobSpec::decode(record.spec.as_slice()).ok(),
+        spec: Some((*view.spec).clone()),
         state: state(record.state).into(),
         revision: record.revision,
         message: record.message.clone(),

@@ -19,7 +19,8 @@ use super::limits::message_rate;
 use super::unexpected;
 use crate::runtime::{Mailbox, OUTBOX, Shared};
 use crate::state::command::{Assignment, ToWorker, WorkKind};
-use crate::state::event::{ComputeClass, Event, Fault, Hello, LossCause, Refusal, Reply, WorkerSays};
+use crate::state::event::{Event, Fault, Hello, LossCause, Refusal, Reply, WorkerSays};
+use crate::training::ComputeClass;
 
 /// Most characters of what a worker says in words: it is stored with the job and shown to users.
 const MAX_WORDS: usize = 1000;
@@ -111,7 +112,8 @@ fn from_wire(request: v1::SessionRequest) -> Result<(Fence, WorkerSays), Status>
             let probe = prepared.probe_digest.as_ref().try_into().map(Digest);
             let probe = required(probe.ok(), "probe_digest").map_err(field)?;
             let class = ComputeClass { probe, description: words(&prepared.class_description) };
-            WorkerSays::Prepared(job_id(&prepared.job_id).map_err(field)?, description.into(), class)
+            let job = job_id(&prepared.job_id).map_err(field)?;
+            WorkerSays::Prepared { job, description: description.into(), class }
         }
         Message::PrepareFailed(failed) => {
             let fault = match failed.failure() {
@@ -119,12 +121,13 @@ fn from_wire(request: v1::SessionRequest) -> Result<(Fence, WorkerSays), Status>
                 v1::PrepareFailure::Device => Fault::Device,
                 v1::PrepareFailure::Worker | v1::PrepareFailure::Unspecified => Fault::Worker,
             };
-            WorkerSays::PrepareFailed(job_id(&failed.job_id).map_err(field)?, fault, words(&failed.reason))
+            let job = job_id(&failed.job_id).map_err(field)?;
+            WorkerSays::PrepareFailed { job, fault, reason: words(&failed.reason) }
         }
         Message::WorkFailed(failed) => {
             let work = WorkId::try_from(required(failed.work, "work").map_err(field)?).map_err(field)?;
             let node = Node::try_from(required(failed.node, "node").map_err(field)?).map_err(field)?;
-            WorkerSays::WorkFailed(work, node, words(&failed.reason))
+            WorkerSays::WorkFailed { work, node, reason: words(&failed.reason) }
         }
     };
     Ok((fence, says))

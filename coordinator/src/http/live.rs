@@ -40,12 +40,20 @@ const WAITING: usize = 4;
 /// Where a stream's events go. Sending fails when nobody reads any more.
 struct Out(mpsc::Sender<Bytes>);
 
-/// Nobody reads any more.
+/// The stream is over: nobody reads any more, or an event cannot be written.
 struct Gone;
+
+/// An event's data. What cannot be written ends the stream, and the page opens another.
+fn json(value: &impl Serialize) -> Result<String, Gone> {
+    serde_json::to_string(value).map_err(|error| {
+        tracing::error!(%error, "internal error: an event for the dashboard cannot be written");
+        Gone
+    })
+}
 
 impl Out {
     async fn tell(&self, name: &str, value: &impl Serialize) -> Result<(), Gone> {
-        let data = serde_json::to_string(value).unwrap_or_default();
+        let data = json(value)?;
         self.send(format!("event: {name}\ndata: {data}\n\n")).await
     }
 
@@ -145,8 +153,9 @@ impl News {
 type Events = Pin<Box<dyn Stream<Item = Result<v1::WatchJobResponse, Status>> + Send>>;
 
 async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out) -> Result<(), Gone> {
-    let (id, asked) = (view.record.id.clone(), Asked::of(&view.record));
-    out.tell("job", &app.job_json(view.clone(), &asked, &viewer)).await?;
+    let id = view.record.id.clone();
+    let asked = Asked::of(&view.spec);
+    out.tell("job", &app.job_json(view.clone(), asked.as_ref(), &viewer)).await?;
     let mut events: Events = Box::pin(watch::from_the_beginning(app.shared.clone(), &view.record));
     let mut over = {
         // Nobody closes it.
@@ -174,13 +183,13 @@ async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out
             out.tell("timeline", &timelines).await?;
         }
         let Ok(view) = app.job(&id).await else { return Ok(()) };
-        let job = app.job_json(view, &asked, &viewer);
-        let json = serde_json::to_string(&job).unwrap_or_default();
-        if json == told {
+        let job = app.job_json(view, asked.as_ref(), &viewer);
+        let newest = json(&job)?;
+        if newest == told {
             out.breathe().await?;
         } else {
             out.tell("job", &job).await?;
-            told = json;
+            told = newest;
         }
         if over {
             // Nothing more can happen: the page knows, and does not come back.

@@ -43,8 +43,8 @@ impl App {
     }
 
     /// A job as somebody sees it; `asked` is what its user asked for.
-    pub(super) fn job_json(&self, view: JobView, asked: &Asked, viewer: &Viewer) -> JobJson {
-        let shown = Shown::new(&self.shared.observer, view, asked.clone());
+    pub(super) fn job_json(&self, view: JobView, asked: Option<&Asked>, viewer: &Viewer) -> JobJson {
+        let shown = Shown::new(&self.shared.observer, view, asked.cloned());
         JobJson::new(&shown, viewer.steers().as_ref())
     }
 

@@ -98,15 +98,15 @@ async fn steer(
         let call = match action.as_str() {
             "cancel" => UserCall::Cancel(id),
             "pause" => UserCall::Pause(id),
-            "resume" => UserCall::Resume(id, false),
+            "resume" => UserCall::Resume { id, accept_class: false },
             other => {
                 let reason = format!("{other:?}: expected cancel, pause or resume");
                 return Err(Refusal::new(StatusCode::NOT_FOUND, reason));
             }
         };
         let view = app.steer(caller, call).await?;
-        let asked = Asked::of(&view.record);
-        Ok(Json(Steered { job: app.job_json(view, &asked, &viewer) }).into_response())
+        let asked = Asked::of(&view.spec);
+        Ok(Json(Steered { job: app.job_json(view, asked.as_ref(), &viewer) }).into_response())
     };
     steered.await.unwrap_or_else(IntoResponse::into_response)
 }

@@ -31,13 +31,13 @@ pub(super) struct Snapshot {
 /// A job with what is decoded of it.
 pub(super) struct Shown {
     pub(super) view: JobView,
-    pub(super) asked: Asked,
+    pub(super) asked: Option<Asked>,
     pub(super) last: Option<v1::OuterStepMetrics>,
 }
 
 impl Shown {
     /// `asked` is [`Asked::of`] the job, which does not change.
-    pub(super) fn new(observer: &Observer, view: JobView, asked: Asked) -> Self {
+    pub(super) fn new(observer: &Observer, view: JobView, asked: Option<Asked>) -> Self {
         let last = observer.last_step(&view.record.id);
         Self { view, asked, last }
     }
@@ -86,7 +86,7 @@ impl Snapshots {
 }
 
 async fn take(shared: &Shared) -> Result<Snapshot, Refusal> {
-    let jobs = match ask(shared, reader(), UserCall::List(JOBS, None)).await? {
+    let jobs = match ask(shared, reader(), UserCall::List { count: JOBS, before: None }).await? {
         Reply::Jobs(jobs, _) => jobs,
         Reply::Job(refused) => return Err(refused.err().map_or_else(Refusal::unexpected, Refusal::from)),
         _ => return Err(Refusal::unexpected()),
@@ -96,7 +96,7 @@ async fn take(shared: &Shared) -> Result<Snapshot, Refusal> {
         _ => return Err(Refusal::unexpected()),
     };
     let shown = |view: JobView| {
-        let asked = Asked::of(&view.record);
+        let asked = Asked::of(&view.spec);
         Shown::new(&shared.observer, view, asked)
     };
     Ok(Snapshot {

@@ -3,14 +3,13 @@
 use lookbehind_common::job::JobSpec;
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
-use prost::Message;
 use serde::Serialize;
 
 use super::snapshot::Shown;
 use crate::observe::{Happening, Kind};
 use crate::state::event::{JobView, WorkerView};
 use crate::state::observation::{Fate, Part, StepTimeline, WorkTimeline};
-use crate::state::{Caller, JobRecord, JobState, UnixMillis};
+use crate::state::{Caller, JobState, UnixMillis};
 
 /// A job.
 #[derive(Clone, Debug, Serialize)]
@@ -25,7 +24,7 @@ pub(super) struct JobJson {
     finished_ms: Option<UnixMillis>,
     workers: u32,
     #[serde(flatten)]
-    asked: Asked,
+    asked: Option<Asked>,
     digest: String,
     last: Option<StepJson>,
     /// What the reader may do with it now.
@@ -33,7 +32,7 @@ pub(super) struct JobJson {
 }
 
 /// What its user asked for.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Asked {
     name: String,
     method: &'static str,
@@ -68,19 +67,23 @@ impl JobJson {
 }
 
 impl Asked {
-    /// What a stored job's user asked for.
-    pub(super) fn of(record: &JobRecord) -> Self {
-        let message = v1::JobSpec::decode(record.spec.as_slice()).unwrap_or_default();
-        let spec = wire::from_proto(&message).and_then(|file| file.validate());
-        let name = message.name;
-        spec.map(|spec| Self { name: name.clone(), ..asked(&spec) })
-            .unwrap_or(Self { name, ..Self::default() })
+    /// What a job's user asked for; `None` where the specification is not valid, which would be an internal error,
+    /// because it was checked when the job was created.
+    pub(super) fn of(spec: &v1::JobSpec) -> Option<Self> {
+        match wire::from_proto(spec).and_then(|file| file.validate()) {
+            Ok(checked) => Some(asked(&spec.name, &checked)),
+            Err(error) => {
+                tracing::error!(%error, "internal error: the specification of a job is not valid");
+                None
+            }
+        }
     }
 }
 
-fn asked(spec: &JobSpec) -> Asked {
+fn asked(name: &str, spec: &JobSpec) -> Asked {
     let method = spec.optimizer.method.parts();
     Asked {
+        name: name.to_owned(),
         method: method.name.as_str(),
         k: method.k,
         rho: method.ascent.map(|ascent| ascent.rho),
@@ -88,7 +91,6 @@ fn asked(spec: &JobSpec) -> Asked {
         shards: spec.train.shards,
         model: spec.model.kind.clone(),
         data: spec.data.kind.clone(),
-        name: String::new(),
     }
 }
 

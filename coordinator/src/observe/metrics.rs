@@ -268,14 +268,21 @@ impl Metrics {
         self.bytes.get_or_create(&direction.label()).inc_by(bytes);
     }
 
-    /// A checkpoint was written in so many seconds with so many bytes, or could not be.
-    pub(crate) fn checkpointed(&self, seconds: f64, bytes: Option<u64>) {
-        let outcome = if bytes.is_some() { "written" } else { "failed" };
-        self.checkpoints.get_or_create(&[("outcome", outcome)]).inc();
-        if let Some(bytes) = bytes {
-            self.checkpoint.observe(seconds);
-            self.checkpoint_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    /// A checkpoint was written in so many seconds; its size stays what it was where the system does not tell it.
+    pub(crate) fn checkpoint_written(&self, seconds: f64, bytes: std::io::Result<u64>) {
+        self.checkpoints.get_or_create(&[("outcome", "written")]).inc();
+        self.checkpoint.observe(seconds);
+        match bytes {
+            Ok(bytes) => {
+                self.checkpoint_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            }
+            Err(error) => tracing::warn!(%error, "the size of a checkpoint cannot be read"),
         }
+    }
+
+    /// A checkpoint could not be written.
+    pub(crate) fn checkpoint_failed(&self) {
+        self.checkpoints.get_or_create(&[("outcome", "failed")]).inc();
     }
 
     /// A call or connection was refused.

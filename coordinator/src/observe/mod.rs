@@ -43,7 +43,7 @@ const ENDING: u64 = u64::MAX - 1;
 /// Least silence of the state machine after which the coordinator is not ready.
 const SILENT: Duration = Duration::from_secs(10);
 
-/// The time that the system tells.
+/// The time that the system tells; a clock that is before 1970 counts as 1970.
 pub(crate) fn unix_now() -> UnixMillis {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     UnixMillis(since.as_millis() as u64)
@@ -138,7 +138,7 @@ impl Observer {
                     self.with_board(|board| board.rests(&moved.job));
                 }
             }
-            Observation::StepDone(job, timeline, metrics, outer_steps) => {
+            Observation::StepDone { job, timeline, metrics, outer_steps } => {
                 self.step_done(&job, *timeline, *metrics, outer_steps);
             }
         }

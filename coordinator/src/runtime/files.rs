@@ -29,9 +29,21 @@ const MAX_INIT_HEADER: u64 = 100 << 20;
 /// What the thread is asked to do.
 #[derive(Debug)]
 pub(super) enum FileTask {
-    Record(JobId, Activation, Box<OuterStepMetrics>),
-    Checkpoint(JobId, Activation, Box<Snapshot>),
-    Load(JobId, Activation, Box<StartFrom>),
+    Record {
+        job: JobId,
+        activation: Activation,
+        metrics: Box<OuterStepMetrics>,
+    },
+    Checkpoint {
+        job: JobId,
+        activation: Activation,
+        snapshot: Box<Snapshot>,
+    },
+    Load {
+        job: JobId,
+        activation: Activation,
+        start: Box<StartFrom>,
+    },
     /// The job is not active any more.
     Close(JobId),
 }
@@ -89,25 +101,30 @@ pub(super) fn start(
 impl Files {
     fn carry_out(&mut self, task: FileTask) {
         match task {
-            FileTask::Record(job, activation, metrics) => {
+            FileTask::Record { job, activation, metrics } => {
                 if let Some(difference) = self.record(&job, &metrics) {
-                    self.tell(Event::ReplayDiffers(job, activation, difference));
+                    self.tell(Event::ReplayDiffers { job, activation, difference });
                 }
             }
-            FileTask::Checkpoint(job, activation, snapshot) => {
+            FileTask::Checkpoint { job, activation, snapshot } => {
                 let outer_step = snapshot.position.outer_step;
                 let begun = Instant::now();
                 let written = self.checkpoint(&job, &snapshot);
                 drop(snapshot);
-                let bytes = written.as_ref().ok().map(|(_, bytes)| *bytes);
-                self.observer.metrics.checkpointed(begun.elapsed().as_secs_f64(), bytes);
-                let result = written.map(|(digest, _)| digest).map_err(|error| error.to_string());
-                self.tell(Event::Checkpointed(job, activation, outer_step, result));
+                match &written {
+                    Ok(_) => {
+                        let size = checkpoint::size(&self.store.job_folder(&job), outer_step);
+                        self.observer.metrics.checkpoint_written(begun.elapsed().as_secs_f64(), size);
+                    }
+                    Err(_) => self.observer.metrics.checkpoint_failed(),
+                }
+                let result = written.map_err(|error| error.to_string());
+                self.tell(Event::Checkpointed { job, activation, outer_step, result });
             }
-            FileTask::Load(job, activation, start) => {
+            FileTask::Load { job, activation, start } => {
                 let result =
                     self.load(&job, &start).map(Box::new).map_err(|error| StartError(error.to_string()));
-                self.tell(Event::Loaded(job, activation, result));
+                self.tell(Event::Loaded { job, activation, result });
             }
             FileTask::Close(job) => {
                 if let Some(mut open) = self.open.remove(&job)
@@ -135,8 +152,8 @@ impl Files {
         difference
     }
 
-    /// Writes a checkpoint; returns the digest of its weights and how many bytes it takes.
-    fn checkpoint(&mut self, job: &JobId, snapshot: &Snapshot) -> Result<(Digest, u64), StoreError> {
+    /// Writes a checkpoint; returns the digest of its weights.
+    fn checkpoint(&mut self, job: &JobId, snapshot: &Snapshot) -> Result<Digest, StoreError> {
         let folder = self.store.job_folder(job);
         if !self.open.contains_key(job) {
             self.open_journal(job, snapshot.position.outer_step)?;
@@ -144,8 +161,7 @@ impl Files {
         if let Some(open) = self.open.get_mut(job) {
             open.journal.sync()?;
         }
-        let digest = checkpoint::write(&folder, snapshot)?;
-        Ok((digest, checkpoint::size(&folder, snapshot.position.outer_step)))
+        checkpoint::write(&folder, snapshot)
     }
 
     /// Opens a job's journal and cuts it back to where the job starts.

@@ -161,19 +161,21 @@ impl Owner {
                 Command::Persist(record, notice) => {
                     let _ = self.database.send(DatabaseTask::Put(record, notice)).await;
                 }
-                Command::Load(job, activation, start) => {
-                    self.file_task(FileTask::Load(job, activation, start)).await;
+                Command::Load { job, activation, start } => {
+                    self.file_task(FileTask::Load { job, activation, start }).await;
                 }
-                Command::Record(job, activation, metrics) => {
-                    self.file_task(FileTask::Record(job, activation, metrics)).await;
+                Command::Record { job, activation, metrics } => {
+                    self.file_task(FileTask::Record { job, activation, metrics }).await;
                 }
-                Command::Checkpoint(job, activation, snapshot) => {
-                    self.file_task(FileTask::Checkpoint(job, activation, snapshot)).await;
+                Command::Checkpoint { job, activation, snapshot } => {
+                    self.file_task(FileTask::Checkpoint { job, activation, snapshot }).await;
                 }
-                Command::Advance(job, activation, trainer, input) => {
+                Command::Advance { job, activation, trainer, input } => {
                     self.advance(job, activation, trainer, input);
                 }
-                Command::Publish(job, version, weights) => self.shared.weights.publish(job, version, weights),
+                Command::Publish { job, version, weights } => {
+                    self.shared.weights.publish(job, version, weights);
+                }
                 Command::Unpublish(job) => {
                     self.shared.weights.unpublish(&job);
                     self.file_task(FileTask::Close(job)).await;
@@ -189,7 +191,10 @@ impl Owner {
     /// Does a job's arithmetic on another thread, unless waking that one would take as long as the arithmetic.
     fn advance(&self, job: JobId, activation: Activation, trainer: Box<Trainer>, input: Input) {
         let small = trainer.parameters() <= SMALL;
-        let compute = move || Event::Advanced(job, activation, Box::new(trainer.advance(input)));
+        let compute = move || {
+            let advance = Box::new(trainer.advance(input));
+            Event::Advanced { job, activation, advance }
+        };
         let effects = self.effects_sender.clone();
         // The owner is gone only when the process ends.
         if small && let Ok(room) = effects.try_reserve() {
@@ -207,7 +212,10 @@ impl Owner {
     }
 
     async fn reply(&mut self, token: Token, reply: Reply) {
-        let Some(waiting) = self.waiting.remove(&token) else { return };
+        let Some(waiting) = self.waiting.remove(&token) else {
+            tracing::error!(?token, "internal error: a call is answered for which nobody waits");
+            return;
+        };
         match reply {
             Reply::Registered(Ok(fence)) => {
                 if let Some(outbox) = waiting.outbox {
@@ -226,7 +234,10 @@ impl Owner {
     }
 
     fn send(&mut self, session: SessionId, message: ToWorker) {
-        let Some(outbox) = self.outboxes.get(&session) else { return };
+        let Some(outbox) = self.outboxes.get(&session) else {
+            // It is being given up: earlier messages of the same event filled its outbox.
+            return;
+        };
         if outbox.try_send(message).is_err() {
             self.outboxes.remove(&session);
             self.overflowing.push(session);

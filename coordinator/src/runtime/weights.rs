@@ -8,7 +8,7 @@ use lookbehind_common::arena::{ArenaPool, shared_bytes};
 use lookbehind_common::ids::JobId;
 use lookbehind_proto::transfer::{RunningChecksum, Sender};
 
-use crate::state::command::Weights;
+use crate::training::Weights;
 
 /// Arenas of a job's partials whose memory is kept from one evaluation to the next.
 const IDLE_ARENAS: usize = 16;

@@ -3,160 +3,152 @@
 use std::sync::Arc;
 
 use lookbehind_common::digest::Digest;
-use lookbehind_common::ids::JobId;
-use lookbehind_common::job::{Length, OnFailure};
-use lookbehind_common::sampling::Position;
+use lookbehind_common::job::OnFailure;
 
-use super::Core;
+use super::active::{Closing, Phase, Stage};
+use super::cluster::Cluster;
 use super::command::Command;
 use super::event::Activation;
-use super::job::{Closing, Job, Phase, Stage};
+use super::halt::{Halt, Handled};
+use super::job::Job;
 use super::record::JobState;
-use super::running::epoch_reached;
 use crate::training::{Snapshot, Trainer};
 
-impl Core {
+impl Cluster {
     /// Goes on between two outer steps: stops there if somebody wants that, else writes a checkpoint where one is
     /// due, and begins the next outer step.
-    pub(super) fn go_on(&mut self, id: &JobId, trainer: Box<Trainer>, due: bool) {
-        let stopping = self.stopping;
-        let pausing = self.jobs.get(id).is_some_and(|job| job.record.pausing);
-        let Some(training) = self.training_mut(id) else { return };
-        let done = training.step.outer_step >= training.plan.outer_steps;
-        match () {
-            () if done => self.close(id, &trainer, Closing::Done),
-            () if pausing => self.close(id, &trainer, Closing::Pause),
-            () if stopping => self.close(id, &trainer, Closing::Shutdown),
-            () if due && training.storing => training.phase = Phase::AwaitingDisk(trainer),
-            () => {
-                training.storing |= due;
-                if due && let Some(command) = self.checkpoint_command(id, &trainer) {
-                    self.push(command);
-                }
-                self.begin_outer_step(id, trainer);
-            }
+    pub(super) fn go_on(&mut self, job: &mut Job, trainer: Box<Trainer>, due: bool) -> Handled {
+        let pausing = job.record.pausing;
+        let training = job.require_training()?;
+        if training.step.outer_step >= training.plan.outer_steps {
+            return self.close(job, &trainer, Closing::Done);
         }
-    }
-
-    /// The command that writes a checkpoint of where the job stands.
-    pub(super) fn checkpoint_command(&self, id: &JobId, trainer: &Trainer) -> Option<Command> {
-        let job = self.jobs.get(id)?;
-        let active = job.active.as_ref()?;
-        let (description, _) = active.described.as_ref()?;
-        let snapshot = Snapshot {
-            job: id.clone(),
-            description: Arc::clone(description),
-            position: trainer.position(),
-            state: trainer.state(),
-            class: job.record.class.clone(),
-            keep: job.spec.checkpoint.keep,
-        };
-        Some(Command::Checkpoint(id.clone(), active.activation, Box::new(snapshot)))
+        if pausing {
+            return self.close(job, &trainer, Closing::Pause);
+        }
+        if self.stopping {
+            return self.close(job, &trainer, Closing::Shutdown);
+        }
+        if due && training.storing {
+            training.phase = Phase::AwaitingDisk(trainer);
+            return Ok(());
+        }
+        if due {
+            training.storing = true;
+            self.push(checkpoint_command(job, &trainer)?);
+        }
+        self.begin_outer_step(job, trainer)
     }
 
     /// Stops after a last checkpoint.
-    pub(super) fn close(&mut self, id: &JobId, trainer: &Trainer, closing: Closing) {
-        let Some(command) = self.checkpoint_command(id, trainer) else { return };
-        if let Some(training) = self.training_mut(id) {
-            training.phase = Phase::Closing(closing);
-            self.push(command);
-        }
+    pub(super) fn close(&mut self, job: &mut Job, trainer: &Trainer, closing: Closing) -> Handled {
+        let command = checkpoint_command(job, trainer)?;
+        job.require_training()?.phase = Phase::Closing(closing);
+        self.push(command);
+        Ok(())
     }
 
     /// A checkpoint is durable, or could not be written.
     pub(super) fn checkpointed(
         &mut self,
-        id: &JobId,
+        job: &mut Job,
         activation: Activation,
         outer_step: u64,
         result: Result<Digest, String>,
-    ) {
-        let Some(job) = self.active_job(id, activation) else { return };
+    ) -> Handled {
+        job.in_activation(activation)?;
         let digest = match result {
             Ok(digest) => digest,
-            Err(reason) => return self.checkpoint_failed(id, outer_step, &reason),
+            Err(reason) => return self.checkpoint_failed(job, outer_step, &reason),
         };
         job.record.checkpoint = job.record.checkpoint.max(Some(outer_step));
-        let Some(active) = job.active.as_mut() else { return };
-        match &mut active.stage {
-            Stage::Storing(_) => {
-                let Stage::Storing(trainer) = std::mem::replace(&mut active.stage, Stage::Loading) else {
-                    return;
-                };
-                self.run(id, trainer);
+        if let Some(trainer) = job.require_active_mut()?.take_stored() {
+            return self.run(job, trainer);
+        }
+        let training = job.require_training()?;
+        match training.phase {
+            // An earlier checkpoint may become durable only now: the job ends with its last one.
+            Phase::Closing(closing) if training.step.outer_step == outer_step => {
+                self.closed(job, closing, digest);
+                Ok(())
             }
-            Stage::Training(training) => match training.phase {
-                // An earlier checkpoint may become durable only now: the job ends with its last one.
-                Phase::Closing(closing) if training.step.outer_step == outer_step => {
-                    self.closed(id, closing, digest);
-                }
-                _ => {
-                    self.note(id, &format!("checkpoint of outer step {outer_step}"));
-                    self.disk_free(id);
-                }
-            },
-            _ => {}
+            _ => {
+                self.note(job, &format!("checkpoint of outer step {outer_step}"));
+                self.disk_free(job)
+            }
         }
     }
 
     /// The periodic checkpoint is off the disk's hands: the next one may be written.
-    fn disk_free(&mut self, id: &JobId) {
-        let Some(training) = self.training_mut(id) else { return };
+    fn disk_free(&mut self, job: &mut Job) -> Handled {
+        let training = job.require_training()?;
         training.storing = false;
-        match std::mem::replace(&mut training.phase, Phase::Advancing) {
-            Phase::AwaitingDisk(trainer) => self.go_on(id, trainer, true),
-            phase => training.phase = phase,
+        match training.take_awaiting_disk() {
+            Some(trainer) => self.go_on(job, trainer, true),
+            None => Ok(()),
         }
     }
 
     /// A checkpoint could not be written; the earlier ones are as they were.
-    fn checkpoint_failed(&mut self, id: &JobId, outer_step: u64, reason: &str) {
+    fn checkpoint_failed(&mut self, job: &mut Job, outer_step: u64, reason: &str) -> Handled {
         let reason = format!("checkpoint of outer step {outer_step} could not be written: {reason}");
-        tracing::error!(job = %id, reason, "checkpoint failed");
-        let Some(job) = self.jobs.get(id) else { return };
+        tracing::error!(job = %job.id(), reason, "checkpoint failed");
         let policy = job.spec.checkpoint.on_failure;
-        let closing = match job.active.as_ref().map(|active| &active.stage) {
-            Some(Stage::Training(training)) => match training.phase {
+        let closing = match &job.require_active()?.stage {
+            Stage::Training(training) => match training.phase {
                 Phase::Closing(closing) if training.step.outer_step == outer_step => closing,
                 _ if policy == OnFailure::Continue => {
-                    self.note(id, &reason);
-                    return self.disk_free(id);
+                    self.note(job, &reason);
+                    return self.disk_free(job);
                 }
                 _ => Closing::Pause,
             },
-            _ => Closing::Pause,
+            Stage::Storing(_) => Closing::Pause,
+            Stage::Describing | Stage::Drawing(_) | Stage::Loading => {
+                return Err(Halt::Broken("only a job that has weights writes checkpoints"));
+            }
         };
         match (policy, closing) {
-            (OnFailure::Fail, _) => return self.fail(id, &reason),
-            (_, Closing::Shutdown) => self.note(id, &reason),
-            (_, Closing::Done | Closing::Pause) => self.set_state(id, JobState::Paused, &reason),
+            (OnFailure::Fail, _) => return Err(Halt::Failed(reason)),
+            (_, Closing::Shutdown) => self.note(job, &reason),
+            (_, Closing::Done | Closing::Pause) => self.set_state(job, JobState::Paused, &reason),
         }
-        self.release(id);
+        self.release(job);
+        Ok(())
     }
 
-    fn closed(&mut self, id: &JobId, closing: Closing, digest: Digest) {
-        let pausing = self.jobs.get(id).is_some_and(|job| job.record.pausing);
+    /// The checkpoint after which the job was to stop is durable.
+    fn closed(&mut self, job: &mut Job, closing: Closing, digest: Digest) {
         match closing {
             Closing::Done => {
-                if let Some(job) = self.jobs.get_mut(id) {
-                    job.record.digest = Some(digest);
-                }
-                tracing::info!(job = %id, %digest, "job succeeded");
-                self.set_state(id, JobState::Succeeded, "finished");
+                job.record.digest = Some(digest);
+                tracing::info!(job = %job.id(), %digest, "job succeeded");
+                self.set_state(job, JobState::Succeeded, "finished");
             }
-            Closing::Pause if pausing => self.set_state(id, JobState::Paused, "paused by its user"),
-            Closing::Pause => self.set_state(id, JobState::Queued, "resumed by its user"),
-            Closing::Shutdown => self.note(id, "the coordinator shuts down"),
+            Closing::Pause if job.record.pausing => {
+                self.set_state(job, JobState::Paused, "paused by its user");
+            }
+            Closing::Pause => self.set_state(job, JobState::Queued, "resumed by its user"),
+            Closing::Shutdown => self.note(job, "the coordinator shuts down"),
         }
-        self.release(id);
+        self.release(job);
     }
 }
 
-/// Whether the job wants a checkpoint between the outer step from `before` to `after` and the next one.
-pub(super) fn is_checkpoint_due(job: &Job, before: Position, after: Position) -> bool {
-    match job.spec.checkpoint.every {
-        None => false,
-        Some(Length::Epochs(every)) => epoch_reached(before, after, every),
-        Some(Length::Steps(every)) => after.outer_step.is_multiple_of(every),
-    }
+/// The command that writes a checkpoint of where the job stands.
+pub(super) fn checkpoint_command(job: &Job, trainer: &Trainer) -> Result<Command, Halt> {
+    let active = job.require_active()?;
+    let snapshot = Snapshot {
+        job: job.id().clone(),
+        description: Arc::clone(active.description()?),
+        position: trainer.position(),
+        state: trainer.state(),
+        class: job.record.class.clone(),
+        keep: job.spec.checkpoint.keep,
+    };
+    Ok(Command::Checkpoint {
+        job: job.id().clone(),
+        activation: active.activation,
+        snapshot: Box::new(snapshot),
+    })
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{JobId, SessionId, WorkId};
 use lookbehind_common::job::{JobDescription, JobSpec};
@@ -12,7 +11,7 @@ use lookbehind_proto::v1;
 use crate::state::event::{Activation, Reply, Token};
 use crate::state::observation::Observation;
 use crate::state::record::{JobRecord, Notice};
-use crate::training::{Input, Snapshot, Trainer};
+use crate::training::{Input, Snapshot, Trainer, Weights};
 
 /// One output. The runtime carries them out in order; what is to be durable before a reply comes before it.
 #[derive(Debug)]
@@ -26,31 +25,59 @@ pub enum Command {
     /// Store a job's record durably, with what is new about it.
     Persist(Box<JobRecord>, Option<Notice>),
     /// Load what a job starts from; answered by `Loaded`.
-    Load(JobId, Activation, Box<StartFrom>),
+    Load {
+        /// The job.
+        job: JobId,
+        /// The activation that asks.
+        activation: Activation,
+        /// What to load.
+        start: Box<StartFrom>,
+    },
     /// Do the arithmetic; answered by `Advanced`.
-    Advance(JobId, Activation, Box<Trainer>, Input),
-    /// Serve these weights under this version, and no older ones of the job.
-    Publish(JobId, u64, Weights),
+    Advance {
+        /// The job.
+        job: JobId,
+        /// The activation that asks.
+        activation: Activation,
+        /// Who computes.
+        trainer: Box<Trainer>,
+        /// What is to be computed.
+        input: Input,
+    },
+    /// Serve weights of the job, and no older ones.
+    Publish {
+        /// The job.
+        job: JobId,
+        /// The version under which they are served.
+        version: u64,
+        /// The weights.
+        weights: Weights,
+    },
     /// Serve no weights of the job.
     Unpublish(JobId),
     /// Record an outer step in the job's metrics; answered by `ReplayDiffers` if the step was recorded before with
     /// another digest.
-    Record(JobId, Activation, Box<v1::OuterStepMetrics>),
+    Record {
+        /// The job.
+        job: JobId,
+        /// The activation that did the step.
+        activation: Activation,
+        /// What is recorded.
+        metrics: Box<v1::OuterStepMetrics>,
+    },
     /// Write a checkpoint; answered by `Checkpointed`.
-    Checkpoint(JobId, Activation, Box<Snapshot>),
+    Checkpoint {
+        /// The job.
+        job: JobId,
+        /// The activation that asks.
+        activation: Activation,
+        /// What it holds.
+        snapshot: Box<Snapshot>,
+    },
     /// Tell those who watch.
     Observe(Observation),
     /// Everything is at rest: the process may end.
     Stopped,
-}
-
-/// Parameters and statistics that are shared, not copied.
-#[derive(Clone, Debug)]
-pub struct Weights {
-    /// All parameters.
-    pub parameters: Arc<Arena>,
-    /// All statistics.
-    pub statistics: Arc<Arena>,
 }
 
 /// Where a job's first weights come from.

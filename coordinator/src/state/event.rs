@@ -12,8 +12,8 @@ use lookbehind_proto::transfer::Checksum;
 use lookbehind_proto::v1;
 
 use crate::state::access::Caller;
-use crate::state::record::JobRecord;
-use crate::training::{Advance, StartError, Trainer};
+pub use crate::state::reply::{Admission, CallError, JobView, PartialOutcome, Refusal, Reply, WorkerView};
+use crate::training::{Advance, ComputeClass, StartError, Trainer};
 
 /// Where the answer to a call goes; meaningless to the state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +29,14 @@ pub enum Event {
     /// Time has passed.
     Tick,
     /// A user calls.
-    User(Token, Caller, UserCall),
+    User {
+        /// Where the answer goes.
+        token: Token,
+        /// Who calls.
+        caller: Caller,
+        /// What they want.
+        call: UserCall,
+    },
     /// A worker asks to join.
     Register(Token, Hello),
     /// A registered worker says something on its control stream.
@@ -39,21 +46,87 @@ pub enum Event {
     /// A worker wants to send a partial; nothing of it has been read yet.
     PartialOffered(Token, PartialHeader),
     /// A partial is complete and its checksum is right.
-    PartialArrived(Token, PartialHeader, Contribution, Checksum),
-    /// A worker wants to send a job's initial weights: numbers of parameters and of statistics.
-    InitialStateOffered(Token, Fence, JobId, u64, u64),
+    PartialArrived {
+        /// Where the answer goes.
+        token: Token,
+        /// What it says of itself.
+        header: PartialHeader,
+        /// The sums.
+        contribution: Contribution,
+        /// Checksum of all its bytes.
+        checksum: Checksum,
+    },
+    /// A worker wants to send a job's initial weights; nothing of them has been read yet.
+    InitialStateOffered {
+        /// Where the answer goes.
+        token: Token,
+        /// Who sends.
+        fence: Fence,
+        /// The job.
+        job: JobId,
+        /// Numbers in the parameters.
+        parameters: u64,
+        /// Numbers in the statistics.
+        statistics: u64,
+    },
     /// They are complete.
-    InitialStateArrived(Token, Fence, JobId, Trainable),
+    InitialStateArrived {
+        /// Where the answer goes.
+        token: Token,
+        /// Who sends.
+        fence: Fence,
+        /// The job.
+        job: JobId,
+        /// The weights.
+        state: Trainable,
+    },
     /// A worker asks for weights.
-    WeightsAsked(Token, Fence, JobId),
+    WeightsAsked {
+        /// Where the answer goes.
+        token: Token,
+        /// Who asks.
+        fence: Fence,
+        /// The job.
+        job: JobId,
+    },
     /// The state that a job starts from is loaded, or could not be.
-    Loaded(JobId, Activation, Result<Box<Trainer>, StartError>),
+    Loaded {
+        /// The job.
+        job: JobId,
+        /// The activation that asked for it.
+        activation: Activation,
+        /// The trainer at the start, or why there is none.
+        result: Result<Box<Trainer>, StartError>,
+    },
     /// The arithmetic is done.
-    Advanced(JobId, Activation, Box<Advance>),
-    /// A checkpoint of so many outer steps is durable, or could not be written.
-    Checkpointed(JobId, Activation, u64, Result<Digest, String>),
+    Advanced {
+        /// The job.
+        job: JobId,
+        /// The activation that asked for it.
+        activation: Activation,
+        /// The trainer, and what follows.
+        advance: Box<Advance>,
+    },
+    /// A checkpoint is durable, or could not be written.
+    Checkpointed {
+        /// The job.
+        job: JobId,
+        /// The activation that asked for it.
+        activation: Activation,
+        /// Outer steps done with it.
+        outer_step: u64,
+        /// Digest of its weights, or why it could not be written.
+        result: Result<Digest, String>,
+    },
     /// An outer step that is done once more, after a restart, has not come to the weights that were recorded for it.
-    ReplayDiffers(JobId, Activation, ReplayDifference),
+    ReplayDiffers {
+        /// The job.
+        job: JobId,
+        /// The activation that did it.
+        activation: Activation,
+        /// How it differs.
+        difference: ReplayDifference,
+    },
     /// The process is asked to end.
     Shutdown,
 }
@@ -90,14 +163,24 @@ pub enum UserCall {
     },
     /// One job.
     Get(JobId),
-    /// A page of jobs: how many, and behind which creation number.
-    List(usize, Option<u64>),
+    /// A page of jobs, newest first.
+    List {
+        /// Most jobs in it.
+        count: usize,
+        /// It begins behind this creation number; at the newest job where it is absent.
+        before: Option<u64>,
+    },
     /// End a job.
     Cancel(JobId),
     /// Stop it after its outer step.
     Pause(JobId),
-    /// Queue it again, and say whether it may go on in another compute class.
-    Resume(JobId, bool),
+    /// Queue it again.
+    Resume {
+        /// The job.
+        id: JobId,
+        /// Whether it may go on in another compute class.
+        accept_class: bool,
+    },
     /// The workers.
     Workers,
 }
@@ -121,28 +204,34 @@ pub enum WorkerSays {
     /// It lives; the number rises while its work advances.
     Heartbeat(u64),
     /// A job is loaded and probed.
-    Prepared(JobId, Arc<JobDescription>, ComputeClass),
+    Prepared {
+        /// The job.
+        job: JobId,
+        /// Its model and data.
+        description: Arc<JobDescription>,
+        /// What the probe came to.
+        class: ComputeClass,
+    },
     /// It is not.
-    PrepareFailed(JobId, Fault, String),
+    PrepareFailed {
+        /// The job.
+        job: JobId,
+        /// Whose fault it is.
+        fault: Fault,
+        /// Why, in words.
+        reason: String,
+    },
     /// A node of a piece of work could not be computed.
-    WorkFailed(WorkId, Node, String),
+    WorkFailed {
+        /// The work.
+        work: WorkId,
+        /// The node.
+        node: Node,
+        /// Why, in words.
+        reason: String,
+    },
     /// It is about to leave.
     Draining,
-}
-
-/// What a worker's arithmetic was observed to be (design, section 4).
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ComputeClass {
-    /// Digest of the probe's contribution.
-    pub probe: Digest,
-    /// Processor, libraries and build in words.
-    pub description: String,
-}
-
-impl std::fmt::Display for ComputeClass {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "[{}], probe {}", self.description, self.probe)
-    }
 }
 
 /// Whose fault a failed preparation is.
@@ -228,127 +317,4 @@ impl std::ops::AddAssign for Busy {
         self.compute += other.compute;
         self.data += other.data;
     }
-}
-
-/// Answers to calls.
-#[derive(Debug)]
-pub enum Reply {
-    /// A job.
-    Job(Box<Result<JobView, CallError>>),
-    /// A page of jobs and the creation number of the last, if more follow.
-    Jobs(Vec<JobView>, Option<u64>),
-    /// The workers.
-    Workers(Vec<WorkerView>),
-    /// A registration.
-    Registered(Result<Fence, Refusal>),
-    /// Whether an upload may begin.
-    Admission(Admission),
-    /// What became of a partial.
-    Partial(PartialOutcome),
-}
-
-/// Why a worker is not let in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// In words.
-    pub reason: String,
-    /// Whether trying again later can help.
-    pub retryable: bool,
-}
-
-/// Whether a transfer may begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// It may.
-    Granted,
-    /// What it belongs to is over: nothing is wrong, nothing is wanted.
-    Stale(String),
-    /// It contradicts what the coordinator knows.
-    Refused(String),
-}
-
-/// What became of a partial.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PartialOutcome {
-    /// It fills its node.
-    Accepted,
-    /// The node was filled already, with the same bytes.
-    Duplicate,
-    /// It came too late or from a worker that is no longer in the cluster.
-    Stale(String),
-    /// It contradicts what the coordinator knows of the work.
-    Refused(String),
-    /// It contradicts an earlier one; the job has failed.
-    Conflict(String),
-}
-
-/// A job as users see it.
-#[derive(Clone, Debug)]
-pub struct JobView {
-    /// What is stored of it.
-    pub record: JobRecord,
-    /// Outer steps done.
-    pub outer_step: u64,
-    /// Workers that it has.
-    pub workers: u32,
-}
-
-/// A worker as users see it.
-#[derive(Clone, Debug)]
-pub struct WorkerView {
-    /// Its registration.
-    pub session: SessionId,
-    /// How it introduced itself.
-    pub hello: Hello,
-    /// The job that it serves.
-    pub job: Option<JobId>,
-    /// Seconds since its last sign of life.
-    pub silent_seconds: f64,
-    /// Shards computed for that job.
-    pub shards_done: u64,
-    /// Seconds from being asked for a shard of that job to having delivered it, smoothed, once measured.
-    pub seconds_per_shard: Option<f64>,
-    /// Whether it takes no more work.
-    pub draining: bool,
-}
-
-/// Why a user's call is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
-    /// No such job.
-    #[error("job {0}: not found")]
-    NotFound(JobId),
-    /// The job is somebody else's.
-    #[error("job {0}: belongs to another user")]
-    NotTheirs(JobId),
-    /// The job's specification is wrong.
-    #[error("{0}")]
-    Invalid(#[from] lookbehind_common::job::JobError),
-    /// The same request_id came with another job.
-    #[error("request_id {0:?}: was used for a job with another specification")]
-    RequestReused(String),
-    /// The call does not fit the job's state.
-    #[error("job {job}: cannot {verb} a job that is {state}")]
-    WrongState {
-        /// The job.
-        job: JobId,
-        /// What was asked for.
-        verb: &'static str,
-        /// The state that it is in.
-        state: &'static str,
-    },
-    /// A limit is reached.
-    #[error("{what}: the limit of {limit} is reached")]
-    Exhausted {
-        /// Of what.
-        what: &'static str,
-        /// How many there may be.
-        limit: usize,
-    },
-    /// What the answer would say cannot be made durable now.
-    #[error("the coordinator's state cannot be stored: {0}; try again later")]
-    NotStored(String),
-    /// The coordinator is ending.
-    #[error("the coordinator is shutting down")]
-    Stopping,
 }

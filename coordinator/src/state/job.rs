@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::ids::{JobId, SessionId};
-use lookbehind_common::job::{ComputeClasses, JobDescription, JobSpec};
-use lookbehind_common::sampling::Plan;
+use lookbehind_common::job::{ComputeClasses, JobSpec};
 use lookbehind_proto::v1;
 
-use crate::state::assign::Candidate;
-use crate::state::event::{Activation, ComputeClass};
+use crate::state::active::{Active, Stage, Training};
+use crate::state::event::{Activation, ReplayDifference};
+use crate::state::halt::{Halt, Handled};
 use crate::state::record::JobRecord;
-use crate::state::step::Step;
-use crate::state::work::Work;
-use crate::training::Trainer;
+use crate::training::ComputeClass;
+
+const NOT_ACTIVE: Halt = Halt::Broken("a job with members, weights or arithmetic under way is active");
 
 /// A job.
 #[derive(Debug)]
@@ -43,97 +43,6 @@ pub(crate) struct Exclusion {
     pub(crate) reason: String,
     /// Whether all that is wrong is that it is of another compute class.
     pub(crate) other_class: bool,
-}
-
-/// A job that has workers.
-#[derive(Debug)]
-pub(crate) struct Active {
-    /// Which activation of the job it is.
-    pub(crate) activation: Activation,
-    /// Its workers.
-    pub(crate) members: BTreeMap<SessionId, Member>,
-    /// Since when it has had no worker.
-    pub(crate) alone_since: Option<Duration>,
-    /// What the first prepared worker found, and that worker's name.
-    pub(crate) described: Option<(Arc<JobDescription>, String)>,
-    /// When a worker was last asked for the initial weights.
-    pub(crate) asked: Duration,
-    /// Workers that were given up because their work did not advance: each makes the job more patient.
-    pub(crate) stuck: u32,
-    /// What it is doing.
-    pub(crate) stage: Stage,
-}
-
-/// A worker of a job.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Member {
-    /// Since when it has been asked to load the job.
-    pub(crate) since: Duration,
-    /// Whether it has loaded and been probed.
-    pub(crate) prepared: bool,
-    /// Seconds from being asked for a shard to having delivered it, smoothed: what a worker's distance costs counts
-    /// as much as what its computing does.
-    pub(crate) seconds_per_shard: Option<f64>,
-    /// Shards that it has computed.
-    pub(crate) shards_done: u64,
-    /// Pieces of work in a row of which it was given a part and others had to do it.
-    pub(crate) missed: u32,
-    /// Pieces of work for which it is not asked, because of that.
-    pub(crate) passed_over: u32,
-}
-
-/// What an active job is doing.
-#[derive(Debug)]
-pub(crate) enum Stage {
-    /// Waiting for the first worker to describe model and data.
-    Describing,
-    /// Waiting for a worker to send the weights that it drew.
-    Drawing(SessionId),
-    /// Waiting for weights to be read.
-    Loading,
-    /// Waiting for checkpoint 0 to be durable.
-    Storing(Box<Trainer>),
-    /// Training.
-    Training(Box<Training>),
-}
-
-/// A job that trains.
-#[derive(Debug)]
-pub(crate) struct Training {
-    /// Samples, batches, outer steps.
-    pub(crate) plan: Plan,
-    /// What the current outer step has measured so far.
-    pub(crate) step: Step,
-    /// The newest version of the weights.
-    pub(crate) weights_version: u64,
-    /// Whether a periodic checkpoint waits for the disk. There is one at a time, each holds a copy of the weights.
-    pub(crate) storing: bool,
-    /// What is going on.
-    pub(crate) phase: Phase,
-}
-
-/// What goes on in a job that trains.
-#[derive(Debug)]
-pub(crate) enum Phase {
-    /// The arithmetic has the trainer.
-    Advancing,
-    /// Workers compute.
-    Gathering(Box<Trainer>, Box<Work>),
-    /// A checkpoint is due and the disk has the one before still in hand.
-    AwaitingDisk(Box<Trainer>),
-    /// The checkpoint after which the job stops is being written.
-    Closing(Closing),
-}
-
-/// Why a job stops after a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Closing {
-    /// It is done.
-    Done,
-    /// Its user wants it paused.
-    Pause,
-    /// The coordinator ends; the job goes on after its next start.
-    Shutdown,
 }
 
 impl Job {
@@ -177,75 +86,63 @@ impl Job {
         Reverse(self.spec.resources.priority)
     }
 
+    /// The job's activity, where it must have one.
+    pub(super) fn require_active(&self) -> Result<&Active, Halt> {
+        self.active.as_ref().ok_or(NOT_ACTIVE)
+    }
+
+    /// The same, to change it.
+    pub(super) fn require_active_mut(&mut self) -> Result<&mut Active, Halt> {
+        self.active.as_mut().ok_or(NOT_ACTIVE)
+    }
+
+    /// What it trains with, where it must be training.
+    pub(super) fn require_training(&mut self) -> Result<&mut Training, Halt> {
+        self.require_active_mut()?.require_training()
+    }
+
+    /// The job's activity, if it is the one that an event belongs to.
+    pub(super) fn in_activation(&mut self, activation: Activation) -> Result<&mut Active, Halt> {
+        let active = self.active.as_mut().filter(|active| active.activation == activation);
+        active.ok_or(Halt::Stale("the activation is over"))
+    }
+
+    /// The job's activity, if the worker that speaks of the job takes part in it.
+    pub(super) fn with_member(&mut self, session: SessionId) -> Result<&mut Active, Halt> {
+        let active = self.active.as_mut().filter(|active| active.members.contains_key(&session));
+        active.ok_or(Halt::Stale("the worker does not serve the job any more"))
+    }
+
+    /// A job that has not begun yet is bound to no class and no data once its workers are gone.
+    pub(super) fn unbind_class(&mut self) {
+        if self.record.checkpoint.is_none() {
+            self.record.class = None;
+            self.record.description = None;
+            self.excluded.retain(|_, exclusion| !exclusion.other_class);
+        }
+    }
+
+    /// An outer step that was done again has come to other weights than those that were recorded.
+    pub(super) fn replay_differs(
+        &mut self,
+        activation: Activation,
+        difference: &ReplayDifference,
+    ) -> Handled {
+        if self.mixes_classes() {
+            // Nobody promised the same bytes.
+            return Ok(());
+        }
+        self.in_activation(activation)?;
+        Err(Halt::Failed(difference.to_string()))
+    }
+
     /// Outer steps done, as far as is known without loading anything.
     pub(crate) fn outer_step(&self) -> u64 {
         match self.active.as_ref().map(|active| &active.stage) {
             Some(Stage::Training(training)) => training.step.outer_step,
+            // Before its first checkpoint it has done none.
             _ => self.record.checkpoint.unwrap_or(0),
         }
-    }
-}
-
-impl Active {
-    pub(crate) fn new(activation: Activation) -> Self {
-        Self {
-            activation,
-            members: BTreeMap::new(),
-            alone_since: None,
-            described: None,
-            asked: Duration::ZERO,
-            stuck: 0,
-            stage: Stage::Describing,
-        }
-    }
-
-    /// Why the job stops after the checkpoint that is being written, if it does; no worker is needed for that.
-    pub(crate) fn closing(&self) -> Option<Closing> {
-        match &self.stage {
-            Stage::Training(training) => match training.phase {
-                Phase::Closing(closing) => Some(closing),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    /// Workers that can be given work: the prepared ones, without those that did nothing of late where there are
-    /// others.
-    pub(crate) fn candidates(&self) -> Vec<Candidate> {
-        let prepared = || self.members.iter().filter(|(_, member)| member.prepared);
-        let all_passed_over = prepared().all(|(_, member)| member.passed_over > 0);
-        prepared()
-            .filter(|(_, member)| member.passed_over == 0 || all_passed_over)
-            .map(|(session, member)| Candidate {
-                session: *session,
-                seconds_per_shard: member.seconds_per_shard,
-            })
-            .collect()
-    }
-
-    /// A piece of work is complete: whoever has let others do its part is passed over for a while, longer each time.
-    pub(crate) fn note_work(&mut self, work: &Work) {
-        const LONGEST: u32 = 6;
-        for (session, member) in &mut self.members {
-            member.passed_over = member.passed_over.saturating_sub(1);
-            if work.has_delivered(*session) {
-                member.missed = 0;
-            } else if !work.is_idle(*session) {
-                member.missed = (member.missed + 1).min(LONGEST);
-                member.passed_over = 1 << member.missed;
-            }
-        }
-    }
-}
-
-impl Member {
-    /// Notes that `shards` shards took `seconds`.
-    pub(crate) fn measure(&mut self, shards: u32, seconds: f64) {
-        const WEIGHT: f64 = 0.2;
-        let sample = seconds / f64::from(shards.max(1));
-        let smoothed = self.seconds_per_shard.map_or(sample, |old| old + WEIGHT * (sample - old));
-        self.seconds_per_shard = Some(smoothed);
     }
 }
 

@@ -2,16 +2,22 @@
 //! opens sockets, reads clocks or waits.
 
 mod access;
+mod active;
 mod assign;
 mod checkpoints;
+mod cluster;
 pub mod command;
+mod due;
 pub mod event;
+mod halt;
 mod job;
+mod leaving;
 mod members;
 pub mod observation;
 mod partials;
 mod preparing;
 mod record;
+mod reply;
 mod running;
 mod scheduling;
 mod slow;
@@ -23,13 +29,14 @@ mod workers;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use lookbehind_common::ids::{ClusterId, Fence, Incarnation, JobId, SessionId};
+use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
 
 pub use access::Caller;
+use cluster::Cluster;
 use command::{Command, ToWorker};
-use event::{Activation, Event, LossCause, Reply, Token};
+use event::{Event, LossCause, Reply};
+use halt::{Halt, Handled};
 use job::Job;
-use observation::{JobMove, Observation};
 pub use record::{JobRecord, JobState, Notice, UnixMillis};
 use workers::Workers;
 
@@ -71,8 +78,7 @@ pub struct Now {
 /// The state machine.
 #[derive(Debug)]
 pub struct Core {
-    config: CoreConfig,
-    workers: Workers,
+    cluster: Cluster,
     jobs: BTreeMap<JobId, Job>,
     /// Creations by owner and request_id.
     requests: HashMap<(String, String), JobId>,
@@ -80,195 +86,124 @@ pub struct Core {
     activations: u64,
     heartbeats: u64,
     next_heartbeat: Duration,
-    stopping: bool,
     stopped: bool,
-    now: Now,
-    commands: Vec<Command>,
 }
 
 impl Core {
     /// Starts on the stored jobs; those that were running are queued again.
     pub fn new(config: CoreConfig, records: Vec<JobRecord>, now: Now) -> (Self, Vec<Command>) {
         let mut core = Self {
-            config,
-            workers: Workers::default(),
+            cluster: Cluster {
+                config,
+                workers: Workers::default(),
+                stopping: false,
+                now,
+                commands: Vec::new(),
+            },
             jobs: BTreeMap::new(),
             requests: HashMap::new(),
             created: 0,
             activations: 0,
             heartbeats: 0,
             next_heartbeat: now.elapsed,
-            stopping: false,
             stopped: false,
-            now,
-            commands: Vec::new(),
         };
         for record in records {
             core.recover(record);
         }
-        let commands = std::mem::take(&mut core.commands);
+        let commands = std::mem::take(&mut core.cluster.commands);
         (core, commands)
     }
 
     /// Takes one event and returns what is to be done about it.
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Command> {
-        self.now = now;
+        self.cluster.now = now;
+        self.take(event);
+        self.schedule();
+        if self.cluster.stopping {
+            self.stop_idle_jobs();
+            self.check_stopped();
+        }
+        std::mem::take(&mut self.cluster.commands)
+    }
+
+    fn take(&mut self, event: Event) {
         match event {
             Event::Tick => self.tick(),
-            Event::User(token, caller, call) => self.user_call(token, &caller, call),
+            Event::Shutdown => self.cluster.stopping = true,
+            Event::User { token, caller, call } => self.user_call(token, &caller, call),
             Event::Register(token, hello) => self.register(token, hello),
             Event::Worker(fence, says) => self.worker_says(&fence, says),
             Event::WorkerLost(session, cause) => self.lose_worker(session, &cause),
             Event::PartialOffered(token, header) => {
                 let admission = self.admit_partial(&header);
-                self.reply(token, Reply::Admission(admission));
+                self.cluster.reply(token, Reply::Admission(admission));
             }
-            Event::PartialArrived(token, header, contribution, checksum) => {
+            Event::PartialArrived { token, header, contribution, checksum } => {
                 let outcome = self.take_partial(&header, contribution, checksum);
-                self.reply(token, Reply::Partial(outcome));
+                self.cluster.reply(token, Reply::Partial(outcome));
             }
-            Event::InitialStateOffered(token, fence, job, parameters, statistics) => {
+            Event::InitialStateOffered { token, fence, job, parameters, statistics } => {
                 let admission = self.admit_initial_state(&fence, &job, (parameters, statistics));
-                self.reply(token, Reply::Admission(admission));
+                self.cluster.reply(token, Reply::Admission(admission));
             }
-            Event::InitialStateArrived(token, fence, job, state) => {
+            Event::InitialStateArrived { token, fence, job, state } => {
                 let admission = self.take_initial_state(&fence, &job, state);
-                self.reply(token, Reply::Admission(admission));
+                self.cluster.reply(token, Reply::Admission(admission));
             }
-            Event::WeightsAsked(token, fence, job) => {
+            Event::WeightsAsked { token, fence, job } => {
                 let admission = self.admit_download(&fence, &job);
-                self.reply(token, Reply::Admission(admission));
+                self.cluster.reply(token, Reply::Admission(admission));
             }
-            Event::Loaded(job, activation, result) => self.loaded(&job, activation, result),
-            Event::Advanced(job, activation, advance) => self.advanced(&job, activation, *advance),
-            Event::Checkpointed(job, activation, outer_step, result) => {
-                self.checkpointed(&job, activation, outer_step, result);
+            Event::Loaded { job, activation, result } => {
+                self.on_job(&job, |cluster, job| cluster.loaded(job, activation, result));
             }
-            Event::ReplayDiffers(job, activation, difference) => {
-                // Where classes are mixed, nobody promised the same bytes.
-                let promised = !self.jobs.get(&job).is_some_and(job::Job::mixes_classes);
-                if promised && self.active_job(&job, activation).is_some() {
-                    self.fail(&job, &difference.to_string());
-                }
+            Event::Advanced { job, activation, advance } => {
+                self.on_job(&job, |cluster, job| cluster.advanced(job, activation, *advance));
             }
-            Event::Shutdown => self.stopping = true,
-        }
-        self.schedule();
-        if self.stopping {
-            self.stop_idle_jobs();
-            self.check_stopped();
-        }
-        std::mem::take(&mut self.commands)
-    }
-
-    fn push(&mut self, command: Command) {
-        self.commands.push(command);
-    }
-
-    fn observe(&mut self, observation: Observation) {
-        self.push(Command::Observe(observation));
-    }
-
-    fn reply(&mut self, token: Token, reply: Reply) {
-        self.push(Command::Reply(token, reply));
-    }
-
-    /// Whether a message is from a worker that is registered now, with this incarnation of this cluster.
-    fn is_current(&self, fence: &Fence) -> bool {
-        fence.cluster == self.config.cluster
-            && fence.incarnation == self.config.incarnation
-            && self.workers.get(fence.session).is_some()
-    }
-
-    /// Why a fence is not current, in words.
-    fn stale(&self, fence: &Fence) -> String {
-        if fence.cluster != self.config.cluster {
-            format!("cluster {} is not this one, {}", fence.cluster, self.config.cluster)
-        } else if fence.incarnation != self.config.incarnation {
-            format!("incarnation {} is over, this is {}", fence.incarnation, self.config.incarnation)
-        } else {
-            format!("session {} is over", fence.session)
+            Event::Checkpointed { job, activation, outer_step, result } => {
+                self.on_job(&job, |cluster, job| cluster.checkpointed(job, activation, outer_step, result))
+            }
+            Event::ReplayDiffers { job, activation, difference } => {
+                self.on_job(&job, |_, job| job.replay_differs(activation, &difference));
+            }
         }
     }
 
-    /// The job, if it is active in this very activation.
-    fn active_job(&mut self, id: &JobId, activation: Activation) -> Option<&mut Job> {
-        let job = self.jobs.get_mut(id)?;
-        (job.active.as_ref()?.activation == activation).then_some(job)
-    }
-
-    /// Stores a job's record with a notice of what changed.
-    fn note(&mut self, id: &JobId, message: &str) {
-        let at = self.now.unix;
-        let Some(job) = self.jobs.get_mut(id) else { return };
-        job.record.revision += 1;
-        let notice = Notice {
-            revision: job.record.revision,
-            state: job.record.state,
-            message: message.to_owned(),
-            outer_step: job.outer_step(),
-            total_outer_steps: job.record.total_outer_steps,
-            digest: job.record.digest,
-            at,
+    /// Handles an event of a job: the one place where the ways in which that may stop have consequences.
+    fn of_job<R>(
+        &mut self,
+        id: &JobId,
+        handle: impl FnOnce(&mut Cluster, &mut Job) -> Result<R, Halt>,
+    ) -> Result<R, Halt> {
+        let Some(job) = self.jobs.get_mut(id) else {
+            // Jobs never leave the table, and messages of other incarnations do not come this far.
+            tracing::warn!(job = %id, "expected a job of this coordinator, found an unknown one");
+            return Err(Halt::Stale("the job is unknown"));
         };
-        let record = Box::new(job.record.clone());
-        self.push(Command::Persist(record, Some(notice)));
-        self.observe(Observation::JobNoted(id.clone(), message.to_owned()));
+        let result = handle(&mut self.cluster, job);
+        if let Err(halt) = &result {
+            self.cluster.halt(job, halt);
+        }
+        result
     }
 
-    /// Moves a job to another state, for a reason.
-    fn set_state(&mut self, id: &JobId, state: JobState, message: &str) {
-        let (at, now) = (self.now.unix, self.now.elapsed);
-        let Some(job) = self.jobs.get_mut(id) else { return };
-        let from = std::mem::replace(&mut job.record.state, state);
-        let since = job.since.replace(now);
-        // A new job is in its first state before anybody has heard of it.
-        let from = since.map(|_| from);
-        let after = since.map(|since| now.saturating_sub(since));
-        message.clone_into(&mut job.record.message);
-        if state.is_terminal() {
-            job.record.finished_at = Some(at);
-        }
-        if state == JobState::Paused || state.is_terminal() {
-            job.record.pausing = false;
-        }
-        self.note(id, message);
-        self.observe(Observation::JobMoved(JobMove { job: id.clone(), from, to: state, after }));
-    }
-
-    /// Ends a job's activity: its workers are free again.
-    fn release(&mut self, id: &JobId) {
-        let Some(active) = self.jobs.get_mut(id).and_then(|job| job.active.take()) else { return };
-        for session in active.members.into_keys() {
-            self.free_worker(session, id);
-        }
-        self.push(Command::Unpublish(id.clone()));
-    }
-
-    fn free_worker(&mut self, session: SessionId, job: &JobId) {
-        if let Some(worker) = self.workers.get_mut(session) {
-            worker.job = None;
-            self.push(Command::Send(session, ToWorker::Release(job.clone())));
-        }
-    }
-
-    /// Ends a job in failure.
-    fn fail(&mut self, id: &JobId, reason: &str) {
-        self.set_state(id, JobState::Failed, reason);
-        self.release(id);
+    /// Handles an event whose sender waits for no answer.
+    fn on_job(&mut self, id: &JobId, handle: impl FnOnce(&mut Cluster, &mut Job) -> Handled) {
+        // What stopped it has had its consequences.
+        let _: Handled = self.of_job(id, handle);
     }
 
     fn tick(&mut self) {
-        for session in self.workers.silent(self.now.elapsed, self.config.failure_detection) {
+        let now = self.cluster.now.elapsed;
+        for session in self.cluster.workers.silent(now, self.cluster.config.failure_detection) {
             self.lose_worker(session, &LossCause::Silent);
         }
-        if self.now.elapsed >= self.next_heartbeat {
-            self.next_heartbeat = self.now.elapsed + self.config.heartbeat_interval();
+        if now >= self.next_heartbeat {
+            self.next_heartbeat = now + self.cluster.config.heartbeat_interval();
             self.heartbeats += 1;
-            let sessions: Vec<_> = self.workers.iter().map(|(session, _)| session).collect();
-            for session in sessions {
-                self.push(Command::Send(session, ToWorker::Heartbeat(self.heartbeats)));
-            }
+            let beat = |(session, _)| Command::Send(session, ToWorker::Heartbeat(self.heartbeats));
+            self.cluster.commands.extend(self.cluster.workers.iter().map(beat));
         }
         self.overtake_slow_workers();
         self.fail_lonely_jobs();
@@ -276,23 +211,27 @@ impl Core {
 
     /// Running jobs that have had no worker for too long fail.
     fn fail_lonely_jobs(&mut self) {
-        let (now, grace) = (self.now.elapsed, self.config.worker_grace);
-        let lonely = |job: &Job| {
+        let now = self.cluster.now.elapsed;
+        let grace = self.cluster.config.worker_grace;
+        let is_lonely = |job: &&mut Job| {
             let since = job.active.as_ref().and_then(|active| active.alone_since);
             since.is_some_and(|since| now.saturating_sub(since) > grace)
         };
-        let ids: Vec<_> = self.jobs.values().filter(|job| lonely(job)).map(|job| job.id().clone()).collect();
-        for id in ids {
-            self.fail(&id, &format!("no worker came within {} s", grace.as_secs()));
+        for job in self.jobs.values_mut().filter(is_lonely) {
+            self.cluster.fail(job, &format!("no worker came within {} s", grace.as_secs()));
         }
     }
 
     /// Says once that everything is at rest.
     fn check_stopped(&mut self) {
         let at_rest = self.jobs.values().all(|job| job.active.is_none());
-        if self.stopping && !self.stopped && at_rest {
+        if self.cluster.stopping && !self.stopped && at_rest {
             self.stopped = true;
-            self.push(Command::Stopped);
+            self.cluster.push(Command::Stopped);
         }
     }
 }
+
+#[cfg(test)]
+#[path = "halt_test.rs"]
+mod tests;

@@ -26,7 +26,16 @@ pub enum Observation {
     /// Something is new about a job, in words.
     JobNoted(JobId, String),
     /// An outer step is done.
-    StepDone(JobId, Box<StepTimeline>, Box<v1::OuterStepMetrics>, u64),
+    StepDone {
+        /// The job.
+        job: JobId,
+        /// When it did what.
+        timeline: Box<StepTimeline>,
+        /// Its metrics.
+        metrics: Box<v1::OuterStepMetrics>,
+        /// Outer steps of the job in all.
+        outer_steps: u64,
+    },
 }
 
 /// A worker that is gone.

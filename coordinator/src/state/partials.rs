@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::ids::{Fence, JobId, SessionId, WorkId};
+use lookbehind_common::layout::Layout;
 use lookbehind_common::reduction::{MissingShard, Node, reduce};
 use lookbehind_proto::transfer::Checksum;
 
 use super::Core;
+use super::active::Active;
+use super::cluster::Cluster;
 use super::command::{Coordinates, WorkKind};
 use super::event::{Admission, PartialHeader, PartialOutcome};
-use super::job::{Active, Job, Phase, Stage};
+use super::halt::{Halt, Handled};
+use super::job::Job;
 use super::work::{Acceptance, Work};
 
 /// A node may fail so often, on whatever workers, before the job does.
@@ -19,8 +23,8 @@ const MAX_FAILURES: u32 = 3;
 impl Core {
     /// Whether a worker may download weights of the job.
     pub(super) fn admit_download(&self, fence: &Fence, id: &JobId) -> Admission {
-        if !self.is_current(fence) {
-            return Admission::Stale(self.stale(fence));
+        if !self.cluster.is_current(fence) {
+            return Admission::Stale(self.cluster.stale(fence));
         }
         let member = |active: &Active| active.members.contains_key(&fence.session);
         match self.jobs.get(id).and_then(|job| job.active.as_ref()) {
@@ -31,10 +35,10 @@ impl Core {
 
     /// Whether a partial is wanted; decided before any of its tensors is read.
     pub(super) fn admit_partial(&self, header: &PartialHeader) -> Admission {
-        if !self.is_current(&header.fence) {
-            return Admission::Stale(self.stale(&header.fence));
+        if !self.cluster.is_current(&header.fence) {
+            return Admission::Stale(self.cluster.stale(&header.fence));
         }
-        let Some((active, work)) = self.work_in_hand(&header.work) else {
+        let Some((layout, work)) = self.work_in_hand(&header.work) else {
             return Admission::Stale(format!("{} is over", header.work));
         };
         if !work.is_assigned(header.fence.session, header.node) {
@@ -43,10 +47,9 @@ impl Core {
                 header.node, header.work, header.fence.session
             ));
         }
-        let layout = active.described.as_ref().map(|(description, _)| &description.layout);
-        let (gradient, statistics) = match (work.coordinates.kind, layout) {
-            (WorkKind::Gradient { .. }, Some(layout)) => (layout.parameters(), layout.statistics()),
-            _ => (0, 0),
+        let (gradient, statistics) = match work.coordinates.kind {
+            WorkKind::Gradient { .. } => (layout.parameters(), layout.statistics()),
+            WorkKind::Test => (0, 0),
         };
         let samples = samples_in(&work.coordinates, header.node);
         let expected = (gradient as u64, statistics as u64, samples);
@@ -61,16 +64,11 @@ impl Core {
         Admission::Granted
     }
 
-    /// The work of that identity, if it is what its job waits for.
-    fn work_in_hand(&self, id: &WorkId) -> Option<(&Active, &Work)> {
-        let active = self.jobs.get(&id.job)?.active.as_ref()?;
-        match &active.stage {
-            Stage::Training(training) => match &training.phase {
-                Phase::Gathering(_, work) if work.id == *id => Some((active, work)),
-                _ => None,
-            },
-            _ => None,
-        }
+    /// The work of that identity, if it is what its job waits for, and the layout of the job's weights.
+    fn work_in_hand(&self, id: &WorkId) -> Option<(&Layout, &Work)> {
+        let training = self.jobs.get(&id.job)?.active.as_ref()?.training()?;
+        let work = training.work().filter(|work| work.id == *id)?;
+        Some((&training.description.layout, work))
     }
 
     /// Takes a complete partial: the admission still has to hold.
@@ -85,43 +83,49 @@ impl Core {
             Admission::Stale(reason) => return PartialOutcome::Stale(reason),
             Admission::Refused(reason) => return PartialOutcome::Refused(reason),
         }
-        let (now, session, job) = (self.now.elapsed, header.fence.session, &header.work.job);
-        if let Some(worker) = self.workers.get_mut(session) {
-            worker.last_seen = now;
-        }
-        let Some(active) = self.jobs.get_mut(job).and_then(|job| job.active.as_mut()) else {
-            return PartialOutcome::Stale(format!("job {job} is not active"));
-        };
-        let Stage::Training(training) = &mut active.stage else {
-            return PartialOutcome::Stale(format!("job {job} does not train"));
-        };
-        let Phase::Gathering(_, work) = &mut training.phase else {
-            return PartialOutcome::Stale(format!("{} is over", header.work));
-        };
+        self.cluster.workers.note_heard(header.fence.session, self.cluster.now.elapsed);
+        let job = &header.work.job;
+        let taken =
+            self.of_job(job, |cluster, job| cluster.take_admitted(job, header, contribution, checksum));
+        taken.unwrap_or_else(|_| PartialOutcome::Stale(format!("job {job} has failed")))
+    }
+}
+
+impl Cluster {
+    /// Takes a partial that is admitted.
+    fn take_admitted(
+        &mut self,
+        job: &mut Job,
+        header: &PartialHeader,
+        contribution: Contribution,
+        checksum: Checksum,
+    ) -> Result<PartialOutcome, Halt> {
+        let now = self.now.elapsed;
+        let session = header.fence.session;
+        let active = job.require_active_mut()?;
+        let work = active.require_work()?;
         let acceptance = work.accept(header.node, contribution, checksum, session);
         let used = acceptance == Acceptance::Accepted;
         work.remember_delivery(session, header.node, header.busy, used, now);
-        let all_done = work.note_done(session, header.node, header.busy, now);
-        if let Some(member) = active.members.get_mut(&session) {
-            member.shards_done += u64::from(header.node.len());
-            if let Some((shards, seconds)) = all_done {
-                member.measure(shards, seconds);
-            }
+        let all_done = work.note_done(session, header.node, header.busy, now)?;
+        let member = active.members.get_mut(&session);
+        let member =
+            member.ok_or(Halt::Broken("a worker that is asked for shards is a member of the job"))?;
+        member.shards_done += u64::from(header.node.len());
+        if let Some((shards, seconds)) = all_done {
+            member.measure(shards, seconds);
         }
         match acceptance {
-            Acceptance::Accepted => {
-                self.gathered(job);
-                PartialOutcome::Accepted
-            }
-            Acceptance::Duplicate => PartialOutcome::Duplicate,
-            Acceptance::Conflict(other) => self.conflict(header, other),
+            Acceptance::Accepted => self.gathered(job).map(|()| PartialOutcome::Accepted),
+            Acceptance::Duplicate => Ok(PartialOutcome::Duplicate),
+            Acceptance::Conflict(other) => Ok(self.conflict(job, header, other)),
         }
     }
 
-    /// Two workers of one class gave different bytes for the same shards: nothing can be trusted. Of different classes, where
-    /// the job allows them, the first answer counts.
-    fn conflict(&mut self, header: &PartialHeader, other: SessionId) -> PartialOutcome {
-        if self.jobs.get(&header.work.job).is_some_and(Job::mixes_classes) {
+    /// Two workers of one class gave different bytes for the same shards: nothing can be trusted. Of different classes,
+    /// where the job allows them, the first answer counts.
+    fn conflict(&mut self, job: &mut Job, header: &PartialHeader, other: SessionId) -> PartialOutcome {
+        if job.mixes_classes() {
             return PartialOutcome::Duplicate;
         }
         let reason = format!(
@@ -131,30 +135,35 @@ impl Core {
             header.node,
             header.work
         );
-        self.fail(&header.work.job, &reason);
+        self.fail(job, &reason);
         PartialOutcome::Conflict(reason)
     }
 
     /// A worker could not compute a node: it goes elsewhere, a few times.
-    pub(super) fn work_failed(&mut self, session: SessionId, id: &WorkId, node: Node, reason: &str) {
+    pub(super) fn work_failed(
+        &mut self,
+        job: &mut Job,
+        session: SessionId,
+        id: &WorkId,
+        node: Node,
+        reason: &str,
+    ) -> Handled {
         let name = self.workers.name(session);
-        if self.work_in_hand(id).is_none_or(|(_, work)| !work.is_assigned(session, node)) {
-            return;
-        }
-        let Some(active) = self.active_mut(&id.job) else { return };
-        let Stage::Training(training) = &mut active.stage else { return };
-        let Phase::Gathering(_, work) = &mut training.phase else { return };
-        let failures = work.fail(session, node);
+        let active = job.with_member(session)?;
+        let work = active.training_mut().and_then(|training| training.work_mut());
+        let work = work.filter(|work| work.id == *id && work.is_assigned(session, node));
+        let failures =
+            work.ok_or(Halt::Stale("the worker is not asked for that any more"))?.fail(session, node);
         tracing::warn!(job = %id.job, worker = name, shard = %node, reason, "work failed");
         if failures >= MAX_FAILURES {
-            let reason = format!("{node} of {id} failed on worker {name}: {reason}");
-            return self.fail(&id.job, &reason);
+            return Err(Halt::Failed(format!("{node} of {id} failed on worker {name}: {reason}")));
         }
         if active.members.len() < 2 {
             // There is nobody else: it may try again.
-            return self.assign_rest(&id.job);
+            self.assign_rest(active);
+            return Ok(());
         }
-        self.exclude(session, &id.job, reason, false);
+        self.exclude(job, session, reason, false)
     }
 }
 

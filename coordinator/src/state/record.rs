@@ -4,7 +4,7 @@ use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::JobId;
 use serde::{Deserialize, Serialize};
 
-use crate::state::event::ComputeClass;
+use crate::training::ComputeClass;
 
 /// Milliseconds since 1970, UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,110 +1,100 @@
-//! A job that trains: outer steps, their evaluations, the test split, checkpoints, the end.
+//! A job that trains: outer steps, their evaluations, the test split, the end.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use lookbehind_common::ids::{JobId, SessionId, WorkId};
-use lookbehind_common::job::Length;
+use lookbehind_common::ids::WorkId;
+use lookbehind_common::job::{JobSpec, Length};
 use lookbehind_common::optimizer::Evaluation;
 use lookbehind_common::reduction::{Node, effective_shards};
 use lookbehind_common::sampling::Position;
 
 use super::Core;
+use super::active::{Active, Closing, Phase, Stage};
 use super::assign::{Candidate, divide};
-use super::checkpoints::is_checkpoint_due;
-use super::command::{Assignment, Command, Coordinates, ToWorker, Weights, WorkKind};
+use super::cluster::Cluster;
+use super::command::{Assignment, Command, Coordinates, ToWorker, WorkKind};
+use super::due::{is_checkpoint_due, is_test_due};
 use super::event::Activation;
-use super::job::{Closing, Job, Phase, Stage, Training};
+use super::halt::{Halt, Handled};
+use super::job::Job;
 use super::observation::Observation;
 use super::partials::reduce_sums;
 use super::step::Step;
 use super::work::Work;
-use crate::training::{Advance, Input, Outcome, Trainer};
+use crate::training::{Advance, Input, Outcome, Trainer, Weights};
 
-impl Core {
-    pub(super) fn training_mut(&mut self, id: &JobId) -> Option<&mut Training> {
-        match &mut self.active_mut(id)?.stage {
-            Stage::Training(training) => Some(training),
-            _ => None,
-        }
-    }
-
+impl Cluster {
     /// Begins the outer step at the trainer's position, or ends the job if there is none left.
-    pub(super) fn begin_outer_step(&mut self, id: &JobId, trainer: Box<Trainer>) {
-        let now = self.now.elapsed;
+    pub(super) fn begin_outer_step(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
         let position = trainer.position();
-        let Some(job) = self.jobs.get_mut(id) else { return };
-        let rate = |units: u64, unit: u64| {
-            job.spec.schedule.learning_rate(job.spec.optimizer.base.lr(), unit, units)
-        };
-        let learning_rate = match job.spec.train.length {
-            Length::Epochs(epochs) => rate(epochs, position.epoch),
-            Length::Steps(steps) => rate(steps, position.outer_step),
-        };
-        let Some(training) = self.training_mut(id) else { return };
+        let learning_rate = learning_rate(&job.spec, position);
+        let training = job.require_training()?;
         let plan = training.plan;
         if position.outer_step >= plan.outer_steps {
-            return self.close(id, &trainer, Closing::Done);
+            return self.close(job, &trainer, Closing::Done);
         }
         let batches = plan.batches_at(position);
         let samples = (position.batch..position.batch + batches).map(|batch| plan.batch_samples(batch)).sum();
-        training.step = Step::new(position, now);
+        training.step = Step::new(position, self.now.elapsed);
         training.step.samples = samples;
         training.step.first_sample = position.batch * plan.batch_size();
         training.step.learning_rate = learning_rate;
         training.phase = Phase::Advancing;
         let input = Input::Begin { batches: batches as u32, learning_rate };
-        self.advance(id, trainer, input);
+        self.advance(job, trainer, input)
     }
 
-    fn advance(&mut self, id: &JobId, trainer: Box<Trainer>, input: Input) {
-        if let Some(active) = self.active_mut(id) {
-            let activation = active.activation;
-            self.push(Command::Advance(id.clone(), activation, trainer, input));
-        }
+    fn advance(&mut self, job: &Job, trainer: Box<Trainer>, input: Input) -> Handled {
+        let activation = job.require_active()?.activation;
+        self.push(Command::Advance { job: job.id().clone(), activation, trainer, input });
+        Ok(())
     }
 
     /// The arithmetic is done: gives out the next evaluation, or ends the outer step.
-    pub(super) fn advanced(&mut self, id: &JobId, activation: Activation, advance: Advance) {
-        if self.active_job(id, activation).is_none() {
-            return;
-        }
-        let Some(training) = self.training_mut(id) else { return };
+    pub(super) fn advanced(&mut self, job: &mut Job, activation: Activation, advance: Advance) -> Handled {
+        let training = job.in_activation(activation)?.require_training()?;
         training.step.note_advance(&advance);
-        let outer_step = training.step.outer_step;
         match advance.outcome {
-            Outcome::Evaluate(evaluation, weights) => self.evaluate(id, advance.trainer, evaluation, weights),
+            Outcome::Evaluate(evaluation, weights) => {
+                self.evaluate(job, advance.trainer, evaluation, weights)
+            }
             Outcome::Finished(report, digest) => {
                 training.step.report = Some((report, digest));
-                self.step_computed(id, advance.trainer);
+                self.step_computed(job, advance.trainer)
             }
-            Outcome::Failed(reason) => self.fail(id, &format!("outer step {outer_step}: {reason}")),
+            Outcome::Failed(reason) => {
+                Err(Halt::Failed(format!("outer step {}: {reason}", training.step.outer_step)))
+            }
         }
     }
 
     /// Gives out the gradient that the optimizer wants.
-    fn evaluate(&mut self, id: &JobId, trainer: Box<Trainer>, evaluation: Evaluation, weights: Weights) {
-        let Some(training) = self.training_mut(id) else { return };
+    fn evaluate(
+        &mut self,
+        job: &mut Job,
+        trainer: Box<Trainer>,
+        evaluation: Evaluation,
+        weights: Weights,
+    ) -> Handled {
+        let training = job.require_training()?;
         let position = training.step.position;
         let batch = position.batch + u64::from(evaluation.batch);
         let samples = training.plan.batch_samples(batch);
         let kind = WorkKind::Gradient { epoch: position.epoch, batch };
         let changed = evaluation.weights_changed || training.weights_version == 0;
-        self.give_out(id, trainer, kind, samples, changed.then_some(weights));
+        self.give_out(job, trainer, kind, samples, changed.then_some(weights))
     }
 
     /// Makes a piece of work and assigns its shards; `weights` are published if they are new.
     fn give_out(
         &mut self,
-        id: &JobId,
+        job: &mut Job,
         trainer: Box<Trainer>,
         kind: WorkKind,
         samples: u64,
         weights: Option<Weights>,
-    ) {
-        let now = self.now.elapsed;
-        let Some(shards) = self.jobs.get(id).map(|job| job.spec.train.shards) else { return };
-        let Some(training) = self.training_mut(id) else { return };
+    ) -> Handled {
+        let id = job.id().clone();
+        let shards = effective_shards(samples, job.spec.train.shards);
+        let training = job.require_training()?;
         let work =
             WorkId { job: id.clone(), outer_step: training.step.outer_step, evaluation: training.step.works };
         training.step.works += 1;
@@ -112,140 +102,142 @@ impl Core {
             training.weights_version += 1;
         }
         let version = training.weights_version;
-        let coordinates = Coordinates { kind, samples, shards: effective_shards(samples, shards) };
-        let work = Work::new(work, coordinates, version, now);
+        let coordinates = Coordinates { kind, samples, shards };
+        let work = Work::new(work, coordinates, version, self.now.elapsed);
         training.phase = Phase::Gathering(trainer, Box::new(work));
         if let Some(weights) = weights {
-            self.push(Command::Publish(id.clone(), version, weights));
+            self.push(Command::Publish { job: id, version, weights });
         }
-        self.assign_rest(id);
+        self.assign_rest(job.require_active_mut()?);
+        Ok(())
     }
 
-    /// Assigns all shards of the work in hand that nobody is asked for.
-    pub(super) fn assign_rest(&mut self, id: &JobId) {
-        let Some(active) = self.active_mut(id) else { return };
+    /// Assigns all shards that nobody is asked for, if workers compute now: between two pieces of work there are none.
+    pub(super) fn assign_rest(&mut self, active: &mut Active) {
         let candidates = active.candidates();
-        let Stage::Training(training) = &mut active.stage else { return };
-        let Phase::Gathering(_, work) = &mut training.phase else { return };
-        for range in work.unassigned() {
-            self.assign_range(id, range, &candidates, false);
+        if let Some(work) = active.training_mut().and_then(|training| training.work_mut()) {
+            for range in work.unassigned() {
+                self.assign_range(work, range, &candidates, false);
+            }
         }
     }
 
-    /// Assigns some shards of the work in hand; `again` where a late worker has been asked for them before.
-    pub(super) fn assign_range(&mut self, id: &JobId, range: Node, candidates: &[Candidate], again: bool) {
-        let now = self.now.elapsed;
-        let names: BTreeMap<SessionId, Arc<str>> =
-            candidates.iter().map(|one| (one.session, self.workers.shared_name(one.session))).collect();
-        let Some(training) = self.training_mut(id) else { return };
-        let Phase::Gathering(_, work) = &mut training.phase else { return };
-        let (coordinates, weights_version) = (work.coordinates, work.weights_version);
-        let mut sent = Vec::new();
+    /// Assigns some shards of the work; `again` where a late worker has been asked for them before.
+    pub(super) fn assign_range(
+        &mut self,
+        work: &mut Work,
+        range: Node,
+        candidates: &[Candidate],
+        again: bool,
+    ) {
+        let coordinates = work.coordinates;
         for (session, nodes) in divide(range, coordinates.shards, candidates) {
-            work.assign(session, &nodes, now);
-            if let Some(name) = names.get(&session) {
-                work.remember((session, name), &nodes, again, now);
-            }
-            let assignment = Assignment { work: work.id.clone(), coordinates, weights_version, nodes };
-            sent.push(Command::Send(session, ToWorker::Assign(assignment)));
+            work.assign(session, &nodes, self.now.elapsed);
+            let name = self.workers.shared_name(session);
+            work.remember((session, &name), &nodes, again, self.now.elapsed);
+            let assignment = Assignment {
+                work: work.id.clone(),
+                coordinates,
+                weights_version: work.weights_version,
+                nodes,
+            };
+            self.push(Command::Send(session, ToWorker::Assign(assignment)));
         }
-        self.commands.extend(sent);
     }
 
     /// Goes on if the work in hand is complete.
-    pub(super) fn gathered(&mut self, id: &JobId) {
-        let now = self.now.elapsed;
-        let Some(training) = self.training_mut(id) else { return };
-        let complete = matches!(&training.phase, Phase::Gathering(_, work) if work.is_complete());
-        if !complete {
-            return;
-        }
-        let Phase::Gathering(trainer, mut work) = std::mem::replace(&mut training.phase, Phase::Advancing)
-        else {
-            return;
+    pub(super) fn gathered(&mut self, job: &mut Job) -> Handled {
+        let active = job.require_active_mut()?;
+        let training = active.require_training()?;
+        let Some((trainer, mut work)) = training.take_complete() else {
+            // Other shards are still being computed.
+            return Ok(());
         };
-        training.step.note_work(&mut work, now);
-        if let Some(active) = self.active_mut(id) {
-            active.note_work(&work);
-        }
+        training.step.note_work(&mut work, self.now.elapsed);
+        active.note_work(&work);
         let coordinates = work.coordinates;
-        let parts = work.into_parts();
         match coordinates.kind {
             WorkKind::Gradient { .. } => {
-                self.advance(id, trainer, Input::Gradient { shards: coordinates.shards, parts });
+                let parts = work.into_parts();
+                self.advance(job, trainer, Input::Gradient { shards: coordinates.shards, parts })
             }
-            WorkKind::Test => match reduce_sums(coordinates.shards, parts) {
-                Ok(sums) => {
-                    if let Some(training) = self.training_mut(id) {
-                        training.step.note_test(sums);
-                    }
-                    self.end_outer_step(id, trainer);
-                }
-                Err(error) => self.fail(id, &error.to_string()),
-            },
+            WorkKind::Test => {
+                let sums = reduce_sums(coordinates.shards, work.into_parts())
+                    .map_err(|error| Halt::Failed(error.to_string()))?;
+                job.require_training()?.step.note_test(sums);
+                self.end_outer_step(job, trainer)
+            }
         }
     }
 
     /// The outer step's arithmetic is done: tests the slow weights where that is due.
-    fn step_computed(&mut self, id: &JobId, trainer: Box<Trainer>) {
-        match self.due_test(id) {
+    fn step_computed(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
+        match due_test(job)? {
             Some(samples) => {
                 let weights = trainer.slow();
-                self.give_out(id, trainer, WorkKind::Test, samples, Some(weights));
+                self.give_out(job, trainer, WorkKind::Test, samples, Some(weights))
             }
-            None => self.end_outer_step(id, trainer),
+            None => self.end_outer_step(job, trainer),
         }
     }
 
-    /// Samples of the test split, if it is to be evaluated after the current outer step.
-    fn due_test(&mut self, id: &JobId) -> Option<u64> {
-        let job = self.jobs.get(id)?;
-        let every = job.spec.eval_every_epochs;
-        let samples = job.active.as_ref()?.described.as_ref()?.0.test_samples;
-        let training = self.training_mut(id)?;
-        let (before, after) = (training.step.position, training.plan.after(training.step.position));
-        let last = after.outer_step >= training.plan.outer_steps;
-        let due = last || every.is_some_and(|every| epoch_reached(before, after, every));
-        (due && samples > 0).then_some(samples)
-    }
-
     /// Records the finished outer step and goes on behind it.
-    fn end_outer_step(&mut self, id: &JobId, mut trainer: Box<Trainer>) {
+    fn end_outer_step(&mut self, job: &mut Job, mut trainer: Box<Trainer>) -> Handled {
         let now = self.now.elapsed;
-        let Some(training) = self.training_mut(id) else { return };
+        let activation = job.require_active()?.activation;
+        let compute_class = job.named_class();
+        let training = job.require_training()?;
         let before = training.step.position;
         let after = training.plan.after(before);
-        let mut metrics = Box::new(training.step.metrics(now));
+        let metrics = Box::new(training.step.metrics(compute_class, now)?);
         let timeline = Box::new(training.step.timeline(now));
         let outer_steps = training.plan.outer_steps;
         training.step = Step::new(after, now);
         trainer.set_position(after);
+        let id = job.id().clone();
         tracing::debug!(job = %id, outer = metrics.outer_step, loss = metrics.loss, "outer step done");
-        let Some(job) = self.jobs.get(id) else { return };
-        let Some(activation) = job.active.as_ref().map(|active| active.activation) else { return };
-        metrics.compute_class = job.named_class();
         let due = is_checkpoint_due(job, before, after);
-        self.observe(Observation::StepDone(id.clone(), timeline, metrics.clone(), outer_steps));
-        self.push(Command::Record(id.clone(), activation, metrics));
-        self.go_on(id, trainer, due);
+        self.observe(Observation::StepDone {
+            job: id.clone(),
+            timeline,
+            metrics: metrics.clone(),
+            outer_steps,
+        });
+        self.push(Command::Record { job: id, activation, metrics });
+        self.go_on(job, trainer, due)
     }
+}
 
+impl Core {
     /// The coordinator ends: jobs that cannot finish an outer step stop where their newest checkpoint is.
     pub(super) fn stop_idle_jobs(&mut self) {
-        let idle = |job: &Job| match job.active.as_ref() {
-            Some(active) => {
-                !matches!(active.stage, Stage::Training(_)) || active.members.values().all(|m| !m.prepared)
-            }
-            None => false,
+        let is_idle = |active: &Active| {
+            let trains = matches!(active.stage, Stage::Training(_));
+            !trains || active.members.values().all(|member| !member.prepared)
         };
-        let ids: Vec<_> = self.jobs.values().filter(|job| idle(job)).map(|job| job.id().clone()).collect();
-        for id in ids {
-            self.release(&id);
+        let idle = self.jobs.values_mut().filter(|job| job.active.as_ref().is_some_and(is_idle));
+        for job in idle {
+            self.cluster.release(job);
         }
     }
 }
 
-/// Whether the outer step from `before` to `after` completed an epoch whose number is a multiple of `every`.
-pub(super) fn epoch_reached(before: Position, after: Position, every: u64) -> bool {
-    after.epoch > before.epoch && after.epoch.is_multiple_of(every)
+/// The learning rate of the outer step that begins at a position.
+fn learning_rate(spec: &JobSpec, position: Position) -> f64 {
+    let (unit, units) = match spec.train.length {
+        Length::Epochs(epochs) => (position.epoch, epochs),
+        Length::Steps(steps) => (position.outer_step, steps),
+    };
+    spec.schedule.learning_rate(spec.optimizer.base.lr(), unit, units)
+}
+
+/// Samples of the test split, if it is to be evaluated after the current outer step.
+fn due_test(job: &mut Job) -> Result<Option<u64>, Halt> {
+    let training = job.require_training()?;
+    let samples = training.description.test_samples;
+    let before = training.step.position;
+    let after = training.plan.after(before);
+    let is_last = after.outer_step >= training.plan.outer_steps;
+    let is_due = is_last || is_test_due(job, before, after);
+    Ok((is_due && samples > 0).then_some(samples))
 }

@@ -3,28 +3,31 @@
 use lookbehind_common::ids::{JobId, SessionId};
 
 use super::Core;
+use super::active::{Active, Member};
+use super::cluster::Cluster;
 use super::command::{Command, ToWorker};
 use super::event::Activation;
-use super::job::{Active, Job, Member};
+use super::halt::{Halt, Handled};
+use super::job::Job;
 use super::record::JobState;
 
 impl Core {
     /// Gives free workers to jobs: first to queued jobs in their order, then to active jobs that take more.
     pub(super) fn schedule(&mut self) {
-        if self.stopping {
+        if self.cluster.stopping {
             return;
         }
         while let Some((job, workers)) = self.next_start() {
             self.start(&job, workers);
         }
         while let Some((job, worker)) = self.next_addition() {
-            self.add_member(&job, worker);
+            self.on_job(&job, |cluster, job| cluster.add_member(job, worker));
         }
     }
 
     /// Workers that are free and can serve the job.
     fn eligible(&self, job: &Job) -> Vec<SessionId> {
-        self.workers.free().filter(|session| !job.excluded.contains_key(session)).collect()
+        self.cluster.workers.free().filter(|session| !job.excluded.contains_key(session)).collect()
     }
 
     /// The next job to start: one of the highest priority, and of these the oldest. A job waits for its turn behind
@@ -42,6 +45,7 @@ impl Core {
                 return Some((job.id().clone(), workers));
             }
             let all = self
+                .cluster
                 .workers
                 .iter()
                 .filter(|(session, worker)| !worker.draining && !job.excluded.contains_key(session));
@@ -64,25 +68,26 @@ impl Core {
     fn start(&mut self, id: &JobId, workers: Vec<SessionId>) {
         self.activations += 1;
         let activation = Activation(self.activations);
-        let Some(job) = self.jobs.get_mut(id) else { return };
-        job.active = Some(Active::new(activation));
-        self.set_state(id, JobState::Preparing, &format!("preparing on {} workers", workers.len()));
-        tracing::info!(job = %id, workers = workers.len(), "job prepares");
-        for session in workers {
-            self.add_member(id, session);
-        }
+        self.on_job(id, |cluster, job| {
+            job.active = Some(Active::new(activation));
+            let message = format!("preparing on {} workers", workers.len());
+            cluster.set_state(job, JobState::Preparing, &message);
+            tracing::info!(job = %job.id(), workers = workers.len(), "job prepares");
+            workers.into_iter().try_for_each(|session| cluster.add_member(job, session))
+        });
     }
+}
 
-    fn add_member(&mut self, id: &JobId, session: SessionId) {
-        let now = self.now.elapsed;
-        let Some(job) = self.jobs.get_mut(id) else { return };
-        let Some(active) = job.active.as_mut() else { return };
-        active.members.insert(session, Member { since: now, ..Member::default() });
+impl Cluster {
+    fn add_member(&mut self, job: &mut Job, session: SessionId) -> Handled {
+        let worker =
+            self.workers.get_mut(session).ok_or(Halt::Broken("a worker that is free is registered"))?;
+        worker.job = Some(job.id().clone());
+        let active = job.require_active_mut()?;
+        active.members.insert(session, Member { since: self.now.elapsed, ..Member::default() });
         active.alone_since = None;
-        let message = job.message.clone();
-        if let Some(worker) = self.workers.get_mut(session) {
-            worker.job = Some(id.clone());
-        }
-        self.push(Command::Send(session, ToWorker::Prepare(id.clone(), message)));
+        let prepare = ToWorker::Prepare(job.id().clone(), job.message.clone());
+        self.push(Command::Send(session, prepare));
+        Ok(())
     }
 }

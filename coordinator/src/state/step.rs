@@ -11,6 +11,7 @@ use lookbehind_common::sampling::Position;
 use lookbehind_proto::v1;
 
 use crate::state::event::Busy;
+use crate::state::halt::Halt;
 use crate::state::observation::{StepTimeline, WorkTimeline};
 use crate::state::work::Work;
 use crate::training::Advance;
@@ -83,32 +84,39 @@ impl Step {
         self.test = Some(sums);
     }
 
-    /// The metrics of the finished step.
-    pub(crate) fn metrics(&self, now: Duration) -> v1::OuterStepMetrics {
-        let first = self.first.unwrap_or_default();
-        let (report, digest) = self.report.unzip();
-        v1::OuterStepMetrics {
+    /// The metrics of the finished step, computed in a class that is named where there is one.
+    ///
+    /// # Errors
+    /// When the step is not finished.
+    pub(super) fn metrics(&self, compute_class: String, now: Duration) -> Result<v1::OuterStepMetrics, Halt> {
+        const UNFINISHED: Halt =
+            Halt::Broken("an outer step that ends has gradients and the optimizer's report");
+        let first = self.first.ok_or(UNFINISHED)?;
+        let last = self.last.ok_or(UNFINISHED)?;
+        let (report, digest) = self.report.ok_or(UNFINISHED)?;
+        let test = self.test.map(|sums| v1::TestMetrics {
+            loss: sums.mean_loss(),
+            accuracy: sums.accuracy(),
+            samples: sums.samples,
+        });
+        Ok(v1::OuterStepMetrics {
             outer_step: self.outer_step + 1,
             epoch: self.position.epoch,
             loss: first.mean_loss(),
-            last_loss: self.last.unwrap_or_default().mean_loss(),
+            last_loss: last.mean_loss(),
             accuracy: first.accuracy(),
-            gradient_norm: report.map_or(f64::NAN, |report| report.gradient_norm),
+            gradient_norm: report.gradient_norm,
             learning_rate: self.learning_rate,
-            alpha: report.map_or(f64::NAN, |report| report.alpha),
+            alpha: report.alpha,
             samples: self.samples,
-            evaluations: report.map_or(0, |report| report.evaluations),
+            evaluations: report.evaluations,
             time: Some(self.time(now)),
-            test: self.test.map(|sums| v1::TestMetrics {
-                loss: sums.mean_loss(),
-                accuracy: sums.accuracy(),
-                samples: sums.samples,
-            }),
-            digest: digest.map(String::from).unwrap_or_default(),
+            test,
+            digest: digest.into(),
             workers: self.workers.len() as u32,
             first_sample: self.first_sample,
-            compute_class: String::new(),
-        }
+            compute_class,
+        })
     }
 
     fn time(&self, now: Duration) -> v1::TimeSplit {

@@ -1,16 +1,21 @@
 //! Users' calls.
 
-use lookbehind_common::ids::JobId;
+use std::sync::Arc;
+
+use lookbehind_common::ids::{JobId, SessionId};
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 use prost::Message as _;
 
 use super::Core;
 use super::access::Caller;
+use super::active::{Closing, Member};
+use super::cluster::Cluster;
 use super::event::{CallError, JobView, Reply, Token, UserCall, WorkerView};
-use super::job::{Closing, Job};
+use super::job::Job;
 use super::observation::{JobMove, Observation};
 use super::record::{JobRecord, JobState};
+use super::workers::Worker;
 
 /// Most bytes of a specification: it goes to every worker and stands in every list.
 const MAX_SPEC: usize = 256 << 10;
@@ -23,22 +28,35 @@ impl Core {
     pub(super) fn user_call(&mut self, token: Token, caller: &Caller, call: UserCall) {
         let result = match call {
             UserCall::Create { request_id, spec, id } => self.create(caller, request_id, *spec, id),
-            UserCall::Get(id) => self.touch(caller, &id).and_then(|_| self.view(&id)),
-            UserCall::Cancel(id) => self.touch(caller, &id).and_then(|who| self.cancel(&id, &who)),
-            UserCall::Pause(id) => self.touch(caller, &id).and_then(|who| self.pause(&id, &who)),
-            UserCall::Resume(id, accept_class) => {
-                self.touch(caller, &id).and_then(|who| self.resume(&id, &who, accept_class))
+            UserCall::Get(id) => self.of_user(caller, &id, |_, job, _| Ok(view(job))),
+            UserCall::Cancel(id) => self.of_user(caller, &id, Cluster::cancel),
+            UserCall::Pause(id) => self.of_user(caller, &id, Cluster::pause),
+            UserCall::Resume { id, accept_class } => {
+                self.of_user(caller, &id, |cluster, job, who| cluster.resume(job, who, accept_class))
             }
-            UserCall::List(count, before) => return self.reply(token, self.list(caller, count, before)),
-            UserCall::Workers => return self.reply(token, Reply::Workers(self.worker_views())),
+            UserCall::List { count, before } => {
+                let page = self.list(caller, count, before);
+                return self.cluster.reply(token, page);
+            }
+            UserCall::Workers => {
+                let workers = self.worker_views();
+                return self.cluster.reply(token, Reply::Workers(workers));
+            }
         };
-        self.reply(token, Reply::Job(Box::new(result)));
+        self.cluster.reply(token, Reply::Job(Box::new(result)));
     }
 
-    /// Refuses jobs that are not there or not the caller's; says who the caller is to the job.
-    fn touch(&self, caller: &Caller, id: &JobId) -> Result<String, CallError> {
-        let job = self.jobs.get(id).ok_or_else(|| CallError::NotFound(id.clone()))?;
-        caller.check(job).map(|()| caller.to_owner(&job.record.owner))
+    /// Does something with a job that is there and the caller's; `act` is told who the caller is to the job.
+    fn of_user(
+        &mut self,
+        caller: &Caller,
+        id: &JobId,
+        act: impl FnOnce(&mut Cluster, &mut Job, &str) -> Result<JobView, CallError>,
+    ) -> Result<JobView, CallError> {
+        let job = self.jobs.get_mut(id).ok_or_else(|| CallError::NotFound(id.clone()))?;
+        caller.check(job)?;
+        let who = caller.to_owner(&job.record.owner);
+        act(&mut self.cluster, job, &who)
     }
 
     fn create(
@@ -48,7 +66,7 @@ impl Core {
         spec: v1::JobSpec,
         id: JobId,
     ) -> Result<JobView, CallError> {
-        if self.stopping {
+        if self.cluster.stopping {
             return Err(CallError::Stopping);
         }
         check_request_id(&request_id)?;
@@ -60,8 +78,9 @@ impl Core {
             return if same { Ok(view(earlier)) } else { Err(CallError::RequestReused(request_id)) };
         }
         let queued = self.jobs.values().filter(|job| job.record.state == JobState::Queued).count();
-        if queued >= self.config.max_queued_jobs {
-            return Err(CallError::Exhausted { what: "queued jobs", limit: self.config.max_queued_jobs });
+        if queued >= self.cluster.config.max_queued_jobs {
+            let limit = self.cluster.config.max_queued_jobs;
+            return Err(CallError::Exhausted { what: "queued jobs", limit });
         }
         let checked = wire::from_proto(&spec)?.validate()?;
         if encoded.len() > MAX_SPEC {
@@ -78,7 +97,7 @@ impl Core {
             state: JobState::Queued,
             revision: 0,
             message: String::new(),
-            created_at: self.now.unix,
+            created_at: self.cluster.now.unix,
             finished_at: None,
             checkpoint: None,
             total_outer_steps: 0,
@@ -89,17 +108,19 @@ impl Core {
         };
         tracing::info!(job = %id, name = checked.name, owner = record.owner, "job queued");
         self.requests.insert(request, id.clone());
-        let job = Job::new(record, checked, spec.into());
-        self.jobs.insert(id.clone(), job);
-        self.set_state(&id, JobState::Queued, "queued");
-        self.view(&id)
+        let mut job = Job::new(record, checked, spec.into());
+        self.cluster.set_state(&mut job, JobState::Queued, "queued");
+        let created = view(&job);
+        self.jobs.insert(id, job);
+        Ok(created)
     }
 
     /// Takes a stored job back in.
     pub(super) fn recover(&mut self, mut record: JobRecord) {
         if record.checkpoint.is_none() {
             // It begins anew, on whatever workers come.
-            (record.class, record.description) = (None, None);
+            record.class = None;
+            record.description = None;
         }
         let spec = v1::JobSpec::decode(record.spec.as_slice());
         let checked = spec.map_err(|error| error.to_string()).and_then(|spec| {
@@ -114,25 +135,24 @@ impl Core {
                 return;
             }
         };
-        let (state, pausing) = (record.state, record.pausing);
+        let state = record.state;
+        let pausing = record.pausing;
         self.created = self.created.max(record.number);
         self.requests.insert((record.owner.clone(), record.request_id.clone()), id.clone());
-        let job = Job { since: Some(self.now.elapsed), ..Job::new(record, spec, message.into()) };
-        self.jobs.insert(id.clone(), job);
-        self.observe(Observation::JobMoved(JobMove { job: id.clone(), from: None, to: state, after: None }));
+        let mut job = Job::new(record, spec, message.into());
+        job.since = Some(self.cluster.now.elapsed);
+        let appeared = JobMove { job: id.clone(), from: None, to: state, after: None };
+        self.cluster.observe(Observation::JobMoved(appeared));
         if matches!(state, JobState::Preparing | JobState::Running) {
             let next = if pausing { JobState::Paused } else { JobState::Queued };
-            self.set_state(&id, next, "the coordinator was restarted");
+            self.cluster.set_state(&mut job, next, "the coordinator was restarted");
         }
-    }
-
-    fn view(&self, id: &JobId) -> Result<JobView, CallError> {
-        self.jobs.get(id).map(view).ok_or_else(|| CallError::NotFound(id.clone()))
+        self.jobs.insert(id, job);
     }
 
     fn list(&self, caller: &Caller, count: usize, before: Option<u64>) -> Reply {
-        let before = before.unwrap_or(u64::MAX);
-        let wanted = |job: &&Job| job.record.number < before && caller.may_touch(&job.record.owner);
+        let is_before = |number: u64| before.is_none_or(|before| number < before);
+        let wanted = |job: &&Job| is_before(job.record.number) && caller.may_touch(&job.record.owner);
         let mut jobs: Vec<&Job> = self.jobs.values().filter(wanted).collect();
         jobs.sort_unstable_by_key(|job| std::cmp::Reverse(job.record.number));
         let mut bytes = 0;
@@ -147,47 +167,70 @@ impl Core {
         Reply::Jobs(jobs.into_iter().map(view).collect(), next)
     }
 
-    fn cancel(&mut self, id: &JobId, who: &str) -> Result<JobView, CallError> {
-        let state = self.view(id)?.record.state;
-        if state == JobState::Cancelled {
-            return self.view(id);
-        }
-        if state.is_terminal() {
-            return Err(wrong_state(id, "cancel", state));
-        }
-        tracing::info!(job = %id, "job cancelled");
-        self.set_state(id, JobState::Cancelled, &format!("cancelled by {who}"));
-        self.release(id);
-        self.view(id)
+    fn worker_views(&self) -> Vec<WorkerView> {
+        let view = |(session, worker): (_, &Worker)| {
+            let member = worker.job.as_ref().and_then(|job| self.member(job, session));
+            WorkerView {
+                session,
+                hello: worker.hello.clone(),
+                job: worker.job.clone(),
+                silent_seconds: self.cluster.now.elapsed.saturating_sub(worker.last_seen).as_secs_f64(),
+                seconds_per_shard: member.and_then(|member| member.seconds_per_shard),
+                draining: worker.draining,
+                // A worker that serves no job has computed nothing for it.
+                shards_done: member.map_or(0, |member| member.shards_done),
+            }
+        };
+        self.cluster.workers.iter().map(view).collect()
     }
 
-    fn pause(&mut self, id: &JobId, who: &str) -> Result<JobView, CallError> {
-        let job = self.jobs.get_mut(id).ok_or_else(|| CallError::NotFound(id.clone()))?;
+    fn member(&self, job: &JobId, session: SessionId) -> Option<&Member> {
+        self.jobs.get(job)?.active.as_ref()?.members.get(&session)
+    }
+}
+
+impl Cluster {
+    fn cancel(&mut self, job: &mut Job, who: &str) -> Result<JobView, CallError> {
+        let state = job.record.state;
+        if state == JobState::Cancelled {
+            return Ok(view(job));
+        }
+        if state.is_terminal() {
+            return Err(wrong_state(job.id(), "cancel", state));
+        }
+        tracing::info!(job = %job.id(), "job cancelled");
+        self.set_state(job, JobState::Cancelled, &format!("cancelled by {who}"));
+        self.release(job);
+        Ok(view(job))
+    }
+
+    fn pause(&mut self, job: &mut Job, who: &str) -> Result<JobView, CallError> {
         let state = job.record.state;
         match (state, job.active.as_ref()) {
             (JobState::Paused, _) => {}
             (JobState::Running, Some(active)) if active.closing() == Some(Closing::Done) => {
-                return Err(wrong_state(id, "pause", state));
+                return Err(wrong_state(job.id(), "pause", state));
             }
             (JobState::Running, Some(active)) if !active.members.is_empty() => {
                 if !std::mem::replace(&mut job.record.pausing, true) {
-                    self.note(id, &format!("{who} wants it paused after the outer step in hand"));
+                    self.note(job, &format!("{who} wants it paused after the outer step in hand"));
                 }
             }
             // Nothing is under way that could be finished: the newest checkpoint is where it goes on.
             (JobState::Queued | JobState::Preparing | JobState::Running, _) => {
-                self.set_state(id, JobState::Paused, &format!("paused by {who}"));
-                self.release(id);
+                self.set_state(job, JobState::Paused, &format!("paused by {who}"));
+                self.release(job);
             }
-            _ => return Err(wrong_state(id, "pause", state)),
+            (JobState::Succeeded | JobState::Failed | JobState::Cancelled, _) => {
+                return Err(wrong_state(job.id(), "pause", state));
+            }
         }
-        self.view(id)
+        Ok(view(job))
     }
 
     /// Queues a paused job again. With `accept_class` it may go on in another compute class than the one that it is
     /// bound to; from there on its result is that class's.
-    fn resume(&mut self, id: &JobId, who: &str, accept_class: bool) -> Result<JobView, CallError> {
-        let job = self.jobs.get_mut(id).ok_or_else(|| CallError::NotFound(id.clone()))?;
+    fn resume(&mut self, job: &mut Job, who: &str, accept_class: bool) -> Result<JobView, CallError> {
         let state = job.record.state;
         match state {
             JobState::Paused => {
@@ -196,44 +239,23 @@ impl Core {
                 let message = given_up.map_or(format!("resumed by {who}"), |class| {
                     format!("resumed by {who}, who gives up its compute class: {class}")
                 });
-                self.set_state(id, JobState::Queued, &message);
+                self.set_state(job, JobState::Queued, &message);
             }
             JobState::Queued | JobState::Preparing | JobState::Running if !accept_class => {
                 if std::mem::take(&mut job.record.pausing) {
-                    self.note(id, &format!("{who} wants it to go on"));
+                    self.note(job, &format!("{who} wants it to go on"));
                 }
             }
-            _ => return Err(wrong_state(id, "resume", state)),
+            _ => return Err(wrong_state(job.id(), "resume", state)),
         }
-        self.view(id)
-    }
-
-    fn worker_views(&self) -> Vec<WorkerView> {
-        let view = |(session, worker): (_, &super::workers::Worker)| WorkerView {
-            session,
-            hello: worker.hello.clone(),
-            job: worker.job.clone(),
-            silent_seconds: self.now.elapsed.saturating_sub(worker.last_seen).as_secs_f64(),
-            seconds_per_shard: worker.job.as_ref().and_then(|job| self.seconds_per_shard(job, session)),
-            draining: worker.draining,
-            shards_done: worker.job.as_ref().map_or(0, |job| self.shards_done(job, session)),
-        };
-        self.workers.iter().map(view).collect()
-    }
-
-    fn seconds_per_shard(&self, job: &JobId, session: lookbehind_common::ids::SessionId) -> Option<f64> {
-        self.jobs.get(job)?.active.as_ref()?.members.get(&session)?.seconds_per_shard
-    }
-
-    fn shards_done(&self, job: &JobId, session: lookbehind_common::ids::SessionId) -> u64 {
-        let active = self.jobs.get(job).and_then(|job| job.active.as_ref());
-        active.and_then(|active| active.members.get(&session)).map_or(0, |member| member.shards_done)
+        Ok(view(job))
     }
 }
 
 fn view(job: &Job) -> JobView {
     JobView {
         record: job.record.clone(),
+        spec: Arc::clone(&job.message),
         outer_step: job.outer_step(),
         workers: job.active.as_ref().map_or(0, |active| active.members.len() as u32),
     }

@@ -11,6 +11,7 @@ use lookbehind_proto::transfer::Checksum;
 
 use crate::state::command::{Coordinates, WorkKind};
 use crate::state::event::Busy;
+use crate::state::halt::Halt;
 use crate::state::observation::{Fate, Part, WorkTimeline};
 
 /// A node that is filled.
@@ -152,14 +153,10 @@ impl Work {
         self.assigned.get(&session).is_none_or(|hand| hand.nodes.is_empty())
     }
 
-    /// Workers of whom something is expected.
-    pub(crate) fn busy(&self) -> impl Iterator<Item = SessionId> {
-        self.assigned.iter().filter(|(_, hand)| !hand.nodes.is_empty()).map(|(session, _)| *session)
-    }
-
-    /// When a worker was last given something or delivered something.
-    pub(crate) fn touched(&self, session: SessionId) -> Option<Duration> {
-        self.assigned.get(&session).map(|hand| hand.touched)
+    /// Workers of whom something is expected, and when each was last given something or delivered something.
+    pub(crate) fn busy(&self) -> impl Iterator<Item = (SessionId, Duration)> {
+        let busy = self.assigned.iter().filter(|(_, hand)| !hand.nodes.is_empty());
+        busy.map(|(session, hand)| (*session, hand.touched))
     }
 
     /// Whether the worker has delivered anything.
@@ -213,23 +210,24 @@ impl Work {
         }
     }
 
-    /// Notes that a worker has delivered a node that it was busy with for so long. Where that was the last thing
-    /// expected of it, returns how many shards it was given and the seconds from then to now.
-    pub(crate) fn note_done(
+    /// Notes that a worker has delivered a node that it was asked for and was busy with for so long. Where that was the
+    /// last thing expected of it, returns how many shards it was given and the seconds from then to now.
+    pub(super) fn note_done(
         &mut self,
         session: SessionId,
         node: Node,
         busy: Busy,
         now: Duration,
-    ) -> Option<(u32, f64)> {
+    ) -> Result<Option<(u32, f64)>, Halt> {
+        let hand = self.assigned.get_mut(&session);
+        let hand = hand.ok_or(Halt::Broken("a worker whose partial is taken was asked for shards"))?;
         *self.busy_for.entry(session).or_default() += busy;
-        let hand = self.assigned.get_mut(&session)?;
         hand.touched = now;
         hand.nodes.remove(&node);
-        hand.nodes.is_empty().then(|| {
+        Ok(hand.nodes.is_empty().then(|| {
             self.first_done.get_or_insert(now);
             (hand.shards, now.saturating_sub(hand.begun).as_secs_f64())
-        })
+        }))
     }
 
     /// Whether every shard is covered by a filled node.
@@ -241,6 +239,7 @@ impl Work {
     pub(crate) fn withdraw(&mut self, session: SessionId) -> Vec<Node> {
         let open = |part: &&mut Part| part.session == session && part.fate == Fate::Asked;
         self.parts.iter_mut().filter(open).for_each(|part| part.fate = Fate::Lost);
+        // A worker that joined after the work was given out may have been asked for nothing.
         let hand = self.assigned.remove(&session).unwrap_or_default();
         hand.nodes.into_iter().filter(|node| self.wants(*node) && !self.is_elsewhere(*node)).collect()
     }

@@ -86,7 +86,7 @@ fn a_delivery_is_a_sign_of_work() {
     let mut work = work();
     work.assign(A, &[node(0, 4), node(4, 8)], at(0));
     assert!(!work.has_delivered(A) && !work.is_idle(A) && work.is_idle(B));
-    work.note_done(A, node(0, 4), busy(1.0), at(5));
+    work.note_done(A, node(0, 4), busy(1.0), at(5)).unwrap();
     assert!(work.has_delivered(A) && !work.is_idle(A));
     assert_eq!(work.late(|_, since, _| since < at(5)), []);
 }
@@ -95,12 +95,12 @@ fn a_delivery_is_a_sign_of_work() {
 fn a_worker_is_measured_from_being_asked_to_its_last_delivery() {
     let mut work = work();
     work.assign(A, &[node(0, 4), node(4, 6)], at(1));
-    assert_eq!(work.note_done(A, node(4, 6), busy(0.5), at(2)), None);
+    assert_eq!(work.note_done(A, node(4, 6), busy(0.5), at(2)), Ok(None));
     work.assign(A, &[node(6, 8)], at(3));
-    assert_eq!(work.note_done(A, node(0, 4), busy(0.5), at(4)), None);
-    assert_eq!(work.note_done(A, node(6, 8), busy(0.5), at(9)), Some((8, 8.0)));
+    assert_eq!(work.note_done(A, node(0, 4), busy(0.5), at(4)), Ok(None));
+    assert_eq!(work.note_done(A, node(6, 8), busy(0.5), at(9)), Ok(Some((8, 8.0))));
     work.assign(A, &[node(0, 2)], at(20));
-    assert_eq!(work.note_done(A, node(0, 2), busy(0.5), at(21)), Some((2, 1.0)));
+    assert_eq!(work.note_done(A, node(0, 2), busy(0.5), at(21)), Ok(Some((2, 1.0))));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn the_busiest_worker_is_the_one_that_computed_and_waited_for_data_longest() {
     let mut work = work();
     work.assign(A, &[node(0, 4)], at(0));
     work.assign(B, &[node(4, 8)], at(0));
-    work.note_done(A, node(0, 4), busy(2.0), at(2));
-    work.note_done(B, node(4, 8), Busy { compute: 1.0, data: 1.5 }, at(3));
+    work.note_done(A, node(0, 4), busy(2.0), at(2)).unwrap();
+    work.note_done(B, node(4, 8), Busy { compute: 1.0, data: 1.5 }, at(3)).unwrap();
     assert_eq!(work.busiest(), Busy { compute: 1.0, data: 1.5 });
 }

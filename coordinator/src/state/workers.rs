@@ -45,6 +45,13 @@ impl Workers {
         session
     }
 
+    /// Notes a sign of life of a registered worker.
+    pub(crate) fn note_heard(&mut self, session: SessionId, now: Duration) {
+        if let Some(worker) = self.table.get_mut(&session) {
+            worker.last_seen = now;
+        }
+    }
+
     /// Notes how far a worker says that it is.
     pub(crate) fn note_progress(&mut self, session: SessionId, progress: u64, now: Duration) {
         if let Some(worker) = self.table.get_mut(&session)

@@ -67,10 +67,13 @@ pub fn list(job_folder: &Path) -> Result<Vec<u64>, StoreError> {
     Ok(steps)
 }
 
-/// Bytes of the files of a checkpoint; 0 where there is none.
-pub(crate) fn size(job_folder: &Path, outer_step: u64) -> u64 {
-    let Ok(files) = std::fs::read_dir(step_folder(job_folder, outer_step)) else { return 0 };
-    files.flatten().filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
+/// Bytes of the files of a checkpoint.
+///
+/// # Errors
+/// When there is none, or the system does not tell.
+pub(crate) fn size(job_folder: &Path, outer_step: u64) -> std::io::Result<u64> {
+    let files = std::fs::read_dir(step_folder(job_folder, outer_step))?;
+    files.map(|file| Ok(file?.metadata()?.len())).sum()
 }
 
 /// Writes a checkpoint and removes those that are no longer to be kept. Returns the digest of the weights.

@@ -156,7 +156,14 @@ impl Store {
                 return Err(StoreError::Newer { path: self.root.clone(), found: format });
             }
             let cluster = get("cluster")?.map_or(fresh, ClusterId);
-            let earlier = get("incarnation")?.and_then(|text| text.parse().ok()).unwrap_or(0_u64);
+            // A number that was used before would let messages of an earlier start in.
+            let earlier = match get("incarnation")? {
+                None => 0,
+                Some(text) => text.parse::<u64>().map_err(|_| StoreError::Damaged {
+                    what: "incarnation".into(),
+                    reason: format!("expected a number, found {text:?}"),
+                })?,
+            };
             let incarnation = Incarnation(earlier + 1 + u64::from(random));
             meta.insert("format", format.as_str()).map_err(database)?;
             meta.insert("cluster", cluster.0.as_str()).map_err(database)?;

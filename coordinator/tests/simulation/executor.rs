@@ -7,8 +7,9 @@ use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{Fence, JobId, WorkId};
 use lookbehind_common::job::JobSpec;
-use lookbehind_coordinator::state::command::{Assignment, Weights, WorkKind};
-use lookbehind_coordinator::state::event::{Busy, ComputeClass, PartialHeader, WorkerSays};
+use lookbehind_coordinator::state::command::{Assignment, WorkKind};
+use lookbehind_coordinator::state::event::{Busy, PartialHeader, WorkerSays};
+use lookbehind_coordinator::training::{ComputeClass, Weights};
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 
@@ -204,7 +205,7 @@ impl World {
                 let description = Arc::new(toy::description(&spec));
                 worker.executor.loaded = Some(Loaded { job: job.clone(), spec: *spec, weights: None });
                 let class = ComputeClass { probe: Digest::of(b"probe"), description: "simulated".into() };
-                self.say(number, &context, WorkerSays::Prepared(job, description, class));
+                self.say(number, &context, WorkerSays::Prepared { job, description, class });
                 self.task_done(number);
             }
             Step::Drawn(context, job, state) => {

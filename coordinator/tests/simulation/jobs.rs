@@ -4,10 +4,8 @@ use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::job::file::{AlphaValue, BaseName, GradientsName};
 use lookbehind_common::job::{JobFile, JobSpec, Length, MethodName, Minibatch};
 use lookbehind_common::reduction::Node;
-use lookbehind_coordinator::state::command::{Weights, WorkKind};
-use lookbehind_coordinator::training::{Input, Outcome, Trainer};
-use lookbehind_proto::v1;
-use lookbehind_proto::wire;
+use lookbehind_coordinator::state::command::WorkKind;
+use lookbehind_coordinator::training::{Input, Outcome, Trainer, Weights};
 use std::collections::BTreeMap;
 
 use crate::dice::Dice;

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use lookbehind_common::ids::{JobId, SessionId};
-use lookbehind_coordinator::state::command::{Command, ToWorker, Weights};
+use lookbehind_coordinator::state::command::{Command, ToWorker};
 use lookbehind_coordinator::state::event::{Activation, Event, LossCause, Reply, Token};
 use lookbehind_coordinator::state::{Core, Now, UnixMillis};
-use lookbehind_coordinator::training::{Input, Trainer};
+use lookbehind_coordinator::training::{Input, Trainer, Weights};
 
 use crate::agenda::Happening;
 use crate::dice::{Micros, millis};
@@ -140,13 +140,13 @@ impl World {
                 Command::Send(session, message) => self.send_down(session, message),
                 Command::Disconnect(session) => self.disconnect(session),
                 Command::Persist(record, _) => self.database_task(DatabaseTask::Put(record)),
-                Command::Load(job, activation, start) => {
+                Command::Load { job, activation, start } => {
                     self.file_task(FileTask::Load(job, activation, start));
                 }
-                Command::Advance(job, activation, trainer, input) => {
+                Command::Advance { job, activation, trainer, input } => {
                     self.advance(job, activation, trainer, input);
                 }
-                Command::Publish(job, version, weights) => {
+                Command::Publish { job, version, weights } => {
                     if let Some(process) = self.process.as_mut() {
                         process.published.insert(job, (version, weights));
                     }
@@ -157,7 +157,7 @@ impl World {
                     }
                     self.file_task(FileTask::Close);
                 }
-                Command::Record(job, _, metrics) => {
+                Command::Record { job, metrics, .. } => {
                     self.invariants.digest.recorded(
                         &self.expected,
                         &job,
@@ -166,7 +166,7 @@ impl World {
                     );
                     self.file_task(FileTask::Record);
                 }
-                Command::Checkpoint(job, activation, snapshot) => {
+                Command::Checkpoint { job, activation, snapshot } => {
                     self.invariants.digest.snapshot(&self.expected, &snapshot);
                     self.file_task(FileTask::Checkpoint(job, activation, snapshot));
                 }
@@ -179,11 +179,11 @@ impl World {
     fn advance(&mut self, job: JobId, activation: Activation, trainer: Box<Trainer>, input: Input) {
         let Some(expected) = self.expected.get(&job).cloned() else { return };
         self.invariants.samples.advancing(&expected, &job, trainer.position().outer_step, &input);
-        let outcome = Box::new(trainer.advance(input));
-        self.invariants.samples.advanced(&expected, &job, &outcome);
+        let advance = Box::new(trainer.advance(input));
+        self.invariants.samples.advanced(&expected, &job, &advance);
         let longest = if self.dice.percent(5) { millis(300) } else { millis(3) };
         let took = self.dice.between(50, longest);
-        let event = Box::new(Event::Advanced(job, activation, outcome));
+        let event = Box::new(Event::Advanced { job, activation, advance });
         self.agenda.add(self.now + took, Happening::Effect(self.incarnation, event));
     }
 

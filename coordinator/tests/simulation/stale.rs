@@ -30,8 +30,11 @@ impl World {
             3 => self.stale_partial(&upload, |header| header.work.evaluation += 1000),
             4 => self.stale_partial(&upload, |header| header.node.end += 1000),
             5 => self.feed(Event::Worker(fence, WorkerSays::Draining)),
-            6 => self.feed(Event::Worker(fence, WorkerSays::PrepareFailed(job, Fault::Job, "stale".into()))),
-            _ => self.ask(Caller::Stale, |token| Event::WeightsAsked(token, fence, job)),
+            6 => {
+                let says = WorkerSays::PrepareFailed { job, fault: Fault::Job, reason: "stale".into() };
+                self.feed(Event::Worker(fence, says));
+            }
+            _ => self.ask(Caller::Stale, |token| Event::WeightsAsked { token, fence, job }),
         }
         self.invariants.fences.end_stale();
     }
@@ -59,6 +62,6 @@ impl World {
         gradient.iter_mut().for_each(|number| *number += 1.0);
         let Upload { header, contribution, checksum } =
             Upload::new(header, Contribution { gradient, statistics, sums });
-        self.ask(Caller::Stale, |token| Event::PartialArrived(token, header, contribution, checksum));
+        self.ask(Caller::Stale, |token| Event::PartialArrived { token, header, contribution, checksum });
     }
 }

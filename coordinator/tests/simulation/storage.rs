@@ -109,8 +109,8 @@ impl World {
         let told = match task {
             FileTask::Record | FileTask::Close => None,
             FileTask::Load(job, activation, start) => {
-                let loaded = self.load(&job, &start).map(Box::new);
-                Some(Event::Loaded(job, activation, loaded))
+                let result = self.load(&job, &start).map(Box::new);
+                Some(Event::Loaded { job, activation, result })
             }
             FileTask::Checkpoint(job, activation, snapshot) => {
                 if self.disk.transition() {
@@ -119,7 +119,8 @@ impl World {
                 self.invariants.memory.written(&job, activation);
                 let outer_step = snapshot.position.outer_step;
                 if !self.healed && self.now < self.disk.full_until {
-                    let refused = Event::Checkpointed(job, activation, outer_step, Err("no space".into()));
+                    let result = Err("no space".into());
+                    let refused = Event::Checkpointed { job, activation, outer_step, result };
                     return self.file_task_done(incarnation, Some(refused));
                 }
                 let digest = self.invariants.digest.durable(&self.expected, &snapshot);
@@ -127,7 +128,7 @@ impl World {
                 if self.disk.transition() {
                     return self.crash_soon();
                 }
-                Some(Event::Checkpointed(job, activation, outer_step, Ok(digest)))
+                Some(Event::Checkpointed { job, activation, outer_step, result: Ok(digest) })
             }
         };
         self.file_task_done(incarnation, told);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::ids::{Fence, JobId};
-use lookbehind_coordinator::state::command::Weights;
 use lookbehind_coordinator::state::event::{Admission, Event, PartialHeader, PartialOutcome, Reply};
+use lookbehind_coordinator::training::Weights;
 use lookbehind_proto::transfer::{Checksum, sums_bytes};
 
 use crate::agenda::Happening;
@@ -134,17 +134,23 @@ impl World {
         let (fence, what) = (bulk.fence.clone(), bulk.what.clone());
         self.ask(Caller::Bulk(bulk), |token| match what {
             What::Offer(upload) => Event::PartialOffered(token, upload.header.clone()),
-            What::Partial(upload) => Event::PartialArrived(
+            What::Partial(upload) => Event::PartialArrived {
                 token,
-                upload.header.clone(),
-                upload.contribution.clone(),
-                upload.checksum,
-            ),
-            What::OfferState(job, state) => {
-                Event::InitialStateOffered(token, fence, job, state.0.len() as u64, state.1.len() as u64)
+                header: upload.header.clone(),
+                contribution: upload.contribution.clone(),
+                checksum: upload.checksum,
+            },
+            What::OfferState(job, state) => Event::InitialStateOffered {
+                token,
+                fence,
+                job,
+                parameters: state.0.len() as u64,
+                statistics: state.1.len() as u64,
+            },
+            What::State(job, state) => {
+                Event::InitialStateArrived { token, fence, job, state: (*state).clone() }
             }
-            What::State(job, state) => Event::InitialStateArrived(token, fence, job, (*state).clone()),
-            What::Weights(job, _) => Event::WeightsAsked(token, fence, job),
+            What::Weights(job, _) => Event::WeightsAsked { token, fence, job },
         });
     }
 

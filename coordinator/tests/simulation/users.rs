@@ -82,14 +82,14 @@ impl World {
             }
             (_, None) => return,
             (Wish::Pause, Some(job)) => UserCall::Pause(job),
-            (Wish::Resume, Some(job)) => UserCall::Resume(job, false),
+            (Wish::Resume, Some(job)) => UserCall::Resume { id: job, accept_class: false },
             (Wish::Cancel, Some(job)) => {
                 self.invariants.terminal.cancelled(&job);
                 UserCall::Cancel(job)
             }
         };
         request.pending = Some(wish);
-        self.ask(Caller::User(number), |token| Event::User(token, Somebody::Anyone, call));
+        self.ask(Caller::User(number), |token| Event::User { token, caller: Somebody::Anyone, call });
     }
 
     /// The coordinator is gone before it answered.

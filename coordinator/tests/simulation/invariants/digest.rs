@@ -5,9 +5,8 @@ use std::rc::Rc;
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::JobId;
-use lookbehind_coordinator::state::command::Weights;
 use lookbehind_coordinator::state::{JobRecord, JobState};
-use lookbehind_coordinator::training::Snapshot;
+use lookbehind_coordinator::training::{Snapshot, Weights};
 
 use super::Broken;
 use crate::jobs::Expected;

@@ -30,7 +30,7 @@ impl Memory {
     /// The core wants something done.
     pub(crate) fn commands(&mut self, commands: &[Command]) {
         for command in commands {
-            let Command::Checkpoint(job, activation, _) = command else { continue };
+            let Command::Checkpoint { job, activation, .. } = command else { continue };
             let waiting = self.checkpoints.entry((job.clone(), *activation)).or_default();
             *waiting += 1;
             let waiting = *waiting;

@@ -8,8 +8,8 @@ use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobSpec, Length};
 use lookbehind_common::reduction::Node;
 use lookbehind_coordinator::state::JobState;
-use lookbehind_coordinator::state::command::{Weights, WorkKind};
-use lookbehind_coordinator::training::{Advance, Input, Outcome};
+use lookbehind_coordinator::state::command::WorkKind;
+use lookbehind_coordinator::training::{Advance, Input, Outcome, Weights};
 
 use super::Broken;
 use crate::disk::Disk;

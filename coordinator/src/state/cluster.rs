@@ -1,0 +1,135 @@
+//! What all jobs share: configuration, workers, the time, and the commands that are collected. The steps of a job are
+//! methods of it that are given the job, so that no step has to look its job up.
+
+use lookbehind_common::ids::{Fence, JobId, SessionId};
+
+use super::command::{Command, ToWorker};
+use super::event::{Reply, Token};
+use super::halt::Halt;
+use super::job::Job;
+use super::observation::{JobMove, Observation};
+use super::record::{JobState, Notice};
+use super::workers::Workers;
+use super::{CoreConfig, Now};
+
+/// The coordinator's core without its jobs.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    pub(super) config: CoreConfig,
+    pub(super) workers: Workers,
+    /// Whether the process was asked to end.
+    pub(super) stopping: bool,
+    /// The time of the event that is handled.
+    pub(super) now: Now,
+    /// What is to be done about the event that is handled.
+    pub(super) commands: Vec<Command>,
+}
+
+impl Cluster {
+    pub(super) fn push(&mut self, command: Command) {
+        self.commands.push(command);
+    }
+
+    pub(super) fn observe(&mut self, observation: Observation) {
+        self.push(Command::Observe(observation));
+    }
+
+    pub(super) fn reply(&mut self, token: Token, reply: Reply) {
+        self.push(Command::Reply(token, reply));
+    }
+
+    /// Whether a message is from a worker that is registered now, with this incarnation of this cluster.
+    pub(super) fn is_current(&self, fence: &Fence) -> bool {
+        fence.cluster == self.config.cluster
+            && fence.incarnation == self.config.incarnation
+            && self.workers.get(fence.session).is_some()
+    }
+
+    /// Why a fence is not current, in words.
+    pub(super) fn stale(&self, fence: &Fence) -> String {
+        if fence.cluster != self.config.cluster {
+            format!("cluster {} is not this one, {}", fence.cluster, self.config.cluster)
+        } else if fence.incarnation != self.config.incarnation {
+            format!("incarnation {} is over, this is {}", fence.incarnation, self.config.incarnation)
+        } else {
+            format!("session {} is over", fence.session)
+        }
+    }
+
+    /// Stores a job's record with a notice of what changed.
+    pub(super) fn note(&mut self, job: &mut Job, message: &str) {
+        job.record.revision += 1;
+        let notice = Notice {
+            revision: job.record.revision,
+            state: job.record.state,
+            message: message.to_owned(),
+            outer_step: job.outer_step(),
+            total_outer_steps: job.record.total_outer_steps,
+            digest: job.record.digest,
+            at: self.now.unix,
+        };
+        self.push(Command::Persist(Box::new(job.record.clone()), Some(notice)));
+        self.observe(Observation::JobNoted(job.id().clone(), message.to_owned()));
+    }
+
+    /// Moves a job to another state, for a reason.
+    pub(super) fn set_state(&mut self, job: &mut Job, state: JobState, message: &str) {
+        let from = std::mem::replace(&mut job.record.state, state);
+        let since = job.since.replace(self.now.elapsed);
+        // A new job is in its first state before anybody has heard of it.
+        let from = since.map(|_| from);
+        let after = since.map(|since| self.now.elapsed.saturating_sub(since));
+        message.clone_into(&mut job.record.message);
+        if state.is_terminal() {
+            job.record.finished_at = Some(self.now.unix);
+        }
+        if state == JobState::Paused || state.is_terminal() {
+            job.record.pausing = false;
+        }
+        self.note(job, message);
+        self.observe(Observation::JobMoved(JobMove { job: job.id().clone(), from, to: state, after }));
+    }
+
+    /// Ends a job's activity, if it has any: its workers are free again.
+    pub(super) fn release(&mut self, job: &mut Job) {
+        if let Some(active) = job.active.take() {
+            for session in active.members.into_keys() {
+                self.free_worker(session, job.id());
+            }
+            self.push(Command::Unpublish(job.id().clone()));
+        }
+    }
+
+    /// Takes a job from one of its members.
+    pub(super) fn free_worker(&mut self, session: SessionId, job: &JobId) {
+        match self.workers.get_mut(session) {
+            Some(worker) => {
+                worker.job = None;
+                self.push(Command::Send(session, ToWorker::Release(job.clone())));
+            }
+            // Nothing is lost with it: the worker has no session on which it could compute.
+            None => tracing::error!(%job, %session, "internal error: a member of a job is not registered"),
+        }
+    }
+
+    /// Ends a job in failure.
+    pub(super) fn fail(&mut self, job: &mut Job, reason: &str) {
+        self.set_state(job, JobState::Failed, reason);
+        self.release(job);
+    }
+
+    /// Draws the consequences of an event whose handling stopped.
+    pub(super) fn halt(&mut self, job: &mut Job, halt: &Halt) {
+        match halt {
+            Halt::Stale(what) => tracing::debug!(job = %job.id(), what, "stale event"),
+            Halt::Failed(reason) => self.fail(job, reason),
+            Halt::Broken(invariant) => {
+                tracing::error!(job = %job.id(), invariant, "internal error");
+                // A job that is over stays what it is.
+                if !job.record.state.is_terminal() {
+                    self.fail(job, &format!("internal error of the coordinator: expected that {invariant}"));
+                }
+            }
+        }
+    }
+}

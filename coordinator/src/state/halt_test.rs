@@ -1,0 +1,94 @@
+//! What becomes of a job whose event cannot be handled.
+
+use std::time::Duration;
+
+use lookbehind_common::ids::{ClusterId, Fence, Incarnation, JobId};
+use lookbehind_common::job::JobFile;
+use lookbehind_proto::wire;
+
+use super::*;
+use crate::state::active::Stage;
+use crate::state::event::{Activation, Event, Hello, LossCause, Reply, Token, UserCall};
+use crate::training::StartError;
+
+fn core() -> Core {
+    let config = CoreConfig {
+        cluster: ClusterId("test".into()),
+        incarnation: Incarnation(1),
+        failure_detection: Duration::from_secs(2),
+        worker_grace: Duration::from_secs(60),
+        max_queued_jobs: 10,
+        max_workers: 10,
+        memory: 1 << 30,
+    };
+    Core::new(config, Vec::new(), Now::default()).0
+}
+
+/// A core with a job that prepares on one worker.
+fn preparing() -> (Core, JobId, Fence) {
+    let mut core = core();
+    let mut file = JobFile { name: "test".into(), ..JobFile::default() };
+    file.model.kind = "toy".into();
+    file.data.kind = "toy".into();
+    file.train.batch_size = 8;
+    file.train.epochs = Some(1);
+    let spec = Box::new(wire::to_proto(&file));
+    let id = JobId::from_entropy(1);
+    let call = UserCall::Create { request_id: "one".into(), spec, id: id.clone() };
+    core.handle(Now::default(), Event::User { token: Token(1), caller: Caller::Anyone, call });
+    let hello = Hello {
+        protocol: lookbehind_proto::PROTOCOL_VERSION,
+        version: lookbehind_common::BUILD_VERSION.into(),
+        name: "worker".into(),
+        device: "cpu".into(),
+    };
+    let commands = core.handle(Now::default(), Event::Register(Token(2), hello));
+    let fence = commands.into_iter().find_map(|command| match command {
+        Command::Reply(_, Reply::Registered(Ok(fence))) => Some(fence),
+        _ => None,
+    });
+    (core, id, fence.expect("the worker is registered"))
+}
+
+fn activation(core: &Core, id: &JobId) -> Activation {
+    core.jobs[id].active.as_ref().expect("the job is active").activation
+}
+
+#[test]
+fn a_broken_invariant_fails_the_job_and_is_named_in_its_message() {
+    let (mut core, id, _) = preparing();
+    let activation = activation(&core, &id);
+    core.jobs.get_mut(&id).unwrap().active.as_mut().unwrap().stage = Stage::Loading;
+    // A checkpoint is durable of a job that has no weights yet.
+    let digest = lookbehind_common::digest::Digest::of(b"weights");
+    let durable = Event::Checkpointed { job: id.clone(), activation, outer_step: 0, result: Ok(digest) };
+    core.handle(Now::default(), durable);
+    let job = &core.jobs[&id];
+    assert_eq!(job.record.state, JobState::Failed);
+    assert!(job.active.is_none());
+    let expected =
+        "internal error of the coordinator: expected that a job whose outer step goes on is training";
+    assert_eq!(job.record.message, expected);
+    assert_eq!(core.cluster.workers.free().count(), 1, "its worker is free again");
+}
+
+#[test]
+fn an_event_of_an_earlier_activation_changes_nothing() {
+    let (mut core, id, _) = preparing();
+    let before = Activation(activation(&core, &id).0 - 1);
+    let result = Err(StartError("late".into()));
+    let commands = core.handle(Now::default(), Event::Loaded { job: id.clone(), activation: before, result });
+    assert!(commands.is_empty(), "{commands:?}");
+    assert_eq!(core.jobs[&id].record.state, JobState::Preparing);
+}
+
+#[test]
+fn a_job_that_is_over_keeps_its_state_where_an_invariant_is_broken() {
+    let (mut core, id, fence) = preparing();
+    let cancel = Event::User { token: Token(3), caller: Caller::Anyone, call: UserCall::Cancel(id.clone()) };
+    core.handle(Now::default(), cancel);
+    // The worker is said to serve a job that has no members any more.
+    core.cluster.workers.get_mut(fence.session).unwrap().job = Some(id.clone());
+    core.handle(Now::default(), Event::WorkerLost(fence.session, LossCause::StreamClosed));
+    assert_eq!(core.jobs[&id].record.state, JobState::Cancelled);
+}

@@ -1,0 +1,135 @@
+//! How a worker leaves a job, and what becomes of a job that its workers have left.
+
+use lookbehind_common::ids::SessionId;
+
+use super::active::Stage;
+use super::cluster::Cluster;
+use super::event::Fault;
+use super::halt::{Halt, Handled};
+use super::job::{Exclusion, Job};
+use super::record::JobState;
+
+impl Cluster {
+    /// A worker could not load a job.
+    pub(super) fn prepare_failed(
+        &mut self,
+        job: &mut Job,
+        session: SessionId,
+        fault: Fault,
+        reason: &str,
+    ) -> Handled {
+        job.with_member(session)?;
+        match fault {
+            Fault::Job => Err(Halt::Failed(reason.to_owned())),
+            Fault::Worker => self.exclude(job, session, reason, false),
+            // It says goodbye next; the job waits for it, or for another, as for any worker that is gone.
+            Fault::Device => {
+                let name = self.workers.name(session);
+                tracing::warn!(job = %job.id(), worker = name, reason, "worker lost what it computes on");
+                self.note(job, &format!("worker {name} failed: {reason}"));
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a worker out of a job that it cannot serve; `other_class` says that all it lacks is the job's class.
+    pub(super) fn exclude(
+        &mut self,
+        job: &mut Job,
+        session: SessionId,
+        reason: &str,
+        other_class: bool,
+    ) -> Handled {
+        let name = self.workers.name(session);
+        tracing::warn!(job = %job.id(), worker = name, reason, "worker refused for the job");
+        let exclusion = Exclusion { reason: format!("worker {name}: {reason}"), other_class };
+        job.excluded.insert(session, exclusion);
+        self.note(job, &format!("worker {name} refused: {reason}"));
+        self.free_worker(session, job.id());
+        self.leave_job(job, session)
+    }
+
+    /// Takes a worker out of a job; its unfinished nodes go to the others.
+    pub(super) fn leave_job(&mut self, job: &mut Job, session: SessionId) -> Handled {
+        let refused = job.excluded.contains_key(&session);
+        let pausing = job.record.pausing;
+        let active = job.require_active_mut()?;
+        active.members.remove(&session);
+        if active.members.is_empty() {
+            active.alone_since = Some(self.now.elapsed);
+            if pausing && active.closing().is_none() {
+                // Nobody is left to finish the outer step: the newest checkpoint is where it goes on.
+                self.set_state(job, JobState::Paused, "paused by its user");
+                self.release(job);
+                return Ok(());
+            }
+            job.unbind_class();
+        }
+        self.pass_on(job, session)?;
+        // One that is only gone may come back: where it was not refused, the job waits.
+        if refused && self.stop_if_nobody_can(job)? {
+            return Ok(());
+        }
+        self.wait_if_abandoned(job)
+    }
+
+    /// Gives to others what a worker that leaves was to do.
+    fn pass_on(&mut self, job: &mut Job, session: SessionId) -> Handled {
+        let active = job.require_active_mut()?;
+        match &mut active.stage {
+            // Nobody else may know yet what the job is: whoever answers next is asked.
+            Stage::Drawing(drawing) if *drawing == session => self.draw_elsewhere(job),
+            Stage::Training(training) => {
+                if let Some(work) = training.work_mut() {
+                    work.withdraw(session);
+                }
+                self.assign_rest(active);
+                Ok(())
+            }
+            // It had only the job to load.
+            Stage::Describing | Stage::Drawing(_) | Stage::Loading | Stage::Storing(_) => Ok(()),
+        }
+    }
+
+    /// A job that no registered worker can serve stops with their reasons. If all that some of them lack is its
+    /// compute class, as after an upgrade, its owner may accept theirs: it pauses. Returns whether it stopped.
+    fn stop_if_nobody_can(&mut self, job: &mut Job) -> Result<bool, Halt> {
+        let is_abandoned = job.require_active()?.members.is_empty();
+        let somebody = self.workers.iter().any(|(session, _)| !job.excluded.contains_key(&session));
+        if !is_abandoned || somebody || job.excluded.is_empty() {
+            return Ok(false);
+        }
+        let reasons: Vec<&str> = job.excluded.values().map(|exclusion| exclusion.reason.as_str()).collect();
+        let reasons = reasons.join("; ");
+        if job.record.checkpoint.is_none() {
+            return Err(Halt::Failed(reasons));
+        }
+        let (state, what) = if job.excluded.values().any(|exclusion| exclusion.other_class) {
+            (
+                JobState::Paused,
+                "no worker of its compute class is here; resume it once there is one, or accept another",
+            )
+        } else {
+            (JobState::Queued, "waits for a worker that can serve it")
+        };
+        self.set_state(job, state, &format!("{what} ({reasons})"));
+        self.release(job);
+        Ok(true)
+    }
+
+    /// A job that has no worker any more says that it waits: for its turn if it has not begun, else for a worker.
+    fn wait_if_abandoned(&mut self, job: &mut Job) -> Handled {
+        let active = job.require_active()?;
+        if !active.members.is_empty() || active.closing().is_some() {
+            return Ok(());
+        }
+        if matches!(active.stage, Stage::Describing | Stage::Drawing(_)) {
+            self.set_state(job, JobState::Queued, "waits for workers again");
+            self.release(job);
+        } else {
+            let grace = self.config.worker_grace.as_secs();
+            self.note(job, &format!("no worker is left; it waits {grace} s for one"));
+        }
+        Ok(())
+    }
+}
