@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use candle_core::Device;
 use lookbehind_tests::bench::{Failure, Table};
 use lookbehind_worker::data::{DataEnvironment, Dataset, SamplePass, Split, parquet, with_options};
 use rayon::ThreadPoolBuilder;
@@ -117,7 +116,7 @@ fn batches(data: &dyn Dataset) -> f64 {
         // Far from each other, as a shuffled epoch has them.
         let batch: Vec<u64> = (0..BATCH as u64).map(|place| (done + place) * 7919 % samples).collect();
         let pass = SamplePass { seed: 1, epoch: done / samples };
-        data.batch(Split::Train, &batch, pass, &Device::Cpu).unwrap();
+        data.batch(Split::Train, &batch, pass).unwrap();
         done += BATCH as u64;
     }
     done as f64 / begun.elapsed().as_secs_f64()

@@ -1,5 +1,6 @@
 //! What a worker computes: the contributions of shards, behind a trait of which candle is one implementation.
 
+mod batch;
 mod candle;
 #[cfg(feature = "cuda")]
 mod cuda;

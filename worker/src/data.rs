@@ -4,6 +4,7 @@
 //! sample may depend on seed and epoch, through the keyed randomness of [`SamplePass`], and on nothing else.
 
 mod augment;
+mod batch;
 mod budget;
 mod cifar;
 mod digits;
@@ -28,10 +29,10 @@ mod view;
 
 use std::path::PathBuf;
 
-use candle_core::{Device, Tensor};
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobError;
 
+pub use batch::Batch;
 pub use cifar::{cifar10, cifar100};
 pub use digits::digits;
 pub use error::{DataError, FileProblem};
@@ -100,18 +101,6 @@ pub struct SamplePass {
     pub epoch: u64,
 }
 
-/// Some samples, ready for a model.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// Inputs, f32 [n, ...input_shape].
-    pub inputs: Tensor,
-    /// What each sample should be recognised as; classes are below the description's `classes`.
-    pub targets: Vec<Target>,
-    /// Share of every target that is spread evenly over all classes (label smoothing: Szegedy et al. 2016, section
-    /// 7); 0 in the test split.
-    pub smoothing: f32,
-}
-
 /// A loaded data set.
 pub trait Dataset: Send + Sync {
     /// What it is.
@@ -120,14 +109,8 @@ pub trait Dataset: Send + Sync {
     /// The samples with the given numbers within a split, in the given order.
     ///
     /// # Errors
-    /// When a number is not one of the split's, or the samples cannot be read or put on the device.
-    fn batch(
-        &self,
-        split: Split,
-        samples: &[u64],
-        pass: SamplePass,
-        device: &Device,
-    ) -> Result<Batch, DataError>;
+    /// When a number is not one of the split's, or the samples cannot be read.
+    fn batch(&self, split: Split, samples: &[u64], pass: SamplePass) -> Result<Batch, DataError>;
 }
 
 /// What a data set is loaded under.

@@ -4,9 +4,10 @@ use candle_core::Tensor;
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::job::Precision;
 
+use super::batch::Batch;
 use super::samples::Kinds;
 use super::{ComputeError, Work, panics};
-use crate::data::{Batch, Target};
+use crate::data::Target;
 use crate::models::{Mode, Model, Pass, PassPosition};
 use crate::ops::cross_entropy::{CrossEntropy, of_logits};
 use crate::ops::{record, with_precision, without_gradients};

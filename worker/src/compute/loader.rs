@@ -9,10 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use candle_core::Device;
-
+use super::batch::Batch;
 use super::panics;
-use crate::data::{Batch, DataError, Dataset, SamplePass, Split};
+use crate::data::{DataError, Dataset, SamplePass, Split};
 
 /// Most requests that may wait to be prepared.
 const QUEUE: usize = 256;
@@ -142,7 +141,9 @@ impl Shared {
 
     fn prepare(&self, request: &Request) -> Result<Batch, DataError> {
         let pass = SamplePass { seed: self.seed, epoch: request.part.epoch };
-        self.dataset.batch(request.part.split, &request.samples, pass, &Device::Cpu)
+        let split = request.part.split;
+        let batch = self.dataset.batch(split, &request.samples, pass)?;
+        Batch::new(batch, split, request.samples.len(), self.dataset.description())
     }
 
     /// The thread: prepares what is foreseen until the loader is dropped. What fails is left to whoever asks for it,

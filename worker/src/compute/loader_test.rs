@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
-use crate::data::{DataDescription, InMemory, Rows};
+use crate::data::{self, DataDescription, InMemory, Rows};
 
 /// Ten samples of two numbers, each of which tells the sample; counts how often samples are prepared.
 struct Counting {
@@ -28,16 +28,10 @@ impl Dataset for Counting {
         self.samples.description()
     }
 
-    fn batch(
-        &self,
-        split: Split,
-        samples: &[u64],
-        pass: SamplePass,
-        device: &Device,
-    ) -> Result<Batch, DataError> {
+    fn batch(&self, split: Split, samples: &[u64], pass: SamplePass) -> Result<data::Batch, DataError> {
         assert!(!self.fails.load(Ordering::SeqCst), "told to");
         self.prepared.fetch_add(1, Ordering::SeqCst);
-        self.samples.batch(split, samples, pass, device)
+        self.samples.batch(split, samples, pass)
     }
 }
 

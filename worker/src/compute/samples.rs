@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use super::batch::Batch;
 use super::evaluator::Inputs;
 use super::loader::{Loader, Part, Request};
 use super::panics;
 use super::sampler::{BatchShard, Sampler};
 use super::{ComputeError, Work, WorkKind};
-use crate::data::{Batch, DataDescription, Split};
+use crate::data::{DataDescription, Split};
 
 /// A data set as a job goes through it.
 pub(super) struct Samples {

@@ -1,6 +1,5 @@
 use std::fs;
 
-use candle_core::Device;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -35,9 +34,9 @@ fn load10(environment: &DataEnvironment, given: Value) -> Result<Box<dyn Dataset
 
 fn train(data: &dyn Dataset) -> (Vec<f32>, Vec<u32>) {
     let samples: Vec<u64> = (0..data.description().train_samples).collect();
-    let batch = data.batch(Split::Train, &samples, SamplePass { seed: 0, epoch: 0 }, &Device::Cpu).unwrap();
+    let batch = data.batch(Split::Train, &samples, SamplePass { seed: 0, epoch: 0 }).unwrap();
     let classes = batch.targets.iter().map(|target| target.class).collect();
-    (batch.inputs.flatten_all().unwrap().to_vec1().unwrap(), classes)
+    (batch.inputs, classes)
 }
 
 #[test]

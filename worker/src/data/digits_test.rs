@@ -1,4 +1,3 @@
-use candle_core::Device;
 use serde_json::json;
 
 use super::*;
@@ -7,9 +6,9 @@ use crate::test_support::{data_folder, parameters};
 
 fn image(data: &dyn Dataset, split: Split, sample: u64) -> (Vec<f32>, u32) {
     let pass = SamplePass { seed: 0, epoch: 0 };
-    let batch = data.batch(split, &[sample], pass, &Device::Cpu).unwrap();
-    assert_eq!(batch.inputs.dims(), [1, 8, 8]);
-    (batch.inputs.flatten_all().unwrap().to_vec1().unwrap(), batch.targets[0].class)
+    let batch = data.batch(split, &[sample], pass).unwrap();
+    assert_eq!(batch.shape, [1, 8, 8]);
+    (batch.inputs, batch.targets[0].class)
 }
 
 #[test]

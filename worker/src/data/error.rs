@@ -64,9 +64,6 @@ pub enum DataError {
         /// Its size.
         samples: u64,
     },
-    /// The samples could not be put on the device.
-    #[error("samples to tensor: {0}")]
-    Tensor(#[from] candle_core::Error),
 }
 
 impl DataError {

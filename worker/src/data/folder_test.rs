@@ -1,6 +1,5 @@
 use std::fs;
 
-use candle_core::Device;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -42,8 +41,8 @@ fn both() -> Value {
 
 fn samples(data: &dyn Dataset, split: Split, count: u64) -> Vec<(u32, u8)> {
     let samples: Vec<u64> = (0..count).collect();
-    let batch = data.batch(split, &samples, SamplePass { seed: 0, epoch: 0 }, &Device::Cpu).unwrap();
-    let inputs: Vec<f32> = batch.inputs.flatten_all().unwrap().to_vec1().unwrap();
+    let batch = data.batch(split, &samples, SamplePass { seed: 0, epoch: 0 }).unwrap();
+    let inputs: Vec<f32> = batch.inputs;
     let pixel = |input: &[f32]| (input[0] * 255.0).round() as u8;
     batch.targets.iter().zip(inputs.chunks(2)).map(|(target, input)| (target.class, pixel(input))).collect()
 }

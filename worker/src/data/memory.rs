@@ -1,6 +1,5 @@
 //! A data set that lies in memory, as numbers or as the pixels of images.
 
-use candle_core::{Device, Tensor};
 use lookbehind_common::digest::Digest;
 
 use super::{Batch, DataDescription, DataError, Dataset, MAX_CLASSES, SamplePass, Split, Target};
@@ -182,13 +181,7 @@ impl<T: Element> Dataset for InMemory<T> {
         &self.description
     }
 
-    fn batch(
-        &self,
-        split: Split,
-        samples: &[u64],
-        _pass: SamplePass,
-        device: &Device,
-    ) -> Result<Batch, DataError> {
+    fn batch(&self, split: Split, samples: &[u64], _pass: SamplePass) -> Result<Batch, DataError> {
         let rows = match split {
             Split::Train => &self.train,
             Split::Test => &self.test,
@@ -202,9 +195,7 @@ impl<T: Element> Dataset for InMemory<T> {
             targets.push(Target::from(*rows.targets.get(row).ok_or_else(missing)?));
             inputs.extend(rows.inputs[row * size..(row + 1) * size].iter().map(|element| element.input()));
         }
-        let mut shape = vec![samples.len()];
-        shape.extend_from_slice(&self.description.input_shape);
-        Ok(Batch { inputs: Tensor::from_vec(inputs, shape, device)?, targets, smoothing: 0.0 })
+        Ok(Batch::new(inputs, &self.description.input_shape, targets))
     }
 }
 

@@ -1,7 +1,6 @@
 use std::fs;
 
 use ::parquet::basic::{Compression, GzipLevel, ZstdLevel};
-use candle_core::Device;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -52,8 +51,8 @@ fn images_and_labels_come_out_in_the_order_of_the_rows() {
     assert_eq!((description.train_samples, description.test_samples, description.classes), (20, 10, 7));
     assert_eq!(description.input_shape, [3, 4, 4]);
     let samples: Vec<u64> = (0..20).collect();
-    let batch = data.batch(Split::Train, &samples, SamplePass { seed: 0, epoch: 0 }, &Device::Cpu).unwrap();
-    let inputs: Vec<f32> = batch.inputs.flatten_all().unwrap().to_vec1().unwrap();
+    let batch = data.batch(Split::Train, &samples, SamplePass { seed: 0, epoch: 0 }).unwrap();
+    let inputs: Vec<f32> = batch.inputs;
     for (sample, (target, pixels)) in batch.targets.iter().zip(inputs.chunks(48)).enumerate() {
         let label = (sample % 10 % 4) as u32;
         assert_eq!(target.class, label);

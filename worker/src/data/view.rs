@@ -1,6 +1,5 @@
 //! A data set seen through the options of its job: normalised, and in the training split augmented.
 
-use candle_core::{Device, Tensor};
 use lookbehind_common::job::{JobError, Parameters};
 
 use super::augment::{Transform, mix};
@@ -50,8 +49,12 @@ pub fn outline_with_options(
 }
 
 impl View {
-    fn new(samples: Box<dyn Dataset>, options: Options) -> Result<Self, JobError> {
+    fn new(samples: Box<dyn Dataset>, options: Options) -> Result<Self, DataError> {
         let input_shape = &samples.description().input_shape;
+        if input_shape.contains(&0) {
+            let problem = format!("found inputs of shape {input_shape:?}, expected at least one number each");
+            return Err(DataError::Content { split: Split::Train, problem });
+        }
         let planes = Planes::of(input_shape);
         options.check_shape(input_shape, planes)?;
         let transform = Transform::new(planes, &options.augment, options.normalize.clone());
@@ -63,9 +66,9 @@ impl View {
         samples.iter().copied().chain(mixtures.iter().flatten().map(|mixture| mixture.partner)).collect()
     }
 
-    /// Numbers in a sample.
+    /// Numbers in a sample; at least one.
     fn size(&self) -> usize {
-        self.transform.planes.size().max(1)
+        self.transform.planes.size()
     }
 
     fn changed(&self, split: Split, samples: &[u64], pass: SamplePass, pixels: &[f32]) -> Vec<f32> {
@@ -77,14 +80,12 @@ impl View {
         inputs
     }
 
-    /// Mixes the partners, which stand behind the samples in the order of the mixtures, into them.
+    /// Mixes the partners, which stand behind the samples in the order of the mixtures, into them. The batch was checked
+    /// to hold all of them, so that both can be split there.
     fn mix_partners(&self, mixtures: &[Option<Mixture>], inputs: &mut [f32], targets: &mut [Target]) {
         let samples = mixtures.len();
-        let (Some((own, others)), Some((targets, classes))) =
-            (inputs.split_at_mut_checked(samples * self.size()), targets.split_at_mut_checked(samples))
-        else {
-            return;
-        };
+        let (own, others) = inputs.split_at_mut(samples * self.size());
+        let (targets, classes) = targets.split_at_mut(samples);
         let partners = others.chunks_exact(self.size()).zip(classes);
         let own = own.chunks_exact_mut(self.size()).zip(targets).zip(mixtures);
         let mixed = own.filter_map(|(own, mixture)| mixture.map(|mixture| (own, mixture.share)));
@@ -113,26 +114,18 @@ impl Dataset for View {
     }
 
     /// A partner in a mixture is changed as it is when it stands for itself, but not mixed.
-    fn batch(
-        &self,
-        split: Split,
-        samples: &[u64],
-        pass: SamplePass,
-        device: &Device,
-    ) -> Result<Batch, DataError> {
+    fn batch(&self, split: Split, samples: &[u64], pass: SamplePass) -> Result<Batch, DataError> {
         let mixtures: Vec<_> = samples.iter().map(|&sample| self.mixture(split, pass, sample)).collect();
         let needed = self.with_partners(samples, &mixtures);
-        let raw = self.samples.batch(split, &needed, pass, &Device::Cpu)?;
-        let pixels: Vec<f32> = raw.inputs.flatten_all()?.to_vec1()?;
-        let mut inputs = self.changed(split, &needed, pass, &pixels);
+        let raw = self.samples.batch(split, &needed, pass)?;
+        raw.check(split, needed.len(), self.description())?;
+        let mut inputs = self.changed(split, &needed, pass, &raw.inputs);
         let mut targets = raw.targets;
         self.mix_partners(&mixtures, &mut inputs, &mut targets);
         inputs.truncate(samples.len() * self.size());
         targets.truncate(samples.len());
-        let mut shape = vec![samples.len()];
-        shape.extend_from_slice(&self.description().input_shape);
         let smoothing = if split == Split::Train { self.options.label_smoothing } else { 0.0 };
-        Ok(Batch { inputs: Tensor::from_vec(inputs, shape, device)?, targets, smoothing })
+        Ok(Batch { smoothing, ..Batch::new(inputs, &self.description().input_shape, targets) })
     }
 }
 

@@ -21,11 +21,11 @@ use super::download::Download;
 use super::sum::{Exchange, Sum};
 use super::timeline::Timeline;
 use super::trouble::{Trouble, of_device};
+use crate::compute::batch::Batch;
 use crate::compute::evaluator::{Evaluator, Inputs};
 use crate::compute::panics::Panic;
 use crate::compute::{ComputeError, Phase, Stopped, Timing, Watch};
 use crate::cuda::{self, Gpu, Staging};
-use crate::data::Batch;
 use crate::models::{Mode, Pass, PassPosition};
 use crate::ops::{
     DeviceTarget, Losses, cross_entropy_on_cuda, record, with_numbers, with_precision, without_gradients,
