@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use lookbehind_common::ids::JobId;
-use lookbehind_worker::data::RemoteArgs;
+use lookbehind_worker::RemoteArgs;
 use lookbehind_worker::device::DeviceChoice;
 
 use crate::exit::Exit;

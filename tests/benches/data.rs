@@ -13,10 +13,10 @@ use lookbehind_worker::data::{DataEnvironment, Dataset, SamplePass, Split, parqu
 use rayon::ThreadPoolBuilder;
 use serde_json::{Value, json};
 
-#[path = "../../worker/src/test_support/images.rs"]
+#[path = "../../worker/data/src/test_support/images.rs"]
 #[allow(dead_code, reason = "what unit tests of the worker need is more")]
 mod images;
-#[path = "../../worker/src/test_support/parquet_file.rs"]
+#[path = "../../worker/data/src/test_support/parquet_file.rs"]
 mod parquet_file;
 
 #[global_allocator]

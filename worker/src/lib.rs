@@ -57,7 +57,6 @@ mod check;
 pub mod compute;
 #[cfg(feature = "cuda")]
 mod cuda;
-pub mod data;
 pub mod device;
 #[cfg(not(feature = "cuda"))]
 mod handover;
@@ -67,11 +66,14 @@ pub mod ops;
 pub mod parameters;
 mod program;
 pub mod registry;
+mod remote_args;
 pub mod session;
 pub mod telemetry;
 pub mod threads;
 
+pub use lookbehind_data as data;
 pub use program::main_with;
+pub use remote_args::RemoteArgs;
 pub use session::{WorkerConfig, WorkerError, run, run_backend};
 
 #[cfg(test)]

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::check::{Check, CheckError};
 use self::measure::{Measure, MeasureError};
+use crate::RemoteArgs;
 use crate::compute::{Backend, CandleBackend};
-use crate::data::{DataEnvironment, RemoteArgs};
+use crate::data::DataEnvironment;
 use crate::device::{DeviceChoice, DeviceError};
 use crate::registry::Registry;
 use crate::session::{WorkerConfig, WorkerError};

@@ -34,6 +34,14 @@ fn models_and_data_sets_of_ones_own_are_found_by_their_kind() {
 }
 
 #[test]
+fn nothing_is_known_beforehand_of_a_data_set_of_ones_own() {
+    let registry = Registry::builtin().with_dataset("cifar10", |_, _| unreachable!("nothing is loaded"));
+    let data = "kind = \"cifar10\"\nwhatever = 1";
+    let spec = job("kind = \"vit\"", data, "epochs = 1\nbatch_size = 1");
+    assert_eq!(registry.outline(&spec.data).unwrap(), None);
+}
+
+#[test]
 fn an_unknown_kind_is_refused_with_the_known_ones() {
     let registry = Registry::builtin().with_dataset("tiny", tiny);
     let (_folder, environment) = data_folder();

@@ -1,13 +1,15 @@
 //! Small data, models and jobs for the tests of this folder.
 
-use candle_core::Tensor;
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
 use lookbehind_common::arena::Arena;
 use tempfile::TempDir;
 
 use super::{Backend, CandleBackend, PreparedJob, Work, WorkKind};
 use crate::models::{Model, Pass};
 use crate::registry::Registry;
-use crate::test_support::{data_folder, f32_tensor, i64_tensor, job, write_file};
+use crate::test_support::{data_folder, job};
 
 pub(super) const FEATURES: usize = 3;
 pub(super) const CLASSES: usize = 4;
@@ -30,8 +32,10 @@ pub(super) fn backend() -> (TempDir, CandleBackend) {
     for (name, samples) in [("train.st", 0..TRAIN), ("test.st", TRAIN..TRAIN + TEST)] {
         let inputs: Vec<f32> = samples.clone().flat_map(features).collect();
         let targets: Vec<i64> = samples.clone().map(target).collect();
-        let inputs = f32_tensor("inputs", &[samples.len(), FEATURES], &inputs);
-        write_file(&folder.path().join(name), &[inputs, i64_tensor("targets", &targets)]);
+        let inputs = Tensor::from_vec(inputs, (samples.len(), FEATURES), &Device::Cpu).unwrap();
+        let targets = Tensor::from_vec(targets, samples.len(), &Device::Cpu).unwrap();
+        let tensors = HashMap::from([("inputs", inputs), ("targets", targets)]);
+        candle_core::safetensors::save(&tensors, folder.path().join(name)).unwrap();
     }
     let registry = Registry::builtin()
         .with_model("centred", |_, _, builder| {

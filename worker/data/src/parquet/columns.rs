@@ -5,7 +5,7 @@ use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use ::parquet::data_type::{ByteArray, DataType};
 use ::parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
-use crate::data::FileProblem;
+use crate::FileProblem;
 
 /// A column that is there.
 pub(super) struct Column {

@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::data::{InMemory, Rows};
 use crate::test_support::parameters;
+use crate::{InMemory, Rows};
 
 const PASS: SamplePass = SamplePass { seed: 1, epoch: 2 };
 

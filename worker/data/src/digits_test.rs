@@ -1,8 +1,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::data::{SamplePass, Split};
 use crate::test_support::{data_folder, parameters};
+use crate::{SamplePass, Split};
 
 fn image(data: &dyn Dataset, split: Split, sample: u64) -> (Vec<f32>, u32) {
     let pass = SamplePass { seed: 0, epoch: 0 };

@@ -1,6 +1,5 @@
 use super::*;
-use crate::data::SamplePass;
-use crate::memory::peak_of;
+use crate::SamplePass;
 use crate::test_support::data_folder;
 use crate::test_support::images::png;
 
@@ -45,30 +44,6 @@ fn images_stay_in_their_order_whatever_decodes_them() {
         let again = pool.install(|| collect(&files, FormParameters::default()).unwrap());
         assert_eq!(again.description(), description);
     }
-}
-
-#[test]
-fn images_are_decoded_to_where_they_stay() {
-    let (_folder, environment) = data_folder();
-    let file = png(128, 128, 3, &[7; 128 * 128 * 3]);
-    let images = [Encoded { bytes: &file, label: 0 }; 100];
-    let load = || {
-        load(&environment, FormParameters::default(), None, |split, _, collector| {
-            if split == Split::Test {
-                return Ok(None);
-            }
-            collector.expect(split, images.len() as u64)?;
-            let added = collector.extend(split, &images);
-            added.map_err(|rejected| rejected.into_error(|_, problem| panic!("{problem}")))?;
-            Ok(Some("files".to_owned()))
-        })
-    };
-    // On one thread, so that all of it is counted.
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    let (data, peak) = pool.install(|| peak_of(load));
-    assert_eq!(data.unwrap().description().train_samples, 100);
-    let kept = 100 * 128 * 128 * 3;
-    assert!(peak >= kept && peak < kept + kept / 2, "{peak} bytes for {kept}");
 }
 
 #[test]

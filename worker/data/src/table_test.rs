@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::SamplePass;
+use crate::SamplePass;
 use crate::test_support::{data_folder, parameters};
 
 const TABLE: &str = "a,label,b\n1,0,2.5\n-3e2,2, 4 \n0,1,6\n";

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::SamplePass;
+use crate::SamplePass;
 use crate::test_support::{data_folder, parameters};
 
 fn file(magic: [u8; 4], extents: &[u32], content: &[u8]) -> Vec<u8> {

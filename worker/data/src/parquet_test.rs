@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::SamplePass;
 use crate::test_support::images::{jpeg, png};
 use crate::test_support::parquet_file::{HUB, Row, write};
 use crate::test_support::{data_folder, parameters};
+use crate::{SamplePass, Split};
 
 fn row(label: i64) -> Row {
     let pixels: Vec<u8> = (0..4 * 4 * 3).map(|place| (place * 5 + label * 11) as u8).collect();

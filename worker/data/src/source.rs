@@ -10,8 +10,8 @@ use lookbehind_common::job::JobError;
 use serde::Deserialize;
 
 use super::paths::resolve;
-use super::remote::{Cached, RemoteData};
-use super::{DataEnvironment, DataError, FileProblem};
+use super::remote::Cached;
+use super::{DataEnvironment, DataError, FileProblem, is_url};
 
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 16;
@@ -57,7 +57,7 @@ enum Place {
 impl Source {
     /// Finds a file; `key` is where the job names it.
     pub(super) fn find(environment: &DataEnvironment, name: &str, key: &str) -> Result<Self, DataError> {
-        let place = if RemoteData::is_url(name) {
+        let place = if is_url(name) {
             Place::Cached(Arc::new(environment.remote.fetch(name, key)?))
         } else {
             Place::Here(resolve(&environment.root, name, key)?)

@@ -1,14 +1,23 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::registry::Registry;
+use crate::outline_with_options;
 use crate::test_support::parameters;
-use lookbehind_common::job::DataSpec;
+use lookbehind_common::job::{JobError, Parameters};
 
 fn outline(kind: &str, given: Value) -> Result<Option<(Vec<usize>, usize)>, String> {
-    let spec =
-        DataSpec { kind: kind.to_owned(), shuffle: true, drop_last: false, parameters: parameters(given) };
-    let outline = Registry::builtin().outline(&spec).map_err(|error| error.to_string())?;
+    let of_kind: fn(&Parameters) -> Result<Option<Outline>, JobError> = match kind {
+        "cifar10" => cifar10,
+        "cifar100" => cifar100,
+        "csv" => csv,
+        "digits" => digits,
+        "folder" => folder,
+        "idx" => idx,
+        "parquet" => parquet,
+        "safetensors" => safetensors,
+        _ => panic!("no data set of the kind {kind:?}"),
+    };
+    let outline = outline_with_options(&parameters(given), of_kind).map_err(|error| error.to_string())?;
     Ok(outline.map(|Outline { input_shape, classes }| (input_shape, classes)))
 }
 
@@ -72,19 +81,9 @@ fn keys_are_checked_as_they_are_with_the_data() {
 }
 
 #[test]
-fn nothing_is_known_of_a_kind_of_ones_own() {
-    let registry = Registry::builtin().with_dataset("cifar10", |_, _| unreachable!("nothing is loaded"));
-    let parameters = parameters(json!({ "whatever": 1 }));
-    let spec = DataSpec { kind: "cifar10".to_owned(), shuffle: true, drop_last: false, parameters };
-    assert_eq!(registry.outline(&spec).unwrap(), None);
-}
-
-#[test]
 fn the_embedded_data_is_what_its_outline_says() {
     let (_folder, environment) = crate::test_support::data_folder();
-    let spec = crate::test_support::job("kind = \"vit\"", "kind = \"digits\"", "epochs = 1\nbatch_size = 1");
-    let data = Registry::builtin().dataset(&spec.data, &environment).unwrap();
-    let outline = Registry::builtin().outline(&spec.data).unwrap().unwrap();
+    let data = crate::digits(&Parameters::new(), &environment).unwrap();
     let DataDescription { input_shape, classes, .. } = data.description().clone();
-    assert_eq!(outline, Outline { input_shape, classes });
+    assert_eq!(digits(&Parameters::new()).unwrap(), Some(Outline { input_shape, classes }));
 }

@@ -57,11 +57,11 @@ pub enum ImageProblem {
 
 /// What the header of an image says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::data) struct Header {
-    pub(in crate::data) height: usize,
-    pub(in crate::data) width: usize,
+pub(crate) struct Header {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
     /// 1 or 3.
-    pub(in crate::data) channels: usize,
+    pub(crate) channels: usize,
 }
 
 impl Header {

@@ -15,9 +15,6 @@ use cache::Cache;
 pub(super) use cache::Cached;
 pub use prefix::UrlPrefix;
 
-/// Mebibytes that the cache takes unless the operator says otherwise.
-const DEFAULT_LIMIT: u64 = 64 * 1024;
-
 /// Where data files may come from beside the data folder; by default from nowhere.
 #[derive(Clone, Debug, Default)]
 pub struct RemoteData {
@@ -25,44 +22,11 @@ pub struct RemoteData {
     cache: Option<Arc<Cache>>,
 }
 
-/// The same on a command line.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub struct RemoteArgs {
-    /// Jobs may name data files by URLs below this prefix, as in s3://bucket/data or https://host/data; repeatable
-    #[arg(long = "data-url", env = "LOOKBEHIND_DATA_URLS", value_name = "PREFIX", value_delimiter = ',')]
-    data_urls: Vec<UrlPrefix>,
-    /// Folder that keeps such files; by default ~/.cache/lookbehind
-    #[arg(long, env = "LOOKBEHIND_DATA_CACHE", value_name = "DIR")]
-    data_cache: Option<PathBuf>,
-    /// Mebibytes that this folder may take
-    #[arg(long, env = "LOOKBEHIND_DATA_CACHE_LIMIT", value_name = "MIB", default_value_t = DEFAULT_LIMIT)]
-    data_cache_limit: u64,
-}
-
-impl RemoteArgs {
-    /// What the arguments allow.
-    pub fn into_data(self) -> RemoteData {
-        let folder = self.data_cache.unwrap_or_else(default_cache);
-        RemoteData::new(self.data_urls, folder, self.data_cache_limit.saturating_mul(1 << 20))
-    }
-}
-
-fn default_cache() -> PathBuf {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|cache| cache.is_absolute());
-    cache.or(home.map(|home| home.join(".cache"))).unwrap_or_default().join("lookbehind")
-}
-
 impl RemoteData {
     /// Allows URLs below some prefixes; their files are kept in `cache`, which takes at most `limit` bytes.
     pub fn new(allowed: Vec<UrlPrefix>, cache: PathBuf, limit: u64) -> Self {
         let cache = (!allowed.is_empty()).then(|| Arc::new(Cache::new(cache, limit)));
         Self { allowed, cache }
-    }
-
-    /// Whether a file is named by a URL and not by a path.
-    pub(super) fn is_url(name: &str) -> bool {
-        name.contains("://")
     }
 
     /// Fetches a file that a job names by its URL, unless the cache has it.

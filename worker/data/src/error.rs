@@ -14,6 +14,16 @@ pub enum DataError {
     /// A parameter of the job is wrong.
     #[error(transparent)]
     Parameter(#[from] JobError),
+    /// What a job asks for was left out when this program was built.
+    #[error("{key}: {}", Self::not_built(what, feature))]
+    NotBuilt {
+        /// The job's key that asks for it.
+        key: String,
+        /// What cannot be read.
+        what: &'static str,
+        /// The feature that reads it.
+        feature: &'static str,
+    },
     /// This worker's data folder cannot be used.
     #[error("data folder {folder:?}: {source}")]
     Folder {
@@ -67,6 +77,12 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// Says what a build without a feature lacks.
+    #[cfg_attr(all(feature = "parquet", feature = "remote"), allow(dead_code, reason = "nothing is lacking"))]
+    pub(crate) fn not_built(what: &str, feature: &str) -> String {
+        format!("this build reads no {what}: build with --features {feature}")
+    }
+
     /// Whether every worker would fail alike, because the job asks for what cannot be.
     pub fn is_fault_of_job(&self) -> bool {
         matches!(self, DataError::Parameter(_))

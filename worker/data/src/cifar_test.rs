@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::SamplePass;
+use crate::SamplePass;
 use crate::test_support::{data_folder, parameters};
 
 fn record(labels: &[u8], seed: usize) -> Vec<u8> {

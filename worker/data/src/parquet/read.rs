@@ -1,8 +1,4 @@
-//! Image data sets in Parquet, as on the Hugging Face hub: a column of PNG or JPEG files' bytes, alone or in a group
-//! `{bytes, path}`, and a column of whole numbers as labels.
-
-mod columns;
-mod pages;
+//! Reads the two columns of a Parquet file, some rows at a time.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,45 +9,24 @@ use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::ColumnChunkMetaData;
 use ::parquet::file::reader::{FileReader, RowGroupReader};
 use ::parquet::file::serialized_reader::SerializedFileReader;
-use lookbehind_common::job::{JobError, Parameters, parse_parameters};
-use serde::Deserialize;
 
-use super::image::{Collector, Encoded, FormParameters, load};
-use super::source::{Paths, Source};
-use super::{DataEnvironment, DataError, Dataset, FileProblem, Outline, Split, check_classes};
-use columns::{Column, Columns, read_images, read_labels};
+use super::ParquetParameters;
+use super::columns::{Column, Columns, read_images, read_labels};
+use super::pages;
+use crate::image::{Collector, Encoded, FormParameters, load};
+use crate::source::Source;
+use crate::{DataEnvironment, DataError, Dataset, FileProblem, Split};
 
 /// Most rows that are decoded at once, and about how many bytes of them.
 const ROWS: usize = 1024;
 const BYTES: u64 = 1 << 26;
 
-/// What `[data]` takes.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ParquetParameters {
-    train: Paths,
-    test: Option<Paths>,
-    /// Column of images; by default `image` or `img`.
-    image: Option<String>,
-    /// Column of labels; by default `label`.
-    label: Option<String>,
-    classes: Option<u64>,
-    resize: Option<[usize; 2]>,
-    channels: Option<usize>,
-}
-
-/// Loads images and labels from one or more Parquet files for each split: inputs [channels, height, width] from 0
-/// to 1.
-///
-/// # Errors
-/// When a parameter is wrong (the job's fault), or a file is missing, damaged, too large, lacks a column, or holds
-/// images or labels that cannot be used (this worker's).
-pub fn parquet(
-    parameters: &Parameters,
+/// Loads what the parameters name.
+pub(super) fn read(
+    parameters: &ParquetParameters,
+    classes: Option<usize>,
     environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
-    let parameters: ParquetParameters = parse_parameters("data", parameters)?;
-    let classes = parameters.classes.map(check_classes).transpose()?;
     let train = Source::find_all(environment, parameters.train.as_slice(), "data.train")?;
     let test = parameters.test.as_ref();
     let test = test.map(|paths| Source::find_all(environment, paths.as_slice(), "data.test")).transpose()?;
@@ -59,24 +34,13 @@ pub fn parquet(
     load(environment, form, classes, |split, classes, images| {
         let files = if split == Split::Train { Some(&train) } else { test.as_ref() };
         for file in files.into_iter().flatten() {
-            let part = Part { file, parameters: &parameters, split, classes };
+            let part = Part { file, parameters, split, classes };
             // The reader of the format may panic on bytes that its authors did not think of.
             catch_unwind(AssertUnwindSafe(|| part.read(images)))
                 .unwrap_or_else(|_| Err(part.damaged(&"not decodable")))?;
         }
         Ok(files.map(|files| Source::names(files)))
     })
-}
-
-/// What the samples are, without their files, where the job says their size, channels and classes.
-///
-/// # Errors
-/// When a parameter is wrong.
-pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
-    let parameters: ParquetParameters = parse_parameters("data", parameters)?;
-    let classes = parameters.classes.map(check_classes).transpose()?;
-    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
-    form.outline(None, None, classes)
 }
 
 /// A file of a split.
@@ -194,7 +158,3 @@ impl Part<'_> {
         })
     }
 }
-
-#[cfg(test)]
-#[path = "parquet_test.rs"]
-mod tests;

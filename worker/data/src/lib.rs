@@ -1,7 +1,17 @@
-//! Data sets: samples by number, in a training and a test split.
+//! Data sets: samples by number, in a training and a test split. Samples are values and a shape; what computes with them
+//! is not known here.
 //!
 //! A data set's content is a pure function of its parameters and files: what [`Dataset::batch`] returns for a
 //! sample may depend on seed and epoch, through the keyed randomness of [`SamplePass`], and on nothing else.
+//!
+//! # Features
+//!
+//! - `parquet`: image data sets in Parquet files ([`parquet()`]).
+//! - `remote`: files in object stores and behind HTTP ([`RemoteData`]).
+//!
+//! A build without one of them refuses what needs it and names the feature.
+
+#![forbid(unsafe_code)]
 
 mod augment;
 mod batch;
@@ -15,11 +25,14 @@ mod folder;
 mod idx;
 mod image;
 mod memory;
+#[cfg(not(feature = "remote"))]
+mod no_remote;
 mod options;
 pub mod outline;
 mod parquet;
 mod paths;
 mod planes;
+#[cfg(feature = "remote")]
 mod remote;
 mod safetensors;
 mod source;
@@ -31,6 +44,8 @@ use std::path::PathBuf;
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobError;
+#[cfg(not(feature = "remote"))]
+use no_remote as remote;
 
 pub use batch::Batch;
 pub use cifar::{cifar10, cifar100};
@@ -44,7 +59,7 @@ pub use memory::{InMemory, Rows};
 pub use outline::Outline;
 pub use parquet::parquet;
 pub use paths::resolve;
-pub use remote::{RemoteArgs, RemoteData, UrlPrefix};
+pub use remote::{RemoteData, UrlPrefix};
 pub use safetensors::safetensors;
 pub use table::csv;
 pub use view::{outline_with_options, with_options};
@@ -131,9 +146,17 @@ impl DataEnvironment {
     }
 }
 
+/// Whether a file is named by a URL and not by a path.
+fn is_url(name: &str) -> bool {
+    name.contains("://")
+}
+
 /// Checks `[data]`'s number of classes.
 fn check_classes(classes: u64) -> Result<usize, JobError> {
     usize::try_from(classes).ok().filter(|classes| (1..=MAX_CLASSES).contains(classes)).ok_or_else(|| {
         JobError::new("data.classes", &format!("expected 1 to {MAX_CLASSES}, found {classes}"))
     })
 }
+
+#[cfg(test)]
+mod test_support;

@@ -4,21 +4,21 @@ use rayon::prelude::*;
 
 use super::decode::{self, Header, Image, ImageProblem};
 use super::form::{Form, FormParameters};
-use crate::data::budget::Budget;
-use crate::data::{DataEnvironment, DataError, Dataset, InMemory, MAX_CLASSES, Rows, Split};
+use crate::budget::Budget;
+use crate::{DataEnvironment, DataError, Dataset, InMemory, MAX_CLASSES, Rows, Split};
 
 /// Bytes of a label in memory.
 const LABEL: u64 = size_of::<u32>() as u64;
 
 /// An image file's bytes and the class of what it shows.
 #[derive(Clone, Copy)]
-pub(in crate::data) struct Encoded<'a> {
-    pub(in crate::data) bytes: &'a [u8],
-    pub(in crate::data) label: u32,
+pub(crate) struct Encoded<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) label: u32,
 }
 
 /// Why images were not taken.
-pub(in crate::data) enum Rejected {
+pub(crate) enum Rejected {
     /// One of them is wrong: its place among those given, and what is wrong.
     Image(usize, ImageProblem),
     /// They are too many.
@@ -27,10 +27,7 @@ pub(in crate::data) enum Rejected {
 
 impl Rejected {
     /// The error, where `in_image` knows which image it is.
-    pub(in crate::data) fn into_error(
-        self,
-        in_image: impl FnOnce(usize, ImageProblem) -> DataError,
-    ) -> DataError {
+    pub(crate) fn into_error(self, in_image: impl FnOnce(usize, ImageProblem) -> DataError) -> DataError {
         match self {
             Self::Image(place, problem) => in_image(place, problem),
             Self::Other(error) => error,
@@ -39,7 +36,7 @@ impl Rejected {
 }
 
 /// The images so far.
-pub(in crate::data) struct Collector {
+pub(crate) struct Collector {
     parameters: FormParameters,
     form: Option<Form>,
     budget: Budget,
@@ -57,7 +54,8 @@ impl Collector {
 
     /// Announces images: a split that is too large is refused when its first image is seen, and memory is taken
     /// once.
-    pub(in crate::data) fn expect(&mut self, split: Split, images: u64) -> Result<(), DataError> {
+    #[cfg(any(test, feature = "parquet"))]
+    pub(crate) fn expect(&mut self, split: Split, images: u64) -> Result<(), DataError> {
         self.expected = images;
         match self.form {
             Some(form) => self.make_room(split, form),
@@ -76,12 +74,12 @@ impl Collector {
     }
 
     /// Most bytes that a reader may hold of what it has not decoded yet.
-    pub(in crate::data) fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> u64 {
         self.budget.limit()
     }
 
     /// Decodes and keeps images. Of several that are wrong the first is named, whoever came upon it first.
-    pub(in crate::data) fn extend(&mut self, split: Split, images: &[Encoded<'_>]) -> Result<(), Rejected> {
+    pub(crate) fn extend(&mut self, split: Split, images: &[Encoded<'_>]) -> Result<(), Rejected> {
         let Some(first) = images.first() else { return Ok(()) };
         let limit = self.budget.limit();
         let form = match self.form {
@@ -114,7 +112,7 @@ impl Collector {
     }
 
     /// Keeps images that are pixels already, [channels, height, width] one after the other.
-    pub(in crate::data) fn extend_raw(
+    pub(crate) fn extend_raw(
         &mut self,
         split: Split,
         [channels, height, width]: [usize; 3],
@@ -172,7 +170,7 @@ fn interleaved(image: &[u8], channels: usize) -> Vec<u8> {
 /// Loads a data set of images: `read` puts the images of a split, with labels below the given number, into the
 /// collector, and says in words what files they are from, or nothing where the job does not ask for that split. Without
 /// a number of classes there is one more than the greatest label in training.
-pub(in crate::data) fn load(
+pub(crate) fn load(
     environment: &DataEnvironment,
     form: FormParameters,
     classes: Option<usize>,

@@ -4,7 +4,7 @@ use lookbehind_common::job::JobError;
 use serde::Deserialize;
 
 use super::decode::{Header, Image, ImageProblem};
-use crate::data::Outline;
+use crate::Outline;
 
 /// Longest side that images are brought to.
 const MAX_SIDE: usize = 1 << 13;
@@ -12,16 +12,16 @@ const MAX_SIDE: usize = 1 << 13;
 /// What a job may say about the form; by default it is that of the first image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(in crate::data) struct FormParameters {
+pub(crate) struct FormParameters {
     /// Height and width.
-    pub(in crate::data) resize: Option<[usize; 2]>,
+    pub(crate) resize: Option<[usize; 2]>,
     /// 1 for grey, 3 for RGB.
-    pub(in crate::data) channels: Option<usize>,
+    pub(crate) channels: Option<usize>,
 }
 
 impl FormParameters {
     /// Refuses what no image can have.
-    pub(in crate::data) fn check(&self) -> Result<(), JobError> {
+    pub(crate) fn check(&self) -> Result<(), JobError> {
         if let Some(channels) = self.channels.filter(|channels| ![1, 3].contains(channels)) {
             return Err(JobError::new("data.channels", &format!("expected 1 or 3, found {channels}")));
         }
@@ -35,7 +35,7 @@ impl FormParameters {
     }
 
     /// What is known before any image is seen, where images of a kind have a size and channels, and classes are given.
-    pub(in crate::data) fn outline(
+    pub(crate) fn outline(
         &self,
         size: Option<[usize; 2]>,
         channels: Option<usize>,

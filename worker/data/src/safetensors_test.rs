@@ -3,8 +3,8 @@ use std::fs;
 use serde_json::json;
 
 use super::*;
-use crate::data::{SamplePass, Split, Target};
 use crate::test_support::{FileTensor, data_folder, f32_tensor, i64_tensor, parameters, write_file};
+use crate::{SamplePass, Split, Target};
 use ::safetensors::Dtype;
 
 /// Loads `train` from a file of the given tensors.
@@ -48,7 +48,7 @@ fn rows_and_targets_come_out_as_they_stand_and_classes_follow_the_targets() {
     let description = data.description();
     assert_eq!((description.train_samples, description.test_samples, description.classes), (3, 0, 5));
     let batch = data.batch(Split::Train, &[0, 1, 2], SamplePass { seed: 0, epoch: 0 }).unwrap();
-    assert_eq!(batch.inputs.to_vec2::<f32>().unwrap(), [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]);
+    assert_eq!(batch.inputs, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
     assert_eq!(batch.targets, [4, 0, 2].map(Target::from));
 }
 

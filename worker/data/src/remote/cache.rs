@@ -26,7 +26,7 @@ pub(super) struct Cache {
 
 /// A file of the cache, which stays there as long as this lives.
 #[derive(Debug)]
-pub(in crate::data) struct Cached {
+pub(crate) struct Cached {
     path: PathBuf,
     used: Arc<Mutex<BTreeMap<PathBuf, usize>>>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Unfinished {
 }
 
 impl Cached {
-    pub(in crate::data) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, Outline, Rows};
 
 /// The file as it is shipped.
-static FILE: &[u8] = include_bytes!("../../assets/digits.safetensors");
+static FILE: &[u8] = include_bytes!("../assets/digits.safetensors");
 /// Its name in errors.
 const NAME: &str = "digits.safetensors";
 /// Greatest value of a pixel; inputs are pixels divided by it.

@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::resolve;
-use crate::data::DataError;
+use crate::DataError;
 use crate::test_support::data_folder;
 
 fn refusal(path: &str) -> DataError {

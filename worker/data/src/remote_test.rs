@@ -7,8 +7,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::{DataEnvironment, csv};
 use crate::test_support::parameters;
+use crate::{DataEnvironment, csv};
 
 const TABLE: &[u8] = b"a,label\n1,0\n2,1\n";
 

@@ -1,0 +1,73 @@
+//! Image data sets in Parquet, as on the Hugging Face hub: a column of PNG or JPEG files' bytes, alone or in a group
+//! `{bytes, path}`, and a column of whole numbers as labels. Reading them is a feature of the build; what a job says of
+//! them is known without.
+
+#[cfg(feature = "parquet")]
+mod columns;
+#[cfg(feature = "parquet")]
+mod pages;
+#[cfg(feature = "parquet")]
+mod read;
+
+use lookbehind_common::job::{JobError, Parameters, parse_parameters};
+use serde::Deserialize;
+
+use super::image::FormParameters;
+use super::source::Paths;
+use super::{DataEnvironment, DataError, Dataset, Outline, check_classes};
+#[cfg(feature = "parquet")]
+use read::read;
+
+/// What `[data]` takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ParquetParameters {
+    train: Paths,
+    test: Option<Paths>,
+    /// Column of images; by default `image` or `img`.
+    image: Option<String>,
+    /// Column of labels; by default `label`.
+    label: Option<String>,
+    classes: Option<u64>,
+    resize: Option<[usize; 2]>,
+    channels: Option<usize>,
+}
+
+/// Loads images and labels from one or more Parquet files for each split: inputs [channels, height, width] from 0
+/// to 1.
+///
+/// # Errors
+/// When a parameter is wrong (the job's fault), or a file is missing, damaged, too large, lacks a column, or holds
+/// images or labels that cannot be used (this worker's).
+pub fn parquet(
+    parameters: &Parameters,
+    environment: &DataEnvironment,
+) -> Result<Box<dyn Dataset>, DataError> {
+    let parameters: ParquetParameters = parse_parameters("data", parameters)?;
+    let classes = parameters.classes.map(check_classes).transpose()?;
+    read(&parameters, classes, environment)
+}
+
+#[cfg(not(feature = "parquet"))]
+fn read(
+    _parameters: &ParquetParameters,
+    _classes: Option<usize>,
+    _environment: &DataEnvironment,
+) -> Result<Box<dyn Dataset>, DataError> {
+    Err(DataError::NotBuilt { key: "data.kind".to_owned(), what: "Parquet files", feature: "parquet" })
+}
+
+/// What the samples are, without their files, where the job says their size, channels and classes.
+///
+/// # Errors
+/// When a parameter is wrong.
+pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+    let parameters: ParquetParameters = parse_parameters("data", parameters)?;
+    let classes = parameters.classes.map(check_classes).transpose()?;
+    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
+    form.outline(None, None, classes)
+}
+
+#[cfg(all(test, feature = "parquet"))]
+#[path = "parquet_test.rs"]
+mod tests;
