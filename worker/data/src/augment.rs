@@ -20,9 +20,9 @@ impl Transform {
         Self { planes, crop_padding, cutout, normalize }
     }
 
-    /// Writes the changed `image` to `target`; both hold all planes.
+    /// Writes the changed `image` to `target`; both hold all planes, which have at least one pixel.
     pub(super) fn apply(&self, image: &[f32], changes: &Changes, target: &mut [f32]) {
-        let plane = (self.planes.height * self.planes.width).max(1);
+        let plane = self.planes.height * self.planes.width;
         for (channel, (from, to)) in image.chunks_exact(plane).zip(target.chunks_exact_mut(plane)).enumerate()
         {
             self.cut_piece(from, changes, to);
@@ -38,14 +38,14 @@ impl Transform {
 
     /// One plane: a piece of the image with black around it, mirrored or not.
     fn cut_piece(&self, from: &[f32], changes: &Changes, to: &mut [f32]) {
-        let (width, height) = (self.planes.width.max(1), self.planes.height);
+        let Planes { width, height, .. } = self.planes;
         let padding = self.crop_padding;
         let (down, right) = changes.crop.unwrap_or((padding, padding));
         for (row, to) in to.chunks_exact_mut(width).enumerate() {
             let source = (row + down).checked_sub(padding).filter(|&source| source < height);
-            match source.and_then(|source| from.get(source * width..(source + 1) * width)) {
+            match source {
                 None => to.fill(0.0),
-                Some(from) => shift(from, right, padding, to),
+                Some(source) => shift(&from[source * width..(source + 1) * width], right, padding, to),
             }
             if changes.flip {
                 to.reverse();
@@ -60,13 +60,11 @@ impl Transform {
             let end = start + self.cutout as isize;
             (start.max(0) as usize).min(extent)..(end.max(0) as usize).min(extent)
         };
-        let columns = span(column, self.planes.width);
-        for line in plane.chunks_exact_mut(self.planes.width.max(1)).enumerate() {
-            if span(row, self.planes.height).contains(&line.0)
-                && let Some(square) = line.1.get_mut(columns.clone())
-            {
-                square.fill(0.0);
-            }
+        let Planes { width, height, .. } = self.planes;
+        let columns = span(column, width);
+        for line in plane.chunks_exact_mut(width).skip(span(row, height).start).take(span(row, height).len())
+        {
+            line[columns.clone()].fill(0.0);
         }
     }
 }
@@ -78,9 +76,7 @@ fn shift(from: &[f32], right: usize, padding: usize, to: &mut [f32]) {
     let skipped = right.saturating_sub(padding).min(width);
     let pixels = width - black.max(skipped);
     to.fill(0.0);
-    if let (Some(to), Some(from)) = (to.get_mut(black..black + pixels), from.get(skipped..skipped + pixels)) {
-        to.copy_from_slice(from);
-    }
+    to[black..black + pixels].copy_from_slice(&from[skipped..skipped + pixels]);
 }
 
 /// Mixes `other` into `image`, with `share` for the other and the rest for the image itself.

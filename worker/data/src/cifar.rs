@@ -185,7 +185,7 @@ fn read_record<'a>(bytes: &'a [u8], layout: &Layout, row: u64) -> Result<(u32, &
         return Err(FileProblem::Cut { what, found: bytes.len() as u64, expected: expected as u64 });
     }
     let (labels, image) = bytes.split_at(layout.labels);
-    let label = labels.get(layout.label).copied().unwrap_or(u8::MAX);
+    let label = labels[layout.label];
     if usize::from(label) >= layout.classes {
         return Err(FileProblem::label(&format!("record {row}"), label, layout.classes));
     }

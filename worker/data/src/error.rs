@@ -297,7 +297,7 @@ impl FileProblem {
 
     /// A label at a place is none of the classes.
     pub(super) fn label(place: &str, found: impl ToString, classes: usize) -> Self {
-        let expected = format!("a class from 0 to {}", classes.saturating_sub(1));
+        let expected = format!("a class from 0 to {}", classes - 1);
         Self::Cell { place: place.to_owned(), found: found.to_string(), expected }
     }
 }

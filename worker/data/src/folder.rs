@@ -73,8 +73,9 @@ fn classes(environment: &DataEnvironment, folder: &str) -> Result<Vec<String>, D
 }
 
 fn label(folder: &str, name: &str, classes: &[String]) -> Result<u32, DataError> {
-    let found = classes.binary_search_by(|class| class.as_str().cmp(name)).ok();
-    found.and_then(|class| u32::try_from(class).ok()).ok_or_else(|| {
+    // There are at most MAX_CLASSES, so that their numbers fit.
+    let found = classes.binary_search_by(|class| class.as_str().cmp(name)).map(|class| class as u32);
+    found.map_err(|_| {
         let expected = "a class that the training split has, too".to_owned();
         let problem = FileProblem::Cell { place: "class".into(), found: format!("{name:?}"), expected };
         DataError::File { file: folder.to_owned(), problem }
@@ -145,12 +146,7 @@ impl ClassFolder<'_> {
     ) -> Result<(), DataError> {
         let encoded: Vec<_> = files.iter().map(|(_, bytes)| Encoded { bytes, label: self.label }).collect();
         images.extend(split, &encoded).map_err(|rejected| {
-            rejected.into_error(|place, problem| match files.get(place) {
-                Some((file, _)) => file.error(FileProblem::image("image", problem)),
-                None => {
-                    DataError::File { file: self.path.clone(), problem: FileProblem::image("image", problem) }
-                }
-            })
+            rejected.into_error(|place, problem| files[place].0.error(FileProblem::image("image", problem)))
         })
     }
 }

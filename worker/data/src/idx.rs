@@ -157,14 +157,14 @@ fn read_images(file: &Source, labels: &[u32], split: Split, images: &mut Collect
         let expected = "at least one".to_owned();
         return Err(file.error(FileProblem::Count { what: "pixels of an image", found: 0, expected }));
     }
-    let size = (height as u64).saturating_mul(width as u64);
-    let needed = size.saturating_mul(samples.max(1) as u64);
+    let size = height as u64 * width as u64; // Both have 32 bits.
+    let needed = size.saturating_mul(samples as u64);
     if needed > images.limit() {
         return Err(DataError::Memory { needed, limit: images.limit() });
     }
     let mut labels = labels;
     read_blocks(file, reader.as_mut(), samples, size as usize, |pixels| {
-        let (now, later) = labels.split_at((pixels.len() / size.max(1) as usize).min(labels.len()));
+        let (now, later) = labels.split_at(pixels.len() / size as usize);
         labels = later;
         let taken = images.extend_raw(split, [1, height, width], pixels, now);
         taken.map_err(|rejected| {
@@ -173,7 +173,8 @@ fn read_images(file: &Source, labels: &[u32], split: Split, images: &mut Collect
     })
 }
 
-/// Reads `items` items of `size` bytes each, some at a time, and makes sure that nothing follows.
+/// Reads `items` items of `size` bytes each, some at a time, and makes sure that nothing follows. Where there are items,
+/// they have a size.
 fn read_blocks(
     file: &Source,
     reader: &mut dyn BufRead,
@@ -181,21 +182,21 @@ fn read_blocks(
     size: usize,
     mut take: impl FnMut(&[u8]) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
-    let mut block = vec![0; (BLOCK / size.max(1)).clamp(1, items.max(1)) * size];
+    let mut block = vec![0; if items > 0 { (BLOCK / size).clamp(1, items) * size } else { 0 }];
     let mut left = items;
     while left > 0 {
         let wanted = (left * size).min(block.len());
         let found = file.fill(reader, &mut block[..wanted])?;
         if found < wanted {
-            let what = format!("item {} of {items}", items - left + found / size.max(1));
+            let what = format!("item {} of {items}", items - left + found / size);
             return Err(file.error(FileProblem::Cut {
                 what,
-                found: (found % size.max(1)) as u64,
+                found: (found % size) as u64,
                 expected: size as u64,
             }));
         }
         take(&block[..wanted])?;
-        left -= wanted / size.max(1);
+        left -= wanted / size;
     }
     match file.fill(reader, &mut [0])? {
         0 => Ok(()),

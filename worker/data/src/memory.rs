@@ -19,6 +19,13 @@ impl<T> Default for Rows<T> {
     }
 }
 
+impl<T> Rows<T> {
+    /// Classes that the targets need: one more than the greatest, none without samples.
+    pub(crate) fn classes(&self) -> usize {
+        self.targets.iter().max().map_or(0, |&greatest| greatest as usize + 1)
+    }
+}
+
 /// What inputs are kept as.
 trait Element: Copy + Send + Sync + std::fmt::Debug {
     /// Comes first in a fingerprint, so that pixels are never taken for numbers.

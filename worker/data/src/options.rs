@@ -133,11 +133,9 @@ impl Normalize {
         Ok(())
     }
 
-    /// Mean and standard deviation of a channel.
+    /// Mean and standard deviation of a channel; there is one of each for it, or one for all, as was checked.
     pub(super) fn of_channel(&self, channel: usize) -> (f32, f32) {
-        let number = |numbers: &[f32], default| {
-            numbers.get(channel).or_else(|| numbers.first()).copied().unwrap_or(default)
-        };
-        (number(&self.mean, 0.0), number(&self.std, 1.0))
+        let number = |numbers: &[f32]| if let [one] = numbers { *one } else { numbers[channel] };
+        (number(&self.mean), number(&self.std))
     }
 }

@@ -21,6 +21,7 @@ use read::read;
 /// What `[data]` takes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "checked, but not read"))]
 struct ParquetParameters {
     train: Paths,
     test: Option<Paths>,

@@ -45,8 +45,7 @@ pub fn safetensors(
     check_memory(environment.memory_limit, [Some(&train), test.as_ref()])?;
 
     let train_rows = train.read(classes.unwrap_or(ANY_CLASS))?;
-    let greatest = train_rows.targets.iter().copied().max().unwrap_or(0);
-    let classes = classes.unwrap_or(greatest as usize + 1);
+    let classes = classes.unwrap_or_else(|| train_rows.classes());
     let test_rows = match &mut test {
         Some(test) => test.read(classes)?,
         None => Rows::default(),

@@ -56,10 +56,11 @@ pub fn csv(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box
         budget: Budget::new(environment.memory_limit),
     };
     let train = table.read(Split::Train, &train, classes.unwrap_or(MAX_CLASSES))?;
-    let greatest = train.targets.iter().copied().max().unwrap_or(0);
-    let classes = classes.unwrap_or(greatest as usize + 1);
+    let classes = classes.unwrap_or_else(|| train.classes());
     let test = test.map(|test| table.read(Split::Test, &test, classes)).transpose()?;
-    let shape = shape(parameters.shape, table.columns.as_ref().map_or(0, Vec::len))?;
+    #[expect(clippy::expect_used, reason = "there is at least one file")]
+    let columns = table.columns.expect("columns, which the first file has given").len();
+    let shape = shape(parameters.shape, columns)?;
     Ok(Box::new(InMemory::new(shape, classes, train, test.unwrap_or_default())?))
 }
 
@@ -199,11 +200,11 @@ fn push_row(
     rows: &mut Rows,
 ) -> Result<(), FileProblem> {
     let cell = |place: usize| {
-        let bytes = record.get(place).unwrap_or_default();
+        let bytes = &record[place]; // The reader refuses rows of other lengths than the header's.
         std::str::from_utf8(bytes).map(str::trim).map_err(|_| String::from_utf8_lossy(bytes).into_owned())
     };
     let refuse = |place: usize, found: &str, expected: String| {
-        let column = header.get(place).map(|name| shorten(name)).unwrap_or_default();
+        let column = shorten(&header[place]);
         let found = format!("{:?}", shorten(found));
         FileProblem::Cell { place: format!("row {row}, column {column:?}"), found, expected }
     };
@@ -218,7 +219,7 @@ fn push_row(
         let label = text.parse::<u32>().ok().filter(|&label| (label as usize) < classes);
         label.ok_or_else(|| text.to_owned())
     });
-    let expected = || format!("a class from 0 to {}", classes.saturating_sub(1));
+    let expected = || format!("a class from 0 to {}", classes - 1);
     rows.targets.push(label.map_err(|found| refuse(places.label, &found, expected()))?);
     Ok(())
 }

@@ -53,7 +53,7 @@ impl TensorFile {
         let row: usize = info.shape.iter().skip(1).product();
         self.read(&info, |index, bytes: [u8; 4]| {
             let value = f32::from_le_bytes(bytes);
-            let infinite = || refuse(tensor, index / row.max(1), value, "a finite number".to_owned());
+            let infinite = || refuse(tensor, index / row, value, "a finite number".to_owned());
             if value.is_finite() { Ok(value) } else { Err(infinite()) }
         })
     }

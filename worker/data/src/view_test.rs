@@ -107,3 +107,57 @@ fn options_that_cannot_be_are_refused_by_their_path() {
         assert!(error.is_fault_of_job() && error.to_string().contains(expected), "{error}");
     }
 }
+
+/// Keeps a sample and its target, or a value, to itself.
+struct Short {
+    samples: Box<dyn Dataset>,
+    lacks: fn(&mut Batch),
+}
+
+impl Dataset for Short {
+    fn description(&self) -> &DataDescription {
+        self.samples.description()
+    }
+
+    fn batch(&self, split: Split, samples: &[u64], pass: SamplePass) -> Result<Batch, DataError> {
+        let mut batch = self.samples.batch(split, samples, pass)?;
+        (self.lacks)(&mut batch);
+        Ok(batch)
+    }
+}
+
+#[test]
+fn a_batch_that_lacks_something_is_refused_and_never_passed_on_unmixed() {
+    let lacks: [fn(&mut Batch); 3] = [
+        |batch| batch.targets.truncate(3),
+        |batch| batch.inputs.truncate(15),
+        |batch| *batch = Batch::new(batch.inputs[4..].to_vec(), &[1, 2, 2], batch.targets[1..].to_vec()),
+    ];
+    for lacks in lacks {
+        let options = parameters(json!({ "augment": { "mixup": 0.5 } }));
+        let data = with_options(&options, |_| Ok(Box::new(Short { samples: images()?, lacks }))).unwrap();
+        let error = data.batch(Split::Train, &[1, 2], PASS).unwrap_err().to_string();
+        assert!(error.starts_with("training split: found "), "{error}");
+    }
+}
+
+#[test]
+fn samples_without_values_cannot_be_prepared() {
+    struct Hollow(DataDescription);
+
+    impl Dataset for Hollow {
+        fn description(&self) -> &DataDescription {
+            &self.0
+        }
+
+        fn batch(&self, _: Split, samples: &[u64], _: SamplePass) -> Result<Batch, DataError> {
+            Ok(Batch::new(Vec::new(), &self.0.input_shape, vec![Target::from(0); samples.len()]))
+        }
+    }
+
+    let mut description = images().unwrap().description().clone();
+    description.input_shape = vec![3, 0];
+    let hollow = || Ok(Box::new(Hollow(description)) as Box<dyn Dataset>);
+    let error = with_options(&parameters(json!({ "label_smoothing": 0.1 })), |_| hollow()).err().unwrap();
+    assert!(error.to_string().contains("inputs of shape [3, 0], expected at least one number"), "{error}");
+}

@@ -93,7 +93,7 @@ impl Collector {
             }
         };
         self.take(images.len(), form).map_err(Rejected::Other)?;
-        let (rows, size) = (self.rows(split), form.shape.size().max(1));
+        let (rows, size) = (self.rows(split), form.shape.size());
         rows.targets.extend(images.iter().map(|image| image.label));
         let start = rows.inputs.len();
         rows.inputs.resize(start + images.len() * size, 0);
@@ -128,7 +128,7 @@ impl Collector {
         if header == form.shape {
             rows.inputs.extend_from_slice(pixels);
         } else {
-            for image in pixels.chunks_exact(header.size().max(1)) {
+            for image in pixels.chunks_exact(header.size()) {
                 let pixels = interleaved(image, channels);
                 rows.inputs.extend(form.bring(Image { header, pixels }));
             }
@@ -156,14 +156,16 @@ impl Collector {
     }
 
     fn finish(self, classes: usize) -> Result<Box<dyn Dataset>, DataError> {
-        let Header { height, width, channels } =
-            self.form.map_or(Header { height: 1, width: 1, channels: 1 }, |form| form.shape);
+        let Some(Form { shape: Header { height, width, channels }, .. }) = self.form else {
+            let problem = "found no image, expected at least one".to_owned();
+            return Err(DataError::Content { split: Split::Train, problem });
+        };
         Ok(Box::new(InMemory::images(vec![channels, height, width], classes, self.train, self.test)?))
     }
 }
 
 fn interleaved(image: &[u8], channels: usize) -> Vec<u8> {
-    let plane = (image.len() / channels.max(1)).max(1);
+    let plane = image.len() / channels;
     (0..plane).flat_map(|pixel| image.iter().skip(pixel).step_by(plane).copied()).collect()
 }
 
@@ -180,8 +182,7 @@ pub(crate) fn load(
     let mut images = Collector::new(form, environment);
     let files = read(Split::Train, classes.unwrap_or(MAX_CLASSES), &mut images)?;
     images.check_samples(Split::Train, files)?;
-    let greatest = images.train.targets.iter().copied().max().unwrap_or(0);
-    let classes = classes.unwrap_or(greatest as usize + 1);
+    let classes = classes.unwrap_or_else(|| images.train.classes());
     let files = read(Split::Test, classes, &mut images)?;
     images.check_samples(Split::Test, files)?;
     images.finish(classes)

@@ -39,6 +39,14 @@ pub enum ImageProblem {
         /// Most bytes.
         limit: u64,
     },
+    /// It has no pixels.
+    #[error("{width} × {height} pixels, expected at least one")]
+    Empty {
+        /// Pixels in a row.
+        width: usize,
+        /// Rows.
+        height: usize,
+    },
     /// Images of a data set have one size.
     #[error(
         "{found_width} × {found_height} pixels, expected {width} × {height} as in the first image; resize = [height, width] brings all to one size"
@@ -65,7 +73,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Bytes of the pixels.
+    /// Bytes of the pixels; at least one.
     pub(super) fn size(&self) -> usize {
         self.height * self.width * self.channels
     }
@@ -130,6 +138,9 @@ fn damaged(format: Format, reason: &dyn std::fmt::Display) -> ImageProblem {
 
 fn check_size(header: Header, limit: u64) -> Result<Header, ImageProblem> {
     let Header { height, width, channels } = header;
+    if height == 0 || width == 0 {
+        return Err(ImageProblem::Empty { width, height });
+    }
     let limit = limit.min(MAX_PIXELS);
     let size = (height as u64).checked_mul(width as u64).and_then(|size| size.checked_mul(channels as u64));
     match size {
@@ -143,7 +154,7 @@ type PngReader<'a> = png::Reader<Cursor<&'a [u8]>>;
 /// A PNG file, its header and the samples of a pixel, opacity among them.
 fn open_png(bytes: &[u8], limit: u64) -> Result<(PngReader<'_>, Header, usize), ImageProblem> {
     let in_png = |error: png::DecodingError| damaged(Format::Png, &error);
-    let limits = Limits { bytes: usize::try_from(limit.min(MAX_PIXELS)).unwrap_or(usize::MAX) };
+    let limits = Limits { bytes: limit.min(MAX_PIXELS) as usize };
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
@@ -206,7 +217,8 @@ fn open_jpeg(bytes: &[u8], limit: u64) -> Result<(JpegReader<'_>, Header), Image
         }
     };
     decoder.set_options(options.jpeg_set_out_colorspace(colours));
-    let (width, height) = decoder.dimensions().unwrap_or_default();
+    let size = decoder.dimensions();
+    let (width, height) = size.ok_or_else(|| damaged(Format::Jpeg, &"its header has no size"))?;
     let header = check_size(Header { height, width, channels }, limit)?;
     Ok((decoder, header))
 }
@@ -215,7 +227,7 @@ fn open_jpeg(bytes: &[u8], limit: u64) -> Result<(JpegReader<'_>, Header), Image
 /// comes before it is skipped, since a preview may have an end of its own.
 fn is_whole_jpeg(bytes: &[u8]) -> bool {
     const SCAN: u8 = 0xda;
-    let mut rest = bytes.get(2..).unwrap_or_default();
+    let Some(mut rest) = bytes.get(2..) else { return false };
     while let [0xff, marker, content @ ..] = rest {
         match (marker, content) {
             // Fill bytes, and markers without content.
@@ -224,7 +236,8 @@ fn is_whole_jpeg(bytes: &[u8]) -> bool {
             (&SCAN, _) => return content.windows(2).any(|pair| pair == [0xff, 0xd9]),
             (_, [high, low, ..]) => {
                 let length = usize::from(u16::from_be_bytes([*high, *low]));
-                rest = content.get(length..).unwrap_or_default();
+                let Some(behind) = content.get(length..) else { return false };
+                rest = behind;
             }
             _ => return false,
         }

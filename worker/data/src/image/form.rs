@@ -116,7 +116,7 @@ const BITS: u32 = 11;
 
 /// Where a target pixel lies among the source's: the two neighbours, and the second one's share in 2^-BITS.
 fn positions(source: usize, target: usize) -> Vec<(usize, usize, u32)> {
-    let (source, target) = (source.max(1) as u64, target.max(1) as u64);
+    let (source, target) = (source as u64, target as u64); // At least 1 each.
     let position = |index: u64| {
         // The centres of the pixels, (index + 1/2) · source / target − 1/2, cut off at the edges.
         let centre = (((2 * index + 1) * source) << BITS) / (2 * target);
@@ -134,8 +134,7 @@ fn resized(image: &Image, height: usize, width: usize) -> Image {
     let across = positions(columns, width);
     let mut pixels = Vec::with_capacity(height * width * channels);
     let pixel = |row: usize, column: usize, channel: usize| {
-        let value = image.pixels.get((row * columns + column) * channels + channel);
-        u32::from(value.copied().unwrap_or(0))
+        u32::from(image.pixels[(row * columns + column) * channels + channel])
     };
     for (above, below, down) in positions(rows, height) {
         for &(left, right, along) in &across {

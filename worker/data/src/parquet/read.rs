@@ -57,6 +57,11 @@ impl Part<'_> {
         self.file.error(FileProblem::Damaged { format: "Parquet", reason: reason.to_string() })
     }
 
+    /// A count that the file claims.
+    fn count(&self, what: &str, claimed: i64) -> Result<u64, DataError> {
+        u64::try_from(claimed).map_err(|_| self.damaged(&format!("a group of {claimed} {what}")))
+    }
+
     fn in_file(&self) -> impl Fn(ParquetError) -> DataError {
         |error| self.damaged(&error)
     }
@@ -70,8 +75,10 @@ impl Part<'_> {
         let ParquetParameters { image, label, .. } = self.parameters;
         let columns = Columns::find(schema, image.as_deref(), label.as_deref());
         let columns = columns.map_err(|problem| self.file.error(problem))?;
-        let rows = metadata.row_groups().iter().map(|group| group.num_rows().max(0) as u64);
-        images.expect(self.split, rows.fold(0, u64::saturating_add))?;
+        let mut rows = metadata.row_groups().iter().map(|group| self.count("rows", group.num_rows()));
+        // More rows than can be counted are more than the memory holds.
+        let rows = rows.try_fold(0, |sum: u64, rows| rows.map(|rows| sum.saturating_add(rows)))?;
+        images.expect(self.split, rows)?;
         let mut first = 0;
         for number in 0..reader.num_row_groups() {
             let group = reader.get_row_group(number).map_err(self.in_file())?;
@@ -121,9 +128,11 @@ impl Part<'_> {
         let open = |column: &Column| group.get_column_reader(column.index).map_err(self.in_file());
         let (mut pictures, mut labels) = (open(&columns.image)?, open(&columns.label)?);
         let chunk = group.metadata().column(columns.image.index);
-        let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
-        let size = (chunk.uncompressed_size().max(0) as u64 / rows.max(1) as u64).max(1);
-        let at_once = ((BYTES / size) as usize).clamp(1, ROWS);
+        let rows = self.count("rows", group.metadata().num_rows())? as usize;
+        let bytes = self.count("bytes in a column", chunk.uncompressed_size())?;
+        // About so many rows have BYTES together; where they are small, or there are none, ROWS.
+        let at_once = BYTES.saturating_mul(rows as u64).checked_div(bytes).unwrap_or(u64::MAX);
+        let at_once = at_once.clamp(1, ROWS as u64) as usize;
         let mut done = 0;
         while done < rows {
             let wanted = at_once.min(rows - done);
