@@ -86,5 +86,4 @@ pub(super) fn mix(image: &mut [f32], other: &[f32], share: f32) {
 }
 
 #[cfg(test)]
-#[path = "augment_test.rs"]
 mod tests;

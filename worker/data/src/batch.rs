@@ -56,5 +56,4 @@ fn shape(samples: usize, input_shape: &[usize]) -> Vec<usize> {
 }
 
 #[cfg(test)]
-#[path = "batch_test.rs"]
 mod tests;

@@ -193,5 +193,4 @@ fn read_record<'a>(bytes: &'a [u8], layout: &Layout, row: u64) -> Result<(u32, &
 }
 
 #[cfg(test)]
-#[path = "cifar_test.rs"]
 mod tests;

@@ -67,5 +67,4 @@ fn damaged(problem: FileProblem) -> DataError {
 }
 
 #[cfg(test)]
-#[path = "digits_test.rs"]
 mod tests;

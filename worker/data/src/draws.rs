@@ -110,5 +110,4 @@ fn above_zero(stream: &mut Stream) -> f64 {
 }
 
 #[cfg(test)]
-#[path = "draws_test.rs"]
 mod tests;

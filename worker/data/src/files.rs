@@ -38,5 +38,4 @@ pub(super) fn in_folder(folder: &str, name: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "files_test.rs"]
 mod tests;

@@ -152,5 +152,4 @@ impl ClassFolder<'_> {
 }
 
 #[cfg(test)]
-#[path = "folder_test.rs"]
 mod tests;

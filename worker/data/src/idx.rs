@@ -205,5 +205,4 @@ fn read_blocks(
 }
 
 #[cfg(test)]
-#[path = "idx_test.rs"]
 mod tests;

@@ -207,5 +207,4 @@ impl<T: Element> Dataset for InMemory<T> {
 }
 
 #[cfg(test)]
-#[path = "memory_test.rs"]
 mod tests;

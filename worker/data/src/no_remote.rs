@@ -58,5 +58,4 @@ impl fmt::Display for UrlPrefix {
 }
 
 #[cfg(test)]
-#[path = "no_remote_test.rs"]
 mod tests;

@@ -35,5 +35,4 @@ impl Outline {
 }
 
 #[cfg(test)]
-#[path = "outline_test.rs"]
 mod tests;

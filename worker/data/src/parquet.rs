@@ -70,5 +70,4 @@ pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
 }
 
 #[cfg(all(test, feature = "parquet"))]
-#[path = "parquet_test.rs"]
 mod tests;

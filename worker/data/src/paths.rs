@@ -70,5 +70,4 @@ fn check(path: &str) -> Result<(), String> {
 }
 
 #[cfg(test)]
-#[path = "paths_test.rs"]
 mod tests;

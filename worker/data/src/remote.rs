@@ -49,5 +49,4 @@ impl RemoteData {
 }
 
 #[cfg(test)]
-#[path = "remote_test.rs"]
 mod tests;

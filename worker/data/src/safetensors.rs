@@ -109,5 +109,4 @@ impl SplitFile {
 }
 
 #[cfg(test)]
-#[path = "safetensors_test.rs"]
 mod tests;

@@ -151,5 +151,4 @@ impl Source {
 }
 
 #[cfg(test)]
-#[path = "source_test.rs"]
 mod tests;

@@ -242,5 +242,4 @@ impl<R: std::io::Read> std::io::Read for Limited<R> {
 }
 
 #[cfg(test)]
-#[path = "table_test.rs"]
 mod tests;

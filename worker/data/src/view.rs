@@ -130,5 +130,4 @@ impl Dataset for View {
 }
 
 #[cfg(test)]
-#[path = "view_test.rs"]
 mod tests;

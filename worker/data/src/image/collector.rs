@@ -189,5 +189,4 @@ pub(crate) fn load(
 }
 
 #[cfg(test)]
-#[path = "collector_test.rs"]
 mod tests;

@@ -261,5 +261,4 @@ fn decode_jpeg(
 }
 
 #[cfg(test)]
-#[path = "decode_test.rs"]
 mod tests;

@@ -151,5 +151,4 @@ fn resized(image: &Image, height: usize, width: usize) -> Image {
 }
 
 #[cfg(test)]
-#[path = "form_test.rs"]
 mod tests;

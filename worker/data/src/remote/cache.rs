@@ -158,5 +158,4 @@ fn unused_name() -> io::Result<String> {
 }
 
 #[cfg(test)]
-#[path = "cache_test.rs"]
 mod tests;

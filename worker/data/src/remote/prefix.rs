@@ -79,5 +79,4 @@ impl fmt::Display for UrlPrefix {
 }
 
 #[cfg(test)]
-#[path = "prefix_test.rs"]
 mod tests;
