@@ -71,3 +71,6 @@ pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
 
 #[cfg(all(test, feature = "parquet"))]
 mod tests;
+
+#[cfg(all(test, not(feature = "parquet")))]
+mod absent;
