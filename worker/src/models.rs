@@ -13,8 +13,7 @@ mod vit;
 mod wide_resnet;
 
 use candle_core::{Result, Tensor};
-
-use crate::registry::BuildError;
+use lookbehind_common::job::JobError;
 
 pub use mlp::mlp;
 pub use pass::{Mode, Pass, PassPosition};
@@ -25,6 +24,17 @@ pub use wide_resnet::wide_resnet;
 
 /// What a model's constructor returns.
 type Built<T> = std::result::Result<T, BuildError>;
+
+/// Why a model cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A parameter of the job is wrong.
+    #[error(transparent)]
+    Parameter(#[from] JobError),
+    /// A tensor cannot be made.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
 
 /// A classifier.
 pub trait Model: Send + Sync {

@@ -6,7 +6,7 @@ use candle_nn::VarBuilder;
 use lookbehind_common::job::{DataSpec, JobError, ModelSpec, Parameters};
 
 use crate::data::{self, DataDescription, DataEnvironment, DataError, Dataset, Outline, outline};
-use crate::models::{self, Model};
+use crate::models::{self, BuildError, Model};
 
 /// Builds a model for a data set from the parameters under `[model]`.
 pub type ModelBuilder =
@@ -18,17 +18,6 @@ pub type DatasetBuilder =
 
 /// Says what the parameters under `[data]` tell of a data set's samples before any file is read, if they do.
 pub type Outliner = dyn Fn(&Parameters) -> Result<Option<Outline>, JobError> + Send + Sync;
-
-/// Why a model cannot be built.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// A parameter of the job is wrong.
-    #[error(transparent)]
-    Parameter(#[from] JobError),
-    /// A tensor cannot be made.
-    #[error(transparent)]
-    Tensor(#[from] candle_core::Error),
-}
 
 /// Models and data sets by kind.
 pub struct Registry {

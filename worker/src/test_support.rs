@@ -8,9 +8,9 @@ use tempfile::TempDir;
 
 use crate::data::Dataset as _;
 use crate::data::{DataDescription, DataEnvironment, InMemory, Rows};
-use crate::models::Model;
+use crate::models::{BuildError, Model};
 use crate::parameters::{ModelState, Recorder};
-use crate::registry::{BuildError, Registry};
+use crate::registry::Registry;
 
 /// Parameters from JSON.
 pub(crate) fn parameters(value: Value) -> Parameters {

@@ -19,10 +19,10 @@ use super::samples::{Kinds, Samples};
 use super::{Backend, ComputeError, PrepareError, PreparedJob};
 use crate::data::{DataDescription, DataEnvironment, DataError, Dataset};
 use crate::device::{DeviceChoice, DeviceError};
+#[cfg(feature = "cuda")]
+use crate::models::BuildError;
 use crate::models::Model;
 use crate::parameters::{ModelState, Recorder};
-#[cfg(feature = "cuda")]
-use crate::registry::BuildError;
 use crate::registry::Registry;
 
 /// One part of so many of the memory limit is for samples that are prepared ahead.

@@ -2,9 +2,9 @@ use candle_core::Device;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::models::BuildError;
 use crate::models::{Mode, PassPosition};
 use crate::parameters::{ModelState, Recorder};
-use crate::registry::BuildError;
 use crate::test_support::{description, parameters};
 
 fn build(given: Value) -> Built<(Box<dyn Model>, ModelState)> {

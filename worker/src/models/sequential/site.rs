@@ -4,8 +4,8 @@ use candle_nn::VarBuilder;
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::de::DeserializeOwned;
 
+use crate::models::BuildError;
 use crate::models::layers::{ImageShape, Shape, window};
-use crate::registry::BuildError;
 
 /// Largest extent, channel count or step that a layer may name.
 const MAX_NUMBER: usize = 1 << 24;
