@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 peer=${LOOKBEHIND_PEER_FOLDER:-target/peer}
-cargo build --release --locked
+cargo build --release --locked --features parquet
 [ -x "$peer/bin/python" ] || python3 -m venv "$peer"
 "$peer/bin/pip" install --quiet numpy matplotlib
 exec "$peer/bin/python" tests/python/first_experiment.py target/release/lookbehind "$@"
