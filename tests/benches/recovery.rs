@@ -2,21 +2,14 @@
 //! whose outer step takes a few tens of milliseconds. Printed are the times from a fault to the next finished outer
 //! step, and how much of the training is left when a worker is killed, and replaced, again and again.
 
-#[path = "../tests/processes/machines.rs"]
-#[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests of processes")]
-mod machines;
-#[path = "../tests/processes/volume.rs"]
-#[allow(dead_code, clippy::unwrap_used, reason = "the machines may have one")]
-mod volume;
-
 use std::time::{Duration, Instant};
 
 use lookbehind_proto::v1;
 use lookbehind_tests::bench::{Failure, Samples, Table, rounds};
 use lookbehind_tests::client::Watcher;
 use lookbehind_tests::jobs::job;
+use lookbehind_tests::machines::Machines;
 use lookbehind_tests::process::Process;
-use machines::Machines;
 use rustix::process::Signal;
 
 /// Seconds of failure detection by default.

@@ -7,7 +7,7 @@ use lookbehind_tests::process::Process;
 use rustix::process::Signal;
 
 use crate::faults::{Fault, Health, Place};
-use crate::machines::Machines;
+use lookbehind_tests::machines::Machines;
 
 /// Workers at the beginning.
 const WORKERS: usize = 3;

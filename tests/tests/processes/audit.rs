@@ -1,7 +1,7 @@
 //! Two runs side by side, on disk and on the coordinator.
 
-use crate::machines::Machines;
 use lookbehind_tests::jobs::SMALL_JOB;
+use lookbehind_tests::machines::Machines;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_audit_finds_no_difference_between_runs_of_one_job_and_the_first_one_between_others() {

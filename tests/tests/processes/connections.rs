@@ -7,7 +7,7 @@ use lookbehind_tests::jobs::{LONG_STEPS, on_workers, small_with};
 use lookbehind_tests::process::Process;
 use lookbehind_tests::proxy::{Direction, Proxy, Which};
 
-use crate::machines::{Machines, ends_as_ever, told};
+use lookbehind_tests::machines::{Machines, ends_as_ever, told};
 
 /// A worker that reaches the coordinator through a proxy of its own.
 async fn behind_proxy(machines: &Machines, name: &str) -> (Process, Proxy) {

@@ -2,7 +2,7 @@
 
 use lookbehind_tests::jobs::LONG_STEPS;
 
-use crate::machines::{Machines, lines, long_digest, told};
+use lookbehind_tests::machines::{Machines, lines, long_digest, told};
 
 /// The stages, and how often the coordinator passes each before it crashes there.
 const STAGES: [(&str, u32); 14] = [

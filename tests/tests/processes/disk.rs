@@ -14,8 +14,8 @@ use rustix::process::Signal;
 use tokio::sync::OnceCell;
 use tonic::Code;
 
-use crate::machines::Machines;
-use crate::volume::Volume;
+use lookbehind_tests::machines::Machines;
+use lookbehind_tests::volume::Volume;
 
 /// Room for the database, a job's journal and some checkpoints.
 const ROOM: &str = "16m";

@@ -8,7 +8,8 @@ use lookbehind_tests::jobs::SMALL_JOB;
 use lookbehind_tests::process::Process;
 use serde_json::Value;
 
-use crate::machines::{LOOKBEHIND, Machines};
+use lookbehind_tests::machines::Machines;
+use lookbehind_tests::programs;
 
 /// A job with two buffers of the optimizer, results on a test split and several checkpoints, all of which are kept.
 fn job() -> String {
@@ -59,7 +60,7 @@ async fn trained(machines: &Machines, workers: u16) -> Files {
     let [out, state] = ["out", "state"].map(|name| format!("train-{workers}-{name}"));
     let workers = workers.to_string();
     let args = ["train", "data/equal.toml", "--workers", &workers, "--out", &out, "--state", &state];
-    let mut train = Process::start(LOOKBEHIND, &args, &machines.path("."), "train");
+    let mut train = Process::start(programs::lookbehind(), &args, &machines.path("."), "train");
     assert_eq!(train.exit().await, 0, "{}", train.stderr());
     let jobs = std::fs::read_dir(machines.path(&state).join("jobs")).unwrap();
     let [job] = jobs.map(|job| job.unwrap().path()).collect::<Vec<_>>().try_into().unwrap();

@@ -4,9 +4,10 @@ use lookbehind_proto::v1;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::machines::{COORDINATOR, Machines, ends_as_ever, lines, long_digest, told};
 use lookbehind_tests::jobs::LONG_STEPS;
+use lookbehind_tests::machines::{Machines, ends_as_ever, lines, long_digest, told};
 use lookbehind_tests::process::Process;
+use lookbehind_tests::programs;
 
 /// The job runs and is far from its end, so that what happens now happens to it.
 async fn is_under_way(machines: &Machines, id: &str) {
@@ -104,7 +105,7 @@ async fn a_coordinator_and_a_worker_that_are_killed_leave_the_final_weights_unch
 /// A second coordinator on the machines' state ends at once and says why.
 async fn a_second_one_is_refused(machines: &Machines) {
     let args = ["--listen", "127.0.0.1:0", "--state", "state"];
-    let mut second = Process::start(COORDINATOR, &args, &machines.path("."), "second");
+    let mut second = Process::start(programs::coordinator(), &args, &machines.path("."), "second");
     assert_eq!(second.exit().await, 78, "{}", second.stderr());
     let says = ["state", "another coordinator"].iter().all(|word| second.stderr().contains(word));
     assert!(says, "{}", second.stderr());

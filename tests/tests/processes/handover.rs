@@ -8,7 +8,7 @@ use lookbehind_tests::jobs::{SMALL_JOB, write_small};
 use lookbehind_tests::process::Process;
 use tempfile::TempDir;
 
-use crate::machines::WORKER;
+use lookbehind_tests::programs;
 
 /// What the system says of a program whose library is missing.
 const REFUSED: &str =
@@ -22,7 +22,7 @@ const WILLING: &str = "echo \"for GPUs: $*\"
 /// A folder with the worker and, perhaps, a script in the other's place.
 fn programs(cuda: Option<&str>) -> TempDir {
     let folder = TempDir::new().unwrap();
-    fs::copy(WORKER, folder.path().join("lookbehind-worker")).unwrap();
+    fs::copy(programs::worker(), folder.path().join("lookbehind-worker")).unwrap();
     if let Some(script) = cuda {
         let path = folder.path().join("lookbehind-worker-cuda");
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();

@@ -3,7 +3,7 @@
 use lookbehind_proto::v1;
 use lookbehind_tests::cluster::small_digest;
 
-use crate::machines::{Machines, lines, long_digest};
+use lookbehind_tests::machines::{Machines, lines, long_digest};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watched_job_succeeds_and_a_second_one_waits_for_its_turn() {

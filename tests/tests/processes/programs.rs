@@ -6,7 +6,8 @@ use lookbehind_tests::process::Process;
 use lookbehind_tests::reference::{read_tensors, relative_error};
 use tempfile::TempDir;
 
-use crate::machines::{COORDINATOR, LOOKBEHIND, Machines, WORKER};
+use lookbehind_tests::machines::Machines;
+use lookbehind_tests::programs;
 
 /// Changes to the small job's file that make it impossible, with the key that must be named.
 const IMPOSSIBLE: [(&str, &str, &str); 24] = [
@@ -79,16 +80,21 @@ async fn programs_that_cannot_do_their_part_say_why_and_end_with_a_code_of_its_o
     let machines = Machines::new().await;
     let taken = machines.url.strip_prefix("http://").unwrap();
     let cases: [(&str, &[&str], i32, &str); 10] = [
-        (COORDINATOR, &["--state", "other", "--listen", taken], 78, taken),
-        (COORDINATOR, &["--state", "other", "--failure-detection", "0"], 78, "failure-detection"),
-        (COORDINATOR, &["--state", "other", "--max-workers", "0"], 78, "max-workers"),
-        (COORDINATOR, &["--state", "small.toml"], 78, "small.toml"),
-        (WORKER, &["--coordinator", "not an address"], 78, "not an address"),
-        (WORKER, &["--http", "0.0.0.0:0"], 78, "--plaintext"),
-        (WORKER, &["--http", taken], 78, taken),
-        ("env", &["LOOKBEHIND_LOG=loud", WORKER], 78, "LOOKBEHIND_LOG=\"loud\""),
-        ("env", &["LOOKBEHIND_LOG=loud", COORDINATOR, "--state", "other"], 78, "LOOKBEHIND_LOG=\"loud\""),
-        (LOOKBEHIND, &["jobs", "--coordinator", "http://127.0.0.1:1"], 3, "127.0.0.1:1"),
+        (programs::coordinator(), &["--state", "other", "--listen", taken], 78, taken),
+        (programs::coordinator(), &["--state", "other", "--failure-detection", "0"], 78, "failure-detection"),
+        (programs::coordinator(), &["--state", "other", "--max-workers", "0"], 78, "max-workers"),
+        (programs::coordinator(), &["--state", "small.toml"], 78, "small.toml"),
+        (programs::worker(), &["--coordinator", "not an address"], 78, "not an address"),
+        (programs::worker(), &["--http", "0.0.0.0:0"], 78, "--plaintext"),
+        (programs::worker(), &["--http", taken], 78, taken),
+        ("env", &["LOOKBEHIND_LOG=loud", programs::worker()], 78, "LOOKBEHIND_LOG=\"loud\""),
+        (
+            "env",
+            &["LOOKBEHIND_LOG=loud", programs::coordinator(), "--state", "other"],
+            78,
+            "LOOKBEHIND_LOG=\"loud\"",
+        ),
+        (programs::lookbehind(), &["jobs", "--coordinator", "http://127.0.0.1:1"], 3, "127.0.0.1:1"),
     ];
     for (program, args, expected, said) in cases {
         let mut process = Process::start(program, args, &machines.path("."), "failing");
@@ -104,7 +110,7 @@ async fn the_parity_jobs_train_as_they_stand() {
     for case in MLP_CASES {
         let job = parity(case).join("job.toml");
         let args = ["train", job.to_str().unwrap(), "--out", case];
-        let mut train = Process::start(LOOKBEHIND, &args, folder.path(), "train");
+        let mut train = Process::start(programs::lookbehind(), &args, folder.path(), "train");
         assert_eq!(train.exit().await, 0, "{case}: {}", train.stderr());
         let got = read_tensors(&folder.path().join(case).join("model.safetensors"));
         let [expected, init] =

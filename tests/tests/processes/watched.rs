@@ -5,12 +5,13 @@ use lookbehind_tests::process::Process;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::machines::{COORDINATOR, Machines, WORKER};
+use lookbehind_tests::machines::Machines;
+use lookbehind_tests::programs;
 
 /// Asks the worker at an address whether it is ready.
 async fn probe(machines: &Machines, address: &str) -> (i32, String) {
     let args = ["--http", address, "--probe"];
-    let mut probe = Process::start(WORKER, &args, &machines.path("."), "probe");
+    let mut probe = Process::start(programs::worker(), &args, &machines.path("."), "probe");
     (probe.exit().await, probe.stdout() + &probe.stderr())
 }
 
@@ -18,7 +19,7 @@ async fn probe(machines: &Machines, address: &str) -> (i32, String) {
 async fn a_probe_tells_whether_a_worker_has_a_coordinator_and_what_is_missing() {
     let mut machines = Machines::new().await;
     let args = ["--coordinator", &machines.url, "--name", "probed", "--http", "127.0.0.1:0"];
-    let mut worker = Process::start(WORKER, &args, &machines.path("."), "probed");
+    let mut worker = Process::start(programs::worker(), &args, &machines.path("."), "probed");
     let served = worker.logged("metrics and health are served address=").await;
     let address = served.split_whitespace().next().unwrap().to_owned();
     machines.registered("probed").await;
@@ -35,14 +36,14 @@ async fn a_probe_tells_whether_a_worker_has_a_coordinator_and_what_is_missing() 
 async fn logs_for_programs_are_one_object_a_line_with_the_fields_beside_the_message() {
     let folder = tempfile::TempDir::with_prefix("lookbehind-logs-").unwrap();
     let listen = ["--listen", "127.0.0.1:0", "--state", "state", "--log-format", "json"];
-    let mut coordinator = Process::start(COORDINATOR, &listen, folder.path(), "coordinator");
+    let mut coordinator = Process::start(programs::coordinator(), &listen, folder.path(), "coordinator");
     coordinator.logged("coordinator listens").await;
     let line = line_of(&coordinator, "coordinator listens");
     assert_eq!(line["level"], "INFO");
     let url = format!("http://{}", line["address"].as_str().unwrap());
 
     let args = ["--coordinator", &url, "--name", "first", "--log-format", "json"];
-    let mut worker = Process::start(WORKER, &args, folder.path(), "worker");
+    let mut worker = Process::start(programs::worker(), &args, folder.path(), "worker");
     worker.logged("registered").await;
     assert_eq!(line_of(&worker, "registered")["worker"], "first");
 }

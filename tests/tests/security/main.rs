@@ -2,17 +2,10 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
-#[path = "security/connections.rs"]
 mod connections;
-#[path = "security/encryption.rs"]
 mod encryption;
-#[path = "security/ownership.rs"]
 mod ownership;
-#[path = "security/pages.rs"]
 mod pages;
-#[path = "security/renewal.rs"]
 mod renewal;
-#[path = "security/roles.rs"]
 mod roles;
-#[path = "security/tokens.rs"]
 mod tokens;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use lookbehind_tests::process::Process;
+use crate::process::Process;
 use tempfile::TempDir;
 
 /// Mounts, says so, and holds the namespace open.
@@ -14,7 +14,7 @@ const MOUNT: &str = "mount -t tmpfs -o size=$1 lookbehind \"$2\" && echo mounted
 const WAYS: [&[&str]; 2] = [&["--user", "--map-root-user", "--mount"], &["--mount"]];
 
 /// The file system, for as long as it lives.
-pub(crate) struct Volume {
+pub struct Volume {
     holder: Process,
     folder: TempDir,
     way: &'static [&'static str],
@@ -25,7 +25,7 @@ impl Volume {
     ///
     /// # Panics
     /// When the system allows neither way.
-    pub(crate) async fn new(size: &str) -> Self {
+    pub async fn new(size: &str) -> Self {
         let folder = TempDir::with_prefix("lookbehind-volume-").unwrap();
         std::fs::create_dir(folder.path().join("disk")).unwrap();
         let mut said = Vec::new();
@@ -42,7 +42,7 @@ impl Volume {
     }
 
     /// Starts a program inside, as [`Process::start`] does outside.
-    pub(crate) fn start(&self, program: &str, args: &[&str], folder: &Path, name: &str) -> Process {
+    pub fn start(&self, program: &str, args: &[&str], folder: &Path, name: &str) -> Process {
         let holder = self.holder.id().to_string();
         let user: &[&str] =
             if self.way.contains(&"--user") { &["--user", "--preserve-credentials"] } else { &[] };
@@ -51,23 +51,23 @@ impl Volume {
     }
 
     /// The state folder, as those inside name it.
-    pub(crate) fn state(&self) -> String {
+    pub fn state(&self) -> String {
         self.folder.path().join("disk/state").to_str().unwrap().to_owned()
     }
 
     /// Something on the file system, as those outside reach it.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.folder.path().join("disk").strip_prefix("/").unwrap()).join(name)
     }
 
     /// Takes all room that is left.
-    pub(crate) fn fill(&self) {
+    pub fn fill(&self) {
         self.fill_but(0);
     }
 
     /// Takes all room that is left but for so many bytes.
-    pub(crate) fn fill_but(&self, left: u64) {
+    pub fn fill_but(&self, left: u64) {
         let mut file = File::create(self.path("filler")).unwrap();
         for size in [1 << 20, 4096, 1] {
             while file.write_all(&vec![0; size]).is_ok() {}
@@ -77,12 +77,12 @@ impl Volume {
     }
 
     /// Gives the room back.
-    pub(crate) fn free(&self) {
+    pub fn free(&self) {
         std::fs::remove_file(self.path("filler")).unwrap();
     }
 
     /// Lets nobody write any more.
-    pub(crate) async fn make_read_only(&self) {
+    pub async fn make_read_only(&self) {
         let disk = self.folder.path().join("disk");
         let args = ["-o", "remount,ro", disk.to_str().unwrap()];
         let mut remount = self.start("mount", &args, self.folder.path(), "remount");

@@ -3,26 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::client::{Client, within};
+use crate::cluster::Cluster;
+use crate::jobs::{SMALL_JOB, job, long_job, write_small};
+use crate::process::Process;
+use crate::programs;
+use crate::volume::Volume;
 use lookbehind_proto::v1;
-use lookbehind_tests::client::{Client, within};
-use lookbehind_tests::cluster::Cluster;
-use lookbehind_tests::jobs::{SMALL_JOB, job, long_job, write_small};
-use lookbehind_tests::process::Process;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::volume::Volume;
-
-pub(crate) const COORDINATOR: &str = env!("CARGO_BIN_EXE_test-coordinator");
-pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_test-worker");
-pub(crate) const LOOKBEHIND: &str = env!("CARGO_BIN_EXE_test-lookbehind");
-
 /// A coordinator with everything that belongs to it in one folder.
-pub(crate) struct Machines {
-    pub(crate) coordinator: Process,
-    pub(crate) client: Client,
-    pub(crate) url: String,
+pub struct Machines {
+    pub coordinator: Process,
+    pub client: Client,
+    pub url: String,
     folder: TempDir,
     volume: Option<Volume>,
     failure_detection: String,
@@ -32,17 +28,17 @@ pub(crate) struct Machines {
 
 impl Machines {
     /// A coordinator that gives nobody up for being slow on a busy machine.
-    pub(crate) async fn new() -> Self {
+    pub async fn new() -> Self {
         Self::detecting("20").await
     }
 
     /// A coordinator with so many seconds of failure detection.
-    pub(crate) async fn detecting(failure_detection: &str) -> Self {
+    pub async fn detecting(failure_detection: &str) -> Self {
         Self::with(failure_detection, None).await
     }
 
     /// A coordinator whose state is on a file system of its own.
-    pub(crate) async fn on_volume(volume: Volume) -> Self {
+    pub async fn on_volume(volume: Volume) -> Self {
         Self::with("20", Some(volume)).await
     }
 
@@ -66,13 +62,13 @@ impl Machines {
     }
 
     /// Starts the coordinator again on its state and at its address, in the place of the one that is gone.
-    pub(crate) async fn restart(&mut self) {
+    pub async fn restart(&mut self) {
         self.coordinator = self.launch().started(&self.address, self.started).await.0;
         self.started += 1;
     }
 
     /// Starts the coordinator anew, so that it crashes when it comes to a stage of writing for the so-manieth time.
-    pub(crate) async fn crash_at(&mut self, stage: &str, count: u32) {
+    pub async fn crash_at(&mut self, stage: &str, count: u32) {
         self.coordinator.signal(Signal::TERM);
         self.coordinator.ended().await;
         std::fs::write(self.path("crash-at"), format!("{stage} {count}")).unwrap();
@@ -81,33 +77,33 @@ impl Machines {
     }
 
     /// Starts the coordinator again, which must refuse its configuration or state; returns what it says.
-    pub(crate) async fn start_in_vain(&self) -> String {
+    pub async fn start_in_vain(&self) -> String {
         let mut coordinator = self.launch().start(&self.address, self.started);
         assert_eq!(coordinator.exit().await, 78, "{}", coordinator.stderr());
         coordinator.stderr()
     }
 
     /// The file system of its own.
-    pub(crate) fn volume(&self) -> &Volume {
+    pub fn volume(&self) -> &Volume {
         self.volume.as_ref().unwrap()
     }
 
     /// Starts a worker and waits until it is registered.
-    pub(crate) async fn worker(&self, name: &str) -> Process {
+    pub async fn worker(&self, name: &str) -> Process {
         let worker = self.worker_at(&self.url, name);
         self.registered(name).await;
         worker
     }
 
     /// Starts a worker that reaches the coordinator at some address.
-    pub(crate) fn worker_at(&self, url: &str, name: &str) -> Process {
+    pub fn worker_at(&self, url: &str, name: &str) -> Process {
         let data = self.path("data");
         let args = ["--coordinator", url, "--data", data.to_str().unwrap(), "--name", name];
-        Process::start(WORKER, &args, self.folder.path(), name)
+        Process::start(programs::worker(), &args, self.folder.path(), name)
     }
 
     /// Waits until a worker of that name is registered.
-    pub(crate) async fn registered(&self, name: &str) {
+    pub async fn registered(&self, name: &str) {
         within(&format!("registration of {name}"), async {
             while !self.client.workers().await.iter().any(|worker| worker.name == name) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -117,36 +113,36 @@ impl Machines {
     }
 
     /// Starts the command line tool for this coordinator; `name` tells its output apart.
-    pub(crate) fn user(&self, name: &str, args: &[&str]) -> Process {
+    pub fn user(&self, name: &str, args: &[&str]) -> Process {
         self.user_at(&self.url, name, args)
     }
 
     /// Starts the command line tool for the coordinator at some address.
-    pub(crate) fn user_at(&self, url: &str, name: &str, args: &[&str]) -> Process {
+    pub fn user_at(&self, url: &str, name: &str, args: &[&str]) -> Process {
         let args = [args, &["--coordinator", url]].concat();
-        Process::start(LOOKBEHIND, &args, self.folder.path(), name)
+        Process::start(programs::lookbehind(), &args, self.folder.path(), name)
     }
 
     /// Runs the command line tool to its end; returns its exit code with what it printed.
-    pub(crate) async fn ask(&self, name: &str, args: &[&str]) -> (i32, Process) {
+    pub async fn ask(&self, name: &str, args: &[&str]) -> (i32, Process) {
         let mut user = self.user(name, args);
         (user.exit().await, user)
     }
 
     /// Submits one of the folder's jobs; returns its identity.
-    pub(crate) async fn submit(&self, file: &str) -> String {
+    pub async fn submit(&self, file: &str) -> String {
         let (code, user) = self.ask(&format!("submit-{file}"), &["submit", file]).await;
         assert_eq!(code, 0, "{}", user.stderr());
         user.stdout().trim().to_owned()
     }
 
     /// Something in the folder.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Outer steps of a job's checkpoints, oldest first.
-    pub(crate) fn checkpoints(&self, id: &str) -> Vec<u64> {
+    pub fn checkpoints(&self, id: &str) -> Vec<u64> {
         let state = self.volume.as_ref().map_or_else(|| self.path("state"), |volume| volume.path("state"));
         let folder = state.join("jobs").join(id).join("checkpoints");
         let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
@@ -173,8 +169,8 @@ impl Launch<'_> {
             ["--listen", address, "--http", "off", "--state", &state, "--failure-detection", detection];
         let name = format!("coordinator-{number}");
         match self.volume {
-            None => Process::start(COORDINATOR, &args, self.folder, &name),
-            Some(volume) => volume.start(COORDINATOR, &args, self.folder, &name),
+            None => Process::start(programs::coordinator(), &args, self.folder, &name),
+            Some(volume) => volume.start(programs::coordinator(), &args, self.folder, &name),
         }
     }
 
@@ -187,25 +183,25 @@ impl Launch<'_> {
 }
 
 /// Digest that the long job ends with, from one undisturbed worker.
-pub(crate) async fn long_digest() -> &'static str {
+pub async fn long_digest() -> &'static str {
     static DIGEST: tokio::sync::OnceCell<String> = tokio::sync::OnceCell::const_new();
     let compute = || async { Cluster::of(1).await.client().run(&job(&long_job())).await.digest().to_owned() };
     DIGEST.get_or_init(compute).await
 }
 
 /// The lines of JSON that a program printed.
-pub(crate) fn lines(user: &Process) -> Vec<Value> {
+pub fn lines(user: &Process) -> Vec<Value> {
     user.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Outer steps that a program was told of, in order.
-pub(crate) fn told(user: &Process) -> Vec<u64> {
+pub fn told(user: &Process) -> Vec<u64> {
     let steps = lines(user).into_iter().filter_map(|line| line["step"]["outer_step"].as_u64());
     steps.collect()
 }
 
 /// The finished job was told from its first to its last step, and has the weights of an undisturbed run.
-pub(crate) async fn ends_as_ever(machines: &Machines, id: &str) {
+pub async fn ends_as_ever(machines: &Machines, id: &str) {
     let history = machines.client.finish(id).await;
     assert_eq!(history.state(), v1::JobState::Succeeded, "{}", history.message());
     history.check_whole();

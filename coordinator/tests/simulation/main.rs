@@ -5,37 +5,21 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
-#[path = "simulation/agenda.rs"]
 mod agenda;
-#[path = "simulation/dice.rs"]
 mod dice;
-#[path = "simulation/disk.rs"]
 mod disk;
-#[path = "simulation/executor.rs"]
 mod executor;
-#[path = "simulation/faults.rs"]
 mod faults;
-#[path = "simulation/invariants/mod.rs"]
 mod invariants;
-#[path = "simulation/jobs.rs"]
 mod jobs;
-#[path = "simulation/process.rs"]
 mod process;
-#[path = "simulation/stale.rs"]
 mod stale;
-#[path = "simulation/storage.rs"]
 mod storage;
-#[path = "simulation/streams.rs"]
 mod streams;
-#[path = "simulation/toy.rs"]
 mod toy;
-#[path = "simulation/transfers.rs"]
 mod transfers;
-#[path = "simulation/users.rs"]
 mod users;
-#[path = "simulation/worker.rs"]
 mod worker;
-#[path = "simulation/world.rs"]
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -16,29 +16,26 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
-#[path = "fuzz/assembly.rs"]
+#[path = "assembly.rs"]
 mod assembly_target;
-#[path = "fuzz/checkpoint.rs"]
+#[path = "checkpoint.rs"]
 mod checkpoint_target;
-#[path = "fuzz/data_files.rs"]
+#[path = "data_files.rs"]
 mod data_files_target;
-#[path = "fuzz/data_set.rs"]
+#[path = "data_set.rs"]
 mod data_set_target;
-#[path = "fuzz/job_file.rs"]
+#[path = "job_file.rs"]
 mod job_file_target;
-#[path = "fuzz/job_wire.rs"]
+#[path = "job_wire.rs"]
 mod job_wire_target;
-#[path = "fuzz/journal.rs"]
+#[path = "journal.rs"]
 mod journal_target;
-#[path = "fuzz/memory.rs"]
 mod memory;
-#[path = "fuzz/model_file.rs"]
+#[path = "model_file.rs"]
 mod model_file_target;
-#[path = "fuzz/mutants.rs"]
 mod mutants;
-#[path = "fuzz/parser.rs"]
+#[path = "parser.rs"]
 mod parser_target;
-#[path = "fuzz/tape.rs"]
 mod tape;
 
 /// A folder in memory, where there is one: targets write many small files.

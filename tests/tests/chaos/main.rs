@@ -5,18 +5,9 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
-#[path = "chaos/cluster.rs"]
 mod cluster;
-#[path = "chaos/faults.rs"]
 mod faults;
-#[path = "processes/machines.rs"]
-#[allow(dead_code, reason = "shared with the other tests of processes")]
-mod machines;
-#[path = "chaos/observer.rs"]
 mod observer;
-#[path = "processes/volume.rs"]
-#[allow(dead_code, reason = "the machines may have one")]
-mod volume;
 
 use lookbehind_common::random::{Key, Purpose};
 use lookbehind_tests::client::History;

@@ -1,0 +1,14 @@
+//! The programs as users run them: processes that are told to end, killed, frozen, and started again.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod audit;
+mod connections;
+mod crashes;
+mod disk;
+mod equal_files;
+mod faults;
+mod handover;
+mod lifecycle;
+mod programs;
+mod watched;

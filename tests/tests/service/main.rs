@@ -1,0 +1,24 @@
+//! The whole service in one process: coordinator, workers and users over loopback gRPC.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod determinism;
+mod evaluations;
+mod family;
+mod generic_client;
+mod in_process;
+mod joining;
+mod limits;
+mod numbers;
+mod parity;
+mod prepare_input;
+mod recovery;
+mod refused_workers;
+mod requests;
+mod spec_input;
+mod steering;
+mod traces;
+mod transfers;
+mod watched_workers;
+mod watching;
+mod weights_input;
