@@ -3,7 +3,8 @@
 
 use std::env;
 use std::error::Error;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,18 +23,29 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    let mut names = Vec::new();
     for entry in Path::new(KERNELS).read_dir()? {
         let source = entry?.path();
         if source.extension().is_some_and(|extension| extension == "cu") {
-            compile(&source, &out)?;
+            names.push(compile(&source, &out)?);
         }
     }
+    names.sort();
+    fs::write(out.join("kernels.rs"), list(&names))?;
     Ok(())
 }
 
-fn compile(source: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
+/// What `src/cuda/kernels.rs` includes: each source's name beside its PTX.
+fn list(names: &[String]) -> String {
+    let entry =
+        |name: &String| format!("({name:?}, include_str!(concat!(env!(\"OUT_DIR\"), \"/{name}.ptx\"))),\n");
+    format!("[\n{}]\n", names.iter().map(entry).collect::<String>())
+}
+
+/// Compiles a source; its name.
+fn compile(source: &Path, out: &Path) -> Result<String, Box<dyn Error>> {
     let capability = env::var("CUDA_COMPUTE_CAP").unwrap_or_else(|_| COMPUTE_CAPABILITY.to_owned());
-    let name = source.file_stem().ok_or("a kernel file without a name")?;
+    let name = source.file_stem().and_then(OsStr::to_str).ok_or("a kernel file without a name")?;
     let compiler = compiler();
     let status = Command::new(&compiler)
         .args(["--ptx", "-O3", "--std=c++17", "-Werror", "all-warnings"])
@@ -43,7 +55,7 @@ fn compile(source: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
         .arg(source)
         .status()
         .map_err(|error| format!("{}: {error}; set CUDA_HOME to a CUDA toolkit", compiler.display()))?;
-    if status.success() { Ok(()) } else { Err(format!("{}: {status}", source.display()).into()) }
+    if status.success() { Ok(name.to_owned()) } else { Err(format!("{}: {status}", source.display()).into()) }
 }
 
 /// The compiler of the toolkit that the environment names, or the one on the path.

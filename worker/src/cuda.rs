@@ -6,17 +6,24 @@
 
 mod convolutions;
 mod devices;
+mod flat;
 mod gpu;
-mod kernels;
+pub(crate) mod kernels;
+mod landing;
 mod numbers;
 mod pinned;
 mod products;
+mod results;
+mod targets;
 
 pub(crate) use candle_core::cuda::CudaError;
 pub(crate) use convolutions::{Convolution, Shape4};
 pub(crate) use devices::{Found, describe, describe_class, found};
+pub(crate) use flat::{Destination, Segment, gather};
 pub(crate) use gpu::{Gpu, current, enter, in_words, leave, open};
-pub(crate) use kernels::{Argument, Grid, PoolWindows};
-pub(crate) use numbers::{Kind, Numbers, address, allocate, numbers, tensor, zeros};
-pub(crate) use pinned::{Pinned, Staging, copy_in_parallel};
-pub(crate) use products::{Batches, Matrix, Product};
+pub(crate) use landing::{Landing, Staging};
+pub(crate) use numbers::{Kind, Number, View, by_kind, storage, tensor, view};
+pub(crate) use pinned::{COPIED_AT_ONCE, Pinned};
+pub(crate) use products::{Matrix, Place, Product};
+pub(crate) use results::Results;
+pub(crate) use targets::{RowLosses, TargetStaging, Targets};

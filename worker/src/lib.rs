@@ -57,6 +57,9 @@ mod check;
 pub mod compute;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(test)]
+#[path = "cuda/kernels/table_test.rs"]
+mod cuda_kernels_table;
 pub mod device;
 #[cfg(not(feature = "cuda"))]
 mod handover;

@@ -36,7 +36,7 @@ pub use activation::{gelu, sigmoid, silu, tanh};
 pub use attention::attention;
 pub use conv::{Conv2d, conv2d};
 #[cfg(feature = "cuda")]
-pub(crate) use cuda::{DeviceTarget, Losses, cross_entropy as cross_entropy_on_cuda};
+pub(crate) use cuda::{Losses, cross_entropy as cross_entropy_on_cuda};
 pub use layout::{channels_first, channels_last};
 pub use linear::{add_bias, linear};
 pub use norm::{Activation, Affine, Normalized, batch_norm, batch_norm_inference, group_norm, layer_norm};

@@ -15,6 +15,7 @@ mod state;
 mod sum;
 mod timeline;
 mod trouble;
+mod upload;
 
 pub(super) use gpus::Gpus;
 pub(super) use job::{CudaJob, Parts};

@@ -24,11 +24,11 @@ use std::sync::Arc;
 use candle_core::{Error, Result};
 use cudarc::cudnn::result::{self, CudnnError};
 use cudarc::cudnn::sys::{self, cudnnMathType_t as Math};
-use cudarc::driver::CudaStream;
+use cudarc::driver::{CudaSlice, CudaStream};
 use lookbehind_common::job::Precision;
 
 use self::plan::{Handle, Plan};
-use super::{Gpu, Kind, Numbers};
+use super::{Gpu, Kind, Number, View};
 
 const FORWARD: sys::cudnnConvolutionFwdAlgo_t =
     sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
@@ -55,7 +55,7 @@ pub(crate) struct Shape4 {
 
 impl Shape4 {
     fn len(self) -> usize {
-        self.count * self.channels * self.height * self.width
+        [self.channels, self.height, self.width].into_iter().fold(self.count, usize::saturating_mul)
     }
 }
 
@@ -127,109 +127,125 @@ impl Gpu {
     /// The output `[n, h', w', out]` of an input `[n, h, w, c]` and a weight `[out, kh, kw, c / groups]`.
     ///
     /// # Errors
-    /// When a length or kind is not the convolution's, or the library does not take its shape.
+    /// When a length or element type is not the convolution's, or the library does not take its shape.
     #[allow(unsafe_code, reason = "the library takes addresses")]
-    pub(crate) fn convolve(
+    pub(crate) fn convolve<N: Number>(
         &self,
         convolution: &Convolution,
-        [input, weight, output]: [Numbers; 3],
-    ) -> Result<()> {
-        let (plan, handle) =
-            (self.plan_for(convolution, [input, weight, output])?, &self.convolutions().handle);
+        input: View<'_, N>,
+        weight: View<'_, N>,
+    ) -> Result<CudaSlice<N>> {
+        let (plan, handle) = (self.plan_for::<N>(convolution)?, &self.convolutions().handle);
+        input.expect(self, convolution.input.len())?;
+        weight.expect(self, convolution.weight.len())?;
+        // SAFETY: the library writes every element.
+        let output = unsafe { self.uninitialized::<N>(convolution.output.len()) }?;
         // SAFETY: the operands have the lengths of the descriptors.
         let run = |workspace: u64, bytes: usize| unsafe {
             result::convolution_forward(
                 handle.0,
                 (&raw const ONE).cast(),
                 plan.input.0,
-                input.pointer as *const _,
+                input.address() as *const _,
                 plan.weight.0,
-                weight.pointer as *const _,
+                weight.address() as *const _,
                 plan.moves.0,
                 FORWARD,
                 workspace as *mut _,
                 bytes,
                 (&raw const ZERO).cast(),
                 plan.output.0,
-                output.pointer as *mut _,
+                View::from(&output).address() as *mut _,
             )
         };
-        self.run(convolution, "forward pass", plan.forward_workspace(handle), run)
+        self.run(convolution, "forward pass", plan.forward_workspace(handle), run)?;
+        Ok(output)
     }
 
     /// The input's gradient from the weight and the output's gradient.
     ///
     /// # Errors
-    /// As [`Gpu::convolve`].
+    /// When a length or element type is not the convolution's, or the library does not take its shape.
     #[allow(unsafe_code, reason = "the library takes addresses")]
-    pub(crate) fn convolution_input_gradient(
+    pub(crate) fn convolution_input_gradient<N: Number>(
         &self,
         convolution: &Convolution,
-        [of_input, weight, gradient]: [Numbers; 3],
-    ) -> Result<()> {
-        let (plan, handle) =
-            (self.plan_for(convolution, [of_input, weight, gradient])?, &self.convolutions().handle);
+        weight: View<'_, N>,
+        gradient: View<'_, N>,
+    ) -> Result<CudaSlice<N>> {
+        let (plan, handle) = (self.plan_for::<N>(convolution)?, &self.convolutions().handle);
+        weight.expect(self, convolution.weight.len())?;
+        gradient.expect(self, convolution.output.len())?;
+        // SAFETY: the library writes every element.
+        let of_input = unsafe { self.uninitialized::<N>(convolution.input.len()) }?;
         // SAFETY: the operands have the lengths of the descriptors.
         let run = |workspace: u64, bytes: usize| unsafe {
             result::convolution_backward_data(
                 handle.0,
                 (&raw const ONE).cast(),
                 plan.weight.0,
-                weight.pointer as *const _,
+                weight.address() as *const _,
                 plan.output.0,
-                gradient.pointer as *const _,
+                gradient.address() as *const _,
                 plan.moves.0,
                 INPUT_GRADIENT,
                 workspace as *mut _,
                 bytes,
                 (&raw const ZERO).cast(),
                 plan.input.0,
-                of_input.pointer as *mut _,
+                View::from(&of_input).address() as *mut _,
             )
         };
-        self.run(convolution, "input gradient", plan.input_gradient_workspace(handle), run)
+        self.run(convolution, "input gradient", plan.input_gradient_workspace(handle), run)?;
+        Ok(of_input)
     }
 
     /// The weight's gradient from the input and the output's gradient.
     ///
     /// # Errors
-    /// As [`Gpu::convolve`].
+    /// When a length or element type is not the convolution's, or the library does not take its shape.
     #[allow(unsafe_code, reason = "the library takes addresses")]
-    pub(crate) fn convolution_weight_gradient(
+    pub(crate) fn convolution_weight_gradient<N: Number>(
         &self,
         convolution: &Convolution,
-        [input, of_weight, gradient]: [Numbers; 3],
-    ) -> Result<()> {
-        let (plan, handle) =
-            (self.plan_for(convolution, [input, of_weight, gradient])?, &self.convolutions().handle);
+        input: View<'_, N>,
+        gradient: View<'_, N>,
+    ) -> Result<CudaSlice<N>> {
+        let (plan, handle) = (self.plan_for::<N>(convolution)?, &self.convolutions().handle);
+        input.expect(self, convolution.input.len())?;
+        gradient.expect(self, convolution.output.len())?;
+        // SAFETY: the library writes every element.
+        let of_weight = unsafe { self.uninitialized::<N>(convolution.weight.len()) }?;
         // SAFETY: the operands have the lengths of the descriptors.
         let run = |workspace: u64, bytes: usize| unsafe {
             result::convolution_backward_filter(
                 handle.0,
                 (&raw const ONE).cast(),
                 plan.input.0,
-                input.pointer as *const _,
+                input.address() as *const _,
                 plan.output.0,
-                gradient.pointer as *const _,
+                gradient.address() as *const _,
                 plan.moves.0,
                 WEIGHT_GRADIENT,
                 workspace as *mut _,
                 bytes,
                 (&raw const ZERO).cast(),
                 plan.weight.0,
-                of_weight.pointer as *mut _,
+                View::from(&of_weight).address() as *mut _,
             )
         };
-        self.run(convolution, "weight gradient", plan.weight_gradient_workspace(handle), run)
+        self.run(convolution, "weight gradient", plan.weight_gradient_workspace(handle), run)?;
+        Ok(of_weight)
     }
 
-    /// Checks lengths and kinds; the operands are those of input, weight and output.
-    fn plan_for(&self, convolution: &Convolution, operands: [Numbers; 3]) -> Result<Rc<Plan>> {
-        let shapes = [convolution.input, convolution.weight, convolution.output];
-        for (operand, shape) in operands.into_iter().zip(shapes) {
-            operand.expect(convolution.kind(), shape.len())?;
-            if i32::try_from(operand.len).is_err() {
-                candle_core::bail!("a tensor of {} numbers is too large for a convolution", operand.len);
+    /// What the library knows of a convolution, whose operands have elements of type `N`.
+    fn plan_for<N: Number>(&self, convolution: &Convolution) -> Result<Rc<Plan>> {
+        if N::KIND != convolution.kind() {
+            candle_core::bail!("operands of {:?}, expected {:?}", N::KIND, convolution.kind());
+        }
+        for shape in [convolution.input, convolution.weight, convolution.output] {
+            if i32::try_from(shape.len()).is_err() {
+                candle_core::bail!("a tensor of {} elements is too large for a convolution", shape.len());
             }
         }
         self.convolutions().plan(convolution)

@@ -30,7 +30,8 @@ pub(crate) fn found() -> Result<Vec<Found>, String> {
     // The bindings panic where the driver's library is too old for a function.
     let found = catch_unwind(|| {
         result::init()?;
-        (0..CudaContext::device_count()?).map(look_at).collect::<Result<Vec<_>, DriverError>>()
+        let numbers = (0..CudaContext::device_count()?).zip(0..);
+        numbers.map(|(device, ordinal)| look_at(device, ordinal)).collect::<Result<Vec<_>, DriverError>>()
     });
     found.map_err(|_| "the NVIDIA driver's library does not fit this build".to_owned())?.or_else(|error| {
         use cudarc::driver::sys::CUresult::CUDA_ERROR_NO_DEVICE;
@@ -39,12 +40,12 @@ pub(crate) fn found() -> Result<Vec<Found>, String> {
 }
 
 #[allow(unsafe_code, reason = "the driver's attributes have no safe interface without a context")]
-fn look_at(ordinal: i32) -> Result<Found, DriverError> {
-    let device = result::device::get(ordinal)?;
+fn look_at(device: i32, ordinal: usize) -> Result<Found, DriverError> {
+    let device = result::device::get(device)?;
     // SAFETY: the device exists.
     let attribute = |attribute| unsafe { result::device::get_attribute(device, attribute) };
     Ok(Found {
-        ordinal: usize::try_from(ordinal).unwrap_or(0),
+        ordinal,
         name: result::device::get_name(device)?,
         capability: (
             attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
@@ -103,23 +104,28 @@ fn cublas_version() -> String {
     let property = |property| {
         let mut value = 0;
         // SAFETY: the library writes a number.
-        unsafe { cublasGetProperty(property, &raw mut value) }.result().map_or(0, |()| value)
+        unsafe { cublasGetProperty(property, &raw mut value) }.result().ok().map(|()| value)
     };
-    let [major, minor, patch] = [
+    let parts = [
         libraryPropertyType_t::MAJOR_VERSION,
         libraryPropertyType_t::MINOR_VERSION,
         libraryPropertyType_t::PATCH_LEVEL,
     ]
     .map(property);
-    format!("{major}.{minor}.{patch}")
+    match parts {
+        [Some(major), Some(minor), Some(patch)] => format!("{major}.{minor}.{patch}"),
+        _ => "unknown".to_owned(),
+    }
 }
 
 /// That of the kernel's module, for example 580.65.06.
 fn driver_release() -> String {
-    let said = std::fs::read_to_string("/proc/driver/nvidia/version").unwrap_or_default();
+    let Ok(said) = std::fs::read_to_string("/proc/driver/nvidia/version") else {
+        return "unknown".to_owned();
+    };
     let mut words = said.split_whitespace().skip_while(|word| *word != "Module");
     let release = words.find(|word| word.starts_with(|first: char| first.is_ascii_digit()));
-    release.unwrap_or("unknown").to_owned()
+    release.map_or_else(|| "unknown".to_owned(), ToOwned::to_owned)
 }
 
 fn build() -> String {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use candle_core::cuda::WrapErr;
 use candle_core::{CudaDevice, Result};
 use cudarc::driver::sys::CUmemPool_attribute;
-use cudarc::driver::{CudaSlice, CudaStream, DeviceRepr, DriverError, result};
+use cudarc::driver::{CudaSlice, CudaStream, DeviceRepr, DriverError, ValidAsZeroBits, result};
 
 use super::convolutions::Convolutions;
-use super::kernels::{Argument, Grid, Kernels};
+use super::kernels::Kernels;
 use super::numbers::address;
 use super::products::Products;
 
@@ -113,30 +113,48 @@ impl Gpu {
         &self.convolutions
     }
 
-    /// Launches a kernel on the stream.
-    ///
-    /// # Errors
-    /// When there is no such kernel, or the driver refuses.
-    pub(crate) fn launch(&self, name: &'static str, grid: Grid, arguments: &[Argument]) -> Result<()> {
-        self.kernels.launch(name, grid, arguments)
+    pub(super) fn kernels(&self) -> &Kernels {
+        &self.kernels
     }
 
-    /// Memory of no particular content, for one number at least.
+    /// The GPU's number.
+    pub(crate) fn ordinal(&self) -> usize {
+        self.stream.context().ordinal()
+    }
+
+    /// Memory of no particular content, for one element at least.
+    ///
+    /// # Safety
+    /// Whatever is read of it has been written before, in the order of the stream.
     #[allow(unsafe_code, reason = "memory whose content is written before it is read need not be cleared")]
-    pub(crate) fn uninitialized<T: DeviceRepr>(&self, len: usize) -> Result<CudaSlice<T>> {
-        // SAFETY: whoever asks for it writes it before reading.
+    pub(super) unsafe fn uninitialized<T: DeviceRepr>(&self, len: usize) -> Result<CudaSlice<T>> {
+        // SAFETY: the caller's promise.
         unsafe { self.stream.alloc::<T>(len.max(1)) }.w()
+    }
+
+    /// Zeros.
+    ///
+    /// # Errors
+    /// When the device has no room for them.
+    pub(crate) fn zeros<T: DeviceRepr + ValidAsZeroBits>(&self, len: usize) -> Result<CudaSlice<T>> {
+        self.stream.alloc_zeros::<T>(len.max(1)).w()
     }
 
     /// Runs something with working memory of at least `bytes`, whose address it is given: of a stream's operations, which
     /// follow each other, one has it at a time.
+    #[allow(unsafe_code, reason = "working memory need not be cleared")]
     pub(super) fn with_workspace<T>(&self, bytes: usize, run: impl FnOnce(u64) -> Result<T>) -> Result<T> {
         let mut workspace = self.workspace.borrow_mut();
-        if workspace.as_ref().is_none_or(|workspace| workspace.len() < bytes) {
-            *workspace = None;
-            *workspace = Some(self.uninitialized(bytes.max(1))?);
-        }
-        run(workspace.as_ref().map_or(0, address))
+        let workspace = match &mut *workspace {
+            Some(workspace) if workspace.len() >= bytes => workspace,
+            smaller => {
+                // The smaller one goes first: there may not be room for both.
+                *smaller = None;
+                // SAFETY: its content means something only to the library that is given it, which writes first.
+                smaller.insert(unsafe { self.uninitialized(bytes) }?)
+            }
+        };
+        run(address(workspace))
     }
 
     /// The most bytes that were in use on the device at once since the last call, of what this process takes from the driver's pool; 0 where the

@@ -1,147 +1,76 @@
-//! The compiled kernels of `kernels/*.cu`: loaded once for each stream, found by name, launched with checked arguments.
+//! The compiled kernels of `kernels/*.cu`: loaded once for each stream, and launched by the functions that [`table`]
+//! declares.
+//!
+//! A kernel is added in two places: its source in `kernels/*.cu`, which the build finds by itself, and its declaration in
+//! `kernels/table.rs`. A test holds the declarations against the sources on any machine, with or without a GPU.
 
-use std::cell::RefCell;
+mod argument;
+#[macro_use]
+mod declare;
+mod grid;
+mod table;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use candle_core::Result;
 use candle_core::cuda::WrapErr;
-use cudarc::driver::{CudaFunction, CudaModule, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaFunction, CudaSlice, CudaStream, PushKernelArg};
 use cudarc::nvrtc::Ptx;
+use half::bf16;
 
-/// Threads of a block that works on numbers one by one; `THREADS` in `kernels/numbers.cuh`.
-const THREADS: u32 = 256;
-/// Columns and rows of a block that sums columns; `COLUMNS` and `ROWS` there.
-const COLUMNS: u32 = 32;
-const ROWS: u32 = 8;
+use super::flat::{PIECE, Piece};
+use super::targets::DeviceTarget;
+use super::{Gpu, Kind};
+use argument::Argument;
+use grid::Grid;
 
-/// The kernels as the driver takes them.
-const SOURCES: [&str; 6] = [
-    include_str!(concat!(env!("OUT_DIR"), "/arena.ptx")),
-    include_str!(concat!(env!("OUT_DIR"), "/batch_norm.ptx")),
-    include_str!(concat!(env!("OUT_DIR"), "/elementwise.ptx")),
-    include_str!(concat!(env!("OUT_DIR"), "/group_norm.ptx")),
-    include_str!(concat!(env!("OUT_DIR"), "/pool.ptx")),
-    include_str!(concat!(env!("OUT_DIR"), "/softmax.ptx")),
-];
+pub(crate) use argument::{PoolWindows, WindowsOf};
+pub(crate) use grid::COLUMNS;
+pub(crate) use table::*;
 
-/// A kernel's argument.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Argument {
-    /// An address on the device; 0 for none.
-    Pointer(u64),
-    /// A 32-bit number.
-    Int(i32),
-    /// A 64-bit number.
-    Long(i64),
-    /// A factor.
-    Float(f32),
-    /// A factor in double precision.
-    Double(f64),
-    /// The windows of a pooling layer.
-    Windows(PoolWindows),
-}
+/// Every source with the PTX that it was compiled to; the build lists what it finds.
+const SOURCES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 
-/// `Windows` of `kernels/pool.cu`.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub(crate) struct PoolWindows {
-    pub(crate) height: i32,
-    pub(crate) width: i32,
-    pub(crate) out_height: i32,
-    pub(crate) out_width: i32,
-    pub(crate) channels: i32,
-    pub(crate) down: i32,
-    pub(crate) across: i32,
-    pub(crate) stride: i32,
-    pub(crate) padding: i32,
-    pub(crate) is_max: i32,
-}
-
-#[allow(unsafe_code, reason = "the kernel takes the same fields in the same order")]
-// SAFETY: plain numbers, laid out as the kernel's structure is.
-unsafe impl DeviceRepr for PoolWindows {}
-
-/// How many blocks of how many threads.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Grid(LaunchConfig);
-
-impl Grid {
-    /// A thread for each of `len` numbers.
-    pub(crate) fn over(len: usize) -> Self {
-        Self::blocks(len.div_ceil(THREADS as usize), THREADS)
-    }
-
-    /// A block for each of `rows` rows of `columns` numbers.
-    pub(crate) fn rows(rows: usize, columns: usize) -> Self {
-        let threads = columns.clamp(32, THREADS as usize).next_power_of_two();
-        Self::blocks(rows, u32::try_from(threads).unwrap_or(THREADS))
-    }
-
-    /// Blocks that sum `columns` columns of `chunks` chunks of rows each.
-    pub(crate) fn columns(columns: usize, chunks: usize) -> Self {
-        let across = clamped(columns.div_ceil(COLUMNS as usize));
-        Self(LaunchConfig {
-            grid_dim: (across, clamped(chunks), 1),
-            block_dim: (COLUMNS, ROWS, 1),
-            shared_mem_bytes: 0,
-        })
-    }
-
-    fn blocks(blocks: usize, threads: u32) -> Self {
-        Self(LaunchConfig {
-            grid_dim: (clamped(blocks), 1, 1),
-            block_dim: (threads, 1, 1),
-            shared_mem_bytes: 0,
-        })
-    }
-
-    /// Whether there is nothing to do.
-    fn is_empty(&self) -> bool {
-        self.0.grid_dim.0 == 0 || self.0.grid_dim.1 == 0
-    }
-}
-
-/// More blocks than a grid can have are refused by the driver.
-fn clamped(blocks: usize) -> u32 {
-    u32::try_from(blocks).unwrap_or(u32::MAX)
-}
-
-/// The kernels of one stream.
+/// The kernels of one stream, by name.
 pub(super) struct Kernels {
     stream: Arc<CudaStream>,
-    modules: Vec<(&'static str, Arc<CudaModule>)>,
-    functions: RefCell<HashMap<&'static str, CudaFunction>>,
+    functions: HashMap<&'static str, CudaFunction>,
 }
 
 impl Kernels {
+    /// Loads every kernel that is declared.
+    ///
+    /// # Errors
+    /// When one of them is not in its source, or the driver refuses.
     pub(super) fn load(stream: &Arc<CudaStream>) -> Result<Self> {
-        let load =
-            |source: &'static str| Ok((source, stream.context().load_module(Ptx::from_src(source)).w()?));
-        let modules = SOURCES.into_iter().map(load).collect::<Result<_>>()?;
-        Ok(Self { stream: Arc::clone(stream), modules, functions: RefCell::default() })
-    }
-
-    fn function(&self, name: &'static str) -> Result<CudaFunction> {
-        if let Some(known) = self.functions.borrow().get(name) {
-            return Ok(known.clone());
+        let mut functions = HashMap::new();
+        for (source, names) in DECLARED {
+            let Some((_, ptx)) = SOURCES.iter().find(|(compiled, _)| compiled == source) else {
+                candle_core::bail!("no kernels were compiled from {source}.cu")
+            };
+            let module = stream.context().load_module(Ptx::from_src(*ptx)).w()?;
+            for &name in names.iter().copied().flatten() {
+                functions.insert(name, module.load_function(name).w()?);
+            }
         }
-        let entry = format!(".entry {name}(");
-        let module = self.modules.iter().find(|(source, _)| source.contains(&entry));
-        let Some((_, module)) = module else { candle_core::bail!("no kernel is called {name:?}") };
-        let function = module.load_function(name).w()?;
-        self.functions.borrow_mut().insert(name, function.clone());
-        Ok(function)
+        Ok(Self { stream: Arc::clone(stream), functions })
     }
 
-    /// Launches a kernel; its arguments must be those of its declaration, and what they point to large enough.
+    /// Launches a kernel.
+    ///
+    /// # Safety
+    /// The arguments are those of the kernel's declaration in its source, and whatever it touches on this grid is memory
+    /// that is there in the order of this stream.
     #[allow(unsafe_code, reason = "a launch is unsafe: the kernel believes its arguments")]
-    pub(super) fn launch(&self, name: &'static str, grid: Grid, arguments: &[Argument]) -> Result<()> {
+    unsafe fn launch(&self, name: &'static str, grid: Grid, arguments: &[Argument]) -> Result<()> {
         if grid.is_empty() {
             return Ok(());
         }
-        let function = self.function(name)?;
-        let mut launch = self.stream.launch_builder(&function);
+        let Some(function) = self.functions.get(name) else {
+            candle_core::bail!("kernel {name} was not loaded")
+        };
+        let mut launch = self.stream.launch_builder(function);
         for argument in arguments {
             match argument {
                 Argument::Pointer(value) => launch.arg(value),
@@ -152,8 +81,41 @@ impl Kernels {
                 Argument::Windows(value) => launch.arg(value),
             };
         }
-        // SAFETY: the callers in this crate pass what the kernel declares, with lengths that they have checked.
+        // SAFETY: the caller's promise.
         unsafe { launch.launch(grid.0) }.w()?;
         Ok(())
     }
+}
+
+/// Elements of memory with these extents.
+fn elements(extents: &[usize]) -> Result<usize> {
+    let len = extents.iter().try_fold(1_usize, |len, &extent| len.checked_mul(extent));
+    // The kernels count in 64 bits with a sign, and no element has more than 64 bytes.
+    match len {
+        Some(len) if len <= isize::MAX as usize / 64 => Ok(len),
+        _ => candle_core::bail!("extents {extents:?} are too large for memory"),
+    }
+}
+
+/// Chunks of `each` rows.
+///
+/// # Errors
+/// When a chunk has no rows.
+pub(crate) fn chunks(rows: usize, each: usize) -> Result<usize> {
+    if each == 0 {
+        candle_core::bail!("chunks of 0 rows, expected at least 1");
+    }
+    Ok(rows.div_ceil(each))
+}
+
+/// Whether channels fall into groups of one size.
+fn divides(groups: usize, channels: usize) -> bool {
+    groups > 0 && channels.is_multiple_of(groups)
+}
+
+/// A block for each group of each sample, whose elements the kernels count with 32 bits.
+fn set_blocks(samples: usize, [pixels, channels, groups]: [usize; 3]) -> Result<Grid> {
+    let set = elements(&[pixels, channels])? / groups;
+    Argument::int(set)?;
+    Grid::rows(elements(&[samples, groups])?, set)
 }

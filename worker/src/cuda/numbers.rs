@@ -1,15 +1,17 @@
-//! Tensors on a GPU as the kernels see them: an address, a length and a kind of number.
+//! Tensors on a GPU as the kernels see them: an address, a length and an element type, borrowed from what holds the memory.
 
-use candle_core::cuda::{CudaStorageSlice, WrapErr};
+use std::marker::PhantomData;
+
+use candle_core::cuda::CudaDType;
 use candle_core::op::BackpropOp;
 use candle_core::{CudaStorage, DType, Result, Shape, Storage, Tensor};
-use cudarc::driver::{CudaSlice, DevicePtr};
+use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr};
 use half::bf16;
 use lookbehind_common::job::Precision;
 
-use super::{Argument, Gpu};
+use super::Gpu;
 
-/// Kinds of numbers that the kernels work on.
+/// Element types that the kernels compute with, as they are known at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Single precision.
@@ -20,6 +22,9 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// That of a tensor.
+    ///
+    /// # Errors
+    /// When the kernels do not compute with it.
     pub(crate) fn of(tensor: &Tensor) -> Result<Self> {
         match tensor.dtype() {
             DType::F32 => Ok(Self::F32),
@@ -35,97 +40,130 @@ impl Kind {
             Precision::Bf16 => Self::Bf16,
         }
     }
+}
 
-    /// Bytes of a number.
-    pub(crate) fn size(self) -> usize {
-        match self {
-            Self::F32 => size_of::<f32>(),
-            Self::Bf16 => size_of::<bf16>(),
+/// Element types that the kernels compute with, as the compiler knows them.
+pub(crate) trait Number: CudaDType + DeviceRepr {
+    /// The same type at run time.
+    const KIND: Kind;
+}
+
+impl Number for f32 {
+    const KIND: Kind = Kind::F32;
+}
+
+impl Number for bf16 {
+    const KIND: Kind = Kind::Bf16;
+}
+
+/// Evaluates an expression in which a name stands for the Rust type of a [`Kind`].
+macro_rules! by_kind {
+    ($kind:expr, $number:ident => $body:expr) => {
+        match $kind {
+            $crate::cuda::Kind::F32 => {
+                type $number = f32;
+                $body
+            }
+            $crate::cuda::Kind::Bf16 => {
+                type $number = half::bf16;
+                $body
+            }
+        }
+    };
+}
+
+pub(crate) use by_kind;
+
+/// Contiguous elements on a GPU, borrowed from the tensor or slice that owns the memory.
+#[derive(Debug)]
+pub(crate) struct View<'a, T> {
+    address: u64,
+    len: usize,
+    /// The stream whose order decides when the memory is given back. The handle is compared and never used: its stream
+    /// lives as long as the owner of the memory.
+    stream: usize,
+    owner: PhantomData<&'a [T]>,
+}
+
+impl<T> Clone for View<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for View<'_, T> {}
+
+impl<'a, T> From<&'a CudaSlice<T>> for View<'a, T> {
+    fn from(slice: &'a CudaSlice<T>) -> Self {
+        let stream = slice.stream().cu_stream() as usize;
+        Self { address: address(slice), len: slice.len(), stream, owner: PhantomData }
+    }
+}
+
+impl<'a, T> View<'a, T> {
+    /// Elements.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Where the elements lie on the device.
+    pub(super) fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// The elements from one on, so many.
+    ///
+    /// # Errors
+    /// When they are not all there.
+    pub(crate) fn part(&self, first: usize, len: usize) -> Result<Self> {
+        match first.checked_add(len) {
+            Some(end) if end <= self.len => {
+                let address = self.address + (first * size_of::<T>()) as u64;
+                Ok(Self { address, len, ..*self })
+            }
+            _ => candle_core::bail!("elements {first} to {first} + {len}, expected at most {}", self.len),
         }
     }
 
-    /// The kernel for this kind, of the two that there are.
-    pub(crate) fn choose(self, [f32, bf16]: [&'static str; 2]) -> &'static str {
-        match self {
-            Self::F32 => f32,
-            Self::Bf16 => bf16,
+    /// Refuses memory that is too small for what an operation on `gpu` touches, or whose return to the driver is not in the
+    /// order of that GPU's stream.
+    pub(super) fn expect(&self, gpu: &Gpu, len: usize) -> Result<()> {
+        if self.len < len {
+            candle_core::bail!("{} elements, expected {len}", self.len);
         }
-    }
-}
-
-/// The contiguous numbers of a tensor on a GPU. They are there as long as the tensor is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Numbers {
-    pub(crate) pointer: u64,
-    pub(crate) len: usize,
-    pub(crate) kind: Kind,
-}
-
-impl From<Numbers> for Argument {
-    fn from(numbers: Numbers) -> Self {
-        Self::Pointer(numbers.pointer)
-    }
-}
-
-impl Numbers {
-    /// Refuses numbers of another kind or length, as a kernel must not get them.
-    pub(crate) fn expect(self, kind: Kind, len: usize) -> Result<Self> {
-        if self.kind == kind && self.len == len {
-            return Ok(self);
+        if self.stream != gpu.stream().cu_stream() as usize {
+            candle_core::bail!("memory of another stream, expected that of cuda:{}", gpu.ordinal());
         }
-        candle_core::bail!("{} numbers of {:?}, expected {len} of {kind:?}", self.len, self.kind)
+        Ok(())
     }
 }
 
-/// The numbers of a contiguous tensor.
+/// The elements of a contiguous tensor on a GPU.
 ///
 /// # Errors
-/// When the tensor is not contiguous, not on a GPU, or of another kind.
-pub(crate) fn numbers(tensor: &Tensor) -> Result<Numbers> {
-    let kind = Kind::of(tensor)?;
+/// When the tensor is not contiguous, not on a GPU, or of another type.
+pub(crate) fn view<T: Number>(tensor: &Tensor) -> Result<View<'_, T>> {
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cuda(storage) = &*storage else { candle_core::bail!("expected a tensor on a GPU") };
     let Some((start, end)) = layout.contiguous_offsets() else {
         candle_core::bail!("expected a contiguous tensor")
     };
-    let pointer = match &storage.slice {
-        CudaStorageSlice::F32(slice) => address(slice),
-        CudaStorageSlice::BF16(slice) => address(slice),
-        _ => candle_core::bail!("expected F32 or BF16"),
-    };
-    Ok(Numbers { pointer: pointer + (start * kind.size()) as u64, len: end - start, kind })
+    let View { address, len, stream, .. } = View::from(T::as_cuda_slice(storage)?);
+    // The tensor keeps its storage for as long as it is borrowed, and the tensor library never replaces the memory of one.
+    View { address, len, stream, owner: PhantomData }.part(start, end - start)
 }
 
-/// Where numbers lie on the device.
-pub(crate) fn address<T>(slice: &CudaSlice<T>) -> u64 {
+/// Where a slice lies on the device.
+pub(super) fn address<T>(slice: &CudaSlice<T>) -> u64 {
     slice.device_ptr(slice.stream()).0
 }
 
-/// Memory for numbers of no particular value, with its address.
-pub(crate) fn allocate(gpu: &Gpu, kind: Kind, len: usize) -> Result<(CudaStorage, Numbers)> {
-    let device = gpu.device().clone();
-    let (storage, pointer) = match kind {
-        Kind::F32 => {
-            let slice = gpu.uninitialized::<f32>(len)?;
-            let pointer = address(&slice);
-            (CudaStorage::wrap_cuda_slice(slice, device), pointer)
-        }
-        Kind::Bf16 => {
-            let slice = gpu.uninitialized::<bf16>(len)?;
-            let pointer = address(&slice);
-            (CudaStorage::wrap_cuda_slice(slice, device), pointer)
-        }
-    };
-    Ok((storage, Numbers { pointer, len, kind }))
-}
-
-/// Zeros.
-pub(crate) fn zeros(gpu: &Gpu, len: usize) -> Result<CudaStorage> {
-    let slice = gpu.stream().alloc_zeros::<f32>(len).w()?;
-    Ok(CudaStorage::wrap_cuda_slice(slice, gpu.device().clone()))
+/// The tensor library's storage of elements.
+pub(crate) fn storage<T: Number>(slice: CudaSlice<T>, gpu: &Gpu) -> CudaStorage {
+    CudaStorage::wrap_cuda_slice(slice, gpu.device().clone())
 }
 
 /// A tensor that no gradient goes through.
-pub(crate) fn tensor(storage: CudaStorage, shape: impl Into<Shape>) -> Tensor {
-    Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
+pub(crate) fn tensor<T: Number>(slice: CudaSlice<T>, shape: impl Into<Shape>, gpu: &Gpu) -> Tensor {
+    Tensor::from_storage(Storage::Cuda(storage(slice, gpu)), shape, BackpropOp::none(), false)
 }

@@ -1,8 +1,6 @@
 //! Memory of the host that the GPUs read and write by themselves, while threads do something else.
 
 use std::ffi::c_void;
-use std::marker::PhantomData;
-use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::Result;
@@ -11,17 +9,21 @@ use cudarc::driver::sys::CU_MEMHOSTALLOC_PORTABLE;
 use cudarc::driver::{CudaContext, CudaEvent, CudaSlice, CudaStream, DeviceRepr, ValidAsZeroBits, result};
 use rayon::prelude::*;
 
-use super::{Gpu, address};
+use super::numbers::View;
 
 /// Page-locked memory that every GPU of the process can reach.
 ///
-/// What a stream still reads must not be written, and what it still writes must not be read: whoever copies says when it
-/// is over, by an event.
+/// It knows which copies are still on their way. Whoever wants to read it waits for the copies into it, and whoever wants
+/// to write it for all copies; dropping it waits for all of them, too. A thread that fills one buffer while another is on
+/// its way uses two.
 pub(crate) struct Pinned<T> {
     context: Arc<CudaContext>,
-    pointer: *mut T,
+    memory: *mut T,
     len: usize,
-    numbers: PhantomData<T>,
+    /// When a device will have written it.
+    written: Option<CudaEvent>,
+    /// When devices will have read it.
+    read: Vec<CudaEvent>,
 }
 
 #[allow(unsafe_code, reason = "plain memory may be used by any thread")]
@@ -35,163 +37,150 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Pinned<T> {
     /// When the system has no such memory left.
     #[allow(unsafe_code, reason = "the driver hands out addresses")]
     pub(crate) fn zeros(context: &Arc<CudaContext>, len: usize) -> Result<Self> {
-        context.bind_to_thread().w()?;
-        let bytes = len.max(1) * size_of::<T>();
-        // SAFETY: the memory is written before anybody reads it.
-        let pointer = unsafe {
-            let pointer = result::malloc_host(bytes, CU_MEMHOSTALLOC_PORTABLE).w()?;
-            pointer.cast::<u8>().write_bytes(0, bytes);
-            pointer.cast::<T>()
+        let bytes = match len.max(1).checked_mul(size_of::<T>()) {
+            Some(bytes) if isize::try_from(bytes).is_ok() => bytes,
+            _ => candle_core::bail!("{len} elements are too large for memory"),
         };
-        Ok(Self { context: Arc::clone(context), pointer, len, numbers: PhantomData })
+        context.bind_to_thread().w()?;
+        // SAFETY: the memory has that many bytes, aligned to pages, and zeros are a valid T.
+        let memory = unsafe {
+            let memory = result::malloc_host(bytes, CU_MEMHOSTALLOC_PORTABLE).w()?;
+            memory.cast::<u8>().write_bytes(0, bytes);
+            memory.cast::<T>()
+        };
+        Ok(Self { context: Arc::clone(context), memory, len, written: None, read: Vec::new() })
     }
 
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// What is in it; no stream may be writing there.
-    #[allow(unsafe_code, reason = "the driver's memory")]
-    pub(crate) fn read(&self, range: Range<usize>) -> &[T] {
-        let range = self.within(range);
-        // SAFETY: the memory is there, initialised, and the range within it.
-        unsafe { std::slice::from_raw_parts(self.pointer.add(range.start), range.len()) }
-    }
-
-    /// Overwrites a part; no stream may be reading there.
-    #[allow(unsafe_code, reason = "the driver's memory")]
-    pub(crate) fn write(&mut self, first: usize, numbers: &[T]) {
-        let range = self.within(first..first + numbers.len());
-        // SAFETY: the memory is there, the range within it, and nobody else has a reference to it.
-        let target = unsafe { std::slice::from_raw_parts_mut(self.pointer.add(range.start), range.len()) };
-        copy_in_parallel(&numbers[..range.len()], target);
-    }
-
-    fn within(&self, range: Range<usize>) -> Range<usize> {
-        range.start.min(self.len)..range.end.min(self.len)
-    }
-
-    /// Lets a stream copy a part to the device.
+    /// What is in it, as soon as nothing is on its way here.
     ///
     /// # Errors
-    /// When the driver refuses.
-    #[allow(unsafe_code, reason = "the driver takes addresses")]
-    pub(crate) fn upload(&self, range: Range<usize>, to: u64, stream: &CudaStream) -> Result<()> {
-        stream.context().bind_to_thread().w()?;
-        // SAFETY: the caller gives an address with room for the range, and does not write the range before the stream is
-        // through.
-        unsafe { result::memcpy_htod_async(to, self.read(range), stream.cu_stream()) }.w()
+    /// When a copy has failed.
+    #[allow(unsafe_code, reason = "the driver's memory")]
+    pub(crate) fn read(&mut self) -> Result<&[T]> {
+        self.wait_for_writes()?;
+        // SAFETY: the memory is there and initialised, and no device writes it while `self` is borrowed.
+        Ok(unsafe { std::slice::from_raw_parts(self.memory, self.len) })
     }
 
-    /// Lets a stream copy from the device into a part.
+    /// Overwrites its beginning, as soon as nothing is on its way here or from here.
     ///
     /// # Errors
-    /// When the driver refuses.
+    /// When there is not so much room, or a copy has failed.
+    #[allow(unsafe_code, reason = "the driver's memory")]
+    pub(crate) fn write(&mut self, elements: &[T]) -> Result<()> {
+        self.expect(elements.len())?;
+        self.wait()?;
+        // SAFETY: the memory is there and initialised, and no device reads or writes it while `self` is borrowed.
+        let memory = unsafe { std::slice::from_raw_parts_mut(self.memory, elements.len()) };
+        copy_in_parallel(elements, memory);
+        Ok(())
+    }
+
+    /// Lets the device copy `len` elements here, from `first` on, in the order of their stream.
+    ///
+    /// # Errors
+    /// When there are not so many, or not so much room, or the driver refuses.
     #[allow(unsafe_code, reason = "the driver takes addresses")]
-    pub(crate) fn download(&mut self, range: Range<usize>, from: u64, stream: &CudaStream) -> Result<()> {
+    pub(crate) fn download(&mut self, from: &CudaSlice<T>, first: usize, len: usize) -> Result<()> {
+        self.expect(len)?;
+        let part = View::from(from).part(first, len)?;
+        self.wait()?;
+        let stream = from.stream();
         stream.context().bind_to_thread().w()?;
-        let range = self.within(range);
-        // SAFETY: the range is within the memory, which lives on until the caller has waited for the stream.
+        // SAFETY: both sides have room. The memory here stays until the event that is noted next; that on the device is
+        // freed, if it is, in the order of the stream.
         unsafe {
-            let target = std::slice::from_raw_parts_mut(self.pointer.add(range.start), range.len());
-            result::memcpy_dtoh_async(target, from, stream.cu_stream())
+            let memory = std::slice::from_raw_parts_mut(self.memory, len);
+            result::memcpy_dtoh_async(memory, part.address(), stream.cu_stream()).w()?;
         }
-        .w()
+        self.written = Some(end_of_copy(stream)?);
+        Ok(())
+    }
+
+    /// Lets a stream copy its first elements to the device.
+    ///
+    /// # Errors
+    /// When there are not so many, or the driver refuses.
+    ///
+    /// # Safety
+    /// At `to` there is room for them on the stream's device, until the stream has copied them.
+    #[allow(unsafe_code, reason = "the driver takes addresses")]
+    pub(super) unsafe fn upload(&mut self, len: usize, to: u64, stream: &CudaStream) -> Result<()> {
+        self.expect(len)?;
+        self.wait_for_writes()?;
+        stream.context().bind_to_thread().w()?;
+        // SAFETY: the memory here stays, and stays as it is, until the event that is noted next; the other side is the
+        // caller's promise.
+        unsafe {
+            let memory = std::slice::from_raw_parts(self.memory, len);
+            result::memcpy_htod_async(to, memory, stream.cu_stream()).w()?;
+        }
+        self.read.push(end_of_copy(stream)?);
+        Ok(())
+    }
+
+    fn expect(&self, len: usize) -> Result<()> {
+        if len > self.len {
+            candle_core::bail!("{len} elements for pinned memory, expected at most {}", self.len);
+        }
+        Ok(())
+    }
+}
+
+impl<T> Pinned<T> {
+    fn wait_for_writes(&mut self) -> Result<()> {
+        if let Some(written) = &self.written {
+            written.synchronize().w()?;
+        }
+        self.written = None;
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        self.wait_for_writes()?;
+        self.read.iter().try_for_each(|read| read.synchronize().w())?;
+        self.read.clear();
+        Ok(())
     }
 }
 
 impl<T> Drop for Pinned<T> {
     #[allow(unsafe_code, reason = "the driver takes its memory back")]
     fn drop(&mut self) {
-        // SAFETY: made by the driver, and used by no stream any more: whoever copies waits for it.
-        let _ = self
+        // A device that is lost touches nothing any more.
+        let _ = self.wait();
+        // SAFETY: made by the driver, and nothing is on its way any more.
+        let freed = self
             .context
             .bind_to_thread()
-            .and_then(|()| unsafe { result::free_host(self.pointer.cast::<c_void>()) });
+            .and_then(|()| unsafe { result::free_host(self.memory.cast::<c_void>()) });
+        if let Err(error) = freed {
+            tracing::debug!(reason = super::in_words(&error), "pinned memory is kept");
+        }
     }
 }
 
-/// Copies numbers with all threads: one is slower than the way to a GPU.
-pub(crate) fn copy_in_parallel<T: Copy + Send + Sync>(from: &[T], to: &mut [T]) {
-    const TASK: usize = 1 << 16;
-    to.par_chunks_mut(TASK).zip(from.par_chunks(TASK)).for_each(|(to, from)| to.copy_from_slice(from));
+/// The point of a stream at which a copy that was queued just now is over. Where the driver cannot mark it, it is waited
+/// for here.
+fn end_of_copy(stream: &CudaStream) -> Result<CudaEvent> {
+    stream
+        .record_event(None)
+        .inspect_err(|_| {
+            // What fails here as well is a device that is lost: it touches nothing any more.
+            let _ = stream.synchronize();
+        })
+        .w()
 }
 
-/// The way of samples to a GPU: through pinned memory, and into a place on the device while the stream computes something
-/// else; from there into memory of the stream's own, in its order. Places are used in turns.
-pub(crate) struct Staging<T> {
-    places: Vec<Place<T>>,
-    next: usize,
-}
+/// Elements that a thread copies at once: one thread is slower than the way to a GPU.
+pub(crate) const COPIED_AT_ONCE: usize = 1 << 16;
 
-struct Place<T> {
-    memory: Pinned<T>,
-    there: CudaSlice<T>,
-    /// When the device has read the pinned memory.
-    read: Option<CudaEvent>,
-    /// When the stream has taken what was in the place on the device.
-    taken: Option<CudaEvent>,
-}
-
-/// How many things may be on their way.
-const PLACES: usize = 3;
-
-impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Staging<T> {
-    pub(crate) fn new() -> Self {
-        Self { places: Vec::new(), next: 0 }
-    }
-
-    /// Numbers on the device, for what the stream does from now on.
-    ///
-    /// # Errors
-    /// When the driver refuses.
-    pub(crate) fn upload(&mut self, numbers: &[T], gpu: &Gpu) -> Result<CudaSlice<T>> {
-        let (stream, copies) = (gpu.stream(), gpu.copies());
-        let mut here = gpu.uninitialized::<T>(numbers.len())?;
-        if numbers.is_empty() {
-            return Ok(here);
-        }
-        let place = self.place(numbers.len(), gpu)?;
-        if let Some(read) = place.read.take() {
-            read.synchronize().w()?;
-        }
-        place.memory.write(0, numbers);
-        if let Some(taken) = place.taken.take() {
-            copies.wait(&taken).w()?;
-        }
-        place.memory.upload(0..numbers.len(), address(&place.there), copies)?;
-        let read = place.read.insert(copies.record_event(None).w()?);
-        stream.wait(read).w()?;
-        stream.memcpy_dtod(&place.there.slice(..numbers.len()), &mut here).w()?;
-        place.taken = Some(stream.record_event(None).w()?);
-        Ok(here)
-    }
-
-    /// The place whose turn it is, with room for `len` numbers.
-    fn place(&mut self, len: usize, gpu: &Gpu) -> Result<&mut Place<T>> {
-        let number = self.next % PLACES;
-        self.next += 1;
-        if self.places.get(number).is_none_or(|place| place.memory.len() < len) {
-            let there = gpu.uninitialized::<T>(len)?;
-            let memory = Pinned::zeros(gpu.stream().context(), len)?;
-            // The copies' stream must not come before the memory that it writes to, nor the old one go before it is read.
-            gpu.copies().synchronize().w()?;
-            gpu.stream().synchronize().w()?;
-            let place = Place { memory, there, read: None, taken: None };
-            match self.places.get_mut(number) {
-                Some(old) => *old = place,
-                None => self.places.push(place),
-            }
-        }
-        self.places.get_mut(number).ok_or_else(|| candle_core::Error::Msg("no place for a copy".to_owned()))
-    }
-}
-
-impl<T> Drop for Staging<T> {
-    fn drop(&mut self) {
-        for event in self.places.iter().flat_map(|place| [&place.read, &place.taken]).flatten() {
-            // A device that is lost reads nothing any more.
-            let _ = event.synchronize();
-        }
-    }
+fn copy_in_parallel<T: Copy + Send + Sync>(from: &[T], to: &mut [T]) {
+    to.par_chunks_mut(COPIED_AT_ONCE)
+        .zip(from.par_chunks(COPIED_AT_ONCE))
+        .for_each(|(to, from)| to.copy_from_slice(from));
 }

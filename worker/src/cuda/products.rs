@@ -6,38 +6,75 @@
 use std::ffi::c_int;
 use std::sync::Arc;
 
-use candle_core::Result;
 use candle_core::cuda::WrapErr;
+use candle_core::{Error, Result};
 use cudarc::cublas::{CudaBlas, result, sys};
 use cudarc::driver::{CudaSlice, CudaStream};
 use lookbehind_common::job::Precision;
 
 use super::numbers::address;
-use super::{Gpu, Kind, Numbers};
+use super::{Gpu, Kind, Number, View};
 
 /// Bytes of the library's workspace: what it recommends for Hopper, and enough for the GPUs before.
 const WORKSPACE: usize = 32 << 20;
 
-/// An operand: every row of a matrix begins `row` numbers after the one before.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Matrix {
-    pub(crate) numbers: Numbers,
-    /// Where the first row begins.
-    pub(crate) first: usize,
-    pub(crate) row: usize,
+/// An operand: every row of a matrix begins `row` elements after the one before.
+#[derive(Debug)]
+pub(crate) struct Matrix<'a, N> {
+    elements: View<'a, N>,
+    place: Place,
     /// Whether its transpose is meant.
-    pub(crate) transposed: bool,
+    transposed: bool,
 }
 
-impl Matrix {
+/// Where a matrix lies in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Where the first row begins.
+    pub(crate) first: usize,
+    /// Elements from one row to the next.
+    pub(crate) row: usize,
+    /// Elements from one matrix of a batch to the next.
+    pub(crate) batch: usize,
+}
+
+impl Place {
+    /// The elements, from the first of the memory on, that `count` matrices of these extents reach.
+    fn reach(self, count: usize, rows: usize, columns: usize) -> Result<usize> {
+        if count == 0 || rows == 0 || columns == 0 {
+            return Ok(0);
+        }
+        let batches = (count - 1).checked_mul(self.batch);
+        let rows = (rows - 1).checked_mul(self.row);
+        let reach = [batches, rows, Some(columns)]
+            .into_iter()
+            .try_fold(self.first, |reach, part| reach.checked_add(part?));
+        reach.ok_or_else(|| Error::Msg("a matrix is too large for memory".to_owned()))
+    }
+}
+
+impl<N> Clone for Matrix<'_, N> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<N> Copy for Matrix<'_, N> {}
+
+impl<'a, N: Number> Matrix<'a, N> {
     /// A matrix of `columns` columns that fills its memory.
-    pub(crate) fn new(numbers: Numbers, columns: usize) -> Self {
-        Self { numbers, first: 0, row: columns, transposed: false }
+    pub(crate) fn new(elements: View<'a, N>, columns: usize) -> Self {
+        Self { elements, place: Place { first: 0, row: columns, batch: 0 }, transposed: false }
+    }
+
+    /// Matrices of a batch, so many elements apart.
+    pub(crate) fn every(self, batch: usize) -> Self {
+        Self { place: Place { batch, ..self.place }, ..self }
     }
 
     /// Some columns of each row, from `first` on.
     pub(crate) fn columns_from(self, first: usize) -> Self {
-        Self { first: self.first + first, ..self }
+        Self { place: Place { first: self.place.first.saturating_add(first), ..self.place }, ..self }
     }
 
     /// The transpose.
@@ -46,7 +83,7 @@ impl Matrix {
     }
 
     fn address(&self) -> u64 {
-        self.numbers.pointer + (self.first * self.numbers.kind.size()) as u64
+        self.elements.address() + (self.place.first * size_of::<N>()) as u64
     }
 
     fn operation(&self) -> sys::cublasOperation_t {
@@ -56,33 +93,23 @@ impl Matrix {
             sys::cublasOperation_t::CUBLAS_OP_N
         }
     }
+
+    /// Refuses memory that ends before the matrices, of these extents as they are multiplied, do.
+    fn expect(&self, gpu: &Gpu, count: usize, [rows, columns]: [usize; 2]) -> Result<()> {
+        let (rows, columns) = if self.transposed { (columns, rows) } else { (rows, columns) };
+        self.elements.expect(gpu, self.place.reach(count, rows, columns)?)
+    }
 }
 
-/// Products of the same shape, whose operands and results lie so many numbers apart.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Batches {
-    pub(crate) count: usize,
-    pub(crate) lhs: usize,
-    pub(crate) rhs: usize,
-    pub(crate) output: usize,
-}
-
-impl Batches {
-    /// A single product.
-    pub(crate) const ONE: Self = Self { count: 1, lhs: 0, rhs: 0, output: 0 };
-}
-
-/// output `[rows, columns]` = lhs `[rows, depth]` · rhs `[depth, columns]`, added up in f32.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Product {
+/// `[rows, columns]` = lhs `[rows, depth]` · rhs `[depth, columns]`, added up in f32, for each of `count` pairs.
+#[derive(Debug)]
+pub(crate) struct Product<'a, N> {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
     pub(crate) depth: usize,
-    pub(crate) lhs: Matrix,
-    pub(crate) rhs: Matrix,
-    /// Of f32.
-    pub(crate) output: Matrix,
-    pub(crate) batches: Batches,
+    pub(crate) count: usize,
+    pub(crate) lhs: Matrix<'a, N>,
+    pub(crate) rhs: Matrix<'a, N>,
 }
 
 /// The library, on one stream.
@@ -107,19 +134,48 @@ impl Products {
 }
 
 impl Gpu {
-    /// Multiplies.
+    /// The products `[count, rows, columns]`.
     ///
     /// # Errors
-    /// When the operands' kinds are not the same, a dimension is out of the library's range, or it refuses.
+    /// When an operand's memory ends too early, a dimension is out of the library's range, or it refuses.
     #[allow(unsafe_code, reason = "the library takes addresses")]
-    pub(crate) fn multiply(&self, precision: Precision, product: &Product) -> Result<()> {
-        let Product { rows, columns, depth, lhs, rhs, output, batches } = product;
-        if lhs.numbers.kind != rhs.numbers.kind || output.numbers.kind != Kind::F32 {
-            candle_core::bail!("product of {:?} and {:?}", lhs.numbers.kind, rhs.numbers.kind);
+    pub(crate) fn multiply<N: Number>(
+        &self,
+        precision: Precision,
+        product: &Product<'_, N>,
+    ) -> Result<CudaSlice<f32>> {
+        let Product { rows, columns, count, .. } = *product;
+        let place = Place { first: 0, row: columns, batch: rows * columns };
+        let len = place.reach(count, rows, columns)?;
+        // SAFETY: the products that are queued next fill it.
+        let mut output = unsafe { self.uninitialized::<f32>(len) }?;
+        self.multiply_into(precision, product, &mut output, place)?;
+        Ok(output)
+    }
+
+    /// Overwrites a part of `output` with the products.
+    ///
+    /// # Errors
+    /// As [`Gpu::multiply`].
+    #[allow(unsafe_code, reason = "the library takes addresses")]
+    pub(crate) fn multiply_into<N: Number>(
+        &self,
+        precision: Precision,
+        product: &Product<'_, N>,
+        output: &mut CudaSlice<f32>,
+        place: Place,
+    ) -> Result<()> {
+        let Product { rows, columns, depth, count, lhs, rhs } = product;
+        if *depth == 0 {
+            candle_core::bail!("a product over 0 elements, expected at least 1");
         }
+        lhs.expect(self, *count, [*rows, *depth])?;
+        rhs.expect(self, *count, [*depth, *columns])?;
+        let output = Matrix { elements: View::from(&*output), place, transposed: false };
+        output.expect(self, *count, [*rows, *columns])?;
         let (one, zero) = (1_f32, 0_f32);
         // The library thinks column by column: it is asked for the transpose of the product.
-        // SAFETY: the operands' shapes are those of tensors that the caller holds.
+        // SAFETY: the operands have the extents that the library is told, as was checked.
         unsafe {
             result::gemm_strided_batched_ex(
                 *self.products().blas.handle(),
@@ -130,19 +186,19 @@ impl Gpu {
                 int(*depth)?,
                 (&raw const one).cast(),
                 rhs.address() as *const _,
-                data_type(rhs.numbers.kind),
-                int(rhs.row)?,
-                batches.rhs as i64,
+                data_type(N::KIND),
+                int(rhs.place.row)?,
+                long(rhs.place.batch)?,
                 lhs.address() as *const _,
-                data_type(lhs.numbers.kind),
-                int(lhs.row)?,
-                batches.lhs as i64,
+                data_type(N::KIND),
+                int(lhs.place.row)?,
+                long(lhs.place.batch)?,
                 (&raw const zero).cast(),
                 output.address() as *mut _,
                 data_type(Kind::F32),
-                int(output.row)?,
-                batches.output as i64,
-                int(batches.count)?,
+                int(output.place.row)?,
+                long(output.place.batch)?,
+                int(*count)?,
                 compute_type(precision),
                 sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
             )
@@ -167,5 +223,9 @@ fn data_type(kind: Kind) -> sys::cudaDataType {
 
 fn int(extent: usize) -> Result<c_int> {
     c_int::try_from(extent)
-        .map_err(|_| candle_core::Error::Msg(format!("a matrix of {extent} rows or columns")))
+        .map_err(|_| Error::Msg(format!("a matrix of {extent} rows or columns, expected less than 2^31")))
+}
+
+fn long(extent: usize) -> Result<i64> {
+    i64::try_from(extent).map_err(|_| Error::Msg(format!("matrices {extent} elements apart")))
 }

@@ -179,7 +179,8 @@ impl CustomOp1 for Preset {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, _tensor: &CudaStorage, _layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        Ok((crate::cuda::zeros(&*crate::cuda::current()?, 1)?, Shape::from(())))
+        let gpu = crate::cuda::current()?;
+        Ok((crate::cuda::storage(gpu.zeros::<f32>(1)?, &gpu), Shape::from(())))
     }
 
     fn bwd(&self, _tensor: &Tensor, _result: &Tensor, _gradient: &Tensor) -> Result<Option<Tensor>> {

@@ -7,7 +7,6 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Duration;
 
 use candle_core::CudaDevice;
-use candle_core::cuda::WrapErr;
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::digest::Digest;
@@ -18,19 +17,15 @@ use super::division::{Share, divide};
 use super::lane::{Lane, Pending};
 use super::state::State;
 use super::sum::Sum;
-use super::trouble::of_device;
+use super::upload::Upload;
 use crate::compute::evaluator::{Evaluator, Inputs};
 use crate::compute::job::{describe, probe_digest};
 use crate::compute::samples::Samples;
 use crate::compute::{ComputeError, PreparedJob, Stopped, Timing, Unwatched, Watch, Work, WorkKind};
-use crate::cuda::Pinned;
 use crate::parameters::{StateError, check_length};
 
 /// Shards whose samples may wait for a GPU.
 const WAITING: usize = 1;
-
-/// Numbers of the weights that are copied at once: while they go to the GPUs, the next are written.
-const PIECE: usize = 1 << 20;
 
 /// What a job is made of.
 pub(in crate::compute) struct Parts {
@@ -44,7 +39,7 @@ pub(in crate::compute) struct CudaJob {
     samples: Samples,
     lanes: Vec<Lane>,
     /// Weights on their way to all GPUs.
-    weights: Pinned<f32>,
+    weights: Upload,
     description: JobDescription,
     probe: Digest,
     loaded: bool,
@@ -60,10 +55,8 @@ impl CudaJob {
         };
         let description = describe(&samples, evaluator);
         let (parameters, statistics) = evaluator.state.probe(evaluator.seed);
-        let stream = device.cuda_stream();
-        let context = stream.context();
-        let weights = Pinned::zeros(context, parameters.len() + statistics.len());
-        let weights = weights.map_err(|error| of_device(error, context.ordinal()))?;
+        let lens = [parameters.len(), statistics.len()];
+        let weights = Upload::new(lens, device.cuda_stream().context())?;
         let start = |(device, evaluator)| Lane::start(device, evaluator);
         let lanes = copies.into_iter().map(start).collect::<Result<_, _>>()?;
         let probe = Digest::of(b"");
@@ -76,10 +69,9 @@ impl CudaJob {
 
     /// On each GPU, which must agree: they are of one class, or the job cannot be divided among them.
     fn compute_probe(&mut self) -> Result<Digest, ComputeError> {
-        let mut probes =
-            (0..self.lanes.len()).map(|lane| self.probe_of(lane)).collect::<Result<Vec<_>, _>>()?;
-        let first = probes.pop().unwrap_or(self.probe);
-        if probes.iter().all(|probe| *probe == first) {
+        let first = self.probe_of(0)?;
+        let mut others = (1..self.lanes.len()).map(|lane| self.probe_of(lane));
+        if others.try_fold(true, |all, probe| Ok::<_, ComputeError>(all & (probe? == first)))? {
             return Ok(first);
         }
         Err(ComputeError::Device(
@@ -119,14 +111,16 @@ impl CudaJob {
             let watch = Arc::clone(watch);
             (shards, move |state: &mut State, samples: &_| state.parts(&parts, samples, watch.as_ref()))
         };
-        let mut computed = self.on_lanes(of_lane, |samples, shard| samples.shard(work, shard))?;
-        let counted = computed.iter_mut().flat_map(|computed| computed.counted.drain(..));
-        let sums = reduce_with(node, &mut Counting { counted: counted.collect() })?;
-        let parts = shares.iter().map(|share| {
-            let sums = computed.get_mut(share.lane).map(|computed| &mut computed.sums);
-            sums.filter(|sums| !sums.is_empty()).map(|sums| (share.part, share.lane, sums.remove(0)))
-        });
-        let mut joining = Joining { lanes: &self.lanes, parts: parts.flatten().collect() };
+        let computed = self.on_lanes(of_lane, |samples, shard| samples.shard(work, shard))?;
+        let (mut counted, mut sums) = (VecDeque::new(), Vec::new());
+        for computed in computed {
+            counted.extend(computed.counted);
+            sums.push(VecDeque::from(computed.sums));
+        }
+        let part = |share: &Share| Ok((share.part, share.lane, next(&mut sums, share.lane)?));
+        let parts = shares.iter().map(part).collect::<Result<_, Stopped>>()?;
+        let sums = reduce_with(node, &mut Counting { counted })?;
+        let mut joining = Joining { lanes: &self.lanes, parts };
         let (lane, sum) = reduce_with(node, &mut joining)?;
         let (gradient, statistics) = joining.lane(lane)?.run(move |state| state.fetch(&sum)).wait()?;
         Ok(Contribution { gradient, statistics, sums })
@@ -150,13 +144,11 @@ impl CudaJob {
         let total = |(lane, pieces): (usize, Vec<Range<u64>>)| {
             let mut total = Sums::default();
             for _ in pieces {
-                if let Some(sums) = counted.get_mut(lane).and_then(VecDeque::pop_front) {
-                    total.add(&sums);
-                }
+                total.add(&next(&mut counted, lane)?);
             }
-            total
+            Ok(total)
         };
-        Ok(runs.into_iter().map(total).collect())
+        runs.into_iter().map(total).collect()
     }
 
     fn in_state(&self, source: StateError) -> ComputeError {
@@ -224,6 +216,12 @@ fn answered<T>(answers: Vec<Pending<T, Stopped>>, fed: Result<(), ComputeError>)
         }
     }
     stopped.map_or(Ok(computed), Err)
+}
+
+/// What a GPU answered next; it has answered as often as it was asked.
+fn next<T>(answers: &mut [VecDeque<T>], lane: usize) -> Result<T, Stopped> {
+    let missing = || ComputeError::Other(format!("GPU {lane} of the job has answered too little"));
+    answers.get_mut(lane).and_then(VecDeque::pop_front).ok_or_else(missing).map_err(Stopped::from)
 }
 
 /// Nobody overtakes a probe.
@@ -306,23 +304,8 @@ impl PreparedJob for CudaJob {
             .map_err(|source| self.in_state(source))?;
         let settled: Vec<_> = self.lanes.iter().map(|lane| lane.run(|state| state.settle())).collect();
         settled.into_iter().try_for_each(|settled| settled.wait())?;
-        let mut first = 0;
-        for piece in parameters.chunks(PIECE).chain(statistics.chunks(PIECE)) {
-            self.weights.write(first, piece);
-            let range = first..first + piece.len();
-            for lane in &self.lanes {
-                let to = lane.weights + (first * size_of::<f32>()) as u64;
-                let copied = self.weights.upload(range.clone(), to, &lane.copies);
-                copied.map_err(|error| of_device(error, lane.ordinal))?;
-            }
-            first = range.end;
-        }
-        let mut taken = Vec::new();
-        for lane in &self.lanes {
-            let arrived = lane.copies.record_event(None).w();
-            let arrived = arrived.map_err(|error| of_device(error, lane.ordinal))?;
-            taken.push(lane.run(move |state| state.take_weights(&arrived)));
-        }
+        self.weights.send([parameters, statistics], &self.lanes)?;
+        let taken: Vec<_> = self.lanes.iter().map(|lane| lane.run(|state| state.take_weights())).collect();
         taken.into_iter().try_for_each(|taken| taken.wait())?;
         self.loaded = true;
         Ok(())

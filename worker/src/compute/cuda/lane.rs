@@ -1,12 +1,11 @@
 //! A GPU with a thread of its own.
 
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
 use candle_core::CudaDevice;
-use cudarc::driver::CudaStream;
 
+use super::arenas::Weights;
 use super::state::State;
 use crate::compute::evaluator::Evaluator;
 use crate::compute::{ComputeError, panics};
@@ -19,9 +18,8 @@ pub(super) struct Lane {
     thread: Option<JoinHandle<()>>,
     /// The GPU's number.
     pub(super) ordinal: usize,
-    /// What weights are copied with, and where to.
-    pub(super) copies: Arc<CudaStream>,
-    pub(super) weights: u64,
+    /// Where weights are copied to.
+    pub(super) weights: Weights,
     name: String,
 }
 
@@ -53,7 +51,7 @@ impl Lane {
         let (say, answer) = mpsc::channel();
         let run = move || match State::new(device, evaluator) {
             Ok(mut state) => {
-                let _ = say.send(Ok((Arc::clone(state.copies()), state.weights())));
+                let _ = say.send(Ok(state.weights()));
                 drop(say);
                 queue.into_iter().for_each(|task| task(&mut state));
                 state.leave();
@@ -64,8 +62,8 @@ impl Lane {
         };
         let system = |error: std::io::Error| ComputeError::Other(format!("{name}: {error}"));
         let thread = std::thread::Builder::new().name(name.clone()).spawn(run).map_err(system)?;
-        let (copies, weights) = Pending { answer, name: name.clone() }.wait()?;
-        Ok(Self { tasks: Some(tasks), thread: Some(thread), ordinal, copies, weights, name })
+        let weights = Pending { answer, name: name.clone() }.wait()?;
+        Ok(Self { tasks: Some(tasks), thread: Some(thread), ordinal, weights, name })
     }
 
     /// Lets the thread do something when it comes to it. A panic of the model is an error, behind which nothing stays

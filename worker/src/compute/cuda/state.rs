@@ -8,15 +8,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use candle_core::cuda::WrapErr;
-use candle_core::{CudaDevice, CudaStorage, Result, Tensor};
-use cudarc::driver::{CudaEvent, CudaSlice, CudaStream};
+use candle_core::{CudaDevice, Result, Tensor};
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::Sums;
 use lookbehind_common::layout::TensorKind;
 use lookbehind_common::reduction::{Node, Reduction, reduce_with};
 
-use super::arenas::Arenas;
+use super::arenas::{Arenas, Weights};
 use super::download::Download;
 use super::sum::{Exchange, Sum};
 use super::timeline::Timeline;
@@ -25,11 +23,9 @@ use crate::compute::batch::Batch;
 use crate::compute::evaluator::{Evaluator, Inputs};
 use crate::compute::panics::Panic;
 use crate::compute::{ComputeError, Phase, Stopped, Timing, Watch};
-use crate::cuda::{self, Gpu, Staging};
+use crate::cuda::{self, Gpu, Results, Staging, TargetStaging, Targets};
 use crate::models::{Mode, Pass, PassPosition};
-use crate::ops::{
-    DeviceTarget, Losses, cross_entropy_on_cuda, record, with_numbers, with_precision, without_gradients,
-};
+use crate::ops::{Losses, cross_entropy_on_cuda, record, with_numbers, with_precision, without_gradients};
 
 /// Shards that may be queued on the GPU at once.
 const IN_FLIGHT: usize = 2;
@@ -40,18 +36,12 @@ pub(super) struct State {
     evaluator: Evaluator,
     arenas: Arenas,
     inputs: Staging<f32>,
-    targets: Staging<DeviceTarget>,
-    in_flight: VecDeque<InFlight>,
+    targets: TargetStaging,
+    /// Of shards, or samples of the test split, that the GPU computes.
+    in_flight: VecDeque<Results>,
     exchange: Exchange,
     download: Download,
     timeline: Timeline,
-}
-
-/// A shard, or samples of the test split, that the GPU computes.
-struct InFlight {
-    done: CudaEvent,
-    losses: CudaSlice<f32>,
-    correct: CudaSlice<u32>,
 }
 
 /// What became of some parts of a node: a sum for each, and what was counted in each shard.
@@ -77,7 +67,7 @@ impl State {
             arenas: Arenas::new(&evaluator.state, &gpu)?,
             evaluator,
             inputs: Staging::new(),
-            targets: Staging::new(),
+            targets: TargetStaging::new(),
             in_flight: VecDeque::new(),
             exchange: Exchange::default(),
             download: Download::default(),
@@ -99,13 +89,8 @@ impl State {
         gpu.trim_memory();
     }
 
-    /// What weights are copied with.
-    pub(super) fn copies(&self) -> &Arc<CudaStream> {
-        self.gpu.copies()
-    }
-
     /// Where weights are copied to.
-    pub(super) fn weights(&self) -> u64 {
+    pub(super) fn weights(&self) -> Weights {
         self.arenas.weights()
     }
 
@@ -128,12 +113,11 @@ impl State {
         self.gpu.check().map_err(|failure| ComputeError::DeviceLost(failure.to_string()))
     }
 
-    /// Overwrites the model's variables with the weights that a stream has copied here.
-    pub(super) fn take_weights(&mut self, arrived: &CudaEvent) -> std::result::Result<(), ComputeError> {
+    /// Overwrites the model's variables with the weights that were copied here last.
+    pub(super) fn take_weights(&mut self) -> std::result::Result<(), ComputeError> {
         self.guarded(|state| {
             let begun = state.timeline.begin(state.gpu.stream())?;
-            state.gpu.stream().wait(arrived).w()?;
-            state.arenas.scatter(&state.gpu)?;
+            state.arenas.take_weights(&state.gpu)?;
             state.timeline.end(Phase::Weights, begun, state.gpu.stream())
         })
     }
@@ -199,9 +183,9 @@ impl State {
         let mut gradient = self.guarded(|state| {
             let stream = Arc::clone(state.gpu.stream());
             let begun = state.timeline.begin(&stream)?;
-            let queued = state.download.queue(&sum.0, &stream)?;
+            let queued = state.download.queue(&sum.0)?;
             state.timeline.end(Phase::Gradient, begun, &stream)?;
-            state.download.arrived(queued)
+            queued.arrived()
         })?;
         let statistics = gradient.split_off(self.evaluator.state.layout().parameters());
         Ok((Arena::from(gradient), Arena::from(statistics)))
@@ -256,7 +240,7 @@ impl State {
             let sum =
                 self.arenas.gather(contiguous(gradients)?, contiguous(statistics)?, share, &self.gpu)?;
             self.timeline.end(Phase::Sum, begun, &stream)?;
-            self.in_flight.push_back(InFlight { done: stream.record_event(None).w()?, losses, correct });
+            self.in_flight.push_back(self.gpu.results(losses, correct)?);
             Ok(sum)
         };
         gather().map_err(|source| in_model(self, source))
@@ -274,24 +258,21 @@ impl State {
             without_gradients(|| with_precision(precision, || self.evaluator.logits(&batch, &pass)))?;
         let mut losses = || {
             let Losses { losses, correct, .. } = cross_entropy_on_cuda(&logits.detach(), &targets, 0.0, 1)?;
-            let done = self.gpu.stream().record_event(None).w()?;
-            self.in_flight.push_back(InFlight { done, losses, correct });
+            self.in_flight.push_back(self.gpu.results(losses, correct)?);
             Ok(())
         };
         losses().map_err(|source| in_model(self, source))
     }
 
     /// Samples and what they should be recognised as, on the device.
-    fn upload(&mut self, batch: Batch) -> Result<(Batch, CudaSlice<DeviceTarget>)> {
+    fn upload(&mut self, batch: Batch) -> Result<(Batch, Targets)> {
         let copies = Arc::clone(self.gpu.copies());
         let begun = self.timeline.begin(&copies)?;
         let samples = batch.inputs.contiguous()?;
         let inputs = with_numbers([&samples], |[numbers]| self.inputs.upload(numbers, &self.gpu))??;
-        let targets: Vec<DeviceTarget> = batch.targets.iter().map(DeviceTarget::from).collect();
-        let targets = self.targets.upload(&targets, &self.gpu)?;
+        let targets = self.targets.upload(&batch.targets, &self.gpu)?;
         self.timeline.end(Phase::Samples, begun, &copies)?;
-        let storage = CudaStorage::wrap_cuda_slice(inputs, self.gpu.device().clone());
-        let inputs: Tensor = cuda::tensor(storage, batch.inputs.shape());
+        let inputs: Tensor = cuda::tensor(inputs, batch.inputs.shape(), &self.gpu);
         Ok((Batch { inputs, ..batch }, targets))
     }
 
@@ -311,15 +292,8 @@ impl State {
 
     /// What was counted in the shard that was queued first.
     fn count(&mut self, watch: &dyn Watch) -> std::result::Result<Option<Sums>, ComputeError> {
-        let Some(InFlight { done, losses, correct }) = self.in_flight.pop_front() else { return Ok(None) };
-        let (losses, correct) = self.guarded(|state| -> Result<_> {
-            done.synchronize().w()?;
-            // Not on the stream that computes, where it would wait for what is queued behind.
-            let copies = state.gpu.copies();
-            let copied = (copies.clone_dtoh(&losses).w()?, copies.clone_dtoh(&correct).w()?);
-            copies.synchronize().w()?;
-            Ok(copied)
-        })?;
+        let Some(results) = self.in_flight.pop_front() else { return Ok(None) };
+        let (losses, correct) = self.guarded(|_| results.fetch())?;
         watch.advance();
         Ok(Some(counted(&losses, &correct)))
     }

@@ -4,7 +4,7 @@ use candle_core::Result;
 use candle_core::cuda::WrapErr;
 use cudarc::driver::CudaSlice;
 
-use crate::cuda::{Argument, Gpu, Grid, Pinned, address};
+use crate::cuda::{Gpu, Pinned, kernels};
 
 /// Gradient, then statistics, of a shard or of a node of shards, on a GPU.
 pub(super) struct Sum(pub(super) CudaSlice<f32>);
@@ -21,27 +21,21 @@ impl Exchange {
     pub(super) fn add(&mut self, left: Sum, right: Sum, gpu: &Gpu) -> Result<Sum> {
         let right =
             if right.0.context() == gpu.stream().context() { right } else { self.bring(&right, gpu)? };
-        let len = left.0.len();
-        let launched = [
-            Argument::Pointer(address(&left.0)),
-            Argument::Pointer(address(&right.0)),
-            Argument::Long(i64::try_from(len).unwrap_or(i64::MAX)),
-        ];
-        gpu.launch("add", Grid::over(len), &launched)?;
-        Ok(left)
+        let Sum(mut into) = left;
+        let len = into.len();
+        kernels::add(gpu, &mut into, (&right.0).into(), len)?;
+        Ok(Sum(into))
     }
 
     /// A sum of another GPU, on this one.
     fn bring(&mut self, sum: &Sum, gpu: &Gpu) -> Result<Sum> {
-        let (there, len) = (sum.0.stream(), sum.0.len());
+        let len = sum.0.len();
         let between = match &mut self.between {
             Some(between) if between.len() >= len => between,
             other => other.insert(Pinned::zeros(gpu.stream().context(), len)?),
         };
-        between.download(0..len, address(&sum.0), there)?;
-        there.synchronize().w()?;
-        let here = gpu.uninitialized::<f32>(len)?;
-        between.upload(0..len, address(&here), gpu.stream())?;
+        between.download(&sum.0, 0, len)?;
+        let here = gpu.upload(between, len)?;
         gpu.stream().synchronize().w()?;
         Ok(Sum(here))
     }

@@ -28,6 +28,18 @@ __device__ __forceinline__ float smooth_derivative(int kind, float x) {
     }
 }
 
+template <typename T>
+__device__ __forceinline__ void add_bias_to(const T* x, const float* bias, T* y, long long rows, int channels,
+                                            int rows_per_chunk) {
+    Chunk chunk = chunk_of(rows, rows_per_chunk);
+    if (chunk.column >= channels) return;
+    float summand = bias[chunk.column];
+    for (long long row = chunk.first + threadIdx.y; row < chunk.end; row += ROWS) {
+        long long i = row * channels + chunk.column;
+        store(y + i, number(x[i]) + summand);
+    }
+}
+
 #define KERNELS(T, KIND)                                                                                              \
     extern "C" __global__ void relu_##KIND(const T* x, T* y, long long len) {                                        \
         long long i = place();                                                                                       \
@@ -50,16 +62,15 @@ __device__ __forceinline__ float smooth_derivative(int kind, float x) {
         long long i = place();                                                                                       \
         if (i < len) store(sum + i, number(x[i]) + number(y[i]));                                                    \
     }                                                                                                                \
-    /* y = x + bias for x [rows, channels]; y may be x. */                                                          \
+    /* y = x + bias for x [rows, channels]. */                                                                       \
     extern "C" __global__ void add_bias_##KIND(const T* x, const float* bias, T* y, long long rows, int channels,    \
                                                int rows_per_chunk) {                                                 \
-        Chunk chunk = chunk_of(rows, rows_per_chunk);                                                                \
-        if (chunk.column >= channels) return;                                                                        \
-        float summand = bias[chunk.column];                                                                          \
-        for (long long row = chunk.first + threadIdx.y; row < chunk.end; row += ROWS) {                              \
-            long long i = row * channels + chunk.column;                                                             \
-            store(y + i, number(x[i]) + summand);                                                                    \
-        }                                                                                                            \
+        add_bias_to(x, bias, y, rows, channels, rows_per_chunk);                                                     \
+    }                                                                                                                \
+    /* x += bias. */                                                                                                 \
+    extern "C" __global__ void add_bias_in_place_##KIND(T* x, const float* bias, long long rows, int channels,       \
+                                                        int rows_per_chunk) {                                        \
+        add_bias_to(x, bias, x, rows, channels, rows_per_chunk);                                                     \
     }                                                                                                                \
     /* A weight [out, in, taps] as the convolution wants it, [out, taps, in]. */                                     \
     extern "C" __global__ void taps_first_##KIND(const float* weight, T* turned, long long len, int inputs,          \

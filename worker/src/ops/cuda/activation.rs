@@ -1,9 +1,10 @@
 //! ReLU, the smooth activations and sums.
 
-use candle_core::{CudaStorage, Result, Shape, Tensor};
+use candle_core::op::BackpropOp;
+use candle_core::{CudaStorage, Result, Shape, Storage, Tensor};
 
-use super::{Argument, OnCuda, Place, arguments, gradient_like, map, operand};
-use crate::cuda::{Kind, numbers};
+use super::{OnCuda, arguments, as_long_as, gradient_like, operand};
+use crate::cuda::{Kind, by_kind, current, kernels, storage, tensor, view};
 use crate::ops::activation::Smooth;
 use crate::ops::relu::Relu;
 use crate::ops::sum::Sum;
@@ -11,8 +12,11 @@ use crate::ops::sum::Sum;
 impl OnCuda for Relu {
     fn forward(&self, given: &[&Tensor]) -> Result<(CudaStorage, Shape)> {
         let [x] = arguments(given)?;
-        let y = map(["relu_f32", "relu_bf16"], [numbers(x)?], &[])?;
-        Ok((y.storage, x.shape().clone()))
+        let gpu = current()?;
+        let y = by_kind!(Kind::of(x)?, N => {
+            storage(kernels::relu::<N>(&gpu, view(x)?, x.elem_count())?, &gpu)
+        });
+        Ok((y, x.shape().clone()))
     }
 
     fn backward(
@@ -21,58 +25,73 @@ impl OnCuda for Relu {
         result: &Tensor,
         gradient: &Tensor,
     ) -> Result<Vec<Option<Tensor>>> {
-        let gradient = gradient.contiguous()?;
-        let operands = [numbers(result)?, numbers(&gradient)?];
-        let of_x = map(["relu_gradient_f32", "relu_gradient_bf16"], operands, &[])?;
-        Ok(vec![Some(of_x.tensor(result.shape()))])
+        let (gpu, gradient, shape) = (current()?, gradient.contiguous()?, result.shape());
+        let of_x = by_kind!(Kind::of(result)?, N => {
+            let result = view::<N>(result)?;
+            let gradient = as_long_as(&gradient, &result)?;
+            tensor(kernels::relu_gradient(&gpu, result, gradient, result.len())?, shape, &gpu)
+        });
+        Ok(vec![Some(of_x)])
     }
 }
 
 /// `Smooth` of `kernels/elementwise.cu`.
-fn number_of(function: Smooth) -> Argument {
-    Argument::Int(match function {
+fn code(function: Smooth) -> i32 {
+    match function {
         Smooth::Gelu => 0,
         Smooth::Silu => 1,
         Smooth::Tanh => 2,
         Smooth::Sigmoid => 3,
-    })
+    }
 }
 
 impl OnCuda for Smooth {
     fn forward(&self, given: &[&Tensor]) -> Result<(CudaStorage, Shape)> {
         let [x] = arguments(given)?;
-        let y = map(["smooth_f32", "smooth_bf16"], [numbers(x)?], &[number_of(*self)])?;
-        Ok((y.storage, x.shape().clone()))
+        let gpu = current()?;
+        let y = by_kind!(Kind::of(x)?, N => {
+            storage(kernels::smooth::<N>(&gpu, view(x)?, x.elem_count(), code(*self))?, &gpu)
+        });
+        Ok((y, x.shape().clone()))
     }
 
     fn backward(&self, given: &[Tensor], _result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let [x] = arguments(given)?;
-        let gradient = gradient.contiguous()?;
-        let operands = [numbers(x)?, numbers(&gradient)?];
-        let of_x = map(["smooth_gradient_f32", "smooth_gradient_bf16"], operands, &[number_of(*self)])?;
-        Ok(vec![Some(of_x.tensor(x.shape()))])
+        let (gpu, gradient, shape) = (current()?, gradient.contiguous()?, x.shape());
+        let of_x = by_kind!(Kind::of(x)?, N => {
+            let x = view::<N>(x)?;
+            let gradient = as_long_as(&gradient, &x)?;
+            tensor(kernels::smooth_gradient(&gpu, x, gradient, x.len(), code(*self))?, shape, &gpu)
+        });
+        Ok(vec![Some(of_x)])
     }
 }
 
 impl OnCuda for Sum {
     fn forward(&self, given: &[&Tensor]) -> Result<(CudaStorage, Shape)> {
         let [x, y] = arguments(given)?;
-        Ok((sum(x, y)?.storage, x.shape().clone()))
+        let (gpu, kind) = (current()?, kind_of_sum(x, y)?);
+        let (x, y) = (operand(x, kind)?, operand(y, kind)?);
+        let sum = by_kind!(kind, N => {
+            let x = view::<N>(&x)?;
+            storage(kernels::sum(&gpu, x, as_long_as(&y, &x)?, x.len())?, &gpu)
+        });
+        Ok((sum, x.shape().clone()))
     }
 
     fn backward(&self, given: &[Tensor], _result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        given.iter().map(|argument| gradient_like(gradient.clone(), argument).map(Some)).collect()
+        given.iter().map(|argument| gradient_like(gradient, argument).map(Some)).collect()
     }
 }
 
-/// The sum of two tensors: f32 where one of them is.
-fn sum(x: &Tensor, y: &Tensor) -> Result<Place> {
-    let kind = if Kind::of(x)? == Kind::of(y)? { Kind::of(x)? } else { Kind::F32 };
-    let (x, y) = (operand(x, kind)?, operand(y, kind)?);
-    map(["sum_f32", "sum_bf16"], [numbers(&x)?, numbers(&y)?], &[])
+/// f32 where one of two summands is.
+fn kind_of_sum(x: &Tensor, y: &Tensor) -> Result<Kind> {
+    let (x, y) = (Kind::of(x)?, Kind::of(y)?);
+    Ok(if x == y { x } else { Kind::F32 })
 }
 
 /// The sum of two gradients.
 pub(in crate::ops) fn sum_of_gradients(x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    Ok(sum(x, y)?.tensor(x.shape()))
+    let (sum, shape) = OnCuda::forward(&Sum, &[x, y])?;
+    Ok(Tensor::from_storage(Storage::Cuda(sum), shape, BackpropOp::none(), false))
 }

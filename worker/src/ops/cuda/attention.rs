@@ -1,9 +1,10 @@
 //! Scaled dot-product attention: products by the library, head by head over all samples, and the softmax between them.
 
 use candle_core::{CudaStorage, Result, Shape, Tensor};
+use cudarc::driver::CudaSlice;
 
-use super::{Argument, Grid, Kind, OnCuda, Place, arguments, current, gradient_like, int, operand};
-use crate::cuda::{Batches, Matrix, Product, numbers};
+use super::{OnCuda, arguments, gradient_like, operand};
+use crate::cuda::{Kind, Matrix, Number, Place, Product, by_kind, current, kernels, storage, tensor, view};
 use crate::ops::attention::Attention;
 
 /// Operands of one head: each `[samples, tokens, channels]`, of which a head has some columns.
@@ -13,120 +14,122 @@ struct Heads<'a> {
 }
 
 impl Heads<'_> {
-    fn scores_len(&self) -> usize {
-        self.samples * self.operation.tokens * self.operation.tokens
+    fn of<'a>(operation: &'a Attention, q: &Tensor) -> Result<(Heads<'a>, Kind)> {
+        Ok((Heads { operation, samples: q.dim(0)? }, Kind::of_products(operation.precision)))
     }
 
     /// One head's columns of every sample.
-    fn part(&self, x: &Tensor, head: usize) -> Result<Matrix> {
-        let width = self.operation.head_channels();
-        Ok(Matrix::new(numbers(x)?, self.operation.channels).columns_from(head * width))
+    fn part<'x, N: Number>(&self, x: &'x Tensor, head: usize) -> Result<Matrix<'x, N>> {
+        let Attention { channels, .. } = *self.operation;
+        let part = Matrix::new(view(x)?, channels).every(self.operation.sample());
+        Ok(part.columns_from(head * self.operation.head_channels()))
+    }
+
+    /// Scores as a product takes them.
+    fn square<'x, N: Number>(&self, scores: &'x Tensor) -> Result<Matrix<'x, N>> {
+        let tokens = self.operation.tokens;
+        Ok(Matrix::new(view(scores)?, tokens).every(tokens * tokens))
     }
 
     /// a bᵀ of one head, `[samples, tokens, tokens]`.
-    fn scores(&self, a: &Tensor, b: &Tensor, head: usize) -> Result<Place> {
+    fn scores<N: Number>(&self, a: &Tensor, b: &Tensor, head: usize) -> Result<CudaSlice<f32>> {
         let Attention { tokens, precision, .. } = *self.operation;
-        let gpu = current()?;
-        let scores = Place::new(&gpu, Kind::F32, self.scores_len())?;
         let product = Product {
             rows: tokens,
             columns: tokens,
             depth: self.operation.head_channels(),
-            lhs: self.part(a, head)?,
+            count: self.samples,
+            lhs: self.part::<N>(a, head)?,
             rhs: self.part(b, head)?.transposed(),
-            output: Matrix::new(scores.numbers, tokens),
-            batches: Batches {
-                count: self.samples,
-                lhs: self.operation.sample(),
-                rhs: self.operation.sample(),
-                output: tokens * tokens,
-            },
         };
-        gpu.multiply(precision, &product)?;
-        Ok(scores)
+        current()?.multiply(precision, &product)
     }
 
     /// Writes scores · x, or their transpose · x, to one head's columns of `output`.
-    fn weighted(&self, scores: Matrix, x: &Tensor, head: usize, output: &Place) -> Result<()> {
+    fn weighted<N: Number>(
+        &self,
+        scores: Matrix<'_, N>,
+        x: &Tensor,
+        head: usize,
+        output: &mut CudaSlice<f32>,
+    ) -> Result<()> {
         let Attention { tokens, channels, precision, .. } = *self.operation;
         let width = self.operation.head_channels();
         let product = Product {
             rows: tokens,
             columns: width,
             depth: tokens,
+            count: self.samples,
             lhs: scores,
             rhs: self.part(x, head)?,
-            output: Matrix::new(output.numbers, channels).columns_from(head * width),
-            batches: Batches {
-                count: self.samples,
-                lhs: tokens * tokens,
-                rhs: self.operation.sample(),
-                output: self.operation.sample(),
-            },
         };
-        current()?.multiply(precision, &product)
+        let place = Place { first: head * width, row: channels, batch: self.operation.sample() };
+        current()?.multiply_into(precision, &product, output, place)
     }
 
     /// The weights of one head, f32: each row sums to 1.
-    fn weights(&self, q: &Tensor, k: &Tensor, head: usize) -> Result<Tensor> {
-        let tokens = self.operation.tokens;
-        let scores = self.scores(q, k, head)?;
-        let launched = [scores.argument(), int(tokens)?, Argument::Float(self.operation.scale())];
-        current()?.launch("softmax", Grid::rows(self.samples * tokens, tokens), &launched)?;
-        Ok(scores.tensor((self.samples, tokens, tokens)))
+    fn weights<N: Number>(&self, q: &Tensor, k: &Tensor, head: usize) -> Result<Tensor> {
+        let (gpu, tokens) = (current()?, self.operation.tokens);
+        let mut scores = self.scores::<N>(q, k, head)?;
+        let scale = self.operation.scale();
+        kernels::softmax(&gpu, &mut scores, tokens, scale, self.samples * tokens)?;
+        Ok(tensor(scores, (self.samples, tokens, tokens), &gpu))
     }
 
-    fn of<'a>(operation: &'a Attention, q: &Tensor) -> Result<(Heads<'a>, Kind)> {
-        Ok((Heads { operation, samples: q.dim(0)? }, Kind::of_products(operation.precision)))
+    fn forward<N: Number>(&self, [q, k, v]: [&Tensor; 3], result: &mut CudaSlice<f32>) -> Result<()> {
+        for head in 0..self.operation.heads {
+            let weights = operand(&self.weights::<N>(q, k, head)?, N::KIND)?;
+            self.weighted::<N>(self.square(&weights)?, v, head, result)?;
+        }
+        Ok(())
     }
-}
 
-/// Scores as a product takes them; they are there as long as the tensor is.
-fn square(scores: &Tensor, tokens: usize) -> Result<Matrix> {
-    Ok(Matrix::new(numbers(scores)?, tokens))
+    /// Adds one head's part to the gradients of q, k and v.
+    fn backward<N: Number>(
+        &self,
+        [q, k, v]: [&Tensor; 3],
+        gradient: &Tensor,
+        head: usize,
+        [of_q, of_k, of_v]: &mut [CudaSlice<f32>; 3],
+    ) -> Result<()> {
+        let (gpu, tokens) = (current()?, self.operation.tokens);
+        let weights = self.weights::<N>(q, k, head)?;
+        let rounded = operand(&weights, N::KIND)?;
+        self.weighted::<N>(self.square(&rounded)?.transposed(), gradient, head, of_v)?;
+        let mut of_scores = self.scores::<N>(gradient, v, head)?;
+        let (scale, rows) = (self.operation.scale(), self.samples * tokens);
+        kernels::softmax_gradient(&gpu, view(&weights)?, &mut of_scores, tokens, scale, rows)?;
+        let of_scores = operand(&tensor(of_scores, weights.shape(), &gpu), N::KIND)?;
+        self.weighted::<N>(self.square(&of_scores)?, k, head, of_q)?;
+        self.weighted::<N>(self.square(&of_scores)?.transposed(), q, head, of_k)
+    }
 }
 
 impl OnCuda for Attention {
     fn forward(&self, given: &[&Tensor]) -> Result<(CudaStorage, Shape)> {
         let [q, k, v] = arguments(given)?;
         let (heads, kind) = Heads::of(self, q)?;
-        let result = Place::new(&*current()?, Kind::F32, q.elem_count())?;
-        let shape = q.shape().clone();
+        let (gpu, shape) = (current()?, q.shape().clone());
+        // Every head writes some of its columns.
+        let mut result = gpu.zeros::<f32>(q.elem_count())?;
         let (q, k, v) = (operand(q, kind)?, operand(k, kind)?, operand(v, kind)?);
-        for head in 0..self.heads {
-            let weights = operand(&heads.weights(&q, &k, head)?, kind)?;
-            heads.weighted(square(&weights, self.tokens)?, &v, head, &result)?;
-        }
-        Ok((result.storage, shape))
+        by_kind!(kind, N => heads.forward::<N>([&q, &k, &v], &mut result))?;
+        Ok((storage(result, &gpu), shape))
     }
 
     fn backward(&self, given: &[Tensor], _result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let originals: &[Tensor; 3] = arguments(given)?;
         let [q, k, v] = originals;
-        let (gpu, tokens) = (current()?, self.tokens);
-        let (heads, kind) = Heads::of(self, q)?;
-        let place = || Place::new(&gpu, Kind::F32, q.elem_count());
-        let (of_q, of_k, of_v) = (place()?, place()?, place()?);
+        let (gpu, (heads, kind)) = (current()?, Heads::of(self, q)?);
+        let zeros = || gpu.zeros::<f32>(q.elem_count());
+        let mut gradients = [zeros()?, zeros()?, zeros()?];
         let (q, k, v) = (operand(q, kind)?, operand(k, kind)?, operand(v, kind)?);
         let gradient = operand(gradient, kind)?;
         for head in 0..self.heads {
-            let weights = heads.weights(&q, &k, head)?;
-            let rounded = operand(&weights, kind)?;
-            heads.weighted(square(&rounded, tokens)?.transposed(), &gradient, head, &of_v)?;
-            let of_scores = heads.scores(&gradient, &v, head)?;
-            let launched = [
-                numbers(&weights)?.into(),
-                of_scores.argument(),
-                int(tokens)?,
-                Argument::Float(self.scale()),
-            ];
-            gpu.launch("softmax_gradient", Grid::rows(heads.samples * tokens, tokens), &launched)?;
-            let of_scores = operand(&of_scores.tensor(weights.shape()), kind)?;
-            let of_scores = &of_scores;
-            heads.weighted(square(of_scores, tokens)?, &k, head, &of_q)?;
-            heads.weighted(square(of_scores, tokens)?.transposed(), &q, head, &of_k)?;
+            let given = [&q, &k, &v];
+            by_kind!(kind, N => heads.backward::<N>(given, &gradient, head, &mut gradients))?;
         }
-        let gradients = [of_q, of_k, of_v].into_iter().zip(originals);
-        gradients.map(|(place, like)| gradient_like(place.tensor(like.shape()), like).map(Some)).collect()
+        let gradients = gradients.into_iter().zip(originals);
+        gradients.map(|(of, like)| gradient_like(&tensor(of, like.shape(), &gpu), like).map(Some)).collect()
     }
 }

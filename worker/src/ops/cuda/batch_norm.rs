@@ -2,11 +2,8 @@
 
 use candle_core::{Result, Shape, Storage, Tensor};
 
-use super::{
-    Argument, Chunks, Grid, Kind, OnCuda, Place, arguments, current, gradient_like, int, long, operand,
-    singles,
-};
-use crate::cuda::{Numbers, numbers};
+use super::{Chunks, OnCuda, arguments, as_long_as, gradient_like, operand, rows_of};
+use crate::cuda::{Gpu, Kind, Number, by_kind, current, kernels, storage, tensor, view};
 use crate::ops::norm::{self, Activation, Affine, Normalized};
 use crate::ops::tape::{Operation, apply};
 
@@ -38,18 +35,10 @@ pub(in crate::ops) fn batch_norm_inference(
 ) -> Result<Tensor> {
     let x = x.contiguous()?;
     let (gpu, channels) = (current()?, affine.weight.elem_count());
-    let scale = Place::new(&gpu, Kind::F32, channels)?;
-    let launched = [
-        singles(affine.weight)?.into(),
-        singles(variance)?.into(),
-        scale.argument(),
-        int(channels)?,
-        Argument::Double(affine.eps),
-    ];
-    gpu.launch("running_scale", Grid::over(channels), &launched)?;
-    let factors = [singles(mean)?, scale.numbers, singles(affine.bias)?];
+    let scale = kernels::running_scale(&gpu, view(affine.weight)?, view(variance)?, channels, affine.eps)?;
+    let factors = [mean, &tensor(scale, channels, &gpu), affine.bias];
     let y = applied(&x, residual, factors, activation == Activation::Relu)?;
-    Ok(y.tensor(x.shape()))
+    Ok(Tensor::from_storage(y, x.shape().clone(), candle_core::op::BackpropOp::none(), false))
 }
 
 /// What a batch's channels are like; each `[channels]`, f32.
@@ -67,60 +56,41 @@ struct Moments {
 impl Moments {
     fn of(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Self> {
         let (gpu, channels) = (current()?, weight.elem_count());
-        let from = numbers(x)?;
-        let rows = from.len / channels.max(1);
-        let chunks = Chunks::to_sum(rows, channels);
-        let partials = chunks.partials(&gpu, channels)?;
-        let launched = [from.into(), partials.argument(), long(rows), int(channels)?, int(chunks.each)?];
-        let kernel = from.kind.choose(["batch_sums_f32", "batch_sums_bf16"]);
-        gpu.launch(kernel, chunks.grid(channels), &launched)?;
-        let place = || Place::new(&gpu, Kind::F32, channels);
-        let (mean, variance, inverse, scale) = (place()?, place()?, place()?, place()?);
-        let launched = [
-            partials.argument(),
-            singles(weight)?.into(),
-            mean.argument(),
-            variance.argument(),
-            inverse.argument(),
-            scale.argument(),
-            int(chunks.count())?,
-            long(rows),
-            int(channels)?,
-            Argument::Double(eps),
-        ];
-        gpu.launch("batch_moments", Grid::columns(channels, 1), &launched)?;
+        let rows = rows_of(x.elem_count(), channels)?;
+        let each = Chunks::to_sum(rows, channels).each;
+        let partials = by_kind!(Kind::of(x)?, N => {
+            kernels::batch_sums::<N>(&gpu, view(x)?, rows, channels, each)
+        })?;
+        let chunks = kernels::chunks(rows, each)?;
+        let (partials, weight) = ((&partials).into(), view(weight)?);
+        let (mean, variance, inverse, scale) =
+            kernels::batch_moments(&gpu, partials, weight, chunks, rows, channels, eps)?;
         let [mean, variance, inverse, scale] =
-            [mean, variance, inverse, scale].map(|place| place.tensor(channels));
+            [mean, variance, inverse, scale].map(|moments| tensor(moments, channels, &gpu));
         Ok(Self { rows, mean, variance, inverse, scale })
     }
 }
 
-/// (x − mean) · scale + bias + residual, and what is above 0 of it; the factors are `[channels]`.
-fn applied(x: &Tensor, residual: Option<&Tensor>, factors: [Numbers; 3], relu: bool) -> Result<Place> {
-    let (gpu, x) = (current()?, numbers(x)?);
-    let residual = residual.map(|residual| operand(residual, x.kind)).transpose()?;
-    let of_residual = match &residual {
-        Some(residual) => numbers(residual)?.expect(x.kind, x.len)?.into(),
-        None => Argument::Pointer(0),
-    };
-    let y = Place::new(&gpu, x.kind, x.len)?;
-    let [mean, scale, bias] = factors;
-    let rows = x.len / bias.len.max(1);
-    let chunks = Chunks::to_map(rows);
-    let launched = [
-        x.into(),
-        of_residual,
-        y.argument(),
-        mean.into(),
-        scale.into(),
-        bias.into(),
-        long(rows),
-        int(bias.len)?,
-        int(chunks.each)?,
-        Argument::Int(relu.into()),
-    ];
-    gpu.launch(x.kind.choose(["batch_apply_f32", "batch_apply_bf16"]), chunks.grid(bias.len), &launched)?;
-    Ok(y)
+/// (x − mean) · scale + bias + residual, and what is above 0 of it; mean, scale and bias are `[channels]`.
+fn applied(x: &Tensor, residual: Option<&Tensor>, factors: [&Tensor; 3], relu: bool) -> Result<Storage> {
+    let kind = Kind::of(x)?;
+    let residual = residual.map(|residual| operand(residual, kind)).transpose()?;
+    by_kind!(kind, N => applied_as::<N>(x, residual.as_ref(), factors, relu))
+}
+
+fn applied_as<N: Number>(
+    x: &Tensor,
+    residual: Option<&Tensor>,
+    [mean, scale, bias]: [&Tensor; 3],
+    relu: bool,
+) -> Result<Storage> {
+    let (gpu, x, channels) = (current()?, view::<N>(x)?, bias.elem_count());
+    let residual = residual.map(|residual| as_long_as(residual, &x)).transpose()?;
+    let rows = rows_of(x.len(), channels)?;
+    let [mean, scale, bias] = [view(mean)?, view(scale)?, view(bias)?];
+    let each = Chunks::to_map(rows).each;
+    let y = kernels::batch_apply(&gpu, x, residual, mean, scale, bias, rows, channels, each, relu)?;
+    Ok(Storage::Cuda(storage(y, &gpu)))
 }
 
 /// Of x `[.., channels]`, weight, bias and, perhaps, a residual.
@@ -129,27 +99,60 @@ struct BatchNorm {
     relu: bool,
 }
 
+/// Gradients of x and, where it is wanted, of the residual; sums `[2, channels]` of gradient and gradient · x̂.
+struct Gradients {
+    of_x: Tensor,
+    of_residual: Option<Tensor>,
+    sums: Tensor,
+}
+
 impl BatchNorm {
-    /// Σ gradient and Σ gradient · x̂ of each channel, `[2, channels]`.
-    fn gradient_sums(&self, x: Numbers, result: Numbers, gradient: Numbers) -> Result<Place> {
-        let (gpu, channels) = (current()?, self.moments.mean.elem_count());
-        let chunks = Chunks::to_sum(self.moments.rows, channels);
-        let partials = chunks.partials(&gpu, channels)?;
-        let launched = [
-            x.into(),
-            result.into(),
-            gradient.into(),
-            singles(&self.moments.mean)?.into(),
-            singles(&self.moments.inverse)?.into(),
-            partials.argument(),
-            long(self.moments.rows),
-            int(channels)?,
-            int(chunks.each)?,
-            Argument::Int(self.relu.into()),
-        ];
-        let kernel = x.kind.choose(["batch_gradient_sums_f32", "batch_gradient_sums_bf16"]);
-        gpu.launch(kernel, chunks.grid(channels), &launched)?;
-        partials.totals(&gpu, chunks, channels, 2 * channels)
+    fn gradients<N: Number>(
+        &self,
+        gpu: &Gpu,
+        [x, result, gradient, weight]: [&Tensor; 4],
+        has_residual: bool,
+    ) -> Result<Gradients> {
+        let Self { moments: Moments { rows, mean, inverse, .. }, relu } = self;
+        let (rows, relu, channels, shape) = (*rows, *relu, weight.elem_count(), x.shape());
+        let x = view::<N>(x)?;
+        let (result, gradient) = (as_long_as(result, &x)?, as_long_as(gradient, &x)?);
+        let (mean, inverse, weight) = (view(mean)?, view(inverse)?, view(weight)?);
+        let chunks = Chunks::to_sum(rows, channels);
+        let partials = kernels::batch_gradient_sums(
+            gpu,
+            x,
+            result,
+            gradient,
+            mean,
+            inverse,
+            rows,
+            channels,
+            chunks.each,
+            relu,
+        )?;
+        let sums = chunks.totals(&partials, channels, 2 * channels)?;
+        let each = Chunks::to_map(rows).each;
+        let (of_x, of_residual) = kernels::batch_gradient(
+            gpu,
+            x,
+            result,
+            gradient,
+            mean,
+            inverse,
+            weight,
+            (&sums).into(),
+            has_residual,
+            rows,
+            channels,
+            each,
+            relu,
+        )?;
+        Ok(Gradients {
+            of_x: tensor(of_x, shape, gpu),
+            of_residual: of_residual.map(|of_residual| tensor(of_residual, shape, gpu)),
+            sums: tensor(sums, (2, channels), gpu),
+        })
     }
 }
 
@@ -160,45 +163,24 @@ impl Operation for BatchNorm {
 
     fn forward(&self, given: &[&Tensor]) -> Result<(Storage, Shape)> {
         let [x, _, bias, residual @ ..] = given else { candle_core::bail!("{} arguments", given.len()) };
-        let factors = [singles(&self.moments.mean)?, singles(&self.moments.scale)?, singles(bias)?];
+        let factors = [&self.moments.mean, &self.moments.scale, bias];
         let y = applied(x, residual.first().copied(), factors, self.relu)?;
-        Ok((Storage::Cuda(y.storage), x.shape().clone()))
+        Ok((y, x.shape().clone()))
     }
 
     fn backward(&self, given: &[Tensor], result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let has_residual = given.len() > 3;
-        let [x, weight, _] = arguments(given.get(..3).unwrap_or_default())?;
-        let (gpu, channels) = (current()?, weight.elem_count());
-        let gradient = gradient.contiguous()?;
-        let from = numbers(x)?;
-        let [of_result, of_gradient] = [numbers(result)?, numbers(&gradient)?];
-        of_gradient.expect(from.kind, from.len)?;
-        let sums = self.gradient_sums(from, of_result, of_gradient)?;
-        let chunks = Chunks::to_map(self.moments.rows);
-        let of_x = Place::new(&gpu, from.kind, from.len)?;
-        let of_residual = has_residual.then(|| Place::new(&gpu, from.kind, from.len)).transpose()?;
-        let launched = [
-            from.into(),
-            of_result.into(),
-            of_gradient.into(),
-            singles(&self.moments.mean)?.into(),
-            singles(&self.moments.inverse)?.into(),
-            singles(weight)?.into(),
-            sums.argument(),
-            of_x.argument(),
-            of_residual.as_ref().map_or(Argument::Pointer(0), Place::argument),
-            long(self.moments.rows),
-            int(channels)?,
-            int(chunks.each)?,
-            Argument::Int(self.relu.into()),
-        ];
-        let kernel = from.kind.choose(["batch_gradient_f32", "batch_gradient_bf16"]);
-        gpu.launch(kernel, chunks.grid(channels), &launched)?;
-        let sums = sums.tensor((2, channels));
-        let [of_bias, of_weight] = [0, 1].map(|row| sums.get(row));
-        let mut gradients = vec![Some(of_x.tensor(x.shape())), Some(of_weight?), Some(of_bias?)];
-        if let (Some(place), Some(residual)) = (of_residual, given.get(3)) {
-            gradients.push(Some(gradient_like(place.tensor(x.shape()), residual)?));
+        let (required, residual) = match given {
+            [required @ .., residual] if given.len() == 4 => (required, Some(residual)),
+            required => (required, None),
+        };
+        let [x, weight, _] = arguments(required)?;
+        let (gpu, gradient) = (current()?, gradient.contiguous()?);
+        let tensors = [x, result, &gradient, weight];
+        let Gradients { of_x, of_residual, sums } =
+            by_kind!(Kind::of(x)?, N => self.gradients::<N>(&gpu, tensors, residual.is_some()))?;
+        let mut gradients = vec![Some(of_x), Some(sums.get(1)?), Some(sums.get(0)?)];
+        if let (Some(of_residual), Some(residual)) = (of_residual, residual) {
+            gradients.push(Some(gradient_like(&of_residual, residual)?));
         }
         Ok(gradients)
     }

@@ -2,10 +2,13 @@
 //! the way back.
 
 use candle_core::{CudaStorage, Result, Shape, Tensor};
+use cudarc::driver::CudaSlice;
 use lookbehind_common::job::Precision;
 
-use super::{Grid, Kind, OnCuda, Place, arguments, current, gradient_like, int, long, operand, singles};
-use crate::cuda::{Convolution, Numbers, Shape4, numbers};
+use super::{OnCuda, arguments, gradient_like, operand};
+use crate::cuda::{
+    Convolution, Gpu, Kind, Number, Shape4, View, by_kind, current, kernels, storage, tensor, view,
+};
 use crate::ops::conv::{Forward, Geometry, Plane};
 
 /// What the library is asked for.
@@ -30,65 +33,71 @@ fn convolution(geometry: &Geometry, precision: Precision) -> Convolution {
 }
 
 /// A weight `[out, in, kh, kw]` as the library takes it, `[out, kh, kw, in]`.
-fn taps_first(weight: &Tensor, geometry: &Geometry, kind: Kind) -> Result<Place> {
-    let (gpu, weight) = (current()?, singles(weight)?);
-    let turned = Place::new(&gpu, kind, weight.len)?;
-    let launched = [
-        weight.into(),
-        turned.argument(),
-        long(weight.len),
-        int(geometry.group_inputs())?,
-        int(geometry.window.taps())?,
-    ];
-    gpu.launch(kind.choose(["taps_first_f32", "taps_first_bf16"]), Grid::over(weight.len), &launched)?;
-    Ok(turned)
+fn taps_first<N: Number>(gpu: &Gpu, weight: &Tensor, geometry: &Geometry) -> Result<CudaSlice<N>> {
+    let (len, inputs, taps) = (weight.elem_count(), geometry.group_inputs(), geometry.window.taps());
+    kernels::taps_first(gpu, view(weight)?, len, inputs, taps)
 }
 
 /// Back again, to f32.
-fn taps_last(turned: Numbers, geometry: &Geometry) -> Result<Place> {
-    let gpu = current()?;
-    let weight = Place::new(&gpu, Kind::F32, turned.len)?;
-    let launched = [
-        turned.into(),
-        weight.argument(),
-        long(turned.len),
-        int(geometry.group_inputs())?,
-        int(geometry.window.taps())?,
-    ];
-    let kernel = turned.kind.choose(["taps_last_f32", "taps_last_bf16"]);
-    gpu.launch(kernel, Grid::over(turned.len), &launched)?;
-    Ok(weight)
+fn taps_last<N: Number>(gpu: &Gpu, turned: &CudaSlice<N>, geometry: &Geometry) -> Result<CudaSlice<f32>> {
+    let (len, inputs, taps) = (geometry.weight_len(), geometry.group_inputs(), geometry.window.taps());
+    kernels::taps_last(gpu, turned.into(), len, inputs, taps)
+}
+
+impl Forward {
+    fn convolved<N: Number>(&self, x: &Tensor, weight: &Tensor, geometry: &Geometry) -> Result<CudaStorage> {
+        let gpu = current()?;
+        let weight = taps_first::<N>(&gpu, weight, geometry)?;
+        let y = gpu.convolve(&convolution(geometry, self.precision), view(x)?, View::from(&weight))?;
+        Ok(storage(y, &gpu))
+    }
+
+    fn of_weight<N: Number>(
+        &self,
+        x: &Tensor,
+        gradient: &Tensor,
+        geometry: &Geometry,
+    ) -> Result<CudaSlice<f32>> {
+        let (gpu, convolution) = (current()?, convolution(geometry, self.precision));
+        let turned = gpu.convolution_weight_gradient::<N>(&convolution, view(x)?, view(gradient)?)?;
+        taps_last(&gpu, &turned, geometry)
+    }
+
+    /// As the library gives it, in the shape and kind of the input that it was given.
+    fn of_x<N: Number>(
+        &self,
+        weight: &Tensor,
+        gradient: &Tensor,
+        geometry: &Geometry,
+        shape: &Shape,
+    ) -> Result<Tensor> {
+        let (gpu, convolution) = (current()?, convolution(geometry, self.precision));
+        let weight = taps_first::<N>(&gpu, weight, geometry)?;
+        let of_x = gpu.convolution_input_gradient(&convolution, View::from(&weight), view(gradient)?)?;
+        Ok(tensor(of_x, shape, &gpu))
+    }
 }
 
 impl OnCuda for Forward {
     fn forward(&self, given: &[&Tensor]) -> Result<(CudaStorage, Shape)> {
         let [x, weight] = arguments(given)?;
         let geometry = Geometry::new(x.dims4()?, weight.dims4()?, self.options)?;
-        let (gpu, kind) = (current()?, Kind::of_products(self.precision));
+        let kind = Kind::of_products(self.precision);
         let x = operand(x, kind)?;
-        let weight = taps_first(weight, &geometry, kind)?;
-        let y = Place::new(&gpu, kind, geometry.output_len())?;
-        let operands = [numbers(&x)?, weight.numbers, y.numbers];
-        gpu.convolve(&convolution(&geometry, self.precision), operands)?;
-        Ok((y.storage, Shape::from(geometry.output_dims())))
+        let y = by_kind!(kind, N => self.convolved::<N>(&x, weight, &geometry))?;
+        Ok((y, Shape::from(geometry.output_dims())))
     }
 
     fn backward(&self, given: &[Tensor], _result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let [x, weight] = arguments(given)?;
         let geometry = Geometry::new(x.dims4()?, weight.dims4()?, self.options)?;
-        let (gpu, kind) = (current()?, Kind::of_products(self.precision));
-        let convolution = convolution(&geometry, self.precision);
+        let kind = Kind::of_products(self.precision);
         let (from, gradient) = (operand(x, kind)?, operand(gradient, kind)?);
-        let of_turned = Place::new(&gpu, kind, geometry.weight_len())?;
-        let operands = [numbers(&from)?, of_turned.numbers, numbers(&gradient)?];
-        gpu.convolution_weight_gradient(&convolution, operands)?;
-        let of_weight = taps_last(of_turned.numbers, &geometry)?.tensor(weight.shape());
+        let of_weight = by_kind!(kind, N => self.of_weight::<N>(&from, &gradient, &geometry))?;
+        let of_weight = tensor(of_weight, weight.shape(), &*current()?);
         let of_x = if x.track_op() {
-            let turned = taps_first(weight, &geometry, kind)?;
-            let of_x = Place::new(&gpu, kind, geometry.input_len())?;
-            let operands = [of_x.numbers, turned.numbers, numbers(&gradient)?];
-            gpu.convolution_input_gradient(&convolution, operands)?;
-            Some(gradient_like(of_x.tensor(x.shape()), x)?)
+            let of_x = by_kind!(kind, N => self.of_x::<N>(weight, &gradient, &geometry, x.shape()))?;
+            Some(gradient_like(&of_x, x)?)
         } else {
             None
         };

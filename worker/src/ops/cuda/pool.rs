@@ -2,24 +2,22 @@
 
 use candle_core::{CudaStorage, Result, Shape, Tensor};
 
-use super::{Argument, Grid, OnCuda, Place, arguments, current, extent_of, long};
-use crate::cuda::{PoolWindows, numbers};
-use crate::ops::pool::{Kind, Pool};
+use super::{OnCuda, arguments, as_long_as};
+use crate::cuda::kernels::{self, PoolWindows, WindowsOf};
+use crate::cuda::{Kind, by_kind, current, storage, tensor, view};
+use crate::ops::pool::{self, Pool};
 
-fn windows(pool: &Pool, channels: usize) -> Result<Argument> {
+fn windows(pool: &Pool, channels: usize) -> Result<PoolWindows> {
     let window = &pool.window;
-    Ok(Argument::Windows(PoolWindows {
-        height: extent_of(window.input.0)?,
-        width: extent_of(window.input.1)?,
-        out_height: extent_of(window.output.0)?,
-        out_width: extent_of(window.output.1)?,
-        channels: extent_of(channels)?,
-        down: extent_of(window.size.0)?,
-        across: extent_of(window.size.1)?,
-        stride: extent_of(window.stride)?,
-        padding: extent_of(window.padding)?,
-        is_max: (pool.kind == Kind::Max).into(),
-    }))
+    PoolWindows::new(&WindowsOf {
+        input: window.input,
+        output: window.output,
+        channels,
+        size: window.size,
+        stride: window.stride,
+        padding: window.padding,
+        is_max: pool.kind == pool::Kind::Max,
+    })
 }
 
 impl OnCuda for Pool {
@@ -27,30 +25,23 @@ impl OnCuda for Pool {
         let [x] = arguments(given)?;
         let (images, _, _, channels) = x.dims4()?;
         let (height, width) = self.window.output;
-        let (gpu, from) = (current()?, numbers(x)?);
-        let len = images * height * width * channels;
-        let y = Place::new(&gpu, from.kind, len)?;
-        let launched = [from.into(), y.argument(), long(len), windows(self, channels)?];
-        gpu.launch(from.kind.choose(["pool_f32", "pool_bf16"]), Grid::over(len), &launched)?;
-        Ok((y.storage, Shape::from((images, height, width, channels))))
+        let (gpu, windows, len) = (current()?, windows(self, channels)?, images * height * width * channels);
+        let y = by_kind!(Kind::of(x)?, N => {
+            storage(kernels::pool::<N>(&gpu, view(x)?, len, windows, images)?, &gpu)
+        });
+        Ok((y, Shape::from((images, height, width, channels))))
     }
 
     fn backward(&self, given: &[Tensor], result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let [x] = arguments(given)?;
-        let (gpu, gradient) = (current()?, gradient.contiguous()?);
-        let (from, of_result) = (numbers(x)?, numbers(result)?);
-        let of_gradient = numbers(&gradient)?.expect(of_result.kind, of_result.len)?;
-        let of_x = Place::new(&gpu, from.kind, from.len)?;
-        let launched = [
-            from.into(),
-            of_result.into(),
-            of_gradient.into(),
-            of_x.argument(),
-            long(from.len),
-            windows(self, x.dim(3)?)?,
-        ];
-        let kernel = from.kind.choose(["pool_gradient_f32", "pool_gradient_bf16"]);
-        gpu.launch(kernel, Grid::over(from.len), &launched)?;
-        Ok(vec![Some(of_x.tensor(x.shape()))])
+        let (images, _, _, channels) = x.dims4()?;
+        let (gpu, windows, gradient) = (current()?, windows(self, channels)?, gradient.contiguous()?);
+        let (len, shape) = (x.elem_count(), x.shape());
+        let of_x = by_kind!(Kind::of(x)?, N => {
+            let (x, result) = (view::<N>(x)?, view(result)?);
+            let gradient = as_long_as(&gradient, &result)?;
+            tensor(kernels::pool_gradient(&gpu, x, result, gradient, len, windows, images)?, shape, &gpu)
+        });
+        Ok(vec![Some(of_x)])
     }
 }

@@ -1,0 +1,58 @@
+//! The way of weights to all GPUs: piece by piece through pinned memory; while one goes, the next is written.
+
+use std::sync::{Arc, PoisonError};
+
+use cudarc::driver::CudaContext;
+
+use super::lane::Lane;
+use super::trouble::of_device;
+use crate::compute::ComputeError;
+use crate::cuda::Pinned;
+
+/// Numbers of a piece.
+const PIECE: usize = 1 << 20;
+
+/// The pinned memory of parameters and statistics, in pieces that are on their way each by itself.
+pub(super) struct Upload {
+    pieces: Vec<Pinned<f32>>,
+    /// The GPU whose driver the memory is from.
+    ordinal: usize,
+}
+
+impl Upload {
+    /// Room for arenas of these lengths.
+    ///
+    /// # Errors
+    /// When the system has no such memory left.
+    pub(super) fn new(lens: [usize; 2], context: &Arc<CudaContext>) -> Result<Self, ComputeError> {
+        let ordinal = context.ordinal();
+        let pieces = lens.into_iter().flat_map(|len| (0..len).step_by(PIECE).map(move |start| len - start));
+        let pieces = pieces.map(|left| Pinned::zeros(context, PIECE.min(left)));
+        let pieces = pieces.collect::<candle_core::Result<_>>();
+        Ok(Self { pieces: pieces.map_err(|error| of_device(error, ordinal))?, ordinal })
+    }
+
+    /// Lets all GPUs copy the arenas to where their weights arrive, one behind the other.
+    ///
+    /// # Errors
+    /// When their lengths are others than this was made for, or a GPU fails.
+    pub(super) fn send(&mut self, arenas: [&[f32]; 2], lanes: &[Lane]) -> Result<(), ComputeError> {
+        let pieces = arenas.into_iter().flat_map(|arena| arena.chunks(PIECE));
+        let (found, expected) = (pieces.clone().count(), self.pieces.len());
+        if found != expected {
+            return Err(ComputeError::Other(format!("weights in {found} pieces, expected {expected}")));
+        }
+        let mut first = 0;
+        for (piece, pinned) in pieces.zip(&mut self.pieces) {
+            pinned.write(piece).map_err(|error| of_device(error, self.ordinal))?;
+            for lane in lanes {
+                // A thread that panicked has left copies on their way, which the landing knows of.
+                let mut weights = lane.weights.lock().unwrap_or_else(PoisonError::into_inner);
+                let filled = weights.fill(first, pinned, piece.len());
+                filled.map_err(|error| of_device(error, lane.ordinal))?;
+            }
+            first += piece.len();
+        }
+        Ok(())
+    }
+}
