@@ -10,6 +10,8 @@
 //! - [`console`], [`progress`], [`report`], [`table`], [`json`]: what people and programs read.
 //! - [`error`], [`exit`]: how a command can end.
 
+#![forbid(unsafe_code)]
+
 pub mod args;
 pub mod audit;
 pub mod client;

@@ -1,5 +1,7 @@
 //! The command line tool with the models and data sets that Lookbehind brings along.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use lookbehind_worker::memory::Metered;

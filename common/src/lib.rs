@@ -7,6 +7,8 @@
 
 #![forbid(unsafe_code)]
 
+#![forbid(unsafe_code)]
+
 pub mod arena;
 pub mod contribution;
 pub mod digest;

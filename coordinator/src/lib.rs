@@ -1,6 +1,8 @@
 //! The coordinator of Lookbehind: takes jobs, splits every batch over workers, reduces their gradients in a
 //! canonical order, applies the optimizer and serves the new weights. It knows neither models nor data sets.
 
+#![forbid(unsafe_code)]
+
 mod config;
 mod grpc;
 mod http;

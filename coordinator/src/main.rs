@@ -1,5 +1,7 @@
 //! `lookbehind-coordinator`: takes jobs and leads workers.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 #[global_allocator]

@@ -12,6 +12,8 @@
 //!
 //! A certificate says who somebody is in its subject: O is the role, CN the name.
 
+#![forbid(unsafe_code)]
+
 mod authority;
 mod client;
 mod error;

@@ -10,6 +10,8 @@
 //! Nothing here may slow down or end what is watched: queues are bounded, what does not fit is dropped,
 //! and connections have limits.
 
+#![forbid(unsafe_code)]
+
 pub mod health;
 pub mod http;
 pub mod logs;

@@ -1,5 +1,6 @@
 //! What the tests of the whole service share.
 
+#![forbid(unsafe_code)]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
 pub mod bench;

@@ -1,5 +1,7 @@
 //! `lookbehind-worker` with the models and data sets that come with it.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use lookbehind_worker::memory::Metered;

@@ -2,6 +2,8 @@
 //! `crash-at` lies in its folder, with the name of a failpoint and a number, it crashes when it comes to that point for
 //! the so-manieth time.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -1,5 +1,7 @@
 //! `lookbehind-worker` under a name of its own, so that the tests of this package find it built.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use lookbehind_worker::memory::Metered;
