@@ -99,10 +99,13 @@ pub fn in_use() -> u64 {
 /// Does some work, and returns the most bytes that this thread had in use at once for it; 0 where the allocator is not
 /// metered.
 pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, u64) {
-    let before = OF_THREAD.get().now;
-    OF_THREAD.set(OfThread { now: before, peak: before });
+    let before = OF_THREAD.get();
+    OF_THREAD.set(OfThread { peak: before.now, ..before });
     let result = work();
-    (result, u64::try_from(OF_THREAD.get().peak - before).unwrap_or(0))
+    let after = OF_THREAD.get();
+    // Work within work of which the peak is asked for as well counts towards both peaks.
+    OF_THREAD.set(OfThread { peak: before.peak.max(after.peak), ..after });
+    (result, before.now.abs_diff(after.peak))
 }
 
 #[cfg(test)]
