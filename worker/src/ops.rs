@@ -40,7 +40,6 @@ pub(crate) use cuda::{Losses, cross_entropy as cross_entropy_on_cuda};
 pub use layout::{channels_first, channels_last};
 pub use linear::{add_bias, linear};
 pub use norm::{Activation, Affine, Normalized, batch_norm, batch_norm_inference, group_norm, layer_norm};
-pub(crate) use output::written;
 pub use pool::{Pool2d, avg_pool2d, global_avg_pool, max_pool2d};
 pub(crate) use precision::with_precision;
 pub use relu::relu;

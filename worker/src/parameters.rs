@@ -13,7 +13,7 @@ use lookbehind_common::layout::{Layout, LayoutError, TensorEntry, TensorKind};
 use lookbehind_common::random::{Key, Purpose};
 use rayon::prelude::*;
 
-use crate::ops::{Gradients, copy_from, copy_into, written};
+use crate::ops::{Gradients, copy_from, copy_into};
 
 pub use recorder::Recorder;
 
@@ -129,29 +129,21 @@ impl ModelState {
     /// # Errors
     /// When a gradient cannot be fetched or has another shape than its parameter.
     pub(crate) fn gradients(&self, gradients: &Gradients) -> Result<Arena, StateError> {
-        let mut copied = Ok(());
-        let numbers = written(self.layout.parameters(), |mut rest| {
-            let mut places = Vec::new();
-            for (tensor, entry) in self.tensors.iter().zip(self.layout.entries()) {
-                if entry.spec.kind == TensorKind::Parameter {
-                    let (place, after) = rest.split_at_mut(entry.range.len());
-                    places.push((tensor, entry, place));
-                    rest = after;
-                }
+        let mut arena = Arena::zeros(self.layout.parameters());
+        let (mut rest, mut places) = (&mut arena[..], Vec::new());
+        for (tensor, entry) in self.tensors.iter().zip(self.layout.entries()) {
+            if entry.spec.kind == TensorKind::Parameter {
+                let (place, after) = rest.split_at_mut(entry.range.len());
+                places.extend(gradients.get(&tensor.variable).map(|gradient| (gradient, entry, place)));
+                rest = after;
             }
-            let copy = |(tensor, entry, place): (&StateTensor, &TensorEntry, &mut [f32])| {
-                let copied = match gradients.get(&tensor.variable) {
-                    Some(gradient) => copy_into(gradient, place),
-                    None => {
-                        place.fill(0.0);
-                        Ok(())
-                    }
-                };
-                copied.map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })
-            };
-            copied = first_error(places.into_par_iter().map(copy));
-        });
-        copied.map(|()| Arena::from(numbers))
+        }
+        let copy = |(gradient, entry, place): (&Tensor, &TensorEntry, &mut [f32])| {
+            copy_into(gradient, place)
+                .map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })
+        };
+        first_error(places.into_par_iter().map(copy))?;
+        Ok(arena)
     }
 
     /// The statistics that a training pass reported, times the shard's `share` of the batch, in the layout's order.

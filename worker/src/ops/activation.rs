@@ -2,11 +2,11 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
+use candle_core::{Device, Result, Shape, Tensor};
 
 use super::elementwise::elementwise;
-use super::storage::{contiguous, with_numbers};
-use super::tape::apply1;
+use super::storage::with_numbers;
+use super::tape::{Kernel, apply1};
 
 /// x Φ(x) with the standard normal distribution function (Hendrycks and Gimpel, 2016), for f32 tensors of any shape.
 ///
@@ -84,22 +84,25 @@ impl Smooth {
     }
 }
 
-impl CustomOp1 for Smooth {
+impl Kernel<1> for Smooth {
     fn name(&self) -> &'static str {
         "activation"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let result = elementwise([contiguous(x, layout)?], |[x]| self.value(x));
-        Ok((CpuStorage::F32(result), layout.shape().clone()))
+    fn compute(&self, x: [&[f32]; 1], [shape]: [&Shape; 1]) -> Result<(Vec<f32>, Shape)> {
+        Ok((elementwise(x, |[x]| self.value(x)), shape.clone()))
     }
 
-    fn bwd(&self, x: &Tensor, _result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let gradient = gradient.contiguous()?;
-        let of_x = with_numbers([x, &gradient], |operands| {
+    fn gradients(
+        &self,
+        [x]: [&Tensor; 1],
+        _result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<[Option<Tensor>; 1]> {
+        let of_x = with_numbers([x, gradient], |operands| {
             elementwise(operands, |[x, gradient]| (f64::from(gradient) * self.derivative(x)) as f32)
         })?;
-        Tensor::from_vec(of_x, x.shape(), &Device::Cpu).map(Some)
+        Ok([Some(Tensor::from_vec(of_x, x.shape(), &Device::Cpu)?)])
     }
 }
 

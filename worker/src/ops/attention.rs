@@ -1,14 +1,13 @@
 //! Scaled dot-product attention (Vaswani et al., NIPS 2017, equation 1) over several heads, with its gradients.
 
-use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
+use candle_core::{Device, Result, Shape, Tensor};
 use lookbehind_common::job::Precision;
 use rayon::prelude::*;
 
 use super::gemm::{Lhs, Output, Panels, multiply};
-use super::output::written;
 use super::precision::{declared, operand};
-use super::storage::{contiguous, with_numbers};
-use super::tape::apply3;
+use super::storage::with_numbers;
+use super::tape::{Kernel, apply3};
 
 /// softmax(q kᵀ / √(c / heads)) v for each head's part of the channels; q, k, v and the result are `[n, tokens, c]`.
 ///
@@ -81,10 +80,10 @@ impl Attention {
 
     /// `a bᵀ` of one head, `[tokens, tokens]`.
     fn scores(&self, a: &[f32], b: &[f32], first: usize) -> Vec<f32> {
-        written(self.tokens * self.tokens, |scores| {
-            let output = Output { numbers: scores, row: self.tokens, accumulate: false };
-            multiply(self.tokens, self.rows(a, first), self.transposed_panels(b, first).rhs(), output);
-        })
+        let mut scores = vec![0_f32; self.tokens * self.tokens];
+        let output = Output { numbers: &mut scores, row: self.tokens, accumulate: false };
+        multiply(self.tokens, self.rows(a, first), self.transposed_panels(b, first).rhs(), output);
+        scores
     }
 
     /// The weights of one head: each row sums to 1.
@@ -144,44 +143,30 @@ fn softmax_gradient(weights: &[f32], gradient: &mut [f32], scale: f32) {
     }
 }
 
-impl CustomOp3 for Attention {
+impl Kernel<3> for Attention {
     fn name(&self) -> &'static str {
         "attention"
     }
 
-    fn cpu_fwd(
-        &self,
-        q: &CpuStorage,
-        q_layout: &Layout,
-        k: &CpuStorage,
-        k_layout: &Layout,
-        v: &CpuStorage,
-        v_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (q, k, v) = (contiguous(q, q_layout)?, contiguous(k, k_layout)?, contiguous(v, v_layout)?);
-        let [q, k, v] = [q, k, v].map(|numbers| operand(self.precision, numbers));
-        let mut result = vec![0_f32; q.len()];
+    fn compute(&self, operands: [&[f32]; 3], [shape, ..]: [&Shape; 3]) -> Result<(Vec<f32>, Shape)> {
+        let operands = operands.map(|numbers| operand(self.precision, numbers));
         let size = self.sample();
-        let samples = result
-            .par_chunks_mut(size)
-            .zip(q.par_chunks(size))
-            .zip(k.par_chunks(size))
-            .zip(v.par_chunks(size));
-        samples.for_each(|(((result, q), k), v)| self.forward(q, k, v, result));
-        Ok((CpuStorage::F32(result), q_layout.shape().clone()))
+        let mut result = vec![0_f32; operands[0].len()];
+        result.par_chunks_mut(size).enumerate().for_each(|(number, result)| {
+            let [q, k, v] = operands.each_ref().map(|x| &x[number * size..][..size]);
+            self.forward(q, k, v, result);
+        });
+        Ok((result, shape.clone()))
     }
 
-    fn bwd(
+    fn gradients(
         &self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
+        [q, k, v]: [&Tensor; 3],
         _result: &Tensor,
         gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
+    ) -> Result<[Option<Tensor>; 3]> {
         let size = self.sample();
-        let [of_q, of_k, of_v] = with_numbers([q, k, v, &gradient], |operands| {
+        let [of_q, of_k, of_v] = with_numbers([q, k, v, gradient], |operands| {
             let operands = operands.map(|numbers| operand(self.precision, numbers));
             let [q, k, v, gradient] = operands.each_ref().map(|operand| &**operand);
             let mut results = [(); 3].map(|()| vec![0_f32; q.len()]);
@@ -195,7 +180,7 @@ impl CustomOp3 for Attention {
             results
         })?;
         let tensor = |numbers: Vec<f32>| Tensor::from_vec(numbers, q.shape(), &Device::Cpu).map(Some);
-        Ok((tensor(of_q)?, tensor(of_k)?, tensor(of_v)?))
+        Ok([tensor(of_q)?, tensor(of_k)?, tensor(of_v)?])
     }
 }
 

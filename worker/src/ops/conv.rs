@@ -7,13 +7,14 @@ mod geometry;
 mod patches;
 mod winograd;
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use std::borrow::Cow;
+
+use candle_core::{Device, Result, Shape, Tensor};
 use lookbehind_common::job::Precision;
 
-use super::output::written;
 use super::precision::{declared, operand};
-use super::storage::contiguous;
-use super::tape::apply2;
+use super::storage::with_numbers;
+use super::tape::{Kernel, apply2};
 pub use geometry::Conv2d;
 pub(super) use geometry::Geometry;
 #[cfg(feature = "cuda")]
@@ -34,117 +35,61 @@ pub(super) struct Forward {
     pub(super) precision: Precision,
 }
 
-impl CustomOp2 for Forward {
+impl Kernel<2> for Forward {
     fn name(&self) -> &'static str {
         "conv2d"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let geometry =
-            Geometry::new(x_layout.shape().dims4()?, weight_layout.shape().dims4()?, self.options)?;
-        let x = operand(self.precision, contiguous(x, x_layout)?);
-        let weight = operand(self.precision, contiguous(weight, weight_layout)?);
-        let y = written(geometry.output_len(), |y| {
-            if geometry.is_winograd() {
-                let transformed = winograd::Weights::forward(&geometry, &weight);
-                winograd::convolve(&geometry, &x, &transformed, y);
-            } else {
-                patches::forward(&geometry, &x, &weight, y);
-            }
-        });
-        Ok((CpuStorage::F32(y), Shape::from(geometry.output_dims())))
+    fn compute(&self, operands: [&[f32]; 2], [of_x, of_weight]: [&Shape; 2]) -> Result<(Vec<f32>, Shape)> {
+        let geometry = Geometry::new(of_x.dims4()?, of_weight.dims4()?, self.options)?;
+        let [x, weight] = operands.map(|numbers| operand(self.precision, numbers));
+        let y = if geometry.is_winograd() {
+            winograd::convolve(&geometry, &x, &winograd::Weights::forward(&geometry, &weight))
+        } else {
+            patches::forward(&geometry, &x, &weight)
+        };
+        Ok((y, Shape::from(geometry.output_dims())))
     }
 
-    fn bwd(
+    fn gradients(
         &self,
-        x: &Tensor,
-        weight: &Tensor,
+        [x, weight]: [&Tensor; 2],
         _result: &Tensor,
         gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
+    ) -> Result<[Option<Tensor>; 2]> {
         let geometry = Geometry::new(x.dims4()?, weight.dims4()?, self.options)?;
-        let of_weight =
-            x.apply_op2_no_bwd(&gradient, &WeightGradient { geometry, precision: self.precision })?;
-        let of_input = if x.track_op() {
-            let operation = InputGradient { geometry, precision: self.precision };
-            Some(weight.apply_op2_no_bwd(&gradient, &operation)?)
-        } else {
-            None
-        };
-        Ok((of_input, Some(of_weight)))
+        let of_weight = with_numbers([x, gradient], |operands| {
+            weight_gradient(&geometry, operands.map(|numbers| operand(self.precision, numbers)))
+        })?;
+        let of_weight = Tensor::from_vec(of_weight, geometry.weight_dims(), &Device::Cpu)?;
+        if !x.track_op() {
+            return Ok([None, Some(of_weight)]);
+        }
+        let of_input = with_numbers([weight, gradient], |operands| {
+            input_gradient(&geometry, operands.map(|numbers| operand(self.precision, numbers)))
+        })?;
+        let of_input = Tensor::from_vec(of_input, geometry.input_dims(), &Device::Cpu)?;
+        Ok([Some(of_input), Some(of_weight)])
     }
 }
 
 /// From weight and the output's gradient to the input's.
-struct InputGradient {
-    geometry: Geometry,
-    precision: Precision,
-}
-
-impl CustomOp2 for InputGradient {
-    fn name(&self) -> &'static str {
-        "conv2d-input-gradient"
-    }
-
-    fn cpu_fwd(
-        &self,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        gradient: &CpuStorage,
-        gradient_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let geometry = &self.geometry;
-        let weight = operand(self.precision, contiguous(weight, weight_layout)?);
-        let gradient = operand(self.precision, contiguous(gradient, gradient_layout)?);
-        let result = written(geometry.input_len(), |result| {
-            if geometry.is_winograd() {
-                // The adjoint of a convolution is one with the weight turned around and its channels exchanged.
-                let transformed = winograd::Weights::adjoint(geometry, &weight);
-                winograd::convolve(&geometry.adjoint(), &gradient, &transformed, result);
-            } else {
-                patches::input_gradient(geometry, &weight, &gradient, result);
-            }
-        });
-        Ok((CpuStorage::F32(result), Shape::from(geometry.input_dims())))
+fn input_gradient(geometry: &Geometry, [weight, gradient]: [Cow<'_, [f32]>; 2]) -> Vec<f32> {
+    if geometry.is_winograd() {
+        // The adjoint of a convolution is one with the weight turned around and its channels exchanged.
+        let transformed = winograd::Weights::adjoint(geometry, &weight);
+        winograd::convolve(&geometry.adjoint(), &gradient, &transformed)
+    } else {
+        patches::input_gradient(geometry, &weight, &gradient)
     }
 }
 
 /// From the input and the output's gradient to the weight's.
-struct WeightGradient {
-    geometry: Geometry,
-    precision: Precision,
-}
-
-impl CustomOp2 for WeightGradient {
-    fn name(&self) -> &'static str {
-        "conv2d-weight-gradient"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        gradient: &CpuStorage,
-        gradient_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let geometry = &self.geometry;
-        let x = operand(self.precision, contiguous(x, x_layout)?);
-        let gradient = operand(self.precision, contiguous(gradient, gradient_layout)?);
-        let result = written(geometry.weight_len(), |result| {
-            if geometry.is_winograd() {
-                winograd::weight_gradient(geometry, &x, &gradient, result);
-            } else {
-                patches::weight_gradient(geometry, &x, &gradient, result);
-            }
-        });
-        Ok((CpuStorage::F32(result), Shape::from(geometry.weight_dims())))
+fn weight_gradient(geometry: &Geometry, [x, gradient]: [Cow<'_, [f32]>; 2]) -> Vec<f32> {
+    if geometry.is_winograd() {
+        winograd::weight_gradient(geometry, &x, &gradient)
+    } else {
+        patches::weight_gradient(geometry, &x, &gradient)
     }
 }
 

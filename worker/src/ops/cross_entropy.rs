@@ -24,24 +24,44 @@ pub struct CrossEntropy {
 /// Losses of the samples whose logits [n, classes] lie row-major in `logits`, and their gradient.
 ///
 /// d(loss)/d(z_j) = softmax(z)_j − p_j. A NaN among a sample's logits makes its loss and gradient NaN and its
-/// prediction wrong. Targets must be below `classes`.
+/// prediction wrong.
+///
+/// # Errors
+/// When there are not as many logits as samples times classes, or a target names a class that there is not.
 pub fn cross_entropy(
     logits: &[f32],
     classes: usize,
     targets: &[Target],
     smoothing: f32,
     denominator: u64,
-) -> CrossEntropy {
+) -> Result<CrossEntropy> {
+    check(logits, classes, targets)?;
     let mut sums = Sums { samples: targets.len() as u64, ..Sums::default() };
     let mut gradient = Vec::with_capacity(logits.len());
     let mut exponentials = Vec::with_capacity(classes);
+    // Where there are no classes there is no sample either.
     for (row, target) in logits.chunks_exact(classes.max(1)).zip(targets) {
         let expected = Distribution::new(target, smoothing, classes);
         sums.loss += f64::from(sample_loss(row, &expected, &mut exponentials));
         sums.correct += u64::from(is_correct(row, target.heavier_class() as usize));
         push_gradient(&exponentials, &expected, denominator as f64, &mut gradient);
     }
-    CrossEntropy { sums, gradient }
+    Ok(CrossEntropy { sums, gradient })
+}
+
+fn check(logits: &[f32], classes: usize, targets: &[Target]) -> Result<()> {
+    if targets.len().checked_mul(classes) != Some(logits.len()) {
+        candle_core::bail!(
+            "{} logits, expected {} samples of {classes} classes",
+            logits.len(),
+            targets.len()
+        );
+    }
+    let unknown = targets.iter().map(Target::greatest_class).find(|&class| class as usize >= classes);
+    if let Some(class) = unknown {
+        candle_core::bail!("a target of class {class}, expected one of {classes} classes");
+    }
+    Ok(())
 }
 
 /// The distribution p over the classes.
@@ -50,7 +70,6 @@ struct Distribution {
     mixed: Option<usize>,
     /// Shares of the two classes, and of every class alike.
     shares: [f64; 3],
-    known: bool,
 }
 
 impl Distribution {
@@ -60,8 +79,7 @@ impl Distribution {
         Self {
             class: target.class as usize,
             mixed: target.mixed.map(|mixed| mixed.class as usize),
-            shares: [kept * (1.0 - second), kept * second, f64::from(smoothing) / classes.max(1) as f64],
-            known: (target.greatest_class() as usize) < classes,
+            shares: [kept * (1.0 - second), kept * second, f64::from(smoothing) / classes as f64],
         }
     }
 
@@ -77,9 +95,6 @@ fn sample_loss(row: &[f32], expected: &Distribution, exponentials: &mut Vec<f64>
     let greatest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     exponentials.clear();
     exponentials.extend(row.iter().map(|&logit| libm::exp(f64::from(logit) - greatest)));
-    if !expected.known {
-        return f32::NAN;
-    }
     let logarithm = libm::log(exponentials.iter().sum::<f64>());
     let part = |(class, &logit): (usize, &f32)| match expected.share(class) {
         // An infinite logit of a class that does not count must not spoil the sum.
@@ -101,8 +116,9 @@ fn push_gradient(exponentials: &[f64], expected: &Distribution, denominator: f64
 }
 
 fn is_correct(row: &[f32], target: usize) -> bool {
-    let Some((before, [logit, after @ ..])) = row.split_at_checked(target) else { return false };
-    !logit.is_nan() && before.iter().all(|other| other < logit) && after.iter().all(|other| other <= logit)
+    let logit = row[target];
+    let (before, after) = row.split_at(target);
+    !logit.is_nan() && before.iter().all(|&other| other < logit) && after.iter().all(|&other| other <= logit)
 }
 
 /// Computes the losses of a model's output, logits f32 [n, classes]; see [`cross_entropy`].
@@ -122,7 +138,7 @@ pub fn of_logits(
     }
     let mut numbers = vec![0_f32; rows * classes];
     copy_into(logits, &mut numbers)?;
-    Ok(cross_entropy(&numbers, classes, targets, smoothing, denominator))
+    cross_entropy(&numbers, classes, targets, smoothing, denominator)
 }
 
 #[cfg(test)]

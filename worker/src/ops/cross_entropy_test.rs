@@ -6,7 +6,7 @@ use lookbehind_common::target::MixedClass;
 /// Losses of samples of one class each, without smoothing.
 fn plain(logits: &[f32], classes: usize, targets: &[u32], denominator: u64) -> CrossEntropy {
     let targets: Vec<Target> = targets.iter().copied().map(Target::from).collect();
-    cross_entropy(logits, classes, &targets, 0.0, denominator)
+    cross_entropy(logits, classes, &targets, 0.0, denominator).unwrap()
 }
 
 fn mixture(class: u32, other: u32, share: f32) -> Target {
@@ -76,6 +76,21 @@ fn logits_of_another_shape_or_type_are_refused() {
 }
 
 #[test]
+fn targets_without_a_class_and_logits_without_a_sample_are_refused() {
+    let refused = |targets: &[Target]| cross_entropy(&[0.0; 6], 3, targets, 0.0, 2).unwrap_err().to_string();
+    assert_eq!(refused(&[Target::from(0)]), "6 logits, expected 1 samples of 3 classes");
+    assert_eq!(
+        refused(&[Target::from(0), Target::from(3)]),
+        "a target of class 3, expected one of 3 classes"
+    );
+    assert_eq!(
+        refused(&[mixture(0, 7, 0.1), Target::from(1)]),
+        "a target of class 7, expected one of 3 classes"
+    );
+    assert!(cross_entropy(&[], 0, &[Target::from(0)], 0.0, 1).is_err());
+}
+
+#[test]
 fn mixtures_and_smoothing_spread_the_target_over_the_classes() {
     let row = [0.5_f32, -1.0, 2.0, 0.25];
     for (target, smoothing, shares) in [
@@ -86,7 +101,7 @@ fn mixtures_and_smoothing_spread_the_target_over_the_classes() {
     ] {
         let loss =
             |row: &[f32]| -> f64 { (0..4).map(|class| shares[class] * reference_loss(row, class)).sum() };
-        let result = cross_entropy(&row, 4, &[target], smoothing, 2);
+        let result = cross_entropy(&row, 4, &[target], smoothing, 2).unwrap();
         assert!((result.sums.loss - loss(&row)).abs() < 1e-6, "{target:?}");
         for (index, &found) in result.gradient.iter().enumerate() {
             let shifted = |by: f32| {
@@ -104,12 +119,12 @@ fn mixtures_and_smoothing_spread_the_target_over_the_classes() {
 fn a_mixture_without_a_second_share_is_the_plain_loss_to_the_last_bit() {
     let row = [0.3_f32, -0.7, 1.9, 1e-3];
     let expected = plain(&row, 4, &[2], 3);
-    assert_eq!(cross_entropy(&row, 4, &[mixture(2, 0, 0.0)], 0.0, 3), expected);
+    assert_eq!(cross_entropy(&row, 4, &[mixture(2, 0, 0.0)], 0.0, 3).unwrap(), expected);
 }
 
 #[test]
 fn of_a_mixture_the_heavier_class_counts_as_right() {
-    let correct = |target| cross_entropy(&[0.0, 3.0, 1.0], 3, &[target], 0.1, 1).sums.correct;
+    let correct = |target| cross_entropy(&[0.0, 3.0, 1.0], 3, &[target], 0.1, 1).unwrap().sums.correct;
     assert_eq!(correct(mixture(0, 1, 0.6)), 1);
     assert_eq!(correct(mixture(0, 1, 0.4)), 0);
     assert_eq!(correct(mixture(1, 0, 0.5)), 1);
@@ -119,5 +134,5 @@ fn of_a_mixture_the_heavier_class_counts_as_right() {
 fn an_infinite_logit_of_another_class_leaves_the_loss_finite() {
     let row = [0.0_f32, f32::NEG_INFINITY, 1.0];
     assert!(plain(&row, 3, &[0], 1).sums.loss.is_finite());
-    assert!(cross_entropy(&row, 3, &[mixture(0, 2, 0.3)], 0.0, 1).sums.loss.is_finite());
+    assert!(cross_entropy(&row, 3, &[mixture(0, 2, 0.3)], 0.0, 1).unwrap().sums.loss.is_finite());
 }

@@ -88,8 +88,9 @@ fn bordered(x: &Tensor, padding: usize, fill: f64) -> Result<Tensor> {
 
 /// Every `stride`-th of `extent` places, from `first` on.
 fn places(first: usize, extent: usize, stride: usize) -> Result<Tensor> {
-    let places = (0..extent).step_by(stride).map(|place| u32::try_from(first + place).unwrap_or(u32::MAX));
-    Tensor::new(places.collect::<Vec<u32>>(), &Device::Cpu)
+    let places = (0..extent).step_by(stride).map(|place| u32::try_from(first + place));
+    let places: std::result::Result<Vec<u32>, _> = places.collect();
+    Tensor::new(places.map_err(candle_core::Error::wrap)?, &Device::Cpu)
 }
 
 /// The mean over all pixels.

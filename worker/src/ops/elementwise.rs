@@ -1,26 +1,28 @@
 //! Functions of single numbers over whole tensors.
 
-use rayon::prelude::*;
-
 use super::lanes::arch;
-use super::output::written;
+use super::output::in_parts;
 
 /// Numbers that one task takes.
 const TASK: usize = 1 << 15;
 
-/// The function of the numbers at each place of operands of equal length.
+/// The function of the numbers at each place of operands.
+///
+/// # Panics
+/// When the operands differ in length.
 pub(super) fn elementwise<const N: usize>(
     operands: [&[f32]; N],
     function: impl Fn([f32; N]) -> f32 + Sync,
 ) -> Vec<f32> {
-    let len = operands.iter().map(|operand| operand.len()).min().unwrap_or(0);
-    let task = |(task, result): (usize, &mut [f32])| {
+    const { assert!(N > 0, "a function of something") };
+    let len = operands[0].len();
+    assert!(operands.iter().all(|operand| operand.len() == len), "operands of one length");
+    in_parts(len, TASK, |task, result| {
         arch().dispatch(|| {
             let operands = operands.map(|operand| &operand[task * TASK..][..result.len()]);
             for (place, result) in result.iter_mut().enumerate() {
                 *result = function(operands.map(|operand| operand[place]));
             }
         });
-    };
-    written(len, |result| result.par_chunks_mut(TASK).enumerate().for_each(task))
+    })
 }

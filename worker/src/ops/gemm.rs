@@ -12,11 +12,10 @@
 mod kernel;
 mod panels;
 
-use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
-
 use super::lanes::arch;
+use super::output::in_parts;
 pub(super) use panels::{MAX_WIDTH, PanelLayout, Panels};
+use pulp::{Simd, WithSimd};
 
 /// Depth of one chain of additions.
 pub(super) const SLICE: usize = 256;
@@ -89,19 +88,15 @@ pub(super) fn multiply(rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>, output: Output<'
     arch().dispatch(Product { rows, lhs, rhs, output });
 }
 
-/// The product of `rows` rows, over as many threads as there are.
-pub(super) fn multiply_parallel(rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>, output: Output<'_>) {
-    if rows * rhs.layout.depth * rhs.layout.columns < SERIAL {
-        return multiply(rows, lhs, rhs, output);
-    }
-    let Output { numbers, row, accumulate } = output;
-    numbers.par_chunks_mut(TASK_ROWS * row.max(1)).enumerate().for_each(|(task, numbers)| {
-        let first = task * TASK_ROWS;
-        if first < rows {
-            let output = Output { numbers, row, accumulate };
-            multiply(TASK_ROWS.min(rows - first), lhs.rows_from(first), rhs, output);
-        }
-    });
+/// The product of `rows` rows, row-major, over as many threads as there are.
+pub(super) fn product(rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>) -> Vec<f32> {
+    let PanelLayout { depth, columns, .. } = rhs.layout;
+    let task_rows = if rows * depth * columns < SERIAL { rows } else { TASK_ROWS };
+    in_parts(rows * columns, task_rows * columns, |task, numbers| {
+        let rows = numbers.len() / columns;
+        let output = Output { numbers, row: columns, accumulate: false };
+        multiply(rows, lhs.rows_from(task * task_rows), rhs, output);
+    })
 }
 
 struct Product<'a> {

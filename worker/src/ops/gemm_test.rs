@@ -33,10 +33,7 @@ fn error(rows: usize, columns: usize, depth: usize, a: &[f32], b: &[f32], produc
 
 fn product(rows: usize, columns: usize, depth: usize, a: &[f32], b: &[f32]) -> Vec<f32> {
     let panels = Panels::of_rows(b, depth, columns);
-    let mut result = vec![f32::NAN; rows * columns];
-    let output = Output { numbers: &mut result, row: columns, accumulate: false };
-    multiply_parallel(rows, Lhs::rows(a, depth), panels.rhs(), output);
-    result
+    super::product(rows, Lhs::rows(a, depth), panels.rhs())
 }
 
 #[test]
@@ -88,4 +85,21 @@ fn nothing_behind_the_last_column_is_written() {
     let panels = Panels::of_rows(&b, 4, 3);
     multiply(5, Lhs::rows(&a, 4), panels.rhs(), Output { numbers: &mut result, row: 10, accumulate: false });
     assert!(result.chunks(10).all(|row| row[3..].iter().all(|&value| value == 7.0) && row[..3] != [7.0; 3]));
+}
+
+#[test]
+fn operands_that_are_too_short_are_refused_also_where_their_length_would_overflow() {
+    let (a, b) = (numbers(1, 5 * 4), numbers(2, 4 * 3));
+    let panels = Panels::of_rows(&b, 4, 3);
+    let refused = |rows: usize, lhs: Lhs<'_>, row: usize, len: usize| {
+        let mut result = vec![0_f32; len];
+        let output = Output { numbers: &mut result, row, accumulate: false };
+        let multiplied = std::panic::AssertUnwindSafe(|| multiply(rows, lhs, panels.rhs(), output));
+        std::panic::catch_unwind(multiplied).is_err()
+    };
+    assert!(!refused(5, Lhs::rows(&a, 4), 3, 15));
+    assert!(refused(6, Lhs::rows(&a, 4), 3, 18));
+    assert!(refused(5, Lhs::rows(&a, 4), 3, 14));
+    assert!(refused(5, Lhs { numbers: &a, row: usize::MAX / 4 + 1, step: 1 }, 3, 15));
+    assert!(refused(5, Lhs::rows(&a, 4), usize::MAX / 4 + 1, 15));
 }

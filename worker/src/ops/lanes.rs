@@ -11,21 +11,24 @@ pub(super) fn arch() -> Arch {
     Arch::new()
 }
 
-/// The numbers from `start` on; zeros behind the end.
+/// The numbers from `start` on; zeros behind the end, which may come before `start`.
 #[inline(always)]
 pub(super) fn load<S: Simd>(simd: S, numbers: &[f32], start: usize) -> S::f32s {
     match numbers.get(start..start + S::F32_LANES) {
         Some(full) => S::as_simd_f32s(full).0[0],
-        None => simd.partial_load_f32s(numbers.get(start..).unwrap_or_default()),
+        None => simd.partial_load_f32s(numbers.get(start..).unwrap_or(&[])),
     }
 }
 
 /// Writes the numbers from `start` on, as many as there is room for.
+///
+/// # Panics
+/// When `start` lies behind the end.
 #[inline(always)]
 pub(super) fn store<S: Simd>(simd: S, numbers: &mut [f32], start: usize, values: S::f32s) {
     match numbers.get_mut(start..start + S::F32_LANES) {
         Some(full) => S::as_mut_simd_f32s(full).0[0] = values,
-        None => simd.partial_store_f32s(numbers.get_mut(start..).unwrap_or_default(), values),
+        None => simd.partial_store_f32s(&mut numbers[start..], values),
     }
 }
 

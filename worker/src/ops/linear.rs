@@ -1,15 +1,14 @@
 //! The affine map of a fully connected layer, as one operation: the bias is added in place, the weight's gradient
 //! comes out in the weight's own layout, and the input's is computed only where somebody needs it.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Device, Layout, Result, Shape, Tensor};
+use candle_core::{D, Device, Result, Shape, Tensor};
 use lookbehind_common::job::Precision;
 
-use super::gemm::{Lhs, Output, Panels, multiply_parallel};
-use super::output::written;
+use super::gemm::{Lhs, Panels, product};
 use super::precision::{declared, operand};
 use super::row_sums::row_sums;
-use super::storage::{contiguous, with_numbers};
-use super::tape::{apply2, apply3};
+use super::storage::with_numbers;
+use super::tape::{Kernel, apply2, apply3};
 
 /// y = x Wᵀ + b for x `[.., in]`, W `[out, in]` and b `[out]`; y is `[.., out]`.
 ///
@@ -46,61 +45,46 @@ pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
 /// Its two operands are rounded, the bias is not.
 pub(super) struct Linear(pub(super) Precision);
 
-impl CustomOp3 for Linear {
+impl Kernel<3> for Linear {
     fn name(&self) -> &'static str {
         "linear"
     }
 
-    fn cpu_fwd(
+    fn compute(
         &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (rows, inputs) = x_layout.shape().dims2()?;
-        let (outputs, _) = weight_layout.shape().dims2()?;
-        let x = operand(self.0, contiguous(x, x_layout)?);
-        let weight = operand(self.0, contiguous(weight, weight_layout)?);
+        [x, weight, bias]: [&[f32]; 3],
+        [of_x, of_weight, _]: [&Shape; 3],
+    ) -> Result<(Vec<f32>, Shape)> {
+        let ((rows, inputs), (outputs, _)) = (of_x.dims2()?, of_weight.dims2()?);
+        let [x, weight] = [x, weight].map(|numbers| operand(self.0, numbers));
         let panels = Panels::of_columns(&weight, inputs, outputs);
-        let mut y = product(rows, Lhs::rows(&x, inputs), &panels, outputs);
-        add_to_rows(contiguous(bias, bias_layout)?, &mut y);
-        Ok((CpuStorage::F32(y), Shape::from((rows, outputs))))
+        let mut y = product(rows, Lhs::rows(&x, inputs), panels.rhs());
+        add_to_rows(bias, &mut y);
+        Ok((y, Shape::from((rows, outputs))))
     }
 
-    fn bwd(
+    fn gradients(
         &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
+        [x, weight, bias]: [&Tensor; 3],
         _result: &Tensor,
         gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
+    ) -> Result<[Option<Tensor>; 3]> {
         let ((rows, inputs), (outputs, _)) = (x.dims2()?, weight.dims2()?);
         let tensor = |numbers: Vec<f32>, like: &Tensor| Tensor::from_vec(numbers, like.shape(), &Device::Cpu);
-        let (of_x, of_weight, of_bias) = with_numbers([x, weight, &gradient], |[from, weight, gradient]| {
+        let (of_x, of_weight, of_bias) = with_numbers([x, weight, gradient], |[from, weight, gradient]| {
             let of_bias = column_sums(gradient, outputs);
             let gradient = operand(self.0, gradient);
             let of_x = x.track_op().then(|| {
                 let panels = Panels::of_rows(&operand(self.0, weight), outputs, inputs);
-                product(rows, Lhs::rows(&gradient, outputs), &panels, inputs)
+                product(rows, Lhs::rows(&gradient, outputs), panels.rhs())
             });
             let panels = Panels::of_rows(&operand(self.0, from), rows, inputs);
-            let of_weight = product(outputs, Lhs::transposed(&gradient, outputs), &panels, inputs);
+            let of_weight = product(outputs, Lhs::transposed(&gradient, outputs), panels.rhs());
             (of_x, of_weight, of_bias)
         })?;
         let of_x = of_x.map(|numbers| tensor(numbers, x)).transpose()?;
-        Ok((of_x, Some(tensor(of_weight, weight)?), Some(tensor(of_bias, bias)?)))
+        Ok([of_x, Some(tensor(of_weight, weight)?), Some(tensor(of_bias, bias)?)])
     }
-}
-
-fn product(rows: usize, lhs: Lhs<'_>, panels: &Panels, columns: usize) -> Vec<f32> {
-    written(rows * columns, |numbers| {
-        multiply_parallel(rows, lhs, panels.rhs(), Output { numbers, row: columns, accumulate: false });
-    })
 }
 
 fn add_to_rows(bias: &[f32], matrix: &mut [f32]) {
@@ -121,34 +105,26 @@ fn column_sums(matrix: &[f32], columns: usize) -> Vec<f32> {
 
 pub(super) struct AddBias;
 
-impl CustomOp2 for AddBias {
+impl Kernel<2> for AddBias {
     fn name(&self) -> &'static str {
         "add-bias"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let mut y = contiguous(x, x_layout)?.to_vec();
-        add_to_rows(contiguous(bias, bias_layout)?, &mut y);
-        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
+    fn compute(&self, [x, bias]: [&[f32]; 2], [shape, _]: [&Shape; 2]) -> Result<(Vec<f32>, Shape)> {
+        let mut y = x.to_vec();
+        add_to_rows(bias, &mut y);
+        Ok((y, shape.clone()))
     }
 
-    fn bwd(
+    fn gradients(
         &self,
-        _x: &Tensor,
-        bias: &Tensor,
+        [_, bias]: [&Tensor; 2],
         _result: &Tensor,
         gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
-        let sums = with_numbers([&gradient], |[gradient]| column_sums(gradient, bias.elem_count()))?;
+    ) -> Result<[Option<Tensor>; 2]> {
+        let sums = with_numbers([gradient], |[gradient]| column_sums(gradient, bias.elem_count()))?;
         let of_bias = Tensor::from_vec(sums, bias.shape(), &Device::Cpu)?;
-        Ok((Some(gradient), Some(of_bias)))
+        Ok([Some(gradient.clone()), Some(of_bias)])
     }
 }
 

@@ -6,7 +6,7 @@ mod batch;
 mod group;
 mod passes;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 
 pub use batch::{Normalized, batch_norm, batch_norm_inference};
 #[cfg(feature = "cuda")]
@@ -34,7 +34,7 @@ impl Affine<'_> {
 
     /// Checks that there is one of each for every channel of an f32 tensor `[.., c]`.
     fn check(&self, x: &Tensor) -> Result<usize> {
-        let channels = x.dims().last().copied().unwrap_or(0);
+        let channels = x.dim(D::Minus1)?;
         let (weight, bias) = (self.weight.dims(), self.bias.dims());
         // On GPUs a convolution's result may be bfloat16.
         let known = x.dtype() == DType::F32 || (x.device().is_cuda() && x.dtype() == DType::BF16);

@@ -1,22 +1,47 @@
-//! Results of kernels in memory that nobody clears first: zeros that are overwritten at once cost as much as a pass over
-//! the result.
+//! Results of kernels, cleared part by part by the threads that then compute them: a part that was just cleared lies in
+//! that thread's cache, where clearing the whole result first would be one more pass over memory, on one thread.
 
-/// A vector of `len` numbers that `write` writes.
-///
-/// `write` must write every number, and read none that it has not written. In tests they are NaN before, so that a kernel
-/// that leaves one out does not agree with its definition.
-#[allow(unsafe_code, reason = "memory whose content is written before it is read need not be cleared")]
-#[allow(
-    clippy::uninit_vec,
-    reason = "every number is written before it is read; floats have no invalid bytes"
-)]
-pub(crate) fn written(len: usize, write: impl FnOnce(&mut [f32])) -> Vec<f32> {
+#![allow(unsafe_code, reason = "no safe way leads to a vector whose numbers several threads write first")]
+
+use std::mem::MaybeUninit;
+
+use rayon::prelude::*;
+
+/// What a part holds before its kernel computes it. In tests NaN, so that a kernel that leaves a number out does not agree
+/// with its definition.
+const CLEARED: f32 = if cfg!(test) { f32::NAN } else { 0.0 };
+
+/// A vector of `len` numbers in parts of `part` numbers; the last may be shorter. `compute` is given each part's number and
+/// the part, cleared.
+pub(super) fn in_parts(len: usize, part: usize, compute: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    let part = part.max(1);
+    let lens: Vec<usize> = (0..len).step_by(part).map(|start| part.min(len - start)).collect();
+    in_parts_of(&lens, compute)
+}
+
+/// The same in parts of the given lengths.
+pub(super) fn in_parts_of(lens: &[usize], compute: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    let len = lens.iter().sum();
     let mut numbers = Vec::with_capacity(len);
-    // SAFETY: the capacity is there, and `write` writes every number before anybody reads it.
-    unsafe { numbers.set_len(len) };
-    if cfg!(test) {
-        numbers.fill(f32::NAN);
+    let mut memory = &mut numbers.spare_capacity_mut()[..len];
+    let mut parts = Vec::with_capacity(lens.len());
+    for &len in lens {
+        let (part, rest) = memory.split_at_mut(len);
+        parts.push(part);
+        memory = rest;
     }
-    write(&mut numbers);
+    parts.into_par_iter().enumerate().for_each(|(number, part)| compute(number, cleared(part)));
+    // SAFETY: the vector has room for `len` numbers. The parts make them up, and each was written when it was cleared.
+    unsafe { numbers.set_len(len) };
     numbers
 }
+
+fn cleared(part: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    part.fill(MaybeUninit::new(CLEARED));
+    // SAFETY: all of it has just been written, and `MaybeUninit<f32>` lies in memory as `f32` does.
+    unsafe { &mut *(std::ptr::from_mut(part) as *mut [f32]) }
+}
+
+#[cfg(test)]
+#[path = "output_test.rs"]
+mod tests;

@@ -1,11 +1,10 @@
 //! Pooling over windows of pixels, channels last.
 
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
+use candle_core::{D, Device, Result, Shape, Tensor};
 
-use super::output::written;
-use super::storage::{contiguous, with_numbers};
-use super::tape::apply1;
+use super::output::in_parts;
+use super::storage::with_numbers;
+use super::tape::{Kernel, apply1};
 
 /// Windows of a pooling layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +37,11 @@ pub fn avg_pool2d(x: &Tensor, pool: Pool2d) -> Result<Tensor> {
 /// The mean over all pixels of x `[n, .., c]`: `[n, c]`.
 ///
 /// # Errors
-/// When the tensor has fewer than two dimensions.
+/// When the tensor has fewer than two dimensions, or no numbers.
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
-    let (n, c) = (x.dim(0)?, x.dim(candle_core::D::Minus1)?);
-    let pixels = x.elem_count() / (n * c).max(1);
+    check_not_empty(x)?;
+    let (n, c) = (x.dim(0)?, x.dim(D::Minus1)?);
+    let pixels = x.elem_count() / (n * c);
     let x = x.reshape((n, pixels, 1, c))?;
     let pool = Pool { window: Window::whole(pixels), kind: Kind::Average };
     apply1(&x.contiguous()?, pool)?.reshape((n, c))
@@ -49,11 +49,16 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
 
 fn apply(x: &Tensor, pool: Pool2d, kind: Kind) -> Result<Tensor> {
     let (_, height, width, _) = x.dims4()?;
-    if x.elem_count() == 0 {
-        candle_core::bail!("pooling of {:?}: expected at least one number", x.dims());
-    }
+    check_not_empty(x)?;
     let window = Window::new(height, width, pool)?;
     apply1(&x.contiguous()?, Pool { window, kind })
+}
+
+fn check_not_empty(x: &Tensor) -> Result<()> {
+    match x.elem_count() {
+        0 => candle_core::bail!("pooling of {:?}: expected at least one number", x.dims()),
+        _ => Ok(()),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -100,8 +105,9 @@ impl Window {
     /// Input pixels of an output pixel, numbered within an image, row by row.
     fn pixels(self, output: usize) -> impl Iterator<Item = usize> {
         let (top, left) = (output / self.output.1 * self.stride, output % self.output.1 * self.stride);
+        // The padding before the first pixel has none; a window is larger than the padding.
         let range = |start: usize, taps: usize, extent: usize| {
-            start.saturating_sub(self.padding)..(start + taps).saturating_sub(self.padding).min(extent)
+            start.saturating_sub(self.padding)..(start + taps - self.padding).min(extent)
         };
         let columns = range(left, self.size.1, self.input.1);
         range(top, self.size.0, self.input.0)
@@ -177,37 +183,39 @@ impl Pool {
     }
 }
 
-impl CustomOp1 for Pool {
+impl Kernel<1> for Pool {
     fn name(&self) -> &'static str {
         "pool2d"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (images, _, _, channels) = layout.shape().dims4()?;
+    fn compute(&self, [x]: [&[f32]; 1], [shape]: [&Shape; 1]) -> Result<(Vec<f32>, Shape)> {
+        let (images, _, _, channels) = shape.dims4()?;
         let (before, after) = self.sizes(channels);
-        let x = contiguous(x, layout)?;
-        let result = written(images * after, |result| {
-            let pairs = result.par_chunks_mut(after).zip(x.par_chunks(before));
-            pairs.for_each(|(result, x)| self.image(x, result, channels));
+        let result = in_parts(images * after, after, |image, result| {
+            self.image(&x[image * before..][..before], result, channels);
         });
         let (height, width) = self.window.output;
-        Ok((CpuStorage::F32(result), Shape::from((images, height, width, channels))))
+        Ok((result, Shape::from((images, height, width, channels))))
     }
 
-    fn bwd(&self, x: &Tensor, result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+    fn gradients(
+        &self,
+        [x]: [&Tensor; 1],
+        result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<[Option<Tensor>; 1]> {
         let channels = x.dim(3)?;
         let (before, after) = self.sizes(channels);
-        let gradient = gradient.contiguous()?;
-        let of_x = with_numbers([x, result, &gradient], |[x, result, gradient]| {
-            let mut target = vec![0_f32; x.len()];
-            let images = target.par_chunks_mut(before).zip(x.par_chunks(before));
-            let images = images.zip(result.par_chunks(after)).zip(gradient.par_chunks(after));
-            images.for_each(|(((target, x), result), gradient)| {
-                self.image_gradient(x, result, gradient, target, channels)
-            });
-            target
+        let of_x = with_numbers([x, result, gradient], |[x, result, gradient]| {
+            in_parts(x.len(), before, |image, target| {
+                target.fill(0.0);
+                let (input, output) =
+                    (image * before..(image + 1) * before, image * after..(image + 1) * after);
+                let (result, gradient) = (&result[output.clone()], &gradient[output]);
+                self.image_gradient(&x[input], result, gradient, target, channels);
+            })
         })?;
-        Tensor::from_vec(of_x, x.shape(), &Device::Cpu).map(Some)
+        Ok([Some(Tensor::from_vec(of_x, x.shape(), &Device::Cpu)?)])
     }
 }
 

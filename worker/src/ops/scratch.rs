@@ -16,10 +16,7 @@ pub(super) struct Scratch {
 
 /// Takes working memory of `len` numbers, whatever they are: NaN in tests.
 pub(super) fn take(len: usize) -> Scratch {
-    let mut numbers = smallest_fitting(len).unwrap_or_default();
-    if numbers.len() < len {
-        numbers = vec![0.0; len];
-    }
+    let mut numbers = smallest_fitting(len).unwrap_or_else(|| vec![0.0; len]);
     if cfg!(test) {
         numbers.fill(f32::NAN);
     }

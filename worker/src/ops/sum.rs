@@ -1,10 +1,10 @@
 //! The sum of two tensors, as at the end of a residual branch.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{Device, Result, Shape, Tensor};
 
 use super::elementwise::elementwise;
-use super::storage::contiguous;
-use super::tape::apply2;
+use super::storage::with_numbers;
+use super::tape::{Kernel, apply2};
 
 /// x + y for f32 tensors of the same shape.
 ///
@@ -23,35 +23,32 @@ pub(super) fn sum_of_gradients(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     if x.device().is_cuda() {
         return super::cuda::sum_of_gradients(x, y);
     }
-    x.contiguous()?.apply_op2_no_bwd(&y.contiguous()?, &Sum)
+    let numbers = with_numbers([&x.contiguous()?, &y.contiguous()?], added)?;
+    Tensor::from_vec(numbers, x.shape(), &Device::Cpu)
+}
+
+fn added(operands: [&[f32]; 2]) -> Vec<f32> {
+    elementwise(operands, |[x, y]| x + y)
 }
 
 pub(super) struct Sum;
 
-impl CustomOp2 for Sum {
+impl Kernel<2> for Sum {
     fn name(&self) -> &'static str {
         "sum"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        y: &CpuStorage,
-        y_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let operands = [contiguous(x, x_layout)?, contiguous(y, y_layout)?];
-        Ok((CpuStorage::F32(elementwise(operands, |[x, y]| x + y)), x_layout.shape().clone()))
+    fn compute(&self, operands: [&[f32]; 2], [shape, _]: [&Shape; 2]) -> Result<(Vec<f32>, Shape)> {
+        Ok((added(operands), shape.clone()))
     }
 
-    fn bwd(
+    fn gradients(
         &self,
-        _x: &Tensor,
-        _y: &Tensor,
+        _arguments: [&Tensor; 2],
         _result: &Tensor,
         gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((Some(gradient.clone()), Some(gradient.clone())))
+    ) -> Result<[Option<Tensor>; 2]> {
+        Ok([Some(gradient.clone()), Some(gradient.clone())])
     }
 }
 

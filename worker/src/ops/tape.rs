@@ -12,15 +12,16 @@ mod times;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::op::BackpropOp;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, TensorId};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, TensorId};
 
-pub(super) use operation::{OnCuda, Operation};
-use operation::{One, Three, Two};
+use operation::{InLibrary, Of};
+pub(super) use operation::{Kernel, Operation};
 use times::Times;
 
 use super::sum::sum_of_gradients;
@@ -31,10 +32,8 @@ thread_local! {
 }
 
 /// Who remembers operations for their gradients.
-#[derive(Default)]
 enum Recording {
     /// The tensor library.
-    #[default]
     Library,
     /// A tape.
     Tape(Vec<Applied>),
@@ -66,9 +65,8 @@ pub(crate) struct Gradients(HashMap<TensorId, Tensor>);
 pub(crate) fn record<T>(forward: impl FnOnce() -> T) -> (T, Tape) {
     let begun = Instant::now();
     let (result, recording) = during(Recording::Tape(Vec::new()), forward);
-    let applied = match recording {
-        Recording::Tape(applied) => applied,
-        Recording::Library | Recording::Nobody => Vec::new(),
+    let Recording::Tape(applied) = recording else {
+        unreachable!("what was declared within the pass was taken back before its end")
     };
     (result, Tape { applied, forward: begun.elapsed() })
 }
@@ -81,20 +79,14 @@ pub(crate) fn without_gradients<T>(forward: impl FnOnce() -> T) -> T {
 /// Runs a pass under some recording; returns what was recorded. Whatever was recorded before goes on after it, also when
 /// the pass panics.
 fn during<T>(recording: Recording, pass: impl FnOnce() -> T) -> (T, Recording) {
-    struct Before(Option<Recording>);
-    impl Before {
-        fn restore(&mut self) -> Recording {
-            self.0.take().map(|before| RECORDING.replace(before)).unwrap_or_default()
-        }
+    let before = RECORDING.replace(recording);
+    // A panic goes on as soon as the thread's recording is what it was.
+    let result = catch_unwind(AssertUnwindSafe(pass));
+    let recorded = RECORDING.replace(before);
+    match result {
+        Ok(result) => (result, recorded),
+        Err(panic) => resume_unwind(panic),
     }
-    impl Drop for Before {
-        fn drop(&mut self) {
-            self.restore();
-        }
-    }
-    let mut before = Before(Some(RECORDING.replace(recording)));
-    let result = pass();
-    (result, before.restore())
 }
 
 impl Tape {
@@ -188,31 +180,19 @@ impl CustomOp1 for Preset {
     }
 }
 
-/// Applies an operation.
-pub(super) fn apply1<O: CustomOp1 + OnCuda + Send + Sync + 'static>(
-    x: &Tensor,
-    operation: O,
-) -> Result<Tensor> {
-    if is_library(x) { x.apply_op1(operation) } else { apply(&[x], One(operation)) }
+/// Applies an operation of one argument.
+pub(super) fn apply1(x: &Tensor, kernel: impl Kernel<1>) -> Result<Tensor> {
+    if is_library(x) { x.apply_op1(InLibrary(kernel)) } else { apply(&[x], Of::<1, _>(kernel)) }
 }
 
 /// The same with two arguments.
-pub(super) fn apply2<O: CustomOp2 + OnCuda + Send + Sync + 'static>(
-    x: &Tensor,
-    y: &Tensor,
-    operation: O,
-) -> Result<Tensor> {
-    if is_library(x) { x.apply_op2(y, operation) } else { apply(&[x, y], Two(operation)) }
+pub(super) fn apply2(x: &Tensor, y: &Tensor, kernel: impl Kernel<2>) -> Result<Tensor> {
+    if is_library(x) { x.apply_op2(y, InLibrary(kernel)) } else { apply(&[x, y], Of::<2, _>(kernel)) }
 }
 
 /// The same with three arguments.
-pub(super) fn apply3<O: CustomOp3 + OnCuda + Send + Sync + 'static>(
-    x: &Tensor,
-    y: &Tensor,
-    z: &Tensor,
-    operation: O,
-) -> Result<Tensor> {
-    if is_library(x) { x.apply_op3(y, z, operation) } else { apply(&[x, y, z], Three(operation)) }
+pub(super) fn apply3(x: &Tensor, y: &Tensor, z: &Tensor, kernel: impl Kernel<3>) -> Result<Tensor> {
+    if is_library(x) { x.apply_op3(y, z, InLibrary(kernel)) } else { apply(&[x, y, z], Of::<3, _>(kernel)) }
 }
 
 /// Whether the tensor library applies operations on this thread. On GPUs it never does.

@@ -1,7 +1,6 @@
 use candle_core::{Device, Var};
 
 use super::*;
-use crate::ops::storage::contiguous;
 use crate::ops::{add_bias, linear, relu};
 use crate::test_support::numbers;
 
@@ -129,17 +128,22 @@ fn activations_are_let_go_of_while_gradients_are_computed() {
         _held: std::sync::Arc<()>,
     }
     #[cfg(feature = "cuda")]
-    impl OnCuda for Watching {}
-    impl CustomOp1 for Watching {
+    impl crate::ops::cuda::OnCuda for Watching {}
+    impl Kernel<1> for Watching {
         fn name(&self) -> &'static str {
             "watching"
         }
-        fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-            Ok((CpuStorage::F32(contiguous(x, layout)?.to_vec()), layout.shape().clone()))
+        fn compute(&self, [x]: [&[f32]; 1], [shape]: [&Shape; 1]) -> Result<(Vec<f32>, Shape)> {
+            Ok((x.to_vec(), shape.clone()))
         }
-        fn bwd(&self, _x: &Tensor, _result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        fn gradients(
+            &self,
+            _arguments: [&Tensor; 1],
+            _result: &Tensor,
+            gradient: &Tensor,
+        ) -> Result<[Option<Tensor>; 1]> {
             assert!(self.later.upgrade().is_none(), "a later operation is still held");
-            Ok(Some(gradient.clone()))
+            Ok([Some(gradient.clone())])
         }
     }
     let leaves = Leaves::new();

@@ -6,7 +6,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::geometry::Geometry;
-use crate::ops::gemm::{Lhs, Output, Panels, SLICE, multiply, multiply_parallel};
+use crate::ops::gemm::{Lhs, Output, Panels, SLICE, multiply, product};
+use crate::ops::output::in_parts;
 use crate::ops::scratch;
 
 /// Most output pixels whose windows are gathered at once, and most numbers under them.
@@ -16,25 +17,23 @@ const BLOCK_NUMBERS: usize = 1 << 21;
 const TASK_DEPTH: usize = 48;
 
 /// y = conv(x, weight).
-pub(super) fn forward(geometry: &Geometry, x: &[f32], weight: &[f32], y: &mut [f32]) {
+pub(super) fn forward(geometry: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f32> {
     let (depth, outputs, row) = (geometry.depth(), geometry.group_outputs(), geometry.output.channels);
-    for group in 0..geometry.options.groups {
-        let panels = pack(geometry, group_weight(geometry, weight, group));
-        if geometry.is_pointwise() {
-            let output = Output { numbers: &mut *y, row, accumulate: false };
-            multiply_parallel(geometry.output_pixels(), Lhs::rows(x, depth), panels.rhs(), output);
-            continue;
-        }
-        let block_size = block_size(depth);
-        y.par_chunks_mut(block_size * row).enumerate().for_each(|(block, y)| {
-            let pixels = block * block_size..block * block_size + y.len() / row;
-            let mut patches = scratch::take(pixels.len() * depth);
-            gather(geometry, x, group, pixels.clone(), 0..geometry.window.taps(), &mut patches);
-            let numbers = &mut y[group * outputs..];
-            let output = Output { numbers, row, accumulate: false };
-            multiply(pixels.len(), Lhs::rows(&patches, depth), panels.rhs(), output);
-        });
+    if geometry.is_pointwise() {
+        return product(geometry.output_pixels(), Lhs::rows(x, depth), pack(geometry, weight).rhs());
     }
+    let groups: Vec<Panels> =
+        weight.chunks_exact(outputs * depth).map(|weight| pack(geometry, weight)).collect();
+    let block_size = block_size(depth);
+    in_parts(geometry.output_len(), block_size * row, |block, y| {
+        let pixels = block * block_size..block * block_size + y.len() / row;
+        let mut patches = scratch::take(pixels.len() * depth);
+        for (group, panels) in groups.iter().enumerate() {
+            gather(geometry, x, group, pixels.clone(), 0..geometry.window.taps(), &mut patches);
+            let output = Output { numbers: &mut y[group * outputs..], row, accumulate: false };
+            multiply(pixels.len(), Lhs::rows(&patches, depth), panels.rhs(), output);
+        }
+    })
 }
 
 fn block_size(depth: usize) -> usize {
@@ -42,21 +41,19 @@ fn block_size(depth: usize) -> usize {
 }
 
 /// The input's gradient: the product with the transposed weight, its rows scattered back under their windows.
-pub(super) fn input_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f32], result: &mut [f32]) {
+pub(super) fn input_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f32]) -> Vec<f32> {
     let (depth, outputs, row) = (geometry.depth(), geometry.group_outputs(), geometry.output.channels);
-    for group in 0..geometry.options.groups {
-        let panels = pack_transposed(geometry, group_weight(geometry, weight, group));
-        if geometry.is_pointwise() {
-            let output = Output { numbers: &mut *result, row: depth, accumulate: false };
-            multiply_parallel(geometry.output_pixels(), Lhs::rows(gradient, row), panels.rhs(), output);
-            continue;
-        }
-        let (pixels, block_size) = (geometry.output.pixels(), block_size(depth));
-        result.par_chunks_mut(geometry.input.len()).enumerate().for_each(|(image, result)| {
-            if group == 0 {
-                result.fill(0.0);
-            }
-            let mut patches = scratch::take(block_size.min(pixels) * depth);
+    if geometry.is_pointwise() {
+        let panels = pack_transposed(geometry, weight);
+        return product(geometry.output_pixels(), Lhs::rows(gradient, row), panels.rhs());
+    }
+    let groups: Vec<Panels> =
+        weight.chunks_exact(outputs * depth).map(|weight| pack_transposed(geometry, weight)).collect();
+    let (pixels, block_size) = (geometry.output.pixels(), block_size(depth));
+    in_parts(geometry.input_len(), geometry.input.len(), |image, result| {
+        result.fill(0.0);
+        let mut patches = scratch::take(block_size.min(pixels) * depth);
+        for (group, panels) in groups.iter().enumerate() {
             for first in (0..pixels).step_by(block_size) {
                 let block = first..pixels.min(first + block_size);
                 let start = (image * pixels + first) * row + group * outputs;
@@ -65,12 +62,13 @@ pub(super) fn input_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f3
                 multiply(block.len(), lhs, panels.rhs(), output);
                 scatter(geometry, &patches, group, block, result);
             }
-        });
-    }
+        }
+    })
 }
 
 /// The weight's gradient: for each tap, the product of the input under it, transposed, with the output's gradient.
-pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32], result: &mut [f32]) {
+pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) -> Vec<f32> {
+    let mut result = vec![0_f32; geometry.weight_len()];
     let (inputs, outputs) = (geometry.group_inputs(), geometry.group_outputs());
     let (pixels, row) = (geometry.output_pixels(), geometry.output.channels);
     let taps = geometry.window.taps();
@@ -86,8 +84,9 @@ pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32], 
             let taps = first..taps.min(first + taps_of_task);
             sum_over_pixels(geometry, x, group, taps, &panels, sums);
         });
-        from_taps(geometry, group, &by_tap, result);
+        from_taps(geometry, group, &by_tap, &mut result);
     }
+    result
 }
 
 /// [taps, in, out] sums over all pixels, slice by slice.
@@ -122,12 +121,7 @@ fn from_taps(geometry: &Geometry, group: usize, by_tap: &[f32], result: &mut [f3
     });
 }
 
-fn group_weight<'a>(geometry: &Geometry, weight: &'a [f32], group: usize) -> &'a [f32] {
-    let len = geometry.group_outputs() * geometry.depth();
-    &weight[group * len..(group + 1) * len]
-}
-
-/// The weight [out, in, taps] as right operand [(tap, in), out].
+/// A group's weight [out, in, taps] as right operand [(tap, in), out].
 fn pack(geometry: &Geometry, weight: &[f32]) -> Panels {
     let (inputs, taps, depth) = (geometry.group_inputs(), geometry.window.taps(), geometry.depth());
     Panels::pack(depth, geometry.group_outputs(), |p, first, target| {
@@ -138,7 +132,7 @@ fn pack(geometry: &Geometry, weight: &[f32]) -> Panels {
     })
 }
 
-/// The weight [out, in, taps] as right operand [out, (tap, in)].
+/// A group's weight [out, in, taps] as right operand [out, (tap, in)].
 fn pack_transposed(geometry: &Geometry, weight: &[f32]) -> Panels {
     let (inputs, taps, depth) = (geometry.group_inputs(), geometry.window.taps(), geometry.depth());
     Panels::pack(geometry.group_outputs(), depth, |p, first, target| {

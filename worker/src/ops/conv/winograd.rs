@@ -15,6 +15,7 @@ use rayon::prelude::*;
 
 use super::geometry::Geometry;
 use crate::ops::gemm::{Lhs, Output, PanelLayout, multiply};
+use crate::ops::output::in_parts_of;
 use crate::ops::scratch;
 use tile::POSITIONS;
 use tiles::Tiles;
@@ -34,13 +35,15 @@ fn padded(channels: usize) -> usize {
 }
 
 /// y = conv(x, weight) for the weight's transform.
-pub(super) fn convolve(geometry: &Geometry, x: &[f32], weights: &Weights, y: &mut [f32]) {
+pub(super) fn convolve(geometry: &Geometry, x: &[f32], weights: &Weights) -> Vec<f32> {
     let tiles = Tiles::new(geometry);
     let wanted = tiles.count().div_ceil(rayon::current_num_threads()).min(BLOCK);
-    tiles.blocks(wanted, y).into_par_iter().for_each(|block| convolve_block(&tiles, block, x, weights));
+    let blocks = tiles.blocks(wanted);
+    let lens: Vec<usize> = blocks.iter().map(|block| block.pixels * tiles.outputs()).collect();
+    in_parts_of(&lens, |number, y| convolve_block(&tiles, &blocks[number], x, weights, y))
 }
 
-fn convolve_block(tiles: &Tiles, block: tiles::Block<'_>, x: &[f32], weights: &Weights) {
+fn convolve_block(tiles: &Tiles, block: &tiles::Block, x: &[f32], weights: &Weights, y: &mut [f32]) {
     let count = block.tiles.len();
     let (inputs, outputs) = (padded(tiles.inputs()), padded(tiles.outputs()));
     let mut image = scratch::take(POSITIONS * count * inputs);
@@ -51,11 +54,11 @@ fn convolve_block(tiles: &Tiles, block: tiles::Block<'_>, x: &[f32], weights: &W
         let output = Output { numbers: product, row: outputs, accumulate: false };
         multiply(count, Lhs::rows(image, inputs), weights.rhs(position), output);
     }
-    rows::transform_product(tiles, block, &product, outputs);
+    rows::transform_product(tiles, block, &product, outputs, y);
 }
 
 /// The weight's gradient [out, in, 3, 3] from the image and the output's gradient.
-pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32], result: &mut [f32]) {
+pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) -> Vec<f32> {
     let tiles = Tiles::new(geometry);
     let (inputs, outputs) = (tiles.inputs(), padded(tiles.outputs()));
     let mut sums = scratch::take(POSITIONS * weights::sums_stride(inputs, outputs));
@@ -72,7 +75,7 @@ pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32], 
             },
         );
     }
-    weights::gradient(&tiles, &sums, outputs, result);
+    weights::gradient(&tiles, &sums, outputs)
 }
 
 /// Both operands of a slice of the weight's gradient.

@@ -63,16 +63,23 @@ fn check(rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>, output: &Output<'_>, width: us
     let layout = rhs.layout;
     assert!(width <= MAX_WIDTH, "a line holds a panel's columns");
     assert_eq!(layout.width, width, "panels are packed for the instruction set that multiplies");
-    let last = (rows - 1) * lhs.row + (layout.depth - 1) * lhs.step;
+    // The end of each operand is that of its last row, slice or panel.
+    let depth = rhs.first.saturating_add(layout.depth);
+    expect("left operand", lhs.numbers, [(rows - 1, lhs.row), (layout.depth - 1, lhs.step)], 1);
+    expect("right operand", rhs.numbers, [(layout.panels() - 1, rhs.panel), (depth, width)], 0);
+    expect("output", output.numbers, [(rows - 1, output.row), (0, 0)], layout.columns);
+}
+
+/// Asserts that there are `more` numbers after the given multiples of distances.
+fn expect(what: &str, numbers: &[f32], steps: [(usize, usize); 2], more: usize) {
+    // A sum that wrapped around would let any length pass.
+    let add = |end: usize, (count, distance): (usize, usize)| end.checked_add(count.checked_mul(distance)?);
+    let end = steps.into_iter().try_fold(more, add);
     assert!(
-        last < lhs.numbers.len(),
-        "left operand: {} numbers, expected more than {last}",
-        lhs.numbers.len()
+        end.is_some_and(|end| end <= numbers.len()),
+        "{what}: {} numbers, expected {steps:?} and {more} more",
+        numbers.len()
     );
-    let last = (layout.panels() - 1) * rhs.panel + (rhs.first + layout.depth) * width;
-    assert!(last <= rhs.numbers.len(), "right operand: {} numbers, expected {last}", rhs.numbers.len());
-    let last = (rows - 1) * output.row + layout.columns;
-    assert!(last <= output.numbers.len(), "output: {} numbers, expected {last}", output.numbers.len());
 }
 
 /// One panel, one slice of the depth.
@@ -153,7 +160,8 @@ impl Slice {
                         sums[row][vector] = simd.mul_add_f32s(factor, columns[vector], sums[row][vector]);
                     }
                 }
-                lhs = lhs.add(self.step);
+                // After the last step it may point far behind the operand, where nothing is read.
+                lhs = lhs.wrapping_add(self.step);
                 rhs = rhs.add(VECTORS * S::F32_LANES);
             }
         }
@@ -164,7 +172,7 @@ impl Slice {
                 if self.columns == VECTORS * S::F32_LANES {
                     self.store(simd, target, sums[row]);
                 } else {
-                    self.store_some(target, sums[row]);
+                    self.store_some::<S>(target, sums[row]);
                 }
             }
         }
@@ -187,15 +195,13 @@ impl Slice {
     /// # Safety
     /// The row has the slice's columns.
     #[inline(always)]
-    unsafe fn store_some<V: Copy>(self, target: *mut f32, sums: [V; VECTORS]) {
+    unsafe fn store_some<S: Simd>(self, target: *mut f32, sums: [S::f32s; VECTORS]) {
         let mut line = [0_f32; MAX_WIDTH];
-        // SAFETY: a panel is no wider than the line; the caller vouches for the row.
-        unsafe {
-            line.as_mut_ptr().cast::<[V; VECTORS]>().write_unaligned(sums);
-            let target = std::slice::from_raw_parts_mut(target, self.columns);
-            for (target, sum) in target.iter_mut().zip(line) {
-                *target = if self.accumulate { *target + sum } else { sum };
-            }
+        S::as_mut_simd_f32s(&mut line).0[..VECTORS].copy_from_slice(&sums);
+        // SAFETY: the caller vouches for the row, and nobody else holds the output meanwhile.
+        let target = unsafe { std::slice::from_raw_parts_mut(target, self.columns) };
+        for (target, sum) in target.iter_mut().zip(line) {
+            *target = if self.accumulate { *target + sum } else { sum };
         }
     }
 }

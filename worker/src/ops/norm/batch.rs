@@ -1,11 +1,10 @@
 //! Batch normalisation (Ioffe and Szegedy, ICML 2015, algorithm 1) with residual addition and activation.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Shape, Tensor};
 
 use super::passes::{BatchNorm, Statistics};
 use super::{Activation, Affine};
-use crate::ops::storage::contiguous;
-use crate::ops::tape::{apply2, apply3};
+use crate::ops::tape::{Kernel, apply2, apply3};
 
 /// What batch normalisation makes of a batch.
 #[derive(Clone, Debug)]
@@ -93,64 +92,47 @@ fn finish(y: Tensor, residual: Option<&Tensor>, activation: Activation) -> Resul
     }
 }
 
-impl CustomOp2 for BatchNorm {
+impl Kernel<2> for BatchNorm {
     fn name(&self) -> &'static str {
         "batch-norm"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        affine: &CpuStorage,
-        affine_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let result = self.forward(contiguous(x, x_layout)?, contiguous(affine, affine_layout)?, None);
-        Ok((CpuStorage::F32(result), x_layout.shape().clone()))
+    fn compute(&self, [x, affine]: [&[f32]; 2], [shape, _]: [&Shape; 2]) -> Result<(Vec<f32>, Shape)> {
+        Ok((self.forward(x, affine, None), shape.clone()))
     }
 
-    fn bwd(
+    fn gradients(
         &self,
-        x: &Tensor,
-        affine: &Tensor,
+        [x, affine]: [&Tensor; 2],
         result: &Tensor,
         gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<[Option<Tensor>; 2]> {
         let gradients = self.backward(x, affine, result, gradient)?;
-        Ok((Some(gradients.x), Some(gradients.affine)))
+        Ok([Some(gradients.x), Some(gradients.affine)])
     }
 }
 
-impl CustomOp3 for BatchNorm {
+impl Kernel<3> for BatchNorm {
     fn name(&self) -> &'static str {
         "batch-norm-residual"
     }
 
-    fn cpu_fwd(
+    fn compute(
         &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        affine: &CpuStorage,
-        affine_layout: &Layout,
-        residual: &CpuStorage,
-        residual_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let residual = contiguous(residual, residual_layout)?;
-        let result =
-            self.forward(contiguous(x, x_layout)?, contiguous(affine, affine_layout)?, Some(residual));
-        Ok((CpuStorage::F32(result), x_layout.shape().clone()))
+        [x, affine, residual]: [&[f32]; 3],
+        [shape, ..]: [&Shape; 3],
+    ) -> Result<(Vec<f32>, Shape)> {
+        Ok((self.forward(x, affine, Some(residual)), shape.clone()))
     }
 
-    fn bwd(
+    fn gradients(
         &self,
-        x: &Tensor,
-        affine: &Tensor,
-        _residual: &Tensor,
+        [x, affine, _]: [&Tensor; 3],
         result: &Tensor,
         gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<[Option<Tensor>; 3]> {
         let gradients = self.backward(x, affine, result, gradient)?;
-        Ok((Some(gradients.x), Some(gradients.affine), Some(gradients.residual)))
+        Ok([Some(gradients.x), Some(gradients.affine), Some(gradients.residual)])
     }
 }
 

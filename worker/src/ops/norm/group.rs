@@ -1,12 +1,12 @@
 //! Normalisation within a sample: group normalisation (Wu and He, ECCV 2018) and layer normalisation (Ba, Kiros and
 //! Hinton, 2016).
 
-use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
+use candle_core::{Device, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::Affine;
-use crate::ops::storage::{contiguous, with_numbers};
-use crate::ops::tape::apply2;
+use crate::ops::storage::with_numbers;
+use crate::ops::tape::{Kernel, apply2};
 
 /// x̂ · weight + bias with x̂ = (x − mean) / √(variance + eps), for x `[n, .., c]`; mean and variance are those of a sample's
 /// numbers in each of `groups` groups of neighbouring channels.
@@ -18,7 +18,7 @@ pub fn group_norm(x: &Tensor, groups: usize, affine: &Affine<'_>) -> Result<Tens
     if groups == 0 || !channels.is_multiple_of(groups) || x.rank() < 2 {
         candle_core::bail!("{channels} channels of {:?} in {groups} groups", x.dims());
     }
-    let pixels = x.elem_count() / channels / x.dim(0)?.max(1);
+    let pixels = x.elem_count() / channels / x.dim(0)?;
     normalize(x, affine, Sets { pixels, channels, groups })
 }
 
@@ -164,35 +164,26 @@ impl GroupNorm {
     }
 }
 
-impl CustomOp2 for GroupNorm {
+impl Kernel<2> for GroupNorm {
     fn name(&self) -> &'static str {
         "group-norm"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        affine: &CpuStorage,
-        affine_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let result = self.forward(contiguous(x, x_layout)?, contiguous(affine, affine_layout)?);
-        Ok((CpuStorage::F32(result), x_layout.shape().clone()))
+    fn compute(&self, [x, affine]: [&[f32]; 2], [shape, _]: [&Shape; 2]) -> Result<(Vec<f32>, Shape)> {
+        Ok((self.forward(x, affine), shape.clone()))
     }
 
-    fn bwd(
+    fn gradients(
         &self,
-        x: &Tensor,
-        affine: &Tensor,
+        [x, affine]: [&Tensor; 2],
         _result: &Tensor,
         gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
+    ) -> Result<[Option<Tensor>; 2]> {
         let (of_x, of_affine) =
-            with_numbers([x, affine, &gradient], |[x, affine, gradient]| self.backward(x, affine, gradient))?;
+            with_numbers([x, affine, gradient], |[x, affine, gradient]| self.backward(x, affine, gradient))?;
         let of_x = Tensor::from_vec(of_x, x.shape(), &Device::Cpu)?;
         let of_affine = Tensor::from_vec(of_affine, affine.shape(), &Device::Cpu)?;
-        Ok((Some(of_x), Some(of_affine)))
+        Ok([Some(of_x), Some(of_affine)])
     }
 }
 

@@ -1,13 +1,11 @@
 //! The passes of batch normalisation over memory: moments and result, sums of gradients and gradients.
 
-use candle_core::{Device, Result, Tensor};
-use rayon::prelude::*;
-
 use super::Activation;
 use crate::ops::lanes::arch;
-use crate::ops::output::written;
+use crate::ops::output::in_parts;
 use crate::ops::row_sums::row_sums;
 use crate::ops::storage::with_numbers;
+use candle_core::{Device, Result, Tensor};
 
 /// Rows that one task takes.
 const TASK_ROWS: usize = 256;
@@ -70,18 +68,16 @@ impl BatchNorm {
             .map(|(&weight, inverse)| (f64::from(weight) * inverse) as f32)
             .collect();
         let task = TASK_ROWS * channels;
-        let rows = |(number, (result, x)): (usize, (&mut [f32], &[f32]))| {
+        in_parts(x.len(), task, |number, result| {
             arch().dispatch(|| {
-                let residual = residual.map(|residual| &residual[number * task..][..x.len()]);
+                let part = number * task..number * task + result.len();
+                let (x, residual) = (&x[part.clone()], residual.map(|residual| &residual[part]));
                 let rows = result.chunks_exact_mut(channels).zip(x.chunks_exact(channels)).enumerate();
                 for (row, (result, x)) in rows {
                     let residual = residual.map(|residual| &residual[row * channels..][..channels]);
                     self.forward_row(x, &scales, bias, residual, result);
                 }
             });
-        };
-        written(x.len(), |result| {
-            result.par_chunks_mut(task).zip(x.par_chunks(task)).enumerate().for_each(rows);
         })
     }
 
@@ -122,10 +118,9 @@ impl BatchNorm {
         result: &Tensor,
         gradient: &Tensor,
     ) -> Result<Gradients> {
-        let gradient = gradient.contiguous()?;
         let before_activation = match self.activation {
-            Activation::Identity => gradient,
-            Activation::Relu => crate::ops::relu_gradient(result, &gradient)?,
+            Activation::Identity => gradient.clone(),
+            Activation::Relu => crate::ops::relu_gradient(result, gradient)?,
         };
         let (x_gradient, affine_gradient) =
             with_numbers([x, affine, &before_activation], |[x, affine, gradient]| {
@@ -174,8 +169,10 @@ impl BatchNorm {
             scales.iter().zip(of_gradient).map(|(scale, sum)| (-scale * sum / count) as f32).collect();
         let scales: Vec<f32> = scales.into_iter().map(|scale| scale as f32).collect();
         let task = TASK_ROWS * channels;
-        let rows = |((result, x), gradient): ((&mut [f32], &[f32]), &[f32])| {
+        in_parts(x.len(), task, |number, result| {
             arch().dispatch(|| {
+                let part = number * task..number * task + result.len();
+                let (x, gradient) = (&x[part.clone()], &gradient[part]);
                 let rows = result.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
                 for ((result, x), gradient) in rows.zip(gradient.chunks_exact(channels)) {
                     let factors = scales.iter().zip(&slopes).zip(&offsets).zip(mean);
@@ -186,9 +183,6 @@ impl BatchNorm {
                     }
                 }
             });
-        };
-        written(x.len(), |result| {
-            result.par_chunks_mut(task).zip(x.par_chunks(task)).zip(gradient.par_chunks(task)).for_each(rows);
         })
     }
 

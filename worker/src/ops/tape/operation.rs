@@ -1,10 +1,11 @@
-//! The tensor library's operations of one, two and three arguments behind one interface, on whatever device they are
-//! computed.
+//! Operations, whatever their number of arguments and whatever device they are computed on; and the way of those with
+//! one, two or three arguments into the tensor library.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor};
 
 #[cfg(feature = "cuda")]
 pub(in crate::ops) use crate::ops::cuda::OnCuda;
+use crate::ops::storage::{contiguous, with_numbers};
 
 /// An operation that GPUs compute too; this build has none for GPUs.
 #[cfg(not(feature = "cuda"))]
@@ -12,6 +13,23 @@ pub(in crate::ops) trait OnCuda {}
 
 #[cfg(not(feature = "cuda"))]
 impl<O> OnCuda for O {}
+
+/// An operation of `N` arguments, as the CPU computes it. All numbers are f32 and row-major.
+pub(in crate::ops) trait Kernel<const N: usize>: OnCuda + Send + Sync + 'static {
+    /// What it is called in the table of times.
+    fn name(&self) -> &'static str;
+
+    /// The result's numbers and shape from those of the arguments.
+    fn compute(&self, numbers: [&[f32]; N], shapes: [&Shape; N]) -> Result<(Vec<f32>, Shape)>;
+
+    /// One gradient for each argument from the result's, which is contiguous; none where the argument needs none.
+    fn gradients(
+        &self,
+        arguments: [&Tensor; N],
+        result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<[Option<Tensor>; N]>;
+}
 
 /// An operation, whatever its number of arguments.
 pub(in crate::ops) trait Operation {
@@ -29,35 +47,18 @@ pub(in crate::ops) trait Operation {
     ) -> Result<Vec<Option<Tensor>>>;
 }
 
-pub(super) struct One<O>(pub(super) O);
-pub(super) struct Two<O>(pub(super) O);
-pub(super) struct Three<O>(pub(super) O);
+/// An operation of `N` arguments, on the device that they are on.
+pub(super) struct Of<const N: usize, K>(pub(super) K);
 
-fn arity<T>(expected: usize, found: usize) -> Result<T> {
-    candle_core::bail!("{found} arguments, expected {expected}")
-}
-
-/// Runs a forward pass over tensors in CPU memory.
-fn on_cpu<const N: usize>(
-    arguments: [&Tensor; N],
-    forward: impl FnOnce([(&CpuStorage, &Layout); N]) -> Result<(CpuStorage, Shape)>,
-) -> Result<(Storage, Shape)> {
-    let guards = arguments.map(Tensor::storage_and_layout);
-    let operands = guards.each_ref().map(|(storage, layout)| match &**storage {
-        Storage::Cpu(storage) => Some((storage, *layout)),
-        _ => None,
-    });
-    if operands.iter().any(Option::is_none) {
-        candle_core::bail!("expected tensors in CPU memory");
+/// As many arguments as the operation has.
+fn exactly<T, const N: usize>(arguments: &[T]) -> Result<&[T; N]> {
+    match arguments.try_into() {
+        Ok(arguments) => Ok(arguments),
+        Err(_) => candle_core::bail!("{} arguments, expected {N}", arguments.len()),
     }
-    // As many as before: none is missing.
-    let operands: Vec<(&CpuStorage, &Layout)> = operands.into_iter().flatten().collect();
-    let Ok(operands) = <[_; N]>::try_from(operands) else { return arity(N, 0) };
-    let (storage, shape) = forward(operands)?;
-    Ok((Storage::Cpu(storage), shape))
 }
 
-impl<O: CustomOp1 + OnCuda> Operation for One<O> {
+impl<const N: usize, K: Kernel<N>> Operation for Of<N, K> {
     fn name(&self) -> &'static str {
         self.0.name()
     }
@@ -67,10 +68,10 @@ impl<O: CustomOp1 + OnCuda> Operation for One<O> {
         if let Some(result) = crate::ops::cuda::forward(&self.0, arguments) {
             return result;
         }
-        match *arguments {
-            [x] => on_cpu([x], |[(x, x_layout)]| self.0.cpu_fwd(x, x_layout)),
-            _ => arity(1, arguments.len()),
-        }
+        let arguments: [&Tensor; N] = *exactly(arguments)?;
+        let shapes = arguments.map(Tensor::shape);
+        let (result, shape) = with_numbers(arguments, |numbers| self.0.compute(numbers, shapes))??;
+        Ok((Storage::Cpu(CpuStorage::F32(result)), shape))
     }
 
     fn backward(
@@ -83,79 +84,95 @@ impl<O: CustomOp1 + OnCuda> Operation for One<O> {
         if gradient.device().is_cuda() {
             return OnCuda::backward(&self.0, arguments, result, gradient);
         }
-        match arguments {
-            [x] => Ok(vec![self.0.bwd(x, result, gradient)?]),
-            _ => arity(1, arguments.len()),
-        }
+        let arguments: &[Tensor; N] = exactly(arguments)?;
+        let gradients = self.0.gradients(arguments.each_ref(), result, &gradient.contiguous()?)?;
+        Ok(gradients.into())
     }
 }
 
-impl<O: CustomOp2 + OnCuda> Operation for Two<O> {
+/// An operation in CPU memory, as the tensor library takes operations of one, two and three arguments.
+pub(super) struct InLibrary<K>(pub(super) K);
+
+impl<K> InLibrary<K> {
+    fn forward<const N: usize>(&self, arguments: [(&CpuStorage, &Layout); N]) -> Result<(CpuStorage, Shape)>
+    where
+        K: Kernel<N>,
+    {
+        let mut numbers = [&[][..]; N];
+        for (numbers, (storage, layout)) in numbers.iter_mut().zip(arguments) {
+            *numbers = contiguous(storage, layout)?;
+        }
+        let (result, shape) = self.0.compute(numbers, arguments.map(|(_, layout)| layout.shape()))?;
+        Ok((CpuStorage::F32(result), shape))
+    }
+}
+
+impl<K: Kernel<1>> CustomOp1 for InLibrary<K> {
     fn name(&self) -> &'static str {
         self.0.name()
     }
 
-    fn forward(&self, arguments: &[&Tensor]) -> Result<(Storage, Shape)> {
-        #[cfg(feature = "cuda")]
-        if let Some(result) = crate::ops::cuda::forward(&self.0, arguments) {
-            return result;
-        }
-        match *arguments {
-            [x, y] => {
-                on_cpu([x, y], |[(x, x_layout), (y, y_layout)]| self.0.cpu_fwd(x, x_layout, y, y_layout))
-            }
-            _ => arity(2, arguments.len()),
-        }
+    fn cpu_fwd(&self, x: &CpuStorage, of_x: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.forward([(x, of_x)])
     }
 
-    fn backward(
-        &self,
-        arguments: &[Tensor],
-        result: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<Vec<Option<Tensor>>> {
-        #[cfg(feature = "cuda")]
-        if gradient.device().is_cuda() {
-            return OnCuda::backward(&self.0, arguments, result, gradient);
-        }
-        match arguments {
-            [x, y] => self.0.bwd(x, y, result, gradient).map(|(x, y)| vec![x, y]),
-            _ => arity(2, arguments.len()),
-        }
+    fn bwd(&self, x: &Tensor, result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let [x] = self.0.gradients([x], result, &gradient.contiguous()?)?;
+        Ok(x)
     }
 }
 
-impl<O: CustomOp3 + OnCuda> Operation for Three<O> {
+impl<K: Kernel<2>> CustomOp2 for InLibrary<K> {
     fn name(&self) -> &'static str {
         self.0.name()
     }
 
-    fn forward(&self, arguments: &[&Tensor]) -> Result<(Storage, Shape)> {
-        #[cfg(feature = "cuda")]
-        if let Some(result) = crate::ops::cuda::forward(&self.0, arguments) {
-            return result;
-        }
-        match *arguments {
-            [x, y, z] => on_cpu([x, y, z], |[(x, x_layout), (y, y_layout), (z, z_layout)]| {
-                self.0.cpu_fwd(x, x_layout, y, y_layout, z, z_layout)
-            }),
-            _ => arity(3, arguments.len()),
-        }
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        of_x: &Layout,
+        y: &CpuStorage,
+        of_y: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward([(x, of_x), (y, of_y)])
     }
 
-    fn backward(
+    fn bwd(
         &self,
-        arguments: &[Tensor],
+        x: &Tensor,
+        y: &Tensor,
         result: &Tensor,
         gradient: &Tensor,
-    ) -> Result<Vec<Option<Tensor>>> {
-        #[cfg(feature = "cuda")]
-        if gradient.device().is_cuda() {
-            return OnCuda::backward(&self.0, arguments, result, gradient);
-        }
-        match arguments {
-            [x, y, z] => self.0.bwd(x, y, z, result, gradient).map(|(x, y, z)| vec![x, y, z]),
-            _ => arity(3, arguments.len()),
-        }
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        self.0.gradients([x, y], result, &gradient.contiguous()?).map(Into::into)
+    }
+}
+
+impl<K: Kernel<3>> CustomOp3 for InLibrary<K> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        of_x: &Layout,
+        y: &CpuStorage,
+        of_y: &Layout,
+        z: &CpuStorage,
+        of_z: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward([(x, of_x), (y, of_y), (z, of_z)])
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        y: &Tensor,
+        z: &Tensor,
+        result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        self.0.gradients([x, y, z], result, &gradient.contiguous()?).map(Into::into)
     }
 }

@@ -31,8 +31,14 @@ pub(super) fn transform_gradient(
 }
 
 /// Transforms products [positions, tiles, out] with rows of `row` numbers back into the block's pixels.
-pub(super) fn transform_product(tiles: &Tiles, block: Block<'_>, product: &[f32], row: usize) {
-    arch().dispatch(Product { tiles, block, product, row });
+pub(super) fn transform_product(
+    tiles: &Tiles,
+    block: &Block,
+    product: &[f32],
+    row: usize,
+    output: &mut [f32],
+) {
+    arch().dispatch(Product { tiles, block, product, row, output });
 }
 
 struct Image<'a> {
@@ -103,9 +109,11 @@ impl WithSimd for Gradient<'_> {
 
 struct Product<'a> {
     tiles: &'a Tiles,
-    block: Block<'a>,
+    block: &'a Block,
     product: &'a [f32],
     row: usize,
+    /// The block's pixels.
+    output: &'a mut [f32],
 }
 
 impl WithSimd for Product<'_> {
@@ -114,9 +122,9 @@ impl WithSimd for Product<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let channels = self.tiles.outputs();
-        let Block { tiles: range, output, first_pixel } = self.block;
+        let Block { tiles: range, first_pixel, .. } = self.block;
         let position = range.len() * self.row;
-        for (number, tile) in range.enumerate() {
+        for (number, tile) in range.clone().enumerate() {
             let place = self.tiles.place(tile);
             let products: [[&[f32]; IN]; IN] = std::array::from_fn(|down| {
                 std::array::from_fn(|right| {
@@ -132,7 +140,7 @@ impl WithSimd for Product<'_> {
                 for pixel in 0..OUT * OUT {
                     if let Some(number) = pixels[pixel / OUT][pixel % OUT] {
                         let start = (number - first_pixel) * channels;
-                        let target = &mut output[..start + channels];
+                        let target = &mut self.output[..start + channels];
                         store(simd, target, start + channel, values[pixel / OUT][pixel % OUT]);
                     }
                 }

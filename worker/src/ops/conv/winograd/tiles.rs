@@ -14,12 +14,13 @@ pub(super) struct Tiles {
     across: usize,
 }
 
-/// Some tiles and the part of the output that they alone cover.
-pub(super) struct Block<'a> {
+/// Some tiles and the pixels of the output that they alone cover.
+pub(super) struct Block {
     pub(super) tiles: Range<usize>,
-    pub(super) output: &'a mut [f32],
-    /// Number of the output's first pixel, over all images.
+    /// Number of the first pixel, over all images.
     pub(super) first_pixel: usize,
+    /// How many there are, one after the other.
+    pub(super) pixels: usize,
 }
 
 /// Where a tile stands.
@@ -55,7 +56,7 @@ impl Tiles {
     }
 
     /// Cuts the output into blocks of about `wanted` tiles: whole images, or rows of tiles of one image.
-    pub(super) fn blocks<'a>(&self, wanted: usize, mut output: &'a mut [f32]) -> Vec<Block<'a>> {
+    pub(super) fn blocks(&self, wanted: usize) -> Vec<Block> {
         let images = (wanted / self.of_image()).max(1);
         let rows = if wanted < self.of_image() { (wanted / self.across).max(1) } else { self.down };
         let mut blocks = Vec::new();
@@ -66,10 +67,8 @@ impl Tiles {
                 let rows = rows.min(self.down - top);
                 let start = image * self.of_image() + top * self.across;
                 let pixels = self.pixels(images, top, rows);
-                let (part, rest) = std::mem::take(&mut output).split_at_mut(pixels * self.outputs());
-                output = rest;
                 let tiles = start..start + if rows < self.down { rows } else { images * rows } * self.across;
-                blocks.push(Block { tiles, output: part, first_pixel });
+                blocks.push(Block { tiles, first_pixel, pixels });
                 first_pixel += pixels;
             }
         }

@@ -14,6 +14,7 @@ use super::tile::{self, IN, POSITIONS, TAPS, Transform as _};
 use super::tiles::Tiles;
 use crate::ops::gemm::{MAX_WIDTH, PanelLayout, Rhs};
 use crate::ops::lanes::{arch, load, store};
+use crate::ops::output::in_parts;
 use crate::ops::scratch::{self, Scratch};
 
 /// Taps of a window.
@@ -137,11 +138,12 @@ pub(super) fn sums_stride(inputs: usize, row: usize) -> usize {
 }
 
 /// From sums [positions, in, out] with rows of `row` numbers to the gradient [out, in, taps].
-pub(super) fn gradient(tiles: &Tiles, sums: &[f32], row: usize, result: &mut [f32]) {
+pub(super) fn gradient(tiles: &Tiles, sums: &[f32], row: usize) -> Vec<f32> {
     let inputs = tiles.inputs();
-    result.par_chunks_mut(GRADIENT_COLUMNS * inputs * WINDOW).enumerate().for_each(|(task, result)| {
+    let column = inputs * WINDOW;
+    in_parts(tiles.outputs() * column, GRADIENT_COLUMNS * column, |task, result| {
         arch().dispatch(Gradient { inputs, sums, row, first: task * GRADIENT_COLUMNS, result });
-    });
+    })
 }
 
 struct Gradient<'a> {
