@@ -16,8 +16,11 @@ use tempfile::TempDir;
 
 /// A coordinator with everything that belongs to it in one folder.
 pub struct Machines {
+    /// The coordinator; replaced at each restart.
     pub coordinator: Process,
+    /// A user of it.
     pub client: Client,
+    /// Where it serves gRPC.
     pub url: String,
     folder: TempDir,
     volume: Option<Volume>,

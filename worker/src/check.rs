@@ -10,9 +10,9 @@ use candle_core::{CudaDevice, DType, Device, Result, Shape, Tensor, Var};
 use lookbehind_common::job::Precision;
 use lookbehind_common::random::{Key, Purpose};
 
-use crate::cuda::{self, Gpu};
-use crate::ops::{record, with_precision};
 use cases::Case;
+use lookbehind_kernels::cuda::{self, Gpu};
+use lookbehind_kernels::{record, with_precision};
 
 /// One comparison.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -32,7 +32,9 @@ pub(crate) struct Check {
 /// # Errors
 /// When the device cannot be used, or does not compute a kernel at all.
 pub(crate) fn run(ordinal: usize) -> Result<Vec<Check>> {
-    let device = cuda::open(ordinal)?;
+    #[allow(unsafe_code, reason = "a device of which the driver's bindings record no events")]
+    // SAFETY: the comparisons use no stream but the device's own.
+    let device = unsafe { cuda::open(ordinal) }?;
     let checked = std::thread::scope(|scope| {
         scope
             .spawn(|| {

@@ -1,10 +1,9 @@
 //! The worker: computes the gradients of its part of each batch, and knows models and data sets.
 //!
-//! - `cuda`: NVIDIA GPUs, with the feature of that name.
 //! - [`data`]: data sets, from files or embedded.
 //! - [`device`]: what a worker computes on.
 //! - [`models`]: from inputs to logits.
-//! - [`ops`]: training kernels.
+//! - [`kernels`]: what models are made of, a crate of its own.
 //! - [`parameters`]: a model's tensors as flat arenas and as variables.
 //! - [`registry`]: which models and data sets a worker knows by kind.
 //! - [`compute`]: a shard's contribution.
@@ -55,17 +54,11 @@
 #[cfg(feature = "cuda")]
 mod check;
 pub mod compute;
-#[cfg(feature = "cuda")]
-mod cuda;
-#[cfg(test)]
-#[path = "cuda/kernels/table_test.rs"]
-mod cuda_kernels_table;
 pub mod device;
 #[cfg(not(feature = "cuda"))]
 mod handover;
 pub mod memory;
 pub mod models;
-pub mod ops;
 pub mod parameters;
 mod program;
 pub mod registry;
@@ -75,6 +68,7 @@ pub mod telemetry;
 pub mod threads;
 
 pub use lookbehind_data as data;
+pub use lookbehind_kernels as kernels;
 pub use program::main_with;
 pub use remote_args::RemoteArgs;
 pub use session::{WorkerConfig, WorkerError, run, run_backend};

@@ -56,7 +56,7 @@ pub trait Model: Send + Sync {
         0
     }
 
-    /// Whether all its products are those of [`ops`](crate::ops), which compute in the precision that a job declares. A
+    /// Whether all its products are those of [`lookbehind_kernels`], which compute in the precision that a job declares. A
     /// job that declares another than f32 is refused for a model of which this is not so.
     fn follows_precision(&self) -> bool {
         false

@@ -13,7 +13,7 @@ use lookbehind_common::layout::{Layout, LayoutError, TensorEntry, TensorKind};
 use lookbehind_common::random::{Key, Purpose};
 use rayon::prelude::*;
 
-use crate::ops::{Gradients, copy_from, copy_into};
+use lookbehind_kernels::{Gradients, copy_from, copy_into};
 
 pub use recorder::Recorder;
 

@@ -2,7 +2,7 @@ use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 
 use super::*;
-use crate::ops::record;
+use lookbehind_kernels::record;
 
 const LIMIT: u64 = 1 << 20;
 

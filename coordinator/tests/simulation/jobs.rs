@@ -6,6 +6,8 @@ use lookbehind_common::job::{JobFile, JobSpec, Length, MethodName, Minibatch};
 use lookbehind_common::reduction::Node;
 use lookbehind_coordinator::state::command::WorkKind;
 use lookbehind_coordinator::training::{Input, Outcome, Trainer, Weights};
+use lookbehind_proto::v1;
+use lookbehind_proto::wire;
 use std::collections::BTreeMap;
 
 use crate::dice::Dice;

@@ -62,5 +62,5 @@ async fn a_pause_that_was_acknowledged_survives_the_coordinator() {
     assert_eq!(code, 0, "{}", user.stderr());
     let history = machines.client.finish(&id).await;
     history.check_whole();
-    assert_eq!(history.digest(), crate::machines::long_digest().await);
+    assert_eq!(history.digest(), lookbehind_tests::machines::long_digest().await);
 }

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use lookbehind_common::job::Precision;
 
-use crate::ops::{self, Activation, Affine, Conv2d, Pool2d, definitions};
+use lookbehind_kernels::{self as ops, Activation, Affine, Conv2d, Pool2d, definitions};
 
 type Function = Box<dyn Fn(&[Tensor]) -> Result<Tensor> + Send + Sync>;
 

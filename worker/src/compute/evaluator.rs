@@ -9,9 +9,9 @@ use super::samples::Kinds;
 use super::{ComputeError, Work, panics};
 use crate::data::Target;
 use crate::models::{Mode, Model, Pass, PassPosition};
-use crate::ops::cross_entropy::{CrossEntropy, of_logits};
-use crate::ops::{record, with_precision, without_gradients};
 use crate::parameters::{ModelState, StateError};
+use lookbehind_kernels::cross_entropy::{CrossEntropy, of_logits};
+use lookbehind_kernels::{record, with_precision, without_gradients};
 
 /// A model, its weights and what it is called in errors.
 pub(super) struct Evaluator {

@@ -3,8 +3,8 @@ use serde_json::{Value, json};
 
 use super::{Mode, Pass, PassPosition};
 use crate::memory::peak_of;
-use crate::ops::record;
 use crate::test_support::{build_model, numbers};
+use lookbehind_kernels::record;
 
 /// So many that what one layer gives for all of them is counted.
 const SAMPLES: usize = 256;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::layers::{Held, Linear};
 use super::{Built, Model, Pass};
 use crate::data::DataDescription;
-use crate::ops;
+use lookbehind_kernels as ops;
 
 /// Most units of a hidden layer.
 const MAX_UNITS: usize = 1 << 24;

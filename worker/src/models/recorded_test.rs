@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use super::*;
 use crate::data::Target;
-use crate::ops::cross_entropy::of_logits;
-use crate::ops::record;
 use crate::parameters::ModelState;
 use crate::test_support::build_model;
+use lookbehind_kernels::cross_entropy::of_logits;
+use lookbehind_kernels::record;
 
 const TOLERANCE: f32 = 1e-4;
 const CASES: [&str; 9] = [

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::layers::{Conv, ConvSpec, Held, ImageShape, Linear, Norm, NormKind, NormName};
 use super::{Built, Model, Pass};
 use crate::data::DataDescription;
-use crate::ops::{self, Activation};
+use lookbehind_kernels::{self as ops, Activation};
 
 /// Most channels of the first stage.
 const MAX_WIDTH: usize = 1 << 14;

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::layers::{Conv, ConvSpec, Dropout, Dropouts, Held, ImageShape, LayerNorm, Linear, check_dropout};
 use super::{Built, Model, Pass};
 use crate::data::DataDescription;
-use crate::ops;
+use lookbehind_kernels as ops;
 
 const EPS: f64 = 1e-6;
 /// Weights and position embeddings start from N(0, 0.02²), biases and the class token at 0 (the paper's code and

@@ -18,7 +18,7 @@ use super::layers::{
 };
 use super::{Built, Model, Pass};
 use crate::data::DataDescription;
-use crate::ops::{self, Activation};
+use lookbehind_kernels::{self as ops, Activation};
 
 /// Channels of the stem.
 const STEM: usize = 16;

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::store::durable;
-use crate::training::ComputeClass;
 
 /// Version of the format of checkpoints; another one is refused.
 pub(super) const FORMAT: u32 = 2;

@@ -6,8 +6,8 @@ use candle_core::{Result, Tensor};
 use lookbehind_common::layout::TensorKind;
 
 use super::sum::Sum;
-use crate::cuda::{self, Destination, Gpu, Landing, Segment, View};
 use crate::parameters::ModelState;
+use lookbehind_kernels::cuda::{self, Destination, Gpu, Landing, Segment, View};
 
 /// Where weights arrive on a GPU, from whichever thread they come.
 pub(super) type Weights = Arc<Mutex<Landing<f32>>>;

@@ -4,7 +4,7 @@ use candle_core::Result;
 use cudarc::driver::CudaSlice;
 use rayon::prelude::*;
 
-use crate::cuda::{COPIED_AT_ONCE, Pinned};
+use lookbehind_kernels::cuda::{COPIED_AT_ONCE, Pinned};
 
 /// Numbers of a piece.
 const PIECE: usize = 1 << 20;

@@ -5,8 +5,8 @@ use lookbehind_common::job::Precision;
 
 use super::trouble::of_device;
 use crate::compute::PrepareError;
-use crate::cuda::{self, Found};
 use crate::device::{DeviceChoice, DeviceError};
+use lookbehind_kernels::cuda::{self, Found};
 
 /// Variables by which NVIDIA's libraries compute in another precision than they are asked for.
 const MEDDLING: [&str; 3] =
@@ -80,8 +80,12 @@ impl Gpus {
     /// # Errors
     /// When the driver refuses.
     pub(in crate::compute) fn open(&self) -> Result<Vec<CudaDevice>, PrepareError> {
-        let open =
-            |gpu: &Found| cuda::open(gpu.ordinal).map_err(|error| of_device(error, gpu.ordinal).into());
+        #[allow(unsafe_code, reason = "devices of which the driver's bindings record no events")]
+        let open = |gpu: &Found| {
+            // SAFETY: models compute on the device's own stream; what goes to the device and comes from it on others does
+            // so through `Staging`, `Landing`, `Pinned` and `Results`, which order it.
+            unsafe { cuda::open(gpu.ordinal) }.map_err(|error| of_device(error, gpu.ordinal).into())
+        };
         self.0.iter().map(open).collect()
     }
 }

@@ -23,9 +23,9 @@ use crate::compute::batch::Batch;
 use crate::compute::evaluator::{Evaluator, Inputs};
 use crate::compute::panics::Panic;
 use crate::compute::{ComputeError, Phase, Stopped, Timing, Watch};
-use crate::cuda::{self, Gpu, Results, Staging, TargetStaging, Targets};
 use crate::models::{Mode, Pass, PassPosition};
-use crate::ops::{Losses, cross_entropy_on_cuda, record, with_numbers, with_precision, without_gradients};
+use lookbehind_kernels::cuda::{self, Gpu, Results, Staging, TargetStaging, Targets};
+use lookbehind_kernels::{record, with_numbers, with_precision, without_gradients};
 
 /// Shards that may be queued on the GPU at once.
 const IN_FLIGHT: usize = 2;
@@ -217,8 +217,8 @@ impl State {
             let stream = Arc::clone(self.gpu.stream());
             self.timeline.end(Phase::Forward, begun, &stream)?;
             let begun = self.timeline.begin(&stream)?;
-            let Losses { losses, correct, gradient } =
-                cross_entropy_on_cuda(&logits, &targets, batch.smoothing, batch_samples)?;
+            let cuda::Losses { losses, correct, gradient } =
+                cuda::cross_entropy(&logits, &targets, batch.smoothing, batch_samples)?;
             self.timeline.end(Phase::Loss, begun, &stream)?;
             let begun = self.timeline.begin(&stream)?;
             let gradients = tape.backward(logits, gradient)?;
@@ -257,7 +257,8 @@ impl State {
         let logits =
             without_gradients(|| with_precision(precision, || self.evaluator.logits(&batch, &pass)))?;
         let mut losses = || {
-            let Losses { losses, correct, .. } = cross_entropy_on_cuda(&logits.detach(), &targets, 0.0, 1)?;
+            let cuda::Losses { losses, correct, .. } =
+                cuda::cross_entropy(&logits.detach(), &targets, 0.0, 1)?;
             self.in_flight.push_back(self.gpu.results(losses, correct)?);
             Ok(())
         };

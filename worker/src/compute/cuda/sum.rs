@@ -4,7 +4,7 @@ use candle_core::Result;
 use candle_core::cuda::WrapErr;
 use cudarc::driver::CudaSlice;
 
-use crate::cuda::{Gpu, Pinned, kernels};
+use lookbehind_kernels::cuda::{self, Gpu, Pinned};
 
 /// Gradient, then statistics, of a shard or of a node of shards, on a GPU.
 pub(super) struct Sum(pub(super) CudaSlice<f32>);
@@ -23,7 +23,7 @@ impl Exchange {
             if right.0.context() == gpu.stream().context() { right } else { self.bring(&right, gpu)? };
         let Sum(mut into) = left;
         let len = into.len();
-        kernels::add(gpu, &mut into, (&right.0).into(), len)?;
+        cuda::add(gpu, &mut into, (&right.0).into(), len)?;
         Ok(Sum(into))
     }
 

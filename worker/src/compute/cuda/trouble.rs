@@ -4,7 +4,7 @@ use candle_core::Error;
 use cudarc::driver::{CudaStream, DriverError, sys};
 
 use crate::compute::{ComputeError, PrepareError, without_places};
-use crate::cuda::{self, CudaError};
+use lookbehind_kernels::cuda::{self, CudaError};
 
 /// What a piece of work on a GPU ends with.
 pub(super) enum Trouble {

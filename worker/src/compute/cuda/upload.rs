@@ -7,7 +7,7 @@ use cudarc::driver::CudaContext;
 use super::lane::Lane;
 use super::trouble::of_device;
 use crate::compute::ComputeError;
-use crate::cuda::Pinned;
+use lookbehind_kernels::cuda::Pinned;
 
 /// Numbers of a piece.
 const PIECE: usize = 1 << 20;

@@ -5,7 +5,7 @@ use candle_nn::{Init, VarBuilder};
 
 use super::EPS;
 use crate::models::Pass;
-use crate::ops::{self, Activation, Affine, Normalized};
+use lookbehind_kernels::{self as ops, Activation, Affine, Normalized};
 
 /// Normalises each channel over samples and places: with the statistics of its input in a training pass, with the
 /// running ones in a test pass.

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use super::within_fan_in;
-use crate::ops::{self, Conv2d};
+use lookbehind_kernels::{self as ops, Conv2d};
 
 /// Shape of a convolution with a square window.
 #[derive(Clone, Copy, Debug)]

@@ -2,8 +2,8 @@ use candle_core::{DType, Device, Tensor};
 
 use super::*;
 use crate::models::{Mode, Pass, PassPosition};
-use crate::ops::Activation;
 use crate::parameters::{ModelState, Recorder};
+use lookbehind_kernels::Activation;
 
 fn recorded(build: impl FnOnce(&candle_nn::VarBuilder<'_>)) -> ModelState {
     let recorder = Recorder::new(Device::Cpu, 1 << 24);

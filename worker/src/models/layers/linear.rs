@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use super::within_fan_in;
-use crate::ops;
+use lookbehind_kernels as ops;
 
 /// y = x Wᵀ + b, with W `weight` [out, in] and b `bias` [out].
 pub(in crate::models) struct Linear {

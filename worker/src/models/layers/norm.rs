@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{BatchNorm, EPS};
 use crate::models::{Built, Pass};
-use crate::ops::{self, Activation, Affine};
+use lookbehind_kernels::{self as ops, Activation, Affine};
 
 /// Factors and summands of a normalisation, `weight` and `bias`, each [c].
 struct Scale {

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use lookbehind_common::job::JobError;
 
 use crate::data::DataDescription;
-use crate::ops;
+use lookbehind_kernels as ops;
 
 /// Extents of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::models::Built;
 use crate::models::layers::{
     BatchNorm, Conv, ConvSpec, Dropouts, GroupNorm, Held, ImageShape, LayerNorm, Linear, Shape, check_dropout,
 };
-use crate::ops::{self, Conv2d, Pool2d};
+use lookbehind_kernels::{self as ops, Conv2d, Pool2d};
 
 /// Most layers of a model, with those inside of others.
 const MAX_LAYERS: usize = 1000;

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::models::Pass;
 use crate::models::layers::{BatchNorm, Conv, Dropout, GroupNorm, LayerNorm, Linear};
-use crate::ops::{self, Activation, Pool2d};
+use lookbehind_kernels::{self as ops, Activation, Pool2d};
 
 /// One layer.
 pub(super) enum Layer {

@@ -1,0 +1,106 @@
+//! Convolutions. The library wants a weight's channels last, as the images': it is turned on its way in, and its gradient on
+//! the way back.
+
+use candle_core::{CudaStorage, Result, Shape, Tensor};
+use cudarc::driver::CudaSlice;
+use lookbehind_common::job::Precision;
+
+use super::{OnCuda, arguments, gradient_like, operand};
+use crate::conv::{Forward, Geometry, Plane};
+use crate::cuda::{
+    Convolution, Gpu, Kind, Number, Shape4, View, by_kind, current, kernels, storage, tensor, view,
+};
+
+/// What the library is asked for.
+fn convolution(geometry: &Geometry, precision: Precision) -> Convolution {
+    let images = |plane: Plane| Shape4 {
+        count: geometry.images,
+        channels: plane.channels,
+        height: plane.height,
+        width: plane.width,
+    };
+    let (outputs, inputs, height, width) = geometry.weight_dims();
+    Convolution {
+        input: images(geometry.input),
+        weight: Shape4 { count: outputs, channels: inputs, height, width },
+        output: images(geometry.output),
+        stride: geometry.options.stride,
+        padding: geometry.options.padding,
+        dilation: geometry.options.dilation,
+        groups: geometry.options.groups,
+        precision,
+    }
+}
+
+/// A weight `[out, in, kh, kw]` as the library takes it, `[out, kh, kw, in]`.
+fn taps_first<N: Number>(gpu: &Gpu, weight: &Tensor, geometry: &Geometry) -> Result<CudaSlice<N>> {
+    let (len, inputs, taps) = (weight.elem_count(), geometry.group_inputs(), geometry.window.taps());
+    kernels::taps_first(gpu, view(weight)?, len, inputs, taps)
+}
+
+/// Back again, to f32.
+fn taps_last<N: Number>(gpu: &Gpu, turned: &CudaSlice<N>, geometry: &Geometry) -> Result<CudaSlice<f32>> {
+    let (len, inputs, taps) = (geometry.weight_len(), geometry.group_inputs(), geometry.window.taps());
+    kernels::taps_last(gpu, turned.into(), len, inputs, taps)
+}
+
+impl Forward {
+    fn convolved<N: Number>(&self, x: &Tensor, weight: &Tensor, geometry: &Geometry) -> Result<CudaStorage> {
+        let gpu = current()?;
+        let weight = taps_first::<N>(&gpu, weight, geometry)?;
+        let y = gpu.convolve(&convolution(geometry, self.precision), view(x)?, View::from(&weight))?;
+        Ok(storage(y, &gpu))
+    }
+
+    fn of_weight<N: Number>(
+        &self,
+        x: &Tensor,
+        gradient: &Tensor,
+        geometry: &Geometry,
+    ) -> Result<CudaSlice<f32>> {
+        let (gpu, convolution) = (current()?, convolution(geometry, self.precision));
+        let turned = gpu.convolution_weight_gradient::<N>(&convolution, view(x)?, view(gradient)?)?;
+        taps_last(&gpu, &turned, geometry)
+    }
+
+    /// As the library gives it, in the shape and kind of the input that it was given.
+    fn of_x<N: Number>(
+        &self,
+        weight: &Tensor,
+        gradient: &Tensor,
+        geometry: &Geometry,
+        shape: &Shape,
+    ) -> Result<Tensor> {
+        let (gpu, convolution) = (current()?, convolution(geometry, self.precision));
+        let weight = taps_first::<N>(&gpu, weight, geometry)?;
+        let of_x = gpu.convolution_input_gradient(&convolution, View::from(&weight), view(gradient)?)?;
+        Ok(tensor(of_x, shape, &gpu))
+    }
+}
+
+impl OnCuda for Forward {
+    fn forward(&self, given: &[&Tensor]) -> Result<(CudaStorage, Shape)> {
+        let [x, weight] = arguments(given)?;
+        let geometry = Geometry::new(x.dims4()?, weight.dims4()?, self.options)?;
+        let kind = Kind::of_products(self.precision);
+        let x = operand(x, kind)?;
+        let y = by_kind!(kind, N => self.convolved::<N>(&x, weight, &geometry))?;
+        Ok((y, Shape::from(geometry.output_dims())))
+    }
+
+    fn backward(&self, given: &[Tensor], _result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let [x, weight] = arguments(given)?;
+        let geometry = Geometry::new(x.dims4()?, weight.dims4()?, self.options)?;
+        let kind = Kind::of_products(self.precision);
+        let (from, gradient) = (operand(x, kind)?, operand(gradient, kind)?);
+        let of_weight = by_kind!(kind, N => self.of_weight::<N>(&from, &gradient, &geometry))?;
+        let of_weight = tensor(of_weight, weight.shape(), &*current()?);
+        let of_x = if x.track_op() {
+            let of_x = by_kind!(kind, N => self.of_x::<N>(weight, &gradient, &geometry, x.shape()))?;
+            Some(gradient_like(&of_x, x)?)
+        } else {
+            None
+        };
+        Ok(vec![of_x, Some(of_weight)])
+    }
+}

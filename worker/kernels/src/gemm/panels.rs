@@ -1,0 +1,110 @@
+//! Right operands in panels: as many columns side by side as the kernel takes at once, the depth running within.
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::Rhs;
+use crate::lanes::arch;
+use crate::scratch::{self, Scratch};
+
+/// Vectors side by side in a panel.
+pub(super) const VECTORS: usize = 2;
+/// Widest panel of any instruction set.
+pub(crate) const MAX_WIDTH: usize = 64;
+
+/// How a right operand lies in panels: panel after panel, in each the depth, then its columns. The last panel is
+/// filled up with zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PanelLayout {
+    /// Length of the sums.
+    pub(crate) depth: usize,
+    /// Columns of the product.
+    pub(crate) columns: usize,
+    /// Columns of a panel on this machine.
+    pub(crate) width: usize,
+}
+
+impl PanelLayout {
+    /// The layout of a matrix on this machine.
+    pub(crate) fn new(depth: usize, columns: usize) -> Self {
+        struct Width;
+        impl WithSimd for Width {
+            type Output = usize;
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, _simd: S) -> usize {
+                VECTORS * S::F32_LANES
+            }
+        }
+        Self { depth, columns, width: arch().dispatch(Width) }
+    }
+
+    /// How many panels there are.
+    pub(crate) fn panels(self) -> usize {
+        self.columns.div_ceil(self.width)
+    }
+
+    /// Numbers in all panels.
+    pub(crate) fn len(self) -> usize {
+        self.panels() * self.panel_len()
+    }
+
+    /// Numbers that lie so, as the operand of a product.
+    pub(crate) fn rhs(self, numbers: &[f32]) -> Rhs<'_> {
+        Rhs { numbers, panel: self.panel_len(), first: 0, layout: self }
+    }
+
+    /// Numbers in one panel.
+    pub(crate) fn panel_len(self) -> usize {
+        self.depth * self.width
+    }
+}
+
+/// A packed right operand.
+pub(crate) struct Panels {
+    numbers: Scratch,
+    layout: PanelLayout,
+}
+
+impl Panels {
+    /// Packs a matrix whose element (p, j) `fill` finds: it is given p, the first column of a panel and a target for
+    /// that panel's columns, which is as wide as there are columns.
+    pub(crate) fn pack(depth: usize, columns: usize, fill: impl Fn(usize, usize, &mut [f32]) + Sync) -> Self {
+        let layout = PanelLayout::new(depth, columns);
+        let mut numbers = scratch::take(layout.len());
+        let width = layout.width;
+        let pack = |(panel, target): (usize, &mut [f32])| {
+            let first = panel * width;
+            let used = width.min(columns - first);
+            for (p, row) in target.chunks_exact_mut(width).enumerate() {
+                let (row, rest) = row.split_at_mut(used);
+                fill(p, first, row);
+                rest.fill(0.0);
+            }
+        };
+        let panels = numbers.par_chunks_mut(layout.panel_len().max(1)).enumerate();
+        panels.with_min_len((1 << 14) / layout.panel_len().max(1) + 1).for_each(pack);
+        Self { numbers, layout }
+    }
+
+    /// Packs a row-major matrix with rows of `columns` numbers.
+    pub(crate) fn of_rows(matrix: &[f32], depth: usize, columns: usize) -> Self {
+        Self::pack(depth, columns, |p, first, target| {
+            let start = p * columns + first;
+            target.copy_from_slice(&matrix[start..start + target.len()]);
+        })
+    }
+
+    /// Packs the transpose of a row-major matrix with rows of `depth` numbers.
+    pub(crate) fn of_columns(matrix: &[f32], depth: usize, columns: usize) -> Self {
+        Self::pack(depth, columns, |p, first, target| {
+            for (j, value) in target.iter_mut().enumerate() {
+                *value = matrix[(first + j) * depth + p];
+            }
+        })
+    }
+
+    /// As the operand of a product.
+    pub(crate) fn rhs(&self) -> Rhs<'_> {
+        self.layout.rhs(&self.numbers)
+    }
+}

@@ -1,0 +1,77 @@
+//! Moves numbers between tensors and slices with as few copies as the device allows.
+
+use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor};
+
+/// The contiguous f32 numbers of a tensor in CPU memory.
+pub(super) fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let numbers = storage.as_slice::<f32>()?;
+    layout
+        .contiguous_offsets()
+        .and_then(|(start, end)| numbers.get(start..end))
+        .ok_or_else(|| candle_core::Error::Msg("expected a contiguous tensor".to_owned()))
+}
+
+/// Copies a tensor's numbers into a slice of the same length, row-major.
+pub fn copy_into(tensor: &Tensor, target: &mut [f32]) -> Result<()> {
+    if tensor.elem_count() != target.len() || tensor.dtype() != DType::F32 {
+        let (found, numbers) = (tensor.dtype(), tensor.elem_count());
+        candle_core::bail!("{numbers} numbers of type {found:?}, expected {} of F32", target.len());
+    }
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => target.copy_from_slice(contiguous(storage, layout)?),
+        _ => target.copy_from_slice(&tensor.flatten_all()?.to_vec1::<f32>()?),
+    }
+    Ok(())
+}
+
+/// Overwrites a variable's numbers with those of a slice of the same length, row-major.
+pub fn copy_from(variable: &candle_core::Var, source: &[f32]) -> Result<()> {
+    if variable.elem_count() != source.len() {
+        candle_core::bail!("{} numbers, expected {}", source.len(), variable.elem_count());
+    }
+    if variable.device().is_cpu() {
+        return variable.inplace_op1(&Overwrite(source));
+    }
+    variable.set(&Tensor::from_slice(source, variable.shape(), variable.device())?)
+}
+
+/// Writes into the variable's own memory: setting it to a tensor would copy twice.
+struct Overwrite<'a>(&'a [f32]);
+
+impl candle_core::InplaceOp1 for Overwrite<'_> {
+    fn name(&self) -> &'static str {
+        "overwrite"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let target = match (storage, layout.contiguous_offsets()) {
+            (CpuStorage::F32(numbers), Some((start, end))) => numbers.get_mut(start..end),
+            _ => None,
+        };
+        match target {
+            Some(target) if target.len() == self.0.len() => {
+                target.copy_from_slice(self.0);
+                Ok(())
+            }
+            _ => candle_core::bail!("expected a contiguous f32 variable of {} numbers", self.0.len()),
+        }
+    }
+}
+
+/// Reads the numbers of contiguous f32 tensors in CPU memory.
+pub fn with_numbers<const N: usize, T>(
+    tensors: [&Tensor; N],
+    read: impl FnOnce([&[f32]; N]) -> T,
+) -> Result<T> {
+    let guards = tensors.map(Tensor::storage_and_layout);
+    let mut numbers = [&[][..]; N];
+    for (numbers, (storage, layout)) in numbers.iter_mut().zip(&guards) {
+        *numbers = match &**storage {
+            Storage::Cpu(storage) => contiguous(storage, layout)?,
+            _ => candle_core::bail!("expected a tensor in CPU memory"),
+        };
+    }
+    Ok(read(numbers))
+}
