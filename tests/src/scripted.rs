@@ -6,7 +6,10 @@ use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{JobDescription, JobSpec, Precision};
-use lookbehind_worker::compute::{Backend, ComputeError, PrepareError, PreparedJob, Work, WorkKind};
+use lookbehind_common::reduction::Node;
+use lookbehind_worker::compute::{
+    Backend, ComputeError, PrepareError, PreparedJob, Stopped, Watch, Work, WorkKind, reduce_shards,
+};
 use tokio::sync::watch;
 
 use crate::client::{PATIENCE, within};
@@ -78,19 +81,27 @@ impl PreparedJob for ScriptedJob {
         self.inner.initial_state()
     }
 
-    fn probe(&mut self) -> Result<Digest, ComputeError> {
-        Ok(self.script.probe(self.inner.probe()?))
+    fn probe(&self) -> Digest {
+        self.script.probe(self.inner.probe())
     }
 
     fn load(&mut self, parameters: &[f32], statistics: &[f32]) -> Result<(), ComputeError> {
         self.inner.load(parameters, statistics)
     }
 
-    fn contribution(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError> {
-        self.script.before(work, shard);
-        let mut contribution = self.inner.contribution(work, shard)?;
-        self.script.after(work, shard, &mut contribution);
-        Ok(contribution)
+    fn segment(
+        &mut self,
+        work: &Work,
+        segment: Node,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Contribution, Stopped> {
+        reduce_shards(segment, 1, watch.as_ref(), |shards| {
+            let shard = shards.start;
+            self.script.before(work, shard);
+            let mut partial = self.inner.segment(work, Node { first: shard, end: shards.end }, watch)?;
+            self.script.after(work, shard, &mut partial);
+            Ok(vec![partial])
+        })
     }
 }
 

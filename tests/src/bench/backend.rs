@@ -1,12 +1,16 @@
 //! A backend whose contributions cost next to nothing, so that a run's time is the service's own.
 
+use std::sync::Arc;
+
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{JobDescription, JobSpec, Precision, parse_parameters};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
-use lookbehind_common::reduction::{effective_shards, shard_range};
-use lookbehind_worker::compute::{Backend, ComputeError, PrepareError, PreparedJob, Work};
+use lookbehind_common::reduction::{Node, effective_shards, shard_range};
+use lookbehind_worker::compute::{
+    Backend, ComputeError, PrepareError, PreparedJob, Stopped, Watch, Work, reduce_shards,
+};
 
 /// Knows the model kind `constant` with so many `parameters`: every gradient is the same number throughout.
 #[derive(Debug)]
@@ -62,21 +66,36 @@ impl PreparedJob for ConstantJob {
         Ok((Arena::zeros(self.description.layout.parameters()), Arena::default()))
     }
 
-    fn probe(&mut self) -> Result<Digest, ComputeError> {
-        Ok(Digest::of(b"constant"))
+    fn probe(&self) -> Digest {
+        Digest::of(b"constant")
     }
 
     fn load(&mut self, _: &[f32], _: &[f32]) -> Result<(), ComputeError> {
         Ok(())
     }
 
-    fn contribution(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError> {
+    fn segment(
+        &mut self,
+        work: &Work,
+        segment: Node,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Contribution, Stopped> {
+        reduce_shards(segment, 1, watch.as_ref(), |shards| {
+            let partials = shards.map(|shard| self.partial(work, shard)).collect();
+            watch.advance();
+            Ok(partials)
+        })
+    }
+}
+
+impl ConstantJob {
+    fn partial(&self, work: &Work, shard: u32) -> Contribution {
         let range = shard_range(self.samples, effective_shards(self.samples, work.shards), shard);
         let samples = range.end - range.start;
-        Ok(Contribution {
+        Contribution {
             gradient: vec![GRADIENT; self.description.layout.parameters()].into(),
             statistics: Arena::default(),
             sums: Sums { loss: samples as f64, correct: 0, samples },
-        })
+        }
     }
 }

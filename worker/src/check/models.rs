@@ -3,9 +3,10 @@
 use candle_core::Error;
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::job::{JobSpec, Precision, parse_toml};
+use lookbehind_common::reduction::Node;
 
 use super::Check;
-use crate::compute::{Backend, CandleBackend, Work, WorkKind};
+use crate::compute::{Backend, CandleBackend, Work, WorkKind, compute_unwatched};
 use crate::data::{DataEnvironment, RemoteData};
 use crate::device::DeviceChoice;
 use crate::registry::Registry;
@@ -103,8 +104,11 @@ fn on(device: &DeviceChoice, spec: &JobSpec) -> Result<[Contribution; 2], Box<dy
     let mut job = CandleBackend::new(Registry::builtin(), environment).on(device)?.prepare(spec)?;
     let (parameters, statistics) = job.initial_state()?;
     job.load(&parameters, &statistics)?;
-    let work = |kind| Work { kind, epoch: 0, batch: 0, shards: 1 };
-    Ok([job.contribution(&work(WorkKind::Gradient), 0)?, job.contribution(&work(WorkKind::Test), 0)?])
+    let mut whole = |kind| {
+        let work = Work { kind, epoch: 0, batch: 0, shards: 1 };
+        compute_unwatched(job.as_mut(), &work, Node::root(1))
+    };
+    Ok([whole(WorkKind::Gradient)?, whole(WorkKind::Test)?])
 }
 
 /// ‖found − expected‖ / ‖expected‖.

@@ -5,18 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 #[cfg(feature = "cuda")]
 use candle_core::CudaDevice;
 use candle_core::Device;
-use lookbehind_common::job::{DataSpec, JobError, JobSpec, Precision};
+use lookbehind_common::job::{DataSpec, JobSpec, Precision};
 
+use super::cpu::{CpuJob, Parts};
 #[cfg(feature = "cuda")]
 use super::cuda::{self, CudaJob, Gpus};
 use super::device;
 use super::evaluator::Evaluator;
-use super::job::{CandleJob, Parts};
 use super::loader::Loader;
 use super::panics;
 use super::sampler::Sampler;
 use super::samples::{Kinds, Samples};
-use super::{Backend, ComputeError, PrepareError, PreparedJob};
+use super::{Backend, PrepareError, PreparedJob};
 use crate::data::{DataDescription, DataEnvironment, DataError, Dataset};
 use crate::device::{DeviceChoice, DeviceError};
 #[cfg(feature = "cuda")]
@@ -133,7 +133,7 @@ impl CandleBackend {
             Devices::Cpu => {
                 let evaluator = evaluator(&Device::Cpu)?;
                 let parts = Parts { samples, evaluator, threads: self.threads, memory_limit };
-                Ok(Box::new(CandleJob::new(parts)?))
+                Ok(Box::new(CpuJob::new(parts)?))
             }
             #[cfg(feature = "cuda")]
             Devices::Cuda(gpus) => {
@@ -216,33 +216,6 @@ fn caught<T>(spec: &JobSpec, work: impl FnOnce() -> Result<T, PrepareError>) -> 
         let (model, data) = (&spec.model.kind, &spec.data.kind);
         Err(PrepareError::Job(format!("model kind {model:?}, data kind {data:?}: {panic}")))
     })
-}
-
-impl From<JobError> for PrepareError {
-    fn from(error: JobError) -> Self {
-        PrepareError::Job(error.to_string())
-    }
-}
-
-impl From<DataError> for PrepareError {
-    fn from(error: DataError) -> Self {
-        let reason = error.to_string();
-        if error.is_fault_of_job() { PrepareError::Job(reason) } else { PrepareError::Worker(reason) }
-    }
-}
-
-impl From<ComputeError> for PrepareError {
-    /// A model that cannot be evaluated is the job's fault, data that cannot be read the worker's.
-    fn from(error: ComputeError) -> Self {
-        match error {
-            ComputeError::Data { source, .. } => (*source).into(),
-            ComputeError::Memory { .. } | ComputeError::Threads(_) | ComputeError::Device(_) => {
-                PrepareError::Worker(error.to_string())
-            }
-            ComputeError::DeviceLost(reason) => PrepareError::DeviceLost(reason),
-            _ => PrepareError::Job(error.to_string()),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::job::Precision;
 
 use super::batch::Batch;
-use super::samples::Kinds;
-use super::{ComputeError, Work, panics};
+use super::samples::{Inputs, Kinds};
+use super::{ComputeError, panics};
 use crate::data::Target;
 use crate::models::{Mode, Model, Pass, PassPosition};
 use crate::parameters::{ModelState, StateError};
@@ -21,16 +21,6 @@ pub(super) struct Evaluator {
     pub(super) classes: usize,
     pub(super) model: Box<dyn Model>,
     pub(super) state: ModelState,
-}
-
-/// A shard's samples, ready to compute with.
-pub(super) struct Inputs {
-    pub(super) work: Work,
-    pub(super) batch: Batch,
-    /// The samples' numbers.
-    pub(super) samples: Vec<u64>,
-    /// Samples of the whole batch.
-    pub(super) batch_samples: u64,
 }
 
 impl Evaluator {

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 use lookbehind_common::arena::Arena;
+use lookbehind_common::contribution::Contribution;
+use lookbehind_common::reduction::Node;
 use tempfile::TempDir;
 
-use super::{Backend, CandleBackend, PreparedJob, Work, WorkKind};
+use super::{Backend, CandleBackend, ComputeError, PreparedJob, Work, WorkKind, compute_unwatched};
 use crate::models::{Model, Pass};
 use crate::registry::Registry;
 use crate::test_support::{data_folder, job};
@@ -112,4 +114,13 @@ pub(super) fn gradient(batch: u64, shards: u32) -> Work {
 
 pub(super) fn test_work(shards: u32) -> Work {
     Work { kind: WorkKind::Test, epoch: 0, batch: 0, shards }
+}
+
+/// A shard's partial.
+pub(super) fn shard(
+    job: &mut dyn PreparedJob,
+    work: &Work,
+    shard: u32,
+) -> Result<Contribution, ComputeError> {
+    compute_unwatched(job, work, Node { first: shard, end: shard + 1 })
 }

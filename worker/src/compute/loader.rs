@@ -46,7 +46,7 @@ struct Shared {
     dataset: Arc<dyn Dataset>,
     seed: u64,
     /// Most samples that are kept.
-    limit: usize,
+    limit: u64,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -67,7 +67,7 @@ impl Loader {
     /// A loader that keeps at most `limit` bytes of inputs.
     pub(super) fn new(dataset: Arc<dyn Dataset>, seed: u64, limit: u64) -> Self {
         let sample = dataset.description().input_size() as u64 * size_of::<f32>() as u64;
-        let limit = usize::try_from(limit / sample.max(1)).unwrap_or(usize::MAX);
+        let limit = limit / sample.max(1);
         let (state, changed) = (Mutex::default(), Condvar::new());
         let shared = Arc::new(Shared { dataset, seed, limit, state, changed });
         Self { shared, thread: None, waited: Duration::ZERO }
@@ -108,7 +108,7 @@ impl Loader {
     fn foresee(&mut self, request: Request) {
         let mut state = self.shared.state();
         let samples = request.samples.len();
-        let fits = state.queue.len() < QUEUE && state.samples() + samples <= self.shared.limit;
+        let fits = state.queue.len() < QUEUE && (state.samples() + samples) as u64 <= self.shared.limit;
         if samples == 0 || !fits || state.is_known(&request) {
             return;
         }
@@ -118,7 +118,9 @@ impl Loader {
         if self.thread.is_none() {
             let shared = Arc::clone(&self.shared);
             // Without a thread everything is prepared when it is asked for.
-            self.thread = std::thread::Builder::new().name("data".into()).spawn(move || shared.run()).ok();
+            let thread = std::thread::Builder::new().name("data".into()).spawn(move || shared.run());
+            self.thread =
+                thread.inspect_err(|error| tracing::debug!(%error, "nothing is prepared ahead")).ok();
         }
     }
 }
@@ -222,9 +224,9 @@ impl State {
             || self.ready.iter().any(|(known, _)| known == request)
     }
 
-    fn keep(&mut self, request: Request, batch: &Batch, limit: usize) {
+    fn keep(&mut self, request: Request, batch: &Batch, limit: u64) {
         let kept: usize = self.ready.iter().map(|(known, _)| known.samples.len()).sum();
-        if self.wanted.contains(&request.part) && kept + request.samples.len() <= limit {
+        if self.wanted.contains(&request.part) && (kept + request.samples.len()) as u64 <= limit {
             self.ready.push((request, batch.clone()));
         }
     }

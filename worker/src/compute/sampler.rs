@@ -12,7 +12,9 @@ use super::{ComputeError, Work, WorkKind};
 pub(super) struct Sampler {
     seed: u64,
     shuffle: bool,
+    /// Has a batch, and each batch a sample.
     plan: Plan,
+    /// One at least.
     shards: u32,
     test_samples: u64,
     /// The orders of the two epochs that were asked for last, the newest behind.
@@ -57,7 +59,7 @@ impl Sampler {
     /// Samples in the largest shard of a batch.
     pub(super) fn largest_shard(&self) -> u64 {
         let samples = self.plan.batch_samples(0);
-        samples.div_ceil(u64::from(effective_shards(samples, self.shards).max(1))).max(1)
+        samples.div_ceil(u64::from(effective_shards(samples, self.shards)))
     }
 
     /// The samples of a shard of a batch.
@@ -89,13 +91,13 @@ impl Sampler {
 
     /// Work and shard for each size of shard that the job has: those of a full batch and of an epoch's last one.
     pub(super) fn shard_sizes(&self) -> Vec<(Work, u32)> {
-        let last = self.plan.batches_per_epoch().saturating_sub(1);
+        let last = self.plan.batches_per_epoch() - 1;
         let mut sizes = Vec::new();
         let mut found = Vec::new();
         for batch in [0, last] {
             let samples = self.plan.batch_samples(batch);
             let shards = effective_shards(samples, self.shards);
-            for shard in [0, shards.saturating_sub(1)] {
+            for shard in [0, shards - 1] {
                 let range = shard_range(samples, shards, shard);
                 let size = range.end - range.start;
                 if !sizes.contains(&size) {

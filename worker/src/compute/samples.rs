@@ -3,8 +3,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use lookbehind_common::job::JobDescription;
+use lookbehind_common::layout::Layout;
+
 use super::batch::Batch;
-use super::evaluator::Inputs;
 use super::loader::{Loader, Part, Request};
 use super::panics;
 use super::sampler::{BatchShard, Sampler};
@@ -17,6 +19,16 @@ pub(super) struct Samples {
     pub(super) sampler: Sampler,
     /// Kinds of model and data set, for errors.
     pub(super) kinds: Kinds,
+}
+
+/// A shard's samples, or some of the test split, ready to compute with.
+pub(super) struct Inputs {
+    pub(super) work: Work,
+    pub(super) batch: Batch,
+    /// The samples' numbers.
+    pub(super) samples: Vec<u64>,
+    /// Samples of the whole batch, by which the shard's gradient is divided.
+    pub(super) batch_samples: u64,
 }
 
 /// What model and data set are called in errors.
@@ -37,11 +49,26 @@ impl Samples {
         self.loader.dataset().description()
     }
 
+    /// What data and a model of this layout are; every worker must answer the same.
+    pub(super) fn describe(&self, layout: &Layout) -> JobDescription {
+        let data = self.description();
+        JobDescription {
+            layout: layout.clone(),
+            train_samples: data.train_samples,
+            test_samples: data.test_samples,
+            data_fingerprint: data.fingerprint,
+        }
+    }
+
     /// A shard's samples; those of the same shard of the next batch are prepared meanwhile.
     pub(super) fn shard(&mut self, work: &Work, shard: u32) -> Result<Inputs, ComputeError> {
         let following = self.sampler.following(work);
-        // Where the next batch has no such shard, its others stay wanted.
-        let next = self.sampler.batch_shard(&following, shard).map(|next| next.samples).unwrap_or_default();
+        let next = match self.sampler.batch_shard(&following, shard) {
+            Ok(next) => next.samples,
+            // An epoch's last batch may have fewer shards; those that it has stay wanted.
+            Err(ComputeError::NoSuchShard { .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
         let next = Request { part: batch_part(&following), samples: next };
         let shard = self.sampler.batch_shard(work, shard)?;
         self.inputs(work, shard, Some(next))
@@ -57,8 +84,13 @@ impl Samples {
     pub(super) fn test_pieces(&self, work: &Work, shard: u32) -> Result<Vec<Range<u64>>, ComputeError> {
         let range = self.sampler.test_shard(work, shard)?;
         let size = self.sampler.largest_shard();
-        let piece = |start: u64| start..range.end.min(start + size);
-        Ok(range.clone().step_by(usize::try_from(size).unwrap_or(usize::MAX)).map(piece).collect())
+        let (mut pieces, mut start) = (Vec::new(), range.start);
+        while start < range.end {
+            let end = range.end.min(start + size);
+            pieces.push(start..end);
+            start = end;
+        }
+        Ok(pieces)
     }
 
     /// Some samples of the test split; the ones that follow are prepared meanwhile.

@@ -30,8 +30,8 @@ impl Schedule {
     }
 
     /// Lets shards be computed side by side where `limit` of them at once are enough for all threads.
-    pub(super) fn allow_side_by_side(&mut self, limit: usize) -> Result<(), ThreadPoolBuildError> {
-        if self.threads > 1 && limit >= self.threads {
+    pub(super) fn allow_side_by_side(&mut self, limit: u64) -> Result<(), ThreadPoolBuildError> {
+        if self.threads > 1 && limit >= self.threads as u64 {
             self.ways.push(Way::new(self.threads, 1)?);
         }
         Ok(())
@@ -50,7 +50,7 @@ impl Schedule {
     ) -> Vec<O> {
         let whole = inputs.len() == self.threads;
         let choice = if inputs.len() == 1 { 0 } else { self.choice() };
-        let Some(way) = self.ways.get_mut(choice) else { return Vec::new() };
+        let way = &mut self.ways[choice];
         let begun = Instant::now();
         let results = way.run(inputs, &compute);
         if whole {
@@ -60,12 +60,19 @@ impl Schedule {
         results
     }
 
-    /// The way that is on trial, or the fastest.
+    /// Computes something with all threads.
+    pub(super) fn run_one<O: Send>(&self, compute: impl FnOnce() -> O + Send) -> O {
+        // The first way has one pool, and all threads in it.
+        self.ways[0].pools[0].install(compute)
+    }
+
+    /// The number of the way that is on trial, or of the fastest.
+    #[expect(clippy::expect_used, reason = "a schedule is made with a way and never loses one")]
     fn choice(&self) -> usize {
         let ways = || self.ways.iter().enumerate();
         let on_trial = ways().find(|(_, way)| way.trials < TRIALS);
         let fastest = || ways().min_by_key(|(_, way)| way.best);
-        on_trial.or_else(fastest).map_or(0, |(number, _)| number)
+        on_trial.or_else(fastest).expect("a schedule has a way").0
     }
 }
 
@@ -79,6 +86,7 @@ impl Way {
         Ok(Self { pools, trials: 0, best: Duration::MAX })
     }
 
+    #[expect(clippy::expect_used, reason = "a result that is left out would be added as another shard's")]
     fn run<I: Send, O: Send>(&self, inputs: Vec<I>, compute: &(impl Fn(I) -> O + Sync)) -> Vec<O> {
         if let [pool] = self.pools.as_slice() {
             return pool.install(|| inputs.into_iter().map(compute).collect());
@@ -87,7 +95,8 @@ impl Way {
         for places in places.chunks_mut(self.pools.len()) {
             side_by_side(&self.pools, places, compute);
         }
-        places.into_iter().filter_map(|(_, result)| result).collect()
+        // Scopes end when all that was spawned in them has ended, and hand on its panics.
+        places.into_iter().map(|(_, result)| result.expect("every place was computed")).collect()
     }
 }
 

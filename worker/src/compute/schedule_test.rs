@@ -3,7 +3,7 @@ use std::sync::Mutex;
 
 use super::*;
 
-fn schedule(threads: usize, limit: usize) -> Schedule {
+fn schedule(threads: usize, limit: u64) -> Schedule {
     let mut schedule = Schedule::new(threads).unwrap();
     schedule.allow_side_by_side(limit).unwrap();
     schedule

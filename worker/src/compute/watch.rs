@@ -1,10 +1,10 @@
-//! Who waits for a node, and why it may not come.
+//! Who waits for a segment, and why it may not come.
 
 use lookbehind_common::reduction::MissingShard;
 
 use super::ComputeError;
 
-/// Who waits for a node.
+/// Who waits for a segment: told that it advances, and asked whether it is still wanted. Threads of a backend share one.
 pub trait Watch: Send + Sync {
     /// A part of the work is done.
     fn advance(&self);
@@ -13,7 +13,7 @@ pub trait Watch: Send + Sync {
     fn is_overtaken(&self) -> bool;
 }
 
-/// Nobody waits: for work beside any coordinator.
+/// No coordinator waits: for measurements and tests.
 #[derive(Clone, Copy, Debug)]
 pub struct Unwatched;
 
@@ -25,13 +25,23 @@ impl Watch for Unwatched {
     }
 }
 
-/// Why a node was not computed.
+/// Why a segment was not computed.
 #[derive(Debug)]
 pub enum Stopped {
     /// Newer work has overtaken it.
     Overtaken,
     /// It cannot be computed.
     Failed(ComputeError),
+}
+
+impl Stopped {
+    /// Why a segment that nothing overtakes was not computed.
+    pub(crate) fn into_failure(self) -> ComputeError {
+        match self {
+            Self::Failed(error) => error,
+            Self::Overtaken => ComputeError::Internal("overtaken, with nothing that overtakes".to_owned()),
+        }
+    }
 }
 
 impl From<ComputeError> for Stopped {
@@ -42,6 +52,6 @@ impl From<ComputeError> for Stopped {
 
 impl From<MissingShard> for Stopped {
     fn from(error: MissingShard) -> Self {
-        Self::Failed(ComputeError::Other(error.to_string()))
+        Self::Failed(ComputeError::Internal(error.to_string()))
     }
 }

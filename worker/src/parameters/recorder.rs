@@ -152,6 +152,6 @@ impl Records {
 }
 
 fn kind_of(name: &str) -> TensorKind {
-    let last = name.rsplit('.').next().unwrap_or(name);
+    let last = name.rsplit_once('.').map_or(name, |(_, last)| last);
     if STATISTICS.contains(&last) { TensorKind::Statistic } else { TensorKind::Parameter }
 }

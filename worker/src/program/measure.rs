@@ -1,7 +1,6 @@
 //! `measure`: what an evaluation of a job takes on this machine, and where its time goes, without a coordinator.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -11,8 +10,7 @@ use lookbehind_common::reduction::{Node, effective_shards};
 use serde::Serialize;
 
 use crate::compute::{
-    Backend, CandleBackend, ComputeError, Phase, PrepareError, PreparedJob, Stopped, Unwatched, Watch, Work,
-    WorkKind,
+    Backend, CandleBackend, ComputeError, Phase, PrepareError, PreparedJob, Work, WorkKind, compute_unwatched,
 };
 
 /// Evaluations before the first that counts: libraries load their kernels, memory is taken.
@@ -45,6 +43,8 @@ pub(super) enum MeasureError {
     Compute(#[from] ComputeError),
     #[error("the job's batches are empty")]
     Empty,
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
 }
 
 impl MeasureError {
@@ -94,7 +94,7 @@ impl Measure {
         let job = backend.prepare(&spec)?;
         let measured = self.measured(backend, &spec, job)?;
         if self.json {
-            println!("{}", serde_json::to_string(&measured).unwrap_or_default());
+            println!("{}", serde_json::to_string(&measured)?);
         } else {
             print(&measured);
         }
@@ -113,7 +113,8 @@ impl Measure {
         let mut times = run.evaluations(self.evaluations)?;
         times.sort();
         let device_memory_bytes = run.job.device_memory();
-        let median = times.get(times.len() / 2).copied().unwrap_or_default().as_secs_f64();
+        // The parser takes no fewer than one evaluation.
+        let (best, median) = (times[0].as_secs_f64(), times[times.len() / 2].as_secs_f64());
         Ok(Measured {
             device: backend.device(),
             class: backend.class_description(spec.train.precision),
@@ -121,7 +122,7 @@ impl Measure {
             samples: run.samples,
             shards: run.shards,
             evaluations: times.len(),
-            seconds: Seconds { best: times.first().copied().unwrap_or_default().as_secs_f64(), median },
+            seconds: Seconds { best, median },
             samples_per_second: run.samples as f64 / median,
             device_memory_bytes,
             // Marks on the streams cost a little: they are made in evaluations of their own.
@@ -160,14 +161,10 @@ impl Run {
         let batch = self.next % self.batches;
         self.next += 1;
         let work = Work { kind: WorkKind::Gradient, epoch: 0, batch, shards: self.shards };
-        let watch: Arc<dyn Watch> = Arc::new(Unwatched);
         let begun = Instant::now();
         self.job.load(&self.parameters, &self.statistics)?;
-        match self.job.node(&work, Node::root(self.shards), &watch) {
-            Ok(_) => Ok(begun.elapsed()),
-            Err(Stopped::Failed(error)) => Err(error),
-            Err(Stopped::Overtaken) => Err(ComputeError::Other("overtaken".to_owned())),
-        }
+        compute_unwatched(self.job.as_mut(), &work, Node::root(self.shards))?;
+        Ok(begun.elapsed())
     }
 
     /// Seconds of each phase of an evaluation, and of waiting: of the time in which no stream that computes did anything.

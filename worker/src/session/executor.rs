@@ -144,11 +144,10 @@ impl Thread {
         }
         let loaded = self.loaded.as_mut().ok_or_else(|| PrepareError::Worker("nothing is loaded".into()))?;
         loaded.weights = None;
-        let probe = loaded.job.probe().map_err(|error| PrepareError::Worker(format!("probe: {error}")))?;
         Ok(v1::Prepared {
             job_id: id.to_string(),
             description: Some(loaded.job.description().into()),
-            probe_digest: probe.0.to_vec().into(),
+            probe_digest: loaded.job.probe().0.to_vec().into(),
             class_description: self.backend.class_description(loaded.precision),
         })
     }
@@ -197,7 +196,7 @@ impl Thread {
         });
         for node in &assignment.nodes {
             let (begun, waited) = (Instant::now(), loaded.job.waited_for_data());
-            match loaded.job.node(&assignment.work, *node, &watch) {
+            match loaded.job.segment(&assignment.work, *node, &watch) {
                 Ok(contribution) => {
                     let data_seconds = (loaded.job.waited_for_data() - waited).as_secs_f64();
                     let compute_seconds = (begun.elapsed().as_secs_f64() - data_seconds).max(0.0);

@@ -32,10 +32,10 @@ pub(crate) struct TelemetryArgs {
 
 impl TelemetryArgs {
     /// Asks instead of working.
+    #[expect(clippy::expect_used, reason = "the parser refuses --probe without --http")]
     pub(crate) fn ask(&self, credentials: Option<&Path>) -> ExitCode {
         let certificate = credentials.map(|folder| folder.join(CERTIFICATE)).filter(|path| path.exists());
-        // The parser has seen to it that there is an address.
-        self.http.map_or(ExitCode::FAILURE, |address| Probe { address, certificate }.run())
+        Probe { address: self.http.expect("--probe comes with --http"), certificate }.run()
     }
 
     /// Listens, if that is asked for: over TLS where the worker has a certificate, which is read again when it changes,

@@ -18,9 +18,9 @@ use super::lane::{Lane, Pending};
 use super::state::State;
 use super::sum::Sum;
 use super::upload::Upload;
-use crate::compute::evaluator::{Evaluator, Inputs};
-use crate::compute::job::{describe, probe_digest};
-use crate::compute::samples::Samples;
+use crate::compute::evaluator::Evaluator;
+use crate::compute::probe::{ProbeRequests, probe_digest};
+use crate::compute::samples::{Inputs, Samples};
 use crate::compute::{ComputeError, PreparedJob, Stopped, Timing, Unwatched, Watch, Work, WorkKind};
 use crate::parameters::{StateError, check_length};
 
@@ -53,7 +53,7 @@ impl CudaJob {
         let Some((device, evaluator)) = copies.first() else {
             return Err(ComputeError::Other("no device to compute on".to_owned()));
         };
-        let description = describe(&samples, evaluator);
+        let description = samples.describe(evaluator.state.layout());
         let (parameters, statistics) = evaluator.state.probe(evaluator.seed);
         let lens = [parameters.len(), statistics.len()];
         let weights = Upload::new(lens, device.cuda_stream().context())?;
@@ -81,18 +81,15 @@ impl CudaJob {
 
     fn probe_of(&mut self, lane: usize) -> Result<Digest, ComputeError> {
         let watch: Arc<dyn Watch> = Arc::new(Unwatched);
+        let ProbeRequests { shards, test } = ProbeRequests::new(&self.samples);
         let mut contributions = Vec::new();
-        for (work, shard) in self.samples.sampler.shard_sizes() {
+        for (work, shard) in shards {
             let node = Node { first: shard, end: shard + 1 };
             contributions.push(self.sum(&work, node, &[Share { part: node, lane }], &watch).map_err(failed)?);
         }
-        let samples = self.samples.test_probe();
-        let test = if samples.is_empty() {
-            None
-        } else {
-            let work = Work { kind: WorkKind::Test, epoch: 0, batch: 0, shards: 1 };
-            Some(self.count(&work, vec![(lane, vec![samples])], &watch).map_err(failed)?)
-        };
+        let work = Work { kind: WorkKind::Test, epoch: 0, batch: 0, shards: 1 };
+        let test = test.map(|samples| self.count(&work, vec![(lane, vec![samples])], &watch));
+        let test = test.transpose().map_err(failed)?;
         Ok(probe_digest(&contributions, test.and_then(|sums| sums.into_iter().next()).as_ref()))
     }
 
@@ -291,8 +288,8 @@ impl PreparedJob for CudaJob {
         lane.run(|state| Ok(state.initial())).wait()
     }
 
-    fn probe(&mut self) -> Result<Digest, ComputeError> {
-        Ok(self.probe)
+    fn probe(&self) -> Digest {
+        self.probe
     }
 
     fn load(&mut self, parameters: &[f32], statistics: &[f32]) -> Result<(), ComputeError> {
@@ -315,12 +312,7 @@ impl PreparedJob for CudaJob {
         self.samples.waited()
     }
 
-    fn contribution(&mut self, work: &Work, shard: u32) -> Result<Contribution, ComputeError> {
-        let watch: Arc<dyn Watch> = Arc::new(Unwatched);
-        self.node(work, Node { first: shard, end: shard + 1 }, &watch).map_err(failed)
-    }
-
-    fn node(&mut self, work: &Work, node: Node, watch: &Arc<dyn Watch>) -> Result<Contribution, Stopped> {
+    fn segment(&mut self, work: &Work, node: Node, watch: &Arc<dyn Watch>) -> Result<Contribution, Stopped> {
         if !self.loaded {
             return Err(ComputeError::NotLoaded.into());
         }

@@ -1,9 +1,13 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
+use lookbehind_common::reduction::{Node, reduce};
 
 use crate::compute::fixture::*;
-use crate::compute::{Backend, ComputeError, PreparedJob, Work};
+use crate::compute::{Backend, ComputeError, PreparedJob, Stopped, Watch, Work};
 use crate::test_support::job;
 
 fn bits(contribution: &Contribution) -> (Digest, Digest, u64, u64) {
@@ -33,8 +37,8 @@ fn a_shards_gradient_is_that_of_its_losses_over_the_samples_of_the_batch() {
     let (_folder, mut job, parameters) = loaded(MLP, "epochs = 1\nbatch_size = 10\nshards = 3");
     let weights: Vec<f64> = parameters.iter().map(|&weight| f64::from(weight)).collect();
     // The last batch has 2 samples, the second shard of the first batch samples 4, 5 and 6.
-    for (batch, shard, samples, denominator) in [(0, 1, 4..7, 10.0), (2, 1, 21..22, 2.0)] {
-        let found = job.contribution(&gradient(batch, 3), shard).unwrap();
+    for (batch, number, samples, denominator) in [(0, 1, 4..7, 10.0), (2, 1, 21..22, 2.0)] {
+        let found = shard(job.as_mut(), &gradient(batch, 3), number).unwrap();
         let loss =
             |weights: &[f64]| samples.clone().map(|sample| reference_loss(weights, sample)).sum::<f64>();
         assert_eq!(found.sums.samples, samples.len() as u64);
@@ -54,10 +58,10 @@ fn a_shards_gradient_is_that_of_its_losses_over_the_samples_of_the_batch() {
 #[test]
 fn shards_add_up_to_the_whole_batch() {
     let (_folder, mut job, _) = loaded(MLP, "epochs = 1\nbatch_size = 10\nshards = 4");
-    let whole = job.contribution(&gradient(1, 1), 0).unwrap();
+    let whole = shard(job.as_mut(), &gradient(1, 1), 0).unwrap();
     let mut sum = Contribution { gradient: Arena::zeros(whole.gradient.len()), ..Contribution::default() };
-    for shard in 0..4 {
-        let part = job.contribution(&gradient(1, 4), shard).unwrap();
+    for number in 0..4 {
+        let part = shard(job.as_mut(), &gradient(1, 4), number).unwrap();
         sum.gradient.iter_mut().zip(part.gradient.iter()).for_each(|(sum, part)| *sum += part);
         sum.sums.add(&part.sums);
     }
@@ -73,24 +77,23 @@ fn a_contribution_is_a_function_of_the_work_alone() {
         let train = "epochs = 1\nbatch_size = 11\nshards = 4";
         let (_folder, mut job, parameters) = loaded(model, train);
         let statistics = job.initial_state().unwrap().1;
-        let alone = bits(&job.contribution(&gradient(1, 4), 2).unwrap());
+        let alone = bits(&shard(job.as_mut(), &gradient(1, 4), 2).unwrap());
 
-        for shard in [3, 0, 1] {
-            job.contribution(&gradient(0, 4), shard).unwrap();
-            job.contribution(&test_work(2), shard % 2).unwrap();
+        for number in [3, 0, 1] {
+            shard(job.as_mut(), &gradient(0, 4), number).unwrap();
+            shard(job.as_mut(), &test_work(2), number % 2).unwrap();
         }
-        job.probe().unwrap();
         job.load(&vec![0.5; parameters.len()], &statistics).unwrap();
-        job.contribution(&gradient(1, 4), 2).unwrap();
+        shard(job.as_mut(), &gradient(1, 4), 2).unwrap();
         job.load(&parameters, &statistics).unwrap();
-        assert_eq!(bits(&job.contribution(&gradient(1, 4), 2).unwrap()), alone, "after other work");
+        assert_eq!(bits(&shard(job.as_mut(), &gradient(1, 4), 2).unwrap()), alone, "after other work");
 
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..3)
                 .map(|_| {
                     scope.spawn(|| {
                         let (_folder, mut job, _) = loaded(model, train);
-                        bits(&job.contribution(&gradient(1, 4), 2).unwrap())
+                        bits(&shard(job.as_mut(), &gradient(1, 4), 2).unwrap())
                     })
                 })
                 .collect();
@@ -107,7 +110,7 @@ fn dropout_depends_on_the_batch_and_not_on_the_number_of_shards() {
     let weights = vec![0.25; FEATURES * CLASSES];
     job.load(&weights, &[]).unwrap();
     let loss = |job: &mut dyn PreparedJob, work: Work| -> f64 {
-        (0..work.shards).map(|shard| job.contribution(&work, shard).unwrap().gradient[0]).map(f64::from).sum()
+        (0..work.shards).map(|number| shard(job, &work, number).unwrap().gradient[0]).map(f64::from).sum()
     };
     let (whole, cut) = (loss(job.as_mut(), gradient(0, 1)), loss(job.as_mut(), gradient(0, 11)));
     assert!((whole - cut).abs() < 1e-6);
@@ -120,7 +123,7 @@ fn statistics_are_weighted_by_the_shards_share_of_the_batch() {
     let (_folder, mut job) = prepare("kind = \"centred\"", "epochs = 1\nbatch_size = 11\nshards = 2");
     job.load(&[1.0; FEATURES], &[0.0; 2 * FEATURES]).unwrap();
     // Shards of 6 and 5 samples.
-    let found = job.contribution(&gradient(0, 2), 1).unwrap();
+    let found = shard(job.as_mut(), &gradient(0, 2), 1).unwrap();
     for feature in 0..FEATURES {
         let values: Vec<f64> = (6..11).map(|sample| f64::from(features(sample)[feature])).collect();
         let mean = values.iter().sum::<f64>() / 5.0;
@@ -148,57 +151,79 @@ fn the_test_split_is_counted_without_gradients_and_with_running_statistics() {
     }
     for shards in [1, 2, 9, 20] {
         let mut sums = lookbehind_common::contribution::Sums::default();
-        for shard in 0..shards.min(9) {
-            let part = job.contribution(&test_work(shards), shard).unwrap();
+        for number in 0..shards.min(9) {
+            let part = shard(job.as_mut(), &test_work(shards), number).unwrap();
             assert!(part.gradient.is_empty() && part.statistics.is_empty());
             sums.add(&part.sums);
         }
         assert_eq!((sums.samples, sums.correct), (9, correct));
         assert!((sums.loss - loss).abs() < 1e-5);
-        assert!(job.contribution(&test_work(shards), shards.min(9)).is_err());
+        assert!(shard(job.as_mut(), &test_work(shards), shards.min(9)).is_err());
     }
 }
 
 #[test]
 fn work_needs_loaded_weights_of_the_right_length() {
     let (_folder, mut job) = prepare(MLP, "epochs = 1\nbatch_size = 10");
-    assert!(matches!(job.contribution(&gradient(0, 1), 0), Err(ComputeError::NotLoaded)));
+    assert!(matches!(shard(job.as_mut(), &gradient(0, 1), 0), Err(ComputeError::NotLoaded)));
     let error = job.load(&[0.0; 3], &[]).unwrap_err().to_string();
     assert!(error.contains("\"mlp\"") && error.contains("3 numbers, expected 44"), "{error}");
-    assert!(matches!(job.contribution(&gradient(0, 1), 0), Err(ComputeError::NotLoaded)));
+    assert!(matches!(shard(job.as_mut(), &gradient(0, 1), 0), Err(ComputeError::NotLoaded)));
     job.load(&[0.0; 44], &[]).unwrap();
-    assert!(job.contribution(&gradient(0, 1), 0).is_ok());
+    assert!(shard(job.as_mut(), &gradient(0, 1), 0).is_ok());
     assert!(matches!(
-        job.contribution(&gradient(3, 1), 0),
+        shard(job.as_mut(), &gradient(3, 1), 0),
         Err(ComputeError::NoSuchBatch { batch: 3, batches: 3 })
     ));
     assert!(matches!(
-        job.contribution(&gradient(0, 1), 1),
+        shard(job.as_mut(), &gradient(0, 1), 1),
         Err(ComputeError::NoSuchShard { shard: 1, shards: 1 })
     ));
     job.load(&[0.0; 44], &[0.0]).unwrap_err();
-    assert!(matches!(job.contribution(&gradient(0, 1), 0), Err(ComputeError::NotLoaded)));
+    assert!(matches!(shard(job.as_mut(), &gradient(0, 1), 0), Err(ComputeError::NotLoaded)));
+}
+
+/// Counts what a job tells of its progress.
+#[derive(Default)]
+struct Advances(AtomicU32);
+
+impl Watch for Advances {
+    fn advance(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_overtaken(&self) -> bool {
+        false
+    }
+}
+
+/// A segment, and how often the job told of progress.
+fn advances(job: &mut dyn PreparedJob, work: &Work, segment: Node) -> (Contribution, u32) {
+    let advances = Arc::new(Advances::default());
+    let watch: Arc<dyn Watch> = Arc::clone(&advances) as _;
+    (job.segment(work, segment, &watch).unwrap(), advances.0.load(Ordering::Relaxed))
 }
 
 #[test]
-fn shards_computed_together_have_the_bytes_that_they_have_alone() {
+fn a_segment_is_the_canonical_sum_of_what_its_shards_are_alone_and_each_is_progress() {
     for threads in [1, 2, 3] {
         let (_folder, backend) = backend();
         let spec = job(MLP, FILES, "epochs = 1\nbatch_size = 11\nshards = 6");
         let mut job = backend.with_threads(threads).prepare(&spec).unwrap();
         let (parameters, statistics) = job.initial_state().unwrap();
         job.load(&parameters, &statistics).unwrap();
-        let alone: Vec<_> =
-            (0..6).map(|shard| bits(&job.contribution(&gradient(1, 6), shard).unwrap())).collect();
+        let alone: Vec<Contribution> =
+            (0..6).map(|number| shard(job.as_mut(), &gradient(1, 6), number).unwrap()).collect();
         // Often enough that every way of computing them is tried.
         for _ in 0..8 {
-            let done = std::sync::atomic::AtomicU32::new(0);
-            let count = || {
-                done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            };
-            let together = job.contributions(&gradient(1, 6), 0..6, &count).unwrap();
-            assert_eq!(together.iter().map(bits).collect::<Vec<_>>(), alone, "{threads} threads");
-            assert_eq!(done.into_inner(), 6);
+            for segment in [Node::root(6), Node { first: 0, end: 4 }, Node { first: 4, end: 6 }] {
+                let expected = reduce::<Stopped>(segment, &mut |part: Node| {
+                    Ok((part.len() == 1).then(|| alone[part.first as usize].clone()))
+                });
+                let (found, advances) = advances(job.as_mut(), &gradient(1, 6), segment);
+                assert_eq!(bits(&found), bits(&expected.unwrap()), "{threads} threads, {segment}");
+                assert_eq!(advances, segment.len());
+            }
         }
     }
 }
@@ -208,21 +233,6 @@ fn a_long_shard_of_the_test_split_tells_that_it_advances() {
     let (_folder, mut job) = prepare(MLP, "epochs = 1\nbatch_size = 2\nshards = 1");
     let (parameters, statistics) = job.initial_state().unwrap();
     job.load(&parameters, &statistics).unwrap();
-    let parts = std::sync::atomic::AtomicU32::new(0);
-    let count = || {
-        parts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    };
-    job.contributions(&test_work(1), 0..1, &count).unwrap();
-    assert_eq!(parts.into_inner(), 5, "9 samples, 2 at a time");
-}
-
-#[test]
-fn what_a_shard_takes_follows_from_what_small_ones_took() {
-    use super::extrapolated;
-    let sizes = [2, 6];
-    assert_eq!(extrapolated(&[100], sizes, 50), 100, "at least what was seen");
-    assert_eq!(extrapolated(&[100, 80], sizes, 50), 80, "without what stays from the first time on");
-    assert_eq!(extrapolated(&[100, 80, 120], sizes, 50), 120 + 44 * 10);
-    assert_eq!(extrapolated(&[100, 80, 70], sizes, 50), 70, "less for more samples is noise");
-    assert_eq!(extrapolated(&[9, 9, 9], [1, 1], 1), 9);
+    let (_, advances) = advances(job.as_mut(), &test_work(1), Node::root(1));
+    assert_eq!(advances, 5, "9 samples, 2 at a time");
 }

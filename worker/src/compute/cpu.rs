@@ -1,0 +1,166 @@
+//! A job on the CPU: shards one after the other or side by side, whichever is faster here.
+
+mod room;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lookbehind_common::arena::Arena;
+use lookbehind_common::contribution::{Contribution, Sums};
+use lookbehind_common::digest::Digest;
+use lookbehind_common::job::JobDescription;
+use lookbehind_common::reduction::Node;
+
+use super::evaluator::Evaluator;
+use super::probe::{ProbeRequests, probe_digest};
+use super::samples::{Inputs, Samples};
+use super::schedule::Schedule;
+use super::{ComputeError, PreparedJob, Stopped, Watch, Work, WorkKind, reduce_shards};
+
+/// What a job is made of.
+pub(super) struct Parts {
+    pub(super) samples: Samples,
+    pub(super) evaluator: Evaluator,
+    /// Threads to compute with.
+    pub(super) threads: usize,
+    /// Most bytes that the process may have in use.
+    pub(super) memory_limit: u64,
+}
+
+/// A loaded job.
+pub(super) struct CpuJob {
+    shards: Shards,
+    description: JobDescription,
+    probe: Digest,
+    /// Whether the model holds weights of the job's, and not the probe's or half of some.
+    loaded: bool,
+}
+
+/// Computes shards at the weights that the model holds.
+struct Shards {
+    samples: Samples,
+    evaluator: Evaluator,
+    schedule: Schedule,
+}
+
+impl CpuJob {
+    /// Puts a job together and computes its probe, so that a model that cannot be evaluated on every shape of
+    /// shard that the job has, or takes more memory than there is, is refused before training.
+    pub(super) fn new(parts: Parts) -> Result<Self, ComputeError> {
+        let Parts { samples, evaluator, threads, memory_limit } = parts;
+        let description = samples.describe(evaluator.state.layout());
+        let schedule = Schedule::new(threads).map_err(ComputeError::Threads)?;
+        let mut shards = Shards { samples, evaluator, schedule };
+        let probe = shards.probe(memory_limit)?;
+        Ok(Self { shards, description, probe, loaded: false })
+    }
+}
+
+impl PreparedJob for CpuJob {
+    fn description(&self) -> &JobDescription {
+        &self.description
+    }
+
+    fn initial_state(&self) -> Result<(Arena, Arena), ComputeError> {
+        let evaluator = &self.shards.evaluator;
+        Ok(evaluator.state.initial(evaluator.seed))
+    }
+
+    fn probe(&self) -> Digest {
+        self.probe
+    }
+
+    fn load(&mut self, parameters: &[f32], statistics: &[f32]) -> Result<(), ComputeError> {
+        self.loaded = false;
+        self.shards.load(parameters, statistics)?;
+        self.loaded = true;
+        Ok(())
+    }
+
+    fn segment(
+        &mut self,
+        work: &Work,
+        segment: Node,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Contribution, Stopped> {
+        if !self.loaded {
+            return Err(ComputeError::NotLoaded.into());
+        }
+        let group = self.shards.schedule.group();
+        reduce_shards(segment, group, watch.as_ref(), |asked| {
+            let partials = match work.kind {
+                WorkKind::Gradient => self.shards.gradients(work, asked, watch.as_ref()),
+                WorkKind::Test => self.shards.tests(work, asked, watch.as_ref()),
+            };
+            Ok(partials?)
+        })
+    }
+
+    fn waited_for_data(&self) -> Duration {
+        self.shards.samples.waited()
+    }
+}
+
+impl Shards {
+    /// Overwrites the model's weights, with as many threads as shards are computed with.
+    fn load(&mut self, parameters: &[f32], statistics: &[f32]) -> Result<(), ComputeError> {
+        let Self { evaluator, schedule, .. } = self;
+        let loaded = schedule.run_one(|| evaluator.state.load(parameters, statistics));
+        loaded.map_err(|source| evaluator.in_state(source))
+    }
+
+    /// The partial gradients of some shards, in their order.
+    fn gradients(
+        &mut self,
+        work: &Work,
+        shards: Range<u32>,
+        watch: &dyn Watch,
+    ) -> Result<Vec<Contribution>, ComputeError> {
+        let Self { samples, evaluator, schedule } = self;
+        let inputs = shards.map(|shard| samples.shard(work, shard)).collect::<Result<Vec<Inputs>, _>>()?;
+        let one = |inputs| evaluator.gradient(inputs).inspect(|_| watch.advance());
+        schedule.run(inputs, one).into_iter().collect()
+    }
+
+    /// Sums over some shards of the test split, as partials without a gradient.
+    fn tests(
+        &mut self,
+        work: &Work,
+        shards: Range<u32>,
+        watch: &dyn Watch,
+    ) -> Result<Vec<Contribution>, ComputeError> {
+        let one = |shard| {
+            let sums = self.test(work, shard, watch)?;
+            Ok(Contribution { sums, ..Contribution::default() })
+        };
+        shards.map(one).collect()
+    }
+
+    /// Sums over a shard of the test split, piece by piece: it may be far larger than any shard of a batch.
+    fn test(&mut self, work: &Work, shard: u32, watch: &dyn Watch) -> Result<Sums, ComputeError> {
+        let mut sums = Sums::default();
+        let mut pieces = self.samples.test_pieces(work, shard)?.into_iter().peekable();
+        while let Some(piece) = pieces.next() {
+            sums.add(&self.test_samples(work.epoch, piece, pieces.peek().cloned())?);
+            watch.advance();
+        }
+        Ok(sums)
+    }
+
+    /// Sums over some samples of the test split.
+    fn test_samples(
+        &mut self,
+        epoch: u64,
+        samples: Range<u64>,
+        next: Option<Range<u64>>,
+    ) -> Result<Sums, ComputeError> {
+        let inputs = self.samples.test(epoch, samples, next)?;
+        let Self { evaluator, schedule, .. } = self;
+        schedule.run_one(|| evaluator.test(inputs))
+    }
+}
+
+#[cfg(test)]
+#[path = "cpu_test.rs"]
+mod tests;

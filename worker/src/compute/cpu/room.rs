@@ -1,0 +1,102 @@
+//! The probe of a job on the CPU, and how many shards fit into memory at once, which is measured on the way.
+
+use std::sync::{Mutex, PoisonError};
+
+use lookbehind_common::digest::Digest;
+
+use super::{ComputeError, ProbeRequests, Schedule, Shards, probe_digest};
+use crate::compute::Unwatched;
+use crate::memory;
+
+/// Samples of the two shards by which memory is measured.
+const MEASURED: [u64; 2] = [2, 6];
+
+/// Held by the one of a process's workers that measures memory: what the others took meanwhile would count as well.
+static ALONE: Mutex<()> = Mutex::new(());
+
+impl Shards {
+    /// The digest of the partials at keyed probe weights, which the model holds from then on. Shards may be computed side
+    /// by side afterwards, where so many fit into `memory_limit`.
+    pub(super) fn probe(&mut self, memory_limit: u64) -> Result<Digest, ComputeError> {
+        let (parameters, statistics) = self.evaluator.state.probe(self.evaluator.seed);
+        self.load(&parameters, &statistics)?;
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let at_once = self.shards_that_fit(memory_limit)?;
+        let probe = self.compute_probe()?;
+        drop(alone);
+        self.schedule.allow_side_by_side(at_once).map_err(ComputeError::Threads)?;
+        Ok(probe)
+    }
+
+    fn compute_probe(&mut self) -> Result<Digest, ComputeError> {
+        let ProbeRequests { shards, test } = ProbeRequests::new(&self.samples);
+        let mut partials = Vec::new();
+        for (work, shard) in shards {
+            partials.extend(self.gradients(&work, shard..shard + 1, &Unwatched)?);
+        }
+        let test = test.map(|samples| self.test_samples(0, samples, None)).transpose()?;
+        Ok(probe_digest(&partials, test.as_ref()))
+    }
+
+    /// How many shards fit into memory at once, by what the model's layers give, and by what small shards take: all that
+    /// a shard takes grows with its samples. Where the allocator is not metered, the latter is not known.
+    fn shards_that_fit(&mut self, limit: u64) -> Result<u64, ComputeError> {
+        let samples = self.samples.sampler.largest_shard();
+        let loaded = memory::in_use();
+        // Two samples may already be more than there is room for.
+        let sample = self.evaluator.model.numbers_per_sample().saturating_mul(size_of::<f32>() as u64);
+        self.check_room(sample.saturating_mul(samples), loaded, limit)?;
+        if loaded == 0 {
+            return Ok(u64::MAX);
+        }
+        let [few, more] = MEASURED.map(|measured| measured.min(samples));
+        // On one thread, so that all of it is counted.
+        let one_thread = Schedule::new(1).map_err(ComputeError::Threads)?;
+        let mut needed = 0;
+        let mut measured = Vec::new();
+        // Twice the few: what stays from the first time on is there before anything is measured.
+        for size in [few, few, more] {
+            // What is wrong with model or data is said by the probe, about the job's own shards.
+            let Ok(peak) = self.peak(&one_thread, size) else { return Ok(1) };
+            measured.push(peak);
+            needed = extrapolated(&measured, [few, more], samples);
+            self.check_room(needed, loaded, limit)?;
+        }
+        // Shards that take nothing fit in any number.
+        Ok(limit.saturating_sub(loaded).checked_div(needed).unwrap_or(u64::MAX))
+    }
+
+    /// Refuses the largest shard where it takes more than there is beside what is loaded.
+    fn check_room(&self, needed: u64, loaded: u64, limit: u64) -> Result<(), ComputeError> {
+        if needed <= limit.saturating_sub(loaded) {
+            return Ok(());
+        }
+        let (kind, samples) = (self.evaluator.kinds.model.clone(), self.samples.sampler.largest_shard());
+        let [needed, loaded, limit] = [needed, loaded, limit].map(|bytes| bytes >> 20);
+        Err(ComputeError::Memory { kind, samples, needed, loaded, limit })
+    }
+
+    /// Bytes that a shard of the training split's first samples takes.
+    fn peak(&mut self, one_thread: &Schedule, samples: u64) -> Result<u64, ComputeError> {
+        let inputs = self.samples.first(samples)?;
+        let (gradient, peak) = one_thread.run_one(|| memory::peak_of(|| self.evaluator.gradient(inputs)));
+        gradient.map(|_| peak)
+    }
+}
+
+/// Bytes that a shard of `samples` samples takes, by what shards of `few`, `few` and `more` samples took so far: at least
+/// what the largest of them did, and as much more for each further sample as between `few` and `more`.
+fn extrapolated(measured: &[u64], [few, more]: [u64; 2], samples: u64) -> u64 {
+    match *measured {
+        [_, of_few, of_more] if few < more => {
+            let each = of_more.saturating_sub(of_few) / (more - few);
+            of_more + each * (samples - more)
+        }
+        // The largest shard is as small as those that are measured, or not all are yet.
+        [.., newest] => newest,
+        [] => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! From shards to a segment of the reduction tree.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use lookbehind_common::contribution::Contribution;
+use lookbehind_common::reduction::{Node, reduce};
+
+use super::{ComputeError, PreparedJob, Stopped, Unwatched, Watch, Work};
+
+/// The canonical sum of a segment's partials. `shards` computes those of some neighbouring shards, in their order; it is
+/// asked for `group` of them at once, and for what is left at the segment's end. The group decides what is computed side by
+/// side, and never what is added to what.
+///
+/// # Errors
+/// What `shards` returns, and where newer work overtakes the segment.
+pub fn reduce_shards(
+    segment: Node,
+    group: usize,
+    watch: &dyn Watch,
+    mut shards: impl FnMut(Range<u32>) -> Result<Vec<Contribution>, Stopped>,
+) -> Result<Contribution, Stopped> {
+    let mut computed: VecDeque<Contribution> = VecDeque::new();
+    reduce::<Stopped>(segment, &mut |part: Node| {
+        if part.len() > 1 {
+            return Ok(None);
+        }
+        if computed.is_empty() {
+            if watch.is_overtaken() {
+                return Err(Stopped::Overtaken);
+            }
+            let left = (segment.end - part.first) as usize;
+            let asked = part.first..part.first + group.clamp(1, left) as u32;
+            computed = shards(asked.clone())?.into();
+            // Partials carry no shard's number: one too many or too few would be added as another shard's.
+            if computed.len() != asked.len() {
+                let problem = format!("{} partials of the shards {asked:?}", computed.len());
+                return Err(ComputeError::Internal(problem).into());
+            }
+        }
+        Ok(computed.pop_front())
+    })
+}
+
+/// Computes a segment that no coordinator waits for: for measurements and comparisons.
+///
+/// # Errors
+/// As [`PreparedJob::segment`].
+pub fn compute_unwatched(
+    job: &mut dyn PreparedJob,
+    work: &Work,
+    segment: Node,
+) -> Result<Contribution, ComputeError> {
+    let watch: Arc<dyn Watch> = Arc::new(Unwatched);
+    job.segment(work, segment, &watch).map_err(Stopped::into_failure)
+}
+
+#[cfg(test)]
+mod tests;
