@@ -7,6 +7,7 @@
 mod backoff;
 mod control;
 mod executor;
+mod register;
 mod route;
 mod task;
 mod transfer;
@@ -25,8 +26,9 @@ use crate::device::{DeviceChoice, DeviceError};
 use crate::registry::Registry;
 use crate::telemetry::WorkerMetrics;
 use backoff::Backoff;
-use control::{Ended, Link};
+use control::Ended;
 use executor::Executor;
+use register::Link;
 
 /// Configuration of a worker.
 #[derive(Clone, Debug)]

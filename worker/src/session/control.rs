@@ -1,52 +1,35 @@
-//! The control stream of one session, on a thread of its own: registration, heartbeats both ways, tasks in,
-//! answers out.
+//! The control stream of one session, on a thread of its own, so that no computing and no transfer delays a heartbeat:
+//! heartbeats both ways, tasks in, answers out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::ids::{Fence, WorkId};
 use lookbehind_common::reduction::Node;
-use lookbehind_identity::{Access, Authorize, tls_refusal};
-use lookbehind_proto::PROTOCOL_VERSION;
 use lookbehind_proto::convert::{FieldError, job_id, required};
-use lookbehind_proto::transfer::in_process::InProcess;
 use lookbehind_proto::v1;
-use lookbehind_proto::v1::worker_service_client::WorkerServiceClient;
 use lookbehind_proto::v1::{session_request, session_response};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::{Code, Status, Streaming};
+use tonic::Streaming;
 
 use super::WorkerError;
-use super::executor::ExecutorHandle;
-use super::route::{self, Route};
+use super::register::{Link, Registration, register};
 use super::task::{Assignment, Context, Says, Task};
 use super::transfer::Transfers;
 use super::upload::upload;
 use crate::compute::{Work, WorkKind};
-use crate::telemetry::{Registered, WorkerMetrics};
+use crate::telemetry::Registered;
 
-/// Messages that may wait for the stream.
-const OUTGOING: usize = 64;
+/// Answers of the executor that may wait for the stream.
+const ANSWERS: usize = 64;
 /// Partials that may wait for their upload while the next one is computed.
 const UPLOADS: usize = 2;
 /// How long the coordinator may take to answer a registration.
 const REGISTRATION: Duration = Duration::from_secs(10);
-
-/// What a session is made with.
-pub(super) struct Link {
-    pub(super) access: Access,
-    pub(super) in_process: Option<InProcess>,
-    pub(super) name: String,
-    pub(super) device: String,
-    pub(super) executor: ExecutorHandle,
-    pub(super) metrics: WorkerMetrics,
-    pub(super) shutdown: CancellationToken,
-}
 
 /// How a session ended.
 pub(super) enum Ended {
@@ -62,7 +45,7 @@ pub(super) enum Ended {
 
 /// Runs one session to its end. Bulk transfers run on the caller's runtime.
 pub(super) async fn run(link: Link) -> Result<Ended, WorkerError> {
-    let bulk = tokio::runtime::Handle::current();
+    let bulk = Handle::current();
     let (done, ended) = oneshot::channel();
     let system = |error: std::io::Error| WorkerError::System(error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
@@ -75,116 +58,50 @@ pub(super) async fn run(link: Link) -> Result<Ended, WorkerError> {
     ended.await.map_err(|_| WorkerError::System("the control thread ended unexpectedly".into()))
 }
 
-async fn session(link: Link, bulk: tokio::runtime::Handle) -> Ended {
-    let shutdown = link.shutdown.clone();
-    let opened = tokio::select! {
-        opened = tokio::time::timeout(REGISTRATION, open(link, bulk)) => opened,
-        () = shutdown.cancelled() => return Ended::Asked,
+async fn session(link: Link, bulk: Handle) -> Ended {
+    let registered = tokio::select! {
+        registered = tokio::time::timeout(REGISTRATION, register(&link, &bulk)) => registered,
+        () = link.shutdown.cancelled() => return Ended::Asked,
     };
-    match opened {
-        Ok(Ok(session)) => session.run().await,
+    match registered {
+        Ok(Ok(registration)) => Session::new(link, &bulk, registration).run().await,
         Ok(Err(ended)) => ended,
         Err(_) => Ended::Lost { reason: "no answer to the registration".into(), registered: false },
     }
 }
 
-fn unreachable(error: impl std::error::Error + 'static) -> Ended {
-    if let Some(reason) = tls_refusal(&error) {
-        return Ended::Lost { reason: format!("no encrypted connection: {reason}"), registered: false };
-    }
-    let mut reason = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        reason = format!("{reason}: {inner}");
-        source = inner.source();
-    }
-    Ended::Lost { reason, registered: false }
-}
-
-/// Connects and registers.
-async fn open(link: Link, bulk: tokio::runtime::Handle) -> Result<Session, Ended> {
-    let authorize = link.access.authorize().map_err(unreachable)?;
-    let channel = link.access.connect(&route::endpoint(&link.access)).await.map_err(unreachable)?;
-    let (outgoing, messages) = mpsc::channel(OUTGOING);
-    let register = session_request::Message::Register(v1::Register {
-        protocol: PROTOCOL_VERSION,
-        version: BUILD_VERSION.to_owned(),
-        name: link.name.clone(),
-        device: link.device.clone(),
-    });
-    let first = v1::SessionRequest { fence: None, message: Some(register) };
-    outgoing.send(first).await.map_err(unreachable)?;
-    let mut client = WorkerServiceClient::with_interceptor(channel, authorize.clone());
-    let response = client.session(ReceiverStream::new(messages)).await.map_err(not_let_in)?;
-    let mut incoming = response.into_inner();
-    let first = incoming.message().await.map_err(unreachable)?.unwrap_or_default();
-    let (fence, registered) = match (first.fence, first.message) {
-        (Some(fence), Some(session_response::Message::Registered(registered))) => (fence, registered),
-        (_, Some(session_response::Message::Refused(refused))) => {
-            return Err(Ended::Refused { reason: refused.reason, retryable: refused.retryable });
-        }
-        _ => return Err(Ended::Lost { reason: "expected registered first".into(), registered: false }),
-    };
-    let fence = Fence::from(fence);
-    tracing::info!(worker = link.name, session = %fence.session, cluster = %fence.cluster, "registered");
-    let route = route(&link, &bulk, Duration::from_millis(registered.failure_detection_ms.max(1)), authorize);
-    Ok(Session::new(link, &bulk, route, fence, &registered, (outgoing, incoming)))
-}
-
-/// A coordinator that does not believe who calls, or has no use for them, does not change its mind by itself; but
-/// credentials may be renewed, so that it is asked again.
-fn not_let_in(status: Status) -> Ended {
-    match status.code() {
-        Code::Unauthenticated | Code::PermissionDenied => {
-            Ended::Refused { reason: status.message().to_owned(), retryable: true }
-        }
-        _ => unreachable(status),
-    }
-}
-
-/// How tensors go: over a connection of their own, or within the process.
-fn route(link: &Link, bulk: &tokio::runtime::Handle, detection: Duration, authorize: Authorize) -> Route {
-    match &link.in_process {
-        Some(in_process) => Route::InProcess(in_process.clone()),
-        None => {
-            let _guard = bulk.enter();
-            let endpoint = route::watched(route::endpoint(&link.access), detection);
-            Route::Network(link.access.connect_lazy(&endpoint), authorize)
-        }
-    }
-}
-
-/// A registered session.
+/// A registered session. When it is dropped, what is under way for it ends, and the worker counts as not registered.
 struct Session {
+    /// What it was made with: the executor's tasks, and when the worker is asked to end.
     link: Link,
+    /// The coordinator's stream and this worker's place on it: what is said with it, and what must come with it.
     fence: Fence,
+    /// Silence of the coordinator after which the session is lost.
     detection: Duration,
+    /// Time between the worker's own heartbeats.
     interval: Duration,
     outgoing: mpsc::Sender<v1::SessionRequest>,
     incoming: Streaming<v1::SessionResponse>,
+    /// The executor's and the uploads' answers.
     says: mpsc::Receiver<Says>,
+    /// What goes with each task, to be answered with.
     context: Context,
+    /// Rises with every shard and every chunk; heartbeats report it, so that slow work is told from dead work.
     progress: Arc<AtomicU64>,
-    /// The newest assignment's work and its number.
+    /// The newest assignment's work and its number: further segments of the same work do not overtake it.
     newest: Option<(WorkId, u64)>,
-    /// Ends what is under way when the session is over.
+    /// Ends transfers that are under way.
     _over: DropGuard,
+    /// Counts the session as long as it lasts.
     _registered: Registered,
 }
 
 impl Session {
-    fn new(
-        link: Link,
-        bulk: &tokio::runtime::Handle,
-        route: Route,
-        fence: Fence,
-        registered: &v1::Registered,
-        (outgoing, incoming): (mpsc::Sender<v1::SessionRequest>, Streaming<v1::SessionResponse>),
-    ) -> Self {
-        let detection = Duration::from_millis(registered.failure_detection_ms.max(1));
-        let interval = Duration::from_millis(registered.heartbeat_interval_ms.max(1));
+    fn new(link: Link, bulk: &Handle, registration: Registration) -> Self {
+        let (detection, interval) = (registration.detection(), registration.interval());
+        let Registration { fence, outgoing, incoming, route, .. } = registration;
         let progress = Arc::new(AtomicU64::new(0));
-        let (say, says) = mpsc::channel(OUTGOING);
+        let (say, says) = mpsc::channel(ANSWERS);
         let (uploads, partials) = mpsc::channel(UPLOADS);
         let over = CancellationToken::new();
         let metrics = link.metrics.clone();
@@ -192,7 +109,6 @@ impl Session {
         let transfers =
             Transfers::new(route, fence.clone(), detection * 4, Arc::clone(&progress), over.clone(), metrics);
         bulk.spawn(upload(partials, transfers.clone(), say.clone()));
-        let context = Context { transfers, says: say, uploads };
         Self {
             link,
             fence,
@@ -201,7 +117,7 @@ impl Session {
             outgoing,
             incoming,
             says,
-            context,
+            context: Context { transfers, says: say, uploads },
             progress,
             newest: None,
             _over: over.drop_guard(),

@@ -33,6 +33,24 @@ pub(super) struct Context {
     pub(super) uploads: mpsc::Sender<Partial>,
 }
 
+impl Context {
+    /// Says something to the coordinator. Nothing is said when the session is over: its receiver is dropped then, and the
+    /// coordinator takes back what it had assigned.
+    pub(super) fn say(&self, message: v1::session_request::Message) {
+        let _ = self.says.blocking_send(Says::Message(message));
+    }
+
+    /// Ends the session, for which there is no more use.
+    pub(super) fn broken(&self, reason: String) {
+        let _ = self.says.blocking_send(Says::Broken(reason));
+    }
+
+    /// Ends the process: what it computes on is lost to it.
+    pub(super) fn device_lost(&self, reason: String) {
+        let _ = self.says.blocking_send(Says::DeviceLost(reason));
+    }
+}
+
 /// What the executor has to say.
 pub(super) enum Says {
     /// A control message.

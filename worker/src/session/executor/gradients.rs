@@ -1,0 +1,166 @@
+//! Computing what is assigned: the weights first, then segment by segment.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use lookbehind_common::reduction::Node;
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::session_request::Message as Answer;
+
+use super::Thread;
+use super::loaded::{Loaded, Version};
+use crate::compute::{ComputeError, Stopped, Watch};
+use crate::session::task::{Assignment, Context, Newest};
+use crate::session::transfer::{Partial, Transfers};
+use crate::telemetry::{Computed, Failure};
+
+/// Why an assignment ends before all its segments have been tried.
+enum Ended {
+    /// Nothing waits for it any more: newer work counts, its weights are served no more, or the session is over.
+    Unwanted,
+    /// None of its segments can be computed here; the coordinator gives them to other workers, or fails the job.
+    Failed(String),
+    /// The session is of no use: weights do not come through, or do not fit the job.
+    Broken(String),
+    /// The process is of no use: what it computes on is lost to it.
+    DeviceLost(String),
+}
+
+impl Thread {
+    /// Computes an assignment's segments and hands them to be sent; what goes wrong is said to the coordinator.
+    pub(super) fn compute(&mut self, context: &Context, assignment: &Assignment) {
+        match self.computed(context, assignment) {
+            Ok(()) | Err(Ended::Unwanted) => {}
+            Err(Ended::Failed(reason)) => {
+                self.metrics.failed(Failure::Work);
+                for segment in &assignment.nodes {
+                    context.say(work_failed(assignment, *segment, reason.clone()));
+                }
+            }
+            Err(Ended::Broken(reason)) => context.broken(reason),
+            Err(Ended::DeviceLost(reason)) => context.device_lost(reason),
+        }
+    }
+
+    fn computed(&mut self, context: &Context, assignment: &Assignment) -> Result<(), Ended> {
+        if !self.newest.is(assignment.number) {
+            return Err(Ended::Unwanted);
+        }
+        self.take_weights(context, assignment)?;
+        let watch: Arc<dyn Watch> = Arc::new(Waiting {
+            newest: Arc::clone(&self.newest),
+            transfers: context.transfers.clone(),
+            number: assignment.number,
+        });
+        assignment
+            .nodes
+            .iter()
+            .try_for_each(|&segment| self.compute_segment(context, assignment, segment, &watch))
+    }
+
+    /// Makes sure that the loaded job holds the assignment's weights.
+    fn take_weights(&mut self, context: &Context, assignment: &Assignment) -> Result<(), Ended> {
+        let loaded = loaded(&mut self.loaded, assignment)?;
+        let wanted =
+            Version { session: context.transfers.fence().clone(), number: assignment.weights_version };
+        if loaded.weights.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        loaded.weights = None;
+        let layout = &loaded.job.description().layout;
+        let lengths = (layout.parameters(), layout.statistics());
+        let download = context.transfers.download(&loaded.id, wanted.number, lengths);
+        let downloaded = self.runtime.block_on(download);
+        let weights = downloaded.map_err(|status| Ended::Broken(format!("weights: {status}")))?;
+        let (parameters, statistics) = weights.ok_or(Ended::Unwanted)?;
+        loaded.job.load(&parameters, &statistics).map_err(|error| match error {
+            ComputeError::DeviceLost(reason) => Ended::DeviceLost(reason),
+            ComputeError::Device(reason) => Ended::Failed(format!("weights: {reason}")),
+            error => Ended::Broken(error.to_string()),
+        })?;
+        loaded.weights = Some(wanted);
+        Ok(())
+    }
+
+    /// Computes a segment and hands it to be sent. One that fails ends the assignment only where the device is lost with
+    /// it: the others may well be computed.
+    fn compute_segment(
+        &mut self,
+        context: &Context,
+        assignment: &Assignment,
+        segment: Node,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<(), Ended> {
+        let loaded = loaded(&mut self.loaded, assignment)?;
+        let error = match timed_segment(loaded, assignment, segment, watch) {
+            Ok(partial) => {
+                self.metrics.computed(counted(assignment, &partial));
+                // Nothing is sent when the session is over.
+                return context.uploads.blocking_send(partial).map_err(|_| Ended::Unwanted);
+            }
+            Err(Stopped::Overtaken) => return Err(Ended::Unwanted),
+            Err(Stopped::Failed(error)) => error,
+        };
+        self.metrics.failed(Failure::Work);
+        context.say(work_failed(assignment, segment, error.to_string()));
+        match error {
+            ComputeError::DeviceLost(reason) => Err(Ended::DeviceLost(reason)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The job of an assignment. A coordinator assigns after it was told that the job is loaded, and before it releases it.
+fn loaded<'a>(loaded: &'a mut Option<Loaded>, assignment: &Assignment) -> Result<&'a mut Loaded, Ended> {
+    let loaded = loaded.as_mut().filter(|loaded| loaded.id == assignment.id.job);
+    loaded.ok_or_else(|| Ended::Failed("the job is not loaded".to_owned()))
+}
+
+/// Computes a segment and takes the time.
+fn timed_segment(
+    loaded: &mut Loaded,
+    assignment: &Assignment,
+    segment: Node,
+    watch: &Arc<dyn Watch>,
+) -> Result<Partial, Stopped> {
+    let (begun, waited) = (Instant::now(), loaded.job.waited_for_data());
+    let contribution = loaded.job.segment(&assignment.work, segment, watch)?;
+    let data_seconds = (loaded.job.waited_for_data() - waited).as_secs_f64();
+    let compute_seconds = (begun.elapsed().as_secs_f64() - data_seconds).max(0.0);
+    tracing::debug!(job = %loaded.id, compute_seconds, data_seconds, "segment computed");
+    let work = assignment.id.clone();
+    Ok(Partial { work, node: segment, contribution, compute_seconds, data_seconds })
+}
+
+fn counted(assignment: &Assignment, partial: &Partial) -> Computed {
+    Computed {
+        kind: assignment.work.kind,
+        shards: partial.node.len(),
+        samples: partial.contribution.sums.samples,
+        compute_seconds: partial.compute_seconds,
+        data_seconds: partial.data_seconds,
+    }
+}
+
+fn work_failed(assignment: &Assignment, segment: Node, reason: String) -> Answer {
+    let (work, node) = (Some((&assignment.id).into()), Some(segment.into()));
+    Answer::WorkFailed(v1::WorkFailed { work, node, reason })
+}
+
+/// The coordinator, which waits for an assignment.
+struct Waiting {
+    newest: Arc<Newest>,
+    /// Where progress is counted that heartbeats report.
+    transfers: Transfers,
+    number: u64,
+}
+
+impl Watch for Waiting {
+    fn advance(&self) {
+        self.transfers.advance();
+    }
+
+    fn is_overtaken(&self) -> bool {
+        !self.newest.is(self.number)
+    }
+}

@@ -1,0 +1,107 @@
+//! Loading jobs, and sending the initial weights of the one that is loaded.
+
+use lookbehind_common::ids::JobId;
+use lookbehind_common::job::{JobError, JobSpec};
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::session_request::Message as Answer;
+use lookbehind_proto::wire;
+use prost::Message;
+use tonic::Code;
+
+use super::{Loaded, Thread};
+use crate::compute::PrepareError;
+use crate::session::task::Context;
+use crate::telemetry::Failure;
+
+/// Why initial weights were not taken.
+enum NotSent {
+    /// The job has its weights from another worker, or no longer wants any.
+    NotWanted(String),
+    /// There are none, or the coordinator does not accept them: another worker has to send its own.
+    Refused(String),
+    /// The connection does not carry them.
+    Broken(String),
+}
+
+impl Thread {
+    /// Loads a job, and answers with what it is or why it cannot be.
+    pub(super) fn prepare(&mut self, context: &Context, id: &JobId, spec: &v1::JobSpec) {
+        let error = match self.load(id, spec) {
+            Ok(prepared) => return context.say(Answer::Prepared(prepared)),
+            Err(error) => error,
+        };
+        let failure = match error {
+            PrepareError::Job(_) => v1::PrepareFailure::Job,
+            PrepareError::Worker(_) => v1::PrepareFailure::Worker,
+            PrepareError::DeviceLost(_) => v1::PrepareFailure::Device,
+        };
+        let reason = error.to_string();
+        tracing::warn!(job = %id, reason, "job could not be loaded");
+        self.prepare_failed(context, id, failure, reason);
+        if let PrepareError::DeviceLost(reason) = error {
+            context.device_lost(reason);
+        }
+    }
+
+    fn load(&mut self, id: &JobId, spec: &v1::JobSpec) -> Result<v1::Prepared, PrepareError> {
+        let encoded = spec.encode_to_vec();
+        let known = self.loaded.take().filter(|loaded| loaded.id == *id && loaded.spec == encoded);
+        let loaded = match known {
+            Some(loaded) => Loaded { weights: None, ..loaded },
+            None => self.load_anew(id, spec, encoded)?,
+        };
+        let prepared = v1::Prepared {
+            job_id: id.to_string(),
+            description: Some(loaded.job.description().into()),
+            probe_digest: loaded.job.probe().0.to_vec().into(),
+            class_description: self.backend.class_description(loaded.precision),
+        };
+        self.loaded = Some(loaded);
+        Ok(prepared)
+    }
+
+    fn load_anew(&self, id: &JobId, spec: &v1::JobSpec, encoded: Vec<u8>) -> Result<Loaded, PrepareError> {
+        let in_spec = |error: JobError| PrepareError::Job(error.to_string());
+        let checked: JobSpec = wire::from_proto(spec).and_then(|file| file.validate()).map_err(in_spec)?;
+        let job = self.backend.prepare(&checked)?;
+        let precision = checked.train.precision;
+        Ok(Loaded { id: id.clone(), spec: encoded, precision, job, weights: None })
+    }
+
+    /// Sends a job's initial weights, or says why not.
+    pub(super) fn send_initial_state(&mut self, context: &Context, id: &JobId) {
+        match self.sent_initial_state(context, id) {
+            Ok(()) => {}
+            Err(NotSent::NotWanted(reason)) => {
+                tracing::debug!(job = %id, reason, "initial weights are not wanted");
+            }
+            Err(NotSent::Refused(reason)) => {
+                let reason = format!("initial weights: {reason}");
+                self.prepare_failed(context, id, v1::PrepareFailure::Worker, reason);
+            }
+            Err(NotSent::Broken(reason)) => {
+                self.metrics.failed(Failure::Upload);
+                context.broken(format!("initial weights: {reason}"));
+            }
+        }
+    }
+
+    fn sent_initial_state(&self, context: &Context, id: &JobId) -> Result<(), NotSent> {
+        let loaded = self.loaded.as_ref().filter(|loaded| loaded.id == *id);
+        let loaded = loaded.ok_or_else(|| NotSent::Refused("the job is not loaded".to_owned()))?;
+        let initial = loaded.job.initial_state();
+        let (parameters, statistics) = initial.map_err(|error| NotSent::Refused(error.to_string()))?;
+        let upload = context.transfers.upload_initial_state(id, parameters, statistics);
+        self.runtime.block_on(upload).map_err(|status| match status.code() {
+            Code::FailedPrecondition => NotSent::NotWanted(status.to_string()),
+            Code::InvalidArgument => NotSent::Refused(status.message().to_owned()),
+            _ => NotSent::Broken(status.to_string()),
+        })
+    }
+
+    fn prepare_failed(&self, context: &Context, id: &JobId, failure: v1::PrepareFailure, reason: String) {
+        self.metrics.failed(Failure::Prepare);
+        let failed = v1::PrepareFailed { job_id: id.to_string(), failure: failure.into(), reason };
+        context.say(Answer::PrepareFailed(failed));
+    }
+}

@@ -1,0 +1,116 @@
+//! Weights on their way down.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use lookbehind_common::ids::JobId;
+use lookbehind_proto::transfer::ArenaReceiver;
+use lookbehind_proto::transfer::body::{self, Incoming, IncomingError};
+use lookbehind_proto::transfer::frames::Frames;
+use lookbehind_proto::transfer::in_process::{ShareWeights, SharedWeights};
+use lookbehind_proto::transfer::parser::Event as Part;
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::tensor_service_server::SERVICE_NAME;
+use lookbehind_telemetry::metrics::Direction;
+use prost::Message;
+use tonic::{Code, Status};
+
+use super::{ATTEMPTS, Transfers, Weights, stands_still};
+
+impl Transfers {
+    /// Fetches one version of a job's weights; `None` if it is served no more.
+    pub(in crate::session) async fn download(
+        &self,
+        job: &JobId,
+        version: u64,
+        lengths: (usize, usize),
+    ) -> Result<Option<Weights>, Status> {
+        let mut attempt = 1;
+        loop {
+            match self.unless_over(self.try_download(job, version, lengths)).await {
+                Ok(weights) => return Ok(Some(weights)),
+                Err(status) if matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => {
+                    return Ok(None);
+                }
+                Err(status) if self.over.is_cancelled() || attempt >= ATTEMPTS => return Err(status),
+                Err(status) => tracing::debug!(%job, attempt, %status, "download failed; trying again"),
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn try_download(
+        &self,
+        job: &JobId,
+        version: u64,
+        lengths: (usize, usize),
+    ) -> Result<Weights, Status> {
+        let begun = Instant::now();
+        let message = v1::DownloadWeightsRequest {
+            fence: Some((&self.fence).into()),
+            job_id: job.to_string(),
+            version,
+        };
+        let mut request =
+            body::call(SERVICE_NAME, "DownloadWeights", body::request(Frames::message(&message)))?;
+        request.extensions_mut().insert(ShareWeights);
+        let answer = tokio::time::timeout(self.idle, self.route.call(request)).await;
+        let mut answer = answer.map_err(|_| stands_still())??;
+        if let Some(SharedWeights(parameters, statistics)) = answer.extensions_mut().remove() {
+            check_lengths((parameters.len() as u64, statistics.len() as u64), lengths)?;
+            self.advance();
+            return Ok((parameters, statistics));
+        }
+        let mut incoming = Incoming::new(answer.into_body());
+        self.check_header(&mut incoming, lengths).await?;
+        let (parameters, statistics) = (self.arenas.lend(lengths.0), self.arenas.lend(lengths.1));
+        let mut receiver = ArenaReceiver::into_arenas(parameters, statistics);
+        loop {
+            match self.next(&mut incoming).await? {
+                Some(Part::Chunk { offset, length }) => receiver.begin(offset, length),
+                Some(Part::Data(data)) => receiver.fill(&data),
+                Some(Part::Trailer(trailer)) => {
+                    let (parameters, statistics, _) = receiver.finish(&trailer, &[]).map_err(damaged)?;
+                    let bytes = parameters.as_bytes().len() + statistics.as_bytes().len();
+                    self.metrics.moved(Direction::Received, bytes, begun);
+                    return Ok((Arc::new(parameters), Arc::new(statistics)));
+                }
+                _ => return Err(Status::data_loss("expected a chunk or the trailer")),
+            }
+            .map_err(damaged)?;
+        }
+    }
+
+    /// Compares what the coordinator is about to send with what is expected.
+    async fn check_header(&self, incoming: &mut Incoming, lengths: (usize, usize)) -> Result<(), Status> {
+        let Some(Part::Header(header)) = self.next(incoming).await? else {
+            return Err(Status::data_loss("expected the header first"));
+        };
+        let header = v1::StateHeader::decode(header).map_err(damaged)?;
+        check_lengths((header.parameters, header.statistics), lengths)
+    }
+
+    /// Waits for the next part of a transfer, but not for ever.
+    async fn next(&self, incoming: &mut Incoming) -> Result<Option<Part>, Status> {
+        self.advance();
+        let waited = tokio::time::timeout(self.idle, incoming.next()).await;
+        let next = waited.map_err(|_| stands_still())?;
+        next.map_err(|error| match error {
+            IncomingError::Call(status) => status,
+            IncomingError::Transfer(error) => damaged(error),
+        })
+    }
+}
+
+/// Compares the lengths of parameters and statistics that come with those that are expected.
+fn check_lengths(found: (u64, u64), expected: (usize, usize)) -> Result<(), Status> {
+    if found == (expected.0 as u64, expected.1 as u64) {
+        return Ok(());
+    }
+    Err(Status::data_loss("weights of another layout"))
+}
+
+/// What came is not what was sent.
+fn damaged(error: impl std::fmt::Display) -> Status {
+    Status::data_loss(error.to_string())
+}

@@ -1,0 +1,136 @@
+//! Partials and initial weights on their way up.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lookbehind_common::arena::{Arena, shared_bytes};
+use lookbehind_common::contribution::Contribution;
+use lookbehind_common::ids::JobId;
+use lookbehind_proto::transfer::body;
+use lookbehind_proto::transfer::frames::Frames;
+use lookbehind_proto::transfer::in_process::Handed;
+use lookbehind_proto::transfer::{CHUNK_BYTES, Sender, sums_bytes};
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::tensor_service_server::SERVICE_NAME;
+use lookbehind_telemetry::metrics::Direction;
+use prost::Message;
+use tonic::{Code, Status};
+
+use super::{ATTEMPTS, Partial, Transfers, stands_still};
+use crate::session::route::Route;
+
+impl Transfers {
+    /// Sends a partial. A refusal of what it says is an error; that it is no longer wanted is none.
+    pub(in crate::session) async fn upload(&self, partial: Partial) -> Result<(), Status> {
+        let header = v1::PartialHeader {
+            fence: Some((&self.fence).into()),
+            work: Some((&partial.work).into()),
+            node: Some(partial.node.into()),
+            gradient: partial.contribution.gradient.len() as u64,
+            statistics: partial.contribution.statistics.len() as u64,
+            loss_sum: partial.contribution.sums.loss,
+            correct: partial.contribution.sums.correct,
+            samples: partial.contribution.sums.samples,
+            compute_seconds: partial.compute_seconds,
+            data_seconds: partial.data_seconds,
+        };
+        let covered = sums_bytes(&partial.contribution.sums);
+        let Contribution { gradient, statistics, .. } = partial.contribution;
+        let response: v1::UploadPartialResponse =
+            self.send("UploadPartial", &header, [gradient, statistics], &covered).await?;
+        tracing::trace!(job = %partial.work.job, outcome = ?response.outcome(), "partial sent");
+        Ok(())
+    }
+
+    /// Sends initial parameters and statistics. That they are no longer wanted is an error of the kind
+    /// `FailedPrecondition`.
+    pub(in crate::session) async fn upload_initial_state(
+        &self,
+        job: &JobId,
+        parameters: Arena,
+        statistics: Arena,
+    ) -> Result<(), Status> {
+        let state =
+            v1::StateHeader { parameters: parameters.len() as u64, statistics: statistics.len() as u64 };
+        let header = v1::InitialStateHeader {
+            fence: Some((&self.fence).into()),
+            job_id: job.to_string(),
+            state: Some(state),
+        };
+        let _: v1::UploadInitialStateResponse =
+            self.send("UploadInitialState", &header, [parameters, statistics], &[]).await?;
+        Ok(())
+    }
+
+    /// Sends two arenas after a header, again where the connection failed and not the content.
+    async fn send<R: Message + Default>(
+        &self,
+        method: &str,
+        header: &impl Message,
+        arenas: [Arena; 2],
+        covered: &[u8],
+    ) -> Result<R, Status> {
+        if matches!(self.route, Route::InProcess(_)) {
+            return self.unless_over(self.hand_over(method, header, arenas)).await;
+        }
+        let parts = arenas.map(|arena| shared_bytes(&Arc::new(arena)));
+        let mut attempt = 1;
+        loop {
+            match self.unless_over(self.try_send(method, header, parts.clone(), covered)).await {
+                Err(status) if !is_final(&status) && !self.over.is_cancelled() && attempt < ATTEMPTS => {
+                    tracing::debug!(method, attempt, %status, "upload failed; trying again");
+                }
+                ended => return ended,
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn try_send<R: Message + Default>(
+        &self,
+        method: &str,
+        header: &impl Message,
+        parts: [Bytes; 2],
+        covered: &[u8],
+    ) -> Result<R, Status> {
+        let progress = Arc::clone(&self.progress);
+        let deadline = self.deadline(&parts);
+        let (begun, bytes) = (Instant::now(), parts.iter().map(Bytes::len).sum());
+        let pieces = Sender::new(parts, covered).inspect(move |_| {
+            progress.fetch_add(1, Ordering::Relaxed);
+        });
+        let request = body::call(SERVICE_NAME, method, body::request(Frames::transfer(header, pieces)))?;
+        let answered = async { body::message(self.route.call(request).await?.into_body()).await };
+        let answered = tokio::time::timeout(deadline, answered).await.map_err(|_| stands_still())?;
+        answered.inspect(|_| self.metrics.moved(Direction::Sent, bytes, begun))
+    }
+
+    /// Gives two arenas to the coordinator beside a header.
+    async fn hand_over<R: Message + Default>(
+        &self,
+        method: &str,
+        header: &impl Message,
+        arenas: [Arena; 2],
+    ) -> Result<R, Status> {
+        let mut request =
+            body::call(SERVICE_NAME, method, body::request(Frames::transfer(header, std::iter::empty())))?;
+        request.extensions_mut().insert(Handed::new(arenas));
+        let answer = body::message(self.route.call(request).await?.into_body()).await;
+        self.advance();
+        answer
+    }
+
+    /// How long a whole upload may take: a standstill's time for each chunk, and for the call and its answer. It bounds
+    /// what never ends; the coordinator notices an upload that stands still by itself.
+    fn deadline(&self, parts: &[Bytes; 2]) -> Duration {
+        let chunks = parts.iter().map(|part| part.len().div_ceil(CHUNK_BYTES)).sum::<usize>();
+        self.idle.saturating_mul(u32::try_from(chunks + 2).unwrap_or(u32::MAX))
+    }
+}
+
+/// Whether sending the same again would end the same.
+fn is_final(status: &Status) -> bool {
+    matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition | Code::Unimplemented)
+}
