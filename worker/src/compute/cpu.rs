@@ -1,5 +1,6 @@
 //! A job on the CPU: shards one after the other or side by side, whichever is faster here.
 
+mod host;
 mod room;
 
 use std::ops::Range;
@@ -12,6 +13,7 @@ use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::reduction::Node;
 
+use self::host::Host;
 use super::evaluator::Evaluator;
 use super::probe::{ProbeRequests, probe_digest};
 use super::samples::{Inputs, Samples};
@@ -119,7 +121,7 @@ impl Shards {
     ) -> Result<Vec<Contribution>, ComputeError> {
         let Self { samples, evaluator, schedule } = self;
         let inputs = shards.map(|shard| samples.shard(work, shard)).collect::<Result<Vec<Inputs>, _>>()?;
-        let one = |inputs| evaluator.gradient(inputs).inspect(|_| watch.advance());
+        let one = |inputs| gradient(evaluator, inputs).inspect(|_| watch.advance());
         schedule.run(inputs, one).into_iter().collect()
     }
 
@@ -157,8 +159,13 @@ impl Shards {
     ) -> Result<Sums, ComputeError> {
         let inputs = self.samples.test(epoch, samples, next)?;
         let Self { evaluator, schedule, .. } = self;
-        schedule.run_one(|| evaluator.test(inputs))
+        schedule.run_one(|| evaluator.caught(|| evaluator.test(inputs, &mut Host)))
     }
+}
+
+/// A shard's partial.
+fn gradient(evaluator: &Evaluator, inputs: Inputs) -> Result<Contribution, ComputeError> {
+    evaluator.caught(|| evaluator.step(inputs, &mut Host))
 }
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
-//! A model with its weights: from samples to losses and gradients. Shards that are computed side by side share one.
+//! A model with its weights: what a gradient is and what a test is, on whatever device ([`StepDevice`]) they are computed.
+//! Shards that are computed side by side share one.
 
 use candle_core::Tensor;
-use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::job::Precision;
 
 use super::batch::Batch;
 use super::samples::{Inputs, Kinds};
-use super::{ComputeError, panics};
+use super::{ComputeError, Phase, panics};
 use crate::data::Target;
 use crate::models::{Mode, Model, Pass, PassPosition};
 use crate::parameters::{ModelState, StateError};
-use lookbehind_kernels::cross_entropy::{CrossEntropy, of_logits};
-use lookbehind_kernels::{record, with_precision, without_gradients};
+use lookbehind_kernels::{Gradients, record, with_precision, without_gradients};
 
 /// A model, its weights and what it is called in errors.
 pub(super) struct Evaluator {
@@ -23,51 +22,145 @@ pub(super) struct Evaluator {
     pub(super) state: ModelState,
 }
 
+/// What a device does by itself in a gradient or a test. All else is the same on every device, and stands in [`Evaluator`].
+pub(super) trait StepDevice {
+    /// What samples should be recognised as, where the device wants it.
+    type Targets;
+    /// Losses and correct predictions, where the device leaves them.
+    type Losses;
+    /// A shard's partial, where the device leaves it.
+    type Partial;
+
+    /// The samples' inputs as the model's tensor, and their targets.
+    fn upload(&mut self, batch: Batch) -> Result<(Tensor, Self::Targets), StepError>;
+
+    /// Losses of logits [n, classes], and the gradient of their sum over `denominator` with respect to the logits.
+    fn loss(
+        &mut self,
+        logits: &Tensor,
+        targets: &Self::Targets,
+        smoothing: f32,
+        denominator: u64,
+    ) -> Result<(Self::Losses, Tensor), StepError>;
+
+    /// A shard's partial, in the layout's order.
+    fn gather(
+        &mut self,
+        state: &ModelState,
+        computed: Computed<Self::Losses>,
+    ) -> Result<Self::Partial, StepError>;
+
+    /// Does what a phase consists of; devices with a clock of their own measure it.
+    fn timed<T>(
+        &mut self,
+        _phase: Phase,
+        work: impl FnOnce(&mut Self) -> Result<T, StepError>,
+    ) -> Result<T, StepError> {
+        work(self)
+    }
+}
+
+/// What a shard's passes leave.
+pub(super) struct Computed<L> {
+    pub(super) losses: L,
+    /// Of the variables that the loss depends on.
+    pub(super) gradients: Gradients,
+    /// Batch statistics under the names of the running ones.
+    pub(super) reported: Vec<(String, Tensor)>,
+    /// The shard's share of the batch, by which its batch statistics are weighted.
+    pub(super) share: f32,
+}
+
+/// Why a device could not do its part; the evaluator says of which model, and of how many samples.
+pub(super) enum StepError {
+    Tensor(candle_core::Error),
+    State(StateError),
+    Compute(ComputeError),
+}
+
+impl From<candle_core::Error> for StepError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Tensor(error)
+    }
+}
+
+impl From<StateError> for StepError {
+    fn from(error: StateError) -> Self {
+        Self::State(error)
+    }
+}
+
+impl From<ComputeError> for StepError {
+    fn from(error: ComputeError) -> Self {
+        Self::Compute(error)
+    }
+}
+
 impl Evaluator {
-    /// The gradient of (sum of the shard's losses) / (samples of the batch), with sums and statistics.
-    pub(super) fn gradient(&self, inputs: Inputs) -> Result<Contribution, ComputeError> {
-        self.caught(|| {
-            let Inputs { work, batch, samples, batch_samples } = inputs;
-            let position = PassPosition { seed: self.seed, epoch: work.epoch, batch: work.batch };
-            let pass = Pass::new(Mode::Train, position, &samples);
-            let in_model = |source| self.in_model(samples.len(), source);
-            let (logits, tape) = record(|| with_precision(self.precision, || self.logits(&batch, &pass)));
-            let logits = logits?;
-            let CrossEntropy { sums, gradient } =
-                of_logits(&logits, &batch.targets, batch.smoothing, batch_samples).map_err(in_model)?;
-            let gradient = Tensor::from_vec(gradient, logits.shape(), logits.device()).map_err(in_model)?;
-            let gradients = tape.backward(logits, gradient).map_err(in_model)?;
-            let gradient = self.state.gradients(&gradients);
-            let gradient = gradient.map_err(|source| self.in_state(source))?;
-            let share = samples.len() as f32 / batch_samples as f32;
-            let statistics = self.state.statistics(&pass.into_reported(), share);
-            let statistics = statistics.map_err(|source| self.in_state(source))?;
-            Ok(Contribution { gradient, statistics, sums })
-        })
+    /// The gradient of (sum of the shard's losses) / (samples of the batch) at the weights that the model holds, with
+    /// losses and batch statistics.
+    pub(super) fn step<D: StepDevice>(
+        &self,
+        inputs: Inputs,
+        device: &mut D,
+    ) -> Result<D::Partial, ComputeError> {
+        let samples = inputs.samples.len();
+        self.stepped(inputs, device).map_err(|error| self.in_step(samples, error))
     }
 
-    /// Losses and correct predictions without training.
-    pub(super) fn test(&self, inputs: Inputs) -> Result<Sums, ComputeError> {
-        self.caught(|| {
-            let Inputs { work, batch, samples, .. } = inputs;
-            let position = PassPosition { seed: self.seed, epoch: work.epoch, batch: 0 };
-            let pass = Pass::new(Mode::Test, position, &samples);
-            let logits = without_gradients(|| with_precision(self.precision, || self.logits(&batch, &pass)))?;
-            let losses = of_logits(&logits.detach(), &batch.targets, 0.0, 1);
-            losses.map(|losses| losses.sums).map_err(|source| self.in_model(samples.len(), source))
-        })
+    fn stepped<D: StepDevice>(&self, inputs: Inputs, device: &mut D) -> Result<D::Partial, StepError> {
+        let Inputs { work, batch, samples, batch_samples } = inputs;
+        self.check_targets(&batch)?;
+        let smoothing = batch.smoothing;
+        let (x, targets) = device.upload(batch)?;
+        let position = PassPosition { seed: self.seed, epoch: work.epoch, batch: work.batch };
+        let pass = Pass::new(Mode::Train, position, &samples);
+        let (logits, tape) = device.timed(Phase::Forward, |_| {
+            let (logits, tape) = record(|| with_precision(self.precision, || self.logits(&x, &pass)));
+            Ok((logits?, tape))
+        })?;
+        let (losses, gradient) =
+            device.timed(Phase::Loss, |device| device.loss(&logits, &targets, smoothing, batch_samples))?;
+        let gradients = device.timed(Phase::Backward, |_| Ok(tape.backward(logits, gradient)?))?;
+        let share = samples.len() as f32 / batch_samples as f32;
+        device.gather(&self.state, Computed { losses, gradients, reported: pass.into_reported(), share })
     }
 
-    /// The model's output, of the shape that the data set needs.
-    pub(super) fn logits(&self, batch: &Batch, pass: &Pass<'_>) -> Result<Tensor, ComputeError> {
-        let samples = batch.targets.len();
-        if let Some(found) =
-            batch.targets.iter().map(Target::greatest_class).find(|&class| class as usize >= self.classes)
-        {
-            return Err(ComputeError::Target { kind: self.kinds.data.clone(), found, classes: self.classes });
+    /// Losses and correct predictions without training: the sum of the losses, without label smoothing.
+    pub(super) fn test<D: StepDevice>(
+        &self,
+        inputs: Inputs,
+        device: &mut D,
+    ) -> Result<D::Losses, ComputeError> {
+        let samples = inputs.samples.len();
+        self.tested(inputs, device).map_err(|error| self.in_step(samples, error))
+    }
+
+    fn tested<D: StepDevice>(&self, inputs: Inputs, device: &mut D) -> Result<D::Losses, StepError> {
+        let Inputs { work, batch, samples, .. } = inputs;
+        self.check_targets(&batch)?;
+        let (x, targets) = device.upload(batch)?;
+        let position = PassPosition { seed: self.seed, epoch: work.epoch, batch: 0 };
+        let pass = Pass::new(Mode::Test, position, &samples);
+        let logits = without_gradients(|| with_precision(self.precision, || self.logits(&x, &pass)))?;
+        Ok(device.loss(&logits.detach(), &targets, 0.0, 1)?.0)
+    }
+
+    /// A class that the data set does not have would be read beyond the logits' row.
+    pub(super) fn check_targets(&self, batch: &Batch) -> Result<(), ComputeError> {
+        let mut greatest = batch.targets.iter().map(Target::greatest_class);
+        match greatest.find(|&class| class as usize >= self.classes) {
+            None => Ok(()),
+            Some(found) => {
+                Err(ComputeError::Target { kind: self.kinds.data.clone(), found, classes: self.classes })
+            }
         }
-        let logits =
-            self.model.forward(&batch.inputs, pass).map_err(|source| self.in_model(samples, source))?;
+    }
+
+    /// The model's output for inputs [n, ...], of the shape that the data set needs.
+    pub(super) fn logits(&self, inputs: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ComputeError> {
+        let samples = pass.samples();
+        let logits = self.model.forward(inputs, pass).map_err(|source| self.in_model(samples, source))?;
         let expected = [samples, self.classes];
         if logits.dims() == expected {
             return Ok(logits);
@@ -82,6 +175,14 @@ impl Evaluator {
         compute: impl FnOnce() -> Result<T, ComputeError>,
     ) -> Result<T, ComputeError> {
         panics::catch(compute).unwrap_or_else(|panic| Err(self.kinds.panicked(panic)))
+    }
+
+    fn in_step(&self, samples: usize, error: StepError) -> ComputeError {
+        match error {
+            StepError::Tensor(source) => self.in_model(samples, source),
+            StepError::State(source) => self.in_state(source),
+            StepError::Compute(error) => error,
+        }
     }
 
     pub(super) fn in_model(&self, samples: usize, source: candle_core::Error) -> ComputeError {

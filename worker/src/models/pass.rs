@@ -45,6 +45,11 @@ impl<'a> Pass<'a> {
         self.mode == Mode::Train
     }
 
+    /// How many samples it is over.
+    pub fn samples(&self) -> usize {
+        self.samples.len()
+    }
+
     /// Dropout (Srivastava et al., JMLR 15, 2014) of `x` [n, ...] with the given probability: in training, numbers
     /// are zeroed at random and the others scaled by 1 / (1 − probability). `layer` tells a model's dropout
     /// layers apart.

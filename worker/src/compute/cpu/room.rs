@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use lookbehind_common::digest::Digest;
 
-use super::{ComputeError, ProbeRequests, Schedule, Shards, probe_digest};
+use super::{ComputeError, ProbeRequests, Schedule, Shards, gradient, probe_digest};
 use crate::compute::Unwatched;
 use crate::memory;
 
@@ -79,7 +79,7 @@ impl Shards {
     /// Bytes that a shard of the training split's first samples takes.
     fn peak(&mut self, one_thread: &Schedule, samples: u64) -> Result<u64, ComputeError> {
         let inputs = self.samples.first(samples)?;
-        let (gradient, peak) = one_thread.run_one(|| memory::peak_of(|| self.evaluator.gradient(inputs)));
+        let (gradient, peak) = one_thread.run_one(|| memory::peak_of(|| gradient(&self.evaluator, inputs)));
         gradient.map(|_| peak)
     }
 }

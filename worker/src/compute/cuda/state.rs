@@ -207,12 +207,14 @@ impl State {
     fn shard(&mut self, inputs: Inputs) -> std::result::Result<Sum, ComputeError> {
         let Inputs { work, batch, samples, batch_samples } = inputs;
         let in_model = |state: &Self, source| state.evaluator.in_model(samples.len(), source);
+        self.evaluator.check_targets(&batch)?;
         let (batch, targets) = self.upload(batch).map_err(|source| in_model(self, source))?;
         let position = PassPosition { seed: self.evaluator.seed, epoch: work.epoch, batch: work.batch };
         let pass = Pass::new(Mode::Train, position, &samples);
         let begun = self.timeline.begin(self.gpu.stream()).map_err(|source| in_model(self, source))?;
         let precision = self.evaluator.precision;
-        let (logits, tape) = record(|| with_precision(precision, || self.evaluator.logits(&batch, &pass)));
+        let (logits, tape) =
+            record(|| with_precision(precision, || self.evaluator.logits(&batch.inputs, &pass)));
         let logits = logits?;
         let backward = || {
             let stream = Arc::clone(self.gpu.stream());
@@ -251,12 +253,13 @@ impl State {
     fn evaluate(&mut self, inputs: Inputs) -> std::result::Result<(), ComputeError> {
         let Inputs { work, batch, samples, .. } = inputs;
         let in_model = |state: &Self, source| state.evaluator.in_model(samples.len(), source);
+        self.evaluator.check_targets(&batch)?;
         let (batch, targets) = self.upload(batch).map_err(|source| in_model(self, source))?;
         let position = PassPosition { seed: self.evaluator.seed, epoch: work.epoch, batch: 0 };
         let pass = Pass::new(Mode::Test, position, &samples);
         let precision = self.evaluator.precision;
         let logits =
-            without_gradients(|| with_precision(precision, || self.evaluator.logits(&batch, &pass)))?;
+            without_gradients(|| with_precision(precision, || self.evaluator.logits(&batch.inputs, &pass)))?;
         let mut losses = || {
             let cuda::Losses { losses, correct, .. } =
                 cuda::cross_entropy(&logits.detach(), &targets, 0.0, 1)?;

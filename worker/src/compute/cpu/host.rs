@@ -1,0 +1,40 @@
+//! The CPU as a device of gradients and tests.
+
+use candle_core::Tensor;
+use lookbehind_common::contribution::{Contribution, Sums};
+
+use crate::compute::evaluator::{Computed, StepDevice, StepError};
+use crate::data::{Batch, Target};
+use crate::ops::cross_entropy::{CrossEntropy, of_logits};
+use crate::parameters::ModelState;
+
+/// The processor and its memory, where all is at hand at once.
+pub(super) struct Host;
+
+impl StepDevice for Host {
+    type Targets = Vec<Target>;
+    type Losses = Sums;
+    type Partial = Contribution;
+
+    fn upload(&mut self, batch: Batch) -> Result<(Tensor, Vec<Target>), StepError> {
+        Ok((batch.inputs, batch.targets))
+    }
+
+    fn loss(
+        &mut self,
+        logits: &Tensor,
+        targets: &Vec<Target>,
+        smoothing: f32,
+        denominator: u64,
+    ) -> Result<(Sums, Tensor), StepError> {
+        let CrossEntropy { sums, gradient } = of_logits(logits, targets, smoothing, denominator)?;
+        Ok((sums, Tensor::from_vec(gradient, logits.shape(), logits.device())?))
+    }
+
+    fn gather(&mut self, state: &ModelState, computed: Computed<Sums>) -> Result<Contribution, StepError> {
+        let Computed { losses, gradients, reported, share } = computed;
+        let gradient = state.gradients(&gradients)?;
+        let statistics = state.statistics(&reported, share)?;
+        Ok(Contribution { gradient, statistics, sums: losses })
+    }
+}
