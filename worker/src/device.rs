@@ -95,5 +95,4 @@ pub enum DeviceError {
 }
 
 #[cfg(test)]
-#[path = "device_test.rs"]
 mod tests;

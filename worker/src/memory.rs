@@ -109,5 +109,4 @@ pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, u64) {
 }
 
 #[cfg(test)]
-#[path = "memory_test.rs"]
 mod tests;

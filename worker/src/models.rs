@@ -64,8 +64,6 @@ pub trait Model: Send + Sync {
 }
 
 #[cfg(test)]
-#[path = "models/held_test.rs"]
 mod held_tests;
 #[cfg(test)]
-#[path = "models/recorded_test.rs"]
 mod recorded_tests;

@@ -207,5 +207,4 @@ pub(crate) fn check_length(what: &'static str, arena: &[f32], expected: usize) -
 }
 
 #[cfg(test)]
-#[path = "parameters_test.rs"]
 mod tests;

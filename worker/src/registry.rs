@@ -149,5 +149,4 @@ fn find<'a, T: ?Sized>(
 }
 
 #[cfg(test)]
-#[path = "registry_test.rs"]
 mod tests;

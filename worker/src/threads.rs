@@ -51,5 +51,4 @@ fn replace_process(mut command: Command) {
 fn replace_process(_command: Command) {}
 
 #[cfg(test)]
-#[path = "threads_test.rs"]
 mod tests;

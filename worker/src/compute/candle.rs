@@ -219,5 +219,4 @@ fn caught<T>(spec: &JobSpec, work: impl FnOnce() -> Result<T, PrepareError>) -> 
 }
 
 #[cfg(test)]
-#[path = "candle_test.rs"]
 mod tests;

@@ -169,5 +169,4 @@ fn gradient(evaluator: &Evaluator, inputs: Inputs) -> Result<Contribution, Compu
 }
 
 #[cfg(test)]
-#[path = "cpu_test.rs"]
 mod tests;

@@ -233,5 +233,4 @@ impl State {
 }
 
 #[cfg(test)]
-#[path = "loader_test.rs"]
 mod tests;

@@ -133,5 +133,4 @@ fn checked_range(samples: u64, shards: u32, shard: u32) -> Result<Range<u64>, Co
 }
 
 #[cfg(test)]
-#[path = "sampler_test.rs"]
 mod tests;

@@ -120,5 +120,4 @@ fn side_by_side<I: Send, O: Send>(
 }
 
 #[cfg(test)]
-#[path = "schedule_test.rs"]
 mod tests;

@@ -32,5 +32,4 @@ fn within_fan_in(fan_in: usize) -> Init {
 }
 
 #[cfg(test)]
-#[path = "layers/layers_test.rs"]
 mod tests;

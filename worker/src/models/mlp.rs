@@ -88,5 +88,4 @@ impl Model for Mlp {
 }
 
 #[cfg(test)]
-#[path = "mlp_test.rs"]
 mod tests;

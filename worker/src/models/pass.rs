@@ -106,5 +106,4 @@ impl<'a> Pass<'a> {
 }
 
 #[cfg(test)]
-#[path = "pass_test.rs"]
 mod tests;

@@ -278,5 +278,4 @@ impl Model for ResNet {
 }
 
 #[cfg(test)]
-#[path = "resnet_test.rs"]
 mod tests;

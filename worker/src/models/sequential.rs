@@ -78,5 +78,4 @@ impl Model for Sequential {
 }
 
 #[cfg(test)]
-#[path = "sequential_test.rs"]
 mod tests;

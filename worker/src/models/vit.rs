@@ -282,5 +282,4 @@ impl Model for Vit {
 }
 
 #[cfg(test)]
-#[path = "vit_test.rs"]
 mod tests;

@@ -169,5 +169,4 @@ impl Model for WideResNet {
 }
 
 #[cfg(test)]
-#[path = "wide_resnet_test.rs"]
 mod tests;

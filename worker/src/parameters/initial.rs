@@ -49,5 +49,4 @@ fn normal(mean: f64, stdev: f64, key: Key, target: &mut [f32]) {
 }
 
 #[cfg(test)]
-#[path = "initial_test.rs"]
 mod tests;

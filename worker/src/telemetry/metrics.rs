@@ -173,5 +173,4 @@ impl Failure {
 }
 
 #[cfg(test)]
-#[path = "metrics_test.rs"]
 mod tests;

@@ -83,5 +83,4 @@ impl Server {
 }
 
 #[cfg(test)]
-#[path = "server_test.rs"]
 mod tests;

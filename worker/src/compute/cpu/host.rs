@@ -3,10 +3,11 @@
 use candle_core::Tensor;
 use lookbehind_common::contribution::{Contribution, Sums};
 
+use crate::compute::batch::Batch;
 use crate::compute::evaluator::{Computed, StepDevice, StepError};
-use crate::data::{Batch, Target};
-use crate::ops::cross_entropy::{CrossEntropy, of_logits};
+use crate::data::Target;
 use crate::parameters::ModelState;
+use lookbehind_kernels::cross_entropy::{CrossEntropy, of_logits};
 
 /// The processor and its memory, where all is at hand at once.
 pub(super) struct Host;
