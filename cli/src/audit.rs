@@ -61,6 +61,7 @@ pub struct Difference {
 /// Compares two runs step by step.
 pub fn compare(first: &[AuditStep], second: &[AuditStep]) -> Audit {
     let differing = first.iter().zip(second).position(|(first, second)| first != second);
+    // Where no pair differs, one run is the beginning of the other.
     let same = differing.unwrap_or(first.len().min(second.len()));
     let difference = match (first.get(same), second.get(same)) {
         (Some(first), Some(second)) => {

@@ -135,9 +135,10 @@ impl Client {
     /// # Errors
     /// When there is no answer.
     pub async fn jobs(&self, limit: usize) -> Result<Vec<v1::Job>, CliError> {
-        let (mut jobs, mut page_token) = (Vec::new(), String::new());
+        let mut jobs = Vec::new();
+        let mut page_token = String::new();
         loop {
-            let page_size = u32::try_from(limit - jobs.len()).unwrap_or(PAGE).min(PAGE);
+            let page_size = (limit - jobs.len()).min(PAGE as usize) as u32;
             let request = v1::ListJobsRequest { page_size, page_token };
             let answer = in_time(self.service.clone().list_jobs(request)).await;
             let page = answer.map_err(|status| self.error("jobs", &status))?;

@@ -128,13 +128,6 @@ impl<'a> MakeWriter<'a> for Console {
     }
 }
 
-/// Text from elsewhere as it may be shown: control characters are escaped, so that it can neither break a line
-/// nor drive the terminal.
-pub fn printable(text: &str) -> String {
-    let show = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(show).collect()
-}
-
 #[cfg(test)]
 #[path = "console_test.rs"]
 mod tests;

@@ -9,8 +9,8 @@ use lookbehind_identity::{AccessError, IdentityError};
 use lookbehind_proto::transfer::TransferError;
 use lookbehind_worker::device::DeviceError;
 
-use crate::console::printable;
 use crate::exit::Exit;
+use crate::text::printable;
 
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]

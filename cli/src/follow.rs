@@ -8,12 +8,14 @@ use lookbehind_proto::wire;
 use crate::client::Client;
 use crate::console::Console;
 use crate::error::CliError;
-use crate::json::{Line, NoticeJson, StepJson, state_word};
+use crate::json::{NoticeJson, StepJson};
+use crate::line::Line;
 use crate::output::Output;
 use crate::output::model::{Download, Model};
 use crate::output::summary::{Summary, Tally};
 use crate::progress::Progress;
 use crate::report;
+use crate::text::state_word;
 use crate::watch::{Event, Watch};
 
 /// A job that is being followed.

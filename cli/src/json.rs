@@ -6,29 +6,7 @@ use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 use serde::Serialize;
 
-/// One line of JSON: what it is, and its fields.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Line<'a> {
-    /// A job.
-    Job(Box<JobJson>),
-    /// A page of jobs.
-    Jobs(Vec<JobJson>),
-    /// The workers.
-    Workers(Vec<WorkerJson>),
-    /// An event of a job.
-    Notice(NoticeJson),
-    /// A finished outer step.
-    Step(StepJson),
-    /// What came of a job.
-    Summary(&'a crate::output::summary::Summary),
-    /// What an audit found.
-    Audit(&'a crate::audit::Audit),
-    /// Files that were made.
-    Issued(Vec<String>),
-    /// What a job file says.
-    Valid(Box<ValidJson>),
-}
+use crate::text::state_word;
 
 /// `Job`.
 #[derive(Clone, Debug, Serialize)]
@@ -137,25 +115,6 @@ pub struct ValidJson {
     pub not_checked: Option<String>,
 }
 
-/// A state in lower case, without the protocol's prefix.
-pub fn state_word(state: v1::JobState) -> &'static str {
-    match state {
-        v1::JobState::Unspecified => "unspecified",
-        v1::JobState::Queued => "queued",
-        v1::JobState::Preparing => "preparing",
-        v1::JobState::Running => "running",
-        v1::JobState::Paused => "paused",
-        v1::JobState::Succeeded => "succeeded",
-        v1::JobState::Failed => "failed",
-        v1::JobState::Cancelled => "cancelled",
-    }
-}
-
-/// Whether nothing will happen to a job in this state any more.
-pub fn is_over(state: v1::JobState) -> bool {
-    matches!(state, v1::JobState::Succeeded | v1::JobState::Failed | v1::JobState::Cancelled)
-}
-
 impl From<&v1::Job> for JobJson {
     fn from(job: &v1::Job) -> Self {
         Self {
@@ -221,8 +180,19 @@ impl From<&v1::OuterStepMetrics> for StepJson {
             first_sample: step.first_sample,
             compute_class: step.compute_class.clone(),
             workers: step.workers,
-            time: step.time.as_ref().map(TimeJson::from).unwrap_or_default(),
+            time: TimeJson::of(step),
         }
+    }
+}
+
+impl TimeJson {
+    /// Where the time of an outer step went.
+    ///
+    /// # Panics
+    /// When the step has no times: where steps arrive, such ones are refused.
+    #[expect(clippy::expect_used, reason = "`Watch` refuses steps without times where they arrive")]
+    pub fn of(step: &v1::OuterStepMetrics) -> Self {
+        step.time.as_ref().map(Self::from).expect("an outer step that was taken has its times")
     }
 }
 

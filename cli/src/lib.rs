@@ -7,7 +7,8 @@
 //! - [`local`]: a whole cluster inside this process.
 //! - [`output`]: what a run leaves on disk.
 //! - [`audit`]: two runs side by side.
-//! - [`console`], [`progress`], [`report`], [`table`], [`json`]: what people and programs read.
+//! - [`console`], [`progress`], [`report`], [`table`], [`text`], [`json`], [`line`]: what people and
+//!   programs read.
 //! - [`error`], [`exit`]: how a command can end.
 
 #![forbid(unsafe_code)]
@@ -23,11 +24,13 @@ pub mod follow;
 pub mod interrupt;
 pub mod job;
 pub mod json;
+pub mod line;
 pub mod local;
 pub mod output;
 pub mod progress;
 pub mod report;
 pub mod table;
+pub mod text;
 pub mod watch;
 
 #[cfg(test)]

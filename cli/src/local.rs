@@ -121,8 +121,8 @@ pub fn backend(
     workers: u16,
     device: &DeviceChoice,
 ) -> Result<Arc<CandleBackend>, DeviceError> {
-    let memory_limit = WorkerConfig::new(String::new(), String::new(), PathBuf::new()).memory_limit;
-    let environment = DataEnvironment { root: data.to_owned(), remote, memory_limit };
+    let environment =
+        DataEnvironment { root: data.to_owned(), remote, memory_limit: WorkerConfig::DEFAULT_MEMORY_LIMIT };
     let threads = available_parallelism().map_or(1, NonZero::get) / usize::from(workers.max(1));
     CandleBackend::new(registry, environment).with_threads(threads.max(1)).on(device).map(Arc::new)
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use lookbehind_proto::v1;
 
-use crate::console::{Console, printable};
-use crate::json::state_word;
-use crate::report::reason;
+use crate::console::Console;
+use crate::json::TimeJson;
+use crate::text::{percent, printable, reason, state_word};
 
 /// A plain line at most this often, and after an evaluation of the test split only.
 const LINE_AFTER_TEST: Duration = Duration::from_millis(500);
@@ -119,11 +119,6 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// A share as people read it.
-pub fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
-}
-
 fn style() -> ProgressStyle {
     ProgressStyle::with_template("{bar:10} {percent:>3}%  {wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -138,7 +133,7 @@ struct Speed {
 
 impl Speed {
     fn add(&mut self, step: &v1::OuterStepMetrics) {
-        let seconds = step.time.as_ref().map_or(0.0, |time| time.total);
+        let seconds = TimeJson::of(step).total;
         let samples = step.samples as f64;
         self.means = Some(match self.means {
             None => (seconds, samples),

@@ -31,7 +31,7 @@ fn speed_is_that_of_the_job_and_not_of_the_watcher() {
 fn nothing_measured_is_no_division_by_zero() {
     let mut speed = Speed::default();
     assert_eq!(speed.samples_per_second(), 0.0);
-    speed.add(&v1::OuterStepMetrics { time: None, ..step(1) });
+    speed.add(&v1::OuterStepMetrics { time: Some(v1::TimeSplit::default()), ..step(1) });
     assert_eq!(speed.samples_per_second(), 0.0);
 }
 

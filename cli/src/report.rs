@@ -4,12 +4,10 @@ use std::path::Path;
 
 use lookbehind_proto::v1;
 
-use crate::console::printable;
-use crate::json::state_word;
 use crate::output;
 use crate::output::summary::{Evaluations, Summary, TestResult, TimeResult, TrainResult};
-use crate::progress::percent;
 use crate::table::Table;
+use crate::text::{percent, printable, reason, state_word};
 
 /// The results of a run.
 pub fn summary(summary: &Summary, folder: Option<&Path>) -> Vec<String> {
@@ -121,11 +119,6 @@ pub fn workers(workers: &[v1::Worker]) -> Vec<String> {
         ]);
     }
     table.lines()
-}
-
-/// A message, unless it only repeats the state.
-pub fn reason(state: v1::JobState, message: &str) -> &str {
-    if message == state_word(state) { "" } else { message }
 }
 
 fn name(job: &v1::Job) -> String {

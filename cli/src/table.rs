@@ -1,6 +1,6 @@
 //! Plain tables for people: columns as wide as their widest cell, two spaces apart.
 
-use crate::console::printable;
+use crate::text::printable;
 
 /// A table with a heading; every row has as many cells as the heading.
 pub struct Table {
@@ -20,11 +20,13 @@ impl Table {
 
     /// The lines, without spaces at their ends.
     pub fn lines(&self) -> Vec<String> {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
-        };
-        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+        let mut widths: Vec<usize> = Vec::new();
+        for row in &self.rows {
+            widths.resize(widths.len().max(row.len()), 0);
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
         let line = |row: &Vec<String>| {
             let cells: Vec<String> =
                 row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();

@@ -8,7 +8,7 @@ use tonic::{Code, Status, Streaming};
 
 use crate::client::{Client, is_connection};
 use crate::error::CliError;
-use crate::json::is_over;
+use crate::text::is_over;
 
 /// First and longest wait between two attempts to connect again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -71,7 +71,7 @@ impl Watch {
             let advance = match &mut self.stream {
                 None => self.open().await?,
                 Some(stream) => match stream.message().await {
-                    Ok(Some(message)) => self.take(message),
+                    Ok(Some(message)) => self.take(message)?,
                     Ok(None) => self.ended().await?,
                     Err(status) => self.failed(status)?,
                 },
@@ -102,19 +102,24 @@ impl Watch {
         }
     }
 
-    /// Moves the cursor; `None` for what has been told before.
-    fn take(&mut self, message: v1::WatchJobResponse) -> Option<Event> {
+    /// Moves the cursor; `None` for what has been told before, and for events that this version does not know.
+    fn take(&mut self, message: v1::WatchJobResponse) -> Result<Option<Event>, CliError> {
         self.outage = None;
-        match message.event? {
-            Wire::Notice(notice) => {
+        match message.event {
+            None => Ok(None),
+            Some(Wire::Notice(notice)) => {
                 let new = notice.revision > self.after_revision;
                 self.after_revision = self.after_revision.max(notice.revision);
-                new.then_some(Event::Notice(notice))
+                Ok(new.then_some(Event::Notice(notice)))
             }
-            Wire::Step(step) => {
+            Some(Wire::Step(step)) => {
+                if step.time.is_none() {
+                    let missing = "the times of an outer step";
+                    return Err(CliError::Malformed { what: "watch".to_owned(), missing });
+                }
                 let new = step.outer_step > self.after_outer_step;
                 self.after_outer_step = self.after_outer_step.max(step.outer_step);
-                new.then_some(Event::Step(step))
+                Ok(new.then_some(Event::Step(step)))
             }
         }
     }

@@ -108,8 +108,8 @@ impl Folder {
     pub fn token(&self) -> Result<Option<Token>, IdentityError> {
         let Some(bytes) = self.read(TOKEN)? else { return Ok(None) };
         // What is wrong with it is said without showing it.
-        let text = String::from_utf8(bytes).unwrap_or_default();
-        let token = Token::new(text.trim()).ok_or_else(|| {
+        let text = String::from_utf8(bytes).ok();
+        let token = text.and_then(|text| Token::new(text.trim())).ok_or_else(|| {
             IdentityError::content(
                 &self.file(TOKEN),
                 "one line of 16 to 512 visible characters",

@@ -54,6 +54,9 @@ pub struct WorkerConfig {
 }
 
 impl WorkerConfig {
+    /// Most bytes that a worker may have in use where nothing else is said: 8 GiB.
+    pub const DEFAULT_MEMORY_LIMIT: u64 = 8 << 30;
+
     /// Defaults for a worker.
     pub fn new(coordinator: String, name: String, data: PathBuf) -> Self {
         Self {
@@ -63,7 +66,7 @@ impl WorkerConfig {
             data,
             device: DeviceChoice::Cpu,
             remote: RemoteData::default(),
-            memory_limit: 8 << 30,
+            memory_limit: Self::DEFAULT_MEMORY_LIMIT,
             in_process: None,
             metrics: WorkerMetrics::default(),
         }

@@ -9,7 +9,7 @@ use crate::audit::{AuditStep, compare};
 use crate::client::Client;
 use crate::console::Console;
 use crate::error::CliError;
-use crate::json::Line;
+use crate::line::Line;
 use crate::watch::{Event, Watch};
 
 /// Name of the metrics in an output folder.

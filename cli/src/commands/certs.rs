@@ -5,7 +5,7 @@ use lookbehind_identity::{Authority, IdentityError, Issued, Role, Wanted};
 use crate::args::Certs;
 use crate::console::Console;
 use crate::error::CliError;
-use crate::json::Line;
+use crate::line::Line;
 
 /// Makes what is missing and says what it made; secrets are only in the files.
 ///

@@ -6,7 +6,8 @@ use crate::args::{Jobs, OneJob, Remote, Resume};
 use crate::client::Client;
 use crate::console::Console;
 use crate::error::CliError;
-use crate::json::{JobJson, Line, WorkerJson};
+use crate::json::{JobJson, WorkerJson};
+use crate::line::Line;
 use crate::report;
 
 /// Lists jobs.

@@ -10,7 +10,8 @@ use crate::error::CliError;
 use crate::follow::Follow;
 use crate::interrupt::Interrupt;
 use crate::job::JobSource;
-use crate::json::{JobJson, Line};
+use crate::json::JobJson;
+use crate::line::Line;
 use crate::output::Output;
 
 /// Submits a job.

@@ -10,7 +10,8 @@ use crate::args::Validate;
 use crate::console::Console;
 use crate::error::CliError;
 use crate::job::JobSource;
-use crate::json::{Line, ValidJson};
+use crate::json::ValidJson;
+use crate::line::Line;
 use crate::local;
 
 /// Checks a job file.

@@ -7,9 +7,10 @@ use lookbehind_proto::v1;
 use serde::Serialize;
 
 use crate::error::CliError;
-use crate::json::{TestJson, TimeJson, state_word};
+use crate::json::{TestJson, TimeJson};
 use crate::output::estimate::{self, Costs, OneMoreWorker};
 use crate::output::model::Model;
+use crate::text::state_word;
 
 /// A run in numbers. Equal jobs have equal summaries up to `job_id`: from there on stands what tells one run from
 /// another, so that a reader who compares summaries can cut it off.
@@ -134,7 +135,7 @@ struct EpochTally {
 impl Tally {
     /// Adds an outer step.
     pub fn step(&mut self, step: &v1::OuterStepMetrics) {
-        let time = step.time.as_ref().map(TimeJson::from).unwrap_or_default();
+        let time = TimeJson::of(step);
         self.steps += 1;
         self.samples += step.samples;
         self.evaluations += u64::from(step.evaluations);

@@ -15,6 +15,7 @@ use lookbehind_proto::v1;
 use prost::Message;
 
 use crate::error::CliError;
+use crate::json::TimeJson;
 
 /// Files of ours begin and end so; TensorBoard looks for the beginning.
 const PREFIX: &str = "events.out.tfevents.";
@@ -89,7 +90,7 @@ impl TensorBoard {
     /// # Errors
     /// When the file cannot be written.
     pub fn step(&mut self, step: &v1::OuterStepMetrics) -> Result<(), CliError> {
-        self.clock += step.time.as_ref().map_or(0.0, |time| time.total);
+        self.clock += TimeJson::of(step).total;
         let scalar =
             |(tag, value): (&str, f64)| Scalar { tag: tag.to_owned(), simple_value: Some(value as f32) };
         let value = scalars(step).into_iter().map(scalar).collect();
