@@ -1,5 +1,7 @@
 use super::*;
 use crate::fake_test::{job, source, step};
+use crate::line::Line;
+use crate::text::is_over;
 
 #[test]
 fn a_line_says_what_it_is() {

@@ -12,6 +12,7 @@ mod gpus;
 mod job;
 mod lane;
 mod state;
+mod step;
 mod sum;
 mod timeline;
 mod trouble;

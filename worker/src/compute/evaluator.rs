@@ -147,7 +147,7 @@ impl Evaluator {
     }
 
     /// A class that the data set does not have would be read beyond the logits' row.
-    pub(super) fn check_targets(&self, batch: &Batch) -> Result<(), ComputeError> {
+    fn check_targets(&self, batch: &Batch) -> Result<(), ComputeError> {
         let mut greatest = batch.targets.iter().map(Target::greatest_class);
         match greatest.find(|&class| class as usize >= self.classes) {
             None => Ok(()),
@@ -158,7 +158,7 @@ impl Evaluator {
     }
 
     /// The model's output for inputs [n, ...], of the shape that the data set needs.
-    pub(super) fn logits(&self, inputs: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ComputeError> {
+    fn logits(&self, inputs: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ComputeError> {
         let samples = pass.samples();
         let logits = self.model.forward(inputs, pass).map_err(|source| self.in_model(samples, source))?;
         let expected = [samples, self.classes];
@@ -185,7 +185,7 @@ impl Evaluator {
         }
     }
 
-    pub(super) fn in_model(&self, samples: usize, source: candle_core::Error) -> ComputeError {
+    fn in_model(&self, samples: usize, source: candle_core::Error) -> ComputeError {
         ComputeError::Model { kind: self.kinds.model.clone(), samples, source: without_places(source) }
     }
 

@@ -3,46 +3,36 @@
 //! The thread runs ahead of the GPU by a shard: while one is computed, the next one's samples are copied and its operations
 //! queued.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use candle_core::{CudaDevice, Result, Tensor};
+use candle_core::{CudaDevice, Result};
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::Sums;
-use lookbehind_common::layout::TensorKind;
 use lookbehind_common::reduction::{Node, Reduction, reduce_with};
 
-use super::arenas::{Arenas, Weights};
+use super::arenas::Weights;
 use super::download::Download;
+use super::step::GpuDevice;
 use super::sum::{Exchange, Sum};
-use super::timeline::Timeline;
 use super::trouble::{Trouble, of_device};
 use crate::compute::batch::Batch;
 use crate::compute::evaluator::Evaluator;
 use crate::compute::panics::Panic;
 use crate::compute::samples::Inputs;
 use crate::compute::{ComputeError, Phase, Stopped, Timing, Watch};
-use crate::models::{Mode, Pass, PassPosition};
-use lookbehind_kernels::cuda::{self, Gpu, Results, Staging, TargetStaging, Targets};
-use lookbehind_kernels::{record, with_numbers, with_precision, without_gradients};
+use lookbehind_kernels::cuda::Gpu;
 
 /// Shards that may be queued on the GPU at once.
 const IN_FLIGHT: usize = 2;
 
 /// What the thread has.
 pub(super) struct State {
-    gpu: Rc<Gpu>,
     evaluator: Evaluator,
-    arenas: Arenas,
-    inputs: Staging<f32>,
-    targets: TargetStaging,
-    /// Of shards, or samples of the test split, that the GPU computes.
-    in_flight: VecDeque<Results>,
+    device: GpuDevice,
     exchange: Exchange,
     download: Download,
-    timeline: Timeline,
 }
 
 /// What became of some parts of a node: a sum for each, and what was counted in each shard.
@@ -64,35 +54,26 @@ impl State {
     fn on(device: CudaDevice, evaluator: Evaluator) -> Result<Self> {
         let gpu = Rc::new(Gpu::new(device)?);
         cuda::enter(Rc::clone(&gpu));
-        Ok(Self {
-            arenas: Arenas::new(&evaluator.state, &gpu)?,
-            evaluator,
-            inputs: Staging::new(),
-            targets: TargetStaging::new(),
-            in_flight: VecDeque::new(),
-            exchange: Exchange::default(),
-            download: Download::default(),
-            timeline: Timeline::default(),
-            gpu,
-        })
+        let device = GpuDevice::new(gpu, &evaluator.state)?;
+        Ok(Self { evaluator, device, exchange: Exchange::default(), download: Download::default() })
     }
 
     /// Lets go of the device, at the end of the thread.
     pub(super) fn leave(self) {
         cuda::leave();
-        if self.gpu.check().is_err() {
+        if self.device.gpu.check().is_err() {
             // A device that is lost takes nothing back, and the libraries' bindings panic where it does not.
             std::mem::forget(self);
             return;
         }
-        let gpu = Rc::clone(&self.gpu);
+        let gpu = Rc::clone(&self.device.gpu);
         drop(self);
         gpu.trim_memory();
     }
 
     /// Where weights are copied to.
     pub(super) fn weights(&self) -> Weights {
-        self.arenas.weights()
+        self.device.arenas.weights()
     }
 
     /// The model's initial parameters and statistics.
@@ -110,16 +91,16 @@ impl State {
 
     /// Waits until nothing is under way.
     pub(super) fn settle(&mut self) -> std::result::Result<(), ComputeError> {
-        self.in_flight.clear();
-        self.gpu.check().map_err(|failure| ComputeError::DeviceLost(failure.to_string()))
+        self.device.in_flight.clear();
+        self.device.gpu.check().map_err(|failure| ComputeError::DeviceLost(failure.to_string()))
     }
 
     /// Overwrites the model's variables with the weights that were copied here last.
     pub(super) fn take_weights(&mut self) -> std::result::Result<(), ComputeError> {
         self.guarded(|state| {
-            let begun = state.timeline.begin(state.gpu.stream())?;
-            state.arenas.take_weights(&state.gpu)?;
-            state.timeline.end(Phase::Weights, begun, state.gpu.stream())
+            let begun = state.device.timeline.begin(state.device.gpu.stream())?;
+            state.device.arenas.take_weights(&state.device.gpu)?;
+            state.device.timeline.end(Phase::Weights, begun, state.device.gpu.stream())
         })
     }
 
@@ -161,7 +142,7 @@ impl State {
                 return Err(Stopped::Overtaken);
             }
             counted.extend(self.make_room(watch)?);
-            self.guarded(|state| state.evaluate(inputs))?;
+            self.evaluate(inputs)?;
         }
         counted.extend(self.count_all(watch)?);
         Ok(counted)
@@ -173,19 +154,19 @@ impl State {
     }
 
     fn added(&mut self, left: Sum, right: Sum) -> Result<Sum> {
-        let begun = self.timeline.begin(self.gpu.stream())?;
-        let sum = self.exchange.add(left, right, &self.gpu)?;
-        self.timeline.end(Phase::Sum, begun, self.gpu.stream())?;
+        let begun = self.device.timeline.begin(self.device.gpu.stream())?;
+        let sum = self.exchange.add(left, right, &self.device.gpu)?;
+        self.device.timeline.end(Phase::Sum, begun, self.device.gpu.stream())?;
         Ok(sum)
     }
 
     /// A sum's gradient and statistics, in the host's memory.
     pub(super) fn fetch(&mut self, sum: &Sum) -> std::result::Result<(Arena, Arena), ComputeError> {
         let mut gradient = self.guarded(|state| {
-            let stream = Arc::clone(state.gpu.stream());
-            let begun = state.timeline.begin(&stream)?;
+            let stream = Arc::clone(state.device.gpu.stream());
+            let begun = state.device.timeline.begin(&stream)?;
             let queued = state.download.queue(&sum.0)?;
-            state.timeline.end(Phase::Gradient, begun, &stream)?;
+            state.device.timeline.end(Phase::Gradient, begun, &stream)?;
             queued.arrived()
         })?;
         let statistics = gradient.split_off(self.evaluator.state.layout().parameters());
@@ -194,96 +175,31 @@ impl State {
 
     /// What the phases took since this was asked last.
     pub(super) fn timings(&mut self) -> std::result::Result<Vec<Timing>, ComputeError> {
-        self.timeline.keep();
-        self.guarded(|state| state.timeline.take())
+        self.device.timeline.keep();
+        self.guarded(|state| state.device.timeline.take())
     }
 
     /// The most bytes in use at once since this was asked last.
     pub(super) fn peak_memory(&self) -> u64 {
-        self.gpu.peak_memory()
+        self.device.gpu.peak_memory()
     }
 
     /// Queues a shard; its sum will be there when the GPU comes to it.
     fn shard(&mut self, inputs: Inputs) -> std::result::Result<Sum, ComputeError> {
-        let Inputs { work, batch, samples, batch_samples } = inputs;
-        let in_model = |state: &Self, source| state.evaluator.in_model(samples.len(), source);
-        self.evaluator.check_targets(&batch)?;
-        let (batch, targets) = self.upload(batch).map_err(|source| in_model(self, source))?;
-        let position = PassPosition { seed: self.evaluator.seed, epoch: work.epoch, batch: work.batch };
-        let pass = Pass::new(Mode::Train, position, &samples);
-        let begun = self.timeline.begin(self.gpu.stream()).map_err(|source| in_model(self, source))?;
-        let precision = self.evaluator.precision;
-        let (logits, tape) =
-            record(|| with_precision(precision, || self.evaluator.logits(&batch.inputs, &pass)));
-        let logits = logits?;
-        let backward = || {
-            let stream = Arc::clone(self.gpu.stream());
-            self.timeline.end(Phase::Forward, begun, &stream)?;
-            let begun = self.timeline.begin(&stream)?;
-            let cuda::Losses { losses, correct, gradient } =
-                cuda::cross_entropy(&logits, &targets, batch.smoothing, batch_samples)?;
-            self.timeline.end(Phase::Loss, begun, &stream)?;
-            let begun = self.timeline.begin(&stream)?;
-            let gradients = tape.backward(logits, gradient)?;
-            self.timeline.end(Phase::Backward, begun, &stream)?;
-            Ok((gradients, losses, correct))
-        };
-        let (gradients, losses, correct) = backward().map_err(|source| in_model(self, source))?;
-        let reported = pass.into_reported();
-        let in_order = self.evaluator.state.reported_in_order(&reported);
-        let in_order = in_order.map_err(|source| self.evaluator.in_state(source))?;
-        let statistics = in_order.into_iter().map(|(_, values)| Some(values.clone())).collect();
-        let parameters =
-            self.evaluator.state.variables().filter(|(entry, _)| entry.spec.kind == TensorKind::Parameter);
-        let gradients = parameters.map(|(_, variable)| gradients.get(variable).cloned()).collect();
-        let share = samples.len() as f32 / batch_samples as f32;
-        let gather = || {
-            let stream = Arc::clone(self.gpu.stream());
-            let begun = self.timeline.begin(&stream)?;
-            let sum =
-                self.arenas.gather(contiguous(gradients)?, contiguous(statistics)?, share, &self.gpu)?;
-            self.timeline.end(Phase::Sum, begun, &stream)?;
-            self.in_flight.push_back(self.gpu.results(losses, correct)?);
-            Ok(sum)
-        };
-        gather().map_err(|source| in_model(self, source))
+        self.guarded(|state| state.evaluator.step(inputs, &mut state.device))
     }
 
     /// Queues some samples of the test split.
     fn evaluate(&mut self, inputs: Inputs) -> std::result::Result<(), ComputeError> {
-        let Inputs { work, batch, samples, .. } = inputs;
-        let in_model = |state: &Self, source| state.evaluator.in_model(samples.len(), source);
-        self.evaluator.check_targets(&batch)?;
-        let (batch, targets) = self.upload(batch).map_err(|source| in_model(self, source))?;
-        let position = PassPosition { seed: self.evaluator.seed, epoch: work.epoch, batch: 0 };
-        let pass = Pass::new(Mode::Test, position, &samples);
-        let precision = self.evaluator.precision;
-        let logits =
-            without_gradients(|| with_precision(precision, || self.evaluator.logits(&batch.inputs, &pass)))?;
-        let mut losses = || {
-            let cuda::Losses { losses, correct, .. } =
-                cuda::cross_entropy(&logits.detach(), &targets, 0.0, 1)?;
-            self.in_flight.push_back(self.gpu.results(losses, correct)?);
-            Ok(())
-        };
-        losses().map_err(|source| in_model(self, source))
-    }
-
-    /// Samples and what they should be recognised as, on the device.
-    fn upload(&mut self, batch: Batch) -> Result<(Batch, Targets)> {
-        let copies = Arc::clone(self.gpu.copies());
-        let begun = self.timeline.begin(&copies)?;
-        let samples = batch.inputs.contiguous()?;
-        let inputs = with_numbers([&samples], |[numbers]| self.inputs.upload(numbers, &self.gpu))??;
-        let targets = self.targets.upload(&batch.targets, &self.gpu)?;
-        self.timeline.end(Phase::Samples, begun, &copies)?;
-        let inputs: Tensor = cuda::tensor(inputs, batch.inputs.shape(), &self.gpu);
-        Ok((Batch { inputs, ..batch }, targets))
+        self.guarded(|state| {
+            let losses = state.evaluator.test(inputs, &mut state.device)?;
+            state.device.queued(losses).map_err(Trouble::from)
+        })
     }
 
     /// Waits until fewer shards are queued than may be; what was counted in the one that is done.
     fn make_room(&mut self, watch: &dyn Watch) -> std::result::Result<Option<Sums>, ComputeError> {
-        if self.in_flight.len() < IN_FLIGHT { Ok(None) } else { self.count(watch) }
+        if self.device.in_flight.len() < IN_FLIGHT { Ok(None) } else { self.count(watch) }
     }
 
     /// What was counted in all that is queued.
@@ -297,7 +213,7 @@ impl State {
 
     /// What was counted in the shard that was queued first.
     fn count(&mut self, watch: &dyn Watch) -> std::result::Result<Option<Sums>, ComputeError> {
-        let Some(results) = self.in_flight.pop_front() else { return Ok(None) };
+        let Some(results) = self.device.in_flight.pop_front() else { return Ok(None) };
         let (losses, correct) = self.guarded(|_| results.fetch())?;
         watch.advance();
         Ok(Some(counted(&losses, &correct)))
@@ -316,20 +232,15 @@ impl State {
         &mut self,
         work: impl FnOnce(&mut Self) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, ComputeError> {
-        work(self).map_err(|error| match (error.into(), self.gpu.check()) {
+        work(self).map_err(|error| match (error.into(), self.device.gpu.check()) {
             (_, Err(failure)) => ComputeError::DeviceLost(failure.to_string()),
             (trouble, Ok(())) => {
                 // Libraries take memory beside the pool: after a failure they find what nobody uses.
-                self.gpu.trim_memory();
-                trouble.on(self.gpu.stream().context().ordinal())
+                self.device.gpu.trim_memory();
+                trouble.on(self.device.gpu.stream().context().ordinal())
             }
         })
     }
-}
-
-/// The tensors as the kernels take them.
-fn contiguous(tensors: Vec<Option<Tensor>>) -> Result<Vec<Option<Tensor>>> {
-    tensors.into_iter().map(|tensor| tensor.map(|tensor| tensor.contiguous()).transpose()).collect()
 }
 
 /// In the samples' order.
@@ -363,7 +274,7 @@ impl Reduction for Summing<'_> {
         self.counted.extend(self.state.make_room(self.watch)?);
         // Whoever sends them has stopped, and says why.
         let inputs = self.samples.recv().map_err(|_| Stopped::Overtaken)?;
-        Ok(Some(self.state.guarded(|state| state.shard(inputs))?))
+        Ok(Some(self.state.shard(inputs)?))
     }
 
     fn add(&mut self, left: Sum, right: Sum) -> std::result::Result<Sum, Stopped> {
