@@ -233,5 +233,5 @@ impl Core {
 }
 
 #[cfg(test)]
-#[path = "halt_test.rs"]
+#[path = "state/halt_test.rs"]
 mod tests;
