@@ -257,5 +257,4 @@ fn job_id(text: &str) -> Result<String, &'static str> {
 }
 
 #[cfg(test)]
-#[path = "args_test.rs"]
 mod tests;

@@ -92,5 +92,4 @@ fn differences(first: &AuditStep, second: &AuditStep) -> Vec<String> {
 }
 
 #[cfg(test)]
-#[path = "audit_test.rs"]
 mod tests;

@@ -266,5 +266,4 @@ fn innermost(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-#[path = "client_test.rs"]
 mod tests;

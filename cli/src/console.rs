@@ -129,5 +129,4 @@ impl<'a> MakeWriter<'a> for Console {
 }
 
 #[cfg(test)]
-#[path = "console_test.rs"]
 mod tests;

@@ -234,5 +234,4 @@ impl CliError {
 }
 
 #[cfg(test)]
-#[path = "error_test.rs"]
 mod tests;

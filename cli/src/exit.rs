@@ -79,5 +79,4 @@ impl From<Exit> for ExitCode {
 }
 
 #[cfg(test)]
-#[path = "exit_test.rs"]
 mod tests;

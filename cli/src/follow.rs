@@ -183,5 +183,4 @@ fn meaning(spec: &v1::JobSpec) -> Option<JobSpec> {
 }
 
 #[cfg(test)]
-#[path = "follow_test.rs"]
 mod tests;

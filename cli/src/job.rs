@@ -116,5 +116,4 @@ impl InitialWeights {
 }
 
 #[cfg(test)]
-#[path = "job_test.rs"]
 mod tests;

@@ -216,5 +216,4 @@ impl From<&v1::TestMetrics> for TestJson {
 }
 
 #[cfg(test)]
-#[path = "json_test.rs"]
 mod tests;

@@ -199,4 +199,4 @@ fn place(file: NamedTempFile, path: &Path) -> Result<(), CliError> {
 }
 
 #[cfg(test)]
-mod output_test;
+mod tests;

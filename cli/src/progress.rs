@@ -173,5 +173,4 @@ impl Lines {
 }
 
 #[cfg(test)]
-#[path = "progress_test.rs"]
 mod tests;

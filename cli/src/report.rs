@@ -133,5 +133,4 @@ fn outer_step(job: &v1::Job) -> String {
 }
 
 #[cfg(test)]
-#[path = "report_test.rs"]
 mod tests;

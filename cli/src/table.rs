@@ -37,5 +37,4 @@ impl Table {
 }
 
 #[cfg(test)]
-#[path = "table_test.rs"]
 mod tests;

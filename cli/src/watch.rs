@@ -183,5 +183,4 @@ fn is_final(status: &Status) -> bool {
 }
 
 #[cfg(test)]
-#[path = "watch_test.rs"]
 mod tests;

@@ -233,5 +233,4 @@ impl Core {
 }
 
 #[cfg(test)]
-#[path = "state/halt_test.rs"]
 mod tests;

@@ -282,4 +282,4 @@ fn decode<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T,
 }
 
 #[cfg(test)]
-mod store_test;
+mod tests;

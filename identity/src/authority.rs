@@ -368,5 +368,4 @@ fn write(path: &Path, content: &str, secrecy: Secrecy) -> Result<(), IdentityErr
 }
 
 #[cfg(test)]
-#[path = "authority_test.rs"]
 mod tests;

@@ -301,5 +301,4 @@ async fn open(access: &Access) -> io::Result<Secured> {
 }
 
 #[cfg(test)]
-#[path = "client_test.rs"]
 mod tests;

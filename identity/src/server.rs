@@ -173,5 +173,4 @@ fn state_of(folder: &Folder) -> Vec<Option<(SystemTime, u64)>> {
 }
 
 #[cfg(test)]
-#[path = "server_test.rs"]
 mod tests;

@@ -47,5 +47,4 @@ fn text(status: StatusCode, line: &str) -> Response {
 }
 
 #[cfg(test)]
-#[path = "health_test.rs"]
 mod tests;

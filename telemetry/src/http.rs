@@ -172,5 +172,4 @@ async fn serve_one(connection: Connection, stream: TcpStream, tls: Option<Arc<ru
 }
 
 #[cfg(test)]
-#[path = "http/http_test.rs"]
 mod tests;

@@ -86,5 +86,4 @@ where
 }
 
 #[cfg(test)]
-#[path = "logs_test.rs"]
 mod tests;

@@ -92,5 +92,4 @@ async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
 }
 
 #[cfg(test)]
-#[path = "metrics_test.rs"]
 mod tests;

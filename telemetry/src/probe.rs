@@ -154,5 +154,4 @@ where
 }
 
 #[cfg(test)]
-#[path = "probe_test.rs"]
 mod tests;

@@ -77,5 +77,4 @@ impl Usage {
 }
 
 #[cfg(test)]
-#[path = "process_test.rs"]
 mod tests;

@@ -171,5 +171,4 @@ impl Traces {
 }
 
 #[cfg(test)]
-#[path = "traces/traces_test.rs"]
 mod tests;

@@ -69,5 +69,4 @@ fn job_toml(job: &v1::Job) -> Result<String, CliError> {
 }
 
 #[cfg(test)]
-#[path = "fetch_test.rs"]
 mod tests;

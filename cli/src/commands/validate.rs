@@ -68,5 +68,4 @@ fn describe(source: &JobSource, evaluations: u64) -> [String; 3] {
 }
 
 #[cfg(test)]
-#[path = "validate_test.rs"]
 mod tests;

@@ -99,5 +99,4 @@ fn verdict(now: f64, then: f64, gain: f64) -> String {
 }
 
 #[cfg(test)]
-#[path = "estimate_test.rs"]
 mod tests;

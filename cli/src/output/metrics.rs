@@ -36,5 +36,4 @@ impl MetricsFile {
 }
 
 #[cfg(test)]
-#[path = "metrics_test.rs"]
 mod tests;

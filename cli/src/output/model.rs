@@ -152,5 +152,4 @@ fn digest(bytes: &[u8]) -> Result<Digest, String> {
 }
 
 #[cfg(test)]
-#[path = "model_test.rs"]
 mod tests;

@@ -234,5 +234,4 @@ fn share(time: &TimeJson) -> TimeJson {
 }
 
 #[cfg(test)]
-#[path = "summary_test.rs"]
 mod tests;

@@ -155,5 +155,4 @@ fn masked(bytes: &[u8]) -> u32 {
 }
 
 #[cfg(test)]
-#[path = "tensorboard_test.rs"]
 mod tests;

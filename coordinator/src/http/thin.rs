@@ -81,5 +81,4 @@ impl<T: Clone> Thin<T> {
 }
 
 #[cfg(test)]
-#[path = "thin_test.rs"]
 mod tests;

@@ -145,5 +145,4 @@ fn is_scarred(timeline: &StepTimeline) -> bool {
 }
 
 #[cfg(test)]
-#[path = "board_test.rs"]
 mod tests;

@@ -50,5 +50,4 @@ fn relative_speeds(candidates: &[Candidate]) -> Vec<f64> {
 }
 
 #[cfg(test)]
-#[path = "assign_test.rs"]
 mod tests;

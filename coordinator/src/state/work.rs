@@ -314,5 +314,4 @@ impl Work {
 }
 
 #[cfg(test)]
-#[path = "work_test.rs"]
 mod tests;

@@ -107,5 +107,4 @@ impl Kernel<1> for Smooth {
 }
 
 #[cfg(test)]
-#[path = "activation_test.rs"]
 mod tests;

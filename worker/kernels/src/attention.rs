@@ -185,5 +185,4 @@ impl Kernel<3> for Attention {
 }
 
 #[cfg(test)]
-#[path = "attention_test.rs"]
 mod tests;

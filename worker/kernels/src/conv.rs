@@ -94,5 +94,4 @@ fn weight_gradient(geometry: &Geometry, [x, gradient]: [Cow<'_, [f32]>; 2]) -> V
 }
 
 #[cfg(test)]
-#[path = "conv_test.rs"]
 mod tests;

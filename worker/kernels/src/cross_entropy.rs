@@ -142,5 +142,4 @@ pub fn of_logits(
 }
 
 #[cfg(test)]
-#[path = "cross_entropy_test.rs"]
 mod tests;

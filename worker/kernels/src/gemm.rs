@@ -116,5 +116,4 @@ impl WithSimd for Product<'_> {
 }
 
 #[cfg(test)]
-#[path = "gemm_test.rs"]
 mod tests;

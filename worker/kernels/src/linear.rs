@@ -129,5 +129,4 @@ impl Kernel<2> for AddBias {
 }
 
 #[cfg(test)]
-#[path = "linear_test.rs"]
 mod tests;

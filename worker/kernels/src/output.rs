@@ -43,5 +43,4 @@ fn cleared(part: &mut [MaybeUninit<f32>]) -> &mut [f32] {
 }
 
 #[cfg(test)]
-#[path = "output_test.rs"]
 mod tests;

@@ -220,5 +220,4 @@ impl Kernel<1> for Pool {
 }
 
 #[cfg(test)]
-#[path = "pool_test.rs"]
 mod tests;

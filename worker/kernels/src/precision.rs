@@ -45,5 +45,4 @@ pub(super) fn operand(precision: Precision, numbers: &[f32]) -> Cow<'_, [f32]> {
 }
 
 #[cfg(test)]
-#[path = "precision_test.rs"]
 mod tests;

@@ -45,5 +45,4 @@ pub(super) fn relu_gradient(result: &Tensor, gradient: &Tensor) -> Result<Tensor
 }
 
 #[cfg(test)]
-#[path = "relu_test.rs"]
 mod tests;

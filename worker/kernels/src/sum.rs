@@ -53,5 +53,4 @@ impl Kernel<2> for Sum {
 }
 
 #[cfg(test)]
-#[path = "sum_test.rs"]
 mod tests;

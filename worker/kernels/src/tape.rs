@@ -220,5 +220,4 @@ pub(super) fn apply(arguments: &[&Tensor], operation: impl Operation + 'static) 
 }
 
 #[cfg(test)]
-#[path = "tape_test.rs"]
 mod tests;

@@ -137,5 +137,4 @@ impl Kernel<3> for BatchNorm {
 }
 
 #[cfg(test)]
-#[path = "batch_test.rs"]
 mod tests;

@@ -188,5 +188,4 @@ impl Kernel<2> for GroupNorm {
 }
 
 #[cfg(test)]
-#[path = "group_test.rs"]
 mod tests;

@@ -41,5 +41,4 @@ fn descend(node: Node, largest: u64, parts: &mut Vec<Node>) {
 }
 
 #[cfg(test)]
-#[path = "division_test.rs"]
 mod tests;

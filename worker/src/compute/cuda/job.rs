@@ -346,5 +346,4 @@ impl PreparedJob for CudaJob {
 }
 
 #[cfg(test)]
-#[path = "job_test.rs"]
 mod tests;

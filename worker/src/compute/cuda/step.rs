@@ -13,10 +13,10 @@ use super::sum::Sum;
 use super::timeline::Timeline;
 use crate::compute::Phase;
 use crate::compute::evaluator::{Computed, StepDevice, StepError};
-use lookbehind_kernels::cuda::{self, Gpu, Results, Staging, TargetStaging, Targets};
 use crate::data::Batch;
-use lookbehind_kernels::{Losses, cross_entropy_on_cuda, with_numbers};
 use crate::parameters::ModelState;
+use lookbehind_kernels::cuda::{self, Gpu, Results, Staging, TargetStaging, Targets};
+use lookbehind_kernels::{Losses, cross_entropy_on_cuda, with_numbers};
 
 /// What a step needs of a GPU, beside the model that is on it.
 pub(super) struct GpuDevice {
