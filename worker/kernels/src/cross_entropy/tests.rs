@@ -78,14 +78,14 @@ fn logits_of_another_shape_or_type_are_refused() {
 #[test]
 fn targets_without_a_class_and_logits_without_a_sample_are_refused() {
     let refused = |targets: &[Target]| cross_entropy(&[0.0; 6], 3, targets, 0.0, 2).unwrap_err().to_string();
-    assert_eq!(refused(&[Target::from(0)]), "6 logits, expected 1 samples of 3 classes");
-    assert_eq!(
-        refused(&[Target::from(0), Target::from(3)]),
-        "a target of class 3, expected one of 3 classes"
+    assert!(refused(&[Target::from(0)]).starts_with("6 logits, expected 1 samples of 3 classes"));
+    assert!(
+        refused(&[Target::from(0), Target::from(3)])
+            .starts_with("a target of class 3, expected one of 3 classes")
     );
-    assert_eq!(
-        refused(&[mixture(0, 7, 0.1), Target::from(1)]),
-        "a target of class 7, expected one of 3 classes"
+    assert!(
+        refused(&[mixture(0, 7, 0.1), Target::from(1)])
+            .starts_with("a target of class 7, expected one of 3 classes")
     );
     assert!(cross_entropy(&[], 0, &[Target::from(0)], 0.0, 1).is_err());
 }
