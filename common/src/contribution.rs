@@ -1,4 +1,4 @@
-//! What a shard, or the sum over a node of shards, contributes to an evaluation.
+//! What a shard, or the sum over a segment of shards, contributes to an evaluation.
 
 use crate::arena::Arena;
 
@@ -32,7 +32,7 @@ impl Sums {
     }
 }
 
-/// Contribution of a shard to an evaluation, or the canonical sum of those of a node's shards.
+/// Contribution of a shard to an evaluation, or the canonical sum of those of a segment's shards.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Contribution {
     /// Gradient of (sum of the samples' losses) / (samples of the whole batch), in the layout's order.

@@ -1,6 +1,6 @@
 //! The canonical reduction: one fixed binary tree over shard numbers.
 //!
-//! node(a..b) = node(a..m) + node(m..b) with m = a + the largest power of two smaller than b − a. Floating-point addition
+//! segment(a..b) = segment(a..m) + segment(m..b) with m = a + the largest power of two smaller than b − a. Floating-point addition
 //! is not associative, so the order of additions must not depend on which worker computed which shards: with one tree
 //! every assignment makes the same additions in the same order.
 
@@ -9,58 +9,58 @@ use std::fmt;
 use crate::arena::Arena;
 use crate::contribution::Contribution;
 
-/// A node of the tree: the contiguous shards `first..end`, never empty.
+/// A segment of the tree: the contiguous shards `first..end`, never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Node {
+pub struct Segment {
     /// First shard.
     pub first: u32,
     /// One past the last shard.
     pub end: u32,
 }
 
-impl fmt::Display for Node {
+impl fmt::Display for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "shards {}..{}", self.first, self.end)
     }
 }
 
-impl Node {
+impl Segment {
     /// The root over `shards` shards; `shards` must not be 0.
     pub fn root(shards: u32) -> Self {
         Self { first: 0, end: shards }
     }
 
-    /// Number of shards below the node.
+    /// Number of shards below the segment.
     pub fn len(self) -> u32 {
         self.end - self.first
     }
 
-    /// Never: a node has at least one shard.
+    /// Never: a segment has at least one shard.
     pub fn is_empty(self) -> bool {
         self.first >= self.end
     }
 
-    /// The two nodes whose sum it is; `None` for a single shard.
-    pub fn children(self) -> Option<(Node, Node)> {
+    /// The two segments whose sum it is; `None` for a single shard.
+    pub fn children(self) -> Option<(Segment, Segment)> {
         if self.len() < 2 {
             return None;
         }
         let middle = self.first + self.len().div_ceil(2).next_power_of_two();
-        Some((Node { first: self.first, end: middle }, Node { first: middle, end: self.end }))
+        Some((Segment { first: self.first, end: middle }, Segment { first: middle, end: self.end }))
     }
 
-    /// Whether `other` lies within this node.
-    pub fn contains(self, other: Node) -> bool {
+    /// Whether `other` lies within this segment.
+    pub fn contains(self, other: Segment) -> bool {
         self.first <= other.first && other.end <= self.end
     }
 
-    /// The nodes of the tree over `shards` shards that lie within `range` and in no larger such node, in the
+    /// The segments of the tree over `shards` shards that lie within `range` and in no larger such segment, in the
     /// order of their shards.
-    pub fn maximal_within(range: Node, shards: u32) -> Vec<Node> {
-        fn descend(node: Node, range: Node, found: &mut Vec<Node>) {
-            if range.contains(node) {
-                found.push(node);
-            } else if let Some((left, right)) = node.children() {
+    pub fn maximal_within(range: Segment, shards: u32) -> Vec<Segment> {
+        fn descend(segment: Segment, range: Segment, found: &mut Vec<Segment>) {
+            if range.contains(segment) {
+                found.push(segment);
+            } else if let Some((left, right)) = segment.children() {
                 if range.first < left.end {
                     descend(left, range, found);
                 }
@@ -71,7 +71,7 @@ impl Node {
         }
         let mut found = Vec::new();
         if shards > 0 && !range.is_empty() {
-            descend(Node::root(shards), range, &mut found);
+            descend(Segment::root(shards), range, &mut found);
         }
         found
     }
@@ -82,7 +82,7 @@ fn add_arena(left: &mut Arena, right: &Arena) {
     crate::optimizer::passes::add_assign(left, right);
 }
 
-/// The sum of two sibling nodes, in the storage of the left one.
+/// The sum of two sibling segments, in the storage of the left one.
 pub fn add(mut left: Contribution, right: &Contribution) -> Contribution {
     add_arena(&mut left.gradient, &right.gradient);
     add_arena(&mut left.statistics, &right.statistics);
@@ -90,65 +90,65 @@ pub fn add(mut left: Contribution, right: &Contribution) -> Contribution {
     left
 }
 
-/// Sums a node from its parts in the canonical order. `part` returns the contribution of a node that is known
+/// Sums a segment from its parts in the canonical order. `part` returns the contribution of a segment that is known
 /// already, or `None` to have it made from its children; a single shard must be known.
 ///
 /// # Errors
 /// Whatever `part` returns, and [`MissingShard`] where a single shard is not known.
 pub fn reduce<E: From<MissingShard>>(
-    node: Node,
-    part: &mut impl FnMut(Node) -> Result<Option<Contribution>, E>,
+    segment: Segment,
+    part: &mut impl FnMut(Segment) -> Result<Option<Contribution>, E>,
 ) -> Result<Contribution, E> {
     // A closure cannot implement a trait with two functions by itself; the struct spares each caller one of its own.
     struct InMemory<'a, F>(&'a mut F);
-    impl<E, F: FnMut(Node) -> Result<Option<Contribution>, E>> Reduction for InMemory<'_, F> {
+    impl<E, F: FnMut(Segment) -> Result<Option<Contribution>, E>> Reduction for InMemory<'_, F> {
         type Sum = Contribution;
         type Error = E;
 
-        fn part(&mut self, node: Node) -> Result<Option<Contribution>, E> {
-            (self.0)(node)
+        fn part(&mut self, segment: Segment) -> Result<Option<Contribution>, E> {
+            (self.0)(segment)
         }
 
         fn add(&mut self, left: Contribution, right: Contribution) -> Result<Contribution, E> {
             Ok(add(left, &right))
         }
     }
-    reduce_with(node, &mut InMemory(part))
+    reduce_with(segment, &mut InMemory(part))
 }
 
 /// Sums that are made somewhere, of whatever is kept there.
 pub trait Reduction {
-    /// The sum over a node.
+    /// The sum over a segment.
     type Sum;
     /// Why one cannot be made.
     type Error;
 
-    /// The sum of a node that is known already, or `None` to have it made from its children; a single shard must be
+    /// The sum of a segment that is known already, or `None` to have it made from its children; a single shard must be
     /// known.
     ///
     /// # Errors
     /// When it cannot be known.
-    fn part(&mut self, node: Node) -> Result<Option<Self::Sum>, Self::Error>;
+    fn part(&mut self, segment: Segment) -> Result<Option<Self::Sum>, Self::Error>;
 
-    /// The sum of two sibling nodes.
+    /// The sum of two sibling segments.
     ///
     /// # Errors
     /// When it cannot be made.
     fn add(&mut self, left: Self::Sum, right: Self::Sum) -> Result<Self::Sum, Self::Error>;
 }
 
-/// Sums a node in the canonical order, as [`reduce`] does, wherever its parts are.
+/// Sums a segment in the canonical order, as [`reduce`] does, wherever its parts are.
 ///
 /// # Errors
 /// Whatever `reduction` returns, and [`MissingShard`] where a single shard is not known.
-pub fn reduce_with<R: Reduction>(node: Node, reduction: &mut R) -> Result<R::Sum, R::Error>
+pub fn reduce_with<R: Reduction>(segment: Segment, reduction: &mut R) -> Result<R::Sum, R::Error>
 where
     R::Error: From<MissingShard>,
 {
-    if let Some(known) = reduction.part(node)? {
+    if let Some(known) = reduction.part(segment)? {
         return Ok(known);
     }
-    let (left, right) = node.children().ok_or(MissingShard { shard: node.first })?;
+    let (left, right) = segment.children().ok_or(MissingShard { shard: segment.first })?;
     let left = reduce_with(left, reduction)?;
     let right = reduce_with(right, reduction)?;
     reduction.add(left, right)

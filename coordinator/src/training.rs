@@ -13,7 +13,7 @@ use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::layout::Layout;
 use lookbehind_common::optimizer::{Evaluation, Next, Optimizer, OptimizerState, OuterStepReport};
-use lookbehind_common::reduction::{MissingShard, Node, reduce};
+use lookbehind_common::reduction::{MissingShard, Segment, reduce};
 use lookbehind_common::sampling::Position;
 
 /// A job's optimizer with what it needs to go on.
@@ -63,7 +63,7 @@ pub enum Input {
         /// Shards of the batch.
         shards: u32,
         /// Partials that cover them.
-        parts: BTreeMap<Node, Contribution>,
+        parts: BTreeMap<Segment, Contribution>,
     },
 }
 
@@ -186,7 +186,7 @@ impl Trainer {
                 (None, Outcome::Evaluate(evaluation, self.evaluated()))
             }
             Input::Gradient { shards, mut parts } => {
-                let total = reduce::<MissingShard>(Node::root(shards), &mut |node| Ok(parts.remove(&node)));
+                let total = reduce::<MissingShard>(Segment::root(shards), &mut |segment| Ok(parts.remove(&segment)));
                 reduction = begun.elapsed().as_secs_f64();
                 match total {
                     Ok(total) => self.absorb(total),

@@ -1,7 +1,7 @@
-//! Conversions of identifiers and nodes between the wire and the domain, both ways.
+//! Conversions of identifiers and segments between the wire and the domain, both ways.
 
 use lookbehind_common::ids::{ClusterId, Fence, Incarnation, JobId, SessionId, WorkId};
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 
 use crate::v1;
 
@@ -63,17 +63,17 @@ impl TryFrom<v1::WorkId> for WorkId {
     }
 }
 
-impl From<Node> for v1::Node {
-    fn from(node: Node) -> Self {
-        Self { first_shard: node.first, end_shard: node.end }
+impl From<Segment> for v1::Segment {
+    fn from(segment: Segment) -> Self {
+        Self { first_shard: segment.first, end_shard: segment.end }
     }
 }
 
-impl TryFrom<v1::Node> for Node {
+impl TryFrom<v1::Segment> for Segment {
     type Error = FieldError;
 
-    fn try_from(node: v1::Node) -> Result<Self, FieldError> {
-        let node = Node { first: node.first_shard, end: node.end_shard };
-        required((!node.is_empty()).then_some(node), "node")
+    fn try_from(segment: v1::Segment) -> Result<Self, FieldError> {
+        let segment = Segment { first: segment.first_shard, end: segment.end_shard };
+        required((!segment.is_empty()).then_some(segment), "segment")
     }
 }

@@ -174,25 +174,25 @@ impl FakeWorker {
         }
     }
 
-    /// Computes and sends the nodes of an assignment.
+    /// Computes and sends the segments of an assignment.
     ///
     /// # Panics
     /// When one is not accepted.
     pub async fn compute(&self, assign: &v1::Assign) {
-        for node in &assign.nodes {
-            let (header, pieces) = self.partial(assign, *node);
+        for segment in &assign.segments {
+            let (header, pieces) = self.partial(assign, *segment);
             let outcome = self.upload_partial(header, pieces).await.expect("an accepted partial");
             assert_eq!(outcome, v1::UploadOutcome::Accepted);
         }
     }
 
-    /// What a good worker would send for a node of the toy job.
-    pub fn partial(&self, assign: &v1::Assign, node: v1::Node) -> (v1::PartialHeader, Vec<Piece>) {
-        let (sums, gradient) = toy::contribution(assign, node);
+    /// What a good worker would send for a segment of the toy job.
+    pub fn partial(&self, assign: &v1::Assign, segment: v1::Segment) -> (v1::PartialHeader, Vec<Piece>) {
+        let (sums, gradient) = toy::contribution(assign, segment);
         let header = v1::PartialHeader {
             fence: Some(self.fence.clone()),
             work: assign.work.clone(),
-            node: Some(node),
+            segment: Some(segment),
             gradient: toy::PARAMETERS as u64,
             statistics: 0,
             loss_sum: sums.loss,

@@ -6,7 +6,7 @@ use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{JobDescription, JobSpec, Precision};
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 use lookbehind_worker::compute::{
     Backend, ComputeError, PrepareError, PreparedJob, Stopped, Watch, Work, WorkKind, reduce_shards,
 };
@@ -92,13 +92,13 @@ impl PreparedJob for ScriptedJob {
     fn segment(
         &mut self,
         work: &Work,
-        segment: Node,
+        segment: Segment,
         watch: &Arc<dyn Watch>,
     ) -> Result<Contribution, Stopped> {
         reduce_shards(segment, 1, watch.as_ref(), |shards| {
             let shard = shards.start;
             self.script.before(work, shard);
-            let mut partial = self.inner.segment(work, Node { first: shard, end: shards.end }, watch)?;
+            let mut partial = self.inner.segment(work, Segment { first: shard, end: shards.end }, watch)?;
             self.script.after(work, shard, &mut partial);
             Ok(vec![partial])
         })

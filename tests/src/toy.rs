@@ -55,11 +55,11 @@ pub fn initial() -> Vec<u8> {
     (0..PARAMETERS).flat_map(|index| (index as f32 / 4.0).to_le_bytes()).collect()
 }
 
-/// A node's sums and gradient, as they are sent.
-pub fn contribution(assign: &v1::Assign, node: v1::Node) -> (Sums, Vec<u8>) {
+/// A segment's sums and gradient, as they are sent.
+pub fn contribution(assign: &v1::Assign, segment: v1::Segment) -> (Sums, Vec<u8>) {
     let batch_samples = BATCH.min(SAMPLES - assign.batch * BATCH);
     let range = |shard| shard_range(batch_samples, assign.shards, shard);
-    let samples = range(node.end_shard - 1).end - range(node.first_shard).start;
+    let samples = range(segment.end_shard - 1).end - range(segment.first_shard).start;
     let share = samples as f32 / batch_samples as f32;
     let gradient = (0..PARAMETERS).flat_map(|index| (share * (index as f32 - 4.0)).to_le_bytes()).collect();
     (Sums { loss: 0.5 * samples as f64, correct: samples / 2, samples }, gradient)

@@ -31,7 +31,7 @@ use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{JobDescription, JobSpec, Precision};
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 
 pub use candle::CandleBackend;
 #[cfg(feature = "cuda")]
@@ -94,7 +94,7 @@ pub trait PreparedJob: Send {
     fn segment(
         &mut self,
         work: &Work,
-        segment: Node,
+        segment: Segment,
         watch: &Arc<dyn Watch>,
     ) -> Result<Contribution, Stopped>;
 

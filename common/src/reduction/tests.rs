@@ -7,19 +7,19 @@ use proptest::prelude::*;
 use super::*;
 use crate::contribution::Sums;
 
-fn node(first: u32, end: u32) -> Node {
-    Node { first, end }
+fn segment(first: u32, end: u32) -> Segment {
+    Segment { first, end }
 }
 
-/// All nodes of the tree over some shards, by going down from the root.
-fn tree(shards: u32) -> Vec<Node> {
-    let mut nodes = vec![Node::root(shards)];
+/// All segments of the tree over some shards, by going down from the root.
+fn tree(shards: u32) -> Vec<Segment> {
+    let mut segments = vec![Segment::root(shards)];
     let mut next = 0;
-    while let Some(node) = nodes.get(next) {
-        nodes.extend(node.children().map(|(left, right)| [left, right]).into_iter().flatten());
+    while let Some(segment) = segments.get(next) {
+        segments.extend(segment.children().map(|(left, right)| [left, right]).into_iter().flatten());
         next += 1;
     }
-    nodes
+    segments
 }
 
 /// What one shard contributes: numbers whose sum depends on the order of the additions.
@@ -35,29 +35,29 @@ fn contribution(shard: u32) -> Contribution {
     }
 }
 
-fn sum_from_shards(node: Node) -> Contribution {
-    let mut part = |node: Node| Ok::<_, MissingShard>((node.len() == 1).then(|| contribution(node.first)));
-    reduce(node, &mut part).expect("all shards")
+fn sum_from_shards(segment: Segment) -> Contribution {
+    let mut part = |segment: Segment| Ok::<_, MissingShard>((segment.len() == 1).then(|| contribution(segment.first)));
+    reduce(segment, &mut part).expect("all shards")
 }
 
 #[test]
-fn a_node_is_cut_at_the_largest_power_of_two_below_its_length() {
+fn a_segment_is_cut_at_the_largest_power_of_two_below_its_length() {
     for (shards, middle) in [(2, 1), (3, 2), (4, 2), (5, 4), (6, 4), (7, 4), (8, 4), (9, 8), (4096, 2048)] {
-        let cut = (node(10, 10 + middle), node(10 + middle, 10 + shards));
-        assert_eq!(node(10, 10 + shards).children(), Some(cut));
+        let cut = (segment(10, 10 + middle), segment(10 + middle, 10 + shards));
+        assert_eq!(segment(10, 10 + shards).children(), Some(cut));
     }
-    assert_eq!(node(3, 4).children(), None);
+    assert_eq!(segment(3, 4).children(), None);
 }
 
 #[test]
-fn a_range_is_a_node_of_its_own_exactly_where_the_tree_has_it() {
+fn a_range_is_a_segment_of_its_own_exactly_where_the_tree_has_it() {
     for shards in 1..40 {
         let tree = tree(shards);
         assert_eq!(tree.len() as u32, 2 * shards - 1);
         for first in 0..=shards + 1 {
             for end in 0..=shards + 1 {
-                let range = node(first, end);
-                let alone = Node::maximal_within(range, shards) == [range];
+                let range = segment(first, end);
+                let alone = Segment::maximal_within(range, shards) == [range];
                 assert_eq!(alone, tree.contains(&range), "{range} of {shards}");
             }
         }
@@ -65,79 +65,79 @@ fn a_range_is_a_node_of_its_own_exactly_where_the_tree_has_it() {
 }
 
 #[test]
-fn there_are_no_nodes_within_an_empty_range_or_tree() {
-    for empty in [node(0, 0), node(3, 2), node(u32::MAX, 0)] {
-        assert_eq!(Node::maximal_within(empty, 8), []);
+fn there_are_no_segments_within_an_empty_range_or_tree() {
+    for empty in [segment(0, 0), segment(3, 2), segment(u32::MAX, 0)] {
+        assert_eq!(Segment::maximal_within(empty, 8), []);
     }
-    assert_eq!(Node::maximal_within(node(0, 8), 0), []);
+    assert_eq!(Segment::maximal_within(segment(0, 8), 0), []);
 }
 
 #[test]
 fn the_sum_follows_the_tree_and_not_the_order_of_shards() {
     let [a, b, c] = [0, 1, 2].map(contribution);
     let expected = add(add(a, &b), &c);
-    assert_eq!(sum_from_shards(Node::root(3)), expected);
+    assert_eq!(sum_from_shards(Segment::root(3)), expected);
     let [b, c, d] = [1, 2, 3].map(contribution);
     let right_first = add(add(contribution(0), &b), &add(c, &d));
-    assert_eq!(sum_from_shards(Node::root(4)), right_first);
+    assert_eq!(sum_from_shards(Segment::root(4)), right_first);
 }
 
 #[test]
 fn a_missing_shard_is_named() {
-    let mut part = |node: Node| Ok((node.len() == 1 && node.first != 5).then(|| contribution(node.first)));
-    assert_eq!(reduce(Node::root(8), &mut part), Err(MissingShard { shard: 5 }));
+    let mut part = |segment: Segment| Ok((segment.len() == 1 && segment.first != 5).then(|| contribution(segment.first)));
+    assert_eq!(reduce(Segment::root(8), &mut part), Err(MissingShard { shard: 5 }));
 }
 
 #[test]
-fn maximal_nodes_of_nothing_are_none() {
-    assert!(Node::maximal_within(node(2, 2), 8).is_empty());
-    assert!(Node::maximal_within(node(5, 2), 8).is_empty());
-    assert!(Node::maximal_within(node(0, 3), 0).is_empty());
-    assert!(Node::maximal_within(node(8, 12), 8).is_empty());
+fn maximal_segments_of_nothing_are_none() {
+    assert!(Segment::maximal_within(segment(2, 2), 8).is_empty());
+    assert!(Segment::maximal_within(segment(5, 2), 8).is_empty());
+    assert!(Segment::maximal_within(segment(0, 3), 0).is_empty());
+    assert!(Segment::maximal_within(segment(8, 12), 8).is_empty());
 }
 
 /// Shards and the places at which their numbers are cut into contiguous ranges.
-fn assignments() -> impl Strategy<Value = (u32, Vec<Node>)> {
+fn assignments() -> impl Strategy<Value = (u32, Vec<Segment>)> {
     (1_u32..70).prop_flat_map(|shards| {
         let cuts = prop::collection::btree_set(0..shards, 0..12);
         (Just(shards), cuts).prop_map(|(shards, mut cuts)| {
             cuts.extend([0, shards]);
             let cuts: Vec<u32> = cuts.into_iter().collect();
-            (shards, cuts.windows(2).map(|range| node(range[0], range[1])).collect())
+            (shards, cuts.windows(2).map(|range| segment(range[0], range[1])).collect())
         })
     })
 }
 
 proptest! {
     #[test]
-    fn maximal_nodes_cover_a_range_once_and_in_order((shards, ranges) in assignments()) {
+    fn maximal_segments_cover_a_range_once_and_in_order((shards, ranges) in assignments()) {
         let tree = tree(shards);
         for range in ranges {
-            let nodes = Node::maximal_within(range, shards);
-            prop_assert_eq!(nodes.first().map(|node| node.first), Some(range.first));
-            prop_assert_eq!(nodes.last().map(|node| node.end), Some(range.end));
-            prop_assert!(nodes.windows(2).all(|pair| pair[0].end == pair[1].first));
-            for found in nodes {
-                let larger = |node: &&Node| node.contains(found) && **node != found && range.contains(**node);
+            let segments = Segment::maximal_within(range, shards);
+            prop_assert_eq!(segments.first().map(|segment| segment.first), Some(range.first));
+            prop_assert_eq!(segments.last().map(|segment| segment.end), Some(range.end));
+            prop_assert!(segments.windows(2).all(|pair| pair[0].end == pair[1].first));
+            for found in segments {
+                let larger = |segment: &&Segment| segment.contains(found) && **segment != found && range.contains(**segment);
                 prop_assert!(tree.contains(&found));
-                prop_assert!(!tree.iter().any(|node| larger(&node)), "{} is not maximal", found);
+                prop_assert!(!tree.iter().any(|segment| larger(&segment)), "{} is not maximal", found);
             }
         }
     }
 
     #[test]
     fn every_assignment_of_ranges_reduces_to_the_same_bits((shards, ranges) in assignments()) {
-        let partials: Vec<(Node, Contribution)> = ranges
+        let partials: Vec<(Segment, Contribution)> = ranges
             .into_iter()
-            .flat_map(|range| Node::maximal_within(range, shards))
-            .map(|node| (node, sum_from_shards(node)))
+            .flat_map(|range| Segment::maximal_within(range, shards))
+            .map(|segment| (segment, sum_from_shards(segment)))
             .collect();
-        let mut part = |node: Node| {
-            let known = partials.iter().find(|(known, _)| *known == node);
+        let mut part = |segment: Segment| {
+            let known = partials.iter().find(|(known, _)| *known == segment);
             Ok::<_, MissingShard>(known.map(|(_, contribution)| contribution.clone()))
         };
-        let sum = reduce(Node::root(shards), &mut part).expect("all ranges");
-        prop_assert_eq!(sum, sum_from_shards(Node::root(shards)));
+        let sum = reduce(Segment::root(shards), &mut part).expect("all ranges");
+        prop_assert_eq!(sum, sum_from_shards(Segment::root(shards)));
     }
 
     #[test]
@@ -148,16 +148,16 @@ proptest! {
     ) {
         let tree = tree(shards);
         let missing = missing.map(|index| index.index(shards as usize) as u32);
-        let is_there = |node: &Node| missing.is_none_or(|shard| !(node.first..node.end).contains(&shard));
-        // Any nodes of the tree in any order, some twice, and at last each shard by itself.
+        let is_there = |segment: &Segment| missing.is_none_or(|shard| !(segment.first..segment.end).contains(&shard));
+        // Any segments of the tree in any order, some twice, and at last each shard by itself.
         let picked = picks.iter().map(|pick| tree[pick.index(tree.len())]);
         let mut partials = BTreeMap::new();
-        for node in picked.chain((0..shards).map(|shard| node(shard, shard + 1))).filter(is_there) {
-            partials.insert(node, sum_from_shards(node));
+        for segment in picked.chain((0..shards).map(|shard| segment(shard, shard + 1))).filter(is_there) {
+            partials.insert(segment, sum_from_shards(segment));
         }
-        let sum = reduce::<MissingShard>(Node::root(shards), &mut |node| Ok(partials.remove(&node)));
+        let sum = reduce::<MissingShard>(Segment::root(shards), &mut |segment| Ok(partials.remove(&segment)));
         match missing {
-            None => prop_assert_eq!(sum, Ok(sum_from_shards(Node::root(shards)))),
+            None => prop_assert_eq!(sum, Ok(sum_from_shards(Segment::root(shards)))),
             Some(shard) => prop_assert_eq!(sum, Err(MissingShard { shard })),
         }
     }

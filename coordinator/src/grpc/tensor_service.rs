@@ -12,7 +12,7 @@ use futures_util::future::Either;
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::ids::{Fence, WorkId};
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 use lookbehind_proto::convert::{FieldError, job_id, required};
 use lookbehind_proto::transfer::body::{self, Incoming};
 use lookbehind_proto::transfer::frames::Frames;
@@ -284,7 +284,7 @@ fn granted(admission: Admission) -> Result<(), Status> {
 }
 
 fn stale(header: &PartialHeader, reason: &str) -> Body {
-    tracing::debug!(job = %header.work.job, shard = %header.node, reason, "partial not wanted");
+    tracing::debug!(job = %header.work.job, shard = %header.segment, reason, "partial not wanted");
     outcome_body(v1::UploadOutcome::Stale)
 }
 
@@ -302,7 +302,7 @@ fn partial_header(header: v1::PartialHeader) -> Result<(PartialHeader, Sums), Fi
     let header = PartialHeader {
         fence: required(header.fence, "fence")?.into(),
         work: WorkId::try_from(required(header.work, "work")?)?,
-        node: Node::try_from(required(header.node, "node")?)?,
+        segment: Segment::try_from(required(header.segment, "segment")?)?,
         gradient: header.gradient,
         statistics: header.statistics,
         samples: header.samples,

@@ -6,7 +6,7 @@ use futures_util::{Stream, StreamExt};
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{Fence, WorkId};
 use lookbehind_common::job::JobDescription;
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 use lookbehind_proto::convert::{job_id, required};
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::worker_service_server::WorkerService;
@@ -126,8 +126,8 @@ fn from_wire(request: v1::SessionRequest) -> Result<(Fence, WorkerSays), Status>
         }
         Message::WorkFailed(failed) => {
             let work = WorkId::try_from(required(failed.work, "work").map_err(field)?).map_err(field)?;
-            let node = Node::try_from(required(failed.node, "node").map_err(field)?).map_err(field)?;
-            WorkerSays::WorkFailed { work, node, reason: words(&failed.reason) }
+            let segment = Segment::try_from(required(failed.segment, "segment").map_err(field)?).map_err(field)?;
+            WorkerSays::WorkFailed { work, segment, reason: words(&failed.reason) }
         }
     };
     Ok((fence, says))
@@ -165,6 +165,6 @@ fn assign(assignment: &Assignment) -> v1::Assign {
         epoch,
         batch,
         shards: assignment.coordinates.shards,
-        nodes: assignment.nodes.iter().map(|node| (*node).into()).collect(),
+        segments: assignment.segments.iter().map(|segment| (*segment).into()).collect(),
     }
 }

@@ -322,8 +322,8 @@ impl From<&Part> for PartJson {
         };
         Self {
             worker: part.worker.to_string(),
-            first_shard: part.node.first,
-            end_shard: part.node.end,
+            first_shard: part.segment.first,
+            end_shard: part.segment.end,
             assigned: part.assigned.as_secs_f64(),
             delivered: part.delivered.map(|delivered| delivered.as_secs_f64()),
             compute: part.busy.compute,

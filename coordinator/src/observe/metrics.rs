@@ -209,7 +209,7 @@ impl Metrics {
                 self.optimizer.observe(work.optimizer);
             }
             for part in &work.parts {
-                let shards = u64::from(part.node.len());
+                let shards = u64::from(part.segment.len());
                 let retried = match part.fate {
                     Fate::Lost => Some("lost"),
                     Fate::Failed => Some("failed"),

@@ -43,8 +43,8 @@ fn shards(origin: SystemTime, gathered: SystemTime, part: &Part) -> Span {
     let delivered = part.delivered.map_or(gathered, |delivered| origin + delivered);
     let span = Span::new("shards", origin + part.assigned, delivered)
         .with("worker", part.worker.to_string())
-        .with("shard.first", i64::from(part.node.first))
-        .with("shard.end", i64::from(part.node.end))
+        .with("shard.first", i64::from(part.segment.first))
+        .with("shard.end", i64::from(part.segment.end))
         .with("compute", part.busy.compute)
         .with("data", part.busy.data);
     match part.fate {

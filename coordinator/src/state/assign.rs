@@ -2,7 +2,7 @@
 //! not depend on it (design, section 4), only its duration.
 
 use lookbehind_common::ids::SessionId;
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 
 /// A worker to be given work, with the seconds that it takes for a shard where they have been measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,12 +12,12 @@ pub(crate) struct Candidate {
 }
 
 /// Speeds within this factor of the fastest count as equal: small differences are noise, and even ranges have
-/// the fewest nodes.
+/// the fewest segments.
 const EVEN: f64 = 1.25;
 
 /// Divides the shards of `range` over `candidates`, in their order; `shards` is the number of the whole work.
-/// Returns the nodes of each worker that gets any.
-pub(crate) fn divide(range: Node, shards: u32, candidates: &[Candidate]) -> Vec<(SessionId, Vec<Node>)> {
+/// Returns the segments of each worker that gets any.
+pub(crate) fn divide(range: Segment, shards: u32, candidates: &[Candidate]) -> Vec<(SessionId, Vec<Segment>)> {
     let speeds = relative_speeds(candidates);
     let total: f64 = speeds.iter().sum();
     let mut assigned = Vec::new();
@@ -27,9 +27,9 @@ pub(crate) fn divide(range: Node, shards: u32, candidates: &[Candidate]) -> Vec<
         reached += speed;
         let end = range.first + (f64::from(range.len()) * reached / total).round() as u32;
         let end = end.clamp(first, range.end);
-        let share = Node { first, end };
+        let share = Segment { first, end };
         if !share.is_empty() {
-            assigned.push((candidate.session, Node::maximal_within(share, shards)));
+            assigned.push((candidate.session, Segment::maximal_within(share, shards)));
         }
         first = end;
     }

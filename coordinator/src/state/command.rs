@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{JobId, SessionId, WorkId};
 use lookbehind_common::job::{JobDescription, JobSpec};
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
 
 use crate::state::event::{Activation, Reply, Token};
@@ -127,7 +127,7 @@ pub struct Assignment {
     /// Weights to compute at.
     pub weights_version: u64,
     /// One partial is wanted for each.
-    pub nodes: Vec<Node>,
+    pub segments: Vec<Segment>,
 }
 
 /// What a piece of work computes, apart from the weights.

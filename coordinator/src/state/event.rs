@@ -7,7 +7,7 @@ use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{Fence, JobId, SessionId, WorkId};
 use lookbehind_common::job::JobDescription;
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 use lookbehind_proto::transfer::Checksum;
 use lookbehind_proto::v1;
 
@@ -221,12 +221,12 @@ pub enum WorkerSays {
         /// Why, in words.
         reason: String,
     },
-    /// A node of a piece of work could not be computed.
+    /// A segment of a piece of work could not be computed.
     WorkFailed {
         /// The work.
         work: WorkId,
-        /// The node.
-        node: Node,
+        /// The segment.
+        segment: Segment,
         /// Why, in words.
         reason: String,
     },
@@ -279,8 +279,8 @@ pub struct PartialHeader {
     pub fence: Fence,
     /// The work.
     pub work: WorkId,
-    /// The node.
-    pub node: Node,
+    /// The segment.
+    pub segment: Segment,
     /// Numbers in the gradient.
     pub gradient: u64,
     /// Numbers in the statistics.

@@ -49,7 +49,7 @@ impl Cluster {
         self.leave_job(job, session)
     }
 
-    /// Takes a worker out of a job; its unfinished nodes go to the others.
+    /// Takes a worker out of a job; its unfinished segments go to the others.
     pub(super) fn leave_job(&mut self, job: &mut Job, session: SessionId) -> Handled {
         let refused = job.excluded.contains_key(&session);
         let pausing = job.record.pausing;

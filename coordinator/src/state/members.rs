@@ -89,9 +89,9 @@ impl Core {
             WorkerSays::PrepareFailed { job, fault, reason } => {
                 self.on_job(&job, |cluster, job| cluster.prepare_failed(job, session, fault, &reason));
             }
-            WorkerSays::WorkFailed { work, node, reason } => {
+            WorkerSays::WorkFailed { work, segment, reason } => {
                 self.on_job(&work.job, |cluster, job| {
-                    cluster.work_failed(job, session, &work, node, &reason)
+                    cluster.work_failed(job, session, &work, segment, &reason)
                 });
             }
             WorkerSays::Draining => self.drain(session),

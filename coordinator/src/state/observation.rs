@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::ids::{JobId, SessionId};
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
 
 use crate::state::event::{Busy, LossCause};
@@ -106,7 +106,7 @@ pub struct Part {
     /// Its registration.
     pub session: SessionId,
     /// The shards.
-    pub node: Node,
+    pub segment: Segment,
     /// When it was asked.
     pub assigned: Duration,
     /// When it had delivered, if it did.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::ids::{Fence, JobId, SessionId, WorkId};
 use lookbehind_common::layout::Layout;
-use lookbehind_common::reduction::{MissingShard, Node, reduce};
+use lookbehind_common::reduction::{MissingShard, Segment, reduce};
 use lookbehind_proto::transfer::Checksum;
 
 use super::Core;
@@ -17,7 +17,7 @@ use super::halt::{Halt, Handled};
 use super::job::Job;
 use super::work::{Acceptance, Work};
 
-/// A node may fail so often, on whatever workers, before the job does.
+/// A segment may fail so often, on whatever workers, before the job does.
 const MAX_FAILURES: u32 = 3;
 
 impl Core {
@@ -41,24 +41,24 @@ impl Core {
         let Some((layout, work)) = self.work_in_hand(&header.work) else {
             return Admission::Stale(format!("{} is over", header.work));
         };
-        if !work.is_assigned(header.fence.session, header.node) {
+        if !work.is_assigned(header.fence.session, header.segment) {
             return Admission::Stale(format!(
                 "{} of {} are not assigned to session {}",
-                header.node, header.work, header.fence.session
+                header.segment, header.work, header.fence.session
             ));
         }
         let (gradient, statistics) = match work.coordinates.kind {
             WorkKind::Gradient { .. } => (layout.parameters(), layout.statistics()),
             WorkKind::Test => (0, 0),
         };
-        let samples = samples_in(&work.coordinates, header.node);
+        let samples = samples_in(&work.coordinates, header.segment);
         let expected = (gradient as u64, statistics as u64, samples);
         let found = (header.gradient, header.statistics, header.samples);
         if expected != found || !header.busy.is_sound() {
             return Admission::Refused(format!(
                 "partial of {}: expected {expected:?} numbers in the gradient, numbers in the statistics and \
                  samples, found {found:?} in {} s and {} s for data",
-                header.node, header.busy.compute, header.busy.data
+                header.segment, header.busy.compute, header.busy.data
             ));
         }
         Admission::Granted
@@ -104,14 +104,14 @@ impl Cluster {
         let session = header.fence.session;
         let active = job.require_active_mut()?;
         let work = active.require_work()?;
-        let acceptance = work.accept(header.node, contribution, checksum, session);
+        let acceptance = work.accept(header.segment, contribution, checksum, session);
         let used = acceptance == Acceptance::Accepted;
-        work.remember_delivery(session, header.node, header.busy, used, now);
-        let all_done = work.note_done(session, header.node, header.busy, now)?;
+        work.remember_delivery(session, header.segment, header.busy, used, now);
+        let all_done = work.note_done(session, header.segment, header.busy, now)?;
         let member = active.members.get_mut(&session);
         let member =
             member.ok_or(Halt::Broken("a worker that is asked for shards is a member of the job"))?;
-        member.shards_done += u64::from(header.node.len());
+        member.shards_done += u64::from(header.segment.len());
         if let Some((shards, seconds)) = all_done {
             member.measure(shards, seconds);
         }
@@ -132,31 +132,31 @@ impl Cluster {
             "workers {} and {} disagree on {} of {}: their machines do not compute alike",
             self.workers.name(other),
             self.workers.name(header.fence.session),
-            header.node,
+            header.segment,
             header.work
         );
         self.fail(job, &reason);
         PartialOutcome::Conflict(reason)
     }
 
-    /// A worker could not compute a node: it goes elsewhere, a few times.
+    /// A worker could not compute a segment: it goes elsewhere, a few times.
     pub(super) fn work_failed(
         &mut self,
         job: &mut Job,
         session: SessionId,
         id: &WorkId,
-        node: Node,
+        segment: Segment,
         reason: &str,
     ) -> Handled {
         let name = self.workers.name(session);
         let active = job.with_member(session)?;
         let work = active.training_mut().and_then(|training| training.work_mut());
-        let work = work.filter(|work| work.id == *id && work.is_assigned(session, node));
+        let work = work.filter(|work| work.id == *id && work.is_assigned(session, segment));
         let failures =
-            work.ok_or(Halt::Stale("the worker is not asked for that any more"))?.fail(session, node);
-        tracing::warn!(job = %id.job, worker = name, shard = %node, reason, "work failed");
+            work.ok_or(Halt::Stale("the worker is not asked for that any more"))?.fail(session, segment);
+        tracing::warn!(job = %id.job, worker = name, shard = %segment, reason, "work failed");
         if failures >= MAX_FAILURES {
-            return Err(Halt::Failed(format!("{node} of {id} failed on worker {name}: {reason}")));
+            return Err(Halt::Failed(format!("{segment} of {id} failed on worker {name}: {reason}")));
         }
         if active.members.len() < 2 {
             // There is nobody else: it may try again.
@@ -167,21 +167,21 @@ impl Cluster {
     }
 }
 
-/// Samples that the shards of a node hold.
-fn samples_in(coordinates: &Coordinates, node: Node) -> u64 {
+/// Samples that the shards of a segment hold.
+fn samples_in(coordinates: &Coordinates, segment: Segment) -> u64 {
     let range =
         |shard| lookbehind_common::reduction::shard_range(coordinates.samples, coordinates.shards, shard);
-    if node.end > coordinates.shards || node.is_empty() {
+    if segment.end > coordinates.shards || segment.is_empty() {
         return 0;
     }
-    range(node.end - 1).end - range(node.first).start
+    range(segment.end - 1).end - range(segment.first).start
 }
 
 /// The canonical sum over partials that hold no tensors.
 pub(super) fn reduce_sums(
     shards: u32,
-    mut parts: BTreeMap<Node, Contribution>,
+    mut parts: BTreeMap<Segment, Contribution>,
 ) -> Result<Sums, MissingShard> {
-    let total = reduce::<MissingShard>(Node::root(shards), &mut |node| Ok(parts.remove(&node)))?;
+    let total = reduce::<MissingShard>(Segment::root(shards), &mut |segment| Ok(parts.remove(&segment)))?;
     Ok(total.sums)
 }

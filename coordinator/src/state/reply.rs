@@ -49,9 +49,9 @@ pub enum Admission {
 /// What became of a partial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PartialOutcome {
-    /// It fills its node.
+    /// It fills its segment.
     Accepted,
-    /// The node was filled already, with the same bytes.
+    /// The segment was filled already, with the same bytes.
     Duplicate,
     /// It came too late or from a worker that is no longer in the cluster.
     Stale(String),

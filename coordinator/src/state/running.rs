@@ -3,7 +3,7 @@
 use lookbehind_common::ids::WorkId;
 use lookbehind_common::job::{JobSpec, Length};
 use lookbehind_common::optimizer::Evaluation;
-use lookbehind_common::reduction::{Node, effective_shards};
+use lookbehind_common::reduction::{Segment, effective_shards};
 use lookbehind_common::sampling::Position;
 
 use super::Core;
@@ -126,20 +126,20 @@ impl Cluster {
     pub(super) fn assign_range(
         &mut self,
         work: &mut Work,
-        range: Node,
+        range: Segment,
         candidates: &[Candidate],
         again: bool,
     ) {
         let coordinates = work.coordinates;
-        for (session, nodes) in divide(range, coordinates.shards, candidates) {
-            work.assign(session, &nodes, self.now.elapsed);
+        for (session, segments) in divide(range, coordinates.shards, candidates) {
+            work.assign(session, &segments, self.now.elapsed);
             let name = self.workers.shared_name(session);
-            work.remember((session, &name), &nodes, again, self.now.elapsed);
+            work.remember((session, &name), &segments, again, self.now.elapsed);
             let assignment = Assignment {
                 work: work.id.clone(),
                 coordinates,
                 weights_version: work.weights_version,
-                nodes,
+                segments,
             };
             self.push(Command::Send(session, ToWorker::Assign(assignment)));
         }

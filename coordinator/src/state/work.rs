@@ -1,4 +1,4 @@
-//! One piece of work in hand: which nodes are computed by whom, and which are filled.
+//! One piece of work in hand: which segments are computed by whom, and which are filled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::ids::{SessionId, WorkId};
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 use lookbehind_proto::transfer::Checksum;
 
 use crate::state::command::{Coordinates, WorkKind};
@@ -14,7 +14,7 @@ use crate::state::event::Busy;
 use crate::state::halt::Halt;
 use crate::state::observation::{Fate, Part, WorkTimeline};
 
-/// A node that is filled.
+/// A segment that is filled.
 #[derive(Debug)]
 struct Filled {
     contribution: Contribution,
@@ -25,8 +25,8 @@ struct Filled {
 /// What a worker is asked for.
 #[derive(Debug, Default)]
 struct InHand {
-    /// Nodes that it has not delivered.
-    nodes: BTreeSet<Node>,
+    /// Segments that it has not delivered.
+    segments: BTreeSet<Segment>,
     /// When it was given the first of them after having had none, and how many shards since.
     begun: Duration,
     shards: u32,
@@ -37,18 +37,18 @@ struct InHand {
 impl InHand {
     /// Shards that it has not delivered.
     fn shards_left(&self) -> u32 {
-        self.nodes.iter().map(|node| node.len()).sum()
+        self.segments.iter().map(|segment| segment.len()).sum()
     }
 }
 
 /// What became of a partial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acceptance {
-    /// It fills its node.
+    /// It fills its segment.
     Accepted,
-    /// Its node, or one above it, is filled already.
+    /// Its segment, or one above it, is filled already.
     Duplicate,
-    /// Its node is filled with other bytes, by that worker.
+    /// Its segment is filled with other bytes, by that worker.
     Conflict(SessionId),
 }
 
@@ -61,9 +61,9 @@ pub(crate) struct Work {
     pub(crate) coordinates: Coordinates,
     /// The weights that it computes at.
     pub(crate) weights_version: u64,
-    filled: BTreeMap<Node, Filled>,
+    filled: BTreeMap<Segment, Filled>,
     assigned: BTreeMap<SessionId, InHand>,
-    failures: BTreeMap<Node, u32>,
+    failures: BTreeMap<Segment, u32>,
     busy_for: BTreeMap<SessionId, Busy>,
     first_done: Option<Duration>,
     /// When it was given out.
@@ -91,19 +91,19 @@ impl Work {
         }
     }
 
-    /// Remembers that a worker, who was assigned some nodes, was asked under a name.
+    /// Remembers that a worker, who was assigned some segments, was asked under a name.
     pub(crate) fn remember(
         &mut self,
         (session, worker): (SessionId, &Arc<str>),
-        nodes: &[Node],
+        segments: &[Segment],
         again: bool,
         now: Duration,
     ) {
         let room = PARTS.saturating_sub(self.parts.len());
-        self.parts.extend(nodes.iter().take(room).map(|node| Part {
+        self.parts.extend(segments.iter().take(room).map(|segment| Part {
             worker: Arc::clone(worker),
             session,
-            node: *node,
+            segment: *segment,
             assigned: now,
             delivered: None,
             busy: Busy::default(),
@@ -113,9 +113,9 @@ impl Work {
     }
 
     /// The part of a worker that is still open.
-    fn part(&mut self, session: SessionId, node: Node) -> Option<&mut Part> {
+    fn part(&mut self, session: SessionId, segment: Segment) -> Option<&mut Part> {
         let open =
-            |part: &&mut Part| part.session == session && part.node == node && part.fate == Fate::Asked;
+            |part: &&mut Part| part.session == session && part.segment == segment && part.fate == Fate::Asked;
         self.parts.iter_mut().rev().find(open)
     }
 
@@ -137,25 +137,25 @@ impl Work {
         }
     }
 
-    /// Notes that a worker is to compute some nodes from now on.
-    pub(crate) fn assign(&mut self, session: SessionId, nodes: &[Node], now: Duration) {
+    /// Notes that a worker is to compute some segments from now on.
+    pub(crate) fn assign(&mut self, session: SessionId, segments: &[Segment], now: Duration) {
         let hand = self.assigned.entry(session).or_default();
-        if hand.nodes.is_empty() {
+        if hand.segments.is_empty() {
             (hand.begun, hand.shards) = (now, 0);
         }
-        hand.shards += nodes.iter().map(|node| node.len()).sum::<u32>();
-        hand.nodes.extend(nodes);
+        hand.shards += segments.iter().map(|segment| segment.len()).sum::<u32>();
+        hand.segments.extend(segments);
         hand.touched = now;
     }
 
     /// Whether nothing is expected of the worker.
     pub(crate) fn is_idle(&self, session: SessionId) -> bool {
-        self.assigned.get(&session).is_none_or(|hand| hand.nodes.is_empty())
+        self.assigned.get(&session).is_none_or(|hand| hand.segments.is_empty())
     }
 
     /// Workers of whom something is expected, and when each was last given something or delivered something.
     pub(crate) fn busy(&self) -> impl Iterator<Item = (SessionId, Duration)> {
-        let busy = self.assigned.iter().filter(|(_, hand)| !hand.nodes.is_empty());
+        let busy = self.assigned.iter().filter(|(_, hand)| !hand.segments.is_empty());
         busy.map(|(session, hand)| (*session, hand.touched))
     }
 
@@ -164,33 +164,33 @@ impl Work {
         self.busy_for.contains_key(&session)
     }
 
-    /// Whether the worker was asked for the node.
-    pub(crate) fn is_assigned(&self, session: SessionId, node: Node) -> bool {
-        self.assigned.get(&session).is_some_and(|hand| hand.nodes.contains(&node))
+    /// Whether the worker was asked for the segment.
+    pub(crate) fn is_assigned(&self, session: SessionId, segment: Segment) -> bool {
+        self.assigned.get(&session).is_some_and(|hand| hand.segments.contains(&segment))
     }
 
-    /// Whether a partial for the node would be news.
-    pub(crate) fn wants(&self, node: Node) -> bool {
-        !self.filled.keys().any(|filled| filled.contains(node))
+    /// Whether a partial for the segment would be news.
+    pub(crate) fn wants(&self, segment: Segment) -> bool {
+        !self.filled.keys().any(|filled| filled.contains(segment))
     }
 
-    /// Takes a verified partial. The first one fills a node; an ancestor supersedes its descendants.
+    /// Takes a verified partial. The first one fills a segment; an ancestor supersedes its descendants.
     pub(crate) fn accept(
         &mut self,
-        node: Node,
+        segment: Segment,
         contribution: Contribution,
         checksum: Checksum,
         by: SessionId,
     ) -> Acceptance {
-        if let Some(earlier) = self.filled.get(&node) {
+        if let Some(earlier) = self.filled.get(&segment) {
             let same = earlier.checksum == checksum;
             return if same { Acceptance::Duplicate } else { Acceptance::Conflict(earlier.by) };
         }
-        if !self.wants(node) {
+        if !self.wants(segment) {
             return Acceptance::Duplicate;
         }
-        self.filled.retain(|filled, _| !node.contains(*filled));
-        self.filled.insert(node, Filled { contribution, checksum, by });
+        self.filled.retain(|filled, _| !segment.contains(*filled));
+        self.filled.insert(segment, Filled { contribution, checksum, by });
         Acceptance::Accepted
     }
 
@@ -198,24 +198,24 @@ impl Work {
     pub(crate) fn remember_delivery(
         &mut self,
         session: SessionId,
-        node: Node,
+        segment: Segment,
         busy: Busy,
         used: bool,
         now: Duration,
     ) {
-        if let Some(part) = self.part(session, node) {
+        if let Some(part) = self.part(session, segment) {
             part.fate = if used { Fate::Used } else { Fate::Duplicate };
             part.delivered = Some(now);
             part.busy = busy;
         }
     }
 
-    /// Notes that a worker has delivered a node that it was asked for and was busy with for so long. Where that was the
+    /// Notes that a worker has delivered a segment that it was asked for and was busy with for so long. Where that was the
     /// last thing expected of it, returns how many shards it was given and the seconds from then to now.
     pub(super) fn note_done(
         &mut self,
         session: SessionId,
-        node: Node,
+        segment: Segment,
         busy: Busy,
         now: Duration,
     ) -> Result<Option<(u32, f64)>, Halt> {
@@ -223,69 +223,69 @@ impl Work {
         let hand = hand.ok_or(Halt::Broken("a worker whose partial is taken was asked for shards"))?;
         *self.busy_for.entry(session).or_default() += busy;
         hand.touched = now;
-        hand.nodes.remove(&node);
-        Ok(hand.nodes.is_empty().then(|| {
+        hand.segments.remove(&segment);
+        Ok(hand.segments.is_empty().then(|| {
             self.first_done.get_or_insert(now);
             (hand.shards, now.saturating_sub(hand.begun).as_secs_f64())
         }))
     }
 
-    /// Whether every shard is covered by a filled node.
+    /// Whether every shard is covered by a filled segment.
     pub(crate) fn is_complete(&self) -> bool {
-        self.filled.keys().map(|node| node.len()).sum::<u32>() == self.coordinates.shards
+        self.filled.keys().map(|segment| segment.len()).sum::<u32>() == self.coordinates.shards
     }
 
-    /// The nodes that a worker was to compute and that nobody has filled; it is asked for nothing any more.
-    pub(crate) fn withdraw(&mut self, session: SessionId) -> Vec<Node> {
+    /// The segments that a worker was to compute and that nobody has filled; it is asked for nothing any more.
+    pub(crate) fn withdraw(&mut self, session: SessionId) -> Vec<Segment> {
         let open = |part: &&mut Part| part.session == session && part.fate == Fate::Asked;
         self.parts.iter_mut().filter(open).for_each(|part| part.fate = Fate::Lost);
         // A worker that joined after the work was given out may have been asked for nothing.
         let hand = self.assigned.remove(&session).unwrap_or_default();
-        hand.nodes.into_iter().filter(|node| self.wants(*node) && !self.is_elsewhere(*node)).collect()
+        hand.segments.into_iter().filter(|segment| self.wants(*segment) && !self.is_elsewhere(*segment)).collect()
     }
 
-    /// Whether somebody is asked for the node.
-    fn is_elsewhere(&self, node: Node) -> bool {
-        self.assigned.values().flat_map(|hand| &hand.nodes).any(|assigned| assigned.contains(node))
+    /// Whether somebody is asked for the segment.
+    fn is_elsewhere(&self, segment: Segment) -> bool {
+        self.assigned.values().flat_map(|hand| &hand.segments).any(|assigned| assigned.contains(segment))
     }
 
-    /// Takes a node back from a worker that could not compute it; returns how often it has failed so far.
-    pub(crate) fn fail(&mut self, session: SessionId, node: Node) -> u32 {
-        if let Some(part) = self.part(session, node) {
+    /// Takes a segment back from a worker that could not compute it; returns how often it has failed so far.
+    pub(crate) fn fail(&mut self, session: SessionId, segment: Segment) -> u32 {
+        if let Some(part) = self.part(session, segment) {
             part.fate = Fate::Failed;
         }
         if let Some(hand) = self.assigned.get_mut(&session) {
-            hand.nodes.remove(&node);
+            hand.segments.remove(&segment);
         }
-        let failures = self.failures.entry(node).or_default();
+        let failures = self.failures.entry(segment).or_default();
         *failures += 1;
         *failures
     }
 
     /// Shards that nobody is asked for and nobody has filled, as maximal contiguous ranges.
-    pub(crate) fn unassigned(&self) -> Vec<Node> {
+    pub(crate) fn unassigned(&self) -> Vec<Segment> {
         self.ranges(|leaf| self.wants(leaf) && !self.is_elsewhere(leaf))
     }
 
     /// Shards that nobody has filled and for which only late workers are asked, as maximal contiguous ranges.
     /// `is_late` is told a worker, since when nothing has come of it, and how many shards it has in hand.
-    pub(crate) fn late(&self, is_late: impl Fn(SessionId, Duration, u32) -> bool) -> Vec<Node> {
+    pub(crate) fn late(&self, is_late: impl Fn(SessionId, Duration, u32) -> bool) -> Vec<Segment> {
         let in_time =
             |(session, hand): &(&SessionId, &InHand)| !is_late(**session, hand.touched, hand.shards_left());
-        let in_time: Vec<Node> =
-            self.assigned.iter().filter(in_time).flat_map(|(_, hand)| hand.nodes.iter().copied()).collect();
-        let in_good_hands = |leaf| in_time.iter().any(|node| node.contains(leaf));
+        let in_time: Vec<Segment> =
+            self.assigned.iter().filter(in_time).flat_map(|(_, hand)| hand.segments.iter().copied()).collect();
+        let in_good_hands = |leaf| in_time.iter().any(|segment| segment.contains(leaf));
         self.ranges(|leaf| self.wants(leaf) && self.is_elsewhere(leaf) && !in_good_hands(leaf))
     }
 
     /// The shards for which something holds, as maximal contiguous ranges.
-    fn ranges(&self, holds: impl Fn(Node) -> bool) -> Vec<Node> {
-        let mut ranges: Vec<Node> = Vec::new();
-        let leaf = |shard: &u32| Node { first: *shard, end: *shard + 1 };
+    fn ranges(&self, holds: impl Fn(Segment) -> bool) -> Vec<Segment> {
+        let mut ranges: Vec<Segment> = Vec::new();
+        let leaf = |shard: &u32| Segment { first: *shard, end: *shard + 1 };
         for shard in (0..self.coordinates.shards).filter(|shard| holds(leaf(shard))) {
             match ranges.last_mut() {
                 Some(range) if range.end == shard => range.end = shard + 1,
-                _ => ranges.push(Node { first: shard, end: shard + 1 }),
+                _ => ranges.push(Segment { first: shard, end: shard + 1 }),
             }
         }
         ranges
@@ -308,8 +308,8 @@ impl Work {
     }
 
     /// The partials, once the work is complete.
-    pub(crate) fn into_parts(self) -> BTreeMap<Node, Contribution> {
-        self.filled.into_iter().map(|(node, filled)| (node, filled.contribution)).collect()
+    pub(crate) fn into_parts(self) -> BTreeMap<Segment, Contribution> {
+        self.filled.into_iter().map(|(segment, filled)| (segment, filled.contribution)).collect()
     }
 }
 

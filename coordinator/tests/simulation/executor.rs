@@ -42,7 +42,7 @@ pub(crate) enum Step {
     Prepared(Context, JobId, Box<JobSpec>),
     /// Initial parameters and statistics.
     Drawn(Context, JobId, Box<(Arena, Arena)>),
-    /// One shard of a node of an assignment: number of the node, shards of it done before.
+    /// One shard of a segment of an assignment: number of the segment, shards of it done before.
     Shard(Context, u64, Assignment, usize, u32),
 }
 
@@ -178,13 +178,13 @@ impl World {
         context: Context,
         count: u64,
         assignment: Assignment,
-        node: usize,
+        segment: usize,
         done: u32,
     ) {
         let worker = &self.workers[number];
         let slow = !self.healed && worker.slow_until > self.now;
         let took = worker.shard_time * if slow { 10 } else { 1 };
-        self.step_later(number, took, Step::Shard(context, count, assignment, node, done));
+        self.step_later(number, took, Step::Shard(context, count, assignment, segment, done));
     }
 
     /// Something that takes time is done.
@@ -211,8 +211,8 @@ impl World {
             Step::Drawn(context, job, state) => {
                 self.begin_transfer(number, &context.fence, What::OfferState(job, state.into()));
             }
-            Step::Shard(context, count, assignment, node, done) => {
-                self.shard_done(number, context, count, assignment, node, done);
+            Step::Shard(context, count, assignment, segment, done) => {
+                self.shard_done(number, context, count, assignment, segment, done);
             }
         }
     }
@@ -223,7 +223,7 @@ impl World {
         context: Context,
         count: u64,
         assignment: Assignment,
-        mut node: usize,
+        mut segment: usize,
         mut done: u32,
     ) {
         let worker = &mut self.workers[number];
@@ -232,38 +232,38 @@ impl World {
         }
         worker.progress += 1;
         done += 1;
-        if done == assignment.nodes[node].len() {
+        if done == assignment.segments[segment].len() {
             let seconds = (u64::from(done) * worker.shard_time) as f64 / 1e6;
-            if let Some(upload) = self.partial(number, &context, &assignment, node, seconds) {
+            if let Some(upload) = self.partial(number, &context, &assignment, segment, seconds) {
                 self.begin_transfer(number, &context.fence, What::Offer(Arc::new(upload)));
             }
-            (node, done) = (node + 1, 0);
+            (segment, done) = (segment + 1, 0);
         }
-        if node == assignment.nodes.len() {
+        if segment == assignment.segments.len() {
             self.task_done(number);
         } else {
-            self.next_shard(number, context, count, assignment, node, done);
+            self.next_shard(number, context, count, assignment, segment, done);
         }
     }
 
-    /// The partial of a node, computed at the weights that the worker holds.
+    /// The partial of a segment, computed at the weights that the worker holds.
     fn partial(
         &self,
         number: usize,
         context: &Context,
         assignment: &Assignment,
-        node: usize,
+        segment: usize,
         compute_seconds: f64,
     ) -> Option<Upload> {
         let loaded = self.workers[number].executor.loaded.as_ref()?;
         let (_, _, weights) = loaded.weights.as_ref()?;
-        let node = assignment.nodes[node];
+        let segment = assignment.segments[segment];
         let kind: WorkKind = assignment.coordinates.kind;
-        let contribution = toy::contribution(&loaded.spec, &weights.parameters, kind, node);
+        let contribution = toy::contribution(&loaded.spec, &weights.parameters, kind, segment);
         let header = PartialHeader {
             fence: context.fence.clone(),
             work: assignment.work.clone(),
-            node,
+            segment,
             gradient: contribution.gradient.len() as u64,
             statistics: contribution.statistics.len() as u64,
             samples: contribution.sums.samples,

@@ -3,7 +3,7 @@
 use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::job::file::{AlphaValue, BaseName, GradientsName};
 use lookbehind_common::job::{JobFile, JobSpec, Length, MethodName, Minibatch};
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 use lookbehind_coordinator::state::command::WorkKind;
 use lookbehind_coordinator::training::{Input, Outcome, Trainer, Weights};
 use lookbehind_proto::v1;
@@ -140,7 +140,7 @@ fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
                     let (epoch, batch) = taken[evaluation.batch as usize];
                     let kind = WorkKind::Gradient { epoch, batch };
                     let (_, shards) = toy::extent(spec, kind);
-                    let root = Node::root(shards);
+                    let root = Segment::root(shards);
                     let whole = toy::contribution(spec, &weights.parameters, kind, root);
                     input = Input::Gradient { shards, parts: BTreeMap::from([(root, whole)]) };
                 }

@@ -28,7 +28,7 @@ impl World {
         match self.dice.below(8) {
             0..3 => self.stale_partial(&upload, |header| header.fence = fence),
             3 => self.stale_partial(&upload, |header| header.work.evaluation += 1000),
-            4 => self.stale_partial(&upload, |header| header.node.end += 1000),
+            4 => self.stale_partial(&upload, |header| header.segment.end += 1000),
             5 => self.feed(Event::Worker(fence, WorkerSays::Draining)),
             6 => {
                 let says = WorkerSays::PrepareFailed { job, fault: Fault::Job, reason: "stale".into() };

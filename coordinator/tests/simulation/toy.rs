@@ -7,7 +7,7 @@ use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::random::{Key, Purpose};
-use lookbehind_common::reduction::{MissingShard, Node, effective_shards, reduce, shard_range};
+use lookbehind_common::reduction::{MissingShard, Segment, effective_shards, reduce, shard_range};
 use lookbehind_common::sampling::epoch_order;
 use lookbehind_coordinator::state::command::WorkKind;
 
@@ -64,11 +64,11 @@ pub(crate) fn extent(spec: &JobSpec, kind: WorkKind) -> (u64, u32) {
     (samples, effective_shards(samples, spec.train.shards))
 }
 
-/// The samples that a node of a piece of work covers, by their numbers in the split.
-pub(crate) fn samples_of(spec: &JobSpec, kind: WorkKind, node: Node) -> Vec<u64> {
+/// The samples that a segment of a piece of work covers, by their numbers in the split.
+pub(crate) fn samples_of(spec: &JobSpec, kind: WorkKind, segment: Segment) -> Vec<u64> {
     let (samples, shards) = extent(spec, kind);
     let (first, last) =
-        (shard_range(samples, shards, node.first), shard_range(samples, shards, node.end - 1));
+        (shard_range(samples, shards, segment.first), shard_range(samples, shards, segment.end - 1));
     match kind {
         WorkKind::Gradient { epoch, batch } => {
             let order = epoch_order(spec.seed, epoch, TRAIN_SAMPLES, spec.data.shuffle);
@@ -79,10 +79,10 @@ pub(crate) fn samples_of(spec: &JobSpec, kind: WorkKind, node: Node) -> Vec<u64>
     }
 }
 
-/// The canonical sum over a node's shards.
-pub(crate) fn contribution(spec: &JobSpec, weights: &Arena, kind: WorkKind, node: Node) -> Contribution {
+/// The canonical sum over a segment's shards.
+pub(crate) fn contribution(spec: &JobSpec, weights: &Arena, kind: WorkKind, segment: Segment) -> Contribution {
     let (samples, _) = extent(spec, kind);
-    let sum = reduce::<MissingShard>(node, &mut |part: Node| {
+    let sum = reduce::<MissingShard>(segment, &mut |part: Segment| {
         Ok((part.len() == 1).then(|| shard(weights, samples, kind, &samples_of(spec, kind, part))))
     });
     sum.expect("every shard is made")

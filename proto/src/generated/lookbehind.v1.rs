@@ -278,9 +278,9 @@ pub struct WorkId {
     #[prost(uint32, tag = "3")]
     pub evaluation: u32,
 }
-/// A node of the canonical reduction tree: the contiguous shards first_shard ..\< end_shard.
+/// A segment of the canonical reduction tree: the contiguous shards first_shard ..\< end_shard.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Node {
+pub struct Segment {
     /// First shard.
     #[prost(uint32, tag = "1")]
     pub first_shard: u32,
@@ -2368,7 +2368,7 @@ pub struct PrepareFailed {
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
 }
-/// Compute the contributions of some nodes of a piece of work.
+/// Compute the contributions of some segments of a piece of work.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Assign {
     /// The work.
@@ -2389,9 +2389,9 @@ pub struct Assign {
     /// Shards that the samples are cut into.
     #[prost(uint32, tag = "6")]
     pub shards: u32,
-    /// What this worker is to compute and upload, one partial per node.
+    /// What this worker is to compute and upload, one partial per segment.
     #[prost(message, repeated, tag = "7")]
-    pub nodes: ::prost::alloc::vec::Vec<Node>,
+    pub segments: ::prost::alloc::vec::Vec<Segment>,
 }
 /// Part of an assignment could not be done.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2399,9 +2399,9 @@ pub struct WorkFailed {
     /// The work.
     #[prost(message, optional, tag = "1")]
     pub work: ::core::option::Option<WorkId>,
-    /// The node that failed.
+    /// The segment that failed.
     #[prost(message, optional, tag = "2")]
-    pub node: ::core::option::Option<Node>,
+    pub segment: ::core::option::Option<Segment>,
     /// Why, in words.
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
@@ -2874,9 +2874,9 @@ pub struct PartialHeader {
     /// The work.
     #[prost(message, optional, tag = "2")]
     pub work: ::core::option::Option<WorkId>,
-    /// The node.
+    /// The segment.
     #[prost(message, optional, tag = "3")]
-    pub node: ::core::option::Option<Node>,
+    pub segment: ::core::option::Option<Segment>,
     /// Numbers in the gradient; 0 for work on the test split.
     #[prost(uint64, tag = "4")]
     pub gradient: u64,
@@ -2951,9 +2951,9 @@ pub struct UploadInitialStateResponse {}
 pub enum UploadOutcome {
     /// Never sent.
     Unspecified = 0,
-    /// It fills its node.
+    /// It fills its segment.
     Accepted = 1,
-    /// The node was filled already, with the same bytes.
+    /// The segment was filled already, with the same bytes.
     Duplicate = 2,
     /// The work is over or was never this worker's; nothing changed.
     Stale = 3,
@@ -3101,7 +3101,7 @@ pub mod tensor_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Takes the partial sum of one node, whole or not at all.
+        /// Takes the partial sum of one segment, whole or not at all.
         pub async fn upload_partial(
             &mut self,
             request: impl tonic::IntoStreamingRequest<
@@ -3186,7 +3186,7 @@ pub mod tensor_service_server {
             tonic::Response<Self::DownloadWeightsStream>,
             tonic::Status,
         >;
-        /// Takes the partial sum of one node, whole or not at all.
+        /// Takes the partial sum of one segment, whole or not at all.
         async fn upload_partial(
             &self,
             request: tonic::Request<tonic::Streaming<super::UploadPartialRequest>>,

@@ -7,7 +7,7 @@ use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{JobDescription, JobSpec, Precision, parse_parameters};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
-use lookbehind_common::reduction::{Node, effective_shards, shard_range};
+use lookbehind_common::reduction::{Segment, effective_shards, shard_range};
 use lookbehind_worker::compute::{
     Backend, ComputeError, PrepareError, PreparedJob, Stopped, Watch, Work, reduce_shards,
 };
@@ -77,7 +77,7 @@ impl PreparedJob for ConstantJob {
     fn segment(
         &mut self,
         work: &Work,
-        segment: Node,
+        segment: Segment,
         watch: &Arc<dyn Watch>,
     ) -> Result<Contribution, Stopped> {
         reduce_shards(segment, 1, watch.as_ref(), |shards| {

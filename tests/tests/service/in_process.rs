@@ -102,7 +102,7 @@ async fn a_partial_that_is_handed_over_is_checked_as_one_that_is_sent() {
     let mut worker = FakeWorker::register(cluster.client(), hello("fake")).await.unwrap();
     let id = cluster.client().submit(&toy::toy()).await;
     let work = worker.start_toy().await;
-    let (header, pieces) = worker.partial(&work, work.nodes[0]);
+    let (header, pieces) = worker.partial(&work, work.segments[0]);
     let (tensors, gradient) = (cluster.tensors(), gradient(&pieces));
 
     let short = hand_over(&tensors, &header, arenas(&gradient[1..])).await.unwrap_err();
@@ -114,7 +114,7 @@ async fn a_partial_that_is_handed_over_is_checked_as_one_that_is_sent() {
     let twice = arenas(&gradient);
     assert_eq!(hand_over(&tensors, &header, twice.clone()).await.unwrap(), v1::UploadOutcome::Accepted);
     let next = worker.assigned().await;
-    let (header, _) = worker.partial(&next, next.nodes[0]);
+    let (header, _) = worker.partial(&next, next.segments[0]);
     let taken = hand_over(&tensors, &header, twice).await.unwrap_err();
     assert!(taken.message().contains("taken before"), "{taken}");
     worker.finish_toy(next).await;

@@ -86,8 +86,8 @@ fn damaged(body: &[u8], covered: &[u8]) -> Vec<(&'static str, Vec<Piece>, Code, 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_partial_is_refused_whole_and_changes_nothing() {
     let (cluster, id, worker, work) = at_work().await;
-    let node = work.nodes[0];
-    let (header, good) = worker.partial(&work, node);
+    let segment = work.segments[0];
+    let (header, good) = worker.partial(&work, segment);
     let body: Vec<u8> = good.iter().filter_map(bytes_of).flatten().collect();
     for (what, pieces, code, said) in damaged(&body, &sums_bytes(&header_sums(&header))) {
         let status = worker.upload_partial(header.clone(), pieces).await.expect_err(what);
@@ -117,7 +117,7 @@ fn bytes_of(piece: &Piece) -> Option<Vec<u8>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sums_that_are_not_those_under_the_checksum_are_refused() {
     let (cluster, id, worker, work) = at_work().await;
-    let (header, pieces) = worker.partial(&work, work.nodes[0]);
+    let (header, pieces) = worker.partial(&work, work.segments[0]);
     for changed in [
         v1::PartialHeader { loss_sum: header.loss_sum + 1.0, ..header.clone() },
         v1::PartialHeader { correct: header.correct + 1, ..header.clone() },
@@ -131,7 +131,7 @@ async fn sums_that_are_not_those_under_the_checksum_are_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partial_of_other_sizes_than_the_jobs_is_refused_before_memory_is_taken_for_it() {
     let (cluster, id, worker, work) = at_work().await;
-    let (header, pieces) = worker.partial(&work, work.nodes[0]);
+    let (header, pieces) = worker.partial(&work, work.segments[0]);
     let sizes = [
         (8, 0, 8),
         (10, 0, 8),
@@ -177,34 +177,34 @@ fn stale(fence: &v1::Fence) -> Vec<v1::Fence> {
     ]
 }
 
-/// Every work and node that is not the one in hand.
+/// Every work and segment that is not the one in hand.
 fn elsewhere(header: &v1::PartialHeader) -> Vec<v1::PartialHeader> {
     let work = |change: fn(&mut v1::WorkId)| {
         let mut header = header.clone();
         change(header.work.as_mut().unwrap());
         header
     };
-    let node = |first_shard, end_shard| v1::PartialHeader {
-        node: Some(v1::Node { first_shard, end_shard }),
+    let segment = |first_shard, end_shard| v1::PartialHeader {
+        segment: Some(v1::Segment { first_shard, end_shard }),
         ..header.clone()
     };
     vec![
         work(|work| work.job_id = "j00000000".into()),
         work(|work| work.outer_step += 1),
         work(|work| work.evaluation += 1),
-        node(0, 2),
-        node(0, 3),
-        node(1, 3),
-        node(0, 5),
-        node(4, 8),
-        node(0, u32::MAX),
+        segment(0, 2),
+        segment(0, 3),
+        segment(1, 3),
+        segment(0, 5),
+        segment(4, 8),
+        segment(0, u32::MAX),
     ]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partial_of_another_cluster_incarnation_session_or_work_changes_nothing() {
     let (cluster, id, worker, work) = at_work().await;
-    let (header, pieces) = worker.partial(&work, work.nodes[0]);
+    let (header, pieces) = worker.partial(&work, work.segments[0]);
     for fence in stale(&worker.fence) {
         let stale = v1::PartialHeader { fence: Some(fence), ..header.clone() };
         let outcome = worker.upload_partial(stale, pieces.clone()).await.unwrap();
@@ -217,14 +217,14 @@ async fn a_partial_of_another_cluster_incarnation_session_or_work_changes_nothin
     for (field, lacking) in [
         ("fence", v1::PartialHeader { fence: None, ..header.clone() }),
         ("work", v1::PartialHeader { work: None, ..header.clone() }),
-        ("node", v1::PartialHeader { node: None, ..header.clone() }),
+        ("segment", v1::PartialHeader { segment: None, ..header.clone() }),
         (
-            "node",
-            v1::PartialHeader { node: Some(v1::Node { first_shard: 2, end_shard: 2 }), ..header.clone() },
+            "segment",
+            v1::PartialHeader { segment: Some(v1::Segment { first_shard: 2, end_shard: 2 }), ..header.clone() },
         ),
         (
-            "node",
-            v1::PartialHeader { node: Some(v1::Node { first_shard: 3, end_shard: 1 }), ..header.clone() },
+            "segment",
+            v1::PartialHeader { segment: Some(v1::Segment { first_shard: 3, end_shard: 1 }), ..header.clone() },
         ),
     ] {
         let status = worker.upload_partial(lacking, pieces.clone()).await.unwrap_err();
@@ -238,7 +238,7 @@ async fn a_partial_of_another_cluster_incarnation_session_or_work_changes_nothin
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partial_that_was_accepted_is_not_taken_again() {
     let (cluster, id, mut worker, work) = at_work().await;
-    let (header, pieces) = worker.partial(&work, work.nodes[0]);
+    let (header, pieces) = worker.partial(&work, work.segments[0]);
     let accepted = worker.upload_partial(header.clone(), pieces.clone()).await.unwrap();
     assert_eq!(accepted, v1::UploadOutcome::Accepted);
     let again = worker.upload_partial(header, pieces).await.unwrap();
@@ -251,7 +251,7 @@ async fn a_partial_that_was_accepted_is_not_taken_again() {
 async fn what_is_said_under_another_fence_on_a_control_stream_changes_nothing() {
     let (cluster, id, worker, work) = at_work().await;
     let before = cluster.client().job(&id).await;
-    let failed = v1::WorkFailed { work: work.work.clone(), node: Some(work.nodes[0]), reason: "lies".into() };
+    let failed = v1::WorkFailed { work: work.work.clone(), segment: Some(work.segments[0]), reason: "lies".into() };
     let unprepared = v1::PrepareFailed {
         job_id: id.clone(),
         failure: v1::PrepareFailure::Job.into(),

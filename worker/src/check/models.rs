@@ -3,7 +3,7 @@
 use candle_core::Error;
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::job::{JobSpec, Precision, parse_toml};
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 
 use super::Check;
 use crate::compute::{Backend, CandleBackend, Work, WorkKind, compute_unwatched};
@@ -106,7 +106,7 @@ fn on(device: &DeviceChoice, spec: &JobSpec) -> Result<[Contribution; 2], Box<dy
     job.load(&parameters, &statistics)?;
     let mut whole = |kind| {
         let work = Work { kind, epoch: 0, batch: 0, shards: 1 };
-        compute_unwatched(job.as_mut(), &work, Node::root(1))
+        compute_unwatched(job.as_mut(), &work, Segment::root(1))
     };
     Ok([whole(WorkKind::Gradient)?, whole(WorkKind::Test)?])
 }

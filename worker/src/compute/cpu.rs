@@ -11,7 +11,7 @@ use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobDescription;
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 
 use self::host::Host;
 use super::evaluator::Evaluator;
@@ -83,7 +83,7 @@ impl PreparedJob for CpuJob {
     fn segment(
         &mut self,
         work: &Work,
-        segment: Node,
+        segment: Segment,
         watch: &Arc<dyn Watch>,
     ) -> Result<Contribution, Stopped> {
         if !self.loaded {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use candle_core::{Device, Tensor};
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::Contribution;
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 use tempfile::TempDir;
 
 use super::{Backend, CandleBackend, ComputeError, PreparedJob, Work, WorkKind, compute_unwatched};
@@ -122,5 +122,5 @@ pub(super) fn shard(
     work: &Work,
     shard: u32,
 ) -> Result<Contribution, ComputeError> {
-    compute_unwatched(job, work, Node { first: shard, end: shard + 1 })
+    compute_unwatched(job, work, Segment { first: shard, end: shard + 1 })
 }

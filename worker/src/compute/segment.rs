@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lookbehind_common::contribution::Contribution;
-use lookbehind_common::reduction::{Node, reduce};
+use lookbehind_common::reduction::{Segment, reduce};
 
 use super::{ComputeError, PreparedJob, Stopped, Unwatched, Watch, Work};
 
@@ -16,13 +16,13 @@ use super::{ComputeError, PreparedJob, Stopped, Unwatched, Watch, Work};
 /// # Errors
 /// What `shards` returns, and where newer work overtakes the segment.
 pub fn reduce_shards(
-    segment: Node,
+    segment: Segment,
     group: usize,
     watch: &dyn Watch,
     mut shards: impl FnMut(Range<u32>) -> Result<Vec<Contribution>, Stopped>,
 ) -> Result<Contribution, Stopped> {
     let mut computed: VecDeque<Contribution> = VecDeque::new();
-    reduce::<Stopped>(segment, &mut |part: Node| {
+    reduce::<Stopped>(segment, &mut |part: Segment| {
         if part.len() > 1 {
             return Ok(None);
         }
@@ -50,7 +50,7 @@ pub fn reduce_shards(
 pub fn compute_unwatched(
     job: &mut dyn PreparedJob,
     work: &Work,
-    segment: Node,
+    segment: Segment,
 ) -> Result<Contribution, ComputeError> {
     let watch: Arc<dyn Watch> = Arc::new(Unwatched);
     job.segment(work, segment, &watch).map_err(Stopped::into_failure)

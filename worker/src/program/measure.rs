@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use lookbehind_common::arena::Arena;
 use lookbehind_common::job::{JobError, JobSpec, parse_toml};
-use lookbehind_common::reduction::{Node, effective_shards};
+use lookbehind_common::reduction::{Segment, effective_shards};
 use serde::Serialize;
 
 use crate::compute::{
@@ -163,7 +163,7 @@ impl Run {
         let work = Work { kind: WorkKind::Gradient, epoch: 0, batch, shards: self.shards };
         let begun = Instant::now();
         self.job.load(&self.parameters, &self.statistics)?;
-        compute_unwatched(self.job.as_mut(), &work, Node::root(self.shards))?;
+        compute_unwatched(self.job.as_mut(), &work, Segment::root(self.shards))?;
         Ok(begun.elapsed())
     }
 

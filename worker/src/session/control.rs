@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lookbehind_common::ids::{Fence, WorkId};
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 use lookbehind_proto::convert::{FieldError, job_id, required};
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::{session_request, session_response};
@@ -234,14 +234,14 @@ impl Session {
             v1::WorkKind::Unspecified => return Err(FieldError { field: "kind" }),
         };
         let id = WorkId::try_from(required(assign.work, "work")?)?;
-        let nodes = assign.nodes.into_iter().map(Node::try_from).collect::<Result<_, _>>()?;
+        let segments = assign.segments.into_iter().map(Segment::try_from).collect::<Result<_, _>>()?;
         let number = match &self.newest {
             Some((work, number)) if *work == id => *number,
             _ => self.link.executor.newest.overtake(),
         };
         self.newest = Some((id.clone(), number));
         let work = Work { kind, epoch: assign.epoch, batch: assign.batch, shards: assign.shards };
-        let assignment = Assignment { number, id, work, weights_version: assign.weights_version, nodes };
+        let assignment = Assignment { number, id, work, weights_version: assign.weights_version, segments };
         Ok(Task::Compute(self.context.clone(), assignment))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lookbehind_common::ids::{JobId, WorkId};
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
 use tokio::sync::mpsc;
 
@@ -16,7 +16,7 @@ pub(super) enum Task {
     Prepare(Context, JobId, Box<v1::JobSpec>),
     /// Send its initial weights.
     SendInitialState(Context, JobId),
-    /// Compute some nodes.
+    /// Compute some segments.
     Compute(Context, Assignment),
     /// Forget a job.
     Release(JobId),
@@ -61,7 +61,7 @@ pub(super) enum Says {
     DeviceLost(String),
 }
 
-/// Nodes to compute.
+/// Segments to compute.
 pub(super) struct Assignment {
     /// Numbers the assignments of this process: a higher one of the same job overtakes this one, unless it is
     /// for the same work.
@@ -69,7 +69,7 @@ pub(super) struct Assignment {
     pub(super) id: WorkId,
     pub(super) work: Work,
     pub(super) weights_version: u64,
-    pub(super) nodes: Vec<Node>,
+    pub(super) segments: Vec<Segment>,
 }
 
 /// The work that counts now, shared by the sessions of a process: others need not be finished.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use lookbehind_common::arena::{Arena, ArenaPool};
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::ids::{Fence, WorkId};
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -26,7 +26,7 @@ const IDLE_ARENAS: usize = 2;
 /// A partial on its way up.
 pub(super) struct Partial {
     pub(super) work: WorkId,
-    pub(super) node: Node,
+    pub(super) segment: Segment,
     pub(super) contribution: Contribution,
     pub(super) compute_seconds: f64,
     /// Seconds that computing waited for samples.

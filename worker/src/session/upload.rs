@@ -1,6 +1,6 @@
 //! Partials on their way up, and what follows when one cannot be sent.
 
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::session_request;
 use tokio::sync::mpsc;
@@ -17,13 +17,13 @@ pub(super) async fn upload(
     says: mpsc::Sender<Says>,
 ) {
     while let Some(partial) = partials.recv().await {
-        let (work, node) = (v1::WorkId::from(&partial.work), partial.node);
+        let (work, segment) = (v1::WorkId::from(&partial.work), partial.segment);
         let Err(status) = transfers.upload(partial).await else { continue };
         if status.code() == tonic::Code::Cancelled {
             return;
         }
         transfers.metrics().failed(Failure::Upload);
-        let answer = refused_upload(&status, work, node);
+        let answer = refused_upload(&status, work, segment);
         if says.send(answer).await.is_err() {
             return;
         }
@@ -32,11 +32,11 @@ pub(super) async fn upload(
 
 /// What follows when a partial could not be sent: what the coordinator does not accept has failed; a connection
 /// that does not carry it is of no use, and the coordinator must not wait for it.
-fn refused_upload(status: &Status, work: v1::WorkId, node: Node) -> Says {
+fn refused_upload(status: &Status, work: v1::WorkId, segment: Segment) -> Says {
     match status.code() {
         tonic::Code::InvalidArgument => {
             let reason = format!("partial refused: {}", status.message());
-            let failed = v1::WorkFailed { work: Some(work), node: Some(node.into()), reason };
+            let failed = v1::WorkFailed { work: Some(work), segment: Some(segment.into()), reason };
             Says::Message(session_request::Message::WorkFailed(failed))
         }
         _ => Says::Broken(format!("partial: {status}")),

@@ -32,13 +32,13 @@ pub struct WorkerMetrics {
 pub(crate) enum Failure {
     /// A job could not be loaded.
     Prepare,
-    /// A node could not be computed.
+    /// A segment could not be computed.
     Work,
     /// A partial or initial weights could not be sent, or were refused.
     Upload,
 }
 
-/// Nodes' worth of work that is done.
+/// Segments' worth of work that is done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Computed {
     pub(crate) kind: WorkKind,
@@ -139,7 +139,7 @@ impl WorkerMetrics {
         self.samples.inc_by(samples);
         self.compute.inc_by(compute_seconds);
         self.data.inc_by(data_seconds);
-        // Shards of a node may be computed side by side: each has its share of the time.
+        // Shards of a segment may be computed side by side: each has its share of the time.
         let each = compute_seconds / f64::from(shards.max(1));
         (0..shards).for_each(|_| self.shard.observe(each));
     }

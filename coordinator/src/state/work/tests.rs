@@ -4,8 +4,8 @@ use lookbehind_common::ids::JobId;
 use super::*;
 use crate::state::command::WorkKind;
 
-fn node(first: u32, end: u32) -> Node {
-    Node { first, end }
+fn segment(first: u32, end: u32) -> Segment {
+    Segment { first, end }
 }
 
 fn worth(samples: u64) -> Contribution {
@@ -33,60 +33,60 @@ fn busy(compute: f64) -> Busy {
 #[test]
 fn an_ancestor_supersedes_its_descendants() {
     let mut work = work();
-    assert_eq!(work.accept(node(0, 2), worth(2), 1, A), Acceptance::Accepted);
-    assert_eq!(work.accept(node(0, 4), worth(4), 2, B), Acceptance::Accepted);
-    assert_eq!(work.accept(node(4, 8), worth(4), 3, B), Acceptance::Accepted);
+    assert_eq!(work.accept(segment(0, 2), worth(2), 1, A), Acceptance::Accepted);
+    assert_eq!(work.accept(segment(0, 4), worth(4), 2, B), Acceptance::Accepted);
+    assert_eq!(work.accept(segment(4, 8), worth(4), 3, B), Acceptance::Accepted);
     assert!(work.is_complete());
     let parts = work.into_parts();
-    assert_eq!(parts.keys().copied().collect::<Vec<_>>(), [node(0, 4), node(4, 8)]);
+    assert_eq!(parts.keys().copied().collect::<Vec<_>>(), [segment(0, 4), segment(4, 8)]);
 }
 
 #[test]
-fn what_is_below_a_filled_node_is_a_duplicate() {
+fn what_is_below_a_filled_segment_is_a_duplicate() {
     let mut work = work();
-    work.accept(node(0, 4), worth(4), 1, A);
-    assert_eq!(work.accept(node(2, 4), worth(2), 9, B), Acceptance::Duplicate);
-    assert_eq!(work.accept(node(0, 4), worth(4), 1, B), Acceptance::Duplicate);
+    work.accept(segment(0, 4), worth(4), 1, A);
+    assert_eq!(work.accept(segment(2, 4), worth(2), 9, B), Acceptance::Duplicate);
+    assert_eq!(work.accept(segment(0, 4), worth(4), 1, B), Acceptance::Duplicate);
     assert!(!work.is_complete());
 }
 
 #[test]
-fn other_bytes_for_a_filled_node_are_a_conflict_with_its_worker() {
+fn other_bytes_for_a_filled_segment_are_a_conflict_with_its_worker() {
     let mut work = work();
-    work.accept(node(0, 4), worth(4), 1, A);
-    assert_eq!(work.accept(node(0, 4), worth(4), 2, B), Acceptance::Conflict(A));
+    work.accept(segment(0, 4), worth(4), 1, A);
+    assert_eq!(work.accept(segment(0, 4), worth(4), 2, B), Acceptance::Conflict(A));
 }
 
 #[test]
-fn nodes_of_a_lost_worker_are_unassigned_again_unless_somebody_has_them() {
+fn segments_of_a_lost_worker_are_unassigned_again_unless_somebody_has_them() {
     let mut work = work();
-    work.assign(A, &[node(0, 4), node(4, 6)], at(0));
-    work.assign(B, &[node(6, 8), node(4, 6)], at(0));
+    work.assign(A, &[segment(0, 4), segment(4, 6)], at(0));
+    work.assign(B, &[segment(6, 8), segment(4, 6)], at(0));
     assert!(work.unassigned().is_empty());
-    work.accept(node(0, 2), worth(2), 1, B);
+    work.accept(segment(0, 2), worth(2), 1, B);
     work.withdraw(A);
-    assert_eq!(work.unassigned(), [node(2, 4)]);
+    assert_eq!(work.unassigned(), [segment(2, 4)]);
 }
 
 #[test]
 fn late_shards_are_those_that_only_late_workers_have_in_hand() {
     let mut work = work();
-    work.assign(A, &[node(0, 4), node(4, 6)], at(1));
-    work.assign(B, &[node(6, 8)], at(2));
+    work.assign(A, &[segment(0, 4), segment(4, 6)], at(1));
+    work.assign(B, &[segment(6, 8)], at(2));
     let older_than_b = |_, since: Duration, _| since < at(2);
-    assert_eq!(work.late(older_than_b), [node(0, 6)]);
-    work.accept(node(0, 2), worth(2), 1, B);
-    work.assign(B, &[node(4, 5)], at(3));
-    assert_eq!(work.late(older_than_b), [node(2, 4), node(5, 6)]);
+    assert_eq!(work.late(older_than_b), [segment(0, 6)]);
+    work.accept(segment(0, 2), worth(2), 1, B);
+    work.assign(B, &[segment(4, 5)], at(3));
+    assert_eq!(work.late(older_than_b), [segment(2, 4), segment(5, 6)]);
     assert_eq!(work.late(|_, _, shards| shards > 6), []);
 }
 
 #[test]
 fn a_delivery_is_a_sign_of_work() {
     let mut work = work();
-    work.assign(A, &[node(0, 4), node(4, 8)], at(0));
+    work.assign(A, &[segment(0, 4), segment(4, 8)], at(0));
     assert!(!work.has_delivered(A) && !work.is_idle(A) && work.is_idle(B));
-    work.note_done(A, node(0, 4), busy(1.0), at(5)).unwrap();
+    work.note_done(A, segment(0, 4), busy(1.0), at(5)).unwrap();
     assert!(work.has_delivered(A) && !work.is_idle(A));
     assert_eq!(work.late(|_, since, _| since < at(5)), []);
 }
@@ -94,21 +94,21 @@ fn a_delivery_is_a_sign_of_work() {
 #[test]
 fn a_worker_is_measured_from_being_asked_to_its_last_delivery() {
     let mut work = work();
-    work.assign(A, &[node(0, 4), node(4, 6)], at(1));
-    assert_eq!(work.note_done(A, node(4, 6), busy(0.5), at(2)), Ok(None));
-    work.assign(A, &[node(6, 8)], at(3));
-    assert_eq!(work.note_done(A, node(0, 4), busy(0.5), at(4)), Ok(None));
-    assert_eq!(work.note_done(A, node(6, 8), busy(0.5), at(9)), Ok(Some((8, 8.0))));
-    work.assign(A, &[node(0, 2)], at(20));
-    assert_eq!(work.note_done(A, node(0, 2), busy(0.5), at(21)), Ok(Some((2, 1.0))));
+    work.assign(A, &[segment(0, 4), segment(4, 6)], at(1));
+    assert_eq!(work.note_done(A, segment(4, 6), busy(0.5), at(2)), Ok(None));
+    work.assign(A, &[segment(6, 8)], at(3));
+    assert_eq!(work.note_done(A, segment(0, 4), busy(0.5), at(4)), Ok(None));
+    assert_eq!(work.note_done(A, segment(6, 8), busy(0.5), at(9)), Ok(Some((8, 8.0))));
+    work.assign(A, &[segment(0, 2)], at(20));
+    assert_eq!(work.note_done(A, segment(0, 2), busy(0.5), at(21)), Ok(Some((2, 1.0))));
 }
 
 #[test]
 fn the_busiest_worker_is_the_one_that_computed_and_waited_for_data_longest() {
     let mut work = work();
-    work.assign(A, &[node(0, 4)], at(0));
-    work.assign(B, &[node(4, 8)], at(0));
-    work.note_done(A, node(0, 4), busy(2.0), at(2)).unwrap();
-    work.note_done(B, node(4, 8), Busy { compute: 1.0, data: 1.5 }, at(3)).unwrap();
+    work.assign(A, &[segment(0, 4)], at(0));
+    work.assign(B, &[segment(4, 8)], at(0));
+    work.note_done(A, segment(0, 4), busy(2.0), at(2)).unwrap();
+    work.note_done(B, segment(4, 8), Busy { compute: 1.0, data: 1.5 }, at(3)).unwrap();
     assert_eq!(work.busiest(), Busy { compute: 1.0, data: 1.5 });
 }

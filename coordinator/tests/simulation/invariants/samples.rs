@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobSpec, Length};
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 use lookbehind_coordinator::state::JobState;
 use lookbehind_coordinator::state::command::WorkKind;
 use lookbehind_coordinator::training::{Advance, Input, Outcome, Weights};
@@ -65,12 +65,12 @@ impl Samples {
                     format!("job {job} {kind:?}: {:?} do not cover {shards} shards once", parts.keys())
                 });
                 let mut samples = Vec::new();
-                for (node, part) in parts.iter().filter(|(node, _)| node.end <= *shards) {
-                    let right = toy::contribution(&expected.spec, &weights.parameters, kind, *node);
+                for (segment, part) in parts.iter().filter(|(segment, _)| segment.end <= *shards) {
+                    let right = toy::contribution(&expected.spec, &weights.parameters, kind, *segment);
                     broken.check(right == *part, || {
-                        format!("job {job} outer step {outer_step} {kind:?}: another contribution stands for {node}")
+                        format!("job {job} outer step {outer_step} {kind:?}: another contribution stands for {segment}")
                     });
-                    samples.extend(toy::samples_of(&expected.spec, kind, *node));
+                    samples.extend(toy::samples_of(&expected.spec, kind, *segment));
                 }
                 if let WorkKind::Gradient { epoch, batch } = kind {
                     record.consumed.insert((epoch, batch), samples);
@@ -114,9 +114,9 @@ impl Samples {
     }
 }
 
-/// Whether some nodes cover all shards, each once.
-fn tiles<'a>(mut nodes: impl Iterator<Item = &'a Node>, shards: u32) -> bool {
-    let end = nodes.try_fold(0, |end, node| (end == node.first).then_some(node.end));
+/// Whether some segments cover all shards, each once.
+fn tiles<'a>(mut segments: impl Iterator<Item = &'a Segment>, shards: u32) -> bool {
+    let end = segments.try_fold(0, |end, segment| (end == segment.first).then_some(segment.end));
     end == Some(shards)
 }
 

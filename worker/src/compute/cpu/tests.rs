@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
-use lookbehind_common::reduction::{Node, reduce};
+use lookbehind_common::reduction::{Segment, reduce};
 
 use crate::compute::fixture::*;
 use crate::compute::{Backend, ComputeError, PreparedJob, Stopped, Watch, Work};
@@ -198,7 +198,7 @@ impl Watch for Advances {
 }
 
 /// A segment, and how often the job told of progress.
-fn advances(job: &mut dyn PreparedJob, work: &Work, segment: Node) -> (Contribution, u32) {
+fn advances(job: &mut dyn PreparedJob, work: &Work, segment: Segment) -> (Contribution, u32) {
     let advances = Arc::new(Advances::default());
     let watch: Arc<dyn Watch> = Arc::clone(&advances) as _;
     (job.segment(work, segment, &watch).unwrap(), advances.0.load(Ordering::Relaxed))
@@ -216,8 +216,8 @@ fn a_segment_is_the_canonical_sum_of_what_its_shards_are_alone_and_each_is_progr
             (0..6).map(|number| shard(job.as_mut(), &gradient(1, 6), number).unwrap()).collect();
         // Often enough that every way of computing them is tried.
         for _ in 0..8 {
-            for segment in [Node::root(6), Node { first: 0, end: 4 }, Node { first: 4, end: 6 }] {
-                let expected = reduce::<Stopped>(segment, &mut |part: Node| {
+            for segment in [Segment::root(6), Segment { first: 0, end: 4 }, Segment { first: 4, end: 6 }] {
+                let expected = reduce::<Stopped>(segment, &mut |part: Segment| {
                     Ok((part.len() == 1).then(|| alone[part.first as usize].clone()))
                 });
                 let (found, advances) = advances(job.as_mut(), &gradient(1, 6), segment);
@@ -233,6 +233,6 @@ fn a_long_shard_of_the_test_split_tells_that_it_advances() {
     let (_folder, mut job) = prepare(MLP, "epochs = 1\nbatch_size = 2\nshards = 1");
     let (parameters, statistics) = job.initial_state().unwrap();
     job.load(&parameters, &statistics).unwrap();
-    let (_, advances) = advances(job.as_mut(), &test_work(1), Node::root(1));
+    let (_, advances) = advances(job.as_mut(), &test_work(1), Segment::root(1));
     assert_eq!(advances, 5, "9 samples, 2 at a time");
 }

@@ -1,11 +1,11 @@
-//! How a node's shards are divided among GPUs. Results do not depend on it.
+//! How a segment's shards are divided among GPUs. Results do not depend on it.
 
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 
-/// A part of a node, and the GPU that computes it.
+/// A part of a segment, and the GPU that computes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Share {
-    pub(super) part: Node,
+    pub(super) part: Segment,
     pub(super) lane: usize,
 }
 
@@ -13,30 +13,30 @@ pub(super) struct Share {
 /// divide more evenly.
 const PARTS: u64 = 2;
 
-/// Divides a node into nodes below it, in their order; each of `lanes` GPUs gets a run of them of about the same number of
+/// Divides a segment into segments below it, in their order; each of `lanes` GPUs gets a run of them of about the same number of
 /// shards.
-pub(super) fn divide(node: Node, lanes: usize) -> Vec<Share> {
+pub(super) fn divide(segment: Segment, lanes: usize) -> Vec<Share> {
     let lanes = lanes.max(1) as u64;
     let largest =
-        if lanes == 1 { node.len().into() } else { (u64::from(node.len()) / (PARTS * lanes)).max(1) };
+        if lanes == 1 { segment.len().into() } else { (u64::from(segment.len()) / (PARTS * lanes)).max(1) };
     let mut parts = Vec::new();
-    descend(node, largest, &mut parts);
-    let lane_of = |part: &Node| {
+    descend(segment, largest, &mut parts);
+    let lane_of = |part: &Segment| {
         // By the middle of the part, in halves of shards.
-        let middle = u64::from(part.first - node.first) + u64::from(part.end - node.first);
+        let middle = u64::from(part.first - segment.first) + u64::from(part.end - segment.first);
         // Below the number of GPUs, which is a usize.
-        (middle * lanes / (2 * u64::from(node.len()))) as usize
+        (middle * lanes / (2 * u64::from(segment.len()))) as usize
     };
     parts.into_iter().map(|part| Share { part, lane: lane_of(&part) }).collect()
 }
 
-fn descend(node: Node, largest: u64, parts: &mut Vec<Node>) {
-    match node.children() {
-        Some((left, right)) if u64::from(node.len()) > largest => {
+fn descend(segment: Segment, largest: u64, parts: &mut Vec<Segment>) {
+    match segment.children() {
+        Some((left, right)) if u64::from(segment.len()) > largest => {
             descend(left, largest, parts);
             descend(right, largest, parts);
         }
-        _ => parts.push(node),
+        _ => parts.push(segment),
     }
 }
 

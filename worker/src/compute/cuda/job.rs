@@ -11,7 +11,7 @@ use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobDescription;
-use lookbehind_common::reduction::{Node, Reduction, reduce_with};
+use lookbehind_common::reduction::{Segment, Reduction, reduce_with};
 
 use super::division::{Share, divide};
 use super::lane::{Lane, Pending};
@@ -84,8 +84,8 @@ impl CudaJob {
         let ProbeRequests { shards, test } = ProbeRequests::new(&self.samples);
         let mut contributions = Vec::new();
         for (work, shard) in shards {
-            let node = Node { first: shard, end: shard + 1 };
-            contributions.push(self.sum(&work, node, &[Share { part: node, lane }], &watch).map_err(failed)?);
+            let segment = Segment { first: shard, end: shard + 1 };
+            contributions.push(self.sum(&work, segment, &[Share { part: segment, lane }], &watch).map_err(failed)?);
         }
         let work = Work { kind: WorkKind::Test, epoch: 0, batch: 0, shards: 1 };
         let test = test.map(|samples| self.count(&work, vec![(lane, vec![samples])], &watch));
@@ -93,16 +93,16 @@ impl CudaJob {
         Ok(probe_digest(&contributions, test.and_then(|sums| sums.into_iter().next()).as_ref()))
     }
 
-    /// The sum over a node that is divided in some way.
+    /// The sum over a segment that is divided in some way.
     fn sum(
         &mut self,
         work: &Work,
-        node: Node,
+        segment: Segment,
         shares: &[Share],
         watch: &Arc<dyn Watch>,
     ) -> Result<Contribution, Stopped> {
         let of_lane = |number: usize| {
-            let parts: Vec<Node> =
+            let parts: Vec<Segment> =
                 shares.iter().filter(|share| share.lane == number).map(|share| share.part).collect();
             let shards: VecDeque<u32> = parts.iter().flat_map(|part| part.first..part.end).collect();
             let watch = Arc::clone(watch);
@@ -116,9 +116,9 @@ impl CudaJob {
         }
         let part = |share: &Share| Ok((share.part, share.lane, next(&mut sums, share.lane)?));
         let parts = shares.iter().map(part).collect::<Result<_, Stopped>>()?;
-        let sums = reduce_with(node, &mut Counting { counted })?;
+        let sums = reduce_with(segment, &mut Counting { counted })?;
         let mut joining = Joining { lanes: &self.lanes, parts };
-        let (lane, sum) = reduce_with(node, &mut joining)?;
+        let (lane, sum) = reduce_with(segment, &mut joining)?;
         let (gradient, statistics) = joining.lane(lane)?.run(move |state| state.fetch(&sum)).wait()?;
         Ok(Contribution { gradient, statistics, sums })
     }
@@ -238,8 +238,8 @@ impl Reduction for Counting {
     type Sum = Sums;
     type Error = Stopped;
 
-    fn part(&mut self, node: Node) -> Result<Option<Sums>, Stopped> {
-        Ok(if node.len() == 1 { self.counted.pop_front() } else { None })
+    fn part(&mut self, segment: Segment) -> Result<Option<Sums>, Stopped> {
+        Ok(if segment.len() == 1 { self.counted.pop_front() } else { None })
     }
 
     fn add(&mut self, mut left: Sums, right: Sums) -> Result<Sums, Stopped> {
@@ -248,10 +248,10 @@ impl Reduction for Counting {
     }
 }
 
-/// Adds the parts of a node, wherever they are: on the GPU of the left one.
+/// Adds the parts of a segment, wherever they are: on the GPU of the left one.
 struct Joining<'a> {
     lanes: &'a [Lane],
-    parts: VecDeque<(Node, usize, Sum)>,
+    parts: VecDeque<(Segment, usize, Sum)>,
 }
 
 impl Joining<'_> {
@@ -265,8 +265,8 @@ impl Reduction for Joining<'_> {
     type Sum = (usize, Sum);
     type Error = Stopped;
 
-    fn part(&mut self, node: Node) -> Result<Option<(usize, Sum)>, Stopped> {
-        let known = self.parts.front().is_some_and(|(part, ..)| *part == node);
+    fn part(&mut self, segment: Segment) -> Result<Option<(usize, Sum)>, Stopped> {
+        let known = self.parts.front().is_some_and(|(part, ..)| *part == segment);
         let part = if known { self.parts.pop_front() } else { None };
         Ok(part.map(|(_, lane, sum)| (lane, sum)))
     }
@@ -312,21 +312,21 @@ impl PreparedJob for CudaJob {
         self.samples.waited()
     }
 
-    fn segment(&mut self, work: &Work, node: Node, watch: &Arc<dyn Watch>) -> Result<Contribution, Stopped> {
+    fn segment(&mut self, work: &Work, segment: Segment, watch: &Arc<dyn Watch>) -> Result<Contribution, Stopped> {
         if !self.loaded {
             return Err(ComputeError::NotLoaded.into());
         }
         if work.kind == WorkKind::Gradient {
-            return self.sum(work, node, &divide(node, self.lanes.len()), watch);
+            return self.sum(work, segment, &divide(segment, self.lanes.len()), watch);
         }
         let mut runs = Vec::new();
-        for Share { part, lane } in divide(node, self.lanes.len()) {
+        for Share { part, lane } in divide(segment, self.lanes.len()) {
             for shard in part.first..part.end {
                 runs.push((lane, self.samples.test_pieces(work, shard)?));
             }
         }
         let counted = self.count(work, runs, watch)?;
-        let sums = reduce_with(node, &mut Counting { counted: counted.into() })?;
+        let sums = reduce_with(segment, &mut Counting { counted: counted.into() })?;
         Ok(Contribution { sums, ..Contribution::default() })
     }
 

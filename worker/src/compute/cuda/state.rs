@@ -10,7 +10,7 @@ use std::sync::mpsc::Receiver;
 use candle_core::{CudaDevice, Result};
 use lookbehind_common::arena::Arena;
 use lookbehind_common::contribution::Sums;
-use lookbehind_common::reduction::{Node, Reduction, reduce_with};
+use lookbehind_common::reduction::{Segment, Reduction, reduce_with};
 
 use super::arenas::Weights;
 use super::download::Download;
@@ -35,7 +35,7 @@ pub(super) struct State {
     download: Download,
 }
 
-/// What became of some parts of a node: a sum for each, and what was counted in each shard.
+/// What became of some parts of a segment: a sum for each, and what was counted in each shard.
 pub(super) struct Parts {
     pub(super) sums: Vec<Sum>,
     pub(super) counted: Vec<Sums>,
@@ -104,10 +104,10 @@ impl State {
         })
     }
 
-    /// Computes parts of a node, shard by shard as their samples come.
+    /// Computes parts of a segment, shard by shard as their samples come.
     pub(super) fn parts(
         &mut self,
-        parts: &[Node],
+        parts: &[Segment],
         samples: &Receiver<Inputs>,
         watch: &dyn Watch,
     ) -> std::result::Result<Parts, Stopped> {
@@ -264,8 +264,8 @@ impl Reduction for Summing<'_> {
     type Sum = Sum;
     type Error = Stopped;
 
-    fn part(&mut self, node: Node) -> std::result::Result<Option<Sum>, Stopped> {
-        if node.len() > 1 {
+    fn part(&mut self, segment: Segment) -> std::result::Result<Option<Sum>, Stopped> {
+        if segment.len() > 1 {
             return Ok(None);
         }
         if self.watch.is_overtaken() {

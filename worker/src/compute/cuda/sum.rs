@@ -6,7 +6,7 @@ use cudarc::driver::CudaSlice;
 
 use lookbehind_kernels::cuda::{self, Gpu, Pinned};
 
-/// Gradient, then statistics, of a shard or of a node of shards, on a GPU.
+/// Gradient, then statistics, of a shard or of a segment of shards, on a GPU.
 pub(super) struct Sum(pub(super) CudaSlice<f32>);
 
 /// Brings sums from one GPU to another, by way of the host's memory: that works between any two. It costs two copies for

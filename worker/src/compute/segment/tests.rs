@@ -11,7 +11,7 @@ fn partial(shard: u32) -> Contribution {
 }
 
 /// The sum by the definition: a segment is the sum of its children.
-fn defined(segment: Node) -> Contribution {
+fn defined(segment: Segment) -> Contribution {
     match segment.children() {
         Some((left, right)) => lookbehind_common::reduction::add(defined(left), &defined(right)),
         None => partial(segment.first),
@@ -20,7 +20,7 @@ fn defined(segment: Node) -> Contribution {
 
 #[test]
 fn a_segment_is_the_canonical_sum_whatever_the_groups() {
-    let segment = Node { first: 4, end: 15 };
+    let segment = Segment { first: 4, end: 15 };
     for group in [0, 1, 2, 3, 7, 11, 12, usize::MAX] {
         let mut asked = Vec::new();
         let sum = reduce_shards(segment, group, &Unwatched, |shards| {
@@ -36,7 +36,7 @@ fn a_segment_is_the_canonical_sum_whatever_the_groups() {
 #[test]
 fn another_number_of_partials_than_of_shards_fails_and_is_never_added() {
     for (given, group) in [(0, 1), (2, 1), (3, 4), (5, 4)] {
-        let segment = Node::root(4);
+        let segment = Segment::root(4);
         let sum = reduce_shards(segment, group, &Unwatched, |_| Ok((0..given).map(partial).collect()));
         let Err(Stopped::Failed(error)) = sum else { panic!("{given} partials were taken for {group}") };
         assert!(error.to_string().starts_with(&format!("internal error: {given} partials")), "{error}");
@@ -55,7 +55,7 @@ fn a_segment_that_is_overtaken_is_left_before_the_next_group() {
         }
     }
     let mut computed = 0;
-    let sum = reduce_shards(Node::root(8), 2, &After(AtomicU32::new(3)), |shards| {
+    let sum = reduce_shards(Segment::root(8), 2, &After(AtomicU32::new(3)), |shards| {
         computed += shards.len();
         Ok(shards.map(partial).collect())
     });

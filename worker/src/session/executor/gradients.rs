@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use lookbehind_common::reduction::Node;
+use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::session_request::Message as Answer;
 
@@ -33,7 +33,7 @@ impl Thread {
             Ok(()) | Err(Ended::Unwanted) => {}
             Err(Ended::Failed(reason)) => {
                 self.metrics.failed(Failure::Work);
-                for segment in &assignment.nodes {
+                for segment in &assignment.segments {
                     context.say(work_failed(assignment, *segment, reason.clone()));
                 }
             }
@@ -53,7 +53,7 @@ impl Thread {
             number: assignment.number,
         });
         assignment
-            .nodes
+            .segments
             .iter()
             .try_for_each(|&segment| self.compute_segment(context, assignment, segment, &watch))
     }
@@ -88,7 +88,7 @@ impl Thread {
         &mut self,
         context: &Context,
         assignment: &Assignment,
-        segment: Node,
+        segment: Segment,
         watch: &Arc<dyn Watch>,
     ) -> Result<(), Ended> {
         let loaded = loaded(&mut self.loaded, assignment)?;
@@ -120,7 +120,7 @@ fn loaded<'a>(loaded: &'a mut Option<Loaded>, assignment: &Assignment) -> Result
 fn timed_segment(
     loaded: &mut Loaded,
     assignment: &Assignment,
-    segment: Node,
+    segment: Segment,
     watch: &Arc<dyn Watch>,
 ) -> Result<Partial, Stopped> {
     let (begun, waited) = (Instant::now(), loaded.job.waited_for_data());
@@ -129,22 +129,22 @@ fn timed_segment(
     let compute_seconds = (begun.elapsed().as_secs_f64() - data_seconds).max(0.0);
     tracing::debug!(job = %loaded.id, compute_seconds, data_seconds, "segment computed");
     let work = assignment.id.clone();
-    Ok(Partial { work, node: segment, contribution, compute_seconds, data_seconds })
+    Ok(Partial { work, segment: segment, contribution, compute_seconds, data_seconds })
 }
 
 fn counted(assignment: &Assignment, partial: &Partial) -> Computed {
     Computed {
         kind: assignment.work.kind,
-        shards: partial.node.len(),
+        shards: partial.segment.len(),
         samples: partial.contribution.sums.samples,
         compute_seconds: partial.compute_seconds,
         data_seconds: partial.data_seconds,
     }
 }
 
-fn work_failed(assignment: &Assignment, segment: Node, reason: String) -> Answer {
-    let (work, node) = (Some((&assignment.id).into()), Some(segment.into()));
-    Answer::WorkFailed(v1::WorkFailed { work, node, reason })
+fn work_failed(assignment: &Assignment, segment: Segment, reason: String) -> Answer {
+    let (work, segment) = (Some((&assignment.id).into()), Some(segment.into()));
+    Answer::WorkFailed(v1::WorkFailed { work, segment, reason })
 }
 
 /// The coordinator, which waits for an assignment.

@@ -27,7 +27,7 @@ impl Transfers {
         let header = v1::PartialHeader {
             fence: Some((&self.fence).into()),
             work: Some((&partial.work).into()),
-            node: Some(partial.node.into()),
+            segment: Some(partial.segment.into()),
             gradient: partial.contribution.gradient.len() as u64,
             statistics: partial.contribution.statistics.len() as u64,
             loss_sum: partial.contribution.sums.loss,

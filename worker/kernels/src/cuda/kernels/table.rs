@@ -18,7 +18,7 @@ kernels! {
             pieces: In<Piece> [blocks], tensors: In<u64> [], arena: In<f32> [], blocks: Extent
         ) on Grid::rows(blocks, PIECE);
 
-        /// into += from: a node of the canonical reduction, left + right.
+        /// into += from: a segment of the canonical reduction, left + right.
         safe fn add(into: InOut<f32> [len], from: In<f32> [len], len: Long) on Grid::over(len);
     }
 

@@ -6,18 +6,18 @@ fn loads(shares: &[Share], lanes: usize) -> Vec<u32> {
 }
 
 #[test]
-fn parts_are_nodes_of_the_tree_side_by_side() {
+fn parts_are_segments_of_the_tree_side_by_side() {
     for shards in 1..70 {
         for lanes in 1..9 {
-            let node = Node::root(shards);
-            let shares = divide(node, lanes);
+            let segment = Segment::root(shards);
+            let shares = divide(segment, lanes);
             assert_eq!(shares.first().map(|share| share.part.first), Some(0));
             assert_eq!(shares.last().map(|share| share.part.end), Some(shards));
             assert!(shares.windows(2).all(|pair| pair[0].part.end == pair[1].part.first), "{shares:?}");
             assert!(
                 shares
                     .iter()
-                    .all(|share| Node::maximal_within(share.part, shards) == [share.part]
+                    .all(|share| Segment::maximal_within(share.part, shards) == [share.part]
                         && share.lane < lanes),
                 "{shares:?}"
             );
@@ -27,23 +27,23 @@ fn parts_are_nodes_of_the_tree_side_by_side() {
 
 #[test]
 fn each_gpu_gets_a_run_of_parts() {
-    let shares = divide(Node { first: 8, end: 24 }, 3);
+    let shares = divide(Segment { first: 8, end: 24 }, 3);
     assert!(shares.windows(2).all(|pair| pair[0].lane <= pair[1].lane), "{shares:?}");
 }
 
 #[test]
-fn one_gpu_gets_the_node_whole() {
-    let node = Node::root(13);
-    assert_eq!(divide(node, 1), [Share { part: node, lane: 0 }]);
+fn one_gpu_gets_the_segment_whole() {
+    let segment = Segment::root(13);
+    assert_eq!(divide(segment, 1), [Share { part: segment, lane: 0 }]);
 }
 
 #[test]
 fn gpus_get_about_the_same_number_of_shards() {
-    assert_eq!(loads(&divide(Node::root(8), 2), 2), [4, 4]);
-    assert_eq!(loads(&divide(Node::root(8), 3), 3), [3, 2, 3]);
-    assert_eq!(loads(&divide(Node::root(64), 8), 8), [8; 8]);
+    assert_eq!(loads(&divide(Segment::root(8), 2), 2), [4, 4]);
+    assert_eq!(loads(&divide(Segment::root(8), 3), 3), [3, 2, 3]);
+    assert_eq!(loads(&divide(Segment::root(64), 8), 8), [8; 8]);
     for lanes in 1..9 {
-        let loads = loads(&divide(Node::root(48), lanes), lanes);
+        let loads = loads(&divide(Segment::root(48), lanes), lanes);
         let (least, most) = (loads.iter().min().unwrap(), loads.iter().max().unwrap());
         assert!(most - least <= 4, "{lanes} GPUs: {loads:?}");
     }
