@@ -9,13 +9,13 @@
 #![forbid(unsafe_code)]
 
 pub mod arena;
-pub mod contribution;
 pub mod digest;
 pub mod ids;
 pub mod job;
 pub mod layout;
 pub mod model_file;
 pub mod optimizer;
+pub mod partial;
 pub mod random;
 pub mod reduction;
 pub mod sampling;

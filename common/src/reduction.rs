@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::arena::Arena;
-use crate::contribution::Contribution;
+use crate::partial::Partial;
 
 /// A segment of the tree: the contiguous shards `first..end`, never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,33 +83,33 @@ fn add_arena(left: &mut Arena, right: &Arena) {
 }
 
 /// The sum of two sibling segments, in the storage of the left one.
-pub fn add(mut left: Contribution, right: &Contribution) -> Contribution {
+pub fn add(mut left: Partial, right: &Partial) -> Partial {
     add_arena(&mut left.gradient, &right.gradient);
     add_arena(&mut left.statistics, &right.statistics);
     left.sums.add(&right.sums);
     left
 }
 
-/// Sums a segment from its parts in the canonical order. `part` returns the contribution of a segment that is known
+/// Sums a segment from its parts in the canonical order. `part` returns the partial of a segment that is known
 /// already, or `None` to have it made from its children; a single shard must be known.
 ///
 /// # Errors
 /// Whatever `part` returns, and [`MissingShard`] where a single shard is not known.
 pub fn reduce<E: From<MissingShard>>(
     segment: Segment,
-    part: &mut impl FnMut(Segment) -> Result<Option<Contribution>, E>,
-) -> Result<Contribution, E> {
+    part: &mut impl FnMut(Segment) -> Result<Option<Partial>, E>,
+) -> Result<Partial, E> {
     // A closure cannot implement a trait with two functions by itself; the struct spares each caller one of its own.
     struct InMemory<'a, F>(&'a mut F);
-    impl<E, F: FnMut(Segment) -> Result<Option<Contribution>, E>> Reduction for InMemory<'_, F> {
-        type Sum = Contribution;
+    impl<E, F: FnMut(Segment) -> Result<Option<Partial>, E>> Reduction for InMemory<'_, F> {
+        type Sum = Partial;
         type Error = E;
 
-        fn part(&mut self, segment: Segment) -> Result<Option<Contribution>, E> {
+        fn part(&mut self, segment: Segment) -> Result<Option<Partial>, E> {
             (self.0)(segment)
         }
 
-        fn add(&mut self, left: Contribution, right: Contribution) -> Result<Contribution, E> {
+        fn add(&mut self, left: Partial, right: Partial) -> Result<Partial, E> {
             Ok(add(left, &right))
         }
     }
@@ -154,9 +154,9 @@ where
     reduction.add(left, right)
 }
 
-/// A reduction lacked the contribution of one shard.
+/// A reduction lacked the partial of one shard.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("no contribution of shard {shard}")]
+#[error("no partial of shard {shard}")]
 pub struct MissingShard {
     /// The shard.
     pub shard: u32,

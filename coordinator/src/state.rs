@@ -139,8 +139,8 @@ impl Core {
                 let admission = self.admit_partial(&header);
                 self.cluster.reply(token, Reply::Admission(admission));
             }
-            Event::PartialArrived { token, header, contribution, checksum } => {
-                let outcome = self.take_partial(&header, contribution, checksum);
+            Event::PartialArrived { token, header, partial, checksum } => {
+                let outcome = self.take_partial(&header, partial, checksum);
                 self.cluster.reply(token, Reply::Partial(outcome));
             }
             Event::InitialStateOffered { token, fence, job, parameters, statistics } => {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lookbehind_common::arena::Arena;
-use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::layout::Layout;
 use lookbehind_common::optimizer::{Evaluation, Next, Optimizer, OptimizerState, OuterStepReport};
+use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
 use lookbehind_common::sampling::Position;
 
@@ -36,7 +36,7 @@ pub struct Weights {
 /// What a worker's arithmetic was observed to be.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ComputeClass {
-    /// Digest of the probe's contribution.
+    /// Digest of the probe's partial.
     pub probe: Digest,
     /// Processor, libraries and build in words.
     pub description: String,
@@ -63,7 +63,7 @@ pub enum Input {
         /// Shards of the batch.
         shards: u32,
         /// Partials that cover them.
-        parts: BTreeMap<Segment, Contribution>,
+        parts: BTreeMap<Segment, Partial>,
     },
 }
 
@@ -186,7 +186,8 @@ impl Trainer {
                 (None, Outcome::Evaluate(evaluation, self.evaluated()))
             }
             Input::Gradient { shards, mut parts } => {
-                let total = reduce::<MissingShard>(Segment::root(shards), &mut |segment| Ok(parts.remove(&segment)));
+                let total =
+                    reduce::<MissingShard>(Segment::root(shards), &mut |segment| Ok(parts.remove(&segment)));
                 reduction = begun.elapsed().as_secs_f64();
                 match total {
                     Ok(total) => self.absorb(total),
@@ -197,7 +198,7 @@ impl Trainer {
         Advance { trainer: self, seconds: begun.elapsed().as_secs_f64(), reduction, sums, outcome }
     }
 
-    fn absorb(&mut self, total: Contribution) -> (Option<Sums>, Outcome) {
+    fn absorb(&mut self, total: Partial) -> (Option<Sums>, Outcome) {
         let sums = total.sums;
         let outcome = match self.optimizer.absorb(total.gradient, &total.statistics) {
             Ok(_) if !sums.loss.is_finite() => Outcome::Failed(format!("the loss is {}", sums.loss)),

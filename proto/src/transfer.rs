@@ -19,7 +19,7 @@ mod sender;
 pub use receiver::{ArenaReceiver, Receiver};
 pub use sender::{RunningChecksum, Sender};
 
-use lookbehind_common::contribution::Sums;
+use lookbehind_common::partial::Sums;
 
 use crate::v1;
 

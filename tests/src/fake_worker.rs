@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use lookbehind_common::BUILD_VERSION;
-use lookbehind_common::contribution::Sums;
+use lookbehind_common::partial::Sums;
 use lookbehind_proto::PROTOCOL_VERSION;
 use lookbehind_proto::transfer::{Piece, Sender, sums_bytes};
 use lookbehind_proto::v1;
@@ -188,7 +188,7 @@ impl FakeWorker {
 
     /// What a good worker would send for a segment of the toy job.
     pub fn partial(&self, assign: &v1::Assign, segment: v1::Segment) -> (v1::PartialHeader, Vec<Piece>) {
-        let (sums, gradient) = toy::contribution(assign, segment);
+        let (sums, gradient) = toy::partial(assign, segment);
         let header = v1::PartialHeader {
             fence: Some(self.fence.clone()),
             work: assign.work.clone(),

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Condvar, Mutex};
 
 use lookbehind_common::arena::Arena;
-use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{JobDescription, JobSpec, Precision};
+use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use lookbehind_worker::compute::{
     Backend, ComputeError, PrepareError, PreparedJob, Stopped, Watch, Work, WorkKind, reduce_shards,
@@ -19,8 +19,8 @@ pub trait Script: Send + Sync + 'static {
     /// Before a shard is computed.
     fn before(&self, _work: &Work, _shard: u32) {}
 
-    /// After it was; may change the contribution.
-    fn after(&self, _work: &Work, _shard: u32, _contribution: &mut Contribution) {}
+    /// After it was; may change the partial.
+    fn after(&self, _work: &Work, _shard: u32, _partial: &mut Partial) {}
 
     /// When the probe is asked for; may answer another digest.
     fn probe(&self, digest: Digest) -> Digest {
@@ -89,12 +89,7 @@ impl PreparedJob for ScriptedJob {
         self.inner.load(parameters, statistics)
     }
 
-    fn segment(
-        &mut self,
-        work: &Work,
-        segment: Segment,
-        watch: &Arc<dyn Watch>,
-    ) -> Result<Contribution, Stopped> {
+    fn segment(&mut self, work: &Work, segment: Segment, watch: &Arc<dyn Watch>) -> Result<Partial, Stopped> {
         reduce_shards(segment, 1, watch.as_ref(), |shards| {
             let shard = shards.start;
             self.script.before(work, shard);

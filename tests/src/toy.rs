@@ -1,7 +1,7 @@
 //! A job that needs no tensor library: nine parameters, twelve samples, gradients that do not depend on the weights.
 
-use lookbehind_common::contribution::Sums;
 use lookbehind_common::job::JobFile;
+use lookbehind_common::partial::Sums;
 use lookbehind_common::reduction::shard_range;
 use lookbehind_proto::v1;
 
@@ -56,7 +56,7 @@ pub fn initial() -> Vec<u8> {
 }
 
 /// A segment's sums and gradient, as they are sent.
-pub fn contribution(assign: &v1::Assign, segment: v1::Segment) -> (Sums, Vec<u8>) {
+pub fn partial(assign: &v1::Assign, segment: v1::Segment) -> (Sums, Vec<u8>) {
     let batch_samples = BATCH.min(SAMPLES - assign.batch * BATCH);
     let range = |shard| shard_range(batch_samples, assign.shards, shard);
     let samples = range(segment.end_shard - 1).end - range(segment.first_shard).start;

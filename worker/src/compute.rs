@@ -28,9 +28,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::arena::Arena;
-use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{JobDescription, JobSpec, Precision};
+use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 
 pub use candle::CandleBackend;
@@ -91,12 +91,7 @@ pub trait PreparedJob: Send {
     /// # Errors
     /// When no weights are loaded, the work has no such shard, model or data fail, or newer work has overtaken it. The next
     /// segment comes out as if this one had not been asked for.
-    fn segment(
-        &mut self,
-        work: &Work,
-        segment: Segment,
-        watch: &Arc<dyn Watch>,
-    ) -> Result<Contribution, Stopped>;
+    fn segment(&mut self, work: &Work, segment: Segment, watch: &Arc<dyn Watch>) -> Result<Partial, Stopped>;
 
     /// What the phases took on each device since this was asked last; nothing the first time, and nothing from backends
     /// that do not know.

@@ -6,7 +6,7 @@
 //! - [`kernels`]: what models are made of, a crate of its own.
 //! - [`parameters`]: a model's tensors as flat arenas and as variables.
 //! - [`registry`]: which models and data sets a worker knows by kind.
-//! - [`compute`]: a shard's contribution.
+//! - [`compute`]: a shard's partial.
 //! - [`threads`]: how many threads it is computed with.
 //! - [`memory`]: how much of it is in use.
 //! - [`session`]: a worker's life in a cluster.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::contribution::Sums;
+use crate::partial::Sums;
 
 fn segment(first: u32, end: u32) -> Segment {
     Segment { first, end }
@@ -23,20 +23,21 @@ fn tree(shards: u32) -> Vec<Segment> {
 }
 
 /// What one shard contributes: numbers whose sum depends on the order of the additions.
-fn contribution(shard: u32) -> Contribution {
+fn partial(shard: u32) -> Partial {
     let number = |i: u32| {
         let mixed = (shard * 31 + i).wrapping_mul(0x9E37_79B9);
         f32::from_bits(0x3F80_0000 | (mixed >> 9)) * if mixed & 1 == 0 { 1e-3 } else { -1e4 }
     };
-    Contribution {
+    Partial {
         gradient: (0..5).map(number).collect::<Vec<_>>().into(),
         statistics: (5..7).map(number).collect::<Vec<_>>().into(),
         sums: Sums { loss: f64::from(number(9)) / 3.0, correct: u64::from(shard), samples: 3 },
     }
 }
 
-fn sum_from_shards(segment: Segment) -> Contribution {
-    let mut part = |segment: Segment| Ok::<_, MissingShard>((segment.len() == 1).then(|| contribution(segment.first)));
+fn sum_from_shards(segment: Segment) -> Partial {
+    let mut part =
+        |segment: Segment| Ok::<_, MissingShard>((segment.len() == 1).then(|| partial(segment.first)));
     reduce(segment, &mut part).expect("all shards")
 }
 
@@ -74,17 +75,18 @@ fn there_are_no_segments_within_an_empty_range_or_tree() {
 
 #[test]
 fn the_sum_follows_the_tree_and_not_the_order_of_shards() {
-    let [a, b, c] = [0, 1, 2].map(contribution);
+    let [a, b, c] = [0, 1, 2].map(partial);
     let expected = add(add(a, &b), &c);
     assert_eq!(sum_from_shards(Segment::root(3)), expected);
-    let [b, c, d] = [1, 2, 3].map(contribution);
-    let right_first = add(add(contribution(0), &b), &add(c, &d));
+    let [b, c, d] = [1, 2, 3].map(partial);
+    let right_first = add(add(partial(0), &b), &add(c, &d));
     assert_eq!(sum_from_shards(Segment::root(4)), right_first);
 }
 
 #[test]
 fn a_missing_shard_is_named() {
-    let mut part = |segment: Segment| Ok((segment.len() == 1 && segment.first != 5).then(|| contribution(segment.first)));
+    let mut part =
+        |segment: Segment| Ok((segment.len() == 1 && segment.first != 5).then(|| partial(segment.first)));
     assert_eq!(reduce(Segment::root(8), &mut part), Err(MissingShard { shard: 5 }));
 }
 
@@ -127,14 +129,14 @@ proptest! {
 
     #[test]
     fn every_assignment_of_ranges_reduces_to_the_same_bits((shards, ranges) in assignments()) {
-        let partials: Vec<(Segment, Contribution)> = ranges
+        let partials: Vec<(Segment, Partial)> = ranges
             .into_iter()
             .flat_map(|range| Segment::maximal_within(range, shards))
             .map(|segment| (segment, sum_from_shards(segment)))
             .collect();
         let mut part = |segment: Segment| {
             let known = partials.iter().find(|(known, _)| *known == segment);
-            Ok::<_, MissingShard>(known.map(|(_, contribution)| contribution.clone()))
+            Ok::<_, MissingShard>(known.map(|(_, partial)| partial.clone()))
         };
         let sum = reduce(Segment::root(shards), &mut part).expect("all ranges");
         prop_assert_eq!(sum, sum_from_shards(Segment::root(shards)));

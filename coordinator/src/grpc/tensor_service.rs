@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 
 use futures_util::future::Either;
 use lookbehind_common::arena::Arena;
-use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::ids::{Fence, WorkId};
+use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::convert::{FieldError, job_id, required};
 use lookbehind_proto::transfer::body::{self, Incoming};
@@ -176,9 +176,9 @@ impl TensorServer {
             Admission::Refused(reason) => return Err(Status::invalid_argument(reason)),
         }
         let ([gradient, statistics], checksum) = received.await?;
-        let contribution = Contribution { gradient, statistics, sums };
+        let partial = Partial { gradient, statistics, sums };
         let arrived = header.clone();
-        let make = move |token| Event::PartialArrived { token, header: arrived, contribution, checksum };
+        let make = move |token| Event::PartialArrived { token, header: arrived, partial, checksum };
         let Reply::Partial(outcome) = self.0.mailbox.ask(make).await? else { return Err(unexpected()) };
         match outcome {
             PartialOutcome::Accepted => Ok(outcome_body(v1::UploadOutcome::Accepted)),

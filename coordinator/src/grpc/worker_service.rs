@@ -126,7 +126,8 @@ fn from_wire(request: v1::SessionRequest) -> Result<(Fence, WorkerSays), Status>
         }
         Message::WorkFailed(failed) => {
             let work = WorkId::try_from(required(failed.work, "work").map_err(field)?).map_err(field)?;
-            let segment = Segment::try_from(required(failed.segment, "segment").map_err(field)?).map_err(field)?;
+            let segment =
+                Segment::try_from(required(failed.segment, "segment").map_err(field)?).map_err(field)?;
             WorkerSays::WorkFailed { work, segment, reason: words(&failed.reason) }
         }
     };

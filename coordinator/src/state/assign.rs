@@ -17,7 +17,11 @@ const EVEN: f64 = 1.25;
 
 /// Divides the shards of `range` over `candidates`, in their order; `shards` is the number of the whole work.
 /// Returns the segments of each worker that gets any.
-pub(crate) fn divide(range: Segment, shards: u32, candidates: &[Candidate]) -> Vec<(SessionId, Vec<Segment>)> {
+pub(crate) fn divide(
+    range: Segment,
+    shards: u32,
+    candidates: &[Candidate],
+) -> Vec<(SessionId, Vec<Segment>)> {
     let speeds = relative_speeds(candidates);
     let total: f64 = speeds.iter().sum();
     let mut assigned = Vec::new();

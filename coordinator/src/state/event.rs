@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{Fence, JobId, SessionId, WorkId};
 use lookbehind_common::job::JobDescription;
+use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::transfer::Checksum;
 use lookbehind_proto::v1;
@@ -52,7 +52,7 @@ pub enum Event {
         /// What it says of itself.
         header: PartialHeader,
         /// The sums.
-        contribution: Contribution,
+        partial: Partial,
         /// Checksum of all its bytes.
         checksum: Checksum,
     },

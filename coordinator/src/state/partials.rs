@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::ids::{Fence, JobId, SessionId, WorkId};
 use lookbehind_common::layout::Layout;
+use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
 use lookbehind_proto::transfer::Checksum;
 
@@ -75,7 +75,7 @@ impl Core {
     pub(super) fn take_partial(
         &mut self,
         header: &PartialHeader,
-        contribution: Contribution,
+        partial: Partial,
         checksum: Checksum,
     ) -> PartialOutcome {
         match self.admit_partial(header) {
@@ -85,8 +85,7 @@ impl Core {
         }
         self.cluster.workers.note_heard(header.fence.session, self.cluster.now.elapsed);
         let job = &header.work.job;
-        let taken =
-            self.of_job(job, |cluster, job| cluster.take_admitted(job, header, contribution, checksum));
+        let taken = self.of_job(job, |cluster, job| cluster.take_admitted(job, header, partial, checksum));
         taken.unwrap_or_else(|_| PartialOutcome::Stale(format!("job {job} has failed")))
     }
 }
@@ -97,14 +96,14 @@ impl Cluster {
         &mut self,
         job: &mut Job,
         header: &PartialHeader,
-        contribution: Contribution,
+        partial: Partial,
         checksum: Checksum,
     ) -> Result<PartialOutcome, Halt> {
         let now = self.now.elapsed;
         let session = header.fence.session;
         let active = job.require_active_mut()?;
         let work = active.require_work()?;
-        let acceptance = work.accept(header.segment, contribution, checksum, session);
+        let acceptance = work.accept(header.segment, partial, checksum, session);
         let used = acceptance == Acceptance::Accepted;
         work.remember_delivery(session, header.segment, header.busy, used, now);
         let all_done = work.note_done(session, header.segment, header.busy, now)?;
@@ -178,10 +177,7 @@ fn samples_in(coordinates: &Coordinates, segment: Segment) -> u64 {
 }
 
 /// The canonical sum over partials that hold no tensors.
-pub(super) fn reduce_sums(
-    shards: u32,
-    mut parts: BTreeMap<Segment, Contribution>,
-) -> Result<Sums, MissingShard> {
+pub(super) fn reduce_sums(shards: u32, mut parts: BTreeMap<Segment, Partial>) -> Result<Sums, MissingShard> {
     let total = reduce::<MissingShard>(Segment::root(shards), &mut |segment| Ok(parts.remove(&segment)))?;
     Ok(total.sums)
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lookbehind_common::contribution::Sums;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::SessionId;
 use lookbehind_common::optimizer::OuterStepReport;
+use lookbehind_common::partial::Sums;
 use lookbehind_common::sampling::Position;
 use lookbehind_proto::v1;
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookbehind_common::contribution::Contribution;
 use lookbehind_common::ids::{SessionId, WorkId};
+use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::transfer::Checksum;
 
@@ -17,7 +17,7 @@ use crate::state::observation::{Fate, Part, WorkTimeline};
 /// A segment that is filled.
 #[derive(Debug)]
 struct Filled {
-    contribution: Contribution,
+    partial: Partial,
     checksum: Checksum,
     by: SessionId,
 }
@@ -178,7 +178,7 @@ impl Work {
     pub(crate) fn accept(
         &mut self,
         segment: Segment,
-        contribution: Contribution,
+        partial: Partial,
         checksum: Checksum,
         by: SessionId,
     ) -> Acceptance {
@@ -190,7 +190,7 @@ impl Work {
             return Acceptance::Duplicate;
         }
         self.filled.retain(|filled, _| !segment.contains(*filled));
-        self.filled.insert(segment, Filled { contribution, checksum, by });
+        self.filled.insert(segment, Filled { partial, checksum, by });
         Acceptance::Accepted
     }
 
@@ -241,7 +241,10 @@ impl Work {
         self.parts.iter_mut().filter(open).for_each(|part| part.fate = Fate::Lost);
         // A worker that joined after the work was given out may have been asked for nothing.
         let hand = self.assigned.remove(&session).unwrap_or_default();
-        hand.segments.into_iter().filter(|segment| self.wants(*segment) && !self.is_elsewhere(*segment)).collect()
+        hand.segments
+            .into_iter()
+            .filter(|segment| self.wants(*segment) && !self.is_elsewhere(*segment))
+            .collect()
     }
 
     /// Whether somebody is asked for the segment.
@@ -272,8 +275,12 @@ impl Work {
     pub(crate) fn late(&self, is_late: impl Fn(SessionId, Duration, u32) -> bool) -> Vec<Segment> {
         let in_time =
             |(session, hand): &(&SessionId, &InHand)| !is_late(**session, hand.touched, hand.shards_left());
-        let in_time: Vec<Segment> =
-            self.assigned.iter().filter(in_time).flat_map(|(_, hand)| hand.segments.iter().copied()).collect();
+        let in_time: Vec<Segment> = self
+            .assigned
+            .iter()
+            .filter(in_time)
+            .flat_map(|(_, hand)| hand.segments.iter().copied())
+            .collect();
         let in_good_hands = |leaf| in_time.iter().any(|segment| segment.contains(leaf));
         self.ranges(|leaf| self.wants(leaf) && self.is_elsewhere(leaf) && !in_good_hands(leaf))
     }
@@ -308,8 +315,8 @@ impl Work {
     }
 
     /// The partials, once the work is complete.
-    pub(crate) fn into_parts(self) -> BTreeMap<Segment, Contribution> {
-        self.filled.into_iter().map(|(segment, filled)| (segment, filled.contribution)).collect()
+    pub(crate) fn into_parts(self) -> BTreeMap<Segment, Partial> {
+        self.filled.into_iter().map(|(segment, filled)| (segment, filled.partial)).collect()
     }
 }
 

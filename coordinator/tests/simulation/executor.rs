@@ -259,17 +259,17 @@ impl World {
         let (_, _, weights) = loaded.weights.as_ref()?;
         let segment = assignment.segments[segment];
         let kind: WorkKind = assignment.coordinates.kind;
-        let contribution = toy::contribution(&loaded.spec, &weights.parameters, kind, segment);
+        let partial = toy::partial(&loaded.spec, &weights.parameters, kind, segment);
         let header = PartialHeader {
             fence: context.fence.clone(),
             work: assignment.work.clone(),
             segment,
-            gradient: contribution.gradient.len() as u64,
-            statistics: contribution.statistics.len() as u64,
-            samples: contribution.sums.samples,
+            gradient: partial.gradient.len() as u64,
+            statistics: partial.statistics.len() as u64,
+            samples: partial.sums.samples,
             busy: Busy { compute: compute_seconds, data: 0.0 },
         };
-        Some(Upload::new(header, contribution))
+        Some(Upload::new(header, partial))
     }
 
     /// A transfer is over, well or not; the executor goes on if it waited for it.

@@ -141,7 +141,7 @@ fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
                     let kind = WorkKind::Gradient { epoch, batch };
                     let (_, shards) = toy::extent(spec, kind);
                     let root = Segment::root(shards);
-                    let whole = toy::contribution(spec, &weights.parameters, kind, root);
+                    let whole = toy::partial(spec, &weights.parameters, kind, root);
                     input = Input::Gradient { shards, parts: BTreeMap::from([(root, whole)]) };
                 }
                 Outcome::Finished(_, digest) => break digests.push(digest),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use lookbehind_common::contribution::Contribution;
 use lookbehind_common::ids::{ClusterId, Fence, SessionId};
+use lookbehind_common::partial::Partial;
 use lookbehind_coordinator::state::event::{Event, Fault, WorkerSays};
 
 use crate::process::Caller;
@@ -58,10 +58,10 @@ impl World {
     ) {
         let mut header = upload.header.clone();
         change(&mut header);
-        let Contribution { mut gradient, statistics, sums } = upload.contribution.clone();
+        let Partial { mut gradient, statistics, sums } = upload.partial.clone();
         gradient.iter_mut().for_each(|number| *number += 1.0);
-        let Upload { header, contribution, checksum } =
-            Upload::new(header, Contribution { gradient, statistics, sums });
-        self.ask(Caller::Stale, |token| Event::PartialArrived { token, header, contribution, checksum });
+        let Upload { header, partial, checksum } =
+            Upload::new(header, Partial { gradient, statistics, sums });
+        self.ask(Caller::Stale, |token| Event::PartialArrived { token, header, partial, checksum });
     }
 }

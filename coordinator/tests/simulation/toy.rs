@@ -2,10 +2,10 @@
 //! real, so that a wrong sum cannot end in the right weights.
 
 use lookbehind_common::arena::Arena;
-use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
+use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::random::{Key, Purpose};
 use lookbehind_common::reduction::{MissingShard, Segment, effective_shards, reduce, shard_range};
 use lookbehind_common::sampling::epoch_order;
@@ -80,7 +80,7 @@ pub(crate) fn samples_of(spec: &JobSpec, kind: WorkKind, segment: Segment) -> Ve
 }
 
 /// The canonical sum over a segment's shards.
-pub(crate) fn contribution(spec: &JobSpec, weights: &Arena, kind: WorkKind, segment: Segment) -> Contribution {
+pub(crate) fn partial(spec: &JobSpec, weights: &Arena, kind: WorkKind, segment: Segment) -> Partial {
     let (samples, _) = extent(spec, kind);
     let sum = reduce::<MissingShard>(segment, &mut |part: Segment| {
         Ok((part.len() == 1).then(|| shard(weights, samples, kind, &samples_of(spec, kind, part))))
@@ -88,7 +88,7 @@ pub(crate) fn contribution(spec: &JobSpec, weights: &Arena, kind: WorkKind, segm
     sum.expect("every shard is made")
 }
 
-fn shard(weights: &Arena, batch: u64, kind: WorkKind, samples: &[u64]) -> Contribution {
+fn shard(weights: &Arena, batch: u64, kind: WorkKind, samples: &[u64]) -> Partial {
     let mut sums = Sums { samples: samples.len() as u64, ..Sums::default() };
     let mut gradient = vec![0.0_f32; PARAMETERS];
     let mut means = vec![0.0_f32; HIDDEN];
@@ -101,12 +101,12 @@ fn shard(weights: &Arena, batch: u64, kind: WorkKind, samples: &[u64]) -> Contri
         backward(weights, &input, &hidden, &delta, &mut gradient);
     }
     if kind == WorkKind::Test {
-        return Contribution { sums, ..Contribution::default() };
+        return Partial { sums, ..Partial::default() };
     }
     for number in gradient.iter_mut().chain(&mut means) {
         *number /= batch as f32;
     }
-    Contribution { gradient: gradient.into(), statistics: means.into(), sums }
+    Partial { gradient: gradient.into(), statistics: means.into(), sums }
 }
 
 /// A sample: a keyed point, and whether the sum of its numbers is positive.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use lookbehind_common::arena::Arena;
-use lookbehind_common::contribution::Contribution;
 use lookbehind_common::ids::{Fence, JobId};
+use lookbehind_common::partial::Partial;
 use lookbehind_coordinator::state::event::{Admission, Event, PartialHeader, PartialOutcome, Reply};
 use lookbehind_coordinator::training::Weights;
 use lookbehind_proto::transfer::{Checksum, sums_bytes};
@@ -25,16 +25,16 @@ const PAST: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Upload {
     pub(crate) header: PartialHeader,
-    pub(crate) contribution: Contribution,
+    pub(crate) partial: Partial,
     pub(crate) checksum: Checksum,
 }
 
 impl Upload {
-    pub(crate) fn new(header: PartialHeader, contribution: Contribution) -> Self {
-        let parts = [&contribution.gradient, &contribution.statistics];
+    pub(crate) fn new(header: PartialHeader, partial: Partial) -> Self {
+        let parts = [&partial.gradient, &partial.statistics];
         let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.as_bytes()).copied().collect();
-        bytes.extend(sums_bytes(&contribution.sums));
-        Self { header, contribution, checksum: xxhash_rust::xxh3::xxh3_128(&bytes) }
+        bytes.extend(sums_bytes(&partial.sums));
+        Self { header, partial, checksum: xxhash_rust::xxh3::xxh3_128(&bytes) }
     }
 }
 
@@ -137,7 +137,7 @@ impl World {
             What::Partial(upload) => Event::PartialArrived {
                 token,
                 header: upload.header.clone(),
-                contribution: upload.contribution.clone(),
+                partial: upload.partial.clone(),
                 checksum: upload.checksum,
             },
             What::OfferState(job, state) => Event::InitialStateOffered {

@@ -1,12 +1,12 @@
-//! A backend whose contributions cost next to nothing, so that a run's time is the service's own.
+//! A backend whose partials cost next to nothing, so that a run's time is the service's own.
 
 use std::sync::Arc;
 
 use lookbehind_common::arena::Arena;
-use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{JobDescription, JobSpec, Precision, parse_parameters};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
+use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{Segment, effective_shards, shard_range};
 use lookbehind_worker::compute::{
     Backend, ComputeError, PrepareError, PreparedJob, Stopped, Watch, Work, reduce_shards,
@@ -74,12 +74,7 @@ impl PreparedJob for ConstantJob {
         Ok(())
     }
 
-    fn segment(
-        &mut self,
-        work: &Work,
-        segment: Segment,
-        watch: &Arc<dyn Watch>,
-    ) -> Result<Contribution, Stopped> {
+    fn segment(&mut self, work: &Work, segment: Segment, watch: &Arc<dyn Watch>) -> Result<Partial, Stopped> {
         reduce_shards(segment, 1, watch.as_ref(), |shards| {
             let partials = shards.map(|shard| self.partial(work, shard)).collect();
             watch.advance();
@@ -89,10 +84,10 @@ impl PreparedJob for ConstantJob {
 }
 
 impl ConstantJob {
-    fn partial(&self, work: &Work, shard: u32) -> Contribution {
+    fn partial(&self, work: &Work, shard: u32) -> Partial {
         let range = shard_range(self.samples, effective_shards(self.samples, work.shards), shard);
         let samples = range.end - range.start;
-        Contribution {
+        Partial {
             gradient: vec![GRADIENT; self.description.layout.parameters()].into(),
             statistics: Arena::default(),
             sums: Sums { loss: samples as f64, correct: 0, samples },

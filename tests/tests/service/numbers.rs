@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lookbehind_common::contribution::Contribution;
+use lookbehind_common::partial::Partial;
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::small_with;
 use lookbehind_tests::scripted::{Script, Scripted};
@@ -13,9 +13,9 @@ use lookbehind_worker::registry::Registry;
 struct Spoil(f32);
 
 impl Script for Spoil {
-    fn after(&self, work: &Work, shard: u32, contribution: &mut Contribution) {
+    fn after(&self, work: &Work, shard: u32, partial: &mut Partial) {
         if work.kind == WorkKind::Gradient && (work.epoch, work.batch, shard) == (0, 4, 2) {
-            contribution.gradient[16 * 64 + 3] = self.0;
+            partial.gradient[16 * 64 + 3] = self.0;
         }
     }
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookbehind_common::contribution::Contribution;
 use lookbehind_common::job::JobFile;
+use lookbehind_common::partial::Partial;
 use lookbehind_proto::v1;
 use lookbehind_tests::client::{History, Watcher};
 use lookbehind_tests::cluster::{Cluster, small_digest};
@@ -85,8 +85,8 @@ async fn a_job_without_workers_of_its_class_pauses_and_goes_on_in_another_when_i
 async fn a_step_that_is_done_again_must_come_to_the_weights_that_were_recorded() {
     struct Off;
     impl Script for Off {
-        fn after(&self, _: &Work, _: u32, contribution: &mut Contribution) {
-            contribution.gradient[0] += 1e-3;
+        fn after(&self, _: &Work, _: u32, partial: &mut Partial) {
+            partial.gradient[0] += 1e-3;
         }
     }
     let mut held = Held::new(&checkpointed("")).await;

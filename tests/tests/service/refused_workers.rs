@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{ComputeClasses, Precision};
+use lookbehind_common::partial::Partial;
 use lookbehind_proto::v1;
 use lookbehind_tests::client::History;
 use lookbehind_tests::cluster::{Cluster, small_digest};
@@ -109,9 +109,9 @@ impl Script for Rounding {
         Digest::of(b"rounds otherwise")
     }
 
-    fn after(&self, _work: &Work, _shard: u32, contribution: &mut Contribution) {
+    fn after(&self, _work: &Work, _shard: u32, partial: &mut Partial) {
         self.0.fetch_add(1, Ordering::Relaxed);
-        contribution.gradient.iter_mut().for_each(|number| *number *= 1.0 + 4.0 * f32::EPSILON);
+        partial.gradient.iter_mut().for_each(|number| *number *= 1.0 + 4.0 * f32::EPSILON);
     }
 }
 

@@ -220,11 +220,17 @@ async fn a_partial_of_another_cluster_incarnation_session_or_work_changes_nothin
         ("segment", v1::PartialHeader { segment: None, ..header.clone() }),
         (
             "segment",
-            v1::PartialHeader { segment: Some(v1::Segment { first_shard: 2, end_shard: 2 }), ..header.clone() },
+            v1::PartialHeader {
+                segment: Some(v1::Segment { first_shard: 2, end_shard: 2 }),
+                ..header.clone()
+            },
         ),
         (
             "segment",
-            v1::PartialHeader { segment: Some(v1::Segment { first_shard: 3, end_shard: 1 }), ..header.clone() },
+            v1::PartialHeader {
+                segment: Some(v1::Segment { first_shard: 3, end_shard: 1 }),
+                ..header.clone()
+            },
         ),
     ] {
         let status = worker.upload_partial(lacking, pieces.clone()).await.unwrap_err();
@@ -251,7 +257,8 @@ async fn a_partial_that_was_accepted_is_not_taken_again() {
 async fn what_is_said_under_another_fence_on_a_control_stream_changes_nothing() {
     let (cluster, id, worker, work) = at_work().await;
     let before = cluster.client().job(&id).await;
-    let failed = v1::WorkFailed { work: work.work.clone(), segment: Some(work.segments[0]), reason: "lies".into() };
+    let failed =
+        v1::WorkFailed { work: work.work.clone(), segment: Some(work.segments[0]), reason: "lies".into() };
     let unprepared = v1::PrepareFailed {
         job_id: id.clone(),
         failure: v1::PrepareFailure::Job.into(),

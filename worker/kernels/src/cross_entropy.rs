@@ -6,7 +6,7 @@
 //! It is computed in f64 on the CPU whatever the model runs on, with pinned functions, and rounded to f32.
 
 use candle_core::{DType, Result, Tensor};
-use lookbehind_common::contribution::Sums;
+use lookbehind_common::partial::Sums;
 
 use super::storage::copy_into;
 use lookbehind_common::target::Target;

@@ -1,8 +1,8 @@
 //! Every kind of model on the GPU beside the same model on the CPU: gradient and test loss at the same weights and samples.
 
 use candle_core::Error;
-use lookbehind_common::contribution::Contribution;
 use lookbehind_common::job::{JobSpec, Precision, parse_toml};
+use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 
 use super::Check;
@@ -98,7 +98,7 @@ fn compare(
 }
 
 /// What a device makes of a shard of the first batch, and of the test split.
-fn on(device: &DeviceChoice, spec: &JobSpec) -> Result<[Contribution; 2], Box<dyn std::error::Error>> {
+fn on(device: &DeviceChoice, spec: &JobSpec) -> Result<[Partial; 2], Box<dyn std::error::Error>> {
     let environment =
         DataEnvironment { root: ".".into(), remote: RemoteData::default(), memory_limit: 8 << 30 };
     let mut job = CandleBackend::new(Registry::builtin(), environment).on(device)?.prepare(spec)?;

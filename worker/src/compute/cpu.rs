@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::arena::Arena;
-use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobDescription;
+use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::Segment;
 
 use self::host::Host;
@@ -80,12 +80,7 @@ impl PreparedJob for CpuJob {
         Ok(())
     }
 
-    fn segment(
-        &mut self,
-        work: &Work,
-        segment: Segment,
-        watch: &Arc<dyn Watch>,
-    ) -> Result<Contribution, Stopped> {
+    fn segment(&mut self, work: &Work, segment: Segment, watch: &Arc<dyn Watch>) -> Result<Partial, Stopped> {
         if !self.loaded {
             return Err(ComputeError::NotLoaded.into());
         }
@@ -118,7 +113,7 @@ impl Shards {
         work: &Work,
         shards: Range<u32>,
         watch: &dyn Watch,
-    ) -> Result<Vec<Contribution>, ComputeError> {
+    ) -> Result<Vec<Partial>, ComputeError> {
         let Self { samples, evaluator, schedule } = self;
         let inputs = shards.map(|shard| samples.shard(work, shard)).collect::<Result<Vec<Inputs>, _>>()?;
         let one = |inputs| gradient(evaluator, inputs).inspect(|_| watch.advance());
@@ -131,10 +126,10 @@ impl Shards {
         work: &Work,
         shards: Range<u32>,
         watch: &dyn Watch,
-    ) -> Result<Vec<Contribution>, ComputeError> {
+    ) -> Result<Vec<Partial>, ComputeError> {
         let one = |shard| {
             let sums = self.test(work, shard, watch)?;
-            Ok(Contribution { sums, ..Contribution::default() })
+            Ok(Partial { sums, ..Partial::default() })
         };
         shards.map(one).collect()
     }
@@ -164,7 +159,7 @@ impl Shards {
 }
 
 /// A shard's partial.
-fn gradient(evaluator: &Evaluator, inputs: Inputs) -> Result<Contribution, ComputeError> {
+fn gradient(evaluator: &Evaluator, inputs: Inputs) -> Result<Partial, ComputeError> {
     evaluator.caught(|| evaluator.step(inputs, &mut Host))
 }
 

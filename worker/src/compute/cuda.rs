@@ -2,7 +2,7 @@
 //!
 //! A segment of the canonical reduction is divided into parts that lie next to each other, one run of them for each GPU
 //! ([`division`]). Each GPU has a thread and a copy of the model ([`lane`]); it sums its parts where they were computed, and
-//! the sums of different GPUs are added in the same tree on one of them ([`job`]). One contribution for the segment leaves the
+//! the sums of different GPUs are added in the same tree on one of them ([`job`]). One partial for the segment leaves the
 //! device, whatever the number of GPUs.
 
 mod arenas;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 use lookbehind_common::arena::Arena;
-use lookbehind_common::contribution::Contribution;
+use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use tempfile::TempDir;
 
@@ -117,10 +117,6 @@ pub(super) fn test_work(shards: u32) -> Work {
 }
 
 /// A shard's partial.
-pub(super) fn shard(
-    job: &mut dyn PreparedJob,
-    work: &Work,
-    shard: u32,
-) -> Result<Contribution, ComputeError> {
+pub(super) fn shard(job: &mut dyn PreparedJob, work: &Work, shard: u32) -> Result<Partial, ComputeError> {
     compute_unwatched(job, work, Segment { first: shard, end: shard + 1 })
 }

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::digest::Digest;
+use lookbehind_common::partial::{Partial, Sums};
 
 use super::Work;
 use super::samples::Samples;
@@ -24,7 +24,7 @@ impl ProbeRequests {
 }
 
 /// Digest of what was computed for the probe's requests, in their order.
-pub(super) fn probe_digest(partials: &[Contribution], test: Option<&Sums>) -> Digest {
+pub(super) fn probe_digest(partials: &[Partial], test: Option<&Sums>) -> Digest {
     let mut hasher = blake3::Hasher::new();
     for partial in partials {
         hasher.update(partial.gradient.as_bytes());

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use lookbehind_common::contribution::Contribution;
+use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::{Segment, reduce};
 
 use super::{ComputeError, PreparedJob, Stopped, Unwatched, Watch, Work};
@@ -19,9 +19,9 @@ pub fn reduce_shards(
     segment: Segment,
     group: usize,
     watch: &dyn Watch,
-    mut shards: impl FnMut(Range<u32>) -> Result<Vec<Contribution>, Stopped>,
-) -> Result<Contribution, Stopped> {
-    let mut computed: VecDeque<Contribution> = VecDeque::new();
+    mut shards: impl FnMut(Range<u32>) -> Result<Vec<Partial>, Stopped>,
+) -> Result<Partial, Stopped> {
+    let mut computed: VecDeque<Partial> = VecDeque::new();
     reduce::<Stopped>(segment, &mut |part: Segment| {
         if part.len() > 1 {
             return Ok(None);
@@ -51,7 +51,7 @@ pub fn compute_unwatched(
     job: &mut dyn PreparedJob,
     work: &Work,
     segment: Segment,
-) -> Result<Contribution, ComputeError> {
+) -> Result<Partial, ComputeError> {
     let watch: Arc<dyn Watch> = Arc::new(Unwatched);
     job.segment(work, segment, &watch).map_err(Stopped::into_failure)
 }

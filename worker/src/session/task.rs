@@ -7,7 +7,7 @@ use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
 use tokio::sync::mpsc;
 
-use super::transfer::{Partial, Transfers};
+use super::transfer::{PartialUpload, Transfers};
 use crate::compute::Work;
 
 /// What the control stream asks of the executor.
@@ -30,7 +30,7 @@ pub(super) struct Context {
     /// To the coordinator.
     pub(super) says: mpsc::Sender<Says>,
     /// Partials on their way up.
-    pub(super) uploads: mpsc::Sender<Partial>,
+    pub(super) uploads: mpsc::Sender<PartialUpload>,
 }
 
 impl Context {

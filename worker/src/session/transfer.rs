@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lookbehind_common::arena::{Arena, ArenaPool};
-use lookbehind_common::contribution::Contribution;
 use lookbehind_common::ids::{Fence, WorkId};
+use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -23,11 +23,11 @@ const ATTEMPTS: u32 = 3;
 /// Arenas of weights whose memory is kept from one download to the next: parameters and statistics.
 const IDLE_ARENAS: usize = 2;
 
-/// A partial on its way up.
-pub(super) struct Partial {
+/// A partial on its way to the coordinator.
+pub(super) struct PartialUpload {
     pub(super) work: WorkId,
     pub(super) segment: Segment,
-    pub(super) contribution: Contribution,
+    pub(super) partial: Partial,
     pub(super) compute_seconds: f64,
     /// Seconds that computing waited for samples.
     pub(super) data_seconds: f64,

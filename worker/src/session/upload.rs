@@ -7,18 +7,18 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::task::Says;
-use super::transfer::{Partial, Transfers};
+use super::transfer::{PartialUpload, Transfers};
 use crate::telemetry::Failure;
 
 /// Sends partials one after the other.
 pub(super) async fn upload(
-    mut partials: mpsc::Receiver<Partial>,
+    mut uploads: mpsc::Receiver<PartialUpload>,
     transfers: Transfers,
     says: mpsc::Sender<Says>,
 ) {
-    while let Some(partial) = partials.recv().await {
-        let (work, segment) = (v1::WorkId::from(&partial.work), partial.segment);
-        let Err(status) = transfers.upload(partial).await else { continue };
+    while let Some(upload) = uploads.recv().await {
+        let (work, segment) = (v1::WorkId::from(&upload.work), upload.segment);
+        let Err(status) = transfers.upload(upload).await else { continue };
         if status.code() == tonic::Code::Cancelled {
             return;
         }
@@ -30,15 +30,15 @@ pub(super) async fn upload(
     }
 }
 
-/// What follows when a partial could not be sent: what the coordinator does not accept has failed; a connection
+/// What follows when a upload could not be sent: what the coordinator does not accept has failed; a connection
 /// that does not carry it is of no use, and the coordinator must not wait for it.
 fn refused_upload(status: &Status, work: v1::WorkId, segment: Segment) -> Says {
     match status.code() {
         tonic::Code::InvalidArgument => {
-            let reason = format!("partial refused: {}", status.message());
+            let reason = format!("upload refused: {}", status.message());
             let failed = v1::WorkFailed { work: Some(work), segment: Some(segment.into()), reason };
             Says::Message(session_request::Message::WorkFailed(failed))
         }
-        _ => Says::Broken(format!("partial: {status}")),
+        _ => Says::Broken(format!("upload: {status}")),
     }
 }

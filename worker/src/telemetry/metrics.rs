@@ -85,7 +85,7 @@ impl WorkerMetrics {
         let worker = registry.sub_registry_with_prefix("lookbehind_worker");
         worker.register("connected", "Whether it is registered with a coordinator", self.connected.clone());
         worker.register("sessions", "Registrations with a coordinator", self.sessions.clone());
-        worker.register("shards_computed", "Shards whose contributions were computed", shards);
+        worker.register("shards_computed", "Shards whose partials were computed", shards);
         worker.register("samples", "Samples in these shards, each time that they were computed", samples);
         let mut timed = |name, help, times: &Seconds| {
             worker.register_with_unit(name, help, Unit::Seconds, times.clone());

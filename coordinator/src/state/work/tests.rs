@@ -1,5 +1,5 @@
-use lookbehind_common::contribution::Sums;
 use lookbehind_common::ids::JobId;
+use lookbehind_common::partial::Sums;
 
 use super::*;
 use crate::state::command::WorkKind;
@@ -8,8 +8,8 @@ fn segment(first: u32, end: u32) -> Segment {
     Segment { first, end }
 }
 
-fn worth(samples: u64) -> Contribution {
-    Contribution { sums: Sums { loss: 0.0, correct: 0, samples }, ..Contribution::default() }
+fn worth(samples: u64) -> Partial {
+    Partial { sums: Sums { loss: 0.0, correct: 0, samples }, ..Partial::default() }
 }
 
 fn work() -> Work {

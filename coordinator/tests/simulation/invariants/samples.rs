@@ -66,9 +66,11 @@ impl Samples {
                 });
                 let mut samples = Vec::new();
                 for (segment, part) in parts.iter().filter(|(segment, _)| segment.end <= *shards) {
-                    let right = toy::contribution(&expected.spec, &weights.parameters, kind, *segment);
+                    let right = toy::partial(&expected.spec, &weights.parameters, kind, *segment);
                     broken.check(right == *part, || {
-                        format!("job {job} outer step {outer_step} {kind:?}: another contribution stands for {segment}")
+                        format!(
+                            "job {job} outer step {outer_step} {kind:?}: another partial stands for {segment}"
+                        )
                     });
                     samples.extend(toy::samples_of(&expected.spec, kind, *segment));
                 }

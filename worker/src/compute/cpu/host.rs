@@ -1,7 +1,7 @@
 //! The CPU as a device of gradients and tests.
 
 use candle_core::Tensor;
-use lookbehind_common::contribution::{Contribution, Sums};
+use lookbehind_common::partial::{Partial, Sums};
 
 use crate::compute::batch::Batch;
 use crate::compute::evaluator::{Computed, StepDevice, StepError};
@@ -15,7 +15,7 @@ pub(super) struct Host;
 impl StepDevice for Host {
     type Targets = Vec<Target>;
     type Losses = Sums;
-    type Partial = Contribution;
+    type Partial = Partial;
 
     fn upload(&mut self, batch: Batch) -> Result<(Tensor, Vec<Target>), StepError> {
         Ok((batch.inputs, batch.targets))
@@ -32,10 +32,10 @@ impl StepDevice for Host {
         Ok((sums, Tensor::from_vec(gradient, logits.shape(), logits.device())?))
     }
 
-    fn gather(&mut self, state: &ModelState, computed: Computed<Sums>) -> Result<Contribution, StepError> {
+    fn gather(&mut self, state: &ModelState, computed: Computed<Sums>) -> Result<Partial, StepError> {
         let Computed { losses, gradients, reported, share } = computed;
         let gradient = state.gradients(&gradients)?;
         let statistics = state.statistics(&reported, share)?;
-        Ok(Contribution { gradient, statistics, sums: losses })
+        Ok(Partial { gradient, statistics, sums: losses })
     }
 }

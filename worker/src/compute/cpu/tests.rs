@@ -2,19 +2,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use lookbehind_common::arena::Arena;
-use lookbehind_common::contribution::Contribution;
 use lookbehind_common::digest::Digest;
+use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::{Segment, reduce};
 
 use crate::compute::fixture::*;
 use crate::compute::{Backend, ComputeError, PreparedJob, Stopped, Watch, Work};
 use crate::test_support::job;
 
-fn bits(contribution: &Contribution) -> (Digest, Digest, u64, u64) {
-    let sums = &contribution.sums;
+fn bits(partial: &Partial) -> (Digest, Digest, u64, u64) {
+    let sums = &partial.sums;
     (
-        Digest::of(contribution.gradient.as_bytes()),
-        Digest::of(contribution.statistics.as_bytes()),
+        Digest::of(partial.gradient.as_bytes()),
+        Digest::of(partial.statistics.as_bytes()),
         sums.loss.to_bits(),
         sums.correct,
     )
@@ -59,7 +59,7 @@ fn a_shards_gradient_is_that_of_its_losses_over_the_samples_of_the_batch() {
 fn shards_add_up_to_the_whole_batch() {
     let (_folder, mut job, _) = loaded(MLP, "epochs = 1\nbatch_size = 10\nshards = 4");
     let whole = shard(job.as_mut(), &gradient(1, 1), 0).unwrap();
-    let mut sum = Contribution { gradient: Arena::zeros(whole.gradient.len()), ..Contribution::default() };
+    let mut sum = Partial { gradient: Arena::zeros(whole.gradient.len()), ..Partial::default() };
     for number in 0..4 {
         let part = shard(job.as_mut(), &gradient(1, 4), number).unwrap();
         sum.gradient.iter_mut().zip(part.gradient.iter()).for_each(|(sum, part)| *sum += part);
@@ -72,7 +72,7 @@ fn shards_add_up_to_the_whole_batch() {
 }
 
 #[test]
-fn a_contribution_is_a_function_of_the_work_alone() {
+fn a_partial_is_a_function_of_the_work_alone() {
     for model in [MLP, "kind = \"centred\"", "kind = \"dropout\""] {
         let train = "epochs = 1\nbatch_size = 11\nshards = 4";
         let (_folder, mut job, parameters) = loaded(model, train);
@@ -150,7 +150,7 @@ fn the_test_split_is_counted_without_gradients_and_with_running_statistics() {
         correct += u64::from(logits.iter().position(|&z| z == greatest) == Some(target));
     }
     for shards in [1, 2, 9, 20] {
-        let mut sums = lookbehind_common::contribution::Sums::default();
+        let mut sums = lookbehind_common::partial::Sums::default();
         for number in 0..shards.min(9) {
             let part = shard(job.as_mut(), &test_work(shards), number).unwrap();
             assert!(part.gradient.is_empty() && part.statistics.is_empty());
@@ -198,7 +198,7 @@ impl Watch for Advances {
 }
 
 /// A segment, and how often the job told of progress.
-fn advances(job: &mut dyn PreparedJob, work: &Work, segment: Segment) -> (Contribution, u32) {
+fn advances(job: &mut dyn PreparedJob, work: &Work, segment: Segment) -> (Partial, u32) {
     let advances = Arc::new(Advances::default());
     let watch: Arc<dyn Watch> = Arc::clone(&advances) as _;
     (job.segment(work, segment, &watch).unwrap(), advances.0.load(Ordering::Relaxed))
@@ -212,7 +212,7 @@ fn a_segment_is_the_canonical_sum_of_what_its_shards_are_alone_and_each_is_progr
         let mut job = backend.with_threads(threads).prepare(&spec).unwrap();
         let (parameters, statistics) = job.initial_state().unwrap();
         job.load(&parameters, &statistics).unwrap();
-        let alone: Vec<Contribution> =
+        let alone: Vec<Partial> =
             (0..6).map(|number| shard(job.as_mut(), &gradient(1, 6), number).unwrap()).collect();
         // Often enough that every way of computing them is tried.
         for _ in 0..8 {

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use candle_core::CudaDevice;
 use lookbehind_common::arena::Arena;
-use lookbehind_common::contribution::{Contribution, Sums};
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobDescription;
-use lookbehind_common::reduction::{Segment, Reduction, reduce_with};
+use lookbehind_common::partial::{Partial, Sums};
+use lookbehind_common::reduction::{Reduction, Segment, reduce_with};
 
 use super::division::{Share, divide};
 use super::lane::{Lane, Pending};
@@ -82,15 +82,16 @@ impl CudaJob {
     fn probe_of(&mut self, lane: usize) -> Result<Digest, ComputeError> {
         let watch: Arc<dyn Watch> = Arc::new(Unwatched);
         let ProbeRequests { shards, test } = ProbeRequests::new(&self.samples);
-        let mut contributions = Vec::new();
+        let mut partials = Vec::new();
         for (work, shard) in shards {
             let segment = Segment { first: shard, end: shard + 1 };
-            contributions.push(self.sum(&work, segment, &[Share { part: segment, lane }], &watch).map_err(failed)?);
+            partials
+                .push(self.sum(&work, segment, &[Share { part: segment, lane }], &watch).map_err(failed)?);
         }
         let work = Work { kind: WorkKind::Test, epoch: 0, batch: 0, shards: 1 };
         let test = test.map(|samples| self.count(&work, vec![(lane, vec![samples])], &watch));
         let test = test.transpose().map_err(failed)?;
-        Ok(probe_digest(&contributions, test.and_then(|sums| sums.into_iter().next()).as_ref()))
+        Ok(probe_digest(&partials, test.and_then(|sums| sums.into_iter().next()).as_ref()))
     }
 
     /// The sum over a segment that is divided in some way.
@@ -100,7 +101,7 @@ impl CudaJob {
         segment: Segment,
         shares: &[Share],
         watch: &Arc<dyn Watch>,
-    ) -> Result<Contribution, Stopped> {
+    ) -> Result<Partial, Stopped> {
         let of_lane = |number: usize| {
             let parts: Vec<Segment> =
                 shares.iter().filter(|share| share.lane == number).map(|share| share.part).collect();
@@ -120,7 +121,7 @@ impl CudaJob {
         let mut joining = Joining { lanes: &self.lanes, parts };
         let (lane, sum) = reduce_with(segment, &mut joining)?;
         let (gradient, statistics) = joining.lane(lane)?.run(move |state| state.fetch(&sum)).wait()?;
-        Ok(Contribution { gradient, statistics, sums })
+        Ok(Partial { gradient, statistics, sums })
     }
 
     /// What is counted in pieces of the test split: for each run of pieces, which a GPU takes, their sum.
@@ -312,7 +313,7 @@ impl PreparedJob for CudaJob {
         self.samples.waited()
     }
 
-    fn segment(&mut self, work: &Work, segment: Segment, watch: &Arc<dyn Watch>) -> Result<Contribution, Stopped> {
+    fn segment(&mut self, work: &Work, segment: Segment, watch: &Arc<dyn Watch>) -> Result<Partial, Stopped> {
         if !self.loaded {
             return Err(ComputeError::NotLoaded.into());
         }
@@ -327,7 +328,7 @@ impl PreparedJob for CudaJob {
         }
         let counted = self.count(work, runs, watch)?;
         let sums = reduce_with(segment, &mut Counting { counted: counted.into() })?;
-        Ok(Contribution { sums, ..Contribution::default() })
+        Ok(Partial { sums, ..Partial::default() })
     }
 
     fn timings(&mut self) -> Vec<Vec<Timing>> {

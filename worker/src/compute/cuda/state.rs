@@ -9,8 +9,8 @@ use std::sync::mpsc::Receiver;
 
 use candle_core::{CudaDevice, Result};
 use lookbehind_common::arena::Arena;
-use lookbehind_common::contribution::Sums;
-use lookbehind_common::reduction::{Segment, Reduction, reduce_with};
+use lookbehind_common::partial::Sums;
+use lookbehind_common::reduction::{Reduction, Segment, reduce_with};
 
 use super::arenas::Weights;
 use super::download::Download;

@@ -1,17 +1,17 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use lookbehind_common::contribution::Sums;
+use lookbehind_common::partial::Sums;
 
 use super::*;
 
 /// A partial that tells its shard: additions of floats in another order have other bits.
-fn partial(shard: u32) -> Contribution {
+fn partial(shard: u32) -> Partial {
     let sums = Sums { loss: 0.1 + f64::from(shard).powi(3) / 7.0, correct: 1 << shard, samples: 1 };
-    Contribution { sums, ..Contribution::default() }
+    Partial { sums, ..Partial::default() }
 }
 
 /// The sum by the definition: a segment is the sum of its children.
-fn defined(segment: Segment) -> Contribution {
+fn defined(segment: Segment) -> Partial {
     match segment.children() {
         Some((left, right)) => lookbehind_common::reduction::add(defined(left), &defined(right)),
         None => partial(segment.first),

@@ -11,7 +11,7 @@ use super::Thread;
 use super::loaded::{Loaded, Version};
 use crate::compute::{ComputeError, Stopped, Watch};
 use crate::session::task::{Assignment, Context, Newest};
-use crate::session::transfer::{Partial, Transfers};
+use crate::session::transfer::{PartialUpload, Transfers};
 use crate::telemetry::{Computed, Failure};
 
 /// Why an assignment ends before all its segments have been tried.
@@ -93,10 +93,10 @@ impl Thread {
     ) -> Result<(), Ended> {
         let loaded = loaded(&mut self.loaded, assignment)?;
         let error = match timed_segment(loaded, assignment, segment, watch) {
-            Ok(partial) => {
-                self.metrics.computed(counted(assignment, &partial));
+            Ok(upload) => {
+                self.metrics.computed(counted(assignment, &upload));
                 // Nothing is sent when the session is over.
-                return context.uploads.blocking_send(partial).map_err(|_| Ended::Unwanted);
+                return context.uploads.blocking_send(upload).map_err(|_| Ended::Unwanted);
             }
             Err(Stopped::Overtaken) => return Err(Ended::Unwanted),
             Err(Stopped::Failed(error)) => error,
@@ -122,23 +122,23 @@ fn timed_segment(
     assignment: &Assignment,
     segment: Segment,
     watch: &Arc<dyn Watch>,
-) -> Result<Partial, Stopped> {
+) -> Result<PartialUpload, Stopped> {
     let (begun, waited) = (Instant::now(), loaded.job.waited_for_data());
-    let contribution = loaded.job.segment(&assignment.work, segment, watch)?;
+    let partial = loaded.job.segment(&assignment.work, segment, watch)?;
     let data_seconds = (loaded.job.waited_for_data() - waited).as_secs_f64();
     let compute_seconds = (begun.elapsed().as_secs_f64() - data_seconds).max(0.0);
     tracing::debug!(job = %loaded.id, compute_seconds, data_seconds, "segment computed");
     let work = assignment.id.clone();
-    Ok(Partial { work, segment: segment, contribution, compute_seconds, data_seconds })
+    Ok(PartialUpload { work, segment, partial, compute_seconds, data_seconds })
 }
 
-fn counted(assignment: &Assignment, partial: &Partial) -> Computed {
+fn counted(assignment: &Assignment, upload: &PartialUpload) -> Computed {
     Computed {
         kind: assignment.work.kind,
-        shards: partial.segment.len(),
-        samples: partial.contribution.sums.samples,
-        compute_seconds: partial.compute_seconds,
-        data_seconds: partial.data_seconds,
+        shards: upload.segment.len(),
+        samples: upload.partial.sums.samples,
+        compute_seconds: upload.compute_seconds,
+        data_seconds: upload.data_seconds,
     }
 }
 

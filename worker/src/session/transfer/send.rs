@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lookbehind_common::arena::{Arena, shared_bytes};
-use lookbehind_common::contribution::Contribution;
 use lookbehind_common::ids::JobId;
+use lookbehind_common::partial::Partial;
 use lookbehind_proto::transfer::body;
 use lookbehind_proto::transfer::frames::Frames;
 use lookbehind_proto::transfer::in_process::Handed;
@@ -18,29 +18,29 @@ use lookbehind_telemetry::metrics::Direction;
 use prost::Message;
 use tonic::{Code, Status};
 
-use super::{ATTEMPTS, Partial, Transfers, stands_still};
+use super::{ATTEMPTS, PartialUpload, Transfers, stands_still};
 use crate::session::route::Route;
 
 impl Transfers {
     /// Sends a partial. A refusal of what it says is an error; that it is no longer wanted is none.
-    pub(in crate::session) async fn upload(&self, partial: Partial) -> Result<(), Status> {
+    pub(in crate::session) async fn upload(&self, upload: PartialUpload) -> Result<(), Status> {
         let header = v1::PartialHeader {
             fence: Some((&self.fence).into()),
-            work: Some((&partial.work).into()),
-            segment: Some(partial.segment.into()),
-            gradient: partial.contribution.gradient.len() as u64,
-            statistics: partial.contribution.statistics.len() as u64,
-            loss_sum: partial.contribution.sums.loss,
-            correct: partial.contribution.sums.correct,
-            samples: partial.contribution.sums.samples,
-            compute_seconds: partial.compute_seconds,
-            data_seconds: partial.data_seconds,
+            work: Some((&upload.work).into()),
+            segment: Some(upload.segment.into()),
+            gradient: upload.partial.gradient.len() as u64,
+            statistics: upload.partial.statistics.len() as u64,
+            loss_sum: upload.partial.sums.loss,
+            correct: upload.partial.sums.correct,
+            samples: upload.partial.sums.samples,
+            compute_seconds: upload.compute_seconds,
+            data_seconds: upload.data_seconds,
         };
-        let covered = sums_bytes(&partial.contribution.sums);
-        let Contribution { gradient, statistics, .. } = partial.contribution;
+        let covered = sums_bytes(&upload.partial.sums);
+        let Partial { gradient, statistics, .. } = upload.partial;
         let response: v1::UploadPartialResponse =
             self.send("UploadPartial", &header, [gradient, statistics], &covered).await?;
-        tracing::trace!(job = %partial.work.job, outcome = ?response.outcome(), "partial sent");
+        tracing::trace!(job = %upload.work.job, outcome = ?response.outcome(), "partial sent");
         Ok(())
     }
 

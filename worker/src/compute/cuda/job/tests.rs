@@ -48,8 +48,7 @@ impl Watch for Until {
 fn a_segment_is_the_canonical_sum_of_its_shards_and_each_shard_is_progress() {
     let (_folder, mut job) = loaded();
     let work = gradient(0, 8);
-    let shards: Vec<Contribution> =
-        (0..8).map(|number| shard(job.as_mut(), &work, number).unwrap()).collect();
+    let shards: Vec<Partial> = (0..8).map(|number| shard(job.as_mut(), &work, number).unwrap()).collect();
     let until = Arc::new(Until { left: AtomicU32::new(u32::MAX), advanced: AtomicU32::new(0) });
     let watch: Arc<dyn Watch> = Arc::clone(&until) as _;
     let segment = job.segment(&work, Segment::root(8), &watch).unwrap();
@@ -123,7 +122,7 @@ fn a_model_that_panics_is_said_to_have_and_the_gpu_goes_on() {
         _ => false,
     });
     assert_eq!(panicked.count(), 1);
-    let sums: Vec<_> = results.iter().flatten().map(|contribution| contribution.sums).collect();
+    let sums: Vec<_> = results.iter().flatten().map(|partial| partial.sums).collect();
     assert_eq!(sums.len(), 2);
     assert!(sums.iter().all(|sum| *sum == sums[0] && sum.samples == 32), "{sums:?}");
 }

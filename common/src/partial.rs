@@ -32,9 +32,9 @@ impl Sums {
     }
 }
 
-/// Contribution of a shard to an evaluation, or the canonical sum of those of a segment's shards.
+/// Partial of a shard to an evaluation, or the canonical sum of those of a segment's shards.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Contribution {
+pub struct Partial {
     /// Gradient of (sum of the samples' losses) / (samples of the whole batch), in the layout's order.
     /// Empty for work on the test split.
     pub gradient: Arena,
