@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::arena::Arena;
+use crate::flat_buffer::FlatBuffer;
 use crate::layout::{Layout, TensorKind};
 
 /// A BLAKE3 hash, shown as lower-case hex.
@@ -57,12 +57,12 @@ impl TryFrom<String> for Digest {
 const PARALLEL: usize = 1 << 20;
 
 /// The digest of a model's weights: parameters and statistics.
-pub fn weights_digest(layout: &Layout, parameters: &Arena, statistics: &Arena) -> Digest {
+pub fn weights_digest(layout: &Layout, parameters: &FlatBuffer, statistics: &FlatBuffer) -> Digest {
     let mut entries: Vec<_> = layout.entries().iter().collect();
     entries.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
     let mut hasher = blake3::Hasher::new();
     for entry in entries {
-        let arena = match entry.spec.kind {
+        let flat_buffer = match entry.spec.kind {
             TensorKind::Parameter => parameters,
             TensorKind::Statistic => statistics,
         };
@@ -73,7 +73,7 @@ pub fn weights_digest(layout: &Layout, parameters: &Arena, statistics: &Arena) -
             hasher.update(&(extent as u64).to_le_bytes());
         }
         let size = std::mem::size_of::<f32>();
-        let bytes = &arena.as_bytes()[entry.range.start * size..entry.range.end * size];
+        let bytes = &flat_buffer.as_bytes()[entry.range.start * size..entry.range.end * size];
         if bytes.len() < PARALLEL {
             hasher.update(bytes)
         } else {

@@ -1,4 +1,4 @@
-//! The layout of a model's tensors: which numbers of the flat arenas belong to which tensor.
+//! The layout of a model's tensors: which numbers of the flat buffers belong to which tensor.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -30,16 +30,16 @@ pub struct TensorSpec {
     pub kind: TensorKind,
 }
 
-/// One tensor with its place in the arena of its kind.
+/// One tensor with its place in the flat buffer of its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorEntry {
     /// The tensor.
     pub spec: TensorSpec,
-    /// Its numbers within the arena of its kind, row-major.
+    /// Its numbers within the flat buffer of its kind, row-major.
     pub range: Range<usize>,
 }
 
-/// All tensors of a model in the model's own order. Parameters share one arena, statistics another.
+/// All tensors of a model in the model's own order. Parameters share one flat buffer, statistics another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     entries: Vec<TensorEntry>,

@@ -8,8 +8,8 @@
 #![forbid(unsafe_code)]
 #![forbid(unsafe_code)]
 
-pub mod arena;
 pub mod digest;
+pub mod flat_buffer;
 pub mod ids;
 pub mod job;
 pub mod layout;

@@ -9,7 +9,7 @@ use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use serde::Serialize;
 
-use crate::arena::Arena;
+use crate::flat_buffer::FlatBuffer;
 use crate::layout::{Layout, TensorEntry, TensorKind};
 
 /// Last part of the names of the counters that PyTorch's batch normalisation stores beside its statistics, and that
@@ -170,34 +170,34 @@ fn counter_of(entry: &TensorEntry) -> Option<String> {
 pub fn write(
     path: &Path,
     layout: &Layout,
-    parameters: &Arena,
-    statistics: &Arena,
+    parameters: &FlatBuffer,
+    statistics: &FlatBuffer,
     metadata: &BTreeMap<&str, String>,
 ) -> Result<(), ModelFileError> {
     let counters: Vec<String> = layout.entries().iter().filter_map(counter_of).collect();
     let tensors = layout.entries().iter().map(|entry| {
-        let arena = match entry.spec.kind {
+        let flat_buffer = match entry.spec.kind {
             TensorKind::Parameter => parameters,
             TensorKind::Statistic => statistics,
         };
-        let view = TensorView::f32(&entry.spec.shape, &arena.as_bytes()[byte_range(entry)]);
+        let view = TensorView::f32(&entry.spec.shape, &flat_buffer.as_bytes()[byte_range(entry)]);
         (entry.spec.name.as_str(), view)
     });
     let counters = counters.iter().map(|name| (name.as_str(), TensorView::counter()));
     Ok(write_file(path, tensors.chain(counters), metadata)?)
 }
 
-/// Writes flat arenas under names of their own to a new file at `path`, for state that only this service reads. Equal
+/// Writes flat buffers under names of their own to a new file at `path`, for state that only this service reads. Equal
 /// arguments give equal files, byte for byte.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_flat(path: &Path, arenas: &[(&str, &Arena)]) -> Result<(), ModelFileError> {
-    let shapes: Vec<[usize; 1]> = arenas.iter().map(|(_, arena)| [arena.len()]).collect();
-    let tensors = arenas
+pub fn write_flat(path: &Path, flat_buffers: &[(&str, &FlatBuffer)]) -> Result<(), ModelFileError> {
+    let shapes: Vec<[usize; 1]> = flat_buffers.iter().map(|(_, flat_buffer)| [flat_buffer.len()]).collect();
+    let tensors = flat_buffers
         .iter()
         .zip(&shapes)
-        .map(|((name, arena), shape)| (*name, TensorView::f32(shape, arena.as_bytes())));
+        .map(|((name, flat_buffer), shape)| (*name, TensorView::f32(shape, flat_buffer.as_bytes())));
     Ok(write_file(path, tensors, &BTreeMap::new())?)
 }
 
@@ -205,18 +205,18 @@ pub fn write_flat(path: &Path, arenas: &[(&str, &Arena)]) -> Result<(), ModelFil
 ///
 /// # Errors
 /// When the file is damaged or holds something else than flat f32 tensors.
-pub fn read_flat(bytes: &[u8]) -> Result<Vec<(String, Arena)>, ModelFileError> {
+pub fn read_flat(bytes: &[u8]) -> Result<Vec<(String, FlatBuffer)>, ModelFileError> {
     let file = SafeTensors::deserialize(bytes)?;
-    let mut arenas = Vec::new();
+    let mut flat_buffers = Vec::new();
     for (name, tensor) in file.tensors() {
         if tensor.dtype() != Dtype::F32 {
             return Err(ModelFileError::Dtype { name, found: tensor.dtype() });
         }
-        let mut arena = Arena::zeros(tensor.data().len() / size_of::<f32>());
-        arena.as_bytes_mut().copy_from_slice(tensor.data());
-        arenas.push((name, arena));
+        let mut flat_buffer = FlatBuffer::zeros(tensor.data().len() / size_of::<f32>());
+        flat_buffer.as_bytes_mut().copy_from_slice(tensor.data());
+        flat_buffers.push((name, flat_buffer));
     }
-    Ok(arenas)
+    Ok(flat_buffers)
 }
 
 /// Reads parameters and statistics of a known layout.
@@ -224,16 +224,16 @@ pub fn read_flat(bytes: &[u8]) -> Result<Vec<(String, Arena)>, ModelFileError> {
 /// # Errors
 /// When the file is damaged, lacks a tensor, has an unknown one, or holds another shape or type or numbers
 /// that are not finite.
-pub fn read(bytes: &[u8], layout: &Layout) -> Result<(Arena, Arena), ModelFileError> {
+pub fn read(bytes: &[u8], layout: &Layout) -> Result<(FlatBuffer, FlatBuffer), ModelFileError> {
     let file = SafeTensors::deserialize(bytes)?;
-    let mut parameters = Arena::zeros(layout.parameters());
-    let mut statistics = Arena::zeros(layout.statistics());
+    let mut parameters = FlatBuffer::zeros(layout.parameters());
+    let mut statistics = FlatBuffer::zeros(layout.statistics());
     for entry in layout.entries() {
-        let arena = match entry.spec.kind {
+        let flat_buffer = match entry.spec.kind {
             TensorKind::Parameter => &mut parameters,
             TensorKind::Statistic => &mut statistics,
         };
-        copy_tensor(&file, entry, arena)?;
+        copy_tensor(&file, entry, flat_buffer)?;
     }
     let known: std::collections::HashSet<&str> =
         layout.entries().iter().map(|entry| entry.spec.name.as_str()).collect();
@@ -245,7 +245,11 @@ pub fn read(bytes: &[u8], layout: &Layout) -> Result<(Arena, Arena), ModelFileEr
     }
 }
 
-fn copy_tensor(file: &SafeTensors<'_>, entry: &TensorEntry, arena: &mut Arena) -> Result<(), ModelFileError> {
+fn copy_tensor(
+    file: &SafeTensors<'_>,
+    entry: &TensorEntry,
+    flat_buffer: &mut FlatBuffer,
+) -> Result<(), ModelFileError> {
     let name = entry.spec.name.clone();
     let Ok(tensor) = file.tensor(&name) else { return Err(ModelFileError::Missing { name }) };
     if tensor.dtype() != Dtype::F32 {
@@ -258,8 +262,8 @@ fn copy_tensor(file: &SafeTensors<'_>, entry: &TensorEntry, arena: &mut Arena) -
             found: tensor.shape().to_vec(),
         });
     }
-    arena.as_bytes_mut()[byte_range(entry)].copy_from_slice(tensor.data());
-    match arena[entry.range.clone()].iter().position(|number| !number.is_finite()) {
+    flat_buffer.as_bytes_mut()[byte_range(entry)].copy_from_slice(tensor.data());
+    match flat_buffer[entry.range.clone()].iter().position(|number| !number.is_finite()) {
         Some(index) => Err(ModelFileError::NotFinite { name, index }),
         None => Ok(()),
     }

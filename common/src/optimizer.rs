@@ -1,4 +1,4 @@
-//! The optimizer family as a pure state machine over flat arenas.
+//! The optimizer family as a pure state machine over flat buffers.
 //!
 //! The algorithms themselves, one file each, are in `methods`: `methods/lookbehind.rs` reads as the paper does. The
 //! arithmetic is in `passes`.
@@ -40,7 +40,7 @@ use self::outer_step::OuterStep;
 use self::statistics::RunningStatistics;
 use self::update::{Ascent, Ending, Norms, OpenDescent, norms, update};
 use self::weights::Weights;
-use crate::arena::Arena;
+use crate::flat_buffer::FlatBuffer;
 use crate::job::{self, Alpha, Method, OptimizerSpec};
 use crate::layout::Layout;
 
@@ -65,12 +65,12 @@ impl Optimizer {
     /// The optimizer of a job that starts at some weights.
     ///
     /// # Errors
-    /// When an arena does not have the layout's length.
+    /// When a flat buffer does not have the layout's length.
     pub fn new(
         spec: &OptimizerSpec,
         layout: Arc<Layout>,
-        parameters: Arena,
-        statistics: Arena,
+        parameters: FlatBuffer,
+        statistics: FlatBuffer,
     ) -> Result<Self, StateError> {
         Self::restore(spec, layout, OptimizerState::initial(&spec.base, parameters, statistics))
     }
@@ -78,7 +78,7 @@ impl Optimizer {
     /// The optimizer of a job that goes on from a state.
     ///
     /// # Errors
-    /// When the state lacks a buffer, has one too many, or an arena does not have the layout's length.
+    /// When the state lacks a buffer, has one too many, or a flat buffer does not have the layout's length.
     pub fn restore(
         spec: &OptimizerSpec,
         layout: Arc<Layout>,
@@ -107,24 +107,28 @@ impl Optimizer {
         OptimizerState {
             parameters: Arc::clone(&self.weights.slow),
             statistics: Arc::clone(&self.statistics.values),
-            buffers: self.base.buffers().map(|(name, arena)| (name.to_owned(), Arc::clone(arena))).collect(),
+            buffers: self
+                .base
+                .buffers()
+                .map(|(name, flat_buffer)| (name.to_owned(), Arc::clone(flat_buffer)))
+                .collect(),
             steps: self.base.steps(),
         }
     }
 
     /// Slow weights, as the last outer step left them.
-    pub fn slow(&self) -> &Arc<Arena> {
+    pub fn slow(&self) -> &Arc<FlatBuffer> {
         &self.weights.slow
     }
 
     /// Running statistics.
-    pub fn statistics(&self) -> &Arc<Arena> {
+    pub fn statistics(&self) -> &Arc<FlatBuffer> {
         &self.statistics.values
     }
 
     /// Weights at which the evaluation that was asked for last is to be computed; the slow ones between outer
     /// steps.
-    pub fn weights(&self) -> Arc<Arena> {
+    pub fn weights(&self) -> Arc<FlatBuffer> {
         let weights = self.step.as_ref().map(|step| self.weights.at(step.gradient().at));
         Arc::clone(weights.unwrap_or(&self.weights.slow))
     }
@@ -143,8 +147,12 @@ impl Optimizer {
     /// Takes the gradient that was asked for last, with the statistics of its batch.
     ///
     /// # Errors
-    /// When a number is not finite, an arena does not have the layout's length, or no gradient was asked for.
-    pub fn absorb(&mut self, gradient: Arena, batch_statistics: &Arena) -> Result<Next, AbsorbError> {
+    /// When a number is not finite, a flat buffer does not have the layout's length, or no gradient was asked for.
+    pub fn absorb(
+        &mut self,
+        gradient: FlatBuffer,
+        batch_statistics: &FlatBuffer,
+    ) -> Result<Next, AbsorbError> {
         let mut step = self.step.clone().ok_or(AbsorbError::NotAskedFor)?;
         let measured = self.measure(&step, &gradient, batch_statistics)?;
         if step.index == 0 {
@@ -170,8 +178,8 @@ impl Optimizer {
     fn measure(
         &self,
         step: &OuterStep,
-        gradient: &Arena,
-        batch_statistics: &Arena,
+        gradient: &FlatBuffer,
+        batch_statistics: &FlatBuffer,
     ) -> Result<Norms, AbsorbError> {
         let check = Check { evaluation: step.index, layout: &self.layout };
         check.lengths(gradient, batch_statistics)?;
@@ -182,7 +190,7 @@ impl Optimizer {
     }
 
     /// Moves perturbed and fast weights as a gradient that is not the last one demands.
-    fn advance(&mut self, step: &OuterStep, norms: Norms, gradient: &Arena) {
+    fn advance(&mut self, step: &OuterStep, norms: Norms, gradient: &FlatBuffer) {
         let used = step.gradient();
         let ascent = self.ascent.filter(|_| used.ascends);
         let mut ascending =
@@ -204,7 +212,7 @@ impl Optimizer {
     }
 
     /// Takes the last descent of an outer step and interpolates; returns α.
-    fn finish(&mut self, step: &OuterStep, gradient: &Arena) -> f64 {
+    fn finish(&mut self, step: &OuterStep, gradient: &FlatBuffer) -> f64 {
         let interpolation = step.schedule.interpolation;
         self.weights.prepare_last(interpolation.is_some(), &mut self.pool);
         let mut open = self.open_descent(step.lr);
@@ -235,7 +243,7 @@ impl Optimizer {
         OpenDescent { fast: self.weights.open_fast(&mut self.pool), rule, buffers }
     }
 
-    fn close_descent(&mut self, open: OpenDescent) -> Arc<Arena> {
+    fn close_descent(&mut self, open: OpenDescent) -> Arc<FlatBuffer> {
         self.base.end_step(open.buffers);
         open.fast.finish()
     }

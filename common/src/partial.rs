@@ -1,6 +1,6 @@
 //! What a shard, or the sum over a segment of shards, contributes to an evaluation.
 
-use crate::arena::Arena;
+use crate::flat_buffer::FlatBuffer;
 
 /// Sums over samples that are kept beside the gradient.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -37,10 +37,10 @@ impl Sums {
 pub struct Partial {
     /// Gradient of (sum of the samples' losses) / (samples of the whole batch), in the layout's order.
     /// Empty for work on the test split.
-    pub gradient: Arena,
+    pub gradient: FlatBuffer,
     /// Batch mean and unbiased variance of each normalisation layer, weighted by the shard's share of the
     /// batch, in the layout's order. Empty for models without statistics and for work on the test split.
-    pub statistics: Arena,
+    pub statistics: FlatBuffer,
     /// Sums over the samples.
     pub sums: Sums,
 }

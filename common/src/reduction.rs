@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::arena::Arena;
+use crate::flat_buffer::FlatBuffer;
 use crate::partial::Partial;
 
 /// A segment of the tree: the contiguous shards `first..end`, never empty.
@@ -78,14 +78,14 @@ impl Segment {
 }
 
 /// Adds `right` onto `left` elementwise.
-fn add_arena(left: &mut Arena, right: &Arena) {
+fn add_flat_buffer(left: &mut FlatBuffer, right: &FlatBuffer) {
     crate::optimizer::passes::add_assign(left, right);
 }
 
 /// The sum of two sibling segments, in the storage of the left one.
 pub fn add(mut left: Partial, right: &Partial) -> Partial {
-    add_arena(&mut left.gradient, &right.gradient);
-    add_arena(&mut left.statistics, &right.statistics);
+    add_flat_buffer(&mut left.gradient, &right.gradient);
+    add_flat_buffer(&mut left.statistics, &right.statistics);
     left.sums.add(&right.sums);
     left
 }

@@ -35,7 +35,7 @@ pub struct Config {
     pub max_workers: usize,
     /// Connections that there may be at a time; a worker has two.
     pub max_connections: usize,
-    /// Bytes that the arenas of all running jobs may take together.
+    /// Bytes that the flat buffers of all running jobs may take together.
     pub memory: u64,
     /// Most bytes of an uploaded file.
     pub max_upload: u64,

@@ -55,7 +55,7 @@ pub struct CoreConfig {
     pub max_queued_jobs: usize,
     /// Workers that may be registered at a time.
     pub max_workers: usize,
-    /// Bytes that the arenas of all running jobs may take together.
+    /// Bytes that the flat buffers of all running jobs may take together.
     pub memory: u64,
 }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::{Digest, weights_digest};
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::layout::Layout;
@@ -28,9 +28,9 @@ pub struct Trainer {
 #[derive(Clone, Debug)]
 pub struct Weights {
     /// All parameters.
-    pub parameters: Arc<Arena>,
+    pub parameters: Arc<FlatBuffer>,
     /// All statistics.
-    pub statistics: Arc<Arena>,
+    pub statistics: Arc<FlatBuffer>,
 }
 
 /// What a worker's arithmetic was observed to be.
@@ -93,7 +93,7 @@ pub enum Outcome {
     Failed(String),
 }
 
-/// All that a checkpoint holds. Cheap to make: the arenas are shared.
+/// All that a checkpoint holds. Cheap to make: the flat buffers are shared.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The job.
@@ -123,8 +123,8 @@ impl Trainer {
     pub fn new(
         spec: &JobSpec,
         description: &JobDescription,
-        parameters: Arena,
-        statistics: Arena,
+        parameters: FlatBuffer,
+        statistics: FlatBuffer,
     ) -> Result<Self, StartError> {
         let layout = Arc::new(description.layout.clone());
         let optimizer = Optimizer::new(&spec.optimizer, Arc::clone(&layout), parameters, statistics)

@@ -16,7 +16,7 @@ pub mod parser;
 mod receiver;
 mod sender;
 
-pub use receiver::{ArenaReceiver, Receiver};
+pub use receiver::{FlatBufferReceiver, Receiver};
 pub use sender::{RunningChecksum, Sender};
 
 use lookbehind_common::partial::Sums;

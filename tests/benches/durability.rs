@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::weights_digest;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_tests::bench::{Failure, Samples, Table, rounds};
 use lookbehind_tests::cluster::Cluster;
@@ -69,10 +69,10 @@ async fn seconds_per_step(every: u64, parameters: &mut usize) -> f64 {
 fn digest_seconds(parameters: usize) -> Result<Samples, Failure> {
     let tensor = TensorSpec { name: "weight".into(), shape: vec![parameters], kind: TensorKind::Parameter };
     let layout = Layout::new([tensor])?;
-    let weights = Arena::from(vec![0.5; parameters]);
+    let weights = FlatBuffer::from(vec![0.5; parameters]);
     let timed = |_| {
         let begun = Instant::now();
-        std::hint::black_box(weights_digest(&layout, &weights, &Arena::default()));
+        std::hint::black_box(weights_digest(&layout, &weights, &FlatBuffer::default()));
         begun.elapsed().as_secs_f64()
     };
     Ok((0..200).map(timed).collect())

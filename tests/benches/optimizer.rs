@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use lookbehind_common::arena::Arena;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::parse_toml;
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::optimizer::{Next, Optimizer};
@@ -25,7 +25,7 @@ const JOB: &str = "name = \"bench\"\nmodel.kind = \"constant\"\ndata.kind = \"co
 fn main() -> Result<(), Failure> {
     println!("Optimizer passes over {PARAMETERS} parameters, lookbehind with k = 2, SGD with momentum");
     let mut optimizer = optimizer()?;
-    let gradient = Arena::from(vec![1e-3; PARAMETERS]);
+    let gradient = FlatBuffer::from(vec![1e-3; PARAMETERS]);
     let (mut steps, mut copying) = (Samples::default(), Samples::default());
     outer_step(&mut optimizer, &gradient)?;
     for _ in 0..rounds(7) {
@@ -47,17 +47,17 @@ fn optimizer() -> Result<Optimizer, Failure> {
     let tensor = TensorSpec { name: "weight".into(), shape: vec![PARAMETERS], kind: TensorKind::Parameter };
     let layout = Arc::new(Layout::new([tensor])?);
     let spec = parse_toml(JOB)?.validate()?;
-    Ok(Optimizer::new(&spec.optimizer, layout, Arena::zeros(PARAMETERS), Arena::default())?)
+    Ok(Optimizer::new(&spec.optimizer, layout, FlatBuffer::zeros(PARAMETERS), FlatBuffer::default())?)
 }
 
 /// Seconds of an outer step's passes; making gradients does not count.
-fn outer_step(optimizer: &mut Optimizer, gradient: &Arena) -> Result<f64, Failure> {
+fn outer_step(optimizer: &mut Optimizer, gradient: &FlatBuffer) -> Result<f64, Failure> {
     let mut seconds = 0.0;
     optimizer.begin(1, 1e-3);
     loop {
         let gradient = gradient.clone();
         let begun = Instant::now();
-        let next = optimizer.absorb(gradient, &Arena::default())?;
+        let next = optimizer.absorb(gradient, &FlatBuffer::default())?;
         seconds += begun.elapsed().as_secs_f64();
         if let Next::Finished(_) = next {
             return Ok(seconds);

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Condvar, Mutex};
 
-use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::Digest;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{JobDescription, JobSpec, Precision};
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
@@ -77,7 +77,7 @@ impl PreparedJob for ScriptedJob {
         self.inner.description()
     }
 
-    fn initial_state(&self) -> Result<(Arena, Arena), ComputeError> {
+    fn initial_state(&self) -> Result<(FlatBuffer, FlatBuffer), ComputeError> {
         self.inner.initial_state()
     }
 

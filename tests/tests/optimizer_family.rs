@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lookbehind_common::arena::Arena;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{
     Alpha, Ascent, BaseOptimizer, InnerGradients, JobSpec, Length, Method, Minibatch, parse_toml,
 };
@@ -48,29 +48,30 @@ fn layout_of(tensors: &Tensors) -> Layout {
 }
 
 /// Rounds to f32, one tensor after the other.
-fn arena(values: &Values) -> Arena {
+fn flat_buffer(values: &Values) -> FlatBuffer {
     values.iter().flatten().map(|&value| value as f32).collect::<Vec<_>>().into()
 }
 
-fn values(layout: &Layout, arena: &Arena) -> Values {
+fn values(layout: &Layout, flat_buffer: &FlatBuffer) -> Values {
     let tensor =
-        |range: &std::ops::Range<usize>| arena[range.clone()].iter().map(|&v| f64::from(v)).collect();
+        |range: &std::ops::Range<usize>| flat_buffer[range.clone()].iter().map(|&v| f64::from(v)).collect();
     layout.entries().iter().map(|entry| tensor(&entry.range)).collect()
 }
 
 /// Trains with the service's optimizer: gradients are computed in f64 at the weights that it asks for.
 fn train(job: &JobSpec, init: &Tensors, samples: &Samples) -> Tensors {
     let (layout, mlp) = (Arc::new(layout_of(init)), Mlp::of(init));
-    let parameters = arena(&init.values().map(|(_, values)| values.clone()).collect());
-    let mut optimizer = Optimizer::new(&job.optimizer, Arc::clone(&layout), parameters, Arena::default())
-        .expect("arenas that fit");
+    let parameters = flat_buffer(&init.values().map(|(_, values)| values.clone()).collect());
+    let mut optimizer =
+        Optimizer::new(&job.optimizer, Arc::clone(&layout), parameters, FlatBuffer::default())
+            .expect("flat buffers that fit");
     for step in reference::outer_steps(job, samples.targets.len()) {
         let mut evaluation = optimizer.begin(step.batches.len() as u32, step.learning_rate);
         loop {
             let batch = &step.batches[evaluation.batch as usize];
             let weights = values(&layout, &optimizer.weights());
-            let gradient = arena(&reference::loss_and_gradient(&mlp, &weights, samples, batch).1);
-            match optimizer.absorb(gradient, &Arena::default()).expect("a finite gradient") {
+            let gradient = flat_buffer(&reference::loss_and_gradient(&mlp, &weights, samples, batch).1);
+            match optimizer.absorb(gradient, &FlatBuffer::default()).expect("a finite gradient") {
                 Next::Evaluate(next) => evaluation = next,
                 Next::Finished(_) => break,
             }

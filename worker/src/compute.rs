@@ -27,8 +27,8 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::Digest;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{JobDescription, JobSpec, Precision};
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
@@ -68,7 +68,7 @@ pub trait PreparedJob: Send {
     ///
     /// # Errors
     /// When they cannot be drawn.
-    fn initial_state(&self) -> Result<(Arena, Arena), ComputeError>;
+    fn initial_state(&self) -> Result<(FlatBuffer, FlatBuffer), ComputeError>;
 
     /// Digest of the partial gradients of keyed probe weights at all shapes of shards that the job has, computed when the
     /// job was loaded. Workers of one compute class have the same one; results are promised to be equal among those alone.

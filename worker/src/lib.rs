@@ -4,7 +4,7 @@
 //! - [`device`]: what a worker computes on.
 //! - [`models`]: from inputs to logits.
 //! - [`kernels`]: what models are made of, a crate of its own.
-//! - [`parameters`]: a model's tensors as flat arenas and as variables.
+//! - [`parameters`]: a model's tensors as flat buffers and as variables.
 //! - [`registry`]: which models and data sets a worker knows by kind.
 //! - [`compute`]: a shard's partial.
 //! - [`threads`]: how many threads it is computed with.

@@ -1,4 +1,4 @@
-//! A model's tensors between the flat arenas that travel and the variables that the model computes with.
+//! A model's tensors between the flat buffers that travel and the variables that the model computes with.
 
 mod initial;
 mod recorder;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use candle_core::{Tensor, Var};
 use candle_nn::Init;
-use lookbehind_common::arena::Arena;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::layout::{Layout, LayoutError, TensorEntry, TensorKind};
 use lookbehind_common::random::{Key, Purpose};
 use rayon::prelude::*;
@@ -36,12 +36,12 @@ pub enum StateError {
     /// The model's tensors make no layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// An arena of another length than the layout's.
+    /// A flat buffer of another length than the layout's.
     #[error("{what}: {found} numbers, expected {expected}")]
     Length {
         /// Parameters or statistics.
         what: &'static str,
-        /// Length of the arena.
+        /// Length of the flat buffer.
         found: usize,
         /// What the layout needs.
         expected: usize,
@@ -78,7 +78,7 @@ impl ModelState {
 
     /// Draws initial parameters and statistics: a function of the seed and of each tensor's number, shape and
     /// initialiser.
-    pub fn initial(&self, seed: u64) -> (Arena, Arena) {
+    pub fn initial(&self, seed: u64) -> (FlatBuffer, FlatBuffer) {
         self.fill(|number, entry, target| {
             let key = Key { layer: number, ..Key::new(seed, Purpose::InitialWeights) };
             initial::fill(self.tensors[number as usize].init, &entry.spec.shape, key, target);
@@ -86,22 +86,22 @@ impl ModelState {
     }
 
     /// Draws weights that exercise every tensor, whatever its initialiser, to tell compute classes apart.
-    pub fn probe(&self, seed: u64) -> (Arena, Arena) {
+    pub fn probe(&self, seed: u64) -> (FlatBuffer, FlatBuffer) {
         self.fill(|number, entry, target| {
             let key = Key { layer: number, ..Key::new(seed, Purpose::Probe) };
             initial::fill_probe(entry, key, target);
         })
     }
 
-    fn fill(&self, fill: impl Fn(u32, &TensorEntry, &mut [f32])) -> (Arena, Arena) {
-        let mut parameters = Arena::zeros(self.layout.parameters());
-        let mut statistics = Arena::zeros(self.layout.statistics());
+    fn fill(&self, fill: impl Fn(u32, &TensorEntry, &mut [f32])) -> (FlatBuffer, FlatBuffer) {
+        let mut parameters = FlatBuffer::zeros(self.layout.parameters());
+        let mut statistics = FlatBuffer::zeros(self.layout.statistics());
         for (number, entry) in (0_u32..).zip(self.layout.entries()) {
-            let arena = match entry.spec.kind {
+            let flat_buffer = match entry.spec.kind {
                 TensorKind::Parameter => &mut parameters,
                 TensorKind::Statistic => &mut statistics,
             };
-            fill(number, entry, &mut arena[entry.range.clone()]);
+            fill(number, entry, &mut flat_buffer[entry.range.clone()]);
         }
         (parameters, statistics)
     }
@@ -114,11 +114,11 @@ impl ModelState {
         check_length("parameters", parameters, self.layout.parameters())?;
         check_length("statistics", statistics, self.layout.statistics())?;
         let load = |(tensor, entry): (&StateTensor, &TensorEntry)| {
-            let arena = match entry.spec.kind {
+            let flat_buffer = match entry.spec.kind {
                 TensorKind::Parameter => parameters,
                 TensorKind::Statistic => statistics,
             };
-            copy_from(&tensor.variable, &arena[entry.range.clone()])
+            copy_from(&tensor.variable, &flat_buffer[entry.range.clone()])
                 .map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })
         };
         first_error(self.tensors.par_iter().zip(self.layout.entries()).map(load))
@@ -128,9 +128,9 @@ impl ModelState {
     ///
     /// # Errors
     /// When a gradient cannot be fetched or has another shape than its parameter.
-    pub(crate) fn gradients(&self, gradients: &Gradients) -> Result<Arena, StateError> {
-        let mut arena = Arena::zeros(self.layout.parameters());
-        let (mut rest, mut places) = (&mut arena[..], Vec::new());
+    pub(crate) fn gradients(&self, gradients: &Gradients) -> Result<FlatBuffer, StateError> {
+        let mut flat_buffer = FlatBuffer::zeros(self.layout.parameters());
+        let (mut rest, mut places) = (&mut flat_buffer[..], Vec::new());
         for (tensor, entry) in self.tensors.iter().zip(self.layout.entries()) {
             if entry.spec.kind == TensorKind::Parameter {
                 let (place, after) = rest.split_at_mut(entry.range.len());
@@ -143,21 +143,21 @@ impl ModelState {
                 .map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })
         };
         first_error(places.into_par_iter().map(copy))?;
-        Ok(arena)
+        Ok(flat_buffer)
     }
 
     /// The statistics that a training pass reported, times the shard's `share` of the batch, in the layout's order.
     ///
     /// # Errors
     /// When a statistic was not reported exactly once, has the wrong size, or is none of the model's.
-    pub fn statistics(&self, reported: &[(String, Tensor)], share: f32) -> Result<Arena, StateError> {
-        let mut arena = Arena::zeros(self.layout.statistics());
+    pub fn statistics(&self, reported: &[(String, Tensor)], share: f32) -> Result<FlatBuffer, StateError> {
+        let mut flat_buffer = FlatBuffer::zeros(self.layout.statistics());
         for (entry, values) in self.reported_in_order(reported)? {
-            copy_into(values, &mut arena[entry.range.clone()])
+            copy_into(values, &mut flat_buffer[entry.range.clone()])
                 .map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })?;
         }
-        arena.iter_mut().for_each(|value| *value *= share);
-        Ok(arena)
+        flat_buffer.iter_mut().for_each(|value| *value *= share);
+        Ok(flat_buffer)
     }
 
     /// What a training pass reported of each statistic, in the layout's order.
@@ -201,8 +201,12 @@ fn first_error(all: impl IndexedParallelIterator<Item = Result<(), StateError>>)
     all.collect::<Vec<_>>().into_iter().collect()
 }
 
-pub(crate) fn check_length(what: &'static str, arena: &[f32], expected: usize) -> Result<(), StateError> {
-    let found = arena.len();
+pub(crate) fn check_length(
+    what: &'static str,
+    flat_buffer: &[f32],
+    expected: usize,
+) -> Result<(), StateError> {
+    let found = flat_buffer.len();
     if found == expected { Ok(()) } else { Err(StateError::Length { what, found, expected }) }
 }
 

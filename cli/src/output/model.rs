@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::{Digest, weights_digest};
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::model_file;
 use lookbehind_proto::transfer::{Receiver, TransferError};
@@ -147,7 +147,7 @@ fn digest(bytes: &[u8]) -> Result<Digest, String> {
     });
     let layout = Layout::new(tensors).map_err(|error| error.to_string())?;
     let (weights, none) = model_file::read(bytes, &layout).map_err(|error| error.to_string())?;
-    debug_assert_eq!(none, Arena::default());
+    debug_assert_eq!(none, FlatBuffer::default());
     Ok(weights_digest(&layout, &weights, &none))
 }
 

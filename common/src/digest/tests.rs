@@ -21,11 +21,11 @@ fn digest(tensors: &[Tensor]) -> Digest {
         kind: *kind,
     });
     let layout = Layout::new(specs).expect("a valid layout");
-    let arena = |kind| {
+    let flat_buffer = |kind| {
         let of_kind = tensors.iter().filter(|tensor| tensor.2 == kind);
-        Arena::from(of_kind.flat_map(|tensor| tensor.3.clone()).collect::<Vec<_>>())
+        FlatBuffer::from(of_kind.flat_map(|tensor| tensor.3.clone()).collect::<Vec<_>>())
     };
-    weights_digest(&layout, &arena(TensorKind::Parameter), &arena(TensorKind::Statistic))
+    weights_digest(&layout, &flat_buffer(TensorKind::Parameter), &flat_buffer(TensorKind::Statistic))
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn refused(tensors: Vec<TensorSpec>) -> LayoutError {
 }
 
 #[test]
-fn parameters_and_statistics_lie_one_after_the_other_each_in_their_own_arena() {
+fn parameters_and_statistics_lie_one_after_the_other_each_in_their_own_flat_buffer() {
     let layout = Layout::new([
         parameter("a", &[2, 3]),
         tensor("mean", &[4], TensorKind::Statistic),

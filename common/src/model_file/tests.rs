@@ -12,7 +12,7 @@ fn layout() -> Layout {
     .expect("a valid layout")
 }
 
-fn state() -> (Arena, Arena) {
+fn state() -> (FlatBuffer, FlatBuffer) {
     let parameters: Vec<f32> = (0..8).map(|i| i as f32 / 3.0).collect();
     (parameters.into(), vec![9.0, -9.0].into())
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use super::blocks::{Cut, Target};
 use super::buffers::{Pool, Writing};
 use super::passes::{self, AdamWStep, SgdStep};
-use crate::arena::Arena;
+use crate::flat_buffer::FlatBuffer;
 use crate::job::BaseOptimizer;
 
 /// A base optimizer with its state.
 #[derive(Debug)]
 pub(super) struct Base {
     optimizer: BaseOptimizer,
-    buffers: [Option<Arc<Arena>>; 2],
+    buffers: [Option<Arc<FlatBuffer>>; 2],
     steps: u64,
 }
 
@@ -31,7 +31,7 @@ impl Base {
     /// The base optimizer after `steps` steps, with the buffers of [`buffer_names`] in their order.
     pub(super) fn new(
         optimizer: BaseOptimizer,
-        buffers: impl IntoIterator<Item = Arc<Arena>>,
+        buffers: impl IntoIterator<Item = Arc<FlatBuffer>>,
         steps: u64,
     ) -> Self {
         let mut buffers = buffers.into_iter();
@@ -44,14 +44,15 @@ impl Base {
     }
 
     /// The buffers with their names.
-    pub(super) fn buffers(&self) -> impl Iterator<Item = (&'static str, &Arc<Arena>)> {
+    pub(super) fn buffers(&self) -> impl Iterator<Item = (&'static str, &Arc<FlatBuffer>)> {
         buffer_names(&self.optimizer).iter().copied().zip(self.buffers.iter().flatten())
     }
 
     /// Begins the next step; [`Base::end_step`] takes the buffers back.
     pub(super) fn begin_step(&mut self, lr: f64, pool: &mut Pool) -> (Rule, [Option<Writing>; 2]) {
         self.steps += 1;
-        let buffers = self.buffers.each_mut().map(|buffer| buffer.take().map(|arena| pool.rewrite(arena)));
+        let buffers =
+            self.buffers.each_mut().map(|buffer| buffer.take().map(|flat_buffer| pool.rewrite(flat_buffer)));
         (Rule::new(&self.optimizer, lr, self.steps), buffers)
     }
 

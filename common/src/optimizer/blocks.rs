@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::passes::GRAIN;
-use crate::arena::Arena;
+use crate::flat_buffer::FlatBuffer;
 use crate::layout::Layout;
 
 /// Most numbers in a block.
@@ -17,7 +17,7 @@ pub(super) const BLOCK: usize = 4096;
 /// A run of numbers of one parameter tensor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Block {
-    /// First number within the arena.
+    /// First number within the flat buffer.
     pub(super) start: usize,
     /// Numbers.
     pub(super) len: usize,
@@ -98,8 +98,8 @@ pub(super) struct Target<'a> {
 
 impl<'a> Target<'a> {
     /// Rewrites `values`, from `source` if there is one.
-    pub(super) fn new(source: Option<&'a Arc<Arena>>, values: &'a mut Arena) -> Self {
-        Self { source: source.map(|arena| &arena[..]), values }
+    pub(super) fn new(source: Option<&'a Arc<FlatBuffer>>, values: &'a mut FlatBuffer) -> Self {
+        Self { source: source.map(|flat_buffer| &flat_buffer[..]), values }
     }
 
     /// The block's old values, to be overwritten.

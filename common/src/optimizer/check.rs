@@ -1,7 +1,7 @@
 //! Checks of what comes in with an evaluation.
 
 use super::messages::AbsorbError;
-use crate::arena::Arena;
+use crate::flat_buffer::FlatBuffer;
 use crate::layout::{Layout, TensorKind};
 
 /// Checks one evaluation against the layout.
@@ -13,17 +13,26 @@ pub(super) struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Whether the arenas are as long as the layout says.
-    pub(super) fn lengths(&self, gradient: &Arena, batch_statistics: &Arena) -> Result<(), AbsorbError> {
+    /// Whether the flat buffers are as long as the layout says.
+    pub(super) fn lengths(
+        &self,
+        gradient: &FlatBuffer,
+        batch_statistics: &FlatBuffer,
+    ) -> Result<(), AbsorbError> {
         self.length("gradient", gradient, self.layout.parameters())?;
         self.length("batch statistics", batch_statistics, self.layout.statistics())
     }
 
-    fn length(&self, what: &'static str, arena: &Arena, expected: usize) -> Result<(), AbsorbError> {
-        if arena.len() == expected {
+    fn length(
+        &self,
+        what: &'static str,
+        flat_buffer: &FlatBuffer,
+        expected: usize,
+    ) -> Result<(), AbsorbError> {
+        if flat_buffer.len() == expected {
             return Ok(());
         }
-        Err(AbsorbError::Length { evaluation: self.evaluation, what, found: arena.len(), expected })
+        Err(AbsorbError::Length { evaluation: self.evaluation, what, found: flat_buffer.len(), expected })
     }
 
     /// Whether all numbers are finite. The gradient's norm says so for the gradient, without another pass over memory;
@@ -31,8 +40,8 @@ impl Check<'_> {
     pub(super) fn finite(
         &self,
         norm: f64,
-        gradient: &Arena,
-        batch_statistics: &Arena,
+        gradient: &FlatBuffer,
+        batch_statistics: &FlatBuffer,
     ) -> Result<(), AbsorbError> {
         self.norm_finite(norm, "gradient", gradient)?;
         match position(batch_statistics) {
@@ -42,7 +51,7 @@ impl Check<'_> {
     }
 
     /// Whether the weights that an outer step has come to are finite: their norm says so.
-    pub(super) fn weights(&self, norm: f64, weights: &Arena) -> Result<(), AbsorbError> {
+    pub(super) fn weights(&self, norm: f64, weights: &FlatBuffer) -> Result<(), AbsorbError> {
         self.norm_finite(norm, "weights", weights)
     }
 
@@ -50,19 +59,30 @@ impl Check<'_> {
         clippy::expect_used,
         reason = "squares of f32 values do not overflow the f64 sum that the norm is made of"
     )]
-    fn norm_finite(&self, norm: f64, what: &'static str, arena: &Arena) -> Result<(), AbsorbError> {
+    fn norm_finite(
+        &self,
+        norm: f64,
+        what: &'static str,
+        flat_buffer: &FlatBuffer,
+    ) -> Result<(), AbsorbError> {
         if norm.is_finite() {
             return Ok(());
         }
-        let at = position(arena).expect("a norm that is not finite has a value that is not");
-        Err(self.not_finite(what, TensorKind::Parameter, arena, at))
+        let at = position(flat_buffer).expect("a norm that is not finite has a value that is not");
+        Err(self.not_finite(what, TensorKind::Parameter, flat_buffer, at))
     }
 
     #[expect(
         clippy::expect_used,
         reason = "the lengths were checked against the layout, whose tensors leave no gap"
     )]
-    fn not_finite(&self, what: &'static str, kind: TensorKind, arena: &Arena, at: usize) -> AbsorbError {
+    fn not_finite(
+        &self,
+        what: &'static str,
+        kind: TensorKind,
+        flat_buffer: &FlatBuffer,
+        at: usize,
+    ) -> AbsorbError {
         let mut entries = self.layout.entries().iter().filter(|entry| entry.spec.kind == kind);
         let entry = entries.find(|entry| entry.range.contains(&at)).expect("every value belongs to a tensor");
         AbsorbError::NonFinite {
@@ -70,12 +90,12 @@ impl Check<'_> {
             what,
             tensor: entry.spec.name.clone(),
             index: at - entry.range.start,
-            value: arena[at],
+            value: flat_buffer[at],
         }
     }
 }
 
 /// Where the first value is that is not finite.
-fn position(arena: &Arena) -> Option<usize> {
-    arena.iter().position(|value| !value.is_finite())
+fn position(flat_buffer: &FlatBuffer) -> Option<usize> {
+    flat_buffer.iter().position(|value| !value.is_finite())
 }

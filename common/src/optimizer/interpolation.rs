@@ -2,7 +2,7 @@
 
 use super::blocks::{Block, cut_fields, for_each_block};
 use super::passes;
-use crate::arena::Arena;
+use crate::flat_buffer::FlatBuffer;
 
 /// Below this a movement counts as being that long, so that no movement at all has an angle of 90°.
 const MIN_NORM: f64 = 1e-8;
@@ -43,7 +43,12 @@ struct Arrays<'a> {
 cut_fields!(Arrays { weights, slow });
 
 /// Turns the last fast weights into the new slow ones, with a factor for each tensor of the blocks.
-pub(super) fn interpolate_tensors(blocks: &[Block], weights: &mut Arena, slow: &Arena, alphas: &[f64]) {
+pub(super) fn interpolate_tensors(
+    blocks: &[Block],
+    weights: &mut FlatBuffer,
+    slow: &FlatBuffer,
+    alphas: &[f64],
+) {
     for_each_block(blocks, Arrays { weights, slow }, &|block, arrays: Arrays<'_>| {
         passes::interpolate(arrays.weights, arrays.slow, alphas[block.tensor] as f32);
     });

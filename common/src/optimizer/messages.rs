@@ -57,7 +57,7 @@ pub enum AbsorbError {
         /// What stands there.
         value: f32,
     },
-    /// An arena does not fit the layout.
+    /// A flat buffer does not fit the layout.
     #[error("evaluation {evaluation}: {what} of {found} numbers, expected {expected}")]
     Length {
         /// Counts the evaluations of the outer step from 0.

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::base::buffer_names;
-use crate::arena::Arena;
+use crate::flat_buffer::FlatBuffer;
 use crate::job::BaseOptimizer;
 use crate::layout::Layout;
 
-/// Everything that an optimizer needs to go on after an outer step. Cheap to clone: the arenas are shared.
+/// Everything that an optimizer needs to go on after an outer step. Cheap to clone: the flat buffers are shared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OptimizerState {
     /// Slow weights.
-    pub parameters: Arc<Arena>,
+    pub parameters: Arc<FlatBuffer>,
     /// Running statistics.
-    pub statistics: Arc<Arena>,
+    pub statistics: Arc<FlatBuffer>,
     /// The base optimizer's buffers by name, each as long as the parameters: `momentum` for SGD with
     /// momentum, `first_moment` and `second_moment` for AdamW.
-    pub buffers: BTreeMap<String, Arc<Arena>>,
+    pub buffers: BTreeMap<String, Arc<FlatBuffer>>,
     /// Steps that the base optimizer has taken.
     pub steps: u64,
 }
@@ -25,7 +25,7 @@ pub struct OptimizerState {
 /// Why an optimizer cannot start from a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    /// An arena does not fit the layout.
+    /// A flat buffer does not fit the layout.
     #[error("optimizer state: {name} has {found} numbers, expected {expected}")]
     Length {
         /// Which one.
@@ -51,8 +51,8 @@ pub enum StateError {
 
 impl OptimizerState {
     /// The state before the first step.
-    pub(super) fn initial(base: &BaseOptimizer, parameters: Arena, statistics: Arena) -> Self {
-        let zeros = || Arc::new(Arena::zeros(parameters.len()));
+    pub(super) fn initial(base: &BaseOptimizer, parameters: FlatBuffer, statistics: FlatBuffer) -> Self {
+        let zeros = || Arc::new(FlatBuffer::zeros(parameters.len()));
         let buffers = buffer_names(base).iter().map(|&name| (name.to_owned(), zeros())).collect();
         Self { parameters: Arc::new(parameters), statistics: Arc::new(statistics), buffers, steps: 0 }
     }
@@ -75,11 +75,11 @@ impl OptimizerState {
     }
 }
 
-fn check_length(name: &str, arena: &Arena, expected: usize) -> Result<(), StateError> {
-    if arena.len() == expected {
+fn check_length(name: &str, flat_buffer: &FlatBuffer, expected: usize) -> Result<(), StateError> {
+    if flat_buffer.len() == expected {
         return Ok(());
     }
-    Err(StateError::Length { name: name.to_owned(), found: arena.len(), expected })
+    Err(StateError::Length { name: name.to_owned(), found: flat_buffer.len(), expected })
 }
 
 #[cfg(test)]

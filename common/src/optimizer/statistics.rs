@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::methods::{GradientUse, WeightSet};
 use super::passes;
-use crate::arena::Arena;
+use crate::flat_buffer::FlatBuffer;
 use crate::job::BatchStatistics;
 
 /// Weight of a batch in the running average.
@@ -18,7 +18,7 @@ const MOMENTUM: f64 = 0.1;
 #[derive(Debug)]
 pub(super) struct RunningStatistics {
     /// The averages, in the layout's order.
-    pub(super) values: Arc<Arena>,
+    pub(super) values: Arc<FlatBuffer>,
     /// Which evaluations count.
     pub(super) counted: BatchStatistics,
 }
@@ -27,7 +27,7 @@ impl RunningStatistics {
     /// Counts the batch statistics of the outer step's gradient number `index`: as often as the published
     /// reference would have passed its batch through the model. Before the first ascent the perturbed weights are the
     /// slow ones.
-    pub(super) fn absorb(&mut self, index: u32, gradient: GradientUse, batch: &Arena) {
+    pub(super) fn absorb(&mut self, index: u32, gradient: GradientUse, batch: &FlatBuffer) {
         if batch.is_empty() {
             return;
         }
@@ -37,7 +37,7 @@ impl RunningStatistics {
             _ => gradient.passes(),
         };
         if times > 0 {
-            let running: &mut Arena = Arc::make_mut(&mut self.values);
+            let running: &mut FlatBuffer = Arc::make_mut(&mut self.values);
             (0..times).for_each(|_| passes::average(running, batch, MOMENTUM));
         }
     }

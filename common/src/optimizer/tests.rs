@@ -63,13 +63,13 @@ fn noise(index: usize, salt: usize) -> f32 {
     (mixed.wrapping_mul(0xC2B2_AE35) >> 8) as f32 / (1_u32 << 24) as f32
 }
 
-fn initial(layout: &Layout) -> (Arena, Arena) {
+fn initial(layout: &Layout) -> (FlatBuffer, FlatBuffer) {
     let parameters: Vec<f32> = (0..layout.parameters()).map(|i| noise(i, 0) - 0.5).collect();
     (parameters.into(), vec![0.5; layout.statistics()].into())
 }
 
 /// A gradient that depends on the weights and the batch alone: that of wells at a place for each batch.
-fn gradient(weights: &Arena, batch: u64) -> Arena {
+fn gradient(weights: &FlatBuffer, batch: u64) -> FlatBuffer {
     let well = |(i, w): (usize, &f32)| {
         let d = w - noise(i, 1 + batch as usize);
         (0.2 + noise(i, 999)) * d + 0.1 * d * d * d
@@ -77,7 +77,7 @@ fn gradient(weights: &Arena, batch: u64) -> Arena {
     weights.iter().enumerate().map(well).collect::<Vec<_>>().into()
 }
 
-fn batch_statistics(weights: &Arena, layout: &Layout) -> Arena {
+fn batch_statistics(weights: &FlatBuffer, layout: &Layout) -> FlatBuffer {
     weights[..layout.statistics()].to_vec().into()
 }
 
@@ -99,7 +99,7 @@ fn outer_step(optimizer: &mut Optimizer, batches: u32, first: u64) -> OuterStepR
 fn optimizer(spec: &OptimizerSpec) -> Optimizer {
     let layout = layout();
     let (parameters, statistics) = initial(&layout);
-    Optimizer::new(spec, layout, parameters, statistics).expect("arenas that fit")
+    Optimizer::new(spec, layout, parameters, statistics).expect("flat buffers that fit")
 }
 
 /// The state after some outer steps, the last of which gets fewer batches than the method takes.
@@ -163,8 +163,10 @@ fn a_restored_optimizer_goes_on_to_the_same_bits() {
 fn what_readers_hold_never_changes_and_their_holding_changes_nothing() {
     for spec in family() {
         let mut optimizer = optimizer(&spec);
-        let mut held: Vec<(Arc<Arena>, Arena)> = Vec::new();
-        let mut hold = |arena: &Arc<Arena>| held.push((Arc::clone(arena), Arena::clone(arena)));
+        let mut held: Vec<(Arc<FlatBuffer>, FlatBuffer)> = Vec::new();
+        let mut hold = |flat_buffer: &Arc<FlatBuffer>| {
+            held.push((Arc::clone(flat_buffer), FlatBuffer::clone(flat_buffer)))
+        };
         for step in 0..2 {
             let mut evaluation = optimizer.begin(if step == 1 { 2 } else { 3 }, 0.1);
             loop {
@@ -182,7 +184,7 @@ fn what_readers_hold_never_changes_and_their_holding_changes_nothing() {
             optimizer.state().buffers.values().for_each(&mut hold);
         }
         assert!(optimizer.state() == state_after(&spec, 2), "{spec:?}");
-        assert!(held.iter().all(|(arena, copy)| **arena == *copy), "{spec:?}");
+        assert!(held.iter().all(|(flat_buffer, copy)| **flat_buffer == *copy), "{spec:?}");
     }
 }
 
@@ -238,7 +240,11 @@ fn outer_steps_go_round_in_the_buffers_of_the_first() {
             next = optimizer.absorb(gradient, &statistics).expect("a finite gradient");
         }
     }
-    assert!(places.len() <= 3, "slow, fast and perturbed weights need three arenas, found {}", places.len());
+    assert!(
+        places.len() <= 3,
+        "slow, fast and perturbed weights need three flat buffers, found {}",
+        places.len()
+    );
 }
 
 #[test]
@@ -294,23 +300,24 @@ fn a_number_that_is_not_finite_is_named_and_changes_nothing() {
 }
 
 #[test]
-fn arenas_of_the_wrong_length_are_refused() {
+fn flat_buffers_of_the_wrong_length_are_refused() {
     let mut optimizer = optimizer(&spec(Method::Sgd, SGD));
     optimizer.begin(1, 0.1);
-    let right = Arena::zeros(optimizer.layout.parameters());
-    let error = optimizer.absorb(Arena::zeros(2), &Arena::zeros(34)).expect_err("a short gradient");
+    let right = FlatBuffer::zeros(optimizer.layout.parameters());
+    let error = optimizer.absorb(FlatBuffer::zeros(2), &FlatBuffer::zeros(34)).expect_err("a short gradient");
     assert!(matches!(error, AbsorbError::Length { what: "gradient", found: 2, .. }), "{error}");
-    let error = optimizer.absorb(right, &Arena::zeros(2)).expect_err("short statistics");
+    let error = optimizer.absorb(right, &FlatBuffer::zeros(2)).expect_err("short statistics");
     assert!(matches!(error, AbsorbError::Length { what: "batch statistics", expected: 34, .. }), "{error}");
-    let short = Optimizer::new(&spec(Method::Sgd, SGD), layout(), Arena::zeros(1), Arena::zeros(34));
+    let short =
+        Optimizer::new(&spec(Method::Sgd, SGD), layout(), FlatBuffer::zeros(1), FlatBuffer::zeros(34));
     assert!(matches!(short, Err(StateError::Length { .. })));
 }
 
 #[test]
 fn a_gradient_that_was_not_asked_for_is_refused() {
     let mut optimizer = optimizer(&spec(Method::Sgd, SGD));
-    let gradient = Arena::zeros(optimizer.layout.parameters());
-    let error = optimizer.absorb(gradient, &Arena::zeros(34)).expect_err("nothing was begun");
+    let gradient = FlatBuffer::zeros(optimizer.layout.parameters());
+    let error = optimizer.absorb(gradient, &FlatBuffer::zeros(34)).expect_err("nothing was begun");
     assert_eq!(error, AbsorbError::NotAskedFor);
 }
 
@@ -320,9 +327,9 @@ fn a_gradient_of_zero_moves_nothing() {
     let mut optimizer = optimizer(&spec(lookbehind(ASAM, 2, Alpha::Adaptive, InnerGradients::Reuse), plain));
     let before = Arc::clone(optimizer.slow());
     optimizer.begin(1, 0.1);
-    let zero = Arena::zeros(optimizer.layout.parameters());
+    let zero = FlatBuffer::zeros(optimizer.layout.parameters());
     while let Next::Evaluate(_) =
-        optimizer.absorb(zero.clone(), &Arena::zeros(34)).expect("a finite gradient")
+        optimizer.absorb(zero.clone(), &FlatBuffer::zeros(34)).expect("a finite gradient")
     {}
     assert!(**optimizer.slow() == *before);
 }
@@ -331,7 +338,7 @@ fn a_gradient_of_zero_moves_nothing() {
 fn an_outer_step_that_is_begun_twice_goes_on() {
     let mut optimizer = optimizer(&spec(Method::Sam { ascent: SAM }, SGD));
     optimizer.begin(1, 0.1);
-    let statistics = Arena::zeros(34);
+    let statistics = FlatBuffer::zeros(34);
     optimizer.absorb(gradient(optimizer.slow(), 0), &statistics).expect("a finite gradient");
     assert_eq!(optimizer.begin(1, 0.1), Evaluation { index: 1, batch: 0, weights_changed: true });
 }

@@ -5,7 +5,7 @@ use super::blocks::{Block, Cut, Target, cut_fields, for_each_block};
 use super::buffers::Writing;
 use super::interpolation::{AngleSums, angle_sums};
 use super::passes;
-use crate::arena::Arena;
+use crate::flat_buffer::FlatBuffer;
 
 /// Euclidean norms of a gradient g over all parameters.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,12 @@ pub(super) struct Norms {
 }
 
 /// Measures a gradient at the weights that it was computed at; with `eta` the ascent is adaptive.
-pub(super) fn norms(blocks: &[Block], gradient: &Arena, weights: &Arena, eta: Option<f64>) -> Norms {
+pub(super) fn norms(
+    blocks: &[Block],
+    gradient: &FlatBuffer,
+    weights: &FlatBuffer,
+    eta: Option<f64>,
+) -> Norms {
     let arrays = Measured { gradient, weights };
     let squares = for_each_block(blocks, arrays, &|block, arrays: Measured<'_>| {
         let plain = passes::sum_of_squares(arrays.gradient);
@@ -154,7 +159,7 @@ cut_fields!(Moves { gradient, ascent, descent });
 /// Applies a gradient; returns each block's part of the angle where a descent measures it, and zeros elsewhere.
 pub(super) fn update(
     blocks: &[Block],
-    gradient: &Arena,
+    gradient: &FlatBuffer,
     ascent: Option<Ascent<'_>>,
     descent: Option<Descent<'_>>,
 ) -> Vec<AngleSums> {

@@ -1,33 +1,33 @@
-//! The weights of an outer step: slow, fast and perturbed. At its start they are the same arena; each is
+//! The weights of an outer step: slow, fast and perturbed. At its start they are the same flat buffer; each is
 //! written for the first time out of place from the one that it starts from.
 
 use std::sync::Arc;
 
 use super::buffers::{Pool, Writing};
 use super::methods::WeightSet;
-use crate::arena::Arena;
+use crate::flat_buffer::FlatBuffer;
 
-/// Slow, fast and perturbed weights. An arena that somebody else reads is never written.
+/// Slow, fast and perturbed weights. A flat buffer that somebody else reads is never written.
 #[derive(Debug)]
 pub(super) struct Weights {
     /// φ, as the last outer step left it.
-    pub(super) slow: Arc<Arena>,
+    pub(super) slow: Arc<FlatBuffer>,
     /// f after the last descent; `None` where that is `first`, or before the first descent.
-    fast: Option<Arc<Arena>>,
+    fast: Option<Arc<FlatBuffer>>,
     /// f after the first descent, where adaptive interpolation will ask for it.
-    first: Option<Arc<Arena>>,
+    first: Option<Arc<FlatBuffer>>,
     /// φ′; `None` before the first ascent.
-    perturbed: Option<Arc<Arena>>,
+    perturbed: Option<Arc<FlatBuffer>>,
 }
 
 impl Weights {
     /// All weights are `slow`.
-    pub(super) fn new(slow: Arc<Arena>) -> Self {
+    pub(super) fn new(slow: Arc<FlatBuffer>) -> Self {
         Self { slow, fast: None, first: None, perturbed: None }
     }
 
     /// The weights of a set. Before the first move of a set they are the slow ones.
-    pub(super) fn at(&self, set: WeightSet) -> &Arc<Arena> {
+    pub(super) fn at(&self, set: WeightSet) -> &Arc<FlatBuffer> {
         match set {
             WeightSet::Fast => self.fast.as_ref().or(self.first.as_ref()),
             WeightSet::Perturbed => self.perturbed.as_ref(),
@@ -36,7 +36,7 @@ impl Weights {
     }
 
     /// Fast weights after the first of several descents, where they were kept.
-    pub(super) fn first(&self) -> Option<&Arena> {
+    pub(super) fn first(&self) -> Option<&FlatBuffer> {
         self.first.as_deref()
     }
 
@@ -67,7 +67,7 @@ impl Weights {
     }
 
     /// Ends a descent; with `keep` its result is kept as the first one.
-    pub(super) fn set_fast(&mut self, weights: Arc<Arena>, keep: bool) {
+    pub(super) fn set_fast(&mut self, weights: Arc<FlatBuffer>, keep: bool) {
         if keep {
             self.first = Some(weights);
         } else {
@@ -87,12 +87,14 @@ impl Weights {
     }
 
     /// Ends the outer step with new slow weights.
-    pub(super) fn finish(&mut self, slow: Arc<Arena>, pool: &mut Pool) {
+    pub(super) fn finish(&mut self, slow: Arc<FlatBuffer>, pool: &mut Pool) {
         let old = std::mem::replace(self, Self::new(slow));
-        for arena in
-            [Some(old.slow), old.first, old.fast].into_iter().flatten().filter(|arena| !arena.is_empty())
+        for flat_buffer in [Some(old.slow), old.first, old.fast]
+            .into_iter()
+            .flatten()
+            .filter(|flat_buffer| !flat_buffer.is_empty())
         {
-            pool.retire(arena);
+            pool.retire(flat_buffer);
         }
     }
 }

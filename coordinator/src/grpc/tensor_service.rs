@@ -9,7 +9,7 @@ use std::sync::Weak;
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
-use lookbehind_common::arena::Arena;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{Fence, WorkId};
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::Segment;
@@ -18,7 +18,7 @@ use lookbehind_proto::transfer::body::{self, Incoming};
 use lookbehind_proto::transfer::frames::Frames;
 use lookbehind_proto::transfer::in_process::{Handed, InProcess, ShareWeights, SharedWeights, checksum};
 use lookbehind_proto::transfer::parser::Event as Part;
-use lookbehind_proto::transfer::{ArenaReceiver, CHUNK_BYTES, Checksum, sums_bytes};
+use lookbehind_proto::transfer::{CHUNK_BYTES, Checksum, FlatBufferReceiver, sums_bytes};
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::tensor_service_server::SERVICE_NAME;
 use lookbehind_telemetry::metrics::Direction;
@@ -159,9 +159,9 @@ impl TensorServer {
             if let Some(handed) = handed {
                 return taken(&handed, [gradient, statistics], &covered);
             }
-            let arenas = self.0.weights.arenas(&header.work.job);
-            let arenas = [gradient, statistics].map(|length| arenas.lend(length as usize));
-            self.receive(&mut incoming, arenas, &covered).await
+            let flat_buffers = self.0.weights.flat_buffers(&header.work.job);
+            let flat_buffers = [gradient, statistics].map(|length| flat_buffers.lend(length as usize));
+            self.receive(&mut incoming, flat_buffers, &covered).await
         };
         // What fits a chunk is read while it is asked for: the question takes longer than the transfer.
         let (admission, received) = if gradient.saturating_add(statistics) <= CHUNK_NUMBERS {
@@ -209,8 +209,8 @@ impl TensorServer {
         let ([parameters, statistics], _) = match handed {
             Some(handed) => taken(&handed, lengths, &[])?,
             None => {
-                let arenas = lengths.map(|length| Arena::zeros(length as usize));
-                self.receive(&mut incoming, arenas, &[]).await?
+                let flat_buffers = lengths.map(|length| FlatBuffer::zeros(length as usize));
+                self.receive(&mut incoming, flat_buffers, &[]).await?
             }
         };
         check_finite(&parameters)?;
@@ -235,15 +235,15 @@ impl TensorServer {
         }
     }
 
-    /// Receives chunks up to the trailer into two arenas of the lengths that were admitted.
+    /// Receives chunks up to the trailer into two flat buffers of the lengths that were admitted.
     async fn receive(
         &self,
         incoming: &mut Incoming,
-        [first, second]: [Arena; 2],
+        [first, second]: [FlatBuffer; 2],
         covered: &[u8],
-    ) -> Result<([Arena; 2], Checksum), Status> {
+    ) -> Result<([FlatBuffer; 2], Checksum), Status> {
         let numbers = first.len() + second.len();
-        let mut receiver = ArenaReceiver::into_arenas(first, second);
+        let mut receiver = FlatBufferReceiver::into_flat_buffers(first, second);
         loop {
             match self.part(incoming).await? {
                 Some(Part::Chunk { offset, length }) => receiver.begin(offset, length),
@@ -260,15 +260,16 @@ impl TensorServer {
     }
 }
 
-/// Takes arenas that were handed over, where their lengths are those of the header.
-fn taken(handed: &Handed, lengths: [u64; 2], covered: &[u8]) -> Result<([Arena; 2], Checksum), Status> {
-    let arenas = handed.take().ok_or_else(|| Status::data_loss("the arenas were taken before"))?;
-    let found = [arenas[0].len() as u64, arenas[1].len() as u64];
+/// Takes flat buffers that were handed over, where their lengths are those of the header.
+fn taken(handed: &Handed, lengths: [u64; 2], covered: &[u8]) -> Result<([FlatBuffer; 2], Checksum), Status> {
+    let flat_buffers =
+        handed.take().ok_or_else(|| Status::data_loss("the flat buffers were taken before"))?;
+    let found = [flat_buffers[0].len() as u64, flat_buffers[1].len() as u64];
     if found != lengths {
         return Err(Status::invalid_argument(format!("{found:?} numbers, the header says {lengths:?}")));
     }
-    let checksum = checksum(&arenas, covered);
-    Ok((arenas, checksum))
+    let checksum = checksum(&flat_buffers, covered);
+    Ok((flat_buffers, checksum))
 }
 
 fn outcome_body(outcome: v1::UploadOutcome) -> Body {

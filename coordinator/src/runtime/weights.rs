@@ -1,17 +1,17 @@
-//! The weights that are served to workers: one version per job, encoded once because an arena's bytes are what
+//! The weights that are served to workers: one version per job, encoded once because a flat buffer's bytes are what
 //! goes over the wire.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use lookbehind_common::arena::{ArenaPool, shared_bytes};
+use lookbehind_common::flat_buffer::{FlatBufferPool, shared_bytes};
 use lookbehind_common::ids::JobId;
 use lookbehind_proto::transfer::{RunningChecksum, Sender};
 
 use crate::training::Weights;
 
-/// Arenas of a job's partials whose memory is kept from one evaluation to the next.
-const IDLE_ARENAS: usize = 16;
+/// FlatBuffers of a job's partials whose memory is kept from one evaluation to the next.
+const IDLE_FLAT_BUFFERS: usize = 16;
 
 /// One version of a job's weights.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Published {
     /// All downloads are of the same bytes.
     checksum: RunningChecksum,
     /// Memory for the partials that are computed at the job's weights.
-    arenas: ArenaPool,
+    flat_buffers: FlatBufferPool,
 }
 
 impl Published {
@@ -43,14 +43,16 @@ impl WeightsTable {
 
     pub(crate) fn publish(&self, job: JobId, version: u64, weights: Weights) {
         let mut table = self.table();
-        let arenas = table.get(&job).map(|earlier| earlier.arenas.clone());
-        let arenas = arenas.unwrap_or_else(|| ArenaPool::new(IDLE_ARENAS));
-        table.insert(job, Published { version, weights, checksum: RunningChecksum::default(), arenas });
+        let flat_buffers = table.get(&job).map(|earlier| earlier.flat_buffers.clone());
+        let flat_buffers = flat_buffers.unwrap_or_else(|| FlatBufferPool::new(IDLE_FLAT_BUFFERS));
+        table.insert(job, Published { version, weights, checksum: RunningChecksum::default(), flat_buffers });
     }
 
     /// Memory for a job's partials; it is given back when the job's weights are no longer served.
-    pub(crate) fn arenas(&self, job: &JobId) -> ArenaPool {
-        self.table().get(job).map_or_else(|| ArenaPool::new(0), |published| published.arenas.clone())
+    pub(crate) fn flat_buffers(&self, job: &JobId) -> FlatBufferPool {
+        self.table()
+            .get(job)
+            .map_or_else(|| FlatBufferPool::new(0), |published| published.flat_buffers.clone())
     }
 
     pub(crate) fn unpublish(&self, job: &JobId) {

@@ -147,7 +147,7 @@ pub struct ReplayDifference {
 }
 
 /// Parameters and statistics.
-pub type Trainable = (lookbehind_common::arena::Arena, lookbehind_common::arena::Arena);
+pub type Trainable = (lookbehind_common::flat_buffer::FlatBuffer, lookbehind_common::flat_buffer::FlatBuffer);
 
 /// What users ask for.
 #[derive(Debug)]

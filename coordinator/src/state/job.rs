@@ -33,7 +33,7 @@ pub(crate) struct Job {
     /// What it is doing; `None` while it is queued, paused or over.
     pub(crate) active: Option<Active>,
     /// Bytes that it takes on the coordinator, once its model is known.
-    pub(crate) arena_bytes: Option<u64>,
+    pub(crate) flat_buffer_bytes: Option<u64>,
 }
 
 /// Why a worker cannot serve a job.
@@ -55,7 +55,7 @@ impl Job {
             since: None,
             excluded: BTreeMap::new(),
             active: None,
-            arena_bytes: None,
+            flat_buffer_bytes: None,
         }
     }
 

@@ -97,8 +97,8 @@ impl Cluster {
         description: &Arc<JobDescription>,
         memory_left: u64,
     ) -> Handled {
-        let needed = arena_bytes(&job.spec, description);
-        job.arena_bytes = Some(needed);
+        let needed = flat_buffer_bytes(&job.spec, description);
+        job.flat_buffer_bytes = Some(needed);
         let plan = plan(&job.spec, description)?;
         let memory = self.config.memory;
         if needed > memory {
@@ -221,13 +221,13 @@ impl Core {
 
     /// Whether there is memory for the job beside the active ones, as far as is known.
     pub(super) fn has_memory(&self, job: &Job) -> bool {
-        job.arena_bytes.is_none_or(|needed| needed <= self.memory_left(job.id()))
+        job.flat_buffer_bytes.is_none_or(|needed| needed <= self.memory_left(job.id()))
     }
 
     /// Bytes that are free for a job beside the other active ones.
     pub(super) fn memory_left(&self, id: &JobId) -> u64 {
         let others = self.jobs.values().filter(|other| other.active.is_some() && other.id() != id);
-        let in_use: u64 = others.filter_map(|other| other.arena_bytes).sum();
+        let in_use: u64 = others.filter_map(|other| other.flat_buffer_bytes).sum();
         self.cluster.config.memory.saturating_sub(in_use)
     }
 }
@@ -253,7 +253,7 @@ fn admit_to(active: &Active, id: &JobId, session: SessionId, sizes: (u64, u64)) 
 
 /// Bytes that a job takes on the coordinator: weights and optimizer state of any method, and a partial for each of a
 /// few workers.
-fn arena_bytes(spec: &JobSpec, description: &JobDescription) -> u64 {
+fn flat_buffer_bytes(spec: &JobSpec, description: &JobDescription) -> u64 {
     const COPIES: u32 = 7;
     const WORKERS: u32 = 4;
     let ResourcesSpec { min_workers, max_workers, .. } = spec.resources;

@@ -149,7 +149,8 @@ fn write_tensors(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Resul
     durable::sync_file(&model)?;
     fail_point!("checkpoint::model");
     let optimizer = temporary.join(OPTIMIZER);
-    let buffers: Vec<_> = state.buffers.iter().map(|(name, arena)| (name.as_str(), arena.as_ref())).collect();
+    let buffers: Vec<_> =
+        state.buffers.iter().map(|(name, flat_buffer)| (name.as_str(), flat_buffer.as_ref())).collect();
     model_file::write_flat(&optimizer, &buffers).map_err(|error| StoreError::damaged(&optimizer, error))?;
     durable::sync_file(&optimizer)
 }
@@ -251,7 +252,7 @@ fn read(step_folder: &Path, outer_step: u64, description: &JobDescription) -> Re
     let state = OptimizerState {
         parameters: Arc::new(parameters),
         statistics: Arc::new(statistics),
-        buffers: buffers.into_iter().map(|(name, arena)| (name, Arc::new(arena))).collect(),
+        buffers: buffers.into_iter().map(|(name, flat_buffer)| (name, Arc::new(flat_buffer))).collect(),
         steps: manifest.optimizer_steps,
     };
     Ok(Loaded { manifest, state })

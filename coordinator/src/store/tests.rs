@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::Digest;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::optimizer::OptimizerState;
@@ -171,15 +171,15 @@ fn description() -> JobDescription {
 }
 
 fn snapshot(outer_step: u64) -> Snapshot {
-    let arena = |value: f32| Arc::new(Arena::from(vec![value; 6]));
+    let flat_buffer = |value: f32| Arc::new(FlatBuffer::from(vec![value; 6]));
     Snapshot {
         job: JobId::from_entropy(9),
         description: Arc::new(description()),
         position: Position { outer_step, epoch: 1, batch: 2 },
         state: OptimizerState {
-            parameters: arena(outer_step as f32),
-            statistics: Arc::new(Arena::default()),
-            buffers: [("momentum".to_owned(), arena(-1.5))].into(),
+            parameters: flat_buffer(outer_step as f32),
+            statistics: Arc::new(FlatBuffer::default()),
+            buffers: [("momentum".to_owned(), flat_buffer(-1.5))].into(),
             steps: 2 * outer_step,
         },
         class: None,

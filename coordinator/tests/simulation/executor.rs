@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::Digest;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{Fence, JobId, WorkId};
 use lookbehind_common::job::JobSpec;
 use lookbehind_coordinator::state::command::{Assignment, WorkKind};
@@ -41,7 +41,7 @@ pub(crate) enum Task {
 pub(crate) enum Step {
     Prepared(Context, JobId, Box<JobSpec>),
     /// Initial parameters and statistics.
-    Drawn(Context, JobId, Box<(Arena, Arena)>),
+    Drawn(Context, JobId, Box<(FlatBuffer, FlatBuffer)>),
     /// One shard of a segment of an assignment: number of the segment, shards of it done before.
     Shard(Context, u64, Assignment, usize, u32),
 }

@@ -1,8 +1,8 @@
 //! What the simulated workers train: a perceptron of 26 numbers on two dozen made-up samples. Its gradients are
 //! real, so that a wrong sum cannot end in the right weights.
 
-use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::Digest;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::partial::{Partial, Sums};
@@ -47,10 +47,10 @@ pub(crate) fn description(spec: &JobSpec) -> JobDescription {
 }
 
 /// Initial parameters and statistics.
-pub(crate) fn initial(spec: &JobSpec) -> (Arena, Arena) {
+pub(crate) fn initial(spec: &JobSpec) -> (FlatBuffer, FlatBuffer) {
     let mut stream = Key::new(spec.seed, Purpose::InitialWeights).stream();
     let parameters: Vec<f32> = (0..PARAMETERS).map(|_| stream.uniform_between(-0.7, 0.7)).collect();
-    (parameters.into(), Arena::zeros(HIDDEN))
+    (parameters.into(), FlatBuffer::zeros(HIDDEN))
 }
 
 /// Samples of a piece of work and the shards that they are cut into.
@@ -80,7 +80,7 @@ pub(crate) fn samples_of(spec: &JobSpec, kind: WorkKind, segment: Segment) -> Ve
 }
 
 /// The canonical sum over a segment's shards.
-pub(crate) fn partial(spec: &JobSpec, weights: &Arena, kind: WorkKind, segment: Segment) -> Partial {
+pub(crate) fn partial(spec: &JobSpec, weights: &FlatBuffer, kind: WorkKind, segment: Segment) -> Partial {
     let (samples, _) = extent(spec, kind);
     let sum = reduce::<MissingShard>(segment, &mut |part: Segment| {
         Ok((part.len() == 1).then(|| shard(weights, samples, kind, &samples_of(spec, kind, part))))
@@ -88,7 +88,7 @@ pub(crate) fn partial(spec: &JobSpec, weights: &Arena, kind: WorkKind, segment: 
     sum.expect("every shard is made")
 }
 
-fn shard(weights: &Arena, batch: u64, kind: WorkKind, samples: &[u64]) -> Partial {
+fn shard(weights: &FlatBuffer, batch: u64, kind: WorkKind, samples: &[u64]) -> Partial {
     let mut sums = Sums { samples: samples.len() as u64, ..Sums::default() };
     let mut gradient = vec![0.0_f32; PARAMETERS];
     let mut means = vec![0.0_f32; HIDDEN];

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lookbehind_common::arena::Arena;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{Fence, JobId};
 use lookbehind_common::partial::Partial;
 use lookbehind_coordinator::state::event::{Admission, Event, PartialHeader, PartialOutcome, Reply};
@@ -46,9 +46,9 @@ pub(crate) enum What {
     /// The partial.
     Partial(Arc<Upload>),
     /// Whether initial weights are wanted.
-    OfferState(JobId, Arc<(Arena, Arena)>),
+    OfferState(JobId, Arc<(FlatBuffer, FlatBuffer)>),
     /// The initial weights.
-    State(JobId, Arc<(Arena, Arena)>),
+    State(JobId, Arc<(FlatBuffer, FlatBuffer)>),
     /// A version of the weights.
     Weights(JobId, u64),
 }

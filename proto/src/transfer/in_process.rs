@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lookbehind_common::arena::Arena;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use tonic::body::Body;
 use tonic::codegen::http;
 use xxhash_rust::xxh3::Xxh3;
@@ -41,18 +41,18 @@ impl fmt::Debug for InProcess {
     }
 }
 
-/// Two arenas beside a request, a gradient and statistics for example: whoever takes them owns them.
+/// Two flat buffers beside a request, a gradient and statistics for example: whoever takes them owns them.
 #[derive(Clone)]
-pub struct Handed(Arc<Mutex<Option<[Arena; 2]>>>);
+pub struct Handed(Arc<Mutex<Option<[FlatBuffer; 2]>>>);
 
 impl Handed {
-    /// Hands arenas over.
-    pub fn new(arenas: [Arena; 2]) -> Self {
-        Self(Arc::new(Mutex::new(Some(arenas))))
+    /// Hands flat buffers over.
+    pub fn new(flat_buffers: [FlatBuffer; 2]) -> Self {
+        Self(Arc::new(Mutex::new(Some(flat_buffers))))
     }
 
-    /// The arenas, once.
-    pub fn take(&self) -> Option<[Arena; 2]> {
+    /// The flat buffers, once.
+    pub fn take(&self) -> Option<[FlatBuffer; 2]> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -63,12 +63,12 @@ pub struct ShareWeights;
 
 /// Parameters and statistics beside an answer.
 #[derive(Clone)]
-pub struct SharedWeights(pub Arc<Arena>, pub Arc<Arena>);
+pub struct SharedWeights(pub Arc<FlatBuffer>, pub Arc<FlatBuffer>);
 
-/// The checksum that a transfer of the two arenas would end with; `covered` are further bytes that it covers.
-pub fn checksum(arenas: &[Arena; 2], covered: &[u8]) -> Checksum {
+/// The checksum that a transfer of the two flat buffers would end with; `covered` are further bytes that it covers.
+pub fn checksum(flat_buffers: &[FlatBuffer; 2], covered: &[u8]) -> Checksum {
     let mut hasher = Xxh3::new();
-    arenas.iter().for_each(|arena| hasher.update(arena.as_bytes()));
+    flat_buffers.iter().for_each(|flat_buffer| hasher.update(flat_buffer.as_bytes()));
     hasher.update(covered);
     hasher.digest128()
 }

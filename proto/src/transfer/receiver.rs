@@ -1,6 +1,6 @@
 //! The receiving end of a transfer.
 
-use lookbehind_common::arena::Arena;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{CHUNK_BYTES, Checksum, TransferError};
@@ -79,20 +79,20 @@ impl Receiver {
     }
 }
 
-/// Receives two arenas that are sent one after the other: parameters and statistics, or a gradient and its
+/// Receives two flat buffers that are sent one after the other: parameters and statistics, or a gradient and its
 /// statistics.
-pub struct ArenaReceiver {
+pub struct FlatBufferReceiver {
     receiver: Receiver,
-    first: Arena,
-    second: Arena,
+    first: FlatBuffer,
+    second: FlatBuffer,
 }
 
 /// Bytes that are copied and summed up at a time: they stay in the processor's cache in between.
 const BLOCK_BYTES: usize = 64 << 10;
 
-impl ArenaReceiver {
-    /// Overwrites two arenas, whose lengths the caller has checked against the layout.
-    pub fn into_arenas(first: Arena, second: Arena) -> Self {
+impl FlatBufferReceiver {
+    /// Overwrites two flat buffers, whose lengths the caller has checked against the layout.
+    pub fn into_flat_buffers(first: FlatBuffer, second: FlatBuffer) -> Self {
         let bytes = first.as_bytes().len() + second.as_bytes().len();
         Self { receiver: Receiver::new(bytes as u64), first, second }
     }
@@ -131,7 +131,7 @@ impl ArenaReceiver {
         }
     }
 
-    /// Checks the end and returns the arenas with their checksum.
+    /// Checks the end and returns the flat buffers with their checksum.
     ///
     /// # Errors
     /// As [`Receiver::finish`].
@@ -139,7 +139,7 @@ impl ArenaReceiver {
         self,
         trailer: &v1::Trailer,
         covered: &[u8],
-    ) -> Result<(Arena, Arena, Checksum), TransferError> {
+    ) -> Result<(FlatBuffer, FlatBuffer, Checksum), TransferError> {
         let checksum = self.receiver.finish(trailer, covered)?;
         Ok((self.first, self.second, checksum))
     }

@@ -1,22 +1,26 @@
 use bytes::Bytes;
-use lookbehind_common::arena::Arena;
+use lookbehind_common::flat_buffer::FlatBuffer;
 
 use super::*;
 
-fn arenas() -> (Arena, Arena) {
+fn flat_buffers() -> (FlatBuffer, FlatBuffer) {
     let first: Vec<f32> = (0..600_000).map(|i| i as f32).collect();
     let second: Vec<f32> = (0..7).map(|i| -(i as f32)).collect();
     (first.into(), second.into())
 }
 
 fn pieces() -> Vec<Piece> {
-    let (first, second) = arenas();
-    let parts = [first, second].map(|arena| Bytes::copy_from_slice(arena.as_bytes()));
+    let (first, second) = flat_buffers();
+    let parts = [first, second].map(|flat_buffer| Bytes::copy_from_slice(flat_buffer.as_bytes()));
     Sender::new(parts, b"sums").collect()
 }
 
-fn receive(pieces: &[Piece], lengths: (usize, usize)) -> Result<(Arena, Arena, Checksum), TransferError> {
-    let mut receiver = ArenaReceiver::into_arenas(Arena::zeros(lengths.0), Arena::zeros(lengths.1));
+fn receive(
+    pieces: &[Piece],
+    lengths: (usize, usize),
+) -> Result<(FlatBuffer, FlatBuffer, Checksum), TransferError> {
+    let mut receiver =
+        FlatBufferReceiver::into_flat_buffers(FlatBuffer::zeros(lengths.0), FlatBuffer::zeros(lengths.1));
     for piece in pieces {
         match piece {
             Piece::Chunk(chunk) => {
@@ -33,14 +37,14 @@ const LENGTHS: (usize, usize) = (600_000, 7);
 
 #[test]
 fn what_is_sent_arrives() {
-    let (first, second) = arenas();
+    let (first, second) = flat_buffers();
     let got = receive(&pieces(), LENGTHS).expect("a faultless transfer");
     assert_eq!((got.0, got.1), (first, second));
 }
 
 #[test]
-fn chunk_boundaries_need_not_fall_between_arenas() {
-    let (first, second) = arenas();
+fn chunk_boundaries_need_not_fall_between_flat_buffers() {
+    let (first, second) = flat_buffers();
     let whole = [first.as_bytes(), second.as_bytes()].concat();
     let pieces: Vec<_> = Sender::new([Bytes::from(whole)], b"sums").collect();
     let got = receive(&pieces, LENGTHS).expect("a faultless transfer");

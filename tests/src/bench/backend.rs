@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::Digest;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{JobDescription, JobSpec, Precision, parse_parameters};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::partial::{Partial, Sums};
@@ -62,8 +62,8 @@ impl PreparedJob for ConstantJob {
         &self.description
     }
 
-    fn initial_state(&self) -> Result<(Arena, Arena), ComputeError> {
-        Ok((Arena::zeros(self.description.layout.parameters()), Arena::default()))
+    fn initial_state(&self) -> Result<(FlatBuffer, FlatBuffer), ComputeError> {
+        Ok((FlatBuffer::zeros(self.description.layout.parameters()), FlatBuffer::default()))
     }
 
     fn probe(&self) -> Digest {
@@ -89,7 +89,7 @@ impl ConstantJob {
         let samples = range.end - range.start;
         Partial {
             gradient: vec![GRADIENT; self.description.layout.parameters()].into(),
-            statistics: Arena::default(),
+            statistics: FlatBuffer::default(),
             sums: Sums { loss: samples as f64, correct: 0, samples },
         }
     }

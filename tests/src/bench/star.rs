@@ -6,7 +6,7 @@ use std::sync::{Barrier, RwLock};
 use std::thread;
 use std::time::Instant;
 
-use lookbehind_common::arena::Arena;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::optimizer::passes::add_assign;
 
 use super::Samples;
@@ -39,7 +39,7 @@ pub fn star(numbers: usize, workers: usize, repetitions: usize) -> std::io::Resu
         let near = TcpStream::connect(listener.local_addr()?)?;
         pairs.push((near, listener.accept()?.0));
     }
-    let (total, turn) = (RwLock::new(Arena::zeros(numbers)), Barrier::new(workers));
+    let (total, turn) = (RwLock::new(FlatBuffer::zeros(numbers)), Barrier::new(workers));
     let begin = Barrier::new(2 * workers + 1);
     let samples = thread::scope(|scope| {
         let mut threads = Vec::new();
@@ -62,7 +62,7 @@ pub fn star(numbers: usize, workers: usize, repetitions: usize) -> std::io::Resu
 }
 
 fn send(mut socket: TcpStream, numbers: usize, repetitions: usize, begin: &Barrier) -> std::io::Result<()> {
-    let mut partial = Arena::from(vec![1.0; numbers]);
+    let mut partial = FlatBuffer::from(vec![1.0; numbers]);
     for _ in 0..repetitions {
         begin.wait();
         socket.write_all(partial.as_bytes())?;
@@ -74,13 +74,13 @@ fn send(mut socket: TcpStream, numbers: usize, repetitions: usize, begin: &Barri
 
 fn sum(
     mut socket: TcpStream,
-    total: &RwLock<Arena>,
+    total: &RwLock<FlatBuffer>,
     turn: &Barrier,
     repetitions: usize,
     begin: &Barrier,
 ) -> std::io::Result<()> {
     let numbers = total.read().map_or(0, |total| total.len());
-    let mut partial = Arena::from(vec![1.0; numbers]);
+    let mut partial = FlatBuffer::from(vec![1.0; numbers]);
     for _ in 0..repetitions {
         begin.wait();
         socket.read_exact(partial.as_bytes_mut())?;

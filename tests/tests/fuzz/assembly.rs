@@ -1,10 +1,10 @@
 //! The assembly of chunks: what arrives is the chunks one after the other, neither more nor less than was declared.
 //!
-//! An input is a course of events: two bytes for the lengths of the arenas, then what a sender does.
+//! An input is a course of events: two bytes for the lengths of the flat buffers, then what a sender does.
 
 use bytes::Bytes;
-use lookbehind_common::arena::Arena;
-use lookbehind_proto::transfer::{ArenaReceiver, CHUNK_BYTES, Piece, Sender};
+use lookbehind_common::flat_buffer::FlatBuffer;
+use lookbehind_proto::transfer::{CHUNK_BYTES, FlatBufferReceiver, Piece, Sender};
 use lookbehind_proto::v1;
 
 use crate::memory;
@@ -29,8 +29,8 @@ pub(crate) fn check(bytes: &[u8]) -> bool {
 
 /// A transfer, and beside it what it must have become.
 struct Transfer {
-    receiver: Option<ArenaReceiver>,
-    /// Numbers in the first arena.
+    receiver: Option<FlatBufferReceiver>,
+    /// Numbers in the first flat buffer.
     first: usize,
     /// Bytes in both.
     length: usize,
@@ -39,7 +39,8 @@ struct Transfer {
 
 impl Transfer {
     fn new(first: usize, second: usize) -> Self {
-        let receiver = Some(ArenaReceiver::into_arenas(Arena::zeros(first), Arena::zeros(second)));
+        let receiver =
+            Some(FlatBufferReceiver::into_flat_buffers(FlatBuffer::zeros(first), FlatBuffer::zeros(second)));
         Self { receiver, first, length: 4 * (first + second), arrived: Vec::new() }
     }
 
@@ -69,7 +70,7 @@ impl Transfer {
         None
     }
 
-    fn receiver(&mut self) -> &mut ArenaReceiver {
+    fn receiver(&mut self) -> &mut FlatBufferReceiver {
         self.receiver.as_mut().expect("a transfer that goes on")
     }
 

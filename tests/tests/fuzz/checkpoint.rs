@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::Digest;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
@@ -38,15 +38,15 @@ fn description() -> JobDescription {
 }
 
 fn snapshot(outer_step: u64) -> Snapshot {
-    let arena = |value: f32| Arc::new(Arena::from(vec![value; 4]));
+    let flat_buffer = |value: f32| Arc::new(FlatBuffer::from(vec![value; 4]));
     Snapshot {
         job: JobId::from_entropy(9),
         description: Arc::new(description()),
         position: Position { outer_step, epoch: 1, batch: outer_step.saturating_sub(2) },
         state: OptimizerState {
-            parameters: arena(outer_step as f32),
-            statistics: arena(0.25),
-            buffers: [("momentum".to_owned(), arena(-(outer_step as f32)))].into(),
+            parameters: flat_buffer(outer_step as f32),
+            statistics: flat_buffer(0.25),
+            buffers: [("momentum".to_owned(), flat_buffer(-(outer_step as f32)))].into(),
             steps: 2 * outer_step,
         },
         class: None,

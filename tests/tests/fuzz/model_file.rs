@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use lookbehind_common::arena::Arena;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::model_file;
 use serde_json::Value;
@@ -66,8 +66,8 @@ fn read(bytes: &[u8]) -> bool {
     for entry in LAYOUT.entries() {
         let (shape, held) = tensor(&header, data, &entry.spec.name);
         assert_eq!(shape, entry.spec.shape);
-        let arena = if entry.spec.kind == TensorKind::Parameter { &parameters } else { &statistics };
-        let numbers = &arena[entry.range.clone()];
+        let flat_buffer = if entry.spec.kind == TensorKind::Parameter { &parameters } else { &statistics };
+        let numbers = &flat_buffer[entry.range.clone()];
         assert!(numbers.iter().all(|number| number.is_finite()), "{}", entry.spec.name);
         let found: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         assert_eq!(found, held, "{}", entry.spec.name);
@@ -81,7 +81,7 @@ fn read(bytes: &[u8]) -> bool {
 }
 
 /// What was read comes out of a file that is written from it.
-fn is_written_back(parameters: &Arena, statistics: &Arena) {
+fn is_written_back(parameters: &FlatBuffer, statistics: &FlatBuffer) {
     let folder = scratch_folder();
     let path: &Path = &folder.path().join("again.safetensors");
     model_file::write(path, &LAYOUT, parameters, statistics, &BTreeMap::new()).expect("a writable file");
@@ -92,12 +92,15 @@ fn is_written_back(parameters: &Arena, statistics: &Arena) {
 
 fn read_flat(bytes: &[u8]) {
     let limit = (1 << 16) + 100 * bytes.len();
-    let Ok(arenas) = memory::within(limit, || model_file::read_flat(bytes)) else { return };
+    let Ok(flat_buffers) = memory::within(limit, || model_file::read_flat(bytes)) else { return };
     let (header, data) = parts(bytes);
-    for (name, arena) in &arenas {
-        assert_eq!(arena.as_bytes(), tensor(&header, data, name).1, "{name}");
+    for (name, flat_buffer) in &flat_buffers {
+        assert_eq!(flat_buffer.as_bytes(), tensor(&header, data, name).1, "{name}");
     }
     let tensors = header.as_object().expect("an object").keys().filter(|name| *name != "__metadata__");
-    assert_eq!(tensors.count(), arenas.len());
-    assert_eq!(arenas.iter().map(|(_, arena)| arena.as_bytes().len()).sum::<usize>(), data.len());
+    assert_eq!(tensors.count(), flat_buffers.len());
+    assert_eq!(
+        flat_buffers.iter().map(|(_, flat_buffer)| flat_buffer.as_bytes().len()).sum::<usize>(),
+        data.len()
+    );
 }

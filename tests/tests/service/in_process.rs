@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use lookbehind_common::arena::Arena;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_coordinator::{Config, Coordinator};
 use lookbehind_proto::transfer::Piece;
 use lookbehind_proto::transfer::body;
@@ -47,8 +47,8 @@ async fn hand_over(
     body::message::<v1::UploadPartialResponse>(response.into_body()).await.map(|answer| answer.outcome())
 }
 
-fn arenas(gradient: &[f32]) -> Handed {
-    Handed::new([Arena::from(gradient.to_vec()), Arena::default()])
+fn flat_buffers(gradient: &[f32]) -> Handed {
+    Handed::new([FlatBuffer::from(gradient.to_vec()), FlatBuffer::default()])
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,13 +105,16 @@ async fn a_partial_that_is_handed_over_is_checked_as_one_that_is_sent() {
     let (header, pieces) = worker.partial(&work, work.segments[0]);
     let (tensors, gradient) = (cluster.tensors(), gradient(&pieces));
 
-    let short = hand_over(&tensors, &header, arenas(&gradient[1..])).await.unwrap_err();
+    let short = hand_over(&tensors, &header, flat_buffers(&gradient[1..])).await.unwrap_err();
     assert_eq!(short.code(), Code::InvalidArgument, "{short}");
     assert!(short.message().contains("[8, 0] numbers"), "{short}");
     let mut stranger = header.clone();
     stranger.fence.as_mut().unwrap().session += 1;
-    assert_eq!(hand_over(&tensors, &stranger, arenas(&gradient)).await.unwrap(), v1::UploadOutcome::Stale);
-    let twice = arenas(&gradient);
+    assert_eq!(
+        hand_over(&tensors, &stranger, flat_buffers(&gradient)).await.unwrap(),
+        v1::UploadOutcome::Stale
+    );
+    let twice = flat_buffers(&gradient);
     assert_eq!(hand_over(&tensors, &header, twice.clone()).await.unwrap(), v1::UploadOutcome::Accepted);
     let next = worker.assigned().await;
     let (header, _) = worker.partial(&next, next.segments[0]);

@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::Digest;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::Segment;
@@ -64,7 +64,7 @@ impl PreparedJob for CpuJob {
         &self.description
     }
 
-    fn initial_state(&self) -> Result<(Arena, Arena), ComputeError> {
+    fn initial_state(&self) -> Result<(FlatBuffer, FlatBuffer), ComputeError> {
         let evaluator = &self.shards.evaluator;
         Ok(evaluator.state.initial(evaluator.seed))
     }

@@ -5,9 +5,9 @@
 //! the sums of different GPUs are added in the same tree on one of them ([`job`]). One partial for the segment leaves the
 //! device, whatever the number of GPUs.
 
-mod arenas;
 mod division;
 mod download;
+mod flat_buffers;
 mod gpus;
 mod job;
 mod lane;

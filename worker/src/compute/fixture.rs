@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
-use lookbehind_common::arena::Arena;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use tempfile::TempDir;
@@ -101,7 +101,7 @@ pub(super) fn prepare(model: &str, train: &str) -> (TempDir, Box<dyn PreparedJob
 }
 
 /// Prepares a job and loads its initial weights.
-pub(super) fn loaded(model: &str, train: &str) -> (TempDir, Box<dyn PreparedJob>, Arena) {
+pub(super) fn loaded(model: &str, train: &str) -> (TempDir, Box<dyn PreparedJob>, FlatBuffer) {
     let (folder, mut job) = prepare(model, train);
     let (parameters, statistics) = job.initial_state().unwrap();
     job.load(&parameters, &statistics).unwrap();

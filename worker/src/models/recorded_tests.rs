@@ -114,11 +114,11 @@ fn a_training_pass_gives_the_gradients_and_batch_statistics_that_pytorch_gives()
         let statistics = state.statistics(&pass.into_reported(), 1.0).unwrap();
         let (mut compared, mut error, mut size) = (0, 0.0, 0.0);
         for entry in state.layout().entries() {
-            let (prefix, arena) = match entry.spec.kind {
+            let (prefix, flat_buffer) = match entry.spec.kind {
                 TensorKind::Parameter => ("gradient", &gradients),
                 TensorKind::Statistic => ("statistic", &statistics),
             };
-            let found = &arena[entry.range.clone()];
+            let found = &flat_buffer[entry.range.clone()];
             let Some(expected) = expected.get(&format!("{prefix}.{}", entry.spec.name)) else { continue };
             let expected = numbers(expected);
             let off = distance(found, &expected);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use lookbehind_common::arena::Arena;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{JobError, JobSpec, parse_toml};
 use lookbehind_common::reduction::{Segment, effective_shards};
 use serde::Serialize;
@@ -134,8 +134,8 @@ impl Measure {
 /// A job that is evaluated again and again at its initial weights, batch after batch.
 struct Run {
     job: Box<dyn PreparedJob>,
-    parameters: Arena,
-    statistics: Arena,
+    parameters: FlatBuffer,
+    statistics: FlatBuffer,
     samples: u64,
     shards: u32,
     batches: u64,

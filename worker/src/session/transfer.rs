@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lookbehind_common::arena::{Arena, ArenaPool};
+use lookbehind_common::flat_buffer::{FlatBuffer, FlatBufferPool};
 use lookbehind_common::ids::{Fence, WorkId};
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
@@ -20,8 +20,8 @@ use crate::telemetry::WorkerMetrics;
 
 /// Attempts before a transfer that fails for no reason of its own is given up.
 const ATTEMPTS: u32 = 3;
-/// Arenas of weights whose memory is kept from one download to the next: parameters and statistics.
-const IDLE_ARENAS: usize = 2;
+/// FlatBuffers of weights whose memory is kept from one download to the next: parameters and statistics.
+const IDLE_FLAT_BUFFERS: usize = 2;
 
 /// A partial on its way to the coordinator.
 pub(super) struct PartialUpload {
@@ -34,14 +34,14 @@ pub(super) struct PartialUpload {
 }
 
 /// Parameters and statistics.
-pub(super) type Weights = (Arc<Arena>, Arc<Arena>);
+pub(super) type Weights = (Arc<FlatBuffer>, Arc<FlatBuffer>);
 
 /// Moves tensors for one session, without the gRPC library's codec, which copies each byte twice.
 #[derive(Clone)]
 pub(super) struct Transfers {
     route: Route,
     /// Memory of weights, kept from one download to the next.
-    arenas: ArenaPool,
+    flat_buffers: FlatBufferPool,
     /// Who speaks, with every call.
     fence: Fence,
     /// How long a transfer may stand still.
@@ -63,7 +63,15 @@ impl Transfers {
         over: CancellationToken,
         metrics: WorkerMetrics,
     ) -> Self {
-        Self { route, arenas: ArenaPool::new(IDLE_ARENAS), fence, idle, progress, over, metrics }
+        Self {
+            route,
+            flat_buffers: FlatBufferPool::new(IDLE_FLAT_BUFFERS),
+            fence,
+            idle,
+            progress,
+            over,
+            metrics,
+        }
     }
 
     /// Does something unless the session is over before.

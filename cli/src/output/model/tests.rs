@@ -16,8 +16,8 @@ fn model() -> (Vec<u8>, Digest) {
         spec("layers.0.bias", &[2], TensorKind::Parameter),
     ])
     .unwrap();
-    let parameters: Arena = (0..8).map(|n| n as f32).collect::<Vec<_>>().into();
-    let statistics: Arena = vec![-1.0, -2.0].into();
+    let parameters: FlatBuffer = (0..8).map(|n| n as f32).collect::<Vec<_>>().into();
+    let statistics: FlatBuffer = vec![-1.0, -2.0].into();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     model_file::write(&path, &layout, &parameters, &statistics, &BTreeMap::new()).unwrap();

@@ -7,7 +7,7 @@ const ADAMW: BaseOptimizer =
     BaseOptimizer::AdamW { lr: 9.0, betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.5 };
 
 fn base(optimizer: BaseOptimizer) -> Base {
-    let buffers = buffer_names(&optimizer).iter().map(|_| Arc::new(Arena::zeros(1)));
+    let buffers = buffer_names(&optimizer).iter().map(|_| Arc::new(FlatBuffer::zeros(1)));
     Base::new(optimizer, buffers, 0)
 }
 

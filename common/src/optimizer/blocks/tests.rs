@@ -44,8 +44,8 @@ fn every_block_gets_its_own_part_and_results_come_in_the_order_of_blocks() {
 
 #[test]
 fn a_target_is_written_from_its_source_and_leaves_it_alone() {
-    let source = Arc::new(Arena::from(vec![1.0, 2.0]));
-    let mut values = Arena::from(vec![9.0, 9.0]);
+    let source = Arc::new(FlatBuffer::from(vec![1.0, 2.0]));
+    let mut values = FlatBuffer::from(vec![9.0, 9.0]);
     for weight in Target::new(Some(&source), &mut values).load() {
         *weight += 1.0;
     }

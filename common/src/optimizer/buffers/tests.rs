@@ -1,20 +1,20 @@
-//! Tests of arenas that readers share.
+//! Tests of flat buffers that readers share.
 
 use super::*;
 
-fn arena(values: [f32; 2]) -> Arc<Arena> {
+fn flat_buffer(values: [f32; 2]) -> Arc<FlatBuffer> {
     Arc::new(values.to_vec().into())
 }
 
-fn increment(mut writing: Writing) -> Arc<Arena> {
+fn increment(mut writing: Writing) -> Arc<FlatBuffer> {
     writing.target().load().iter_mut().for_each(|value| *value += 1.0);
     writing.finish()
 }
 
 #[test]
-fn an_arena_that_nobody_reads_is_rewritten_in_place() {
+fn an_flat_buffer_that_nobody_reads_is_rewritten_in_place() {
     let mut pool = Pool::default();
-    let old = arena([1.0, 2.0]);
+    let old = flat_buffer([1.0, 2.0]);
     let place = old.as_ptr();
     let new = increment(pool.rewrite(old));
     assert_eq!(new[..], [2.0, 3.0]);
@@ -22,18 +22,18 @@ fn an_arena_that_nobody_reads_is_rewritten_in_place() {
 }
 
 #[test]
-fn an_arena_that_somebody_reads_is_not_touched() {
+fn an_flat_buffer_that_somebody_reads_is_not_touched() {
     let mut pool = Pool::default();
-    let old = arena([1.0, 2.0]);
+    let old = flat_buffer([1.0, 2.0]);
     let reader = Arc::clone(&old);
     let new = increment(pool.rewrite(old));
     assert_eq!((&new[..], &reader[..]), (&[2.0, 3.0][..], &[1.0, 2.0][..]));
 }
 
 #[test]
-fn an_arena_is_taken_again_once_its_reader_is_done() {
+fn an_flat_buffer_is_taken_again_once_its_reader_is_done() {
     let mut pool = Pool::default();
-    let old = arena([1.0, 2.0]);
+    let old = flat_buffer([1.0, 2.0]);
     let (reader, place) = (Arc::clone(&old), old.as_ptr());
     let second = increment(pool.rewrite(old));
     let third = increment(pool.derive(&second));
@@ -44,9 +44,9 @@ fn an_arena_is_taken_again_once_its_reader_is_done() {
 }
 
 #[test]
-fn a_pool_keeps_a_bounded_number_of_arenas() {
+fn a_pool_keeps_a_bounded_number_of_flat_buffers() {
     let mut pool = Pool::default();
-    let readers: Vec<_> = (0..20).map(|_| arena([0.0; 2])).collect();
+    let readers: Vec<_> = (0..20).map(|_| flat_buffer([0.0; 2])).collect();
     readers.iter().for_each(|reader| pool.retire(Arc::clone(reader)));
     assert_eq!(readers.iter().filter(|reader| Arc::strong_count(reader) > 1).count(), MAX_RETIRED);
 }

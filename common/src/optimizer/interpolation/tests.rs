@@ -39,7 +39,7 @@ fn tensors_are_interpolated_by_their_own_factors() {
         Block { start: 0, len: 1, tensor: 0, scaled: true },
         Block { start: 1, len: 2, tensor: 1, scaled: false },
     ];
-    let (mut weights, slow) = (Arena::from(vec![4.0, 4.0, 8.0]), Arena::from(vec![0.0, 2.0, 0.0]));
+    let (mut weights, slow) = (FlatBuffer::from(vec![4.0, 4.0, 8.0]), FlatBuffer::from(vec![0.0, 2.0, 0.0]));
     interpolate_tensors(&blocks, &mut weights, &slow, &[0.25, 0.5]);
     assert_eq!(weights[..], [1.0, 3.0, 4.0]);
 }

@@ -12,7 +12,7 @@ fn layout() -> Layout {
 }
 
 fn state(base: &BaseOptimizer) -> OptimizerState {
-    OptimizerState::initial(base, Arena::zeros(2), Arena::zeros(2))
+    OptimizerState::initial(base, FlatBuffer::zeros(2), FlatBuffer::zeros(2))
 }
 
 #[test]
@@ -39,17 +39,17 @@ fn a_missing_buffer_is_named() {
 #[test]
 fn a_buffer_of_another_optimizer_is_named() {
     let mut state = state(&SGD);
-    state.buffers.insert("first_moment".into(), Arc::new(Arena::zeros(2)));
+    state.buffers.insert("first_moment".into(), Arc::new(FlatBuffer::zeros(2)));
     assert_eq!(state.check(&SGD, &layout()), Err(StateError::Unknown { name: "first_moment".into() }));
 }
 
 #[test]
-fn an_arena_of_the_wrong_length_is_named_with_both_lengths() {
+fn an_flat_buffer_of_the_wrong_length_is_named_with_both_lengths() {
     let refused = |name: &str, state: OptimizerState| {
         let error = StateError::Length { name: name.into(), found: 3, expected: 2 };
         assert_eq!(state.check(&SGD, &layout()), Err(error));
     };
-    let long = || Arc::new(Arena::zeros(3));
+    let long = || Arc::new(FlatBuffer::zeros(3));
     refused("parameters", OptimizerState { parameters: long(), ..state(&SGD) });
     refused("statistics", OptimizerState { statistics: long(), ..state(&SGD) });
     refused("momentum", OptimizerState { buffers: [("momentum".into(), long())].into(), ..state(&SGD) });

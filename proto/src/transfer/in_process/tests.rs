@@ -1,13 +1,13 @@
-use lookbehind_common::arena::shared_bytes;
+use lookbehind_common::flat_buffer::shared_bytes;
 
 use super::*;
 use crate::transfer::{Piece, Sender};
 
 #[test]
-fn the_checksum_is_that_of_a_transfer_of_the_same_arenas() {
-    let first = Arena::from((0..300_000).map(|number| number as f32).collect::<Vec<_>>());
-    for second in [Arena::default(), Arena::from(vec![1.5, -2.0])] {
-        let parts = [&first, &second].map(|arena| shared_bytes(&Arc::new(arena.clone())));
+fn the_checksum_is_that_of_a_transfer_of_the_same_flat_buffers() {
+    let first = FlatBuffer::from((0..300_000).map(|number| number as f32).collect::<Vec<_>>());
+    for second in [FlatBuffer::default(), FlatBuffer::from(vec![1.5, -2.0])] {
+        let parts = [&first, &second].map(|flat_buffer| shared_bytes(&Arc::new(flat_buffer.clone())));
         let Some(Piece::Trailer(trailer)) = Sender::new(parts, b"covered").last() else {
             panic!("no trailer")
         };
@@ -18,7 +18,10 @@ fn the_checksum_is_that_of_a_transfer_of_the_same_arenas() {
 
 #[test]
 fn what_is_handed_over_is_taken_once() {
-    let handed = Handed::new([Arena::zeros(2), Arena::zeros(1)]);
-    assert_eq!(handed.clone().take().map(|arenas| arenas.map(|arena| arena.len())), Some([2, 1]));
+    let handed = Handed::new([FlatBuffer::zeros(2), FlatBuffer::zeros(1)]);
+    assert_eq!(
+        handed.clone().take().map(|flat_buffers| flat_buffers.map(|flat_buffer| flat_buffer.len())),
+        Some([2, 1])
+    );
     assert!(handed.take().is_none());
 }

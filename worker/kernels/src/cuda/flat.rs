@@ -8,14 +8,14 @@ use super::{Gpu, Staging, View, kernels, view};
 /// Elements that a block copies.
 pub(super) const PIECE: usize = 4096;
 
-/// `Piece` of `kernels/arena.cu`: some elements of a tensor.
+/// `Piece` of `kernels/flat_buffer.cu`: some elements of a tensor.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Piece {
     tensor: u32,
     len: u32,
     in_tensor: i64,
-    in_arena: i64,
+    in_flat_buffer: i64,
 }
 
 #[allow(unsafe_code, reason = "the kernel takes the same fields in the same order")]
@@ -47,12 +47,12 @@ impl Segment {
         let (mut pieces, mut end) = (Vec::new(), first);
         for (tensor, &len) in (0..).zip(&lens) {
             for start in (0..len).step_by(PIECE) {
-                let [in_tensor, in_arena] = [start, end + start].map(i64::try_from);
+                let [in_tensor, in_flat_buffer] = [start, end + start].map(i64::try_from);
                 let len = u32::try_from(PIECE.min(len - start));
-                let (Ok(len), Ok(in_tensor), Ok(in_arena)) = (len, in_tensor, in_arena) else {
+                let (Ok(len), Ok(in_tensor), Ok(in_flat_buffer)) = (len, in_tensor, in_flat_buffer) else {
                     candle_core::bail!("a tensor of {len:?} elements is too large for the kernels")
                 };
-                pieces.push(Piece { tensor, len, in_tensor, in_arena });
+                pieces.push(Piece { tensor, len, in_tensor, in_flat_buffer });
             }
             end += len;
         }

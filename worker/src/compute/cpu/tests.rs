@@ -1,8 +1,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::Digest;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::{Segment, reduce};
 
@@ -59,7 +59,7 @@ fn a_shards_gradient_is_that_of_its_losses_over_the_samples_of_the_batch() {
 fn shards_add_up_to_the_whole_batch() {
     let (_folder, mut job, _) = loaded(MLP, "epochs = 1\nbatch_size = 10\nshards = 4");
     let whole = shard(job.as_mut(), &gradient(1, 1), 0).unwrap();
-    let mut sum = Partial { gradient: Arena::zeros(whole.gradient.len()), ..Partial::default() };
+    let mut sum = Partial { gradient: FlatBuffer::zeros(whole.gradient.len()), ..Partial::default() };
     for number in 0..4 {
         let part = shard(job.as_mut(), &gradient(1, 4), number).unwrap();
         sum.gradient.iter_mut().zip(part.gradient.iter()).for_each(|(sum, part)| *sum += part);

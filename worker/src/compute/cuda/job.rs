@@ -7,8 +7,8 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Duration;
 
 use candle_core::CudaDevice;
-use lookbehind_common::arena::Arena;
 use lookbehind_common::digest::Digest;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{Reduction, Segment, reduce_with};
@@ -284,7 +284,7 @@ impl PreparedJob for CudaJob {
         &self.description
     }
 
-    fn initial_state(&self) -> Result<(Arena, Arena), ComputeError> {
+    fn initial_state(&self) -> Result<(FlatBuffer, FlatBuffer), ComputeError> {
         let Some(lane) = self.lanes.first() else { return Err(ComputeError::NotLoaded) };
         lane.run(|state| Ok(state.initial())).wait()
     }

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use candle_core::CudaDevice;
 
-use super::arenas::Weights;
+use super::flat_buffers::Weights;
 use super::state::State;
 use crate::compute::evaluator::Evaluator;
 use crate::compute::{ComputeError, panics};

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use candle_core::{CudaDevice, Result};
-use lookbehind_common::arena::Arena;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::partial::Sums;
 use lookbehind_common::reduction::{Reduction, Segment, reduce_with};
 
-use super::arenas::Weights;
 use super::download::Download;
+use super::flat_buffers::Weights;
 use super::step::GpuDevice;
 use super::sum::{Exchange, Sum};
 use super::trouble::{Trouble, of_device};
@@ -73,11 +73,11 @@ impl State {
 
     /// Where weights are copied to.
     pub(super) fn weights(&self) -> Weights {
-        self.device.arenas.weights()
+        self.device.flat_buffers.weights()
     }
 
     /// The model's initial parameters and statistics.
-    pub(super) fn initial(&self) -> (Arena, Arena) {
+    pub(super) fn initial(&self) -> (FlatBuffer, FlatBuffer) {
         self.evaluator.state.initial(self.evaluator.seed)
     }
 
@@ -99,7 +99,7 @@ impl State {
     pub(super) fn take_weights(&mut self) -> std::result::Result<(), ComputeError> {
         self.guarded(|state| {
             let begun = state.device.timeline.begin(state.device.gpu.stream())?;
-            state.device.arenas.take_weights(&state.device.gpu)?;
+            state.device.flat_buffers.take_weights(&state.device.gpu)?;
             state.device.timeline.end(Phase::Weights, begun, state.device.gpu.stream())
         })
     }
@@ -161,7 +161,7 @@ impl State {
     }
 
     /// A sum's gradient and statistics, in the host's memory.
-    pub(super) fn fetch(&mut self, sum: &Sum) -> std::result::Result<(Arena, Arena), ComputeError> {
+    pub(super) fn fetch(&mut self, sum: &Sum) -> std::result::Result<(FlatBuffer, FlatBuffer), ComputeError> {
         let mut gradient = self.guarded(|state| {
             let stream = Arc::clone(state.device.gpu.stream());
             let begun = state.device.timeline.begin(&stream)?;
@@ -170,7 +170,7 @@ impl State {
             queued.arrived()
         })?;
         let statistics = gradient.split_off(self.evaluator.state.layout().parameters());
-        Ok((Arena::from(gradient), Arena::from(statistics)))
+        Ok((FlatBuffer::from(gradient), FlatBuffer::from(statistics)))
     }
 
     /// What the phases took since this was asked last.

@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor};
 use cudarc::driver::CudaSlice;
 use lookbehind_common::layout::TensorKind;
 
-use super::arenas::Arenas;
+use super::flat_buffers::FlatBuffers;
 use super::sum::Sum;
 use super::timeline::Timeline;
 use crate::compute::Phase;
@@ -21,7 +21,7 @@ use lookbehind_kernels::{Losses, cross_entropy_on_cuda, with_numbers};
 /// What a step needs of a GPU, beside the model that is on it.
 pub(super) struct GpuDevice {
     pub(super) gpu: Rc<Gpu>,
-    pub(super) arenas: Arenas,
+    pub(super) flat_buffers: FlatBuffers,
     inputs: Staging<f32>,
     targets: TargetStaging,
     /// Of shards, or samples of the test split, that the GPU computes.
@@ -36,7 +36,7 @@ impl GpuDevice {
     /// A GPU that the model's variables are on.
     pub(super) fn new(gpu: Rc<Gpu>, state: &ModelState) -> Result<Self> {
         Ok(Self {
-            arenas: Arenas::new(state, &gpu)?,
+            flat_buffers: FlatBuffers::new(state, &gpu)?,
             inputs: Staging::new(),
             targets: TargetStaging::new(),
             in_flight: VecDeque::new(),
@@ -91,7 +91,7 @@ impl StepDevice for GpuDevice {
         let gradients = parameters.map(|(_, variable)| gradients.get(variable).cloned()).collect();
         let sum = self.timed(Phase::Sum, |device| {
             let (gradients, statistics) = (contiguous(gradients)?, contiguous(statistics)?);
-            Ok(device.arenas.gather(gradients, statistics, share, &device.gpu)?)
+            Ok(device.flat_buffers.gather(gradients, statistics, share, &device.gpu)?)
         })?;
         self.queued(losses)?;
         Ok(sum)

@@ -20,7 +20,7 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    /// Room for arenas of these lengths.
+    /// Room for flat buffers of these lengths.
     ///
     /// # Errors
     /// When the system has no such memory left.
@@ -32,12 +32,12 @@ impl Upload {
         Ok(Self { pieces: pieces.map_err(|error| of_device(error, ordinal))?, ordinal })
     }
 
-    /// Lets all GPUs copy the arenas to where their weights arrive, one behind the other.
+    /// Lets all GPUs copy the flat buffers to where their weights arrive, one behind the other.
     ///
     /// # Errors
     /// When their lengths are others than this was made for, or a GPU fails.
-    pub(super) fn send(&mut self, arenas: [&[f32]; 2], lanes: &[Lane]) -> Result<(), ComputeError> {
-        let pieces = arenas.into_iter().flat_map(|arena| arena.chunks(PIECE));
+    pub(super) fn send(&mut self, flat_buffers: [&[f32]; 2], lanes: &[Lane]) -> Result<(), ComputeError> {
+        let pieces = flat_buffers.into_iter().flat_map(|flat_buffer| flat_buffer.chunks(PIECE));
         let (found, expected) = (pieces.clone().count(), self.pieces.len());
         if found != expected {
             return Err(ComputeError::Other(format!("weights in {found} pieces, expected {expected}")));

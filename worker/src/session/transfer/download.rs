@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lookbehind_common::ids::JobId;
-use lookbehind_proto::transfer::ArenaReceiver;
+use lookbehind_proto::transfer::FlatBufferReceiver;
 use lookbehind_proto::transfer::body::{self, Incoming, IncomingError};
 use lookbehind_proto::transfer::frames::Frames;
 use lookbehind_proto::transfer::in_process::{ShareWeights, SharedWeights};
@@ -63,8 +63,8 @@ impl Transfers {
         }
         let mut incoming = Incoming::new(answer.into_body());
         self.check_header(&mut incoming, lengths).await?;
-        let (parameters, statistics) = (self.arenas.lend(lengths.0), self.arenas.lend(lengths.1));
-        let mut receiver = ArenaReceiver::into_arenas(parameters, statistics);
+        let (parameters, statistics) = (self.flat_buffers.lend(lengths.0), self.flat_buffers.lend(lengths.1));
+        let mut receiver = FlatBufferReceiver::into_flat_buffers(parameters, statistics);
         loop {
             match self.next(&mut incoming).await? {
                 Some(Part::Chunk { offset, length }) => receiver.begin(offset, length),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lookbehind_common::arena::{Arena, shared_bytes};
+use lookbehind_common::flat_buffer::{FlatBuffer, shared_bytes};
 use lookbehind_common::ids::JobId;
 use lookbehind_common::partial::Partial;
 use lookbehind_proto::transfer::body;
@@ -49,8 +49,8 @@ impl Transfers {
     pub(in crate::session) async fn upload_initial_state(
         &self,
         job: &JobId,
-        parameters: Arena,
-        statistics: Arena,
+        parameters: FlatBuffer,
+        statistics: FlatBuffer,
     ) -> Result<(), Status> {
         let state =
             v1::StateHeader { parameters: parameters.len() as u64, statistics: statistics.len() as u64 };
@@ -64,18 +64,18 @@ impl Transfers {
         Ok(())
     }
 
-    /// Sends two arenas after a header, again where the connection failed and not the content.
+    /// Sends two flat buffers after a header, again where the connection failed and not the content.
     async fn send<R: Message + Default>(
         &self,
         method: &str,
         header: &impl Message,
-        arenas: [Arena; 2],
+        flat_buffers: [FlatBuffer; 2],
         covered: &[u8],
     ) -> Result<R, Status> {
         if matches!(self.route, Route::InProcess(_)) {
-            return self.unless_over(self.hand_over(method, header, arenas)).await;
+            return self.unless_over(self.hand_over(method, header, flat_buffers)).await;
         }
-        let parts = arenas.map(|arena| shared_bytes(&Arc::new(arena)));
+        let parts = flat_buffers.map(|flat_buffer| shared_bytes(&Arc::new(flat_buffer)));
         let mut attempt = 1;
         loop {
             match self.unless_over(self.try_send(method, header, parts.clone(), covered)).await {
@@ -107,16 +107,16 @@ impl Transfers {
         answered.inspect(|_| self.metrics.moved(Direction::Sent, bytes, begun))
     }
 
-    /// Gives two arenas to the coordinator beside a header.
+    /// Gives two flat buffers to the coordinator beside a header.
     async fn hand_over<R: Message + Default>(
         &self,
         method: &str,
         header: &impl Message,
-        arenas: [Arena; 2],
+        flat_buffers: [FlatBuffer; 2],
     ) -> Result<R, Status> {
         let mut request =
             body::call(SERVICE_NAME, method, body::request(Frames::transfer(header, std::iter::empty())))?;
-        request.extensions_mut().insert(Handed::new(arenas));
+        request.extensions_mut().insert(Handed::new(flat_buffers));
         let answer = body::message(self.route.call(request).await?.into_body()).await;
         self.advance();
         answer

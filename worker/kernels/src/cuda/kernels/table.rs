@@ -1,13 +1,13 @@
 // What every kernel takes and touches; `declare.rs` says how a declaration reads. A test reads this file, too.
 
 kernels! {
-    arena {
+    flat_buffer {
         /// Copies tensors into a flat buffer, times a factor; what has no tensor becomes 0.
         ///
         /// # Safety
         /// The pieces lie within the tensors whose addresses (or 0) are given, and within the buffer.
         unsafe fn gather(
-            pieces: In<Piece> [blocks], tensors: In<u64> [], arena: InOut<f32> [], factor: Float, blocks: Extent
+            pieces: In<Piece> [blocks], tensors: In<u64> [], flat_buffer: InOut<f32> [], factor: Float, blocks: Extent
         ) on Grid::rows(blocks, PIECE);
 
         /// Copies a flat buffer into tensors.
@@ -15,7 +15,7 @@ kernels! {
         /// # Safety
         /// The pieces lie within the tensors whose addresses are given, and within the buffer.
         unsafe fn scatter(
-            pieces: In<Piece> [blocks], tensors: In<u64> [], arena: In<f32> [], blocks: Extent
+            pieces: In<Piece> [blocks], tensors: In<u64> [], flat_buffer: In<f32> [], blocks: Extent
         ) on Grid::rows(blocks, PIECE);
 
         /// into += from: a segment of the canonical reduction, left + right.

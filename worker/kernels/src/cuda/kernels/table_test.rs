@@ -168,7 +168,7 @@ fn members(source: &str, name: &str) -> Vec<(String, String)> {
 fn structures_have_the_same_fields_on_both_sides() {
     let read = |name: &str| fs::read_to_string(folder().join(name)).unwrap();
     for (rust, ours, cuda, theirs) in [
-        ("../flat.rs", "Piece", "arena.cu", "Piece"),
+        ("../flat.rs", "Piece", "flat_buffer.cu", "Piece"),
         ("../targets.rs", "DeviceTarget", "softmax.cu", "Target"),
         ("argument.rs", "PoolWindows", "pool.cu", "Windows"),
     ] {

@@ -1,12 +1,12 @@
 use super::*;
 
-fn address(arena: &Arena) -> *const f32 {
-    arena.as_ptr()
+fn address(flat_buffer: &FlatBuffer) -> *const f32 {
+    flat_buffer.as_ptr()
 }
 
 #[test]
-fn a_dropped_arena_lends_its_memory_to_the_next_one_of_its_length() {
-    let pool = ArenaPool::new(2);
+fn a_dropped_flat_buffer_lends_its_memory_to_the_next_one_of_its_length() {
+    let pool = FlatBufferPool::new(2);
     let first = pool.lend(1000);
     let place = address(&first);
     drop(first);
@@ -16,8 +16,8 @@ fn a_dropped_arena_lends_its_memory_to_the_next_one_of_its_length() {
 }
 
 #[test]
-fn arenas_in_use_share_no_memory() {
-    let pool = ArenaPool::new(2);
+fn flat_buffers_in_use_share_no_memory() {
+    let pool = FlatBufferPool::new(2);
     let (mut first, second) = (pool.lend(10), pool.lend(10));
     first.fill(1.0);
     assert_eq!(&second[..], [0.0; 10]);
@@ -25,9 +25,10 @@ fn arenas_in_use_share_no_memory() {
 
 #[test]
 fn no_more_is_kept_than_allowed_and_other_lengths_go_first() {
-    let pool = ArenaPool::new(2);
+    let pool = FlatBufferPool::new(2);
     drop([pool.lend(10), pool.lend(20), pool.lend(30)]);
-    let lengths = |pool: &ArenaPool| pool.0.idle.lock().unwrap().iter().map(Vec::len).collect::<Vec<_>>();
+    let lengths =
+        |pool: &FlatBufferPool| pool.0.idle.lock().unwrap().iter().map(Vec::len).collect::<Vec<_>>();
     assert_eq!(lengths(&pool).len(), 2);
     drop([pool.lend(40), pool.lend(40), pool.lend(40)]);
     assert_eq!(lengths(&pool), [40, 40]);
@@ -35,7 +36,7 @@ fn no_more_is_kept_than_allowed_and_other_lengths_go_first() {
 
 #[test]
 fn a_clone_stands_for_itself_and_equals_its_original() {
-    let pool = ArenaPool::new(1);
+    let pool = FlatBufferPool::new(1);
     let mut lent = pool.lend(3);
     lent.copy_from_slice(&[1.0, 2.0, 3.0]);
     let copy = lent.clone();
@@ -46,8 +47,8 @@ fn a_clone_stands_for_itself_and_equals_its_original() {
 }
 
 #[test]
-fn an_arena_may_outlive_its_pool() {
-    let pool = ArenaPool::new(1);
+fn an_flat_buffer_may_outlive_its_pool() {
+    let pool = FlatBufferPool::new(1);
     let lent = pool.lend(3);
     drop(pool);
     assert_eq!(lent.len(), 3);

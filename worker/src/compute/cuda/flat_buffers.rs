@@ -1,4 +1,4 @@
-//! Between a model's tensors on a GPU and flat arenas: parameters first, then statistics.
+//! Between a model's tensors on a GPU and flat buffers: parameters first, then statistics.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,14 +12,14 @@ use lookbehind_kernels::cuda::{self, Destination, Gpu, Landing, Segment, View};
 /// Where weights arrive on a GPU, from whichever thread they come.
 pub(super) type Weights = Arc<Mutex<Landing<f32>>>;
 
-/// The arenas of a model on a GPU.
-pub(super) struct Arenas {
+/// The flat buffers of a model on a GPU.
+pub(super) struct FlatBuffers {
     parameters: Destination,
     statistics: Destination,
     weights: Weights,
 }
 
-impl Arenas {
+impl FlatBuffers {
     /// Those of a model whose variables are on the GPU.
     pub(super) fn new(state: &ModelState, gpu: &Gpu) -> Result<Self> {
         let layout = state.layout();
@@ -46,7 +46,7 @@ impl Arenas {
         })
     }
 
-    /// Puts gradients and statistics, each in the layout's order, into an arena; the statistics times the shard's `share`
+    /// Puts gradients and statistics, each in the layout's order, into a flat buffer; the statistics times the shard's `share`
     /// of the batch.
     pub(super) fn gather(
         &mut self,
@@ -61,13 +61,13 @@ impl Arenas {
     }
 }
 
-/// The variables of one kind, whose arena begins at `first`.
+/// The variables of one kind, whose flat buffer begins at `first`.
 fn destination(state: &ModelState, kind: TensorKind, first: usize, gpu: &Gpu) -> Result<Destination> {
     let (mut lens, mut tensors, mut end) = (Vec::new(), Vec::new(), 0);
     for (entry, variable) in state.variables().filter(|(entry, _)| entry.spec.kind == kind) {
         if entry.range.start != end {
             candle_core::bail!(
-                "tensor {:?} begins at number {} of its arena, expected {end}",
+                "tensor {:?} begins at element {} of its flat buffer, expected {end}",
                 entry.spec.name,
                 entry.range.start
             );

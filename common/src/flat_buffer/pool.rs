@@ -1,13 +1,13 @@
-//! Memory of arenas that is used again: the page faults of fresh memory cost more than the transfer that fills it.
+//! Memory of flat buffers that is used again: the page faults of fresh memory cost more than the transfer that fills it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Arena;
+use super::FlatBuffer;
 
-/// Lends arenas and takes their memory back when they are dropped. Clones share it; the memory is freed with the
+/// Lends flat buffers and takes their memory back when they are dropped. Clones share it; the memory is freed with the
 /// last of them.
 #[derive(Clone, Debug)]
-pub struct ArenaPool(Arc<Shelf>);
+pub struct FlatBufferPool(Arc<Shelf>);
 
 /// Memory that nobody uses now.
 #[derive(Debug)]
@@ -16,16 +16,16 @@ pub(super) struct Shelf {
     most: usize,
 }
 
-impl ArenaPool {
-    /// Keeps the memory of at most `most` arenas that nobody uses.
+impl FlatBufferPool {
+    /// Keeps the memory of at most `most` flat buffers that nobody uses.
     pub fn new(most: usize) -> Self {
         Self(Arc::new(Shelf { idle: Mutex::default(), most }))
     }
 
-    /// An arena of `len` numbers to be overwritten: what they are now is left over from an earlier use.
-    pub fn lend(&self, len: usize) -> Arena {
+    /// A flat buffer of `len` numbers to be overwritten: what they are now is left over from an earlier use.
+    pub fn lend(&self, len: usize) -> FlatBuffer {
         let numbers = self.0.take(len).unwrap_or_else(|| vec![0.0; len]);
-        Arena { numbers, home: Some(Arc::clone(&self.0)) }
+        FlatBuffer { numbers, home: Some(Arc::clone(&self.0)) }
     }
 }
 

@@ -1,0 +1,30 @@
+// Between a model's tensors and the flat buffers that travel, and sums of flat buffers.
+#include "numbers.cuh"
+
+// A piece of a tensor: the tensor's number, and where the piece begins in the tensor and in the flat buffer.
+struct Piece {
+    unsigned tensor, len;
+    long long in_tensor, in_flat_buffer;
+};
+
+// Copies tensors into a flat buffer, times a factor; what has no tensor becomes 0.
+extern "C" __global__ void gather(const Piece* pieces, const unsigned long long* tensors, float* flat_buffer, float factor) {
+    Piece piece = pieces[blockIdx.x];
+    const float* tensor = (const float*)tensors[piece.tensor];
+    for (unsigned i = threadIdx.x; i < piece.len; i += blockDim.x)
+        flat_buffer[piece.in_flat_buffer + i] = tensor == nullptr ? 0.0f : tensor[piece.in_tensor + i] * factor;
+}
+
+// Copies a flat buffer into tensors.
+extern "C" __global__ void scatter(const Piece* pieces, const unsigned long long* tensors, const float* flat_buffer) {
+    Piece piece = pieces[blockIdx.x];
+    float* tensor = (float*)tensors[piece.tensor];
+    for (unsigned i = threadIdx.x; i < piece.len; i += blockDim.x)
+        tensor[piece.in_tensor + i] = flat_buffer[piece.in_flat_buffer + i];
+}
+
+// into += from: a node of the canonical reduction, left + right.
+extern "C" __global__ void add(float* into, const float* from, long long len) {
+    long long i = place();
+    if (i < len) into[i] = into[i] + from[i];
+}
