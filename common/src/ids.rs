@@ -71,9 +71,9 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// Who speaks to the coordinator: a message whose fence is not the current one is stale.
+/// Who speaks to the coordinator: a message whose fencing token is not the current one is stale.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fence {
+pub struct FencingToken {
     /// The cluster that the worker registered with.
     pub cluster: ClusterId,
     /// The coordinator's incarnation at that time.

@@ -116,7 +116,7 @@ fn reader() -> Caller {
 
 /// Asks the state machine, and does not wait for ever.
 async fn ask(shared: &Shared, caller: Caller, call: UserCall) -> Result<Reply, Refusal> {
-    let asked = shared.mailbox.ask(move |token| Event::User { token, caller, call });
+    let asked = shared.mailbox.ask(move |reply_to| Event::User { reply_to, caller, call });
     Ok(tokio::time::timeout(PATIENCE, asked).await.map_err(|_| Refusal::slow())??)
 }
 

@@ -18,7 +18,7 @@ pub(crate) use weights::WeightsTable;
 
 use crate::observe::Observer;
 use crate::state::command::ToWorker;
-use crate::state::event::{Event, Reply, Token};
+use crate::state::event::{Event, Reply, ReplyTo};
 use crate::store::Store;
 
 /// Events that may wait for the owner.
@@ -28,7 +28,7 @@ pub(crate) const OUTBOX: usize = 256;
 
 /// An event on its way to the owner.
 pub(crate) struct Envelope {
-    make: Box<dyn FnOnce(Token) -> Event + Send>,
+    make: Box<dyn FnOnce(ReplyTo) -> Event + Send>,
     reply: Option<oneshot::Sender<Reply>>,
     outbox: Option<mpsc::Sender<ToWorker>>,
 }
@@ -57,7 +57,7 @@ impl Mailbox {
     /// Sends an event and waits for its answer.
     pub(crate) async fn ask(
         &self,
-        make: impl FnOnce(Token) -> Event + Send + 'static,
+        make: impl FnOnce(ReplyTo) -> Event + Send + 'static,
     ) -> Result<Reply, Ended> {
         self.ask_with(make, None).await
     }
@@ -65,7 +65,7 @@ impl Mailbox {
     /// Sends a registration with the channel on which the worker's messages go out.
     pub(crate) async fn register(
         &self,
-        make: impl FnOnce(Token) -> Event + Send + 'static,
+        make: impl FnOnce(ReplyTo) -> Event + Send + 'static,
         outbox: mpsc::Sender<ToWorker>,
     ) -> Result<Reply, Ended> {
         self.ask_with(make, Some(outbox)).await
@@ -73,7 +73,7 @@ impl Mailbox {
 
     async fn ask_with(
         &self,
-        make: impl FnOnce(Token) -> Event + Send + 'static,
+        make: impl FnOnce(ReplyTo) -> Event + Send + 'static,
         outbox: Option<mpsc::Sender<ToWorker>>,
     ) -> Result<Reply, Ended> {
         let (reply, answer) = oneshot::channel();

@@ -131,29 +131,29 @@ impl Core {
         match event {
             Event::Tick => self.tick(),
             Event::Shutdown => self.cluster.stopping = true,
-            Event::User { token, caller, call } => self.user_call(token, &caller, call),
-            Event::Register(token, hello) => self.register(token, hello),
-            Event::Worker(fence, says) => self.worker_says(&fence, says),
+            Event::User { reply_to, caller, call } => self.user_call(reply_to, &caller, call),
+            Event::Register(reply_to, hello) => self.register(reply_to, hello),
+            Event::Worker(fencing_token, says) => self.worker_says(&fencing_token, says),
             Event::WorkerLost(session, cause) => self.lose_worker(session, &cause),
-            Event::PartialOffered(token, header) => {
+            Event::PartialOffered(reply_to, header) => {
                 let admission = self.admit_partial(&header);
-                self.cluster.reply(token, Reply::Admission(admission));
+                self.cluster.reply(reply_to, Reply::Admission(admission));
             }
-            Event::PartialArrived { token, header, partial, checksum } => {
+            Event::PartialArrived { reply_to, header, partial, checksum } => {
                 let outcome = self.take_partial(&header, partial, checksum);
-                self.cluster.reply(token, Reply::Partial(outcome));
+                self.cluster.reply(reply_to, Reply::Partial(outcome));
             }
-            Event::InitialStateOffered { token, fence, job, parameters, statistics } => {
-                let admission = self.admit_initial_state(&fence, &job, (parameters, statistics));
-                self.cluster.reply(token, Reply::Admission(admission));
+            Event::InitialStateOffered { reply_to, fencing_token, job, parameters, statistics } => {
+                let admission = self.admit_initial_state(&fencing_token, &job, (parameters, statistics));
+                self.cluster.reply(reply_to, Reply::Admission(admission));
             }
-            Event::InitialStateArrived { token, fence, job, state } => {
-                let admission = self.take_initial_state(&fence, &job, state);
-                self.cluster.reply(token, Reply::Admission(admission));
+            Event::InitialStateArrived { reply_to, fencing_token, job, state } => {
+                let admission = self.take_initial_state(&fencing_token, &job, state);
+                self.cluster.reply(reply_to, Reply::Admission(admission));
             }
-            Event::WeightsAsked { token, fence, job } => {
-                let admission = self.admit_download(&fence, &job);
-                self.cluster.reply(token, Reply::Admission(admission));
+            Event::WeightsAsked { reply_to, fencing_token, job } => {
+                let admission = self.admit_download(&fencing_token, &job);
+                self.cluster.reply(reply_to, Reply::Admission(admission));
             }
             Event::Loaded { job, activation, result } => {
                 self.on_job(&job, |cluster, job| cluster.loaded(job, activation, result));

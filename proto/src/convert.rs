@@ -1,6 +1,6 @@
 //! Conversions of identifiers and segments between the wire and the domain, both ways.
 
-use lookbehind_common::ids::{ClusterId, Fence, Incarnation, JobId, SessionId, WorkId};
+use lookbehind_common::ids::{ClusterId, FencingToken, Incarnation, JobId, SessionId, WorkId};
 use lookbehind_common::reduction::Segment;
 
 use crate::v1;
@@ -29,22 +29,22 @@ pub fn job_id(text: &str) -> Result<JobId, FieldError> {
     required(JobId::parse(text), "job_id")
 }
 
-impl From<&Fence> for v1::Fence {
-    fn from(fence: &Fence) -> Self {
+impl From<&FencingToken> for v1::FencingToken {
+    fn from(fencing_token: &FencingToken) -> Self {
         Self {
-            cluster_id: fence.cluster.0.clone(),
-            incarnation: fence.incarnation.0,
-            session: fence.session.0,
+            cluster_id: fencing_token.cluster.0.clone(),
+            incarnation: fencing_token.incarnation.0,
+            session: fencing_token.session.0,
         }
     }
 }
 
-impl From<v1::Fence> for Fence {
-    fn from(fence: v1::Fence) -> Self {
+impl From<v1::FencingToken> for FencingToken {
+    fn from(fencing_token: v1::FencingToken) -> Self {
         Self {
-            cluster: ClusterId(fence.cluster_id),
-            incarnation: Incarnation(fence.incarnation),
-            session: SessionId(fence.session),
+            cluster: ClusterId(fencing_token.cluster_id),
+            incarnation: Incarnation(fencing_token.incarnation),
+            session: SessionId(fencing_token.session),
         }
     }
 }

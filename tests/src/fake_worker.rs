@@ -22,7 +22,7 @@ use crate::toy;
 /// A registered worker without anything behind it. It does not beat: failure detection must be patient.
 pub struct FakeWorker {
     /// What the coordinator gave it.
-    pub fence: v1::Fence,
+    pub fencing_token: v1::FencingToken,
     outgoing: mpsc::Sender<v1::SessionRequest>,
     incoming: Streaming<v1::SessionResponse>,
     tensors: TensorServiceClient<Calls>,
@@ -49,7 +49,7 @@ impl FakeWorker {
     pub async fn register(client: &Client, hello: v1::Register) -> Result<Self, v1::Refused> {
         let (outgoing, messages) = mpsc::channel(16);
         let first = session_request::Message::Register(hello);
-        let first = v1::SessionRequest { fence: None, message: Some(first) };
+        let first = v1::SessionRequest { fencing_token: None, message: Some(first) };
         outgoing.send(first).await.expect("an open stream");
         let mut service = WorkerServiceClient::new(client.channel());
         let mut incoming =
@@ -57,9 +57,9 @@ impl FakeWorker {
         let answer = within("an answer", incoming.message()).await.expect("an answer").expect("an answer");
         match answer.message {
             Some(session_response::Message::Registered(_)) => {
-                let fence = answer.fence.expect("a fence");
+                let fencing_token = answer.fencing_token.expect("a fencing_token");
                 let tensors = TensorServiceClient::new(client.channel());
-                Ok(Self { fence, outgoing, incoming, tensors })
+                Ok(Self { fencing_token, outgoing, incoming, tensors })
             }
             Some(session_response::Message::Refused(refused)) => Err(refused),
             other => panic!("expected registered or refused, found {other:?}"),
@@ -68,21 +68,23 @@ impl FakeWorker {
 
     /// Says something on the control stream.
     pub async fn say(&self, message: session_request::Message) {
-        self.say_as(&self.fence, message).await;
+        self.say_as(&self.fencing_token, message).await;
     }
 
     /// Says something, if anybody listens still.
     pub async fn try_say(&self, message: session_request::Message) {
-        let request = v1::SessionRequest { fence: Some(self.fence.clone()), message: Some(message) };
+        let request =
+            v1::SessionRequest { fencing_token: Some(self.fencing_token.clone()), message: Some(message) };
         let _ = self.outgoing.send(request).await;
     }
 
-    /// Says something under another fence.
+    /// Says something under another fencing token.
     ///
     /// # Panics
     /// When the stream is closed.
-    pub async fn say_as(&self, fence: &v1::Fence, message: session_request::Message) {
-        let request = v1::SessionRequest { fence: Some(fence.clone()), message: Some(message) };
+    pub async fn say_as(&self, fencing_token: &v1::FencingToken, message: session_request::Message) {
+        let request =
+            v1::SessionRequest { fencing_token: Some(fencing_token.clone()), message: Some(message) };
         self.outgoing.send(request).await.expect("an open stream");
     }
 
@@ -190,7 +192,7 @@ impl FakeWorker {
     pub fn partial(&self, assign: &v1::Assign, segment: v1::Segment) -> (v1::PartialHeader, Vec<Piece>) {
         let (sums, gradient) = toy::partial(assign, segment);
         let header = v1::PartialHeader {
-            fence: Some(self.fence.clone()),
+            fencing_token: Some(self.fencing_token.clone()),
             work: assign.work.clone(),
             segment: Some(segment),
             gradient: toy::PARAMETERS as u64,
@@ -208,7 +210,7 @@ impl FakeWorker {
     pub fn state_header(&self, job_id: &str) -> v1::InitialStateHeader {
         let state = v1::StateHeader { parameters: toy::PARAMETERS as u64, statistics: 0 };
         v1::InitialStateHeader {
-            fence: Some(self.fence.clone()),
+            fencing_token: Some(self.fencing_token.clone()),
             job_id: job_id.to_owned(),
             state: Some(state),
         }
@@ -259,13 +261,18 @@ impl FakeWorker {
         Ok(())
     }
 
-    /// Asks for weights under some fence.
+    /// Asks for weights under some fencing token.
     ///
     /// # Errors
     /// What the coordinator says.
-    pub async fn download(&self, fence: &v1::Fence, job_id: &str, version: u64) -> Result<(), Status> {
-        let fence = Some(fence.clone());
-        let request = v1::DownloadWeightsRequest { fence, job_id: job_id.to_owned(), version };
+    pub async fn download(
+        &self,
+        fencing_token: &v1::FencingToken,
+        job_id: &str,
+        version: u64,
+    ) -> Result<(), Status> {
+        let fencing_token = Some(fencing_token.clone());
+        let request = v1::DownloadWeightsRequest { fencing_token, job_id: job_id.to_owned(), version };
         self.tensors.clone().download_weights(request).await?;
         Ok(())
     }

@@ -35,7 +35,7 @@ impl JobServiceImpl {
     }
 
     async fn ask(&self, caller: Caller, call: UserCall) -> Result<Reply, Status> {
-        Ok(self.shared.mailbox.ask(move |token| Event::User { token, caller, call }).await?)
+        Ok(self.shared.mailbox.ask(move |reply_to| Event::User { reply_to, caller, call }).await?)
     }
 
     /// Asks for something that is answered with a job.
@@ -103,7 +103,9 @@ impl JobService for JobServiceImpl {
         };
         let before = match request.page_token.as_str() {
             "" => None,
-            token => Some(token.parse().map_err(|_| Status::invalid_argument("page_token is not valid"))?),
+            reply_to => {
+                Some(reply_to.parse().map_err(|_| Status::invalid_argument("page_token is not valid"))?)
+            }
         };
         let (jobs, next) = match self.ask(caller, UserCall::List { count: size, before }).await? {
             Reply::Jobs(jobs, next) => (jobs, next),

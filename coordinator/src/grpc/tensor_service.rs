@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use futures_util::future::Either;
 use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::ids::{Fence, WorkId};
+use lookbehind_common::ids::{FencingToken, WorkId};
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::convert::{FieldError, job_id, required};
@@ -111,7 +111,7 @@ impl TensorServer {
 
     async fn admission(
         &self,
-        make: impl FnOnce(crate::state::event::Token) -> Event + Send + 'static,
+        make: impl FnOnce(crate::state::event::ReplyTo) -> Event + Send + 'static,
     ) -> Result<Admission, Status> {
         match self.0.mailbox.ask(make).await? {
             Reply::Admission(admission) => Ok(admission),
@@ -121,10 +121,14 @@ impl TensorServer {
 
     async fn download_weights(&self, request: Body, share: bool) -> Result<http::Response<Body>, Status> {
         let request: v1::DownloadWeightsRequest = in_time(&self.0, body::message(request)).await?;
-        let fence = Fence::from(required(request.fence, "fence").map_err(invalid)?);
+        let fencing_token =
+            FencingToken::from(required(request.fencing_token, "fencing_token").map_err(invalid)?);
         let job = job_id(&request.job_id).map_err(invalid)?;
         let asked = job.clone();
-        match self.admission(move |token| Event::WeightsAsked { token, fence, job: asked }).await? {
+        match self
+            .admission(move |reply_to| Event::WeightsAsked { reply_to, fencing_token, job: asked })
+            .await?
+        {
             Admission::Granted => {}
             Admission::Stale(reason) | Admission::Refused(reason) => {
                 return Err(Status::failed_precondition(reason));
@@ -153,7 +157,7 @@ impl TensorServer {
         let (header, sums) = partial_header(self.header(&mut incoming).await?).map_err(invalid)?;
         let (gradient, statistics) = (header.gradient, header.statistics);
         let offered = header.clone();
-        let admission = self.admission(move |token| Event::PartialOffered(token, offered));
+        let admission = self.admission(move |reply_to| Event::PartialOffered(reply_to, offered));
         let receive = async {
             let covered = sums_bytes(&sums);
             if let Some(handed) = handed {
@@ -178,7 +182,7 @@ impl TensorServer {
         let ([gradient, statistics], checksum) = received.await?;
         let partial = Partial { gradient, statistics, sums };
         let arrived = header.clone();
-        let make = move |token| Event::PartialArrived { token, header: arrived, partial, checksum };
+        let make = move |reply_to| Event::PartialArrived { reply_to, header: arrived, partial, checksum };
         let Reply::Partial(outcome) = self.0.mailbox.ask(make).await? else { return Err(unexpected()) };
         match outcome {
             PartialOutcome::Accepted => Ok(outcome_body(v1::UploadOutcome::Accepted)),
@@ -192,14 +196,15 @@ impl TensorServer {
     async fn upload_initial_state(&self, request: Body, handed: Option<Handed>) -> Result<Body, Status> {
         let mut incoming = Incoming::new(request);
         let header: v1::InitialStateHeader = self.header(&mut incoming).await?;
-        let fence = Fence::from(required(header.fence, "fence").map_err(invalid)?);
+        let fencing_token =
+            FencingToken::from(required(header.fencing_token, "fencing_token").map_err(invalid)?);
         let job = job_id(&header.job_id).map_err(invalid)?;
         let lengths = required(header.state, "state").map_err(invalid)?;
-        let from = fence.clone();
+        let from = fencing_token.clone();
         let of = job.clone();
-        let offered = move |token| Event::InitialStateOffered {
-            token,
-            fence: from,
+        let offered = move |reply_to| Event::InitialStateOffered {
+            reply_to,
+            fencing_token: from,
             job: of,
             parameters: lengths.parameters,
             statistics: lengths.statistics,
@@ -215,7 +220,7 @@ impl TensorServer {
         };
         check_finite(&parameters)?;
         let state = (parameters, statistics);
-        let arrived = move |token| Event::InitialStateArrived { token, fence, job, state };
+        let arrived = move |reply_to| Event::InitialStateArrived { reply_to, fencing_token, job, state };
         granted(self.admission(arrived).await?)?;
         Ok(body::response(Frames::message(&v1::UploadInitialStateResponse {})))
     }
@@ -301,7 +306,7 @@ fn check_finite(parameters: &[f32]) -> Result<(), Status> {
 fn partial_header(header: v1::PartialHeader) -> Result<(PartialHeader, Sums), FieldError> {
     let sums = Sums { loss: header.loss_sum, correct: header.correct, samples: header.samples };
     let header = PartialHeader {
-        fence: required(header.fence, "fence")?.into(),
+        fencing_token: required(header.fencing_token, "fencing_token")?.into(),
         work: WorkId::try_from(required(header.work, "work")?)?,
         segment: Segment::try_from(required(header.segment, "segment")?)?,
         gradient: header.gradient,

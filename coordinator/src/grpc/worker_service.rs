@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt};
 use lookbehind_common::digest::Digest;
-use lookbehind_common::ids::{Fence, WorkId};
+use lookbehind_common::ids::{FencingToken, WorkId};
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::convert::{job_id, required};
@@ -43,13 +43,13 @@ impl WorkerService for WorkerServiceImpl {
         };
         let (outbox, messages) = mpsc::channel(OUTBOX);
         let hello = hello(register);
-        let reply = self.0.mailbox.register(move |token| Event::Register(token, hello), outbox).await?;
+        let reply = self.0.mailbox.register(move |reply_to| Event::Register(reply_to, hello), outbox).await?;
         let Reply::Registered(outcome) = reply else { return Err(unexpected()) };
-        let fence = match outcome {
-            Ok(fence) => fence,
+        let fencing_token = match outcome {
+            Ok(fencing_token) => fencing_token,
             Err(refusal) => return Ok(Response::new(Box::pin(refused(refusal)))),
         };
-        tokio::spawn(listen(incoming, fence.clone(), self.0.mailbox.clone()));
+        tokio::spawn(listen(incoming, fencing_token.clone(), self.0.mailbox.clone()));
         let registered = session_response::Message::Registered(v1::Registered {
             failure_detection_ms: self.0.failure_detection.as_millis() as u64,
             heartbeat_interval_ms: self.0.heartbeat_interval.as_millis() as u64,
@@ -57,7 +57,7 @@ impl WorkerService for WorkerServiceImpl {
         let first = tokio_stream::once(registered);
         let messages = first.chain(ReceiverStream::new(messages).map(to_wire));
         let responses = messages.map(move |message| {
-            Ok(v1::SessionResponse { fence: Some((&fence).into()), message: Some(message) })
+            Ok(v1::SessionResponse { fencing_token: Some((&fencing_token).into()), message: Some(message) })
         });
         Ok(Response::new(Box::pin(responses)))
     }
@@ -71,11 +71,11 @@ fn hello(register: v1::Register) -> Hello {
 fn refused(refusal: Refusal) -> impl Stream<Item = Result<v1::SessionResponse, Status>> {
     let Refusal { reason, retryable } = refusal;
     let message = session_response::Message::Refused(v1::Refused { reason, retryable });
-    tokio_stream::once(Ok(v1::SessionResponse { fence: None, message: Some(message) }))
+    tokio_stream::once(Ok(v1::SessionResponse { fencing_token: None, message: Some(message) }))
 }
 
 /// Takes a worker's messages until its stream ends, whyever.
-async fn listen(mut incoming: Streaming<v1::SessionRequest>, fence: Fence, mailbox: Mailbox) {
+async fn listen(mut incoming: Streaming<v1::SessionRequest>, fencing_token: FencingToken, mailbox: Mailbox) {
     let rate = message_rate();
     let cause = loop {
         let message = match incoming.message().await {
@@ -94,14 +94,14 @@ async fn listen(mut incoming: Streaming<v1::SessionRequest>, fence: Fence, mailb
             Err(status) => break LossCause::Protocol(status.message().to_owned()),
         }
     };
-    let _ = mailbox.tell(Event::WorkerLost(fence.session, cause)).await;
+    let _ = mailbox.tell(Event::WorkerLost(fencing_token.session, cause)).await;
 }
 
-fn from_wire(request: v1::SessionRequest) -> Result<(Fence, WorkerSays), Status> {
+fn from_wire(request: v1::SessionRequest) -> Result<(FencingToken, WorkerSays), Status> {
     use session_request::Message;
     let invalid = |error: &dyn std::fmt::Display| Status::invalid_argument(error.to_string());
     let field = |error: lookbehind_proto::convert::FieldError| invalid(&error);
-    let fence = required(request.fence, "fence").map_err(field)?.into();
+    let fencing_token = required(request.fencing_token, "fencing_token").map_err(field)?.into();
     let says = match required(request.message, "message").map_err(field)? {
         Message::Register(_) => return Err(Status::invalid_argument("register came twice")),
         Message::Heartbeat(heartbeat) => WorkerSays::Heartbeat(heartbeat.progress),
@@ -131,7 +131,7 @@ fn from_wire(request: v1::SessionRequest) -> Result<(Fence, WorkerSays), Status>
             WorkerSays::WorkFailed { work, segment, reason: words(&failed.reason) }
         }
     };
-    Ok((fence, says))
+    Ok((fencing_token, says))
 }
 
 fn words(text: &str) -> String {

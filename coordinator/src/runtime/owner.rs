@@ -14,7 +14,7 @@ use super::files::{self, FileTask, TASKS};
 use super::{Envelope, Shared};
 use crate::observe::unix_now;
 use crate::state::command::{Command, ToWorker};
-use crate::state::event::{Activation, Event, LossCause, Reply, Token};
+use crate::state::event::{Activation, Event, LossCause, Reply, ReplyTo};
 use crate::state::{Core, Now};
 use crate::training::{Input, Trainer};
 
@@ -48,8 +48,8 @@ pub(crate) struct Owner {
     files: mpsc::Sender<FileTask>,
     database: mpsc::Sender<DatabaseTask>,
     outboxes: HashMap<SessionId, mpsc::Sender<ToWorker>>,
-    tokens: u64,
-    waiting: HashMap<Token, Waiting>,
+    asked: u64,
+    waiting: HashMap<ReplyTo, Waiting>,
     /// Workers whose messages could not be sent, to be given up.
     overflowing: Vec<SessionId>,
     stopped: CancellationToken,
@@ -86,7 +86,7 @@ impl Owner {
             files,
             database,
             outboxes: HashMap::new(),
-            tokens: 0,
+            asked: 0,
             waiting: HashMap::new(),
             overflowing: Vec::new(),
             stopped,
@@ -132,12 +132,12 @@ impl Owner {
     }
 
     async fn take(&mut self, envelope: Envelope) {
-        self.tokens += 1;
-        let token = Token(self.tokens);
+        self.asked += 1;
+        let reply_to = ReplyTo(self.asked);
         if let Some(reply) = envelope.reply {
-            self.waiting.insert(token, Waiting { reply, outbox: envelope.outbox });
+            self.waiting.insert(reply_to, Waiting { reply, outbox: envelope.outbox });
         }
-        self.handle((envelope.make)(token)).await;
+        self.handle((envelope.make)(reply_to)).await;
     }
 
     async fn handle(&mut self, event: Event) {
@@ -153,7 +153,7 @@ impl Owner {
     async fn carry_out(&mut self, commands: Vec<Command>) {
         for command in commands {
             match command {
-                Command::Reply(token, reply) => self.reply(token, reply).await,
+                Command::Reply(reply_to, reply) => self.reply(reply_to, reply).await,
                 Command::Send(session, message) => self.send(session, message),
                 Command::Disconnect(session) => {
                     self.outboxes.remove(&session);
@@ -211,17 +211,17 @@ impl Owner {
         let _ = self.files.send(task).await;
     }
 
-    async fn reply(&mut self, token: Token, reply: Reply) {
-        let Some(waiting) = self.waiting.remove(&token) else {
-            tracing::error!(?token, "internal error: a call is answered for which nobody waits");
+    async fn reply(&mut self, reply_to: ReplyTo, reply: Reply) {
+        let Some(waiting) = self.waiting.remove(&reply_to) else {
+            tracing::error!(?reply_to, "internal error: a call is answered for which nobody waits");
             return;
         };
         match reply {
-            Reply::Registered(Ok(fence)) => {
+            Reply::Registered(Ok(fencing_token)) => {
                 if let Some(outbox) = waiting.outbox {
-                    self.outboxes.insert(fence.session, outbox);
+                    self.outboxes.insert(fencing_token.session, outbox);
                 }
-                let _ = waiting.reply.send(Reply::Registered(Ok(fence)));
+                let _ = waiting.reply.send(Reply::Registered(Ok(fencing_token)));
             }
             // What users learn of jobs is durable by then.
             Reply::Job(_) | Reply::Jobs(..) => {

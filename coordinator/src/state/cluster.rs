@@ -1,10 +1,10 @@
 //! What all jobs share: configuration, workers, the time, and the commands that are collected. The steps of a job are
 //! methods of it that are given the job, so that no step has to look its job up.
 
-use lookbehind_common::ids::{Fence, JobId, SessionId};
+use lookbehind_common::ids::{FencingToken, JobId, SessionId};
 
 use super::command::{Command, ToWorker};
-use super::event::{Reply, Token};
+use super::event::{Reply, ReplyTo};
 use super::halt::Halt;
 use super::job::Job;
 use super::observation::{JobMove, Observation};
@@ -34,25 +34,25 @@ impl Cluster {
         self.push(Command::Observe(observation));
     }
 
-    pub(super) fn reply(&mut self, token: Token, reply: Reply) {
-        self.push(Command::Reply(token, reply));
+    pub(super) fn reply(&mut self, reply_to: ReplyTo, reply: Reply) {
+        self.push(Command::Reply(reply_to, reply));
     }
 
     /// Whether a message is from a worker that is registered now, with this incarnation of this cluster.
-    pub(super) fn is_current(&self, fence: &Fence) -> bool {
-        fence.cluster == self.config.cluster
-            && fence.incarnation == self.config.incarnation
-            && self.workers.get(fence.session).is_some()
+    pub(super) fn is_current(&self, fencing_token: &FencingToken) -> bool {
+        fencing_token.cluster == self.config.cluster
+            && fencing_token.incarnation == self.config.incarnation
+            && self.workers.get(fencing_token.session).is_some()
     }
 
-    /// Why a fence is not current, in words.
-    pub(super) fn stale(&self, fence: &Fence) -> String {
-        if fence.cluster != self.config.cluster {
-            format!("cluster {} is not this one, {}", fence.cluster, self.config.cluster)
-        } else if fence.incarnation != self.config.incarnation {
-            format!("incarnation {} is over, this is {}", fence.incarnation, self.config.incarnation)
+    /// Why a fencing token is not current, in words.
+    pub(super) fn stale(&self, fencing_token: &FencingToken) -> String {
+        if fencing_token.cluster != self.config.cluster {
+            format!("cluster {} is not this one, {}", fencing_token.cluster, self.config.cluster)
+        } else if fencing_token.incarnation != self.config.incarnation {
+            format!("incarnation {} is over, this is {}", fencing_token.incarnation, self.config.incarnation)
         } else {
-            format!("session {} is over", fence.session)
+            format!("session {} is over", fencing_token.session)
         }
     }
 

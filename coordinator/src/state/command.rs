@@ -8,7 +8,7 @@ use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
 
-use crate::state::event::{Activation, Reply, Token};
+use crate::state::event::{Activation, Reply, ReplyTo};
 use crate::state::observation::Observation;
 use crate::state::record::{JobRecord, Notice};
 use crate::training::{Input, Snapshot, Trainer, Weights};
@@ -17,7 +17,7 @@ use crate::training::{Input, Snapshot, Trainer, Weights};
 #[derive(Debug)]
 pub enum Command {
     /// Answer a call.
-    Reply(Token, Reply),
+    Reply(ReplyTo, Reply),
     /// Send a control message.
     Send(SessionId, ToWorker),
     /// Close a worker's control stream, after what was sent before.

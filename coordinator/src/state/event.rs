@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::digest::Digest;
-use lookbehind_common::ids::{Fence, JobId, SessionId, WorkId};
+use lookbehind_common::ids::{FencingToken, JobId, SessionId, WorkId};
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
@@ -17,7 +17,7 @@ use crate::training::{Advance, ComputeClass, StartError, Trainer};
 
 /// Where the answer to a call goes; meaningless to the state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Token(pub u64);
+pub struct ReplyTo(pub u64);
 
 /// Counts a job's activations, so that what an earlier one started cannot be taken for a later one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,24 +31,24 @@ pub enum Event {
     /// A user calls.
     User {
         /// Where the answer goes.
-        token: Token,
+        reply_to: ReplyTo,
         /// Who calls.
         caller: Caller,
         /// What they want.
         call: UserCall,
     },
     /// A worker asks to join.
-    Register(Token, Hello),
+    Register(ReplyTo, Hello),
     /// A registered worker says something on its control stream.
-    Worker(Fence, WorkerSays),
+    Worker(FencingToken, WorkerSays),
     /// A worker is gone, whichever path noticed it.
     WorkerLost(SessionId, LossCause),
     /// A worker wants to send a partial; nothing of it has been read yet.
-    PartialOffered(Token, PartialHeader),
+    PartialOffered(ReplyTo, PartialHeader),
     /// A partial is complete and its checksum is right.
     PartialArrived {
         /// Where the answer goes.
-        token: Token,
+        reply_to: ReplyTo,
         /// What it says of itself.
         header: PartialHeader,
         /// The sums.
@@ -59,9 +59,9 @@ pub enum Event {
     /// A worker wants to send a job's initial weights; nothing of them has been read yet.
     InitialStateOffered {
         /// Where the answer goes.
-        token: Token,
+        reply_to: ReplyTo,
         /// Who sends.
-        fence: Fence,
+        fencing_token: FencingToken,
         /// The job.
         job: JobId,
         /// Numbers in the parameters.
@@ -72,9 +72,9 @@ pub enum Event {
     /// They are complete.
     InitialStateArrived {
         /// Where the answer goes.
-        token: Token,
+        reply_to: ReplyTo,
         /// Who sends.
-        fence: Fence,
+        fencing_token: FencingToken,
         /// The job.
         job: JobId,
         /// The weights.
@@ -83,9 +83,9 @@ pub enum Event {
     /// A worker asks for weights.
     WeightsAsked {
         /// Where the answer goes.
-        token: Token,
+        reply_to: ReplyTo,
         /// Who asks.
-        fence: Fence,
+        fencing_token: FencingToken,
         /// The job.
         job: JobId,
     },
@@ -276,7 +276,7 @@ impl std::fmt::Display for LossCause {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartialHeader {
     /// Who sends.
-    pub fence: Fence,
+    pub fencing_token: FencingToken,
     /// The work.
     pub work: WorkId,
     /// The segment.

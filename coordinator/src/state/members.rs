@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use lookbehind_common::BUILD_VERSION;
-use lookbehind_common::ids::{Fence, SessionId};
+use lookbehind_common::ids::{FencingToken, SessionId};
 use lookbehind_proto::PROTOCOL_VERSION;
 
 use super::Core;
 use super::command::{Command, ToWorker};
-use super::event::{Hello, LossCause, Refusal, Reply, Token, WorkerSays};
+use super::event::{Hello, LossCause, Refusal, Reply, ReplyTo, WorkerSays};
 use super::observation::{LostWorker, Observation};
 
 /// Most bytes of a worker's name, version and device.
@@ -16,13 +16,13 @@ const MAX_TEXT: usize = 256;
 
 impl Core {
     /// Lets a worker in, or says why not.
-    pub(super) fn register(&mut self, token: Token, hello: Hello) {
+    pub(super) fn register(&mut self, reply_to: ReplyTo, hello: Hello) {
         let name = hello.name.clone();
         let outcome = self.check_hello(&hello).map(|()| {
             let session = self.cluster.workers.add(hello, self.cluster.now.elapsed);
             tracing::info!(worker = name, %session, "worker joined");
             self.cluster.observe(Observation::WorkerJoined(session, name.as_str().into()));
-            Fence {
+            FencingToken {
                 cluster: self.cluster.config.cluster.clone(),
                 incarnation: self.cluster.config.incarnation,
                 session,
@@ -33,7 +33,7 @@ impl Core {
             let name = name.chars().filter(|letter| !letter.is_control()).take(MAX_TEXT).collect();
             self.cluster.observe(Observation::WorkerRefused(name, refusal.reason.clone()));
         }
-        self.cluster.reply(token, Reply::Registered(outcome));
+        self.cluster.reply(reply_to, Reply::Registered(outcome));
     }
 
     fn check_hello(&self, hello: &Hello) -> Result<(), Refusal> {
@@ -69,10 +69,10 @@ impl Core {
     }
 
     /// Takes what a worker says, if it is one of this incarnation.
-    pub(super) fn worker_says(&mut self, fence: &Fence, says: WorkerSays) {
-        let session = fence.session;
-        if !self.cluster.is_current(fence) {
-            tracing::debug!(%session, "stale message: {}", self.cluster.stale(fence));
+    pub(super) fn worker_says(&mut self, fencing_token: &FencingToken, says: WorkerSays) {
+        let session = fencing_token.session;
+        if !self.cluster.is_current(fencing_token) {
+            tracing::debug!(%session, "stale message: {}", self.cluster.stale(fencing_token));
             return;
         }
         self.cluster.workers.note_heard(session, self.cluster.now.elapsed);

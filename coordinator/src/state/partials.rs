@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lookbehind_common::ids::{Fence, JobId, SessionId, WorkId};
+use lookbehind_common::ids::{FencingToken, JobId, SessionId, WorkId};
 use lookbehind_common::layout::Layout;
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
@@ -22,29 +22,29 @@ const MAX_FAILURES: u32 = 3;
 
 impl Core {
     /// Whether a worker may download weights of the job.
-    pub(super) fn admit_download(&self, fence: &Fence, id: &JobId) -> Admission {
-        if !self.cluster.is_current(fence) {
-            return Admission::Stale(self.cluster.stale(fence));
+    pub(super) fn admit_download(&self, fencing_token: &FencingToken, id: &JobId) -> Admission {
+        if !self.cluster.is_current(fencing_token) {
+            return Admission::Stale(self.cluster.stale(fencing_token));
         }
-        let member = |active: &Active| active.members.contains_key(&fence.session);
+        let member = |active: &Active| active.members.contains_key(&fencing_token.session);
         match self.jobs.get(id).and_then(|job| job.active.as_ref()) {
             Some(active) if member(active) => Admission::Granted,
-            _ => Admission::Stale(format!("session {} does not serve job {id}", fence.session)),
+            _ => Admission::Stale(format!("session {} does not serve job {id}", fencing_token.session)),
         }
     }
 
     /// Whether a partial is wanted; decided before any of its tensors is read.
     pub(super) fn admit_partial(&self, header: &PartialHeader) -> Admission {
-        if !self.cluster.is_current(&header.fence) {
-            return Admission::Stale(self.cluster.stale(&header.fence));
+        if !self.cluster.is_current(&header.fencing_token) {
+            return Admission::Stale(self.cluster.stale(&header.fencing_token));
         }
         let Some((layout, work)) = self.work_in_hand(&header.work) else {
             return Admission::Stale(format!("{} is over", header.work));
         };
-        if !work.is_assigned(header.fence.session, header.segment) {
+        if !work.is_assigned(header.fencing_token.session, header.segment) {
             return Admission::Stale(format!(
                 "{} of {} are not assigned to session {}",
-                header.segment, header.work, header.fence.session
+                header.segment, header.work, header.fencing_token.session
             ));
         }
         let (gradient, statistics) = match work.coordinates.kind {
@@ -83,7 +83,7 @@ impl Core {
             Admission::Stale(reason) => return PartialOutcome::Stale(reason),
             Admission::Refused(reason) => return PartialOutcome::Refused(reason),
         }
-        self.cluster.workers.note_heard(header.fence.session, self.cluster.now.elapsed);
+        self.cluster.workers.note_heard(header.fencing_token.session, self.cluster.now.elapsed);
         let job = &header.work.job;
         let taken = self.of_job(job, |cluster, job| cluster.take_admitted(job, header, partial, checksum));
         taken.unwrap_or_else(|_| PartialOutcome::Stale(format!("job {job} has failed")))
@@ -100,7 +100,7 @@ impl Cluster {
         checksum: Checksum,
     ) -> Result<PartialOutcome, Halt> {
         let now = self.now.elapsed;
-        let session = header.fence.session;
+        let session = header.fencing_token.session;
         let active = job.require_active_mut()?;
         let work = active.require_work()?;
         let acceptance = work.accept(header.segment, partial, checksum, session);
@@ -130,7 +130,7 @@ impl Cluster {
         let reason = format!(
             "workers {} and {} disagree on {} of {}: their machines do not compute alike",
             self.workers.name(other),
-            self.workers.name(header.fence.session),
+            self.workers.name(header.fencing_token.session),
             header.segment,
             header.work
         );

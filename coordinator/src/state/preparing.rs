@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lookbehind_common::digest::Digest;
-use lookbehind_common::ids::{Fence, JobId, SessionId};
+use lookbehind_common::ids::{FencingToken, JobId, SessionId};
 use lookbehind_common::job::{JobDescription, JobSpec, ResourcesSpec};
 use lookbehind_common::sampling::Plan;
 use lookbehind_proto::v1;
@@ -199,20 +199,30 @@ impl Cluster {
 
 impl Core {
     /// Whether a worker may send initial weights of these sizes.
-    pub(super) fn admit_initial_state(&self, fence: &Fence, id: &JobId, sizes: (u64, u64)) -> Admission {
-        if !self.cluster.is_current(fence) {
-            return Admission::Stale(self.cluster.stale(fence));
+    pub(super) fn admit_initial_state(
+        &self,
+        fencing_token: &FencingToken,
+        id: &JobId,
+        sizes: (u64, u64),
+    ) -> Admission {
+        if !self.cluster.is_current(fencing_token) {
+            return Admission::Stale(self.cluster.stale(fencing_token));
         }
         match self.jobs.get(id).and_then(|job| job.active.as_ref()) {
-            Some(active) => admit_to(active, id, fence.session, sizes),
+            Some(active) => admit_to(active, id, fencing_token.session, sizes),
             None => Admission::Stale(format!("job {id} is not active")),
         }
     }
 
     /// Takes initial weights.
-    pub(super) fn take_initial_state(&mut self, fence: &Fence, id: &JobId, state: Trainable) -> Admission {
+    pub(super) fn take_initial_state(
+        &mut self,
+        fencing_token: &FencingToken,
+        id: &JobId,
+        state: Trainable,
+    ) -> Admission {
         let sizes = (state.0.len() as u64, state.1.len() as u64);
-        let admission = self.admit_initial_state(fence, id, sizes);
+        let admission = self.admit_initial_state(fencing_token, id, sizes);
         if admission == Admission::Granted {
             self.on_job(id, |cluster, job| cluster.start_at(job, state));
         }

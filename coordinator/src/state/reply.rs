@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lookbehind_common::ids::{Fence, JobId, SessionId};
+use lookbehind_common::ids::{FencingToken, JobId, SessionId};
 
 use lookbehind_proto::v1;
 
@@ -19,7 +19,7 @@ pub enum Reply {
     /// The workers.
     Workers(Vec<WorkerView>),
     /// A registration.
-    Registered(Result<Fence, Refusal>),
+    Registered(Result<FencingToken, Refusal>),
     /// Whether an upload may begin.
     Admission(Admission),
     /// What became of a partial.

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use lookbehind_common::ids::{ClusterId, Fence, Incarnation, JobId};
+use lookbehind_common::ids::{ClusterId, FencingToken, Incarnation, JobId};
 use lookbehind_common::job::JobFile;
 use lookbehind_proto::wire;
 
 use super::*;
 use crate::state::active::Stage;
-use crate::state::event::{Activation, Event, Hello, LossCause, Reply, Token, UserCall};
+use crate::state::event::{Activation, Event, Hello, LossCause, Reply, ReplyTo, UserCall};
 use crate::training::StartError;
 
 fn core() -> Core {
@@ -25,7 +25,7 @@ fn core() -> Core {
 }
 
 /// A core with a job that prepares on one worker.
-fn preparing() -> (Core, JobId, Fence) {
+fn preparing() -> (Core, JobId, FencingToken) {
     let mut core = core();
     let mut file = JobFile { name: "test".into(), ..JobFile::default() };
     file.model.kind = "toy".into();
@@ -35,19 +35,19 @@ fn preparing() -> (Core, JobId, Fence) {
     let spec = Box::new(wire::to_proto(&file));
     let id = JobId::from_entropy(1);
     let call = UserCall::Create { request_id: "one".into(), spec, id: id.clone() };
-    core.handle(Now::default(), Event::User { token: Token(1), caller: Caller::Anyone, call });
+    core.handle(Now::default(), Event::User { reply_to: ReplyTo(1), caller: Caller::Anyone, call });
     let hello = Hello {
         protocol: lookbehind_proto::PROTOCOL_VERSION,
         version: lookbehind_common::BUILD_VERSION.into(),
         name: "worker".into(),
         device: "cpu".into(),
     };
-    let commands = core.handle(Now::default(), Event::Register(Token(2), hello));
-    let fence = commands.into_iter().find_map(|command| match command {
-        Command::Reply(_, Reply::Registered(Ok(fence))) => Some(fence),
+    let commands = core.handle(Now::default(), Event::Register(ReplyTo(2), hello));
+    let fencing_token = commands.into_iter().find_map(|command| match command {
+        Command::Reply(_, Reply::Registered(Ok(fencing_token))) => Some(fencing_token),
         _ => None,
     });
-    (core, id, fence.expect("the worker is registered"))
+    (core, id, fencing_token.expect("the worker is registered"))
 }
 
 fn activation(core: &Core, id: &JobId) -> Activation {
@@ -84,11 +84,12 @@ fn an_event_of_an_earlier_activation_changes_nothing() {
 
 #[test]
 fn a_job_that_is_over_keeps_its_state_where_an_invariant_is_broken() {
-    let (mut core, id, fence) = preparing();
-    let cancel = Event::User { token: Token(3), caller: Caller::Anyone, call: UserCall::Cancel(id.clone()) };
+    let (mut core, id, fencing_token) = preparing();
+    let cancel =
+        Event::User { reply_to: ReplyTo(3), caller: Caller::Anyone, call: UserCall::Cancel(id.clone()) };
     core.handle(Now::default(), cancel);
     // The worker is said to serve a job that has no members any more.
-    core.cluster.workers.get_mut(fence.session).unwrap().job = Some(id.clone());
-    core.handle(Now::default(), Event::WorkerLost(fence.session, LossCause::StreamClosed));
+    core.cluster.workers.get_mut(fencing_token.session).unwrap().job = Some(id.clone());
+    core.handle(Now::default(), Event::WorkerLost(fencing_token.session, LossCause::StreamClosed));
     assert_eq!(core.jobs[&id].record.state, JobState::Cancelled);
 }

@@ -11,7 +11,7 @@ use super::Core;
 use super::access::Caller;
 use super::active::{Closing, Member};
 use super::cluster::Cluster;
-use super::event::{CallError, JobView, Reply, Token, UserCall, WorkerView};
+use super::event::{CallError, JobView, Reply, ReplyTo, UserCall, WorkerView};
 use super::job::Job;
 use super::observation::{JobMove, Observation};
 use super::record::{JobRecord, JobState};
@@ -25,7 +25,7 @@ const MAX_PAGE_BYTES: usize = 2 << 20;
 const MAX_REQUEST_ID: usize = 64;
 
 impl Core {
-    pub(super) fn user_call(&mut self, token: Token, caller: &Caller, call: UserCall) {
+    pub(super) fn user_call(&mut self, reply_to: ReplyTo, caller: &Caller, call: UserCall) {
         let result = match call {
             UserCall::Create { request_id, spec, id } => self.create(caller, request_id, *spec, id),
             UserCall::Get(id) => self.of_user(caller, &id, |_, job, _| Ok(view(job))),
@@ -36,14 +36,14 @@ impl Core {
             }
             UserCall::List { count, before } => {
                 let page = self.list(caller, count, before);
-                return self.cluster.reply(token, page);
+                return self.cluster.reply(reply_to, page);
             }
             UserCall::Workers => {
                 let workers = self.worker_views();
-                return self.cluster.reply(token, Reply::Workers(workers));
+                return self.cluster.reply(reply_to, Reply::Workers(workers));
             }
         };
-        self.cluster.reply(token, Reply::Job(Box::new(result)));
+        self.cluster.reply(reply_to, Reply::Job(Box::new(result)));
     }
 
     /// Does something with a job that is there and the caller's; `act` is told who the caller is to the job.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::ids::{Fence, JobId, WorkId};
+use lookbehind_common::ids::{FencingToken, JobId, WorkId};
 use lookbehind_common::job::JobSpec;
 use lookbehind_coordinator::state::command::{Assignment, WorkKind};
 use lookbehind_coordinator::state::event::{Busy, PartialHeader, WorkerSays};
@@ -23,7 +23,7 @@ use crate::world::World;
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) stream: u64,
-    pub(crate) fence: Fence,
+    pub(crate) fencing_token: FencingToken,
 }
 
 /// What the control stream asks of the executor.
@@ -51,7 +51,7 @@ pub(crate) enum Step {
 struct Loaded {
     job: JobId,
     spec: JobSpec,
-    weights: Option<(Fence, u64, Weights)>,
+    weights: Option<(FencingToken, u64, Weights)>,
 }
 
 /// The executor of a worker's process.
@@ -152,15 +152,15 @@ impl World {
         }
         let job = &assignment.work.job;
         let Some(loaded) = executor.loaded.as_mut().filter(|loaded| loaded.job == *job) else { return false };
-        let holds = loaded.weights.as_ref().is_some_and(|(fence, version, _)| {
-            (fence, *version) == (&context.fence, assignment.weights_version)
+        let holds = loaded.weights.as_ref().is_some_and(|(fencing_token, version, _)| {
+            (fencing_token, *version) == (&context.fencing_token, assignment.weights_version)
         });
         if holds {
             self.next_shard(number, context, count, assignment, 0, 0);
         } else {
             loaded.weights = None;
             let what = What::Weights(job.clone(), assignment.weights_version);
-            self.begin_transfer(number, &context.fence, what);
+            self.begin_transfer(number, &context.fencing_token, what);
         }
         true
     }
@@ -209,7 +209,7 @@ impl World {
                 self.task_done(number);
             }
             Step::Drawn(context, job, state) => {
-                self.begin_transfer(number, &context.fence, What::OfferState(job, state.into()));
+                self.begin_transfer(number, &context.fencing_token, What::OfferState(job, state.into()));
             }
             Step::Shard(context, count, assignment, segment, done) => {
                 self.shard_done(number, context, count, assignment, segment, done);
@@ -235,7 +235,7 @@ impl World {
         if done == assignment.segments[segment].len() {
             let seconds = (u64::from(done) * worker.shard_time) as f64 / 1e6;
             if let Some(upload) = self.partial(number, &context, &assignment, segment, seconds) {
-                self.begin_transfer(number, &context.fence, What::Offer(Arc::new(upload)));
+                self.begin_transfer(number, &context.fencing_token, What::Offer(Arc::new(upload)));
             }
             (segment, done) = (segment + 1, 0);
         }
@@ -261,7 +261,7 @@ impl World {
         let kind: WorkKind = assignment.coordinates.kind;
         let partial = toy::partial(&loaded.spec, &weights.parameters, kind, segment);
         let header = PartialHeader {
-            fence: context.fence.clone(),
+            fencing_token: context.fencing_token.clone(),
             work: assignment.work.clone(),
             segment,
             gradient: partial.gradient.len() as u64,
@@ -281,7 +281,7 @@ impl World {
             (What::Weights(_, version), Some(Task::Compute(context, count, assignment))) => {
                 let loaded = self.workers[number].executor.loaded.as_mut();
                 let Some((weights, loaded)) = weights.zip(loaded) else { return self.task_done(number) };
-                loaded.weights = Some((context.fence.clone(), version, weights));
+                loaded.weights = Some((context.fencing_token.clone(), version, weights));
                 self.next_shard(number, context, count, assignment, 0, 0);
             }
             _ => {}

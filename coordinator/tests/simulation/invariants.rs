@@ -2,7 +2,7 @@
 
 mod acknowledged;
 mod digest;
-mod fences;
+mod fencing;
 mod memory;
 mod progress;
 mod samples;
@@ -30,7 +30,7 @@ impl Broken {
 pub(crate) struct Invariants {
     pub(crate) acknowledged: acknowledged::Acknowledged,
     pub(crate) digest: digest::Digests,
-    pub(crate) fences: fences::Fences,
+    pub(crate) fencing: fencing::Fencing,
     pub(crate) memory: memory::Memory,
     pub(crate) progress: progress::Progress,
     pub(crate) samples: samples::Samples,
@@ -51,7 +51,7 @@ impl Invariants {
         let all = [
             ("acknowledged", &mut self.acknowledged.broken),
             ("digest", &mut self.digest.broken),
-            ("fences", &mut self.fences.broken),
+            ("fencing", &mut self.fencing.broken),
             ("memory", &mut self.memory.broken),
             ("progress", &mut self.progress.broken),
             ("samples", &mut self.samples.broken),

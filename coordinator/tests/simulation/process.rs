@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lookbehind_common::ids::{JobId, SessionId};
 use lookbehind_coordinator::state::command::{Command, ToWorker};
-use lookbehind_coordinator::state::event::{Activation, Event, LossCause, Reply, Token};
+use lookbehind_coordinator::state::event::{Activation, Event, LossCause, Reply, ReplyTo};
 use lookbehind_coordinator::state::{Core, Now, UnixMillis};
 use lookbehind_coordinator::training::{Input, Trainer, Weights};
 
@@ -43,7 +43,7 @@ pub(crate) struct Process {
     pub(crate) published: BTreeMap<JobId, (u64, Weights)>,
     pub(crate) database: VecDeque<DatabaseTask>,
     pub(crate) files: VecDeque<FileTask>,
-    tokens: u64,
+    asked: u64,
     overflowing: Vec<SessionId>,
 }
 
@@ -57,7 +57,7 @@ impl World {
         let records: Vec<_> = self.disk.records.values().cloned().collect();
         self.invariants.acknowledged.started(&self.disk);
         self.invariants.memory.started();
-        self.invariants.fences.started();
+        self.invariants.fencing.started();
         self.invariants.samples.started();
         let now = Now { elapsed: Duration::ZERO, unix: UnixMillis(self.now / 1000) };
         let (core, commands) = Core::new(self.core_config(), records, now);
@@ -70,7 +70,7 @@ impl World {
             published: BTreeMap::new(),
             database: VecDeque::new(),
             files: VecDeque::new(),
-            tokens: 0,
+            asked: 0,
             overflowing: Vec::new(),
         });
         self.carry_out(commands);
@@ -115,17 +115,17 @@ impl World {
     }
 
     /// Gives the core a call.
-    pub(crate) fn ask(&mut self, caller: Caller, make: impl FnOnce(Token) -> Event) {
+    pub(crate) fn ask(&mut self, caller: Caller, make: impl FnOnce(ReplyTo) -> Event) {
         let Some(process) = self.process.as_mut() else { return };
-        process.tokens += 1;
-        let token = process.tokens;
-        process.waiting.insert(token, caller);
-        self.feed(make(Token(token)));
+        process.asked += 1;
+        let reply_to = process.asked;
+        process.waiting.insert(reply_to, caller);
+        self.feed(make(ReplyTo(reply_to)));
     }
 
     fn carry_out(&mut self, commands: Vec<Command>) {
         self.invariants.memory.commands(&commands);
-        self.invariants.fences.commands(&commands);
+        self.invariants.fencing.commands(&commands);
         if self.trace {
             for command in &commands {
                 let text: String = format!("{command:?}").chars().take(200).collect();
@@ -136,7 +136,7 @@ impl World {
         }
         for command in commands {
             match command {
-                Command::Reply(token, reply) => self.reply(token, reply),
+                Command::Reply(reply_to, reply) => self.reply(reply_to, reply),
                 Command::Send(session, message) => self.send_down(session, message),
                 Command::Disconnect(session) => self.disconnect(session),
                 Command::Persist(record, _) => self.database_task(DatabaseTask::Put(record)),
@@ -187,26 +187,26 @@ impl World {
         self.agenda.add(self.now + took, Happening::Effect(self.incarnation, event));
     }
 
-    fn reply(&mut self, token: Token, reply: Reply) {
+    fn reply(&mut self, reply_to: ReplyTo, reply: Reply) {
         let Some(process) = self.process.as_mut() else { return };
-        let Some(caller) = process.waiting.remove(&token.0) else { return };
+        let Some(caller) = process.waiting.remove(&reply_to.0) else { return };
         match (caller, reply) {
             (Caller::User(request), Reply::Job(result)) => {
                 self.database_task(DatabaseTask::Reply(request, result));
             }
-            (Caller::Register(stream), Reply::Registered(Ok(fence))) => {
-                process.outboxes.insert(fence.session, stream);
+            (Caller::Register(stream), Reply::Registered(Ok(fencing_token))) => {
+                process.outboxes.insert(fencing_token.session, stream);
                 if let Some(stream) = self.streams.get_mut(&stream) {
-                    stream.session = Some(fence.session);
+                    stream.session = Some(fencing_token.session);
                 }
-                self.send_stream_down(stream, Down::Registered(fence));
+                self.send_stream_down(stream, Down::Registered(fencing_token));
             }
             (Caller::Register(stream), Reply::Registered(Err(_))) => {
                 self.send_stream_down(stream, Down::Refused);
                 self.close_down(stream);
             }
             (Caller::Bulk(bulk), reply) => self.answer_bulk(bulk, reply),
-            (Caller::Stale, reply) => self.invariants.fences.stale_answer(&reply),
+            (Caller::Stale, reply) => self.invariants.fencing.stale_answer(&reply),
             (caller, reply) => self.invariants.fail(format!("{caller:?} was answered with {reply:?}")),
         }
     }

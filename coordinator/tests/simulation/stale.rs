@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lookbehind_common::ids::{ClusterId, Fence, SessionId};
+use lookbehind_common::ids::{ClusterId, FencingToken, SessionId};
 use lookbehind_common::partial::Partial;
 use lookbehind_coordinator::state::event::{Event, Fault, WorkerSays};
 
@@ -22,26 +22,26 @@ impl World {
         let Some(upload) = self.past.get((count - back).saturating_sub(1) as usize).map(Arc::clone) else {
             return;
         };
-        let fence = self.stale_fence(&upload.header.fence);
+        let fencing_token = self.stale_fencing_token(&upload.header.fencing_token);
         let job = upload.header.work.job.clone();
-        self.invariants.fences.begin_stale();
+        self.invariants.fencing.begin_stale();
         match self.dice.below(8) {
-            0..3 => self.stale_partial(&upload, |header| header.fence = fence),
+            0..3 => self.stale_partial(&upload, |header| header.fencing_token = fencing_token),
             3 => self.stale_partial(&upload, |header| header.work.evaluation += 1000),
             4 => self.stale_partial(&upload, |header| header.segment.end += 1000),
-            5 => self.feed(Event::Worker(fence, WorkerSays::Draining)),
+            5 => self.feed(Event::Worker(fencing_token, WorkerSays::Draining)),
             6 => {
                 let says = WorkerSays::PrepareFailed { job, fault: Fault::Job, reason: "stale".into() };
-                self.feed(Event::Worker(fence, says));
+                self.feed(Event::Worker(fencing_token, says));
             }
-            _ => self.ask(Caller::Stale, |token| Event::WeightsAsked { token, fence, job }),
+            _ => self.ask(Caller::Stale, |reply_to| Event::WeightsAsked { reply_to, fencing_token, job }),
         }
-        self.invariants.fences.end_stale();
+        self.invariants.fencing.end_stale();
     }
 
-    /// A fence of another cluster, of another incarnation, or of a session that never was.
-    fn stale_fence(&mut self, fence: &Fence) -> Fence {
-        let mut stale = fence.clone();
+    /// A fencing token of another cluster, of another incarnation, or of a session that never was.
+    fn stale_fencing_token(&mut self, fencing_token: &FencingToken) -> FencingToken {
+        let mut stale = fencing_token.clone();
         stale.incarnation.0 = self.incarnation;
         match self.dice.below(3) {
             0 => stale.cluster = ClusterId("another".into()),
@@ -62,6 +62,6 @@ impl World {
         gradient.iter_mut().for_each(|number| *number += 1.0);
         let Upload { header, partial, checksum } =
             Upload::new(header, Partial { gradient, statistics, sums });
-        self.ask(Caller::Stale, |token| Event::PartialArrived { token, header, partial, checksum });
+        self.ask(Caller::Stale, |reply_to| Event::PartialArrived { reply_to, header, partial, checksum });
     }
 }

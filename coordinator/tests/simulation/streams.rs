@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use lookbehind_common::ids::{Fence, SessionId};
+use lookbehind_common::ids::{FencingToken, SessionId};
 use lookbehind_coordinator::state::command::ToWorker;
 use lookbehind_coordinator::state::event::{Event, Hello, LossCause, WorkerSays};
 
@@ -15,14 +15,14 @@ use crate::world::World;
 #[derive(Debug)]
 pub(crate) enum Up {
     Register(Hello),
-    Says(Fence, WorkerSays),
+    Says(FencingToken, WorkerSays),
     Closed,
 }
 
 /// From coordinator to worker.
 #[derive(Debug)]
 pub(crate) enum Down {
-    Registered(Fence),
+    Registered(FencingToken),
     Refused,
     Message(ToWorker),
     Closed,
@@ -119,9 +119,9 @@ impl World {
         match (message, session) {
             _ if !running => {}
             (Up::Register(hello), _) => {
-                self.ask(Caller::Register(id), |token| Event::Register(token, hello));
+                self.ask(Caller::Register(id), |reply_to| Event::Register(reply_to, hello));
             }
-            (Up::Says(fence, says), Some(_)) => self.feed(Event::Worker(fence, says)),
+            (Up::Says(fencing_token, says), Some(_)) => self.feed(Event::Worker(fencing_token, says)),
             (Up::Closed, Some(session)) => self.feed(Event::WorkerLost(session, LossCause::StreamClosed)),
             _ => {}
         }

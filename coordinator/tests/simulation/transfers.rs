@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::ids::{Fence, JobId};
+use lookbehind_common::ids::{FencingToken, JobId};
 use lookbehind_common::partial::Partial;
 use lookbehind_coordinator::state::event::{Admission, Event, PartialHeader, PartialOutcome, Reply};
 use lookbehind_coordinator::training::Weights;
@@ -60,7 +60,7 @@ pub(crate) struct Bulk {
     pub(crate) attempt: u32,
     pub(crate) worker: usize,
     pub(crate) start: u64,
-    pub(crate) fence: Fence,
+    pub(crate) fencing_token: FencingToken,
     /// Incarnation that serves it, once one does.
     pub(crate) served_by: Option<u64>,
     pub(crate) what: What,
@@ -87,7 +87,7 @@ pub(crate) enum Answer {
 
 impl World {
     /// Begins a transfer of a worker.
-    pub(crate) fn begin_transfer(&mut self, worker: usize, fence: &Fence, what: What) {
+    pub(crate) fn begin_transfer(&mut self, worker: usize, fencing_token: &FencingToken, what: What) {
         self.transfers_made += 1;
         if let What::Offer(upload) = &what {
             self.past.push_back(Arc::clone(upload));
@@ -96,8 +96,8 @@ impl World {
             }
         }
         let start = self.workers[worker].start;
-        let (number, fence) = (self.transfers_made, fence.clone());
-        self.attempt(Bulk { number, attempt: 1, worker, start, fence, served_by: None, what });
+        let (number, fencing_token) = (self.transfers_made, fencing_token.clone());
+        self.attempt(Bulk { number, attempt: 1, worker, start, fencing_token, served_by: None, what });
     }
 
     fn attempt(&mut self, bulk: Bulk) {
@@ -131,26 +131,26 @@ impl World {
             return;
         }
         bulk.served_by = Some(self.incarnation);
-        let (fence, what) = (bulk.fence.clone(), bulk.what.clone());
-        self.ask(Caller::Bulk(bulk), |token| match what {
-            What::Offer(upload) => Event::PartialOffered(token, upload.header.clone()),
+        let (fencing_token, what) = (bulk.fencing_token.clone(), bulk.what.clone());
+        self.ask(Caller::Bulk(bulk), |reply_to| match what {
+            What::Offer(upload) => Event::PartialOffered(reply_to, upload.header.clone()),
             What::Partial(upload) => Event::PartialArrived {
-                token,
+                reply_to,
                 header: upload.header.clone(),
                 partial: upload.partial.clone(),
                 checksum: upload.checksum,
             },
             What::OfferState(job, state) => Event::InitialStateOffered {
-                token,
-                fence,
+                reply_to,
+                fencing_token,
                 job,
                 parameters: state.0.len() as u64,
                 statistics: state.1.len() as u64,
             },
             What::State(job, state) => {
-                Event::InitialStateArrived { token, fence, job, state: (*state).clone() }
+                Event::InitialStateArrived { reply_to, fencing_token, job, state: (*state).clone() }
             }
-            What::Weights(job, _) => Event::WeightsAsked { token, fence, job },
+            What::Weights(job, _) => Event::WeightsAsked { reply_to, fencing_token, job },
         });
     }
 
@@ -201,7 +201,7 @@ impl World {
                 self.attempt(Bulk { attempt: bulk.attempt + 1, served_by: None, ..bulk });
             }
             Answer::TimedOut => {
-                self.session_broken(number, &bulk.fence);
+                self.session_broken(number, &bulk.fencing_token);
                 self.transferred(number, bulk.what, None);
             }
             Answer::Done => self.transferred(number, bulk.what, None),

@@ -89,7 +89,7 @@ impl World {
             }
         };
         request.pending = Some(wish);
-        self.ask(Caller::User(number), |token| Event::User { token, caller: Somebody::Anyone, call });
+        self.ask(Caller::User(number), |reply_to| Event::User { reply_to, caller: Somebody::Anyone, call });
     }
 
     /// The coordinator is gone before it answered.

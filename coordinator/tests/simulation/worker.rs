@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lookbehind_common::BUILD_VERSION;
-use lookbehind_common::ids::Fence;
+use lookbehind_common::ids::FencingToken;
 use lookbehind_coordinator::state::command::ToWorker;
 use lookbehind_coordinator::state::event::{Hello, WorkerSays};
 use lookbehind_proto::PROTOCOL_VERSION;
@@ -25,7 +25,7 @@ const REGISTRATION: Micros = seconds(10);
 pub(crate) struct Session {
     pub(crate) stream: u64,
     /// Absent until the coordinator has let the worker in.
-    pub(crate) fence: Option<Fence>,
+    pub(crate) fencing_token: Option<FencingToken>,
     heard: Micros,
 }
 
@@ -114,7 +114,7 @@ impl World {
             return self.connect_later(number);
         }
         let stream = self.open_stream(number);
-        self.workers[number].session = Some(Session { stream, fence: None, heard: self.now });
+        self.workers[number].session = Some(Session { stream, fencing_token: None, heard: self.now });
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
             version: BUILD_VERSION.into(),
@@ -138,13 +138,13 @@ impl World {
         let Some(session) = worker.session.as_ref().filter(|session| session.stream == stream) else {
             return;
         };
-        let patience = if session.fence.is_some() { DETECTION } else { REGISTRATION };
+        let patience = if session.fencing_token.is_some() { DETECTION } else { REGISTRATION };
         if self.now - session.heard > patience {
             return self.lose_session(number);
         }
-        if let Some(fence) = session.fence.clone() {
+        if let Some(fencing_token) = session.fencing_token.clone() {
             let says = WorkerSays::Heartbeat(worker.progress);
-            self.send_stream_up(stream, Up::Says(fence, says));
+            self.send_stream_up(stream, Up::Says(fencing_token, says));
         }
         self.agenda.add(self.now + DETECTION / 4, Happening::Beat(number, stream));
     }
@@ -159,10 +159,10 @@ impl World {
         self.connect_later(number);
     }
 
-    /// A transfer under this fence was given up.
-    pub(crate) fn session_broken(&mut self, number: usize, fence: &Fence) {
+    /// A transfer under this fencing token was given up.
+    pub(crate) fn session_broken(&mut self, number: usize, fencing_token: &FencingToken) {
         let session = self.workers[number].session.as_ref();
-        if session.is_some_and(|session| session.fence.as_ref() == Some(fence)) {
+        if session.is_some_and(|session| session.fencing_token.as_ref() == Some(fencing_token)) {
             self.lose_session(number);
         }
     }
@@ -172,9 +172,13 @@ impl World {
         let worker = &mut self.workers[number];
         worker.draining = true;
         worker.executor.stop();
-        match worker.session.as_ref().and_then(|session| Some((session.stream, session.fence.clone()?))) {
-            Some((stream, fence)) => {
-                self.send_stream_up(stream, Up::Says(fence, WorkerSays::Draining));
+        match worker
+            .session
+            .as_ref()
+            .and_then(|session| Some((session.stream, session.fencing_token.clone()?)))
+        {
+            Some((stream, fencing_token)) => {
+                self.send_stream_up(stream, Up::Says(fencing_token, WorkerSays::Draining));
                 self.close_up(stream);
             }
             None => self.kill_worker(number),
@@ -188,20 +192,20 @@ impl World {
         let Some(session) = worker.session.as_mut() else { return };
         session.heard = now;
         let message = match message {
-            Down::Registered(fence) => {
+            Down::Registered(fencing_token) => {
                 worker.wait = FIRST_WAIT;
-                session.fence = Some(fence);
+                session.fencing_token = Some(fencing_token);
                 return;
             }
             Down::Refused | Down::Closed => return self.lose_session(number),
             Down::Message(message) => message,
         };
-        let Some(fence) = session.fence.clone() else {
+        let Some(fencing_token) = session.fencing_token.clone() else {
             return self
                 .invariants
                 .fail(format!("worker {number} was told {message:?} before it was let in"));
         };
-        let context = Context { stream: session.stream, fence };
+        let context = Context { stream: session.stream, fencing_token };
         let task = match message {
             ToWorker::Heartbeat(_) => return,
             ToWorker::Refused(_) => return self.lose_session(number),
@@ -224,7 +228,7 @@ impl World {
     pub(crate) fn say(&mut self, number: usize, context: &Context, says: WorkerSays) {
         let session = self.workers[number].session.as_ref();
         if session.is_some_and(|session| session.stream == context.stream) {
-            self.send_stream_up(context.stream, Up::Says(context.fence.clone(), says));
+            self.send_stream_up(context.stream, Up::Says(context.fencing_token.clone(), says));
         }
     }
 }

@@ -41,7 +41,8 @@ async fn users_and_admins_are_refused_everything_that_workers_call() {
     for name in ["alice", "admin"] {
         let calls = client(cluster.url(), &credentials.folder(name)).channel();
         let mut sessions = WorkerServiceClient::new(calls.clone());
-        let register = v1::SessionRequest { fence: None, message: Some(Message::Register(hello("mallory"))) };
+        let register =
+            v1::SessionRequest { fencing_token: None, message: Some(Message::Register(hello("mallory"))) };
         let mut tensors = TensorServiceClient::new(calls);
         let refusals: Vec<Result<(), Status>> = vec![
             sessions.session(tokio_stream::iter([register])).await.map(drop),

@@ -109,7 +109,7 @@ async fn a_partial_that_is_handed_over_is_checked_as_one_that_is_sent() {
     assert_eq!(short.code(), Code::InvalidArgument, "{short}");
     assert!(short.message().contains("[8, 0] numbers"), "{short}");
     let mut stranger = header.clone();
-    stranger.fence.as_mut().unwrap().session += 1;
+    stranger.fencing_token.as_mut().unwrap().session += 1;
     assert_eq!(
         hand_over(&tensors, &stranger, flat_buffers(&gradient)).await.unwrap(),
         v1::UploadOutcome::Stale

@@ -165,15 +165,15 @@ async fn a_partial_of_other_sizes_than_the_jobs_is_refused_before_memory_is_take
     ends_as_ever(cluster, &id, worker, work).await;
 }
 
-/// Every fence that is not the worker's own.
-fn stale(fence: &v1::Fence) -> Vec<v1::Fence> {
+/// Every fencing token that is not the worker's own.
+fn stale(fencing_token: &v1::FencingToken) -> Vec<v1::FencingToken> {
     vec![
-        v1::Fence { cluster_id: "0000000000000000".into(), ..fence.clone() },
-        v1::Fence { cluster_id: String::new(), ..fence.clone() },
-        v1::Fence { incarnation: fence.incarnation + 1, ..fence.clone() },
-        v1::Fence { incarnation: fence.incarnation - 1, ..fence.clone() },
-        v1::Fence { session: fence.session + 1, ..fence.clone() },
-        v1::Fence { session: 0, ..fence.clone() },
+        v1::FencingToken { cluster_id: "0000000000000000".into(), ..fencing_token.clone() },
+        v1::FencingToken { cluster_id: String::new(), ..fencing_token.clone() },
+        v1::FencingToken { incarnation: fencing_token.incarnation + 1, ..fencing_token.clone() },
+        v1::FencingToken { incarnation: fencing_token.incarnation - 1, ..fencing_token.clone() },
+        v1::FencingToken { session: fencing_token.session + 1, ..fencing_token.clone() },
+        v1::FencingToken { session: 0, ..fencing_token.clone() },
     ]
 }
 
@@ -205,8 +205,8 @@ fn elsewhere(header: &v1::PartialHeader) -> Vec<v1::PartialHeader> {
 async fn a_partial_of_another_cluster_incarnation_session_or_work_changes_nothing() {
     let (cluster, id, worker, work) = at_work().await;
     let (header, pieces) = worker.partial(&work, work.segments[0]);
-    for fence in stale(&worker.fence) {
-        let stale = v1::PartialHeader { fence: Some(fence), ..header.clone() };
+    for fencing_token in stale(&worker.fencing_token) {
+        let stale = v1::PartialHeader { fencing_token: Some(fencing_token), ..header.clone() };
         let outcome = worker.upload_partial(stale, pieces.clone()).await.unwrap();
         assert_eq!(outcome, v1::UploadOutcome::Stale);
     }
@@ -215,7 +215,7 @@ async fn a_partial_of_another_cluster_incarnation_session_or_work_changes_nothin
         assert_eq!(outcome, v1::UploadOutcome::Stale, "{other:?}");
     }
     for (field, lacking) in [
-        ("fence", v1::PartialHeader { fence: None, ..header.clone() }),
+        ("fencing_token", v1::PartialHeader { fencing_token: None, ..header.clone() }),
         ("work", v1::PartialHeader { work: None, ..header.clone() }),
         ("segment", v1::PartialHeader { segment: None, ..header.clone() }),
         (
@@ -254,7 +254,7 @@ async fn a_partial_that_was_accepted_is_not_taken_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_said_under_another_fence_on_a_control_stream_changes_nothing() {
+async fn what_is_said_under_another_fencing_token_on_a_control_stream_changes_nothing() {
     let (cluster, id, worker, work) = at_work().await;
     let before = cluster.client().job(&id).await;
     let failed =
@@ -264,11 +264,11 @@ async fn what_is_said_under_another_fence_on_a_control_stream_changes_nothing() 
         failure: v1::PrepareFailure::Job.into(),
         reason: "lies".into(),
     };
-    for fence in stale(&worker.fence) {
+    for fencing_token in stale(&worker.fencing_token) {
         use v1::session_request::Message;
-        worker.say_as(&fence, Message::WorkFailed(failed.clone())).await;
-        worker.say_as(&fence, Message::PrepareFailed(unprepared.clone())).await;
-        worker.say_as(&fence, Message::Draining(v1::Draining {})).await;
+        worker.say_as(&fencing_token, Message::WorkFailed(failed.clone())).await;
+        worker.say_as(&fencing_token, Message::PrepareFailed(unprepared.clone())).await;
+        worker.say_as(&fencing_token, Message::Draining(v1::Draining {})).await;
     }
     // A stream is taken in order: once this has its effect, all before it has had none.
     worker.prepared(&id).await;
@@ -283,20 +283,20 @@ async fn what_is_said_under_another_fence_on_a_control_stream_changes_nothing() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn weights_are_served_to_workers_of_the_job_and_in_their_current_version_only() {
     let (cluster, id, worker, work) = at_work().await;
-    for fence in stale(&worker.fence) {
-        let status = worker.download(&fence, &id, work.weights_version).await.unwrap_err();
+    for fencing_token in stale(&worker.fencing_token) {
+        let status = worker.download(&fencing_token, &id, work.weights_version).await.unwrap_err();
         assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
     }
     let bystander = FakeWorker::register(cluster.client(), hello("bystander")).await.unwrap();
-    worker.download(&worker.fence, &id, work.weights_version).await.unwrap();
+    worker.download(&worker.fencing_token, &id, work.weights_version).await.unwrap();
     for version in [0, work.weights_version + 1, u64::MAX] {
-        let status = worker.download(&worker.fence, &id, version).await.unwrap_err();
+        let status = worker.download(&worker.fencing_token, &id, version).await.unwrap_err();
         assert_eq!(status.code(), Code::NotFound, "{status}");
         assert!(status.message().contains(&version.to_string()), "{status}");
     }
-    let status = worker.download(&worker.fence, "../../x", 1).await.unwrap_err();
+    let status = worker.download(&worker.fencing_token, "../../x", 1).await.unwrap_err();
     assert_eq!((status.code(), status.message().contains("job_id")), (Code::InvalidArgument, true));
-    let status = bystander.download(&bystander.fence, "j00000000", 1).await.unwrap_err();
+    let status = bystander.download(&bystander.fencing_token, "j00000000", 1).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
     drop(bystander);
     ends_as_ever(cluster, &id, worker, work).await;
@@ -323,8 +323,8 @@ async fn damaged_or_stale_initial_weights_from_a_worker_are_refused_and_it_may_s
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         assert!(status.message().contains(&format!("found {parameters} and {statistics}")), "{status}");
     }
-    for fence in stale(&worker.fence) {
-        let stale = v1::InitialStateHeader { fence: Some(fence), ..header.clone() };
+    for fencing_token in stale(&worker.fencing_token) {
+        let stale = v1::InitialStateHeader { fencing_token: Some(fencing_token), ..header.clone() };
         let status = worker.upload_state(stale, whole(toy::initial(), &[])).await.unwrap_err();
         assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lookbehind_common::ids::{Fence, WorkId};
+use lookbehind_common::ids::{FencingToken, WorkId};
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::convert::{FieldError, job_id, required};
 use lookbehind_proto::v1;
@@ -75,7 +75,7 @@ struct Session {
     /// What it was made with: the executor's tasks, and when the worker is asked to end.
     link: Link,
     /// The coordinator's stream and this worker's place on it: what is said with it, and what must come with it.
-    fence: Fence,
+    fencing_token: FencingToken,
     /// Silence of the coordinator after which the session is lost.
     detection: Duration,
     /// Time between the worker's own heartbeats.
@@ -99,19 +99,25 @@ struct Session {
 impl Session {
     fn new(link: Link, bulk: &Handle, registration: Registration) -> Self {
         let (detection, interval) = (registration.detection(), registration.interval());
-        let Registration { fence, outgoing, incoming, route, .. } = registration;
+        let Registration { fencing_token, outgoing, incoming, route, .. } = registration;
         let progress = Arc::new(AtomicU64::new(0));
         let (say, says) = mpsc::channel(ANSWERS);
         let (uploads, partials) = mpsc::channel(UPLOADS);
         let over = CancellationToken::new();
         let metrics = link.metrics.clone();
         let registered = metrics.registered();
-        let transfers =
-            Transfers::new(route, fence.clone(), detection * 4, Arc::clone(&progress), over.clone(), metrics);
+        let transfers = Transfers::new(
+            route,
+            fencing_token.clone(),
+            detection * 4,
+            Arc::clone(&progress),
+            over.clone(),
+            metrics,
+        );
         bulk.spawn(upload(partials, transfers.clone(), say.clone()));
         Self {
             link,
-            fence,
+            fencing_token,
             detection,
             interval,
             outgoing,
@@ -172,7 +178,8 @@ impl Session {
     }
 
     async fn send(&self, message: session_request::Message) -> Result<(), ()> {
-        let request = v1::SessionRequest { fence: Some((&self.fence).into()), message: Some(message) };
+        let request =
+            v1::SessionRequest { fencing_token: Some((&self.fencing_token).into()), message: Some(message) };
         let sent = tokio::time::timeout(self.detection, self.outgoing.send(request)).await;
         sent.map_err(|_| ())?.map_err(|_| ())
     }
@@ -190,7 +197,7 @@ impl Session {
 
     fn take(&mut self, response: v1::SessionResponse) -> Result<(), Ended> {
         use session_response::Message;
-        if response.fence.map(Fence::from).as_ref() != Some(&self.fence) {
+        if response.fencing_token.map(FencingToken::from).as_ref() != Some(&self.fencing_token) {
             return Err(Ended::Lost {
                 reason: "a message for another session came".into(),
                 registered: true,

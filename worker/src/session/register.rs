@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lookbehind_common::BUILD_VERSION;
-use lookbehind_common::ids::Fence;
+use lookbehind_common::ids::FencingToken;
 use lookbehind_identity::{Access, Authorize, tls_refusal};
 use lookbehind_proto::PROTOCOL_VERSION;
 use lookbehind_proto::transfer::in_process::InProcess;
@@ -37,7 +37,7 @@ pub(super) struct Link {
 
 /// What a registered worker has: its stream, who it is on it, and how tensors go.
 pub(super) struct Registration {
-    pub(super) fence: Fence,
+    pub(super) fencing_token: FencingToken,
     pub(super) terms: v1::Registered,
     pub(super) outgoing: mpsc::Sender<v1::SessionRequest>,
     pub(super) incoming: Streaming<v1::SessionResponse>,
@@ -80,23 +80,25 @@ pub(super) async fn register(link: &Link, bulk: &Handle) -> Result<Registration,
         name: link.name.clone(),
         device: link.device.clone(),
     });
-    let first = v1::SessionRequest { fence: None, message: Some(register) };
+    let first = v1::SessionRequest { fencing_token: None, message: Some(register) };
     outgoing.send(first).await.map_err(unreachable)?;
     let mut client = WorkerServiceClient::with_interceptor(channel, authorize.clone());
     let response = client.session(ReceiverStream::new(messages)).await.map_err(not_let_in)?;
     let mut incoming = response.into_inner();
-    let (fence, terms) = accepted(incoming.message().await.map_err(unreachable)?)?;
-    tracing::info!(worker = link.name, session = %fence.session, cluster = %fence.cluster, "registered");
+    let (fencing_token, terms) = accepted(incoming.message().await.map_err(unreachable)?)?;
+    tracing::info!(worker = link.name, session = %fencing_token.session, cluster = %fencing_token.cluster, "registered");
     let route = route(link, bulk, Duration::from_millis(terms.failure_detection_ms.max(1)), authorize);
-    Ok(Registration { fence, terms, outgoing, incoming, route })
+    Ok(Registration { fencing_token, terms, outgoing, incoming, route })
 }
 
 /// The coordinator's answer to a registration.
-fn accepted(answer: Option<v1::SessionResponse>) -> Result<(Fence, v1::Registered), Ended> {
+fn accepted(answer: Option<v1::SessionResponse>) -> Result<(FencingToken, v1::Registered), Ended> {
     let lost = |reason: &str| Ended::Lost { reason: reason.to_owned(), registered: false };
     let answer = answer.ok_or_else(|| lost("the coordinator closed the stream"))?;
-    match (answer.fence, answer.message) {
-        (Some(fence), Some(session_response::Message::Registered(terms))) => Ok((fence.into(), terms)),
+    match (answer.fencing_token, answer.message) {
+        (Some(fencing_token), Some(session_response::Message::Registered(terms))) => {
+            Ok((fencing_token.into(), terms))
+        }
         (_, Some(session_response::Message::Refused(refused))) => {
             Err(Ended::Refused { reason: refused.reason, retryable: refused.retryable })
         }

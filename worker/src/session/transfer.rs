@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lookbehind_common::flat_buffer::{FlatBuffer, FlatBufferPool};
-use lookbehind_common::ids::{Fence, WorkId};
+use lookbehind_common::ids::{FencingToken, WorkId};
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,7 @@ pub(super) struct Transfers {
     /// Memory of weights, kept from one download to the next.
     flat_buffers: FlatBufferPool,
     /// Who speaks, with every call.
-    fence: Fence,
+    fencing_token: FencingToken,
     /// How long a transfer may stand still.
     idle: Duration,
     /// Rises with every chunk.
@@ -57,7 +57,7 @@ impl Transfers {
     /// `idle` is how long a transfer may stand still; `progress` rises with every chunk; `over` ends all transfers.
     pub(super) fn new(
         route: Route,
-        fence: Fence,
+        fencing_token: FencingToken,
         idle: Duration,
         progress: Arc<AtomicU64>,
         over: CancellationToken,
@@ -66,7 +66,7 @@ impl Transfers {
         Self {
             route,
             flat_buffers: FlatBufferPool::new(IDLE_FLAT_BUFFERS),
-            fence,
+            fencing_token,
             idle,
             progress,
             over,
@@ -81,8 +81,8 @@ impl Transfers {
     }
 
     /// Who speaks.
-    pub(super) fn fence(&self) -> &Fence {
-        &self.fence
+    pub(super) fn fencing_token(&self) -> &FencingToken {
+        &self.fencing_token
     }
 
     /// Where it is counted what goes over the network, and what fails.

@@ -61,8 +61,10 @@ impl Thread {
     /// Makes sure that the loaded job holds the assignment's weights.
     fn take_weights(&mut self, context: &Context, assignment: &Assignment) -> Result<(), Ended> {
         let loaded = loaded(&mut self.loaded, assignment)?;
-        let wanted =
-            Version { session: context.transfers.fence().clone(), number: assignment.weights_version };
+        let wanted = Version {
+            session: context.transfers.fencing_token().clone(),
+            number: assignment.weights_version,
+        };
         if loaded.weights.as_ref() == Some(&wanted) {
             return Ok(());
         }

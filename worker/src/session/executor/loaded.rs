@@ -1,6 +1,6 @@
 //! The job in memory.
 
-use lookbehind_common::ids::{Fence, JobId};
+use lookbehind_common::ids::{FencingToken, JobId};
 use lookbehind_common::job::Precision;
 
 use crate::compute::PreparedJob;
@@ -20,6 +20,6 @@ pub(super) struct Loaded {
 /// session only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Version {
-    pub(super) session: Fence,
+    pub(super) session: FencingToken,
     pub(super) number: u64,
 }

@@ -47,7 +47,7 @@ impl Transfers {
     ) -> Result<Weights, Status> {
         let begun = Instant::now();
         let message = v1::DownloadWeightsRequest {
-            fence: Some((&self.fence).into()),
+            fencing_token: Some((&self.fencing_token).into()),
             job_id: job.to_string(),
             version,
         };

@@ -25,7 +25,7 @@ impl Transfers {
     /// Sends a partial. A refusal of what it says is an error; that it is no longer wanted is none.
     pub(in crate::session) async fn upload(&self, upload: PartialUpload) -> Result<(), Status> {
         let header = v1::PartialHeader {
-            fence: Some((&self.fence).into()),
+            fencing_token: Some((&self.fencing_token).into()),
             work: Some((&upload.work).into()),
             segment: Some(upload.segment.into()),
             gradient: upload.partial.gradient.len() as u64,
@@ -55,7 +55,7 @@ impl Transfers {
         let state =
             v1::StateHeader { parameters: parameters.len() as u64, statistics: statistics.len() as u64 };
         let header = v1::InitialStateHeader {
-            fence: Some((&self.fence).into()),
+            fencing_token: Some((&self.fencing_token).into()),
             job_id: job.to_string(),
             state: Some(state),
         };

@@ -10,13 +10,13 @@ use super::Broken;
 
 /// Watches what the core does.
 #[derive(Default)]
-pub(crate) struct Fences {
+pub(crate) struct Fencing {
     stale: bool,
     lost: BTreeSet<SessionId>,
     pub(crate) broken: Broken,
 }
 
-impl Fences {
+impl Fencing {
     /// Another incarnation has sessions of its own.
     pub(crate) fn started(&mut self) {
         self.lost.clear();
