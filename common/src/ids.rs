@@ -84,7 +84,7 @@ pub struct FencingToken {
 
 /// One unit of work of a job: the gradient of a batch, or a pass over the test split.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WorkId {
+pub struct RequestId {
     /// The job.
     pub job: JobId,
     /// Outer steps done before it.
@@ -93,7 +93,7 @@ pub struct WorkId {
     pub evaluation: u32,
 }
 
-impl fmt::Display for WorkId {
+impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} outer step {} evaluation {}", self.job, self.outer_step, self.evaluation)
     }

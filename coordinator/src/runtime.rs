@@ -17,7 +17,7 @@ pub(crate) use owner::{Clock, Owner};
 pub(crate) use weights::WeightsTable;
 
 use crate::observe::Observer;
-use crate::state::command::ToWorker;
+use crate::state::command::WorkerCommand;
 use crate::state::event::{Event, Reply, ReplyTo};
 use crate::store::Store;
 
@@ -30,7 +30,7 @@ pub(crate) const OUTBOX: usize = 256;
 pub(crate) struct Envelope {
     make: Box<dyn FnOnce(ReplyTo) -> Event + Send>,
     reply: Option<oneshot::Sender<Reply>>,
-    outbox: Option<mpsc::Sender<ToWorker>>,
+    outbox: Option<mpsc::Sender<WorkerCommand>>,
 }
 
 /// Sends events to the owner.
@@ -66,7 +66,7 @@ impl Mailbox {
     pub(crate) async fn register(
         &self,
         make: impl FnOnce(ReplyTo) -> Event + Send + 'static,
-        outbox: mpsc::Sender<ToWorker>,
+        outbox: mpsc::Sender<WorkerCommand>,
     ) -> Result<Reply, Ended> {
         self.ask_with(make, Some(outbox)).await
     }
@@ -74,7 +74,7 @@ impl Mailbox {
     async fn ask_with(
         &self,
         make: impl FnOnce(ReplyTo) -> Event + Send + 'static,
-        outbox: Option<mpsc::Sender<ToWorker>>,
+        outbox: Option<mpsc::Sender<WorkerCommand>>,
     ) -> Result<Reply, Ended> {
         let (reply, answer) = oneshot::channel();
         let envelope = Envelope { make: Box::new(make), reply: Some(reply), outbox };

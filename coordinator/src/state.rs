@@ -18,12 +18,12 @@ mod partials;
 mod preparing;
 mod record;
 mod reply;
+mod request;
 mod running;
 mod scheduling;
 mod slow;
 mod step;
 mod users;
-mod work;
 mod workers;
 
 use std::collections::{BTreeMap, HashMap};
@@ -33,7 +33,7 @@ use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
 
 pub use access::Caller;
 use cluster::Cluster;
-use command::{Command, ToWorker};
+use command::{Command, WorkerCommand};
 use event::{Event, LossCause, Reply};
 use halt::{Halt, Handled};
 use job::Job;
@@ -132,8 +132,8 @@ impl Core {
             Event::Tick => self.tick(),
             Event::Shutdown => self.cluster.stopping = true,
             Event::User { reply_to, caller, call } => self.user_call(reply_to, &caller, call),
-            Event::Register(reply_to, hello) => self.register(reply_to, hello),
-            Event::Worker(fencing_token, says) => self.worker_says(&fencing_token, says),
+            Event::Register(reply_to, registration) => self.register(reply_to, registration),
+            Event::Worker(fencing_token, message) => self.worker_message(&fencing_token, message),
             Event::WorkerLost(session, cause) => self.lose_worker(session, &cause),
             Event::PartialOffered(reply_to, header) => {
                 let admission = self.admit_partial(&header);
@@ -202,7 +202,7 @@ impl Core {
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + self.cluster.config.heartbeat_interval();
             self.heartbeats += 1;
-            let beat = |(session, _)| Command::Send(session, ToWorker::Heartbeat(self.heartbeats));
+            let beat = |(session, _)| Command::Send(session, WorkerCommand::Heartbeat(self.heartbeats));
             self.cluster.commands.extend(self.cluster.workers.iter().map(beat));
         }
         self.overtake_slow_workers();

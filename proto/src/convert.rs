@@ -1,6 +1,6 @@
 //! Conversions of identifiers and segments between the wire and the domain, both ways.
 
-use lookbehind_common::ids::{ClusterId, FencingToken, Incarnation, JobId, SessionId, WorkId};
+use lookbehind_common::ids::{ClusterId, FencingToken, Incarnation, JobId, RequestId, SessionId};
 use lookbehind_common::reduction::Segment;
 
 use crate::v1;
@@ -49,17 +49,25 @@ impl From<v1::FencingToken> for FencingToken {
     }
 }
 
-impl From<&WorkId> for v1::WorkId {
-    fn from(work: &WorkId) -> Self {
-        Self { job_id: work.job.to_string(), outer_step: work.outer_step, evaluation: work.evaluation }
+impl From<&RequestId> for v1::RequestId {
+    fn from(request: &RequestId) -> Self {
+        Self {
+            job_id: request.job.to_string(),
+            outer_step: request.outer_step,
+            evaluation: request.evaluation,
+        }
     }
 }
 
-impl TryFrom<v1::WorkId> for WorkId {
+impl TryFrom<v1::RequestId> for RequestId {
     type Error = FieldError;
 
-    fn try_from(work: v1::WorkId) -> Result<Self, FieldError> {
-        Ok(Self { job: job_id(&work.job_id)?, outer_step: work.outer_step, evaluation: work.evaluation })
+    fn try_from(request: v1::RequestId) -> Result<Self, FieldError> {
+        Ok(Self {
+            job: job_id(&request.job_id)?,
+            outer_step: request.outer_step,
+            evaluation: request.evaluation,
+        })
     }
 }
 

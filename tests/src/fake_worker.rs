@@ -193,7 +193,7 @@ impl FakeWorker {
         let (sums, gradient) = toy::partial(assign, segment);
         let header = v1::PartialHeader {
             fencing_token: Some(self.fencing_token.clone()),
-            work: assign.work.clone(),
+            request: assign.request.clone(),
             segment: Some(segment),
             gradient: toy::PARAMETERS as u64,
             statistics: 0,

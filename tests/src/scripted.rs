@@ -8,7 +8,7 @@ use lookbehind_common::job::{JobDescription, JobSpec, Precision};
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use lookbehind_worker::compute::{
-    Backend, ComputeError, PrepareError, PreparedJob, Stopped, Watch, Work, WorkKind, reduce_shards,
+    Backend, ComputeError, PrepareError, PreparedJob, Request, RequestKind, Stopped, Watch, reduce_shards,
 };
 use tokio::sync::watch;
 
@@ -17,10 +17,10 @@ use crate::client::{PATIENCE, within};
 /// What a test does to a worker; by default nothing.
 pub trait Script: Send + Sync + 'static {
     /// Before a shard is computed.
-    fn before(&self, _work: &Work, _shard: u32) {}
+    fn before(&self, _request: &Request, _shard: u32) {}
 
     /// After it was; may change the partial.
-    fn after(&self, _work: &Work, _shard: u32, _partial: &mut Partial) {}
+    fn after(&self, _request: &Request, _shard: u32, _partial: &mut Partial) {}
 
     /// When the probe is asked for; may answer another digest.
     fn probe(&self, digest: Digest) -> Digest {
@@ -89,12 +89,18 @@ impl PreparedJob for ScriptedJob {
         self.inner.load(parameters, statistics)
     }
 
-    fn segment(&mut self, work: &Work, segment: Segment, watch: &Arc<dyn Watch>) -> Result<Partial, Stopped> {
+    fn segment(
+        &mut self,
+        request: &Request,
+        segment: Segment,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Partial, Stopped> {
         reduce_shards(segment, 1, watch.as_ref(), |shards| {
             let shard = shards.start;
-            self.script.before(work, shard);
-            let mut partial = self.inner.segment(work, Segment { first: shard, end: shards.end }, watch)?;
-            self.script.after(work, shard, &mut partial);
+            self.script.before(request, shard);
+            let mut partial =
+                self.inner.segment(request, Segment { first: shard, end: shards.end }, watch)?;
+            self.script.after(request, shard, &mut partial);
             Ok(vec![partial])
         })
     }
@@ -159,8 +165,9 @@ impl HoldAt {
 }
 
 impl Script for HoldAt {
-    fn before(&self, work: &Work, _shard: u32) {
-        if work.kind == WorkKind::Gradient && (work.epoch, work.batch) == (self.epoch, self.batch) {
+    fn before(&self, request: &Request, _shard: u32) {
+        if request.kind == RequestKind::Gradient && (request.epoch, request.batch) == (self.epoch, self.batch)
+        {
             self.gate.pass();
         }
     }

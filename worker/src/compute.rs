@@ -91,7 +91,12 @@ pub trait PreparedJob: Send {
     /// # Errors
     /// When no weights are loaded, the work has no such shard, model or data fail, or newer work has overtaken it. The next
     /// segment comes out as if this one had not been asked for.
-    fn segment(&mut self, work: &Work, segment: Segment, watch: &Arc<dyn Watch>) -> Result<Partial, Stopped>;
+    fn segment(
+        &mut self,
+        request: &Request,
+        segment: Segment,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Partial, Stopped>;
 
     /// What the phases took on each device since this was asked last; nothing the first time, and nothing from backends
     /// that do not know.
@@ -113,18 +118,18 @@ pub trait PreparedJob: Send {
 
 /// Kinds of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkKind {
+pub enum RequestKind {
     /// Gradient, sums and statistics of a batch of the training split.
     Gradient,
     /// Sums over the test split.
     Test,
 }
 
-/// A piece of work that is cut into shards.
+/// A request that is cut into shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Work {
+pub struct Request {
     /// What is computed.
-    pub kind: WorkKind,
+    pub kind: RequestKind,
     /// Epoch of the batch.
     pub epoch: u64,
     /// Batch within the epoch; without meaning for the test split.

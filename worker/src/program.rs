@@ -144,7 +144,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Some(Command::Measure(ref measure)) => {
             alone(&args, registry).and_then(|backend| Ok(measure.run(&backend)?))
         }
-        None => runtime.block_on(work(args, registry)),
+        None => runtime.block_on(serve(args, registry)),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -162,7 +162,7 @@ fn alone(args: &Args, registry: Registry) -> Result<CandleBackend, ProgramError>
     Ok(CandleBackend::new(registry, environment).on(&args.device)?)
 }
 
-async fn work(args: Args, registry: Registry) -> Result<(), ProgramError> {
+async fn serve(args: Args, registry: Registry) -> Result<(), ProgramError> {
     let shutdown = asked_to_end()?;
     let metrics = WorkerMetrics::default();
     // Whoever watches sees the worker leave.

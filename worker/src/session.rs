@@ -5,11 +5,11 @@
 //! (`control`), the computing on another (`executor`), and the transfers on the caller's runtime (`transfer`).
 
 mod backoff;
+mod command;
 mod control;
 mod executor;
 mod register;
 mod route;
-mod task;
 mod transfer;
 mod upload;
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use futures_util::future::Either;
 use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::ids::{FencingToken, WorkId};
+use lookbehind_common::ids::{FencingToken, RequestId};
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::convert::{FieldError, job_id, required};
@@ -163,7 +163,7 @@ impl TensorServer {
             if let Some(handed) = handed {
                 return taken(&handed, [gradient, statistics], &covered);
             }
-            let flat_buffers = self.0.weights.flat_buffers(&header.work.job);
+            let flat_buffers = self.0.weights.flat_buffers(&header.request.job);
             let flat_buffers = [gradient, statistics].map(|length| flat_buffers.lend(length as usize));
             self.receive(&mut incoming, flat_buffers, &covered).await
         };
@@ -290,7 +290,7 @@ fn granted(admission: Admission) -> Result<(), Status> {
 }
 
 fn stale(header: &PartialHeader, reason: &str) -> Body {
-    tracing::debug!(job = %header.work.job, shard = %header.segment, reason, "partial not wanted");
+    tracing::debug!(job = %header.request.job, shard = %header.segment, reason, "partial not wanted");
     outcome_body(v1::UploadOutcome::Stale)
 }
 
@@ -307,7 +307,7 @@ fn partial_header(header: v1::PartialHeader) -> Result<(PartialHeader, Sums), Fi
     let sums = Sums { loss: header.loss_sum, correct: header.correct, samples: header.samples };
     let header = PartialHeader {
         fencing_token: required(header.fencing_token, "fencing_token")?.into(),
-        work: WorkId::try_from(required(header.work, "work")?)?,
+        request: RequestId::try_from(required(header.request, "request")?)?,
         segment: Segment::try_from(required(header.segment, "segment")?)?,
         gradient: header.gradient,
         statistics: header.statistics,

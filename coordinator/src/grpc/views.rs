@@ -48,9 +48,9 @@ pub(super) fn job(view: &JobView) -> v1::Job {
 pub(super) fn worker(view: WorkerView) -> v1::Worker {
     v1::Worker {
         session: view.session.0,
-        name: view.hello.name,
-        version: view.hello.version,
-        device: view.hello.device,
+        name: view.registration.name,
+        version: view.registration.version,
+        device: view.registration.device,
         job_id: view.job.map(|job| job.to_string()).unwrap_or_default(),
         silent_seconds: view.silent_seconds,
         shards_done: view.shards_done,

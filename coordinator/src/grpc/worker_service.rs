@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt};
 use lookbehind_common::digest::Digest;
-use lookbehind_common::ids::{FencingToken, WorkId};
+use lookbehind_common::ids::{FencingToken, RequestId};
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::convert::{job_id, required};
@@ -18,8 +18,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::limits::message_rate;
 use super::unexpected;
 use crate::runtime::{Mailbox, OUTBOX, Shared};
-use crate::state::command::{Assignment, ToWorker, WorkKind};
-use crate::state::event::{Event, Fault, Hello, LossCause, Refusal, Reply, WorkerSays};
+use crate::state::command::{Assignment, RequestKind, WorkerCommand};
+use crate::state::event::{Event, Fault, LossCause, Refusal, Registration, Reply, WorkerMessage};
 use crate::training::ComputeClass;
 
 /// Most characters of what a worker says in words: it is stored with the job and shown to users.
@@ -42,8 +42,9 @@ impl WorkerService for WorkerServiceImpl {
             return Err(Status::invalid_argument("expected register first"));
         };
         let (outbox, messages) = mpsc::channel(OUTBOX);
-        let hello = hello(register);
-        let reply = self.0.mailbox.register(move |reply_to| Event::Register(reply_to, hello), outbox).await?;
+        let registration = registration(register);
+        let reply =
+            self.0.mailbox.register(move |reply_to| Event::Register(reply_to, registration), outbox).await?;
         let Reply::Registered(outcome) = reply else { return Err(unexpected()) };
         let fencing_token = match outcome {
             Ok(fencing_token) => fencing_token,
@@ -63,9 +64,9 @@ impl WorkerService for WorkerServiceImpl {
     }
 }
 
-fn hello(register: v1::Register) -> Hello {
+fn registration(register: v1::Register) -> Registration {
     let v1::Register { protocol, version, name, device } = register;
-    Hello { protocol, version, name, device }
+    Registration { protocol, version, name, device }
 }
 
 fn refused(refusal: Refusal) -> impl Stream<Item = Result<v1::SessionResponse, Status>> {
@@ -86,8 +87,8 @@ async fn listen(mut incoming: Streaming<v1::SessionRequest>, fencing_token: Fenc
             break LossCause::Protocol("it sends more messages than anybody can need".into());
         }
         match from_wire(message) {
-            Ok((from, says)) => {
-                if mailbox.tell(Event::Worker(from, says)).await.is_err() {
+            Ok((from, message)) => {
+                if mailbox.tell(Event::Worker(from, message)).await.is_err() {
                     return;
                 }
             }
@@ -97,15 +98,15 @@ async fn listen(mut incoming: Streaming<v1::SessionRequest>, fencing_token: Fenc
     let _ = mailbox.tell(Event::WorkerLost(fencing_token.session, cause)).await;
 }
 
-fn from_wire(request: v1::SessionRequest) -> Result<(FencingToken, WorkerSays), Status> {
+fn from_wire(request: v1::SessionRequest) -> Result<(FencingToken, WorkerMessage), Status> {
     use session_request::Message;
     let invalid = |error: &dyn std::fmt::Display| Status::invalid_argument(error.to_string());
     let field = |error: lookbehind_proto::convert::FieldError| invalid(&error);
     let fencing_token = required(request.fencing_token, "fencing_token").map_err(field)?.into();
-    let says = match required(request.message, "message").map_err(field)? {
+    let message = match required(request.message, "message").map_err(field)? {
         Message::Register(_) => return Err(Status::invalid_argument("register came twice")),
-        Message::Heartbeat(heartbeat) => WorkerSays::Heartbeat(heartbeat.progress),
-        Message::Draining(_) => WorkerSays::Draining,
+        Message::Heartbeat(heartbeat) => WorkerMessage::Heartbeat(heartbeat.progress),
+        Message::Draining(_) => WorkerMessage::Draining,
         Message::Prepared(prepared) => {
             let description = required(prepared.description, "description").map_err(field)?;
             let description = JobDescription::try_from(description).map_err(|error| invalid(&error))?;
@@ -113,7 +114,7 @@ fn from_wire(request: v1::SessionRequest) -> Result<(FencingToken, WorkerSays), 
             let probe = required(probe.ok(), "probe_digest").map_err(field)?;
             let class = ComputeClass { probe, description: words(&prepared.class_description) };
             let job = job_id(&prepared.job_id).map_err(field)?;
-            WorkerSays::Prepared { job, description: description.into(), class }
+            WorkerMessage::Prepared { job, description: description.into(), class }
         }
         Message::PrepareFailed(failed) => {
             let fault = match failed.failure() {
@@ -122,45 +123,46 @@ fn from_wire(request: v1::SessionRequest) -> Result<(FencingToken, WorkerSays), 
                 v1::PrepareFailure::Worker | v1::PrepareFailure::Unspecified => Fault::Worker,
             };
             let job = job_id(&failed.job_id).map_err(field)?;
-            WorkerSays::PrepareFailed { job, fault, reason: words(&failed.reason) }
+            WorkerMessage::PrepareFailed { job, fault, reason: words(&failed.reason) }
         }
-        Message::WorkFailed(failed) => {
-            let work = WorkId::try_from(required(failed.work, "work").map_err(field)?).map_err(field)?;
+        Message::RequestFailed(failed) => {
+            let request =
+                RequestId::try_from(required(failed.request, "request").map_err(field)?).map_err(field)?;
             let segment =
                 Segment::try_from(required(failed.segment, "segment").map_err(field)?).map_err(field)?;
-            WorkerSays::WorkFailed { work, segment, reason: words(&failed.reason) }
+            WorkerMessage::RequestFailed { request, segment, reason: words(&failed.reason) }
         }
     };
-    Ok((fencing_token, says))
+    Ok((fencing_token, message))
 }
 
 fn words(text: &str) -> String {
     text.chars().take(MAX_WORDS).collect()
 }
 
-fn to_wire(message: ToWorker) -> session_response::Message {
+fn to_wire(message: WorkerCommand) -> session_response::Message {
     use session_response::Message;
     match message {
-        ToWorker::Refused(reason) => Message::Refused(v1::Refused { reason, retryable: true }),
-        ToWorker::Heartbeat(sequence) => Message::Heartbeat(v1::Heartbeat { sequence, progress: 0 }),
-        ToWorker::Prepare(job, spec) => {
+        WorkerCommand::Refused(reason) => Message::Refused(v1::Refused { reason, retryable: true }),
+        WorkerCommand::Heartbeat(sequence) => Message::Heartbeat(v1::Heartbeat { sequence, progress: 0 }),
+        WorkerCommand::Prepare(job, spec) => {
             Message::Prepare(v1::Prepare { job_id: job.to_string(), spec: Some((*spec).clone()) })
         }
-        ToWorker::SendInitialState(job) => {
+        WorkerCommand::SendInitialState(job) => {
             Message::SendInitialState(v1::SendInitialState { job_id: job.to_string() })
         }
-        ToWorker::Assign(assignment) => Message::Assign(assign(&assignment)),
-        ToWorker::Release(job) => Message::Release(v1::Release { job_id: job.to_string() }),
+        WorkerCommand::Assign(assignment) => Message::Assign(assign(&assignment)),
+        WorkerCommand::Release(job) => Message::Release(v1::Release { job_id: job.to_string() }),
     }
 }
 
 fn assign(assignment: &Assignment) -> v1::Assign {
     let (kind, epoch, batch) = match assignment.coordinates.kind {
-        WorkKind::Gradient { epoch, batch } => (v1::WorkKind::Gradient, epoch, batch),
-        WorkKind::Test => (v1::WorkKind::Test, 0, 0),
+        RequestKind::Gradient { epoch, batch } => (v1::RequestKind::Gradient, epoch, batch),
+        RequestKind::Test => (v1::RequestKind::Test, 0, 0),
     };
     v1::Assign {
-        work: Some((&assignment.work).into()),
+        request: Some((&assignment.request).into()),
         kind: kind.into(),
         weights_version: assignment.weights_version,
         epoch,

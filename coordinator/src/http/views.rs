@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::snapshot::Shown;
 use crate::observe::{Happening, Kind};
 use crate::state::event::{JobView, WorkerView};
-use crate::state::observation::{Fate, Part, StepTimeline, WorkTimeline};
+use crate::state::observation::{Fate, Part, RequestTimeline, StepTimeline};
 use crate::state::{Caller, JobState, UnixMillis};
 
 /// A job.
@@ -224,9 +224,9 @@ impl WorkerJson {
     pub(super) fn new(view: &WorkerView, joined_ms: Option<UnixMillis>) -> Self {
         Self {
             session: view.session.0,
-            name: view.hello.name.clone(),
-            device: view.hello.device.clone(),
-            version: view.hello.version.clone(),
+            name: view.registration.name.clone(),
+            device: view.registration.device.clone(),
+            version: view.registration.version.clone(),
             job_id: view.job.as_ref().map(|job| job.to_string()).unwrap_or_default(),
             silent_seconds: view.silent_seconds,
             shards_done: view.shards_done,
@@ -260,11 +260,11 @@ impl From<(u64, Happening)> for EventJson {
 pub(super) struct TimelineJson {
     outer_step: u64,
     seconds: f64,
-    works: Vec<WorkJson>,
+    requests: Vec<RequestJson>,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct WorkJson {
+struct RequestJson {
     evaluation: u32,
     kind: &'static str,
     shards: u32,
@@ -291,22 +291,22 @@ impl From<&StepTimeline> for TimelineJson {
         Self {
             outer_step: timeline.outer_step,
             seconds: timeline.length.as_secs_f64(),
-            works: timeline.works.iter().map(WorkJson::from).collect(),
+            requests: timeline.requests.iter().map(RequestJson::from).collect(),
         }
     }
 }
 
-impl From<&WorkTimeline> for WorkJson {
-    fn from(work: &WorkTimeline) -> Self {
-        let gathered = work.gathered.as_secs_f64();
+impl From<&RequestTimeline> for RequestJson {
+    fn from(request: &RequestTimeline) -> Self {
+        let gathered = request.gathered.as_secs_f64();
         Self {
-            evaluation: work.evaluation,
-            kind: if work.test { "test" } else { "gradient" },
-            shards: work.shards,
-            begun: work.begun.as_secs_f64(),
+            evaluation: request.evaluation,
+            kind: if request.test { "test" } else { "gradient" },
+            shards: request.shards,
+            begun: request.begun.as_secs_f64(),
             gathered,
-            advanced: gathered + work.reduction + work.optimizer,
-            parts: work.parts.iter().map(PartJson::from).collect(),
+            advanced: gathered + request.reduction + request.optimizer,
+            parts: request.parts.iter().map(PartJson::from).collect(),
         }
     }
 }

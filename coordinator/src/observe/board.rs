@@ -140,7 +140,7 @@ impl Board {
 
 /// Whether something was lost or failed in an outer step.
 fn is_scarred(timeline: &StepTimeline) -> bool {
-    let parts = timeline.works.iter().flat_map(|work| &work.parts);
+    let parts = timeline.requests.iter().flat_map(|request| &request.parts);
     parts.into_iter().any(|part| matches!(part.fate, Fate::Lost | Fate::Failed))
 }
 

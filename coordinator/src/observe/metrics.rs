@@ -203,12 +203,12 @@ impl Metrics {
     ) {
         self.job.note(job, step, outer_steps);
         self.outer_step.observe(timeline.length.as_secs_f64());
-        for work in &timeline.works {
-            if !work.test {
-                self.reduction.observe(work.reduction);
-                self.optimizer.observe(work.optimizer);
+        for request in &timeline.requests {
+            if !request.test {
+                self.reduction.observe(request.reduction);
+                self.optimizer.observe(request.optimizer);
             }
-            for part in &work.parts {
+            for part in &request.parts {
                 let shards = u64::from(part.segment.len());
                 let retried = match part.fate {
                     Fate::Lost => Some("lost"),
@@ -244,8 +244,8 @@ impl Metrics {
         for worker in workers {
             // The list may be older than a loss.
             let known = lock(&self.known);
-            if known.contains_key(&worker.hello.name) {
-                let label = WorkerLabel { worker: worker.hello.name.clone() };
+            if known.contains_key(&worker.registration.name) {
+                let label = WorkerLabel { worker: worker.registration.name.clone() };
                 self.worker.silent.get_or_create(&label).set(worker.silent_seconds);
             }
             let state = if worker.draining { 2 } else { usize::from(worker.job.is_some()) };

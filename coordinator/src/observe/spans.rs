@@ -6,7 +6,7 @@ use lookbehind_common::ids::JobId;
 use lookbehind_proto::v1;
 use lookbehind_telemetry::traces::Span;
 
-use crate::state::observation::{Fate, Part, StepTimeline, WorkTimeline};
+use crate::state::observation::{Fate, Part, RequestTimeline, StepTimeline};
 
 /// The trace of an outer step that ended at `ended`.
 pub(super) fn outer_step(
@@ -22,18 +22,18 @@ pub(super) fn outer_step(
         .with("epoch", number(step.epoch))
         .with("samples", number(step.samples))
         .with("loss", step.loss)
-        .children(timeline.works.iter().map(|work| evaluation(origin, work)))
+        .children(timeline.requests.iter().map(|request| evaluation(origin, request)))
 }
 
-fn evaluation(origin: SystemTime, work: &WorkTimeline) -> Span {
-    let own = Duration::try_from_secs_f64(work.reduction + work.optimizer).unwrap_or_default();
-    let gathered = origin + work.gathered;
+fn evaluation(origin: SystemTime, request: &RequestTimeline) -> Span {
+    let own = Duration::try_from_secs_f64(request.reduction + request.optimizer).unwrap_or_default();
+    let gathered = origin + request.gathered;
     let (reduced, done) =
-        (gathered + Duration::try_from_secs_f64(work.reduction).unwrap_or_default(), gathered + own);
-    Span::new(if work.test { "test" } else { "evaluation" }, origin + work.begun, done)
-        .with("evaluation", i64::from(work.evaluation))
-        .with("shards", i64::from(work.shards))
-        .children(work.parts.iter().map(|part| shards(origin, gathered, part)))
+        (gathered + Duration::try_from_secs_f64(request.reduction).unwrap_or_default(), gathered + own);
+    Span::new(if request.test { "test" } else { "evaluation" }, origin + request.begun, done)
+        .with("evaluation", i64::from(request.evaluation))
+        .with("shards", i64::from(request.shards))
+        .children(request.parts.iter().map(|part| shards(origin, gathered, part)))
         .child(Span::new("reduction", gathered, reduced))
         .child(Span::new("optimizer", reduced, done))
 }

@@ -13,7 +13,7 @@ use super::database::{self, DatabaseTask};
 use super::files::{self, FileTask, TASKS};
 use super::{Envelope, Shared};
 use crate::observe::unix_now;
-use crate::state::command::{Command, ToWorker};
+use crate::state::command::{Command, WorkerCommand};
 use crate::state::event::{Activation, Event, LossCause, Reply, ReplyTo};
 use crate::state::{Core, Now};
 use crate::training::{Input, Trainer};
@@ -47,7 +47,7 @@ pub(crate) struct Owner {
     effects_sender: mpsc::Sender<Event>,
     files: mpsc::Sender<FileTask>,
     database: mpsc::Sender<DatabaseTask>,
-    outboxes: HashMap<SessionId, mpsc::Sender<ToWorker>>,
+    outboxes: HashMap<SessionId, mpsc::Sender<WorkerCommand>>,
     asked: u64,
     waiting: HashMap<ReplyTo, Waiting>,
     /// Workers whose messages could not be sent, to be given up.
@@ -60,7 +60,7 @@ pub(crate) struct Owner {
 /// Who waits for an answer.
 struct Waiting {
     reply: oneshot::Sender<Reply>,
-    outbox: Option<mpsc::Sender<ToWorker>>,
+    outbox: Option<mpsc::Sender<WorkerCommand>>,
 }
 
 impl Owner {
@@ -233,7 +233,7 @@ impl Owner {
         }
     }
 
-    fn send(&mut self, session: SessionId, message: ToWorker) {
+    fn send(&mut self, session: SessionId, message: WorkerCommand) {
         let Some(outbox) = self.outboxes.get(&session) else {
             // It is being given up: earlier messages of the same event filled its outbox.
             return;

@@ -11,8 +11,8 @@ use lookbehind_common::sampling::Plan;
 use crate::state::assign::Candidate;
 use crate::state::event::Activation;
 use crate::state::halt::Halt;
+use crate::state::request::Request;
 use crate::state::step::Step;
-use crate::state::work::Work;
 use crate::training::Trainer;
 
 /// A job that has workers.
@@ -90,7 +90,7 @@ pub(crate) enum Phase {
     /// The arithmetic has the trainer.
     Advancing,
     /// Workers compute.
-    Gathering(Box<Trainer>, Box<Work>),
+    Gathering(Box<Trainer>, Box<Request>),
     /// A checkpoint is due and the disk has the one before still in hand.
     AwaitingDisk(Box<Trainer>),
     /// The checkpoint after which the job stops is being written.
@@ -133,9 +133,9 @@ impl Active {
     }
 
     /// The work that workers compute, where they must be computing.
-    pub(super) fn require_work(&mut self) -> Result<&mut Work, Halt> {
-        let work = self.training_mut().and_then(|training| training.work_mut());
-        work.ok_or(Halt::Broken("a partial that is admitted belongs to the work in hand"))
+    pub(super) fn require_request(&mut self) -> Result<&mut Request, Halt> {
+        let request = self.training_mut().and_then(|training| training.request_mut());
+        request.ok_or(Halt::Broken("a partial that is admitted belongs to the open request"))
     }
 
     /// What the job trains with, if it trains.
@@ -194,14 +194,14 @@ impl Active {
         }
     }
 
-    /// A piece of work is complete: whoever has let others do its part is passed over for a while, longer each time.
-    pub(crate) fn note_work(&mut self, work: &Work) {
+    /// A request is complete: whoever has let others do its part is passed over for a while, longer each time.
+    pub(crate) fn note_request(&mut self, request: &Request) {
         const LONGEST: u32 = 6;
         for (session, member) in &mut self.members {
             member.passed_over = member.passed_over.saturating_sub(1);
-            if work.has_delivered(*session) {
+            if request.has_delivered(*session) {
                 member.missed = 0;
-            } else if !work.is_idle(*session) {
+            } else if !request.is_idle(*session) {
                 member.missed = (member.missed + 1).min(LONGEST);
                 member.passed_over = 1 << member.missed;
             }
@@ -211,25 +211,25 @@ impl Active {
 
 impl Training {
     /// The work that workers compute, if they do.
-    pub(super) fn work(&self) -> Option<&Work> {
+    pub(super) fn request(&self) -> Option<&Request> {
         match &self.phase {
-            Phase::Gathering(_, work) => Some(work),
+            Phase::Gathering(_, request) => Some(request),
             _ => None,
         }
     }
 
     /// The same, to change it.
-    pub(super) fn work_mut(&mut self) -> Option<&mut Work> {
+    pub(super) fn request_mut(&mut self) -> Option<&mut Request> {
         match &mut self.phase {
-            Phase::Gathering(_, work) => Some(work),
+            Phase::Gathering(_, request) => Some(request),
             _ => None,
         }
     }
 
     /// Takes the work that workers computed, if it is complete, and the trainer that waits for it.
-    pub(super) fn take_complete(&mut self) -> Option<(Box<Trainer>, Box<Work>)> {
+    pub(super) fn take_complete(&mut self) -> Option<(Box<Trainer>, Box<Request>)> {
         match std::mem::replace(&mut self.phase, Phase::Advancing) {
-            Phase::Gathering(trainer, work) if work.is_complete() => Some((trainer, work)),
+            Phase::Gathering(trainer, request) if request.is_complete() => Some((trainer, request)),
             other => {
                 self.phase = other;
                 None

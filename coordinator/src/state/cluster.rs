@@ -3,7 +3,7 @@
 
 use lookbehind_common::ids::{FencingToken, JobId, SessionId};
 
-use super::command::{Command, ToWorker};
+use super::command::{Command, WorkerCommand};
 use super::event::{Reply, ReplyTo};
 use super::halt::Halt;
 use super::job::Job;
@@ -105,7 +105,7 @@ impl Cluster {
         match self.workers.get_mut(session) {
             Some(worker) => {
                 worker.job = None;
-                self.push(Command::Send(session, ToWorker::Release(job.clone())));
+                self.push(Command::Send(session, WorkerCommand::Release(job.clone())));
             }
             // Nothing is lost with it: the worker has no session on which it could compute.
             None => tracing::error!(%job, %session, "internal error: a member of a job is not registered"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lookbehind_common::digest::Digest;
-use lookbehind_common::ids::{JobId, SessionId, WorkId};
+use lookbehind_common::ids::{JobId, RequestId, SessionId};
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
@@ -19,7 +19,7 @@ pub enum Command {
     /// Answer a call.
     Reply(ReplyTo, Reply),
     /// Send a control message.
-    Send(SessionId, ToWorker),
+    Send(SessionId, WorkerCommand),
     /// Close a worker's control stream, after what was sent before.
     Disconnect(SessionId),
     /// Store a job's record durably, with what is new about it.
@@ -102,7 +102,7 @@ pub enum Source {
 
 /// Control messages to workers.
 #[derive(Clone, Debug, PartialEq)]
-pub enum ToWorker {
+pub enum WorkerCommand {
     /// The worker is not, or no longer, in the cluster.
     Refused(String),
     /// The coordinator lives.
@@ -121,7 +121,7 @@ pub enum ToWorker {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assignment {
     /// The work.
-    pub work: WorkId,
+    pub request: RequestId,
     /// What it is.
     pub coordinates: Coordinates,
     /// Weights to compute at.
@@ -130,11 +130,11 @@ pub struct Assignment {
     pub segments: Vec<Segment>,
 }
 
-/// What a piece of work computes, apart from the weights.
+/// What a request computes, apart from the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Coordinates {
     /// Gradient of a batch, or pass over the test split.
-    pub kind: WorkKind,
+    pub kind: RequestKind,
     /// Samples in all shards together.
     pub samples: u64,
     /// Shards, none of them empty.
@@ -143,7 +143,7 @@ pub struct Coordinates {
 
 /// Kinds of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkKind {
+pub enum RequestKind {
     /// Gradient, loss and statistics of a batch.
     Gradient {
         /// Its epoch.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::digest::Digest;
-use lookbehind_common::ids::{FencingToken, JobId, SessionId, WorkId};
+use lookbehind_common::ids::{FencingToken, JobId, RequestId, SessionId};
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
@@ -38,9 +38,9 @@ pub enum Event {
         call: UserCall,
     },
     /// A worker asks to join.
-    Register(ReplyTo, Hello),
+    Register(ReplyTo, Registration),
     /// A registered worker says something on its control stream.
-    Worker(FencingToken, WorkerSays),
+    Worker(FencingToken, WorkerMessage),
     /// A worker is gone, whichever path noticed it.
     WorkerLost(SessionId, LossCause),
     /// A worker wants to send a partial; nothing of it has been read yet.
@@ -187,7 +187,7 @@ pub enum UserCall {
 
 /// How a worker introduces itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hello {
+pub struct Registration {
     /// Version of the wire protocol.
     pub protocol: u32,
     /// Version of its build.
@@ -200,7 +200,7 @@ pub struct Hello {
 
 /// What a registered worker can say.
 #[derive(Debug)]
-pub enum WorkerSays {
+pub enum WorkerMessage {
     /// It lives; the number rises while its work advances.
     Heartbeat(u64),
     /// A job is loaded and probed.
@@ -221,10 +221,10 @@ pub enum WorkerSays {
         /// Why, in words.
         reason: String,
     },
-    /// A segment of a piece of work could not be computed.
-    WorkFailed {
+    /// A segment of a request could not be computed.
+    RequestFailed {
         /// The work.
-        work: WorkId,
+        request: RequestId,
         /// The segment.
         segment: Segment,
         /// Why, in words.
@@ -278,7 +278,7 @@ pub struct PartialHeader {
     /// Who sends.
     pub fencing_token: FencingToken,
     /// The work.
-    pub work: WorkId,
+    pub request: RequestId,
     /// The segment.
     pub segment: Segment,
     /// Numbers in the gradient.

@@ -80,8 +80,8 @@ impl Cluster {
             // Nobody else may know yet what the job is: whoever answers next is asked.
             Stage::Drawing(drawing) if *drawing == session => self.draw_elsewhere(job),
             Stage::Training(training) => {
-                if let Some(work) = training.work_mut() {
-                    work.withdraw(session);
+                if let Some(request) = training.request_mut() {
+                    request.withdraw(session);
                 }
                 self.assign_rest(active);
                 Ok(())

@@ -7,8 +7,8 @@ use lookbehind_common::ids::{FencingToken, SessionId};
 use lookbehind_proto::PROTOCOL_VERSION;
 
 use super::Core;
-use super::command::{Command, ToWorker};
-use super::event::{Hello, LossCause, Refusal, Reply, ReplyTo, WorkerSays};
+use super::command::{Command, WorkerCommand};
+use super::event::{LossCause, Refusal, Registration, Reply, ReplyTo, WorkerMessage};
 use super::observation::{LostWorker, Observation};
 
 /// Most bytes of a worker's name, version and device.
@@ -16,10 +16,10 @@ const MAX_TEXT: usize = 256;
 
 impl Core {
     /// Lets a worker in, or says why not.
-    pub(super) fn register(&mut self, reply_to: ReplyTo, hello: Hello) {
-        let name = hello.name.clone();
-        let outcome = self.check_hello(&hello).map(|()| {
-            let session = self.cluster.workers.add(hello, self.cluster.now.elapsed);
+    pub(super) fn register(&mut self, reply_to: ReplyTo, registration: Registration) {
+        let name = registration.name.clone();
+        let outcome = self.check_registration(&registration).map(|()| {
+            let session = self.cluster.workers.add(registration, self.cluster.now.elapsed);
             tracing::info!(worker = name, %session, "worker joined");
             self.cluster.observe(Observation::WorkerJoined(session, name.as_str().into()));
             FencingToken {
@@ -36,26 +36,26 @@ impl Core {
         self.cluster.reply(reply_to, Reply::Registered(outcome));
     }
 
-    fn check_hello(&self, hello: &Hello) -> Result<(), Refusal> {
+    fn check_registration(&self, registration: &Registration) -> Result<(), Refusal> {
         let refuse = |reason: String| Err(Refusal { reason, retryable: false });
         let printable = |text: &str| text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
         // First, because the other reasons repeat what the worker says of itself.
-        let texts = [&hello.name, &hello.version, &hello.device];
-        if hello.name.is_empty() || !texts.into_iter().all(|text| printable(text)) {
+        let texts = [&registration.name, &registration.version, &registration.device];
+        if registration.name.is_empty() || !texts.into_iter().all(|text| printable(text)) {
             return refuse(format!(
                 "worker name, version and device: expected at most {MAX_TEXT} printable bytes each, and a name"
             ));
         }
-        if hello.protocol != PROTOCOL_VERSION {
+        if registration.protocol != PROTOCOL_VERSION {
             return refuse(format!(
                 "worker {:?} speaks protocol {}, the coordinator {PROTOCOL_VERSION}",
-                hello.name, hello.protocol
+                registration.name, registration.protocol
             ));
         }
-        if hello.version != BUILD_VERSION {
+        if registration.version != BUILD_VERSION {
             return refuse(format!(
                 "worker {:?} has version {}, the coordinator {BUILD_VERSION}",
-                hello.name, hello.version
+                registration.name, registration.version
             ));
         }
         if self.cluster.stopping {
@@ -69,32 +69,32 @@ impl Core {
     }
 
     /// Takes what a worker says, if it is one of this incarnation.
-    pub(super) fn worker_says(&mut self, fencing_token: &FencingToken, says: WorkerSays) {
+    pub(super) fn worker_message(&mut self, fencing_token: &FencingToken, message: WorkerMessage) {
         let session = fencing_token.session;
         if !self.cluster.is_current(fencing_token) {
             tracing::debug!(%session, "stale message: {}", self.cluster.stale(fencing_token));
             return;
         }
         self.cluster.workers.note_heard(session, self.cluster.now.elapsed);
-        match says {
-            WorkerSays::Heartbeat(progress) => {
+        match message {
+            WorkerMessage::Heartbeat(progress) => {
                 self.cluster.workers.note_progress(session, progress, self.cluster.now.elapsed);
             }
-            WorkerSays::Prepared { job, description, class } => {
+            WorkerMessage::Prepared { job, description, class } => {
                 let memory_left = self.memory_left(&job);
                 self.on_job(&job, |cluster, job| {
                     cluster.prepared(job, session, &description, class, memory_left)
                 });
             }
-            WorkerSays::PrepareFailed { job, fault, reason } => {
+            WorkerMessage::PrepareFailed { job, fault, reason } => {
                 self.on_job(&job, |cluster, job| cluster.prepare_failed(job, session, fault, &reason));
             }
-            WorkerSays::WorkFailed { work, segment, reason } => {
-                self.on_job(&work.job, |cluster, job| {
-                    cluster.work_failed(job, session, &work, segment, &reason)
+            WorkerMessage::RequestFailed { request, segment, reason } => {
+                self.on_job(&request.job, |cluster, job| {
+                    cluster.request_failed(job, session, &request, segment, &reason)
                 });
             }
-            WorkerSays::Draining => self.drain(session),
+            WorkerMessage::Draining => self.drain(session),
         }
     }
 
@@ -104,10 +104,10 @@ impl Core {
             // Several paths may see the same loss; the first one has drawn the consequences.
             return;
         };
-        let name = worker.hello.name;
+        let name = worker.registration.name;
         tracing::info!(worker = name, %session, %cause, "worker gone");
         if *cause != LossCause::StreamClosed {
-            let refused = ToWorker::Refused(format!("the worker was given up: {cause}"));
+            let refused = WorkerCommand::Refused(format!("the worker was given up: {cause}"));
             self.cluster.push(Command::Send(session, refused));
         }
         self.cluster.push(Command::Disconnect(session));
@@ -142,7 +142,7 @@ impl Core {
                 cluster.note(job, &format!("worker {name} leaves"));
                 cluster.leave_job(job, session)
             });
-            self.cluster.push(Command::Send(session, ToWorker::Release(id)));
+            self.cluster.push(Command::Send(session, WorkerCommand::Release(id)));
         }
     }
 }

@@ -73,13 +73,13 @@ pub struct StepTimeline {
     pub outer_step: u64,
     /// How long it took.
     pub length: Duration,
-    /// Its pieces of work, in order.
-    pub works: Vec<WorkTimeline>,
+    /// Its requests, in order.
+    pub requests: Vec<RequestTimeline>,
 }
 
-/// When a piece of work was done by whom.
+/// When a request was done by whom.
 #[derive(Clone, Debug, Default)]
-pub struct WorkTimeline {
+pub struct RequestTimeline {
     /// Its number in the outer step.
     pub evaluation: u32,
     /// Whether it was a pass over the test split.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lookbehind_common::ids::{FencingToken, JobId, SessionId, WorkId};
+use lookbehind_common::ids::{FencingToken, JobId, RequestId, SessionId};
 use lookbehind_common::layout::Layout;
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
@@ -11,11 +11,11 @@ use lookbehind_proto::transfer::Checksum;
 use super::Core;
 use super::active::Active;
 use super::cluster::Cluster;
-use super::command::{Coordinates, WorkKind};
+use super::command::{Coordinates, RequestKind};
 use super::event::{Admission, PartialHeader, PartialOutcome};
 use super::halt::{Halt, Handled};
 use super::job::Job;
-use super::work::{Acceptance, Work};
+use super::request::{Acceptance, Request};
 
 /// A segment may fail so often, on whatever workers, before the job does.
 const MAX_FAILURES: u32 = 3;
@@ -38,20 +38,20 @@ impl Core {
         if !self.cluster.is_current(&header.fencing_token) {
             return Admission::Stale(self.cluster.stale(&header.fencing_token));
         }
-        let Some((layout, work)) = self.work_in_hand(&header.work) else {
-            return Admission::Stale(format!("{} is over", header.work));
+        let Some((layout, request)) = self.open_request(&header.request) else {
+            return Admission::Stale(format!("{} is over", header.request));
         };
-        if !work.is_assigned(header.fencing_token.session, header.segment) {
+        if !request.is_assigned(header.fencing_token.session, header.segment) {
             return Admission::Stale(format!(
                 "{} of {} are not assigned to session {}",
-                header.segment, header.work, header.fencing_token.session
+                header.segment, header.request, header.fencing_token.session
             ));
         }
-        let (gradient, statistics) = match work.coordinates.kind {
-            WorkKind::Gradient { .. } => (layout.parameters(), layout.statistics()),
-            WorkKind::Test => (0, 0),
+        let (gradient, statistics) = match request.coordinates.kind {
+            RequestKind::Gradient { .. } => (layout.parameters(), layout.statistics()),
+            RequestKind::Test => (0, 0),
         };
-        let samples = samples_in(&work.coordinates, header.segment);
+        let samples = samples_in(&request.coordinates, header.segment);
         let expected = (gradient as u64, statistics as u64, samples);
         let found = (header.gradient, header.statistics, header.samples);
         if expected != found || !header.busy.is_sound() {
@@ -65,10 +65,10 @@ impl Core {
     }
 
     /// The work of that identity, if it is what its job waits for, and the layout of the job's weights.
-    fn work_in_hand(&self, id: &WorkId) -> Option<(&Layout, &Work)> {
+    fn open_request(&self, id: &RequestId) -> Option<(&Layout, &Request)> {
         let training = self.jobs.get(&id.job)?.active.as_ref()?.training()?;
-        let work = training.work().filter(|work| work.id == *id)?;
-        Some((&training.description.layout, work))
+        let request = training.request().filter(|request| request.id == *id)?;
+        Some((&training.description.layout, request))
     }
 
     /// Takes a complete partial: the admission still has to hold.
@@ -84,7 +84,7 @@ impl Core {
             Admission::Refused(reason) => return PartialOutcome::Refused(reason),
         }
         self.cluster.workers.note_heard(header.fencing_token.session, self.cluster.now.elapsed);
-        let job = &header.work.job;
+        let job = &header.request.job;
         let taken = self.of_job(job, |cluster, job| cluster.take_admitted(job, header, partial, checksum));
         taken.unwrap_or_else(|_| PartialOutcome::Stale(format!("job {job} has failed")))
     }
@@ -102,11 +102,11 @@ impl Cluster {
         let now = self.now.elapsed;
         let session = header.fencing_token.session;
         let active = job.require_active_mut()?;
-        let work = active.require_work()?;
-        let acceptance = work.accept(header.segment, partial, checksum, session);
+        let request = active.require_request()?;
+        let acceptance = request.accept(header.segment, partial, checksum, session);
         let used = acceptance == Acceptance::Accepted;
-        work.remember_delivery(session, header.segment, header.busy, used, now);
-        let all_done = work.note_done(session, header.segment, header.busy, now)?;
+        request.remember_delivery(session, header.segment, header.busy, used, now);
+        let all_done = request.note_done(session, header.segment, header.busy, now)?;
         let member = active.members.get_mut(&session);
         let member =
             member.ok_or(Halt::Broken("a worker that is asked for shards is a member of the job"))?;
@@ -132,28 +132,28 @@ impl Cluster {
             self.workers.name(other),
             self.workers.name(header.fencing_token.session),
             header.segment,
-            header.work
+            header.request
         );
         self.fail(job, &reason);
         PartialOutcome::Conflict(reason)
     }
 
     /// A worker could not compute a segment: it goes elsewhere, a few times.
-    pub(super) fn work_failed(
+    pub(super) fn request_failed(
         &mut self,
         job: &mut Job,
         session: SessionId,
-        id: &WorkId,
+        id: &RequestId,
         segment: Segment,
         reason: &str,
     ) -> Handled {
         let name = self.workers.name(session);
         let active = job.with_member(session)?;
-        let work = active.training_mut().and_then(|training| training.work_mut());
-        let work = work.filter(|work| work.id == *id && work.is_assigned(session, segment));
+        let request = active.training_mut().and_then(|training| training.request_mut());
+        let request = request.filter(|request| request.id == *id && request.is_assigned(session, segment));
         let failures =
-            work.ok_or(Halt::Stale("the worker is not asked for that any more"))?.fail(session, segment);
-        tracing::warn!(job = %id.job, worker = name, shard = %segment, reason, "work failed");
+            request.ok_or(Halt::Stale("the worker is not asked for that any more"))?.fail(session, segment);
+        tracing::warn!(job = %id.job, worker = name, shard = %segment, reason, "request failed");
         if failures >= MAX_FAILURES {
             return Err(Halt::Failed(format!("{segment} of {id} failed on worker {name}: {reason}")));
         }

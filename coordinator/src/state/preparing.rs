@@ -13,7 +13,7 @@ use super::Core;
 use super::active::{Active, Phase, Stage, Training};
 use super::checkpoints::checkpoint_command;
 use super::cluster::Cluster;
-use super::command::{Command, Source, StartFrom, ToWorker};
+use super::command::{Command, Source, StartFrom, WorkerCommand};
 use super::event::{Activation, Admission, Trainable};
 use super::halt::{Halt, Handled};
 use super::job::{Job, check_class};
@@ -130,7 +130,7 @@ impl Cluster {
         let active = job.require_active_mut()?;
         active.stage = Stage::Drawing(session);
         active.asked = self.now.elapsed;
-        self.push(Command::Send(session, ToWorker::SendInitialState(job.id().clone())));
+        self.push(Command::Send(session, WorkerCommand::SendInitialState(job.id().clone())));
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use lookbehind_common::ids::{FencingToken, JobId, SessionId};
 
 use lookbehind_proto::v1;
 
-use crate::state::event::Hello;
+use crate::state::event::Registration;
 use crate::state::record::JobRecord;
 
 /// Answers to calls.
@@ -80,7 +80,7 @@ pub struct WorkerView {
     /// Its registration.
     pub session: SessionId,
     /// How it introduced itself.
-    pub hello: Hello,
+    pub registration: Registration,
     /// The job that it serves.
     pub job: Option<JobId>,
     /// Seconds since its last sign of life.

@@ -1,6 +1,6 @@
 //! A job that trains: outer steps, their evaluations, the test split, the end.
 
-use lookbehind_common::ids::WorkId;
+use lookbehind_common::ids::RequestId;
 use lookbehind_common::job::{JobSpec, Length};
 use lookbehind_common::optimizer::Evaluation;
 use lookbehind_common::reduction::{Segment, effective_shards};
@@ -10,15 +10,15 @@ use super::Core;
 use super::active::{Active, Closing, Phase, Stage};
 use super::assign::{Candidate, divide};
 use super::cluster::Cluster;
-use super::command::{Assignment, Command, Coordinates, ToWorker, WorkKind};
+use super::command::{Assignment, Command, Coordinates, RequestKind, WorkerCommand};
 use super::due::{is_checkpoint_due, is_test_due};
 use super::event::Activation;
 use super::halt::{Halt, Handled};
 use super::job::Job;
 use super::observation::Observation;
 use super::partials::reduce_sums;
+use super::request::Request;
 use super::step::Step;
-use super::work::Work;
 use crate::training::{Advance, Input, Outcome, Trainer, Weights};
 
 impl Cluster {
@@ -78,33 +78,36 @@ impl Cluster {
         let position = training.step.position;
         let batch = position.batch + u64::from(evaluation.batch);
         let samples = training.plan.batch_samples(batch);
-        let kind = WorkKind::Gradient { epoch: position.epoch, batch };
+        let kind = RequestKind::Gradient { epoch: position.epoch, batch };
         let changed = evaluation.weights_changed || training.weights_version == 0;
         self.give_out(job, trainer, kind, samples, changed.then_some(weights))
     }
 
-    /// Makes a piece of work and assigns its shards; `weights` are published if they are new.
+    /// Makes a request and assigns its shards; `weights` are published if they are new.
     fn give_out(
         &mut self,
         job: &mut Job,
         trainer: Box<Trainer>,
-        kind: WorkKind,
+        kind: RequestKind,
         samples: u64,
         weights: Option<Weights>,
     ) -> Handled {
         let id = job.id().clone();
         let shards = effective_shards(samples, job.spec.train.shards);
         let training = job.require_training()?;
-        let work =
-            WorkId { job: id.clone(), outer_step: training.step.outer_step, evaluation: training.step.works };
-        training.step.works += 1;
+        let request = RequestId {
+            job: id.clone(),
+            outer_step: training.step.outer_step,
+            evaluation: training.step.requests,
+        };
+        training.step.requests += 1;
         if weights.is_some() {
             training.weights_version += 1;
         }
         let version = training.weights_version;
         let coordinates = Coordinates { kind, samples, shards };
-        let work = Work::new(work, coordinates, version, self.now.elapsed);
-        training.phase = Phase::Gathering(trainer, Box::new(work));
+        let request = Request::new(request, coordinates, version, self.now.elapsed);
+        training.phase = Phase::Gathering(trainer, Box::new(request));
         if let Some(weights) = weights {
             self.push(Command::Publish { job: id, version, weights });
         }
@@ -112,12 +115,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// Assigns all shards that nobody is asked for, if workers compute now: between two pieces of work there are none.
+    /// Assigns all shards that nobody is asked for, if workers compute now: between two requests there are none.
     pub(super) fn assign_rest(&mut self, active: &mut Active) {
         let candidates = active.candidates();
-        if let Some(work) = active.training_mut().and_then(|training| training.work_mut()) {
-            for range in work.unassigned() {
-                self.assign_range(work, range, &candidates, false);
+        if let Some(request) = active.training_mut().and_then(|training| training.request_mut()) {
+            for range in request.unassigned() {
+                self.assign_range(request, range, &candidates, false);
             }
         }
     }
@@ -125,23 +128,23 @@ impl Cluster {
     /// Assigns some shards of the work; `again` where a late worker has been asked for them before.
     pub(super) fn assign_range(
         &mut self,
-        work: &mut Work,
+        request: &mut Request,
         range: Segment,
         candidates: &[Candidate],
         again: bool,
     ) {
-        let coordinates = work.coordinates;
+        let coordinates = request.coordinates;
         for (session, segments) in divide(range, coordinates.shards, candidates) {
-            work.assign(session, &segments, self.now.elapsed);
+            request.assign(session, &segments, self.now.elapsed);
             let name = self.workers.shared_name(session);
-            work.remember((session, &name), &segments, again, self.now.elapsed);
+            request.remember((session, &name), &segments, again, self.now.elapsed);
             let assignment = Assignment {
-                work: work.id.clone(),
+                request: request.id.clone(),
                 coordinates,
-                weights_version: work.weights_version,
+                weights_version: request.weights_version,
                 segments,
             };
-            self.push(Command::Send(session, ToWorker::Assign(assignment)));
+            self.push(Command::Send(session, WorkerCommand::Assign(assignment)));
         }
     }
 
@@ -149,20 +152,20 @@ impl Cluster {
     pub(super) fn gathered(&mut self, job: &mut Job) -> Handled {
         let active = job.require_active_mut()?;
         let training = active.require_training()?;
-        let Some((trainer, mut work)) = training.take_complete() else {
+        let Some((trainer, mut request)) = training.take_complete() else {
             // Other shards are still being computed.
             return Ok(());
         };
-        training.step.note_work(&mut work, self.now.elapsed);
-        active.note_work(&work);
-        let coordinates = work.coordinates;
+        training.step.note_request(&mut request, self.now.elapsed);
+        active.note_request(&request);
+        let coordinates = request.coordinates;
         match coordinates.kind {
-            WorkKind::Gradient { .. } => {
-                let parts = work.into_parts();
+            RequestKind::Gradient { .. } => {
+                let parts = request.into_parts();
                 self.advance(job, trainer, Input::Gradient { shards: coordinates.shards, parts })
             }
-            WorkKind::Test => {
-                let sums = reduce_sums(coordinates.shards, work.into_parts())
+            RequestKind::Test => {
+                let sums = reduce_sums(coordinates.shards, request.into_parts())
                     .map_err(|error| Halt::Failed(error.to_string()))?;
                 job.require_training()?.step.note_test(sums);
                 self.end_outer_step(job, trainer)
@@ -175,7 +178,7 @@ impl Cluster {
         match due_test(job)? {
             Some(samples) => {
                 let weights = trainer.slow();
-                self.give_out(job, trainer, WorkKind::Test, samples, Some(weights))
+                self.give_out(job, trainer, RequestKind::Test, samples, Some(weights))
             }
             None => self.end_outer_step(job, trainer),
         }

@@ -5,7 +5,7 @@ use lookbehind_common::ids::{JobId, SessionId};
 use super::Core;
 use super::active::{Active, Member};
 use super::cluster::Cluster;
-use super::command::{Command, ToWorker};
+use super::command::{Command, WorkerCommand};
 use super::event::Activation;
 use super::halt::{Halt, Handled};
 use super::job::Job;
@@ -86,7 +86,7 @@ impl Cluster {
         let active = job.require_active_mut()?;
         active.members.insert(session, Member { since: self.now.elapsed, ..Member::default() });
         active.alone_since = None;
-        let prepare = ToWorker::Prepare(job.id().clone(), job.message.clone());
+        let prepare = WorkerCommand::Prepare(job.id().clone(), job.message.clone());
         self.push(Command::Send(session, prepare));
         Ok(())
     }

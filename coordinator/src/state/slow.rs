@@ -13,7 +13,7 @@ use super::cluster::Cluster;
 use super::event::LossCause;
 use super::halt::{Halt, Handled};
 use super::job::Job;
-use super::work::Work;
+use super::request::Request;
 
 /// A worker may take so many times what its shards took it before.
 const PATIENCE: f64 = 4.0;
@@ -58,18 +58,18 @@ impl Cluster {
         let Active { members, stage: Stage::Training(training), stuck, .. } = active else {
             return Ok(None);
         };
-        let Some(work) = training.work_mut() else { return Ok(None) };
-        let late = work.late(|session, since, shards| {
+        let Some(request) = training.request_mut() else { return Ok(None) };
+        let late = request.late(|session, since, shards| {
             let seconds_per_shard = members.get(&session).and_then(|member| member.seconds_per_shard);
             self.is_late(session, seconds_per_shard, since, shards)
         });
         let idle: Vec<Candidate> =
-            candidates.into_iter().filter(|candidate| work.is_idle(candidate.session)).collect();
+            candidates.into_iter().filter(|candidate| request.is_idle(candidate.session)).collect();
         if idle.is_empty() && !late.is_empty() {
-            return Ok(Some(self.stuck_workers(work, stuck)));
+            return Ok(Some(self.stuck_workers(request, stuck)));
         }
         for range in late {
-            self.assign_range(work, range, &idle, true);
+            self.assign_range(request, range, &idle, true);
         }
         Ok(None)
     }
@@ -99,7 +99,7 @@ impl Cluster {
 
     /// Workers whose work has not advanced for long. A job that has given up some is more patient with the next ones,
     /// so that a slow worker comes to its end at last; `given_up` counts them.
-    fn stuck_workers(&self, work: &Work, given_up: &mut u32) -> Stuck {
+    fn stuck_workers(&self, request: &Request, given_up: &mut u32) -> Stuck {
         let now = self.now.elapsed;
         let patience =
             self.config.failure_detection * STUCK.saturating_mul(1 << (*given_up).min(MOST_DOUBLINGS));
@@ -107,7 +107,7 @@ impl Cluster {
             let advanced = self.workers.get(session)?.advanced;
             (now.saturating_sub(advanced.max(touched)) > patience).then_some(session)
         };
-        let sessions: Vec<SessionId> = work.busy().filter_map(stands_still).collect();
+        let sessions: Vec<SessionId> = request.busy().filter_map(stands_still).collect();
         *given_up += sessions.len() as u32;
         Stuck { sessions, patience }
     }

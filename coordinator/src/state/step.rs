@@ -12,8 +12,8 @@ use lookbehind_proto::v1;
 
 use crate::state::event::Busy;
 use crate::state::halt::Halt;
-use crate::state::observation::{StepTimeline, WorkTimeline};
-use crate::state::work::Work;
+use crate::state::observation::{RequestTimeline, StepTimeline};
+use crate::state::request::Request;
 use crate::training::Advance;
 
 /// Measurements of one outer step.
@@ -30,7 +30,7 @@ pub(crate) struct Step {
     /// Learning rate.
     pub(crate) learning_rate: f64,
     /// Pieces of work given out so far, the one on the test split included.
-    pub(crate) works: u32,
+    pub(crate) requests: u32,
     /// What the optimizer reported at the end, and the digest of the slow weights then.
     pub(crate) report: Option<(OuterStepReport, Digest)>,
     begun: Duration,
@@ -41,7 +41,7 @@ pub(crate) struct Step {
     optimizer: f64,
     waiting: f64,
     workers: BTreeSet<SessionId>,
-    works_done: Vec<WorkTimeline>,
+    works_done: Vec<RequestTimeline>,
 }
 
 impl Step {
@@ -49,12 +49,12 @@ impl Step {
         Self { outer_step: position.outer_step, position, begun: now, ..Self::default() }
     }
 
-    /// Notes a complete piece of work.
-    pub(crate) fn note_work(&mut self, work: &mut Work, now: Duration) {
-        self.works_done.push(work.timeline(self.begun, now));
-        self.busy += work.busiest();
-        self.waiting += work.waiting(now);
-        self.workers.extend(work.contributors());
+    /// Notes a complete request.
+    pub(crate) fn note_request(&mut self, request: &mut Request, now: Duration) {
+        self.works_done.push(request.timeline(self.begun, now));
+        self.busy += request.busiest();
+        self.waiting += request.waiting(now);
+        self.workers.extend(request.contributors());
     }
 
     /// Notes how long the arithmetic took and what it summed.
@@ -64,9 +64,9 @@ impl Step {
             self.first = self.first.or(advance.sums);
             self.last = advance.sums;
         }
-        if let Some(work) = self.works_done.last_mut() {
-            work.reduction = advance.reduction;
-            work.optimizer = advance.seconds - advance.reduction;
+        if let Some(request) = self.works_done.last_mut() {
+            request.reduction = advance.reduction;
+            request.optimizer = advance.seconds - advance.reduction;
         }
     }
 
@@ -75,7 +75,7 @@ impl Step {
         StepTimeline {
             outer_step: self.outer_step + 1,
             length: now.saturating_sub(self.begun),
-            works: std::mem::take(&mut self.works_done),
+            requests: std::mem::take(&mut self.works_done),
         }
     }
 

@@ -8,7 +8,7 @@ use lookbehind_proto::wire;
 
 use super::*;
 use crate::state::active::Stage;
-use crate::state::event::{Activation, Event, Hello, LossCause, Reply, ReplyTo, UserCall};
+use crate::state::event::{Activation, Event, LossCause, Registration, Reply, ReplyTo, UserCall};
 use crate::training::StartError;
 
 fn core() -> Core {
@@ -36,13 +36,13 @@ fn preparing() -> (Core, JobId, FencingToken) {
     let id = JobId::from_entropy(1);
     let call = UserCall::Create { request_id: "one".into(), spec, id: id.clone() };
     core.handle(Now::default(), Event::User { reply_to: ReplyTo(1), caller: Caller::Anyone, call });
-    let hello = Hello {
+    let registration = Registration {
         protocol: lookbehind_proto::PROTOCOL_VERSION,
         version: lookbehind_common::BUILD_VERSION.into(),
         name: "worker".into(),
         device: "cpu".into(),
     };
-    let commands = core.handle(Now::default(), Event::Register(ReplyTo(2), hello));
+    let commands = core.handle(Now::default(), Event::Register(ReplyTo(2), registration));
     let fencing_token = commands.into_iter().find_map(|command| match command {
         Command::Reply(_, Reply::Registered(Ok(fencing_token))) => Some(fencing_token),
         _ => None,

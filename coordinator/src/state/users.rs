@@ -172,7 +172,7 @@ impl Core {
             let member = worker.job.as_ref().and_then(|job| self.member(job, session));
             WorkerView {
                 session,
-                hello: worker.hello.clone(),
+                registration: worker.registration.clone(),
                 job: worker.job.clone(),
                 silent_seconds: self.cluster.now.elapsed.saturating_sub(worker.last_seen).as_secs_f64(),
                 seconds_per_shard: member.and_then(|member| member.seconds_per_shard),

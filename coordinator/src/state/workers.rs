@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use lookbehind_common::ids::{JobId, SessionId};
 
-use crate::state::event::Hello;
+use crate::state::event::Registration;
 
 /// One registered worker.
 #[derive(Debug)]
 pub(crate) struct Worker {
     /// How it introduced itself.
-    pub(crate) hello: Hello,
+    pub(crate) registration: Registration,
     /// Its name, for those who watch.
     pub(crate) name: Arc<str>,
     /// When it last gave a sign of life.
@@ -35,12 +35,19 @@ pub(crate) struct Workers {
 
 impl Workers {
     /// Takes a worker in.
-    pub(crate) fn add(&mut self, hello: Hello, now: Duration) -> SessionId {
+    pub(crate) fn add(&mut self, registration: Registration, now: Duration) -> SessionId {
         self.registered += 1;
         let session = SessionId(self.registered);
-        let name = Arc::from(hello.name.as_str());
-        let worker =
-            Worker { hello, name, last_seen: now, progress: 0, advanced: now, job: None, draining: false };
+        let name = Arc::from(registration.name.as_str());
+        let worker = Worker {
+            registration,
+            name,
+            last_seen: now,
+            progress: 0,
+            advanced: now,
+            job: None,
+            draining: false,
+        };
         self.table.insert(session, worker);
         session
     }
@@ -77,7 +84,8 @@ impl Workers {
 
     /// The worker's name, or its session where it is gone.
     pub(crate) fn name(&self, session: SessionId) -> String {
-        self.get(session).map_or_else(|| format!("session {session}"), |worker| worker.hello.name.clone())
+        self.get(session)
+            .map_or_else(|| format!("session {session}"), |worker| worker.registration.name.clone())
     }
 
     /// The same, shared.

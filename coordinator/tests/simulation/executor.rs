@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::ids::{FencingToken, JobId, WorkId};
+use lookbehind_common::ids::{FencingToken, JobId, RequestId};
 use lookbehind_common::job::JobSpec;
-use lookbehind_coordinator::state::command::{Assignment, WorkKind};
-use lookbehind_coordinator::state::event::{Busy, PartialHeader, WorkerSays};
+use lookbehind_coordinator::state::command::{Assignment, RequestKind};
+use lookbehind_coordinator::state::event::{Busy, PartialHeader, WorkerMessage};
 use lookbehind_coordinator::training::{ComputeClass, Weights};
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
@@ -62,18 +62,18 @@ pub(crate) struct Executor {
     current: Option<Task>,
     steps: u64,
     loaded: Option<Loaded>,
-    newest: Option<(WorkId, u64)>,
+    newest: Option<(RequestId, u64)>,
     assignments: u64,
 }
 
 impl Executor {
     /// The number of an assignment: work that is new overtakes the work before.
-    pub(crate) fn count_assignment(&mut self, work: &WorkId) -> u64 {
+    pub(crate) fn count_assignment(&mut self, request: &RequestId) -> u64 {
         match &self.newest {
-            Some((newest, count)) if newest == work => *count,
+            Some((newest, count)) if newest == request => *count,
             _ => {
                 self.assignments += 1;
-                self.newest = Some((work.clone(), self.assignments));
+                self.newest = Some((request.clone(), self.assignments));
                 self.assignments
             }
         }
@@ -150,7 +150,7 @@ impl World {
         if !executor.counts(count) {
             return false;
         }
-        let job = &assignment.work.job;
+        let job = &assignment.request.job;
         let Some(loaded) = executor.loaded.as_mut().filter(|loaded| loaded.job == *job) else { return false };
         let holds = loaded.weights.as_ref().is_some_and(|(fencing_token, version, _)| {
             (fencing_token, *version) == (&context.fencing_token, assignment.weights_version)
@@ -205,7 +205,7 @@ impl World {
                 let description = Arc::new(toy::description(&spec));
                 worker.executor.loaded = Some(Loaded { job: job.clone(), spec: *spec, weights: None });
                 let class = ComputeClass { probe: Digest::of(b"probe"), description: "simulated".into() };
-                self.say(number, &context, WorkerSays::Prepared { job, description, class });
+                self.say(number, &context, WorkerMessage::Prepared { job, description, class });
                 self.task_done(number);
             }
             Step::Drawn(context, job, state) => {
@@ -258,11 +258,11 @@ impl World {
         let loaded = self.workers[number].executor.loaded.as_ref()?;
         let (_, _, weights) = loaded.weights.as_ref()?;
         let segment = assignment.segments[segment];
-        let kind: WorkKind = assignment.coordinates.kind;
+        let kind: RequestKind = assignment.coordinates.kind;
         let partial = toy::partial(&loaded.spec, &weights.parameters, kind, segment);
         let header = PartialHeader {
             fencing_token: context.fencing_token.clone(),
-            work: assignment.work.clone(),
+            request: assignment.request.clone(),
             segment,
             gradient: partial.gradient.len() as u64,
             statistics: partial.statistics.len() as u64,

@@ -4,7 +4,7 @@ use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::job::file::{AlphaValue, BaseName, GradientsName};
 use lookbehind_common::job::{JobFile, JobSpec, Length, MethodName, Minibatch};
 use lookbehind_common::reduction::Segment;
-use lookbehind_coordinator::state::command::WorkKind;
+use lookbehind_coordinator::state::command::RequestKind;
 use lookbehind_coordinator::training::{Input, Outcome, Trainer, Weights};
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
@@ -138,7 +138,7 @@ fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
             match advance.outcome {
                 Outcome::Evaluate(evaluation, weights) => {
                     let (epoch, batch) = taken[evaluation.batch as usize];
-                    let kind = WorkKind::Gradient { epoch, batch };
+                    let kind = RequestKind::Gradient { epoch, batch };
                     let (_, shards) = toy::extent(spec, kind);
                     let root = Segment::root(shards);
                     let whole = toy::partial(spec, &weights.parameters, kind, root);

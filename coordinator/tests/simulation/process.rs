@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use lookbehind_common::ids::{JobId, SessionId};
-use lookbehind_coordinator::state::command::{Command, ToWorker};
+use lookbehind_coordinator::state::command::{Command, WorkerCommand};
 use lookbehind_coordinator::state::event::{Activation, Event, LossCause, Reply, ReplyTo};
 use lookbehind_coordinator::state::{Core, Now, UnixMillis};
 use lookbehind_coordinator::training::{Input, Trainer, Weights};
@@ -211,7 +211,7 @@ impl World {
         }
     }
 
-    fn send_down(&mut self, session: SessionId, message: ToWorker) {
+    fn send_down(&mut self, session: SessionId, message: WorkerCommand) {
         let Some(process) = self.process.as_mut() else { return };
         let Some(&id) = process.outboxes.get(&session) else { return };
         let waiting = self.streams.get(&id).map_or(0, |stream| stream.down.len());

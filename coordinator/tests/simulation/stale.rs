@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lookbehind_common::ids::{ClusterId, FencingToken, SessionId};
 use lookbehind_common::partial::Partial;
-use lookbehind_coordinator::state::event::{Event, Fault, WorkerSays};
+use lookbehind_coordinator::state::event::{Event, Fault, WorkerMessage};
 
 use crate::process::Caller;
 use crate::transfers::Upload;
@@ -23,16 +23,16 @@ impl World {
             return;
         };
         let fencing_token = self.stale_fencing_token(&upload.header.fencing_token);
-        let job = upload.header.work.job.clone();
+        let job = upload.header.request.job.clone();
         self.invariants.fencing.begin_stale();
         match self.dice.below(8) {
             0..3 => self.stale_partial(&upload, |header| header.fencing_token = fencing_token),
-            3 => self.stale_partial(&upload, |header| header.work.evaluation += 1000),
+            3 => self.stale_partial(&upload, |header| header.request.evaluation += 1000),
             4 => self.stale_partial(&upload, |header| header.segment.end += 1000),
-            5 => self.feed(Event::Worker(fencing_token, WorkerSays::Draining)),
+            5 => self.feed(Event::Worker(fencing_token, WorkerMessage::Draining)),
             6 => {
-                let says = WorkerSays::PrepareFailed { job, fault: Fault::Job, reason: "stale".into() };
-                self.feed(Event::Worker(fencing_token, says));
+                let message = WorkerMessage::PrepareFailed { job, fault: Fault::Job, reason: "stale".into() };
+                self.feed(Event::Worker(fencing_token, message));
             }
             _ => self.ask(Caller::Stale, |reply_to| Event::WeightsAsked { reply_to, fencing_token, job }),
         }

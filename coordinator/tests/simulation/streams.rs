@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use lookbehind_common::ids::{FencingToken, SessionId};
-use lookbehind_coordinator::state::command::ToWorker;
-use lookbehind_coordinator::state::event::{Event, Hello, LossCause, WorkerSays};
+use lookbehind_coordinator::state::command::WorkerCommand;
+use lookbehind_coordinator::state::event::{Event, LossCause, Registration, WorkerMessage};
 
 use crate::agenda::Happening;
 use crate::dice::{Micros, millis};
@@ -14,8 +14,8 @@ use crate::world::World;
 /// From worker to coordinator.
 #[derive(Debug)]
 pub(crate) enum Up {
-    Register(Hello),
-    Says(FencingToken, WorkerSays),
+    Register(Registration),
+    Message(FencingToken, WorkerMessage),
     Closed,
 }
 
@@ -24,7 +24,7 @@ pub(crate) enum Up {
 pub(crate) enum Down {
     Registered(FencingToken),
     Refused,
-    Message(ToWorker),
+    Message(WorkerCommand),
     Closed,
 }
 
@@ -118,10 +118,12 @@ impl World {
         let Some(message) = stream.up.pop_front() else { return };
         match (message, session) {
             _ if !running => {}
-            (Up::Register(hello), _) => {
-                self.ask(Caller::Register(id), |reply_to| Event::Register(reply_to, hello));
+            (Up::Register(registration), _) => {
+                self.ask(Caller::Register(id), |reply_to| Event::Register(reply_to, registration));
             }
-            (Up::Says(fencing_token, says), Some(_)) => self.feed(Event::Worker(fencing_token, says)),
+            (Up::Message(fencing_token, message), Some(_)) => {
+                self.feed(Event::Worker(fencing_token, message))
+            }
             (Up::Closed, Some(session)) => self.feed(Event::WorkerLost(session, LossCause::StreamClosed)),
             _ => {}
         }

@@ -9,7 +9,7 @@ use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::random::{Key, Purpose};
 use lookbehind_common::reduction::{MissingShard, Segment, effective_shards, reduce, shard_range};
 use lookbehind_common::sampling::epoch_order;
-use lookbehind_coordinator::state::command::WorkKind;
+use lookbehind_coordinator::state::command::RequestKind;
 
 const INPUTS: usize = 3;
 const HIDDEN: usize = 4;
@@ -53,34 +53,34 @@ pub(crate) fn initial(spec: &JobSpec) -> (FlatBuffer, FlatBuffer) {
     (parameters.into(), FlatBuffer::zeros(HIDDEN))
 }
 
-/// Samples of a piece of work and the shards that they are cut into.
-pub(crate) fn extent(spec: &JobSpec, kind: WorkKind) -> (u64, u32) {
+/// Samples of a request and the shards that they are cut into.
+pub(crate) fn extent(spec: &JobSpec, kind: RequestKind) -> (u64, u32) {
     let samples = match kind {
-        WorkKind::Gradient { batch, .. } => {
+        RequestKind::Gradient { batch, .. } => {
             spec.train.batch_size.min(TRAIN_SAMPLES.saturating_sub(batch * spec.train.batch_size))
         }
-        WorkKind::Test => test_samples(spec),
+        RequestKind::Test => test_samples(spec),
     };
     (samples, effective_shards(samples, spec.train.shards))
 }
 
-/// The samples that a segment of a piece of work covers, by their numbers in the split.
-pub(crate) fn samples_of(spec: &JobSpec, kind: WorkKind, segment: Segment) -> Vec<u64> {
+/// The samples that a segment of a request covers, by their numbers in the split.
+pub(crate) fn samples_of(spec: &JobSpec, kind: RequestKind, segment: Segment) -> Vec<u64> {
     let (samples, shards) = extent(spec, kind);
     let (first, last) =
         (shard_range(samples, shards, segment.first), shard_range(samples, shards, segment.end - 1));
     match kind {
-        WorkKind::Gradient { epoch, batch } => {
+        RequestKind::Gradient { epoch, batch } => {
             let order = epoch_order(spec.seed, epoch, TRAIN_SAMPLES, spec.data.shuffle);
             let start = (batch * spec.train.batch_size) as usize;
             order[start + first.start as usize..start + last.end as usize].to_vec()
         }
-        WorkKind::Test => (first.start..last.end).map(|sample| TRAIN_SAMPLES + sample).collect(),
+        RequestKind::Test => (first.start..last.end).map(|sample| TRAIN_SAMPLES + sample).collect(),
     }
 }
 
 /// The canonical sum over a segment's shards.
-pub(crate) fn partial(spec: &JobSpec, weights: &FlatBuffer, kind: WorkKind, segment: Segment) -> Partial {
+pub(crate) fn partial(spec: &JobSpec, weights: &FlatBuffer, kind: RequestKind, segment: Segment) -> Partial {
     let (samples, _) = extent(spec, kind);
     let sum = reduce::<MissingShard>(segment, &mut |part: Segment| {
         Ok((part.len() == 1).then(|| shard(weights, samples, kind, &samples_of(spec, kind, part))))
@@ -88,7 +88,7 @@ pub(crate) fn partial(spec: &JobSpec, weights: &FlatBuffer, kind: WorkKind, segm
     sum.expect("every shard is made")
 }
 
-fn shard(weights: &FlatBuffer, batch: u64, kind: WorkKind, samples: &[u64]) -> Partial {
+fn shard(weights: &FlatBuffer, batch: u64, kind: RequestKind, samples: &[u64]) -> Partial {
     let mut sums = Sums { samples: samples.len() as u64, ..Sums::default() };
     let mut gradient = vec![0.0_f32; PARAMETERS];
     let mut means = vec![0.0_f32; HIDDEN];
@@ -100,7 +100,7 @@ fn shard(weights: &FlatBuffer, batch: u64, kind: WorkKind, samples: &[u64]) -> P
         sums.correct += u64::from(correct);
         backward(weights, &input, &hidden, &delta, &mut gradient);
     }
-    if kind == WorkKind::Test {
+    if kind == RequestKind::Test {
         return Partial { sums, ..Partial::default() };
     }
     for number in gradient.iter_mut().chain(&mut means) {

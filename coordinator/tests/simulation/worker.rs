@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::ids::FencingToken;
-use lookbehind_coordinator::state::command::ToWorker;
-use lookbehind_coordinator::state::event::{Hello, WorkerSays};
+use lookbehind_coordinator::state::command::WorkerCommand;
+use lookbehind_coordinator::state::event::{Registration, WorkerMessage};
 use lookbehind_proto::PROTOCOL_VERSION;
 
 use crate::agenda::Happening;
@@ -115,13 +115,13 @@ impl World {
         }
         let stream = self.open_stream(number);
         self.workers[number].session = Some(Session { stream, fencing_token: None, heard: self.now });
-        let hello = Hello {
+        let registration = Registration {
             protocol: PROTOCOL_VERSION,
             version: BUILD_VERSION.into(),
             name: format!("worker {number}"),
             device: "simulated".into(),
         };
-        self.send_stream_up(stream, Up::Register(hello));
+        self.send_stream_up(stream, Up::Register(registration));
         self.agenda.add(self.now + DETECTION / 4, Happening::Beat(number, stream));
     }
 
@@ -143,8 +143,8 @@ impl World {
             return self.lose_session(number);
         }
         if let Some(fencing_token) = session.fencing_token.clone() {
-            let says = WorkerSays::Heartbeat(worker.progress);
-            self.send_stream_up(stream, Up::Says(fencing_token, says));
+            let message = WorkerMessage::Heartbeat(worker.progress);
+            self.send_stream_up(stream, Up::Message(fencing_token, message));
         }
         self.agenda.add(self.now + DETECTION / 4, Happening::Beat(number, stream));
     }
@@ -178,7 +178,7 @@ impl World {
             .and_then(|session| Some((session.stream, session.fencing_token.clone()?)))
         {
             Some((stream, fencing_token)) => {
-                self.send_stream_up(stream, Up::Says(fencing_token, WorkerSays::Draining));
+                self.send_stream_up(stream, Up::Message(fencing_token, WorkerMessage::Draining));
                 self.close_up(stream);
             }
             None => self.kill_worker(number),
@@ -207,16 +207,16 @@ impl World {
         };
         let context = Context { stream: session.stream, fencing_token };
         let task = match message {
-            ToWorker::Heartbeat(_) => return,
-            ToWorker::Refused(_) => return self.lose_session(number),
+            WorkerCommand::Heartbeat(_) => return,
+            WorkerCommand::Refused(_) => return self.lose_session(number),
             _ if worker.draining => return,
-            ToWorker::Prepare(job, spec) => Task::Prepare(context, job, spec),
-            ToWorker::SendInitialState(job) => Task::SendInitialState(context, job),
-            ToWorker::Assign(assignment) => {
-                let count = worker.executor.count_assignment(&assignment.work);
+            WorkerCommand::Prepare(job, spec) => Task::Prepare(context, job, spec),
+            WorkerCommand::SendInitialState(job) => Task::SendInitialState(context, job),
+            WorkerCommand::Assign(assignment) => {
+                let count = worker.executor.count_assignment(&assignment.request);
                 Task::Compute(context, count, assignment)
             }
-            ToWorker::Release(job) => {
+            WorkerCommand::Release(job) => {
                 worker.executor.stop();
                 Task::Release(job)
             }
@@ -225,10 +225,10 @@ impl World {
     }
 
     /// Says something in a session, if it is still the current one.
-    pub(crate) fn say(&mut self, number: usize, context: &Context, says: WorkerSays) {
+    pub(crate) fn say(&mut self, number: usize, context: &Context, message: WorkerMessage) {
         let session = self.workers[number].session.as_ref();
         if session.is_some_and(|session| session.stream == context.stream) {
-            self.send_stream_up(context.stream, Up::Says(context.fencing_token.clone(), says));
+            self.send_stream_up(context.stream, Up::Message(context.fencing_token.clone(), message));
         }
     }
 }

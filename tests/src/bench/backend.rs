@@ -9,7 +9,7 @@ use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{Segment, effective_shards, shard_range};
 use lookbehind_worker::compute::{
-    Backend, ComputeError, PrepareError, PreparedJob, Stopped, Watch, Work, reduce_shards,
+    Backend, ComputeError, PrepareError, PreparedJob, Request, Stopped, Watch, reduce_shards,
 };
 
 /// Knows the model kind `constant` with so many `parameters`: every gradient is the same number throughout.
@@ -74,9 +74,14 @@ impl PreparedJob for ConstantJob {
         Ok(())
     }
 
-    fn segment(&mut self, work: &Work, segment: Segment, watch: &Arc<dyn Watch>) -> Result<Partial, Stopped> {
+    fn segment(
+        &mut self,
+        request: &Request,
+        segment: Segment,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Partial, Stopped> {
         reduce_shards(segment, 1, watch.as_ref(), |shards| {
-            let partials = shards.map(|shard| self.partial(work, shard)).collect();
+            let partials = shards.map(|shard| self.partial(request, shard)).collect();
             watch.advance();
             Ok(partials)
         })
@@ -84,8 +89,8 @@ impl PreparedJob for ConstantJob {
 }
 
 impl ConstantJob {
-    fn partial(&self, work: &Work, shard: u32) -> Partial {
-        let range = shard_range(self.samples, effective_shards(self.samples, work.shards), shard);
+    fn partial(&self, request: &Request, shard: u32) -> Partial {
+        let range = shard_range(self.samples, effective_shards(self.samples, request.shards), shard);
         let samples = range.end - range.start;
         Partial {
             gradient: vec![GRADIENT; self.description.layout.parameters()].into(),

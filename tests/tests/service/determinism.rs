@@ -9,7 +9,7 @@ use lookbehind_tests::client::within;
 use lookbehind_tests::cluster::{Cluster, small_digest};
 use lookbehind_tests::jobs::{on_workers, small, small_with};
 use lookbehind_tests::scripted::{Script, Scripted};
-use lookbehind_worker::compute::{Work, WorkKind};
+use lookbehind_worker::compute::{Request, RequestKind};
 use lookbehind_worker::data::{DataError, Dataset, InMemory, Rows};
 use lookbehind_worker::models::{Model, Pass};
 use lookbehind_worker::registry::Registry;
@@ -127,9 +127,9 @@ type Seen = Arc<Mutex<Vec<(u64, u64, Vec<u64>)>>>;
 struct Recorder(Seen);
 
 impl Script for Recorder {
-    fn before(&self, work: &Work, _shard: u32) {
-        if work.kind == WorkKind::Gradient {
-            self.0.lock().unwrap().push((work.epoch, work.batch, Vec::new()));
+    fn before(&self, request: &Request, _shard: u32) {
+        if request.kind == RequestKind::Gradient {
+            self.0.lock().unwrap().push((request.epoch, request.batch, Vec::new()));
         }
     }
 }

@@ -101,8 +101,8 @@ async fn a_partial_that_is_handed_over_is_checked_as_one_that_is_sent() {
     let cluster = Cluster::new().await;
     let mut worker = FakeWorker::register(cluster.client(), hello("fake")).await.unwrap();
     let id = cluster.client().submit(&toy::toy()).await;
-    let work = worker.start_toy().await;
-    let (header, pieces) = worker.partial(&work, work.segments[0]);
+    let request = worker.start_toy().await;
+    let (header, pieces) = worker.partial(&request, request.segments[0]);
     let (tensors, gradient) = (cluster.tensors(), gradient(&pieces));
 
     let short = hand_over(&tensors, &header, flat_buffers(&gradient[1..])).await.unwrap_err();

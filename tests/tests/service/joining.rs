@@ -35,7 +35,7 @@ async fn a_third_worker_that_registers_midway_does_its_part_and_leaves_the_bytes
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_leaves_midway_costs_nothing_but_its_work_in_hand() {
+async fn a_worker_that_leaves_midway_costs_nothing_but_its_open_request() {
     let mut cluster = Cluster::new().await;
     let (gate, script) = HoldAt::new(1, 0);
     for name in ["w1", "w2"] {

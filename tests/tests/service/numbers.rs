@@ -6,15 +6,15 @@ use lookbehind_common::partial::Partial;
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::small_with;
 use lookbehind_tests::scripted::{Script, Scripted};
-use lookbehind_worker::compute::{Work, WorkKind};
+use lookbehind_worker::compute::{Request, RequestKind};
 use lookbehind_worker::registry::Registry;
 
 /// Spoils one number of one shard's gradient: the fourth of `layers.0.bias`, behind a weight of 16 × 64.
 struct Spoil(f32);
 
 impl Script for Spoil {
-    fn after(&self, work: &Work, shard: u32, partial: &mut Partial) {
-        if work.kind == WorkKind::Gradient && (work.epoch, work.batch, shard) == (0, 4, 2) {
+    fn after(&self, request: &Request, shard: u32, partial: &mut Partial) {
+        if request.kind == RequestKind::Gradient && (request.epoch, request.batch, shard) == (0, 4, 2) {
             partial.gradient[16 * 64 + 3] = self.0;
         }
     }

@@ -9,7 +9,7 @@ use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::{MLP_CASES, RESNET_CASES, on_workers, parity};
 use lookbehind_tests::reference::{Tensors, read_tensors, relative_error};
 use lookbehind_tests::scripted::{Script, Scripted};
-use lookbehind_worker::compute::Work;
+use lookbehind_worker::compute::Request;
 use lookbehind_worker::registry::Registry;
 
 /// What a run may be off, relative to the distance that it moved.
@@ -121,7 +121,7 @@ impl Script for Together {
         digest
     }
 
-    fn before(&self, _work: &Work, _shard: u32) {
+    fn before(&self, _request: &Request, _shard: u32) {
         self.change(|state| state.begun = true);
         self.wait(|state| state.open);
     }

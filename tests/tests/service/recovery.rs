@@ -11,7 +11,7 @@ use lookbehind_tests::client::{History, Watcher};
 use lookbehind_tests::cluster::{Cluster, small_digest};
 use lookbehind_tests::jobs::{SMALL_JOB, job};
 use lookbehind_tests::scripted::{Gate, HoldAt, Script, Scripted};
-use lookbehind_worker::compute::Work;
+use lookbehind_worker::compute::Request;
 use lookbehind_worker::registry::Registry;
 
 /// Outer steps of the small job.
@@ -85,7 +85,7 @@ async fn a_job_without_workers_of_its_class_pauses_and_goes_on_in_another_when_i
 async fn a_step_that_is_done_again_must_come_to_the_weights_that_were_recorded() {
     struct Off;
     impl Script for Off {
-        fn after(&self, _: &Work, _: u32, partial: &mut Partial) {
+        fn after(&self, _: &Request, _: u32, partial: &mut Partial) {
             partial.gradient[0] += 1e-3;
         }
     }
@@ -193,7 +193,7 @@ async fn a_job_whose_worker_is_gone_waits_for_the_next_although_another_was_refu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_only_worker_is_given_up_when_its_work_stands_still_and_comes_back() {
+async fn the_only_worker_is_given_up_when_its_request_stands_still_and_comes_back() {
     let mut cluster = Cluster::with_config(|config| config.failure_detection = Duration::from_secs(1)).await;
     let (gate, script) = HoldAt::new(0, 5);
     let stuck = Scripted::new(cluster.backend(Registry::builtin()), script);

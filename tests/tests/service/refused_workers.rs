@@ -14,7 +14,7 @@ use lookbehind_tests::files::write_samples;
 use lookbehind_tests::jobs::{SMALL, SMALL_ROWS, samples, small, small_with};
 use lookbehind_tests::scripted::{HoldAt, Script, Scripted};
 use lookbehind_tests::toy;
-use lookbehind_worker::compute::{Backend, Work};
+use lookbehind_worker::compute::{Backend, Request};
 use lookbehind_worker::registry::Registry;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -109,7 +109,7 @@ impl Script for Rounding {
         Digest::of(b"rounds otherwise")
     }
 
-    fn after(&self, _work: &Work, _shard: u32, partial: &mut Partial) {
+    fn after(&self, _request: &Request, _shard: u32, partial: &mut Partial) {
         self.0.fetch_add(1, Ordering::Relaxed);
         partial.gradient.iter_mut().for_each(|number| *number *= 1.0 + 4.0 * f32::EPSILON);
     }
@@ -180,8 +180,8 @@ async fn a_worker_that_describes_what_cannot_be_is_given_up_and_the_next_one_ser
         hostile.described(&id, description).await;
         client.watch(&id).await.until_said(&["hostile", "gone"]).await;
         let mut honest = FakeWorker::register(client, hello("honest")).await.unwrap();
-        let work = honest.start_toy().await;
-        honest.finish_toy(work).await;
+        let request = honest.start_toy().await;
+        honest.finish_toy(request).await;
         assert_eq!(client.finish(&id).await.state(), v1::JobState::Succeeded, "{what}");
     }
 }

@@ -16,23 +16,23 @@ async fn toy_digest() -> String {
     let cluster = Cluster::new().await;
     let mut worker = FakeWorker::register(cluster.client(), hello("honest")).await.unwrap();
     let id = cluster.client().submit(&toy::toy()).await;
-    let work = worker.start_toy().await;
-    worker.finish_toy(work).await;
+    let request = worker.start_toy().await;
+    worker.finish_toy(request).await;
     cluster.client().finish(&id).await.digest().to_owned()
 }
 
 /// A cluster in which a worker has the toy job's first work in hand.
-async fn at_work() -> (Cluster, String, FakeWorker, v1::Assign) {
+async fn at_request() -> (Cluster, String, FakeWorker, v1::Assign) {
     let cluster = Cluster::new().await;
     let mut worker = FakeWorker::register(cluster.client(), hello("fake")).await.unwrap();
     let id = cluster.client().submit(&toy::toy()).await;
-    let work = worker.start_toy().await;
-    (cluster, id, worker, work)
+    let request = worker.start_toy().await;
+    (cluster, id, worker, request)
 }
 
 /// Finishes the job as if nothing had been, and serves a good job afterwards.
-async fn ends_as_ever(mut cluster: Cluster, id: &str, mut worker: FakeWorker, work: v1::Assign) {
-    worker.finish_toy(work).await;
+async fn ends_as_ever(mut cluster: Cluster, id: &str, mut worker: FakeWorker, request: v1::Assign) {
+    worker.finish_toy(request).await;
     let history = cluster.client().finish(id).await;
     history.check_whole();
     assert_eq!(history.digest(), toy_digest().await);
@@ -85,9 +85,9 @@ fn damaged(body: &[u8], covered: &[u8]) -> Vec<(&'static str, Vec<Piece>, Code, 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_partial_is_refused_whole_and_changes_nothing() {
-    let (cluster, id, worker, work) = at_work().await;
-    let segment = work.segments[0];
-    let (header, good) = worker.partial(&work, segment);
+    let (cluster, id, worker, request) = at_request().await;
+    let segment = request.segments[0];
+    let (header, good) = worker.partial(&request, segment);
     let body: Vec<u8> = good.iter().filter_map(bytes_of).flatten().collect();
     for (what, pieces, code, said) in damaged(&body, &sums_bytes(&header_sums(&header))) {
         let status = worker.upload_partial(header.clone(), pieces).await.expect_err(what);
@@ -104,7 +104,7 @@ async fn a_damaged_partial_is_refused_whole_and_changes_nothing() {
     let status = worker.upload_partial_parts(twice).await.unwrap_err();
     assert!(status.message().contains("chunk or the trailer"), "{status}");
     assert_eq!(worker.upload_partial_parts(Vec::new()).await.unwrap_err().code(), Code::InvalidArgument);
-    ends_as_ever(cluster, &id, worker, work).await;
+    ends_as_ever(cluster, &id, worker, request).await;
 }
 
 fn bytes_of(piece: &Piece) -> Option<Vec<u8>> {
@@ -116,8 +116,8 @@ fn bytes_of(piece: &Piece) -> Option<Vec<u8>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sums_that_are_not_those_under_the_checksum_are_refused() {
-    let (cluster, id, worker, work) = at_work().await;
-    let (header, pieces) = worker.partial(&work, work.segments[0]);
+    let (cluster, id, worker, request) = at_request().await;
+    let (header, pieces) = worker.partial(&request, request.segments[0]);
     for changed in [
         v1::PartialHeader { loss_sum: header.loss_sum + 1.0, ..header.clone() },
         v1::PartialHeader { correct: header.correct + 1, ..header.clone() },
@@ -125,13 +125,13 @@ async fn sums_that_are_not_those_under_the_checksum_are_refused() {
         let status = worker.upload_partial(changed, pieces.clone()).await.unwrap_err();
         assert_eq!(status.code(), Code::DataLoss, "{status}");
     }
-    ends_as_ever(cluster, &id, worker, work).await;
+    ends_as_ever(cluster, &id, worker, request).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partial_of_other_sizes_than_the_jobs_is_refused_before_memory_is_taken_for_it() {
-    let (cluster, id, worker, work) = at_work().await;
-    let (header, pieces) = worker.partial(&work, work.segments[0]);
+    let (cluster, id, worker, request) = at_request().await;
+    let (header, pieces) = worker.partial(&request, request.segments[0]);
     let sizes = [
         (8, 0, 8),
         (10, 0, 8),
@@ -162,7 +162,7 @@ async fn a_partial_of_other_sizes_than_the_jobs_is_refused_before_memory_is_take
             assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         }
     }
-    ends_as_ever(cluster, &id, worker, work).await;
+    ends_as_ever(cluster, &id, worker, request).await;
 }
 
 /// Every fencing token that is not the worker's own.
@@ -179,9 +179,9 @@ fn stale(fencing_token: &v1::FencingToken) -> Vec<v1::FencingToken> {
 
 /// Every work and segment that is not the one in hand.
 fn elsewhere(header: &v1::PartialHeader) -> Vec<v1::PartialHeader> {
-    let work = |change: fn(&mut v1::WorkId)| {
+    let request = |change: fn(&mut v1::RequestId)| {
         let mut header = header.clone();
-        change(header.work.as_mut().unwrap());
+        change(header.request.as_mut().unwrap());
         header
     };
     let segment = |first_shard, end_shard| v1::PartialHeader {
@@ -189,9 +189,9 @@ fn elsewhere(header: &v1::PartialHeader) -> Vec<v1::PartialHeader> {
         ..header.clone()
     };
     vec![
-        work(|work| work.job_id = "j00000000".into()),
-        work(|work| work.outer_step += 1),
-        work(|work| work.evaluation += 1),
+        request(|request| request.job_id = "j00000000".into()),
+        request(|request| request.outer_step += 1),
+        request(|request| request.evaluation += 1),
         segment(0, 2),
         segment(0, 3),
         segment(1, 3),
@@ -202,9 +202,9 @@ fn elsewhere(header: &v1::PartialHeader) -> Vec<v1::PartialHeader> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_partial_of_another_cluster_incarnation_session_or_work_changes_nothing() {
-    let (cluster, id, worker, work) = at_work().await;
-    let (header, pieces) = worker.partial(&work, work.segments[0]);
+async fn a_partial_of_another_cluster_incarnation_session_or_request_changes_nothing() {
+    let (cluster, id, worker, request) = at_request().await;
+    let (header, pieces) = worker.partial(&request, request.segments[0]);
     for fencing_token in stale(&worker.fencing_token) {
         let stale = v1::PartialHeader { fencing_token: Some(fencing_token), ..header.clone() };
         let outcome = worker.upload_partial(stale, pieces.clone()).await.unwrap();
@@ -216,7 +216,7 @@ async fn a_partial_of_another_cluster_incarnation_session_or_work_changes_nothin
     }
     for (field, lacking) in [
         ("fencing_token", v1::PartialHeader { fencing_token: None, ..header.clone() }),
-        ("work", v1::PartialHeader { work: None, ..header.clone() }),
+        ("request", v1::PartialHeader { request: None, ..header.clone() }),
         ("segment", v1::PartialHeader { segment: None, ..header.clone() }),
         (
             "segment",
@@ -238,13 +238,13 @@ async fn a_partial_of_another_cluster_incarnation_session_or_work_changes_nothin
         assert!(status.message().contains(field), "{status}");
     }
     assert_eq!(cluster.client().job(&id).await.outer_step, 0, "a stale partial was taken");
-    ends_as_ever(cluster, &id, worker, work).await;
+    ends_as_ever(cluster, &id, worker, request).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partial_that_was_accepted_is_not_taken_again() {
-    let (cluster, id, mut worker, work) = at_work().await;
-    let (header, pieces) = worker.partial(&work, work.segments[0]);
+    let (cluster, id, mut worker, request) = at_request().await;
+    let (header, pieces) = worker.partial(&request, request.segments[0]);
     let accepted = worker.upload_partial(header.clone(), pieces.clone()).await.unwrap();
     assert_eq!(accepted, v1::UploadOutcome::Accepted);
     let again = worker.upload_partial(header, pieces).await.unwrap();
@@ -255,10 +255,13 @@ async fn a_partial_that_was_accepted_is_not_taken_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_said_under_another_fencing_token_on_a_control_stream_changes_nothing() {
-    let (cluster, id, worker, work) = at_work().await;
+    let (cluster, id, worker, request) = at_request().await;
     let before = cluster.client().job(&id).await;
-    let failed =
-        v1::WorkFailed { work: work.work.clone(), segment: Some(work.segments[0]), reason: "lies".into() };
+    let failed = v1::RequestFailed {
+        request: request.request.clone(),
+        segment: Some(request.segments[0]),
+        reason: "lies".into(),
+    };
     let unprepared = v1::PrepareFailed {
         job_id: id.clone(),
         failure: v1::PrepareFailure::Job.into(),
@@ -266,7 +269,7 @@ async fn what_is_said_under_another_fencing_token_on_a_control_stream_changes_no
     };
     for fencing_token in stale(&worker.fencing_token) {
         use v1::session_request::Message;
-        worker.say_as(&fencing_token, Message::WorkFailed(failed.clone())).await;
+        worker.say_as(&fencing_token, Message::RequestFailed(failed.clone())).await;
         worker.say_as(&fencing_token, Message::PrepareFailed(unprepared.clone())).await;
         worker.say_as(&fencing_token, Message::Draining(v1::Draining {})).await;
     }
@@ -277,19 +280,19 @@ async fn what_is_said_under_another_fencing_token_on_a_control_stream_changes_no
     assert_eq!((workers.len(), workers[0].job_id.as_str()), (1, id.as_str()));
     let after = cluster.client().job(&id).await;
     assert_eq!((after.revision, after.state()), (before.revision + 1, before.state()), "{}", after.message);
-    ends_as_ever(cluster, &id, worker, work).await;
+    ends_as_ever(cluster, &id, worker, request).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn weights_are_served_to_workers_of_the_job_and_in_their_current_version_only() {
-    let (cluster, id, worker, work) = at_work().await;
+    let (cluster, id, worker, request) = at_request().await;
     for fencing_token in stale(&worker.fencing_token) {
-        let status = worker.download(&fencing_token, &id, work.weights_version).await.unwrap_err();
+        let status = worker.download(&fencing_token, &id, request.weights_version).await.unwrap_err();
         assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
     }
     let bystander = FakeWorker::register(cluster.client(), hello("bystander")).await.unwrap();
-    worker.download(&worker.fencing_token, &id, work.weights_version).await.unwrap();
-    for version in [0, work.weights_version + 1, u64::MAX] {
+    worker.download(&worker.fencing_token, &id, request.weights_version).await.unwrap();
+    for version in [0, request.weights_version + 1, u64::MAX] {
         let status = worker.download(&worker.fencing_token, &id, version).await.unwrap_err();
         assert_eq!(status.code(), Code::NotFound, "{status}");
         assert!(status.message().contains(&version.to_string()), "{status}");
@@ -299,7 +302,7 @@ async fn weights_are_served_to_workers_of_the_job_and_in_their_current_version_o
     let status = bystander.download(&bystander.fencing_token, "j00000000", 1).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
     drop(bystander);
-    ends_as_ever(cluster, &id, worker, work).await;
+    ends_as_ever(cluster, &id, worker, request).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -333,8 +336,8 @@ async fn damaged_or_stale_initial_weights_from_a_worker_are_refused_and_it_may_s
     let status = worker.upload_state(header.clone(), whole(nan, &[])).await.unwrap_err();
     assert!(status.message().contains("number 1 is not finite"), "{status}");
     worker.upload_state(header, whole(toy::initial(), &[])).await.unwrap();
-    let work = worker.assigned().await;
-    ends_as_ever(cluster, &id, worker, work).await;
+    let request = worker.assigned().await;
+    ends_as_ever(cluster, &id, worker, request).await;
 }
 
 fn file_parts(length: u64, pieces: Vec<Piece>) -> Vec<FilePart> {

@@ -100,7 +100,7 @@ async fn a_worker_counts_what_it_did_and_is_ready_until_its_coordinator_goes() {
     // One version of the weights and one partial for each evaluation, and the initial weights.
     assert_eq!(value("transfer_bytes_total{direction=\"received\"}"), PASSES * BATCHES * MODEL_BYTES);
     worker.sent((PASSES * BATCHES + 1.0) * MODEL_BYTES).await;
-    for what in ["prepare", "work", "upload"] {
+    for what in ["prepare", "request", "upload"] {
         assert_eq!(value(&format!("failures_total{{what=\"{what}\"}}")), 0.0);
     }
     assert!(value("compute_seconds_total") > 0.0 && value("memory_limit_bytes") > 0.0);

@@ -6,7 +6,7 @@ use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 
 use super::Check;
-use crate::compute::{Backend, CandleBackend, Work, WorkKind, compute_unwatched};
+use crate::compute::{Backend, CandleBackend, Request, RequestKind, compute_unwatched};
 use crate::data::{DataEnvironment, RemoteData};
 use crate::device::DeviceChoice;
 use crate::registry::Registry;
@@ -105,10 +105,10 @@ fn on(device: &DeviceChoice, spec: &JobSpec) -> Result<[Partial; 2], Box<dyn std
     let (parameters, statistics) = job.initial_state()?;
     job.load(&parameters, &statistics)?;
     let mut whole = |kind| {
-        let work = Work { kind, epoch: 0, batch: 0, shards: 1 };
-        compute_unwatched(job.as_mut(), &work, Segment::root(1))
+        let request = Request { kind, epoch: 0, batch: 0, shards: 1 };
+        compute_unwatched(job.as_mut(), &request, Segment::root(1))
     };
-    Ok([whole(WorkKind::Gradient)?, whole(WorkKind::Test)?])
+    Ok([whole(RequestKind::Gradient)?, whole(RequestKind::Test)?])
 }
 
 /// ‖found − expected‖ / ‖expected‖.

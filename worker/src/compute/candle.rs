@@ -211,8 +211,8 @@ impl Backend for CandleBackend {
 }
 
 /// A panic of model or data set as the job's fault.
-fn caught<T>(spec: &JobSpec, work: impl FnOnce() -> Result<T, PrepareError>) -> Result<T, PrepareError> {
-    panics::catch(work).unwrap_or_else(|panic| {
+fn caught<T>(spec: &JobSpec, request: impl FnOnce() -> Result<T, PrepareError>) -> Result<T, PrepareError> {
+    panics::catch(request).unwrap_or_else(|panic| {
         let (model, data) = (&spec.model.kind, &spec.data.kind);
         Err(PrepareError::Job(format!("model kind {model:?}, data kind {data:?}: {panic}")))
     })

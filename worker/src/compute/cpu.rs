@@ -18,7 +18,7 @@ use super::evaluator::Evaluator;
 use super::probe::{ProbeRequests, probe_digest};
 use super::samples::{Inputs, Samples};
 use super::schedule::Schedule;
-use super::{ComputeError, PreparedJob, Stopped, Watch, Work, WorkKind, reduce_shards};
+use super::{ComputeError, PreparedJob, Request, RequestKind, Stopped, Watch, reduce_shards};
 
 /// What a job is made of.
 pub(super) struct Parts {
@@ -80,15 +80,20 @@ impl PreparedJob for CpuJob {
         Ok(())
     }
 
-    fn segment(&mut self, work: &Work, segment: Segment, watch: &Arc<dyn Watch>) -> Result<Partial, Stopped> {
+    fn segment(
+        &mut self,
+        request: &Request,
+        segment: Segment,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Partial, Stopped> {
         if !self.loaded {
             return Err(ComputeError::NotLoaded.into());
         }
         let group = self.shards.schedule.group();
         reduce_shards(segment, group, watch.as_ref(), |asked| {
-            let partials = match work.kind {
-                WorkKind::Gradient => self.shards.gradients(work, asked, watch.as_ref()),
-                WorkKind::Test => self.shards.tests(work, asked, watch.as_ref()),
+            let partials = match request.kind {
+                RequestKind::Gradient => self.shards.gradients(request, asked, watch.as_ref()),
+                RequestKind::Test => self.shards.tests(request, asked, watch.as_ref()),
             };
             Ok(partials?)
         })
@@ -110,12 +115,12 @@ impl Shards {
     /// The partial gradients of some shards, in their order.
     fn gradients(
         &mut self,
-        work: &Work,
+        request: &Request,
         shards: Range<u32>,
         watch: &dyn Watch,
     ) -> Result<Vec<Partial>, ComputeError> {
         let Self { samples, evaluator, schedule } = self;
-        let inputs = shards.map(|shard| samples.shard(work, shard)).collect::<Result<Vec<Inputs>, _>>()?;
+        let inputs = shards.map(|shard| samples.shard(request, shard)).collect::<Result<Vec<Inputs>, _>>()?;
         let one = |inputs| gradient(evaluator, inputs).inspect(|_| watch.advance());
         schedule.run(inputs, one).into_iter().collect()
     }
@@ -123,23 +128,23 @@ impl Shards {
     /// Sums over some shards of the test split, as partials without a gradient.
     fn tests(
         &mut self,
-        work: &Work,
+        request: &Request,
         shards: Range<u32>,
         watch: &dyn Watch,
     ) -> Result<Vec<Partial>, ComputeError> {
         let one = |shard| {
-            let sums = self.test(work, shard, watch)?;
+            let sums = self.test(request, shard, watch)?;
             Ok(Partial { sums, ..Partial::default() })
         };
         shards.map(one).collect()
     }
 
     /// Sums over a shard of the test split, piece by piece: it may be far larger than any shard of a batch.
-    fn test(&mut self, work: &Work, shard: u32, watch: &dyn Watch) -> Result<Sums, ComputeError> {
+    fn test(&mut self, request: &Request, shard: u32, watch: &dyn Watch) -> Result<Sums, ComputeError> {
         let mut sums = Sums::default();
-        let mut pieces = self.samples.test_pieces(work, shard)?.into_iter().peekable();
+        let mut pieces = self.samples.test_pieces(request, shard)?.into_iter().peekable();
         while let Some(piece) = pieces.next() {
-            sums.add(&self.test_samples(work.epoch, piece, pieces.peek().cloned())?);
+            sums.add(&self.test_samples(request.epoch, piece, pieces.peek().cloned())?);
             watch.advance();
         }
         Ok(sums)

@@ -35,7 +35,7 @@ pub enum ComputeError {
         batches: u64,
     },
     /// The work has no such shard.
-    #[error("shard {shard}: the work has {shards} shards")]
+    #[error("shard {shard}: the request has {shards} shards")]
     NoSuchShard {
         /// The shard asked for.
         shard: u32,

@@ -54,9 +54,9 @@ pub(super) trait StepDevice {
     fn timed<T>(
         &mut self,
         _phase: Phase,
-        work: impl FnOnce(&mut Self) -> Result<T, StepError>,
+        request: impl FnOnce(&mut Self) -> Result<T, StepError>,
     ) -> Result<T, StepError> {
-        work(self)
+        request(self)
     }
 }
 
@@ -109,11 +109,11 @@ impl Evaluator {
     }
 
     fn stepped<D: StepDevice>(&self, inputs: Inputs, device: &mut D) -> Result<D::Partial, StepError> {
-        let Inputs { work, batch, samples, batch_samples } = inputs;
+        let Inputs { request, batch, samples, batch_samples } = inputs;
         self.check_targets(&batch)?;
         let smoothing = batch.smoothing;
         let (x, targets) = device.upload(batch)?;
-        let position = PassPosition { seed: self.seed, epoch: work.epoch, batch: work.batch };
+        let position = PassPosition { seed: self.seed, epoch: request.epoch, batch: request.batch };
         let pass = Pass::new(Mode::Train, position, &samples);
         let (logits, tape) = device.timed(Phase::Forward, |_| {
             let (logits, tape) = record(|| with_precision(self.precision, || self.logits(&x, &pass)));
@@ -137,10 +137,10 @@ impl Evaluator {
     }
 
     fn tested<D: StepDevice>(&self, inputs: Inputs, device: &mut D) -> Result<D::Losses, StepError> {
-        let Inputs { work, batch, samples, .. } = inputs;
+        let Inputs { request, batch, samples, .. } = inputs;
         self.check_targets(&batch)?;
         let (x, targets) = device.upload(batch)?;
-        let position = PassPosition { seed: self.seed, epoch: work.epoch, batch: 0 };
+        let position = PassPosition { seed: self.seed, epoch: request.epoch, batch: 0 };
         let pass = Pass::new(Mode::Test, position, &samples);
         let logits = without_gradients(|| with_precision(self.precision, || self.logits(&x, &pass)))?;
         Ok(device.loss(&logits.detach(), &targets, 0.0, 1)?.0)

@@ -8,7 +8,7 @@ use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use tempfile::TempDir;
 
-use super::{Backend, CandleBackend, ComputeError, PreparedJob, Work, WorkKind, compute_unwatched};
+use super::{Backend, CandleBackend, ComputeError, PreparedJob, Request, RequestKind, compute_unwatched};
 use crate::models::{Model, Pass};
 use crate::registry::Registry;
 use crate::test_support::{data_folder, job};
@@ -108,15 +108,19 @@ pub(super) fn loaded(model: &str, train: &str) -> (TempDir, Box<dyn PreparedJob>
     (folder, job, parameters)
 }
 
-pub(super) fn gradient(batch: u64, shards: u32) -> Work {
-    Work { kind: WorkKind::Gradient, epoch: 0, batch, shards }
+pub(super) fn gradient(batch: u64, shards: u32) -> Request {
+    Request { kind: RequestKind::Gradient, epoch: 0, batch, shards }
 }
 
-pub(super) fn test_work(shards: u32) -> Work {
-    Work { kind: WorkKind::Test, epoch: 0, batch: 0, shards }
+pub(super) fn test_request(shards: u32) -> Request {
+    Request { kind: RequestKind::Test, epoch: 0, batch: 0, shards }
 }
 
 /// A shard's partial.
-pub(super) fn shard(job: &mut dyn PreparedJob, work: &Work, shard: u32) -> Result<Partial, ComputeError> {
-    compute_unwatched(job, work, Segment { first: shard, end: shard + 1 })
+pub(super) fn shard(
+    job: &mut dyn PreparedJob,
+    request: &Request,
+    shard: u32,
+) -> Result<Partial, ComputeError> {
+    compute_unwatched(job, request, Segment { first: shard, end: shard + 1 })
 }

@@ -18,7 +18,7 @@ const QUEUE: usize = 256;
 
 /// Samples that are, or will be, asked for together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Request {
+pub(super) struct SampleRequest {
     /// What they are part of.
     pub(super) part: Part,
     /// Their numbers.
@@ -54,10 +54,10 @@ struct Shared {
 #[derive(Default)]
 struct State {
     /// What the thread has yet to prepare.
-    queue: VecDeque<Request>,
+    queue: VecDeque<SampleRequest>,
     /// What it prepares now.
-    running: Option<Request>,
-    ready: Vec<(Request, Batch)>,
+    running: Option<SampleRequest>,
+    ready: Vec<(SampleRequest, Batch)>,
     /// Parts that samples are kept for.
     wanted: Vec<Part>,
     closed: bool,
@@ -84,11 +84,15 @@ impl Loader {
 
     /// The samples that are asked for; `next` will be asked for next, perhaps. A part of which these are no samples
     /// may still hold some that others foresaw: what is kept for it stays.
-    pub(super) fn get(&mut self, request: &Request, next: Option<Request>) -> Result<Batch, DataError> {
+    pub(super) fn get(
+        &mut self,
+        wanted: &SampleRequest,
+        next: Option<SampleRequest>,
+    ) -> Result<Batch, DataError> {
         let begun = Instant::now();
-        let parts = [Some(request.part), next.as_ref().map(|next| next.part)];
-        self.shared.state().want(request.part.split, parts);
-        let batch = self.take(request);
+        let parts = [Some(wanted.part), next.as_ref().map(|next| next.part)];
+        self.shared.state().want(wanted.part.split, parts);
+        let batch = self.take(wanted);
         if let Some(next) = next {
             self.foresee(next);
         }
@@ -96,23 +100,23 @@ impl Loader {
         batch
     }
 
-    fn take(&self, request: &Request) -> Result<Batch, DataError> {
-        if let Some(batch) = self.shared.state().prepared(request, &self.shared.changed) {
+    fn take(&self, wanted: &SampleRequest) -> Result<Batch, DataError> {
+        if let Some(batch) = self.shared.state().prepared(wanted, &self.shared.changed) {
             return Ok(batch);
         }
-        let batch = self.shared.prepare(request)?;
-        self.shared.state().keep(request.clone(), &batch, self.shared.limit);
+        let batch = self.shared.prepare(wanted)?;
+        self.shared.state().keep(wanted.clone(), &batch, self.shared.limit);
         Ok(batch)
     }
 
-    fn foresee(&mut self, request: Request) {
+    fn foresee(&mut self, wanted: SampleRequest) {
         let mut state = self.shared.state();
-        let samples = request.samples.len();
+        let samples = wanted.samples.len();
         let fits = state.queue.len() < QUEUE && (state.samples() + samples) as u64 <= self.shared.limit;
-        if samples == 0 || !fits || state.is_known(&request) {
+        if samples == 0 || !fits || state.is_known(&wanted) {
             return;
         }
-        state.queue.push_back(request);
+        state.queue.push_back(wanted);
         drop(state);
         self.shared.changed.notify_all();
         if self.thread.is_none() {
@@ -141,11 +145,11 @@ impl Shared {
         Guard(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn prepare(&self, request: &Request) -> Result<Batch, DataError> {
-        let pass = SamplePass { seed: self.seed, epoch: request.part.epoch };
-        let split = request.part.split;
-        let batch = self.dataset.batch(split, &request.samples, pass)?;
-        Batch::new(batch, split, request.samples.len(), self.dataset.description())
+    fn prepare(&self, wanted: &SampleRequest) -> Result<Batch, DataError> {
+        let pass = SamplePass { seed: self.seed, epoch: wanted.part.epoch };
+        let split = wanted.part.split;
+        let batch = self.dataset.batch(split, &wanted.samples, pass)?;
+        Batch::new(batch, split, wanted.samples.len(), self.dataset.description())
     }
 
     /// The thread: prepares what is foreseen until the loader is dropped. What fails is left to whoever asks for it,
@@ -153,17 +157,17 @@ impl Shared {
     fn run(&self) {
         let mut state = self.state();
         while !state.closed {
-            let Some(request) = state.queue.pop_front() else {
+            let Some(wanted) = state.queue.pop_front() else {
                 state = state.wait(&self.changed);
                 continue;
             };
-            state.running = Some(request.clone());
+            state.running = Some(wanted.clone());
             drop(state);
-            let prepared = panics::catch(|| self.prepare(&request));
+            let prepared = panics::catch(|| self.prepare(&wanted));
             state = self.state();
             state.running = None;
             if let Ok(Ok(batch)) = prepared {
-                state.keep(request, &batch, self.limit);
+                state.keep(wanted, &batch, self.limit);
             }
             self.changed.notify_all();
         }
@@ -193,12 +197,12 @@ impl Guard<'_> {
     }
 
     /// The samples, if they are ready or about to be.
-    fn prepared(mut self, request: &Request, changed: &Condvar) -> Option<Batch> {
-        while self.running.as_ref() == Some(request) {
+    fn prepared(mut self, wanted: &SampleRequest, changed: &Condvar) -> Option<Batch> {
+        while self.running.as_ref() == Some(wanted) {
             self = self.wait(changed);
         }
-        self.queue.retain(|queued| queued != request);
-        self.ready.iter().find(|(known, _)| known == request).map(|(_, batch)| batch.clone())
+        self.queue.retain(|queued| queued != wanted);
+        self.ready.iter().find(|(known, _)| known == wanted).map(|(_, batch)| batch.clone())
     }
 }
 
@@ -208,26 +212,26 @@ impl State {
         self.wanted.retain(|part| part.split != split);
         self.wanted.extend(parts.into_iter().flatten());
         let wanted = &self.wanted;
-        self.queue.retain(|request| wanted.contains(&request.part));
-        self.ready.retain(|(request, _)| wanted.contains(&request.part));
+        self.queue.retain(|wanted| wanted.contains(&wanted.part));
+        self.ready.retain(|(wanted, _)| wanted.contains(&wanted.part));
     }
 
     /// Samples that are ready, or will be.
     fn samples(&self) -> usize {
-        let ready = self.ready.iter().map(|(request, _)| request);
-        ready.chain(&self.queue).chain(&self.running).map(|request| request.samples.len()).sum()
+        let ready = self.ready.iter().map(|(wanted, _)| wanted);
+        ready.chain(&self.queue).chain(&self.running).map(|wanted| wanted.samples.len()).sum()
     }
 
-    fn is_known(&self, request: &Request) -> bool {
-        self.running.as_ref() == Some(request)
-            || self.queue.contains(request)
-            || self.ready.iter().any(|(known, _)| known == request)
+    fn is_known(&self, wanted: &SampleRequest) -> bool {
+        self.running.as_ref() == Some(wanted)
+            || self.queue.contains(wanted)
+            || self.ready.iter().any(|(known, _)| known == wanted)
     }
 
-    fn keep(&mut self, request: Request, batch: &Batch, limit: u64) {
+    fn keep(&mut self, wanted: SampleRequest, batch: &Batch, limit: u64) {
         let kept: usize = self.ready.iter().map(|(known, _)| known.samples.len()).sum();
-        if self.wanted.contains(&request.part) && (kept + request.samples.len()) as u64 <= limit {
-            self.ready.push((request, batch.clone()));
+        if self.wanted.contains(&wanted.part) && (kept + wanted.samples.len()) as u64 <= limit {
+            self.ready.push((wanted, batch.clone()));
         }
     }
 }

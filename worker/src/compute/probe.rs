@@ -5,13 +5,13 @@ use std::ops::Range;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::partial::{Partial, Sums};
 
-use super::Work;
+use super::Request;
 use super::samples::Samples;
 
 /// What the probe computes, at keyed probe weights.
 pub(super) struct ProbeRequests {
     /// A shard of each size that the job has: a library may choose another way to compute for another size.
-    pub(super) shards: Vec<(Work, u32)>,
+    pub(super) shards: Vec<(Request, u32)>,
     /// Samples of the test split, which are computed without gradients; `None` where the split is empty.
     pub(super) test: Option<Range<u64>>,
 }

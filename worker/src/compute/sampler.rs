@@ -1,4 +1,4 @@
-//! Which samples a shard of a piece of work holds.
+//! Which samples a shard of a request holds.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use lookbehind_common::job::{JobError, JobSpec};
 use lookbehind_common::reduction::{effective_shards, shard_range};
 use lookbehind_common::sampling::{Plan, epoch_order};
 
-use super::{ComputeError, Work, WorkKind};
+use super::{ComputeError, Request, RequestKind};
 
 /// Batches and shards of a job.
 pub(super) struct Sampler {
@@ -63,34 +63,34 @@ impl Sampler {
     }
 
     /// The samples of a shard of a batch.
-    pub(super) fn batch_shard(&mut self, work: &Work, shard: u32) -> Result<BatchShard, ComputeError> {
+    pub(super) fn batch_shard(&mut self, request: &Request, shard: u32) -> Result<BatchShard, ComputeError> {
         let batches = self.plan.batches_per_epoch();
-        if work.batch >= batches {
-            return Err(ComputeError::NoSuchBatch { batch: work.batch, batches });
+        if request.batch >= batches {
+            return Err(ComputeError::NoSuchBatch { batch: request.batch, batches });
         }
-        let batch_samples = self.plan.batch_samples(work.batch);
-        let range = checked_range(batch_samples, work.shards, shard)?;
-        let start = work.batch * self.plan.batch_size;
+        let batch_samples = self.plan.batch_samples(request.batch);
+        let range = checked_range(batch_samples, request.shards, shard)?;
+        let start = request.batch * self.plan.batch_size;
         let (start, end) = ((start + range.start) as usize, (start + range.end) as usize);
-        Ok(BatchShard { samples: self.order(work.epoch)[start..end].to_vec(), batch_samples })
+        Ok(BatchShard { samples: self.order(request.epoch)[start..end].to_vec(), batch_samples })
     }
 
     /// The work that follows in the order of batches, whether or not the run goes on so long.
-    pub(super) fn following(&self, work: &Work) -> Work {
-        let (epoch, batch) = match work.batch.saturating_add(1) {
-            next if next < self.plan.batches_per_epoch() => (work.epoch, next),
-            _ => (work.epoch.saturating_add(1), 0),
+    pub(super) fn following(&self, request: &Request) -> Request {
+        let (epoch, batch) = match request.batch.saturating_add(1) {
+            next if next < self.plan.batches_per_epoch() => (request.epoch, next),
+            _ => (request.epoch.saturating_add(1), 0),
         };
-        Work { epoch, batch, ..*work }
+        Request { epoch, batch, ..*request }
     }
 
     /// The samples of a shard of the test split.
-    pub(super) fn test_shard(&self, work: &Work, shard: u32) -> Result<Range<u64>, ComputeError> {
-        checked_range(self.test_samples, work.shards, shard)
+    pub(super) fn test_shard(&self, request: &Request, shard: u32) -> Result<Range<u64>, ComputeError> {
+        checked_range(self.test_samples, request.shards, shard)
     }
 
     /// Work and shard for each size of shard that the job has: those of a full batch and of an epoch's last one.
-    pub(super) fn shard_sizes(&self) -> Vec<(Work, u32)> {
+    pub(super) fn shard_sizes(&self) -> Vec<(Request, u32)> {
         let last = self.plan.batches_per_epoch() - 1;
         let mut sizes = Vec::new();
         let mut found = Vec::new();
@@ -102,7 +102,7 @@ impl Sampler {
                 let size = range.end - range.start;
                 if !sizes.contains(&size) {
                     sizes.push(size);
-                    found.push((Work { kind: WorkKind::Gradient, epoch: 0, batch, shards }, shard));
+                    found.push((Request { kind: RequestKind::Gradient, epoch: 0, batch, shards }, shard));
                 }
             }
         }

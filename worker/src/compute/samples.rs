@@ -7,10 +7,10 @@ use lookbehind_common::job::JobDescription;
 use lookbehind_common::layout::Layout;
 
 use super::batch::Batch;
-use super::loader::{Loader, Part, Request};
+use super::loader::{Loader, Part, SampleRequest};
 use super::panics;
 use super::sampler::{BatchShard, Sampler};
-use super::{ComputeError, Work, WorkKind};
+use super::{ComputeError, Request, RequestKind};
 use crate::data::{DataDescription, Split};
 
 /// A data set as a job goes through it.
@@ -23,7 +23,7 @@ pub(super) struct Samples {
 
 /// A shard's samples, or some of the test split, ready to compute with.
 pub(super) struct Inputs {
-    pub(super) work: Work,
+    pub(super) request: Request,
     pub(super) batch: Batch,
     /// The samples' numbers.
     pub(super) samples: Vec<u64>,
@@ -61,28 +61,28 @@ impl Samples {
     }
 
     /// A shard's samples; those of the same shard of the next batch are prepared meanwhile.
-    pub(super) fn shard(&mut self, work: &Work, shard: u32) -> Result<Inputs, ComputeError> {
-        let following = self.sampler.following(work);
+    pub(super) fn shard(&mut self, request: &Request, shard: u32) -> Result<Inputs, ComputeError> {
+        let following = self.sampler.following(request);
         let next = match self.sampler.batch_shard(&following, shard) {
             Ok(next) => next.samples,
             // An epoch's last batch may have fewer shards; those that it has stay wanted.
             Err(ComputeError::NoSuchShard { .. }) => Vec::new(),
             Err(error) => return Err(error),
         };
-        let next = Request { part: batch_part(&following), samples: next };
-        let shard = self.sampler.batch_shard(work, shard)?;
-        self.inputs(work, shard, Some(next))
+        let next = SampleRequest { part: batch_part(&following), samples: next };
+        let shard = self.sampler.batch_shard(request, shard)?;
+        self.inputs(request, shard, Some(next))
     }
 
     /// The training split's first samples, as a shard.
     pub(super) fn first(&mut self, samples: u64) -> Result<Inputs, ComputeError> {
-        let work = Work { kind: WorkKind::Gradient, epoch: 0, batch: 0, shards: 1 };
-        self.inputs(&work, BatchShard { samples: (0..samples).collect(), batch_samples: samples }, None)
+        let request = Request { kind: RequestKind::Gradient, epoch: 0, batch: 0, shards: 1 };
+        self.inputs(&request, BatchShard { samples: (0..samples).collect(), batch_samples: samples }, None)
     }
 
     /// A shard of the test split in pieces as large as the largest shard in training, so that both need the same memory.
-    pub(super) fn test_pieces(&self, work: &Work, shard: u32) -> Result<Vec<Range<u64>>, ComputeError> {
-        let range = self.sampler.test_shard(work, shard)?;
+    pub(super) fn test_pieces(&self, request: &Request, shard: u32) -> Result<Vec<Range<u64>>, ComputeError> {
+        let range = self.sampler.test_shard(request, shard)?;
         let size = self.sampler.largest_shard();
         let (mut pieces, mut start) = (Vec::new(), range.start);
         while start < range.end {
@@ -100,15 +100,15 @@ impl Samples {
         samples: Range<u64>,
         next: Option<Range<u64>>,
     ) -> Result<Inputs, ComputeError> {
-        let request = |samples: Range<u64>| Request {
+        let wanted = |samples: Range<u64>| SampleRequest {
             part: Part { split: Split::Test, epoch, number: samples.start },
             samples: samples.collect(),
         };
-        let (request, next) = (request(samples), next.map(request));
-        let batch = self.get(&request, next)?;
-        let work = Work { kind: WorkKind::Test, epoch, batch: 0, shards: 1 };
-        let batch_samples = request.samples.len() as u64;
-        Ok(Inputs { work, batch, samples: request.samples, batch_samples })
+        let (wanted, next) = (wanted(samples), next.map(wanted));
+        let batch = self.get(&wanted, next)?;
+        let request = Request { kind: RequestKind::Test, epoch, batch: 0, shards: 1 };
+        let batch_samples = wanted.samples.len() as u64;
+        Ok(Inputs { request, batch, samples: wanted.samples, batch_samples })
     }
 
     /// Samples of the test split that the probe takes.
@@ -123,23 +123,23 @@ impl Samples {
 
     fn inputs(
         &mut self,
-        work: &Work,
+        request: &Request,
         shard: BatchShard,
-        next: Option<Request>,
+        next: Option<SampleRequest>,
     ) -> Result<Inputs, ComputeError> {
-        let request = Request { part: batch_part(work), samples: shard.samples };
-        let batch = self.get(&request, next)?;
-        Ok(Inputs { work: *work, batch, samples: request.samples, batch_samples: shard.batch_samples })
+        let wanted = SampleRequest { part: batch_part(request), samples: shard.samples };
+        let batch = self.get(&wanted, next)?;
+        Ok(Inputs { request: *request, batch, samples: wanted.samples, batch_samples: shard.batch_samples })
     }
 
-    fn get(&mut self, request: &Request, next: Option<Request>) -> Result<Batch, ComputeError> {
-        let batch = panics::catch(|| self.loader.get(request, next));
+    fn get(&mut self, wanted: &SampleRequest, next: Option<SampleRequest>) -> Result<Batch, ComputeError> {
+        let batch = panics::catch(|| self.loader.get(wanted, next));
         let batch = batch.map_err(|panic| self.kinds.panicked(panic))?;
         batch.map_err(|source| ComputeError::Data { kind: self.kinds.data.clone(), source: Box::new(source) })
     }
 }
 
 /// The batch that some work is on.
-fn batch_part(work: &Work) -> Part {
-    Part { split: Split::Train, epoch: work.epoch, number: work.batch }
+fn batch_part(request: &Request) -> Part {
+    Part { split: Split::Train, epoch: request.epoch, number: request.batch }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::{Segment, reduce};
 
-use super::{ComputeError, PreparedJob, Stopped, Unwatched, Watch, Work};
+use super::{ComputeError, PreparedJob, Request, Stopped, Unwatched, Watch};
 
 /// The canonical sum of a segment's partials. `shards` computes those of some neighbouring shards, in their order; it is
 /// asked for `group` of them at once, and for what is left at the segment's end. The group decides what is computed side by
@@ -49,11 +49,11 @@ pub fn reduce_shards(
 /// As [`PreparedJob::segment`].
 pub fn compute_unwatched(
     job: &mut dyn PreparedJob,
-    work: &Work,
+    request: &Request,
     segment: Segment,
 ) -> Result<Partial, ComputeError> {
     let watch: Arc<dyn Watch> = Arc::new(Unwatched);
-    job.segment(work, segment, &watch).map_err(Stopped::into_failure)
+    job.segment(request, segment, &watch).map_err(Stopped::into_failure)
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use lookbehind_common::reduction::{Segment, effective_shards};
 use serde::Serialize;
 
 use crate::compute::{
-    Backend, CandleBackend, ComputeError, Phase, PrepareError, PreparedJob, Work, WorkKind, compute_unwatched,
+    Backend, CandleBackend, ComputeError, Phase, PrepareError, PreparedJob, Request, RequestKind,
+    compute_unwatched,
 };
 
 /// Evaluations before the first that counts: libraries load their kernels, memory is taken.
@@ -160,10 +161,10 @@ impl Run {
     fn evaluation(&mut self) -> Result<Duration, ComputeError> {
         let batch = self.next % self.batches;
         self.next += 1;
-        let work = Work { kind: WorkKind::Gradient, epoch: 0, batch, shards: self.shards };
+        let request = Request { kind: RequestKind::Gradient, epoch: 0, batch, shards: self.shards };
         let begun = Instant::now();
         self.job.load(&self.parameters, &self.statistics)?;
-        compute_unwatched(self.job.as_mut(), &work, Segment::root(self.shards))?;
+        compute_unwatched(self.job.as_mut(), &request, Segment::root(self.shards))?;
         Ok(begun.elapsed())
     }
 

@@ -1,11 +1,11 @@
 //! The control stream of one session, on a thread of its own, so that no computing and no transfer delays a heartbeat:
-//! heartbeats both ways, tasks in, answers out.
+//! heartbeats both ways, commands in, answers out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lookbehind_common::ids::{FencingToken, WorkId};
+use lookbehind_common::ids::{FencingToken, RequestId};
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::convert::{FieldError, job_id, required};
 use lookbehind_proto::v1;
@@ -17,11 +17,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Streaming;
 
 use super::WorkerError;
+use super::command::{Assignment, Context, ExecutorCommand, ExecutorMessage};
 use super::register::{Link, Registration, register};
-use super::task::{Assignment, Context, Says, Task};
 use super::transfer::Transfers;
 use super::upload::upload;
-use crate::compute::{Work, WorkKind};
+use crate::compute::{Request, RequestKind};
 use crate::telemetry::Registered;
 
 /// Answers of the executor that may wait for the stream.
@@ -72,7 +72,7 @@ async fn session(link: Link, bulk: Handle) -> Ended {
 
 /// A registered session. When it is dropped, what is under way for it ends, and the worker counts as not registered.
 struct Session {
-    /// What it was made with: the executor's tasks, and when the worker is asked to end.
+    /// What it was made with: the executor's commands, and when the worker is asked to end.
     link: Link,
     /// The coordinator's stream and this worker's place on it: what is said with it, and what must come with it.
     fencing_token: FencingToken,
@@ -83,13 +83,13 @@ struct Session {
     outgoing: mpsc::Sender<v1::SessionRequest>,
     incoming: Streaming<v1::SessionResponse>,
     /// The executor's and the uploads' answers.
-    says: mpsc::Receiver<Says>,
-    /// What goes with each task, to be answered with.
+    messages: mpsc::Receiver<ExecutorMessage>,
+    /// What goes with each command, to be answered with.
     context: Context,
     /// Rises with every shard and every chunk; heartbeats report it, so that slow work is told from dead work.
     progress: Arc<AtomicU64>,
     /// The newest assignment's work and its number: further segments of the same work do not overtake it.
-    newest: Option<(WorkId, u64)>,
+    newest: Option<(RequestId, u64)>,
     /// Ends transfers that are under way.
     _over: DropGuard,
     /// Counts the session as long as it lasts.
@@ -101,7 +101,7 @@ impl Session {
         let (detection, interval) = (registration.detection(), registration.interval());
         let Registration { fencing_token, outgoing, incoming, route, .. } = registration;
         let progress = Arc::new(AtomicU64::new(0));
-        let (say, says) = mpsc::channel(ANSWERS);
+        let (sender, messages) = mpsc::channel(ANSWERS);
         let (uploads, partials) = mpsc::channel(UPLOADS);
         let over = CancellationToken::new();
         let metrics = link.metrics.clone();
@@ -114,7 +114,7 @@ impl Session {
             over.clone(),
             metrics,
         );
-        bulk.spawn(upload(partials, transfers.clone(), say.clone()));
+        bulk.spawn(upload(partials, transfers.clone(), sender.clone()));
         Self {
             link,
             fencing_token,
@@ -122,8 +122,8 @@ impl Session {
             interval,
             outgoing,
             incoming,
-            says,
-            context: Context { transfers, says: say, uploads },
+            messages,
+            context: Context { transfers, messages: sender, uploads },
             progress,
             newest: None,
             _over: over.drop_guard(),
@@ -151,12 +151,12 @@ impl Session {
                         Err(status) => return lost(status.message().to_owned()),
                     }
                 }
-                Some(says) = self.says.recv() => match says {
-                    Says::Message(message) => if self.send(message).await.is_err() {
+                Some(message) = self.messages.recv() => match message {
+                    ExecutorMessage::Message(message) => if self.send(message).await.is_err() {
                         return lost("the stream is closed".into());
                     },
-                    Says::Broken(reason) => return lost(reason),
-                    Says::DeviceLost(reason) => {
+                    ExecutorMessage::Broken(reason) => return lost(reason),
+                    ExecutorMessage::DeviceLost(reason) => {
                         self.leave().await;
                         return Ended::DeviceLost { reason };
                     }
@@ -203,52 +203,53 @@ impl Session {
                 registered: true,
             });
         }
-        let task = match response.message {
+        let command = match response.message {
             Some(Message::Heartbeat(_) | Message::Registered(_)) | None => return Ok(()),
             Some(Message::Refused(refused)) => {
                 return Err(Ended::Refused { reason: refused.reason, retryable: refused.retryable });
             }
             Some(Message::Prepare(prepare)) => self.prepare(prepare),
             Some(Message::SendInitialState(send)) => {
-                job_id(&send.job_id).map(|job| Task::SendInitialState(self.context.clone(), job))
+                job_id(&send.job_id).map(|job| ExecutorCommand::SendInitialState(self.context.clone(), job))
             }
             Some(Message::Assign(assign)) => self.assign(assign),
             Some(Message::Release(release)) => {
                 self.newest = None;
                 self.link.executor.newest.overtake();
-                job_id(&release.job_id).map(Task::Release)
+                job_id(&release.job_id).map(ExecutorCommand::Release)
             }
         };
-        let task = task.map_err(|error| Ended::Lost { reason: error.to_string(), registered: true })?;
+        let command = command.map_err(|error| Ended::Lost { reason: error.to_string(), registered: true })?;
         self.link
             .executor
-            .tasks
-            .try_send(task)
-            .map_err(|_| Ended::Lost { reason: "more tasks came than can wait".into(), registered: true })
+            .commands
+            .try_send(command)
+            .map_err(|_| Ended::Lost { reason: "more commands came than can wait".into(), registered: true })
     }
 
-    fn prepare(&self, prepare: v1::Prepare) -> Result<Task, FieldError> {
+    fn prepare(&self, prepare: v1::Prepare) -> Result<ExecutorCommand, FieldError> {
         let spec = Box::new(required(prepare.spec, "spec")?);
         let job = job_id(&prepare.job_id)?;
         tracing::info!(%job, name = spec.name, "job comes");
-        Ok(Task::Prepare(self.context.clone(), job, spec))
+        Ok(ExecutorCommand::Prepare(self.context.clone(), job, spec))
     }
 
-    fn assign(&mut self, assign: v1::Assign) -> Result<Task, FieldError> {
+    fn assign(&mut self, assign: v1::Assign) -> Result<ExecutorCommand, FieldError> {
         let kind = match assign.kind() {
-            v1::WorkKind::Gradient => WorkKind::Gradient,
-            v1::WorkKind::Test => WorkKind::Test,
-            v1::WorkKind::Unspecified => return Err(FieldError { field: "kind" }),
+            v1::RequestKind::Gradient => RequestKind::Gradient,
+            v1::RequestKind::Test => RequestKind::Test,
+            v1::RequestKind::Unspecified => return Err(FieldError { field: "kind" }),
         };
-        let id = WorkId::try_from(required(assign.work, "work")?)?;
+        let id = RequestId::try_from(required(assign.request, "request")?)?;
         let segments = assign.segments.into_iter().map(Segment::try_from).collect::<Result<_, _>>()?;
         let number = match &self.newest {
-            Some((work, number)) if *work == id => *number,
+            Some((request, number)) if *request == id => *number,
             _ => self.link.executor.newest.overtake(),
         };
         self.newest = Some((id.clone(), number));
-        let work = Work { kind, epoch: assign.epoch, batch: assign.batch, shards: assign.shards };
-        let assignment = Assignment { number, id, work, weights_version: assign.weights_version, segments };
-        Ok(Task::Compute(self.context.clone(), assignment))
+        let request = Request { kind, epoch: assign.epoch, batch: assign.batch, shards: assign.shards };
+        let assignment =
+            Assignment { number, id, request, weights_version: assign.weights_version, segments };
+        Ok(ExecutorCommand::Compute(self.context.clone(), assignment))
     }
 }

@@ -1,4 +1,4 @@
-//! The thread that computes. It takes tasks in order, drops those that a newer one has overtaken, and keeps the loaded
+//! The thread that computes. It takes commands in order, drops those that a newer one has overtaken, and keeps the loaded
 //! job over a lost connection.
 //!
 //! Loading jobs and sending their initial weights is in [`loading`], computing gradients in [`gradients`].
@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::WorkerError;
-use super::task::{Newest, Task};
+use super::command::{ExecutorCommand, Newest};
 use crate::compute::Backend;
 use crate::telemetry::WorkerMetrics;
 use loaded::Loaded;
@@ -25,10 +25,10 @@ const TASKS: usize = 64;
 /// How long a worker that ends waits for the shard in hand.
 const FINISH: Duration = Duration::from_secs(2);
 
-/// The executor of a worker process: one thread for all its sessions. Dropping it ends the thread behind the tasks that it
+/// The executor of a worker process: one thread for all its sessions. Dropping it ends the thread behind the commands that it
 /// was given.
 pub(super) struct Executor {
-    tasks: mpsc::Sender<Task>,
+    commands: mpsc::Sender<ExecutorCommand>,
     newest: Arc<Newest>,
     /// Answers when the thread has let go of its job.
     ended: oneshot::Receiver<()>,
@@ -37,7 +37,7 @@ pub(super) struct Executor {
 /// What a session needs of the executor.
 #[derive(Clone)]
 pub(super) struct ExecutorHandle {
-    pub(super) tasks: mpsc::Sender<Task>,
+    pub(super) commands: mpsc::Sender<ExecutorCommand>,
     pub(super) newest: Arc<Newest>,
 }
 
@@ -48,32 +48,32 @@ impl Executor {
         runtime: Handle,
         metrics: WorkerMetrics,
     ) -> Result<Self, WorkerError> {
-        let (tasks, mut queue) = mpsc::channel(TASKS);
+        let (commands, mut queue) = mpsc::channel(TASKS);
         let (working, ended) = oneshot::channel();
         let newest = Arc::new(Newest::default());
         let mut thread = Thread { backend, runtime, newest: Arc::clone(&newest), loaded: None, metrics };
         std::thread::Builder::new()
             .name("compute".into())
             .spawn(move || {
-                while let Some(task) = queue.blocking_recv() {
-                    thread.carry_out(task);
+                while let Some(command) = queue.blocking_recv() {
+                    thread.carry_out(command);
                 }
                 drop(thread);
                 drop(working);
             })
             .map_err(|error| WorkerError::System(error.to_string()))?;
-        Ok(Self { tasks, newest, ended })
+        Ok(Self { commands, newest, ended })
     }
 
     /// Ends the thread, and waits a moment until it has let go of what it computes on: devices want to be left in order.
     pub(super) async fn finish(self) {
         self.newest.overtake();
-        drop(self.tasks);
+        drop(self.commands);
         let _ = tokio::time::timeout(FINISH, self.ended).await;
     }
 
     pub(super) fn handle(&self) -> ExecutorHandle {
-        ExecutorHandle { tasks: self.tasks.clone(), newest: Arc::clone(&self.newest) }
+        ExecutorHandle { commands: self.commands.clone(), newest: Arc::clone(&self.newest) }
     }
 }
 
@@ -89,12 +89,12 @@ struct Thread {
 }
 
 impl Thread {
-    fn carry_out(&mut self, task: Task) {
-        match task {
-            Task::Prepare(context, job, spec) => self.prepare(&context, &job, &spec),
-            Task::SendInitialState(context, job) => self.send_initial_state(&context, &job),
-            Task::Compute(context, assignment) => self.compute(&context, &assignment),
-            Task::Release(job) => {
+    fn carry_out(&mut self, command: ExecutorCommand) {
+        match command {
+            ExecutorCommand::Prepare(context, job, spec) => self.prepare(&context, &job, &spec),
+            ExecutorCommand::SendInitialState(context, job) => self.send_initial_state(&context, &job),
+            ExecutorCommand::Compute(context, assignment) => self.compute(&context, &assignment),
+            ExecutorCommand::Release(job) => {
                 if self.loaded.as_ref().is_some_and(|loaded| loaded.id == job) {
                     self.loaded = None;
                 }

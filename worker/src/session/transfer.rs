@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lookbehind_common::flat_buffer::{FlatBuffer, FlatBufferPool};
-use lookbehind_common::ids::{FencingToken, WorkId};
+use lookbehind_common::ids::{FencingToken, RequestId};
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ const IDLE_FLAT_BUFFERS: usize = 2;
 
 /// A partial on its way to the coordinator.
 pub(super) struct PartialUpload {
-    pub(super) work: WorkId,
+    pub(super) request: RequestId,
     pub(super) segment: Segment,
     pub(super) partial: Partial,
     pub(super) compute_seconds: f64,

@@ -6,7 +6,7 @@ use lookbehind_proto::v1::session_request;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use super::task::Says;
+use super::command::ExecutorMessage;
 use super::transfer::{PartialUpload, Transfers};
 use crate::telemetry::Failure;
 
@@ -14,17 +14,17 @@ use crate::telemetry::Failure;
 pub(super) async fn upload(
     mut uploads: mpsc::Receiver<PartialUpload>,
     transfers: Transfers,
-    says: mpsc::Sender<Says>,
+    messages: mpsc::Sender<ExecutorMessage>,
 ) {
     while let Some(upload) = uploads.recv().await {
-        let (work, segment) = (v1::WorkId::from(&upload.work), upload.segment);
+        let (request, segment) = (v1::RequestId::from(&upload.request), upload.segment);
         let Err(status) = transfers.upload(upload).await else { continue };
         if status.code() == tonic::Code::Cancelled {
             return;
         }
         transfers.metrics().failed(Failure::Upload);
-        let answer = refused_upload(&status, work, segment);
-        if says.send(answer).await.is_err() {
+        let answer = refused_upload(&status, request, segment);
+        if messages.send(answer).await.is_err() {
             return;
         }
     }
@@ -32,13 +32,13 @@ pub(super) async fn upload(
 
 /// What follows when a upload could not be sent: what the coordinator does not accept has failed; a connection
 /// that does not carry it is of no use, and the coordinator must not wait for it.
-fn refused_upload(status: &Status, work: v1::WorkId, segment: Segment) -> Says {
+fn refused_upload(status: &Status, request: v1::RequestId, segment: Segment) -> ExecutorMessage {
     match status.code() {
         tonic::Code::InvalidArgument => {
             let reason = format!("upload refused: {}", status.message());
-            let failed = v1::WorkFailed { work: Some(work), segment: Some(segment.into()), reason };
-            Says::Message(session_request::Message::WorkFailed(failed))
+            let failed = v1::RequestFailed { request: Some(request), segment: Some(segment.into()), reason };
+            ExecutorMessage::Message(session_request::Message::RequestFailed(failed))
         }
-        _ => Says::Broken(format!("upload: {status}")),
+        _ => ExecutorMessage::Broken(format!("upload: {status}")),
     }
 }

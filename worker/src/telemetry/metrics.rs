@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::compute::WorkKind;
+use crate::compute::RequestKind;
 
 /// What a worker counts of itself. Clones share the numbers, so that a server can answer with them.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub(crate) enum Failure {
     /// A job could not be loaded.
     Prepare,
     /// A segment could not be computed.
-    Work,
+    Request,
     /// A partial or initial weights could not be sent, or were refused.
     Upload,
 }
@@ -41,7 +41,7 @@ pub(crate) enum Failure {
 /// Segments' worth of work that is done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Computed {
-    pub(crate) kind: WorkKind,
+    pub(crate) kind: RequestKind,
     pub(crate) shards: u32,
     pub(crate) samples: u64,
     pub(crate) compute_seconds: f64,
@@ -105,14 +105,14 @@ impl WorkerMetrics {
 
     /// Series that can be counted on from the first scrape, so that a first event is seen as a change.
     fn begin_series(&self) {
-        for kind in [WorkKind::Gradient, WorkKind::Test] {
+        for kind in [RequestKind::Gradient, RequestKind::Test] {
             self.shards.get_or_create_owned(&kind_label(kind));
         }
         for direction in Direction::ALL {
             self.transfer_bytes.get_or_create_owned(&direction.label());
             self.transfer.get_or_create_owned(&direction.label());
         }
-        for failure in [Failure::Prepare, Failure::Work, Failure::Upload] {
+        for failure in [Failure::Prepare, Failure::Request, Failure::Upload] {
             self.failures.get_or_create_owned(&failure.label());
         }
     }
@@ -155,10 +155,10 @@ impl WorkerMetrics {
     }
 }
 
-fn kind_label(kind: WorkKind) -> Label {
+fn kind_label(kind: RequestKind) -> Label {
     match kind {
-        WorkKind::Gradient => [("kind", "gradient")],
-        WorkKind::Test => [("kind", "test")],
+        RequestKind::Gradient => [("kind", "gradient")],
+        RequestKind::Test => [("kind", "test")],
     }
 }
 
@@ -166,7 +166,7 @@ impl Failure {
     fn label(self) -> Label {
         match self {
             Self::Prepare => [("what", "prepare")],
-            Self::Work => [("what", "work")],
+            Self::Request => [("what", "request")],
             Self::Upload => [("what", "upload")],
         }
     }

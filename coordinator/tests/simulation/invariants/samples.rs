@@ -8,7 +8,7 @@ use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobSpec, Length};
 use lookbehind_common::reduction::Segment;
 use lookbehind_coordinator::state::JobState;
-use lookbehind_coordinator::state::command::WorkKind;
+use lookbehind_coordinator::state::command::RequestKind;
 use lookbehind_coordinator::training::{Advance, Input, Outcome, Weights};
 
 use super::Broken;
@@ -22,7 +22,7 @@ type Consumed = BTreeMap<(u64, u64), Vec<u64>>;
 /// A job's record.
 #[derive(Default)]
 struct Record {
-    asked: Option<(WorkKind, Weights)>,
+    asked: Option<(RequestKind, Weights)>,
     outer_step: u64,
     consumed: Consumed,
     committed: BTreeMap<u64, Consumed>,
@@ -74,7 +74,7 @@ impl Samples {
                     });
                     samples.extend(toy::samples_of(&expected.spec, kind, *segment));
                 }
-                if let WorkKind::Gradient { epoch, batch } = kind {
+                if let RequestKind::Gradient { epoch, batch } = kind {
                     record.consumed.insert((epoch, batch), samples);
                 }
             }
@@ -89,7 +89,7 @@ impl Samples {
                 let step = expected.batches.get(record.outer_step as usize);
                 let batch = step.and_then(|step| step.get(evaluation.batch as usize));
                 record.asked =
-                    batch.map(|&(epoch, batch)| (WorkKind::Gradient { epoch, batch }, weights.clone()));
+                    batch.map(|&(epoch, batch)| (RequestKind::Gradient { epoch, batch }, weights.clone()));
             }
             Outcome::Finished(..) => {
                 let consumed = std::mem::take(&mut record.consumed);

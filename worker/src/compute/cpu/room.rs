@@ -31,8 +31,8 @@ impl Shards {
     fn compute_probe(&mut self) -> Result<Digest, ComputeError> {
         let ProbeRequests { shards, test } = ProbeRequests::new(&self.samples);
         let mut partials = Vec::new();
-        for (work, shard) in shards {
-            partials.extend(self.gradients(&work, shard..shard + 1, &Unwatched)?);
+        for (request, shard) in shards {
+            partials.extend(self.gradients(&request, shard..shard + 1, &Unwatched)?);
         }
         let test = test.map(|samples| self.test_samples(0, samples, None)).transpose()?;
         Ok(probe_digest(&partials, test.as_ref()))

@@ -7,7 +7,7 @@ use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::{Segment, reduce};
 
 use crate::compute::fixture::*;
-use crate::compute::{Backend, ComputeError, PreparedJob, Stopped, Watch, Work};
+use crate::compute::{Backend, ComputeError, PreparedJob, Request, Stopped, Watch};
 use crate::test_support::job;
 
 fn bits(partial: &Partial) -> (Digest, Digest, u64, u64) {
@@ -72,7 +72,7 @@ fn shards_add_up_to_the_whole_batch() {
 }
 
 #[test]
-fn a_partial_is_a_function_of_the_work_alone() {
+fn a_partial_is_a_function_of_the_request_alone() {
     for model in [MLP, "kind = \"centred\"", "kind = \"dropout\""] {
         let train = "epochs = 1\nbatch_size = 11\nshards = 4";
         let (_folder, mut job, parameters) = loaded(model, train);
@@ -81,7 +81,7 @@ fn a_partial_is_a_function_of_the_work_alone() {
 
         for number in [3, 0, 1] {
             shard(job.as_mut(), &gradient(0, 4), number).unwrap();
-            shard(job.as_mut(), &test_work(2), number % 2).unwrap();
+            shard(job.as_mut(), &test_request(2), number % 2).unwrap();
         }
         job.load(&vec![0.5; parameters.len()], &statistics).unwrap();
         shard(job.as_mut(), &gradient(1, 4), 2).unwrap();
@@ -109,12 +109,15 @@ fn dropout_depends_on_the_batch_and_not_on_the_number_of_shards() {
     let (_folder, mut job) = prepare("kind = \"dropout\"", "epochs = 1\nbatch_size = 11\nshards = 4");
     let weights = vec![0.25; FEATURES * CLASSES];
     job.load(&weights, &[]).unwrap();
-    let loss = |job: &mut dyn PreparedJob, work: Work| -> f64 {
-        (0..work.shards).map(|number| shard(job, &work, number).unwrap().gradient[0]).map(f64::from).sum()
+    let loss = |job: &mut dyn PreparedJob, request: Request| -> f64 {
+        (0..request.shards)
+            .map(|number| shard(job, &request, number).unwrap().gradient[0])
+            .map(f64::from)
+            .sum()
     };
     let (whole, cut) = (loss(job.as_mut(), gradient(0, 1)), loss(job.as_mut(), gradient(0, 11)));
     assert!((whole - cut).abs() < 1e-6);
-    let later = loss(job.as_mut(), Work { epoch: 1, ..gradient(0, 1) });
+    let later = loss(job.as_mut(), Request { epoch: 1, ..gradient(0, 1) });
     assert!((whole - later).abs() > 1e-4, "the order is fixed, so only the masks can differ between epochs");
 }
 
@@ -152,18 +155,18 @@ fn the_test_split_is_counted_without_gradients_and_with_running_statistics() {
     for shards in [1, 2, 9, 20] {
         let mut sums = lookbehind_common::partial::Sums::default();
         for number in 0..shards.min(9) {
-            let part = shard(job.as_mut(), &test_work(shards), number).unwrap();
+            let part = shard(job.as_mut(), &test_request(shards), number).unwrap();
             assert!(part.gradient.is_empty() && part.statistics.is_empty());
             sums.add(&part.sums);
         }
         assert_eq!((sums.samples, sums.correct), (9, correct));
         assert!((sums.loss - loss).abs() < 1e-5);
-        assert!(shard(job.as_mut(), &test_work(shards), shards.min(9)).is_err());
+        assert!(shard(job.as_mut(), &test_request(shards), shards.min(9)).is_err());
     }
 }
 
 #[test]
-fn work_needs_loaded_weights_of_the_right_length() {
+fn request_needs_loaded_weights_of_the_right_length() {
     let (_folder, mut job) = prepare(MLP, "epochs = 1\nbatch_size = 10");
     assert!(matches!(shard(job.as_mut(), &gradient(0, 1), 0), Err(ComputeError::NotLoaded)));
     let error = job.load(&[0.0; 3], &[]).unwrap_err().to_string();
@@ -198,10 +201,10 @@ impl Watch for Advances {
 }
 
 /// A segment, and how often the job told of progress.
-fn advances(job: &mut dyn PreparedJob, work: &Work, segment: Segment) -> (Partial, u32) {
+fn advances(job: &mut dyn PreparedJob, request: &Request, segment: Segment) -> (Partial, u32) {
     let advances = Arc::new(Advances::default());
     let watch: Arc<dyn Watch> = Arc::clone(&advances) as _;
-    (job.segment(work, segment, &watch).unwrap(), advances.0.load(Ordering::Relaxed))
+    (job.segment(request, segment, &watch).unwrap(), advances.0.load(Ordering::Relaxed))
 }
 
 #[test]
@@ -233,6 +236,6 @@ fn a_long_shard_of_the_test_split_tells_that_it_advances() {
     let (_folder, mut job) = prepare(MLP, "epochs = 1\nbatch_size = 2\nshards = 1");
     let (parameters, statistics) = job.initial_state().unwrap();
     job.load(&parameters, &statistics).unwrap();
-    let (_, advances) = advances(job.as_mut(), &test_work(1), Segment::root(1));
+    let (_, advances) = advances(job.as_mut(), &test_request(1), Segment::root(1));
     assert_eq!(advances, 5, "9 samples, 2 at a time");
 }

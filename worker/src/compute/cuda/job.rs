@@ -21,7 +21,7 @@ use super::upload::Upload;
 use crate::compute::evaluator::Evaluator;
 use crate::compute::probe::{ProbeRequests, probe_digest};
 use crate::compute::samples::{Inputs, Samples};
-use crate::compute::{ComputeError, PreparedJob, Stopped, Timing, Unwatched, Watch, Work, WorkKind};
+use crate::compute::{ComputeError, PreparedJob, Request, RequestKind, Stopped, Timing, Unwatched, Watch};
 use crate::parameters::{StateError, check_length};
 
 /// Shards whose samples may wait for a GPU.
@@ -83,13 +83,13 @@ impl CudaJob {
         let watch: Arc<dyn Watch> = Arc::new(Unwatched);
         let ProbeRequests { shards, test } = ProbeRequests::new(&self.samples);
         let mut partials = Vec::new();
-        for (work, shard) in shards {
+        for (request, shard) in shards {
             let segment = Segment { first: shard, end: shard + 1 };
             partials
-                .push(self.sum(&work, segment, &[Share { part: segment, lane }], &watch).map_err(failed)?);
+                .push(self.sum(&request, segment, &[Share { part: segment, lane }], &watch).map_err(failed)?);
         }
-        let work = Work { kind: WorkKind::Test, epoch: 0, batch: 0, shards: 1 };
-        let test = test.map(|samples| self.count(&work, vec![(lane, vec![samples])], &watch));
+        let request = Request { kind: RequestKind::Test, epoch: 0, batch: 0, shards: 1 };
+        let test = test.map(|samples| self.count(&request, vec![(lane, vec![samples])], &watch));
         let test = test.transpose().map_err(failed)?;
         Ok(probe_digest(&partials, test.and_then(|sums| sums.into_iter().next()).as_ref()))
     }
@@ -97,7 +97,7 @@ impl CudaJob {
     /// The sum over a segment that is divided in some way.
     fn sum(
         &mut self,
-        work: &Work,
+        request: &Request,
         segment: Segment,
         shares: &[Share],
         watch: &Arc<dyn Watch>,
@@ -109,7 +109,7 @@ impl CudaJob {
             let watch = Arc::clone(watch);
             (shards, move |state: &mut State, samples: &_| state.parts(&parts, samples, watch.as_ref()))
         };
-        let computed = self.on_lanes(of_lane, |samples, shard| samples.shard(work, shard))?;
+        let computed = self.on_lanes(of_lane, |samples, shard| samples.shard(request, shard))?;
         let (mut counted, mut sums) = (VecDeque::new(), Vec::new());
         for computed in computed {
             counted.extend(computed.counted);
@@ -127,7 +127,7 @@ impl CudaJob {
     /// What is counted in pieces of the test split: for each run of pieces, which a GPU takes, their sum.
     fn count(
         &mut self,
-        work: &Work,
+        request: &Request,
         runs: Vec<(usize, Vec<Range<u64>>)>,
         watch: &Arc<dyn Watch>,
     ) -> Result<Vec<Sums>, Stopped> {
@@ -137,7 +137,7 @@ impl CudaJob {
             let watch = Arc::clone(watch);
             (pieces, move |state: &mut State, samples: &_| state.test(samples, watch.as_ref()))
         };
-        let counted = self.on_lanes(of_lane, |samples, piece| samples.test(work.epoch, piece, None))?;
+        let counted = self.on_lanes(of_lane, |samples, piece| samples.test(request.epoch, piece, None))?;
         let mut counted: Vec<VecDeque<Sums>> = counted.into_iter().map(VecDeque::from).collect();
         let total = |(lane, pieces): (usize, Vec<Range<u64>>)| {
             let mut total = Sums::default();
@@ -166,9 +166,9 @@ impl CudaJob {
     {
         let (mut senders, mut answers) = (Vec::new(), Vec::new());
         for (number, lane) in self.lanes.iter().enumerate() {
-            let (waiting, work) = of_lane(number);
+            let (waiting, request) = of_lane(number);
             let (sender, samples) = mpsc::sync_channel(WAITING);
-            answers.push(lane.run(move |state| work(state, &samples)));
+            answers.push(lane.run(move |state| request(state, &samples)));
             senders.push((sender, waiting));
         }
         let fed = self.feed(senders, samples_of);
@@ -313,20 +313,25 @@ impl PreparedJob for CudaJob {
         self.samples.waited()
     }
 
-    fn segment(&mut self, work: &Work, segment: Segment, watch: &Arc<dyn Watch>) -> Result<Partial, Stopped> {
+    fn segment(
+        &mut self,
+        request: &Request,
+        segment: Segment,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Partial, Stopped> {
         if !self.loaded {
             return Err(ComputeError::NotLoaded.into());
         }
-        if work.kind == WorkKind::Gradient {
-            return self.sum(work, segment, &divide(segment, self.lanes.len()), watch);
+        if request.kind == RequestKind::Gradient {
+            return self.sum(request, segment, &divide(segment, self.lanes.len()), watch);
         }
         let mut runs = Vec::new();
         for Share { part, lane } in divide(segment, self.lanes.len()) {
             for shard in part.first..part.end {
-                runs.push((lane, self.samples.test_pieces(work, shard)?));
+                runs.push((lane, self.samples.test_pieces(request, shard)?));
             }
         }
-        let counted = self.count(work, runs, watch)?;
+        let counted = self.count(request, runs, watch)?;
         let sums = reduce_with(segment, &mut Counting { counted: counted.into() })?;
         Ok(Partial { sums, ..Partial::default() })
     }

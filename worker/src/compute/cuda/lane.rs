@@ -70,11 +70,11 @@ impl Lane {
     /// queued on the GPU.
     pub(super) fn run<T: Send + 'static, E: From<ComputeError> + Send + 'static>(
         &self,
-        work: impl FnOnce(&mut State) -> Result<T, E> + Send + 'static,
+        request: impl FnOnce(&mut State) -> Result<T, E> + Send + 'static,
     ) -> Pending<T, E> {
         let (say, answer) = mpsc::channel();
         let task: Task = Box::new(move |state| {
-            let answer = panics::catch(|| work(state));
+            let answer = panics::catch(|| request(state));
             let _ = say.send(answer.unwrap_or_else(|panic| Err(state.panicked(panic).into())));
         });
         if let Some(tasks) = &self.tasks {

@@ -230,9 +230,9 @@ impl State {
     /// Does something with the device; what goes wrong is told from a device that is lost.
     fn guarded<T, E: Into<Trouble>>(
         &mut self,
-        work: impl FnOnce(&mut Self) -> std::result::Result<T, E>,
+        request: impl FnOnce(&mut Self) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, ComputeError> {
-        work(self).map_err(|error| match (error.into(), self.device.gpu.check()) {
+        request(self).map_err(|error| match (error.into(), self.device.gpu.check()) {
             (_, Err(failure)) => ComputeError::DeviceLost(failure.to_string()),
             (trouble, Ok(())) => {
                 // Libraries take memory beside the pool: after a failure they find what nobody uses.

@@ -100,10 +100,10 @@ impl StepDevice for GpuDevice {
     fn timed<T>(
         &mut self,
         phase: Phase,
-        work: impl FnOnce(&mut Self) -> std::result::Result<T, StepError>,
+        request: impl FnOnce(&mut Self) -> std::result::Result<T, StepError>,
     ) -> std::result::Result<T, StepError> {
         let begun = self.timeline.begin(self.gpu.stream())?;
-        let done = work(self)?;
+        let done = request(self)?;
         self.timeline.end(phase, begun, self.gpu.stream())?;
         Ok(done)
     }

@@ -6,7 +6,7 @@ use cudarc::driver::{CudaStream, DriverError, sys};
 use crate::compute::{ComputeError, PrepareError, without_places};
 use lookbehind_kernels::cuda::{self, CudaError};
 
-/// What a piece of work on a GPU ends with.
+/// What a request on a GPU ends with.
 pub(super) enum Trouble {
     /// The device's, or a library's.
     Device(Error),

@@ -35,9 +35,9 @@ impl Dataset for Counting {
     }
 }
 
-fn request(batch: u64, samples: &[u64]) -> Request {
+fn wanted(batch: u64, samples: &[u64]) -> SampleRequest {
     let part = Part { split: Split::Train, epoch: 0, number: batch };
-    Request { part, samples: samples.to_vec() }
+    SampleRequest { part, samples: samples.to_vec() }
 }
 
 fn loader(data: &Arc<Counting>, limit: u64) -> Loader {
@@ -62,7 +62,7 @@ fn the_evaluations_of_a_batch_share_what_was_prepared_once() {
     let mut loader = loader(&data, 1 << 20);
     for _ in 0..4 {
         for shard in [[0, 1], [2, 3]] {
-            let batch = loader.get(&request(0, &shard), None).unwrap();
+            let batch = loader.get(&wanted(0, &shard), None).unwrap();
             assert_eq!(numbers(&batch), [shard[0], shard[0], shard[1], shard[1]].map(|n| n as f32));
         }
     }
@@ -74,8 +74,8 @@ fn what_was_foreseen_is_ready_when_it_is_asked_for() {
     let data = Counting::new();
     let mut loader = loader(&data, 1 << 20);
     for batch in 0..5 {
-        let next = request(batch + 1, &[batch + 1]);
-        let found = loader.get(&request(batch, &[batch]), Some(next)).unwrap();
+        let next = wanted(batch + 1, &[batch + 1]);
+        let found = loader.get(&wanted(batch, &[batch]), Some(next)).unwrap();
         assert_eq!(numbers(&found), [batch as f32; 2]);
         settle(&loader);
         assert_eq!(data.prepared() as u64, batch + 2);
@@ -86,9 +86,9 @@ fn what_was_foreseen_is_ready_when_it_is_asked_for() {
 fn a_wrong_guess_costs_nothing_but_its_preparation() {
     let data = Counting::new();
     let mut loader = loader(&data, 1 << 20);
-    loader.get(&request(0, &[0]), Some(request(1, &[1]))).unwrap();
+    loader.get(&wanted(0, &[0]), Some(wanted(1, &[1]))).unwrap();
     settle(&loader);
-    assert_eq!(numbers(&loader.get(&request(7, &[5]), None).unwrap()), [5.0; 2]);
+    assert_eq!(numbers(&loader.get(&wanted(7, &[5]), None).unwrap()), [5.0; 2]);
     let state = loader.shared.state();
     assert_eq!(state.ready.len(), 1, "what belongs to other batches is forgotten");
 }
@@ -98,15 +98,15 @@ fn samples_of_both_splits_are_kept_apart() {
     let data = Counting::new();
     let mut loader = loader(&data, 1 << 20);
     let test =
-        |number| Request { part: Part { split: Split::Test, epoch: 0, number }, samples: vec![number] };
-    loader.get(&request(0, &[0]), Some(request(1, &[1]))).unwrap();
+        |number| SampleRequest { part: Part { split: Split::Test, epoch: 0, number }, samples: vec![number] };
+    loader.get(&wanted(0, &[0]), Some(wanted(1, &[1]))).unwrap();
     settle(&loader);
     for piece in 0..3 {
         loader.get(&test(piece), Some(test(piece + 1))).unwrap();
     }
     settle(&loader);
     let before = data.prepared();
-    loader.get(&request(1, &[1]), None).unwrap();
+    loader.get(&wanted(1, &[1]), None).unwrap();
     assert_eq!(data.prepared(), before);
 }
 
@@ -115,8 +115,8 @@ fn what_does_not_fit_is_prepared_each_time() {
     let data = Counting::new();
     let mut loader = loader(&data, 16);
     for _ in 0..2 {
-        loader.get(&request(0, &[0, 1]), Some(request(1, &[2]))).unwrap();
-        loader.get(&request(0, &[3]), None).unwrap();
+        loader.get(&wanted(0, &[0, 1]), Some(wanted(1, &[2]))).unwrap();
+        loader.get(&wanted(0, &[3]), None).unwrap();
         settle(&loader);
     }
     let state = loader.shared.state();
@@ -130,27 +130,27 @@ fn what_does_not_fit_is_prepared_each_time() {
 fn failures_reach_whoever_asks_and_nobody_else() {
     let data = Counting::new();
     let mut loader = loader(&data, 1 << 20);
-    loader.get(&request(0, &[0]), Some(request(1, &[99]))).unwrap();
+    loader.get(&wanted(0, &[0]), Some(wanted(1, &[99]))).unwrap();
     settle(&loader);
-    assert!(matches!(loader.get(&request(1, &[99]), None), Err(DataError::NoSuchSample { sample: 99, .. })));
+    assert!(matches!(loader.get(&wanted(1, &[99]), None), Err(DataError::NoSuchSample { sample: 99, .. })));
     // A data set that panics beside the computing leaves the loader in order.
-    loader.get(&request(2, &[2]), None).unwrap();
+    loader.get(&wanted(2, &[2]), None).unwrap();
     data.fails.store(true, Ordering::SeqCst);
-    loader.get(&request(2, &[2]), Some(request(3, &[3]))).unwrap();
+    loader.get(&wanted(2, &[2]), Some(wanted(3, &[3]))).unwrap();
     settle(&loader);
     data.fails.store(false, Ordering::SeqCst);
-    assert_eq!(numbers(&loader.get(&request(3, &[3]), None).unwrap()), [3.0; 2]);
+    assert_eq!(numbers(&loader.get(&wanted(3, &[3]), None).unwrap()), [3.0; 2]);
 }
 
 #[test]
 fn a_shard_that_the_next_batch_lacks_leaves_that_batchs_others_ready() {
     let data = Counting::new();
     let mut loader = loader(&data, 1 << 20);
-    loader.get(&request(0, &[0]), Some(request(1, &[4]))).unwrap();
-    loader.get(&request(0, &[1]), Some(request(1, &[]))).unwrap();
+    loader.get(&wanted(0, &[0]), Some(wanted(1, &[4]))).unwrap();
+    loader.get(&wanted(0, &[1]), Some(wanted(1, &[]))).unwrap();
     settle(&loader);
     let before = data.prepared();
     assert_eq!(before, 3);
-    loader.get(&request(1, &[4]), None).unwrap();
+    loader.get(&wanted(1, &[4]), None).unwrap();
     assert_eq!(data.prepared(), before);
 }

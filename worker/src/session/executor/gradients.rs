@@ -10,7 +10,7 @@ use lookbehind_proto::v1::session_request::Message as Answer;
 use super::Thread;
 use super::loaded::{Loaded, Version};
 use crate::compute::{ComputeError, Stopped, Watch};
-use crate::session::task::{Assignment, Context, Newest};
+use crate::session::command::{Assignment, Context, Newest};
 use crate::session::transfer::{PartialUpload, Transfers};
 use crate::telemetry::{Computed, Failure};
 
@@ -32,9 +32,9 @@ impl Thread {
         match self.computed(context, assignment) {
             Ok(()) | Err(Ended::Unwanted) => {}
             Err(Ended::Failed(reason)) => {
-                self.metrics.failed(Failure::Work);
+                self.metrics.failed(Failure::Request);
                 for segment in &assignment.segments {
-                    context.say(work_failed(assignment, *segment, reason.clone()));
+                    context.send(request_failed(assignment, *segment, reason.clone()));
                 }
             }
             Err(Ended::Broken(reason)) => context.broken(reason),
@@ -103,8 +103,8 @@ impl Thread {
             Err(Stopped::Overtaken) => return Err(Ended::Unwanted),
             Err(Stopped::Failed(error)) => error,
         };
-        self.metrics.failed(Failure::Work);
-        context.say(work_failed(assignment, segment, error.to_string()));
+        self.metrics.failed(Failure::Request);
+        context.send(request_failed(assignment, segment, error.to_string()));
         match error {
             ComputeError::DeviceLost(reason) => Err(Ended::DeviceLost(reason)),
             _ => Ok(()),
@@ -126,17 +126,17 @@ fn timed_segment(
     watch: &Arc<dyn Watch>,
 ) -> Result<PartialUpload, Stopped> {
     let (begun, waited) = (Instant::now(), loaded.job.waited_for_data());
-    let partial = loaded.job.segment(&assignment.work, segment, watch)?;
+    let partial = loaded.job.segment(&assignment.request, segment, watch)?;
     let data_seconds = (loaded.job.waited_for_data() - waited).as_secs_f64();
     let compute_seconds = (begun.elapsed().as_secs_f64() - data_seconds).max(0.0);
     tracing::debug!(job = %loaded.id, compute_seconds, data_seconds, "segment computed");
-    let work = assignment.id.clone();
-    Ok(PartialUpload { work, segment, partial, compute_seconds, data_seconds })
+    let request = assignment.id.clone();
+    Ok(PartialUpload { request, segment, partial, compute_seconds, data_seconds })
 }
 
 fn counted(assignment: &Assignment, upload: &PartialUpload) -> Computed {
     Computed {
-        kind: assignment.work.kind,
+        kind: assignment.request.kind,
         shards: upload.segment.len(),
         samples: upload.partial.sums.samples,
         compute_seconds: upload.compute_seconds,
@@ -144,9 +144,9 @@ fn counted(assignment: &Assignment, upload: &PartialUpload) -> Computed {
     }
 }
 
-fn work_failed(assignment: &Assignment, segment: Segment, reason: String) -> Answer {
-    let (work, segment) = (Some((&assignment.id).into()), Some(segment.into()));
-    Answer::WorkFailed(v1::WorkFailed { work, segment, reason })
+fn request_failed(assignment: &Assignment, segment: Segment, reason: String) -> Answer {
+    let (request, segment) = (Some((&assignment.id).into()), Some(segment.into()));
+    Answer::RequestFailed(v1::RequestFailed { request, segment, reason })
 }
 
 /// The coordinator, which waits for an assignment.

@@ -10,7 +10,7 @@ use tonic::Code;
 
 use super::{Loaded, Thread};
 use crate::compute::PrepareError;
-use crate::session::task::Context;
+use crate::session::command::Context;
 use crate::telemetry::Failure;
 
 /// Why initial weights were not taken.
@@ -27,7 +27,7 @@ impl Thread {
     /// Loads a job, and answers with what it is or why it cannot be.
     pub(super) fn prepare(&mut self, context: &Context, id: &JobId, spec: &v1::JobSpec) {
         let error = match self.load(id, spec) {
-            Ok(prepared) => return context.say(Answer::Prepared(prepared)),
+            Ok(prepared) => return context.send(Answer::Prepared(prepared)),
             Err(error) => error,
         };
         let failure = match error {
@@ -102,6 +102,6 @@ impl Thread {
     fn prepare_failed(&self, context: &Context, id: &JobId, failure: v1::PrepareFailure, reason: String) {
         self.metrics.failed(Failure::Prepare);
         let failed = v1::PrepareFailed { job_id: id.to_string(), failure: failure.into(), reason };
-        context.say(Answer::PrepareFailed(failed));
+        context.send(Answer::PrepareFailed(failed));
     }
 }

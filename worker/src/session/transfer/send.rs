@@ -26,7 +26,7 @@ impl Transfers {
     pub(in crate::session) async fn upload(&self, upload: PartialUpload) -> Result<(), Status> {
         let header = v1::PartialHeader {
             fencing_token: Some((&self.fencing_token).into()),
-            work: Some((&upload.work).into()),
+            request: Some((&upload.request).into()),
             segment: Some(upload.segment.into()),
             gradient: upload.partial.gradient.len() as u64,
             statistics: upload.partial.statistics.len() as u64,
@@ -40,7 +40,7 @@ impl Transfers {
         let Partial { gradient, statistics, .. } = upload.partial;
         let response: v1::UploadPartialResponse =
             self.send("UploadPartial", &header, [gradient, statistics], &covered).await?;
-        tracing::trace!(job = %upload.work.job, outcome = ?response.outcome(), "partial sent");
+        tracing::trace!(job = %upload.request.job, outcome = ?response.outcome(), "partial sent");
         Ok(())
     }
 

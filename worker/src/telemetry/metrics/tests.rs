@@ -37,7 +37,7 @@ fn all_series_are_there_before_anything_happens() {
             "lookbehind_worker_transfer_seconds_total{direction=\"received\"} 0.0",
             "lookbehind_worker_transfer_seconds_total{direction=\"sent\"} 0.0",
             "lookbehind_worker_failures_total{what=\"prepare\"} 0",
-            "lookbehind_worker_failures_total{what=\"work\"} 0",
+            "lookbehind_worker_failures_total{what=\"request\"} 0",
             "lookbehind_worker_failures_total{what=\"upload\"} 0",
             "lookbehind_worker_memory_limit_bytes 0",
         ],
@@ -49,14 +49,14 @@ fn what_happens_is_counted_once_under_its_label() {
     let metrics = WorkerMetrics::default();
     metrics.limit_memory(1 << 30);
     let gradient = Computed {
-        kind: WorkKind::Gradient,
+        kind: RequestKind::Gradient,
         shards: 4,
         samples: 12,
         compute_seconds: 0.5,
         data_seconds: 0.25,
     };
     metrics.computed(gradient);
-    metrics.computed(Computed { kind: WorkKind::Test, shards: 1, samples: 5, ..gradient });
+    metrics.computed(Computed { kind: RequestKind::Test, shards: 1, samples: 5, ..gradient });
     metrics.moved(Direction::Received, 400, Instant::now() - Duration::from_secs(2));
     metrics.failed(Failure::Upload);
     let text = scraped(&metrics);

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::*;
 use crate::compute::fixture::*;
-use crate::compute::{Backend, CandleBackend, WorkKind};
+use crate::compute::{Backend, CandleBackend, RequestKind};
 use crate::device::DeviceChoice;
 use crate::models::{Model, Pass};
 use crate::registry::Registry;
@@ -47,11 +47,11 @@ impl Watch for Until {
 #[test]
 fn a_segment_is_the_canonical_sum_of_its_shards_and_each_shard_is_progress() {
     let (_folder, mut job) = loaded();
-    let work = gradient(0, 8);
-    let shards: Vec<Partial> = (0..8).map(|number| shard(job.as_mut(), &work, number).unwrap()).collect();
+    let request = gradient(0, 8);
+    let shards: Vec<Partial> = (0..8).map(|number| shard(job.as_mut(), &request, number).unwrap()).collect();
     let until = Arc::new(Until { left: AtomicU32::new(u32::MAX), advanced: AtomicU32::new(0) });
     let watch: Arc<dyn Watch> = Arc::clone(&until) as _;
-    let segment = job.segment(&work, Segment::root(8), &watch).unwrap();
+    let segment = job.segment(&request, Segment::root(8), &watch).unwrap();
     let sum = lookbehind_common::reduction::reduce::<Stopped>(Segment::root(8), &mut |part: Segment| {
         Ok((part.len() == 1).then(|| shards[part.first as usize].clone()))
     });
@@ -63,24 +63,24 @@ fn a_segment_is_the_canonical_sum_of_its_shards_and_each_shard_is_progress() {
 fn the_test_split_is_counted_whole_whatever_its_shards() {
     let (_folder, mut job) = loaded();
     let watch: Arc<dyn Watch> = Arc::new(Unwatched);
-    let whole = job.segment(&test_work(1), Segment::root(1), &watch).unwrap().sums;
-    let parts = job.segment(&test_work(3), Segment::root(3), &watch).unwrap().sums;
+    let whole = job.segment(&test_request(1), Segment::root(1), &watch).unwrap().sums;
+    let parts = job.segment(&test_request(3), Segment::root(3), &watch).unwrap().sums;
     assert_eq!((whole.samples, whole.correct), (9, parts.correct));
     assert_eq!(parts.samples, 9);
     assert!((whole.loss - parts.loss).abs() < 1e-9 * whole.loss);
 }
 
 #[test]
-fn work_that_is_overtaken_stops_and_the_next_comes_out_as_if_nothing_had_been() {
+fn request_that_is_overtaken_stops_and_the_next_comes_out_as_if_nothing_had_been() {
     let (_folder, mut job) = loaded();
-    let work = gradient(0, 8);
+    let request = gradient(0, 8);
     let watch: Arc<dyn Watch> = Arc::new(Unwatched);
-    let expected = job.segment(&work, Segment::root(8), &watch).unwrap();
+    let expected = job.segment(&request, Segment::root(8), &watch).unwrap();
     for shards in 0..6 {
         let until: Arc<dyn Watch> =
             Arc::new(Until { left: AtomicU32::new(shards), advanced: AtomicU32::new(0) });
-        assert!(matches!(job.segment(&work, Segment::root(8), &until), Err(Stopped::Overtaken)));
-        assert_eq!(job.segment(&work, Segment::root(8), &watch).unwrap(), expected);
+        assert!(matches!(job.segment(&request, Segment::root(8), &until), Err(Stopped::Overtaken)));
+        assert_eq!(job.segment(&request, Segment::root(8), &watch).unwrap(), expected);
     }
 }
 
@@ -112,8 +112,8 @@ fn a_model_that_panics_is_said_to_have_and_the_gpu_goes_on() {
     let mut job = backend.prepare(&spec).unwrap();
     load(job.as_mut());
     let watch: Arc<dyn Watch> = Arc::new(Unwatched);
-    let work = Work { kind: WorkKind::Gradient, epoch: 0, batch: 0, shards: 8 };
-    let results: Vec<_> = (0..3).map(|_| job.segment(&work, Segment::root(8), &watch)).collect();
+    let request = Request { kind: RequestKind::Gradient, epoch: 0, batch: 0, shards: 8 };
+    let results: Vec<_> = (0..3).map(|_| job.segment(&request, Segment::root(8), &watch)).collect();
     let panicked = results.iter().filter(|result| match result {
         Err(Stopped::Failed(error)) => {
             assert!(error.to_string().ends_with("panicked: a model's fault"), "{error}");

@@ -2,16 +2,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lookbehind_common::ids::{JobId, WorkId};
+use lookbehind_common::ids::{JobId, RequestId};
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
 use tokio::sync::mpsc;
 
 use super::transfer::{PartialUpload, Transfers};
-use crate::compute::Work;
+use crate::compute::Request;
 
 /// What the control stream asks of the executor.
-pub(super) enum Task {
+pub(super) enum ExecutorCommand {
     /// Load a job.
     Prepare(Context, JobId, Box<v1::JobSpec>),
     /// Send its initial weights.
@@ -28,31 +28,31 @@ pub(super) struct Context {
     /// Moves tensors.
     pub(super) transfers: Transfers,
     /// To the coordinator.
-    pub(super) says: mpsc::Sender<Says>,
+    pub(super) messages: mpsc::Sender<ExecutorMessage>,
     /// Partials on their way up.
     pub(super) uploads: mpsc::Sender<PartialUpload>,
 }
 
 impl Context {
-    /// Says something to the coordinator. Nothing is said when the session is over: its receiver is dropped then, and the
+    /// ExecutorMessage something to the coordinator. Nothing is said when the session is over: its receiver is dropped then, and the
     /// coordinator takes back what it had assigned.
-    pub(super) fn say(&self, message: v1::session_request::Message) {
-        let _ = self.says.blocking_send(Says::Message(message));
+    pub(super) fn send(&self, message: v1::session_request::Message) {
+        let _ = self.messages.blocking_send(ExecutorMessage::Message(message));
     }
 
     /// Ends the session, for which there is no more use.
     pub(super) fn broken(&self, reason: String) {
-        let _ = self.says.blocking_send(Says::Broken(reason));
+        let _ = self.messages.blocking_send(ExecutorMessage::Broken(reason));
     }
 
     /// Ends the process: what it computes on is lost to it.
     pub(super) fn device_lost(&self, reason: String) {
-        let _ = self.says.blocking_send(Says::DeviceLost(reason));
+        let _ = self.messages.blocking_send(ExecutorMessage::DeviceLost(reason));
     }
 }
 
 /// What the executor has to say.
-pub(super) enum Says {
+pub(super) enum ExecutorMessage {
     /// A control message.
     Message(v1::session_request::Message),
     /// The session is of no use any more.
@@ -66,8 +66,8 @@ pub(super) struct Assignment {
     /// Numbers the assignments of this process: a higher one of the same job overtakes this one, unless it is
     /// for the same work.
     pub(super) number: u64,
-    pub(super) id: WorkId,
-    pub(super) work: Work,
+    pub(super) id: RequestId,
+    pub(super) request: Request,
     pub(super) weights_version: u64,
     pub(super) segments: Vec<Segment>,
 }

@@ -1,18 +1,18 @@
-//! One piece of work in hand: which segments are computed by whom, and which are filled.
+//! One request in hand: which segments are computed by whom, and which are filled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookbehind_common::ids::{SessionId, WorkId};
+use lookbehind_common::ids::{RequestId, SessionId};
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::transfer::Checksum;
 
-use crate::state::command::{Coordinates, WorkKind};
+use crate::state::command::{Coordinates, RequestKind};
 use crate::state::event::Busy;
 use crate::state::halt::Halt;
-use crate::state::observation::{Fate, Part, WorkTimeline};
+use crate::state::observation::{Fate, Part, RequestTimeline};
 
 /// A segment that is filled.
 #[derive(Debug)]
@@ -52,11 +52,11 @@ pub(crate) enum Acceptance {
     Conflict(SessionId),
 }
 
-/// One piece of work in hand.
+/// One request in hand.
 #[derive(Debug)]
-pub(crate) struct Work {
+pub(crate) struct Request {
     /// Its identity.
-    pub(crate) id: WorkId,
+    pub(crate) id: RequestId,
     /// What it computes.
     pub(crate) coordinates: Coordinates,
     /// The weights that it computes at.
@@ -72,11 +72,16 @@ pub(crate) struct Work {
     parts: Vec<Part>,
 }
 
-/// Parts of a piece of work that are remembered.
+/// Parts of a request that are remembered.
 const PARTS: usize = 512;
 
-impl Work {
-    pub(crate) fn new(id: WorkId, coordinates: Coordinates, weights_version: u64, begun: Duration) -> Self {
+impl Request {
+    pub(crate) fn new(
+        id: RequestId,
+        coordinates: Coordinates,
+        weights_version: u64,
+        begun: Duration,
+    ) -> Self {
         Self {
             id,
             coordinates,
@@ -120,20 +125,20 @@ impl Work {
     }
 
     /// When it was done by whom, in an outer step that began at `origin`; it is complete now.
-    pub(crate) fn timeline(&mut self, origin: Duration, now: Duration) -> WorkTimeline {
+    pub(crate) fn timeline(&mut self, origin: Duration, now: Duration) -> RequestTimeline {
         let mut parts = std::mem::take(&mut self.parts);
         for part in &mut parts {
             part.assigned = part.assigned.saturating_sub(origin);
             part.delivered = part.delivered.map(|delivered| delivered.saturating_sub(origin));
         }
-        WorkTimeline {
+        RequestTimeline {
             evaluation: self.id.evaluation,
-            test: self.coordinates.kind == WorkKind::Test,
+            test: self.coordinates.kind == RequestKind::Test,
             shards: self.coordinates.shards,
             begun: self.begun.saturating_sub(origin),
             gathered: now.saturating_sub(origin),
             parts,
-            ..WorkTimeline::default()
+            ..RequestTimeline::default()
         }
     }
 
