@@ -26,7 +26,7 @@ pub(crate) fn step(outer_step: u64) -> v1::OuterStepMetrics {
         learning_rate: 0.1,
         alpha: 0.5,
         samples: 100,
-        evaluations: 3,
+        gradients: 3,
         time: Some(v1::TimeSplit {
             total: 1.0,
             compute: 0.5,

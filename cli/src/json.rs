@@ -70,7 +70,7 @@ pub struct StepJson {
     pub learning_rate: f64,
     pub alpha: f64,
     pub samples: u64,
-    pub evaluations: u32,
+    pub gradients: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<TestJson>,
     pub digest: String,
@@ -109,7 +109,7 @@ pub struct ValidJson {
     /// What stands in it.
     pub spec: JobFile,
     /// Gradients per full outer step.
-    pub evaluations_per_outer_step: u64,
+    pub gradients_per_outer_step: u64,
     /// What was not checked, in words; absent with `--data`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_checked: Option<String>,
@@ -174,7 +174,7 @@ impl From<&v1::OuterStepMetrics> for StepJson {
             learning_rate: step.learning_rate,
             alpha: step.alpha,
             samples: step.samples,
-            evaluations: step.evaluations,
+            gradients: step.gradients,
             test: step.test.as_ref().map(TestJson::from),
             digest: step.digest.clone(),
             first_sample: step.first_sample,

@@ -5,7 +5,7 @@ use std::path::Path;
 use lookbehind_proto::v1;
 
 use crate::output;
-use crate::output::summary::{Evaluations, Summary, TestResult, TimeResult, TrainResult};
+use crate::output::summary::{Gradients, Summary, TestResult, TimeResult, TrainResult};
 use crate::table::Table;
 use crate::text::{percent, printable, reason, state_word};
 
@@ -31,9 +31,9 @@ pub fn summary(summary: &Summary, folder: Option<&Path>) -> Vec<String> {
             format!("loss {loss:.4}, accuracy {accuracy} ({samples} samples, outer step {outer_step})"),
         );
     }
-    let Evaluations { total, per_outer_step } = summary.evaluations;
+    let Gradients { total, per_outer_step } = summary.gradients;
     if total > 0 {
-        line("evaluations", format!("{total}, {per_outer_step:.4} per outer step").replace(".0000", ""));
+        line("gradients", format!("{total}, {per_outer_step:.4} per outer step").replace(".0000", ""));
         line("time", time(&summary.time));
     }
     if let Some(estimate) = &summary.one_more_worker {

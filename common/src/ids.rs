@@ -90,11 +90,11 @@ pub struct RequestId {
     /// Outer steps done before it.
     pub outer_step: u64,
     /// Counts the units of work within the outer step.
-    pub evaluation: u32,
+    pub index: u32,
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} outer step {} evaluation {}", self.job, self.outer_step, self.evaluation)
+        write!(f, "{} outer step {} request {}", self.job, self.outer_step, self.index)
     }
 }

@@ -26,7 +26,7 @@ mod weights;
 
 use std::sync::Arc;
 
-pub use self::messages::{AbsorbError, Evaluation, Next, OuterStepReport};
+pub use self::messages::{AbsorbError, GradientRequest, Next, OuterStepReport};
 pub use self::methods::gradients_per_outer_step;
 pub use self::state::{OptimizerState, StateError};
 
@@ -139,9 +139,9 @@ impl Optimizer {
     ///
     /// # Panics
     /// When a method that takes several batches gets none.
-    pub fn begin(&mut self, batches: u32, lr: f64) -> Evaluation {
+    pub fn begin(&mut self, batches: u32, lr: f64) -> GradientRequest {
         let begin = || OuterStep::new(GradientSchedule::new(&self.method, batches), lr);
-        self.step.get_or_insert_with(begin).evaluation()
+        self.step.get_or_insert_with(begin).request()
     }
 
     /// Takes the gradient that was asked for last, with the statistics of its batch.
@@ -163,15 +163,15 @@ impl Optimizer {
             let alpha = self.finish(&step, &gradient);
             self.step = None;
             let slow = &self.weights.slow;
-            let check = Check { evaluation: step.index, layout: &self.layout };
+            let check = Check { gradient: step.index, layout: &self.layout };
             check.weights(norms(&self.blocks, slow, slow, None).plain, slow)?;
             return Ok(Next::Finished(step.report(alpha)));
         }
         self.advance(&step, measured, &gradient);
         step.advance();
-        let next = step.evaluation();
+        let next = step.request();
         self.step = Some(step);
-        Ok(Next::Evaluate(next))
+        Ok(Next::Gradient(next))
     }
 
     /// Checks a gradient and takes its norms.
@@ -181,7 +181,7 @@ impl Optimizer {
         gradient: &FlatBuffer,
         batch_statistics: &FlatBuffer,
     ) -> Result<Norms, AbsorbError> {
-        let check = Check { evaluation: step.index, layout: &self.layout };
+        let check = Check { gradient: step.index, layout: &self.layout };
         check.lengths(gradient, batch_statistics)?;
         let eta = self.ascent.filter(|_| step.gradient().ascends).and_then(|ascent| ascent.eta);
         let norms = norms(&self.blocks, gradient, self.weights.at(step.gradient().at), eta);

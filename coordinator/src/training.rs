@@ -11,7 +11,7 @@ use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::layout::Layout;
-use lookbehind_common::optimizer::{Evaluation, Next, Optimizer, OptimizerState, OuterStepReport};
+use lookbehind_common::optimizer::{GradientRequest, Next, Optimizer, OptimizerState, OuterStepReport};
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
 use lookbehind_common::sampling::Position;
@@ -86,7 +86,7 @@ pub struct Advance {
 #[derive(Debug)]
 pub enum Outcome {
     /// Another gradient is wanted, at these weights.
-    Evaluate(Evaluation, Weights),
+    Gradient(GradientRequest, Weights),
     /// The outer step is done; the slow weights have this digest.
     Finished(OuterStepReport, Digest),
     /// The numbers are beyond use: the job cannot go on.
@@ -182,8 +182,8 @@ impl Trainer {
         let mut reduction = 0.0;
         let (sums, outcome) = match input {
             Input::Begin { batches, learning_rate } => {
-                let evaluation = self.optimizer.begin(batches, learning_rate);
-                (None, Outcome::Evaluate(evaluation, self.evaluated()))
+                let request = self.optimizer.begin(batches, learning_rate);
+                (None, Outcome::Gradient(request, self.weights_of_request()))
             }
             Input::Gradient { shards, mut parts } => {
                 let total =
@@ -202,7 +202,7 @@ impl Trainer {
         let sums = total.sums;
         let outcome = match self.optimizer.absorb(total.gradient, &total.statistics) {
             Ok(_) if !sums.loss.is_finite() => Outcome::Failed(format!("the loss is {}", sums.loss)),
-            Ok(Next::Evaluate(evaluation)) => Outcome::Evaluate(evaluation, self.evaluated()),
+            Ok(Next::Gradient(request)) => Outcome::Gradient(request, self.weights_of_request()),
             Ok(Next::Finished(report)) => Outcome::Finished(report, self.digest()),
             Err(not_finite) => Outcome::Failed(not_finite.to_string()),
         };
@@ -214,7 +214,7 @@ impl Trainer {
     }
 
     /// The weights that the optimizer wants evaluated.
-    fn evaluated(&self) -> Weights {
+    fn weights_of_request(&self) -> Weights {
         Weights { parameters: self.optimizer.weights(), statistics: Arc::clone(self.optimizer.statistics()) }
     }
 }

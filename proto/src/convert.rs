@@ -51,11 +51,7 @@ impl From<v1::FencingToken> for FencingToken {
 
 impl From<&RequestId> for v1::RequestId {
     fn from(request: &RequestId) -> Self {
-        Self {
-            job_id: request.job.to_string(),
-            outer_step: request.outer_step,
-            evaluation: request.evaluation,
-        }
+        Self { job_id: request.job.to_string(), outer_step: request.outer_step, index: request.index }
     }
 }
 
@@ -63,11 +59,7 @@ impl TryFrom<v1::RequestId> for RequestId {
     type Error = FieldError;
 
     fn try_from(request: v1::RequestId) -> Result<Self, FieldError> {
-        Ok(Self {
-            job: job_id(&request.job_id)?,
-            outer_step: request.outer_step,
-            evaluation: request.evaluation,
-        })
+        Ok(Self { job: job_id(&request.job_id)?, outer_step: request.outer_step, index: request.index })
     }
 }
 

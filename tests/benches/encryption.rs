@@ -44,6 +44,6 @@ fn compare() -> Result<(), Failure> {
 fn exchanges(cluster: &Outside, parameters: usize, steps: u64) -> Result<Samples, Failure> {
     let job = BenchJob { parameters, shards: WORKERS as u32, steps, optimizer: OPTIMIZER, workers: WORKERS };
     let measured = cluster.run(job, 1)?;
-    let times = measured.iter().filter_map(|step| Some((step.time?, f64::from(step.evaluations))));
+    let times = measured.iter().filter_map(|step| Some((step.time?, f64::from(step.gradients))));
     Ok(times.map(|(time, parts)| (time.total - time.compute - time.optimizer) / parts).collect())
 }

@@ -71,7 +71,7 @@ fn exchanges(workers: usize, summing: f64) -> Result<Samples, Failure> {
     let shards = u32::try_from(workers)?;
     let job = BenchJob { parameters: PARAMETERS, shards, steps: 5, optimizer: OPTIMIZER, workers };
     let steps = Outside::start(workers)?.run(job, 1)?;
-    let times = steps.iter().filter_map(|step| Some((step.time?, f64::from(step.evaluations))));
+    let times = steps.iter().filter_map(|step| Some((step.time?, f64::from(step.gradients))));
     Ok(times.map(|(time, parts)| (time.total - time.compute - time.optimizer) / parts + summing).collect())
 }
 

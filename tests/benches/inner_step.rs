@@ -13,8 +13,8 @@ fn main() -> Result<(), Failure> {
     println!("Inner step beyond compute, {PARAMETERS} parameters, lookbehind with k = {K}, in ms");
     let table = Table::new(&[
         "workers",
-        "evaluation, best run",
-        "evaluation, median",
+        "gradient, best run",
+        "gradient, median",
         "bare sockets, best",
         "bare sockets, median",
         "inner step, best run",

@@ -59,8 +59,8 @@ PROMISES = {
         const shard = { first_shard: 0, end_shard: 1, assigned: 0, compute: 0.5, data: 0 };
         const lost = { ...shard, worker: 'a', delivered: null, outcome: 'lost' };
         const parts = [lost, { ...shard, worker: 'b', delivered: 1, outcome: 'used' }];
-        const works = [{ evaluation: 0, kind: 'gradient', shards: 1, begun: 0, gathered: 2, advanced: 3, parts }];
-        const layout = m.layOut([{ outer_step: 7, seconds: 3, works }]);
+        const requests = [{ index: 0, kind: 'gradient', shards: 1, begun: 0, gathered: 2, advanced: 3, parts }];
+        const layout = m.layOut([{ outer_step: 7, seconds: 3, requests }]);
         const bars = layout.bars.map((bar) => [bar.lane, bar.kind, bar.from, bar.to, bar.segments?.length ?? 0]);
         const expected = [
           ['a', 'part', 0, 2, 0], ['b', 'part', 0, 1, 3], ['b', 'waiting', 1, 2, 0],

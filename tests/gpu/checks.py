@@ -283,9 +283,9 @@ def measured(setting, network, precision):
     return measure(setting.programs, setting.device, job, EVALUATIONS[setting.quick], setting.limit, setting.env())
 
 
-def measure(programs, device, job, evaluations, limit, environment):
+def measure(programs, device, job, gradients, limit, environment):
     """Runs `lookbehind-worker measure` on a job file beside its data; what it says."""
-    arguments = ["--device", device, "--data", job.parent, "measure", job, "--evaluations", evaluations, "--json"]
+    arguments = ["--device", device, "--data", job.parent, "measure", job, "--gradients", gradients, "--json"]
     status, output, errors = programs.run(
         "lookbehind-worker", *arguments, limit=limit, environment=environment
     )

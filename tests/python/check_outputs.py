@@ -90,8 +90,8 @@ def check_summary(folder, steps):
     summary = json.loads((folder / "summary.json").read_text())
     check(summary["outer_steps"] == len(steps), "summary.json: outer_steps")
     check(summary["digest"] == steps[-1]["digest"], "summary.json: digest")
-    evaluations = sum(step["evaluations"] for step in steps)
-    check(summary["evaluations"]["total"] == evaluations, "summary.json: evaluations")
+    gradients = sum(step["gradients"] for step in steps)
+    check(summary["gradients"]["total"] == gradients, "summary.json: gradients")
     for part, seconds in summary["time"]["seconds"].items():
         total = sum(step["time"][part] for step in steps)
         check(math.isclose(seconds, total, rel_tol=1e-9, abs_tol=1e-9), f"summary.json: seconds of {part}")

@@ -1,4 +1,4 @@
-"""SGD, SAM and Lookbehind-SAM on CIFAR-10 with the same number of gradient evaluations.
+"""SGD, SAM and Lookbehind-SAM on CIFAR-10 with the same number of gradients.
 
     python tests/python/first_experiment.py target/release/lookbehind --data FOLDER --out DIR
         [--minutes M] [--seeds N] [--smoke]
@@ -142,7 +142,7 @@ def is_finished(folder, text):
 
 
 def run(program, setting, files, out, method, seed):
-    steps = setting.evaluations // METHODS[method][0]
+    steps = setting.gradients // METHODS[method][0]
     text = job_text(setting, files, method, seed, steps)
     folder = out / "runs" / f"{method}-{seed}"
     if is_finished(folder, text):
@@ -159,34 +159,34 @@ def run(program, setting, files, out, method, seed):
 
 def seconds_per_gradient(lines):
     """The median over outer steps without a test of the test split, whose time is the step's, too."""
-    return statistics.median(line["time"]["total"] / line["evaluations"] for line in lines if "test" not in line)
+    return statistics.median(line["time"]["total"] / line["gradients"] for line in lines if "test" not in line)
 
 
 def result_of(setting, folder, method, seed):
     """A run's figures, after a check that they are figures of the run that was planned."""
     summary, lines = json.loads((folder / "summary.json").read_text()), lines_of(folder)
-    evaluations, tests = 0, []
+    gradients, tests = 0, []
     windows = [[] for _ in range(setting.rounds * WINDOWS_PER_ROUND)]
     for line in lines:
-        windows[evaluations * len(windows) // setting.evaluations].append(line)
-        evaluations += line["evaluations"]
+        windows[gradients * len(windows) // setting.gradients].append(line)
+        gradients += line["gradients"]
         if "test" in line:
-            tests.append({"evaluations": evaluations, **line["test"]})
+            tests.append({"gradients": gradients, **line["test"]})
     epoch = METHODS[method][0] * setting.steps_per_epoch
-    planned = list(range(epoch, setting.evaluations + 1, epoch))
-    found = [test["evaluations"] for test in tests]
-    if evaluations != setting.evaluations or found != planned:
-        sys.exit(f"{folder}: expected {setting.evaluations} gradient evaluations and tests after {planned}, found "
-                 f"{evaluations} and {found}: does the {setting.split} split have {setting.samples} images?")
+    planned = list(range(epoch, setting.gradients + 1, epoch))
+    found = [test["gradients"] for test in tests]
+    if gradients != setting.gradients or found != planned:
+        sys.exit(f"{folder}: expected {setting.gradients} gradients and tests after {planned}, found "
+                 f"{gradients} and {found}: does the {setting.split} split have {setting.samples} images?")
     losses = [statistics.fmean(line["loss"] for line in window) for window in windows]
-    share = setting.evaluations / len(windows)
+    share = setting.gradients / len(windows)
     return {
         "method": method,
         "seed": seed,
         "test_accuracy": tests[-1]["accuracy"],
         "test_loss": tests[-1]["loss"],
         "train_loss": losses[-1],
-        "evaluations": evaluations,
+        "gradients": gradients,
         "outer_steps": len(lines),
         "samples": sum(line["samples"] for line in lines),
         "seconds_per_gradient": seconds_per_gradient(lines),
@@ -195,7 +195,7 @@ def result_of(setting, folder, method, seed):
         "first_loss": lines[0]["loss"],
         "compute_class": lines[0]["compute_class"],
         "tests": tests,
-        "train_losses": [{"evaluations": (i + 0.5) * share, "loss": loss} for i, loss in enumerate(losses)],
+        "train_losses": [{"gradients": (i + 0.5) * share, "loss": loss} for i, loss in enumerate(losses)],
     }
 
 
@@ -258,13 +258,13 @@ def spread(values, digits, unit=""):
 def table(setting, results, seeds):
     """The results in Markdown, with what is equal and what is not."""
     epochs = {method: setting.rounds * EPOCHS_PER_ROUND // cost for method, (cost, _) in METHODS.items()}
-    window = f"last {setting.evaluations // setting.rounds // WINDOWS_PER_ROUND:,} gradient evaluations"
+    window = f"last {setting.gradients // setting.rounds // WINDOWS_PER_ROUND:,} gradients"
     text = "**A smoke test: tiny images and network, figures without meaning.**\n\n" if setting == SMOKE else ""
     text += f"""{setting.network}, CIFAR-10, batches of {setting.batch} in 2 shards, crops and flips;
 SGD with momentum 0.9, learning rate 0.1 with a cosine to 0, weight decay 5e-4 under all three; {os.cpu_count()} cores,
 {processor()}.
 
-Equal for all methods: the gradient evaluations ({setting.evaluations:,} of one batch each), and for each seed the
+Equal for all methods: the gradients ({setting.gradients:,} of one batch each), and for each seed the
 initial weights and the order of the samples. Not equal: the samples seen (epochs below), hence the number of updates;
 the tests of the test split (after every epoch; not gradients, but part of the processor time). Hyper-parameters were
 not tuned for any of them.
@@ -272,7 +272,7 @@ not tuned for any of them.
 Mean ± sample standard deviation of {seeds} seeds. Train loss: the minibatch losses at the (slow) weights during the
 {window}. Processor time: of all cores, for the whole run.
 
-| method | test accuracy | test loss | train loss | processor time | evaluations | outer steps | epochs |
+| method | test accuracy | test loss | train loss | processor time | gradients | outer steps | epochs |
 |---|---|---|---|---|---|---|---|
 """
     for method in METHODS:

@@ -32,7 +32,7 @@ def curves(results, methods, points, value):
     """For each method where its points lie, and the values there: [seeds, points]."""
     for method in methods:
         of = [result[points] for result in results if result["method"] == method]
-        where = [point["evaluations"] for point in of[0]]
+        where = [point["gradients"] for point in of[0]]
         yield method, where, numpy.array([[value(point) for point in seed] for seed in of])
 
 
@@ -43,7 +43,7 @@ def figure(path, results, methods, points, value, label, title):
             axes.fill_between(where, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.25, linewidth=0)
             axes.plot(where, values.mean(axis=0), color=colour, marker=marker, markersize=4, linestyle=dashes,
                       label=method)
-        axes.set_xlabel("gradient evaluations (batches)")
+        axes.set_xlabel("gradients (batches)")
         axes.set_ylabel(label)
         axes.set_title(title, fontsize=11)
         axes.set_xlim(left=0)

@@ -243,8 +243,8 @@ impl History {
     }
 
     /// Evaluations of each outer step.
-    pub fn evaluations(&self) -> Vec<u32> {
-        self.steps.iter().map(|step| step.evaluations).collect()
+    pub fn gradients(&self) -> Vec<u32> {
+        self.steps.iter().map(|step| step.gradients).collect()
     }
 
     /// Whether some notice says all of `words`.

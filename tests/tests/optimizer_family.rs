@@ -66,13 +66,13 @@ fn train(job: &JobSpec, init: &Tensors, samples: &Samples) -> Tensors {
         Optimizer::new(&job.optimizer, Arc::clone(&layout), parameters, FlatBuffer::default())
             .expect("flat buffers that fit");
     for step in reference::outer_steps(job, samples.targets.len()) {
-        let mut evaluation = optimizer.begin(step.batches.len() as u32, step.learning_rate);
+        let mut request = optimizer.begin(step.batches.len() as u32, step.learning_rate);
         loop {
-            let batch = &step.batches[evaluation.batch as usize];
+            let batch = &step.batches[request.batch as usize];
             let weights = values(&layout, &optimizer.weights());
             let gradient = flat_buffer(&reference::loss_and_gradient(&mlp, &weights, samples, batch).1);
             match optimizer.absorb(gradient, &FlatBuffer::default()).expect("a finite gradient") {
-                Next::Evaluate(next) => evaluation = next,
+                Next::Gradient(next) => request = next,
                 Next::Finished(_) => break,
             }
         }

@@ -21,17 +21,17 @@ use crate::local;
 pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Result<(), CliError> {
     let source = JobSource::read(&args.job)?;
     let not_checked = check(args, &source, registry)?;
-    let evaluations = gradients_per_outer_step(&source.spec.optimizer.method);
+    let gradients = gradients_per_outer_step(&source.spec.optimizer.method);
     if console.json() {
         return console.object(&Line::Valid(Box::new(ValidJson {
             file: source.label.clone(),
             spec: source.file().clone(),
-            evaluations_per_outer_step: evaluations,
+            gradients_per_outer_step: gradients,
             not_checked,
         })));
     }
     let not_checked = not_checked.map(|what| format!("not checked without --data: {what}"));
-    describe(&source, evaluations).iter().chain(&not_checked).try_for_each(|line| console.result(line))
+    describe(&source, gradients).iter().chain(&not_checked).try_for_each(|line| console.result(line))
 }
 
 /// Checks model and data as far as they can be had; says what cannot be checked.
@@ -49,7 +49,7 @@ fn check(args: &Validate, source: &JobSource, registry: Registry) -> Result<Opti
     }
 }
 
-fn describe(source: &JobSource, evaluations: u64) -> [String; 3] {
+fn describe(source: &JobSource, gradients: u64) -> [String; 3] {
     let spec = &source.spec;
     let length = match spec.train.length {
         Length::Epochs(epochs) => format!("{epochs} epochs"),
@@ -63,7 +63,7 @@ fn describe(source: &JobSource, evaluations: u64) -> [String; 3] {
     [
         format!("{}: in order", source.label),
         format!("{length} of batches of {batch} samples in {shards} shards"),
-        format!("{evaluations} evaluations on {batches} per outer step"),
+        format!("{gradients} gradients on {batches} per outer step"),
     ]
 }
 

@@ -33,7 +33,7 @@ pub struct Summary {
     /// The newest result on the test split.
     pub test: Option<TestResult>,
     /// Gradients of whole batches that were computed.
-    pub evaluations: Evaluations,
+    pub gradients: Gradients,
     /// The job's identity.
     pub job_id: String,
     /// Why the job is in its state, in words, which may name workers and users.
@@ -69,7 +69,7 @@ pub struct TestResult {
 
 /// Gradients that were computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Evaluations {
+pub struct Gradients {
     /// All of them.
     pub total: u64,
     /// The mean per outer step.
@@ -115,7 +115,7 @@ impl Summary {
 pub struct Tally {
     steps: u64,
     samples: u64,
-    evaluations: u64,
+    gradients: u64,
     time: TimeJson,
     by_workers: BTreeMap<u32, (u64, TimeJson)>,
     epoch: EpochTally,
@@ -138,7 +138,7 @@ impl Tally {
         let time = TimeJson::of(step);
         self.steps += 1;
         self.samples += step.samples;
-        self.evaluations += u64::from(step.evaluations);
+        self.gradients += u64::from(step.gradients);
         add(&mut self.time, &time);
         let (steps, sum) = self.by_workers.entry(step.workers).or_default();
         *steps += 1;
@@ -168,10 +168,7 @@ impl Tally {
             samples: self.samples,
             train: self.epoch.result(),
             test: self.test,
-            evaluations: Evaluations {
-                total: self.evaluations,
-                per_outer_step: self.evaluations as f64 / steps,
-            },
+            gradients: Gradients { total: self.gradients, per_outer_step: self.gradients as f64 / steps },
             job_id: job.id.clone(),
             message: job.message.clone(),
             time: TimeResult { seconds: self.time, share: share(&self.time) },

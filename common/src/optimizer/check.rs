@@ -6,8 +6,8 @@ use crate::layout::{Layout, TensorKind};
 
 /// Checks one evaluation against the layout.
 pub(super) struct Check<'a> {
-    /// Counts the evaluations of the outer step.
-    pub(super) evaluation: u32,
+    /// Counts the gradients of the outer step.
+    pub(super) gradient: u32,
     /// The model's tensors.
     pub(super) layout: &'a Layout,
 }
@@ -32,7 +32,7 @@ impl Check<'_> {
         if flat_buffer.len() == expected {
             return Ok(());
         }
-        Err(AbsorbError::Length { evaluation: self.evaluation, what, found: flat_buffer.len(), expected })
+        Err(AbsorbError::Length { gradient: self.gradient, what, found: flat_buffer.len(), expected })
     }
 
     /// Whether all numbers are finite. The gradient's norm says so for the gradient, without another pass over memory;
@@ -86,7 +86,7 @@ impl Check<'_> {
         let mut entries = self.layout.entries().iter().filter(|entry| entry.spec.kind == kind);
         let entry = entries.find(|entry| entry.range.contains(&at)).expect("every value belongs to a tensor");
         AbsorbError::NonFinite {
-            evaluation: self.evaluation,
+            gradient: self.gradient,
             what,
             tensor: entry.spec.name.clone(),
             index: at - entry.range.start,

@@ -3,8 +3,8 @@
 /// A gradient that the optimizer wants next, at the weights of
 /// [`Optimizer::weights`](super::Optimizer::weights).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Evaluation {
-    /// Counts the evaluations of the outer step from 0.
+pub struct GradientRequest {
+    /// Counts the gradients of the outer step from 0.
     pub index: u32,
     /// Batch that it is to be computed of: counts the outer step's batches from 0.
     pub batch: u32,
@@ -16,7 +16,7 @@ pub struct Evaluation {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Next {
     /// Another one.
-    Evaluate(Evaluation),
+    Gradient(GradientRequest),
     /// The end of the outer step.
     Finished(OuterStepReport),
 }
@@ -25,7 +25,7 @@ pub enum Next {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OuterStepReport {
     /// Gradients taken.
-    pub evaluations: u32,
+    pub gradients: u32,
     /// Inner steps.
     pub inner_steps: u32,
     /// Euclidean norm of the first gradient, over all parameters.
@@ -43,11 +43,11 @@ pub struct OuterStepReport {
 pub enum AbsorbError {
     /// Training has diverged, or the data hold numbers that are none.
     #[error(
-        "evaluation {evaluation}: {what} of tensor {tensor:?} is {value} at index {index}, expected a finite number"
+        "gradient {gradient}: {what} of tensor {tensor:?} is {value} at index {index}, expected a finite number"
     )]
     NonFinite {
-        /// Counts the evaluations of the outer step from 0.
-        evaluation: u32,
+        /// Counts the gradients of the outer step from 0.
+        gradient: u32,
         /// `gradient`, `batch statistics` or `weights`.
         what: &'static str,
         /// The first tensor with such a number.
@@ -58,10 +58,10 @@ pub enum AbsorbError {
         value: f32,
     },
     /// A flat buffer does not fit the layout.
-    #[error("evaluation {evaluation}: {what} of {found} numbers, expected {expected}")]
+    #[error("gradient {gradient}: {what} of {found} numbers, expected {expected}")]
     Length {
-        /// Counts the evaluations of the outer step from 0.
-        evaluation: u32,
+        /// Counts the gradients of the outer step from 0.
+        gradient: u32,
         /// `gradient` or `batch statistics`.
         what: &'static str,
         /// Its length.

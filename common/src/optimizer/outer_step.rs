@@ -1,6 +1,6 @@
 //! Where an optimizer stands between the beginning and the end of an outer step.
 
-use super::messages::{Evaluation, OuterStepReport};
+use super::messages::{GradientRequest, OuterStepReport};
 use super::methods::{GradientSchedule, GradientUse};
 use crate::job::Alpha;
 
@@ -31,8 +31,8 @@ impl OuterStep {
     }
 
     /// The gradient that was asked for last.
-    pub(super) fn evaluation(&self) -> Evaluation {
-        Evaluation {
+    pub(super) fn request(&self) -> GradientRequest {
+        GradientRequest {
             index: self.index,
             batch: self.schedule.batch(self.index),
             weights_changed: self.schedule.weights_changed(self.index),
@@ -48,7 +48,7 @@ impl OuterStep {
     /// What the outer step did, once its last gradient is taken.
     pub(super) fn report(&self, alpha: f64) -> OuterStepReport {
         OuterStepReport {
-            evaluations: self.index + 1,
+            gradients: self.index + 1,
             inner_steps: self.schedule.inner_steps,
             gradient_norm: self.gradient_norm,
             learning_rate: self.lr,

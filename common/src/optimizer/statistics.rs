@@ -14,12 +14,12 @@ use crate::job::BatchStatistics;
 /// Weight of a batch in the running average.
 const MOMENTUM: f64 = 0.1;
 
-/// Running averages of batch statistics. They follow the evaluations and are not interpolated.
+/// Running averages of batch statistics. They follow the gradients and are not interpolated.
 #[derive(Debug)]
 pub(super) struct RunningStatistics {
     /// The averages, in the layout's order.
     pub(super) values: Arc<FlatBuffer>,
-    /// Which evaluations count.
+    /// Which gradients count.
     pub(super) counted: BatchStatistics,
 }
 

@@ -83,14 +83,14 @@ fn batch_statistics(weights: &FlatBuffer, layout: &Layout) -> FlatBuffer {
 
 /// One outer step with `batches` batches, the first of which is number `first`.
 fn outer_step(optimizer: &mut Optimizer, batches: u32, first: u64) -> OuterStepReport {
-    let mut evaluation = optimizer.begin(batches, 0.1);
+    let mut request = optimizer.begin(batches, 0.1);
     loop {
         let weights = optimizer.weights();
-        let gradient = gradient(&weights, first + u64::from(evaluation.batch));
+        let gradient = gradient(&weights, first + u64::from(request.batch));
         let statistics = batch_statistics(&weights, &optimizer.layout);
         drop(weights);
         match optimizer.absorb(gradient, &statistics).expect("a finite gradient") {
-            Next::Evaluate(next) => evaluation = next,
+            Next::Gradient(next) => request = next,
             Next::Finished(report) => return report,
         }
     }
@@ -168,16 +168,16 @@ fn what_readers_hold_never_changes_and_their_holding_changes_nothing() {
             held.push((Arc::clone(flat_buffer), FlatBuffer::clone(flat_buffer)))
         };
         for step in 0..2 {
-            let mut evaluation = optimizer.begin(if step == 1 { 2 } else { 3 }, 0.1);
+            let mut request = optimizer.begin(if step == 1 { 2 } else { 3 }, 0.1);
             loop {
                 hold(&optimizer.weights());
                 hold(optimizer.slow());
                 hold(optimizer.statistics());
                 let weights = optimizer.weights();
-                let gradient = gradient(&weights, 3 * step + u64::from(evaluation.batch));
+                let gradient = gradient(&weights, 3 * step + u64::from(request.batch));
                 let statistics = batch_statistics(&weights, &optimizer.layout);
                 match optimizer.absorb(gradient, &statistics).expect("a finite gradient") {
-                    Next::Evaluate(next) => evaluation = next,
+                    Next::Gradient(next) => request = next,
                     Next::Finished(_) => break,
                 }
             }
@@ -219,7 +219,7 @@ fn weights_that_are_said_not_to_have_changed_are_the_same() {
         let mut weights = optimizer.weights();
         let statistics = batch_statistics(&weights, &optimizer.layout);
         let gradient = gradient(&weights, 0);
-        while let Ok(Next::Evaluate(next)) = optimizer.absorb(gradient.clone(), &statistics) {
+        while let Ok(Next::Gradient(next)) = optimizer.absorb(gradient.clone(), &statistics) {
             assert_eq!(next.weights_changed, *optimizer.weights() != *weights, "{spec:?}");
             weights = optimizer.weights();
         }
@@ -232,8 +232,8 @@ fn outer_steps_go_round_in_the_buffers_of_the_first() {
     let mut optimizer = optimizer(&spec);
     let mut places = std::collections::BTreeSet::new();
     for step in 0..5 {
-        let mut next = Next::Evaluate(optimizer.begin(1, 0.1));
-        while let Next::Evaluate(_) = next {
+        let mut next = Next::Gradient(optimizer.begin(1, 0.1));
+        while let Next::Gradient(_) = next {
             places.extend([optimizer.weights().as_ptr(), optimizer.slow().as_ptr()]);
             let gradient = gradient(&optimizer.weights(), step);
             let statistics = batch_statistics(optimizer.slow(), &optimizer.layout);
@@ -261,11 +261,11 @@ fn the_report_tells_what_was_done() {
     let mut lookahead = optimizer(&spec(method, SGD));
     let norm = gradient(lookahead.slow(), 0).iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
     let report = outer_step(&mut lookahead, 2, 0);
-    assert_eq!((report.evaluations, report.inner_steps, report.alpha), (2, 2, 0.25));
+    assert_eq!((report.gradients, report.inner_steps, report.alpha), (2, 2, 0.25));
     assert!((report.gradient_norm - norm).abs() < 1e-9 * norm);
     let mut adaptive = optimizer(&spec(lookbehind(SAM, 3, Alpha::Adaptive, SAME), SGD));
     let report = outer_step(&mut adaptive, 1, 0);
-    assert_eq!((report.evaluations, report.inner_steps, report.learning_rate), (6, 3, 0.1));
+    assert_eq!((report.gradients, report.inner_steps, report.learning_rate), (6, 3, 0.1));
     assert!(report.alpha > 0.5 && report.alpha < 1.0, "{}", report.alpha);
 }
 
@@ -281,7 +281,7 @@ fn a_number_that_is_not_finite_is_named_and_changes_nothing() {
     bad[45_003 + 12] = f32::INFINITY;
     let error = optimizer.absorb(bad, &statistics).expect_err("an infinite number");
     let (tensor, what) = ("b.weight".to_owned(), "gradient");
-    let expected = AbsorbError::NonFinite { evaluation: 1, what, tensor, index: 12, value: f32::INFINITY };
+    let expected = AbsorbError::NonFinite { gradient: 1, what, tensor, index: 12, value: f32::INFINITY };
     assert_eq!(error, expected);
     let mut bad = statistics.clone();
     bad[17] = f32::NAN;
@@ -328,7 +328,7 @@ fn a_gradient_of_zero_moves_nothing() {
     let before = Arc::clone(optimizer.slow());
     optimizer.begin(1, 0.1);
     let zero = FlatBuffer::zeros(optimizer.layout.parameters());
-    while let Next::Evaluate(_) =
+    while let Next::Gradient(_) =
         optimizer.absorb(zero.clone(), &FlatBuffer::zeros(34)).expect("a finite gradient")
     {}
     assert!(**optimizer.slow() == *before);
@@ -340,5 +340,5 @@ fn an_outer_step_that_is_begun_twice_goes_on() {
     optimizer.begin(1, 0.1);
     let statistics = FlatBuffer::zeros(34);
     optimizer.absorb(gradient(optimizer.slow(), 0), &statistics).expect("a finite gradient");
-    assert_eq!(optimizer.begin(1, 0.1), Evaluation { index: 1, batch: 0, weights_changed: true });
+    assert_eq!(optimizer.begin(1, 0.1), GradientRequest { index: 1, batch: 0, weights_changed: true });
 }

@@ -121,7 +121,7 @@ pub(super) struct StepJson {
     alpha: f64,
     learning_rate: f64,
     samples: u64,
-    evaluations: u32,
+    gradients: u32,
     workers: u32,
     seconds: SecondsJson,
     test: Option<TestJson>,
@@ -158,7 +158,7 @@ impl From<&v1::OuterStepMetrics> for StepJson {
             alpha: step.alpha,
             learning_rate: step.learning_rate,
             samples: step.samples,
-            evaluations: step.evaluations,
+            gradients: step.gradients,
             workers: step.workers,
             seconds: SecondsJson {
                 total: time.total,
@@ -265,7 +265,7 @@ pub(super) struct TimelineJson {
 
 #[derive(Clone, Debug, Serialize)]
 struct RequestJson {
-    evaluation: u32,
+    index: u32,
     kind: &'static str,
     shards: u32,
     begun: f64,
@@ -300,7 +300,7 @@ impl From<&RequestTimeline> for RequestJson {
     fn from(request: &RequestTimeline) -> Self {
         let gathered = request.gathered.as_secs_f64();
         Self {
-            evaluation: request.evaluation,
+            index: request.index,
             kind: if request.test { "test" } else { "gradient" },
             shards: request.shards,
             begun: request.begun.as_secs_f64(),

@@ -114,9 +114,9 @@ impl Metrics {
             seconds(),
             self.outer_step.clone(),
         );
-        let help = "Summing the partials of one evaluation";
+        let help = "Summing the partials of one gradient";
         registry.register_with_unit("reduction", help, seconds(), self.reduction.clone());
-        let help = "The optimizer's step after one evaluation";
+        let help = "The optimizer's step after one gradient";
         registry.register_with_unit("optimizer", help, seconds(), self.optimizer.clone());
         registry.register_with_unit("transfer", "Tensors over the network", Unit::Bytes, self.bytes.clone());
         let help = "Writing a checkpoint until it is durable";

@@ -22,16 +22,16 @@ pub(super) fn outer_step(
         .with("epoch", number(step.epoch))
         .with("samples", number(step.samples))
         .with("loss", step.loss)
-        .children(timeline.requests.iter().map(|request| evaluation(origin, request)))
+        .children(timeline.requests.iter().map(|request| gradient(origin, request)))
 }
 
-fn evaluation(origin: SystemTime, request: &RequestTimeline) -> Span {
+fn gradient(origin: SystemTime, request: &RequestTimeline) -> Span {
     let own = Duration::try_from_secs_f64(request.reduction + request.optimizer).unwrap_or_default();
     let gathered = origin + request.gathered;
     let (reduced, done) =
         (gathered + Duration::try_from_secs_f64(request.reduction).unwrap_or_default(), gathered + own);
-    Span::new(if request.test { "test" } else { "evaluation" }, origin + request.begun, done)
-        .with("evaluation", i64::from(request.evaluation))
+    Span::new(if request.test { "test" } else { "gradient" }, origin + request.begun, done)
+        .with("gradient", i64::from(request.index))
         .with("shards", i64::from(request.shards))
         .children(request.parts.iter().map(|part| shards(origin, gathered, part)))
         .child(Span::new("reduction", gathered, reduced))

@@ -81,7 +81,7 @@ pub struct StepTimeline {
 #[derive(Clone, Debug, Default)]
 pub struct RequestTimeline {
     /// Its number in the outer step.
-    pub evaluation: u32,
+    pub index: u32,
     /// Whether it was a pass over the test split.
     pub test: bool,
     /// Shards that it was cut into.

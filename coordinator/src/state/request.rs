@@ -132,7 +132,7 @@ impl Request {
             part.delivered = part.delivered.map(|delivered| delivered.saturating_sub(origin));
         }
         RequestTimeline {
-            evaluation: self.id.evaluation,
+            index: self.id.index,
             test: self.coordinates.kind == RequestKind::Test,
             shards: self.coordinates.shards,
             begun: self.begun.saturating_sub(origin),

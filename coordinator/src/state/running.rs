@@ -2,7 +2,7 @@
 
 use lookbehind_common::ids::RequestId;
 use lookbehind_common::job::{JobSpec, Length};
-use lookbehind_common::optimizer::Evaluation;
+use lookbehind_common::optimizer::GradientRequest;
 use lookbehind_common::reduction::{Segment, effective_shards};
 use lookbehind_common::sampling::Position;
 
@@ -48,13 +48,13 @@ impl Cluster {
         Ok(())
     }
 
-    /// The arithmetic is done: gives out the next evaluation, or ends the outer step.
+    /// The arithmetic is done: gives out the next request, or ends the outer step.
     pub(super) fn advanced(&mut self, job: &mut Job, activation: Activation, advance: Advance) -> Handled {
         let training = job.in_activation(activation)?.require_training()?;
         training.step.note_advance(&advance);
         match advance.outcome {
-            Outcome::Evaluate(evaluation, weights) => {
-                self.evaluate(job, advance.trainer, evaluation, weights)
+            Outcome::Gradient(request, weights) => {
+                self.request_gradient(job, advance.trainer, request, weights)
             }
             Outcome::Finished(report, digest) => {
                 training.step.report = Some((report, digest));
@@ -67,19 +67,19 @@ impl Cluster {
     }
 
     /// Gives out the gradient that the optimizer wants.
-    fn evaluate(
+    fn request_gradient(
         &mut self,
         job: &mut Job,
         trainer: Box<Trainer>,
-        evaluation: Evaluation,
+        request: GradientRequest,
         weights: Weights,
     ) -> Handled {
         let training = job.require_training()?;
         let position = training.step.position;
-        let batch = position.batch + u64::from(evaluation.batch);
+        let batch = position.batch + u64::from(request.batch);
         let samples = training.plan.batch_samples(batch);
         let kind = RequestKind::Gradient { epoch: position.epoch, batch };
-        let changed = evaluation.weights_changed || training.weights_version == 0;
+        let changed = request.weights_changed || training.weights_version == 0;
         self.give_out(job, trainer, kind, samples, changed.then_some(weights))
     }
 
@@ -98,7 +98,7 @@ impl Cluster {
         let request = RequestId {
             job: id.clone(),
             outer_step: training.step.outer_step,
-            evaluation: training.step.requests,
+            index: training.step.requests,
         };
         training.step.requests += 1;
         if weights.is_some() {

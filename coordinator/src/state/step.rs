@@ -109,7 +109,7 @@ impl Step {
             learning_rate: self.learning_rate,
             alpha: report.alpha,
             samples: self.samples,
-            evaluations: report.evaluations,
+            gradients: report.gradients,
             time: Some(self.time(now)),
             test,
             digest: digest.into(),

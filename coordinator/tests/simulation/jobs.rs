@@ -136,8 +136,8 @@ fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
             let advance = trainer.advance(input);
             trainer = advance.trainer;
             match advance.outcome {
-                Outcome::Evaluate(evaluation, weights) => {
-                    let (epoch, batch) = taken[evaluation.batch as usize];
+                Outcome::Gradient(request, weights) => {
+                    let (epoch, batch) = taken[request.batch as usize];
                     let kind = RequestKind::Gradient { epoch, batch };
                     let (_, shards) = toy::extent(spec, kind);
                     let root = Segment::root(shards);

@@ -27,7 +27,7 @@ impl World {
         self.invariants.fencing.begin_stale();
         match self.dice.below(8) {
             0..3 => self.stale_partial(&upload, |header| header.fencing_token = fencing_token),
-            3 => self.stale_partial(&upload, |header| header.request.evaluation += 1000),
+            3 => self.stale_partial(&upload, |header| header.request.index += 1000),
             4 => self.stale_partial(&upload, |header| header.segment.end += 1000),
             5 => self.feed(Event::Worker(fencing_token, WorkerMessage::Draining)),
             6 => {

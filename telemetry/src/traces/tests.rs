@@ -50,8 +50,8 @@ fn at(seconds: u64) -> SystemTime {
 
 fn outer_step() -> Span {
     let shards = Span::new("shards", at(101), at(103)).with("worker", "first").failed("lost");
-    let evaluation = Span::new("evaluation", at(100), at(105)).with("evaluation", 0).child(shards);
-    Span::new("outer step", at(100), at(109)).with("outer", 7_i64).children([evaluation])
+    let gradient = Span::new("gradient", at(100), at(105)).with("gradient", 0).child(shards);
+    Span::new("outer step", at(100), at(109)).with("outer", 7_i64).children([gradient])
 }
 
 fn named<'a>(spans: &'a [otlp::Span], name: &str) -> &'a otlp::Span {
@@ -73,12 +73,12 @@ async fn a_finished_step_arrives_with_times_parents_and_attributes() {
     let service = service.unwrap().value.unwrap().value.unwrap();
     assert_eq!(service, any_value::Value::StringValue("lookbehind-test".into()));
     let spans = &scope_spans[0].spans;
-    let [step, evaluation, shards] = ["outer step", "evaluation", "shards"].map(|name| named(spans, name));
+    let [step, gradient, shards] = ["outer step", "gradient", "shards"].map(|name| named(spans, name));
     assert_eq!((step.start_time_unix_nano, step.end_time_unix_nano), (100_000_000_000, 109_000_000_000));
     assert!(step.parent_span_id.is_empty());
-    assert_eq!(evaluation.parent_span_id, step.span_id);
-    assert_eq!(shards.parent_span_id, evaluation.span_id);
-    assert!([evaluation, shards].iter().all(|span| span.trace_id == step.trace_id));
+    assert_eq!(gradient.parent_span_id, step.span_id);
+    assert_eq!(shards.parent_span_id, gradient.span_id);
+    assert!([gradient, shards].iter().all(|span| span.trace_id == step.trace_id));
     let attribute = &shards.attributes[0];
     assert_eq!(attribute.key, "worker");
     let first = any_value::Value::StringValue("first".into());

@@ -87,7 +87,7 @@ fn with_small_job(cuda: Option<&str>) -> TempDir {
     folder
 }
 
-const MEASURE: [&str; 6] = ["--data", ".", "measure", "job.toml", "--evaluations", "2"];
+const MEASURE: [&str; 6] = ["--data", ".", "measure", "job.toml", "--gradients", "2"];
 
 #[tokio::test]
 async fn the_cpu_is_measured_without_a_coordinator() {
@@ -95,7 +95,7 @@ async fn the_cpu_is_measured_without_a_coordinator() {
     let (code, printed, log) = run(&folder, &[&MEASURE[..], &["--json"]].concat()).await;
     assert_eq!(code, 0, "{log}");
     let measured: serde_json::Value = serde_json::from_str(&printed).unwrap();
-    let counted = (&measured["samples"], &measured["shards"], &measured["evaluations"]);
+    let counted = (&measured["samples"], &measured["shards"], &measured["gradients"]);
     assert_eq!(counted, (&24.into(), &8.into(), &2.into()));
     assert!(measured["seconds"]["median"].as_f64().unwrap() > 0.0, "{printed}");
 }

@@ -214,11 +214,11 @@ async fn metrics_count_what_happened() {
     };
     let steps = history.steps.len() as f64;
     let samples: u64 = history.steps.iter().map(|step| step.samples).sum();
-    let evaluations: u32 = history.steps.iter().map(|step| step.evaluations).sum();
+    let gradients: u32 = history.steps.iter().map(|step| step.gradients).sum();
     assert_eq!(sum("lookbehind_outer_steps_total{"), steps);
     assert_eq!(sum("lookbehind_samples_total{"), samples as f64);
-    assert_eq!(sum("lookbehind_gradient_evaluations_total{"), f64::from(evaluations));
-    assert_eq!(sum("lookbehind_reduction_seconds_count"), f64::from(evaluations));
+    assert_eq!(sum("lookbehind_gradients_total{"), f64::from(gradients));
+    assert_eq!(sum("lookbehind_reduction_seconds_count"), f64::from(gradients));
     assert_eq!(sum("lookbehind_outer_step_seconds_count"), steps);
     assert_eq!(sum("lookbehind_jobs{state=\"succeeded\"}"), 1.0);
     assert_eq!(sum("lookbehind_jobs{"), 1.0, "one job, in one state");
@@ -231,7 +231,7 @@ async fn metrics_count_what_happened() {
     // Every partial holds a gradient; tests of the test split hold none.
     assert!(
         sum("lookbehind_transfer_bytes_total{direction=\"received\"}")
-            >= f64::from(evaluations) * parameters * 4.0
+            >= f64::from(gradients) * parameters * 4.0
     );
     assert!(sum("lookbehind_worker_shard_seconds_count{worker=\"w1\"}") > 0.0);
 }

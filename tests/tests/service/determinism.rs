@@ -103,7 +103,7 @@ fn with_dropout() -> Registry {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dropout_follows_the_sample_and_not_the_worker_or_the_evaluation() {
+async fn dropout_follows_the_sample_and_not_the_worker_or_the_gradient() {
     let mut cluster = Cluster::new().await;
     for number in 1..=4 {
         let backend = cluster.backend(with_dropout());
@@ -117,7 +117,7 @@ async fn dropout_follows_the_sample_and_not_the_worker_or_the_evaluation() {
     let mut reference = dropping;
     reference.optimizer.gradients = Some(lookbehind_common::job::file::GradientsName::Reference);
     let masks_again = cluster.client().run(&reference).await;
-    assert_eq!(masks_again.digest(), digest, "masks must be equal in all evaluations of a batch");
+    assert_eq!(masks_again.digest(), digest, "masks must be equal in all gradients of a batch");
 }
 
 /// Samples of each shard that was computed: epoch, batch, and the numbers within the data set.

@@ -3,9 +3,9 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod determinism;
-mod evaluations;
 mod family;
 mod generic_client;
+mod gradients;
 mod in_process;
 mod joining;
 mod limits;

@@ -51,7 +51,7 @@ async fn an_outer_step_is_one_trace_that_says_who_computed_what() {
 
     let steps = history.steps.len();
     let mut traces: BTreeMap<Vec<u8>, Vec<Span>> = BTreeMap::new();
-    // Per outer step: itself, three evaluations, and for each of these the worker's part, reduction and optimizer. One
+    // Per outer step: itself, three gradients, and for each of these the worker's part, reduction and optimizer. One
     // step has a test of the test split's, if there is one.
     let complete = |traces: &BTreeMap<Vec<u8>, Vec<Span>>| {
         let roots = traces.values().flatten().filter(|span| span.parent_span_id.is_empty());
@@ -67,9 +67,9 @@ async fn an_outer_step_is_one_trace_that_says_who_computed_what() {
     for spans in traces.values() {
         let named = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
         let [root] = named("outer step")[..] else { panic!("one root: {spans:?}") };
-        let evaluations = named("evaluation");
-        assert_eq!(evaluations.len(), 3, "k + 1");
-        assert!(evaluations.iter().all(|span| span.parent_span_id == root.span_id));
+        let gradients = named("gradient");
+        assert_eq!(gradients.len(), 3, "k + 1");
+        assert!(gradients.iter().all(|span| span.parent_span_id == root.span_id));
         for part in named("shards") {
             assert!(format!("{:?}", part.attributes).contains("w1"), "{part:?}");
             assert!(part.start_time_unix_nano <= part.end_time_unix_nano);

@@ -191,7 +191,7 @@ fn elsewhere(header: &v1::PartialHeader) -> Vec<v1::PartialHeader> {
     vec![
         request(|request| request.job_id = "j00000000".into()),
         request(|request| request.outer_step += 1),
-        request(|request| request.evaluation += 1),
+        request(|request| request.index += 1),
         segment(0, 2),
         segment(0, 3),
         segment(1, 3),

@@ -1,4 +1,4 @@
-//! `measure`: what an evaluation of a job takes on this machine, and where its time goes, without a coordinator.
+//! `measure`: what a gradient of a job takes on this machine, and where its time goes, without a coordinator.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -23,9 +23,9 @@ pub(super) struct Measure {
     /// The job file; its data files are named in the folder of --data
     #[arg(value_name = "JOB.toml")]
     job: PathBuf,
-    /// How many evaluations
+    /// How many gradients
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-    evaluations: u32,
+    gradients: u32,
     /// One line of JSON
     #[arg(long)]
     json: bool,
@@ -67,12 +67,12 @@ struct Measured {
     /// Samples and shards of a batch.
     samples: u64,
     shards: u32,
-    evaluations: usize,
+    gradients: usize,
     seconds: Seconds,
     samples_per_second: f64,
     /// Most bytes in use at once on the devices; 0 for the host's memory.
     device_memory_bytes: u64,
-    /// Seconds of an evaluation, on the mean, by the devices' own clocks; of several devices, the mean.
+    /// Seconds of a gradient, on the mean, by the devices' own clocks; of several devices, the mean.
     timeline: Vec<PhaseSeconds>,
 }
 
@@ -109,12 +109,12 @@ impl Measure {
         job: Box<dyn PreparedJob>,
     ) -> Result<Measured, MeasureError> {
         let mut run = Run::new(spec, job)?;
-        run.evaluations(WARM_UP)?;
+        run.gradients(WARM_UP)?;
         run.job.device_memory();
-        let mut times = run.evaluations(self.evaluations)?;
+        let mut times = run.gradients(self.gradients)?;
         times.sort();
         let device_memory_bytes = run.job.device_memory();
-        // The parser takes no fewer than one evaluation.
+        // The parser takes no fewer than one gradient.
         let (best, median) = (times[0].as_secs_f64(), times[times.len() / 2].as_secs_f64());
         Ok(Measured {
             device: backend.device(),
@@ -122,12 +122,12 @@ impl Measure {
             precision: format!("{:?}", spec.train.precision).to_lowercase(),
             samples: run.samples,
             shards: run.shards,
-            evaluations: times.len(),
+            gradients: times.len(),
             seconds: Seconds { best, median },
             samples_per_second: run.samples as f64 / median,
             device_memory_bytes,
-            // Marks on the streams cost a little: they are made in evaluations of their own.
-            timeline: run.timeline(self.evaluations)?,
+            // Marks on the streams cost a little: they are made in gradients of their own.
+            timeline: run.timeline(self.gradients)?,
         })
     }
 }
@@ -153,12 +153,12 @@ impl Run {
         Ok(Self { job, parameters, statistics, samples, shards, batches, next: 0 })
     }
 
-    /// What each of some evaluations took, weights and all.
-    fn evaluations(&mut self, count: u32) -> Result<Vec<Duration>, ComputeError> {
-        (0..count).map(|_| self.evaluation()).collect()
+    /// What each of some gradients took, weights and all.
+    fn gradients(&mut self, count: u32) -> Result<Vec<Duration>, ComputeError> {
+        (0..count).map(|_| self.gradient()).collect()
     }
 
-    fn evaluation(&mut self) -> Result<Duration, ComputeError> {
+    fn gradient(&mut self) -> Result<Duration, ComputeError> {
         let batch = self.next % self.batches;
         self.next += 1;
         let request = Request { kind: RequestKind::Gradient, epoch: 0, batch, shards: self.shards };
@@ -168,10 +168,10 @@ impl Run {
         Ok(begun.elapsed())
     }
 
-    /// Seconds of each phase of an evaluation, and of waiting: of the time in which no stream that computes did anything.
+    /// Seconds of each phase of a gradient, and of waiting: of the time in which no stream that computes did anything.
     fn timeline(&mut self, count: u32) -> Result<Vec<PhaseSeconds>, ComputeError> {
         self.job.timings();
-        let whole: Duration = self.evaluations(count)?.into_iter().sum();
+        let whole: Duration = self.gradients(count)?.into_iter().sum();
         let devices = self.job.timings();
         if devices.iter().all(Vec::is_empty) {
             return Ok(Vec::new());
@@ -217,10 +217,10 @@ fn read(path: &Path) -> Result<JobSpec, MeasureError> {
 }
 
 fn print(measured: &Measured) {
-    let Measured { device, class, precision, samples, shards, evaluations, seconds, .. } = measured;
+    let Measured { device, class, precision, samples, shards, gradients, seconds, .. } = measured;
     println!("{device}\nclass: {class}");
-    println!("{evaluations} evaluations of {samples} samples in {shards} shards, {precision}");
-    println!("an evaluation: {:.3} ms best, {:.3} ms median", seconds.best * 1e3, seconds.median * 1e3);
+    println!("{gradients} gradients of {samples} samples in {shards} shards, {precision}");
+    println!("a gradient: {:.3} ms best, {:.3} ms median", seconds.best * 1e3, seconds.median * 1e3);
     println!("{:.0} samples per second", measured.samples_per_second);
     if measured.device_memory_bytes > 0 {
         println!("{} MiB of the device's memory at most", measured.device_memory_bytes >> 20);

@@ -6,7 +6,7 @@ fn a_job_is_described_in_words() {
     let source = source();
     let lines = describe(&source, 3);
     assert_eq!(lines[1], "20 epochs of batches of 128 samples in 8 shards");
-    assert_eq!(lines[2], "3 evaluations on one batch per outer step");
+    assert_eq!(lines[2], "3 gradients on one batch per outer step");
 }
 
 /// A job with these tables, beside which nothing lies.

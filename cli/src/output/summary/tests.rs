@@ -18,10 +18,10 @@ fn near(a: f64, b: f64) -> bool {
 }
 
 #[test]
-fn evaluations_samples_and_time_are_summed_over_the_outer_steps() {
+fn gradients_samples_and_time_are_summed_over_the_outer_steps() {
     let summary = summary((1..=4).map(step));
     assert_eq!((summary.samples, summary.outer_steps), (400, 4));
-    assert_eq!(summary.evaluations, Evaluations { total: 12, per_outer_step: 3.0 });
+    assert_eq!(summary.gradients, Gradients { total: 12, per_outer_step: 3.0 });
     assert_eq!(summary.time.seconds.total, 4.0);
     assert_eq!((summary.time.seconds.compute, summary.time.share.compute), (2.0, 0.5));
     assert_eq!((summary.time.share.communication, summary.time.share.data), (0.25, 0.0625));
@@ -58,7 +58,7 @@ fn costs_are_those_with_the_usual_number_of_workers() {
 fn a_run_without_steps_has_a_summary_without_results() {
     let summary = summary([]);
     assert!(summary.train.is_none() && summary.test.is_none() && summary.one_more_worker.is_none());
-    assert_eq!((summary.evaluations.per_outer_step, summary.time.share.total), (0.0, 0.0));
+    assert_eq!((summary.gradients.per_outer_step, summary.time.share.total), (0.0, 0.0));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Tests of which evaluations count for running statistics.
+//! Tests of which gradients count for running statistics.
 
 use super::super::methods::GradientSchedule;
 use super::*;
@@ -30,7 +30,7 @@ fn reused_gradients_count_as_often_as_the_reference_would_pass_them() {
 }
 
 #[test]
-fn every_evaluation_of_the_other_methods_counts_once() {
+fn every_gradient_of_the_other_methods_counts_once() {
     let every = BatchStatistics::EveryPass;
     assert_eq!(counts(Method::Sgd, every), [1]);
     assert_eq!(counts(Method::Sam { ascent: ASCENT }, every), [1, 1]);
@@ -41,7 +41,7 @@ fn every_evaluation_of_the_other_methods_counts_once() {
 }
 
 #[test]
-fn unperturbed_counts_only_evaluations_before_an_ascent() {
+fn unperturbed_counts_only_gradients_before_an_ascent() {
     let unperturbed = BatchStatistics::Unperturbed;
     assert_eq!(counts(lookbehind(InnerGradients::Reuse), unperturbed), [1, 0, 0, 0]);
     for minibatch in [Minibatch::Same, Minibatch::Switch] {

@@ -63,7 +63,7 @@ export class JobHead {
       ["Perturbed loss", steady(newest?.last_loss), `sharpness ${steady(newest?.sharpness)}`],
       ["Accuracy", percent(newest?.accuracy), "training batch"],
       ["Test accuracy", percent(test?.test.accuracy), tested],
-      ["Outer step", span(newest?.seconds?.total), newest ? `${count(newest.evaluations)} gradients` : ""],
+      ["Outer step", span(newest?.seconds?.total), newest ? `${count(newest.gradients)} gradients` : ""],
     ];
     if (speed !== null && !isOver(job.state)) {
       facts.push(["Speed", `${count(speed * (newest?.samples ?? job.batch_size))}`, "samples a second"]);

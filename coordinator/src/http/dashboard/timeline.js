@@ -47,7 +47,7 @@ export class Timeline {
   /** Takes the newest outer steps. */
   update(steps) {
     this.steps = steps;
-    const lossy = steps.findLast((step) => step.works.some((work) => work.parts.some(gone)));
+    const lossy = steps.findLast((step) => step.requests.some((request) => request.parts.some(gone)));
     if (lossy !== undefined && lossy.outer_step !== this.loss?.step.outer_step) {
       this.loss = { step: lossy, at: Date.now() };
     }
@@ -99,9 +99,9 @@ export class Timeline {
   }
 
   words(bar) {
-    const of = bar.step.works.filter((work) => work.kind === bar.work.kind).length;
-    const evaluation = bar.work.kind === "test" ? "test" : `gradient ${bar.work.evaluation + 1} of ${of}`;
-    const what = `Step ${count(bar.step.outer_step)}, ${evaluation}, ${bar.lane}`;
+    const of = bar.step.requests.filter((request) => request.kind === bar.request.kind).length;
+    const label = bar.request.kind === "test" ? "test" : `gradient ${bar.request.index + 1} of ${of}`;
+    const what = `Step ${count(bar.step.outer_step)}, ${label}, ${bar.lane}`;
     const took = span(bar.to - bar.from);
     if (bar.kind === "waiting") return `${what}: waiting for the others, ${took}`;
     if (bar.kind === "optimizer") return `${what}: reduction and optimizer, ${took}`;
@@ -170,9 +170,9 @@ export class Timeline {
   drawTable() {
     if (!byId("timeline-values").open) return;
     const parts = this.layout.parts.slice(-200).reverse();
-    const heads = ["Outer step", "Evaluation", "Worker", "Shards", "Took", "Compute", "Data", "Outcome"];
-    const rows = parts.map(({ step, work, part, from, to }) => [
-      count(step.outer_step), work.kind === "test" ? "test" : `gradient ${work.evaluation + 1}`, part.worker,
+    const heads = ["Outer step", "Request", "Worker", "Shards", "Took", "Compute", "Data", "Outcome"];
+    const rows = parts.map(({ step, request, part, from, to }) => [
+      count(step.outer_step), request.kind === "test" ? "test" : `gradient ${request.index + 1}`, part.worker,
       `${part.first_shard}–${part.end_shard - 1}`, span(to - from), span(part.compute), span(part.data),
       OUTCOMES[part.outcome] ?? part.outcome,
     ]);

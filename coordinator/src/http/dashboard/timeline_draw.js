@@ -114,7 +114,7 @@ function drawPart(context, bar, place) {
   const { first_shard: first, end_shard: end } = bar.part;
   const range = end - first === 1 ? String(first) : `${first}–${end - 1}`;
   const fits = (label) => context.measureText(label).width + 6 <= place.x(compute.to) - from;
-  const text = (bar.work.kind === "test" ? [`test ${range}`, "test"] : [range]).find(fits);
+  const text = (bar.request.kind === "test" ? [`test ${range}`, "test"] : [range]).find(fits);
   if (text === undefined) return;
   context.fillStyle = color(bar.part.outcome === "duplicate" ? "--ink" : "--on-bar");
   context.textBaseline = "middle";

@@ -17,8 +17,8 @@ export function layOut(steps) {
   let start = 0;
   for (const step of steps) {
     const length = known(step.seconds) ? step.seconds : 0;
-    for (const work of step.works) all.push(...workBars(step, work, start, length));
-    const lossy = step.works.some((work) => work.parts.some(gone));
+    for (const request of step.requests) all.push(...requestBars(step, request, start, length));
+    const lossy = step.requests.some((request) => request.parts.some(gone));
     marks.push({ outerStep: step.outer_step, from: start, to: start + length, lossy });
     start += length;
   }
@@ -34,16 +34,16 @@ export function layOut(steps) {
   return { lanes, bars, parts, hidden: Math.max(0, workers.length - MOST_LANES), steps: marks, total: start };
 }
 
-/** What one evaluation puts into the lanes. */
-function workBars(step, work, start, length) {
+/** What one request puts into the lanes. */
+function requestBars(step, request, start, length) {
   const bars = [];
-  const gathered = known(work.gathered) ? work.gathered : length;
+  const gathered = known(request.gathered) ? request.gathered : length;
   const last = new Map();
-  for (const part of work.parts) {
+  for (const part of request.parts) {
     const delivered = known(part.delivered) ? part.delivered : gathered;
-    const from = known(part.assigned) ? part.assigned : work.begun;
+    const from = known(part.assigned) ? part.assigned : request.begun;
     bars.push({
-      kind: "part", lane: part.worker, step, work, part,
+      kind: "part", lane: part.worker, step, request, part,
       from: start + from, to: start + Math.max(from, delivered),
       segments: segments(part, start + from, start + Math.max(from, delivered)),
     });
@@ -51,11 +51,11 @@ function workBars(step, work, start, length) {
   }
   for (const [worker, delivered] of last) {
     if (gathered > delivered) {
-      bars.push({ kind: "waiting", lane: worker, step, work, from: start + delivered, to: start + gathered });
+      bars.push({ kind: "waiting", lane: worker, step, request, from: start + delivered, to: start + gathered });
     }
   }
-  if (known(work.advanced) && work.advanced > gathered) {
-    bars.push({ kind: "optimizer", lane: COORDINATOR, step, work, from: start + gathered, to: start + work.advanced });
+  if (known(request.advanced) && request.advanced > gathered) {
+    bars.push({ kind: "optimizer", lane: COORDINATOR, step, request, from: start + gathered, to: start + request.advanced });
   }
   return bars;
 }
@@ -75,8 +75,8 @@ function segments(part, from, to) {
   if (gone(part) || to - from <= 0 || compute + data <= 0) return [];
   const shrink = Math.min(1, (to - from) / (compute + data));
   const half = (to - from - (compute + data) * shrink) / 2;
-  const work = [["data", data * shrink], ["compute", compute * shrink]];
-  const lengths = [["communication", half], ...work, ["communication", half]];
+  const busy = [["data", data * shrink], ["compute", compute * shrink]];
+  const lengths = [["communication", half], ...busy, ["communication", half]];
   let at = from;
   return lengths
     .map(([name, length]) => ({ name, from: at, to: (at += length) }))

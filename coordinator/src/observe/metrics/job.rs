@@ -20,7 +20,7 @@ pub(super) type Real = Gauge<f64, AtomicU64>;
 pub(super) struct JobSeries {
     outer_steps: Family<JobLabel, Counter>,
     samples: Family<JobLabel, Counter>,
-    evaluations: Family<JobLabel, Counter>,
+    gradients: Family<JobLabel, Counter>,
     seconds: Family<PartLabel, Seconds>,
     loss: Family<JobLabel, Real>,
     perturbed_loss: Family<JobLabel, Real>,
@@ -39,7 +39,7 @@ impl JobSeries {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("outer_steps", "Outer steps done", self.outer_steps.clone());
         registry.register("samples", "Samples consumed by outer steps", self.samples.clone());
-        registry.register("gradient_evaluations", "Gradients of whole batches", self.evaluations.clone());
+        registry.register("gradients", "Gradients of whole batches", self.gradients.clone());
         let help = "Where the time of outer steps went";
         registry.register_with_unit("step", help, Unit::Seconds, self.seconds.clone());
         for (name, help, family) in self.gauges() {
@@ -66,7 +66,7 @@ impl JobSeries {
         let label = JobLabel { job_id: job.to_string() };
         self.outer_steps.get_or_create(&label).inc();
         self.samples.get_or_create(&label).inc_by(step.samples);
-        self.evaluations.get_or_create(&label).inc_by(u64::from(step.evaluations));
+        self.gradients.get_or_create(&label).inc_by(u64::from(step.gradients));
         let time = step.time.unwrap_or_default();
         let seconds = [time.compute, time.data, time.communication, time.optimizer, time.waiting];
         for (part, seconds) in PARTS.into_iter().zip(seconds) {
@@ -88,7 +88,7 @@ impl JobSeries {
 
     pub(super) fn remove(&self, job: &JobId) {
         let label = JobLabel { job_id: job.to_string() };
-        for counter in [&self.outer_steps, &self.samples, &self.evaluations] {
+        for counter in [&self.outer_steps, &self.samples, &self.gradients] {
             counter.remove(&label);
         }
         for part in PARTS {

@@ -13,7 +13,7 @@ fn worth(samples: u64) -> Partial {
 }
 
 fn request() -> Request {
-    let id = RequestId { job: JobId::from_entropy(1), outer_step: 0, evaluation: 0 };
+    let id = RequestId { job: JobId::from_entropy(1), outer_step: 0, index: 0 };
     let coordinates =
         Coordinates { kind: RequestKind::Gradient { epoch: 0, batch: 0 }, samples: 8, shards: 8 };
     Request::new(id, coordinates, 1, Duration::ZERO)

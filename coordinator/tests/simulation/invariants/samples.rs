@@ -28,7 +28,7 @@ struct Record {
     committed: BTreeMap<u64, Consumed>,
 }
 
-/// Records what went into accepted evaluations.
+/// Records what went into accepted gradients.
 #[derive(Default)]
 pub(crate) struct Samples {
     jobs: BTreeMap<JobId, Record>,
@@ -85,9 +85,9 @@ impl Samples {
     pub(crate) fn advanced(&mut self, expected: &Expected, job: &JobId, advance: &Advance) {
         let record = self.jobs.entry(job.clone()).or_default();
         match &advance.outcome {
-            Outcome::Evaluate(evaluation, weights) => {
+            Outcome::Gradient(request, weights) => {
                 let step = expected.batches.get(record.outer_step as usize);
-                let batch = step.and_then(|step| step.get(evaluation.batch as usize));
+                let batch = step.and_then(|step| step.get(request.batch as usize));
                 record.asked =
                     batch.map(|&(epoch, batch)| (RequestKind::Gradient { epoch, batch }, weights.clone()));
             }

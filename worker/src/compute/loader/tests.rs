@@ -57,7 +57,7 @@ fn settle(loader: &Loader) {
 }
 
 #[test]
-fn the_evaluations_of_a_batch_share_what_was_prepared_once() {
+fn the_gradients_of_a_batch_share_what_was_prepared_once() {
     let data = Counting::new();
     let mut loader = loader(&data, 1 << 20);
     for _ in 0..4 {

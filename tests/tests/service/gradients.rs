@@ -1,4 +1,4 @@
-//! What an outer step costs and takes: evaluations, batches, samples.
+//! What an outer step costs and takes: gradients, batches, samples.
 
 use lookbehind_common::job::file::GradientsName;
 use lookbehind_common::job::{JobFile, MethodName, Minibatch};
@@ -19,7 +19,7 @@ fn with_method(method: MethodName) -> JobFile {
 const BATCHES: usize = 9;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reused_gradients_end_at_the_same_bytes_with_k_plus_one_evaluations_instead_of_2k() {
+async fn reused_gradients_end_at_the_same_bytes_with_k_plus_one_gradients_instead_of_2k() {
     let cluster = Cluster::of(2).await;
     for k in [1, 2, 5] {
         let lookbehind = |gradients| {
@@ -31,8 +31,8 @@ async fn reused_gradients_end_at_the_same_bytes_with_k_plus_one_evaluations_inst
         let reused = cluster.client().run(&lookbehind(GradientsName::Reuse)).await;
         let reference = cluster.client().run(&lookbehind(GradientsName::Reference)).await;
         assert_eq!(reused.digest(), reference.digest(), "k = {k}");
-        assert_eq!(reused.evaluations(), vec![k + 1; 2 * BATCHES], "k = {k}");
-        assert_eq!(reference.evaluations(), vec![2 * k; 2 * BATCHES], "k = {k}");
+        assert_eq!(reused.gradients(), vec![k + 1; 2 * BATCHES], "k = {k}");
+        assert_eq!(reference.gradients(), vec![2 * k; 2 * BATCHES], "k = {k}");
     }
 }
 
@@ -44,7 +44,7 @@ async fn methods_that_take_k_batches_close_a_shorter_outer_step_at_an_epochs_end
     switching.optimizer.minibatch = Some(Minibatch::Switch);
     let mut ascending = with_method(MethodName::MultistepSam);
     ascending.optimizer.minibatch = Some(Minibatch::Switch);
-    // Of 8 batches, three and three and two; evaluations of a full outer step and of one with two batches.
+    // Of 8 batches, three and three and two; gradients of a full outer step and of one with two batches.
     let cases = [
         (with_method(MethodName::Lookahead), 3, 2),
         (with_method(MethodName::LookaheadSam), 6, 4),
@@ -55,7 +55,7 @@ async fn methods_that_take_k_batches_close_a_shorter_outer_step_at_an_epochs_end
         job.data.drop_last = Some(true);
         let what = format!("{:?}", job.optimizer.method);
         let history = cluster.client().run(&job).await;
-        assert_eq!(history.evaluations(), [full, full, short, full, full, short], "{what}");
+        assert_eq!(history.gradients(), [full, full, short, full, full, short], "{what}");
         let samples: Vec<u64> = history.steps.iter().map(|step| step.samples).collect();
         assert_eq!(samples, [72, 72, 48, 72, 72, 48], "{what}");
         let epochs: Vec<u64> = history.steps.iter().map(|step| step.epoch).collect();
