@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use candle_core::{Result, Tensor};
 use candle_nn::{Linear, Module, linear};
 use lookbehind_common::job::parse_parameters;
-use lookbehind_worker::models::{Model, Pass};
+use lookbehind_worker::models::{ForwardContext, Model};
 use lookbehind_worker::registry::Registry;
 
 /// What stands under `[model]` beside `kind`.
@@ -30,10 +30,10 @@ struct Tanh {
 }
 
 impl Model for Tanh {
-    fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
+    fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
         let x = inputs.flatten_from(1)?; // [n, in]
         let x = self.hidden.forward(&x)?.tanh()?; // [n, units]
-        let x = pass.dropout(0, self.dropout, &x)?;
+        let x = context.dropout(0, self.dropout, &x)?;
         self.output.forward(&x) // [n, classes]
     }
 }

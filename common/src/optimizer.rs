@@ -1,7 +1,7 @@
 //! The optimizer family as a pure state machine over flat buffers.
 //!
 //! The algorithms themselves, one file each, are in `methods`: `methods/lookbehind.rs` reads as the paper does. The
-//! arithmetic is in `passes`.
+//! arithmetic is in `elementwise`.
 //!
 //! [`Optimizer::begin`] opens an outer step and says which gradient is wanted first; [`Optimizer::absorb`] takes a gradient
 //! and says which one is wanted next, until the outer step is finished. Where the gradients come from is the caller's
@@ -14,11 +14,11 @@ mod base;
 mod blocks;
 mod buffers;
 mod check;
+pub mod elementwise;
 mod interpolation;
 mod messages;
 mod methods;
 mod outer_step;
-pub mod passes;
 mod state;
 mod statistics;
 mod update;

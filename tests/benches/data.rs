@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use lookbehind_tests::bench::{Failure, Table};
-use lookbehind_worker::data::{DataEnvironment, Dataset, SamplePass, Split, parquet, with_options};
+use lookbehind_worker::data::{DataEnvironment, Dataset, SampleContext, Split, parquet, with_options};
 use rayon::ThreadPoolBuilder;
 use serde_json::{Value, json};
 
@@ -115,8 +115,8 @@ fn batches(data: &dyn Dataset) -> f64 {
     while begun.elapsed().as_secs_f64() < SECONDS {
         // Far from each other, as a shuffled epoch has them.
         let batch: Vec<u64> = (0..BATCH as u64).map(|place| (done + place) * 7919 % samples).collect();
-        let pass = SamplePass { seed: 1, epoch: done / samples };
-        data.batch(Split::Train, &batch, pass).unwrap();
+        let context = SampleContext { seed: 1, epoch: done / samples };
+        data.batch(Split::Train, &batch, context).unwrap();
         done += BATCH as u64;
     }
     done as f64 / begun.elapsed().as_secs_f64()

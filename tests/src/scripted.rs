@@ -127,7 +127,7 @@ impl Gate {
         assert!(!waited.1.timed_out(), "nobody opened the gate");
     }
 
-    /// Lets everybody pass, now and later.
+    /// Lets everybody context, now and later.
     ///
     /// # Panics
     /// When a worker panicked at the gate.

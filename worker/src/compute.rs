@@ -89,7 +89,7 @@ pub trait PreparedJob: Send {
     /// work stands still for dead. It is asked before each shard or group whether the segment is still wanted.
     ///
     /// # Errors
-    /// When no weights are loaded, the work has no such shard, model or data fail, or newer work has overtaken it. The next
+    /// When no weights are loaded, the work has no such shard, model or data fail, or newer work has superseded it. The next
     /// segment comes out as if this one had not been asked for.
     fn segment(
         &mut self,

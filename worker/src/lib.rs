@@ -14,14 +14,14 @@
 //!
 //! # A model of one's own
 //!
-//! A model is a constructor and a forward pass. Its tensors come from a [`candle_nn::VarBuilder`], so that candle's
+//! A model is a constructor and a forward context. Its tensors come from a [`candle_nn::VarBuilder`], so that candle's
 //! layers can be used; their names, initial values and gradients need no further code. This one is a linear
 //! classifier with dropout, which a job asks for with `kind = "dropout_linear"` and `dropout = 0.2`:
 //!
 //! ```
 //! use candle_core::Tensor;
 //! use candle_nn::{linear, Linear, Module};
-//! use lookbehind_worker::models::{Model, Pass};
+//! use lookbehind_worker::models::{Model, ForwardContext};
 //! use lookbehind_worker::registry::Registry;
 //!
 //! struct DropoutLinear {
@@ -30,9 +30,9 @@
 //! }
 //!
 //! impl Model for DropoutLinear {
-//!     fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> candle_core::Result<Tensor> {
+//!     fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> candle_core::Result<Tensor> {
 //!         let x = inputs.flatten_from(1)?; // [n, in]
-//!         self.layer.forward(&pass.dropout(0, self.dropout, &x)?) // [n, classes]
+//!         self.layer.forward(&context.dropout(0, self.dropout, &x)?) // [n, classes]
 //!     }
 //! }
 //!

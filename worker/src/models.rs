@@ -2,11 +2,11 @@
 //!
 //! A model asks for its tensors through a [`candle_nn::VarBuilder`], under PyTorch's names. Tensors whose names
 //! end in `running_mean` or `running_var` are statistics: not trained, but updated from what the model reports
-//! through its [`Pass`].
+//! through its [`ForwardContext`].
 
+mod context;
 mod layers;
 mod mlp;
-mod pass;
 mod resnet;
 mod sequential;
 mod vit;
@@ -15,8 +15,8 @@ mod wide_resnet;
 use candle_core::{Result, Tensor};
 use lookbehind_common::job::JobError;
 
+pub use context::{BatchPosition, ForwardContext, Mode};
 pub use mlp::mlp;
-pub use pass::{Mode, Pass, PassPosition};
 pub use resnet::resnet;
 pub use sequential::sequential;
 pub use vit::vit;
@@ -47,12 +47,12 @@ pub trait Model: Send + Sync {
     ///
     /// # Errors
     /// When the inputs' shape does not fit the model.
-    fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> Result<Tensor>;
+    fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor>;
 
     /// Numbers that a training pass holds for each sample at once, at least: what the layers give, which the way back
     /// needs. A job whose largest shard has no room for as many is refused before anything is computed; 0 where
     /// nothing is known.
-    fn numbers_per_sample(&self) -> u64 {
+    fn elements_per_sample(&self) -> u64 {
         0
     }
 
@@ -64,6 +64,6 @@ pub trait Model: Send + Sync {
 }
 
 #[cfg(test)]
-mod held_tests;
+mod activation_memory_tests;
 #[cfg(test)]
 mod recorded_tests;

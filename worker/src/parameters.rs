@@ -55,7 +55,7 @@ pub enum StateError {
         source: candle_core::Error,
     },
     /// A training pass did not report each statistic once.
-    #[error("statistic {name:?}: the model reported it {found} times in a training pass, expected once")]
+    #[error("statistic {name:?}: the model reported it {found} times in a training context, expected once")]
     Reported {
         /// The statistic.
         name: String,
@@ -63,7 +63,9 @@ pub enum StateError {
         found: usize,
     },
     /// A training pass reported what is not a statistic.
-    #[error("statistic {name:?}: reported in a training pass, but the model has no statistic of that name")]
+    #[error(
+        "statistic {name:?}: reported in a training context, but the model has no statistic of that name"
+    )]
     UnknownStatistic {
         /// The name.
         name: String,

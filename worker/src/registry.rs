@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_nn::VarBuilder;
 use lookbehind_common::job::{DataSpec, JobError, ModelSpec, Parameters};
 
-use crate::data::{self, DataDescription, DataEnvironment, DataError, Dataset, Outline, outline};
+use crate::data::{self, DataDescription, DataEnvironment, DataError, Dataset, InputSpec, input_spec};
 use crate::models::{self, BuildError, Model};
 
 /// Builds a model for a data set from the parameters under `[model]`.
@@ -17,20 +17,20 @@ pub type DatasetBuilder =
     dyn Fn(&Parameters, &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> + Send + Sync;
 
 /// Says what the parameters under `[data]` tell of a data set's samples before any file is read, if they do.
-pub type Outliner = dyn Fn(&Parameters) -> Result<Option<Outline>, JobError> + Send + Sync;
+pub type InputSpecFn = dyn Fn(&Parameters) -> Result<Option<InputSpec>, JobError> + Send + Sync;
 
 /// Models and data sets by kind.
 pub struct Registry {
     models: BTreeMap<String, Box<ModelBuilder>>,
     datasets: BTreeMap<String, Box<DatasetBuilder>>,
-    outlines: BTreeMap<String, Box<Outliner>>,
+    input_specs: BTreeMap<String, Box<InputSpecFn>>,
 }
 
 impl Registry {
     /// What the worker brings along: models `mlp`, `resnet`, `sequential`, `vit` and `wide_resnet`; data sets
     /// `cifar10`, `cifar100`, `csv`, `digits`, `folder`, `idx`, `parquet` and `safetensors`.
     pub fn builtin() -> Self {
-        Self { models: BTreeMap::new(), datasets: BTreeMap::new(), outlines: BTreeMap::new() }
+        Self { models: BTreeMap::new(), datasets: BTreeMap::new(), input_specs: BTreeMap::new() }
             .with_model("mlp", models::mlp)
             .with_model("resnet", models::resnet)
             .with_model("sequential", models::sequential)
@@ -44,14 +44,14 @@ impl Registry {
             .with_dataset("idx", data::idx)
             .with_dataset("parquet", data::parquet)
             .with_dataset("safetensors", data::safetensors)
-            .with_outline("cifar10", outline::cifar10)
-            .with_outline("cifar100", outline::cifar100)
-            .with_outline("csv", outline::csv)
-            .with_outline("digits", outline::digits)
-            .with_outline("folder", outline::folder)
-            .with_outline("idx", outline::idx)
-            .with_outline("parquet", outline::parquet)
-            .with_outline("safetensors", outline::safetensors)
+            .with_input_spec("cifar10", input_spec::cifar10)
+            .with_input_spec("cifar100", input_spec::cifar100)
+            .with_input_spec("csv", input_spec::csv)
+            .with_input_spec("digits", input_spec::digits)
+            .with_input_spec("folder", input_spec::folder)
+            .with_input_spec("idx", input_spec::idx)
+            .with_input_spec("parquet", input_spec::parquet)
+            .with_input_spec("safetensors", input_spec::safetensors)
     }
 
     /// Adds a model, or replaces the one of that kind.
@@ -67,24 +67,24 @@ impl Registry {
         self
     }
 
-    /// Adds a data set, or replaces the one of that kind with its outline.
+    /// Adds a data set, or replaces the one of that kind with its input spec.
     #[must_use]
     pub fn with_dataset<F>(mut self, kind: &str, builder: F) -> Self
     where
         F: Fn(&Parameters, &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> + Send + Sync + 'static,
     {
         self.datasets.insert(kind.to_owned(), Box::new(builder));
-        self.outlines.remove(kind);
+        self.input_specs.remove(kind);
         self
     }
 
     /// Adds what is known of a data set's samples before it is loaded, so that a job's model can be checked without it.
     #[must_use]
-    pub fn with_outline<F>(mut self, kind: &str, outline: F) -> Self
+    pub fn with_input_spec<F>(mut self, kind: &str, input_spec: F) -> Self
     where
-        F: Fn(&Parameters) -> Result<Option<Outline>, JobError> + Send + Sync + 'static,
+        F: Fn(&Parameters) -> Result<Option<InputSpec>, JobError> + Send + Sync + 'static,
     {
-        self.outlines.insert(kind.to_owned(), Box::new(outline));
+        self.input_specs.insert(kind.to_owned(), Box::new(input_spec));
         self
     }
 
@@ -101,9 +101,9 @@ impl Registry {
     ///
     /// # Errors
     /// When a parameter is wrong.
-    pub fn outline(&self, spec: &DataSpec) -> Result<Option<Outline>, JobError> {
-        data::outline_with_options(&spec.parameters, |parameters| match self.outlines.get(&spec.kind) {
-            Some(outline) => outline(parameters),
+    pub fn input_spec(&self, spec: &DataSpec) -> Result<Option<InputSpec>, JobError> {
+        data::input_spec_with_options(&spec.parameters, |parameters| match self.input_specs.get(&spec.kind) {
+            Some(input_spec) => input_spec(parameters),
             None => Ok(None),
         })
     }

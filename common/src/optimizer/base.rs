@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::blocks::{Cut, Target};
 use super::buffers::{Pool, Writing};
-use super::passes::{self, AdamWStep, SgdStep};
+use super::elementwise::{self, AdamWStep, SgdStep};
 use crate::flat_buffer::FlatBuffer;
 use crate::job::BaseOptimizer;
 
@@ -110,9 +110,9 @@ impl Rule {
     pub(super) fn apply(&self, weights: &mut [f32], gradient: &[f32], buffers: [Option<Target<'_>>; 2]) {
         let [first, second] = buffers.map(|buffer| buffer.map_or(&mut [][..], Target::load));
         match *self {
-            Self::Sgd(step) => passes::sgd(weights, gradient, step),
-            Self::Momentum(step) => passes::sgd_with_momentum(weights, gradient, first, step),
-            Self::AdamW(step) => passes::adamw(weights, gradient, first, second, step),
+            Self::Sgd(step) => elementwise::sgd(weights, gradient, step),
+            Self::Momentum(step) => elementwise::sgd_with_momentum(weights, gradient, first, step),
+            Self::AdamW(step) => elementwise::adamw(weights, gradient, first, second, step),
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::passes::GRAIN;
+use super::elementwise::GRAIN;
 use crate::flat_buffer::FlatBuffer;
 use crate::layout::Layout;
 

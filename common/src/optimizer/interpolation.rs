@@ -1,7 +1,7 @@
 //! How the slow weights follow the fast ones at the end of an outer step.
 
 use super::blocks::{Block, cut_fields, for_each_block};
-use super::passes;
+use super::elementwise;
 use crate::flat_buffer::FlatBuffer;
 
 /// Below this a movement counts as being that long, so that no movement at all has an angle of 90°.
@@ -12,7 +12,7 @@ pub(super) type AngleSums = [f64; 3];
 
 /// Measures one block's part of the angle between (first − slow) and (last − slow).
 pub(super) fn angle_sums(first: &[f32], last: &[f32], slow: &[f32]) -> AngleSums {
-    let dot = passes::dot_of_differences;
+    let dot = elementwise::dot_of_differences;
     [dot(first, first, slow), dot(last, last, slow), dot(first, last, slow)]
 }
 
@@ -50,7 +50,7 @@ pub(super) fn interpolate_tensors(
     alphas: &[f64],
 ) {
     for_each_block(blocks, Arrays { weights, slow }, &|block, arrays: Arrays<'_>| {
-        passes::interpolate(arrays.weights, arrays.slow, alphas[block.tensor] as f32);
+        elementwise::interpolate(arrays.weights, arrays.slow, alphas[block.tensor] as f32);
     });
 }
 

@@ -3,7 +3,7 @@
 //! Each method has a file of its own that reads as its paper does. With φ the slow weights, f the fast weights, φ′ the
 //! perturbed weights and L the mean loss over a batch, an outer step begins with f = φ′ = φ, and
 //!
-//! - ε(g) = ρ · T²g / (‖T g‖ + 1e-16) is an ascent, with T = 1 or, adaptive, T = |φ′| + η (`passes`, `update`);
+//! - ε(g) = ρ · T²g / (‖T g‖ + 1e-16) is an ascent, with T = 1 or, adaptive, T = |φ′| + η (`elementwise`, `update`);
 //! - base(f, g) is a step of the base optimizer, SGD or AdamW, whose state persists over all outer steps (`base`);
 //! - φ = φ + α (f − φ) ends the outer step, with a fixed α or one for each tensor (`interpolation`).
 

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
+use super::elementwise;
 use super::methods::{GradientUse, WeightSet};
-use super::passes;
 use crate::flat_buffer::FlatBuffer;
 use crate::job::BatchStatistics;
 
@@ -38,7 +38,7 @@ impl RunningStatistics {
         };
         if times > 0 {
             let running: &mut FlatBuffer = Arc::make_mut(&mut self.values);
-            (0..times).for_each(|_| passes::average(running, batch, MOMENTUM));
+            (0..times).for_each(|_| elementwise::average(running, batch, MOMENTUM));
         }
     }
 }

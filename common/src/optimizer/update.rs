@@ -3,8 +3,8 @@
 use super::base::Rule;
 use super::blocks::{Block, Cut, Target, cut_fields, for_each_block};
 use super::buffers::Writing;
+use super::elementwise;
 use super::interpolation::{AngleSums, angle_sums};
-use super::passes;
 use crate::flat_buffer::FlatBuffer;
 
 /// Euclidean norms of a gradient g over all parameters.
@@ -25,9 +25,11 @@ pub(super) fn norms(
 ) -> Norms {
     let arrays = Measured { gradient, weights };
     let squares = for_each_block(blocks, arrays, &|block, arrays: Measured<'_>| {
-        let plain = passes::sum_of_squares(arrays.gradient);
+        let plain = elementwise::sum_of_squares(arrays.gradient);
         let scaled = match eta {
-            Some(eta) if block.scaled => passes::scaled_sum_of_squares(arrays.gradient, arrays.weights, eta),
+            Some(eta) if block.scaled => {
+                elementwise::scaled_sum_of_squares(arrays.gradient, arrays.weights, eta)
+            }
             _ => plain,
         };
         [plain, scaled]
@@ -60,8 +62,8 @@ impl Ascent<'_> {
     fn apply(self, block: &Block, gradient: &[f32]) {
         let weights = self.perturbed.load();
         match self.eta {
-            Some(eta) if block.scaled => passes::ascend_scaled(weights, gradient, self.scale, eta),
-            _ => passes::ascend(weights, gradient, self.scale),
+            Some(eta) if block.scaled => elementwise::ascend_scaled(weights, gradient, self.scale, eta),
+            _ => elementwise::ascend(weights, gradient, self.scale),
         }
     }
 }
@@ -140,7 +142,7 @@ impl Descent<'_> {
         self.rule.apply(weights, gradient, self.buffers);
         match self.ending {
             Ending::Open => {}
-            Ending::Interpolate { slow, alpha } => passes::interpolate(weights, slow, alpha),
+            Ending::Interpolate { slow, alpha } => elementwise::interpolate(weights, slow, alpha),
             // With one inner step the first movement is the last one.
             Ending::Measure { slow, first } => return angle_sums(first.unwrap_or(weights), weights, slow),
         }

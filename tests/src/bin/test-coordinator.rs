@@ -20,12 +20,12 @@ fn main() -> ExitCode {
 fn crash_at(point: &str) {
     let (name, count) = point.split_once(' ').unwrap_or((point, "1"));
     let left = AtomicU32::new(count.parse().unwrap_or(1));
-    let pass = move || {
+    let context = move || {
         if left.fetch_sub(1, Ordering::Relaxed) == 1 {
             std::process::abort();
         }
     };
-    if let Err(error) = fail::cfg_callback(name, pass) {
+    if let Err(error) = fail::cfg_callback(name, context) {
         eprintln!("{name}: {error}");
     }
 }

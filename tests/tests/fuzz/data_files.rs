@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use lookbehind_worker::data::{
-    DataEnvironment, DataError, Dataset, SamplePass, Split, cifar10, csv, folder, idx, parquet,
+    DataEnvironment, DataError, Dataset, SampleContext, Split, cifar10, csv, folder, idx, parquet,
 };
 use rayon::ThreadPool;
 use serde_json::{Value, json};
@@ -64,11 +64,11 @@ fn holds_samples(data: &dyn Dataset) {
     let numbers = description.train_samples * description.input_size() as u64;
     assert!(description.train_samples > 0 && numbers <= MEMORY);
     let samples: Vec<u64> = (0..description.train_samples).collect();
-    let pass = SamplePass { seed: 0, epoch: 0 };
-    let batch = data.batch(Split::Train, &samples, pass).expect("all samples");
+    let context = SampleContext { seed: 0, epoch: 0 };
+    let batch = data.batch(Split::Train, &samples, context).expect("all samples");
     assert!(batch.targets.iter().all(|target| (target.class as usize) < description.classes));
     assert!(batch.inputs.iter().all(|number| number.is_finite()));
-    assert!(data.batch(Split::Train, &[description.train_samples], pass).is_err());
+    assert!(data.batch(Split::Train, &[description.train_samples], context).is_err());
 }
 
 /// The training file of CIFAR-10.

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use lookbehind_worker::data::{DataEnvironment, Dataset, SamplePass, Split, safetensors};
+use lookbehind_worker::data::{DataEnvironment, Dataset, SampleContext, Split, safetensors};
 use tempfile::TempDir;
 
 use crate::model_file_target::{mend, parts, tensor};
@@ -51,8 +51,8 @@ fn holds_what_the_file_holds(data: &dyn Dataset, bytes: &[u8]) {
     assert!(inputs.len() as u64 <= MEMORY);
 
     let samples: Vec<u64> = (0..description.train_samples).collect();
-    let pass = SamplePass { seed: 0, epoch: 0 };
-    let batch = data.batch(Split::Train, &samples, pass).expect("all samples");
+    let context = SampleContext { seed: 0, epoch: 0 };
+    let batch = data.batch(Split::Train, &samples, context).expect("all samples");
     assert_eq!(batch.shape, shape);
     assert!(batch.inputs.iter().all(|number| number.is_finite()));
     let found: Vec<u8> = batch.inputs.iter().flat_map(|number| number.to_le_bytes()).collect();
@@ -62,7 +62,7 @@ fn holds_what_the_file_holds(data: &dyn Dataset, bytes: &[u8]) {
     let classes: Vec<u32> = targets.chunks(width).map(little_endian).collect();
     assert_eq!(batch.targets.iter().map(|target| target.class).collect::<Vec<_>>(), classes);
     assert_eq!(Some(description.classes), classes.iter().max().map(|class| *class as usize + 1));
-    assert!(data.batch(Split::Train, &[description.train_samples], pass).is_err());
+    assert!(data.batch(Split::Train, &[description.train_samples], context).is_err());
 }
 
 fn little_endian(bytes: &[u8]) -> u32 {

@@ -11,7 +11,7 @@ use lookbehind_tests::jobs::{on_workers, small, small_with};
 use lookbehind_tests::scripted::{Script, Scripted};
 use lookbehind_worker::compute::{Request, RequestKind};
 use lookbehind_worker::data::{DataError, Dataset, InMemory, Rows};
-use lookbehind_worker::models::{Model, Pass};
+use lookbehind_worker::models::{ForwardContext, Model};
 use lookbehind_worker::registry::Registry;
 
 /// Runs a job on one to four workers of a cluster; returns the digest that they all agree on.
@@ -86,8 +86,8 @@ async fn one_to_four_workers_end_at_the_same_bytes_in_bf16_and_not_at_those_of_f
 struct Dropping(Linear);
 
 impl Model for Dropping {
-    fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> candle_core::Result<Tensor> {
-        self.0.forward(&pass.dropout(0, 0.3, &inputs.flatten_from(1)?)?)
+    fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> candle_core::Result<Tensor> {
+        self.0.forward(&context.dropout(0, 0.3, &inputs.flatten_from(1)?)?)
     }
 }
 
@@ -153,13 +153,13 @@ struct Recorded {
 }
 
 impl Model for Recorded {
-    fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> candle_core::Result<Tensor> {
+    fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> candle_core::Result<Tensor> {
         // Before the first work only the probe asks.
         if let Some((_, _, shard)) = self.seen.lock().unwrap().last_mut() {
             let numbers: Vec<f32> = inputs.flatten_all()?.to_vec1()?;
             shard.extend(numbers.into_iter().map(|number| (number * SCALE) as u64));
         }
-        self.inner.forward(inputs, pass)
+        self.inner.forward(inputs, context)
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::files::{Files, in_folder};
 use super::image::{Collector, FormParameters, load};
 use super::source::{Paths, Source};
-use super::{DataEnvironment, DataError, Dataset, FileProblem, Outline, Split};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, Split};
 
 const SHAPE: [usize; 3] = [3, 32, 32];
 const PIXELS: usize = 3 * 32 * 32;
@@ -64,9 +64,9 @@ pub fn cifar10(
 ///
 /// # Errors
 /// When a parameter is wrong.
-pub fn outline_of_10(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+pub fn input_spec_of_10(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
     let (parameters, layout) = of_10(parameters)?;
-    outline(parameters, &layout)
+    input_spec(parameters, &layout)
 }
 
 fn of_10(parameters: &Parameters) -> Result<(CifarParameters, Layout), JobError> {
@@ -96,9 +96,9 @@ pub fn cifar100(
 ///
 /// # Errors
 /// When a parameter is wrong.
-pub fn outline_of_100(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+pub fn input_spec_of_100(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
     let (parameters, layout) = of_100(parameters)?;
-    outline(parameters, &layout)
+    input_spec(parameters, &layout)
 }
 
 fn of_100(parameters: &Parameters) -> Result<(CifarParameters, Layout), JobError> {
@@ -110,11 +110,11 @@ fn of_100(parameters: &Parameters) -> Result<(CifarParameters, Layout), JobError
     Ok((parameters, Layout { labels: 2, label, classes, train: &["train.bin"], test: &["test.bin"] }))
 }
 
-fn outline(parameters: CifarParameters, layout: &Layout) -> Result<Option<Outline>, JobError> {
+fn input_spec(parameters: CifarParameters, layout: &Layout) -> Result<Option<InputSpec>, JobError> {
     let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
     Files::new(parameters.folder, parameters.train, parameters.test)?;
     let [channels, height, width] = SHAPE;
-    form.outline(Some([height, width]), Some(channels), Some(layout.classes))
+    form.input_spec(Some([height, width]), Some(channels), Some(layout.classes))
 }
 
 fn read(

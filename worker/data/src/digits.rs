@@ -5,7 +5,7 @@ use ::safetensors::{Dtype, SafeTensors};
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
-use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, Outline, Rows};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, InputSpec, Rows};
 
 /// The file as it is shipped.
 static FILE: &[u8] = include_bytes!("../assets/digits.safetensors");
@@ -49,9 +49,9 @@ pub fn digits(
 ///
 /// # Errors
 /// As [`digits`].
-pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
     let DigitsParameters {} = parse_parameters("data", parameters)?;
-    Ok(Some(Outline { input_shape: SHAPE.to_vec(), classes: CLASSES }))
+    Ok(Some(InputSpec { input_shape: SHAPE.to_vec(), classes: CLASSES }))
 }
 
 fn bytes<'a>(file: &SafeTensors<'a>, tensor: &'static str) -> Result<&'a [u8], DataError> {

@@ -3,7 +3,7 @@
 
 use lookbehind_common::random::{Key, Purpose, Stream};
 
-use super::SamplePass;
+use super::SampleContext;
 use super::options::Augment;
 use super::planes::Planes;
 
@@ -16,9 +16,9 @@ enum Use {
     Mixup = 4,
 }
 
-fn stream(pass: SamplePass, sample: u64, used_for: Use) -> Stream {
-    let key = Key::new(pass.seed, Purpose::Augmentation);
-    Key { layer: used_for as u32, epoch: pass.epoch, sample, ..key }.stream()
+fn stream(context: SampleContext, sample: u64, used_for: Use) -> Stream {
+    let key = Key::new(context.seed, Purpose::Augmentation);
+    Key { layer: used_for as u32, epoch: context.epoch, sample, ..key }.stream()
 }
 
 /// How one image is changed.
@@ -33,18 +33,18 @@ pub(super) struct Changes {
 
 impl Changes {
     /// Draws what happens to a sample.
-    pub(super) fn of(augment: &Augment, planes: Planes, pass: SamplePass, sample: u64) -> Self {
+    pub(super) fn of(augment: &Augment, planes: Planes, context: SampleContext, sample: u64) -> Self {
         let mut changes = Self::default();
         if augment.crop_padding > 0 {
-            let mut stream = stream(pass, sample, Use::Crop);
+            let mut stream = stream(context, sample, Use::Crop);
             let mut offset = || stream.below(2 * augment.crop_padding as u64 + 1) as usize;
             changes.crop = Some((offset(), offset()));
         }
         if augment.flip {
-            changes.flip = stream(pass, sample, Use::Flip).below(2) == 1;
+            changes.flip = stream(context, sample, Use::Flip).below(2) == 1;
         }
         if augment.cutout > 0 {
-            let mut stream = stream(pass, sample, Use::Cutout);
+            let mut stream = stream(context, sample, Use::Cutout);
             let mut place = |extent: usize| stream.below(extent as u64) as usize;
             changes.cutout = Some((place(planes.height), place(planes.width)));
         }
@@ -63,11 +63,11 @@ pub(super) struct Mixture {
 
 impl Mixture {
     /// Draws λ ~ Beta(α, α) and a partner from the whole split; `None` where α is 0.
-    pub(super) fn of(augment: &Augment, samples: u64, pass: SamplePass, sample: u64) -> Option<Self> {
+    pub(super) fn of(augment: &Augment, samples: u64, context: SampleContext, sample: u64) -> Option<Self> {
         if augment.mixup == 0.0 {
             return None;
         }
-        let mut stream = stream(pass, sample, Use::Mixup);
+        let mut stream = stream(context, sample, Use::Mixup);
         let partner = stream.below(samples);
         let share = 1.0 - symmetric_beta(&mut stream, augment.mixup);
         Some(Self { partner, share: share as f32 })

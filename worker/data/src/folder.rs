@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::image::{Collector, Encoded, FormParameters, load};
 use super::paths::resolve_folder;
 use super::source::Source;
-use super::{DataEnvironment, DataError, Dataset, FileProblem, MAX_CLASSES, Outline, Split};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, MAX_CLASSES, Split};
 
 /// Images that are decoded at once, and about how many bytes of them.
 const IMAGES: usize = 1024;
@@ -57,9 +57,9 @@ pub fn folder(parameters: &Parameters, environment: &DataEnvironment) -> Result<
 ///
 /// # Errors
 /// When a parameter is wrong.
-pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
     let parameters: FolderParameters = parse_parameters("data", parameters)?;
-    FormParameters { resize: parameters.resize, channels: parameters.channels }.outline(None, None, None)
+    FormParameters { resize: parameters.resize, channels: parameters.channels }.input_spec(None, None, None)
 }
 
 fn classes(environment: &DataEnvironment, folder: &str) -> Result<Vec<String>, DataError> {

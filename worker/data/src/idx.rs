@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::files::{Files, in_folder};
 use super::image::{Collector, FormParameters, load};
 use super::source::Source;
-use super::{DataEnvironment, DataError, Dataset, FileProblem, Outline, Split, check_classes};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, Split, check_classes};
 use std::io::BufRead;
 
 /// Bytes of pixels that are read at once.
@@ -62,12 +62,12 @@ pub fn idx(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box
 ///
 /// # Errors
 /// When a parameter is wrong.
-pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
     let parameters: IdxParameters = parse_parameters("data", parameters)?;
     let classes = parameters.classes.map(check_classes).transpose()?;
     Files::new(parameters.folder, parameters.train, parameters.test)?;
     let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
-    form.outline(None, Some(1), classes)
+    form.input_spec(None, Some(1), classes)
 }
 
 /// Images and labels of the training split, and those of the test split where there is one.

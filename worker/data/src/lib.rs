@@ -2,7 +2,7 @@
 //! is not known here.
 //!
 //! A data set's content is a pure function of its parameters and files: what [`Dataset::batch`] returns for a
-//! sample may depend on seed and epoch, through the keyed randomness of [`SamplePass`], and on nothing else.
+//! sample may depend on seed and epoch, through the keyed randomness of [`SampleContext`], and on nothing else.
 //!
 //! # Features
 //!
@@ -24,11 +24,11 @@ mod files;
 mod folder;
 mod idx;
 mod image;
+pub mod input_spec;
 mod memory;
 #[cfg(not(feature = "remote"))]
 mod no_remote;
 mod options;
-pub mod outline;
 mod parquet;
 mod paths;
 mod planes;
@@ -54,15 +54,15 @@ pub use error::{DataError, FileProblem};
 pub use folder::folder;
 pub use idx::idx;
 pub use image::ImageProblem;
+pub use input_spec::InputSpec;
 pub use lookbehind_common::target::{MixedClass, Target};
 pub use memory::{InMemory, Rows};
-pub use outline::Outline;
 pub use parquet::parquet;
 pub use paths::resolve;
 pub use remote::{RemoteData, UrlPrefix};
 pub use safetensors::safetensors;
 pub use table::csv;
-pub use view::{outline_with_options, with_options};
+pub use view::{input_spec_with_options, with_options};
 
 /// Most classes that a data set may have: beyond any use, far below what would exhaust memory.
 pub const MAX_CLASSES: usize = 1 << 20;
@@ -109,7 +109,7 @@ impl DataDescription {
 
 /// Coordinates of keyed randomness for samples: augmentation draws from these and the sample's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SamplePass {
+pub struct SampleContext {
     /// The job's seed.
     pub seed: u64,
     /// Epoch that the samples are used in.
@@ -125,7 +125,7 @@ pub trait Dataset: Send + Sync {
     ///
     /// # Errors
     /// When a number is not one of the split's, or the samples cannot be read.
-    fn batch(&self, split: Split, samples: &[u64], pass: SamplePass) -> Result<Batch, DataError>;
+    fn batch(&self, split: Split, samples: &[u64], context: SampleContext) -> Result<Batch, DataError>;
 }
 
 /// What a data set is loaded under.

@@ -2,7 +2,7 @@
 
 use lookbehind_common::digest::Digest;
 
-use super::{Batch, DataDescription, DataError, Dataset, MAX_CLASSES, SamplePass, Split, Target};
+use super::{Batch, DataDescription, DataError, Dataset, MAX_CLASSES, SampleContext, Split, Target};
 
 /// The samples of one split: inputs of numbers, or of pixels from 0 to 255.
 #[derive(Clone, Debug, PartialEq)]
@@ -188,7 +188,7 @@ impl<T: Element> Dataset for InMemory<T> {
         &self.description
     }
 
-    fn batch(&self, split: Split, samples: &[u64], _pass: SamplePass) -> Result<Batch, DataError> {
+    fn batch(&self, split: Split, samples: &[u64], _pass: SampleContext) -> Result<Batch, DataError> {
         let rows = match split {
             Split::Train => &self.train,
             Split::Test => &self.test,

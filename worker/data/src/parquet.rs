@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::image::FormParameters;
 use super::source::Paths;
-use super::{DataEnvironment, DataError, Dataset, Outline, check_classes};
+use super::{DataEnvironment, DataError, Dataset, InputSpec, check_classes};
 #[cfg(feature = "parquet")]
 use read::read;
 
@@ -62,11 +62,11 @@ fn read(
 ///
 /// # Errors
 /// When a parameter is wrong.
-pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
     let parameters: ParquetParameters = parse_parameters("data", parameters)?;
     let classes = parameters.classes.map(check_classes).transpose()?;
     let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
-    form.outline(None, None, classes)
+    form.input_spec(None, None, classes)
 }
 
 #[cfg(all(test, feature = "parquet"))]

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::source::Source;
 use super::tensor_file::{ANY_CLASS, TensorFile};
-use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, Outline, Rows, check_classes};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, InputSpec, Rows, check_classes};
 
 const INPUTS: &str = "inputs";
 const TARGETS: &str = "targets";
@@ -57,7 +57,7 @@ pub fn safetensors(
 ///
 /// # Errors
 /// When a parameter is wrong.
-pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
     let parameters: SafetensorsParameters = parse_parameters("data", parameters)?;
     parameters.classes.map(check_classes).transpose()?;
     Ok(None)

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::budget::Budget;
 use super::source::{Paths, Source};
 use super::{
-    DataEnvironment, DataError, Dataset, FileProblem, InMemory, MAX_CLASSES, Outline, Rows, Split,
+    DataEnvironment, DataError, Dataset, FileProblem, InMemory, InputSpec, MAX_CLASSES, Rows, Split,
     check_classes,
 };
 
@@ -68,7 +68,7 @@ pub fn csv(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box
 ///
 /// # Errors
 /// When a parameter is wrong.
-pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
+pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
     let parameters: CsvParameters = parse_parameters("data", parameters)?;
     let classes = parameters.classes.map(check_classes).transpose()?;
     let shape = match (parameters.shape, parameters.columns) {
@@ -84,7 +84,7 @@ pub fn outline(parameters: &Parameters) -> Result<Option<Outline>, JobError> {
         }
         (given, None) => given,
     };
-    Ok(shape.zip(classes).map(|(input_shape, classes)| Outline { input_shape, classes }))
+    Ok(shape.zip(classes).map(|(input_shape, classes)| InputSpec { input_shape, classes }))
 }
 
 fn shape(given: Option<Vec<usize>>, columns: usize) -> Result<Vec<usize>, JobError> {

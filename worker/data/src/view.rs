@@ -6,7 +6,9 @@ use super::augment::{Transform, mix};
 use super::draws::{Changes, Mixture};
 use super::options::Options;
 use super::planes::Planes;
-use super::{Batch, DataDescription, DataError, Dataset, MixedClass, Outline, SamplePass, Split, Target};
+use super::{
+    Batch, DataDescription, DataError, Dataset, InputSpec, MixedClass, SampleContext, Split, Target,
+};
 
 /// A data set whose samples are prepared as `[data]` says.
 struct View {
@@ -32,20 +34,20 @@ pub fn with_options(
     Ok(Box::new(View::new(samples, options)?))
 }
 
-/// What `[data]` says of samples of any kind, where the kind says `outline` of its own parameters.
+/// What `[data]` says of samples of any kind, where the kind says `input_spec` of its own parameters.
 ///
 /// # Errors
-/// When the options do not fit each other or the samples, or as `outline`.
-pub fn outline_with_options(
+/// When the options do not fit each other or the samples, or as `input_spec`.
+pub fn input_spec_with_options(
     parameters: &Parameters,
-    outline: impl FnOnce(&Parameters) -> Result<Option<Outline>, JobError>,
-) -> Result<Option<Outline>, JobError> {
+    input_spec: impl FnOnce(&Parameters) -> Result<Option<InputSpec>, JobError>,
+) -> Result<Option<InputSpec>, JobError> {
     let (options, rest) = Options::take(parameters)?;
-    let outline = outline(&rest)?;
-    if let Some(Outline { input_shape, .. }) = &outline {
+    let input_spec = input_spec(&rest)?;
+    if let Some(InputSpec { input_shape, .. }) = &input_spec {
         options.check_shape(input_shape, Planes::of(input_shape))?;
     }
-    Ok(outline)
+    Ok(input_spec)
 }
 
 impl View {
@@ -71,11 +73,11 @@ impl View {
         self.transform.planes.size()
     }
 
-    fn changed(&self, split: Split, samples: &[u64], pass: SamplePass, pixels: &[f32]) -> Vec<f32> {
+    fn changed(&self, split: Split, samples: &[u64], context: SampleContext, pixels: &[f32]) -> Vec<f32> {
         let mut inputs = vec![0.0; pixels.len()];
         let images = pixels.chunks_exact(self.size()).zip(inputs.chunks_exact_mut(self.size()));
         for (&sample, (from, to)) in samples.iter().zip(images) {
-            self.transform.apply(from, &self.changes(split, pass, sample), to);
+            self.transform.apply(from, &self.changes(split, context, sample), to);
         }
         inputs
     }
@@ -95,16 +97,18 @@ impl View {
         }
     }
 
-    fn changes(&self, split: Split, pass: SamplePass, sample: u64) -> Changes {
+    fn changes(&self, split: Split, context: SampleContext, sample: u64) -> Changes {
         match split {
-            Split::Train => Changes::of(&self.options.augment, self.transform.planes, pass, sample),
+            Split::Train => Changes::of(&self.options.augment, self.transform.planes, context, sample),
             Split::Test => Changes::default(),
         }
     }
 
-    fn mixture(&self, split: Split, pass: SamplePass, sample: u64) -> Option<Mixture> {
+    fn mixture(&self, split: Split, context: SampleContext, sample: u64) -> Option<Mixture> {
         let samples = self.samples.description().train_samples;
-        (split == Split::Train).then(|| Mixture::of(&self.options.augment, samples, pass, sample)).flatten()
+        (split == Split::Train)
+            .then(|| Mixture::of(&self.options.augment, samples, context, sample))
+            .flatten()
     }
 }
 
@@ -114,12 +118,12 @@ impl Dataset for View {
     }
 
     /// A partner in a mixture is changed as it is when it stands for itself, but not mixed.
-    fn batch(&self, split: Split, samples: &[u64], pass: SamplePass) -> Result<Batch, DataError> {
-        let mixtures: Vec<_> = samples.iter().map(|&sample| self.mixture(split, pass, sample)).collect();
+    fn batch(&self, split: Split, samples: &[u64], context: SampleContext) -> Result<Batch, DataError> {
+        let mixtures: Vec<_> = samples.iter().map(|&sample| self.mixture(split, context, sample)).collect();
         let needed = self.with_partners(samples, &mixtures);
-        let raw = self.samples.batch(split, &needed, pass)?;
+        let raw = self.samples.batch(split, &needed, context)?;
         raw.check(split, needed.len(), self.description())?;
-        let mut inputs = self.changed(split, &needed, pass, &raw.inputs);
+        let mut inputs = self.changed(split, &needed, context, &raw.inputs);
         let mut targets = raw.targets;
         self.mix_partners(&mixtures, &mut inputs, &mut targets);
         inputs.truncate(samples.len() * self.size());

@@ -3,17 +3,17 @@
 //! Moments are sums in f64 over fixed blocks of rows, added in their order.
 
 mod batch;
+mod elementwise;
 mod group;
-mod passes;
 
 use candle_core::{D, DType, Result, Tensor};
 
 pub use batch::{Normalized, batch_norm, batch_norm_inference};
 #[cfg(feature = "cuda")]
+pub(super) use elementwise::BatchNorm;
+#[cfg(feature = "cuda")]
 pub(super) use group::{GroupNorm, Sets};
 pub use group::{group_norm, layer_norm};
-#[cfg(feature = "cuda")]
-pub(super) use passes::BatchNorm;
 
 /// What follows a normalisation: y = x̂ · weight + bias.
 #[derive(Clone, Copy, Debug)]

@@ -102,8 +102,8 @@ impl CandleBackend {
     pub fn build(&self, spec: &JobSpec) -> Result<(), PrepareError> {
         let known = self.registry.check_kinds(&spec.model, &spec.data);
         known.map_err(|error| PrepareError::Worker(error.to_string()))?;
-        caught(spec, || match self.registry.outline(&spec.data)? {
-            Some(outline) => self.model(spec, &outline.description(), &Device::Cpu).map(|_| ()),
+        caught(spec, || match self.registry.input_spec(&spec.data)? {
+            Some(input_spec) => self.model(spec, &input_spec.description(), &Device::Cpu).map(|_| ()),
             None => {
                 let kind = &spec.data.kind;
                 let reason = format!("data kind {kind:?}: what its samples are is known from the data alone");

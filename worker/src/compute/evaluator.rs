@@ -8,7 +8,7 @@ use super::batch::Batch;
 use super::samples::{Inputs, Kinds};
 use super::{ComputeError, Phase, panics};
 use crate::data::Target;
-use crate::models::{Mode, Model, Pass, PassPosition};
+use crate::models::{BatchPosition, ForwardContext, Mode, Model};
 use crate::parameters::{ModelState, StateError};
 use lookbehind_kernels::{Gradients, record, with_precision, without_gradients};
 
@@ -113,17 +113,17 @@ impl Evaluator {
         self.check_targets(&batch)?;
         let smoothing = batch.smoothing;
         let (x, targets) = device.upload(batch)?;
-        let position = PassPosition { seed: self.seed, epoch: request.epoch, batch: request.batch };
-        let pass = Pass::new(Mode::Train, position, &samples);
+        let position = BatchPosition { seed: self.seed, epoch: request.epoch, batch: request.batch };
+        let context = ForwardContext::new(Mode::Train, position, &samples);
         let (logits, tape) = device.timed(Phase::Forward, |_| {
-            let (logits, tape) = record(|| with_precision(self.precision, || self.logits(&x, &pass)));
+            let (logits, tape) = record(|| with_precision(self.precision, || self.logits(&x, &context)));
             Ok((logits?, tape))
         })?;
         let (losses, gradient) =
             device.timed(Phase::Loss, |device| device.loss(&logits, &targets, smoothing, batch_samples))?;
         let gradients = device.timed(Phase::Backward, |_| Ok(tape.backward(logits, gradient)?))?;
         let share = samples.len() as f32 / batch_samples as f32;
-        device.gather(&self.state, Computed { losses, gradients, reported: pass.into_reported(), share })
+        device.gather(&self.state, Computed { losses, gradients, reported: context.into_reported(), share })
     }
 
     /// Losses and correct predictions without training: the sum of the losses, without label smoothing.
@@ -140,9 +140,9 @@ impl Evaluator {
         let Inputs { request, batch, samples, .. } = inputs;
         self.check_targets(&batch)?;
         let (x, targets) = device.upload(batch)?;
-        let position = PassPosition { seed: self.seed, epoch: request.epoch, batch: 0 };
-        let pass = Pass::new(Mode::Test, position, &samples);
-        let logits = without_gradients(|| with_precision(self.precision, || self.logits(&x, &pass)))?;
+        let position = BatchPosition { seed: self.seed, epoch: request.epoch, batch: 0 };
+        let context = ForwardContext::new(Mode::Test, position, &samples);
+        let logits = without_gradients(|| with_precision(self.precision, || self.logits(&x, &context)))?;
         Ok(device.loss(&logits.detach(), &targets, 0.0, 1)?.0)
     }
 
@@ -158,9 +158,9 @@ impl Evaluator {
     }
 
     /// The model's output for inputs [n, ...], of the shape that the data set needs.
-    fn logits(&self, inputs: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ComputeError> {
-        let samples = pass.samples();
-        let logits = self.model.forward(inputs, pass).map_err(|source| self.in_model(samples, source))?;
+    fn logits(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor, ComputeError> {
+        let samples = context.samples();
+        let logits = self.model.forward(inputs, context).map_err(|source| self.in_model(samples, source))?;
         let expected = [samples, self.classes];
         if logits.dims() == expected {
             return Ok(logits);

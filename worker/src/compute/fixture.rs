@@ -9,7 +9,7 @@ use lookbehind_common::reduction::Segment;
 use tempfile::TempDir;
 
 use super::{Backend, CandleBackend, ComputeError, PreparedJob, Request, RequestKind, compute_unwatched};
-use crate::models::{Model, Pass};
+use crate::models::{ForwardContext, Model};
 use crate::registry::Registry;
 use crate::test_support::{data_folder, job};
 
@@ -64,17 +64,17 @@ struct Centred {
 }
 
 impl Model for Centred {
-    fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> candle_core::Result<Tensor> {
+    fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> candle_core::Result<Tensor> {
         let x = inputs.broadcast_mul(&self.scale)?;
         let rows = x.dim(0)?;
-        let centred = if pass.is_training() {
+        let centred = if context.is_training() {
             if rows < 2 {
                 candle_core::bail!("a variance needs 2 values per channel, found {rows}");
             }
             let mean = x.mean(0)?;
             let centred = x.broadcast_sub(&mean)?;
-            pass.report("centre.running_mean", &mean);
-            pass.report("centre.running_var", &(centred.sqr()?.sum(0)? / (rows - 1) as f64)?);
+            context.report("centre.running_mean", &mean);
+            context.report("centre.running_var", &(centred.sqr()?.sum(0)? / (rows - 1) as f64)?);
             centred
         } else {
             x.broadcast_sub(&self.mean)?
@@ -89,8 +89,8 @@ struct Dropout {
 }
 
 impl Model for Dropout {
-    fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> candle_core::Result<Tensor> {
-        pass.dropout(0, 0.5, inputs)?.matmul(&self.weight)
+    fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> candle_core::Result<Tensor> {
+        context.dropout(0, 0.5, inputs)?.matmul(&self.weight)
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::Batch;
 use super::panics;
-use crate::data::{DataError, Dataset, SamplePass, Split};
+use crate::data::{DataError, Dataset, SampleContext, Split};
 
 /// Most requests that may wait to be prepared.
 const QUEUE: usize = 256;
@@ -146,9 +146,9 @@ impl Shared {
     }
 
     fn prepare(&self, wanted: &SampleRequest) -> Result<Batch, DataError> {
-        let pass = SamplePass { seed: self.seed, epoch: wanted.part.epoch };
+        let context = SampleContext { seed: self.seed, epoch: wanted.part.epoch };
         let split = wanted.part.split;
-        let batch = self.dataset.batch(split, &wanted.samples, pass)?;
+        let batch = self.dataset.batch(split, &wanted.samples, context)?;
         Batch::new(batch, split, wanted.samples.len(), self.dataset.description())
     }
 

@@ -14,7 +14,7 @@ use super::{ComputeError, PreparedJob, Request, Stopped, Unwatched, Watch};
 /// side, and never what is added to what.
 ///
 /// # Errors
-/// What `shards` returns, and where newer work overtakes the segment.
+/// What `shards` returns, and where newer work supersedes the segment.
 pub fn reduce_shards(
     segment: Segment,
     group: usize,
@@ -27,8 +27,8 @@ pub fn reduce_shards(
             return Ok(None);
         }
         if computed.is_empty() {
-            if watch.is_overtaken() {
-                return Err(Stopped::Overtaken);
+            if watch.is_superseded() {
+                return Err(Stopped::Superseded);
             }
             let left = (segment.end - part.first) as usize;
             let asked = part.first..part.first + group.clamp(1, left) as u32;

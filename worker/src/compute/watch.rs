@@ -9,8 +9,8 @@ pub trait Watch: Send + Sync {
     /// A part of the work is done.
     fn advance(&self);
 
-    /// Whether newer work has overtaken it, so that it need not be finished.
-    fn is_overtaken(&self) -> bool;
+    /// Whether newer work has superseded it, so that it need not be finished.
+    fn is_superseded(&self) -> bool;
 }
 
 /// No coordinator waits: for measurements and tests.
@@ -20,7 +20,7 @@ pub struct Unwatched;
 impl Watch for Unwatched {
     fn advance(&self) {}
 
-    fn is_overtaken(&self) -> bool {
+    fn is_superseded(&self) -> bool {
         false
     }
 }
@@ -28,18 +28,18 @@ impl Watch for Unwatched {
 /// Why a segment was not computed.
 #[derive(Debug)]
 pub enum Stopped {
-    /// Newer work has overtaken it.
-    Overtaken,
+    /// Newer work has superseded it.
+    Superseded,
     /// It cannot be computed.
     Failed(ComputeError),
 }
 
 impl Stopped {
-    /// Why a segment that nothing overtakes was not computed.
+    /// Why a segment that nothing supersedes was not computed.
     pub(crate) fn into_failure(self) -> ComputeError {
         match self {
             Self::Failed(error) => error,
-            Self::Overtaken => ComputeError::Internal("overtaken, with nothing that overtakes".to_owned()),
+            Self::Superseded => ComputeError::Internal("superseded, with nothing that supersedes".to_owned()),
         }
     }
 }

@@ -1,22 +1,22 @@
-//! Layers that the models share: tensors under PyTorch's names, drawn as PyTorch draws them, and a forward pass.
+//! Layers that the models share: tensors under PyTorch's names, drawn as PyTorch draws them, and a forward context.
 //!
 //! Activations lie channels last: images are [n, h, w, c], features [n, f], tokens [n, t, c]. Weights have PyTorch's
 //! layouts.
 
+mod activation_memory;
 mod batch_norm;
 mod conv;
 mod dropout;
-mod held;
 mod linear;
 mod norm;
 mod shape;
 
 use candle_nn::Init;
 
+pub(super) use activation_memory::ActivationMemory;
 pub(super) use batch_norm::BatchNorm;
 pub(super) use conv::{Conv, ConvSpec};
 pub(super) use dropout::{Dropout, Dropouts, check_dropout};
-pub(super) use held::Held;
 pub(super) use linear::Linear;
 pub(super) use norm::{GroupNorm, LayerNorm, Norm, NormKind, NormName};
 pub(super) use shape::{ImageShape, Shape, window};

@@ -5,8 +5,8 @@ use candle_nn::VarBuilder;
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
-use super::layers::{Held, Linear};
-use super::{Built, Model, Pass};
+use super::layers::{ActivationMemory, Linear};
+use super::{Built, ForwardContext, Model};
 use crate::data::DataDescription;
 use lookbehind_kernels as ops;
 
@@ -25,7 +25,7 @@ struct MlpParameters {
 
 struct Mlp {
     layers: Vec<Linear>,
-    held: Held,
+    activation_memory: ActivationMemory,
 }
 
 /// Builds a perceptron for a data set.
@@ -42,14 +42,14 @@ pub fn mlp(
     let mut units = vec![data.input_size()];
     units.extend(&hidden);
     units.push(data.classes);
-    let mut held = Held::default();
-    hidden.iter().for_each(|&units| held.add(2, units)); // before and after ReLU
-    held.add(1, data.classes);
+    let mut activation_memory = ActivationMemory::default();
+    hidden.iter().for_each(|&units| activation_memory.add(2, units)); // before and after ReLU
+    activation_memory.add(1, data.classes);
     let layers = units
         .windows(2)
         .enumerate()
         .map(|(number, units)| Linear::new(units[0], units[1], &builder.pp("layers").pp(number)));
-    Ok(Box::new(Mlp { layers: layers.collect::<Result<_>>()?, held }))
+    Ok(Box::new(Mlp { layers: layers.collect::<Result<_>>()?, activation_memory }))
 }
 
 fn check_hidden(hidden: &[usize]) -> std::result::Result<(), JobError> {
@@ -67,7 +67,7 @@ fn check_hidden(hidden: &[usize]) -> std::result::Result<(), JobError> {
 }
 
 impl Model for Mlp {
-    fn forward(&self, inputs: &Tensor, _pass: &Pass<'_>) -> Result<Tensor> {
+    fn forward(&self, inputs: &Tensor, _pass: &ForwardContext<'_>) -> Result<Tensor> {
         let mut x = inputs.flatten_from(1)?; // [n, in]
         for (number, layer) in self.layers.iter().enumerate() {
             if number > 0 {
@@ -78,8 +78,8 @@ impl Model for Mlp {
         Ok(x) // [n, classes]
     }
 
-    fn numbers_per_sample(&self) -> u64 {
-        self.held.numbers()
+    fn elements_per_sample(&self) -> u64 {
+        self.activation_memory.elements()
     }
 
     fn follows_precision(&self) -> bool {

@@ -58,7 +58,7 @@ fn load(case: &str) -> Case {
     Case { model, state, expected, targets }
 }
 
-fn numbers(tensor: &Tensor) -> Vec<f32> {
+fn elements(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
@@ -91,13 +91,13 @@ fn a_test_pass_gives_the_logits_that_pytorch_gives() {
     for case in CASES {
         let Case { model, expected, .. } = load(case);
         let samples: Vec<u64> = (0..expected["inputs"].dim(0).unwrap() as u64).collect();
-        let pass = Pass::new(Mode::Test, PassPosition::default(), &samples);
-        let found = model.forward(&expected["inputs"], &pass).unwrap();
+        let context = ForwardContext::new(Mode::Test, BatchPosition::default(), &samples);
+        let found = model.forward(&expected["inputs"], &context).unwrap();
         assert_eq!(found.dims(), expected["logits"].dims(), "{case}");
         for (found, expected) in numbers(&found).into_iter().zip(numbers(&expected["logits"])) {
             assert!((found - expected).abs() <= TOLERANCE, "{case}: {found}, expected {expected}");
         }
-        assert!(pass.into_reported().is_empty(), "{case}: statistics of a test pass");
+        assert!(context.into_reported().is_empty(), "{case}: statistics of a test pass");
     }
 }
 
@@ -106,12 +106,12 @@ fn a_training_pass_gives_the_gradients_and_batch_statistics_that_pytorch_gives()
     for case in CASES {
         let Case { model, state, expected, targets } = load(case);
         let samples: Vec<u64> = (0..targets.len() as u64).collect();
-        let pass = Pass::new(Mode::Train, PassPosition::default(), &samples);
-        let (logits, tape) = record(|| model.forward(&expected["inputs"], &pass).unwrap());
+        let context = ForwardContext::new(Mode::Train, BatchPosition::default(), &samples);
+        let (logits, tape) = record(|| model.forward(&expected["inputs"], &context).unwrap());
         let loss = of_logits(&logits, &targets, 0.0, samples.len() as u64).unwrap();
         let gradient = Tensor::from_vec(loss.gradient, logits.shape(), logits.device()).unwrap();
         let gradients = state.gradients(&tape.backward(logits, gradient).unwrap()).unwrap();
-        let statistics = state.statistics(&pass.into_reported(), 1.0).unwrap();
+        let statistics = state.statistics(&context.into_reported(), 1.0).unwrap();
         let (mut compared, mut error, mut size) = (0, 0.0, 0.0);
         for entry in state.layout().entries() {
             let (prefix, flat_buffer) = match entry.spec.kind {

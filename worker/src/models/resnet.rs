@@ -10,8 +10,8 @@ use candle_nn::VarBuilder;
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
-use super::layers::{Conv, ConvSpec, Held, ImageShape, Linear, Norm, NormKind, NormName};
-use super::{Built, Model, Pass};
+use super::layers::{ActivationMemory, Conv, ConvSpec, ImageShape, Linear, Norm, NormKind, NormName};
+use super::{Built, ForwardContext, Model};
 use crate::data::DataDescription;
 use lookbehind_kernels::{self as ops, Activation};
 
@@ -158,9 +158,9 @@ impl ConvNorm {
         x: &Tensor,
         residual: Option<&Tensor>,
         activation: Activation,
-        pass: &Pass<'_>,
+        context: &ForwardContext<'_>,
     ) -> Result<Tensor> {
-        self.norm.forward(&self.conv.forward(x)?, residual, activation, pass)
+        self.norm.forward(&self.conv.forward(x)?, residual, activation, context)
     }
 }
 
@@ -202,16 +202,16 @@ impl Block {
         2 * layers.map(|layer| layer.outputs).sum::<usize>()
     }
 
-    fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
         let mut y = x.clone(); // [n, h, w, in]
         for layer in &self.inner {
-            y = layer.forward(&y, None, Activation::Relu, pass)?;
+            y = layer.forward(&y, None, Activation::Relu, context)?;
         }
         let residual = match &self.shortcut {
-            Some(shortcut) => shortcut.forward(x, None, Activation::Identity, pass)?,
+            Some(shortcut) => shortcut.forward(x, None, Activation::Identity, context)?,
             None => x.clone(),
         };
-        self.last.forward(&y, Some(&residual), Activation::Relu, pass) // [n, h/stride, w/stride, out]
+        self.last.forward(&y, Some(&residual), Activation::Relu, context) // [n, h/stride, w/stride, out]
     }
 }
 
@@ -219,7 +219,7 @@ struct ResNet {
     stem: ConvNorm,
     blocks: Vec<Block>,
     linear: Linear,
-    held: Held,
+    activation_memory: ActivationMemory,
 }
 
 /// Builds a residual network for a data set of images.
@@ -238,8 +238,8 @@ pub fn resnet(
     let mut image = ImageShape::of("resnet", data)?;
     let stem = ConvSpec::same(image.channels, width, 3);
     let stem = ConvNorm::new(stem, norm, &builder.pp("conv1"), &builder.pp("bn1"))?;
-    let mut held = Held::default();
-    held.add(image.pixels(), 2 * width);
+    let mut activation_memory = ActivationMemory::default();
+    activation_memory.add(image.pixels(), 2 * width);
     let mut blocks = Vec::new();
     let mut channels = width;
     for (stage, count) in stages.into_iter().enumerate() {
@@ -249,27 +249,27 @@ pub fn resnet(
             let builder = builder.pp(format!("layer{}", stage + 1)).pp(number);
             let block = Block::new(kind, [channels, width, stride], norm, &builder)?;
             image = image.strided(stride);
-            held.add(image.pixels(), block.channels());
+            activation_memory.add(image.pixels(), block.channels());
             blocks.push(block);
             channels = width * kind.expansion();
         }
     }
     let linear = Linear::new(channels, data.classes, &builder.pp("linear"))?;
-    Ok(Box::new(ResNet { stem, blocks, linear, held }))
+    Ok(Box::new(ResNet { stem, blocks, linear, activation_memory }))
 }
 
 impl Model for ResNet {
-    fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
+    fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
         let x = ImageShape::channels_last(inputs)?; // [n, h, w, c]
-        let mut x = self.stem.forward(&x, None, Activation::Relu, pass)?; // [n, h, w, width]
+        let mut x = self.stem.forward(&x, None, Activation::Relu, context)?; // [n, h, w, width]
         for block in &self.blocks {
-            x = block.forward(&x, pass)?;
+            x = block.forward(&x, context)?;
         }
         self.linear.forward(&ops::global_avg_pool(&x)?) // [n, classes]
     }
 
-    fn numbers_per_sample(&self) -> u64 {
-        self.held.numbers()
+    fn elements_per_sample(&self) -> u64 {
+        self.activation_memory.elements()
     }
 
     fn follows_precision(&self) -> bool {

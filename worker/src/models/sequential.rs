@@ -16,8 +16,8 @@ use serde::Deserialize;
 
 use self::build::Architect;
 use self::layer::{Layer, run};
-use super::layers::{Held, ImageShape, Shape};
-use super::{Built, Model, Pass};
+use super::layers::{ActivationMemory, ImageShape, Shape};
+use super::{Built, ForwardContext, Model};
 use crate::data::DataDescription;
 
 /// What `[model]` takes.
@@ -32,7 +32,7 @@ struct Sequential {
     /// Whether samples are images, which the layers see channels last.
     images: bool,
     layers: Vec<Layer>,
-    held: Held,
+    activation_memory: ActivationMemory,
 }
 
 /// Builds the listed layers for a data set. Inputs of shape [channels, height, width] or [height, width] are images,
@@ -54,22 +54,22 @@ pub fn sequential(
             format!("the last layer gives {output}, expected {} features, one for each class", data.classes);
         return Err(JobError::new("model.layers", &problem).into());
     }
-    let held = architect.held();
-    Ok(Box::new(Sequential { images: matches!(input, Shape::Image(_)), layers, held }))
+    let activation_memory = architect.activation_memory();
+    Ok(Box::new(Sequential { images: matches!(input, Shape::Image(_)), layers, activation_memory }))
 }
 
 impl Model for Sequential {
-    fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
+    fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
         let x = if self.images {
             ImageShape::channels_last(inputs)? // [n, h, w, c]
         } else {
             inputs.flatten_from(1)? // [n, f]
         };
-        run(&self.layers, x, pass) // [n, classes]
+        run(&self.layers, x, context) // [n, classes]
     }
 
-    fn numbers_per_sample(&self) -> u64 {
-        self.held.numbers()
+    fn elements_per_sample(&self) -> u64 {
+        self.activation_memory.elements()
     }
 
     fn follows_precision(&self) -> bool {

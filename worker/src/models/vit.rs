@@ -11,8 +11,10 @@ use candle_nn::{Init, VarBuilder};
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
-use super::layers::{Conv, ConvSpec, Dropout, Dropouts, Held, ImageShape, LayerNorm, Linear, check_dropout};
-use super::{Built, Model, Pass};
+use super::layers::{
+    ActivationMemory, Conv, ConvSpec, Dropout, Dropouts, ImageShape, LayerNorm, Linear, check_dropout,
+};
+use super::{Built, ForwardContext, Model};
 use crate::data::DataDescription;
 use lookbehind_kernels as ops;
 
@@ -64,10 +66,10 @@ impl VitParameters {
     /// What the blocks hold. Of each token's `dim` numbers: two normalisations, query, key and value together and each
     /// alone, attention and its projection, the perceptron's output, and two sums; and its hidden units before and
     /// after GELU.
-    fn held(&self, image: ImageShape) -> Held {
+    fn activation_memory(&self, image: ImageShape) -> ActivationMemory {
         let tokens = (image.height / self.patch) * (image.width / self.patch);
-        let mut held = Held::default();
-        (0..self.depth).for_each(|_| held.add(tokens, 13 * self.dim + 2 * self.mlp_dim()));
+        let mut activation_memory = ActivationMemory::default();
+        (0..self.depth).for_each(|_| activation_memory.add(tokens, 13 * self.dim + 2 * self.mlp_dim()));
         held
     }
 
@@ -126,11 +128,11 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
         let qkv = self.qkv.forward(x)?.chunk(3, 2)?; // three times [n, t, d]
         let [q, k, v] = qkv.as_slice() else { candle_core::bail!("attention needs query, key and value") };
         let y = ops::attention(&q.contiguous()?, &k.contiguous()?, &v.contiguous()?, self.heads)?;
-        self.dropout.forward(&self.proj.forward(&y)?, pass) // [n, t, d]
+        self.dropout.forward(&self.proj.forward(&y)?, context) // [n, t, d]
     }
 }
 
@@ -149,10 +151,10 @@ impl Mlp {
         })
     }
 
-    fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
         let [first, second] = &self.dropouts;
-        let x = first.forward(&ops::gelu(&self.fc1.forward(x)?)?, pass)?; // [n, t, hidden]
-        second.forward(&self.fc2.forward(&x)?, pass) // [n, t, d]
+        let x = first.forward(&ops::gelu(&self.fc1.forward(x)?)?, context)?; // [n, t, hidden]
+        second.forward(&self.fc2.forward(&x)?, context) // [n, t, d]
     }
 }
 
@@ -175,9 +177,9 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
-        let x = ops::sum(x, &self.attn.forward(&self.norm1.forward(x)?, pass)?)?;
-        ops::sum(&x, &self.mlp.forward(&self.norm2.forward(&x)?, pass)?)
+    fn forward(&self, x: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
+        let x = ops::sum(x, &self.attn.forward(&self.norm1.forward(x)?, context)?)?;
+        ops::sum(&x, &self.mlp.forward(&self.norm2.forward(&x)?, context)?)
     }
 }
 
@@ -210,7 +212,7 @@ impl Embedding {
         Ok(Self { cls_token, pos_embed, proj, dropout: dropouts.layer() })
     }
 
-    fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
+    fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
         let x = ImageShape::channels_last(inputs)?; // [n, h, w, c]
         // Class token and positions are f32, whatever the convolution gives.
         let x = self.proj.forward(&x)?.to_dtype(DType::F32)?.flatten(1, 2)?; // [n, patches, d]
@@ -221,7 +223,7 @@ impl Embedding {
         };
         let shape = x.shape().clone(); // [n, t, d]
         let x = ops::add_bias(&x.flatten_from(1)?, &self.pos_embed.flatten_all()?)?.reshape(shape)?;
-        self.dropout.forward(&x, pass)
+        self.dropout.forward(&x, context)
     }
 }
 
@@ -231,7 +233,7 @@ struct Vit {
     pooling: Pooling,
     norm: LayerNorm,
     head: Linear,
-    held: Held,
+    activation_memory: ActivationMemory,
 }
 
 /// Builds a vision transformer for a data set of images.
@@ -255,15 +257,15 @@ pub fn vit(
     let norm = builder.pp(if pooling == Pooling::Cls { "norm" } else { "fc_norm" });
     let norm = LayerNorm::with_eps(dim, EPS, &norm)?;
     let head = Linear::with_init(dim, data.classes, WEIGHTS, &builder.pp("head"))?;
-    let held = parameters.held(image);
-    Ok(Box::new(Vit { embedding, blocks, pooling, norm, head, held }))
+    let activation_memory = parameters.activation_memory(image);
+    Ok(Box::new(Vit { embedding, blocks, pooling, norm, head, activation_memory }))
 }
 
 impl Model for Vit {
-    fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
-        let mut x = self.embedding.forward(inputs, pass)?; // [n, t, d]
+    fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
+        let mut x = self.embedding.forward(inputs, context)?; // [n, t, d]
         for block in &self.blocks {
-            x = block.forward(&x, pass)?;
+            x = block.forward(&x, context)?;
         }
         let x = match self.pooling {
             Pooling::Cls => x.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?,
@@ -272,8 +274,8 @@ impl Model for Vit {
         self.head.forward(&self.norm.forward(&x)?) // [n, classes]
     }
 
-    fn numbers_per_sample(&self) -> u64 {
-        self.held.numbers()
+    fn elements_per_sample(&self) -> u64 {
+        self.activation_memory.elements()
     }
 
     fn follows_precision(&self) -> bool {

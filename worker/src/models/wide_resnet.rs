@@ -14,9 +14,10 @@ use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
 use super::layers::{
-    Conv, ConvSpec, Dropout, Dropouts, Held, ImageShape, Linear, Norm, NormKind, NormName, check_dropout,
+    ActivationMemory, Conv, ConvSpec, Dropout, Dropouts, ImageShape, Linear, Norm, NormKind, NormName,
+    check_dropout,
 };
-use super::{Built, Model, Pass};
+use super::{Built, ForwardContext, Model};
 use crate::data::DataDescription;
 use lookbehind_kernels::{self as ops, Activation};
 
@@ -91,11 +92,11 @@ impl Block {
         Ok(Self { bn1, conv1, bn2, dropout, conv2, shortcut })
     }
 
-    fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
-        let activated = self.bn1.forward(x, None, Activation::Relu, pass)?; // [n, h, w, in]
+    fn forward(&self, x: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
+        let activated = self.bn1.forward(x, None, Activation::Relu, context)?; // [n, h, w, in]
         let y = self.conv1.forward(&activated)?; // [n, h/stride, w/stride, out]
-        let y = self.bn2.forward(&y, None, Activation::Relu, pass)?;
-        let y = self.conv2.forward(&self.dropout.forward(&y, pass)?)?;
+        let y = self.bn2.forward(&y, None, Activation::Relu, context)?;
+        let y = self.conv2.forward(&self.dropout.forward(&y, context)?)?;
         match &self.shortcut {
             Some(shortcut) => ops::sum(&y, &shortcut.forward(&activated)?),
             None => ops::sum(&y, x),
@@ -108,7 +109,7 @@ struct WideResNet {
     blocks: Vec<Block>,
     bn1: Norm,
     linear: Linear,
-    held: Held,
+    activation_memory: ActivationMemory,
 }
 
 /// Builds a wide residual network for a data set of images.
@@ -127,8 +128,8 @@ pub fn wide_resnet(
     let mut image = ImageShape::of("wide_resnet", data)?;
     let conv1 = Conv::new(ConvSpec::same(image.channels, STEM, 3), &builder.pp("conv1"))?;
     let mut dropouts = Dropouts::new(parameters.dropout);
-    let mut held = Held::default();
-    held.add(image.pixels(), STEM);
+    let mut activation_memory = ActivationMemory::default();
+    activation_memory.add(image.pixels(), STEM);
     let mut blocks = Vec::new();
     let mut channels = STEM;
     for stage in 0..STAGES {
@@ -139,28 +140,28 @@ pub fn wide_resnet(
             blocks.push(Block::new([channels, width, stride], norm, dropouts.layer(), &builder)?);
             image = image.strided(stride);
             // Of both convolutions and both normalisations, the first of which sees what the block gets.
-            held.add(image.pixels(), channels + 3 * width);
+            activation_memory.add(image.pixels(), channels + 3 * width);
             channels = width;
         }
     }
     let bn1 = Norm::new(norm, channels, &builder.pp("bn1"))?;
     let linear = Linear::new(channels, data.classes, &builder.pp("linear"))?;
-    Ok(Box::new(WideResNet { conv1, blocks, bn1, linear, held }))
+    Ok(Box::new(WideResNet { conv1, blocks, bn1, linear, activation_memory }))
 }
 
 impl Model for WideResNet {
-    fn forward(&self, inputs: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
+    fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
         let x = ImageShape::channels_last(inputs)?; // [n, h, w, c]
         let mut x = self.conv1.forward(&x)?; // [n, h, w, 16]
         for block in &self.blocks {
-            x = block.forward(&x, pass)?;
+            x = block.forward(&x, context)?;
         }
-        let x = self.bn1.forward(&x, None, Activation::Relu, pass)?; // [n, h/4, w/4, 64 w]
+        let x = self.bn1.forward(&x, None, Activation::Relu, context)?; // [n, h/4, w/4, 64 w]
         self.linear.forward(&ops::global_avg_pool(&x)?) // [n, classes]
     }
 
-    fn numbers_per_sample(&self) -> u64 {
-        self.held.numbers()
+    fn elements_per_sample(&self) -> u64 {
+        self.activation_memory.elements()
     }
 
     fn follows_precision(&self) -> bool {

@@ -3,14 +3,14 @@ use lookbehind_common::job::{Parameters, parse_toml};
 
 use super::*;
 use crate::data::{InMemory, Rows};
-use crate::models::Pass;
+use crate::models::ForwardContext;
 use crate::parameters::Recorder;
 use crate::test_support::{data_folder, description, job};
 
 struct Scale(Tensor);
 
 impl Model for Scale {
-    fn forward(&self, inputs: &Tensor, _pass: &Pass<'_>) -> CandleResult<Tensor> {
+    fn forward(&self, inputs: &Tensor, _pass: &ForwardContext<'_>) -> CandleResult<Tensor> {
         inputs.broadcast_mul(&self.0)
     }
 }
@@ -38,7 +38,7 @@ fn nothing_is_known_beforehand_of_a_data_set_of_ones_own() {
     let registry = Registry::builtin().with_dataset("cifar10", |_, _| unreachable!("nothing is loaded"));
     let data = "kind = \"cifar10\"\nwhatever = 1";
     let spec = job("kind = \"vit\"", data, "epochs = 1\nbatch_size = 1");
-    assert_eq!(registry.outline(&spec.data).unwrap(), None);
+    assert_eq!(registry.input_spec(&spec.data).unwrap(), None);
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub(super) enum ExecutorMessage {
 
 /// Segments to compute.
 pub(super) struct Assignment {
-    /// Numbers the assignments of this process: a higher one of the same job overtakes this one, unless it is
+    /// Numbers the assignments of this process: a higher one of the same job supersedes this one, unless it is
     /// for the same work.
     pub(super) number: u64,
     pub(super) id: RequestId,
@@ -74,14 +74,14 @@ pub(super) struct Assignment {
 
 /// The work that counts now, shared by the sessions of a process: others need not be finished.
 #[derive(Debug, Default)]
-pub(super) struct Newest {
+pub(super) struct Generation {
     current: AtomicU64,
     issued: AtomicU64,
 }
 
-impl Newest {
-    /// New work overtakes all that came before; returns its number.
-    pub(super) fn overtake(&self) -> u64 {
+impl Generation {
+    /// New work supersedes all that came before; returns its number.
+    pub(super) fn supersede(&self) -> u64 {
         let number = self.issued.fetch_add(1, Ordering::Relaxed) + 1;
         self.current.store(number, Ordering::Relaxed);
         number

@@ -88,8 +88,8 @@ struct Session {
     context: Context,
     /// Rises with every shard and every chunk; heartbeats report it, so that slow work is told from dead work.
     progress: Arc<AtomicU64>,
-    /// The newest assignment's work and its number: further segments of the same work do not overtake it.
-    newest: Option<(RequestId, u64)>,
+    /// The newest assignment's work and its number: further segments of the same work do not supersede it.
+    generation: Option<(RequestId, u64)>,
     /// Ends transfers that are under way.
     _over: DropGuard,
     /// Counts the session as long as it lasts.
@@ -125,7 +125,7 @@ impl Session {
             messages,
             context: Context { transfers, messages: sender, uploads },
             progress,
-            newest: None,
+            generation: None,
             _over: over.drop_guard(),
             _registered: registered,
         }
@@ -186,7 +186,7 @@ impl Session {
 
     /// Says goodbye: the coordinator gives what is in hand to others and answers with a release or by closing.
     async fn leave(mut self) -> Ended {
-        self.link.executor.newest.overtake();
+        self.link.executor.generation.supersede();
         if self.send(session_request::Message::Draining(v1::Draining {})).await.is_ok() {
             drop(self.outgoing);
             let closing = async { while let Ok(Some(_)) = self.incoming.message().await {} };
@@ -214,8 +214,8 @@ impl Session {
             }
             Some(Message::Assign(assign)) => self.assign(assign),
             Some(Message::Release(release)) => {
-                self.newest = None;
-                self.link.executor.newest.overtake();
+                self.generation = None;
+                self.link.executor.generation.supersede();
                 job_id(&release.job_id).map(ExecutorCommand::Release)
             }
         };
@@ -242,11 +242,11 @@ impl Session {
         };
         let id = RequestId::try_from(required(assign.request, "request")?)?;
         let segments = assign.segments.into_iter().map(Segment::try_from).collect::<Result<_, _>>()?;
-        let number = match &self.newest {
+        let number = match &self.generation {
             Some((request, number)) if *request == id => *number,
-            _ => self.link.executor.newest.overtake(),
+            _ => self.link.executor.generation.supersede(),
         };
-        self.newest = Some((id.clone(), number));
+        self.generation = Some((id.clone(), number));
         let request = Request { kind, epoch: assign.epoch, batch: assign.batch, shards: assign.shards };
         let assignment =
             Assignment { number, id, request, weights_version: assign.weights_version, segments };

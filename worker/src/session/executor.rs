@@ -1,4 +1,4 @@
-//! The thread that computes. It takes commands in order, drops those that a newer one has overtaken, and keeps the loaded
+//! The thread that computes. It takes commands in order, drops those that a newer one has superseded, and keeps the loaded
 //! job over a lost connection.
 //!
 //! Loading jobs and sending their initial weights is in [`loading`], computing gradients in [`gradients`].
@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::WorkerError;
-use super::command::{ExecutorCommand, Newest};
+use super::command::{ExecutorCommand, Generation};
 use crate::compute::Backend;
 use crate::telemetry::WorkerMetrics;
 use loaded::Loaded;
@@ -29,7 +29,7 @@ const FINISH: Duration = Duration::from_secs(2);
 /// was given.
 pub(super) struct Executor {
     commands: mpsc::Sender<ExecutorCommand>,
-    newest: Arc<Newest>,
+    generation: Arc<Generation>,
     /// Answers when the thread has let go of its job.
     ended: oneshot::Receiver<()>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Executor {
 #[derive(Clone)]
 pub(super) struct ExecutorHandle {
     pub(super) commands: mpsc::Sender<ExecutorCommand>,
-    pub(super) newest: Arc<Newest>,
+    pub(super) generation: Arc<Generation>,
 }
 
 impl Executor {
@@ -50,8 +50,9 @@ impl Executor {
     ) -> Result<Self, WorkerError> {
         let (commands, mut queue) = mpsc::channel(TASKS);
         let (working, ended) = oneshot::channel();
-        let newest = Arc::new(Newest::default());
-        let mut thread = Thread { backend, runtime, newest: Arc::clone(&newest), loaded: None, metrics };
+        let generation = Arc::new(Generation::default());
+        let mut thread =
+            Thread { backend, runtime, generation: Arc::clone(&generation), loaded: None, metrics };
         std::thread::Builder::new()
             .name("compute".into())
             .spawn(move || {
@@ -62,18 +63,18 @@ impl Executor {
                 drop(working);
             })
             .map_err(|error| WorkerError::System(error.to_string()))?;
-        Ok(Self { commands, newest, ended })
+        Ok(Self { commands, generation, ended })
     }
 
     /// Ends the thread, and waits a moment until it has let go of what it computes on: devices want to be left in order.
     pub(super) async fn finish(self) {
-        self.newest.overtake();
+        self.generation.supersede();
         drop(self.commands);
         let _ = tokio::time::timeout(FINISH, self.ended).await;
     }
 
     pub(super) fn handle(&self) -> ExecutorHandle {
-        ExecutorHandle { commands: self.commands.clone(), newest: Arc::clone(&self.newest) }
+        ExecutorHandle { commands: self.commands.clone(), generation: Arc::clone(&self.generation) }
     }
 }
 
@@ -82,7 +83,7 @@ struct Thread {
     backend: Arc<dyn Backend>,
     /// Where transfers run, which the thread waits for.
     runtime: Handle,
-    newest: Arc<Newest>,
+    generation: Arc<Generation>,
     /// One job at a time: model, data and weights may take most of the memory.
     loaded: Option<Loaded>,
     metrics: WorkerMetrics,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::SamplePass;
+use crate::SampleContext;
 use crate::test_support::{data_folder, parameters};
 
 fn record(labels: &[u8], seed: usize) -> Vec<u8> {
@@ -34,7 +34,7 @@ fn load10(environment: &DataEnvironment, given: Value) -> Result<Box<dyn Dataset
 
 fn train(data: &dyn Dataset) -> (Vec<f32>, Vec<u32>) {
     let samples: Vec<u64> = (0..data.description().train_samples).collect();
-    let batch = data.batch(Split::Train, &samples, SamplePass { seed: 0, epoch: 0 }).unwrap();
+    let batch = data.batch(Split::Train, &samples, SampleContext { seed: 0, epoch: 0 }).unwrap();
     let classes = batch.targets.iter().map(|target| target.class).collect();
     (batch.inputs, classes)
 }

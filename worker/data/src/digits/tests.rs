@@ -2,11 +2,11 @@ use serde_json::json;
 
 use super::*;
 use crate::test_support::{data_folder, parameters};
-use crate::{SamplePass, Split};
+use crate::{SampleContext, Split};
 
 fn image(data: &dyn Dataset, split: Split, sample: u64) -> (Vec<f32>, u32) {
-    let pass = SamplePass { seed: 0, epoch: 0 };
-    let batch = data.batch(split, &[sample], pass).unwrap();
+    let context = SampleContext { seed: 0, epoch: 0 };
+    let batch = data.batch(split, &[sample], context).unwrap();
     assert_eq!(batch.shape, [1, 8, 8]);
     (batch.inputs, batch.targets[0].class)
 }

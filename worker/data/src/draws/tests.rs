@@ -1,6 +1,6 @@
 use super::*;
 
-const PASS: SamplePass = SamplePass { seed: 7, epoch: 3 };
+const PASS: SampleContext = SampleContext { seed: 7, epoch: 3 };
 
 fn everything() -> Augment {
     Augment { crop_padding: 4, flip: true, cutout: 8, mixup: 0.3 }
@@ -12,16 +12,16 @@ fn planes() -> Planes {
 
 #[test]
 fn draws_depend_on_seed_epoch_and_sample_and_on_nothing_else() {
-    let draw = |pass, sample| {
+    let draw = |context, sample| {
         let augment = everything();
-        (Changes::of(&augment, planes(), pass, sample), Mixture::of(&augment, 1000, pass, sample))
+        (Changes::of(&augment, planes(), context, sample), Mixture::of(&augment, 1000, context, sample))
     };
     let known = draw(PASS, 11);
     draw(PASS, 12);
     assert_eq!(draw(PASS, 11), known);
     assert_ne!(draw(PASS, 12), known);
-    assert_ne!(draw(SamplePass { epoch: 4, ..PASS }, 11), known);
-    assert_ne!(draw(SamplePass { seed: 8, ..PASS }, 11), known);
+    assert_ne!(draw(SampleContext { epoch: 4, ..PASS }, 11), known);
+    assert_ne!(draw(SampleContext { seed: 8, ..PASS }, 11), known);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::SamplePass;
+use crate::SampleContext;
 use crate::test_support::images::{jpeg, png};
 use crate::test_support::{data_folder, parameters};
 
@@ -41,7 +41,7 @@ fn both() -> Value {
 
 fn samples(data: &dyn Dataset, split: Split, count: u64) -> Vec<(u32, u8)> {
     let samples: Vec<u64> = (0..count).collect();
-    let batch = data.batch(split, &samples, SamplePass { seed: 0, epoch: 0 }).unwrap();
+    let batch = data.batch(split, &samples, SampleContext { seed: 0, epoch: 0 }).unwrap();
     let inputs: Vec<f32> = batch.inputs;
     let pixel = |input: &[f32]| (input[0] * 255.0).round() as u8;
     batch.targets.iter().zip(inputs.chunks(2)).map(|(target, input)| (target.class, pixel(input))).collect()

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::SamplePass;
+use crate::SampleContext;
 use crate::test_support::{data_folder, parameters};
 
 fn file(magic: [u8; 4], extents: &[u32], content: &[u8]) -> Vec<u8> {
@@ -53,8 +53,8 @@ fn the_files_of_mnist_are_found_plain_or_compressed() {
     let description = data.description();
     assert_eq!((description.train_samples, description.test_samples, description.classes), (3, 1, 6));
     assert_eq!(description.input_shape, [1, 2, 3]);
-    let pass = SamplePass { seed: 0, epoch: 0 };
-    let batch = data.batch(Split::Train, &[2], pass).unwrap();
+    let context = SampleContext { seed: 0, epoch: 0 };
+    let batch = data.batch(Split::Train, &[2], context).unwrap();
     assert_eq!(batch.targets[0].class, 4);
     let inputs: Vec<f32> = batch.inputs;
     assert_eq!(inputs, [12, 13, 14, 15, 16, 17].map(|pixel| f32::from(pixel as u8) / 255.0));

@@ -4,7 +4,7 @@ use lookbehind_common::job::JobError;
 use serde::Deserialize;
 
 use super::decode::{Header, Image, ImageProblem};
-use crate::Outline;
+use crate::InputSpec;
 
 /// Longest side that images are brought to.
 const MAX_SIDE: usize = 1 << 13;
@@ -35,16 +35,16 @@ impl FormParameters {
     }
 
     /// What is known before any image is seen, where images of a kind have a size and channels, and classes are given.
-    pub(crate) fn outline(
+    pub(crate) fn input_spec(
         &self,
         size: Option<[usize; 2]>,
         channels: Option<usize>,
         classes: Option<usize>,
-    ) -> Result<Option<Outline>, JobError> {
+    ) -> Result<Option<InputSpec>, JobError> {
         self.check()?;
         Ok(match (self.channels.or(channels), self.resize.or(size), classes) {
             (Some(channels), Some([height, width]), Some(classes)) => {
-                Some(Outline { input_shape: vec![channels, height, width], classes })
+                Some(InputSpec { input_shape: vec![channels, height, width], classes })
             }
             _ => None,
         })

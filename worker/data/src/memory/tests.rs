@@ -8,7 +8,7 @@ fn data(input_shape: &[usize], classes: usize, train: Rows, test: Rows) -> InMem
     InMemory::new(input_shape.to_vec(), classes, train, test).unwrap()
 }
 
-const PASS: SamplePass = SamplePass { seed: 0, epoch: 0 };
+const PASS: SampleContext = SampleContext { seed: 0, epoch: 0 };
 
 #[test]
 fn a_batch_holds_the_samples_in_the_order_asked_for() {

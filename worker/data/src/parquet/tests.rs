@@ -8,7 +8,7 @@ use super::*;
 use crate::test_support::images::{jpeg, png};
 use crate::test_support::parquet_file::{HUB, Row, write};
 use crate::test_support::{data_folder, parameters};
-use crate::{SamplePass, Split};
+use crate::{SampleContext, Split};
 
 fn row(label: i64) -> Row {
     let pixels: Vec<u8> = (0..4 * 4 * 3).map(|place| (place * 5 + label * 11) as u8).collect();
@@ -51,7 +51,7 @@ fn images_and_labels_come_out_in_the_order_of_the_rows() {
     assert_eq!((description.train_samples, description.test_samples, description.classes), (20, 10, 7));
     assert_eq!(description.input_shape, [3, 4, 4]);
     let samples: Vec<u64> = (0..20).collect();
-    let batch = data.batch(Split::Train, &samples, SamplePass { seed: 0, epoch: 0 }).unwrap();
+    let batch = data.batch(Split::Train, &samples, SampleContext { seed: 0, epoch: 0 }).unwrap();
     let inputs: Vec<f32> = batch.inputs;
     for (sample, (target, pixels)) in batch.targets.iter().zip(inputs.chunks(48)).enumerate() {
         let label = (sample % 10 % 4) as u32;

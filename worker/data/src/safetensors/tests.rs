@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::test_support::{FileTensor, data_folder, f32_tensor, i64_tensor, parameters, write_file};
-use crate::{SamplePass, Split, Target};
+use crate::{SampleContext, Split, Target};
 use ::safetensors::Dtype;
 
 /// Loads `train` from a file of the given tensors.
@@ -47,7 +47,7 @@ fn rows_and_targets_come_out_as_they_stand_and_classes_follow_the_targets() {
     let data = load(&[inputs(), i64_tensor("targets", &[4, 0, 2])]).unwrap();
     let description = data.description();
     assert_eq!((description.train_samples, description.test_samples, description.classes), (3, 0, 5));
-    let batch = data.batch(Split::Train, &[0, 1, 2], SamplePass { seed: 0, epoch: 0 }).unwrap();
+    let batch = data.batch(Split::Train, &[0, 1, 2], SampleContext { seed: 0, epoch: 0 }).unwrap();
     assert_eq!(batch.inputs, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
     assert_eq!(batch.targets, [4, 0, 2].map(Target::from));
 }
@@ -69,7 +69,7 @@ fn targets_of_all_integer_types_give_the_same_data() {
 fn files_larger_than_a_block_are_read_whole() {
     let values: Vec<f32> = (0..200_000).map(|i| i as f32).collect();
     let data = load(&[f32_tensor("inputs", &[2, 100_000], &values), i64_tensor("targets", &[0, 1])]).unwrap();
-    let batch = data.batch(Split::Train, &[0, 1], SamplePass { seed: 0, epoch: 0 }).unwrap();
+    let batch = data.batch(Split::Train, &[0, 1], SampleContext { seed: 0, epoch: 0 }).unwrap();
     assert_eq!(batch.inputs, values);
 }
 

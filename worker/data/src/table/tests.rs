@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::SamplePass;
+use crate::SampleContext;
 use crate::test_support::{data_folder, parameters};
 
 const TABLE: &str = "a,label,b\n1,0,2.5\n-3e2,2, 4 \n0,1,6\n";
@@ -21,7 +21,7 @@ fn load_given(environment: &DataEnvironment, given: Value) -> Result<Box<dyn Dat
 }
 
 fn inputs(data: &dyn Dataset, split: Split, samples: &[u64]) -> (Vec<f32>, Vec<u32>) {
-    let batch = data.batch(split, samples, SamplePass { seed: 0, epoch: 0 }).unwrap();
+    let batch = data.batch(split, samples, SampleContext { seed: 0, epoch: 0 }).unwrap();
     let classes = batch.targets.iter().map(|target| target.class).collect();
     (batch.inputs, classes)
 }

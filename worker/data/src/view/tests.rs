@@ -4,7 +4,7 @@ use super::*;
 use crate::test_support::parameters;
 use crate::{InMemory, Rows};
 
-const PASS: SamplePass = SamplePass { seed: 1, epoch: 2 };
+const PASS: SampleContext = SampleContext { seed: 1, epoch: 2 };
 
 /// Ten images of one channel and 2 × 2 pixels, whose pixels tell the sample, and two for testing.
 fn images() -> Result<Box<dyn Dataset>, DataError> {
@@ -119,8 +119,8 @@ impl Dataset for Short {
         self.samples.description()
     }
 
-    fn batch(&self, split: Split, samples: &[u64], pass: SamplePass) -> Result<Batch, DataError> {
-        let mut batch = self.samples.batch(split, samples, pass)?;
+    fn batch(&self, split: Split, samples: &[u64], context: SampleContext) -> Result<Batch, DataError> {
+        let mut batch = self.samples.batch(split, samples, context)?;
         (self.lacks)(&mut batch);
         Ok(batch)
     }
@@ -150,7 +150,7 @@ fn samples_without_values_cannot_be_prepared() {
             &self.0
         }
 
-        fn batch(&self, _: Split, samples: &[u64], _: SamplePass) -> Result<Batch, DataError> {
+        fn batch(&self, _: Split, samples: &[u64], _: SampleContext) -> Result<Batch, DataError> {
             Ok(Batch::new(Vec::new(), &self.0.input_shape, vec![Target::from(0); samples.len()]))
         }
     }

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::passes::{BatchNorm, Statistics};
+use super::elementwise::{BatchNorm, Statistics};
 use super::{Activation, Affine};
 use crate::tape::{Kernel, apply2, apply3};
 

@@ -4,7 +4,7 @@ use lookbehind_common::digest::Digest;
 use super::*;
 use crate::compute::fixture::*;
 use crate::data::{InMemory, Rows};
-use crate::models::Pass;
+use crate::models::ForwardContext;
 use crate::test_support::{data_folder, job};
 
 fn refuse(model: &str, data: &str, train: &str) -> PrepareError {
@@ -87,7 +87,7 @@ fn what_this_worker_lacks_is_the_workers_fault() {
 fn a_panic_in_a_model_is_an_error_that_names_the_kind() {
     struct Panics(bool);
     impl Model for Panics {
-        fn forward(&self, inputs: &Tensor, _pass: &Pass<'_>) -> candle_core::Result<Tensor> {
+        fn forward(&self, inputs: &Tensor, _pass: &ForwardContext<'_>) -> candle_core::Result<Tensor> {
             assert!(self.0, "forward of {:?}", inputs.dims());
             inputs.narrow(1, 0, 1)
         }
@@ -112,7 +112,7 @@ fn a_panic_in_a_model_is_an_error_that_names_the_kind() {
 fn a_shard_that_does_not_fit_into_memory_is_refused_before_it_is_computed() {
     struct Hungry;
     impl Model for Hungry {
-        fn forward(&self, inputs: &Tensor, _pass: &Pass<'_>) -> candle_core::Result<Tensor> {
+        fn forward(&self, inputs: &Tensor, _pass: &ForwardContext<'_>) -> candle_core::Result<Tensor> {
             assert!(inputs.dim(0)? < 100, "a large shard was computed");
             let wide = inputs.flatten_from(1)?.repeat((1, 4096))?; // 1 MiB a sample
             wide.narrow(1, 0, 10)
@@ -140,11 +140,11 @@ fn a_shard_that_does_not_fit_into_memory_is_refused_before_it_is_computed() {
 fn a_model_whose_layers_give_more_than_there_is_room_for_is_refused_before_any_sample_is_computed() {
     struct Boundless;
     impl Model for Boundless {
-        fn forward(&self, _inputs: &Tensor, _pass: &Pass<'_>) -> candle_core::Result<Tensor> {
+        fn forward(&self, _inputs: &Tensor, _pass: &ForwardContext<'_>) -> candle_core::Result<Tensor> {
             panic!("a sample was computed")
         }
 
-        fn numbers_per_sample(&self) -> u64 {
+        fn elements_per_sample(&self) -> u64 {
             1 << 50
         }
     }
@@ -164,7 +164,7 @@ fn a_model_whose_layers_give_more_than_there_is_room_for_is_refused_before_any_s
 fn a_model_that_does_not_follow_the_declared_precision_is_refused() {
     struct Own;
     impl Model for Own {
-        fn forward(&self, inputs: &Tensor, _pass: &Pass<'_>) -> candle_core::Result<Tensor> {
+        fn forward(&self, inputs: &Tensor, _pass: &ForwardContext<'_>) -> candle_core::Result<Tensor> {
             inputs.flatten_from(1)?.narrow(1, 0, 10)
         }
     }

@@ -11,7 +11,7 @@ use crate::memory;
 /// Samples of the two shards by which memory is measured.
 const MEASURED: [u64; 2] = [2, 6];
 
-/// Held by the one of a process's workers that measures memory: what the others took meanwhile would count as well.
+/// ActivationMemory by the one of a process's workers that measures memory: what the others took meanwhile would count as well.
 static ALONE: Mutex<()> = Mutex::new(());
 
 impl Shards {
@@ -44,7 +44,7 @@ impl Shards {
         let samples = self.samples.sampler.largest_shard();
         let loaded = memory::in_use();
         // Two samples may already be more than there is room for.
-        let sample = self.evaluator.model.numbers_per_sample().saturating_mul(size_of::<f32>() as u64);
+        let sample = self.evaluator.model.elements_per_sample().saturating_mul(size_of::<f32>() as u64);
         self.check_room(sample.saturating_mul(samples), loaded, limit)?;
         if loaded == 0 {
             return Ok(u64::MAX);

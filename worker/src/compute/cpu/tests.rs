@@ -195,7 +195,7 @@ impl Watch for Advances {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn is_overtaken(&self) -> bool {
+    fn is_superseded(&self) -> bool {
         false
     }
 }

@@ -202,8 +202,8 @@ fn answered<T>(answers: Vec<Pending<T, Stopped>>, fed: Result<(), ComputeError>)
     for answer in answers {
         match (answer, &stopped) {
             (Ok(answer), _) => computed.push(answer),
-            // A GPU that got no more samples because another one failed says that it was overtaken.
-            (Err(Stopped::Failed(error)), None | Some(Stopped::Overtaken)) => {
+            // A GPU that got no more samples because another one failed says that it was superseded.
+            (Err(Stopped::Failed(error)), None | Some(Stopped::Superseded)) => {
                 stopped = Some(Stopped::Failed(error))
             }
             (Err(Stopped::Failed(lost @ ComputeError::DeviceLost(_))), _) => {
@@ -222,11 +222,11 @@ fn next<T>(answers: &mut [VecDeque<T>], lane: usize) -> Result<T, Stopped> {
     answers.get_mut(lane).and_then(VecDeque::pop_front).ok_or_else(missing).map_err(Stopped::from)
 }
 
-/// Nobody overtakes a probe.
+/// Nobody supersedes a probe.
 fn failed(stopped: Stopped) -> ComputeError {
     match stopped {
         Stopped::Failed(error) => error,
-        Stopped::Overtaken => ComputeError::Other("overtaken".to_owned()),
+        Stopped::Superseded => ComputeError::Other("superseded".to_owned()),
     }
 }
 

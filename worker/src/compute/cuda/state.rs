@@ -138,8 +138,8 @@ impl State {
     ) -> std::result::Result<Vec<Sums>, Stopped> {
         let mut counted = Vec::new();
         for inputs in pieces {
-            if watch.is_overtaken() {
-                return Err(Stopped::Overtaken);
+            if watch.is_superseded() {
+                return Err(Stopped::Superseded);
             }
             counted.extend(self.make_room(watch)?);
             self.evaluate(inputs)?;
@@ -268,12 +268,12 @@ impl Reduction for Summing<'_> {
         if segment.len() > 1 {
             return Ok(None);
         }
-        if self.watch.is_overtaken() {
-            return Err(Stopped::Overtaken);
+        if self.watch.is_superseded() {
+            return Err(Stopped::Superseded);
         }
         self.counted.extend(self.state.make_room(self.watch)?);
         // Whoever sends them has stopped, and says why.
-        let inputs = self.samples.recv().map_err(|_| Stopped::Overtaken)?;
+        let inputs = self.samples.recv().map_err(|_| Stopped::Superseded)?;
         Ok(Some(self.state.shard(inputs)?))
     }
 

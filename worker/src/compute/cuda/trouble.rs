@@ -39,7 +39,7 @@ impl Trouble {
     }
 }
 
-/// An error outside of a GPU's own work, where nothing tells whether the GPU is still of use: out of memory may pass,
+/// An error outside of a GPU's own work, where nothing tells whether the GPU is still of use: out of memory may context,
 /// anything else that the driver says does not.
 pub(crate) fn of_device(error: Error, ordinal: usize) -> ComputeError {
     let lost = driver_error(&error).is_some_and(|error| error.0 != sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY);

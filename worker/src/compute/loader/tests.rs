@@ -28,10 +28,10 @@ impl Dataset for Counting {
         self.samples.description()
     }
 
-    fn batch(&self, split: Split, samples: &[u64], pass: SamplePass) -> Result<data::Batch, DataError> {
+    fn batch(&self, split: Split, samples: &[u64], context: SampleContext) -> Result<data::Batch, DataError> {
         assert!(!self.fails.load(Ordering::SeqCst), "told to");
         self.prepared.fetch_add(1, Ordering::SeqCst);
-        self.samples.batch(split, samples, pass)
+        self.samples.batch(split, samples, context)
     }
 }
 

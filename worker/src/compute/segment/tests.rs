@@ -44,13 +44,13 @@ fn another_number_of_partials_than_of_shards_fails_and_is_never_added() {
 }
 
 #[test]
-fn a_segment_that_is_overtaken_is_left_before_the_next_group() {
-    /// Is overtaken after some questions.
+fn a_segment_that_is_superseded_is_left_before_the_next_group() {
+    /// Is superseded after some questions.
     struct After(AtomicU32);
     impl Watch for After {
         fn advance(&self) {}
 
-        fn is_overtaken(&self) -> bool {
+        fn is_superseded(&self) -> bool {
             self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
         }
     }
@@ -59,6 +59,6 @@ fn a_segment_that_is_overtaken_is_left_before_the_next_group() {
         computed += shards.len();
         Ok(shards.map(partial).collect())
     });
-    assert!(matches!(sum, Err(Stopped::Overtaken)));
+    assert!(matches!(sum, Err(Stopped::Superseded)));
     assert_eq!(computed, 6);
 }

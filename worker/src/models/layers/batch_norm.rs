@@ -4,11 +4,11 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use super::EPS;
-use crate::models::Pass;
+use crate::models::ForwardContext;
 use lookbehind_kernels::{self as ops, Activation, Affine, Normalized};
 
-/// Normalises each channel over samples and places: with the statistics of its input in a training pass, with the
-/// running ones in a test pass.
+/// Normalises each channel over samples and places: with the statistics of its input in a training context, with the
+/// running ones in a test context.
 pub(in crate::models) struct BatchNorm {
     /// What its tensors' names begin with.
     prefix: String,
@@ -46,17 +46,17 @@ impl BatchNorm {
         x: &Tensor,
         residual: Option<&Tensor>,
         activation: Activation,
-        pass: &Pass<'_>,
+        context: &ForwardContext<'_>,
     ) -> Result<Tensor> {
         let affine = Affine { weight: &self.weight, bias: &self.bias, eps: EPS };
-        if !pass.is_training() {
+        if !context.is_training() {
             let (mean, variance) = (&self.running_mean, &self.running_var);
             return ops::batch_norm_inference(x, &affine, mean, variance, residual, activation);
         }
         self.check_values(x)?;
         let Normalized { output, mean, variance } = ops::batch_norm(x, &affine, residual, activation)?;
-        pass.report(format!("{}.running_mean", self.prefix), &mean);
-        pass.report(format!("{}.running_var", self.prefix), &variance);
+        context.report(format!("{}.running_mean", self.prefix), &mean);
+        context.report(format!("{}.running_var", self.prefix), &variance);
         Ok(output)
     }
 

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use lookbehind_common::job::JobError;
 
-use crate::models::Pass;
+use crate::models::ForwardContext;
 
 /// Numbers a model's dropout layers in the order in which they are made.
 #[derive(Default)]
@@ -45,8 +45,8 @@ impl Dropout {
     }
 
     /// [n, ..] to the same shape.
-    pub(in crate::models) fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
-        pass.dropout(self.number, self.probability, x)
+    pub(in crate::models) fn forward(&self, x: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
+        context.dropout(self.number, self.probability, x)
     }
 }
 

@@ -6,7 +6,7 @@ use lookbehind_common::job::JobError;
 use serde::Deserialize;
 
 use super::{BatchNorm, EPS};
-use crate::models::{Built, Pass};
+use crate::models::{Built, ForwardContext};
 use lookbehind_kernels::{self as ops, Activation, Affine};
 
 /// Factors and summands of a normalisation, `weight` and `bias`, each [c].
@@ -135,10 +135,10 @@ impl Norm {
         x: &Tensor,
         residual: Option<&Tensor>,
         activation: Activation,
-        pass: &Pass<'_>,
+        context: &ForwardContext<'_>,
     ) -> Result<Tensor> {
         let norm = match self {
-            Self::Batch(norm) => return norm.forward(x, residual, activation, pass),
+            Self::Batch(norm) => return norm.forward(x, residual, activation, context),
             Self::Group(norm) => norm,
         };
         let y = norm.forward(x)?;

@@ -1,7 +1,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::*;
-use crate::models::{Mode, Pass, PassPosition};
+use crate::models::{BatchPosition, ForwardContext, Mode};
 use crate::parameters::{ModelState, Recorder};
 use lookbehind_kernels::Activation;
 
@@ -58,9 +58,9 @@ fn batch_normalisation_reports_each_statistic_once_in_training_and_none_in_a_tes
     state.load(&parameters, &statistics).unwrap();
     let x = Tensor::new(&[[1_f32, -2.0], [3.0, 4.0]], &Device::Cpu).unwrap();
     let reported = |mode| {
-        let pass = Pass::new(mode, PassPosition::default(), &[0, 1]);
-        norm.forward(&x, None, Activation::Identity, &pass).unwrap();
-        pass.into_reported()
+        let context = ForwardContext::new(mode, BatchPosition::default(), &[0, 1]);
+        norm.forward(&x, None, Activation::Identity, &context).unwrap();
+        context.into_reported()
     };
     assert_eq!(state.statistics(&reported(Mode::Train), 1.0).unwrap()[..], [2.0, 1.0, 2.0, 18.0]);
     assert!(reported(Mode::Test).is_empty());
@@ -76,8 +76,8 @@ fn a_linear_layer_without_bias_trains_its_weight_alone() {
 fn dropout_layers_have_masks_of_their_own() {
     let mut dropouts = Dropouts::new(0.5);
     let x = Tensor::ones((1, 100), DType::F32, &Device::Cpu).unwrap();
-    let pass = Pass::new(Mode::Train, PassPosition::default(), &[0]);
-    let mut mask = || dropouts.layer().forward(&x, &pass).unwrap().to_vec2::<f32>().unwrap();
+    let context = ForwardContext::new(Mode::Train, BatchPosition::default(), &[0]);
+    let mut mask = || dropouts.layer().forward(&x, &context).unwrap().to_vec2::<f32>().unwrap();
     assert_ne!(mask(), mask());
 }
 

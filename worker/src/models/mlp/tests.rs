@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::models::BuildError;
-use crate::models::{Mode, PassPosition};
+use crate::models::{BatchPosition, Mode};
 use crate::parameters::{ModelState, Recorder};
 use crate::test_support::{description, parameters};
 
@@ -51,8 +51,8 @@ fn the_forward_pass_is_affine_maps_with_relu_between() {
     state.load(&numbers, &[]).unwrap();
     let inputs =
         Tensor::new(&[[[2.0_f32, 3.0], [9.0, 9.0]], [[-4.0, -1.0], [9.0, 9.0]]], &Device::Cpu).unwrap();
-    let pass = Pass::new(Mode::Test, PassPosition::default(), &[0, 1]);
-    let logits = model.forward(&inputs, &pass).unwrap().to_vec2::<f32>().unwrap();
+    let context = ForwardContext::new(Mode::Test, BatchPosition::default(), &[0, 1]);
+    let logits = model.forward(&inputs, &context).unwrap().to_vec2::<f32>().unwrap();
     assert_eq!(logits, [[2.5, 0.0, 12.5], [0.0, 1.5, 11.5]]);
 }
 

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::models::{Mode, PassPosition};
+use crate::models::{BatchPosition, Mode};
 use crate::test_support::{build_model, refusal, tensors};
 
 fn parameters(model: Value, input_shape: &[usize]) -> usize {
@@ -66,7 +66,7 @@ fn a_shard_of_one_value_per_channel_is_refused_with_the_layer_named() {
     let (model, _) = build_model(model, &[8, 8], 5).unwrap();
     let forward = |samples: &[u64]| {
         let inputs = Tensor::ones((samples.len(), 8, 8), candle_core::DType::F32, &candle_core::Device::Cpu);
-        model.forward(&inputs.unwrap(), &Pass::new(Mode::Train, PassPosition::default(), samples))
+        model.forward(&inputs.unwrap(), &ForwardContext::new(Mode::Train, BatchPosition::default(), samples))
     };
     assert_eq!(forward(&[4, 7]).unwrap().dims(), [2, 5]);
     let error = forward(&[4]).unwrap_err().to_string();

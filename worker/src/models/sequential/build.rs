@@ -8,7 +8,8 @@ use super::parameters::*;
 use super::site::{KINDS, Site, check_size, site};
 use crate::models::Built;
 use crate::models::layers::{
-    BatchNorm, Conv, ConvSpec, Dropouts, GroupNorm, Held, ImageShape, LayerNorm, Linear, Shape, check_dropout,
+    ActivationMemory, BatchNorm, Conv, ConvSpec, Dropouts, GroupNorm, ImageShape, LayerNorm, Linear, Shape,
+    check_dropout,
 };
 use lookbehind_kernels::{self as ops, Conv2d, Pool2d};
 
@@ -20,18 +21,24 @@ pub(super) struct Architect {
     classes: usize,
     layers: usize,
     dropouts: Dropouts,
-    held: Held,
+    activation_memory: ActivationMemory,
     /// Whether a layer with weights is built: from then on, the way back needs what the layers give.
     trained: bool,
 }
 
 impl Architect {
     pub(super) fn new(classes: usize) -> Self {
-        Self { classes, layers: 0, dropouts: Dropouts::default(), held: Held::default(), trained: false }
+        Self {
+            classes,
+            layers: 0,
+            dropouts: Dropouts::default(),
+            activation_memory: ActivationMemory::default(),
+            trained: false,
+        }
     }
 
     /// What a training pass through the layers so far holds, at least.
-    pub(super) fn held(&self) -> Held {
+    pub(super) fn activation_memory(&self) -> ActivationMemory {
         self.held
     }
 
@@ -55,7 +62,7 @@ impl Architect {
             check_size(&site, output)?;
             self.trained |= layer.is_trained();
             if self.trained && layer.gives_its_own(built.last()) {
-                self.held.add(1, output.size());
+                self.activation_memory.add(1, output.size());
             }
             shape = output;
             built.push(layer);

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::models::Pass;
+use crate::models::ForwardContext;
 use crate::models::layers::{BatchNorm, Conv, Dropout, GroupNorm, LayerNorm, Linear};
 use lookbehind_kernels::{self as ops, Activation, Pool2d};
 
@@ -34,17 +34,17 @@ pub(super) struct Residual {
 }
 
 /// Passes `x` through the layers. A ReLU is computed together with the normalisation or the sum before it.
-pub(super) fn run(layers: &[Layer], x: Tensor, pass: &Pass<'_>) -> Result<Tensor> {
+pub(super) fn run(layers: &[Layer], x: Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
     let (mut x, mut left) = (x, layers);
     while let [layer, rest @ ..] = left {
         (x, left) = match (layer, rest) {
             (Layer::BatchNorm(norm), [Layer::Relu, rest @ ..]) => {
-                (norm.forward(&x, None, Activation::Relu, pass)?, rest)
+                (norm.forward(&x, None, Activation::Relu, context)?, rest)
             }
             (Layer::Residual(block), [Layer::Relu, rest @ ..]) => {
-                (block.forward(&x, Activation::Relu, pass)?, rest)
+                (block.forward(&x, Activation::Relu, context)?, rest)
             }
-            _ => (layer.forward(&x, pass)?, rest),
+            _ => (layer.forward(&x, context)?, rest),
         };
     }
     Ok(x)
@@ -71,11 +71,11 @@ impl Layer {
         }
     }
 
-    fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
         match self {
             Self::Linear(layer) => layer.forward(x),
             Self::Conv2d(layer) => layer.forward(x),
-            Self::BatchNorm(layer) => layer.forward(x, None, Activation::Identity, pass),
+            Self::BatchNorm(layer) => layer.forward(x, None, Activation::Identity, context),
             Self::GroupNorm(layer) => layer.forward(x),
             Self::LayerNorm(layer) => layer.forward(x),
             Self::MaxPool(pool) => ops::max_pool2d(x, *pool),
@@ -83,9 +83,9 @@ impl Layer {
             Self::GlobalAvgPool => ops::global_avg_pool(x)?.unsqueeze(1)?.unsqueeze(1),
             Self::Relu => ops::relu(x),
             Self::Elementwise(function) => function(x),
-            Self::Dropout(layer) => layer.forward(x, pass),
+            Self::Dropout(layer) => layer.forward(x, context),
             Self::Flatten => flatten(x),
-            Self::Residual(block) => block.forward(x, Activation::Identity, pass),
+            Self::Residual(block) => block.forward(x, Activation::Identity, context),
         }
     }
 }
@@ -103,13 +103,13 @@ impl Residual {
     }
 
     /// activation(body(x) + shortcut(x)).
-    fn forward(&self, x: &Tensor, activation: Activation, pass: &Pass<'_>) -> Result<Tensor> {
-        let residual = run(&self.shortcut, x.clone(), pass)?;
+    fn forward(&self, x: &Tensor, activation: Activation, context: &ForwardContext<'_>) -> Result<Tensor> {
+        let residual = run(&self.shortcut, x.clone(), context)?;
         if let [inner @ .., Layer::BatchNorm(last)] = self.body.as_slice() {
-            let y = run(inner, x.clone(), pass)?;
-            return last.forward(&y, Some(&residual), activation, pass);
+            let y = run(inner, x.clone(), context)?;
+            return last.forward(&y, Some(&residual), activation, context);
         }
-        let sum = ops::sum(&run(&self.body, x.clone(), pass)?, &residual)?;
+        let sum = ops::sum(&run(&self.body, x.clone(), context)?, &residual)?;
         match activation {
             Activation::Identity => Ok(sum),
             Activation::Relu => ops::relu(&sum),

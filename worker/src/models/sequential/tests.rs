@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::models::{Mode, PassPosition};
+use crate::models::{BatchPosition, Mode};
 use crate::test_support::{build_model, refusal, tensors};
 
 fn of(layers: Value) -> Value {
@@ -43,7 +43,8 @@ fn flatten_puts_the_channels_first() {
     let identity: Vec<f32> = (0..16).map(|n| if n % 5 == 0 { 1.0 } else { 0.0 }).collect();
     state.load(&identity, &[]).unwrap();
     let inputs = Tensor::new(&[[[[1_f32, 2.0]], [[3.0, 4.0]]]], &candle_core::Device::Cpu).unwrap();
-    let found = model.forward(&inputs, &Pass::new(Mode::Test, PassPosition::default(), &[0])).unwrap();
+    let found =
+        model.forward(&inputs, &ForwardContext::new(Mode::Test, BatchPosition::default(), &[0])).unwrap();
     assert_eq!(found.to_vec2::<f32>().unwrap(), [[1.0, 2.0, 3.0, 4.0]]);
 }
 
@@ -55,8 +56,8 @@ fn inputs_that_are_no_images_are_features() {
         assert_eq!(tensors(&state)[0], ("1.weight".to_owned(), vec![5, 12]));
         let batch = [&[3], shape].concat();
         let inputs = Tensor::ones(batch, candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
-        let pass = Pass::new(Mode::Test, PassPosition::default(), &[0, 1, 2]);
-        assert_eq!(model.forward(&inputs, &pass).unwrap().dims(), [3, 5]);
+        let context = ForwardContext::new(Mode::Test, BatchPosition::default(), &[0, 1, 2]);
+        assert_eq!(model.forward(&inputs, &context).unwrap().dims(), [3, 5]);
     }
 }
 
@@ -125,8 +126,8 @@ fn a_shard_too_small_for_batch_normalisation_is_refused_with_the_layers_place() 
         let layers = json!([{ "kind": "flatten" }, layer, { "kind": "linear" }]);
         let (model, _) = build_model(of(layers), &[3, 8, 8], 5).unwrap();
         let inputs = Tensor::ones((1, 3, 8, 8), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
-        let pass = Pass::new(Mode::Train, PassPosition::default(), &[0]);
-        let error = model.forward(&inputs, &pass).unwrap_err().to_string();
+        let context = ForwardContext::new(Mode::Train, BatchPosition::default(), &[0]);
+        let error = model.forward(&inputs, &context).unwrap_err().to_string();
         let expected = format!("{place} (batch_norm): batch normalisation over a shard needs 2 values");
         assert!(error.starts_with(&expected), "{error}\nexpected {expected}");
     }

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::models::{Mode, PassPosition};
+use crate::models::{BatchPosition, Mode};
 use crate::test_support::{build_model, refusal, tensors};
 
 fn small() -> Value {
@@ -56,8 +56,8 @@ fn dropout_follows_the_sample_and_acts_in_training_passes_alone() {
     let inputs = Tensor::ones((1, 3, 8, 8), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
     let forward = |mode, sample| {
         let samples = [sample];
-        let pass = Pass::new(mode, PassPosition::default(), &samples);
-        model.forward(&inputs, &pass).unwrap().to_vec2::<f32>().unwrap()
+        let context = ForwardContext::new(mode, BatchPosition::default(), &samples);
+        model.forward(&inputs, &context).unwrap().to_vec2::<f32>().unwrap()
     };
     assert_eq!(forward(Mode::Test, 1), forward(Mode::Test, 2));
     assert_eq!(forward(Mode::Train, 1), forward(Mode::Train, 1));

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::models::{Mode, PassPosition};
+use crate::models::{BatchPosition, Mode};
 use crate::test_support::{build_model, refusal, tensors};
 
 #[test]
@@ -35,8 +35,8 @@ fn dropout_acts_in_training_passes_and_follows_the_sample() {
     state.load(&parameters, &statistics).unwrap();
     let inputs = Tensor::ones((2, 3, 8, 8), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
     let forward = |mode, samples: &[u64]| {
-        let pass = Pass::new(mode, PassPosition::default(), samples);
-        model.forward(&inputs, &pass).unwrap().to_vec2::<f32>().unwrap()
+        let context = ForwardContext::new(mode, BatchPosition::default(), samples);
+        model.forward(&inputs, &context).unwrap().to_vec2::<f32>().unwrap()
     };
     let tested = forward(Mode::Test, &[3, 9]);
     assert_eq!(tested[0], tested[1]);

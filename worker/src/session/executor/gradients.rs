@@ -10,7 +10,7 @@ use lookbehind_proto::v1::session_request::Message as Answer;
 use super::Thread;
 use super::loaded::{Loaded, Version};
 use crate::compute::{ComputeError, Stopped, Watch};
-use crate::session::command::{Assignment, Context, Newest};
+use crate::session::command::{Assignment, Context, Generation};
 use crate::session::transfer::{PartialUpload, Transfers};
 use crate::telemetry::{Computed, Failure};
 
@@ -43,12 +43,12 @@ impl Thread {
     }
 
     fn computed(&mut self, context: &Context, assignment: &Assignment) -> Result<(), Ended> {
-        if !self.newest.is(assignment.number) {
+        if !self.generation.is(assignment.number) {
             return Err(Ended::Unwanted);
         }
         self.take_weights(context, assignment)?;
         let watch: Arc<dyn Watch> = Arc::new(Waiting {
-            newest: Arc::clone(&self.newest),
+            generation: Arc::clone(&self.generation),
             transfers: context.transfers.clone(),
             number: assignment.number,
         });
@@ -100,7 +100,7 @@ impl Thread {
                 // Nothing is sent when the session is over.
                 return context.uploads.blocking_send(upload).map_err(|_| Ended::Unwanted);
             }
-            Err(Stopped::Overtaken) => return Err(Ended::Unwanted),
+            Err(Stopped::Superseded) => return Err(Ended::Unwanted),
             Err(Stopped::Failed(error)) => error,
         };
         self.metrics.failed(Failure::Request);
@@ -151,7 +151,7 @@ fn request_failed(assignment: &Assignment, segment: Segment, reason: String) -> 
 
 /// The coordinator, which waits for an assignment.
 struct Waiting {
-    newest: Arc<Newest>,
+    generation: Arc<Generation>,
     /// Where progress is counted that heartbeats report.
     transfers: Transfers,
     number: u64,
@@ -162,7 +162,7 @@ impl Watch for Waiting {
         self.transfers.advance();
     }
 
-    fn is_overtaken(&self) -> bool {
-        !self.newest.is(self.number)
+    fn is_superseded(&self) -> bool {
+        !self.generation.is(self.number)
     }
 }

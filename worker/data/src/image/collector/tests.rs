@@ -1,5 +1,5 @@
 use super::*;
-use crate::SamplePass;
+use crate::SampleContext;
 use crate::test_support::data_folder;
 use crate::test_support::images::png;
 
@@ -33,8 +33,8 @@ fn images_stay_in_their_order_whatever_decodes_them() {
     assert_eq!((description.train_samples, description.classes), (200, 2));
     assert_eq!(description.input_shape, [1, 2, 2]);
     let samples: Vec<u64> = (0..200).collect();
-    let pass = SamplePass { seed: 0, epoch: 0 };
-    let batch = data.batch(Split::Train, &samples, pass).unwrap();
+    let context = SampleContext { seed: 0, epoch: 0 };
+    let batch = data.batch(Split::Train, &samples, context).unwrap();
     let inputs: Vec<f32> = batch.inputs;
     for (sample, input) in inputs.chunks(4).enumerate() {
         assert_eq!(input, [sample as f32 / 255.0, sample as f32 / 255.0, sample as f32 / 255.0, 1.0]);

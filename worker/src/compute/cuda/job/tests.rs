@@ -8,7 +8,7 @@ use super::*;
 use crate::compute::fixture::*;
 use crate::compute::{Backend, CandleBackend, RequestKind};
 use crate::device::DeviceChoice;
-use crate::models::{Model, Pass};
+use crate::models::{ForwardContext, Model};
 use crate::registry::Registry;
 use crate::test_support::{data_folder, job};
 
@@ -28,7 +28,7 @@ fn load(job: &mut dyn PreparedJob) {
     job.load(&parameters, &statistics).unwrap();
 }
 
-/// Is overtaken after some shards.
+/// Is superseded after some shards.
 struct Until {
     left: AtomicU32,
     advanced: AtomicU32,
@@ -39,7 +39,7 @@ impl Watch for Until {
         self.advanced.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn is_overtaken(&self) -> bool {
+    fn is_superseded(&self) -> bool {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
     }
 }
@@ -71,7 +71,7 @@ fn the_test_split_is_counted_whole_whatever_its_shards() {
 }
 
 #[test]
-fn request_that_is_overtaken_stops_and_the_next_comes_out_as_if_nothing_had_been() {
+fn request_that_is_superseded_stops_and_the_next_comes_out_as_if_nothing_had_been() {
     let (_folder, mut job) = loaded();
     let request = gradient(0, 8);
     let watch: Arc<dyn Watch> = Arc::new(Unwatched);
@@ -79,7 +79,7 @@ fn request_that_is_overtaken_stops_and_the_next_comes_out_as_if_nothing_had_been
     for shards in 0..6 {
         let until: Arc<dyn Watch> =
             Arc::new(Until { left: AtomicU32::new(shards), advanced: AtomicU32::new(0) });
-        assert!(matches!(job.segment(&request, Segment::root(8), &until), Err(Stopped::Overtaken)));
+        assert!(matches!(job.segment(&request, Segment::root(8), &until), Err(Stopped::Superseded)));
         assert_eq!(job.segment(&request, Segment::root(8), &watch).unwrap(), expected);
     }
 }
@@ -92,7 +92,7 @@ fn a_model_that_panics_is_said_to_have_and_the_gpu_goes_on() {
         shards: AtomicU32,
     }
     impl Model for Panics {
-        fn forward(&self, inputs: &Tensor, _pass: &Pass<'_>) -> candle_core::Result<Tensor> {
+        fn forward(&self, inputs: &Tensor, _pass: &ForwardContext<'_>) -> candle_core::Result<Tensor> {
             let shards = self.shards.fetch_add(1, Ordering::Relaxed);
             assert!(inputs.dim(0)? != 4 || shards != 6, "a model's fault");
             lookbehind_kernels::linear(

@@ -4,24 +4,24 @@ use lookbehind_common::digest::Digest;
 
 use super::DataDescription;
 
-pub use super::cifar::{outline_of_10 as cifar10, outline_of_100 as cifar100};
-pub use super::digits::outline as digits;
-pub use super::folder::outline as folder;
-pub use super::idx::outline as idx;
-pub use super::parquet::outline as parquet;
-pub use super::safetensors::outline as safetensors;
-pub use super::table::outline as csv;
+pub use super::cifar::{input_spec_of_10 as cifar10, input_spec_of_100 as cifar100};
+pub use super::digits::input_spec as digits;
+pub use super::folder::input_spec as folder;
+pub use super::idx::input_spec as idx;
+pub use super::parquet::input_spec as parquet;
+pub use super::safetensors::input_spec as safetensors;
+pub use super::table::input_spec as csv;
 
 /// What is known of a data set's samples.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outline {
+pub struct InputSpec {
     /// Shape of one sample's input.
     pub input_shape: Vec<usize>,
     /// Number of classes.
     pub classes: usize,
 }
 
-impl Outline {
+impl InputSpec {
     /// The smallest data set of such samples, for a model to be built for.
     pub fn description(&self) -> DataDescription {
         DataDescription {

@@ -1,7 +1,7 @@
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
-use super::{Mode, Pass, PassPosition};
+use super::{BatchPosition, ForwardContext, Mode};
 use crate::memory::peak_of;
 use crate::test_support::{build_model, numbers};
 use lookbehind_kernels::record;
@@ -19,12 +19,12 @@ fn taken_and_announced(model: Value) -> (u64, u64) {
     assert_eq!(inputs.dtype(), DType::F32);
     let samples: Vec<u64> = (0..SAMPLES as u64).collect();
     let (_, taken) = peak_of(|| {
-        let pass = Pass::new(Mode::Train, PassPosition::default(), &samples);
-        let (logits, tape) = record(|| model.forward(&inputs, &pass).unwrap());
+        let context = ForwardContext::new(Mode::Train, BatchPosition::default(), &samples);
+        let (logits, tape) = record(|| model.forward(&inputs, &context).unwrap());
         let gradient = logits.ones_like().unwrap();
         tape.backward(logits, gradient).unwrap()
     });
-    (taken, model.numbers_per_sample() * (SAMPLES * size_of::<f32>()) as u64)
+    (taken, model.elements_per_sample() * (SAMPLES * size_of::<f32>()) as u64)
 }
 
 #[test]

@@ -1,12 +1,12 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::outline_with_options;
+use crate::input_spec_with_options;
 use crate::test_support::parameters;
 use lookbehind_common::job::{JobError, Parameters};
 
-fn outline(kind: &str, given: Value) -> Result<Option<(Vec<usize>, usize)>, String> {
-    let of_kind: fn(&Parameters) -> Result<Option<Outline>, JobError> = match kind {
+fn input_spec(kind: &str, given: Value) -> Result<Option<(Vec<usize>, usize)>, String> {
+    let of_kind: fn(&Parameters) -> Result<Option<InputSpec>, JobError> = match kind {
         "cifar10" => cifar10,
         "cifar100" => cifar100,
         "csv" => csv,
@@ -17,8 +17,9 @@ fn outline(kind: &str, given: Value) -> Result<Option<(Vec<usize>, usize)>, Stri
         "safetensors" => safetensors,
         _ => panic!("no data set of the kind {kind:?}"),
     };
-    let outline = outline_with_options(&parameters(given), of_kind).map_err(|error| error.to_string())?;
-    Ok(outline.map(|Outline { input_shape, classes }| (input_shape, classes)))
+    let input_spec =
+        input_spec_with_options(&parameters(given), of_kind).map_err(|error| error.to_string())?;
+    Ok(input_spec.map(|InputSpec { input_shape, classes }| (input_shape, classes)))
 }
 
 #[test]
@@ -40,7 +41,7 @@ fn samples_are_known_where_kind_or_keys_say_what_they_are() {
         ("folder", json!({ "train": "a", "resize": [4, 6], "channels": 3 }), None),
         ("safetensors", json!({ "train": "a", "classes": 7 }), None),
     ] {
-        assert_eq!(outline(kind, given.clone()), Ok(expected), "{kind} {given}");
+        assert_eq!(input_spec(kind, given.clone()), Ok(expected), "{kind} {given}");
     }
 }
 
@@ -75,7 +76,7 @@ fn keys_are_checked_as_they_are_with_the_data() {
         ("digits", json!({ "label_smoothing": 1.0 }), "data.label_smoothing"),
         ("digits", json!({ "augment": { "cutout": 9 } }), "data.augment.cutout: expected at most"),
     ] {
-        let error = outline(kind, given.clone()).unwrap_err();
+        let error = input_spec(kind, given.clone()).unwrap_err();
         assert!(error.starts_with(expected), "{kind} {given}: {error}\nexpected {expected}");
     }
 }
@@ -85,5 +86,5 @@ fn the_embedded_data_is_what_its_outline_says() {
     let (_folder, environment) = crate::test_support::data_folder();
     let data = crate::digits(&Parameters::new(), &environment).unwrap();
     let DataDescription { input_shape, classes, .. } = data.description().clone();
-    assert_eq!(digits(&Parameters::new()).unwrap(), Some(Outline { input_shape, classes }));
+    assert_eq!(digits(&Parameters::new()).unwrap(), Some(InputSpec { input_shape, classes }));
 }

@@ -2,16 +2,16 @@ use candle_core::{DType, Device, Tensor};
 
 use super::*;
 
-const POSITION: PassPosition = PassPosition { seed: 1, epoch: 2, batch: 3 };
+const POSITION: BatchPosition = BatchPosition { seed: 1, epoch: 2, batch: 3 };
 
 fn ones(rows: usize, columns: usize) -> Tensor {
     Tensor::ones((rows, columns), DType::F32, &Device::Cpu).unwrap()
 }
 
 /// Dropout of ones: the mask itself.
-fn mask(position: PassPosition, layer: u32, samples: &[u64]) -> Vec<Vec<f32>> {
-    let pass = Pass::new(Mode::Train, position, samples);
-    pass.dropout(layer, 0.4, &ones(samples.len(), 50)).unwrap().to_vec2().unwrap()
+fn mask(position: BatchPosition, layer: u32, samples: &[u64]) -> Vec<Vec<f32>> {
+    let context = ForwardContext::new(Mode::Train, position, samples);
+    context.dropout(layer, 0.4, &ones(samples.len(), 50)).unwrap().to_vec2().unwrap()
 }
 
 #[test]
@@ -28,9 +28,9 @@ fn masks_differ_between_samples_layers_batches_epochs_and_seeds() {
     assert_ne!(whole[0], whole[1]);
     assert_ne!(mask(POSITION, 1, &[8])[0], whole[0]);
     for other in [
-        PassPosition { seed: 9, ..POSITION },
-        PassPosition { epoch: 9, ..POSITION },
-        PassPosition { batch: 9, ..POSITION },
+        BatchPosition { seed: 9, ..POSITION },
+        BatchPosition { epoch: 9, ..POSITION },
+        BatchPosition { batch: 9, ..POSITION },
     ] {
         assert_ne!(mask(other, 0, &[8])[0], whole[0]);
     }
@@ -49,7 +49,7 @@ fn dropout_zeroes_the_given_share_and_scales_the_rest() {
 fn nothing_is_dropped_in_a_test_pass_or_with_probability_zero() {
     let x = ones(2, 50);
     let keeps = |mode, probability| {
-        let kept = Pass::new(mode, POSITION, &[0, 1]).dropout(0, probability, &x).unwrap();
+        let kept = ForwardContext::new(mode, POSITION, &[0, 1]).dropout(0, probability, &x).unwrap();
         kept.to_vec2::<f32>().unwrap() == x.to_vec2::<f32>().unwrap()
     };
     assert!(keeps(Mode::Test, 0.4) && keeps(Mode::Train, 0.0) && !keeps(Mode::Train, 0.4));
@@ -57,19 +57,19 @@ fn nothing_is_dropped_in_a_test_pass_or_with_probability_zero() {
 
 #[test]
 fn impossible_probabilities_and_shapes_are_refused() {
-    let pass = Pass::new(Mode::Train, POSITION, &[0, 1]);
+    let context = ForwardContext::new(Mode::Train, POSITION, &[0, 1]);
     for probability in [-0.1, 1.0, f32::NAN] {
-        assert!(pass.dropout(0, probability, &ones(2, 2)).is_err());
+        assert!(context.dropout(0, probability, &ones(2, 2)).is_err());
     }
-    let error = pass.dropout(0, 0.5, &ones(3, 2)).unwrap_err().to_string();
+    let error = context.dropout(0, 0.5, &ones(3, 2)).unwrap_err().to_string();
     assert!(error.contains("[3, 2], expected 2 rows"), "{error}");
 }
 
 #[test]
 fn reports_come_back_in_their_order() {
-    let pass = Pass::new(Mode::Train, POSITION, &[]);
-    pass.report("b", &ones(1, 1));
-    pass.report("a", &ones(1, 2));
-    let names: Vec<String> = pass.into_reported().into_iter().map(|(name, _)| name).collect();
+    let context = ForwardContext::new(Mode::Train, POSITION, &[]);
+    context.report("b", &ones(1, 1));
+    context.report("a", &ones(1, 2));
+    let names: Vec<String> = context.into_reported().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["b", "a"]);
 }

@@ -17,7 +17,7 @@ pub enum Mode {
 
 /// Where in a job a pass stands; the key of its randomness. All evaluations of a batch share it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PassPosition {
+pub struct BatchPosition {
     /// The job's seed.
     pub seed: u64,
     /// Epoch of the batch.
@@ -27,16 +27,16 @@ pub struct PassPosition {
 }
 
 /// One forward pass over some samples.
-pub struct Pass<'a> {
+pub struct ForwardContext<'a> {
     mode: Mode,
-    position: PassPosition,
+    position: BatchPosition,
     samples: &'a [u64],
     reported: RefCell<Vec<(String, Tensor)>>,
 }
 
-impl<'a> Pass<'a> {
+impl<'a> ForwardContext<'a> {
     /// A pass over the samples with the given numbers within the data set.
-    pub fn new(mode: Mode, position: PassPosition, samples: &'a [u64]) -> Self {
+    pub fn new(mode: Mode, position: BatchPosition, samples: &'a [u64]) -> Self {
         Self { mode, position, samples, reported: RefCell::default() }
     }
 
@@ -81,7 +81,7 @@ impl<'a> Pass<'a> {
     ) -> Result<Tensor> {
         let row: usize = row_shape.iter().product();
         let kept = 1.0 / (1.0 - probability);
-        let PassPosition { seed, epoch, batch } = self.position;
+        let BatchPosition { seed, epoch, batch } = self.position;
         let mut mask = Vec::with_capacity(row * self.samples.len());
         for &sample in self.samples {
             let mut stream = Key { seed, purpose: Purpose::Dropout, layer, epoch, batch, sample }.stream();
@@ -92,7 +92,7 @@ impl<'a> Pass<'a> {
         Tensor::from_vec(mask, shape, device)
     }
 
-    /// Leaves a normalisation layer's statistic of this pass: the batch mean under the name of its `running_mean`,
+    /// Leaves a normalisation layer's statistic of this context: the batch mean under the name of its `running_mean`,
     /// the unbiased batch variance under that of its `running_var`. A training pass reports each of the model's
     /// statistics exactly once; the coordinator folds them into the running ones.
     pub fn report(&self, name: impl Into<String>, values: &Tensor) {
