@@ -7,21 +7,21 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Duration;
 
 use candle_core::CudaDevice;
-use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::job::JobDescription;
 use lookbehind_common::partial::{Partial, Sums};
-use lookbehind_common::reduction::{Reduction, Segment, reduce_with};
+use lookbehind_common::digest::Digest;
+use lookbehind_common::job::JobDescription;
+use lookbehind_common::reduction::{Segment, Reduction, reduce_with};
 
 use super::division::{Share, divide};
 use super::lane::{Lane, Pending};
-use super::state::State;
+use super::replica::Replica;
 use super::sum::Sum;
 use super::upload::Upload;
 use crate::compute::evaluator::Evaluator;
 use crate::compute::probe::{ProbeRequests, probe_digest};
 use crate::compute::samples::{Inputs, Samples};
-use crate::compute::{ComputeError, PreparedJob, Request, RequestKind, Stopped, Timing, Unwatched, Watch};
+use crate::compute::{ComputeError, PreparedJob, Stopped, Timing, Unwatched, Watch, Request, RequestKind};
 use crate::parameters::{StateError, check_length};
 
 /// Shards whose samples may wait for a GPU.
@@ -85,8 +85,7 @@ impl CudaJob {
         let mut partials = Vec::new();
         for (request, shard) in shards {
             let segment = Segment { first: shard, end: shard + 1 };
-            partials
-                .push(self.sum(&request, segment, &[Share { part: segment, lane }], &watch).map_err(failed)?);
+            partials.push(self.sum(&request, segment, &[Share { part: segment, lane }], &watch).map_err(failed)?);
         }
         let request = Request { kind: RequestKind::Test, epoch: 0, batch: 0, shards: 1 };
         let test = test.map(|samples| self.count(&request, vec![(lane, vec![samples])], &watch));
@@ -107,7 +106,7 @@ impl CudaJob {
                 shares.iter().filter(|share| share.lane == number).map(|share| share.part).collect();
             let shards: VecDeque<u32> = parts.iter().flat_map(|part| part.first..part.end).collect();
             let watch = Arc::clone(watch);
-            (shards, move |state: &mut State, samples: &_| state.parts(&parts, samples, watch.as_ref()))
+            (shards, move |replica: &mut Replica, samples: &_| replica.parts(&parts, samples, watch.as_ref()))
         };
         let computed = self.on_lanes(of_lane, |samples, shard| samples.shard(request, shard))?;
         let (mut counted, mut sums) = (VecDeque::new(), Vec::new());
@@ -120,7 +119,7 @@ impl CudaJob {
         let sums = reduce_with(segment, &mut Counting { counted })?;
         let mut joining = Joining { lanes: &self.lanes, parts };
         let (lane, sum) = reduce_with(segment, &mut joining)?;
-        let (gradient, statistics) = joining.lane(lane)?.run(move |state| state.fetch(&sum)).wait()?;
+        let (gradient, statistics) = joining.lane(lane)?.run(move |replica| replica.fetch(&sum)).wait()?;
         Ok(Partial { gradient, statistics, sums })
     }
 
@@ -135,7 +134,7 @@ impl CudaJob {
             let of_lane = runs.iter().filter(|(lane, _)| *lane == number);
             let pieces: VecDeque<Range<u64>> = of_lane.flat_map(|(_, pieces)| pieces.clone()).collect();
             let watch = Arc::clone(watch);
-            (pieces, move |state: &mut State, samples: &_| state.test(samples, watch.as_ref()))
+            (pieces, move |replica: &mut Replica, samples: &_| replica.test(samples, watch.as_ref()))
         };
         let counted = self.on_lanes(of_lane, |samples, piece| samples.test(request.epoch, piece, None))?;
         let mut counted: Vec<VecDeque<Sums>> = counted.into_iter().map(VecDeque::from).collect();
@@ -162,13 +161,13 @@ impl CudaJob {
     ) -> Result<Vec<A>, Stopped>
     where
         A: Send + 'static,
-        W: FnOnce(&mut State, &Receiver<Inputs>) -> Result<A, Stopped> + Send + 'static,
+        W: FnOnce(&mut Replica, &Receiver<Inputs>) -> Result<A, Stopped> + Send + 'static,
     {
         let (mut senders, mut answers) = (Vec::new(), Vec::new());
         for (number, lane) in self.lanes.iter().enumerate() {
             let (waiting, request) = of_lane(number);
             let (sender, samples) = mpsc::sync_channel(WAITING);
-            answers.push(lane.run(move |state| request(state, &samples)));
+            answers.push(lane.run(move |replica| request(replica, &samples)));
             senders.push((sender, waiting));
         }
         let fed = self.feed(senders, samples_of);
@@ -274,7 +273,7 @@ impl Reduction for Joining<'_> {
 
     fn add(&mut self, left: (usize, Sum), right: (usize, Sum)) -> Result<(usize, Sum), Stopped> {
         let ((lane, left), (_, right)) = (left, right);
-        let sum = self.lane(lane)?.run(move |state| state.add(left, right)).wait()?;
+        let sum = self.lane(lane)?.run(move |replica| replica.add(left, right)).wait()?;
         Ok((lane, sum))
     }
 }
@@ -286,7 +285,7 @@ impl PreparedJob for CudaJob {
 
     fn initial_state(&self) -> Result<(FlatBuffer, FlatBuffer), ComputeError> {
         let Some(lane) = self.lanes.first() else { return Err(ComputeError::NotLoaded) };
-        lane.run(|state| Ok(state.initial())).wait()
+        lane.run(|replica| Ok(replica.initial())).wait()
     }
 
     fn probe(&self) -> Digest {
@@ -300,10 +299,11 @@ impl PreparedJob for CudaJob {
             .map_err(|source| self.in_state(source))?;
         check_length("statistics", statistics, layout.statistics())
             .map_err(|source| self.in_state(source))?;
-        let settled: Vec<_> = self.lanes.iter().map(|lane| lane.run(|state| state.settle())).collect();
+        let settled: Vec<_> = self.lanes.iter().map(|lane| lane.run(|replica| replica.settle())).collect();
         settled.into_iter().try_for_each(|settled| settled.wait())?;
         self.weights.send([parameters, statistics], &self.lanes)?;
-        let taken: Vec<_> = self.lanes.iter().map(|lane| lane.run(|state| state.take_weights())).collect();
+        let taken: Vec<_> =
+            self.lanes.iter().map(|lane| lane.run(|replica| replica.take_weights())).collect();
         taken.into_iter().try_for_each(|taken| taken.wait())?;
         self.loaded = true;
         Ok(())
@@ -313,12 +313,7 @@ impl PreparedJob for CudaJob {
         self.samples.waited()
     }
 
-    fn segment(
-        &mut self,
-        request: &Request,
-        segment: Segment,
-        watch: &Arc<dyn Watch>,
-    ) -> Result<Partial, Stopped> {
+    fn segment(&mut self, request: &Request, segment: Segment, watch: &Arc<dyn Watch>) -> Result<Partial, Stopped> {
         if !self.loaded {
             return Err(ComputeError::NotLoaded.into());
         }
@@ -337,7 +332,7 @@ impl PreparedJob for CudaJob {
     }
 
     fn timings(&mut self) -> Vec<Vec<Timing>> {
-        let asked: Vec<_> = self.lanes.iter().map(|lane| lane.run(|state| state.timings())).collect();
+        let asked: Vec<_> = self.lanes.iter().map(|lane| lane.run(|replica| replica.timings())).collect();
         asked.into_iter().map(|asked| asked.wait().unwrap_or_default()).collect()
     }
 
@@ -345,7 +340,7 @@ impl PreparedJob for CudaJob {
         let asked: Vec<_> = self
             .lanes
             .iter()
-            .map(|lane| lane.run(|state| Ok::<_, ComputeError>(state.peak_memory())))
+            .map(|lane| lane.run(|replica| Ok::<_, ComputeError>(replica.peak_memory())))
             .collect();
         asked.into_iter().map(|asked| asked.wait().unwrap_or(0)).sum()
     }
