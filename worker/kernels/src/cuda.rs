@@ -10,29 +10,29 @@
 
 mod convolutions;
 mod devices;
+mod dtype;
 mod flat;
+mod gemm;
 mod gpu;
 mod kernels;
 mod landing;
-mod numbers;
 pub(crate) mod ops;
 mod pinned;
-mod products;
 mod results;
 mod targets;
 
 pub use candle_core::cuda::CudaError;
 pub(crate) use convolutions::{Convolution, Shape4};
 pub use devices::{Found, describe, describe_class, found};
+pub use dtype::{DType, Number, View, tensor};
+pub(crate) use dtype::{by_dtype, storage, view};
 pub use flat::{Destination, Segment, add, gather};
+pub(crate) use gemm::{Gemm, Matrix, Place};
 pub(crate) use gpu::current;
 pub use gpu::{Failure, Gpu, Queue, enter, in_words, leave, open};
 pub use landing::{Landing, Staging};
-pub use numbers::{Kind, Number, View, tensor};
-pub(crate) use numbers::{by_kind, storage, view};
 pub use ops::{Losses, cross_entropy};
 pub use pinned::{COPIED_AT_ONCE, Pinned};
-pub(crate) use products::{Matrix, Place, Product};
 pub use results::Results;
 pub(crate) use targets::RowLosses;
 pub use targets::{TargetStaging, Targets};

@@ -85,7 +85,7 @@ pub(super) struct Output<'a> {
 
 /// The product of `rows` rows on this thread.
 pub(super) fn multiply(rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>, output: Output<'_>) {
-    arch().dispatch(Product { rows, lhs, rhs, output });
+    arch().dispatch(Gemm { rows, lhs, rhs, output });
 }
 
 /// The product of `rows` rows, row-major, over as many threads as there are.
@@ -99,14 +99,14 @@ pub(super) fn product(rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>) -> Vec<f32> {
     })
 }
 
-struct Product<'a> {
+struct Gemm<'a> {
     rows: usize,
     lhs: Lhs<'a>,
     rhs: Rhs<'a>,
     output: Output<'a>,
 }
 
-impl WithSimd for Product<'_> {
+impl WithSimd for Gemm<'_> {
     type Output = ();
 
     #[inline(always)]

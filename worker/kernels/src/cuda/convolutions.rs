@@ -28,7 +28,7 @@ use cudarc::driver::{CudaSlice, CudaStream};
 use lookbehind_common::job::Precision;
 
 use self::plan::{Handle, Plan};
-use super::{Gpu, Kind, Number, View};
+use super::{DType, Gpu, Number, View};
 
 const FORWARD: sys::cudnnConvolutionFwdAlgo_t =
     sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
@@ -74,8 +74,8 @@ pub(crate) struct Convolution {
 
 impl Convolution {
     /// What its operands are kept in.
-    fn kind(&self) -> Kind {
-        Kind::of_products(self.precision)
+    fn kind(&self) -> DType {
+        DType::of_products(self.precision)
     }
 
     fn math(&self) -> Math {
@@ -240,8 +240,8 @@ impl Gpu {
 
     /// What the library knows of a convolution, whose operands have elements of type `N`.
     fn plan_for<N: Number>(&self, convolution: &Convolution) -> Result<Rc<Plan>> {
-        if N::KIND != convolution.kind() {
-            candle_core::bail!("operands of {:?}, expected {:?}", N::KIND, convolution.kind());
+        if N::DTYPE != convolution.kind() {
+            candle_core::bail!("operands of {:?}, expected {:?}", N::DTYPE, convolution.kind());
         }
         for shape in [convolution.input, convolution.weight, convolution.output] {
             if i32::try_from(shape.len()).is_err() {

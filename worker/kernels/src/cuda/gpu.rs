@@ -12,9 +12,9 @@ use cudarc::driver::{
 };
 
 use super::convolutions::Convolutions;
+use super::dtype::address;
+use super::gemm::GemmLibrary;
 use super::kernels::Kernels;
-use super::numbers::address;
-use super::products::Products;
 
 thread_local! {
     /// The GPU that this thread computes on.
@@ -25,7 +25,7 @@ thread_local! {
 pub struct Gpu {
     // What works on the streams goes before them.
     convolutions: Convolutions,
-    products: Products,
+    gemm_library: GemmLibrary,
     kernels: Kernels,
     workspace: RefCell<Option<CudaSlice<u8>>>,
     copies: Arc<CudaStream>,
@@ -100,7 +100,7 @@ impl Gpu {
         Ok(Self {
             copies: stream.context().new_stream().w()?,
             kernels: Kernels::load(&stream)?,
-            products: Products::new(&stream)?,
+            gemm_library: GemmLibrary::new(&stream)?,
             convolutions: Convolutions::new(&stream)?,
             workspace: RefCell::new(None),
             device,
@@ -123,8 +123,8 @@ impl Gpu {
         &self.copies
     }
 
-    pub(super) fn products(&self) -> &Products {
-        &self.products
+    pub(super) fn gemm_library(&self) -> &GemmLibrary {
+        &self.gemm_library
     }
 
     pub(super) fn convolutions(&self) -> &Convolutions {

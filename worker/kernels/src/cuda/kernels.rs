@@ -21,7 +21,7 @@ use half::bf16;
 
 use super::flat::{PIECE, Piece};
 use super::targets::DeviceTarget;
-use super::{Gpu, Kind};
+use super::{DType, Gpu};
 use argument::Argument;
 use grid::Grid;
 

@@ -18,7 +18,7 @@ mod pool;
 use candle_core::{CudaStorage, Result, Shape, Storage, Tensor};
 use cudarc::driver::CudaSlice;
 
-use crate::cuda::{Kind, Number, View, by_kind, current, kernels, tensor, view};
+use crate::cuda::{DType, Number, View, by_dtype, current, kernels, tensor, view};
 
 pub(crate) use activation::sum_of_gradients;
 pub(crate) use batch_norm::{batch_norm, batch_norm_inference};
@@ -57,19 +57,19 @@ fn arguments<T, const N: usize>(given: &[T]) -> Result<&[T; N]> {
 }
 
 /// The tensor as products of a precision take it: rounded to bfloat16 where they do.
-fn operand(x: &Tensor, kind: Kind) -> Result<Tensor> {
+fn operand(x: &Tensor, kind: DType) -> Result<Tensor> {
     let x = x.contiguous()?;
     let (gpu, len) = (current()?, x.elem_count());
-    match (Kind::of(&x)?, kind) {
-        (Kind::F32, Kind::Bf16) => Ok(tensor(kernels::to_bf16(&gpu, view(&x)?, len)?, x.shape(), &gpu)),
-        (Kind::Bf16, Kind::F32) => Ok(tensor(kernels::to_f32(&gpu, view(&x)?, len)?, x.shape(), &gpu)),
+    match (DType::of(&x)?, kind) {
+        (DType::F32, DType::Bf16) => Ok(tensor(kernels::to_bf16(&gpu, view(&x)?, len)?, x.shape(), &gpu)),
+        (DType::Bf16, DType::F32) => Ok(tensor(kernels::to_f32(&gpu, view(&x)?, len)?, x.shape(), &gpu)),
         _ => Ok(x),
     }
 }
 
 /// The gradient in the kind of what it is the gradient of.
 fn gradient_like(gradient: &Tensor, argument: &Tensor) -> Result<Tensor> {
-    operand(gradient, Kind::of(argument)?)
+    operand(gradient, DType::of(argument)?)
 }
 
 /// The elements of a tensor that has to have as many as another.
@@ -123,7 +123,7 @@ impl Chunks {
 fn column_sums(x: &Tensor, columns: usize) -> Result<Tensor> {
     let (gpu, rows) = (current()?, rows_of(x.elem_count(), columns)?);
     let chunks = Chunks::to_sum(rows, columns);
-    let partials = by_kind!(Kind::of(x)?, N => {
+    let partials = by_dtype!(DType::of(x)?, N => {
         kernels::column_partials::<N>(&gpu, view(x)?, rows, columns, chunks.each)
     })?;
     Ok(tensor(chunks.totals(&partials, columns, columns)?, columns, &gpu))

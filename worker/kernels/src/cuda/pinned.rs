@@ -9,7 +9,7 @@ use cudarc::driver::sys::CU_MEMHOSTALLOC_PORTABLE;
 use cudarc::driver::{CudaContext, CudaEvent, CudaSlice, CudaStream, DeviceRepr, ValidAsZeroBits, result};
 use rayon::prelude::*;
 
-use super::numbers::View;
+use super::dtype::View;
 
 /// Page-locked memory that every GPU of the process can reach.
 ///

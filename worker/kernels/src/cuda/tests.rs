@@ -96,7 +96,7 @@ fn a_kernel_refuses_memory_that_goes_back_in_the_order_of_another_stream() {
 fn a_product_refuses_operands_that_end_too_early() {
     let gpu = gpu();
     let (six, five) = (on_gpu(&[1.0; 6], &gpu), on_gpu(&[1.0; 5], &gpu));
-    let product = |rhs| Product {
+    let product = |rhs| Gemm {
         rows: 2,
         columns: 2,
         depth: 3,
@@ -104,8 +104,8 @@ fn a_product_refuses_operands_that_end_too_early() {
         lhs: Matrix::new(View::from(&six), 3),
         rhs: Matrix::new(rhs, 2),
     };
-    refused(gpu.multiply(Precision::F32, &product(View::from(&five))), "5 elements, expected 6");
-    let good = gpu.multiply(Precision::F32, &product(View::from(&six))).unwrap();
+    refused(gpu.gemm(Precision::F32, &product(View::from(&five))), "5 elements, expected 6");
+    let good = gpu.gemm(Precision::F32, &product(View::from(&six))).unwrap();
     assert_eq!(fetched(&good, &gpu), [3.0; 4]);
     let mut small = on_gpu(&[0.0; 3], &gpu);
     let place = Place { first: 0, row: 2, batch: 4 };

@@ -6,28 +6,31 @@ use lookbehind_common::reduction::Segment;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Share {
     pub(super) part: Segment,
-    pub(super) lane: usize,
+    pub(super) device_thread: usize,
 }
 
 /// Parts for each GPU, at least, where there are so many shards: parts of a tree are not all of one size, and smaller ones
 /// divide more evenly.
 const PARTS: u64 = 2;
 
-/// Divides a segment into segments below it, in their order; each of `lanes` GPUs gets a run of them of about the same number of
+/// Divides a segment into segments below it, in their order; each of `device_threads` GPUs gets a run of them of about the same number of
 /// shards.
-pub(super) fn divide(segment: Segment, lanes: usize) -> Vec<Share> {
-    let lanes = lanes.max(1) as u64;
-    let largest =
-        if lanes == 1 { segment.len().into() } else { (u64::from(segment.len()) / (PARTS * lanes)).max(1) };
+pub(super) fn divide(segment: Segment, device_threads: usize) -> Vec<Share> {
+    let device_threads = device_threads.max(1) as u64;
+    let largest = if device_threads == 1 {
+        segment.len().into()
+    } else {
+        (u64::from(segment.len()) / (PARTS * device_threads)).max(1)
+    };
     let mut parts = Vec::new();
     descend(segment, largest, &mut parts);
-    let lane_of = |part: &Segment| {
+    let device_thread_of = |part: &Segment| {
         // By the middle of the part, in halves of shards.
         let middle = u64::from(part.first - segment.first) + u64::from(part.end - segment.first);
         // Below the number of GPUs, which is a usize.
-        (middle * lanes / (2 * u64::from(segment.len()))) as usize
+        (middle * device_threads / (2 * u64::from(segment.len()))) as usize
     };
-    parts.into_iter().map(|part| Share { part, lane: lane_of(&part) }).collect()
+    parts.into_iter().map(|part| Share { part, device_thread: device_thread_of(&part) }).collect()
 }
 
 fn descend(segment: Segment, largest: u64, parts: &mut Vec<Segment>) {

@@ -7,21 +7,21 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Duration;
 
 use candle_core::CudaDevice;
-use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::digest::Digest;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::JobDescription;
-use lookbehind_common::reduction::{Segment, Reduction, reduce_with};
+use lookbehind_common::partial::{Partial, Sums};
+use lookbehind_common::reduction::{Reduction, Segment, reduce_with};
 
+use super::device_thread::{DeviceThread, Pending};
 use super::division::{Share, divide};
-use super::lane::{Lane, Pending};
 use super::replica::Replica;
 use super::sum::Sum;
 use super::upload::Upload;
 use crate::compute::evaluator::Evaluator;
 use crate::compute::probe::{ProbeRequests, probe_digest};
 use crate::compute::samples::{Inputs, Samples};
-use crate::compute::{ComputeError, PreparedJob, Stopped, Timing, Unwatched, Watch, Request, RequestKind};
+use crate::compute::{ComputeError, PreparedJob, Request, RequestKind, Stopped, Timing, Unwatched, Watch};
 use crate::parameters::{StateError, check_length};
 
 /// Shards whose samples may wait for a GPU.
@@ -37,7 +37,7 @@ pub(in crate::compute) struct Parts {
 /// A job that GPUs compute.
 pub(in crate::compute) struct CudaJob {
     samples: Samples,
-    lanes: Vec<Lane>,
+    device_threads: Vec<DeviceThread>,
     /// Weights on their way to all GPUs.
     weights: Upload,
     description: JobDescription,
@@ -57,10 +57,10 @@ impl CudaJob {
         let (parameters, statistics) = evaluator.state.probe(evaluator.seed);
         let lens = [parameters.len(), statistics.len()];
         let weights = Upload::new(lens, device.cuda_stream().context())?;
-        let start = |(device, evaluator)| Lane::start(device, evaluator);
-        let lanes = copies.into_iter().map(start).collect::<Result<_, _>>()?;
+        let start = |(device, evaluator)| DeviceThread::start(device, evaluator);
+        let device_threads = copies.into_iter().map(start).collect::<Result<_, _>>()?;
         let probe = Digest::of(b"");
-        let mut job = Self { samples, lanes, weights, description, probe, loaded: false };
+        let mut job = Self { samples, device_threads, weights, description, probe, loaded: false };
         job.load(&parameters, &statistics)?;
         job.probe = job.compute_probe()?;
         job.loaded = false;
@@ -70,7 +70,7 @@ impl CudaJob {
     /// On each GPU, which must agree: they are of one class, or the job cannot be divided among them.
     fn compute_probe(&mut self) -> Result<Digest, ComputeError> {
         let first = self.probe_of(0)?;
-        let mut others = (1..self.lanes.len()).map(|lane| self.probe_of(lane));
+        let mut others = (1..self.device_threads.len()).map(|device_thread| self.probe_of(device_thread));
         if others.try_fold(true, |all, probe| Ok::<_, ComputeError>(all & (probe? == first)))? {
             return Ok(first);
         }
@@ -79,16 +79,19 @@ impl CudaJob {
         ))
     }
 
-    fn probe_of(&mut self, lane: usize) -> Result<Digest, ComputeError> {
+    fn probe_of(&mut self, device_thread: usize) -> Result<Digest, ComputeError> {
         let watch: Arc<dyn Watch> = Arc::new(Unwatched);
         let ProbeRequests { shards, test } = ProbeRequests::new(&self.samples);
         let mut partials = Vec::new();
         for (request, shard) in shards {
             let segment = Segment { first: shard, end: shard + 1 };
-            partials.push(self.sum(&request, segment, &[Share { part: segment, lane }], &watch).map_err(failed)?);
+            partials.push(
+                self.sum(&request, segment, &[Share { part: segment, device_thread }], &watch)
+                    .map_err(failed)?,
+            );
         }
         let request = Request { kind: RequestKind::Test, epoch: 0, batch: 0, shards: 1 };
-        let test = test.map(|samples| self.count(&request, vec![(lane, vec![samples])], &watch));
+        let test = test.map(|samples| self.count(&request, vec![(device_thread, vec![samples])], &watch));
         let test = test.transpose().map_err(failed)?;
         Ok(probe_digest(&partials, test.and_then(|sums| sums.into_iter().next()).as_ref()))
     }
@@ -101,25 +104,28 @@ impl CudaJob {
         shares: &[Share],
         watch: &Arc<dyn Watch>,
     ) -> Result<Partial, Stopped> {
-        let of_lane = |number: usize| {
+        let of_device_thread = |number: usize| {
             let parts: Vec<Segment> =
-                shares.iter().filter(|share| share.lane == number).map(|share| share.part).collect();
+                shares.iter().filter(|share| share.device_thread == number).map(|share| share.part).collect();
             let shards: VecDeque<u32> = parts.iter().flat_map(|part| part.first..part.end).collect();
             let watch = Arc::clone(watch);
             (shards, move |replica: &mut Replica, samples: &_| replica.parts(&parts, samples, watch.as_ref()))
         };
-        let computed = self.on_lanes(of_lane, |samples, shard| samples.shard(request, shard))?;
+        let computed =
+            self.on_device_threads(of_device_thread, |samples, shard| samples.shard(request, shard))?;
         let (mut counted, mut sums) = (VecDeque::new(), Vec::new());
         for computed in computed {
             counted.extend(computed.counted);
             sums.push(VecDeque::from(computed.sums));
         }
-        let part = |share: &Share| Ok((share.part, share.lane, next(&mut sums, share.lane)?));
+        let part =
+            |share: &Share| Ok((share.part, share.device_thread, next(&mut sums, share.device_thread)?));
         let parts = shares.iter().map(part).collect::<Result<_, Stopped>>()?;
         let sums = reduce_with(segment, &mut Counting { counted })?;
-        let mut joining = Joining { lanes: &self.lanes, parts };
-        let (lane, sum) = reduce_with(segment, &mut joining)?;
-        let (gradient, statistics) = joining.lane(lane)?.run(move |replica| replica.fetch(&sum)).wait()?;
+        let mut joining = Joining { device_threads: &self.device_threads, parts };
+        let (device_thread, sum) = reduce_with(segment, &mut joining)?;
+        let (gradient, statistics) =
+            joining.device_thread(device_thread)?.run(move |replica| replica.fetch(&sum)).wait()?;
         Ok(Partial { gradient, statistics, sums })
     }
 
@@ -130,18 +136,20 @@ impl CudaJob {
         runs: Vec<(usize, Vec<Range<u64>>)>,
         watch: &Arc<dyn Watch>,
     ) -> Result<Vec<Sums>, Stopped> {
-        let of_lane = |number: usize| {
-            let of_lane = runs.iter().filter(|(lane, _)| *lane == number);
-            let pieces: VecDeque<Range<u64>> = of_lane.flat_map(|(_, pieces)| pieces.clone()).collect();
+        let of_device_thread = |number: usize| {
+            let of_device_thread = runs.iter().filter(|(device_thread, _)| *device_thread == number);
+            let pieces: VecDeque<Range<u64>> =
+                of_device_thread.flat_map(|(_, pieces)| pieces.clone()).collect();
             let watch = Arc::clone(watch);
             (pieces, move |replica: &mut Replica, samples: &_| replica.test(samples, watch.as_ref()))
         };
-        let counted = self.on_lanes(of_lane, |samples, piece| samples.test(request.epoch, piece, None))?;
+        let counted = self
+            .on_device_threads(of_device_thread, |samples, piece| samples.test(request.epoch, piece, None))?;
         let mut counted: Vec<VecDeque<Sums>> = counted.into_iter().map(VecDeque::from).collect();
-        let total = |(lane, pieces): (usize, Vec<Range<u64>>)| {
+        let total = |(device_thread, pieces): (usize, Vec<Range<u64>>)| {
             let mut total = Sums::default();
             for _ in pieces {
-                total.add(&next(&mut counted, lane)?);
+                total.add(&next(&mut counted, device_thread)?);
             }
             Ok(total)
         };
@@ -152,11 +160,11 @@ impl CudaJob {
         ComputeError::State { kind: self.samples.kinds.model.clone(), source: Box::new(source) }
     }
 
-    /// What each GPU makes of its samples. `of_lane` tells for a GPU's number which samples it gets, and what it does with
+    /// What each GPU makes of its samples. `of_device_thread` tells for a GPU's number which samples it gets, and what it does with
     /// them as they come.
-    fn on_lanes<T, A, W>(
+    fn on_device_threads<T, A, W>(
         &mut self,
-        of_lane: impl Fn(usize) -> (VecDeque<T>, W),
+        of_device_thread: impl Fn(usize) -> (VecDeque<T>, W),
         samples_of: impl FnMut(&mut Samples, T) -> Result<Inputs, ComputeError>,
     ) -> Result<Vec<A>, Stopped>
     where
@@ -164,10 +172,10 @@ impl CudaJob {
         W: FnOnce(&mut Replica, &Receiver<Inputs>) -> Result<A, Stopped> + Send + 'static,
     {
         let (mut senders, mut answers) = (Vec::new(), Vec::new());
-        for (number, lane) in self.lanes.iter().enumerate() {
-            let (waiting, request) = of_lane(number);
+        for (number, device_thread) in self.device_threads.iter().enumerate() {
+            let (waiting, request) = of_device_thread(number);
             let (sender, samples) = mpsc::sync_channel(WAITING);
-            answers.push(lane.run(move |replica| request(replica, &samples)));
+            answers.push(device_thread.run(move |replica| request(replica, &samples)));
             senders.push((sender, waiting));
         }
         let fed = self.feed(senders, samples_of);
@@ -216,9 +224,9 @@ fn answered<T>(answers: Vec<Pending<T, Stopped>>, fed: Result<(), ComputeError>)
 }
 
 /// What a GPU answered next; it has answered as often as it was asked.
-fn next<T>(answers: &mut [VecDeque<T>], lane: usize) -> Result<T, Stopped> {
-    let missing = || ComputeError::Other(format!("GPU {lane} of the job has answered too little"));
-    answers.get_mut(lane).and_then(VecDeque::pop_front).ok_or_else(missing).map_err(Stopped::from)
+fn next<T>(answers: &mut [VecDeque<T>], device_thread: usize) -> Result<T, Stopped> {
+    let missing = || ComputeError::Other(format!("GPU {device_thread} of the job has answered too little"));
+    answers.get_mut(device_thread).and_then(VecDeque::pop_front).ok_or_else(missing).map_err(Stopped::from)
 }
 
 /// Nobody supersedes a probe.
@@ -250,14 +258,14 @@ impl Reduction for Counting {
 
 /// Adds the parts of a segment, wherever they are: on the GPU of the left one.
 struct Joining<'a> {
-    lanes: &'a [Lane],
+    device_threads: &'a [DeviceThread],
     parts: VecDeque<(Segment, usize, Sum)>,
 }
 
 impl Joining<'_> {
-    fn lane(&self, lane: usize) -> Result<&Lane, Stopped> {
-        let missing = || ComputeError::Other(format!("no GPU has number {lane}"));
-        self.lanes.get(lane).ok_or_else(missing).map_err(Stopped::from)
+    fn device_thread(&self, device_thread: usize) -> Result<&DeviceThread, Stopped> {
+        let missing = || ComputeError::Other(format!("no GPU has number {device_thread}"));
+        self.device_threads.get(device_thread).ok_or_else(missing).map_err(Stopped::from)
     }
 }
 
@@ -268,13 +276,13 @@ impl Reduction for Joining<'_> {
     fn part(&mut self, segment: Segment) -> Result<Option<(usize, Sum)>, Stopped> {
         let known = self.parts.front().is_some_and(|(part, ..)| *part == segment);
         let part = if known { self.parts.pop_front() } else { None };
-        Ok(part.map(|(_, lane, sum)| (lane, sum)))
+        Ok(part.map(|(_, device_thread, sum)| (device_thread, sum)))
     }
 
     fn add(&mut self, left: (usize, Sum), right: (usize, Sum)) -> Result<(usize, Sum), Stopped> {
-        let ((lane, left), (_, right)) = (left, right);
-        let sum = self.lane(lane)?.run(move |replica| replica.add(left, right)).wait()?;
-        Ok((lane, sum))
+        let ((device_thread, left), (_, right)) = (left, right);
+        let sum = self.device_thread(device_thread)?.run(move |replica| replica.add(left, right)).wait()?;
+        Ok((device_thread, sum))
     }
 }
 
@@ -284,8 +292,8 @@ impl PreparedJob for CudaJob {
     }
 
     fn initial_state(&self) -> Result<(FlatBuffer, FlatBuffer), ComputeError> {
-        let Some(lane) = self.lanes.first() else { return Err(ComputeError::NotLoaded) };
-        lane.run(|replica| Ok(replica.initial())).wait()
+        let Some(device_thread) = self.device_threads.first() else { return Err(ComputeError::NotLoaded) };
+        device_thread.run(|replica| Ok(replica.initial())).wait()
     }
 
     fn probe(&self) -> Digest {
@@ -299,11 +307,18 @@ impl PreparedJob for CudaJob {
             .map_err(|source| self.in_state(source))?;
         check_length("statistics", statistics, layout.statistics())
             .map_err(|source| self.in_state(source))?;
-        let settled: Vec<_> = self.lanes.iter().map(|lane| lane.run(|replica| replica.settle())).collect();
+        let settled: Vec<_> = self
+            .device_threads
+            .iter()
+            .map(|device_thread| device_thread.run(|replica| replica.settle()))
+            .collect();
         settled.into_iter().try_for_each(|settled| settled.wait())?;
-        self.weights.send([parameters, statistics], &self.lanes)?;
-        let taken: Vec<_> =
-            self.lanes.iter().map(|lane| lane.run(|replica| replica.take_weights())).collect();
+        self.weights.send([parameters, statistics], &self.device_threads)?;
+        let taken: Vec<_> = self
+            .device_threads
+            .iter()
+            .map(|device_thread| device_thread.run(|replica| replica.take_weights()))
+            .collect();
         taken.into_iter().try_for_each(|taken| taken.wait())?;
         self.loaded = true;
         Ok(())
@@ -313,17 +328,22 @@ impl PreparedJob for CudaJob {
         self.samples.waited()
     }
 
-    fn segment(&mut self, request: &Request, segment: Segment, watch: &Arc<dyn Watch>) -> Result<Partial, Stopped> {
+    fn segment(
+        &mut self,
+        request: &Request,
+        segment: Segment,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Partial, Stopped> {
         if !self.loaded {
             return Err(ComputeError::NotLoaded.into());
         }
         if request.kind == RequestKind::Gradient {
-            return self.sum(request, segment, &divide(segment, self.lanes.len()), watch);
+            return self.sum(request, segment, &divide(segment, self.device_threads.len()), watch);
         }
         let mut runs = Vec::new();
-        for Share { part, lane } in divide(segment, self.lanes.len()) {
+        for Share { part, device_thread } in divide(segment, self.device_threads.len()) {
             for shard in part.first..part.end {
-                runs.push((lane, self.samples.test_pieces(request, shard)?));
+                runs.push((device_thread, self.samples.test_pieces(request, shard)?));
             }
         }
         let counted = self.count(request, runs, watch)?;
@@ -332,15 +352,19 @@ impl PreparedJob for CudaJob {
     }
 
     fn timings(&mut self) -> Vec<Vec<Timing>> {
-        let asked: Vec<_> = self.lanes.iter().map(|lane| lane.run(|replica| replica.timings())).collect();
+        let asked: Vec<_> = self
+            .device_threads
+            .iter()
+            .map(|device_thread| device_thread.run(|replica| replica.timings()))
+            .collect();
         asked.into_iter().map(|asked| asked.wait().unwrap_or_default()).collect()
     }
 
     fn device_memory(&mut self) -> u64 {
         let asked: Vec<_> = self
-            .lanes
+            .device_threads
             .iter()
-            .map(|lane| lane.run(|replica| Ok::<_, ComputeError>(replica.peak_memory())))
+            .map(|device_thread| device_thread.run(|replica| Ok::<_, ComputeError>(replica.peak_memory())))
             .collect();
         asked.into_iter().map(|asked| asked.wait().unwrap_or(0)).sum()
     }

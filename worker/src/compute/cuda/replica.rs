@@ -12,8 +12,8 @@ use lookbehind_common::partial::Sums;
 use lookbehind_common::reduction::{Segment, reduce_with};
 use lookbehind_kernels::cuda::{self, Gpu};
 
-use super::flat_buffers::Weights;
 use super::download::Download;
+use super::flat_buffers::Weights;
 use super::step::GpuDevice;
 use super::sum::{Exchange, Sum};
 use super::summing::Summing;

@@ -3,7 +3,7 @@
 use std::sync::mpsc::Receiver;
 
 use lookbehind_common::partial::Sums;
-use lookbehind_common::reduction::{Segment, Reduction};
+use lookbehind_common::reduction::{Reduction, Segment};
 
 use super::replica::Replica;
 use super::sum::Sum;

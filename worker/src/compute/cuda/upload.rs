@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use cudarc::driver::CudaContext;
 
-use super::lane::Lane;
+use super::device_thread::DeviceThread;
 use super::trouble::of_device;
 use crate::compute::ComputeError;
 use lookbehind_kernels::cuda::Pinned;
@@ -36,7 +36,11 @@ impl Upload {
     ///
     /// # Errors
     /// When their lengths are others than this was made for, or a GPU fails.
-    pub(super) fn send(&mut self, flat_buffers: [&[f32]; 2], lanes: &[Lane]) -> Result<(), ComputeError> {
+    pub(super) fn send(
+        &mut self,
+        flat_buffers: [&[f32]; 2],
+        device_threads: &[DeviceThread],
+    ) -> Result<(), ComputeError> {
         let pieces = flat_buffers.into_iter().flat_map(|flat_buffer| flat_buffer.chunks(PIECE));
         let (found, expected) = (pieces.clone().count(), self.pieces.len());
         if found != expected {
@@ -45,11 +49,11 @@ impl Upload {
         let mut first = 0;
         for (piece, pinned) in pieces.zip(&mut self.pieces) {
             pinned.write(piece).map_err(|error| of_device(error, self.ordinal))?;
-            for lane in lanes {
+            for device_thread in device_threads {
                 // A thread that panicked has left copies on their way, which the landing knows of.
-                let mut weights = lane.weights.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut weights = device_thread.weights.lock().unwrap_or_else(PoisonError::into_inner);
                 let filled = weights.fill(first, pinned, piece.len());
-                filled.map_err(|error| of_device(error, lane.ordinal))?;
+                filled.map_err(|error| of_device(error, device_thread.ordinal))?;
             }
             first += piece.len();
         }

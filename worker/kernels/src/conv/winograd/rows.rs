@@ -38,7 +38,7 @@ pub(super) fn transform_product(
     row: usize,
     output: &mut [f32],
 ) {
-    arch().dispatch(Product { tiles, block, product, row, output });
+    arch().dispatch(Gemm { tiles, block, product, row, output });
 }
 
 struct Image<'a> {
@@ -107,7 +107,7 @@ impl WithSimd for Gradient<'_> {
     }
 }
 
-struct Product<'a> {
+struct Gemm<'a> {
     tiles: &'a Tiles,
     block: &'a Block,
     product: &'a [f32],
@@ -116,7 +116,7 @@ struct Product<'a> {
     output: &'a mut [f32],
 }
 
-impl WithSimd for Product<'_> {
+impl WithSimd for Gemm<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -136,7 +136,7 @@ impl WithSimd for Product<'_> {
             });
             for channel in (0..channels).step_by(S::F32_LANES) {
                 let values = load_tile(simd, &products, channel);
-                let values = tile::Product::tile(simd, values);
+                let values = tile::Output::tile(simd, values);
                 for pixel in 0..OUT * OUT {
                     if let Some(number) = pixels[pixel / OUT][pixel % OUT] {
                         let start = (number - first_pixel) * channels;

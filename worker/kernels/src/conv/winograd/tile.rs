@@ -90,9 +90,9 @@ impl Transform<IN, IN> for Image {
 }
 
 /// Aᵀ m: of the product, back to pixels.
-pub(super) struct Product;
+pub(super) struct Output;
 
-impl Transform<IN, OUT> for Product {
+impl Transform<IN, OUT> for Output {
     #[inline(always)]
     fn line<S: Simd>(simd: S, m: [S::f32s; IN]) -> [S::f32s; OUT] {
         let (sum_a, difference_a) = (simd.add_f32s(m[1], m[2]), simd.sub_f32s(m[1], m[2]));

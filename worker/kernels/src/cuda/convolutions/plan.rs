@@ -7,7 +7,7 @@ use cudarc::cudnn::result::{self, CudnnError};
 use cudarc::cudnn::sys;
 
 use super::{Convolution, FORWARD, INPUT_GRADIENT, Shape4, WEIGHT_GRADIENT};
-use crate::cuda::Kind;
+use crate::cuda::DType;
 
 /// The library's descriptions of a convolution.
 pub(super) struct Plan {
@@ -121,10 +121,10 @@ fn known(
     }
 }
 
-fn data_type(kind: Kind) -> sys::cudnnDataType_t {
+fn data_type(kind: DType) -> sys::cudnnDataType_t {
     match kind {
-        Kind::F32 => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
-        Kind::Bf16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
+        DType::F32 => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
+        DType::Bf16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
     }
 }
 

@@ -1,6 +1,6 @@
 // Batch normalisation (Ioffe and Szegedy, ICML 2015, algorithm 1) of x [rows, channels], with residual addition and ReLU in
 // the same passes: y = relu((x − mean) · scale + bias + residual).
-#include "numbers.cuh"
+#include "elements.cuh"
 
 __device__ __forceinline__ float passed(float result, float gradient, int relu) {
     return relu && result <= 0.0f ? 0.0f : gradient;

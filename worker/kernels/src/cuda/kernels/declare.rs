@@ -68,9 +68,9 @@ macro_rules! instance {
         stringify!($name)
     };
     ($name:ident $number:ident) => {
-        match $number::KIND {
-            Kind::F32 => concat!(stringify!($name), "_f32"),
-            Kind::Bf16 => concat!(stringify!($name), "_bf16"),
+        match $number::DTYPE {
+            DType::F32 => concat!(stringify!($name), "_f32"),
+            DType::Bf16 => concat!(stringify!($name), "_bf16"),
         }
     };
 }

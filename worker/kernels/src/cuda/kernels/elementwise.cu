@@ -1,5 +1,5 @@
 // Functions of single numbers over whole tensors, and changes of their order or kind.
-#include "numbers.cuh"
+#include "elements.cuh"
 
 // ReLU with PyTorch's gradient: 0 at 0. NaN passes through both ways.
 __device__ __forceinline__ float rectified(float x) { return x <= 0.0f ? 0.0f : x; }

@@ -1,5 +1,5 @@
 // Between a model's tensors and the flat buffers that travel, and sums of flat buffers.
-#include "numbers.cuh"
+#include "elements.cuh"
 
 // A piece of a tensor: the tensor's number, and where the piece begins in the tensor and in the flat buffer.
 struct Piece {

@@ -3,7 +3,7 @@
 use candle_core::Result;
 use cudarc::driver::LaunchConfig;
 
-/// Threads of a block that works on numbers one by one; `THREADS` in `numbers.cuh`.
+/// Threads of a block that works on numbers one by one; `THREADS` in `elements.cuh`.
 const THREADS: u32 = 256;
 /// Columns and rows of a block that works on columns; `COLUMNS` and `ROWS` there.
 pub(crate) const COLUMNS: u32 = 32;

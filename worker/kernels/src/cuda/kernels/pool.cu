@@ -1,5 +1,5 @@
 // Pooling over windows of pixels of x [images, height, width, channels].
-#include "numbers.cuh"
+#include "elements.cuh"
 
 struct Windows {
     int height, width, out_height, out_width, channels;

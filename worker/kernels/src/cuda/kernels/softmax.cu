@@ -1,5 +1,5 @@
 // Softmax: of attention's scores, and of logits with the cross-entropy. A block takes a row.
-#include "numbers.cuh"
+#include "elements.cuh"
 
 // softmax(row · scale), in place.
 extern "C" __global__ void softmax(float* rows, int columns, float scale) {

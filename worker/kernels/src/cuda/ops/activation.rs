@@ -5,7 +5,7 @@ use candle_core::{CudaStorage, Result, Shape, Storage, Tensor};
 
 use super::{OnCuda, arguments, as_long_as, gradient_like, operand};
 use crate::activation::Smooth;
-use crate::cuda::{Kind, by_kind, current, kernels, storage, tensor, view};
+use crate::cuda::{DType, by_dtype, current, kernels, storage, tensor, view};
 use crate::relu::Relu;
 use crate::sum::Sum;
 
@@ -13,7 +13,7 @@ impl OnCuda for Relu {
     fn forward(&self, given: &[&Tensor]) -> Result<(CudaStorage, Shape)> {
         let [x] = arguments(given)?;
         let gpu = current()?;
-        let y = by_kind!(Kind::of(x)?, N => {
+        let y = by_dtype!(DType::of(x)?, N => {
             storage(kernels::relu::<N>(&gpu, view(x)?, x.elem_count())?, &gpu)
         });
         Ok((y, x.shape().clone()))
@@ -26,7 +26,7 @@ impl OnCuda for Relu {
         gradient: &Tensor,
     ) -> Result<Vec<Option<Tensor>>> {
         let (gpu, gradient, shape) = (current()?, gradient.contiguous()?, result.shape());
-        let of_x = by_kind!(Kind::of(result)?, N => {
+        let of_x = by_dtype!(DType::of(result)?, N => {
             let result = view::<N>(result)?;
             let gradient = as_long_as(&gradient, &result)?;
             tensor(kernels::relu_gradient(&gpu, result, gradient, result.len())?, shape, &gpu)
@@ -49,7 +49,7 @@ impl OnCuda for Smooth {
     fn forward(&self, given: &[&Tensor]) -> Result<(CudaStorage, Shape)> {
         let [x] = arguments(given)?;
         let gpu = current()?;
-        let y = by_kind!(Kind::of(x)?, N => {
+        let y = by_dtype!(DType::of(x)?, N => {
             storage(kernels::smooth::<N>(&gpu, view(x)?, x.elem_count(), code(*self))?, &gpu)
         });
         Ok((y, x.shape().clone()))
@@ -58,7 +58,7 @@ impl OnCuda for Smooth {
     fn backward(&self, given: &[Tensor], _result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let [x] = arguments(given)?;
         let (gpu, gradient, shape) = (current()?, gradient.contiguous()?, x.shape());
-        let of_x = by_kind!(Kind::of(x)?, N => {
+        let of_x = by_dtype!(DType::of(x)?, N => {
             let x = view::<N>(x)?;
             let gradient = as_long_as(&gradient, &x)?;
             tensor(kernels::smooth_gradient(&gpu, x, gradient, x.len(), code(*self))?, shape, &gpu)
@@ -72,7 +72,7 @@ impl OnCuda for Sum {
         let [x, y] = arguments(given)?;
         let (gpu, kind) = (current()?, kind_of_sum(x, y)?);
         let (x, y) = (operand(x, kind)?, operand(y, kind)?);
-        let sum = by_kind!(kind, N => {
+        let sum = by_dtype!(kind, N => {
             let x = view::<N>(&x)?;
             storage(kernels::sum(&gpu, x, as_long_as(&y, &x)?, x.len())?, &gpu)
         });
@@ -85,9 +85,9 @@ impl OnCuda for Sum {
 }
 
 /// f32 where one of two summands is.
-fn kind_of_sum(x: &Tensor, y: &Tensor) -> Result<Kind> {
-    let (x, y) = (Kind::of(x)?, Kind::of(y)?);
-    Ok(if x == y { x } else { Kind::F32 })
+fn kind_of_sum(x: &Tensor, y: &Tensor) -> Result<DType> {
+    let (x, y) = (DType::of(x)?, DType::of(y)?);
+    Ok(if x == y { x } else { DType::F32 })
 }
 
 /// The sum of two gradients.

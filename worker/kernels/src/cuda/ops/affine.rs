@@ -5,7 +5,7 @@ use cudarc::driver::CudaSlice;
 use lookbehind_common::job::Precision;
 
 use super::{Chunks, OnCuda, arguments, column_sums, gradient_like, operand, rows_of};
-use crate::cuda::{Kind, Matrix, Number, Product, by_kind, current, kernels, storage, tensor, view};
+use crate::cuda::{DType, Gemm, Matrix, Number, by_dtype, current, kernels, storage, tensor, view};
 use crate::linear::{AddBias, Linear};
 
 impl OnCuda for AddBias {
@@ -14,7 +14,7 @@ impl OnCuda for AddBias {
         let (gpu, channels) = (current()?, bias.elem_count());
         let rows = rows_of(x.elem_count(), channels)?;
         let each = Chunks::to_map(rows).each;
-        let y = by_kind!(Kind::of(x)?, N => {
+        let y = by_dtype!(DType::of(x)?, N => {
             let y = kernels::add_bias::<N>(&gpu, view(x)?, view(bias)?, rows, channels, each)?;
             storage(y, &gpu)
         });
@@ -36,7 +36,7 @@ fn product<N: Number>(
     lhs: Matrix<'_, N>,
     rhs: Matrix<'_, N>,
 ) -> Result<CudaSlice<f32>> {
-    current()?.multiply(precision, &Product { rows, columns, depth, count: 1, lhs, rhs })
+    current()?.gemm(precision, &Gemm { rows, columns, depth, count: 1, lhs, rhs })
 }
 
 impl Linear {
@@ -67,9 +67,9 @@ impl OnCuda for Linear {
     fn forward(&self, given: &[&Tensor]) -> Result<(CudaStorage, Shape)> {
         let [x, weight, bias] = arguments(given)?;
         let (gpu, (rows, _), (outputs, _)) = (current()?, x.dims2()?, weight.dims2()?);
-        let kind = Kind::of_products(self.0);
+        let kind = DType::of_products(self.0);
         let (x, weight) = (operand(x, kind)?, operand(weight, kind)?);
-        let mut y = by_kind!(kind, N => self.multiplied::<N>(&x, &weight))?;
+        let mut y = by_dtype!(kind, N => self.multiplied::<N>(&x, &weight))?;
         let each = Chunks::to_map(rows).each;
         kernels::add_bias_in_place(&gpu, &mut y, view(bias)?, rows, outputs, each)?;
         Ok((storage(y, &gpu), Shape::from((rows, outputs))))
@@ -77,13 +77,13 @@ impl OnCuda for Linear {
 
     fn backward(&self, given: &[Tensor], _result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let [x, weight, bias] = arguments(given)?;
-        let (gpu, kind, gradient) = (current()?, Kind::of_products(self.0), gradient.contiguous()?);
+        let (gpu, kind, gradient) = (current()?, DType::of_products(self.0), gradient.contiguous()?);
         let of_bias = column_sums(&gradient, bias.elem_count())?.reshape(bias.shape())?;
         let (gradient, from) = (operand(&gradient, kind)?, operand(x, kind)?);
-        let of_weight = by_kind!(kind, N => self.of_weight::<N>(&from, &gradient))?;
+        let of_weight = by_dtype!(kind, N => self.of_weight::<N>(&from, &gradient))?;
         let of_x = if x.track_op() {
             let weight = operand(weight, kind)?;
-            let of_x = by_kind!(kind, N => self.of_x::<N>(&gradient, &weight))?;
+            let of_x = by_dtype!(kind, N => self.of_x::<N>(&gradient, &weight))?;
             Some(gradient_like(&tensor(of_x, x.shape(), &gpu), x)?)
         } else {
             None

@@ -5,7 +5,7 @@ use cudarc::driver::CudaSlice;
 
 use super::{OnCuda, arguments, gradient_like, operand};
 use crate::attention::Attention;
-use crate::cuda::{Kind, Matrix, Number, Place, Product, by_kind, current, kernels, storage, tensor, view};
+use crate::cuda::{DType, Gemm, Matrix, Number, Place, by_dtype, current, kernels, storage, tensor, view};
 
 /// Operands of one head: each `[samples, tokens, channels]`, of which a head has some columns.
 struct Heads<'a> {
@@ -14,8 +14,8 @@ struct Heads<'a> {
 }
 
 impl Heads<'_> {
-    fn of<'a>(operation: &'a Attention, q: &Tensor) -> Result<(Heads<'a>, Kind)> {
-        Ok((Heads { operation, samples: q.dim(0)? }, Kind::of_products(operation.precision)))
+    fn of<'a>(operation: &'a Attention, q: &Tensor) -> Result<(Heads<'a>, DType)> {
+        Ok((Heads { operation, samples: q.dim(0)? }, DType::of_products(operation.precision)))
     }
 
     /// One head's columns of every sample.
@@ -34,7 +34,7 @@ impl Heads<'_> {
     /// a bᵀ of one head, `[samples, tokens, tokens]`.
     fn scores<N: Number>(&self, a: &Tensor, b: &Tensor, head: usize) -> Result<CudaSlice<f32>> {
         let Attention { tokens, precision, .. } = *self.operation;
-        let product = Product {
+        let product = Gemm {
             rows: tokens,
             columns: tokens,
             depth: self.operation.head_channels(),
@@ -42,7 +42,7 @@ impl Heads<'_> {
             lhs: self.part::<N>(a, head)?,
             rhs: self.part(b, head)?.transposed(),
         };
-        current()?.multiply(precision, &product)
+        current()?.gemm(precision, &product)
     }
 
     /// Writes scores · x, or their transpose · x, to one head's columns of `output`.
@@ -55,7 +55,7 @@ impl Heads<'_> {
     ) -> Result<()> {
         let Attention { tokens, channels, precision, .. } = *self.operation;
         let width = self.operation.head_channels();
-        let product = Product {
+        let product = Gemm {
             rows: tokens,
             columns: width,
             depth: tokens,
@@ -78,7 +78,7 @@ impl Heads<'_> {
 
     fn forward<N: Number>(&self, [q, k, v]: [&Tensor; 3], result: &mut CudaSlice<f32>) -> Result<()> {
         for head in 0..self.operation.heads {
-            let weights = operand(&self.weights::<N>(q, k, head)?, N::KIND)?;
+            let weights = operand(&self.weights::<N>(q, k, head)?, N::DTYPE)?;
             self.weighted::<N>(self.square(&weights)?, v, head, result)?;
         }
         Ok(())
@@ -94,12 +94,12 @@ impl Heads<'_> {
     ) -> Result<()> {
         let (gpu, tokens) = (current()?, self.operation.tokens);
         let weights = self.weights::<N>(q, k, head)?;
-        let rounded = operand(&weights, N::KIND)?;
+        let rounded = operand(&weights, N::DTYPE)?;
         self.weighted::<N>(self.square(&rounded)?.transposed(), gradient, head, of_v)?;
         let mut of_scores = self.scores::<N>(gradient, v, head)?;
         let (scale, rows) = (self.operation.scale(), self.samples * tokens);
         kernels::softmax_gradient(&gpu, view(&weights)?, &mut of_scores, tokens, scale, rows)?;
-        let of_scores = operand(&tensor(of_scores, weights.shape(), &gpu), N::KIND)?;
+        let of_scores = operand(&tensor(of_scores, weights.shape(), &gpu), N::DTYPE)?;
         self.weighted::<N>(self.square(&of_scores)?, k, head, of_q)?;
         self.weighted::<N>(self.square(&of_scores)?.transposed(), q, head, of_k)
     }
@@ -113,7 +113,7 @@ impl OnCuda for Attention {
         // Every head writes some of its columns.
         let mut result = gpu.zeros::<f32>(q.elem_count())?;
         let (q, k, v) = (operand(q, kind)?, operand(k, kind)?, operand(v, kind)?);
-        by_kind!(kind, N => heads.forward::<N>([&q, &k, &v], &mut result))?;
+        by_dtype!(kind, N => heads.forward::<N>([&q, &k, &v], &mut result))?;
         Ok((storage(result, &gpu), shape))
     }
 
@@ -127,7 +127,7 @@ impl OnCuda for Attention {
         let gradient = operand(gradient, kind)?;
         for head in 0..self.heads {
             let given = [&q, &k, &v];
-            by_kind!(kind, N => heads.backward::<N>(given, &gradient, head, &mut gradients))?;
+            by_dtype!(kind, N => heads.backward::<N>(given, &gradient, head, &mut gradients))?;
         }
         let gradients = gradients.into_iter().zip(originals);
         gradients.map(|(of, like)| gradient_like(&tensor(of, like.shape(), &gpu), like).map(Some)).collect()

@@ -3,7 +3,7 @@
 use candle_core::{Result, Shape, Storage, Tensor};
 
 use super::{Chunks, OnCuda, arguments, as_long_as, gradient_like, operand, rows_of};
-use crate::cuda::{Gpu, Kind, Number, by_kind, current, kernels, storage, tensor, view};
+use crate::cuda::{DType, Gpu, Number, by_dtype, current, kernels, storage, tensor, view};
 use crate::norm::{self, Activation, Affine, Normalized};
 use crate::tape::{Operation, apply};
 
@@ -58,7 +58,7 @@ impl Moments {
         let (gpu, channels) = (current()?, weight.elem_count());
         let rows = rows_of(x.elem_count(), channels)?;
         let each = Chunks::to_sum(rows, channels).each;
-        let partials = by_kind!(Kind::of(x)?, N => {
+        let partials = by_dtype!(DType::of(x)?, N => {
             kernels::batch_sums::<N>(&gpu, view(x)?, rows, channels, each)
         })?;
         let chunks = kernels::chunks(rows, each)?;
@@ -73,9 +73,9 @@ impl Moments {
 
 /// (x − mean) · scale + bias + residual, and what is above 0 of it; mean, scale and bias are `[channels]`.
 fn applied(x: &Tensor, residual: Option<&Tensor>, factors: [&Tensor; 3], relu: bool) -> Result<Storage> {
-    let kind = Kind::of(x)?;
+    let kind = DType::of(x)?;
     let residual = residual.map(|residual| operand(residual, kind)).transpose()?;
-    by_kind!(kind, N => applied_as::<N>(x, residual.as_ref(), factors, relu))
+    by_dtype!(kind, N => applied_as::<N>(x, residual.as_ref(), factors, relu))
 }
 
 fn applied_as<N: Number>(
@@ -177,7 +177,7 @@ impl Operation for BatchNorm {
         let (gpu, gradient) = (current()?, gradient.contiguous()?);
         let tensors = [x, result, &gradient, weight];
         let Gradients { of_x, of_residual, sums } =
-            by_kind!(Kind::of(x)?, N => self.gradients::<N>(&gpu, tensors, residual.is_some()))?;
+            by_dtype!(DType::of(x)?, N => self.gradients::<N>(&gpu, tensors, residual.is_some()))?;
         let mut gradients = vec![Some(of_x), Some(sums.get(1)?), Some(sums.get(0)?)];
         if let (Some(of_residual), Some(residual)) = (of_residual, residual) {
             gradients.push(Some(gradient_like(&of_residual, residual)?));

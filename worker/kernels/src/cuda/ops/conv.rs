@@ -8,7 +8,7 @@ use lookbehind_common::job::Precision;
 use super::{OnCuda, arguments, gradient_like, operand};
 use crate::conv::{Forward, Geometry, Plane};
 use crate::cuda::{
-    Convolution, Gpu, Kind, Number, Shape4, View, by_kind, current, kernels, storage, tensor, view,
+    Convolution, DType, Gpu, Number, Shape4, View, by_dtype, current, kernels, storage, tensor, view,
 };
 
 /// What the library is asked for.
@@ -82,21 +82,21 @@ impl OnCuda for Forward {
     fn forward(&self, given: &[&Tensor]) -> Result<(CudaStorage, Shape)> {
         let [x, weight] = arguments(given)?;
         let geometry = Geometry::new(x.dims4()?, weight.dims4()?, self.options)?;
-        let kind = Kind::of_products(self.precision);
+        let kind = DType::of_products(self.precision);
         let x = operand(x, kind)?;
-        let y = by_kind!(kind, N => self.convolved::<N>(&x, weight, &geometry))?;
+        let y = by_dtype!(kind, N => self.convolved::<N>(&x, weight, &geometry))?;
         Ok((y, Shape::from(geometry.output_dims())))
     }
 
     fn backward(&self, given: &[Tensor], _result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let [x, weight] = arguments(given)?;
         let geometry = Geometry::new(x.dims4()?, weight.dims4()?, self.options)?;
-        let kind = Kind::of_products(self.precision);
+        let kind = DType::of_products(self.precision);
         let (from, gradient) = (operand(x, kind)?, operand(gradient, kind)?);
-        let of_weight = by_kind!(kind, N => self.of_weight::<N>(&from, &gradient, &geometry))?;
+        let of_weight = by_dtype!(kind, N => self.of_weight::<N>(&from, &gradient, &geometry))?;
         let of_weight = tensor(of_weight, weight.shape(), &*current()?);
         let of_x = if x.track_op() {
-            let of_x = by_kind!(kind, N => self.of_x::<N>(weight, &gradient, &geometry, x.shape()))?;
+            let of_x = by_dtype!(kind, N => self.of_x::<N>(weight, &gradient, &geometry, x.shape()))?;
             Some(gradient_like(&of_x, x)?)
         } else {
             None

@@ -4,7 +4,7 @@ use candle_core::{CudaStorage, Result, Shape, Tensor};
 use cudarc::driver::CudaSlice;
 
 use super::{Chunks, OnCuda, arguments, as_long_as, rows_of};
-use crate::cuda::{Kind, Number, View, by_kind, current, kernels, storage, tensor, view};
+use crate::cuda::{DType, Number, View, by_dtype, current, kernels, storage, tensor, view};
 use crate::norm::{GroupNorm, Sets};
 
 /// Factors and summands of `[2, channels]`.
@@ -66,14 +66,14 @@ impl OnCuda for GroupNorm {
     fn forward(&self, given: &[&Tensor]) -> Result<(CudaStorage, Shape)> {
         let [x, stacked] = arguments(given)?;
         let gpu = current()?;
-        let y = by_kind!(Kind::of(x)?, N => storage(self.normalized::<N>(view(x)?, stacked)?.y, &gpu));
+        let y = by_dtype!(DType::of(x)?, N => storage(self.normalized::<N>(view(x)?, stacked)?.y, &gpu));
         Ok((y, x.shape().clone()))
     }
 
     fn backward(&self, given: &[Tensor], _result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let [x, stacked] = arguments(given)?;
         let gradient = gradient.contiguous()?;
-        let gradients = by_kind!(Kind::of(x)?, N => self.gradients::<N>(x, stacked, &gradient))?;
+        let gradients = by_dtype!(DType::of(x)?, N => self.gradients::<N>(x, stacked, &gradient))?;
         Ok(gradients.into_iter().map(Some).collect())
     }
 }

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use cudarc::driver::CudaSlice;
 
 use super::{gradient_like, operand};
-use crate::cuda::{Kind, RowLosses, Targets, current, tensor, view};
+use crate::cuda::{DType, RowLosses, Targets, current, tensor, view};
 
 /// What became of some samples, on the device.
 pub struct Losses {
@@ -22,7 +22,7 @@ pub struct Losses {
 /// When the logits do not have that shape and type, or a target's class is none of theirs.
 pub fn cross_entropy(logits: &Tensor, targets: &Targets, smoothing: f32, denominator: u64) -> Result<Losses> {
     let (gpu, given) = (current()?, logits);
-    let logits = operand(given, Kind::F32)?;
+    let logits = operand(given, DType::F32)?;
     let (rows, classes) = logits.dims2()?;
     if targets.len() != rows {
         candle_core::bail!("logits of {rows} samples, expected {}", targets.len());

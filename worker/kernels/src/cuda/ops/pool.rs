@@ -4,7 +4,7 @@ use candle_core::{CudaStorage, Result, Shape, Tensor};
 
 use super::{OnCuda, arguments, as_long_as};
 use crate::cuda::kernels::{self, PoolWindows, WindowsOf};
-use crate::cuda::{Kind, by_kind, current, storage, tensor, view};
+use crate::cuda::{DType, by_dtype, current, storage, tensor, view};
 use crate::pool::{self, Pool};
 
 fn windows(pool: &Pool, channels: usize) -> Result<PoolWindows> {
@@ -16,7 +16,7 @@ fn windows(pool: &Pool, channels: usize) -> Result<PoolWindows> {
         size: window.size,
         stride: window.stride,
         padding: window.padding,
-        is_max: pool.kind == pool::Kind::Max,
+        is_max: pool.kind == pool::DType::Max,
     })
 }
 
@@ -26,7 +26,7 @@ impl OnCuda for Pool {
         let (images, _, _, channels) = x.dims4()?;
         let (height, width) = self.window.output;
         let (gpu, windows, len) = (current()?, windows(self, channels)?, images * height * width * channels);
-        let y = by_kind!(Kind::of(x)?, N => {
+        let y = by_dtype!(DType::of(x)?, N => {
             storage(kernels::pool::<N>(&gpu, view(x)?, len, windows, images)?, &gpu)
         });
         Ok((y, Shape::from((images, height, width, channels))))
@@ -37,7 +37,7 @@ impl OnCuda for Pool {
         let (images, _, _, channels) = x.dims4()?;
         let (gpu, windows, gradient) = (current()?, windows(self, channels)?, gradient.contiguous()?);
         let (len, shape) = (x.elem_count(), x.shape());
-        let of_x = by_kind!(Kind::of(x)?, N => {
+        let of_x = by_dtype!(DType::of(x)?, N => {
             let (x, result) = (view::<N>(x)?, view(result)?);
             let gradient = as_long_as(&gradient, &result)?;
             tensor(kernels::pool_gradient(&gpu, x, result, gradient, len, windows, images)?, shape, &gpu)

@@ -13,7 +13,7 @@ use crate::compute::{ComputeError, panics};
 type Task = Box<dyn FnOnce(&mut Replica) + Send>;
 
 /// The thread.
-pub(super) struct Lane {
+pub(super) struct DeviceThread {
     tasks: Option<Sender<Task>>,
     thread: Option<JoinHandle<()>>,
     /// The GPU's number.
@@ -39,7 +39,7 @@ impl<T, E: From<ComputeError>> Pending<T, E> {
     }
 }
 
-impl Lane {
+impl DeviceThread {
     /// Starts the thread; the model's variables are on the device.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl Lane {
     }
 }
 
-impl Drop for Lane {
+impl Drop for DeviceThread {
     fn drop(&mut self) {
         self.tasks = None;
         if let Some(thread) = self.thread.take() {

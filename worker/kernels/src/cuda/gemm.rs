@@ -12,8 +12,8 @@ use cudarc::cublas::{CudaBlas, result, sys};
 use cudarc::driver::{CudaSlice, CudaStream};
 use lookbehind_common::job::Precision;
 
-use super::numbers::address;
-use super::{Gpu, Kind, Number, View};
+use super::dtype::address;
+use super::{DType, Gpu, Number, View};
 
 /// Bytes of the library's workspace: what it recommends for Hopper, and enough for the GPUs before.
 const WORKSPACE: usize = 32 << 20;
@@ -103,7 +103,7 @@ impl<'a, N: Number> Matrix<'a, N> {
 
 /// `[rows, columns]` = lhs `[rows, depth]` · rhs `[depth, columns]`, added up in f32, for each of `count` pairs.
 #[derive(Debug)]
-pub(crate) struct Product<'a, N> {
+pub(crate) struct Gemm<'a, N> {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
     pub(crate) depth: usize,
@@ -113,13 +113,13 @@ pub(crate) struct Product<'a, N> {
 }
 
 /// The library, on one stream.
-pub(super) struct Products {
+pub(super) struct GemmLibrary {
     blas: CudaBlas,
     /// Held for the library.
     _workspace: CudaSlice<u8>,
 }
 
-impl Products {
+impl GemmLibrary {
     #[allow(unsafe_code, reason = "the library's workspace is set by its address")]
     pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self> {
         let blas = CudaBlas::new(Arc::clone(stream)).w()?;
@@ -142,9 +142,9 @@ impl Gpu {
     pub(crate) fn multiply<N: Number>(
         &self,
         precision: Precision,
-        product: &Product<'_, N>,
+        product: &Gemm<'_, N>,
     ) -> Result<CudaSlice<f32>> {
-        let Product { rows, columns, count, .. } = *product;
+        let Gemm { rows, columns, count, .. } = *product;
         let place = Place { first: 0, row: columns, batch: rows * columns };
         let len = place.reach(count, rows, columns)?;
         // SAFETY: the products that are queued next fill it.
@@ -161,11 +161,11 @@ impl Gpu {
     pub(crate) fn multiply_into<N: Number>(
         &self,
         precision: Precision,
-        product: &Product<'_, N>,
+        product: &Gemm<'_, N>,
         output: &mut CudaSlice<f32>,
         place: Place,
     ) -> Result<()> {
-        let Product { rows, columns, depth, count, lhs, rhs } = product;
+        let Gemm { rows, columns, depth, count, lhs, rhs } = product;
         if *depth == 0 {
             candle_core::bail!("a product over 0 elements, expected at least 1");
         }
@@ -178,7 +178,7 @@ impl Gpu {
         // SAFETY: the operands have the extents that the library is told, as was checked.
         unsafe {
             result::gemm_strided_batched_ex(
-                *self.products().blas.handle(),
+                *self.gemm_library().blas.handle(),
                 rhs.operation(),
                 lhs.operation(),
                 int(*columns)?,
@@ -186,16 +186,16 @@ impl Gpu {
                 int(*depth)?,
                 (&raw const one).cast(),
                 rhs.address() as *const _,
-                data_type(N::KIND),
+                data_type(N::DTYPE),
                 int(rhs.place.row)?,
                 long(rhs.place.batch)?,
                 lhs.address() as *const _,
-                data_type(N::KIND),
+                data_type(N::DTYPE),
                 int(lhs.place.row)?,
                 long(lhs.place.batch)?,
                 (&raw const zero).cast(),
                 output.address() as *mut _,
-                data_type(Kind::F32),
+                data_type(DType::F32),
                 int(output.place.row)?,
                 long(output.place.batch)?,
                 int(*count)?,
@@ -214,10 +214,10 @@ fn compute_type(precision: Precision) -> sys::cublasComputeType_t {
     }
 }
 
-fn data_type(kind: Kind) -> sys::cudaDataType {
+fn data_type(kind: DType) -> sys::cudaDataType {
     match kind {
-        Kind::F32 => sys::cudaDataType_t::CUDA_R_32F,
-        Kind::Bf16 => sys::cudaDataType_t::CUDA_R_16BF,
+        DType::F32 => sys::cudaDataType_t::CUDA_R_32F,
+        DType::Bf16 => sys::cudaDataType_t::CUDA_R_16BF,
     }
 }
 

@@ -13,14 +13,14 @@ use super::Gpu;
 
 /// Element types that the kernels compute with, as they are known at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum DType {
     /// Single precision.
     F32,
     /// bfloat16.
     Bf16,
 }
 
-impl Kind {
+impl DType {
     /// That of a tensor.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Kind {
 /// Element types that the kernels compute with, as the compiler knows them.
 pub trait Number: CudaDType + DeviceRepr + sealed::Sealed {
     /// The same type at run time.
-    const KIND: Kind;
+    const DTYPE: DType;
 }
 
 /// The kernels have instances for these types and no others.
@@ -56,22 +56,22 @@ mod sealed {
 }
 
 impl Number for f32 {
-    const KIND: Kind = Kind::F32;
+    const DTYPE: DType = DType::F32;
 }
 
 impl Number for bf16 {
-    const KIND: Kind = Kind::Bf16;
+    const DTYPE: DType = DType::Bf16;
 }
 
-/// Evaluates an expression in which a name stands for the Rust type of a [`Kind`].
-macro_rules! by_kind {
+/// Evaluates an expression in which a name stands for the Rust type of a [`DType`].
+macro_rules! by_dtype {
     ($kind:expr, $number:ident => $body:expr) => {
         match $kind {
-            $crate::cuda::Kind::F32 => {
+            $crate::cuda::DType::F32 => {
                 type $number = f32;
                 $body
             }
-            $crate::cuda::Kind::Bf16 => {
+            $crate::cuda::DType::Bf16 => {
                 type $number = half::bf16;
                 $body
             }
@@ -79,7 +79,7 @@ macro_rules! by_kind {
     };
 }
 
-pub(crate) use by_kind;
+pub(crate) use by_dtype;
 
 /// Contiguous elements on a GPU, borrowed from the tensor or slice that owns the memory.
 #[derive(Debug)]
