@@ -79,7 +79,7 @@ impl Segment {
 
 /// Adds `right` onto `left` elementwise.
 fn add_flat_buffer(left: &mut FlatBuffer, right: &FlatBuffer) {
-    crate::optimizer::passes::add_assign(left, right);
+    crate::optimizer::elementwise::add_assign(left, right);
 }
 
 /// The sum of two sibling segments, in the storage of the left one.

@@ -41,7 +41,7 @@ const STREAMS: &[&str] = &["UploadInitialWeights"];
 const MAX_STREAMS: u32 = 256;
 
 /// How the services are reached.
-pub(crate) struct Door {
+pub(crate) struct ListenerConfig {
     /// Where they listen.
     pub(crate) listener: TcpListener,
     /// Credentials that are served with and asked for.
@@ -54,7 +54,7 @@ pub(crate) struct Door {
 
 /// Serves all services on one listener until `end` resolves.
 pub(crate) async fn serve(
-    door: Door,
+    listener_config: ListenerConfig,
     shared: Shared,
     end: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
@@ -63,7 +63,7 @@ pub(crate) async fn serve(
     health.set_serving::<WorkerServiceServer<WorkerServiceImpl>>().await;
     health.set_serving::<TensorServer>().await;
     let reflection = || {
-        door.reflection.then(|| {
+        listener_config.reflection.then(|| {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -80,7 +80,13 @@ pub(crate) async fn serve(
     let workers = WorkerServiceServer::new(WorkerServiceImpl(shared.clone()))
         .max_decoding_message_size(MAX_CONTROL_BYTES);
     let tensors = TensorServer(shared.clone());
-    let acceptor = Acceptor::new(door.listener, door.guard.clone(), door.connections, patience, metrics());
+    let acceptor = Acceptor::new(
+        listener_config.listener,
+        listener_config.guard.clone(),
+        listener_config.connections,
+        patience,
+        metrics(),
+    );
     Server::builder()
         .max_frame_size(FRAME_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
@@ -89,7 +95,7 @@ pub(crate) async fn serve(
         // A machine that vanished must not keep its place.
         .http2_keepalive_interval(Some(patience))
         .http2_keepalive_timeout(Some(patience))
-        .layer(InterceptorLayer::new(callers::identify(door.guard, metrics())))
+        .layer(InterceptorLayer::new(callers::identify(listener_config.guard, metrics())))
         .add_service(health_service)
         .add_optional_service(v1.map(|service| InterceptedService::new(service, anybody.clone())))
         .add_optional_service(v1alpha.map(|service| InterceptedService::new(service, anybody)))

@@ -5,11 +5,11 @@
 mod access;
 mod answer;
 mod assets;
+mod downsample;
 mod live;
 mod overview;
 mod routes;
 mod snapshot;
-mod thin;
 mod views;
 
 use std::sync::Arc;
@@ -45,10 +45,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CONNECTIONS: usize = 1024;
 
 /// How the pages are reached.
-pub(crate) struct Site {
+pub(crate) struct HttpConfig {
     /// Where they are served.
     pub(crate) listener: TcpListener,
-    /// Credentials that are served with and asked for.
+    /// Credentials that are served with and summary for.
     pub(crate) guard: Guard,
     /// Whether all of it is only for those who sign in.
     pub(crate) private: bool,
@@ -81,17 +81,17 @@ struct App {
 }
 
 /// Serves until `end`.
-pub(crate) async fn serve(site: Site, shared: Shared, end: CancellationToken) {
-    let tls = site.guard.clone().map(encryption);
+pub(crate) async fn serve(http_config: HttpConfig, shared: Shared, end: CancellationToken) {
+    let tls = http_config.guard.clone().map(encryption);
     let observer = Arc::clone(&shared.observer);
     let readiness = health::router(move || observer.ready());
     let snapshots = Snapshots::start(shared.clone(), end.clone());
     let counted: Arc<Observer> = Arc::clone(&shared.observer);
     let app = App {
         shared,
-        guard: site.guard,
-        private: site.private,
-        name: site.name,
+        guard: http_config.guard,
+        private: http_config.private,
+        name: http_config.name,
         started: std::time::Instant::now(),
         streams: Arc::new(Semaphore::new(STREAMS)),
         histories: Arc::new(Semaphore::new(HISTORIES)),
@@ -99,25 +99,25 @@ pub(crate) async fn serve(site: Site, shared: Shared, end: CancellationToken) {
         snapshots,
         end: end.clone(),
     };
-    let guarded = routes::router(app.clone()).merge(scraped(app.clone(), site.registry));
+    let guarded = routes::router(app.clone()).merge(scraped(app.clone(), http_config.registry));
     let router: Router = guarded
         .layer(axum::middleware::from_fn_with_state(app, access::check))
         .merge(assets::router())
         .merge(readiness);
     let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
-    let server = HttpServer::new(site.listener, router).with_tls(tls).with_limits(limits);
+    let server = HttpServer::new(http_config.listener, router).with_tls(tls).with_limits(limits);
     server.with_observer(counted).serve(end).await;
 }
 
-/// Who reads everything: what is shown is shown to all who may look.
+/// Who reads everything: what is snapshot is snapshot to all who may look.
 fn reader() -> Caller {
     Caller::Admin("dashboard".into())
 }
 
 /// Asks the state machine, and does not wait for ever.
 async fn ask(shared: &Shared, caller: Caller, call: UserCall) -> Result<Reply, Refusal> {
-    let asked = shared.mailbox.ask(move |reply_to| Event::User { reply_to, caller, call });
-    Ok(tokio::time::timeout(PATIENCE, asked).await.map_err(|_| Refusal::slow())??)
+    let summary = shared.mailbox.ask(move |reply_to| Event::User { reply_to, caller, call });
+    Ok(tokio::time::timeout(PATIENCE, summary).await.map_err(|_| Refusal::slow())??)
 }
 
 /// `/metrics`, with what is true of a moment brought up to it.

@@ -1,6 +1,6 @@
 //! For those who watch: what the state machine tells becomes metrics, traces, and what the dashboard shows.
 
-mod board;
+mod activity;
 mod metrics;
 mod spans;
 
@@ -18,15 +18,15 @@ use tokio::sync::watch;
 use crate::state::observation::{LostWorker, Observation, StepTimeline};
 use crate::state::{JobState, UnixMillis};
 
-use board::Board;
-pub(crate) use board::{Happening, Kind};
+use activity::Activity;
+pub(crate) use activity::{ClusterEvent, ClusterEventKind};
 pub(crate) use metrics::{Metrics, Refused};
 
 /// Hears what happens. It never waits.
 pub(crate) struct Observer {
     /// What Prometheus reads.
     pub(crate) metrics: Metrics,
-    board: Mutex<Board>,
+    activity: Mutex<Activity>,
     traces: Traces,
     changes: watch::Sender<u64>,
     started: Instant,
@@ -66,7 +66,7 @@ impl Observer {
         let (changes, _) = watch::channel(0);
         Self {
             metrics: Metrics::new(registry),
-            board: Mutex::default(),
+            activity: Mutex::default(),
             traces,
             changes,
             started: Instant::now(),
@@ -104,8 +104,8 @@ impl Observer {
         Ok(())
     }
 
-    fn with_board<T>(&self, act: impl FnOnce(&mut Board) -> T) -> T {
-        act(&mut self.board.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with_board<T>(&self, act: impl FnOnce(&mut Activity) -> T) -> T {
+        act(&mut self.activity.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Counts the changes of what is shown, so that watchers know when to look.
@@ -118,24 +118,36 @@ impl Observer {
         match observation {
             Observation::WorkerJoined(session, worker) => {
                 self.metrics.worker_joined(&worker, session);
-                self.with_board(|board| board.joined(session, at));
-                self.tell(at, Kind::WorkerJoined, format!("worker {worker} joined"), &worker, None);
+                self.with_board(|activity| activity.joined(session, at));
+                self.tell(
+                    at,
+                    ClusterEventKind::WorkerJoined,
+                    format!("worker {worker} joined"),
+                    &worker,
+                    None,
+                );
             }
             Observation::WorkerRefused(worker, reason) => {
                 let text = format!("worker {worker:?} was not let in: {reason}");
-                self.tell(at, Kind::WorkerRefused, text, &worker, None);
+                self.tell(at, ClusterEventKind::WorkerRefused, text, &worker, None);
             }
             Observation::WorkerLeaves(worker, job) => {
-                self.tell(at, Kind::WorkerLeft, format!("worker {worker} leaves"), &worker, job.as_ref());
+                self.tell(
+                    at,
+                    ClusterEventKind::WorkerLeft,
+                    format!("worker {worker} leaves"),
+                    &worker,
+                    job.as_ref(),
+                );
             }
             Observation::WorkerLost(lost) => self.worker_lost(at, &lost),
             Observation::JobNoted(job, text) => {
-                self.tell(at, Kind::Job, format!("job {job}: {text}"), "", Some(&job));
+                self.tell(at, ClusterEventKind::Job, format!("job {job}: {text}"), "", Some(&job));
             }
             Observation::JobMoved(moved) => {
                 self.metrics.job_moved(&moved);
                 if moved.to.is_terminal() || moved.to == JobState::Paused {
-                    self.with_board(|board| board.rests(&moved.job));
+                    self.with_board(|activity| activity.rests(&moved.job));
                 }
             }
             Observation::StepDone { job, timeline, metrics, outer_steps } => {
@@ -146,19 +158,25 @@ impl Observer {
     }
 
     /// Remembers something in words; `worker` is empty where it concerns none.
-    fn tell(&self, at: UnixMillis, kind: Kind, text: String, worker: &str, job: Option<&JobId>) {
+    fn tell(&self, at: UnixMillis, kind: ClusterEventKind, text: String, worker: &str, job: Option<&JobId>) {
         let (worker, job) = (worker.to_owned(), job.map(JobId::to_string).unwrap_or_default());
-        self.with_board(|board| board.happened(Happening { at, kind, text, job, worker }));
+        self.with_board(|activity| activity.record(ClusterEvent { at, kind, text, job, worker }));
     }
 
     fn worker_lost(&self, at: UnixMillis, lost: &LostWorker) {
         let LostWorker { session, worker, cause, job, draining } = lost;
         self.metrics.worker_gone(worker, *session);
-        self.with_board(|board| board.left(*session));
+        self.with_board(|activity| activity.left(*session));
         // One that said that it would leave is no loss.
         if !draining {
             self.metrics.worker_lost(cause);
-            self.tell(at, Kind::WorkerLost, format!("worker {worker} gone: {cause}"), worker, job.as_ref());
+            self.tell(
+                at,
+                ClusterEventKind::WorkerLost,
+                format!("worker {worker} gone: {cause}"),
+                worker,
+                job.as_ref(),
+            );
         }
     }
 
@@ -167,27 +185,27 @@ impl Observer {
         if self.traces.enabled() {
             self.traces.emit(spans::outer_step(job, &timeline, &step, SystemTime::now()));
         }
-        self.with_board(|board| board.step_done(job, timeline, step));
+        self.with_board(|activity| activity.step_done(job, timeline, step));
     }
 
     /// What happened of late, oldest first.
-    pub(crate) fn happenings(&self) -> Vec<(u64, Happening)> {
-        self.with_board(|board| board.happenings())
+    pub(crate) fn events(&self) -> Vec<(u64, ClusterEvent)> {
+        self.with_board(|activity| activity.events())
     }
 
     /// When a worker joined.
     pub(crate) fn joined_at(&self, session: SessionId) -> Option<UnixMillis> {
-        self.with_board(|board| board.joined_at(session))
+        self.with_board(|activity| activity.joined_at(session))
     }
 
     /// The newest outer step of a job, if it did any in this start of the coordinator.
     pub(crate) fn last_step(&self, job: &JobId) -> Option<v1::OuterStepMetrics> {
-        self.with_board(|board| board.last_step(job))
+        self.with_board(|activity| activity.last_step(job))
     }
 
     /// The timelines of a job's newest outer steps, oldest first.
     pub(crate) fn timelines(&self, job: &JobId) -> Vec<Arc<StepTimeline>> {
-        self.with_board(|board| board.timelines(job))
+        self.with_board(|activity| activity.timelines(job))
     }
 
     /// Sends what traces wait, within a limit.

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
 use crate::grpc::callers::Guard;
-use crate::grpc::{self, Door};
-use crate::http::{self, Name, Site};
+use crate::grpc::{self, ListenerConfig};
+use crate::http::{self, HttpConfig, Name};
 use crate::observe::Observer;
 use crate::runtime::{Clock, Feeds, Mailbox, Owner, Shared, WeightsTable};
 use crate::state::event::Event;
@@ -80,12 +80,12 @@ impl std::fmt::Debug for SharedHandle {
 }
 
 /// A port that is listened on.
-struct Bound {
+struct BoundListener {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-impl Bound {
+impl BoundListener {
     async fn to(option: &'static str, wanted: SocketAddr) -> Result<Self, StartError> {
         let failed = |source| StartError::Listen { option, address: wanted, source };
         let listener = TcpListener::bind(wanted).await.map_err(failed)?;
@@ -109,9 +109,9 @@ impl Coordinator {
         let watched = folder.map(Watched::guarded).transpose()?;
         let traces = Traces::start(config.traces.as_deref(), "lookbehind-coordinator", BUILD_VERSION)?;
         let opened = open_store(&config)?;
-        let grpc = Bound::to("listen", config.listen).await?;
+        let grpc = BoundListener::to("listen", config.listen).await?;
         let http = match config.http {
-            Some(wanted) => Some(Bound::to("http", wanted).await?),
+            Some(wanted) => Some(BoundListener::to("http", wanted).await?),
             None => None,
         };
         let mut registry = metrics::registry(BUILD_VERSION);
@@ -133,13 +133,14 @@ impl Coordinator {
         if let Some(watched) = watched {
             tokio::spawn(watched.run(end.clone()));
         }
-        let http = http.map(|Bound { listener, .. }| {
-            let site = Site { listener, guard: guard.clone(), private: config.private, registry, name };
-            tokio::spawn(http::serve(site, shared.clone(), end.clone()))
+        let http = http.map(|BoundListener { listener, .. }| {
+            let http_config =
+                HttpConfig { listener, guard: guard.clone(), private: config.private, registry, name };
+            tokio::spawn(http::serve(http_config, shared.clone(), end.clone()))
         });
         let handle = SharedHandle(Arc::new(shared.clone()));
         let server = tokio::spawn(grpc::serve(
-            door(&config, grpc.listener, guard),
+            listener_config(&config, grpc.listener, guard),
             shared,
             end.clone().cancelled_owned(),
         ));
@@ -241,8 +242,8 @@ fn start_owner(
     Ok((shared, tokio::spawn(owner.run(commands, config.tick(), end.clone()))))
 }
 
-fn door(config: &Config, listener: TcpListener, guard: Guard) -> Door {
-    Door { listener, guard, reflection: config.reflection, connections: config.max_connections }
+fn listener_config(config: &Config, listener: TcpListener, guard: Guard) -> ListenerConfig {
+    ListenerConfig { listener, guard, reflection: config.reflection, connections: config.max_connections }
 }
 
 impl Drop for Coordinator {

@@ -18,7 +18,7 @@ use crate::state::Caller;
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Viewer {
-    /// Nobody is asked: everybody may do everything.
+    /// Nobody is summary: everybody may do everything.
     Anyone,
     /// They have not signed in: they may look.
     Guest,
@@ -90,7 +90,7 @@ fn viewer(app: &App, request: &Request) -> Result<Viewer, Refusal> {
     }
 }
 
-/// Where nobody is asked who they are, a page from elsewhere must not reach the coordinator under a name of its own.
+/// Where nobody is summary who they are, a page from elsewhere must not reach the coordinator under a name of its own.
 fn check_host(request: &Request) -> Result<(), Refusal> {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     let host =
@@ -104,6 +104,6 @@ fn check_host(request: &Request) -> Result<(), Refusal> {
         return Ok(());
     }
     let reason =
-        format!("host {name:?}: expected localhost or an address, since nobody is asked who they are");
+        format!("host {name:?}: expected localhost or an address, since nobody is summary who they are");
     Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, reason))
 }

@@ -21,8 +21,8 @@ use tonic::Status;
 use super::App;
 use super::access::Viewer;
 use super::answer::Refusal;
-use super::thin::Thinned;
-use super::views::{Asked, NoticeJson, StepJson, TimelineJson};
+use super::downsample::Downsampled;
+use super::views::{JobSummary, NoticeJson, StepJson, TimelineJson};
 use crate::grpc::watch;
 use crate::state::event::JobView;
 
@@ -121,7 +121,7 @@ pub(super) async fn job(app: App, viewer: Viewer, id: JobId, points: usize) -> R
 
 /// What was read of a job and not yet told.
 struct News {
-    steps: Thinned,
+    steps: Downsampled,
     notices: VecDeque<NoticeJson>,
 }
 
@@ -133,7 +133,7 @@ struct History {
 
 impl News {
     fn new(points: usize) -> Self {
-        Self { steps: Thinned::new(points), notices: VecDeque::new() }
+        Self { steps: Downsampled::new(points), notices: VecDeque::new() }
     }
 
     fn take(&mut self, event: Option<Watched>) {
@@ -154,8 +154,8 @@ type Events = Pin<Box<dyn Stream<Item = Result<v1::WatchJobResponse, Status>> + 
 
 async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out) -> Result<(), Gone> {
     let id = view.record.id.clone();
-    let asked = Asked::of(&view.spec);
-    out.tell("job", &app.job_json(view.clone(), asked.as_ref(), &viewer)).await?;
+    let summary = JobSummary::of(&view.spec);
+    out.tell("job", &app.job_json(view.clone(), summary.as_ref(), &viewer)).await?;
     let mut events: Events = Box::pin(watch::from_the_beginning(app.shared.clone(), &view.record));
     let mut over = {
         // Nobody closes it.
@@ -164,7 +164,7 @@ async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out
         out.tell("history", &history).await?;
         over
     };
-    let (mut told, mut shown) = (String::new(), 0);
+    let (mut told, mut snapshot) = (String::new(), 0);
     loop {
         let (news, ended) = if over { (News::new(points), true) } else { gather(&mut events, points).await };
         over |= ended;
@@ -176,14 +176,14 @@ async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out
         }
         let timelines = app.shared.observer.timelines(&id);
         let newest = timelines.last().map_or(0, |timeline| timeline.outer_step);
-        if newest != shown {
-            shown = newest;
+        if newest != snapshot {
+            snapshot = newest;
             let timelines: Vec<TimelineJson> =
                 timelines.iter().map(|one| TimelineJson::from(&**one)).collect();
             out.tell("timeline", &timelines).await?;
         }
         let Ok(view) = app.job(&id).await else { return Ok(()) };
-        let job = app.job_json(view, asked.as_ref(), &viewer);
+        let job = app.job_json(view, summary.as_ref(), &viewer);
         let newest = json(&job)?;
         if newest == told {
             out.breathe().await?;
@@ -198,7 +198,7 @@ async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out
     }
 }
 
-/// What is stored of a job, thinned; and whether that is all that there will ever be.
+/// What is stored of a job, downsampled; and whether that is all that there will ever be.
 async fn history(events: &mut Events, view: &JobView, points: usize) -> (History, bool) {
     let mut news = News::new(points);
     let mut over = false;

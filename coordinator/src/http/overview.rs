@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::access::{Viewer, You};
 use super::answer::Refusal;
-use super::snapshot::Shown;
-use super::views::{Asked, EventJson, JobJson, WorkerJson};
+use super::snapshot::JobSnapshot;
+use super::views::{EventJson, JobJson, JobSummary, WorkerJson};
 use super::{App, ask, reader};
 use crate::observe::unix_now;
 use crate::state::event::{JobView, Reply, UserCall};
@@ -42,10 +42,10 @@ impl App {
         }
     }
 
-    /// A job as somebody sees it; `asked` is what its user asked for.
-    pub(super) fn job_json(&self, view: JobView, asked: Option<&Asked>, viewer: &Viewer) -> JobJson {
-        let shown = Shown::new(&self.shared.observer, view, asked.cloned());
-        JobJson::new(&shown, viewer.steers().as_ref())
+    /// A job as somebody sees it; `summary` is what its user summary for.
+    pub(super) fn job_json(&self, view: JobView, summary: Option<&JobSummary>, viewer: &Viewer) -> JobJson {
+        let snapshot = JobSnapshot::new(&self.shared.observer, view, summary.cloned());
+        JobJson::new(&snapshot, viewer.steers().as_ref())
     }
 
     /// What somebody sees of the whole cluster.
@@ -62,7 +62,7 @@ impl App {
             access: if self.guard.is_some() { "guarded" } else { "open" },
             private: self.private,
             you: viewer.you(),
-            jobs: snapshot.jobs.iter().map(|shown| JobJson::new(shown, caller.as_ref())).collect(),
+            jobs: snapshot.jobs.iter().map(|snapshot| JobJson::new(snapshot, caller.as_ref())).collect(),
             workers: snapshot
                 .workers
                 .iter()

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::access::Viewer;
 use super::answer::{Json, Refusal};
-use super::views::{Asked, JobJson};
+use super::views::{JobJson, JobSummary};
 use super::{App, live};
 use crate::state::event::UserCall;
 
@@ -105,8 +105,8 @@ async fn steer(
             }
         };
         let view = app.steer(caller, call).await?;
-        let asked = Asked::of(&view.spec);
-        Ok(Json(Steered { job: app.job_json(view, asked.as_ref(), &viewer) }).into_response())
+        let summary = JobSummary::of(&view.spec);
+        Ok(Json(Steered { job: app.job_json(view, summary.as_ref(), &viewer) }).into_response())
     };
     steered.await.unwrap_or_else(IntoResponse::into_response)
 }

@@ -1,4 +1,4 @@
-//! What all pages show, asked for once for all of them: however many look, the state machine is asked twice a second at
+//! What all pages show, summary for once for all of them: however many look, the state machine is summary twice a second at
 //! most.
 
 use std::sync::Arc;
@@ -9,59 +9,59 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Refusal;
-use super::views::{Asked, EventJson};
+use super::views::{EventJson, JobSummary};
 use super::{PATIENCE, ask, reader};
 use crate::observe::Observer;
 use crate::runtime::Shared;
 use crate::state::event::{JobView, Reply, UserCall, WorkerView};
 
-/// Jobs that are shown.
+/// Jobs that are snapshot.
 const JOBS: usize = 100;
-/// How old what is shown may be.
+/// How old what is snapshot may be.
 const AGE: Duration = Duration::from_millis(400);
 
 /// A moment of the cluster.
 pub(super) struct Snapshot {
     taken: tokio::time::Instant,
-    pub(super) jobs: Vec<Shown>,
+    pub(super) jobs: Vec<JobSnapshot>,
     pub(super) workers: Vec<WorkerView>,
     pub(super) events: Vec<EventJson>,
 }
 
 /// A job with what is decoded of it.
-pub(super) struct Shown {
+pub(super) struct JobSnapshot {
     pub(super) view: JobView,
-    pub(super) asked: Option<Asked>,
+    pub(super) summary: Option<JobSummary>,
     pub(super) last: Option<v1::OuterStepMetrics>,
 }
 
-impl Shown {
-    /// `asked` is [`Asked::of`] the job, which does not change.
-    pub(super) fn new(observer: &Observer, view: JobView, asked: Option<Asked>) -> Self {
+impl JobSnapshot {
+    /// `summary` is [`JobSummary::of`] the job, which does not change.
+    pub(super) fn new(observer: &Observer, view: JobView, summary: Option<JobSummary>) -> Self {
         let last = observer.last_step(&view.record.id);
-        Self { view, asked, last }
+        Self { view, summary, last }
     }
 }
 
 /// The newest moment; `None` before the first.
-type Newest = Option<Result<Arc<Snapshot>, Refusal>>;
+type Latest = Option<Result<Arc<Snapshot>, Refusal>>;
 
 /// Where the newest moment is to be had.
 #[derive(Clone)]
 pub(super) struct Snapshots {
     wanted: Arc<Notify>,
-    newest: watch::Receiver<Newest>,
+    newest: watch::Receiver<Latest>,
 }
 
 impl Snapshots {
     /// The task that takes them, whenever somebody wants one.
     pub(super) fn start(shared: Shared, end: CancellationToken) -> Self {
-        let (sender, newest) = watch::channel(Newest::None);
+        let (sender, newest) = watch::channel(Latest::None);
         let wanted = Arc::new(Notify::new());
-        let asked = Arc::clone(&wanted);
+        let summary = Arc::clone(&wanted);
         tokio::spawn(end.run_until_cancelled_owned(async move {
             loop {
-                asked.notified().await;
+                summary.notified().await;
                 sender.send_replace(Some(take(&shared).await.map(Arc::new)));
                 tokio::time::sleep(AGE).await;
             }
@@ -95,14 +95,14 @@ async fn take(shared: &Shared) -> Result<Snapshot, Refusal> {
         Reply::Workers(workers) => workers,
         _ => return Err(Refusal::unexpected()),
     };
-    let shown = |view: JobView| {
-        let asked = Asked::of(&view.spec);
-        Shown::new(&shared.observer, view, asked)
+    let snapshot = |view: JobView| {
+        let summary = JobSummary::of(&view.spec);
+        JobSnapshot::new(&shared.observer, view, summary)
     };
     Ok(Snapshot {
         taken: tokio::time::Instant::now(),
-        jobs: jobs.into_iter().map(shown).collect(),
+        jobs: jobs.into_iter().map(snapshot).collect(),
         workers,
-        events: shared.observer.happenings().into_iter().map(EventJson::from).collect(),
+        events: shared.observer.events().into_iter().map(EventJson::from).collect(),
     })
 }

@@ -5,8 +5,8 @@ use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 use serde::Serialize;
 
-use super::snapshot::Shown;
-use crate::observe::{Happening, Kind};
+use super::snapshot::JobSnapshot;
+use crate::observe::{ClusterEvent, ClusterEventKind};
 use crate::state::event::{JobView, WorkerView};
 use crate::state::observation::{Fate, Part, RequestTimeline, StepTimeline};
 use crate::state::{Caller, JobState, UnixMillis};
@@ -24,16 +24,16 @@ pub(super) struct JobJson {
     finished_ms: Option<UnixMillis>,
     workers: u32,
     #[serde(flatten)]
-    asked: Option<Asked>,
+    summary: Option<JobSummary>,
     digest: String,
     last: Option<StepJson>,
     /// What the reader may do with it now.
     allowed: Vec<&'static str>,
 }
 
-/// What its user asked for.
+/// What its user summary for.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Asked {
+pub(super) struct JobSummary {
     name: String,
     method: &'static str,
     k: Option<u32>,
@@ -46,8 +46,8 @@ pub(super) struct Asked {
 
 impl JobJson {
     /// A job as a reader sees it, who steers as `caller` if at all.
-    pub(super) fn new(shown: &Shown, caller: Option<&Caller>) -> Self {
-        let (view, record) = (&shown.view, &shown.view.record);
+    pub(super) fn new(snapshot: &JobSnapshot, caller: Option<&Caller>) -> Self {
+        let (view, record) = (&snapshot.view, &snapshot.view.record);
         Self {
             id: record.id.to_string(),
             owner: record.owner.clone(),
@@ -58,20 +58,20 @@ impl JobJson {
             created_ms: record.created_at,
             finished_ms: record.finished_at,
             workers: view.workers,
-            asked: shown.asked.clone(),
+            summary: snapshot.summary.clone(),
             digest: record.digest.map(String::from).unwrap_or_default(),
-            last: shown.last.as_ref().map(StepJson::from),
+            last: snapshot.last.as_ref().map(StepJson::from),
             allowed: caller.map(|caller| allowed(view, caller)).unwrap_or_default(),
         }
     }
 }
 
-impl Asked {
-    /// What a job's user asked for; `None` where the specification is not valid, which would be an internal error,
+impl JobSummary {
+    /// What a job's user summary for; `None` where the specification is not valid, which would be an internal error,
     /// because it was checked when the job was created.
     pub(super) fn of(spec: &v1::JobSpec) -> Option<Self> {
         match wire::from_proto(spec).and_then(|file| file.validate()) {
-            Ok(checked) => Some(asked(&spec.name, &checked)),
+            Ok(checked) => Some(summary(&spec.name, &checked)),
             Err(error) => {
                 tracing::error!(%error, "internal error: the specification of a job is not valid");
                 None
@@ -80,9 +80,9 @@ impl Asked {
     }
 }
 
-fn asked(name: &str, spec: &JobSpec) -> Asked {
+fn summary(name: &str, spec: &JobSpec) -> JobSummary {
     let method = spec.optimizer.method.parts();
-    Asked {
+    JobSummary {
         name: name.to_owned(),
         method: method.name.as_str(),
         k: method.k,
@@ -242,15 +242,15 @@ impl WorkerJson {
 pub(super) struct EventJson {
     sequence: u64,
     at_ms: UnixMillis,
-    kind: Kind,
+    kind: ClusterEventKind,
     text: String,
     job_id: String,
     worker: String,
 }
 
-impl From<(u64, Happening)> for EventJson {
-    fn from((sequence, happening): (u64, Happening)) -> Self {
-        let Happening { at, kind, text, job, worker } = happening;
+impl From<(u64, ClusterEvent)> for EventJson {
+    fn from((sequence, event): (u64, ClusterEvent)) -> Self {
+        let ClusterEvent { at, kind, text, job, worker } = event;
         Self { sequence, at_ms: at, kind, text, job_id: job, worker }
     }
 }
@@ -315,7 +315,7 @@ impl From<&Part> for PartJson {
     fn from(part: &Part) -> Self {
         let outcome = match part.fate {
             Fate::Used => "used",
-            // Asked as well as another, who was faster: nothing came of it.
+            // JobSummary as well as another, who was faster: nothing came of it.
             Fate::Duplicate | Fate::Asked => "duplicate",
             Fate::Lost => "lost",
             Fate::Failed => "failed",

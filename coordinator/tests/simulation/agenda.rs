@@ -9,7 +9,7 @@ use crate::transfers::{Bulk, BulkAnswer};
 
 /// One thing that happens.
 #[derive(Debug)]
-pub(crate) enum Happening {
+pub(crate) enum ScheduledEvent {
     /// The next message of a control stream reaches the coordinator.
     StreamUp(u64),
     /// The next message of a control stream reaches its worker.
@@ -58,7 +58,7 @@ pub(crate) enum Place {
     Elsewhere,
 }
 
-impl Happening {
+impl ScheduledEvent {
     /// Where it happens.
     pub(crate) fn place(&self) -> Place {
         match self {
@@ -77,20 +77,20 @@ impl Happening {
 /// The queue.
 #[derive(Default)]
 pub(crate) struct Agenda {
-    queue: BTreeMap<(Micros, u64), Happening>,
+    queue: BTreeMap<(Micros, u64), ScheduledEvent>,
     added: u64,
 }
 
 impl Agenda {
     /// Lets something happen at a time; what is added first happens first.
-    pub(crate) fn add(&mut self, at: Micros, happening: Happening) {
+    pub(crate) fn add(&mut self, at: Micros, event: ScheduledEvent) {
         self.added += 1;
-        self.queue.insert((at, self.added), happening);
+        self.queue.insert((at, self.added), event);
     }
 
     /// What happens next.
-    pub(crate) fn next(&mut self) -> Option<(Micros, Happening)> {
-        let ((at, _), happening) = self.queue.pop_first()?;
-        Some((at, happening))
+    pub(crate) fn next(&mut self) -> Option<(Micros, ScheduledEvent)> {
+        let ((at, _), event) = self.queue.pop_first()?;
+        Some((at, event))
     }
 }

@@ -13,7 +13,7 @@ use lookbehind_coordinator::training::{ComputeClass, Weights};
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 
-use crate::agenda::Happening;
+use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis};
 use crate::toy;
 use crate::transfers::{Upload, What};
@@ -168,8 +168,8 @@ impl World {
     fn step_later(&mut self, number: usize, took: Micros, step: Step) {
         let worker = &mut self.workers[number];
         worker.executor.steps += 1;
-        let happening = Happening::Executed(number, worker.start, worker.executor.steps, Box::new(step));
-        self.agenda.add(self.now + took, happening);
+        let event = ScheduledEvent::Executed(number, worker.start, worker.executor.steps, Box::new(step));
+        self.agenda.add(self.now + took, event);
     }
 
     fn next_shard(
@@ -198,7 +198,7 @@ impl World {
             if until == Micros::MAX {
                 return;
             }
-            return self.agenda.add(until, Happening::Executed(number, start, count, Box::new(step)));
+            return self.agenda.add(until, ScheduledEvent::Executed(number, start, count, Box::new(step)));
         }
         match step {
             Step::Prepared(context, job, spec) => {

@@ -2,7 +2,7 @@
 
 use lookbehind_coordinator::state::event::Event;
 
-use crate::agenda::Happening;
+use crate::agenda::ScheduledEvent;
 use crate::dice::{Dice, Micros, millis, seconds};
 use crate::users::Wish;
 use crate::worker::Worker;
@@ -120,7 +120,7 @@ impl World {
             Fault::Hesitate(request) => {
                 let mut at = now;
                 for wish in [Wish::Pause, Wish::Resume, Wish::Pause, Wish::Resume] {
-                    self.agenda.add(at, Happening::Fault(Fault::User(request, wish)));
+                    self.agenda.add(at, ScheduledEvent::Fault(Fault::User(request, wish)));
                     at += self.dice.below(millis(100));
                 }
             }
@@ -159,7 +159,7 @@ impl World {
 
     /// Starts a worker again after a while, whatever has become of it meanwhile.
     fn revive_later(&mut self, worker: usize, after: Micros) {
-        self.agenda.add(self.now + after, Happening::Revive(worker));
+        self.agenda.add(self.now + after, ScheduledEvent::Revive(worker));
     }
 
     pub(crate) fn revive(&mut self, worker: usize) {
@@ -183,7 +183,7 @@ impl World {
 
     fn shut_down(&mut self) {
         if self.process.is_some() && self.frozen_until <= self.now {
-            self.agenda.add(self.now + seconds(5), Happening::GraceOver(self.incarnation));
+            self.agenda.add(self.now + seconds(5), ScheduledEvent::GraceOver(self.incarnation));
             self.feed(Event::Shutdown);
         }
     }

@@ -9,7 +9,7 @@ use lookbehind_coordinator::state::event::{Activation, Event, LossCause, Reply, 
 use lookbehind_coordinator::state::{Core, Now, UnixMillis};
 use lookbehind_coordinator::training::{Input, Trainer, Weights};
 
-use crate::agenda::Happening;
+use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis};
 use crate::storage::{DatabaseTask, FileTask};
 use crate::streams::Down;
@@ -74,7 +74,7 @@ impl World {
             overflowing: Vec::new(),
         });
         self.carry_out(commands);
-        self.agenda.add(self.now, Happening::Tick(self.incarnation));
+        self.agenda.add(self.now, ScheduledEvent::Tick(self.incarnation));
     }
 
     /// The process ends at once; it starts again after a while. What is not durable is lost.
@@ -83,7 +83,7 @@ impl World {
             return;
         }
         self.frozen_until = 0;
-        self.agenda.add(self.now + down, Happening::Start);
+        self.agenda.add(self.now + down, ScheduledEvent::Start);
         self.calls_failed();
         let streams: Vec<u64> = self.streams.keys().copied().collect();
         for stream in streams {
@@ -97,7 +97,7 @@ impl World {
             let heard = self.process.iter().flat_map(|process| process.outboxes.iter());
             let heard = heard.filter_map(|(session, id)| Some((*session, self.streams.get(id)?.heard)));
             self.invariants.silence.ticked(self.now, heard);
-            self.agenda.add(self.now + DETECTION / 8, Happening::Tick(incarnation));
+            self.agenda.add(self.now + DETECTION / 8, ScheduledEvent::Tick(incarnation));
         }
     }
 
@@ -184,7 +184,7 @@ impl World {
         let longest = if self.dice.percent(5) { millis(300) } else { millis(3) };
         let took = self.dice.between(50, longest);
         let event = Box::new(Event::Advanced { job, activation, advance });
-        self.agenda.add(self.now + took, Happening::Effect(self.incarnation, event));
+        self.agenda.add(self.now + took, ScheduledEvent::Effect(self.incarnation, event));
     }
 
     fn reply(&mut self, reply_to: ReplyTo, reply: Reply) {

@@ -7,7 +7,7 @@ use lookbehind_coordinator::state::command::{Source, StartFrom};
 use lookbehind_coordinator::state::event::{Activation, CallError, Event, JobView};
 use lookbehind_coordinator::training::{Snapshot, StartError, Trainer};
 
-use crate::agenda::Happening;
+use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis, seconds};
 use crate::world::World;
 
@@ -41,7 +41,7 @@ impl World {
             Some(DatabaseTask::Reply(..)) => 1,
             None => return,
         };
-        self.agenda.add(self.now + took, Happening::Database(self.incarnation));
+        self.agenda.add(self.now + took, ScheduledEvent::Database(self.incarnation));
     }
 
     /// A slow disk may take a thousand times as long.
@@ -98,7 +98,7 @@ impl World {
             Some(FileTask::Record | FileTask::Close) => 10,
             None => return,
         };
-        self.agenda.add(self.now + took, Happening::Files(self.incarnation));
+        self.agenda.add(self.now + took, ScheduledEvent::Files(self.incarnation));
     }
 
     pub(crate) fn files_done(&mut self, incarnation: u64) {
@@ -137,7 +137,7 @@ impl World {
     fn file_task_done(&mut self, incarnation: u64, told: Option<Event>) {
         if let Some(event) = told {
             let later = self.dice.between(1, millis(2));
-            self.agenda.add(self.now + later, Happening::Effect(incarnation, Box::new(event)));
+            self.agenda.add(self.now + later, ScheduledEvent::Effect(incarnation, Box::new(event)));
         }
         self.begin_file_task();
     }

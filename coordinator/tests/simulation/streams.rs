@@ -6,7 +6,7 @@ use lookbehind_common::ids::{FencingToken, SessionId};
 use lookbehind_coordinator::state::command::WorkerCommand;
 use lookbehind_coordinator::state::event::{Event, LossCause, Registration, WorkerMessage};
 
-use crate::agenda::Happening;
+use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis};
 use crate::process::Caller;
 use crate::world::World;
@@ -80,7 +80,7 @@ impl World {
         stream.up_closed = matches!(message, Up::Closed);
         stream.up.push_back(message);
         stream.last_up = stream.last_up.max(self.now + delay);
-        self.agenda.add(stream.last_up, Happening::StreamUp(id));
+        self.agenda.add(stream.last_up, ScheduledEvent::StreamUp(id));
     }
 
     pub(crate) fn send_stream_down(&mut self, id: u64, message: Down) {
@@ -92,7 +92,7 @@ impl World {
         stream.down_closed = matches!(message, Down::Closed);
         stream.down.push_back(message);
         stream.last_down = stream.last_down.max(self.now + delay);
-        self.agenda.add(stream.last_down, Happening::StreamDown(id));
+        self.agenda.add(stream.last_down, ScheduledEvent::StreamDown(id));
     }
 
     /// The worker's end is gone.
@@ -110,7 +110,7 @@ impl World {
         let Some(stream) = self.streams.get(&id) else { return };
         let blocked = self.workers[stream.worker].up_cut_until.max(self.frozen_until);
         if blocked > self.now {
-            return self.agenda.add(blocked, Happening::StreamUp(id));
+            return self.agenda.add(blocked, ScheduledEvent::StreamUp(id));
         }
         let (running, session) = (self.is_running(stream.incarnation), stream.session);
         let Some(stream) = self.streams.get_mut(&id) else { return };
@@ -135,7 +135,7 @@ impl World {
         let worker = &self.workers[stream.worker];
         let blocked = worker.down_cut_until.max(worker.frozen_until);
         if blocked > self.now {
-            return self.agenda.add(blocked, Happening::StreamDown(id));
+            return self.agenda.add(blocked, ScheduledEvent::StreamDown(id));
         }
         let number = stream.worker;
         let listens = worker.session.as_ref().is_some_and(|session| session.stream == id);

@@ -9,7 +9,7 @@ use lookbehind_coordinator::state::event::{Admission, Event, PartialHeader, Part
 use lookbehind_coordinator::training::Weights;
 use lookbehind_proto::transfer::{Checksum, sums_bytes};
 
-use crate::agenda::Happening;
+use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis, seconds};
 use crate::process::Caller;
 use crate::world::World;
@@ -103,12 +103,12 @@ impl World {
     fn attempt(&mut self, bulk: Bulk) {
         let timeout = BulkAnswer { number: bulk.number, attempt: bulk.attempt, answer: Answer::TimedOut };
         self.workers[bulk.worker].transfers.insert(bulk.number, bulk.clone());
-        self.agenda.add(self.now + TIMEOUT, Happening::BulkDown(bulk.worker, bulk.start, timeout));
-        self.bulk_leg(bulk.worker, |_| Happening::BulkUp(bulk));
+        self.agenda.add(self.now + TIMEOUT, ScheduledEvent::BulkDown(bulk.worker, bulk.start, timeout));
+        self.bulk_leg(bulk.worker, |_| ScheduledEvent::BulkUp(bulk));
     }
 
     /// One leg of a transfer: late, or lost.
-    fn bulk_leg(&mut self, worker: usize, make: impl FnOnce(Micros) -> Happening) {
+    fn bulk_leg(&mut self, worker: usize, make: impl FnOnce(Micros) -> ScheduledEvent) {
         let (now, healed) = (self.now, self.healed);
         let at = &self.workers[worker];
         let (lossy, slow) = (!healed && at.bulk_lossy_until > now, !healed && at.bulk_slow_until > now);
@@ -124,7 +124,7 @@ impl World {
     pub(crate) fn bulk_up(&mut self, mut bulk: Bulk) {
         let cut = self.workers[bulk.worker].up_cut_until;
         if cut > self.now {
-            return self.agenda.add(cut, Happening::BulkUp(bulk));
+            return self.agenda.add(cut, ScheduledEvent::BulkUp(bulk));
         }
         if self.process.is_none() || bulk.served_by.is_some_and(|incarnation| incarnation != self.incarnation)
         {
@@ -175,12 +175,12 @@ impl World {
             _ => return self.respond(bulk, Answer::Done),
         };
         let (worker, next) = (bulk.worker, Bulk { what: next, ..bulk });
-        self.bulk_leg(worker, |_| Happening::BulkUp(next));
+        self.bulk_leg(worker, |_| ScheduledEvent::BulkUp(next));
     }
 
     fn respond(&mut self, bulk: Bulk, answer: Answer) {
         let answer = BulkAnswer { number: bulk.number, attempt: bulk.attempt, answer };
-        self.bulk_leg(bulk.worker, |_| Happening::BulkDown(bulk.worker, bulk.start, answer));
+        self.bulk_leg(bulk.worker, |_| ScheduledEvent::BulkDown(bulk.worker, bulk.start, answer));
     }
 
     /// An answer, or the end of patience, reaches the worker.
@@ -188,7 +188,7 @@ impl World {
         let worker = &mut self.workers[number];
         if worker.down_cut_until > self.now && !matches!(answer.answer, Answer::TimedOut) {
             let until = worker.down_cut_until;
-            return self.agenda.add(until, Happening::BulkDown(number, start, answer));
+            return self.agenda.add(until, ScheduledEvent::BulkDown(number, start, answer));
         }
         if worker.start != start
             || worker.transfers.get(&answer.number).is_none_or(|t| t.attempt != answer.attempt)

@@ -6,7 +6,7 @@ use lookbehind_common::ids::JobId;
 use lookbehind_coordinator::state::event::{CallError, Event, JobView, UserCall};
 use lookbehind_coordinator::state::{Caller as Somebody, JobState};
 
-use crate::agenda::Happening;
+use crate::agenda::ScheduledEvent;
 use crate::dice::{Dice, millis, seconds};
 use crate::jobs::Expected;
 use crate::process::Caller;
@@ -48,7 +48,7 @@ impl World {
                 pending: None,
             });
         }
-        self.agenda.add(millis(1), Happening::Users);
+        self.agenda.add(millis(1), ScheduledEvent::Users);
     }
 
     /// Users look after their jobs: they try again to create them, and resume paused ones once all is repaired.
@@ -63,7 +63,7 @@ impl World {
             }
         }
         let wait = self.dice.between(millis(200), seconds(1));
-        self.agenda.add(self.now + wait, Happening::Users);
+        self.agenda.add(self.now + wait, ScheduledEvent::Users);
     }
 
     /// A call, unless one is under way or nobody is there to take it.

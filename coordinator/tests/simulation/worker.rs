@@ -8,7 +8,7 @@ use lookbehind_coordinator::state::command::WorkerCommand;
 use lookbehind_coordinator::state::event::{Registration, WorkerMessage};
 use lookbehind_proto::PROTOCOL_VERSION;
 
-use crate::agenda::Happening;
+use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis, seconds};
 use crate::executor::{Context, Executor, Task};
 use crate::streams::{Down, Up};
@@ -91,7 +91,7 @@ impl World {
         worker.frozen_until = 0;
         worker.stuck_until = 0;
         let start = worker.start;
-        self.agenda.add(self.now + delay, Happening::Connect(number, start));
+        self.agenda.add(self.now + delay, ScheduledEvent::Connect(number, start));
     }
 
     /// Ends a worker's process: its state is lost, what it has sent is under way.
@@ -122,14 +122,14 @@ impl World {
             device: "simulated".into(),
         };
         self.send_stream_up(stream, Up::Register(registration));
-        self.agenda.add(self.now + DETECTION / 4, Happening::Beat(number, stream));
+        self.agenda.add(self.now + DETECTION / 4, ScheduledEvent::Beat(number, stream));
     }
 
     fn connect_later(&mut self, number: usize) {
         let worker = &mut self.workers[number];
         let (wait, start) = (worker.wait, worker.start);
         worker.wait = (wait * 2).min(LONGEST_WAIT);
-        self.agenda.add(self.now + wait, Happening::Connect(number, start));
+        self.agenda.add(self.now + wait, ScheduledEvent::Connect(number, start));
     }
 
     /// Sends a heartbeat, or gives the session up.
@@ -146,7 +146,7 @@ impl World {
             let message = WorkerMessage::Heartbeat(worker.progress);
             self.send_stream_up(stream, Up::Message(fencing_token, message));
         }
-        self.agenda.add(self.now + DETECTION / 4, Happening::Beat(number, stream));
+        self.agenda.add(self.now + DETECTION / 4, ScheduledEvent::Beat(number, stream));
     }
 
     /// The session is over: another one after a while.

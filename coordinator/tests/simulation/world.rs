@@ -8,7 +8,7 @@ use std::time::Duration;
 use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
 use lookbehind_coordinator::state::CoreConfig;
 
-use crate::agenda::{Agenda, Happening, Place};
+use crate::agenda::{Agenda, Place, ScheduledEvent};
 use crate::dice::{Dice, Micros, millis, seconds};
 use crate::disk::Disk;
 use crate::faults;
@@ -90,7 +90,7 @@ impl World {
             events: 0,
             trace,
         };
-        world.agenda.add(0, Happening::Start);
+        world.agenda.add(0, ScheduledEvent::Start);
         world.draw_jobs();
         world.slowest_shard = world.dice.pick(&[millis(20), millis(100), millis(400)]);
         let workers = world.dice.between(1, 5);
@@ -99,24 +99,24 @@ impl World {
         }
         let phase = world.dice.pick(&FAULT_PHASES);
         for (at, fault) in faults::draw(&mut Dice::new(seed, 1), phase, workers) {
-            world.agenda.add(at, Happening::Fault(fault));
+            world.agenda.add(at, ScheduledEvent::Fault(fault));
         }
-        world.agenda.add(phase, Happening::Heal);
-        world.agenda.add(phase + HEAL_PHASE, Happening::Deadline);
+        world.agenda.add(phase, ScheduledEvent::Heal);
+        world.agenda.add(phase + HEAL_PHASE, ScheduledEvent::Deadline);
         world
     }
 
     /// Runs to the end of all jobs or to the first broken promise.
     pub(crate) fn run(mut self) -> Outcome {
         while self.invariants.violation.is_none()
-            && let Some((at, happening)) = self.agenda.next()
+            && let Some((at, event)) = self.agenda.next()
         {
             self.now = self.now.max(at);
-            if let Some(later) = self.suspended_until(&happening) {
-                self.agenda.add(later, happening);
+            if let Some(later) = self.suspended_until(&event) {
+                self.agenda.add(later, event);
                 continue;
             }
-            self.happen(happening);
+            self.happen(event);
             if self.all_over() {
                 self.invariants.acknowledged.once(&self.disk);
                 self.invariants.terminal.at_end(&self.expected, &self.disk);
@@ -129,8 +129,8 @@ impl World {
     }
 
     /// Until when something has to wait because who does it stands still.
-    fn suspended_until(&self, happening: &Happening) -> Option<Micros> {
-        let until = match happening.place() {
+    fn suspended_until(&self, event: &ScheduledEvent) -> Option<Micros> {
+        let until = match event.place() {
             Place::Coordinator => self.frozen_until,
             Place::Worker(worker) => self.workers[worker].frozen_until,
             Place::Elsewhere => 0,
@@ -138,31 +138,33 @@ impl World {
         (until > self.now).then_some(until)
     }
 
-    fn happen(&mut self, happening: Happening) {
-        if self.trace && !matches!(happening, Happening::Tick(_) | Happening::Beat(..)) {
-            println!("{:>12} {}", self.now, self.describe(&happening));
+    fn happen(&mut self, event: ScheduledEvent) {
+        if self.trace && !matches!(event, ScheduledEvent::Tick(_) | ScheduledEvent::Beat(..)) {
+            println!("{:>12} {}", self.now, self.describe(&event));
         }
-        match happening {
-            Happening::StreamUp(stream) => self.stream_up(stream),
-            Happening::StreamDown(stream) => self.stream_down(stream),
-            Happening::BulkUp(bulk) => self.bulk_up(bulk),
-            Happening::BulkDown(worker, start, answer) => self.bulk_down(worker, start, answer),
-            Happening::Connect(worker, start) => self.connect(worker, start),
-            Happening::Beat(worker, stream) => self.beat(worker, stream),
-            Happening::Executed(worker, start, count, step) => self.executed(worker, start, count, *step),
-            Happening::Tick(incarnation) => self.tick(incarnation),
-            Happening::Database(incarnation) => self.database_done(incarnation),
-            Happening::Files(incarnation) => self.files_done(incarnation),
-            Happening::Effect(incarnation, event) if self.is_running(incarnation) => self.feed(*event),
-            Happening::Effect(..) => {}
-            Happening::Start => self.start_coordinator(),
-            Happening::GraceOver(incarnation) if self.is_running(incarnation) => self.crash(seconds(1)),
-            Happening::GraceOver(_) => {}
-            Happening::Fault(fault) => self.strike(fault),
-            Happening::Users => self.users_act(),
-            Happening::Revive(worker) => self.revive(worker),
-            Happening::Heal => self.heal(),
-            Happening::Deadline => {
+        match event {
+            ScheduledEvent::StreamUp(stream) => self.stream_up(stream),
+            ScheduledEvent::StreamDown(stream) => self.stream_down(stream),
+            ScheduledEvent::BulkUp(bulk) => self.bulk_up(bulk),
+            ScheduledEvent::BulkDown(worker, start, answer) => self.bulk_down(worker, start, answer),
+            ScheduledEvent::Connect(worker, start) => self.connect(worker, start),
+            ScheduledEvent::Beat(worker, stream) => self.beat(worker, stream),
+            ScheduledEvent::Executed(worker, start, count, step) => {
+                self.executed(worker, start, count, *step)
+            }
+            ScheduledEvent::Tick(incarnation) => self.tick(incarnation),
+            ScheduledEvent::Database(incarnation) => self.database_done(incarnation),
+            ScheduledEvent::Files(incarnation) => self.files_done(incarnation),
+            ScheduledEvent::Effect(incarnation, event) if self.is_running(incarnation) => self.feed(*event),
+            ScheduledEvent::Effect(..) => {}
+            ScheduledEvent::Start => self.start_coordinator(),
+            ScheduledEvent::GraceOver(incarnation) if self.is_running(incarnation) => self.crash(seconds(1)),
+            ScheduledEvent::GraceOver(_) => {}
+            ScheduledEvent::Fault(fault) => self.strike(fault),
+            ScheduledEvent::Users => self.users_act(),
+            ScheduledEvent::Revive(worker) => self.revive(worker),
+            ScheduledEvent::Heal => self.heal(),
+            ScheduledEvent::Deadline => {
                 let states = self.disk.states();
                 self.invariants.progress.deadline(&states);
                 self.invariants.collect();
@@ -170,12 +172,12 @@ impl World {
         }
     }
 
-    fn describe(&self, happening: &Happening) -> String {
-        let mut text = match happening {
-            Happening::StreamUp(id) => {
+    fn describe(&self, event: &ScheduledEvent) -> String {
+        let mut text = match event {
+            ScheduledEvent::StreamUp(id) => {
                 format!("up {id} {:?}", self.streams.get(id).and_then(|stream| stream.up.front()))
             }
-            Happening::StreamDown(id) => {
+            ScheduledEvent::StreamDown(id) => {
                 format!("down {id} {:?}", self.streams.get(id).and_then(|stream| stream.down.front()))
             }
             other => format!("{other:?}"),

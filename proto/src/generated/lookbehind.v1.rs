@@ -254,7 +254,7 @@ pub struct JobDescription {
 }
 /// Identity of who speaks: part of every message of a worker, so that a stale one is told apart.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Fence {
+pub struct FencingToken {
     /// The cluster's random identity, made with the coordinator's state.
     #[prost(string, tag = "1")]
     pub cluster_id: ::prost::alloc::string::String,
@@ -265,18 +265,18 @@ pub struct Fence {
     #[prost(uint64, tag = "3")]
     pub session: u64,
 }
-/// One unit of work of a job: a gradient of a batch, or one pass over the test split.
+/// One unit of request of a job: a gradient of a batch, or one pass over the test split.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WorkId {
+pub struct RequestId {
     /// The job.
     #[prost(string, tag = "1")]
     pub job_id: ::prost::alloc::string::String,
     /// Counts the job's outer steps from 0.
     #[prost(uint64, tag = "2")]
     pub outer_step: u64,
-    /// Counts the pieces of work within the outer step from 0.
+    /// Counts the pieces of request within the outer step from 0.
     #[prost(uint32, tag = "3")]
-    pub evaluation: u32,
+    pub index: u32,
 }
 /// A segment of the canonical reduction tree: the contiguous shards first_shard ..\< end_shard.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -952,7 +952,7 @@ pub struct OuterStepMetrics {
     pub samples: u64,
     /// Gradients computed by the step, of whole batches.
     #[prost(uint32, tag = "10")]
-    pub evaluations: u32,
+    pub gradients: u32,
     /// Where the step's time went.
     #[prost(message, optional, tag = "11")]
     pub time: ::core::option::Option<TimeSplit>,
@@ -2208,7 +2208,7 @@ pub mod job_service_server {
 pub struct SessionRequest {
     /// Who speaks; empty before Registered.
     #[prost(message, optional, tag = "1")]
-    pub fence: ::core::option::Option<Fence>,
+    pub fencing_token: ::core::option::Option<FencingToken>,
     /// What it says; the first message is register.
     #[prost(oneof = "session_request::Message", tags = "2, 3, 4, 5, 6, 7")]
     pub message: ::core::option::Option<session_request::Message>,
@@ -2230,10 +2230,10 @@ pub mod session_request {
         /// They could not be.
         #[prost(message, tag = "5")]
         PrepareFailed(super::PrepareFailed),
-        /// A piece of work could not be done.
+        /// A piece of request could not be done.
         #[prost(message, tag = "6")]
-        WorkFailed(super::WorkFailed),
-        /// The worker is about to leave and takes no more work.
+        RequestFailed(super::RequestFailed),
+        /// The worker is about to leave and takes no more request.
         #[prost(message, tag = "7")]
         Draining(super::Draining),
     }
@@ -2243,7 +2243,7 @@ pub mod session_request {
 pub struct SessionResponse {
     /// Cluster, incarnation and session that the message is for.
     #[prost(message, optional, tag = "1")]
-    pub fence: ::core::option::Option<Fence>,
+    pub fencing_token: ::core::option::Option<FencingToken>,
     /// What it says.
     #[prost(oneof = "session_response::Message", tags = "2, 3, 4, 5, 6, 7, 8")]
     pub message: ::core::option::Option<session_response::Message>,
@@ -2318,7 +2318,7 @@ pub struct Heartbeat {
     /// Counts the sender's heartbeats.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
-    /// From workers: rises whenever the work in hand advances.
+    /// From workers: rises whenever the request in hand advances.
     #[prost(uint64, tag = "2")]
     pub progress: u64,
 }
@@ -2348,7 +2348,7 @@ pub struct Prepared {
     /// What they are.
     #[prost(message, optional, tag = "2")]
     pub description: ::core::option::Option<JobDescription>,
-    /// BLAKE3 of the keyed probe's contribution: the compute class.
+    /// BLAKE3 of the keyed probe's partial: the compute class.
     #[prost(bytes = "bytes", tag = "3")]
     pub probe_digest: ::prost::bytes::Bytes,
     /// The class in words: processor, libraries, build.
@@ -2368,14 +2368,14 @@ pub struct PrepareFailed {
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
 }
-/// Compute the contributions of some segments of a piece of work.
+/// Compute the partials of some segments of a piece of request.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Assign {
-    /// The work.
+    /// The request.
     #[prost(message, optional, tag = "1")]
-    pub work: ::core::option::Option<WorkId>,
+    pub request: ::core::option::Option<RequestId>,
     /// What is to be computed.
-    #[prost(enumeration = "WorkKind", tag = "2")]
+    #[prost(enumeration = "RequestKind", tag = "2")]
     pub kind: i32,
     /// Weights to compute at, through DownloadWeights.
     #[prost(uint64, tag = "3")]
@@ -2395,10 +2395,10 @@ pub struct Assign {
 }
 /// Part of an assignment could not be done.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WorkFailed {
-    /// The work.
+pub struct RequestFailed {
+    /// The request.
     #[prost(message, optional, tag = "1")]
-    pub work: ::core::option::Option<WorkId>,
+    pub request: ::core::option::Option<RequestId>,
     /// The segment that failed.
     #[prost(message, optional, tag = "2")]
     pub segment: ::core::option::Option<Segment>,
@@ -2406,7 +2406,7 @@ pub struct WorkFailed {
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
 }
-/// Forget a job: drop its model, data and work.
+/// Forget a job: drop its model, data and request.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Release {
     /// The job.
@@ -2454,10 +2454,10 @@ impl PrepareFailure {
         }
     }
 }
-/// Kinds of work.
+/// Kinds of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
-pub enum WorkKind {
+pub enum RequestKind {
     /// Never sent.
     Unspecified = 0,
     /// Gradient, loss and statistics of a batch of the training split.
@@ -2465,24 +2465,24 @@ pub enum WorkKind {
     /// Loss and correct count of the test split.
     Test = 2,
 }
-impl WorkKind {
+impl RequestKind {
     /// String value of the enum field names used in the ProtoBuf definition.
     ///
     /// The values are not transformed in any way and thus are considered stable
     /// (if the ProtoBuf definition does not change) and safe for programmatic use.
     pub fn as_str_name(&self) -> &'static str {
         match self {
-            Self::Unspecified => "WORK_KIND_UNSPECIFIED",
-            Self::Gradient => "WORK_KIND_GRADIENT",
-            Self::Test => "WORK_KIND_TEST",
+            Self::Unspecified => "REQUEST_KIND_UNSPECIFIED",
+            Self::Gradient => "REQUEST_KIND_GRADIENT",
+            Self::Test => "REQUEST_KIND_TEST",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
     pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
         match value {
-            "WORK_KIND_UNSPECIFIED" => Some(Self::Unspecified),
-            "WORK_KIND_GRADIENT" => Some(Self::Gradient),
-            "WORK_KIND_TEST" => Some(Self::Test),
+            "REQUEST_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "REQUEST_KIND_GRADIENT" => Some(Self::Gradient),
+            "REQUEST_KIND_TEST" => Some(Self::Test),
             _ => None,
         }
     }
@@ -2801,7 +2801,7 @@ pub mod worker_service_server {
 pub struct DownloadWeightsRequest {
     /// Who asks.
     #[prost(message, optional, tag = "1")]
-    pub fence: ::core::option::Option<Fence>,
+    pub fencing_token: ::core::option::Option<FencingToken>,
     /// The job.
     #[prost(string, tag = "2")]
     pub job_id: ::prost::alloc::string::String,
@@ -2870,17 +2870,17 @@ pub mod upload_partial_request {
 pub struct PartialHeader {
     /// Who sends.
     #[prost(message, optional, tag = "1")]
-    pub fence: ::core::option::Option<Fence>,
-    /// The work.
+    pub fencing_token: ::core::option::Option<FencingToken>,
+    /// The request.
     #[prost(message, optional, tag = "2")]
-    pub work: ::core::option::Option<WorkId>,
+    pub request: ::core::option::Option<RequestId>,
     /// The segment.
     #[prost(message, optional, tag = "3")]
     pub segment: ::core::option::Option<Segment>,
-    /// Numbers in the gradient; 0 for work on the test split.
+    /// Numbers in the gradient; 0 for request on the test split.
     #[prost(uint64, tag = "4")]
     pub gradient: u64,
-    /// Numbers in the statistics; 0 for work on the test split.
+    /// Numbers in the statistics; 0 for request on the test split.
     #[prost(uint64, tag = "5")]
     pub statistics: u64,
     /// Sum of the samples' losses.
@@ -2934,7 +2934,7 @@ pub mod upload_initial_state_request {
 pub struct InitialStateHeader {
     /// Who sends.
     #[prost(message, optional, tag = "1")]
-    pub fence: ::core::option::Option<Fence>,
+    pub fencing_token: ::core::option::Option<FencingToken>,
     /// The job.
     #[prost(string, tag = "2")]
     pub job_id: ::prost::alloc::string::String,
@@ -2955,7 +2955,7 @@ pub enum UploadOutcome {
     Accepted = 1,
     /// The segment was filled already, with the same bytes.
     Duplicate = 2,
-    /// The work is over or was never this worker's; nothing changed.
+    /// The request is over or was never this worker's; nothing changed.
     Stale = 3,
 }
 impl UploadOutcome {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::optimizer::passes::add_assign;
+use lookbehind_common::optimizer::elementwise::add_assign;
 
 use super::Samples;
 

@@ -212,8 +212,8 @@ impl State {
         self.wanted.retain(|part| part.split != split);
         self.wanted.extend(parts.into_iter().flatten());
         let wanted = &self.wanted;
-        self.queue.retain(|wanted| wanted.contains(&wanted.part));
-        self.ready.retain(|(wanted, _)| wanted.contains(&wanted.part));
+        self.queue.retain(|request| wanted.contains(&request.part));
+        self.ready.retain(|(request, _)| wanted.contains(&request.part));
     }
 
     /// Samples that are ready, or will be.

@@ -58,7 +58,7 @@ fn load(case: &str) -> Case {
     Case { model, state, expected, targets }
 }
 
-fn elements(tensor: &Tensor) -> Vec<f32> {
+fn numbers(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 

@@ -70,7 +70,7 @@ impl VitParameters {
         let tokens = (image.height / self.patch) * (image.width / self.patch);
         let mut activation_memory = ActivationMemory::default();
         (0..self.depth).for_each(|_| activation_memory.add(tokens, 13 * self.dim + 2 * self.mlp_dim()));
-        held
+        activation_memory
     }
 
     fn check(&self, image: ImageShape) -> std::result::Result<(), JobError> {

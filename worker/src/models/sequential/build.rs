@@ -39,7 +39,7 @@ impl Architect {
 
     /// What a training pass through the layers so far holds, at least.
     pub(super) fn activation_memory(&self) -> ActivationMemory {
-        self.held
+        self.activation_memory
     }
 
     /// Builds a list of layers; `path` is where the list stands in the job. Returns the shape that the last one gives.

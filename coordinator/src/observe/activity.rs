@@ -11,7 +11,7 @@ use crate::state::UnixMillis;
 use crate::state::observation::{Fate, StepTimeline};
 
 /// Happenings of workers that are remembered, and as many of jobs.
-const HAPPENINGS: usize = 100;
+const EVENTS: usize = 100;
 /// Outer steps of a job whose timelines are remembered.
 const TIMELINES: usize = 8;
 /// How long an outer step in which something was lost is shown.
@@ -22,7 +22,7 @@ const JOBS: usize = 100;
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
+pub(crate) enum ClusterEventKind {
     WorkerJoined,
     WorkerLost,
     WorkerLeft,
@@ -33,9 +33,9 @@ pub(crate) enum Kind {
 
 /// Something that happened, in words.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Happening {
+pub(crate) struct ClusterEvent {
     pub(crate) at: UnixMillis,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ClusterEventKind,
     pub(crate) text: String,
     /// The job that it concerns; empty where it concerns none.
     pub(crate) job: String,
@@ -44,39 +44,39 @@ pub(crate) struct Happening {
 }
 
 #[derive(Debug, Default)]
-struct Shown {
+struct JobActivity {
     last: Option<v1::OuterStepMetrics>,
     timelines: VecDeque<Arc<StepTimeline>>,
     /// The newest outer step in which something was lost or failed, and when: on fast jobs it would be gone unseen.
     scarred: Option<(Instant, Arc<StepTimeline>)>,
-    /// Counts the board's changes: the least recent goes first.
+    /// Counts the activity's changes: the least recent goes first.
     touched: u64,
     rests: bool,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Board {
-    of_workers: VecDeque<(u64, Happening)>,
-    of_jobs: VecDeque<(u64, Happening)>,
-    happened: u64,
+pub(super) struct Activity {
+    of_workers: VecDeque<(u64, ClusterEvent)>,
+    of_jobs: VecDeque<(u64, ClusterEvent)>,
+    recorded: u64,
     joined: BTreeMap<SessionId, UnixMillis>,
-    jobs: HashMap<JobId, Shown>,
+    jobs: HashMap<JobId, JobActivity>,
     changes: u64,
 }
 
-impl Board {
-    pub(super) fn happened(&mut self, happening: Happening) {
-        self.happened += 1;
+impl Activity {
+    pub(super) fn record(&mut self, event: ClusterEvent) {
+        self.recorded += 1;
         // Apart, so that what many jobs have to say does not push out what is said of workers.
-        let of_jobs = happening.kind == Kind::Job;
-        let happenings = if of_jobs { &mut self.of_jobs } else { &mut self.of_workers };
-        if happenings.len() == HAPPENINGS {
-            happenings.pop_front();
+        let of_jobs = event.kind == ClusterEventKind::Job;
+        let events = if of_jobs { &mut self.of_jobs } else { &mut self.of_workers };
+        if events.len() == EVENTS {
+            events.pop_front();
         }
-        happenings.push_back((self.happened, happening));
+        events.push_back((self.recorded, event));
     }
 
-    pub(super) fn happenings(&self) -> Vec<(u64, Happening)> {
+    pub(super) fn events(&self) -> Vec<(u64, ClusterEvent)> {
         let mut all: Vec<_> = self.of_workers.iter().chain(&self.of_jobs).cloned().collect();
         all.sort_by_key(|(number, _)| *number);
         all

@@ -1,18 +1,18 @@
-//! Long curves with fewer points: who looks at a screen sees no more than its width. They are thinned while they are read,
+//! Long curves with fewer points: who looks at a screen sees no more than its width. They are downsampled while they are read,
 //! so that a long one takes no more memory than a short one.
 
 use super::views::StepJson;
 
 /// Every so many outer steps, and as many of those after which the test split was evaluated.
-pub(super) struct Thinned {
-    all: Thin<StepJson>,
-    tested: Thin<StepJson>,
+pub(super) struct Downsampled {
+    all: Downsampler<StepJson>,
+    tested: Downsampler<StepJson>,
 }
 
-impl Thinned {
+impl Downsampled {
     /// About `most` of each.
     pub(super) fn new(most: usize) -> Self {
-        Self { all: Thin::new(most), tested: Thin::new(most) }
+        Self { all: Downsampler::new(most), tested: Downsampler::new(most) }
     }
 
     /// Takes the next step.
@@ -44,7 +44,7 @@ impl Thinned {
 }
 
 /// Every so many of a sequence, the first and the last among them.
-struct Thin<T> {
+struct Downsampler<T> {
     most: usize,
     stride: usize,
     seen: usize,
@@ -52,7 +52,7 @@ struct Thin<T> {
     last: Option<T>,
 }
 
-impl<T: Clone> Thin<T> {
+impl<T: Clone> Downsampler<T> {
     fn new(most: usize) -> Self {
         Self { most: most.max(2), stride: 1, seen: 0, kept: Vec::new(), last: None }
     }
