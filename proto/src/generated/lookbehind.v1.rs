@@ -265,7 +265,7 @@ pub struct FencingToken {
     #[prost(uint64, tag = "3")]
     pub session: u64,
 }
-/// One unit of request of a job: a gradient of a batch, or one pass over the test split.
+/// One unit of work of a job: a gradient of a batch, or one pass over the test split.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RequestId {
     /// The job.
@@ -274,7 +274,7 @@ pub struct RequestId {
     /// Counts the job's outer steps from 0.
     #[prost(uint64, tag = "2")]
     pub outer_step: u64,
-    /// Counts the pieces of request within the outer step from 0.
+    /// Counts the requests within the outer step from 0.
     #[prost(uint32, tag = "3")]
     pub index: u32,
 }
@@ -464,9 +464,9 @@ impl Ascent {
 pub enum Gradients {
     /// Not given: reuse.
     Unspecified = 0,
-    /// k+1 evaluations per outer step.
+    /// k+1 gradients per outer step.
     Reuse = 1,
-    /// 2k evaluations per outer step, as the published reference computes them.
+    /// 2k gradients per outer step, as the published reference computes them.
     Reference = 2,
 }
 impl Gradients {
@@ -524,7 +524,7 @@ impl Minibatch {
         }
     }
 }
-/// Which evaluations update the running statistics of normalisation layers.
+/// Which gradients update the running statistics of normalisation layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum BatchStatistics {
@@ -991,7 +991,7 @@ pub struct TimeSplit {
     /// All of it.
     #[prost(double, tag = "1")]
     pub total: f64,
-    /// What the busiest worker of each evaluation computed, summed over the evaluations.
+    /// What the busiest worker of each evaluation computed, summed over the gradients.
     #[prost(double, tag = "2")]
     pub compute: f64,
     /// Sending weights and partials, and waiting for messages.
@@ -2230,10 +2230,10 @@ pub mod session_request {
         /// They could not be.
         #[prost(message, tag = "5")]
         PrepareFailed(super::PrepareFailed),
-        /// A piece of request could not be done.
+        /// A request could not be done.
         #[prost(message, tag = "6")]
         RequestFailed(super::RequestFailed),
-        /// The worker is about to leave and takes no more request.
+        /// The worker is about to leave and takes no more work.
         #[prost(message, tag = "7")]
         Draining(super::Draining),
     }
@@ -2318,7 +2318,7 @@ pub struct Heartbeat {
     /// Counts the sender's heartbeats.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
-    /// From workers: rises whenever the request in hand advances.
+    /// From workers: rises whenever the work in hand advances.
     #[prost(uint64, tag = "2")]
     pub progress: u64,
 }
@@ -2368,10 +2368,10 @@ pub struct PrepareFailed {
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
 }
-/// Compute the partials of some segments of a piece of request.
+/// Compute the partials of some segments of a request.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Assign {
-    /// The request.
+    /// The work.
     #[prost(message, optional, tag = "1")]
     pub request: ::core::option::Option<RequestId>,
     /// What is to be computed.
@@ -2396,7 +2396,7 @@ pub struct Assign {
 /// Part of an assignment could not be done.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RequestFailed {
-    /// The request.
+    /// The work.
     #[prost(message, optional, tag = "1")]
     pub request: ::core::option::Option<RequestId>,
     /// The segment that failed.
@@ -2406,7 +2406,7 @@ pub struct RequestFailed {
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
 }
-/// Forget a job: drop its model, data and request.
+/// Forget a job: drop its model, data and work.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Release {
     /// The job.
@@ -2454,7 +2454,7 @@ impl PrepareFailure {
         }
     }
 }
-/// Kinds of request.
+/// Kinds of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum RequestKind {
@@ -2871,16 +2871,16 @@ pub struct PartialHeader {
     /// Who sends.
     #[prost(message, optional, tag = "1")]
     pub fencing_token: ::core::option::Option<FencingToken>,
-    /// The request.
+    /// The work.
     #[prost(message, optional, tag = "2")]
     pub request: ::core::option::Option<RequestId>,
     /// The segment.
     #[prost(message, optional, tag = "3")]
     pub segment: ::core::option::Option<Segment>,
-    /// Numbers in the gradient; 0 for request on the test split.
+    /// Numbers in the gradient; 0 for work on the test split.
     #[prost(uint64, tag = "4")]
     pub gradient: u64,
-    /// Numbers in the statistics; 0 for request on the test split.
+    /// Numbers in the statistics; 0 for work on the test split.
     #[prost(uint64, tag = "5")]
     pub statistics: u64,
     /// Sum of the samples' losses.
@@ -2955,7 +2955,7 @@ pub enum UploadOutcome {
     Accepted = 1,
     /// The segment was filled already, with the same bytes.
     Duplicate = 2,
-    /// The request is over or was never this worker's; nothing changed.
+    /// The work is over or was never this worker's; nothing changed.
     Stale = 3,
 }
 impl UploadOutcome {
