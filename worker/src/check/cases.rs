@@ -15,14 +15,14 @@ pub(super) struct Case {
     pub(super) shapes: Vec<Vec<usize>>,
     pub(super) kernel: Function,
     pub(super) definition: Function,
-    kind: DType,
+    kind: Kind,
 }
 
 /// What a precision means to an operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum DType {
+enum Kind {
     /// Its products are computed in it.
-    GemmLibrary,
+    MatrixProducts,
     /// So many of its first arguments may be bfloat16, and so are its results then; it has no products.
     Activations(usize),
     /// Its results depend on which side of a threshold a number is: rounded numbers may be on the other.
@@ -33,7 +33,7 @@ impl Case {
     fn new(
         name: impl Into<String>,
         shapes: &[&[usize]],
-        kind: DType,
+        kind: Kind,
         kernel: impl Fn(&[Tensor]) -> Result<Tensor> + Send + Sync + 'static,
         definition: impl Fn(&[Tensor]) -> Result<Tensor> + Send + Sync + 'static,
     ) -> Self {
@@ -44,15 +44,15 @@ impl Case {
     /// Those that make a difference.
     pub(super) fn precisions(&self) -> &'static [Precision] {
         match self.kind {
-            DType::GemmLibrary => &[Precision::F32, Precision::Tf32, Precision::Bf16],
-            DType::Activations(_) => &[Precision::F32, Precision::Bf16],
-            DType::Threshold => &[Precision::F32],
+            Kind::MatrixProducts => &[Precision::F32, Precision::Tf32, Precision::Bf16],
+            Kind::Activations(_) => &[Precision::F32, Precision::Bf16],
+            Kind::Threshold => &[Precision::F32],
         }
     }
 
     /// Whether an argument is bfloat16 where the precision is.
     pub(super) fn keeps_bf16(&self, argument: usize) -> bool {
-        matches!(self.kind, DType::Activations(first) if argument < first)
+        matches!(self.kind, Kind::Activations(first) if argument < first)
     }
 
     /// Largest error that rounding may make, relative to the largest number: some units in the last place of what operands
@@ -69,7 +69,7 @@ impl Case {
 /// All of them.
 pub(super) fn all() -> Vec<Case> {
     let mut cases = convolutions();
-    cases.extend(gemm_library());
+    cases.extend(matrix_products());
     cases.extend(normalisations());
     cases.extend(pools());
     cases.extend(elementwise());
@@ -86,7 +86,7 @@ fn convolutions() -> Vec<Case> {
              {padding}, dilation {dilation}, groups {groups}"
         );
         let kernel = move |x: &[Tensor]| ops::conv2d(&x[0], &x[1], options);
-        Case::new(name, &[&input, &weight], DType::GemmLibrary, kernel, move |x| {
+        Case::new(name, &[&input, &weight], Kind::MatrixProducts, kernel, move |x| {
             definitions::conv2d(&x[0], &x[1], options)
         })
     };
@@ -102,11 +102,11 @@ fn convolutions() -> Vec<Case> {
     ]
 }
 
-fn gemm_library() -> Vec<Case> {
+fn matrix_products() -> Vec<Case> {
     let linear = |rows: usize, inputs: usize, outputs: usize| {
         let name = format!("linear {rows}x{inputs} to {outputs}");
         let kernel = |x: &[Tensor]| ops::linear(&x[0], &x[1], &x[2]);
-        Case::new(name, &[&[rows, inputs], &[outputs, inputs], &[outputs]], DType::GemmLibrary, kernel, |x| {
+        Case::new(name, &[&[rows, inputs], &[outputs, inputs], &[outputs]], Kind::MatrixProducts, kernel, |x| {
             definitions::linear(&x[0], &x[1], &x[2])
         })
     };
@@ -114,7 +114,7 @@ fn gemm_library() -> Vec<Case> {
         let name = format!("attention of {tokens} tokens, {channels} channels, {heads} heads");
         let kernel = move |x: &[Tensor]| ops::attention(&x[0], &x[1], &x[2], heads);
         let shape: &[usize] = &[2, tokens, channels];
-        Case::new(name, &[shape; 3], DType::GemmLibrary, kernel, move |x| {
+        Case::new(name, &[shape; 3], Kind::MatrixProducts, kernel, move |x| {
             definitions::attention([&x[0], &x[1], &x[2]], heads)
         })
     };
@@ -126,7 +126,7 @@ fn affine<'a>(weight: &'a Tensor, bias: &'a Tensor) -> Affine<'a> {
 }
 
 fn normalisations() -> Vec<Case> {
-    let batch = |shapes: &[&[usize]], kind: DType, activation: Activation| {
+    let batch = |shapes: &[&[usize]], kind: Kind, activation: Activation| {
         let name = format!("batch_norm of {:?} with {} tensors, {activation:?}", shapes[0], shapes.len());
         let kernel = move |x: &[Tensor]| {
             Ok(ops::batch_norm(&x[0], &affine(&x[1], &x[2]), x.get(3), activation)?.output)
@@ -137,23 +137,23 @@ fn normalisations() -> Vec<Case> {
         let channels = [shape[shape.len() - 1]];
         let kernel = move |x: &[Tensor]| ops::group_norm(&x[0], groups, &affine(&x[1], &x[2]));
         let name = format!("group_norm of {shape:?} in {groups} groups");
-        Case::new(name, &[shape, &channels, &channels], DType::Activations(1), kernel, move |x| {
+        Case::new(name, &[shape, &channels, &channels], Kind::Activations(1), kernel, move |x| {
             definitions::group_norm(&x[0], groups, [&x[1], &x[2]], EPS)
         })
     };
     let layer = Case::new(
         "layer_norm of [2, 5, 192]",
         &[&[2, 5, 192], &[192], &[192]],
-        DType::Activations(1),
+        Kind::Activations(1),
         |x| ops::layer_norm(&x[0], &affine(&x[1], &x[2])),
         |x| definitions::layer_norm(&x[0], [&x[1], &x[2]], EPS),
     );
     let shape: &[usize] = &[8, 5, 5, 48];
     vec![
-        batch(&[shape, &[48], &[48]], DType::Activations(1), Activation::Identity),
-        batch(&[shape, &[48], &[48]], DType::Threshold, Activation::Relu),
-        batch(&[shape, &[48], &[48], shape], DType::Threshold, Activation::Relu),
-        batch(&[&[40_000, 3], &[3], &[3]], DType::Activations(1), Activation::Identity),
+        batch(&[shape, &[48], &[48]], Kind::Activations(1), Activation::Identity),
+        batch(&[shape, &[48], &[48]], Kind::Threshold, Activation::Relu),
+        batch(&[shape, &[48], &[48], shape], Kind::Threshold, Activation::Relu),
+        batch(&[&[40_000, 3], &[3], &[3]], Kind::Activations(1), Activation::Identity),
         group(&[2, 3, 4, 6], 3),
         group(&[3, 16, 16, 32], 8),
         layer,
@@ -164,7 +164,7 @@ fn pools() -> Vec<Case> {
     let mut cases = vec![Case::new(
         "global_avg_pool",
         &[&[3, 4, 5, 6]],
-        DType::Activations(1),
+        Kind::Activations(1),
         |x| ops::global_avg_pool(&x[0]),
         |x| definitions::global_avg_pool(&x[0]),
     )];
@@ -172,11 +172,11 @@ fn pools() -> Vec<Case> {
         let pool = Pool2d { size, stride, padding };
         let named = |kind: &str| format!("{kind}_pool2d {size}x{size}, stride {stride}, padding {padding}");
         let average = move |x: &[Tensor]| ops::avg_pool2d(&x[0], pool);
-        cases.push(Case::new(named("avg"), &[&[2, 7, 6, 5]], DType::Activations(1), average, move |x| {
+        cases.push(Case::new(named("avg"), &[&[2, 7, 6, 5]], Kind::Activations(1), average, move |x| {
             definitions::avg_pool2d(&x[0], pool)
         }));
         let greatest = move |x: &[Tensor]| ops::max_pool2d(&x[0], pool);
-        cases.push(Case::new(named("max"), &[&[2, 7, 6, 5]], DType::Threshold, greatest, move |x| {
+        cases.push(Case::new(named("max"), &[&[2, 7, 6, 5]], Kind::Threshold, greatest, move |x| {
             definitions::max_pool2d(&x[0], pool)
         }));
     }
@@ -187,22 +187,22 @@ fn elementwise() -> Vec<Case> {
     let one: [&[usize]; 1] = [&[3, 50, 7]];
     let two = [one[0]; 2];
     vec![
-        Case::new("relu", &one, DType::Activations(1), |x| ops::relu(&x[0]), |x| x[0].relu()),
-        Case::new("gelu", &one, DType::Activations(1), |x| ops::gelu(&x[0]), |x| definitions::gelu(&x[0])),
-        Case::new("silu", &one, DType::Activations(1), |x| ops::silu(&x[0]), |x| definitions::silu(&x[0])),
-        Case::new("tanh", &one, DType::Activations(1), |x| ops::tanh(&x[0]), |x| x[0].tanh()),
+        Case::new("relu", &one, Kind::Activations(1), |x| ops::relu(&x[0]), |x| x[0].relu()),
+        Case::new("gelu", &one, Kind::Activations(1), |x| ops::gelu(&x[0]), |x| definitions::gelu(&x[0])),
+        Case::new("silu", &one, Kind::Activations(1), |x| ops::silu(&x[0]), |x| definitions::silu(&x[0])),
+        Case::new("tanh", &one, Kind::Activations(1), |x| ops::tanh(&x[0]), |x| x[0].tanh()),
         Case::new(
             "sigmoid",
             &one,
-            DType::Activations(1),
+            Kind::Activations(1),
             |x| ops::sigmoid(&x[0]),
             |x| definitions::sigmoid(&x[0]),
         ),
-        Case::new("sum", &two, DType::Activations(2), |x| ops::sum(&x[0], &x[1]), |x| &x[0] + &x[1]),
+        Case::new("sum", &two, Kind::Activations(2), |x| ops::sum(&x[0], &x[1]), |x| &x[0] + &x[1]),
         Case::new(
             "add_bias",
             &[&[300, 7], &[7]],
-            DType::Activations(1),
+            Kind::Activations(1),
             |x| ops::add_bias(&x[0], &x[1]),
             |x| x[0].broadcast_add(&x[1]),
         ),
