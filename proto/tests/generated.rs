@@ -13,17 +13,16 @@ const FILES: [&str; 4] = [
 const UPDATE: &str = "UPDATE=1 cargo test -p lookbehind-proto --test generated";
 
 /// Generates the code and the descriptors into a folder.
-fn generate(protos: &Path, out: &Path) {
-    let mut compiler = protox::Compiler::new([protos]).expect("the folder of the .proto files");
-    compiler.include_imports(true).include_source_info(true).open_files(FILES).expect("valid .proto files");
-    std::fs::write(out.join("lookbehind.v1.bin"), compiler.encode_file_descriptor_set())
-        .expect("a written file");
+fn generate(protos: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let mut compiler = protox::Compiler::new([protos])?;
+    compiler.include_imports(true).include_source_info(true).open_files(FILES)?;
+    std::fs::write(out.join("lookbehind.v1.bin"), compiler.encode_file_descriptor_set())?;
     tonic_prost_build::configure()
         .bytes(".")
         .emit_rerun_if_changed(false)
         .out_dir(out)
-        .compile_fds(compiler.file_descriptor_set())
-        .expect("generated code");
+        .compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
 }
 
 #[test]
@@ -31,7 +30,7 @@ fn the_generated_code_is_what_the_proto_files_say() {
     let crate_folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let checked_in = crate_folder.join("src/generated");
     let fresh = tempfile::tempdir().expect("a scratch folder");
-    generate(&crate_folder, fresh.path());
+    generate(&crate_folder, fresh.path()).expect("code from valid .proto files");
     for name in ["lookbehind.v1.rs", "lookbehind.v1.bin"] {
         let expected = std::fs::read(fresh.path().join(name)).expect("a generated file");
         let path = checked_in.join(name);
