@@ -69,8 +69,10 @@ pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError
     form.input_spec(None, None, classes)
 }
 
-#[cfg(all(test, feature = "parquet"))]
+#[cfg(test)]
+#[cfg(feature = "parquet")]
 mod tests;
 
-#[cfg(all(test, not(feature = "parquet")))]
+#[cfg(test)]
+#[cfg(not(feature = "parquet"))]
 mod absent;

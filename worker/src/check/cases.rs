@@ -106,9 +106,13 @@ fn matrix_products() -> Vec<Case> {
     let linear = |rows: usize, inputs: usize, outputs: usize| {
         let name = format!("linear {rows}x{inputs} to {outputs}");
         let kernel = |x: &[Tensor]| ops::linear(&x[0], &x[1], &x[2]);
-        Case::new(name, &[&[rows, inputs], &[outputs, inputs], &[outputs]], Kind::MatrixProducts, kernel, |x| {
-            definitions::linear(&x[0], &x[1], &x[2])
-        })
+        Case::new(
+            name,
+            &[&[rows, inputs], &[outputs, inputs], &[outputs]],
+            Kind::MatrixProducts,
+            kernel,
+            |x| definitions::linear(&x[0], &x[1], &x[2]),
+        )
     };
     let attention = |tokens: usize, channels: usize, heads: usize| {
         let name = format!("attention of {tokens} tokens, {channels} channels, {heads} heads");
