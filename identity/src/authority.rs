@@ -1,4 +1,5 @@
-//! A certificate authority in a folder, for clusters that have none of their own: what `lookbehind certs` does.
+//! A certificate authority kept in a folder, for clusters that have no authority of their own. Used by `lookbehind
+//! certs`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,42 +22,39 @@ use crate::folder::{CA, CERTIFICATE, Folder, KEY, TOKEN, TOKENS};
 use crate::principal::{Role, check_name};
 use crate::tokens::{Entry, Token, entries, text};
 
-/// Folder of the authority.
 const AUTHORITY: &str = "ca";
-/// Key of the authority.
 const AUTHORITY_KEY: &str = "ca-key.pem";
-/// Folder of the coordinator.
 const COORDINATOR: &str = "coordinator";
-/// How long the authority itself lives.
+/// Lifetime of the authority's own certificate, in days.
 const AUTHORITY_DAYS: i64 = 3650;
-/// Certificates that expire within so many days are made anew.
+/// A certificate that expires within this many days is renewed.
 const RENEW_WITHIN_DAYS: i64 = 30;
-/// Clocks of machines differ a little.
+/// Certificates are valid from this long before they are issued, because the clocks of machines differ a little.
 const BACKDATED: Duration = Duration::hours(1);
 
-/// What there is to be.
+/// The credentials that a cluster needs.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// Names and addresses under which the coordinator is reached, beside `localhost` and `coordinator`.
+    /// Names and addresses under which the coordinator is reached, in addition to `localhost` and `coordinator`.
     pub hosts: Vec<String>,
-    /// People and workers.
+    /// Users, administrators and workers: role and name of each.
     pub identities: Vec<(Role, String)>,
-    /// How long certificates last.
+    /// Lifetime of the certificates, in days.
     pub days: u32,
 }
 
-/// A file or folder that was made.
+/// A file or folder that was created, with its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Issued {
-    /// A new authority: every certificate is made anew with it.
+    /// A new authority. It replaces every certificate that an earlier authority signed.
     Authority(PathBuf),
-    /// A certificate.
+    /// A certificate with its private key.
     Certificate(PathBuf),
-    /// A token.
+    /// A bearer token.
     Token(PathBuf),
 }
 
-/// An authority with the folders of those whom it knows.
+/// A certificate authority, and the folders of the identities that it has issued credentials to.
 pub struct Authority {
     root: PathBuf,
     certificate: String,
@@ -74,15 +72,16 @@ fn library(error: rcgen::Error) -> IdentityError {
 }
 
 impl Authority {
-    /// Opens the authority in a folder, or makes one.
+    /// Opens the authority in a folder, or creates one there.
     ///
     /// # Errors
-    /// When files cannot be read or written, or hold something else.
+    /// If files cannot be read or written, or have unexpected content.
     pub fn open(root: &Path) -> Result<(Self, Vec<Issued>), IdentityError> {
         let folder = root.join(AUTHORITY);
         let (certificate, key) = (folder.join(CA), folder.join(AUTHORITY_KEY));
         let mut issued = Vec::new();
-        // A key without a certificate is of an attempt that was broken off: nobody has anything from it.
+        // A key without a certificate is left from an interrupted creation. It has signed nothing yet, so it can be
+        // replaced.
         if !certificate.exists() {
             make_folder(&folder)?;
             let pair = KeyPair::generate().map_err(library)?;
@@ -99,11 +98,11 @@ impl Authority {
         Ok((Self { root: root.to_owned(), certificate: pem, issuer }, issued))
     }
 
-    /// Makes what is missing, and anew what expires soon or does not fit any more, of those who are wanted and of those who
-    /// are there. All else stays.
+    /// Creates missing credentials, and replaces those that expire soon or no longer fit, for the identities in
+    /// `wanted` and for those that already have a folder here. Everything else is left unchanged.
     ///
     /// # Errors
-    /// When a name is none, or files cannot be read or written.
+    /// If a name is invalid, or files cannot be read or written.
     pub fn provide(&self, wanted: &Wanted) -> Result<Vec<Issued>, IdentityError> {
         let mut names = BTreeSet::from([AUTHORITY, COORDINATOR]);
         for (_, name) in &wanted.identities {
@@ -117,7 +116,7 @@ impl Authority {
         let mut issued = Vec::new();
         let mut hosts = own_names(COORDINATOR);
         hosts.extend(wanted.hosts.iter().map(|host| sound_host(host)).collect::<Result<Vec<_>, _>>()?);
-        // Names that it had stay, also where they are not said again.
+        // Hosts of the existing certificate are kept, even if this call does not name them.
         hosts.extend(self.shown(COORDINATOR)?.map(|shown| shown.hosts).unwrap_or_default());
         hosts.sort_unstable();
         hosts.dedup();
@@ -134,7 +133,7 @@ impl Authority {
         Ok(issued)
     }
 
-    /// Those who have a certificate here.
+    /// The identities that have a certificate in this folder.
     fn known(&self) -> Result<Vec<(Role, String)>, IdentityError> {
         let failed = |source| IdentityError::Read { path: self.root.clone(), source };
         let mut known = Vec::new();
@@ -149,13 +148,13 @@ impl Authority {
         Ok(known)
     }
 
-    /// What the certificate of a folder says; `None` where there is none.
+    /// Reads the certificate of a folder; `None` if there is none.
     fn shown(&self, name: &str) -> Result<Option<Shown>, IdentityError> {
         let path = self.root.join(name).join(CERTIFICATE);
         if path.exists() { Shown::read(&path, &self.certificate).map(Some) } else { Ok(None) }
     }
 
-    /// Makes the certificate of a folder, unless the one there will do.
+    /// Issues a certificate for a folder, unless the existing one is still good.
     fn certify(
         &self,
         name: &str,
@@ -181,7 +180,7 @@ impl Authority {
         Ok(Some(Issued::Certificate(certificate)))
     }
 
-    /// Gives somebody a token, unless they have one; returns the hash of the one that they have now.
+    /// Issues a token unless the folder has one; returns the hash of the current token.
     fn give_token(&self, name: &str) -> Result<(Option<Issued>, String), IdentityError> {
         let folder = Folder::new(self.root.join(name));
         let hash = |token: &Token| token.hash().to_hex().to_string();
@@ -193,8 +192,8 @@ impl Authority {
         Ok((Some(Issued::Token(path)), hash(&token)))
     }
 
-    /// Writes the coordinator's list of tokens with these, instead of the same names' old ones. It is there also where
-    /// nobody has a token, so that it can be mounted and watched.
+    /// Adds these entries to the coordinator's list of tokens and replaces entries of the same names. The file is
+    /// written even if there are no tokens, so that it can be mounted and watched.
     fn list_tokens(&self, held: Vec<Entry>) -> Result<(), IdentityError> {
         let path = self.root.join(COORDINATOR).join(TOKENS);
         let wrong = |error: String| IdentityError::content(&path, "a list of tokens", error);
@@ -210,14 +209,14 @@ impl Authority {
     }
 }
 
-/// Names under which a process is reached on its own machine and by its own name.
+/// Host names and addresses under which a process is reached on its own machine, and its own name.
 fn own_names(name: &str) -> Vec<String> {
     [name, "localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec()
 }
 
 fn authority_params() -> Result<CertificateParams, IdentityError> {
     let mut params = CertificateParams::default();
-    // Named apart, so that a certificate of another authority is known as that.
+    // A random number in the name distinguishes the certificates of different authorities.
     let number = getrandom::u32().map_err(|error| IdentityError::System(error.to_string()))?;
     params.distinguished_name = subject(&format!("Lookbehind cluster authority {number:08x}"), "lookbehind");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -259,7 +258,7 @@ fn lasting(params: &mut CertificateParams, days: i64) {
     params.not_after = now + Duration::days(days);
 }
 
-/// A host as certificates name it.
+/// Checks a host and returns it in the form that certificates use.
 fn sound_host(host: &str) -> Result<String, IdentityError> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(address.to_string());
@@ -268,21 +267,21 @@ fn sound_host(host: &str) -> Result<String, IdentityError> {
     if sound { Ok(host.to_ascii_lowercase()) } else { Err(IdentityError::Host(host.to_owned())) }
 }
 
-/// Whether a key is the one that a certificate was made for.
+/// Whether a private key belongs to the public key of a certificate.
 fn fits(key: &Path, public_key: &[u8]) -> bool {
     let pair = fs::read_to_string(key).ok().and_then(|pem| KeyPair::from_pem(&pem).ok());
     pair.is_some_and(|pair| pair.public_key_raw() == public_key)
 }
 
-/// What a certificate says.
+/// The content of a certificate that decides whether it must be replaced.
 struct Shown {
     name: String,
     organization: String,
     hosts: Vec<String>,
-    /// When it expires, in seconds since 1970.
+    /// Expiry, in seconds since 1970.
     expires: i64,
     public_key: Vec<u8>,
-    /// Whether the authority has signed it.
+    /// Whether this authority signed it.
     signed: bool,
 }
 
@@ -308,14 +307,14 @@ impl Shown {
         })
     }
 
-    /// Whether it is of that name and role and for these hosts.
+    /// Whether the certificate is for this name, role and list of hosts.
     fn names(&self, name: &str, organization: &str, hosts: &[String]) -> bool {
         self.name == name
             && self.organization == organization
             && hosts.iter().all(|host| self.hosts.contains(host))
     }
 
-    /// Whether it lasts a while yet; short-lived ones are renewed in their last third.
+    /// Whether the certificate remains valid long enough. Short-lived certificates are renewed in their last third.
     fn lasts(&self, days: u32) -> bool {
         let third = Duration::hours(8 * i64::from(days));
         let left = self.expires - OffsetDateTime::now_utc().unix_timestamp();
@@ -335,7 +334,6 @@ fn host(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
-/// Who may read a file.
 #[derive(Clone, Copy)]
 enum Secrecy {
     Private,
@@ -350,7 +348,7 @@ fn make_folder(path: &Path) -> Result<(), IdentityError> {
     fs::create_dir_all(path).map_err(|source| IdentityError::Write { path: path.to_owned(), source })
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file atomically.
 fn write(path: &Path, content: &str, secrecy: Secrecy) -> Result<(), IdentityError> {
     let mode = match secrecy {
         Secrecy::Private => 0o600,

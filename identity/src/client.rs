@@ -1,5 +1,5 @@
-//! For those who call: where the coordinator is, TLS to it, and the token that goes with each call. Credentials are
-//! read anew for each connection, so that new files count without a restart.
+//! The caller's side: address of the coordinator, TLS, and the token of each call. Credentials are read again for each
+//! connection, so that new files take effect without a restart.
 
 use std::io;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use crate::folder::{CERTIFICATE, Folder, provider};
 use crate::principal::Identity;
 use crate::secured::Secured;
 
-/// How long a server may take to refuse a certificate before it is taken to agree.
+/// How long to wait for the server to refuse the client certificate. No refusal within this time counts as acceptance.
 const OPINION: Duration = Duration::from_secs(2);
 
-/// Where a coordinator is and with which credentials it is called.
+/// Address of a coordinator and the credentials for calls to it.
 #[derive(Clone, Debug)]
 pub struct Access {
     origin: Uri,
@@ -38,30 +38,30 @@ pub struct Access {
     folder: Option<Folder>,
 }
 
-/// An address or credentials that make no sense.
+/// Why an address or a folder of credentials cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// The address is none.
+    /// The address is invalid.
     #[error(
         "coordinator {address:?}: expected an address like https://host:7070 or http://host:7070: {reason}"
     )]
     Address {
-        /// What was given; without what might be a secret in it.
+        /// The address as given, without parts that may be secret.
         address: String,
-        /// What is wrong with it.
+        /// What is wrong with the address.
         reason: String,
     },
-    /// Credentials cannot be used.
+    /// The credentials cannot be used.
     #[error(transparent)]
     Credentials(#[from] IdentityError),
 }
 
 impl Access {
-    /// Takes an address, `https://host:port` or `http://host:port`, and a folder of credentials, which only go with
-    /// the former.
+    /// Takes an address, `https://host:port` or `http://host:port`. A folder of credentials is allowed only with
+    /// `https`.
     ///
     /// # Errors
-    /// When the address is none, or credentials would be sent in plain text.
+    /// If the address is invalid, or credentials would be sent in plain text.
     pub fn new(address: &str, folder: Option<Folder>) -> Result<Self, AccessError> {
         let wrong =
             |reason: &str| AccessError::Address { address: without_secrets(address), reason: reason.into() };
@@ -89,10 +89,10 @@ impl Access {
         Ok(Self { host, port, folder, origin: uri })
     }
 
-    /// Reads the credentials once, to find what is wrong with them before anything is called.
+    /// Reads the credentials once, to report errors in them before the first call.
     ///
     /// # Errors
-    /// Names the file that is missing or holds something else.
+    /// Names the file that is missing or has unexpected content.
     pub fn check(&self) -> Result<(), AccessError> {
         if let Some(folder) = &self.folder {
             folder.check_holder()?;
@@ -102,30 +102,31 @@ impl Access {
         Ok(())
     }
 
-    /// What connections are made with, to be refined.
+    /// An endpoint for the coordinator, to be configured further by the caller.
     pub fn endpoint(&self) -> Endpoint {
-        // TLS is the connector's matter: to the library every address is a plain one, and calls say the true one.
+        // `Connector` does TLS itself. The library must therefore see a plain address, and `origin` gives calls the
+        // true one.
         let plain = Endpoint::from_static("http://coordinator");
         plain.origin(self.origin.clone())
     }
 
-    /// Connects.
+    /// Connects to the coordinator.
     ///
     /// # Errors
-    /// When nothing answers, or not with a certificate that is believed.
+    /// If no server answers, or its certificate is not trusted.
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, Error> {
         endpoint.connect_with_connector(Connector(self.clone())).await
     }
 
-    /// A channel that connects when it is used first, and again whenever the connection is gone.
+    /// A channel that connects on first use and reconnects when the connection is lost.
     pub fn connect_lazy(&self, endpoint: &Endpoint) -> Channel {
         endpoint.connect_with_connector_lazy(Connector(self.clone()))
     }
 
-    /// What goes with each call. Whoever shows a certificate needs no token.
+    /// The interceptor that adds the token to each call. It adds nothing if the client has a certificate.
     ///
     /// # Errors
-    /// When the token cannot be read.
+    /// If the token cannot be read.
     pub fn authorize(&self) -> Result<Authorize, IdentityError> {
         let Some(folder) = &self.folder else { return Ok(Authorize(None)) };
         if folder.file(CERTIFICATE).exists() {
@@ -138,10 +139,10 @@ impl Access {
         Ok(Authorize(Some(value)))
     }
 
-    /// TLS with the credentials as they are now.
+    /// TLS configuration with the present content of the credential files.
     ///
     /// # Errors
-    /// Names the file that is missing or holds something else.
+    /// Names the file that is missing or has unexpected content.
     pub fn client_config(&self) -> Result<Arc<ClientConfig>, IdentityError> {
         let folder = self.folder.as_ref();
         let roots = match folder.map(Folder::authorities).transpose()?.flatten() {
@@ -162,8 +163,9 @@ impl Access {
     }
 }
 
-/// Waits for what the other side thinks of this side's certificate. TLS 1.3 ends its handshake before that is said, and
-/// the first call would fail without a reason; a server that says nothing at all is taken to agree.
+/// Waits for the server's verdict on the client certificate. A TLS 1.3 handshake ends on the client before that
+/// verdict arrives, and the first call would then fail without a reason. A server that sends nothing is taken to
+/// accept.
 async fn heed(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
     let (tcp, tls) = stream.get_mut();
     if tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
@@ -182,7 +184,7 @@ async fn heed(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
     tokio::time::timeout(OPINION, heard).await.unwrap_or(Ok(()))
 }
 
-/// What has arrived at a socket, without waiting for more.
+/// Reads the bytes that have arrived at a socket, and never waits for more.
 struct Arrived<'a>(&'a TcpStream);
 
 impl io::Read for Arrived<'_> {
@@ -191,11 +193,11 @@ impl io::Read for Arrived<'_> {
     }
 }
 
-/// Why an encrypted connection was not made or was given up, in words, where one side did not believe the other.
+/// Why an encrypted connection was refused or lost, if one side did not trust the other; `None` for other errors.
 pub fn tls_refusal(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        // What an I/O error wraps is not its source.
+        // `source()` skips the error that an I/O error wraps.
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let wrapped = wrapped.map(|wrapped| wrapped as &(dyn std::error::Error + 'static));
         if let Some(refusal) = wrapped.unwrap_or(error).downcast_ref::<rustls::Error>() {
@@ -219,7 +221,7 @@ fn in_words(refusal: &rustls::Error) -> String {
     }
 }
 
-/// The part of a wrong address that may be shown.
+/// The part of an invalid address that may be shown.
 fn without_secrets(address: &str) -> String {
     match address.rsplit_once('@') {
         Some((_, behind)) => format!("…@{behind}"),
@@ -234,12 +236,12 @@ fn system_roots() -> RootCertStore {
     store
 }
 
-/// Puts the token on calls.
+/// Adds the bearer token to calls. Without a token it leaves calls unchanged.
 #[derive(Clone, Debug)]
 pub struct Authorize(Option<MetadataValue<Ascii>>);
 
 impl Authorize {
-    /// Puts it on a call that is made without a generated client.
+    /// Adds the token to the headers of a call that is made without a generated client.
     pub fn put_on(&self, headers: &mut HeaderMap) {
         if let Some(value) = &self.0
             && let Ok(value) = HeaderValue::from_bytes(value.as_bytes())
@@ -258,7 +260,6 @@ impl Interceptor for Authorize {
     }
 }
 
-/// Opens connections to a coordinator.
 #[derive(Clone, Debug)]
 struct Connector(Access);
 
@@ -290,7 +291,7 @@ async fn open(access: &Access) -> io::Result<Secured> {
     heed(&mut stream).await?;
     let stream = Secured::Tls(Box::new(stream.into()));
     let shown = stream.peer_certificate();
-    // The certificate of a worker or user serves, at most, that worker or user.
+    // Otherwise a worker or user could pose as the coordinator with its own valid certificate.
     if let Some(Ok(identity)) = shown.map(Identity::of_certificate) {
         return Err(io::Error::other(format!(
             "{}: its certificate is that of {identity}, not of a coordinator",

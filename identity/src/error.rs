@@ -1,8 +1,8 @@
-//! What can be wrong with credentials.
+//! Errors of credentials.
 
 use std::path::{Path, PathBuf};
 
-/// Credentials that cannot be used.
+/// Why credentials cannot be used or created.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// A file cannot be read.
@@ -10,7 +10,7 @@ pub enum IdentityError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// A file cannot be written.
@@ -18,29 +18,29 @@ pub enum IdentityError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A file holds something else than it should.
+    /// A file has unexpected content.
     #[error("{}: expected {expected}, found {found}", path.display())]
     Content {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// What the file should contain.
         expected: &'static str,
-        /// What is wrong with it.
+        /// What it contains instead.
         found: String,
     },
-    /// A name that a certificate or token cannot have.
+    /// A name that is not allowed in a certificate or token.
     #[error("name {0:?}: expected 1 to 64 letters, digits, '-', '_' or '.', not beginning with '.'")]
     Name(String),
-    /// Something that is no host.
+    /// A string that is not a host name or address.
     #[error("host {0:?}: expected a name like gpu-1.example or an address, without scheme and port")]
     Host(String),
-    /// Two of the folders that were asked for are one.
+    /// Two of the requested identities would share one folder.
     #[error("name {0:?}: stands for two folders")]
     NameTaken(String),
-    /// The system gives no random numbers, or the library cannot sign.
+    /// The system has no randomness, or the library cannot sign.
     #[error("{0}")]
     System(String),
 }

@@ -1,4 +1,4 @@
-//! A folder of credentials.
+//! The folder in which a process keeps its credentials.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -12,41 +12,41 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::error::IdentityError;
 use crate::tokens::{Token, Tokens};
 
-/// The certificate, and intermediates behind it.
+/// The certificate, followed by intermediate certificates.
 pub const CERTIFICATE: &str = "cert.pem";
 /// The private key.
 pub const KEY: &str = "key.pem";
-/// Authorities to believe.
+/// The trusted authorities.
 pub const CA: &str = "ca.pem";
 /// A bearer token.
 pub const TOKEN: &str = "token";
-/// Hashes of the tokens that a coordinator takes.
+/// Hashes of the tokens that a coordinator accepts.
 pub const TOKENS: &str = "tokens.toml";
 
-/// A certificate with its key.
+/// A certificate chain with its private key.
 pub(crate) type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// The one source of cryptography.
+/// The one provider of cryptography for all TLS configurations.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// Where a process keeps what proves who it is. Nothing is kept in memory: each call reads anew.
+/// The folder with the credentials of a process. Nothing is cached: each method reads its file again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// The folder at a path.
+    /// The folder at `path`. It is not accessed yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
 
-    /// A file in it.
+    /// Path of a file in the folder.
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// Where it is.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -72,7 +72,7 @@ impl Folder {
         if parsed.is_empty() { Err(unsound("none".into())) } else { Ok(parsed) }
     }
 
-    /// Its certificate and key; `None` where it has no certificate.
+    /// Its certificate and key; `None` if it has no certificate.
     pub(crate) fn pair(&self) -> Result<Option<Pair>, IdentityError> {
         let Some(pem) = self.read(CERTIFICATE)? else { return Ok(None) };
         let chain = self.certificates(CERTIFICATE, &pem)?;
@@ -81,7 +81,7 @@ impl Folder {
         Ok(Some((chain, key)))
     }
 
-    /// The authorities to believe; `None` where it names none.
+    /// The trusted authorities; `None` if it has no `ca.pem`.
     pub(crate) fn authorities(&self) -> Result<Option<RootCertStore>, IdentityError> {
         let Some(pem) = self.read(CA)? else { return Ok(None) };
         let mut store = RootCertStore::empty();
@@ -93,7 +93,7 @@ impl Folder {
         Ok(Some(store))
     }
 
-    /// Refuses a folder that proves nothing of its holder.
+    /// Refuses a folder with neither a certificate nor a token.
     pub(crate) fn check_holder(&self) -> Result<(), IdentityError> {
         let proves = [CERTIFICATE, TOKEN].iter().any(|name| self.file(name).exists());
         let found = if self.0.is_dir() { "a folder with neither" } else { "no folder" };
@@ -101,13 +101,13 @@ impl Folder {
         if proves { Ok(()) } else { Err(IdentityError::content(&self.0, expected, found)) }
     }
 
-    /// Its token; `None` where it has none.
+    /// The bearer token; `None` if there is no such file.
     ///
     /// # Errors
-    /// When the file cannot be read or holds no token.
+    /// If the file cannot be read or does not contain a token.
     pub fn token(&self) -> Result<Option<Token>, IdentityError> {
         let Some(bytes) = self.read(TOKEN)? else { return Ok(None) };
-        // What is wrong with it is said without showing it.
+        // The error must not repeat the content, which may be a secret.
         let text = String::from_utf8(bytes).ok();
         let token = text.and_then(|text| Token::new(text.trim())).ok_or_else(|| {
             IdentityError::content(
@@ -119,10 +119,10 @@ impl Folder {
         Ok(Some(token))
     }
 
-    /// The tokens that a coordinator takes; none where the file is absent.
+    /// The tokens that a coordinator accepts; empty if there is no such file.
     ///
     /// # Errors
-    /// When the file cannot be read or does not hold a list of tokens.
+    /// If the file cannot be read or does not contain a list of tokens.
     pub fn tokens(&self) -> Result<Tokens, IdentityError> {
         let Some(bytes) = self.read(TOKENS)? else { return Ok(Tokens::default()) };
         let text = String::from_utf8(bytes).map_err(|error| self.no_tokens(error))?;

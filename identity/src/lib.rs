@@ -1,16 +1,16 @@
-//! Who is who: roles, certificates and tokens, TLS for those who listen and those who call, and a small certificate
-//! authority for clusters that have none.
+//! Authentication: roles, certificates and tokens, TLS for servers and clients, and a small certificate authority for
+//! clusters that have none.
 //!
-//! Everything that a process needs to prove who it is lies in one folder, its *credentials* ([`Folder`]):
+//! Everything with which a process proves its identity is in one folder, its *credentials* ([`Folder`]):
 //!
-//! | file | what it is |
+//! | file | content |
 //! | --- | --- |
 //! | `cert.pem`, `key.pem` | its certificate (with intermediates, if any) and the private key |
-//! | `ca.pem` | the authorities whose certificates it believes |
+//! | `ca.pem` | the authorities whose certificates it trusts |
 //! | `token` | a bearer token, for people without a certificate |
-//! | `tokens.toml` | of a coordinator: hashes of the tokens that it takes |
+//! | `tokens.toml` | on a coordinator: hashes of the tokens that it accepts |
 //!
-//! A certificate says who somebody is in its subject: O is the role, CN the name.
+//! The subject of a certificate identifies its holder: O is the role, CN the name.
 
 #![forbid(unsafe_code)]
 

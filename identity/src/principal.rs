@@ -1,4 +1,4 @@
-//! Names and roles, and how a certificate carries them.
+//! Names and roles, and their representation in a certificate.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,20 +9,20 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
 use crate::error::IdentityError;
 
-/// What somebody may do.
+/// What an authenticated caller is allowed to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Everything that users may, with everybody's jobs.
+    /// Everything that users may do, with the jobs of all users.
     Admin,
-    /// Create jobs, and everything with those.
+    /// Create jobs, and manage the jobs that they created.
     User,
-    /// Compute.
+    /// Register as a worker and compute.
     Worker,
 }
 
 impl Role {
-    /// As certificates and token files spell it.
+    /// Spelling of the role in certificates and token files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Admin => "admin",
@@ -38,7 +38,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// A word that is no role.
+/// The string is not the name of a role.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("role: expected admin, user or worker, found {0:?}")]
 pub struct UnknownRole(String);
@@ -52,12 +52,12 @@ impl FromStr for Role {
     }
 }
 
-/// Somebody who has proved who they are.
+/// An authenticated caller: name and role.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
-    /// Name, unique among those of the same cluster.
+    /// Name, unique within the cluster.
     pub name: String,
-    /// What they may do.
+    /// What the caller is allowed to do.
     pub role: Role,
 }
 
@@ -68,10 +68,10 @@ impl fmt::Display for Identity {
 }
 
 impl Identity {
-    /// Reads who a certificate belongs to: O of its subject is the role, CN the name.
+    /// Reads the holder of a certificate: O of its subject is the role, CN the name.
     ///
     /// # Errors
-    /// Says in words what the subject lacks.
+    /// Describes what is wrong with the subject.
     pub fn of_certificate(certificate: &CertificateDer<'_>) -> Result<Self, String> {
         let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
         let subject = parsed.subject();
@@ -83,7 +83,7 @@ impl Identity {
     }
 }
 
-/// The one value of an attribute; several would leave open which one counts.
+/// The one value of an attribute. Several values are refused because it would be unclear which one counts.
 fn only<'a>(
     attribute: &str,
     subject: &'a X509Name<'a>,
@@ -95,7 +95,7 @@ fn only<'a>(
     }
 }
 
-/// Checks a name; it also names a folder.
+/// Checks a name. The rules are strict because a name is also the name of a folder.
 pub(crate) fn check_name(name: &str) -> Result<(), IdentityError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let sound = (1..=64).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed);

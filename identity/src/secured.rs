@@ -1,4 +1,4 @@
-//! A connection, encrypted or not.
+//! A TCP connection with or without TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -11,26 +11,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
-/// A TCP connection, of either side.
+/// A TCP connection, on the client's or the server's side.
 #[derive(Debug)]
 pub enum Secured {
     /// In plain text.
     Plain(TcpStream),
-    /// Encrypted.
+    /// Encrypted with TLS.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Secured {
-    /// Encrypts a connection that was accepted.
+    /// Performs the server's side of the TLS handshake on an accepted connection.
     ///
     /// # Errors
-    /// When the other side speaks no TLS or shows a certificate that is not believed.
+    /// If the peer does not speak TLS or its certificate is not trusted.
     pub async fn accept(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
         let stream = TlsAcceptor::from(config).accept(stream).await?;
         Ok(Self::Tls(Box::new(stream.into())))
     }
 
-    /// The certificate that the other side showed.
+    /// The certificate that the peer presented; `None` in plain text or if it presented none.
     pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         match self {
             Self::Plain(_) => None,

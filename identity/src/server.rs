@@ -1,5 +1,5 @@
-//! TLS for those who listen. Files are read again when they change: what is new counts for the next connection, and
-//! tokens for the next call.
+//! The server's side of TLS. Files are read again when they change: new certificates take effect for the next
+//! connection, new tokens for the next call.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,17 +13,17 @@ use crate::error::IdentityError;
 use crate::folder::{CA, CERTIFICATE, Folder, KEY, Pair, TOKENS, provider};
 use crate::tokens::Tokens;
 
-/// How often files are looked at.
+/// How often files are checked for changes.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// What a coordinator serves with.
+/// Credentials with which a coordinator serves.
 #[derive(Clone, Debug)]
 pub struct GuardedServer {
-    /// For gRPC: callers may show a certificate of one of the authorities.
+    /// For gRPC: clients may present a certificate of one of the trusted authorities.
     pub grpc: Arc<ServerConfig>,
-    /// For browsers and probes, which show none.
+    /// For browsers and probes: no client certificate is requested.
     pub http: Arc<ServerConfig>,
-    /// The tokens that it takes.
+    /// The tokens that the coordinator accepts.
     pub tokens: Arc<Tokens>,
 }
 
@@ -31,7 +31,7 @@ impl GuardedServer {
     /// Reads a coordinator's credentials.
     ///
     /// # Errors
-    /// Names the file that is missing or holds something else.
+    /// Names the file that is missing or has unexpected content.
     pub fn load(folder: &Folder) -> Result<Self, IdentityError> {
         let tokens = Arc::new(folder.tokens()?);
         let authorities = folder.authorities()?;
@@ -45,7 +45,8 @@ impl GuardedServer {
         let grpc = match authorities {
             Some(roots) => {
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
-                // With tokens, those who hold one need no certificate: the call decides.
+                // If tokens exist, a client without a certificate may connect: each call is authenticated by its
+                // token.
                 let verifier = if tokens.is_empty() { verifier } else { verifier.allow_unauthenticated() };
                 let verifier = verifier.build().map_err(|error| {
                     IdentityError::content(&folder.file(CA), "certificates of authorities", error)
@@ -56,7 +57,7 @@ impl GuardedServer {
         };
         let mut grpc = grpc.with_single_cert(chain.clone(), key.clone_key()).map_err(unsound)?;
         grpc.alpn_protocols = vec![b"h2".to_vec()];
-        // A session that is resumed brings a certificate along that nobody would verify again, expired or not.
+        // A resumed session would carry a client certificate that is not verified again, even if it has expired since.
         grpc.session_storage = Arc::new(NoServerSessionStorage {});
         grpc.send_tls13_tickets = 0;
         let http = http((chain, key)).map_err(unsound)?;
@@ -81,19 +82,19 @@ fn unsound(folder: &Folder, error: rustls::Error) -> IdentityError {
     IdentityError::content(&folder.file(CERTIFICATE), "a certificate that fits key.pem", error)
 }
 
-/// TLS for a server that anybody may read.
+/// TLS without client certificates.
 fn http((chain, key): Pair) -> Result<ServerConfig, rustls::Error> {
     let mut config = builder()?.with_no_client_auth().with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
-/// The same with the certificate of a folder.
+/// TLS without client certificates, with the certificate of a folder.
 fn public(folder: &Folder) -> Result<Arc<ServerConfig>, IdentityError> {
     http(required_pair(folder)?).map(Arc::new).map_err(|error| unsound(folder, error))
 }
 
-/// Something that is read from a folder of credentials, and read again when a file there changes.
+/// A value read from a folder of credentials, and read again when a file in the folder changes.
 #[derive(Debug)]
 pub struct Watched<T> {
     folder: Folder,
@@ -103,7 +104,7 @@ pub struct Watched<T> {
 }
 
 impl Watched<GuardedServer> {
-    /// A coordinator's credentials.
+    /// Watches a coordinator's credentials.
     ///
     /// # Errors
     /// As [`GuardedServer::load`].
@@ -113,10 +114,11 @@ impl Watched<GuardedServer> {
 }
 
 impl Watched<Arc<ServerConfig>> {
-    /// TLS with the certificate of a folder; `None` where it has none.
+    /// Watches the certificate of a folder for TLS without client certificates; `None` if the folder has no
+    /// certificate.
     ///
     /// # Errors
-    /// Names the file that is missing or holds something else than it should.
+    /// Names the file that is missing or has unexpected content.
     pub fn public(folder: Folder) -> Result<Option<Self>, IdentityError> {
         let certified = folder.file(CERTIFICATE).exists();
         certified.then(|| Self::new(folder, public)).transpose()
@@ -130,12 +132,12 @@ impl<T: Send + Sync + 'static> Watched<T> {
         Ok(Self { folder, seen, read, sender })
     }
 
-    /// The newest content, now and later.
+    /// A receiver of the present value and of all later ones.
     pub fn subscribe(&self) -> watch::Receiver<T> {
         self.sender.subscribe()
     }
 
-    /// Looks after the files until `end`. While they cannot be used, what was read before stays in force.
+    /// Checks the files until `end` is cancelled. While they are invalid, the last valid value stays in force.
     pub async fn run(mut self, end: CancellationToken) {
         let mut looks = tokio::time::interval(LOOK);
         while end.run_until_cancelled(looks.tick()).await.is_some() {
@@ -143,7 +145,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         }
     }
 
-    /// Reads the folder again if a file in it changed.
+    /// Reads the folder again if one of its files has changed.
     pub fn look(&mut self) {
         let found = state_of(&self.folder);
         if found == self.seen {
@@ -163,7 +165,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
     }
 }
 
-/// When the files of a folder were last written, and how long they are.
+/// Time of last modification and length of the files in a folder, to detect changes.
 fn state_of(folder: &Folder) -> Vec<Option<(SystemTime, u64)>> {
     let state = |name: &&str| {
         let metadata = std::fs::metadata(folder.file(name)).ok()?;

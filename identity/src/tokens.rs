@@ -1,4 +1,4 @@
-//! Bearer tokens: random words that stand for somebody. A coordinator keeps hashes only.
+//! Bearer tokens: random strings that authenticate a caller. A coordinator stores only their hashes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::IdentityError;
 use crate::principal::{Identity, Role, check_name};
 
-/// A secret. It is shown nowhere: its `Debug` says only that it is one.
+/// A secret token. It is never displayed: its `Debug` output does not contain the secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
@@ -20,42 +20,42 @@ impl fmt::Debug for Token {
 }
 
 impl Token {
-    /// Takes a token as its holder has it; `None` if it is none.
+    /// Takes a token from text; `None` if the text is not a valid token.
     pub fn new(text: &str) -> Option<Self> {
         let sound = (16..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         sound.then(|| Self(text.to_owned()))
     }
 
-    /// Draws one: 256 random bits.
+    /// Generates a token of 256 random bits.
     ///
     /// # Errors
-    /// When the system gives no random numbers.
+    /// If the system has no randomness.
     pub fn random() -> Result<Self, IdentityError> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(|error| IdentityError::System(error.to_string()))?;
         Ok(Self(format!("lookbehind-{}", Hash::from_bytes(bytes).to_hex())))
     }
 
-    /// The secret itself, for its holder and for the wire.
+    /// The secret itself, for its holder and for the request header.
     pub fn secret(&self) -> &str {
         &self.0
     }
 
-    /// What a coordinator keeps of it. The tokens are random, so that no slow hash is needed.
+    /// The hash that a coordinator stores. A fast hash is enough, because tokens are random and cannot be guessed.
     pub fn hash(&self) -> Hash {
         blake3::hash(self.0.as_bytes())
     }
 }
 
-/// A line of `tokens.toml`.
+/// An entry of `tokens.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// Who holds the token.
+    /// Name of the token's holder.
     pub name: String,
-    /// Their role.
+    /// Role of the token's holder.
     pub role: Role,
-    /// Lower-case hex BLAKE3 of the token.
+    /// BLAKE3 of the token in lower-case hex.
     pub hash: String,
 }
 
@@ -66,15 +66,15 @@ struct File {
     token: Vec<Entry>,
 }
 
-/// The tokens that a coordinator takes.
+/// The tokens that a coordinator accepts, by hash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tokens(HashMap<Hash, Identity>);
 
 impl Tokens {
-    /// Reads the text of `tokens.toml`.
+    /// Parses the content of `tokens.toml`.
     ///
     /// # Errors
-    /// Says in words what is wrong.
+    /// Describes what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut known = HashMap::new();
         for Entry { name, role, hash } in entries(text)? {
@@ -87,21 +87,23 @@ impl Tokens {
         Ok(Self(known))
     }
 
-    /// Who holds a token.
+    /// The holder of a token; `None` if the token is unknown.
     pub fn holder(&self, token: &Token) -> Option<&Identity> {
-        // Hashes are compared in constant time, and the map leaks no more than they do.
+        // Hashes are compared in constant time. The timing of the lookup depends only on the hash, which reveals no
+        // token.
         self.0.get(&token.hash())
     }
 
-    /// Whether there is none.
+    /// Whether no token is accepted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// The lines of a `tokens.toml`.
+/// The entries of a `tokens.toml`.
 pub(crate) fn entries(text: &str) -> Result<Vec<Entry>, String> {
-    // Without its words, which repeat what was found: somebody may have put a token there instead of its hash.
+    // The parser's message is left out because it quotes the file, which may contain a token instead of its hash by
+    // mistake.
     let wrong = |error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         format!("something else in line {}", 1 + before.matches('\n').count())
@@ -110,7 +112,7 @@ pub(crate) fn entries(text: &str) -> Result<Vec<Entry>, String> {
     Ok(file.token)
 }
 
-/// The text of a `tokens.toml`.
+/// Formats the content of a `tokens.toml`.
 pub(crate) fn text(token: Vec<Entry>) -> Result<String, IdentityError> {
     let body = toml::to_string(&File { token }).map_err(|error| IdentityError::System(error.to_string()))?;
     Ok(format!(

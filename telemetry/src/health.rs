@@ -1,4 +1,4 @@
-//! Whether a program lives (`/livez`) and whether it can be used (`/readyz`).
+//! Liveness (`/livez`) and readiness (`/readyz`) of a program.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-/// Whether a program can be used. Closures that return the same are this.
+/// Whether a program is ready for use. Implemented for closures that return the same type.
 pub trait Readiness: Send + Sync + 'static {
-    /// Says why it cannot be used now; must not wait for anything.
+    /// Checks readiness. Must not block.
     ///
     /// # Errors
-    /// The reason, in words.
+    /// The reason why the program is not ready.
     fn ready(&self) -> Result<(), String>;
 }
 
@@ -24,7 +24,8 @@ impl<F: Fn() -> Result<(), String> + Send + Sync + 'static> Readiness for F {
     }
 }
 
-/// `/livez`: 200 as long as the process answers. `/readyz`: 200, or 503 with the reason.
+/// Serves `/livez`, which answers 200 as long as the process responds, and `/readyz`, which answers 200, or 503 with
+/// the reason.
 pub fn router(readiness: impl Readiness) -> Router {
     let readiness: Arc<dyn Readiness> = Arc::new(readiness);
     Router::new().route("/livez", get(live)).route("/readyz", get(ready)).with_state(readiness)
@@ -41,7 +42,7 @@ async fn ready(State(readiness): State<Arc<dyn Readiness>>) -> Response {
     }
 }
 
-/// One line that nobody may keep for later.
+/// A response of one line that must not be cached.
 fn text(status: StatusCode, line: &str) -> Response {
     (status, [(CACHE_CONTROL, "no-store")], format!("{line}\n")).into_response()
 }

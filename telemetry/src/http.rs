@@ -1,6 +1,6 @@
-//! An HTTP server that nobody can hold up: HTTP/1.1 and HTTP/2, in plain text or over TLS.
+//! An HTTP server that a slow or hostile client cannot block: HTTP/1.1 and HTTP/2, in plain text or over TLS.
 //!
-//! Each connection has a task of its own, its TLS handshake included; what happens in one touches no other.
+//! Each connection has its own task, which includes the TLS handshake, so that connections do not affect each other.
 
 mod connection;
 mod request;
@@ -18,29 +18,29 @@ use tokio_util::task::TaskTracker;
 
 use connection::{Connection, Open};
 
-/// The newest configuration of TLS: each new connection takes what is there when it comes.
+/// The present TLS configuration. Each new connection uses the newest one.
 pub type TlsConfig = watch::Receiver<Arc<rustls::ServerConfig>>;
 
-/// How long the server waits when the system gives it no connection, for example for want of file descriptors.
+/// Pause after a failed `accept`, for example when the process has no free file descriptors. It prevents a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What one client can take.
+/// What the server grants its clients.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at a time; more are closed at once.
+    /// Connections open at the same time; further ones are closed at once.
     pub connections: usize,
-    /// How long a TLS handshake may take.
+    /// Longest TLS handshake.
     pub handshake: Duration,
-    /// How long a connection may be without a request under way: before the first one, between two, and while the
-    /// head of one is sent.
+    /// How long a connection may be without an active request: before the first one, between two, and while the head
+    /// of a request is being sent.
     pub quiet: Duration,
-    /// How long a request's body may take.
+    /// How long the body of a request may take to arrive.
     pub body: Duration,
-    /// Bytes that a request's body may have.
+    /// Largest body of a request, in bytes.
     pub body_bytes: usize,
-    /// How long a client may leave unread what is sent to it.
+    /// How long a client may leave sent data unacknowledged.
     pub stalled: Duration,
-    /// How long requests may take that are under way when the server or their connection ends.
+    /// How long active requests may continue when the server or their connection is closing.
     pub closing: Duration,
 }
 
@@ -58,32 +58,32 @@ impl Default for Limits {
     }
 }
 
-/// Who sent a request: an extension of each.
+/// The sender of a request, available as an extension of the request.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The client's address.
     pub address: SocketAddr,
     /// Whether the connection is encrypted.
     pub encrypted: bool,
-    /// The certificates that the client proved to hold, its own first; none where it was not asked for any.
+    /// The client's verified certificate chain, its own certificate first; empty if no certificate was requested.
     pub certificates: Arc<[CertificateDer<'static>]>,
 }
 
-/// What happens to connections, for who counts them. Calls must not wait for anything.
+/// Receives the events of connections, to count them. Methods must not block.
 pub trait Observer: Send + Sync + 'static {
-    /// One is accepted.
+    /// A connection was accepted.
     fn opened(&self) {}
-    /// One that was accepted is over.
+    /// An accepted connection has ended.
     fn closed(&self) {}
-    /// One is closed because there are as many as there may be.
+    /// A connection was closed at once because the limit of connections is reached.
     fn refused(&self) {}
-    /// A client and the server could not agree on TLS.
+    /// The TLS handshake with a client failed.
     fn handshake_failed(&self) {}
 }
 
 impl Observer for () {}
 
-/// A server for the routes of `router` on a listener.
+/// A server of the routes of a router on a listener.
 pub struct HttpServer {
     listener: TcpListener,
     router: Router,
@@ -93,33 +93,33 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// A server in plain text with the default limits.
+    /// Creates a server in plain text with the default limits.
     pub fn new(listener: TcpListener, router: Router) -> Self {
         Self { listener, router, tls: None, limits: Limits::default(), observer: Arc::new(()) }
     }
 
-    /// Over TLS, where there is a configuration. Its ALPN protocols decide between HTTP/2 (`h2`) and `http/1.1`.
+    /// Serves over TLS if a configuration is given. Its ALPN protocols decide between HTTP/2 (`h2`) and `http/1.1`.
     #[must_use]
     pub fn with_tls(mut self, tls: Option<TlsConfig>) -> Self {
         self.tls = tls;
         self
     }
 
-    /// With other limits.
+    /// Replaces the default limits.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// With somebody who counts connections.
+    /// Sets the observer that counts connections.
     #[must_use]
     pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = observer;
         self
     }
 
-    /// Serves until `end` is cancelled; then requests under way have [`Limits::closing`] to end.
+    /// Serves until `end` is cancelled. Active requests then have [`Limits::closing`] to finish.
     pub async fn serve(self, end: CancellationToken) {
         let room = Arc::new(Semaphore::new(self.limits.connections));
         let limits = Arc::new(self.limits);
@@ -145,7 +145,7 @@ impl HttpServer {
     }
 }
 
-/// The next connection; none when all is over.
+/// The next connection; `None` once `end` is cancelled.
 async fn accept(listener: &TcpListener, end: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
     loop {
         let accepted = tokio::select! {

@@ -1,14 +1,14 @@
-//! What can be watched of a running program, for coordinator and workers alike: what they say and where it is asked
-//! for.
+//! Observability for the coordinator and the workers: logs, metrics, traces and health checks.
 //!
-//! - [`logs`]: lines for people or for programs.
-//! - [`metrics`]: counters and times as Prometheus reads them, and what the process takes ([`process`]).
+//! - [`logs`]: log lines for people or for programs.
+//! - [`metrics`]: counters and histograms in the format of Prometheus, and the resource usage of the process
+//! ([`process`]).
 //! - [`traces`]: finished spans, sent to an OpenTelemetry collector.
-//! - [`health`]: whether it lives, whether it can be used; [`probe`] asks.
-//! - [`http`]: the server that answers, with or without TLS.
+//! - [`health`]: liveness and readiness; [`probe`] queries them.
+//! - [`http`]: the server for these, with or without TLS.
 //!
-//! Nothing here may slow down or end what is watched: queues are bounded, what does not fit is dropped,
-//! and connections have limits.
+//! Observation must not slow down or stop the program: queues are bounded, entries that do not fit are dropped, and
+//! connections have limits.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
-//! Lines about what happens, to standard error.
+//! Log lines on standard error.
 //!
-//! `LOOKBEHIND_LOG` says which: a level (`info`) or levels by module (`info,lookbehind_coordinator=debug`).
+//! `LOOKBEHIND_LOG` selects them: a level (`info`) or levels by module (`info,lookbehind_coordinator=debug`).
 
 use std::env::VarError;
 use std::io::IsTerminal;
@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The variable that says which lines are written.
+/// The environment variable that selects the log lines.
 pub const VARIABLE: &str = "LOOKBEHIND_LOG";
 
 /// How a line is written.
@@ -24,28 +24,28 @@ pub enum LogFormat {
     Json,
 }
 
-/// Why there are no logs.
+/// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The variable says nothing that can be understood.
+    /// The value of the variable is not a valid filter.
     #[error(
         "{VARIABLE}={value:?}: expected a level (error, warn, info, debug, trace) or module=level, with commas between: {reason}"
     )]
     Filter {
-        /// What it says.
+        /// The value.
         value: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// There are logs already.
+    /// A logger is already installed.
     #[error("logs: {0}")]
     Taken(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Writes logs from here on, those that `LOOKBEHIND_LOG` asks for or else `default_filter`. Colours only on a terminal.
+/// Starts logging with the filter in `LOOKBEHIND_LOG` or else `default_filter`. Colours are used only on a terminal.
 ///
 /// # Errors
-/// When `LOOKBEHIND_LOG` cannot be understood, or logs are set up already.
+/// If `LOOKBEHIND_LOG` is invalid, or a logger is already installed.
 pub fn init(format: LogFormat, default_filter: &str) -> Result<(), LogError> {
     let filter = match std::env::var(VARIABLE) {
         Ok(value) if !value.trim().is_empty() => filter(&value)?,
@@ -61,7 +61,8 @@ pub fn init(format: LogFormat, default_filter: &str) -> Result<(), LogError> {
 
 fn filter(value: &str) -> Result<EnvFilter, LogError> {
     let unusable = |reason: String| LogError::Filter { value: value.to_owned(), reason };
-    // A word alone would be a module of which everything is written, and nothing of others: a misspelt level.
+    // The filter would read a single unknown word as a module name: it would log that module only. It is more likely a
+    // misspelt level.
     let words =
         value.split(',').map(str::trim).filter(|word| !word.is_empty() && !word.contains(['=', '[', ']']));
     if let Some(word) = words.into_iter().find(|word| word.parse::<LevelFilter>().is_err()) {
@@ -74,7 +75,7 @@ fn subscriber<W>(format: LogFormat, filter: EnvFilter, ansi: bool, writer: W) ->
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // A line that nobody takes is lost: saying so to the same nobody would end the program.
+    // If a line cannot be written it is lost. Reporting the failure to the same closed stream would panic.
     let lines =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     match format {

@@ -1,4 +1,4 @@
-//! Metrics as Prometheus reads them.
+//! Metrics in the format of Prometheus.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -18,36 +18,37 @@ use prometheus_client::registry::Registry;
 
 use crate::process::Process;
 
-/// What [`router`] answers with.
+/// Content type of the responses of [`router`].
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Upper bounds in seconds for what takes microseconds to seconds: a shard, a reduction.
+/// Histogram buckets in seconds for durations from microseconds to seconds: a shard, a reduction.
 const SHORT: [f64; 16] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// Upper bounds in seconds for what takes milliseconds to an hour: an outer step, a checkpoint, a wait in a queue.
+/// Histogram buckets in seconds for durations from milliseconds to an hour: an outer step, a checkpoint, a wait in a
+/// queue.
 const LONG: [f64; 16] =
     [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 600.0, 3600.0];
 
-/// The one label of a series whose values are known beforehand: its name and its value.
+/// The only label of a series whose label values are known in advance: name and value.
 pub type Label = [(&'static str, &'static str); 1];
 
-/// One series for each value of one such label.
+/// A family with one series for each value of its label.
 pub type ByLabel<M> = Family<Label, M>;
 
-/// Which way tensors go, as the program that counts them sees it.
+/// Direction of a tensor transfer, from the point of view of the program that counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// They came.
+    /// Tensors received.
     Received,
-    /// They went.
+    /// Tensors sent.
     Sent,
 }
 
 impl Direction {
-    /// Both.
+    /// All directions.
     pub const ALL: [Self; 2] = [Self::Received, Self::Sent];
 
-    /// As the metrics say it.
+    /// The label `direction` of this direction.
     pub fn label(self) -> Label {
         match self {
             Self::Received => [("direction", "received")],
@@ -59,17 +60,17 @@ impl Direction {
 /// A counter of seconds: `inc_by(duration.as_secs_f64())`.
 pub type Seconds = Counter<f64, AtomicU64>;
 
-/// A histogram of seconds for what takes microseconds to seconds.
+/// A histogram in seconds for durations from microseconds to seconds.
 pub fn short_times() -> Histogram {
     Histogram::new(SHORT)
 }
 
-/// A histogram of seconds for what takes milliseconds to an hour.
+/// A histogram in seconds for durations from milliseconds to an hour.
 pub fn long_times() -> Histogram {
     Histogram::new(LONG)
 }
 
-/// A registry with what every program has: `lookbehind_build_info` and the process' own numbers.
+/// A registry with the metrics that every program has: `lookbehind_build_info` and the usage of the process.
 pub fn registry(version: &str) -> Registry {
     let mut registry = Registry::default();
     let build = Info::new([("version", version.to_owned())]);
@@ -78,7 +79,7 @@ pub fn registry(version: &str) -> Registry {
     registry
 }
 
-/// `/metrics`: all that the registry has, as OpenMetrics text.
+/// Serves `/metrics`: all metrics of the registry as OpenMetrics text.
 pub fn router(registry: Arc<Registry>) -> Router {
     Router::new().route("/metrics", get(metrics)).with_state(registry)
 }

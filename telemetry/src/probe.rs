@@ -1,4 +1,4 @@
-//! Asks a program of this machine whether it can be used, for health checks of containers.
+//! Queries the readiness of a program on this machine, for health checks of containers.
 
 use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -19,50 +19,50 @@ use tokio_rustls::TlsConnector;
 
 mod pinned;
 
-/// How long the whole question may take.
+/// Longest duration of the whole query.
 const LIMIT: Duration = Duration::from_secs(3);
-/// Bytes of a reason that are read.
+/// Bytes of the reason that are read at most.
 const REASON_BYTES: usize = 4096;
 
-/// A question to a program's `/readyz`.
+/// A query of a program's `/readyz`.
 #[derive(Clone, Debug)]
 pub struct Probe {
-    /// Where it listens; instead of all addresses of the machine (`0.0.0.0`, `::`) the loopback one is asked.
+    /// Address on which the program listens. For a wildcard address (`0.0.0.0`, `::`) the loopback address is queried.
     pub address: SocketAddr,
-    /// PEM file with the certificate that it serves with, if over TLS. No other is accepted, whoever signed it, and this
-    /// one whatever names it has.
+    /// PEM file with the certificate of the server; `None` for plain text. Exactly this certificate is accepted,
+    /// whatever names it has, and no other, whatever its signer.
     pub certificate: Option<PathBuf>,
 }
 
-/// Why a program is not ready.
+/// Why a program is not ready, or could not be queried.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// It says so.
+    /// The program answered that it is not ready.
     #[error("not ready: {0}")]
     NotReady(String),
-    /// Something answers, but not this program.
+    /// An HTTP server answered with an unexpected status.
     #[error("{address}: expected 200 or 503, found {status}")]
     Status {
-        /// Who was asked.
+        /// The address that was queried.
         address: SocketAddr,
-        /// What it answered.
+        /// The status of its response.
         status: StatusCode,
     },
-    /// Nothing answers in time.
+    /// There was no response in time.
     #[error("{address}: no answer within {LIMIT:?}")]
     Silent {
-        /// Who was asked.
+        /// The address that was queried.
         address: SocketAddr,
     },
-    /// The connection cannot be made or breaks.
+    /// The connection could not be opened, or was lost.
     #[error("{address}: {source}")]
     Connection {
-        /// Who was asked.
+        /// The address that was queried.
         address: SocketAddr,
-        /// What is wrong.
+        /// The error of the connection.
         source: Error,
     },
-    /// The file holds no certificate.
+    /// The file does not contain a certificate.
     #[error("{path}: {reason}")]
     Certificate {
         /// The file.
@@ -70,13 +70,13 @@ pub enum ProbeError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The system gives no means to ask.
+    /// The runtime for the query could not be started.
     #[error("{0}")]
     System(Error),
 }
 
 impl Probe {
-    /// Asks, says the answer and turns it into an exit code: 0 ready, 1 not.
+    /// Queries the program, prints the result and returns an exit code: 0 if it is ready, 1 otherwise.
     pub fn run(&self) -> ExitCode {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime.map_err(ProbeError::System).and_then(|runtime| runtime.block_on(self.ask())) {
@@ -91,7 +91,7 @@ impl Probe {
         }
     }
 
-    /// Asks.
+    /// Queries the program.
     ///
     /// # Errors
     /// When the program is not ready, or does not answer within three seconds.
@@ -123,7 +123,7 @@ impl Probe {
     }
 }
 
-/// Where a program that listens on `address` can be reached from its own machine.
+/// The address under which a program that listens on `address` can be reached from its own machine.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

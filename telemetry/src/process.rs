@@ -1,4 +1,4 @@
-//! What this process takes of its machine, as the system counts it.
+//! Resource usage of this process, as the operating system reports it.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -6,22 +6,22 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-/// `process_resident_memory_bytes`, `process_cpu_seconds_total` and `process_start_time_seconds`, read from `/proc`
-/// whenever they are asked for. Where there is no `/proc` there are no such metrics.
+/// `process_resident_memory_bytes`, `process_cpu_seconds_total` and `process_start_time_seconds`, read from `/proc` at
+/// each scrape. Without `/proc` these metrics are absent.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Process;
 
-/// A moment's numbers.
+/// The usage at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Usage {
     resident_bytes: u64,
-    /// In user and system mode.
+    /// User and system time.
     cpu_seconds: f64,
-    /// Since 1970.
+    /// Seconds since 1970.
     start_seconds: f64,
 }
 
-/// What the system counts in.
+/// Units of the values in `/proc`.
 #[derive(Clone, Copy, Debug)]
 struct Units {
     page_bytes: u64,
@@ -61,9 +61,9 @@ impl Usage {
         Self::parse(&read("/proc/self/stat")?, &read("/proc/self/statm")?, &read("/proc/stat")?, units)
     }
 
-    /// From `/proc/self/stat`, `/proc/self/statm` and `/proc/stat`, see proc(5).
+    /// Parses `/proc/self/stat`, `/proc/self/statm` and `/proc/stat`, see proc(5).
     fn parse(stat: &str, statm: &str, system: &str, units: Units) -> Option<Self> {
-        // The second field is the program's name in parentheses and may hold spaces and parentheses itself.
+        // The second field is the program's name in parentheses. The name itself may contain spaces and parentheses.
         let after_name = stat.rsplit_once(')')?.1;
         let ticks = |field: usize| after_name.split_ascii_whitespace().nth(field - 3)?.parse::<f64>().ok();
         let boot = system.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse::<f64>().ok()?;

@@ -1,4 +1,4 @@
-//! What the tests of several modules need.
+//! Helpers for the tests of several modules.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -21,28 +21,28 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::{HttpServer, Limits, Observer, TlsConfig};
 
-/// Asks a router without a network.
+/// Sends a request to a router without a network.
 pub(crate) async fn get(router: &Router, path: &str) -> Response {
     let request = Request::get(path).body(Body::empty()).unwrap();
     TowerToHyperService::new(router.clone()).call(request).await.unwrap()
 }
 
-/// An answer's status and text.
+/// Status and text of a response.
 pub(crate) async fn read(response: Response) -> (StatusCode, String) {
     let status = response.status();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(bytes.to_vec()).unwrap())
 }
 
-/// A certificate with its key that nobody else signed.
+/// A self-signed certificate with its key.
 pub(crate) struct SelfSigned {
-    /// As it is written to files.
+    /// The certificate in PEM.
     pub(crate) pem: String,
     config: Arc<ServerConfig>,
 }
 
 impl SelfSigned {
-    /// A new one.
+    /// Creates a new certificate.
     pub(crate) fn new() -> Self {
         let rcgen::CertifiedKey { cert, signing_key } =
             rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -57,13 +57,13 @@ impl SelfSigned {
         Self { pem: cert.pem(), config: Arc::new(config) }
     }
 
-    /// What a server needs to serve with it.
+    /// The TLS configuration of a server with this certificate.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }
 }
 
-/// Connections as a server counts them.
+/// Counts the connections of a server.
 #[derive(Default)]
 pub(crate) struct Counted {
     open: watch::Sender<usize>,
@@ -90,23 +90,23 @@ impl Observer for Counted {
 }
 
 impl Counted {
-    /// Returns when so many connections are open.
+    /// Waits until exactly this number of connections is open.
     pub(crate) async fn open(&self, number: usize) {
         self.open.subscribe().wait_for(|open| *open == number).await.unwrap();
     }
 
-    /// Returns when one was refused.
+    /// Waits until one connection has been refused.
     pub(crate) async fn one_refused(&self) {
         self.refused.subscribe().wait_for(|refused| *refused == 1).await.unwrap();
     }
 
-    /// Returns when so many could not agree on TLS.
+    /// Waits until this number of TLS handshakes has failed.
     pub(crate) async fn no_tls(&self, number: usize) {
         self.no_tls.subscribe().wait_for(|failed| *failed == number).await.unwrap();
     }
 }
 
-/// A server in the background.
+/// A server that runs in the background.
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) counted: Arc<Counted>,
@@ -126,7 +126,7 @@ impl Served {
         Self { address, counted, end, task }
     }
 
-    /// Ends it; returns when no connection is left.
+    /// Stops the server and waits until no connection is open.
     pub(crate) async fn end(self) {
         self.end.cancel();
         self.task.await.unwrap();

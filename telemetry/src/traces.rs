@@ -1,7 +1,7 @@
 //! Traces: finished spans, sent to an OpenTelemetry collector over OTLP (gRPC).
 //!
-//! Who emits has measured the times already; a span and its children are handed over at once when all is over. A task
-//! sends them in batches. When the collector is away or slow, spans are dropped and counted: nobody waits for it.
+//! Emitters measure the times themselves and hand over a span with its children when it is complete. A task sends the
+//! spans in batches. If the collector is unavailable or slow, spans are dropped and counted; emitters never wait.
 
 mod export;
 mod span;
@@ -19,44 +19,43 @@ use tokio_util::sync::CancellationToken;
 pub use opentelemetry::Value;
 pub use span::Span;
 
-/// Spans that may wait to be sent.
+/// Capacity of the queue of spans that wait to be sent.
 const QUEUE: usize = 8192;
 
 /// Why traces cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// The collector's address is none.
+    /// The address of the collector is invalid.
     #[error("traces to {endpoint:?}: expected an address like http://host:4317: {reason}")]
     Endpoint {
-        /// What was given.
+        /// The address as given, without parts that may be secret.
         endpoint: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// The certificates of collectors cannot be read.
+    /// The file of certificates for the collector cannot be read.
     #[error("{variable}={path:?}: {source}", variable = export::CERTIFICATE)]
     Certificate {
-        /// The file that the variable names.
+        /// The path in the variable.
         path: String,
-        /// What is wrong with it.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// Variables of OTLP contradict each other.
+    /// The OTLP environment variables are invalid or contradict each other.
     #[error("traces: {0}")]
     Exporter(#[from] ExporterBuildError),
 }
 
-/// What has become of spans.
+/// Number of spans by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Taken by the collector.
+    /// Accepted by the collector.
     pub sent: u64,
-    /// Given up, because the collector did not take them in time.
+    /// Dropped, because the queue was full or the collector did not accept them in time.
     pub dropped: u64,
 }
 
-/// Where finished spans are handed over. Clones share one queue; without a collector it is a place where nothing
-/// happens.
+/// The sender of finished spans. Clones share one queue. The default value has no collector and discards everything.
 #[derive(Clone, Debug, Default)]
 pub struct Traces(Option<Arc<Running>>);
 
@@ -68,7 +67,7 @@ struct Running {
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Counts that emitters and the sending task share. What waits is part of neither of the others.
+/// Counters shared by the emitters and the sending task. A waiting span is counted neither as sent nor as dropped.
 #[derive(Debug, Default)]
 struct SharedCounts {
     waiting: AtomicU64,
@@ -95,25 +94,25 @@ impl SharedCounts {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Nothing is sent any more.
+    /// Counts all waiting spans as dropped, because the task no longer sends.
     fn all_dropped(&self) {
         self.dropped.fetch_add(self.waiting.swap(0, Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
 impl Traces {
-    /// Sends spans to a collector, under the name of a service and its version; nowhere without an endpoint. Must be
-    /// called within a tokio runtime. The other variables of OTLP (`OTEL_EXPORTER_OTLP_HEADERS`,
-    /// `OTEL_EXPORTER_OTLP_CERTIFICATE`, `OTEL_RESOURCE_ATTRIBUTES`) count too.
+    /// Starts to send spans to a collector, under the name and version of a service; without an endpoint, spans are
+    /// discarded. Must be called within a tokio runtime. The other OTLP variables (`OTEL_EXPORTER_OTLP_HEADERS`,
+    /// `OTEL_EXPORTER_OTLP_CERTIFICATE`, `OTEL_RESOURCE_ATTRIBUTES`) apply too.
     ///
     /// # Errors
-    /// When the endpoint is no address, or a variable cannot be used. That nobody listens is no error.
+    /// If the endpoint is not a valid address, or a variable cannot be used. An unreachable collector is not an error.
     pub fn start(endpoint: Option<&str>, service: &str, version: &str) -> Result<Self, TraceError> {
         let Some(endpoint) = endpoint.map(str::trim).filter(|endpoint| !endpoint.is_empty()) else {
             return Ok(Self::default());
         };
         if let Some((_, host)) = endpoint.rsplit_once('@') {
-            // What stands before it may be a secret.
+            // The text before the `@` may be a secret, so the error does not repeat it.
             let reason = "credentials belong into OTEL_EXPORTER_OTLP_HEADERS".to_owned();
             return Err(TraceError::Endpoint { endpoint: format!("…@{host}"), reason });
         }
@@ -125,13 +124,13 @@ impl Traces {
         Ok(Self(Some(Arc::new(Running { queue, counts, end, task }))))
     }
 
-    /// Whether spans go anywhere: who emits need not build them otherwise.
+    /// Whether spans are sent anywhere. If not, emitters need not build them.
     pub fn enabled(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Hands over a span with its children, as a trace of its own. Never waits: where the queue has no room for all of
-    /// them, all are dropped.
+    /// Queues a span with its children as a trace of its own. Never waits: if the queue has no room for all of them,
+    /// all are dropped, so that no trace is incomplete.
     pub fn emit(&self, root: Span) {
         let Some(running) = &self.0 else {
             return;
@@ -144,7 +143,7 @@ impl Traces {
         }
     }
 
-    /// What has become of spans so far.
+    /// Number of spans sent and dropped so far.
     pub fn counts(&self) -> Counts {
         self.0.as_ref().map_or_else(Counts::default, |running| Counts {
             sent: running.counts.sent.load(Ordering::Relaxed),
@@ -152,7 +151,7 @@ impl Traces {
         })
     }
 
-    /// Sends what waits, within a limit, and takes no more.
+    /// Sends the waiting spans, for at most `limit`, and accepts no more.
     pub async fn shutdown(&self, limit: Duration) {
         let Some(running) = &self.0 else {
             return;

@@ -1,4 +1,4 @@
-//! One connection from its acceptance to its end.
+//! One connection, from being accepted to being closed.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -20,14 +20,14 @@ use tokio_util::sync::CancellationToken;
 use super::request::answer;
 use super::{Limits, Observer, Peer};
 
-/// Requests that a client may have under way at a time over HTTP/2.
+/// Concurrent requests per HTTP/2 connection.
 const STREAMS: u32 = 64;
-/// Bytes that the head of a request may have.
+/// Largest head of an HTTP/1.1 request, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
-/// The same over HTTP/2, as it counts them.
+/// Largest header list of an HTTP/2 request, in bytes as HTTP/2 counts them.
 const HEADER_LIST_BYTES: u32 = 16 * 1024;
 
-/// What a connection is served with.
+/// An accepted connection and what is needed to serve it.
 pub(super) struct Connection {
     pub(super) address: SocketAddr,
     pub(super) router: Router,
@@ -36,17 +36,17 @@ pub(super) struct Connection {
     pub(super) open: Open,
 }
 
-/// A connection's place among those that there may be, given back when it ends, however it ends.
+/// A slot of the connection limit. Dropping it frees the slot and tells the observer.
 pub(super) struct Open {
     observer: Arc<dyn Observer>,
     _permit: OwnedSemaphorePermit,
 }
 
-/// Requests under way on a connection.
+/// The number of active requests of a connection.
 #[derive(Clone)]
 pub(super) struct Activity(watch::Sender<usize>);
 
-/// A request under way, until its answer is sent.
+/// An active request. It ends when this is dropped, after the response has been sent.
 pub(super) struct Busy(Activity);
 
 impl Open {
@@ -63,7 +63,7 @@ impl Drop for Open {
 }
 
 impl Connection {
-    /// Serves it to its end; the error is for the log.
+    /// Serves the connection until it ends. The error is only logged.
     pub(super) async fn serve(
         self,
         stream: TcpStream,
@@ -124,7 +124,7 @@ impl Activity {
         Busy(self.clone())
     }
 
-    /// Returns when no request has been under way for so long.
+    /// Waits until no request has been active for this long.
     async fn quiet_for(&self, limit: Duration) {
         let mut busy = self.0.subscribe();
         loop {
@@ -143,7 +143,7 @@ impl Drop for Busy {
     }
 }
 
-/// A peer that is gone, or takes nothing, does not keep a connection.
+/// Makes the operating system close connections whose peer is gone or does not read.
 fn configure(stream: &TcpStream, stalled: Duration) -> std::io::Result<()> {
     use rustix::net::sockopt;
     stream.set_nodelay(true)?;

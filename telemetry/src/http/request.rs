@@ -1,4 +1,4 @@
-//! One request: read whole within its limits, then answered by the router.
+//! One request: its body is read within the limits, then the router answers it.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -19,7 +19,7 @@ use hyper_util::service::TowerToHyperService;
 use super::connection::Busy;
 use super::{Limits, Peer};
 
-/// Answers a request. A handler that panics is an answer too: 500.
+/// Answers a request. If the handler panics, the answer is 500.
 pub(super) async fn answer(
     router: Router,
     request: Request<Incoming>,
@@ -35,11 +35,11 @@ pub(super) async fn answer(
         }
         Err(status) => status.into_response(),
     };
-    // The request is under way until its answer's last byte is handed over.
+    // The request counts as active until the last byte of its response has been handed over.
     Ok(response.map(|body| Body::new(UnderWay { body, _busy: busy })))
 }
 
-/// An answer's body that is known to be under way until it is dropped.
+/// The body of a response. Its request counts as active until this is dropped.
 struct UnderWay {
     body: Body,
     _busy: Busy,
@@ -69,7 +69,7 @@ fn broken() -> Response<Body> {
     (StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake\n").into_response()
 }
 
-/// The request with all of its body.
+/// Reads the whole body of a request.
 async fn whole(request: Request<Incoming>, limits: &Limits) -> Result<Request<Body>, StatusCode> {
     let (head, body) = request.into_parts();
     let bytes = match tokio::time::timeout(limits.body, Limited::new(body, limits.body_bytes).collect()).await

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::test_support::{SelfSigned, Served};
 
-/// Far below the defaults, so that tests see the limits.
+/// Far below the default limits, so that tests reach them.
 const SHORT: Duration = Duration::from_millis(200);
 
 fn quick() -> Limits {
@@ -50,7 +50,7 @@ async fn endless() -> Body {
     Body::from_stream(stream::repeat_with(move || Ok::<_, Infallible>(chunk.clone())))
 }
 
-/// Sends bytes and returns all that comes until the server closes; nothing where it resets the connection.
+/// Sends bytes and returns everything that the server sends until it closes; empty if it resets the connection.
 async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
@@ -104,7 +104,7 @@ async fn a_connection_without_a_whole_head_is_closed() {
     for begun in ["", "G", "PRI * HTTP/2.0", "GET /peer HTTP/1.1\r\nhost: te"] {
         assert_eq!(exchange(served.address, begun.as_bytes()).await, "", "{begun:?}");
     }
-    // HTTP/2 says its settings and that it goes.
+    // An HTTP/2 server sends its settings and a GOAWAY.
     exchange(served.address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
     served.counted.open(0).await;
 }

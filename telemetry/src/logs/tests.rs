@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 
-/// Lines kept in memory.
+/// Log lines kept in memory.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<u8>>>);
 
@@ -17,7 +17,7 @@ impl Write for Kept {
     }
 }
 
-/// What is written of a worker's line, a lower one and one of a module that is not asked for.
+/// The output for a worker's line, one of a lower level and one of a module that the filter does not select.
 fn written(format: LogFormat, directives: &str) -> String {
     let kept = Kept::default();
     let writer = kept.clone();

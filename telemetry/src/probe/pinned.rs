@@ -1,4 +1,4 @@
-//! TLS with whoever holds the key of one certificate, and nobody else.
+//! TLS with the holder of one given certificate only.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, Signa
 
 use super::ProbeError;
 
-/// Accepts one certificate. Names, dates and signers do not matter: it is the one that the program's own
-/// configuration names.
+/// Accepts exactly one certificate. Names, dates and signers need no check: the certificate comes from the program's
+/// own configuration.
 #[derive(Debug)]
 struct Pinned {
     certificate: CertificateDer<'static>,
     provider: Arc<CryptoProvider>,
 }
 
-/// TLS that accepts the first certificate of a PEM file.
+/// A TLS configuration that accepts the first certificate of a PEM file.
 pub(super) fn config(path: &Path) -> Result<ClientConfig, ProbeError> {
     let unusable = |reason: String| ProbeError::Certificate { path: path.to_owned(), reason };
     let certificate = CertificateDer::from_pem_file(path).map_err(|error| unusable(error.to_string()))?;

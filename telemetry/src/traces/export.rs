@@ -14,16 +14,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{SharedCounts, TraceError};
 
-/// The standard's variable for a PEM file with the certificates that sign collectors.
+/// The standard OTLP variable for a PEM file with the certificates that sign collectors.
 pub(super) const CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
-/// Spans that are sent at a time.
+/// Most spans per batch.
 const BATCH: usize = 512;
-/// How long a span may wait for others to be sent with.
+/// How long a span may wait for others, to fill a batch.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long the collector may take for a batch.
+/// How long the collector may take to accept a batch.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What speaks to the collector; it connects when there is something to send.
+/// The client of the collector. It connects when the first batch is sent.
 pub(super) fn exporter(endpoint: &str, service: &str, version: &str) -> Result<SpanExporter, TraceError> {
     let unusable = |reason: String| TraceError::Endpoint { endpoint: endpoint.to_owned(), reason };
     let builder = SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(PATIENCE);
@@ -51,7 +51,7 @@ fn tls() -> Result<ClientTlsConfig, TraceError> {
     }
 }
 
-/// Sends what comes until it is told to end; then what still waits.
+/// Sends spans until `end` is cancelled, and then those that still wait.
 pub(super) async fn run(
     exporter: SpanExporter,
     mut spans: mpsc::Receiver<SpanData>,
@@ -80,22 +80,22 @@ pub(super) async fn run(
     }
 }
 
-/// Sends a batch; the error says why the collector did not take it.
+/// Sends a batch; the error says why the collector did not accept it.
 async fn taken(exporter: &SpanExporter, batch: Vec<SpanData>) -> Result<(), String> {
-    // The exporter's own limit does not cover all ways of waiting for a connection.
+    // The exporter's own limit does not cover every wait for a connection.
     match tokio::time::timeout(PATIENCE, exporter.export(batch)).await {
         Ok(ended) => ended.map_err(|error| error.to_string()),
         Err(_) => Err(format!("no answer within {PATIENCE:?}")),
     }
 }
 
-/// Takes what still waits out of the queue: who is away at the end will not take the rest either.
+/// Discards the waiting spans and counts them: a collector that failed at the end will not accept the rest either.
 fn given_up(spans: &mut mpsc::Receiver<SpanData>) -> usize {
     spans.close();
     std::iter::from_fn(|| spans.try_recv().ok()).count()
 }
 
-/// The next spans to be sent; none when all is over.
+/// The next batch; `None` once `end` is cancelled and the queue is empty.
 async fn batch(spans: &mut mpsc::Receiver<SpanData>, end: &CancellationToken) -> Option<Vec<SpanData>> {
     let mut batch = Vec::new();
     let first = tokio::select! {

@@ -7,10 +7,10 @@ use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, Tr
 use opentelemetry::{InstrumentationScope, KeyValue, Value};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 
-/// The scope that spans come from.
+/// Name of the instrumentation scope.
 const SCOPE: &str = "lookbehind";
 
-/// Something that took a known time, and what it consisted of.
+/// An operation with known begin and end, and the operations that it consisted of.
 #[derive(Clone, Debug)]
 pub struct Span {
     name: Cow<'static, str>,
@@ -22,41 +22,41 @@ pub struct Span {
 }
 
 impl Span {
-    /// A span from when it began to when it ended.
+    /// Creates a span from its begin and end.
     pub fn new(name: impl Into<Cow<'static, str>>, begun: SystemTime, ended: SystemTime) -> Self {
         let (attributes, children) = (Vec::new(), Vec::new());
         Self { name: name.into(), begun, ended, attributes, status: Status::Unset, children }
     }
 
-    /// With an attribute: text, a number or a truth.
+    /// Adds an attribute: a string, a number or a boolean.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
         self.attributes.push(KeyValue::new(key, value));
         self
     }
 
-    /// As something that went wrong.
+    /// Marks the span as failed, for the given reason.
     #[must_use]
     pub fn failed(mut self, reason: impl Into<Cow<'static, str>>) -> Self {
         self.status = Status::error(reason);
         self
     }
 
-    /// With a part of it.
+    /// Adds a child.
     #[must_use]
     pub fn child(mut self, child: Self) -> Self {
         self.children.push(child);
         self
     }
 
-    /// With parts of it.
+    /// Adds children.
     #[must_use]
     pub fn children(mut self, children: impl IntoIterator<Item = Self>) -> Self {
         self.children.extend(children);
         self
     }
 
-    /// This span and all below it, as a trace of its own.
+    /// This span and all its descendants as a trace of their own.
     pub(super) fn into_trace(self) -> Vec<SpanData> {
         let ids = RandomIdGenerator::default();
         let trace = ids.new_trace_id();
@@ -78,7 +78,7 @@ impl Span {
             span_kind: SpanKind::Internal,
             name: self.name,
             start_time: self.begun,
-            // Clocks may be set back while something goes on.
+            // The clock may have been set back during the operation.
             end_time: self.ended.max(self.begun),
             attributes: self.attributes,
             dropped_attributes_count: 0,

@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use super::*;
 
-/// Keeps what it is sent.
+/// A collector that forwards the spans that it receives.
 struct Collector(mpsc::UnboundedSender<ResourceSpans>);
 
 #[tonic::async_trait]
