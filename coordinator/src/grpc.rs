@@ -1,4 +1,4 @@
-//! The gRPC services: translation between the wire and the state machine's events, nothing else.
+//! The gRPC services. They only translate between messages and the events of the state machine.
 
 pub(crate) mod callers;
 mod connections;
@@ -33,22 +33,22 @@ use tensor_service::TensorServer;
 pub(crate) use tensor_service::in_process;
 use worker_service::WorkerServiceImpl;
 
-/// Largest control message: a description of a model with tens of thousands of tensors.
+/// Largest control message, in bytes. It must hold the description of a model with tens of thousands of tensors.
 const MAX_CONTROL_BYTES: usize = 4 << 20;
-/// Users' methods whose requests are streams.
+/// Methods for users whose requests are streams.
 const STREAMS: &[&str] = &["UploadInitialWeights"];
-/// Calls that one connection may have open at once.
+/// Largest number of concurrent calls over one connection.
 const MAX_STREAMS: u32 = 256;
 
-/// How the services are reached.
+/// Configuration of the gRPC listener.
 pub(crate) struct ListenerConfig {
-    /// Where they listen.
+    /// The socket on which the services listen.
     pub(crate) listener: TcpListener,
-    /// Credentials that are served with and asked for.
+    /// The coordinator's credentials, and the credentials that callers must have.
     pub(crate) guard: Guard,
-    /// Whether clients may ask for the services' descriptions.
+    /// Whether the reflection service is offered.
     pub(crate) reflection: bool,
-    /// Connections that there may be at a time.
+    /// Largest number of concurrent connections.
     pub(crate) connections: usize,
 }
 
@@ -92,7 +92,7 @@ pub(crate) async fn serve(
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .max_concurrent_streams(MAX_STREAMS)
-        // A machine that vanished must not keep its place.
+        // The slot of a connection must become free when its machine has vanished.
         .http2_keepalive_interval(Some(patience))
         .http2_keepalive_timeout(Some(patience))
         .layer(InterceptorLayer::new(callers::identify(listener_config.guard, metrics())))
@@ -106,7 +106,7 @@ pub(crate) async fn serve(
         .await
 }
 
-/// The reflection service; where it cannot be built, that is logged and the others are served without it.
+/// The reflection service. If it cannot be built, the error is logged and the other services start without it.
 fn described<S>(built: Result<S, tonic_reflection::server::Error>) -> Option<S> {
     built.inspect_err(|error| tracing::error!(%error, "internal error: reflection is not served")).ok()
 }
@@ -117,7 +117,7 @@ impl From<Ended> for Status {
     }
 }
 
-/// The answer was of another kind than the question: a defect of the coordinator.
+/// The state machine answered with the wrong kind of reply, which is a defect of the coordinator.
 fn unexpected() -> Status {
     Status::internal("the coordinator gave an answer of the wrong kind")
 }

@@ -1,6 +1,6 @@
-//! What the coordinator shows over HTTP: the dashboard and the little interface behind it, metrics, health.
+//! The coordinator's HTTP server: the dashboard and its JSON interface, metrics and health checks.
 //!
-//! It is another client of the state machine: it asks the same questions as the gRPC services and has no way of its own.
+//! It is a client of the state machine like the gRPC services: it sends the same events and has no other access.
 
 mod access;
 mod answer;
@@ -33,39 +33,39 @@ use crate::runtime::Shared;
 use crate::state::Caller;
 use crate::state::event::{Event, Reply, UserCall};
 
-/// Streams that are followed at a time: each is a person at a dashboard.
+/// Concurrent event streams. Each one is an open page of the dashboard.
 const STREAMS: usize = 256;
-/// Jobs' histories that are read at a time.
+/// Job histories that are read concurrently.
 const HISTORIES: usize = 4;
-/// Requests that are answered at a time; an open stream is none any more.
+/// Concurrent requests. An event stream stops counting as a request once its response has begun.
 const REQUESTS: usize = 64;
-/// How long an answer of the state machine is waited for.
+/// How long to wait for a reply of the state machine.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Connections at a time: browsers open several.
+/// Concurrent connections. A browser opens several.
 const CONNECTIONS: usize = 1024;
 
-/// How the pages are reached.
+/// Configuration of the HTTP server.
 pub(crate) struct HttpConfig {
-    /// Where they are served.
+    /// The socket on which it listens.
     pub(crate) listener: TcpListener,
-    /// Credentials that are served with and summary for.
+    /// The coordinator's credentials, and the tokens with which users sign in.
     pub(crate) guard: Guard,
-    /// Whether all of it is only for those who sign in.
+    /// Whether reading requires signing in, too.
     pub(crate) private: bool,
-    /// What Prometheus reads.
+    /// The metrics that `/metrics` exposes.
     pub(crate) registry: Registry,
-    /// Who this coordinator is.
+    /// Cluster name and incarnation, shown on the page.
     pub(crate) name: Name,
 }
 
-/// Who this coordinator is.
+/// Identity of this coordinator.
 #[derive(Clone, Debug)]
 pub(crate) struct Name {
     pub(crate) cluster: String,
     pub(crate) incarnation: u64,
 }
 
-/// What the handlers share.
+/// State shared by the handlers.
 #[derive(Clone)]
 struct App {
     shared: Shared,
@@ -80,7 +80,7 @@ struct App {
     end: CancellationToken,
 }
 
-/// Serves until `end`.
+/// Serves until `end` is cancelled.
 pub(crate) async fn serve(http_config: HttpConfig, shared: Shared, end: CancellationToken) {
     let tls = http_config.guard.clone().map(encryption);
     let observer = Arc::clone(&shared.observer);
@@ -109,23 +109,24 @@ pub(crate) async fn serve(http_config: HttpConfig, shared: Shared, end: Cancella
     server.with_observer(counted).serve(end).await;
 }
 
-/// Who reads everything: what is snapshot is snapshot to all who may look.
+/// The caller on whose behalf the page reads. It may read all jobs, because every viewer of the dashboard sees all of
+/// them.
 fn reader() -> Caller {
     Caller::Admin("dashboard".into())
 }
 
-/// Asks the state machine, and does not wait for ever.
+/// Sends a call to the state machine and waits for the reply, up to a limit.
 async fn ask(shared: &Shared, caller: Caller, call: UserCall) -> Result<Reply, Refusal> {
     let summary = shared.mailbox.ask(move |reply_to| Event::User { reply_to, caller, call });
     Ok(tokio::time::timeout(PATIENCE, summary).await.map_err(|_| Refusal::slow())??)
 }
 
-/// `/metrics`, with what is true of a moment brought up to it.
+/// Serves `/metrics`. Gauges of the present state are updated before each scrape.
 fn scraped(app: App, registry: Registry) -> Router {
     let refresh = move |request, next: axum::middleware::Next| {
         let app = app.clone();
         async move {
-            // Without an answer the numbers are those of the last time.
+            // If the state machine does not answer, the gauges keep their last values.
             if let Ok(snapshot) = app.snapshots.recent().await {
                 app.shared.observer.metrics.refresh(&snapshot.workers);
             }
@@ -135,7 +136,7 @@ fn scraped(app: App, registry: Registry) -> Router {
     metrics::router(Arc::new(registry)).layer(axum::middleware::from_fn(refresh))
 }
 
-/// The newest credentials as the server wants them.
+/// Follows the coordinator's credentials and passes on their TLS configuration.
 fn encryption(mut guard: watch::Receiver<GuardedServer>) -> TlsConfig {
     let (sender, tls) = watch::channel(Arc::clone(&guard.borrow_and_update().http));
     tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! For those who watch: what the state machine tells becomes metrics, traces, and what the dashboard shows.
+//! Observation: turns what the state machine reports into metrics, traces and the content of the dashboard.
 
 mod activity;
 mod metrics;
@@ -22,34 +22,34 @@ use activity::Activity;
 pub(crate) use activity::{ClusterEvent, ClusterEventKind};
 pub(crate) use metrics::{Metrics, Refused};
 
-/// Hears what happens. It never waits.
+/// Receives the observations of the state machine. It never blocks.
 pub(crate) struct Observer {
-    /// What Prometheus reads.
+    /// The metrics that Prometheus scrapes.
     pub(crate) metrics: Metrics,
     activity: Mutex<Activity>,
     traces: Traces,
     changes: watch::Sender<u64>,
     started: Instant,
-    /// Milliseconds from the start to the state machine's last sign of life; [`NEVER`] before the first.
+    /// Time of the state machine's last sign of life, in milliseconds from the start; [`NEVER`] before the first.
     beat: AtomicU64,
-    /// Silence of the state machine after which the coordinator is not ready.
+    /// Without a sign of life of the state machine for this long, the coordinator counts as not ready.
     silent: Duration,
 }
 
-/// No sign of life yet.
+/// There has been no sign of life yet.
 const NEVER: u64 = u64::MAX;
-/// The coordinator ends.
+/// The coordinator is shutting down.
 const ENDING: u64 = u64::MAX - 1;
-/// Least silence of the state machine after which the coordinator is not ready.
+/// Lower bound of the silence of the state machine after which the coordinator is not ready.
 const SILENT: Duration = Duration::from_secs(10);
 
-/// The time that the system tells; a clock that is before 1970 counts as 1970.
+/// The present time of the system clock; a clock before 1970 counts as 1970.
 pub(crate) fn unix_now() -> UnixMillis {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     UnixMillis(since.as_millis() as u64)
 }
 
-/// What happens to connections of the HTTP server.
+/// Counts refused connections and failed handshakes of the HTTP server.
 impl http::Observer for Observer {
     fn refused(&self) {
         self.metrics.refuse(Refused::Connections);
@@ -61,7 +61,7 @@ impl http::Observer for Observer {
 }
 
 impl Observer {
-    /// `tick` is the time between two signs of life of the state machine.
+    /// `tick` is the interval between two signs of life of the state machine. Three of them may be missed.
     pub(crate) fn new(registry: &mut Registry, traces: Traces, tick: Duration) -> Self {
         let (changes, _) = watch::channel(0);
         Self {
@@ -75,7 +75,7 @@ impl Observer {
         }
     }
 
-    /// The state machine lives.
+    /// Notes a sign of life of the state machine. Once the coordinator is shutting down, it has no effect.
     pub(crate) fn beat(&self) {
         let now = self.started.elapsed().as_millis() as u64;
         let _ = self
@@ -83,12 +83,12 @@ impl Observer {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |beat| (beat != ENDING).then_some(now));
     }
 
-    /// The coordinator ends: it takes nothing new.
+    /// Notes that the coordinator is shutting down and accepts nothing new.
     pub(crate) fn ending(&self) {
         self.beat.store(ENDING, Ordering::Relaxed);
     }
 
-    /// Why the coordinator cannot be used now, if it cannot.
+    /// Whether the coordinator is ready, or the reason why not.
     pub(crate) fn ready(&self) -> Result<(), String> {
         let beat = self.beat.load(Ordering::Relaxed);
         if beat == NEVER {
@@ -108,12 +108,12 @@ impl Observer {
         act(&mut self.activity.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Counts the changes of what is shown, so that watchers know when to look.
+    /// A counter that changes with each observation, so that watchers know when to look again.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Something has happened.
+    /// Processes an observation.
     pub(crate) fn note(&self, at: UnixMillis, observation: Observation) {
         match observation {
             Observation::WorkerJoined(session, worker) => {
@@ -157,7 +157,7 @@ impl Observer {
         self.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// Remembers something in words; `worker` is empty where it concerns none.
+    /// Records a cluster event; `worker` is empty if it concerns no worker.
     fn tell(&self, at: UnixMillis, kind: ClusterEventKind, text: String, worker: &str, job: Option<&JobId>) {
         let (worker, job) = (worker.to_owned(), job.map(JobId::to_string).unwrap_or_default());
         self.with_board(|activity| activity.record(ClusterEvent { at, kind, text, job, worker }));
@@ -167,7 +167,7 @@ impl Observer {
         let LostWorker { session, worker, cause, job, draining } = lost;
         self.metrics.worker_gone(worker, *session);
         self.with_board(|activity| activity.left(*session));
-        // One that said that it would leave is no loss.
+        // A worker that announced its departure does not count as lost.
         if !draining {
             self.metrics.worker_lost(cause);
             self.tell(
@@ -188,27 +188,27 @@ impl Observer {
         self.with_board(|activity| activity.step_done(job, timeline, step));
     }
 
-    /// What happened of late, oldest first.
+    /// Recent cluster events, oldest first.
     pub(crate) fn events(&self) -> Vec<(u64, ClusterEvent)> {
         self.with_board(|activity| activity.events())
     }
 
-    /// When a worker joined.
+    /// Time at which a worker registered; `None` if the session is unknown.
     pub(crate) fn joined_at(&self, session: SessionId) -> Option<UnixMillis> {
         self.with_board(|activity| activity.joined_at(session))
     }
 
-    /// The newest outer step of a job, if it did any in this start of the coordinator.
+    /// The newest outer step of a job, if it completed any since the coordinator started.
     pub(crate) fn last_step(&self, job: &JobId) -> Option<v1::OuterStepMetrics> {
         self.with_board(|activity| activity.last_step(job))
     }
 
-    /// The timelines of a job's newest outer steps, oldest first.
+    /// Timelines of a job's newest outer steps, oldest first.
     pub(crate) fn timelines(&self, job: &JobId) -> Vec<Arc<StepTimeline>> {
         self.with_board(|activity| activity.timelines(job))
     }
 
-    /// Sends what traces wait, within a limit.
+    /// Sends the waiting traces, for at most `limit`.
     pub(crate) async fn shutdown(&self, limit: Duration) {
         self.traces.shutdown(limit).await;
     }

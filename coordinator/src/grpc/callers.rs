@@ -1,4 +1,4 @@
-//! Who calls, and what they may call.
+//! Authentication and authorization of callers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,33 +12,34 @@ use super::limits::{CALLS, exhausted};
 use crate::observe::{Observer, Refused};
 use crate::state::Caller;
 
-/// How a caller's word is checked: the newest credentials of the coordinator, or none where nobody is asked.
+/// The newest credentials against which callers are authenticated; `None` if authentication is off.
 pub(crate) type Guard = Option<watch::Receiver<GuardedServer>>;
 
-/// What is known of a connection.
+/// Properties of a connection that its calls depend on.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
-    /// The limit that kept the connection from being admitted; `None` where it is.
+    /// The limit of connections that this one exceeds; `None` if it was admitted.
     pub(super) beyond: Option<usize>,
-    /// Whom its certificate names, or why it names nobody; `None` where it showed none.
+    /// The identity in the client certificate, or why it contains none; `None` if no certificate was presented.
     pub(super) certificate: Option<Result<Identity, String>>,
-    /// Whether a call over it has been let through.
+    /// Whether a call over this connection has been authorized. Connections without such a call are closed soon.
     pub(super) admitted: Arc<AtomicBool>,
     pub(super) calls: Arc<DefaultDirectRateLimiter>,
 }
 
-/// Who makes a call.
+/// Result of authenticating a call.
 #[derive(Clone, Debug)]
 enum Who {
-    /// Nobody is asked.
+    /// Authentication is off.
     Anyone,
-    /// They have proved it.
+    /// The caller is authenticated.
     Known(Identity),
-    /// They have not; why.
+    /// The caller is not authenticated, for this reason.
     Unknown(Status),
 }
 
-/// Says of each call who makes it. Whether that suffices is the services' matter: health is for everybody.
+/// Authenticates each call and attaches the result. It refuses no caller, because the health service is open to all:
+/// each service authorizes its own calls.
 pub(super) fn identify(guard: Guard, observer: Arc<Observer>) -> impl Check {
     move |mut request: Request<()>| {
         let peer = request.extensions().get::<Peer>();
@@ -55,7 +56,7 @@ pub(super) fn identify(guard: Guard, observer: Arc<Observer>) -> impl Check {
     }
 }
 
-/// A token counts before a certificate: it is the more deliberate of the two.
+/// Authenticates a call. A token takes precedence over a certificate, because it was given for this call on purpose.
 fn known(
     request: &Request<()>,
     peer: Option<&Peer>,
@@ -76,13 +77,13 @@ fn known(
     }
 }
 
-/// The token of an `authorization` header.
+/// The token of an `authorization` header; `None` if the header is not a valid bearer token.
 pub(crate) fn bearer(value: &str) -> Option<Token> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| Token::new(token.trim())).flatten()
 }
 
-/// Who holds the token of an `authorization` header.
+/// The holder of the token of an `authorization` header.
 pub(crate) fn holder(
     token: Option<&Token>,
     guard: &watch::Receiver<GuardedServer>,
@@ -91,12 +92,13 @@ pub(crate) fn holder(
     guard.borrow().tokens.holder(token).cloned().ok_or("authorization: the token is not known here")
 }
 
-/// A check that calls pass or are refused by.
+/// An interceptor that passes or refuses calls.
 pub(super) trait Check: Fn(Request<()>) -> Result<Request<()>, Status> + Clone {}
 
 impl<F: Fn(Request<()>) -> Result<Request<()>, Status> + Clone> Check for F {}
 
-/// Lets users and admins through, at the rate of their connection: who calls too often harms nobody else.
+/// Admits users and administrators, and limits the rate of calls. The limit is per connection, so that a caller who
+/// exceeds it does not affect others.
 pub(super) fn users(observer: Arc<Observer>) -> impl Check {
     move |request| {
         let mut request = admit(&observer, request, |role| role != Role::Worker, "users and admins")?;
@@ -116,12 +118,12 @@ pub(super) fn users(observer: Arc<Observer>) -> impl Check {
     }
 }
 
-/// Lets workers through.
+/// Admits workers.
 pub(super) fn workers(observer: Arc<Observer>) -> impl Check {
     move |request| admit(&observer, request, |role| role == Role::Worker, "workers")
 }
 
-/// Lets everybody through who has a role.
+/// Admits every caller who has a role.
 pub(super) fn anybody(observer: Arc<Observer>) -> impl Check {
     move |request| admit(&observer, request, |_| true, "those who have a role")
 }
@@ -142,7 +144,7 @@ fn admit(
             return Err(status.clone());
         }
         Some(Who::Known(_) | Who::Anyone) => {}
-        // The layer that says who calls is not there: nothing is let through that way.
+        // The layer that authenticates calls is missing. Refusing is the only safe answer.
         None => return Err(Status::internal("nobody has said who calls")),
     }
     if let Some(peer) = request.extensions().get::<Peer>() {

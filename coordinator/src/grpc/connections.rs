@@ -1,5 +1,4 @@
-//! Connections: taken up to a limit, encrypted where there are credentials, and closed again where nobody makes use of
-//! them.
+//! Accepts connections up to a limit, encrypts them if there are credentials, and closes those that stay unused.
 
 use std::io;
 use std::pin::Pin;
@@ -21,21 +20,21 @@ use super::callers::{Guard, Peer};
 use super::limits::{CALLS, Place, rate};
 use crate::observe::{Observer, Refused};
 
-/// Connections beyond the limit that are kept to be told so; more are closed.
+/// Connections beyond the limit that are accepted only to report the limit to the caller. Further ones are closed.
 const REFUSED: usize = 16;
-/// Connections that are ready and wait to be served.
+/// Capacity of the queue of connections that are ready to be served.
 const READY: usize = 64;
-/// How long nothing is accepted after the system had no more files to give.
+/// Pause after a failed `accept`, for example when no file descriptor is free. It prevents a busy loop.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
-/// Accepts connections.
+/// Accepts connections and prepares them for the server.
 pub(super) struct Acceptor {
     listener: TcpListener,
     guard: Guard,
     most: usize,
     admitted: Arc<Semaphore>,
     refused: Arc<Semaphore>,
-    /// How long a caller may take to be encrypted, and then to make a first call that is let through.
+    /// How long a caller may take for the TLS handshake, and then until its first authorized call.
     patience: Duration,
     observer: Arc<Observer>,
 }
@@ -52,7 +51,8 @@ impl Acceptor {
         Self { listener, guard, most, admitted, refused, patience, observer }
     }
 
-    /// The connections, in the order in which they are ready. Who is slow keeps nobody else waiting.
+    /// The connections in the order in which they become ready. A slow handshake does not delay other connections,
+    /// because each has its own task.
     pub(super) fn connections(self) -> impl Stream<Item = io::Result<Connection>> {
         let (ready, connections) = mpsc::channel(READY);
         tokio::spawn(self.accept(ready));
@@ -92,7 +92,8 @@ impl Acceptor {
         }
     }
 
-    /// A place for a connection, and the limit that it is beyond; `None` closes it.
+    /// Takes a slot for a connection. The second value is the limit if the connection exceeds it. `None` means that
+    /// the connection must be closed.
     fn place(&self) -> Option<(Place, Option<usize>)> {
         if let Ok(place) = Arc::clone(&self.admitted).try_acquire_owned() {
             return Some((place, None));
@@ -109,7 +110,7 @@ async fn open(
     place: Counted,
     beyond: Option<usize>,
 ) -> io::Result<Connection> {
-    // Small messages must not wait for the acknowledgement of the ones before.
+    // Without this, Nagle's algorithm delays small messages until earlier ones have been acknowledged.
     stream.set_nodelay(true)?;
     let config = guard.map(|guard| Arc::clone(&guard.borrow().grpc));
     let stream = match config {
@@ -123,16 +124,16 @@ async fn open(
     Ok(Connection { stream, peer, unused, _place: place })
 }
 
-/// A connection with its place.
+/// A connection that occupies a slot until it is dropped.
 pub(super) struct Connection {
     stream: Secured,
     peer: Peer,
-    /// Rings if no call is let through in time; gone once one is.
+    /// Expires if no call is authorized in time; `None` once a call has been.
     unused: Option<Pin<Box<Sleep>>>,
     _place: Counted,
 }
 
-/// A place that is counted as long as it is taken.
+/// A slot that the metrics count until it is dropped.
 struct Counted {
     observer: Arc<Observer>,
     _place: Place,
@@ -152,7 +153,7 @@ impl Drop for Counted {
 }
 
 impl Connection {
-    /// Ends what nobody makes use of: who only connects takes no place away for long.
+    /// Fails once the connection has been unused for too long, so that clients that only connect do not occupy slots.
     fn check_use(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if self.peer.admitted.load(Ordering::Relaxed) {
             self.unused = None;

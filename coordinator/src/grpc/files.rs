@@ -1,4 +1,4 @@
-//! Files that users send and fetch, a chunk at a time, off the runtime's threads.
+//! Transfer of files from and to users in chunks. File access runs on blocking threads, not on those of the runtime.
 
 use std::fs::File;
 use std::io::Read;
@@ -19,17 +19,17 @@ use super::views::IntoStatus;
 use crate::runtime::Shared;
 use crate::store::uploads::Upload;
 
-/// Chunks that are read ahead of the connection.
+/// Chunks that are read ahead of the network.
 const AHEAD: usize = 4;
 
-/// Opens a file and says how long it is.
+/// Opens a file and returns it with its length in bytes.
 pub(super) fn open(path: &Path) -> Result<(File, u64), Status> {
     let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
     let (length, file) = opened.map_err(|error| Status::internal(format!("{}: {error}", path.display())))?;
     Ok((file, length))
 }
 
-/// Sends a file behind its header. The place is free again when all is sent or nobody reads any more.
+/// Sends a header and then a file. The slot becomes free when everything is sent or the receiver is dropped.
 pub(super) fn send(
     header: v1::CheckpointHeader,
     file: File,
@@ -62,7 +62,7 @@ pub(super) fn send(
         .map(|part| part.map(|part| v1::DownloadCheckpointResponse { part: Some(part) }))
 }
 
-/// Receives a file into the uploads folder; returns its digest.
+/// Receives a file into the uploads folder and returns its digest.
 pub(super) async fn receive(
     shared: &Shared,
     mut stream: Streaming<v1::UploadInitialWeightsRequest>,
@@ -97,7 +97,7 @@ pub(super) async fn receive(
     }
 }
 
-/// Does what may wait for the disk where nobody else waits for it.
+/// Runs a closure that may block on the disk on a blocking thread.
 pub(super) async fn off_runtime<T: Send + 'static, E: IntoStatus + Send + 'static>(
     act: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, Status> {

@@ -1,4 +1,4 @@
-//! `JobService`: what users call.
+//! `JobService`: the calls of users.
 
 use std::pin::Pin;
 
@@ -17,9 +17,9 @@ use crate::state::Caller;
 use crate::state::event::{Event, JobView, Reply, UserCall};
 use crate::store::checkpoint;
 
-/// Jobs in a page where the caller does not say.
+/// Jobs per page if the caller does not specify it.
 const PAGE: usize = 100;
-/// Most jobs in a page.
+/// Largest number of jobs per page.
 const MAX_PAGE: usize = 1000;
 
 pub(super) struct JobServiceImpl {
@@ -38,7 +38,7 @@ impl JobServiceImpl {
         Ok(self.shared.mailbox.ask(move |reply_to| Event::User { reply_to, caller, call }).await?)
     }
 
-    /// Asks for something that is answered with a job.
+    /// Makes a call whose reply is a job.
     async fn job(&self, caller: Caller, call: UserCall) -> Result<Option<v1::Job>, Status> {
         match self.ask(caller, call).await? {
             Reply::Job(result) => result.map(|view| Some(views::job(&view))).map_err(IntoStatus::into_status),
@@ -54,7 +54,7 @@ impl JobServiceImpl {
     }
 }
 
-/// Who calls: `users` has said so.
+/// The caller of a request, as the interceptor `users` attached it.
 fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     request.extensions().get().cloned().ok_or_else(|| Status::internal("nobody has said who calls"))
 }

@@ -1,4 +1,5 @@
-//! What one coordinator takes at a time. Beyond a limit callers get RESOURCE_EXHAUSTED; nothing grows.
+//! Limits on concurrent use of a coordinator. A call beyond a limit fails with RESOURCE_EXHAUSTED; it is not queued,
+//! so that memory stays bounded.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -7,25 +8,25 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
-/// Users' calls over one connection in a second, and at once.
+/// Rate of users' calls over one connection: per second, and as a burst.
 pub(super) const CALLS: Rate = Rate { per_second: positive(1000), at_once: positive(4000) };
-/// Control messages of a worker in a second, and at once: it beats, and answers what it is asked.
+/// Rate of a worker's control messages, which are heartbeats and answers to commands: per second, and as a burst.
 const MESSAGES: Rate = Rate { per_second: positive(200), at_once: positive(1000) };
-/// Jobs that are watched at a time.
+/// Concurrent streams of job events.
 const WATCHERS: usize = 1000;
-/// Model files that are sent at a time.
+/// Concurrent downloads of model files.
 const DOWNLOADS: usize = 64;
-/// Files that are received at a time.
+/// Concurrent uploads of files.
 const UPLOADS: usize = 4;
 
-/// How much may come in a second, and at once.
+/// A rate limit: sustained rate and burst.
 #[derive(Clone, Copy)]
 pub(super) struct Rate {
     pub(super) per_second: NonZeroU32,
     at_once: NonZeroU32,
 }
 
-/// For constants: what is not positive does not compile.
+/// For constants: a value of zero fails to compile.
 const fn positive(number: u32) -> NonZeroU32 {
     match NonZeroU32::new(number) {
         Some(number) => number,
@@ -37,12 +38,12 @@ pub(super) fn rate(rate: Rate) -> DefaultDirectRateLimiter {
     RateLimiter::direct(Quota::per_second(rate.per_second).allow_burst(rate.at_once))
 }
 
-/// The rate of one worker's messages.
+/// A limiter for the control messages of one worker.
 pub(super) fn message_rate() -> DefaultDirectRateLimiter {
     rate(MESSAGES)
 }
 
-/// What users share.
+/// Limits that all users share.
 #[derive(Clone)]
 pub(super) struct UserLimits {
     watchers: Arc<Semaphore>,
@@ -50,7 +51,7 @@ pub(super) struct UserLimits {
     uploads: Arc<Semaphore>,
 }
 
-/// A place that is free again when it is dropped.
+/// A slot that becomes free when it is dropped.
 pub(super) type Place = OwnedSemaphorePermit;
 
 fn place(places: &Arc<Semaphore>, what: &str, limit: usize) -> Result<Place, Status> {

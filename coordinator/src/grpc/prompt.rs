@@ -1,4 +1,5 @@
-//! Requests that come in time: a message that arrives a byte at a time holds a call open for nobody's good.
+//! A deadline for the arrival of requests. Without it, a client that sends one byte at a time would hold a call open
+//! indefinitely.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,12 +13,13 @@ use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::server::NamedService;
 
-/// A service whose requests must arrive whole within a time, unless they are streams, which see to that themselves.
+/// A service whose requests must arrive completely within a time limit. Streaming methods are exempt, because they
+/// limit each message themselves.
 #[derive(Clone, Debug)]
 pub(super) struct Prompt<S> {
     service: S,
     within: Duration,
-    /// Methods whose requests are streams.
+    /// Names of the streaming methods.
     streams: &'static [&'static str],
 }
 
@@ -51,7 +53,7 @@ impl<S: Service<http::Request<Body>>> Service<http::Request<Body>> for Prompt<S>
     }
 }
 
-/// A body that fails when it takes too long.
+/// A request body that fails at a deadline.
 struct Arriving {
     body: Body,
     deadline: Pin<Box<Sleep>>,

@@ -1,7 +1,7 @@
-//! `TensorService`: weights down, partials and initial weights up.
+//! `TensorService`: workers download weights, and upload partials and initial weights.
 //!
-//! It is served without the gRPC library's codec, so that tensors are copied once and not three times; what goes over
-//! the wire is the same.
+//! The service does not use the codec of the gRPC library, so that tensors are copied once instead of three times. The
+//! wire format is the same.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -34,7 +34,7 @@ use super::views::IntoStatus;
 use crate::runtime::{Ended, Shared};
 use crate::state::event::{Admission, Busy, Event, PartialHeader, PartialOutcome, Reply};
 
-/// Numbers in a chunk.
+/// Elements per chunk.
 const CHUNK_NUMBERS: u64 = (CHUNK_BYTES / size_of::<f32>()) as u64;
 
 #[derive(Clone)]
@@ -59,7 +59,7 @@ impl Service<http::Request<Body>> for TensorServer {
     }
 }
 
-/// Waits for the next part of a transfer, but not for ever.
+/// Waits for the next part of a transfer, up to the limit for idle transfers.
 pub(super) async fn in_time<T>(
     shared: &Shared,
     next: impl Future<Output = Result<T, Status>>,
@@ -72,7 +72,7 @@ fn invalid(error: FieldError) -> Status {
     error.into_status()
 }
 
-/// The same service for workers in this process.
+/// The same service for workers in this process, without a network.
 pub(crate) fn in_process(shared: Weak<Shared>) -> InProcess {
     InProcess::new(move |request| {
         let shared = shared.upgrade();
@@ -167,7 +167,8 @@ impl TensorServer {
             let flat_buffers = [gradient, statistics].map(|length| flat_buffers.lend(length as usize));
             self.receive(&mut incoming, flat_buffers, &covered).await
         };
-        // What fits a chunk is read while it is asked for: the question takes longer than the transfer.
+        // A partial of at most one chunk is read while the state machine decides on admission, because that decision
+        // takes longer than the transfer. A larger one is read only after admission.
         let (admission, received) = if gradient.saturating_add(statistics) <= CHUNK_NUMBERS {
             let (admission, received) = tokio::join!(admission, receive);
             (admission?, Either::Left(std::future::ready(received)))
@@ -225,12 +226,12 @@ impl TensorServer {
         Ok(body::response(Frames::message(&v1::UploadInitialStateResponse {})))
     }
 
-    /// The next part of a transfer.
+    /// The next part of a transfer; `None` at its end.
     async fn part(&self, incoming: &mut Incoming) -> Result<Option<Part>, Status> {
         in_time(&self.0, async { incoming.next().await.map_err(IntoStatus::into_status) }).await
     }
 
-    /// The header of a transfer.
+    /// Reads the header of a transfer, which must come first.
     async fn header<H: Message + Default>(&self, incoming: &mut Incoming) -> Result<H, Status> {
         match self.part(incoming).await? {
             Some(Part::Header(header)) => {
@@ -240,7 +241,7 @@ impl TensorServer {
         }
     }
 
-    /// Receives chunks up to the trailer into two flat buffers of the lengths that were admitted.
+    /// Receives chunks up to the trailer into two flat buffers of the admitted lengths.
     async fn receive(
         &self,
         incoming: &mut Incoming,
@@ -265,7 +266,7 @@ impl TensorServer {
     }
 }
 
-/// Takes flat buffers that were handed over, where their lengths are those of the header.
+/// Takes flat buffers that a worker in this process handed over, if their lengths match the header.
 fn taken(handed: &Handed, lengths: [u64; 2], covered: &[u8]) -> Result<([FlatBuffer; 2], Checksum), Status> {
     let flat_buffers =
         handed.take().ok_or_else(|| Status::data_loss("the flat buffers were taken before"))?;

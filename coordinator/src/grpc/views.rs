@@ -1,4 +1,4 @@
-//! From the domain to the wire: jobs, workers, notices, errors.
+//! Conversion of jobs, workers, notices and errors from domain types to messages.
 
 use lookbehind_proto::convert::FieldError;
 use lookbehind_proto::transfer::TransferError;
@@ -69,7 +69,7 @@ pub(super) fn notice(notice: &Notice) -> v1::JobNotice {
     }
 }
 
-/// The one place where errors become gRPC statuses.
+/// The only conversion of errors to gRPC statuses.
 pub(super) trait IntoStatus {
     fn into_status(self) -> Status;
 }

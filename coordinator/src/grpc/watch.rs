@@ -1,4 +1,4 @@
-//! Watching a job: what is stored behind the cursor, then what comes, until the job is over.
+//! The event stream of a job: stored events after a cursor, then new ones, until the job is over.
 
 use std::collections::VecDeque;
 
@@ -17,15 +17,15 @@ use crate::state::JobRecord;
 use crate::store::StoreError;
 use crate::store::journal::{self, Reader};
 
-/// Events that are read at a time.
+/// Most events that are read at once.
 const BATCH: usize = 256;
 
-/// What a watcher has seen.
+/// The position of a watcher.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor {
-    /// Newest notice.
+    /// Revision of the last notice that it received.
     pub(super) revision: u64,
-    /// Outer steps.
+    /// Number of the last outer step that it received.
     pub(super) outer_step: u64,
 }
 
@@ -36,16 +36,16 @@ struct Watcher {
     reader: Reader,
     marks: Receiver<Mark>,
     cuts: u64,
-    /// Read but not yet sent.
+    /// Events that have been read but not yet sent.
     pending: VecDeque<v1::WatchJobResponse>,
     /// Whether the last event of the job has been read.
     over: bool,
-    /// Whether the cursor was behind the job's last notice from the beginning: only steps can be left.
+    /// Whether the cursor was at the job's last notice from the beginning. Then only outer steps can follow.
     no_more_notices: bool,
     _place: Option<Place>,
 }
 
-/// All events of a job, as it stands in `record`. Whoever asks sees to it that there are not too many watchers.
+/// All events of the job in `record`. The caller must limit the number of watchers itself.
 pub(crate) fn from_the_beginning(
     shared: Shared,
     record: &JobRecord,
@@ -53,7 +53,7 @@ pub(crate) fn from_the_beginning(
     follow(shared, record, Cursor { revision: 0, outer_step: 0 }, None)
 }
 
-/// The events of a job, as it stands in `record`, behind a cursor.
+/// The events of the job in `record` after a cursor.
 pub(super) fn stream(
     shared: Shared,
     record: &JobRecord,
@@ -105,7 +105,7 @@ impl Watcher {
         }
     }
 
-    /// Looks for what is new.
+    /// Reads new events. If the journal was truncated since the last call, reading starts again at its beginning.
     fn look(mut self) -> Result<Self, StoreError> {
         let mark = *self.marks.borrow_and_update();
         if mark.cuts != self.cuts {
@@ -116,8 +116,8 @@ impl Watcher {
         Ok(self)
     }
 
-    /// Reads what is new: notices and steps, merged in the order in which they happened. While the journal is being
-    /// written, a notice waits for the steps that it stands behind.
+    /// Reads new notices and outer steps, merged in the order in which they happened. A terminal notice waits for its
+    /// last outer steps while the journal is still being written.
     fn read(&mut self, writing: bool) -> Result<(), StoreError> {
         let notices = self.shared.store.notices(&self.job, self.cursor.revision, BATCH)?;
         for notice in notices {
@@ -137,7 +137,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// Reads steps up to `until`, as many as a batch holds.
+    /// Reads outer steps up to `until` or until the batch is full.
     fn read_steps(&mut self, until: u64) -> Result<(), StoreError> {
         while self.cursor.outer_step < until && self.pending.len() < BATCH {
             let Some(step) = self.reader.next_step()? else { break };

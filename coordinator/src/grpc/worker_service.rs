@@ -22,7 +22,8 @@ use crate::state::command::{Assignment, RequestKind, WorkerCommand};
 use crate::state::event::{Event, Fault, LossCause, Refusal, Registration, Reply, WorkerMessage};
 use crate::training::ComputeClass;
 
-/// Most characters of what a worker says in words: it is stored with the job and shown to users.
+/// Longest text from a worker, in characters. The limit exists because the text is stored with the job and shown to
+/// users.
 const MAX_WORDS: usize = 1000;
 
 pub(super) struct WorkerServiceImpl(pub(super) Shared);
@@ -75,7 +76,7 @@ fn refused(refusal: Refusal) -> impl Stream<Item = Result<v1::SessionResponse, S
     tokio_stream::once(Ok(v1::SessionResponse { fencing_token: None, message: Some(message) }))
 }
 
-/// Takes a worker's messages until its stream ends, whyever.
+/// Forwards a worker's messages until its stream ends for any reason, and then reports the worker as lost.
 async fn listen(mut incoming: Streaming<v1::SessionRequest>, fencing_token: FencingToken, mailbox: Mailbox) {
     let rate = message_rate();
     let cause = loop {

@@ -1,4 +1,4 @@
-//! Who asks over HTTP: nobody in particular, who may read; or the holder of a token.
+//! Authentication of HTTP requests: an anonymous guest, who may only read, or the holder of a token.
 
 use std::net::IpAddr;
 
@@ -15,18 +15,18 @@ use super::answer::Refusal;
 use crate::grpc::callers::{bearer, holder};
 use crate::state::Caller;
 
-/// Who asks.
+/// Who sent a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Viewer {
-    /// Nobody is summary: everybody may do everything.
+    /// Authentication is off: every caller may do everything.
     Anyone,
-    /// They have not signed in: they may look.
+    /// The caller has not signed in and may only read.
     Guest,
-    /// They have.
+    /// The caller has signed in with a token.
     Known(Identity),
 }
 
-/// Who asks, as the page shows it.
+/// The viewer as the page displays them.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct You {
     pub(super) name: String,
@@ -42,7 +42,7 @@ impl Viewer {
         }
     }
 
-    /// As whom they steer jobs, if they may.
+    /// The caller under which the viewer controls jobs; `None` if the viewer may only read.
     pub(super) fn steers(&self) -> Option<Caller> {
         match self {
             Self::Anyone => Some(Caller::Anyone),
@@ -53,7 +53,7 @@ impl Viewer {
     }
 }
 
-/// Finds out who asks and whether they may look at anything.
+/// Authenticates a request, and refuses it if the viewer may not read.
 pub(super) async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let Ok(_place) = app.requests.try_acquire() else {
         let reason = "as many requests are under way as there may be; try again later";
@@ -90,7 +90,8 @@ fn viewer(app: &App, request: &Request) -> Result<Viewer, Refusal> {
     }
 }
 
-/// Where nobody is summary who they are, a page from elsewhere must not reach the coordinator under a name of its own.
+/// Without authentication, only `localhost` and plain addresses are accepted as host. A foreign page could otherwise
+/// reach the coordinator through a host name of its own that resolves to it (DNS rebinding).
 fn check_host(request: &Request) -> Result<(), Refusal> {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     let host =

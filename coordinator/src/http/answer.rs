@@ -1,4 +1,4 @@
-//! Answers: JSON that nobody keeps, and errors in words.
+//! Responses: JSON that must not be cached, and errors as text.
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::runtime::Ended;
 use crate::state::event::CallError;
 
-/// Something that is not done.
+/// A request that is refused: status and reason.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
@@ -66,7 +66,7 @@ impl From<CallError> for Refusal {
     }
 }
 
-/// A value as JSON. Numbers that are none are null.
+/// A response body in JSON. Floats that are not finite become null.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {

@@ -1,4 +1,4 @@
-//! The dashboard's files, which are part of the program.
+//! The files of the dashboard, embedded in the program.
 
 use axum::Router;
 use axum::extract::Path;
@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-/// A file with its name and type.
+/// An embedded file: name, content type and content.
 type Asset = (&'static str, &'static str, &'static [u8]);
 
 macro_rules! assets {
@@ -45,11 +45,11 @@ const FILES: &[Asset] = &assets! {
     "workers.js": "text/javascript; charset=utf-8",
 };
 
-/// Nothing from elsewhere, nothing inline, in nobody's frame.
+/// Content security policy: no foreign content, no inline scripts or styles, no embedding in frames.
 const POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'";
 
-/// The page and its files.
+/// Routes of the page and its files.
 pub(super) fn router() -> Router {
     Router::new().route("/", get(page)).route("/static/{name}", get(file))
 }
@@ -69,7 +69,7 @@ fn headers(kind: &'static str) -> HeaderMap {
     let named = |name, value| (HeaderName::from_static(name), HeaderValue::from_static(value));
     HeaderMap::from_iter([
         (CONTENT_TYPE, HeaderValue::from_static(kind)),
-        // The files are those of this build; a browser asks again after an upgrade.
+        // The files change with each build. The browser must therefore ask whether its copy is still current.
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         named("content-security-policy", POLICY),
         named("x-content-type-options", "nosniff"),

@@ -1,21 +1,21 @@
-//! Long curves with fewer points: who looks at a screen sees no more than its width. They are downsampled while they are read,
-//! so that a long one takes no more memory than a short one.
+//! Downsampling of long curves, because a screen shows no more points than its width. Points are dropped while they
+//! are read, so that memory does not grow with the length of a curve.
 
 use super::views::StepJson;
 
-/// Every so many outer steps, and as many of those after which the test split was evaluated.
+/// Outer steps at a regular stride, and separately those with a result on the test split.
 pub(super) struct Downsampled {
     all: Downsampler<StepJson>,
     tested: Downsampler<StepJson>,
 }
 
 impl Downsampled {
-    /// About `most` of each.
+    /// Keeps at most about twice `most` of each.
     pub(super) fn new(most: usize) -> Self {
         Self { all: Downsampler::new(most), tested: Downsampler::new(most) }
     }
 
-    /// Takes the next step.
+    /// Adds the next outer step.
     pub(super) fn push(&mut self, step: StepJson) {
         if step.is_tested() {
             self.tested.push(step.clone());
@@ -23,17 +23,17 @@ impl Downsampled {
         self.all.push(step);
     }
 
-    /// Whether there is none.
+    /// Whether no outer step has been added.
     pub(super) fn is_empty(&self) -> bool {
         self.all.last.is_none()
     }
 
-    /// The newest.
+    /// Number of the newest outer step; 0 if there is none.
     pub(super) fn newest(&self) -> u64 {
         self.all.last.as_ref().map_or(0, |step| step.outer_step)
     }
 
-    /// Those that are left, in order.
+    /// The remaining outer steps in order.
     pub(super) fn into_steps(self) -> Vec<StepJson> {
         let mut steps = self.all.into_items();
         steps.extend(self.tested.into_items());
@@ -43,7 +43,7 @@ impl Downsampled {
     }
 }
 
-/// Every so many of a sequence, the first and the last among them.
+/// Every n-th item of a sequence, including the first and the last. The stride n doubles when too many items are kept.
 struct Downsampler<T> {
     most: usize,
     stride: usize,

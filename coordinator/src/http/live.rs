@@ -1,4 +1,4 @@
-//! Streams that tell a page what is new, as Server-Sent Events.
+//! Server-Sent Events that keep a page up to date.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -26,24 +26,24 @@ use super::views::{JobSummary, NoticeJson, StepJson, TimelineJson};
 use crate::grpc::watch;
 use crate::state::event::JobView;
 
-/// Least time between two tellings of the same.
+/// Shortest interval between two events of the same kind.
 const PACE: Duration = Duration::from_millis(500);
-/// Most time without any.
+/// Longest interval between two events.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Notices of a job that are told at a time: the newest.
+/// Most notices of a job in one event. Older ones are dropped.
 const NOTICES: usize = 200;
-/// How long a reader may leave everything unread.
+/// How long a client may read nothing before its stream ends.
 const STALLED: Duration = Duration::from_secs(30);
-/// Events that may wait for a slow reader; one that lets more wait is told less often.
+/// Events that may wait for a slow client. If the queue is full, new events are gathered and sent later.
 const WAITING: usize = 4;
 
-/// Where a stream's events go. Sending fails when nobody reads any more.
+/// The sending end of an event stream. Sending fails if the client has disconnected.
 struct Out(mpsc::Sender<Bytes>);
 
-/// The stream is over: nobody reads any more, or an event cannot be written.
+/// The stream has ended: the client disconnected, or an event could not be serialized.
 struct Gone;
 
-/// An event's data. What cannot be written ends the stream, and the page opens another.
+/// The data of an event. If it cannot be serialized the stream ends, and the page opens another.
 fn json(value: &impl Serialize) -> Result<String, Gone> {
     serde_json::to_string(value).map_err(|error| {
         tracing::error!(%error, "internal error: an event for the dashboard cannot be written");
@@ -57,7 +57,7 @@ impl Out {
         self.send(format!("event: {name}\ndata: {data}\n\n")).await
     }
 
-    /// A sign of life that is no event.
+    /// Sends a comment, which is not an event: it keeps the connection alive and detects a client that has gone.
     async fn breathe(&self) -> Result<(), Gone> {
         self.send(":\n\n".into()).await
     }
@@ -68,7 +68,7 @@ impl Out {
     }
 }
 
-/// A response that is fed by a task, until that ends or nobody reads any more.
+/// A streaming response whose events come from a task. The task ends when it is done or the client disconnects.
 fn stream<F: Future<Output = Result<(), Gone>> + Send>(
     app: &App,
     feed: impl FnOnce(Out) -> F + Send + 'static,
@@ -95,7 +95,7 @@ fn stream<F: Future<Output = Result<(), Gone>> + Send>(
     Ok(([(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")], body).into_response())
 }
 
-/// The whole cluster: when something changes, and every few seconds.
+/// The state of the whole cluster: after each change, and every few seconds.
 pub(super) fn overview(app: App, viewer: Viewer) -> Result<Response, Refusal> {
     let followed = app.clone();
     stream(&followed, move |out| async move {
@@ -112,14 +112,14 @@ pub(super) fn overview(app: App, viewer: Viewer) -> Result<Response, Refusal> {
     })
 }
 
-/// One job: its history, then what is new.
+/// One job: its history, then new events.
 pub(super) async fn job(app: App, viewer: Viewer, id: JobId, points: usize) -> Result<Response, Refusal> {
     let view = app.job(&id).await?;
     let followed = app.clone();
     stream(&followed, move |out| async move { Box::pin(follow(app, viewer, view, points, out)).await })
 }
 
-/// What was read of a job and not yet told.
+/// Events of a job that have been read but not yet sent.
 struct News {
     steps: Downsampled,
     notices: VecDeque<NoticeJson>,
@@ -158,7 +158,7 @@ async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out
     out.tell("job", &app.job_json(view.clone(), summary.as_ref(), &viewer)).await?;
     let mut events: Events = Box::pin(watch::from_the_beginning(app.shared.clone(), &view.record));
     let mut over = {
-        // Nobody closes it.
+        // Cannot fail: the semaphore is never closed. The permit limits how many histories are read at the same time.
         let _place = app.histories.acquire().await;
         let (history, over) = history(&mut events, &view, points).await;
         out.tell("history", &history).await?;
@@ -192,13 +192,13 @@ async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out
             told = newest;
         }
         if over {
-            // Nothing more can happen: the page knows, and does not come back.
+            // Nothing more can happen. The page knows from the job's state that it need not reconnect.
             return Ok(());
         }
     }
 }
 
-/// What is stored of a job, downsampled; and whether that is all that there will ever be.
+/// The stored events of a job, downsampled, and whether no more can follow.
 async fn history(events: &mut Events, view: &JobView, points: usize) -> (History, bool) {
     let mut news = News::new(points);
     let mut over = false;
@@ -207,7 +207,7 @@ async fn history(events: &mut Events, view: &JobView, points: usize) -> (History
         if complete && !view.record.state.is_terminal() {
             break;
         }
-        // What takes longer is not stored yet.
+        // If the next event takes longer than this, it is not stored yet.
         match tokio::time::timeout(PACE, events.next()).await {
             Ok(Some(Ok(event))) => news.take(event.event),
             Ok(_) => {
@@ -220,7 +220,7 @@ async fn history(events: &mut Events, view: &JobView, points: usize) -> (History
     (History { steps: news.steps.into_steps(), notices: news.notices }, over)
 }
 
-/// What is new of a job within a moment; and whether nothing more will come.
+/// New events of a job within [`PACE`], and whether no more will follow.
 async fn gather(events: &mut Events, points: usize) -> (News, bool) {
     let mut news = News::new(points);
     let moment = tokio::time::sleep(PACE);

@@ -1,4 +1,4 @@
-//! All jobs and workers, and what happened of late.
+//! The overview: all jobs and workers, and recent cluster events.
 
 use lookbehind_common::ids::JobId;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::observe::unix_now;
 use crate::state::event::{JobView, Reply, UserCall};
 use crate::state::{Caller, UnixMillis};
 
-/// What the page shows of the whole cluster.
+/// The state of the whole cluster as the page displays it.
 #[derive(Debug, Serialize)]
 pub(super) struct Overview {
     cluster: String,
@@ -29,12 +29,12 @@ pub(super) struct Overview {
 }
 
 impl App {
-    /// A job, for somebody who may look.
+    /// A job, read on behalf of any viewer who may read.
     pub(super) async fn job(&self, id: &JobId) -> Result<JobView, Refusal> {
         self.steer(reader(), UserCall::Get(id.clone())).await
     }
 
-    /// A call that is answered with a job.
+    /// Makes a call whose reply is a job.
     pub(super) async fn steer(&self, caller: Caller, call: UserCall) -> Result<JobView, Refusal> {
         match ask(&self.shared, caller, call).await? {
             Reply::Job(result) => result.map_err(Refusal::from),
@@ -42,13 +42,13 @@ impl App {
         }
     }
 
-    /// A job as somebody sees it; `summary` is what its user summary for.
+    /// A job as the viewer may see it. `summary` describes the job's specification.
     pub(super) fn job_json(&self, view: JobView, summary: Option<&JobSummary>, viewer: &Viewer) -> JobJson {
         let snapshot = JobSnapshot::new(&self.shared.observer, view, summary.cloned());
         JobJson::new(&snapshot, viewer.steers().as_ref())
     }
 
-    /// What somebody sees of the whole cluster.
+    /// The whole cluster as the viewer may see it.
     pub(super) async fn overview(&self, viewer: &Viewer) -> Result<Overview, Refusal> {
         let snapshot = self.snapshots.recent().await?;
         let caller = viewer.steers();

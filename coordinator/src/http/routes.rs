@@ -1,4 +1,4 @@
-//! The little interface behind the page.
+//! The JSON interface of the page.
 
 use axum::Router;
 use axum::extract::{Extension, Path, State};
@@ -15,9 +15,9 @@ use super::views::{JobJson, JobSummary};
 use super::{App, live};
 use crate::state::event::UserCall;
 
-/// Outer steps of a job's history that are sent where the reader does not say.
+/// Outer steps of a job's history that are sent if the request does not specify a number.
 const POINTS: usize = 1000;
-/// Most of them.
+/// Largest number that a request may specify.
 const MAX_POINTS: usize = 10_000;
 
 pub(super) fn router(app: App) -> Router {
@@ -63,7 +63,7 @@ fn job_id(text: &str) -> Result<JobId, Refusal> {
     JobId::parse(text).ok_or_else(unknown)
 }
 
-/// The query `points=N`.
+/// The query parameter `points=N`.
 fn points(uri: &Uri) -> Result<usize, Refusal> {
     let given = uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("points="));
     let Some(given) = given else { return Ok(POINTS) };
@@ -87,7 +87,8 @@ async fn steer(
 ) -> Response {
     let steered = async {
         let id = job_id(&id)?;
-        // What a form on another page could send is refused: a browser asks before it sends JSON elsewhere.
+        // Requests that a form on another page could send are refused. JSON is safe, because a browser asks for
+        // permission before it sends JSON to another origin.
         let kinds: Vec<_> = headers.get_all(CONTENT_TYPE).iter().collect();
         if kinds != ["application/json"] {
             let reason = "content-type: expected application/json";

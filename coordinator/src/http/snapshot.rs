@@ -1,5 +1,5 @@
-//! What all pages show, summary for once for all of them: however many look, the state machine is summary twice a second at
-//! most.
+//! Snapshots of the cluster that all pages share: however many pages are open, the state machine is queried at most
+//! about twice a second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use crate::observe::Observer;
 use crate::runtime::Shared;
 use crate::state::event::{JobView, Reply, UserCall, WorkerView};
 
-/// Jobs that are snapshot.
+/// Jobs in a snapshot.
 const JOBS: usize = 100;
-/// How old what is snapshot may be.
+/// Largest age of a snapshot that is reused.
 const AGE: Duration = Duration::from_millis(400);
 
-/// A moment of the cluster.
+/// The state of the cluster at one moment.
 pub(super) struct Snapshot {
     taken: tokio::time::Instant,
     pub(super) jobs: Vec<JobSnapshot>,
@@ -28,7 +28,7 @@ pub(super) struct Snapshot {
     pub(super) events: Vec<EventJson>,
 }
 
-/// A job with what is decoded of it.
+/// A job with the decoded parts of its data.
 pub(super) struct JobSnapshot {
     pub(super) view: JobView,
     pub(super) summary: Option<JobSummary>,
@@ -36,17 +36,18 @@ pub(super) struct JobSnapshot {
 }
 
 impl JobSnapshot {
-    /// `summary` is [`JobSummary::of`] the job, which does not change.
+    /// `summary` is [`JobSummary::of`] the job. It is a parameter because it never changes and may be kept by the
+    /// caller.
     pub(super) fn new(observer: &Observer, view: JobView, summary: Option<JobSummary>) -> Self {
         let last = observer.last_step(&view.record.id);
         Self { view, summary, last }
     }
 }
 
-/// The newest moment; `None` before the first.
+/// The newest snapshot or the error of taking it; `None` before the first.
 type Latest = Option<Result<Arc<Snapshot>, Refusal>>;
 
-/// Where the newest moment is to be had.
+/// Gives access to the newest snapshot. Clones share it.
 #[derive(Clone)]
 pub(super) struct Snapshots {
     wanted: Arc<Notify>,
@@ -54,7 +55,7 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
-    /// The task that takes them, whenever somebody wants one.
+    /// Starts the task that takes snapshots on demand.
     pub(super) fn start(shared: Shared, end: CancellationToken) -> Self {
         let (sender, newest) = watch::channel(Latest::None);
         let wanted = Arc::new(Notify::new());
@@ -69,7 +70,7 @@ impl Snapshots {
         Self { wanted, newest }
     }
 
-    /// A moment that is not long past.
+    /// A recent snapshot. Takes a new one if the newest is too old.
     pub(super) async fn recent(&self) -> Result<Arc<Snapshot>, Refusal> {
         let mut newest = self.newest.clone();
         if let Some(Ok(snapshot)) = &*newest.borrow_and_update()

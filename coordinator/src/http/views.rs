@@ -1,4 +1,4 @@
-//! What the page is told, as JSON. Times are in milliseconds since 1970 or in seconds, as their names say.
+//! JSON types of the page. Times are in milliseconds since 1970 or in seconds, as their names say.
 
 use lookbehind_common::job::JobSpec;
 use lookbehind_proto::v1;
@@ -27,11 +27,11 @@ pub(super) struct JobJson {
     summary: Option<JobSummary>,
     digest: String,
     last: Option<StepJson>,
-    /// What the reader may do with it now.
+    /// The actions that the viewer may take on it in its present state.
     allowed: Vec<&'static str>,
 }
 
-/// What its user summary for.
+/// The essentials of a job's specification.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct JobSummary {
     name: String,
@@ -45,7 +45,7 @@ pub(super) struct JobSummary {
 }
 
 impl JobJson {
-    /// A job as a reader sees it, who steers as `caller` if at all.
+    /// A job as a viewer sees it. `caller` is the viewer as a caller, or `None` if they may only read.
     pub(super) fn new(snapshot: &JobSnapshot, caller: Option<&Caller>) -> Self {
         let (view, record) = (&snapshot.view, &snapshot.view.record);
         Self {
@@ -67,8 +67,8 @@ impl JobJson {
 }
 
 impl JobSummary {
-    /// What a job's user summary for; `None` where the specification is not valid, which would be an internal error,
-    /// because it was checked when the job was created.
+    /// The essentials of a specification. `None` if it is invalid, which would be a defect of the coordinator, because
+    /// specifications are checked when jobs are created.
     pub(super) fn of(spec: &v1::JobSpec) -> Option<Self> {
         match wire::from_proto(spec).and_then(|file| file.validate()) {
             Ok(checked) => Some(summary(&spec.name, &checked)),
@@ -114,7 +114,7 @@ pub(super) struct StepJson {
     epoch: u64,
     loss: f64,
     last_loss: f64,
-    /// How much the loss rose along the path of ascent.
+    /// Increase of the loss along the path of ascent.
     sharpness: f64,
     accuracy: f64,
     gradient_norm: f64,
@@ -175,7 +175,7 @@ impl From<&v1::OuterStepMetrics> for StepJson {
 }
 
 impl StepJson {
-    /// Whether the test split was evaluated after it.
+    /// Whether the test split was evaluated after this outer step.
     pub(super) fn is_tested(&self) -> bool {
         self.test.is_some()
     }
@@ -237,7 +237,7 @@ impl WorkerJson {
     }
 }
 
-/// Something that happened in the cluster.
+/// A cluster event.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct EventJson {
     sequence: u64,
@@ -255,7 +255,7 @@ impl From<(u64, ClusterEvent)> for EventJson {
     }
 }
 
-/// When an outer step did what, in seconds from its beginning.
+/// Timeline of an outer step, in seconds from its beginning.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct TimelineJson {
     outer_step: u64,
@@ -315,7 +315,7 @@ impl From<&Part> for PartJson {
     fn from(part: &Part) -> Self {
         let outcome = match part.fate {
             Fate::Used => "used",
-            // JobSummary as well as another, who was faster: nothing came of it.
+            // Assigned to another worker as well, which was faster. The result was not needed.
             Fate::Duplicate | Fate::Asked => "duplicate",
             Fate::Lost => "lost",
             Fate::Failed => "failed",

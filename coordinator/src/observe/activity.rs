@@ -1,4 +1,5 @@
-//! What the dashboard shows beside jobs and workers: kept in memory, bounded, gone with the process.
+//! Content of the dashboard in addition to jobs and workers. It is kept in memory, bounded, and lost when the process
+//! ends.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,16 +11,16 @@ use lookbehind_proto::v1;
 use crate::state::UnixMillis;
 use crate::state::observation::{Fate, StepTimeline};
 
-/// Happenings of workers that are remembered, and as many of jobs.
+/// Cluster events about workers that are kept, and as many about jobs.
 const EVENTS: usize = 100;
-/// Outer steps of a job whose timelines are remembered.
+/// Timelines that are kept per job.
 const TIMELINES: usize = 8;
-/// How long an outer step in which something was lost is shown.
+/// How long a timeline with a lost or failed part stays visible.
 const SCAR: Duration = Duration::from_secs(60);
-/// Jobs of which anything is remembered: the running ones, and those that ran last.
+/// Jobs whose activity is kept: the running ones, and those that ran last.
 const JOBS: usize = 100;
 
-/// What kind of thing happened.
+/// Kind of a cluster event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ClusterEventKind {
@@ -31,15 +32,15 @@ pub(crate) enum ClusterEventKind {
     Job,
 }
 
-/// Something that happened, in words.
+/// A cluster event with its text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClusterEvent {
     pub(crate) at: UnixMillis,
     pub(crate) kind: ClusterEventKind,
     pub(crate) text: String,
-    /// The job that it concerns; empty where it concerns none.
+    /// The job concerned; empty if none.
     pub(crate) job: String,
-    /// The worker that it concerns; empty where it concerns none.
+    /// The worker concerned; empty if none.
     pub(crate) worker: String,
 }
 
@@ -47,9 +48,10 @@ pub(crate) struct ClusterEvent {
 struct JobActivity {
     last: Option<v1::OuterStepMetrics>,
     timelines: VecDeque<Arc<StepTimeline>>,
-    /// The newest outer step in which something was lost or failed, and when: on fast jobs it would be gone unseen.
+    /// The newest outer step with a lost or failed part, and when it ended. On fast jobs it would otherwise disappear
+    /// before it is seen.
     scarred: Option<(Instant, Arc<StepTimeline>)>,
-    /// Counts the activity's changes: the least recent goes first.
+    /// Value of the change counter at the last change. The job with the lowest value is dropped first.
     touched: u64,
     rests: bool,
 }
@@ -67,7 +69,7 @@ pub(super) struct Activity {
 impl Activity {
     pub(super) fn record(&mut self, event: ClusterEvent) {
         self.recorded += 1;
-        // Apart, so that what many jobs have to say does not push out what is said of workers.
+        // Separate queues, so that events of many jobs do not displace those of workers.
         let of_jobs = event.kind == ClusterEventKind::Job;
         let events = if of_jobs { &mut self.of_jobs } else { &mut self.of_workers };
         if events.len() == EVENTS {
@@ -112,7 +114,7 @@ impl Activity {
         shown.timelines.push_back(timeline);
     }
 
-    /// A job does nothing for now: what is remembered of it may go before that of others.
+    /// The job is paused or over. Its activity is dropped before that of running jobs.
     pub(super) fn rests(&mut self, job: &JobId) {
         if let Some(shown) = self.jobs.get_mut(job) {
             shown.rests = true;
@@ -138,7 +140,7 @@ impl Activity {
     }
 }
 
-/// Whether something was lost or failed in an outer step.
+/// Whether a part of an outer step was lost or failed.
 fn is_scarred(timeline: &StepTimeline) -> bool {
     let parts = timeline.requests.iter().flat_map(|request| &request.parts);
     parts.into_iter().any(|part| matches!(part.fate, Fate::Lost | Fate::Failed))

@@ -1,4 +1,4 @@
-//! What Prometheus reads of a coordinator; docs/observability.md lists it.
+//! The coordinator's Prometheus metrics. docs/observability.md lists them.
 
 mod job;
 mod labels;
@@ -24,7 +24,7 @@ use crate::state::JobState;
 use crate::state::event::{LossCause, WorkerView};
 use crate::state::observation::{Fate, JobMove, StepTimeline};
 
-/// How long the series of a job stay after it is over, so that the last values are read.
+/// How long the series of a finished job stay, so that Prometheus can scrape their last values.
 const LINGER: Duration = Duration::from_secs(600);
 
 /// The series of one worker.
@@ -38,11 +38,11 @@ struct WorkerSeries {
 pub(crate) struct Metrics {
     jobs: ByLabel<Gauge>,
     job: JobSeries,
-    /// Jobs that are over, whose series go when they have been there for long enough.
+    /// Finished jobs and when they ended. Their series are removed after [`LINGER`].
     over: Mutex<VecDeque<(Instant, JobId)>>,
     workers: ByLabel<Gauge>,
     worker: WorkerSeries,
-    /// Workers that are there, by name: those that have series.
+    /// Registered workers by name. Exactly these names have series.
     known: Mutex<BTreeMap<String, BTreeSet<SessionId>>>,
     queue_wait: Histogram,
     losses: ByLabel<Counter>,
@@ -55,14 +55,14 @@ pub(crate) struct Metrics {
     checkpoint_bytes: Gauge,
     checkpoints: ByLabel<Counter>,
     refused: ByLabel<Counter>,
-    /// gRPC connections that are open.
+    /// Open gRPC connections.
     pub(crate) connections: Gauge,
-    /// Connections that never came to be encrypted.
+    /// Connections whose TLS handshake failed.
     pub(crate) handshakes_failed: Counter,
 }
 
 impl Metrics {
-    /// Registers all of them; those whose labels are known begin with 0.
+    /// Registers all metrics. Series with labels that are known in advance start at 0.
     pub(crate) fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
             jobs: Family::default(),
@@ -154,7 +154,7 @@ impl Metrics {
         }
     }
 
-    /// A job has come to another state.
+    /// A job changed its state.
     pub(super) fn job_moved(&self, moved: &JobMove) {
         if let Some(from) = moved.from {
             self.jobs.get_or_create(&[("state", from.name())]).dec();
@@ -174,12 +174,12 @@ impl Metrics {
         self.losses.get_or_create(&[("cause", cause_name(cause))]).inc();
     }
 
-    /// A worker is there; several may have one name.
+    /// A worker registered. Several workers may share a name.
     pub(super) fn worker_joined(&self, worker: &str, session: SessionId) {
         lock(&self.known).entry(worker.to_owned()).or_default().insert(session);
     }
 
-    /// A worker is gone: with the last of its name go its series.
+    /// A worker is gone. Its series are removed if no other worker has the same name.
     pub(super) fn worker_gone(&self, worker: &str, session: SessionId) {
         let mut known = lock(&self.known);
         if let Some(sessions) = known.get_mut(worker) {
@@ -227,7 +227,7 @@ impl Metrics {
         }
     }
 
-    /// Only of workers that are still there: what is known of others is gone with them.
+    /// Counts only shards of registered workers. Otherwise a late result would bring back a series that was removed.
     fn shards_delivered(&self, worker: &str, shards: u64, seconds: f64) {
         let known = lock(&self.known);
         if !known.contains_key(worker) {
@@ -238,11 +238,11 @@ impl Metrics {
         self.worker.shard_seconds.get_or_create(&label).observe(seconds / shards.max(1) as f64);
     }
 
-    /// Brings what is true of a moment up to it, before it is read.
+    /// Updates the gauges of the present state before a scrape.
     pub(crate) fn refresh(&self, workers: &[WorkerView]) {
         let mut counts = [("free", 0), ("serving", 0), ("draining", 0)];
         for worker in workers {
-            // The list may be older than a loss.
+            // The list may contain a worker that has been lost since it was taken.
             let known = lock(&self.known);
             if known.contains_key(&worker.registration.name) {
                 let label = WorkerLabel { worker: worker.registration.name.clone() };
@@ -262,13 +262,13 @@ impl Metrics {
         }
     }
 
-    /// Tensors have gone over the network.
+    /// Counts tensors that were transferred over the network.
     pub(crate) fn transferred(&self, direction: Direction, numbers: usize) {
         let bytes = (numbers * size_of::<f32>()) as u64;
         self.bytes.get_or_create(&direction.label()).inc_by(bytes);
     }
 
-    /// A checkpoint was written in so many seconds; its size stays what it was where the system does not tell it.
+    /// Notes a written checkpoint. If its size is unknown, the gauge keeps the last size.
     pub(crate) fn checkpoint_written(&self, seconds: f64, bytes: std::io::Result<u64>) {
         self.checkpoints.get_or_create(&[("outcome", "written")]).inc();
         self.checkpoint.observe(seconds);
@@ -280,12 +280,12 @@ impl Metrics {
         }
     }
 
-    /// A checkpoint could not be written.
+    /// Notes a checkpoint that could not be written.
     pub(crate) fn checkpoint_failed(&self) {
         self.checkpoints.get_or_create(&[("outcome", "failed")]).inc();
     }
 
-    /// A call or connection was refused.
+    /// Counts a refused call or connection.
     pub(crate) fn refuse(&self, why: Refused) {
         self.refused.get_or_create(&why.label()).inc();
     }

@@ -1,4 +1,4 @@
-//! An outer step as a trace: what was given out when, who computed what, what the coordinator did itself.
+//! The trace of an outer step: assignments, computation by worker, and the coordinator's own operations.
 
 use std::time::{Duration, SystemTime};
 
@@ -38,7 +38,7 @@ fn gradient(origin: SystemTime, request: &RequestTimeline) -> Span {
         .child(Span::new("optimizer", reduced, done))
 }
 
-/// A part that nothing came of ends when nothing was waited for any more.
+/// The span of a part. If its result never arrived, the span ends when the request had all its results.
 fn shards(origin: SystemTime, gathered: SystemTime, part: &Part) -> Span {
     let delivered = part.delivered.map_or(gathered, |delivered| origin + delivered);
     let span = Span::new("shards", origin + part.assigned, delivered)

@@ -1,10 +1,10 @@
-// Who is signed in. A token is asked for in a dialog, tried, and kept for this tab.
+// Signing in and out. A dialog asks for a token; it is tried, and kept for this tab only.
 
 import { me, setToken, token } from "./api.js";
 import { announce, byId, setText } from "./dom.js";
 
 export class Account {
-  /** `onChange` is called after somebody signed in or out. */
+  /** `onChange` is called after the user has signed in or out. */
   constructor(onChange) {
     this.onChange = onChange;
     this.dialog = byId("sign-in-dialog");
@@ -26,7 +26,7 @@ export class Account {
     this.field.focus();
   }
 
-  /** Shows who the coordinator says that this is. */
+  /** Shows the identity that the coordinator reports for this page. */
   show(you, access) {
     const open = access === "open";
     const signedIn = token() !== null;
@@ -39,7 +39,7 @@ export class Account {
     if (focused) (signedIn ? leave : enter).focus();
   }
 
-  /** The coordinator does not know the token any more. */
+  /** Handles a token that the coordinator no longer accepts. */
   rejected() {
     setToken(null);
     this.show(null, "guarded");

@@ -1,4 +1,4 @@
-// Cancel, pause and resume, only where the coordinator says that they are allowed.
+// Buttons to cancel, pause and resume a job, shown only if the coordinator allows the action.
 
 import { steer } from "./api.js";
 import { announce, byId, setText } from "./dom.js";
@@ -7,11 +7,11 @@ import { count } from "./format.js";
 const DONE = { cancel: "is cancelled", pause: "pauses after its current outer step", resume: "goes on" };
 
 export class Actions {
-  /** `onJob` gets the job as the coordinator returns it. */
+  /** `onJob` receives the job that the coordinator returns after an action. */
   constructor(onJob) {
     this.onJob = onJob;
     this.job = null;
-    this.asking = new Set(); // what was sent and is not answered yet
+    this.asking = new Set(); // actions without an answer yet
     this.group = byId("job-actions");
     this.dialog = byId("cancel-dialog");
     this.group.addEventListener("click", ({ target }) => {
@@ -26,7 +26,7 @@ export class Actions {
     });
   }
 
-  /** Shows what may be done with a job; null for none. */
+  /** Shows the allowed actions of a job; null if no job is shown. */
   show(job) {
     if (job?.id !== this.job?.id) this.problem("");
     this.job = job;

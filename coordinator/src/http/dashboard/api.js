@@ -1,9 +1,9 @@
-// One way to the coordinator: every request carries the token, and every failure becomes words.
+// All requests to the coordinator go through this module: it adds the token and turns failures into messages.
 
 const KEY = "lookbehind.token";
-let memory = null; // where the browser keeps no storage for this page
+let memory = null; // used if the browser denies storage to this page
 
-/** The token of who is signed in, or null. */
+/** The token of the signed-in user, or null. */
 export function token() {
   try {
     return sessionStorage.getItem(KEY) ?? memory;
@@ -19,11 +19,11 @@ export function setToken(value) {
     if (value === null) sessionStorage.removeItem(KEY);
     else sessionStorage.setItem(KEY, value);
   } catch {
-    // The tab goes on with what it remembers.
+    // No storage: the tab uses the copy in memory.
   }
 }
 
-/** A refusal: `status` is HTTP's, 0 where no answer came; the message is for people. */
+/** A failed request: `status` is the HTTP status, or 0 without an answer; the message is for the user. */
 export class ApiError extends Error {
   constructor(status, message) {
     super(message);
@@ -32,8 +32,8 @@ export class ApiError extends Error {
 }
 
 /**
- * Sends a request and returns the response if the coordinator agreed.
- * @throws {ApiError} in words, otherwise
+ * Sends a request and returns the response if it succeeded.
+ * @throws {ApiError} otherwise
  */
 export async function send(path, { method = "GET", body, signal, as = token() } = {}) {
   const headers = {};
@@ -59,17 +59,17 @@ async function reason(response) {
     const { error } = await response.json();
     if (typeof error === "string" && error !== "") return error;
   } catch {
-    // Something between this page and the coordinator answered.
+    // The body is not from the coordinator, but for example from a proxy.
   }
   return `the coordinator answered with status ${response.status}`;
 }
 
-/** Who a token belongs to: { name, role }. */
+/** The holder of a token: { name, role }. */
 export async function me(as) {
   return (await send("/api/me", { as })).json();
 }
 
-/** Asks for cancel, pause or resume; returns the job as it is then. */
+/** Requests cancel, pause or resume; returns the job after the action. */
 export async function steer(id, action) {
   const response = await send(`/api/jobs/${encodeURIComponent(id)}/${action}`, { method: "POST", body: {} });
   return (await response.json()).job;

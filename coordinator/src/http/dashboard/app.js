@@ -1,4 +1,4 @@
-// Ties the page together: the overview of the cluster, the job that the address names, and what is shown of both.
+// Connects the parts of the page: the overview of the cluster and the job that the address names.
 
 import { Account } from "./account.js";
 import { Actions } from "./actions.js";
@@ -17,8 +17,8 @@ import { Timeline } from "./timeline.js";
 import { Welcome } from "./welcome.js";
 import { showWorkers } from "./workers.js";
 
-const SILENCE = 15_000; // the overview comes at least every 5 s
-const SLEEP = 60_000; // a page that nobody sees lets go of its streams after this time
+const SILENCE = 15_000; // the overview arrives at least every 5 s
+const SLEEP = 60_000; // a hidden page closes its streams after this time
 
 const pace = new Pace();
 const series = new Series();
@@ -34,11 +34,11 @@ const welcome = new Welcome(() => account.ask());
 let overview = null;
 let overviewStream = null;
 let jobStream = null;
-let chosen = null; // id of the job that is shown
+let chosen = null; // id of the displayed job
 let job = null;
 let notices = [];
 
-/** The coordinator's time, by which events and signs of life are dated. */
+/** The coordinator's clock, to which the times of events refer. */
 function now() {
   return overview?.now_ms ?? Date.now();
 }
@@ -55,7 +55,7 @@ function openOverview() {
       connection.show(phase);
       if (phase.name === "waiting") {
         broken = true;
-        setText(byId("job-stream"), ""); // the banner says it for the whole page
+        setText(byId("job-stream"), ""); // the banner shows the problem for the whole page
       }
       if (phase.name === "refused") refused(phase.error);
       if (phase.name === "open" && broken) {
@@ -94,7 +94,7 @@ function refused(error) {
     openOverview();
     return;
   }
-  if (overview !== null) return location.reload(); // so that nothing stays behind of what may not be seen any more
+  if (overview !== null) return location.reload(); // removes content that this viewer may no longer see
   byId("jobs-loading").hidden = true;
   byId("page").dataset.private = "";
   showJob("private");
@@ -102,7 +102,7 @@ function refused(error) {
 
 // The chosen job
 
-/** Follows the address; without one the first job that is not over, else the newest. */
+/** Chooses the job that the address names, else the first one that is not over, else the newest. */
 function choose() {
   const named = jobOf(location.hash);
   const jobs = overview?.jobs ?? [];
@@ -115,7 +115,7 @@ function choose() {
   openJob(id);
 }
 
-/** Opens a job's stream; with `keep`, what is shown stays until its history comes. */
+/** Opens a job's stream; with `keep`, the present content stays until the history arrives. */
 function openJob(id, keep = false) {
   jobStream?.stop();
   jobStream = null;
@@ -183,7 +183,7 @@ function showJob(reason = null) {
   document.title = `${standing} · ${job.name} · Lookbehind`;
 }
 
-// Beginnings, ends and pauses
+// Opening and closing of streams
 
 function restart() {
   openOverview();
@@ -218,7 +218,7 @@ window.addEventListener("hashchange", () => {
   if (overview === null) return;
   list.show(overview.jobs, chosen, now());
   showJob();
-  const beside = matchMedia("(min-width: 62rem)").matches; // the job is beside the list and not below it
+  const beside = matchMedia("(min-width: 62rem)").matches; // the job is next to the list, not below it
   if (jobOf(location.hash) !== null) byId("job-name").focus({ preventScroll: beside });
 });
 

@@ -1,4 +1,4 @@
-// What all canvases of the page share: sharp pixels, the page's colours, scales and their ticks.
+// Shared by all canvases of the page: sharp pixels, the page's colours, scales and their ticks.
 
 let colors = new Map();
 const watchers = new Set();
@@ -15,13 +15,13 @@ export function color(name) {
   return colors.get(name);
 }
 
-/** Calls `redraw` when the canvas changes its size or the page its colours. */
+/** Calls `redraw` when the size of the canvas or the colours of the page change. */
 export function watchCanvas(canvas, redraw) {
   new ResizeObserver(redraw).observe(canvas);
   watchers.add(redraw);
 }
 
-/** Fits the canvas's pixels to the screen's and returns { context, width, height } in CSS pixels; null where hidden. */
+/** Fits the canvas to the screen's pixels; returns { context, width, height } in CSS pixels, or null if hidden. */
 export function prepare(canvas) {
   const width = canvas.clientWidth;
   const height = canvas.clientHeight;
@@ -44,7 +44,7 @@ export function scale(from, to, start, end, log = false) {
   return (value) => start + (map(value) - map(from)) * factor;
 }
 
-/** Round values between two others, about `wanted` of them and at least two. */
+/** Round values between `from` and `to`, about `wanted` of them and at least two. */
 export function ticks(from, to, wanted) {
   const raw = (to - from) / Math.max(1, wanted);
   if (!(raw > 0)) return [from];
@@ -59,7 +59,7 @@ export function ticks(from, to, wanted) {
   return found;
 }
 
-/** Powers of ten between two positive values; with 2 and 5 between them where there are few. */
+/** Powers of ten between two positive values; if they are few, also their multiples by 2 and 5. */
 export function logTicks(from, to, wanted) {
   const low = Math.floor(Math.log10(from));
   const high = Math.ceil(Math.log10(to));
@@ -72,7 +72,7 @@ export function logTicks(from, to, wanted) {
   return found.filter((value) => value >= from * 0.999 && value <= to * 1.001);
 }
 
-/** The text of a tick whose neighbours are `step` away, with as many digits as tell them apart. */
+/** The text of a tick at distance `step` from its neighbours, with enough digits to distinguish them. */
 export function tickText(value, step) {
   const size = Math.abs(value);
   const digits = size === 0 ? 1 : Math.max(1, Math.ceil(Math.log10(size / step) - 1e-9) + 1);

@@ -1,4 +1,4 @@
-// Says whether what the page shows is live, and when it will try again.
+// Shows whether the page is live, and when it will reconnect.
 
 import { byId, setAttribute, setText } from "./dom.js";
 import { moment, rough } from "./format.js";
@@ -8,7 +8,7 @@ const WORDS = {
 };
 
 export class Connection {
-  /** `onButton` is called when somebody does not want to wait. */
+  /** `onButton` is called when the user asks to reconnect at once. */
   constructor(onButton) {
     this.heard = null;
     this.banner = byId("banner");
@@ -16,12 +16,12 @@ export class Connection {
     setInterval(() => this.countDown(), 500);
   }
 
-  /** Remembers when the coordinator was last heard. */
+  /** Notes that the coordinator has sent something now. */
   alive() {
     this.heard = Date.now();
   }
 
-  /** Shows a phase of the stream that carries the overview. */
+  /** Shows the phase of the overview's stream. */
   show(phase) {
     const again = phase.name === "connecting" && phase.failures > 0;
     if (!again) {

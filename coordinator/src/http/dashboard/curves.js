@@ -52,7 +52,7 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 export class Curves {
   constructor(series) {
     this.series = series;
-    this.cursor = null; // the outer step that is being read
+    this.cursor = null; // the outer step under the cursor, or null
     this.views = CURVES.map((curve, i) => this.build(curve, i));
     byId("curves").append(...this.views.map((view) => view.figure));
     this.refresh = paced(() => this.draw(), calm.matches ? 1000 : 120);
@@ -65,13 +65,13 @@ export class Curves {
     for (const view of this.views) watchCanvas(view.canvas, this.refresh);
   }
 
-  /** Another job's steps follow. */
+  /** Prepares for the steps of another job. */
   reset() {
     this.cursor = null;
     this.changed();
   }
 
-  /** There are new steps. */
+  /** Redraws after new steps were added. */
   changed() {
     this.refresh();
     this.refreshTable();
@@ -134,7 +134,7 @@ export class Curves {
     announce(`${view.curve.name}, outer step ${count(step.outer_step)}: ${words.join(", ")}`);
   }
 
-  /** A line's value at a step, or null; the test result of a step without one is that of the last test before it. */
+  /** A line's value at a step, or null. A step without a test result shows that of the last test before it. */
   text(curve, line, step) {
     const at = line.dots ? this.series.testBefore(step?.outer_step) : step;
     const value = at === undefined ? null : line.value(at);
@@ -167,7 +167,7 @@ export class Curves {
     return `Outer steps ${count(first.outer_step)} to ${count(last.outer_step)}. ${lines.join("; ")}.`;
   }
 
-  /** The newest steps one by one, the earlier ones evenly spaced; newest first. */
+  /** Fills the table: each of the newest steps, then earlier ones evenly spaced; newest first. */
   drawTable() {
     if (!byId("curves-values").open) return;
     const steps = this.steps();

@@ -1,6 +1,6 @@
-// Small helpers for the page's elements. What the coordinator says only ever becomes text, never markup.
+// Small helpers for the page's elements. Data from the coordinator becomes text only, never markup.
 
-/** The element with this id; every one that is asked for is in index.html. */
+/** The element with this id. All ids in use exist in index.html. */
 export function byId(id) {
   return document.getElementById(id);
 }
@@ -21,7 +21,7 @@ export function create(tag, attributes = {}, ...children) {
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An icon of the sprite in index.html. It is decoration: words always say the same. */
+/** An icon of the sprite in index.html. It is decoration: a text always says the same. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", "icon");
@@ -37,7 +37,7 @@ export function setIcon(svg, name) {
   setAttribute(svg.firstChild, "href", `#icon-${name}`);
 }
 
-/** A short line as the curves draw it: { color, dash, dots }. */
+/** A sample of a curve's line for legends: { color, dash, dots }. */
 export function lineSample({ color, dash = [], dots = false }) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", "0 0 22 10");
@@ -56,20 +56,20 @@ export function lineSample({ color, dash = [], dots = false }) {
   return svg;
 }
 
-/** Changes a text only if it differs, so that selections and screen readers are left in peace. */
+/** Changes a text only if it differs, so that selections and screen readers are not disturbed. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Changes an attribute only if it differs; null takes it away. */
+/** Changes an attribute only if it differs; null removes it. */
 export function setAttribute(element, name, value) {
   if (value === null) element.removeAttribute(name);
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
 }
 
 /**
- * Makes the children of `parent` show `items` in their order. A child stays the same element as long as its item has
- * the same key, so that focus survives.
+ * Makes the children of `parent` show `items` in their order. The element of a key is reused, so that it keeps the
+ * focus.
  */
 export function showList(parent, items, key, build, update) {
   const before = new Map();
@@ -90,7 +90,7 @@ export function showList(parent, items, key, build, update) {
   for (const child of before.values()) child.remove();
 }
 
-/** Shows a table: heads and rows of strings; columns in `words` are set to the left. */
+/** Shows a table of strings; the columns in `words` are aligned to the left. */
 export function showTable(table, caption, heads, rows, words = []) {
   const side = (column) => (words.includes(column) ? { class: "words" } : {});
   const head = create("tr", {}, ...heads.map((text, i) => create("th", { scope: "col", text, ...side(i) })));
@@ -102,7 +102,7 @@ export function showTable(table, caption, heads, rows, words = []) {
   );
 }
 
-/** Says something to screen readers once they are done with what they are saying. */
+/** Announces a text to screen readers without interrupting them. */
 export function announce(text) {
   const announcer = byId("announcer");
   announcer.textContent = "";
@@ -110,8 +110,8 @@ export function announce(text) {
 }
 
 /**
- * A function that calls `task` with the next picture, but not more often than every `pause` milliseconds; further
- * calls in between are one.
+ * A function that calls `task` at the next animation frame, at most once per `pause` milliseconds. Calls in between
+ * are merged into one.
  */
 export function paced(task, pause) {
   let due = false;

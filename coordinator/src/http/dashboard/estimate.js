@@ -1,7 +1,7 @@
-// How fast a job goes and how long it will take, from what this page saw of its progress.
+// Speed and remaining time of a job, from the progress that this page has observed.
 
 const WINDOW = 60_000; // milliseconds of progress that count
-const ENOUGH = 3_000; // milliseconds after which what was seen says more than the newest step
+const ENOUGH = 3_000; // milliseconds of observation that are more reliable than the newest step alone
 
 /** Remembers the progress of running jobs. */
 export class Pace {
@@ -9,7 +9,7 @@ export class Pace {
     this.seen = new Map();
   }
 
-  /** Takes the jobs of an overview and the coordinator's time. */
+  /** Records the progress of an overview's jobs at the coordinator's time `now`. */
   observe(jobs, now) {
     for (const id of this.seen.keys()) {
       if (!jobs.some((job) => job.id === id && job.state === "running")) this.seen.delete(id);
@@ -25,7 +25,7 @@ export class Pace {
     }
   }
 
-  /** Outer steps a second, or null. */
+  /** Outer steps per second, or null if unknown. */
   stepsPerSecond(job) {
     const points = this.seen.get(job.id) ?? [];
     const first = points[0];
@@ -37,7 +37,7 @@ export class Pace {
     return job.state === "running" && seconds > 0 ? 1 / seconds : null;
   }
 
-  /** Seconds until a running job is done, or null. */
+  /** Seconds until a running job is done, or null if unknown. */
   secondsLeft(job) {
     const speed = this.stepsPerSecond(job);
     if (job.state !== "running" || speed === null || job.total_outer_steps === 0) return null;

@@ -1,4 +1,4 @@
-// Events of the cluster and notices of a job, newest first.
+// Cluster events and notices of a job, newest first.
 
 import { announce, byId, create, icon, setText, showList } from "./dom.js";
 import { count, moment } from "./format.js";
@@ -15,9 +15,9 @@ const KINDS = {
 
 const STATES = { succeeded: "good", failed: "bad", paused: "warn" };
 
-let heard = null; // sequence of the newest event that was said
+let heard = null; // sequence number of the newest announced event
 
-/** Shows the events of an overview and says aloud which workers were lost since the last one. */
+/** Shows the events of an overview, and announces the workers that were lost since the last one. */
 export function showEvents(events, jobs, now) {
   byId("events-empty").hidden = events.length > 0;
   byId("events-scroll").hidden = events.length === 0;
@@ -56,7 +56,7 @@ export function showNotices(notices, now) {
   }, () => {});
 }
 
-/** Forgets which events were said, when another coordinator's events begin. */
+/** Forgets which events were announced, because another coordinator numbers its events anew. */
 export function forgetEvents() {
   heard = null;
   setText(byId("announcer"), "");

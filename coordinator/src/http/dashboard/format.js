@@ -1,11 +1,11 @@
-// Numbers, times and states in words. A value that is not known is a dash.
+// Text for numbers, times and states. An unknown value is a dash.
 
 const NONE = "–";
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 
-/** Whether a value is a number that can be drawn. */
+/** Whether a value is a finite number. */
 export function known(value) {
   return typeof value === "number" && Number.isFinite(value);
 }
@@ -25,7 +25,7 @@ export function number(value) {
   return String(Number(value.toPrecision(4)));
 }
 
-/** The same with a fixed number of digits behind the point, so that a live value does not change its width. */
+/** Like `number`, with a fixed number of decimals, so that a live value does not change its width. */
 export function steady(value) {
   if (!known(value)) return NONE;
   const size = Math.abs(value);
@@ -38,12 +38,12 @@ export function percent(share, digits = 1) {
   return known(share) ? `${(share * 100).toFixed(digits)} %` : NONE;
 }
 
-/** A share done, rounded down so that 100 % is only said of what is done. */
+/** A completed share, rounded down so that only a complete one shows 100 %. */
 export function percentDone(share) {
   return known(share) ? `${Math.floor(share * 100 + 1e-9)} %` : NONE;
 }
 
-/** A span that was measured: 850 µs, 12.3 ms, 4.20 s. */
+/** A measured duration: 850 µs, 12.3 ms, 4.20 s. */
 export function span(seconds) {
   if (!known(seconds)) return NONE;
   const size = Math.abs(seconds);
@@ -54,7 +54,7 @@ export function span(seconds) {
   return rough(seconds);
 }
 
-/** A span for people who wait: 40 s, 5 min, 1 h 20 min, 3 d 4 h. */
+/** A rough duration, for estimates: 40 s, 5 min, 1 h 20 min, 3 d 4 h. */
 export function rough(seconds) {
   if (!known(seconds)) return NONE;
   const all = Math.max(0, Math.round(seconds));
@@ -66,19 +66,19 @@ export function rough(seconds) {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-/** How long ago a sign of life was: 0.3 s ago. */
+/** Time since the last heartbeat: 0.3 s ago. */
 export function ago(seconds) {
   if (!known(seconds)) return NONE;
   return seconds < 10 ? `${Math.max(0, seconds).toFixed(1)} s ago` : `${rough(seconds)} ago`;
 }
 
-/** A time of today as 14:03:22, an earlier one with its day. */
+/** A time: 14:03:22 if it is today, otherwise with its day. */
 export function moment(ms, now = Date.now()) {
   if (!known(ms)) return NONE;
   return now - ms < 20 * 3600e3 ? clock.format(ms) : day.format(ms);
 }
 
-/** first..end of shards as people count them: shard 3, shards 0–3. */
+/** The shards from `first` up to but excluding `end`: shard 3, shards 0–3. */
 export function shards(first, end) {
   return end - first === 1 ? `shard ${first}` : `shards ${first}–${end - 1}`;
 }
@@ -88,7 +88,7 @@ const METHODS = {
   lookbehind: "Lookbehind-SAM",
 };
 
-/** The name of an optimizer's method. */
+/** The display name of an optimization method. */
 export function method(name) {
   return METHODS[name] ?? name;
 }

@@ -1,4 +1,4 @@
-// The head of the chosen job: what it is, where it stands, how long it will take.
+// The head of the displayed job: its properties, its progress, and the estimated time left.
 
 import { byId, create, icon, setAttribute, setIcon, setText, showList } from "./dom.js";
 import {
@@ -11,7 +11,7 @@ export class JobHead {
     byId("job-state").append(icon("note"), create("span"));
   }
 
-  /** Shows a job and the newest steps that the page has of it. */
+  /** Shows a job, with the newest steps in `series`. */
   show(job, series, now) {
     const newest = series.newest ?? job.last;
     const root = byId("job-content");
@@ -80,7 +80,7 @@ export class JobHead {
   }
 }
 
-/** What the job is, in parts. */
+/** The job's properties as a list of texts. */
 function meta(job) {
   const details = [job.k == null ? null : `k ${job.k}`, job.rho == null ? null : `ρ ${number(job.rho)}`];
   return [

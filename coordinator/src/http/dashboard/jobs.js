@@ -1,4 +1,4 @@
-// The list of jobs: links, one stop of the Tab key, arrow keys between them.
+// The list of jobs: links with one stop for the Tab key and arrow keys to move between them.
 
 import { byId, create, icon, setAttribute, setIcon, setText, showList } from "./dom.js";
 import { isOver, known, moment, percent, percentDone, rough, shareDone } from "./format.js";
@@ -26,7 +26,7 @@ export class JobList {
     this.list.addEventListener("focusin", (event) => this.stopAt(event.target));
   }
 
-  /** Shows the jobs of an overview; `chosen` is the id of the one that the page is about. */
+  /** Shows the jobs of an overview; `chosen` is the id of the displayed one. */
   show(jobs, chosen, now) {
     byId("jobs-loading").hidden = true;
     byId("jobs-empty").hidden = jobs.length > 0;
@@ -67,7 +67,7 @@ export class JobList {
     return [...this.list.querySelectorAll("a")];
   }
 
-  /** Makes one link the stop of the Tab key. */
+  /** Makes one link the only stop of the Tab key. */
   stopAt(link) {
     for (const other of this.links()) other.tabIndex = other === link ? 0 : -1;
   }

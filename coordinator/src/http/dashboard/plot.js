@@ -1,13 +1,13 @@
-// Draws curves over outer steps into one canvas. Where there are more steps than pixels, a column of pixels shows the
-// range of its steps, so that no peak is lost; a running mean then shows where they go.
+// Draws curves over outer steps into one canvas. If there are more steps than pixels, a column of pixels shows the
+// range of its steps, so that no peak is lost; a running mean then shows the trend.
 
 import { color, logTicks, prepare, scale, tickText, ticks } from "./canvas.js";
 import { known } from "./format.js";
 
 const MARGIN = { right: 10, top: 8, bottom: 20 };
-const DENSE = 160; // steps from which the mean is drawn
+const DENSE = 160; // number of steps from which the running mean is drawn
 
-/** Least and greatest value of the lines, with some room. */
+/** Smallest and largest value of the lines, with a margin. */
 function valueRange(lines, steps, log, bounds) {
   let low = Infinity;
   let high = -Infinity;
@@ -27,7 +27,7 @@ function valueRange(lines, steps, log, bounds) {
   return [Math.max(least, from), Math.min(most, high + room)];
 }
 
-/** Mean over the steps around each, with a width that fits the picture. */
+/** Running mean, with a window proportional to the number of values. */
 function runningMean(values) {
   const half = Math.max(2, Math.round(values.length / 60));
   const means = new Array(values.length).fill(null);
@@ -49,16 +49,16 @@ function runningMean(values) {
 
 export class Plot {
   /**
-   * `lines`: [{ value(step), color, dash, dots }], the first one on top; `bounds`: least and greatest value that can
-   * be; `logarithmic`: whether a logarithmic scale makes sense; `band`: whether the room between two lines is tinted;
-   * `zero`: whether the axis at 0 stands out; `tick`: the text of a value at the axis, and of its distance to the next.
+   * `lines`: [{ value(step), color, dash, dots }], the first one on top; `bounds`: smallest and largest possible
+   * value; `logarithmic`: whether a logarithmic scale is allowed; `band`: whether the area between two lines is tinted;
+   * `zero`: whether the axis at 0 is emphasised; `tick`: formats a tick from its value and its distance to the next.
    */
   constructor(canvas, { lines, bounds = null, logarithmic = false, band = false, zero = false, tick = tickText }) {
     Object.assign(this, { canvas, lines, bounds, logarithmic, band, zero, tick });
     this.steps = [];
   }
 
-  /** Draws the steps; `cursor` is the position of the step that is being read, or null. */
+  /** Draws the steps; `cursor` is the index of the selected step, or null. */
   draw(steps, cursor, log) {
     this.steps = steps;
     const surface = prepare(this.canvas);
@@ -156,7 +156,7 @@ export class Plot {
     context.setLineDash([]);
   }
 
-  /** One stroke through the values; a value that is not known leaves a gap. */
+  /** Adds one path through the values; an unknown value leaves a gap. */
   trace(context, values) {
     const dense = values.length > 1.5 * this.room;
     context.beginPath();
@@ -185,7 +185,7 @@ export class Plot {
     context.stroke();
   }
 
-  /** Values that only some steps have: dots, joined by a line. */
+  /** Draws values that only some steps have, as dots joined by a line. */
   drawDots(context, line) {
     const points = this.steps.filter((step) => this.drawable(line.value(step)));
     const pixels = points.map((step) => [this.x(step.outer_step), this.y(line.value(step))]);
@@ -217,7 +217,7 @@ export class Plot {
     }
   }
 
-  /** Position of the step under a pixel. */
+  /** Index of the step under a pixel. */
   stepAt(pixel) {
     let best = null;
     let distance = Infinity;

@@ -1,15 +1,15 @@
-// The outer steps of a job as far as this page keeps them: never more than LIMIT, first and newest among them.
+// The outer steps of a job that this page keeps: at most LIMIT, always with the first and the newest.
 
 const LIMIT = 4000;
 const RECENT = 1000;
 
-/** Steps in their order, and how fast they come. */
+/** The kept steps in their order. */
 export class Series {
   constructor() {
     this.steps = [];
   }
 
-  /** Replaces everything: the start, and what follows after the job's journal was cut back. */
+  /** Replaces all steps: at the beginning of a stream, and after the job's journal was truncated. */
   replace(steps) {
     this.steps = [];
     this.append(steps);
@@ -33,19 +33,19 @@ export class Series {
     return this.testBefore(Infinity);
   }
 
-  /** The last step with a test result that is not after an outer step, or undefined. */
+  /** The last step up to `outerStep` that has a test result, or undefined. */
   testBefore(outerStep) {
     return this.steps.findLast((step) => hasTest(step) && step.outer_step <= outerStep);
   }
 
-  /** Steps of the newest `count` outer steps; all of them for Infinity. */
+  /** The kept steps among the newest `count` outer steps; all of them for Infinity. */
   range(count) {
     if (!Number.isFinite(count) || this.steps.length === 0) return this.steps;
     const from = this.newest.outer_step - count;
     return this.steps.slice(this.steps.findIndex((step) => step.outer_step > from));
   }
 
-  /** Position of the step that is nearest to an outer step. */
+  /** Index of the step that is nearest to an outer step. */
   static nearest(steps, outerStep) {
     let low = 0;
     let high = steps.length - 1;
@@ -58,7 +58,7 @@ export class Series {
     return closerBefore ? low - 1 : low;
   }
 
-  /** Drops every other one of the older steps, but none with a test result as long as others are enough. */
+  /** Drops every second one of the older steps. Steps with a test result are kept if dropping the others suffices. */
   thin() {
     const recent = this.steps.length - RECENT;
     this.steps = this.steps.filter((step, i) => i >= recent || i % 2 === 0 || hasTest(step));
@@ -73,7 +73,7 @@ function hasTest(step) {
 
 export const PARTS = ["compute", "data", "communication", "optimizer", "waiting"];
 
-/** Share of each part in the time of the steps, or null where nothing is known. */
+/** Share of each part in the total time of the steps, or null if nothing is known. */
 export function timeShares(steps) {
   const sums = PARTS.map((part) => steps.reduce((sum, step) => sum + (step.seconds?.[part] ?? 0), 0));
   const total = sums.reduce((sum, value) => sum + value, 0);

@@ -1,18 +1,18 @@
-// Server-sent events over fetch, because EventSource cannot carry a token. A stream that ends or falls silent is
-// opened again after growing waits.
+// Server-sent events over fetch, because EventSource cannot send a token. A stream that ends or falls silent is
+// reopened after increasing waits.
 
 import { send } from "./api.js";
 
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15000;
 
-/** Milliseconds to wait before the attempt after `failures` ones that failed; `chance` from 0 to 1 spreads callers. */
+/** Milliseconds to wait after `failures` failed attempts; `chance` from 0 to 1 spreads the attempts of many pages. */
 export function backoff(failures, chance = Math.random()) {
   const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** Math.min(failures, 10));
   return wait * (0.75 + 0.5 * chance);
 }
 
-/** Cuts a body of server-sent events into { name, data }. */
+/** Parses a body of server-sent events into { name, data }. */
 export async function* readEvents(body, onBytes) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -41,10 +41,10 @@ export async function* readEvents(body, onBytes) {
 }
 
 /**
- * A stream that stays open.
+ * A stream that reconnects when it is lost.
  *
  * Its phases: `connecting`; `open` with the first event; `waiting` with { reason, until } before the next attempt;
- * `refused` with { error } where trying again is of no use; `ended` where `isOver` says that no more is to come.
+ * `refused` with { error } if another attempt cannot succeed; `ended` if `isOver` says that no more events follow.
  */
 export class LiveStream {
   constructor(path, { onEvent, onPhase = () => {}, isOver = () => false, silence = 0 }) {
@@ -55,14 +55,14 @@ export class LiveStream {
     this.run();
   }
 
-  /** Ends it for good. */
+  /** Closes the stream; it does not reconnect. */
   stop() {
     this.stopped = true;
     this.abort?.abort();
     this.wake();
   }
 
-  /** Ends the wait for the next attempt. */
+  /** Starts the next attempt at once. */
   retryNow() {
     this.wake();
   }
@@ -81,7 +81,7 @@ export class LiveStream {
     }
   }
 
-  /** Hands an event on; a mistake there must not look like a broken connection. */
+  /** Passes an event on. An exception in the handler must not be mistaken for a lost connection. */
   hand(name, data) {
     try {
       this.onEvent(name, data);
@@ -90,7 +90,7 @@ export class LiveStream {
     }
   }
 
-  /** One connection; returns why it is worth another, or null. */
+  /** Runs one connection; returns the reason to reconnect, or null to stop. */
   async attempt() {
     this.abort = new AbortController();
     let silent = false;

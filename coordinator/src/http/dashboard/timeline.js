@@ -1,4 +1,4 @@
-// The timeline of the newest outer steps and the shares of their time. It stands still while somebody reads it.
+// The timeline of the newest outer steps and the shares of their time. It does not move while a bar is selected.
 
 import { watchCanvas } from "./canvas.js";
 import { announce, byId, create, paced, setAttribute, setText, showList, showTable } from "./dom.js";
@@ -7,7 +7,7 @@ import { PARTS, timeShares } from "./series.js";
 import { box, draw, geometry } from "./timeline_draw.js";
 import { COORDINATOR, gone, layOut } from "./timeline_layout.js";
 
-const KEEP_LOSS = 20_000; // milliseconds that a step with a lost part stays in sight
+const KEEP_LOSS = 20_000; // milliseconds for which a step with a lost part stays visible
 const SHARE_STEPS = 50;
 const HINT = "Numbers in the bars are shards. Point at a bar or use the arrow keys to read it.";
 const OUTCOMES = {
@@ -35,7 +35,7 @@ export class Timeline {
     });
   }
 
-  /** Forgets the steps of the job before. */
+  /** Removes the steps of the previous job. */
   clear() {
     this.steps = [];
     this.loss = null;
@@ -54,13 +54,13 @@ export class Timeline {
     if (this.chosen === null) this.arrange();
   }
 
-  /** Takes the names of the workers that are there. */
+  /** Sets the names of the registered workers. */
   setWorkers(names) {
     this.workers = new Set(names);
     this.refresh();
   }
 
-  /** The steps in sight: the newest ones, and for a while the last one that lost a part. */
+  /** The visible steps: the newest ones, and for a while the last one with a lost part. */
   visible() {
     const wanted = Number(document.querySelector('input[name="timeline"]:checked').value);
     const newest = this.steps.slice(-wanted);
@@ -143,7 +143,7 @@ export class Timeline {
     announce(this.words(bar));
   }
 
-  /** The bar that a key leads to. */
+  /** The bar that is selected after pressing a key. */
   neighbour(key) {
     const { bars, lanes } = this.layout;
     const names = lanes.map((lane) => lane.name);
@@ -183,7 +183,7 @@ export class Timeline {
     byId("split").append(...PARTS.map((part) => create("i", { "data-part": part })));
   }
 
-  /** Shows how the time of the newest steps divides. */
+  /** Shows the shares of the parts in the time of the newest steps. */
   showShares(steps) {
     const shares = timeShares(steps.slice(-SHARE_STEPS));
     [...byId("split").children].forEach((bar, i) => (bar.style.flexGrow = String(shares?.[i] ?? 0)));

@@ -1,4 +1,4 @@
-// Draws lanes and bars into a canvas. Every part of time has a colour and a texture of its own.
+// Draws lanes and bars into a canvas. Each part of the time has its own colour and texture.
 
 import { color, prepare, scale, ticks } from "./canvas.js";
 import { span } from "./format.js";
@@ -8,9 +8,9 @@ const HEAD = 20; // step numbers
 const FOOT = 20; // times
 const ROW = 20;
 const GAP = 8;
-const NAME = 15; // a lane's name above it, where there is no room beside it
+const NAME = 15; // height of a lane's name, which is above the lane if the canvas is narrow
 
-/** Where everything lies for a canvas of this width. */
+/** The positions of lanes and axes for a canvas of this width. */
 export function geometry(layout, width) {
   const narrow = width < 560;
   const left = narrow ? 0 : Math.min(150, Math.max(84, width * 0.14));
@@ -25,7 +25,7 @@ export function geometry(layout, width) {
   return { narrow, left, lanes, height: y + FOOT - GAP, x: scale(0, layout.total || 1, left, width - 1) };
 }
 
-/** The pixels of a bar. */
+/** The rectangle of a bar in pixels. */
 export function box(bar, { lanes, x }) {
   const lane = lanes.get(bar.lane);
   const alone = bar.kind === "waiting";
@@ -34,7 +34,7 @@ export function box(bar, { lanes, x }) {
   return { left, top: top + 1, width: Math.max(1.5, x(bar.to) - left), height: (alone ? lane.height : lane.row) - 2 };
 }
 
-/** Draws everything; `chosen` is the bar that is being read; `present` says which workers are still there. */
+/** Draws everything; `chosen` is the selected bar; `present` holds the workers that are still registered. */
 export function draw(canvas, layout, chosen, present) {
   const surface = prepare(canvas);
   if (surface === null) return;

@@ -1,5 +1,5 @@
-// Turns the newest outer steps into lanes and bars, without drawing them: one lane per worker and one for what the
-// coordinator does. Times are seconds since the first of the steps began; the steps lie one after the other.
+// Arranges the newest outer steps in lanes and bars, without drawing them: one lane per worker and one for the
+// coordinator. Times are seconds since the beginning of the first step; the steps follow each other without gaps.
 
 import { known } from "./format.js";
 
@@ -7,9 +7,9 @@ export const COORDINATOR = "coordinator";
 const MOST_LANES = 32;
 
 /**
- * `lanes`: [{ name, rows, lossy }] with as many rows as parts overlap; `bars`: what lies in them, in time; `parts`:
- * those of all workers, also of the `hidden` ones that got no lane; `steps`: where each outer step lies; `total`:
- * seconds of all.
+ * `lanes`: [{ name, rows, lossy }] with one row per overlapping part; `bars`: the bars in the lanes, in order of time;
+ * `parts`: the bars of all workers, including the `hidden` ones without a lane; `steps`: begin and end of each outer
+ * step; `total`: seconds of all steps.
  */
 export function layOut(steps) {
   const all = [];
@@ -34,7 +34,7 @@ export function layOut(steps) {
   return { lanes, bars, parts, hidden: Math.max(0, workers.length - MOST_LANES), steps: marks, total: start };
 }
 
-/** What one request puts into the lanes. */
+/** The bars of one request. */
 function requestBars(step, request, start, length) {
   const bars = [];
   const gathered = known(request.gathered) ? request.gathered : length;
@@ -60,14 +60,14 @@ function requestBars(step, request, start, length) {
   return bars;
 }
 
-/** Whether a part did not come to anything. */
+/** Whether a part was lost or failed. */
 export function gone(part) {
   return part.outcome === "lost" || part.outcome === "failed";
 }
 
 /**
- * How a part's time divides. The worker says how long it read data and computed; what is left went over the network,
- * half of it drawn before (weights) and half after (gradients).
+ * Divides the time of a part. The worker reports the time for reading data and computing. The rest is communication;
+ * half of it is drawn before (weights) and half after (gradients).
  */
 function segments(part, from, to) {
   const data = known(part.data) ? part.data : 0;
@@ -83,7 +83,7 @@ function segments(part, from, to) {
     .filter((segment) => segment.to > segment.from);
 }
 
-/** Gives bars that overlap rows of their own and returns how many rows there are. */
+/** Assigns overlapping bars to different rows and returns the number of rows. */
 function stack(bars) {
   const ends = [];
   for (const bar of [...bars].sort((a, b) => a.from - b.from)) {

@@ -1,4 +1,4 @@
-// What stands in the place of a job where there is none to show.
+// The content in place of a job if none can be displayed.
 
 import { byId, setText } from "./dom.js";
 
@@ -19,11 +19,11 @@ const TEXTS = {
 
 export class Welcome {
   constructor(onSignIn) {
-    this.problem = null; // why the chosen job cannot be shown
+    this.problem = null; // why the chosen job cannot be displayed, or null
     byId("welcome-button").addEventListener("click", onSignIn);
   }
 
-  /** Shows what fits, and returns whether that takes the place of the job. */
+  /** Shows the appropriate text, and returns whether it replaces the job. */
   show({ overview, job, chosen, reason }) {
     const texts = this.texts({ overview, job, chosen, reason });
     byId("welcome").hidden = texts === null;

@@ -1,9 +1,9 @@
-// The workers: what they do, how fast, when they were last heard. One that was lost stays in sight for a while.
+// The workers: their activity, speed and last heartbeat. A lost worker stays visible for a while.
 
 import { byId, create, setText, showList } from "./dom.js";
 import { ago, count, span } from "./format.js";
 
-const REMEMBER = 120_000; // milliseconds that a lost worker stays in sight
+const REMEMBER = 120_000; // milliseconds for which a lost worker stays visible
 
 /** Shows the workers of an overview. */
 export function showWorkers({ workers, jobs, events, now_ms: now }) {
@@ -25,7 +25,7 @@ export function showWorkers({ workers, jobs, events, now_ms: now }) {
   });
 }
 
-/** A worker has two rows: its numbers, and what it does below them. */
+/** Creates the two rows of a worker: its values, and below them its activity. */
 function build({ event, remark }) {
   const lost = event !== undefined;
   if (remark) return create("tr", { class: "remark", "data-lost": lost }, create("td", { colspan: "4" }));
@@ -45,7 +45,7 @@ function showWorker(row, worker, fastest) {
   setText(sign, ago(worker.silent_seconds));
 }
 
-/** What a worker does and what it computes on; that it was lost, where there is none. */
+/** Shows a worker's activity and device; without a worker, that it was lost. */
 function showRemark(cell, worker, names) {
   if (worker === undefined) return setText(cell, "✕ lost; its shards went to the others");
   const job = names.get(worker.job_id) ?? worker.job_id;
@@ -53,7 +53,7 @@ function showRemark(cell, worker, names) {
   setText(cell, parts.filter((part) => part !== "").join(" · "));
 }
 
-/** Events of workers that were lost a short while ago and did not come back under their name. */
+/** Events of recently lost workers of whose name no worker has registered again. */
 function lost(workers, events, now) {
   const here = new Set(workers.map((worker) => worker.name));
   const newest = new Map();

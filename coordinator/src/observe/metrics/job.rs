@@ -1,4 +1,4 @@
-//! The series of one job: where it stands and where its time goes.
+//! The series of one job: its progress and where its time goes.
 
 use std::sync::atomic::AtomicU64;
 
@@ -12,10 +12,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::labels::{JobLabel, PartLabel};
 
-/// A gauge of a number that is none of things.
+/// A gauge of a real value instead of a count.
 pub(super) type Real = Gauge<f64, AtomicU64>;
 
-/// The series of one job.
 #[derive(Default)]
 pub(super) struct JobSeries {
     outer_steps: Family<JobLabel, Counter>,
@@ -47,7 +46,7 @@ impl JobSeries {
         }
     }
 
-    /// All that say how a job stands.
+    /// All gauges of the job's present state.
     fn gauges(&self) -> [(&'static str, &'static str, &Family<JobLabel, Real>); 9] {
         [
             ("job_loss", "Mean loss at the slow weights", &self.loss),

@@ -1,28 +1,26 @@
-//! Labels of metrics.
+//! Labels of the metrics.
 
 use lookbehind_telemetry::metrics::Label;
 use prometheus_client::encoding::EncodeLabelSet;
 
-/// A worker's name.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(super) struct WorkerLabel {
     pub(super) worker: String,
 }
 
-/// A job.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(super) struct JobLabel {
     pub(super) job_id: String,
 }
 
-/// A job, and a part of its time.
+/// A job and a part of its time.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(super) struct PartLabel {
     pub(super) job_id: String,
     pub(super) part: &'static str,
 }
 
-/// Why a call or connection was refused.
+/// Reason for refusing a call or connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     Unauthenticated,
