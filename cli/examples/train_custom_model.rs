@@ -1,5 +1,5 @@
-//! A command line tool with a model of one's own: everything that `lookbehind` can do, with workers that know one
-//! kind of model more.
+//! A command line tool with a custom model: it has all commands of `lookbehind`, and its workers know one more kind of
+//! model.
 //!
 //! ```text
 //! cargo run --release --example train_custom_model -- train cli/examples/custom_model.toml --out run
@@ -13,7 +13,7 @@ use lookbehind_common::job::parse_parameters;
 use lookbehind_worker::models::{ForwardContext, Model};
 use lookbehind_worker::registry::Registry;
 
-/// What stands under `[model]` beside `kind`.
+/// The keys of `[model]` other than `kind`.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TanhParameters {

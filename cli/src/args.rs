@@ -1,4 +1,4 @@
-//! The one table of flags: parsing, help and shell completions all come from here.
+//! The definition of all commands and flags, from which parsing, help and shell completions are derived.
 
 use std::path::PathBuf;
 
@@ -250,7 +250,7 @@ pub struct Completions {
     pub shell: Shell,
 }
 
-/// Tells a mistyped identity from a job that the coordinator does not know.
+/// Refuses malformed identifiers here, so that a typing error is not reported as an unknown job.
 fn job_id(text: &str) -> Result<String, &'static str> {
     let id = JobId::parse(text).ok_or("expected 'j' and eight lower-case letters or digits")?;
     Ok(id.as_str().to_owned())

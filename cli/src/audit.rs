@@ -1,22 +1,22 @@
-//! Two runs side by side: which samples went into each outer step, in which compute class, and what came out.
+//! Comparison of two runs: the samples and the compute class of each outer step, and the resulting weights.
 
 use lookbehind_proto::v1;
 use serde::{Deserialize, Serialize};
 
-/// What an audit compares of an outer step; the fields are the protocol's `OuterStepMetrics`.
+/// The properties of an outer step that an audit compares; the fields are those of the protocol's `OuterStepMetrics`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditStep {
-    /// Outer steps done with it.
+    /// Number of outer steps done, including this one.
     pub outer_step: u64,
-    /// Epoch of its samples.
+    /// Epoch of the samples.
     pub epoch: u64,
-    /// Where they begin in the order of that epoch.
+    /// Position of the first sample in the order of that epoch.
     pub first_sample: u64,
-    /// How many they are.
+    /// Number of samples.
     pub samples: u64,
-    /// Probe of the compute class.
+    /// Digest of the probe, which identifies the compute class.
     pub compute_class: String,
-    /// Digest of the slow weights after it.
+    /// Digest of the slow weights after the outer step.
     pub digest: String,
 }
 
@@ -39,29 +39,29 @@ impl AuditStep {
     }
 }
 
-/// What an audit of two runs says.
+/// Result of an audit of two runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Audit {
-    /// Outer steps from the first on that are the same in both.
+    /// Number of outer steps, from the first on, that are equal in both runs.
     pub same_outer_steps: u64,
-    /// Where they first differ; absent where they do not.
+    /// The first difference; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub difference: Option<Difference>,
 }
 
-/// Where two runs first differ, and in what.
+/// The first difference between two runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// The outer step.
+    /// The outer step in which it occurs.
     pub outer_step: u64,
-    /// What differs, in words, in the order of cause and effect.
+    /// Descriptions of what differs, causes before effects.
     pub what: Vec<String>,
 }
 
 /// Compares two runs step by step.
 pub fn compare(first: &[AuditStep], second: &[AuditStep]) -> Audit {
     let differing = first.iter().zip(second).position(|(first, second)| first != second);
-    // Where no pair differs, one run is the beginning of the other.
+    // If no pair differs, the shorter run is equal to the beginning of the longer one.
     let same = differing.unwrap_or(first.len().min(second.len()));
     let difference = match (first.get(same), second.get(same)) {
         (Some(first), Some(second)) => {

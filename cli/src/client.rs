@@ -1,4 +1,4 @@
-//! The connection to a coordinator: calls as methods, every failure as a [`CliError`] that names what was asked.
+//! The connection to a coordinator. Calls are methods, and failures are [`CliError`]s that name the call.
 
 use std::time::Duration;
 
@@ -15,15 +15,16 @@ use crate::args::Remote;
 use crate::error::CliError;
 use crate::job::InitialWeights;
 
-/// How long a connection may take.
+/// Longest time to connect.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a call with one answer may take.
+/// Longest time for a unary call.
 const CALL: Duration = Duration::from_secs(30);
-/// How often a silent connection is asked for a sign of life, and how long that may take.
+/// Interval between keep-alive pings, and how long their answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// How often a job is offered again when the connection breaks before the answer; it is created once.
+/// How often job creation is attempted if the connection is lost before the answer. The request identity ensures that
+/// only one job is created.
 const CREATE_ATTEMPTS: u32 = 4;
-/// Jobs on a page; each carries its specification.
+/// Jobs per page. Pages are small because each job carries its specification.
 const PAGE: u32 = 100;
 
 /// A connection to a coordinator. Clones share it.
@@ -37,15 +38,15 @@ impl Client {
     /// Connects in plain text.
     ///
     /// # Errors
-    /// When the address makes no sense or nothing answers there.
+    /// If the address is invalid, or no coordinator answers there.
     pub async fn connect(url: &str) -> Result<Self, CliError> {
         Self::open(url, Access::new(url, None)?).await
     }
 
-    /// Connects to where the command line says, with the credentials that it names.
+    /// Connects to the coordinator of the command line, with the credentials given there.
     ///
     /// # Errors
-    /// When address or credentials make no sense, nothing answers, or not with a certificate that is believed.
+    /// If the address or the credentials are invalid, no coordinator answers, or its certificate is not trusted.
     pub async fn to(remote: &Remote) -> Result<Self, CliError> {
         let folder = remote.credentials.clone().map(Folder::new);
         Self::open(&remote.url, Access::new(&remote.url, folder)?).await
@@ -64,16 +65,16 @@ impl Client {
         Ok(Self { service: service.max_decoding_message_size(MAX_DECODED), url: url.to_owned() })
     }
 
-    /// Where the coordinator is.
+    /// URL of the coordinator.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Queues a job. The same `request_id` with the same job gets the same job again, which makes it safe to
-    /// try again when the connection breaks.
+    /// Queues a job. A second call with the same `request_id` and the same job returns the first job, so that the call
+    /// can be repeated safely after a lost connection.
     ///
     /// # Errors
-    /// When the coordinator refuses the job or stays away.
+    /// If the coordinator refuses the job or cannot be reached.
     pub async fn create_job(&self, request_id: &str, spec: v1::JobSpec) -> Result<v1::Job, CliError> {
         let request = v1::CreateJobRequest { request_id: request_id.to_owned(), spec: Some(spec) };
         let mut wait = Duration::from_millis(200);
@@ -93,24 +94,24 @@ impl Client {
     /// One job.
     ///
     /// # Errors
-    /// When there is none of that identity, or no answer.
+    /// If the job is unknown, or there is no answer.
     pub async fn job_by_id(&self, id: &str) -> Result<v1::Job, CliError> {
         let request = v1::GetJobRequest { job_id: id.to_owned() };
         let answer = in_time(self.service.clone().get_job(request)).await;
         self.job(answer.map(|r| r.job), "job")
     }
 
-    /// Ends a job.
+    /// Cancels a job and returns it.
     ///
     /// # Errors
-    /// When there is none of that identity, it is over, or there is no answer.
+    /// If the job is unknown or already over, or there is no answer.
     pub async fn cancel(&self, id: &str) -> Result<v1::Job, CliError> {
         let request = v1::CancelJobRequest { job_id: id.to_owned() };
         let answer = in_time(self.service.clone().cancel_job(request)).await;
         self.job(answer.map(|r| r.job), "cancel")
     }
 
-    /// Pauses a job.
+    /// Pauses a job and returns it.
     ///
     /// # Errors
     /// As [`Self::cancel`].
@@ -120,10 +121,10 @@ impl Client {
         self.job(answer.map(|r| r.job), "pause")
     }
 
-    /// Queues a paused job again; with `accept_class` it may go on in another compute class.
+    /// Queues a paused job again and returns it. With `accept_class`, it may continue in another compute class.
     ///
     /// # Errors
-    /// When there is none of that identity, it is not paused, or there is no answer.
+    /// If the job is unknown or not paused, or there is no answer.
     pub async fn resume(&self, id: &str, accept_class: bool) -> Result<v1::Job, CliError> {
         let request = v1::ResumeJobRequest { job_id: id.to_owned(), accept_class };
         let answer = in_time(self.service.clone().resume_job(request)).await;
@@ -133,7 +134,7 @@ impl Client {
     /// The newest jobs, at most `limit`.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// If there is no answer.
     pub async fn jobs(&self, limit: usize) -> Result<Vec<v1::Job>, CliError> {
         let mut jobs = Vec::new();
         let mut page_token = String::new();
@@ -155,16 +156,16 @@ impl Client {
     /// The workers that are registered now.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// If there is no answer.
     pub async fn workers(&self) -> Result<Vec<v1::Worker>, CliError> {
         let answer = in_time(self.service.clone().list_workers(v1::ListWorkersRequest {})).await;
         Ok(answer.map_err(|status| self.error("workers", &status))?.workers)
     }
 
-    /// Stores a file of initial weights.
+    /// Uploads a file of initial weights.
     ///
     /// # Errors
-    /// When the coordinator refuses it or keeps another file than was sent, or the connection breaks.
+    /// If the coordinator refuses the file, reports another digest than expected, or the connection is lost.
     pub async fn upload(&self, init: &InitialWeights) -> Result<(), CliError> {
         use v1::upload_initial_weights_request::Part;
         let what = init.path.display().to_string();
@@ -184,10 +185,10 @@ impl Client {
         Ok(())
     }
 
-    /// Opens the stream of a checkpoint's model file; the newest checkpoint where no step is given.
+    /// Opens the stream of a checkpoint's model file; without an outer step, of the newest checkpoint.
     ///
     /// # Errors
-    /// When there is no such job or checkpoint, or no answer.
+    /// If there is no such job or checkpoint, or no answer.
     pub async fn download(
         &self,
         id: &str,
@@ -201,7 +202,7 @@ impl Client {
     /// Opens the stream of a job's events.
     ///
     /// # Errors
-    /// The status as it is, for [`crate::watch`] to tell a lost connection from a refusal.
+    /// The unchanged status, so that [`crate::watch`] can distinguish a lost connection from a refusal.
     pub async fn events(
         &self,
         request: v1::WatchJobRequest,
@@ -209,7 +210,7 @@ impl Client {
         in_time(self.service.clone().watch_job(request)).await
     }
 
-    /// What a failed call means for the user; the coordinator's own words name job and value.
+    /// The error for a failed call. The message of the coordinator is kept, because it names the job and the value.
     pub fn error(&self, what: &str, status: &Status) -> CliError {
         if is_connection(status) {
             return no_connection(&self.url, status);
@@ -228,19 +229,19 @@ impl Client {
     }
 }
 
-/// Largest answer: a page of jobs, or one chunk.
+/// Largest response: a page of jobs, or one chunk.
 const MAX_DECODED: usize = 4 * MAX_MESSAGE_BYTES;
 
-/// Whether a status says that the connection failed, rather than what the coordinator thinks.
+/// Whether a status reports a failed connection instead of an answer of the coordinator.
 pub fn is_connection(status: &Status) -> bool {
     use std::error::Error;
-    // A coordinator's own answer has no source; what the transport reports has.
+    // Only errors of the transport have a source. A status that the coordinator sent has none.
     matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
         || (matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled)
             && status.source().is_some())
 }
 
-/// Why there is no connection: nothing answers, or one side does not believe the other's certificate.
+/// The error for a failed connection: no coordinator answers, or one side does not trust the other's certificate.
 fn no_connection(url: &str, error: &(dyn std::error::Error + 'static)) -> CliError {
     match tls_refusal(error) {
         Some(reason) => CliError::NotTrusted { url: url.to_owned(), reason },
@@ -248,7 +249,7 @@ fn no_connection(url: &str, error: &(dyn std::error::Error + 'static)) -> CliErr
     }
 }
 
-/// Waits for an answer (of a stream: for its beginning) no longer than [`CALL`].
+/// Waits for a response, or for the beginning of a stream, at most [`CALL`].
 async fn in_time<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
     match tokio::time::timeout(CALL, call).await {
         Ok(answer) => answer.map(Response::into_inner),
@@ -256,7 +257,7 @@ async fn in_time<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> 
     }
 }
 
-/// The last cause in a chain of errors: what the system says.
+/// The last cause in a chain of errors, which is usually the message of the operating system.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

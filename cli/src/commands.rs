@@ -1,4 +1,4 @@
-//! The commands, one family per file.
+//! The commands, grouped by file.
 
 mod audit;
 mod certs;
@@ -16,10 +16,10 @@ use crate::args::Command;
 use crate::console::Console;
 use crate::error::CliError;
 
-/// Runs a command. `registry` holds the models and data sets that `train`'s workers know.
+/// Runs a command. `registry` holds the models and data sets that the workers of `train` can use.
 ///
 /// # Errors
-/// Whatever ends the command early.
+/// The reason why the command ended early.
 pub async fn run(command: Command, console: &Console, registry: Registry) -> Result<(), CliError> {
     match command {
         Command::Train(args) => Box::pin(train::run(&args, console, registry)).await,

@@ -1,4 +1,4 @@
-//! The two streams that people and programs read: results on standard output, everything else on standard error.
+//! Output streams: results go to standard output, everything else to standard error.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::error::CliError;
 
-/// Where a command's output goes. Cheap to clone; all clones share one terminal.
+/// The output of a command. Clones are cheap and share one terminal.
 #[derive(Clone)]
 pub struct Console {
     json: bool,
@@ -20,40 +20,40 @@ pub struct Console {
 }
 
 impl Console {
-    /// A console on standard output and standard error; `json` promises that standard output holds JSON only
-    /// and that nothing is drawn.
+    /// A console on standard output and standard error. With `json`, standard output contains only JSON, and no
+    /// progress bars are drawn.
     pub fn new(json: bool) -> Self {
         Self::to(json, io::stdout())
     }
 
-    /// A console whose results go elsewhere.
+    /// A console that writes results to `out` instead of standard output.
     pub fn to(json: bool, out: impl Write + Send + 'static) -> Self {
         let target = if json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         Self { json, bars: MultiProgress::with_draw_target(target), out: Arc::new(Mutex::new(out)) }
     }
 
-    /// Whether a program reads along.
+    /// Whether the output is JSON for programs.
     pub fn json(&self) -> bool {
         self.json
     }
 
-    /// Where progress bars are drawn; hidden where standard error is no terminal.
+    /// The progress bars; hidden if standard error is not a terminal.
     pub fn bars(&self) -> &MultiProgress {
         &self.bars
     }
 
-    /// One line of result.
+    /// Writes one line of results.
     ///
     /// # Errors
-    /// When standard output cannot be written.
+    /// If standard output cannot be written.
     pub fn result(&self, line: impl Display) -> Result<(), CliError> {
         self.text(format!("{line}\n").as_bytes())
     }
 
-    /// Results as they are.
+    /// Writes results as they are.
     ///
     /// # Errors
-    /// When standard output cannot be written.
+    /// If standard output cannot be written.
     pub fn text(&self, bytes: &[u8]) -> Result<(), CliError> {
         self.bars.suspend(|| {
             let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,33 +61,33 @@ impl Console {
         })
     }
 
-    /// One line of JSON.
+    /// Writes one line of JSON.
     ///
     /// # Errors
-    /// When standard output cannot be written.
+    /// If standard output cannot be written.
     pub fn object(&self, value: &impl Serialize) -> Result<(), CliError> {
         let line = serde_json::to_string(value).map_err(|error| CliError::Stdout(error.into()))?;
         self.result(line)
     }
 
-    /// One line for people beside the results; nothing where a program reads along.
+    /// Writes a line for people to standard error, unless the output is JSON.
     pub fn note(&self, line: impl Display) {
         if !self.json {
             self.say(line);
         }
     }
 
-    /// One line on standard error in every case.
+    /// Writes a line to standard error in any case.
     pub fn say(&self, line: impl Display) {
-        // Nobody can be told that standard error is gone.
+        // A failure is ignored: without standard error it cannot be reported.
         let _ = self.bars.suspend(|| writeln!(io::stderr().lock(), "{line}"));
     }
 
-    /// Sends logs to standard error, between the drawings of progress bars. A program that has set up logging
-    /// of its own keeps it.
+    /// Sends logs to standard error without disturbing progress bars. A logger that the program has already installed
+    /// is kept.
     ///
     /// # Errors
-    /// When the filter cannot be understood.
+    /// If the filter is invalid.
     pub fn start_logs(&self, filter: &str) -> Result<(), CliError> {
         let filter = EnvFilter::try_new(filter)
             .map_err(|error| CliError::Usage(format!("--log {filter:?}: {error}")))?;
@@ -99,7 +99,7 @@ impl Console {
     }
 }
 
-/// What it means that standard output cannot be written.
+/// The error for a failed write to standard output.
 fn closed(error: io::Error) -> CliError {
     match error.kind() {
         io::ErrorKind::BrokenPipe => CliError::StdoutClosed,
@@ -107,7 +107,7 @@ fn closed(error: io::Error) -> CliError {
     }
 }
 
-/// Writes log lines between the drawings of progress bars.
+/// Writes log lines to standard error without disturbing progress bars.
 pub struct LogWriter(MultiProgress);
 
 impl Write for LogWriter {

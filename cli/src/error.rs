@@ -1,4 +1,4 @@
-//! Everything that can end a command early, with the exit code that it leads to.
+//! All errors that can end a command early, and their exit codes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,21 +20,21 @@ pub enum CliError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A job file holds something impossible.
+    /// A job file is invalid.
     #[error("{label}: {source}")]
     Job {
-        /// The job file.
+        /// Name of the job file in messages.
         label: String,
-        /// Which key, what was expected and what was found.
+        /// The key, what was expected and what was found.
         source: JobError,
     },
-    /// An argument that only the whole command line shows to be impossible.
+    /// An argument is invalid in combination with others.
     #[error("{0}")]
     Usage(String),
-    /// There is nothing to compute on as chosen.
+    /// The chosen device is not available.
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// No coordinator answers.
@@ -42,51 +42,51 @@ pub enum CliError {
         "cannot reach a coordinator at {url}: {reason}; start one with lookbehind-coordinator or use `lookbehind train`"
     )]
     Unreachable {
-        /// Where one was expected.
+        /// URL of the coordinator.
         url: String,
-        /// What the network says.
+        /// The error of the network.
         reason: String,
     },
-    /// Credentials or the address of a coordinator make no sense.
+    /// The address of a coordinator or the credentials for it are invalid.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// Credentials cannot be read or made.
+    /// Credentials cannot be read or created.
     #[error(transparent)]
     Credentials(#[from] IdentityError),
-    /// One side does not believe the other's certificate.
+    /// One side does not trust the other's certificate.
     #[error("no encrypted connection to the coordinator at {url}: {reason}")]
     NotTrusted {
-        /// Where the coordinator is.
+        /// URL of the coordinator.
         url: String,
-        /// Who does not believe whom, and why.
+        /// Which side does not trust the other, and why.
         reason: String,
     },
-    /// The connection was lost and did not come back in time.
+    /// The connection was lost and could not be restored in time.
     #[error("lost the coordinator at {url} for {} minutes: {reason}; go on with `lookbehind watch {job}`", seconds / 60)]
     Lost {
-        /// Where it was.
+        /// URL of the coordinator.
         url: String,
-        /// The job that was watched.
+        /// The job that was being watched.
         job: String,
-        /// How long it was tried.
+        /// Duration of the attempts to reconnect.
         seconds: u64,
-        /// What the network says.
+        /// The error of the network.
         reason: String,
     },
-    /// The coordinator's answer to a call is an error.
+    /// The coordinator answered a call with an error.
     #[error("{what}: {}", printable(message))]
     Refused {
-        /// What was asked for.
+        /// The call.
         what: String,
-        /// What the coordinator says.
+        /// The message of the coordinator.
         message: String,
     },
-    /// The coordinator sent something that the protocol does not allow.
+    /// The coordinator sent a message that violates the protocol.
     #[error("{what}: the coordinator's answer lacks {missing}")]
     Malformed {
-        /// What was asked for.
+        /// The call.
         what: String,
-        /// What should have been there.
+        /// What the message lacks.
         missing: &'static str,
     },
     /// A file or folder cannot be written.
@@ -94,24 +94,24 @@ pub enum CliError {
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Writing would harm files that are something else than an earlier output of the same job.
+    /// Writing would destroy files that are not an earlier output of the same job.
     #[error("{}: {reason}; choose another folder or give --force", path.display())]
     Occupied {
         /// The output folder.
         path: PathBuf,
-        /// What stands in the way.
+        /// What was found there.
         reason: String,
     },
-    /// Writing would replace the file that the job's initial weights are read from.
+    /// Writing would replace the file with the job's initial weights.
     #[error("{}: is the job's model.init and would be replaced; choose another --out", path.display())]
     ReplacesInput {
         /// The file.
         path: PathBuf,
     },
-    /// A transfer arrived damaged.
+    /// A transfer is corrupt.
     #[error("{what}: {source}")]
     Transfer {
         /// What was transferred.
@@ -119,68 +119,68 @@ pub enum CliError {
         /// What is wrong with it.
         source: TransferError,
     },
-    /// A model file is not what the coordinator said it would be.
+    /// A model file does not match the coordinator's description.
     #[error("{}: {problem}", path.display())]
     Model {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The difference.
         problem: String,
     },
-    /// The weights that arrived are not the weights that were announced.
+    /// The downloaded weights are not the announced ones.
     #[error("{}: the weights' digest is {found}, the coordinator announced {expected}", path.display())]
     Digest {
         /// The file.
         path: PathBuf,
-        /// What the file's weights have.
+        /// Digest of the weights in the file.
         found: Digest,
-        /// What the coordinator announced.
+        /// Digest that the coordinator announced.
         expected: String,
     },
-    /// The job ended otherwise than by success.
+    /// The job ended without success.
     #[error("job {id} {state}{}", detail(message))]
     JobEnded {
-        /// The job.
+        /// Identity of the job.
         id: String,
-        /// How it ended.
+        /// Its final state.
         state: &'static str,
-        /// Why.
+        /// The reason; empty if there is none.
         message: String,
     },
-    /// Two runs are not the same.
+    /// Two runs differ.
     #[error("the runs differ from outer step {outer_step} on: {what}")]
     Differ {
-        /// The first outer step in which they do.
+        /// The first outer step that differs.
         outer_step: u64,
-        /// In what.
+        /// What differs.
         what: String,
     },
-    /// The operating system refuses what the program cannot do without.
+    /// The operating system refuses something that the program needs.
     #[error("{what}: {source}")]
     System {
-        /// What it was needed for.
+        /// What failed.
         what: &'static str,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The cluster inside `train` could not start.
+    /// The cluster of `train` could not start.
     #[error("the cluster could not start: {reason}")]
     ClusterStart {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The last worker of the cluster inside `train` is gone.
+    /// The last worker of the cluster of `train` has ended.
     #[error("worker {name:?} stopped: {reason}")]
     WorkerStopped {
-        /// The worker.
+        /// Name of the worker.
         name: String,
-        /// Why.
+        /// Why it ended.
         reason: String,
     },
-    /// The user stopped it.
+    /// The user interrupted the command.
     #[error("{0}")]
     Interrupted(String),
-    /// Nobody reads standard output any more; there is nobody to tell.
+    /// The reader of standard output is gone. The error is not reported.
     #[error("standard output is closed")]
     StdoutClosed,
     /// Standard output cannot be written for another reason.
@@ -188,18 +188,18 @@ pub enum CliError {
     Stdout(io::Error),
 }
 
-/// A job's message from the coordinator behind its state.
+/// Formats a job's message to follow its state.
 fn detail(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {}", printable(message)) }
 }
 
 impl CliError {
-    /// A file or folder that cannot be written.
+    /// The error for a file or folder that cannot be written.
     pub(crate) fn write(path: &Path, source: io::Error) -> Self {
         Self::Write { path: path.to_owned(), source }
     }
 
-    /// A file that cannot be read.
+    /// The error for a file that cannot be read.
     pub(crate) fn read(path: &Path, source: io::Error) -> Self {
         Self::Read { path: path.to_owned(), source }
     }

@@ -1,4 +1,4 @@
-//! Exit codes: what a script can tell from how the program ended.
+//! Exit codes, which tell scripts how the program ended.
 
 use std::process::ExitCode;
 
@@ -6,25 +6,25 @@ use std::process::ExitCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// What was asked for is done.
+    /// The command succeeded.
     Success = 0,
     /// The job failed or was cancelled.
     JobFailed = 1,
-    /// Impossible arguments, or a job file that is missing, unreadable or wrong.
+    /// Invalid arguments, or a job file that is missing, unreadable or invalid.
     Usage = 2,
     /// No coordinator answers.
     Unreachable = 3,
-    /// The coordinator does not know what was asked for, or refuses it.
+    /// The job or checkpoint is unknown, or the coordinator refuses the call.
     Refused = 4,
-    /// An output could not be written, would overwrite something else, or arrived damaged.
+    /// An output could not be written, would overwrite other files, or is corrupt.
     Output = 5,
-    /// This machine cannot do its part: the cluster inside `train` did not start, or broke.
+    /// This machine failed: the cluster of `train` did not start, or broke.
     Local = 6,
     /// The runs that were compared differ.
     Differ = 7,
     /// Stopped by Ctrl-C or SIGTERM.
     Interrupted = 130,
-    /// Nobody reads standard output any more.
+    /// The reader of standard output is gone.
     BrokenPipe = 141,
 }
 
@@ -43,7 +43,7 @@ impl Exit {
         Exit::BrokenPipe,
     ];
 
-    /// The number that the operating system sees.
+    /// The code for the operating system.
     pub fn code(self) -> u8 {
         self as u8
     }
@@ -65,7 +65,7 @@ impl Exit {
         }
     }
 
-    /// The table that stands under `--help`.
+    /// The table at the end of `--help`.
     pub fn table() -> String {
         let line = |exit: &Exit| format!("  {:>3}  {}\n", exit.code(), exit.meaning());
         std::iter::once("Exit codes:\n".to_owned()).chain(Exit::ALL.iter().map(line)).collect()

@@ -1,4 +1,4 @@
-//! For tests: messages, and a coordinator that says what its script tells it to.
+//! Test helpers: messages, and a scripted coordinator.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::job::JobSource;
 
-/// An outer step whose numbers follow from its count.
+/// An outer step whose values follow from its number.
 pub(crate) fn step(outer_step: u64) -> v1::OuterStepMetrics {
     v1::OuterStepMetrics {
         outer_step,
@@ -43,22 +43,19 @@ pub(crate) fn step(outer_step: u64) -> v1::OuterStepMetrics {
     }
 }
 
-/// A notice.
 pub(crate) fn notice(revision: u64, state: v1::JobState) -> v1::JobNotice {
     v1::JobNotice { revision, state: state.into(), message: "why".to_owned(), ..v1::JobNotice::default() }
 }
 
-/// A job in some state.
 pub(crate) fn job(state: v1::JobState) -> v1::Job {
     v1::Job { id: "j00000000".to_owned(), state: state.into(), total_outer_steps: 4, ..v1::Job::default() }
 }
 
-/// An event of the watch stream.
 pub(crate) fn event(event: Event) -> Result<v1::WatchJobResponse, Status> {
     Ok(v1::WatchJobResponse { event: Some(event) })
 }
 
-/// A job of 8 shards as its user would write it.
+/// A job of 8 shards from its job file.
 pub(crate) fn source() -> JobSource {
     let text = r#"
 name = "digits"
@@ -78,7 +75,7 @@ k = 2
     JobSource::parse("job.toml".to_owned(), text.to_owned(), ".".into()).unwrap()
 }
 
-/// Standard output of a test.
+/// Captures the standard output of a test.
 #[derive(Clone, Default)]
 pub(crate) struct Out(Arc<Mutex<Vec<u8>>>);
 
@@ -99,28 +96,28 @@ impl std::io::Write for Out {
     }
 }
 
-/// What a fake coordinator says and what it has heard.
+/// Answers of a fake coordinator, and the calls that it received.
 #[derive(Default)]
 pub(crate) struct Script {
-    /// One list per call of WatchJob; a list ends the stream in order unless an error comes first.
+    /// One list per call of WatchJob. The stream ends normally after the list, unless it contains an error.
     pub(crate) watch: VecDeque<Vec<Result<v1::WatchJobResponse, Status>>>,
-    /// What GetJob answers.
+    /// Response of GetJob.
     pub(crate) job: v1::Job,
-    /// The parts of DownloadCheckpoint.
+    /// Parts that DownloadCheckpoint sends.
     pub(crate) download: Vec<v1::download_checkpoint_response::Part>,
-    /// How many calls of CreateJob fail as if the connection did.
+    /// Number of calls of CreateJob that fail like a lost connection.
     pub(crate) create_failures: usize,
-    /// How many jobs ListJobs has.
+    /// Number of jobs that ListJobs has.
     pub(crate) listed: u64,
-    /// The cursors that WatchJob was called with.
+    /// Cursors of the calls of WatchJob.
     pub(crate) cursors: Vec<(u64, u64)>,
-    /// The request identities that CreateJob was called with.
+    /// Request identities of the calls of CreateJob.
     pub(crate) created: Vec<String>,
-    /// Bytes that UploadInitialWeights got.
+    /// Bytes that UploadInitialWeights received.
     pub(crate) uploaded: Vec<u8>,
 }
 
-/// A coordinator on a loopback port, with threads of its own; dropping it cuts every connection.
+/// A coordinator on a loopback port with its own threads. Dropping it closes all connections.
 pub(crate) struct Fake {
     pub(crate) script: Arc<Mutex<Script>>,
     pub(crate) address: SocketAddr,

@@ -1,5 +1,5 @@
-//! Follows a job for as long as its user wants: every event goes to the screen, to the program that reads along,
-//! to the output folder and into the summary.
+//! Follows a job for its user: every event goes to the terminal or the reading program, to the output folder and into
+//! the summary.
 
 use lookbehind_common::job::JobSpec;
 use lookbehind_proto::v1;
@@ -30,7 +30,7 @@ pub struct Follow {
 }
 
 impl Follow {
-    /// Follows `job` from its first event. With an output folder, its metrics are written there live.
+    /// Follows `job` from its first event. With an output folder, its metrics are written while it runs.
     pub fn new(console: &Console, client: &Client, job: v1::Job, output: Option<Output>) -> Self {
         let mut progress = Progress::new(console);
         progress.set_total(job.total_outer_steps);
@@ -45,16 +45,16 @@ impl Follow {
         }
     }
 
-    /// Takes events until the job is over. Dropping the future loses none.
+    /// Processes events until the job is over. Dropping the future loses no event.
     ///
     /// # Errors
-    /// When the coordinator refuses or stays away, or an output cannot be written.
+    /// If the coordinator refuses or cannot be reached, or an output cannot be written.
     pub async fn until_over(&mut self) -> Result<(), CliError> {
         while !self.next().await? {}
         Ok(())
     }
 
-    /// Asks for a pause and takes events until it is there, or the job is over. Dropping the future loses none.
+    /// Requests a pause and processes events until the job is paused or over. Dropping the future loses no event.
     ///
     /// # Errors
     /// As [`Self::until_over`].
@@ -73,7 +73,7 @@ impl Follow {
         }
     }
 
-    /// Takes one event; whether it was the last.
+    /// Processes one event and returns whether it was the last.
     async fn next(&mut self) -> Result<bool, CliError> {
         match self.watch.next().await? {
             Event::Notice(notice) => self.notice(&notice)?,
@@ -117,16 +117,15 @@ impl Follow {
         Ok(())
     }
 
-    /// Where the job stands.
+    /// The job as far as it is known from the processed events.
     pub fn job(&self) -> &v1::Job {
         &self.job
     }
 
-    /// Ends the following: fetches the model of a job that succeeded or paused, writes the summary and tells the
-    /// results.
+    /// Finishes: fetches the model of a succeeded or paused job, writes the summary and prints the results.
     ///
     /// # Errors
-    /// When the job failed or was cancelled, the model cannot be fetched, or an output cannot be written.
+    /// If the job failed or was cancelled, the model cannot be fetched, or an output cannot be written.
     pub async fn conclude(self) -> Result<(), CliError> {
         self.progress.close();
         let checkpoint = match self.job.state() {
@@ -152,10 +151,10 @@ impl Follow {
     }
 }
 
-/// Writes the summary of what has been gathered and tells the results.
+/// Writes the summary of the gathered outer steps and prints the results.
 ///
 /// # Errors
-/// When the model is not that of the last outer step, or an output cannot be written.
+/// If the model is not that of the last outer step, or an output cannot be written.
 pub fn conclude(
     console: &Console,
     job: &v1::Job,
@@ -177,7 +176,7 @@ pub fn conclude(
     report::summary(&summary, output.map(Output::folder)).iter().try_for_each(|line| console.result(line))
 }
 
-/// What a job on the wire means.
+/// The validated specification in a message; `None` if it is invalid.
 fn meaning(spec: &v1::JobSpec) -> Option<JobSpec> {
     wire::from_proto(spec).ok()?.validate().ok()
 }

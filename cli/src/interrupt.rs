@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first one asks for an orderly end, the second one ends at once.
+//! Ctrl-C and SIGTERM: the first signal asks for an orderly end, the second one ends the program at once.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -6,17 +6,17 @@ use tokio_util::sync::CancellationToken;
 use crate::error::CliError;
 use crate::exit::Exit;
 
-/// Listens for signals from its creation on.
+/// Receives signals from its creation on.
 #[derive(Clone)]
 pub struct Interrupt {
     first: CancellationToken,
 }
 
 impl Interrupt {
-    /// Takes the signals over for the rest of the program.
+    /// Handles the signals for the rest of the program.
     ///
     /// # Errors
-    /// When the system does not let it.
+    /// If the operating system does not allow it.
     pub fn listen() -> Result<Self, CliError> {
         let failed = |source| CliError::System { what: "cannot listen for signals", source };
         let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -32,15 +32,15 @@ impl Interrupt {
         Ok(Self { first })
     }
 
-    /// Returns once the first signal has come.
+    /// Waits for the first signal.
     pub async fn wait(&self) {
         self.first.cancelled().await;
     }
 
-    /// Does some work unless a signal comes first; then the work is dropped and `said` is what is told.
+    /// Awaits a future unless a signal comes first. Then the future is dropped, and `said` provides the message.
     ///
     /// # Errors
-    /// Those of the work, or the interruption.
+    /// The error of the future, or [`CliError::Interrupted`].
     pub async fn unless<T>(
         &self,
         work: impl Future<Output = Result<T, CliError>>,

@@ -1,4 +1,4 @@
-//! Where a job comes from: a file of the user's, or the one that is built in.
+//! Sources of jobs: a file of the user, or the embedded job.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,23 @@ use safetensors::SafeTensors;
 
 use crate::error::CliError;
 
-/// The job that `train` runs when none is given.
+/// The job that `train` runs if none is given.
 const EMBEDDED: &str = include_str!("../../deploy/jobs/digits.toml");
-/// Largest job file.
+/// Largest job file, in bytes.
 const MAX_JOB_BYTES: u64 = 1 << 20;
 
-/// A job that has been read and checked as far as it can be without its model and data.
+/// A job that has been parsed and validated as far as possible without its model and data.
 #[derive(Clone, Debug)]
 pub struct JobSource {
-    /// How to call it in messages: its path.
+    /// Name of the job in messages: its path.
     pub label: String,
-    /// As its user wrote it.
+    /// The job file's text, unchanged.
     pub text: String,
-    /// Where relative paths in it begin.
+    /// Folder to which relative paths in the job refer.
     pub folder: PathBuf,
-    /// The file of initial weights that it names.
+    /// The file of initial weights; `None` if the job names none.
     pub init: Option<InitialWeights>,
-    /// What it means.
+    /// The validated specification.
     pub spec: JobSpec,
     file: JobFile,
 }
@@ -35,11 +35,11 @@ pub struct JobSource {
 /// A file of initial weights.
 #[derive(Clone, Debug)]
 pub struct InitialWeights {
-    /// Where it lies.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Its bytes.
+    /// Its content.
     pub bytes: bytes::Bytes,
-    /// BLAKE3 of its bytes, which stands for it on the wire.
+    /// BLAKE3 of its content, which identifies it in messages.
     pub digest: Digest,
 }
 
@@ -47,7 +47,7 @@ impl JobSource {
     /// Reads a job file and the initial weights that it names.
     ///
     /// # Errors
-    /// When a file cannot be read, or a key is wrong.
+    /// If a file cannot be read, or a key is invalid.
     pub fn read(path: &Path) -> Result<Self, CliError> {
         let mut text = String::new();
         let file = std::fs::File::open(path).map_err(|error| CliError::read(path, error))?;
@@ -65,10 +65,10 @@ impl JobSource {
         Self::parse(path.display().to_string(), text, folder)
     }
 
-    /// The job that is built in: a classifier of handwritten digits, whose data the workers carry with them.
+    /// The embedded job: a classifier of handwritten digits, whose data is part of the worker.
     ///
     /// # Errors
-    /// Never, unless the build is broken.
+    /// Only if the embedded file is invalid, which is a defect of the build.
     pub fn embedded() -> Result<Self, CliError> {
         Self::parse("the embedded digits job".to_owned(), EMBEDDED.to_owned(), PathBuf::from("."))
     }
@@ -85,17 +85,17 @@ impl JobSource {
         Ok(Self { label, text, folder, init, spec, file })
     }
 
-    /// The job with its initial weights by digest.
+    /// The job file with the initial weights replaced by their digest.
     pub fn file(&self) -> &JobFile {
         &self.file
     }
 
-    /// The job as it travels.
+    /// The job as a message of the protocol.
     pub fn message(&self) -> v1::JobSpec {
         wire::to_proto(&self.file)
     }
 
-    /// An identity of what is asked for: the same for the same job with the same initial weights.
+    /// A digest of the job and its initial weights, equal for equal jobs. It serves as request identity.
     pub fn identity(&self) -> Digest {
         let init = self.init.as_ref().map(|init| init.digest.to_string()).unwrap_or_default();
         Digest::of(format!("{init}\n{}", self.text).as_bytes())

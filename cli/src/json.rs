@@ -1,5 +1,5 @@
-//! The protocol's messages as JSON, field by field under the protocol's names. States are words in lower case,
-//! times are RFC 3339, absent fields are left out.
+//! The messages of the protocol as JSON, with the field names of the protocol. States are lower-case words, times are
+//! RFC 3339, absent fields are omitted.
 
 use lookbehind_common::job::JobFile;
 use lookbehind_proto::v1;
@@ -57,7 +57,8 @@ pub struct NoticeJson {
     pub digest: String,
 }
 
-/// `OuterStepMetrics`; also a line of `metrics.jsonl`. Equal jobs have equal lines up to `workers`.
+/// `OuterStepMetrics`; also a line of `metrics.jsonl`. Equal jobs have equal lines except for `workers` and what
+/// follows it.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
 pub struct StepJson {
@@ -101,16 +102,16 @@ pub struct TestJson {
     pub samples: u64,
 }
 
-/// A job file that is in order.
+/// Result of validating a valid job file.
 #[derive(Clone, Debug, Serialize)]
 pub struct ValidJson {
-    /// The job file.
+    /// Path of the job file.
     pub file: String,
-    /// What stands in it.
+    /// Its content.
     pub spec: JobFile,
-    /// Gradients per full outer step.
+    /// Gradients per complete outer step.
     pub gradients_per_outer_step: u64,
-    /// What was not checked, in words; absent with `--data`.
+    /// What was not checked; absent with `--data`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_checked: Option<String>,
 }
@@ -186,10 +187,10 @@ impl From<&v1::OuterStepMetrics> for StepJson {
 }
 
 impl TimeJson {
-    /// Where the time of an outer step went.
+    /// The time split of an outer step.
     ///
     /// # Panics
-    /// When the step has no times: where steps arrive, such ones are refused.
+    /// If the step has no times. [`crate::watch`] refuses such steps when they arrive.
     #[expect(clippy::expect_used, reason = "`Watch` refuses steps without times where they arrive")]
     pub fn of(step: &v1::OuterStepMetrics) -> Self {
         step.time.as_ref().map(Self::from).expect("an outer step that was taken has its times")

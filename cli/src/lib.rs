@@ -1,15 +1,14 @@
-//! The command line tool as a library: [`run`] is what a program calls to be `lookbehind` with models and data
-//! sets of its own.
+//! The command line tool as a library. A program that calls [`run`] has all commands of `lookbehind`, with its own
+//! models and data sets in addition.
 //!
-//! - [`args`]: the table of flags.
-//! - [`commands`]: what they do.
-//! - [`client`], [`watch`], [`follow`]: the conversation with a coordinator.
+//! - [`args`]: commands and flags.
+//! - [`commands`]: their implementation.
+//! - [`client`], [`watch`], [`follow`]: communication with a coordinator.
 //! - [`local`]: a whole cluster inside this process.
-//! - [`output`]: what a run leaves on disk.
-//! - [`audit`]: two runs side by side.
-//! - [`console`], [`progress`], [`report`], [`table`], [`text`], [`json`], [`line`]: what people and
-//!   programs read.
-//! - [`error`], [`exit`]: how a command can end.
+//! - [`output`]: the files of a run.
+//! - [`audit`]: comparison of two runs.
+//! - [`console`], [`progress`], [`report`], [`table`], [`text`], [`json`], [`line`]: output for people and programs.
+//! - [`error`], [`exit`]: errors and exit codes.
 
 #![forbid(unsafe_code)]
 
@@ -46,13 +45,13 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::exit::Exit;
 
-/// Runs the command line of this process. The workers of `train` know what is in `registry`:
-/// [`Registry::builtin`], and whatever the program adds.
+/// Runs the command line of this process. The workers of `train` use the models and data sets of `registry`:
+/// [`Registry::builtin`], and those that the program adds.
 pub fn run(registry: Registry) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Where help or the complaint cannot be printed, its exit code still tells.
+            // If the message cannot be printed, the exit code still reports the outcome.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Success });
         }
@@ -77,7 +76,7 @@ fn carry_out(cli: Cli, console: &Console, registry: Registry) -> Result<(), CliE
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|source| CliError::System { what: "cannot start threads", source })?;
     let result = runtime.block_on(commands::run(cli.command, console, registry));
-    // Whatever still runs in the background holds nothing that has to be saved.
+    // Tasks that still run in the background hold no data that must be saved.
     runtime.shutdown_background();
     result
 }

@@ -1,4 +1,4 @@
-//! A line of what programs read on standard output.
+//! The lines that programs read on standard output.
 
 use serde::Serialize;
 
@@ -6,26 +6,26 @@ use crate::audit::Audit;
 use crate::json::{JobJson, NoticeJson, StepJson, ValidJson, WorkerJson};
 use crate::output::summary::Summary;
 
-/// One line of JSON: what it is, and its fields.
+/// One line of JSON: an object with the name of the variant and its content.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Line<'a> {
     /// A job.
     Job(Box<JobJson>),
-    /// A page of jobs.
+    /// A list of jobs.
     Jobs(Vec<JobJson>),
-    /// The workers.
+    /// The registered workers.
     Workers(Vec<WorkerJson>),
-    /// An event of a job.
+    /// A notice of a job.
     Notice(NoticeJson),
-    /// A finished outer step.
+    /// A completed outer step.
     Step(StepJson),
-    /// What came of a job.
+    /// The results of a run.
     Summary(&'a Summary),
-    /// What an audit found.
+    /// The result of an audit.
     Audit(&'a Audit),
-    /// Files that were made.
+    /// Paths of the credential files that were created.
     Issued(Vec<String>),
-    /// What a job file says.
+    /// A valid job file.
     Valid(Box<ValidJson>),
 }

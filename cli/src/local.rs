@@ -1,5 +1,5 @@
-//! A whole cluster inside this process: a coordinator on a loopback port, and workers that call the same services as
-//! on any other machine. Tensors are handed over and not sent.
+//! A whole cluster inside this process: a coordinator on a loopback port, and workers that use the same services as
+//! remote ones. Only tensors bypass the network: they are handed over in memory.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
@@ -19,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::CliError;
 
-/// Where the coordinator keeps its state.
+/// The state folder of the coordinator.
 pub enum State {
-    /// In a folder that goes away with the cluster.
+    /// A temporary folder that is removed when the cluster is dropped.
     Temporary(TempDir),
-    /// In a folder of the user's.
+    /// A folder of the user, which is kept.
     Kept(PathBuf),
 }
 
@@ -32,15 +32,15 @@ pub struct Cluster {
     coordinator: Coordinator,
     workers: JoinSet<CliError>,
     stop: CancellationToken,
-    // Removed last.
+    // Declared last, so that it is dropped last: a temporary folder is removed after the coordinator is gone.
     _state: State,
 }
 
 impl State {
-    /// A state folder of the user's, or a temporary one.
+    /// Uses the given folder, or creates a temporary one.
     ///
     /// # Errors
-    /// When no temporary folder can be made.
+    /// If no temporary folder can be created.
     pub fn new(folder: Option<&Path>) -> Result<Self, CliError> {
         match folder {
             Some(folder) => Ok(Self::Kept(folder.to_owned())),
@@ -61,10 +61,10 @@ impl State {
 }
 
 impl Cluster {
-    /// Starts a coordinator and `workers` workers that load jobs, with data under `data`, by `backend`.
+    /// Starts a coordinator and `workers` workers. They load jobs with `backend` and data files from below `data`.
     ///
     /// # Errors
-    /// When the coordinator cannot use its state or has no port.
+    /// If the coordinator cannot use its state folder or open a port.
     pub async fn start(
         state: State,
         workers: u16,
@@ -86,13 +86,13 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Where the coordinator listens.
+    /// URL of the coordinator.
     pub fn url(&self) -> String {
         format!("http://{}", self.coordinator.local_addr())
     }
 
-    /// Returns when the last worker has ended, with the reason; workers do not end by themselves unless
-    /// something is wrong with all of them.
+    /// Waits until the last worker has ended and returns the reason. Workers end by themselves only because of errors
+    /// that affect all of them.
     pub async fn broken(&mut self) -> CliError {
         let mut last = CliError::ClusterStart { reason: "it has no workers".to_owned() };
         while let Some(ended) = self.workers.join_next().await {
@@ -101,7 +101,7 @@ impl Cluster {
         last
     }
 
-    /// Stops workers and coordinator in order.
+    /// Stops first the workers, then the coordinator.
     pub async fn shutdown(mut self) {
         self.stop.cancel();
         while self.workers.join_next().await.is_some() {}
@@ -109,11 +109,11 @@ impl Cluster {
     }
 }
 
-/// What loads jobs, for all `workers` workers of this process, which share its threads: models and data sets of
-/// `registry`, files under `data` and from where `remote` allows.
+/// The backend of the `workers` workers of this process, which share its threads. It knows the models and data sets of
+/// `registry`, and reads files below `data` and from the sources that `remote` allows.
 ///
 /// # Errors
-/// When there is no such device.
+/// If the device does not exist.
 pub fn backend(
     registry: Registry,
     data: &Path,
@@ -127,7 +127,7 @@ pub fn backend(
     CandleBackend::new(registry, environment).with_threads(threads.max(1)).on(device).map(Arc::new)
 }
 
-/// Runs a worker to its end.
+/// Runs a worker until it ends, and returns the reason.
 async fn worker(config: WorkerConfig, backend: Arc<dyn Backend>, stop: CancellationToken) -> CliError {
     let name = config.name.clone();
     let reason = match lookbehind_worker::run_backend(config, backend, stop).await {

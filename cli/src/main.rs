@@ -1,4 +1,4 @@
-//! The command line tool with the models and data sets that Lookbehind brings along.
+//! The command line tool with the built-in models and data sets.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use lookbehind_worker::memory::Metered;
 use lookbehind_worker::registry::Registry;
 use mimalloc::MiMalloc;
 
-// Keeps big buffers mapped: page faults would dominate the exchange of tensors.
+// This allocator keeps large buffers mapped. Otherwise page faults would dominate the exchange of tensors.
 #[global_allocator]
 static ALLOCATOR: Metered<MiMalloc> = Metered(MiMalloc);
 

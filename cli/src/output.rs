@@ -1,6 +1,6 @@
-//! What a run leaves in its `--out` folder, and when that folder may be written to.
+//! The `--out` folder of a run: its files, and the conditions for writing to it.
 //!
-//! Whole files are written beside their place and renamed; metrics grow while the job runs.
+//! Most files are written under a temporary name and renamed when complete. The metrics grow while the job runs.
 
 pub mod estimate;
 pub mod metrics;
@@ -25,21 +25,21 @@ use summary::Summary;
 use tempfile::NamedTempFile;
 use tensorboard::TensorBoard;
 
-/// Names of the files in an output folder.
+/// The model.
 pub const MODEL: &str = "model.safetensors";
-/// One line of JSON per outer step.
+/// The metrics: one line of JSON per outer step.
 pub const METRICS: &str = "metrics.jsonl";
-/// The run in numbers.
+/// The summary of the run.
 pub const SUMMARY: &str = "summary.json";
-/// The job as it was given.
+/// The job file.
 pub const JOB: &str = "job.toml";
-/// The folder that TensorBoard reads.
+/// The folder for TensorBoard.
 pub const TENSORBOARD: &str = "tensorboard";
-/// How the names of unfinished files begin.
+/// Prefix of temporary files.
 const SCRATCH: &str = ".lookbehind-unfinished-";
 const ALL: [&str; 5] = [MODEL, METRICS, SUMMARY, JOB, TENSORBOARD];
 
-/// An output folder that has been checked and opened.
+/// An output folder that is ready for a run.
 pub struct Output {
     folder: PathBuf,
     metrics: MetricsFile,
@@ -47,12 +47,12 @@ pub struct Output {
 }
 
 impl Output {
-    /// Makes the folder ready for a run of the job: it must be new, empty, or hold nothing but an earlier
-    /// output of the same job, which is removed. With `force` it may hold anything, and only files of the
-    /// output's own names are replaced. `init` is a file that must survive.
+    /// Prepares the folder for a run of the job. It must be new, empty, or contain only an earlier output of the same
+    /// job, which is removed. With `force` it may contain anything, and only files with the names of outputs are
+    /// replaced. `init` is a file that must not be replaced.
     ///
     /// # Errors
-    /// When other files would be harmed, or the folder cannot be written.
+    /// If other files would be destroyed, or the folder cannot be written.
     pub fn prepare(folder: &Path, job: &str, force: bool, init: Option<&Path>) -> Result<Self, CliError> {
         fs::create_dir_all(folder).map_err(|error| CliError::write(folder, error))?;
         spare(init, &folder.join(MODEL))?;
@@ -74,7 +74,7 @@ impl Output {
         })
     }
 
-    /// Makes the folder that a command line names ready for a job; `None` where it names none.
+    /// Prepares the folder that the command line names; `None` if it names none.
     ///
     /// # Errors
     /// As [`Self::prepare`].
@@ -83,25 +83,25 @@ impl Output {
         args.out.as_ref().map(|folder| Self::prepare(folder, &source.text, args.force, init)).transpose()
     }
 
-    /// The folder.
+    /// Path of the folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Where the model goes.
+    /// Path of the model file.
     pub fn model(&self) -> PathBuf {
         self.folder.join(MODEL)
     }
 
-    /// Notes the time from which the run's events are dated.
+    /// Processes a notice, from which TensorBoard's events take their time.
     pub fn notice(&mut self, notice: &v1::JobNotice) {
         self.tensorboard.notice(notice);
     }
 
-    /// Adds an outer step.
+    /// Adds an outer step to the metrics and to TensorBoard's file.
     ///
     /// # Errors
-    /// When the files cannot be written.
+    /// If a file cannot be written.
     pub fn step(&mut self, step: &v1::OuterStepMetrics) -> Result<(), CliError> {
         self.metrics.append(&StepJson::from(step))?;
         self.tensorboard.step(step)
@@ -110,7 +110,7 @@ impl Output {
     /// Writes the summary, the last of the files.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn finish(&self, summary: &Summary) -> Result<(), CliError> {
         let path = self.folder.join(SUMMARY);
         let mut text =
@@ -120,7 +120,7 @@ impl Output {
     }
 }
 
-/// Refuses a folder that holds anything but an earlier output of the same job.
+/// Refuses a folder that contains anything but an earlier output of the same job.
 fn refuse_foreign(folder: &Path, job: &str) -> Result<(), CliError> {
     let occupied = |reason: String| CliError::Occupied { path: folder.to_owned(), reason };
     let mut names = names(folder)?;
@@ -131,7 +131,7 @@ fn refuse_foreign(folder: &Path, job: &str) -> Result<(), CliError> {
     if let Some(name) = names.iter().find(|name| !ALL.iter().any(|own| *name == own)) {
         return Err(occupied(format!("holds {name:?}, which is no output of a job")));
     }
-    // Metrics are always there after a run has begun; a job file alone may be the user's own.
+    // Every run creates a metrics file. A job file without metrics may therefore be the user's own.
     let begun = names.iter().any(|name| name == METRICS);
     match fs::read_to_string(folder.join(JOB)) {
         Ok(earlier) if earlier == job && begun => Ok(()),
@@ -151,12 +151,12 @@ fn names(folder: &Path) -> Result<Vec<OsString>, CliError> {
     Ok(names)
 }
 
-/// Whether a file is one that a killed process left half-written.
+/// Whether a file is a temporary file that a killed process left.
 fn is_scratch(name: &OsStr) -> bool {
     name.to_string_lossy().starts_with(SCRATCH)
 }
 
-/// Refuses to replace the job's own input.
+/// Refuses to replace the file with the job's initial weights.
 fn spare(init: Option<&Path>, model: &Path) -> Result<(), CliError> {
     let same = |init: &Path| match (init.canonicalize(), model.canonicalize()) {
         (Ok(init), Ok(model)) => init == model,
@@ -175,14 +175,14 @@ fn remove(path: &Path) -> Result<(), CliError> {
     }
 }
 
-/// Writes a file under a temporary name in the same folder and renames it, so that nobody sees half of it.
+/// Writes a file under a temporary name in the same folder and renames it, so that no reader sees an incomplete file.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     let mut file = beside(path)?;
     file.write_all(bytes).map_err(|error| CliError::write(path, error))?;
     place(file, path)
 }
 
-/// A temporary file in the folder of `path`, with the permissions that an ordinary new file has.
+/// A temporary file in the folder of `path`, with the permissions of an ordinary new file.
 fn beside(path: &Path) -> Result<NamedTempFile, CliError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     tempfile::Builder::new()
@@ -192,7 +192,7 @@ fn beside(path: &Path) -> Result<NamedTempFile, CliError> {
         .map_err(|error| CliError::write(path, error))
 }
 
-/// Gives a finished file its place, once its bytes are safe.
+/// Renames a finished file to its final name, after its content has been flushed to the disk.
 fn place(file: NamedTempFile, path: &Path) -> Result<(), CliError> {
     file.as_file().sync_all().map_err(|error| CliError::write(path, error))?;
     file.persist(path).map(drop).map_err(|error| CliError::write(path, error.error))

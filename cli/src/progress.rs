@@ -1,4 +1,4 @@
-//! How a job's progress is shown to people: a bar on a terminal, plain lines elsewhere, nothing for programs.
+//! Display of a job's progress: a bar on a terminal, plain lines elsewhere, nothing if the output is JSON.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -10,14 +10,14 @@ use crate::console::Console;
 use crate::json::TimeJson;
 use crate::text::{percent, printable, reason, state_word};
 
-/// A plain line at most this often, and after an evaluation of the test split only.
+/// After an outer step with a test, a plain line is due if the last one is at least this old.
 const LINE_AFTER_TEST: Duration = Duration::from_millis(500);
-/// A plain line at least this often while outer steps come in.
+/// After any other outer step, a plain line is due if the last one is at least this old.
 const LINE_ANYWAY: Duration = Duration::from_secs(10);
 /// Weight of the newest outer step in the running means of speed.
 const NEWEST: f64 = 0.1;
 
-/// Shows the progress of one job.
+/// Displays the progress of one job.
 pub struct Progress {
     console: Console,
     bar: Option<ProgressBar>,
@@ -29,7 +29,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Progress of a job, on a terminal if standard error is one.
+    /// Displays a bar if standard error is a terminal.
     pub fn new(console: &Console) -> Self {
         let terminal = !console.json() && std::io::stderr().is_terminal();
         let bar = terminal.then(|| console.bars().add(ProgressBar::new(0).with_style(style())));
@@ -44,7 +44,7 @@ impl Progress {
         }
     }
 
-    /// A change of the job. Checkpoints of a running job are routine and are not told.
+    /// Reports a change of the job. Checkpoints of a running job are routine and not reported.
     pub fn notice(&mut self, job_id: &str, notice: &v1::JobNotice) {
         self.set_total(notice.total_outer_steps);
         let state = state_word(notice.state());
@@ -57,19 +57,19 @@ impl Progress {
         self.console.note(format_args!("{job_id} {state}{colon}{message}"));
     }
 
-    /// Outer steps in all, once they are known.
+    /// Sets the total number of outer steps; 0 means that it is not known yet.
     pub fn set_total(&mut self, total: u64) {
         if total > 0 {
             self.total = total;
         }
     }
 
-    /// The connection is being made again.
+    /// Reports that the connection is lost and being restored.
     pub fn lost(&self, reason: &str) {
         self.console.note(format_args!("connection lost, trying again: {}", printable(reason)));
     }
 
-    /// An outer step is done.
+    /// Shows a completed outer step.
     pub fn step(&mut self, step: &v1::OuterStepMetrics) {
         self.speed.add(step);
         if let Some(test) = &step.test {
@@ -98,7 +98,7 @@ impl Progress {
         }
     }
 
-    /// The most important first: narrow terminals cut the end off.
+    /// The text of the bar. The most important values come first, because narrow terminals cut off the end.
     fn text(&self, step: &v1::OuterStepMetrics) -> String {
         let left = duration(self.speed.seconds_left(self.total.saturating_sub(step.outer_step)));
         let samples = HumanCount(self.speed.samples_per_second() as u64);
@@ -108,7 +108,7 @@ impl Progress {
     }
 }
 
-/// Seconds as people read them, in the two largest units.
+/// Formats seconds in their two largest units.
 fn duration(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
     match seconds {
@@ -124,8 +124,8 @@ fn style() -> ProgressStyle {
         .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// Speed as running means over outer steps, by the coordinator's clock: a watcher that catches up on a job
-/// sees the job's speed, not that of its own connection.
+/// Running means of the speed, from the durations that the coordinator reports. A watcher that catches up with a job
+/// thus sees the job's speed, not that of its own connection.
 #[derive(Debug, Default)]
 struct Speed {
     means: Option<(f64, f64)>,
@@ -150,7 +150,7 @@ impl Speed {
     }
 }
 
-/// When a plain line is due.
+/// Decides when a plain line is due.
 #[derive(Debug, Default)]
 struct Lines {
     last: Option<Instant>,

@@ -1,4 +1,4 @@
-//! What people read at the end of a run, and about jobs and workers.
+//! Text for people: the results of a run, jobs and workers.
 
 use std::path::Path;
 
@@ -61,7 +61,7 @@ fn time(TimeResult { seconds, share }: &TimeResult) -> String {
     )
 }
 
-/// What lies in an output folder, in the order in which people want it.
+/// The names of the files in an output folder, the most important first.
 fn files(folder: &Path) -> String {
     let names = [output::MODEL, output::METRICS, output::SUMMARY, output::JOB, output::TENSORBOARD];
     let there: Vec<&str> = names.into_iter().filter(|name| folder.join(name).exists()).collect();
@@ -85,7 +85,7 @@ pub fn jobs(jobs: &[v1::Job]) -> Vec<String> {
     table.lines()
 }
 
-/// One job, one field per line.
+/// One job with one field per line.
 pub fn job(job: &v1::Job) -> Vec<String> {
     let time = |time: &Option<_>| time.as_ref().map(ToString::to_string).unwrap_or_default();
     let fields = [

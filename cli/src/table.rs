@@ -2,13 +2,13 @@
 
 use crate::text::printable;
 
-/// A table with a heading; every row has as many cells as the heading.
+/// A table with a heading. Every row must have as many cells as the heading.
 pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// An empty table.
+    /// A table without rows.
     pub fn new(heading: &[&str]) -> Self {
         Self { rows: vec![heading.iter().map(|cell| (*cell).to_owned()).collect()] }
     }
@@ -18,7 +18,7 @@ impl Table {
         self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
     }
 
-    /// The lines, without spaces at their ends.
+    /// The lines of the table, without trailing spaces.
     pub fn lines(&self) -> Vec<String> {
         let mut widths: Vec<usize> = Vec::new();
         for row in &self.rows {

@@ -1,4 +1,4 @@
-//! A job's events in order, each once, across lost connections and restarts of the coordinator.
+//! The events of a job in order and each exactly once, across lost connections and restarts of the coordinator.
 
 use std::time::{Duration, Instant};
 
@@ -10,27 +10,27 @@ use crate::client::{Client, is_connection};
 use crate::error::CliError;
 use crate::text::is_over;
 
-/// First and longest wait between two attempts to connect again.
+/// First and longest wait between two attempts to reconnect.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How long a lost coordinator is waited for.
+/// How long attempts to reconnect continue.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
-/// How often a stream of a job that is over is opened again because outer steps are missing.
+/// How often the stream is reopened if it ended for a finished job before all its outer steps had arrived.
 const SHORT_ENDS: u32 = 8;
 
-/// What happens to a watched job.
+/// An event of a watched job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A change of the job.
+    /// The job changed.
     Notice(v1::JobNotice),
-    /// An outer step is done.
+    /// An outer step was completed.
     Step(v1::OuterStepMetrics),
-    /// The connection is lost and is being made again; why.
+    /// The connection was lost, for this reason, and is being restored.
     Lost(String),
-    /// The job is over and all its events have been told; the last event.
+    /// The job is over and all its events have been returned. This is the last event.
     Over(Box<v1::Job>),
 }
 
-/// A watcher with its cursor: what it has told, it does not tell again.
+/// A watcher with its cursor, which ensures that no event is returned twice.
 pub struct Watch {
     client: Client,
     job_id: String,
@@ -41,7 +41,7 @@ pub struct Watch {
     short_ends: u32,
 }
 
-/// A time without connection.
+/// A period without connection.
 #[derive(Clone, Copy, Debug)]
 struct Outage {
     since: Instant,
@@ -62,10 +62,10 @@ impl Watch {
         }
     }
 
-    /// The next event. Dropping the future loses none.
+    /// The next event. Dropping the future loses no event.
     ///
     /// # Errors
-    /// When the coordinator refuses, or stays away for longer than half an hour.
+    /// If the coordinator refuses, or cannot be reached for half an hour.
     pub async fn next(&mut self) -> Result<Event, CliError> {
         loop {
             let advance = match &mut self.stream {
@@ -82,7 +82,7 @@ impl Watch {
         }
     }
 
-    /// Opens the stream, after a wait if it has failed before.
+    /// Opens the stream, after a wait if the last attempt failed.
     async fn open(&mut self) -> Result<Option<Event>, CliError> {
         tokio::time::sleep(self.outage.map_or(Duration::ZERO, |outage| outage.wait)).await;
         match self.client.events(self.cursor()).await {
@@ -102,7 +102,7 @@ impl Watch {
         }
     }
 
-    /// Moves the cursor; `None` for what has been told before, and for events that this version does not know.
+    /// Advances the cursor. `None` for events that were returned before or that this version does not know.
     fn take(&mut self, message: v1::WatchJobResponse) -> Result<Option<Event>, CliError> {
         self.outage = None;
         match message.event {
@@ -124,7 +124,7 @@ impl Watch {
         }
     }
 
-    /// The stream ended in order: the job is over, or the coordinator is leaving.
+    /// The stream ended normally: the job is over, or the coordinator is shutting down.
     async fn ended(&mut self) -> Result<Option<Event>, CliError> {
         match self.client.job_by_id(&self.job_id).await {
             Ok(job) if is_over(job.state()) => self.over(job),
@@ -134,7 +134,7 @@ impl Watch {
         }
     }
 
-    /// The job is over; whether all of it has been told.
+    /// The job is over. Reopens the stream if some of its outer steps have not arrived.
     fn over(&mut self, job: v1::Job) -> Result<Option<Event>, CliError> {
         if self.after_outer_step >= job.outer_step {
             return Ok(Some(Event::Over(Box::new(job))));
@@ -148,7 +148,7 @@ impl Watch {
         self.failed(Status::unavailable(message))
     }
 
-    /// Notes a failure, which is told once per outage.
+    /// Handles a failure. Only the first one of an outage becomes an event.
     fn failed(&mut self, status: Status) -> Result<Option<Event>, CliError> {
         self.stream = None;
         if is_final(&status) {
@@ -168,7 +168,7 @@ impl Watch {
     }
 }
 
-/// Whether asking again cannot help.
+/// Whether an error is permanent, so that another attempt cannot succeed.
 fn is_final(status: &Status) -> bool {
     let refusal = matches!(
         status.code(),

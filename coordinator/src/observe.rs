@@ -61,7 +61,7 @@ impl http::Observer for Observer {
 }
 
 impl Observer {
-    /// `tick` is the interval between two signs of life of the state machine. Three of them may be missed.
+    /// `tick` is the interval between two signs of life of the state machine.
     pub(crate) fn new(registry: &mut Registry, traces: Traces, tick: Duration) -> Self {
         let (changes, _) = watch::channel(0);
         Self {

@@ -1,5 +1,5 @@
-//! A certificate authority kept in a folder, for clusters that have no authority of their own. Used by `lookbehind
-//! certs`.
+//! A certificate authority in a folder, for clusters that have no authority of their own: the core of the command
+//! `certs`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -99,7 +99,7 @@ impl Authority {
     }
 
     /// Creates missing credentials, and replaces those that expire soon or no longer fit, for the identities in
-    /// `wanted` and for those that already have a folder here. Everything else is left unchanged.
+    /// `wanted` and for those that already have a certificate here. Everything else is left unchanged.
     ///
     /// # Errors
     /// If a name is invalid, or files cannot be read or written.
@@ -133,7 +133,7 @@ impl Authority {
         Ok(issued)
     }
 
-    /// The identities that have a certificate in this folder.
+    /// The identities that have a certificate here.
     fn known(&self) -> Result<Vec<(Role, String)>, IdentityError> {
         let failed = |source| IdentityError::Read { path: self.root.clone(), source };
         let mut known = Vec::new();

@@ -65,7 +65,7 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Whether the connection is encrypted.
     pub encrypted: bool,
-    /// The client's verified certificate chain, its own certificate first; empty if no certificate was requested.
+    /// The certificates that the client proved to hold, its own first; empty if no certificate was requested.
     pub certificates: Arc<[CertificateDer<'static>]>,
 }
 

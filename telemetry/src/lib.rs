@@ -1,8 +1,7 @@
 //! Observability for the coordinator and the workers: logs, metrics, traces and health checks.
 //!
 //! - [`logs`]: log lines for people or for programs.
-//! - [`metrics`]: counters and histograms in the format of Prometheus, and the resource usage of the process
-//! ([`process`]).
+//! - [`metrics`]: counters and histograms in the format of Prometheus, and the usage of the process ([`process`]).
 //! - [`traces`]: finished spans, sent to an OpenTelemetry collector.
 //! - [`health`]: liveness and readiness; [`probe`] queries them.
 //! - [`http`]: the server for these, with or without TLS.

@@ -130,7 +130,7 @@ impl Traces {
     }
 
     /// Queues a span with its children as a trace of its own. Never waits: if the queue has no room for all of them,
-    /// all are dropped, so that no trace is incomplete.
+    /// all are dropped.
     pub fn emit(&self, root: Span) {
         let Some(running) = &self.0 else {
             return;

@@ -6,7 +6,7 @@ use crate::fake_test::{Fake, Script};
 
 #[tokio::test]
 async fn an_address_where_nothing_listens_is_reported_as_such() {
-    // A port that was free a moment ago.
+    // A port that was free a moment ago, so that probably no server listens on it.
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = Client::connect(&format!("http://{address}")).await.unwrap_err();
     let text = error.to_string();

@@ -1,4 +1,4 @@
-//! `audit`: whether two runs are the same, and where they first are not.
+//! `audit`: whether two runs are equal, and where they first differ.
 
 use std::path::Path;
 
@@ -12,7 +12,6 @@ use crate::error::CliError;
 use crate::line::Line;
 use crate::watch::{Event, Watch};
 
-/// Name of the metrics in an output folder.
 const METRICS: &str = "metrics.jsonl";
 
 /// Compares two runs.
@@ -35,7 +34,7 @@ pub(super) async fn run(args: &Args, console: &Console) -> Result<(), CliError> 
     }
 }
 
-/// The steps of a job that the coordinator knows, or of an output folder.
+/// The outer steps of a job on the coordinator or of an output folder. An existing path takes precedence over a job.
 async fn steps(run: &str, remote: &Remote) -> Result<Vec<AuditStep>, CliError> {
     let path = Path::new(run);
     if !path.exists()
@@ -46,7 +45,7 @@ async fn steps(run: &str, remote: &Remote) -> Result<Vec<AuditStep>, CliError> {
     of_file(&if path.is_dir() { path.join(METRICS) } else { path.to_owned() })
 }
 
-/// The outer steps that the job has done by now.
+/// The outer steps that the job has completed so far.
 async fn of_job(id: &str, remote: &Remote) -> Result<Vec<AuditStep>, CliError> {
     let client = Client::to(remote).await?;
     let done = client.job_by_id(id).await?.outer_step;

@@ -1,4 +1,4 @@
-//! `certs`: an authority of one's own, and credentials for a coordinator, workers and people.
+//! `certs`: a certificate authority, and credentials for a coordinator, workers and people.
 
 use lookbehind_identity::{Authority, IdentityError, Issued, Role, Wanted};
 
@@ -7,10 +7,10 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::line::Line;
 
-/// Makes what is missing and says what it made; secrets are only in the files.
+/// Creates missing credentials and prints the paths of the new files. Secrets are written only to files.
 ///
 /// # Errors
-/// When a name is none, or files cannot be read or written.
+/// If a name is invalid, or files cannot be read or written.
 pub(super) fn run(args: &Certs, console: &Console) -> Result<(), CliError> {
     let issued = provide(args)?;
     if console.json() {

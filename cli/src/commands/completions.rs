@@ -1,4 +1,4 @@
-//! `completions`: what a shell needs to complete commands and flags.
+//! `completions`: a script with which a shell completes commands and flags.
 
 use clap::CommandFactory;
 
@@ -13,7 +13,7 @@ use crate::error::CliError;
 pub(super) fn run(args: &Completions, console: &Console) -> Result<(), CliError> {
     let mut command = Cli::command();
     let name = command.get_name().to_owned();
-    // Generated in memory: the generator itself panics where output is closed.
+    // Generated in memory, because the generator panics if standard output is closed.
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut command, name, &mut text);
     console.text(&text)

@@ -1,4 +1,4 @@
-//! `fetch`: a job's model and metrics as files, whether it is over or not.
+//! `fetch`: downloads a job's model and metrics. The job need not be over.
 
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
@@ -17,7 +17,7 @@ use crate::watch::{Event, Watch};
 /// Fetches a checkpoint.
 ///
 /// # Errors
-/// When there is no such job or checkpoint, the coordinator stays away, or an output cannot be written.
+/// If there is no such job or checkpoint, the coordinator cannot be reached, or an output cannot be written.
 pub(super) async fn run(args: &Fetch, console: &Console) -> Result<(), CliError> {
     let interrupt = Interrupt::listen()?;
     interrupt
@@ -28,7 +28,7 @@ pub(super) async fn run(args: &Fetch, console: &Console) -> Result<(), CliError>
 async fn fetch(args: &Fetch, console: &Console) -> Result<(), CliError> {
     let client = Client::to(&args.remote).await?;
     let job = client.job_by_id(&args.id).await?;
-    // Opened first, so that a folder is not touched for a checkpoint that does not exist.
+    // The download is opened first, so that a checkpoint that does not exist leaves the folder unchanged.
     let download = Download::open(&client, &args.id, args.step).await?;
     let mut output = Output::prepare(&args.out, &job_toml(&job)?, args.force, None)?;
     let model = download.save(&output.model()).await?;
@@ -53,7 +53,7 @@ async fn gather(mut watch: Watch, outer_steps: u64, output: &mut Output) -> Resu
     Ok(tally)
 }
 
-/// The job as the coordinator has it; initial weights stand there by digest.
+/// The job file as the coordinator stores it; initial weights are given by their digest.
 fn job_toml(job: &v1::Job) -> Result<String, CliError> {
     let what = || format!("job {}", job.id);
     let spec = job

@@ -1,4 +1,4 @@
-//! `jobs`, `job`, `cancel`, `pause`, `resume` and `workers`: one call, one answer.
+//! `jobs`, `job`, `cancel`, `pause`, `resume` and `workers`: commands that make a single call.
 
 use lookbehind_proto::v1;
 
@@ -13,7 +13,7 @@ use crate::report;
 /// Lists jobs.
 ///
 /// # Errors
-/// When the coordinator cannot be asked or the list cannot be shown; so for all commands here.
+/// If the call fails or the result cannot be printed. This applies to all commands of this module.
 pub(super) async fn list(args: &Jobs, console: &Console) -> Result<(), CliError> {
     let jobs = connect(&args.remote).await?.jobs(args.limit as usize).await?;
     if console.json() {

@@ -1,4 +1,4 @@
-//! `submit`: hands a job to a coordinator, and follows it if asked to.
+//! `submit`: sends a job to a coordinator, and follows it if requested.
 
 use lookbehind_proto::v1;
 
@@ -17,7 +17,7 @@ use crate::output::Output;
 /// Submits a job.
 ///
 /// # Errors
-/// When the job file is wrong, the coordinator refuses it or stays away, or, with --watch, the job fails.
+/// If the job file is invalid, the coordinator refuses it or cannot be reached, or, with `--watch`, the job fails.
 pub(super) async fn run(args: &Submit, console: &Console) -> Result<(), CliError> {
     if args.out.out.is_some() && !args.watch {
         return Err(CliError::Usage(
@@ -43,10 +43,10 @@ pub(super) async fn run(args: &Submit, console: &Console) -> Result<(), CliError
     follow.conclude().await
 }
 
-/// Uploads what the job needs and queues it.
+/// Uploads the job's initial weights and queues the job.
 ///
 /// # Errors
-/// When the coordinator refuses or stays away.
+/// If the coordinator refuses or cannot be reached.
 pub(super) async fn create(
     client: &Client,
     source: &JobSource,
@@ -58,10 +58,10 @@ pub(super) async fn create(
     client.create_job(request_id, source.message()).await
 }
 
-/// An identity that no other request has.
+/// A random request identity, different from those of all other requests.
 ///
 /// # Errors
-/// When the system has no randomness.
+/// If the system has no randomness.
 pub(super) fn random_id() -> Result<String, CliError> {
     let random = getrandom::u64().and_then(|high| Ok((high, getrandom::u64()?)));
     let (high, low) = random.map_err(|error| CliError::System {

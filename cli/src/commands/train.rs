@@ -1,4 +1,4 @@
-//! `train`: a job on a whole cluster inside this process.
+//! `train`: runs a job on a whole cluster inside this process.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use crate::job::JobSource;
 use crate::local::{self, Cluster, State};
 use crate::output::Output;
 
-/// How long an interrupted job may take to finish its outer step and write a checkpoint.
+/// How long an interrupted job may take to complete its outer step and write a checkpoint.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Trains a job.
 ///
 /// # Errors
-/// When the job file is wrong, the job fails, an output cannot be written, or the user interrupts.
+/// If the job file is invalid, the job fails, an output cannot be written, or the user interrupts.
 pub(super) async fn run(args: &Train, console: &Console, registry: Registry) -> Result<(), CliError> {
     let source = match &args.job {
         Some(path) => JobSource::read(path)?,
@@ -49,7 +49,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Trains on a cluster that runs.
+    /// Trains on a running cluster.
     async fn on(&self, cluster: &mut Cluster, output: Option<Output>) -> Result<(), CliError> {
         let client = Client::connect(&cluster.url()).await?;
         let job = self.job(&client).await?;
@@ -64,13 +64,14 @@ impl Run<'_> {
         follow.conclude().await
     }
 
-    /// The job: a new one or, in a state that knows it from an earlier run, the one that was stopped there.
+    /// The job: a new one or, if the state folder has it from an earlier run, that one.
     async fn job(&self, client: &Client) -> Result<v1::Job, CliError> {
         let request_id = self.source.identity().to_string();
         let job = create(client, self.source, &request_id).await?;
         match job.state() {
             v1::JobState::Paused => client.resume(&job.id, false).await,
-            // It would end as it did before.
+            // The same request identity would return the job that failed or was cancelled, so a new job needs another
+            // one.
             v1::JobState::Failed | v1::JobState::Cancelled => {
                 create(client, self.source, &random_id()?).await
             }
@@ -78,7 +79,7 @@ impl Run<'_> {
         }
     }
 
-    /// The user interrupts: the job finishes its outer step and is kept.
+    /// After an interrupt: the job completes its outer step and is paused.
     async fn stop(&self, mut follow: Follow) -> Result<(), CliError> {
         self.console.say("interrupted: finishing the outer step; interrupt again to end at once");
         let paused = tokio::time::timeout(GRACE, follow.pause()).await;

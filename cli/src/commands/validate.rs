@@ -1,4 +1,4 @@
-//! `validate`: what can be said of a job file, without its model and data or with them.
+//! `validate`: checks a job file without or with its model and data.
 
 use lookbehind_common::job::Length;
 use lookbehind_common::optimizer::gradients_per_outer_step;
@@ -17,7 +17,7 @@ use crate::local;
 /// Checks a job file.
 ///
 /// # Errors
-/// When a file cannot be read or a key is wrong.
+/// If a file cannot be read or a key is invalid.
 pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Result<(), CliError> {
     let source = JobSource::read(&args.job)?;
     let not_checked = check(args, &source, registry)?;
@@ -34,7 +34,7 @@ pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Res
     describe(&source, gradients).iter().chain(&not_checked).try_for_each(|line| console.result(line))
 }
 
-/// Checks model and data as far as they can be had; says what cannot be checked.
+/// Checks model and data as far as they are available; returns what could not be checked.
 fn check(args: &Validate, source: &JobSource, registry: Registry) -> Result<Option<String>, CliError> {
     let wrong = |error: PrepareError| CliError::Usage(format!("{}: {error}", source.label));
     let folder = args.data.as_deref().unwrap_or(&source.folder);

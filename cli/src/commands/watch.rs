@@ -1,4 +1,4 @@
-//! `watch`: follows a job that somebody submitted.
+//! `watch`: follows a submitted job.
 
 use crate::args::OneJob;
 use crate::client::Client;
@@ -10,7 +10,7 @@ use crate::interrupt::Interrupt;
 /// Follows a job until it is over.
 ///
 /// # Errors
-/// When the job fails, the coordinator refuses or stays away, or the user interrupts.
+/// If the job fails, the coordinator refuses or cannot be reached, or the user interrupts.
 pub(super) async fn run(args: &OneJob, console: &Console) -> Result<(), CliError> {
     let interrupt = Interrupt::listen()?;
     let client = Client::to(&args.remote).await?;
@@ -20,7 +20,7 @@ pub(super) async fn run(args: &OneJob, console: &Console) -> Result<(), CliError
     follow.conclude().await
 }
 
-/// What is said to somebody who stops watching: the job does not stop.
+/// The message for a user who stops watching: it says that the job continues.
 pub(super) fn leaving(id: &str) -> String {
     format!(
         "interrupted; job {id} goes on: `lookbehind watch {id}` follows it, `lookbehind cancel {id}` ends it"

@@ -37,7 +37,7 @@ async fn a_failed_job_leaves_its_metrics_and_a_summary_and_says_why() {
 
 #[tokio::test]
 async fn a_pause_is_over_when_it_and_all_earlier_steps_have_been_told() {
-    // An older pause in the job's history must not be taken for the one that is asked for now.
+    // An earlier pause in the job's history must not be mistaken for the one that was just requested.
     let paused = v1::JobNotice { outer_step: 3, ..notice(9, v1::JobState::Paused) };
     let mut events = vec![event(Wire::Notice(notice(2, v1::JobState::Paused))), event(Wire::Step(step(1)))];
     events.extend([event(Wire::Notice(paused)), event(Wire::Step(step(2))), event(Wire::Step(step(3)))]);

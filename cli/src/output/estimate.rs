@@ -1,50 +1,51 @@
-//! Whether one more worker would help, from what the outer steps have cost.
+//! Estimates whether one more worker would help, from the measured cost of the outer steps.
 //!
 //! With W workers and S shards, per outer step:
 //!
-//! - computing takes as long as the worker with the most shards, ⌈S/W⌉ of them, and becomes ⌈S/(W+1)⌉/⌈S/W⌉ of
-//!   what it was: shards are not divided, since they are part of the job;
-//! - communication goes through the coordinator, whose link carries the weights down and the partial gradients
-//!   up once per worker: it becomes (W+1)/W of what it was;
-//! - the optimizer's time, waiting for slower workers, and what no item accounts for stay as they were.
+//! - Computing takes as long as the worker with the most shards needs, which has ⌈S/W⌉ of them. It becomes
+//!   ⌈S/(W+1)⌉/⌈S/W⌉ of what it was. Shards are not divided, because their number is part of the job.
+//! - Communication goes through the coordinator, whose link carries the weights down and the partial gradients up once
+//!   per worker. It becomes (W+1)/W of what it was.
+//! - The time of the optimizer, the waiting for slower workers, and time that no item accounts for stay the same.
 //!
-//! The new worker is taken to be like the others and to have a machine of its own.
+//! The new worker is assumed to be like the others and to have its own machine.
 
 use lookbehind_common::job::JobSpec;
 use serde::Serialize;
 
 use crate::json::TimeJson;
 
-/// Differences below this share of an outer step drown in the drift of machines and networks.
+/// Smaller differences, as a share of an outer step, are not distinguishable from the variation of machines and
+/// networks.
 const NOTICEABLE: f64 = 0.05;
 
-/// What an outer step has cost.
+/// The measured cost of outer steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Costs {
-    /// Workers that took part.
+    /// Number of workers that took part.
     pub workers: u32,
-    /// Mean seconds of an outer step.
+    /// Mean time split of an outer step, in seconds.
     pub per_step: TimeJson,
 }
 
-/// The estimate and what follows from it.
+/// The estimate and its conclusion.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OneMoreWorker {
-    /// Workers that the estimate begins from.
+    /// Number of workers on which the estimate is based.
     pub workers: u32,
-    /// Mean seconds of an outer step, as measured.
+    /// Measured mean seconds per outer step.
     pub seconds_per_outer_step: f64,
-    /// Seconds that an outer step would take with one more.
+    /// Estimated seconds per outer step with one more worker.
     pub estimated_seconds_per_outer_step: f64,
-    /// The first divided by the second.
+    /// The measured time divided by the estimated one.
     pub speedup: f64,
-    /// Whether it would help.
+    /// Whether another worker would help noticeably.
     pub helps: bool,
-    /// The same in words, with the reason.
+    /// The conclusion and its reason as text.
     pub verdict: String,
 }
 
-/// Estimates an outer step with one more worker; `None` where nothing was measured.
+/// Estimates an outer step with one more worker; `None` if nothing was measured.
 pub fn one_more_worker(costs: &Costs, spec: &JobSpec) -> Option<OneMoreWorker> {
     let Costs { workers, per_step } = *costs;
     if workers == 0 || per_step.total <= 0.0 {
@@ -68,7 +69,7 @@ pub fn one_more_worker(costs: &Costs, spec: &JobSpec) -> Option<OneMoreWorker> {
     })
 }
 
-/// Why another worker would have nothing to do that makes an outer step shorter.
+/// The reason why another worker cannot make an outer step shorter; `None` if it can.
 fn no_use(workers: u32, spec: &JobSpec, same_load: bool) -> Option<String> {
     let shards = spec.train.shards;
     if spec.resources.max_workers.is_some_and(|max| workers >= max) {

@@ -1,5 +1,5 @@
-//! `metrics.jsonl`: one line of JSON per outer step, with the fields of the protocol's `OuterStepMetrics`. Those that
-//! differ between equal jobs, `workers` and `time`, stand last.
+//! `metrics.jsonl`: one line of JSON per outer step, with the fields of the protocol's `OuterStepMetrics`. The fields
+//! that differ between equal jobs, `workers` and `time`, come last.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,26 +8,26 @@ use std::path::{Path, PathBuf};
 use crate::error::CliError;
 use crate::json::StepJson;
 
-/// The file, growing while the job runs.
+/// The metrics file. It grows while the job runs.
 pub struct MetricsFile {
     path: PathBuf,
     file: File,
 }
 
 impl MetricsFile {
-    /// Starts an empty file.
+    /// Creates an empty file.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn create(path: &Path) -> Result<Self, CliError> {
         let file = File::create(path).map_err(|error| CliError::write(path, error))?;
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// Adds a line, whole: readers never see half of one that is not the last.
+    /// Appends a line in one write, so that at most the last line can be incomplete for a reader.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn append(&mut self, step: &StepJson) -> Result<(), CliError> {
         let mut line = serde_json::to_vec(step).map_err(|error| CliError::write(&self.path, error.into()))?;
         line.push(b'\n');

@@ -1,5 +1,5 @@
-//! `model.safetensors`: downloaded piece by piece, checked twice (the transfer by its checksum, the weights by
-//! their digest), and only then given its name.
+//! `model.safetensors`: downloaded in chunks, checked twice (the transfer by its checksum, the weights by their
+//! digest), and only then renamed to its final name.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,21 +20,21 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::output::{beside, place};
 
-/// How long the next piece of a download may take.
+/// Longest wait for the next chunk of a download.
 const PIECE: Duration = Duration::from_secs(60);
 
-/// A checkpoint's model that lies on disk.
+/// A downloaded model file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
-    /// Where it lies.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Outer steps done at the checkpoint.
+    /// Number of outer steps at the checkpoint.
     pub outer_step: u64,
-    /// Lower-case hex BLAKE3 of the weights.
+    /// Digest of the weights, in lower-case hex.
     pub digest: String,
 }
 
-/// A checkpoint's model file on its way.
+/// A download of a checkpoint's model file.
 pub struct Download {
     client: Client,
     what: String,
@@ -43,10 +43,10 @@ pub struct Download {
 }
 
 impl Download {
-    /// Begins to download a checkpoint's model file; the newest checkpoint where no step is given.
+    /// Starts the download of a checkpoint; without an outer step, of the newest one.
     ///
     /// # Errors
-    /// When there is no such checkpoint, or no answer.
+    /// If there is no such checkpoint, or no answer.
     pub async fn open(client: &Client, id: &str, outer_step: Option<u64>) -> Result<Self, CliError> {
         let stream = client.download(id, outer_step).await?;
         let (client, what) = (client.clone(), checkpoint(id, outer_step));
@@ -58,11 +58,11 @@ impl Download {
         Ok(download)
     }
 
-    /// Writes the file to `path` and checks it.
+    /// Writes the file to `path` after checking it.
     ///
     /// # Errors
-    /// When the transfer breaks or arrives damaged, the weights are not the announced ones, or the file cannot
-    /// be written.
+    /// If the transfer is interrupted or corrupt, the weights are not the announced ones, or the file cannot be
+    /// written.
     pub async fn save(mut self, path: &Path) -> Result<Model, CliError> {
         let mut file = beside(path)?;
         self.body(path, &mut file).await?;
@@ -72,7 +72,7 @@ impl Download {
         kept.map_err(|error| CliError::write(path, error.into()))?
     }
 
-    /// Writes chunks up to the trailer.
+    /// Writes the chunks up to the trailer.
     async fn body(&mut self, path: &Path, file: &mut NamedTempFile) -> Result<(), CliError> {
         let mut receiver = Receiver::new(self.header.length);
         loop {
@@ -114,7 +114,7 @@ impl Download {
     }
 }
 
-/// How a checkpoint is called in messages.
+/// Name of a checkpoint in messages.
 fn checkpoint(id: &str, outer_step: Option<u64>) -> String {
     match outer_step {
         Some(step) => format!("checkpoint of job {id} after outer step {step}"),
@@ -122,7 +122,7 @@ fn checkpoint(id: &str, outer_step: Option<u64>) -> String {
     }
 }
 
-/// Gives a downloaded file its name if its weights are the announced ones.
+/// Renames a downloaded file to its final name if its weights are the announced ones.
 fn keep(file: NamedTempFile, model: Model) -> Result<Model, CliError> {
     let bytes = std::fs::read(file.path()).map_err(|error| CliError::write(&model.path, error))?;
     let problem = |problem| CliError::Model { path: model.path.clone(), problem };
@@ -137,8 +137,8 @@ fn keep(file: NamedTempFile, model: Model) -> Result<Model, CliError> {
 /// The digest of the weights in a model file.
 fn digest(bytes: &[u8]) -> Result<Digest, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
-    // The digest does not depend on the order of the tensors, nor on what the optimizer takes them for. PyTorch's
-    // counters are none of the model's weights.
+    // The digest depends neither on the order of the tensors nor on their role for the optimizer. PyTorch's counters
+    // are not part of the weights.
     let weights = file.iter().filter(|(name, _)| !model_file::is_counter(name));
     let tensors = weights.map(|(name, view)| TensorSpec {
         name: name.to_owned(),

@@ -1,4 +1,4 @@
-//! `summary.json`: a run in numbers, gathered from the metrics of its outer steps.
+//! `summary.json`: the results of a run, computed from the metrics of its outer steps.
 
 use std::collections::BTreeMap;
 
@@ -12,84 +12,84 @@ use crate::output::estimate::{self, Costs, OneMoreWorker};
 use crate::output::model::Model;
 use crate::text::state_word;
 
-/// A run in numbers. Equal jobs have equal summaries up to `job_id`: from there on stands what tells one run from
-/// another, so that a reader who compares summaries can cut it off.
+/// The results of a run. Equal jobs have equal summaries before `job_id`. The fields from there on differ between runs,
+/// so that a comparison can ignore everything after that point.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
-    /// The job's label.
+    /// The job's name.
     pub name: String,
-    /// Where it stands.
+    /// The job's state.
     pub state: &'static str,
-    /// Outer steps done.
+    /// Number of completed outer steps.
     pub outer_steps: u64,
-    /// Outer steps in all; 0 until the data set is known.
+    /// Total number of outer steps; 0 until the data set is known.
     pub total_outer_steps: u64,
-    /// Lower-case hex BLAKE3 of the weights after the last of them.
+    /// Digest of the slow weights after the last completed outer step, in lower-case hex.
     pub digest: String,
-    /// Samples consumed.
+    /// Number of samples consumed.
     pub samples: u64,
-    /// The last epoch on the training split.
+    /// Results of the last epoch on the training split; `None` without any outer step.
     pub train: Option<TrainResult>,
-    /// The newest result on the test split.
+    /// The newest result on the test split; `None` if there has been no test.
     pub test: Option<TestResult>,
     /// Gradients of whole batches that were computed.
     pub gradients: Gradients,
     /// The job's identity.
     pub job_id: String,
-    /// Why the job is in its state, in words, which may name workers and users.
+    /// Why the job is in its state. The text may name workers and users.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// Where the time of the outer steps went.
+    /// Time split of the outer steps.
     pub time: TimeResult,
-    /// Whether one more worker would help.
+    /// Whether one more worker would help; `None` if it cannot be estimated.
     pub one_more_worker: Option<OneMoreWorker>,
 }
 
-/// Loss and accuracy over an epoch's outer steps, each at the slow weights of its time and weighted by its
-/// samples.
+/// Loss and accuracy over the outer steps of an epoch. Each outer step is measured at its own slow weights and weighted
+/// by its number of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TrainResult {
-    /// The epoch, from 0.
+    /// The epoch, counted from 0.
     pub epoch: u64,
     /// Mean loss.
     pub loss: f64,
-    /// Share of samples classified rightly.
+    /// Share of correctly classified samples.
     pub accuracy: f64,
 }
 
 /// A result on the test split.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TestResult {
-    /// Outer steps done then.
+    /// Number of outer steps completed before the test.
     pub outer_step: u64,
-    /// The result.
+    /// Loss and accuracy.
     #[serde(flatten)]
     pub metrics: TestJson,
 }
 
-/// Gradients that were computed.
+/// Number of computed gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Gradients {
-    /// All of them.
+    /// Over all outer steps.
     pub total: u64,
-    /// The mean per outer step.
+    /// Mean per outer step.
     pub per_outer_step: f64,
 }
 
-/// Where the time went.
+/// Time split of the outer steps.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TimeResult {
-    /// Seconds.
+    /// Total seconds.
     pub seconds: TimeJson,
     /// Shares of the total, 0 to 1.
     pub share: TimeJson,
 }
 
 impl Summary {
-    /// Takes the model that was fetched.
+    /// Sets the downloaded model.
     ///
     /// # Errors
-    /// When the job or its metrics tell of other weights after the same outer step.
+    /// If the job or its metrics have another digest for the same outer step.
     pub fn set_model(&mut self, job: &v1::Job, model: &Model) -> Result<(), CliError> {
         let told = [
             ("the job's result has", job.outer_step, &job.digest),
@@ -110,7 +110,7 @@ impl Summary {
     }
 }
 
-/// Gathers a run's outer steps.
+/// Accumulates the outer steps of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     steps: u64,
@@ -151,12 +151,12 @@ impl Tally {
         self.last_digest.clone_from(&step.digest);
     }
 
-    /// Outer steps done after the last one that was added.
+    /// Number of outer steps completed at the last one that was added.
     pub fn outer_steps(&self) -> u64 {
         self.last_outer_step
     }
 
-    /// The run in numbers; `spec` is what the job means, where it is known.
+    /// The results of the run. `spec` is the job's specification, if it is known.
     pub fn summary(&self, job: &v1::Job, spec: Option<&JobSpec>) -> Summary {
         let steps = self.steps.max(1) as f64;
         Summary {
@@ -176,7 +176,7 @@ impl Tally {
         }
     }
 
-    /// The costs with the number of workers that most outer steps had.
+    /// The cost of the outer steps with the most frequent number of workers.
     fn costs(&self) -> Option<Costs> {
         let (&workers, &(steps, sum)) =
             self.by_workers.iter().max_by_key(|(workers, (steps, _))| (*steps, **workers))?;
@@ -225,7 +225,7 @@ fn scaled(time: &TimeJson, factor: f64) -> TimeJson {
     }
 }
 
-/// Shares of the total; all 0 where there is none.
+/// Shares of the total; all 0 if the total is 0.
 fn share(time: &TimeJson) -> TimeJson {
     scaled(time, if time.total > 0.0 { 1.0 / time.total } else { 0.0 })
 }

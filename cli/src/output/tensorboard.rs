@@ -1,10 +1,10 @@
-//! TensorBoard's file: TFRecords of `Event` messages, of which only scalars are used.
+//! TensorBoard's event file: TFRecords of `Event` messages, of which only scalars are used.
 //!
-//! A record is a length, its checksum, the message and its checksum, little-endian; a checksum is CRC-32C,
-//! rotated and shifted by a constant so that a record may hold records (the format's "masked" form).
+//! A record consists of a length, its checksum, the message and its checksum, all little-endian. A checksum is a
+//! CRC-32C, rotated and increased by a constant so that a record may contain records (the format's "masked" form).
 //!
-//! Equal jobs leave equal events but for their times. The file's name is a time too, and nothing else: a TensorBoard
-//! that reads along takes the file of a repeated run for a new one only where its name is larger.
+//! Equal jobs have equal events except for their times. The file name consists of a time only, because TensorBoard
+//! takes the file of a repeated run for a new one only if its name is larger.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -17,13 +17,13 @@ use prost::Message;
 use crate::error::CliError;
 use crate::json::TimeJson;
 
-/// Files of ours begin and end so; TensorBoard looks for the beginning.
+/// File names begin and end with these. TensorBoard recognizes its files by the prefix.
 const PREFIX: &str = "events.out.tfevents.";
 const SUFFIX: &str = ".lookbehind";
-/// What TensorBoard expects the first event to say.
+/// The version that TensorBoard expects in the first event.
 const FILE_VERSION: &str = "brain.Event:2";
 
-/// `tensorflow.Event`, as far as it is used.
+/// The used part of `tensorflow.Event`.
 #[derive(Clone, PartialEq, Message)]
 struct Event {
     /// Seconds since 1970.
@@ -37,24 +37,23 @@ struct Event {
     summary: Option<Scalars>,
 }
 
-/// `tensorflow.Summary`.
 #[derive(Clone, PartialEq, Message)]
 struct Scalars {
     #[prost(message, repeated, tag = "1")]
     value: Vec<Scalar>,
 }
 
-/// `tensorflow.Summary.Value`, as far as it is used.
+/// The used part of `tensorflow.Summary.Value`.
 #[derive(Clone, PartialEq, Message)]
 struct Scalar {
     #[prost(string, tag = "1")]
     tag: String,
-    // Optional so that a zero is written, too.
+    // Optional, so that a zero is encoded too.
     #[prost(float, optional, tag = "2")]
     simple_value: Option<f32>,
 }
 
-/// The file, growing while the job runs.
+/// The event file. It grows while the job runs.
 pub struct TensorBoard {
     path: PathBuf,
     file: File,
@@ -62,10 +61,10 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Starts a file in `folder`, which is made if need be.
+    /// Creates a file in `folder`, and the folder if necessary.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn create(folder: &Path) -> Result<Self, CliError> {
         fs::create_dir_all(folder).map_err(|error| CliError::write(folder, error))?;
         let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
@@ -73,22 +72,22 @@ impl TensorBoard {
         let file = File::create(&path).map_err(|error| CliError::write(&path, error))?;
         let mut board = Self { path, file, clock };
         board.write(Event { file_version: Some(FILE_VERSION.to_owned()), ..Event::default() })?;
-        // From here on the job's own times count, so that a run that is fetched later keeps them.
+        // Further events use the job's own times. A run that is fetched later thus has the same times.
         board.clock = 0.0;
         Ok(board)
     }
 
-    /// Moves the clock to when the job began to run.
+    /// Sets the clock to the time at which the job began to run.
     pub fn notice(&mut self, notice: &v1::JobNotice) {
         if let (v1::JobState::Running, Some(at)) = (notice.state(), &notice.at) {
             self.clock = self.clock.max(at.seconds as f64 + f64::from(at.nanos) * 1e-9);
         }
     }
 
-    /// Adds the scalars of an outer step. The clock moves by the step's own time.
+    /// Adds the scalars of an outer step, and advances the clock by the duration of the step.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn step(&mut self, step: &v1::OuterStepMetrics) -> Result<(), CliError> {
         self.clock += TimeJson::of(step).total;
         let scalar =
@@ -104,7 +103,7 @@ impl TensorBoard {
     }
 }
 
-/// The curves: name and value.
+/// Names and values of the curves.
 fn scalars(step: &v1::OuterStepMetrics) -> Vec<(&'static str, f64)> {
     let mut scalars = vec![
         ("loss", step.loss),
@@ -119,10 +118,10 @@ fn scalars(step: &v1::OuterStepMetrics) -> Vec<(&'static str, f64)> {
     scalars
 }
 
-/// Removes files of an earlier run; others are left alone.
+/// Removes the event files of an earlier run and leaves other files unchanged.
 ///
 /// # Errors
-/// When one cannot be removed.
+/// If a file cannot be removed.
 pub fn remove_earlier(folder: &Path) -> Result<(), CliError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -138,7 +137,7 @@ pub fn remove_earlier(folder: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
-/// A message as a record.
+/// Encodes a message as a record.
 fn record(message: &[u8]) -> Vec<u8> {
     let length = (message.len() as u64).to_le_bytes();
     let mut bytes = Vec::with_capacity(message.len() + 16);
@@ -149,7 +148,7 @@ fn record(message: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The masked checksum of some bytes.
+/// The masked checksum of `bytes`.
 fn masked(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }

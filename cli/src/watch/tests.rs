@@ -5,8 +5,7 @@ fn steps(range: std::ops::RangeInclusive<u64>) -> Vec<Result<v1::WatchJobRespons
     range.map(|n| event(Wire::Step(step(n)))).collect()
 }
 
-/// Watches to the end and returns the outer steps and revisions that were told, and how often the loss of the
-/// connection was.
+/// Watches to the end; returns the outer steps and revisions in order, and how often the connection was lost.
 async fn watch_all(url: &str) -> (Vec<u64>, Vec<u64>, usize) {
     let mut watch = Watch::new(Client::connect(url).await.unwrap(), "j00000000");
     let (mut outer_steps, mut revisions, mut lost) = (Vec::new(), Vec::new(), 0);
@@ -25,7 +24,7 @@ async fn a_broken_stream_is_resumed_at_the_cursor_and_nothing_is_told_twice() {
     let mut first = vec![event(Wire::Notice(notice(3, v1::JobState::Running)))];
     first.extend(steps(1..=3));
     first.push(Err(Status::unavailable("restarting")));
-    // A server that sends too much again is corrected by the watcher.
+    // The watcher must skip events that a server sends again.
     let mut second = vec![event(Wire::Notice(notice(3, v1::JobState::Running)))];
     second.extend(steps(2..=4));
     second.push(event(Wire::Notice(notice(5, v1::JobState::Succeeded))));
@@ -66,7 +65,7 @@ async fn outer_steps_that_an_early_end_left_out_are_asked_for() {
 
 #[tokio::test]
 async fn a_coordinator_that_dies_and_comes_back_is_found_again() {
-    // The stream stays open after its events, until the connection is cut.
+    // The stream stays open after its events until the connection is cut.
     let fake = Fake::start(Script { job: job(v1::JobState::Running), ..Script::default() });
     let (url, address) = (fake.url(), fake.address);
     let mut watch = Watch::new(Client::connect(&url).await.unwrap(), "j00000000");

@@ -38,8 +38,8 @@ enum Who {
     Unknown(Status),
 }
 
-/// Authenticates each call and attaches the result. It refuses no caller, because the health service is open to all:
-/// each service authorizes its own calls.
+/// Authenticates each call and attaches the result. It does not refuse unauthenticated callers, because the health
+/// service is open to all: each service authorizes its own calls.
 pub(super) fn identify(guard: Guard, observer: Arc<Observer>) -> impl Check {
     move |mut request: Request<()>| {
         let peer = request.extensions().get::<Peer>();

@@ -90,7 +90,7 @@ fn viewer(app: &App, request: &Request) -> Result<Viewer, Refusal> {
     }
 }
 
-/// Without authentication, only `localhost` and plain addresses are accepted as host. A foreign page could otherwise
+/// Without authentication, only `localhost` and IP addresses are accepted as host. A foreign page could otherwise
 /// reach the coordinator through a host name of its own that resolves to it (DNS rebinding).
 fn check_host(request: &Request) -> Result<(), Refusal> {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());

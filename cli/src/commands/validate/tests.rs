@@ -9,7 +9,7 @@ fn a_job_is_described_in_words() {
     assert_eq!(lines[2], "3 gradients on one batch per outer step");
 }
 
-/// A job with these tables, beside which nothing lies.
+/// A job with these tables, in a folder without other files.
 fn written(model: &str, data: &str) -> JobSource {
     let text = format!(
         "name = \"tiny\"\n[model]\n{model}\n[data]\n{data}\n[train]\nsteps = 1\nbatch_size = 8\n\

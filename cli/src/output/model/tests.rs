@@ -34,7 +34,7 @@ fn parts(bytes: &[u8], digest: &str) -> Vec<Part> {
     std::iter::once(Part::Header(header)).chain(pieces).collect()
 }
 
-/// Downloads scripted parts; the folder, and what came of it.
+/// Downloads scripted parts; returns the folder and the result.
 async fn download(parts: Vec<Part>) -> (tempfile::TempDir, Result<Model, CliError>) {
     let fake = Fake::start(Script { download: parts, ..Script::default() });
     let client = Client::connect(&fake.url()).await.unwrap();
@@ -55,7 +55,7 @@ async fn a_whole_model_is_kept_as_it_came() {
     assert_eq!(std::fs::read(path).unwrap(), bytes);
 }
 
-/// Fails with the expected words and leaves nothing behind.
+/// Asserts that the download fails with this message and leaves no file.
 async fn refused(parts: Vec<Part>, expected: &str) {
     let (folder, saved) = download(parts).await;
     let error = saved.unwrap_err();

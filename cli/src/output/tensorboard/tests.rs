@@ -1,7 +1,7 @@
 use super::*;
 use crate::fake_test::{notice, step};
 
-/// Reads records as TensorBoard does, checking every checksum.
+/// Reads records like TensorBoard, and checks every checksum.
 fn records(mut bytes: &[u8]) -> Vec<Event> {
     let mut events = Vec::new();
     while !bytes.is_empty() {
@@ -10,7 +10,7 @@ fn records(mut bytes: &[u8]) -> Vec<Event> {
         let (message, rest) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
         let (message_sum, rest) = rest.split_at(4);
         for (part, sum) in [(length, length_sum), (message, message_sum)] {
-            // The definition, undone: subtract the constant, rotate back.
+            // The inverse of the mask: subtract the constant, rotate back.
             let masked = u32::from_le_bytes(sum.try_into().unwrap());
             assert_eq!(masked.wrapping_sub(0xa282_ead8).rotate_left(15), crc32c::crc32c(part));
         }
