@@ -102,6 +102,8 @@ pub(crate) async fn serve(http_config: HttpConfig, shared: Shared, end: Cancella
     let guarded = routes::router(app.clone()).merge(scraped(app.clone(), http_config.registry));
     let router: Router = guarded
         .layer(axum::middleware::from_fn_with_state(app, access::check))
+        // Routes that are merged after the layer need no token: the page offers to sign in, and health probes have
+        // none.
         .merge(assets::router())
         .merge(readiness);
     let limits = Limits { connections: CONNECTIONS, ..Limits::default() };

@@ -87,6 +87,7 @@ impl Authority {
             let pair = KeyPair::generate().map_err(library)?;
             let made = authority_params()?.self_signed(&pair).map_err(library)?;
             write(&key, &pair.serialize_pem(), Secrecy::Private)?;
+            // Written last, because an existing certificate marks the authority as complete.
             write(&certificate, &made.pem(), Secrecy::Public)?;
             issued.push(Issued::Authority(certificate.clone()));
         }
@@ -356,6 +357,7 @@ fn write(path: &Path, content: &str, secrecy: Secrecy) -> Result<(), IdentityErr
     };
     let new = path.with_extension("new");
     let written = || {
+        // `mode` applies to new files only, so a file left from an interrupted call is removed first.
         let _ = fs::remove_file(&new);
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
         file.write_all(content.as_bytes())?;

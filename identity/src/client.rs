@@ -168,6 +168,7 @@ impl Access {
 /// accept.
 async fn heed(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
     let (tcp, tls) = stream.get_mut();
+    // In TLS 1.2 the server verifies the client certificate before the handshake ends.
     if tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
         return Ok(());
     }

@@ -127,6 +127,7 @@ impl Watched<Arc<ServerConfig>> {
 
 impl<T: Send + Sync + 'static> Watched<T> {
     fn new(folder: Folder, read: fn(&Folder) -> Result<T, IdentityError>) -> Result<Self, IdentityError> {
+        // Taken before reading, so that the next check notices a change that happens in between.
         let seen = state_of(&folder);
         let (sender, _) = watch::channel(read(&folder)?);
         Ok(Self { folder, seen, read, sender })

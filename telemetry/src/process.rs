@@ -65,6 +65,7 @@ impl Usage {
     fn parse(stat: &str, statm: &str, system: &str, units: Units) -> Option<Self> {
         // The second field is the program's name in parentheses. The name itself may contain spaces and parentheses.
         let after_name = stat.rsplit_once(')')?.1;
+        // proc(5) counts fields from 1, and the first one after the name is field 3.
         let ticks = |field: usize| after_name.split_ascii_whitespace().nth(field - 3)?.parse::<f64>().ok();
         let boot = system.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse::<f64>().ok()?;
         let pages = statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()?;

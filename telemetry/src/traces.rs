@@ -136,6 +136,7 @@ impl Traces {
             return;
         };
         let spans = root.into_trace();
+        // Counted before they are queued, because the task may take them from the count at once.
         running.counts.waits(spans.len());
         match running.queue.try_reserve_many(spans.len()) {
             Ok(places) => places.zip(spans).for_each(|(place, span)| place.send(span)),

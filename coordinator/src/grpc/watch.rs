@@ -107,6 +107,7 @@ impl Watcher {
 
     /// Reads new events. If the journal was truncated since the last call, reading starts again at its beginning.
     fn look(mut self) -> Result<Self, StoreError> {
+        // Marked as seen before reading, so that an event that is stored during the read wakes the watcher again.
         let mark = *self.marks.borrow_and_update();
         if mark.cuts != self.cuts {
             self.cuts = mark.cuts;

@@ -101,6 +101,7 @@ pub(super) fn overview(app: App, viewer: Viewer) -> Result<Response, Refusal> {
     stream(&followed, move |out| async move {
         let mut changes = app.shared.observer.changes();
         loop {
+            // Before the overview is taken, so that a change in the meantime leads to another event.
             changes.mark_unchanged();
             match app.overview(&viewer).await {
                 Ok(overview) => out.tell("overview", &overview).await?,

@@ -229,6 +229,7 @@ impl Metrics {
 
     /// Counts only shards of registered workers. Otherwise a late result would bring back a series that was removed.
     fn shards_delivered(&self, worker: &str, shards: u64, seconds: f64) {
+        // The lock is held until the end, so that the series cannot be removed between check and update.
         let known = lock(&self.known);
         if !known.contains_key(worker) {
             return;
