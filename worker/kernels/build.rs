@@ -1,5 +1,6 @@
-//! With the feature `cuda`: compiles the kernels in `src/cuda/kernels` to PTX, which the driver makes machine code of for
-//! the GPU that it finds. `CUDA_COMPUTE_CAP` is the oldest GPU that they run on: 80 for compute capability 8.0.
+//! With the feature `cuda`: compiles the kernels in `src/cuda/kernels` to PTX, which the driver translates to machine
+//! code for the GPU that it finds. `CUDA_COMPUTE_CAP` is the oldest GPU that they run on: 80 for compute capability
+//! 8.0.
 
 use std::env;
 use std::error::Error;
@@ -10,7 +11,7 @@ use std::process::Command;
 
 const KERNELS: &str = "src/cuda/kernels";
 
-/// Ampere, the first with bfloat16 and TF32.
+/// Ampere, the first generation with bfloat16 and TF32.
 const COMPUTE_CAPABILITY: &str = "80";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -35,14 +36,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What `src/cuda/kernels.rs` includes: each source's name beside its PTX.
+/// What `src/cuda/kernels.rs` includes: each source's name with its PTX.
 fn list(names: &[String]) -> String {
     let entry =
         |name: &String| format!("({name:?}, include_str!(concat!(env!(\"OUT_DIR\"), \"/{name}.ptx\"))),\n");
     format!("[\n{}]\n", names.iter().map(entry).collect::<String>())
 }
 
-/// Compiles a source; its name.
+/// Compiles a source; returns its name.
 fn compile(source: &Path, out: &Path) -> Result<String, Box<dyn Error>> {
     let capability = env::var("CUDA_COMPUTE_CAP").unwrap_or_else(|_| COMPUTE_CAPABILITY.to_owned());
     let name = source.file_stem().and_then(OsStr::to_str).ok_or("a kernel file without a name")?;
@@ -58,7 +59,7 @@ fn compile(source: &Path, out: &Path) -> Result<String, Box<dyn Error>> {
     if status.success() { Ok(name.to_owned()) } else { Err(format!("{}: {status}", source.display()).into()) }
 }
 
-/// The compiler of the toolkit that the environment names, or the one on the path.
+/// The compiler of the toolkit that the environment names, otherwise the one on the path.
 fn compiler() -> PathBuf {
     let in_toolkit = |home: OsString| PathBuf::from(home).join("bin/nvcc");
     env::var_os("CUDA_HOME").map_or_else(|| "nvcc".into(), in_toolkit)

@@ -1,11 +1,12 @@
-//! Times of the kernels beside those of Candle's own operations, on the CPU with all threads of rayon's pool:
+//! Compares the times of the kernels with those of Candle's own operations, on the CPU with all threads of rayon's
+//! pool:
 //!
 //! ```text
 //! cargo bench -p lookbehind-kernels
 //! ```
 //!
 //! Shapes are those of ResNet-18 for CIFAR-10 with 32 images, and of a small transformer. Times are the best of several
-//! rounds in which both take turns; a ratio below 1 means that this crate is faster.
+//! rounds in which the two libraries take turns; a ratio below 1 means that this crate is faster.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -41,7 +42,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Best times of both in milliseconds, with both in turn.
+/// The best time of each in milliseconds; the two are measured in turn.
 fn compare(
     what: &str,
     mut ours: impl FnMut() -> Result<()>,
@@ -70,7 +71,7 @@ fn variable(shape: &[usize]) -> Result<Var> {
     Var::from_tensor(&normal(shape)?)
 }
 
-/// Ours forward and backward, by the tape, from a gradient of ones.
+/// This crate's forward and backward pass, by the tape, from a gradient of ones.
 fn taped(forward: impl FnOnce() -> Result<Tensor>) -> Result<()> {
     let (y, tape) = record(forward);
     let y = y?;
@@ -79,7 +80,7 @@ fn taped(forward: impl FnOnce() -> Result<Tensor>) -> Result<()> {
     Ok(())
 }
 
-/// Candle forward and backward, from a gradient of ones.
+/// Candle's forward and backward pass, from a gradient of ones.
 fn tracked(forward: impl FnOnce() -> Result<Tensor>) -> Result<()> {
     black_box(forward()?.sum_all()?.backward()?);
     Ok(())

@@ -4,8 +4,8 @@
 //! cargo run --release -p lookbehind-kernels --example stripes
 //! ```
 //!
-//! Images of 16 × 16 pixels show stripes under noise; the network says which way they run. The last line is its accuracy on
-//! images that it has not been trained on.
+//! Images of 16 × 16 pixels show stripes under noise; the network predicts the direction of the stripes. The last line
+//! is the accuracy on images that the network has not been trained on.
 
 use candle_core::{Device, Result, Tensor, Var};
 use lookbehind_kernels::cross_entropy::of_logits;
@@ -56,7 +56,7 @@ impl Network {
             Var::from_tensor(&Tensor::from_vec(numbers, shape, &device)?)
         };
         Ok(Self {
-            // Weights lie as PyTorch keeps them: [out, in, height, width].
+            // Weights have PyTorch's layout: [out, in, height, width].
             filters: normal(0.4, &[CHANNELS, 1, 3, 3])?,
             scale: Var::from_tensor(&Tensor::ones(CHANNELS, candle_core::DType::F32, &device)?)?,
             shift: Var::zeros(CHANNELS, candle_core::DType::F32, &device)?,
@@ -98,7 +98,7 @@ impl Network {
     }
 }
 
-/// A batch of images and what they show.
+/// A batch of images and their classes.
 fn samples(seed: u64) -> Result<(Tensor, Vec<Target>)> {
     let mut noise = Noise(0x9e37_79b9 + seed);
     let classes: Vec<u32> = (0..CLASSES as u32).cycle().take(BATCH).collect();
@@ -115,7 +115,7 @@ fn samples(seed: u64) -> Result<(Tensor, Vec<Target>)> {
     Ok((images, classes.into_iter().map(Target::from).collect()))
 }
 
-/// Numbers that are roughly from a standard normal distribution, the same in every run.
+/// Values that are roughly from a standard normal distribution, the same in every run.
 struct Noise(u64);
 
 impl Noise {
@@ -124,7 +124,7 @@ impl Noise {
             self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (self.0 >> 40) as f32 / (1_u64 << 24) as f32
         };
-        // A sum of twelve uniform numbers has variance 1.
+        // The sum of twelve uniform values has variance 1.
         (0..12).map(|_| uniform()).sum::<f32>() - 6.0
     }
 }

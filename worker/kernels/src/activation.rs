@@ -1,4 +1,4 @@
-//! Smooth activations with pinned functions: the same bits on every machine.
+//! Smooth activations, computed in f64 with a pinned mathematical library: the same bits on every machine.
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 

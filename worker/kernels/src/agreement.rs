@@ -6,13 +6,13 @@ use lookbehind_common::random::{Key, Purpose};
 
 use super::lanes::tests::on_each_machine;
 
-/// Keyed numbers from a standard normal distribution.
+/// Keyed values from a standard normal distribution.
 pub(crate) fn numbers(seed: u64, len: usize) -> Vec<f32> {
     let mut stream = Key::new(seed, Purpose::Probe).stream();
     (0..len).map(|_| stream.normal()).collect()
 }
 
-/// Largest error that rounding may make, in units of ε times the largest number of the tensor.
+/// Largest error that rounding may cause, in units of ε times the largest value of the tensor.
 const TOLERANCE: f64 = 40.0;
 
 fn arguments(shapes: &[&[usize]], dtype: DType) -> Vec<Var> {
@@ -24,7 +24,7 @@ fn arguments(shapes: &[&[usize]], dtype: DType) -> Vec<Var> {
     (1..).zip(shapes).map(tensor).collect()
 }
 
-/// Result, then the gradients of all arguments for a keyed gradient of the result.
+/// The result, followed by the gradients of all arguments for a keyed gradient of the result.
 fn computed(
     shapes: &[&[usize]],
     dtype: DType,
@@ -43,8 +43,8 @@ fn computed(
     tensors.into_iter().map(numbers).collect()
 }
 
-/// Asserts that a kernel agrees with its definition for arguments of the given shapes, and comes to the same bytes on
-/// every machine and any number of threads.
+/// Asserts that a kernel agrees with its definition for arguments of the given shapes, and gives the same bytes with
+/// every instruction set and number of threads.
 pub(super) fn assert_agreement(
     shapes: &[&[usize]],
     kernel: impl Fn(&[Tensor]) -> Result<Tensor> + Sync,

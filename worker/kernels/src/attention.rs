@@ -9,10 +9,10 @@ use super::precision::{declared, operand};
 use super::storage::with_numbers;
 use super::tape::{Kernel, apply3};
 
-/// softmax(q kᵀ / √(c / heads)) v for each head's part of the channels; q, k, v and the result are `[n, tokens, c]`.
+/// softmax(q kᵀ / √(c / heads)) v for each head's share of the channels; q, k, v and the result are `[n, tokens, c]`.
 ///
 /// # Errors
-/// When the shapes differ or the channels cannot be divided among the heads.
+/// When the shapes differ, a tensor is empty, or the channels cannot be divided among the heads.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
     let (_, tokens, channels) = q.dims3()?;
     if k.dims() != q.dims()
@@ -38,7 +38,7 @@ pub(super) struct Attention {
     pub(super) precision: Precision,
 }
 
-/// Writes one head's part of a row-major `[tokens, c]`.
+/// Output that writes one head's columns of a row-major `[tokens, c]`.
 fn part(numbers: &mut [f32], first: usize, channels: usize) -> Output<'_> {
     Output { numbers: &mut numbers[first..], row: channels, accumulate: false }
 }
@@ -56,12 +56,12 @@ impl Attention {
         (1.0 / (self.head_channels() as f64).sqrt()) as f32
     }
 
-    /// One head's part of `[tokens, c]` as left operand.
+    /// One head's columns of `[tokens, c]` as left operand.
     fn rows<'a>(&self, x: &'a [f32], first: usize) -> Lhs<'a> {
         Lhs { numbers: &x[first..], row: self.channels, step: 1 }
     }
 
-    /// One head's part of `[tokens, c]` as right operand.
+    /// One head's columns of `[tokens, c]` as right operand.
     fn panels(&self, x: &[f32], first: usize) -> Panels {
         Panels::pack(self.tokens, self.head_channels(), |token, column, target| {
             let start = token * self.channels + first + column;
@@ -69,7 +69,7 @@ impl Attention {
         })
     }
 
-    /// The transpose of one head's part as right operand.
+    /// The transpose of one head's columns as right operand.
     fn transposed_panels(&self, x: &[f32], first: usize) -> Panels {
         Panels::pack(self.head_channels(), self.tokens, |channel, token, target| {
             for (offset, value) in target.iter_mut().enumerate() {
@@ -86,7 +86,7 @@ impl Attention {
         scores
     }
 
-    /// The weights of one head: each row sums to 1.
+    /// The attention weights of one head: each row sums to 1.
     fn weights(&self, q: &[f32], k: &[f32], first: usize) -> Vec<f32> {
         let mut weights = self.scores(q, k, first);
         for row in weights.chunks_exact_mut(self.tokens) {
@@ -104,7 +104,7 @@ impl Attention {
         }
     }
 
-    /// Of one sample; the gradients of q, k and v go to `results`.
+    /// The backward pass of one sample; writes the gradients of q, k and v to `results`.
     fn backward(&self, [q, k, v]: [&[f32]; 3], gradient: &[f32], results: [&mut [f32]; 3]) {
         let (tokens, channels) = (self.tokens, self.channels);
         let [of_q, of_k, of_v] = results;
@@ -126,7 +126,7 @@ impl Attention {
     }
 }
 
-/// softmax of the row times `scale`, in place; in f64, with pinned functions.
+/// softmax of the row times `scale`, in place; computed in f64 with pinned functions.
 fn softmax(row: &mut [f32], scale: f32) {
     let greatest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exponential = |x: f32| libm::exp(f64::from(x - greatest) * f64::from(scale));
@@ -134,7 +134,7 @@ fn softmax(row: &mut [f32], scale: f32) {
     row.iter_mut().for_each(|x| *x = (exponential(*x) / total) as f32);
 }
 
-/// From the gradient of softmax's result to that of the row before scaling, in place.
+/// Turns the gradient of softmax's result into that of the row before scaling, in place.
 fn softmax_gradient(weights: &[f32], gradient: &mut [f32], scale: f32) {
     let products = weights.iter().zip(gradient.iter());
     let mean: f64 = products.map(|(&weight, &gradient)| f64::from(weight) * f64::from(gradient)).sum();

@@ -1,7 +1,8 @@
 //! Two-dimensional convolution, channels last, with its gradients.
 //!
-//! 3×3 windows that move by one pixel are computed in Winograd's domain ([`winograd`]), all others as products with
-//! rows of pixels ([`patches`]). Which of them is a matter of the shape alone.
+//! 3×3 windows with stride 1 over enough channels are computed in Winograd's domain ([`winograd`]), all others as
+//! matrix products with rows of pixels ([`patches`]). The choice depends on the shape alone, so that it is the same on
+//! every machine.
 
 mod geometry;
 mod patches;
@@ -20,7 +21,7 @@ pub(super) use geometry::Geometry;
 #[cfg(feature = "cuda")]
 pub(super) use geometry::Plane;
 
-/// Cross-correlation of x `[n, h, w, c]` with a weight `[out, c / groups, kh, kw]` as PyTorch keeps it; the result is
+/// Cross-correlation of x `[n, h, w, c]` with a weight `[out, c / groups, kh, kw]` in PyTorch's layout; the result is
 /// `[n, h', w', out]` with h' = (h + 2·padding − dilation·(kh − 1) − 1) / stride + 1.
 ///
 /// # Errors
@@ -73,10 +74,10 @@ impl Kernel<2> for Forward {
     }
 }
 
-/// From weight and the output's gradient to the input's.
+/// The input's gradient from the weight and the output's gradient.
 fn input_gradient(geometry: &Geometry, [weight, gradient]: [Cow<'_, [f32]>; 2]) -> Vec<f32> {
     if geometry.is_winograd() {
-        // The adjoint of a convolution is one with the weight turned around and its channels exchanged.
+        // The adjoint of a convolution is a convolution with rotated windows and exchanged channels.
         let transformed = winograd::Weights::adjoint(geometry, &weight);
         winograd::convolve(&geometry.adjoint(), &gradient, &transformed)
     } else {
@@ -84,7 +85,7 @@ fn input_gradient(geometry: &Geometry, [weight, gradient]: [Cow<'_, [f32]>; 2]) 
     }
 }
 
-/// From the input and the output's gradient to the weight's.
+/// The weight's gradient from the input and the output's gradient.
 fn weight_gradient(geometry: &Geometry, [x, gradient]: [Cow<'_, [f32]>; 2]) -> Vec<f32> {
     if geometry.is_winograd() {
         winograd::weight_gradient(geometry, &x, &gradient)

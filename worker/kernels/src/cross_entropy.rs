@@ -3,7 +3,7 @@
 //! For a sample of class t, p_j = [j = t]; mixup makes it a mixture of two classes (Zhang et al. 2018, section 2), and
 //! label smoothing by s turns p_j into (1 − s) p_j + s / classes (Szegedy et al. 2016, section 7).
 //!
-//! It is computed in f64 on the CPU whatever the model runs on, with pinned functions, and rounded to f32.
+//! It is computed in f64 on the CPU, whatever device the model runs on, with pinned functions, and rounded to f32.
 
 use candle_core::{DType, Result, Tensor};
 use lookbehind_common::partial::Sums;
@@ -14,20 +14,20 @@ use lookbehind_common::target::Target;
 /// Losses of some samples and their gradient.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CrossEntropy {
-    /// Sum of the losses in the samples' order, correct predictions (the first of equally large logits is the
-    /// prediction; of a mixture the heavier class counts) and samples.
+    /// Sum of the losses in the samples' order, number of correct predictions, and number of samples. The prediction is
+    /// the first of equally large logits; for a mixture it is compared with the heavier class.
     pub sums: Sums,
     /// Gradient of (sum of the losses) / `denominator` with respect to the logits [n, classes], row-major.
     pub gradient: Vec<f32>,
 }
 
-/// Losses of the samples whose logits [n, classes] lie row-major in `logits`, and their gradient.
+/// Losses of the samples whose logits [n, classes] are given row-major, and the gradient of their sum.
 ///
 /// d(loss)/d(z_j) = softmax(z)_j − p_j. A NaN among a sample's logits makes its loss and gradient NaN and its
 /// prediction wrong.
 ///
 /// # Errors
-/// When there are not as many logits as samples times classes, or a target names a class that there is not.
+/// When the number of logits is not samples times classes, or a target's class is not below `classes`.
 pub fn cross_entropy(
     logits: &[f32],
     classes: usize,
@@ -39,7 +39,7 @@ pub fn cross_entropy(
     let mut sums = Sums { samples: targets.len() as u64, ..Sums::default() };
     let mut gradient = Vec::with_capacity(logits.len());
     let mut exponentials = Vec::with_capacity(classes);
-    // Where there are no classes there is no sample either.
+    // `chunks_exact` refuses 0. Without classes there are no samples either, as `check` has seen.
     for (row, target) in logits.chunks_exact(classes.max(1)).zip(targets) {
         let expected = Distribution::new(target, smoothing, classes);
         sums.loss += f64::from(sample_loss(row, &expected, &mut exponentials));
@@ -68,7 +68,7 @@ fn check(logits: &[f32], classes: usize, targets: &[Target]) -> Result<()> {
 struct Distribution {
     class: usize,
     mixed: Option<usize>,
-    /// Shares of the two classes, and of every class alike.
+    /// Shares of the two classes, and the share that every class gets (label smoothing).
     shares: [f64; 3],
 }
 
@@ -90,14 +90,14 @@ impl Distribution {
     }
 }
 
-/// One sample's loss; leaves exp(z_j − max z) in `exponentials`.
+/// One sample's loss; leaves exp(z_j − max z) in `exponentials`. Subtracting the maximum keeps exp from overflowing.
 fn sample_loss(row: &[f32], expected: &Distribution, exponentials: &mut Vec<f64>) -> f32 {
     let greatest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     exponentials.clear();
     exponentials.extend(row.iter().map(|&logit| libm::exp(f64::from(logit) - greatest)));
     let logarithm = libm::log(exponentials.iter().sum::<f64>());
     let part = |(class, &logit): (usize, &f32)| match expected.share(class) {
-        // An infinite logit of a class that does not count must not spoil the sum.
+        // An infinite logit of a class with share 0 must not make the sum NaN (0 · ∞).
         0.0 => 0.0,
         share => share * (logarithm - (f64::from(logit) - greatest)),
     };
@@ -124,7 +124,7 @@ fn is_correct(row: &[f32], target: usize) -> bool {
 /// Computes the losses of a model's output, logits f32 [n, classes]; see [`cross_entropy`].
 ///
 /// # Errors
-/// When the logits do not have that shape and type, or cannot be fetched from their device.
+/// When the logits do not have that shape and type, or cannot be copied from their device.
 pub fn of_logits(
     logits: &Tensor,
     targets: &[Target],

@@ -1,5 +1,5 @@
-//! What operations are by definition, composed of the tensor library's operations: what kernels are compared with, in
-//! float64. Arguments and results are those of the operations; tensors lie channels last.
+//! The definitions of the operations, composed of the tensor library's operations: the kernels are compared with these
+//! in float64. Arguments and results are those of the operations; tensors lie channels last.
 
 use std::f64::consts::FRAC_1_SQRT_2;
 
@@ -12,7 +12,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     x.matmul(&weight.t()?.contiguous()?)?.broadcast_add(bias)
 }
 
-/// Cross-correlation.
+/// Cross-correlation, group by group.
 pub fn conv2d(x: &Tensor, weight: &Tensor, options: Conv2d) -> Result<Tensor> {
     let Conv2d { stride, padding, dilation, groups } = options;
     let (inputs, outputs) = (x.dim(D::Minus1)? / groups, weight.dim(0)? / groups);
@@ -26,7 +26,8 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, options: Conv2d) -> Result<Tensor> {
     channels_last(&Tensor::cat(&groups, 1)?)
 }
 
-/// Of x `[n, c, h, w]`: for each tap of the window, the pixels under it times its weights.
+/// The convolution of x `[n, c, h, w]`: the sum over the taps of the window of the pixels under the tap times its
+/// weights.
 fn by_taps(x: &Tensor, weight: &Tensor, [stride, padding, dilation]: [usize; 3]) -> Result<Tensor> {
     let (outputs, _, down, across) = weight.dims4()?;
     let (n, c, ..) = x.dims4()?;
@@ -50,12 +51,12 @@ fn by_taps(x: &Tensor, weight: &Tensor, [stride, padding, dilation]: [usize; 3])
     sum.ok_or_else(|| candle_core::Error::Msg("a window without taps".to_owned()))
 }
 
-/// The mean of each window, with the padding's zeros.
+/// The mean of each window; the zeros of the padding count.
 pub fn avg_pool2d(x: &Tensor, pool: Pool2d) -> Result<Tensor> {
     channels_last(&windows(&channels_first(x)?, pool, 0.0)?.mean(4)?)
 }
 
-/// The greatest number of each window.
+/// The maximum of each window.
 pub fn max_pool2d(x: &Tensor, pool: Pool2d) -> Result<Tensor> {
     channels_last(&windows(&channels_first(x)?, pool, -1e9)?.max(4)?)
 }
@@ -86,7 +87,7 @@ fn bordered(x: &Tensor, padding: usize, fill: f64) -> Result<Tensor> {
     Tensor::cat(&[&beside, &x, &beside], 3)
 }
 
-/// Every `stride`-th of `extent` places, from `first` on.
+/// Every `stride`-th of `extent` indices, from `first` on.
 fn places(first: usize, extent: usize, stride: usize) -> Result<Tensor> {
     let places = (0..extent).step_by(stride).map(|place| u32::try_from(first + place));
     let places: std::result::Result<Vec<u32>, _> = places.collect();
@@ -98,7 +99,7 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     x.flatten(1, x.rank() - 2)?.mean(1)
 }
 
-/// With the statistics of the batch; `parts` are x, weight, bias and, perhaps, a residual.
+/// Batch normalisation with batch statistics; `parts` are x, weight, bias and, optionally, a residual.
 pub fn batch_norm(parts: &[Tensor], eps: f64, activation: Activation) -> Result<Tensor> {
     let [x, weight, bias, residual @ ..] = parts else { candle_core::bail!("{} tensors", parts.len()) };
     let rows = x.flatten_to(D::Minus2)?;
@@ -112,7 +113,7 @@ pub fn batch_norm(parts: &[Tensor], eps: f64, activation: Activation) -> Result<
     if activation == Activation::Relu { y.relu() } else { Ok(y) }
 }
 
-/// Within each group of channels of a sample.
+/// Normalisation within each group of channels of a sample.
 pub fn group_norm(x: &Tensor, groups: usize, [weight, bias]: [&Tensor; 2], eps: f64) -> Result<Tensor> {
     let (n, channels) = (x.dim(0)?, x.dim(D::Minus1)?);
     let sets = x.reshape((n, (), groups, channels / groups))?.transpose(1, 2)?.contiguous()?;
@@ -120,14 +121,14 @@ pub fn group_norm(x: &Tensor, groups: usize, [weight, bias]: [&Tensor; 2], eps: 
     y.reshape(x.shape())?.broadcast_mul(weight)?.broadcast_add(bias)
 }
 
-/// Over the last dimension.
+/// Normalisation over the last dimension.
 pub fn layer_norm(x: &Tensor, [weight, bias]: [&Tensor; 2], eps: f64) -> Result<Tensor> {
     let channels = x.dim(D::Minus1)?;
     let y = normal(&x.reshape(((), 1, channels))?, eps)?.reshape(x.shape())?;
     y.broadcast_mul(weight)?.broadcast_add(bias)
 }
 
-/// Of the sets `[n, groups, numbers]`.
+/// Normalises each of the sets `[n, groups, elements]`.
 fn normal(sets: &Tensor, eps: f64) -> Result<Tensor> {
     let centred = sets.broadcast_sub(&sets.mean_keepdim(2)?)?;
     centred.broadcast_div(&(centred.sqr()?.mean_keepdim(2)? + eps)?.sqrt()?)

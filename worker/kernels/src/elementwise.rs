@@ -1,12 +1,12 @@
-//! Functions of single numbers over whole tensors.
+//! Elementwise functions of one or more tensors.
 
 use super::lanes::arch;
 use super::output::in_parts;
 
-/// Numbers that one task takes.
+/// Elements of one task.
 const TASK: usize = 1 << 15;
 
-/// The function of the numbers at each place of operands.
+/// Applies a function to the elements at each index of the operands.
 ///
 /// # Panics
 /// When the operands differ in length.

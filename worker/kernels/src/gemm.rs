@@ -1,9 +1,9 @@
 //! Matrix products whose bytes depend on the operands alone.
 //!
-//! An element of the product is a sum over the depth in fixed slices of [`SLICE`]: within a slice one chain of fused
-//! multiply-adds in the order of the depth, and the slices are added in their order. Neither the number of threads
-//! nor the width of the vectors nor the block sizes take part in it, so that every machine with fused
-//! multiply-add comes to the same bytes.
+//! An element of the matrix product is a sum over the depth in fixed slices of [`SLICE`]: within a slice one chain of
+//! fused multiply-adds in the order of the depth, and the slices are added in their order. The result depends neither
+//! on the number of threads nor on the width of the vectors nor on block sizes, so that every machine with fused
+//! multiply-add gives the same bytes.
 
 #[allow(
     unsafe_code,
@@ -17,36 +17,36 @@ use super::output::in_parts;
 pub(super) use panels::{MAX_WIDTH, PanelLayout, Panels};
 use pulp::{Simd, WithSimd};
 
-/// Depth of one chain of additions.
+/// Depth of one chain of additions. It fixes the order of addition, so a change of it changes results.
 pub(super) const SLICE: usize = 256;
-/// Rows that one task of a parallel product takes: a multiple of every kernel's rows.
+/// Rows that one task of a parallel matrix product computes: a multiple of the tile height of every instruction set.
 const TASK_ROWS: usize = 96;
-/// Multiplications below which a product stays on its thread.
+/// Number of multiplications below which a matrix product is computed by the calling thread alone.
 const SERIAL: usize = 1 << 17;
 
-/// A left operand [rows, depth], read where it lies.
+/// A left operand [rows, depth], read in place.
 #[derive(Clone, Copy)]
 pub(super) struct Lhs<'a> {
-    /// Its numbers from the first element on.
+    /// The elements, from the operand's first one on.
     pub(super) numbers: &'a [f32],
-    /// Distance between rows.
+    /// Distance in elements from one row to the next.
     pub(super) row: usize,
-    /// Distance along the depth.
+    /// Distance in elements from one step of the depth to the next.
     pub(super) step: usize,
 }
 
 impl<'a> Lhs<'a> {
-    /// A row-major matrix with rows of `depth` numbers.
+    /// A row-major matrix with rows of `depth` elements.
     pub(super) fn rows(numbers: &'a [f32], depth: usize) -> Self {
         Self { numbers, row: depth, step: 1 }
     }
 
-    /// The transpose of a row-major matrix with rows of `rows` numbers.
+    /// The transpose of a row-major matrix with rows of `rows` elements.
     pub(super) fn transposed(numbers: &'a [f32], rows: usize) -> Self {
         Self { numbers, row: 1, step: rows }
     }
 
-    /// The operand without its first rows.
+    /// The operand without its first `row` rows.
     pub(super) fn rows_from(self, row: usize) -> Self {
         Self { numbers: &self.numbers[row * self.row..], ..self }
     }
@@ -55,40 +55,40 @@ impl<'a> Lhs<'a> {
 /// A right operand [depth, columns] in panels.
 #[derive(Clone, Copy)]
 pub(super) struct Rhs<'a> {
-    /// The panels.
+    /// All panels of the packed operand.
     pub(super) numbers: &'a [f32],
-    /// Numbers from one panel to the next.
+    /// Elements from one panel to the next.
     pub(super) panel: usize,
-    /// The first of the depth that takes part.
+    /// First step of the depth that takes part.
     pub(super) first: usize,
-    /// How much of the depth takes part, and the columns.
+    /// Depth that takes part, and the columns.
     pub(super) layout: PanelLayout,
 }
 
 impl Rhs<'_> {
-    /// A part of the depth of an operand; only for products over that part.
+    /// The operand restricted to a range of its depth; it fits only matrix products over that range.
     pub(super) fn slice(self, depth: std::ops::Range<usize>) -> Self {
         let layout = PanelLayout { depth: depth.len(), ..self.layout };
         Self { first: self.first + depth.start, layout, ..self }
     }
 }
 
-/// Where a product goes.
+/// Where a matrix product is written.
 pub(super) struct Output<'a> {
-    /// From the first element on; nothing behind the last column of a row is written.
+    /// The elements, from the output's first one on; nothing beyond the last column of a row is written.
     pub(super) numbers: &'a mut [f32],
-    /// Distance between rows.
+    /// Distance in elements from one row to the next.
     pub(super) row: usize,
-    /// Whether the product is added to what stands there.
+    /// Whether the matrix product is added to the values that are there, or replaces them.
     pub(super) accumulate: bool,
 }
 
-/// The product of `rows` rows on this thread.
+/// Computes the matrix product of `rows` rows on this thread.
 pub(super) fn multiply(rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>, output: Output<'_>) {
     arch().dispatch(Gemm { rows, lhs, rhs, output });
 }
 
-/// The product of `rows` rows, row-major, over as many threads as there are.
+/// Computes the matrix product of `rows` rows on rayon's threads; returns it row-major.
 pub(super) fn product(rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>) -> Vec<f32> {
     let PanelLayout { depth, columns, .. } = rhs.layout;
     let task_rows = if rows * depth * columns < SERIAL { rows } else { TASK_ROWS };

@@ -1,8 +1,8 @@
-//! Vectors of neighbouring numbers, also where fewer are left than a vector holds.
+//! Vectors of neighbouring elements, also where fewer are left than a vector holds.
 
 use pulp::{Arch, Simd};
 
-/// The widest instruction set of this machine that there are kernels for.
+/// The widest instruction set of this machine for which there are kernels.
 pub(super) fn arch() -> Arch {
     #[cfg(test)]
     if let Some(arch) = tests::FORCED.get() {
@@ -11,7 +11,7 @@ pub(super) fn arch() -> Arch {
     Arch::new()
 }
 
-/// The numbers from `start` on; zeros behind the end, which may come before `start`.
+/// Loads the elements from `start` on, and zeros beyond the end, which may come before `start`.
 #[inline(always)]
 pub(super) fn load<S: Simd>(simd: S, numbers: &[f32], start: usize) -> S::f32s {
     match numbers.get(start..start + S::F32_LANES) {
@@ -20,10 +20,10 @@ pub(super) fn load<S: Simd>(simd: S, numbers: &[f32], start: usize) -> S::f32s {
     }
 }
 
-/// Writes the numbers from `start` on, as many as there is room for.
+/// Stores a vector from `start` on, cut at the end of `numbers`.
 ///
 /// # Panics
-/// When `start` lies behind the end.
+/// When `start` lies beyond the end.
 #[inline(always)]
 pub(super) fn store<S: Simd>(simd: S, numbers: &mut [f32], start: usize, values: S::f32s) {
     match numbers.get_mut(start..start + S::F32_LANES) {

@@ -1,4 +1,4 @@
-//! Runs kernels with each instruction set that the machine has.
+//! Runs kernels with each instruction set of the machine.
 
 use std::cell::Cell;
 
@@ -9,7 +9,7 @@ thread_local! {
     pub(crate) static FORCED: Cell<Option<Arch>> = const { Cell::new(None) };
 }
 
-/// What `compute` comes to with each instruction set, on one thread, and on three threads with the widest.
+/// The results of `compute` with each instruction set on one thread, and with the widest on three threads.
 pub(crate) fn on_each_machine<T: Send>(compute: impl Fn() -> T + Sync) -> Vec<T> {
     let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let mut results: Vec<T> = architectures()

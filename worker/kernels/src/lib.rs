@@ -1,10 +1,10 @@
-//! Training kernels for [Candle](candle_core): operations with gradients of their own, where Candle's are slow or differ from
-//! the published definitions, and a tape that runs gradients back through them.
+//! Training kernels for [Candle](candle_core): operations with their own gradients, where Candle's are slow or differ
+//! from the published definitions, and a tape that runs the backward pass through them.
 //!
-//! A kernel gives the same bytes whatever the number of threads, the width of the vectors and what runs at the same time:
-//! sums are divided into fixed slices, products and sums are fused where they say so and nowhere else, transcendental
-//! functions come from a pinned pure-Rust library. Images lie channels last, `[n, h, w, c]`; weights as PyTorch keeps
-//! them.
+//! A kernel gives the same bytes whatever the number of threads, the width of the vectors and the load of the machine:
+//! sums are divided into fixed slices, multiplications and additions are fused where the code says so and nowhere else,
+//! and transcendental functions come from a pinned library in pure Rust. Images lie channels last, `[n, h, w, c]`;
+//! weights have PyTorch's layout.
 //!
 //! # Layers
 //!
@@ -12,13 +12,13 @@
 //! - [`batch_norm`] and [`batch_norm_inference`], [`group_norm`], [`layer_norm`].
 //! - [`relu`], [`gelu`], [`silu`], [`tanh`], [`sigmoid`], [`sum()`] of residual branches.
 //! - [`max_pool2d`], [`avg_pool2d`], [`global_avg_pool`].
-//! - [`channels_last`] and [`channels_first`], from and to Candle's order of dimensions.
+//! - [`channels_last`] and [`channels_first`], which convert from and to Candle's order of dimensions.
 //!
 //! # Training
 //!
-//! [`record`] runs a forward pass and remembers it on a [`Tape`]; [`mod@cross_entropy`] has losses and the gradient that the
-//! tape starts from; [`Tape::backward`] gives the [`Gradients`] of all variables. Without a tape Candle's own `backward` runs
-//! through the kernels as well.
+//! [`record`] runs a forward pass and records it on a [`Tape`]; [`mod@cross_entropy`] computes losses and the gradient
+//! that the backward pass starts from; [`Tape::backward`] gives the [`Gradients`] of all variables. Without a tape,
+//! Candle's own `backward` runs through the kernels as well.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor, Var};
@@ -41,7 +41,7 @@
 //! # }
 //! ```
 //!
-//! `cuda`, with the feature of that name: the same on NVIDIA GPUs.
+//! `cuda`, with the feature of the same name: the same on NVIDIA GPUs.
 
 mod activation;
 #[cfg(test)]

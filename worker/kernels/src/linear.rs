@@ -1,5 +1,5 @@
-//! The affine map of a fully connected layer, as one operation: the bias is added in place, the weight's gradient
-//! comes out in the weight's own layout, and the input's is computed only where somebody needs it.
+//! The affine map of a fully connected layer, as one operation: the bias is added in place, the weight's gradient is
+//! computed in the weight's own layout, and the input's gradient only where it is needed.
 
 use candle_core::{D, Device, Result, Shape, Tensor};
 use lookbehind_common::job::Precision;
@@ -42,7 +42,7 @@ pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
     apply2(&x.contiguous()?, &bias.contiguous()?, AddBias)
 }
 
-/// Its two operands are rounded, the bias is not.
+/// The precision applies to the two operands of the matrix product; the bias is not rounded.
 pub(super) struct Linear(pub(super) Precision);
 
 impl Kernel<3> for Linear {

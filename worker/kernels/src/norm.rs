@@ -1,6 +1,7 @@
-//! Normalisation over a batch or within a sample, with what follows it in the same pass over memory.
+//! Normalisation over a batch or within a sample, fused with the operations that follow it.
 //!
-//! Moments are sums in f64 over fixed blocks of rows, added in their order.
+//! Moments are sums in f64 over fixed blocks of rows, added in their order, so that they do not depend on the number of
+//! threads.
 
 mod batch;
 mod elementwise;
@@ -15,24 +16,24 @@ pub(super) use elementwise::BatchNorm;
 pub(super) use group::{GroupNorm, Sets};
 pub use group::{group_norm, layer_norm};
 
-/// What follows a normalisation: y = x̂ · weight + bias.
+/// The affine map of a normalisation: y = x̂ · weight + bias.
 #[derive(Clone, Copy, Debug)]
 pub struct Affine<'a> {
-    /// Factors `[c]`.
+    /// Factors, one for each channel `[c]`.
     pub weight: &'a Tensor,
-    /// Summands `[c]`.
+    /// Summands, one for each channel `[c]`.
     pub bias: &'a Tensor,
-    /// Added to the variance.
+    /// Added to the variance before the square root.
     pub eps: f64,
 }
 
 impl Affine<'_> {
-    /// Factors and summands as one tensor `[2, c]`, whose gradient goes back to both.
+    /// Factors and summands as one tensor `[2, c]`, whose gradient flows back to both.
     fn stacked(&self) -> Result<Tensor> {
         Tensor::stack(&[self.weight, self.bias], 0)
     }
 
-    /// Checks that there is one of each for every channel of an f32 tensor `[.., c]`.
+    /// Checks that x is f32 `[.., c]` and that there is a factor and a summand for each channel; returns the channels.
     fn check(&self, x: &Tensor) -> Result<usize> {
         let channels = x.dim(D::Minus1)?;
         let (weight, bias) = (self.weight.dims(), self.bias.dims());
@@ -49,10 +50,10 @@ impl Affine<'_> {
     }
 }
 
-/// What follows a normalisation in the same pass.
+/// Activation that is fused with a normalisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// Nothing.
+    /// None.
     Identity,
     /// max(x, 0).
     Relu,

@@ -1,5 +1,5 @@
-//! Results of kernels, cleared part by part by the threads that then compute them: a part that was just cleared lies in
-//! that thread's cache, where clearing the whole result first would be one more pass over memory, on one thread.
+//! Results of kernels. Each part is cleared by the thread that then computes it, so that it is in that thread's cache;
+//! clearing the whole result first would be one more pass over memory, on one thread.
 
 #![allow(unsafe_code, reason = "no safe way leads to a vector whose numbers several threads write first")]
 
@@ -7,12 +7,12 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-/// What a part holds before its kernel computes it. In tests NaN, so that a kernel that leaves a number out does not agree
+/// What a part holds before its kernel computes it. In tests NaN, so that a kernel that skips an element does not agree
 /// with its definition.
 const CLEARED: f32 = if cfg!(test) { f32::NAN } else { 0.0 };
 
-/// A vector of `len` numbers in parts of `part` numbers; the last may be shorter. `compute` is given each part's number and
-/// the part, cleared.
+/// Computes a vector of `len` elements in parts of `part` elements; the last may be shorter. `compute` gets each part's
+/// index and the part, cleared.
 pub(super) fn in_parts(len: usize, part: usize, compute: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     let part = part.max(1);
     let lens: Vec<usize> = (0..len).step_by(part).map(|start| part.min(len - start)).collect();
@@ -31,14 +31,14 @@ pub(super) fn in_parts_of(lens: &[usize], compute: impl Fn(usize, &mut [f32]) + 
         memory = rest;
     }
     parts.into_par_iter().enumerate().for_each(|(number, part)| compute(number, cleared(part)));
-    // SAFETY: the vector has room for `len` numbers. The parts make them up, and each was written when it was cleared.
+    // SAFETY: the capacity is `len` elements. The parts cover them all, and each was initialised when it was cleared.
     unsafe { numbers.set_len(len) };
     numbers
 }
 
 fn cleared(part: &mut [MaybeUninit<f32>]) -> &mut [f32] {
     part.fill(MaybeUninit::new(CLEARED));
-    // SAFETY: all of it has just been written, and `MaybeUninit<f32>` lies in memory as `f32` does.
+    // SAFETY: all of it has just been written, and `MaybeUninit<f32>` has the layout of `f32`.
     unsafe { &mut *(std::ptr::from_mut(part) as *mut [f32]) }
 }
 

@@ -6,30 +6,30 @@ use super::output::in_parts;
 use super::storage::with_numbers;
 use super::tape::{Kernel, apply1};
 
-/// Windows of a pooling layer.
+/// Windows of a pooling layer: squares of pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool2d {
-    /// Height and width.
+    /// Height and width of a window, in pixels.
     pub size: usize,
-    /// Pixels from one window to the next.
+    /// Distance in pixels from one window to the next, down and across.
     pub stride: usize,
-    /// Pixels around the image: zeros for the average, nothing for the maximum.
+    /// Width in pixels of the border around the image: zeros for the average, ignored for the maximum.
     pub padding: usize,
 }
 
-/// The greatest number of each window and channel of x `[n, h, w, c]`; the gradient goes to the first of equal ones. NaN is
-/// greater than every number.
+/// The maximum of each window and channel of x `[n, h, w, c]`; the gradient flows to the first of equal elements. NaN
+/// counts as greater than every number.
 ///
 /// # Errors
-/// When a window does not fit, or lies in the padding alone.
+/// When a window does not fit, or lies entirely in the padding.
 pub fn max_pool2d(x: &Tensor, pool: Pool2d) -> Result<Tensor> {
     apply(x, pool, Kind::Max)
 }
 
-/// The mean of each window and channel of x `[n, h, w, c]`, with the padding's zeros, as PyTorch counts by default.
+/// The mean of each window and channel of x `[n, h, w, c]`; the padding's zeros count, as in PyTorch by default.
 ///
 /// # Errors
-/// When a window does not fit, or lies in the padding alone.
+/// When a window does not fit, or lies entirely in the padding.
 pub fn avg_pool2d(x: &Tensor, pool: Pool2d) -> Result<Tensor> {
     apply(x, pool, Kind::Average)
 }
@@ -37,7 +37,7 @@ pub fn avg_pool2d(x: &Tensor, pool: Pool2d) -> Result<Tensor> {
 /// The mean over all pixels of x `[n, .., c]`: `[n, c]`.
 ///
 /// # Errors
-/// When the tensor has fewer than two dimensions, or no numbers.
+/// When the tensor has fewer than two dimensions, or no elements.
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     check_not_empty(x)?;
     let (n, c) = (x.dim(0)?, x.dim(D::Minus1)?);
@@ -67,7 +67,7 @@ pub(super) enum Kind {
     Average,
 }
 
-/// Windows over images of one size.
+/// Windows over images of one size; extents are (height, width).
 #[derive(Clone, Copy)]
 pub(super) struct Window {
     pub(super) input: (usize, usize),
@@ -97,15 +97,16 @@ impl Window {
         }
     }
 
-    /// All pixels, in a column.
+    /// One window of all pixels, which are arranged in a column.
     fn whole(pixels: usize) -> Self {
         Self { input: (pixels, 1), output: (1, 1), size: (pixels, 1), stride: 1, padding: 0 }
     }
 
-    /// Input pixels of an output pixel, numbered within an image, row by row.
+    /// Input pixels of an output pixel, as indices within an image, row by row.
     fn pixels(self, output: usize) -> impl Iterator<Item = usize> {
         let (top, left) = (output / self.output.1 * self.stride, output % self.output.1 * self.stride);
-        // The padding before the first pixel has none; a window is larger than the padding.
+        // Positions before the first pixel are padding and are skipped; a window is larger than the padding, so none is
+        // empty.
         let range = |start: usize, taps: usize, extent: usize| {
             start.saturating_sub(self.padding)..(start + taps - self.padding).min(extent)
         };
@@ -121,7 +122,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Numbers of an image before and after.
+    /// Elements of an input and of an output image.
     fn sizes(&self, channels: usize) -> (usize, usize) {
         let Window { input, output, .. } = self.window;
         (input.0 * input.1 * channels, output.0 * output.1 * channels)

@@ -1,4 +1,4 @@
-//! ReLU with PyTorch's gradient: 0 at 0, where the tensor library's own gives 1. NaN passes through both ways.
+//! ReLU with PyTorch's gradient: 0 at 0, where the tensor library's own gives 1. NaN passes through in both directions.
 
 use candle_core::{Device, Result, Shape, Tensor};
 
@@ -35,8 +35,8 @@ impl Kernel<1> for Relu {
     }
 }
 
-/// The gradient of [`relu`]'s input from its result and the result's gradient, on the CPU: that gradient where the result
-/// is above 0.
+/// The gradient of [`relu`]'s input on the CPU: the result's gradient where the result is above 0. It needs the result
+/// only, so the input need not be kept.
 pub(super) fn relu_gradient(result: &Tensor, gradient: &Tensor) -> Result<Tensor> {
     let of_x = with_numbers([result, gradient], |operands| {
         elementwise(operands, |[result, gradient]| if result <= 0.0 { 0.0 } else { gradient })

@@ -1,4 +1,4 @@
-//! Sums over the rows of a matrix, in f64 over fixed blocks of rows, the blocks in their order.
+//! Sums over the rows of a matrix, in f64 over fixed blocks of rows, which are added in their order.
 
 use std::ops::Range;
 
@@ -7,10 +7,10 @@ use rayon::prelude::*;
 
 use super::lanes::arch;
 
-/// Rows of a block; part of the definition of the sums.
+/// Rows of a block. It fixes the order of addition, so a change of it changes results.
 const BLOCK: usize = 256;
 
-/// `len` sums over all rows. `terms` is given some rows, and a target for the sums over them, to which it adds row by row.
+/// Computes `len` sums over all rows. `terms` gets a range of rows and their partial sums, to which it adds row by row.
 pub(super) fn row_sums(rows: usize, len: usize, terms: impl Fn(Range<usize>, &mut [f64]) + Sync) -> Vec<f64> {
     let of_block = |first: usize| {
         let mut sums = vec![0_f64; len];

@@ -1,20 +1,20 @@
-//! Working memory of the kernels, kept from one step to the next: fresh pages cost more than the arithmetic on them.
+//! Working memory of the kernels, reused from step to step: fresh pages cost more than the arithmetic on them.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-/// Most bytes that wait for their next use.
+/// Most bytes of idle memory that are kept.
 const KEPT: usize = 1 << 29;
 
 static IDLE: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
 
-/// Numbers of no particular value; their memory goes back when they are dropped.
+/// Elements of arbitrary value; their memory returns to the idle list when they are dropped.
 pub(super) struct Scratch {
     numbers: Vec<f32>,
     len: usize,
 }
 
-/// Takes working memory of `len` numbers, whatever they are: NaN in tests.
+/// Takes working memory of `len` elements of arbitrary value: NaN in tests, so that reading before writing is noticed.
 pub(super) fn take(len: usize) -> Scratch {
     let mut numbers = smallest_fitting(len).unwrap_or_else(|| vec![0.0; len]);
     if cfg!(test) {
@@ -35,7 +35,7 @@ impl Drop for Scratch {
         let numbers = std::mem::take(&mut self.numbers);
         let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push(numbers);
-        // What has waited longest goes: it is of a size that nobody needs any more.
+        // The memory that has been idle longest is freed first: its size is most likely no longer needed.
         while idle.iter().map(|numbers| size_of::<f32>() * numbers.len()).sum::<usize>() > KEPT {
             idle.remove(0);
         }

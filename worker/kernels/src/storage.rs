@@ -1,8 +1,8 @@
-//! Moves numbers between tensors and slices with as few copies as the device allows.
+//! Moves values between tensors and slices with as few copies as the device allows.
 
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor};
 
-/// The contiguous f32 numbers of a tensor in CPU memory.
+/// The contiguous f32 values of a tensor in CPU memory.
 pub(super) fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let numbers = storage.as_slice::<f32>()?;
     layout
@@ -11,7 +11,7 @@ pub(super) fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result
         .ok_or_else(|| candle_core::Error::Msg("expected a contiguous tensor".to_owned()))
 }
 
-/// Copies a tensor's numbers into a slice of the same length, row-major.
+/// Copies an f32 tensor's values into a slice of the same length, row-major.
 pub fn copy_into(tensor: &Tensor, target: &mut [f32]) -> Result<()> {
     if tensor.elem_count() != target.len() || tensor.dtype() != DType::F32 {
         let (found, numbers) = (tensor.dtype(), tensor.elem_count());
@@ -26,7 +26,7 @@ pub fn copy_into(tensor: &Tensor, target: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
-/// Overwrites a variable's numbers with those of a slice of the same length, row-major.
+/// Overwrites a variable's values with those of a slice of the same length, row-major.
 pub fn copy_from(variable: &candle_core::Var, source: &[f32]) -> Result<()> {
     if variable.elem_count() != source.len() {
         candle_core::bail!("{} numbers, expected {}", source.len(), variable.elem_count());
@@ -37,7 +37,7 @@ pub fn copy_from(variable: &candle_core::Var, source: &[f32]) -> Result<()> {
     variable.set(&Tensor::from_slice(source, variable.shape(), variable.device())?)
 }
 
-/// Writes into the variable's own memory: setting it to a tensor would copy twice.
+/// Writes into the variable's own memory: `Var::set` would need a tensor first, and copy twice.
 struct Overwrite<'a>(&'a [f32]);
 
 impl candle_core::InplaceOp1 for Overwrite<'_> {
@@ -60,7 +60,7 @@ impl candle_core::InplaceOp1 for Overwrite<'_> {
     }
 }
 
-/// Reads the numbers of contiguous f32 tensors in CPU memory.
+/// Calls a function with the values of contiguous f32 tensors in CPU memory, without copying them.
 pub fn with_numbers<const N: usize, T>(
     tensors: [&Tensor; N],
     read: impl FnOnce([&[f32]; N]) -> T,

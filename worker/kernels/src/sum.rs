@@ -17,7 +17,7 @@ pub fn sum(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     apply2(&x.contiguous()?, &y.contiguous()?, Sum)
 }
 
-/// The same for gradients, without a gradient of its own.
+/// The sum of two gradients, which is not recorded itself.
 pub(super) fn sum_of_gradients(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {

@@ -1,11 +1,11 @@
-//! Backpropagation over what a forward pass did. The tensor library could do it alone, our operations being its own; but it
-//! adds every gradient to zeros first, on one thread, and keeps all activations to the end. A tape moves gradients and
-//! lets go of an operation's activations as soon as their gradients are known.
+//! Backpropagation over a recorded forward pass. The tensor library could do it alone, as our operations are custom
+//! operations of it; but it first adds every gradient to zeros, on one thread, and keeps all activations to the end. A
+//! tape moves gradients, and drops an operation's activations as soon as their gradients are known.
 //!
-//! While a tape records, the results of our operations look to the tensor library like variables. Where a model uses the
-//! library's operations between ours, or instead of them, the library propagates through them, from one of ours to the
-//! next. It does so anew for each of our operations that takes such a tensor: long chains should be of ours, sums of
-//! residual branches ([`sum`](super::sum()) above all.
+//! While a tape records, the results of our operations look like variables to the tensor library. Where a model uses
+//! the library's operations between ours, or instead of them, the library propagates through them, from one of our
+//! operations to the next. It repeats that for each of our operations that takes such a tensor: long chains should
+//! consist of our operations, above all sums of residual branches ([`sum`](super::sum())).
 
 mod operation;
 mod times;
@@ -27,41 +27,38 @@ use times::Times;
 use super::sum::sum_of_gradients;
 
 thread_local! {
-    /// What becomes of the operations that are applied on this thread.
+    /// What records the operations that are applied on this thread.
     static RECORDING: RefCell<Recording> = const { RefCell::new(Recording::Library) };
 }
 
-/// Who remembers operations for their gradients.
+/// What remembers operations for their gradients.
 enum Recording {
-    /// The tensor library.
     Library,
-    /// A tape.
     Tape(Vec<Applied>),
-    /// Nobody: no gradient is wanted.
+    /// Nothing: no gradient is wanted.
     Nobody,
 }
 
-/// An operation that was applied.
 struct Applied {
     operation: Box<dyn Operation>,
     arguments: Vec<Tensor>,
     result: Tensor,
-    /// What its forward pass took.
+    /// Duration of its forward pass.
     forward: Duration,
 }
 
-/// The operations of a forward pass, in their order.
+/// The operations of a forward pass in their order, with their activations.
 pub struct Tape {
     applied: Vec<Applied>,
-    /// What the whole pass took.
+    /// Duration of the whole forward pass.
     forward: Duration,
 }
 
-/// Gradients of variables.
+/// Gradients of variables; those that the output does not depend on have none.
 #[derive(Default)]
 pub struct Gradients(HashMap<TensorId, Tensor>);
 
-/// Runs a forward pass on this thread and records it.
+/// Runs a forward pass on this thread and records it; other threads are not affected.
 pub fn record<T>(forward: impl FnOnce() -> T) -> (T, Tape) {
     let begun = Instant::now();
     let (result, recording) = during(Recording::Tape(Vec::new()), forward);
@@ -71,16 +68,16 @@ pub fn record<T>(forward: impl FnOnce() -> T) -> (T, Tape) {
     (result, Tape { applied, forward: begun.elapsed() })
 }
 
-/// Runs a forward pass on this thread of which no gradient is wanted: activations are let go of as soon as possible.
+/// Runs a forward pass on this thread without recording it: activations are dropped as soon as possible.
 pub fn without_gradients<T>(forward: impl FnOnce() -> T) -> T {
     during(Recording::Nobody, forward).0
 }
 
-/// Runs a pass under some recording; returns what was recorded. Whatever was recorded before goes on after it, also when
-/// the pass panics.
+/// Runs a forward pass under some recording and returns what was recorded. The recording before it continues
+/// afterwards, also when the pass panics.
 fn during<T>(recording: Recording, pass: impl FnOnce() -> T) -> (T, Recording) {
     let before = RECORDING.replace(recording);
-    // A panic goes on as soon as the thread's recording is what it was.
+    // A panic is resumed below, once the thread's recording has been restored.
     let result = catch_unwind(AssertUnwindSafe(pass));
     let recorded = RECORDING.replace(before);
     match result {
@@ -90,7 +87,7 @@ fn during<T>(recording: Recording, pass: impl FnOnce() -> T) -> (T, Recording) {
 }
 
 impl Tape {
-    /// The gradients of all variables, from that of the pass' output.
+    /// The gradients of all variables, given the gradient of the forward pass's output.
     ///
     /// # Errors
     /// When an operation's gradient cannot be computed.
@@ -100,7 +97,7 @@ impl Tape {
         drop(output);
         for applied in self.applied.into_iter().rev() {
             let Applied { operation, arguments, result, .. } = &applied;
-            // What the output does not depend on has no gradient.
+            // An operation that the output does not depend on has no gradient.
             let Some(gradient) = gradients.0.remove(&result.id()) else { continue };
             let begun = Instant::now();
             let of_arguments = operation.backward(arguments, result, &gradient)?;
@@ -117,7 +114,7 @@ impl Tape {
 }
 
 impl Gradients {
-    /// The gradient of a variable, where the output depends on it.
+    /// The gradient of a variable; `None` if the output does not depend on it.
     pub fn get(&self, variable: &Tensor) -> Option<&Tensor> {
         self.0.get(&variable.id())
     }
@@ -146,7 +143,8 @@ impl Gradients {
     }
 }
 
-/// A scalar whose gradient with respect to `tensor` is `gradient`, of the same shape: what the tensor library starts from.
+/// A scalar whose gradient with respect to `tensor` is `gradient`, of the same shape: the library's backward pass
+/// starts there.
 fn with_gradient(tensor: &Tensor, gradient: Tensor) -> Result<Tensor> {
     if gradient.shape() != tensor.shape() {
         candle_core::bail!(
@@ -185,22 +183,22 @@ pub(super) fn apply1(x: &Tensor, kernel: impl Kernel<1>) -> Result<Tensor> {
     if is_library(x) { x.apply_op1(InLibrary(kernel)) } else { apply(&[x], Of::<1, _>(kernel)) }
 }
 
-/// The same with two arguments.
+/// Applies an operation of two arguments.
 pub(super) fn apply2(x: &Tensor, y: &Tensor, kernel: impl Kernel<2>) -> Result<Tensor> {
     if is_library(x) { x.apply_op2(y, InLibrary(kernel)) } else { apply(&[x, y], Of::<2, _>(kernel)) }
 }
 
-/// The same with three arguments.
+/// Applies an operation of three arguments.
 pub(super) fn apply3(x: &Tensor, y: &Tensor, z: &Tensor, kernel: impl Kernel<3>) -> Result<Tensor> {
     if is_library(x) { x.apply_op3(y, z, InLibrary(kernel)) } else { apply(&[x, y, z], Of::<3, _>(kernel)) }
 }
 
-/// Whether the tensor library applies operations on this thread. On GPUs it never does.
+/// Whether the tensor library records operations on this thread. On GPUs it never does.
 fn is_library(x: &Tensor) -> bool {
     x.device().is_cpu() && RECORDING.with_borrow(|recording| matches!(recording, Recording::Library))
 }
 
-/// Applies an operation and remembers it, where a tape records and a gradient may be wanted.
+/// Applies an operation, and records it if a tape records and one of its arguments may need a gradient.
 pub(super) fn apply(arguments: &[&Tensor], operation: impl Operation + 'static) -> Result<Tensor> {
     let begun = Instant::now();
     let (storage, shape) = operation.forward(arguments)?;

@@ -1,17 +1,17 @@
-//! The shapes of a convolution, checked.
+//! The shapes of a convolution, validated.
 
 use candle_core::Result;
 
-/// How a convolution's window moves.
+/// Stride, padding, dilation and groups of a convolution. The default is 1, 0, 1 and 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv2d {
-    /// Pixels from one window to the next.
+    /// Distance in pixels from one window to the next, down and across.
     pub stride: usize,
-    /// Zeros around the image.
+    /// Width in pixels of the border of zeros around the image.
     pub padding: usize,
-    /// Pixels from one tap to the next.
+    /// Distance in pixels from one tap of a window to the next.
     pub dilation: usize,
-    /// Groups of channels that do not mix.
+    /// Number of groups of channels; a group's outputs depend on its own inputs alone.
     pub groups: usize,
 }
 
@@ -21,7 +21,7 @@ impl Default for Conv2d {
     }
 }
 
-/// A convolution's shapes, which fit each other.
+/// A convolution's shapes, which are known to fit each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     pub(crate) images: usize,
@@ -31,7 +31,7 @@ pub(crate) struct Geometry {
     pub(crate) options: Conv2d,
 }
 
-/// One image: pixels of some channels.
+/// One image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plane {
     pub(crate) height: usize,
@@ -40,18 +40,17 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    /// Numbers of an image.
+    /// Elements of an image.
     pub(crate) fn len(self) -> usize {
         self.pixels() * self.channels
     }
 
-    /// Pixels of an image.
     pub(crate) fn pixels(self) -> usize {
         self.height * self.width
     }
 }
 
-/// The taps of a window.
+/// The extents of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
     pub(crate) height: usize,
@@ -59,7 +58,6 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// How many taps it has.
     pub(crate) fn taps(self) -> usize {
         self.height * self.width
     }
@@ -106,7 +104,8 @@ impl Geometry {
         })
     }
 
-    /// Whether it is computed in Winograd's domain: 3×3 windows that move by one pixel over more than a few channels.
+    /// Whether it is computed in Winograd's domain: 3×3 windows with stride 1 over at least 8 channels, as the matrix
+    /// products at each position need some depth and columns.
     pub(crate) fn is_winograd(&self) -> bool {
         let moves = Conv2d { padding: self.options.padding, ..Conv2d::default() };
         self.window == Window { height: 3, width: 3 }
@@ -116,39 +115,36 @@ impl Geometry {
             && self.output.channels >= 8
     }
 
-    /// The convolution that takes the output's gradient to the input's, for 3×3 windows that move by one pixel.
+    /// The convolution that computes the input's gradient from the output's, for 3×3 windows with stride 1.
     pub(crate) fn adjoint(&self) -> Self {
         let padding = 2 - self.options.padding;
         Self { input: self.output, output: self.input, options: Conv2d { padding, ..self.options }, ..*self }
     }
 
-    /// Input channels of a group.
     pub(crate) fn group_inputs(&self) -> usize {
         self.input.channels / self.options.groups
     }
 
-    /// Output channels of a group.
     pub(crate) fn group_outputs(&self) -> usize {
         self.output.channels / self.options.groups
     }
 
-    /// Numbers under a window of a group.
+    /// Elements under a window of a group: the depth of the matrix product.
     pub(crate) fn depth(&self) -> usize {
         self.window.taps() * self.group_inputs()
     }
 
-    /// Output pixels of all images.
     pub(crate) fn output_pixels(&self) -> usize {
         self.images * self.output.pixels()
     }
 
-    /// Whether each output pixel depends on the input pixel of the same number alone.
+    /// Whether each output pixel depends only on the input pixel with the same index.
     pub(crate) fn is_pointwise(&self) -> bool {
         self.window.taps() == 1
             && self.options == Conv2d { dilation: self.options.dilation, ..Conv2d::default() }
     }
 
-    /// The input's pixel under a tap of an output pixel, both numbered within an image; none in the padding.
+    /// The input's pixel under a tap of an output pixel, both indices within an image; `None` in the padding.
     pub(crate) fn source_pixel(&self, pixel: usize, tap: usize) -> Option<usize> {
         let (row, column) = (pixel / self.output.width, pixel % self.output.width);
         let (down, right) = (tap / self.window.width, tap % self.window.width);

@@ -1,5 +1,6 @@
-//! Convolutions of any kind as matrix products: a row for each output pixel with the numbers under its window, a
-//! column for each output channel. Rows are gathered a block at a time.
+//! Convolutions of any kind as matrix products: a row for each output pixel with the elements under its window, a
+//! column for each output channel. Rows are gathered a block at a time, as all of them would take several times the
+//! input's memory.
 
 use std::ops::Range;
 
@@ -10,10 +11,10 @@ use crate::gemm::{Lhs, Output, Panels, SLICE, multiply, product};
 use crate::output::in_parts;
 use crate::scratch;
 
-/// Most output pixels whose windows are gathered at once, and most numbers under them.
+/// Most output pixels whose windows are gathered at once, and most elements under them.
 const BLOCK: usize = 192;
 const BLOCK_NUMBERS: usize = 1 << 21;
-/// Rows of the weight's gradient that are worth a task.
+/// Rows of the weight's gradient that one task computes.
 const TASK_DEPTH: usize = 48;
 
 /// y = conv(x, weight).
@@ -40,7 +41,7 @@ fn block_size(depth: usize) -> usize {
     (BLOCK_NUMBERS / depth.max(1)).clamp(1, BLOCK)
 }
 
-/// The input's gradient: the product with the transposed weight, its rows scattered back under their windows.
+/// The input's gradient: the matrix product with the transposed weight, its rows added back under their windows.
 pub(super) fn input_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f32]) -> Vec<f32> {
     let (depth, outputs, row) = (geometry.depth(), geometry.group_outputs(), geometry.output.channels);
     if geometry.is_pointwise() {
@@ -66,7 +67,8 @@ pub(super) fn input_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f3
     })
 }
 
-/// The weight's gradient: for each tap, the product of the input under it, transposed, with the output's gradient.
+/// The weight's gradient: for each tap, the matrix product of the input under it, transposed, with the output's
+/// gradient.
 pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) -> Vec<f32> {
     let mut result = vec![0_f32; geometry.weight_len()];
     let (inputs, outputs) = (geometry.group_inputs(), geometry.group_outputs());
@@ -89,7 +91,7 @@ pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) 
     result
 }
 
-/// [taps, in, out] sums over all pixels, slice by slice.
+/// Sums [taps, in, out] over all pixels, slice by slice.
 fn sum_over_pixels(
     geometry: &Geometry,
     x: &[f32],
@@ -108,7 +110,7 @@ fn sum_over_pixels(
     }
 }
 
-/// From [taps, in, out] to the weight's own [out, in, taps].
+/// Rearranges [taps, in, out] to the weight's own layout [out, in, taps].
 fn from_taps(geometry: &Geometry, group: usize, by_tap: &[f32], result: &mut [f32]) {
     let (inputs, outputs, taps) = (geometry.group_inputs(), geometry.group_outputs(), geometry.window.taps());
     let group = &mut result[group * outputs * geometry.depth()..][..outputs * geometry.depth()];
@@ -169,7 +171,7 @@ fn gather(
     }
 }
 
-/// Adds [pixels, taps, in] to the pixels of an image that they come from.
+/// Adds [pixels, taps, in] to the pixels of the image that they were gathered from.
 fn scatter(geometry: &Geometry, patches: &[f32], group: usize, pixels: Range<usize>, image: &mut [f32]) {
     let inputs = geometry.group_inputs();
     let mut pieces = patches.chunks_exact(inputs);

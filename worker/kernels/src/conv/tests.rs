@@ -1,4 +1,4 @@
-//! Convolutions against float64, by their definition; gradients are adjoint to the forward pass and match numeric
+//! Convolutions agree with their definition in float64; gradients are adjoint to the forward pass and match numeric
 //! differentiation.
 
 use candle_core::{Device, Tensor, Var};
@@ -23,7 +23,7 @@ fn case(
     Case { input, weight, options: Conv2d { stride, padding, dilation, groups } }
 }
 
-/// Windows that move by one pixel and others, odd sizes, groups, images smaller than a window.
+/// Windows with stride 1 and others, odd sizes, groups, images smaller than a window.
 fn cases() -> Vec<Case> {
     vec![
         case((2, 8, 8, 16), (16, 16, 3, 3), [1, 1, 1, 1]),
@@ -59,7 +59,7 @@ impl Case {
         (x, weight, tensor(seed + 2, geometry.output_len(), geometry.output_dims()))
     }
 
-    /// For each product of the definition: output, input and weight numbers.
+    /// For each product of two elements in the definition: the indices of output, input and weight.
     fn for_each_product(&self, mut with: impl FnMut(usize, usize, usize)) {
         let geometry = self.geometry();
         let (inputs, outputs, taps) =
@@ -88,7 +88,7 @@ fn flat(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Output and both gradients.
+/// The output and both gradients.
 fn computed(case: &Case, seed: u64) -> [Vec<f32>; 3] {
     let (x, weight, seedling) = case.tensors(seed);
     let y = conv2d(x.as_tensor(), weight.as_tensor(), case.options).unwrap();
@@ -164,7 +164,7 @@ fn gradients_match_numeric_differentiation() {
             numbers[number] += by;
             loss(&Tensor::from_vec(numbers, weight.shape(), &Device::Cpu).unwrap())
         };
-        // A convolution is linear in its weight: the difference is exact for any step.
+        // A convolution is linear in its weight: the difference quotient is exact for any step.
         let numeric = (moved(step) - moved(-step)) / f64::from(2.0 * step);
         assert!(
             (numeric - f64::from(gradient[number])).abs() < 1e-4,

@@ -2,9 +2,9 @@
 //! CVPR 2016): tiles of the image and the weight are transformed, multiplied position by position as matrices
 //! [tiles, in] × [in, out], and transformed back.
 //!
-//! Tiles are handled in blocks that stay in the cache, each by one thread from image to image. The weight's gradient
-//! is the adjoint of the same product: transformed tiles of the image, transposed, times those of the output's
-//! gradient.
+//! Tiles are handled in blocks that stay in the cache; one thread takes a block from image to image. The weight's
+//! gradient is the adjoint of the same matrix product: transformed tiles of the image, transposed, times those of the
+//! output's gradient.
 
 mod rows;
 mod tile;
@@ -21,20 +21,21 @@ use tile::POSITIONS;
 use tiles::Tiles;
 pub(super) use weights::Weights;
 
-/// Tiles of a block: enough that the weight's transform is read seldom, few enough for the cache.
+/// Tiles of a block: enough that the weight's transform is seldom read again, few enough for the cache.
 const BLOCK: usize = 96;
-/// Tiles whose products make one slice of the weight's gradient; part of the definition of the result.
+/// Tiles whose products form one slice of the weight's gradient. It fixes the order of addition, so a change of it
+/// changes results.
 const GRADIENT_SLICE: usize = 64;
 /// Slices that are transformed before they are multiplied.
 const GRADIENT_SLICES: usize = 8;
-/// Keeps rows from falling into the same lines of the cache.
+/// Elements that are added to each row, so that successive rows do not map to the same cache lines.
 const PADDING: usize = 16;
 
 fn padded(channels: usize) -> usize {
     channels.next_multiple_of(16) + PADDING
 }
 
-/// y = conv(x, weight) for the weight's transform.
+/// y = conv(x, weight), given the weight's transform.
 pub(super) fn convolve(geometry: &Geometry, x: &[f32], weights: &Weights) -> Vec<f32> {
     let tiles = Tiles::new(geometry);
     let wanted = tiles.count().div_ceil(rayon::current_num_threads()).min(BLOCK);

@@ -3,7 +3,7 @@ use candle_core::{Device, Tensor};
 use super::*;
 use lookbehind_common::target::MixedClass;
 
-/// Losses of samples of one class each, without smoothing.
+/// Losses of samples with one class each, without smoothing.
 fn plain(logits: &[f32], classes: usize, targets: &[u32], denominator: u64) -> CrossEntropy {
     let targets: Vec<Target> = targets.iter().copied().map(Target::from).collect();
     cross_entropy(logits, classes, &targets, 0.0, denominator).unwrap()
@@ -13,7 +13,7 @@ fn mixture(class: u32, other: u32, share: f32) -> Target {
     Target { class, mixed: Some(MixedClass { class: other, share }) }
 }
 
-/// ln 2 and friends by the definition, in f64.
+/// The loss by its definition, in f64.
 fn reference_loss(row: &[f32], target: usize) -> f64 {
     let total: f64 = row.iter().map(|&z| f64::from(z).exp()).sum();
     total.ln() - f64::from(row[target])

@@ -1,4 +1,4 @@
-//! The innermost loops: a tile of the product lies in registers while the depth runs.
+//! The innermost loops: a tile of the matrix product stays in registers during the loop over the depth.
 
 #![allow(
     clippy::needless_range_loop,
@@ -10,12 +10,12 @@ use pulp::Simd;
 use super::panels::{MAX_WIDTH, VECTORS};
 use super::{Lhs, Output, Rhs, SLICE};
 
-/// Rows of a tile where registers are many (AVX-512, 32 registers).
+/// Rows of a tile with AVX-512: 24 vectors of sums, 2 of columns and a factor fit into 32 registers.
 const MANY_ROWS: usize = 12;
-/// Rows of a tile elsewhere (AVX2, 16 registers).
+/// Rows of a tile elsewhere: 12 vectors of sums, 2 of columns and a factor fit into the 16 registers of AVX2.
 const FEW_ROWS: usize = 6;
 
-/// Computes the product of `rows` rows.
+/// Computes the matrix product of `rows` rows.
 ///
 /// # Panics
 /// When an operand or the output is too short for its shape.
@@ -34,7 +34,7 @@ pub(super) fn product<S: Simd>(simd: S, rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>,
         let accumulate = output.accumulate || first > 0;
         for panel in 0..layout.panels() {
             let columns = layout.width.min(layout.columns - panel * layout.width);
-            // SAFETY: `check` has seen that all rows, steps and columns of these operands are there.
+            // SAFETY: `check` has verified that the operands hold all rows, steps and columns that are accessed.
             unsafe {
                 let slice = Slice {
                     lhs: lhs.numbers.as_ptr().add(first * lhs.step),
@@ -63,16 +63,16 @@ fn check(rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>, output: &Output<'_>, width: us
     let layout = rhs.layout;
     assert!(width <= MAX_WIDTH, "a line holds a panel's columns");
     assert_eq!(layout.width, width, "panels are packed for the instruction set that multiplies");
-    // The end of each operand is that of its last row, slice or panel.
+    // Each operand ends with its last row, slice or panel.
     let depth = rhs.first.saturating_add(layout.depth);
     expect("left operand", lhs.numbers, [(rows - 1, lhs.row), (layout.depth - 1, lhs.step)], 1);
     expect("right operand", rhs.numbers, [(layout.panels() - 1, rhs.panel), (depth, width)], 0);
     expect("output", output.numbers, [(rows - 1, output.row), (0, 0)], layout.columns);
 }
 
-/// Asserts that there are `more` numbers after the given multiples of distances.
+/// Asserts that `numbers` holds the elements up to the given multiples of distances, and `more` after them.
 fn expect(what: &str, numbers: &[f32], steps: [(usize, usize); 2], more: usize) {
-    // A sum that wrapped around would let any length pass.
+    // A sum that wrapped around would accept any length.
     let add = |end: usize, (count, distance): (usize, usize)| end.checked_add(count.checked_mul(distance)?);
     let end = steps.into_iter().try_fold(more, add);
     assert!(
@@ -82,7 +82,7 @@ fn expect(what: &str, numbers: &[f32], steps: [(usize, usize); 2], more: usize) 
     );
 }
 
-/// One panel, one slice of the depth.
+/// One slice of the depth of one panel.
 #[derive(Clone, Copy)]
 struct Slice {
     lhs: *const f32,
@@ -98,14 +98,14 @@ struct Slice {
 
 impl Slice {
     /// # Safety
-    /// Left operand and output have `rows` rows, the left operand and the panel the slice's depth.
+    /// Left operand and output have `rows` rows; left operand and panel have the slice's depth.
     #[inline(always)]
     unsafe fn all_rows<S: Simd>(self, simd: S, rows: usize) {
         let tile = if S::F32_LANES >= 16 { MANY_ROWS } else { FEW_ROWS };
         let mut row = 0;
         while row < rows {
             let height = tile.min(rows - row);
-            // SAFETY: rows `row..row + height` are among the operands' rows.
+            // SAFETY: rows `row..row + height` are within the operands' rows.
             unsafe {
                 let tile = Self {
                     lhs: self.lhs.add(row * self.row),
@@ -122,7 +122,7 @@ impl Slice {
     /// As [`Slice::all_rows`], for `height` rows.
     #[inline(always)]
     unsafe fn some_rows<S: Simd>(self, simd: S, height: usize) {
-        // SAFETY: each arm takes as many rows as the caller vouches for.
+        // SAFETY: each arm takes as many rows as the caller guarantees; `height` is at most 12.
         unsafe {
             match height {
                 12 => self.tile::<S, 12>(simd),
@@ -149,7 +149,7 @@ impl Slice {
         let (mut lhs, mut rhs) = (self.lhs, self.rhs);
         for _ in 0..self.depth {
             let mut columns = [simd.splat_f32s(0.0); VECTORS];
-            // SAFETY: the caller vouches for the rows and the depth.
+            // SAFETY: the caller guarantees the rows and the depth.
             unsafe {
                 for vector in 0..VECTORS {
                     columns[vector] = rhs.add(vector * S::F32_LANES).cast::<S::f32s>().read_unaligned();
@@ -160,13 +160,14 @@ impl Slice {
                         sums[row][vector] = simd.mul_add_f32s(factor, columns[vector], sums[row][vector]);
                     }
                 }
-                // After the last step it may point far behind the operand, where nothing is read.
+                // After the last step it may point far beyond the operand, so `add` would be undefined; nothing is read
+                // there.
                 lhs = lhs.wrapping_add(self.step);
                 rhs = rhs.add(VECTORS * S::F32_LANES);
             }
         }
         for row in 0..ROWS {
-            // SAFETY: as above; a row of the output has `columns` numbers.
+            // SAFETY: as above; a row of the output has `columns` elements.
             unsafe {
                 let target = self.output.add(row * self.output_row);
                 if self.columns == VECTORS * S::F32_LANES {
@@ -183,7 +184,8 @@ impl Slice {
     #[inline(always)]
     unsafe fn store<S: Simd>(self, simd: S, target: *mut f32, sums: [S::f32s; VECTORS]) {
         for vector in 0..VECTORS {
-            // SAFETY: the caller vouches for the columns.
+            // SAFETY: the caller guarantees the columns. Adding −0.0 changes no value, where +0.0 would turn −0.0 into
+            // +0.0: full panels give the bytes of `store_some`.
             unsafe {
                 let target = target.add(vector * S::F32_LANES).cast::<S::f32s>();
                 let before = if self.accumulate { target.read_unaligned() } else { simd.splat_f32s(-0.0) };
@@ -198,7 +200,7 @@ impl Slice {
     unsafe fn store_some<S: Simd>(self, target: *mut f32, sums: [S::f32s; VECTORS]) {
         let mut line = [0_f32; MAX_WIDTH];
         S::as_mut_simd_f32s(&mut line).0[..VECTORS].copy_from_slice(&sums);
-        // SAFETY: the caller vouches for the row, and nobody else holds the output meanwhile.
+        // SAFETY: the caller guarantees the row, and no other reference to the output exists meanwhile.
         let target = unsafe { std::slice::from_raw_parts_mut(target, self.columns) };
         for (target, sum) in target.iter_mut().zip(line) {
             *target = if self.accumulate { *target + sum } else { sum };

@@ -1,4 +1,5 @@
-//! Right operands in panels: as many columns side by side as the kernel takes at once, the depth running within.
+//! Right operands in panels: each holds the columns that the kernel takes at once, row after row along the depth, so
+//! that the kernel reads memory in order.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -7,25 +8,24 @@ use super::Rhs;
 use crate::lanes::arch;
 use crate::scratch::{self, Scratch};
 
-/// Vectors side by side in a panel.
+/// Vectors of columns in a row of a panel.
 pub(super) const VECTORS: usize = 2;
-/// Widest panel of any instruction set.
+/// Columns of the widest panel of any instruction set.
 pub(crate) const MAX_WIDTH: usize = 64;
 
-/// How a right operand lies in panels: panel after panel, in each the depth, then its columns. The last panel is
-/// filled up with zeros.
+/// How a right operand lies in panels: one panel after the other, in each the steps of the depth, in each step the
+/// columns. The last panel is padded with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PanelLayout {
-    /// Length of the sums.
+    /// Number of terms in each sum.
     pub(crate) depth: usize,
-    /// Columns of the product.
+    /// Columns of the matrix product.
     pub(crate) columns: usize,
-    /// Columns of a panel on this machine.
+    /// Columns of a panel with this machine's instruction set.
     pub(crate) width: usize,
 }
 
 impl PanelLayout {
-    /// The layout of a matrix on this machine.
     pub(crate) fn new(depth: usize, columns: usize) -> Self {
         struct Width;
         impl WithSimd for Width {
@@ -38,22 +38,21 @@ impl PanelLayout {
         Self { depth, columns, width: arch().dispatch(Width) }
     }
 
-    /// How many panels there are.
     pub(crate) fn panels(self) -> usize {
         self.columns.div_ceil(self.width)
     }
 
-    /// Numbers in all panels.
+    /// Elements of all panels together.
     pub(crate) fn len(self) -> usize {
         self.panels() * self.panel_len()
     }
 
-    /// Numbers that lie so, as the operand of a product.
+    /// Elements that have this layout, as the operand of a matrix product.
     pub(crate) fn rhs(self, numbers: &[f32]) -> Rhs<'_> {
         Rhs { numbers, panel: self.panel_len(), first: 0, layout: self }
     }
 
-    /// Numbers in one panel.
+    /// Elements of one panel.
     pub(crate) fn panel_len(self) -> usize {
         self.depth * self.width
     }
@@ -66,8 +65,8 @@ pub(crate) struct Panels {
 }
 
 impl Panels {
-    /// Packs a matrix whose element (p, j) `fill` finds: it is given p, the first column of a panel and a target for
-    /// that panel's columns, which is as wide as there are columns.
+    /// Packs a matrix whose element (p, j) is computed by `fill`. It is called with p, the first column of a panel and
+    /// the panel's row to fill, which is cut to the matrix' columns.
     pub(crate) fn pack(depth: usize, columns: usize, fill: impl Fn(usize, usize, &mut [f32]) + Sync) -> Self {
         let layout = PanelLayout::new(depth, columns);
         let mut numbers = scratch::take(layout.len());
@@ -86,7 +85,7 @@ impl Panels {
         Self { numbers, layout }
     }
 
-    /// Packs a row-major matrix with rows of `columns` numbers.
+    /// Packs a row-major matrix with rows of `columns` elements.
     pub(crate) fn of_rows(matrix: &[f32], depth: usize, columns: usize) -> Self {
         Self::pack(depth, columns, |p, first, target| {
             let start = p * columns + first;
@@ -94,7 +93,7 @@ impl Panels {
         })
     }
 
-    /// Packs the transpose of a row-major matrix with rows of `depth` numbers.
+    /// Packs the transpose of a row-major matrix with rows of `depth` elements.
     pub(crate) fn of_columns(matrix: &[f32], depth: usize, columns: usize) -> Self {
         Self::pack(depth, columns, |p, first, target| {
             for (j, value) in target.iter_mut().enumerate() {
@@ -103,7 +102,6 @@ impl Panels {
         })
     }
 
-    /// As the operand of a product.
     pub(crate) fn rhs(&self) -> Rhs<'_> {
         self.layout.rhs(&self.numbers)
     }

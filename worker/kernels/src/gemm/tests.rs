@@ -1,4 +1,4 @@
-//! Products against float64, and the same bytes from every machine.
+//! Matrix products agree with float64, and every instruction set gives the same bytes.
 
 use super::*;
 use crate::agreement::numbers;

@@ -6,7 +6,7 @@ use super::elementwise::{BatchNorm, Statistics};
 use super::{Activation, Affine};
 use crate::tape::{Kernel, apply2, apply3};
 
-/// What batch normalisation makes of a batch.
+/// The output of batch normalisation and the batch statistics, which update the running statistics.
 #[derive(Clone, Debug)]
 pub struct Normalized {
     /// The layer's output, of the input's shape.
@@ -49,7 +49,7 @@ pub fn batch_norm(
     Ok(Normalized { output, mean, variance })
 }
 
-/// The same with given mean and variance `[c]`, for passes that do not train.
+/// Batch normalisation with given mean and variance `[c]`, for inference.
 ///
 /// # Errors
 /// When the shapes do not fit.

@@ -1,4 +1,4 @@
-//! The passes of batch normalisation over memory: moments and result, sums of gradients and gradients.
+//! The elementwise kernels of batch normalisation: moments, result, sums of gradients, and gradients.
 
 use super::Activation;
 use crate::lanes::arch;
@@ -7,10 +7,10 @@ use crate::row_sums::row_sums;
 use crate::storage::with_numbers;
 use candle_core::{Device, Result, Tensor};
 
-/// Rows that one task takes.
+/// Rows of one task.
 const TASK_ROWS: usize = 256;
 
-/// What a batch's channels are like.
+/// Batch statistics of all channels.
 pub(super) struct Statistics {
     rows: usize,
     mean: Vec<f32>,
@@ -42,7 +42,7 @@ impl Statistics {
         Ok(Self { rows, mean: mean.into_iter().map(|mean| mean as f32).collect(), variance, inverse })
     }
 
-    /// Mean and unbiased variance.
+    /// Mean and unbiased variance, as the layer reports them.
     pub(super) fn reported(&self) -> Result<(Tensor, Tensor)> {
         let count = self.rows as f64;
         let unbiased: Vec<f32> =
@@ -103,7 +103,7 @@ impl BatchNorm {
     }
 }
 
-/// Gradients of an operation's arguments: input `[.., c]`, factors and summands `[2, c]`, residual `[.., c]`.
+/// Gradients of the operation's arguments: input `[.., c]`, factors and summands `[2, c]`, residual `[.., c]`.
 pub(super) struct Gradients {
     pub(super) x: Tensor,
     pub(super) affine: Tensor,
@@ -134,7 +134,7 @@ impl BatchNorm {
         })
     }
 
-    /// For each channel Σ g, then for each Σ g · (x − mean).
+    /// Σ g of all channels, followed by Σ g · (x − mean) of all channels.
     fn gradient_sums(&self, x: &[f32], gradient: &[f32]) -> Vec<f64> {
         let mean = &self.statistics.mean;
         let channels = mean.len();
@@ -153,7 +153,7 @@ impl BatchNorm {
         })
     }
 
-    /// g ↦ scale · (g − mean of g − x̂ · mean of g x̂).
+    /// The input's gradient: g ↦ scale · (g − mean of g − x̂ · mean of g x̂).
     fn input_gradient(&self, x: &[f32], affine: &[f32], gradient: &[f32], sums: &[f64]) -> Vec<f32> {
         let Statistics { rows, mean, inverse, .. } = &self.statistics;
         let channels = mean.len();
@@ -186,7 +186,7 @@ impl BatchNorm {
         })
     }
 
-    /// Of factors, then of summands.
+    /// Gradients of the factors, followed by those of the summands.
     fn affine_gradient(&self, sums: &[f64]) -> Vec<f32> {
         let (of_gradient, of_product) = sums.split_at(self.statistics.mean.len());
         let factors = of_product

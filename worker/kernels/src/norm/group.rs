@@ -8,11 +8,11 @@ use super::Affine;
 use crate::storage::with_numbers;
 use crate::tape::{Kernel, apply2};
 
-/// x̂ · weight + bias with x̂ = (x − mean) / √(variance + eps), for x `[n, .., c]`; mean and variance are those of a sample's
-/// numbers in each of `groups` groups of neighbouring channels.
+/// x̂ · weight + bias with x̂ = (x − mean) / √(variance + eps), for x `[n, .., c]`; mean and variance are those of a
+/// sample's elements in each of `groups` groups of neighbouring channels.
 ///
 /// # Errors
-/// When the shapes do not fit or the channels cannot be divided so.
+/// When the shapes do not fit or the channels cannot be divided into the groups.
 pub fn group_norm(x: &Tensor, groups: usize, affine: &Affine<'_>) -> Result<Tensor> {
     let channels = affine.check(x)?;
     if groups == 0 || !channels.is_multiple_of(groups) || x.rank() < 2 {
@@ -22,7 +22,7 @@ pub fn group_norm(x: &Tensor, groups: usize, affine: &Affine<'_>) -> Result<Tens
     normalize(x, affine, Sets { pixels, channels, groups })
 }
 
-/// The same over the last dimension of x `[.., c]`.
+/// Layer normalisation: the same over the last dimension of x `[.., c]`.
 ///
 /// # Errors
 /// When the shapes do not fit.
@@ -35,7 +35,7 @@ fn normalize(x: &Tensor, affine: &Affine<'_>, sets: Sets) -> Result<Tensor> {
     apply2(&x.contiguous()?, &affine.stacked()?, GroupNorm { sets, eps: affine.eps })
 }
 
-/// What is normalised together: `channels / groups` neighbouring channels of `pixels` pixels.
+/// The sets that are normalised together: `channels / groups` neighbouring channels of `pixels` pixels.
 #[derive(Clone, Copy)]
 pub(crate) struct Sets {
     pub(crate) pixels: usize,
@@ -44,17 +44,16 @@ pub(crate) struct Sets {
 }
 
 impl Sets {
-    /// Numbers of a sample.
+    /// Elements of a sample.
     pub(crate) fn sample(self) -> usize {
         self.pixels * self.channels
     }
 
-    /// Numbers of a set.
+    /// Elements of a set.
     fn size(self) -> f64 {
         (self.sample() / self.groups) as f64
     }
 
-    /// The group of each channel.
     fn group(self, channel: usize) -> usize {
         channel / (self.channels / self.groups)
     }
@@ -73,7 +72,7 @@ struct Moments {
 }
 
 impl GroupNorm {
-    /// Of each group of one sample.
+    /// The moments of each group of one sample.
     fn moments(&self, sample: &[f32]) -> Vec<Moments> {
         let mut sums = vec![(0_f64, 0_f64); self.sets.groups];
         for pixel in sample.chunks_exact(self.sets.channels) {
@@ -112,7 +111,7 @@ impl GroupNorm {
         result
     }
 
-    /// Gradients of the input and of factors and summands.
+    /// The input's gradient, and that of factors and summands.
     fn backward(&self, x: &[f32], affine: &[f32], gradient: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let sample = self.sets.sample();
         let mut result = vec![0_f32; x.len()];
@@ -128,7 +127,7 @@ impl GroupNorm {
         (result, total.into_iter().map(|sum| sum as f32).collect())
     }
 
-    /// For one sample; returns its part of the gradient of factors and summands.
+    /// The backward pass of one sample; returns its partial gradient of factors and summands.
     fn backward_sample(&self, x: &[f32], affine: &[f32], gradient: &[f32], result: &mut [f32]) -> Vec<f64> {
         let Sets { channels, groups, .. } = self.sets;
         let moments = self.moments(x);

@@ -1,4 +1,4 @@
-//! Parts make up the whole, and what a kernel leaves out can be seen.
+//! Parts cover the whole, and an element that a kernel skips is detected.
 
 use super::*;
 

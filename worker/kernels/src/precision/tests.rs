@@ -17,7 +17,7 @@ fn to_bf16(tensor: &Tensor) -> Tensor {
     tensor.to_dtype(candle_core::DType::BF16).unwrap().to_dtype(candle_core::DType::F32).unwrap()
 }
 
-/// The function's result and the gradients of its arguments, for a gradient of the result that `seedling` makes.
+/// The function's result and the gradients of its arguments; `seedling` makes the result's gradient.
 fn computed(
     precision: Precision,
     arguments: &[Tensor],

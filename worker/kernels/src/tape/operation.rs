@@ -1,5 +1,5 @@
-//! Operations, whatever their number of arguments and whatever device they are computed on; and the way of those with
-//! one, two or three arguments into the tensor library.
+//! Operations of any number of arguments on any device, and adapters that make those with one, two or three arguments
+//! the tensor library's custom operations.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor};
 
@@ -7,22 +7,22 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, S
 pub(crate) use crate::cuda::ops::OnCuda;
 use crate::storage::{contiguous, with_numbers};
 
-/// An operation that GPUs compute too; this build has none for GPUs.
+/// Operations that GPUs compute too. In builds without `cuda` it asks for nothing.
 #[cfg(not(feature = "cuda"))]
 pub(crate) trait OnCuda {}
 
 #[cfg(not(feature = "cuda"))]
 impl<O> OnCuda for O {}
 
-/// An operation of `N` arguments, as the CPU computes it. All numbers are f32 and row-major.
+/// An operation of `N` arguments, as the CPU computes it. All values are f32 and row-major.
 pub(crate) trait Kernel<const N: usize>: OnCuda + Send + Sync + 'static {
-    /// What it is called in the table of times.
+    /// Name in the table of times.
     fn name(&self) -> &'static str;
 
-    /// The result's numbers and shape from those of the arguments.
+    /// The result's values and shape from those of the arguments.
     fn compute(&self, numbers: [&[f32]; N], shapes: [&Shape; N]) -> Result<(Vec<f32>, Shape)>;
 
-    /// One gradient for each argument from the result's, which is contiguous; none where the argument needs none.
+    /// One gradient for each argument from the result's, which is contiguous; `None` where the argument needs none.
     fn gradients(
         &self,
         arguments: [&Tensor; N],
@@ -33,12 +33,12 @@ pub(crate) trait Kernel<const N: usize>: OnCuda + Send + Sync + 'static {
 
 /// An operation, whatever its number of arguments.
 pub(crate) trait Operation {
-    /// What it is called in the table of times.
+    /// Name in the table of times.
     fn name(&self) -> &'static str;
 
     fn forward(&self, arguments: &[&Tensor]) -> Result<(Storage, Shape)>;
 
-    /// One gradient for each argument; none where the argument needs none.
+    /// One gradient for each argument; `None` where the argument needs none.
     fn backward(
         &self,
         arguments: &[Tensor],
@@ -47,10 +47,10 @@ pub(crate) trait Operation {
     ) -> Result<Vec<Option<Tensor>>>;
 }
 
-/// An operation of `N` arguments, on the device that they are on.
+/// An operation of `N` arguments, on the device of its arguments.
 pub(super) struct Of<const N: usize, K>(pub(super) K);
 
-/// As many arguments as the operation has.
+/// Checks the number of arguments.
 fn exactly<T, const N: usize>(arguments: &[T]) -> Result<&[T; N]> {
     match arguments.try_into() {
         Ok(arguments) => Ok(arguments),
@@ -90,7 +90,7 @@ impl<const N: usize, K: Kernel<N>> Operation for Of<N, K> {
     }
 }
 
-/// An operation in CPU memory, as the tensor library takes operations of one, two and three arguments.
+/// An operation in CPU memory, adapted to the tensor library's traits for one, two and three arguments.
 pub(super) struct InLibrary<K>(pub(super) K);
 
 impl<K> InLibrary<K> {

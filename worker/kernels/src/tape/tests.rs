@@ -12,7 +12,7 @@ fn rows(tensor: &Tensor) -> Vec<Vec<f32>> {
     tensor.to_vec2().unwrap()
 }
 
-/// What the forward passes below take.
+/// Arguments of the forward passes below.
 struct Leaves {
     x: Tensor,
     weight: Var,
@@ -116,7 +116,7 @@ fn nothing_is_recorded_without_gradients_and_after_a_pass_that_panicked() {
     assert!(applied.is_empty() && !output.track_op());
     let pass = std::panic::AssertUnwindSafe(|| record(|| panic!("a model's fault")));
     assert!(std::panic::catch_unwind(pass).is_err());
-    // The library tracks it again.
+    // After the tape, the library tracks operations again.
     assert!(leaves.layer(&leaves.x).sum_all().unwrap().backward().unwrap().get(&leaves.weight).is_some());
 }
 

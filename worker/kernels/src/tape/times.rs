@@ -1,11 +1,11 @@
-//! Where the time of a gradient goes, operation by operation: a table in the log of level `trace`.
+//! Where the time of a gradient is spent, operation by operation: a table in the log at level `trace`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Applied;
 
-/// What operations of one name took.
+/// Calls and durations of the operations of one name.
 #[derive(Clone, Copy, Default)]
 struct Took {
     calls: u32,
@@ -13,22 +13,22 @@ struct Took {
     backward: Duration,
 }
 
-/// Times of a backward pass; nothing is kept where nobody reads them.
+/// Times of a backward pass; nothing is collected unless the log has level `trace`.
 pub(super) struct Times {
     begun: Instant,
-    /// What the forward pass took.
+    /// Duration of the forward pass.
     forward: Duration,
     by_name: Option<BTreeMap<&'static str, Took>>,
 }
 
 impl Times {
-    /// A backward pass begins, after a forward pass that took so long.
+    /// Starts the clock of a backward pass, after a forward pass of the given duration.
     pub(super) fn begin(forward: Duration) -> Self {
         let read = tracing::enabled!(tracing::Level::TRACE);
         Self { begun: Instant::now(), forward, by_name: read.then(BTreeMap::new) }
     }
 
-    /// An operation's backward pass is over.
+    /// Adds an operation's backward pass.
     pub(super) fn took(&mut self, applied: &Applied, backward: Duration) {
         if let Some(by_name) = &mut self.by_name {
             let took = by_name.entry(applied.operation.name()).or_default();
@@ -38,7 +38,7 @@ impl Times {
         }
     }
 
-    /// Writes the table.
+    /// Writes the table to the log.
     pub(super) fn end(self) {
         let Some(by_name) = self.by_name else { return };
         let ms = |time: Duration| (time.as_secs_f64() * 1e4).round() / 10.0;

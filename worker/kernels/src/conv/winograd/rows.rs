@@ -14,7 +14,7 @@ use super::tiles::{Block, Tiles};
 use crate::gemm::PanelLayout;
 use crate::lanes::{arch, load, store};
 
-/// Transforms tiles of the image into [positions, tiles, in] with rows of `row` numbers.
+/// Transforms tiles of the image into [positions, tiles, in] with rows of `row` elements.
 pub(super) fn transform_image(tiles: &Tiles, range: Range<usize>, x: &[f32], target: &mut [f32], row: usize) {
     arch().dispatch(Image { tiles, range, x, target, row });
 }
@@ -30,7 +30,7 @@ pub(super) fn transform_gradient(
     arch().dispatch(Gradient { tiles, range, gradient, target, layout });
 }
 
-/// Transforms products [positions, tiles, out] with rows of `row` numbers back into the block's pixels.
+/// Transforms matrix products [positions, tiles, out] with rows of `row` elements back into the block's pixels.
 pub(super) fn transform_product(
     tiles: &Tiles,
     block: &Block,
@@ -149,7 +149,7 @@ impl WithSimd for Gemm<'_> {
     }
 }
 
-/// A tile's pixels by their numbers; zeros for those that have none.
+/// The channels of a tile's pixels by their pixel index; zeros for pixels outside the image.
 fn pixels<'a, const N: usize>(
     image: &'a [f32],
     zeros: &'a [f32],
@@ -177,7 +177,7 @@ fn load_tile<S: Simd, const N: usize>(
     values
 }
 
-/// Cuts into `N` parts of `len` numbers.
+/// Splits off `N` parts of `len` elements.
 fn split<const N: usize>(mut numbers: &mut [f32], len: usize) -> [&mut [f32]; N] {
     std::array::from_fn(|_| {
         let (part, rest) = std::mem::take(&mut numbers).split_at_mut(len);

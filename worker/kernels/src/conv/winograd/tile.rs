@@ -17,9 +17,9 @@ pub(super) const POSITIONS: usize = IN * IN;
 /// Taps of a window along one axis.
 pub(super) const TAPS: usize = 3;
 
-/// A transform along one axis, from `N` to `M` numbers.
+/// A transform along one axis, from `N` to `M` values.
 pub(super) trait Transform<const N: usize, const M: usize> {
-    /// Transforms a line of vectors, each lane for itself.
+    /// Transforms a line of vectors, each lane on its own.
     fn line<S: Simd>(simd: S, line: [S::f32s; N]) -> [S::f32s; M];
 
     /// Transforms a tile along both axes.
@@ -66,7 +66,7 @@ fn scaled_add<S: Simd>(simd: S, factor: f32, x: S::f32s, y: S::f32s) -> S::f32s 
     simd.mul_add_f32s(simd.splat_f32s(factor), x, y)
 }
 
-/// Bᵀ d: of the image.
+/// Bᵀ d: transforms the image.
 pub(super) struct Image;
 
 impl Transform<IN, IN> for Image {
@@ -89,7 +89,7 @@ impl Transform<IN, IN> for Image {
     }
 }
 
-/// Aᵀ m: of the product, back to pixels.
+/// Aᵀ m: transforms the matrix product back to pixels.
 pub(super) struct Output;
 
 impl Transform<IN, OUT> for Output {
@@ -106,7 +106,7 @@ impl Transform<IN, OUT> for Output {
     }
 }
 
-/// A g: of the output's gradient.
+/// A g: transforms the output's gradient.
 pub(super) struct Gradient;
 
 impl Transform<OUT, IN> for Gradient {
@@ -125,7 +125,7 @@ impl Transform<OUT, IN> for Gradient {
     }
 }
 
-/// G w: of the weight.
+/// G w: transforms the weight.
 pub(super) struct Weight;
 
 impl Transform<TAPS, IN> for Weight {
@@ -144,7 +144,7 @@ impl Transform<TAPS, IN> for Weight {
     }
 }
 
-/// Gᵀ u: of the weight's gradient, back to taps.
+/// Gᵀ u: transforms the weight's gradient back to taps.
 pub(super) struct WeightGradient;
 
 impl Transform<IN, TAPS> for WeightGradient {

@@ -14,16 +14,16 @@ pub(super) struct Tiles {
     across: usize,
 }
 
-/// Some tiles and the pixels of the output that they alone cover.
+/// Some tiles, and the pixels of the output that no other tiles cover.
 pub(super) struct Block {
     pub(super) tiles: Range<usize>,
-    /// Number of the first pixel, over all images.
+    /// Index of the first pixel, over all images.
     pub(super) first_pixel: usize,
-    /// How many there are, one after the other.
+    /// Number of pixels; they are contiguous.
     pub(super) pixels: usize,
 }
 
-/// Where a tile stands.
+/// Position of a tile.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     image: usize,
@@ -41,12 +41,10 @@ impl Tiles {
         self.geometry.images * self.of_image()
     }
 
-    /// Channels of the image.
     pub(super) fn inputs(&self) -> usize {
         self.geometry.input.channels
     }
 
-    /// Channels of the output.
     pub(super) fn outputs(&self) -> usize {
         self.geometry.output.channels
     }
@@ -55,7 +53,7 @@ impl Tiles {
         self.down * self.across
     }
 
-    /// Cuts the output into blocks of about `wanted` tiles: whole images, or rows of tiles of one image.
+    /// Divides the output into blocks of about `wanted` tiles: whole images, or rows of tiles of one image.
     pub(super) fn blocks(&self, wanted: usize) -> Vec<Block> {
         let images = (wanted / self.of_image()).max(1);
         let rows = if wanted < self.of_image() { (wanted / self.across).max(1) } else { self.down };
@@ -75,7 +73,7 @@ impl Tiles {
         blocks
     }
 
-    /// Pixels that some rows of tiles cover, or so many images.
+    /// Pixels that `rows` rows of tiles from `top` on cover, or those of `images` whole images.
     fn pixels(&self, images: usize, top: usize, rows: usize) -> usize {
         let Plane { height, width, .. } = self.geometry.output;
         if rows == self.down {
@@ -90,7 +88,7 @@ impl Tiles {
         Place { image, top: tile / self.across * OUT, left: tile % self.across * OUT }
     }
 
-    /// The number of a tile's input pixel over all images; none in the padding.
+    /// Index of a tile's input pixel over all images; `None` in the padding.
     pub(super) fn input_pixel(&self, place: Place, down: usize, right: usize) -> Option<usize> {
         let Plane { height, width, .. } = self.geometry.input;
         let padding = self.geometry.options.padding;
@@ -99,7 +97,7 @@ impl Tiles {
         Some((place.image * height + row) * width + column)
     }
 
-    /// The number of a tile's output pixel over all images; none beyond the edge.
+    /// Index of a tile's output pixel over all images; `None` beyond the edge.
     pub(super) fn output_pixel(&self, place: Place, down: usize, right: usize) -> Option<usize> {
         let Plane { height, width, .. } = self.geometry.output;
         let (row, column) = (place.top + down, place.left + right);

@@ -1,4 +1,4 @@
-//! A weight in Winograd's domain, and the way back for its gradient.
+//! A weight in Winograd's domain, and the inverse transform for its gradient.
 
 #![allow(
     clippy::needless_range_loop,
@@ -19,7 +19,7 @@ use crate::scratch::{self, Scratch};
 
 /// Taps of a window.
 const WINDOW: usize = TAPS * TAPS;
-/// Steps along the depth that are gathered at once: neighbours in memory.
+/// Steps along the depth that are gathered together, because they are neighbours in memory.
 const STEPS: usize = 8;
 /// Output channels of the weight's gradient that one task transforms.
 const GRADIENT_COLUMNS: usize = 32;
@@ -31,7 +31,7 @@ pub(in crate::conv) struct Weights {
     layout: PanelLayout,
 }
 
-/// Where the numbers of an untransformed weight stand.
+/// How the elements of an untransformed weight lie in memory.
 #[derive(Clone, Copy)]
 struct Source<'a> {
     weight: &'a [f32],
@@ -39,7 +39,7 @@ struct Source<'a> {
     step: usize,
     /// Distance between columns.
     column: usize,
-    /// Whether the window is turned around.
+    /// Whether the windows are rotated by 180°.
     turned: bool,
 }
 
@@ -51,7 +51,7 @@ impl Weights {
         Self::new(PanelLayout::new(inputs, outputs), source)
     }
 
-    /// For the input's gradient: depth is the output's channels, columns the input's, windows are turned around.
+    /// For the input's gradient: depth is the output's channels, columns the input's; windows are rotated by 180°.
     pub(in crate::conv) fn adjoint(geometry: &Geometry, weight: &[f32]) -> Self {
         let (inputs, outputs) = (geometry.input.channels, geometry.output.channels);
         let source = Source { weight, step: inputs * WINDOW, column: WINDOW, turned: true };
@@ -67,7 +67,6 @@ impl Weights {
         Self { numbers, layout }
     }
 
-    /// The right operand of a position.
     pub(super) fn rhs(&self, position: usize) -> Rhs<'_> {
         let rows = position_rows(self.layout.depth);
         let panel = POSITIONS * rows * self.layout.width;
@@ -115,7 +114,7 @@ impl WithSimd for Transform<'_> {
 }
 
 impl Source<'_> {
-    /// Takes one column's windows from `first` on, as many steps along the depth as there are targets.
+    /// Gathers one column's windows from `first` on, one step along the depth for each target.
     fn gather(&self, first: usize, column: usize, targets: &mut [[[f32; MAX_WIDTH]; WINDOW]], place: usize) {
         for (step, taps) in targets.iter_mut().enumerate() {
             let start = (first + step) * self.step + column * self.column;
@@ -126,18 +125,17 @@ impl Source<'_> {
     }
 }
 
-/// Rows that a position takes in a panel: one more than the depth, so that positions do not fall into the same lines of
-/// the cache.
+/// Rows of a position in a panel: one more than the depth, so that positions do not map to the same lines of the cache.
 fn position_rows(depth: usize) -> usize {
     depth + 1
 }
 
-/// Numbers from one position's sums to the next, for the same reason.
+/// Elements from one position's sums to the next, padded for the same reason.
 pub(super) fn sums_stride(inputs: usize, row: usize) -> usize {
     inputs * row + PADDING
 }
 
-/// From sums [positions, in, out] with rows of `row` numbers to the gradient [out, in, taps].
+/// Transforms sums [positions, in, out] with rows of `row` elements to the gradient [out, in, taps].
 pub(super) fn gradient(tiles: &Tiles, sums: &[f32], row: usize) -> Vec<f32> {
     let inputs = tiles.inputs();
     let column = inputs * WINDOW;
