@@ -1,12 +1,12 @@
-//! NVIDIA GPUs: devices, memory and kernels, and what they make of the operations ([`ops`]).
+//! NVIDIA GPUs: devices, memory and kernels, and the operations that they compute ([`ops`]).
 //!
-//! The same bytes run after run: no operation here adds with atomics; which algorithm a library uses is written in a table
-//! of this build (`convolutions.rs`) and never found out by timing or by what memory is free; every stream has handles and
-//! workspaces of its own. What does not fit the table fails.
+//! Every run gives the same bytes: no operation here adds with atomics; the algorithm of each library call is written
+//! in a table of this build (`convolutions.rs`), never chosen by timing or by free memory; every stream has its own
+//! handles and workspaces. A shape that the table's algorithms do not support is refused.
 //!
-//! A thread takes hold of a GPU with [`open`], [`Gpu::new`] and [`enter`]; from then on the operations of this crate
-//! compute tensors of that device on it. Memory comes and goes through [`Pinned`], [`Staging`], [`Landing`] and [`Results`],
-//! which know what is on its way.
+//! A thread opens a GPU with [`open`], [`Gpu::new`] and [`enter`]; from then on the operations of this crate compute
+//! tensors of that device on it. Data is copied through [`Pinned`], [`Staging`], [`Landing`] and [`Results`], which
+//! keep track of the copies that have not finished.
 
 mod convolutions;
 mod devices;

@@ -2,7 +2,7 @@
 //!
 //! # Algorithms
 //!
-//! They are these, for every shape and device:
+//! The algorithms are the same for every shape and device:
 //!
 //! | operation | algorithm | precision f32 | tf32 | bf16 |
 //! |---|---|---|---|---|
@@ -10,8 +10,8 @@
 //! | input gradient | `BWD_DATA_ALGO_1` | the same | the same | the same |
 //! | weight gradient | `BWD_FILTER_ALGO_1` | the same | the same | the same |
 //!
-//! All three are documented as deterministic. Their workspace is what the library says that the algorithm takes for the
-//! shape, and at most [`MAX_WORKSPACE`]. A shape that the library does not take with them is refused.
+//! All three are documented as deterministic. Their workspace has the size that the library reports for the algorithm
+//! and the shape, at most [`MAX_WORKSPACE`]. A shape that the library does not support with them is refused.
 
 mod plan;
 
@@ -37,16 +37,16 @@ const INPUT_GRADIENT: sys::cudnnConvolutionBwdDataAlgo_t =
 const WEIGHT_GRADIENT: sys::cudnnConvolutionBwdFilterAlgo_t =
     sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
 
-/// Most bytes of an algorithm's workspace.
+/// Most bytes of an algorithm's workspace; a shape that needs more is refused.
 const MAX_WORKSPACE: usize = 2 << 30;
 
 static ONE: f32 = 1.0;
 static ZERO: f32 = 0.0;
 
-/// Extents of a tensor of images or weights, whatever the order in memory.
+/// Extents of a tensor of images or weights, whatever the order of its dimensions in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shape4 {
-    /// Images, or output channels.
+    /// Number of images, or output channels of a weight.
     pub(crate) count: usize,
     pub(crate) channels: usize,
     pub(crate) height: usize,
@@ -59,7 +59,7 @@ impl Shape4 {
     }
 }
 
-/// A convolution of a shape.
+/// Shapes, stride, padding, dilation, groups and precision of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Convolution {
     pub(crate) input: Shape4,
@@ -73,7 +73,7 @@ pub(crate) struct Convolution {
 }
 
 impl Convolution {
-    /// What its operands are kept in.
+    /// Element type of its operands.
     fn kind(&self) -> DType {
         DType::of_products(self.precision)
     }
@@ -96,7 +96,7 @@ impl Convolution {
     }
 }
 
-/// The library, on one stream, with what it knows of the shapes so far.
+/// cuDNN on one stream, with the plans of the shapes so far.
 pub(super) struct Convolutions {
     handle: Handle,
     plans: RefCell<HashMap<Convolution, Rc<Plan>>>,
@@ -106,7 +106,7 @@ impl Convolutions {
     #[allow(unsafe_code, reason = "the library takes addresses")]
     pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self> {
         let handle = Handle(result::create_handle().map_err(Error::wrap)?);
-        // SAFETY: handle and stream exist; the stream outlives the handle in `Gpu`.
+        // SAFETY: handle and stream exist; `Gpu` drops the handle before the stream.
         unsafe { result::set_stream(handle.0, stream.cu_stream().cast()) }.map_err(Error::wrap)?;
         Ok(Self { handle, plans: RefCell::default() })
     }
@@ -127,7 +127,7 @@ impl Gpu {
     /// The output `[n, h', w', out]` of an input `[n, h, w, c]` and a weight `[out, kh, kw, c / groups]`.
     ///
     /// # Errors
-    /// When a length or element type is not the convolution's, or the library does not take its shape.
+    /// When a length or element type is not the convolution's, or the library does not support its shape.
     #[allow(unsafe_code, reason = "the library takes addresses")]
     pub(crate) fn convolve<N: Number>(
         &self,
@@ -165,7 +165,7 @@ impl Gpu {
     /// The input's gradient from the weight and the output's gradient.
     ///
     /// # Errors
-    /// When a length or element type is not the convolution's, or the library does not take its shape.
+    /// When a length or element type is not the convolution's, or the library does not support its shape.
     #[allow(unsafe_code, reason = "the library takes addresses")]
     pub(crate) fn convolution_input_gradient<N: Number>(
         &self,
@@ -203,7 +203,7 @@ impl Gpu {
     /// The weight's gradient from the input and the output's gradient.
     ///
     /// # Errors
-    /// When a length or element type is not the convolution's, or the library does not take its shape.
+    /// When a length or element type is not the convolution's, or the library does not support its shape.
     #[allow(unsafe_code, reason = "the library takes addresses")]
     pub(crate) fn convolution_weight_gradient<N: Number>(
         &self,
@@ -238,7 +238,7 @@ impl Gpu {
         Ok(of_weight)
     }
 
-    /// What the library knows of a convolution, whose operands have elements of type `N`.
+    /// The plan of a convolution whose operands have elements of type `N`, made on its first use.
     fn plan_for<N: Number>(&self, convolution: &Convolution) -> Result<Rc<Plan>> {
         if N::DTYPE != convolution.kind() {
             candle_core::bail!("operands of {:?}, expected {:?}", N::DTYPE, convolution.kind());

@@ -1,4 +1,4 @@
-//! The GPUs of this machine, in words and by number.
+//! The GPUs of this machine: their properties, and descriptions of them.
 
 use std::panic::catch_unwind;
 
@@ -12,24 +12,24 @@ use super::gpu::in_words;
 /// A GPU of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its number, as the driver counts.
+    /// Index of the GPU, as the driver counts.
     pub ordinal: usize,
     /// Model, for example "NVIDIA H100 80GB HBM3".
     pub name: String,
-    /// Compute capability.
+    /// Compute capability: major and minor version.
     pub capability: (i32, i32),
-    /// How many multiprocessors it has.
+    /// Number of multiprocessors.
     pub multiprocessors: i32,
-    /// Bytes of its memory.
+    /// Bytes of the GPU's memory.
     pub memory: u64,
 }
 
-/// The GPUs that the driver shows to this process; none is not an error.
+/// The GPUs that the driver shows to this process; an empty list is not an error.
 ///
 /// # Errors
-/// What the driver says, in words.
+/// The driver's error message.
 pub fn found() -> Result<Vec<Found>, String> {
-    // The bindings panic where the driver's library is too old for a function.
+    // The bindings panic if the driver's library is too old to have a function.
     let found = catch_unwind(|| {
         result::init()?;
         let numbers = (0..CudaContext::device_count()?).zip(0..);
@@ -59,14 +59,14 @@ fn look_at(device: i32, ordinal: usize) -> Result<Found, DriverError> {
     })
 }
 
-/// GPUs, libraries and build, for people.
+/// Describes GPUs, libraries and build for people.
 pub fn describe(gpus: &[Found]) -> String {
     let gpu = |gpu: &Found| format!("cuda:{} {} ({} GiB)", gpu.ordinal, gpu.name, gpu.memory >> 30);
     let gpus: Vec<String> = gpus.iter().map(gpu).collect();
     format!("{}, {}", gpus.join(", "), build())
 }
 
-/// What results may depend on: not how many GPUs there are, but of which kind, and the libraries.
+/// Describes what results may depend on: the models of the GPUs, not their number, and the libraries.
 pub fn describe_class(gpus: &[Found]) -> String {
     let mut kinds: Vec<String> = gpus.iter().map(kind).collect();
     kinds.sort();
@@ -82,7 +82,7 @@ fn kind(gpu: &Found) -> String {
 #[allow(unsafe_code, reason = "the libraries' versions have no safe interface")]
 fn libraries() -> String {
     let mut driver = 0;
-    // SAFETY: the driver writes a number; asking cuDNN takes nothing.
+    // SAFETY: the driver writes an integer; the call to cuDNN has no arguments.
     let (known, cudnn) =
         unsafe { (cudarc::driver::sys::cuDriverGetVersion(&raw mut driver).result(), cudnnGetVersion()) };
     let api = if known.is_ok() {
@@ -105,7 +105,7 @@ fn cublas_version() -> String {
     use cudarc::cublas::sys::{cublasGetProperty, libraryPropertyType_t};
     let property = |property| {
         let mut value = 0;
-        // SAFETY: the library writes a number.
+        // SAFETY: the library writes an integer.
         unsafe { cublasGetProperty(property, &raw mut value) }.result().ok().map(|()| value)
     };
     let parts = [
@@ -120,7 +120,7 @@ fn cublas_version() -> String {
     }
 }
 
-/// That of the kernel's module, for example 580.65.06.
+/// Version of the kernel's driver module, for example 580.65.06.
 fn driver_release() -> String {
     let Ok(said) = std::fs::read_to_string("/proc/driver/nvidia/version") else {
         return "unknown".to_owned();

@@ -1,4 +1,4 @@
-//! Tensors on a GPU as the kernels see them: an address, a length and an element type, borrowed from what holds the memory.
+//! Tensors on a GPU as the kernels take them: address, length and element type, borrowed from the owner of the memory.
 
 use std::marker::PhantomData;
 
@@ -21,10 +21,10 @@ pub enum DType {
 }
 
 impl DType {
-    /// That of a tensor.
+    /// The element type of a tensor.
     ///
     /// # Errors
-    /// When the kernels do not compute with it.
+    /// When the kernels do not support the type.
     pub fn of(tensor: &Tensor) -> Result<Self> {
         match tensor.dtype() {
             DType::F32 => Ok(Self::F32),
@@ -33,7 +33,7 @@ impl DType {
         }
     }
 
-    /// What products of a precision take.
+    /// The element type of the operands of matrix products in a precision.
     pub(crate) fn of_products(precision: Precision) -> Self {
         match precision {
             Precision::F32 | Precision::Tf32 => Self::F32,
@@ -42,13 +42,13 @@ impl DType {
     }
 }
 
-/// Element types that the kernels compute with, as the compiler knows them.
+/// Element types that the kernels compute with, as types of the compiler.
 pub trait Number: CudaDType + DeviceRepr + sealed::Sealed {
     /// The same type at run time.
     const DTYPE: DType;
 }
 
-/// The kernels have instances for these types and no others.
+/// The kernels have instances for these types and no others, so the trait cannot be implemented elsewhere.
 mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
@@ -63,7 +63,7 @@ impl Number for bf16 {
     const DTYPE: DType = DType::Bf16;
 }
 
-/// Evaluates an expression in which a name stands for the Rust type of a [`DType`].
+/// Expands an expression for the Rust type of a [`DType`], for which a name stands.
 macro_rules! by_dtype {
     ($kind:expr, $number:ident => $body:expr) => {
         match $kind {
@@ -86,8 +86,8 @@ pub(crate) use by_dtype;
 pub struct View<'a, T> {
     address: u64,
     len: usize,
-    /// The stream whose order decides when the memory is given back. The handle is compared and never used: its stream
-    /// lives as long as the owner of the memory.
+    /// The stream in whose order the memory is freed. The handle is only compared, never used: its stream lives as long
+    /// as the owner of the memory.
     stream: usize,
     owner: PhantomData<&'a [T]>,
 }
@@ -108,20 +108,20 @@ impl<'a, T> From<&'a CudaSlice<T>> for View<'a, T> {
 }
 
 impl<'a, T> View<'a, T> {
-    /// Elements.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Where the elements lie on the device.
+    /// Address of the first element on the device.
     pub(super) fn address(&self) -> u64 {
         self.address
     }
 
-    /// The elements from one on, so many.
+    /// `len` elements from element `first` on.
     ///
     /// # Errors
-    /// When they are not all there.
+    /// When the view ends before them.
     pub fn part(&self, first: usize, len: usize) -> Result<Self> {
         match first.checked_add(len) {
             Some(end) if end <= self.len => {
@@ -132,8 +132,8 @@ impl<'a, T> View<'a, T> {
         }
     }
 
-    /// Refuses memory that is too small for what an operation on `gpu` touches, or whose return to the driver is not in the
-    /// order of that GPU's stream.
+    /// Refuses memory that is too small for what an operation on `gpu` accesses, or that is not freed in the order of
+    /// that GPU's stream: it could be freed while the operation uses it.
     pub(super) fn expect(&self, gpu: &Gpu, len: usize) -> Result<()> {
         if self.len < len {
             candle_core::bail!("{} elements, expected {len}", self.len);
@@ -148,7 +148,7 @@ impl<'a, T> View<'a, T> {
 /// The elements of a contiguous tensor on a GPU.
 ///
 /// # Errors
-/// When the tensor is not contiguous, not on a GPU, or of another type.
+/// When the tensor is not contiguous, not on a GPU, or of another element type.
 pub(crate) fn view<T: Number>(tensor: &Tensor) -> Result<View<'_, T>> {
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cuda(storage) = &*storage else { candle_core::bail!("expected a tensor on a GPU") };
@@ -156,21 +156,21 @@ pub(crate) fn view<T: Number>(tensor: &Tensor) -> Result<View<'_, T>> {
         candle_core::bail!("expected a contiguous tensor")
     };
     let View { address, len, stream, .. } = View::from(T::as_cuda_slice(storage)?);
-    // The tensor keeps its storage for as long as it is borrowed, and the tensor library never replaces the memory of one.
+    // The tensor keeps its storage while it is borrowed, and the tensor library never replaces the memory of a storage.
     View { address, len, stream, owner: PhantomData }.part(start, end - start)
 }
 
-/// Where a slice lies on the device.
+/// Address of a slice on the device.
 pub(super) fn address<T>(slice: &CudaSlice<T>) -> u64 {
     slice.device_ptr(slice.stream()).0
 }
 
-/// The tensor library's storage of elements.
+/// Wraps elements as the tensor library's storage.
 pub(crate) fn storage<T: Number>(slice: CudaSlice<T>, gpu: &Gpu) -> CudaStorage {
     CudaStorage::wrap_cuda_slice(slice, gpu.device().clone())
 }
 
-/// A tensor that no gradient goes through.
+/// Wraps elements as a tensor that gradients do not flow through.
 pub fn tensor<T: Number>(slice: CudaSlice<T>, shape: impl Into<Shape>, gpu: &Gpu) -> Tensor {
     Tensor::from_storage(Storage::Cuda(storage(slice, gpu)), shape, BackpropOp::none(), false)
 }

@@ -1,14 +1,14 @@
-//! Between tensors on a GPU and a flat buffer that holds them one after the other.
+//! Copies between tensors on a GPU and a flat buffer that holds them one after the other.
 
 use candle_core::{Result, Tensor};
 use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
 
 use super::{Gpu, Staging, View, kernels, view};
 
-/// Elements that a block copies.
+/// Elements that one block copies.
 pub(super) const PIECE: usize = 4096;
 
-/// `Piece` of `kernels/flat_buffer.cu`: some elements of a tensor.
+/// A run of elements of one tensor; `Piece` of `kernels/flat_buffer.cu`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Piece {
@@ -19,18 +19,18 @@ pub(crate) struct Piece {
 }
 
 #[allow(unsafe_code, reason = "the kernel takes the same fields in the same order")]
-// SAFETY: plain numbers, laid out as the kernel's structure is.
+// SAFETY: integers, in the layout of the kernel's structure.
 unsafe impl DeviceRepr for Piece {}
 
 #[allow(unsafe_code, reason = "all its fields may be zero")]
 // SAFETY: zeros are a valid piece.
 unsafe impl ValidAsZeroBits for Piece {}
 
-/// Tensors that lie in a part of a flat buffer, one after the other.
+/// Consecutive tensors that occupy a range of a flat buffer.
 pub struct Segment {
-    /// The elements of each tensor.
+    /// Number of elements of each tensor.
     lens: Vec<usize>,
-    /// Where the first one begins in the buffer, and where the last one ends.
+    /// First element of the range in the buffer, and the one after its last.
     first: usize,
     end: usize,
     pieces: CudaSlice<Piece>,
@@ -39,7 +39,7 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Tensors of `lens` elements, from element `first` of the buffer on.
+    /// A segment of tensors of `lens` elements each, from element `first` of the buffer on.
     ///
     /// # Errors
     /// When there are more tensors or elements than the kernels can count, or the driver refuses.
@@ -61,7 +61,7 @@ impl Segment {
         Ok(Self { lens, first, end, pieces, blocks, addresses: Staging::new() })
     }
 
-    /// Where the tensors lie, in their order, on the device; 0 for one that is missing.
+    /// Copies the tensors' addresses to the device, in their order; 0 for a missing tensor.
     fn addresses(&mut self, tensors: &[Option<Tensor>], gpu: &Gpu) -> Result<CudaSlice<u64>> {
         if tensors.len() != self.lens.len() {
             candle_core::bail!("{} tensors, expected {}", tensors.len(), self.lens.len());
@@ -87,16 +87,17 @@ impl Segment {
 /// Adds the first `len` elements of one buffer to those of another.
 ///
 /// # Errors
-/// When one of them has fewer, or is not of this GPU.
+/// When one of them has fewer, or belongs to another GPU.
 pub fn add(gpu: &Gpu, into: &mut CudaSlice<f32>, right: View<'_, f32>, len: usize) -> Result<()> {
     kernels::add(gpu, into, right, len)
 }
 
-/// Copies tensors into a new buffer, each segment's times a factor; what is missing becomes 0. The segments lie in the buffer
-/// one after the other, from its first element on.
+/// Copies tensors into a new buffer, each segment's multiplied by its factor; missing tensors become 0. The segments
+/// lie in the buffer one after the other, from its first element on.
 ///
 /// # Errors
-/// When they do not, when a tensor is not contiguous, not of f32 on this GPU or not as long as its segment says, or the
+/// When they do not, when a tensor is not contiguous, not f32 on this GPU or not as long as its segment says, or when
+/// the
 /// driver refuses.
 #[allow(unsafe_code, reason = "the kernel takes addresses from memory")]
 pub fn gather(
@@ -110,43 +111,43 @@ pub fn gather(
         }
         len = segment.end;
     }
-    // SAFETY: the segments fill it, each from where the one before ends, and every element of a segment lies in a piece.
+    // SAFETY: the segments cover the buffer, each starting where the one before ends, and pieces cover every segment.
     let mut buffer = unsafe { gpu.uninitialized::<f32>(len) }?;
     for (segment, tensors, factor) in segments {
         let addresses = segment.addresses(tensors, gpu)?;
         let (pieces, addresses) = (View::from(&segment.pieces), View::from(&addresses));
-        // SAFETY: the pieces were made for tensors of these lengths, which were compared; the tensors are freed, if they are,
-        // in the order of the stream; the segments lie within the buffer.
+        // SAFETY: the pieces were made for tensors of these lengths, which were checked; tensors are freed in the order
+        // of the stream; the segments lie within the buffer.
         unsafe { kernels::gather(gpu, pieces, addresses, &mut buffer, *factor, segment.blocks) }?;
     }
     Ok(buffer)
 }
 
-/// Tensors that a segment of a flat buffer is copied to again and again.
+/// Tensors that a range of a flat buffer is copied to repeatedly. Their addresses are copied to the device once.
 pub struct Destination {
     segment: Segment,
     addresses: CudaSlice<u64>,
-    /// They hold the memory that is written.
+    /// They own the memory that is written.
     _tensors: Vec<Option<Tensor>>,
 }
 
 impl Destination {
-    /// The tensors of a segment.
+    /// A destination of the tensors of a segment.
     ///
     /// # Errors
-    /// When one is missing, not contiguous, not of f32 on this GPU or not as long as the segment says.
+    /// When one is missing, not contiguous, not f32 on this GPU or not as long as the segment says.
     pub fn new(mut segment: Segment, tensors: Vec<Tensor>, gpu: &Gpu) -> Result<Self> {
         let tensors: Vec<Option<Tensor>> = tensors.into_iter().map(Some).collect();
         let addresses = segment.addresses(&tensors, gpu)?;
         Ok(Self { segment, addresses, _tensors: tensors })
     }
 
-    /// The segment.
+    /// The segment, with which the same tensors' gradients can be gathered.
     pub fn segment(&mut self) -> &mut Segment {
         &mut self.segment
     }
 
-    /// Overwrites the tensors with what the buffer has for them.
+    /// Overwrites the tensors with their values in the buffer.
     ///
     /// # Errors
     /// When the buffer ends before the segment, or the driver refuses.
@@ -154,7 +155,8 @@ impl Destination {
     pub fn scatter(&self, buffer: View<'_, f32>, gpu: &Gpu) -> Result<()> {
         buffer.expect(gpu, self.segment.end)?;
         let (pieces, addresses) = (View::from(&self.segment.pieces), View::from(&self.addresses));
-        // SAFETY: the pieces were made for tensors of these lengths, which are held; the segment ends within the buffer.
+        // SAFETY: the pieces were made for tensors of these lengths, which `self` owns; the segment ends within the
+        // buffer.
         unsafe { kernels::scatter(gpu, pieces, addresses, buffer, self.segment.blocks) }
     }
 }

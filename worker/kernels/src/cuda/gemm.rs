@@ -1,7 +1,7 @@
 //! Matrix products by cuBLAS, row-major.
 //!
-//! The library adds up in an order that depends on the shapes, the device and its own version alone, as long as a handle
-//! stays on one stream and has a workspace of a fixed size.
+//! The library's order of addition depends only on the shapes, the device and the library's version, as long as a
+//! handle stays on one stream and has a workspace of a fixed size.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use lookbehind_common::job::Precision;
 use super::dtype::address;
 use super::{DType, Gpu, Number, View};
 
-/// Bytes of the library's workspace: what it recommends for Hopper, and enough for the GPUs before.
+/// Bytes of the library's workspace: its recommendation for Hopper, and enough for the generations before.
 const WORKSPACE: usize = 32 << 20;
 
-/// An operand: every row of a matrix begins `row` elements after the one before.
+/// An operand: one matrix, or the matrices of a batch.
 #[derive(Debug)]
 pub(crate) struct Matrix<'a, N> {
     elements: View<'a, N>,
     place: Place,
-    /// Whether its transpose is meant.
+    /// Whether the transpose is multiplied.
     transposed: bool,
 }
 
-/// Where a matrix lies in memory.
+/// Position of a matrix in memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
-    /// Where the first row begins.
+    /// Index of the first row's first element.
     pub(crate) first: usize,
     /// Elements from one row to the next.
     pub(crate) row: usize,
@@ -39,7 +39,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The elements, from the first of the memory on, that `count` matrices of these extents reach.
+    /// Number of elements, from the start of the memory on, that `count` matrices of these extents need.
     fn reach(self, count: usize, rows: usize, columns: usize) -> Result<usize> {
         if count == 0 || rows == 0 || columns == 0 {
             return Ok(0);
@@ -62,17 +62,17 @@ impl<N> Clone for Matrix<'_, N> {
 impl<N> Copy for Matrix<'_, N> {}
 
 impl<'a, N: Number> Matrix<'a, N> {
-    /// A matrix of `columns` columns that fills its memory.
+    /// A row-major matrix of `columns` columns that fills its memory.
     pub(crate) fn new(elements: View<'a, N>, columns: usize) -> Self {
         Self { elements, place: Place { first: 0, row: columns, batch: 0 }, transposed: false }
     }
 
-    /// Matrices of a batch, so many elements apart.
+    /// Matrices of a batch, `batch` elements apart.
     pub(crate) fn every(self, batch: usize) -> Self {
         Self { place: Place { batch, ..self.place }, ..self }
     }
 
-    /// Some columns of each row, from `first` on.
+    /// The columns from `first` on; the distance between rows stays the same.
     pub(crate) fn columns_from(self, first: usize) -> Self {
         Self { place: Place { first: self.place.first.saturating_add(first), ..self.place }, ..self }
     }
@@ -94,14 +94,14 @@ impl<'a, N: Number> Matrix<'a, N> {
         }
     }
 
-    /// Refuses memory that ends before the matrices, of these extents as they are multiplied, do.
+    /// Refuses memory that ends before the last matrix does; the extents are those of the operand as it is multiplied.
     fn expect(&self, gpu: &Gpu, count: usize, [rows, columns]: [usize; 2]) -> Result<()> {
         let (rows, columns) = if self.transposed { (columns, rows) } else { (rows, columns) };
         self.elements.expect(gpu, self.place.reach(count, rows, columns)?)
     }
 }
 
-/// `[rows, columns]` = lhs `[rows, depth]` · rhs `[depth, columns]`, added up in f32, for each of `count` pairs.
+/// `[rows, columns]` = lhs `[rows, depth]` · rhs `[depth, columns]`, added in f32, for each of `count` pairs.
 #[derive(Debug)]
 pub(crate) struct Gemm<'a, N> {
     pub(crate) rows: usize,
@@ -112,10 +112,10 @@ pub(crate) struct Gemm<'a, N> {
     pub(crate) rhs: Matrix<'a, N>,
 }
 
-/// The library, on one stream.
+/// cuBLAS on one stream.
 pub(super) struct GemmLibrary {
     blas: CudaBlas,
-    /// Held for the library.
+    /// The library's workspace, which must live as long as the handle.
     _workspace: CudaSlice<u8>,
 }
 
@@ -123,7 +123,7 @@ impl GemmLibrary {
     #[allow(unsafe_code, reason = "the library's workspace is set by its address")]
     pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self> {
         let blas = CudaBlas::new(Arc::clone(stream)).w()?;
-        // SAFETY: its content is the library's.
+        // SAFETY: only the library uses its content.
         let workspace = unsafe { stream.alloc::<u8>(WORKSPACE) }.w()?;
         // SAFETY: the workspace lives as long as the handle.
         let set =
@@ -134,10 +134,10 @@ impl GemmLibrary {
 }
 
 impl Gpu {
-    /// The products `[count, rows, columns]`.
+    /// Computes the matrix products `[count, rows, columns]`.
     ///
     /// # Errors
-    /// When an operand's memory ends too early, a dimension is out of the library's range, or it refuses.
+    /// When an operand's memory ends too early, a dimension is beyond the library's range, or the library fails.
     #[allow(unsafe_code, reason = "the library takes addresses")]
     pub(crate) fn multiply<N: Number>(
         &self,
@@ -147,13 +147,13 @@ impl Gpu {
         let Gemm { rows, columns, count, .. } = *product;
         let place = Place { first: 0, row: columns, batch: rows * columns };
         let len = place.reach(count, rows, columns)?;
-        // SAFETY: the products that are queued next fill it.
+        // SAFETY: the matrix products that are queued next write every element.
         let mut output = unsafe { self.uninitialized::<f32>(len) }?;
         self.multiply_into(precision, product, &mut output, place)?;
         Ok(output)
     }
 
-    /// Overwrites a part of `output` with the products.
+    /// Overwrites a range of `output` with the matrix products.
     ///
     /// # Errors
     /// As [`Gpu::multiply`].
@@ -174,8 +174,8 @@ impl Gpu {
         let output = Matrix { elements: View::from(&*output), place, transposed: false };
         output.expect(self, *count, [*rows, *columns])?;
         let (one, zero) = (1_f32, 0_f32);
-        // The library thinks column by column: it is asked for the transpose of the product.
-        // SAFETY: the operands have the extents that the library is told, as was checked.
+        // The library is column-major: it computes the transpose of the matrix product, with the operands exchanged.
+        // SAFETY: the operands have the extents that the library gets, as was checked.
         unsafe {
             result::gemm_strided_batched_ex(
                 *self.gemm_library().blas.handle(),

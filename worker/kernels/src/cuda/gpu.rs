@@ -1,4 +1,4 @@
-//! A GPU as one thread uses it: a stream of its own, with the handles, kernels and workspaces that go with it.
+//! A GPU as one thread uses it: its own stream, and the handles, kernels and workspaces that belong to it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -21,9 +21,9 @@ thread_local! {
     static CURRENT: RefCell<Option<Rc<Gpu>>> = const { RefCell::new(None) };
 }
 
-/// A stream on a GPU.
+/// A GPU with one stream for computation and one for copies, for use by one thread.
 pub struct Gpu {
-    // What works on the streams goes before them.
+    // Fields are dropped in this order: the libraries that use the streams must go before the streams.
     convolutions: Convolutions,
     gemm_library: GemmLibrary,
     kernels: Kernels,
@@ -33,47 +33,47 @@ pub struct Gpu {
     device: CudaDevice,
 }
 
-/// What a GPU does in order; the queues go on side by side.
+/// The streams of a GPU. Each works in order; the two run concurrently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
-    /// Everything that is computed.
+    /// All computation.
     Computing,
     /// Copies of samples and weights to the GPU, and of small results from it.
     Copies,
 }
 
-/// Why a GPU cannot be used, in the driver's words.
+/// Why a GPU cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cuda:{ordinal}: {reason}")]
 pub struct Failure {
-    /// The GPU's number.
+    /// Index of the GPU, as the driver counts.
     pub ordinal: usize,
-    /// What the driver says.
+    /// The driver's error message.
     pub reason: String,
 }
 
-/// Makes the tensor library's device for a GPU: a stream of its own, whose memory is kept for its next use.
+/// Opens the tensor library's device for a GPU: with its own stream, and memory that is kept for reuse.
 ///
 /// # Errors
-/// When there is no such GPU, or the driver refuses.
+/// When there is no such GPU, or the driver fails.
 ///
 /// # Safety
-/// The driver's bindings record no events for memory of this device. Its memory is used on the device's own stream alone, or
-/// on another one that waits for that stream and is waited for by it, as [`Landing`](super::Landing) and
-/// [`Results`](super::Results) do.
+/// The driver's bindings record no events for memory of this device. Its memory must be used on the device's own stream
+/// only, or on another stream that waits for that one and is waited for by it, as in [`Landing`](super::Landing) and
+/// [`Results`](super::Results).
 #[allow(
     unsafe_code,
     reason = "events for every tensor are not needed: each stream waits for others explicitly"
 )]
 pub unsafe fn open(ordinal: usize) -> Result<CudaDevice> {
     let device = CudaDevice::new_with_stream(ordinal)?;
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees it.
     unsafe { device.disable_event_tracking() };
     keep_memory(&device.cuda_stream()).w()?;
     Ok(device)
 }
 
-/// Memory that a step frees is there for the next one, instead of going back to the driver at each synchronisation.
+/// Keeps freed memory in the pool for the next step, instead of returning it to the driver at each synchronisation.
 #[allow(unsafe_code, reason = "the driver's pools have no safe interface")]
 fn keep_memory(stream: &Arc<CudaStream>) -> std::result::Result<(), DriverError> {
     let context = stream.context();
@@ -81,7 +81,7 @@ fn keep_memory(stream: &Arc<CudaStream>) -> std::result::Result<(), DriverError>
         return Ok(());
     }
     let threshold = u64::MAX;
-    // SAFETY: the device exists, and the attribute is a 64-bit number.
+    // SAFETY: the device exists, and the attribute is a 64-bit integer.
     unsafe {
         let pool = result::device::get_default_mem_pool(context.cu_device())?;
         let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
@@ -90,10 +90,10 @@ fn keep_memory(stream: &Arc<CudaStream>) -> std::result::Result<(), DriverError>
 }
 
 impl Gpu {
-    /// Takes hold of a device on this thread.
+    /// Creates handles, kernels and a second stream for a device, for this thread.
     ///
     /// # Errors
-    /// When a library refuses.
+    /// When the driver or a library fails.
     pub fn new(device: CudaDevice) -> Result<Self> {
         let stream = device.cuda_stream();
         stream.context().bind_to_thread().w()?;
@@ -113,12 +113,12 @@ impl Gpu {
         &self.device
     }
 
-    /// Where everything is computed.
+    /// The stream that everything is computed on.
     pub(super) fn stream(&self) -> &Arc<CudaStream> {
         &self.stream
     }
 
-    /// Where samples are copied while something else is computed.
+    /// The stream that copies samples during computation.
     pub(super) fn copies(&self) -> &Arc<CudaStream> {
         &self.copies
     }
@@ -140,7 +140,7 @@ impl Gpu {
         self.stream.context()
     }
 
-    /// A point of a queue, whose time the GPU takes.
+    /// Records an event on a queue, whose time the GPU takes.
     ///
     /// # Errors
     /// When the driver refuses.
@@ -152,53 +152,53 @@ impl Gpu {
         stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).w()
     }
 
-    /// The GPU's number.
+    /// Index of the GPU, as the driver counts.
     pub fn ordinal(&self) -> usize {
         self.stream.context().ordinal()
     }
 
-    /// Memory of no particular content, for one element at least.
+    /// Uninitialised memory, for at least one element.
     ///
     /// # Safety
-    /// Whatever is read of it has been written before, in the order of the stream.
+    /// Elements must be written before they are read, in the order of the stream.
     #[allow(unsafe_code, reason = "memory whose content is written before it is read need not be cleared")]
     pub(super) unsafe fn uninitialized<T: DeviceRepr>(&self, len: usize) -> Result<CudaSlice<T>> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees it.
         unsafe { self.stream.alloc::<T>(len.max(1)) }.w()
     }
 
-    /// Zeros.
+    /// Memory of zeros, for at least one element.
     ///
     /// # Errors
-    /// When the device has no room for them.
+    /// When the device has not enough memory.
     pub fn zeros<T: DeviceRepr + ValidAsZeroBits>(&self, len: usize) -> Result<CudaSlice<T>> {
         self.stream.alloc_zeros::<T>(len.max(1)).w()
     }
 
-    /// Runs something with working memory of at least `bytes`, whose address it is given: of a stream's operations, which
-    /// follow each other, one has it at a time.
+    /// Calls `run` with the address of working memory of at least `bytes`. One workspace is enough, as a stream
+    /// executes its operations one after the other.
     #[allow(unsafe_code, reason = "working memory need not be cleared")]
     pub(super) fn with_workspace<T>(&self, bytes: usize, run: impl FnOnce(u64) -> Result<T>) -> Result<T> {
         let mut workspace = self.workspace.borrow_mut();
         let workspace = match &mut *workspace {
             Some(workspace) if workspace.len() >= bytes => workspace,
             smaller => {
-                // The smaller one goes first: there may not be room for both.
+                // The smaller one is freed first: there may not be memory for both.
                 *smaller = None;
-                // SAFETY: its content means something only to the library that is given it, which writes first.
+                // SAFETY: only the library that gets it uses its content, and it writes before it reads.
                 smaller.insert(unsafe { self.uninitialized(bytes) }?)
             }
         };
         run(address(workspace))
     }
 
-    /// The most bytes that were in use on the device at once since the last call, of what this process takes from the driver's pool; 0 where the
-    /// driver does not say.
+    /// The most bytes of the driver's pool that this process used on the device at once since the last call; 0 if the
+    /// driver does not report it.
     #[allow(unsafe_code, reason = "the driver's pools have no safe interface")]
     pub fn peak_memory(&self) -> u64 {
         let (mut peak, mut zero) = (0_u64, 0_u64);
         let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
-        // SAFETY: the device exists, and the attribute is a 64-bit number, which only 0 may be written to.
+        // SAFETY: the device exists, and the attribute is a 64-bit integer that may be reset to 0 only.
         let read = unsafe {
             result::device::get_default_mem_pool(self.stream.context().cu_device()).and_then(|pool| {
                 result::mem_pool::get_attribute(pool, attribute, (&raw mut peak).cast())?;
@@ -208,7 +208,7 @@ impl Gpu {
         read.map_or(0, |()| peak)
     }
 
-    /// Gives memory that nobody uses back to the driver, for libraries that take theirs beside the pool.
+    /// Returns unused memory of the pool to the driver, for libraries that allocate outside the pool.
     #[allow(unsafe_code, reason = "the driver's pools have no safe interface")]
     pub fn trim_memory(&self) {
         // SAFETY: the device exists.
@@ -221,10 +221,10 @@ impl Gpu {
         }
     }
 
-    /// Waits for everything on the stream; says whether the device is still of use.
+    /// Waits for everything on the stream, and checks that the device still works.
     ///
     /// # Errors
-    /// What made it useless.
+    /// The error that made the device unusable.
     pub fn check(&self) -> std::result::Result<(), Failure> {
         let context = self.stream.context();
         let checked = self.copies.synchronize().and_then(|()| self.stream.synchronize());
@@ -232,7 +232,7 @@ impl Gpu {
     }
 }
 
-/// What the driver says, by name and in words.
+/// The driver's error, by name and message.
 pub fn in_words(error: &DriverError) -> String {
     let words = error.error_string().ok().map(|words| words.to_string_lossy().into_owned());
     let name = error.error_name().ok().map(|name| name.to_string_lossy().into_owned());
@@ -242,12 +242,12 @@ pub fn in_words(error: &DriverError) -> String {
     }
 }
 
-/// Lets this thread compute on a GPU until it leaves it.
+/// Makes a GPU the one that this thread computes on, until [`leave`].
 pub fn enter(gpu: Rc<Gpu>) {
     CURRENT.set(Some(gpu));
 }
 
-/// Ends that: nothing of the GPU is left to the end of the thread.
+/// Undoes [`enter`], so that the GPU is not kept until the end of the thread.
 pub fn leave() {
     CURRENT.set(None);
 }
@@ -255,7 +255,7 @@ pub fn leave() {
 /// The GPU that this thread computes on.
 ///
 /// # Errors
-/// When it computes on none.
+/// When the thread has entered none.
 pub(crate) fn current() -> Result<Rc<Gpu>> {
     let gpu = CURRENT.with_borrow(Clone::clone);
     gpu.ok_or_else(|| candle_core::Error::Msg("this thread computes on no GPU".to_owned()))

@@ -1,8 +1,8 @@
-//! The compiled kernels of `kernels/*.cu`: loaded once for each stream, and launched by the functions that [`table`]
+//! The compiled kernels of `kernels/*.cu`, loaded once for each stream and launched by the functions that [`table`]
 //! declares.
 //!
-//! A kernel is added in two places: its source in `kernels/*.cu`, which the build finds by itself, and its declaration in
-//! `kernels/table.rs`. A test holds the declarations against the sources on any machine, with or without a GPU.
+//! A new kernel needs two things: its source in `kernels/*.cu`, which the build finds by itself, and its declaration in
+//! `kernels/table.rs`. A test compares the declarations with the sources on any machine, with or without a GPU.
 
 mod argument;
 #[macro_use]
@@ -29,7 +29,7 @@ pub(crate) use argument::{PoolWindows, WindowsOf};
 pub(crate) use grid::COLUMNS;
 pub(crate) use table::*;
 
-/// Every source with the PTX that it was compiled to; the build lists what it finds.
+/// Name and PTX of every source; the build script generates the list.
 const SOURCES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 
 /// The kernels of one stream, by name.
@@ -42,7 +42,7 @@ impl Kernels {
     /// Loads every kernel that is declared.
     ///
     /// # Errors
-    /// When one of them is not in its source, or the driver refuses.
+    /// When one of them is missing from its source, or the driver fails.
     pub(super) fn load(stream: &Arc<CudaStream>) -> Result<Self> {
         let mut functions = HashMap::new();
         for (source, names) in DECLARED {
@@ -60,8 +60,8 @@ impl Kernels {
     /// Launches a kernel.
     ///
     /// # Safety
-    /// The arguments are those of the kernel's declaration in its source, and whatever it touches on this grid is memory
-    /// that is there in the order of this stream.
+    /// The arguments are those of the kernel's declaration in its source, and all memory that it accesses on this grid
+    /// is valid in the order of this stream.
     #[allow(unsafe_code, reason = "a launch is unsafe: the kernel believes its arguments")]
     unsafe fn launch(&self, name: &'static str, grid: Grid, arguments: &[Argument]) -> Result<()> {
         if grid.is_empty() {
@@ -81,23 +81,23 @@ impl Kernels {
                 Argument::Windows(value) => launch.arg(value),
             };
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees it.
         unsafe { launch.launch(grid.0) }.w()?;
         Ok(())
     }
 }
 
-/// Elements of memory with these extents.
+/// Number of elements in memory with these extents.
 fn elements(extents: &[usize]) -> Result<usize> {
     let len = extents.iter().try_fold(1_usize, |len, &extent| len.checked_mul(extent));
-    // The kernels count in 64 bits with a sign, and no element has more than 64 bytes.
+    // The kernels compute offsets in signed 64-bit integers, and no element has more than 64 bytes.
     match len {
         Some(len) if len <= isize::MAX as usize / 64 => Ok(len),
         _ => candle_core::bail!("extents {extents:?} are too large for memory"),
     }
 }
 
-/// Chunks of `each` rows.
+/// Number of chunks of `each` rows.
 ///
 /// # Errors
 /// When a chunk has no rows.
@@ -108,12 +108,12 @@ pub(crate) fn chunks(rows: usize, each: usize) -> Result<usize> {
     Ok(rows.div_ceil(each))
 }
 
-/// Whether channels fall into groups of one size.
+/// Whether the channels divide into groups of equal size.
 fn divides(groups: usize, channels: usize) -> bool {
     groups > 0 && channels.is_multiple_of(groups)
 }
 
-/// A block for each group of each sample, whose elements the kernels count with 32 bits.
+/// A block for each group of each sample. The kernels count a group's elements in 32 bits.
 fn set_blocks(samples: usize, [pixels, channels, groups]: [usize; 3]) -> Result<Grid> {
     let set = elements(&[pixels, channels])? / groups;
     Argument::int(set)?;

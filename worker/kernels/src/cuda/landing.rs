@@ -1,5 +1,5 @@
-//! The way from the host to a GPU: through pinned memory, and into a place on the device while the stream computes
-//! something else.
+//! Copies from the host to a GPU: through pinned memory, into memory on the device, while the stream computes something
+//! else.
 
 use std::sync::Arc;
 
@@ -9,20 +9,20 @@ use cudarc::driver::{CudaEvent, CudaSlice, CudaStream, DeviceRepr, ValidAsZeroBi
 
 use super::{Gpu, Pinned, View};
 
-/// Memory on a GPU that is written by the stream for copies and read by the one that computes. Each waits for the other:
-/// what is written comes after what was read, and what is read after what was written.
+/// Memory on a GPU that the copying stream writes and the computing stream reads. Each waits for the other: a copy
+/// starts after the content before it has been read, and reading starts after the copy.
 pub struct Landing<T> {
     memory: CudaSlice<T>,
     copies: Arc<CudaStream>,
-    /// When the computing stream has read, or cleared, what is there now.
+    /// The point at which the computing stream has read, or cleared, the present content.
     free: Option<CudaEvent>,
 }
 
 impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Landing<T> {
-    /// Zeros.
+    /// Memory of zeros.
     ///
     /// # Errors
-    /// When the device has no room for them.
+    /// When the device has not enough memory.
     pub fn new(len: usize, gpu: &Gpu) -> Result<Self> {
         let memory = gpu.zeros::<T>(len)?;
         let cleared = gpu.stream().record_event(None).w()?;
@@ -33,10 +33,10 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Landing<T> {
         self.memory.len()
     }
 
-    /// Lets the device copy the first `len` elements of pinned memory here, where element `first` is.
+    /// Queues a copy of the first `len` elements of pinned memory to element `first` of this memory.
     ///
     /// # Errors
-    /// When they do not fit, or the driver refuses.
+    /// When they do not fit, or the driver fails.
     #[allow(unsafe_code, reason = "the driver takes addresses")]
     pub fn fill(&mut self, first: usize, from: &mut Pinned<T>, len: usize) -> Result<()> {
         let place = View::from(&self.memory).part(first, len)?;
@@ -44,14 +44,14 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Landing<T> {
             self.copies.wait(free).w()?;
         }
         self.free = None;
-        // SAFETY: there is room, until this is dropped, which waits for the stream.
+        // SAFETY: the memory is large enough and lives until this is dropped, which waits for the stream.
         unsafe { from.upload(len, place.address(), &self.copies) }
     }
 
-    /// Lets the GPU's stream use what has been copied here, for all that `queue` queues.
+    /// Lets `queue` queue operations on the GPU's stream that read what has been copied here.
     ///
     /// # Errors
-    /// When the memory is another GPU's, the driver refuses, or `queue` fails.
+    /// When the memory is another GPU's, the driver fails, or `queue` does.
     pub fn take<R>(&mut self, gpu: &Gpu, queue: impl FnOnce(&CudaSlice<T>) -> Result<R>) -> Result<R> {
         View::from(&self.memory).expect(gpu, 0)?;
         let arrived = self.copies.record_event(None).w()?;
@@ -64,23 +64,24 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Landing<T> {
 
 impl<T> Drop for Landing<T> {
     fn drop(&mut self) {
-        // The memory goes back in the order of the computing stream; a device that is lost writes nothing any more.
+        // The memory is freed in the order of the computing stream, which knows nothing of a copy that is still
+        // running. An error means that the device is lost: it writes nothing any more.
         let _ = self.copies.synchronize();
     }
 }
 
 impl Gpu {
-    /// The first `len` elements of pinned memory, copied in the order of the stream.
+    /// Copies the first `len` elements of pinned memory to new memory, in the order of the stream.
     ///
     /// # Errors
-    /// When there are not so many, or the driver refuses.
+    /// When there are fewer elements, or the driver fails.
     #[allow(unsafe_code, reason = "memory that is overwritten at once need not be cleared")]
     pub fn upload<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync>(
         &self,
         from: &mut Pinned<T>,
         len: usize,
     ) -> Result<CudaSlice<T>> {
-        // SAFETY: the copy that is queued next writes all of it, and it goes back in the order of the same stream.
+        // SAFETY: the copy that is queued next writes all of it, and it is freed in the order of the same stream.
         unsafe {
             let copied = self.uninitialized::<T>(len)?;
             from.upload(len, View::from(&copied).address(), self.stream())?;
@@ -89,7 +90,7 @@ impl Gpu {
     }
 }
 
-/// The way of samples to a GPU. Places are used in turns, so that the host writes one while the others are on their way.
+/// Copies samples to a GPU. Places are used in turn, so that the host can fill one while the others are being copied.
 pub struct Staging<T> {
     places: [Option<Place<T>>; PLACES],
     next: usize,
@@ -100,7 +101,7 @@ struct Place<T> {
     there: Landing<T>,
 }
 
-/// How many things may be on their way.
+/// Number of copies that may be unfinished at once.
 const PLACES: usize = 3;
 
 impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Staging<T> {
@@ -108,7 +109,7 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Staging<T> {
         Self { places: [const { None }; PLACES], next: 0 }
     }
 
-    /// Elements on the device, for what the stream does from now on.
+    /// Copies elements to the device; operations that are queued on the stream afterwards see them.
     ///
     /// # Errors
     /// When the driver refuses.
@@ -127,12 +128,12 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Staging<T> {
         Ok(copied)
     }
 
-    /// The place whose turn it is, with room for `len` elements.
+    /// The next place in turn, with room for `len` elements.
     fn place(&mut self, len: usize, gpu: &Gpu) -> Result<&mut Place<T>> {
         let place = &mut self.places[self.next];
         self.next = (self.next + 1) % PLACES;
         let large_enough = |place: &Place<T>| place.here.len() >= len && place.there.len() >= len;
-        // A smaller one goes first, and waits until nothing is on its way through it.
+        // A place that is too small is dropped first, which waits until no copy uses it.
         let kept = place.take().filter(large_enough);
         let next = match kept {
             Some(kept) => kept,

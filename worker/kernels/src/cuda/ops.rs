@@ -1,10 +1,10 @@
-//! The operations on GPUs: the same definitions as the kernels for the CPU have, by the kernels of [`crate::cuda`] and
-//! NVIDIA's libraries.
+//! The operations on GPUs: the same definitions as those of the CPU's kernels, computed by the kernels of
+//! [`crate::cuda`] and by NVIDIA's libraries.
 //!
-//! Results differ from the CPU's in the last bits, and do not differ from one run to the next. With `train.precision =
-//! "bf16"` convolutions give bfloat16, and so do the operations after them until the next product that gives f32 (linear
-//! layers, attention); weights and all sums are f32. cuDNN gives the gradient of a convolution's weight in bfloat16 then, which
-//! goes on as f32.
+//! Results differ from the CPU's in the last bits, but not from one run to the next. With `train.precision = "bf16"`
+//! convolutions return bfloat16, and so do the operations after them until a matrix product that returns f32 (linear
+//! layers, attention); weights and all sums are f32. cuDNN then returns the gradient of a convolution's weight in
+//! bfloat16, which is converted to f32.
 
 mod activation;
 mod affine;
@@ -24,14 +24,14 @@ pub(crate) use activation::sum_of_gradients;
 pub(crate) use batch_norm::{batch_norm, batch_norm_inference};
 pub use loss::{Losses, cross_entropy};
 
-/// An operation on tensors on the GPU of this thread. One that says nothing of it is for the CPU alone.
+/// An operation on tensors of this thread's GPU. The default methods refuse: the operation is for the CPU only.
 pub(crate) trait OnCuda {
-    /// The result of contiguous arguments.
+    /// Computes the result; the arguments are contiguous.
     fn forward(&self, arguments: &[&Tensor]) -> Result<(CudaStorage, Shape)> {
         candle_core::bail!("no kernel for GPUs, of {} arguments", arguments.len())
     }
 
-    /// One gradient for each argument; none where the argument needs none.
+    /// One gradient for each argument; `None` where the argument needs none.
     fn backward(
         &self,
         arguments: &[Tensor],
@@ -42,13 +42,13 @@ pub(crate) trait OnCuda {
     }
 }
 
-/// Runs a forward pass where its arguments are on a GPU.
+/// Computes the result if the arguments are on a GPU; otherwise returns `None`.
 pub(crate) fn forward(operation: &impl OnCuda, arguments: &[&Tensor]) -> Option<Result<(Storage, Shape)>> {
     let on_gpu = arguments.first().is_some_and(|argument| argument.device().is_cuda());
     on_gpu.then(|| operation.forward(arguments).map(|(storage, shape)| (Storage::Cuda(storage), shape)))
 }
 
-/// So many arguments.
+/// Checks the number of arguments.
 fn arguments<T, const N: usize>(given: &[T]) -> Result<&[T; N]> {
     match given.try_into() {
         Ok(arguments) => Ok(arguments),
@@ -56,7 +56,7 @@ fn arguments<T, const N: usize>(given: &[T]) -> Result<&[T; N]> {
     }
 }
 
-/// The tensor as products of a precision take it: rounded to bfloat16 where they do.
+/// A tensor as an operand of matrix products: contiguous and of the given element type.
 fn operand(x: &Tensor, kind: DType) -> Result<Tensor> {
     let x = x.contiguous()?;
     let (gpu, len) = (current()?, x.elem_count());
@@ -67,12 +67,12 @@ fn operand(x: &Tensor, kind: DType) -> Result<Tensor> {
     }
 }
 
-/// The gradient in the kind of what it is the gradient of.
+/// The gradient in the element type of its argument.
 fn gradient_like(gradient: &Tensor, argument: &Tensor) -> Result<Tensor> {
     operand(gradient, DType::of(argument)?)
 }
 
-/// The elements of a tensor that has to have as many as another.
+/// The elements of a tensor, which must be as many as another's.
 fn as_long_as<'a, T: Number>(tensor: &'a Tensor, other: &View<'_, T>) -> Result<View<'a, T>> {
     let elements = view::<T>(tensor)?;
     if elements.len() != other.len() {
@@ -81,7 +81,7 @@ fn as_long_as<'a, T: Number>(tensor: &'a Tensor, other: &View<'_, T>) -> Result<
     Ok(elements)
 }
 
-/// The rows of `[rows, columns]` with so many elements.
+/// The number of rows of `[rows, columns]` with `len` elements.
 fn rows_of(len: usize, columns: usize) -> Result<usize> {
     match len.checked_div(columns) {
         Some(rows) if rows * columns == len => Ok(rows),
@@ -89,7 +89,7 @@ fn rows_of(len: usize, columns: usize) -> Result<usize> {
     }
 }
 
-/// Rows that a block takes: a matter of rows and columns alone.
+/// Rows of a block. They depend on rows and columns alone, as they determine the order of addition.
 #[derive(Clone, Copy)]
 struct Chunks {
     rows: usize,
@@ -97,7 +97,8 @@ struct Chunks {
 }
 
 impl Chunks {
-    /// To be summed: enough blocks for a full GPU, and not so few rows that the second stage would have the work.
+    /// For sums: enough blocks for a full GPU, but not so few rows each that most of the addition is left to the second
+    /// stage.
     fn to_sum(rows: usize, columns: usize) -> Self {
         const BLOCKS: usize = 1024;
         const FEWEST_ROWS: usize = 64;
@@ -105,14 +106,14 @@ impl Chunks {
         Self { rows, each: rows.div_ceil(most).max(FEWEST_ROWS) }
     }
 
-    /// To be worked on one by one: few rows for each thread, and no more chunks than a grid can have.
+    /// For elementwise kernels: few rows for each thread, and no more chunks than a grid can have.
     fn to_map(rows: usize) -> Self {
         const MOST: usize = 1 << 15;
         const FEWEST_ROWS: usize = 32;
         Self { rows, each: rows.div_ceil(MOST).max(FEWEST_ROWS) }
     }
 
-    /// The totals of partial sums `[chunks, 2, columns]`: the first `len` of 2 · `columns`.
+    /// Adds partial sums `[chunks, 2, columns]`: the first `len` of 2 · `columns`.
     fn totals(self, partials: &CudaSlice<f64>, columns: usize, len: usize) -> Result<CudaSlice<f32>> {
         let chunks = kernels::chunks(self.rows, self.each)?;
         kernels::column_totals(&*current()?, partials.into(), chunks, columns, len)

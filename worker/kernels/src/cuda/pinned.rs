@@ -1,4 +1,4 @@
-//! Memory of the host that the GPUs read and write by themselves, while threads do something else.
+//! Host memory that the GPUs read and write by themselves, while threads do something else.
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -13,16 +13,15 @@ use super::dtype::View;
 
 /// Page-locked memory that every GPU of the process can reach.
 ///
-/// It knows which copies are still on their way. Whoever wants to read it waits for the copies into it, and whoever wants
-/// to write it for all copies; dropping it waits for all of them, too. A thread that fills one buffer while another is on
-/// its way uses two.
+/// It tracks the copies that have not finished. Reading waits for the copies into it, writing for all copies, and
+/// dropping it for all of them, too. A thread that fills one buffer while another is being copied uses two.
 pub struct Pinned<T> {
     context: Arc<CudaContext>,
     memory: *mut T,
     len: usize,
-    /// When a device will have written it.
+    /// The end of the copy from a device into it.
     written: Option<CudaEvent>,
-    /// When devices will have read it.
+    /// The ends of copies from it to devices.
     read: Vec<CudaEvent>,
 }
 
@@ -31,10 +30,10 @@ pub struct Pinned<T> {
 unsafe impl<T: Send> Send for Pinned<T> {}
 
 impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Pinned<T> {
-    /// Zeros.
+    /// Page-locked memory of zeros.
     ///
     /// # Errors
-    /// When the system has no such memory left.
+    /// When the system cannot lock more memory.
     #[allow(unsafe_code, reason = "the driver hands out addresses")]
     pub fn zeros(context: &Arc<CudaContext>, len: usize) -> Result<Self> {
         let bytes = match len.max(1).checked_mul(size_of::<T>()) {
@@ -55,35 +54,35 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Pinned<T> {
         self.len
     }
 
-    /// What is in it, as soon as nothing is on its way here.
+    /// Waits for copies into it, and returns its content.
     ///
     /// # Errors
     /// When a copy has failed.
     #[allow(unsafe_code, reason = "the driver's memory")]
     pub fn read(&mut self) -> Result<&[T]> {
         self.wait_for_writes()?;
-        // SAFETY: the memory is there and initialised, and no device writes it while `self` is borrowed.
+        // SAFETY: the memory is initialised, and no device writes it while `self` is borrowed.
         Ok(unsafe { std::slice::from_raw_parts(self.memory, self.len) })
     }
 
-    /// Overwrites its beginning, as soon as nothing is on its way here or from here.
+    /// Waits for copies into it and from it, and overwrites its beginning.
     ///
     /// # Errors
-    /// When there is not so much room, or a copy has failed.
+    /// When it is too small, or a copy has failed.
     #[allow(unsafe_code, reason = "the driver's memory")]
     pub fn write(&mut self, elements: &[T]) -> Result<()> {
         self.expect(elements.len())?;
         self.wait()?;
-        // SAFETY: the memory is there and initialised, and no device reads or writes it while `self` is borrowed.
+        // SAFETY: the memory is initialised, and no device reads or writes it while `self` is borrowed.
         let memory = unsafe { std::slice::from_raw_parts_mut(self.memory, elements.len()) };
         copy_in_parallel(elements, memory);
         Ok(())
     }
 
-    /// Lets the device copy `len` elements here, from `first` on, in the order of their stream.
+    /// Queues a copy of `len` elements from `first` on, in the order of their stream, to the beginning of this memory.
     ///
     /// # Errors
-    /// When there are not so many, or not so much room, or the driver refuses.
+    /// When there are fewer elements, this memory is too small, or the driver fails.
     #[allow(unsafe_code, reason = "the driver takes addresses")]
     pub fn download(&mut self, from: &CudaSlice<T>, first: usize, len: usize) -> Result<()> {
         self.expect(len)?;
@@ -91,8 +90,8 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Pinned<T> {
         self.wait()?;
         let stream = from.stream();
         stream.context().bind_to_thread().w()?;
-        // SAFETY: both sides have room. The memory here stays until the event that is noted next; that on the device is
-        // freed, if it is, in the order of the stream.
+        // SAFETY: both sides are large enough. The memory here lives until the event that is recorded next; that on the
+        // device is freed in the order of the stream.
         unsafe {
             let memory = std::slice::from_raw_parts_mut(self.memory, len);
             result::memcpy_dtoh_async(memory, part.address(), stream.cu_stream()).w()?;
@@ -101,20 +100,20 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Pinned<T> {
         Ok(())
     }
 
-    /// Lets a stream copy its first elements to the device.
+    /// Queues a copy of its first `len` elements to the device, in the order of a stream.
     ///
     /// # Errors
-    /// When there are not so many, or the driver refuses.
+    /// When it is too small, or the driver fails.
     ///
     /// # Safety
-    /// At `to` there is room for them on the stream's device, until the stream has copied them.
+    /// The stream's device has room for the elements at `to` until the stream has copied them.
     #[allow(unsafe_code, reason = "the driver takes addresses")]
     pub(super) unsafe fn upload(&mut self, len: usize, to: u64, stream: &CudaStream) -> Result<()> {
         self.expect(len)?;
         self.wait_for_writes()?;
         stream.context().bind_to_thread().w()?;
-        // SAFETY: the memory here stays, and stays as it is, until the event that is noted next; the other side is the
-        // caller's promise.
+        // SAFETY: the memory here lives, and does not change, until the event that is recorded next; the caller
+        // guarantees the other side.
         unsafe {
             let memory = std::slice::from_raw_parts(self.memory, len);
             result::memcpy_htod_async(to, memory, stream.cu_stream()).w()?;
@@ -151,9 +150,9 @@ impl<T> Pinned<T> {
 impl<T> Drop for Pinned<T> {
     #[allow(unsafe_code, reason = "the driver takes its memory back")]
     fn drop(&mut self) {
-        // A device that is lost touches nothing any more.
+        // Errors are ignored: a lost device accesses nothing any more.
         let _ = self.wait();
-        // SAFETY: made by the driver, and nothing is on its way any more.
+        // SAFETY: allocated by the driver, and no copy uses it any more.
         let freed = self
             .context
             .bind_to_thread()
@@ -164,19 +163,19 @@ impl<T> Drop for Pinned<T> {
     }
 }
 
-/// The point of a stream at which a copy that was queued just now is over. Where the driver cannot mark it, it is waited
-/// for here.
+/// The end of a copy that was queued just before. If the driver cannot record an event, this function waits for the
+/// stream instead, so that memory is never freed during a copy.
 fn end_of_copy(stream: &CudaStream) -> Result<CudaEvent> {
     stream
         .record_event(None)
         .inspect_err(|_| {
-            // What fails here as well is a device that is lost: it touches nothing any more.
+            // If this fails as well, the device is lost and accesses nothing any more.
             let _ = stream.synchronize();
         })
         .w()
 }
 
-/// Elements that a thread copies at once: one thread is slower than the way to a GPU.
+/// Elements that a thread copies at once: a single thread is slower than the bus to a GPU.
 pub const COPIED_AT_ONCE: usize = 1 << 16;
 
 fn copy_in_parallel<T: Copy + Send + Sync>(from: &[T], to: &mut [T]) {

@@ -1,4 +1,4 @@
-//! Small results on their way to the host while the GPU computes on.
+//! Copies of small results to the host while the GPU continues to compute.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use cudarc::driver::{CudaEvent, CudaSlice, CudaStream};
 
 use super::Gpu;
 
-/// Loss of each sample, and whether it was recognised, which the GPU has been told to compute.
+/// Losses of samples, and whether each was classified correctly, of a computation that has been queued.
 pub struct Results {
     losses: CudaSlice<f32>,
     correct: CudaSlice<u32>,
-    /// When they are there.
+    /// The point of the computing stream at which they are complete.
     done: CudaEvent,
     copies: Arc<CudaStream>,
 }
 
 impl Gpu {
-    /// Results of what has been queued on the stream up to now.
+    /// The results of what has been queued on the stream so far.
     ///
     /// # Errors
     /// When the driver refuses.
@@ -29,8 +29,8 @@ impl Gpu {
 }
 
 impl Results {
-    /// Waits until they are there and brings them here. Not by the stream that computes, where the copy would wait for what
-    /// is queued behind.
+    /// Waits until they are complete and copies them to the host. The copy uses the stream for copies: on the computing
+    /// stream it would wait for everything that has been queued since.
     ///
     /// # Errors
     /// When the computation or the copy has failed.

@@ -1,4 +1,4 @@
-//! What samples should be recognised as, on a GPU.
+//! Targets of samples on a GPU.
 
 use candle_core::Result;
 use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
@@ -6,7 +6,7 @@ use lookbehind_common::target::Target;
 
 use super::{Gpu, Staging, View};
 
-/// `Target` of `kernels/softmax.cu`.
+/// A target on the device; `Target` of `kernels/softmax.cu`.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(crate) struct DeviceTarget {
@@ -17,7 +17,7 @@ pub(crate) struct DeviceTarget {
 }
 
 #[allow(unsafe_code, reason = "the kernel takes the same fields in the same order")]
-// SAFETY: plain numbers, laid out as the kernel's structure is.
+// SAFETY: integers and a float, in the layout of the kernel's structure.
 unsafe impl DeviceRepr for DeviceTarget {}
 
 #[allow(unsafe_code, reason = "all its fields may be zero")]
@@ -33,7 +33,8 @@ impl From<&Target> for DeviceTarget {
     }
 }
 
-/// The targets of some samples, whose classes are known to be below a bound: the kernels look logits up by them.
+/// The targets of some samples, with a known bound of their classes: the kernels use a class as an index into the
+/// logits.
 pub struct Targets {
     targets: CudaSlice<DeviceTarget>,
     len: usize,
@@ -42,13 +43,13 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// Samples.
+    /// Number of samples.
     pub fn len(&self) -> usize {
         self.len
     }
 }
 
-/// The way of targets to a GPU.
+/// Copies targets to a GPU.
 pub struct TargetStaging(Staging<DeviceTarget>);
 
 impl TargetStaging {
@@ -56,7 +57,7 @@ impl TargetStaging {
         Self(Staging::new())
     }
 
-    /// Targets on the device, for what the stream does from now on.
+    /// Copies targets to the device; operations that are queued on the stream afterwards see them.
     ///
     /// # Errors
     /// When the driver refuses.
@@ -68,11 +69,11 @@ impl TargetStaging {
     }
 }
 
-/// What became of some samples, on the device.
+/// Losses of some samples, on the device.
 pub(crate) struct RowLosses {
     /// Loss of each sample, in nats.
     pub losses: CudaSlice<f32>,
-    /// Whether it was recognised: 0 or 1.
+    /// Whether the sample was classified correctly: 0 or 1.
     pub correct: CudaSlice<u32>,
     /// Gradient of (sum of the losses) / denominator with respect to the logits.
     pub gradient: CudaSlice<f32>,
@@ -82,7 +83,7 @@ impl Gpu {
     /// Losses of logits `[samples, classes]`.
     ///
     /// # Errors
-    /// When there are not as many logits as that, or a target's class is none of theirs.
+    /// When there are fewer or more logits than that, or a target's class is not below `classes`.
     #[allow(unsafe_code, reason = "the kernel looks logits up by the targets' classes")]
     pub(crate) fn cross_entropy(
         &self,

@@ -1,4 +1,4 @@
-//! What memory and kernels refuse, and what they wait for, on the GPU of the tests: a real or an emulated one.
+//! Refusals and waits of memory and kernels, on the GPU of the tests: a real or an emulated one.
 
 use cudarc::driver::CudaSlice;
 use lookbehind_common::job::Precision;

@@ -1,4 +1,4 @@
-//! What the library is told of a convolution, and what it says that the algorithms take.
+//! The library's descriptors of a convolution, and the workspace that its algorithms need.
 
 use std::cell::OnceCell;
 use std::ffi::c_int;
@@ -9,13 +9,13 @@ use cudarc::cudnn::sys;
 use super::{Convolution, FORWARD, INPUT_GRADIENT, Shape4, WEIGHT_GRADIENT};
 use crate::cuda::DType;
 
-/// The library's descriptions of a convolution.
+/// The library's descriptors of a convolution.
 pub(super) struct Plan {
     pub(super) input: Images,
     pub(super) weight: Filter,
     pub(super) output: Images,
     pub(super) moves: Moves,
-    /// Bytes that the algorithms of forward pass, input gradient and weight gradient take, as far as they were asked for.
+    /// Bytes of workspace for forward pass, input gradient and weight gradient, each once it has been asked for.
     workspaces: [OnceCell<usize>; 3],
 }
 
@@ -110,7 +110,7 @@ impl Plan {
     }
 }
 
-/// What was found out before, or is now.
+/// Returns a known value, or finds it out and remembers it.
 fn known(
     place: &OnceCell<usize>,
     ask: impl FnOnce() -> std::result::Result<usize, CudnnError>,
@@ -141,7 +141,7 @@ fn ints<const N: usize>(extents: [usize; N]) -> std::result::Result<[c_int; N], 
     Ok(ints)
 }
 
-/// Gives something back to the library when it is dropped; a device that is lost has nothing to take back.
+/// Wraps a handle that is destroyed on drop. Errors are ignored: a lost device has nothing left to destroy.
 macro_rules! given_back {
     ($(#[$doc:meta])* $name:ident($raw:ty), $destroy:path) => {
         $(#[$doc])*
@@ -150,7 +150,7 @@ macro_rules! given_back {
         impl Drop for $name {
             #[allow(unsafe_code, reason = "the library takes addresses")]
             fn drop(&mut self) {
-                // SAFETY: made by the library, and not used any more.
+                // SAFETY: created by the library, and not used any more.
                 let _ = unsafe { $destroy(self.0) };
             }
         }
@@ -158,18 +158,18 @@ macro_rules! given_back {
 }
 
 given_back! {
-    /// The library for a stream.
+    /// The library's handle for a stream.
     Handle(sys::cudnnHandle_t), result::destroy_handle
 }
 given_back! {
-    /// Shape, kind and order of images.
+    /// Shape, element type and order in memory of images.
     Images(sys::cudnnTensorDescriptor_t), result::destroy_tensor_descriptor
 }
 given_back! {
-    /// Those of a weight.
+    /// Shape, element type and order in memory of a weight.
     Filter(sys::cudnnFilterDescriptor_t), result::destroy_filter_descriptor
 }
 given_back! {
-    /// How a window moves, and what is computed with.
+    /// Stride, padding, dilation and groups, and the precision of the computation.
     Moves(sys::cudnnConvolutionDescriptor_t), result::destroy_convolution_descriptor
 }

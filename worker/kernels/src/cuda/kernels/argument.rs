@@ -1,12 +1,11 @@
-//! What a kernel is given.
+//! Arguments of kernels.
 
 use candle_core::Result;
 use cudarc::driver::DeviceRepr;
 
-/// A kernel's argument.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Argument {
-    /// An address on the device; 0 for none.
+    /// An address on the device; 0 stands for null.
     Pointer(u64),
     Int(i32),
     Long(i64),
@@ -38,7 +37,7 @@ fn too_large<T>(extent: usize) -> Result<T> {
     candle_core::bail!("an extent of {extent} is too large for the kernels")
 }
 
-/// The windows of a pooling layer, as the layer knows them.
+/// The windows of a pooling layer, as the layer describes them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WindowsOf {
     pub(crate) input: (usize, usize),
@@ -47,7 +46,7 @@ pub(crate) struct WindowsOf {
     pub(crate) size: (usize, usize),
     pub(crate) stride: usize,
     pub(crate) padding: usize,
-    /// Whether the maximum is wanted, and not the mean.
+    /// Whether the maximum is computed; otherwise the mean.
     pub(crate) is_max: bool,
 }
 
@@ -68,11 +67,11 @@ pub(crate) struct PoolWindows {
 }
 
 #[allow(unsafe_code, reason = "the kernel takes the same fields in the same order")]
-// SAFETY: plain numbers, laid out as the kernel's structure is.
+// SAFETY: integers, in the layout of the kernel's structure.
 unsafe impl DeviceRepr for PoolWindows {}
 
 impl PoolWindows {
-    /// What the kernels take.
+    /// Converts the layer's description to the kernel's structure.
     ///
     /// # Errors
     /// When an extent is too large, or the stride is 0.
@@ -94,12 +93,12 @@ impl PoolWindows {
         })
     }
 
-    /// Elements of an input image: height, width, channels.
+    /// Elements of an input image: height · width · channels.
     pub(super) fn input(&self) -> Result<usize> {
         product([self.height, self.width, self.channels])
     }
 
-    /// Elements of an output image.
+    /// Elements of an output image: height · width · channels.
     pub(super) fn output(&self) -> Result<usize> {
         product([self.out_height, self.out_width, self.channels])
     }

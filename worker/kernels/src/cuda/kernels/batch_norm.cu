@@ -1,5 +1,5 @@
-// Batch normalisation (Ioffe and Szegedy, ICML 2015, algorithm 1) of x [rows, channels], with residual addition and ReLU in
-// the same passes: y = relu((x − mean) · scale + bias + residual).
+// Batch normalisation (Ioffe and Szegedy, ICML 2015, algorithm 1) of x [rows, channels], fused with residual addition
+// and ReLU: y = relu((x − mean) · scale + bias + residual).
 #include "elements.cuh"
 
 __device__ __forceinline__ float passed(float result, float gradient, int relu) {
@@ -74,8 +74,8 @@ __device__ __forceinline__ float passed(float result, float gradient, int relu) 
 KERNELS(float, f32)
 KERNELS(__nv_bfloat16, bf16)
 
-// From sums and sums of squares [chunks, 2, channels] to what the passes need, and what the layer reports: mean, unbiased
-// variance, 1 / √(variance + eps), weight / √(variance + eps); each [channels].
+// Turns sums and sums of squares [chunks, 2, channels] into what the elementwise kernels need and what the layer
+// reports: mean, unbiased variance, 1 / √(variance + eps), weight / √(variance + eps); each [channels].
 extern "C" __global__ void batch_moments(const double* partials, const float* weight, float* mean, float* variance,
                                          float* inverse, float* scale, int chunks, long long rows, int channels,
                                          double eps) {
@@ -94,7 +94,7 @@ extern "C" __global__ void batch_moments(const double* partials, const float* we
     scale[channel] = (float)(weight[channel] * factor);
 }
 
-// weight / √(running variance + eps), for passes that do not train.
+// weight / √(running variance + eps), for inference.
 extern "C" __global__ void running_scale(const float* weight, const float* variance, float* scale, int channels,
                                          double eps) {
     long long channel = place();

@@ -1,4 +1,4 @@
-//! From a kernel's declaration to a function that checks its arguments and launches it.
+//! Turns a kernel's declaration into a function that checks its arguments and launches it.
 //!
 //! ```text
 //! source {
@@ -24,9 +24,9 @@
 //! | `Windows` | `Windows` | `PoolWindows` |
 //! | `Extent` | nothing: the grid says it | `usize` |
 //!
-//! A `safe fn` is one whose declaration says everything that the kernel touches: it checks that memory is as large as the
-//! extents say, that it belongs to the GPU's stream, and the condition after `if`. An `unsafe fn` is for kernels whose
-//! addresses or indices come from memory.
+//! A `safe fn` is one whose declaration describes everything that the kernel accesses: the function checks that memory
+//! is as large as the extents say, that it belongs to the GPU's stream, and the condition after `if`. An `unsafe fn` is
+//! for kernels whose addresses or indices come from memory.
 
 /// Declares the functions of all kernels, and the list of the kernels' names.
 macro_rules! kernels {
@@ -39,7 +39,7 @@ macro_rules! kernels {
         use super::*;
         use crate::cuda::{Number, View};
 
-        /// The kernels by source; each of one or two instances.
+        /// The kernels of each source, each with its one or two instances.
         pub(super) const DECLARED: &[(&str, &[&[&str]])] =
             &[$((stringify!($source), &[$(instances!($name $($number)?)),*])),*];
 
@@ -75,7 +75,7 @@ macro_rules! instance {
     };
 }
 
-/// The function's type of a scalar, and the kernel's argument.
+/// Rust type of a scalar parameter, and its conversion to the kernel's argument.
 macro_rules! scalar {
     (@type Int) => {
         usize
@@ -121,8 +121,8 @@ macro_rules! scalar {
     };
 }
 
-/// Reads one argument after the other: the function's parameters, what is done before the launch, the kernel's arguments,
-/// the results and their types; then writes the function.
+/// Parses one argument after the other and collects the function's parameters, the statements before the launch, the
+/// kernel's arguments, the results and their types; then generates the function.
 macro_rules! function {
     (@next $gpu:ident [$($meta:tt)*] [safe] [$name:ident $($number:ident)?] [$grid:expr] [$($condition:expr)?]
      [$($parameters:tt)*] $before:tt $given:tt $results:tt [$([$type:ty])*] $(,)?) => {
@@ -157,8 +157,8 @@ macro_rules! function {
         })?
         $($before)*
         let (kernel, grid) = (instance!($name $($number)?), $grid?);
-        // SAFETY: the arguments are those of the declaration, which the tests hold against the source. The memory is as
-        // large as the declaration says that the kernel touches, and goes back in the order of the GPU's stream.
+        // SAFETY: the arguments are those of the declaration, which a test compares with the source. The memory is as
+        // large as the declaration says that the kernel accesses, and is freed in the order of the GPU's stream.
         unsafe { $gpu.kernels().launch(kernel, grid, &[$($given)*]) }?;
         Ok(($($result),*))
     }};

@@ -1,13 +1,13 @@
-// What the kernels have in common: the two kinds of numbers that activations are kept in, and sums over a block.
+// Common parts of the kernels: the two element types of activations, and sums over a block.
 //
-// Sums are made in a fixed order, in float64: no atomic operations, no dependence on which block runs first.
+// Sums are added in a fixed order, in float64: no atomic operations, no dependence on the order in which blocks run.
 #pragma once
 
 #include <cuda_bf16.h>
 
-// Threads of a block that work on numbers one by one.
+// Threads of a block that handles elements one by one.
 constexpr int THREADS = 256;
-// Threads of a block that sums columns: so many columns by so many rows.
+// Threads of a block that sums columns: COLUMNS columns by ROWS rows.
 constexpr int COLUMNS = 32;
 constexpr int ROWS = 8;
 
@@ -17,7 +17,7 @@ __device__ __forceinline__ float number(__nv_bfloat16 x) { return __bfloat162flo
 __device__ __forceinline__ void store(float* place, float x) { *place = x; }
 __device__ __forceinline__ void store(__nv_bfloat16* place, float x) { *place = __float2bfloat16(x); }
 
-// The number of this thread among all of the grid.
+// Index of this thread in the grid.
 __device__ __forceinline__ long long place() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }
 
 // Sums one value of each thread of the block; every thread gets the sum. `blockDim.x` is a power of two, at most THREADS.
@@ -33,7 +33,7 @@ __device__ __forceinline__ double block_sum(double value, double* shared) {
     return sum;
 }
 
-// The greatest value of the block; NaN counts as nothing.
+// The greatest value of the block; NaN is ignored, as fmaxf ignores it.
 __device__ __forceinline__ float block_max(float value, float* shared) {
     shared[threadIdx.x] = value;
     __syncthreads();
@@ -46,7 +46,7 @@ __device__ __forceinline__ float block_max(float value, float* shared) {
     return greatest;
 }
 
-// Adds up a block's rows of two columns' worth of sums and writes them; see `column_partials`.
+// Adds a block's rows of two sums per column and writes the results; see `column_partials`.
 __device__ __forceinline__ void write_column_sums(double first, double second, double* partials, int columns, int column) {
     __shared__ double sums[2][ROWS][COLUMNS + 1];
     sums[0][threadIdx.y][threadIdx.x] = first;
@@ -66,8 +66,8 @@ __device__ __forceinline__ void write_column_sums(double first, double second, d
     }
 }
 
-// The rows of a block, of a grid over columns (x) and chunks of rows (y), and the column of this thread: what belongs to a
-// column is read once, and nothing is divided.
+// The rows of a block in a grid over columns (x) and chunks of rows (y), and the column of this thread: values that
+// belong to a column are read once, and no index needs a division.
 struct Chunk {
     int column;
     long long first, end;
@@ -79,8 +79,8 @@ __device__ __forceinline__ Chunk chunk_of(long long rows, int rows_per_chunk) {
     return {(int)(blockIdx.x * COLUMNS + threadIdx.x), first, end < rows ? end : rows};
 }
 
-// The sum of one number of each chunk of partials [chunks, width], added by the rows of a block of columns. Every thread of
-// the block takes part; those of the first row get the sum.
+// The sum of the same entry of each chunk of partials [chunks, width], added by the rows of a block of columns. Every
+// thread of the block must take part; those of the first row get the sum.
 __device__ __forceinline__ double total_of_chunks(const double* partials, int chunks, long long width, long long number) {
     __shared__ double sums[ROWS][COLUMNS + 1];
     double sum = 0.0;

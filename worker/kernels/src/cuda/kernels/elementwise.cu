@@ -1,7 +1,7 @@
-// Functions of single numbers over whole tensors, and changes of their order or kind.
+// Elementwise functions of tensors, and conversions of their order in memory or element type.
 #include "elements.cuh"
 
-// ReLU with PyTorch's gradient: 0 at 0. NaN passes through both ways.
+// ReLU with PyTorch's gradient: 0 at 0. NaN passes through in both directions.
 __device__ __forceinline__ float rectified(float x) { return x <= 0.0f ? 0.0f : x; }
 
 enum Smooth { GELU = 0, SILU = 1, TANH = 2, SIGMOID = 3 };
@@ -113,7 +113,8 @@ extern "C" __global__ void to_f32(const __nv_bfloat16* x, float* y, long long le
     if (i < len) y[i] = __bfloat162float(x[i]);
 }
 
-// Second stage: adds the chunks of partials [chunks, 2, columns] in a fixed order; `len` of the 2 · columns sums are wanted.
+// Second stage: adds the chunks of partials [chunks, 2, columns] in a fixed order; the first `len` of 2 · columns sums
+// are wanted.
 extern "C" __global__ void column_totals(const double* partials, float* totals, int chunks, int columns, long long len) {
     long long number = (long long)blockIdx.x * COLUMNS + threadIdx.x;
     double total = total_of_chunks(partials, chunks, 2LL * columns, number);

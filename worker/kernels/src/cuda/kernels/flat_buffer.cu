@@ -1,13 +1,13 @@
-// Between a model's tensors and the flat buffers that travel, and sums of flat buffers.
+// Copies between a model's tensors and flat buffers, and sums of flat buffers.
 #include "elements.cuh"
 
-// A piece of a tensor: the tensor's number, and where the piece begins in the tensor and in the flat buffer.
+// A run of elements of a tensor: the tensor's index, and the first element in the tensor and in the flat buffer.
 struct Piece {
     unsigned tensor, len;
     long long in_tensor, in_flat_buffer;
 };
 
-// Copies tensors into a flat buffer, times a factor; what has no tensor becomes 0.
+// Copies tensors into a flat buffer, multiplied by a factor; missing tensors become 0.
 extern "C" __global__ void gather(const Piece* pieces, const unsigned long long* tensors, float* flat_buffer, float factor) {
     Piece piece = pieces[blockIdx.x];
     const float* tensor = (const float*)tensors[piece.tensor];
@@ -23,7 +23,7 @@ extern "C" __global__ void scatter(const Piece* pieces, const unsigned long long
         tensor[piece.in_tensor + i] = flat_buffer[piece.in_flat_buffer + i];
 }
 
-// into += from: a node of the canonical reduction, left + right.
+// into += from: a segment of the reduction tree, left + right.
 extern "C" __global__ void add(float* into, const float* from, long long len) {
     long long i = place();
     if (i < len) into[i] = into[i] + from[i];

@@ -1,11 +1,11 @@
-//! How many blocks of how many threads a kernel runs on.
+//! Numbers of blocks and threads that kernels run on.
 
 use candle_core::Result;
 use cudarc::driver::LaunchConfig;
 
-/// Threads of a block that works on numbers one by one; `THREADS` in `elements.cuh`.
+/// Threads of a block that handles elements one by one; `THREADS` in `elements.cuh`.
 const THREADS: u32 = 256;
-/// Columns and rows of a block that works on columns; `COLUMNS` and `ROWS` there.
+/// Columns and rows of a block that handles columns; `COLUMNS` and `ROWS` there.
 pub(crate) const COLUMNS: u32 = 32;
 const ROWS: u32 = 8;
 
@@ -19,7 +19,8 @@ impl Grid {
         Self::new([len.div_ceil(THREADS as usize), 1], (THREADS, 1, 1))
     }
 
-    /// A block for each of `rows` rows of `columns` elements. Its threads are a power of two, as sums over a block expect.
+    /// A block for each of `rows` rows of `columns` elements. Its number of threads is a power of two, as sums over a
+    /// block need.
     pub(super) fn rows(rows: usize, columns: usize) -> Result<Self> {
         let mut threads = 32;
         while threads < THREADS && (threads as usize) < columns {
@@ -28,12 +29,12 @@ impl Grid {
         Self::new([rows, 1], (threads, 1, 1))
     }
 
-    /// Blocks that sum `columns` columns of partial sums.
+    /// Blocks that add up `columns` columns of partial sums.
     pub(super) fn columns(columns: usize) -> Result<Self> {
         Self::new([columns.div_ceil(COLUMNS as usize), 1], (COLUMNS, ROWS, 1))
     }
 
-    /// Blocks that take chunks of `rows_per_chunk` rows of some columns.
+    /// Blocks for chunks of `rows_per_chunk` rows, each block for some columns.
     pub(super) fn chunks(columns: usize, rows: usize, rows_per_chunk: usize) -> Result<Self> {
         let across = columns.div_ceil(COLUMNS as usize);
         Self::new([across, super::chunks(rows, rows_per_chunk)?], (COLUMNS, ROWS, 1))
@@ -47,7 +48,7 @@ impl Grid {
         Ok(Self(LaunchConfig { grid_dim: (across, down, 1), block_dim: threads, shared_mem_bytes: 0 }))
     }
 
-    /// Whether there is nothing to do.
+    /// Whether there are no blocks; the driver refuses to launch such a grid.
     pub(super) fn is_empty(&self) -> bool {
         self.0.grid_dim.0 == 0 || self.0.grid_dim.1 == 0
     }

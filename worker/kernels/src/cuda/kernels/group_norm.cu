@@ -1,9 +1,9 @@
-// Normalisation within a sample: group normalisation (Wu and He, ECCV 2018), and layer normalisation (Ba, Kiros and Hinton,
-// 2016) as one group of one pixel. x is [samples, pixels, channels]; a set is what is normalised together, a group of
-// neighbouring channels of a sample. A block takes a set.
+// Normalisation within a sample: group normalisation (Wu and He, ECCV 2018), and layer normalisation (Ba, Kiros and
+// Hinton, 2016) as one group of one pixel. x is [samples, pixels, channels]; a set, a group of neighbouring channels of
+// a sample, is normalised together. Each block handles one set.
 #include "elements.cuh"
 
-// Where the numbers of this block's set lie.
+// Position of this block's set in memory.
 struct Set {
     long long first;
     int size, width, channels, channel;

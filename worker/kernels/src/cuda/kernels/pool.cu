@@ -6,7 +6,7 @@ struct Windows {
     int down, across, stride, padding, is_max;
 };
 
-// The input's rows or columns under a window.
+// The range of the input's rows or columns under a window.
 struct Span {
     int first, end;
 };
@@ -16,7 +16,7 @@ __device__ __forceinline__ Span span(int output, int taps, int stride, int paddi
     return {first < 0 ? 0 : first, end < extent ? end : extent};
 }
 
-// The outputs whose windows hold a pixel.
+// The range of outputs whose windows contain a pixel.
 __device__ __forceinline__ Span holders(int pixel, int taps, int stride, int padding, int extent) {
     int last = (pixel + padding) / stride, before = pixel + padding - taps;
     int first = before < 0 ? 0 : before / stride + 1;

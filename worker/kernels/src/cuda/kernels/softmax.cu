@@ -1,4 +1,4 @@
-// Softmax: of attention's scores, and of logits with the cross-entropy. A block takes a row.
+// Softmax: of attention's scores, and of logits with the cross-entropy. Each block handles one row.
 #include "elements.cuh"
 
 // softmax(row · scale), in place.
@@ -15,7 +15,7 @@ extern "C" __global__ void softmax(float* rows, int columns, float scale) {
     for (int i = threadIdx.x; i < columns; i += blockDim.x) row[i] = (float)(expf((row[i] - most) * scale) / total);
 }
 
-// From the gradient of softmax's result to that of the row before scaling, in place.
+// Turns the gradient of softmax's result into that of the row before scaling, in place.
 extern "C" __global__ void softmax_gradient(const float* weights, float* gradients, int columns, float scale) {
     __shared__ double sums[THREADS];
     const float* weight = weights + (long long)blockIdx.x * columns;
@@ -26,7 +26,7 @@ extern "C" __global__ void softmax_gradient(const float* weights, float* gradien
     for (int i = threadIdx.x; i < columns; i += blockDim.x) gradient[i] = weight[i] * (gradient[i] - centre) * scale;
 }
 
-// What a sample's loss is computed against: one class, perhaps mixed with another's share.
+// A sample's target: one class, or a mixture with a second class and its share.
 struct Target {
     unsigned first, second;
     float share;
@@ -40,8 +40,8 @@ __device__ __forceinline__ double share_of(const Target& target, double smoothin
     return share;
 }
 
-// Loss −Σ p_j ln softmax(z)_j of each row, whether the prediction is right (the first of equally large logits is the
-// prediction; NaN is never right), and the gradient of loss / denominator. Exponentials in float64.
+// Loss −Σ p_j ln softmax(z)_j of each row, whether the prediction is correct (the first of equally large logits is the
+// prediction; NaN is never correct), and the gradient of loss / denominator. Exponentials in float64.
 extern "C" __global__ void cross_entropy(const float* logits, const Target* targets, float* losses, unsigned* correct,
                                          float* gradient, int classes, double smoothing, double denominator) {
     __shared__ double sums[THREADS];

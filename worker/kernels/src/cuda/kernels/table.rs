@@ -1,11 +1,12 @@
-// What every kernel takes and touches; `declare.rs` says how a declaration reads. A test reads this file, too.
+// Arguments and accessed memory of every kernel; `declare.rs` describes the notation. A test reads this file, too.
 
 kernels! {
     flat_buffer {
-        /// Copies tensors into a flat buffer, times a factor; what has no tensor becomes 0.
+        /// Copies tensors into a flat buffer, multiplied by a factor; missing tensors become 0.
         ///
         /// # Safety
-        /// The pieces lie within the tensors whose addresses (or 0) are given, and within the buffer.
+        /// The pieces lie within the tensors at the given addresses (0 stands for a missing tensor), and within the
+        /// buffer.
         unsafe fn gather(
             pieces: In<Piece> [blocks], tensors: In<u64> [], flat_buffer: InOut<f32> [], factor: Float, blocks: Extent
         ) on Grid::rows(blocks, PIECE);
@@ -13,12 +14,12 @@ kernels! {
         /// Copies a flat buffer into tensors.
         ///
         /// # Safety
-        /// The pieces lie within the tensors whose addresses are given, and within the buffer.
+        /// The pieces lie within the tensors at the given addresses, and within the buffer.
         unsafe fn scatter(
             pieces: In<Piece> [blocks], tensors: In<u64> [], flat_buffer: In<f32> [], blocks: Extent
         ) on Grid::rows(blocks, PIECE);
 
-        /// into += from: a segment of the canonical reduction, left + right.
+        /// into += from: a segment of the reduction tree, left + right.
         safe fn add(into: InOut<f32> [len], from: In<f32> [len], len: Long) on Grid::over(len);
     }
 
@@ -36,7 +37,7 @@ kernels! {
             rows: Long, channels: Int, rows_per_chunk: Int, relu: Flag
         ) on Grid::chunks(channels, rows, rows_per_chunk);
 
-        /// Sums of the gradient that passes the ReLU, and of its products with x̂: `[chunks, 2, channels]`.
+        /// Sums of the gradient that passes the ReLU, and of its product with x̂: `[chunks, 2, channels]`.
         safe fn batch_gradient_sums<N>(
             x: In<N> [rows, channels], result: In<N> [rows, channels], gradient: In<N> [rows, channels],
             mean: In<f32> [channels], inverse: In<f32> [channels],
@@ -44,7 +45,7 @@ kernels! {
             rows: Long, channels: Int, rows_per_chunk: Int, relu: Flag
         ) on Grid::chunks(channels, rows, rows_per_chunk);
 
-        /// The input's gradient and, where it is wanted, the residual's.
+        /// The input's gradient and, if it is wanted, the residual's.
         safe fn batch_gradient<N>(
             x: In<N> [rows, channels], result: In<N> [rows, channels], gradient: In<N> [rows, channels],
             mean: In<f32> [channels], inverse: In<f32> [channels], weight: In<f32> [channels],
@@ -70,15 +71,15 @@ kernels! {
         /// max(x, 0).
         safe fn relu<N>(x: In<N> [len], y: Out<N> [len], len: Long) on Grid::over(len);
 
-        /// The gradient where the result is above 0.
+        /// The gradient where the result is above 0, otherwise 0.
         safe fn relu_gradient<N>(
             result: In<N> [len], gradient: In<N> [len], of_x: Out<N> [len], len: Long
         ) on Grid::over(len);
 
-        /// A smooth activation, by its number.
+        /// A smooth activation; `kind` is `Smooth` of `elementwise.cu`.
         safe fn smooth<N>(x: In<N> [len], y: Out<N> [len], len: Long, kind: Code) on Grid::over(len);
 
-        /// Its gradient.
+        /// The gradient of a smooth activation's input.
         safe fn smooth_gradient<N>(
             x: In<N> [len], gradient: In<N> [len], of_x: Out<N> [len], len: Long, kind: Code
         ) on Grid::over(len);
@@ -97,12 +98,12 @@ kernels! {
             x: InOut<N> [rows, channels], bias: In<f32> [channels], rows: Long, channels: Int, rows_per_chunk: Int
         ) on Grid::chunks(channels, rows, rows_per_chunk);
 
-        /// A weight `[out, in, taps]` as the convolution takes it, `[out, taps, in]`.
+        /// Converts a weight `[out, in, taps]` to the convolution's layout `[out, taps, in]`.
         safe fn taps_first<N>(
             weight: In<f32> [len], turned: Out<N> [len], len: Long, inputs: Int, taps: Int
         ) on Grid::over(len), if len.is_multiple_of(elements(&[inputs, taps])?);
 
-        /// A weight `[out, taps, in]` as the model has it, `[out, in, taps]`.
+        /// Converts a weight `[out, taps, in]` to the model's layout `[out, in, taps]`.
         safe fn taps_last<N>(
             turned: In<N> [len], weight: Out<f32> [len], len: Long, inputs: Int, taps: Int
         ) on Grid::over(len), if len.is_multiple_of(elements(&[inputs, taps])?);
@@ -113,13 +114,13 @@ kernels! {
             rows: Long, columns: Int, rows_per_chunk: Int
         ) on Grid::chunks(columns, rows, rows_per_chunk);
 
-        /// Rounds.
+        /// Rounds to bfloat16.
         safe fn to_bf16(x: In<f32> [len], y: Out<bf16> [len], len: Long) on Grid::over(len);
 
-        /// The same numbers as f32.
+        /// Converts to f32, without rounding.
         safe fn to_f32(x: In<bf16> [len], y: Out<f32> [len], len: Long) on Grid::over(len);
 
-        /// Adds the chunks of partial sums `[chunks, 2, columns]`; `len` of the 2 · `columns` sums are wanted.
+        /// Adds the chunks of partial sums `[chunks, 2, columns]`; the first `len` of 2 · `columns` sums are wanted.
         safe fn column_totals(
             partials: In<f64> [chunks, 2, columns], totals: Out<f32> [len], chunks: Int, columns: Int, len: Long
         ) on Grid::columns(len), if len <= 2 * columns;
@@ -156,7 +157,7 @@ kernels! {
             len: Long, w: Windows, images: Extent
         ) on Grid::over(len), if len == elements(&[images, w.output()?])?;
 
-        /// The gradient of each pixel.
+        /// The gradient of each input pixel.
         safe fn pool_gradient<N>(
             x: In<N> [images, w.input()?], result: In<N> [images, w.output()?],
             gradient: In<N> [images, w.output()?], of_x: Out<N> [images, w.input()?],
@@ -169,13 +170,13 @@ kernels! {
         safe fn softmax(rows: InOut<f32> [count, columns], columns: Int, scale: Float, count: Extent)
             on Grid::rows(count, columns);
 
-        /// From the gradient of softmax's result to that of the row before scaling, in place.
+        /// Turns the gradient of softmax's result into that of the row before scaling, in place.
         safe fn softmax_gradient(
             weights: In<f32> [count, columns], gradients: InOut<f32> [count, columns], columns: Int, scale: Float,
             count: Extent
         ) on Grid::rows(count, columns);
 
-        /// Loss of each row, whether the prediction is right, and the gradient of loss / denominator.
+        /// Loss of each row, whether the prediction is correct, and the gradient of loss / denominator.
         ///
         /// # Safety
         /// The targets' classes are below `classes`.

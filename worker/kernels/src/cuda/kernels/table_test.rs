@@ -1,11 +1,11 @@
-//! Holds the declarations of the kernels against their sources, on machines with and without a GPU.
+//! Compares the declarations of the kernels with their sources, on machines with and without a GPU.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a test wants of the declarations: of each source, the kernels' names, whether they are of two instances, and their
-/// arguments as they are written.
+/// Collects the declarations for the test: for each source the kernels' names, whether each has two instances, and its
+/// arguments as written.
 macro_rules! kernels {
     ($($source:ident { $(
         $(#[$meta:meta])*
@@ -25,14 +25,14 @@ mod table {
 /// The instances of a kernel: suffix and element type.
 const INSTANCES: [(&str, &str); 2] = [("_f32", "float"), ("_bf16", "__nv_bfloat16")];
 
-/// A kernel's parameters by its name: each a type and a name.
+/// A kernel's parameters by its name: type and name of each.
 type Signatures = BTreeMap<String, Vec<(String, String)>>;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cuda/kernels")
 }
 
-/// A type of this language in CUDA C++.
+/// A Rust type's name in CUDA C++.
 fn translated(rust: &str) -> &str {
     match rust {
         "N" => "T",
@@ -48,7 +48,7 @@ fn translated(rust: &str) -> &str {
     }
 }
 
-/// The parameters of a declaration, which comes without spaces.
+/// The parameters of a declaration, which is given without spaces.
 fn declared_parameters(arguments: &str) -> Vec<(String, String)> {
     let (mut depth, mut parts) = (0, vec![String::new()]);
     for c in arguments.chars().filter(|c| !c.is_whitespace()) {
@@ -83,7 +83,7 @@ fn declared(kernels: &[(&str, bool, &str)]) -> Signatures {
         .collect()
 }
 
-/// The instances of a kernel, `T` replaced by the type of each.
+/// The instances of a kernel, with `T` replaced by each element type.
 fn instances(name: &str, two: bool, parameters: &[(String, String)]) -> Signatures {
     let of = |(suffix, number): (&str, &str)| {
         let replaced = |(c, name): &(String, String)| {
@@ -99,7 +99,7 @@ fn instances(name: &str, two: bool, parameters: &[(String, String)]) -> Signatur
     if two { INSTANCES.into_iter().map(of).collect() } else { BTreeMap::from([of(("", "T"))]) }
 }
 
-/// Words of CUDA C++ with single spaces, without comments and continued lines.
+/// CUDA C++ source with single spaces, without comments and continued lines.
 fn plain(source: &str) -> String {
     let without =
         source.lines().map(|line| line.split("//").next().unwrap().trim_end().trim_end_matches('\\'));
@@ -137,7 +137,7 @@ fn every_kernel_is_declared_as_its_source_defines_it() {
     assert_eq!(declared, sources);
 }
 
-/// The fields of a structure, each a type and a name, in this language.
+/// The fields of a Rust structure: type and name of each.
 fn fields(source: &str, name: &str) -> Vec<(String, String)> {
     let source = plain(source);
     let (_, rest) = source.split_once(&format!("struct {name} {{")).unwrap();
@@ -149,7 +149,7 @@ fn fields(source: &str, name: &str) -> Vec<(String, String)> {
     fields.filter(|text| !text.is_empty()).map(field).collect()
 }
 
-/// The same in CUDA C++.
+/// The fields of a CUDA C++ structure.
 fn members(source: &str, name: &str) -> Vec<(String, String)> {
     let source = plain(source);
     let (_, rest) = source.split_once(&format!("struct {name} {{")).unwrap();

@@ -35,7 +35,7 @@ impl OnCuda for Relu {
     }
 }
 
-/// `Smooth` of `kernels/elementwise.cu`.
+/// The number of the function in `Smooth` of `kernels/elementwise.cu`.
 fn code(function: Smooth) -> i32 {
     match function {
         Smooth::Gelu => 0,
@@ -84,7 +84,7 @@ impl OnCuda for Sum {
     }
 }
 
-/// f32 where one of two summands is.
+/// Element type of a sum: f32 if one of the summands is.
 fn kind_of_sum(x: &Tensor, y: &Tensor) -> Result<DType> {
     let (x, y) = (DType::of(x)?, DType::of(y)?);
     Ok(if x == y { x } else { DType::F32 })

@@ -40,7 +40,7 @@ fn product<N: Number>(
 }
 
 impl Linear {
-    /// x · weightᵀ for operands of one kind.
+    /// x · weightᵀ for operands of one element type.
     fn multiplied<N: Number>(&self, x: &Tensor, weight: &Tensor) -> Result<CudaSlice<f32>> {
         let ((rows, inputs), (outputs, _)) = (x.dims2()?, weight.dims2()?);
         let lhs = Matrix::<N>::new(view(x)?, inputs);

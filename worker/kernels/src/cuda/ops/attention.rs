@@ -1,4 +1,5 @@
-//! Scaled dot-product attention: products by the library, head by head over all samples, and the softmax between them.
+//! Scaled dot-product attention: matrix products by the library, head by head over all samples, and the softmax between
+//! them.
 
 use candle_core::{CudaStorage, Result, Shape, Tensor};
 use cudarc::driver::CudaSlice;
@@ -7,7 +8,7 @@ use super::{OnCuda, arguments, gradient_like, operand};
 use crate::attention::Attention;
 use crate::cuda::{DType, Gemm, Matrix, Number, Place, by_dtype, current, kernels, storage, tensor, view};
 
-/// Operands of one head: each `[samples, tokens, channels]`, of which a head has some columns.
+/// Operands of one head: each `[samples, tokens, channels]`, of which the head has some columns.
 struct Heads<'a> {
     operation: &'a Attention,
     samples: usize,
@@ -25,7 +26,7 @@ impl Heads<'_> {
         Ok(part.columns_from(head * self.operation.head_channels()))
     }
 
-    /// Scores as a product takes them.
+    /// Scores as an operand of matrix products.
     fn square<'x, N: Number>(&self, scores: &'x Tensor) -> Result<Matrix<'x, N>> {
         let tokens = self.operation.tokens;
         Ok(Matrix::new(view(scores)?, tokens).every(tokens * tokens))
@@ -67,7 +68,7 @@ impl Heads<'_> {
         current()?.multiply_into(precision, &product, output, place)
     }
 
-    /// The weights of one head, f32: each row sums to 1.
+    /// The attention weights of one head, f32: each row sums to 1.
     fn weights<N: Number>(&self, q: &Tensor, k: &Tensor, head: usize) -> Result<Tensor> {
         let (gpu, tokens) = (current()?, self.operation.tokens);
         let mut scores = self.scores::<N>(q, k, head)?;
@@ -84,7 +85,7 @@ impl Heads<'_> {
         Ok(())
     }
 
-    /// Adds one head's part to the gradients of q, k and v.
+    /// Adds one head's share to the gradients of q, k and v.
     fn backward<N: Number>(
         &self,
         [q, k, v]: [&Tensor; 3],
@@ -110,7 +111,7 @@ impl OnCuda for Attention {
         let [q, k, v] = arguments(given)?;
         let (heads, kind) = Heads::of(self, q)?;
         let (gpu, shape) = (current()?, q.shape().clone());
-        // Every head writes some of its columns.
+        // Each head writes its own columns only.
         let mut result = gpu.zeros::<f32>(q.elem_count())?;
         let (q, k, v) = (operand(q, kind)?, operand(k, kind)?, operand(v, kind)?);
         by_dtype!(kind, N => heads.forward::<N>([&q, &k, &v], &mut result))?;

@@ -41,11 +41,11 @@ pub(crate) fn batch_norm_inference(
     Ok(Tensor::from_storage(y, x.shape().clone(), candle_core::op::BackpropOp::none(), false))
 }
 
-/// What a batch's channels are like; each `[channels]`, f32.
+/// Batch statistics and what follows from them; each `[channels]`, f32.
 struct Moments {
     rows: usize,
     mean: Tensor,
-    /// Unbiased.
+    /// Unbiased variance.
     variance: Tensor,
     /// 1 / √(variance + eps).
     inverse: Tensor,
@@ -71,7 +71,7 @@ impl Moments {
     }
 }
 
-/// (x − mean) · scale + bias + residual, and what is above 0 of it; mean, scale and bias are `[channels]`.
+/// (x − mean) · scale + bias + residual, with ReLU if `relu`; mean, scale and bias are `[channels]`.
 fn applied(x: &Tensor, residual: Option<&Tensor>, factors: [&Tensor; 3], relu: bool) -> Result<Storage> {
     let kind = DType::of(x)?;
     let residual = residual.map(|residual| operand(residual, kind)).transpose()?;
@@ -93,13 +93,13 @@ fn applied_as<N: Number>(
     Ok(Storage::Cuda(storage(y, &gpu)))
 }
 
-/// Of x `[.., channels]`, weight, bias and, perhaps, a residual.
+/// Batch normalisation of x `[.., channels]`, weight, bias and, optionally, a residual.
 struct BatchNorm {
     moments: Moments,
     relu: bool,
 }
 
-/// Gradients of x and, where it is wanted, of the residual; sums `[2, channels]` of gradient and gradient · x̂.
+/// Gradients of x and, if it is wanted, of the residual; sums `[2, channels]` of gradient and gradient · x̂.
 struct Gradients {
     of_x: Tensor,
     of_residual: Option<Tensor>,
@@ -186,5 +186,5 @@ impl Operation for BatchNorm {
     }
 }
 
-/// The one for the CPU has its moments in the host's memory.
+/// The CPU's operation keeps its moments in host memory, so GPUs have another one.
 impl OnCuda for norm::BatchNorm {}

@@ -1,5 +1,5 @@
-//! Convolutions. The library wants a weight's channels last, as the images': it is turned on its way in, and its gradient on
-//! the way back.
+//! Convolutions. The library takes weights channels last, like images: a weight is converted before the call, and its
+//! gradient after it.
 
 use candle_core::{CudaStorage, Result, Shape, Tensor};
 use cudarc::driver::CudaSlice;
@@ -11,7 +11,7 @@ use crate::cuda::{
     Convolution, DType, Gpu, Number, Shape4, View, by_dtype, current, kernels, storage, tensor, view,
 };
 
-/// What the library is asked for.
+/// The library's description of a convolution.
 fn convolution(geometry: &Geometry, precision: Precision) -> Convolution {
     let images = |plane: Plane| Shape4 {
         count: geometry.images,
@@ -32,13 +32,13 @@ fn convolution(geometry: &Geometry, precision: Precision) -> Convolution {
     }
 }
 
-/// A weight `[out, in, kh, kw]` as the library takes it, `[out, kh, kw, in]`.
+/// Converts a weight `[out, in, kh, kw]` to the library's layout `[out, kh, kw, in]`.
 fn taps_first<N: Number>(gpu: &Gpu, weight: &Tensor, geometry: &Geometry) -> Result<CudaSlice<N>> {
     let (len, inputs, taps) = (weight.elem_count(), geometry.group_inputs(), geometry.window.taps());
     kernels::taps_first(gpu, view(weight)?, len, inputs, taps)
 }
 
-/// Back again, to f32.
+/// Converts a weight back to the model's layout, as f32.
 fn taps_last<N: Number>(gpu: &Gpu, turned: &CudaSlice<N>, geometry: &Geometry) -> Result<CudaSlice<f32>> {
     let (len, inputs, taps) = (geometry.weight_len(), geometry.group_inputs(), geometry.window.taps());
     kernels::taps_last(gpu, turned.into(), len, inputs, taps)
@@ -63,7 +63,7 @@ impl Forward {
         taps_last(&gpu, &turned, geometry)
     }
 
-    /// As the library gives it, in the shape and kind of the input that it was given.
+    /// The input's gradient as the library computes it, in the shape and element type of the input.
     fn of_x<N: Number>(
         &self,
         weight: &Tensor,

@@ -7,7 +7,7 @@ use super::{Chunks, OnCuda, arguments, as_long_as, rows_of};
 use crate::cuda::{DType, Number, View, by_dtype, current, kernels, storage, tensor, view};
 use crate::norm::{GroupNorm, Sets};
 
-/// Factors and summands of `[2, channels]`.
+/// Factors and summands, taken from `[2, channels]`.
 fn affine(stacked: &Tensor, channels: usize) -> Result<[View<'_, f32>; 2]> {
     let stacked = view(stacked)?;
     Ok([stacked.part(0, channels)?, stacked.part(channels, channels)?])
@@ -30,12 +30,12 @@ impl GroupNorm {
         Ok(Normalized { y, mean, inverse })
     }
 
-    /// The gradients of input and affine factors.
+    /// The gradients of the input, and of factors and summands.
     fn gradients<N: Number>(&self, x: &Tensor, stacked: &Tensor, gradient: &Tensor) -> Result<[Tensor; 2]> {
         let (gpu, Sets { pixels, channels, groups }) = (current()?, self.sets);
         let from = view::<N>(x)?;
         let gradient = as_long_as(gradient, &from)?;
-        // As on the CPU, moments are computed again rather than kept.
+        // As on the CPU, moments are computed again instead of being kept.
         let Normalized { mean, inverse, .. } = self.normalized(from, stacked)?;
         let (mean, inverse) = (View::from(&mean), View::from(&inverse));
         let [weight, _] = affine(stacked, channels)?;

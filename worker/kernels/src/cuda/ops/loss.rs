@@ -1,4 +1,4 @@
-//! Softmax cross-entropy where the logits are: no number leaves the GPU between forward and backward pass.
+//! Softmax cross-entropy on the logits' GPU: no value is copied to the host between forward and backward pass.
 
 use candle_core::{Result, Tensor};
 use cudarc::driver::CudaSlice;
@@ -6,20 +6,20 @@ use cudarc::driver::CudaSlice;
 use super::{gradient_like, operand};
 use crate::cuda::{DType, RowLosses, Targets, current, tensor, view};
 
-/// What became of some samples, on the device.
+/// Losses of some samples, on the device.
 pub struct Losses {
     /// Loss of each sample, in nats.
     pub losses: CudaSlice<f32>,
-    /// Whether it was recognised: 0 or 1.
+    /// Whether the sample was classified correctly: 0 or 1.
     pub correct: CudaSlice<u32>,
     /// Gradient of (sum of the losses) / `denominator` with respect to the logits `[n, classes]`.
     pub gradient: Tensor,
 }
 
-/// Computes the losses of logits `[n, classes]`; as [`crate::cross_entropy::cross_entropy`].
+/// Computes the losses of logits `[n, classes]` as [`crate::cross_entropy::cross_entropy`] does.
 ///
 /// # Errors
-/// When the logits do not have that shape and type, or a target's class is none of theirs.
+/// When the logits do not have that shape and type, or a target's class is not below `classes`.
 pub fn cross_entropy(logits: &Tensor, targets: &Targets, smoothing: f32, denominator: u64) -> Result<Losses> {
     let (gpu, given) = (current()?, logits);
     let logits = operand(given, DType::F32)?;
