@@ -1,10 +1,10 @@
-//! Changes images: crop with padding, mirroring, normalisation, cutout and mixup, on f32 [channels, height, width].
+//! Prepares samples: crop with padding, mirroring, normalisation, cutout and mixup, on f32 [channels, height, width].
 
 use super::draws::Changes;
 use super::options::{Augment, Normalize};
 use super::planes::Planes;
 
-/// How images of one shape are changed.
+/// How samples of one shape are prepared.
 #[derive(Clone, Debug)]
 pub(super) struct Transform {
     pub(super) planes: Planes,
@@ -14,7 +14,7 @@ pub(super) struct Transform {
 }
 
 impl Transform {
-    /// The transform that draws for `augment` are for.
+    /// The transform for samples of this shape; its changes are drawn for the same `augment`.
     pub(super) fn new(planes: Planes, augment: &Augment, normalize: Option<Normalize>) -> Self {
         let Augment { crop_padding, cutout, .. } = *augment;
         Self { planes, crop_padding, cutout, normalize }
@@ -36,7 +36,7 @@ impl Transform {
         }
     }
 
-    /// One plane: a piece of the image with black around it, mirrored or not.
+    /// Writes one plane: a crop of the image with a black border, mirrored or not.
     fn cut_piece(&self, from: &[f32], changes: &Changes, to: &mut [f32]) {
         let Planes { width, height, .. } = self.planes;
         let padding = self.crop_padding;
@@ -53,7 +53,7 @@ impl Transform {
         }
     }
 
-    /// Sets a square to 0, the mean of normalised pixels; as far as it lies within the image.
+    /// Sets a square around a centre to 0, the mean of normalised pixels, as far as it lies within the image.
     fn blank(&self, (row, column): (usize, usize), plane: &mut [f32]) {
         let span = |centre: usize, extent: usize| {
             let start = centre as isize - (self.cutout / 2) as isize;
@@ -69,7 +69,7 @@ impl Transform {
     }
 }
 
-/// Copies a row of pixels that begins at `right` within the row with black on both sides.
+/// Copies the part of a row that begins at `right` in the row with its black borders.
 fn shift(from: &[f32], right: usize, padding: usize, to: &mut [f32]) {
     let width = from.len();
     let black = padding.saturating_sub(right).min(width);
@@ -79,7 +79,7 @@ fn shift(from: &[f32], right: usize, padding: usize, to: &mut [f32]) {
     to[black..black + pixels].copy_from_slice(&from[skipped..skipped + pixels]);
 }
 
-/// Mixes `other` into `image`, with `share` for the other and the rest for the image itself.
+/// Mixes `other` into `image`: `share` of the other, and the rest of the image itself.
 pub(super) fn mix(image: &mut [f32], other: &[f32], share: f32) {
     let own = 1.0 - share;
     image.iter_mut().zip(other).for_each(|(value, &other)| *value = own * *value + share * other);

@@ -1,15 +1,15 @@
-//! Some samples of a data set: values in memory, and the shape that they have.
+//! Samples of a data set, as values in memory with their shape.
 
 use super::{DataDescription, DataError, Split, Target};
 
-/// Some samples, ready for a model.
+/// Samples that are ready for a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// Inputs, one sample after the other, row-major.
+    /// Elements of the inputs, one sample after the other, row-major.
     pub inputs: Vec<f32>,
     /// Shape of the inputs: the number of samples, then the shape of one.
     pub shape: Vec<usize>,
-    /// What each sample should be recognised as; classes are below the description's `classes`.
+    /// Target of each sample; its classes are below the description's `classes`.
     pub targets: Vec<Target>,
     /// Share of every target that is spread evenly over all classes (label smoothing: Szegedy et al. 2016, section
     /// 7); 0 in the test split.
@@ -17,15 +17,16 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// As many samples as there are targets, without label smoothing; one has the shape `input_shape`.
+    /// A batch with as many samples as targets, without label smoothing; the input of a sample has the shape
+    /// `input_shape`.
     pub fn new(inputs: Vec<f32>, input_shape: &[usize], targets: Vec<Target>) -> Self {
         let shape = shape(targets.len(), input_shape);
         Self { inputs, shape, targets, smoothing: 0.0 }
     }
 
-    /// Whether these are as many samples of the described data set as were asked for, each with all its values and a
-    /// target. A data set of somebody else's may return anything, and no value of another sample may stand in for a
-    /// missing one.
+    /// Checks that these are as many samples of the described data set as were requested, each with all its elements
+    /// and a target. Data sets may come from other crates and return anything; elements of one sample must never be
+    /// taken for those of another that is incomplete.
     ///
     /// # Errors
     /// Names the split, what was found and what was expected.
@@ -50,7 +51,7 @@ impl Batch {
     }
 }
 
-/// Shape of a batch of `samples` samples.
+/// Shape of a batch: the number of samples, then the shape of one.
 fn shape(samples: usize, input_shape: &[usize]) -> Vec<usize> {
     [&[samples], input_shape].concat()
 }

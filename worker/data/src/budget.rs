@@ -1,8 +1,8 @@
-//! The bytes that a data set may take in memory.
+//! The limit of the bytes that a data set may take in memory.
 
 use super::DataError;
 
-/// What is taken of a limit.
+/// A limit, and how much of it is taken.
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: u64,
@@ -18,13 +18,13 @@ impl Budget {
         self.limit
     }
 
-    /// Refuses what is beyond the limit together with what is taken already.
+    /// Refuses bytes that exceed the limit together with those that are taken already.
     pub(super) fn has_room_for(&self, bytes: u64) -> Result<(), DataError> {
         let needed = self.taken.saturating_add(bytes);
         if needed <= self.limit { Ok(()) } else { Err(DataError::Memory { needed, limit: self.limit }) }
     }
 
-    /// Takes some bytes of what is left.
+    /// Takes bytes from what is left, or refuses them.
     pub(super) fn take(&mut self, bytes: u64) -> Result<(), DataError> {
         self.has_room_for(bytes)?;
         self.taken += bytes;

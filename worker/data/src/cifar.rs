@@ -1,5 +1,5 @@
-//! CIFAR-10 and CIFAR-100 as their authors distribute them in binary (A. Krizhevsky, Learning Multiple Layers of
-//! Features from Tiny Images, 2009): records of one or two labels and 3 × 32 × 32 pixels.
+//! CIFAR-10 and CIFAR-100 in the binary version of their authors (A. Krizhevsky, Learning Multiple Layers of Features
+//! from Tiny Images, 2009): records of one or two labels and 3 × 32 × 32 pixels.
 
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
@@ -14,21 +14,21 @@ const PIXELS: usize = 3 * 32 * 32;
 /// Records that are read at once.
 const BLOCK: usize = 256;
 
-/// What `[data]` takes.
+/// Keys of `[data]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CifarParameters {
-    /// Where the files lie under their own names.
+    /// Folder that contains the files under their original names.
     folder: Option<String>,
     train: Option<Paths>,
     test: Option<Paths>,
-    /// `fine` or `coarse`, of CIFAR-100.
+    /// CIFAR-100 only.
     labels: Option<Labels>,
     resize: Option<[usize; 2]>,
     channels: Option<usize>,
 }
 
-/// Which of CIFAR-100's labels are the classes.
+/// Which of CIFAR-100's two labels is the class.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Labels {
@@ -36,11 +36,11 @@ enum Labels {
     Coarse,
 }
 
-/// How a record is laid out and what its files are called.
+/// Layout of a record, and the original names of the files.
 struct Layout {
-    /// Label bytes before the pixels.
+    /// Number of label bytes before the pixels.
     labels: usize,
-    /// Which of them is the class.
+    /// Index of the label byte that is the class.
     label: usize,
     classes: usize,
     train: &'static [&'static str],
@@ -50,7 +50,7 @@ struct Layout {
 /// Loads CIFAR-10: inputs [3, 32, 32] from 0 to 1, 10 classes.
 ///
 /// # Errors
-/// When a parameter is wrong (the job's fault), or a file is missing, truncated, too large or has labels that are no
+/// When a parameter is wrong (the job's fault), or a file is missing, truncated, too large or has labels that are not
 /// classes (this worker's).
 pub fn cifar10(
     parameters: &Parameters,
@@ -60,7 +60,7 @@ pub fn cifar10(
     read(parameters, &layout, environment)
 }
 
-/// What CIFAR-10's samples are, without its files.
+/// The input spec of CIFAR-10, which needs no files.
 ///
 /// # Errors
 /// When a parameter is wrong.
@@ -92,7 +92,7 @@ pub fn cifar100(
     read(parameters, &layout, environment)
 }
 
-/// What CIFAR-100's samples are, without its files.
+/// The input spec of CIFAR-100, which needs no files.
 ///
 /// # Errors
 /// When a parameter is wrong.
@@ -132,7 +132,7 @@ fn read(
     })
 }
 
-/// The files of the training split, and those of the test split where there is one.
+/// The files of the training split, and those of the test split if there is one.
 fn find(
     files: &Files<Paths>,
     layout: &Layout,

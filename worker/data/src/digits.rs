@@ -7,16 +7,16 @@ use serde::Deserialize;
 
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, InputSpec, Rows};
 
-/// The file as it is shipped.
+/// The file that is embedded in the program.
 static FILE: &[u8] = include_bytes!("../assets/digits.safetensors");
-/// Its name in errors.
+/// The file's name in errors.
 const NAME: &str = "digits.safetensors";
-/// Greatest value of a pixel; inputs are pixels divided by it.
+/// Greatest value of a pixel; inputs are pixels divided by it, and so lie from 0 to 1.
 const WHITE: f32 = 16.0;
-/// Height and width, and classes.
+/// Height and width of an image.
 const SHAPE: [usize; 2] = [8, 8];
 const CLASSES: usize = 10;
-/// Every fifth image is for testing.
+/// Every fifth image belongs to the test split.
 const TEST_EVERY: usize = 5;
 
 /// `[data]` takes no parameters.
@@ -45,7 +45,7 @@ pub fn digits(
     Ok(Box::new(InMemory::new(SHAPE.to_vec(), CLASSES, train, test)?))
 }
 
-/// What the samples are, without loading them.
+/// The input spec of the digits, which needs no loading.
 ///
 /// # Errors
 /// As [`digits`].

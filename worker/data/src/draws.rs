@@ -1,5 +1,5 @@
-//! What chance decides about a sample: a function of seed, epoch and sample alone, so that shards, workers and
-//! evaluations do not matter.
+//! Random choices for a sample: a function of seed, epoch and sample alone, so that they do not depend on shards,
+//! workers or repeated gradients of a batch.
 
 use lookbehind_common::random::{Key, Purpose, Stream};
 
@@ -7,7 +7,8 @@ use super::SampleContext;
 use super::options::Augment;
 use super::planes::Planes;
 
-/// Uses of randomness, each with a stream of its own: what one of them draws does not depend on the others.
+/// Uses of randomness. Each has its own stream, so that switching one on or off does not change the draws of the
+/// others.
 #[derive(Clone, Copy)]
 enum Use {
     Crop = 1,
@@ -21,18 +22,18 @@ fn stream(context: SampleContext, sample: u64, used_for: Use) -> Stream {
     Key { layer: used_for as u32, epoch: context.epoch, sample, ..key }.stream()
 }
 
-/// How one image is changed.
+/// Random changes of one image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
-    /// Row and column of the padded image where the piece begins; the padding where nothing is cut.
+    /// Row and column of the padded image where the crop begins; `None` if images are not cropped.
     pub(super) crop: Option<(usize, usize)>,
     pub(super) flip: bool,
-    /// Row and column of the blanked square's centre.
+    /// Row and column of the blanked square's centre; `None` if nothing is blanked.
     pub(super) cutout: Option<(usize, usize)>,
 }
 
 impl Changes {
-    /// Draws what happens to a sample.
+    /// Draws the changes of a sample.
     pub(super) fn of(augment: &Augment, planes: Planes, context: SampleContext, sample: u64) -> Self {
         let mut changes = Self::default();
         if augment.crop_padding > 0 {
@@ -52,17 +53,17 @@ impl Changes {
     }
 }
 
-/// What a sample is mixed with.
+/// The sample that another is mixed with, and its share.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Mixture {
-    /// Another sample of the training split, or the same.
+    /// Index of a sample of the training split, which may be the same one.
     pub(super) partner: u64,
-    /// The partner's share.
+    /// The partner's share, from 0 to 1.
     pub(super) share: f32,
 }
 
 impl Mixture {
-    /// Draws λ ~ Beta(α, α) and a partner from the whole split; `None` where α is 0.
+    /// Draws λ ~ Beta(α, α) and a partner from the whole split; `None` if α is 0.
     pub(super) fn of(augment: &Augment, samples: u64, context: SampleContext, sample: u64) -> Option<Self> {
         if augment.mixup == 0.0 {
             return None;
@@ -74,8 +75,8 @@ impl Mixture {
     }
 }
 
-/// A draw from Beta(α, α): the share of one of two draws from Gamma(α) in their sum, from their logarithms, since the
-/// numbers themselves vanish for small α.
+/// A draw from Beta(α, α): x / (x + y) for two draws from Gamma(α). It is computed from their logarithms, as the draws
+/// themselves underflow for small α.
 fn symmetric_beta(stream: &mut Stream, alpha: f64) -> f64 {
     let (first, second) = (log_gamma_draw(stream, alpha), log_gamma_draw(stream, alpha));
     1.0 / (1.0 + libm::exp(second - first))

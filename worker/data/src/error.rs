@@ -1,4 +1,4 @@
-//! What can be wrong with a data set, and whose fault it is.
+//! Errors of data sets, and whether the job or this worker is at fault.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,22 +14,22 @@ pub enum DataError {
     /// A parameter of the job is wrong.
     #[error(transparent)]
     Parameter(#[from] JobError),
-    /// What a job asks for was left out when this program was built.
+    /// The job needs a feature that this program was built without.
     #[error("{key}: {}", Self::not_built(what, feature))]
     NotBuilt {
-        /// The job's key that asks for it.
+        /// The job's key that needs it.
         key: String,
-        /// What cannot be read.
+        /// What this build cannot read.
         what: &'static str,
-        /// The feature that reads it.
+        /// The feature that adds it.
         feature: &'static str,
     },
     /// This worker's data folder cannot be used.
     #[error("data folder {folder:?}: {source}")]
     Folder {
-        /// The folder.
+        /// Path of the data folder.
         folder: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// A file in the data folder cannot be used.
@@ -37,265 +37,265 @@ pub enum DataError {
     File {
         /// The file as the job names it.
         file: String,
-        /// What is wrong.
+        /// Reason.
         problem: FileProblem,
     },
     /// A split that a job asks for has no samples.
     #[error("{split} split: found 0 samples in {files}, expected at least 1")]
     Empty {
-        /// The split.
+        /// The split that is empty.
         split: Split,
-        /// What it was read from, in words.
+        /// The files that it was read from, described for people.
         files: String,
     },
     /// The samples of a data set contradict each other.
     #[error("{split} split: {problem}")]
     Content {
-        /// The split.
+        /// The split with the contradiction.
         split: Split,
-        /// What is wrong, with the value found and the one expected.
+        /// The problem, with the value found and the one expected.
         problem: String,
     },
     /// The data set is larger than this worker's limit.
     #[error("the data set takes {needed} bytes in memory, this worker's limit is {limit}")]
     Memory {
-        /// Bytes that its samples take.
+        /// Bytes that the samples need.
         needed: u64,
-        /// Bytes that they may take.
+        /// Most bytes that they may take.
         limit: u64,
     },
-    /// A sample that is not there was asked for.
+    /// A sample was requested that the split does not have.
     #[error("sample {sample}: the {split} split has {samples} samples")]
     NoSuchSample {
-        /// The number asked for.
+        /// The index that was requested.
         sample: u64,
-        /// The split.
+        /// The split that was read.
         split: Split,
-        /// Its size.
+        /// Number of samples in the split.
         samples: u64,
     },
 }
 
 impl DataError {
-    /// Says what a build without a feature lacks.
+    /// Message about a feature that this build lacks.
     #[cfg_attr(all(feature = "parquet", feature = "remote"), allow(dead_code, reason = "nothing is lacking"))]
     pub(crate) fn not_built(what: &str, feature: &str) -> String {
         format!("this build reads no {what}: build with --features {feature}")
     }
 
-    /// Whether every worker would fail alike, because the job asks for what cannot be.
+    /// Whether every worker would fail in the same way, because the job is wrong.
     pub fn is_fault_of_job(&self) -> bool {
         matches!(self, DataError::Parameter(_))
     }
 }
 
-/// What is wrong with a data file.
+/// Why a data file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileProblem {
-    /// It is not there.
+    /// The file does not exist.
     #[error("not found in this worker's data folder {folder:?}")]
     NotFound {
-        /// The folder.
+        /// Path of the data folder.
         folder: PathBuf,
     },
     /// A link leads out of the data folder.
     #[error("a link leads out of this worker's data folder {folder:?}")]
     LeavesFolder {
-        /// The folder.
+        /// Path of the data folder.
         folder: PathBuf,
     },
-    /// A folder, device or pipe.
+    /// The path names a folder, device or pipe.
     #[error("not a regular file")]
     NotRegular,
-    /// It lies where this worker may not read.
+    /// The URL is not among those that this worker may read.
     #[error("not below a URL that this worker may read (--data-url): {allowed}")]
     NotAllowed {
-        /// What it may read.
+        /// The URL prefixes that it may read.
         allowed: String,
     },
-    /// It could not be fetched.
+    /// The file could not be fetched.
     #[error("cannot be fetched: {reason}")]
     Fetch {
-        /// Why.
+        /// Reason.
         reason: String,
     },
-    /// A file where a folder is needed.
+    /// The path names a file where a folder is needed.
     #[error("not a folder")]
     NotFolder,
-    /// The system refuses to read it.
+    /// The operating system cannot read the file.
     #[error("cannot be read: {0}")]
     Io(io::Error),
     /// Too short for the 8 bytes that every safetensors file begins with.
     #[error("not a safetensors file: {found} bytes, expected at least 8")]
     TooShort {
-        /// Its length.
+        /// Length of the file in bytes.
         found: u64,
     },
-    /// The header is longer than any that we read.
+    /// The header is longer than the limit.
     #[error("not a usable safetensors file: header of {found} bytes, expected at most {limit}")]
     HeaderTooLong {
-        /// Length that the file claims.
+        /// Length of the header that the file claims, in bytes.
         found: u64,
-        /// Greatest length that is read.
+        /// Longest header that is read, in bytes.
         limit: u64,
     },
     /// The header does not fit into the file.
     #[error("truncated: header of {header} bytes in a file of {length}")]
     HeaderBeyondEnd {
-        /// Length that the file claims.
+        /// Length of the header that the file claims, in bytes.
         header: u64,
-        /// The file's length.
+        /// Length of the file in bytes.
         length: u64,
     },
     /// The header is damaged, or its tensors overlap or leave gaps.
     #[error("damaged safetensors header: {0}")]
     Header(SafeTensorError),
-    /// The header is no JSON of the right form.
+    /// The header is not JSON of the expected form.
     #[error("damaged safetensors header: {0}")]
     HeaderSyntax(serde_json::Error),
-    /// The file's length is not what the header's tensors need.
+    /// The file's length is not the one that the header's tensors need.
     #[error("length {found} bytes, expected {expected} by its header")]
     Length {
-        /// The file's length.
+        /// Length of the file in bytes.
         found: u64,
-        /// What header and tensors need.
+        /// Bytes that the header and the tensors need.
         expected: u64,
     },
-    /// It lacks a tensor.
+    /// A tensor is missing.
     #[error("tensor {tensor:?}: missing")]
     NoTensor {
-        /// The tensor.
+        /// Name of the tensor.
         tensor: &'static str,
     },
     /// A tensor has the wrong type.
     #[error("tensor {tensor:?}: type {found}, expected {expected}")]
     Type {
-        /// The tensor.
+        /// Name of the tensor.
         tensor: &'static str,
-        /// Its type.
+        /// Its type in the file.
         found: Dtype,
-        /// The types that are read.
+        /// The types that can be read.
         expected: &'static str,
     },
     /// A tensor has the wrong shape.
     #[error("tensor {tensor:?}: shape {found:?}, expected {expected}")]
     Shape {
-        /// The tensor.
+        /// Name of the tensor.
         tensor: &'static str,
-        /// Its shape.
+        /// Its shape in the file.
         found: Vec<usize>,
-        /// What was expected.
+        /// The expected shape, described for people.
         expected: String,
     },
-    /// It begins like a file of another kind.
+    /// The file begins with the bytes of another format.
     #[error(
         "not a file of the kind {format}: it begins with the bytes {found:02x?}, expected {expected:02x?}"
     )]
     Magic {
-        /// The kind.
+        /// The expected format.
         format: &'static str,
-        /// What it begins with.
+        /// The first bytes of the file.
         found: Vec<u8>,
-        /// What it should begin with.
+        /// The first bytes of a file of this format.
         expected: [u8; 4],
     },
-    /// It ends too early.
+    /// The file ends too early.
     #[error("truncated: {what} has {found} of {expected} bytes")]
     Cut {
-        /// What is cut.
+        /// The part of the file that is incomplete.
         what: String,
-        /// Bytes that are there.
+        /// Bytes of the part that are there.
         found: u64,
-        /// Bytes that should be.
+        /// Bytes that the part should have.
         expected: u64,
     },
-    /// Something follows that should not.
+    /// The file goes on after its expected end.
     #[error("bytes follow after {after}")]
     Trailing {
-        /// What should be the last.
+        /// The part that should be the last.
         after: String,
     },
-    /// Something is there in the wrong number.
+    /// Something occurs in the wrong number.
     #[error("{found} {what}, expected {expected}")]
     Count {
-        /// What is counted.
+        /// What is counted, in the plural.
         what: &'static str,
-        /// How many there are.
+        /// The number found.
         found: usize,
-        /// How many there should be.
+        /// The number expected, described for people.
         expected: String,
     },
     /// An image cannot be used.
     #[error("{place}: {problem}")]
     Image {
-        /// Which one: row and column, or the like.
+        /// The image's place in the file, such as its row and column.
         place: String,
-        /// What is wrong.
+        /// Reason.
         problem: ImageProblem,
     },
     /// A label, or another value of a table, cannot be used.
     #[error("{place}: found {found}, expected {expected}")]
     Cell {
-        /// Row and column, or the like.
+        /// The value's place in the file, such as its row and column.
         place: String,
-        /// The value.
+        /// The value as text.
         found: String,
-        /// What was expected.
+        /// The expected value, described for people.
         expected: String,
     },
     /// A table lacks a column.
     #[error("column {column:?}: missing; there are {present}")]
     NoColumn {
-        /// The column.
+        /// Name of the column.
         column: String,
-        /// The columns that are there.
+        /// Names of the columns that are there.
         present: String,
     },
-    /// A column of a table has the name of another.
+    /// Two columns of a table have the same name.
     #[error("column {column:?}: stands in the header more than once")]
     ColumnTwice {
-        /// The column.
+        /// Name of the column.
         column: String,
     },
     /// A column of a table has the wrong type.
     #[error("column {column:?}: type {found}, expected {expected}")]
     ColumnType {
-        /// The column.
+        /// Name of the column.
         column: String,
-        /// Its type.
+        /// Its type in the file.
         found: String,
-        /// The types that are read.
+        /// The types that can be read.
         expected: &'static str,
     },
-    /// It is no table of the format.
+    /// The file is not a valid table of its format.
     #[error("not a usable {format} file: {reason}")]
     Damaged {
-        /// The format.
+        /// Name of the format.
         format: &'static str,
-        /// What its reader says.
+        /// Error of the format's reader.
         reason: String,
     },
-    /// A number of a row is impossible.
+    /// A value in a row of a tensor is invalid.
     #[error("tensor {tensor:?}, row {row}: found {found}, expected {expected}")]
     Value {
-        /// The tensor.
+        /// Name of the tensor.
         tensor: &'static str,
-        /// The row.
+        /// Index of the row.
         row: usize,
-        /// The number.
+        /// The value as text.
         found: String,
-        /// What was expected.
+        /// The expected value, described for people.
         expected: String,
     },
 }
 
 impl FileProblem {
-    /// An image at a place is wrong.
+    /// A problem of the image at a place.
     pub(super) fn image(place: &str, problem: ImageProblem) -> Self {
         Self::Image { place: place.to_owned(), problem }
     }
 
-    /// A label at a place is none of the classes.
+    /// A label at a place that is not one of the classes.
     pub(super) fn label(place: &str, found: impl ToString, classes: usize) -> Self {
         let expected = format!("a class from 0 to {}", classes - 1);
         Self::Cell { place: place.to_owned(), found: found.to_string(), expected }

@@ -1,14 +1,14 @@
-//! Data sets whose files have names of their own: a job names the folder that they lie in, or the files.
+//! Data sets whose files have fixed names: a job names the folder that contains them, or the files themselves.
 
 use lookbehind_common::job::JobError;
 
-/// Where the files of such a data set lie; `T` are the files of a split.
+/// Locations of the files of such a data set; `T` are the files of a split.
 #[derive(Debug, PartialEq)]
 pub(super) enum Files<T> {
-    /// In a folder, under their own names.
+    /// All files are in this folder, under their original names.
     In { folder: String },
-    /// Where the job says. Those of a test split that it does not name are not looked for in some other place: there
-    /// is none.
+    /// The job names the files. If it names no test files, there is no test split: original names in the folder of the
+    /// training files might belong to other data.
     Named { train: T, test: Option<T> },
 }
 
@@ -29,7 +29,7 @@ impl<T> Files<T> {
     }
 }
 
-/// The path of a file in a folder that a job names; the empty one is the data folder itself.
+/// The path of a file in a folder that a job names; the empty folder is the data folder itself.
 pub(super) fn in_folder(folder: &str, name: &str) -> String {
     match folder.trim_end_matches('/') {
         "" => name.to_owned(),

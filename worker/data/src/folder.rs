@@ -1,4 +1,4 @@
-//! Folders of images: one folder for each class, classes and images in the order of their names.
+//! Folders of images: one folder for each class; classes and images are in the order of their names.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,13 +11,13 @@ use super::paths::resolve_folder;
 use super::source::Source;
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, MAX_CLASSES, Split};
 
-/// Images that are decoded at once, and about how many bytes of them.
+/// Most images that are decoded at once, and about how many bytes of their files.
 const IMAGES: usize = 1024;
 const BYTES: usize = 1 << 26;
-/// The names of images end so.
+/// Endings of the names of image files.
 const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
 
-/// What `[data]` takes.
+/// Keys of `[data]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FolderParameters {
@@ -28,12 +28,12 @@ struct FolderParameters {
 }
 
 /// Loads images from `train/CLASS/*.png` and the like: inputs [channels, height, width] from 0 to 1, classes in the
-/// order of their folders' names. Files whose names do not end in .png, .jpg or .jpeg, and those that begin with a
-/// dot, are left out.
+/// order of their folders' names. Files whose names do not end in .png, .jpg or .jpeg, or begin with a dot, are
+/// ignored.
 ///
 /// # Errors
-/// When a parameter is wrong (the job's fault), or a folder is missing, has no class, a class that training does not
-/// know, or an image that cannot be used (this worker's).
+/// When a parameter is wrong (the job's fault), or a folder is missing, has no class, a class that the training split
+/// does not have, or an image that cannot be used (this worker's).
 pub fn folder(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> {
     let parameters: FolderParameters = parse_parameters("data", parameters)?;
     let classes = classes(environment, &parameters.train)?;
@@ -53,7 +53,7 @@ pub fn folder(parameters: &Parameters, environment: &DataEnvironment) -> Result<
     })
 }
 
-/// Nothing: the classes are known from the folders alone.
+/// Checks the parameters and returns `None`: the number of classes is known from the folders only.
 ///
 /// # Errors
 /// When a parameter is wrong.
@@ -73,7 +73,7 @@ fn classes(environment: &DataEnvironment, folder: &str) -> Result<Vec<String>, D
 }
 
 fn label(folder: &str, name: &str, classes: &[String]) -> Result<u32, DataError> {
-    // There are at most MAX_CLASSES, so that their numbers fit.
+    // There are at most MAX_CLASSES classes, so the index fits into u32.
     let found = classes.binary_search_by(|class| class.as_str().cmp(name)).map(|class| class as u32);
     found.map_err(|_| {
         let expected = "a class that the training split has, too".to_owned();
@@ -82,7 +82,7 @@ fn label(folder: &str, name: &str, classes: &[String]) -> Result<u32, DataError>
     })
 }
 
-/// The names of what lies in a folder, folders or images, sorted.
+/// The names of the entries of a folder, folders or images, sorted.
 fn names(
     environment: &DataEnvironment,
     folder: &str,
@@ -114,7 +114,7 @@ fn unreadable(name: &OsString) -> FileProblem {
     FileProblem::Cell { place, found: format!("{name:?}"), expected }
 }
 
-/// The images of a class.
+/// The folder of one class.
 struct ClassFolder<'a> {
     environment: &'a DataEnvironment,
     path: String,

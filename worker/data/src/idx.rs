@@ -12,15 +12,15 @@ use std::io::BufRead;
 
 /// Bytes of pixels that are read at once.
 const BLOCK: usize = 1 << 18;
-/// Images and labels: unsigned bytes in three dimensions and in one.
+/// Magic numbers: unsigned bytes in three dimensions for images, in one for labels.
 const IMAGES: [u8; 4] = [0, 0, 8, 3];
 const LABELS: [u8; 4] = [0, 0, 8, 1];
 
-/// What `[data]` takes.
+/// Keys of `[data]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct IdxParameters {
-    /// Where the files lie under MNIST's names.
+    /// Folder that contains the files under MNIST's names.
     folder: Option<String>,
     train: Option<Pair>,
     test: Option<Pair>,
@@ -29,7 +29,7 @@ struct IdxParameters {
     channels: Option<usize>,
 }
 
-/// The files of a split.
+/// The two files of a split.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Pair {
@@ -37,11 +37,11 @@ struct Pair {
     labels: String,
 }
 
-/// Loads a data set of the MNIST family: inputs [1, height, width] from 0 to 1. Without names the files are those of
-/// MNIST in `folder`, compressed or not.
+/// Loads a data set of the MNIST family: inputs [1, height, width] from 0 to 1. If the job names no files, they are
+/// those of MNIST in `folder`, compressed or not.
 ///
 /// # Errors
-/// When a parameter is wrong (the job's fault), or a file is missing, damaged, too large, or holds labels that are no
+/// When a parameter is wrong (the job's fault), or a file is missing, damaged, too large, or holds labels that are not
 /// classes (this worker's).
 pub fn idx(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> {
     let parameters: IdxParameters = parse_parameters("data", parameters)?;
@@ -58,7 +58,7 @@ pub fn idx(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box
     })
 }
 
-/// What the samples are, without their files, where the job says their size and classes.
+/// The input spec, without reading files; `None` unless the job gives size and classes.
 ///
 /// # Errors
 /// When a parameter is wrong.
@@ -70,7 +70,7 @@ pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError
     form.input_spec(None, Some(1), classes)
 }
 
-/// Images and labels of the training split, and those of the test split where there is one.
+/// Images and labels of the training split, and those of the test split if there is one.
 fn find(
     files: &Files<Pair>,
     environment: &DataEnvironment,
@@ -93,7 +93,7 @@ fn find(
     }
 }
 
-/// The files under MNIST's own names.
+/// The files with MNIST's original names.
 fn usual_files(environment: &DataEnvironment, folder: &str, prefix: &str) -> Result<[Source; 2], DataError> {
     let find = |name: String| -> Result<Source, DataError> {
         let path = in_folder(folder, &name);
@@ -103,7 +103,7 @@ fn usual_files(environment: &DataEnvironment, folder: &str, prefix: &str) -> Res
     Ok([find(format!("{prefix}-images-idx3-ubyte"))?, find(format!("{prefix}-labels-idx1-ubyte"))?])
 }
 
-/// Reads a header: the magic number and as many extents as `N` says.
+/// Reads a header: the magic number and `N` extents.
 fn read_header<const N: usize>(
     file: &Source,
     reader: &mut dyn BufRead,
@@ -173,8 +173,8 @@ fn read_images(file: &Source, labels: &[u32], split: Split, images: &mut Collect
     })
 }
 
-/// Reads `items` items of `size` bytes each, some at a time, and makes sure that nothing follows. Where there are items,
-/// they have a size.
+/// Reads `items` items of `size` bytes each, in blocks, and makes sure that nothing follows. The size may be 0 only if
+/// there are no items.
 fn read_blocks(
     file: &Source,
     reader: &mut dyn BufRead,

@@ -1,7 +1,7 @@
-//! Images: from the bytes of a PNG or JPEG file to pixels of the form that a data set needs.
+//! Images: from the bytes of a PNG or JPEG file to pixels in the form that a data set needs.
 //!
-//! Every processor must make the same pixels of a file: the JPEG decoder is built without its SIMD paths (see the
-//! workspace manifest), PNG is lossless, and the rest is whole-number arithmetic.
+//! A file must give the same pixels on every processor: the JPEG decoder is built without its SIMD paths (see the
+//! workspace manifest), PNG is lossless, and the rest is integer arithmetic.
 
 mod collector;
 mod decode;

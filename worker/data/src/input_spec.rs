@@ -1,4 +1,4 @@
-//! What a job says of its samples by itself, so that its model can be built before any file is read.
+//! What a job alone says about its samples, so that its model can be built before any file is read.
 
 use lookbehind_common::digest::Digest;
 
@@ -12,7 +12,7 @@ pub use super::parquet::input_spec as parquet;
 pub use super::safetensors::input_spec as safetensors;
 pub use super::table::input_spec as csv;
 
-/// What is known of a data set's samples.
+/// Shape and classes of a data set's samples.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputSpec {
     /// Shape of one sample's input.
@@ -22,7 +22,7 @@ pub struct InputSpec {
 }
 
 impl InputSpec {
-    /// The smallest data set of such samples, for a model to be built for.
+    /// A description of the smallest data set of such samples, to build a model for.
     pub fn description(&self) -> DataDescription {
         DataDescription {
             train_samples: 1,

@@ -1,15 +1,15 @@
-//! Data sets: samples by number, in a training and a test split. Samples are values and a shape; what computes with them
-//! is not known here.
+//! Data sets: samples by index, in a training and a test split. Samples are values with a shape; this crate knows
+//! nothing of the models that compute with them.
 //!
-//! A data set's content is a pure function of its parameters and files: what [`Dataset::batch`] returns for a
-//! sample may depend on seed and epoch, through the keyed randomness of [`SampleContext`], and on nothing else.
+//! A data set's content is a pure function of its parameters and files. What [`Dataset::batch`] returns for a sample
+//! may also depend on seed and epoch, through the keyed randomness of [`SampleContext`], and on nothing else.
 //!
 //! # Features
 //!
 //! - `parquet`: image data sets in Parquet files ([`parquet()`]).
-//! - `remote`: files in object stores and behind HTTP ([`RemoteData`]).
+//! - `remote`: files in object stores and on HTTP servers ([`RemoteData`]).
 //!
-//! A build without one of them refuses what needs it and names the feature.
+//! A build without a feature refuses the jobs that need it, with an error that names the feature.
 
 #![forbid(unsafe_code)]
 
@@ -64,15 +64,15 @@ pub use safetensors::safetensors;
 pub use table::csv;
 pub use view::{input_spec_with_options, with_options};
 
-/// Most classes that a data set may have: beyond any use, far below what would exhaust memory.
+/// Most classes that a data set may have: more than any use needs, and few enough not to exhaust memory.
 pub const MAX_CLASSES: usize = 1 << 20;
 
 /// The two parts of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
-    /// What gradients are computed on.
+    /// The samples that gradients are computed on.
     Train,
-    /// What accuracy is measured on.
+    /// The samples that evaluations are computed on.
     Test,
 }
 
@@ -85,73 +85,73 @@ impl std::fmt::Display for Split {
     }
 }
 
-/// What a data set is, for models and for comparing workers.
+/// Sizes and content of a data set, for building models and for comparing workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataDescription {
-    /// Samples in the training split; at least 1.
+    /// Number of samples in the training split; at least 1.
     pub train_samples: u64,
-    /// Samples in the test split; 0 where there is none.
+    /// Number of samples in the test split; 0 if there is none.
     pub test_samples: u64,
     /// Shape of one sample's input.
     pub input_shape: Vec<usize>,
     /// Number of classes: every target is below it.
     pub classes: usize,
-    /// BLAKE3 over everything that a sample's content depends on.
+    /// BLAKE3 over everything that a sample's content depends on; workers with the same data have the same.
     pub fingerprint: Digest,
 }
 
 impl DataDescription {
-    /// Numbers in one sample's input.
+    /// Number of elements in one sample's input.
     pub fn input_size(&self) -> usize {
         self.input_shape.iter().product()
     }
 }
 
-/// Coordinates of keyed randomness for samples: augmentation draws from these and the sample's number.
+/// Coordinates of the keyed randomness of samples: augmentation draws from these and the sample's index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SampleContext {
     /// The job's seed.
     pub seed: u64,
-    /// Epoch that the samples are used in.
+    /// Epoch in which the samples are used.
     pub epoch: u64,
 }
 
 /// A loaded data set.
 pub trait Dataset: Send + Sync {
-    /// What it is.
+    /// Sizes and content of the data set.
     fn description(&self) -> &DataDescription;
 
-    /// The samples with the given numbers within a split, in the given order.
+    /// The samples with the given indices within a split, in the given order.
     ///
     /// # Errors
-    /// When a number is not one of the split's, or the samples cannot be read.
+    /// When an index is not below the split's size, or the samples cannot be read.
     fn batch(&self, split: Split, samples: &[u64], context: SampleContext) -> Result<Batch, DataError>;
 }
 
-/// What a data set is loaded under.
+/// The resources that a worker lends to a data set.
 #[derive(Clone, Debug)]
 pub struct DataEnvironment {
-    /// Folder that files are named in; nothing outside it is read.
+    /// The data folder, which files are named relative to; nothing outside it is read.
     pub root: PathBuf,
-    /// Where files named by URLs may come from.
+    /// Where files that are named by URLs may come from.
     pub remote: RemoteData,
     /// Most bytes that the loaded samples may take in memory.
     pub memory_limit: u64,
 }
 
 impl DataEnvironment {
-    /// One of files in a folder alone.
+    /// An environment without remote files.
     pub fn local(root: PathBuf, memory_limit: u64) -> Self {
         Self { root, remote: RemoteData::default(), memory_limit }
     }
 }
 
-/// Whether a file is named by a URL and not by a path.
+/// Whether a file is named by a URL; otherwise by a path.
 fn is_url(name: &str) -> bool {
     name.contains("://")
 }
 
-/// Checks `[data]`'s number of classes.
+/// Checks the number of classes in `[data]`.
 fn check_classes(classes: u64) -> Result<usize, JobError> {
     usize::try_from(classes).ok().filter(|classes| (1..=MAX_CLASSES).contains(classes)).ok_or_else(|| {
         JobError::new("data.classes", &format!("expected 1 to {MAX_CLASSES}, found {classes}"))

@@ -1,13 +1,13 @@
-//! A data set that lies in memory, as numbers or as the pixels of images.
+//! A data set in memory, as f32 values or as the pixels of images.
 
 use lookbehind_common::digest::Digest;
 
 use super::{Batch, DataDescription, DataError, Dataset, MAX_CLASSES, SampleContext, Split, Target};
 
-/// The samples of one split: inputs of numbers, or of pixels from 0 to 255.
+/// The samples of one split: inputs of f32 values, or of pixels from 0 to 255.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rows<T = f32> {
-    /// Inputs, one sample after the other, row-major.
+    /// Elements of the inputs, one sample after the other, row-major.
     pub inputs: Vec<T>,
     /// Class of each sample.
     pub targets: Vec<u32>,
@@ -20,18 +20,18 @@ impl<T> Default for Rows<T> {
 }
 
 impl<T> Rows<T> {
-    /// Classes that the targets need: one more than the greatest, none without samples.
+    /// Number of classes that the targets need: one more than the greatest target, 0 without samples.
     pub(crate) fn classes(&self) -> usize {
         self.targets.iter().max().map_or(0, |&greatest| greatest as usize + 1)
     }
 }
 
-/// What inputs are kept as.
+/// Element type of inputs in memory.
 trait Element: Copy + Send + Sync + std::fmt::Debug {
-    /// Comes first in a fingerprint, so that pixels are never taken for numbers.
+    /// First bytes of a fingerprint, so that pixels and f32 values never have the same one.
     const TAG: &'static [u8];
 
-    /// What the model gets.
+    /// The value that the model gets.
     fn input(self) -> f32;
 
     fn update(hasher: &mut blake3::Hasher, inputs: &[Self]);
@@ -61,7 +61,7 @@ impl Element for u8 {
     }
 }
 
-/// A data set in memory; samples are used as they are, without augmentation.
+/// A data set in memory, whose samples are used without augmentation.
 #[derive(Debug)]
 pub struct InMemory<T = f32> {
     description: DataDescription,
@@ -70,19 +70,19 @@ pub struct InMemory<T = f32> {
 }
 
 impl InMemory {
-    /// Takes samples whose inputs have `input_shape` and whose targets are below `classes`. The test split may
-    /// be empty.
+    /// Makes a data set of samples whose inputs have `input_shape` and whose targets are below `classes`. The test
+    /// split may be empty.
     ///
     /// # Errors
-    /// When the training split is empty, a split has not the numbers that its targets need, or a target is no
-    /// class.
+    /// When the training split is empty, the inputs of a split do not have the length that its targets need, or a
+    /// target is not a class.
     pub fn new(input_shape: Vec<usize>, classes: usize, train: Rows, test: Rows) -> Result<Self, DataError> {
         checked(input_shape, classes, train, test)
     }
 }
 
 impl InMemory<u8> {
-    /// Takes images [channels, height, width], whose pixels models see as numbers from 0 to 1.
+    /// Makes a data set of images [channels, height, width], whose pixels models get as values from 0 to 1.
     ///
     /// # Errors
     /// As [`InMemory::new`].
@@ -152,7 +152,7 @@ fn check_rows<T>(
 }
 
 /// BLAKE3 over shapes, inputs and targets, so that it does not depend on the file format. Of images it covers the
-/// decoded pixels: workers whose decoders disagree hold different data.
+/// decoded pixels, so that workers whose decoders disagree have different fingerprints.
 fn fingerprint<T: Element>(input_shape: &[usize], classes: usize, splits: [&Rows<T>; 2]) -> Digest {
     let mut hasher = blake3::Hasher::new();
     hasher.update(T::TAG);

@@ -1,5 +1,5 @@
-//! What stands for files from elsewhere in a build without the feature `remote`: nothing can be allowed, and a URL is
-//! refused where it stands.
+//! Replaces remote files in a build without the feature `remote`: no URL can be allowed, and a job that names one is
+//! refused.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -10,18 +10,17 @@ use super::DataError;
 
 /// What needs the feature, for errors.
 const WHAT: &str = "URLs";
-/// The feature.
 const FEATURE: &str = "remote";
 
-/// Where data files may come from beside the data folder: from nowhere.
+/// Where data files may come from in addition to the data folder: in this build from nowhere.
 #[derive(Clone, Debug, Default)]
 pub struct RemoteData {}
 
-/// A URL below which files may be read: there is none in this build.
+/// A URL below which files may be read. This build cannot make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UrlPrefix(Infallible);
 
-/// A file from elsewhere: there is none in this build.
+/// A remote file. This build cannot make one.
 #[derive(Debug)]
 pub(crate) struct Cached(Infallible);
 
@@ -32,12 +31,12 @@ impl Cached {
 }
 
 impl RemoteData {
-    /// Allows nothing: no prefix can be made.
+    /// Ignores its arguments: no prefix can be made, so nothing is allowed.
     pub fn new(_allowed: Vec<UrlPrefix>, _cache: PathBuf, _limit: u64) -> Self {
         Self {}
     }
 
-    /// Refuses a URL that stands under `key`.
+    /// Refuses the URL that the job has at `key`.
     pub(crate) fn fetch(&self, _name: &str, key: &str) -> Result<Cached, DataError> {
         Err(DataError::NotBuilt { key: key.to_owned(), what: WHAT, feature: FEATURE })
     }

@@ -1,38 +1,38 @@
-//! What `[data]` says about the samples of every kind: normalisation, augmentation and label smoothing.
+//! The keys of `[data]` that all kinds share: normalisation, augmentation and label smoothing.
 
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
 use super::planes::Planes;
 
-/// The keys of `[data]` that are not the kind's own.
+/// The keys of `[data]` that do not belong to the kind.
 const KEYS: [&str; 3] = ["normalize", "augment", "label_smoothing"];
-/// Least parameter of a Beta distribution but 0: below it, nothing is mixed, and draws overflow.
+/// Smallest parameter of a Beta distribution except 0: below it, mixup hardly mixes anything, and draws overflow.
 const LEAST_ALPHA: f64 = 1e-3;
-/// Greatest parameter of a Beta distribution: beyond it, mixtures are even ones.
+/// Greatest parameter of a Beta distribution: beyond it, mixtures are practically even.
 const GREATEST_ALPHA: f64 = 1e6;
 
 /// How samples are prepared for a model.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// Both splits: what is subtracted, and what the difference is divided by.
+    /// For both splits; `None` leaves the values as they are.
     pub(super) normalize: Option<Normalize>,
-    /// The training split only.
+    /// For the training split only.
     #[serde(default)]
     pub(super) augment: Augment,
-    /// The training split only: share of a target that goes to all classes evenly.
+    /// For the training split only: share of a target that is spread evenly over all classes.
     #[serde(default)]
     pub(super) label_smoothing: f32,
 }
 
-/// `[data.normalize]`.
+/// `[data.normalize]`: x ↦ (x − mean) / std.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Normalize {
-    /// One number per channel, or one for all.
+    /// One value per channel, or one for all channels.
     pub(super) mean: Vec<f32>,
-    /// Likewise.
+    /// One value per channel, or one for all channels.
     pub(super) std: Vec<f32>,
 }
 
@@ -40,18 +40,18 @@ pub(super) struct Normalize {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Augment {
-    /// Black pixels put around an image before a piece of its size is cut out of it at random.
+    /// Width in pixels of the black border around an image, out of which a crop of the image's size is cut at random.
     pub(super) crop_padding: usize,
-    /// Whether every second image, at random, is mirrored left to right.
+    /// Whether images are mirrored left to right with probability 1/2.
     pub(super) flip: bool,
-    /// Side of the square that is blanked (DeVries and Taylor 2017).
+    /// Side in pixels of the square that is blanked (DeVries and Taylor 2017).
     pub(super) cutout: usize,
     /// Parameter α of mixup (Zhang et al. 2018).
     pub(super) mixup: f64,
 }
 
 impl Options {
-    /// Takes the options out of what stands under `[data]`; the rest is for the kind.
+    /// Separates the options from the keys in `[data]` that belong to the kind.
     pub(super) fn take(parameters: &Parameters) -> Result<(Self, Parameters), JobError> {
         let mut rest = parameters.clone();
         let own = KEYS.iter().filter_map(|&key| rest.remove_entry(key)).collect();
@@ -80,7 +80,7 @@ impl Options {
         self.normalize.as_ref().map_or(Ok(()), Normalize::check)
     }
 
-    /// Whether they can be had of samples of this shape.
+    /// Checks that the options fit samples of this shape.
     pub(super) fn check_shape(&self, input_shape: &[usize], planes: Planes) -> Result<(), JobError> {
         let Augment { crop_padding, flip, cutout, .. } = self.augment;
         let side = planes.height.min(planes.width);
@@ -133,7 +133,8 @@ impl Normalize {
         Ok(())
     }
 
-    /// Mean and standard deviation of a channel; there is one of each for it, or one for all, as was checked.
+    /// Mean and standard deviation of a channel. The lengths have been checked: one value for all channels, or one for
+    /// each.
     pub(super) fn of_channel(&self, channel: usize) -> (f32, f32) {
         let number = |numbers: &[f32]| if let [one] = numbers { *one } else { numbers[channel] };
         (number(&self.mean), number(&self.std))

@@ -1,6 +1,6 @@
-//! Image data sets in Parquet, as on the Hugging Face hub: a column of PNG or JPEG files' bytes, alone or in a group
-//! `{bytes, path}`, and a column of whole numbers as labels. Reading them is a feature of the build; what a job says of
-//! them is known without.
+//! Image data sets in Parquet, as on the Hugging Face hub: a column with the bytes of PNG or JPEG files, either alone
+//! or in a group `{bytes, path}`, and a column of integers as labels. Reading them needs the feature `parquet`; the
+//! parameters are checked without it.
 
 #[cfg(feature = "parquet")]
 mod columns;
@@ -18,24 +18,23 @@ use super::{DataEnvironment, DataError, Dataset, InputSpec, check_classes};
 #[cfg(feature = "parquet")]
 use read::read;
 
-/// What `[data]` takes.
+/// Keys of `[data]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "checked, but not read"))]
 struct ParquetParameters {
     train: Paths,
     test: Option<Paths>,
-    /// Column of images; by default `image` or `img`.
+    /// Name of the column of images; by default `image` or `img`.
     image: Option<String>,
-    /// Column of labels; by default `label`.
+    /// Name of the column of labels; by default `label`.
     label: Option<String>,
     classes: Option<u64>,
     resize: Option<[usize; 2]>,
     channels: Option<usize>,
 }
 
-/// Loads images and labels from one or more Parquet files for each split: inputs [channels, height, width] from 0
-/// to 1.
+/// Loads images and labels from one or more Parquet files for each split: inputs [channels, height, width] from 0 to 1.
 ///
 /// # Errors
 /// When a parameter is wrong (the job's fault), or a file is missing, damaged, too large, lacks a column, or holds
@@ -58,7 +57,7 @@ fn read(
     Err(DataError::NotBuilt { key: "data.kind".to_owned(), what: "Parquet files", feature: "parquet" })
 }
 
-/// What the samples are, without their files, where the job says their size, channels and classes.
+/// The input spec, without reading files; `None` unless the job gives size, channels and classes.
 ///
 /// # Errors
 /// When a parameter is wrong.

@@ -1,4 +1,4 @@
-//! Paths of data files: always below the data folder, whatever a job or a link says.
+//! Paths of data files: always inside the data folder, whatever a job or a link says.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,17 +11,17 @@ use super::{DataError, FileProblem};
 /// Most bytes of a path in a job.
 const MAX_PATH: usize = 1024;
 
-/// Finds the regular file that a job names by a path relative to the data folder `root`; `key` is the job's key,
-/// for errors.
+/// Finds the regular file that a job names by a path relative to the data folder `root`; `key` is the job's key, for
+/// errors.
 ///
 /// # Errors
-/// When the path is empty, too long, absolute or has `..` or NUL in it (the job's fault), or when there is no
-/// such file, it is not a regular one, or a link leads out of the folder (this worker's).
+/// When the path is empty, too long, absolute or has `..` or NUL in it (the job's fault), or when the file does not
+/// exist, is not a regular file, or a link leads out of the folder (this worker's).
 pub fn resolve(root: &Path, path: &str, key: &str) -> Result<PathBuf, DataError> {
     resolve_any(root, path, key, |found| found.is_file(), FileProblem::NotRegular)
 }
 
-/// Finds a folder that a job names in the same way.
+/// Finds the folder that a job names by a path, with the same checks.
 pub(super) fn resolve_folder(root: &Path, path: &str, key: &str) -> Result<PathBuf, DataError> {
     resolve_any(root, path, key, |found| found.is_dir(), FileProblem::NotFolder)
 }
@@ -45,12 +45,12 @@ fn resolve_any(
     if !found.starts_with(&root) {
         return Err(in_file(FileProblem::LeavesFolder { folder: root }));
     }
-    // Opening a pipe would wait for its writer, so the kind is checked before.
+    // Checked before opening: opening a pipe would block until something writes to it.
     let metadata = fs::metadata(&found).map_err(|error| in_file(FileProblem::Io(error)))?;
     if is_wanted(&metadata) { Ok(found) } else { Err(in_file(unwanted)) }
 }
 
-/// What is wrong with a path, independent of any disk.
+/// Checks a path without looking at the disk.
 fn check(path: &str) -> Result<(), String> {
     if path.is_empty() {
         return Err("expected a path, found nothing".to_owned());

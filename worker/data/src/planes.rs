@@ -1,18 +1,18 @@
-//! How a sample's numbers lie: planes of pixels, one per channel.
+//! The layout of a sample's elements: planes of pixels, one per channel.
 
-/// A sample as [channels, height, width].
+/// The shape of a sample, read as [channels, height, width].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Planes {
     pub(super) channels: usize,
     pub(super) height: usize,
     pub(super) width: usize,
-    /// Whether height and width mean something.
+    /// Whether the last two dimensions are the height and width of an image.
     pub(super) are_images: bool,
 }
 
 impl Planes {
-    /// [height, width] is a grey image, [channels, height, width] one of several channels; whatever else a sample
-    /// is, its first dimension are the channels.
+    /// Reads [height, width] as a grey image and [channels, height, width] as one of several channels. In samples of
+    /// any other rank the first dimension is the channels.
     pub(super) fn of(input_shape: &[usize]) -> Self {
         let (channels, height, width) = match *input_shape {
             [height, width] => (1, height, width),
@@ -23,7 +23,7 @@ impl Planes {
         Self { channels, height, width, are_images: matches!(input_shape.len(), 2 | 3) }
     }
 
-    /// Numbers in a sample.
+    /// Number of elements in a sample.
     pub(super) fn size(&self) -> usize {
         self.channels * self.height * self.width
     }

@@ -1,5 +1,5 @@
-//! Data files in object stores and behind HTTP: only below prefixes that the worker's operator allowed, through a
-//! cache folder that holds whole files alone.
+//! Data files in object stores and on HTTP servers: only below URL prefixes that the worker's operator allows, through
+//! a cache folder that contains complete files only.
 
 mod cache;
 mod prefix;
@@ -15,7 +15,7 @@ use cache::Cache;
 pub(super) use cache::Cached;
 pub use prefix::UrlPrefix;
 
-/// Where data files may come from beside the data folder; by default from nowhere.
+/// Where data files may come from in addition to the data folder; by default from nowhere.
 #[derive(Clone, Debug, Default)]
 pub struct RemoteData {
     allowed: Vec<UrlPrefix>,
@@ -23,13 +23,13 @@ pub struct RemoteData {
 }
 
 impl RemoteData {
-    /// Allows URLs below some prefixes; their files are kept in `cache`, which takes at most `limit` bytes.
+    /// Allows URLs below the prefixes; their files are kept in the folder `cache`, which takes at most `limit` bytes.
     pub fn new(allowed: Vec<UrlPrefix>, cache: PathBuf, limit: u64) -> Self {
         let cache = (!allowed.is_empty()).then(|| Arc::new(Cache::new(cache, limit)));
         Self { allowed, cache }
     }
 
-    /// Fetches a file that a job names by its URL, unless the cache has it.
+    /// Fetches the file that a job names by a URL at `key`, unless the cache has it.
     pub(super) fn fetch(&self, name: &str, key: &str) -> Result<Cached, DataError> {
         let url = prefix::parse(name).map_err(|problem| JobError::new(key, &problem))?;
         let in_file = |problem| DataError::File { file: name.to_owned(), problem };
@@ -39,7 +39,7 @@ impl RemoteData {
             let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
             return Err(in_file(FileProblem::NotAllowed { allowed }));
         };
-        // On a thread of its own: whoever loads data may be part of another runtime.
+        // On its own thread: the caller may run in an async runtime, where another one must not block.
         let fetched = std::thread::scope(|scope| {
             let fetch = || store::fetch(&url, &self.allowed, cache);
             scope.spawn(fetch).join().unwrap_or_else(|_| Err("its reader panicked".to_owned()))

@@ -10,7 +10,7 @@ use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, InputSpe
 const INPUTS: &str = "inputs";
 const TARGETS: &str = "targets";
 
-/// What `[data]` takes.
+/// Keys of `[data]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SafetensorsParameters {
@@ -22,11 +22,11 @@ struct SafetensorsParameters {
     classes: Option<u64>,
 }
 
-/// Loads a data set from one or two safetensors files in the data folder.
+/// Loads a data set from one or two safetensors files.
 ///
 /// # Errors
-/// When a parameter is wrong (the job's fault), or a file is missing, damaged, too large, or holds what cannot be
-/// trained on (this worker's).
+/// When a parameter is wrong (the job's fault), or a file is missing, damaged, too large, or holds values that cannot
+/// be trained on (this worker's).
 pub fn safetensors(
     parameters: &Parameters,
     environment: &DataEnvironment,
@@ -53,7 +53,7 @@ pub fn safetensors(
     Ok(Box::new(InMemory::new(input_shape, classes, train_rows, test_rows)?))
 }
 
-/// Nothing: the shape stands in the files alone.
+/// Checks the parameters and returns `None`: the shape is known from the files only.
 ///
 /// # Errors
 /// When a parameter is wrong.
@@ -93,7 +93,7 @@ fn check_same_shape(input_shape: &[usize], test: &SplitFile) -> Result<(), DataE
     Err(test.file.error(FileProblem::Shape { tensor: INPUTS, found: test.shape.clone(), expected }))
 }
 
-/// The shapes are bounded by the lengths of the files, so that nothing overflows.
+/// Nothing overflows here: the shapes have been checked against the lengths of the files.
 fn check_memory(limit: u64, files: [Option<&SplitFile>; 2]) -> Result<(), DataError> {
     let word = size_of::<f32>() as u64;
     let numbers = |file: &SplitFile| file.shape.iter().product::<usize>() as u64 + file.shape[0] as u64;

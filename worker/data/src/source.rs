@@ -1,4 +1,4 @@
-//! A source of bytes: a file that a job names, plain or compressed, in the data folder or elsewhere.
+//! Sources of bytes: files that a job names, plain or compressed, in the data folder or remote.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
@@ -15,17 +15,17 @@ use super::{DataEnvironment, DataError, FileProblem, is_url};
 
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 16;
-/// What a compressed file begins with. No format that is read here begins so itself.
+/// First bytes of compressed files. No format that is read here begins with them, so files need no ending that says so.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// One file, or several that hold a split together, in order.
+/// One file, or several that contain a split together, in order.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged, expecting = "expected a path or a list of paths")]
 pub(super) enum Paths {
-    /// One.
+    /// A single path or URL.
     One(String),
-    /// Several.
+    /// Paths or URLs in the order of their samples.
     Many(Vec<String>),
 }
 
@@ -38,24 +38,24 @@ impl Paths {
     }
 }
 
-/// A file that is there.
+/// A file that has been found.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
-    /// As the job names it.
+    /// The name in the job, for errors.
     name: String,
     place: Place,
 }
 
 #[derive(Clone, Debug)]
 enum Place {
-    /// In the data folder.
+    /// A path in the data folder.
     Here(PathBuf),
-    /// From elsewhere, in the cache.
+    /// A remote file in the cache, which keeps it while this lives.
     Cached(Arc<Cached>),
 }
 
 impl Source {
-    /// Finds a file; `key` is where the job names it.
+    /// Finds a file; `key` is the job's key that names it.
     pub(super) fn find(environment: &DataEnvironment, name: &str, key: &str) -> Result<Self, DataError> {
         let place = if is_url(name) {
             Place::Cached(Arc::new(environment.remote.fetch(name, key)?))
@@ -65,7 +65,7 @@ impl Source {
         Ok(Self { name: name.to_owned(), place })
     }
 
-    /// Finds several, at least one.
+    /// Finds several files; at least one must be named.
     pub(super) fn find_all(
         environment: &DataEnvironment,
         names: &[String],
@@ -77,7 +77,7 @@ impl Source {
         names.iter().map(|name| Self::find(environment, name, key)).collect()
     }
 
-    /// The files of a split in words, for errors.
+    /// Describes the files of a split, for errors.
     pub(super) fn names(files: &[Self]) -> String {
         match files {
             [] => "no files".to_owned(),
@@ -98,12 +98,12 @@ impl Source {
         DataError::File { file: self.name.clone(), problem }
     }
 
-    /// Opens the file as it stands.
+    /// Opens the file without decompressing it.
     pub(super) fn open(&self) -> Result<File, DataError> {
         File::open(self.path()).map_err(|error| self.error(FileProblem::Io(error)))
     }
 
-    /// Reads the file, decompressed where it begins as gzip or zstandard does.
+    /// Opens the file and decompresses it if its first bytes are those of gzip or zstandard.
     pub(super) fn reader(&self) -> Result<Box<dyn BufRead + Send>, DataError> {
         self.decompressed().map_err(|error| self.error(FileProblem::Io(error)))
     }
@@ -123,7 +123,7 @@ impl Source {
         })
     }
 
-    /// Fills the buffer as far as the file goes; returns how far that is.
+    /// Fills the buffer, or as much of it as the file has; returns the number of bytes.
     pub(super) fn fill(&self, reader: &mut dyn BufRead, buffer: &mut [u8]) -> Result<usize, DataError> {
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -137,7 +137,7 @@ impl Source {
         Ok(filled)
     }
 
-    /// Reads one whole file of at most `limit` bytes.
+    /// Reads a whole file of at most `limit` bytes.
     pub(super) fn read_whole(&self, limit: u64) -> Result<Vec<u8>, DataError> {
         let mut bytes = Vec::new();
         let file = self.open()?;

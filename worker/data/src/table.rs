@@ -1,4 +1,4 @@
-//! Tables of numbers in CSV: a header, columns of numbers and a column of labels; plain, gzip or zstandard.
+//! Tables in CSV: a header, columns of numbers and a column of labels; plain, gzip or zstandard.
 
 use csv::{ByteRecord, ReaderBuilder};
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
@@ -11,25 +11,25 @@ use super::{
     check_classes,
 };
 
-/// Longest cell that is shown in an error.
+/// Longest text of a cell in an error.
 const SHOWN: usize = 40;
-/// Bytes that a row may always have.
+/// Bytes that a row may have even if the memory limit is lower.
 const LONGEST_ROW: u64 = 1 << 16;
 /// Most columns of a table.
 const MAX_COLUMNS: usize = 1 << 20;
 
-/// What `[data]` takes.
+/// Keys of `[data]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CsvParameters {
     train: Paths,
     test: Option<Paths>,
-    /// Column of labels.
+    /// Name of the column of labels.
     #[serde(default = "default_label")]
     label: String,
-    /// Columns of inputs; by default all others.
+    /// Names of the columns of inputs; by default all others.
     columns: Option<Vec<String>>,
-    /// Shape of a sample, by default [columns].
+    /// Shape of a sample; by default [columns].
     shape: Option<Vec<usize>>,
     classes: Option<u64>,
 }
@@ -38,11 +38,11 @@ fn default_label() -> String {
     "label".to_owned()
 }
 
-/// Loads a table: inputs of the given shape, by default one number for each column.
+/// Loads a table: inputs of the given shape, by default one element for each column.
 ///
 /// # Errors
 /// When a parameter is wrong (the job's fault), or a file is missing, too large, lacks a column, or has a cell that is
-/// no number or class (this worker's).
+/// not a number or class (this worker's).
 pub fn csv(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> {
     let parameters: CsvParameters = parse_parameters("data", parameters)?;
     let classes = parameters.classes.map(check_classes).transpose()?;
@@ -64,7 +64,7 @@ pub fn csv(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box
     Ok(Box::new(InMemory::new(shape, classes, train, test.unwrap_or_default())?))
 }
 
-/// What the samples are, without their files, where the job says their shape or columns, and their classes.
+/// The input spec, without reading files; `None` unless the job gives classes and the shape or the columns.
 ///
 /// # Errors
 /// When a parameter is wrong.
@@ -98,20 +98,20 @@ fn shape(given: Option<Vec<usize>>, columns: usize) -> Result<Vec<usize>, JobErr
     ))
 }
 
-/// Numbers of a sample, if they can be counted.
+/// Number of elements of a sample, if it does not overflow.
 fn numbers(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1_usize, |numbers, &extent| numbers.checked_mul(extent))
 }
 
-/// What is common to all files of a data set.
+/// What all files of a data set share.
 struct Table {
     label: String,
-    /// Columns of inputs, known from the first file on.
+    /// Names of the columns of inputs, known from the first file on.
     columns: Option<Vec<String>>,
     budget: Budget,
 }
 
-/// Where things are in one file.
+/// Indices of the columns in one file.
 struct Places {
     label: usize,
     inputs: Vec<usize>,
@@ -224,7 +224,7 @@ fn push_row(
     Ok(())
 }
 
-/// Stops a row that does not end before it fills the memory.
+/// Fails when a row has taken more bytes than are left, so that a row without an end cannot fill the memory.
 struct Limited<R> {
     reader: R,
     left: u64,

@@ -1,4 +1,4 @@
-//! Reads tensors of a safetensors file that may be anything: nothing is allocated for what the file merely claims.
+//! Reads tensors of untrusted safetensors files: nothing is allocated for sizes that the file only claims.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -9,14 +9,14 @@ use ::safetensors::tensor::{Metadata, TensorInfo};
 
 use super::{DataError, FileProblem, MAX_CLASSES};
 
-/// Longest header that is read: room for thousands of tensors, of which two are used.
+/// Longest header that is read, in bytes: enough for thousands of tensors, of which two are used.
 const MAX_HEADER: u64 = 1 << 20;
 /// Most dimensions of a tensor.
 const MAX_RANK: usize = 8;
-/// Bytes read at once; a multiple of every element's size.
+/// Bytes that are read at once; a multiple of every element's size.
 const BLOCK: usize = 1 << 18;
 
-/// An open safetensors file whose header is known to describe exactly the file's bytes.
+/// An open safetensors file whose header describes exactly the bytes of the file.
 pub(super) struct TensorFile {
     name: String,
     file: File,
@@ -44,7 +44,7 @@ impl TensorFile {
         self.info(tensor).map(|info| info.shape.clone())
     }
 
-    /// All numbers of an f32 tensor of rank 2 or more, row-major.
+    /// All values of an f32 tensor of rank 2 or more, row-major.
     pub(super) fn read_inputs(&mut self, tensor: &'static str) -> Result<Vec<f32>, DataError> {
         let info = self.info(tensor)?.clone();
         if info.dtype != Dtype::F32 {
@@ -58,7 +58,7 @@ impl TensorFile {
         })
     }
 
-    /// All numbers of an integer tensor of rank 1, each of which must be a class below `classes`.
+    /// All values of an integer tensor of rank 1, each of which must be a class below `classes`.
     pub(super) fn read_targets(
         &mut self,
         tensor: &'static str,
@@ -88,7 +88,7 @@ impl TensorFile {
         Ok(info)
     }
 
-    /// Reads a tensor's elements of `N` bytes each, block by block, through `convert`.
+    /// Reads a tensor's elements of `N` bytes each, block by block, and converts them.
     fn read<const N: usize, T>(
         &mut self,
         info: &TensorInfo,
@@ -117,14 +117,14 @@ impl TensorFile {
     }
 }
 
-/// Greatest number of classes that labels may ask for.
+/// Bound of labels if the number of classes is not known yet.
 pub(super) const ANY_CLASS: usize = MAX_CLASSES;
 
 fn refuse(tensor: &'static str, row: usize, found: impl ToString, expected: String) -> FileProblem {
     FileProblem::Value { tensor, row, found: found.to_string(), expected }
 }
 
-/// Reads and checks a header; returns the offset of the tensors' bytes with it.
+/// Reads and checks a header; returns it with the offset of the tensors' bytes.
 fn read_header(file: &mut File) -> Result<(u64, Metadata), FileProblem> {
     let length = file.metadata().map_err(FileProblem::Io)?.len();
     if length < 8 {

@@ -1,4 +1,4 @@
-//! What several unit tests need: parameters, scratch data folders and files of data.
+//! Helpers of several unit tests: parameters, temporary data folders and data files.
 
 pub(crate) mod images;
 #[cfg(feature = "parquet")]
@@ -23,7 +23,7 @@ pub(crate) fn parameters(value: Value) -> Parameters {
     }
 }
 
-/// A data folder of its own, with 8 GiB of memory.
+/// A new data folder, with a limit of 8 GiB of memory.
 pub(crate) fn data_folder() -> (TempDir, DataEnvironment) {
     let folder = TempDir::new().unwrap();
     let environment = DataEnvironment::local(folder.path().to_owned(), 1 << 33);

@@ -1,4 +1,4 @@
-//! A data set seen through the options of its job: normalised, and in the training split augmented.
+//! A data set with its job's options applied: normalised and, in the training split, augmented.
 
 use lookbehind_common::job::{JobError, Parameters};
 
@@ -17,11 +17,11 @@ struct View {
     transform: Transform,
 }
 
-/// Loads a data set of any kind and prepares its samples as `[data]` says: `load` gets the parameters that are the
-/// kind's own. Where nothing is to be prepared, the data set stays as it is.
+/// Loads a data set of any kind and prepares its samples as `[data]` says: `load` gets the parameters that belong to
+/// the kind. Without options the data set is returned as it is.
 ///
 /// # Errors
-/// When `load` refuses, or the options do not fit each other or the samples (the job's fault).
+/// When `load` fails, or the options do not fit each other or the samples (the job's fault).
 pub fn with_options(
     parameters: &Parameters,
     load: impl FnOnce(&Parameters) -> Result<Box<dyn Dataset>, DataError>,
@@ -34,10 +34,10 @@ pub fn with_options(
     Ok(Box::new(View::new(samples, options)?))
 }
 
-/// What `[data]` says of samples of any kind, where the kind says `input_spec` of its own parameters.
+/// The input spec of any kind of data set, where `input_spec` is that of the kind's own parameters.
 ///
 /// # Errors
-/// When the options do not fit each other or the samples, or as `input_spec`.
+/// When the options do not fit each other or the samples, or when `input_spec` fails.
 pub fn input_spec_with_options(
     parameters: &Parameters,
     input_spec: impl FnOnce(&Parameters) -> Result<Option<InputSpec>, JobError>,
@@ -63,12 +63,12 @@ impl View {
         Ok(Self { samples, options, transform })
     }
 
-    /// The samples, and behind them those that they are mixed with.
+    /// The indices of the samples, followed by those of the partners that they are mixed with.
     fn with_partners(&self, samples: &[u64], mixtures: &[Option<Mixture>]) -> Vec<u64> {
         samples.iter().copied().chain(mixtures.iter().flatten().map(|mixture| mixture.partner)).collect()
     }
 
-    /// Numbers in a sample; at least one.
+    /// Number of elements in a sample; at least one.
     fn size(&self) -> usize {
         self.transform.planes.size()
     }
@@ -82,8 +82,8 @@ impl View {
         inputs
     }
 
-    /// Mixes the partners, which stand behind the samples in the order of the mixtures, into them. The batch was checked
-    /// to hold all of them, so that both can be split there.
+    /// Mixes the partners, which follow the samples in the order of the mixtures, into the samples. The batch has been
+    /// checked to hold all of them, so both vectors can be split there.
     fn mix_partners(&self, mixtures: &[Option<Mixture>], inputs: &mut [f32], targets: &mut [Target]) {
         let samples = mixtures.len();
         let (own, others) = inputs.split_at_mut(samples * self.size());
@@ -117,7 +117,7 @@ impl Dataset for View {
         self.samples.description()
     }
 
-    /// A partner in a mixture is changed as it is when it stands for itself, but not mixed.
+    /// A partner of a mixture is augmented as if it were used itself, but it is not mixed again.
     fn batch(&self, split: Split, samples: &[u64], context: SampleContext) -> Result<Batch, DataError> {
         let mixtures: Vec<_> = samples.iter().map(|&sample| self.mixture(split, context, sample)).collect();
         let needed = self.with_partners(samples, &mixtures);

@@ -1,4 +1,5 @@
-//! How much memory loading takes beside the samples. Alone in its process: the allocator counts for all threads.
+//! How much memory loading takes in addition to the samples. Alone in its process: the allocator counts for all
+//! threads.
 
 #![allow(clippy::unwrap_used, reason = "a test may end by panicking")]
 
@@ -17,23 +18,23 @@ mod parquet_file;
 static IN_USE: AtomicU64 = AtomicU64::new(0);
 static PEAK: AtomicU64 = AtomicU64::new(0);
 
-/// Counts the bytes in use, and the most of them.
+/// Counts the bytes in use and their maximum.
 struct Counting;
 
 #[allow(unsafe_code, reason = "an allocator is unsafe to implement; every call goes to the system's")]
-// SAFETY: every call is handed on as it is, and counting does not allocate.
+// SAFETY: every call is forwarded unchanged, and counting does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let size = layout.size() as u64;
         let now = IN_USE.fetch_add(size, Ordering::Relaxed) + size;
         PEAK.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller's guarantee is forwarded.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         IN_USE.fetch_sub(layout.size() as u64, Ordering::Relaxed);
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller's guarantee is forwarded.
         unsafe { System.dealloc(pointer, layout) }
     }
 }

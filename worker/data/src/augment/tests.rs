@@ -11,12 +11,12 @@ fn apply(transform: &Transform, image: &[f32], changes: Changes) -> Vec<f32> {
     target
 }
 
-/// 1, 2, 3, … in 3 rows of 4.
+/// A plane of 3 rows and 4 columns with the values 1, 2, 3, …
 fn image() -> Vec<f32> {
     (1..=12).map(|pixel| pixel as f32).collect()
 }
 
-/// The piece of the padded image by its definition, pixel by pixel.
+/// The crop of the padded image by its definition, pixel by pixel.
 fn reference(image: &[f32], padding: usize, down: usize, right: usize, flip: bool) -> Vec<f32> {
     let pixel = |row: usize, column: usize| {
         let column = if flip { 3 - column } else { column };

@@ -61,7 +61,7 @@ fn without_files_for_a_test_there_is_none_where_files_are_named() {
     let (_folder, environment) = files();
     let data = load10(&environment, json!({ "train": "ten/data_batch_3.bin" })).unwrap();
     assert_eq!((data.description().train_samples, data.description().test_samples), (1, 0));
-    // The file that would be the usual one lies in the data folder, but belongs to other data.
+    // A file with the original name is in the data folder, but belongs to other data.
     let data = cifar100(&parameters(json!({ "train": "test.bin" })), &environment).unwrap();
     assert_eq!((data.description().train_samples, data.description().test_samples), (2, 0));
 }

@@ -12,7 +12,7 @@ fn grey(value: u8) -> Vec<u8> {
     png(1, 2, 1, &[value, value])
 }
 
-/// Cats (one JPEG among them) and dogs for training, a dog for testing; and files that are no images.
+/// Cats (one of them a JPEG) and dogs for training, a dog for testing; and files that are not images.
 fn files() -> (TempDir, DataEnvironment) {
     let (folder, environment) = data_folder();
     let write = |path: &str, bytes: Vec<u8>| {

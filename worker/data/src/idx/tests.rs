@@ -22,7 +22,7 @@ fn labels(labels: &[u8]) -> Vec<u8> {
     file(LABELS, &[labels.len() as u32], labels)
 }
 
-/// A folder with the files of MNIST, three images for training and one for testing; those for testing compressed.
+/// A folder with the files of MNIST, three images for training and one for testing; the test files are compressed.
 fn files() -> (TempDir, DataEnvironment) {
     let (folder, environment) = data_folder();
     let write = |name: &str, bytes: Vec<u8>| {

@@ -1,4 +1,4 @@
-//! Collects the images of a data set in memory: decoded side by side, kept in their order.
+//! Collects the images of a data set in memory: decodes them in parallel and keeps their order.
 
 use rayon::prelude::*;
 
@@ -10,23 +10,23 @@ use crate::{DataEnvironment, DataError, Dataset, InMemory, MAX_CLASSES, Rows, Sp
 /// Bytes of a label in memory.
 const LABEL: u64 = size_of::<u32>() as u64;
 
-/// An image file's bytes and the class of what it shows.
+/// An image file's bytes, and the class of the image.
 #[derive(Clone, Copy)]
 pub(crate) struct Encoded<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) label: u32,
 }
 
-/// Why images were not taken.
+/// Why images were refused.
 pub(crate) enum Rejected {
-    /// One of them is wrong: its place among those given, and what is wrong.
+    /// One of them is wrong: its index among those given, and the problem.
     Image(usize, ImageProblem),
-    /// They are too many.
+    /// Another reason, such as the memory limit.
     Other(DataError),
 }
 
 impl Rejected {
-    /// The error, where `in_image` knows which image it is.
+    /// Turns it into an error; `in_image` describes an image by its index.
     pub(crate) fn into_error(self, in_image: impl FnOnce(usize, ImageProblem) -> DataError) -> DataError {
         match self {
             Self::Image(place, problem) => in_image(place, problem),
@@ -35,12 +35,12 @@ impl Rejected {
     }
 }
 
-/// The images so far.
+/// The images collected so far.
 pub(crate) struct Collector {
     parameters: FormParameters,
     form: Option<Form>,
     budget: Budget,
-    /// Images that are announced and have no room yet.
+    /// Images that are announced and that no memory has been reserved for yet.
     expected: u64,
     train: Rows<u8>,
     test: Rows<u8>,
@@ -52,8 +52,8 @@ impl Collector {
         Self { parameters, form: None, budget, expected: 0, train: Rows::default(), test: Rows::default() }
     }
 
-    /// Announces images: a split that is too large is refused when its first image is seen, and memory is taken
-    /// once.
+    /// Announces a number of images, so that memory is reserved once, and a split that is too large is refused at its
+    /// first image.
     #[cfg(any(test, feature = "parquet"))]
     pub(crate) fn expect(&mut self, split: Split, images: u64) -> Result<(), DataError> {
         self.expected = images;
@@ -73,12 +73,12 @@ impl Collector {
         Ok(())
     }
 
-    /// Most bytes that a reader may hold of what it has not decoded yet.
+    /// Most bytes of encoded images that a reader may hold.
     pub(crate) fn limit(&self) -> u64 {
         self.budget.limit()
     }
 
-    /// Decodes and keeps images. Of several that are wrong the first is named, whoever came upon it first.
+    /// Decodes and keeps images. If several are wrong, the error names the first, whichever thread found it first.
     pub(crate) fn extend(&mut self, split: Split, images: &[Encoded<'_>]) -> Result<(), Rejected> {
         let Some(first) = images.first() else { return Ok(()) };
         let limit = self.budget.limit();
@@ -111,7 +111,7 @@ impl Collector {
         }
     }
 
-    /// Keeps images that are pixels already, [channels, height, width] one after the other.
+    /// Keeps images that are already decoded, [channels, height, width], one after the other.
     pub(crate) fn extend_raw(
         &mut self,
         split: Split,
@@ -147,7 +147,7 @@ impl Collector {
         }
     }
 
-    /// Refuses a split of which there are files, but no samples.
+    /// Refuses a split that the job asks for and that has no samples.
     fn check_samples(&mut self, split: Split, files: Option<String>) -> Result<(), DataError> {
         match files {
             Some(files) if self.rows(split).targets.is_empty() => Err(DataError::Empty { split, files }),
@@ -170,8 +170,8 @@ fn interleaved(image: &[u8], channels: usize) -> Vec<u8> {
 }
 
 /// Loads a data set of images: `read` puts the images of a split, with labels below the given number, into the
-/// collector, and says in words what files they are from, or nothing where the job does not ask for that split. Without
-/// a number of classes there is one more than the greatest label in training.
+/// collector. It returns a description of the files that they come from, or `None` if the job does not ask for that
+/// split. If no number of classes is given, it is one more than the greatest label of the training split.
 pub(crate) fn load(
     environment: &DataEnvironment,
     form: FormParameters,

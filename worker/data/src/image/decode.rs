@@ -1,4 +1,4 @@
-//! Decodes PNG and JPEG, whatever the bytes are: sizes are checked before memory is taken for them.
+//! Decodes PNG and JPEG from untrusted bytes: sizes are checked before memory is allocated for them.
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,71 +9,71 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-/// Most bytes of one image's pixels, beyond any photograph that one trains on.
+/// Most bytes of one image's pixels: more than any photograph for training has.
 const MAX_PIXELS: u64 = 1 << 26;
 
-/// What is wrong with an image.
+/// Why an image cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageProblem {
-    /// It begins like neither format.
+    /// The first bytes are of neither format.
     #[error("neither PNG nor JPEG: it begins with the bytes {0:02x?}")]
     Format(Vec<u8>),
-    /// Its bytes are damaged.
+    /// The image's bytes are damaged.
     #[error("damaged {format}: {reason}")]
     Damaged {
-        /// PNG or JPEG.
+        /// Name of the format, PNG or JPEG.
         format: &'static str,
-        /// What the decoder says.
+        /// Error of the decoder.
         reason: String,
     },
-    /// It has colours that are not read.
+    /// The image has a colour type that is not supported.
     #[error("colours {0}, expected grey or RGB")]
     Colours(String),
-    /// It is larger than any that is read.
+    /// The image is larger than the limit.
     #[error("{width} × {height} pixels are more than the {limit} bytes that an image may take")]
     TooLarge {
-        /// Pixels in a row.
+        /// Width in pixels.
         width: usize,
-        /// Rows.
+        /// Height in pixels.
         height: usize,
-        /// Most bytes.
+        /// Most bytes of an image's pixels.
         limit: u64,
     },
-    /// It has no pixels.
+    /// The image has no pixels.
     #[error("{width} × {height} pixels, expected at least one")]
     Empty {
-        /// Pixels in a row.
+        /// Width in pixels.
         width: usize,
-        /// Rows.
+        /// Height in pixels.
         height: usize,
     },
-    /// Images of a data set have one size.
+    /// The image's size differs from that of the first image; all images of a data set have one size.
     #[error(
         "{found_width} × {found_height} pixels, expected {width} × {height} as in the first image; resize = [height, width] brings all to one size"
     )]
     Size {
-        /// Pixels in a row.
+        /// Width of this image in pixels.
         found_width: usize,
-        /// Rows.
+        /// Height of this image in pixels.
         found_height: usize,
-        /// Pixels in a row of the others.
+        /// Width of the other images in pixels.
         width: usize,
-        /// Rows of the others.
+        /// Height of the other images in pixels.
         height: usize,
     },
 }
 
-/// What the header of an image says.
+/// Size and channels of an image, as its header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) height: usize,
     pub(crate) width: usize,
-    /// 1 or 3.
+    /// 1 for grey, 3 for RGB.
     pub(crate) channels: usize,
 }
 
 impl Header {
-    /// Bytes of the pixels; at least one.
+    /// Bytes of the pixels; at least one, as sizes are checked.
     pub(super) fn size(&self) -> usize {
         self.height * self.width * self.channels
     }
@@ -86,7 +86,6 @@ pub(super) struct Image {
     pub(super) pixels: Vec<u8>,
 }
 
-/// Reads an image's header.
 pub(super) fn header(bytes: &[u8], limit: u64) -> Result<Header, ImageProblem> {
     guarded(bytes, |format| match format {
         Format::Png => open_png(bytes, limit).map(|(_, header, _)| header),
@@ -94,7 +93,7 @@ pub(super) fn header(bytes: &[u8], limit: u64) -> Result<Header, ImageProblem> {
     })
 }
 
-/// Decodes an image whose header `accept` takes.
+/// Decodes an image if `accept` allows its header, which is asked before memory is allocated.
 pub(super) fn decode(
     bytes: &[u8],
     limit: u64,
@@ -121,8 +120,7 @@ impl Format {
     }
 }
 
-/// Chooses the decoder by the first bytes. A decoder that panics on bytes that its authors did not think of refuses
-/// them.
+/// Chooses the decoder by the first bytes. If a decoder panics on malformed bytes, they are refused as damaged.
 fn guarded<T>(bytes: &[u8], read: impl FnOnce(Format) -> Result<T, ImageProblem>) -> Result<T, ImageProblem> {
     let format = match bytes {
         [0x89, b'P', b'N', b'G', ..] => Format::Png,
@@ -151,7 +149,7 @@ fn check_size(header: Header, limit: u64) -> Result<Header, ImageProblem> {
 
 type PngReader<'a> = png::Reader<Cursor<&'a [u8]>>;
 
-/// A PNG file, its header and the samples of a pixel, opacity among them.
+/// A PNG reader, the image's header, and the samples of a pixel including opacity.
 fn open_png(bytes: &[u8], limit: u64) -> Result<(PngReader<'_>, Header, usize), ImageProblem> {
     let in_png = |error: png::DecodingError| damaged(Format::Png, &error);
     let limits = Limits { bytes: limit.min(MAX_PIXELS) as usize };
@@ -190,7 +188,7 @@ fn decode_png(
     reader.next_frame(&mut pixels).map_err(in_png)?;
     reader.finish().map_err(in_png)?;
     if samples > header.channels {
-        // Opacity is left out, as the usual readers of data sets do.
+        // Opacity is dropped, as the usual readers of data sets do.
         pixels = pixels.chunks_exact(samples).flat_map(|pixel| &pixel[..header.channels]).copied().collect();
     }
     Ok(Image { header, pixels })
@@ -199,7 +197,7 @@ fn decode_png(
 type JpegReader<'a> = JpegDecoder<ZCursor<&'a [u8]>>;
 
 fn open_jpeg(bytes: &[u8], limit: u64) -> Result<(JpegReader<'_>, Header), ImageProblem> {
-    // Else what is missing would be made up.
+    // Otherwise the decoder would make up the missing pixels.
     if !is_whole_jpeg(bytes) {
         return Err(damaged(Format::Jpeg, &"truncated: it has no end"));
     }
@@ -223,8 +221,8 @@ fn open_jpeg(bytes: &[u8], limit: u64) -> Result<(JpegReader<'_>, Header), Image
     Ok((decoder, header))
 }
 
-/// Whether the end of the image follows its first scan: the two bytes cannot stand within the scan itself, and what
-/// comes before it is skipped, since a preview may have an end of its own.
+/// Whether an end marker follows the first scan. It cannot occur within the scan itself; everything before the scan is
+/// skipped, since an embedded preview may have an end marker of its own.
 fn is_whole_jpeg(bytes: &[u8]) -> bool {
     const SCAN: u8 = 0xda;
     let Some(mut rest) = bytes.get(2..) else { return false };

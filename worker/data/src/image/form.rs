@@ -1,4 +1,4 @@
-//! The form that all images of a data set have: size and channels. Brings an image to it, in whole numbers.
+//! The form that all images of a data set share, size and channels, and the conversion of an image to it in integers.
 
 use lookbehind_common::job::JobError;
 use serde::Deserialize;
@@ -6,21 +6,21 @@ use serde::Deserialize;
 use super::decode::{Header, Image, ImageProblem};
 use crate::InputSpec;
 
-/// Longest side that images are brought to.
+/// Longest side that images are resized to.
 const MAX_SIDE: usize = 1 << 13;
 
-/// What a job may say about the form; by default it is that of the first image.
+/// A job's parameters of the form; by default the form is that of the first image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct FormParameters {
-    /// Height and width.
+    /// Height and width; `None` leaves images as they are.
     pub(crate) resize: Option<[usize; 2]>,
-    /// 1 for grey, 3 for RGB.
+    /// 1 for grey, 3 for RGB; `None` takes the channels of the first image.
     pub(crate) channels: Option<usize>,
 }
 
 impl FormParameters {
-    /// Refuses what no image can have.
+    /// Refuses parameters that no image can have.
     pub(crate) fn check(&self) -> Result<(), JobError> {
         if let Some(channels) = self.channels.filter(|channels| ![1, 3].contains(channels)) {
             return Err(JobError::new("data.channels", &format!("expected 1 or 3, found {channels}")));
@@ -34,7 +34,7 @@ impl FormParameters {
         }
     }
 
-    /// What is known before any image is seen, where images of a kind have a size and channels, and classes are given.
+    /// The input spec, if size, channels and classes are known before any image is read.
     pub(crate) fn input_spec(
         &self,
         size: Option<[usize; 2]>,
@@ -50,7 +50,7 @@ impl FormParameters {
         })
     }
 
-    /// The form of a data set whose first image is this one.
+    /// The form of a data set that begins with this image.
     pub(super) fn of_first(&self, first: Header) -> Form {
         let [height, width] = self.resize.unwrap_or([first.height, first.width]);
         let channels = self.channels.unwrap_or(first.channels);
@@ -66,7 +66,7 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// Whether an image can be brought to this form.
+    /// Checks that an image can be converted to this form.
     pub(super) fn accept(&self, found: &Header) -> Result<(), ImageProblem> {
         let Header { height, width, .. } = self.shape;
         if self.resizes || (found.height, found.width) == (height, width) {
@@ -75,7 +75,7 @@ impl Form {
         Err(ImageProblem::Size { found_width: found.width, found_height: found.height, width, height })
     }
 
-    /// The image's pixels [channels, height, width].
+    /// Converts an image; returns its pixels [channels, height, width].
     pub(super) fn bring(&self, image: Image) -> Vec<u8> {
         let image = with_channels(image, self.shape.channels);
         let Header { height, width, channels } = self.shape;
@@ -88,7 +88,7 @@ impl Form {
     }
 }
 
-/// Grey becomes RGB of three equal values; RGB becomes grey by ITU-R BT.601, in 16 bits of fraction.
+/// Converts grey to RGB with three equal values, and RGB to grey by ITU-R BT.601 with 16 fraction bits.
 fn with_channels(image: Image, channels: usize) -> Image {
     let header = Header { channels, ..image.header };
     let pixels = match (image.header.channels, channels) {
@@ -114,11 +114,12 @@ fn planar(pixels: &[u8], channels: usize) -> Vec<u8> {
 /// Fraction bits of a position between two pixels.
 const BITS: u32 = 11;
 
-/// Where a target pixel lies among the source's: the two neighbours, and the second one's share in 2^-BITS.
+/// For each target pixel its position in the source: the two neighbours, and the second one's weight in units of
+/// 2^-BITS.
 fn positions(source: usize, target: usize) -> Vec<(usize, usize, u32)> {
     let (source, target) = (source as u64, target as u64); // At least 1 each.
     let position = |index: u64| {
-        // The centres of the pixels, (index + 1/2) · source / target − 1/2, cut off at the edges.
+        // The centre of the target pixel in the source, (index + 1/2) · source / target − 1/2, clamped to the image.
         let centre = (((2 * index + 1) * source) << BITS) / (2 * target);
         let offset = centre.saturating_sub(1 << (BITS - 1));
         let first = (offset >> BITS).min(source - 1);
@@ -128,7 +129,7 @@ fn positions(source: usize, target: usize) -> Vec<(usize, usize, u32)> {
     (0..target).map(position).collect()
 }
 
-/// Bilinear interpolation between the centres of pixels.
+/// Resizes by bilinear interpolation between the centres of pixels.
 fn resized(image: &Image, height: usize, width: usize) -> Image {
     let Header { height: rows, width: columns, channels } = image.header;
     let across = positions(columns, width);

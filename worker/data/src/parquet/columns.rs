@@ -7,9 +7,9 @@ use ::parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
 use crate::FileProblem;
 
-/// A column that is there.
+/// A column of the file.
 pub(super) struct Column {
-    /// Its number in the file.
+    /// Index of the column in the file.
     pub(super) index: usize,
     pub(super) name: String,
     /// Greatest definition level: a smaller one means that the value is null.
@@ -17,20 +17,19 @@ pub(super) struct Column {
 }
 
 impl Column {
-    /// A row of it, for errors.
+    /// Describes a row of the column, for errors.
     pub(super) fn place(&self, row: usize) -> String {
         format!("row {row}, column {:?}", self.name)
     }
 }
 
-/// Images and labels.
 pub(super) struct Columns {
     pub(super) image: Column,
     pub(super) label: Column,
 }
 
 impl Columns {
-    /// Finds the columns by their names, or under the usual ones.
+    /// Finds the columns by the job's names, or by the usual ones.
     pub(super) fn find(
         schema: &SchemaDescriptor,
         image: Option<&str>,
@@ -71,7 +70,7 @@ fn find(
     Err(FileProblem::NoColumn { column: names.join(" or "), present: present(schema) })
 }
 
-/// The names of the columns that are there, as far as one can read them in an error.
+/// The names of the columns that are there, as many as an error can reasonably list.
 fn present(schema: &SchemaDescriptor) -> String {
     const SHOWN: usize = 20;
     let fields = schema.root_schema().get_fields();
@@ -82,7 +81,7 @@ fn present(schema: &SchemaDescriptor) -> String {
     names.join(", ")
 }
 
-/// Reads rows of a column without nulls.
+/// Reads rows of a column, and refuses nulls.
 fn read<T: DataType>(
     reader: &mut ColumnReaderImpl<T>,
     rows: usize,
@@ -108,7 +107,7 @@ fn read<T: DataType>(
     Ok(values)
 }
 
-/// Reads the images of some rows, of which the first is the file's row `first`.
+/// Reads the images of some rows; `first` is the index of the first of them in the file.
 pub(super) fn read_images(
     reader: &mut ColumnReader,
     rows: usize,
@@ -143,7 +142,7 @@ pub(super) fn read_labels(
     labels.into_iter().enumerate().map(class).collect()
 }
 
-/// The schema said otherwise.
+/// The reader is not of the type that the schema promised.
 fn wrong_reader(column: &Column) -> FileProblem {
     let reason = format!("column {:?} has not the type that the schema says", column.name);
     FileProblem::Damaged { format: "Parquet", reason }

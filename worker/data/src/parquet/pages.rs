@@ -1,17 +1,17 @@
-//! Checks what a footer and the pages of a column claim before anything is allocated for it: the reader of the format takes their
-//! sizes and counts at their word.
+//! Checks the sizes and counts in a footer and in the pages of a column before anything is allocated for them: the
+//! Parquet reader trusts them.
 //!
 //! A page begins with a header in Thrift's compact protocol (Apache Parquet format, `PageHeader`), of which a few
-//! whole numbers matter here.
+//! integers matter here.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use ::parquet::basic::Encoding;
 
-/// Fields of a struct whose numbers are kept.
+/// Fields of a struct whose integers are kept.
 const FIELDS: usize = 9;
-/// Deepest nesting of a header, and most items of its lists.
+/// Deepest nesting of a page header, and most items of its lists.
 const DEPTH: usize = 8;
 const ITEMS: u64 = 1 << 16;
 /// Longest text that is skipped.
@@ -19,7 +19,7 @@ const TEXT: u64 = 1 << 24;
 
 /// Deepest nesting of a footer.
 const FOOTER_DEPTH: usize = 16;
-/// What a file ends with, behind the footer and its length in four bytes.
+/// The last bytes of a file, after the footer and its length in four bytes.
 const MAGIC: &[u8; 4] = b"PAR1";
 
 /// Fields of `PageHeader`.
@@ -31,7 +31,7 @@ const DATA_PAGE_2: usize = 8;
 
 type Number = Option<i64>;
 
-/// A struct's whole numbers by field, and those of the structs within it.
+/// A struct's integers by field, and those of the structs within it.
 #[derive(Default)]
 struct Fields {
     numbers: [Number; FIELDS],
@@ -50,8 +50,8 @@ impl Fields {
     }
 }
 
-/// Checks that a file's footer (`FileMetaData`) has all that its lists and texts claim. What is no footer at all is left to
-/// the reader of the format, which says so.
+/// Checks that a file's footer (`FileMetaData`) contains everything that its lists and texts claim. A file without a
+/// footer is left to the Parquet reader, which reports it.
 pub(super) fn check_footer(file: &File) -> Result<(), String> {
     let size = file.metadata().map_err(|error| error.to_string())?.len();
     let Some(end) = size.checked_sub(8) else { return Ok(()) };
@@ -65,7 +65,8 @@ pub(super) fn check_footer(file: &File) -> Result<(), String> {
             reader.end = end;
             reader.seek(start)?;
             reader.fields(FOOTER_DEPTH)?;
-            // The reader goes by the fields' numbers alone; where their types are others, both go different ways.
+            // The Parquet reader recognises fields by their numbers and ignores their types. If the types are wrong, it
+            // reads other bytes than this check has read: the check must end exactly where the footer ends.
             match end - reader.position {
                 0 => Ok(()),
                 left => Err(format!("{left} bytes behind the end of the footer")),
@@ -75,8 +76,8 @@ pub(super) fn check_footer(file: &File) -> Result<(), String> {
     }
 }
 
-/// Checks all pages of a column's chunk: none may be larger than `limit` or than what is left of the chunk, no
-/// dictionary may have more entries than fit into it, and every encoding must be `readable`.
+/// Checks all pages of a column chunk: none may be larger than `limit` or than the rest of the chunk, no dictionary may
+/// have more entries than fit into it, and every encoding must be `readable`.
 pub(super) fn check(
     file: &File,
     start: u64,
@@ -109,7 +110,7 @@ pub(super) fn check(
 
 fn check_content(page: &Fields, size: u64, readable: &dyn Fn(Encoding) -> bool) -> Result<(), String> {
     if let Some(dictionary) = page.nested(DICTIONARY_PAGE) {
-        // No entry of the types that are read takes less than four bytes.
+        // An entry of any type that is read takes at least four bytes.
         let entries = dictionary.number(1)?;
         if entries > size / 4 {
             return Err(format!("a dictionary of {entries} entries in {size} bytes"));
@@ -127,7 +128,7 @@ fn check_content(page: &Fields, size: u64, readable: &dyn Fn(Encoding) -> bool) 
     Ok(())
 }
 
-/// Reads headers, and nothing beyond the chunk.
+/// Reads headers, but never beyond the end of the chunk.
 struct Headers<'a> {
     reader: BufReader<&'a File>,
     position: u64,
@@ -175,7 +176,7 @@ impl Headers<'_> {
         self.seek(self.position + bytes)
     }
 
-    /// A struct up to its end.
+    /// Reads a struct up to its end.
     fn fields(&mut self, depth: usize) -> Result<Fields, String> {
         let mut fields = Fields::default();
         let mut field = 0_i64;
@@ -224,7 +225,7 @@ impl Headers<'_> {
     fn skip_list(&mut self, depth: usize) -> Result<(), String> {
         let head = self.byte()?;
         let items = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
-        // No item takes less than a byte.
+        // Every item takes at least a byte.
         if items > ITEMS.min(self.end - self.position) {
             return Err(format!("a list of {items} items where {} bytes are left", self.end - self.position));
         }

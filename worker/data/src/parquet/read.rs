@@ -1,4 +1,4 @@
-//! Reads the two columns of a Parquet file, some rows at a time.
+//! Reads the two columns of a Parquet file, a block of rows at a time.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,7 +21,7 @@ use crate::{DataEnvironment, DataError, Dataset, FileProblem, Split};
 const ROWS: usize = 1024;
 const BYTES: u64 = 1 << 26;
 
-/// Loads what the parameters name.
+/// Loads the data set that the parameters name.
 pub(super) fn read(
     parameters: &ParquetParameters,
     classes: Option<usize>,
@@ -35,7 +35,7 @@ pub(super) fn read(
         let files = if split == Split::Train { Some(&train) } else { test.as_ref() };
         for file in files.into_iter().flatten() {
             let part = Part { file, parameters, split, classes };
-            // The reader of the format may panic on bytes that its authors did not think of.
+            // The Parquet reader may panic on malformed bytes.
             catch_unwind(AssertUnwindSafe(|| part.read(images)))
                 .unwrap_or_else(|_| Err(part.damaged(&"not decodable")))?;
         }
@@ -43,12 +43,12 @@ pub(super) fn read(
     })
 }
 
-/// A file of a split.
+/// One file of a split.
 struct Part<'a> {
     file: &'a Source,
     parameters: &'a ParquetParameters,
     split: Split,
-    /// Labels must be below.
+    /// Labels must be below this number.
     classes: usize,
 }
 
@@ -57,7 +57,7 @@ impl Part<'_> {
         self.file.error(FileProblem::Damaged { format: "Parquet", reason: reason.to_string() })
     }
 
-    /// A count that the file claims.
+    /// Checks a count that the file claims.
     fn count(&self, what: &str, claimed: i64) -> Result<u64, DataError> {
         u64::try_from(claimed).map_err(|_| self.damaged(&format!("a group of {claimed} {what}")))
     }
@@ -76,7 +76,7 @@ impl Part<'_> {
         let columns = Columns::find(schema, image.as_deref(), label.as_deref());
         let columns = columns.map_err(|problem| self.file.error(problem))?;
         let mut rows = metadata.row_groups().iter().map(|group| self.count("rows", group.num_rows()));
-        // More rows than can be counted are more than the memory holds.
+        // Saturating: a sum that does not fit into u64 is certainly beyond the memory limit.
         let rows = rows.try_fold(0, |sum: u64, rows| rows.map(|rows| sum.saturating_add(rows)))?;
         images.expect(self.split, rows)?;
         let mut first = 0;
@@ -90,7 +90,8 @@ impl Part<'_> {
         Ok(())
     }
 
-    /// Refuses what its readers would take memory for before they know whether it is there.
+    /// Refuses a column chunk whose claims would make the Parquet reader allocate memory before it knows whether the
+    /// data exists.
     fn check_chunk(
         &self,
         file: &File,
@@ -117,7 +118,7 @@ impl Part<'_> {
             .map_err(|reason| self.damaged(&format!("column {:?}: {reason}", column.name)))
     }
 
-    /// Reads a group of rows, the first of which is the file's row `first`; returns their number.
+    /// Reads a group of rows, of which the first is row `first` of the file; returns the number of rows.
     fn read_group(
         &self,
         group: &dyn RowGroupReader,
@@ -130,7 +131,7 @@ impl Part<'_> {
         let chunk = group.metadata().column(columns.image.index);
         let rows = self.count("rows", group.metadata().num_rows())? as usize;
         let bytes = self.count("bytes in a column", chunk.uncompressed_size())?;
-        // About so many rows have BYTES together; where they are small, or there are none, ROWS.
+        // About this many rows have BYTES bytes together; at most ROWS if rows are small, or if there are none.
         let at_once = BYTES.saturating_mul(rows as u64).checked_div(bytes).unwrap_or(u64::MAX);
         let at_once = at_once.clamp(1, ROWS as u64) as usize;
         let mut done = 0;

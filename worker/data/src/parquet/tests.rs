@@ -128,7 +128,7 @@ fn an_empty_split_is_refused() {
     let refuse = |given| load_given(&environment, given).err().unwrap().to_string();
     let error = refuse(json!({ "train": "some.parquet", "test": "train.parquet" }));
     assert_eq!(error, "test split: found 0 samples in \"train.parquet\", expected at least 1");
-    // Its labels fit to no training split without any.
+    // No label of the test split is a class if the training split has no labels.
     let error = refuse(json!({ "train": "train.parquet", "test": "some.parquet" }));
     assert_eq!(error, "training split: found 0 samples in \"train.parquet\", expected at least 1");
 }
@@ -171,7 +171,7 @@ fn what_takes_more_memory_than_there_is_is_refused() {
     environment.memory_limit -= 1;
     let error = load_train(&environment).err().unwrap().to_string();
     assert_eq!(error, "the data set takes 520 bytes in memory, this worker's limit is 519");
-    // A page that is much larger than what it is packed into.
+    // A page that is much larger than its compressed form.
     let mut bomb = rows();
     bomb[2].0 = Some(vec![0; 1 << 20]);
     write(&folder.path().join("train.parquet"), HUB, Compression::SNAPPY, 3, &bomb);

@@ -1,5 +1,5 @@
-//! The folder that keeps files from elsewhere: whole files only, under names that say what they are, the least
-//! recently used of which make room for new ones.
+//! The folder that keeps remote files: only complete ones, under names that identify their content. The least recently
+//! used files are removed to make room for new ones.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,30 +8,30 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// What the names of unfinished files begin with.
+/// First characters of the names of unfinished files.
 const PART: &str = ".part-";
-/// Unfinished files that nobody has written to for so long are leftovers.
+/// Age after the last write at which an unfinished file counts as abandoned.
 const LEFTOVER: Duration = Duration::from_secs(3600);
-/// Length of a finished file's name: a BLAKE3 digest in hexadecimal digits.
+/// Length of a finished file's name: a BLAKE3 digest in hexadecimal.
 const NAME: usize = 64;
 
-/// The folder.
+/// The cache folder.
 #[derive(Debug)]
 pub(super) struct Cache {
     folder: PathBuf,
     limit: u64,
-    /// Files that are in use, and by how many.
+    /// Number of users of each file in use; such files are not removed.
     used: Arc<Mutex<BTreeMap<PathBuf, usize>>>,
 }
 
-/// A file of the cache, which stays there as long as this lives.
+/// A file of the cache, which is not removed before this is dropped.
 #[derive(Debug)]
 pub(crate) struct Cached {
     path: PathBuf,
     used: Arc<Mutex<BTreeMap<PathBuf, usize>>>,
 }
 
-/// A file on its way into the cache; it goes away unless it is finished.
+/// A file that is being written; it is removed on drop unless it has been finished.
 pub(super) struct Unfinished {
     pub(super) file: File,
     path: PathBuf,
@@ -74,13 +74,13 @@ impl Cache {
         self.limit
     }
 
-    /// The file of this name and length, if it is there.
+    /// The file of this name and length, if the cache has it.
     pub(super) fn find(&self, name: &str, length: u64) -> Option<Cached> {
         let path = self.folder.join(name);
         let cached = self.hold(path);
         let found = fs::metadata(&cached.path).ok().filter(|found| found.is_file() && found.len() == length);
         found.map(|_| {
-            // What is used last goes last; where that cannot be noted, it goes earlier.
+            // The modification time is the time of last use. If it cannot be set, the file is merely removed earlier.
             let _ = File::open(&cached.path).and_then(|file| file.set_modified(SystemTime::now()));
             cached
         })
@@ -91,7 +91,7 @@ impl Cache {
         Cached { path, used: Arc::clone(&self.used) }
     }
 
-    /// Makes room for a file of `length` bytes and begins it.
+    /// Makes room for a file of `length` bytes, and creates it under a temporary name.
     pub(super) fn begin(&self, length: u64) -> io::Result<Unfinished> {
         fs::create_dir_all(&self.folder)?;
         self.make_room(length)?;
@@ -101,7 +101,8 @@ impl Cache {
         Ok(Unfinished { file, path })
     }
 
-    /// Gives a file that is whole its name.
+    /// Gives a complete file its final name. Its content is synchronised first, so that a name never stands for an
+    /// incomplete file, and it is marked as used before, so that it is not removed in between.
     pub(super) fn finish(&self, unfinished: Unfinished, name: &str) -> io::Result<Cached> {
         unfinished.file.sync_all()?;
         let path = self.folder.join(name);
@@ -130,7 +131,7 @@ impl Cache {
         Err(io::Error::other(problem))
     }
 
-    /// The finished files, when they were used last, and their lengths. Leftovers are removed.
+    /// The finished files with their times of last use and lengths. Abandoned files are removed.
     fn files(&self) -> io::Result<Vec<(PathBuf, SystemTime, u64)>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
@@ -149,7 +150,7 @@ impl Cache {
     }
 }
 
-/// A name that no other process chooses.
+/// A name that no other process and no other call uses.
 fn unused_name() -> io::Result<String> {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

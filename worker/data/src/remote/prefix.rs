@@ -7,16 +7,16 @@ use url::Url;
 
 /// Most bytes of a URL.
 const LONGEST: usize = 2048;
-/// Places that files are read from.
+/// Schemes that files can be read from.
 const SCHEMES: [&str; 5] = ["s3", "gs", "az", "https", "http"];
-/// Escapes that a server might take for a separator, for the parent folder, or for another escape.
+/// Escapes that a server might decode to a separator, to the parent folder, or to another escape.
 const ESCAPES: [&str; 5] = ["%2e", "%2f", "%5c", "%25", "%00"];
 
 /// A URL below which files may be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UrlPrefix(Url);
 
-/// Parses a URL that means one file, whoever reads it.
+/// Parses a URL that every reader takes for the same file; ambiguous ones are refused.
 pub(super) fn parse(text: &str) -> Result<Url, String> {
     let expected = |what: &str| Err(format!("expected {what}, found {text:?}"));
     if text.len() > LONGEST {
@@ -50,7 +50,8 @@ pub(super) fn parse(text: &str) -> Result<Url, String> {
 }
 
 impl UrlPrefix {
-    /// Whether a URL lies below: the same scheme, host and port, and a path that continues this one at a slash.
+    /// Whether a URL lies below this one: the same scheme, host and port, and a path that continues this path at a
+    /// slash.
     pub(super) fn covers(&self, url: &Url) -> bool {
         let same = |part: fn(&Url) -> Option<String>| part(&self.0) == part(url);
         if self.0.scheme() != url.scheme()

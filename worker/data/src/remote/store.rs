@@ -1,4 +1,4 @@
-//! Fetches a file from S3, Google Cloud Storage, Azure or HTTP. Credentials are those of the worker's environment.
+//! Fetches files from S3, Google Cloud Storage, Azure or HTTP, with the credentials of the worker's environment.
 
 use std::fs::File;
 use std::io::Write;
@@ -19,16 +19,16 @@ use url::{Position, Url};
 use super::cache::{Cache, Cached};
 use super::prefix::UrlPrefix;
 
-/// Longest time until a connection stands, and between two pieces of a file.
+/// Longest time to connect, and longest silence while a file arrives.
 const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(30);
-/// How often, and how long, a request is tried again.
+/// Most retries of a request, and longest time in which it is retried.
 const RETRIES: usize = 4;
 const RETRY_TIME: Duration = Duration::from_secs(60);
-/// Most redirections of one request.
+/// Most redirects that a request follows.
 const REDIRECTIONS: usize = 10;
 
-/// Fetches a file into the cache, unless it is there as it stands now.
+/// Fetches a file into the cache, unless the cache has its present version.
 pub(super) fn fetch(url: &Url, allowed: &[UrlPrefix], cache: &Cache) -> std::result::Result<Cached, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
@@ -39,7 +39,7 @@ pub(super) fn fetch(url: &Url, allowed: &[UrlPrefix], cache: &Cache) -> std::res
     })
 }
 
-/// An error with its causes, which it does not always repeat.
+/// An error with its causes, which its own message may or may not repeat.
 fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -74,13 +74,13 @@ async fn fetch_from(
     cache.finish(unfinished, &name).map_err(|error| error.to_string())
 }
 
-/// What a file is called in the cache: another version of it has another name.
+/// The file's name in the cache. It covers the version, so that another version is another file.
 fn name(url: &Url, known: &ObjectMeta) -> String {
     let version = known.e_tag.clone().unwrap_or_else(|| known.last_modified.to_rfc3339());
     Digest::of(format!("{url}\n{version}\n{}", known.size).as_bytes()).to_string()
 }
 
-/// Writes the version that is known, and nothing else, to a file.
+/// Writes exactly the known version to a file: one that has changed meanwhile, or has another length, is an error.
 async fn download(
     store: &dyn ObjectStore,
     path: &Path,
@@ -108,7 +108,7 @@ async fn download(
     Err(format!("{length} bytes arrived, expected {}", known.size))
 }
 
-/// Opens the store that a URL is of.
+/// Opens the store that a URL belongs to.
 fn open(url: &Url, allowed: &[UrlPrefix]) -> Result<Arc<dyn ObjectStore>> {
     let connector = Connector { allowed: allowed.to_vec() };
     let retry = RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIME, ..RetryConfig::default() };
@@ -134,7 +134,7 @@ fn open(url: &Url, allowed: &[UrlPrefix]) -> Result<Arc<dyn ObjectStore>> {
     })
 }
 
-/// Makes clients that follow no redirection out of what is allowed.
+/// Makes HTTP clients that follow no redirect to a URL that is not allowed.
 #[derive(Debug)]
 struct Connector {
     allowed: Vec<UrlPrefix>,
@@ -142,7 +142,7 @@ struct Connector {
 
 impl HttpConnector for Connector {
     fn connect(&self, _options: &ClientOptions) -> Result<HttpClient> {
-        // Fails where it is set already, which is as good.
+        // It fails if a provider is installed already, which then serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let allowed = self.allowed.clone();
         let redirect = reqwest::redirect::Policy::custom(move |attempt| {

@@ -12,20 +12,20 @@ use crate::{DataEnvironment, csv};
 
 const TABLE: &[u8] = b"a,label\n1,0\n2,1\n";
 
-/// What a server answers for a path.
+/// A server's answer for a path.
 #[derive(Clone)]
 enum Answer {
     /// A body with an entity tag.
     File(Vec<u8>, &'static str),
     /// A body that ends before its length.
     Cut(Vec<u8>),
-    /// Another version for the body than for the head.
+    /// A body of another version than the answer to the HEAD request.
     Changing(Vec<u8>),
-    /// A redirection.
+    /// A redirect to a URL.
     Elsewhere(String),
 }
 
-/// A server on the loopback interface that counts the bodies it sends; it lives as long as the test's process.
+/// A server on the loopback interface that counts the bodies it sends; it lives as long as the test process.
 struct Server {
     url: String,
     answers: Arc<Mutex<BTreeMap<String, Answer>>>,

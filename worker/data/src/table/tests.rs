@@ -144,7 +144,7 @@ fn tables_and_rows_beyond_the_limit_of_memory_are_refused() {
     let error = load_given(&environment, json!({ "train": "train.csv" })).err().unwrap().to_string();
     assert_eq!(error, "the data set takes 36 bytes in memory, this worker's limit is 35");
 
-    // Ten megabytes of one cell, packed into ten kilobytes.
+    // A cell of ten megabytes, compressed to ten kilobytes.
     let (folder, mut environment) = written("");
     let bomb = [b"a,label\n\"".to_vec(), vec![b'1'; 10_000_000]].concat();
     fs::write(folder.path().join("train.csv"), zstd::encode_all(&bomb[..], 1).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Writes images: PNG, and the simplest JPEG that there is (baseline, no subsampling, codes of one length).
+//! Writes images: PNG, and the simplest kind of JPEG (baseline, no subsampling, codes of one length).
 
 use std::f64::consts::PI;
 
@@ -19,7 +19,8 @@ pub(crate) fn png(height: usize, width: usize, channels: usize, pixels: &[u8]) -
     bytes
 }
 
-/// A JPEG of pixels [height, width, channels], with 1 or 3 channels; `quantum` is the step of all its coefficients.
+/// A JPEG of pixels [height, width, channels], with 1 or 3 channels; `quantum` is the quantisation step of all
+/// coefficients.
 pub(crate) fn jpeg(height: usize, width: usize, channels: usize, pixels: &[u8], quantum: u8) -> Vec<u8> {
     let mut bytes = vec![0xff, 0xd8];
     segment(&mut bytes, 0xdb, &[vec![0], vec![quantum; 64]].concat());
@@ -27,7 +28,7 @@ pub(crate) fn jpeg(height: usize, width: usize, channels: usize, pixels: &[u8], 
         vec![8, (height >> 8) as u8, height as u8, (width >> 8) as u8, width as u8, channels as u8];
     (1..=channels as u8).for_each(|component| frame.extend([component, 0x11, 0]));
     segment(&mut bytes, 0xc0, &frame);
-    // Twelve sizes of differences in codes of 4 bits, all runs and sizes in codes of 8.
+    // Twelve sizes of differences in codes of 4 bits, all runs and sizes in codes of 8 bits.
     segment(&mut bytes, 0xc4, &table(0x00, 4, 12));
     segment(&mut bytes, 0xc4, &table(0x10, 8, 255));
     let mut scan = vec![channels as u8];
@@ -61,7 +62,7 @@ fn segment(bytes: &mut Vec<u8>, marker: u8, content: &[u8]) {
     bytes.extend(content);
 }
 
-/// A table in which the symbols from 0 on have codes of one length, in order.
+/// A Huffman table in which the symbols from 0 on have codes of one length, in order.
 fn table(class: u8, length: usize, symbols: u8) -> Vec<u8> {
     let mut table = vec![class];
     table.extend((1..=16).map(|bits| if bits == length { symbols } else { 0 }));
@@ -69,7 +70,7 @@ fn table(class: u8, length: usize, symbols: u8) -> Vec<u8> {
     table
 }
 
-/// Luma and chroma by JFIF, or grey as it is.
+/// Luma and chroma planes by JFIF, or the grey plane.
 fn planes(height: usize, width: usize, channels: usize, pixels: &[u8]) -> Vec<Vec<f64>> {
     if channels == 1 {
         return vec![pixels.iter().map(|&grey| f64::from(grey)).collect()];
@@ -85,7 +86,7 @@ fn planes(height: usize, width: usize, channels: usize, pixels: &[u8]) -> Vec<Ve
     weights.into_iter().enumerate().map(plane).collect()
 }
 
-/// The quantised cosine transform of a block in zigzag order.
+/// The quantised cosine transform of a block, in zigzag order.
 fn coefficients(at: impl Fn(usize, usize) -> f64, quantum: u8) -> [i32; 64] {
     let cosine = |place: usize, wave: usize| ((2 * place + 1) as f64 * wave as f64 * PI / 16.0).cos();
     let scale = |wave: usize| if wave == 0 { 0.5_f64.sqrt() / 2.0 } else { 0.5 };

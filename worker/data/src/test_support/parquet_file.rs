@@ -1,4 +1,4 @@
-//! Writes image data sets in Parquet as they lie on the Hugging Face hub.
+//! Writes image data sets in Parquet with the schema of the Hugging Face hub.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,7 +10,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
-/// A group of bytes and path, and a label; all may be null.
+/// A group of bytes and path, and a label; all of them may be null.
 pub(crate) const HUB: &str = "message schema {
     optional group img { optional binary bytes; optional binary path (UTF8); }
     optional int64 label;
@@ -19,7 +19,7 @@ pub(crate) const HUB: &str = "message schema {
 /// A row: the bytes of an image, and a label.
 pub(crate) type Row = (Option<Vec<u8>>, Option<i64>);
 
-/// Writes rows in groups of `group` with the schema [`HUB`] or one of the same three columns.
+/// Writes rows in groups of `group` with the schema [`HUB`] or another one of the same three columns.
 pub(crate) fn write(path: &Path, schema: &str, compression: Compression, group: usize, rows: &[Row]) {
     let schema = Arc::new(parse_message_type(schema).unwrap());
     let properties = WriterProperties::builder().set_compression(compression).build();
@@ -29,7 +29,7 @@ pub(crate) fn write(path: &Path, schema: &str, compression: Compression, group: 
         let mut columns = writer.next_row_group().unwrap();
         let images: Vec<ByteArray> =
             rows.iter().filter_map(|row| row.0.clone()).map(ByteArray::from).collect();
-        // An image that is there has level 2, one without bytes level 1.
+        // Definition levels: 2 if the bytes are there, 1 if the group has no bytes.
         let levels: Vec<i16> = rows.iter().map(|row| if row.0.is_some() { 2 } else { 1 }).collect();
         let mut column = columns.next_column().unwrap().unwrap();
         column.typed::<ByteArrayType>().write_batch(&images, Some(&levels), None).unwrap();

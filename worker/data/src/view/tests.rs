@@ -6,7 +6,7 @@ use crate::{InMemory, Rows};
 
 const PASS: SampleContext = SampleContext { seed: 1, epoch: 2 };
 
-/// Ten images of one channel and 2 × 2 pixels, whose pixels tell the sample, and two for testing.
+/// Ten images of one channel and 2 × 2 pixels, whose pixels identify the sample, and two for testing.
 fn images() -> Result<Box<dyn Dataset>, DataError> {
     shaped(&[1, 2, 2])
 }
@@ -108,7 +108,7 @@ fn options_that_cannot_be_are_refused_by_their_path() {
     }
 }
 
-/// Keeps a sample and its target, or a value, to itself.
+/// A data set that omits a sample and its target, or a value.
 struct Short {
     samples: Box<dyn Dataset>,
     lacks: fn(&mut Batch),

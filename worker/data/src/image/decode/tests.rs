@@ -11,7 +11,7 @@ fn pixels(height: usize, width: usize, channels: usize) -> Vec<u8> {
     (0..height * width * channels).map(|place| (place * 37 % 251) as u8).collect()
 }
 
-/// Slow waves, which quantisation leaves nearly as they are.
+/// Low frequencies, which quantisation hardly changes.
 fn waves(height: usize, width: usize, channels: usize) -> Vec<u8> {
     let value = |row: usize, column: usize, channel: usize| {
         128.0 + 90.0 * ((row as f64 / 7.0 + channel as f64).sin() * (column as f64 / 9.0).cos())
@@ -43,7 +43,7 @@ fn jpeg_gives_back_the_pixels_up_to_its_quantisation() {
     }
 }
 
-/// What one build decodes, all must: a change of this digest is a change of the data sets' fingerprints.
+/// Every build must decode the same bytes: a change of this digest changes the fingerprints of data sets.
 #[test]
 fn the_decoded_bytes_of_a_jpeg_are_pinned() {
     let image = decode(&jpeg(32, 32, 3, &pixels(32, 32, 3), 12), LIMIT, any).unwrap();

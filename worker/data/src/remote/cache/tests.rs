@@ -58,7 +58,7 @@ fn the_least_recently_used_files_make_room() {
     let (_folder, cache) = cache(10);
     drop(put(&cache, 'a', b"aaaa", 30));
     drop(put(&cache, 'b', b"bbbb", 20));
-    // Its use makes it the newest.
+    // Its use makes it the most recently used.
     drop(cache.find(&name('a'), 4).unwrap());
     drop(put(&cache, 'c', b"cccc", 10));
     let kept = |letter| cache.find(&name(letter), 4).is_some();
