@@ -105,8 +105,8 @@ impl Window {
     /// Input pixels of an output pixel, as indices within an image, row by row.
     fn pixels(self, output: usize) -> impl Iterator<Item = usize> {
         let (top, left) = (output / self.output.1 * self.stride, output % self.output.1 * self.stride);
-        // Positions before the first pixel are padding and are skipped; a window is larger than the padding, so none is
-        // empty.
+        // Positions before the first pixel are padding and are skipped; a window is larger than the padding, so that
+        // no range ends before it.
         let range = |start: usize, taps: usize, extent: usize| {
             start.saturating_sub(self.padding)..(start + taps - self.padding).min(extent)
         };

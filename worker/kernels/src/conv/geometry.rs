@@ -104,8 +104,7 @@ impl Geometry {
         })
     }
 
-    /// Whether it is computed in Winograd's domain: 3×3 windows with stride 1 over at least 8 channels, as the matrix
-    /// products at each position need some depth and columns.
+    /// Whether it is computed in Winograd's domain: 3×3 windows with stride 1, over at least 8 channels on both sides.
     pub(crate) fn is_winograd(&self) -> bool {
         let moves = Conv2d { padding: self.options.padding, ..Conv2d::default() };
         self.window == Window { height: 3, width: 3 }

@@ -2,7 +2,7 @@
 //! CVPR 2016): tiles of the image and the weight are transformed, multiplied position by position as matrices
 //! [tiles, in] × [in, out], and transformed back.
 //!
-//! Tiles are handled in blocks that stay in the cache; one thread takes a block from image to image. The weight's
+//! Tiles are handled in blocks that stay in the cache; one thread computes a block from input to output. The weight's
 //! gradient is the adjoint of the same matrix product: transformed tiles of the image, transposed, times those of the
 //! output's gradient.
 

@@ -17,8 +17,8 @@ pub struct Normalized {
     pub variance: Tensor,
 }
 
-/// activation(x̂ · weight + bias + residual) with x̂ = (x − mean) / √(variance + eps), for x `[.., c]` and a residual of the
-/// same shape; mean and (biased) variance of each channel are those of this batch.
+/// activation(x̂ · weight + bias + residual) with x̂ = (x − mean) / √(variance + eps), for x `[.., c]` and a residual of
+/// the same shape; mean and (biased) variance of each channel are those of this batch.
 ///
 /// # Errors
 /// When the shapes do not fit, or there is only one value for each channel.

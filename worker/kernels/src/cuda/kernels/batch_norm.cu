@@ -33,7 +33,7 @@ __device__ __forceinline__ float passed(float result, float gradient, int relu) 
             store(y + i, relu && value <= 0.0f ? 0.0f : value);                                                      \
         }                                                                                                            \
     }                                                                                                                \
-    /* Sums of the gradient that passes the ReLU, and of its products with x̂: [chunks, 2, channels]. */              \
+    /* Sums of the gradient that passes the ReLU, and of its product with x̂: [chunks, 2, channels]. */               \
     extern "C" __global__ void batch_gradient_sums_##KIND(const T* x, const T* result, const T* gradient,            \
                                                           const float* mean, const float* inverse,                   \
                                                           double* partials, long long rows, int channels,            \
@@ -51,7 +51,7 @@ __device__ __forceinline__ float passed(float result, float gradient, int relu) 
         }                                                                                                            \
         write_column_sums(sum, products, partials, channels, chunk.column);                                          \
     }                                                                                                                \
-    /* The input's gradient, weight / √(variance + eps) · (g − Σg / rows − x̂ · Σ(g x̂) / rows), and the residual's. */ \
+    /* Gradient of x, weight / √(variance + eps) · (g − Σg / rows − x̂ · Σ(g x̂) / rows), and the residual's. */       \
     extern "C" __global__ void batch_gradient_##KIND(const T* x, const T* result, const T* gradient,                 \
                                                      const float* mean, const float* inverse, const float* weight,   \
                                                      const float* sums, T* of_x, T* of_residual, long long rows,     \

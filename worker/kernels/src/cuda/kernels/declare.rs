@@ -7,8 +7,8 @@
 //! }
 //! ```
 //!
-//! stands for the kernel `name` of `source.cu`; with `<N>` for its two instances `name_f32` and `name_bf16`. The arguments
-//! are in the kernel's order:
+//! declares the kernel `name` of `source.cu`; with `<N>` its two instances `name_f32` and `name_bf16`. The arguments are in
+//! the kernel's order:
 //!
 //! | argument | in the kernel | of the function |
 //! |---|---|---|

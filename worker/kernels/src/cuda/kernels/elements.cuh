@@ -20,7 +20,8 @@ __device__ __forceinline__ void store(__nv_bfloat16* place, float x) { *place = 
 // Index of this thread in the grid.
 __device__ __forceinline__ long long place() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }
 
-// Sums one value of each thread of the block; every thread gets the sum. `blockDim.x` is a power of two, at most THREADS.
+// Sums one value of each thread of the block; every thread gets the sum. `blockDim.x` is a power of two, at most
+// THREADS.
 __device__ __forceinline__ double block_sum(double value, double* shared) {
     shared[threadIdx.x] = value;
     __syncthreads();

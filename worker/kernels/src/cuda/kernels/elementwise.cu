@@ -72,7 +72,7 @@ __device__ __forceinline__ void add_bias_to(const T* x, const float* bias, T* y,
                                                         int rows_per_chunk) {                                        \
         add_bias_to(x, bias, x, rows, channels, rows_per_chunk);                                                     \
     }                                                                                                                \
-    /* A weight [out, in, taps] as the convolution wants it, [out, taps, in]. */                                     \
+    /* Converts a weight [out, in, taps] to the convolution's layout [out, taps, in]. */                             \
     extern "C" __global__ void taps_first_##KIND(const float* weight, T* turned, long long len, int inputs,          \
                                                  int taps) {                                                         \
         long long i = place();                                                                                       \
@@ -80,7 +80,7 @@ __device__ __forceinline__ void add_bias_to(const T* x, const float* bias, T* y,
         long long input = i % inputs, tap = i / inputs % taps, output = i / inputs / taps;                           \
         store(turned + i, weight[(output * inputs + input) * taps + tap]);                                           \
     }                                                                                                                \
-    /* Back again. */                                                                                                \
+    /* Converts a weight [out, taps, in] to the model's layout [out, in, taps]. */                                   \
     extern "C" __global__ void taps_last_##KIND(const T* turned, float* weight, long long len, int inputs,           \
                                                 int taps) {                                                          \
         long long i = place();                                                                                       \
@@ -88,8 +88,8 @@ __device__ __forceinline__ void add_bias_to(const T* x, const float* bias, T* y,
         long long tap = i % taps, input = i / taps % inputs, output = i / taps / inputs;                             \
         weight[i] = number(turned[(output * taps + tap) * inputs + input]);                                          \
     }                                                                                                                \
-    /* First stage of the sums of the columns of x [rows, columns]: of each chunk of rows, [chunks, 2, columns]; the \
-       second half stays 0. */                                                                                       \
+    /* First stage of the sums of the columns of x [rows, columns]: of each chunk of rows, [chunks, 2, columns]; the  \
+       second half is 0. */                                                                                          \
     extern "C" __global__ void column_partials_##KIND(const T* x, double* partials, long long rows, int columns,     \
                                                       int rows_per_chunk) {                                          \
         Chunk chunk = chunk_of(rows, rows_per_chunk);                                                                \

@@ -41,7 +41,7 @@ __device__ __forceinline__ Span holders(int pixel, int taps, int stride, int pad
             }                                                                                                        \
         store(y + i, w.is_max ? result : result / (float)(w.down * w.across));                                       \
     }                                                                                                                \
-    /* Each pixel collects from the windows that hold it, in their order; of a maximum, the first pixel that has it. */ \
+    /* Sums over the windows of a pixel, in order; a maximum's gradient goes to the first pixel that has it. */      \
     extern "C" __global__ void pool_gradient_##KIND(const T* x, const T* result, const T* gradient, T* of_x,         \
                                                     long long len, Windows w) {                                      \
         long long i = place();                                                                                       \

@@ -108,7 +108,7 @@ kernels! {
             turned: In<N> [len], weight: Out<f32> [len], len: Long, inputs: Int, taps: Int
         ) on Grid::over(len), if len.is_multiple_of(elements(&[inputs, taps])?);
 
-        /// Sums of each column of x `[rows, columns]` over chunks of rows, `[chunks, 2, columns]`; the second half is 0.
+        /// Column sums of x `[rows, columns]` over chunks of rows, `[chunks, 2, columns]`; the second half is 0.
         safe fn column_partials<N>(
             x: In<N> [rows, columns], partials: Out<f64> [chunks(rows, rows_per_chunk)?, 2, columns],
             rows: Long, columns: Int, rows_per_chunk: Int
