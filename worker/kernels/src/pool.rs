@@ -106,7 +106,7 @@ impl Window {
     fn pixels(self, output: usize) -> impl Iterator<Item = usize> {
         let (top, left) = (output / self.output.1 * self.stride, output % self.output.1 * self.stride);
         // Positions before the first pixel are padding and are skipped; a window is larger than the padding, so that
-        // no range ends before it.
+        // the end of a range is never negative.
         let range = |start: usize, taps: usize, extent: usize| {
             start.saturating_sub(self.padding)..(start + taps - self.padding).min(extent)
         };

@@ -23,6 +23,7 @@ pub(super) fn take(len: usize) -> Scratch {
     Scratch { numbers, len }
 }
 
+/// Idle memory of at most four times the length, so that small requests do not occupy what large ones need.
 fn smallest_fitting(len: usize) -> Option<Vec<f32>> {
     let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
     let fitting = idle.iter().enumerate().filter(|(_, numbers)| (len..=4 * len).contains(&numbers.len()));

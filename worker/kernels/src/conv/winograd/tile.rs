@@ -8,7 +8,7 @@
 
 use pulp::Simd;
 
-/// Output pixels of a tile along one axis.
+/// Output pixels of a tile along one axis. Tiles of 4×4 pixels take half the multiplications of 2×2.
 pub(super) const OUT: usize = 4;
 /// Input pixels of a tile along one axis.
 pub(super) const IN: usize = OUT + 2;
@@ -45,7 +45,8 @@ pub(super) trait Transform<const N: usize, const M: usize> {
     }
 }
 
-/// The interpolation points are 0, ±A, ±B and infinity.
+/// The interpolation points are 0, ±A, ±B and infinity. With these values the error stays near that of a direct sum; the
+/// usual points 1 and 2 at least double it.
 const A: f32 = 0.75;
 const B: f32 = 1.5;
 const A2: f32 = A * A;
