@@ -17,7 +17,7 @@ use lookbehind_common::job::parse_parameters;
 use lookbehind_worker::models::{ForwardContext, Model};
 use lookbehind_worker::registry::Registry;
 
-/// What stands under `[model]` beside `kind`.
+/// The parameters under `[model]` other than `kind`.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TanhParameters {

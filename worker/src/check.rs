@@ -1,5 +1,5 @@
-//! Compares every kernel with its definition in float64, and every kind of model with what the CPU makes of it, on the device
-//! that jobs would run on: what a user runs first on a machine that is new to them.
+//! Compares every kernel with its definition in float64, and every kind of model with its result on the CPU, on the
+//! device that jobs would run on. This is the first thing to run on a new machine.
 
 mod cases;
 mod models;
@@ -14,23 +14,21 @@ use cases::Case;
 use lookbehind_kernels::cuda::{self, Gpu};
 use lookbehind_kernels::{record, with_precision};
 
-/// One comparison.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub(crate) struct Check {
-    /// Operation, shapes, precision, and which of result and gradients.
+    /// Operation, shapes, precision, and whether it is the result or a gradient that was compared.
     pub(crate) name: String,
-    /// Largest difference from float64, relative to the largest number.
+    /// Largest difference from float64, relative to the largest absolute value.
     pub(crate) error: f64,
-    /// How large rounding may make it.
+    /// Largest error that rounding may cause.
     pub(crate) limit: f64,
-    /// Whether it is within the limit.
     pub(crate) passed: bool,
 }
 
-/// Runs all comparisons on a GPU, on a thread that has it for that time.
+/// Runs all comparisons on a GPU, on a thread of its own that owns the device meanwhile.
 ///
 /// # Errors
-/// When the device cannot be used, or does not compute a kernel at all.
+/// If the device cannot be used, or cannot compute a kernel at all.
 pub(crate) fn run(ordinal: usize) -> Result<Vec<Check>> {
     #[allow(unsafe_code, reason = "a device of which the driver's bindings record no events")]
     // SAFETY: the comparisons use no stream but the device's own.
@@ -49,7 +47,7 @@ pub(crate) fn run(ordinal: usize) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// A case in each precision that it is affected by.
+/// Runs a case in each precision that affects it.
 fn on_device(case: &Case, device: &CudaDevice) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     for precision in case.precisions() {
@@ -67,7 +65,7 @@ fn on_device(case: &Case, device: &CudaDevice) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// Keyed numbers from −1 to 1, of the kind that the case computes with.
+/// Keyed values in [−1, 1), in the dtype that the case computes with.
 fn arguments(case: &Case, precision: Precision) -> Result<Vec<Tensor>> {
     let argument = |(number, shape): (u64, &Vec<usize>)| {
         let tensor = keyed(number, &Shape::from(shape.as_slice()))?;
@@ -77,17 +75,17 @@ fn arguments(case: &Case, precision: Precision) -> Result<Vec<Tensor>> {
     (0..).zip(&case.shapes).map(argument).collect()
 }
 
-/// The key of the gradient that a result is given.
+/// Key of the gradient that is propagated back from a result.
 const SEEDLING: u64 = 99;
 
-/// Keyed numbers from −1 to 1.
+/// Keyed values in [−1, 1).
 fn keyed(number: u64, shape: &Shape) -> Result<Tensor> {
     let mut stream = Key::new(number, Purpose::Probe).stream();
     let numbers: Vec<f32> = (0..shape.elem_count()).map(|_| stream.uniform_between(-1.0, 1.0)).collect();
     Tensor::from_vec(numbers, shape, &Device::Cpu)
 }
 
-/// Result, then the gradients of all arguments, as the device computes them.
+/// The result, followed by the gradients of all arguments, as the device computes them.
 fn computed(
     case: &Case,
     precision: Precision,
@@ -106,7 +104,7 @@ fn computed(
     together(result_numbers, &variables, |variable| gradients.get(variable))
 }
 
-/// The same in float64, by definition.
+/// The same as [`computed`], in float64 and by the kernel's definition.
 fn exact(case: &Case, arguments: &[Tensor]) -> Result<Vec<Vec<f64>>> {
     let variables = arguments.iter().map(|argument| Var::from_tensor(&argument.to_dtype(DType::F64)?));
     let variables = variables.collect::<Result<Vec<_>>>()?;
@@ -117,7 +115,7 @@ fn exact(case: &Case, arguments: &[Tensor]) -> Result<Vec<Vec<f64>>> {
     together(numbers(&result)?, &variables, |variable| gradients.get(variable))
 }
 
-/// The result's numbers, then those of each variable's gradient; zeros where there is none.
+/// The values of the result, then those of each variable's gradient; zeros where a variable has no gradient.
 fn together<'a>(
     result: Vec<f64>,
     variables: &[Var],
@@ -132,7 +130,7 @@ fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
     tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
-/// The largest difference, relative to the largest number; NaN where there is one.
+/// The largest difference, relative to the largest expected value; NaN if any value is NaN.
 fn difference(found: &[f64], expected: &[f64]) -> f64 {
     if found.len() != expected.len() || found.iter().any(|number| number.is_nan()) {
         return f64::NAN;

@@ -1,8 +1,9 @@
 //! What a worker computes: partial gradients of segments of the reduction tree.
 //!
-//! [`Backend`] and [`PreparedJob`] are all that a session knows of it, so that gradients may come from any library. Candle is
-//! one implementation, on the CPU (`cpu`) and on GPUs (`cuda`). Which samples a shard holds (`sampler`, `samples`), which
-//! partials the probe is made of (`probe`) and how partials are added ([`reduce_shards`]) are the same whatever computes.
+//! A session uses only [`Backend`] and [`PreparedJob`], so that gradients may come from any library. Candle is one
+//! implementation, on the CPU (`cpu`) and on GPUs (`cuda`). Which samples a shard holds (`sampler`, `samples`), which
+//! partials the probe consists of (`probe`) and how partials are added ([`reduce_shards`]) are the same for every
+//! backend.
 
 mod batch;
 mod candle;
@@ -48,53 +49,54 @@ pub use segment::{compute_unwatched, reduce_shards};
 pub use timing::{Phase, Timing};
 pub use watch::{Stopped, Unwatched, Watch};
 
-/// Loads jobs; one per worker process.
+/// Loads jobs. A worker process has one.
 pub trait Backend: Send + Sync + 'static {
-    /// What it computes on, in words: processor, features, threads, build.
+    /// What it computes on, for people: processor, features, threads, build.
     fn device(&self) -> String;
 
-    /// The compute class in words: all that results of this precision may depend on beside the job.
+    /// Description of the compute class: everything apart from the job that results of this precision may depend on.
     fn class_description(&self, precision: Precision) -> String;
 
     /// Loads a job's model and data and checks that they fit each other.
     ///
     /// # Errors
-    /// Says whose fault it is.
+    /// The kind of error says whether the job or this worker is at fault.
     fn prepare(&self, spec: &JobSpec) -> Result<Box<dyn PreparedJob>, PrepareError>;
 }
 
 /// A loaded job.
 pub trait PreparedJob: Send {
-    /// What model and data are; the same on every worker.
+    /// Description of model and data; it must be the same on every worker.
     fn description(&self) -> &JobDescription;
 
-    /// Initial parameters and statistics, a function of the job's seed.
+    /// Initial parameters and running statistics, a function of the job's seed.
     ///
     /// # Errors
-    /// When they cannot be drawn.
+    /// If they cannot be drawn.
     fn initial_state(&self) -> Result<(FlatBuffer, FlatBuffer), ComputeError>;
 
-    /// Digest of the partial gradients of keyed probe weights at all shapes of shards that the job has, computed when the
-    /// job was loaded. Workers of one compute class have the same one; results are promised to be equal among those alone.
+    /// Digest of the partial gradients at keyed probe weights, for all shard sizes of the job, computed when the job
+    /// was loaded. Workers of one compute class have the same digest, and only among those are results promised to be
+    /// equal.
     fn probe(&self) -> Digest;
 
-    /// Sets the weights that gradients are computed at. Where it fails, none are loaded.
+    /// Sets the weights that gradients are computed at. After an error no weights are loaded.
     ///
     /// # Errors
-    /// When the lengths are not the layout's, or the device refuses.
+    /// If the lengths are not those of the layout, or the device fails.
     fn load(&mut self, parameters: &[f32], statistics: &[f32]) -> Result<(), ComputeError>;
 
-    /// Computes a segment of the reduction tree: the canonical sum of the partial gradients of its shards. A shard's partial
-    /// is a pure function of the loaded weights, the shard's samples, the job's seed and the work; neither the segment nor
-    /// the shards that are computed beside it take part in it. [`reduce_shards`] adds partials that are computed one by one
-    /// or in groups.
+    /// Computes a segment of the reduction tree: the canonical sum of the partial gradients of its shards. A shard's
+    /// partial is a pure function of the loaded weights, the shard's samples, the job's seed and the request; it depends
+    /// neither on the segment nor on the shards that are computed at the same time. [`reduce_shards`] adds partials that are
+    /// computed one by one or in groups.
     ///
-    /// `watch` is told of every shard that is done, and of every part of a long one: a coordinator takes a worker whose
-    /// work stands still for dead. It is asked before each shard or group whether the segment is still wanted.
+    /// `watch` is notified after every shard, and after every part of a long one: the coordinator takes a worker without
+    /// progress for dead. It is asked before each shard or group whether the segment is still wanted.
     ///
     /// # Errors
-    /// When no weights are loaded, the work has no such shard, model or data fail, or newer work has superseded it. The next
-    /// segment comes out as if this one had not been asked for.
+    /// If no weights are loaded, the request has no such shard, model or data fail, or a newer request has superseded this
+    /// one. The next segment is computed as if this one had not been requested.
     fn segment(
         &mut self,
         request: &Request,
@@ -102,42 +104,42 @@ pub trait PreparedJob: Send {
         watch: &Arc<dyn Watch>,
     ) -> Result<Partial, Stopped>;
 
-    /// What the phases took on each device since this was asked last; nothing the first time, and nothing from backends
-    /// that do not know.
+    /// Time of each phase on each device since the previous call. Empty on the first call, and for backends that do not
+    /// measure it.
     fn timings(&mut self) -> Vec<Vec<Timing>> {
         Vec::new()
     }
 
-    /// The most bytes that were in use at once on the devices together since this was asked last; 0 from backends that
-    /// compute in the host's memory.
+    /// The most bytes in use at once on all devices together since the previous call; 0 for backends that compute in
+    /// the host's memory.
     fn device_memory(&mut self) -> u64 {
         0
     }
 
-    /// How long segments have waited for their samples since the job was loaded; part of the time that they took.
+    /// How long segments have waited for their samples since the job was loaded; a part of the time that they took.
     fn waited_for_data(&self) -> Duration {
         Duration::ZERO
     }
 }
 
-/// Kinds of work.
+/// What is to be computed for a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestKind {
-    /// Gradient, sums and statistics of a batch of the training split.
+    /// Gradient, sums and batch statistics of a batch of the training split.
     Gradient,
     /// Sums over the test split.
     Test,
 }
 
-/// A request that is cut into shards.
+/// A request that is divided into shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// What is computed.
     pub kind: RequestKind,
     /// Epoch of the batch.
     pub epoch: u64,
-    /// Batch within the epoch; without meaning for the test split.
+    /// Batch within the epoch; ignored for the test split.
     pub batch: u64,
-    /// Shards that the samples are cut into; fewer where there are fewer samples.
+    /// Number of shards that the samples are divided into; there are fewer if there are fewer samples.
     pub shards: u32,
 }

@@ -1,4 +1,4 @@
-//! What a worker computes on, as its user chooses it.
+//! The devices that a worker computes on, as its user chooses them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,16 +6,16 @@ use std::str::FromStr;
 /// The choice of `--device`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// All GPUs that there are; where there is none, the CPU.
+    /// All GPUs of the machine, or the CPU if there are none.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// GPUs by their numbers; without numbers, all that there are.
+    /// GPUs by their ordinals; all GPUs if the list is empty.
     Cuda(Vec<usize>),
 }
 
-/// A choice that means nothing.
+/// The text is not a valid choice.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("device {0:?}: expected auto, cpu, cuda, or the numbers of GPUs as in cuda:0,1")]
 pub struct NoSuchChoice(String);
@@ -26,7 +26,7 @@ impl FromStr for DeviceChoice {
     fn from_str(text: &str) -> Result<Self, NoSuchChoice> {
         let wrong = || NoSuchChoice(text.to_owned());
         match text.split_once(':') {
-            // A variable that is set to nothing says nothing.
+            // A variable that is set to the empty string counts as unset.
             None if text.is_empty() || text == "auto" => Ok(Self::Auto),
             None if text == "cpu" => Ok(Self::Cpu),
             None if text == "cuda" => Ok(Self::Cuda(Vec::new())),
@@ -55,41 +55,41 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// Why there is nothing to compute on as chosen.
+/// Why the chosen devices cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
-    /// The program cannot use GPUs.
+    /// This program was built without support for GPUs.
     #[error("device {choice}: this program was built without CUDA (cargo feature `cuda`)")]
     NotBuilt {
         /// What was chosen.
         choice: DeviceChoice,
     },
-    /// There is no GPU that can be used.
+    /// No GPU can be used.
     #[error("device {choice}: no GPU can be used: {reason}")]
     NoGpu {
         /// What was chosen.
         choice: DeviceChoice,
-        /// Why, in the driver's words.
+        /// The driver's error message.
         reason: String,
     },
-    /// Results would not be what jobs declare.
+    /// Results would not have the precision that jobs declare.
     #[error(
         "device {choice}: the environment sets {variable}, by which NVIDIA's libraries ignore a job's precision: unset it"
     )]
     Environment {
         /// What was chosen.
         choice: DeviceChoice,
-        /// The variable.
+        /// The environment variable that must be unset.
         variable: &'static str,
     },
-    /// There are others.
+    /// The machine has GPUs, but not this one.
     #[error("device {choice}: there is no GPU cuda:{missing}, but {found}")]
     NoSuchGpu {
         /// What was chosen.
         choice: DeviceChoice,
-        /// The number that no GPU has.
+        /// The ordinal that no GPU has.
         missing: usize,
-        /// Those that there are.
+        /// The ordinals of the GPUs of this machine.
         found: String,
     },
 }

@@ -1,6 +1,6 @@
-//! From the program that runs everywhere to the one that was built with CUDA, which the system does not start where NVIDIA's
-//! libraries are missing: where it lies beside this one, under the same name with `-cuda` behind, and a GPU is wanted, it
-//! takes this process over.
+//! Replaces the portable program by the one that was built with CUDA. They are two programs because the system does not
+//! start the latter where NVIDIA's libraries are missing. If it is in the same folder, under the same name with the
+//! suffix `-cuda`, and a GPU is wanted, it takes over this process.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use std::process::{Command, Output};
 
 use crate::device::{DeviceChoice, DeviceError};
 
-/// Hands the process over, if the choice asks for GPUs; returns where it stays with this program.
+/// Hands the process over, if the choice asks for GPUs; returns if this program is to continue.
 ///
 /// # Errors
-/// When the program for GPUs is there but cannot be started, and nothing else will do.
+/// If the program for GPUs exists but cannot be started, and the choice permits nothing else.
 pub(crate) fn to_cuda(choice: &DeviceChoice) -> Result<(), DeviceError> {
     let Some(program) = beside().filter(|_| *choice != DeviceChoice::Cpu) else { return Ok(()) };
     let reason = match Command::new(&program).arg("--version").output() {
@@ -32,7 +32,7 @@ pub(crate) fn to_cuda(choice: &DeviceChoice) -> Result<(), DeviceError> {
     }
 }
 
-/// The program for GPUs, if there is one.
+/// Path of the program for GPUs, if it exists.
 fn beside() -> Option<PathBuf> {
     let this = std::env::current_exe().ok()?;
     let mut name = this.file_name()?.to_owned();
@@ -40,7 +40,7 @@ fn beside() -> Option<PathBuf> {
     Some(this.with_file_name(name)).filter(|program| program.is_file())
 }
 
-/// What the system said, in one line: which library is missing.
+/// The system's error message in one line: it names the missing library.
 fn in_words(tried: &Output) -> String {
     let said = String::from_utf8_lossy(&tried.stderr);
     let line = said.lines().map(str::trim).find(|line| !line.is_empty());

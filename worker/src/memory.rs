@@ -1,6 +1,6 @@
 //! How much memory the process has in use, as its allocator sees it.
 //!
-//! A program that wants its memory limit kept for what models compute makes [`Metered`] its allocator:
+//! A program whose memory limit is to cover what models compute makes [`Metered`] its allocator:
 //!
 //! ```
 //! #[global_allocator]
@@ -12,13 +12,13 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Smaller allocations are not counted: they make up little, and counting costs.
+/// Smaller allocations are not counted: they add up to little, and counting costs time.
 const COUNTED: usize = 1 << 12;
 
 static IN_USE: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// What this thread took more than it gave back, and the most of that.
+    /// What this thread allocated minus what it freed, and the maximum of that.
     static OF_THREAD: Cell<OfThread> = const { Cell::new(OfThread { now: 0, peak: 0 }) };
 }
 
@@ -28,31 +28,31 @@ struct OfThread {
     peak: i64,
 }
 
-/// An allocator that counts what the one within gives.
+/// An allocator that counts the allocations of the one within.
 #[derive(Debug)]
 pub struct Metered<A>(pub A);
 
 #[allow(unsafe_code, reason = "an allocator is unsafe to implement; every call goes to the one within")]
-// SAFETY: every call is handed on as it is, and counting does not allocate.
+// SAFETY: every call is forwarded unchanged, and counting does not allocate.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Metered<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller's promise is passed on.
         counted(unsafe { self.0.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller's promise is passed on.
         counted(unsafe { self.0.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         remove(layout.size());
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller's promise is passed on.
         unsafe { self.0.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller's promise is passed on.
         let moved = unsafe { self.0.realloc(pointer, layout, size) };
         if !moved.is_null() {
             remove(layout.size());
@@ -61,7 +61,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Metered<A> {
     }
 }
 
-/// Counts what was given, if anything was.
+/// Counts an allocation if it succeeded.
 fn counted(pointer: *mut u8, size: usize) -> *mut u8 {
     if !pointer.is_null() {
         add(size);
@@ -84,26 +84,26 @@ fn remove(size: usize) {
 }
 
 fn of_thread(more: i64) {
-    // A thread that ends may have no counters any more.
+    // The counters of a thread that is ending may be gone.
     let _ = OF_THREAD.try_with(|counters| {
         let OfThread { now, peak } = counters.get();
         counters.set(OfThread { now: now + more, peak: peak.max(now + more) });
     });
 }
 
-/// Bytes in use now; 0 where the allocator is not metered.
+/// Bytes in use now; 0 if the allocator is not metered.
 pub fn in_use() -> u64 {
     IN_USE.load(Ordering::Relaxed)
 }
 
-/// Does some work, and returns the most bytes that this thread had in use at once for it; 0 where the allocator is not
+/// Runs a function, and returns the most bytes that this thread had in use at once for it; 0 if the allocator is not
 /// metered.
 pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, u64) {
     let before = OF_THREAD.get();
     OF_THREAD.set(OfThread { peak: before.now, ..before });
     let result = work();
     let after = OF_THREAD.get();
-    // Work within work of which the peak is asked for as well counts towards both peaks.
+    // When such calls are nested, the inner peak counts towards the outer one as well.
     OF_THREAD.set(OfThread { peak: before.peak.max(after.peak), ..after });
     (result, before.now.abs_diff(after.peak))
 }

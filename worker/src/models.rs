@@ -1,8 +1,8 @@
-//! Models: from inputs to logits. Each file reads like the paper that it follows.
+//! Models: from inputs to logits. Each file follows the notation of its paper.
 //!
-//! A model asks for its tensors through a [`candle_nn::VarBuilder`], under PyTorch's names. Tensors whose names
-//! end in `running_mean` or `running_var` are statistics: not trained, but updated from what the model reports
-//! through its [`ForwardContext`].
+//! A model asks for its tensors through a [`candle_nn::VarBuilder`], under PyTorch's names. Tensors whose names end in
+//! `running_mean` or `running_var` are running statistics: not trained, but updated from what the model reports through
+//! its [`ForwardContext`].
 
 mod context;
 mod layers;
@@ -31,7 +31,7 @@ pub enum BuildError {
     /// A parameter of the job is wrong.
     #[error(transparent)]
     Parameter(#[from] JobError),
-    /// A tensor cannot be made.
+    /// A tensor cannot be created.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 }
@@ -40,24 +40,23 @@ pub enum BuildError {
 pub trait Model: Send + Sync {
     /// Logits f32 [n, classes] of inputs f32 [n, ...].
     ///
-    /// The result must be a function of weights, inputs and `pass` alone; random numbers come from `pass`.
-    /// Layers of the tensor library that draw random numbers of their own or update running statistics
-    /// themselves must not be used in training passes. Operations are applied on the calling thread, and gradients
-    /// are not computed here.
+    /// The result must be a function of weights, inputs and `context` alone; random numbers come from `context`. Layers of the
+    /// tensor library that draw random numbers of their own or update running statistics themselves must not be used in
+    /// training. Operations are applied on the calling thread, and gradients are not computed here.
     ///
     /// # Errors
-    /// When the inputs' shape does not fit the model.
+    /// If the shape of the inputs does not fit the model.
     fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor>;
 
-    /// Numbers that a training pass holds for each sample at once, at least: what the layers give, which the way back
-    /// needs. A job whose largest shard has no room for as many is refused before anything is computed; 0 where
-    /// nothing is known.
+    /// Activation memory: the elements that training keeps for each sample at once, at least. These are the outputs of
+    /// layers, which the backward pass needs. A job without room for its largest shard is refused before anything is
+    /// computed; 0 means unknown.
     fn elements_per_sample(&self) -> u64 {
         0
     }
 
-    /// Whether all its products are those of [`lookbehind_kernels`], which compute in the precision that a job declares. A
-    /// job that declares another than f32 is refused for a model of which this is not so.
+    /// Whether all its matrix products are those of [`lookbehind_kernels`], which compute in the precision that a job
+    /// declares. A job that declares another precision than f32 is refused if this is `false`.
     fn follows_precision(&self) -> bool {
         false
     }

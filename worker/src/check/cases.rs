@@ -1,4 +1,4 @@
-//! The kernels that are compared, with shapes that meet their edges.
+//! The kernels that are compared, with shapes that cover their edge cases.
 
 use candle_core::{Result, Tensor};
 use lookbehind_common::job::Precision;
@@ -9,7 +9,7 @@ type Function = Box<dyn Fn(&[Tensor]) -> Result<Tensor> + Send + Sync>;
 
 const EPS: f64 = 1e-5;
 
-/// An operation with shapes of its arguments.
+/// An operation and the shapes of its arguments.
 pub(super) struct Case {
     pub(super) name: String,
     pub(super) shapes: Vec<Vec<usize>>,
@@ -18,14 +18,15 @@ pub(super) struct Case {
     kind: Kind,
 }
 
-/// What a precision means to an operation.
+/// How a job's precision affects an operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Its products are computed in it.
+    /// Its matrix products are computed in that precision.
     MatrixProducts,
-    /// So many of its first arguments may be bfloat16, and so are its results then; it has no products.
+    /// It has no matrix products; its first N arguments may be bfloat16, and its results are bfloat16 then.
     Activations(usize),
-    /// Its results depend on which side of a threshold a number is: rounded numbers may be on the other.
+    /// Its results depend on the side of a threshold on which a value lies, and rounding may move a value to the other
+    /// side.
     Threshold,
 }
 
@@ -41,7 +42,7 @@ impl Case {
         Self { name: name.into(), shapes, kernel: Box::new(kernel), definition: Box::new(definition), kind }
     }
 
-    /// Those that make a difference.
+    /// The precisions that make a difference to this operation.
     pub(super) fn precisions(&self) -> &'static [Precision] {
         match self.kind {
             Kind::MatrixProducts => &[Precision::F32, Precision::Tf32, Precision::Bf16],
@@ -50,13 +51,13 @@ impl Case {
         }
     }
 
-    /// Whether an argument is bfloat16 where the precision is.
+    /// Whether an argument is bfloat16 when the precision is.
     pub(super) fn keeps_bf16(&self, argument: usize) -> bool {
         matches!(self.kind, Kind::Activations(first) if argument < first)
     }
 
-    /// Largest error that rounding may make, relative to the largest number: some units in the last place of what operands
-    /// are rounded to.
+    /// Largest error that rounding may cause, relative to the largest value: a few units in the last place of the type
+    /// that operands are rounded to.
     pub(super) fn limit(&self, precision: Precision) -> f64 {
         match precision {
             Precision::F32 => 64.0 * f64::from(f32::EPSILON),
@@ -66,7 +67,7 @@ impl Case {
     }
 }
 
-/// All of them.
+/// All cases.
 pub(super) fn all() -> Vec<Case> {
     let mut cases = convolutions();
     cases.extend(matrix_products());

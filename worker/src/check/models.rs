@@ -1,4 +1,5 @@
-//! Every kind of model on the GPU beside the same model on the CPU: gradient and test loss at the same weights and samples.
+//! Every kind of model on the GPU compared with the same model on the CPU: gradient and test loss at the same weights
+//! and samples.
 
 use candle_core::Error;
 use lookbehind_common::job::{JobSpec, Precision, parse_toml};
@@ -11,7 +12,7 @@ use crate::data::{DataEnvironment, RemoteData};
 use crate::device::DeviceChoice;
 use crate::registry::Registry;
 
-/// Kinds of models, as `[model]` has them.
+/// Names of the models, and what their jobs have under `[model]`.
 const MODELS: [(&str, &str); 9] = [
     ("perceptron", "kind = \"mlp\"\nhidden = [24, 17]"),
     ("residual network", "kind = \"resnet\"\nblocks = [1, 2]\nwidth = 8"),
@@ -49,10 +50,10 @@ const MODELS: [(&str, &str); 9] = [
     ),
 ];
 
-/// Samples of a shard.
+/// Samples in each shard.
 const SAMPLES: usize = 16;
 
-/// Compares all models on a GPU; a model that cannot be computed at all is an error that names it.
+/// Compares all models on a GPU; if a model cannot be computed at all, the error names it.
 pub(super) fn all(ordinal: usize) -> candle_core::Result<Vec<Check>> {
     let mut checks = Vec::new();
     for (name, model) in MODELS {
@@ -68,13 +69,13 @@ pub(super) fn all(ordinal: usize) -> candle_core::Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// How far the two may be apart, relative to the CPU's: rounding adds up over a model's layers, and a rectified number near
-/// zero that falls on the other side takes its whole gradient along.
+/// How far the two may differ, relative to the CPU's result: rounding errors add up over a model's layers, and where
+/// rounding moves an activation across the zero of a rectifier, its whole gradient changes.
 fn limit(precision: Precision) -> f64 {
     if precision == Precision::F32 { 1e-3 } else { 0.25 }
 }
 
-/// Differences of gradient, of statistics where the model has them, and of test loss.
+/// Differences of the gradient, of the batch statistics if the model has them, and of the test loss.
 fn compare(
     model: &str,
     precision: Precision,
@@ -97,7 +98,7 @@ fn compare(
     Ok(differences)
 }
 
-/// What a device makes of a shard of the first batch, and of the test split.
+/// What a device computes for a shard of the first batch, and for the test split.
 fn on(device: &DeviceChoice, spec: &JobSpec) -> Result<[Partial; 2], Box<dyn std::error::Error>> {
     let environment =
         DataEnvironment { root: ".".into(), remote: RemoteData::default(), memory_limit: 8 << 30 };

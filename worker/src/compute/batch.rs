@@ -1,25 +1,25 @@
-//! Samples as a model takes them: the values of a data set as a tensor.
+//! Samples in the form that a model takes: the values of a data set as a tensor.
 
 use candle_core::{Device, Tensor};
 
 use crate::data::{self, DataDescription, DataError, Split, Target};
 
-/// Some samples, ready to compute with. Copies share the inputs.
+/// Some samples, ready to compute with. Clones share the inputs.
 #[derive(Clone, Debug)]
 pub(super) struct Batch {
     /// Inputs, f32 [n, ...input_shape]; on the CPU until a GPU's thread takes them.
     pub(super) inputs: Tensor,
-    /// What each sample should be recognised as.
+    /// The target of each sample.
     pub(super) targets: Vec<Target>,
-    /// Share of every target that is spread evenly over all classes.
+    /// Label smoothing: the share of every target that is spread evenly over all classes.
     pub(super) smoothing: f32,
 }
 
 impl Batch {
-    /// Takes what a data set returned where `samples` samples were asked for. The values are moved, not copied.
+    /// Takes what a data set returned when it was asked for `samples` samples. The values are moved, not copied.
     ///
     /// # Errors
-    /// When it is something else.
+    /// If it is not what was asked for.
     pub(super) fn new(
         batch: data::Batch,
         split: Split,

@@ -21,20 +21,21 @@ use crate::models::Model;
 use crate::parameters::{ModelState, Recorder};
 use crate::registry::Registry;
 
-/// One part of so many of the memory limit is for samples that are prepared ahead.
+/// This fraction of the memory limit (one eighth) is for samples that are prepared ahead.
 const KEPT: u64 = 8;
 
-/// Computes with candle, models and data sets from a registry.
+/// Computes with candle. Models and data sets come from a registry.
 pub struct CandleBackend {
     registry: Registry,
     environment: DataEnvironment,
-    /// What it computes on; `None` for the CPU.
+    /// The GPUs that it computes on; `None` for the CPU.
     gpus: Option<Gpus>,
     threads: usize,
     loaded: Mutex<Option<LoadedData>>,
 }
 
-/// The data set that was loaded last, as long as a job uses it: the workers of one process share it.
+/// The data set that was loaded last, as long as a job uses it: the workers of one process share it, so that it is in
+/// memory only once.
 struct LoadedData {
     spec: DataSpec,
     dataset: Weak<dyn Dataset>,
@@ -42,22 +43,22 @@ struct LoadedData {
 
 impl CandleBackend {
     /// A backend on the CPU that computes with as many threads as the process has. The environment's memory limit
-    /// holds for a job's samples, for its weights, and, where the allocator is metered ([`crate::memory`]), for all that
-    /// the process has in use.
+    /// applies to a job's samples, to its weights, and, if the allocator is metered ([`crate::memory`]), to everything
+    /// that the process has in use.
     pub fn new(registry: Registry, environment: DataEnvironment) -> Self {
         let threads = rayon::current_num_threads();
         Self { registry, environment, gpus: None, threads, loaded: Mutex::new(None) }
     }
 
-    /// The same on the devices of a choice.
+    /// The same backend on the devices of a choice.
     ///
     /// # Errors
-    /// When there are none such.
+    /// If there are no such devices.
     pub fn on(self, choice: &DeviceChoice) -> Result<Self, DeviceError> {
         Ok(Self { gpus: Gpus::chosen(choice)?, ..self })
     }
 
-    /// Numbers of the GPUs that it computes on.
+    /// Ordinals of the GPUs that it computes on.
     pub(crate) fn gpus(&self) -> Vec<usize> {
         self.gpus.as_ref().map_or_else(Vec::new, Gpus::ordinals)
     }
@@ -66,17 +67,17 @@ impl CandleBackend {
         self.gpus.is_none()
     }
 
-    /// The same with a number of threads, for several workers in one process.
+    /// The same backend with another number of threads, for several workers in one process.
     #[must_use]
     pub fn with_threads(self, threads: usize) -> Self {
         Self { threads, ..self }
     }
 
-    /// Builds a job's model for what the job says of its samples by itself, without any of its data.
+    /// Builds a job's model for the samples as the job itself describes them, without loading any data.
     ///
     /// # Errors
-    /// When the job is wrong, or when this cannot be told here: because a kind is unknown, because only the data says what
-    /// the samples are, or because there is too little memory.
+    /// If the job is wrong, or if this cannot be decided here: because a kind is unknown, because only the data says what the
+    /// samples are, or because there is too little memory.
     pub fn build(&self, spec: &JobSpec) -> Result<(), PrepareError> {
         let known = self.registry.check_kinds(&spec.model, &spec.data);
         known.map_err(|error| PrepareError::Worker(error.to_string()))?;
@@ -115,7 +116,7 @@ impl CandleBackend {
         Ok(Box::new(CpuJob::new(parts)?))
     }
 
-    /// A job's data set. Who asks for one that is being loaded waits for it.
+    /// A job's data set. A caller that asks for one that is being loaded waits for it.
     fn dataset(&self, spec: &DataSpec) -> Result<Arc<dyn Dataset>, DataError> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let known = loaded.as_ref().filter(|known| known.spec.parameters == spec.parameters);
@@ -173,7 +174,7 @@ impl Backend for CandleBackend {
     }
 }
 
-/// A panic of model or data set as the job's fault.
+/// Reports a panic of model or data set as the job's fault.
 fn caught<T>(spec: &JobSpec, request: impl FnOnce() -> Result<T, PrepareError>) -> Result<T, PrepareError> {
     panics::catch(request).unwrap_or_else(|panic| {
         let (model, data) = (&spec.model.kind, &spec.data.kind);

@@ -1,4 +1,4 @@
-//! A job on the CPU: shards one after the other or side by side, whichever is faster here.
+//! A job on the CPU: shards one after the other or in parallel, whichever is faster on this machine.
 
 mod host;
 mod room;
@@ -20,7 +20,6 @@ use super::samples::{Inputs, Samples};
 use super::schedule::Schedule;
 use super::{ComputeError, PreparedJob, Request, RequestKind, Stopped, Watch, reduce_shards};
 
-/// What a job is made of.
 pub(super) struct Parts {
     pub(super) samples: Samples,
     pub(super) evaluator: Evaluator,
@@ -30,12 +29,11 @@ pub(super) struct Parts {
     pub(super) memory_limit: u64,
 }
 
-/// A loaded job.
 pub(super) struct CpuJob {
     shards: Shards,
     description: JobDescription,
     probe: Digest,
-    /// Whether the model holds weights of the job's, and not the probe's or half of some.
+    /// Whether the model holds weights of the job: not those of the probe, and not partly overwritten ones.
     loaded: bool,
 }
 
@@ -47,8 +45,8 @@ struct Shards {
 }
 
 impl CpuJob {
-    /// Puts a job together and computes its probe, so that a model that cannot be evaluated on every shape of
-    /// shard that the job has, or takes more memory than there is, is refused before training.
+    /// Assembles a job and computes its probe, so that a model that cannot be computed on every shard size of the job,
+    /// or takes more memory than there is, is refused before training.
     pub(super) fn new(parts: Parts) -> Result<Self, ComputeError> {
         let Parts { samples, evaluator, threads, memory_limit } = parts;
         let description = samples.describe(evaluator.state.layout());
@@ -112,7 +110,7 @@ impl Shards {
         loaded.map_err(|source| evaluator.in_state(source))
     }
 
-    /// The partial gradients of some shards, in their order.
+    /// The partials of some shards, in the order of the shards.
     fn gradients(
         &mut self,
         request: &Request,
@@ -139,7 +137,7 @@ impl Shards {
         shards.map(one).collect()
     }
 
-    /// Sums over a shard of the test split, piece by piece: it may be far larger than any shard of a batch.
+    /// Sums over a shard of the test split, piece by piece, because it may be far larger than any shard of a batch.
     fn test(&mut self, request: &Request, shard: u32, watch: &dyn Watch) -> Result<Sums, ComputeError> {
         let mut sums = Sums::default();
         let mut pieces = self.samples.test_pieces(request, shard)?.into_iter().peekable();
@@ -163,7 +161,6 @@ impl Shards {
     }
 }
 
-/// A shard's partial.
 fn gradient(evaluator: &Evaluator, inputs: Inputs) -> Result<Partial, ComputeError> {
     evaluator.caught(|| evaluator.step(inputs, &mut Host))
 }

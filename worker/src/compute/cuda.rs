@@ -1,9 +1,9 @@
 //! Jobs on GPUs: one worker process serves all GPUs of its machine.
 //!
-//! A segment of the canonical reduction is divided into parts that lie next to each other, one run of them for each GPU
-//! ([`division`]). Each GPU has a thread and a copy of the model ([`device_thread`]); it sums its parts where they were computed, and
-//! the sums of different GPUs are added in the same tree on one of them ([`job`]). One partial for the segment leaves the
-//! device, whatever the number of GPUs.
+//! A segment of the canonical reduction is divided into adjacent parts, and each GPU gets a contiguous run of them
+//! ([`division`]). Each GPU has a thread and a replica of the model ([`device_thread`]); it sums its parts where they
+//! were computed, and the sums of different GPUs are added in the same tree on one of them ([`job`]). One partial for
+//! the segment leaves the device, whatever the number of GPUs.
 
 mod device_thread;
 mod division;

@@ -1,4 +1,5 @@
-//! The machine in words, for people: what `workers` shows and what a refused compute class is compared by.
+//! Descriptions of the machine for people: `workers` shows them, and the message about a refused compute class compares
+//! them.
 
 use std::fs;
 
@@ -11,9 +12,9 @@ pub(super) fn describe() -> String {
     format!("{}, {threads} threads, {}", processor(), build())
 }
 
-/// What results may depend on. The kernels of this program give the same bytes whatever the threads and the caches; but a
-/// model that a user brings may multiply matrices with the tensor library's own operations, which choose the order of
-/// their additions by the sizes of the caches.
+/// What results may depend on. The kernels of this program give the same bytes whatever the threads and the caches; but
+/// a user's own model may multiply matrices with the operations of the tensor library, which choose the order of their
+/// additions by the sizes of the caches.
 pub(super) fn describe_class(precision: Precision) -> String {
     let caches: Vec<String> = (0..8).filter_map(cache_size).collect();
     let caches = if caches.is_empty() { "unknown".to_owned() } else { caches.join("/") };

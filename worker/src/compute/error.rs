@@ -1,4 +1,4 @@
-//! Why a job cannot be loaded or a gradient not be computed, and whose fault it is.
+//! Why a job cannot be loaded or a gradient cannot be computed, and who is at fault.
 
 use lookbehind_common::job::JobError;
 
@@ -9,13 +9,13 @@ use crate::parameters::StateError;
 /// Why a job could not be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrepareError {
-    /// The job's fault: every worker would fail alike.
+    /// The job is at fault: every worker would fail in the same way.
     #[error("{0}")]
     Job(String),
-    /// This worker's fault: another one may do.
+    /// This worker is at fault: another one may succeed.
     #[error("{0}")]
     Worker(String),
-    /// What this process computes on is of no use to it any more.
+    /// The device is lost to this process, which has to be restarted to compute again.
     #[error("{0}")]
     DeviceLost(String),
 }
@@ -23,7 +23,7 @@ pub enum PrepareError {
 /// Why something could not be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum ComputeError {
-    /// No weights since the job was prepared.
+    /// No weights have been loaded since the job was prepared.
     #[error("no weights are loaded")]
     NotLoaded,
     /// The epoch has no such batch.
@@ -31,46 +31,46 @@ pub enum ComputeError {
     NoSuchBatch {
         /// The batch asked for.
         batch: u64,
-        /// How many there are.
+        /// Number of batches in an epoch.
         batches: u64,
     },
-    /// The work has no such shard.
+    /// The request has no such shard.
     #[error("shard {shard}: the request has {shards} shards")]
     NoSuchShard {
         /// The shard asked for.
         shard: u32,
-        /// How many there are.
+        /// Number of shards in the request.
         shards: u32,
     },
-    /// The samples cannot be had.
+    /// The samples cannot be read.
     #[error("data kind {kind:?}: {source}")]
     Data {
         /// The data set's kind.
         kind: String,
-        /// Why.
+        /// The error of the data set.
         source: Box<DataError>,
     },
-    /// A sample's target is no class.
+    /// A sample's target is not a class of the data set.
     #[error("data kind {kind:?}: target {found}, expected below {classes}")]
     Target {
         /// The data set's kind.
         kind: String,
-        /// The target.
+        /// The target that was found.
         found: u32,
-        /// Classes of the data set.
+        /// Number of classes in the data set.
         classes: usize,
     },
-    /// The model cannot be evaluated.
+    /// The model cannot be computed.
     #[error("model kind {kind:?}, shard of {samples} samples: {source}")]
     Model {
         /// The model's kind.
         kind: String,
         /// Samples in the shard.
         samples: usize,
-        /// Why.
+        /// The error of the model.
         source: candle_core::Error,
     },
-    /// A shard takes more memory than there is.
+    /// A shard takes more memory than is left.
     #[error(
         "model kind {kind:?}: a shard of {samples} samples takes {needed} MiB beside {loaded} MiB in use, this worker's limit \
          is {limit} MiB: smaller shards (train.shards, train.batch_size) take less"
@@ -87,15 +87,15 @@ pub enum ComputeError {
         /// MiB that the worker may have in use.
         limit: u64,
     },
-    /// The system gives no threads.
+    /// No threads can be started.
     #[error("threads to compute with: {0}")]
     Threads(rayon::ThreadPoolBuildError),
-    /// The model's tensors do not fit.
+    /// The model's tensors do not have the expected names or shapes.
     #[error("model kind {kind:?}: {source}")]
     State {
         /// The model's kind.
         kind: String,
-        /// Why.
+        /// What does not fit.
         source: Box<StateError>,
     },
     /// Model or data set panicked.
@@ -105,19 +105,19 @@ pub enum ComputeError {
         model: String,
         /// The data set's kind.
         data: String,
-        /// What it said.
+        /// The message of the panic.
         panic: Panic,
     },
-    /// What the worker computes on fails at this, in its own words; another worker may do better.
+    /// The device failed at this computation, with its own error message; another worker may succeed.
     #[error("{0}")]
     Device(String),
-    /// What the worker computes on is of no use to this process any more.
+    /// The device is lost to this process; the text is its own error message.
     #[error("{0}")]
     DeviceLost(String),
-    /// Anything else, in words; for backends of other kinds.
+    /// Any other error, as text; for backends of other kinds.
     #[error("{0}")]
     Other(String),
-    /// The worker contradicts itself: a mistake in its own code, which fails the job instead of the run's result.
+    /// The worker contradicts itself: a bug in its own code, which fails the job rather than falsify the run's result.
     #[error("internal error: {0}")]
     Internal(String),
 }
@@ -136,7 +136,7 @@ impl From<DataError> for PrepareError {
 }
 
 impl From<ComputeError> for PrepareError {
-    /// A model that cannot be evaluated is the job's fault, data that cannot be read the worker's.
+    /// A model that cannot be computed is the job's fault, data that cannot be read is the worker's.
     fn from(error: ComputeError) -> Self {
         match error {
             ComputeError::Data { source, .. } => (*source).into(),

@@ -1,5 +1,5 @@
-//! A model with its weights: what a gradient is and what a test is, on whatever device ([`StepDevice`]) they are computed.
-//! Shards that are computed side by side share one.
+//! A model with its weights: defines what a gradient is and what a test is, on whatever device ([`StepDevice`]) they
+//! are computed. Shards that are computed in parallel share one.
 
 use candle_core::Tensor;
 use lookbehind_common::job::Precision;
@@ -12,7 +12,7 @@ use crate::models::{BatchPosition, ForwardContext, Mode, Model};
 use crate::parameters::{ModelState, StateError};
 use lookbehind_kernels::{Gradients, record, with_precision, without_gradients};
 
-/// A model, its weights and what it is called in errors.
+/// A model, its weights and its name in errors.
 pub(super) struct Evaluator {
     pub(super) seed: u64,
     pub(super) precision: Precision,
@@ -22,9 +22,9 @@ pub(super) struct Evaluator {
     pub(super) state: ModelState,
 }
 
-/// What a device does by itself in a gradient or a test. All else is the same on every device, and stands in [`Evaluator`].
+/// The device's share in a gradient or a test. Everything else is the same on every device, and is in [`Evaluator`].
 pub(super) trait StepDevice {
-    /// What samples should be recognised as, where the device wants it.
+    /// The targets of samples, where the device needs them.
     type Targets;
     /// Losses and correct predictions, where the device leaves them.
     type Losses;
@@ -34,7 +34,8 @@ pub(super) trait StepDevice {
     /// The samples' inputs as the model's tensor, and their targets.
     fn upload(&mut self, batch: Batch) -> Result<(Tensor, Self::Targets), StepError>;
 
-    /// Losses of logits [n, classes], and the gradient of their sum over `denominator` with respect to the logits.
+    /// Losses of logits [n, classes], and the gradient with respect to the logits of their sum divided by
+    /// `denominator`.
     fn loss(
         &mut self,
         logits: &Tensor,
@@ -50,7 +51,7 @@ pub(super) trait StepDevice {
         computed: Computed<Self::Losses>,
     ) -> Result<Self::Partial, StepError>;
 
-    /// Does what a phase consists of; devices with a clock of their own measure it.
+    /// Runs the operations of a phase; devices with a clock of their own measure it.
     fn timed<T>(
         &mut self,
         _phase: Phase,
@@ -60,18 +61,18 @@ pub(super) trait StepDevice {
     }
 }
 
-/// What a shard's passes leave.
+/// The results of a shard's forward and backward pass.
 pub(super) struct Computed<L> {
     pub(super) losses: L,
-    /// Of the variables that the loss depends on.
+    /// Gradients of the variables that the loss depends on.
     pub(super) gradients: Gradients,
-    /// Batch statistics under the names of the running ones.
+    /// Batch statistics, under the names of the running statistics.
     pub(super) reported: Vec<(String, Tensor)>,
     /// The shard's share of the batch, by which its batch statistics are weighted.
     pub(super) share: f32,
 }
 
-/// Why a device could not do its part; the evaluator says of which model, and of how many samples.
+/// Why a device could not do its part; the evaluator adds the model and the number of samples.
 pub(super) enum StepError {
     Tensor(candle_core::Error),
     State(StateError),
@@ -126,7 +127,7 @@ impl Evaluator {
         device.gather(&self.state, Computed { losses, gradients, reported: context.into_reported(), share })
     }
 
-    /// Losses and correct predictions without training: the sum of the losses, without label smoothing.
+    /// Losses and correct predictions in test mode: the sum of the losses, without label smoothing.
     pub(super) fn test<D: StepDevice>(
         &self,
         inputs: Inputs,
@@ -146,7 +147,7 @@ impl Evaluator {
         Ok(device.loss(&logits.detach(), &targets, 0.0, 1)?.0)
     }
 
-    /// A class that the data set does not have would be read beyond the logits' row.
+    /// Checked here because a class that the data set does not have would be read beyond the row of logits.
     fn check_targets(&self, batch: &Batch) -> Result<(), ComputeError> {
         let mut greatest = batch.targets.iter().map(Target::greatest_class);
         match greatest.find(|&class| class as usize >= self.classes) {
@@ -157,7 +158,7 @@ impl Evaluator {
         }
     }
 
-    /// The model's output for inputs [n, ...], of the shape that the data set needs.
+    /// The model's output for inputs [n, ...], checked for the shape that the data set needs.
     fn logits(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor, ComputeError> {
         let samples = context.samples();
         let logits = self.model.forward(inputs, context).map_err(|source| self.in_model(samples, source))?;
@@ -169,7 +170,7 @@ impl Evaluator {
         Err(self.in_model(samples, candle_core::Error::Msg(problem)))
     }
 
-    /// A panic of the model as an error.
+    /// Turns a panic of the model into an error.
     pub(super) fn caught<T>(
         &self,
         compute: impl FnOnce() -> Result<T, ComputeError>,
@@ -194,7 +195,7 @@ impl Evaluator {
     }
 }
 
-/// An error that is the same text on every worker: without the places in the code that it came through.
+/// Removes the backtrace from an error, so that it is the same text on every worker.
 pub(crate) fn without_places(error: candle_core::Error) -> candle_core::Error {
     match error {
         candle_core::Error::WithBacktrace { inner, .. } => without_places(*inner),

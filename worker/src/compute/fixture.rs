@@ -1,4 +1,4 @@
-//! Small data, models and jobs for the tests of this folder.
+//! Small data sets, models and jobs for the tests of this folder.
 
 use std::collections::HashMap;
 
@@ -57,7 +57,7 @@ pub(super) fn backend() -> (TempDir, CandleBackend) {
     (folder, CandleBackend::new(registry, environment))
 }
 
-/// Scales and centres its inputs as a normalisation layer would, with a constant as fourth class.
+/// Scales and centres its inputs as a normalisation layer would, with a constant as the fourth class.
 struct Centred {
     scale: Tensor,
     mean: Tensor,
@@ -83,7 +83,7 @@ impl Model for Centred {
     }
 }
 
-/// A linear map of inputs of which half is dropped.
+/// A linear map of its inputs, half of which are dropped.
 struct Dropout {
     weight: Tensor,
 }

@@ -1,8 +1,8 @@
-//! Prepares samples ahead of the computing. The order of samples is known, so while one batch is computed a thread
-//! beside it prepares the same shards of the next; and the evaluations of one batch share what was prepared once.
+//! Prepares samples ahead of time. The order of samples is known: while one batch is computed, another thread prepares
+//! the same shards of the next, and all gradients of one batch share what was prepared once.
 //!
-//! Nothing depends on what is ready: samples are found by their numbers, and what was not foreseen, or does not fit
-//! into the memory for it, is prepared when it is asked for.
+//! No result depends on what is ready: samples are identified by their numbers, and what was not foreseen, or does not
+//! fit into the memory for it, is prepared when it is asked for.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,22 +16,22 @@ use crate::data::{DataError, Dataset, SampleContext, Split};
 /// Most requests that may wait to be prepared.
 const QUEUE: usize = 256;
 
-/// Samples that are, or will be, asked for together.
+/// Samples that are, or will be, requested together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SampleRequest {
-    /// What they are part of.
+    /// What they belong to.
     pub(super) part: Part,
-    /// Their numbers.
+    /// Their numbers within the split.
     pub(super) samples: Vec<u64>,
 }
 
-/// What samples are part of: a batch, or a piece of the test split. Samples are kept for the parts that are wanted
-/// now and next.
+/// What samples belong to: a batch, or a piece of the test split. Samples are kept for the parts that are wanted now
+/// and next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) split: Split,
     pub(super) epoch: u64,
-    /// The batch's number, or the piece's.
+    /// The number of the batch or of the piece.
     pub(super) number: u64,
 }
 
@@ -55,7 +55,7 @@ struct Shared {
 struct State {
     /// What the thread has yet to prepare.
     queue: VecDeque<SampleRequest>,
-    /// What it prepares now.
+    /// What it is preparing now.
     running: Option<SampleRequest>,
     ready: Vec<(SampleRequest, Batch)>,
     /// Parts that samples are kept for.
@@ -77,13 +77,13 @@ impl Loader {
         self.shared.dataset.as_ref()
     }
 
-    /// How long callers have waited for their samples, all in all.
+    /// How long callers have waited for their samples, in total.
     pub(super) fn waited(&self) -> Duration {
         self.waited
     }
 
-    /// The samples that are asked for; `next` will be asked for next, perhaps. A part of which these are no samples
-    /// may still hold some that others foresaw: what is kept for it stays.
+    /// Returns the requested samples; `next` is the request that probably follows. A `next` without samples prepares
+    /// nothing, but what other requests foresaw of its part is kept.
     pub(super) fn get(
         &mut self,
         wanted: &SampleRequest,
@@ -121,7 +121,7 @@ impl Loader {
         self.shared.changed.notify_all();
         if self.thread.is_none() {
             let shared = Arc::clone(&self.shared);
-            // Without a thread everything is prepared when it is asked for.
+            // If no thread can be started, samples are prepared when they are asked for.
             let thread = std::thread::Builder::new().name("data".into()).spawn(move || shared.run());
             self.thread =
                 thread.inspect_err(|error| tracing::debug!(%error, "nothing is prepared ahead")).ok();
@@ -141,7 +141,7 @@ impl Drop for Loader {
 
 impl Shared {
     fn state(&self) -> Guard<'_> {
-        // Nothing panics while the state is locked.
+        // No code panics while it holds the lock, so a poisoned state is consistent.
         Guard(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -152,8 +152,8 @@ impl Shared {
         Batch::new(batch, split, wanted.samples.len(), self.dataset.description())
     }
 
-    /// The thread: prepares what is foreseen until the loader is dropped. What fails is left to whoever asks for it,
-    /// who gets the error.
+    /// The thread: prepares what is foreseen until the loader is dropped. A failure is ignored here: the caller that
+    /// asks for the samples prepares them again and gets the error.
     fn run(&self) {
         let mut state = self.state();
         while !state.closed {
@@ -196,7 +196,7 @@ impl Guard<'_> {
         Self(changed.wait(self.0).unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The samples, if they are ready or about to be.
+    /// The samples, if they are ready or being prepared.
     fn prepared(mut self, wanted: &SampleRequest, changed: &Condvar) -> Option<Batch> {
         while self.running.as_ref() == Some(wanted) {
             self = self.wait(changed);
@@ -207,7 +207,7 @@ impl Guard<'_> {
 }
 
 impl State {
-    /// Forgets samples of a split that belong to neither of the parts.
+    /// Discards samples of a split that belong to neither of the parts.
     fn want(&mut self, split: Split, parts: [Option<Part>; 2]) {
         self.wanted.retain(|part| part.split != split);
         self.wanted.extend(parts.into_iter().flatten());
@@ -216,7 +216,7 @@ impl State {
         self.ready.retain(|(request, _)| wanted.contains(&request.part));
     }
 
-    /// Samples that are ready, or will be.
+    /// Number of samples that are ready or will be.
     fn samples(&self) -> usize {
         let ready = self.ready.iter().map(|(wanted, _)| wanted);
         ready.chain(&self.queue).chain(&self.running).map(|wanted| wanted.samples.len()).sum()

@@ -1,4 +1,4 @@
-//! In place of `cuda`, in a build without it: there are no GPUs.
+//! Replaces `cuda` in a build without it: there are no GPUs.
 
 use candle_core::{Device, Error};
 use lookbehind_common::job::Precision;
@@ -8,11 +8,11 @@ use super::samples::Samples;
 use super::{PrepareError, PreparedJob};
 use crate::device::{DeviceChoice, DeviceError};
 
-/// Some GPUs of this machine: there is no value of this type.
+/// Some GPUs of this machine. The type has no values.
 pub(super) enum Gpus {}
 
 impl Gpus {
-    /// None; an error where a choice asks for some.
+    /// `None`; an error if the choice requires GPUs.
     pub(super) fn chosen(choice: &DeviceChoice) -> Result<Option<Self>, DeviceError> {
         match choice {
             DeviceChoice::Cuda(_) => Err(DeviceError::NotBuilt { choice: choice.clone() }),
@@ -41,7 +41,7 @@ impl Gpus {
     }
 }
 
-/// A failure to make a model's tensors is the job's.
+/// A failure to create a model's tensors is the job's fault.
 pub(super) fn in_building(error: Error, _device: &Device) -> Result<Error, PrepareError> {
     Ok(error)
 }

@@ -1,15 +1,15 @@
-//! Panics of models and data sets as errors: a worker outlives a model that its user got wrong.
+//! Turns panics of models and data sets into errors: a worker survives a user's faulty model.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What a panic said.
+/// The message of a panic.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("panicked: {0}")]
 pub struct Panic(String);
 
-/// Runs something that models or data sets take part in. What it works on is written anew before each use
-/// (weights) or never changes (model and data), so a panic leaves nothing half done behind.
+/// Runs code of models or data sets. What it works on is overwritten before each use (weights) or never changes (model
+/// and data), so a panic leaves no inconsistent state.
 pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Panic> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|payload| Panic(message(payload.as_ref())))
 }

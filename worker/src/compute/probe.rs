@@ -1,4 +1,4 @@
-//! The probe: gradients by which workers of different compute classes are told apart, whatever computes them.
+//! The probe: gradients that distinguish workers of different compute classes, whatever backend computes them.
 
 use std::ops::Range;
 
@@ -10,9 +10,9 @@ use super::samples::Samples;
 
 /// What the probe computes, at keyed probe weights.
 pub(super) struct ProbeRequests {
-    /// A shard of each size that the job has: a library may choose another way to compute for another size.
+    /// One shard of each size that the job has: a library may choose another algorithm for another size.
     pub(super) shards: Vec<(Request, u32)>,
-    /// Samples of the test split, which are computed without gradients; `None` where the split is empty.
+    /// Samples of the test split, which are computed without gradients; `None` if the split is empty.
     pub(super) test: Option<Range<u64>>,
 }
 
@@ -23,7 +23,7 @@ impl ProbeRequests {
     }
 }
 
-/// Digest of what was computed for the probe's requests, in their order.
+/// Digest of the results of the probe's requests, in their order.
 pub(super) fn probe_digest(partials: &[Partial], test: Option<&Sums>) -> Digest {
     let mut hasher = blake3::Hasher::new();
     for partial in partials {

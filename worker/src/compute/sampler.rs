@@ -12,12 +12,12 @@ use super::{ComputeError, Request, RequestKind};
 pub(super) struct Sampler {
     seed: u64,
     shuffle: bool,
-    /// Has a batch, and each batch a sample.
+    /// At least one batch, and each batch at least one sample.
     plan: Plan,
-    /// One at least.
+    /// At least one.
     shards: u32,
     test_samples: u64,
-    /// The orders of the two epochs that were asked for last, the newest behind.
+    /// The orders of the two epochs that were requested last, the newest at the end.
     orders: Vec<(u64, Vec<u64>)>,
 }
 
@@ -56,7 +56,7 @@ impl Sampler {
         })
     }
 
-    /// Samples in the largest shard of a batch.
+    /// Number of samples in the largest shard of a batch.
     pub(super) fn largest_shard(&self) -> u64 {
         let samples = self.plan.batch_samples(0);
         samples.div_ceil(u64::from(effective_shards(samples, self.shards)))
@@ -75,7 +75,7 @@ impl Sampler {
         Ok(BatchShard { samples: self.order(request.epoch)[start..end].to_vec(), batch_samples })
     }
 
-    /// The work that follows in the order of batches, whether or not the run goes on so long.
+    /// The request that follows in the order of batches, whether or not the run continues that far.
     pub(super) fn following(&self, request: &Request) -> Request {
         let (epoch, batch) = match request.batch.saturating_add(1) {
             next if next < self.plan.batches_per_epoch() => (request.epoch, next),
@@ -89,7 +89,7 @@ impl Sampler {
         checked_range(self.test_samples, request.shards, shard)
     }
 
-    /// Work and shard for each size of shard that the job has: those of a full batch and of an epoch's last one.
+    /// A request and shard for each shard size of the job: those of a full batch and of an epoch's last one.
     pub(super) fn shard_sizes(&self) -> Vec<(Request, u32)> {
         let last = self.plan.batches_per_epoch() - 1;
         let mut sizes = Vec::new();
@@ -110,7 +110,7 @@ impl Sampler {
     }
 
     fn order(&mut self, epoch: u64) -> &[u64] {
-        // The data set's own order is the same in every epoch.
+        // Without shuffling the order is the same in every epoch, so all epochs share one entry.
         let epoch = if self.shuffle { epoch } else { 0 };
         let known = self.orders.iter().position(|(known, _)| *known == epoch);
         let place = known.unwrap_or_else(|| {

@@ -1,4 +1,4 @@
-//! A job's samples, shard by shard: which ones a shard holds, and themselves, prepared ahead.
+//! A job's samples, shard by shard: which ones a shard holds, and their values, prepared ahead.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use super::sampler::{BatchShard, Sampler};
 use super::{ComputeError, Request, RequestKind};
 use crate::data::{DataDescription, Split};
 
-/// A data set as a job goes through it.
+/// A data set in the order in which a job uses it.
 pub(super) struct Samples {
     pub(super) loader: Loader,
     pub(super) sampler: Sampler,
-    /// Kinds of model and data set, for errors.
+    /// Kinds of model and data set, for error messages.
     pub(super) kinds: Kinds,
 }
 
@@ -27,11 +27,11 @@ pub(super) struct Inputs {
     pub(super) batch: Batch,
     /// The samples' numbers.
     pub(super) samples: Vec<u64>,
-    /// Samples of the whole batch, by which the shard's gradient is divided.
+    /// Number of samples in the whole batch, by which the shard's gradient is divided.
     pub(super) batch_samples: u64,
 }
 
-/// What model and data set are called in errors.
+/// The names of model and data set in errors.
 #[derive(Clone)]
 pub(super) struct Kinds {
     pub(super) model: String,
@@ -49,7 +49,7 @@ impl Samples {
         self.loader.dataset().description()
     }
 
-    /// What data and a model of this layout are; every worker must answer the same.
+    /// Describes the data and a model of this layout; every worker must answer the same.
     pub(super) fn describe(&self, layout: &Layout) -> JobDescription {
         let data = self.description();
         JobDescription {
@@ -60,12 +60,12 @@ impl Samples {
         }
     }
 
-    /// A shard's samples; those of the same shard of the next batch are prepared meanwhile.
+    /// A shard's samples; those of the same shard of the next batch are prepared in the meantime.
     pub(super) fn shard(&mut self, request: &Request, shard: u32) -> Result<Inputs, ComputeError> {
         let following = self.sampler.following(request);
         let next = match self.sampler.batch_shard(&following, shard) {
             Ok(next) => next.samples,
-            // An epoch's last batch may have fewer shards; those that it has stay wanted.
+            // An epoch's last batch may have fewer shards; the samples of its existing shards stay wanted.
             Err(ComputeError::NoSuchShard { .. }) => Vec::new(),
             Err(error) => return Err(error),
         };
@@ -80,7 +80,8 @@ impl Samples {
         self.inputs(&request, BatchShard { samples: (0..samples).collect(), batch_samples: samples }, None)
     }
 
-    /// A shard of the test split in pieces as large as the largest shard in training, so that both need the same memory.
+    /// Divides a shard of the test split into pieces no larger than the largest shard in training, so that tests need
+    /// no more memory than training.
     pub(super) fn test_pieces(&self, request: &Request, shard: u32) -> Result<Vec<Range<u64>>, ComputeError> {
         let range = self.sampler.test_shard(request, shard)?;
         let size = self.sampler.largest_shard();
@@ -93,7 +94,7 @@ impl Samples {
         Ok(pieces)
     }
 
-    /// Some samples of the test split; the ones that follow are prepared meanwhile.
+    /// Some samples of the test split; those that follow are prepared in the meantime.
     pub(super) fn test(
         &mut self,
         epoch: u64,
@@ -111,12 +112,12 @@ impl Samples {
         Ok(Inputs { request, batch, samples: wanted.samples, batch_samples })
     }
 
-    /// Samples of the test split that the probe takes.
+    /// Samples of the test split for the probe.
     pub(super) fn test_probe(&self) -> Range<u64> {
         0..self.description().test_samples.min(self.sampler.largest_shard())
     }
 
-    /// How long callers have waited for their samples, all in all.
+    /// How long callers have waited for their samples, in total.
     pub(super) fn waited(&self) -> Duration {
         self.loader.waited()
     }
@@ -139,7 +140,7 @@ impl Samples {
     }
 }
 
-/// The batch that some work is on.
+/// The batch that a request is about.
 fn batch_part(request: &Request) -> Part {
     Part { split: Split::Train, epoch: request.epoch, number: request.batch }
 }

@@ -1,11 +1,11 @@
-//! Whether shards are computed one after the other, each with all threads, or side by side, each with one: whatever
+//! Whether shards are computed one after the other, each with all threads, or in parallel, each with one: whichever
 //! turns out faster on this machine for this job. Results do not depend on it.
 
 use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-/// Groups of shards that each way is tried with.
+/// Number of groups of shards with which each way is tried.
 const TRIALS: u32 = 3;
 
 /// Decides how shards are computed.
@@ -23,13 +23,13 @@ struct Way {
 }
 
 impl Schedule {
-    /// A schedule for `threads` threads, one shard after the other.
+    /// A schedule for `threads` threads that computes one shard after the other.
     pub(super) fn new(threads: usize) -> Result<Self, ThreadPoolBuildError> {
         let threads = threads.max(1);
         Ok(Self { threads, ways: vec![Way::new(1, threads)?] })
     }
 
-    /// Lets shards be computed side by side where `limit` of them at once are enough for all threads.
+    /// Allows shards to be computed in parallel if `limit` of them at once are enough to occupy all threads.
     pub(super) fn allow_side_by_side(&mut self, limit: u64) -> Result<(), ThreadPoolBuildError> {
         if self.threads > 1 && limit >= self.threads as u64 {
             self.ways.push(Way::new(self.threads, 1)?);
@@ -60,13 +60,13 @@ impl Schedule {
         results
     }
 
-    /// Computes something with all threads.
+    /// Runs a computation with all threads.
     pub(super) fn run_one<O: Send>(&self, compute: impl FnOnce() -> O + Send) -> O {
-        // The first way has one pool, and all threads in it.
+        // The first way has one pool, which has all threads.
         self.ways[0].pools[0].install(compute)
     }
 
-    /// The number of the way that is on trial, or of the fastest.
+    /// Index of the way on trial, or else of the fastest.
     #[expect(clippy::expect_used, reason = "a schedule is made with a way and never loses one")]
     fn choice(&self) -> usize {
         let ways = || self.ways.iter().enumerate();
@@ -95,7 +95,7 @@ impl Way {
         for places in places.chunks_mut(self.pools.len()) {
             side_by_side(&self.pools, places, compute);
         }
-        // Scopes end when all that was spawned in them has ended, and hand on its panics.
+        // A scope ends only after everything spawned in it has ended, and it propagates panics: every place is filled.
         places.into_iter().map(|(_, result)| result.expect("every place was computed")).collect()
     }
 }

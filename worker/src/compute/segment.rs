@@ -9,12 +9,12 @@ use lookbehind_common::reduction::{Segment, reduce};
 
 use super::{ComputeError, PreparedJob, Request, Stopped, Unwatched, Watch};
 
-/// The canonical sum of a segment's partials. `shards` computes those of some neighbouring shards, in their order; it is
-/// asked for `group` of them at once, and for what is left at the segment's end. The group decides what is computed side by
-/// side, and never what is added to what.
+/// The canonical sum of a segment's partials. `shards` computes those of a range of adjacent shards, in their order;
+/// it is called for `group` of them at a time, and for the rest at the segment's end. The group decides what is computed in
+/// parallel, never the order of additions.
 ///
 /// # Errors
-/// What `shards` returns, and where newer work supersedes the segment.
+/// Those of `shards`, and [`Stopped::Superseded`] if a newer request supersedes the segment.
 pub fn reduce_shards(
     segment: Segment,
     group: usize,
@@ -33,7 +33,8 @@ pub fn reduce_shards(
             let left = (segment.end - part.first) as usize;
             let asked = part.first..part.first + group.clamp(1, left) as u32;
             computed = shards(asked.clone())?.into();
-            // Partials carry no shard's number: one too many or too few would be added as another shard's.
+            // Partials carry no shard number: with one too many or too few, later ones would be added as another
+            // shard's.
             if computed.len() != asked.len() {
                 let problem = format!("{} partials of the shards {asked:?}", computed.len());
                 return Err(ComputeError::Internal(problem).into());
@@ -43,10 +44,10 @@ pub fn reduce_shards(
     })
 }
 
-/// Computes a segment that no coordinator waits for: for measurements and comparisons.
+/// Computes a segment for which no coordinator waits: for measurements and comparisons.
 ///
 /// # Errors
-/// As [`PreparedJob::segment`].
+/// As for [`PreparedJob::segment`].
 pub fn compute_unwatched(
     job: &mut dyn PreparedJob,
     request: &Request,

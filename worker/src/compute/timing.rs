@@ -1,13 +1,13 @@
-//! Where an evaluation's time goes, on a device that can tell.
+//! Where the time of a gradient or test goes, on a device that can measure it.
 
 use std::time::Duration;
 
-/// What an evaluation is made of, on a device that can tell.
+/// The phases of a gradient or test, on a device that can measure them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Weights on their way to the device, and into the model's tensors.
+    /// Copying weights to the device, and into the model's tensors.
     Weights,
-    /// Samples on their way to the device.
+    /// Copying samples to the device.
     Samples,
     /// Forward passes.
     Forward,
@@ -15,17 +15,17 @@ pub enum Phase {
     Loss,
     /// Backward passes.
     Backward,
-    /// Sums over shards.
+    /// Adding partials of shards.
     Sum,
-    /// The gradient on its way to the host.
+    /// Copying the gradient to the host.
     Gradient,
 }
 
-/// What a phase took, by the device's own clock.
+/// The time of a phase, by the device's own clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// The phase.
+    /// The phase that was measured.
     pub phase: Phase,
-    /// How long.
+    /// Total time of the phase.
     pub took: Duration,
 }

@@ -1,19 +1,20 @@
-//! Who waits for a segment, and why it may not come.
+//! The caller that waits for a segment, and why the segment may not be computed.
 
 use lookbehind_common::reduction::MissingShard;
 
 use super::ComputeError;
 
-/// Who waits for a segment: told that it advances, and asked whether it is still wanted. Threads of a backend share one.
+/// The caller that waits for a segment: it is notified of progress, and asked whether the segment is still wanted. The
+/// threads of a backend share one.
 pub trait Watch: Send + Sync {
-    /// A part of the work is done.
+    /// A part of the request is done.
     fn advance(&self);
 
-    /// Whether newer work has superseded it, so that it need not be finished.
+    /// Whether a newer request has superseded it, so that it need not be finished.
     fn is_superseded(&self) -> bool;
 }
 
-/// No coordinator waits: for measurements and tests.
+/// A caller that is never superseded and ignores progress: for measurements and tests.
 #[derive(Clone, Copy, Debug)]
 pub struct Unwatched;
 
@@ -28,14 +29,14 @@ impl Watch for Unwatched {
 /// Why a segment was not computed.
 #[derive(Debug)]
 pub enum Stopped {
-    /// Newer work has superseded it.
+    /// A newer request has superseded it.
     Superseded,
     /// It cannot be computed.
     Failed(ComputeError),
 }
 
 impl Stopped {
-    /// Why a segment that nothing supersedes was not computed.
+    /// The error of a segment that nothing can supersede.
     pub(crate) fn into_failure(self) -> ComputeError {
         match self {
             Self::Failed(error) => error,

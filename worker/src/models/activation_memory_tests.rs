@@ -6,10 +6,10 @@ use crate::memory::peak_of;
 use crate::test_support::{build_model, numbers};
 use lookbehind_kernels::record;
 
-/// So many that what one layer gives for all of them is counted.
+/// Enough samples that the output of one layer for all of them is large enough to be counted.
 const SAMPLES: usize = 256;
 
-/// Bytes that a training pass takes, and those that the model announces.
+/// Bytes that a forward and backward pass take, and those that the model announces.
 fn taken_and_announced(model: Value) -> (u64, u64) {
     let (model, state) = build_model(model, &[3, 8, 8], 5).unwrap();
     let (parameters, statistics) = state.initial(1);

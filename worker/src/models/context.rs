@@ -1,21 +1,21 @@
-//! What a forward pass is for: whether it trains, which keyed randomness it draws from, and where normalisation
-//! layers leave their batch statistics.
+//! The context of a forward pass: whether it is for training, which keyed randomness it draws from, and where
+//! normalisation layers report their batch statistics.
 
 use std::cell::RefCell;
 
 use candle_core::{Device, Result, Tensor};
 use lookbehind_common::random::{Key, Purpose};
 
-/// Whether a pass is part of a gradient.
+/// Whether a forward pass is part of a gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Dropout is active; normalisation layers use the statistics of their inputs and report them.
+    /// Dropout is active; normalisation layers use the statistics of their batch and report them.
     Train,
     /// Nothing is dropped; normalisation layers use their running statistics.
     Test,
 }
 
-/// Where in a job a pass stands; the key of its randomness. All evaluations of a batch share it.
+/// The position of a forward pass in a job; the key of its randomness. All gradients of a batch share it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchPosition {
     /// The job's seed.
@@ -26,7 +26,7 @@ pub struct BatchPosition {
     pub batch: u64,
 }
 
-/// One forward pass over some samples.
+/// The context of one forward pass over some samples.
 pub struct ForwardContext<'a> {
     mode: Mode,
     position: BatchPosition,
@@ -35,27 +35,26 @@ pub struct ForwardContext<'a> {
 }
 
 impl<'a> ForwardContext<'a> {
-    /// A pass over the samples with the given numbers within the data set.
+    /// The context of a forward pass over the samples with the given numbers within the data set.
     pub fn new(mode: Mode, position: BatchPosition, samples: &'a [u64]) -> Self {
         Self { mode, position, samples, reported: RefCell::default() }
     }
 
-    /// Whether it is part of a gradient.
+    /// Whether the forward pass is part of a gradient.
     pub fn is_training(&self) -> bool {
         self.mode == Mode::Train
     }
 
-    /// How many samples it is over.
+    /// Number of samples in the forward pass.
     pub fn samples(&self) -> usize {
         self.samples.len()
     }
 
-    /// Dropout (Srivastava et al., JMLR 15, 2014) of `x` [n, ...] with the given probability: in training, numbers
-    /// are zeroed at random and the others scaled by 1 / (1 − probability). `layer` tells a model's dropout
-    /// layers apart.
+    /// Dropout (Srivastava et al., JMLR 15, 2014) of `x` [n, ...] with the given probability: in training, elements are
+    /// zeroed at random and the others scaled by 1 / (1 − probability). `layer` distinguishes the dropout layers of a model.
     ///
     /// # Errors
-    /// When the probability is not in [0, 1) or `x` has not one row for each sample.
+    /// If the probability is not in [0, 1) or `x` does not have one row for each sample.
     pub fn dropout(&self, layer: u32, probability: f32, x: &Tensor) -> Result<Tensor> {
         if !(0.0..1.0).contains(&probability) {
             candle_core::bail!("dropout probability {probability}, expected 0 or more and below 1");
@@ -70,8 +69,8 @@ impl<'a> ForwardContext<'a> {
         x * self.keep_mask(layer, probability, &x.dims()[1..], x.device())?.to_dtype(x.dtype())?
     }
 
-    /// A mask [n, ...row_shape] of zeros and 1 / (1 − probability). A sample's row depends on seed, layer, epoch,
-    /// batch and the sample alone: not on the shard, the evaluation or the worker.
+    /// A mask [n, ...row_shape] of zeros and 1 / (1 − probability). A sample's row depends on seed, layer, epoch, batch
+    /// and the sample alone: not on the shard, the gradient's weights or the worker.
     fn keep_mask(
         &self,
         layer: u32,
@@ -92,9 +91,9 @@ impl<'a> ForwardContext<'a> {
         Tensor::from_vec(mask, shape, device)
     }
 
-    /// Leaves a normalisation layer's statistic of this context: the batch mean under the name of its `running_mean`,
-    /// the unbiased batch variance under that of its `running_var`. A training pass reports each of the model's
-    /// statistics exactly once; the coordinator folds them into the running ones.
+    /// Reports a batch statistic of a normalisation layer: the batch mean under the name of its `running_mean`, the
+    /// unbiased batch variance under that of its `running_var`. Training reports each running statistic of the model
+    /// exactly once; the coordinator folds them into the running statistics.
     pub fn report(&self, name: impl Into<String>, values: &Tensor) {
         self.reported.borrow_mut().push((name.into(), values.detach()));
     }

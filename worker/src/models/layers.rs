@@ -1,6 +1,6 @@
-//! Layers that the models share: tensors under PyTorch's names, drawn as PyTorch draws them, and a forward context.
+//! Layers that the models share: tensors under PyTorch's names, initialised as PyTorch does, and a forward function.
 //!
-//! Activations lie channels last: images are [n, h, w, c], features [n, f], tokens [n, t, c]. Weights have PyTorch's
+//! Activations are channels last: images are [n, h, w, c], features [n, f], tokens [n, t, c]. Weights have PyTorch's
 //! layouts.
 
 mod activation_memory;
@@ -24,8 +24,8 @@ pub(super) use shape::{ImageShape, Shape, window};
 /// Epsilon of PyTorch's normalisation layers.
 const EPS: f64 = 1e-5;
 
-/// What PyTorch draws weights and biases of linear and convolutional layers from: U(−1/√fan_in, 1/√fan_in), which for
-/// the weights is `kaiming_uniform_` with a = √5.
+/// The distribution from which PyTorch draws weights and biases of linear and convolutional layers: U(−1/√fan_in,
+/// 1/√fan_in), which for the weights is `kaiming_uniform_` with a = √5.
 fn within_fan_in(fan_in: usize) -> Init {
     let bound = 1.0 / (fan_in as f64).sqrt();
     Init::Uniform { lo: -bound, up: bound }

@@ -9,7 +9,7 @@ use crate::data::Target;
 use crate::parameters::ModelState;
 use lookbehind_kernels::cross_entropy::{CrossEntropy, of_logits};
 
-/// The processor and its memory, where all is at hand at once.
+/// The processor and its memory: every result is available immediately.
 pub(super) struct Host;
 
 impl StepDevice for Host {

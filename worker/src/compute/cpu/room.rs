@@ -1,4 +1,4 @@
-//! The probe of a job on the CPU, and how many shards fit into memory at once, which is measured on the way.
+//! The probe of a job on the CPU, and how many shards fit into memory at once, which is measured before it.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,15 +8,16 @@ use super::{ComputeError, ProbeRequests, Schedule, Shards, gradient, probe_diges
 use crate::compute::Unwatched;
 use crate::memory;
 
-/// Samples of the two shards by which memory is measured.
+/// Numbers of samples of the two shards by which memory is measured.
 const MEASURED: [u64; 2] = [2, 6];
 
-/// ActivationMemory by the one of a process's workers that measures memory: what the others took meanwhile would count as well.
+/// Held by the one worker of a process that measures memory: what the others allocate meanwhile would be counted as
+/// well.
 static ALONE: Mutex<()> = Mutex::new(());
 
 impl Shards {
-    /// The digest of the partials at keyed probe weights, which the model holds from then on. Shards may be computed side
-    /// by side afterwards, where so many fit into `memory_limit`.
+    /// The digest of the partials at keyed probe weights, which the model holds afterwards. Later shards may be
+    /// computed in parallel if enough of them fit into `memory_limit`.
     pub(super) fn probe(&mut self, memory_limit: u64) -> Result<Digest, ComputeError> {
         let (parameters, statistics) = self.evaluator.state.probe(self.evaluator.seed);
         self.load(&parameters, &statistics)?;
@@ -38,12 +39,13 @@ impl Shards {
         Ok(probe_digest(&partials, test.as_ref()))
     }
 
-    /// How many shards fit into memory at once, by what the model's layers give, and by what small shards take: all that
-    /// a shard takes grows with its samples. Where the allocator is not metered, the latter is not known.
+    /// How many shards fit into memory at once, from the activation memory that the model's layers announce and from
+    /// the measured memory of small shards: everything that a shard takes grows with its samples. If the allocator is
+    /// not metered, nothing is measured.
     fn shards_that_fit(&mut self, limit: u64) -> Result<u64, ComputeError> {
         let samples = self.samples.sampler.largest_shard();
         let loaded = memory::in_use();
-        // Two samples may already be more than there is room for.
+        // Checked before anything is measured: two samples may already take more memory than there is.
         let sample = self.evaluator.model.elements_per_sample().saturating_mul(size_of::<f32>() as u64);
         self.check_room(sample.saturating_mul(samples), loaded, limit)?;
         if loaded == 0 {
@@ -54,19 +56,19 @@ impl Shards {
         let one_thread = Schedule::new(1).map_err(ComputeError::Threads)?;
         let mut needed = 0;
         let mut measured = Vec::new();
-        // Twice the few: what stays from the first time on is there before anything is measured.
+        // The smaller size is measured twice: the first run allocates what stays allocated, and must not count.
         for size in [few, few, more] {
-            // What is wrong with model or data is said by the probe, about the job's own shards.
+            // Errors of model or data are left to the probe, which reports them for the job's own shards.
             let Ok(peak) = self.peak(&one_thread, size) else { return Ok(1) };
             measured.push(peak);
             needed = extrapolated(&measured, [few, more], samples);
             self.check_room(needed, loaded, limit)?;
         }
-        // Shards that take nothing fit in any number.
+        // If a shard takes no memory, any number of them fits.
         Ok(limit.saturating_sub(loaded).checked_div(needed).unwrap_or(u64::MAX))
     }
 
-    /// Refuses the largest shard where it takes more than there is beside what is loaded.
+    /// Refuses the job if its largest shard takes more memory than is left beside what is loaded.
     fn check_room(&self, needed: u64, loaded: u64, limit: u64) -> Result<(), ComputeError> {
         if needed <= limit.saturating_sub(loaded) {
             return Ok(());
@@ -76,7 +78,7 @@ impl Shards {
         Err(ComputeError::Memory { kind, samples, needed, loaded, limit })
     }
 
-    /// Bytes that a shard of the training split's first samples takes.
+    /// Bytes that a shard of the first samples of the training split takes.
     fn peak(&mut self, one_thread: &Schedule, samples: u64) -> Result<u64, ComputeError> {
         let inputs = self.samples.first(samples)?;
         let (gradient, peak) = one_thread.run_one(|| memory::peak_of(|| gradient(&self.evaluator, inputs)));
@@ -84,15 +86,16 @@ impl Shards {
     }
 }
 
-/// Bytes that a shard of `samples` samples takes, by what shards of `few`, `few` and `more` samples took so far: at least
-/// what the largest of them did, and as much more for each further sample as between `few` and `more`.
+/// Bytes that a shard of `samples` samples takes, extrapolated from the shards of `few`, `few` and `more` samples
+/// measured so far: at least the largest measurement, and for each further sample the difference per sample between
+/// `few` and `more`.
 fn extrapolated(measured: &[u64], [few, more]: [u64; 2], samples: u64) -> u64 {
     match *measured {
         [_, of_few, of_more] if few < more => {
             let each = of_more.saturating_sub(of_few) / (more - few);
             of_more + each * (samples - more)
         }
-        // The largest shard is as small as those that are measured, or not all are yet.
+        // Either the largest shard is no larger than those measured, or not all sizes are measured yet.
         [.., newest] => newest,
         [] => 0,
     }

@@ -186,7 +186,7 @@ fn request_needs_loaded_weights_of_the_right_length() {
     assert!(matches!(shard(job.as_mut(), &gradient(0, 1), 0), Err(ComputeError::NotLoaded)));
 }
 
-/// Counts what a job tells of its progress.
+/// Counts how often a job reports progress.
 #[derive(Default)]
 struct Advances(AtomicU32);
 
@@ -200,7 +200,7 @@ impl Watch for Advances {
     }
 }
 
-/// A segment, and how often the job told of progress.
+/// A segment's partial, and how often the job reported progress.
 fn advances(job: &mut dyn PreparedJob, request: &Request, segment: Segment) -> (Partial, u32) {
     let advances = Arc::new(Advances::default());
     let watch: Arc<dyn Watch> = Arc::clone(&advances) as _;
@@ -217,7 +217,7 @@ fn a_segment_is_the_canonical_sum_of_what_its_shards_are_alone_and_each_is_progr
         job.load(&parameters, &statistics).unwrap();
         let alone: Vec<Partial> =
             (0..6).map(|number| shard(job.as_mut(), &gradient(1, 6), number).unwrap()).collect();
-        // Often enough that every way of computing them is tried.
+        // Repeated so often that every way of computing them is tried.
         for _ in 0..8 {
             for segment in [Segment::root(6), Segment { first: 0, end: 4 }, Segment { first: 4, end: 6 }] {
                 let expected = reduce::<Stopped>(segment, &mut |part: Segment| {

@@ -1,4 +1,4 @@
-//! A GPU with a thread of its own.
+//! A GPU and its own thread.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
@@ -12,25 +12,25 @@ use crate::compute::{ComputeError, panics};
 
 type Task = Box<dyn FnOnce(&mut Replica) + Send>;
 
-/// The thread.
+/// Handle of a GPU's thread; the thread ends when this is dropped.
 pub(super) struct DeviceThread {
     tasks: Option<Sender<Task>>,
     thread: Option<JoinHandle<()>>,
-    /// The GPU's number.
+    /// The GPU's ordinal.
     pub(super) ordinal: usize,
     /// Where weights are copied to.
     pub(super) weights: Weights,
     name: String,
 }
 
-/// An answer that is on its way.
+/// The result of a task that the thread has yet to complete.
 pub(super) struct Pending<T, E> {
     answer: Receiver<Result<T, E>>,
     name: String,
 }
 
 impl<T, E: From<ComputeError>> Pending<T, E> {
-    /// Waits for it.
+    /// Waits for the result.
     pub(super) fn wait(self) -> Result<T, E> {
         self.answer.recv().unwrap_or_else(|_| {
             let reason = format!("{}: its thread ended unexpectedly", self.name);
@@ -40,10 +40,10 @@ impl<T, E: From<ComputeError>> Pending<T, E> {
 }
 
 impl DeviceThread {
-    /// Starts the thread; the model's variables are on the device.
+    /// Starts the thread; the model's variables are on the device already.
     ///
     /// # Errors
-    /// When the system gives no thread, or the device is of no use.
+    /// If no thread can be started, or the device is unusable.
     pub(super) fn start(device: CudaDevice, evaluator: Evaluator) -> Result<Self, ComputeError> {
         let ordinal = device.cuda_stream().context().ordinal();
         let name = format!("cuda:{ordinal}");
@@ -66,8 +66,8 @@ impl DeviceThread {
         Ok(Self { tasks: Some(tasks), thread: Some(thread), ordinal, weights, name })
     }
 
-    /// Lets the thread do something when it comes to it. A panic of the model is an error, behind which nothing stays
-    /// queued on the GPU.
+    /// Queues a task for the thread. A panic of the model becomes an error, after which nothing is left queued on the
+    /// GPU.
     pub(super) fn run<T: Send + 'static, E: From<ComputeError> + Send + 'static>(
         &self,
         request: impl FnOnce(&mut Replica) -> Result<T, E> + Send + 'static,
@@ -78,7 +78,7 @@ impl DeviceThread {
             let _ = say.send(answer.unwrap_or_else(|panic| Err(replica.panicked(panic).into())));
         });
         if let Some(tasks) = &self.tasks {
-            // Where the thread is gone, there will be no answer either.
+            // If the thread has ended, `send` fails, and `wait` reports the missing answer.
             let _ = tasks.send(task);
         }
         Pending { answer, name: self.name.clone() }

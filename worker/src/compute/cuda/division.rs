@@ -9,12 +9,12 @@ pub(super) struct Share {
     pub(super) device_thread: usize,
 }
 
-/// Parts for each GPU, at least, where there are so many shards: parts of a tree are not all of one size, and smaller ones
-/// divide more evenly.
+/// Each GPU gets at least this many parts, if there are enough shards: the parts of a tree differ in size, and smaller
+/// parts divide more evenly.
 const PARTS: u64 = 2;
 
-/// Divides a segment into segments below it, in their order; each of `device_threads` GPUs gets a run of them of about the same number of
-/// shards.
+/// Divides a segment into segments below it, in their order; each of `device_threads` GPUs gets a run of them with
+/// about the same number of shards.
 pub(super) fn divide(segment: Segment, device_threads: usize) -> Vec<Share> {
     let device_threads = device_threads.max(1) as u64;
     let largest = if device_threads == 1 {
@@ -25,9 +25,9 @@ pub(super) fn divide(segment: Segment, device_threads: usize) -> Vec<Share> {
     let mut parts = Vec::new();
     descend(segment, largest, &mut parts);
     let device_thread_of = |part: &Segment| {
-        // By the middle of the part, in halves of shards.
+        // A part is assigned by its middle, which is counted in half shards so that it is an integer.
         let middle = u64::from(part.first - segment.first) + u64::from(part.end - segment.first);
-        // Below the number of GPUs, which is a usize.
+        // The cast is exact: the result is below the number of GPUs, which is a usize.
         (middle * device_threads / (2 * u64::from(segment.len()))) as usize
     };
     parts.into_iter().map(|part| Share { part, device_thread: device_thread_of(&part) }).collect()

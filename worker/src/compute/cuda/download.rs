@@ -1,4 +1,5 @@
-//! The way of a sum to the host: piece by piece through pinned memory; what has arrived is copied on while more comes.
+//! Copies a sum to the host, piece by piece through pinned memory, so that the host copies one piece while the next
+//! arrives.
 
 use candle_core::Result;
 use cudarc::driver::CudaSlice;
@@ -6,23 +7,23 @@ use rayon::prelude::*;
 
 use lookbehind_kernels::cuda::{COPIED_AT_ONCE, Pinned};
 
-/// Numbers of a piece.
+/// Elements in a piece.
 const PIECE: usize = 1 << 20;
 
-/// The pinned memory of a GPU's results, in pieces that are on their way each by itself.
+/// The pinned memory of a GPU's results, divided into pieces that arrive independently.
 #[derive(Default)]
 pub(super) struct Download {
     pieces: Vec<Pinned<f32>>,
 }
 
-/// Numbers on their way.
+/// Values that are being copied.
 pub(super) struct Queued<'a> {
     pieces: &'a mut [Pinned<f32>],
     len: usize,
 }
 
 impl Download {
-    /// Lets a GPU copy numbers to the pinned memory, in the order of their stream.
+    /// Queues a copy of values to the pinned memory, in the order of their stream.
     pub(super) fn queue(&mut self, numbers: &CudaSlice<f32>) -> Result<Queued<'_>> {
         let len = numbers.len();
         let starts = (0..len).step_by(PIECE);
@@ -39,7 +40,7 @@ impl Download {
 }
 
 impl Queued<'_> {
-    /// The numbers, as soon as they are there.
+    /// Waits for the values and returns them.
     pub(super) fn arrived(self) -> Result<Vec<f32>> {
         let mut numbers = Vec::with_capacity(self.len);
         for piece in self.pieces {

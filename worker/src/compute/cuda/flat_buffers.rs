@@ -1,4 +1,4 @@
-//! Between a model's tensors on a GPU and flat buffers: parameters first, then statistics.
+//! Copies between a model's tensors on a GPU and its flat buffers: parameters first, then running statistics.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use super::sum::Sum;
 use crate::parameters::ModelState;
 use lookbehind_kernels::cuda::{self, Destination, Gpu, Landing, Segment, View};
 
-/// Where weights arrive on a GPU, from whichever thread they come.
+/// Where a GPU receives weights, whichever thread sends them.
 pub(super) type Weights = Arc<Mutex<Landing<f32>>>;
 
 /// The flat buffers of a model on a GPU.
@@ -20,7 +20,7 @@ pub(super) struct FlatBuffers {
 }
 
 impl FlatBuffers {
-    /// Those of a model whose variables are on the GPU.
+    /// The flat buffers of a model whose variables are on the GPU.
     pub(super) fn new(state: &ModelState, gpu: &Gpu) -> Result<Self> {
         let layout = state.layout();
         let len = layout.parameters() + layout.statistics();
@@ -38,7 +38,7 @@ impl FlatBuffers {
 
     /// Overwrites the model's variables with the weights that were copied here last.
     pub(super) fn take_weights(&self, gpu: &Gpu) -> Result<()> {
-        // A thread that panicked has left copies on their way, which the landing knows of.
+        // After a panic of another thread copies may still be running; the landing keeps track of them.
         let mut weights = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
         weights.take(gpu, |arrived| {
             self.parameters.scatter(View::from(arrived), gpu)?;
@@ -46,8 +46,8 @@ impl FlatBuffers {
         })
     }
 
-    /// Puts gradients and statistics, each in the layout's order, into a flat buffer; the statistics times the shard's `share`
-    /// of the batch.
+    /// Gathers gradients and batch statistics, each in the order of the layout, into one flat buffer; the statistics
+    /// are multiplied by the shard's `share` of the batch.
     pub(super) fn gather(
         &mut self,
         gradients: Vec<Option<Tensor>>,
@@ -61,7 +61,7 @@ impl FlatBuffers {
     }
 }
 
-/// The variables of one kind, whose flat buffer begins at `first`.
+/// The variables of one kind, whose flat buffer begins at element `first`.
 fn destination(state: &ModelState, kind: TensorKind, first: usize, gpu: &Gpu) -> Result<Destination> {
     let (mut lens, mut tensors, mut end) = (Vec::new(), Vec::new(), 0);
     for (entry, variable) in state.variables().filter(|(entry, _)| entry.spec.kind == kind) {

@@ -1,4 +1,4 @@
-//! The GPUs that a worker was given.
+//! The GPUs that a worker computes on.
 
 use candle_core::{CudaDevice, Device};
 use lookbehind_common::job::Precision;
@@ -11,7 +11,7 @@ use crate::compute::{PrepareError, PreparedJob};
 use crate::device::{DeviceChoice, DeviceError};
 use lookbehind_kernels::cuda::{self, Found};
 
-/// Variables by which NVIDIA's libraries compute in another precision than they are asked for.
+/// Environment variables that make NVIDIA's libraries compute in another precision than the one requested.
 const MEDDLING: [&str; 3] =
     ["CUBLAS_EMULATE_SINGLE_PRECISION", "CUBLAS_EMULATION_STRATEGY", "NVIDIA_TF32_OVERRIDE"];
 
@@ -19,10 +19,10 @@ const MEDDLING: [&str; 3] =
 pub(in crate::compute) struct Gpus(Vec<Found>);
 
 impl Gpus {
-    /// Those of the choice; `None` for the CPU.
+    /// The GPUs of a choice; `None` for the CPU.
     ///
     /// # Errors
-    /// When the choice cannot be met.
+    /// If the choice cannot be met.
     pub(in crate::compute) fn chosen(choice: &DeviceChoice) -> Result<Option<Self>, DeviceError> {
         let gpus = Self::of(choice)?;
         let meddling = MEDDLING.into_iter().find(|variable| std::env::var_os(variable).is_some());
@@ -35,7 +35,7 @@ impl Gpus {
     fn of(choice: &DeviceChoice) -> Result<Option<Self>, DeviceError> {
         match choice {
             DeviceChoice::Cpu => Ok(None),
-            // A GPU that does not answer is no reason to stop, but one to look.
+            // A GPU that does not answer must not stop the worker, but its user should know.
             DeviceChoice::Auto => Ok(Self::all(choice)
                 .inspect_err(|error| tracing::warn!("computing on the CPU: {error}"))
                 .ok()),
@@ -63,25 +63,25 @@ impl Gpus {
         Ok(self)
     }
 
-    /// Their numbers.
+    /// Their ordinals.
     pub(in crate::compute) fn ordinals(&self) -> Vec<usize> {
         self.0.iter().map(|gpu| gpu.ordinal).collect()
     }
 
-    /// In words, for people.
+    /// Description for people.
     pub(in crate::compute) fn describe(&self) -> String {
         cuda::describe(&self.0)
     }
 
-    /// The compute class in words.
+    /// Description of the compute class.
     pub(in crate::compute) fn describe_class(&self, precision: Precision) -> String {
         format!("{}, precision {precision:?}", cuda::describe_class(&self.0))
     }
 
-    /// A job on them, each with a stream of its own and a copy of the model.
+    /// A job on these GPUs, each with a stream of its own and a replica of the model.
     ///
     /// # Errors
-    /// When the driver refuses, or the job does not fit.
+    /// If the driver fails, or the job does not fit.
     pub(in crate::compute) fn job(
         &self,
         samples: Samples,
@@ -92,15 +92,15 @@ impl Gpus {
         Ok(Box::new(CudaJob::new(Parts { samples, copies })?))
     }
 
-    /// A stream on each of them.
+    /// Opens a stream on each GPU.
     ///
     /// # Errors
-    /// When the driver refuses.
+    /// If the driver fails.
     fn open(&self) -> Result<Vec<CudaDevice>, PrepareError> {
         #[allow(unsafe_code, reason = "devices of which the driver's bindings record no events")]
         let open = |gpu: &Found| {
-            // SAFETY: models compute on the device's own stream; what goes to the device and comes from it on others does
-            // so through `Staging`, `Landing`, `Pinned` and `Results`, which order it.
+            // SAFETY: models compute on the device's own stream; everything copied to or from the device on other
+            // streams goes through `Staging`, `Landing`, `Pinned` and `Results`, which order it.
             unsafe { cuda::open(gpu.ordinal) }.map_err(|error| of_device(error, gpu.ordinal).into())
         };
         self.0.iter().map(open).collect()

@@ -1,4 +1,4 @@
-//! Shards, or pieces of the test split, that a GPU has been told to compute.
+//! Shards, or pieces of the test split, that are queued on a GPU.
 
 use std::collections::VecDeque;
 
@@ -7,15 +7,15 @@ use lookbehind_common::partial::Sums;
 
 use lookbehind_kernels::cuda::Results;
 
-/// How many may be queued on the GPU at once: one that it computes, and one that it finds when that is done.
+/// Most that may be queued at once: one that the GPU computes, and one that it can start as soon as that is done.
 const MOST: usize = 2;
 
-/// Their results, in the order in which they were queued.
+/// Results, in the order in which they were queued.
 #[derive(Default)]
 pub(super) struct InFlight(VecDeque<Results>);
 
 impl InFlight {
-    /// Whether one has to be done before another is queued.
+    /// Whether one must be done before another may be queued.
     pub(super) fn is_full(&self) -> bool {
         self.0.len() >= MOST
     }
@@ -24,19 +24,19 @@ impl InFlight {
         self.0.push_back(results);
     }
 
-    /// Gives up what is queued.
+    /// Discards what is queued.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// Waits for the one that was queued first; what was counted in it. `None` where none is queued.
+    /// Waits for the one that was queued first and returns its sums. `None` if nothing is queued.
     pub(super) fn count_first(&mut self) -> Result<Option<Sums>> {
         let first = self.0.pop_front();
         first.map(|results| results.fetch().map(|(losses, correct)| counted(&losses, &correct))).transpose()
     }
 }
 
-/// In the samples' order.
+/// Adds losses and correct predictions in the order of the samples.
 fn counted(losses: &[f32], correct: &[u32]) -> Sums {
     Sums {
         loss: losses.iter().fold(0.0, |sum, &loss| sum + f64::from(loss)),

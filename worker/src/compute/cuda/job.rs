@@ -24,13 +24,12 @@ use crate::compute::samples::{Inputs, Samples};
 use crate::compute::{ComputeError, PreparedJob, Request, RequestKind, Stopped, Timing, Unwatched, Watch};
 use crate::parameters::{StateError, check_length};
 
-/// Shards whose samples may wait for a GPU.
+/// Shards whose samples may wait for a GPU at a time.
 const WAITING: usize = 1;
 
-/// What a job is made of.
 pub(in crate::compute) struct Parts {
     pub(in crate::compute) samples: Samples,
-    /// A copy of the model on each device.
+    /// A replica of the model on each device.
     pub(in crate::compute) copies: Vec<(CudaDevice, Evaluator)>,
 }
 
@@ -38,7 +37,7 @@ pub(in crate::compute) struct Parts {
 pub(in crate::compute) struct CudaJob {
     samples: Samples,
     device_threads: Vec<DeviceThread>,
-    /// Weights on their way to all GPUs.
+    /// Copies weights to all GPUs.
     weights: Upload,
     description: JobDescription,
     probe: Digest,
@@ -46,8 +45,8 @@ pub(in crate::compute) struct CudaJob {
 }
 
 impl CudaJob {
-    /// Puts a job together and computes its probe, so that a model that cannot be evaluated on every shape of shard that
-    /// the job has, or does not fit into the devices' memory, is refused before training.
+    /// Assembles a job and computes its probe, so that a model that cannot be computed on every shard size of the job,
+    /// or does not fit into the memory of the devices, is refused before training.
     pub(in crate::compute) fn new(parts: Parts) -> Result<Self, ComputeError> {
         let Parts { samples, copies } = parts;
         let Some((device, evaluator)) = copies.first() else {
@@ -67,7 +66,7 @@ impl CudaJob {
         Ok(job)
     }
 
-    /// On each GPU, which must agree: they are of one class, or the job cannot be divided among them.
+    /// Computes the probe on each GPU. All must agree: a job can only be divided among GPUs of one compute class.
     fn compute_probe(&mut self) -> Result<Digest, ComputeError> {
         let first = self.probe_of(0)?;
         let mut others = (1..self.device_threads.len()).map(|device_thread| self.probe_of(device_thread));
@@ -96,7 +95,7 @@ impl CudaJob {
         Ok(probe_digest(&partials, test.and_then(|sums| sums.into_iter().next()).as_ref()))
     }
 
-    /// The sum over a segment that is divided in some way.
+    /// The sum over a segment that is divided as `shares` say.
     fn sum(
         &mut self,
         request: &Request,
@@ -129,7 +128,7 @@ impl CudaJob {
         Ok(Partial { gradient, statistics, sums })
     }
 
-    /// What is counted in pieces of the test split: for each run of pieces, which a GPU takes, their sum.
+    /// The counts over pieces of the test split: one sum for each run of pieces, which one GPU computes.
     fn count(
         &mut self,
         request: &Request,
@@ -160,8 +159,8 @@ impl CudaJob {
         ComputeError::State { kind: self.samples.kinds.model.clone(), source: Box::new(source) }
     }
 
-    /// What each GPU makes of its samples. `of_device_thread` tells for a GPU's number which samples it gets, and what it does with
-    /// them as they come.
+    /// What each GPU computes from its samples. `of_device_thread` returns, for the index of a GPU, the samples that it
+    /// gets, and the task that takes them as they arrive.
     fn on_device_threads<T, A, W>(
         &mut self,
         of_device_thread: impl Fn(usize) -> (VecDeque<T>, W),
@@ -182,7 +181,7 @@ impl CudaJob {
         answered(answers, fed)
     }
 
-    /// Sends each GPU what it waits for, in turns, until all have all or one has stopped.
+    /// Sends each GPU its samples, in turns, until all are sent or one GPU has stopped.
     fn feed<T>(
         &mut self,
         mut senders: Vec<(SyncSender<Inputs>, VecDeque<T>)>,
@@ -201,7 +200,7 @@ impl CudaJob {
     }
 }
 
-/// The answers of all; the error that explains the others, if there is one.
+/// The answers of all GPUs; if there are errors, the one that explains the others.
 fn answered<T>(answers: Vec<Pending<T, Stopped>>, fed: Result<(), ComputeError>) -> Result<Vec<T>, Stopped> {
     let answers: Vec<Result<T, Stopped>> = answers.into_iter().map(Pending::wait).collect();
     fed?;
@@ -209,7 +208,7 @@ fn answered<T>(answers: Vec<Pending<T, Stopped>>, fed: Result<(), ComputeError>)
     for answer in answers {
         match (answer, &stopped) {
             (Ok(answer), _) => computed.push(answer),
-            // A GPU that got no more samples because another one failed says that it was superseded.
+            // A GPU whose samples end early, because another GPU failed, reports `Superseded`: the failure explains it.
             (Err(Stopped::Failed(error)), None | Some(Stopped::Superseded)) => {
                 stopped = Some(Stopped::Failed(error))
             }
@@ -223,13 +222,13 @@ fn answered<T>(answers: Vec<Pending<T, Stopped>>, fed: Result<(), ComputeError>)
     stopped.map_or(Ok(computed), Err)
 }
 
-/// What a GPU answered next; it has answered as often as it was asked.
+/// The next answer of a GPU, which has answered as often as it was asked.
 fn next<T>(answers: &mut [VecDeque<T>], device_thread: usize) -> Result<T, Stopped> {
     let missing = || ComputeError::Other(format!("GPU {device_thread} of the job has answered too little"));
     answers.get_mut(device_thread).and_then(VecDeque::pop_front).ok_or_else(missing).map_err(Stopped::from)
 }
 
-/// Nobody supersedes a probe.
+/// The error of a probe, which no request can supersede.
 fn failed(stopped: Stopped) -> ComputeError {
     match stopped {
         Stopped::Failed(error) => error,
@@ -237,7 +236,7 @@ fn failed(stopped: Stopped) -> ComputeError {
     }
 }
 
-/// Adds what was counted in shards, which come in their order.
+/// Adds the counts of shards, which arrive in their order.
 struct Counting {
     counted: VecDeque<Sums>,
 }

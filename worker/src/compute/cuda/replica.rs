@@ -1,7 +1,7 @@
-//! A copy of the model on a GPU, and what the GPU's thread is asked to do with it.
+//! A replica of the model on a GPU, and the operations that the GPU's thread executes on it.
 //!
-//! The thread runs ahead of the GPU by a shard: while one is computed, the next one's samples are copied and its operations
-//! queued.
+//! The thread runs ahead of the GPU by one shard: while one is computed, the samples of the next are copied and its
+//! operations queued.
 
 use std::rc::Rc;
 use std::sync::mpsc::Receiver;
@@ -23,7 +23,7 @@ use crate::compute::panics::Panic;
 use crate::compute::samples::Inputs;
 use crate::compute::{ComputeError, Phase, Stopped, Timing, Watch};
 
-/// A GPU with the model on it, and the ways of sums from it.
+/// A GPU with the model on it, and the buffers through which sums leave it.
 pub(super) struct Replica {
     evaluator: Evaluator,
     device: GpuDevice,
@@ -31,17 +31,17 @@ pub(super) struct Replica {
     download: Download,
 }
 
-/// What became of some parts of a segment: a sum for each, and what was counted in each shard.
+/// The result for some parts of a segment: a sum for each part, and the counts of each shard.
 pub(super) struct Parts {
     pub(super) sums: Vec<Sum>,
     pub(super) counted: Vec<Sums>,
 }
 
 impl Replica {
-    /// Takes hold of a device on this thread.
+    /// Sets up a device on this thread.
     ///
     /// # Errors
-    /// When the device is lost, or has too little memory.
+    /// If the device is lost, or has too little memory.
     pub(super) fn new(device: CudaDevice, evaluator: Evaluator) -> Result<Self, ComputeError> {
         let ordinal = device.cuda_stream().context().ordinal();
         Self::on(device, evaluator).map_err(|error| of_device(error, ordinal))
@@ -54,11 +54,11 @@ impl Replica {
         Ok(Self { evaluator, device, exchange: Exchange::default(), download: Download::default() })
     }
 
-    /// Lets go of the device, at the end of the thread.
+    /// Releases the device, at the end of the thread.
     pub(super) fn leave(self) {
         cuda::leave();
         if self.device.gpu.check().is_err() {
-            // A device that is lost takes nothing back, and the libraries' bindings panic where it does not.
+            // Nothing can be freed on a lost device, and the bindings of the libraries panic when that fails: leak it.
             std::mem::forget(self);
             return;
         }
@@ -72,12 +72,12 @@ impl Replica {
         self.device.flat_buffers.weights()
     }
 
-    /// The model's initial parameters and statistics.
+    /// The model's initial parameters and running statistics.
     pub(super) fn initial(&self) -> (FlatBuffer, FlatBuffer) {
         self.evaluator.state.initial(self.evaluator.seed)
     }
 
-    /// The error for a panic; what the panic leaves queued is given up.
+    /// The error for a panic; what the panic left queued is discarded.
     pub(super) fn panicked(&mut self, panic: Panic) -> ComputeError {
         match self.settle() {
             Ok(()) => self.evaluator.kinds.panicked(panic),
@@ -85,7 +85,7 @@ impl Replica {
         }
     }
 
-    /// Waits until nothing is under way.
+    /// Discards what is in flight and waits until the GPU is idle.
     pub(super) fn settle(&mut self) -> Result<(), ComputeError> {
         self.device.in_flight.clear();
         self.device.gpu.check().map_err(|failure| ComputeError::DeviceLost(failure.to_string()))
@@ -115,7 +115,7 @@ impl Replica {
         Ok(Parts { sums, counted })
     }
 
-    /// Counts losses and right predictions in pieces of the test split, as they come.
+    /// Counts losses and correct predictions in pieces of the test split, as they arrive.
     pub(super) fn test(
         &mut self,
         pieces: &Receiver<Inputs>,
@@ -141,12 +141,12 @@ impl Replica {
         Ok(counted)
     }
 
-    /// Queues a shard; its sum will be there when the GPU comes to it.
+    /// Queues a shard. The returned sum is valid in the order of the stream: the GPU may not have computed it yet.
     pub(super) fn shard(&mut self, inputs: Inputs) -> Result<Sum, ComputeError> {
         self.guarded(|replica| replica.evaluator.step(inputs, &mut replica.device))
     }
 
-    /// The sum of siblings, the left one of which is here.
+    /// The sum of two siblings, the left one of which is on this GPU.
     pub(super) fn add(&mut self, left: Sum, right: Sum) -> Result<Sum, ComputeError> {
         self.guarded(|replica| {
             let Self { device, exchange, .. } = replica;
@@ -154,7 +154,7 @@ impl Replica {
         })
     }
 
-    /// A sum's gradient and statistics, in the host's memory.
+    /// A sum's gradient and batch statistics, in the host's memory.
     pub(super) fn fetch(&mut self, sum: &Sum) -> Result<(FlatBuffer, FlatBuffer), ComputeError> {
         let mut gradient = self.guarded(|replica| {
             let Self { device, download, .. } = replica;
@@ -165,23 +165,23 @@ impl Replica {
         Ok((FlatBuffer::from(gradient), FlatBuffer::from(statistics)))
     }
 
-    /// What the phases took since this was asked last.
+    /// Time of each phase since the previous call.
     pub(super) fn timings(&mut self) -> Result<Vec<Timing>, ComputeError> {
         self.device.timeline.keep();
         self.guarded(|replica| replica.device.timeline.take())
     }
 
-    /// The most bytes in use at once since this was asked last.
+    /// The most bytes in use at once since the previous call.
     pub(super) fn peak_memory(&self) -> u64 {
         self.device.gpu.peak_memory()
     }
 
-    /// Waits until another shard may be queued; what was counted in the one that is done.
+    /// Waits until another shard may be queued; returns the counts of the shard that finished, if it had to wait.
     pub(super) fn make_room(&mut self, watch: &dyn Watch) -> Result<Option<Sums>, ComputeError> {
         if self.device.in_flight.is_full() { self.count(watch) } else { Ok(None) }
     }
 
-    /// What was counted in all that is queued.
+    /// The counts of all that is queued.
     fn count_all(&mut self, watch: &dyn Watch) -> Result<Vec<Sums>, ComputeError> {
         let mut counted = Vec::new();
         while let Some(sums) = self.count(watch)? {
@@ -190,7 +190,7 @@ impl Replica {
         Ok(counted)
     }
 
-    /// What was counted in the shard that was queued first.
+    /// The counts of the shard that was queued first.
     fn count(&mut self, watch: &dyn Watch) -> Result<Option<Sums>, ComputeError> {
         let counted = self.guarded(|replica| replica.device.in_flight.count_first())?;
         if counted.is_some() {
@@ -199,7 +199,7 @@ impl Replica {
         Ok(counted)
     }
 
-    /// A result; where there is none, nothing stays queued.
+    /// Passes a result on; after an error nothing stays queued.
     fn or_settled<T>(&mut self, result: Result<T, Stopped>) -> Result<T, Stopped> {
         result.or_else(|stopped| {
             self.settle()?;
@@ -207,7 +207,7 @@ impl Replica {
         })
     }
 
-    /// Does something with the device; what goes wrong is told from a device that is lost.
+    /// Runs an operation on the device; an error is distinguished from the loss of the device.
     fn guarded<T, E: Into<Trouble>>(
         &mut self,
         request: impl FnOnce(&mut Self) -> Result<T, E>,

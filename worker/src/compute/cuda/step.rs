@@ -1,4 +1,4 @@
-//! A GPU as a device of gradients and tests: everything is queued, and nothing waited for.
+//! A GPU as a device of gradients and tests: everything is queued, and nothing is waited for.
 
 use std::rc::Rc;
 
@@ -17,22 +17,22 @@ use crate::parameters::ModelState;
 use lookbehind_kernels::cuda::{self, Gpu, Staging, TargetStaging, Targets};
 use lookbehind_kernels::{Losses, cross_entropy_on_cuda, with_numbers};
 
-/// What a step needs of a GPU, beside the model that is on it.
+/// What a step needs of a GPU, in addition to the model on it.
 pub(super) struct GpuDevice {
     pub(super) gpu: Rc<Gpu>,
     pub(super) flat_buffers: FlatBuffers,
     inputs: Staging<f32>,
     targets: TargetStaging,
-    /// Of shards, or samples of the test split, that the GPU computes.
+    /// Shards, or samples of the test split, that the GPU computes.
     pub(super) in_flight: InFlight,
     pub(super) timeline: Timeline,
 }
 
-/// Losses of samples, and whether each was recognised rightly, on the device.
+/// Losses of samples, and whether each was predicted correctly, on the device.
 pub(super) type OnDevice = (CudaSlice<f32>, CudaSlice<u32>);
 
 impl GpuDevice {
-    /// A GPU that the model's variables are on.
+    /// A GPU on which the variables of the model are.
     pub(super) fn new(gpu: Rc<Gpu>, state: &ModelState) -> Result<Self> {
         Ok(Self {
             flat_buffers: FlatBuffers::new(state, &gpu)?,
@@ -44,7 +44,7 @@ impl GpuDevice {
         })
     }
 
-    /// Queues what a phase consists of, and has the GPU take the time.
+    /// Queues the operations of a phase, and has the GPU measure their time.
     pub(super) fn measured<T, E: From<Error>>(
         &mut self,
         phase: Phase,
@@ -56,7 +56,7 @@ impl GpuDevice {
         Ok(done)
     }
 
-    /// Notes that samples are queued, whose losses will be there when all that was queued for them is done.
+    /// Records that samples are queued; their losses are available when everything queued for them is done.
     pub(super) fn queued(&mut self, (losses, correct): OnDevice) -> Result<()> {
         self.in_flight.push(self.gpu.results(losses, correct)?);
         Ok(())
@@ -116,7 +116,7 @@ impl StepDevice for GpuDevice {
     }
 }
 
-/// The tensors as the kernels take them.
+/// The tensors in contiguous memory, as the kernels require.
 fn contiguous(tensors: Vec<Option<Tensor>>) -> Result<Vec<Option<Tensor>>> {
     tensors.into_iter().map(|tensor| tensor.map(|tensor| tensor.contiguous()).transpose()).collect()
 }

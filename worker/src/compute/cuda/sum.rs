@@ -1,22 +1,22 @@
-//! Sums over shards where they were computed.
+//! Sums over shards, kept where they were computed.
 
 use candle_core::Result;
 use cudarc::driver::CudaSlice;
 
 use lookbehind_kernels::cuda::{self, Gpu, Pinned};
 
-/// Gradient, then statistics, of a shard or of a segment of shards, on a GPU.
+/// Gradient, then batch statistics, of a shard or of a segment of shards, on a GPU.
 pub(super) struct Sum(pub(super) CudaSlice<f32>);
 
-/// Brings sums from one GPU to another, by way of the host's memory: that works between any two. It costs two copies for
-/// each GPU but the first.
+/// Moves sums from one GPU to another through the host's memory, which works between any two GPUs. It costs two copies
+/// for each GPU but the first.
 #[derive(Default)]
 pub(super) struct Exchange {
     between: Option<Pinned<f32>>,
 }
 
 impl Exchange {
-    /// The sum of siblings: the left one is on `gpu`, and so will be the sum; the right one is anywhere.
+    /// The sum of two siblings: the left one is on `gpu`, and so will be the sum; the right one may be on any GPU.
     pub(super) fn add(&mut self, left: Sum, right: Sum, gpu: &Gpu) -> Result<Sum> {
         let right = if right.0.context() == gpu.context() { right } else { self.bring(&right, gpu)? };
         let Sum(mut into) = left;
@@ -25,7 +25,7 @@ impl Exchange {
         Ok(Sum(into))
     }
 
-    /// A sum of another GPU, on this one.
+    /// Copies a sum from another GPU to this one.
     fn bring(&mut self, sum: &Sum, gpu: &Gpu) -> Result<Sum> {
         let len = sum.0.len();
         let between = match &mut self.between {

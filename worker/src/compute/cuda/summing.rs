@@ -1,4 +1,4 @@
-//! The sum over a part of a segment, shard by shard as their samples come.
+//! The sum over a part of a segment, shard by shard as their samples arrive.
 
 use std::sync::mpsc::Receiver;
 
@@ -23,7 +23,7 @@ impl<'a> Summing<'a> {
         Self { replica, samples, watch, counted: Vec::new() }
     }
 
-    /// What was counted in the shards that are done, in their order.
+    /// The counts of the shards that are done, in the order of the shards.
     pub(super) fn counted(self) -> Vec<Sums> {
         self.counted
     }
@@ -41,7 +41,7 @@ impl Reduction for Summing<'_> {
             return Err(Stopped::Superseded);
         }
         self.counted.extend(self.replica.make_room(self.watch)?);
-        // The thread that sends samples has stopped, and says why.
+        // The thread that sends samples has stopped; it reports the reason itself.
         let inputs = self.samples.recv().map_err(|_| Stopped::Superseded)?;
         Ok(Some(self.replica.shard(inputs)?))
     }

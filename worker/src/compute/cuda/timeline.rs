@@ -1,4 +1,4 @@
-//! Where an evaluation's time goes on a GPU, by the GPU's own clock.
+//! Where the time of a gradient or test goes on a GPU, by the GPU's own clock.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use lookbehind_kernels::cuda::{Gpu, Queue};
 
 use crate::compute::{Phase, Timing};
 
-/// What happened on a GPU's streams, from when to when; nothing is kept unless it was asked for.
+/// When operations began and ended on a GPU's streams; nothing is recorded until it is asked for.
 #[derive(Default)]
 pub(super) struct Timeline {
     spans: Option<Vec<Span>>,
@@ -23,17 +23,17 @@ struct Span {
 }
 
 impl Timeline {
-    /// Begins to keep spans.
+    /// Begins to record spans.
     pub(super) fn keep(&mut self) {
         self.spans.get_or_insert_default();
     }
 
-    /// A phase begins.
+    /// Marks the beginning of a phase.
     pub(super) fn begin(&self, phase: Phase, gpu: &Gpu) -> Result<Option<CudaEvent>> {
         self.spans.as_ref().map(|_| gpu.mark(queue_of(phase))).transpose()
     }
 
-    /// It ends.
+    /// Marks the end of a phase.
     pub(super) fn end(&mut self, phase: Phase, begun: Option<CudaEvent>, gpu: &Gpu) -> Result<()> {
         if let (Some(spans), Some(begun)) = (&mut self.spans, begun) {
             spans.push(Span { phase, begun, ended: gpu.mark(queue_of(phase))? });
@@ -41,7 +41,7 @@ impl Timeline {
         Ok(())
     }
 
-    /// What the phases took since the last time that this was asked.
+    /// Time of each phase since the previous call.
     pub(super) fn take(&mut self) -> Result<Vec<Timing>> {
         let Some(spans) = &mut self.spans else { return Ok(Vec::new()) };
         let mut timings: Vec<Timing> = Vec::new();
@@ -56,7 +56,7 @@ impl Timeline {
     }
 }
 
-/// Samples are copied while something else is computed.
+/// Samples are copied on a queue of their own, while the other queue computes.
 fn queue_of(phase: Phase) -> Queue {
     match phase {
         Phase::Samples => Queue::Copies,

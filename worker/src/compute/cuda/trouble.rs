@@ -1,4 +1,4 @@
-//! What may go wrong on a GPU, and whose fault it is.
+//! What may go wrong on a GPU, and who is at fault.
 
 use candle_core::{Device, Error};
 use cudarc::driver::{DriverError, sys};
@@ -6,11 +6,11 @@ use cudarc::driver::{DriverError, sys};
 use crate::compute::{ComputeError, PrepareError, without_places};
 use lookbehind_kernels::cuda::{self, CudaError, Gpu};
 
-/// What a piece of work on a GPU ends with.
+/// An error of an operation on a GPU, before it is known who is at fault.
 pub(super) enum Trouble {
-    /// The device's, or a library's.
+    /// An error of the device or of one of its libraries.
     Device(Error),
-    /// Perhaps the model's.
+    /// An error that may be the model's.
     Compute(ComputeError),
 }
 
@@ -27,7 +27,7 @@ impl From<ComputeError> for Trouble {
 }
 
 impl Trouble {
-    /// The error of work on a GPU that is still of use.
+    /// The error, on a GPU that still works.
     fn on(self, ordinal: usize) -> ComputeError {
         match self {
             Self::Compute(ComputeError::Model { source, .. }) if is_of_device(&source) => {
@@ -39,27 +39,27 @@ impl Trouble {
     }
 }
 
-/// What work on a GPU ends with; what went wrong is told from a device that is lost.
+/// The result of an operation on a GPU; an error is distinguished from the loss of the device.
 pub(super) fn checked<T, E: Into<Trouble>>(result: Result<T, E>, gpu: &Gpu) -> Result<T, ComputeError> {
     result.map_err(|error| match (error.into(), gpu.check()) {
         (_, Err(failure)) => ComputeError::DeviceLost(failure.to_string()),
         (trouble, Ok(())) => {
-            // Libraries take memory beside the pool: after a failure they find what nobody uses.
+            // Libraries allocate outside the pool: give back unused memory, so that they find some after a failure.
             gpu.trim_memory();
             trouble.on(gpu.ordinal())
         }
     })
 }
 
-/// An error outside of a GPU's own work, where nothing tells whether the GPU is still of use: out of memory may pass,
-/// anything else that the driver says does not.
+/// An error outside of an operation on a GPU, where nothing tells whether the GPU still works: out of memory may pass,
+/// any other error of the driver does not.
 pub(crate) fn of_device(error: Error, ordinal: usize) -> ComputeError {
     let lost = driver_error(&error).is_some_and(|error| error.0 != sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY);
     let reason = in_words(error, ordinal);
     if lost { ComputeError::DeviceLost(reason) } else { ComputeError::Device(reason) }
 }
 
-/// A failure to make a model's tensors: the job's fault, unless it is of the device that they were to be on.
+/// A failure to create a model's tensors: the job's fault, unless the device on which they were to be failed.
 pub(in crate::compute) fn in_building(error: Error, device: &Device) -> Result<Error, PrepareError> {
     let stream = match device {
         Device::Cuda(device) if is_of_device(&error) => device.cuda_stream(),
@@ -79,7 +79,7 @@ fn in_words(error: Error, ordinal: usize) -> String {
     }
 }
 
-/// Whether the driver or one of its libraries said it.
+/// Whether the error is from the driver or one of its libraries.
 fn is_of_device(error: &Error) -> bool {
     match error {
         Error::Cuda(_) => true,
@@ -89,7 +89,7 @@ fn is_of_device(error: &Error) -> bool {
     }
 }
 
-/// What the driver said, if it was the driver.
+/// The error of the driver, if it is one.
 fn driver_error(error: &Error) -> Option<&DriverError> {
     match error {
         Error::Cuda(error) => match error.downcast_ref::<CudaError>() {

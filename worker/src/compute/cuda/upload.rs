@@ -1,4 +1,4 @@
-//! The way of weights to all GPUs: piece by piece through pinned memory; while one goes, the next is written.
+//! Copies weights to all GPUs, piece by piece through pinned memory: the next piece is written while one is copied.
 
 use std::sync::{Arc, PoisonError};
 
@@ -9,21 +9,21 @@ use super::trouble::of_device;
 use crate::compute::ComputeError;
 use lookbehind_kernels::cuda::Pinned;
 
-/// Numbers of a piece.
+/// Elements in a piece.
 const PIECE: usize = 1 << 20;
 
-/// The pinned memory of parameters and statistics, in pieces that are on their way each by itself.
+/// The pinned memory of parameters and running statistics, divided into pieces that are copied independently.
 pub(super) struct Upload {
     pieces: Vec<Pinned<f32>>,
-    /// The GPU whose driver the memory is from.
+    /// The GPU whose driver allocated the memory.
     ordinal: usize,
 }
 
 impl Upload {
-    /// Room for flat buffers of these lengths.
+    /// Memory for flat buffers of these lengths.
     ///
     /// # Errors
-    /// When the system has no such memory left.
+    /// If no pinned memory is left.
     pub(super) fn new(lens: [usize; 2], context: &Arc<CudaContext>) -> Result<Self, ComputeError> {
         let ordinal = context.ordinal();
         let pieces = lens.into_iter().flat_map(|len| (0..len).step_by(PIECE).map(move |start| len - start));
@@ -32,10 +32,10 @@ impl Upload {
         Ok(Self { pieces: pieces.map_err(|error| of_device(error, ordinal))?, ordinal })
     }
 
-    /// Lets all GPUs copy the flat buffers to where their weights arrive, one behind the other.
+    /// Queues copies of the flat buffers to where the GPUs receive their weights, one GPU after the other.
     ///
     /// # Errors
-    /// When their lengths are others than this was made for, or a GPU fails.
+    /// If the lengths are not those that this was created for, or a GPU fails.
     pub(super) fn send(
         &mut self,
         flat_buffers: [&[f32]; 2],
@@ -50,7 +50,7 @@ impl Upload {
         for (piece, pinned) in pieces.zip(&mut self.pieces) {
             pinned.write(piece).map_err(|error| of_device(error, self.ordinal))?;
             for device_thread in device_threads {
-                // A thread that panicked has left copies on their way, which the landing knows of.
+                // After a panic of another thread copies may still be running; the landing keeps track of them.
                 let mut weights = device_thread.weights.lock().unwrap_or_else(PoisonError::into_inner);
                 let filled = weights.fill(first, pinned, piece.len());
                 filled.map_err(|error| of_device(error, device_thread.ordinal))?;

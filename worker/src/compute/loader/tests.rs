@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::*;
 use crate::data::{self, DataDescription, InMemory, Rows};
 
-/// Ten samples of two numbers, each of which tells the sample; counts how often samples are prepared.
+/// Ten samples of two values, which identify the sample; counts how often samples are prepared.
 struct Counting {
     samples: InMemory,
     prepared: AtomicUsize,
@@ -48,7 +48,7 @@ fn numbers(batch: &Batch) -> Vec<f32> {
     batch.inputs.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Waits until the thread has nothing to do.
+/// Waits until the thread is idle.
 fn settle(loader: &Loader) {
     let mut state = loader.shared.state();
     while state.running.is_some() || !state.queue.is_empty() {
@@ -133,7 +133,7 @@ fn failures_reach_whoever_asks_and_nobody_else() {
     loader.get(&wanted(0, &[0]), Some(wanted(1, &[99]))).unwrap();
     settle(&loader);
     assert!(matches!(loader.get(&wanted(1, &[99]), None), Err(DataError::NoSuchSample { sample: 99, .. })));
-    // A data set that panics beside the computing leaves the loader in order.
+    // A data set that panics on the loader's thread leaves the loader in order.
     loader.get(&wanted(2, &[2]), None).unwrap();
     data.fails.store(true, Ordering::SeqCst);
     loader.get(&wanted(2, &[2]), Some(wanted(3, &[3]))).unwrap();

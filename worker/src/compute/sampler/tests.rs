@@ -99,7 +99,7 @@ fn batches_follow_each_other_into_the_next_epoch() {
     assert_eq!(second, request(0, 2, 2));
     let third = sampler.following(&second);
     assert_eq!(third, request(1, 0, 2));
-    // Both epochs' orders stay at hand.
+    // The orders of both epochs stay cached.
     let samples = |sampler: &mut Sampler, request: &Request| sampler.batch_shard(request, 0).unwrap().samples;
     let (before, after) = (samples(&mut sampler, &second), samples(&mut sampler, &third));
     assert_eq!(before, epoch_order(7, 0, 25, true)[20..23]);

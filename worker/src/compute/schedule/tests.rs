@@ -42,7 +42,7 @@ fn side_by_side_each_shard_has_a_thread_of_its_own() {
     let together = std::sync::Barrier::new(2);
     let threads = Mutex::new(HashSet::new());
     schedule.run(vec![(), ()], |()| {
-        // Neither goes on before both have begun.
+        // Neither continues before both have begun.
         together.wait();
         threads.lock().unwrap().insert(std::thread::current().id());
         assert_eq!(rayon::current_num_threads(), 1);

@@ -4,7 +4,7 @@ use lookbehind_common::partial::Sums;
 
 use super::*;
 
-/// A partial that tells its shard: additions of floats in another order have other bits.
+/// A partial that identifies its shard: adding the floats in another order gives other bits.
 fn partial(shard: u32) -> Partial {
     let sums = Sums { loss: 0.1 + f64::from(shard).powi(3) / 7.0, correct: 1 << shard, samples: 1 };
     Partial { sums, ..Partial::default() }
@@ -45,7 +45,7 @@ fn another_number_of_partials_than_of_shards_fails_and_is_never_added() {
 
 #[test]
 fn a_segment_that_is_superseded_is_left_before_the_next_group() {
-    /// Is superseded after some questions.
+    /// Is superseded after a number of queries.
     struct After(AtomicU32);
     impl Watch for After {
         fn advance(&self) {}

@@ -8,7 +8,7 @@ fn ones(rows: usize, columns: usize) -> Tensor {
     Tensor::ones((rows, columns), DType::F32, &Device::Cpu).unwrap()
 }
 
-/// Dropout of ones: the mask itself.
+/// Dropout of ones, which is the mask itself.
 fn mask(position: BatchPosition, layer: u32, samples: &[u64]) -> Vec<Vec<f32>> {
     let context = ForwardContext::new(Mode::Train, position, samples);
     context.dropout(layer, 0.4, &ones(samples.len(), 50)).unwrap().to_vec2().unwrap()

@@ -1,4 +1,4 @@
-//! Jobs on GPUs, as the driver shows them to the tests: real or emulated ones.
+//! Jobs on GPUs, real or emulated ones, as the driver presents them to the tests.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -28,7 +28,7 @@ fn load(job: &mut dyn PreparedJob) {
     job.load(&parameters, &statistics).unwrap();
 }
 
-/// Is superseded after some shards.
+/// Is superseded after a number of shards.
 struct Until {
     left: AtomicU32,
     advanced: AtomicU32,
