@@ -1,6 +1,6 @@
 //! Samples per second and core: from Parquet with JPEG to batches with crop and flip, for images like CIFAR's.
 //!
-//! The images are drawn, unless `LOOKBEHIND_BENCH_PARQUET` names a file whose columns have the usual names.
+//! The images are generated, unless `LOOKBEHIND_BENCH_PARQUET` names a file whose columns have the usual names.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may end by panicking")]
 
@@ -107,13 +107,13 @@ fn load(file: &Path, threads: usize, options: Value) -> Result<Box<dyn Dataset>,
     Ok(pool.install(|| with_options(&parameters, |parameters| parquet(parameters, &environment)))?)
 }
 
-/// Batches per second on this thread, in samples.
+/// Samples per second of batches that are prepared on this thread.
 fn batches(data: &dyn Dataset) -> f64 {
     let samples = data.description().train_samples;
     let begun = Instant::now();
     let mut done = 0_u64;
     while begun.elapsed().as_secs_f64() < SECONDS {
-        // Far from each other, as a shuffled epoch has them.
+        // Far from each other, as in a shuffled epoch.
         let batch: Vec<u64> = (0..BATCH as u64).map(|place| (done + place) * 7919 % samples).collect();
         let context = SampleContext { seed: 1, epoch: done / samples };
         data.batch(Split::Train, &batch, context).unwrap();

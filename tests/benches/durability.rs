@@ -12,7 +12,7 @@ use lookbehind_tests::jobs::job;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Outer steps between two checkpoints: about one a second.
+/// Outer steps between two checkpoints, about one second.
 const EVERY: u64 = 25;
 /// Outer steps that are not counted.
 const WARMUP: usize = 20;
@@ -48,7 +48,7 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The mean over the outer steps of a run.
+/// Mean seconds of an outer step.
 async fn seconds_per_step(every: u64, parameters: &mut usize) -> f64 {
     let cluster = Cluster::of(2).await;
     let spec = job(&format!(
@@ -65,7 +65,7 @@ async fn seconds_per_step(every: u64, parameters: &mut usize) -> f64 {
     times.iter().sum::<f64>() / times.len() as f64
 }
 
-/// Seconds of the digest of so many numbers.
+/// Seconds that the digest of this number of parameters takes.
 fn digest_seconds(parameters: usize) -> Result<Samples, Failure> {
     let tensor = TensorSpec { name: "weight".into(), shape: vec![parameters], kind: TensorKind::Parameter };
     let layout = Layout::new([tensor])?;

@@ -1,5 +1,5 @@
-//! What TLS and identities cost: the exchange of a large model and of a small one, encrypted and in plain text in turn.
-//! Coordinator and workers are processes of their own.
+//! The cost of TLS and identities: the exchange of a large model and of a small one, encrypted and in plain text in
+//! turn. Coordinator and workers are separate processes.
 
 use std::process::ExitCode;
 
@@ -26,7 +26,7 @@ fn compare() -> Result<(), Failure> {
             tls.append(exchanges(&Outside::start_guarded(WORKERS)?, parameters, steps)?);
         }
         let both = |samples: &Samples| format!("{:.2} / {:.2}", samples.best() * 1e3, samples.median() * 1e3);
-        // Each worker sends its partial up and gets the weights.
+        // Each worker sends its partial and receives the weights.
         let gigabytes = 2.0 * WORKERS as f64 * parameters as f64 * 4.0 / 1e9;
         let more = |tls: f64, plain: f64| (tls - plain) * 1e3 / gigabytes;
         table.row(&[
@@ -40,7 +40,7 @@ fn compare() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Seconds of one exchange, averaged over each outer step: all of its time but computing and the optimizer.
+/// Seconds of one exchange, averaged over each outer step: its whole time except computing and the optimizer.
 fn exchanges(cluster: &Outside, parameters: usize, steps: u64) -> Result<Samples, Failure> {
     let job = BenchJob { parameters, shards: WORKERS as u32, steps, optimizer: OPTIMIZER, workers: WORKERS };
     let measured = cluster.run(job, 1)?;

@@ -1,5 +1,6 @@
-//! One whole exchange of a large model: partials up, summed, new weights down. Coordinator and workers are processes
-//! of their own. Beside it, in the same rounds: gloo's all-reduce, and the same dataflow over bare sockets.
+//! One whole exchange of a large model: partials are sent and summed, new weights are received. Coordinator and workers
+//! are separate processes. In the same rounds, for comparison: gloo's all-reduce, and the same dataflow over bare
+//! sockets.
 
 use std::process::{Command, ExitCode};
 
@@ -65,8 +66,8 @@ fn compare() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Seconds of one exchange, averaged over each outer step: all of its time but computing and the optimizer. The
-/// coordinator counts the `summing` to the optimizer.
+/// Seconds of one exchange, averaged over each outer step: its whole time except computing and the optimizer. The
+/// coordinator attributes the time of summing, `summing`, to the optimizer.
 fn exchanges(workers: usize, summing: f64) -> Result<Samples, Failure> {
     let shards = u32::try_from(workers)?;
     let job = BenchJob { parameters: PARAMETERS, shards, steps: 5, optimizer: OPTIMIZER, workers };
@@ -75,7 +76,7 @@ fn exchanges(workers: usize, summing: f64) -> Result<Samples, Failure> {
     Ok(times.map(|(time, parts)| (time.total - time.compute - time.optimizer) / parts + summing).collect())
 }
 
-/// Seconds of gloo's all-reduces; none where there is no torch.
+/// Seconds of gloo's all-reduces; empty if torch is not installed.
 fn gloo_all_reduces(workers: usize) -> Samples {
     let python = std::env::var("LOOKBEHIND_PEER_PYTHON").unwrap_or_else(|_| "python3".into());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/gloo_allreduce.py");

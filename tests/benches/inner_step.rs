@@ -1,5 +1,5 @@
-//! Time of an inner step beyond compute: control messages, tensors of a small model both ways, the optimizer. Beside
-//! it the same tensors over bare loopback sockets, in the same rounds.
+//! Time of an inner step apart from computing: control messages, tensors of a small model in both directions, the
+//! optimizer. In the same rounds, for comparison: the same tensors over bare loopback sockets.
 
 use lookbehind_tests::bench::{BenchJob, Failure, Samples, Table, rounds, run_inside, star};
 

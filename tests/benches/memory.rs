@@ -37,7 +37,7 @@ fn measure() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The most bytes that a process has had in memory at once.
+/// The most bytes that a process has had resident in memory at once.
 fn peak_bytes(process: u32) -> Result<f64, Failure> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in the status")?;

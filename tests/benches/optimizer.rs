@@ -1,4 +1,4 @@
-//! The optimizer's passes over a large model, beside a plain copy in memory with the same threads.
+//! The optimizer's elementwise kernels on a large model, compared with a plain copy in memory by the same threads.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,10 +13,10 @@ use lookbehind_tests::bench::{Failure, Samples, Table, copies, rounds};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const PARAMETERS: usize = 25_000_000;
-/// Arrays that an outer step of lookbehind with k = 2, momentum and static α reads or writes at least. Norms: the
+/// Arrays that an outer step of lookbehind with k = 2, momentum and static α reads or writes, at least. Norms: the
 /// gradient, three times. First move: gradient and slow weights to perturbed ones, 3. Second: gradient, perturbed
-/// weights twice, slow to fast weights, momentum twice, 7. Last: gradient, fast weights twice, momentum twice,
-/// slow weights, 6.
+/// weights twice, slow to fast weights, momentum twice, 7. Last: gradient, fast weights twice, momentum twice, slow
+/// weights, 6.
 const ARRAYS: f64 = 19.0;
 const JOB: &str = "name = \"bench\"\nmodel.kind = \"constant\"\ndata.kind = \"constant\"\n\
     [train]\nsteps = 1\nbatch_size = 1\n\
@@ -50,7 +50,7 @@ fn optimizer() -> Result<Optimizer, Failure> {
     Ok(Optimizer::new(&spec.optimizer, layout, FlatBuffer::zeros(PARAMETERS), FlatBuffer::default())?)
 }
 
-/// Seconds of an outer step's passes; making gradients does not count.
+/// Seconds of an outer step's kernels, without generating gradients.
 fn outer_step(optimizer: &mut Optimizer, gradient: &FlatBuffer) -> Result<f64, Failure> {
     let mut seconds = 0.0;
     optimizer.begin(1, 1e-3);

@@ -3,18 +3,18 @@
 //! - [`data`]: data sets, from files or embedded.
 //! - [`device`]: what a worker computes on.
 //! - [`models`]: from inputs to logits.
-//! - [`kernels`]: what models are made of, a crate of its own.
+//! - [`kernels`]: the operations that models consist of, in a crate of their own.
 //! - [`parameters`]: a model's tensors as flat buffers and as variables.
 //! - [`registry`]: which models and data sets a worker knows by kind.
-//! - [`compute`]: a shard's partial.
-//! - [`threads`]: how many threads it is computed with.
-//! - [`memory`]: how much of it is in use.
-//! - [`session`]: a worker's life in a cluster.
-//! - [`telemetry`]: what can be watched of it.
+//! - [`compute`]: the partials of shards and segments.
+//! - [`threads`]: how many threads a worker computes with.
+//! - [`memory`]: how much memory the process has in use.
+//! - [`session`]: the sessions of a worker in a cluster.
+//! - [`telemetry`]: how a worker is monitored.
 //!
-//! # A model of one's own
+//! # A custom model
 //!
-//! A model is a constructor and a forward context. Its tensors come from a [`candle_nn::VarBuilder`], so that candle's
+//! A model is a constructor and a forward function. Its tensors come from a [`candle_nn::VarBuilder`], so that candle's
 //! layers can be used; their names, initial values and gradients need no further code. This one is a linear
 //! classifier with dropout, which a job asks for with `kind = "dropout_linear"` and `dropout = 0.2`:
 //!
@@ -49,7 +49,7 @@
 //! });
 //! ```
 //!
-//! `examples/custom_model.rs` is a whole worker with a model of its own.
+//! `examples/custom_model.rs` is a complete worker with a custom model.
 
 #[cfg(feature = "cuda")]
 mod check;

@@ -1,4 +1,5 @@
-//! A model's tensors between the flat buffers that travel and the variables that the model computes with.
+//! Converts a model's tensors between flat buffers, which are transferred, and variables, which the model computes
+//! with.
 
 mod initial;
 mod recorder;
@@ -20,7 +21,7 @@ pub use recorder::Recorder;
 /// All tensors of a built model, in the order in which it asked for them.
 pub struct ModelState {
     layout: Arc<Layout>,
-    /// One for each entry of the layout.
+    /// One for each entry of the layout, in its order.
     tensors: Vec<StateTensor>,
     by_name: HashMap<String, usize>,
 }
@@ -33,41 +34,41 @@ struct StateTensor {
 /// Why a model's tensors cannot be used as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The model's tensors make no layout.
+    /// The model's tensors do not form a layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// A flat buffer of another length than the layout's.
+    /// A flat buffer does not have the layout's length.
     #[error("{what}: {found} numbers, expected {expected}")]
     Length {
-        /// Parameters or statistics.
+        /// Parameters or running statistics.
         what: &'static str,
-        /// Length of the flat buffer.
+        /// Length of the flat buffer, in elements.
         found: usize,
-        /// What the layout needs.
+        /// Length that the layout requires.
         expected: usize,
     },
     /// A tensor could not be read or written.
     #[error("tensor {name:?}: {source}")]
     Tensor {
-        /// The tensor.
+        /// Name of the tensor.
         name: String,
-        /// What the tensor library says.
+        /// The error of the tensor library.
         source: candle_core::Error,
     },
-    /// A training pass did not report each statistic once.
+    /// The model did not report each running statistic exactly once in training.
     #[error("statistic {name:?}: the model reported it {found} times in a training context, expected once")]
     Reported {
-        /// The statistic.
+        /// Name of the running statistic.
         name: String,
         /// How often it was reported.
         found: usize,
     },
-    /// A training pass reported what is not a statistic.
+    /// The model reported, in training, something that is not one of its running statistics.
     #[error(
         "statistic {name:?}: reported in a training context, but the model has no statistic of that name"
     )]
     UnknownStatistic {
-        /// The name.
+        /// The name under which it was reported.
         name: String,
     },
 }
@@ -78,7 +79,7 @@ impl ModelState {
         &self.layout
     }
 
-    /// Draws initial parameters and statistics: a function of the seed and of each tensor's number, shape and
+    /// Draws initial parameters and running statistics: a function of the seed and of each tensor's number, shape and
     /// initialiser.
     pub fn initial(&self, seed: u64) -> (FlatBuffer, FlatBuffer) {
         self.fill(|number, entry, target| {
@@ -87,7 +88,8 @@ impl ModelState {
         })
     }
 
-    /// Draws weights that exercise every tensor, whatever its initialiser, to tell compute classes apart.
+    /// Draws weights that exercise every tensor, whatever its initialiser, so that the probe distinguishes compute
+    /// classes.
     pub fn probe(&self, seed: u64) -> (FlatBuffer, FlatBuffer) {
         self.fill(|number, entry, target| {
             let key = Key { layer: number, ..Key::new(seed, Purpose::Probe) };
@@ -111,7 +113,7 @@ impl ModelState {
     /// Overwrites the model's variables.
     ///
     /// # Errors
-    /// When a length is not the layout's, or the device refuses.
+    /// If a length is not the layout's, or the device fails.
     pub fn load(&self, parameters: &[f32], statistics: &[f32]) -> Result<(), StateError> {
         check_length("parameters", parameters, self.layout.parameters())?;
         check_length("statistics", statistics, self.layout.statistics())?;
@@ -126,10 +128,10 @@ impl ModelState {
         first_error(self.tensors.par_iter().zip(self.layout.entries()).map(load))
     }
 
-    /// The parameters' gradients in the layout's order; zeros where the loss does not depend on a parameter.
+    /// The parameters' gradients in the layout's order; zeros if the loss does not depend on a parameter.
     ///
     /// # Errors
-    /// When a gradient cannot be fetched or has another shape than its parameter.
+    /// If a gradient cannot be fetched or does not have its parameter's shape.
     pub(crate) fn gradients(&self, gradients: &Gradients) -> Result<FlatBuffer, StateError> {
         let mut flat_buffer = FlatBuffer::zeros(self.layout.parameters());
         let (mut rest, mut places) = (&mut flat_buffer[..], Vec::new());
@@ -148,10 +150,11 @@ impl ModelState {
         Ok(flat_buffer)
     }
 
-    /// The statistics that a training pass reported, times the shard's `share` of the batch, in the layout's order.
+    /// The batch statistics that a model reported in training, times the shard's `share` of the batch, in the layout's
+    /// order.
     ///
     /// # Errors
-    /// When a statistic was not reported exactly once, has the wrong size, or is none of the model's.
+    /// If a statistic was not reported exactly once, has the wrong size, or is not one of the model's.
     pub fn statistics(&self, reported: &[(String, Tensor)], share: f32) -> Result<FlatBuffer, StateError> {
         let mut flat_buffer = FlatBuffer::zeros(self.layout.statistics());
         for (entry, values) in self.reported_in_order(reported)? {
@@ -162,7 +165,7 @@ impl ModelState {
         Ok(flat_buffer)
     }
 
-    /// What a training pass reported of each statistic, in the layout's order.
+    /// The batch statistics that a model reported in training, in the layout's order.
     pub(crate) fn reported_in_order<'a>(
         &self,
         reported: &'a [(String, Tensor)],
@@ -185,7 +188,7 @@ impl ModelState {
         statistics.map(once).collect()
     }
 
-    /// The model's variables with their places in the layout.
+    /// The model's variables with their entries in the layout.
     #[cfg(feature = "cuda")]
     pub(crate) fn variables(&self) -> impl Iterator<Item = (&TensorEntry, &Var)> {
         self.layout.entries().iter().zip(self.tensors.iter().map(|tensor| &tensor.variable))
@@ -198,7 +201,8 @@ impl ModelState {
     }
 }
 
-/// Carries out all and returns the first error in their order, whatever thread comes upon one first.
+/// Runs all and returns the first error in their order, not the one that some thread meets first: errors are the same
+/// on every worker.
 fn first_error(all: impl IndexedParallelIterator<Item = Result<(), StateError>>) -> Result<(), StateError> {
     all.collect::<Vec<_>>().into_iter().collect()
 }

@@ -21,13 +21,13 @@ use crate::registry::Registry;
 use crate::session::{WorkerConfig, WorkerError};
 use crate::telemetry::{ServeError, TelemetryArgs, WorkerMetrics};
 
-/// Refused for good: trying again cannot help.
+/// Refused permanently: trying again cannot help.
 const EXIT_REFUSED: u8 = 3;
-/// There is no GPU that can be used (EX_UNAVAILABLE).
+/// No GPU can be used (EX_UNAVAILABLE).
 const EXIT_NO_GPU: u8 = 69;
-/// A GPU failed, and is lost to this process (EX_SOFTWARE); a new one may do better.
+/// A GPU is lost to this process (EX_SOFTWARE); a new process may succeed.
 const EXIT_DEVICE_LOST: u8 = 70;
-/// Configuration that cannot be used (EX_CONFIG).
+/// The configuration cannot be used (EX_CONFIG).
 const EXIT_CONFIG: u8 = 78;
 
 /// Computes the gradients of its part of each batch for a coordinator.
@@ -71,7 +71,7 @@ struct Args {
 enum Command {
     /// Compare every kernel of the GPUs with its definition in float64
     Check(Check),
-    /// Measure what an evaluation of a job takes here, and where its time goes
+    /// Measure what a gradient of a job takes here, and where its time goes
     Measure(Measure),
 }
 
@@ -155,7 +155,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
     }
 }
 
-/// What a worker with these arguments would compute with.
+/// The backend of a worker with these arguments, without a coordinator.
 fn alone(args: &Args, registry: Registry) -> Result<CandleBackend, ProgramError> {
     let (root, remote) = (args.data.clone(), args.remote.clone().into_data());
     let environment = DataEnvironment { root, remote, memory_limit: args.memory.saturating_mul(1 << 20) };
@@ -165,7 +165,7 @@ fn alone(args: &Args, registry: Registry) -> Result<CandleBackend, ProgramError>
 async fn serve(args: Args, registry: Registry) -> Result<(), ProgramError> {
     let shutdown = asked_to_end()?;
     let metrics = WorkerMetrics::default();
-    // Whoever watches sees the worker leave.
+    // The server outlives the worker, so that monitoring sees it leave.
     let over = CancellationToken::new();
     let server = args.telemetry.listen(args.credentials.as_deref(), &over).await?;
     let serving = server.map(|server| tokio::spawn(server.serve(metrics.clone(), over.clone())));
@@ -186,7 +186,7 @@ async fn serve(args: Args, registry: Registry) -> Result<(), ProgramError> {
     Ok(ended?)
 }
 
-/// Is cancelled when the process is told to end.
+/// A token that is cancelled when the process is asked to end.
 fn asked_to_end() -> Result<CancellationToken, WorkerError> {
     let shutdown = CancellationToken::new();
     let listener = shutdown.clone();

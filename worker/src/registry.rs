@@ -1,4 +1,4 @@
-//! Which models and data sets a worker knows, by the kind that stands in a job.
+//! The models and data sets that a worker knows, by the kind that a job names.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,8 @@ pub type ModelBuilder =
 pub type DatasetBuilder =
     dyn Fn(&Parameters, &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> + Send + Sync;
 
-/// Says what the parameters under `[data]` tell of a data set's samples before any file is read, if they do.
+/// Returns what the parameters under `[data]` say about a data set's samples before any file is read; `None` if they
+/// say nothing.
 pub type InputSpecFn = dyn Fn(&Parameters) -> Result<Option<InputSpec>, JobError> + Send + Sync;
 
 /// Models and data sets by kind.
@@ -27,8 +28,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// What the worker brings along: models `mlp`, `resnet`, `sequential`, `vit` and `wide_resnet`; data sets
-    /// `cifar10`, `cifar100`, `csv`, `digits`, `folder`, `idx`, `parquet` and `safetensors`.
+    /// The built-in kinds: models `mlp`, `resnet`, `sequential`, `vit` and `wide_resnet`; data sets `cifar10`,
+    /// `cifar100`, `csv`, `digits`, `folder`, `idx`, `parquet` and `safetensors`.
     pub fn builtin() -> Self {
         Self { models: BTreeMap::new(), datasets: BTreeMap::new(), input_specs: BTreeMap::new() }
             .with_model("mlp", models::mlp)
@@ -54,7 +55,7 @@ impl Registry {
             .with_input_spec("safetensors", input_spec::safetensors)
     }
 
-    /// Adds a model, or replaces the one of that kind.
+    /// Adds a model; it replaces an existing one of that kind.
     #[must_use]
     pub fn with_model<F>(mut self, kind: &str, builder: F) -> Self
     where
@@ -67,7 +68,7 @@ impl Registry {
         self
     }
 
-    /// Adds a data set, or replaces the one of that kind with its input spec.
+    /// Adds a data set; it replaces an existing one of that kind and its input spec.
     #[must_use]
     pub fn with_dataset<F>(mut self, kind: &str, builder: F) -> Self
     where
@@ -78,7 +79,8 @@ impl Registry {
         self
     }
 
-    /// Adds what is known of a data set's samples before it is loaded, so that a job's model can be checked without it.
+    /// Adds what is known about a data set's samples before it is loaded, so that a job's model can be checked without
+    /// it.
     #[must_use]
     pub fn with_input_spec<F>(mut self, kind: &str, input_spec: F) -> Self
     where
@@ -88,19 +90,19 @@ impl Registry {
         self
     }
 
-    /// Whether the kinds of a job's model and data set are known.
+    /// Checks that the kinds of a job's model and data set are known.
     ///
     /// # Errors
-    /// Names the one that is not, and those that are.
+    /// The error names the unknown kind, and those that are known.
     pub fn check_kinds(&self, model: &ModelSpec, data: &DataSpec) -> Result<(), JobError> {
         find(&self.models, "model.kind", &model.kind)?;
         find(&self.datasets, "data.kind", &data.kind).map(|_| ())
     }
 
-    /// What a job says of its samples by itself, if it does.
+    /// What a job itself says about its samples; `None` if only the data says it.
     ///
     /// # Errors
-    /// When a parameter is wrong.
+    /// If a parameter is wrong.
     pub fn input_spec(&self, spec: &DataSpec) -> Result<Option<InputSpec>, JobError> {
         data::input_spec_with_options(&spec.parameters, |parameters| match self.input_specs.get(&spec.kind) {
             Some(input_spec) => input_spec(parameters),
@@ -111,7 +113,7 @@ impl Registry {
     /// Builds a job's model.
     ///
     /// # Errors
-    /// When the kind is unknown or its builder refuses.
+    /// If the kind is unknown or its builder fails.
     pub fn model(
         &self,
         spec: &ModelSpec,
@@ -122,11 +124,11 @@ impl Registry {
         build(&spec.parameters, data, builder)
     }
 
-    /// Loads a job's data set. Normalisation, augmentation and label smoothing are for all kinds alike: builders do
-    /// not see their keys.
+    /// Loads a job's data set. Normalisation, augmentation and label smoothing are common to all kinds: builders do not
+    /// see their keys.
     ///
     /// # Errors
-    /// When the kind is unknown, its builder refuses, or samples cannot be prepared as the job says.
+    /// If the kind is unknown, its builder fails, or samples cannot be prepared as the job says.
     pub fn dataset(
         &self,
         spec: &DataSpec,

@@ -1,13 +1,13 @@
-//! Where data files may come from beside the data folder, on a command line.
+//! Command-line arguments about data files outside the data folder.
 
 use std::path::PathBuf;
 
 use crate::data::{RemoteData, UrlPrefix};
 
-/// Mebibytes that the cache takes unless the operator says otherwise.
+/// Default size limit of the cache, in MiB.
 const DEFAULT_LIMIT: u64 = 64 * 1024;
 
-/// Prefixes of URLs and the folder that keeps what was fetched.
+/// Prefixes of permitted URLs, and the folder that caches fetched files.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct RemoteArgs {
     /// Jobs may name data files by URLs below this prefix, as in s3://bucket/data or https://host/data; repeatable
@@ -22,14 +22,14 @@ pub struct RemoteArgs {
 }
 
 impl RemoteArgs {
-    /// What the arguments allow.
+    /// The settings that the arguments express.
     pub fn into_data(self) -> RemoteData {
         let folder = self.data_cache.unwrap_or_else(default_cache);
         RemoteData::new(self.data_urls, folder, self.data_cache_limit.saturating_mul(1 << 20))
     }
 }
 
-/// The user's cache folder; where the system names none, a folder beside the program's working folder.
+/// The user's cache folder; if the system defines none, a folder in the program's working folder.
 fn default_cache() -> PathBuf {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|cache| cache.is_absolute());

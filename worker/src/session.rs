@@ -1,8 +1,8 @@
-//! A worker's life in a cluster: it registers, beats, loads jobs, computes and sends, and comes back by itself
-//! when the coordinator was away.
+//! A worker's sessions: it registers, sends heartbeats, loads jobs, computes and sends partials, and reconnects by
+//! itself when the coordinator was unreachable.
 //!
-//! Three places that never wait for each other: the control stream with its heartbeats on a thread of its own
-//! (`control`), the computing on another (`executor`), and the transfers on the caller's runtime (`transfer`).
+//! Three activities never wait for each other: the control stream with its heartbeats on one thread (`control`), the
+//! computing on another (`executor`), and the transfers on the caller's runtime (`transfer`).
 
 mod backoff;
 mod command;
@@ -35,29 +35,29 @@ use register::Link;
 pub struct WorkerConfig {
     /// The coordinator, for example `http://10.0.0.1:7070`.
     pub coordinator: String,
-    /// Folder of credentials, for a coordinator that asks who calls; `None` calls in plain text.
+    /// Folder of credentials, for a coordinator that requires them; `None` connects in plain text.
     pub credentials: Option<PathBuf>,
-    /// Name for people.
+    /// Name of the worker for people; it need not be unique.
     pub name: String,
-    /// Folder that jobs' files are named in.
+    /// Folder to which the paths of data files in jobs are relative.
     pub data: PathBuf,
-    /// What it computes on.
+    /// Devices to compute on.
     pub device: DeviceChoice,
-    /// Where files that jobs name by URLs may come from.
+    /// Where files that jobs name by URL may come from.
     pub remote: RemoteData,
     /// Most bytes that the worker may have in use: a job's samples, its weights and what its shards take.
     pub memory_limit: u64,
-    /// The coordinator's tensor service, where it runs in this process: tensors are handed over and not sent.
+    /// The coordinator's tensor service, if it runs in this process: tensors are then handed over instead of sent.
     pub in_process: Option<InProcess>,
-    /// Where it counts what it does.
+    /// Counters of this worker's activity.
     pub metrics: WorkerMetrics,
 }
 
 impl WorkerConfig {
-    /// Most bytes that a worker may have in use where nothing else is said: 8 GiB.
+    /// Default memory limit: 8 GiB.
     pub const DEFAULT_MEMORY_LIMIT: u64 = 8 << 30;
 
-    /// Defaults for a worker.
+    /// A worker on the CPU with default settings and without credentials.
     pub fn new(coordinator: String, name: String, data: PathBuf) -> Self {
         Self {
             coordinator,
@@ -76,33 +76,33 @@ impl WorkerConfig {
 /// Why a worker ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// Address or credentials make no sense.
+    /// Address or credentials are invalid.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// The coordinator will not have it.
+    /// The coordinator refuses this worker permanently.
     #[error("refused by the coordinator: {reason}")]
     Refused {
-        /// Why.
+        /// The coordinator's reason.
         reason: String,
     },
-    /// There is nothing to compute on as chosen.
+    /// The chosen devices cannot be used.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// What it computed on is lost to this process; a new one may do better.
+    /// The device is lost to this process; a new process may succeed.
     #[error("{reason}")]
     DeviceLost {
-        /// What happened.
+        /// The device's error message.
         reason: String,
     },
-    /// The system gives no threads.
+    /// The operating system failed, for example to start a thread.
     #[error("{0}")]
     System(String),
 }
 
-/// Runs a worker with candle until `shutdown` is cancelled or the coordinator refuses it for good.
+/// Runs a worker with candle until `shutdown` is cancelled or the coordinator refuses it permanently.
 ///
 /// # Errors
-/// When the address is none, or the coordinator will never take this worker.
+/// If the address is invalid, the devices cannot be used or are lost, or the coordinator refuses this worker permanently.
 pub async fn run(
     config: WorkerConfig,
     registry: Registry,
@@ -117,7 +117,7 @@ pub async fn run(
 /// Runs a worker with any backend.
 ///
 /// # Errors
-/// As [`run`].
+/// As for [`run`].
 pub async fn run_backend(
     config: WorkerConfig,
     backend: Arc<dyn Backend>,
@@ -133,7 +133,7 @@ pub async fn run_backend(
     ended
 }
 
-/// One session after the other, until there is to be no further one.
+/// Runs one session after the other, until there is a reason to stop.
 async fn sessions(
     config: &WorkerConfig,
     access: &Access,

@@ -1,4 +1,4 @@
-//! What can be watched of a worker from outside: its metrics, and whether it lives and is registered.
+//! Monitoring of a worker from outside: its metrics, its liveness and readiness.
 
 mod args;
 mod metrics;

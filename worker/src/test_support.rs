@@ -1,4 +1,4 @@
-//! What several unit tests need: parameters, job specifications, scratch data folders and models.
+//! Shared by several unit tests: parameters, job specifications, scratch data folders and models.
 
 use candle_core::Device;
 use lookbehind_common::job::{JobSpec, ModelSpec, Parameters, parse_toml};
@@ -20,7 +20,7 @@ pub(crate) fn parameters(value: Value) -> Parameters {
     }
 }
 
-/// A data folder of its own, with 8 GiB of memory.
+/// A temporary data folder, with a memory limit of 8 GiB.
 pub(crate) fn data_folder() -> (TempDir, DataEnvironment) {
     let folder = TempDir::new().unwrap();
     let environment = DataEnvironment::local(folder.path().to_owned(), 1 << 33);
@@ -34,7 +34,7 @@ pub(crate) fn description(input_shape: &[usize], classes: usize) -> DataDescript
     InMemory::new(input_shape.to_vec(), classes, rows, Rows::default()).unwrap().description().clone()
 }
 
-/// A job from the tables that a test cares about; the optimizer is plain SGD.
+/// A job from the tables that a test needs; the optimizer is plain SGD.
 pub(crate) fn job(model: &str, data: &str, train: &str) -> JobSpec {
     let text = format!(
         "name = \"test\"\nseed = 7\n[model]\n{model}\n[data]\n{data}\n[train]\n{train}\n\
@@ -43,7 +43,7 @@ pub(crate) fn job(model: &str, data: &str, train: &str) -> JobSpec {
     parse_toml(&text).unwrap().validate().unwrap()
 }
 
-/// Keyed numbers from a standard normal distribution.
+/// Keyed values from a standard normal distribution.
 pub(crate) fn numbers(seed: u64, len: usize) -> Vec<f32> {
     let mut stream = Key::new(seed, Purpose::Probe).stream();
     (0..len).map(|_| stream.normal()).collect()
@@ -63,7 +63,7 @@ pub(crate) fn build_model(
     Ok((model, recorder.finish().expect("a layout")))
 }
 
-/// Why a model cannot be built for images of 3 x 8 x 8 and 5 classes.
+/// The error for a model that cannot be built for images of 3 x 8 x 8 and 5 classes.
 pub(crate) fn refusal(model: Value) -> String {
     match build_model(model.clone(), &[3, 8, 8], 5) {
         Err(error) => error.to_string(),
@@ -71,7 +71,7 @@ pub(crate) fn refusal(model: Value) -> String {
     }
 }
 
-/// Names and shapes of a model's tensors, in its order.
+/// Names and shapes of a model's tensors, in the model's order.
 pub(crate) fn tensors(state: &ModelState) -> Vec<(String, Vec<usize>)> {
     let entries = state.layout().entries().iter();
     entries.map(|entry| (entry.spec.name.clone(), entry.spec.shape.clone())).collect()

@@ -1,29 +1,29 @@
-//! What libraries read from the environment once: how many threads the tensor library computes with, and whether the
-//! allocator keeps memory.
+//! Settings that libraries read from the environment only once: the number of threads of the tensor library, and
+//! whether the allocator keeps memory.
 
 use std::process::Command;
 use std::thread::available_parallelism;
 
-/// The environment variable that the tensor library reads its number of threads from.
+/// The environment variable from which the tensor library reads its number of threads.
 pub const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
 
-/// The environment variable for the threads of its operations on single numbers: they spin, and all shards that are
-/// computed side by side would wait for the same ones. Kernels of ours do the work that is worth threads.
+/// The environment variable for the threads of its elementwise operations. They busy-wait, and all shards that are
+/// computed in parallel would share them; this project's own kernels do the work that is worth threads.
 const ELEMENTWISE_VARIABLE: &str = "CANDLE_NUM_THREADS";
 
-/// The environment variable by which the allocator of our programs keeps the memory that a step frees for the next one:
-/// giving it to the system and clearing it again costs a tenth of a large model's step.
+/// The environment variable that makes this project's allocator keep the memory that a step frees for the next one:
+/// returning it to the system and clearing it again costs a tenth of a large model's step.
 const KEEP_MEMORY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "-1");
 
 /// Fixes the number of threads for the life of the process, at what the machine or container offers, unless
-/// [`THREADS_VARIABLE`] says otherwise. Call it first thing in `main`: where the variable is not set, the program
-/// replaces itself by itself with the variable set (same process, arguments and open files).
+/// [`THREADS_VARIABLE`] is set. Call it first in `main`: if the variable is not set, the program replaces itself by
+/// itself with the variable set (same process, arguments and open files).
 ///
-/// Without the variable the tensor library counts the machine's cores anew at every matrix product, which takes
-/// several times as long as a small model's products themselves; and a process cannot safely change its environment
-/// once it runs. Results do not depend on the number of threads.
+/// Without the variable the tensor library counts the machine's cores again at every matrix product, which takes
+/// several times as long as a small model's matrix products themselves; and a process cannot safely change its
+/// environment once it runs. Results do not depend on the number of threads.
 ///
-/// Where the program cannot be replaced, it goes on as it is.
+/// If the program cannot be replaced, it continues as it is.
 pub fn fix_number_of_threads() {
     if std::env::var_os(THREADS_VARIABLE).is_some() {
         return;
@@ -36,7 +36,7 @@ pub fn fix_number_of_threads() {
     }
 }
 
-/// Returns only where it fails.
+/// Returns only if it fails.
 #[cfg(unix)]
 fn replace_process(mut command: Command) {
     use std::os::unix::process::CommandExt;

@@ -10,16 +10,16 @@ use super::{Built, ForwardContext, Model};
 use crate::data::DataDescription;
 use lookbehind_kernels as ops;
 
-/// Most units of a hidden layer.
+/// Most units in a hidden layer.
 const MAX_UNITS: usize = 1 << 24;
 /// Most hidden layers.
 const MAX_LAYERS: usize = 1000;
 
-/// What `[model]` takes.
+/// The parameters under `[model]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MlpParameters {
-    /// Units of each hidden layer, from the input on; empty for a linear classifier.
+    /// Units of each hidden layer, starting at the input; empty for a linear classifier.
     hidden: Vec<usize>,
 }
 
@@ -31,7 +31,7 @@ struct Mlp {
 /// Builds a perceptron for a data set.
 ///
 /// # Errors
-/// When a parameter is wrong.
+/// If a parameter is wrong.
 pub fn mlp(
     parameters: &Parameters,
     data: &DataDescription,

@@ -1,4 +1,4 @@
-//! Each kind of model against what PyTorch recorded: tests/python/make_model_cases.py.
+//! Compares each kind of model with recorded results of PyTorch: tests/python/make_model_cases.py.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

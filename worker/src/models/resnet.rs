@@ -1,9 +1,9 @@
 //! Residual networks for small images (He, Zhang, Ren and Sun, "Deep residual learning for image recognition", CVPR
-//! 2016), as they are usual for CIFAR: a 3 × 3 stem without pooling, stages of w, 2w, 4w, 8w channels with strides 1,
-//! 2, 2, 2, and the mean over what is left.
+//! 2016), in the variant that is usual for CIFAR: a 3 × 3 stem without pooling, stages of w, 2w, 4w, 8w channels with
+//! strides 1, 2, 2, 2, and global average pooling.
 //!
 //! Names: `conv1`, `bn1`, `layerN.M.{conv1,bn1,conv2,bn2}` (and `conv3`, `bn3` in a bottleneck),
-//! `layerN.M.shortcut.{0,1}` where the block changes the shape, `linear`.
+//! `layerN.M.shortcut.{0,1}` if the block changes the shape, `linear`.
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
@@ -17,11 +17,11 @@ use lookbehind_kernels::{self as ops, Activation};
 
 /// Most channels of the first stage.
 const MAX_WIDTH: usize = 1 << 14;
-/// Most stages, and most blocks of one.
+/// Most stages, and most blocks in a stage.
 const MAX_STAGES: usize = 8;
 const MAX_BLOCKS: usize = 1000;
 
-/// What `[model]` takes: a name, or the blocks of each stage.
+/// The parameters under `[model]`: either a name, or the number of blocks of each stage.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ResNetParameters {
@@ -70,7 +70,7 @@ enum BlockKind {
 }
 
 impl BlockKind {
-    /// Channels that leave a block, in widths of its stage.
+    /// Output channels of a block, in multiples of its stage's width.
     fn expansion(self) -> usize {
         match self {
             Self::Basic => 1,
@@ -78,7 +78,7 @@ impl BlockKind {
         }
     }
 
-    /// Convolutions of a block with `inputs` channels at a stage of the given width: all but the last, and the last.
+    /// Convolutions of a block with `inputs` channels in a stage of the given width: all but the last, and the last.
     fn convolutions(self, inputs: usize, width: usize, stride: usize) -> (Vec<ConvSpec>, ConvSpec) {
         let spatial = |inputs| ConvSpec::same(inputs, width, 3).stride(stride);
         match self {
@@ -92,7 +92,7 @@ impl BlockKind {
 }
 
 impl ResNetParameters {
-    /// Kind and number of the blocks of each stage.
+    /// Kind of block, and the number of blocks of each stage.
     fn stages(&self) -> std::result::Result<(BlockKind, Vec<usize>), JobError> {
         match (self.name, self.block, &self.blocks) {
             (Some(name), None, None) => Ok(name.stages()),
@@ -169,7 +169,7 @@ struct Block {
     /// All convolutions of F but the last, each followed by ReLU.
     inner: Vec<ConvNorm>,
     last: ConvNorm,
-    /// A 1 × 1 projection where F changes the shape; else x itself.
+    /// A 1 × 1 projection if F changes the shape; otherwise x itself.
     shortcut: Option<ConvNorm>,
 }
 
@@ -196,7 +196,8 @@ impl Block {
         Ok(Self { inner, last, shortcut: shortcut.transpose()? })
     }
 
-    /// Channels that its convolutions and normalisations give, at no fewer pixels than the block itself does.
+    /// Output channels of all its convolutions and normalisations together; each has at least as many pixels as the
+    /// block's output.
     fn channels(&self) -> usize {
         let layers = self.inner.iter().chain([&self.last]).chain(&self.shortcut);
         2 * layers.map(|layer| layer.outputs).sum::<usize>()
@@ -225,7 +226,7 @@ struct ResNet {
 /// Builds a residual network for a data set of images.
 ///
 /// # Errors
-/// When a parameter is wrong or the inputs are no images.
+/// If a parameter is wrong or the inputs are not images.
 pub fn resnet(
     parameters: &Parameters,
     data: &DataDescription,

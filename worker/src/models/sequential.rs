@@ -1,8 +1,8 @@
 //! A model from a list of layers in the job file, named and computed as PyTorch's `nn.Sequential` of the same layers:
 //! layer 3 is `3.weight`, a layer of a residual block's body `3.body.0.weight`, of its shortcut `3.shortcut.0.weight`.
 //!
-//! The shape of a sample is followed from layer to layer while the model is built, so that a layer that does not fit
-//! is refused before anything is computed.
+//! The shape of a sample is derived from layer to layer while the model is built, so that a layer that does not fit is
+//! refused before anything is computed.
 
 mod build;
 mod layer;
@@ -20,26 +20,26 @@ use super::layers::{ActivationMemory, ImageShape, Shape};
 use super::{Built, ForwardContext, Model};
 use crate::data::DataDescription;
 
-/// What `[model]` takes.
+/// The parameters under `[model]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SequentialParameters {
-    /// Each layer's `kind` and what that kind takes.
+    /// Each layer's `kind` and the parameters of that kind.
     layers: Vec<Parameters>,
 }
 
 struct Sequential {
-    /// Whether samples are images, which the layers see channels last.
+    /// Whether samples are images, which the layers take as channels last.
     images: bool,
     layers: Vec<Layer>,
     activation_memory: ActivationMemory,
 }
 
 /// Builds the listed layers for a data set. Inputs of shape [channels, height, width] or [height, width] are images,
-/// others are flattened to features; the last layer gives one number for each class.
+/// others are flattened to features; the last layer must have one output for each class.
 ///
 /// # Errors
-/// When a parameter is wrong, or a layer does not fit the shape that the one before it gives.
+/// If a parameter is wrong, or a layer does not fit the output shape of the layer before it.
 pub fn sequential(
     parameters: &Parameters,
     data: &DataDescription,

@@ -1,10 +1,10 @@
-//! The vision transformer (Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021, arXiv 2010.11929), for
-//! small images: pre-normalisation blocks over the embeddings of patches.
+//! The vision transformer (Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021, arXiv 2010.11929), for small
+//! images: pre-normalisation blocks over the embeddings of patches.
 //!
 //! Names and layouts are those of timm's `VisionTransformer`: `cls_token` [1, 1, d], `pos_embed` [1, tokens, d],
-//! `patch_embed.proj`, `blocks.N.{norm1,attn.qkv,attn.proj,norm2,mlp.fc1,mlp.fc2}`, `norm`, `head`. With
-//! `pooling = "mean"` it is the one with `class_token=False, global_pool="avg"`: no `cls_token`, and `fc_norm` after
-//! the mean in place of `norm` before it. Epsilon is 1e-6, as there.
+//! `patch_embed.proj`, `blocks.N.{norm1,attn.qkv,attn.proj,norm2,mlp.fc1,mlp.fc2}`, `norm`, `head`. With `pooling =
+//! "mean"` it is the variant with `class_token=False, global_pool="avg"`: no `cls_token`, and `fc_norm` after the mean
+//! instead of `norm` before it. Epsilon is 1e-6, as in timm.
 
 use candle_core::{DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
@@ -19,27 +19,27 @@ use crate::data::DataDescription;
 use lookbehind_kernels as ops;
 
 const EPS: f64 = 1e-6;
-/// Weights and position embeddings start from N(0, 0.02²), biases and the class token at 0 (the paper's code and
-/// timm's cut the normal off at 2 units, which is 100 deviations).
+/// Weights and position embeddings are drawn from N(0, 0.02²), biases and the class token start at 0. (The paper's code
+/// and timm's truncate the normal distribution at ±2, which is 100 standard deviations and makes no difference.)
 const WEIGHTS: [Init; 2] = [Init::Randn { mean: 0.0, stdev: 0.02 }, Init::Const(0.0)];
-/// Most numbers of a token, most blocks, most tokens.
+/// Largest embedding dimension, most blocks, most tokens.
 const MAX_DIM: usize = 1 << 14;
 const MAX_DEPTH: usize = 1000;
 const MAX_TOKENS: usize = 1 << 14;
 
-/// What `[model]` takes.
+/// The parameters under `[model]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct VitParameters {
     /// Height and width of a patch.
     patch: usize,
-    /// Numbers of a token, d.
+    /// Embedding dimension d of a token.
     dim: usize,
-    /// Blocks.
+    /// Number of blocks.
     depth: usize,
-    /// Heads of each attention.
+    /// Number of heads of each attention.
     heads: usize,
-    /// Hidden units of each block's perceptron; 4 d unless given.
+    /// Hidden units of each block's perceptron; 4 d if absent.
     mlp_dim: Option<usize>,
     #[serde(default)]
     dropout: f32,
@@ -47,14 +47,14 @@ struct VitParameters {
     pooling: Pooling,
 }
 
-/// What the classifier sees of the last block's tokens.
+/// Input of the classifier, from the last block's tokens.
 #[derive(Clone, Copy, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
 enum Pooling {
-    /// A token of its own.
+    /// The class token.
     #[default]
     Cls,
-    /// The mean.
+    /// The mean of all tokens.
     Mean,
 }
 
@@ -63,9 +63,9 @@ impl VitParameters {
         self.mlp_dim.unwrap_or(self.dim.saturating_mul(4))
     }
 
-    /// What the blocks hold. Of each token's `dim` numbers: two normalisations, query, key and value together and each
-    /// alone, attention and its projection, the perceptron's output, and two sums; and its hidden units before and
-    /// after GELU.
+    /// The activation memory of the blocks. For each token, `dim` elements for each of: two normalisations, query, key
+    /// and value together and separately, attention and its projection, the perceptron's output, and two sums. Then the
+    /// hidden units before and after GELU.
     fn activation_memory(&self, image: ImageShape) -> ActivationMemory {
         let tokens = (image.height / self.patch) * (image.width / self.patch);
         let mut activation_memory = ActivationMemory::default();
@@ -183,7 +183,7 @@ impl Block {
     }
 }
 
-/// Patches, the class token in front where there is one, and positions: the paper's equation 1.
+/// Patch embeddings, preceded by the class token if there is one, plus positions: the paper's equation 1.
 struct Embedding {
     cls_token: Option<Tensor>,
     pos_embed: Tensor,
@@ -214,7 +214,7 @@ impl Embedding {
 
     fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
         let x = ImageShape::channels_last(inputs)?; // [n, h, w, c]
-        // Class token and positions are f32, whatever the convolution gives.
+        // Class token and positions are f32, whatever the dtype of the convolution's output.
         let x = self.proj.forward(&x)?.to_dtype(DType::F32)?.flatten(1, 2)?; // [n, patches, d]
         let (n, _, dim) = x.dims3()?;
         let x = match &self.cls_token {
@@ -239,7 +239,7 @@ struct Vit {
 /// Builds a vision transformer for a data set of images.
 ///
 /// # Errors
-/// When a parameter is wrong or the inputs are no images.
+/// If a parameter is wrong or the inputs are not images.
 pub fn vit(
     parameters: &Parameters,
     data: &DataDescription,

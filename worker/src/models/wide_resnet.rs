@@ -1,11 +1,11 @@
-//! Wide residual networks (Zagoruyko and Komodakis, "Wide residual networks", BMVC 2016, arXiv 1605.07146): few,
-//! broad blocks in pre-activation order (He et al., "Identity mappings in deep residual networks", ECCV 2016).
+//! Wide residual networks (Zagoruyko and Komodakis, "Wide residual networks", BMVC 2016, arXiv 1605.07146): few, wide
+//! blocks in pre-activation order (He et al., "Identity mappings in deep residual networks", ECCV 2016).
 //!
 //! WRN-d-w has a 3 × 3 stem of 16 channels and three stages of (d − 4)/6 blocks with 16w, 32w and 64w channels and
 //! strides 1, 2, 2. As in the authors' code, a block that changes the shape projects its input after the first
-//! normalisation and ReLU, and dropout stands between ReLU and the second convolution.
+//! normalisation and ReLU, and dropout is applied between ReLU and the second convolution.
 //!
-//! Names: `conv1`, `layerN.M.{bn1,conv1,bn2,conv2}`, `layerN.M.shortcut.0` where the block changes the shape, `bn1`,
+//! Names: `conv1`, `layerN.M.{bn1,conv1,bn2,conv2}`, `layerN.M.shortcut.0` if the block changes the shape, `bn1`,
 //! `linear`. Convolutions have no bias.
 
 use candle_core::{Result, Tensor};
@@ -24,15 +24,15 @@ use lookbehind_kernels::{self as ops, Activation};
 /// Channels of the stem.
 const STEM: usize = 16;
 const STAGES: usize = 3;
-/// Deepest and widest network.
+/// Greatest depth and widening factor.
 const MAX_DEPTH: usize = 1000;
 const MAX_WIDTH: usize = 1 << 10;
 
-/// What `[model]` takes.
+/// The parameters under `[model]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WideResNetParameters {
-    /// Layers d; 6n + 4.
+    /// Number of layers d = 6n + 4.
     depth: usize,
     /// Widening factor w.
     width: usize,
@@ -44,7 +44,7 @@ struct WideResNetParameters {
 }
 
 impl WideResNetParameters {
-    /// Blocks of each stage.
+    /// Number of blocks in each stage.
     fn blocks(&self) -> std::result::Result<usize, JobError> {
         if !(1..=MAX_WIDTH).contains(&self.width) {
             let problem = format!("expected 1 to {MAX_WIDTH}, found {}", self.width);
@@ -70,7 +70,7 @@ struct Block {
     bn2: Norm,
     dropout: Dropout,
     conv2: Conv,
-    /// A 1 × 1 projection where F changes the shape; else x itself.
+    /// A 1 × 1 projection if F changes the shape; otherwise x itself.
     shortcut: Option<Conv>,
 }
 
@@ -115,7 +115,7 @@ struct WideResNet {
 /// Builds a wide residual network for a data set of images.
 ///
 /// # Errors
-/// When a parameter is wrong or the inputs are no images.
+/// If a parameter is wrong or the inputs are not images.
 pub fn wide_resnet(
     parameters: &Parameters,
     data: &DataDescription,
@@ -139,7 +139,8 @@ pub fn wide_resnet(
             let builder = builder.pp(format!("layer{}", stage + 1)).pp(number);
             blocks.push(Block::new([channels, width, stride], norm, dropouts.layer(), &builder)?);
             image = image.strided(stride);
-            // Of both convolutions and both normalisations, the first of which sees what the block gets.
+            // Outputs of both convolutions and both normalisations; the first normalisation has the block's input
+            // channels.
             activation_memory.add(image.pixels(), channels + 3 * width);
             channels = width;
         }

@@ -1,4 +1,4 @@
-//! Initial values of tensors from keyed randomness. The initialisers are the tensor library's, whose own random
+//! Initial values of tensors from keyed randomness. The initialisers are those of the tensor library, but its random
 //! generator is never used.
 
 use candle_core::Shape;
@@ -7,7 +7,7 @@ use candle_nn::init::NormalOrUniform;
 use lookbehind_common::layout::{TensorEntry, TensorKind};
 use lookbehind_common::random::Key;
 
-/// Fills a tensor of the given shape as its initialiser says, row-major.
+/// Fills a tensor of the given shape by its initialiser, in row-major order.
 pub(super) fn fill(init: Init, shape: &[usize], key: Key, target: &mut [f32]) {
     match init {
         Init::Const(value) => target.fill(value as f32),
@@ -25,8 +25,8 @@ pub(super) fn fill(init: Init, shape: &[usize], key: Key, target: &mut [f32]) {
     }
 }
 
-/// Fills a tensor for the probe: parameters keep a layer's output near its input's size and are never constant,
-/// statistics can stand for variances.
+/// Fills a tensor for the probe: parameters keep the magnitude of a layer's output near that of its input and are never
+/// constant; running statistics are positive, so that they can be variances.
 pub(super) fn fill_probe(entry: &TensorEntry, key: Key, target: &mut [f32]) {
     match entry.spec.kind {
         TensorKind::Statistic => uniform(0.5, 1.5, key, target),

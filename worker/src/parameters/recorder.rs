@@ -1,5 +1,5 @@
-//! A variable builder that records what a model asks for, so that any model written against the tensor library's
-//! layers gets a layout, variables and keyed initial values without knowing of them.
+//! A variable builder that records what a model asks for. Any model that is written against the tensor library's layers
+//! thereby gets a layout, variables and keyed initial values without further code.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +11,10 @@ use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 
 use super::{ModelState, StateError, StateTensor};
 
-/// Last parts of the names of running statistics.
+/// Last components of the names of running statistics.
 const STATISTICS: [&str; 2] = ["running_mean", "running_var"];
 
-/// Hands out variables, filled with zeros, and remembers them in the order in which they were asked for.
+/// Hands out variables, filled with zeros, and records them in the order in which they were asked for.
 ///
 /// A name that is asked for again with the same shape is the same variable (tied weights).
 pub struct Recorder {
@@ -27,36 +27,36 @@ struct Records {
     specs: Vec<TensorSpec>,
     tensors: Vec<StateTensor>,
     by_name: HashMap<String, usize>,
-    /// Bytes of all tensors so far, and how many they may be.
+    /// Bytes of all tensors so far; at most `limit`.
     bytes: u64,
     limit: u64,
     exceeded: bool,
-    /// The model is built; its layout is fixed.
+    /// Set when the model is built: its layout is final.
     sealed: bool,
 }
 
 impl Recorder {
-    /// A recorder for tensors on `device` of `memory_limit` bytes together.
+    /// A recorder for tensors on `device` of at most `memory_limit` bytes together.
     pub fn new(device: Device, memory_limit: u64) -> Self {
         let records = Records { limit: memory_limit, ..Records::default() };
         Self { device, records: Arc::new(Mutex::new(records)) }
     }
 
-    /// The builder to construct a model with.
+    /// The builder from which a model is constructed.
     pub fn builder(&self) -> VarBuilder<'static> {
         let backend = Recording(Arc::clone(&self.records));
         VarBuilder::from_backend(Box::new(backend), DType::F32, self.device.clone())
     }
 
-    /// Whether the model asked for more memory than it may have.
+    /// Whether the model asked for more memory than the limit.
     pub fn exceeded_memory(&self) -> bool {
         lock(&self.records).exceeded
     }
 
-    /// Ends the construction: the builder gives no further tensors.
+    /// Ends the construction: the builder creates no further tensors.
     ///
     /// # Errors
-    /// When the tensors make no layout, for example because there is nothing to train.
+    /// If the tensors do not form a layout, for example because there is nothing to train.
     pub fn finish(self) -> std::result::Result<ModelState, StateError> {
         let mut records = lock(&self.records);
         records.sealed = true;
@@ -66,7 +66,7 @@ impl Recorder {
     }
 }
 
-/// The records stay whole even if a model's constructor panics while it holds them.
+/// A poisoned lock is ignored: the records stay consistent even if a model's constructor panics while it holds it.
 fn lock(records: &Mutex<Records>) -> MutexGuard<'_, Records> {
     records.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -128,7 +128,7 @@ impl Records {
         Ok(tensor)
     }
 
-    /// Counts a tensor's bytes before any is allocated.
+    /// Counts a tensor's bytes before they are allocated.
     fn reserve(&mut self, name: &str, shape: &Shape) -> Result<()> {
         let bytes = shape
             .dims()

@@ -6,7 +6,7 @@ use lookbehind_kernels::record;
 
 const LIMIT: u64 = 1 << 20;
 
-/// A state of three tensors and two statistics.
+/// A state of three parameters and two running statistics.
 fn state() -> ModelState {
     let recorder = Recorder::new(Device::Cpu, LIMIT);
     let builder = recorder.builder();
@@ -97,7 +97,7 @@ fn gradients_lie_in_the_layouts_order_and_are_zero_where_the_loss_has_none() {
     let last = builder.get((2, 2), "last").unwrap();
     let state = recorder.finish().unwrap();
     state.load(&[1.0, 2.0, 0.0, 0.0, 0.0, 3.0, 4.0, 5.0, 6.0], &[]).unwrap();
-    // Transposed, so that the gradient does not lie as the parameter does.
+    // Transposed, so that the gradient has another memory order than the parameter.
     let scale = Tensor::new(&[[1.0_f32, 10.0], [100.0, 1000.0]], &Device::Cpu).unwrap();
     let (loss, tape) = record(|| {
         let loss = (last.t().unwrap() * scale).unwrap().sum_all().unwrap();
@@ -111,7 +111,7 @@ fn gradients_lie_in_the_layouts_order_and_are_zero_where_the_loss_has_none() {
 #[test]
 fn reported_statistics_are_weighted_by_the_share() {
     let values = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
-    // Every other number of its memory.
+    // Not contiguous: every other element of its memory.
     let column = Tensor::new(&[[4.0_f32, -1.0], [8.0, -1.0]], &Device::Cpu).unwrap().narrow(1, 0, 1).unwrap();
     let column = column.squeeze(1).unwrap();
     let reported =

@@ -1,11 +1,11 @@
-//! `check`: every kernel of the device against its definition in float64.
+//! `check`: compares every kernel of the device with its definition in float64.
 
 use clap::Args;
 
 #[cfg(feature = "cuda")]
 use crate::compute::ComputeError;
 
-/// What `check` takes.
+/// Arguments of `check`.
 #[derive(Debug, Args)]
 pub(super) struct Check {
     /// One line of JSON
@@ -13,10 +13,10 @@ pub(super) struct Check {
     json: bool,
 }
 
-/// Why nothing was checked, or what is wrong.
+/// Why nothing was checked, or what failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CheckError {
-    /// The kernels of the CPU are checked by the project's tests.
+    /// There is no GPU to check. The project's tests check the kernels of the CPU.
     #[error(
         "device {0}: only GPUs are checked; choose one by --device cuda, with a worker that is built for them"
     )]
@@ -30,7 +30,7 @@ pub(super) enum CheckError {
 }
 
 impl CheckError {
-    /// Whether another process may do better.
+    /// Whether another process may succeed.
     pub(super) fn is_of_lost_device(&self) -> bool {
         match self {
             #[cfg(feature = "cuda")]
@@ -42,7 +42,7 @@ impl CheckError {
 
 #[cfg(not(feature = "cuda"))]
 impl Check {
-    /// Says that there is nothing to check.
+    /// Reports that there is nothing to check, in a build without CUDA.
     pub(super) fn run(&self, device: &str, _gpus: &[usize]) -> Result<(), CheckError> {
         Err(CheckError::NoGpu(device.to_owned()))
     }
@@ -50,7 +50,7 @@ impl Check {
 
 #[cfg(feature = "cuda")]
 impl Check {
-    /// Checks GPUs and prints what was found.
+    /// Checks GPUs and prints the results.
     pub(super) fn run(&self, device: &str, gpus: &[usize]) -> Result<(), CheckError> {
         if gpus.is_empty() {
             return Err(CheckError::NoGpu(device.to_owned()));

@@ -1,4 +1,4 @@
-//! `measure`: what a gradient of a job takes on this machine, and where its time goes, without a coordinator.
+//! `measure`: how long a gradient of a job takes on this machine, and where its time goes, without a coordinator.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,10 +14,11 @@ use crate::compute::{
     compute_unwatched,
 };
 
-/// Evaluations before the first that counts: libraries load their kernels, memory is taken.
+/// Gradients that are computed before the measurement: libraries load their kernels and memory is allocated in the
+/// first ones.
 const WARM_UP: u32 = 3;
 
-/// What `measure` takes.
+/// Arguments of `measure`.
 #[derive(Debug, Args)]
 pub(super) struct Measure {
     /// The job file; its data files are named in the folder of --data
@@ -49,7 +50,7 @@ pub(super) enum MeasureError {
 }
 
 impl MeasureError {
-    /// Whether another process may do better.
+    /// Whether another process may succeed.
     pub(super) fn is_of_lost_device(&self) -> bool {
         matches!(
             self,
@@ -58,7 +59,7 @@ impl MeasureError {
     }
 }
 
-/// What was measured.
+/// The results.
 #[derive(Debug, Serialize)]
 struct Measured {
     device: String,
@@ -70,9 +71,9 @@ struct Measured {
     gradients: usize,
     seconds: Seconds,
     samples_per_second: f64,
-    /// Most bytes in use at once on the devices; 0 for the host's memory.
+    /// Most bytes in use at once on the devices; 0 if the job is computed in the host's memory.
     device_memory_bytes: u64,
-    /// Seconds of a gradient, on the mean, by the devices' own clocks; of several devices, the mean.
+    /// Mean seconds of each phase in a gradient, by the devices' own clocks, averaged over the devices.
     timeline: Vec<PhaseSeconds>,
 }
 
@@ -114,7 +115,7 @@ impl Measure {
         let mut times = run.gradients(self.gradients)?;
         times.sort();
         let device_memory_bytes = run.job.device_memory();
-        // The parser takes no fewer than one gradient.
+        // `times` is not empty: the parser requires at least one gradient.
         let (best, median) = (times[0].as_secs_f64(), times[times.len() / 2].as_secs_f64());
         Ok(Measured {
             device: backend.device(),
@@ -126,13 +127,13 @@ impl Measure {
             seconds: Seconds { best, median },
             samples_per_second: run.samples as f64 / median,
             device_memory_bytes,
-            // Marks on the streams cost a little: they are made in gradients of their own.
+            // Recording events on the streams costs a little time, so the timeline has gradients of its own.
             timeline: run.timeline(self.gradients)?,
         })
     }
 }
 
-/// A job that is evaluated again and again at its initial weights, batch after batch.
+/// A job whose gradients are computed at its initial weights, batch after batch.
 struct Run {
     job: Box<dyn PreparedJob>,
     parameters: FlatBuffer,
@@ -153,7 +154,7 @@ impl Run {
         Ok(Self { job, parameters, statistics, samples, shards, batches, next: 0 })
     }
 
-    /// What each of some gradients took, weights and all.
+    /// The time of each gradient, including the transfer of the weights.
     fn gradients(&mut self, count: u32) -> Result<Vec<Duration>, ComputeError> {
         (0..count).map(|_| self.gradient()).collect()
     }
@@ -168,7 +169,7 @@ impl Run {
         Ok(begun.elapsed())
     }
 
-    /// Seconds of each phase of a gradient, and of waiting: of the time in which no stream that computes did anything.
+    /// Seconds of each phase of a gradient, and of waiting: the time in which no computing stream was busy.
     fn timeline(&mut self, count: u32) -> Result<Vec<PhaseSeconds>, ComputeError> {
         self.job.timings();
         let whole: Duration = self.gradients(count)?.into_iter().sum();
@@ -186,7 +187,7 @@ impl Run {
             .iter()
             .map(|&(phase, name)| PhaseSeconds { phase: name, seconds: seconds(phase) })
             .collect();
-        // Samples come on a stream of their own, beside the computing.
+        // Samples are copied on a stream of their own, in parallel to the computing.
         let busy: f64 = PHASES
             .iter()
             .filter(|(phase, _)| *phase != Phase::Samples)
@@ -198,7 +199,7 @@ impl Run {
     }
 }
 
-/// What the phases are called, in the order in which they come.
+/// Names of the phases, in the order in which they occur.
 const PHASES: [(Phase, &str); 7] = [
     (Phase::Weights, "weights to device"),
     (Phase::Samples, "samples to device"),

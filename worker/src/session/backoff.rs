@@ -1,11 +1,11 @@
-//! Waits between attempts to reach the coordinator.
+//! Waiting times between attempts to reach the coordinator.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Doubles from a tenth of a second to two seconds: a restarted coordinator soon has its workers back.
+/// Doubles from 0.1 s to 2 s. The upper bound is low so that a restarted coordinator soon has its workers back.
 #[derive(Debug)]
 pub(super) struct Backoff(Duration);
 

@@ -1,4 +1,4 @@
-//! What the control stream asks of the executor, and what it answers with.
+//! Commands of the control stream to the executor, and the executor's messages in return.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,61 +10,61 @@ use tokio::sync::mpsc;
 use super::transfer::{PartialUpload, Transfers};
 use crate::compute::Request;
 
-/// What the control stream asks of the executor.
+/// A command of the control stream to the executor.
 pub(super) enum ExecutorCommand {
     /// Load a job.
     Prepare(Context, JobId, Box<v1::JobSpec>),
-    /// Send its initial weights.
+    /// Send the job's initial weights.
     SendInitialState(Context, JobId),
     /// Compute some segments.
     Compute(Context, Assignment),
-    /// Forget a job.
+    /// Unload a job.
     Release(JobId),
 }
 
-/// What a session gives the executor to answer with.
+/// The means by which the executor answers within one session.
 #[derive(Clone)]
 pub(super) struct Context {
-    /// Moves tensors.
+    /// Transfers tensors.
     pub(super) transfers: Transfers,
-    /// To the coordinator.
+    /// Messages for the coordinator.
     pub(super) messages: mpsc::Sender<ExecutorMessage>,
-    /// Partials on their way up.
+    /// Partials to be uploaded.
     pub(super) uploads: mpsc::Sender<PartialUpload>,
 }
 
 impl Context {
-    /// ExecutorMessage something to the coordinator. Nothing is said when the session is over: its receiver is dropped then, and the
-    /// coordinator takes back what it had assigned.
+    /// Sends a message to the coordinator. A failed send is ignored: the receiver was dropped because the session has
+    /// ended, and then the coordinator takes back what it had assigned.
     pub(super) fn send(&self, message: v1::session_request::Message) {
         let _ = self.messages.blocking_send(ExecutorMessage::Message(message));
     }
 
-    /// Ends the session, for which there is no more use.
+    /// Ends the session, which has become unusable.
     pub(super) fn broken(&self, reason: String) {
         let _ = self.messages.blocking_send(ExecutorMessage::Broken(reason));
     }
 
-    /// Ends the process: what it computes on is lost to it.
+    /// Ends the process: its device is lost.
     pub(super) fn device_lost(&self, reason: String) {
         let _ = self.messages.blocking_send(ExecutorMessage::DeviceLost(reason));
     }
 }
 
-/// What the executor has to say.
+/// A message of the executor to the control stream.
 pub(super) enum ExecutorMessage {
-    /// A control message.
+    /// A message for the coordinator.
     Message(v1::session_request::Message),
-    /// The session is of no use any more.
+    /// The session has become unusable.
     Broken(String),
-    /// The process is: what it computes on is lost to it.
+    /// The device is lost, so the process must end.
     DeviceLost(String),
 }
 
 /// Segments to compute.
 pub(super) struct Assignment {
-    /// Numbers the assignments of this process: a higher one of the same job supersedes this one, unless it is
-    /// for the same work.
+    /// Generation of the assignment within this process: a higher one of the same job supersedes this one. Further
+    /// assignments of the same request share a number.
     pub(super) number: u64,
     pub(super) id: RequestId,
     pub(super) request: Request,
@@ -72,7 +72,8 @@ pub(super) struct Assignment {
     pub(super) segments: Vec<Segment>,
 }
 
-/// The work that counts now, shared by the sessions of a process: others need not be finished.
+/// The generation of requests that is current, shared by the sessions of a process: older requests need not be
+/// finished. Relaxed ordering suffices, because no other memory depends on these numbers.
 #[derive(Debug, Default)]
 pub(super) struct Generation {
     current: AtomicU64,
@@ -80,14 +81,14 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    /// New work supersedes all that came before; returns its number.
+    /// Starts a new generation, which supersedes all before it; returns its number.
     pub(super) fn supersede(&self) -> u64 {
         let number = self.issued.fetch_add(1, Ordering::Relaxed) + 1;
         self.current.store(number, Ordering::Relaxed);
         number
     }
 
-    /// Whether work of that number still counts.
+    /// Whether requests of that generation are still current.
     pub(super) fn is(&self, number: u64) -> bool {
         self.current.load(Ordering::Relaxed) == number
     }

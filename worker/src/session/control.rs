@@ -1,5 +1,5 @@
-//! The control stream of one session, on a thread of its own, so that no computing and no transfer delays a heartbeat:
-//! heartbeats both ways, commands in, answers out.
+//! The control stream of one session, on a thread of its own, so that neither computing nor transfers delay a
+//! heartbeat: heartbeats in both directions, commands in, messages out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,7 @@ use super::upload::upload;
 use crate::compute::{Request, RequestKind};
 use crate::telemetry::Registered;
 
-/// Answers of the executor that may wait for the stream.
+/// Messages of the executor that may wait for the stream.
 const ANSWERS: usize = 64;
 /// Partials that may wait for their upload while the next one is computed.
 const UPLOADS: usize = 2;
@@ -33,13 +33,13 @@ const REGISTRATION: Duration = Duration::from_secs(10);
 
 /// How a session ended.
 pub(super) enum Ended {
-    /// The worker was asked to end.
+    /// The worker was asked to stop.
     Asked,
-    /// The coordinator will not have it.
+    /// The coordinator refuses this worker.
     Refused { reason: String, retryable: bool },
-    /// The process is of no use any more.
+    /// The device is lost to this process.
     DeviceLost { reason: String },
-    /// The connection is gone, or nothing came over it.
+    /// The connection is closed, or nothing was received on it for too long.
     Lost { reason: String, registered: bool },
 }
 
@@ -70,11 +70,11 @@ async fn session(link: Link, bulk: Handle) -> Ended {
     }
 }
 
-/// A registered session. When it is dropped, what is under way for it ends, and the worker counts as not registered.
+/// A registered session. When it is dropped, its transfers are cancelled, and the worker counts as not registered.
 struct Session {
-    /// What it was made with: the executor's commands, and when the worker is asked to end.
+    /// What it was created with: the executor's commands, and the token that asks the worker to stop.
     link: Link,
-    /// The coordinator's stream and this worker's place on it: what is said with it, and what must come with it.
+    /// Sent with every message; a message that carries another one ends the session.
     fencing_token: FencingToken,
     /// Silence of the coordinator after which the session is lost.
     detection: Duration,
@@ -82,17 +82,18 @@ struct Session {
     interval: Duration,
     outgoing: mpsc::Sender<v1::SessionRequest>,
     incoming: Streaming<v1::SessionResponse>,
-    /// The executor's and the uploads' answers.
+    /// Messages of the executor and of the uploads.
     messages: mpsc::Receiver<ExecutorMessage>,
-    /// What goes with each command, to be answered with.
+    /// Passed along with each command, for the answers to it.
     context: Context,
-    /// Rises with every shard and every chunk; heartbeats report it, so that slow work is told from dead work.
+    /// Incremented for every shard and every chunk; heartbeats report it, so that the coordinator can distinguish slow
+    /// workers from stuck ones.
     progress: Arc<AtomicU64>,
-    /// The newest assignment's work and its number: further segments of the same work do not supersede it.
+    /// The newest assignment's request and its number: further segments of the same request do not supersede it.
     generation: Option<(RequestId, u64)>,
-    /// Ends transfers that are under way.
+    /// Cancels the transfers when the session is dropped.
     _over: DropGuard,
-    /// Counts the session as long as it lasts.
+    /// Counts the worker as registered as long as the session lasts.
     _registered: Registered,
 }
 
@@ -131,7 +132,7 @@ impl Session {
         }
     }
 
-    /// Speaks and listens until something ends the session.
+    /// Sends and receives until something ends the session.
     async fn run(mut self) -> Ended {
         let mut beats = tokio::time::interval(self.interval);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -184,7 +185,7 @@ impl Session {
         sent.map_err(|_| ())?.map_err(|_| ())
     }
 
-    /// Says goodbye: the coordinator gives what is in hand to others and answers with a release or by closing.
+    /// Leaves in order: the coordinator reassigns what this worker has not finished, and closes the stream.
     async fn leave(mut self) -> Ended {
         self.link.executor.generation.supersede();
         if self.send(session_request::Message::Draining(v1::Draining {})).await.is_ok() {

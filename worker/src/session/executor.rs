@@ -1,5 +1,5 @@
-//! The thread that computes. It takes commands in order, drops those that a newer one has superseded, and keeps the loaded
-//! job over a lost connection.
+//! The thread that computes. It takes commands in order, drops those that a newer one has superseded, and keeps the
+//! loaded job when the connection is lost.
 //!
 //! Loading jobs and sending their initial weights is in [`loading`], computing gradients in [`gradients`].
 
@@ -19,22 +19,23 @@ use crate::compute::Backend;
 use crate::telemetry::WorkerMetrics;
 use loaded::Loaded;
 
-/// Tasks that may wait; more means that coordinator and worker no longer understand each other.
+/// Commands that may wait. More would mean that coordinator and worker have a different view of the session, which ends
+/// it.
 const TASKS: usize = 64;
 
-/// How long a worker that ends waits for the shard in hand.
+/// How long a worker that stops waits for the shard that it is computing.
 const FINISH: Duration = Duration::from_secs(2);
 
-/// The executor of a worker process: one thread for all its sessions. Dropping it ends the thread behind the commands that it
-/// was given.
+/// The executor of a worker process: one thread for all its sessions. When this is dropped, the thread finishes the
+/// commands that it was given and ends.
 pub(super) struct Executor {
     commands: mpsc::Sender<ExecutorCommand>,
     generation: Arc<Generation>,
-    /// Answers when the thread has let go of its job.
+    /// Resolves when the thread has released its job.
     ended: oneshot::Receiver<()>,
 }
 
-/// What a session needs of the executor.
+/// The part of the executor that a session uses.
 #[derive(Clone)]
 pub(super) struct ExecutorHandle {
     pub(super) commands: mpsc::Sender<ExecutorCommand>,
@@ -66,7 +67,7 @@ impl Executor {
         Ok(Self { commands, generation, ended })
     }
 
-    /// Ends the thread, and waits a moment until it has let go of what it computes on: devices want to be left in order.
+    /// Ends the thread, and waits briefly until it has released its device: devices should be closed in order.
     pub(super) async fn finish(self) {
         self.generation.supersede();
         drop(self.commands);
@@ -78,10 +79,10 @@ impl Executor {
     }
 }
 
-/// What the thread has.
+/// State of the thread.
 struct Thread {
     backend: Arc<dyn Backend>,
-    /// Where transfers run, which the thread waits for.
+    /// Runtime of the transfers; the thread blocks on them.
     runtime: Handle,
     generation: Arc<Generation>,
     /// One job at a time: model, data and weights may take most of the memory.

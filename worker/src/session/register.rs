@@ -1,4 +1,4 @@
-//! How a session begins: the worker connects, registers, and learns who it is there.
+//! How a session begins: the worker connects, registers, and receives its identity and terms.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::telemetry::WorkerMetrics;
 /// Messages that may wait for the stream.
 const OUTGOING: usize = 64;
 
-/// What a session is made with.
+/// Everything that a session is created from.
 pub(super) struct Link {
     pub(super) access: Access,
     pub(super) in_process: Option<InProcess>,
@@ -35,7 +35,7 @@ pub(super) struct Link {
     pub(super) shutdown: CancellationToken,
 }
 
-/// What a registered worker has: its stream, who it is on it, and how tensors go.
+/// Result of a registration: the stream, the worker's fencing token, and the route for tensors.
 pub(super) struct Registration {
     pub(super) fencing_token: FencingToken,
     pub(super) terms: v1::Registered,
@@ -45,12 +45,12 @@ pub(super) struct Registration {
 }
 
 impl Registration {
-    /// How long either side may be silent before the other takes it for gone.
+    /// How long either side may be silent before the other considers it lost.
     pub(super) fn detection(&self) -> Duration {
         Duration::from_millis(self.terms.failure_detection_ms.max(1))
     }
 
-    /// How often the worker tells that it lives.
+    /// Time between two heartbeats of the worker.
     pub(super) fn interval(&self) -> Duration {
         Duration::from_millis(self.terms.heartbeat_interval_ms.max(1))
     }
@@ -69,7 +69,7 @@ fn unreachable(error: impl std::error::Error + 'static) -> Ended {
     Ended::Lost { reason, registered: false }
 }
 
-/// Connects and registers; transfers of tensors run on `bulk`.
+/// Connects and registers; tensor transfers run on `bulk`.
 pub(super) async fn register(link: &Link, bulk: &Handle) -> Result<Registration, Ended> {
     let authorize = link.access.authorize().map_err(unreachable)?;
     let channel = link.access.connect(&route::endpoint(&link.access)).await.map_err(unreachable)?;
@@ -106,8 +106,8 @@ fn accepted(answer: Option<v1::SessionResponse>) -> Result<(FencingToken, v1::Re
     }
 }
 
-/// A coordinator that does not believe who calls, or has no use for them, does not change its mind by itself; but
-/// credentials may be renewed, so that it is asked again.
+/// Refused credentials end the session but not the worker: the coordinator will not change its mind by itself, but
+/// credentials may be renewed, so the worker asks again.
 fn not_let_in(status: Status) -> Ended {
     match status.code() {
         Code::Unauthenticated | Code::PermissionDenied => {
@@ -117,7 +117,7 @@ fn not_let_in(status: Status) -> Ended {
     }
 }
 
-/// How tensors go: over a connection of their own, or within the process.
+/// How tensors are transferred: over a connection of their own, or within the process.
 fn route(link: &Link, bulk: &Handle, detection: Duration, authorize: Authorize) -> Route {
     match &link.in_process {
         Some(in_process) => Route::InProcess(in_process.clone()),

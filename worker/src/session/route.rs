@@ -1,4 +1,4 @@
-//! How a worker reaches its coordinator.
+//! How a worker connects to its coordinator.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tonic::codegen::http;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-/// How the coordinator is reached.
+/// The endpoint of the coordinator.
 pub(super) fn endpoint(access: &Access) -> Endpoint {
     access
         .endpoint()
@@ -22,23 +22,23 @@ pub(super) fn endpoint(access: &Access) -> Endpoint {
         .initial_connection_window_size(WINDOW_BYTES)
 }
 
-/// The same for bulk transfers, which may have nothing to send for a long time: a connection that is dead is noticed
-/// within twice the failure-detection time all the same.
+/// The same endpoint for bulk transfers. They may have nothing to send for a long time, so keep-alives detect a dead
+/// connection within twice the failure-detection time.
 pub(super) fn watched(endpoint: Endpoint, detection: Duration) -> Endpoint {
     endpoint.http2_keep_alive_interval(detection).keep_alive_timeout(detection).keep_alive_while_idle(true)
 }
 
-/// How tensors reach the coordinator.
+/// The way in which tensors reach the coordinator.
 #[derive(Clone)]
 pub(super) enum Route {
-    /// Over a connection that carries nothing else, with what goes with each call.
+    /// Over a connection of its own, with the credentials of each call.
     Network(Channel, Authorize),
-    /// It runs in this process.
+    /// The coordinator runs in this process.
     InProcess(InProcess),
 }
 
 impl Route {
-    /// Carries out a call, and returns its answer if that is a good one.
+    /// Makes a call, and returns its response if the call succeeded.
     pub(super) async fn call(
         &self,
         mut request: http::Request<Body>,
@@ -62,7 +62,7 @@ impl Route {
     }
 }
 
-/// The connection does not carry the call.
+/// The status of a call whose connection failed.
 fn broken(error: tonic::transport::Error) -> Status {
     Status::from_error(Box::new(error))
 }

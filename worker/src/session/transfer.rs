@@ -1,5 +1,5 @@
-//! Tensors between a worker and the coordinator: on a connection of their own, or within a process. Weights come by
-//! [`download`], partials and initial weights go by [`send`].
+//! Tensors between a worker and the coordinator: on a connection of their own, or within a process. [`download`]
+//! fetches weights, [`send`] uploads partials and initial weights.
 
 mod download;
 mod send;
@@ -18,43 +18,44 @@ use tonic::Status;
 use super::route::Route;
 use crate::telemetry::WorkerMetrics;
 
-/// Attempts before a transfer that fails for no reason of its own is given up.
+/// Attempts before a transfer that fails because of the connection is given up.
 const ATTEMPTS: u32 = 3;
-/// FlatBuffers of weights whose memory is kept from one download to the next: parameters and statistics.
+/// Flat buffers whose memory is reused from one download to the next: parameters and running statistics.
 const IDLE_FLAT_BUFFERS: usize = 2;
 
-/// A partial on its way to the coordinator.
+/// A partial to be uploaded.
 pub(super) struct PartialUpload {
     pub(super) request: RequestId,
     pub(super) segment: Segment,
     pub(super) partial: Partial,
     pub(super) compute_seconds: f64,
-    /// Seconds that computing waited for samples.
+    /// Seconds for which computing waited for samples.
     pub(super) data_seconds: f64,
 }
 
-/// Parameters and statistics.
+/// Parameters and running statistics.
 pub(super) type Weights = (Arc<FlatBuffer>, Arc<FlatBuffer>);
 
-/// Moves tensors for one session, without the gRPC library's codec, which copies each byte twice.
+/// Transfers tensors for one session. It bypasses the codec of the gRPC library, which copies each byte twice.
 #[derive(Clone)]
 pub(super) struct Transfers {
     route: Route,
-    /// Memory of weights, kept from one download to the next.
+    /// Memory for weights, reused from one download to the next.
     flat_buffers: FlatBufferPool,
-    /// Who speaks, with every call.
+    /// Sent with every call.
     fencing_token: FencingToken,
-    /// How long a transfer may stand still.
+    /// Longest time without progress before a transfer is given up.
     idle: Duration,
-    /// Rises with every chunk.
+    /// Incremented for every chunk.
     progress: Arc<AtomicU64>,
-    /// Ends all transfers.
+    /// Cancels all transfers.
     over: CancellationToken,
     metrics: WorkerMetrics,
 }
 
 impl Transfers {
-    /// `idle` is how long a transfer may stand still; `progress` rises with every chunk; `over` ends all transfers.
+    /// `idle` is the longest time without progress; `progress` is incremented for every chunk; `over` cancels all
+    /// transfers.
     pub(super) fn new(
         route: Route,
         fencing_token: FencingToken,
@@ -74,23 +75,23 @@ impl Transfers {
         }
     }
 
-    /// Does something unless the session is over before.
+    /// Runs a future, unless the session ends first.
     async fn unless_over<T>(&self, act: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
         let ended = self.over.run_until_cancelled(act).await;
         ended.unwrap_or_else(|| Err(Status::cancelled("the session is over")))
     }
 
-    /// Who speaks.
+    /// The fencing token of the session.
     pub(super) fn fencing_token(&self) -> &FencingToken {
         &self.fencing_token
     }
 
-    /// Where it is counted what goes over the network, and what fails.
+    /// Counters of what is transferred over the network, and of failures.
     pub(super) fn metrics(&self) -> &WorkerMetrics {
         &self.metrics
     }
 
-    /// Notes that the work in hand has advanced.
+    /// Records progress of the current request.
     pub(super) fn advance(&self) {
         self.progress.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Partials on their way up, and what follows when one cannot be sent.
+//! Uploads partials, and handles failures.
 
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
@@ -10,7 +10,7 @@ use super::command::ExecutorMessage;
 use super::transfer::{PartialUpload, Transfers};
 use crate::telemetry::Failure;
 
-/// Sends partials one after the other.
+/// Uploads partials one after the other.
 pub(super) async fn upload(
     mut uploads: mpsc::Receiver<PartialUpload>,
     transfers: Transfers,
@@ -30,8 +30,8 @@ pub(super) async fn upload(
     }
 }
 
-/// What follows when a upload could not be sent: what the coordinator does not accept has failed; a connection
-/// that does not carry it is of no use, and the coordinator must not wait for it.
+/// The consequence of a failed upload. If the content was refused, only the request has failed. If the connection
+/// failed, the session ends, so that the coordinator does not wait for the partial.
 fn refused_upload(status: &Status, request: v1::RequestId, segment: Segment) -> ExecutorMessage {
     match status.code() {
         tonic::Code::InvalidArgument => {

@@ -1,4 +1,4 @@
-//! How a worker is watched, from the command line.
+//! Command-line arguments for monitoring a worker.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ServeError, Server};
 
-/// Where a worker can be watched, and how it writes its logs.
+/// Where a worker can be monitored, and how it writes its logs.
 #[derive(Debug, Args)]
 pub(crate) struct TelemetryArgs {
     /// Address to answer /metrics, /livez and /readyz on; nowhere unless given.
@@ -31,15 +31,15 @@ pub(crate) struct TelemetryArgs {
 }
 
 impl TelemetryArgs {
-    /// Asks instead of working.
+    /// Asks the running worker whether it is ready, and returns the exit code of the answer.
     #[expect(clippy::expect_used, reason = "the parser refuses --probe without --http")]
     pub(crate) fn ask(&self, credentials: Option<&Path>) -> ExitCode {
         let certificate = credentials.map(|folder| folder.join(CERTIFICATE)).filter(|path| path.exists());
         Probe { address: self.http.expect("--probe comes with --http"), certificate }.run()
     }
 
-    /// Listens, if that is asked for: over TLS where the worker has a certificate, which is read again when it changes,
-    /// until `end`.
+    /// Listens until `end`, if the arguments ask for it. Uses TLS if the worker has a certificate, which is read again
+    /// when it changes.
     pub(crate) async fn listen(
         &self,
         credentials: Option<&Path>,

@@ -1,4 +1,4 @@
-//! What a worker counts of itself.
+//! Metrics of a worker.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::compute::RequestKind;
 
-/// What a worker counts of itself. Clones share the numbers, so that a server can answer with them.
+/// Metrics of a worker. Clones share the counters, so that a server can report them.
 #[derive(Clone, Debug)]
 pub struct WorkerMetrics {
     connected: Gauge,
@@ -27,7 +27,7 @@ pub struct WorkerMetrics {
     memory_limit: Gauge,
 }
 
-/// What went wrong.
+/// What failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// A job could not be loaded.
@@ -38,7 +38,7 @@ pub(crate) enum Failure {
     Upload,
 }
 
-/// Segments' worth of work that is done.
+/// What a computed segment adds to the counters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Computed {
     pub(crate) kind: RequestKind,
@@ -48,7 +48,7 @@ pub(crate) struct Computed {
     pub(crate) data_seconds: f64,
 }
 
-/// A session with a coordinator, as long as it lasts.
+/// Counts a worker as registered until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Registered(Gauge);
 
@@ -79,7 +79,7 @@ impl Default for WorkerMetrics {
 }
 
 impl WorkerMetrics {
-    /// Makes them part of what is scraped, under names that begin with `lookbehind_worker`.
+    /// Registers the metrics for scraping, under names that begin with `lookbehind_worker`.
     pub fn register(&self, registry: &mut Registry) {
         let Self { shards, samples, transfer, transfer_bytes, failures, memory_limit, .. } = self.clone();
         let worker = registry.sub_registry_with_prefix("lookbehind_worker");
@@ -103,7 +103,7 @@ impl WorkerMetrics {
         worker.register_with_unit("memory_limit", help, Unit::Bytes, memory_limit);
     }
 
-    /// Series that can be counted on from the first scrape, so that a first event is seen as a change.
+    /// Creates series at zero before the first scrape, so that the first event is visible as a change.
     fn begin_series(&self) {
         for kind in [RequestKind::Gradient, RequestKind::Test] {
             self.shards.get_or_create_owned(&kind_label(kind));
@@ -122,7 +122,7 @@ impl WorkerMetrics {
         self.connected.get() == 1
     }
 
-    /// A session begins; it ends with what is returned.
+    /// Records that a session begins; it ends when the returned value is dropped.
     pub(crate) fn registered(&self) -> Registered {
         self.sessions.inc();
         self.connected.set(1);
@@ -139,12 +139,12 @@ impl WorkerMetrics {
         self.samples.inc_by(samples);
         self.compute.inc_by(compute_seconds);
         self.data.inc_by(data_seconds);
-        // Shards of a segment may be computed side by side: each has its share of the time.
+        // Shards of a segment may be computed in parallel, so each is attributed an equal share of the time.
         let each = compute_seconds / f64::from(shards.max(1));
         (0..shards).for_each(|_| self.shard.observe(each));
     }
 
-    /// A transfer that began at some time is done.
+    /// Records a finished transfer that began at `begun`.
     pub(crate) fn moved(&self, direction: Direction, bytes: usize, begun: Instant) {
         self.transfer_bytes.get_or_create(&direction.label()).inc_by(bytes as u64);
         self.transfer.get_or_create(&direction.label()).inc_by(begun.elapsed().as_secs_f64());

@@ -12,31 +12,31 @@ use tokio_util::sync::CancellationToken;
 
 use super::WorkerMetrics;
 
-/// Why a worker cannot be watched.
+/// Why a worker cannot be monitored.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address cannot be listened on.
     #[error("listen {address}: {source}")]
     Listen {
-        /// The address.
+        /// The address that was to be listened on.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The certificate cannot be used.
     #[error("credentials: {0}")]
     Credentials(#[from] IdentityError),
-    /// Others could read along, and nobody has said that they may.
+    /// Other machines could read plain text, and this was not permitted.
     #[error(
         "listen {address}: other machines reach it, and there is no TLS; --plaintext allows plain text there"
     )]
     Plaintext {
-        /// The address.
+        /// The address that other machines can reach.
         address: SocketAddr,
     },
 }
 
-/// A port on which a worker can be watched.
+/// An open port on which a worker can be monitored. Dropping it closes the port.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -45,10 +45,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on an address. Without TLS only this machine reaches it, unless `plaintext` allows more.
+    /// Listens on an address. Without TLS it must be an address that only this machine reaches, unless `plaintext` is
+    /// set.
     ///
     /// # Errors
-    /// When the address cannot be listened on, or plain text is not allowed there.
+    /// If the address cannot be listened on, or plain text is not permitted there.
     pub async fn bind(
         address: SocketAddr,
         tls: Option<TlsConfig>,
@@ -64,12 +65,13 @@ impl Server {
         Ok(Self { listener, address, tls })
     }
 
-    /// Where it listens.
+    /// The address on which it listens, with the actual port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers with a worker's metrics until `end` is cancelled. Ready is who is registered with a coordinator.
+    /// Answers with a worker's metrics until `end` is cancelled. A worker is ready while it is registered with a
+    /// coordinator.
     pub async fn serve(self, watched: WorkerMetrics, end: CancellationToken) {
         let mut registry = metrics::registry(BUILD_VERSION);
         watched.register(&mut registry);

@@ -2,10 +2,10 @@ use std::process::Command;
 
 use super::*;
 
-/// Set for the process that may replace itself.
+/// Set for the child process that may replace itself.
 const MARK: &str = "LOOKBEHIND_TEST_FIXES_THREADS";
 
-/// Runs the next test in a process of its own and returns the number of threads that it ends up with.
+/// Runs the next test in a process of its own and returns the number of threads that it has in the end.
 fn threads_of_child(given: Option<&str>) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "threads::tests::a_marked_process_shows_its_threads", "--nocapture"]);

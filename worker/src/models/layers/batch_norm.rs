@@ -7,12 +7,12 @@ use super::EPS;
 use crate::models::ForwardContext;
 use lookbehind_kernels::{self as ops, Activation, Affine, Normalized};
 
-/// Normalises each channel over samples and places: with the statistics of its input in a training context, with the
-/// running ones in a test context.
+/// Normalises each channel over samples and places: with the statistics of its batch in training, with the running
+/// statistics in a test.
 pub(in crate::models) struct BatchNorm {
-    /// What its tensors' names begin with.
+    /// Prefix of its tensors' names, for reporting batch statistics.
     prefix: String,
-    /// What it is called in errors.
+    /// Its name in errors.
     place: String,
     weight: Tensor,
     bias: Tensor,
@@ -21,13 +21,13 @@ pub(in crate::models) struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// A layer for `channels` channels: `weight`, `bias`, `running_mean` and `running_var`, each [c]. Errors call it
-    /// what its tensors' names begin with.
+    /// A layer for `channels` channels: `weight`, `bias`, `running_mean` and `running_var`, each [c]. Errors name it by
+    /// the prefix of its tensors' names.
     pub(in crate::models) fn new(channels: usize, builder: &VarBuilder<'_>) -> Result<Self> {
         Self::at(builder.prefix(), channels, builder)
     }
 
-    /// A layer that errors call by its place in the job.
+    /// A layer that errors name by its place in the job.
     pub(in crate::models) fn at(place: String, channels: usize, builder: &VarBuilder<'_>) -> Result<Self> {
         let get = |name, value| builder.get_with_hints(channels, name, Init::Const(value));
         Ok(Self {
@@ -40,7 +40,7 @@ impl BatchNorm {
         })
     }
 
-    /// activation(norm(x) + residual) of [n, .., c]. A training pass reports the statistics.
+    /// activation(norm(x) + residual) of [n, .., c]. In training, the batch statistics are reported.
     pub(in crate::models) fn forward(
         &self,
         x: &Tensor,
@@ -60,7 +60,7 @@ impl BatchNorm {
         Ok(output)
     }
 
-    /// One value has no variance.
+    /// Refuses a single value per channel: it has no variance.
     fn check_values(&self, x: &Tensor) -> Result<()> {
         let values = x.elem_count() / x.dims().last().copied().unwrap_or(1).max(1);
         if values > 1 {

@@ -15,21 +15,21 @@ pub(in crate::models) struct ConvSpec {
     pub(in crate::models) outputs: usize,
     /// Height and width of the window.
     pub(in crate::models) size: usize,
-    /// How the window moves.
+    /// Stride, padding, dilation and groups.
     pub(in crate::models) options: Conv2d,
-    /// Whether a bias is added; one before a batch normalisation would have no effect.
+    /// Whether a bias is added. A bias before a batch normalisation would have no effect.
     pub(in crate::models) bias: bool,
 }
 
 impl ConvSpec {
-    /// A window without bias that moves pixel by pixel, over an image that is padded so as to keep its extents
-    /// where the window's size is odd.
+    /// A convolution without bias and with stride 1, padded so that the output has the input's height and width if the
+    /// window's size is odd.
     pub(in crate::models) fn same(inputs: usize, outputs: usize, size: usize) -> Self {
         let options = Conv2d { padding: size / 2, ..Conv2d::default() };
         Self { inputs, outputs, size, options, bias: false }
     }
 
-    /// The same window in larger steps.
+    /// The same window with another stride.
     pub(in crate::models) fn stride(mut self, stride: usize) -> Self {
         self.options.stride = stride;
         self
@@ -44,7 +44,7 @@ pub(in crate::models) struct Conv {
 }
 
 impl Conv {
-    /// A layer as PyTorch draws it.
+    /// A layer initialised as in PyTorch.
     pub(in crate::models) fn new(spec: ConvSpec, builder: &VarBuilder<'_>) -> Result<Self> {
         let inputs = spec.inputs / spec.options.groups;
         let init = within_fan_in(inputs * spec.size * spec.size);

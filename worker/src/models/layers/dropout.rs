@@ -1,20 +1,20 @@
-//! Dropout layers, told apart by numbers so that each has masks of its own.
+//! Dropout layers, which are numbered so that each has masks of its own.
 
 use candle_core::{Result, Tensor};
 use lookbehind_common::job::JobError;
 
 use crate::models::ForwardContext;
 
-/// Numbers a model's dropout layers in the order in which they are made.
+/// Numbers a model's dropout layers in the order in which they are created.
 #[derive(Default)]
 pub(in crate::models) struct Dropouts {
     made: u32,
-    /// Of the layers that name none of their own.
+    /// Probability of the layers that specify none.
     probability: f32,
 }
 
 impl Dropouts {
-    /// For a model whose layers share a probability.
+    /// For a model all of whose layers have the same probability.
     pub(in crate::models) fn new(probability: f32) -> Self {
         Self { made: 0, probability }
     }
@@ -32,7 +32,7 @@ impl Dropouts {
     }
 }
 
-/// Zeroes numbers in training passes.
+/// Zeroes elements in training.
 pub(in crate::models) struct Dropout {
     number: u32,
     probability: f32,
@@ -50,7 +50,7 @@ impl Dropout {
     }
 }
 
-/// Refuses what is no probability of zeroing; `path` is where it stands in the job.
+/// Refuses a value that is not a probability in [0, 1); `path` is its place in the job.
 pub(in crate::models) fn check_dropout(path: &str, probability: f32) -> std::result::Result<(), JobError> {
     if (0.0..1.0).contains(&probability) {
         return Ok(());

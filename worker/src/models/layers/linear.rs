@@ -9,7 +9,7 @@ use lookbehind_kernels as ops;
 /// y = x Wᵀ + b, with W `weight` [out, in] and b `bias` [out].
 pub(in crate::models) struct Linear {
     weight: Tensor,
-    /// Zeros that are not trained where the layer has no bias.
+    /// Zeros that are not trained if the layer has no bias.
     bias: Tensor,
 }
 

@@ -9,7 +9,7 @@ use super::{BatchNorm, EPS};
 use crate::models::{Built, ForwardContext};
 use lookbehind_kernels::{self as ops, Activation, Affine};
 
-/// Factors and summands of a normalisation, `weight` and `bias`, each [c].
+/// Scale and shift of a normalisation, `weight` and `bias`, each [c].
 struct Scale {
     weight: Tensor,
     bias: Tensor,
@@ -30,14 +30,14 @@ impl Scale {
     }
 }
 
-/// Group normalisation (Wu and He, ECCV 2018): each sample's groups of channels, over all places.
+/// Group normalisation (Wu and He, ECCV 2018): over each group of channels of a sample, at all places.
 pub(in crate::models) struct GroupNorm {
     groups: usize,
     scale: Scale,
 }
 
 impl GroupNorm {
-    /// A layer for `channels` channels, which `groups` divides.
+    /// A layer for `channels` channels, a multiple of `groups`.
     pub(in crate::models) fn new(groups: usize, channels: usize, builder: &VarBuilder<'_>) -> Result<Self> {
         Ok(Self { groups, scale: Scale::new(channels, EPS, builder)? })
     }
@@ -48,13 +48,13 @@ impl GroupNorm {
     }
 }
 
-/// Layer normalisation (Ba, Kiros and Hinton, arXiv 1607.06450): each row of channels.
+/// Layer normalisation (Ba, Kiros and Hinton, arXiv 1607.06450): over each row of channels.
 pub(in crate::models) struct LayerNorm {
     scale: Scale,
 }
 
 impl LayerNorm {
-    /// A layer for rows of `channels` numbers, with PyTorch's epsilon.
+    /// A layer for rows of `channels` elements, with PyTorch's epsilon.
     pub(in crate::models) fn new(channels: usize, builder: &VarBuilder<'_>) -> Result<Self> {
         Self::with_eps(channels, EPS, builder)
     }
@@ -70,7 +70,7 @@ impl LayerNorm {
     }
 }
 
-/// `norm` as it stands in a job.
+/// The values of `norm` in a job.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::models) enum NormName {
@@ -82,7 +82,7 @@ pub(in crate::models) enum NormName {
 /// Which normalisation follows a model's convolutions.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::models) enum NormKind {
-    /// Over the shard.
+    /// Over the samples of the shard.
     Batch,
     /// Over groups of channels.
     Group { groups: usize },
@@ -112,7 +112,7 @@ pub(in crate::models) enum Norm {
 }
 
 impl Norm {
-    /// A layer of the chosen kind, under the same name whichever it is.
+    /// A layer of the chosen kind; its tensors have the same names for every kind.
     pub(in crate::models) fn new(kind: NormKind, channels: usize, builder: &VarBuilder<'_>) -> Built<Self> {
         match kind {
             NormKind::Batch => Ok(Self::Batch(BatchNorm::new(channels, builder)?)),

@@ -6,7 +6,7 @@ use lookbehind_common::job::JobError;
 use crate::data::DataDescription;
 use lookbehind_kernels as ops;
 
-/// Extents of an image.
+/// Channels, height and width of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::models) struct ImageShape {
     pub(in crate::models) channels: usize,
@@ -18,7 +18,7 @@ impl ImageShape {
     /// The images of a data set: [channels, height, width], or [height, width] for one channel.
     ///
     /// # Errors
-    /// When its inputs are no images.
+    /// If its inputs are not images.
     pub(in crate::models) fn of(kind: &str, data: &DataDescription) -> std::result::Result<Self, JobError> {
         Self::from_dims(&data.input_shape).ok_or_else(|| {
             let found = &data.input_shape;
@@ -35,7 +35,7 @@ impl ImageShape {
         self.height.saturating_mul(self.width)
     }
 
-    /// What a window gives that moves in larger steps over an image that is padded so as to keep its extents.
+    /// The output shape of a window with this stride, padded so that stride 1 would keep height and width.
     pub(in crate::models) fn strided(self, stride: usize) -> Self {
         let extent = |extent: usize| extent.div_ceil(stride);
         Self { height: extent(self.height), width: extent(self.width), ..self }
@@ -49,7 +49,7 @@ impl ImageShape {
         }
     }
 
-    /// Inputs as data sets give them, [n, c, h, w] or [n, h, w], with the channels last: [n, h, w, c].
+    /// Converts inputs as data sets return them, [n, c, h, w] or [n, h, w], to channels last: [n, h, w, c].
     pub(in crate::models) fn channels_last(inputs: &Tensor) -> Result<Tensor> {
         match inputs.rank() {
             3 => inputs.unsqueeze(3),
@@ -58,7 +58,7 @@ impl ImageShape {
     }
 }
 
-/// What one sample is between two layers.
+/// The shape of one sample between two layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::models) enum Shape {
     Image(ImageShape),
@@ -66,7 +66,7 @@ pub(in crate::models) enum Shape {
 }
 
 impl Shape {
-    /// What a data set's samples are: an image, or features where their shape is that of none.
+    /// The shape of a data set's samples: an image if the data set has images, features otherwise.
     pub(in crate::models) fn of(data: &DataDescription) -> Self {
         match ImageShape::from_dims(&data.input_shape) {
             Some(image) => Self::Image(image),
@@ -74,7 +74,7 @@ impl Shape {
         }
     }
 
-    /// Numbers of a sample.
+    /// Number of elements of a sample.
     pub(in crate::models) fn size(self) -> usize {
         match self {
             Self::Image(ImageShape { channels, height, width }) => {
@@ -84,7 +84,7 @@ impl Shape {
         }
     }
 
-    /// Channels of each place.
+    /// Number of channels at each place.
     pub(in crate::models) fn channels(self) -> usize {
         match self {
             Self::Image(image) => image.channels,
@@ -104,7 +104,7 @@ impl std::fmt::Display for Shape {
     }
 }
 
-/// Windows of `reach` pixels, `stride` apart, that fit a padded extent; `None` where none does.
+/// Number of windows of `reach` pixels, `stride` apart, that fit a padded extent; `None` if none fits.
 pub(in crate::models) fn window(extent: usize, reach: usize, stride: usize, padding: usize) -> Option<usize> {
     (extent + 2 * padding).checked_sub(reach).map(|free| free / stride + 1)
 }

@@ -11,7 +11,7 @@ fn recorded(build: impl FnOnce(&candle_nn::VarBuilder<'_>)) -> ModelState {
     recorder.finish().unwrap()
 }
 
-/// Greatest absolute value of each tensor's initial numbers.
+/// Greatest absolute initial value of each tensor.
 fn greatest(state: &ModelState) -> Vec<f32> {
     let (numbers, _) = state.initial(1);
     let entries = state.layout().parameter_entries();

@@ -1,4 +1,4 @@
-//! Builds the listed layers one after the other, each for the shape that the one before it gives.
+//! Builds the listed layers one after the other, each for the output shape of the layer before it.
 
 use candle_nn::VarBuilder;
 use lookbehind_common::job::{JobError, Parameters};
@@ -13,16 +13,16 @@ use crate::models::layers::{
 };
 use lookbehind_kernels::{self as ops, Conv2d, Pool2d};
 
-/// Most layers of a model, with those inside of others.
+/// Most layers of a model, including nested ones.
 const MAX_LAYERS: usize = 1000;
 
-/// Builds layers.
+/// Builds layers, and counts what they have in common.
 pub(super) struct Architect {
     classes: usize,
     layers: usize,
     dropouts: Dropouts,
     activation_memory: ActivationMemory,
-    /// Whether a layer with weights is built: from then on, the way back needs what the layers give.
+    /// Whether a layer with weights has been built: from then on, the backward pass needs the outputs of layers.
     trained: bool,
 }
 
@@ -37,12 +37,12 @@ impl Architect {
         }
     }
 
-    /// What a training pass through the layers so far holds, at least.
+    /// Activation memory of the layers so far: a lower bound.
     pub(super) fn activation_memory(&self) -> ActivationMemory {
         self.activation_memory
     }
 
-    /// Builds a list of layers; `path` is where the list stands in the job. Returns the shape that the last one gives.
+    /// Builds a list of layers; `path` is the place of the list in the job. Returns the output shape of the last one.
     pub(super) fn chain(
         &mut self,
         path: &str,
@@ -119,7 +119,7 @@ impl Architect {
         let before = self.trained;
         let mut chain = |part: &str, layers: &[Parameters]| {
             let path = format!("{}.{part}", site.path);
-            // Both take the residual layer's input.
+            // Body and shortcut start from the same input, so both start with the same state.
             self.trained = before;
             let built = self.chain(&path, layers, site.input, &site.builder.pp(part));
             built.map(|(layers, output)| (layers, output, self.trained))
@@ -188,7 +188,7 @@ fn pool(site: &Site<'_>) -> Built<(Pool2d, Shape)> {
     Ok((Pool2d { size, stride, padding }, output))
 }
 
-/// Layers that change each number and no shape.
+/// Layers that change each element and keep the shape.
 fn elementwise(site: &Site<'_>) -> Built<(Layer, Shape)> {
     let layer = match site.kind.as_str() {
         "relu" => Layer::Relu,

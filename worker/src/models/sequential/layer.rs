@@ -1,4 +1,4 @@
-//! The layers of a sequential model, and how they follow each other.
+//! The layers of a sequential model, and how they are applied in sequence.
 
 use candle_core::{Result, Tensor};
 
@@ -6,7 +6,6 @@ use crate::models::ForwardContext;
 use crate::models::layers::{BatchNorm, Conv, Dropout, GroupNorm, LayerNorm, Linear};
 use lookbehind_kernels::{self as ops, Activation, Pool2d};
 
-/// One layer.
 pub(super) enum Layer {
     Linear(Linear),
     Conv2d(Conv),
@@ -18,7 +17,7 @@ pub(super) enum Layer {
     /// [n, h, w, c] to [n, 1, 1, c].
     GlobalAvgPool,
     Relu,
-    /// Another function of each number.
+    /// Another function of each element.
     Elementwise(fn(&Tensor) -> Result<Tensor>),
     Dropout(Dropout),
     /// [n, h, w, c] to [n, c · h · w] in PyTorch's order.
@@ -29,11 +28,11 @@ pub(super) enum Layer {
 /// x ↦ body(x) + shortcut(x).
 pub(super) struct Residual {
     body: Vec<Layer>,
-    /// Nothing for x itself.
+    /// Empty for x itself.
     shortcut: Vec<Layer>,
 }
 
-/// Passes `x` through the layers. A ReLU is computed together with the normalisation or the sum before it.
+/// Applies the layers to `x`. A ReLU is fused with the normalisation or the sum before it.
 pub(super) fn run(layers: &[Layer], x: Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
     let (mut x, mut left) = (x, layers);
     while let [layer, rest @ ..] = left {
@@ -51,7 +50,7 @@ pub(super) fn run(layers: &[Layer], x: Tensor, context: &ForwardContext<'_>) -> 
 }
 
 impl Layer {
-    /// Whether it has weights.
+    /// Whether the layer has weights.
     pub(super) fn is_trained(&self) -> bool {
         matches!(
             self,
@@ -59,8 +58,8 @@ impl Layer {
         )
     }
 
-    /// Whether what it gives is a tensor of its own, after the layer `before` it. What is inside of a residual block
-    /// stands for itself.
+    /// Whether its output is a tensor of its own when it follows `before`: fused and reshaping layers have none. The
+    /// layers within a residual block are counted separately.
     pub(super) fn gives_its_own(&self, before: Option<&Self>) -> bool {
         match self {
             Self::Relu => !matches!(before, Some(Self::BatchNorm(_) | Self::Residual(_))),

@@ -1,9 +1,9 @@
-//! What the kinds of layers take, under the names of PyTorch's modules.
+//! The parameters of each kind of layer, under the names of PyTorch's modules.
 
 use lookbehind_common::job::Parameters;
 use serde::Deserialize;
 
-/// Of kinds that take nothing.
+/// For kinds without parameters.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
@@ -11,7 +11,7 @@ pub(super) struct Nothing {}
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LinearParameters {
-    /// The number of classes unless given.
+    /// The number of classes if absent.
     pub(super) out_features: Option<usize>,
     #[serde(default = "yes")]
     pub(super) bias: bool,
@@ -44,7 +44,7 @@ pub(super) struct GroupNormParameters {
 #[serde(deny_unknown_fields)]
 pub(super) struct PoolParameters {
     pub(super) kernel_size: usize,
-    /// The window's size unless given.
+    /// The window's size if absent.
     pub(super) stride: Option<usize>,
     #[serde(default)]
     pub(super) padding: usize,
@@ -60,7 +60,7 @@ pub(super) struct DropoutParameters {
 #[serde(deny_unknown_fields)]
 pub(super) struct ResidualParameters {
     pub(super) body: Vec<Parameters>,
-    /// The input itself unless given.
+    /// The input itself if absent.
     #[serde(default)]
     pub(super) shortcut: Vec<Parameters>,
 }

@@ -1,4 +1,4 @@
-//! A layer to be built: where it stands, what it takes and gets, and how what is wrong with it is said.
+//! A layer to be built: its place in the job, its parameters and input shape, and errors that name it.
 
 use candle_nn::VarBuilder;
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
@@ -7,24 +7,24 @@ use serde::de::DeserializeOwned;
 use crate::models::BuildError;
 use crate::models::layers::{ImageShape, Shape, window};
 
-/// Largest extent, channel count or step that a layer may name.
+/// Largest extent, channel count or stride that a layer may specify.
 const MAX_NUMBER: usize = 1 << 24;
 /// Longest side of a window.
 const MAX_WINDOW: usize = 1 << 13;
-/// Most numbers that a layer may give for one sample.
+/// Most elements that a layer may output for one sample.
 const MAX_NUMBERS: usize = 1 << 28;
 
-/// The kinds of layers, for errors.
+/// The kinds of layers, for error messages.
 pub(super) const KINDS: &str = "linear, conv2d, batch_norm, group_norm, layer_norm, max_pool, avg_pool, \
                                 global_avg_pool, relu, gelu, silu, tanh, sigmoid, dropout, flatten, residual";
 
 /// A layer to be built.
 pub(super) struct Site<'a> {
-    /// Where it stands in the job, for example `model.layers[3]`.
+    /// Its place in the job, for example `model.layers[3]`.
     pub(super) path: String,
     pub(super) kind: String,
     parameters: Parameters,
-    /// What the layer before it gives.
+    /// The output shape of the layer before it.
     pub(super) input: Shape,
     pub(super) builder: VarBuilder<'a>,
 }
@@ -36,20 +36,20 @@ impl Site<'_> {
         parse_parameters(&self.path, &self.parameters)
     }
 
-    /// What the layer as a whole is called in errors.
+    /// Name of the layer in errors that concern it as a whole.
     pub(super) fn place(&self) -> String {
         format!("{} ({})", self.path, self.kind)
     }
 
-    /// A problem of the layer as a whole.
+    /// An error that concerns the layer as a whole.
     pub(super) fn refuse(&self, problem: &str) -> JobError {
         JobError::new(&self.place(), problem)
     }
 
-    /// A problem with the layer's tensors as one of the layer.
+    /// Turns an error about the layer's tensors into one about the layer.
     pub(super) fn in_layer(&self, error: BuildError) -> JobError {
         match error {
-            // The same error is the same text on every worker: without the places in the code that it came through.
+            // The backtrace is removed, so that the error is the same text on every worker.
             BuildError::Tensor(candle_core::Error::WithBacktrace { inner, .. }) => {
                 self.refuse(&inner.to_string())
             }
@@ -58,12 +58,12 @@ impl Site<'_> {
         }
     }
 
-    /// A number that the layer takes.
+    /// Checks an integer parameter of the layer.
     pub(super) fn number(&self, key: &str, found: usize, least: usize) -> Checked<usize> {
         self.within(key, found, least, MAX_NUMBER)
     }
 
-    /// The side of a window.
+    /// Checks the side of a window.
     pub(super) fn window(&self, found: usize) -> Checked<usize> {
         self.within("kernel_size", found, 1, MAX_WINDOW)
     }
@@ -90,7 +90,7 @@ impl Site<'_> {
         }
     }
 
-    /// The image that windows of `reach` pixels give.
+    /// The output image of windows of `reach` pixels.
     pub(super) fn windows(
         &self,
         channels: usize,
@@ -113,7 +113,7 @@ impl Site<'_> {
     }
 }
 
-/// The layer that stands at a path of the job.
+/// The layer at a path of the job.
 pub(super) fn site<'a>(
     path: String,
     parameters: &Parameters,
@@ -128,7 +128,7 @@ pub(super) fn site<'a>(
     }
 }
 
-/// Refuses what no machine could hold.
+/// Refuses a shape that no machine could hold in memory.
 pub(super) fn check_size(site: &Site<'_>, output: Shape) -> Checked<()> {
     if output.size() <= MAX_NUMBERS {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Computing what is assigned: the weights first, then segment by segment.
+//! Computes what is assigned: loads the weights first, then computes segment by segment.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,18 +16,19 @@ use crate::telemetry::{Computed, Failure};
 
 /// Why an assignment ends before all its segments have been tried.
 enum Ended {
-    /// Nothing waits for it any more: newer work counts, its weights are served no more, or the session is over.
+    /// The result is no longer wanted: a newer request is current, its weights are no longer served, or the session has
+    /// ended.
     Unwanted,
     /// None of its segments can be computed here; the coordinator gives them to other workers, or fails the job.
     Failed(String),
-    /// The session is of no use: weights do not come through, or do not fit the job.
+    /// The session has become unusable: weights cannot be downloaded, or do not fit the job.
     Broken(String),
-    /// The process is of no use: what it computes on is lost to it.
+    /// The device is lost, so the process must end.
     DeviceLost(String),
 }
 
 impl Thread {
-    /// Computes an assignment's segments and hands them to be sent; what goes wrong is said to the coordinator.
+    /// Computes an assignment's segments and queues their upload; errors are reported to the coordinator.
     pub(super) fn compute(&mut self, context: &Context, assignment: &Assignment) {
         match self.computed(context, assignment) {
             Ok(()) | Err(Ended::Unwanted) => {}
@@ -84,8 +85,8 @@ impl Thread {
         Ok(())
     }
 
-    /// Computes a segment and hands it to be sent. One that fails ends the assignment only where the device is lost with
-    /// it: the others may well be computed.
+    /// Computes a segment and queues its upload. A failure ends the assignment only if the device is lost: other
+    /// segments may succeed.
     fn compute_segment(
         &mut self,
         context: &Context,
@@ -97,7 +98,7 @@ impl Thread {
         let error = match timed_segment(loaded, assignment, segment, watch) {
             Ok(upload) => {
                 self.metrics.computed(counted(assignment, &upload));
-                // Nothing is sent when the session is over.
+                // The receiver is dropped only when the session has ended.
                 return context.uploads.blocking_send(upload).map_err(|_| Ended::Unwanted);
             }
             Err(Stopped::Superseded) => return Err(Ended::Unwanted),
@@ -112,13 +113,14 @@ impl Thread {
     }
 }
 
-/// The job of an assignment. A coordinator assigns after it was told that the job is loaded, and before it releases it.
+/// The job of an assignment. A coordinator assigns segments only between the report that the job is loaded and its
+/// release, so a missing job is an error.
 fn loaded<'a>(loaded: &'a mut Option<Loaded>, assignment: &Assignment) -> Result<&'a mut Loaded, Ended> {
     let loaded = loaded.as_mut().filter(|loaded| loaded.id == assignment.id.job);
     loaded.ok_or_else(|| Ended::Failed("the job is not loaded".to_owned()))
 }
 
-/// Computes a segment and takes the time.
+/// Computes a segment and measures its time.
 fn timed_segment(
     loaded: &mut Loaded,
     assignment: &Assignment,
@@ -149,10 +151,10 @@ fn request_failed(assignment: &Assignment, segment: Segment, reason: String) -> 
     Answer::RequestFailed(v1::RequestFailed { request, segment, reason })
 }
 
-/// The coordinator, which waits for an assignment.
+/// The coordinator, waiting for an assignment.
 struct Waiting {
     generation: Arc<Generation>,
-    /// Where progress is counted that heartbeats report.
+    /// Counts the progress that heartbeats report.
     transfers: Transfers,
     number: u64,
 }

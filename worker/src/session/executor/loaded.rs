@@ -1,23 +1,22 @@
-//! The job in memory.
+//! The loaded job.
 
 use lookbehind_common::ids::{FencingToken, JobId};
 use lookbehind_common::job::Precision;
 
 use crate::compute::PreparedJob;
 
-/// A job in memory.
 pub(super) struct Loaded {
     pub(super) id: JobId,
-    /// Its encoded specification: the same job prepared again need not be loaded again.
+    /// Its encoded specification: if the same job is prepared again, it is not loaded again.
     pub(super) spec: Vec<u8>,
     pub(super) precision: Precision,
     pub(super) job: Box<dyn PreparedJob>,
-    /// The weights that it holds; `None` as long as they are not known to be whole.
+    /// The weights that it holds; `None` while they are absent or possibly incomplete.
     pub(super) weights: Option<Version>,
 }
 
-/// A version of a job's weights. A coordinator that was restarted counts versions anew: they mean something within a
-/// session only.
+/// A version of a job's weights. A restarted coordinator counts versions from the beginning, so they are only
+/// meaningful within a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Version {
     pub(super) session: FencingToken,

@@ -1,4 +1,4 @@
-//! Loading jobs, and sending the initial weights of the one that is loaded.
+//! Loading jobs, and sending the initial weights of the loaded job.
 
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobError, JobSpec};
@@ -13,18 +13,18 @@ use crate::compute::PrepareError;
 use crate::session::command::Context;
 use crate::telemetry::Failure;
 
-/// Why initial weights were not taken.
+/// Why initial weights were not sent or not accepted.
 enum NotSent {
     /// The job has its weights from another worker, or no longer wants any.
     NotWanted(String),
-    /// There are none, or the coordinator does not accept them: another worker has to send its own.
+    /// The worker has none, or the coordinator does not accept them: another worker has to send its own.
     Refused(String),
-    /// The connection does not carry them.
+    /// The connection failed.
     Broken(String),
 }
 
 impl Thread {
-    /// Loads a job, and answers with what it is or why it cannot be.
+    /// Loads a job, and answers with its description or with the reason for failing.
     pub(super) fn prepare(&mut self, context: &Context, id: &JobId, spec: &v1::JobSpec) {
         let error = match self.load(id, spec) {
             Ok(prepared) => return context.send(Answer::Prepared(prepared)),
@@ -68,7 +68,7 @@ impl Thread {
         Ok(Loaded { id: id.clone(), spec: encoded, precision, job, weights: None })
     }
 
-    /// Sends a job's initial weights, or says why not.
+    /// Sends a job's initial weights, or reports why not.
     pub(super) fn send_initial_state(&mut self, context: &Context, id: &JobId) {
         match self.sent_initial_state(context, id) {
             Ok(()) => {}

@@ -1,4 +1,4 @@
-//! Weights on their way down.
+//! Downloads of weights.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use tonic::{Code, Status};
 use super::{ATTEMPTS, Transfers, Weights, stands_still};
 
 impl Transfers {
-    /// Fetches one version of a job's weights; `None` if it is served no more.
+    /// Fetches one version of a job's weights; `None` if it is no longer served.
     pub(in crate::session) async fn download(
         &self,
         job: &JobId,
@@ -81,7 +81,7 @@ impl Transfers {
         }
     }
 
-    /// Compares what the coordinator is about to send with what is expected.
+    /// Compares the header of a download with what is expected.
     async fn check_header(&self, incoming: &mut Incoming, lengths: (usize, usize)) -> Result<(), Status> {
         let Some(Part::Header(header)) = self.next(incoming).await? else {
             return Err(Status::data_loss("expected the header first"));
@@ -90,7 +90,7 @@ impl Transfers {
         check_lengths((header.parameters, header.statistics), lengths)
     }
 
-    /// Waits for the next part of a transfer, but not for ever.
+    /// Waits for the next part of a transfer, at most for the idle time.
     async fn next(&self, incoming: &mut Incoming) -> Result<Option<Part>, Status> {
         self.advance();
         let waited = tokio::time::timeout(self.idle, incoming.next()).await;
@@ -102,7 +102,7 @@ impl Transfers {
     }
 }
 
-/// Compares the lengths of parameters and statistics that come with those that are expected.
+/// Compares the received lengths of parameters and running statistics with the expected ones.
 fn check_lengths(found: (u64, u64), expected: (usize, usize)) -> Result<(), Status> {
     if found == (expected.0 as u64, expected.1 as u64) {
         return Ok(());
@@ -110,7 +110,7 @@ fn check_lengths(found: (u64, u64), expected: (usize, usize)) -> Result<(), Stat
     Err(Status::data_loss("weights of another layout"))
 }
 
-/// What came is not what was sent.
+/// The received data differs from what was sent.
 fn damaged(error: impl std::fmt::Display) -> Status {
     Status::data_loss(error.to_string())
 }

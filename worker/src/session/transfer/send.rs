@@ -1,4 +1,4 @@
-//! Partials and initial weights on their way up.
+//! Uploads of partials and initial weights.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,7 +22,7 @@ use super::{ATTEMPTS, PartialUpload, Transfers, stands_still};
 use crate::session::route::Route;
 
 impl Transfers {
-    /// Sends a partial. A refusal of what it says is an error; that it is no longer wanted is none.
+    /// Uploads a partial. It is an error if the content is refused, but not if the partial is no longer wanted.
     pub(in crate::session) async fn upload(&self, upload: PartialUpload) -> Result<(), Status> {
         let header = v1::PartialHeader {
             fencing_token: Some((&self.fencing_token).into()),
@@ -44,7 +44,7 @@ impl Transfers {
         Ok(())
     }
 
-    /// Sends initial parameters and statistics. That they are no longer wanted is an error of the kind
+    /// Uploads initial parameters and running statistics. If they are no longer wanted, the error is
     /// `FailedPrecondition`.
     pub(in crate::session) async fn upload_initial_state(
         &self,
@@ -64,7 +64,7 @@ impl Transfers {
         Ok(())
     }
 
-    /// Sends two flat buffers after a header, again where the connection failed and not the content.
+    /// Sends a header and two flat buffers; tries again if the connection failed, but not if the content was refused.
     async fn send<R: Message + Default>(
         &self,
         method: &str,
@@ -107,7 +107,7 @@ impl Transfers {
         answered.inspect(|_| self.metrics.moved(Direction::Sent, bytes, begun))
     }
 
-    /// Gives two flat buffers to the coordinator beside a header.
+    /// Hands two flat buffers and a header to the coordinator in this process.
     async fn hand_over<R: Message + Default>(
         &self,
         method: &str,
@@ -122,15 +122,15 @@ impl Transfers {
         answer
     }
 
-    /// How long a whole upload may take: a standstill's time for each chunk, and for the call and its answer. It bounds
-    /// what never ends; the coordinator notices an upload that stands still by itself.
+    /// Longest time of a whole upload: the idle time for each chunk, for the call and for its answer. It only bounds
+    /// uploads that would never end; the coordinator itself notices an upload without progress.
     fn deadline(&self, parts: &[Bytes; 2]) -> Duration {
         let chunks = parts.iter().map(|part| part.len().div_ceil(CHUNK_BYTES)).sum::<usize>();
         self.idle.saturating_mul(u32::try_from(chunks + 2).unwrap_or(u32::MAX))
     }
 }
 
-/// Whether sending the same again would end the same.
+/// Whether sending the same content again would fail in the same way.
 fn is_final(status: &Status) -> bool {
     matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition | Code::Unimplemented)
 }
