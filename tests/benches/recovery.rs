@@ -1,6 +1,6 @@
-//! What faults cost: coordinator and workers are processes of their own, with default settings, and train a model
-//! whose outer step takes a few tens of milliseconds. Printed are the times from a fault to the next finished outer
-//! step, and how much of the training is left when a worker is killed, and replaced, again and again.
+//! The cost of faults. Coordinator and workers are separate processes with default settings, which train a model whose
+//! outer step takes a few tens of milliseconds. The benchmark prints the times from a fault to the next finished outer
+//! step, and what remains of the training speed when workers are repeatedly killed and replaced.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use lookbehind_tests::machines::Machines;
 use lookbehind_tests::process::Process;
 use rustix::process::Signal;
 
-/// Seconds of failure detection by default.
+/// Default failure detection, in seconds.
 const DETECTION: &str = "2";
 /// A job that does not end by itself; a checkpoint is written about once a second.
 const JOB: &str = r#"
@@ -41,9 +41,9 @@ const JOB: &str = r#"
 "#;
 /// Seconds between two kills.
 const PERIOD: u64 = 10;
-/// Seconds over which outer steps are counted.
+/// Seconds for which outer steps are counted.
 const COUNTED: u64 = 60;
-/// Outer steps before a fault: all workers take part, and their speed is known.
+/// Outer steps before a fault: afterwards all workers take part, and their speed is known.
 const WARM: u64 = 20;
 
 fn main() -> Result<(), Failure> {
@@ -78,13 +78,13 @@ async fn measure() {
     table.row(&[format!("every {PERIOD} s"), format!("{killed:.1}"), format!("{:.2}", killed / calm)]);
 }
 
-/// What happens, and what is waited for.
+/// The fault, and the end of the measurement.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     KillWorker,
     FreezeWorker,
     KillCoordinator,
-    /// As before; what is waited for is an outer step that was not done before.
+    /// As `KillCoordinator`, but the measurement ends at the first outer step that was not done before the fault.
     LoseSteps,
 }
 
@@ -99,7 +99,7 @@ impl Fault {
     }
 }
 
-/// A job that trains.
+/// A running job.
 struct Run {
     machines: Machines,
     workers: Vec<Process>,
@@ -122,7 +122,7 @@ impl Run {
         Self { machines, workers: processes, started: workers, id, watcher, seen: WARM }
     }
 
-    /// Waits for so many more outer steps.
+    /// Waits for `count` more outer steps.
     async fn steps(&mut self, count: u64) {
         self.seen += count;
         self.watcher.until_step(self.seen).await;
@@ -134,7 +134,7 @@ impl Run {
         begun.elapsed().as_secs_f64() / WARM as f64
     }
 
-    /// Seconds until the training goes on.
+    /// Seconds until the training continues.
     async fn recovery(&mut self, fault: Fault) -> f64 {
         let done = self.machines.client.job(&self.id).await.outer_step;
         match fault {
@@ -148,12 +148,13 @@ impl Run {
     async fn worker_lost(&mut self, signal: Signal, done: u64) -> f64 {
         self.workers[0].signal(signal);
         let begun = Instant::now();
-        // The next one may have been finished before.
+        // Two steps, because the next one may have been finished already when the fault happened.
         self.watcher.until_step(done + 2).await;
         begun.elapsed().as_secs_f64()
     }
 
-    /// Kills the coordinator and waits until the job is further than `done`, or than its newest checkpoint.
+    /// Kills and restarts the coordinator; seconds from its start until the job is past step `done`, or past its newest
+    /// checkpoint if that is `None`.
     async fn coordinator_lost(&mut self, done: Option<u64>) -> f64 {
         self.machines.coordinator.signal(Signal::KILL);
         self.machines.coordinator.ended().await;
@@ -169,7 +170,7 @@ impl Run {
         }
     }
 
-    /// Outer steps per second, with a worker killed and replaced every so often.
+    /// Outer steps per second while a worker is killed and replaced every `period`; never if that is `None`.
     async fn goodput(&mut self, period: Option<Duration>) -> f64 {
         let begun = Instant::now();
         let before = self.seen;

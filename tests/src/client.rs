@@ -1,4 +1,4 @@
-//! What a test asks of a coordinator, and what a watcher saw of a job.
+//! What a test asks of a coordinator, and what it saw while watching a job.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,13 +17,13 @@ use tonic::{Status, Streaming};
 
 use crate::reference::Tensors;
 
-/// How long anything may take before a test gives up: a net for tests that would hang, never a measure.
+/// How long anything may take before a test gives up. It only stops tests that would hang, and measures nothing.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits for something that must happen.
 ///
 /// # Panics
-/// When it does not.
+/// If it does not happen within [`PATIENCE`].
 pub async fn within<T>(what: &str, happens: impl Future<Output = T>) -> T {
     let waited = tokio::time::timeout(PATIENCE, happens).await;
     waited.unwrap_or_else(|_| panic!("{what}: did not happen within {PATIENCE:?}"))
@@ -35,41 +35,41 @@ pub struct Client {
     channel: Calls,
 }
 
-/// A connection, with what goes with each call.
+/// A connection that adds the credentials to each call.
 pub type Calls = InterceptedService<Channel, Authorize>;
 
 impl Client {
-    /// Connects to a coordinator; nothing need listen there yet.
+    /// Connects to a coordinator, which need not be listening yet.
     ///
     /// # Panics
-    /// When the address is none.
+    /// If the address is invalid.
     pub fn new(url: &str) -> Self {
         Self::of(&Access::new(url, None).expect("an address"))
     }
 
-    /// Connects where and as whom `access` says; nothing need listen there yet.
+    /// Connects to the address and with the identity of `access`; the coordinator need not be listening yet.
     ///
     /// # Panics
-    /// When the credentials cannot be read.
+    /// If the credentials cannot be read.
     pub fn of(access: &Access) -> Self {
         let channel = access.connect_lazy(&access.endpoint());
         Self { channel: InterceptedService::new(channel, access.authorize().expect("credentials")) }
     }
 
-    /// The generated client, for calls that tests make by hand.
+    /// The generated client, for calls that tests construct themselves.
     pub fn jobs(&self) -> JobServiceClient<Calls> {
         JobServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
     }
 
-    /// The connection.
+    /// The underlying connection.
     pub fn channel(&self) -> Calls {
         self.channel.clone()
     }
 
-    /// Offers a job under a new request_id.
+    /// Submits a job under a new request_id.
     ///
     /// # Errors
-    /// What the coordinator says.
+    /// The status of the coordinator.
     pub async fn create(&self, spec: v1::JobSpec) -> Result<v1::Job, Status> {
         static REQUESTS: AtomicU64 = AtomicU64::new(0);
         let request_id = format!("test-{}", REQUESTS.fetch_add(1, Ordering::Relaxed));
@@ -78,10 +78,10 @@ impl Client {
         Ok(created.job.expect("the created job"))
     }
 
-    /// Queues a job and returns its identity.
+    /// Queues a job and returns its id.
     ///
     /// # Panics
-    /// When the coordinator refuses it.
+    /// If the coordinator refuses it.
     pub async fn submit(&self, job: &JobFile) -> String {
         self.create(wire::to_proto(job)).await.unwrap_or_else(|status| panic!("{}: {status}", job.name)).id
     }
@@ -89,7 +89,7 @@ impl Client {
     /// Stores a file of initial weights and returns its digest.
     ///
     /// # Errors
-    /// What the coordinator says.
+    /// The status of the coordinator.
     pub async fn upload(&self, bytes: impl Into<Bytes>) -> Result<String, Status> {
         use v1::upload_initial_weights_request::Part;
         let bytes = bytes.into();
@@ -101,10 +101,10 @@ impl Client {
         self.upload_parts(std::iter::once(header).chain(pieces).collect()).await
     }
 
-    /// Sends the parts of a file as they are.
+    /// Sends the parts of a file unchanged.
     ///
     /// # Errors
-    /// What the coordinator says.
+    /// The status of the coordinator.
     pub async fn upload_parts(
         &self,
         parts: Vec<v1::upload_initial_weights_request::Part>,
@@ -114,10 +114,10 @@ impl Client {
         Ok(stored.into_inner().digest)
     }
 
-    /// A job as it stands.
+    /// The current state of a job.
     ///
     /// # Panics
-    /// When the coordinator does not know it.
+    /// If the coordinator does not know it.
     pub async fn job(&self, id: &str) -> v1::Job {
         let request = v1::GetJobRequest { job_id: id.to_owned() };
         self.jobs().get_job(request).await.expect("the job").into_inner().job.expect("the job")
@@ -126,7 +126,7 @@ impl Client {
     /// The registered workers.
     ///
     /// # Panics
-    /// When the coordinator does not answer.
+    /// If the coordinator does not answer.
     pub async fn workers(&self) -> Vec<v1::Worker> {
         let answer = self.jobs().list_workers(v1::ListWorkersRequest {}).await;
         answer.expect("the workers").into_inner().workers
@@ -137,17 +137,17 @@ impl Client {
         self.watch_after(id, 0, 0).await
     }
 
-    /// Watches a job from behind a cursor.
+    /// Watches a job from after a cursor.
     ///
     /// # Panics
-    /// When the coordinator does not know the job.
+    /// If the coordinator does not know the job.
     pub async fn watch_after(&self, id: &str, after_revision: u64, after_outer_step: u64) -> Watcher {
         let request = v1::WatchJobRequest { job_id: id.to_owned(), after_revision, after_outer_step };
         let stream = self.jobs().watch_job(request).await.expect("a watch").into_inner();
         Watcher { stream, seen: History::default() }
     }
 
-    /// Waits until a job is over; returns all of its events.
+    /// Waits until a job has ended; returns all of its events.
     pub async fn finish(&self, id: &str) -> History {
         self.watch(id).await.to_the_end().await
     }
@@ -155,7 +155,7 @@ impl Client {
     /// Runs a job that must succeed.
     ///
     /// # Panics
-    /// When it does not.
+    /// If it does not succeed.
     pub async fn run(&self, job: &JobFile) -> History {
         let history = self.finish(&self.submit(job).await).await;
         assert_eq!(history.state(), v1::JobState::Succeeded, "{}: {}", job.name, history.message());
@@ -163,20 +163,20 @@ impl Client {
         history
     }
 
-    /// Runs a job that must fail; returns why it did.
+    /// Runs a job that must fail; returns the message of its failure.
     ///
     /// # Panics
-    /// When it does not fail.
+    /// If it does not fail.
     pub async fn run_to_failure(&self, job: &JobFile) -> String {
         let history = self.finish(&self.submit(job).await).await;
         assert_eq!(history.state(), v1::JobState::Failed, "{}: {}", job.name, history.message());
         history.message().to_owned()
     }
 
-    /// The newest checkpoint's weights with their announced digest.
+    /// The newest checkpoint's weights and their announced digest.
     ///
     /// # Panics
-    /// When there is none, or it arrives damaged.
+    /// If there is no checkpoint, or it arrives damaged.
     pub async fn weights(&self, id: &str) -> (Tensors, String) {
         use v1::download_checkpoint_response::Part;
         let request = v1::DownloadCheckpointRequest { job_id: id.to_owned(), outer_step: None };
@@ -193,7 +193,7 @@ impl Client {
     }
 }
 
-/// What a watcher saw.
+/// The events that a watcher has seen.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     /// Changes of the job, in order.
@@ -203,12 +203,12 @@ pub struct History {
 }
 
 impl History {
-    /// The state that the job was last seen in.
+    /// The last state of the job that was seen.
     pub fn state(&self) -> v1::JobState {
         self.notices.last().map_or(v1::JobState::Unspecified, v1::JobNotice::state)
     }
 
-    /// What was last said.
+    /// The message of the last notice; empty if there is none.
     pub fn message(&self) -> &str {
         self.notices.last().map_or("", |notice| notice.message.as_str())
     }
@@ -216,18 +216,18 @@ impl History {
     /// Digest of the final weights.
     ///
     /// # Panics
-    /// When the job did not succeed.
+    /// If the job did not succeed.
     pub fn digest(&self) -> &str {
         let digest = self.notices.last().map_or("", |notice| notice.digest.as_str());
         assert!(!digest.is_empty(), "no final weights: {}", self.message());
         digest
     }
 
-    /// Whether a job that succeeded was seen from its first to its last outer step, each once, and ended with the
-    /// weights of the last.
+    /// Checks that a job that succeeded was seen from its first to its last outer step, each once, and ended with the
+    /// weights of the last one.
     ///
     /// # Panics
-    /// When it was not.
+    /// If any of this does not hold.
     pub fn check_whole(&self) {
         let last = self.notices.last().expect("a notice");
         assert_eq!(self.step_numbers(), (1..=last.total_outer_steps).collect::<Vec<u64>>());
@@ -242,12 +242,12 @@ impl History {
         self.steps.iter().map(|step| step.workers).max().unwrap_or(0)
     }
 
-    /// Evaluations of each outer step.
+    /// Number of gradients of each outer step.
     pub fn gradients(&self) -> Vec<u32> {
         self.steps.iter().map(|step| step.gradients).collect()
     }
 
-    /// Whether some notice says all of `words`.
+    /// Whether some notice contains all of `words`.
     pub fn said(&self, words: &[&str]) -> bool {
         self.notices.iter().any(|notice| words.iter().all(|word| notice.message.contains(word)))
     }
@@ -258,14 +258,14 @@ impl History {
     }
 }
 
-/// A watcher of one job.
+/// A stream of one job's events.
 pub struct Watcher {
     stream: Streaming<v1::WatchJobResponse>,
     seen: History,
 }
 
 impl Watcher {
-    /// Takes one event; `false` at the end.
+    /// Receives one event; `false` at the end.
     async fn take(&mut self) -> bool {
         match within("an event", self.stream.message()).await.expect("the watch goes on") {
             Some(message) => match message.event.expect("an event") {
@@ -277,10 +277,10 @@ impl Watcher {
         true
     }
 
-    /// Takes events until what was seen so far fulfils a condition.
+    /// Receives events until those seen so far fulfil a condition.
     ///
     /// # Panics
-    /// When the job is over before.
+    /// If the job ends before that.
     pub async fn until(&mut self, what: &str, holds: impl Fn(&History) -> bool) -> &History {
         while !holds(&self.seen) {
             assert!(self.take().await, "{what}: the job is over: {}", self.seen.message());
@@ -288,23 +288,23 @@ impl Watcher {
         &self.seen
     }
 
-    /// Takes events until the job has done so many outer steps.
+    /// Receives events until the job has finished outer step `outer_step`.
     pub async fn until_step(&mut self, outer_step: u64) -> &History {
         let reached = |seen: &History| seen.steps.last().is_some_and(|step| step.outer_step >= outer_step);
         self.until(&format!("outer step {outer_step}"), reached).await
     }
 
-    /// Takes events until a notice says all of `words`.
+    /// Receives events until a notice contains all of `words`.
     pub async fn until_said(&mut self, words: &[&str]) -> &History {
         self.until(&format!("a notice with {words:?}"), |seen| seen.said(words)).await
     }
 
-    /// Takes events until the job is in a state.
+    /// Receives events until the job is in a state.
     pub async fn until_state(&mut self, state: v1::JobState) -> &History {
         self.until(&format!("{state:?}"), |seen| seen.state() == state).await
     }
 
-    /// Takes all events that are left; returns everything seen.
+    /// Receives all remaining events; returns everything seen.
     pub async fn to_the_end(mut self) -> History {
         while self.take().await {}
         self.seen

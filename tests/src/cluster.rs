@@ -1,5 +1,5 @@
-//! A cluster inside the test: a coordinator on a loopback port and workers that reach it over the same services as
-//! on any other machine.
+//! A cluster inside the test: a coordinator on a loopback port and workers that use the same services as on any other
+//! machine.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{Client, within};
 use crate::jobs;
 
-/// What a worker's samples may take in memory.
+/// Memory limit of each worker.
 const WORKER_MEMORY: u64 = 64 << 20;
 
-/// A running cluster. Dropping it ends it at once.
+/// A running cluster. Dropping it stops it immediately.
 pub struct Cluster {
     url: String,
     client: Client,
@@ -40,8 +40,8 @@ struct Worker {
 }
 
 impl Cluster {
-    /// A coordinator that gives nobody up for being slow on a busy machine, and a data folder with the small data
-    /// set; no workers.
+    /// A coordinator without workers, and a data folder with the small data set. Failure detection is so patient that
+    /// no worker is given up for being slow on a busy machine.
     pub async fn new() -> Self {
         Self::with_config(|_| ()).await
     }
@@ -49,12 +49,12 @@ impl Cluster {
     /// As [`Self::new`], with a change to the configuration.
     ///
     /// # Panics
-    /// When the coordinator does not start.
+    /// If the coordinator does not start.
     pub async fn with_config(change: impl FnOnce(&mut Config)) -> Self {
         Self::start(change, None).await
     }
 
-    /// A coordinator that asks callers who they are; the cluster's own user has the credentials of a folder.
+    /// A coordinator that requires credentials; the cluster's own user has those of a folder.
     pub async fn guarded(user: &Path, change: impl FnOnce(&mut Config)) -> Self {
         Self::start(change, Some(user)).await
     }
@@ -83,17 +83,17 @@ impl Cluster {
         cluster
     }
 
-    /// Where the coordinator listens.
+    /// Address of the coordinator.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Where its pages are, if it has any.
+    /// Address of its HTTP pages; `None` if they are off.
     pub fn http_addr(&self) -> Option<std::net::SocketAddr> {
         self.coordinator.http_addr()
     }
 
-    /// A user of it.
+    /// A user of the cluster.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -108,12 +108,12 @@ impl Cluster {
         self.state.path()
     }
 
-    /// What computes with candle on the cluster's data folder.
+    /// A candle backend on the cluster's data folder.
     pub fn backend(&self, registry: Registry) -> Arc<CandleBackend> {
         self.backend_on(registry, self.data.path())
     }
 
-    /// What computes with candle on another data folder.
+    /// A candle backend on another data folder.
     pub fn backend_on(&self, registry: Registry, data: &Path) -> Arc<CandleBackend> {
         let environment = DataEnvironment::local(data.to_owned(), WORKER_MEMORY);
         Arc::new(CandleBackend::new(registry, environment))
@@ -124,12 +124,12 @@ impl Cluster {
         self.add_by(name, backend, |_| ()).await;
     }
 
-    /// The same with credentials.
+    /// As [`Self::add`], with credentials.
     pub async fn add_as(&mut self, name: &str, backend: Arc<dyn Backend>, credentials: &Path) {
         self.add_by(name, backend, |config| config.credentials = Some(credentials.to_owned())).await;
     }
 
-    /// The same for a worker to which tensors are handed over and not sent.
+    /// As [`Self::add`], for a worker to which tensors are handed over instead of sent.
     pub async fn add_in_process(&mut self, name: &str, backend: Arc<dyn Backend>, tensors: InProcess) {
         self.add_by(name, backend, |config| config.in_process = Some(tensors)).await;
     }
@@ -161,7 +161,7 @@ impl Cluster {
     /// Asks a worker to leave and waits until it has.
     ///
     /// # Panics
-    /// When there is none of that name.
+    /// If there is no worker of that name.
     pub async fn stop(&mut self, name: &str) -> Result<(), WorkerError> {
         let position = self.workers.iter().position(|worker| worker.name == name).expect("the worker");
         let worker = self.workers.remove(position);
@@ -169,10 +169,10 @@ impl Cluster {
         within("the worker's end", worker.ended).await.expect("no panic")
     }
 
-    /// The workers serve a good job to the digest that it always has.
+    /// Checks that the workers still complete a good job with the digest that it always has.
     ///
     /// # Panics
-    /// When they do not.
+    /// If they do not.
     pub async fn still_works(&self) {
         let history = self.client.run(&jobs::small()).await;
         assert_eq!(history.digest(), small_digest().await, "a good job's weights changed");
@@ -180,7 +180,7 @@ impl Cluster {
     }
 }
 
-/// Digest that [`jobs::small`] ends with, from one undisturbed worker.
+/// Digest of the final weights of [`jobs::small`], from one undisturbed worker.
 pub async fn small_digest() -> &'static str {
     static DIGEST: tokio::sync::OnceCell<String> = tokio::sync::OnceCell::const_new();
     let compute = || async { Cluster::of(1).await.client().run(&jobs::small()).await.digest().to_owned() };

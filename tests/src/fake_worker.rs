@@ -1,5 +1,5 @@
-//! A worker that a test plays by hand, and the toy job that it can compute: what the coordinator must do when a
-//! worker is not what it should be.
+//! A worker whose messages a test sends itself, and the toy job that it can compute: for what the coordinator must do
+//! when a worker misbehaves.
 
 use bytes::Bytes;
 use lookbehind_common::BUILD_VERSION;
@@ -19,16 +19,16 @@ use tonic::{Status, Streaming};
 use crate::client::{Calls, Client, within};
 use crate::toy;
 
-/// A registered worker without anything behind it. It does not beat: failure detection must be patient.
+/// A registered worker that does nothing by itself. It sends no heartbeats, so failure detection must be patient.
 pub struct FakeWorker {
-    /// What the coordinator gave it.
+    /// The fencing token that the coordinator gave it.
     pub fencing_token: v1::FencingToken,
     outgoing: mpsc::Sender<v1::SessionRequest>,
     incoming: Streaming<v1::SessionResponse>,
     tensors: TensorServiceClient<Calls>,
 }
 
-/// How a worker of this build introduces itself.
+/// The registration that a worker of this build sends.
 pub fn hello(name: &str) -> v1::Register {
     v1::Register {
         protocol: PROTOCOL_VERSION,
@@ -45,7 +45,7 @@ impl FakeWorker {
     /// The coordinator's refusal.
     ///
     /// # Panics
-    /// When it gives none and does not register either.
+    /// If the coordinator neither refuses nor registers it.
     pub async fn register(client: &Client, hello: v1::Register) -> Result<Self, v1::Refused> {
         let (outgoing, messages) = mpsc::channel(16);
         let first = session_request::Message::Register(hello);
@@ -66,29 +66,29 @@ impl FakeWorker {
         }
     }
 
-    /// Says something on the control stream.
+    /// Sends a message on the control stream.
     pub async fn say(&self, message: session_request::Message) {
         self.say_as(&self.fencing_token, message).await;
     }
 
-    /// Says something, if anybody listens still.
+    /// Sends a message; a closed stream is ignored.
     pub async fn try_say(&self, message: session_request::Message) {
         let request =
             v1::SessionRequest { fencing_token: Some(self.fencing_token.clone()), message: Some(message) };
         let _ = self.outgoing.send(request).await;
     }
 
-    /// Says something under another fencing token.
+    /// Sends a message with another fencing token.
     ///
     /// # Panics
-    /// When the stream is closed.
+    /// If the stream is closed.
     pub async fn say_as(&self, fencing_token: &v1::FencingToken, message: session_request::Message) {
         let request =
             v1::SessionRequest { fencing_token: Some(fencing_token.clone()), message: Some(message) };
         self.outgoing.send(request).await.expect("an open stream");
     }
 
-    /// The coordinator's next message that is no heartbeat; `None` when it closed the stream.
+    /// The coordinator's next message other than a heartbeat; `None` if it closed the stream.
     pub async fn next(&mut self) -> Option<session_response::Message> {
         loop {
             let message = within("a message", self.incoming.message()).await.ok().flatten()?.message;
@@ -99,10 +99,10 @@ impl FakeWorker {
         }
     }
 
-    /// Waits for a job and returns its identity.
+    /// Waits for a job and returns its id.
     ///
     /// # Panics
-    /// When something else comes.
+    /// If another message arrives.
     pub async fn prepare(&mut self) -> String {
         match self.next().await {
             Some(session_response::Message::Prepare(prepare)) => prepare.job_id,
@@ -110,12 +110,12 @@ impl FakeWorker {
         }
     }
 
-    /// Says that the toy job is loaded.
+    /// Reports that the toy job is loaded.
     pub async fn prepared(&self, job_id: &str) {
         self.described(job_id, toy::description()).await;
     }
 
-    /// Says that a job is loaded and what it is.
+    /// Reports that a job is loaded, with a description.
     pub async fn described(&self, job_id: &str, description: v1::JobDescription) {
         let prepared = v1::Prepared {
             job_id: job_id.to_owned(),
@@ -126,10 +126,10 @@ impl FakeWorker {
         self.say(session_request::Message::Prepared(prepared)).await;
     }
 
-    /// Waits until it is asked for the initial weights.
+    /// Waits until the initial weights are requested.
     ///
     /// # Panics
-    /// When something else comes.
+    /// If another message arrives.
     pub async fn asked_for_state(&mut self) {
         match self.next().await {
             Some(session_response::Message::SendInitialState(_)) => {}
@@ -137,10 +137,10 @@ impl FakeWorker {
         }
     }
 
-    /// Waits for work.
+    /// Waits for an assignment.
     ///
     /// # Panics
-    /// When something else comes.
+    /// If another message arrives.
     pub async fn assigned(&mut self) -> v1::Assign {
         match self.next().await {
             Some(session_response::Message::Assign(assign)) => assign,
@@ -148,10 +148,10 @@ impl FakeWorker {
         }
     }
 
-    /// Takes a toy job up to its first work.
+    /// Takes a toy job to its first assignment.
     ///
     /// # Panics
-    /// When the coordinator refuses the initial weights.
+    /// If the coordinator refuses the initial weights.
     pub async fn start_toy(&mut self) -> v1::Assign {
         let job = self.prepare().await;
         self.prepared(&job).await;
@@ -161,10 +161,10 @@ impl FakeWorker {
         self.assigned().await
     }
 
-    /// Computes a toy job from some work on until the coordinator releases it.
+    /// Computes a toy job, starting at an assignment, until the coordinator releases it.
     ///
     /// # Panics
-    /// When a partial is not accepted.
+    /// If a partial is not accepted.
     pub async fn finish_toy(&mut self, mut assign: v1::Assign) {
         loop {
             self.compute(&assign).await;
@@ -179,7 +179,7 @@ impl FakeWorker {
     /// Computes and sends the segments of an assignment.
     ///
     /// # Panics
-    /// When one is not accepted.
+    /// If one is not accepted.
     pub async fn compute(&self, assign: &v1::Assign) {
         for segment in &assign.segments {
             let (header, pieces) = self.partial(assign, *segment);
@@ -188,7 +188,7 @@ impl FakeWorker {
         }
     }
 
-    /// What a good worker would send for a segment of the toy job.
+    /// Header and body of the partial that a correct worker would send for a segment of the toy job.
     pub fn partial(&self, assign: &v1::Assign, segment: v1::Segment) -> (v1::PartialHeader, Vec<Piece>) {
         let (sums, gradient) = toy::partial(assign, segment);
         let header = v1::PartialHeader {
@@ -206,7 +206,7 @@ impl FakeWorker {
         (header, whole(gradient, &sums_bytes(&sums)))
     }
 
-    /// What a good worker would open the transfer of the toy job's initial weights with.
+    /// The header with which a correct worker would begin the transfer of the toy job's initial weights.
     pub fn state_header(&self, job_id: &str) -> v1::InitialStateHeader {
         let state = v1::StateHeader { parameters: toy::PARAMETERS as u64, statistics: 0 };
         v1::InitialStateHeader {
@@ -219,7 +219,7 @@ impl FakeWorker {
     /// Sends a partial.
     ///
     /// # Errors
-    /// What the coordinator says.
+    /// The status of the coordinator.
     pub async fn upload_partial(
         &self,
         header: v1::PartialHeader,
@@ -232,10 +232,10 @@ impl FakeWorker {
         self.upload_partial_parts(std::iter::once(PartialPart::Header(header)).chain(pieces).collect()).await
     }
 
-    /// Sends the parts of a partial as they are.
+    /// Sends the parts of a partial unchanged.
     ///
     /// # Errors
-    /// What the coordinator says.
+    /// The status of the coordinator.
     pub async fn upload_partial_parts(&self, parts: Vec<PartialPart>) -> Result<v1::UploadOutcome, Status> {
         let messages = parts.into_iter().map(|part| v1::UploadPartialRequest { part: Some(part) });
         let answer = self.tensors.clone().upload_partial(tokio_stream::iter(messages)).await?;
@@ -245,7 +245,7 @@ impl FakeWorker {
     /// Sends initial weights.
     ///
     /// # Errors
-    /// What the coordinator says.
+    /// The status of the coordinator.
     pub async fn upload_state(
         &self,
         header: v1::InitialStateHeader,
@@ -261,10 +261,10 @@ impl FakeWorker {
         Ok(())
     }
 
-    /// Asks for weights under some fencing token.
+    /// Requests weights with the given fencing token.
     ///
     /// # Errors
-    /// What the coordinator says.
+    /// The status of the coordinator.
     pub async fn download(
         &self,
         fencing_token: &v1::FencingToken,
@@ -278,7 +278,7 @@ impl FakeWorker {
     }
 }
 
-/// The pieces of a whole transfer.
+/// The pieces of a complete transfer.
 pub fn whole(body: Vec<u8>, covered: &[u8]) -> Vec<Piece> {
     Sender::new([Bytes::from(body)], covered).collect()
 }

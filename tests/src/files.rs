@@ -1,4 +1,4 @@
-//! Safetensors files for tests: samples to train on, weights to start from, files that are none.
+//! Safetensors files for tests: samples to train on, weights to start from, and invalid files.
 
 use std::path::Path;
 
@@ -6,36 +6,36 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use crate::reference::{Samples, Tensors, read_tensors};
 
-/// Tensors of a file's bytes.
+/// The tensors in the bytes of a file.
 ///
 /// # Panics
-/// When they are no safetensors file.
+/// If the bytes are not a safetensors file.
 pub fn tensors(bytes: &[u8]) -> Tensors {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), bytes).expect("a writable file");
     read_tensors(file.path())
 }
 
-/// One tensor to be written.
+/// A tensor to be written.
 pub struct FileTensor {
-    /// Its name.
+    /// Name of the tensor in the file.
     pub name: &'static str,
     /// Type of its elements.
     pub dtype: Dtype,
-    /// Its shape.
+    /// Extent of each dimension.
     pub shape: Vec<usize>,
-    /// Its elements.
+    /// Elements in row-major order, little-endian.
     pub bytes: Vec<u8>,
 }
 
 impl FileTensor {
-    /// Numbers of 32 bits.
+    /// A tensor of f32 values.
     pub fn f32(name: &'static str, shape: &[usize], values: &[f32]) -> Self {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         Self { name, dtype: Dtype::F32, shape: shape.to_vec(), bytes }
     }
 
-    /// Integers, one dimension.
+    /// A tensor of integers with one dimension.
     pub fn i64(name: &'static str, values: &[i64]) -> Self {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         Self { name, dtype: Dtype::I64, shape: vec![values.len()], bytes }
@@ -45,7 +45,7 @@ impl FileTensor {
 /// A safetensors file of these tensors.
 ///
 /// # Panics
-/// When a shape does not fit its bytes.
+/// If a shape does not fit its bytes.
 pub fn safetensors(tensors: &[FileTensor]) -> Vec<u8> {
     let views = tensors.iter().map(|tensor| {
         let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes);
@@ -54,7 +54,7 @@ pub fn safetensors(tensors: &[FileTensor]) -> Vec<u8> {
     serialize(views, None).expect("tensors that can be written")
 }
 
-/// A file with any header, in front of `data` bytes of zeros.
+/// A file with any header, followed by `data` zero bytes.
 pub fn with_header(header: &str, data: usize) -> Vec<u8> {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(header.as_bytes());
@@ -65,7 +65,7 @@ pub fn with_header(header: &str, data: usize) -> Vec<u8> {
 /// Writes samples as a data set of kind `safetensors`.
 ///
 /// # Panics
-/// When the file cannot be written.
+/// If the file cannot be written.
 pub fn write_samples(path: &Path, samples: &Samples) {
     let rows = samples.targets.len();
     let values: Vec<f32> = samples.inputs.iter().flatten().map(|&value| value as f32).collect();

@@ -1,4 +1,4 @@
-//! A cluster that asks callers who they are: certificates and tokens of an authority of the test's own.
+//! A cluster that requires credentials: certificates and tokens of an authority of the test's own.
 
 use std::path::{Path, PathBuf};
 
@@ -12,25 +12,25 @@ use crate::cluster::Cluster;
 pub struct Credentials(TempDir);
 
 impl Credentials {
-    /// Makes them with a new authority.
+    /// Creates them with a new authority.
     pub fn new() -> Self {
         Self::lasting(365)
     }
 
-    /// The same with certificates that expire after so many days; 0 means that they expire at once.
+    /// Creates them with certificates that expire after `days` days; 0 means that they expire immediately.
     ///
     /// # Panics
-    /// When they cannot be made.
+    /// If they cannot be created.
     pub fn lasting(days: u32) -> Self {
         let credentials = Self(TempDir::with_prefix("lookbehind-credentials-").expect("a folder"));
         credentials.provide(days);
         credentials
     }
 
-    /// Makes what is missing, and anew what expires soon.
+    /// Creates what is missing, and renews what expires soon.
     ///
     /// # Panics
-    /// When it cannot be made.
+    /// If it cannot be created.
     pub fn provide(&self, days: u32) {
         let known =
             [(Role::Admin, "admin"), (Role::User, "alice"), (Role::User, "bob"), (Role::Worker, "worker")];
@@ -39,24 +39,24 @@ impl Credentials {
         authority.provide(&Wanted { hosts: Vec::new(), identities, days }).expect("credentials");
     }
 
-    /// Gives somebody a certificate that is over with the current second.
+    /// Replaces a certificate by one that expires within the current second.
     ///
     /// # Panics
-    /// When it cannot be made.
+    /// If it cannot be created.
     pub fn expire(&self, name: &str) {
         std::fs::remove_file(self.folder(name).join("cert.pem")).expect("a certificate");
         self.provide(0);
     }
 
-    /// The folder of somebody.
+    /// The credentials folder of a principal.
     pub fn folder(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    /// Somebody's folder with only some of its files, as `name`.
+    /// A folder `name` with only some of the files of a principal's folder.
     ///
     /// # Panics
-    /// When it cannot be made.
+    /// If it cannot be created.
     pub fn only(&self, of: &str, files: &[&str], name: &str) -> PathBuf {
         let folder = self.folder(name);
         std::fs::create_dir_all(&folder).expect("a folder");
@@ -76,7 +76,7 @@ impl Default for Credentials {
 /// A user of a guarded coordinator, with the credentials of a folder.
 ///
 /// # Panics
-/// When address or credentials make no sense.
+/// If address or credentials are invalid.
 pub fn client(url: &str, folder: &Path) -> Client {
     let access = Access::new(url, Some(Folder::new(folder))).expect("an address");
     Client::of(&access)
@@ -88,7 +88,7 @@ pub async fn cluster() -> (Cluster, Credentials) {
     (with(&credentials).await, credentials)
 }
 
-/// A guarded cluster with credentials that were made before.
+/// A guarded cluster with existing credentials.
 pub async fn with(credentials: &Credentials) -> Cluster {
     let (coordinator, admin) = (credentials.folder("coordinator"), credentials.folder("admin"));
     Cluster::guarded(&admin, |config| config.credentials = Some(coordinator)).await

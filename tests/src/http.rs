@@ -1,23 +1,23 @@
-//! What a test asks over HTTP.
+//! HTTP requests of a test.
 
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// An answer: its status and its text.
+/// An HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Status code.
     pub status: u16,
-    /// Body.
+    /// Body of the response.
     pub text: String,
 }
 
-/// Asks for a path in plain text.
+/// Requests a path in plain text.
 ///
 /// # Panics
-/// When nobody answers, or not with HTTP.
+/// If there is no answer, or it is not HTTP.
 pub async fn get(address: SocketAddr, path: &str) -> Answer {
     let mut stream = TcpStream::connect(address).await.expect("somebody who listens");
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
@@ -29,10 +29,10 @@ pub async fn get(address: SocketAddr, path: &str) -> Answer {
     Answer { status, text: text.to_owned() }
 }
 
-/// The value of a series in what `/metrics` answers, by its name and labels as they are written there.
+/// The value of a series in the text of `/metrics`, by its name and labels as they are written there.
 ///
 /// # Panics
-/// When there is no such series.
+/// If there is no such series.
 pub fn series(metrics: &str, name: &str) -> f64 {
     let found = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     let value = found.unwrap_or_else(|| panic!("no {name} in\n{metrics}"));

@@ -7,9 +7,9 @@ use lookbehind_common::job::{JobFile, parse_toml};
 use crate::files::write_samples;
 use crate::reference::{Samples, read_samples};
 
-/// File of the small data set in a cluster's data folder.
+/// File name of the small data set in a cluster's data folder.
 pub const SMALL: &str = "small.safetensors";
-/// Samples in it: batches of 24 leave one of 5, which is fewer than 8 shards.
+/// Number of samples in it: batches of 24 leave one of 5, which is fewer than 8 shards.
 pub const SMALL_ROWS: usize = 197;
 
 /// Folder of a parity case.
@@ -28,13 +28,13 @@ pub const MLP_CASES: [&str; 7] = [
     "lookbehind-asam-k2-adaptive",
 ];
 
-/// The parity cases of residual networks: batch normalisation sees a shard, so each has one.
+/// The parity cases of residual networks. Each has one shard, because batch normalisation is computed over a shard.
 pub const RESNET_CASES: [&str; 2] = ["resnet-one-sgd-step", "resnet-one-lookbehind-sam-step"];
 
 /// A job from its text.
 ///
 /// # Panics
-/// When it is none.
+/// If the text is not a valid job file.
 pub fn job(text: &str) -> JobFile {
     parse_toml(text).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -47,7 +47,7 @@ pub fn samples(rows: usize) -> Samples {
     samples
 }
 
-/// Puts the small data set into a folder.
+/// Writes the small data set into a folder.
 pub fn write_small(folder: &Path) {
     write_samples(&folder.join(SMALL), &samples(SMALL_ROWS));
 }
@@ -58,7 +58,7 @@ pub fn small() -> JobFile {
     job(SMALL_JOB)
 }
 
-/// The small job as a file.
+/// The text of the small job's file.
 pub const SMALL_JOB: &str = r#"
         name = "small"
         seed = 3
@@ -84,8 +84,8 @@ pub const SMALL_JOB: &str = r#"
         weight_decay = 5e-4
 "#;
 
-/// The small job over enough outer steps that something can happen to it meanwhile, as a file. A checkpoint is
-/// written every hundred of them.
+/// The text of a longer job: the small job with so many outer steps that a test can act while it runs. A checkpoint is
+/// written every hundred steps.
 pub fn long_job() -> String {
     let longer = SMALL_JOB.replace("epochs = 2", &format!("steps = {LONG_STEPS}"));
     longer.replace("small\"\n", "long\"\n") + "[checkpoint]\nevery_steps = 100\n"
@@ -101,7 +101,7 @@ pub fn small_with(change: impl FnOnce(&mut JobFile)) -> JobFile {
     job
 }
 
-/// Has a job wait for so many workers and take no more.
+/// Makes a job wait for exactly `workers` workers and accept no more.
 pub fn on_workers(job: &mut JobFile, workers: u32) {
     job.resources.min_workers = Some(workers);
     job.resources.max_workers = Some(workers);

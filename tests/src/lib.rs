@@ -1,4 +1,4 @@
-//! What the tests of the whole service share.
+//! Shared by the tests of the whole service.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]

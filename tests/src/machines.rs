@@ -1,4 +1,4 @@
-//! A coordinator, workers and users, each a process of its own.
+//! A coordinator, workers and users, each in a process of its own.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,13 +14,13 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A coordinator with everything that belongs to it in one folder.
+/// A coordinator with all of its files in one folder.
 pub struct Machines {
     /// The coordinator; replaced at each restart.
     pub coordinator: Process,
-    /// A user of it.
+    /// A user of the coordinator.
     pub client: Client,
-    /// Where it serves gRPC.
+    /// Address of its gRPC services.
     pub url: String,
     folder: TempDir,
     volume: Option<Volume>,
@@ -30,12 +30,12 @@ pub struct Machines {
 }
 
 impl Machines {
-    /// A coordinator that gives nobody up for being slow on a busy machine.
+    /// A coordinator whose failure detection is so patient that no worker is given up for being slow on a busy machine.
     pub async fn new() -> Self {
         Self::detecting("20").await
     }
 
-    /// A coordinator with so many seconds of failure detection.
+    /// A coordinator with a failure detection of `failure_detection` seconds.
     pub async fn detecting(failure_detection: &str) -> Self {
         Self::with(failure_detection, None).await
     }
@@ -64,13 +64,14 @@ impl Machines {
         Launch { folder, failure_detection: &self.failure_detection, volume }
     }
 
-    /// Starts the coordinator again on its state and at its address, in the place of the one that is gone.
+    /// Starts the coordinator again, on the state and at the address of the one that has ended.
     pub async fn restart(&mut self) {
         self.coordinator = self.launch().started(&self.address, self.started).await.0;
         self.started += 1;
     }
 
-    /// Starts the coordinator anew, so that it crashes when it comes to a stage of writing for the so-manieth time.
+    /// Restarts the coordinator so that it crashes when it reaches a stage of writing for the Nth time, N being
+    /// `count`.
     pub async fn crash_at(&mut self, stage: &str, count: u32) {
         self.coordinator.signal(Signal::TERM);
         self.coordinator.ended().await;
@@ -79,14 +80,14 @@ impl Machines {
         std::fs::remove_file(self.path("crash-at")).unwrap();
     }
 
-    /// Starts the coordinator again, which must refuse its configuration or state; returns what it says.
+    /// Starts the coordinator again, which must refuse its configuration or state; returns its error output.
     pub async fn start_in_vain(&self) -> String {
         let mut coordinator = self.launch().start(&self.address, self.started);
         assert_eq!(coordinator.exit().await, 78, "{}", coordinator.stderr());
         coordinator.stderr()
     }
 
-    /// The file system of its own.
+    /// The file system that holds the state.
     pub fn volume(&self) -> &Volume {
         self.volume.as_ref().unwrap()
     }
@@ -98,7 +99,7 @@ impl Machines {
         worker
     }
 
-    /// Starts a worker that reaches the coordinator at some address.
+    /// Starts a worker that connects to the coordinator at the given address.
     pub fn worker_at(&self, url: &str, name: &str) -> Process {
         let data = self.path("data");
         let args = ["--coordinator", url, "--data", data.to_str().unwrap(), "--name", name];
@@ -115,31 +116,31 @@ impl Machines {
         .await;
     }
 
-    /// Starts the command line tool for this coordinator; `name` tells its output apart.
+    /// Starts the command line tool for this coordinator; `name` distinguishes its output files.
     pub fn user(&self, name: &str, args: &[&str]) -> Process {
         self.user_at(&self.url, name, args)
     }
 
-    /// Starts the command line tool for the coordinator at some address.
+    /// Starts the command line tool for the coordinator at the given address.
     pub fn user_at(&self, url: &str, name: &str, args: &[&str]) -> Process {
         let args = [args, &["--coordinator", url]].concat();
         Process::start(programs::lookbehind(), &args, self.folder.path(), name)
     }
 
-    /// Runs the command line tool to its end; returns its exit code with what it printed.
+    /// Runs the command line tool to its end; returns its exit code and the process, for its output.
     pub async fn ask(&self, name: &str, args: &[&str]) -> (i32, Process) {
         let mut user = self.user(name, args);
         (user.exit().await, user)
     }
 
-    /// Submits one of the folder's jobs; returns its identity.
+    /// Submits one of the folder's jobs; returns its id.
     pub async fn submit(&self, file: &str) -> String {
         let (code, user) = self.ask(&format!("submit-{file}"), &["submit", file]).await;
         assert_eq!(code, 0, "{}", user.stderr());
         user.stdout().trim().to_owned()
     }
 
-    /// Something in the folder.
+    /// Path of a file in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -166,7 +167,8 @@ struct Launch<'a> {
 impl Launch<'_> {
     fn start(&self, address: &str, number: u32) -> Process {
         let state = self.volume.map_or_else(|| "state".to_owned(), Volume::state);
-        // The port behind an address that is used again may be anybody's by then.
+        // HTTP is off: its default port is the one after `address`, which another process may have taken before a
+        // restart.
         let detection = self.failure_detection;
         let args =
             ["--listen", address, "--http", "off", "--state", &state, "--failure-detection", detection];
@@ -185,7 +187,7 @@ impl Launch<'_> {
     }
 }
 
-/// Digest that the long job ends with, from one undisturbed worker.
+/// Digest of the long job's final weights, from one undisturbed worker.
 pub async fn long_digest() -> &'static str {
     static DIGEST: tokio::sync::OnceCell<String> = tokio::sync::OnceCell::const_new();
     let compute = || async { Cluster::of(1).await.client().run(&job(&long_job())).await.digest().to_owned() };
@@ -197,13 +199,13 @@ pub fn lines(user: &Process) -> Vec<Value> {
     user.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Outer steps that a program was told of, in order.
+/// Outer steps that a program printed, in order.
 pub fn told(user: &Process) -> Vec<u64> {
     let steps = lines(user).into_iter().filter_map(|line| line["step"]["outer_step"].as_u64());
     steps.collect()
 }
 
-/// The finished job was told from its first to its last step, and has the weights of an undisturbed run.
+/// Checks that the finished job was seen from its first to its last step, and has the weights of an undisturbed run.
 pub async fn ends_as_ever(machines: &Machines, id: &str) {
     let history = machines.client.finish(id).await;
     assert_eq!(history.state(), v1::JobState::Succeeded, "{}", history.message());

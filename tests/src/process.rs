@@ -1,4 +1,4 @@
-//! Programs of the service as processes of their own.
+//! Programs of the service in processes of their own.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::within;
 
-/// Time between two looks at something that announces itself in no other way.
+/// Interval at which something is polled that announces itself in no other way.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// A running program, killed when it is dropped. What it prints goes into two files.
+/// A running program, killed when it is dropped. Its output goes to two files.
 pub struct Process {
     child: Child,
     stdout: PathBuf,
@@ -20,10 +20,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `program` under a `name` that tells its files in `folder` apart.
+    /// Starts `program` under a `name` that distinguishes its output files in `folder`.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub fn start(program: &str, args: &[&str], folder: &Path, name: &str) -> Self {
         let (stdout, stderr) = (folder.join(format!("{name}.out")), folder.join(format!("{name}.err")));
         let file = |path: &Path| File::create(path).expect("a writable file");
@@ -39,38 +39,38 @@ impl Process {
         Self { child, stdout, stderr }
     }
 
-    /// Its number with the system.
+    /// Process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it printed so far.
+    /// Its output so far.
     ///
     /// # Panics
-    /// When the file is gone.
+    /// If the file is missing.
     pub fn stdout(&self) -> String {
         std::fs::read_to_string(&self.stdout).expect("its output")
     }
 
-    /// What it logged so far.
+    /// Its log so far.
     ///
     /// # Panics
-    /// When the file is gone.
+    /// If the file is missing.
     pub fn stderr(&self) -> String {
         std::fs::read_to_string(&self.stderr).expect("its log")
     }
 
-    /// Waits until its log holds some words; returns the rest of the line behind them.
+    /// Waits until its log contains `words`; returns the rest of the line after them.
     pub async fn logged(&mut self, words: &str) -> String {
         self.told(words, Self::stderr).await
     }
 
-    /// Waits until its output holds some words; returns the rest of the line behind them.
+    /// Waits until its output contains `words`; returns the rest of the line after them.
     pub async fn printed(&mut self, words: &str) -> String {
         self.told(words, Self::stdout).await
     }
 
-    /// Waits until its output holds some words; `false` when it ends before.
+    /// Waits until its output contains `words`; `false` if it ends before that.
     pub async fn prints(&mut self, words: &str) -> bool {
         self.tells(words, Self::stdout).await.is_some()
     }
@@ -101,13 +101,13 @@ impl Process {
     /// Sends it a signal.
     ///
     /// # Panics
-    /// When it is gone.
+    /// If it has ended.
     pub fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(self.child.id().cast_signed()).expect("a process");
         kill_process(id, signal).expect("a running process");
     }
 
-    /// Ends it at once, as a machine that loses its power.
+    /// Kills it immediately, as on a machine that loses power.
     pub async fn kill(mut self) {
         self.signal(Signal::KILL);
         self.ended().await;
@@ -116,16 +116,16 @@ impl Process {
     /// Waits for its end and returns its exit code.
     ///
     /// # Panics
-    /// When a signal ended it.
+    /// If a signal ended it.
     pub async fn exit(&mut self) -> i32 {
         let status = self.ended().await;
         status.code().unwrap_or_else(|| panic!("{status}: {}", self.stderr()))
     }
 
-    /// Waits for its end, however it comes.
+    /// Waits for its end, whatever the reason.
     ///
     /// # Panics
-    /// When it does not end.
+    /// If it does not end.
     pub async fn ended(&mut self) -> ExitStatus {
         within("the end of a process", async {
             loop {
@@ -141,7 +141,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // An error means that it has already ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

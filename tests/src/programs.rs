@@ -1,5 +1,6 @@
-//! The programs under test. Cargo builds them before the tests of this package and puts them beside their folder, where
-//! the library that all tests share can find them; the variables with their paths exist in the tests' own crates only.
+//! The programs under test. Cargo builds them before the tests of this package and puts them in the parent of the
+//! tests' folder, where the library that all tests share can find them; the variables with their paths exist in the
+//! tests' own crates only.
 
 use std::sync::LazyLock;
 

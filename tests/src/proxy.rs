@@ -1,5 +1,5 @@
-//! A proxy between a coordinator and those who reach it, over which a test cuts connections, refuses new ones, holds
-//! back what one side sends, and makes the line slow.
+//! A proxy between a coordinator and its clients, with which a test cuts connections, refuses new ones, holds back what
+//! one side sends, and delays the traffic.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,28 +16,28 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::client::within;
 
-/// Bytes that are passed on at a time.
+/// Most bytes that are forwarded at a time.
 const PIECE: usize = 64 << 10;
 
-/// Which way bytes go.
+/// Direction of the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// From whoever connected to the coordinator.
+    /// From the client to the coordinator.
     Up,
-    /// From the coordinator to whoever connected.
+    /// From the coordinator to the client.
     Down,
 }
 
-/// Which of the open connections.
+/// One of the open connections.
 #[derive(Clone, Copy, Debug)]
 pub enum Which {
-    /// The one that carried most: a worker's tensors.
+    /// The one that has carried the most bytes: a worker's tensors.
     Busiest,
-    /// The one that carried least: a worker's control messages.
+    /// The one that has carried the fewest bytes: a worker's control messages.
     Quietest,
 }
 
-/// What happens to connections and bytes.
+/// How connections and bytes are treated.
 #[derive(Clone, Copy, Debug, Default)]
 struct Rules {
     refusing: bool,
@@ -69,7 +69,7 @@ fn lock(lines: &Lines) -> MutexGuard<'_, BTreeMap<u64, Line>> {
     lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A proxy for one coordinator. Dropping it cuts everything.
+/// A proxy for one coordinator. Dropping it resets all connections.
 pub struct Proxy {
     address: SocketAddr,
     rules: watch::Sender<Rules>,
@@ -82,7 +82,7 @@ impl Proxy {
     /// A proxy for the coordinator at `http://HOST:PORT`, on a free port of the loopback interface.
     ///
     /// # Panics
-    /// When the address is of another form or no port is free.
+    /// If the address has another form or no port is free.
     pub async fn new(coordinator: &str) -> Self {
         let target = coordinator.strip_prefix("http://").expect("http://HOST:PORT").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -95,12 +95,12 @@ impl Proxy {
         Self { address, rules, lines, accepted, _end: end.drop_guard() }
     }
 
-    /// Where it listens.
+    /// Address of the proxy.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Resets all connections that are open.
+    /// Resets all open connections.
     pub fn cut_all(&self) {
         lock(&self.lines).values().for_each(|line| line.cut.cancel());
     }
@@ -116,20 +116,21 @@ impl Proxy {
         line.inspect(|line| line.cut.cancel());
     }
 
-    /// Resets all connections, and new ones at once; returns how many were accepted before.
+    /// Resets all connections, and from now on new ones as soon as they are accepted; returns how many were accepted
+    /// before.
     pub fn refuse_all(&self) -> u64 {
         self.refuse(true);
         self.cut_all();
         *self.accepted.borrow()
     }
 
-    /// Whether new connections are reset at once.
+    /// Sets whether new connections are reset as soon as they are accepted.
     pub fn refuse(&self, refusing: bool) {
         self.rules.send_modify(|rules| rules.refusing = refusing);
     }
 
-    /// Holds back all that goes in one direction, as a network does that loses every packet; what was held back
-    /// arrives when this ends.
+    /// Holds back everything in one direction, like a network that loses every packet; what was held back arrives when
+    /// this ends.
     pub fn hold(&self, direction: Direction, hold: bool) {
         self.rules.send_modify(|rules| match direction {
             Direction::Up => rules.held_up = hold,
@@ -137,15 +138,15 @@ impl Proxy {
         });
     }
 
-    /// Lets every piece of data take so much longer.
+    /// Delays every piece of data by `delay`.
     pub fn delay(&self, delay: Duration) {
         self.rules.send_modify(|rules| rules.delay = delay);
     }
 
-    /// Waits until so many connections were accepted altogether.
+    /// Waits until `connections` connections have been accepted in total.
     ///
     /// # Panics
-    /// When they do not come.
+    /// If they are not.
     pub async fn accepted(&self, connections: u64) {
         let mut accepted = self.accepted.clone();
         let come = accepted.wait_for(|accepted| *accepted >= connections);
@@ -169,14 +170,14 @@ async fn serve(
     for number in 1.. {
         let Ok((near, _)) = listener.accept().await else { return };
         if rules.borrow().refusing {
-            // The connection is reset, not closed in order.
+            // With zero linger the connection is reset instead of closed in order.
             let _ = near.set_zero_linger();
         } else {
             let line = Line::default();
             lock(&lines).insert(number, line.clone());
             let (target, rules, lines) = (target.clone(), rules.clone(), Arc::clone(&lines));
             tokio::spawn(async move {
-                // Either side sees the end of its own connection.
+                // Errors need no report: either side sees the end of its own connection.
                 let _ = carry(near, &target, &rules, &line).await;
                 lock(&lines).remove(&number);
             });
@@ -206,7 +207,7 @@ async fn carry(
     Ok(())
 }
 
-/// Passes bytes on in one direction until they end.
+/// Forwards bytes in one direction until they end.
 async fn pass(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,

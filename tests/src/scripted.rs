@@ -1,4 +1,4 @@
-//! A backend that a test looks into: it holds work back, changes what comes of it, or passes for another machine.
+//! A backend that a test controls: it delays requests, changes their results, or poses as another machine.
 
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -14,21 +14,21 @@ use tokio::sync::watch;
 
 use crate::client::{PATIENCE, within};
 
-/// What a test does to a worker; by default nothing.
+/// What a test does with a worker; the default methods do nothing.
 pub trait Script: Send + Sync + 'static {
-    /// Before a shard is computed.
+    /// Called before a shard is computed.
     fn before(&self, _request: &Request, _shard: u32) {}
 
-    /// After it was; may change the partial.
+    /// Called after a shard was computed; may change its partial.
     fn after(&self, _request: &Request, _shard: u32, _partial: &mut Partial) {}
 
-    /// When the probe is asked for; may answer another digest.
+    /// Called when the probe is requested; may return another digest.
     fn probe(&self, digest: Digest) -> Digest {
         digest
     }
 }
 
-/// A backend under a script.
+/// A backend whose requests pass through a script.
 pub struct Scripted {
     inner: Arc<dyn Backend>,
     script: Arc<dyn Script>,
@@ -36,12 +36,12 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    /// Puts a backend under a script.
+    /// Wraps a backend in a script.
     pub fn new(inner: Arc<dyn Backend>, script: Arc<dyn Script>) -> Arc<Self> {
         Arc::new(Self { inner, script, class: None })
     }
 
-    /// A backend that passes for a machine of another compute class.
+    /// A backend that poses as a machine of another compute class.
     pub fn of_class(inner: Arc<dyn Backend>, class: &str) -> Arc<Self> {
         struct Other(String);
         impl Script for Other {
@@ -106,7 +106,7 @@ impl PreparedJob for ScriptedJob {
     }
 }
 
-/// Holds whoever passes until the test opens it.
+/// Blocks threads until the test opens it.
 #[derive(Debug, Default)]
 pub struct Gate {
     open: Mutex<bool>,
@@ -115,10 +115,10 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Waits, on a thread that may, until the gate is open.
+    /// Waits until the gate is open. It blocks the thread, so it must not be called on a runtime's thread.
     ///
     /// # Panics
-    /// When nobody opens it.
+    /// If the gate is not opened in time.
     pub fn pass(&self) {
         self.reached.send_replace(true);
         let open = self.open.lock().expect("no panic beside it");
@@ -127,37 +127,37 @@ impl Gate {
         assert!(!waited.1.timed_out(), "nobody opened the gate");
     }
 
-    /// Lets everybody context, now and later.
+    /// Lets everything pass, now and later.
     ///
     /// # Panics
-    /// When a worker panicked at the gate.
+    /// If a worker panicked at the gate.
     pub fn open(&self) {
         *self.open.lock().expect("no panic beside it") = true;
         self.opened.notify_all();
     }
 
-    /// Waits until somebody stands before the gate.
+    /// Waits until a thread waits at the gate.
     ///
     /// # Panics
-    /// When nobody comes.
+    /// If none does in time.
     pub async fn reached(&self) {
         let mut reached = self.reached.subscribe();
         within("somebody at the gate", reached.wait_for(|reached| *reached)).await.expect("the gate stands");
     }
 }
 
-/// A script that holds the gradients of one batch at a gate.
+/// A script that stops the gradients of one batch at a gate.
 pub struct HoldAt {
     /// Epoch of the batch.
     pub epoch: u64,
-    /// The batch within it.
+    /// The batch within the epoch.
     pub batch: u64,
-    /// Where its shards wait.
+    /// The gate at which its shards wait.
     pub gate: Arc<Gate>,
 }
 
 impl HoldAt {
-    /// A gate before a batch.
+    /// Creates the script and its gate.
     pub fn new(epoch: u64, batch: u64) -> (Arc<Gate>, Arc<Self>) {
         let gate = Arc::new(Gate::default());
         (Arc::clone(&gate), Arc::new(Self { epoch, batch, gate }))

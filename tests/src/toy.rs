@@ -7,9 +7,9 @@ use lookbehind_proto::v1;
 
 use crate::jobs::job;
 
-/// Parameters of the model.
+/// Number of parameters of the model.
 pub const PARAMETERS: usize = 9;
-/// Samples in the training split.
+/// Number of samples in the training split.
 pub const SAMPLES: u64 = 12;
 /// Samples in a batch.
 const BATCH: u64 = 8;
@@ -34,7 +34,7 @@ pub fn toy() -> JobFile {
     "#)
 }
 
-/// What a worker finds model and data to be.
+/// The description of model and data that a worker sends.
 pub fn description() -> v1::JobDescription {
     v1::JobDescription {
         tensors: vec![tensor("toy.weight", &[3, 2]), tensor("toy.bias", &[3])],
@@ -44,18 +44,18 @@ pub fn description() -> v1::JobDescription {
     }
 }
 
-/// A parameter of some shape.
+/// The layout entry of a parameter.
 pub fn tensor(name: &str, shape: &[u64]) -> v1::TensorLayout {
     let kind = v1::TensorKind::Parameter.into();
     v1::TensorLayout { name: name.to_owned(), shape: shape.to_vec(), kind }
 }
 
-/// The weights that it starts from, as they are sent.
+/// The initial weights, as the bytes that are sent.
 pub fn initial() -> Vec<u8> {
     (0..PARAMETERS).flat_map(|index| (index as f32 / 4.0).to_le_bytes()).collect()
 }
 
-/// A segment's sums and gradient, as they are sent.
+/// A segment's sums and gradient, as the bytes that are sent.
 pub fn partial(assign: &v1::Assign, segment: v1::Segment) -> (Sums, Vec<u8>) {
     let batch_samples = BATCH.min(SAMPLES - assign.batch * BATCH);
     let range = |shard| shard_range(batch_samples, assign.shards, shard);

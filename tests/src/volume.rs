@@ -1,5 +1,5 @@
-//! A small file system that only the processes inside it see: memory mounted in a mount namespace of its own, which
-//! needs no rights where the system lets users have namespaces, and those of root where it does not.
+//! A small file system that is only visible to the processes inside it: memory mounted in a mount namespace of its own.
+//! This needs no privileges where the system allows user namespaces, and otherwise those of root.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use crate::process::Process;
 use tempfile::TempDir;
 
-/// Mounts, says so, and holds the namespace open.
+/// Mounts the file system, reports it, and keeps the namespace alive.
 const MOUNT: &str = "mount -t tmpfs -o size=$1 lookbehind \"$2\" && echo mounted && exec tail -f /dev/null";
-/// Namespaces of a user, then those of root.
+/// With a user namespace if that is allowed, otherwise with the privileges of root.
 const WAYS: [&[&str]; 2] = [&["--user", "--map-root-user", "--mount"], &["--mount"]];
 
-/// The file system, for as long as it lives.
+/// The file system, which exists until this is dropped.
 pub struct Volume {
     holder: Process,
     folder: TempDir,
@@ -21,10 +21,10 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Mounts one of so many bytes, as mount(8) writes them.
+    /// Mounts a file system of `size` bytes, written as for mount(8).
     ///
     /// # Panics
-    /// When the system allows neither way.
+    /// If the system permits neither way.
     pub async fn new(size: &str) -> Self {
         let folder = TempDir::with_prefix("lookbehind-volume-").unwrap();
         std::fs::create_dir(folder.path().join("disk")).unwrap();
@@ -41,7 +41,7 @@ impl Volume {
         panic!("no file system can be mounted here: {said:?}");
     }
 
-    /// Starts a program inside, as [`Process::start`] does outside.
+    /// Starts a program inside the namespace, as [`Process::start`] does outside.
     pub fn start(&self, program: &str, args: &[&str], folder: &Path, name: &str) -> Process {
         let holder = self.holder.id().to_string();
         let user: &[&str] =
@@ -50,23 +50,23 @@ impl Volume {
         Process::start("nsenter", &enter, folder, name)
     }
 
-    /// The state folder, as those inside name it.
+    /// Path of the state folder, for programs inside the namespace.
     pub fn state(&self) -> String {
         self.folder.path().join("disk/state").to_str().unwrap().to_owned()
     }
 
-    /// Something on the file system, as those outside reach it.
+    /// Path of a file on the file system, for programs outside the namespace.
     pub fn path(&self, name: &str) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.folder.path().join("disk").strip_prefix("/").unwrap()).join(name)
     }
 
-    /// Takes all room that is left.
+    /// Fills all free space.
     pub fn fill(&self) {
         self.fill_but(0);
     }
 
-    /// Takes all room that is left but for so many bytes.
+    /// Fills all free space except `left` bytes.
     pub fn fill_but(&self, left: u64) {
         let mut file = File::create(self.path("filler")).unwrap();
         for size in [1 << 20, 4096, 1] {
@@ -76,12 +76,12 @@ impl Volume {
         file.set_len(length.saturating_sub(left)).unwrap();
     }
 
-    /// Gives the room back.
+    /// Frees the space again.
     pub fn free(&self) {
         std::fs::remove_file(self.path("filler")).unwrap();
     }
 
-    /// Lets nobody write any more.
+    /// Makes the file system read-only.
     pub async fn make_read_only(&self) {
         let disk = self.folder.path().join("disk");
         let args = ["-o", "remount,ro", disk.to_str().unwrap()];

@@ -1,4 +1,4 @@
-//! The optimizer family in f32 against the reference in f64, with the same gradients, and both against the
+//! The optimizer family in f32 compared with the reference in f64, with the same gradients, and both compared with the
 //! parity fixtures.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -15,7 +15,7 @@ use lookbehind_common::optimizer::{Next, Optimizer};
 use lookbehind_common::schedule::{Schedule, Shape};
 use lookbehind_tests::reference::{self, Mlp, Samples, Tensors, Values};
 
-/// What a run may be off, relative to the distance that it moved.
+/// Largest error of a run, relative to the distance that the weights moved.
 const TOLERANCE: f64 = 1e-4;
 
 struct Case {
@@ -47,7 +47,7 @@ fn layout_of(tensors: &Tensors) -> Layout {
     Layout::new(tensors.iter().map(parameter)).expect("a valid layout")
 }
 
-/// Rounds to f32, one tensor after the other.
+/// Rounds all tensors to f32, one after the other.
 fn flat_buffer(values: &Values) -> FlatBuffer {
     values.iter().flatten().map(|&value| value as f32).collect::<Vec<_>>().into()
 }
@@ -105,8 +105,8 @@ fn the_reference_reproduces_the_parity_fixtures() {
     for name in DIGITS {
         let case = case(name);
         let mut got = reference::train(&case.job, &case.init, &case.samples);
-        // The fixtures are rounded to f32: once this is too, what is left are numbers on the edge between
-        // two.
+        // The fixtures are rounded to f32. After the result is rounded as well, they differ only where a value lies on
+        // the edge between two.
         got.values_mut().flat_map(|(_, values)| values).for_each(|value| *value = f64::from(*value as f32));
         assert_close(name, &got, &case.expected, &case.init, 1e-8);
     }
@@ -121,8 +121,8 @@ fn the_optimizer_reproduces_the_parity_fixtures() {
     }
 }
 
-/// A short run on few samples, whose epochs end with a smaller batch and, for methods that take several
-/// batches, a shorter outer step.
+/// A short run on few samples, whose epochs end with a smaller batch and, for methods that take several batches, a
+/// shorter outer step.
 fn short_case() -> Case {
     let mut case = case("sgd");
     case.samples.inputs.truncate(100);

@@ -1,4 +1,4 @@
-//! A backend whose partials cost next to nothing, so that a run's time is the service's own.
+//! A backend whose partials cost next to nothing, so that the measured time is that of the service itself.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use lookbehind_worker::compute::{
     Backend, ComputeError, PrepareError, PreparedJob, Request, Stopped, Watch, reduce_shards,
 };
 
-/// Knows the model kind `constant` with so many `parameters`: every gradient is the same number throughout.
+/// Supports the model kind `constant` with a parameter `parameters`, its number of elements. All elements of every
+/// gradient have the same value.
 #[derive(Debug)]
 pub struct ConstantBackend;
 
@@ -22,7 +23,7 @@ struct Parameters {
     parameters: usize,
 }
 
-/// Elements of every gradient.
+/// Value of all elements of every gradient.
 const GRADIENT: f32 = 1e-3;
 
 impl Backend for ConstantBackend {

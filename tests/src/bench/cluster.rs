@@ -1,5 +1,5 @@
-//! Clusters for benchmarks: all in this process, or each part in a process of its own that runs the benchmark's
-//! own program again.
+//! Clusters for benchmarks: all in this process, or each part in a process of its own that runs the benchmark's own
+//! program again.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ConstantBackend, Failure};
 
-/// A job of the constant backend.
+/// A job for the constant backend.
 #[derive(Clone, Copy, Debug)]
 pub struct BenchJob {
-    /// Numbers in the model.
+    /// Number of parameters of the model.
     pub parameters: usize,
-    /// Shards of a batch.
+    /// Number of shards of each batch.
     pub shards: u32,
-    /// Outer steps.
+    /// Number of outer steps.
     pub steps: u64,
     /// The `[optimizer]` section of a job file, without its heading.
     pub optimizer: &'static str,
@@ -45,11 +45,11 @@ impl BenchJob {
         Ok(wire::to_proto(&parse_toml(&text)?))
     }
 
-    /// Runs the job to its end and returns what its outer steps measured, but for those before the first one in which
-    /// all workers took part and the `warmup` ones behind it.
+    /// Runs the job to its end and returns the metrics of its outer steps, except those before the first one in which
+    /// all workers took part and the `warmup` ones after it.
     ///
     /// # Errors
-    /// When the coordinator cannot be reached, the job does not succeed or the workers never work together.
+    /// If the coordinator cannot be reached, the job does not succeed or the workers never all take part.
     pub async fn run(&self, url: &str, warmup: usize) -> Result<Vec<v1::OuterStepMetrics>, Failure> {
         self.run_as(&Access::new(url, None)?, warmup).await
     }
@@ -80,7 +80,7 @@ impl BenchJob {
 /// Runs a job in a cluster inside this process.
 ///
 /// # Errors
-/// As [`BenchJob::run`].
+/// As for [`BenchJob::run`].
 pub async fn run_inside(job: BenchJob, warmup: usize) -> Result<Vec<v1::OuterStepMetrics>, Failure> {
     let state = tempfile::tempdir()?;
     let coordinator = Coordinator::start(Config::new(state.path().to_owned())).await?;
@@ -101,18 +101,18 @@ pub async fn run_inside(job: BenchJob, warmup: usize) -> Result<Vec<v1::OuterSte
     steps
 }
 
-/// What a process of a benchmark's own program is to be, given in its environment.
+/// The part that a process of a benchmark's own program takes, which is passed in its environment.
 #[derive(Clone, Debug)]
 pub enum Role {
     /// The benchmark itself.
     Driver,
-    /// A coordinator with its state in a folder; it is guarded if credentials lie there, too.
+    /// A coordinator whose state is in the given folder; it requires credentials if the folder contains its own.
     Coordinator(String),
-    /// A worker for a coordinator at an address, with the credentials of a folder behind a space, if there are any.
+    /// A worker for the coordinator at the given address, optionally followed by a space and a folder of credentials.
     Worker(String),
 }
 
-/// Folder of the credentials beside a coordinator's state.
+/// Folder of the credentials within a coordinator's state folder.
 const CREDENTIALS: &str = "credentials";
 
 const ROLE: &str = "LOOKBEHIND_BENCH_ROLE";
@@ -141,7 +141,7 @@ impl Role {
         Ok(command.spawn()?)
     }
 
-    /// Serves in the role until the process is ended; `driver` is what the benchmark itself does.
+    /// Serves in the role until the process is ended; `driver` is the benchmark itself.
     pub fn play(self, driver: impl FnOnce() -> Result<(), Failure>) -> ExitCode {
         let ended = match self {
             Self::Driver => driver(),
@@ -182,9 +182,9 @@ async fn work(argument: String) -> Result<(), Failure> {
     Ok(run_backend(config, Arc::new(ConstantBackend), CancellationToken::new()).await?)
 }
 
-/// A cluster each of whose parts is a process of its own; they are killed when it is dropped.
+/// A cluster each part of which is a separate process; they are killed when it is dropped.
 pub struct Outside {
-    /// Where the coordinator listens.
+    /// Address of the coordinator.
     pub url: String,
     credentials: Option<PathBuf>,
     processes: Vec<Child>,
@@ -195,15 +195,15 @@ impl Outside {
     /// Starts a coordinator and workers.
     ///
     /// # Errors
-    /// When a process cannot be started.
+    /// If a process cannot be started.
     pub fn start(workers: usize) -> Result<Self, Failure> {
         Self::start_in(tempfile::tempdir()?, None, workers)
     }
 
-    /// The same with TLS and identities.
+    /// Starts a coordinator and workers with TLS and identities.
     ///
     /// # Errors
-    /// When credentials cannot be made or a process cannot be started.
+    /// If credentials cannot be created or a process cannot be started.
     pub fn start_guarded(workers: usize) -> Result<Self, Failure> {
         let state = tempfile::tempdir()?;
         let root = state.path().join(CREDENTIALS);
@@ -230,7 +230,7 @@ impl Outside {
         Ok(cluster)
     }
 
-    /// The coordinator's process.
+    /// Process id of the coordinator.
     pub fn coordinator_pid(&self) -> u32 {
         self.processes[0].id()
     }
@@ -238,7 +238,7 @@ impl Outside {
     /// Runs a job to its end, as [`BenchJob::run`].
     ///
     /// # Errors
-    /// As [`BenchJob::run`], and when it takes longer than two minutes.
+    /// As for [`BenchJob::run`], and if the job takes longer than two minutes.
     pub fn run(&self, job: BenchJob, warmup: usize) -> Result<Vec<v1::OuterStepMetrics>, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let folder = self.credentials.as_ref().map(|root| Folder::new(root.join("admin")));

@@ -1,5 +1,5 @@
-//! What the benchmarks share: a backend that computes next to nothing, clusters in this process or in processes of
-//! their own, the machine's limits, and Markdown tables.
+//! Shared by the benchmarks: a backend that computes next to nothing, clusters in this process or in separate
+//! processes, the machine's limits, and Markdown tables.
 
 mod backend;
 mod cluster;
@@ -11,5 +11,5 @@ pub use cluster::{BenchJob, Outside, Role, run_inside};
 pub use report::{Samples, Table, rounds};
 pub use star::{copies, star, sums};
 
-/// Whatever stops a benchmark.
+/// Any error that stops a benchmark.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -1,4 +1,4 @@
-//! What the machine allows: copies in memory, and the exchange's dataflow over bare loopback sockets.
+//! The limits of the machine: copies in memory, and the exchange's dataflow over bare loopback sockets.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use lookbehind_common::optimizer::elementwise::add_assign;
 
 use super::Samples;
 
-/// Seconds of copying `numbers` f32 to other memory, with as many threads as the optimizer uses.
+/// Seconds of copying `numbers` f32 in memory, with as many threads as the optimizer uses.
 pub fn copies(numbers: usize, repetitions: usize) -> Samples {
     use rayon::prelude::*;
     const GRAIN: usize = 1 << 16;
@@ -21,17 +21,17 @@ pub fn copies(numbers: usize, repetitions: usize) -> Samples {
     })
 }
 
-/// Seconds of adding `workers` partials of `numbers` f32, as the coordinator does.
+/// Seconds of adding `workers` partials of `numbers` f32 each, as the coordinator does.
 pub fn sums(numbers: usize, workers: usize, repetitions: usize) -> Samples {
     let (mut left, right) = (vec![1.0_f32; numbers], vec![2.0_f32; numbers]);
     repeat(repetitions, || (1..workers).for_each(|_| add_assign(&mut left, &right)))
 }
 
-/// Seconds of a star exchange over bare sockets: each of `workers` threads sends `numbers` f32 up, they are summed,
-/// and each receives the sum. No framing, no checksums, all memory mapped beforehand.
+/// Seconds of a star exchange over bare sockets: each of `workers` threads sends `numbers` f32, they are summed, and
+/// each receives the sum. There are no frames and no checksums, and all memory is mapped beforehand.
 ///
 /// # Errors
-/// When the loopback interface fails.
+/// If the loopback interface fails.
 pub fn star(numbers: usize, workers: usize, repetitions: usize) -> std::io::Result<Samples> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut pairs = Vec::new();

@@ -1,6 +1,6 @@
-//! `lookbehind-coordinator` under a name of its own, so that the tests of this package find it built. Where a file
-//! `crash-at` lies in its folder, with the name of a failpoint and a number, it crashes when it comes to that point for
-//! the so-manieth time.
+//! `lookbehind-coordinator` under a name of its own, so that the tests of this package find it built. If its folder
+//! contains a file `crash-at` with the name of a failpoint and a number N, it crashes when it reaches that point for
+//! the Nth time.
 
 #![forbid(unsafe_code)]
 

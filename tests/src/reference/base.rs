@@ -15,12 +15,12 @@ pub struct Base {
 }
 
 impl Base {
-    /// Before the first step.
+    /// The state before the first step.
     pub fn new(optimizer: BaseOptimizer) -> Self {
         Self { optimizer, steps: 0, first: None, second: None }
     }
 
-    /// Takes one step.
+    /// Takes one step with the learning rate `lr`.
     pub fn step(&mut self, weights: &mut Values, gradient: &Values, lr: f64) {
         self.steps += 1;
         match self.optimizer {

@@ -8,16 +8,16 @@ use super::Tensors;
 
 /// Samples of a classification task, in order.
 pub struct Samples {
-    /// What the model sees, one row per sample.
+    /// Inputs of the model, one row per sample.
     pub inputs: Vec<Vec<f64>>,
-    /// The class of each.
+    /// The class of each sample.
     pub targets: Vec<usize>,
 }
 
 /// Reads all tensors of a file as f64.
 ///
 /// # Panics
-/// When the file is missing or holds other numbers than f32, f64 or i64.
+/// If the file is missing or contains elements other than f32, f64 or i64.
 pub fn read_tensors(path: &Path) -> Tensors {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -39,7 +39,7 @@ pub fn read_tensors(path: &Path) -> Tensors {
 /// Reads `inputs` and `targets` of a file, inputs flattened to one row per sample.
 ///
 /// # Panics
-/// When the file has no such tensors.
+/// If the file has no such tensors.
 pub fn read_samples(path: &Path) -> Samples {
     let tensors = read_tensors(path);
     let (_, targets) = &tensors["targets"];

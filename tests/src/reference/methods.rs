@@ -7,7 +7,7 @@ use lookbehind_common::job::{Alpha, Ascent, InnerGradients, Method, Minibatch, O
 use super::Values;
 use super::base::{Base, each};
 
-/// How a method walks through an outer step.
+/// The structure of a method's outer step.
 pub struct InnerSteps {
     /// Inner steps of a full outer step.
     pub k: usize,
@@ -31,10 +31,10 @@ pub fn inner_steps(method: &Method) -> InnerSteps {
 /// Gradient of the mean loss of a batch, at some weights.
 pub type Gradient<'a> = dyn Fn(&Values, &Range<usize>) -> Values + 'a;
 
-/// A training run between outer steps.
+/// The state of a training run between outer steps.
 pub struct Trainer {
     method: Method,
-    /// Whether adaptive ascents scale each tensor.
+    /// Whether adaptive ascents scale each tensor; one value per tensor.
     scaled: Vec<bool>,
     base: Base,
     /// The slow weights φ.
@@ -42,16 +42,16 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Before the first outer step; `names` and `slow` are in the same order.
+    /// The state before the first outer step; `names` and `slow` are in the same order.
     pub fn new(spec: &OptimizerSpec, names: &[String], slow: Values) -> Self {
         let scaled = names.iter().map(|name| name.contains("weight")).collect();
         Self { method: spec.method, scaled, base: Base::new(spec.base), slow }
     }
 
-    /// One outer step with the batches that it gets.
+    /// Takes one outer step with the given batches.
     pub fn outer_step(&mut self, batches: &[Range<usize>], lr: f64, gradient: &Gradient<'_>) {
         let InnerSteps { k, batches: full } = inner_steps(&self.method);
-        // The batch of each inner step; fewer of both where an epoch ends.
+        // The batch of each inner step. At the end of an epoch there are fewer batches, and so fewer inner steps.
         let batches: Vec<_> = if full > 1 { batches.to_vec() } else { vec![batches[0].clone(); k] };
         match self.method {
             Method::Sgd => {
@@ -88,7 +88,7 @@ impl Trainer {
                 let g = gradient(&perturbed, &batches[batches.len() - 1]);
                 self.base.step(&mut self.slow, &g, lr);
             }
-            // With the same batch the two ways to compute the gradients give the same ones.
+            // For equal batches, both ways of computing the gradients give the same ones.
             Method::Lookbehind { ascent, alpha, .. } => {
                 let (mut perturbed, mut path) = (self.slow.clone(), vec![self.slow.clone()]);
                 for batch in &batches {

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::{Samples, Tensors, Values};
 
-/// Which tensors make up the layers.
+/// The tensors that form the layers.
 pub struct Mlp {
-    /// For each layer the numbers of its weight and bias among the tensors, and its inputs.
+    /// For each layer the indices of its weight and bias among the tensors, and its number of inputs.
     layers: Vec<(usize, usize, usize)>,
 }
 
@@ -14,7 +14,7 @@ impl Mlp {
     /// The perceptron whose tensors are `layers.N.weight` (`[out, in]`) and `layers.N.bias` (`[out]`).
     ///
     /// # Panics
-    /// When a layer lacks its bias.
+    /// If a layer has no bias.
     pub fn of(tensors: &Tensors) -> Self {
         let number = |name: String| tensors.keys().position(|other| *other == name);
         let layer = |n: usize| {
@@ -75,7 +75,7 @@ fn add_sample(mlp: &Mlp, weights: &Values, input: &[f64], target: usize, gradien
                 below[i] += d * weights[weight][out * width + i];
             }
         }
-        // ReLU passes the gradient on where it passed the value on.
+        // ReLU passes the gradient where it passed the value.
         delta = below.iter().zip(x).map(|(d, &x)| if x > 0.0 { *d } else { 0.0 }).collect();
     }
     loss

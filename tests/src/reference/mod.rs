@@ -1,5 +1,5 @@
-//! The optimizer family once more: in f64, from the formulas of the design, section 2, without anything of
-//! the service's own arithmetic. Plain loops over `Vec`s; what the service computes is compared with this.
+//! A second implementation of the optimizer family: in f64, from the formulas, without any of the service's own
+//! arithmetic. It consists of plain loops over `Vec`s, and the service's results are compared with it.
 
 mod base;
 mod files;
@@ -24,11 +24,11 @@ pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
 /// The values of some tensors, tensor by tensor.
 pub type Values = Vec<Vec<f64>>;
 
-/// Trains the multilayer perceptron whose layers `init` holds, as `job` says, on all samples in their order;
-/// returns the final weights under the names of `init`.
+/// Trains the multilayer perceptron with the layers in `init`, as `job` says, on all samples in their order; returns
+/// the final weights under the names of `init`.
 ///
 /// # Panics
-/// When the job shuffles, or the tensors are no multilayer perceptron for the samples.
+/// If the job shuffles, or the tensors are not a multilayer perceptron for the samples.
 pub fn train(job: &JobSpec, init: &Tensors, samples: &Samples) -> Tensors {
     assert!(!job.data.shuffle, "the reference takes the samples in order");
     let names: Vec<String> = init.keys().cloned().collect();
@@ -46,7 +46,7 @@ pub fn train(job: &JobSpec, init: &Tensors, samples: &Samples) -> Tensors {
 
 /// One outer step of a run.
 pub struct OuterStep {
-    /// Samples of each of its batches.
+    /// Range of samples of each of its batches.
     pub batches: Vec<Range<usize>>,
     /// Learning rate of its descents.
     pub learning_rate: f64,
@@ -80,7 +80,7 @@ pub fn outer_steps(job: &JobSpec, samples: usize) -> Vec<OuterStep> {
 /// ‖got − expected‖ / ‖expected − init‖ over the tensors of `expected` together.
 ///
 /// # Panics
-/// When a tensor is missing or has another shape.
+/// If a tensor is missing or has another shape.
 pub fn relative_error(got: &Tensors, expected: &Tensors, init: &Tensors) -> f64 {
     distance(got, expected) / distance(init, expected)
 }

@@ -2,7 +2,7 @@
 
 use lookbehind_common::schedule::{Schedule, Shape};
 
-/// Learning rate at a unit of a run.
+/// Learning rate at position `unit` of a run of `units` units.
 pub fn learning_rate(schedule: &Schedule, lr: f64, unit: u64, units: u64) -> f64 {
     let (unit, units, warmup) = (unit as f64, units as f64, schedule.warmup as f64);
     if unit < warmup {

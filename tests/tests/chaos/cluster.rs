@@ -1,4 +1,4 @@
-//! The processes that faults happen to.
+//! The processes on which faults act.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use rustix::process::Signal;
 use crate::faults::{Fault, Health, Place};
 use lookbehind_tests::machines::Machines;
 
-/// Workers at the beginning.
+/// Number of workers at the beginning.
 const WORKERS: usize = 3;
-/// What a worker logs when it gives a silent coordinator up.
+/// Logged by a worker that considers a silent coordinator lost.
 const SILENCE: &str = "nothing was heard";
 
-/// A worker's place.
+/// A place for a worker.
 struct Seat {
     health: Health,
     process: Process,
@@ -28,7 +28,7 @@ pub(crate) struct Chaos {
 }
 
 impl Chaos {
-    /// All places taken, all workers registered.
+    /// Starts the coordinator and all workers, and waits until they are registered.
     pub(crate) async fn new() -> Self {
         let machines = Machines::detecting("1").await;
         let mut chaos = Self { machines, seats: Vec::new(), started: 0 };
@@ -47,7 +47,6 @@ impl Chaos {
         self.machines.worker_at(&self.machines.url, &format!("w{}", self.started))
     }
 
-    /// A user of the coordinator.
     pub(crate) fn client(&self) -> &Client {
         &self.machines.client
     }
@@ -57,12 +56,12 @@ impl Chaos {
         self.machines.submit("long.toml").await
     }
 
-    /// How the workers are.
+    /// State of each place's worker.
     pub(crate) fn workers(&self) -> Vec<Health> {
         self.seats.iter().map(|seat| seat.health).collect()
     }
 
-    /// Has a fault happen.
+    /// Makes a fault happen.
     pub(crate) async fn suffer(&mut self, fault: Fault) {
         match fault {
             Fault::KillWorker(place) => self.kill_worker(place).await,
@@ -124,7 +123,7 @@ impl Chaos {
         self.machines.restart().await;
     }
 
-    /// How often workers have given a silent coordinator up.
+    /// How often workers have considered a silent coordinator lost.
     fn given_up(&self) -> usize {
         self.seats.iter().map(|seat| seat.process.stderr().matches(SILENCE).count()).sum()
     }

@@ -1,22 +1,20 @@
-//! What can happen to processes.
+//! Faults that can happen to processes.
 
 use lookbehind_common::random::Stream;
 
-/// Number of a worker's place: whoever is started in it takes a new name.
+/// Number of a worker's place. A worker that is started in it gets a new name.
 pub(crate) type Place = usize;
 
-/// Whether there is a worker in a place, and how it is.
+/// State of the worker in a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
-    /// It runs.
     Well,
-    /// SIGSTOP holds it.
+    /// It is stopped by SIGSTOP.
     Frozen,
     /// It was killed, or has ended.
     Gone,
 }
 
-/// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// SIGKILL to a worker.
@@ -27,7 +25,7 @@ pub(crate) enum Fault {
     FreezeWorker(Place),
     /// SIGCONT to a worker.
     ThawWorker(Place),
-    /// Another worker in the place of one that is gone.
+    /// Start of another worker in the place of one that is gone.
     StartWorker(Place),
     /// SIGKILL to the coordinator, which is started again.
     KillCoordinator,
@@ -35,14 +33,14 @@ pub(crate) enum Fault {
     KillBoth(Place),
     /// SIGTERM to the coordinator, which is started again.
     DismissCoordinator,
-    /// SIGSTOP and SIGCONT to the coordinator, so soon that nobody notices.
+    /// SIGSTOP and SIGCONT to the coordinator, in such quick succession that no worker notices.
     PauseCoordinator,
-    /// SIGSTOP to the coordinator, and SIGCONT when a worker has given it up.
+    /// SIGSTOP to the coordinator, and SIGCONT when a worker has considered it lost.
     FreezeCoordinator,
 }
 
 impl Fault {
-    /// Draws one of those that can happen and leave a worker that runs.
+    /// Draws one of the faults that are possible now and leave at least one running worker.
     pub(crate) fn draw(dice: &mut Stream, workers: &[Health]) -> Self {
         let mut possible = vec![
             Self::KillCoordinator,
@@ -60,7 +58,7 @@ impl Fault {
                     Self::KillBoth(place),
                 ]),
                 Health::Well => {}
-                // A frozen worker may die as well.
+                // A frozen worker may also be killed.
                 Health::Frozen => possible.extend([Self::ThawWorker(place), Self::KillWorker(place)]),
                 Health::Gone => possible.extend([Self::StartWorker(place); 2]),
             }

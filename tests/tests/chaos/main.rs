@@ -1,4 +1,4 @@
-//! A real job under random faults: its workers and its coordinator are killed, frozen, told to end and started again
+//! A real job under random faults: its workers and its coordinator are killed, frozen, asked to stop and started again
 //! at random outer steps, round after round, and every outer step has the weights of the undisturbed run.
 //!
 //! `CHAOS_SEED` replays one round, `CHAOS_ROUNDS` runs more of them.
@@ -18,7 +18,7 @@ use cluster::Chaos;
 use faults::Fault;
 use observer::Observer;
 
-/// Rounds of a usual run.
+/// Default number of rounds.
 const ROUNDS: u64 = 4;
 /// Fewest and most outer steps between two faults.
 const GAP: (u64, u64) = (20, 120);
@@ -32,7 +32,7 @@ fn seeds() -> Vec<u64> {
     }
 }
 
-/// Says how a round that fails is run again.
+/// Prints how a failed round can be replayed.
 struct Replay {
     seed: u64,
     done: Vec<(u64, Fault)>,

@@ -1,4 +1,4 @@
-//! Watches a job over restarts of its coordinator, by the cursor alone, and insists on every outer step once.
+//! Watches a job across restarts of its coordinator, by the cursor alone, and requires every outer step exactly once.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use lookbehind_proto::v1::watch_job_response::Event;
 use lookbehind_tests::client::{Client, History, within};
 use tonic::{Status, Streaming};
 
-/// A watcher with its cursor: nothing at or behind it may come again.
+/// A watcher with its cursor: nothing at or before it may be received again.
 pub(crate) struct Observer {
     client: Client,
     id: String,
@@ -21,7 +21,7 @@ impl Observer {
         Self { client: client.clone(), id: id.to_owned(), stream: None, seen: History::default() }
     }
 
-    /// Takes events until the job has done so many outer steps.
+    /// Receives events until the job has finished outer step `outer_step`.
     pub(crate) async fn until_step(&mut self, outer_step: u64) {
         within(&format!("outer step {outer_step}"), async {
             while self.last_step() < outer_step {
@@ -31,7 +31,7 @@ impl Observer {
         .await;
     }
 
-    /// Takes events until the job is over; returns everything seen.
+    /// Receives events until the job has ended; returns everything seen.
     pub(crate) async fn finish(mut self) -> History {
         within("the job's end", async {
             while !is_over(self.seen.state()) {
@@ -50,7 +50,7 @@ impl Observer {
         self.seen.notices.last().map_or(0, |notice| notice.revision)
     }
 
-    /// Takes an event, or connects again.
+    /// Receives an event, or connects again.
     async fn take(&mut self) {
         match self.next().await {
             Ok(Some(Event::Step(step))) => {

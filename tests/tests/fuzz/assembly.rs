@@ -1,6 +1,6 @@
-//! The assembly of chunks: what arrives is the chunks one after the other, neither more nor less than was declared.
+//! The assembly of chunks: the result is the chunks one after the other, neither more nor less than was declared.
 //!
-//! An input is a course of events: two bytes for the lengths of the flat buffers, then what a sender does.
+//! An input is a sequence of events: two bytes for the lengths of the flat buffers, then the actions of a sender.
 
 use bytes::Bytes;
 use lookbehind_common::flat_buffer::FlatBuffer;
@@ -10,7 +10,7 @@ use lookbehind_proto::v1;
 use crate::memory;
 use crate::tape::Tape;
 
-/// A transfer that comes to its end whole is accepted.
+/// A transfer that is complete at its end is accepted.
 pub(crate) fn check(bytes: &[u8]) -> bool {
     let mut tape = Tape(bytes);
     let (Some(first), Some(second)) = (tape.byte(), tape.byte()) else { return false };
@@ -27,12 +27,12 @@ pub(crate) fn check(bytes: &[u8]) -> bool {
     })
 }
 
-/// A transfer, and beside it what it must have become.
+/// A transfer, and the result that is expected of it.
 struct Transfer {
     receiver: Option<FlatBufferReceiver>,
-    /// Numbers in the first flat buffer.
+    /// Elements in the first flat buffer.
     first: usize,
-    /// Bytes in both.
+    /// Bytes in both flat buffers.
     length: usize,
     arrived: Vec<u8>,
 }
@@ -44,7 +44,7 @@ impl Transfer {
         Self { receiver, first, length: 4 * (first + second), arrived: Vec::new() }
     }
 
-    /// Does what comes next; at the end returns whether the transfer was accepted.
+    /// Carries out the next action; at the end returns whether the transfer was accepted.
     fn step(&mut self, kind: u8, tape: &mut Tape<'_>) -> Option<bool> {
         match kind % 6 {
             0 => {
@@ -58,7 +58,7 @@ impl Transfer {
                 let data = tape.take(length).to_vec();
                 self.push(offset, data);
             }
-            // Sizes around the limit of a chunk, whose bytes the input need not hold.
+            // Sizes around the limit of a chunk; the input does not contain their bytes.
             2 => {
                 let length = CHUNK_BYTES - 2 + tape.number()? % 4;
                 self.push(self.arrived.len() as u64, vec![7; length]);
@@ -80,7 +80,7 @@ impl Transfer {
             && self.arrived.len() + length <= self.length
     }
 
-    /// A chunk as a whole; a refused one changes nothing.
+    /// Sends a complete chunk; a refused one changes nothing.
     fn push(&mut self, offset: u64, data: Vec<u8>) {
         let fits = self.fits(offset, data.len());
         let begun = self.receiver().begin(offset, data.len());
@@ -91,7 +91,7 @@ impl Transfer {
         }
     }
 
-    /// A chunk in pieces, which may be more or less than it announced; that ends a transfer.
+    /// Sends a chunk in pieces, which may be more or less than it announced; that ends a transfer.
     fn trickle(&mut self, tape: &mut Tape<'_>) -> Option<bool> {
         let announced = tape.number()?;
         let offset = self.arrived.len() as u64;
@@ -112,7 +112,7 @@ impl Transfer {
             self.arrived.extend_from_slice(piece);
         }
         if self.arrived.len() < end {
-            // Nothing else may begin within a chunk.
+            // No other chunk may begin within a chunk.
             let next = self.arrived.len() as u64;
             assert!(self.receiver().begin(next, 1).is_err());
             return Some(self.finish(tape, true));

@@ -1,6 +1,7 @@
-//! Checkpoints in a folder of any content: what is taken is one as it was written, and damage to one harms no other.
+//! Checkpoints in a folder of any content: a checkpoint is only accepted as it was written, and damage to one does not
+//! affect others.
 //!
-//! An input is what happens to a folder with the checkpoints of steps 3 and 7.
+//! An input is a sequence of changes to a folder with the checkpoints of steps 3 and 7.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use crate::{memory, scratch_folder};
 
 const STEPS: [u64; 2] = [3, 7];
 const FILES: [&str; 3] = ["manifest.json", "model.safetensors", "optimizer.safetensors"];
-/// Names that a folder may get: other steps, and names that only look like one.
+/// Names that a folder may get: other steps, and names that only resemble one.
 const NAMES: [&str; 8] =
     ["step-9", "step-3", "step-7", "step-18446744073709551615", "step-", "step-+9", "step-07", ".step-9.tmp"];
 
@@ -64,7 +65,7 @@ static WRITTEN: LazyLock<BTreeMap<PathBuf, Vec<u8>>> = LazyLock::new(|| {
     paths.map(|path| (path.clone(), std::fs::read(job.path().join(path)).expect("the file"))).collect()
 });
 
-/// A folder in which there is still a whole checkpoint is accepted.
+/// A folder that still contains an undamaged checkpoint is accepted.
 pub(crate) fn check(bytes: &[u8]) -> bool {
     let job = scratch_folder();
     for (path, content) in WRITTEN.iter() {
@@ -78,7 +79,7 @@ pub(crate) fn check(bytes: &[u8]) -> bool {
     is_taken_right(job.path(), bytes.len())
 }
 
-/// Does the next thing to the folder; one that cannot be done is none.
+/// Makes the next change to the folder; a change that is impossible is skipped.
 fn happen(job: &Path, tape: &mut Tape<'_>) -> Option<()> {
     let kind = tape.byte()?;
     let path = file(job, tape.byte()?);

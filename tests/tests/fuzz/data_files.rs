@@ -1,5 +1,5 @@
-//! Data sets in files of other people's formats: whatever the bytes are, a worker refuses them in few words and with
-//! little memory, or gets samples that a model can be trained on.
+//! Data sets in files of foreign formats: whatever the bytes are, a worker refuses them with a short message and little
+//! memory, or gets samples on which a model can be trained.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -13,15 +13,16 @@ use tempfile::TempDir;
 
 use crate::{memory, scratch_folder};
 
-/// Most bytes that the samples may take.
+/// Memory limit of the samples, in bytes.
 const MEMORY: u64 = 1 << 20;
-/// What readers and decoders may take beside the samples: buffers, and an image of the greatest size several times.
+/// Memory of readers and decoders in addition to the samples: buffers, and several copies of an image of the greatest
+/// size.
 const BESIDE: usize = 24 << 20;
 
 static FOLDER: LazyLock<TempDir> = LazyLock::new(scratch_folder);
 
 thread_local! {
-    /// Images are decoded on this thread, so that their memory counts.
+    /// Images are decoded on this thread, so that their memory is counted.
     static POOL: ThreadPool = rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .use_current_thread()
@@ -31,7 +32,7 @@ thread_local! {
 
 type Load = fn(&serde_json::Map<String, Value>, &DataEnvironment) -> Result<Box<dyn Dataset>, DataError>;
 
-/// A folder of this thread's own: tests run beside each other.
+/// A folder for this thread alone, because tests run in parallel.
 fn own_folder(target: &str) -> PathBuf {
     let path = FOLDER.path().join(format!("{target}-{:?}", std::thread::current().id()));
     std::fs::create_dir_all(&path).expect("a writable folder");
@@ -71,7 +72,7 @@ fn holds_samples(data: &dyn Dataset) {
     assert!(data.batch(Split::Train, &[description.train_samples], context).is_err());
 }
 
-/// The training file of CIFAR-10.
+/// Checks a training file of CIFAR-10.
 pub(crate) fn check_cifar(bytes: &[u8]) -> bool {
     let folder = own_folder("cifar");
     write(&folder, "train.bin", bytes);
@@ -79,14 +80,14 @@ pub(crate) fn check_cifar(bytes: &[u8]) -> bool {
     check(folder, json!({ "train": "train.bin", "test": "test.bin" }), bytes, cifar10).is_some()
 }
 
-/// A table.
+/// Checks a CSV table.
 pub(crate) fn check_csv(bytes: &[u8]) -> bool {
     let folder = own_folder("csv");
     write(&folder, "train.csv", bytes);
     check(folder, json!({ "train": "train.csv" }), bytes, csv).is_some()
 }
 
-/// A file of images, beside one of as many labels as it claims images.
+/// Checks an IDX file of images, with a file of as many labels as it claims to have images.
 pub(crate) fn check_idx(bytes: &[u8]) -> bool {
     let folder = own_folder("idx");
     let claimed = bytes.get(4..8).map_or(0, |count| u32::from_be_bytes(count.try_into().expect("4 bytes")));
@@ -103,7 +104,7 @@ pub(crate) fn check_idx(bytes: &[u8]) -> bool {
     data.is_some()
 }
 
-/// A PNG or JPEG.
+/// Checks a PNG or JPEG image.
 pub(crate) fn check_image(bytes: &[u8]) -> bool {
     let root = own_folder("image");
     std::fs::create_dir_all(root.join("train/class")).expect("a writable folder");
@@ -111,7 +112,7 @@ pub(crate) fn check_image(bytes: &[u8]) -> bool {
     check(root, json!({ "train": "train" }), bytes, folder).is_some()
 }
 
-/// A table of images and labels.
+/// Checks a Parquet table of images and labels.
 pub(crate) fn check_parquet(bytes: &[u8]) -> bool {
     let folder = own_folder("parquet");
     write(&folder, "train.parquet", bytes);

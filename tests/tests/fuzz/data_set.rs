@@ -1,4 +1,4 @@
-//! Data sets in safetensors files: what a worker loads is what the file holds.
+//! Data sets in safetensors files: a worker loads exactly what the file contains.
 
 use std::sync::LazyLock;
 
@@ -8,25 +8,25 @@ use tempfile::TempDir;
 use crate::model_file_target::{mend, parts, tensor};
 use crate::{memory, scratch_folder};
 
-/// Most bytes that the samples may take.
+/// Memory limit of the samples, in bytes.
 const MEMORY: u64 = 1 << 20;
 
 static FOLDER: LazyLock<TempDir> = LazyLock::new(scratch_folder);
 
-/// The file as it stands, and with a header length that fits its braces.
+/// Checks the file unchanged, and with a header length that fits its braces.
 pub(crate) fn check(bytes: &[u8]) -> bool {
     load(&mend(bytes));
     load(bytes)
 }
 
 fn load(bytes: &[u8]) -> bool {
-    // Tests run beside each other.
+    // A name for this thread alone, because tests run in parallel.
     let name = format!("{:?}.safetensors", std::thread::current().id());
     let path = FOLDER.path().join(&name);
     std::fs::write(&path, bytes).expect("a writable file");
     let environment = DataEnvironment::local(FOLDER.path().to_owned(), MEMORY);
     let parameters = serde_json::Map::from_iter([("train".to_owned(), name.into())]);
-    // One block of the reader, the samples, and what the header becomes in memory.
+    // One block of the reader, the samples, and the parsed header.
     let limit = (1 << 20) + 100 * bytes.len();
     match memory::within(limit, || safetensors(&parameters, &environment)) {
         Ok(data) => {

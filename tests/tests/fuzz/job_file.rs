@@ -1,4 +1,4 @@
-//! The job file: what is accepted means the same to whoever reads it.
+//! The job file: an accepted file means the same to every reader.
 
 use lookbehind_common::job::{JobError, JobFile, JobSpec, Length, parse_toml};
 use lookbehind_common::sampling::Plan;
@@ -8,7 +8,8 @@ use prost::Message as _;
 
 use crate::memory;
 
-/// An accepted file survives the way to the coordinator, and a refused one is told where it is wrong.
+/// An accepted file is unchanged after the transfer to the coordinator, and the error for a refused one says where it
+/// is wrong.
 pub(crate) fn check(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let limit = (1 << 20) + 1000 * bytes.len();
@@ -18,7 +19,7 @@ pub(crate) fn check(bytes: &[u8]) -> bool {
     }
 }
 
-/// Checks a job whose types are right; returns whether it is accepted.
+/// Checks a job whose types are correct; returns whether it is accepted.
 pub(crate) fn is_sound(file: &JobFile, length: usize) -> bool {
     let spec = match file.validate() {
         Ok(spec) => spec,
@@ -37,7 +38,7 @@ pub(crate) fn is_sound(file: &JobFile, length: usize) -> bool {
     true
 }
 
-/// An error names a place, says something, and is not much longer than what it is about.
+/// An error names a place and a problem, and is not much longer than the input.
 fn is_told(error: &JobError, length: usize) -> bool {
     let text = error.to_string();
     assert!(!error.path.is_empty() && !error.problem.is_empty(), "{text:?}");
@@ -45,7 +46,7 @@ fn is_told(error: &JobError, length: usize) -> bool {
     false
 }
 
-/// No accepted job can overflow the plan of its run, and its learning rates are numbers.
+/// No accepted job can overflow the plan of its run, and its learning rates are finite.
 fn can_be_planned(spec: &JobSpec) {
     let batches = spec.optimizer.method.batches_per_outer_step();
     assert!(batches > 0);

@@ -1,4 +1,4 @@
-//! The journal of a job's steps: records with their own checksums only, in their order, up to the first damage.
+//! The journal of a job's steps: only records with the right checksums, in their order, up to the first damage.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,8 +11,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::tape::Tape;
 use crate::{memory, scratch_folder};
 
-/// A journal that is whole to its last byte is accepted. It is also read as bodies of records, sealed here, so that
-/// changes come behind the checksum.
+/// A journal that is undamaged to its last byte is accepted. The bytes are also used as bodies of records with correct
+/// checksums, so that changes get past the checksum.
 pub(crate) fn check(bytes: &[u8]) -> bool {
     let folder = scratch_folder();
     is_read_right(folder.path(), &sealed(bytes));
@@ -24,7 +24,7 @@ fn record(body: &[u8]) -> Vec<u8> {
     [&(body.len() as u32).to_le_bytes()[..], &xxh3_64(body).to_le_bytes(), body].concat()
 }
 
-/// A journal by the instructions in `bytes`: steps, any bodies with their right checksums, and damage.
+/// A journal by the instructions in `bytes`: steps, any bodies with correct checksums, and damage.
 fn sealed(bytes: &[u8]) -> Vec<u8> {
     let (mut tape, mut journal) = (Tape(bytes), Vec::new());
     while let (Some(kind), Some(number)) = (tape.byte(), tape.number()) {
@@ -42,7 +42,7 @@ fn sealed(bytes: &[u8]) -> Vec<u8> {
     journal
 }
 
-/// The steps that stand whole before the first damage, and the bytes that they take.
+/// The undamaged steps before the first damage, and the bytes that they occupy.
 fn whole_records(mut bytes: &[u8]) -> (Vec<OuterStepMetrics>, usize) {
     let (mut found, length) = (Vec::new(), bytes.len());
     while let Some(size) = bytes.first_chunk::<4>() {
@@ -59,15 +59,15 @@ fn whole_records(mut bytes: &[u8]) -> (Vec<OuterStepMetrics>, usize) {
     (found, length - bytes.len())
 }
 
-/// As bytes, since numbers may be NaN.
+/// Compared as bytes, since values may be NaN.
 fn encoded(steps: &[OuterStepMetrics]) -> Vec<Vec<u8>> {
     steps.iter().map(OuterStepMetrics::encode_to_vec).collect()
 }
 
-/// Everything that a reader finds, which stays where it ended.
+/// Everything that a reader finds. The reader does not advance past its end.
 fn read(job: &Path, length: usize) -> Vec<OuterStepMetrics> {
     let mut reader = Reader::new(path(job));
-    // The longest record, whatever a shorter file claims.
+    // The longest record may be allocated, even if the file is shorter.
     let limit = (1 << 20) + (1 << 16) + 16 * length;
     let mut next = || memory::within(limit, || reader.next_step()).expect("a readable file");
     let found = std::iter::from_fn(&mut next).collect();

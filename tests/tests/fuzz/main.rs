@@ -1,18 +1,18 @@
-//! Fuzz targets: everything that reads what others wrote, against any bytes.
+//! Fuzz targets: everything that reads input from others, against arbitrary bytes.
 //!
-//! Each target has a corpus under `fuzz/__fuzz__/<target>/corpus`, where names beginning with `valid` stand for inputs
-//! that must be accepted and all others for such that must be refused. `cargo test` replays it, then tries random
-//! bytes and mutants of the corpus, two seconds per target. For longer runs, of all targets or of one:
+//! Each target has a corpus under `fuzz/__fuzz__/<target>/corpus`. Inputs whose names begin with `valid` must be accepted
+//! and all others must be refused. `cargo test` replays it, then tries random bytes and mutants of the corpus, two seconds
+//! per target. For longer runs, of all targets or of one:
 //!
 //! ```text
 //! BOLERO_RANDOM_TEST_TIME_MS=600000 cargo test --release -p lookbehind-tests --test fuzz -- job_file::mutants
 //! ```
 //!
-//! Coverage can guide a run of `<target>::inputs` with `cargo bolero test`, which needs libFuzzer; the inputs that it
-//! adds to a corpus are named by their hashes, and stand for nothing but that no property fails.
+//! Coverage can guide a run of `<target>::inputs` with `cargo bolero test`, which needs libFuzzer; the inputs that it adds
+//! to a corpus are named by their hashes, and only have to satisfy the properties.
 //!
-//! An input that makes a target fail is left in `fuzz/__fuzz__/<target>/crashes`, which is replayed as well. It moves
-//! to the corpus with the change that mends it.
+//! An input that makes a target fail is left in `fuzz/__fuzz__/<target>/crashes`, which is replayed as well. It moves to
+//! the corpus with the change that fixes the failure.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -38,14 +38,14 @@ mod mutants;
 mod parser_target;
 mod tape;
 
-/// A folder in memory, where there is one: targets write many small files.
+/// A folder in memory if possible, because targets write many small files.
 fn scratch_folder() -> tempfile::TempDir {
     let memory = std::path::Path::new("/dev/shm");
     let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     folder.expect("a temporary folder")
 }
 
-/// The tests of a target, a function that checks its properties and returns whether it accepted the bytes.
+/// The tests of a target, which is a function that checks its properties and returns whether it accepted the bytes.
 macro_rules! target {
     ($name:ident, $check:path) => {
         mod $name {
@@ -55,7 +55,7 @@ macro_rules! target {
 
             const NAME: &str = stringify!($name);
 
-            /// The corpus and random bytes; what libFuzzer drives.
+            /// The corpus and random bytes; libFuzzer drives this test.
             #[test]
             fn inputs() {
                 bolero::check!(name = NAME).with_test_time(Duration::from_millis(300)).for_each(

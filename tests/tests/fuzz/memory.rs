@@ -1,4 +1,4 @@
-//! Counts the memory that a target asks for, thread by thread, so that nothing is allocated for what an input merely
+//! Counts the memory that a target allocates, thread by thread, so that nothing is allocated for what an input merely
 //! claims.
 
 #![allow(unsafe_code, reason = "an allocator that counts hands its calls on to the system's")]
@@ -12,7 +12,7 @@ struct Counting;
 static ALLOCATOR: Counting = Counting;
 
 thread_local! {
-    /// Bytes that this thread holds and the most that it held, since counting began.
+    /// Bytes that this thread has allocated, and the maximum of that, since counting began.
     static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
 }
 
@@ -23,11 +23,11 @@ fn count(change: isize) {
     });
 }
 
-// SAFETY: each call goes on to the system's allocator as it came.
+// SAFETY: each call is forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
-        // SAFETY: the caller's promises are those that are asked for.
+        // SAFETY: the caller's promises are exactly those that are required.
         unsafe { System.alloc(layout) }
     }
 
@@ -38,7 +38,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Old and new exist beside each other for a moment.
+        // The old and the new allocation exist at the same time for a moment.
         count(size as isize);
         count(-(layout.size() as isize));
         // SAFETY: as above.
@@ -52,7 +52,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Runs `act`, which may hold at most `limit` bytes at a time.
+/// Runs `act`, which may have at most `limit` bytes allocated at a time.
 pub(crate) fn within<T>(limit: usize, act: impl FnOnce() -> T) -> T {
     HELD.set((0, 0));
     let result = act();

@@ -1,4 +1,4 @@
-//! Model files: what is read is what the file holds, number by number.
+//! Model files: what is read is exactly what the file contains, element by element.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,7 +23,8 @@ static LAYOUT: LazyLock<Layout> = LazyLock::new(|| {
     .expect("a layout")
 });
 
-/// The file as it stands, and with a header length that fits its braces, so that changes of the header come further.
+/// Checks the file unchanged, and with a header length that fits its braces, so that changes of the header get past the
+/// length check.
 pub(crate) fn check(bytes: &[u8]) -> bool {
     read_flat(bytes);
     let mended = mend(bytes);
@@ -39,14 +40,14 @@ pub(crate) fn mend(bytes: &[u8]) -> Vec<u8> {
     [&(header as u64).to_le_bytes()[..], rest].concat()
 }
 
-/// Header and data, by the format's own description.
+/// Header and data, by the specification of the format.
 pub(crate) fn parts(bytes: &[u8]) -> (Value, &[u8]) {
     let (length, rest) = bytes.split_first_chunk::<8>().expect("an accepted file has a length");
     let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
     (serde_json::from_slice(header).expect("an accepted header"), data)
 }
 
-/// A tensor's shape and bytes, by the header.
+/// A tensor's shape and bytes, according to the header.
 pub(crate) fn tensor<'a>(header: &Value, data: &'a [u8], name: &str) -> (Vec<usize>, &'a [u8]) {
     let numbers = |value: &Value| -> Vec<usize> {
         let numbers = value.as_array().expect("a list").iter();
@@ -80,7 +81,7 @@ fn read(bytes: &[u8]) -> bool {
     true
 }
 
-/// What was read comes out of a file that is written from it.
+/// What was read is written to a file and read back unchanged.
 fn is_written_back(parameters: &FlatBuffer, statistics: &FlatBuffer) {
     let folder = scratch_folder();
     let path: &Path = &folder.path().join("again.safetensors");

@@ -1,4 +1,4 @@
-//! Mutants: inputs of a target's corpus with a few changes, which come further than random bytes.
+//! Mutants: inputs of a target's corpus with a few changes, which get further than random bytes.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use bolero::ValueGenerator;
 use bolero::produce;
 
-/// A changed input.
 pub(crate) struct Mutant(pub(crate) Vec<u8>);
 
 impl fmt::Debug for Mutant {
@@ -34,21 +33,21 @@ pub(crate) fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Leaves an input among the target's crashes if it makes its thread panic.
+/// Saves an input among the target's crashes if its thread panics.
 pub(crate) struct KeptIfFailing<'a>(pub(crate) &'static str, pub(crate) &'a [u8]);
 
 impl Drop for KeptIfFailing<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let folder = folder(self.0).join("crashes");
-            // The test fails in any case.
+            // Errors are ignored: the test fails in any case.
             let _ = std::fs::create_dir_all(&folder);
             let _ = std::fs::write(folder.join("mutant"), self.1);
         }
     }
 }
 
-/// What is changed, and where: the numbers are taken modulo what there is.
+/// Kind, places and value of a change; the numbers are taken modulo what is possible.
 type Edit = (u8, u16, u16, u64);
 
 /// Mutants of a corpus.
@@ -64,7 +63,7 @@ pub(crate) fn of(corpus: Vec<(String, Vec<u8>)>) -> impl ValueGenerator<Output =
     })
 }
 
-/// Numbers at which limits and overflows lie.
+/// Numbers near limits and overflows.
 const NUMBERS: [u64; 20] = [
     0,
     1,
@@ -88,7 +87,7 @@ const NUMBERS: [u64; 20] = [
     u64::MAX,
 ];
 
-/// The same for numbers that are written in digits.
+/// The same for numbers in decimal notation.
 const WORDS: [&str; 16] = [
     "-1",
     "0.5",
@@ -111,7 +110,7 @@ const WORDS: [&str; 16] = [
 fn apply(bytes: &mut Vec<u8>, (kind, at, length, value): Edit, seeds: &[Vec<u8>]) {
     let at = usize::from(at) % (bytes.len() + 1);
     let mut length = usize::from(length);
-    // Most pieces are short.
+    // Keep most pieces short.
     if length % 4 != 0 {
         length %= 24;
     }
@@ -154,7 +153,7 @@ fn insert(bytes: &mut Vec<u8>, at: usize, piece: &[u8]) {
     bytes.splice(at..at, piece.iter().copied());
 }
 
-/// Writes another number for the first one in digits from `at` on.
+/// Replaces the first decimal number from `at` on.
 fn rewrite_number(bytes: &mut Vec<u8>, at: usize, value: u64) {
     let Some(start) = bytes[at..].iter().position(u8::is_ascii_digit).map(|found| at + found) else { return };
     let digits = bytes[start..].iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();

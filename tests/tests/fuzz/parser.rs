@@ -1,5 +1,5 @@
-//! The bytes of a call that carries a transfer: the same events however they are cut, and those that a protobuf decoder
-//! finds. The first eight bytes of an input say how the rest is cut.
+//! The bytes of a call that carries a transfer: the same events however the bytes are split, and the same as a protobuf
+//! decoder finds. The first eight bytes of an input determine how the rest is split.
 
 use bytes::Bytes;
 use lookbehind_proto::transfer::parser::{Event, Parser};
@@ -9,10 +9,10 @@ use prost::Message;
 
 use crate::memory;
 
-/// Whole messages, of which the parser accepts all, are accepted.
+/// Complete messages, all of which the parser accepts, are accepted.
 pub(crate) fn check(bytes: &[u8]) -> bool {
     let (cuts, bytes) = bytes.split_at(bytes.len().min(8));
-    // The one message that is being read, and the events.
+    // Memory for the message that is being read, and for the events.
     let limit = (1 << 16) + 32 * bytes.len();
     let whole = memory::within(limit, || parse(bytes, [bytes.len()].into_iter()));
     let sizes = cuts.iter().map(|&cut| usize::from(cut % 16 + 1) * usize::from(cut / 16 + 1));
@@ -26,7 +26,7 @@ pub(crate) fn check(bytes: &[u8]) -> bool {
 }
 
 struct Parsed {
-    /// With neighbouring data as one.
+    /// Adjacent data events are merged.
     events: Vec<Event>,
     error: Option<TransferError>,
     is_between_messages: bool,
@@ -57,7 +57,7 @@ fn push(events: &mut Vec<Event>, event: Event) {
     }
 }
 
-/// A message of any transfer, its header left as it is.
+/// A message of any transfer, with its header undecoded.
 #[derive(Clone, PartialEq, Message)]
 struct AnyMessage {
     #[prost(bytes = "bytes", optional, tag = "1")]
@@ -68,7 +68,7 @@ struct AnyMessage {
     trailer: Option<v1::Trailer>,
 }
 
-/// Every whole message gives the events that a decoder gives, or an error where that has one.
+/// Every complete message gives the same events as a decoder, or an error if the decoder has one.
 fn agrees_with_a_decoder(parsed: &Parsed, mut bytes: &[u8]) {
     let mut expected = Vec::new();
     while let Some(([0, length @ ..], rest)) = bytes.split_first_chunk::<5>() {
@@ -89,7 +89,7 @@ fn agrees_with_a_decoder(parsed: &Parsed, mut bytes: &[u8]) {
     assert_eq!(parsed.events[..expected.len()], expected);
 }
 
-/// `None` where a message does not hold exactly one part.
+/// `None` if a message does not have exactly one part.
 fn events_of(message: AnyMessage) -> Option<Vec<Event>> {
     match message {
         AnyMessage { header: Some(header), chunk: None, trailer: None } => Some(vec![Event::Header(header)]),
@@ -104,7 +104,7 @@ fn events_of(message: AnyMessage) -> Option<Vec<Event>> {
     }
 }
 
-/// Every chunk has the data that it announces, but for the last, which may be cut off.
+/// Every chunk has as much data as it announces, except the last, which may be cut off.
 fn is_counted(events: &[Event]) {
     for (index, event) in events.iter().enumerate() {
         let data = match events.get(index + 1) {

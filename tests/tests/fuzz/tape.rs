@@ -1,4 +1,4 @@
-//! Bytes as a tape of small instructions, for targets whose input is a course of events.
+//! Bytes as a tape of small instructions, for targets whose input is a sequence of events.
 
 pub(crate) struct Tape<'a>(pub(crate) &'a [u8]);
 
@@ -16,7 +16,7 @@ impl<'a> Tape<'a> {
         Some(u16::from_le_bytes(*bytes).into())
     }
 
-    /// The next bytes, as many as there are but no more than `length`.
+    /// The next `length` bytes, or as many as are left.
     pub(crate) fn take(&mut self, length: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(length.min(self.0.len()));
         self.0 = rest;

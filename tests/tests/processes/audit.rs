@@ -1,4 +1,4 @@
-//! Two runs side by side, on disk and on the coordinator.
+//! Two runs compared, on disk and on the coordinator.
 
 use lookbehind_tests::jobs::SMALL_JOB;
 use lookbehind_tests::machines::Machines;

@@ -1,4 +1,4 @@
-//! Connections that are cut, refused, one-way or slow leave the final weights and what a watcher sees as they are.
+//! Connections that are cut, refused, one-way or slow change neither the final weights nor what a watcher sees.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use lookbehind_tests::proxy::{Direction, Proxy, Which};
 
 use lookbehind_tests::machines::{Machines, ends_as_ever, told};
 
-/// A worker that reaches the coordinator through a proxy of its own.
+/// A worker that connects to the coordinator through a proxy of its own.
 async fn behind_proxy(machines: &Machines, name: &str) -> (Process, Proxy) {
     let proxy = Proxy::new(&machines.url).await;
     let worker = machines.worker_at(&proxy.url(), name);
@@ -64,8 +64,8 @@ async fn connections_cut_while_the_job_is_prepared_leave_the_final_weights_uncha
     assert_eq!(history.digest(), small_digest().await);
 }
 
-/// A worker one of whose directions loses everything is given up by whoever hears nothing, its job ends as ever, and
-/// it comes back.
+/// If one direction of a worker's connection loses everything, the side that receives nothing considers the other lost,
+/// the job ends with its usual result, and the worker comes back.
 async fn one_way(lost: Direction) {
     let machines = Machines::detecting("1").await;
     let _steady = machines.worker("steady").await;
@@ -118,7 +118,7 @@ async fn a_watcher_whose_connection_is_cut_is_told_every_step_once() {
     let mut watching = machines.user_at(&proxy.url(), "watching", &["--json", "watch", &id]);
     let mut seen = machines.client.watch(&id).await;
     for round in 1..=8 {
-        // Some events are under way when the line is cut.
+        // Some events are in transit when the connection is cut.
         seen.until_step(100 * round - 50).await;
         proxy.hold(Direction::Down, true);
         seen.until_step(100 * round).await;

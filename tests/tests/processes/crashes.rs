@@ -1,10 +1,10 @@
-//! A coordinator that crashes at any stage of writing its state goes on from there, to the same final weights.
+//! A coordinator that crashes at any stage of writing its state continues from there, to the same final weights.
 
 use lookbehind_tests::jobs::LONG_STEPS;
 
 use lookbehind_tests::machines::{Machines, lines, long_digest, told};
 
-/// The stages, and how often the coordinator passes each before it crashes there.
+/// The stages, and the number of the visit to each at which the coordinator crashes.
 const STAGES: [(&str, u32); 14] = [
     ("store::put", 4),
     ("store::written", 5),

@@ -17,10 +17,10 @@ use tonic::Code;
 use lookbehind_tests::machines::Machines;
 use lookbehind_tests::volume::Volume;
 
-/// Room for the database, a job's journal and some checkpoints.
+/// Space for the database, a job's journal and some checkpoints.
 const ROOM: &str = "16m";
 
-/// Room that is left on a full disk: enough for some of the journal, too little for a checkpoint.
+/// Space that is left on a full disk: enough for some of the journal, too little for a checkpoint.
 const LEFT: u64 = 64 << 10;
 /// Outer steps of the job whose disk fills up.
 const STEPS: u64 = 600;
@@ -33,14 +33,14 @@ fn heavier() -> JobFile {
         .replace("every_steps = 100", "every_steps = 50"))
 }
 
-/// Digest that the heavier job ends with, from one undisturbed worker.
+/// Digest of the heavier job's final weights, from one undisturbed worker.
 async fn heavier_digest() -> &'static str {
     static DIGEST: OnceCell<String> = OnceCell::const_new();
     let compute = || async { Cluster::of(1).await.client().run(&heavier()).await.digest().to_owned() };
     DIGEST.get_or_init(compute).await
 }
 
-/// A coordinator whose disk is full while the heavier job runs on it, with two workers behind a proxy.
+/// A coordinator whose disk is full while the heavier job runs on it, with two workers connected through a proxy.
 struct FullDisk {
     machines: Machines,
     proxy: Proxy,
@@ -51,7 +51,8 @@ struct FullDisk {
 }
 
 impl FullDisk {
-    /// Fills the disk in mid-run and waits until a checkpoint has failed for it, loudly.
+    /// Fills the disk in the middle of a run and waits until a checkpoint has failed because of it, with an error
+    /// message.
     async fn new() -> Self {
         let mut machines = Machines::on_volume(Volume::new(ROOM).await).await;
         let proxy = Proxy::new(&machines.url).await;
@@ -63,13 +64,13 @@ impl FullDisk {
         let checkpoint = *machines.checkpoints(&id).last().unwrap();
         machines.volume().fill_but(LEFT);
         let failed = machines.coordinator.logged("checkpoint failed").await;
-        // A slow line keeps the job from its end.
+        // Delayed traffic keeps the job from ending.
         proxy.delay(Duration::from_millis(2));
         assert!(failed.contains("could not be written") && failed.contains("No space left"), "{failed}");
         Self { machines, proxy, _workers: workers, id, checkpoint }
     }
 
-    /// Shards that the workers have computed.
+    /// Number of shards that the workers have computed.
     async fn shards_done(&self) -> u64 {
         self.machines.client.workers().await.iter().map(|worker| worker.shards_done).sum()
     }
@@ -85,20 +86,20 @@ impl FullDisk {
         .await;
     }
 
-    /// Checkpoints that were begun and did not come to their name.
+    /// Checkpoints that were begun and never renamed to their final name.
     fn half_written(&self) -> Vec<String> {
         let folder = self.machines.volume().path(&format!("state/jobs/{}/checkpoints", self.id));
         let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string());
         names.map(Result::unwrap).filter(|name| name.ends_with(".tmp")).collect()
     }
 
-    /// Gives the disk its room back and the workers their speed.
+    /// Frees the disk and removes the delay of the workers.
     fn free(&self) {
         self.machines.volume().free();
         self.proxy.delay(Duration::ZERO);
     }
 
-    /// The job was told from its first to its last step, and has the weights of an undisturbed run.
+    /// Checks that the job was seen from its first to its last step, and has the weights of an undisturbed run.
     async fn ends_as_ever(&self) -> History {
         let history = self.machines.client.finish(&self.id).await;
         assert_eq!(history.state(), v1::JobState::Succeeded, "{}", history.message());
@@ -134,7 +135,7 @@ async fn a_coordinator_killed_on_a_full_disk_goes_on_from_the_checkpoint_before(
     disk.ends_as_ever().await;
 }
 
-/// A job whose weights take more than a megabyte, with its policy for checkpoints that fail.
+/// A job whose weights take more than a megabyte, with its policy for failed checkpoints.
 fn large(on_failure: &str) -> JobFile {
     let text = long_job().replace("hidden = [16]", "hidden = [4096]").replace("steps = 1000", "steps = 2");
     job(&format!("{text}on_failure = {on_failure:?}\n"))
@@ -168,7 +169,7 @@ async fn a_job_that_finds_no_room_for_its_first_checkpoint_says_so() {
 async fn a_job_that_cannot_be_stored_is_refused_and_those_before_it_are_kept() {
     let mut machines = Machines::on_volume(Volume::new(ROOM).await).await;
     machines.volume().fill();
-    // The database has some room of its own, which a few long specifications take.
+    // The database has some free space of its own, which a few long specifications use up.
     let hidden = format!("hidden = [16{}]", ", 16".repeat(5000));
     let spec = wire::to_proto(&job(&long_job().replace("hidden = [16]", &hidden)));
     let mut stored = Vec::new();

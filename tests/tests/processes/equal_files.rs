@@ -1,5 +1,5 @@
-//! Equal jobs leave equal files: in any process, with any number of workers, trained alone or fetched from a cluster.
-//! What may differ stands last in each file, so that the rest can be compared byte for byte.
+//! Equal jobs leave equal files: in any process, with any number of workers, trained standalone or fetched from a
+//! cluster. Fields that may differ are last in each file, so that the rest can be compared byte for byte.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde_json::Value;
 use lookbehind_tests::machines::Machines;
 use lookbehind_tests::programs;
 
-/// A job with two buffers of the optimizer, results on a test split and several checkpoints, all of which are kept.
+/// A job with two optimizer buffers, results on a test split and several checkpoints, all of which are kept.
 fn job() -> String {
     let tested = SMALL_JOB.replace("train = \"small", "test = \"small.safetensors\"\ntrain = \"small");
     let sgd = "kind = \"sgd\"\n        lr = 0.1\n        momentum = 0.9";
@@ -19,13 +19,13 @@ fn job() -> String {
     tested.replace(sgd, "kind = \"adamw\"\n        lr = 0.01") + "[checkpoint]\nevery_steps = 5\nkeep = 100\n"
 }
 
-/// What a run left: the files' bytes by their names, without what may differ.
+/// The files of a run: their bytes by their names, without what may differ.
 type Files = BTreeMap<String, Vec<u8>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn equal_jobs_leave_equal_files_in_any_process_with_any_workers_alone_or_in_a_cluster() {
     let machines = Machines::new().await;
-    // `train` looks for the data beside the job file, workers in their folder.
+    // `train` looks for the data next to the job file, workers in their data folder.
     for path in ["equal.toml", "data/equal.toml"] {
         std::fs::write(machines.path(path), job()).unwrap();
     }
@@ -43,7 +43,7 @@ async fn equal_jobs_leave_equal_files_in_any_process_with_any_workers_alone_or_i
     for files in &trained[1..] {
         assert_equal(files, expected);
     }
-    // A job that is fetched has no file of the user's that could be copied: it is written anew, in one way.
+    // For a fetched job there is no file of the user to copy: `job.toml` is generated.
     let without_job = |files: &Files| {
         let mut files = files.clone();
         (files.remove("job.toml"), files)
@@ -55,7 +55,7 @@ async fn equal_jobs_leave_equal_files_in_any_process_with_any_workers_alone_or_i
     }
 }
 
-/// Trains in a process of its own.
+/// Trains in a single process.
 async fn trained(machines: &Machines, workers: u16) -> Files {
     let [out, state] = ["out", "state"].map(|name| format!("train-{workers}-{name}"));
     let workers = workers.to_string();
@@ -67,8 +67,8 @@ async fn trained(machines: &Machines, workers: u16) -> Files {
     files(&machines.path(&out), &job)
 }
 
-/// Trains on workers of the cluster, one or more of them new; fetches the files, once the job is over or while it is
-/// watched.
+/// Trains on workers of the cluster, at least one of them new; fetches the files, either after the job has ended or
+/// while it is watched.
 async fn fetched(machines: &Machines, workers: &[&str], watched: bool) -> Files {
     let mut running = Vec::new();
     for name in workers {
@@ -108,7 +108,7 @@ fn assert_equal(found: &Files, expected: &Files) {
     }
 }
 
-/// Everything that a run left in its output folder and in its job's checkpoints.
+/// All files that a run left in its output folder and in its job's checkpoints.
 fn files(out: &Path, job: &Path) -> Files {
     let mut files = Files::new();
     for path in entries(out)
@@ -124,7 +124,7 @@ fn files(out: &Path, job: &Path) -> Files {
     files
 }
 
-/// A file's bytes without the fields that are documented to differ, which must stand last.
+/// A file's bytes without the fields that are documented to differ, which must be last.
 fn without_differences(name: &str, bytes: Vec<u8>) -> Vec<u8> {
     let cut = |differing: &[&str]| {
         let text = std::str::from_utf8(&bytes).unwrap();
@@ -146,7 +146,7 @@ fn cut_line(line: &str, differing: &[&str]) -> String {
     cut_object(line, &format!(",\"{}\":", differing[0]), differing).to_owned()
 }
 
-/// What stands in an object before its first differing field; nothing else may stand behind it.
+/// The text of an object before its first differing field; after it only differing fields are allowed.
 fn cut_object<'a>(text: &'a str, first: &str, differing: &[&str]) -> &'a str {
     let (same, rest) = text.split_once(first).unwrap_or_else(|| panic!("expected {first:?} in {text}"));
     let rest: Value = serde_json::from_str(&format!("{{\"{}\":{rest}", differing[0])).unwrap();
@@ -155,7 +155,8 @@ fn cut_object<'a>(text: &'a str, first: &str, differing: &[&str]) -> &'a str {
     same
 }
 
-/// The events of the only file of a run, without their times and the checksums over them; its name is a time as well.
+/// The events in the only file of a run, without their times and the checksums over them. The file's name is a time as
+/// well.
 fn tensorboard(folder: &Path) -> Vec<u8> {
     let [path] = <[PathBuf; 1]>::try_from(entries(folder)).unwrap();
     let name = name_of(&path);
@@ -166,7 +167,7 @@ fn tensorboard(folder: &Path) -> Vec<u8> {
     let (mut events, mut rest) = (Vec::new(), bytes.as_slice());
     while let Some((length, tail)) = rest.split_first_chunk::<8>() {
         let event = &tail[4..4 + u64::from_le_bytes(*length) as usize];
-        // Field 1, a double, stands first: the time.
+        // Field 1, a double, comes first: the time.
         assert_eq!(event[0], 0x09);
         events.extend_from_slice(length);
         events.extend_from_slice(&event[9..]);

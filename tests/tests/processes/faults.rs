@@ -1,4 +1,4 @@
-//! Processes that are killed, frozen or told to end leave the final weights as they are.
+//! Processes that are killed, frozen or asked to stop do not change the final weights.
 
 use lookbehind_proto::v1;
 use rustix::process::Signal;
@@ -9,7 +9,7 @@ use lookbehind_tests::machines::{Machines, ends_as_ever, lines, long_digest, tol
 use lookbehind_tests::process::Process;
 use lookbehind_tests::programs;
 
-/// The job runs and is far from its end, so that what happens now happens to it.
+/// Checks that the job is running and far from its end, so that what happens now affects it.
 async fn is_under_way(machines: &Machines, id: &str) {
     let job = machines.client.job(id).await;
     assert_eq!(job.state(), v1::JobState::Running, "the job was too short for the test");
@@ -102,7 +102,7 @@ async fn a_coordinator_and_a_worker_that_are_killed_leave_the_final_weights_unch
     assert_eq!(told(&watching), (1..=LONG_STEPS).collect::<Vec<u64>>(), "each step once, across the restart");
 }
 
-/// A second coordinator on the machines' state ends at once and says why.
+/// A second coordinator on the same state exits immediately with an error message.
 async fn a_second_one_is_refused(machines: &Machines) {
     let args = ["--listen", "127.0.0.1:0", "--state", "state"];
     let mut second = Process::start(programs::coordinator(), &args, &machines.path("."), "second");

@@ -1,4 +1,4 @@
-//! The worker that runs everywhere, and the one for GPUs beside it.
+//! The portable worker, and the one for GPUs next to it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,16 +10,16 @@ use tempfile::TempDir;
 
 use lookbehind_tests::programs;
 
-/// What the system says of a program whose library is missing.
+/// The error message of the system for a program whose library is missing.
 const REFUSED: &str =
     "echo \"$0: error while loading shared libraries: libcuda.so.1: cannot open shared object file\" >&2
 exit 127";
 
-/// Says how it was called, as the other program would take over.
+/// Prints its arguments, in place of the program that would take over.
 const WILLING: &str = "echo \"for GPUs: $*\"
 [ \"$1\" = --version ] || exit 42";
 
-/// A folder with the worker and, perhaps, a script in the other's place.
+/// A folder with the worker and, optionally, a script in place of the other program.
 fn programs(cuda: Option<&str>) -> TempDir {
     let folder = TempDir::new().unwrap();
     fs::copy(programs::worker(), folder.path().join("lookbehind-worker")).unwrap();
@@ -31,7 +31,7 @@ fn programs(cuda: Option<&str>) -> TempDir {
     folder
 }
 
-/// Exit code, output and log of the worker with some arguments.
+/// Exit code, output and log of the worker with the given arguments.
 async fn run(folder: &TempDir, args: &[&str]) -> (i32, String, String) {
     let program = folder.path().join("lookbehind-worker");
     let mut worker = Process::start(program.to_str().unwrap(), args, folder.path(), "worker");
@@ -61,7 +61,7 @@ async fn a_missing_library_is_named_in_one_line_and_has_an_exit_code_of_its_own(
 #[tokio::test]
 async fn without_a_gpu_auto_stays_on_the_cpu_and_says_why() {
     let folder = programs(Some(REFUSED));
-    // Of a CPU there is nothing to check: it is told what it would compute on.
+    // On a CPU there is nothing to check; the log says what the worker would compute on.
     let (code, _, log) = run(&folder, &["--device", "auto", "check"]).await;
     assert_eq!(code, 1, "{log}");
     assert!(log.contains("computing on the CPU") && log.contains("libcuda.so.1: cannot open"), "{log}");
@@ -79,7 +79,7 @@ async fn a_worker_for_the_cpu_alone_refuses_gpus_as_unusable_configuration() {
     assert!(log.contains("expected auto, cpu, cuda"), "{log}");
 }
 
-/// A folder as of [`programs`] with the small job and its data.
+/// A folder as for [`programs`], with the small job and its data.
 fn with_small_job(cuda: Option<&str>) -> TempDir {
     let folder = programs(cuda);
     fs::write(folder.path().join("job.toml"), SMALL_JOB).unwrap();
@@ -110,7 +110,7 @@ fn a_log_that_nobody_reads_any_more_ends_nothing() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It will say that it computes on the CPU.
+    // Dropped, so that writing to it fails: the worker will log that it computes on the CPU.
     drop(worker.stderr.take());
     assert_eq!(worker.wait_with_output().unwrap().status.code(), Some(0));
 }

@@ -1,4 +1,4 @@
-//! A job's life as its user steers it: queued, watched, cancelled, paused, resumed.
+//! A job's life under the control of its user: queued, watched, cancelled, paused, resumed.
 
 use lookbehind_proto::v1;
 use lookbehind_tests::cluster::small_digest;
@@ -74,7 +74,7 @@ async fn a_paused_job_goes_on_from_where_it_stopped_to_the_same_bytes() {
         let (_, digest) = machines.client.weights(&id).await;
         assert_eq!(seen.steps.last().unwrap().digest, digest, "the checkpoint is not the last step's");
 
-        // Its workers are free for others meanwhile.
+        // Meanwhile its workers are free for other jobs.
         let other = machines.submit("small.toml").await;
         assert_eq!(machines.client.finish(&other).await.digest(), small_digest().await);
         let (code, user) = machines.ask("resume", &["resume", &id]).await;

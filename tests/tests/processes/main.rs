@@ -1,4 +1,4 @@
-//! The programs as users run them: processes that are told to end, killed, frozen, and started again.
+//! The programs as users run them: processes that are asked to stop, killed, frozen, and started again.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 

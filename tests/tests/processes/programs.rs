@@ -1,4 +1,4 @@
-//! What the programs refuse, and what they end with.
+//! Invalid input that the programs refuse, and their exit codes.
 
 use lookbehind_proto::v1;
 use lookbehind_tests::jobs::{MLP_CASES, SMALL_JOB, parity};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use lookbehind_tests::machines::Machines;
 use lookbehind_tests::programs;
 
-/// Changes to the small job's file that make it impossible, with the key that must be named.
+/// Changes to the small job's file that make it invalid, with the key that the error must name.
 const IMPOSSIBLE: [(&str, &str, &str); 24] = [
     ("seed = 3", "sede = 3", "sede"),
     ("seed = 3", "seed = -3", "seed"),

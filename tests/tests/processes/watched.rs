@@ -1,4 +1,4 @@
-//! Programs as those see them who watch them: probes, and readers of logs.
+//! Programs as seen by monitoring: probes, and readers of logs.
 
 use lookbehind_tests::client::within;
 use lookbehind_tests::process::Process;
@@ -48,7 +48,7 @@ async fn logs_for_programs_are_one_object_a_line_with_the_fields_beside_the_mess
     assert_eq!(line_of(&worker, "registered")["worker"], "first");
 }
 
-/// The line with a message; all lines are objects.
+/// The log line with a message; all lines are JSON objects.
 fn line_of(process: &Process, message: &str) -> Value {
     let log = process.stderr();
     let mut lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));

@@ -1,4 +1,4 @@
-//! Connections that are of no use to anybody: they are closed, and disturb nobody.
+//! Useless connections: they are closed, and disturb no other caller.
 
 use std::time::{Duration, Instant};
 
@@ -21,14 +21,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::{Service, http};
 use tonic::{Code, Status};
 
-/// Connections that do nothing.
+/// Number of idle connections.
 const IDLE: usize = 1000;
 
 fn address(cluster: &Cluster) -> String {
     cluster.url().rsplit('/').next().unwrap().to_owned()
 }
 
-/// TLS without a certificate of one's own, to whoever listens.
+/// A TLS connection without a client certificate.
 async fn encrypted(
     cluster: &Cluster,
     credentials: &Credentials,
@@ -40,7 +40,7 @@ async fn encrypted(
     connector.connect(name, TcpStream::connect(address(cluster)).await.unwrap()).await.unwrap()
 }
 
-/// Waits until the other side closes; returns how long that took.
+/// Waits until the other side closes the connection; returns how long that took.
 async fn closed(mut stream: impl tokio::io::AsyncRead + Unpin) -> Duration {
     let begun = Instant::now();
     let mut buffer = [0; 1024];
@@ -51,7 +51,7 @@ async fn closed(mut stream: impl tokio::io::AsyncRead + Unpin) -> Duration {
     begun.elapsed()
 }
 
-/// A guarded cluster that notices silence soon.
+/// A guarded cluster with a short failure detection.
 async fn impatient(credentials: &Credentials) -> Cluster {
     let coordinator = credentials.folder("coordinator");
     Cluster::guarded(&credentials.folder("admin"), |config| {
@@ -70,7 +70,7 @@ async fn who_only_connects_is_closed_again_at_every_stage() {
     let mut half = encrypted(&cluster, &credentials).await;
     half.write_all(b"PRI * HTTP/2.0\r\n\r\nSM").await.unwrap();
     closed(half).await;
-    // A connection over which a call is let through stays.
+    // A connection stays open once a call on it was authorised.
     let alice = client(cluster.url(), &credentials.folder("alice"));
     let call = || async { alice.jobs().list_jobs(v1::ListJobsRequest::default()).await.map(drop) };
     call().await.unwrap();
@@ -93,7 +93,7 @@ async fn a_thousand_idle_connections_delay_no_heartbeat() {
     for _ in 0..IDLE {
         idle.push(TcpStream::connect(address(&cluster)).await.unwrap());
     }
-    // Had the worker been silent for half a second, it would have been given up, and come back under another session.
+    // A worker that was silent for half a second would have been given up, and have another session now.
     let before = alice.workers().await[0].session;
     let history = within("the job to finish", watcher.to_the_end()).await;
     assert_eq!(history.state(), v1::JobState::Succeeded, "{}", history.message());
@@ -116,11 +116,11 @@ async fn a_request_that_dribbles_in_is_given_up_and_an_oversized_one_refused() {
     assert!(status.message().contains("did not arrive in time"), "{status}");
 }
 
-/// Begins a call and never ends its request.
+/// Begins a call and never completes its request.
 async fn slow_request(alice: &lookbehind_tests::client::Client) -> Status {
     let mut calls = alice.channel();
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
-    // The head of a message of a hundred bytes.
+    // The prefix of a message of a hundred bytes.
     let head = Frame::data(Bytes::from_static(&[0, 0, 0, 0, 100]));
     sender.send(Ok::<_, Status>(head)).await.unwrap();
     let body = tonic::body::Body::new(StreamBody::new(ReceiverStream::new(receiver)));

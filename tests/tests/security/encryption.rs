@@ -1,4 +1,4 @@
-//! Who is believed: certificates, authorities, and what is not encrypted at all.
+//! Whose identity is accepted: certificates, authorities, and unencrypted calls.
 
 use lookbehind_identity::{Access, Folder, tls_refusal};
 use lookbehind_proto::v1;
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::Status;
 
-/// Why a call with these credentials does not come through, in words of TLS.
+/// The TLS error of a call with these credentials.
 async fn refusal(url: &str, folder: std::path::PathBuf) -> String {
     let access = Access::new(url, Some(Folder::new(folder))).unwrap();
     let status = match access.connect(&access.endpoint()).await {
@@ -71,7 +71,7 @@ async fn a_certificate_of_another_authority_is_not_believed_on_either_side() {
 async fn an_expired_certificate_is_not_believed_on_either_side() {
     let credentials = Credentials::new();
     let cluster = guarded::with(&credentials).await;
-    // Certificates last to the second: these are over when the next one begins.
+    // Certificates expire at a full second: these have expired when the next second begins.
     credentials.expire("alice");
     within("alice's certificate to expire", async {
         while list(&client(cluster.url(), &credentials.folder("alice"))).await.is_ok() {}
@@ -81,7 +81,7 @@ async fn an_expired_certificate_is_not_believed_on_either_side() {
     assert!(reason.contains("CertificateExpired"), "{reason}");
     let expired = Credentials::lasting(0);
     let old = guarded::with(&expired).await;
-    // Without a certificate of one's own, so that only the coordinator's can be refused.
+    // Without a client certificate, so that only the coordinator's certificate can be refused.
     let bob = expired.only("bob", &["ca.pem", "token"], "bob-by-token");
     let reason = within("the coordinator's certificate to expire", async {
         loop {
@@ -106,7 +106,7 @@ async fn no_session_is_resumed_so_that_certificates_are_verified_each_time() {
         let stream = TcpStream::connect(address).await.unwrap();
         let name = ServerName::try_from("127.0.0.1").unwrap();
         let mut stream = connector.connect(name, stream).await.unwrap();
-        // By then whatever could be resumed later has come.
+        // After this, everything has arrived that a client needs to resume the session later.
         within("the coordinator's settings", stream.read_exact(&mut [0; 9])).await.unwrap();
         assert_eq!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
     }
@@ -126,7 +126,7 @@ async fn plain_text_to_an_encrypted_port_and_tls_to_a_plain_one_are_told_apart()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_pretends_to_be_the_coordinator_is_found_out() {
     let credentials = Credentials::new();
-    // Its certificate serves on the same address, and is of the same authority.
+    // A worker's certificate, which is valid for the same address and of the same authority.
     let pretender = credentials.only("worker", &["cert.pem", "key.pem", "ca.pem"], "pretender");
     let cluster =
         Cluster::guarded(&credentials.folder("admin"), |config| config.credentials = Some(pretender)).await;

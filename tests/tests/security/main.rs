@@ -1,4 +1,5 @@
-//! Who may do what: a coordinator with credentials, and callers without them, with others', or with bad intentions.
+//! Authorisation: a coordinator with credentials, and callers without credentials, with those of others, or with bad
+//! intentions.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 

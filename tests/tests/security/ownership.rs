@@ -1,4 +1,4 @@
-//! Whose job it is: everything for its owner and admins, nothing for others.
+//! Ownership of jobs: the owner and admins may do everything, others nothing.
 
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
@@ -7,7 +7,7 @@ use lookbehind_tests::guarded::{self, client};
 use lookbehind_tests::jobs;
 use tonic::{Code, Status};
 
-/// Everything that can be done with a job.
+/// Makes every call that concerns a job.
 async fn touch(user: &Client, job_id: &str) -> Vec<Result<(), Status>> {
     let (mut jobs, job_id) = (user.jobs(), job_id.to_owned());
     vec![

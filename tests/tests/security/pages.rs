@@ -1,4 +1,4 @@
-//! Dashboard, metrics and probes: who may read, who may steer, and from where.
+//! Dashboard, metrics and probes: who may read, who may change something, and from where.
 
 use lookbehind_identity::{Access, Folder};
 use lookbehind_proto::v1;
@@ -11,7 +11,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 
-/// A browser that believes the cluster's authority.
+/// A browser that trusts the cluster's authority.
 struct Browser {
     client: reqwest::Client,
     origin: String,
@@ -21,7 +21,8 @@ impl Browser {
     fn at(cluster: &Cluster, credentials: Option<&Credentials>) -> Self {
         let address = cluster.http_addr().expect("pages");
         let Some(credentials) = credentials else {
-            // Not used, but asked for. Another test may have been faster.
+            // The client requires a provider although it does not use it. An error means that another test has
+            // installed it.
             let _ = rustls::crypto::ring::default_provider().install_default();
             return Self { client: reqwest::Client::new(), origin: format!("http://{address}") };
         };
@@ -113,7 +114,7 @@ async fn everybody_may_look_and_only_the_owner_may_steer() {
     assert_eq!(alice.job(&job).await.state(), v1::JobState::Queued, "nothing has happened to it");
     let form =
         browser.post(&cancel).header(AUTHORIZATION, bearer("alice")).header(CONTENT_TYPE, "text/plain");
-    // A second header beside the right one is no right one either.
+    // Two content types are refused, even if one of them is right.
     assert_eq!(answered(form).await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     let (status, answer) = answered(browser.post(&cancel).header(AUTHORIZATION, bearer("alice"))).await;
     assert_eq!((status, &answer["job"]["state"]), (StatusCode::OK, &"cancelled".into()), "{answer}");
@@ -228,7 +229,7 @@ async fn metrics_count_what_happened() {
     assert!(sum("lookbehind_checkpoints_total{outcome=\"written\"}") >= 2.0, "the first and the last");
     assert!(sum("lookbehind_checkpoint_bytes") > 0.0);
     let parameters = history_parameters(&alice, &history).await;
-    // Every partial holds a gradient; tests of the test split hold none.
+    // Every partial of a gradient contains a whole gradient; test partials contain none.
     assert!(
         sum("lookbehind_transfer_bytes_total{direction=\"received\"}")
             >= f64::from(gradients) * parameters * 4.0
@@ -236,7 +237,7 @@ async fn metrics_count_what_happened() {
     assert!(sum("lookbehind_worker_shard_seconds_count{worker=\"w1\"}") > 0.0);
 }
 
-/// Numbers in the weights of the job that ended with these.
+/// Number of parameters of the job with this history.
 async fn history_parameters(
     user: &lookbehind_tests::client::Client,
     history: &lookbehind_tests::client::History,

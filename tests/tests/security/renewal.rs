@@ -1,4 +1,4 @@
-//! New certificates, a new authority: taken without a restart, while a job runs.
+//! New certificates and a new authority are used without a restart, while a job runs.
 
 use lookbehind_proto::v1;
 use lookbehind_tests::client::within;
@@ -26,7 +26,7 @@ async fn an_authority_is_replaced_under_a_running_cluster() {
     })
     .await;
     list(&old).await.expect_err("the old authority is believed no more");
-    // The worker has been connected all the time; one that joins now has the new certificate.
+    // The first worker stayed connected; one that joins now uses the new certificate.
     let backend = cluster.backend(Registry::builtin());
     let admin = client(cluster.url(), &credentials.folder("admin"));
     cluster.add_as("w2", backend, &credentials.folder("worker")).await;

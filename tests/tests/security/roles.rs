@@ -1,4 +1,4 @@
-//! What a role may call: nothing of another role's.
+//! Roles: no role may make the calls of another.
 
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::session_request::Message;

@@ -1,4 +1,4 @@
-//! Tokens: in their place they say who calls, anywhere else they are nothing.
+//! Tokens: they identify the caller in the header intended for them, and mean nothing elsewhere.
 
 use lookbehind_identity::{Access, Folder};
 use lookbehind_proto::v1;
@@ -55,7 +55,7 @@ async fn a_workers_token_is_no_users_and_one_that_was_taken_back_is_nobodys() {
     let alice = client(cluster.url(), &credentials.only("alice", &["ca.pem", "token"], "alice-by-token"));
     list(alice.clone()).await.unwrap();
     std::fs::write(credentials.folder("coordinator").join("tokens.toml"), "").unwrap();
-    // Over the same connection: a token counts call by call.
+    // Over the same connection, because a token is checked for each call.
     lookbehind_tests::client::within("the token to be taken back", async {
         while list(alice.clone()).await.is_ok() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;

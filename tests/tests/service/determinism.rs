@@ -1,4 +1,4 @@
-//! P2: the result is a function of the job alone, whoever computes.
+//! The result is a function of the job alone, whichever workers compute it.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use lookbehind_worker::data::{DataError, Dataset, InMemory, Rows};
 use lookbehind_worker::models::{ForwardContext, Model};
 use lookbehind_worker::registry::Registry;
 
-/// Runs a job on one to four workers of a cluster; returns the digest that they all agree on.
+/// Runs a job on one to four workers of a cluster; returns the digest that all runs agree on.
 async fn digest_on_any_workers(cluster: &Cluster, job: &JobFile, what: &str) -> String {
     let mut submitted = Vec::new();
     for workers in 1..=4 {
@@ -26,7 +26,8 @@ async fn digest_on_any_workers(cluster: &Cluster, job: &JobFile, what: &str) -> 
     for (workers, id, job) in submitted {
         let mut history = cluster.client().finish(&id).await;
         digests.push(history.digest().to_owned());
-        // On a busy machine a run may be over before the last worker has loaded it: it counts, and is made again.
+        // On a busy machine a run may end before the last worker has loaded the job: its digest is compared, and the
+        // run is repeated.
         within(&format!("{what}: a run of all {workers} workers"), async {
             while history.most_workers() < workers {
                 history = cluster.client().run(&job).await;
@@ -45,7 +46,7 @@ async fn one_to_four_workers_end_at_the_same_bytes_for_any_seed_and_batch_size()
     let cluster = Cluster::of(4).await;
     let mut digests = Vec::new();
     for seed in [0, 1, i64::MAX as u64] {
-        // Batches that leave a last one of 5 (fewer than the shards), 17, and 97 samples.
+        // Sizes that leave a last batch of 5 (fewer than the shards), 17, and 97 samples.
         for batch_size in [24, 60, 100] {
             let job = small_with(|job| {
                 job.seed = Some(seed);
@@ -82,7 +83,7 @@ async fn one_to_four_workers_end_at_the_same_bytes_in_bf16_and_not_at_those_of_f
     assert_eq!(cluster.client().run(&small()).await.digest(), small_digest().await, "f32 is the default");
 }
 
-/// A linear classifier behind dropout.
+/// A linear classifier after dropout.
 struct Dropping(Linear);
 
 impl Model for Dropping {
@@ -120,10 +121,10 @@ async fn dropout_follows_the_sample_and_not_the_worker_or_the_gradient() {
     assert_eq!(masks_again.digest(), digest, "masks must be equal in all gradients of a batch");
 }
 
-/// Samples of each shard that was computed: epoch, batch, and the numbers within the data set.
+/// Samples of each shard that was computed: epoch, batch, and the numbers of the samples within the data set.
 type Seen = Arc<Mutex<Vec<(u64, u64, Vec<u64>)>>>;
 
-/// Notes the place of the work whose samples are computed next.
+/// Records epoch and batch of the request whose samples are computed next.
 struct Recorder(Seen);
 
 impl Script for Recorder {
@@ -139,14 +140,14 @@ const SAMPLES: u64 = 197;
 /// An input is the sample's number divided by this.
 const SCALE: f32 = 1024.0;
 
-/// A data set whose inputs tell the sample.
+/// A data set whose inputs identify the sample.
 fn numbered() -> Result<Box<dyn Dataset>, DataError> {
     let inputs = (0..SAMPLES).map(|sample| sample as f32 / SCALE).collect();
     let targets = (0..SAMPLES).map(|sample| (sample % 10) as u32).collect();
     Ok(Box::new(InMemory::new(vec![1], 10, Rows { inputs, targets }, Rows::default())?))
 }
 
-/// Notes the samples that gradients are computed of.
+/// Records the samples for which gradients are computed.
 struct Recorded {
     inner: Box<dyn Model>,
     seen: Seen,
@@ -154,7 +155,7 @@ struct Recorded {
 
 impl Model for Recorded {
     fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> candle_core::Result<Tensor> {
-        // Before the first work only the probe asks.
+        // Before the first request only the probe calls the model.
         if let Some((_, _, shard)) = self.seen.lock().unwrap().last_mut() {
             let numbers: Vec<f32> = inputs.flatten_all()?.to_vec1()?;
             shard.extend(numbers.into_iter().map(|number| (number * SCALE) as u64));

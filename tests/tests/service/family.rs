@@ -6,10 +6,10 @@ use lookbehind_tests::files::write_samples;
 use lookbehind_tests::jobs::{job, parity, samples};
 use lookbehind_tests::reference::{self, Samples, Tensors, read_tensors, relative_error};
 
-/// What a run may be off, relative to the distance that it moved.
+/// Largest error of a run, relative to the distance that the weights moved.
 const TOLERANCE: f64 = 1e-4;
-/// Batches of 16 leave one of 4 at an epoch's end, which is fewer than the shards and, where an outer step takes
-/// three batches, stands alone in its outer step.
+/// Number of samples. Batches of 16 leave one of 4 at an epoch's end, which is fewer than the shards and is, if an
+/// outer step takes three batches, the only one in its outer step.
 const ROWS: usize = 100;
 const FILE: &str = "hundred.safetensors";
 
@@ -30,7 +30,7 @@ fn text(length: &str, optimizer: &str, base: &str, schedule: &str) -> JobFile {
     ))
 }
 
-/// A cluster with data and initial weights, and the same for the reference.
+/// A cluster with data and initial weights, and the same data and weights for the reference.
 struct Bench {
     cluster: Cluster,
     init: Tensors,

@@ -1,5 +1,5 @@
-//! A client that knows nothing of this service but the reflection protocol, as `grpcurl` does: it fetches the file
-//! descriptors, makes messages from JSON, and calls.
+//! A client that knows nothing about this service except the reflection protocol, like `grpcurl`: it fetches the file
+//! descriptors, creates messages from JSON, and makes calls.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,7 +19,7 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
-/// Asks the reflection service one question.
+/// Sends one request to the reflection service.
 async fn ask(channel: &Calls, question: MessageRequest) -> MessageResponse {
     let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
     let mut client = ServerReflectionClient::new(channel.clone());
@@ -94,7 +94,7 @@ impl Decoder for Dynamic {
     }
 }
 
-/// A call of one method with a message from JSON; returns all messages of the answer as JSON.
+/// Calls one method with a message from JSON; returns all messages of the response as JSON.
 async fn call(
     channel: &Calls,
     service: &str,
@@ -137,7 +137,7 @@ async fn a_client_that_only_knows_reflection_creates_a_job_and_watches_it_succee
     let health = call(&channel, "grpc.health.v1.Health", "Check", json!({"service": JOBS})).await;
     assert_eq!(health[0]["status"], "SERVING");
 
-    // The small job, as the JSON mapping of protobuf writes it.
+    // The small job in protobuf's JSON mapping.
     let spec = json!({
         "name": "small",
         "seed": "3",

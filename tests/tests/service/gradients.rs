@@ -1,11 +1,11 @@
-//! What an outer step costs and takes: gradients, batches, samples.
+//! The cost of an outer step: gradients, batches, samples.
 
 use lookbehind_common::job::file::GradientsName;
 use lookbehind_common::job::{JobFile, MethodName, Minibatch};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::small_with;
 
-/// The small job with k = 3, and without what not all methods take.
+/// The small job with k = 3, and without the keys that not all methods accept.
 fn with_method(method: MethodName) -> JobFile {
     small_with(|job| {
         job.optimizer.method = method;

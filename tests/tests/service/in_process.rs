@@ -19,7 +19,7 @@ use lookbehind_worker::registry::Registry;
 use tempfile::TempDir;
 use tonic::{Code, Status};
 
-/// The numbers of a partial that a good worker would send in pieces.
+/// The values of a partial whose pieces a correct worker would send.
 fn gradient(pieces: &[Piece]) -> Vec<f32> {
     let bytes = pieces.iter().flat_map(|piece| match piece {
         Piece::Chunk(chunk) => chunk.data.to_vec(),
@@ -65,7 +65,7 @@ async fn workers_in_the_process_and_beyond_the_network_come_to_the_same_weights(
         on_workers(&mut job, 2);
         let history = cluster.client().run(&job).await;
         assert_eq!(history.digest(), small_digest().await);
-        // One worker of two may miss a short run.
+        // With two workers, one may miss a short run.
         if in_process == 2 {
             let called: Vec<String> = called.lock().unwrap().iter().cloned().collect();
             let methods = ["DownloadWeights", "UploadInitialState", "UploadPartial"];
@@ -74,7 +74,7 @@ async fn workers_in_the_process_and_beyond_the_network_come_to_the_same_weights(
     }
 }
 
-/// The same service; notes the methods that are called.
+/// The same service, which also records the methods that are called.
 fn noting(tensors: InProcess, called: Arc<Mutex<BTreeSet<String>>>) -> InProcess {
     InProcess::new(move |request| {
         called.lock().unwrap().insert(request.uri().path().to_owned());

@@ -1,4 +1,4 @@
-//! Workers that come and go while a job runs change its duration and nothing else.
+//! Workers that join and leave while a job runs change its duration and nothing else.
 
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ async fn a_job_waits_until_it_has_the_workers_that_it_asks_for() {
     let mut cluster = Cluster::of(1).await;
     let picky = small_with(|job| job.resources.min_workers = Some(2));
     let id = cluster.client().submit(&picky).await;
-    // A job that could start passes one that cannot.
+    // A job that can start overtakes one that cannot.
     cluster.still_works().await;
     assert_eq!(cluster.client().job(&id).await.state(), v1::JobState::Queued);
     let second = cluster.backend(Registry::builtin());

@@ -1,4 +1,4 @@
-//! Limits: beyond them callers are refused, and everything else keeps running.
+//! Limits: calls beyond them are refused, and everything else keeps running.
 
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::session_request::Message;
@@ -18,7 +18,7 @@ async fn calls_beyond_the_rate_are_refused_until_it_falls() {
             break;
         }
     }
-    // A machine on which no caller is fast enough to be refused has no need of the limit.
+    // On a machine where no caller is fast enough to be refused, the limit is not needed.
     if let Some(status) = refused {
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         assert!(status.message().contains("calls per second"), "{status}");

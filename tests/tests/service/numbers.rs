@@ -1,4 +1,4 @@
-//! Numbers beyond use end a job with the outer step and the tensor.
+//! Values that are not finite end a job; the error names the outer step and the tensor.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use lookbehind_tests::scripted::{Script, Scripted};
 use lookbehind_worker::compute::{Request, RequestKind};
 use lookbehind_worker::registry::Registry;
 
-/// Spoils one number of one shard's gradient: the fourth of `layers.0.bias`, behind a weight of 16 × 64.
+/// Replaces one value of one shard's gradient: the fourth of `layers.0.bias`, which follows a weight of 16 × 64.
 struct Spoil(f32);
 
 impl Script for Spoil {

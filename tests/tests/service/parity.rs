@@ -1,4 +1,4 @@
-//! P1: the parity fixtures, computed with the method's published reference code.
+//! The parity fixtures, which were computed with the method's published reference code.
 
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -12,12 +12,12 @@ use lookbehind_tests::scripted::{Script, Scripted};
 use lookbehind_worker::compute::Request;
 use lookbehind_worker::registry::Registry;
 
-/// What a run may be off, relative to the distance that it moved.
+/// Largest error of a run, relative to the distance that the weights moved.
 const TOLERANCE: f64 = 1e-4;
 const SHARDS: [u32; 4] = [1, 2, 3, 8];
 const WORKERS: [u32; 3] = [1, 2, 3];
 
-/// The case's job as it stands, with its files where the cluster finds them.
+/// The case's job unchanged, with its files where the cluster finds them.
 async fn prepared(cluster: &Cluster, case: &str) -> JobFile {
     let text = std::fs::read_to_string(parity(case).join("job.toml")).unwrap();
     let mut job = parse_toml(&text).unwrap();
@@ -54,7 +54,7 @@ async fn every_parity_case_ends_at_the_expected_weights_for_any_shards_and_worke
                 together.open();
                 let what = format!("{case} with {shards} shards on {workers} workers");
                 let history = watcher.to_the_end().await;
-                // Which workers get the few shards may differ from evaluation to evaluation.
+                // Which workers get the few shards may differ from gradient to gradient.
                 let took_part = history.most_workers();
                 assert!(
                     (workers.min(shards)..=workers).contains(&took_part),
@@ -73,8 +73,8 @@ async fn every_parity_case_ends_at_the_expected_weights_for_any_shards_and_worke
     }
 }
 
-/// Holds a job's first evaluation until the test opens, and all but the first worker until it has begun: they join a job
-/// that trains, which the job's notices tell, and none misses a short run.
+/// Holds a job's first gradient until the test opens, and all but the first worker until it has begun. The others
+/// therefore join a job that is training, which the job's notices show, and none of them misses a short run.
 #[derive(Default)]
 struct Together {
     state: Mutex<Progress>,
@@ -89,12 +89,12 @@ struct Progress {
 }
 
 impl Together {
-    /// Another job comes.
+    /// Prepares for another job.
     fn begin(&self) {
         *self.state.lock().unwrap() = Progress::default();
     }
 
-    /// Lets the first evaluation go on.
+    /// Lets the first gradient proceed.
     fn open(&self) {
         self.change(|state| state.open = true);
     }

@@ -1,5 +1,5 @@
-//! Jobs that only a worker can see to be impossible: models, data and files. Each fails and names the key, file,
-//! tensor or worker.
+//! Jobs whose errors only a worker can find: in models, data and files. Each job fails, and the error names the key,
+//! file, tensor or worker.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -42,7 +42,7 @@ async fn impossible_parameters_of_models_and_data_fail_the_job_by_their_key() {
         (with_model("hidden", json!([1.5])), vec!["model.hidden[0]", "1.5"]),
         (with_model("hidden", json!([1_u64 << 40])), vec!["model.hidden[0]", "1099511627776"]),
         (with_model("hidden", json!(vec![1; 2000])), vec!["model.hidden", "2000"]),
-        // Possible, but beyond what the worker may take.
+        // Valid, but beyond the worker's memory limit.
         (with_model("hidden", json!([1 << 24, 1 << 24])), vec!["worker w1", "layers.0.weight", "67108864"]),
         (small_with(|job| job.model.parameters.clear()), vec!["model", "hidden"]),
         (small_with(|job| job.model.kind = "mpl".into()), vec!["model.kind", "mpl", "mlp"]),
@@ -99,7 +99,7 @@ fn inputs(rows: usize) -> FileTensor {
     FileTensor::f32("inputs", &[rows, 2], &vec![0.5; 2 * rows])
 }
 
-/// Files that are no data set, by name, with the words that must be said of them.
+/// Files that are not a data set, by name, with the words that the error must contain.
 fn damaged_files(good: &[u8]) -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
     let mut nan = vec![0.5; 6];
     nan[4] = f32::NAN;
@@ -176,10 +176,10 @@ async fn files_that_cannot_be_trained_on_fail_the_job_by_worker_file_and_tensor(
         let file = put(cluster.data(), name, &bytes);
         words.extend(["worker w1", &file]);
         fails_naming(&cluster, &with_data("train", json!(file)), &words).await;
-        // As a test split, some are refused for the shape of their samples before.
+        // As a test split, some are refused earlier for the shape of their samples.
         fails_naming(&cluster, &with_data("test", json!(file)), &["worker w1", &file]).await;
     }
-    // The small data set has ten classes; its inputs have 64 numbers.
+    // The small data set has ten classes; its inputs have 64 elements.
     fails_naming(&cluster, &with_data("classes", json!(5)), &["worker w1", SMALL, "targets", "from 0 to 4"])
         .await;
     let narrow =

@@ -1,4 +1,5 @@
-//! What a job goes on from, and on whom: compute classes, replayed steps, checkpoints that cannot be written.
+//! From which state and on which workers a job continues: compute classes, replayed steps, checkpoints that cannot be
+//! written.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ fn checkpointed(more: &str) -> JobFile {
     job(&format!("{SMALL_JOB}\n[checkpoint]\nevery_steps = 4\n{more}"))
 }
 
-/// A job that stands before its sixth outer step on a worker `first`: five are recorded, four are in a checkpoint.
+/// A job that is stopped before its sixth outer step on a worker `first`: five are recorded, four are in a checkpoint.
 struct Held {
     cluster: Cluster,
     id: String,
@@ -43,7 +44,7 @@ impl Held {
         Self { cluster, id, watcher, gate }
     }
 
-    /// Pauses the job where its checkpoint is, by taking its worker away.
+    /// Pauses the job at its checkpoint, by removing its worker.
     async fn pause(&mut self) {
         let request = v1::PauseJobRequest { job_id: self.id.clone() };
         self.cluster.client().jobs().pause_job(request).await.unwrap();
@@ -76,7 +77,7 @@ async fn a_job_without_workers_of_its_class_pauses_and_goes_on_in_another_when_i
     // Only the probe differs, so the weights are those of any other run.
     assert_eq!(history.digest(), small_digest().await);
     let classes: Vec<&str> = history.steps.iter().map(|step| step.compute_class.as_str()).collect();
-    // Outer step 5 was told when it was done first.
+    // Outer step 5 was reported when it was first done.
     assert!(classes[..5].iter().all(|class| *class == classes[0]), "{classes:?}");
     assert!(classes[5..].iter().all(|class| *class == classes[17] && *class != classes[0]), "{classes:?}");
 }
@@ -113,7 +114,7 @@ async fn steps_that_are_done_again_are_told_once_and_come_to_the_same_weights() 
     assert_eq!(history.digest(), small_digest().await);
 }
 
-/// Something in the way of the checkpoint after `outer_step` outer steps.
+/// Places an obstacle at the path of the checkpoint after `outer_step` outer steps.
 fn obstacle(held: &Held, outer_step: u64) -> PathBuf {
     let checkpoints = held.cluster.state().join("jobs").join(&held.id).join("checkpoints");
     let obstacle = checkpoints.join(format!(".step-{outer_step}.tmp"));
@@ -140,7 +141,7 @@ async fn a_checkpoint_that_cannot_be_written_is_told_and_the_job_trains_on() {
     assert!(obstacle.is_file(), "nothing else was harmed");
 }
 
-/// The job pauses where the checkpoint after `outer_step` cannot be written, and succeeds once it can.
+/// Checks that the job pauses if the checkpoint after `outer_step` cannot be written, and succeeds once it can.
 async fn pauses_and_succeeds(spec: &JobFile, outer_step: u64) {
     let mut held = Held::new(spec).await;
     let obstacle = obstacle(&held, outer_step);

@@ -1,4 +1,4 @@
-//! Workers that must not take part: each is refused by name, and what runs goes on.
+//! Workers that must not take part: each is refused by name, and the running job continues.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -51,7 +51,7 @@ async fn a_worker_of_another_version_or_protocol_or_without_a_usable_name_is_ref
     cluster.still_works().await;
 }
 
-/// Runs the small job on a good worker, with another one that comes midway; returns what was seen.
+/// Runs the small job on a good worker, with another one that joins midway; returns the events.
 async fn with_second(second: impl FnOnce(&Cluster) -> Arc<dyn Backend>) -> History {
     let mut cluster = Cluster::new().await;
     let (gate, script) = HoldAt::new(0, 3);
@@ -100,7 +100,7 @@ async fn a_worker_of_another_compute_class_is_refused_with_both_classes_named() 
     assert!(history.said(&["second", "an abacus", &first]), "{:?}", history.notices);
 }
 
-/// A machine that rounds otherwise, and counts what it computed.
+/// A machine that rounds differently, and counts the shards that it computed.
 #[derive(Default)]
 struct Rounding(AtomicU32);
 
@@ -148,7 +148,7 @@ async fn a_job_that_every_worker_is_refused_for_fails_with_their_reasons() {
     cluster.still_works().await;
 }
 
-/// Descriptions that cannot be, each with what a log would need to say of it.
+/// Impossible descriptions, each with what is wrong with it.
 fn hostile() -> Vec<(&'static str, v1::JobDescription)> {
     let with = |tensors: Vec<v1::TensorLayout>| v1::JobDescription { tensors, ..toy::description() };
     let unspecified = v1::TensorLayout { kind: 0, ..toy::tensor("x", &[1]) };

@@ -52,7 +52,7 @@ async fn request_ids_that_cannot_be_kept_are_refused_by_name() {
     cluster.still_works().await;
 }
 
-/// What every call that names a job answers.
+/// The status of every call that names a job.
 async fn statuses(client: &Client, id: &str) -> Vec<Status> {
     let job_id = || id.to_owned();
     let mut jobs = client.jobs();

@@ -1,4 +1,5 @@
-//! Job specifications over the wire that cannot be: each is refused at once, by its key, and nothing is queued.
+//! Invalid job specifications over the wire: each is refused immediately, the error names its key, and nothing is
+//! queued.
 
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
@@ -27,7 +28,7 @@ fn schedule(spec: &mut v1::JobSpec) -> &mut v1::ScheduleSpec {
     spec.schedule.as_mut().unwrap()
 }
 
-/// Gives the base optimizer another kind, with nothing of the old one.
+/// Changes the kind of the base optimizer and removes everything of the old one.
 fn adamw(spec: &mut v1::JobSpec) -> &mut v1::BaseOptimizerSpec {
     *base(spec) = v1::BaseOptimizerSpec { kind: v1::BaseOptimizerKind::Adamw.into(), ..Default::default() };
     base(spec)
@@ -44,7 +45,7 @@ fn set_model(spec: &mut v1::JobSpec, key: &str, kind: Kind) {
     parameters.fields.insert(key.to_owned(), Value { kind: Some(kind) });
 }
 
-/// A value within so many lists.
+/// A value within `depth` nested lists.
 fn nested(depth: usize) -> Kind {
     let list = |values| Kind::ListValue(ListValue { values });
     (0..depth).fold(Kind::NumberValue(1.0), |inner, _| list(vec![Value { kind: Some(inner) }]))

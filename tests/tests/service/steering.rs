@@ -1,4 +1,4 @@
-//! Pauses and resumes that meet something else: whatever was acknowledged last holds.
+//! Pauses and resumes that coincide with other events: what was acknowledged last holds.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn a_resume_is_not_undone_by_the_pause_before_it() {
     let id = client.submit(&long).await;
     let mut watcher = client.watch(&id).await;
     for round in 0..40 {
-        // Wherever the pause is by then: in its outer step, at its checkpoint, or done.
+        // The pause may be anywhere by then: in its outer step, at its checkpoint, or done.
         watcher.until_step(5 * round + 1).await;
         pause(client, &id).await;
         tokio::time::sleep(Duration::from_millis(round % 12)).await;

@@ -1,4 +1,4 @@
-//! Traces of outer steps, as a collector gets them.
+//! Traces of outer steps, as a collector receives them.
 
 use std::collections::BTreeMap;
 
@@ -51,8 +51,8 @@ async fn an_outer_step_is_one_trace_that_says_who_computed_what() {
 
     let steps = history.steps.len();
     let mut traces: BTreeMap<Vec<u8>, Vec<Span>> = BTreeMap::new();
-    // Per outer step: itself, three gradients, and for each of these the worker's part, reduction and optimizer. One
-    // step has a test of the test split's, if there is one.
+    // Per outer step: the step itself, three gradients, and for each gradient the worker's part, reduction and
+    // optimizer. One step also has a test, if the job has a test split.
     let complete = |traces: &BTreeMap<Vec<u8>, Vec<Span>>| {
         let roots = traces.values().flatten().filter(|span| span.parent_span_id.is_empty());
         roots.count() == steps && traces.values().all(|spans| spans.len() > 3 * 4)

@@ -1,4 +1,4 @@
-//! Bulk transfers from workers and users that are not what they should be: refused whole, and nothing changes.
+//! Incorrect bulk transfers from workers and users: refused as a whole, and nothing changes.
 
 use bytes::Bytes;
 use lookbehind_proto::transfer::{CHUNK_BYTES, Piece, Sender, sums_bytes};
@@ -11,7 +11,7 @@ use tonic::Code;
 use v1::upload_initial_weights_request::Part as FilePart;
 use v1::upload_partial_request::Part as PartialPart;
 
-/// The digest that the toy job ends with when nothing goes wrong.
+/// Digest of the toy job's final weights if nothing goes wrong.
 async fn toy_digest() -> String {
     let cluster = Cluster::new().await;
     let mut worker = FakeWorker::register(cluster.client(), hello("honest")).await.unwrap();
@@ -21,7 +21,7 @@ async fn toy_digest() -> String {
     cluster.client().finish(&id).await.digest().to_owned()
 }
 
-/// A cluster in which a worker has the toy job's first work in hand.
+/// A cluster in which a worker has the toy job's first assignment.
 async fn at_request() -> (Cluster, String, FakeWorker, v1::Assign) {
     let cluster = Cluster::new().await;
     let mut worker = FakeWorker::register(cluster.client(), hello("fake")).await.unwrap();
@@ -30,7 +30,7 @@ async fn at_request() -> (Cluster, String, FakeWorker, v1::Assign) {
     (cluster, id, worker, request)
 }
 
-/// Finishes the job as if nothing had been, and serves a good job afterwards.
+/// Finishes the job as if nothing had happened, and completes a good job afterwards.
 async fn ends_as_ever(mut cluster: Cluster, id: &str, mut worker: FakeWorker, request: v1::Assign) {
     worker.finish_toy(request).await;
     let history = cluster.client().finish(id).await;
@@ -56,7 +56,8 @@ fn trailer(body: &[u8], covered: &[u8]) -> Piece {
     Sender::new([Bytes::copy_from_slice(body)], covered).last().unwrap()
 }
 
-/// Every way in which the pieces of a transfer of `body` (36 bytes) can be wrong, with what must be said of it.
+/// Every way in which the pieces of a transfer of `body` (36 bytes) can be wrong, with the words that the error must
+/// contain.
 fn damaged(body: &[u8], covered: &[u8]) -> Vec<(&'static str, Vec<Piece>, Code, &'static str)> {
     const INVALID: Code = Code::InvalidArgument;
     let [first, second, third, end] = pieces(body, covered).try_into().unwrap();
@@ -177,7 +178,7 @@ fn stale(fencing_token: &v1::FencingToken) -> Vec<v1::FencingToken> {
     ]
 }
 
-/// Every work and segment that is not the one in hand.
+/// Headers for every request and segment other than the assigned one.
 fn elsewhere(header: &v1::PartialHeader) -> Vec<v1::PartialHeader> {
     let request = |change: fn(&mut v1::RequestId)| {
         let mut header = header.clone();
@@ -273,7 +274,7 @@ async fn what_is_said_under_another_fencing_token_on_a_control_stream_changes_no
         worker.say_as(&fencing_token, Message::PrepareFailed(unprepared.clone())).await;
         worker.say_as(&fencing_token, Message::Draining(v1::Draining {})).await;
     }
-    // A stream is taken in order: once this has its effect, all before it has had none.
+    // A stream is processed in order: once this message has an effect, all earlier ones have had none.
     worker.prepared(&id).await;
     cluster.client().watch(&id).await.until_said(&["fake", "takes part"]).await;
     let workers = cluster.client().workers().await;
@@ -371,7 +372,7 @@ async fn a_damaged_upload_of_weights_is_refused_and_leaves_nothing_behind() {
             "{status}"
         );
     }
-    // A declared length that would be taken, but does not come.
+    // The declared length is permitted, but less data arrives.
     let status = client.upload_parts(file_parts(8 << 30, pieces(&body, &[]))).await.unwrap_err();
     assert!(status.message().contains("36 of 8589934592 bytes"), "{status}");
     assert_eq!(uploads(&cluster), 0, "something of a refused upload was kept");

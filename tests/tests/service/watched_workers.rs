@@ -1,4 +1,4 @@
-//! What can be watched of a worker: what it counts is what it did, and it is ready while it has a coordinator.
+//! Monitoring of a worker: its counters match what it did, and it is ready while it has a coordinator.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use lookbehind_worker::registry::Registry;
 use lookbehind_worker::telemetry::{Server, WorkerMetrics};
 use tokio_util::sync::CancellationToken;
 
-/// Evaluations of a batch with k = 2, times epochs.
+/// Gradients of each batch with k = 2, times the number of epochs.
 const PASSES: f64 = 3.0 * 2.0;
-/// Batches of an epoch: eight of 24 samples and one of 5.
+/// Batches in an epoch: eight of 24 samples and one of 5.
 const BATCHES: f64 = 9.0;
-/// Shards of an epoch: the last batch has fewer samples than the job has shards.
+/// Shards in an epoch: the last batch has fewer samples than the job has shards.
 const SHARDS: f64 = 8.0 * 8.0 + 5.0;
 /// Bytes of the small job's parameters.
 const MODEL_BYTES: f64 = 4.0 * (64.0 * 16.0 + 16.0 + 16.0 * 10.0 + 10.0);
 
-/// A worker of its own beside a cluster, with where it can be watched.
+/// A worker of its own outside the cluster, and the address of its metrics.
 struct Watched {
     address: SocketAddr,
     end: CancellationToken,
@@ -64,7 +64,8 @@ impl Watched {
         .await
     }
 
-    /// Waits until so many bytes are sent: a job may be over before its worker has read that its last partial was taken.
+    /// Waits until this number of bytes has been sent: a job may end before its worker has read the answer to its last
+    /// upload.
     async fn sent(&self, bytes: f64) {
         within("the last upload", async {
             let name = "lookbehind_worker_transfer_bytes_total{direction=\"sent\"}";
@@ -97,7 +98,7 @@ async fn a_worker_counts_what_it_did_and_is_ready_until_its_coordinator_goes() {
     assert_eq!(value("shards_computed_total{kind=\"test\"}"), 0.0);
     assert_eq!(value("compute_shard_seconds_count"), PASSES * SHARDS);
     assert_eq!(value("samples_total"), PASSES * SMALL_ROWS as f64);
-    // One version of the weights and one partial for each evaluation, and the initial weights.
+    // One version of the weights and one partial for each gradient, and the initial weights.
     assert_eq!(value("transfer_bytes_total{direction=\"received\"}"), PASSES * BATCHES * MODEL_BYTES);
     worker.sent((PASSES * BATCHES + 1.0) * MODEL_BYTES).await;
     for what in ["prepare", "request", "upload"] {

@@ -1,4 +1,4 @@
-//! Watching: every event once, whenever somebody looks.
+//! Watching: every event exactly once, whenever the watch begins.
 
 use lookbehind_common::job::JobFile;
 use lookbehind_common::job::MethodName;
@@ -6,7 +6,7 @@ use lookbehind_tests::client::History;
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::small_with;
 
-/// Outer steps of a job that is longer than what a watcher is sent at a time.
+/// Outer steps of a job with more events than are sent to a watcher at a time.
 const STEPS: u64 = 700;
 
 fn long() -> JobFile {

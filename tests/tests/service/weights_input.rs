@@ -1,4 +1,4 @@
-//! Files of initial weights: what cannot be a model's weights fails the job by key and tensor.
+//! Files of initial weights: files that cannot be a model's weights fail the job, and the error names key and tensor.
 
 use ::safetensors::Dtype;
 use lookbehind_common::job::JobFile;
@@ -20,14 +20,14 @@ fn tensors() -> Vec<FileTensor> {
     ]
 }
 
-/// The tensors with one of them changed.
+/// A file of the tensors with one of them changed.
 fn changed(number: usize, change: impl FnOnce(&mut FileTensor)) -> Vec<u8> {
     let mut tensors = tensors();
     change(&mut tensors[number]);
     safetensors(&tensors)
 }
 
-/// Files that are not the model's weights, with the words that must be said of them.
+/// Files that are not the model's weights, with the words that the error must contain.
 fn wrong_files() -> Vec<(Vec<u8>, Vec<&'static str>)> {
     let mut lacking = tensors();
     lacking.remove(1);
