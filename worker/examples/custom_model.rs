@@ -1,4 +1,4 @@
-//! A worker with a model of its own: a perceptron with one hidden layer of tanh units and dropout.
+//! A worker with a custom model: a perceptron with one hidden layer of tanh units and dropout.
 //!
 //! Run it in place of `lookbehind-worker`, with the same arguments. A job asks for the model with
 //!

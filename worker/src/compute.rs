@@ -87,16 +87,16 @@ pub trait PreparedJob: Send {
     fn load(&mut self, parameters: &[f32], statistics: &[f32]) -> Result<(), ComputeError>;
 
     /// Computes a segment of the reduction tree: the canonical sum of the partial gradients of its shards. A shard's
-    /// partial is a pure function of the loaded weights, the shard's samples, the job's seed and the request; it depends
-    /// neither on the segment nor on the shards that are computed at the same time. [`reduce_shards`] adds partials that are
-    /// computed one by one or in groups.
+    /// partial is a pure function of the loaded weights, the shard's samples, the job's seed and the request; it
+    /// depends neither on the segment nor on the shards that are computed at the same time. [`reduce_shards`] adds
+    /// partials that are computed one by one or in groups.
     ///
-    /// `watch` is notified after every shard, and after every part of a long one: the coordinator takes a worker without
-    /// progress for dead. It is asked before each shard or group whether the segment is still wanted.
+    /// `watch` is notified after every shard, and after every part of a long one: the coordinator takes a worker
+    /// without progress for dead. It is asked before each shard or group whether the segment is still wanted.
     ///
     /// # Errors
-    /// If no weights are loaded, the request has no such shard, model or data fail, or a newer request has superseded this
-    /// one. The next segment is computed as if this one had not been requested.
+    /// If no weights are loaded, the request has no such shard, model or data fail, or a newer request has superseded
+    /// this one. The next segment is computed as if this one had not been requested.
     fn segment(
         &mut self,
         request: &Request,

@@ -61,13 +61,13 @@ pub enum DeviceError {
     /// This program was built without support for GPUs.
     #[error("device {choice}: this program was built without CUDA (cargo feature `cuda`)")]
     NotBuilt {
-        /// What was chosen.
+        /// The user's choice.
         choice: DeviceChoice,
     },
     /// No GPU can be used.
     #[error("device {choice}: no GPU can be used: {reason}")]
     NoGpu {
-        /// What was chosen.
+        /// The user's choice.
         choice: DeviceChoice,
         /// The driver's error message.
         reason: String,
@@ -77,7 +77,7 @@ pub enum DeviceError {
         "device {choice}: the environment sets {variable}, by which NVIDIA's libraries ignore a job's precision: unset it"
     )]
     Environment {
-        /// What was chosen.
+        /// The user's choice.
         choice: DeviceChoice,
         /// The environment variable that must be unset.
         variable: &'static str,
@@ -85,7 +85,7 @@ pub enum DeviceError {
     /// The machine has GPUs, but not this one.
     #[error("device {choice}: there is no GPU cuda:{missing}, but {found}")]
     NoSuchGpu {
-        /// What was chosen.
+        /// The user's choice.
         choice: DeviceChoice,
         /// The ordinal that no GPU has.
         missing: usize,

@@ -14,6 +14,7 @@ use crate::device::{DeviceChoice, DeviceError};
 /// If the program for GPUs exists but cannot be started, and the choice permits nothing else.
 pub(crate) fn to_cuda(choice: &DeviceChoice) -> Result<(), DeviceError> {
     let Some(program) = beside().filter(|_| *choice != DeviceChoice::Cpu) else { return Ok(()) };
+    // Tried in a child process first: after `exec` there would be no way back to this program.
     let reason = match Command::new(&program).arg("--version").output() {
         Ok(tried) if tried.status.success() => {
             let mut command = Command::new(&program);

@@ -40,9 +40,9 @@ pub enum BuildError {
 pub trait Model: Send + Sync {
     /// Logits f32 [n, classes] of inputs f32 [n, ...].
     ///
-    /// The result must be a function of weights, inputs and `context` alone; random numbers come from `context`. Layers of the
-    /// tensor library that draw random numbers of their own or update running statistics themselves must not be used in
-    /// training. Operations are applied on the calling thread, and gradients are not computed here.
+    /// The result must be a function of weights, inputs and `context` alone; random numbers come from `context`. Layers
+    /// of the tensor library that draw random numbers of their own or update running statistics themselves must not be
+    /// used in training. Operations are applied on the calling thread, and gradients are not computed here.
     ///
     /// # Errors
     /// If the shape of the inputs does not fit the model.

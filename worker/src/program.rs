@@ -48,8 +48,8 @@ struct Args {
     /// Folder that jobs' data files are named in; nothing outside it is read.
     #[arg(long, env = "LOOKBEHIND_DATA", value_name = "DIR", default_value = ".")]
     data: PathBuf,
-    /// What to compute on: auto (all GPUs; where there is none, the CPU), cpu, cuda (all GPUs), or GPUs by their numbers as in
-    /// cuda:0,1.
+    /// What to compute on: auto (all GPUs; where there is none, the CPU), cpu, cuda (all GPUs), or GPUs by their
+    /// numbers as in cuda:0,1.
     #[arg(long, env = "LOOKBEHIND_DEVICE", value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     #[command(flatten)]

@@ -102,7 +102,8 @@ pub enum WorkerError {
 /// Runs a worker with candle until `shutdown` is cancelled or the coordinator refuses it permanently.
 ///
 /// # Errors
-/// If the address is invalid, the devices cannot be used or are lost, or the coordinator refuses this worker permanently.
+/// If the address is invalid, the devices cannot be used or are lost, or the coordinator refuses this worker
+/// permanently.
 pub async fn run(
     config: WorkerConfig,
     registry: Registry,

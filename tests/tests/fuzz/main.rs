@@ -1,18 +1,18 @@
 //! Fuzz targets: everything that reads input from others, against arbitrary bytes.
 //!
-//! Each target has a corpus under `fuzz/__fuzz__/<target>/corpus`. Inputs whose names begin with `valid` must be accepted
-//! and all others must be refused. `cargo test` replays it, then tries random bytes and mutants of the corpus, two seconds
-//! per target. For longer runs, of all targets or of one:
+//! Each target has a corpus under `fuzz/__fuzz__/<target>/corpus`. Inputs whose names begin with `valid` must be
+//! accepted and all others must be refused. `cargo test` replays it, then tries random bytes and mutants of the corpus,
+//! two seconds per target. For longer runs, of all targets or of one:
 //!
 //! ```text
 //! BOLERO_RANDOM_TEST_TIME_MS=600000 cargo test --release -p lookbehind-tests --test fuzz -- job_file::mutants
 //! ```
 //!
-//! Coverage can guide a run of `<target>::inputs` with `cargo bolero test`, which needs libFuzzer; the inputs that it adds
-//! to a corpus are named by their hashes, and only have to satisfy the properties.
+//! Coverage can guide a run of `<target>::inputs` with `cargo bolero test`, which needs libFuzzer; the inputs that it
+//! adds to a corpus are named by their hashes, and only have to satisfy the properties.
 //!
-//! An input that makes a target fail is left in `fuzz/__fuzz__/<target>/crashes`, which is replayed as well. It moves to
-//! the corpus with the change that fixes the failure.
+//! An input that makes a target fail is left in `fuzz/__fuzz__/<target>/crashes`, which is replayed as well. It moves
+//! to the corpus with the change that fixes the failure.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 

@@ -22,7 +22,7 @@ const ROOM: &str = "16m";
 
 /// Space that is left on a full disk: enough for some of the journal, too little for a checkpoint.
 const LEFT: u64 = 64 << 10;
-/// Outer steps of the job whose disk fills up.
+/// Number of outer steps of the job whose disk fills up.
 const STEPS: u64 = 600;
 
 /// The long job with more weights, fewer outer steps and more checkpoints.

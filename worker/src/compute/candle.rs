@@ -76,8 +76,8 @@ impl CandleBackend {
     /// Builds a job's model for the samples as the job itself describes them, without loading any data.
     ///
     /// # Errors
-    /// If the job is wrong, or if this cannot be decided here: because a kind is unknown, because only the data says what the
-    /// samples are, or because there is too little memory.
+    /// If the job is wrong, or if this cannot be decided here: because a kind is unknown, because only the data says
+    /// what the samples are, or because there is too little memory.
     pub fn build(&self, spec: &JobSpec) -> Result<(), PrepareError> {
         let known = self.registry.check_kinds(&spec.model, &spec.data);
         known.map_err(|error| PrepareError::Worker(error.to_string()))?;

@@ -9,9 +9,9 @@ use lookbehind_common::reduction::{Segment, reduce};
 
 use super::{ComputeError, PreparedJob, Request, Stopped, Unwatched, Watch};
 
-/// The canonical sum of a segment's partials. `shards` computes those of a range of adjacent shards, in their order;
-/// it is called for `group` of them at a time, and for the rest at the segment's end. The group decides what is computed in
-/// parallel, never the order of additions.
+/// The canonical sum of a segment's partials. `shards` computes those of a range of adjacent shards, in their order; it
+/// is called for `group` of them at a time, and for the rest at the segment's end. The group decides what is computed
+/// in parallel, never the order of additions.
 ///
 /// # Errors
 /// Those of `shards`, and [`Stopped::Superseded`] if a newer request supersedes the segment.

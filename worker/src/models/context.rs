@@ -51,7 +51,8 @@ impl<'a> ForwardContext<'a> {
     }
 
     /// Dropout (Srivastava et al., JMLR 15, 2014) of `x` [n, ...] with the given probability: in training, elements are
-    /// zeroed at random and the others scaled by 1 / (1 − probability). `layer` distinguishes the dropout layers of a model.
+    /// zeroed at random and the others scaled by 1 / (1 − probability). `layer` distinguishes the dropout layers of a
+    /// model.
     ///
     /// # Errors
     /// If the probability is not in [0, 1) or `x` does not have one row for each sample.

@@ -189,6 +189,7 @@ impl Session {
     async fn leave(mut self) -> Ended {
         self.link.executor.generation.supersede();
         if self.send(session_request::Message::Draining(v1::Draining {})).await.is_ok() {
+            // Ends the stream on this side, so that the coordinator can close it.
             drop(self.outgoing);
             let closing = async { while let Ok(Some(_)) = self.incoming.message().await {} };
             let _ = tokio::time::timeout(self.detection, closing).await;

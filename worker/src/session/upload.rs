@@ -19,6 +19,7 @@ pub(super) async fn upload(
     while let Some(upload) = uploads.recv().await {
         let (request, segment) = (v1::RequestId::from(&upload.request), upload.segment);
         let Err(status) = transfers.upload(upload).await else { continue };
+        // The session has ended.
         if status.code() == tonic::Code::Cancelled {
             return;
         }

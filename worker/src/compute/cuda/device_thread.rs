@@ -18,7 +18,7 @@ pub(super) struct DeviceThread {
     thread: Option<JoinHandle<()>>,
     /// The GPU's ordinal.
     pub(super) ordinal: usize,
-    /// Where weights are copied to.
+    /// The memory that receives weights.
     pub(super) weights: Weights,
     name: String,
 }
@@ -87,6 +87,7 @@ impl DeviceThread {
 
 impl Drop for DeviceThread {
     fn drop(&mut self) {
+        // Closing the queue ends the thread after the tasks that it has; the device is released before this returns.
         self.tasks = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

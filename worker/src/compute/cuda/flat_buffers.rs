@@ -31,12 +31,12 @@ impl FlatBuffers {
         })
     }
 
-    /// Where weights are copied to.
+    /// The memory that receives weights.
     pub(super) fn weights(&self) -> Weights {
         Arc::clone(&self.weights)
     }
 
-    /// Overwrites the model's variables with the weights that were copied here last.
+    /// Overwrites the model's variables with the weights that were received last.
     pub(super) fn take_weights(&self, gpu: &Gpu) -> Result<()> {
         // After a panic of another thread copies may still be running; the landing keeps track of them.
         let mut weights = self.weights.lock().unwrap_or_else(PoisonError::into_inner);

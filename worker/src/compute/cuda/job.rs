@@ -192,6 +192,7 @@ impl CudaJob {
                 if let Some(next) = waiting.pop_front()
                     && sender.send(samples_of(&mut self.samples, next)?).is_err()
                 {
+                    // This GPU has stopped, and its answer says why; the others get no more samples either.
                     return Ok(());
                 }
             }
@@ -212,6 +213,7 @@ fn answered<T>(answers: Vec<Pending<T, Stopped>>, fed: Result<(), ComputeError>)
             (Err(Stopped::Failed(error)), None | Some(Stopped::Superseded)) => {
                 stopped = Some(Stopped::Failed(error))
             }
+            // A lost device takes precedence over other failures: it ends the process.
             (Err(Stopped::Failed(lost @ ComputeError::DeviceLost(_))), _) => {
                 stopped = Some(Stopped::Failed(lost))
             }

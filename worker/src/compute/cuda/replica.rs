@@ -67,7 +67,7 @@ impl Replica {
         gpu.trim_memory();
     }
 
-    /// Where weights are copied to.
+    /// The memory that receives weights.
     pub(super) fn weights(&self) -> Weights {
         self.device.flat_buffers.weights()
     }
@@ -91,14 +91,14 @@ impl Replica {
         self.device.gpu.check().map_err(|failure| ComputeError::DeviceLost(failure.to_string()))
     }
 
-    /// Overwrites the model's variables with the weights that were copied here last.
+    /// Overwrites the model's variables with the weights that were received last.
     pub(super) fn take_weights(&mut self) -> Result<(), ComputeError> {
         self.guarded(|replica| {
             replica.device.measured(Phase::Weights, |device| device.flat_buffers.take_weights(&device.gpu))
         })
     }
 
-    /// Computes parts of a segment, shard by shard as their samples come.
+    /// Computes parts of a segment, shard by shard as their samples arrive.
     pub(super) fn parts(
         &mut self,
         parts: &[Segment],

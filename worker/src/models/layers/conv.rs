@@ -36,7 +36,7 @@ impl ConvSpec {
     }
 }
 
-/// Cross-correlation with `weight` [out, in / groups, size, size], and `bias` [out] where it has one.
+/// Cross-correlation with `weight` [out, in / groups, size, size], and `bias` [out] if it has one.
 pub(in crate::models) struct Conv {
     weight: Tensor,
     bias: Option<Tensor>,

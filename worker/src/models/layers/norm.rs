@@ -89,7 +89,7 @@ pub(in crate::models) enum NormKind {
 }
 
 impl NormKind {
-    /// From a job's `norm` and `groups`.
+    /// The choice of a job's `norm` and `groups`.
     pub(in crate::models) fn new(
         norm: NormName,
         groups: Option<usize>,

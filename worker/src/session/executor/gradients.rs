@@ -69,6 +69,7 @@ impl Thread {
         if loaded.weights.as_ref() == Some(&wanted) {
             return Ok(());
         }
+        // Forgotten before the new ones are loaded: a load that fails leaves the job without usable weights.
         loaded.weights = None;
         let layout = &loaded.job.description().layout;
         let lengths = (layout.parameters(), layout.statistics());

@@ -45,6 +45,7 @@ impl Thread {
 
     fn load(&mut self, id: &JobId, spec: &v1::JobSpec) -> Result<v1::Prepared, PrepareError> {
         let encoded = spec.encode_to_vec();
+        // Another job is dropped before the new one is loaded, because both may not fit into memory.
         let known = self.loaded.take().filter(|loaded| loaded.id == *id && loaded.spec == encoded);
         let loaded = match known {
             Some(loaded) => Loaded { weights: None, ..loaded },
