@@ -119,8 +119,8 @@ fn reader() -> Caller {
 
 /// Sends a call to the state machine and waits for the reply, up to a limit.
 async fn ask(shared: &Shared, caller: Caller, call: UserCall) -> Result<Reply, Refusal> {
-    let summary = shared.mailbox.ask(move |reply_to| Event::User { reply_to, caller, call });
-    Ok(tokio::time::timeout(PATIENCE, summary).await.map_err(|_| Refusal::slow())??)
+    let answer = shared.mailbox.ask(move |reply_to| Event::User { reply_to, caller, call });
+    Ok(tokio::time::timeout(PATIENCE, answer).await.map_err(|_| Refusal::slow())??)
 }
 
 /// Serves `/metrics`. Gauges of the present state are updated before each scrape.

@@ -58,7 +58,7 @@ class Setting:
         return -(-self.samples // self.batch)
 
     @property
-    def evaluations(self):
+    def gradients(self):
         return self.rounds * EPOCHS_PER_ROUND * self.steps_per_epoch
 
     @property
@@ -283,7 +283,7 @@ Mean ± sample standard deviation of {seeds} seeds. Train loss: the minibatch lo
             spread([result["test_loss"] for result in of], 4),
             spread([result["train_loss"] for result in of], 4),
             spread([result["seconds"]["processor"] for result in of], 0, " s"),
-            f"{of[0]['evaluations']:,}",
+            f"{of[0]['gradients']:,}",
             f"{of[0]['outer_steps']:,}",
             str(epochs[method]),
         ]

@@ -165,7 +165,7 @@ async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out
         out.tell("history", &history).await?;
         over
     };
-    let (mut told, mut snapshot) = (String::new(), 0);
+    let (mut told, mut shown) = (String::new(), 0);
     loop {
         let (news, ended) = if over { (News::new(points), true) } else { gather(&mut events, points).await };
         over |= ended;
@@ -177,8 +177,8 @@ async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out
         }
         let timelines = app.shared.observer.timelines(&id);
         let newest = timelines.last().map_or(0, |timeline| timeline.outer_step);
-        if newest != snapshot {
-            snapshot = newest;
+        if newest != shown {
+            shown = newest;
             let timelines: Vec<TimelineJson> =
                 timelines.iter().map(|one| TimelineJson::from(&**one)).collect();
             out.tell("timeline", &timelines).await?;

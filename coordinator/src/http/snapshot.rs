@@ -59,10 +59,10 @@ impl Snapshots {
     pub(super) fn start(shared: Shared, end: CancellationToken) -> Self {
         let (sender, newest) = watch::channel(Latest::None);
         let wanted = Arc::new(Notify::new());
-        let summary = Arc::clone(&wanted);
+        let requested = Arc::clone(&wanted);
         tokio::spawn(end.run_until_cancelled_owned(async move {
             loop {
-                summary.notified().await;
+                requested.notified().await;
                 sender.send_replace(Some(take(&shared).await.map(Arc::new)));
                 tokio::time::sleep(AGE).await;
             }

@@ -16,7 +16,7 @@ fn windows(pool: &Pool, channels: usize) -> Result<PoolWindows> {
         size: window.size,
         stride: window.stride,
         padding: window.padding,
-        is_max: pool.kind == pool::DType::Max,
+        is_max: pool.kind == pool::Kind::Max,
     })
 }
 
