@@ -1,5 +1,5 @@
-//! The coordinator's core: a pure state machine. Events and the time go in, commands come out; nothing here
-//! opens sockets, reads clocks or waits.
+//! The coordinator's core: a pure state machine. Events and the time go in, commands come out. Nothing here
+//! opens sockets, reads clocks or waits, so tests can run whole clusters in one thread and in virtual time.
 
 mod access;
 mod active;
@@ -40,47 +40,48 @@ use job::Job;
 pub use record::{JobRecord, JobState, Notice, UnixMillis};
 use workers::Workers;
 
-/// What the core needs to know of its configuration.
+/// The part of the configuration that the core uses.
 #[derive(Clone, Debug)]
 pub struct CoreConfig {
-    /// The cluster's identity.
+    /// Identity of the cluster; part of every fencing token.
     pub cluster: ClusterId,
-    /// This start of the coordinator.
+    /// Incarnation that this start began; part of every fencing token.
     pub incarnation: Incarnation,
-    /// Silence that means loss; all other liveness deadlines derive from it.
+    /// A worker that is silent for longer than this is lost; all other liveness deadlines derive from it.
     pub failure_detection: Duration,
     /// How long a running job may be without any worker before it fails.
     pub worker_grace: Duration,
-    /// Jobs that may wait at a time.
+    /// Maximum number of queued jobs.
     pub max_queued_jobs: usize,
-    /// Workers that may be registered at a time.
+    /// Maximum number of registered workers.
     pub max_workers: usize,
-    /// Bytes that the flat buffers of all running jobs may take together.
+    /// Bytes that the flat buffers of all active jobs may take together.
     pub memory: u64,
 }
 
 impl CoreConfig {
-    /// Time between two heartbeats: three may be lost before silence means loss.
+    /// Time between two heartbeats: a quarter of failure detection, so that three may be lost before the peer counts
+    /// as lost.
     pub fn heartbeat_interval(&self) -> Duration {
         self.failure_detection / 4
     }
 }
 
-/// The time, as the core is told it.
+/// The time of an event. The core reads no clock itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Now {
-    /// Since the coordinator's start; never goes back.
+    /// Time since the coordinator's start, from a monotonic clock: all deadlines use it.
     pub elapsed: Duration,
-    /// For people.
+    /// Wall-clock time, stored in records and notices for people to read; no decision depends on it.
     pub unix: UnixMillis,
 }
 
-/// The state machine.
+/// The state machine. Its owner calls [`Core::handle`] for one event at a time.
 #[derive(Debug)]
 pub struct Core {
     cluster: Cluster,
     jobs: BTreeMap<JobId, Job>,
-    /// Creations by owner and request_id.
+    /// Jobs by owner and `request_id`, so that a retried creation returns the job that the first attempt made.
     requests: HashMap<(String, String), JobId>,
     created: u64,
     activations: u64,
@@ -90,7 +91,8 @@ pub struct Core {
 }
 
 impl Core {
-    /// Starts on the stored jobs; those that were running are queued again.
+    /// Starts with the stored jobs; those that were preparing or running are queued again, or paused where a pause was
+    /// requested.
     pub fn new(config: CoreConfig, records: Vec<JobRecord>, now: Now) -> (Self, Vec<Command>) {
         let mut core = Self {
             cluster: Cluster {
@@ -115,10 +117,11 @@ impl Core {
         (core, commands)
     }
 
-    /// Takes one event and returns what is to be done about it.
+    /// Handles one event and returns the commands that follow from it, in the order in which to carry them out.
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Command> {
         self.cluster.now = now;
         self.take(event);
+        // After every event, not only on ticks: any of them may free a worker or memory, or queue a job.
         self.schedule();
         if self.cluster.stopping {
             self.stop_idle_jobs();
@@ -170,14 +173,14 @@ impl Core {
         }
     }
 
-    /// Handles an event of a job: the one place where the ways in which that may stop have consequences.
+    /// Handles an event of a job. If the handling stops early, this is the only place that acts on the reason.
     fn of_job<R>(
         &mut self,
         id: &JobId,
         handle: impl FnOnce(&mut Cluster, &mut Job) -> Result<R, Halt>,
     ) -> Result<R, Halt> {
         let Some(job) = self.jobs.get_mut(id) else {
-            // Jobs never leave the table, and messages of other incarnations do not come this far.
+            // Jobs are never removed from the table, and messages of other incarnations are rejected before this point.
             tracing::warn!(job = %id, "expected a job of this coordinator, found an unknown one");
             return Err(Halt::Stale("the job is unknown"));
         };
@@ -188,9 +191,9 @@ impl Core {
         result
     }
 
-    /// Handles an event whose sender waits for no answer.
+    /// Handles an event whose sender does not wait for an answer.
     fn on_job(&mut self, id: &JobId, handle: impl FnOnce(&mut Cluster, &mut Job) -> Handled) {
-        // What stopped it has had its consequences.
+        // `of_job` has already acted on a halt.
         let _: Handled = self.of_job(id, handle);
     }
 
@@ -209,7 +212,7 @@ impl Core {
         self.fail_lonely_jobs();
     }
 
-    /// Running jobs that have had no worker for too long fail.
+    /// Fails active jobs that have had no worker for longer than the grace period.
     fn fail_lonely_jobs(&mut self) {
         let now = self.cluster.now.elapsed;
         let grace = self.cluster.config.worker_grace;
@@ -222,7 +225,7 @@ impl Core {
         }
     }
 
-    /// Says once that everything is at rest.
+    /// Reports once that no job is active any more, after a shutdown was requested.
     fn check_stopped(&mut self) {
         let at_rest = self.jobs.values().all(|job| job.active.is_none());
         if self.cluster.stopping && !self.stopped && at_rest {

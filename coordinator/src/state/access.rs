@@ -1,21 +1,21 @@
-//! Whose jobs are whose.
+//! Ownership of jobs, and who may access them.
 
 use super::event::CallError;
 use super::job::Job;
 
-/// Who asks for something, as far as it matters for jobs.
+/// The caller of an operation, as far as access to jobs depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// Nobody is asked who they are: everybody may do everything, and jobs belong to nobody.
+    /// The coordinator runs without credentials: every caller has full access, and jobs have no owner.
     Anyone,
-    /// May do everything with everybody's jobs.
+    /// An administrator with this name: full access to all jobs.
     Admin(String),
-    /// May do everything with their own jobs and nothing with others'.
+    /// A user with this name: full access to their own jobs, none to others.
     User(String),
 }
 
 impl Caller {
-    /// Whose the jobs are that they create.
+    /// The owner of the jobs that this caller creates.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Anyone => "",
@@ -23,16 +23,16 @@ impl Caller {
         }
     }
 
-    /// Whether they may look at, steer and fetch a job of that owner's.
+    /// Whether the caller may view, steer and download a job of this owner.
     pub(crate) fn may_touch(&self, owner: &str) -> bool {
         match self {
             Self::Anyone | Self::Admin(_) => true,
-            // A job that was created when nobody was asked has no owner.
+            // A job created without credentials has the owner "", which is no user's name: only admins access it.
             Self::User(name) => name == owner,
         }
     }
 
-    /// Who they are to a job of that owner's, in words.
+    /// The caller in relation to the owner of a job, for notices.
     pub(super) fn to_owner(&self, owner: &str) -> String {
         match self {
             Self::Admin(name) if name != owner => format!("admin {name:?}"),
@@ -40,7 +40,7 @@ impl Caller {
         }
     }
 
-    /// Refuses what the caller may not touch.
+    /// Refuses access to a job that the caller may not touch.
     pub(super) fn check(&self, job: &Job) -> Result<(), CallError> {
         if self.may_touch(&job.record.owner) { Ok(()) } else { Err(CallError::NotTheirs(job.id().clone())) }
     }

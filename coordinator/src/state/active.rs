@@ -1,4 +1,4 @@
-//! What a job does while it is active: its members, its stage, and the phase of its training.
+//! An active job: its members, its stage, and the phase of its training.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,83 +15,79 @@ use crate::state::request::Request;
 use crate::state::step::Step;
 use crate::training::Trainer;
 
-/// A job that has workers.
+/// State of a job from its assignment to workers until it is released.
 #[derive(Debug)]
 pub(crate) struct Active {
-    /// Which activation of the job it is.
+    /// Events of other activations of the job are stale.
     pub(crate) activation: Activation,
-    /// Its workers.
     pub(crate) members: BTreeMap<SessionId, Member>,
-    /// Since when it has had no worker.
+    /// When it lost its last worker; `None` while it has any.
     pub(crate) alone_since: Option<Duration>,
-    /// What the first prepared worker found, and that worker's name.
+    /// The description sent by the first prepared worker, and that worker's name.
     pub(crate) described: Option<(Arc<JobDescription>, String)>,
     /// When a worker was last asked for the initial weights.
     pub(crate) asked: Duration,
-    /// Workers that were given up because their work did not advance: each makes the job more patient.
+    /// Number of workers given up because they made no progress: each one doubles the patience with the next.
     pub(crate) stuck: u32,
-    /// What it is doing.
     pub(crate) stage: Stage,
 }
 
-/// A worker of a job.
+/// A worker that serves the job.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Member {
-    /// Since when it has been asked to load the job.
+    /// When it was asked to load the job.
     pub(crate) since: Duration,
-    /// Whether it has loaded and been probed.
+    /// Whether it has loaded the job and computed the probe.
     pub(crate) prepared: bool,
-    /// Seconds from being asked for a shard to having delivered it, smoothed: what a worker's distance costs counts
-    /// as much as what its computing does.
+    /// Smoothed time from assignment to delivery, per shard. It includes the network: for the division of shards,
+    /// transfer time matters as much as computing time.
     pub(crate) seconds_per_shard: Option<f64>,
-    /// Shards that it has computed.
+    /// Shards that it has delivered.
     pub(crate) shards_done: u64,
-    /// Pieces of work in a row of which it was given a part and others had to do it.
+    /// Consecutive requests of which it was assigned a part and delivered nothing.
     pub(crate) missed: u32,
-    /// Pieces of work for which it is not asked, because of that.
+    /// Number of coming requests in which it gets no shards, because of `missed`.
     pub(crate) passed_over: u32,
 }
 
-/// What an active job is doing.
+/// The stages of an active job, in their order.
 #[derive(Debug)]
 pub(crate) enum Stage {
     /// Waiting for the first worker to describe model and data.
     Describing,
-    /// Waiting for a worker to send the weights that it drew.
+    /// Waiting for this worker to upload the initial weights that it draws.
     Drawing(SessionId),
-    /// Waiting for weights to be read.
+    /// Waiting for the file thread to read a checkpoint or an uploaded file.
     Loading,
-    /// Waiting for checkpoint 0 to be durable.
+    /// Waiting until checkpoint 0 is durable.
     Storing(Box<Trainer>),
-    /// Training.
+    /// Outer steps are being computed.
     Training(Box<Training>),
 }
 
-/// A job that trains.
+/// State of a job in the stage of training.
 #[derive(Debug)]
 pub(crate) struct Training {
-    /// Model and data.
     pub(crate) description: Arc<JobDescription>,
-    /// Samples, batches, outer steps.
+    /// Which batches each outer step takes, and how many outer steps there are.
     pub(crate) plan: Plan,
-    /// What the current outer step has measured so far.
+    /// Measurements of the current outer step.
     pub(crate) step: Step,
-    /// The newest version of the weights.
+    /// The newest published version of the weights; 0 before the first.
     pub(crate) weights_version: u64,
-    /// Whether a periodic checkpoint waits for the disk. There is one at a time, each holds a copy of the weights.
+    /// Whether a periodic checkpoint is being written. Only one at a time, because each holds a copy of the weights.
     pub(crate) storing: bool,
-    /// What is going on.
     pub(crate) phase: Phase,
 }
 
-/// What goes on in a job that trains.
+/// What a training job waits for.
 #[derive(Debug)]
 pub(crate) enum Phase {
-    /// The arithmetic has the trainer.
+    /// The trainer is out for a computation: see `Command::Advance`.
     Advancing,
-    /// Workers compute.
+    /// Workers compute the partials of the open request.
     Gathering(Box<Trainer>, Box<Request>),
-    /// A checkpoint is due and the disk has the one before still in hand.
+    /// A checkpoint is due while the previous one is still being written.
     AwaitingDisk(Box<Trainer>),
     /// The checkpoint after which the job stops is being written.
     Closing(Closing),
@@ -100,11 +96,11 @@ pub(crate) enum Phase {
 /// Why a job stops after a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closing {
-    /// It is done.
+    /// All its outer steps are done.
     Done,
-    /// Its user wants it paused.
+    /// A pause was requested.
     Pause,
-    /// The coordinator ends; the job goes on after its next start.
+    /// The coordinator shuts down; the job resumes after its next start.
     Shutdown,
 }
 
@@ -121,24 +117,24 @@ impl Active {
         }
     }
 
-    /// Model and data, where they must be known.
+    /// The description of model and data. It is an internal error if none is known.
     pub(super) fn description(&self) -> Result<&Arc<JobDescription>, Halt> {
         let described = self.described.as_ref().map(|(description, _)| description);
         described.ok_or(Halt::Broken("a job that has or gets weights has been described"))
     }
 
-    /// What the job trains with, where it must be training.
+    /// The training state. It is an internal error if the job is in another stage.
     pub(super) fn require_training(&mut self) -> Result<&mut Training, Halt> {
         self.training_mut().ok_or(Halt::Broken("a job whose outer step goes on is training"))
     }
 
-    /// The work that workers compute, where they must be computing.
+    /// The open request. It is an internal error if there is none.
     pub(super) fn require_request(&mut self) -> Result<&mut Request, Halt> {
         let request = self.training_mut().and_then(|training| training.request_mut());
         request.ok_or(Halt::Broken("a partial that is admitted belongs to the open request"))
     }
 
-    /// What the job trains with, if it trains.
+    /// The training state, if the job is in that stage.
     pub(super) fn training_mut(&mut self) -> Option<&mut Training> {
         match &mut self.stage {
             Stage::Training(training) => Some(training),
@@ -146,7 +142,7 @@ impl Active {
         }
     }
 
-    /// The same, to look at.
+    /// [`Self::training_mut`] for reading.
     pub(super) fn training(&self) -> Option<&Training> {
         match &self.stage {
             Stage::Training(training) => Some(training),
@@ -154,7 +150,8 @@ impl Active {
         }
     }
 
-    /// Takes the trainer of a job whose checkpoint 0 was being stored. Until it trains the job counts as loading.
+    /// Takes the trainer of a job that waits for checkpoint 0, if it does. The stage is then `Loading` until training
+    /// begins.
     pub(super) fn take_stored(&mut self) -> Option<Box<Trainer>> {
         match std::mem::replace(&mut self.stage, Stage::Loading) {
             Stage::Storing(trainer) => Some(trainer),
@@ -165,7 +162,7 @@ impl Active {
         }
     }
 
-    /// Why the job stops after the checkpoint that is being written, if it does; no worker is needed for that.
+    /// Why the job stops after the checkpoint being written, if it does. Such a job needs no workers any more.
     pub(crate) fn closing(&self) -> Option<Closing> {
         match self.training()?.phase {
             Phase::Closing(closing) => Some(closing),
@@ -173,8 +170,7 @@ impl Active {
         }
     }
 
-    /// Workers that can be given work: the prepared ones, without those that did nothing of late where there are
-    /// others.
+    /// Workers that may be assigned shards: the prepared ones, without those that are passed over, unless all are.
     pub(crate) fn candidates(&self) -> Vec<Candidate> {
         let prepared = || self.members.iter().filter(|(_, member)| member.prepared);
         let all_passed_over = prepared().all(|(_, member)| member.passed_over > 0);
@@ -194,8 +190,10 @@ impl Active {
         }
     }
 
-    /// A request is complete: whoever has let others do its part is passed over for a while, longer each time.
+    /// A request is complete: a worker whose part others had to compute is passed over for a number of requests, which
+    /// doubles each time in a row.
     pub(crate) fn note_request(&mut self, request: &Request) {
+        // At most 2^6 requests.
         const LONGEST: u32 = 6;
         for (session, member) in &mut self.members {
             member.passed_over = member.passed_over.saturating_sub(1);
@@ -210,7 +208,7 @@ impl Active {
 }
 
 impl Training {
-    /// The work that workers compute, if they do.
+    /// The open request, if there is one.
     pub(super) fn request(&self) -> Option<&Request> {
         match &self.phase {
             Phase::Gathering(_, request) => Some(request),
@@ -218,7 +216,7 @@ impl Training {
         }
     }
 
-    /// The same, to change it.
+    /// [`Self::request`] for changing it.
     pub(super) fn request_mut(&mut self) -> Option<&mut Request> {
         match &mut self.phase {
             Phase::Gathering(_, request) => Some(request),
@@ -226,7 +224,7 @@ impl Training {
         }
     }
 
-    /// Takes the work that workers computed, if it is complete, and the trainer that waits for it.
+    /// Takes the open request and the trainer, if the request is complete.
     pub(super) fn take_complete(&mut self) -> Option<(Box<Trainer>, Box<Request>)> {
         match std::mem::replace(&mut self.phase, Phase::Advancing) {
             Phase::Gathering(trainer, request) if request.is_complete() => Some((trainer, request)),
@@ -237,7 +235,7 @@ impl Training {
         }
     }
 
-    /// Takes the trainer that waits for the disk, if it does.
+    /// Takes the trainer if the job waits for the previous checkpoint.
     pub(super) fn take_awaiting_disk(&mut self) -> Option<Box<Trainer>> {
         match std::mem::replace(&mut self.phase, Phase::Advancing) {
             Phase::AwaitingDisk(trainer) => Some(trainer),
@@ -250,8 +248,9 @@ impl Training {
 }
 
 impl Member {
-    /// Notes that `shards` shards took `seconds`.
+    /// Notes that `shards` shards took `seconds` from assignment to delivery.
     pub(crate) fn measure(&mut self, shards: u32, seconds: f64) {
+        // Weight of the newest measurement in the exponential average.
         const WEIGHT: f64 = 0.2;
         let sample = seconds / f64::from(shards.max(1));
         let smoothed = self.seconds_per_shard.map_or(sample, |old| old + WEIGHT * (sample - old));

@@ -1,10 +1,10 @@
-//! Division of shards over workers: contiguous ranges in proportion to measured speed. The result of a job does
-//! not depend on it (design, section 4), only its duration.
+//! Division of shards over workers: contiguous ranges in proportion to measured speed. Only the duration of a job
+//! depends on it, not its result: partials are added in the same reduction tree for every division.
 
 use lookbehind_common::ids::SessionId;
 use lookbehind_common::reduction::Segment;
 
-/// A worker to be given work, with the seconds that it takes for a shard where they have been measured.
+/// A worker that may be assigned shards, and the time that it takes for one, if measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Candidate {
     pub(crate) session: SessionId,
@@ -15,8 +15,8 @@ pub(crate) struct Candidate {
 /// the fewest segments.
 const EVEN: f64 = 1.25;
 
-/// Divides the shards of `range` over `candidates`, in their order; `shards` is the number of the whole work.
-/// Returns the segments of each worker that gets any.
+/// Divides the shards of `range` over `candidates`, in their order; `shards` is the number of shards of the whole
+/// request. Returns the segments of each worker that gets any.
 pub(crate) fn divide(
     range: Segment,
     shards: u32,
@@ -25,6 +25,8 @@ pub(crate) fn divide(
     let speeds = relative_speeds(candidates);
     let total: f64 = speeds.iter().sum();
     let mut assigned = Vec::new();
+    // Ends are computed from the cumulative speed, so that rounding errors do not add up and the last range ends with
+    // `range`.
     let mut first = range.first;
     let mut reached = 0.0;
     for (candidate, speed) in candidates.iter().zip(&speeds) {
@@ -40,7 +42,7 @@ pub(crate) fn divide(
     assigned
 }
 
-/// Speeds relative to the fastest worker; unmeasured ones count as the fastest.
+/// Speeds relative to the fastest worker; workers without a measurement count as the fastest.
 fn relative_speeds(candidates: &[Candidate]) -> Vec<f64> {
     let measured = |candidate: &Candidate| candidate.seconds_per_shard.filter(|seconds| *seconds > 0.0);
     let fastest = candidates.iter().filter_map(measured).fold(f64::INFINITY, f64::min);

@@ -1,4 +1,4 @@
-//! Checkpoints of a job that trains: the periodic ones, and the one after which it stops.
+//! Checkpoints of a training job: the periodic ones, and the one after which it stops.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use super::record::JobState;
 use crate::training::{Snapshot, Trainer};
 
 impl Cluster {
-    /// Goes on between two outer steps: stops there if somebody wants that, else writes a checkpoint where one is
-    /// due, and begins the next outer step.
+    /// Continues between two outer steps: stops if the job is done or a pause or shutdown was requested; else writes a
+    /// checkpoint if one is due, and begins the next outer step.
     pub(super) fn go_on(&mut self, job: &mut Job, trainer: Box<Trainer>, due: bool) -> Handled {
         let pausing = job.record.pausing;
         let training = job.require_training()?;
@@ -33,6 +33,7 @@ impl Cluster {
             training.phase = Phase::AwaitingDisk(trainer);
             return Ok(());
         }
+        // The job does not wait for this checkpoint: the snapshot keeps the weights as they are now.
         if due {
             training.storing = true;
             self.push(checkpoint_command(job, &trainer)?);
@@ -40,7 +41,7 @@ impl Cluster {
         self.begin_outer_step(job, trainer)
     }
 
-    /// Stops after a last checkpoint.
+    /// Writes a last checkpoint, after which the job stops.
     pub(super) fn close(&mut self, job: &mut Job, trainer: &Trainer, closing: Closing) -> Handled {
         let command = checkpoint_command(job, trainer)?;
         job.require_training()?.phase = Phase::Closing(closing);
@@ -48,7 +49,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// A checkpoint is durable, or could not be written.
+    /// Handles the result of writing a checkpoint.
     pub(super) fn checkpointed(
         &mut self,
         job: &mut Job,
@@ -67,7 +68,8 @@ impl Cluster {
         }
         let training = job.require_training()?;
         match training.phase {
-            // An earlier checkpoint may become durable only now: the job ends with its last one.
+            // A periodic checkpoint may become durable while the last one is being written: only that one ends
+            // the job.
             Phase::Closing(closing) if training.step.outer_step == outer_step => {
                 self.closed(job, closing, digest);
                 Ok(())
@@ -79,7 +81,7 @@ impl Cluster {
         }
     }
 
-    /// The periodic checkpoint is off the disk's hands: the next one may be written.
+    /// A periodic checkpoint was written, or has failed: the next one may be written.
     fn disk_free(&mut self, job: &mut Job) -> Handled {
         let training = job.require_training()?;
         training.storing = false;
@@ -89,7 +91,7 @@ impl Cluster {
         }
     }
 
-    /// A checkpoint could not be written; the earlier ones are as they were.
+    /// Handles a checkpoint that could not be written; the earlier ones are unchanged.
     fn checkpoint_failed(&mut self, job: &mut Job, outer_step: u64, reason: &str) -> Handled {
         let reason = format!("checkpoint of outer step {outer_step} could not be written: {reason}");
         tracing::error!(job = %job.id(), reason, "checkpoint failed");
@@ -117,7 +119,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The checkpoint after which the job was to stop is durable.
+    /// Stops a job whose last checkpoint is durable.
     fn closed(&mut self, job: &mut Job, closing: Closing, digest: Digest) {
         match closing {
             Closing::Done => {
@@ -128,6 +130,7 @@ impl Cluster {
             Closing::Pause if job.record.pausing => {
                 self.set_state(job, JobState::Paused, "paused by its user");
             }
+            // The pause was revoked while the checkpoint was being written.
             Closing::Pause => self.set_state(job, JobState::Queued, "resumed by its user"),
             Closing::Shutdown => self.note(job, "the coordinator shuts down"),
         }
@@ -135,7 +138,7 @@ impl Cluster {
     }
 }
 
-/// The command that writes a checkpoint of where the job stands.
+/// The command that writes a checkpoint at the trainer's position.
 pub(super) fn checkpoint_command(job: &Job, trainer: &Trainer) -> Result<Command, Halt> {
     let active = job.require_active()?;
     let snapshot = Snapshot {

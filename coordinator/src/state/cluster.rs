@@ -1,5 +1,6 @@
-//! What all jobs share: configuration, workers, the time, and the commands that are collected. The steps of a job are
-//! methods of it that are given the job, so that no step has to look its job up.
+//! What all jobs share: configuration, workers, the time, and the commands collected so far. The steps of a job are
+//! methods of [`Cluster`] that take the job as an argument: cluster and job can be borrowed mutably at the same time,
+//! and no step has to look up its job.
 
 use lookbehind_common::ids::{FencingToken, JobId, SessionId};
 
@@ -17,11 +18,11 @@ use super::{CoreConfig, Now};
 pub(super) struct Cluster {
     pub(super) config: CoreConfig,
     pub(super) workers: Workers,
-    /// Whether the process was asked to end.
+    /// Whether a shutdown was requested.
     pub(super) stopping: bool,
-    /// The time of the event that is handled.
+    /// The time of the event being handled.
     pub(super) now: Now,
-    /// What is to be done about the event that is handled.
+    /// The commands that the event being handled has produced so far.
     pub(super) commands: Vec<Command>,
 }
 
@@ -38,14 +39,14 @@ impl Cluster {
         self.push(Command::Reply(reply_to, reply));
     }
 
-    /// Whether a message is from a worker that is registered now, with this incarnation of this cluster.
+    /// Whether a fencing token belongs to a worker that is registered with this incarnation of this cluster.
     pub(super) fn is_current(&self, fencing_token: &FencingToken) -> bool {
         fencing_token.cluster == self.config.cluster
             && fencing_token.incarnation == self.config.incarnation
             && self.workers.get(fencing_token.session).is_some()
     }
 
-    /// Why a fencing token is not current, in words.
+    /// The reason why a fencing token is not current, for messages.
     pub(super) fn stale(&self, fencing_token: &FencingToken) -> String {
         if fencing_token.cluster != self.config.cluster {
             format!("cluster {} is not this one, {}", fencing_token.cluster, self.config.cluster)
@@ -56,7 +57,7 @@ impl Cluster {
         }
     }
 
-    /// Stores a job's record with a notice of what changed.
+    /// Stores a job's record with a notice of what changed. Each notice has the next revision as its key.
     pub(super) fn note(&mut self, job: &mut Job, message: &str) {
         job.record.revision += 1;
         let notice = Notice {
@@ -72,11 +73,11 @@ impl Cluster {
         self.observe(Observation::JobNoted(job.id().clone(), message.to_owned()));
     }
 
-    /// Moves a job to another state, for a reason.
+    /// Moves a job to another state and notes the reason.
     pub(super) fn set_state(&mut self, job: &mut Job, state: JobState, message: &str) {
         let from = std::mem::replace(&mut job.record.state, state);
         let since = job.since.replace(self.now.elapsed);
-        // A new job is in its first state before anybody has heard of it.
+        // A new job was constructed in its first state; for observers it comes from no state.
         let from = since.map(|_| from);
         let after = since.map(|since| self.now.elapsed.saturating_sub(since));
         message.clone_into(&mut job.record.message);
@@ -90,7 +91,7 @@ impl Cluster {
         self.observe(Observation::JobMoved(JobMove { job: job.id().clone(), from, to: state, after }));
     }
 
-    /// Ends a job's activity, if it has any: its workers are free again.
+    /// Ends a job's activation, if it has one, and frees its workers. Later events of the activation are stale.
     pub(super) fn release(&mut self, job: &mut Job) {
         if let Some(active) = job.active.take() {
             for session in active.members.into_keys() {
@@ -100,32 +101,32 @@ impl Cluster {
         }
     }
 
-    /// Takes a job from one of its members.
+    /// Marks a member of a job as free and tells it to release the job.
     pub(super) fn free_worker(&mut self, session: SessionId, job: &JobId) {
         match self.workers.get_mut(session) {
             Some(worker) => {
                 worker.job = None;
                 self.push(Command::Send(session, WorkerCommand::Release(job.clone())));
             }
-            // Nothing is lost with it: the worker has no session on which it could compute.
+            // Harmless: a worker without a session cannot deliver anything for the job.
             None => tracing::error!(%job, %session, "internal error: a member of a job is not registered"),
         }
     }
 
-    /// Ends a job in failure.
+    /// Fails a job and frees its workers.
     pub(super) fn fail(&mut self, job: &mut Job, reason: &str) {
         self.set_state(job, JobState::Failed, reason);
         self.release(job);
     }
 
-    /// Draws the consequences of an event whose handling stopped.
+    /// Acts on the reason why the handling of an event stopped early.
     pub(super) fn halt(&mut self, job: &mut Job, halt: &Halt) {
         match halt {
             Halt::Stale(what) => tracing::debug!(job = %job.id(), what, "stale event"),
             Halt::Failed(reason) => self.fail(job, reason),
             Halt::Broken(invariant) => {
                 tracing::error!(job = %job.id(), invariant, "internal error");
-                // A job that is over stays what it is.
+                // A terminal state is final.
                 if !job.record.state.is_terminal() {
                     self.fail(job, &format!("internal error of the coordinator: expected that {invariant}"));
                 }

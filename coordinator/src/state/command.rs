@@ -1,4 +1,4 @@
-//! What the state machine wants done: its outputs.
+//! Commands: the outputs of the state machine.
 
 use std::sync::Arc;
 
@@ -13,144 +13,144 @@ use crate::state::observation::Observation;
 use crate::state::record::{JobRecord, Notice};
 use crate::training::{Input, Snapshot, Trainer, Weights};
 
-/// One output. The runtime carries them out in order; what is to be durable before a reply comes before it.
+/// One output. The runtime carries them out in order; what must be durable before a reply is emitted before it.
 #[derive(Debug)]
 pub enum Command {
     /// Answer a call.
     Reply(ReplyTo, Reply),
-    /// Send a control message.
+    /// Send a command on a worker's control stream.
     Send(SessionId, WorkerCommand),
-    /// Close a worker's control stream, after what was sent before.
+    /// Close a worker's control stream after the commands sent before it.
     Disconnect(SessionId),
-    /// Store a job's record durably, with what is new about it.
+    /// Store a job's record durably, together with a notice of what changed.
     Persist(Box<JobRecord>, Option<Notice>),
-    /// Load what a job starts from; answered by `Loaded`.
+    /// Load the weights that a job starts from; answered by `Loaded`.
     Load {
         /// The job.
         job: JobId,
-        /// The activation that asks.
+        /// The activation that asks; an answer for an earlier one is ignored.
         activation: Activation,
-        /// What to load.
+        /// Specification, description and source.
         start: Box<StartFrom>,
     },
-    /// Do the arithmetic; answered by `Advanced`.
+    /// Reduce partials and run the optimizer; answered by `Advanced`.
     Advance {
         /// The job.
         job: JobId,
-        /// The activation that asks.
+        /// The activation that asks; an answer for an earlier one is ignored.
         activation: Activation,
-        /// Who computes.
+        /// The job's trainer. It comes back in the answer: no second computation can start meanwhile.
         trainer: Box<Trainer>,
-        /// What is to be computed.
+        /// The step to compute.
         input: Input,
     },
-    /// Serve weights of the job, and no older ones.
+    /// Serve these weights of the job to its workers, in place of any older version.
     Publish {
         /// The job.
         job: JobId,
-        /// The version under which they are served.
+        /// The version that assignments name; it rises with each change of the weights within an activation.
         version: u64,
-        /// The weights.
+        /// Parameters and running statistics, shared with the trainer.
         weights: Weights,
     },
-    /// Serve no weights of the job.
+    /// Stop serving weights of the job and close its files.
     Unpublish(JobId),
     /// Record an outer step in the job's metrics; answered by `ReplayDiffers` if the step was recorded before with
     /// another digest.
     Record {
         /// The job.
         job: JobId,
-        /// The activation that did the step.
+        /// The activation that computed the step.
         activation: Activation,
-        /// What is recorded.
+        /// The record to append to the job's journal.
         metrics: Box<v1::OuterStepMetrics>,
     },
     /// Write a checkpoint; answered by `Checkpointed`.
     Checkpoint {
         /// The job.
         job: JobId,
-        /// The activation that asks.
+        /// The activation that asks; an answer for an earlier one is ignored.
         activation: Activation,
-        /// What it holds.
+        /// What the checkpoint contains.
         snapshot: Box<Snapshot>,
     },
-    /// Tell those who watch.
+    /// Pass something to metrics, traces and the dashboard.
     Observe(Observation),
-    /// Everything is at rest: the process may end.
+    /// No job is active after a shutdown request: the process may end.
     Stopped,
 }
 
-/// Where a job's first weights come from.
+/// What is needed to load the weights that an activation of a job starts from.
 #[derive(Debug)]
 pub struct StartFrom {
-    /// The job.
+    /// Specification of the job: it determines the optimizer.
     pub spec: JobSpec,
-    /// Model and data.
+    /// Model and data as the workers found them: the weights must fit its layout.
     pub description: Arc<JobDescription>,
-    /// The source.
+    /// Checkpoint or uploaded file.
     pub source: Source,
 }
 
-/// Where a job's first weights come from.
+/// Where the weights come from that an activation starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The newest whole checkpoint.
+    /// The newest whole checkpoint of the job.
     Checkpoint,
-    /// An uploaded file.
+    /// The uploaded model file with this digest.
     Upload(Digest),
 }
 
-/// Control messages to workers.
+/// Commands to workers, sent on their control streams.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WorkerCommand {
-    /// The worker is not, or no longer, in the cluster.
+    /// The worker is not registered, or no longer; with the reason.
     Refused(String),
-    /// The coordinator lives.
+    /// The coordinator is alive; the count rises with each heartbeat.
     Heartbeat(u64),
-    /// Load a job.
+    /// Load a job's model and data and compute the probe.
     Prepare(JobId, Arc<v1::JobSpec>),
-    /// Send a job's initial weights.
+    /// Draw a job's initial weights and upload them.
     SendInitialState(JobId),
-    /// Compute.
+    /// Compute partials.
     Assign(Assignment),
-    /// Forget a job.
+    /// Free the memory of a job; the worker no longer serves it.
     Release(JobId),
 }
 
-/// What a worker is to compute.
+/// The part of a request that one worker computes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assignment {
-    /// The work.
+    /// The request that the segments belong to.
     pub request: RequestId,
-    /// What it is.
+    /// What the request computes.
     pub coordinates: Coordinates,
-    /// Weights to compute at.
+    /// Version of the weights to compute at.
     pub weights_version: u64,
-    /// One partial is wanted for each.
+    /// The worker uploads one partial for each of these segments.
     pub segments: Vec<Segment>,
 }
 
 /// What a request computes, apart from the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Coordinates {
-    /// Gradient of a batch, or pass over the test split.
+    /// Gradient of a batch, or evaluation of the test split.
     pub kind: RequestKind,
-    /// Samples in all shards together.
+    /// Number of samples in all shards together.
     pub samples: u64,
-    /// Shards, none of them empty.
+    /// Number of shards, none of them empty.
     pub shards: u32,
 }
 
-/// Kinds of work.
+/// Kinds of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestKind {
-    /// Gradient, loss and statistics of a batch.
+    /// Gradient, loss and batch statistics of a batch.
     Gradient {
-        /// Its epoch.
+        /// Epoch of the batch, from 0.
         epoch: u64,
-        /// Its number within the epoch.
+        /// Index of the batch within the epoch, from 0.
         batch: u64,
     },
-    /// Loss and correct count of the test split.
+    /// Loss and number of correct predictions on the test split.
     Test,
 }

@@ -1,11 +1,11 @@
-//! What is due between two outer steps.
+//! Whether a checkpoint or a test is due between two outer steps.
 
 use lookbehind_common::job::Length;
 use lookbehind_common::sampling::Position;
 
 use super::job::Job;
 
-/// Whether the job wants a checkpoint between the outer step from `before` to `after` and the next one.
+/// Whether a periodic checkpoint is due after the outer step from `before` to `after`.
 pub(super) fn is_checkpoint_due(job: &Job, before: Position, after: Position) -> bool {
     match job.spec.checkpoint.every {
         None => false,
@@ -14,8 +14,8 @@ pub(super) fn is_checkpoint_due(job: &Job, before: Position, after: Position) ->
     }
 }
 
-/// Whether the test split is to be evaluated after the outer step from `before` to `after`, apart from the last one,
-/// after which it always is.
+/// Whether a periodic test is due after the outer step from `before` to `after`. After the last outer step of a job
+/// one is always due.
 pub(super) fn is_test_due(job: &Job, before: Position, after: Position) -> bool {
     job.spec.eval_every_epochs.is_some_and(|every| epoch_reached(before, after, every))
 }

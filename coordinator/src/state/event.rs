@@ -1,4 +1,4 @@
-//! What can happen to the coordinator: the inputs of its state machine.
+//! Events: the inputs of the state machine.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,96 +15,97 @@ use crate::state::access::Caller;
 pub use crate::state::reply::{Admission, CallError, JobView, PartialOutcome, Refusal, Reply, WorkerView};
 use crate::training::{Advance, ComputeClass, StartError, Trainer};
 
-/// Where the answer to a call goes; meaningless to the state machine.
+/// Identifies the call that an answer belongs to. Opaque to the state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReplyTo(pub u64);
 
-/// Counts a job's activations, so that what an earlier one started cannot be taken for a later one's.
+/// Number of an activation of a job. Results of commands carry it, so that a result for an earlier activation is
+/// recognised and ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Activation(pub u64);
 
 /// One input.
 #[derive(Debug)]
 pub enum Event {
-    /// Time has passed.
+    /// Time has passed; checked for deadlines.
     Tick,
-    /// A user calls.
+    /// A call of a user.
     User {
         /// Where the answer goes.
         reply_to: ReplyTo,
-        /// Who calls.
+        /// The user, as far as access to jobs depends on it.
         caller: Caller,
-        /// What they want.
+        /// The requested operation.
         call: UserCall,
     },
-    /// A worker asks to join.
+    /// A worker asks to be registered.
     Register(ReplyTo, Registration),
-    /// A registered worker says something on its control stream.
+    /// A message on a worker's control stream.
     Worker(FencingToken, WorkerMessage),
-    /// A worker is gone, whichever path noticed it.
+    /// The loss of a worker was detected.
     WorkerLost(SessionId, LossCause),
-    /// A worker wants to send a partial; nothing of it has been read yet.
+    /// A worker has sent the header of a partial; its tensors are read only if the answer admits it.
     PartialOffered(ReplyTo, PartialHeader),
-    /// A partial is complete and its checksum is right.
+    /// A partial was received completely and its checksum is correct.
     PartialArrived {
         /// Where the answer goes.
         reply_to: ReplyTo,
-        /// What it says of itself.
+        /// The header with which it was offered.
         header: PartialHeader,
-        /// The sums.
+        /// Gradient, batch statistics and sums.
         partial: Partial,
-        /// Checksum of all its bytes.
+        /// Checksum of all bytes of the partial: tells equal partials of one segment from different ones.
         checksum: Checksum,
     },
-    /// A worker wants to send a job's initial weights; nothing of them has been read yet.
+    /// A worker offers a job's initial weights; they are read only if the answer admits them.
     InitialStateOffered {
         /// Where the answer goes.
         reply_to: ReplyTo,
-        /// Who sends.
+        /// Token of the sending worker.
         fencing_token: FencingToken,
         /// The job.
         job: JobId,
-        /// Numbers in the parameters.
+        /// Number of elements in the flat buffer of parameters.
         parameters: u64,
-        /// Numbers in the statistics.
+        /// Number of elements in the flat buffer of running statistics.
         statistics: u64,
     },
-    /// They are complete.
+    /// A job's initial weights were received completely.
     InitialStateArrived {
         /// Where the answer goes.
         reply_to: ReplyTo,
-        /// Who sends.
+        /// Token of the sending worker.
         fencing_token: FencingToken,
         /// The job.
         job: JobId,
-        /// The weights.
+        /// Initial parameters and running statistics.
         state: Trainable,
     },
-    /// A worker asks for weights.
+    /// A worker asks to download a job's weights.
     WeightsAsked {
         /// Where the answer goes.
         reply_to: ReplyTo,
-        /// Who asks.
+        /// Token of the asking worker.
         fencing_token: FencingToken,
         /// The job.
         job: JobId,
     },
-    /// The state that a job starts from is loaded, or could not be.
+    /// The weights that a job starts from were loaded, or could not be.
     Loaded {
         /// The job.
         job: JobId,
         /// The activation that asked for it.
         activation: Activation,
-        /// The trainer at the start, or why there is none.
+        /// The trainer at the start position, or the reason why there is none.
         result: Result<Box<Trainer>, StartError>,
     },
-    /// The arithmetic is done.
+    /// The trainer has finished a computation.
     Advanced {
         /// The job.
         job: JobId,
         /// The activation that asked for it.
         activation: Activation,
-        /// The trainer, and what follows.
+        /// The trainer and the outcome of the computation.
         advance: Box<Advance>,
     },
     /// A checkpoint is durable, or could not be written.
@@ -113,150 +114,151 @@ pub enum Event {
         job: JobId,
         /// The activation that asked for it.
         activation: Activation,
-        /// Outer steps done with it.
+        /// Number of outer steps done at the checkpoint.
         outer_step: u64,
-        /// Digest of its weights, or why it could not be written.
+        /// Digest of its weights, or the reason why it could not be written.
         result: Result<Digest, String>,
     },
-    /// An outer step that is done once more, after a restart, has not come to the weights that were recorded for it.
+    /// An outer step that was repeated after a restart produced other weights than those recorded for it.
     ReplayDiffers {
         /// The job.
         job: JobId,
-        /// The activation that did it.
+        /// The activation that repeated the step.
         activation: Activation,
-        /// How it differs.
+        /// Both digests.
         difference: ReplayDifference,
     },
-    /// The process is asked to end.
+    /// A shutdown was requested.
     Shutdown,
 }
 
-/// How a repeated outer step differs from what was recorded when it was done first.
+/// Difference between a repeated outer step and the record of its first computation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "outer step {outer_step} was done again and came to the weights {found}, but {recorded} were recorded: a machine \
      does not compute alike, or the data have changed"
 )]
 pub struct ReplayDifference {
-    /// Outer steps done with it.
+    /// Number of outer steps done after it.
     pub outer_step: u64,
-    /// Digest of the weights that were recorded.
+    /// Digest of the weights that the journal holds for it.
     pub recorded: String,
-    /// Digest of the weights that it came to now.
+    /// Digest of the weights that the repetition produced.
     pub found: String,
 }
 
-/// Parameters and statistics.
+/// Flat buffers of parameters and of running statistics.
 pub type Trainable = (lookbehind_common::flat_buffer::FlatBuffer, lookbehind_common::flat_buffer::FlatBuffer);
 
-/// What users ask for.
+/// Operations that users can request.
 #[derive(Debug)]
 pub enum UserCall {
-    /// A new job, with the identity that it is to have.
+    /// Create a job.
     Create {
-        /// Makes a retry recognisable.
+        /// Chosen by the client; a retry with the same value creates no second job.
         request_id: String,
-        /// The job as sent.
+        /// The specification as sent, not yet validated.
         spec: Box<v1::JobSpec>,
-        /// Its identity, if it is new.
+        /// Identity for the job if the call is not a retry. It comes from outside, because the core draws no random
+        /// numbers.
         id: JobId,
     },
-    /// One job.
+    /// View one job.
     Get(JobId),
-    /// A page of jobs, newest first.
+    /// View a page of jobs, newest first.
     List {
-        /// Most jobs in it.
+        /// Maximum number of jobs in the page.
         count: usize,
-        /// It begins behind this creation number; at the newest job where it is absent.
+        /// The page holds jobs with lower creation numbers than this; absent for the first page.
         before: Option<u64>,
     },
-    /// End a job.
+    /// End a job at once.
     Cancel(JobId),
-    /// Stop it after its outer step.
+    /// Stop a job after its current outer step.
     Pause(JobId),
-    /// Queue it again.
+    /// Queue a paused job again, or revoke a requested pause.
     Resume {
         /// The job.
         id: JobId,
-        /// Whether it may go on in another compute class.
+        /// Whether it may continue in another compute class.
         accept_class: bool,
     },
-    /// The workers.
+    /// View all registered workers.
     Workers,
 }
 
-/// How a worker introduces itself.
+/// What a worker states about itself when it registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
-    /// Version of the wire protocol.
+    /// Version of its wire protocol; must equal the coordinator's.
     pub protocol: u32,
-    /// Version of its build.
+    /// Version of its build; must equal the coordinator's.
     pub version: String,
-    /// Name for people.
+    /// Name for people; need not be unique.
     pub name: String,
-    /// What it computes on.
+    /// Device that it computes on, for people.
     pub device: String,
 }
 
-/// What a registered worker can say.
+/// Messages of registered workers.
 #[derive(Debug)]
 pub enum WorkerMessage {
-    /// It lives; the number rises while its work advances.
+    /// The worker is alive. The number is its progress count, which rises while its computation advances.
     Heartbeat(u64),
-    /// A job is loaded and probed.
+    /// The worker has loaded a job and computed its probe.
     Prepared {
         /// The job.
         job: JobId,
-        /// Its model and data.
+        /// Model and data as the worker found them.
         description: Arc<JobDescription>,
-        /// What the probe came to.
+        /// Compute class of the worker for this job.
         class: ComputeClass,
     },
-    /// It is not.
+    /// The worker could not load a job.
     PrepareFailed {
         /// The job.
         job: JobId,
-        /// Whose fault it is.
+        /// Whether the job, the worker or its device is at fault.
         fault: Fault,
-        /// Why, in words.
+        /// The reason, for people.
         reason: String,
     },
     /// A segment of a request could not be computed.
     RequestFailed {
-        /// The work.
+        /// The request.
         request: RequestId,
         /// The segment.
         segment: Segment,
-        /// Why, in words.
+        /// The reason, for people.
         reason: String,
     },
-    /// It is about to leave.
+    /// The worker is about to leave and takes no more assignments.
     Draining,
 }
 
-/// Whose fault a failed preparation is.
+/// What is at fault when a preparation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Every worker would fail alike.
+    /// The job: every worker would fail in the same way.
     Job,
-    /// Another worker may do.
+    /// The worker: another one may succeed.
     Worker,
-    /// What the worker computes on failed, and the worker leaves.
+    /// The worker's device failed, and the worker leaves.
     Device,
 }
 
-/// Which path noticed that a worker is gone.
+/// How the loss of a worker was detected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LossCause {
     /// Its control stream ended or broke.
     StreamClosed,
     /// It was silent for longer than failure detection allows.
     Silent,
-    /// It did not take its messages.
+    /// Too many commands were waiting for it to read them.
     OutboxFull,
-    /// It broke the protocol, in words.
+    /// It broke the protocol; with a description.
     Protocol(String),
-    /// It lives, but its work has not advanced for so long.
+    /// It is alive, but its computation has not advanced for this long.
     Stuck(Duration),
 }
 
@@ -272,41 +274,41 @@ impl std::fmt::Display for LossCause {
     }
 }
 
-/// What a partial says of itself.
+/// Header of a partial: enough to decide whether to read the rest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartialHeader {
-    /// Who sends.
+    /// Token of the sending worker.
     pub fencing_token: FencingToken,
-    /// The work.
+    /// The request that it answers.
     pub request: RequestId,
-    /// The segment.
+    /// The segment of the request that it covers.
     pub segment: Segment,
-    /// Numbers in the gradient.
+    /// Number of elements in the gradient; 0 for a test request.
     pub gradient: u64,
-    /// Numbers in the statistics.
+    /// Number of elements in the batch statistics; 0 for a test request.
     pub statistics: u64,
-    /// Samples that went in.
+    /// Number of samples in the segment.
     pub samples: u64,
-    /// What it took the worker.
+    /// Time that the worker spent on it.
     pub busy: Busy,
 }
 
-/// Seconds that a worker was busy with something.
+/// Time that a worker spent on a partial, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Busy {
-    /// Computing.
+    /// Seconds of computing.
     pub compute: f64,
-    /// Waiting for samples to be read, decoded and augmented.
+    /// Seconds of waiting for samples to be read, decoded and augmented.
     pub data: f64,
 }
 
 impl Busy {
-    /// Both together.
+    /// The sum of both, in seconds.
     pub fn total(self) -> f64 {
         self.compute + self.data
     }
 
-    /// Whether both are times.
+    /// Whether both values are finite and not negative.
     pub fn is_sound(self) -> bool {
         [self.compute, self.data].iter().all(|seconds| *seconds >= 0.0 && seconds.is_finite())
     }

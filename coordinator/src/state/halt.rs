@@ -1,17 +1,17 @@
-//! Why the handling of an event of a job stops early. The three reasons have different consequences, and
-//! [`Core::of_job`](super::Core) is the one place that draws them.
+//! Why the handling of an event of a job stops early. The three reasons have different consequences;
+//! [`Core::of_job`](super::Core) is the only place that acts on them.
 
-/// Why the handling of an event stops.
+/// Why the handling of an event stops early.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Halt {
-    /// The event belongs to something that ended meanwhile: it changes nothing.
+    /// The event belongs to something that has ended: it is ignored.
     Stale(&'static str),
-    /// The job cannot go on, for this reason: it fails.
+    /// The job cannot continue and fails with this reason.
     Failed(String),
-    /// What must hold does not: the core has a bug. The job fails and names the invariant, because what it would
-    /// compute from here on cannot be trusted.
+    /// This invariant does not hold: the core has a bug. The job fails, because nothing that it would compute from
+    /// here on can be trusted; other jobs continue.
     Broken(&'static str),
 }
 
-/// What the handling of an event comes to.
+/// Result of handling an event.
 pub(super) type Handled = Result<(), Halt>;

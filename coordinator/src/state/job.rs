@@ -1,4 +1,4 @@
-//! A job in the coordinator's memory: its record, its specification, and what it is doing.
+//! A job in the coordinator's memory: its record, its specification and its activation.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -17,36 +17,36 @@ use crate::training::ComputeClass;
 
 const NOT_ACTIVE: Halt = Halt::Broken("a job with members, weights or arithmetic under way is active");
 
-/// A job.
+/// A job of any state.
 #[derive(Debug)]
 pub(crate) struct Job {
-    /// What is stored of it.
+    /// Its durable part.
     pub(crate) record: JobRecord,
-    /// What was asked for.
+    /// The validated specification.
     pub(crate) spec: JobSpec,
-    /// The same as it goes to workers.
+    /// The specification as it is sent to workers.
     pub(crate) message: Arc<v1::JobSpec>,
-    /// When it came to the state that it is in; `None` before anybody has heard of it.
+    /// When it entered its current state; `None` until its first state was announced.
     pub(crate) since: Option<Duration>,
-    /// Workers that cannot serve it, and why.
+    /// Sessions of workers that cannot serve it.
     pub(crate) excluded: BTreeMap<SessionId, Exclusion>,
-    /// What it is doing; `None` while it is queued, paused or over.
+    /// `None` while it is queued, paused or in a terminal state.
     pub(crate) active: Option<Active>,
-    /// Bytes that it takes on the coordinator, once its model is known.
+    /// Memory in bytes that it needs on the coordinator; `None` until its model is known.
     pub(crate) flat_buffer_bytes: Option<u64>,
 }
 
 /// Why a worker cannot serve a job.
 #[derive(Debug)]
 pub(crate) struct Exclusion {
-    /// In words.
+    /// For people; begins with the worker's name.
     pub(crate) reason: String,
-    /// Whether all that is wrong is that it is of another compute class.
+    /// Whether the only reason is that the worker is of another compute class.
     pub(crate) other_class: bool,
 }
 
 impl Job {
-    /// A job that does nothing yet.
+    /// A job that is not active.
     pub(crate) fn new(record: JobRecord, spec: JobSpec, message: Arc<v1::JobSpec>) -> Self {
         Self {
             record,
@@ -63,7 +63,7 @@ impl Job {
         &self.record.id
     }
 
-    /// Workers that the job may have.
+    /// The maximum number of workers of the job.
     pub(crate) fn max_workers(&self) -> usize {
         self.spec.resources.max_workers.map_or(usize::MAX, |max| max as usize)
     }
@@ -73,7 +73,7 @@ impl Job {
         self.spec.train.compute_classes == ComputeClasses::Any
     }
 
-    /// The class that a step's metrics name: the one that all its workers are of.
+    /// The class that a step's metrics name: empty if workers of different classes may compute the step.
     pub(crate) fn named_class(&self) -> String {
         match &self.record.class {
             Some(class) if !self.mixes_classes() => class.probe.to_string(),
@@ -86,34 +86,34 @@ impl Job {
         Reverse(self.spec.resources.priority)
     }
 
-    /// The job's activity, where it must have one.
+    /// The job's activation. It is an internal error if it has none.
     pub(super) fn require_active(&self) -> Result<&Active, Halt> {
         self.active.as_ref().ok_or(NOT_ACTIVE)
     }
 
-    /// The same, to change it.
+    /// [`Self::require_active`] for changing it.
     pub(super) fn require_active_mut(&mut self) -> Result<&mut Active, Halt> {
         self.active.as_mut().ok_or(NOT_ACTIVE)
     }
 
-    /// What it trains with, where it must be training.
+    /// The training state. It is an internal error if the job is in another stage.
     pub(super) fn require_training(&mut self) -> Result<&mut Training, Halt> {
         self.require_active_mut()?.require_training()
     }
 
-    /// The job's activity, if it is the one that an event belongs to.
+    /// The job's activation, if the event belongs to it; else the event is stale.
     pub(super) fn in_activation(&mut self, activation: Activation) -> Result<&mut Active, Halt> {
         let active = self.active.as_mut().filter(|active| active.activation == activation);
         active.ok_or(Halt::Stale("the activation is over"))
     }
 
-    /// The job's activity, if the worker that speaks of the job takes part in it.
+    /// The job's activation, if the worker is a member; else its message is stale.
     pub(super) fn with_member(&mut self, session: SessionId) -> Result<&mut Active, Halt> {
         let active = self.active.as_mut().filter(|active| active.members.contains_key(&session));
         active.ok_or(Halt::Stale("the worker does not serve the job any more"))
     }
 
-    /// A job that has not begun yet is bound to no class and no data once its workers are gone.
+    /// Releases a job without a checkpoint from its class and data, once it has no workers any more.
     pub(super) fn unbind_class(&mut self) {
         if self.record.checkpoint.is_none() {
             self.record.class = None;
@@ -122,34 +122,34 @@ impl Job {
         }
     }
 
-    /// An outer step that was done again has come to other weights than those that were recorded.
+    /// Fails a job whose repeated outer step produced other weights than those recorded.
     pub(super) fn replay_differs(
         &mut self,
         activation: Activation,
         difference: &ReplayDifference,
     ) -> Handled {
         if self.mixes_classes() {
-            // Nobody promised the same bytes.
+            // With mixed classes a repetition may differ in its last bits.
             return Ok(());
         }
         self.in_activation(activation)?;
         Err(Halt::Failed(difference.to_string()))
     }
 
-    /// Outer steps done, as far as is known without loading anything.
+    /// Number of outer steps done, as far as is known without loading anything.
     pub(crate) fn outer_step(&self) -> u64 {
         match self.active.as_ref().map(|active| &active.stage) {
             Some(Stage::Training(training)) => training.step.outer_step,
-            // Before its first checkpoint it has done none.
+            // No checkpoint means that no outer step is done.
             _ => self.record.checkpoint.unwrap_or(0),
         }
     }
 }
 
-/// Checks a worker's class against the job's: the first one binds the job.
+/// Checks a worker's class against the class that the job is bound to, if it is bound.
 ///
 /// # Errors
-/// Names both classes where they differ.
+/// If they differ; the message names both.
 pub(crate) fn check_class(bound: Option<&ComputeClass>, found: &ComputeClass) -> Result<(), String> {
     match bound {
         Some(bound) if bound.probe != found.probe => Err(format!(

@@ -1,4 +1,4 @@
-//! How a worker leaves a job, and what becomes of a job that its workers have left.
+//! Workers that leave a job, and jobs that are left without workers.
 
 use lookbehind_common::ids::SessionId;
 
@@ -10,7 +10,7 @@ use super::job::{Exclusion, Job};
 use super::record::JobState;
 
 impl Cluster {
-    /// A worker could not load a job.
+    /// Handles a worker's report that it could not load a job.
     pub(super) fn prepare_failed(
         &mut self,
         job: &mut Job,
@@ -22,7 +22,8 @@ impl Cluster {
         match fault {
             Fault::Job => Err(Halt::Failed(reason.to_owned())),
             Fault::Worker => self.exclude(job, session, reason, false),
-            // It says goodbye next; the job waits for it, or for another, as for any worker that is gone.
+            // The worker leaves next. It is not excluded, so that the job waits for it, or for another worker, as it
+            // does after any loss.
             Fault::Device => {
                 let name = self.workers.name(session);
                 tracing::warn!(job = %job.id(), worker = name, reason, "worker lost what it computes on");
@@ -32,7 +33,7 @@ impl Cluster {
         }
     }
 
-    /// Takes a worker out of a job that it cannot serve; `other_class` says that all it lacks is the job's class.
+    /// Removes a worker from a job that it cannot serve. `other_class`: the only reason is its compute class.
     pub(super) fn exclude(
         &mut self,
         job: &mut Job,
@@ -49,7 +50,7 @@ impl Cluster {
         self.leave_job(job, session)
     }
 
-    /// Takes a worker out of a job; its unfinished segments go to the others.
+    /// Removes a worker from a job; its unfinished segments go to the other members.
     pub(super) fn leave_job(&mut self, job: &mut Job, session: SessionId) -> Handled {
         let refused = job.excluded.contains_key(&session);
         let pausing = job.record.pausing;
@@ -58,7 +59,7 @@ impl Cluster {
         if active.members.is_empty() {
             active.alone_since = Some(self.now.elapsed);
             if pausing && active.closing().is_none() {
-                // Nobody is left to finish the outer step: the newest checkpoint is where it goes on.
+                // No worker is left to finish the outer step: the job will resume from its newest checkpoint.
                 self.set_state(job, JobState::Paused, "paused by its user");
                 self.release(job);
                 return Ok(());
@@ -66,18 +67,18 @@ impl Cluster {
             job.unbind_class();
         }
         self.pass_on(job, session)?;
-        // One that is only gone may come back: where it was not refused, the job waits.
+        // A worker that was lost, not refused, may come back: then the job waits.
         if refused && self.stop_if_nobody_can(job)? {
             return Ok(());
         }
         self.wait_if_abandoned(job)
     }
 
-    /// Gives to others what a worker that leaves was to do.
+    /// Gives the open segments or the initial draw of a leaving worker to other members.
     fn pass_on(&mut self, job: &mut Job, session: SessionId) -> Handled {
         let active = job.require_active_mut()?;
         match &mut active.stage {
-            // Nobody else may know yet what the job is: whoever answers next is asked.
+            // Perhaps no other member is prepared yet; then the next one that becomes prepared is asked.
             Stage::Drawing(drawing) if *drawing == session => self.draw_elsewhere(job),
             Stage::Training(training) => {
                 if let Some(request) = training.request_mut() {
@@ -86,13 +87,14 @@ impl Cluster {
                 self.assign_rest(active);
                 Ok(())
             }
-            // It had only the job to load.
+            // In these stages a worker has nothing to do but load the job.
             Stage::Describing | Stage::Drawing(_) | Stage::Loading | Stage::Storing(_) => Ok(()),
         }
     }
 
-    /// A job that no registered worker can serve stops with their reasons. If all that some of them lack is its
-    /// compute class, as after an upgrade, its owner may accept theirs: it pauses. Returns whether it stopped.
+    /// Stops a job that no registered worker can serve, with their reasons. If some of them differ only in their
+    /// compute class, as after an upgrade, the job pauses, so that its owner can accept that class. Returns whether the
+    /// job stopped.
     fn stop_if_nobody_can(&mut self, job: &mut Job) -> Result<bool, Halt> {
         let is_abandoned = job.require_active()?.members.is_empty();
         let somebody = self.workers.iter().any(|(session, _)| !job.excluded.contains_key(&session));
@@ -117,7 +119,8 @@ impl Cluster {
         Ok(true)
     }
 
-    /// A job that has no worker any more says that it waits: for its turn if it has not begun, else for a worker.
+    /// Handles the loss of the last worker: a job without weights is queued again, any other one keeps its state in
+    /// memory and waits for a worker.
     fn wait_if_abandoned(&mut self, job: &mut Job) -> Handled {
         let active = job.require_active()?;
         if !active.members.is_empty() || active.closing().is_some() {

@@ -1,4 +1,4 @@
-//! Workers that come, speak and go.
+//! Registration, messages and loss of workers.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use super::command::{Command, WorkerCommand};
 use super::event::{LossCause, Refusal, Registration, Reply, ReplyTo, WorkerMessage};
 use super::observation::{LostWorker, Observation};
 
-/// Most bytes of a worker's name, version and device.
+/// Maximum length in bytes of a worker's name, version and device, each.
 const MAX_TEXT: usize = 256;
 
 impl Core {
-    /// Lets a worker in, or says why not.
+    /// Registers a worker, or answers why it is refused.
     pub(super) fn register(&mut self, reply_to: ReplyTo, registration: Registration) {
         let name = registration.name.clone();
         let outcome = self.check_registration(&registration).map(|()| {
@@ -29,7 +29,7 @@ impl Core {
             }
         });
         if let Err(refusal) = &outcome {
-            // It may be anything, of any length.
+            // The name of a refused worker is unchecked: strip and cut it before it reaches logs and dashboard.
             let name = name.chars().filter(|letter| !letter.is_control()).take(MAX_TEXT).collect();
             self.cluster.observe(Observation::WorkerRefused(name, refusal.reason.clone()));
         }
@@ -39,7 +39,7 @@ impl Core {
     fn check_registration(&self, registration: &Registration) -> Result<(), Refusal> {
         let refuse = |reason: String| Err(Refusal { reason, retryable: false });
         let printable = |text: &str| text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
-        // First, because the other reasons repeat what the worker says of itself.
+        // Checked first, because the reasons below quote what the worker sent.
         let texts = [&registration.name, &registration.version, &registration.device];
         if registration.name.is_empty() || !texts.into_iter().all(|text| printable(text)) {
             return refuse(format!(
@@ -68,7 +68,7 @@ impl Core {
         Ok(())
     }
 
-    /// Takes what a worker says, if it is one of this incarnation.
+    /// Handles a worker's message, if its fencing token is current.
     pub(super) fn worker_message(&mut self, fencing_token: &FencingToken, message: WorkerMessage) {
         let session = fencing_token.session;
         if !self.cluster.is_current(fencing_token) {
@@ -98,15 +98,16 @@ impl Core {
         }
     }
 
-    /// A worker is gone: the one place where that has consequences, whichever path saw it.
+    /// Removes a lost worker. All paths that detect a loss end here, so that its consequences are drawn once.
     pub(super) fn lose_worker(&mut self, session: SessionId, cause: &LossCause) {
         let Some(worker) = self.cluster.workers.remove(session) else {
-            // Several paths may see the same loss; the first one has drawn the consequences.
+            // Several paths may detect the same loss; the first one has handled it.
             return;
         };
         let name = worker.registration.name;
         tracing::info!(worker = name, %session, %cause, "worker gone");
         if *cause != LossCause::StreamClosed {
+            // The worker may be alive: it must learn that its session is over.
             let refused = WorkerCommand::Refused(format!("the worker was given up: {cause}"));
             self.cluster.push(Command::Send(session, refused));
         }
@@ -126,10 +127,10 @@ impl Core {
         }
     }
 
-    /// A worker is about to leave: what it has in hand goes to others once it is gone.
+    /// A worker announces that it leaves: it leaves its job at once and gets no other one.
     fn drain(&mut self, session: SessionId) {
         let Some(worker) = self.cluster.workers.get_mut(session) else {
-            // What it says is only heard while it is registered.
+            // Cannot happen: `worker_message` has checked that the worker is registered.
             return;
         };
         worker.draining = true;

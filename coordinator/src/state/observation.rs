@@ -1,4 +1,4 @@
-//! What those learn who watch: metrics, traces, the dashboard. Nothing depends on whether it is heard.
+//! Observations: what the core reports to metrics, traces and the dashboard. No decision depends on them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,126 +10,126 @@ use lookbehind_proto::v1;
 use crate::state::event::{Busy, LossCause};
 use crate::state::record::JobState;
 
-/// Something that happened.
+/// One report.
 #[derive(Clone, Debug)]
 pub enum Observation {
-    /// A worker has joined.
+    /// A worker has registered: its session and name.
     WorkerJoined(SessionId, Arc<str>),
-    /// A worker was not let in.
+    /// A worker was refused: its name, cut to a printable form, and the reason.
     WorkerRefused(String, String),
-    /// A worker is gone.
+    /// A worker was lost.
     WorkerLost(LostWorker),
-    /// A worker leaves by itself, and the job that it served.
+    /// A worker has announced that it leaves: its name and the job that it served.
     WorkerLeaves(Arc<str>, Option<JobId>),
-    /// A job is in another state, or new to this start of the coordinator.
+    /// A job has changed its state, or was created or restored in this incarnation.
     JobMoved(JobMove),
-    /// Something is new about a job, in words.
+    /// A notice of a job: its text.
     JobNoted(JobId, String),
     /// An outer step is done.
     StepDone {
         /// The job.
         job: JobId,
-        /// When it did what.
+        /// Requests of the step and who computed them when.
         timeline: Box<StepTimeline>,
-        /// Its metrics.
+        /// Metrics of the step, as they are recorded.
         metrics: Box<v1::OuterStepMetrics>,
-        /// Outer steps of the job in all.
+        /// Total number of outer steps of the job.
         outer_steps: u64,
     },
 }
 
-/// A worker that is gone.
+/// A worker that was lost.
 #[derive(Clone, Debug)]
 pub struct LostWorker {
-    /// Its registration.
+    /// Session under which it was registered.
     pub session: SessionId,
-    /// Its name.
+    /// Name of the worker.
     pub worker: Arc<str>,
-    /// Which path noticed it.
+    /// How the loss was detected.
     pub cause: LossCause,
-    /// The job that it served.
+    /// The job that it served; `None` if it was free.
     pub job: Option<JobId>,
-    /// Whether it had said that it would leave.
+    /// Whether it had announced that it leaves: then its loss is expected.
     pub draining: bool,
 }
 
-/// A job's change of state.
+/// A change of a job's state.
 #[derive(Clone, Debug)]
 pub struct JobMove {
     /// The job.
     pub job: JobId,
-    /// The state that it was in; `None` for one that is new to this start of the coordinator.
+    /// The previous state; `None` for a job that was just created or restored.
     pub from: Option<JobState>,
-    /// The state that it is in.
+    /// The new state.
     pub to: JobState,
-    /// How long it was in the state before, as far as this start of the coordinator knows.
+    /// How long it was in the previous state within this incarnation; `None` where `from` is.
     pub after: Option<Duration>,
 }
 
-/// When an outer step did what. All times count from its beginning.
+/// Timeline of an outer step. All times count from the beginning of the step.
 #[derive(Clone, Debug, Default)]
 pub struct StepTimeline {
-    /// Outer steps done with it.
+    /// Number of outer steps done after this one.
     pub outer_step: u64,
-    /// How long it took.
+    /// Duration of the step.
     pub length: Duration,
-    /// Its requests, in order.
+    /// Requests of the step, in order.
     pub requests: Vec<RequestTimeline>,
 }
 
-/// When a request was done by whom.
+/// Timeline of a request.
 #[derive(Clone, Debug, Default)]
 pub struct RequestTimeline {
-    /// Its number in the outer step.
+    /// Index of the request in its outer step.
     pub index: u32,
-    /// Whether it was a pass over the test split.
+    /// Whether it is a test request.
     pub test: bool,
-    /// Shards that it was cut into.
+    /// Number of shards of the request.
     pub shards: u32,
-    /// When it was given out.
+    /// When it was issued.
     pub begun: Duration,
-    /// When the last partial had come.
+    /// When it was complete.
     pub gathered: Duration,
-    /// Seconds that the coordinator took to sum the partials.
+    /// Seconds that the coordinator took to add the partials.
     pub reduction: f64,
-    /// Seconds that it took for the step of the optimizer.
+    /// Seconds that the optimizer took for the step after it.
     pub optimizer: f64,
-    /// Who was asked for what.
+    /// The assignments of its segments; only the first ones if there are very many.
     pub parts: Vec<Part>,
 }
 
-/// What a worker was asked for.
+/// One segment assigned to one worker.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// Its name.
+    /// Name of the worker.
     pub worker: Arc<str>,
-    /// Its registration.
+    /// Session of the worker.
     pub session: SessionId,
-    /// The shards.
+    /// The assigned segment.
     pub segment: Segment,
-    /// When it was asked.
+    /// When it was assigned.
     pub assigned: Duration,
-    /// When it had delivered, if it did.
+    /// When its partial arrived; `None` if none did.
     pub delivered: Option<Duration>,
-    /// What it took the worker.
+    /// Time that the worker spent on it; zero if it delivered nothing.
     pub busy: Busy,
-    /// Whether another worker, who was late, had been asked as well.
+    /// Whether it was assigned because another worker was late with it (speculation).
     pub again: bool,
-    /// What came of it.
+    /// Outcome of the assignment.
     pub fate: Fate,
 }
 
-/// What came of a worker's part.
+/// Outcome of an assigned segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Nothing yet, or nothing that was waited for: another had been faster.
+    /// Nothing was delivered: the request is still open, or others completed it first.
     Asked,
-    /// It went into the sum.
+    /// The partial filled its segment.
     Used,
-    /// Another's had gone into the sum before.
+    /// The segment was filled before the partial arrived.
     Duplicate,
-    /// The worker was gone before.
+    /// The worker left the job before it delivered.
     Lost,
-    /// The worker could not compute it.
+    /// The worker reported that it could not compute the segment.
     Failed,
 }

@@ -1,4 +1,4 @@
-//! Partials: whether they are wanted, and what becomes of them.
+//! Admission and acceptance of partials.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::halt::{Halt, Handled};
 use super::job::Job;
 use super::request::{Acceptance, Request};
 
-/// A segment may fail so often, on whatever workers, before the job does.
+/// The job fails when computing the same segment has failed this many times, on any workers.
 const MAX_FAILURES: u32 = 3;
 
 impl Core {
@@ -33,7 +33,7 @@ impl Core {
         }
     }
 
-    /// Whether a partial is wanted; decided before any of its tensors is read.
+    /// Whether a partial is admitted. Decided on the header, so that an unwanted partial costs no transfer.
     pub(super) fn admit_partial(&self, header: &PartialHeader) -> Admission {
         if !self.cluster.is_current(&header.fencing_token) {
             return Admission::Stale(self.cluster.stale(&header.fencing_token));
@@ -64,14 +64,14 @@ impl Core {
         Admission::Granted
     }
 
-    /// The work of that identity, if it is what its job waits for, and the layout of the job's weights.
+    /// The request with this identity, if its job waits for it, and the layout of the job's weights.
     fn open_request(&self, id: &RequestId) -> Option<(&Layout, &Request)> {
         let training = self.jobs.get(&id.job)?.active.as_ref()?.training()?;
         let request = training.request().filter(|request| request.id == *id)?;
         Some((&training.description.layout, request))
     }
 
-    /// Takes a complete partial: the admission still has to hold.
+    /// Takes a complete partial, if it is still admitted: much may have happened during the transfer.
     pub(super) fn take_partial(
         &mut self,
         header: &PartialHeader,
@@ -91,7 +91,7 @@ impl Core {
 }
 
 impl Cluster {
-    /// Takes a partial that is admitted.
+    /// Takes an admitted partial.
     fn take_admitted(
         &mut self,
         job: &mut Job,
@@ -121,8 +121,8 @@ impl Cluster {
         }
     }
 
-    /// Two workers of one class gave different bytes for the same shards: nothing can be trusted. Of different classes,
-    /// where the job allows them, the first answer counts.
+    /// Two workers sent different bytes for the same segment. Within one compute class this is an error of one of them,
+    /// and because it is unknown which one, the job fails. If the job mixes classes, the first partial counts.
     fn conflict(&mut self, job: &mut Job, header: &PartialHeader, other: SessionId) -> PartialOutcome {
         if job.mixes_classes() {
             return PartialOutcome::Duplicate;
@@ -138,7 +138,7 @@ impl Cluster {
         PartialOutcome::Conflict(reason)
     }
 
-    /// A worker could not compute a segment: it goes elsewhere, a few times.
+    /// A worker could not compute a segment: the segment goes to another worker, a limited number of times.
     pub(super) fn request_failed(
         &mut self,
         job: &mut Job,
@@ -158,7 +158,7 @@ impl Cluster {
             return Err(Halt::Failed(format!("{segment} of {id} failed on worker {name}: {reason}")));
         }
         if active.members.len() < 2 {
-            // There is nobody else: it may try again.
+            // There is no other worker: the same one tries again.
             self.assign_rest(active);
             return Ok(());
         }
@@ -166,7 +166,7 @@ impl Cluster {
     }
 }
 
-/// Samples that the shards of a segment hold.
+/// Number of samples in the shards of a segment; 0 for a segment outside the request.
 fn samples_in(coordinates: &Coordinates, segment: Segment) -> u64 {
     let range =
         |shard| lookbehind_common::reduction::shard_range(coordinates.samples, coordinates.shards, shard);
@@ -176,7 +176,7 @@ fn samples_in(coordinates: &Coordinates, segment: Segment) -> u64 {
     range(segment.end - 1).end - range(segment.first).start
 }
 
-/// The canonical sum over partials that hold no tensors.
+/// Reduces the partials of a test request, which hold sums but no tensors.
 pub(super) fn reduce_sums(shards: u32, mut parts: BTreeMap<Segment, Partial>) -> Result<Sums, MissingShard> {
     let total = reduce::<MissingShard>(Segment::root(shards), &mut |segment| Ok(parts.remove(&segment)))?;
     Ok(total.sums)

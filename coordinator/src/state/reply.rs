@@ -1,4 +1,4 @@
-//! What the state machine answers to calls, and what users see of jobs and workers.
+//! Answers of the state machine to calls, and the views of jobs and workers that users get.
 
 use std::sync::Arc;
 
@@ -12,100 +12,100 @@ use crate::state::record::JobRecord;
 /// Answers to calls.
 #[derive(Debug)]
 pub enum Reply {
-    /// A job.
+    /// One job, or why the call was refused.
     Job(Box<Result<JobView, CallError>>),
-    /// A page of jobs and the creation number of the last, if more follow.
+    /// A page of jobs, and the creation number of its last job if more follow.
     Jobs(Vec<JobView>, Option<u64>),
-    /// The workers.
+    /// All registered workers.
     Workers(Vec<WorkerView>),
-    /// A registration.
+    /// The fencing token of the new session, or why the worker is refused.
     Registered(Result<FencingToken, Refusal>),
-    /// Whether an upload may begin.
+    /// Whether a transfer may begin, or whether a complete upload of initial weights was taken.
     Admission(Admission),
-    /// What became of a partial.
+    /// What happened to a complete partial.
     Partial(PartialOutcome),
 }
 
-/// Why a worker is not let in.
+/// Why a worker is not registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// In words.
+    /// The reason, for people.
     pub reason: String,
-    /// Whether trying again later can help.
+    /// Whether a later attempt of the same worker may succeed.
     pub retryable: bool,
 }
 
 /// Whether a transfer may begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It may.
+    /// The transfer may begin.
     Granted,
-    /// What it belongs to is over: nothing is wrong, nothing is wanted.
+    /// What it belongs to has ended: no error, but the transfer is no longer needed. With the reason.
     Stale(String),
-    /// It contradicts what the coordinator knows.
+    /// It contradicts what the coordinator knows: an error of the sender. With the reason.
     Refused(String),
 }
 
-/// What became of a partial.
+/// What happened to a partial that was received completely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PartialOutcome {
     /// It fills its segment.
     Accepted,
-    /// The segment was filled already, with the same bytes.
+    /// Its segment, or a larger one that contains it, was filled already. Not used, and no error.
     Duplicate,
-    /// It came too late or from a worker that is no longer in the cluster.
+    /// It came too late, or from a worker that is no longer registered. With the reason.
     Stale(String),
-    /// It contradicts what the coordinator knows of the work.
+    /// It contradicts what the coordinator knows of the request. With the reason.
     Refused(String),
-    /// It contradicts an earlier one; the job has failed.
+    /// It differs from an earlier partial of the same segment; the job has failed. With the reason.
     Conflict(String),
 }
 
 /// A job as users see it.
 #[derive(Clone, Debug)]
 pub struct JobView {
-    /// What is stored of it.
+    /// Its durable record.
     pub record: JobRecord,
-    /// What was asked for.
+    /// Its specification as it was sent.
     pub spec: Arc<v1::JobSpec>,
-    /// Outer steps done.
+    /// Number of outer steps done, including those after the newest checkpoint.
     pub outer_step: u64,
-    /// Workers that it has.
+    /// Number of workers that serve it now.
     pub workers: u32,
 }
 
 /// A worker as users see it.
 #[derive(Clone, Debug)]
 pub struct WorkerView {
-    /// Its registration.
+    /// Session under which it is registered.
     pub session: SessionId,
-    /// How it introduced itself.
+    /// What it stated when it registered.
     pub registration: Registration,
-    /// The job that it serves.
+    /// The job that it serves; `None` while it is free.
     pub job: Option<JobId>,
-    /// Seconds since its last sign of life.
+    /// Seconds since the last message or upload from it.
     pub silent_seconds: f64,
-    /// Shards computed for that job.
+    /// Number of shards that it has delivered for that job.
     pub shards_done: u64,
-    /// Seconds from being asked for a shard of that job to having delivered it, smoothed, once measured.
+    /// Smoothed seconds per shard of that job, from assignment to delivery; `None` until measured.
     pub seconds_per_shard: Option<f64>,
-    /// Whether it takes no more work.
+    /// Whether it has announced that it leaves.
     pub draining: bool,
 }
 
 /// Why a user's call is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// No such job.
+    /// The job does not exist.
     #[error("job {0}: not found")]
     NotFound(JobId),
-    /// The job is somebody else's.
+    /// The job belongs to another user.
     #[error("job {0}: belongs to another user")]
     NotTheirs(JobId),
-    /// The job's specification is wrong.
+    /// The specification or `request_id` is invalid.
     #[error("{0}")]
     Invalid(#[from] lookbehind_common::job::JobError),
-    /// The same request_id came with another job.
+    /// The `request_id` was used before with another specification.
     #[error("request_id {0:?}: was used for a job with another specification")]
     RequestReused(String),
     /// The call does not fit the job's state.
@@ -113,23 +113,23 @@ pub enum CallError {
     WrongState {
         /// The job.
         job: JobId,
-        /// What was asked for.
+        /// The requested operation, as a verb.
         verb: &'static str,
-        /// The state that it is in.
+        /// The current state of the job.
         state: &'static str,
     },
     /// A limit is reached.
     #[error("{what}: the limit of {limit} is reached")]
     Exhausted {
-        /// Of what.
+        /// What is limited.
         what: &'static str,
-        /// How many there may be.
+        /// The maximum number.
         limit: usize,
     },
-    /// What the answer would say cannot be made durable now.
+    /// The state that the answer would report cannot be stored now.
     #[error("the coordinator's state cannot be stored: {0}; try again later")]
     NotStored(String),
-    /// The coordinator is ending.
+    /// The coordinator shuts down and takes no new jobs.
     #[error("the coordinator is shutting down")]
     Stopping,
 }

@@ -1,4 +1,4 @@
-//! A job that trains: outer steps, their evaluations, the test split, the end.
+//! A running job: outer steps, their gradient requests, tests, and the end of the job.
 
 use lookbehind_common::ids::RequestId;
 use lookbehind_common::job::{JobSpec, Length};
@@ -22,7 +22,7 @@ use super::step::Step;
 use crate::training::{Advance, Input, Outcome, Trainer, Weights};
 
 impl Cluster {
-    /// Begins the outer step at the trainer's position, or ends the job if there is none left.
+    /// Begins the outer step at the trainer's position, or ends the job if that was the last one.
     pub(super) fn begin_outer_step(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
         let position = trainer.position();
         let learning_rate = learning_rate(&job.spec, position);
@@ -48,7 +48,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The arithmetic is done: gives out the next request, or ends the outer step.
+    /// The trainer has finished a computation: issues the next gradient request, or ends the outer step.
     pub(super) fn advanced(&mut self, job: &mut Job, activation: Activation, advance: Advance) -> Handled {
         let training = job.in_activation(activation)?.require_training()?;
         training.step.note_advance(&advance);
@@ -66,7 +66,7 @@ impl Cluster {
         }
     }
 
-    /// Gives out the gradient that the optimizer wants.
+    /// Issues the gradient request that the optimizer asked for.
     fn request_gradient(
         &mut self,
         job: &mut Job,
@@ -79,11 +79,12 @@ impl Cluster {
         let batch = position.batch + u64::from(request.batch);
         let samples = training.plan.batch_samples(batch);
         let kind = RequestKind::Gradient { epoch: position.epoch, batch };
+        // Version 0: nothing is published yet in this activation, changed or not.
         let changed = request.weights_changed || training.weights_version == 0;
         self.give_out(job, trainer, kind, samples, changed.then_some(weights))
     }
 
-    /// Makes a request and assigns its shards; `weights` are published if they are new.
+    /// Creates a request and assigns its shards. `weights` are `Some` if they differ from the published ones.
     fn give_out(
         &mut self,
         job: &mut Job,
@@ -108,6 +109,7 @@ impl Cluster {
         let coordinates = Coordinates { kind, samples, shards };
         let request = Request::new(request, coordinates, version, self.now.elapsed);
         training.phase = Phase::Gathering(trainer, Box::new(request));
+        // Before the assignments: a worker that gets one downloads this version.
         if let Some(weights) = weights {
             self.push(Command::Publish { job: id, version, weights });
         }
@@ -115,7 +117,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Assigns all shards that nobody is asked for, if workers compute now: between two requests there are none.
+    /// Assigns all shards that are neither filled nor assigned. Does nothing between two requests.
     pub(super) fn assign_rest(&mut self, active: &mut Active) {
         let candidates = active.candidates();
         if let Some(request) = active.training_mut().and_then(|training| training.request_mut()) {
@@ -125,7 +127,7 @@ impl Cluster {
         }
     }
 
-    /// Assigns some shards of the work; `again` where a late worker has been asked for them before.
+    /// Divides a range of shards over `candidates`. `again`: late workers are computing these shards as well.
     pub(super) fn assign_range(
         &mut self,
         request: &mut Request,
@@ -148,12 +150,12 @@ impl Cluster {
         }
     }
 
-    /// Goes on if the work in hand is complete.
+    /// Continues with the outer step if the open request is complete.
     pub(super) fn gathered(&mut self, job: &mut Job) -> Handled {
         let active = job.require_active_mut()?;
         let training = active.require_training()?;
         let Some((trainer, mut request)) = training.take_complete() else {
-            // Other shards are still being computed.
+            // Other shards are not filled yet.
             return Ok(());
         };
         training.step.note_request(&mut request, self.now.elapsed);
@@ -173,7 +175,7 @@ impl Cluster {
         }
     }
 
-    /// The outer step's arithmetic is done: tests the slow weights where that is due.
+    /// The optimizer has finished the outer step: issues a test request if a test is due, else ends the outer step.
     fn step_computed(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
         match due_test(job)? {
             Some(samples) => {
@@ -184,7 +186,7 @@ impl Cluster {
         }
     }
 
-    /// Records the finished outer step and goes on behind it.
+    /// Records the finished outer step and continues after it.
     fn end_outer_step(&mut self, job: &mut Job, mut trainer: Box<Trainer>) -> Handled {
         let now = self.now.elapsed;
         let activation = job.require_active()?.activation;
@@ -212,7 +214,7 @@ impl Cluster {
 }
 
 impl Core {
-    /// The coordinator ends: jobs that cannot finish an outer step stop where their newest checkpoint is.
+    /// During shutdown: stops the jobs that cannot finish an outer step. They resume from their newest checkpoint.
     pub(super) fn stop_idle_jobs(&mut self) {
         let is_idle = |active: &Active| {
             let trains = matches!(active.stage, Stage::Training(_));
@@ -225,7 +227,7 @@ impl Core {
     }
 }
 
-/// The learning rate of the outer step that begins at a position.
+/// The learning rate of the outer step that begins at a position. The schedule counts in the unit of the job's length.
 fn learning_rate(spec: &JobSpec, position: Position) -> f64 {
     let (unit, units) = match spec.train.length {
         Length::Epochs(epochs) => (position.epoch, epochs),
@@ -234,7 +236,7 @@ fn learning_rate(spec: &JobSpec, position: Position) -> f64 {
     spec.schedule.learning_rate(spec.optimizer.base.lr(), unit, units)
 }
 
-/// Samples of the test split, if it is to be evaluated after the current outer step.
+/// Number of samples in the test split, if a test is due after the current outer step.
 fn due_test(job: &mut Job) -> Result<Option<u64>, Halt> {
     let training = job.require_training()?;
     let samples = training.description.test_samples;

@@ -1,6 +1,6 @@
-//! Workers that live but are slow, or have stopped computing: what they have in hand is handed to idle ones as well,
-//! and the first answer counts. Which answer that is does not matter to the result: all workers of a class compute the
-//! same bytes.
+//! Workers that are alive but slow, or that have stopped computing: their open shards are assigned to idle workers as
+//! well (speculation), and the first answer counts. The result does not depend on which one is first: all workers of a
+//! class compute the same bytes.
 
 use std::time::Duration;
 
@@ -15,23 +15,23 @@ use super::halt::{Halt, Handled};
 use super::job::Job;
 use super::request::Request;
 
-/// A worker may take so many times what its shards took it before.
+/// A worker is late when it has taken this many times the duration that its earlier shards suggest.
 const PATIENCE: f64 = 4.0;
-/// Times the failure-detection time that work may stand still before its worker is given up, where nobody else can do
-/// it.
+/// A worker without progress is given up after this many times failure detection, if no idle worker can take its
+/// shards.
 const STUCK: u32 = 10;
-/// The doublings of that time for workers that were given up before: any further one would be longer than a run.
+/// Maximum number of doublings of that time, one for each worker given up before. 2^20 times is longer than any run.
 const MOST_DOUBLINGS: u32 = 20;
 
-/// Workers that are to be given up.
+/// Workers to be given up.
 struct Stuck {
     sessions: Vec<SessionId>,
-    /// How long their work has stood still at least.
+    /// They have made no progress for at least this long.
     patience: Duration,
 }
 
 impl Core {
-    /// Looks after the slow workers of all jobs.
+    /// Checks the workers of all active jobs for lateness.
     pub(super) fn overtake_slow_workers(&mut self) {
         let ids: Vec<JobId> =
             self.jobs.values().filter(|job| job.active.is_some()).map(|job| job.id().clone()).collect();
@@ -50,8 +50,8 @@ impl Core {
 }
 
 impl Cluster {
-    /// Hands shards that are late to workers that have nothing to do. Where there is none, returns the workers whose
-    /// work has stood still for so long that they are to be given up.
+    /// Assigns late shards to idle workers as well. If no worker is idle, returns the workers that have made no
+    /// progress for so long that they are to be given up.
     fn speculate(&mut self, job: &mut Job) -> Result<Option<Stuck>, Halt> {
         let active = job.require_active_mut()?;
         let candidates = active.candidates();
@@ -74,7 +74,7 @@ impl Cluster {
         Ok(None)
     }
 
-    /// Whether a worker is late that has had so many shards in hand since a time, with what a shard took it so far.
+    /// Whether a worker is late: `shards` are open, and nothing was assigned to it or delivered by it after `since`.
     fn is_late(
         &self,
         session: SessionId,
@@ -89,7 +89,7 @@ impl Cluster {
                 let patience = (PATIENCE * seconds * f64::from(shards)).max(detection.as_secs_f64() / 2.0);
                 now.saturating_sub(since).as_secs_f64() > patience
             }
-            // Where nothing is measured yet, what counts is that the work advances.
+            // Without a measurement only the progress count tells whether it computes.
             None => self
                 .workers
                 .get(session)
@@ -97,8 +97,8 @@ impl Cluster {
         }
     }
 
-    /// Workers whose work has not advanced for long. A job that has given up some is more patient with the next ones,
-    /// so that a slow worker comes to its end at last; `given_up` counts them.
+    /// Workers with open shards that have made no progress for long. Each worker given up doubles the job's patience
+    /// with the next ones, so that a slow but working one can finish in the end; `given_up` counts them.
     fn stuck_workers(&self, request: &Request, given_up: &mut u32) -> Stuck {
         let now = self.now.elapsed;
         let patience =
@@ -112,14 +112,14 @@ impl Cluster {
         Stuck { sessions, patience }
     }
 
-    /// Looks after the workers that are to load a job or to draw its weights.
+    /// Checks the workers that load a job or draw its weights.
     fn look_after_start(&mut self, job: &mut Job) -> Handled {
         self.draw_as_well(job)?;
         self.exclude_unprepared(job)
     }
 
-    /// Asks another worker for the initial weights as well where the one that was asked takes long: all draw the
-    /// same.
+    /// Asks another worker for the initial weights as well if the one that was asked takes long: all draw the same
+    /// weights.
     fn draw_as_well(&mut self, job: &mut Job) -> Handled {
         let active = job.require_active()?;
         let Stage::Drawing(asked) = active.stage else { return Ok(()) };
@@ -128,7 +128,7 @@ impl Cluster {
         }
         let prepared = active.members.iter().filter(|(_, member)| member.prepared);
         let mut others = prepared.map(|(session, _)| *session).filter(|session| *session != asked);
-        // In turn, so that one that never answers is not asked for ever.
+        // In turn, so that a worker that never answers is not the only one asked.
         let behind = others.clone().find(|session| *session > asked);
         match behind.or_else(|| others.next()) {
             Some(next) => self.request_initial_state(job, next),
@@ -136,7 +136,7 @@ impl Cluster {
         }
     }
 
-    /// Takes workers out of a job that they have not loaded, or drawn the weights of, for far too long.
+    /// Excludes workers that have not loaded the job, or not drawn its weights, within the grace period.
     fn exclude_unprepared(&mut self, job: &mut Job) -> Handled {
         let now = self.now.elapsed;
         let grace = self.config.worker_grace;

@@ -1,4 +1,4 @@
-//! Users' calls.
+//! Calls of users: creating, listing and steering jobs.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ use super::observation::{JobMove, Observation};
 use super::record::{JobRecord, JobState};
 use super::workers::Worker;
 
-/// Most bytes of a specification: it goes to every worker and stands in every list.
+/// Maximum size in bytes of an encoded specification: it is sent to every worker and is part of every list of jobs.
 const MAX_SPEC: usize = 256 << 10;
-/// Most bytes of the specifications in a page of jobs.
+/// Maximum size in bytes of all specifications in one page of jobs.
 const MAX_PAGE_BYTES: usize = 2 << 20;
-/// Most bytes of a request_id.
+/// Maximum length in bytes of a `request_id`.
 const MAX_REQUEST_ID: usize = 64;
 
 impl Core {
@@ -46,7 +46,8 @@ impl Core {
         self.cluster.reply(reply_to, Reply::Job(Box::new(result)));
     }
 
-    /// Does something with a job that is there and the caller's; `act` is told who the caller is to the job.
+    /// Applies `act` to a job that exists and that the caller may access. The last argument of `act` describes the
+    /// caller in relation to the job, for notices.
     fn of_user(
         &mut self,
         caller: &Caller,
@@ -73,6 +74,7 @@ impl Core {
         let encoded = spec.encode_to_vec();
         let owner = caller.name().to_owned();
         let request = (owner.clone(), request_id.clone());
+        // Before all limits: the retry of a creation that succeeded must not fail.
         if let Some(earlier) = self.requests.get(&request).and_then(|id| self.jobs.get(id)) {
             let same = earlier.record.spec == encoded;
             return if same { Ok(view(earlier)) } else { Err(CallError::RequestReused(request_id)) };
@@ -115,10 +117,10 @@ impl Core {
         Ok(created)
     }
 
-    /// Takes a stored job back in.
+    /// Restores a stored job after a start of the coordinator.
     pub(super) fn recover(&mut self, mut record: JobRecord) {
         if record.checkpoint.is_none() {
-            // It begins anew, on whatever workers come.
+            // Without a checkpoint it begins again, on workers of any class.
             record.class = None;
             record.description = None;
         }
@@ -177,7 +179,7 @@ impl Core {
                 silent_seconds: self.cluster.now.elapsed.saturating_sub(worker.last_seen).as_secs_f64(),
                 seconds_per_shard: member.and_then(|member| member.seconds_per_shard),
                 draining: worker.draining,
-                // A worker that serves no job has computed nothing for it.
+                // 0 for a worker that serves no job.
                 shards_done: member.map_or(0, |member| member.shards_done),
             }
         };
@@ -216,7 +218,7 @@ impl Cluster {
                     self.note(job, &format!("{who} wants it paused after the outer step in hand"));
                 }
             }
-            // Nothing is under way that could be finished: the newest checkpoint is where it goes on.
+            // No outer step is under way that workers could finish: the job resumes from its newest checkpoint.
             (JobState::Queued | JobState::Preparing | JobState::Running, _) => {
                 self.set_state(job, JobState::Paused, &format!("paused by {who}"));
                 self.release(job);
@@ -228,8 +230,8 @@ impl Cluster {
         Ok(view(job))
     }
 
-    /// Queues a paused job again. With `accept_class` it may go on in another compute class than the one that it is
-    /// bound to; from there on its result is that class's.
+    /// Queues a paused job again, or revokes a requested pause. With `accept_class` a paused job may continue in
+    /// another compute class than the one it is bound to; from there on its result is the result of that class.
     fn resume(&mut self, job: &mut Job, who: &str, accept_class: bool) -> Result<JobView, CallError> {
         let state = job.record.state;
         match state {

@@ -8,25 +8,25 @@ use lookbehind_common::ids::{JobId, SessionId};
 
 use crate::state::event::Registration;
 
-/// One registered worker.
+/// A registered worker.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    /// How it introduced itself.
     pub(crate) registration: Registration,
-    /// Its name, for those who watch.
+    /// The name in the registration, shared with observations.
     pub(crate) name: Arc<str>,
-    /// When it last gave a sign of life.
+    /// When the last message or upload of it arrived.
     pub(crate) last_seen: Duration,
-    /// The progress that it reported last, and when that rose.
+    /// The highest progress count that its heartbeats reported.
     pub(crate) progress: u64,
+    /// When `progress` last rose: a worker may be alive and yet compute nothing.
     pub(crate) advanced: Duration,
-    /// The job that it serves.
+    /// The job that it serves; `None` while it is free.
     pub(crate) job: Option<JobId>,
-    /// Whether it takes no more work.
+    /// Whether it has announced that it leaves: it gets no more requests.
     pub(crate) draining: bool,
 }
 
-/// All of them, in the order of their registration.
+/// The registered workers, in the order of their registration.
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     table: BTreeMap<SessionId, Worker>,
@@ -34,7 +34,7 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    /// Takes a worker in.
+    /// Adds a worker under a new session.
     pub(crate) fn add(&mut self, registration: Registration, now: Duration) -> SessionId {
         self.registered += 1;
         let session = SessionId(self.registered);
@@ -52,14 +52,14 @@ impl Workers {
         session
     }
 
-    /// Notes a sign of life of a registered worker.
+    /// Notes that something was received from a worker, if it is registered.
     pub(crate) fn note_heard(&mut self, session: SessionId, now: Duration) {
         if let Some(worker) = self.table.get_mut(&session) {
             worker.last_seen = now;
         }
     }
 
-    /// Notes how far a worker says that it is.
+    /// Notes the progress count of a heartbeat.
     pub(crate) fn note_progress(&mut self, session: SessionId, progress: u64, now: Duration) {
         if let Some(worker) = self.table.get_mut(&session)
             && progress > worker.progress
@@ -69,7 +69,7 @@ impl Workers {
         }
     }
 
-    /// Forgets a worker and returns what was known of it.
+    /// Removes a worker and returns what was known of it; `None` if it is not registered any more.
     pub(crate) fn remove(&mut self, session: SessionId) -> Option<Worker> {
         self.table.remove(&session)
     }
@@ -82,13 +82,13 @@ impl Workers {
         self.table.get_mut(&session)
     }
 
-    /// The worker's name, or its session where it is gone.
+    /// The worker's name, or its session if it is not registered any more.
     pub(crate) fn name(&self, session: SessionId) -> String {
         self.get(session)
             .map_or_else(|| format!("session {session}"), |worker| worker.registration.name.clone())
     }
 
-    /// The same, shared.
+    /// [`Self::name`] as a shared string.
     pub(crate) fn shared_name(&self, session: SessionId) -> Arc<str> {
         self.get(session)
             .map_or_else(|| Arc::from(format!("session {session}")), |worker| Arc::clone(&worker.name))
@@ -102,7 +102,7 @@ impl Workers {
         self.table.iter().map(|(session, worker)| (*session, worker))
     }
 
-    /// Workers that serve no job and take work.
+    /// Workers that serve no job and are not about to leave.
     pub(crate) fn free(&self) -> impl Iterator<Item = SessionId> {
         self.iter().filter(|(_, worker)| worker.job.is_none() && !worker.draining).map(|(session, _)| session)
     }
