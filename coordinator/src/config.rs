@@ -1,4 +1,4 @@
-//! What a coordinator can be told, and the checks that come before a port is bound.
+//! Configuration of a coordinator, and the checks made before a port is bound.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -7,54 +7,55 @@ use std::time::Duration;
 /// Configuration of a coordinator.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen; port 0 lets the system choose.
+    /// Address of the gRPC services; with port 0 the system chooses a free one.
     pub listen: SocketAddr,
-    /// Where the dashboard, metrics and probes listen; `None` serves none.
+    /// Address of dashboard, metrics and probes; `None` disables them.
     pub http: Option<SocketAddr>,
-    /// Folder of credentials: with it everything is encrypted and callers are asked who they are.
+    /// Folder with certificates and tokens. If set, all connections are encrypted and callers must authenticate.
     pub credentials: Option<PathBuf>,
-    /// Whether plain text may leave this machine, where there are no credentials.
+    /// Whether to accept unencrypted connections from other machines if there are no credentials.
     pub plaintext: bool,
-    /// Whether the dashboard and metrics are only for those who sign in.
+    /// Whether dashboard and metrics require signing in; needs credentials.
     pub private: bool,
-    /// Whether clients may ask for the gRPC services' descriptions.
+    /// Whether to offer gRPC server reflection.
     pub reflection: bool,
-    /// Where an OpenTelemetry collector takes traces (OTLP over gRPC); `None` sends none.
+    /// URL of an OpenTelemetry collector for traces (OTLP over gRPC); `None` sends none.
     pub traces: Option<String>,
-    /// Folder of the durable state.
+    /// Folder of the durable state; created if it does not exist.
     pub state: PathBuf,
-    /// Silence that means that a peer is lost. All other liveness deadlines derive from it.
+    /// A peer that is silent for longer than this is lost. All other liveness deadlines derive from it. 100 ms to
+    /// 600 s.
     pub failure_detection: Duration,
     /// How long a running job may be without any worker before it fails.
     pub worker_grace: Duration,
-    /// How long the current outer steps may take after a request to end.
+    /// How long a shutdown waits for current outer steps and their checkpoints.
     pub shutdown_grace: Duration,
-    /// Jobs that may wait at a time.
+    /// Maximum number of queued jobs; at least 1.
     pub max_queued_jobs: usize,
-    /// Workers that may be registered at a time.
+    /// Maximum number of registered workers; at least 1.
     pub max_workers: usize,
-    /// Connections that there may be at a time; a worker has two.
+    /// Maximum number of connections, at least 1; a worker has two.
     pub max_connections: usize,
-    /// Bytes that the flat buffers of all running jobs may take together.
+    /// Memory in bytes that the flat buffers of all active jobs may take together.
     pub memory: u64,
-    /// Most bytes of an uploaded file.
+    /// Maximum size in bytes of an uploaded file.
     pub max_upload: u64,
 }
 
-/// An impossible configuration.
+/// An invalid value of an option.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{option}: expected {expected}, found {found}")]
 pub struct ConfigError {
-    /// The option.
+    /// Name of the option on the command line.
     pub option: &'static str,
-    /// What it may be.
+    /// What is valid.
     pub expected: &'static str,
-    /// What it is.
+    /// The invalid value.
     pub found: String,
 }
 
 impl Config {
-    /// Defaults for a state folder, on a free port of the loopback interface.
+    /// Default values with this state folder, on a free port of the loopback interface.
     pub fn new(state: PathBuf) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -76,10 +77,10 @@ impl Config {
         }
     }
 
-    /// Checks what the types do not.
+    /// Checks the values for what their types allow but the coordinator does not.
     ///
     /// # Errors
-    /// Names the first option whose value is impossible.
+    /// Names the first option with an invalid value.
     pub fn check(&self) -> Result<(), ConfigError> {
         let detection = self.failure_detection;
         if detection < Duration::from_millis(100) || detection > Duration::from_secs(600) {
@@ -107,7 +108,7 @@ impl Config {
         Ok(())
     }
 
-    /// Plain text leaves the machine only where that was asked for.
+    /// Without credentials, only loopback addresses are allowed, unless `plaintext` is set.
     fn check_plaintext(&self) -> Result<(), ConfigError> {
         if self.credentials.is_some() || self.plaintext {
             return Ok(());
@@ -123,12 +124,12 @@ impl Config {
         Ok(())
     }
 
-    /// Time between two looks of the state machine at the clock.
+    /// Time between two ticks of the state machine, which checks deadlines at each.
     pub(crate) fn tick(&self) -> Duration {
         self.failure_detection / 8
     }
 
-    /// How long a transfer may stand still before it is given up.
+    /// How long a transfer may make no progress before it is given up.
     pub(crate) fn transfer_idle(&self) -> Duration {
         self.failure_detection * 4
     }

@@ -1,5 +1,6 @@
-//! The coordinator of Lookbehind: takes jobs, splits every batch over workers, reduces their gradients in a
-//! canonical order, applies the optimizer and serves the new weights. It knows neither models nor data sets.
+//! The coordinator of Lookbehind: it takes jobs, splits every batch over workers, adds their partial gradients in the
+//! order of the reduction tree, applies the optimizer and serves the new weights. It contains no models and no data
+//! sets: only workers do.
 
 #![forbid(unsafe_code)]
 

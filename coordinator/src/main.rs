@@ -1,4 +1,4 @@
-//! `lookbehind-coordinator`: takes jobs and leads workers.
+//! `lookbehind-coordinator`: the program that takes jobs and coordinates workers.
 
 #![forbid(unsafe_code)]
 

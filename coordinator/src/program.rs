@@ -1,4 +1,4 @@
-//! The coordinator as a program.
+//! The coordinator as a program: command line, signals, exit codes.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{Config, Coordinator, StartError};
 
-/// Configuration that cannot be used has an exit code of its own (EX_CONFIG).
+/// Exit code for unusable configuration or state, distinct from other failures: `EX_CONFIG` of sysexits.h.
 const EXIT_CONFIG: u8 = 78;
 
 /// Takes training jobs over gRPC, splits every batch over workers and applies the optimizer.
@@ -82,11 +82,9 @@ struct Args {
 /// Where dashboard, metrics and probes listen.
 #[derive(Clone, Copy, Debug)]
 enum Http {
-    /// Nowhere.
     Off,
-    /// On the port after the one of the gRPC services.
+    /// On the port after that of the gRPC services.
     After,
-    /// There.
     At(SocketAddr),
 }
 
@@ -108,7 +106,7 @@ impl Http {
         match self {
             Self::Off => None,
             Self::At(address) => Some(address),
-            // Port 0 lets the system choose both.
+            // Port 0: the system chooses both ports.
             Self::After if listen.port() == 0 => Some(listen),
             Self::After => Some(SocketAddr::new(listen.ip(), listen.port().checked_add(1)?)),
         }
@@ -125,7 +123,7 @@ impl Args {
             private: self.private,
             reflection: !self.no_reflection,
             traces: self.traces,
-            // What is no duration at all is refused with the values that are too short.
+            // NaN, negative and too large values become zero, which `Config::check` refuses as too short.
             failure_detection: Duration::try_from_secs_f64(self.failure_detection).unwrap_or_default(),
             worker_grace: Duration::from_secs(self.worker_grace),
             shutdown_grace: Duration::from_secs(self.shutdown_grace),

@@ -1,5 +1,5 @@
-//! The thin runtime around the core: one task owns the state machine and carries out its commands; everything
-//! else sends it events over a bounded channel.
+//! The runtime around the core: one task owns the state machine and carries out its commands; everything else
+//! sends it events over a bounded channel.
 
 mod database;
 mod feeds;
@@ -21,23 +21,25 @@ use crate::state::command::WorkerCommand;
 use crate::state::event::{Event, Reply, ReplyTo};
 use crate::store::Store;
 
-/// Events that may wait for the owner.
+/// Capacity of the channel to the owner; senders wait when it is full.
 const EVENTS: usize = 1024;
-/// Control messages that may wait for a worker; a worker that lets more wait is given up.
+/// Maximum number of commands waiting to be sent to a worker. The owner never waits for a worker: one that falls
+/// behind further is given up.
 pub(crate) const OUTBOX: usize = 256;
 
-/// An event on its way to the owner.
+/// An event for the owner, with the channels that belong to it. The event is made when the owner takes it, because
+/// only then it gets its `ReplyTo`.
 pub(crate) struct Envelope {
     make: Box<dyn FnOnce(ReplyTo) -> Event + Send>,
     reply: Option<oneshot::Sender<Reply>>,
     outbox: Option<mpsc::Sender<WorkerCommand>>,
 }
 
-/// Sends events to the owner.
+/// Handle for sending events to the owner.
 #[derive(Clone)]
 pub(crate) struct Mailbox(mpsc::Sender<Envelope>);
 
-/// The owner is gone: the coordinator is ending.
+/// The owner has ended: the coordinator is shutting down.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the coordinator is shutting down")]
 pub(crate) struct Ended;
@@ -48,7 +50,7 @@ impl Mailbox {
         (Self(sender), receiver)
     }
 
-    /// Sends an event that needs no answer.
+    /// Sends an event that has no answer.
     pub(crate) async fn tell(&self, event: Event) -> Result<(), Ended> {
         let envelope = Envelope { make: Box::new(move |_| event), reply: None, outbox: None };
         self.0.send(envelope).await.map_err(|_| Ended)
@@ -62,7 +64,8 @@ impl Mailbox {
         self.ask_with(make, None).await
     }
 
-    /// Sends a registration with the channel on which the worker's messages go out.
+    /// Sends a registration with the channel for commands to the worker. The owner installs the channel before it
+    /// answers, so that no command is lost.
     pub(crate) async fn register(
         &self,
         make: impl FnOnce(ReplyTo) -> Event + Send + 'static,
@@ -83,25 +86,23 @@ impl Mailbox {
     }
 }
 
-/// What the gRPC services share.
+/// What the gRPC services and the HTTP server share.
 #[derive(Clone)]
 pub(crate) struct Shared {
-    /// To the owner.
     pub(crate) mailbox: Mailbox,
-    /// Weights that are served.
+    /// Weights that workers download.
     pub(crate) weights: Arc<WeightsTable>,
-    /// Wakes watchers.
+    /// Wakes the watchers of jobs.
     pub(crate) feeds: Arc<Feeds>,
-    /// Durable state, for reading.
+    /// The durable state. Services only read job data from it.
     pub(crate) store: Arc<Store>,
-    /// Hears what happens.
+    /// Receives metrics and observations.
     pub(crate) observer: Arc<Observer>,
-    /// How long a transfer may stand still.
+    /// A transfer that makes no progress for this long is given up.
     pub(crate) transfer_idle: Duration,
-    /// Silence that means loss.
+    /// A peer that is silent for longer than this is lost.
     pub(crate) failure_detection: Duration,
-    /// Time between heartbeats.
     pub(crate) heartbeat_interval: Duration,
-    /// Most bytes of an uploaded file.
+    /// Maximum size in bytes of an uploaded file.
     pub(crate) max_upload: u64,
 }

@@ -1,4 +1,4 @@
-//! A running coordinator: state, owner task, gRPC and HTTP servers put together, and taken down again.
+//! Start and shutdown of a coordinator: store, owner task, gRPC and HTTP servers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use crate::state::event::Event;
 use crate::state::{Core, CoreConfig};
 use crate::store::{Opened, Store, StoreError};
 
-/// How long spans may take to reach their collector at the end.
+/// How long a shutdown waits for the last spans to reach their collector.
 const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// Why a coordinator does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An option is impossible.
+    /// An option has an invalid value.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The credentials cannot be used.
@@ -45,19 +45,19 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error("{option} {address}: {source}")]
     Listen {
-        /// The option that names it.
+        /// Name of the option that sets it.
         option: &'static str,
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The system gives no threads or random numbers.
+    /// The operating system provides no thread or no random number.
     #[error("{0}")]
     System(String),
 }
 
-/// A running coordinator. Dropping it ends it at once; [`Coordinator::shutdown`] does so in good order.
+/// A running coordinator. Dropping it aborts its tasks at once; [`Coordinator::shutdown`] ends it gracefully.
 #[derive(Debug)]
 pub struct Coordinator {
     address: SocketAddr,
@@ -71,6 +71,7 @@ pub struct Coordinator {
     http: Option<JoinHandle<()>>,
 }
 
+/// Gives `Shared` the `Debug` that [`Coordinator`] needs.
 struct SharedHandle(Arc<Shared>);
 
 impl std::fmt::Debug for SharedHandle {
@@ -79,7 +80,7 @@ impl std::fmt::Debug for SharedHandle {
     }
 }
 
-/// A port that is listened on.
+/// A bound port and its address.
 struct BoundListener {
     listener: TcpListener,
     address: SocketAddr,
@@ -148,23 +149,24 @@ impl Coordinator {
         Ok(Self { address, http_address, shared: handle, stopped, end, grace, server, owner, http })
     }
 
-    /// Where its gRPC services listen.
+    /// Address of the gRPC services, with the port that was bound.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where dashboard, metrics and probes are served, if they are.
+    /// Address of dashboard, metrics and probes; `None` if they are disabled.
     pub fn http_addr(&self) -> Option<SocketAddr> {
         self.http_address
     }
 
-    /// Its tensor service for workers in this process, which need not send tensors over the network. When the coordinator
-    /// has ended, its calls are answered as unavailable.
+    /// The tensor service for workers in this process, which need not send tensors over the network. It keeps only a
+    /// weak reference: after the coordinator has ended, calls are answered as unavailable.
     pub fn tensors(&self) -> InProcess {
         grpc::in_process(Arc::downgrade(&self.shared.0))
     }
 
-    /// Resolves when it has ended by itself, which only a defect or a failing system can bring about.
+    /// Resolves with the reason when the coordinator has ended without a shutdown, which happens only after a bug or a
+    /// failure of the operating system.
     pub async fn broken(&mut self) -> String {
         tokio::select! {
             ended = &mut self.server => match ended {
@@ -179,7 +181,8 @@ impl Coordinator {
         }
     }
 
-    /// Lets running jobs finish their outer step and write a checkpoint, within the grace period, and ends.
+    /// Waits, at most for the grace period, until running jobs have finished their outer step and written a
+    /// checkpoint, then ends.
     pub async fn shutdown(mut self) {
         self.shared.0.observer.ending();
         let asked = self.shared.0.mailbox.tell(Event::Shutdown).await;
@@ -187,13 +190,14 @@ impl Coordinator {
             tracing::warn!(grace = ?self.grace, "outer steps took too long; the newest checkpoints stand");
         }
         self.end.cancel();
+        // The owner returns when all queued writes are done.
         let _ = (&mut self.owner).await;
         self.shared.0.observer.shutdown(LAST_SPANS).await;
         if let Some(http) = &mut self.http {
-            // It lets go of what is under way within a second.
+            // It ends open responses within a second; the timeout is only for safety.
             let _ = tokio::time::timeout(Duration::from_secs(2), http).await;
         }
-        // Streams that are still open end with their connections.
+        // Streams that are still open then end with their connections.
         if tokio::time::timeout(Duration::from_secs(1), &mut self.server).await.is_err() {
             self.server.abort();
         }
@@ -205,7 +209,7 @@ fn open_store(config: &Config) -> Result<Opened, StartError> {
     Ok(Store::open(&config.state, fresh, getrandom::u32().map_err(system)?)?)
 }
 
-/// Starts the state machine on what is stored.
+/// Starts the state machine with the stored jobs.
 fn start_owner(
     config: &Config,
     opened: Opened,

@@ -1,5 +1,5 @@
-//! Durable state: an embedded database for identities, jobs and their notices; files for checkpoints, uploads
-//! and step journals (design, section 9).
+//! Durable state: an embedded database for identities, jobs and their notices; files for checkpoints, uploads and
+//! step journals.
 
 pub mod checkpoint;
 mod durable;
@@ -16,7 +16,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::state::{JobRecord, Notice};
 
-/// Version of everything under the state folder; a newer one is refused.
+/// Format version of everything in the state folder; a newer one is refused.
 const FORMAT: u64 = 1;
 
 const DATABASE: &str = "state.redb";
@@ -24,13 +24,13 @@ const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
 const JOBS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("jobs");
 const NOTICES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("notices");
 
-/// What can go wrong with the state.
+/// Errors of the durable state.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another coordinator has it.
+    /// Another process has locked the state folder.
     #[error("state {path}: another coordinator is using it")]
     InUse {
-        /// The folder.
+        /// The state folder.
         path: PathBuf,
     },
     /// A file operation failed.
@@ -38,35 +38,35 @@ pub enum StoreError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The database failed.
+    /// An operation of the database failed.
     #[error("state database: {0}")]
     Database(#[from] Box<redb::Error>),
-    /// The state is of a newer version of the service.
+    /// The state was written by a newer version of the service.
     #[error("state {path}: has format {found}, this build knows formats up to {FORMAT}; use a newer build")]
     Newer {
-        /// The folder.
+        /// The state folder.
         path: PathBuf,
-        /// Its format.
+        /// The format that it states.
         found: String,
     },
     /// The database is closed because of an earlier failure.
     #[error("state database: it could not be opened again after an earlier failure")]
     Closed,
-    /// Something stored is whole but of no use here: of a newer format, for another model or other data.
+    /// Something stored is undamaged but cannot be used here: it has another format, or is for another model or data.
     #[error("{what}: {reason}")]
     Unfit {
-        /// What it is.
+        /// What cannot be used, often a path.
         what: String,
         /// Why it cannot be used.
         reason: String,
     },
-    /// Something stored cannot be read.
+    /// Something stored is damaged.
     #[error("{what}: {reason}")]
     Damaged {
-        /// What it is.
+        /// What is damaged, often a path.
         what: String,
         /// What is wrong with it.
         reason: String,
@@ -82,7 +82,7 @@ impl StoreError {
         Self::Unfit { what: what.display().to_string(), reason: reason.to_string() }
     }
 
-    /// Whether what was read can never be used again: not where the disk failed, or it is only not for us.
+    /// Whether the stored data is lost for good: false if only the disk failed, or if the data is undamaged but unfit.
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             Self::Damaged { .. } => true,
@@ -100,37 +100,38 @@ fn database<E: Into<redb::Error>>(error: E) -> StoreError {
     StoreError::Database(Box::new(error.into()))
 }
 
-/// The state folder, held by this process alone.
+/// The state folder, locked by this process. The lock is released on drop.
 #[derive(Debug)]
 pub struct Store {
-    /// `None` after a failure until it can be opened again.
+    /// `None` after a failed write, until the database could be opened again.
     database: RwLock<Option<Database>>,
     root: PathBuf,
-    /// Locked as long as the process lives, also while the database is closed.
+    /// Locked for the lifetime of the store, also while the database is closed.
     _lock: File,
 }
 
-/// What a start finds.
+/// What [`Store::open`] returns.
 #[derive(Debug)]
 pub struct Opened {
-    /// The state folder.
+    /// The opened state folder.
     pub store: Store,
-    /// Made with the state.
+    /// Identity of the cluster; the same for all starts on this folder.
     pub cluster: ClusterId,
-    /// This start.
+    /// Incarnation that this start began; higher than all earlier ones.
     pub incarnation: Incarnation,
-    /// All jobs.
+    /// Records of all jobs, in the order of their identities.
     pub records: Vec<JobRecord>,
 }
 
 impl Store {
-    /// Opens the state folder, or makes one with `fresh` as its cluster's identity, and begins an incarnation that is
-    /// `random` above the next one.
+    /// Opens the state folder, or creates it with `fresh` as the identity of its cluster, and begins an incarnation
+    /// that is 1 + `random` above the last one.
     ///
     /// # Errors
-    /// When it is in use, newer, damaged, or cannot be written.
+    /// If it is in use, newer, damaged, or cannot be written.
     pub fn open(root: &Path, fresh: ClusterId, random: u32) -> Result<Opened, StoreError> {
         std::fs::create_dir_all(root.join("jobs")).map_err(StoreError::io(root))?;
+        // Separate from the database, because it must hold while that is closed as well.
         let lock = lock(root)?;
         let database = Database::create(root.join(DATABASE)).map_err(database)?;
         let store = Self { database: RwLock::new(Some(database)), root: root.to_owned(), _lock: lock };
@@ -156,7 +157,7 @@ impl Store {
                 return Err(StoreError::Newer { path: self.root.clone(), found: format });
             }
             let cluster = get("cluster")?.map_or(fresh, ClusterId);
-            // A number that was used before would let messages of an earlier start in.
+            // Must never repeat: with an incarnation that was used before, messages of that start would be accepted.
             let earlier = match get("incarnation")? {
                 None => 0,
                 Some(text) => text.parse::<u64>().map_err(|_| StoreError::Damaged {
@@ -187,16 +188,17 @@ impl Store {
         Ok(records)
     }
 
-    /// Stores a job's record and what is new about it; durable when it returns.
+    /// Stores a job's record and a notice in one transaction, which is durable when this returns.
     ///
     /// # Errors
-    /// When the database cannot be written; what was stored before stands, and a later call may succeed.
+    /// If the database cannot be written. What was stored before is unchanged, and a later call may succeed.
     pub fn put(&self, record: &JobRecord, notice: Option<&Notice>) -> Result<(), StoreError> {
         self.try_put(record, notice).inspect_err(|_| self.reopen())
     }
 
-    /// After a failed write the database takes no more until it is opened again.
+    /// Closes and opens the database: after a failed write it accepts no other one until then.
     fn reopen(&self) {
+        // Under the write lock from close to open: readers and writers see an open database or get `Closed`.
         let mut held = self.database.write().unwrap_or_else(PoisonError::into_inner);
         *held = None;
         match Database::open(self.root.join(DATABASE)) {
@@ -236,7 +238,7 @@ impl Store {
     /// A job's notices after a revision, oldest first, at most `limit`.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read, or a notice is damaged.
     pub fn notices(&self, job: &JobId, after: u64, limit: usize) -> Result<Vec<Notice>, StoreError> {
         let transaction = self.begin_read()?;
         let notices = transaction.open_table(NOTICES).map_err(database)?;
@@ -249,18 +251,18 @@ impl Store {
         Ok(found)
     }
 
-    /// The folder of a job's files.
+    /// The folder of a job's files; it may not exist yet.
     pub fn job_folder(&self, job: &JobId) -> PathBuf {
         self.root.join("jobs").join(job.as_str())
     }
 
-    /// The folder of uploaded files.
+    /// The folder of uploaded files; it may not exist yet.
     pub fn uploads_folder(&self) -> PathBuf {
         self.root.join("uploads")
     }
 }
 
-/// Takes the lock on a state folder; it is given back with the file.
+/// Locks a state folder. The lock is released when the file is dropped.
 fn lock(root: &Path) -> Result<File, StoreError> {
     let path = root.join("lock");
     let file = File::create(&path).map_err(StoreError::io(&path))?;

@@ -1,6 +1,6 @@
-//! The coordinator's arithmetic for one job: the canonical reduction of partials, the optimizer, and the digest of what
-//! comes out. It is handed around by value, so that whoever computes owns it; the state machine only says what is to
-//! be computed.
+//! The coordinator's arithmetic for one job: reduction of partials in the order of the reduction tree, optimizer, and
+//! digest of the weights. A [`Trainer`] is passed by value between state machine and computing thread, so that the
+//! thread that computes owns it; the state machine only decides what to compute.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
 use lookbehind_common::sampling::Position;
 
-/// A job's optimizer with what it needs to go on.
+/// A job's optimizer, with layout and position.
 #[derive(Debug)]
 pub struct Trainer {
     layout: Arc<Layout>,
@@ -24,21 +24,21 @@ pub struct Trainer {
     position: Position,
 }
 
-/// Parameters and statistics that are shared, not copied.
+/// One version of a model's weights. Clones share the flat buffers.
 #[derive(Clone, Debug)]
 pub struct Weights {
-    /// All parameters.
+    /// Flat buffer of all parameters.
     pub parameters: Arc<FlatBuffer>,
-    /// All statistics.
+    /// Flat buffer of all running statistics; empty for a model without any.
     pub statistics: Arc<FlatBuffer>,
 }
 
-/// What a worker's arithmetic was observed to be.
+/// A compute class, as a worker's probe determined it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ComputeClass {
-    /// Digest of the probe's partial.
+    /// Digest of the probe. Workers with equal digests are of one class.
     pub probe: Digest,
-    /// Processor, libraries and build in words.
+    /// Processor, libraries and build, for people; classes are not compared by it.
     pub description: String,
 }
 
@@ -48,65 +48,65 @@ impl std::fmt::Display for ComputeClass {
     }
 }
 
-/// What the trainer is to do.
+/// Input of a step of the trainer.
 #[derive(Debug)]
 pub enum Input {
     /// Begin an outer step.
     Begin {
-        /// Batches that it may take.
+        /// Number of batches available to the outer step.
         batches: u32,
-        /// Learning rate.
+        /// Learning rate of the base optimizer in this outer step.
         learning_rate: f64,
     },
-    /// Reduce the partials of an evaluation and take the next step.
+    /// Reduce the partials of a gradient request and let the optimizer continue.
     Gradient {
-        /// Shards of the batch.
+        /// Number of shards of the batch.
         shards: u32,
-        /// Partials that cover them.
+        /// Partials of segments that together cover all shards.
         parts: BTreeMap<Segment, Partial>,
     },
 }
 
-/// What came of it.
+/// Result of a step of the trainer.
 #[derive(Debug)]
 pub struct Advance {
     /// The trainer, for the next input.
     pub trainer: Box<Trainer>,
-    /// Seconds that it took.
+    /// Duration of the step in seconds.
     pub seconds: f64,
-    /// Seconds of these that summing the partials took.
+    /// The part of `seconds` spent on adding the partials.
     pub reduction: f64,
-    /// Sums over the batch just reduced.
+    /// Loss and counts over the batch just reduced; `None` if none was.
     pub sums: Option<Sums>,
-    /// What follows.
+    /// What the optimizer needs next.
     pub outcome: Outcome,
 }
 
-/// What follows an advance.
+/// What follows a step of the trainer.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Another gradient is wanted, at these weights.
+    /// The optimizer needs another gradient, at these weights.
     Gradient(GradientRequest, Weights),
-    /// The outer step is done; the slow weights have this digest.
+    /// The outer step is finished; with the optimizer's report and the digest of the slow weights.
     Finished(OuterStepReport, Digest),
-    /// The numbers are beyond use: the job cannot go on.
+    /// The job cannot continue: a value is not finite, or a partial is missing. With the reason.
     Failed(String),
 }
 
-/// All that a checkpoint holds. Cheap to make: the flat buffers are shared.
+/// Contents of a checkpoint. Cheap to make: the flat buffers are shared.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The job.
     pub job: JobId,
-    /// What the weights are.
+    /// Model and data; its layout gives the tensors in the flat buffers their names.
     pub description: Arc<JobDescription>,
-    /// Where the job stands.
+    /// Position after the last finished outer step.
     pub position: Position,
-    /// Slow weights, statistics and the base optimizer's state.
+    /// Slow weights, running statistics and the base optimizer's state.
     pub state: OptimizerState,
-    /// The class that the job is bound to.
+    /// The class that the job is bound to, if it is.
     pub class: Option<ComputeClass>,
-    /// How many checkpoints are kept.
+    /// Number of checkpoints to keep, this one included; older ones are removed after it is written.
     pub keep: u32,
 }
 
@@ -116,10 +116,10 @@ pub struct Snapshot {
 pub struct StartError(pub String);
 
 impl Trainer {
-    /// Starts at given weights.
+    /// A trainer at position 0 with these weights.
     ///
     /// # Errors
-    /// When their lengths do not fit the layout.
+    /// If their lengths do not fit the layout.
     pub fn new(
         spec: &JobSpec,
         description: &JobDescription,
@@ -132,10 +132,10 @@ impl Trainer {
         Ok(Self { layout, optimizer, position: Position::default() })
     }
 
-    /// Goes on from a checkpoint.
+    /// A trainer with the state and position of a checkpoint.
     ///
     /// # Errors
-    /// When the state does not fit the job's optimizer or layout.
+    /// If the state does not fit the job's optimizer or layout.
     pub fn restore(
         spec: &JobSpec,
         description: &JobDescription,
@@ -148,22 +148,22 @@ impl Trainer {
         Ok(Self { layout, optimizer, position })
     }
 
-    /// Where the job stands.
+    /// Position of the current outer step, or of the next one between two.
     pub fn position(&self) -> Position {
         self.position
     }
 
-    /// Numbers in the weights.
+    /// Number of parameters of the model.
     pub fn parameters(&self) -> usize {
         self.optimizer.slow().len()
     }
 
-    /// Moves on to the next outer step.
+    /// Sets the position, after an outer step.
     pub fn set_position(&mut self, position: Position) {
         self.position = position;
     }
 
-    /// The slow weights and statistics.
+    /// The slow weights and running statistics.
     pub fn slow(&self) -> Weights {
         Weights {
             parameters: Arc::clone(self.optimizer.slow()),
@@ -171,12 +171,12 @@ impl Trainer {
         }
     }
 
-    /// What a checkpoint needs of the optimizer.
+    /// The state of the optimizer for a checkpoint.
     pub fn state(&self) -> OptimizerState {
         self.optimizer.state()
     }
 
-    /// Does what is asked for. Takes as long as a few passes over the weights.
+    /// Computes one step. Takes as long as reading the weights a few times.
     pub fn advance(mut self: Box<Self>, input: Input) -> Advance {
         let begun = Instant::now();
         let mut reduction = 0.0;
@@ -213,7 +213,7 @@ impl Trainer {
         weights_digest(&self.layout, self.optimizer.slow(), self.optimizer.statistics())
     }
 
-    /// The weights that the optimizer wants evaluated.
+    /// The weights at which the optimizer needs the gradient.
     fn weights_of_request(&self) -> Weights {
         Weights { parameters: self.optimizer.weights(), statistics: Arc::clone(self.optimizer.statistics()) }
     }

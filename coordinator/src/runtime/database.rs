@@ -1,5 +1,5 @@
-//! The thread that writes the database. What cannot be written now, because the disk is full or fails, is kept and
-//! tried again: jobs train on meanwhile, and nobody is told what is not stored.
+//! The thread that writes the database. Changes that cannot be written, because the disk is full or fails, are kept
+//! and retried. Meanwhile jobs continue to train, and users get an error instead of state that is not stored.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,30 +12,30 @@ use crate::state::event::{CallError, Reply};
 use crate::state::{JobRecord, Notice};
 use crate::store::Store;
 
-/// Tasks that may wait for the thread.
+/// Capacity of the thread's queue.
 const TASKS: usize = 1024;
-/// Changes that are kept while they cannot be written; older notices are forgotten then, never a job's newest record.
+/// Changes kept while they cannot be written. Beyond that, old ones are dropped with their notices, but never the
+/// newest record of a job.
 const UNWRITTEN: usize = 4096;
 
-/// What the thread does, in order: a reply goes out after what was stored before it.
+/// Tasks of the thread, done in order: a reply goes out after the changes before it are stored.
 pub(super) enum DatabaseTask {
-    /// Store a job's record and what is new about it.
+    /// Store a job's record and a notice.
     Put(Box<JobRecord>, Option<Notice>),
-    /// Answer, if everything before is stored.
+    /// Answer a call, or refuse it if a change before it is not stored.
     Reply(oneshot::Sender<Reply>, Reply),
-    /// Try again what could not be written.
+    /// Retry changes that could not be written.
     Retry,
 }
 
-/// A change of a job.
 type Change = (Box<JobRecord>, Option<Notice>);
 
-/// The thread's own state.
+/// State of the thread.
 struct Database {
     store: Arc<Store>,
     feeds: Arc<Feeds>,
     unwritten: VecDeque<Change>,
-    /// Why the first of them could not be written.
+    /// Why the first unwritten change could not be written; `None` while the database works.
     failure: Option<String>,
 }
 
@@ -59,7 +59,7 @@ impl Database {
         match task {
             DatabaseTask::Put(record, notice) => {
                 self.unwritten.push_back((record, notice));
-                // While the disk fails, the ticks try again often enough.
+                // While the disk fails, only the retries of the ticks write: they are frequent enough.
                 if self.failure.is_none() {
                     self.write();
                 } else if self.unwritten.len() > UNWRITTEN {
@@ -68,7 +68,7 @@ impl Database {
             }
             DatabaseTask::Retry => self.write(),
             DatabaseTask::Reply(waiting, reply) => {
-                // Nobody waits any more where the call was given up.
+                // An error means that the caller has given up.
                 let _ = waiting.send(match &self.failure {
                     Some(reason) => refuse(reply, reason),
                     None => reply,
@@ -77,7 +77,7 @@ impl Database {
         }
     }
 
-    /// Writes changes in their order until one fails.
+    /// Writes changes in their order, until one fails.
     fn write(&mut self) {
         while let Some((record, notice)) = self.unwritten.front() {
             if let Err(error) = self.store.put(record, notice.as_ref()) {
@@ -95,7 +95,7 @@ impl Database {
         }
     }
 
-    /// Forgets the oldest change behind which there is a newer one of the same job.
+    /// Drops the oldest change that is followed by a newer one of the same job.
     fn forget_oldest(&mut self) {
         let newer = |index: usize, record: &JobRecord| {
             self.unwritten.iter().skip(index + 1).any(|(later, _)| later.id == record.id)
@@ -107,7 +107,7 @@ impl Database {
     }
 }
 
-/// The answer where what it would say is not stored.
+/// The answer in place of one that would report state that is not stored.
 fn refuse(reply: Reply, reason: &str) -> Reply {
     match reply {
         Reply::Job(_) | Reply::Jobs(..) => Reply::Job(Box::new(Err(CallError::NotStored(reason.to_owned())))),

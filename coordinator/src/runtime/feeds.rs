@@ -1,4 +1,4 @@
-//! Wakes watchers of a job when there is something new to read of it.
+//! Wakes the watchers of a job when there is something new to read.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -6,17 +6,18 @@ use std::sync::Mutex;
 use lookbehind_common::ids::JobId;
 use tokio::sync::watch;
 
-/// What a watcher is told: only that it should look again, and whether the journal was cut back.
+/// What a watcher receives: that something changed, and whether the journal was cut back. The data itself it reads
+/// from the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
     changes: u64,
-    /// Counts the times that the journal was cut back.
+    /// How often the journal was cut back; a reader starts again when it rises.
     pub(crate) cuts: u64,
-    /// Whether more may still be written to the journal.
+    /// Whether the journal is open for writing.
     pub(crate) writing: bool,
 }
 
-/// One channel per job that somebody watches or that runs.
+/// One channel per job that has been watched or has run in this incarnation.
 #[derive(Debug, Default)]
 pub(crate) struct Feeds(Mutex<HashMap<JobId, watch::Sender<Mark>>>);
 
@@ -26,12 +27,12 @@ impl Feeds {
         act(feeds.entry(job.clone()).or_default())
     }
 
-    /// Something was added.
+    /// Notes that a notice or outer step was added.
     pub(crate) fn changed(&self, job: &JobId) {
         self.with(job, |feed| feed.send_modify(|mark| mark.changes += 1));
     }
 
-    /// The journal was cut back, and will be written to.
+    /// Notes that the journal was cut back and is open for writing now.
     pub(crate) fn cut(&self, job: &JobId) {
         self.with(job, |feed| {
             feed.send_modify(|mark| {
@@ -41,7 +42,7 @@ impl Feeds {
         });
     }
 
-    /// The journal is complete for now.
+    /// Notes that the journal is closed.
     pub(crate) fn closed(&self, job: &JobId) {
         self.with(job, |feed| feed.send_modify(|mark| mark.writing = false));
     }

@@ -1,4 +1,4 @@
-//! The thread that writes and reads a coordinator's larger files: step journals, checkpoints, initial weights.
+//! The thread that writes and reads the coordinator's larger files: step journals, checkpoints, uploaded weights.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::store::journal::{Journal, Recorded};
 use crate::store::{Store, StoreError, checkpoint, uploads};
 use crate::training::{Snapshot, StartError, Trainer};
 
-/// Tasks that may wait for the thread. Nearly all are records of outer steps, a few hundred bytes each: while the disk
-/// stands still for a checkpoint, even the fastest jobs go on for a while.
+/// Capacity of the thread's queue. Nearly all tasks are records of outer steps of a few hundred bytes: with this many,
+/// even the fastest jobs can continue for a while when the thread is busy with a checkpoint.
 pub(super) const TASKS: usize = 1 << 16;
 
-/// Bytes of a file of initial weights that hold no weights.
+/// Maximum size in bytes of the header of a file of initial weights.
 const MAX_INIT_HEADER: u64 = 100 << 20;
 
-/// What the thread is asked to do.
+/// Tasks of the thread.
 #[derive(Debug)]
 pub(super) enum FileTask {
     Record {
@@ -44,19 +44,19 @@ pub(super) enum FileTask {
         activation: Activation,
         start: Box<StartFrom>,
     },
-    /// The job is not active any more.
+    /// The job is not active any more: close its journal.
     Close(JobId),
 }
 
-/// A job's open files.
+/// The open journal of an active job.
 struct Open {
     journal: Journal,
-    /// What was recorded of the outer steps that are to be done again.
+    /// Records cut off the journal: the outer steps after the checkpoint, which are computed again.
     replayed: BTreeMap<u64, Recorded>,
 }
 
 impl Open {
-    /// Compares a step with what was recorded when it was done before in the same compute class.
+    /// Compares a step with its earlier record, if there is one. Only steps of the same compute class must agree.
     fn compare(&mut self, step: &OuterStepMetrics) -> Option<ReplayDifference> {
         let recorded = self.replayed.remove(&step.outer_step)?;
         let differs = recorded.compute_class == step.compute_class && recorded.digest != step.digest;
@@ -68,7 +68,7 @@ impl Open {
     }
 }
 
-/// The thread's own state.
+/// State of the thread.
 struct Files {
     store: Arc<Store>,
     feeds: Arc<Feeds>,
@@ -77,7 +77,7 @@ struct Files {
     open: HashMap<JobId, Open>,
 }
 
-/// Starts the thread; it ends when nobody can ask it for anything any more.
+/// Starts the thread; it ends when all senders of its queue are dropped.
 pub(super) fn start(
     shared: &Shared,
     effects: mpsc::Sender<Event>,
@@ -110,6 +110,7 @@ impl Files {
                 let outer_step = snapshot.position.outer_step;
                 let begun = Instant::now();
                 let written = self.checkpoint(&job, &snapshot);
+                // The copy of the weights is freed before the owner may send the next snapshot.
                 drop(snapshot);
                 match &written {
                     Ok(_) => {
@@ -138,12 +139,13 @@ impl Files {
     }
 
     fn tell(&self, event: Event) {
-        // The owner is gone only when the process ends.
+        // An error means that the owner has ended with the process.
         let _ = self.effects.blocking_send(event);
     }
 
     fn record(&mut self, job: &JobId, metrics: &OuterStepMetrics) -> Option<ReplayDifference> {
         let open = self.open.get_mut(job)?;
+        // A journal that cannot be written does not stop the job: records are kept, and a checkpoint syncs them.
         let difference = open.compare(metrics);
         if let Err(error) = open.journal.append(metrics) {
             tracing::error!(%job, %error, "metrics could not be written");
@@ -152,19 +154,20 @@ impl Files {
         difference
     }
 
-    /// Writes a checkpoint; returns the digest of its weights.
+    /// Writes a checkpoint and returns the digest of its weights.
     fn checkpoint(&mut self, job: &JobId, snapshot: &Snapshot) -> Result<Digest, StoreError> {
         let folder = self.store.job_folder(job);
         if !self.open.contains_key(job) {
             self.open_journal(job, snapshot.position.outer_step)?;
         }
+        // First the journal: a durable checkpoint has the records of all its outer steps.
         if let Some(open) = self.open.get_mut(job) {
             open.journal.sync()?;
         }
         checkpoint::write(&folder, snapshot)
     }
 
-    /// Opens a job's journal and cuts it back to where the job starts.
+    /// Opens a job's journal and cuts it back to the outer step at which the job starts.
     fn open_journal(&mut self, job: &JobId, outer_step: u64) -> Result<(), StoreError> {
         let (journal, replayed) = Journal::open(&self.store.job_folder(job), outer_step)?;
         self.open.insert(job.clone(), Open { journal, replayed });

@@ -1,4 +1,4 @@
-//! The one task that owns the state machine.
+//! The task that owns the state machine.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::state::event::{Activation, Event, LossCause, Reply, ReplyTo};
 use crate::state::{Core, Now};
 use crate::training::{Input, Trainer};
 
-/// Parameters of a model whose arithmetic the owner does itself.
+/// Maximum number of parameters of a model whose arithmetic the owner does itself.
 const SMALL: usize = 1 << 17;
 
-/// Reads the clocks.
+/// The clocks of the coordinator: time since its start, and wall-clock time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock(Instant);
 
@@ -35,14 +35,14 @@ impl Clock {
     }
 }
 
-/// The owner of the state machine.
+/// The state machine and everything needed to carry out its commands.
 pub(crate) struct Owner {
     core: Core,
     clock: Clock,
     shared: Shared,
     mail: mpsc::Receiver<Envelope>,
-    /// Results of commands. Its capacity exceeds what the file thread can have in hand, and it is drained
-    /// first, so that owner and thread never wait for each other.
+    /// Results of commands. Its capacity exceeds the number of tasks that can wait for the file thread, and the
+    /// owner reads it first, so that owner and thread never wait for each other.
     effects: mpsc::Receiver<Event>,
     effects_sender: mpsc::Sender<Event>,
     files: mpsc::Sender<FileTask>,
@@ -50,21 +50,22 @@ pub(crate) struct Owner {
     outboxes: HashMap<SessionId, mpsc::Sender<WorkerCommand>>,
     asked: u64,
     waiting: HashMap<ReplyTo, Waiting>,
-    /// Workers whose messages could not be sent, to be given up.
+    /// Workers whose outbox is full, to be given up after the current event.
     overflowing: Vec<SessionId>,
+    /// Cancelled when no job is active any more after a shutdown request.
     stopped: CancellationToken,
-    /// The threads behind `files` and `database`, which hold the state.
+    /// The threads that read from `files` and `database`; they share the store.
     threads: [JoinHandle<()>; 2],
 }
 
-/// Who waits for an answer.
+/// A call that waits for its answer.
 struct Waiting {
     reply: oneshot::Sender<Reply>,
     outbox: Option<mpsc::Sender<WorkerCommand>>,
 }
 
 impl Owner {
-    /// Prepares the owner and its threads. `stopped` is cancelled when everything is at rest.
+    /// Prepares the owner and starts its threads. `stopped` is cancelled at `Command::Stopped`.
     pub(crate) fn new(
         core: Core,
         clock: Clock,
@@ -94,12 +95,12 @@ impl Owner {
         })
     }
 
-    /// Runs until `end` is cancelled, and until what was to be written then is written; `first` are the commands of the
-    /// start.
+    /// Runs until `end` is cancelled, then waits for all queued writes. `first` are the commands of the core's start.
     pub(crate) async fn run(mut self, first: Vec<Command>, tick: Duration, end: CancellationToken) {
         self.serve(first, tick, end).await;
         let Self { files, database, threads, effects, .. } = self;
-        // Without anybody to ask them for more, or to hear what came of it, the threads end.
+        // The threads end when they have emptied their queues, whose senders are dropped here. Without `effects` the
+        // file thread does not wait for its results to be read.
         drop((files, database, effects));
         let joined = tokio::task::spawn_blocking(|| threads.into_iter().try_for_each(JoinHandle::join));
         if !matches!(joined.await, Ok(Ok(()))) {
@@ -113,16 +114,17 @@ impl Owner {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // Results first: see `effects`.
                 biased;
                 () = end.cancelled() => return,
                 Some(event) = self.effects.recv() => self.handle(event).await,
                 _ = ticks.tick() => {
                     self.shared.observer.beat();
-                    // Where its queue is full it is busy with the same.
+                    // If its queue is full, the thread is busy writing anyway.
                     let _ = self.database.try_send(DatabaseTask::Retry);
                     self.handle(Event::Tick).await;
                 }
-                // After the ticks: whoever asks much must not keep heartbeats waiting.
+                // After the ticks: a flood of calls must not delay heartbeats.
                 envelope = self.mail.recv() => match envelope {
                     Some(envelope) => self.take(envelope).await,
                     None => return,
@@ -188,7 +190,8 @@ impl Owner {
         }
     }
 
-    /// Does a job's arithmetic on another thread, unless waking that one would take as long as the arithmetic.
+    /// Runs the trainer on another thread, unless the model is so small that waking a thread would take as long as the
+    /// computation.
     fn advance(&self, job: JobId, activation: Activation, trainer: Box<Trainer>, input: Input) {
         let small = trainer.parameters() <= SMALL;
         let compute = move || {
@@ -196,7 +199,8 @@ impl Owner {
             Event::Advanced { job, activation, advance }
         };
         let effects = self.effects_sender.clone();
-        // The owner is gone only when the process ends.
+        // Small models only if there is room for the result: the owner must not wait for its own channel. An error of
+        // the send below means that the owner has ended with the process.
         if small && let Ok(room) = effects.try_reserve() {
             room.send(compute());
         } else {
@@ -207,7 +211,7 @@ impl Owner {
     }
 
     async fn file_task(&self, task: FileTask) {
-        // The thread ends only with this task.
+        // No error: the thread ends only after this task.
         let _ = self.files.send(task).await;
     }
 
@@ -223,7 +227,7 @@ impl Owner {
                 }
                 let _ = waiting.reply.send(Reply::Registered(Ok(fencing_token)));
             }
-            // What users learn of jobs is durable by then.
+            // Through the database thread: what a user learns about jobs is durable before the answer goes out.
             Reply::Job(_) | Reply::Jobs(..) => {
                 let _ = self.database.send(DatabaseTask::Reply(waiting.reply, reply)).await;
             }
@@ -235,7 +239,7 @@ impl Owner {
 
     fn send(&mut self, session: SessionId, message: WorkerCommand) {
         let Some(outbox) = self.outboxes.get(&session) else {
-            // It is being given up: earlier messages of the same event filled its outbox.
+            // Its outbox has overflowed, and the worker is given up after this event.
             return;
         };
         if outbox.try_send(message).is_err() {

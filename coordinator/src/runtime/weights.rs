@@ -1,4 +1,4 @@
-//! The weights that are served to workers: one version per job, encoded once because a flat buffer's bytes are what
+//! The weights that workers download: one version per job. They need no encoding: the bytes of a flat buffer are what
 //! goes over the wire.
 
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use lookbehind_proto::transfer::{RunningChecksum, Sender};
 
 use crate::training::Weights;
 
-/// FlatBuffers of a job's partials whose memory is kept from one evaluation to the next.
+/// Maximum number of flat buffers kept per job, so that partials of the next request reuse the memory of earlier ones.
 const IDLE_FLAT_BUFFERS: usize = 16;
 
 /// One version of a job's weights.
@@ -18,21 +18,21 @@ const IDLE_FLAT_BUFFERS: usize = 16;
 pub(crate) struct Published {
     version: u64,
     pub(crate) weights: Weights,
-    /// All downloads are of the same bytes.
+    /// Shared by all downloads of this version, which send the same bytes.
     checksum: RunningChecksum,
-    /// Memory for the partials that are computed at the job's weights.
+    /// Memory for the partials of the job that are received.
     flat_buffers: FlatBufferPool,
 }
 
 impl Published {
-    /// A transfer of the parameters, then the statistics.
+    /// A transfer of the parameters, then the running statistics.
     pub(crate) fn send(&self) -> Sender {
         let parts = [shared_bytes(&self.weights.parameters), shared_bytes(&self.weights.statistics)];
         Sender::sharing(self.checksum.clone(), parts, &[])
     }
 }
 
-/// The newest version of each running job.
+/// The newest weights of each running job.
 #[derive(Debug, Default)]
 pub(crate) struct WeightsTable(Mutex<HashMap<JobId, Published>>);
 
@@ -48,7 +48,8 @@ impl WeightsTable {
         table.insert(job, Published { version, weights, checksum: RunningChecksum::default(), flat_buffers });
     }
 
-    /// Memory for a job's partials; it is given back when the job's weights are no longer served.
+    /// Memory for a job's partials. It is freed when the job's weights are no longer served; for a job without
+    /// published weights the pool keeps nothing.
     pub(crate) fn flat_buffers(&self, job: &JobId) -> FlatBufferPool {
         self.table()
             .get(job)
@@ -59,7 +60,7 @@ impl WeightsTable {
         self.table().remove(job);
     }
 
-    /// The weights, if that version is the newest.
+    /// The weights, if `version` is the newest; older versions are not kept.
     pub(crate) fn get(&self, job: &JobId, version: u64) -> Option<Published> {
         self.table().get(job).filter(|published| published.version == version).cloned()
     }

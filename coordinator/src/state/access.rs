@@ -27,7 +27,7 @@ impl Caller {
     pub(crate) fn may_touch(&self, owner: &str) -> bool {
         match self {
             Self::Anyone | Self::Admin(_) => true,
-            // A job created without credentials has the owner "", which is no user's name: only admins access it.
+            // A job that was created without credentials has an empty owner.
             Self::User(name) => name == owner,
         }
     }

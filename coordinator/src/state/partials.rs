@@ -121,8 +121,8 @@ impl Cluster {
         }
     }
 
-    /// Two workers sent different bytes for the same segment. Within one compute class this is an error of one of them,
-    /// and because it is unknown which one, the job fails. If the job mixes classes, the first partial counts.
+    /// Two workers sent different bytes for the same segment. Within one compute class neither can be trusted any more:
+    /// the job fails. If the job mixes classes, the first partial counts.
     fn conflict(&mut self, job: &mut Job, header: &PartialHeader, other: SessionId) -> PartialOutcome {
         if job.mixes_classes() {
             return PartialOutcome::Duplicate;

@@ -1,4 +1,5 @@
-//! From a job's first worker to its first outer step: description, compute class, initial weights, checkpoint 0.
+//! Preparation of a job, from its first worker to its first outer step: description, compute class, initial weights,
+//! checkpoint 0.
 
 use std::sync::Arc;
 
@@ -22,7 +23,8 @@ use super::step::Step;
 use crate::training::{ComputeClass, StartError, Trainer};
 
 impl Cluster {
-    /// A worker has loaded a job and computed the probe; `memory_left` bytes are free beside the other active jobs.
+    /// A worker has loaded a job and computed the probe. `memory_left` is the memory in bytes that the other active
+    /// jobs leave free.
     pub(super) fn prepared(
         &mut self,
         job: &mut Job,
@@ -63,7 +65,7 @@ impl Cluster {
         }
     }
 
-    /// Binds a job to the class of its first worker.
+    /// Binds a job to the class of its first prepared worker.
     fn bind_class(&mut self, job: &mut Job, name: &str, class: ComputeClass) {
         if job.record.class.is_none() {
             tracing::info!(job = %job.id(), worker = name, class = class.description, "job bound to a compute class");
@@ -73,10 +75,10 @@ impl Cluster {
         }
     }
 
-    /// A prepared worker joins a job that is known already.
+    /// A prepared worker joins a job that another one has described before.
     fn joined(&mut self, job: &mut Job, session: SessionId, name: &str) -> Handled {
         match job.require_active()?.stage {
-            // The one that was asked before is gone.
+            // The worker that was asked before has left.
             Stage::Describing => self.request_initial_state(job, session),
             Stage::Training(_) => {
                 tracing::info!(job = %job.id(), worker = name, "worker takes part");
@@ -84,12 +86,12 @@ impl Cluster {
                 self.assign_rest(job.require_active_mut()?);
                 Ok(())
             }
-            // It gets work once the job trains.
+            // It gets shards with the first request.
             Stage::Drawing(_) | Stage::Loading | Stage::Storing(_) => Ok(()),
         }
     }
 
-    /// The job's model and data are known: checks them and fetches the weights to start from.
+    /// Model and data of the job are known now: checks plan and memory, then obtains the weights to start from.
     fn described(
         &mut self,
         job: &mut Job,
@@ -134,7 +136,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// The worker that was to send the initial weights is gone: asks another, or the next one that is ready.
+    /// The worker that was to send the initial weights has left: asks another prepared one, or the next to become
+    /// prepared.
     pub(super) fn draw_elsewhere(&mut self, job: &mut Job) -> Handled {
         let active = job.require_active_mut()?;
         let mut prepared = active.members.iter().filter(|(_, member)| member.prepared);
@@ -147,7 +150,7 @@ impl Cluster {
         }
     }
 
-    /// Takes initial weights that were admitted.
+    /// Creates the trainer with admitted initial weights.
     fn start_at(&mut self, job: &mut Job, (parameters, statistics): Trainable) -> Handled {
         let description = job.require_active()?.description()?;
         let trainer = Trainer::new(&job.spec, description, parameters, statistics)
@@ -155,7 +158,7 @@ impl Cluster {
         self.store_start(job, Box::new(trainer))
     }
 
-    /// The weights to start from are read, or not.
+    /// Handles the result of loading the weights to start from.
     pub(super) fn loaded(
         &mut self,
         job: &mut Job,
@@ -170,7 +173,8 @@ impl Cluster {
         }
     }
 
-    /// Makes the initial weights durable as checkpoint 0.
+    /// Makes the initial weights durable as checkpoint 0 before the first outer step: the job can always resume from a
+    /// checkpoint.
     fn store_start(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
         let command = checkpoint_command(job, &trainer)?;
         job.require_active_mut()?.stage = Stage::Storing(trainer);
@@ -178,7 +182,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Begins to train at the trainer's position.
+    /// Begins training at the trainer's position.
     pub(super) fn run(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
         let description = Arc::clone(job.require_active()?.description()?);
         let plan = plan(&job.spec, &description)?;
@@ -198,7 +202,7 @@ impl Cluster {
 }
 
 impl Core {
-    /// Whether a worker may send initial weights of these sizes.
+    /// Whether a worker may upload initial weights with these numbers of elements (parameters, running statistics).
     pub(super) fn admit_initial_state(
         &self,
         fencing_token: &FencingToken,
@@ -214,7 +218,7 @@ impl Core {
         }
     }
 
-    /// Takes initial weights.
+    /// Takes completely received initial weights, if they are still admitted.
     pub(super) fn take_initial_state(
         &mut self,
         fencing_token: &FencingToken,
@@ -229,12 +233,12 @@ impl Core {
         admission
     }
 
-    /// Whether there is memory for the job beside the active ones, as far as is known.
+    /// Whether the other active jobs leave enough memory for this one. True while its need is unknown.
     pub(super) fn has_memory(&self, job: &Job) -> bool {
         job.flat_buffer_bytes.is_none_or(|needed| needed <= self.memory_left(job.id()))
     }
 
-    /// Bytes that are free for a job beside the other active ones.
+    /// Memory in bytes that the other active jobs leave free.
     pub(super) fn memory_left(&self, id: &JobId) -> u64 {
         let others = self.jobs.values().filter(|other| other.active.is_some() && other.id() != id);
         let in_use: u64 = others.filter_map(|other| other.flat_buffer_bytes).sum();
@@ -242,12 +246,12 @@ impl Core {
     }
 }
 
-/// Whether a worker may send initial weights of these sizes to an active job.
+/// [`Core::admit_initial_state`] for an active job.
 fn admit_to(active: &Active, id: &JobId, session: SessionId, sizes: (u64, u64)) -> Admission {
     let (Stage::Drawing(_), Some((description, _))) = (&active.stage, &active.described) else {
         return Admission::Stale(format!("job {id} has its initial weights"));
     };
-    // More than one may be asked: all workers of the job draw the same.
+    // Not only the worker asked last: all workers draw the same weights, and the first upload counts.
     if !active.members.get(&session).is_some_and(|member| member.prepared) {
         return Admission::Stale(format!("session {session} is not prepared for job {id}"));
     }
@@ -261,8 +265,8 @@ fn admit_to(active: &Active, id: &JobId, session: SessionId, sizes: (u64, u64)) 
     Admission::Granted
 }
 
-/// Bytes that a job takes on the coordinator: weights and optimizer state of any method, and a partial for each of a
-/// few workers.
+/// Memory in bytes that a job needs on the coordinator: weights and optimizer state, for the method that needs most,
+/// and a partial for each worker, or for an assumed number of workers if the job sets no maximum.
 fn flat_buffer_bytes(spec: &JobSpec, description: &JobDescription) -> u64 {
     const COPIES: u32 = 7;
     const WORKERS: u32 = 4;

@@ -1,4 +1,4 @@
-//! One request in hand: which segments are computed by whom, and which are filled.
+//! The open request of a job: which segments are assigned to which workers, and which are filled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::state::event::Busy;
 use crate::state::halt::Halt;
 use crate::state::observation::{Fate, Part, RequestTimeline};
 
-/// A segment that is filled.
+/// The accepted partial of a segment.
 #[derive(Debug)]
 struct Filled {
     partial: Partial,
@@ -22,57 +22,57 @@ struct Filled {
     by: SessionId,
 }
 
-/// What a worker is asked for.
+/// The assignments of one worker.
 #[derive(Debug, Default)]
 struct InHand {
-    /// Segments that it has not delivered.
+    /// Segments that it has not delivered yet.
     segments: BTreeSet<Segment>,
-    /// When it was given the first of them after having had none, and how many shards since.
+    /// When it last got an assignment while it had none.
     begun: Duration,
+    /// Shards assigned to it since `begun`.
     shards: u32,
-    /// When it last was given something or delivered something.
+    /// When it last got an assignment or delivered a segment.
     touched: Duration,
 }
 
 impl InHand {
-    /// Shards that it has not delivered.
+    /// Number of shards that it has not delivered yet.
     fn shards_left(&self) -> u32 {
         self.segments.iter().map(|segment| segment.len()).sum()
     }
 }
 
-/// What became of a partial.
+/// Outcome of a partial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acceptance {
     /// It fills its segment.
     Accepted,
-    /// Its segment, or one above it, is filled already.
+    /// Its segment, or an ancestor of it in the reduction tree, is filled already.
     Duplicate,
-    /// Its segment is filled with other bytes, by that worker.
+    /// Its segment is filled already, with other bytes, which came from this worker.
     Conflict(SessionId),
 }
 
-/// One request in hand.
+/// The open request of a job.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// Its identity.
     pub(crate) id: RequestId,
-    /// What it computes.
     pub(crate) coordinates: Coordinates,
-    /// The weights that it computes at.
+    /// Version of the weights to compute at.
     pub(crate) weights_version: u64,
     filled: BTreeMap<Segment, Filled>,
     assigned: BTreeMap<SessionId, InHand>,
     failures: BTreeMap<Segment, u32>,
     busy_for: BTreeMap<SessionId, Busy>,
+    /// When the first worker had delivered everything assigned to it.
     first_done: Option<Duration>,
-    /// When it was given out.
+    /// When the request was issued.
     begun: Duration,
-    /// Who was asked for what, for those who watch. Times count from the coordinator's start.
+    /// Record of the assignments for the timeline; decisions do not use it. Times count from the coordinator's start.
     parts: Vec<Part>,
 }
 
-/// Parts of a request that are remembered.
+/// Maximum length of `parts`; later assignments are not recorded.
 const PARTS: usize = 512;
 
 impl Request {
@@ -96,7 +96,7 @@ impl Request {
         }
     }
 
-    /// Remembers that a worker, who was assigned some segments, was asked under a name.
+    /// Records an assignment for the timeline, with the worker's name.
     pub(crate) fn remember(
         &mut self,
         (session, worker): (SessionId, &Arc<str>),
@@ -117,14 +117,14 @@ impl Request {
         }));
     }
 
-    /// The part of a worker that is still open.
+    /// The record of an assignment that is still open.
     fn part(&mut self, session: SessionId, segment: Segment) -> Option<&mut Part> {
         let open =
             |part: &&mut Part| part.session == session && part.segment == segment && part.fate == Fate::Asked;
         self.parts.iter_mut().rev().find(open)
     }
 
-    /// When it was done by whom, in an outer step that began at `origin`; it is complete now.
+    /// The timeline of the request, which is complete now, relative to `origin`, the beginning of its outer step.
     pub(crate) fn timeline(&mut self, origin: Duration, now: Duration) -> RequestTimeline {
         let mut parts = std::mem::take(&mut self.parts);
         for part in &mut parts {
@@ -142,7 +142,7 @@ impl Request {
         }
     }
 
-    /// Notes that a worker is to compute some segments from now on.
+    /// Assigns some segments to a worker.
     pub(crate) fn assign(&mut self, session: SessionId, segments: &[Segment], now: Duration) {
         let hand = self.assigned.entry(session).or_default();
         if hand.segments.is_empty() {
@@ -153,12 +153,12 @@ impl Request {
         hand.touched = now;
     }
 
-    /// Whether nothing is expected of the worker.
+    /// Whether the worker has delivered all that was assigned to it.
     pub(crate) fn is_idle(&self, session: SessionId) -> bool {
         self.assigned.get(&session).is_none_or(|hand| hand.segments.is_empty())
     }
 
-    /// Workers of whom something is expected, and when each was last given something or delivered something.
+    /// Workers that have not delivered all their segments, and when each last got an assignment or delivered a segment.
     pub(crate) fn busy(&self) -> impl Iterator<Item = (SessionId, Duration)> {
         let busy = self.assigned.iter().filter(|(_, hand)| !hand.segments.is_empty());
         busy.map(|(session, hand)| (*session, hand.touched))
@@ -169,17 +169,17 @@ impl Request {
         self.busy_for.contains_key(&session)
     }
 
-    /// Whether the worker was asked for the segment.
+    /// Whether the segment is assigned to the worker and not delivered by it yet.
     pub(crate) fn is_assigned(&self, session: SessionId, segment: Segment) -> bool {
         self.assigned.get(&session).is_some_and(|hand| hand.segments.contains(&segment))
     }
 
-    /// Whether a partial for the segment would be news.
+    /// Whether the segment is not covered by a filled one yet.
     pub(crate) fn wants(&self, segment: Segment) -> bool {
         !self.filled.keys().any(|filled| filled.contains(segment))
     }
 
-    /// Takes a verified partial. The first one fills a segment; an ancestor supersedes its descendants.
+    /// Takes a verified partial. The first one fills its segment and replaces partials of descendants in the tree.
     pub(crate) fn accept(
         &mut self,
         segment: Segment,
@@ -199,7 +199,7 @@ impl Request {
         Acceptance::Accepted
     }
 
-    /// Remembers what a worker's delivery came to.
+    /// Records a delivery for the timeline.
     pub(crate) fn remember_delivery(
         &mut self,
         session: SessionId,
@@ -215,8 +215,8 @@ impl Request {
         }
     }
 
-    /// Notes that a worker has delivered a segment that it was asked for and was busy with for so long. Where that was the
-    /// last thing expected of it, returns how many shards it was given and the seconds from then to now.
+    /// Notes that a worker has delivered a segment that was assigned to it. If that was its last open one, returns the
+    /// number of shards assigned to it since `begun` and the seconds since then.
     pub(super) fn note_done(
         &mut self,
         session: SessionId,
@@ -240,11 +240,12 @@ impl Request {
         self.filled.keys().map(|segment| segment.len()).sum::<u32>() == self.coordinates.shards
     }
 
-    /// The segments that a worker was to compute and that nobody has filled; it is asked for nothing any more.
+    /// Withdraws all assignments of a worker. Returns those of its segments that are neither filled nor assigned to
+    /// another worker.
     pub(crate) fn withdraw(&mut self, session: SessionId) -> Vec<Segment> {
         let open = |part: &&mut Part| part.session == session && part.fate == Fate::Asked;
         self.parts.iter_mut().filter(open).for_each(|part| part.fate = Fate::Lost);
-        // A worker that joined after the work was given out may have been asked for nothing.
+        // A worker that joined after the request was issued may have no assignment.
         let hand = self.assigned.remove(&session).unwrap_or_default();
         hand.segments
             .into_iter()
@@ -252,12 +253,12 @@ impl Request {
             .collect()
     }
 
-    /// Whether somebody is asked for the segment.
+    /// Whether the segment is part of any worker's assignment.
     fn is_elsewhere(&self, segment: Segment) -> bool {
         self.assigned.values().flat_map(|hand| &hand.segments).any(|assigned| assigned.contains(segment))
     }
 
-    /// Takes a segment back from a worker that could not compute it; returns how often it has failed so far.
+    /// Withdraws a segment from a worker that could not compute it. Returns how often the segment has failed so far.
     pub(crate) fn fail(&mut self, session: SessionId, segment: Segment) -> u32 {
         if let Some(part) = self.part(session, segment) {
             part.fate = Fate::Failed;
@@ -270,13 +271,13 @@ impl Request {
         *failures
     }
 
-    /// Shards that nobody is asked for and nobody has filled, as maximal contiguous ranges.
+    /// Shards that are neither filled nor assigned, as maximal contiguous ranges.
     pub(crate) fn unassigned(&self) -> Vec<Segment> {
         self.ranges(|leaf| self.wants(leaf) && !self.is_elsewhere(leaf))
     }
 
-    /// Shards that nobody has filled and for which only late workers are asked, as maximal contiguous ranges.
-    /// `is_late` is told a worker, since when nothing has come of it, and how many shards it has in hand.
+    /// Shards that are not filled and assigned to late workers only, as maximal contiguous ranges. The arguments of
+    /// `is_late` are a worker, when it last got an assignment or delivered, and its number of open shards.
     pub(crate) fn late(&self, is_late: impl Fn(SessionId, Duration, u32) -> bool) -> Vec<Segment> {
         let in_time =
             |(session, hand): &(&SessionId, &InHand)| !is_late(**session, hand.touched, hand.shards_left());
@@ -290,7 +291,7 @@ impl Request {
         self.ranges(|leaf| self.wants(leaf) && self.is_elsewhere(leaf) && !in_good_hands(leaf))
     }
 
-    /// The shards for which something holds, as maximal contiguous ranges.
+    /// The shards that satisfy a condition, as maximal contiguous ranges.
     fn ranges(&self, holds: impl Fn(Segment) -> bool) -> Vec<Segment> {
         let mut ranges: Vec<Segment> = Vec::new();
         let leaf = |shard: &u32| Segment { first: *shard, end: *shard + 1 };
@@ -303,23 +304,23 @@ impl Request {
         ranges
     }
 
-    /// Workers that took part.
+    /// Workers that have delivered at least one partial.
     pub(crate) fn contributors(&self) -> impl Iterator<Item = SessionId> {
         self.busy_for.keys().copied()
     }
 
-    /// What it took the busiest worker.
+    /// The time that the busiest worker spent on its partials.
     pub(crate) fn busiest(&self) -> Busy {
         let longer = |a: Busy, b: Busy| if b.total() > a.total() { b } else { a };
         self.busy_for.values().copied().fold(Busy::default(), longer)
     }
 
-    /// Seconds from the first worker's being done until now.
+    /// Seconds since the first worker had delivered everything assigned to it.
     pub(crate) fn waiting(&self, now: Duration) -> f64 {
         self.first_done.map_or(0.0, |done| now.saturating_sub(done).as_secs_f64())
     }
 
-    /// The partials, once the work is complete.
+    /// The accepted partials, once the request is complete.
     pub(crate) fn into_parts(self) -> BTreeMap<Segment, Partial> {
         self.filled.into_iter().map(|(segment, filled)| (segment, filled.partial)).collect()
     }

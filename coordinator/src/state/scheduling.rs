@@ -1,4 +1,4 @@
-//! Which free worker serves which job.
+//! Scheduling: which free worker serves which job.
 
 use lookbehind_common::ids::{JobId, SessionId};
 
@@ -12,7 +12,7 @@ use super::job::Job;
 use super::record::JobState;
 
 impl Core {
-    /// Gives free workers to jobs: first to queued jobs in their order, then to active jobs that take more.
+    /// Assigns free workers to jobs: first to queued jobs in their order, then to active jobs that accept more.
     pub(super) fn schedule(&mut self) {
         if self.cluster.stopping {
             return;
@@ -30,9 +30,9 @@ impl Core {
         self.cluster.workers.free().filter(|session| !job.excluded.contains_key(session)).collect()
     }
 
-    /// The next job to start: one of the highest priority, and of these the oldest. A job waits for its turn behind
-    /// such a one, except behind one that could not start even if all workers were free, or for which there is no
-    /// memory.
+    /// The next job to start, with its workers: the oldest of the highest priority. A job that lacks free workers
+    /// blocks the jobs after it, so that it is not starved by smaller ones. It does not block them if it could not
+    /// start even with all workers free, or if there is no memory for it.
     fn next_start(&self) -> Option<(JobId, Vec<SessionId>)> {
         let startable = |job: &&Job| job.record.state == JobState::Queued && self.has_memory(job);
         let mut queued: Vec<&Job> = self.jobs.values().filter(startable).collect();
@@ -56,7 +56,7 @@ impl Core {
         None
     }
 
-    /// The next worker to join an active job: one of the highest priority, and of these the one with the fewest.
+    /// The next worker to join an active job: among those of the highest priority, the job with the fewest workers.
     fn next_addition(&self) -> Option<(JobId, SessionId)> {
         let members = |job: &Job| job.active.as_ref().map(|active| active.members.len());
         let open = |job: &&Job| members(job).is_some_and(|members| members < job.max_workers());

@@ -1,4 +1,4 @@
-//! What an outer step has measured so far, and the metrics that come of it.
+//! Measurements of the current outer step, and the metrics and timeline made from them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,19 +19,18 @@ use crate::training::Advance;
 /// Measurements of one outer step.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Step {
-    /// Outer steps done before it.
+    /// Number of outer steps done before it.
     pub(crate) outer_step: u64,
-    /// Where it began.
+    /// Position at which it began.
     pub(crate) position: Position,
-    /// Samples in its batches.
+    /// Number of samples in its batches.
     pub(crate) samples: u64,
-    /// Where they begin in the order of the epoch.
+    /// Index of its first sample in the order of the epoch.
     pub(crate) first_sample: u64,
-    /// Learning rate.
     pub(crate) learning_rate: f64,
-    /// Pieces of work given out so far, the one on the test split included.
+    /// Number of requests issued so far, a test request included: the index of the next one.
     pub(crate) requests: u32,
-    /// What the optimizer reported at the end, and the digest of the slow weights then.
+    /// Report of the optimizer and digest of the slow weights at the end of the step; `None` before.
     pub(crate) report: Option<(OuterStepReport, Digest)>,
     begun: Duration,
     first: Option<Sums>,
@@ -57,7 +56,7 @@ impl Step {
         self.workers.extend(request.contributors());
     }
 
-    /// Notes how long the arithmetic took and what it summed.
+    /// Notes duration and sums of a computation of the trainer.
     pub(crate) fn note_advance(&mut self, advance: &Advance) {
         self.optimizer += advance.seconds;
         if advance.sums.is_some() {
@@ -70,7 +69,7 @@ impl Step {
         }
     }
 
-    /// When it did what; it is done now.
+    /// The timeline of the step, which ends now. Takes the requests: a second call would find none.
     pub(crate) fn timeline(&mut self, now: Duration) -> StepTimeline {
         StepTimeline {
             outer_step: self.outer_step + 1,
@@ -79,15 +78,15 @@ impl Step {
         }
     }
 
-    /// Notes the result on the test split.
+    /// Notes the result of the test.
     pub(crate) fn note_test(&mut self, sums: Sums) {
         self.test = Some(sums);
     }
 
-    /// The metrics of the finished step, computed in a class that is named where there is one.
+    /// The metrics of the finished step. `compute_class` may be empty: see `Job::named_class`.
     ///
     /// # Errors
-    /// When the step is not finished.
+    /// If the step is not finished.
     pub(super) fn metrics(&self, compute_class: String, now: Duration) -> Result<v1::OuterStepMetrics, Halt> {
         const UNFINISHED: Halt =
             Halt::Broken("an outer step that ends has gradients and the optimizer's report");
@@ -119,6 +118,7 @@ impl Step {
         })
     }
 
+    /// Splits the duration of the step. Communication is not measured: it is what the other shares leave of the total.
     fn time(&self, now: Duration) -> v1::TimeSplit {
         let total = now.saturating_sub(self.begun).as_secs_f64();
         let known = self.busy.total() + self.optimizer + self.waiting;

@@ -1,4 +1,4 @@
-//! What becomes of a job whose event cannot be handled.
+//! What happens to a job when the handling of an event halts.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn core() -> Core {
     Core::new(config, Vec::new(), Now::default()).0
 }
 
-/// A core with a job that prepares on one worker.
+/// A core with a job in state `Preparing` on one worker.
 fn preparing() -> (Core, JobId, FencingToken) {
     let mut core = core();
     let mut file = JobFile { name: "test".into(), ..JobFile::default() };
@@ -59,7 +59,7 @@ fn a_broken_invariant_fails_the_job_and_is_named_in_its_message() {
     let (mut core, id, _) = preparing();
     let activation = activation(&core, &id);
     core.jobs.get_mut(&id).unwrap().active.as_mut().unwrap().stage = Stage::Loading;
-    // A checkpoint is durable of a job that has no weights yet.
+    // Reports a durable checkpoint for a job that has no weights yet, which breaks an invariant.
     let digest = lookbehind_common::digest::Digest::of(b"weights");
     let durable = Event::Checkpointed { job: id.clone(), activation, outer_step: 0, result: Ok(digest) };
     core.handle(Now::default(), durable);
@@ -88,7 +88,7 @@ fn a_job_that_is_over_keeps_its_state_where_an_invariant_is_broken() {
     let cancel =
         Event::User { reply_to: ReplyTo(3), caller: Caller::Anyone, call: UserCall::Cancel(id.clone()) };
     core.handle(Now::default(), cancel);
-    // The worker is said to serve a job that has no members any more.
+    // By its entry the worker serves a job that has no members any more, which breaks an invariant.
     core.cluster.workers.get_mut(fencing_token.session).unwrap().job = Some(id.clone());
     core.handle(Now::default(), Event::WorkerLost(fencing_token.session, LossCause::StreamClosed));
     assert_eq!(core.jobs[&id].record.state, JobState::Cancelled);

@@ -1,5 +1,5 @@
 //! Checkpoints: `checkpoints/step-N/` with `model.safetensors`, `optimizer.safetensors` and `manifest.json`. The
-//! folder gets its name last, when everything in it is durable, so that a crash leaves a whole checkpoint or none.
+//! folder gets its final name last, when everything in it is durable: a crash leaves a whole checkpoint or none.
 
 mod manifest;
 
@@ -23,12 +23,12 @@ use crate::training::Snapshot;
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 
-/// A checkpoint as it was read.
+/// A checkpoint that was read and verified.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What it says of itself.
+    /// Its manifest.
     pub manifest: Manifest,
-    /// The optimizer's state.
+    /// Slow weights, running statistics and the base optimizer's state.
     pub state: OptimizerState,
 }
 
@@ -44,10 +44,10 @@ fn step_name(outer_step: u64) -> String {
     format!("step-{outer_step}")
 }
 
-/// Outer steps of the checkpoints that have their name, newest first.
+/// Outer steps of all completely written checkpoints, newest first; empty if there are none.
 ///
 /// # Errors
-/// When the folder cannot be read.
+/// If the folder cannot be read.
 pub fn list(job_folder: &Path) -> Result<Vec<u64>, StoreError> {
     let folder = folder(job_folder);
     let entries = match std::fs::read_dir(&folder) {
@@ -60,26 +60,27 @@ pub fn list(job_folder: &Path) -> Result<Vec<u64>, StoreError> {
         let entry = entry.map_err(StoreError::io(&folder))?;
         let name = entry.file_name();
         let step = name.to_str().and_then(|name| name.strip_prefix("step-")?.parse::<u64>().ok());
-        // Only the name that a checkpoint is written under: `step-07` would make step 7 count twice.
+        // Only names that `write` produces: otherwise `step-07` would count as a second checkpoint of step 7.
         steps.extend(step.filter(|step| name == step_name(*step).as_str()));
     }
     steps.sort_unstable_by(|a, b| b.cmp(a));
     Ok(steps)
 }
 
-/// Bytes of the files of a checkpoint.
+/// Size in bytes of all files of a checkpoint.
 ///
 /// # Errors
-/// When there is none, or the system does not tell.
+/// If it does not exist or its files cannot be examined.
 pub(crate) fn size(job_folder: &Path, outer_step: u64) -> std::io::Result<u64> {
     let files = std::fs::read_dir(step_folder(job_folder, outer_step))?;
     files.map(|file| Ok(file?.metadata()?.len())).sum()
 }
 
-/// Writes a checkpoint and removes those that are no longer to be kept. Returns the digest of the weights.
+/// Writes a checkpoint durably, then removes the oldest ones beyond the number to keep. Returns the digest of the
+/// weights.
 ///
 /// # Errors
-/// When it cannot be made durable; earlier checkpoints are as they were.
+/// If it cannot be made durable. Earlier checkpoints are unchanged then.
 pub fn write(job_folder: &Path, snapshot: &Snapshot) -> Result<Digest, StoreError> {
     let outer_step = snapshot.position.outer_step;
     let target = step_folder(job_folder, outer_step);
@@ -90,19 +91,19 @@ pub fn write(job_folder: &Path, snapshot: &Snapshot) -> Result<Digest, StoreErro
     }
     let temporary = folder(job_folder).join(format!(".step-{outer_step}.tmp"));
     if let Err(error) = write_as(&temporary, &target, snapshot, digest).and_then(|()| sync(job_folder)) {
-        // What is half written must not take the room from the next attempt.
+        // The disk may be full: partial files must not take space from the next attempt.
         let _ = remove_folder(&temporary);
         return Err(error);
     }
     fail_point!("checkpoint::durable");
     if let Err(error) = prune(job_folder, snapshot.keep as usize) {
-        // The new checkpoint is durable all the same.
+        // Not an error: the new checkpoint is durable.
         tracing::warn!(job = %snapshot.job, %error, "an old checkpoint could not be removed");
     }
     Ok(digest)
 }
 
-/// Writes everything under a temporary name, then names it.
+/// Writes everything under a temporary name, then renames it.
 fn write_as(temporary: &Path, target: &Path, snapshot: &Snapshot, digest: Digest) -> Result<(), StoreError> {
     remove_folder(temporary)?;
     std::fs::create_dir_all(temporary).map_err(StoreError::io(temporary))?;
@@ -117,15 +118,15 @@ fn write_as(temporary: &Path, target: &Path, snapshot: &Snapshot, digest: Digest
     Ok(())
 }
 
-/// Makes the names of a job's checkpoints durable.
+/// Makes the names of a job's checkpoints durable, and those of the folders above, which may be new.
 fn sync(job_folder: &Path) -> Result<(), StoreError> {
     durable::sync_folder(&folder(job_folder))?;
     durable::sync_folder(job_folder)?;
     job_folder.parent().map_or(Ok(()), durable::sync_folder)
 }
 
-/// Whether a folder holds an undamaged checkpoint of these weights: a job that went on from an earlier checkpoint
-/// comes by its later ones again.
+/// Whether a folder holds an undamaged checkpoint of these weights. A job that resumed from an earlier checkpoint
+/// produces its later ones again; they need no second write.
 fn is_whole(step_folder: &Path, outer_step: u64, digest: Digest) -> bool {
     let Ok(manifest) = Manifest::read(step_folder, outer_step) else { return false };
     let matches = |(name, expected): (&String, &Digest)| {
@@ -136,7 +137,7 @@ fn is_whole(step_folder: &Path, outer_step: u64, digest: Digest) -> bool {
 
 fn write_tensors(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Result<(), StoreError> {
     let state = &snapshot.state;
-    // Nothing of the job's identity: equal jobs leave equal files.
+    // No identity of the job: equal jobs must write equal files.
     let metadata = BTreeMap::from([
         ("format", "pt".to_owned()),
         ("outer_step", snapshot.position.outer_step.to_string()),
@@ -203,10 +204,10 @@ fn prune(job_folder: &Path, keep: usize) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The newest whole checkpoint of a job, and what was passed over on the way to it and why.
+/// The newest usable checkpoint of a job, and the reasons why newer ones were skipped. Damaged ones are renamed.
 ///
 /// # Errors
-/// When there is none.
+/// If there is none.
 pub fn newest(job_folder: &Path, description: &JobDescription) -> Result<(Loaded, Vec<String>), StoreError> {
     let mut skipped = Vec::new();
     for outer_step in list(job_folder)? {
@@ -224,7 +225,7 @@ pub fn newest(job_folder: &Path, description: &JobDescription) -> Result<(Loaded
     Err(StoreError::damaged(&folder(job_folder), reason))
 }
 
-/// Renames a damaged checkpoint, so that nobody fetches it and it takes nobody's place.
+/// Renames a damaged checkpoint, so that it is not offered for download and does not count among those to keep.
 fn set_aside(job_folder: &Path, outer_step: u64) {
     let aside = folder(job_folder).join(format!("damaged-{outer_step}"));
     let renamed = remove_folder(&aside).and_then(|()| {
@@ -236,6 +237,7 @@ fn set_aside(job_folder: &Path, outer_step: u64) {
 }
 
 fn read(step_folder: &Path, outer_step: u64, description: &JobDescription) -> Result<Loaded, StoreError> {
+    // Layout and data before the large files: a checkpoint for something else must not be reported as damaged.
     let manifest = Manifest::read(step_folder, outer_step)?;
     if manifest.layout != tensors(&description.layout) {
         return Err(StoreError::unfit(step_folder, "it was written for a model of another layout"));
@@ -267,10 +269,11 @@ fn read_file(step_folder: &Path, name: &str, manifest: &Manifest) -> Result<Vec<
     Ok(bytes)
 }
 
-/// The model file of a checkpoint, for download: the newest one, or that of `outer_step`.
+/// Manifest and path of the model file of the newest checkpoint, or of the one at `outer_step`; `None` if there is no
+/// such checkpoint.
 ///
 /// # Errors
-/// When there is none, or it is damaged.
+/// If the folder or the manifest cannot be read, or the manifest is damaged.
 pub fn model_file_of(
     job_folder: &Path,
     outer_step: Option<u64>,

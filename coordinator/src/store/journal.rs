@@ -1,5 +1,6 @@
-//! A job's outer steps, one record each, in a file that is appended to while the job trains and that watchers
-//! read. A record is its length (u32), its XXH3-64 (u64), both little-endian, and an encoded `OuterStepMetrics`.
+//! The journal of a job's outer steps: a file with one record per step, appended while the job trains and read by
+//! watchers. A record is the length of its body (u32) and the XXH3-64 of its body (u64), both little-endian, and the
+//! body, an encoded `OuterStepMetrics`.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -14,40 +15,40 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::StoreError;
 
 const HEADER: usize = 12;
-/// No record comes near it: a larger length is damage.
+/// Maximum length of a body. Real ones are much shorter: a larger length is damage, and must not be allocated.
 const MAX_RECORD: u32 = 1 << 20;
 
-/// Where a job's journal lies.
+/// Path of a job's journal.
 pub fn path(job_folder: &Path) -> PathBuf {
     job_folder.join("steps.journal")
 }
 
-/// What a journal says of the result of an outer step.
+/// The recorded result of an outer step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
-    /// Digest of the weights after it.
+    /// Digest of the weights after the step.
     pub digest: String,
-    /// The compute class that computed it.
+    /// Compute class that computed it; empty if classes were mixed.
     pub compute_class: String,
 }
 
-/// The journal of a job that trains.
+/// The journal of a job that trains, open for writing.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
     file: File,
     /// Length of the whole records in the file.
     length: u64,
-    /// Records that could not be written yet, because the disk was full or failed.
+    /// Records that could not be written yet, because the disk was full or failing.
     unwritten: Vec<u8>,
 }
 
 impl Journal {
-    /// Opens a job's journal and cuts it back to the first `outer_steps` steps, and before the first damaged
-    /// record. Returns also what was recorded of the steps that it cuts off, by their number.
+    /// Opens a job's journal and cuts it back to the first `outer_steps` steps, or to the first damaged record if that
+    /// comes earlier. Also returns the records of the steps cut off, by their number.
     ///
     /// # Errors
-    /// When the file cannot be read or written.
+    /// If the file cannot be read or written.
     pub fn open(job_folder: &Path, outer_steps: u64) -> Result<(Self, BTreeMap<u64, Recorded>), StoreError> {
         std::fs::create_dir_all(job_folder).map_err(StoreError::io(job_folder))?;
         let path = path(job_folder);
@@ -67,11 +68,10 @@ impl Journal {
         Ok((Self { path, file, length: keep, unwritten: Vec::new() }, cut_off))
     }
 
-    /// Appends a step.
+    /// Appends a step; it is durable only after [`Journal::sync`].
     ///
     /// # Errors
-    /// When the file cannot be written; the step is kept, and written with the next one or when the journal is made
-    /// durable.
+    /// If the file cannot be written. The step is kept, and written with the next one or by [`Journal::sync`].
     pub fn append(&mut self, step: &OuterStepMetrics) -> Result<(), StoreError> {
         let body = step.encode_to_vec();
         self.unwritten.extend((body.len() as u32).to_le_bytes());
@@ -80,10 +80,10 @@ impl Journal {
         self.write()
     }
 
-    /// Writes what is not written yet, whole or not at all: readers go on behind a torn record only once it is whole.
+    /// Writes all unwritten records. A reader that meets a torn record waits until it is whole.
     fn write(&mut self) -> Result<(), StoreError> {
         fail_point!("journal::write");
-        // An earlier attempt may have left a torn record behind.
+        // First cut off the torn record that a failed attempt may have left.
         let written = self.file.set_len(self.length).and_then(|()| self.file.write_all(&self.unwritten));
         written.map_err(StoreError::io(&self.path))?;
         self.length += self.unwritten.len() as u64;
@@ -94,7 +94,7 @@ impl Journal {
     /// Makes all steps appended so far durable.
     ///
     /// # Errors
-    /// When the file cannot be written or synchronised.
+    /// If the file cannot be written or synced.
     pub fn sync(&mut self) -> Result<(), StoreError> {
         self.write()?;
         fail_point!("journal::written");
@@ -102,7 +102,7 @@ impl Journal {
     }
 }
 
-/// Reads a journal from its beginning, also while it grows.
+/// Reads a journal from its beginning, also while it is being appended to.
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
@@ -111,20 +111,20 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads the journal at `path`, which need not exist yet.
+    /// A reader of the journal at `path`, which need not exist yet.
     pub fn new(path: PathBuf) -> Self {
         Self { path, file: None, offset: 0 }
     }
 
-    /// Begins again, after the journal was cut back.
+    /// Starts again from the beginning, after the journal was cut back.
     pub fn rewind(&mut self) {
         self.offset = 0;
     }
 
-    /// The next whole record, or `None` where there is none yet.
+    /// The next whole record; `None` if there is none, or none yet.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn next_step(&mut self) -> Result<Option<OuterStepMetrics>, StoreError> {
         let Self { path, file, offset } = self;
         let file = match file {
@@ -148,7 +148,7 @@ impl Reader {
         if !fill(file, &mut body).map_err(StoreError::io(path))? || xxh3_64(&body) != checksum {
             return Ok(None);
         }
-        // A record that cannot be read ends the journal like any other damage: what follows it is not reached.
+        // A record that does not decode ends the journal, like any other damage: records after it are not read.
         let step = OuterStepMetrics::decode(body.as_slice()).ok();
         if step.is_some() {
             *offset += (HEADER + body.len()) as u64;
@@ -157,14 +157,14 @@ impl Reader {
     }
 }
 
-/// Length and checksum of a record.
+/// Length and checksum of a body.
 fn split_header(header: &[u8; HEADER]) -> (u64, u64) {
     let (length, checksum) = header.split_at(4);
     let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
     (number(length), number(checksum))
 }
 
-/// Fills a buffer; `false` where the file ends before.
+/// Fills a buffer; `false` if the file ends before it is full.
 fn fill(file: &mut File, buffer: &mut [u8]) -> std::io::Result<bool> {
     match file.read_exact(buffer) {
         Ok(()) => Ok(true),

@@ -234,7 +234,7 @@ fn a_manifest_changed_in_any_byte_is_not_believed() {
     let files = ["manifest.json", "model.safetensors", "optimizer.safetensors"];
     let whole = files.map(|file| (file, std::fs::read(checkpoint.join(file)).expect("the file")));
     for index in 0..whole[0].1.len() {
-        // A damaged one is set aside.
+        // Damaged checkpoints are renamed: create the folder again.
         std::fs::create_dir_all(&checkpoint).expect("a folder");
         for (file, bytes) in &whole {
             std::fs::write(checkpoint.join(file), bytes).expect("a whole file");
@@ -242,7 +242,7 @@ fn a_manifest_changed_in_any_byte_is_not_believed() {
         let mut bytes = whole[0].1.clone();
         bytes[index] ^= 1;
         std::fs::write(checkpoint.join("manifest.json"), bytes).expect("a changed manifest");
-        // Spaces between its parts are no content.
+        // A change in the white space between values is not damage: the manifest must then read as before.
         if let Ok((loaded, _)) = checkpoint::newest(job.path(), &description()) {
             assert_eq!((loaded.manifest.position, loaded.state), (snapshot(1).position, snapshot(1).state));
         }

@@ -1,4 +1,4 @@
-//! Files that users sent for jobs to start from, stored under the digest of their content.
+//! Uploaded model files for jobs to start from, stored under the digest of their content.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,7 +8,7 @@ use lookbehind_common::digest::Digest;
 
 use super::{StoreError, durable};
 
-/// A file that is being received.
+/// A file that is being received. If it is dropped before [`Upload::finish`], nothing of it is kept.
 #[derive(Debug)]
 pub struct Upload {
     folder: PathBuf,
@@ -18,10 +18,10 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Opens a temporary file; `number` tells those that are under way at once apart.
+    /// Creates a temporary file. `number` must be different for each upload under way.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// If it cannot be created.
     pub fn begin(folder: &Path, number: u64) -> Result<Self, StoreError> {
         std::fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
         let temporary = folder.join(format!(".{number}.tmp"));
@@ -32,16 +32,16 @@ impl Upload {
     /// Appends some bytes.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// If they cannot be written.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.hasher.update(bytes);
         self.file.write_all(bytes).map_err(StoreError::io(&self.temporary))
     }
 
-    /// Makes the file durable under its digest.
+    /// Makes the file durable under the digest of its content, and returns the digest. An equal file is replaced.
     ///
     /// # Errors
-    /// When it cannot be made durable.
+    /// If it cannot be made durable.
     pub fn finish(self) -> Result<Digest, StoreError> {
         self.file.sync_all().map_err(StoreError::io(&self.temporary))?;
         let digest = Digest(*self.hasher.finalize().as_bytes());
@@ -53,7 +53,7 @@ impl Upload {
 }
 
 impl Drop for Upload {
-    /// An upload that did not finish leaves nothing behind; one that did has no temporary file any more.
+    /// Removes the temporary file of an unfinished upload; a finished one was renamed and has none.
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.temporary);
     }
@@ -62,7 +62,7 @@ impl Drop for Upload {
 /// Reads an uploaded file of at most `most` bytes.
 ///
 /// # Errors
-/// When there is none of that digest, it is longer, or its bytes are not those that were sent.
+/// If there is no file with this digest, if it is longer, or if its content does not match the digest.
 pub fn read(folder: &Path, digest: &Digest, most: u64) -> Result<Vec<u8>, StoreError> {
     let path = path(folder, digest);
     let length = std::fs::metadata(&path).map_err(StoreError::io(&path))?.len();

@@ -40,7 +40,7 @@ fn more_workers_than_shards_leave_some_without() {
     assert!(assigned.iter().all(|(_, segments)| !segments.is_empty()));
 }
 
-/// Measured and unmeasured speeds, among them such as only a broken clock gives.
+/// Measured and missing speeds, among them extreme values as from a broken clock.
 fn any_seconds() -> impl Strategy<Value = Option<f64>> {
     prop_oneof![8 => prop::option::of(0.0001_f64..10.0), 1 => Just(Some(0.0)), 1 => Just(Some(1e300)), 1 => Just(Some(1e-300))]
 }

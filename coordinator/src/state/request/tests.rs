@@ -26,7 +26,7 @@ fn at(seconds: u64) -> Duration {
 const A: SessionId = SessionId(1);
 const B: SessionId = SessionId(2);
 
-/// Computing for so many seconds.
+/// This many seconds of computing, none of waiting for data.
 fn busy(compute: f64) -> Busy {
     Busy { compute, data: 0.0 }
 }

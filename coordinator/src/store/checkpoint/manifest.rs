@@ -1,4 +1,4 @@
-//! A checkpoint's manifest: what it says of itself and of the other files, sealed with a digest of its own.
+//! The manifest of a checkpoint: its properties and the digests of the other files, sealed with a digest of its own.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,48 +11,48 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use crate::store::durable;
 
-/// Version of the format of checkpoints; another one is refused.
+/// Version of the checkpoint format; any other one is refused.
 pub(super) const FORMAT: u32 = 2;
 const MANIFEST: &str = "manifest.json";
 
-/// What a checkpoint says of itself. Equal jobs leave equal manifests up to `job`: from there on stands what tells one
-/// run from another, so that a reader who compares manifests can cut it off.
+/// The properties of a checkpoint. Equal jobs write equal manifests up to the field `job`: the fields from there on
+/// depend on the run, so that a reader who compares manifests can ignore them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Version of the format.
+    /// Version of the checkpoint format.
     pub format: u32,
-    /// Where the job stands.
+    /// Position after the last finished outer step; training resumes there.
     pub position: Position,
-    /// Steps that the base optimizer has taken.
+    /// Number of steps that the base optimizer has taken.
     pub optimizer_steps: u64,
-    /// Probe of the compute class that the job is bound to.
+    /// Probe digest of the compute class that the job is bound to; `None` if it is bound to none.
     pub class: Option<Digest>,
-    /// Digest of the weights.
+    /// Digest of slow weights and running statistics.
     pub digest: Digest,
-    /// Digest of the data.
+    /// Digest of the data set; a job resumes only with equal data.
     pub data_fingerprint: Digest,
-    /// Every tensor's name and shape, in the model's order.
+    /// Name and shape of every tensor, in the order of the layout.
     pub layout: Vec<(String, Vec<usize>)>,
-    /// Digest of each file's content.
+    /// Digest of the content of each other file, by its name.
     pub files: BTreeMap<String, Digest>,
-    /// The job.
+    /// Identity of the job that wrote the checkpoint.
     pub job: JobId,
-    /// Version of the build that wrote it.
+    /// Version of the coordinator's build that wrote it.
     pub build: String,
-    /// The compute class in words: processor, libraries and build of the worker that bound the job.
+    /// Description of the compute class: processor, libraries and build of the worker that bound the job.
     pub class_description: Option<String>,
 }
 
-/// A manifest as its file holds it.
+/// A manifest as it is stored in its file.
 #[derive(Serialize, Deserialize)]
 struct Sealed<M> {
     #[serde(flatten)]
     manifest: M,
-    /// Digest of the manifest as JSON without spaces: nothing else vouches for it.
+    /// Digest of the manifest as compact JSON. The manifest verifies the other files; only the seal verifies it.
     seal: Digest,
 }
 
-/// What can be read of a manifest of any format.
+/// The part of a manifest that is the same in all formats.
 #[derive(Deserialize)]
 struct Version {
     format: u32,
