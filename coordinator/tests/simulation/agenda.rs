@@ -1,4 +1,4 @@
-//! What will happen when: the queue of a schedule, in the order of virtual time.
+//! The event queue of a schedule, in the order of virtual time.
 
 use std::collections::BTreeMap;
 
@@ -7,59 +7,59 @@ use crate::executor::Step;
 use crate::faults::Fault;
 use crate::transfers::{Bulk, BulkAnswer};
 
-/// One thing that happens.
+/// An event of the simulation. Numbers of incarnations, process starts and streams let it recognise that what it
+/// belongs to has ended.
 #[derive(Debug)]
 pub(crate) enum ScheduledEvent {
     /// The next message of a control stream reaches the coordinator.
     StreamUp(u64),
     /// The next message of a control stream reaches its worker.
     StreamDown(u64),
-    /// A transfer's request reaches the coordinator.
+    /// The request of a transfer reaches the coordinator.
     BulkUp(Bulk),
-    /// The coordinator's answer to a transfer reaches the worker (number and start of its process).
+    /// The answer to a transfer, or its timeout, reaches the worker: number of the worker, start of its process.
     BulkDown(usize, u64, BulkAnswer),
-    /// A worker's process starts, or tries to connect again: number, start of the process.
+    /// A worker connects: number of the worker, start of its process.
     Connect(usize, u64),
-    /// A worker's heartbeat is due: number and stream.
+    /// A worker's heartbeat is due: number of the worker, stream.
     Beat(usize, u64),
-    /// The executor has done a step: number, start of the process, count of the step.
+    /// The executor has finished a step: number of the worker, start of its process, number of the step.
     Executed(usize, u64, u64, Box<Step>),
-    /// The coordinator's clock ticks, in that incarnation.
+    /// The coordinator's clock ticks, in this incarnation.
     Tick(u64),
-    /// The database has done its next task.
+    /// The database thread has finished its next task, in this incarnation.
     Database(u64),
-    /// The file thread has done its next task.
+    /// The file thread has finished its next task, in this incarnation.
     Files(u64),
-    /// An effect is told to the core.
+    /// The result of a command reaches the core, in this incarnation.
     Effect(u64, Box<lookbehind_coordinator::state::event::Event>),
-    /// A stopped coordinator starts.
+    /// The coordinator starts, if it does not run.
     Start,
-    /// A graceful end has taken long enough.
+    /// The grace period of a shutdown ends, in this incarnation.
     GraceOver(u64),
-    /// A fault.
+    /// A fault occurs.
     Fault(Fault),
-    /// Users look after their jobs.
+    /// Users check their jobs.
     Users,
-    /// A worker that was ended starts again.
+    /// A worker whose process has ended starts again.
     Revive(usize),
-    /// The faults end and everything is repaired.
+    /// The phase of faults ends, and everything is repaired.
     Heal,
-    /// By now every job must be over.
+    /// By now every job must be in a terminal state.
     Deadline,
 }
 
-/// Who must be running for something to happen.
+/// The process in which an event happens: while it is frozen, the event waits.
 pub(crate) enum Place {
-    /// The coordinator.
     Coordinator,
-    /// A worker.
+    /// The worker with this number.
     Worker(usize),
-    /// Nobody in particular.
+    /// In no process, or the event checks for itself.
     Elsewhere,
 }
 
 impl ScheduledEvent {
-    /// Where it happens.
+    /// The process in which the event happens.
     pub(crate) fn place(&self) -> Place {
         match self {
             Self::BulkUp(_) | Self::Tick(_) | Self::Effect(..) | Self::Database(_) | Self::Files(_) => {
@@ -74,7 +74,7 @@ impl ScheduledEvent {
     }
 }
 
-/// The queue.
+/// The event queue.
 #[derive(Default)]
 pub(crate) struct Agenda {
     queue: BTreeMap<(Micros, u64), ScheduledEvent>,
@@ -82,13 +82,14 @@ pub(crate) struct Agenda {
 }
 
 impl Agenda {
-    /// Lets something happen at a time; what is added first happens first.
+    /// Adds an event. Events at the same time happen in the order in which they were added, so that a schedule is
+    /// deterministic.
     pub(crate) fn add(&mut self, at: Micros, event: ScheduledEvent) {
         self.added += 1;
         self.queue.insert((at, self.added), event);
     }
 
-    /// What happens next.
+    /// Takes the next event.
     pub(crate) fn next(&mut self) -> Option<(Micros, ScheduledEvent)> {
         let ((at, _), event) = self.queue.pop_first()?;
         Some((at, event))

@@ -1,8 +1,8 @@
-//! The one source of chance of a schedule: everything follows from the seed.
+//! The only source of randomness of a schedule: everything follows from its seed.
 
 use lookbehind_common::random::{Key, Purpose, Stream};
 
-/// Virtual time, in microseconds since the schedule's beginning.
+/// Virtual time in microseconds, since the beginning of the schedule.
 pub(crate) type Micros = u64;
 
 /// Milliseconds as virtual time.
@@ -19,28 +19,28 @@ pub(crate) const fn seconds(count: u64) -> Micros {
 pub(crate) struct Dice(Stream);
 
 impl Dice {
-    /// The choices of one schedule; `part` tells apart those of jobs, faults and everything else, so that one
-    /// part does not change when another draws more.
+    /// The choices of one schedule. Jobs, faults and everything else have a `part` each, so that one part does not
+    /// change when another draws more.
     pub(crate) fn new(seed: u64, part: u32) -> Self {
         Self(Key { layer: part, ..Key::new(seed, Purpose::Probe) }.stream())
     }
 
-    /// Uniform in 0..bound.
+    /// Uniform in `0..bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0.below(bound)
     }
 
-    /// Uniform in low..=high.
+    /// Uniform in `low..=high`.
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.0.below(high - low + 1)
     }
 
-    /// True in so many of a hundred cases.
+    /// True in `share` of a hundred cases.
     pub(crate) fn percent(&mut self, share: u64) -> bool {
         self.0.below(100) < share
     }
 
-    /// One of some.
+    /// One of the given values.
     pub(crate) fn pick<T: Clone>(&mut self, of: &[T]) -> T {
         of[self.0.below(of.len() as u64) as usize].clone()
     }

@@ -1,4 +1,4 @@
-//! What survives the coordinator's process: job records and checkpoints.
+//! The disk: what survives the coordinator's process, job records and checkpoints.
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,19 @@ use crate::dice::Micros;
 /// The durable state.
 #[derive(Default)]
 pub(crate) struct Disk {
-    /// Job records as they are stored.
     pub(crate) records: BTreeMap<JobId, JobRecord>,
-    /// Checkpoints by job and outer steps.
+    /// Checkpoints by job and number of outer steps.
     pub(crate) checkpoints: BTreeMap<JobId, BTreeMap<u64, Snapshot>>,
-    /// Until when the disk is slow.
+    /// The disk is slow until then.
     pub(crate) slow_until: Micros,
-    /// Until when it has no room for checkpoints.
+    /// The disk has no space for checkpoints until then.
     pub(crate) full_until: Micros,
-    /// After so many more transitions the coordinator crashes.
+    /// The coordinator crashes after this many more transitions.
     pub(crate) crash_in: Option<u64>,
 }
 
 impl Disk {
-    /// Stores a checkpoint and forgets those that are not kept.
+    /// Stores a checkpoint and removes those beyond the number to keep.
     pub(crate) fn store(&mut self, snapshot: Snapshot) {
         let checkpoints = self.checkpoints.entry(snapshot.job.clone()).or_default();
         let keep = snapshot.keep as usize;
@@ -39,7 +38,7 @@ impl Disk {
         self.checkpoints.get(job)?.last_key_value().map(|(_, snapshot)| snapshot)
     }
 
-    /// The jobs' states in words.
+    /// The states of all jobs, for messages.
     pub(crate) fn states(&self) -> String {
         let words = |record: &JobRecord| {
             format!(
@@ -53,7 +52,7 @@ impl Disk {
         self.records.values().map(words).collect::<Vec<_>>().join("; ")
     }
 
-    /// Counts a transition of the store; true when the coordinator is to crash at it.
+    /// Counts a transition: a moment before or after something becomes durable. True if the coordinator crashes at it.
     pub(crate) fn transition(&mut self) -> bool {
         match self.crash_in.as_mut() {
             Some(0) => {

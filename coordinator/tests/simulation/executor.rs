@@ -1,4 +1,4 @@
-//! A model of a worker's executor: tasks one after the other; newer work overtakes older.
+//! A model of a worker's executor: it handles tasks one after the other, and a newer request supersedes older ones.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,34 +19,34 @@ use crate::toy;
 use crate::transfers::{Upload, What};
 use crate::world::World;
 
-/// In which session a task came.
+/// The session in which a task was received.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) stream: u64,
     pub(crate) fencing_token: FencingToken,
 }
 
-/// What the control stream asks of the executor.
+/// A task from the control stream.
 #[derive(Clone, Debug)]
 pub(crate) enum Task {
     Prepare(Context, JobId, Arc<v1::JobSpec>),
     SendInitialState(Context, JobId),
-    /// With a number that newer work overtakes.
+    /// With its generation: a newer one supersedes it.
     Compute(Context, u64, Assignment),
     Release(JobId),
 }
 
-/// What the executor has done after some time.
+/// The end of something that takes the executor time.
 #[derive(Debug)]
 pub(crate) enum Step {
     Prepared(Context, JobId, Box<JobSpec>),
-    /// Initial parameters and statistics.
+    /// Initial parameters and running statistics were drawn.
     Drawn(Context, JobId, Box<(FlatBuffer, FlatBuffer)>),
-    /// One shard of a segment of an assignment: number of the segment, shards of it done before.
+    /// One shard was computed: generation, assignment, index of the segment in it, shards of the segment done before.
     Shard(Context, u64, Assignment, usize, u32),
 }
 
-/// A job in memory.
+/// The job in memory, with the version of the weights that it holds.
 #[derive(Debug)]
 struct Loaded {
     job: JobId,
@@ -58,7 +58,7 @@ struct Loaded {
 #[derive(Debug, Default)]
 pub(crate) struct Executor {
     tasks: VecDeque<Task>,
-    /// The task in hand, and whether it waits for a transfer.
+    /// The current task, if it is not finished yet.
     current: Option<Task>,
     steps: u64,
     loaded: Option<Loaded>,
@@ -67,7 +67,7 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    /// The number of an assignment: work that is new overtakes the work before.
+    /// The generation of an assignment. Assignments of one request share it; those of a newer request supersede it.
     pub(crate) fn count_assignment(&mut self, request: &RequestId) -> u64 {
         match &self.newest {
             Some((newest, count)) if newest == request => *count,
@@ -79,7 +79,7 @@ impl Executor {
         }
     }
 
-    /// Nothing in hand counts any more.
+    /// Supersedes all assignments received so far.
     pub(crate) fn stop(&mut self) {
         self.newest = None;
     }
@@ -98,7 +98,7 @@ impl World {
         self.next_task(number);
     }
 
-    /// Takes tasks until one takes time.
+    /// Handles waiting tasks until one takes time.
     fn next_task(&mut self, number: usize) {
         while self.workers[number].executor.current.is_none()
             && let Some(task) = self.workers[number].executor.tasks.pop_front()
@@ -115,7 +115,7 @@ impl World {
         self.next_task(number);
     }
 
-    /// Begins a task; `false` if there is nothing to wait for.
+    /// Begins a task; `false` if it is finished already.
     fn begin_task(&mut self, number: usize, task: Task) -> bool {
         let executor = &mut self.workers[number].executor;
         match task {
@@ -187,7 +187,7 @@ impl World {
         self.step_later(number, took, Step::Shard(context, count, assignment, segment, done));
     }
 
-    /// Something that takes time is done.
+    /// A step of the executor is finished.
     pub(crate) fn executed(&mut self, number: usize, start: u64, count: u64, step: Step) {
         let worker = &mut self.workers[number];
         if !worker.alive || worker.start != start || worker.executor.steps != count {
@@ -246,7 +246,7 @@ impl World {
         }
     }
 
-    /// The partial of a segment, computed at the weights that the worker holds.
+    /// The partial of a segment, computed at the weights in the worker's memory.
     fn partial(
         &self,
         number: usize,
@@ -272,7 +272,7 @@ impl World {
         Some(Upload::new(header, partial))
     }
 
-    /// A transfer is over, well or not; the executor goes on if it waited for it.
+    /// A transfer has ended, with or without success; the executor continues if it waited for it.
     pub(crate) fn transferred(&mut self, number: usize, what: What, weights: Option<Weights>) {
         match (what, self.workers[number].executor.current.clone()) {
             (What::OfferState(..) | What::State(..), Some(Task::SendInitialState(..))) => {

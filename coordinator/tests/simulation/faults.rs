@@ -1,4 +1,4 @@
-//! What goes wrong, by seed.
+//! The faults of a schedule, drawn from its seed.
 
 use lookbehind_coordinator::state::event::Event;
 
@@ -8,20 +8,20 @@ use crate::users::Wish;
 use crate::worker::Worker;
 use crate::world::World;
 
-/// One fault. Numbers of workers are taken modulo how many there are; times are how long it lasts.
+/// A fault. Numbers of workers are taken modulo the number of workers; times are durations.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     Kill(usize, Option<Micros>),
-    /// The machine is off: nobody is told.
+    /// The machine loses power: its connections are not closed.
     Vanish(usize, Micros),
     Freeze(usize, Micros),
-    /// The executor stands still for good, the heartbeats go on.
+    /// The executor stops for good, while heartbeats continue.
     Wedge(usize),
-    /// The executor stands still, the heartbeats go on.
+    /// The executor stops for a while, while heartbeats continue.
     Stick(usize, Micros),
     Slow(usize, Micros),
     BreakStream(usize),
-    /// No control message and no transfer passes: up, down.
+    /// No control message and no transfer gets through; the flags are for the directions up and down.
     Cut(usize, bool, bool, Micros),
     SlowBulk(usize, Micros),
     LossyBulk(usize, Micros),
@@ -29,26 +29,26 @@ pub(crate) enum Fault {
     Drain(usize, Micros),
     FreezeCoordinator(Micros),
     Crash(Micros),
-    /// At the so-manieth transition of the store from now.
+    /// The coordinator crashes at a coming transition of the disk: this many are passed first.
     CrashAtTransition(u64),
     Shutdown,
     SlowDisk(Micros),
-    /// No checkpoint can be written.
+    /// Checkpoints cannot be written.
     FullDisk(Micros),
     User(usize, Wish),
-    /// Pauses and resumes at once, and again.
+    /// A user pauses and resumes a job twice in quick succession.
     Hesitate(usize),
     Stale,
 }
 
-/// The faults of a schedule, none in every eighth.
+/// Draws the faults of a schedule; one schedule of eight has none.
 pub(crate) fn draw(dice: &mut Dice, phase: Micros, workers: u64) -> Vec<(Micros, Fault)> {
     let count = match dice.below(8) {
         0 => 0,
         1..4 => dice.between(1, 4),
         _ => dice.between(4, 25),
     };
-    // Jobs begin early: many faults shall meet them while they prepare.
+    // Jobs start early: a fifth of the faults occurs in the first second, so that many meet jobs in preparation.
     let when = |dice: &mut Dice| if dice.percent(20) { dice.below(seconds(1)) } else { dice.below(phase) };
     (0..count).map(|_| (when(dice), one(dice, workers))).collect()
 }
@@ -87,7 +87,7 @@ fn one(dice: &mut Dice, workers: u64) -> Fault {
 }
 
 impl World {
-    /// A fault strikes.
+    /// Lets a fault occur.
     pub(crate) fn strike(&mut self, fault: Fault) {
         let now = self.now;
         let count = self.workers.len();
@@ -157,7 +157,7 @@ impl World {
         }
     }
 
-    /// Starts a worker again after a while, whatever has become of it meanwhile.
+    /// Starts a worker again after a while, unless it runs by then.
     fn revive_later(&mut self, worker: usize, after: Micros) {
         self.agenda.add(self.now + after, ScheduledEvent::Revive(worker));
     }
@@ -173,7 +173,7 @@ impl World {
         self.workers.iter().any(|worker| worker.alive)
     }
 
-    /// Both ends of the worker's stream see it end, each in its time.
+    /// Closes the worker's stream for both ends, which notice it independently.
     fn break_stream(&mut self, worker: usize) {
         if let Some(stream) = self.workers[worker].session.as_ref().map(|session| session.stream) {
             self.close_up(stream);
@@ -188,8 +188,8 @@ impl World {
         }
     }
 
-    /// Everything is repaired: nothing stands still or is slow, except executors that do so for good, and two workers
-    /// are well.
+    /// Ends all faults, except executors that have stopped for good, and makes sure that at least two healthy workers
+    /// run: from here on every job must finish.
     pub(crate) fn heal(&mut self) {
         self.healed = true;
         self.frozen_until = 0;

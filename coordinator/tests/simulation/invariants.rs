@@ -1,4 +1,4 @@
-//! What must hold in every schedule; one file each.
+//! The invariants that hold in every schedule, one file each.
 
 mod acknowledged;
 mod digest;
@@ -9,7 +9,7 @@ mod samples;
 mod silence;
 mod terminal;
 
-/// The first broken promise that an invariant has seen.
+/// The first violation that an invariant has found.
 #[derive(Debug, Default)]
 pub(crate) struct Broken(Option<String>);
 
@@ -25,7 +25,7 @@ impl Broken {
     }
 }
 
-/// All of them.
+/// All invariants.
 #[derive(Default)]
 pub(crate) struct Invariants {
     pub(crate) acknowledged: acknowledged::Acknowledged,
@@ -36,17 +36,17 @@ pub(crate) struct Invariants {
     pub(crate) samples: samples::Samples,
     pub(crate) silence: silence::Silence,
     pub(crate) terminal: terminal::Terminal,
-    /// The first broken promise of all.
+    /// The first violation of any of them.
     pub(crate) violation: Option<String>,
 }
 
 impl Invariants {
-    /// Something happened that never may.
+    /// Reports something that must never happen.
     pub(crate) fn fail(&mut self, what: String) {
         self.violation.get_or_insert(what);
     }
 
-    /// Looks whether one of them is broken.
+    /// Collects the violations found so far.
     pub(crate) fn collect(&mut self) {
         let all = [
             ("acknowledged", &mut self.acknowledged.broken),

@@ -1,4 +1,4 @@
-//! Small random jobs, and what each must come to: a run without coordinator, workers or faults.
+//! Small random jobs, each with the result that it must have: that of a run without coordinator, workers or faults.
 
 use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::job::file::{AlphaValue, BaseName, GradientsName};
@@ -13,20 +13,20 @@ use std::collections::BTreeMap;
 use crate::dice::Dice;
 use crate::toy;
 
-/// A job and what must come of it.
+/// A job and its expected result.
 pub(crate) struct Expected {
-    /// As it is sent.
+    /// The specification as it is sent.
     pub(crate) message: v1::JobSpec,
-    /// Checked.
+    /// The validated specification.
     pub(crate) spec: JobSpec,
-    /// Epoch and number of the batches that each outer step takes.
+    /// Epoch and index of the batches that each outer step takes.
     pub(crate) batches: Vec<Vec<(u64, u64)>>,
-    /// Digest of the weights after so many outer steps.
+    /// Digest of the weights by the number of outer steps done.
     pub(crate) digests: Vec<Digest>,
 }
 
 impl Expected {
-    /// A job that the dice choose.
+    /// A random job.
     pub(crate) fn draw(dice: &mut Dice) -> Self {
         let file = draw(dice);
         let spec = file.validate().expect("a possible job");
@@ -35,7 +35,7 @@ impl Expected {
         Self { message: wire::to_proto(&file), spec, batches, digests }
     }
 
-    /// Outer steps in all.
+    /// Total number of outer steps.
     pub(crate) fn outer_steps(&self) -> u64 {
         self.batches.len() as u64
     }
@@ -100,7 +100,7 @@ fn draw_optimizer(dice: &mut Dice, file: &mut JobFile) {
     }
 }
 
-/// Which batches each outer step takes, counted out by hand.
+/// The batches that each outer step takes, computed independently of `Plan`.
 fn planned(spec: &JobSpec) -> Vec<Vec<(u64, u64)>> {
     let full = toy::TRAIN_SAMPLES / spec.train.batch_size;
     let rest = u64::from(!spec.data.drop_last && !toy::TRAIN_SAMPLES.is_multiple_of(spec.train.batch_size));
@@ -117,7 +117,7 @@ fn planned(spec: &JobSpec) -> Vec<Vec<(u64, u64)>> {
     }
 }
 
-/// Trains in one place and returns the digests of the weights before the first and after every outer step.
+/// Trains in this process and returns the digests of the weights before the first and after every outer step.
 fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
     let description = toy::description(spec);
     let (parameters, statistics) = toy::initial(spec);

@@ -1,7 +1,7 @@
-//! Thousands of fault schedules for the coordinator's pure core, each from one seed, without sockets or clocks.
+//! Runs thousands of fault schedules against the coordinator's core, each from one seed, without sockets or clocks.
 //!
-//! `SIMULATION_SCHEDULES=N` sets how many run, `SIMULATION_SEED=S` runs one alone and `SIMULATION_TRACE=1` prints
-//! what happens in it.
+//! `SIMULATION_SCHEDULES=N` sets the number of schedules, `SIMULATION_SEED=S` runs a single one, and
+//! `SIMULATION_TRACE=1` prints the events of it.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -28,9 +28,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use world::World;
 
-/// Schedules that run where nobody says otherwise.
+/// Default number of schedules.
 const SCHEDULES: u64 = 20_000;
-/// Schedules that run at once.
+/// Number of schedules that run in parallel.
 const THREADS: usize = 2;
 
 fn number(name: &str) -> Option<u64> {
@@ -38,7 +38,7 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: expected a number")))
 }
 
-/// Runs one schedule and says what promise it broke.
+/// Runs one schedule and returns the first violation of an invariant.
 fn broken_by(seed: u64, trace: bool) -> Option<String> {
     let run = catch_unwind(AssertUnwindSafe(|| World::new(seed, trace).run()));
     match run {

@@ -1,4 +1,4 @@
-//! The coordinator's process: the core, and what the runtime around it does with its commands.
+//! The coordinator's process: the real core, and a model of the runtime that carries out its commands.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -16,19 +16,19 @@ use crate::streams::Down;
 use crate::transfers::Bulk;
 use crate::world::{DETECTION, World};
 
-/// Messages that may wait for a worker.
+/// Maximum number of commands that wait for a worker, as in the runtime.
 pub(crate) const OUTBOX: usize = 256;
 
-/// Who waits for an answer.
+/// The sender of a call that waits for its answer.
 #[derive(Debug)]
 pub(crate) enum Caller {
-    /// A user, with the number of the request.
+    /// A user, with the index of the job in `World::requests`.
     User(usize),
-    /// A worker that registers on a stream.
+    /// A worker that registers on this stream.
     Register(u64),
-    /// A transfer.
+    /// A transfer of a worker.
     Bulk(Bulk),
-    /// Somebody out of date.
+    /// The sender of a stale message.
     Stale,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Process {
     pub(crate) incarnation: u64,
     pub(crate) started: Micros,
     pub(crate) waiting: BTreeMap<u64, Caller>,
-    /// The streams on which messages go out.
+    /// The stream of each session.
     pub(crate) outboxes: BTreeMap<SessionId, u64>,
     pub(crate) published: BTreeMap<JobId, (u64, Weights)>,
     pub(crate) database: VecDeque<DatabaseTask>,
@@ -48,7 +48,7 @@ pub(crate) struct Process {
 }
 
 impl World {
-    /// Starts the coordinator on what the disk holds.
+    /// Starts the coordinator with the contents of the disk.
     pub(crate) fn start_coordinator(&mut self) {
         if self.process.is_some() {
             return;
@@ -77,7 +77,7 @@ impl World {
         self.agenda.add(self.now, ScheduledEvent::Tick(self.incarnation));
     }
 
-    /// The process ends at once; it starts again after a while. What is not durable is lost.
+    /// Ends the process at once and starts it again after a while. What is not durable is lost.
     pub(crate) fn crash(&mut self, down: Micros) {
         if self.process.take().is_none() {
             return;
@@ -101,7 +101,7 @@ impl World {
         }
     }
 
-    /// Gives the core an event that nobody waits for.
+    /// Gives the core an event that has no answer.
     pub(crate) fn feed(&mut self, event: Event) {
         let Some(process) = self.process.as_mut() else { return };
         let elapsed = Duration::from_micros(self.now - process.started);
@@ -114,7 +114,7 @@ impl World {
         self.invariants.collect();
     }
 
-    /// Gives the core a call.
+    /// Gives the core an event that has an answer.
     pub(crate) fn ask(&mut self, caller: Caller, make: impl FnOnce(ReplyTo) -> Event) {
         let Some(process) = self.process.as_mut() else { return };
         process.asked += 1;

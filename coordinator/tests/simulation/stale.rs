@@ -1,4 +1,4 @@
-//! Messages that are out of date, with content that would do harm if it were taken.
+//! Stale messages, whose content would do harm if the core accepted it.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use crate::transfers::Upload;
 use crate::world::World;
 
 impl World {
-    /// Sends one stale message and has the invariant check that nothing comes of it.
+    /// Sends one stale message; the invariant checks that it has no effect.
     pub(crate) fn send_stale(&mut self) {
         if self.process.is_none() || self.frozen_until > self.now {
             return;
         }
         let count = self.past.len() as u64;
-        // The newest ones are for the work in hand, or nearly.
+        // The newest uploads belong to the open request or to one shortly before it.
         let back = self.dice.below(3).min(count.saturating_sub(1));
         let Some(upload) = self.past.get((count - back).saturating_sub(1) as usize).map(Arc::clone) else {
             return;
@@ -39,7 +39,7 @@ impl World {
         self.invariants.fencing.end_stale();
     }
 
-    /// A fencing token of another cluster, of another incarnation, or of a session that never was.
+    /// A fencing token of another cluster, of another incarnation, or of a session that never existed.
     fn stale_fencing_token(&mut self, fencing_token: &FencingToken) -> FencingToken {
         let mut stale = fencing_token.clone();
         stale.incarnation.0 = self.incarnation;

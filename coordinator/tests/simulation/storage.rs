@@ -1,5 +1,5 @@
-//! The coordinator's database and file threads: each does its tasks in order and takes its time, and the process
-//! may crash before or after any of them.
+//! A model of the coordinator's database thread and file thread: each does its tasks in order, each task takes time,
+//! and the process may crash before or after anything becomes durable.
 
 use lookbehind_common::ids::JobId;
 use lookbehind_coordinator::state::JobRecord;
@@ -11,13 +11,13 @@ use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis, seconds};
 use crate::world::World;
 
-/// What the database thread does.
+/// Tasks of the database thread.
 pub(crate) enum DatabaseTask {
     Put(Box<JobRecord>),
     Reply(usize, Box<Result<JobView, CallError>>),
 }
 
-/// What the file thread does.
+/// Tasks of the file thread.
 pub(crate) enum FileTask {
     Record,
     Checkpoint(JobId, Activation, Box<Snapshot>),
@@ -44,7 +44,7 @@ impl World {
         self.agenda.add(self.now + took, ScheduledEvent::Database(self.incarnation));
     }
 
-    /// A slow disk may take a thousand times as long.
+    /// The duration of a disk access. A slow disk takes up to a thousand times as long.
     fn disk_time(&mut self, usual: Micros) -> Micros {
         let slow = !self.healed && self.now < self.disk.slow_until;
         let longest = if slow { usual * 1000 } else { usual };

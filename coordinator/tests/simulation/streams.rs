@@ -1,4 +1,4 @@
-//! Control streams: messages come in order and late, and wait while the network is cut; either end may close.
+//! Control streams: messages arrive in order and with delay, and wait while the network is cut; either end may close.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use crate::dice::{Micros, millis};
 use crate::process::Caller;
 use crate::world::World;
 
-/// From worker to coordinator.
+/// A message from worker to coordinator.
 #[derive(Debug)]
 pub(crate) enum Up {
     Register(Registration),
@@ -19,7 +19,7 @@ pub(crate) enum Up {
     Closed,
 }
 
-/// From coordinator to worker.
+/// A message from coordinator to worker.
 #[derive(Debug)]
 pub(crate) enum Down {
     Registered(FencingToken),
@@ -32,16 +32,16 @@ pub(crate) enum Down {
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) worker: usize,
-    /// Incarnation of the coordinator that it leads to.
+    /// Incarnation of the coordinator that it was opened to.
     pub(crate) incarnation: u64,
     pub(crate) session: Option<SessionId>,
     pub(crate) up: VecDeque<Up>,
     pub(crate) down: VecDeque<Down>,
-    /// When the coordinator last heard anything on it.
+    /// When the coordinator last received a message on it.
     pub(crate) heard: Micros,
     up_closed: bool,
     down_closed: bool,
-    /// When the last message of each direction arrives: none overtakes another.
+    /// When the last message of each direction arrives: later ones never arrive earlier.
     last_up: Micros,
     last_down: Micros,
 }
@@ -95,17 +95,17 @@ impl World {
         self.agenda.add(stream.last_down, ScheduledEvent::StreamDown(id));
     }
 
-    /// The worker's end is gone.
+    /// The worker closes its end.
     pub(crate) fn close_up(&mut self, id: u64) {
         self.send_stream_up(id, Up::Closed);
     }
 
-    /// The coordinator's end is gone.
+    /// The coordinator closes its end.
     pub(crate) fn close_down(&mut self, id: u64) {
         self.send_stream_down(id, Down::Closed);
     }
 
-    /// A message reaches the coordinator, unless it has to wait.
+    /// Delivers a message to the coordinator, or delays it while the network is cut or the coordinator is frozen.
     pub(crate) fn stream_up(&mut self, id: u64) {
         let Some(stream) = self.streams.get(&id) else { return };
         let blocked = self.workers[stream.worker].up_cut_until.max(self.frozen_until);
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    /// A message reaches its worker, unless it has to wait.
+    /// Delivers a message to its worker, or delays it while the network is cut or the worker is frozen.
     pub(crate) fn stream_down(&mut self, id: u64) {
         let Some(stream) = self.streams.get(&id) else { return };
         let worker = &self.workers[stream.worker];

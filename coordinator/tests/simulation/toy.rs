@@ -1,5 +1,5 @@
-//! What the simulated workers train: a perceptron of 26 numbers on two dozen made-up samples. Its gradients are
-//! real, so that a wrong sum cannot end in the right weights.
+//! The model of the simulated workers: a perceptron with 26 parameters and 23 artificial samples. Its gradients are
+//! real, so that a wrong sum cannot lead to the right weights.
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
@@ -14,20 +14,20 @@ use lookbehind_coordinator::state::command::RequestKind;
 const INPUTS: usize = 3;
 const HIDDEN: usize = 4;
 const CLASSES: usize = 2;
-/// Where the numbers of the second layer begin.
+/// Index of the first parameter of the second layer.
 const SECOND: usize = HIDDEN * (INPUTS + 1);
-/// Numbers in all parameters.
+/// Number of elements of all parameters.
 const PARAMETERS: usize = SECOND + CLASSES * (HIDDEN + 1);
 
-/// Samples in the training split: a prime, which no batch size divides.
+/// Number of samples in the training split: a prime, so that no batch size divides it.
 pub(crate) const TRAIN_SAMPLES: u64 = 23;
 
-/// Samples in the test split of a job: every second job has one.
+/// Number of samples in the test split of a job; every second job has no test split.
 pub(crate) fn test_samples(spec: &JobSpec) -> u64 {
     if spec.seed.is_multiple_of(2) { 5 } else { 0 }
 }
 
-/// What a worker finds model and data to be.
+/// The description of model and data that a worker sends.
 pub(crate) fn description(spec: &JobSpec) -> JobDescription {
     let tensor =
         |name: &str, shape: &[usize], kind| TensorSpec { name: name.into(), shape: shape.to_vec(), kind };
@@ -46,14 +46,14 @@ pub(crate) fn description(spec: &JobSpec) -> JobDescription {
     }
 }
 
-/// Initial parameters and statistics.
+/// Initial parameters and running statistics.
 pub(crate) fn initial(spec: &JobSpec) -> (FlatBuffer, FlatBuffer) {
     let mut stream = Key::new(spec.seed, Purpose::InitialWeights).stream();
     let parameters: Vec<f32> = (0..PARAMETERS).map(|_| stream.uniform_between(-0.7, 0.7)).collect();
     (parameters.into(), FlatBuffer::zeros(HIDDEN))
 }
 
-/// Samples of a request and the shards that they are cut into.
+/// Number of samples of a request and number of shards.
 pub(crate) fn extent(spec: &JobSpec, kind: RequestKind) -> (u64, u32) {
     let samples = match kind {
         RequestKind::Gradient { batch, .. } => {
@@ -64,7 +64,7 @@ pub(crate) fn extent(spec: &JobSpec, kind: RequestKind) -> (u64, u32) {
     (samples, effective_shards(samples, spec.train.shards))
 }
 
-/// The samples that a segment of a request covers, by their numbers in the split.
+/// The samples in a segment of a request, as indices into the split.
 pub(crate) fn samples_of(spec: &JobSpec, kind: RequestKind, segment: Segment) -> Vec<u64> {
     let (samples, shards) = extent(spec, kind);
     let (first, last) =
@@ -79,7 +79,7 @@ pub(crate) fn samples_of(spec: &JobSpec, kind: RequestKind, segment: Segment) ->
     }
 }
 
-/// The canonical sum over a segment's shards.
+/// The partial of a segment: the sum over its shards in the order of the reduction tree.
 pub(crate) fn partial(spec: &JobSpec, weights: &FlatBuffer, kind: RequestKind, segment: Segment) -> Partial {
     let (samples, _) = extent(spec, kind);
     let sum = reduce::<MissingShard>(segment, &mut |part: Segment| {
@@ -109,7 +109,7 @@ fn shard(weights: &FlatBuffer, batch: u64, kind: RequestKind, samples: &[u64]) -
     Partial { gradient: gradient.into(), statistics: means.into(), sums }
 }
 
-/// A sample: a keyed point, and whether the sum of its numbers is positive.
+/// A sample: a random point keyed by its index, and as class whether the sum of its coordinates is positive.
 fn sample_at(sample: u64) -> ([f32; INPUTS], usize) {
     let mut stream = Key { sample, ..Key::new(1, Purpose::Augmentation) }.stream();
     let input: [f32; INPUTS] = std::array::from_fn(|_| stream.uniform_between(-1.0, 1.0));
@@ -125,7 +125,7 @@ fn forward(weights: &[f32], input: &[f32], means: &mut [f32]) -> [f32; HIDDEN] {
     })
 }
 
-/// Loss, whether the answer is right, and the loss's derivative by the logits.
+/// Loss, whether the prediction is correct, and the gradient of the loss with respect to the logits.
 fn loss_at(weights: &[f32], hidden: &[f32], target: usize) -> (f64, bool, [f32; CLASSES]) {
     let logits: [f32; CLASSES] = std::array::from_fn(|out| {
         let row = &weights[SECOND + out * HIDDEN..SECOND + (out + 1) * HIDDEN];

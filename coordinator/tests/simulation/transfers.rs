@@ -1,4 +1,4 @@
-//! Bulk transfers, beside the control streams: late, lost, tried again, and so sometimes done twice.
+//! Bulk transfers, which do not use the control streams: delayed, lost and retried, and so sometimes done twice.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use crate::dice::{Micros, millis, seconds};
 use crate::process::Caller;
 use crate::world::World;
 
-/// Attempts before a transfer is given up, as real workers have it.
+/// Number of attempts before a transfer is given up, as in real workers.
 const ATTEMPTS: u32 = 3;
-/// How long an attempt may take.
+/// Timeout of an attempt.
 const TIMEOUT: Micros = seconds(8);
-/// Uploads that are remembered to be sent again out of date.
+/// Number of uploads kept for stale messages.
 const PAST: usize = 16;
 
-/// A partial on its way up.
+/// A partial that is uploaded.
 #[derive(Debug)]
 pub(crate) struct Upload {
     pub(crate) header: PartialHeader,
@@ -38,18 +38,18 @@ impl Upload {
     }
 }
 
-/// What a transfer is about.
+/// Content of a transfer.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
-    /// Whether a partial is wanted.
+    /// Asks whether a partial is admitted.
     Offer(Arc<Upload>),
-    /// The partial.
+    /// Uploads the partial.
     Partial(Arc<Upload>),
-    /// Whether initial weights are wanted.
+    /// Asks whether initial weights are admitted.
     OfferState(JobId, Arc<(FlatBuffer, FlatBuffer)>),
-    /// The initial weights.
+    /// Uploads the initial weights.
     State(JobId, Arc<(FlatBuffer, FlatBuffer)>),
-    /// A version of the weights.
+    /// Downloads this version of the weights.
     Weights(JobId, u64),
 }
 
@@ -61,12 +61,12 @@ pub(crate) struct Bulk {
     pub(crate) worker: usize,
     pub(crate) start: u64,
     pub(crate) fencing_token: FencingToken,
-    /// Incarnation that serves it, once one does.
+    /// Incarnation that has answered its first request; another one cannot continue it.
     pub(crate) served_by: Option<u64>,
     pub(crate) what: What,
 }
 
-/// How an attempt ended.
+/// The answer to an attempt.
 #[derive(Debug)]
 pub(crate) struct BulkAnswer {
     pub(crate) number: u64,
@@ -77,16 +77,16 @@ pub(crate) struct BulkAnswer {
 /// How an attempt ended.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// What was sent has arrived, or is not wanted.
+    /// The upload has arrived or is not needed.
     Done,
-    /// The weights, if they are still served.
+    /// The weights, if this version is still served.
     Weights(Option<Weights>),
-    /// Nothing came back.
+    /// No answer arrived in time.
     TimedOut,
 }
 
 impl World {
-    /// Begins a transfer of a worker.
+    /// Begins a transfer from or to a worker.
     pub(crate) fn begin_transfer(&mut self, worker: usize, fencing_token: &FencingToken, what: What) {
         self.transfers_made += 1;
         if let What::Offer(upload) = &what {
@@ -107,7 +107,7 @@ impl World {
         self.bulk_leg(bulk.worker, |_| ScheduledEvent::BulkUp(bulk));
     }
 
-    /// One leg of a transfer: late, or lost.
+    /// Sends one message of a transfer, which is delayed or lost.
     fn bulk_leg(&mut self, worker: usize, make: impl FnOnce(Micros) -> ScheduledEvent) {
         let (now, healed) = (self.now, self.healed);
         let at = &self.workers[worker];
@@ -120,7 +120,7 @@ impl World {
         self.agenda.add(now + delay, make(delay));
     }
 
-    /// A request reaches the coordinator.
+    /// The request of a transfer reaches the coordinator.
     pub(crate) fn bulk_up(&mut self, mut bulk: Bulk) {
         let cut = self.workers[bulk.worker].up_cut_until;
         if cut > self.now {
@@ -154,7 +154,7 @@ impl World {
         });
     }
 
-    /// The core has answered a request.
+    /// The core has answered the request of a transfer.
     pub(crate) fn answer_bulk(&mut self, bulk: Bulk, reply: Reply) {
         let next = match (&bulk.what, reply) {
             (_, Reply::Admission(Admission::Refused(reason))) => {
@@ -183,7 +183,7 @@ impl World {
         self.bulk_leg(bulk.worker, |_| ScheduledEvent::BulkDown(bulk.worker, bulk.start, answer));
     }
 
-    /// An answer, or the end of patience, reaches the worker.
+    /// An answer, or the timeout, reaches the worker.
     pub(crate) fn bulk_down(&mut self, number: usize, start: u64, answer: BulkAnswer) {
         let worker = &mut self.workers[number];
         if worker.down_cut_until > self.now && !matches!(answer.answer, Answer::TimedOut) {

@@ -1,4 +1,4 @@
-//! Users: they create jobs until one answer comes, and pause, resume and cancel them.
+//! Users: they retry the creation of their jobs until it is acknowledged, and pause, resume and cancel them.
 
 use std::rc::Rc;
 
@@ -12,7 +12,7 @@ use crate::jobs::Expected;
 use crate::process::Caller;
 use crate::world::World;
 
-/// What a user asks for.
+/// A call of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
     Create,
@@ -21,15 +21,14 @@ pub(crate) enum Wish {
     Cancel,
 }
 
-/// A job that a user wants, from the first call on.
+/// A job that a user wants to have.
 pub(crate) struct Request {
     expected: Rc<Expected>,
     request_id: String,
-    /// The job, once its creation is acknowledged.
+    /// Identity of the job, once its creation is acknowledged.
     pub(crate) job: Option<JobId>,
-    /// Whether the creation is acknowledged.
     pub(crate) acknowledged: bool,
-    /// The call that is under way.
+    /// The call that waits for its answer.
     pending: Option<Wish>,
 }
 
@@ -51,7 +50,7 @@ impl World {
         self.agenda.add(millis(1), ScheduledEvent::Users);
     }
 
-    /// Users look after their jobs: they try again to create them, and resume paused ones once all is repaired.
+    /// Users check their jobs: they retry unacknowledged creations, and resume paused jobs once the faults have ended.
     pub(crate) fn users_act(&mut self) {
         for number in 0..self.requests.len() {
             let request = &self.requests[number];
@@ -66,7 +65,7 @@ impl World {
         self.agenda.add(self.now + wait, ScheduledEvent::Users);
     }
 
-    /// A call, unless one is under way or nobody is there to take it.
+    /// Makes a call, unless one is under way or no coordinator can take it.
     pub(crate) fn call(&mut self, number: usize, wish: Wish) {
         let frozen = self.frozen_until > self.now;
         let Some(request) = self.requests.get_mut(number) else { return };
@@ -92,19 +91,19 @@ impl World {
         self.ask(Caller::User(number), |reply_to| Event::User { reply_to, caller: Somebody::Anyone, call });
     }
 
-    /// The coordinator is gone before it answered.
+    /// The coordinator has crashed before it answered.
     pub(crate) fn calls_failed(&mut self) {
         for request in &mut self.requests {
             request.pending = None;
         }
     }
 
-    /// An answer, behind what was stored before it.
+    /// An answer arrives; what was to be stored before it is durable.
     pub(crate) fn user_answered(&mut self, number: usize, result: Result<JobView, CallError>) {
         let request = &mut self.requests[number];
         let Some(wish) = request.pending.take() else { return };
         if !self.healed && self.dice.percent(20) {
-            // The answer is lost on its way.
+            // The answer gets lost.
             return;
         }
         match result {

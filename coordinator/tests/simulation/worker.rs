@@ -1,4 +1,4 @@
-//! A model of a worker's session: it registers, beats, notices silence, and comes back.
+//! A model of a worker's session: it registers, sends heartbeats, notices silence, and reconnects.
 
 use std::collections::BTreeMap;
 
@@ -17,19 +17,19 @@ use crate::world::{DETECTION, World};
 
 const FIRST_WAIT: Micros = millis(100);
 const LONGEST_WAIT: Micros = seconds(2);
-/// How long the coordinator may take to answer a registration.
+/// Timeout of a registration.
 const REGISTRATION: Micros = seconds(10);
 
 /// One session of a worker.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) stream: u64,
-    /// Absent until the coordinator has let the worker in.
+    /// `None` until the coordinator has registered the worker.
     pub(crate) fencing_token: Option<FencingToken>,
     heard: Micros,
 }
 
-/// A worker and what ails it.
+/// A worker and its current faults.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) alive: bool,
@@ -38,7 +38,7 @@ pub(crate) struct Worker {
     pub(crate) session: Option<Session>,
     pub(crate) executor: Executor,
     pub(crate) transfers: BTreeMap<u64, Bulk>,
-    /// Time that a shard takes it.
+    /// Time that it needs for a shard.
     pub(crate) shard_time: Micros,
     pub(crate) draining: bool,
     pub(crate) progress: u64,
@@ -53,7 +53,7 @@ pub(crate) struct Worker {
 }
 
 impl World {
-    /// A new worker that starts now.
+    /// Adds a new worker and starts it.
     pub(crate) fn add_worker(&mut self) {
         let shard_time = self.dice.between(millis(2), self.slowest_shard);
         self.workers.push(Worker {
@@ -77,7 +77,7 @@ impl World {
         self.start_worker(self.workers.len() - 1);
     }
 
-    /// Starts a worker's process, if it does not run.
+    /// Starts a worker's process if it does not run.
     pub(crate) fn start_worker(&mut self, number: usize) {
         let delay = self.dice.between(1, millis(300));
         let worker = &mut self.workers[number];
@@ -94,7 +94,7 @@ impl World {
         self.agenda.add(self.now + delay, ScheduledEvent::Connect(number, start));
     }
 
-    /// Ends a worker's process: its state is lost, what it has sent is under way.
+    /// Ends a worker's process: its state is lost, but what it has sent still arrives.
     pub(crate) fn kill_worker(&mut self, number: usize) {
         let worker = &mut self.workers[number];
         worker.alive = false;
@@ -132,7 +132,7 @@ impl World {
         self.agenda.add(self.now + wait, ScheduledEvent::Connect(number, start));
     }
 
-    /// Sends a heartbeat, or gives the session up.
+    /// Sends a heartbeat, or gives up the session if the coordinator is silent.
     pub(crate) fn beat(&mut self, number: usize, stream: u64) {
         let worker = &self.workers[number];
         let Some(session) = worker.session.as_ref().filter(|session| session.stream == stream) else {
@@ -149,7 +149,7 @@ impl World {
         self.agenda.add(self.now + DETECTION / 4, ScheduledEvent::Beat(number, stream));
     }
 
-    /// The session is over: another one after a while.
+    /// Ends the session and begins another one after a while.
     pub(crate) fn lose_session(&mut self, number: usize) {
         let Some(session) = self.workers[number].session.take() else { return };
         self.close_up(session.stream);
@@ -159,7 +159,7 @@ impl World {
         self.connect_later(number);
     }
 
-    /// A transfer under this fencing token was given up.
+    /// Ends the session with this fencing token, because a transfer in it was given up.
     pub(crate) fn session_broken(&mut self, number: usize, fencing_token: &FencingToken) {
         let session = self.workers[number].session.as_ref();
         if session.is_some_and(|session| session.fencing_token.as_ref() == Some(fencing_token)) {
@@ -167,7 +167,7 @@ impl World {
         }
     }
 
-    /// Asked to end: says goodbye and takes no more work.
+    /// A worker is asked to end: it announces that it leaves and takes no more tasks.
     pub(crate) fn drain_worker(&mut self, number: usize) {
         let worker = &mut self.workers[number];
         worker.draining = true;
@@ -185,7 +185,7 @@ impl World {
         }
     }
 
-    /// A message of the current session.
+    /// Handles a message in the current session.
     pub(crate) fn worker_takes(&mut self, number: usize, message: Down) {
         let now = self.now;
         let worker = &mut self.workers[number];
@@ -224,7 +224,7 @@ impl World {
         self.give_task(number, task);
     }
 
-    /// Says something in a session, if it is still the current one.
+    /// Sends a message in a session, if it is still the current one.
     pub(crate) fn say(&mut self, number: usize, context: &Context, message: WorkerMessage) {
         let session = self.workers[number].session.as_ref();
         if session.is_some_and(|session| session.stream == context.stream) {

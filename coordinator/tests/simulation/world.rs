@@ -20,25 +20,25 @@ use crate::transfers::Upload;
 use crate::users::Request;
 use crate::worker::Worker;
 
-/// Silence that means loss.
+/// Failure detection of coordinator and workers.
 pub(crate) const DETECTION: Micros = seconds(2);
-/// How long the faults go on: jobs should not be over long before.
+/// Durations of the phase of faults. It should not be much longer than the jobs, or late faults meet no job.
 const FAULT_PHASES: [Micros; 4] = [seconds(3), seconds(8), seconds(15), seconds(30)];
-/// How long the jobs may take after everything is repaired.
+/// How long the jobs may take after the faults have ended.
 pub(crate) const HEAL_PHASE: Micros = seconds(400);
 
-/// What a schedule came to.
+/// Outcome of a schedule.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// Virtual time that it took.
+    /// Virtual time at its end.
     pub(crate) took: Micros,
-    /// Events that the core handled.
+    /// Number of events that the core handled.
     pub(crate) events: u64,
-    /// The first broken promise.
+    /// The first violation of an invariant.
     pub(crate) violation: Option<String>,
 }
 
-/// One schedule.
+/// The state of one schedule.
 pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) now: Micros,
@@ -46,27 +46,27 @@ pub(crate) struct World {
     pub(crate) agenda: Agenda,
     pub(crate) process: Option<Process>,
     pub(crate) incarnation: u64,
-    /// Until when the coordinator stands still.
+    /// The coordinator is frozen until then.
     pub(crate) frozen_until: Micros,
     pub(crate) disk: Disk,
     pub(crate) workers: Vec<Worker>,
     pub(crate) streams: BTreeMap<u64, Stream>,
     pub(crate) streams_made: u64,
     pub(crate) transfers_made: u64,
-    /// Uploads of late, to be sent again out of date.
+    /// Recent uploads, for stale messages.
     pub(crate) past: VecDeque<Arc<Upload>>,
     pub(crate) requests: Vec<Request>,
     pub(crate) expected: BTreeMap<JobId, Rc<Expected>>,
     pub(crate) invariants: Invariants,
     pub(crate) healed: bool,
-    /// Longest time that a shard takes a worker.
+    /// Upper bound of the time that a worker of this schedule needs for a shard.
     pub(crate) slowest_shard: Micros,
     pub(crate) events: u64,
     pub(crate) trace: bool,
 }
 
 impl World {
-    /// A world that follows from a seed.
+    /// The world of a seed.
     pub(crate) fn new(seed: u64, trace: bool) -> Self {
         let mut world = Self {
             seed,
@@ -106,7 +106,7 @@ impl World {
         world
     }
 
-    /// Runs to the end of all jobs or to the first broken promise.
+    /// Runs to the end of all jobs or to the first violation.
     pub(crate) fn run(mut self) -> Outcome {
         while self.invariants.violation.is_none()
             && let Some((at, event)) = self.agenda.next()
@@ -128,7 +128,7 @@ impl World {
         Outcome { took: self.now, events: self.events, violation: self.invariants.violation }
     }
 
-    /// Until when something has to wait because who does it stands still.
+    /// The time until which an event has to wait, if the process in which it happens is frozen.
     fn suspended_until(&self, event: &ScheduledEvent) -> Option<Micros> {
         let until = match event.place() {
             Place::Coordinator => self.frozen_until,
@@ -186,7 +186,7 @@ impl World {
         text
     }
 
-    /// Whether the coordinator of that incarnation runs.
+    /// Whether the coordinator of this incarnation runs.
     pub(crate) fn is_running(&self, incarnation: u64) -> bool {
         self.process.as_ref().is_some_and(|process| process.incarnation == incarnation)
     }

@@ -1,4 +1,4 @@
-//! What a user was told survives crashes, and what is stored is never ahead of what it speaks of.
+//! What a user was told survives crashes, and a record never names a checkpoint that is not durable yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use lookbehind_coordinator::state::JobRecord;
 use super::Broken;
 use crate::disk::Disk;
 
-/// The revision of each job that a user was told of.
+/// The revision of each job that its user was last told.
 #[derive(Default)]
 pub(crate) struct Acknowledged {
     told: BTreeMap<JobId, u64>,
@@ -16,7 +16,7 @@ pub(crate) struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// A user was told of a job.
+    /// A user was sent a record.
     pub(crate) fn answered(&mut self, disk: &Disk, record: &JobRecord) {
         let stored = disk.records.get(&record.id).map(|stored| stored.revision);
         self.broken.check(stored >= Some(record.revision), || {
@@ -28,7 +28,7 @@ impl Acknowledged {
         self.told.insert(record.id.clone(), record.revision);
     }
 
-    /// The coordinator starts on what is stored.
+    /// The coordinator starts with what is stored.
     pub(crate) fn started(&mut self, disk: &Disk) {
         for (job, revision) in &self.told {
             let stored = disk.records.get(job).map(|record| record.revision);
@@ -39,7 +39,7 @@ impl Acknowledged {
         self.once(disk);
     }
 
-    /// Every request has made one job.
+    /// Checks that every creation, with all its retries, has made one job.
     pub(crate) fn once(&mut self, disk: &Disk) {
         let requests: BTreeSet<&str> =
             disk.records.values().map(|record| record.request_id.as_str()).collect();

@@ -1,4 +1,4 @@
-//! Weights are what the run without faults has: at every outer step, in every checkpoint, and at the end.
+//! The weights equal those of a run without faults: after every outer step, in every checkpoint, and at the end.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use crate::jobs::Expected;
 
 type Jobs = BTreeMap<JobId, Rc<Expected>>;
 
-/// Compares digests.
+/// Compares digests with those of the run without faults.
 #[derive(Default)]
 pub(crate) struct Digests {
     pub(crate) broken: Broken,

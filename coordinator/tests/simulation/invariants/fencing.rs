@@ -1,4 +1,4 @@
-//! A message that is out of date changes nothing, and a worker is lost once.
+//! A stale message changes nothing, and a worker is lost only once.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use lookbehind_coordinator::state::event::{Admission, PartialOutcome, Reply};
 
 use super::Broken;
 
-/// Watches what the core does.
+/// Watches the commands of the core.
 #[derive(Default)]
 pub(crate) struct Fencing {
     stale: bool,
@@ -17,12 +17,12 @@ pub(crate) struct Fencing {
 }
 
 impl Fencing {
-    /// Another incarnation has sessions of its own.
+    /// A new incarnation begins, with sessions of its own.
     pub(crate) fn started(&mut self) {
         self.lost.clear();
     }
 
-    /// What the core does until `end_stale` it does because of a stale message.
+    /// Commands from here until `end_stale` are consequences of a stale message.
     pub(crate) fn begin_stale(&mut self) {
         self.stale = true;
     }
@@ -31,7 +31,7 @@ impl Fencing {
         self.stale = false;
     }
 
-    /// The core wants something done.
+    /// The core has emitted commands.
     pub(crate) fn commands(&mut self, commands: &[Command]) {
         for command in commands {
             let harmless = !self.stale || matches!(command, Command::Reply(..));

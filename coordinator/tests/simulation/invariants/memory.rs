@@ -1,4 +1,4 @@
-//! Nothing piles up: messages for a worker, tasks of a worker, what waits for the disk.
+//! Queues stay bounded: commands to a worker, tasks in a worker, checkpoints that wait for the disk.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use lookbehind_coordinator::state::event::Activation;
 use super::Broken;
 use crate::process::OUTBOX;
 
-/// Tasks that may wait in a worker.
+/// Maximum number of tasks that wait in a worker.
 const TASKS: usize = 64;
-/// Checkpoints of one activation of a job that may wait for the disk: a periodic one and the one that ends it.
+/// Maximum number of checkpoints of one activation that wait for the disk: a periodic one and the last one.
 const CHECKPOINTS: u64 = 2;
 
-/// Counts what waits.
+/// Counts what waits in queues.
 #[derive(Default)]
 pub(crate) struct Memory {
     checkpoints: BTreeMap<(JobId, Activation), u64>,
@@ -22,12 +22,12 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Another process begins with nothing.
+    /// A new process begins with empty queues.
     pub(crate) fn started(&mut self) {
         self.checkpoints.clear();
     }
 
-    /// The core wants something done.
+    /// The core has emitted commands.
     pub(crate) fn commands(&mut self, commands: &[Command]) {
         for command in commands {
             let Command::Checkpoint { job, activation, .. } = command else { continue };
@@ -40,19 +40,19 @@ impl Memory {
         }
     }
 
-    /// The disk has taken a checkpoint.
+    /// A checkpoint no longer waits for the disk.
     pub(crate) fn written(&mut self, job: &JobId, activation: Activation) {
         if let Some(waiting) = self.checkpoints.get_mut(&(job.clone(), activation)) {
             *waiting -= 1;
         }
     }
 
-    /// So many messages wait for a worker.
+    /// Checks the number of commands that wait for a worker.
     pub(crate) fn outbox(&mut self, waiting: usize) {
         self.broken.check(waiting <= OUTBOX, || format!("{waiting} messages wait for a worker"));
     }
 
-    /// So many tasks wait in a worker.
+    /// Checks the number of tasks that wait in a worker.
     pub(crate) fn tasks(&mut self, waiting: usize) {
         self.broken.check(waiting <= TASKS, || format!("{waiting} tasks wait in a worker, {TASKS} may"));
     }

@@ -1,5 +1,5 @@
-//! Every committed outer step has consumed exactly the samples that the plan gives it: what goes into each
-//! evaluation covers the batch once and is what its shards contribute at the weights that were asked for.
+//! Every committed outer step has consumed exactly the samples that the plan gives it: the partials of each gradient
+//! cover the batch once and equal those of a direct computation at the requested weights.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -19,7 +19,7 @@ use crate::toy;
 /// Samples of each batch that an outer step consumed, by epoch and batch.
 type Consumed = BTreeMap<(u64, u64), Vec<u64>>;
 
-/// A job's record.
+/// What is known of one job.
 #[derive(Default)]
 struct Record {
     asked: Option<(RequestKind, Weights)>,
@@ -28,7 +28,7 @@ struct Record {
     committed: BTreeMap<u64, Consumed>,
 }
 
-/// Records what went into accepted gradients.
+/// Records the samples of accepted gradients.
 #[derive(Default)]
 pub(crate) struct Samples {
     jobs: BTreeMap<JobId, Record>,
@@ -36,14 +36,14 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
-    /// A new process has nothing in hand.
+    /// A new process begins without open requests.
     pub(crate) fn started(&mut self) {
         for record in self.jobs.values_mut() {
             record.asked = None;
         }
     }
 
-    /// The optimizer is about to take something.
+    /// The trainer is about to take an input.
     pub(crate) fn advancing(&mut self, expected: &Expected, job: &JobId, outer_step: u64, input: &Input) {
         let record = self.jobs.entry(job.clone()).or_default();
         let broken = &mut self.broken;
@@ -81,7 +81,7 @@ impl Samples {
         }
     }
 
-    /// The optimizer has taken it.
+    /// The trainer has finished a step.
     pub(crate) fn advanced(&mut self, expected: &Expected, job: &JobId, advance: &Advance) {
         let record = self.jobs.entry(job.clone()).or_default();
         match &advance.outcome {
@@ -99,7 +99,7 @@ impl Samples {
         }
     }
 
-    /// Every job is over.
+    /// Every job has ended.
     pub(crate) fn at_end(&mut self, jobs: &BTreeMap<JobId, Rc<Expected>>, disk: &Disk) {
         for record in disk.records.values().filter(|record| record.state == JobState::Succeeded) {
             let expected = &jobs[&record.id];
@@ -116,13 +116,13 @@ impl Samples {
     }
 }
 
-/// Whether some segments cover all shards, each once.
+/// Whether some segments cover every shard once.
 fn tiles<'a>(mut segments: impl Iterator<Item = &'a Segment>, shards: u32) -> bool {
     let end = segments.try_fold(0, |end, segment| (end == segment.first).then_some(segment.end));
     end == Some(shards)
 }
 
-/// What is wrong with the samples of a job's outer steps.
+/// What is wrong with the samples of a job's outer steps, if anything.
 fn wrong_samples(expected: &Expected, steps: &BTreeMap<u64, Consumed>) -> Option<String> {
     let mut epochs: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for (step, planned) in expected.batches.iter().enumerate() {
@@ -147,7 +147,7 @@ fn wrong_samples(expected: &Expected, steps: &BTreeMap<u64, Consumed>) -> Option
     })
 }
 
-/// Samples that an epoch consumes.
+/// Number of samples that an epoch consumes.
 fn whole_epoch(spec: &JobSpec) -> u64 {
     let rest = if spec.data.drop_last { toy::TRAIN_SAMPLES % spec.train.batch_size } else { 0 };
     toy::TRAIN_SAMPLES - rest

@@ -1,4 +1,4 @@
-//! A job ends once: succeeded, or cancelled where its user wanted that, and stays so.
+//! A job ends once, as succeeded, or as cancelled if its user requested that; its terminal state is final.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -18,7 +18,7 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// A user has asked for a job's end.
+    /// A user has requested the cancellation of a job.
     pub(crate) fn cancelled(&mut self, job: &JobId) {
         self.cancelled.insert(job.clone());
     }
@@ -38,7 +38,7 @@ impl Terminal {
             .check(wanted, || format!("job {} became {:?}: {}", record.id, record.state, record.message));
     }
 
-    /// Everything is over.
+    /// Every job has ended.
     pub(crate) fn at_end(&mut self, jobs: &BTreeMap<JobId, Rc<Expected>>, disk: &Disk) {
         for record in disk.records.values() {
             self.broken.check(record.state.is_terminal(), || format!("job {} is left over", record.id));
