@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+// Keeps large buffers mapped: otherwise page faults dominate the transfer of large models.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

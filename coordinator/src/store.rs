@@ -125,7 +125,8 @@ pub struct Opened {
 
 impl Store {
     /// Opens the state folder, or creates it with `fresh` as the identity of its cluster, and begins an incarnation
-    /// that is 1 + `random` above the last one.
+    /// that is 1 + `random` above the last one. With a random step, copies of a state folder do not begin the same
+    /// incarnation, for example a restored backup and the state after it.
     ///
     /// # Errors
     /// If it is in use, newer, damaged, or cannot be written.

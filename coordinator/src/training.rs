@@ -209,6 +209,7 @@ impl Trainer {
         (Some(sums), outcome)
     }
 
+    /// The digest is computed here, with the arithmetic: so records that wait for a slow disk hold no weights.
     fn digest(&self) -> Digest {
         weights_digest(&self.layout, self.optimizer.slow(), self.optimizer.statistics())
     }

@@ -11,7 +11,7 @@ pub(crate) struct Candidate {
     pub(crate) seconds_per_shard: Option<f64>,
 }
 
-/// Speeds within this factor of the fastest count as equal: small differences are noise, and even ranges have
+/// Speeds within this factor of the fastest count as equal: small differences are noise, and even ranges consist of
 /// the fewest segments.
 const EVEN: f64 = 1.25;
 

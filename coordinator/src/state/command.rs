@@ -133,7 +133,7 @@ pub struct Assignment {
 /// What a request computes, apart from the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Coordinates {
-    /// Gradient of a batch, or evaluation of the test split.
+    /// Gradient request, or test request.
     pub kind: RequestKind,
     /// Number of samples in all shards together.
     pub samples: u64,

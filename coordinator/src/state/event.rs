@@ -159,8 +159,7 @@ pub enum UserCall {
         request_id: String,
         /// The specification as sent, not yet validated.
         spec: Box<v1::JobSpec>,
-        /// Identity for the job if the call is not a retry. It comes from outside, because the core draws no random
-        /// numbers.
+        /// Identity for the job if the call is not a retry. It is drawn outside the core, which has no randomness.
         id: JobId,
     },
     /// View one job.

@@ -83,6 +83,7 @@ impl Core {
             Admission::Stale(reason) => return PartialOutcome::Stale(reason),
             Admission::Refused(reason) => return PartialOutcome::Refused(reason),
         }
+        // A complete upload shows that the worker is alive, as a message does.
         self.cluster.workers.note_heard(header.fencing_token.session, self.cluster.now.elapsed);
         let job = &header.request.job;
         let taken = self.of_job(job, |cluster, job| cluster.take_admitted(job, header, partial, checksum));

@@ -103,6 +103,7 @@ impl Cluster {
         job.flat_buffer_bytes = Some(needed);
         let plan = plan(&job.spec, description)?;
         let memory = self.config.memory;
+        // More than there is at all fails the job; more than is free now only makes it wait.
         if needed > memory {
             return Err(Halt::Failed(format!(
                 "memory: the job needs {needed} bytes on the coordinator, which has {memory}"
