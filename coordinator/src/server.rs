@@ -103,7 +103,7 @@ impl Coordinator {
     /// Checks the configuration, opens the state, binds the ports and serves.
     ///
     /// # Errors
-    /// When any of these fails.
+    /// If any of these fails.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
         let folder = config.credentials.clone().map(Folder::new);

@@ -96,7 +96,7 @@ pub enum Outcome {
 /// Contents of a checkpoint. Cheap to make: the flat buffers are shared.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The job.
+    /// Identity of the job.
     pub job: JobId,
     /// Model and data; its layout gives the tensors in the flat buffers their names.
     pub description: Arc<JobDescription>,

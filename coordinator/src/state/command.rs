@@ -26,7 +26,7 @@ pub enum Command {
     Persist(Box<JobRecord>, Option<Notice>),
     /// Load the weights that a job starts from; answered by `Loaded`.
     Load {
-        /// The job.
+        /// Identity of the job.
         job: JobId,
         /// The activation that asks; an answer for an earlier one is ignored.
         activation: Activation,
@@ -35,7 +35,7 @@ pub enum Command {
     },
     /// Reduce partials and run the optimizer; answered by `Advanced`.
     Advance {
-        /// The job.
+        /// Identity of the job.
         job: JobId,
         /// The activation that asks; an answer for an earlier one is ignored.
         activation: Activation,
@@ -46,7 +46,7 @@ pub enum Command {
     },
     /// Serve these weights of the job to its workers, in place of any older version.
     Publish {
-        /// The job.
+        /// Identity of the job.
         job: JobId,
         /// The version that assignments name; it rises with each change of the weights within an activation.
         version: u64,
@@ -58,7 +58,7 @@ pub enum Command {
     /// Record an outer step in the job's metrics; answered by `ReplayDiffers` if the step was recorded before with
     /// another digest.
     Record {
-        /// The job.
+        /// Identity of the job.
         job: JobId,
         /// The activation that computed the step.
         activation: Activation,
@@ -67,7 +67,7 @@ pub enum Command {
     },
     /// Write a checkpoint; answered by `Checkpointed`.
     Checkpoint {
-        /// The job.
+        /// Identity of the job.
         job: JobId,
         /// The activation that asks; an answer for an earlier one is ignored.
         activation: Activation,

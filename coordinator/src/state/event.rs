@@ -24,7 +24,7 @@ pub struct ReplyTo(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Activation(pub u64);
 
-/// One input.
+/// One input of the state machine.
 #[derive(Debug)]
 pub enum Event {
     /// Time has passed; checked for deadlines.
@@ -63,7 +63,7 @@ pub enum Event {
         reply_to: ReplyTo,
         /// Token of the sending worker.
         fencing_token: FencingToken,
-        /// The job.
+        /// Identity of the job.
         job: JobId,
         /// Number of elements in the flat buffer of parameters.
         parameters: u64,
@@ -76,7 +76,7 @@ pub enum Event {
         reply_to: ReplyTo,
         /// Token of the sending worker.
         fencing_token: FencingToken,
-        /// The job.
+        /// Identity of the job.
         job: JobId,
         /// Initial parameters and running statistics.
         state: Trainable,
@@ -87,12 +87,12 @@ pub enum Event {
         reply_to: ReplyTo,
         /// Token of the asking worker.
         fencing_token: FencingToken,
-        /// The job.
+        /// Identity of the job.
         job: JobId,
     },
     /// The weights that a job starts from were loaded, or could not be.
     Loaded {
-        /// The job.
+        /// Identity of the job.
         job: JobId,
         /// The activation that asked for it.
         activation: Activation,
@@ -101,7 +101,7 @@ pub enum Event {
     },
     /// The trainer has finished a computation.
     Advanced {
-        /// The job.
+        /// Identity of the job.
         job: JobId,
         /// The activation that asked for it.
         activation: Activation,
@@ -110,7 +110,7 @@ pub enum Event {
     },
     /// A checkpoint is durable, or could not be written.
     Checkpointed {
-        /// The job.
+        /// Identity of the job.
         job: JobId,
         /// The activation that asked for it.
         activation: Activation,
@@ -121,7 +121,7 @@ pub enum Event {
     },
     /// An outer step that was repeated after a restart produced other weights than those recorded for it.
     ReplayDiffers {
-        /// The job.
+        /// Identity of the job.
         job: JobId,
         /// The activation that repeated the step.
         activation: Activation,
@@ -177,7 +177,7 @@ pub enum UserCall {
     Pause(JobId),
     /// Queue a paused job again, or revoke a requested pause.
     Resume {
-        /// The job.
+        /// Identity of the job.
         id: JobId,
         /// Whether it may continue in another compute class.
         accept_class: bool,
@@ -206,7 +206,7 @@ pub enum WorkerMessage {
     Heartbeat(u64),
     /// The worker has loaded a job and computed its probe.
     Prepared {
-        /// The job.
+        /// Identity of the job.
         job: JobId,
         /// Model and data as the worker found them.
         description: Arc<JobDescription>,
@@ -215,7 +215,7 @@ pub enum WorkerMessage {
     },
     /// The worker could not load a job.
     PrepareFailed {
-        /// The job.
+        /// Identity of the job.
         job: JobId,
         /// Whether the job, the worker or its device is at fault.
         fault: Fault,
@@ -226,7 +226,7 @@ pub enum WorkerMessage {
     RequestFailed {
         /// The request.
         request: RequestId,
-        /// The segment.
+        /// The segment that failed.
         segment: Segment,
         /// The reason, for people.
         reason: String,

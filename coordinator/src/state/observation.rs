@@ -27,7 +27,7 @@ pub enum Observation {
     JobNoted(JobId, String),
     /// An outer step is done.
     StepDone {
-        /// The job.
+        /// Identity of the job.
         job: JobId,
         /// Requests of the step and who computed them when.
         timeline: Box<StepTimeline>,
@@ -56,7 +56,7 @@ pub struct LostWorker {
 /// A change of a job's state.
 #[derive(Clone, Debug)]
 pub struct JobMove {
-    /// The job.
+    /// Identity of the job.
     pub job: JobId,
     /// The previous state; `None` for a job that was just created or restored.
     pub from: Option<JobState>,

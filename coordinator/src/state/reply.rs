@@ -111,7 +111,7 @@ pub enum CallError {
     /// The call does not fit the job's state.
     #[error("job {job}: cannot {verb} a job that is {state}")]
     WrongState {
-        /// The job.
+        /// Identity of the job.
         job: JobId,
         /// The requested operation, as a verb.
         verb: &'static str,
