@@ -44,15 +44,18 @@ pub struct Targets {
 
 impl Targets {
     /// Number of samples.
-    pub fn len(&self) -> usize {
+    pub(super) fn samples(&self) -> usize {
         self.len
     }
 }
 
 /// Copies targets to a GPU.
+#[derive(Default)]
 pub struct TargetStaging(Staging<DeviceTarget>);
 
 impl TargetStaging {
+    /// Takes no memory before it is used.
+    #[must_use]
     pub fn new() -> Self {
         Self(Staging::new())
     }
