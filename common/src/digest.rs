@@ -1,5 +1,5 @@
-//! The digest of weights: BLAKE3 over (name, dtype, shape, bytes) of every tensor in the order of names, so that
-//! it does not depend on any file format: two files with the same weights may differ in padding and metadata.
+//! The digest of weights: BLAKE3 over name, dtype, shape and bytes of every tensor, in the order of the names. It
+//! identifies the weights, not a file: two files with the same weights may differ in padding and metadata.
 
 use std::fmt;
 
@@ -14,12 +14,12 @@ use crate::layout::{Layout, TensorKind};
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// Hash of some bytes.
+    /// The hash of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// Reads lower-case hex; `None` if it is none.
+    /// Parses 64 lower-case hex digits; `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let lower =
             text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
@@ -53,10 +53,14 @@ impl TryFrom<String> for Digest {
     }
 }
 
-/// Bytes from which on hashing is worth more than one thread.
+/// Tensors of at least this many bytes are hashed on several threads; for smaller ones, starting them costs more than
+/// it saves.
 const PARALLEL: usize = 1 << 20;
 
-/// The digest of a model's weights: parameters and statistics.
+/// The digest of a model's parameters and running statistics, whose lengths must be those of the layout.
+///
+/// Names and dtypes are hashed with their lengths and shapes with their number of dimensions, so that different lists
+/// of tensors never give the same bytes.
 pub fn weights_digest(layout: &Layout, parameters: &FlatBuffer, statistics: &FlatBuffer) -> Digest {
     let mut entries: Vec<_> = layout.entries().iter().collect();
     entries.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));

@@ -1,4 +1,4 @@
-//! Flat f32 storage: all parameters (or statistics, or a gradient) of a model, one after the other.
+//! Flat f32 storage: all parameters of a model (or its running statistics, or a gradient) in one array.
 
 mod pool;
 
@@ -9,12 +9,12 @@ use bytes::Bytes;
 
 pub use pool::FlatBufferPool;
 
-/// All numbers of one kind in a layout's order. Cheap to slice, and on little-endian machines its bytes are
-/// what goes over the wire and into files.
+/// The values of all tensors of one kind, in the order of the layout. Its bytes in memory are those on the wire and in
+/// files. When it is dropped, its memory returns to the [`FlatBufferPool`] that lent it, if any.
 #[derive(Debug, Default)]
 pub struct FlatBuffer {
     numbers: Vec<f32>,
-    /// Where the memory goes in the end, if it is lent.
+    /// Where the memory returns on drop; `None` if it was not lent by a pool.
     home: Option<Arc<pool::Shelf>>,
 }
 
@@ -22,17 +22,17 @@ pub struct FlatBuffer {
 compile_error!("flat buffers are sent and stored as they lie in memory, which must be little-endian");
 
 impl FlatBuffer {
-    /// `len` zeros.
+    /// A flat buffer of `len` zeros.
     pub fn zeros(len: usize) -> Self {
         Self::from(vec![0.0; len])
     }
 
-    /// The numbers as little-endian bytes.
+    /// The values as little-endian bytes.
     pub fn as_bytes(&self) -> &[u8] {
         bytemuck::cast_slice(&self.numbers)
     }
 
-    /// The numbers as writable little-endian bytes.
+    /// The values as writable little-endian bytes.
     pub fn as_bytes_mut(&mut self) -> &mut [u8] {
         bytemuck::cast_slice_mut(&mut self.numbers)
     }
@@ -78,7 +78,7 @@ impl DerefMut for FlatBuffer {
     }
 }
 
-/// Shares a flat buffer's bytes without copying them; the flat buffer lives until the last slice is dropped.
+/// Shares the bytes of a flat buffer without copying them. The flat buffer lives until the last slice is dropped.
 pub fn shared_bytes(flat_buffer: &Arc<FlatBuffer>) -> Bytes {
     struct Owner(Arc<FlatBuffer>);
     impl AsRef<[u8]> for Owner {

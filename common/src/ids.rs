@@ -1,23 +1,23 @@
-//! Identifiers, each a type of its own, so that one cannot stand for another.
+//! Identifiers. Each is a type of its own, so that one cannot be passed in place of another.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A job's identity: `j` and eight letters or digits, given by the coordinator.
+/// Identity of a job, assigned by the coordinator: `j` and eight lower-case letters or digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(String);
 
 impl JobId {
-    /// Makes an identity from 40 random bits.
+    /// An identity from the lowest 40 bits of `bits`, which should be random.
     pub fn from_entropy(bits: u64) -> Self {
         const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
         let symbol = |i: u32| char::from(ALPHABET[(bits >> (5 * i)) as usize & 31]);
         Self(std::iter::once('j').chain((0..8).map(symbol)).collect())
     }
 
-    /// Reads an identity that came over the wire; `None` if it cannot be one.
+    /// Parses an identity that came over the wire; `None` if it does not have the form of one.
     pub fn parse(text: &str) -> Option<Self> {
         let plausible = text.len() == 9
             && text.starts_with('j')
@@ -37,7 +37,7 @@ impl fmt::Display for JobId {
     }
 }
 
-/// The cluster's random identity, made together with the coordinator's state.
+/// Random identity of a cluster, created together with the coordinator's state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClusterId(pub String);
@@ -48,8 +48,8 @@ impl fmt::Display for ClusterId {
     }
 }
 
-/// A start of the coordinator. It rises with each start on one state, by an amount that nobody can guess: two copies
-/// of a state that are both started have different ones.
+/// Identity of one start of the coordinator. It rises at each start on one state folder, by a random amount: if two
+/// copies of a state folder are started, their incarnations differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Incarnation(pub u64);
@@ -60,7 +60,7 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// A worker's registration within one incarnation, from 1.
+/// Number of a worker's registration within one incarnation, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(pub u64);
@@ -71,25 +71,26 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// Who speaks to the coordinator: a message whose fencing token is not the current one is stale.
+/// Identity of a worker's session, sent with every message. A message whose fencing token is not current is stale: it
+/// is refused and changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FencingToken {
     /// The cluster that the worker registered with.
     pub cluster: ClusterId,
     /// The coordinator's incarnation at that time.
     pub incarnation: Incarnation,
-    /// The registration.
+    /// The worker's registration within that incarnation.
     pub session: SessionId,
 }
 
-/// One unit of work of a job: the gradient of a batch, or a pass over the test split.
+/// Identity of a request: the gradient of a batch (gradient request), or an evaluation (test request).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId {
-    /// The job.
+    /// The job that the request belongs to.
     pub job: JobId,
-    /// Outer steps done before it.
+    /// Outer steps done before the one that the request belongs to.
     pub outer_step: u64,
-    /// Counts the units of work within the outer step.
+    /// Number of the request within the outer step, from 0.
     pub index: u32,
 }
 

@@ -1,4 +1,4 @@
-//! A job's specification: what its user writes ([`file::JobFile`]) and what it means ([`JobSpec`]).
+//! The specification of a job: as its user writes it ([`file::JobFile`]) and checked ([`JobSpec`]).
 
 mod description;
 pub mod file;

@@ -1,4 +1,4 @@
-//! The layout of a model's tensors: which numbers of the flat buffers belong to which tensor.
+//! The layout of a model: which elements of the flat buffers belong to which tensor.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -7,10 +7,10 @@ use std::ops::Range;
 const MAX_TENSORS: usize = 100_000;
 /// Most bytes that a tensor's name may have.
 const MAX_NAME: usize = 256;
-/// Most numbers that a model may have.
+/// Most elements that the tensors of a model may have together.
 const MAX_NUMBERS: u64 = 1 << 40;
 
-/// What a tensor is to the optimizer.
+/// Kind of a tensor, which decides in which flat buffer it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TensorKind {
     /// Trained by gradients.
@@ -22,24 +22,25 @@ pub enum TensorKind {
 /// One tensor as a model declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
-    /// Name as PyTorch would have it.
+    /// Name as in PyTorch, for example `layers.0.weight`.
     pub name: String,
-    /// Extent of each dimension, outermost first.
+    /// Extent of each dimension, outermost first; empty for a scalar.
     pub shape: Vec<usize>,
-    /// Parameter or statistic.
+    /// Parameter or running statistic.
     pub kind: TensorKind,
 }
 
 /// One tensor with its place in the flat buffer of its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorEntry {
-    /// The tensor.
+    /// Name, shape and kind.
     pub spec: TensorSpec,
-    /// Its numbers within the flat buffer of its kind, row-major.
+    /// Its elements within the flat buffer of its kind, row-major.
     pub range: Range<usize>,
 }
 
-/// All tensors of a model in the model's own order. Parameters share one flat buffer, statistics another.
+/// All tensors of a model in the model's order. All parameters lie in one flat buffer, all running statistics in
+/// another, without gaps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     entries: Vec<TensorEntry>,
@@ -47,16 +48,16 @@ pub struct Layout {
     statistics: usize,
 }
 
-/// Why a list of tensors is no layout.
+/// Why a list of tensors is not a valid layout.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LayoutError {
-    /// There is nothing to train.
+    /// The model has no parameters.
     #[error("the model has no parameters")]
     NoParameters,
-    /// Two tensors have one name.
+    /// Two tensors have the same name.
     #[error("tensor {name:?}: the model declares it twice")]
     Duplicate {
-        /// The name.
+        /// Their name.
         name: String,
     },
     /// A name that cannot be stored or shown.
@@ -64,30 +65,30 @@ pub enum LayoutError {
         "tensor name {name:?}: expected 1 to {MAX_NAME} printable characters without '/', '\\' or a leading '.'"
     )]
     BadName {
-        /// The name, shortened.
+        /// The name, cut to 64 characters.
         name: String,
     },
-    /// A tensor without elements, or with more than can be addressed.
+    /// A tensor without elements, or with too many.
     #[error("tensor {name:?}: shape {shape:?} has no elements or too many")]
     BadShape {
-        /// The tensor.
+        /// Name of the tensor.
         name: String,
-        /// Its shape.
+        /// Shape of the tensor.
         shape: Vec<u64>,
     },
-    /// Too many tensors.
+    /// Too many tensors, or too many elements in all tensors together.
     #[error("the model has {found} tensors, more than {MAX_TENSORS}")]
     TooMany {
-        /// How many there are.
+        /// Number of tensors up to the one that exceeds the limit.
         found: usize,
     },
 }
 
 impl Layout {
-    /// Checks a model's tensors and gives each its place.
+    /// Checks a model's tensors and assigns each its range in the flat buffer of its kind.
     ///
     /// # Errors
-    /// When a name or shape is impossible, a name stands twice, or nothing is to be trained.
+    /// If a name or shape is not valid, a name occurs twice, there are too many tensors, or there are no parameters.
     pub fn new(tensors: impl IntoIterator<Item = TensorSpec>) -> Result<Self, LayoutError> {
         let mut layout = Self::default();
         let mut names = HashSet::new();
@@ -120,17 +121,17 @@ impl Layout {
         &self.entries
     }
 
-    /// The trained tensors in the model's order.
+    /// The parameters in the model's order.
     pub fn parameter_entries(&self) -> impl Iterator<Item = &TensorEntry> {
         self.entries.iter().filter(|entry| entry.spec.kind == TensorKind::Parameter)
     }
 
-    /// Numbers in all parameters.
+    /// Elements of all parameters together.
     pub fn parameters(&self) -> usize {
         self.parameters
     }
 
-    /// Numbers in all statistics.
+    /// Elements of all running statistics together.
     pub fn statistics(&self) -> usize {
         self.statistics
     }

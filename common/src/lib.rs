@@ -1,9 +1,9 @@
 //! What coordinator, workers and command line share: the job specification, the layout of a model's tensors, the
-//! optimizer family, the canonical reduction and keyed randomness.
+//! optimizer family, the reduction tree and keyed randomness.
 //!
-//! This crate is pure: no async runtime, no gRPC. Nothing here opens sockets or decides where files lie; files are read
-//! and written where a caller says. How all this travels is the business of `lookbehind-proto`, which depends on this
-//! crate and never the other way round.
+//! This crate has no async runtime and no gRPC. It opens no sockets and does not choose paths: the caller says where
+//! files are read and written. The wire format is in `lookbehind-proto`, which depends on this crate; this crate must
+//! not depend on it.
 
 #![forbid(unsafe_code)]
 
@@ -21,5 +21,5 @@ pub mod sampling;
 pub mod schedule;
 pub mod target;
 
-/// Version of this build; workers of another one are refused, since their arithmetic may differ.
+/// Version of this build. The coordinator refuses workers with another version, because their arithmetic may differ.
 pub const BUILD_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,15 +1,15 @@
-//! Memory of flat buffers that is used again: the page faults of fresh memory cost more than the transfer that fills it.
+//! Reuses the memory of flat buffers, because the page faults of new memory cost more than the transfer that fills it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::FlatBuffer;
 
-/// Lends flat buffers and takes their memory back when they are dropped. Clones share it; the memory is freed with the
-/// last of them.
+/// Lends flat buffers and takes their memory back when they are dropped. Clones share one pool. Idle memory is freed
+/// when the last clone and the last lent flat buffer are dropped.
 #[derive(Clone, Debug)]
 pub struct FlatBufferPool(Arc<Shelf>);
 
-/// Memory that nobody uses now.
+/// Memory that is not in use now.
 #[derive(Debug)]
 pub(super) struct Shelf {
     idle: Mutex<Vec<Vec<f32>>>,
@@ -17,12 +17,12 @@ pub(super) struct Shelf {
 }
 
 impl FlatBufferPool {
-    /// Keeps the memory of at most `most` flat buffers that nobody uses.
+    /// A pool that keeps the memory of at most `most` idle flat buffers.
     pub fn new(most: usize) -> Self {
         Self(Arc::new(Shelf { idle: Mutex::default(), most }))
     }
 
-    /// A flat buffer of `len` numbers to be overwritten: what they are now is left over from an earlier use.
+    /// A flat buffer of `len` elements, which the caller must overwrite: they may hold the values of an earlier use.
     pub fn lend(&self, len: usize) -> FlatBuffer {
         let numbers = self.0.take(len).unwrap_or_else(|| vec![0.0; len]);
         FlatBuffer { numbers, home: Some(Arc::clone(&self.0)) }
@@ -36,7 +36,8 @@ impl Shelf {
         Some(idle.swap_remove(index))
     }
 
-    /// Takes memory back. Where there is no room, other lengths go first: they may never be asked for again.
+    /// Takes memory back. If the pool is full, memory of another length is freed first, since it may never be asked for
+    /// again.
     pub(super) fn put(&self, numbers: Vec<f32>) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() >= self.most {

@@ -1,23 +1,23 @@
-//! What a worker found a job's model and data to be.
+//! The description of a job's model and data, which workers make when they load them.
 
 use crate::digest::Digest;
 use crate::layout::Layout;
 
-/// What a worker found a job's model and data to be; the same on every worker of the job.
+/// A job's model and data as a worker found them. All workers of the job must find the same.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobDescription {
     /// All tensors of the model.
     pub layout: Layout,
     /// Samples in the training split.
     pub train_samples: u64,
-    /// Samples in the test split; 0 where there is none.
+    /// Samples in the test split; 0 if there is none.
     pub test_samples: u64,
-    /// BLAKE3 over everything that a sample's content depends on.
+    /// BLAKE3 over everything that the content of a sample depends on.
     pub data_fingerprint: Digest,
 }
 
 impl JobDescription {
-    /// The first thing in which `other` differs, in words with both values; `None` if nothing does.
+    /// The first difference between `self` and `other`, as text with both values; `None` if they are equal.
     pub fn difference(&self, other: &Self) -> Option<String> {
         if self.train_samples != other.train_samples {
             return Some(format!("training samples: {} and {}", self.train_samples, other.train_samples));

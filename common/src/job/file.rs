@@ -1,4 +1,5 @@
-//! The job file as its user writes it: every key optional or typed, nothing checked yet beyond types.
+//! The job file as its user writes it. Only the names of keys and the types of values have been
+//! checked; [`JobFile::validate`] checks the rest and fills in defaults.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -8,18 +9,19 @@ use super::{
     BatchStatistics, ComputeClasses, JobError, MethodName, Minibatch, OnFailure, Parameters, Precision,
 };
 
-/// A job as written. The same fields travel over the wire; [`JobFile::validate`] turns it into a [`super::JobSpec`].
+/// A job as its user wrote it. The message on the wire has the same fields. [`JobFile::validate`] turns it into a
+/// [`super::JobSpec`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobFile {
-    /// Label for people.
+    /// Label for display.
     pub name: String,
-    /// Key of all randomness; default 0.
+    /// Key of all randomness of the job; default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// What is trained.
+    /// Model to train.
     pub model: ModelSection,
-    /// What it is trained on.
+    /// Data set to train on.
     pub data: DataSection,
     /// Length, batch size and shards.
     pub train: TrainSection,
@@ -39,51 +41,52 @@ pub struct JobFile {
     pub resources: ResourcesSection,
 }
 
-/// `[model]`: `kind`, `init` and whatever the kind takes.
+/// `[model]`: `kind`, `init` and the parameters of the kind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelSection {
-    /// Name under which workers know the model.
+    /// Kind of the model, as workers know it.
     pub kind: String,
-    /// In a job file the path of a safetensors file, beside the job file; on the wire the file's digest.
+    /// Initial weights. In a job file, the path of a safetensors file, relative to the job file; on the wire, the
+    /// digest of that file. Absent: drawn from the seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
-    /// Everything else.
+    /// Parameters of the kind: all other keys.
     #[serde(flatten)]
     pub parameters: Parameters,
 }
 
-/// `[data]`: `kind`, `shuffle`, `drop_last` and whatever the kind takes.
+/// `[data]`: `kind`, `shuffle`, `drop_last` and the parameters of the kind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DataSection {
-    /// Name under which workers know the data set.
+    /// Kind of the data set, as workers know it.
     pub kind: String,
-    /// Whether each epoch has an order of its own; default true.
+    /// Whether the samples are shuffled anew for each epoch; default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shuffle: Option<bool>,
-    /// Whether an epoch's last, smaller batch is left out; default false.
+    /// Whether the last batch of an epoch is left out if it is smaller; default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drop_last: Option<bool>,
-    /// Everything else.
+    /// Parameters of the kind: all other keys.
     #[serde(flatten)]
     pub parameters: Parameters,
 }
 
-/// `[train]`.
+/// `[train]`: length of the training and division of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSection {
-    /// Passes over the training split; either this or `steps`.
+    /// Length in passes over the training split; exactly one of this and `steps` is required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epochs: Option<u64>,
-    /// Outer steps; either this or `epochs`.
+    /// Length in outer steps; exactly one of this and `epochs` is required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
     /// Samples in a batch, over all workers together.
     pub batch_size: u64,
-    /// Slices into which each batch is cut; default 8, or batch_size where that is smaller.
+    /// Shards of each batch; default 8, or `batch_size` if that is smaller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shards: Option<u32>,
-    /// What the operands of products are rounded to; default f32.
+    /// Format to which the operands of matrix products are rounded; default f32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
     /// Which workers may serve the job together; default one class.
@@ -91,40 +94,40 @@ pub struct TrainSection {
     pub compute_classes: Option<ComputeClasses>,
 }
 
-/// Names of the ascents in job files.
+/// Names of the ascents in job files. T is the scaling of the gradient, φ′ the perturbed weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AscentName {
-    /// T = 1.
+    /// T = 1: the Euclidean norm.
     Sam,
-    /// T = |φ′| + η.
+    /// T = |φ′| + η: scaled by the size of each weight.
     Asam,
 }
 
 /// `alpha = 0.5` or `alpha = "adaptive"`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum AlphaValue {
-    /// A number.
+    /// The same factor for all tensors.
     Static(f64),
-    /// The word.
+    /// A factor for each tensor, computed in each outer step.
     Adaptive,
 }
 
-/// `gradients`.
+/// `gradients`: how many gradients the inner steps of Lookbehind use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GradientsName {
-    /// k+1 evaluations.
+    /// k + 1 per outer step: each serves a descent and the next ascent.
     Reuse,
-    /// 2k evaluations.
+    /// 2k per outer step, as in the published reference code.
     Reference,
 }
 
-/// `perturbation`.
+/// `perturbation`: which gradient the ascents follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PerturbationName {
-    /// Over the gradient of the whole batch.
+    /// The gradient of the whole batch, over all workers together.
     Global,
 }
 
@@ -132,37 +135,37 @@ pub enum PerturbationName {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerSection {
-    /// The member of the family; default lookbehind.
+    /// Method; default lookbehind.
     #[serde(default)]
     pub method: MethodName,
-    /// Scaling of the ascent; default sam.
+    /// Norm of the ascents; default sam.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ascent: Option<AscentName>,
-    /// Inner steps.
+    /// Inner steps per outer step; default 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub k: Option<u32>,
-    /// Length of one ascent step.
+    /// Length of one ascent; default 0.05.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rho: Option<f64>,
-    /// Offset of the adaptive scaling.
+    /// Offset η of the adaptive scaling; default 0.01.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta: Option<f64>,
-    /// Interpolation factor.
+    /// Interpolation factor; default 0.5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alpha: Option<AlphaValue>,
-    /// Evaluations per outer step.
+    /// Gradients per outer step; default reuse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradients: Option<GradientsName>,
-    /// Batches per outer step.
+    /// Batches per outer step; default same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minibatch: Option<Minibatch>,
-    /// Updates of running statistics.
+    /// Which gradients update running statistics; default every pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_statistics: Option<BatchStatistics>,
-    /// Scope of the perturbation.
+    /// Scope of the perturbation; absent means global.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perturbation: Option<PerturbationName>,
-    /// What takes the descent steps.
+    /// Optimizer that takes the descents.
     #[serde(default)]
     pub base: BaseSection,
 }
@@ -177,32 +180,32 @@ pub enum BaseName {
     Adamw,
 }
 
-/// Decays of AdamW's moments where the job does not say.
+/// Decay rates of AdamW's first and second moment if the job gives none.
 pub const DEFAULT_BETAS: [f64; 2] = [0.9, 0.999];
 
-/// `[optimizer.base]`.
+/// `[optimizer.base]`. Keys that the kind does not use are refused.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BaseSection {
-    /// Which one; default sgd.
+    /// Kind of the base optimizer; default sgd.
     #[serde(default)]
     pub kind: BaseName,
-    /// Learning rate; default 0.1 for sgd, 0.001 for adamw.
+    /// Learning rate before the schedule; default 0.1 for sgd, 0.001 for adamw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
-    /// sgd: default 0.
+    /// sgd: momentum; default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub momentum: Option<f64>,
-    /// sgd: default false.
+    /// sgd: whether the momentum is Nesterov's; default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nesterov: Option<bool>,
-    /// Default 0 for sgd, 0.01 for adamw.
+    /// Weight decay; default 0 for sgd, 0.01 for adamw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// adamw: decays of the first and second moment; default [`DEFAULT_BETAS`].
+    /// adamw: decay rates of the first and second moment; default [`DEFAULT_BETAS`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub betas: Option<[f64; 2]>,
-    /// adamw: default 1e-8.
+    /// adamw: added to the denominator; default 1e-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eps: Option<f64>,
 }
@@ -218,65 +221,67 @@ pub enum ScheduleName {
     Cosine,
 }
 
-/// `[schedule]`.
+/// `[schedule]`: the learning rate over time, in epochs or outer steps, whichever the length is given in. Keys that the
+/// kind does not use are refused.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleSection {
     /// Shape after the warm-up; default constant.
     #[serde(default)]
     pub kind: ScheduleName,
-    /// multistep: where the rate is multiplied by gamma.
+    /// multistep: units at which the rate is multiplied by `gamma`; required, rising.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub milestones: Vec<u64>,
-    /// multistep: default 0.1.
+    /// multistep: factor at each milestone; default 0.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gamma: Option<f64>,
-    /// cosine: default 0.
+    /// cosine: learning rate at the end; default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_lr: Option<f64>,
     /// Units of linear warm-up; default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup: Option<u64>,
-    /// First factor of the warm-up; default 0.1.
+    /// Factor of the learning rate in the first unit of the warm-up; default 0.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_start: Option<f64>,
 }
 
-/// `[checkpoint]`; the last outer step always writes one.
+/// `[checkpoint]`. A checkpoint is always written after the last outer step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointSection {
-    /// Every so many epochs; either this or `every_steps`.
+    /// Epochs between two checkpoints; 0 means only at the end. At most one of this and `every_steps` may be given; if
+    /// both are absent, jobs with epochs write one after every epoch and jobs with steps only at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every_epochs: Option<u64>,
-    /// Every so many outer steps.
+    /// Outer steps between two checkpoints; 0 means only at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every_steps: Option<u64>,
-    /// How many are kept; default 2.
+    /// Number of newest checkpoints that are kept; default 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<u32>,
-    /// What follows when one cannot be written; default continue.
+    /// What the job does if a checkpoint cannot be written; default continue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
 }
 
-/// `[eval]`.
+/// `[eval]`: when the test split is evaluated.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalSection {
-    /// Every so many epochs; 0 means only at the end; default 1.
+    /// Epochs between two evaluations; 0 means only at the end; default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every_epochs: Option<u64>,
 }
 
-/// `[resources]`.
+/// `[resources]`: workers and priority, on which the result does not depend.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResourcesSection {
-    /// The job starts when so many are free; default 1.
+    /// Free workers that the job needs to start; default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_workers: Option<u32>,
-    /// It takes no more than this; default all.
+    /// Maximum number of workers at a time; absent means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_workers: Option<u32>,
     /// Jobs of a higher priority get free workers first; default 0.
@@ -284,11 +289,11 @@ pub struct ResourcesSection {
     pub priority: Option<i32>,
 }
 
-/// Reads a job file.
+/// Parses a job file.
 ///
 /// # Errors
-/// When the text is no TOML, a key is unknown or missing, a value has the wrong type, or a parameter cannot go over
-/// the wire as it is; the error names the key by its path.
+/// If the text is not TOML, a key is unknown or missing, a value has the wrong type, or a parameter cannot be sent
+/// without loss. The error names the key by its path.
 pub fn parse_toml(text: &str) -> Result<JobFile, JobError> {
     let deserializer = toml::Deserializer::parse(text).map_err(|error| JobError::syntax(&error))?;
     let mut file: JobFile = serde_path_to_error::deserialize(deserializer).map_err(|error| {
@@ -300,11 +305,10 @@ pub fn parse_toml(text: &str) -> Result<JobFile, JobError> {
     Ok(file)
 }
 
-/// Reads the parameters of a model or data set of some kind into that kind's own type.
+/// Reads the parameters of a model or data set into the type that its kind defines for them.
 ///
 /// # Errors
-/// When a key is unknown or missing or a value has the wrong type; the error names the key as
-/// `section.key`.
+/// If a key is unknown or missing, or a value has the wrong type. The error names the key as `section.key`.
 pub fn parse_parameters<T: DeserializeOwned>(section: &str, parameters: &Parameters) -> Result<T, JobError> {
     let value = serde_json::Value::Object(parameters.clone());
     serde_path_to_error::deserialize(value).map_err(|error| {

@@ -1,9 +1,9 @@
-//! The methods of the family with their parameters. How each walks through an outer step stands in
-//! `optimizer/methods`, in a file of its own.
+//! The methods of the family with their parameters. What each does in an outer step is in `optimizer/methods`, one file
+//! per method.
 
 use serde::{Deserialize, Serialize};
 
-/// Names of the methods, as job files, metrics and the dashboard show them.
+/// Names of the methods as in job files, metrics and the dashboard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the variants are those of `Method`, documented there")]
@@ -18,7 +18,7 @@ pub enum MethodName {
 }
 
 impl MethodName {
-    /// The name as job files write it.
+    /// The name as in job files.
     pub fn as_str(self) -> &'static str {
         match self {
             MethodName::Sgd => "sgd",
@@ -34,53 +34,53 @@ impl MethodName {
 /// A method with its parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Method {
-    /// Base optimizer alone.
+    /// The base optimizer alone.
     Sgd,
-    /// One ascent, one descent (Foret et al., ICLR 2021).
+    /// One ascent, then one descent (Foret et al., ICLR 2021).
     Sam {
-        /// The ascent.
+        /// Norm and length of each ascent.
         ascent: Ascent,
     },
-    /// k base steps on k batches, then interpolation (Zhang et al., NeurIPS 2019).
+    /// k descents on k batches, then interpolation (Zhang et al., NeurIPS 2019).
     Lookahead {
-        /// Inner steps.
+        /// Inner steps per outer step, at least 1.
         k: u32,
-        /// Interpolation.
+        /// Factor of the interpolation at the end.
         alpha: Alpha,
     },
     /// k SAM steps on k batches, then interpolation.
     LookaheadSam {
-        /// The ascent.
+        /// Norm and length of each ascent.
         ascent: Ascent,
-        /// Inner steps.
+        /// Inner steps per outer step, at least 1.
         k: u32,
-        /// Interpolation.
+        /// Factor of the interpolation at the end.
         alpha: Alpha,
     },
-    /// k ascents, one descent with the gradient at the last point.
+    /// k ascents, then one descent with the gradient at the last point.
     MultistepSam {
-        /// The ascent.
+        /// Norm and length of each ascent.
         ascent: Ascent,
-        /// Ascents.
+        /// Ascents per outer step, at least 1.
         k: u32,
-        /// Whether each ascent has a batch of its own; the descent uses the last one.
+        /// Whether each ascent has a batch of its own. The descent uses that of the last ascent.
         minibatch: Minibatch,
     },
-    /// k ascents with a descent each, then interpolation (Mordido et al., ICML 2024).
+    /// k ascents, each followed by a descent, then interpolation (Mordido et al., ICML 2024).
     Lookbehind {
-        /// The ascent.
+        /// Norm and length of each ascent.
         ascent: Ascent,
-        /// Inner steps.
+        /// Inner steps per outer step, at least 1.
         k: u32,
-        /// Interpolation.
+        /// Factor of the interpolation at the end.
         alpha: Alpha,
-        /// Evaluations per outer step.
+        /// Whether a gradient serves both a descent and the next ascent.
         gradients: InnerGradients,
     },
 }
 
 impl Method {
-    /// What the method consists of. Everything else that depends on the method alone is asked of its parts.
+    /// The parts of the method. Code that depends on the method alone takes what it needs from them.
     pub fn parts(&self) -> MethodParts {
         use MethodName as Name;
         let (name, ascent, k, alpha, minibatch) = match *self {
@@ -102,7 +102,7 @@ impl Method {
         MethodParts { name, ascent, k, alpha, minibatch }
     }
 
-    /// Batches that a full outer step takes: one, or one for each inner step.
+    /// Batches of a full outer step: one, or one for each inner step.
     pub fn batches_per_outer_step(&self) -> u64 {
         let parts = self.parts();
         match parts.minibatch {
@@ -112,18 +112,18 @@ impl Method {
     }
 }
 
-/// What a method consists of.
+/// The parts of a method, in one form for all methods.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MethodParts {
-    /// Its name in job files.
+    /// Name of the method.
     pub name: MethodName,
-    /// How it ascends; `None` where it does not.
+    /// Norm and length of its ascents; `None` for a method without ascents.
     pub ascent: Option<Ascent>,
-    /// Inner steps as the job sets them; `None` where the method has always one.
+    /// Inner steps as the job sets them; `None` for a method that always has one.
     pub k: Option<u32>,
-    /// How the slow weights follow the fast ones; `None` where they become the fast ones.
+    /// Interpolation factor; `None` if the slow weights become the fast ones without interpolation.
     pub alpha: Option<Alpha>,
-    /// Which batches its inner steps see.
+    /// Which batches its inner steps use.
     pub minibatch: Minibatch,
 }
 
@@ -134,35 +134,36 @@ impl MethodParts {
     }
 }
 
-/// How the ascent direction is scaled and how long it is.
+/// Norm and length of an ascent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ascent {
-    /// Length of one ascent step.
+    /// Length ρ of one ascent, in the norm that `eta` selects.
     pub rho: f64,
-    /// Offset η of the adaptive scaling; `None` means T = 1 (plain SAM).
+    /// Offset η of the adaptive scaling T = |φ′| + η (ASAM); `None` means T = 1 (plain SAM).
     pub eta: Option<f64>,
 }
 
 /// Interpolation factor of the slow weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Alpha {
-    /// The same for all tensors and steps, in (0, 1].
+    /// The same for all tensors and outer steps, in (0, 1].
     Static(f64),
-    /// Per tensor, from the angle between the first and the last fast weights.
+    /// One for each tensor, from the angle between the first and the last movement of the fast weights.
     Adaptive,
 }
 
 /// Which gradients the inner steps of Lookbehind use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InnerGradients {
-    /// g_i serves the descent of step i and the ascent of step i+1: k+1 evaluations of one batch.
+    /// Gradient g_i serves the descent of inner step i and the ascent of inner step i + 1: k + 1 gradients of one
+    /// batch.
     Reuse,
-    /// A gradient for each ascent and each descent: 2k evaluations.
+    /// One gradient for each ascent and one for each descent: 2k gradients.
     Reference(Minibatch),
 }
 
 impl InnerGradients {
-    /// Which batches the inner steps see: reused gradients are all of one batch.
+    /// Which batches the inner steps use. A gradient of one batch cannot serve an inner step with another.
     fn minibatch(self) -> Minibatch {
         match self {
             InnerGradients::Reuse => Minibatch::Same,
@@ -171,13 +172,13 @@ impl InnerGradients {
     }
 }
 
-/// Which batches the inner steps see.
+/// Which batches the inner steps of one outer step use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Minibatch {
-    /// One for all.
+    /// One batch for all inner steps.
     #[default]
     Same,
-    /// A new one for every inner step.
+    /// A new batch for every inner step.
     Switch,
 }

@@ -1,24 +1,25 @@
-//! Parameters of models and data sets: opaque but for their form, which is the same in a job file and on the wire.
+//! Parameters of models and data sets. Their meaning is not known here, only their form, which is the same in a job
+//! file and on the wire.
 //!
-//! Protobuf's Struct knows no integers, only doubles. A number is therefore kept as an integer where it is a whole one
-//! that a double holds exactly, and what a double cannot hold is refused: nothing changes on the way to a worker.
+//! Protobuf's `Struct` has doubles but no integers. A whole number that a double holds exactly is therefore kept as an
+//! integer, and a number that a double cannot hold is refused, so that a worker gets exactly what the user wrote.
 
 use serde_json::{Number, Value};
 
 use super::{JobError, Parameters};
 
-/// Deepest nesting.
+/// Most levels of nesting.
 const MAX_DEPTH: usize = 16;
-/// Up to here every whole number is a double.
+/// Every whole number up to this size is exactly representable as a double.
 const EXACT: u64 = 1 << 53;
-/// What the reader of TOML makes of a date: a table with this key.
+/// The TOML parser represents a date as a table with this key.
 const DATE: &str = "$__toml_private_datetime";
 
-/// Brings parameters, of a job file or from the wire, into their one form; `section` is where they stand, for errors.
+/// Brings parameters of a job file or of a message into their common form. `section` names their section in errors.
 ///
 /// # Errors
-/// When a number is not finite or no double holds it exactly, a date stands without quotes, or values are nested too
-/// deep; the error names the key by its path.
+/// If a number is not finite or not exactly representable as a double, a date is not quoted, or values are nested too
+/// deeply. The error names the key by its path.
 pub fn normalise_parameters(section: &str, parameters: &mut Parameters) -> Result<(), JobError> {
     object(section, parameters, MAX_DEPTH)
 }
@@ -32,7 +33,7 @@ fn normal(path: &str, value: &mut Value, depth: usize) -> Result<(), JobError> {
         return Err(too_deep(path));
     }
     match value {
-        // TOML has no null: this was a number that JSON does not have.
+        // TOML has no null: this was NaN or an infinity, which JSON does not have.
         Value::Null => return Err(JobError::new(path, "expected a finite number")),
         Value::Number(number) => *number = normal_number(path, number)?,
         Value::Array(items) => {
@@ -64,7 +65,7 @@ fn normal_number(path: &str, number: &Number) -> Result<Number, JobError> {
     }
 }
 
-/// Whole numbers become integers again, as they stood in the job file.
+/// Turns whole numbers back into integers, as in the job file.
 fn number_from(path: &str, number: f64) -> Result<Number, JobError> {
     if number.fract() == 0.0 && number.abs() <= EXACT as f64 {
         return Ok(Number::from(number as i64));

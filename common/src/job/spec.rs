@@ -1,4 +1,4 @@
-//! A checked job: types in which impossible combinations cannot be written.
+//! A checked job, in types that cannot express invalid combinations of keys.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,68 +8,68 @@ use crate::digest::Digest;
 pub use crate::sampling::Length;
 pub use crate::schedule::Schedule;
 
-/// Parameters of a model or data set, opaque to everyone but the workers.
+/// Parameters of a model or data set, which only workers interpret.
 pub type Parameters = Map<String, Value>;
 
 /// A checked job specification.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobSpec {
-    /// Label for people.
+    /// Label for display.
     pub name: String,
     /// Key of all randomness of the job.
     pub seed: u64,
-    /// What is trained.
+    /// Model to train.
     pub model: ModelSpec,
-    /// What it is trained on.
+    /// Data set to train on.
     pub data: DataSpec,
     /// Length, batch size and shards.
     pub train: TrainSpec,
     /// Method and base optimizer.
     pub optimizer: OptimizerSpec,
-    /// Learning rate over time, as factors of the base optimizer's rate.
+    /// Learning rate over time, applied to the base optimizer's rate.
     pub schedule: Schedule,
     /// When checkpoints are written.
     pub checkpoint: CheckpointSpec,
-    /// Epochs between two evaluations of the test split; `None` means only at the end.
+    /// Epochs between two evaluations of the test split; `None` means only after the last outer step.
     pub eval_every_epochs: Option<u64>,
-    /// How many workers the job wants.
+    /// Number of workers and priority.
     pub resources: ResourcesSpec,
 }
 
-/// A model by kind.
+/// A model, named by its kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelSpec {
-    /// Name under which workers know it.
+    /// Kind, as workers know it.
     pub kind: String,
-    /// Digest of a file of initial weights; drawn from the seed where absent.
+    /// Digest of a file of initial weights; `None` means that they are drawn from the seed.
     pub init: Option<Digest>,
-    /// For the workers.
+    /// Parameters of the kind, which workers check.
     pub parameters: Parameters,
 }
 
-/// A data set by kind.
+/// A data set, named by its kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataSpec {
-    /// Name under which workers know it.
+    /// Kind, as workers know it.
     pub kind: String,
-    /// Whether each epoch has an order of its own.
+    /// Whether the samples are shuffled anew for each epoch.
     pub shuffle: bool,
-    /// Whether an epoch's last, smaller batch is left out.
+    /// Whether the last batch of an epoch is left out if it is smaller.
     pub drop_last: bool,
-    /// For the workers.
+    /// Parameters of the kind, which workers check.
     pub parameters: Parameters,
 }
 
-/// Length of the run and the division of a batch.
+/// Length of the training and division of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainSpec {
-    /// How long the run is.
+    /// Length in epochs or outer steps.
     pub length: Length,
     /// Samples in a batch, over all workers together.
     pub batch_size: u64,
-    /// Slices into which each batch is cut.
+    /// Shards of each batch.
     pub shards: u32,
-    /// What workers compute products with.
+    /// Rounding of the operands of matrix products.
     pub precision: Precision,
     /// Which workers may serve the job together.
     pub compute_classes: ComputeClasses,
@@ -79,108 +79,107 @@ pub struct TrainSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ComputeClasses {
-    /// Those of one compute class, the first worker's: the result is a function of the job alone, to the
-    /// last bit.
+    /// Workers of one compute class, that of the first worker: the result depends on the job alone, to the last bit.
     #[default]
     One,
-    /// Any: the result depends, in its last bits, on who computed what.
+    /// Workers of any class: the last bits of the result depend on which worker computed which shards.
     Any,
 }
 
-/// What the operands of products are rounded to: in linear layers, convolutions and attention, forward and backward. Sums,
-/// everything else, weights, gradients and the optimizer are f32.
+/// Format to which the operands of matrix products are rounded: in linear layers, convolutions and attention, forward
+/// and backward. Sums, all other operations, weights, gradients and the optimizer are f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// Not rounded.
     #[default]
     F32,
-    /// TF32, on GPUs that have it: the 11 leading bits of the significand.
+    /// TF32, on GPUs that support it: the 11 leading bits of the significand.
     Tf32,
-    /// bfloat16: the 8 leading bits of the significand, to nearest, ties to even.
+    /// bfloat16: the 8 leading bits of the significand, rounded to nearest, ties to even.
     Bf16,
 }
 
-/// When checkpoints are written; the last outer step always writes one.
+/// When checkpoints are written. One is always written after the last outer step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckpointSpec {
-    /// The rhythm; `None` means only at the end.
+    /// Epochs or outer steps between two checkpoints; `None` means only at the end.
     pub every: Option<Length>,
-    /// How many are kept, newest first.
+    /// Number of newest checkpoints that are kept, at least 1.
     pub keep: u32,
-    /// What follows when one cannot be written.
+    /// What the job does if a checkpoint cannot be written.
     pub on_failure: OnFailure,
 }
 
-/// What a job does when a checkpoint cannot be written.
+/// What a job does if a checkpoint cannot be written. Earlier checkpoints are not affected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
-    /// It trains on; where that was the last checkpoint, it pauses.
+    /// It continues; if that was the first or the last checkpoint, it pauses.
     #[default]
     Continue,
-    /// It pauses: the newest checkpoint is where it goes on.
+    /// It pauses, and continues from the newest checkpoint when it is resumed.
     Pause,
     /// It fails.
     Fail,
 }
 
-/// How many workers the job wants.
+/// Number of workers and priority. The result does not depend on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResourcesSpec {
-    /// The job starts when so many are free.
+    /// Free workers that the job needs to start.
     pub min_workers: u32,
-    /// It takes no more than this; `None` means all.
+    /// Maximum number of workers at a time; `None` means no limit.
     pub max_workers: Option<u32>,
-    /// Jobs of a higher priority get free workers first.
+    /// Jobs with a higher priority get free workers first; -100 to 100.
     pub priority: i32,
 }
 
 /// Method and base optimizer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OptimizerSpec {
-    /// The member of the family.
+    /// Method with its parameters.
     pub method: Method,
-    /// Which evaluations update running statistics.
+    /// Which gradients update running statistics.
     pub batch_statistics: BatchStatistics,
-    /// What takes the descent steps.
+    /// Optimizer that takes the descents.
     pub base: BaseOptimizer,
 }
 
-/// Which evaluations update running statistics.
+/// Which gradients update running statistics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BatchStatistics {
-    /// As often as 2k passes of the published reference would.
+    /// All, once for each use as ascent or descent: as often as the forward passes of the published reference code.
     #[default]
     EveryPass,
-    /// Only those at unperturbed weights.
+    /// Only gradients at unperturbed weights.
     Unperturbed,
 }
 
-/// What takes the descent steps.
+/// The optimizer that takes the descents.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum BaseOptimizer {
     /// Stochastic gradient descent as PyTorch defines it.
     Sgd {
-        /// Learning rate.
+        /// Learning rate before the schedule.
         lr: f64,
         /// Momentum in [0, 1).
         momentum: f64,
-        /// Nesterov momentum.
+        /// Whether the momentum is Nesterov's.
         nesterov: bool,
-        /// Added to the gradient, times the weights.
+        /// Times the weights, it is added to the gradient.
         weight_decay: f64,
     },
     /// Adam with decoupled weight decay (Loshchilov & Hutter, ICLR 2019), as PyTorch defines it.
     AdamW {
-        /// Learning rate.
+        /// Learning rate before the schedule.
         lr: f64,
-        /// Decays of the first and second moment.
+        /// Decay rates of the first and second moment, each in [0, 1).
         betas: [f64; 2],
-        /// Added to the denominator.
+        /// Added to the denominator, above 0.
         eps: f64,
-        /// Decoupled decay.
+        /// Times learning rate and weights, it is subtracted from the weights.
         weight_decay: f64,
     },
 }

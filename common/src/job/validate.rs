@@ -1,4 +1,4 @@
-//! Checks of a job: from what was written to what it means.
+//! Checks a job: turns a [`JobFile`] into a [`JobSpec`].
 
 mod optimizer;
 mod schedule;
@@ -7,20 +7,21 @@ use super::file::*;
 use super::spec::*;
 use crate::digest::Digest;
 
-/// Most samples in a batch, outer steps, epochs and the like: beyond any use, below any overflow.
+/// Limit for samples in a batch, outer steps, epochs and the like: large enough for any use, small enough that their
+/// arithmetic does not overflow.
 const MAX_COUNT: u64 = 1 << 40;
-/// Most shards.
+/// Most shards of a batch.
 const MAX_SHARDS: u64 = 4096;
-/// Shards where the job does not say, unless a batch has fewer samples.
+/// Shards if the job gives no number, unless a batch has fewer samples.
 const DEFAULT_SHARDS: u64 = 8;
-/// Most workers that can be asked for.
+/// Most workers that a job can ask for.
 const MAX_WORKERS: u64 = 100_000;
 /// Highest priority; its negative is the lowest.
 const MAX_PRIORITY: u32 = 100;
 /// Most bytes of a name.
 const MAX_NAME: usize = 128;
 
-/// What is wrong with a job, and where.
+/// A key of a job that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {problem}")]
 pub struct JobError {
@@ -31,7 +32,7 @@ pub struct JobError {
 }
 
 impl JobError {
-    /// An error at a key.
+    /// An error at the key with this path.
     pub fn new(path: &str, problem: &str) -> Self {
         Self { path: path.to_owned(), problem: problem.to_owned() }
     }
@@ -59,7 +60,7 @@ fn number(path: &str, value: f64, expected: &str, holds: impl Fn(f64) -> bool) -
     if value.is_finite() && holds(value) { Ok(value) } else { refuse(path, expected, value) }
 }
 
-/// Refuses a key that the chosen method or kind has no use for.
+/// Refuses a key that the chosen method or kind does not use.
 fn unused<T>(path: &str, value: &Option<T>, chosen: &str) -> Checked<()> {
     match value {
         Some(_) => Err(JobError::new(path, &format!("has no meaning with {chosen}; remove it"))),
@@ -81,10 +82,10 @@ fn text(path: &str, value: &str) -> Checked<String> {
 }
 
 impl JobFile {
-    /// Checks everything that needs neither the model nor the data.
+    /// Checks everything that can be checked without the model and the data, and fills in defaults.
     ///
     /// # Errors
-    /// Names the first key whose value is impossible, what was expected and what was found.
+    /// Names the first key whose value is not valid, what was expected and what was found.
     pub fn validate(&self) -> Result<JobSpec, JobError> {
         let train = self.train.validate()?;
         Ok(JobSpec {
@@ -120,7 +121,7 @@ impl ModelSection {
     }
 }
 
-/// A path stands for a file that is not uploaded yet; its digest is not known before that.
+/// Refuses a path: it names a file that the client has not uploaded yet, and whose digest is therefore unknown.
 fn init_digest(text: &str) -> Checked<Digest> {
     Digest::parse(text).map_or_else(
         || {

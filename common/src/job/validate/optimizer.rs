@@ -1,4 +1,4 @@
-//! Checks of `[optimizer]` and `[optimizer.base]`.
+//! Checks `[optimizer]` and `[optimizer.base]`.
 
 use super::super::file::{
     AlphaValue, AscentName, BaseName, BaseSection, DEFAULT_BETAS, GradientsName, OptimizerSection,
@@ -29,7 +29,7 @@ impl OptimizerSection {
             unused("optimizer.eta", &self.eta, chosen)?;
             unused("optimizer.perturbation", &self.perturbation, chosen)?;
         }
-        // sgd and sam are the family at k = 1 and α = 1: saying so is no mistake.
+        // sgd and sam are what the family does with k = 1 and α = 1, so a job may say so.
         if matches!(self.method, Sgd | Sam) {
             unused("optimizer.k", &self.k.filter(|&k| k != 1), chosen)?;
         }

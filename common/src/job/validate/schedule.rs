@@ -1,4 +1,4 @@
-//! Checks of `[schedule]`.
+//! Checks `[schedule]`.
 
 use super::super::file::{ScheduleName, ScheduleSection};
 use super::super::{Length, Schedule};
