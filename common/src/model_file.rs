@@ -1,4 +1,4 @@
-//! Model files: safetensors with every tensor under its PyTorch name.
+//! Model files: safetensors files with every tensor under its PyTorch name.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,62 +12,62 @@ use serde::Serialize;
 use crate::flat_buffer::FlatBuffer;
 use crate::layout::{Layout, TensorEntry, TensorKind};
 
-/// Last part of the names of the counters that PyTorch's batch normalisation stores beside its statistics, and that
-/// are no part of a model's function: it reads them only where the running average has no momentum.
+/// Last part of the names of the counters that PyTorch's batch normalisation stores with its running statistics. They
+/// are no part of a model's function: PyTorch uses them only for a running average without momentum.
 const COUNTER: &str = "num_batches_tracked";
-/// Beside which statistic there is such a counter.
+/// Last part of the name of the running statistic that has such a counter.
 const COUNTED: &str = "running_mean";
-/// The length of a header is a multiple of it, so that a reader that maps a file finds its tensors aligned.
+/// The length of a header is a multiple of this, so that tensors are aligned for a reader that maps the file.
 const ALIGNMENT: usize = 8;
-/// Bytes that are gathered before they are written: many tensors are small.
+/// Bytes that are collected before they are written, because many tensors are small.
 const BUFFER: usize = 1 << 20;
 
-/// What is wrong with a model file.
+/// Why a model file cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelFileError {
-    /// Not a safetensors file, or a damaged one.
+    /// The file cannot be written, is not a safetensors file, or is damaged.
     #[error("not a usable safetensors file: {source}")]
     Format {
-        /// What the reader says.
+        /// Error of the safetensors library.
         #[from]
         source: SafeTensorError,
     },
     /// A tensor of the model is not in the file.
     #[error("tensor {name:?}: missing")]
     Missing {
-        /// The tensor.
+        /// Name of the tensor.
         name: String,
     },
     /// The file holds a tensor that the model does not have.
     #[error("tensor {name:?}: the model has none of that name")]
     Unknown {
-        /// The tensor.
+        /// Name of the tensor.
         name: String,
     },
-    /// Another shape than the model's.
+    /// A tensor does not have the model's shape.
     #[error("tensor {name:?}: expected shape {expected:?}, found {found:?}")]
     Shape {
-        /// The tensor.
+        /// Name of the tensor.
         name: String,
-        /// The model's.
+        /// Shape in the model.
         expected: Vec<usize>,
-        /// The file's.
+        /// Shape in the file.
         found: Vec<usize>,
     },
-    /// Another type than f32.
+    /// A tensor is not f32.
     #[error("tensor {name:?}: expected F32, found {found:?}")]
     Dtype {
-        /// The tensor.
+        /// Name of the tensor.
         name: String,
-        /// The file's.
+        /// Dtype in the file.
         found: Dtype,
     },
-    /// NaN or infinity.
+    /// A value is NaN or infinite.
     #[error("tensor {name:?}: number {index} is not finite")]
     NotFinite {
-        /// The tensor.
+        /// Name of the tensor.
         name: String,
-        /// Which number, row-major.
+        /// Index of the first such value, row-major.
         index: usize,
     },
 }
@@ -83,13 +83,14 @@ impl<'a> TensorView<'a> {
         Self { dtype: Dtype::F32, shape, bytes }
     }
 
-    /// A counter at 0.
+    /// A scalar counter of 0.
     fn counter() -> Self {
         Self { dtype: Dtype::I64, shape: &[], bytes: &[0; size_of::<i64>()] }
     }
 }
 
-/// The header of a file. The library would write `__metadata__` in the order of a hash map, another one each time.
+/// The header of a file. It is written here and not by the library, which writes `__metadata__` in the order of a hash
+/// map, so in a different order each time.
 #[derive(Serialize)]
 struct Header<'a> {
     #[serde(rename = "__metadata__", skip_serializing_if = "BTreeMap::is_empty")]
@@ -99,7 +100,7 @@ struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    /// The header for tensors that lie in the file one after the other in this order.
+    /// The header for tensors that follow each other in the file in this order.
     fn new(
         tensors: &[(&str, TensorView<'_>)],
         metadata: &'a BTreeMap<&'a str, String>,
@@ -115,7 +116,7 @@ impl<'a> Header<'a> {
         Ok(Self { metadata, tensors: Metadata::new(None, infos.collect())? })
     }
 
-    /// The header as it stands in the file, filled up with spaces.
+    /// The header as in the file, padded with spaces.
     fn into_bytes(self) -> Result<Vec<u8>, SafeTensorError> {
         let mut bytes = serde_json::to_vec(&self)?;
         bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), b' ');
@@ -123,15 +124,15 @@ impl<'a> Header<'a> {
     }
 }
 
-/// Writes a new file whose bytes follow from the tensors and the metadata alone.
+/// Writes a new file whose bytes depend on the tensors and the metadata alone.
 fn write_file<'a>(
     path: &Path,
     tensors: impl Iterator<Item = (&'a str, TensorView<'a>)>,
     metadata: &BTreeMap<&str, String>,
 ) -> Result<(), SafeTensorError> {
     let mut tensors: Vec<_> = tensors.collect();
-    // Larger elements first, then by name, as the library writes files: every tensor begins at a multiple of its
-    // elements' size.
+    // Larger elements first, then by name, as the library does: every tensor then begins at a multiple of the size of
+    // its elements.
     tensors.sort_by(|(left_name, left), (right_name, right)| {
         right.dtype.cmp(&left.dtype).then_with(|| left_name.cmp(right_name))
     });
@@ -149,24 +150,25 @@ fn byte_range(entry: &TensorEntry) -> std::ops::Range<usize> {
     entry.range.start * size_of::<f32>()..entry.range.end * size_of::<f32>()
 }
 
-/// Whether a tensor of this name is a counter of PyTorch's that no model here has.
+/// Whether this is the name of a counter of PyTorch's batch normalisation, which models here do not have.
 pub fn is_counter(name: &str) -> bool {
     name.rsplit('.').next() == Some(COUNTER)
 }
 
-/// The counter that PyTorch expects beside a statistic when it loads a file strictly.
+/// Name of the counter that PyTorch expects with a running statistic if it loads a file strictly; `None` for other
+/// tensors.
 fn counter_of(entry: &TensorEntry) -> Option<String> {
     let prefix = entry.spec.name.strip_suffix(COUNTED)?;
     let is_last_part = prefix.is_empty() || prefix.ends_with('.');
     (entry.spec.kind == TensorKind::Statistic && is_last_part).then(|| format!("{prefix}{COUNTER}"))
 }
 
-/// Writes parameters and statistics to a new file at `path`, without copying them. Each `running_mean` gets a
-/// `num_batches_tracked` of 0 beside it, without which PyTorch would not load the file strictly. Equal arguments give
-/// equal files, byte for byte.
+/// Writes parameters and running statistics to a new file at `path`, without copying them. The file also has a
+/// `num_batches_tracked` of 0 for each `running_mean`, because PyTorch would not load it strictly without. Equal
+/// arguments give equal files, byte for byte.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// If the file cannot be written.
 pub fn write(
     path: &Path,
     layout: &Layout,
@@ -187,11 +189,11 @@ pub fn write(
     Ok(write_file(path, tensors.chain(counters), metadata)?)
 }
 
-/// Writes flat buffers under names of their own to a new file at `path`, for state that only this service reads. Equal
-/// arguments give equal files, byte for byte.
+/// Writes flat buffers to a new file at `path`, each as one tensor under the given name, for state that only this
+/// service reads. Equal arguments give equal files, byte for byte.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// If the file cannot be written.
 pub fn write_flat(path: &Path, flat_buffers: &[(&str, &FlatBuffer)]) -> Result<(), ModelFileError> {
     let shapes: Vec<[usize; 1]> = flat_buffers.iter().map(|(_, flat_buffer)| [flat_buffer.len()]).collect();
     let tensors = flat_buffers
@@ -201,10 +203,10 @@ pub fn write_flat(path: &Path, flat_buffers: &[(&str, &FlatBuffer)]) -> Result<(
     Ok(write_file(path, tensors, &BTreeMap::new())?)
 }
 
-/// Reads what [`write_flat`] wrote.
+/// Reads the names and flat buffers of a file that [`write_flat`] wrote.
 ///
 /// # Errors
-/// When the file is damaged or holds something else than flat f32 tensors.
+/// If the file is damaged or holds a tensor that is not f32.
 pub fn read_flat(bytes: &[u8]) -> Result<Vec<(String, FlatBuffer)>, ModelFileError> {
     let file = SafeTensors::deserialize(bytes)?;
     let mut flat_buffers = Vec::new();
@@ -219,11 +221,11 @@ pub fn read_flat(bytes: &[u8]) -> Result<Vec<(String, FlatBuffer)>, ModelFileErr
     Ok(flat_buffers)
 }
 
-/// Reads parameters and statistics of a known layout.
+/// Reads parameters and running statistics of a known layout. PyTorch's counters are ignored.
 ///
 /// # Errors
-/// When the file is damaged, lacks a tensor, has an unknown one, or holds another shape or type or numbers
-/// that are not finite.
+/// If the file is damaged, lacks a tensor, has an unknown one, or a tensor has another shape, another dtype or a value
+/// that is not finite.
 pub fn read(bytes: &[u8], layout: &Layout) -> Result<(FlatBuffer, FlatBuffer), ModelFileError> {
     let file = SafeTensors::deserialize(bytes)?;
     let mut parameters = FlatBuffer::zeros(layout.parameters());

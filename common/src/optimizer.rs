@@ -1,14 +1,14 @@
 //! The optimizer family as a pure state machine over flat buffers.
 //!
-//! The algorithms themselves, one file each, are in `methods`: `methods/lookbehind.rs` reads as the paper does. The
-//! arithmetic is in `elementwise`.
+//! The algorithms are in `methods`, one file each; `methods/lookbehind.rs`, for example, follows the paper line by
+//! line. The arithmetic is in `elementwise`.
 //!
-//! [`Optimizer::begin`] opens an outer step and says which gradient is wanted first; [`Optimizer::absorb`] takes a gradient
-//! and says which one is wanted next, until the outer step is finished. Where the gradients come from is the caller's
-//! business.
+//! [`Optimizer::begin`] begins an outer step and returns a request for the first gradient. [`Optimizer::absorb`] takes
+//! a gradient and returns a request for the next one, until the outer step is finished. The caller computes the
+//! gradients.
 //!
-//! The weights to compute at are published as `Arc`s and are never written while a caller holds them. A caller that drops
-//! them before the next [`Optimizer::absorb`] saves the optimizer one buffer of the model's size.
+//! The weights at which to compute are published as `Arc`s and are not written while a caller holds them. A caller that
+//! drops them before the next [`Optimizer::absorb`] saves the optimizer one buffer of the model's size.
 
 mod base;
 mod blocks;
@@ -44,7 +44,7 @@ use crate::flat_buffer::FlatBuffer;
 use crate::job::{self, Alpha, Method, OptimizerSpec};
 use crate::layout::Layout;
 
-/// Added to the norm of a gradient, so that a gradient of zero moves nothing.
+/// Added to the norm of a gradient, so that a gradient of zero gives an ascent of zero instead of NaN.
 const NORM_OFFSET: f64 = 1e-16;
 
 /// A job's optimizer: weights, running statistics and the base optimizer's state.
@@ -62,10 +62,10 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// The optimizer of a job that starts at some weights.
+    /// The optimizer of a new job with these initial weights and running statistics.
     ///
     /// # Errors
-    /// When a flat buffer does not have the layout's length.
+    /// If a flat buffer does not have the layout's length.
     pub fn new(
         spec: &OptimizerSpec,
         layout: Arc<Layout>,
@@ -75,10 +75,10 @@ impl Optimizer {
         Self::restore(spec, layout, OptimizerState::initial(&spec.base, parameters, statistics))
     }
 
-    /// The optimizer of a job that goes on from a state.
+    /// The optimizer of a job that continues from a state.
     ///
     /// # Errors
-    /// When the state lacks a buffer, has one too many, or a flat buffer does not have the layout's length.
+    /// If the state lacks a buffer, has an unknown one, or a flat buffer does not have the layout's length.
     pub fn restore(
         spec: &OptimizerSpec,
         layout: Arc<Layout>,
@@ -100,8 +100,8 @@ impl Optimizer {
         })
     }
 
-    /// Everything that is needed to go on from here. Only between outer steps: within one it is neither the
-    /// state before nor the one after it.
+    /// The state from which [`Optimizer::restore`] continues. Must be called between outer steps only: during one, the
+    /// buffers hold neither the state before nor the state after it.
     pub fn state(&self) -> OptimizerState {
         debug_assert!(self.step.is_none());
         OptimizerState {
@@ -116,38 +116,37 @@ impl Optimizer {
         }
     }
 
-    /// Slow weights, as the last outer step left them.
+    /// The slow weights after the last outer step.
     pub fn slow(&self) -> &Arc<FlatBuffer> {
         &self.weights.slow
     }
 
-    /// Running statistics.
+    /// The running statistics after the last gradient.
     pub fn statistics(&self) -> &Arc<FlatBuffer> {
         &self.statistics.values
     }
 
-    /// Weights at which the evaluation that was asked for last is to be computed; the slow ones between outer
-    /// steps.
+    /// The weights at which to compute the gradient that was requested last; between outer steps, the slow weights.
     pub fn weights(&self) -> Arc<FlatBuffer> {
         let weights = self.step.as_ref().map(|step| self.weights.at(step.gradient().at));
         Arc::clone(weights.unwrap_or(&self.weights.slow))
     }
 
-    /// Begins an outer step with the learning rate `lr`. A method that takes several batches does one inner
-    /// step with each of the `batches` that are left to it, at most k; the others take one. An outer step
-    /// that is under way goes on.
+    /// Begins an outer step with the learning rate `lr` and requests its first gradient. A method with a batch for each
+    /// inner step does as many inner steps as `batches` are left in the epoch, at most k; other methods use one batch.
+    /// If an outer step has begun before, it continues and the arguments are ignored.
     ///
     /// # Panics
-    /// When a method that takes several batches gets none.
+    /// If `batches` is 0 and the method has a batch for each inner step.
     pub fn begin(&mut self, batches: u32, lr: f64) -> GradientRequest {
         let begin = || OuterStep::new(GradientSchedule::new(&self.method, batches), lr);
         self.step.get_or_insert_with(begin).request()
     }
 
-    /// Takes the gradient that was asked for last, with the statistics of its batch.
+    /// Takes the gradient that was requested last and the statistics of its batch, and returns what follows.
     ///
     /// # Errors
-    /// When a number is not finite, a flat buffer does not have the layout's length, or no gradient was asked for.
+    /// If a value is not finite, a flat buffer does not have the layout's length, or no gradient was requested.
     pub fn absorb(
         &mut self,
         gradient: FlatBuffer,
@@ -174,7 +173,7 @@ impl Optimizer {
         Ok(Next::Gradient(next))
     }
 
-    /// Checks a gradient and takes its norms.
+    /// Checks a gradient and computes its norms.
     fn measure(
         &self,
         step: &OuterStep,
@@ -189,7 +188,7 @@ impl Optimizer {
         Ok(norms)
     }
 
-    /// Moves perturbed and fast weights as a gradient that is not the last one demands.
+    /// Moves the perturbed and the fast weights with a gradient that is not the last one of the outer step.
     fn advance(&mut self, step: &OuterStep, norms: Norms, gradient: &FlatBuffer) {
         let used = step.gradient();
         let ascent = self.ascent.filter(|_| used.ascends);
@@ -211,7 +210,7 @@ impl Optimizer {
         }
     }
 
-    /// Takes the last descent of an outer step and interpolates; returns α.
+    /// Does the last descent of an outer step and the interpolation. Returns α.
     fn finish(&mut self, step: &OuterStep, gradient: &FlatBuffer) -> f64 {
         let interpolation = step.schedule.interpolation;
         self.weights.prepare_last(interpolation.is_some(), &mut self.pool);
@@ -229,7 +228,7 @@ impl Optimizer {
             Some(Alpha::Static(alpha)) => alpha,
             Some(Alpha::Adaptive) => {
                 let alphas = adaptive_alphas(&self.blocks, &sums);
-                // Nobody else has seen these weights, so this does not copy them.
+                // These weights have not been published yet, so this does not copy them.
                 interpolate_tensors(&self.blocks, Arc::make_mut(&mut weights), &self.weights.slow, &alphas);
                 alphas.iter().sum::<f64>() / alphas.len() as f64
             }

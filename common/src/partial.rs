@@ -1,46 +1,47 @@
-//! What a shard, or the sum over a segment of shards, contributes to an evaluation.
+//! Partials: what workers compute for the shards of a request.
 
 use crate::flat_buffer::FlatBuffer;
 
-/// Sums over samples that are kept beside the gradient.
+/// Sums over samples that belong to a partial in addition to its gradient.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sums {
     /// Sum of the samples' losses, in nats.
     pub loss: f64,
-    /// Samples classified rightly.
+    /// Number of samples that were classified correctly.
     pub correct: u64,
-    /// Samples.
+    /// Number of samples.
     pub samples: u64,
 }
 
 impl Sums {
-    /// Adds `right` behind `self`; the order matters to the last bit of the loss.
+    /// Adds `right` to `self`. Callers must add in the order of the reduction tree, which affects the last bits of the
+    /// loss.
     pub fn add(&mut self, right: &Sums) {
         self.loss += right.loss;
         self.correct += right.correct;
         self.samples += right.samples;
     }
 
-    /// Mean loss over the samples; NaN where there are none.
+    /// Mean loss over the samples, in nats; NaN without samples.
     pub fn mean_loss(&self) -> f64 {
         self.loss / self.samples as f64
     }
 
-    /// Share of samples classified rightly; NaN where there are none.
+    /// Fraction of the samples that were classified correctly, 0 to 1; NaN without samples.
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.samples as f64
     }
 }
 
-/// Partial of a shard to an evaluation, or the canonical sum of those of a segment's shards.
+/// The partial of a shard, or the sum of the partials of a segment's shards in the order of the reduction tree.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Partial {
-    /// Gradient of (sum of the samples' losses) / (samples of the whole batch), in the layout's order.
-    /// Empty for work on the test split.
+    /// Gradient of (sum of the samples' losses) / (number of samples of the whole batch), in the order of the layout.
+    /// Empty for test requests.
     pub gradient: FlatBuffer,
-    /// Batch mean and unbiased variance of each normalisation layer, weighted by the shard's share of the
-    /// batch, in the layout's order. Empty for models without statistics and for work on the test split.
+    /// Batch statistics: mean and unbiased variance of each normalisation layer, weighted by the shard's share of the
+    /// batch, in the order of the layout. Empty for models without running statistics and for test requests.
     pub statistics: FlatBuffer,
-    /// Sums over the samples.
+    /// Loss, correct samples and samples.
     pub sums: Sums,
 }

@@ -1,40 +1,40 @@
-//! Keyed randomness: every random number of a job is a pure function of the job's seed and of what it is for,
-//! never of the worker, shard or gradient that asks: so the result depends neither on how many workers there are nor on who
-//! computes what.
+//! Keyed randomness: every random number of a job is a pure function of the job's seed and of its purpose, and never of
+//! the worker, shard or gradient that uses it. The result of a job therefore depends neither on the number of workers
+//! nor on which worker computes what.
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 
-/// What random numbers are for; part of the key.
+/// Purpose of random numbers. It is part of the key, so the values of the variants must not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
-    /// Initial weights; `layer` is the tensor's number in the layout.
+    /// Initial weights; keyed by `layer`, the tensor's number in the layout.
     InitialWeights = 1,
-    /// Order of the samples in an epoch.
+    /// Order of the samples in an epoch; keyed by epoch.
     Order = 2,
     /// Augmentation of a sample in an epoch.
     Augmentation = 3,
     /// Dropout masks; keyed by layer, epoch, batch and sample.
     Dropout = 4,
-    /// Weights of the probe that tells compute classes apart.
+    /// Weights of the probe that identifies compute classes.
     Probe = 5,
 }
 
-/// The key of one stream of random numbers. Fields that a purpose does not use stay 0.
+/// Key of one stream of random numbers. Fields that a purpose does not use are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     /// The job's seed.
     pub seed: u64,
-    /// What the numbers are for.
+    /// Purpose of the numbers.
     pub purpose: Purpose,
-    /// Layer or tensor.
+    /// Number of the layer or tensor.
     pub layer: u32,
-    /// Epoch.
+    /// Epoch, from 0.
     pub epoch: u64,
-    /// Batch within the epoch.
+    /// Batch within the epoch, from 0.
     pub batch: u64,
-    /// Sample within the data set.
+    /// Number of the sample within the data set, from 0.
     pub sample: u64,
 }
 
@@ -44,8 +44,8 @@ impl Key {
         Self { seed, purpose, layer: 0, epoch: 0, batch: 0, sample: 0 }
     }
 
-    /// The stream of this key: ChaCha12 with the key's fields as cipher key and the sample as stream number,
-    /// so that distinct keys never share numbers.
+    /// The stream of this key: ChaCha12 with the sample as stream number and all other fields as cipher key, so that
+    /// different keys give different streams.
     pub fn stream(self) -> Stream {
         let mut cipher_key = [0_u8; 32];
         cipher_key[0..8].copy_from_slice(&self.seed.to_le_bytes());
@@ -59,16 +59,16 @@ impl Key {
     }
 }
 
-/// A stream of random numbers.
+/// A stream of random numbers. Each call draws the next ones.
 pub struct Stream(ChaCha12Rng);
 
 impl Stream {
-    /// Uniform in 0..bound without bias; 0 where `bound` is 0.
+    /// Uniform in `0..bound` without bias; 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         if bound == 0 {
             return 0;
         }
-        // Rejects the numbers beyond the largest multiple of `bound`.
+        // Rejects numbers from the largest multiple of `bound` on: they would make small results more likely.
         let limit = u64::MAX - u64::MAX % bound;
         loop {
             let value = self.0.next_u64();
@@ -88,7 +88,8 @@ impl Stream {
         low + (high - low) * self.uniform()
     }
 
-    /// Standard normal, by the Box–Muller transform with pinned functions (two numbers drawn, one returned).
+    /// Standard normal, by the Box–Muller transform, which draws two numbers for one result. The functions are libm's,
+    /// which give the same bits on every machine.
     pub fn normal(&mut self) -> f32 {
         let radius = f64::from(1.0 - self.uniform());
         let angle = f64::from(self.uniform()) * std::f64::consts::TAU;

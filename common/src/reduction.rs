@@ -1,15 +1,15 @@
-//! The canonical reduction: one fixed binary tree over shard numbers.
+//! The reduction tree: one fixed binary tree over shard numbers.
 //!
-//! segment(a..b) = segment(a..m) + segment(m..b) with m = a + the largest power of two smaller than b − a. Floating-point addition
-//! is not associative, so the order of additions must not depend on which worker computed which shards: with one tree
-//! every assignment makes the same additions in the same order.
+//! segment(a..b) = segment(a..m) + segment(m..b) with m = a + the largest power of two smaller than b − a.
+//! Floating-point addition is not associative, so the order of additions must not depend on which worker computed which
+//! shards. With one tree, every assignment of shards gives the same additions in the same order.
 
 use std::fmt;
 
 use crate::flat_buffer::FlatBuffer;
 use crate::partial::Partial;
 
-/// A segment of the tree: the contiguous shards `first..end`, never empty.
+/// A segment of the reduction tree: the contiguous shards `first..end`, never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Segment {
     /// First shard.
@@ -25,22 +25,22 @@ impl fmt::Display for Segment {
 }
 
 impl Segment {
-    /// The root over `shards` shards; `shards` must not be 0.
+    /// The root of the tree over `shards` shards; `shards` must not be 0.
     pub fn root(shards: u32) -> Self {
         Self { first: 0, end: shards }
     }
 
-    /// Number of shards below the segment.
+    /// Number of shards in the segment.
     pub fn len(self) -> u32 {
         self.end - self.first
     }
 
-    /// Never: a segment has at least one shard.
+    /// Whether the range is empty, which a valid segment is not. For ranges that came over the wire.
     pub fn is_empty(self) -> bool {
         self.first >= self.end
     }
 
-    /// The two segments whose sum it is; `None` for a single shard.
+    /// The two children, whose sum the segment is; `None` for a single shard.
     pub fn children(self) -> Option<(Segment, Segment)> {
         if self.len() < 2 {
             return None;
@@ -54,8 +54,8 @@ impl Segment {
         self.first <= other.first && other.end <= self.end
     }
 
-    /// The segments of the tree over `shards` shards that lie within `range` and in no larger such segment, in the
-    /// order of their shards.
+    /// The largest segments of the tree over `shards` shards that lie within `range`. Together they cover the shards of
+    /// `range` in the tree, each once, in the order of the shards.
     pub fn maximal_within(range: Segment, shards: u32) -> Vec<Segment> {
         fn descend(segment: Segment, range: Segment, found: &mut Vec<Segment>) {
             if range.contains(segment) {
@@ -77,12 +77,11 @@ impl Segment {
     }
 }
 
-/// Adds `right` onto `left` elementwise.
 fn add_flat_buffer(left: &mut FlatBuffer, right: &FlatBuffer) {
     crate::optimizer::elementwise::add_assign(left, right);
 }
 
-/// The sum of two sibling segments, in the storage of the left one.
+/// The sum of the partials of two sibling segments, in the memory of the left one.
 pub fn add(mut left: Partial, right: &Partial) -> Partial {
     add_flat_buffer(&mut left.gradient, &right.gradient);
     add_flat_buffer(&mut left.statistics, &right.statistics);
@@ -90,16 +89,16 @@ pub fn add(mut left: Partial, right: &Partial) -> Partial {
     left
 }
 
-/// Sums a segment from its parts in the canonical order. `part` returns the partial of a segment that is known
-/// already, or `None` to have it made from its children; a single shard must be known.
+/// The partial of a segment, summed in the order of the tree. `part` returns the partial of a segment if it is known,
+/// and `None` if it is to be summed from the segment's children. A single shard must be known.
 ///
 /// # Errors
-/// Whatever `part` returns, and [`MissingShard`] where a single shard is not known.
+/// Any error of `part`, and [`MissingShard`] if a single shard is not known.
 pub fn reduce<E: From<MissingShard>>(
     segment: Segment,
     part: &mut impl FnMut(Segment) -> Result<Option<Partial>, E>,
 ) -> Result<Partial, E> {
-    // A closure cannot implement a trait with two functions by itself; the struct spares each caller one of its own.
+    // A closure cannot implement a trait with two functions, so this struct does it for all callers.
     struct InMemory<'a, F>(&'a mut F);
     impl<E, F: FnMut(Segment) -> Result<Option<Partial>, E>> Reduction for InMemory<'_, F> {
         type Sum = Partial;
@@ -116,31 +115,31 @@ pub fn reduce<E: From<MissingShard>>(
     reduce_with(segment, &mut InMemory(part))
 }
 
-/// Sums that are made somewhere, of whatever is kept there.
+/// A reduction over the tree whose sums may be kept anywhere, for example on a GPU.
 pub trait Reduction {
     /// The sum over a segment.
     type Sum;
-    /// Why one cannot be made.
+    /// Error of the reduction.
     type Error;
 
-    /// The sum of a segment that is known already, or `None` to have it made from its children; a single shard must be
-    /// known.
+    /// The sum of a segment if it is known, and `None` if it is to be summed from the segment's children. A single
+    /// shard must be known.
     ///
     /// # Errors
-    /// When it cannot be known.
+    /// If the sum cannot be computed.
     fn part(&mut self, segment: Segment) -> Result<Option<Self::Sum>, Self::Error>;
 
     /// The sum of two sibling segments.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// If the sum cannot be computed.
     fn add(&mut self, left: Self::Sum, right: Self::Sum) -> Result<Self::Sum, Self::Error>;
 }
 
-/// Sums a segment in the canonical order, as [`reduce`] does, wherever its parts are.
+/// The sum over a segment in the order of the tree, as with [`reduce`], for sums of any kind.
 ///
 /// # Errors
-/// Whatever `reduction` returns, and [`MissingShard`] where a single shard is not known.
+/// Any error of `reduction`, and [`MissingShard`] if a single shard is not known.
 pub fn reduce_with<R: Reduction>(segment: Segment, reduction: &mut R) -> Result<R::Sum, R::Error>
 where
     R::Error: From<MissingShard>,
@@ -154,16 +153,16 @@ where
     reduction.add(left, right)
 }
 
-/// A reduction lacked the partial of one shard.
+/// The partial of one shard is missing in a reduction.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("no partial of shard {shard}")]
 pub struct MissingShard {
-    /// The shard.
+    /// Number of the shard.
     pub shard: u32,
 }
 
-/// The slice of a batch of `samples` samples that shard `shard` of `shards` covers, as positions within the
-/// batch: contiguous slices, the first `samples mod shards` of them one longer.
+/// Positions within a batch of `samples` samples that shard `shard` of `shards` covers. Shards are contiguous; the
+/// first `samples mod shards` of them have one sample more than the others. `shards` must not be 0.
 pub fn shard_range(samples: u64, shards: u32, shard: u32) -> std::ops::Range<u64> {
     let (shards, shard) = (u64::from(shards), u64::from(shard));
     let (size, longer) = (samples / shards, samples % shards);
@@ -171,7 +170,7 @@ pub fn shard_range(samples: u64, shards: u32, shard: u32) -> std::ops::Range<u64
     start..start + size + u64::from(shard < longer)
 }
 
-/// Number of shards that a batch is cut into: no shard is empty.
+/// Number of shards of a batch of `samples` samples: at most `shards`, and so that no shard is empty.
 pub fn effective_shards(samples: u64, shards: u32) -> u32 {
     samples.min(u64::from(shards)) as u32
 }

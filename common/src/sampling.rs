@@ -1,34 +1,34 @@
-//! Which samples an epoch's batches hold, and how outer steps consume them.
+//! Which samples the batches of an epoch hold, and which batches outer steps use.
 
 use crate::random::{Key, Purpose};
 
-/// Samples, batches and outer steps of a job, once the data set's size is known.
+/// Samples, batches and outer steps of a job whose data set's size is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Samples in the training split.
     pub samples: u64,
     /// Samples in a full batch.
     pub batch_size: u64,
-    /// Whether an epoch's last, smaller batch is left out.
+    /// Whether the last batch of an epoch is left out if it is smaller.
     pub drop_last: bool,
-    /// Batches that a full outer step takes.
+    /// Batches of a full outer step.
     pub batches_per_outer_step: u64,
-    /// Outer steps in all.
+    /// Outer steps of the whole job.
     pub outer_steps: u64,
 }
 
-/// Where a job stands: what its next outer step begins with.
+/// Progress of a job: what its next outer step begins with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Position {
     /// Outer steps done.
     pub outer_step: u64,
-    /// Epoch of the next batch.
+    /// Epoch of the next batch, from 0.
     pub epoch: u64,
-    /// Next batch within the epoch.
+    /// Number of the next batch within the epoch, from 0.
     pub batch: u64,
 }
 
-/// Length of a job as its user gave it.
+/// A length of training in the unit that the user chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
     /// Passes over the training split.
@@ -38,7 +38,7 @@ pub enum Length {
 }
 
 impl Plan {
-    /// Plans a job; `None` if an epoch would hold no batch or the run would be too long to count.
+    /// The plan of a job; `None` if an epoch has no batch or the number of outer steps overflows.
     pub fn new(
         samples: u64,
         batch_size: u64,
@@ -57,7 +57,7 @@ impl Plan {
         Some(plan)
     }
 
-    /// Samples in a batch, but for a last one that is smaller.
+    /// Samples in a full batch; the last batch of an epoch may be smaller.
     pub fn batch_size(&self) -> u64 {
         self.batch_size
     }
@@ -67,22 +67,23 @@ impl Plan {
         if self.drop_last { self.samples / self.batch_size } else { self.samples.div_ceil(self.batch_size) }
     }
 
-    /// Outer steps in an epoch; the last one may be shorter.
+    /// Outer steps in an epoch; the last one may have fewer batches.
     pub fn outer_steps_per_epoch(&self) -> u64 {
         self.batches_per_epoch().div_ceil(self.batches_per_outer_step)
     }
 
-    /// Samples in a batch.
+    /// Samples in the batch number `batch` of an epoch.
     pub fn batch_samples(&self, batch: u64) -> u64 {
         self.batch_size.min(self.samples.saturating_sub(batch.saturating_mul(self.batch_size)))
     }
 
-    /// Batches that the outer step at `position` takes: fewer than usual at an epoch's end.
+    /// Batches of the outer step at `position`: possibly fewer at the end of an epoch, since an outer step does not
+    /// span two epochs.
     pub fn batches_at(&self, position: Position) -> u64 {
         self.batches_per_outer_step.min(self.batches_per_epoch() - position.batch)
     }
 
-    /// Where the job stands after the outer step at `position`.
+    /// The position after the outer step at `position`.
     pub fn after(&self, position: Position) -> Position {
         let batch = position.batch + self.batches_at(position);
         let epoch_ends = batch >= self.batches_per_epoch();
@@ -93,7 +94,7 @@ impl Plan {
         }
     }
 
-    /// Where the job stands after `outer_step` outer steps.
+    /// The position after `outer_step` outer steps.
     pub fn position(&self, outer_step: u64) -> Position {
         let per_epoch = self.outer_steps_per_epoch();
         Position {
@@ -104,7 +105,7 @@ impl Plan {
     }
 }
 
-/// The order of the samples in an epoch: the data set's own, or a shuffle keyed by seed and epoch.
+/// The order of the samples in an epoch: that of the data set, or, with `shuffle`, one that is keyed by seed and epoch.
 pub fn epoch_order(seed: u64, epoch: u64, samples: u64, shuffle: bool) -> Vec<u64> {
     let mut order: Vec<u64> = (0..samples).collect();
     if shuffle {

@@ -1,38 +1,39 @@
-//! Learning rates over time. The unit is the epoch for jobs with epochs, the outer step for jobs with steps.
+//! Learning rates over time. The unit of time is the epoch for jobs with epochs and the outer step for jobs with steps.
 
 /// A learning rate over time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     /// Shape after the warm-up.
     pub shape: Shape,
-    /// Units of linear warm-up.
+    /// Units of linear warm-up; 0 means none.
     pub warmup: u64,
-    /// First factor of the warm-up, in (0, 1].
+    /// Factor of the learning rate in the first unit of the warm-up, in (0, 1].
     pub warmup_start: f64,
 }
 
-/// Shape of a schedule.
+/// Shape of a schedule after its warm-up.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shape {
     /// The same at every unit.
     Constant,
     /// Multiplied by `gamma` at each milestone.
     Multistep {
-        /// Units, rising.
+        /// Units from which on the rate is multiplied once more, rising.
         milestones: Vec<u64>,
-        /// Factor at each.
+        /// Factor at each milestone, in (0, 1].
         gamma: f64,
     },
-    /// Half a cosine down to `min_lr` at the end of the run.
+    /// Half a cosine from the base optimizer's rate to `min_lr` at the end of the training.
     Cosine {
-        /// Rate at the end.
+        /// Learning rate at the end.
         min_lr: f64,
     },
 }
 
 impl Schedule {
-    /// Learning rate at unit `unit` of a run of `units`, from the base optimizer's rate: first the warm-up, a
-    /// line from `warmup_start`·`base_lr` that would reach `base_lr` at unit `warmup`, then the shape.
+    /// Learning rate in unit `unit`, from 0, of a training of `units` units; `base_lr` is the base optimizer's rate.
+    /// During the warm-up it rises linearly from `warmup_start`·`base_lr` towards `base_lr`, which it would reach in
+    /// unit `warmup`. Then it follows the shape.
     pub fn learning_rate(&self, base_lr: f64, unit: u64, units: u64) -> f64 {
         if unit < self.warmup {
             let done = unit as f64 / self.warmup as f64;
@@ -40,7 +41,7 @@ impl Schedule {
         }
         match &self.shape {
             Shape::Constant => base_lr,
-            // One multiplication after the other, as PyTorch's MultiStepLR does.
+            // One multiplication after the other and no power, as in PyTorch's MultiStepLR: the rounding is the same.
             Shape::Multistep { milestones, gamma } => {
                 milestones.iter().filter(|&&milestone| unit >= milestone).fold(base_lr, |lr, _| lr * gamma)
             }

@@ -24,7 +24,7 @@ fn parse(text: &str) -> Result<JobSpec, JobError> {
     parse_toml(text).and_then(|file| file.validate())
 }
 
-/// The error that follows from a change to the small job.
+/// The error after a change to the small job.
 fn refused(from: &str, to: &str) -> JobError {
     assert!(SMALL.contains(from), "{from:?} is not in the job");
     parse(&SMALL.replace(from, to)).expect_err("an impossible job")

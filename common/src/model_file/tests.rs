@@ -56,7 +56,7 @@ fn the_library_would_write_the_same_file() {
     assert_eq!(bytes, again);
 }
 
-/// A safetensors file with any header at all.
+/// A safetensors file with an arbitrary header.
 fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
 }

@@ -1,5 +1,4 @@
-//! Base optimizers: what takes the descent steps of the fast weights. Their state persists over all outer
-//! steps.
+//! Base optimizers, which take the descents of the fast weights. Their state persists over all outer steps.
 
 use std::sync::Arc;
 
@@ -17,8 +16,8 @@ pub(super) struct Base {
     steps: u64,
 }
 
-/// Names of the buffers that a base optimizer keeps, each of the parameters' length and zero before the first
-/// step.
+/// Names of the buffers that a base optimizer keeps. Each has the length of the parameters and is zero before the first
+/// descent.
 pub(super) fn buffer_names(optimizer: &BaseOptimizer) -> &'static [&'static str] {
     match *optimizer {
         BaseOptimizer::Sgd { momentum: 0.0, .. } => &[],
@@ -28,7 +27,7 @@ pub(super) fn buffer_names(optimizer: &BaseOptimizer) -> &'static [&'static str]
 }
 
 impl Base {
-    /// The base optimizer after `steps` steps, with the buffers of [`buffer_names`] in their order.
+    /// The base optimizer after `steps` descents, with the buffers in the order of [`buffer_names`].
     pub(super) fn new(
         optimizer: BaseOptimizer,
         buffers: impl IntoIterator<Item = Arc<FlatBuffer>>,
@@ -38,17 +37,15 @@ impl Base {
         Self { optimizer, buffers: [buffers.next(), buffers.next()], steps }
     }
 
-    /// Descents done.
     pub(super) fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// The buffers with their names.
     pub(super) fn buffers(&self) -> impl Iterator<Item = (&'static str, &Arc<FlatBuffer>)> {
         buffer_names(&self.optimizer).iter().copied().zip(self.buffers.iter().flatten())
     }
 
-    /// Begins the next step; [`Base::end_step`] takes the buffers back.
+    /// Begins the next descent and lends its buffers; [`Base::end_step`] takes them back.
     pub(super) fn begin_step(&mut self, lr: f64, pool: &mut Pool) -> (Rule, [Option<Writing>; 2]) {
         self.steps += 1;
         let buffers =
@@ -56,18 +53,17 @@ impl Base {
         (Rule::new(&self.optimizer, lr, self.steps), buffers)
     }
 
-    /// Ends a step.
     pub(super) fn end_step(&mut self, buffers: [Option<Writing>; 2]) {
         self.buffers = buffers.map(|buffer| buffer.map(Writing::finish));
     }
 }
 
-/// One step of a base optimizer. Factors are computed in f64 and then rounded to f32, as PyTorch does.
+/// One descent of a base optimizer. Factors are computed in f64 and then rounded to f32, as in PyTorch.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Rule {
-    /// Stochastic gradient descent.
+    /// SGD without momentum, which needs no buffer.
     Sgd(SgdStep),
-    /// The same with momentum.
+    /// SGD with momentum.
     Momentum(SgdStep),
     /// Adam with decoupled weight decay.
     AdamW(AdamWStep),
@@ -92,7 +88,7 @@ impl Rule {
                 if momentum == 0.0 { Self::Sgd(factors) } else { Self::Momentum(factors) }
             }
             BaseOptimizer::AdamW { betas: [beta1, beta2], eps, weight_decay, .. } => {
-                // libm is the same code on every machine; the standard library's powf is the system's.
+                // libm is the same code on every machine, whereas the standard library calls the system's pow.
                 let correction = |beta| 1.0 - libm::pow(beta, step as f64);
                 Self::AdamW(AdamWStep {
                     step_size: (lr / correction(beta1)) as f32,
@@ -106,7 +102,7 @@ impl Rule {
         }
     }
 
-    /// Steps one block of weights, with the block's part of each buffer.
+    /// Moves one block of weights, with the same block of each buffer.
     pub(super) fn apply(&self, weights: &mut [f32], gradient: &[f32], buffers: [Option<Target<'_>>; 2]) {
         let [first, second] = buffers.map(|buffer| buffer.map_or(&mut [][..], Target::load));
         match *self {

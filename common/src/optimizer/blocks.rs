@@ -1,9 +1,9 @@
-//! Walks arrays of one layout in step, block by block, over all threads.
+//! Goes through several arrays of one layout together, block by block, on all threads.
 //!
-//! Blocks are fixed by the layout: at most [`BLOCK`] numbers of one tensor. What is summed is summed per
-//! block and the blocks' sums are added in order, so that no result depends on how blocks were handed to
-//! threads. A block of every array fits the cache, so that a pass may apply several operations to a block one
-//! after the other and still read and write memory once.
+//! The layout determines the blocks: at most [`BLOCK`] elements of one tensor. Sums are computed per block, and the
+//! sums of the blocks are added in order, so that no result depends on which thread computed which block. One block of
+//! every array fits into the cache, so that a kernel can apply several operations to a block and still read and write
+//! memory only once.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use super::elementwise::GRAIN;
 use crate::flat_buffer::FlatBuffer;
 use crate::layout::Layout;
 
-/// Most numbers in a block.
+/// Most elements in a block.
 pub(super) const BLOCK: usize = 4096;
 
-/// A run of numbers of one parameter tensor.
+/// A run of elements of one parameter tensor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Block {
-    /// First number within the flat buffer.
+    /// Index of the first element within the flat buffer.
     pub(super) start: usize,
-    /// Numbers.
+    /// Number of elements.
     pub(super) len: usize,
-    /// Counts the parameter tensors.
+    /// Number of the tensor among the parameters, from 0.
     pub(super) tensor: usize,
-    /// Whether adaptive ascents scale the tensor: those whose name contains `weight`.
+    /// Whether adaptive ascents scale the tensor: true if its name contains `weight`.
     pub(super) scaled: bool,
 }
 
@@ -39,9 +39,9 @@ pub(super) fn blocks_of(layout: &Layout) -> Vec<Block> {
     blocks
 }
 
-/// Arrays that are cut at the same place.
+/// One or several arrays that can be cut at the same index.
 pub(super) trait Cut: Sized + Send {
-    /// The arrays before and from `at`.
+    /// The arrays up to the index `at`, and from it on.
     fn cut(self, at: usize) -> (Self, Self);
 }
 
@@ -71,7 +71,7 @@ impl<S: Cut> Cut for [S; 2] {
 }
 
 impl Cut for f32 {
-    /// A scalar belongs to both parts.
+    /// A scalar is copied to both parts.
     fn cut(self, _: usize) -> (Self, Self) {
         (self, self)
     }
@@ -90,19 +90,19 @@ macro_rules! cut_fields {
 }
 pub(super) use cut_fields;
 
-/// An array that is rewritten, from its own values or from those of another.
+/// An array that is written, starting from its own values or from those of another array.
 pub(super) struct Target<'a> {
     source: Option<&'a [f32]>,
     values: &'a mut [f32],
 }
 
 impl<'a> Target<'a> {
-    /// Rewrites `values`, from `source` if there is one.
+    /// The target `values`, which starts from the values of `source` if there is one.
     pub(super) fn new(source: Option<&'a Arc<FlatBuffer>>, values: &'a mut FlatBuffer) -> Self {
         Self { source: source.map(|flat_buffer| &flat_buffer[..]), values }
     }
 
-    /// The block's old values, to be overwritten.
+    /// The values to start from, which the caller overwrites.
     pub(super) fn load(self) -> &'a mut [f32] {
         if let Some(source) = self.source {
             self.values.copy_from_slice(source);
@@ -113,8 +113,7 @@ impl<'a> Target<'a> {
 
 cut_fields!(Target { source, values });
 
-/// Calls `kernel` with each block and the arrays' parts in it; returns the results in the order of the
-/// blocks.
+/// Calls `kernel` with each block and its part of the arrays. Returns the results in the order of the blocks.
 pub(super) fn for_each_block<A: Cut, R: Clone + Default + Send>(
     blocks: &[Block],
     arrays: A,
@@ -144,7 +143,7 @@ fn walk<A: Cut, R: Send>(
     );
 }
 
-/// Numbers in neighbouring blocks.
+/// Elements of consecutive blocks.
 fn numbers_in(blocks: &[Block]) -> usize {
     match (blocks.first(), blocks.last()) {
         (Some(first), Some(last)) => last.start + last.len - first.start,

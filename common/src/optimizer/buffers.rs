@@ -1,21 +1,21 @@
-//! FlatBuffers that other threads may still read while the optimizer goes on.
+//! Flat buffers that other threads may still read while the optimizer continues.
 
 use std::sync::Arc;
 
 use super::blocks::Target;
 use crate::flat_buffer::FlatBuffer;
 
-/// Most flat buffers that are kept for later use.
+/// Most flat buffers that a pool keeps for later use.
 const MAX_RETIRED: usize = 4;
 
-/// FlatBuffers of one length that the optimizer has no use for now. Those that somebody still reads are taken
-/// again once the reader is done.
+/// Flat buffers of one length that the optimizer does not use now. One that has readers is reused after its last reader
+/// has dropped it.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     retired: Vec<Arc<FlatBuffer>>,
 }
 
-/// A flat buffer in the course of being rewritten: by nobody seen, from its own old values or from another's.
+/// A flat buffer that is being written, starting from its own values or from those of another. It has no readers.
 #[derive(Debug)]
 pub(super) struct Writing {
     source: Option<Arc<FlatBuffer>>,
@@ -23,7 +23,7 @@ pub(super) struct Writing {
 }
 
 impl Pool {
-    /// Rewrites a flat buffer: in place, or, where somebody reads it, into another one.
+    /// Writes a flat buffer in place, or, if it has readers, writes its new values into another one.
     pub(super) fn rewrite(&mut self, flat_buffer: Arc<FlatBuffer>) -> Writing {
         match Arc::try_unwrap(flat_buffer) {
             Ok(values) => Writing { source: None, values },
@@ -35,12 +35,12 @@ impl Pool {
         }
     }
 
-    /// Writes another flat buffer from the values of one that stays.
+    /// Writes another flat buffer, starting from the values of one that stays as it is.
     pub(super) fn derive(&mut self, from: &Arc<FlatBuffer>) -> Writing {
         Writing { source: Some(Arc::clone(from)), values: self.take(from.len()) }
     }
 
-    /// Keeps a flat buffer for later use.
+    /// Keeps a flat buffer for later use; if the pool is full, the oldest one is dropped.
     pub(super) fn retire(&mut self, flat_buffer: Arc<FlatBuffer>) {
         if self.retired.len() == MAX_RETIRED {
             self.retired.remove(0);
@@ -57,12 +57,12 @@ impl Pool {
 }
 
 impl Writing {
-    /// The flat buffer for a pass.
+    /// The flat buffer as an argument of a kernel.
     pub(super) fn target(&mut self) -> Target<'_> {
         Target::new(self.source.as_ref(), &mut self.values)
     }
 
-    /// The rewritten flat buffer.
+    /// The written flat buffer, to be published.
     pub(super) fn finish(self) -> Arc<FlatBuffer> {
         Arc::new(self.values)
     }

@@ -1,19 +1,18 @@
-//! Checks of what comes in with an evaluation.
+//! Checks gradients, batch statistics and weights.
 
 use super::messages::AbsorbError;
 use crate::flat_buffer::FlatBuffer;
 use crate::layout::{Layout, TensorKind};
 
-/// Checks one evaluation against the layout.
+/// Checks what belongs to one gradient against the layout.
 pub(super) struct Check<'a> {
-    /// Counts the gradients of the outer step.
+    /// Number of the gradient within the outer step, from 0, for error messages.
     pub(super) gradient: u32,
-    /// The model's tensors.
     pub(super) layout: &'a Layout,
 }
 
 impl Check<'_> {
-    /// Whether the flat buffers are as long as the layout says.
+    /// Checks that the flat buffers have the layout's lengths.
     pub(super) fn lengths(
         &self,
         gradient: &FlatBuffer,
@@ -35,8 +34,8 @@ impl Check<'_> {
         Err(AbsorbError::Length { gradient: self.gradient, what, found: flat_buffer.len(), expected })
     }
 
-    /// Whether all numbers are finite. The gradient's norm says so for the gradient, without another pass over memory;
-    /// only where it is not finite, the culprit is looked for.
+    /// Checks that all values are finite. The gradient's norm is finite exactly if all its values are, so the gradient
+    /// is read again only to find the value to report.
     pub(super) fn finite(
         &self,
         norm: f64,
@@ -50,7 +49,7 @@ impl Check<'_> {
         }
     }
 
-    /// Whether the weights that an outer step has come to are finite: their norm says so.
+    /// Checks that the weights after an outer step are finite, by their norm.
     pub(super) fn weights(&self, norm: f64, weights: &FlatBuffer) -> Result<(), AbsorbError> {
         self.norm_finite(norm, "weights", weights)
     }
@@ -95,7 +94,7 @@ impl Check<'_> {
     }
 }
 
-/// Where the first value is that is not finite.
+/// Index of the first value that is not finite.
 fn position(flat_buffer: &FlatBuffer) -> Option<usize> {
     flat_buffer.iter().position(|value| !value.is_finite())
 }

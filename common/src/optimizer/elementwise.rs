@@ -1,21 +1,22 @@
 //! The elementwise arithmetic and the sums of the optimizer family, on plain slices.
 //!
-//! Only + − × ÷ √ on f32 elements and f64 sums, each in a fixed order: no fused multiply-add, nothing that depends on
-//! threads or on the width of the machine's vectors. IEEE 754 rounds these operations in one way, so the same gradients
-//! give the same weights on every coordinator, whose machine is not part of a job's compute class. The slices that one
-//! function takes have the same length. The loops are plain enough for the compiler to vectorise them.
+//! Only + − × ÷ √ on f32 elements and f64 sums are used, in a fixed order: no fused multiply-add, and nothing that
+//! depends on threads or on the width of vector registers. IEEE 754 defines the result of these operations exactly, so
+//! the same gradients give the same weights on every coordinator. This is necessary because the coordinator's machine
+//! is not part of a job's compute class. All slices that one function takes must have the same length. The loops are
+//! simple enough for the compiler to vectorise them.
 
 use rayon::prelude::*;
 
-/// Numbers that one task takes on; smaller arrays stay on the caller's thread, since waking another takes as long
-/// as a pass over so many numbers.
+/// Elements per task. Arrays of at most this size stay on the caller's thread, because waking another thread takes as
+/// long as going through this many elements.
 pub(super) const GRAIN: usize = 1 << 17;
 
-/// Running sums that a block's sum is made of: element i goes to sum i mod 16, so that the compiler may keep
-/// the sums in vector registers of any width without changing a bit.
+/// Partial sums of one sum: element i is added to partial sum i mod 16, so that the compiler can keep the partial sums
+/// in vector registers of any width without changing a bit of the result.
 const LANES: usize = 16;
 
-/// `left += right`, over all threads.
+/// `left += right`, on all threads.
 pub fn add_assign(left: &mut [f32], right: &[f32]) {
     debug_assert_eq!(left.len(), right.len());
     let add = |(left, right): (&mut [f32], &[f32])| {
@@ -29,8 +30,7 @@ pub fn add_assign(left: &mut [f32], right: &[f32]) {
     left.par_chunks_mut(GRAIN).zip(right.par_chunks(GRAIN)).for_each(add);
 }
 
-/// `‖x‖²`. Squares of f32 numbers neither overflow nor round in f64, so the sum is finite exactly where all
-/// the numbers are.
+/// `‖x‖²`. Squares of f32 values neither overflow nor round in f64, so the sum is finite exactly if all values are.
 pub fn sum_of_squares(values: &[f32]) -> f64 {
     sum(values, values, values, |x, _, _| x * x)
 }
@@ -48,7 +48,7 @@ pub fn dot_of_differences(x: &[f32], y: &[f32], origin: &[f32]) -> f64 {
     sum(x, y, origin, |x, y, o| (x - o) * (y - o))
 }
 
-/// Sums a term over three slices in [`LANES`] sums, which are then added in order.
+/// Sums a term over three slices into [`LANES`] partial sums, which are then added in order.
 fn sum(x: &[f32], y: &[f32], z: &[f32], term: impl Fn(f64, f64, f64) -> f64) -> f64 {
     let term = |x: &f32, y: &f32, z: &f32| term(f64::from(*x), f64::from(*y), f64::from(*z));
     let mut lanes = [0.0; LANES];
@@ -95,16 +95,16 @@ pub fn average(running: &mut [f32], values: &[f32], momentum: f64) {
     }
 }
 
-/// Factors of a step of stochastic gradient descent.
+/// Factors of one step of stochastic gradient descent.
 #[derive(Clone, Copy, Debug)]
 pub struct SgdStep {
     /// Learning rate.
     pub lr: f32,
     /// Momentum μ.
     pub momentum: f32,
-    /// Decay λ, added to the gradient.
+    /// Weight decay λ; λ times the weights is added to the gradient.
     pub weight_decay: f32,
-    /// Whether the step looks ahead along the momentum.
+    /// Whether the momentum is Nesterov's.
     pub nesterov: bool,
 }
 
@@ -125,18 +125,18 @@ pub fn sgd_with_momentum(weights: &mut [f32], gradient: &[f32], momentum: &mut [
     }
 }
 
-/// Factors of a step of AdamW.
+/// Factors of one step of AdamW.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamWStep {
-    /// Learning rate over the first moment's bias correction.
+    /// Learning rate divided by the bias correction of the first moment.
     pub step_size: f32,
-    /// Learning rate times decay.
+    /// Learning rate times weight decay.
     pub decay: f32,
-    /// What a new gradient counts in the first moment: 1 − β₁.
+    /// Weight of a new gradient in the first moment: 1 − β₁.
     pub first: f32,
-    /// What a new square counts in the second moment: 1 − β₂.
+    /// Weight of a new square in the second moment: 1 − β₂.
     pub second: f32,
-    /// Root of the second moment's bias correction.
+    /// Square root of the bias correction of the second moment.
     pub correction: f32,
     /// Added to the denominator.
     pub eps: f32,
@@ -144,8 +144,8 @@ pub struct AdamWStep {
 
 /// AdamW: `m += (1−β₁)(g − m)`, `v += (1−β₂)(g² − v)`, `w −= lr λ w + step·m / (√v / correction + ε)`.
 ///
-/// The averages are written as steps towards the new value, and the decay as part of the step: their factors
-/// then round relative to themselves, not relative to 1.
+/// The averages are written as steps towards the new value, and the decay as part of the step. Otherwise small factors
+/// would be added to 1 or subtracted from it, and their rounding errors would be relative to 1.
 pub fn adamw(weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], step: AdamWStep) {
     for (((w, g), m), v) in weights.iter_mut().zip(gradient).zip(first).zip(second) {
         *m += step.first * (g - *m);

@@ -1,27 +1,28 @@
-//! How the slow weights follow the fast ones at the end of an outer step.
+//! Adaptive interpolation of the slow weights at the end of an outer step.
 
 use super::blocks::{Block, cut_fields, for_each_block};
 use super::elementwise;
 use crate::flat_buffer::FlatBuffer;
 
-/// Below this a movement counts as being that long, so that no movement at all has an angle of 90°.
+/// Lower bound for the length of a movement in a cosine. It avoids a division by zero: a movement of length 0 gives a
+/// cosine of 0.
 const MIN_NORM: f64 = 1e-8;
 
-/// Sums over a block from which an angle is made: ‖x‖², ‖y‖², x·y.
+/// Sums from which an angle is computed: ‖x‖², ‖y‖², x·y.
 pub(super) type AngleSums = [f64; 3];
 
-/// Measures one block's part of the angle between (first − slow) and (last − slow).
+/// One block's part of the sums for the angle between (first − slow) and (last − slow).
 pub(super) fn angle_sums(first: &[f32], last: &[f32], slow: &[f32]) -> AngleSums {
     let dot = elementwise::dot_of_differences;
     [dot(first, first, slow), dot(last, last, slow), dot(first, last, slow)]
 }
 
-/// Adaptive α of each tensor: (cos θ + 1)/2, θ being the angle between the first and the last movement of the
-/// fast weights away from the slow ones (Mordido et al., ICML 2024).
+/// Adaptive α of each tensor: (cos θ + 1) / 2, where θ is the angle between the first and the last movement of the fast
+/// weights away from the slow ones (Mordido et al., ICML 2024).
 pub(super) fn adaptive_alphas(blocks: &[Block], sums: &[AngleSums]) -> Vec<f64> {
     let mut tensors: Vec<AngleSums> = Vec::new();
     for (block, sums) in blocks.iter().zip(sums) {
-        // Blocks count the tensors in order, and each tensor has at least one.
+        // Blocks are in the order of the tensors, and each tensor has at least one.
         if block.tensor == tensors.len() {
             tensors.push(AngleSums::default());
         }
@@ -42,7 +43,7 @@ struct Arrays<'a> {
 
 cut_fields!(Arrays { weights, slow });
 
-/// Turns the last fast weights into the new slow ones, with a factor for each tensor of the blocks.
+/// Turns the last fast weights into the new slow weights, with one factor for each tensor.
 pub(super) fn interpolate_tensors(
     blocks: &[Block],
     weights: &mut FlatBuffer,

@@ -1,75 +1,73 @@
-//! What an optimizer asks for and what it answers.
+//! Requests, reports and errors of an optimizer.
 
-/// A gradient that the optimizer wants next, at the weights of
-/// [`Optimizer::weights`](super::Optimizer::weights).
+/// A request for the next gradient, at the weights that [`Optimizer::weights`](super::Optimizer::weights) returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GradientRequest {
-    /// Counts the gradients of the outer step from 0.
+    /// Number of the gradient within the outer step, from 0.
     pub index: u32,
-    /// Batch that it is to be computed of: counts the outer step's batches from 0.
+    /// Batch to compute it on: number of the batch within the outer step, from 0.
     pub batch: u32,
-    /// Whether the weights differ from those of the evaluation before; true for the first.
+    /// Whether the weights differ from those of the gradient before; true for the first of an outer step.
     pub weights_changed: bool,
 }
 
 /// What follows a gradient.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Next {
-    /// Another one.
+    /// The outer step needs another gradient.
     Gradient(GradientRequest),
-    /// The end of the outer step.
+    /// The outer step is finished.
     Finished(OuterStepReport),
 }
 
-/// What an outer step did.
+/// Measurements of a finished outer step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OuterStepReport {
-    /// Gradients taken.
+    /// Number of gradients.
     pub gradients: u32,
-    /// Inner steps.
+    /// Number of inner steps, which may be less than k at the end of an epoch.
     pub inner_steps: u32,
     /// Euclidean norm of the first gradient, over all parameters.
     pub gradient_norm: f64,
     /// Learning rate of the descents.
     pub learning_rate: f64,
-    /// Interpolation factor, the mean over the tensors where it is adaptive; 1 for methods that do not
-    /// interpolate.
+    /// Interpolation factor: the mean over the tensors if it is adaptive, 1 for methods that do not interpolate.
     pub alpha: f64,
 }
 
-/// Why a gradient was not taken. The optimizer is as it was before, unless the weights themselves have overflowed in
-/// the outer step's last descent: then it has nothing left to go on from.
+/// Why a gradient was refused. The optimizer is unchanged, with one exception: if the weights have overflowed in the
+/// last descent of an outer step, they are lost and the optimizer cannot continue.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum AbsorbError {
-    /// Training has diverged, or the data hold numbers that are none.
+    /// A value is not finite: training has diverged, or the data hold such values.
     #[error(
         "gradient {gradient}: {what} of tensor {tensor:?} is {value} at index {index}, expected a finite number"
     )]
     NonFinite {
-        /// Counts the gradients of the outer step from 0.
+        /// Number of the gradient within the outer step, from 0.
         gradient: u32,
         /// `gradient`, `batch statistics` or `weights`.
         what: &'static str,
-        /// The first tensor with such a number.
+        /// Name of the first tensor with such a value.
         tensor: String,
-        /// Its first such number, row-major.
+        /// Index of the first such value within the tensor, row-major.
         index: usize,
-        /// What stands there.
+        /// The value.
         value: f32,
     },
-    /// A flat buffer does not fit the layout.
+    /// A flat buffer does not have the layout's length.
     #[error("gradient {gradient}: {what} of {found} numbers, expected {expected}")]
     Length {
-        /// Counts the gradients of the outer step from 0.
+        /// Number of the gradient within the outer step, from 0.
         gradient: u32,
         /// `gradient` or `batch statistics`.
         what: &'static str,
-        /// Its length.
+        /// Length of the flat buffer.
         found: usize,
-        /// The layout's.
+        /// Length according to the layout.
         expected: usize,
     },
-    /// No outer step was begun.
+    /// No outer step has begun, so no gradient was requested.
     #[error("no gradient was asked for")]
     NotAskedFor,
 }

@@ -1,7 +1,8 @@
-//! The methods of the family: what each gradient of an outer step is for. The methods differ in nothing else.
+//! The methods of the family. Each is a list of the gradients of an outer step, with the weights at which each is
+//! computed and its uses; the methods differ in nothing else.
 //!
-//! Each method has a file of its own that reads as its paper does. With φ the slow weights, f the fast weights, φ′ the
-//! perturbed weights and L the mean loss over a batch, an outer step begins with f = φ′ = φ, and
+//! Each method has a file of its own that follows its paper. φ are the slow weights, f the fast weights, φ′ the
+//! perturbed weights, and L is the mean loss over a batch. An outer step begins with f = φ′ = φ, and
 //!
 //! - ε(g) = ρ · T²g / (‖T g‖ + 1e-16) is an ascent, with T = 1 or, adaptive, T = |φ′| + η (`elementwise`, `update`);
 //! - base(f, g) is a step of the base optimizer, SGD or AdamW, whose state persists over all outer steps (`base`);
@@ -31,7 +32,7 @@ fn gradients(method: &Method, inner_steps: u32) -> Vec<GradientUse> {
     }
 }
 
-/// Gradients that a full outer step of a method takes, each of one batch.
+/// Number of gradients of a full outer step of a method, each of one batch.
 pub fn gradients_per_outer_step(method: &Method) -> u64 {
     gradients(method, method.parts().inner_steps()).len() as u64
 }
@@ -45,63 +46,62 @@ pub(super) enum WeightSet {
     Perturbed,
 }
 
-/// What one gradient is for.
+/// One gradient of an outer step and its uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GradientUse {
-    /// Inner step whose batch it is computed of, from 0.
+    /// Inner step whose batch it is computed on, from 0.
     inner: u32,
-    /// Where it is computed.
+    /// Weights at which it is computed.
     pub(super) at: WeightSet,
-    /// Whether the perturbed weights move on to `at` + ε.
+    /// Whether the perturbed weights become `at` + ε(g).
     pub(super) ascends: bool,
-    /// Whether the base optimizer takes a step with it.
+    /// Whether the base optimizer takes a descent with it.
     pub(super) descends: bool,
 }
 
 impl GradientUse {
-    /// The gradient at the fast weights, with the batch of inner step `inner`.
+    /// A gradient at the fast weights, on the batch of inner step `inner`, without any use yet.
     fn at_fast(inner: u32) -> Self {
         Self { inner, at: WeightSet::Fast, ascends: false, descends: false }
     }
 
-    /// The gradient at the perturbed weights, with the batch of inner step `inner`.
+    /// A gradient at the perturbed weights, on the batch of inner step `inner`, without any use yet.
     fn at_perturbed(inner: u32) -> Self {
         Self { inner, at: WeightSet::Perturbed, ascends: false, descends: false }
     }
 
-    /// It serves an ascent: φ′ = the weights at which it was computed + ε(g).
+    /// The same gradient with an ascent: φ′ = the weights at which it was computed + ε(g).
     fn ascends(self) -> Self {
         Self { ascends: true, ..self }
     }
 
-    /// It serves a descent: f = base(f, g).
+    /// The same gradient with a descent: f = base(f, g).
     fn descends(self) -> Self {
         Self { descends: true, ..self }
     }
 
-    /// Forward passes of the published reference code that the gradient stands for: one for each use.
+    /// Number of forward passes of the published reference code that the gradient replaces: one for each use.
     pub(super) fn passes(self) -> u32 {
         u32::from(self.ascends) + u32::from(self.descends)
     }
 }
 
-/// The gradients of one outer step and what follows the last of them.
+/// The gradients of one outer step and the interpolation that ends it.
 #[derive(Clone, Debug)]
 pub(super) struct GradientSchedule {
     gradients: Vec<GradientUse>,
     minibatch: Minibatch,
-    /// Inner steps.
     pub(super) inner_steps: u32,
-    /// How the slow weights move at the end; `None` where they become the fast ones. α = 1 is the same.
+    /// Interpolation factor; `None` if the slow weights become the fast ones, also for α = 1.
     pub(super) interpolation: Option<Alpha>,
 }
 
 impl GradientSchedule {
-    /// The schedule of an outer step that gets `batches` batches: a method that takes several does one inner step with
-    /// each, so that the last outer step of an epoch may be shorter.
+    /// The schedule of an outer step with `batches` batches. A method with a batch for each inner step does at most
+    /// this many inner steps, so the last outer step of an epoch may be shorter.
     ///
     /// # Panics
-    /// When there is no batch or no inner step, which no checked job has.
+    /// If there is no batch or no inner step, which a checked job excludes.
     pub(super) fn new(method: &Method, batches: u32) -> Self {
         let parts = method.parts();
         let inner_steps = match parts.minibatch {
@@ -120,18 +120,17 @@ impl GradientSchedule {
         }
     }
 
-    /// Gradients in all.
     #[cfg(test)]
     pub(super) fn len(&self) -> u32 {
         self.gradients.len() as u32
     }
 
-    /// What the gradient number `index` is for.
+    /// The gradient number `index`.
     pub(super) fn gradient(&self, index: u32) -> GradientUse {
         self.gradients[index as usize]
     }
 
-    /// Batch of which the gradient number `index` is computed, among those of the outer step.
+    /// Batch on which the gradient number `index` is computed: its number within the outer step.
     pub(super) fn batch(&self, index: u32) -> u32 {
         match self.minibatch {
             Minibatch::Same => 0,
@@ -144,10 +143,10 @@ impl GradientSchedule {
         index as usize + 1 == self.gradients.len()
     }
 
-    /// Whether the gradient number `index` is computed at weights that the one before it has moved.
+    /// Whether the gradient number `index` is computed at other weights than the one before it.
     pub(super) fn weights_changed(&self, index: u32) -> bool {
         let Some(before) = index.checked_sub(1).map(|before| self.gradient(before)) else {
-            return true; // The first gradient of an outer step is at weights of its own.
+            return true; // The outer step before has moved them, or there are none yet.
         };
         let at = self.gradient(index).at;
         at != before.at

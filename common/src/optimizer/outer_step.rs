@@ -1,36 +1,33 @@
-//! Where an optimizer stands between the beginning and the end of an outer step.
+//! Progress of an optimizer within an outer step.
 
 use super::messages::{GradientRequest, OuterStepReport};
 use super::methods::{GradientSchedule, GradientUse};
 use crate::job::Alpha;
 
-/// Where the optimizer stands within an outer step.
+/// An outer step that has begun.
 #[derive(Clone, Debug)]
 pub(super) struct OuterStep {
-    /// What its gradients are for.
     pub(super) schedule: GradientSchedule,
-    /// Learning rate.
     pub(super) lr: f64,
-    /// The gradient that was asked for last.
+    /// Number of the gradient that was requested last, from 0.
     pub(super) index: u32,
-    /// Descents done.
+    /// Descents done so far.
     pub(super) descents: u32,
-    /// Norm of the first gradient.
+    /// Norm of the first gradient; 0 before it has arrived.
     pub(super) gradient_norm: f64,
 }
 
 impl OuterStep {
-    /// The beginning of an outer step.
     pub(super) fn new(schedule: GradientSchedule, lr: f64) -> Self {
         Self { schedule, lr, index: 0, descents: 0, gradient_norm: 0.0 }
     }
 
-    /// What the gradient that was asked for last is for.
+    /// The gradient that was requested last, with its uses.
     pub(super) fn gradient(&self) -> GradientUse {
         self.schedule.gradient(self.index)
     }
 
-    /// The gradient that was asked for last.
+    /// The request for that gradient.
     pub(super) fn request(&self) -> GradientRequest {
         GradientRequest {
             index: self.index,
@@ -39,13 +36,12 @@ impl OuterStep {
         }
     }
 
-    /// Moves on to the next gradient.
     pub(super) fn advance(&mut self) {
         self.descents += u32::from(self.gradient().descends);
         self.index += 1;
     }
 
-    /// What the outer step did, once its last gradient is taken.
+    /// The measurements, after the last gradient.
     pub(super) fn report(&self, alpha: f64) -> OuterStepReport {
         OuterStepReport {
             gradients: self.index + 1,
@@ -56,7 +52,8 @@ impl OuterStep {
         }
     }
 
-    /// Whether the fast weights after the coming descent will be compared with the last ones.
+    /// Whether the fast weights after the next descent are kept, because the adaptive interpolation needs the first
+    /// ones.
     pub(super) fn keeps_first(&self) -> bool {
         self.schedule.interpolation == Some(Alpha::Adaptive) && self.descents == 0
     }

@@ -1,4 +1,4 @@
-//! What of an optimizer outlives an outer step, and what can be wrong with it.
+//! The state of an optimizer between outer steps, and its checks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,56 +8,57 @@ use crate::flat_buffer::FlatBuffer;
 use crate::job::BaseOptimizer;
 use crate::layout::Layout;
 
-/// Everything that an optimizer needs to go on after an outer step. Cheap to clone: the flat buffers are shared.
+/// Everything that an optimizer needs to continue after an outer step. Clones share the flat buffers, so cloning is
+/// cheap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OptimizerState {
     /// Slow weights.
     pub parameters: Arc<FlatBuffer>,
     /// Running statistics.
     pub statistics: Arc<FlatBuffer>,
-    /// The base optimizer's buffers by name, each as long as the parameters: `momentum` for SGD with
-    /// momentum, `first_moment` and `second_moment` for AdamW.
+    /// The base optimizer's buffers by name, each as long as the parameters: `momentum` for SGD with momentum,
+    /// `first_moment` and `second_moment` for AdamW, none for SGD without momentum.
     pub buffers: BTreeMap<String, Arc<FlatBuffer>>,
-    /// Steps that the base optimizer has taken.
+    /// Descents that the base optimizer has taken since the job began.
     pub steps: u64,
 }
 
 /// Why an optimizer cannot start from a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    /// A flat buffer does not fit the layout.
+    /// A flat buffer does not have the layout's length.
     #[error("optimizer state: {name} has {found} numbers, expected {expected}")]
     Length {
-        /// Which one.
+        /// `parameters`, `statistics`, or the name of a buffer.
         name: String,
-        /// Its length.
+        /// Length of the flat buffer.
         found: usize,
-        /// The layout's.
+        /// Length according to the layout.
         expected: usize,
     },
-    /// The base optimizer needs a buffer that is not there.
+    /// The state lacks a buffer of the base optimizer.
     #[error("optimizer state: the base optimizer's buffer {name:?} is missing")]
     Missing {
-        /// Its name.
+        /// Name of the buffer.
         name: &'static str,
     },
-    /// There is a buffer that the base optimizer does not have.
+    /// The state has a buffer that the base optimizer does not have.
     #[error("optimizer state: the base optimizer has no buffer {name:?}")]
     Unknown {
-        /// Its name.
+        /// Name of the buffer.
         name: String,
     },
 }
 
 impl OptimizerState {
-    /// The state before the first step.
+    /// The state before the first outer step.
     pub(super) fn initial(base: &BaseOptimizer, parameters: FlatBuffer, statistics: FlatBuffer) -> Self {
         let zeros = || Arc::new(FlatBuffer::zeros(parameters.len()));
         let buffers = buffer_names(base).iter().map(|&name| (name.to_owned(), zeros())).collect();
         Self { parameters: Arc::new(parameters), statistics: Arc::new(statistics), buffers, steps: 0 }
     }
 
-    /// Checks the state against what a job's optimizer needs.
+    /// Checks that the state has the buffers of the base optimizer and the lengths of the layout.
     pub(super) fn check(&self, base: &BaseOptimizer, layout: &Layout) -> Result<(), StateError> {
         check_length("parameters", &self.parameters, layout.parameters())?;
         check_length("statistics", &self.statistics, layout.statistics())?;

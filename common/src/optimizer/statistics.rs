@@ -1,8 +1,8 @@
 //! Running statistics of normalisation layers.
 //!
-//! The published reference passes the batch through the model 2k times per outer step of Lookbehind, and each pass updates
-//! the running averages. A gradient that serves an ascent and a descent stands for two of its passes, so its batch
-//! statistics count twice, and k + 1 gradients leave what 2k passes would.
+//! The published reference code does 2k forward passes per outer step of Lookbehind, and each updates the running
+//! averages. A gradient that serves both an ascent and a descent replaces two of these passes, so its batch statistics
+//! count twice. In this way k + 1 gradients give the running statistics of 2k passes.
 
 use std::sync::Arc;
 
@@ -11,22 +11,22 @@ use super::methods::{GradientUse, WeightSet};
 use crate::flat_buffer::FlatBuffer;
 use crate::job::BatchStatistics;
 
-/// Weight of a batch in the running average.
+/// Weight of a new batch in the running average.
 const MOMENTUM: f64 = 0.1;
 
-/// Running averages of batch statistics. They follow the gradients and are not interpolated.
+/// Running averages of batch statistics. They are updated with the gradients and not interpolated.
 #[derive(Debug)]
 pub(super) struct RunningStatistics {
-    /// The averages, in the layout's order.
+    /// The averages, in the order of the layout.
     pub(super) values: Arc<FlatBuffer>,
-    /// Which gradients count.
+    /// Which gradients update them.
     pub(super) counted: BatchStatistics,
 }
 
 impl RunningStatistics {
-    /// Counts the batch statistics of the outer step's gradient number `index`: as often as the published
-    /// reference would have passed its batch through the model. Before the first ascent the perturbed weights are the
-    /// slow ones.
+    /// Takes the batch statistics of the outer step's gradient number `index`, as often as the published reference code
+    /// would do a forward pass. The first gradient counts as unperturbed, since before the first ascent the perturbed
+    /// weights are the slow ones.
     pub(super) fn absorb(&mut self, index: u32, gradient: GradientUse, batch: &FlatBuffer) {
         if batch.is_empty() {
             return;

@@ -20,7 +20,7 @@ fn lookbehind(ascent: Ascent, k: u32, alpha: Alpha, gradients: InnerGradients) -
     Method::Lookbehind { ascent, k, alpha, gradients }
 }
 
-/// Every method with one choice of its options or another.
+/// Every method with several choices of its options.
 fn family() -> Vec<OptimizerSpec> {
     let mut methods = vec![Method::Sgd];
     for ascent in [SAM, ASAM] {
@@ -40,7 +40,7 @@ fn family() -> Vec<OptimizerSpec> {
     methods.into_iter().flat_map(|method| [SGD, ADAMW].map(|base| spec(method, base))).collect()
 }
 
-/// Tensors of very different sizes, together large enough to be spread over threads.
+/// Tensors of very different sizes, together large enough for several threads.
 fn layout() -> Arc<Layout> {
     let tensor =
         |name: &str, shape: &[usize], kind| TensorSpec { name: name.into(), shape: shape.into(), kind };
@@ -57,7 +57,7 @@ fn layout() -> Arc<Layout> {
     Arc::new(Layout::new(tensors).expect("a valid layout"))
 }
 
-/// Something between 0 and 1 that looks random.
+/// A pseudo-random value between 0 and 1.
 fn noise(index: usize, salt: usize) -> f32 {
     let mixed = (index as u32).wrapping_mul(0x9E37_79B9) ^ (salt as u32).wrapping_mul(0x85EB_CA6B);
     (mixed.wrapping_mul(0xC2B2_AE35) >> 8) as f32 / (1_u32 << 24) as f32
@@ -68,7 +68,7 @@ fn initial(layout: &Layout) -> (FlatBuffer, FlatBuffer) {
     (parameters.into(), vec![0.5; layout.statistics()].into())
 }
 
-/// A gradient that depends on the weights and the batch alone: that of wells at a place for each batch.
+/// A gradient that depends on the weights and the batch alone: each batch has its minimum at another place.
 fn gradient(weights: &FlatBuffer, batch: u64) -> FlatBuffer {
     let well = |(i, w): (usize, &f32)| {
         let d = w - noise(i, 1 + batch as usize);
@@ -81,7 +81,7 @@ fn batch_statistics(weights: &FlatBuffer, layout: &Layout) -> FlatBuffer {
     weights[..layout.statistics()].to_vec().into()
 }
 
-/// One outer step with `batches` batches, the first of which is number `first`.
+/// One outer step with `batches` batches, starting with batch number `first`.
 fn outer_step(optimizer: &mut Optimizer, batches: u32, first: u64) -> OuterStepReport {
     let mut request = optimizer.begin(batches, 0.1);
     loop {
@@ -102,7 +102,7 @@ fn optimizer(spec: &OptimizerSpec) -> Optimizer {
     Optimizer::new(spec, layout, parameters, statistics).expect("flat buffers that fit")
 }
 
-/// The state after some outer steps, the last of which gets fewer batches than the method takes.
+/// The state after some outer steps, the last of which has fewer batches than a full one.
 fn state_after(spec: &OptimizerSpec, outer_steps: u64) -> OptimizerState {
     let mut optimizer = optimizer(spec);
     for step in 0..outer_steps {

@@ -1,4 +1,5 @@
-//! Passes over all parameters: the norms of a gradient, and whatever it moves, in one pass.
+//! Kernels over all parameters: one computes the norms of a gradient, one does everything that a gradient moves, so
+//! that memory is read and written once.
 
 use super::base::Rule;
 use super::blocks::{Block, Cut, Target, cut_fields, for_each_block};
@@ -10,13 +11,13 @@ use crate::flat_buffer::FlatBuffer;
 /// Euclidean norms of a gradient g over all parameters.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Norms {
-    /// ‖g‖; finite exactly where all of g is.
+    /// ‖g‖; finite exactly if all values of g are.
     pub(super) plain: f64,
-    /// ‖T g‖ for the ascent; ‖g‖ where T = 1.
+    /// ‖T g‖ for the ascent; ‖g‖ if T = 1.
     pub(super) scaled: f64,
 }
 
-/// Measures a gradient at the weights that it was computed at; with `eta` the ascent is adaptive.
+/// The norms of a gradient that was computed at `weights`. With `eta`, the ascent is adaptive.
 pub(super) fn norms(
     blocks: &[Block],
     gradient: &FlatBuffer,
@@ -48,11 +49,10 @@ cut_fields!(Measured { gradient, weights });
 
 /// A move of the perturbed weights by ε = scale·T²·g.
 pub(super) struct Ascent<'a> {
-    /// The perturbed weights.
     pub(super) perturbed: Target<'a>,
     /// ρ / (‖T g‖ + 1e-16).
     pub(super) scale: f32,
-    /// Offset of T; `None` where T = 1.
+    /// Offset η of T; `None` if T = 1.
     pub(super) eta: Option<f32>,
 }
 
@@ -68,54 +68,46 @@ impl Ascent<'_> {
     }
 }
 
-/// A step of the fast weights by the base optimizer.
+/// A descent of the fast weights.
 pub(super) struct Descent<'a> {
-    /// The fast weights.
     pub(super) fast: Target<'a>,
-    /// The step.
     pub(super) rule: Rule,
-    /// The base optimizer's buffers.
+    /// The base optimizer's buffers, as many as it has.
     pub(super) buffers: [Option<Target<'a>>; 2],
-    /// What follows.
+    /// What is done with the new fast weights in the same kernel.
     pub(super) ending: Ending<'a>,
 }
 
 cut_fields!(Descent { fast, rule, buffers, ending });
 
-/// A descent's arrays as their owner holds them.
+/// The arrays of a descent, owned.
 pub(super) struct OpenDescent {
-    /// The fast weights.
     pub(super) fast: Writing,
-    /// The step.
     pub(super) rule: Rule,
-    /// The base optimizer's buffers.
     pub(super) buffers: [Option<Writing>; 2],
 }
 
 impl OpenDescent {
-    /// The descent for a pass.
+    /// The descent as an argument of the kernel.
     pub(super) fn descent<'a>(&'a mut self, ending: Ending<'a>) -> Descent<'a> {
         let buffers = self.buffers.each_mut().map(|buffer| buffer.as_mut().map(Writing::target));
         Descent { fast: self.fast.target(), rule: self.rule, buffers, ending }
     }
 }
 
-/// What follows a descent in the same pass.
+/// What is done with the fast weights after a descent, in the same kernel.
 pub(super) enum Ending<'a> {
     /// Nothing.
     Open,
     /// The fast weights become slow + α (fast − slow).
     Interpolate {
-        /// The slow weights.
         slow: &'a [f32],
-        /// α.
         alpha: f32,
     },
-    /// The angle between the first movement away from the slow weights and this one is measured.
+    /// The sums for the angle between the first movement away from the slow weights and this one are computed.
     Measure {
-        /// The slow weights.
         slow: &'a [f32],
-        /// The fast weights after the first descent; `None` where this is the first.
+        /// The fast weights after the first descent; `None` if this is the first.
         first: Option<&'a [f32]>,
     },
 }
@@ -143,7 +135,7 @@ impl Descent<'_> {
         match self.ending {
             Ending::Open => {}
             Ending::Interpolate { slow, alpha } => elementwise::interpolate(weights, slow, alpha),
-            // With one inner step the first movement is the last one.
+            // With one inner step, the first movement is also the last one.
             Ending::Measure { slow, first } => return angle_sums(first.unwrap_or(weights), weights, slow),
         }
         AngleSums::default()
@@ -158,7 +150,8 @@ struct Moves<'a> {
 
 cut_fields!(Moves { gradient, ascent, descent });
 
-/// Applies a gradient; returns each block's part of the angle where a descent measures it, and zeros elsewhere.
+/// Does the ascent and the descent of a gradient. Returns each block's sums for the angle if the descent measures it,
+/// and zeros otherwise.
 pub(super) fn update(
     blocks: &[Block],
     gradient: &FlatBuffer,

@@ -1,5 +1,5 @@
-//! The weights of an outer step: slow, fast and perturbed. At its start they are the same flat buffer; each is
-//! written for the first time out of place from the one that it starts from.
+//! The weights of an outer step: slow, fast and perturbed. At its beginning they share one flat buffer. The first write
+//! of the fast or perturbed weights goes to a flat buffer of their own.
 
 use std::sync::Arc;
 
@@ -7,26 +7,26 @@ use super::buffers::{Pool, Writing};
 use super::methods::WeightSet;
 use crate::flat_buffer::FlatBuffer;
 
-/// Slow, fast and perturbed weights. A flat buffer that somebody else reads is never written.
+/// Slow, fast and perturbed weights. A flat buffer that has other readers is never written.
 #[derive(Debug)]
 pub(super) struct Weights {
-    /// φ, as the last outer step left it.
+    /// φ after the last outer step.
     pub(super) slow: Arc<FlatBuffer>,
-    /// f after the last descent; `None` where that is `first`, or before the first descent.
+    /// f after the last descent; `None` if that is `first`, or before the first descent.
     fast: Option<Arc<FlatBuffer>>,
-    /// f after the first descent, where adaptive interpolation will ask for it.
+    /// f after the first descent, if adaptive interpolation needs it.
     first: Option<Arc<FlatBuffer>>,
     /// φ′; `None` before the first ascent.
     perturbed: Option<Arc<FlatBuffer>>,
 }
 
 impl Weights {
-    /// All weights are `slow`.
+    /// The weights at the beginning of an outer step: all are `slow`.
     pub(super) fn new(slow: Arc<FlatBuffer>) -> Self {
         Self { slow, fast: None, first: None, perturbed: None }
     }
 
-    /// The weights of a set. Before the first move of a set they are the slow ones.
+    /// The current weights of a set; before the first move of that set, the slow weights.
     pub(super) fn at(&self, set: WeightSet) -> &Arc<FlatBuffer> {
         match set {
             WeightSet::Fast => self.fast.as_ref().or(self.first.as_ref()),
@@ -35,12 +35,12 @@ impl Weights {
         .unwrap_or(&self.slow)
     }
 
-    /// Fast weights after the first of several descents, where they were kept.
+    /// The fast weights after the first descent; `None` if they were not kept.
     pub(super) fn first(&self) -> Option<&FlatBuffer> {
         self.first.as_deref()
     }
 
-    /// Opens the perturbed weights for an ascent that starts at `from`.
+    /// Opens the perturbed weights for an ascent that starts at `from`; in place if it starts at their own values.
     pub(super) fn open_perturbed(&mut self, from: WeightSet, pool: &mut Pool) -> Writing {
         match (self.perturbed.take(), from) {
             (Some(perturbed), WeightSet::Perturbed) => pool.rewrite(perturbed),
@@ -53,7 +53,6 @@ impl Weights {
         }
     }
 
-    /// Ends an ascent.
     pub(super) fn close_perturbed(&mut self, writing: Writing) {
         self.perturbed = Some(writing.finish());
     }
@@ -66,7 +65,7 @@ impl Weights {
         }
     }
 
-    /// Ends a descent; with `keep` its result is kept as the first one.
+    /// Ends a descent. With `keep`, its result is kept as that of the first descent.
     pub(super) fn set_fast(&mut self, weights: Arc<FlatBuffer>, keep: bool) {
         if keep {
             self.first = Some(weights);
@@ -75,8 +74,8 @@ impl Weights {
         }
     }
 
-    /// Before the last descent: the perturbed weights have done their service, and where the slow weights are
-    /// not interpolated the fast ones may be written over them.
+    /// Prepares the last descent: the perturbed weights are not needed any more, and without interpolation the slow
+    /// weights may be overwritten by the fast ones.
     pub(super) fn prepare_last(&mut self, interpolates: bool, pool: &mut Pool) {
         if let Some(perturbed) = self.perturbed.take() {
             pool.retire(perturbed);

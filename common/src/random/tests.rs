@@ -7,7 +7,7 @@ fn draw(key: Key) -> [u64; 3] {
     std::array::from_fn(|_| stream.below(1 << 32))
 }
 
-/// The numbers come from another implementation of ChaCha12.
+/// The expected numbers come from another implementation of ChaCha12.
 #[test]
 fn numbers_are_the_same_in_every_build() {
     let key =
@@ -44,13 +44,13 @@ fn bounded_numbers_stay_below_the_bound_and_reach_all_of_it() {
     for _ in 0..7000 {
         counts[stream.below(7) as usize] += 1;
     }
-    // A thousand each; five standard deviations are about 150.
+    // Each is expected a thousand times; five standard deviations are about 150.
     assert!(counts.iter().all(|count| (850..1150).contains(count)), "{counts:?}");
     assert_eq!((stream.below(1), stream.below(0)), (0, 0));
     assert!(stream.below(u64::MAX) < u64::MAX);
 }
 
-/// Three quarters of all 64-bit numbers: those above would come back as a second helping of the lowest third.
+/// Three quarters of all 64-bit numbers: without rejection, the lowest third of the results would be twice as likely.
 #[test]
 fn bounded_numbers_have_no_bias_towards_the_low_ones() {
     let (mut stream, third) = (Key::new(1, Purpose::Order).stream(), 1_u64 << 62);

@@ -1,4 +1,4 @@
-//! Tests of the canonical reduction: the same bits for every assignment of shards.
+//! Tests of the reduction tree: the same bits for every assignment of shards.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ fn segment(first: u32, end: u32) -> Segment {
     Segment { first, end }
 }
 
-/// All segments of the tree over some shards, by going down from the root.
+/// All segments of the tree over some shards, found from the root down.
 fn tree(shards: u32) -> Vec<Segment> {
     let mut segments = vec![Segment::root(shards)];
     let mut next = 0;
@@ -22,7 +22,7 @@ fn tree(shards: u32) -> Vec<Segment> {
     segments
 }
 
-/// What one shard contributes: numbers whose sum depends on the order of the additions.
+/// The partial of one shard, with values whose sum depends on the order of the additions.
 fn partial(shard: u32) -> Partial {
     let number = |i: u32| {
         let mixed = (shard * 31 + i).wrapping_mul(0x9E37_79B9);
@@ -98,7 +98,7 @@ fn maximal_segments_of_nothing_are_none() {
     assert!(Segment::maximal_within(segment(8, 12), 8).is_empty());
 }
 
-/// Shards and the places at which their numbers are cut into contiguous ranges.
+/// A number of shards, and where they are cut into contiguous ranges.
 fn assignments() -> impl Strategy<Value = (u32, Vec<Segment>)> {
     (1_u32..70).prop_flat_map(|shards| {
         let cuts = prop::collection::btree_set(0..shards, 0..12);
@@ -151,7 +151,7 @@ proptest! {
         let tree = tree(shards);
         let missing = missing.map(|index| index.index(shards as usize) as u32);
         let is_there = |segment: &Segment| missing.is_none_or(|shard| !(segment.first..segment.end).contains(&shard));
-        // Any segments of the tree in any order, some twice, and at last each shard by itself.
+        // Segments of the tree in any order, some twice, and finally each shard alone.
         let picked = picks.iter().map(|pick| tree[pick.index(tree.len())]);
         let mut partials = BTreeMap::new();
         for segment in picked.chain((0..shards).map(|shard| segment(shard, shard + 1))).filter(is_there) {

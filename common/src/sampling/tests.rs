@@ -1,4 +1,4 @@
-//! Tests of how outer steps consume the batches of epochs.
+//! Tests of how outer steps use the batches of epochs.
 
 use proptest::prelude::*;
 
@@ -103,7 +103,7 @@ proptest! {
             position = next;
         }
         for (epoch, used) in (0..).zip(&mut used) {
-            // What a last smaller batch would hold is left out with `drop_last`.
+            // With `drop_last`, the samples of a smaller last batch are left out.
             let taken = if drop_last { samples - samples % batch_size } else { samples };
             let mut expected = epoch_order(seed, epoch, samples, shuffle);
             expected.truncate(taken as usize);
@@ -119,7 +119,7 @@ proptest! {
         samples in 30_u64..300,
     ) {
         let order = epoch_order(seed, epoch, samples, true);
-        // 30 samples have more orders than there are seeds: two that are equal are no accident.
+        // 30 samples have more orders than there are seeds: two equal orders are no coincidence.
         prop_assert_eq!(order == epoch_order(other, epoch, samples, true), seed == other);
         prop_assert_eq!(order == epoch_order(seed, later, samples, true), epoch == later);
     }

@@ -42,7 +42,7 @@ fn warmup_climbs_a_line_to_the_base_rate_and_the_shape_follows() {
     for (unit, expected) in expected.into_iter().enumerate() {
         assert_close(warm.learning_rate(1.0, unit as u64, 12), expected);
     }
-    // Half of the eight units after the warm-up are over.
+    // Four of the eight units after the warm-up have passed.
     assert_close(warm.learning_rate(1.0, 8, 12), 0.5);
 }
 

@@ -29,7 +29,7 @@ fn momentum_persists_from_step_to_step() {
     assert_eq!(base.steps(), 2);
 }
 
-/// With equal gradients the corrected moments are the gradient and its square at every step.
+/// With equal gradients, the corrected moments are the gradient and its square at every step.
 #[test]
 fn bias_corrections_make_every_step_of_adamw_one_learning_rate_long() {
     let (mut base, mut weight) = (base(ADAMW), 1.0);

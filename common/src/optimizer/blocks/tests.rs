@@ -1,4 +1,4 @@
-//! Tests of the walk over blocks.
+//! Tests of the traversal of blocks.
 
 use super::*;
 use crate::layout::{TensorKind, TensorSpec};

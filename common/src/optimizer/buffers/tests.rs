@@ -1,4 +1,4 @@
-//! Tests of flat buffers that readers share.
+//! Tests of flat buffers that have readers.
 
 use super::*;
 

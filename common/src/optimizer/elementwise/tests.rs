@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Numbers without any pattern and of very different sizes, so that sums depend on their order; below 1.
+/// Values below 1 without a pattern and of very different sizes, so that sums depend on their order.
 fn numbers(len: usize, salt: u32) -> Vec<f32> {
     let mut state = salt.wrapping_mul(2_654_435_761).wrapping_add(1);
     let mut next = || {
@@ -13,7 +13,7 @@ fn numbers(len: usize, salt: u32) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-/// The sum as it is defined: sixteen sums by index, added in order.
+/// The sum by its definition: sixteen partial sums by index, added in order.
 fn by_lanes(terms: &[f64]) -> f64 {
     let lane = |lane: usize| terms.iter().skip(lane).step_by(16).fold(0.0, |sum, term| sum + term);
     (0..16).map(lane).fold(0.0, |sum, lane| sum + lane)

@@ -1,4 +1,4 @@
-//! Lookahead around SAM, which the paper of Lookbehind compares with:
+//! Lookahead with SAM steps, a baseline in the paper of Lookbehind:
 //!
 //! ```text
 //! for i = 1..k, with a batch each:

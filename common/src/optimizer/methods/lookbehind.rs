@@ -9,12 +9,13 @@
 //! φ = φ + α (f − φ)
 //! ```
 //!
-//! The path of the ascents is not projected: its length is up to k·ρ.
+//! The ascents are not projected back to distance ρ: their path has a length of up to k·ρ.
 
 use super::GradientUse;
 
 /// `gradients = "reuse"`, as above: g_i serves the descent of inner step i and the ascent of inner step i + 1, so k + 1
-/// gradients of one batch do. The weights are those of [`reference`] with one batch, to the last bit.
+/// gradients of one batch are enough. The resulting weights equal those of [`reference`] with one batch, to the last
+/// bit.
 pub(super) fn reused(k: u32) -> Vec<GradientUse> {
     let mut gradients = vec![GradientUse::at_perturbed(0).ascends()]; // g₀
     for inner in 1..k {
@@ -24,8 +25,8 @@ pub(super) fn reused(k: u32) -> Vec<GradientUse> {
     gradients
 }
 
-/// `gradients = "reference"`, as the published code does: a gradient for each ascent and one for each descent, 2k in all.
-/// Only so may each inner step have a batch of its own.
+/// `gradients = "reference"`, as in the published code: one gradient for each ascent and one for each descent, 2k
+/// gradients. Only with these can each inner step have a batch of its own.
 ///
 /// ```text
 /// for i = 1..k:

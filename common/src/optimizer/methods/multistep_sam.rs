@@ -1,5 +1,5 @@
-//! Multistep-SAM: k ascents, then one descent with the gradient at the last point. With `minibatch = "switch"` each ascent
-//! has a batch of its own, and the descent that of the last one.
+//! Multistep-SAM: k ascents, then one descent with the gradient at the last point. With `minibatch = "switch"`, each
+//! ascent has a batch of its own, and the descent uses the batch of the last ascent.
 //!
 //! ```text
 //! for i = 1..k:

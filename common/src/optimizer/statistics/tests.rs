@@ -7,7 +7,7 @@ use crate::job::{Alpha, Ascent, InnerGradients, Method, Minibatch};
 const ASCENT: Ascent = Ascent { rho: 0.05, eta: None };
 const ALPHA: Alpha = Alpha::Static(0.5);
 
-/// How often each evaluation of an outer step is applied: the logarithm of what is left of the first average.
+/// How often each gradient of an outer step is counted: the logarithm of what is left of the first average.
 fn counts(method: Method, counted: BatchStatistics) -> Vec<u32> {
     let schedule = GradientSchedule::new(&method, 9);
     let times = |index| {
