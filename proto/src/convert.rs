@@ -1,30 +1,30 @@
-//! Conversions of identifiers and segments between the wire and the domain, both ways.
+//! Conversions of identifiers and segments between messages and the types of `lookbehind_common`.
 
 use lookbehind_common::ids::{ClusterId, FencingToken, Incarnation, JobId, RequestId, SessionId};
 use lookbehind_common::reduction::Segment;
 
 use crate::v1;
 
-/// A field of a message is missing or impossible.
+/// A field of a message is missing or not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} is missing or not valid")]
 pub struct FieldError {
-    /// The field.
+    /// Name of the field.
     pub field: &'static str,
 }
 
-/// Unwraps a field that must be there.
+/// Unwraps a required field.
 ///
 /// # Errors
-/// Names the field where it is not.
+/// Names the field if it is absent.
 pub fn required<T>(value: Option<T>, field: &'static str) -> Result<T, FieldError> {
     value.ok_or(FieldError { field })
 }
 
-/// Reads a job's identity.
+/// Parses the identity of a job.
 ///
 /// # Errors
-/// Where the text cannot be one.
+/// If the text does not have the form of one.
 pub fn job_id(text: &str) -> Result<JobId, FieldError> {
     required(JobId::parse(text), "job_id")
 }

@@ -1,4 +1,4 @@
-//! A job's description and its message, both ways.
+//! Conversions between a job's description and its message.
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobDescription;
@@ -6,16 +6,16 @@ use lookbehind_common::layout::{Layout, LayoutError, TensorKind, TensorSpec};
 
 use crate::v1;
 
-/// Why a description cannot be used.
+/// Why the message of a description cannot be converted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DescriptionError {
-    /// The tensors are impossible.
+    /// The tensors are not a valid layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// A field holds what it cannot hold.
+    /// The value of a field is not valid.
     #[error("description: {field} is not valid")]
     Field {
-        /// The field.
+        /// Name of the field.
         field: &'static str,
     },
 }

@@ -1,11 +1,10 @@
-//! Parameters of models and data sets as protobuf's Struct, both ways.
+//! Conversions between parameters of models and data sets and protobuf's `Struct`.
 
 use lookbehind_common::job::{JobError, Parameters, normalise_parameters};
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value as ProtoValue};
 use serde_json::{Number, Value};
 
-/// Parameters as a message.
 pub(crate) fn to_struct(parameters: &Parameters) -> Struct {
     Struct { fields: parameters.iter().map(|(key, value)| (key.clone(), to_value(value))).collect() }
 }
@@ -30,7 +29,8 @@ fn double(number: &Number) -> f64 {
     number.as_f64().expect("a number of JSON is a double")
 }
 
-/// The parameters in a message, in the form that a job file gives them; `section` is where they stand, for errors.
+/// The parameters of a message, in the same form as those of a job file. `section` names their section in errors.
+/// Absent means none.
 pub(crate) fn from_struct(section: &str, fields: Option<&Struct>) -> Result<Parameters, JobError> {
     let Some(fields) = fields else { return Ok(Parameters::new()) };
     let mut parameters = from_fields(section, fields)?;

@@ -1,13 +1,13 @@
-//! Chunked transfers: layout and length first, so that the receiver can refuse them before any byte; chunks in order; the
-//! checksum last, since the sender makes it on the way. Messages stay near the size of a chunk however large the model
-//! is, so receive limits bound memory.
+//! Chunked transfers. The header with the lengths comes first, so that the receiver can refuse a transfer before any of
+//! its bytes. The checksum comes last, because the sender computes it while it sends. A message is not much larger than
+//! a chunk, whatever the size of the model, so receive limits bound memory.
 //!
-//! The sender turns shared buffers into [`Piece`]s without copying; the receiver checks order, lengths and
-//! checksum and writes into memory that its caller has sized by what it expects, never by what the sender says.
+//! The sender turns shared buffers into [`Piece`]s without copying. The receiver checks order, lengths and checksum,
+//! and writes into memory whose size its caller has chosen by what it expects, never by what the sender says.
 //!
-//! Tensors bypass the gRPC library's codec, which copies each byte twice: [`frames`] writes the very bytes that it
-//! would write around shared data, [`parser`] reads what any client may send, and [`body`] carries both. Within a
-//! process tensors are handed over beside a call ([`in_process`]).
+//! Tensors do not go through the gRPC library's codec, which copies each byte twice: [`frames`] writes the same bytes
+//! as the codec, around shared data; [`parser`] reads what any client may send; [`body`] makes bodies of calls from
+//! both. Within a process, tensors are handed over together with a call ([`in_process`]).
 
 pub mod body;
 pub mod frames;
@@ -23,69 +23,71 @@ use lookbehind_common::partial::Sums;
 
 use crate::v1;
 
-/// Most bytes in a chunk.
+/// Most bytes of data in a chunk.
 pub const CHUNK_BYTES: usize = 1 << 20;
-/// HTTP/2 frames that hold a whole chunk: fewer, larger frames halve the cost of an exchange.
+/// Size of HTTP/2 frames, in bytes. A frame holds a whole chunk, because fewer, larger frames halve the cost of an
+/// exchange.
 pub const FRAME_BYTES: u32 = 2 << 20;
-/// HTTP/2 flow-control window: a few chunks in flight.
+/// HTTP/2 flow-control window in bytes: a few chunks can be in flight.
 pub const WINDOW_BYTES: u32 = 4 << 20;
-/// Largest message that carries a chunk; receive limits stay here, whatever the model's size.
+/// Most bytes in a message that carries a chunk. This is the receive limit for models of any size.
 pub const MAX_MESSAGE_BYTES: usize = CHUNK_BYTES + 64 * 1024;
 
-/// What is wrong with a transfer.
+/// Why a transfer is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransferError {
-    /// A chunk is missing, twice or out of order.
+    /// A chunk is missing, repeated or out of order.
     #[error("chunk at byte {found}, expected the one at byte {expected}")]
     OutOfOrder {
-        /// Where the transfer stands.
+        /// Offset of the next byte of the transfer.
         expected: u64,
-        /// Where the chunk begins.
+        /// Offset of the chunk.
         found: u64,
     },
-    /// More bytes than declared.
+    /// A chunk goes beyond the declared length.
     #[error("chunk ends at byte {end}, beyond the declared length of {length} bytes")]
     TooLong {
-        /// End of the chunk.
+        /// Offset of the end of the chunk.
         end: u64,
-        /// Declared length.
+        /// Declared length in bytes.
         length: u64,
     },
-    /// An empty or oversized chunk.
+    /// A chunk is empty or larger than [`CHUNK_BYTES`].
     #[error("chunk of {found} bytes, expected 1 to {CHUNK_BYTES}")]
     ChunkSize {
-        /// Its size.
+        /// Size of the chunk in bytes.
         found: usize,
     },
-    /// The trailer came too early.
+    /// The trailer came before all declared bytes.
     #[error("transfer ended after {found} of {length} bytes")]
     TooShort {
-        /// Bytes that came.
+        /// Bytes received.
         found: u64,
-        /// Declared length.
+        /// Declared length in bytes.
         length: u64,
     },
-    /// A message is too large to be read.
+    /// A message is larger than [`MAX_MESSAGE_BYTES`].
     #[error("message of {found} bytes, expected at most {MAX_MESSAGE_BYTES}")]
     MessageSize {
-        /// Its size.
+        /// Size of the message in bytes.
         found: usize,
     },
-    /// A message is compressed, or not of the transfer's kind.
+    /// A message is compressed or cannot be decoded.
     #[error("message cannot be read: {reason}")]
     Malformed {
-        /// Why.
+        /// Human-readable reason.
         reason: String,
     },
-    /// The checksum does not match.
+    /// The checksum of the trailer does not match the bytes received.
     #[error("checksum of the transfer does not match its bytes")]
     Checksum,
-    /// Parts in the wrong order: no header first, something after the trailer, an empty message.
+    /// A part that is not allowed here: not the header first, anything after the trailer, or not exactly one part in a
+    /// message.
     #[error("expected {expected}, found {found}")]
     Protocol {
-        /// What should have come.
+        /// The part that was expected.
         expected: &'static str,
-        /// What came.
+        /// What was received.
         found: &'static str,
     },
 }
@@ -93,16 +95,16 @@ pub enum TransferError {
 /// A part of a transfer after its header.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
-    /// Some bytes.
+    /// Next bytes of the content.
     Chunk(v1::Chunk),
-    /// The end.
+    /// Checksum; the last part.
     Trailer(v1::Trailer),
 }
 
-/// XXH3-128 checksum of a transfer.
+/// XXH3-128 checksum of a transfer; big-endian on the wire.
 pub type Checksum = u128;
 
-/// Sums as they enter a partial's checksum.
+/// The bytes that the checksum of a partial covers for its sums: loss, correct samples and samples, little-endian.
 pub fn sums_bytes(sums: &Sums) -> [u8; 24] {
     let mut bytes = [0; 24];
     bytes[0..8].copy_from_slice(&sums.loss.to_bits().to_le_bytes());

@@ -1,5 +1,4 @@
-//! A job on the wire: conversions between [`JobFile`] and the protobuf message, both ways, and of the other
-//! domain types that travel.
+//! A job on the wire: conversions between [`JobFile`] and the protobuf message, and between their enums.
 
 use lookbehind_common::job::file::*;
 use lookbehind_common::job::{
@@ -9,7 +8,7 @@ use lookbehind_common::job::{
 use crate::parameters::{from_struct, to_struct};
 use crate::v1;
 
-/// The message for a job.
+/// The message of a job. Keys that are `None` stay absent, so that the receiver applies the same defaults.
 pub fn to_proto(file: &JobFile) -> v1::JobSpec {
     v1::JobSpec {
         name: file.name.clone(),
@@ -58,10 +57,10 @@ pub fn to_proto(file: &JobFile) -> v1::JobSpec {
     }
 }
 
-/// The job in a message.
+/// The job of a message; its values are not checked yet.
 ///
 /// # Errors
-/// When a required part is missing or an enum holds a number that is none of its values.
+/// If a required section is missing, an enum has an unknown value, or a parameter is not valid.
 pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
     let missing = |path: &str| JobError::new(path, "is missing");
     let model = spec.model.as_ref().ok_or_else(|| missing("model"))?;
@@ -219,7 +218,7 @@ trait WireEnum: Sized {
     fn from_number(number: i32) -> Option<Self>;
 }
 
-/// Reads an enum field: `None` for 0, an error for a number that is none of the enum's values.
+/// Reads an enum field: `None` for 0, and an error for an unknown value.
 fn read_enum<T: WireEnum>(path: &str, number: i32) -> Result<Option<T>, JobError> {
     match T::from_number(number) {
         Some(value) => Ok(Some(value)),
@@ -228,7 +227,7 @@ fn read_enum<T: WireEnum>(path: &str, number: i32) -> Result<Option<T>, JobError
     }
 }
 
-/// Both directions between a job file's enum and the wire's, from one list of pairs.
+/// Implements both directions between an enum of the job file and one of the wire, from one list of pairs.
 macro_rules! wire_enum {
     ($file:ident, $wire:ident: $($name:ident = $wire_name:ident),+ $(,)?) => {
         impl From<$file> for v1::$wire {

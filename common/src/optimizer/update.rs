@@ -100,10 +100,7 @@ pub(super) enum Ending<'a> {
     /// Nothing.
     Open,
     /// The fast weights become slow + α (fast − slow).
-    Interpolate {
-        slow: &'a [f32],
-        alpha: f32,
-    },
+    Interpolate { slow: &'a [f32], alpha: f32 },
     /// The sums for the angle between the first movement away from the slow weights and this one are computed.
     Measure {
         slow: &'a [f32],

@@ -16,13 +16,13 @@ use super::frames::Frames;
 use super::parser::{Event, Parser};
 use super::{Piece, TransferError};
 
-/// Largest message of a call that carries no tensors.
+/// Most bytes of a message that carries no tensors.
 const MAX_SMALL_BYTES: usize = 64 << 10;
 
-/// A call of a service's method.
+/// The HTTP request of a call of a service's method.
 ///
 /// # Errors
-/// When the names make no path.
+/// If the names do not form a valid path.
 pub fn call(service: &str, method: &str, body: Body) -> Result<http::Request<Body>, Status> {
     let mut request = http::Request::new(body);
     *request.method_mut() = http::Method::POST;
@@ -40,15 +40,15 @@ pub fn request<P: Iterator<Item = Piece> + Send + 'static>(frames: Frames<P>) ->
     Body::new(Outgoing { frames, trailers: None })
 }
 
-/// The body of a response that says at its end that all went well.
+/// The body of a response that ends with the status OK.
 pub fn response<P: Iterator<Item = Piece> + Send + 'static>(frames: Frames<P>) -> Body {
     let mut trailers = HeaderMap::new();
-    // A status without a message always fits.
+    // Without a message, a status always fits into headers.
     let _ = Status::ok("").add_header(&mut trailers);
     Body::new(Outgoing { frames, trailers: Some(trailers) })
 }
 
-/// A call's body on its way out, frame by frame.
+/// The body of a call that is sent, frame by frame.
 struct Outgoing<P> {
     frames: Frames<P>,
     trailers: Option<HeaderMap>,
@@ -73,33 +73,33 @@ impl<P: Iterator<Item = Piece>> http_body::Body for Outgoing<P> {
     }
 }
 
-/// Why a transfer cannot be read on.
+/// Why reading a transfer failed.
 #[derive(Debug, thiserror::Error)]
 pub enum IncomingError {
-    /// The call failed.
+    /// The call ended with this status.
     #[error("{}", .0.message())]
     Call(#[from] Status),
-    /// The other end breaks the rules.
+    /// The sender violates the rules of transfers.
     #[error(transparent)]
     Transfer(#[from] TransferError),
 }
 
-/// A transfer that comes in.
+/// A transfer that is received.
 pub struct Incoming {
     body: Body,
     parser: Parser,
 }
 
 impl Incoming {
-    /// Reads a request's or a response's body.
+    /// Reads the transfer from the body of a request or response.
     pub fn new(body: Body) -> Self {
         Self { body, parser: Parser::default() }
     }
 
-    /// What comes next; `None` at the end.
+    /// The next event; `None` at the end of the body.
     ///
     /// # Errors
-    /// When the call ends with an error or within a message, or a message is none of a transfer.
+    /// If the call ends with an error or within a message, or a message does not belong to a transfer.
     pub async fn next(&mut self) -> Result<Option<Event>, IncomingError> {
         loop {
             if let Some(event) = self.parser.next_event()? {
@@ -114,10 +114,10 @@ impl Incoming {
     }
 }
 
-/// The one small message of a call's body.
+/// Reads a body that consists of one small message.
 ///
 /// # Errors
-/// When the call ends with an error, or the body holds anything else.
+/// If the call ends with an error, or the body is not exactly one message of at most 64 KiB.
 pub async fn message<T: Message + Default>(mut body: Body) -> Result<T, Status> {
     let mut bytes = Vec::new();
     while let Some(data) = data(&mut body).await? {
@@ -140,7 +140,7 @@ pub async fn message<T: Message + Default>(mut body: Body) -> Result<T, Status> 
     T::decode(bytes).map_err(|error| Status::internal(error.to_string()))
 }
 
-/// The next bytes of a body; `None` at its end, if that is a good one.
+/// The next bytes of a body; `None` at its end. An end with another status than OK is an error.
 async fn data(body: &mut Body) -> Result<Option<Bytes>, Status> {
     loop {
         let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await else {
@@ -154,7 +154,7 @@ async fn data(body: &mut Body) -> Result<Option<Bytes>, Status> {
     }
 }
 
-/// Checks the trailers of a call.
+/// Checks that the status in the trailers of a call, if any, is OK.
 fn check(trailers: Option<&HeaderMap>) -> Result<(), Status> {
     match trailers.and_then(Status::from_header_map) {
         Some(status) if status.code() != Code::Ok => Err(status),

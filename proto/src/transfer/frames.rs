@@ -1,7 +1,7 @@
-//! A transfer's messages as the bytes of a gRPC call, around data that are shared and not copied.
+//! Encodes the messages of a transfer as bytes of a gRPC call, around data that are shared and not copied.
 //!
-//! The messages of all transfers have one shape: a oneof of header = 1, chunk = 2, trailer = 3. What is written here
-//! is what any protobuf encoder would write.
+//! The messages of all transfers have the same structure: a oneof of header = 1, chunk = 2, trailer = 3. The bytes are
+//! those that any protobuf encoder writes.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 use super::Piece;
 use crate::v1;
 
-/// Bytes before each message: not compressed, and its length as four bytes.
+/// Bytes before each message: one for the compression (0 for none), and four for the length, big-endian.
 pub(super) const PREFIX: usize = 5;
 pub(super) const HEADER: u8 = 0x0a; // field 1, length-delimited
 pub(super) const CHUNK: u8 = 0x12; // field 2, length-delimited
@@ -20,33 +20,33 @@ pub(super) const TRAILER: u8 = 0x1a; // field 3, length-delimited
 pub(super) const OFFSET: u8 = 0x08; // field 1 of a chunk, varint
 pub(super) const DATA: u8 = 0x12; // field 2 of a chunk, length-delimited
 
-/// The bytes of a call, piece by piece.
+/// The bytes of a call's body, as an iterator over runs of them.
 #[derive(Debug)]
 pub struct Frames<P> {
     ready: VecDeque<Bytes>,
     pieces: P,
-    /// Whether `pieces` holds nothing more.
+    /// Whether `pieces` has ended.
     exhausted: bool,
 }
 
 impl Frames<std::iter::Empty<Piece>> {
-    /// A call of one small message.
+    /// The body of a call that consists of one small message.
     pub fn message(message: &impl Message) -> Self {
         let length = message.encoded_len();
         let mut bytes = prefixed(length, length);
-        // The buffer grows where it must, so that there is always room.
+        // Encoding fails only without room, and the buffer grows.
         let _ = message.encode(&mut bytes);
         Self { ready: VecDeque::from([bytes.freeze()]), pieces: std::iter::empty(), exhausted: true }
     }
 }
 
 impl<P: Iterator<Item = Piece>> Frames<P> {
-    /// A transfer: its header, then `pieces`, of which the last is the trailer.
+    /// The body of a transfer: the header, then `pieces`, the last of which must be the trailer.
     pub fn transfer(header: &impl Message, pieces: P) -> Self {
         Self { ready: VecDeque::from([part(HEADER, header)]), pieces, exhausted: false }
     }
 
-    /// Whether nothing follows.
+    /// Whether all bytes have been returned.
     pub fn is_ended(&self) -> bool {
         self.ready.is_empty() && self.exhausted
     }
@@ -73,7 +73,7 @@ impl<P: Iterator<Item = Piece>> Iterator for Frames<P> {
     }
 }
 
-/// A message that holds `content` under a field.
+/// A message with `content` in a field; `field` is the field's tag.
 #[expect(clippy::expect_used, reason = "the buffer grows, so encoding never lacks room")]
 fn part(field: u8, content: &impl Message) -> Bytes {
     let inner = content.encoded_len();
@@ -85,7 +85,7 @@ fn part(field: u8, content: &impl Message) -> Bytes {
     bytes.freeze()
 }
 
-/// What comes before a chunk's data.
+/// The bytes of a chunk's message before its data.
 fn chunk_head(chunk: &v1::Chunk) -> Bytes {
     let data = chunk.data.len();
     let offset = if chunk.offset == 0 { 0 } else { 1 + encoded_len_varint(chunk.offset) };
@@ -103,7 +103,8 @@ fn chunk_head(chunk: &v1::Chunk) -> Bytes {
     bytes.freeze()
 }
 
-/// The prefix of a message of `length` bytes, in a buffer with room for `room` of them.
+/// The prefix of a message of `length` bytes, in a buffer with room for `room` bytes of the message. The data of a
+/// chunk need no room, since they follow in a buffer of their own.
 fn prefixed(length: usize, room: usize) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(PREFIX + room);
     bytes.put_u8(0);

@@ -1,7 +1,8 @@
-//! Tensors that change hands within a process: they travel beside a call's body, and none of their bytes are copied.
+//! Transfers of tensors within a process: flat buffers are attached to a call as extensions, and none of their bytes is
+//! copied.
 //!
-//! The calls, their headers and all that is checked are those of the network; only sockets, chunks and copies are left
-//! out. What lies beside a body cannot come from outside the process.
+//! The calls, their headers and all checks are the same as over the network; only sockets, chunks and copies are left
+//! out. Extensions cannot come from outside the process.
 
 use std::fmt;
 use std::future::Future;
@@ -17,19 +18,19 @@ use super::Checksum;
 
 type Answer = Pin<Box<dyn Future<Output = http::Response<Body>> + Send>>;
 
-/// The tensor service of a coordinator in this process.
+/// The tensor service of a coordinator in the same process. Clones share it.
 #[derive(Clone)]
 pub struct InProcess(Arc<dyn Fn(http::Request<Body>) -> Answer + Send + Sync>);
 
 impl InProcess {
-    /// Calls go to `service`.
+    /// Passes all calls to `service`.
     pub fn new<F: Future<Output = http::Response<Body>> + Send + 'static>(
         service: impl Fn(http::Request<Body>) -> F + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(move |request| Box::pin(service(request))))
     }
 
-    /// Carries out a call.
+    /// Makes a call and returns its response, which carries any error as its status.
     pub async fn call(&self, request: http::Request<Body>) -> http::Response<Body> {
         (self.0)(request).await
     }
@@ -41,31 +42,32 @@ impl fmt::Debug for InProcess {
     }
 }
 
-/// Two flat buffers beside a request, a gradient and statistics for example: whoever takes them owns them.
+/// Extension of a request: two flat buffers, for example a gradient and batch statistics. Clones share them; the first
+/// caller of [`Handed::take`] gets them.
 #[derive(Clone)]
 pub struct Handed(Arc<Mutex<Option<[FlatBuffer; 2]>>>);
 
 impl Handed {
-    /// Hands flat buffers over.
+    /// An extension with these flat buffers.
     pub fn new(flat_buffers: [FlatBuffer; 2]) -> Self {
         Self(Arc::new(Mutex::new(Some(flat_buffers))))
     }
 
-    /// The flat buffers, once.
+    /// Takes the flat buffers; `None` if they have been taken before.
     pub fn take(&self) -> Option<[FlatBuffer; 2]> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// Beside a request for weights: the answer may have them beside its body, too.
+/// Extension of a request for weights: the response may carry them as [`SharedWeights`].
 #[derive(Clone)]
 pub struct ShareWeights;
 
-/// Parameters and statistics beside an answer.
+/// Extension of a response: parameters and running statistics, shared and not copied.
 #[derive(Clone)]
 pub struct SharedWeights(pub Arc<FlatBuffer>, pub Arc<FlatBuffer>);
 
-/// The checksum that a transfer of the two flat buffers would end with; `covered` are further bytes that it covers.
+/// The checksum that a transfer of the two flat buffers would have. It also covers the bytes of `covered`.
 pub fn checksum(flat_buffers: &[FlatBuffer; 2], covered: &[u8]) -> Checksum {
     let mut hasher = Xxh3::new();
     flat_buffers.iter().for_each(|flat_buffer| hasher.update(flat_buffer.as_bytes()));

@@ -1,7 +1,8 @@
-//! Reads the messages of a transfer from the bytes of a gRPC call, however these are cut.
+//! Reads the messages of a transfer from the bytes of a gRPC call, in whatever pieces they arrive.
 //!
-//! The data of a chunk are handed on as they come, without waiting for the rest and without a copy, where the
-//! message is written the way that protobuf encoders write it. Any other message of the right kind is read whole.
+//! If the message of a chunk is encoded as protobuf encoders usually do, its data are returned as they arrive, without
+//! waiting for the rest and without a copy. Any other valid encoding is also accepted, but the message is then read as
+//! a whole.
 
 use std::ops::ControlFlow;
 
@@ -13,25 +14,25 @@ use super::frames::{CHUNK, DATA, OFFSET, PREFIX};
 use super::{MAX_MESSAGE_BYTES, TransferError};
 use crate::v1;
 
-/// What comes in a transfer.
+/// An event while a transfer is read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The header, encoded.
+    /// The header, still encoded, because its type depends on the transfer.
     Header(Bytes),
-    /// A chunk begins; its data follow.
+    /// A chunk begins. Its data follow as [`Event::Data`].
     Chunk {
         /// Byte offset within the transfer.
         offset: u64,
-        /// Bytes of data.
+        /// Length of its data in bytes.
         length: usize,
     },
-    /// Some of the chunk's data.
+    /// The next bytes of the chunk's data.
     Data(Bytes),
-    /// The end.
+    /// The trailer.
     Trailer(v1::Trailer),
 }
 
-/// Any message of a transfer.
+/// The message of any transfer.
 #[derive(Clone, PartialEq, Message)]
 struct Part {
     #[prost(bytes = "bytes", optional, tag = "1")]
@@ -42,22 +43,21 @@ struct Part {
     trailer: Option<v1::Trailer>,
 }
 
-/// Where the parser stands.
 #[derive(Debug)]
 enum State {
-    /// Before or within what precedes a chunk's data.
+    /// Between messages, or within the part of a message that precedes a chunk's data.
     Head,
-    /// Within a message that is read whole.
+    /// Within a message that is read as a whole.
     Whole,
-    /// Within a chunk's data, of which so many bytes are to come.
+    /// Within a chunk's data; the number of bytes that are missing.
     Data(usize),
 }
 
-/// Reads a transfer.
+/// Incremental parser of a transfer: [`Parser::feed`] adds bytes, [`Parser::next_event`] returns what they contain.
 #[derive(Debug)]
 pub struct Parser {
     input: Bytes,
-    /// What has been read of the current message, but for a chunk's data.
+    /// The bytes of the current message that have been read, without a chunk's data.
     message: Vec<u8>,
     state: State,
 }
@@ -69,21 +69,22 @@ impl Default for Parser {
 }
 
 impl Parser {
-    /// Adds bytes; what was added before has to be read first.
+    /// Adds bytes. Must be called only after [`Parser::next_event`] has returned `None`, when all earlier bytes are
+    /// read.
     pub fn feed(&mut self, bytes: Bytes) {
         debug_assert!(self.input.is_empty());
         self.input = bytes;
     }
 
-    /// Whether the bytes so far end with a whole message.
+    /// Whether the bytes so far end with a complete message.
     pub fn is_between_messages(&self) -> bool {
         self.input.is_empty() && self.message.is_empty() && matches!(self.state, State::Head)
     }
 
-    /// What comes next; `None` if more bytes are needed.
+    /// The next event; `None` if more bytes are needed.
     ///
     /// # Errors
-    /// When a message is too large, compressed or none of a transfer.
+    /// If a message is too large, is compressed, or does not belong to a transfer.
     pub fn next_event(&mut self) -> Result<Option<Event>, TransferError> {
         loop {
             let step = match self.state {
@@ -97,14 +98,14 @@ impl Parser {
         }
     }
 
-    /// Reads byte by byte what comes before a chunk's data: it is short, and its end shows only on the way.
+    /// Reads the part before a chunk's data byte by byte: it is short, and its length is known only after it is read.
     fn head(&mut self) -> Result<ControlFlow<Option<Event>>, TransferError> {
         if self.input.is_empty() {
             return Ok(ControlFlow::Break(None));
         }
         self.message.push(self.input.get_u8());
         let Some(length) = self.length()? else { return Ok(ControlFlow::Continue(())) };
-        let body = &self.message[PREFIX..]; // The prefix is there: it said the length.
+        let body = &self.message[PREFIX..]; // The prefix has been read, since the length comes from it.
         match chunk_head(body, length) {
             Ok((offset, data)) => {
                 self.message.clear();
@@ -117,7 +118,7 @@ impl Parser {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The length of the current message, once its prefix is read.
+    /// The length of the current message in bytes; `None` before its prefix has been read.
     fn length(&self) -> Result<Option<usize>, TransferError> {
         let Some((prefix, _)) = self.message.split_first_chunk::<PREFIX>() else { return Ok(None) };
         let [compressed, length @ ..] = *prefix;
@@ -131,7 +132,8 @@ impl Parser {
         Ok(Some(found))
     }
 
-    /// Reads a message to its end and decodes it.
+    /// Reads a message to its end and decodes it. The data of a chunk are put back into the input, so that
+    /// [`Parser::data`] returns them as usual.
     #[expect(clippy::expect_used, reason = "`head` comes here only after it has read the prefix")]
     fn whole(&mut self) -> Result<ControlFlow<Option<Event>>, TransferError> {
         let length = self.length()?.expect("the prefix is read before the rest of a message");
@@ -161,7 +163,7 @@ impl Parser {
         })))
     }
 
-    /// Hands on what there is of a chunk's data.
+    /// Returns the bytes of a chunk's data that have arrived.
     fn data(&mut self, left: usize) -> ControlFlow<Option<Event>> {
         if left == 0 {
             self.state = State::Head;
@@ -176,16 +178,16 @@ impl Parser {
     }
 }
 
-/// Why the first bytes of a message are not, or not yet, what comes before a chunk's data.
+/// Why the first bytes of a message are not the part before a chunk's data.
 enum NoChunk {
-    /// There are too few of them.
+    /// They may be, but more bytes are needed.
     Unfinished,
-    /// They begin something else.
+    /// They are something else.
     Other,
 }
 
-/// Reads the first `bytes` of a message of `length` bytes: the offset of a chunk and the length of its data, where
-/// these are all that follows.
+/// Reads the first `bytes` of a message of `length` bytes as the part before a chunk's data. Returns the offset of the
+/// chunk and the length of its data, which must be all that follows.
 fn chunk_head(bytes: &[u8], length: usize) -> Result<(u64, usize), NoChunk> {
     let mut rest = bytes;
     let all_that_follows = |value: u64, rest: &[u8]| {
@@ -199,7 +201,7 @@ fn chunk_head(bytes: &[u8], length: usize) -> Result<(u64, usize), NoChunk> {
     Ok((offset, all_that_follows(data, rest)?))
 }
 
-/// Reads a field's tag and the number behind it.
+/// Reads a field's tag and the varint after it.
 fn field(bytes: &mut &[u8], tag: u8) -> Result<u64, NoChunk> {
     const LONGEST: usize = 10;
     let (first, mut rest) = bytes.split_first().ok_or(NoChunk::Unfinished)?;
@@ -212,7 +214,7 @@ fn field(bytes: &mut &[u8], tag: u8) -> Result<u64, NoChunk> {
     value.map_err(|_| NoChunk::Other)
 }
 
-/// Two runs of bytes as one.
+/// Joins two runs of bytes.
 fn join(first: Bytes, second: Bytes) -> Bytes {
     if second.is_empty() {
         return first;

@@ -6,25 +6,25 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{CHUNK_BYTES, Checksum, TransferError};
 use crate::v1;
 
-/// Checks the pieces of one incoming transfer.
+/// Checks order, lengths and checksum of one transfer that is received.
 pub struct Receiver {
     length: u64,
     offset: u64,
-    /// End of the chunk that is being received.
+    /// Offset of the end of the current chunk.
     end: u64,
     hasher: Box<Xxh3>,
 }
 
 impl Receiver {
-    /// Expects `length` bytes.
+    /// A receiver of exactly `length` bytes.
     pub fn new(length: u64) -> Self {
         Self { length, offset: 0, end: 0, hasher: Box::new(Xxh3::new()) }
     }
 
-    /// Checks the next chunk and returns where its bytes belong.
+    /// Checks the next chunk and returns the range of its bytes within the transfer.
     ///
     /// # Errors
-    /// When it is not the next one, has an impossible size, or leads beyond the declared length.
+    /// If it is not the next one, is empty or too large, or goes beyond the declared length.
     pub fn accept(&mut self, chunk: &v1::Chunk) -> Result<std::ops::Range<u64>, TransferError> {
         self.begin(chunk.offset, chunk.data.len())?;
         let start = self.offset;
@@ -32,7 +32,7 @@ impl Receiver {
         Ok(start..self.offset)
     }
 
-    /// Checks where the next chunk begins and how long it will be.
+    /// Checks the offset and the length of the next chunk.
     ///
     /// # Errors
     /// As [`Receiver::accept`].
@@ -51,7 +51,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// Covers the next bytes of the chunk that has begun.
+    /// Adds the next bytes of the current chunk to the checksum.
     fn cover(&mut self, data: &[u8]) -> Result<(), TransferError> {
         let offset = self.offset + data.len() as u64;
         if offset > self.end {
@@ -62,10 +62,11 @@ impl Receiver {
         Ok(())
     }
 
-    /// Checks the end; `covered` are further bytes that the checksum covers. Returns the checksum.
+    /// Checks length and checksum at the end of the transfer. The checksum also covers the bytes of `covered`. Returns
+    /// it.
     ///
     /// # Errors
-    /// When bytes are missing or the checksum differs.
+    /// If bytes are missing or the checksum differs.
     pub fn finish(mut self, trailer: &v1::Trailer, covered: &[u8]) -> Result<Checksum, TransferError> {
         if self.offset < self.length {
             return Err(TransferError::TooShort { found: self.offset, length: self.length });
@@ -79,25 +80,25 @@ impl Receiver {
     }
 }
 
-/// Receives two flat buffers that are sent one after the other: parameters and statistics, or a gradient and its
-/// statistics.
+/// Receives two flat buffers that are sent one after the other: parameters and running statistics, or a gradient and
+/// its batch statistics.
 pub struct FlatBufferReceiver {
     receiver: Receiver,
     first: FlatBuffer,
     second: FlatBuffer,
 }
 
-/// Bytes that are copied and summed up at a time: they stay in the processor's cache in between.
+/// Bytes that are added to the checksum and copied at a time, so that they stay in the processor's cache in between.
 const BLOCK_BYTES: usize = 64 << 10;
 
 impl FlatBufferReceiver {
-    /// Overwrites two flat buffers, whose lengths the caller has checked against the layout.
+    /// A receiver that overwrites two flat buffers. The caller has chosen their lengths by the layout.
     pub fn into_flat_buffers(first: FlatBuffer, second: FlatBuffer) -> Self {
         let bytes = first.as_bytes().len() + second.as_bytes().len();
         Self { receiver: Receiver::new(bytes as u64), first, second }
     }
 
-    /// Takes the next chunk's place and length; its bytes follow.
+    /// Takes the offset of the next chunk and its length in bytes. Its data follow with [`FlatBufferReceiver::fill`].
     ///
     /// # Errors
     /// As [`Receiver::accept`].
@@ -105,10 +106,10 @@ impl FlatBufferReceiver {
         self.receiver.begin(offset, length)
     }
 
-    /// Takes the next bytes of the chunk that has begun.
+    /// Takes the next bytes of the current chunk.
     ///
     /// # Errors
-    /// When they are more than it was to have.
+    /// If they go beyond the end of the chunk.
     pub fn fill(&mut self, data: &[u8]) -> Result<(), TransferError> {
         for block in data.chunks(BLOCK_BYTES) {
             let start = self.receiver.offset as usize;
@@ -118,7 +119,7 @@ impl FlatBufferReceiver {
         Ok(())
     }
 
-    /// Writes bytes where they belong.
+    /// Writes bytes of the transfer from offset `start` into the flat buffers.
     fn place(&mut self, start: usize, data: &[u8]) {
         let boundary = self.first.as_bytes().len();
         let (left, right) = data.split_at(boundary.saturating_sub(start).min(data.len()));
@@ -131,7 +132,7 @@ impl FlatBufferReceiver {
         }
     }
 
-    /// Checks the end and returns the flat buffers with their checksum.
+    /// Checks length and checksum at the end of the transfer, and returns the flat buffers and the checksum.
     ///
     /// # Errors
     /// As [`Receiver::finish`].

@@ -9,8 +9,8 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{CHUNK_BYTES, Checksum, Piece};
 use crate::v1;
 
-/// The checksum of a transfer as far as its bytes have been sent. Transfers of the same bytes share one, so that
-/// they are summed up once however many receive them.
+/// The checksum of the bytes of a transfer that have been sent so far. Transfers of the same bytes share one (clones
+/// do), so that each byte is hashed once for any number of receivers.
 #[derive(Clone, Default)]
 pub struct RunningChecksum(Arc<Mutex<Summed>>);
 
@@ -25,7 +25,7 @@ impl RunningChecksum {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Covers the bytes from `offset` on, unless another transfer has been here before.
+    /// Adds the bytes from `offset` on, unless another transfer of the same bytes has added them before.
     pub fn cover(&self, offset: u64, data: &[u8]) {
         self.with(|summed| {
             if summed.bytes == offset {
@@ -35,7 +35,8 @@ impl RunningChecksum {
         });
     }
 
-    /// The end of a transfer: the checksum of all bytes, followed by those of `covered`.
+    /// The trailer of a transfer: the checksum of all bytes, followed by those of `covered`. Must be called after the
+    /// last bytes have been added.
     pub fn trailer(&self, covered: &[u8]) -> v1::Trailer {
         let mut hasher = self.with(|summed| summed.hasher.clone());
         hasher.update(covered);
@@ -50,7 +51,8 @@ impl std::fmt::Debug for RunningChecksum {
     }
 }
 
-/// Cuts buffers into chunks, sums them up on the way and ends with the trailer.
+/// Iterator over the pieces of a transfer: cuts buffers into chunks without copying, computes the checksum and ends
+/// with the trailer.
 #[derive(Debug)]
 pub struct Sender {
     parts: VecDeque<Bytes>,
@@ -66,7 +68,7 @@ impl Sender {
         Self::sharing(RunningChecksum::default(), parts, covered)
     }
 
-    /// The same for one of several transfers of the same `parts`, which share their checksum.
+    /// As [`Sender::new`], for one of several transfers of the same `parts` that share their checksum.
     pub fn sharing(
         checksum: RunningChecksum,
         parts: impl IntoIterator<Item = Bytes>,

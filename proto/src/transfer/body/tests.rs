@@ -19,7 +19,7 @@ fn transfer() -> Frames<Sender> {
     Frames::transfer(&header(), Sender::new([Bytes::from(vec![7; 1000])], b""))
 }
 
-/// Reads a body to its end.
+/// Reads all events of a body.
 fn read(body: Body) -> Result<Vec<Event>, IncomingError> {
     let mut incoming = Incoming::new(body);
     let mut events = Vec::new();
@@ -29,7 +29,7 @@ fn read(body: Body) -> Result<Vec<Event>, IncomingError> {
     Ok(events)
 }
 
-/// A body of some frames.
+/// A body that consists of the given frames.
 fn body(frames: Vec<Frame<Bytes>>) -> Body {
     struct Fixed(std::vec::IntoIter<Frame<Bytes>>);
     impl http_body::Body for Fixed {

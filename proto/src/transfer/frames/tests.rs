@@ -8,7 +8,7 @@ fn header() -> v1::PartialHeader {
     v1::PartialHeader { gradient: 300_000, loss_sum: 1.5, ..v1::PartialHeader::default() }
 }
 
-/// What a protobuf encoder makes of the same parts.
+/// The bytes that a protobuf encoder writes for the same parts.
 fn encoded(parts: Vec<Part>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for part in parts {

@@ -5,7 +5,7 @@ use super::*;
 use crate::transfer::frames::Frames;
 use crate::transfer::{CHUNK_BYTES, Piece, Sender};
 
-/// Parses bytes that come in pieces of the given sizes, over and over; joins neighbouring data.
+/// Parses bytes that arrive in pieces of the given sizes, which repeat; joins consecutive data.
 fn parse(bytes: &[u8], sizes: &[usize]) -> Result<(Vec<Event>, bool), TransferError> {
     let (mut parser, mut events, mut rest) = (Parser::default(), Vec::new(), bytes);
     for size in sizes.iter().copied().cycle() {
@@ -51,7 +51,7 @@ fn events(length: usize) -> Vec<Event> {
     events
 }
 
-/// A message as a call carries it.
+/// A message with its prefix, as in the body of a call.
 fn message(content: &[u8]) -> Vec<u8> {
     [&[0], &(content.len() as u32).to_be_bytes()[..], content].concat()
 }
