@@ -36,7 +36,7 @@ pub struct JobFile {
     /// When the test split is evaluated.
     #[serde(default)]
     pub eval: EvalSection,
-    /// How many workers the job wants.
+    /// Number of workers and priority.
     #[serde(default)]
     pub resources: ResourcesSection,
 }

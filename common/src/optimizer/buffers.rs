@@ -40,7 +40,7 @@ impl Pool {
         Writing { source: Some(Arc::clone(from)), values: self.take(from.len()) }
     }
 
-    /// Keeps a flat buffer for later use; if the pool is full, the oldest one is dropped.
+    /// Keeps a flat buffer for later use; if the pool is full, another one is dropped.
     pub(super) fn retire(&mut self, flat_buffer: Arc<FlatBuffer>) {
         if self.retired.len() == MAX_RETIRED {
             self.retired.remove(0);
