@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use candle_core::cuda::CudaDType;
 use candle_core::op::BackpropOp;
-use candle_core::{CudaStorage, DType, Result, Shape, Storage, Tensor};
+use candle_core::{CudaStorage, Result, Shape, Storage, Tensor};
 use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr};
 use half::bf16;
 use lookbehind_common::job::Precision;
@@ -27,9 +27,9 @@ impl DType {
     /// When the kernels do not support the type.
     pub fn of(tensor: &Tensor) -> Result<Self> {
         match tensor.dtype() {
-            DType::F32 => Ok(Self::F32),
-            DType::BF16 => Ok(Self::Bf16),
-            other => candle_core::bail!("numbers of type {other:?} on a GPU, expected F32 or BF16"),
+            candle_core::DType::F32 => Ok(Self::F32),
+            candle_core::DType::BF16 => Ok(Self::Bf16),
+            other => candle_core::bail!("elements of type {other:?} on a GPU, expected F32 or BF16"),
         }
     }
 

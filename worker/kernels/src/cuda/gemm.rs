@@ -139,7 +139,7 @@ impl Gpu {
     /// # Errors
     /// When an operand's memory ends too early, a dimension is beyond the library's range, or the library fails.
     #[allow(unsafe_code, reason = "the library takes addresses")]
-    pub(crate) fn multiply<N: Number>(
+    pub(crate) fn gemm<N: Number>(
         &self,
         precision: Precision,
         product: &Gemm<'_, N>,
@@ -149,16 +149,16 @@ impl Gpu {
         let len = place.reach(count, rows, columns)?;
         // SAFETY: the matrix products that are queued next write every element.
         let mut output = unsafe { self.uninitialized::<f32>(len) }?;
-        self.multiply_into(precision, product, &mut output, place)?;
+        self.gemm_into(precision, product, &mut output, place)?;
         Ok(output)
     }
 
     /// Overwrites a range of `output` with the matrix products.
     ///
     /// # Errors
-    /// As [`Gpu::multiply`].
+    /// As [`Gpu::gemm`].
     #[allow(unsafe_code, reason = "the library takes addresses")]
-    pub(crate) fn multiply_into<N: Number>(
+    pub(crate) fn gemm_into<N: Number>(
         &self,
         precision: Precision,
         product: &Gemm<'_, N>,

@@ -109,7 +109,7 @@ fn a_product_refuses_operands_that_end_too_early() {
     assert_eq!(fetched(&good, &gpu), [3.0; 4]);
     let mut small = on_gpu(&[0.0; 3], &gpu);
     let place = Place { first: 0, row: 2, batch: 4 };
-    let into = gpu.multiply_into(Precision::F32, &product(View::from(&six)), &mut small, place);
+    let into = gpu.gemm_into(Precision::F32, &product(View::from(&six)), &mut small, place);
     refused(into, "3 elements, expected 4");
 }
 

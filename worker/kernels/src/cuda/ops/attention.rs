@@ -65,7 +65,7 @@ impl Heads<'_> {
             rhs: self.part(x, head)?,
         };
         let place = Place { first: head * width, row: channels, batch: self.operation.sample() };
-        current()?.multiply_into(precision, &product, output, place)
+        current()?.gemm_into(precision, &product, output, place)
     }
 
     /// The attention weights of one head, f32: each row sums to 1.
