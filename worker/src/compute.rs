@@ -15,6 +15,8 @@ mod evaluator;
 #[cfg(test)]
 mod fixture;
 mod loader;
+#[cfg(not(feature = "cuda"))]
+mod no_cuda;
 mod panics;
 mod probe;
 mod sampler;
@@ -39,6 +41,8 @@ pub(crate) use cuda::of_device;
 pub use error::{ComputeError, PrepareError};
 #[cfg(feature = "cuda")]
 pub(crate) use evaluator::without_places;
+#[cfg(not(feature = "cuda"))]
+use no_cuda as cuda;
 pub use panics::Panic;
 pub use segment::{compute_unwatched, reduce_shards};
 pub use timing::{Phase, Timing};

@@ -26,7 +26,7 @@ pub(crate) use convolutions::{Convolution, Shape4};
 pub use devices::{Found, describe, describe_class, found};
 pub use flat::{Destination, Segment, add, gather};
 pub(crate) use gpu::current;
-pub use gpu::{Failure, Gpu, enter, in_words, leave, open};
+pub use gpu::{Failure, Gpu, Queue, enter, in_words, leave, open};
 pub use landing::{Landing, Staging};
 pub use numbers::{Kind, Number, View, tensor};
 pub(crate) use numbers::{by_kind, storage, view};
@@ -36,3 +36,6 @@ pub(crate) use products::{Matrix, Place, Product};
 pub use results::Results;
 pub(crate) use targets::RowLosses;
 pub use targets::{TargetStaging, Targets};
+
+#[cfg(test)]
+mod tests;

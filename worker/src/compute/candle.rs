@@ -2,14 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-#[cfg(feature = "cuda")]
-use candle_core::CudaDevice;
 use candle_core::Device;
 use lookbehind_common::job::{DataSpec, JobSpec, Precision};
 
 use super::cpu::{CpuJob, Parts};
-#[cfg(feature = "cuda")]
-use super::cuda::{self, CudaJob, Gpus};
+use super::cuda::{self, Gpus};
 use super::device;
 use super::evaluator::Evaluator;
 use super::loader::Loader;
@@ -19,7 +16,6 @@ use super::samples::{Kinds, Samples};
 use super::{Backend, PrepareError, PreparedJob};
 use crate::data::{DataDescription, DataEnvironment, DataError, Dataset};
 use crate::device::{DeviceChoice, DeviceError};
-#[cfg(feature = "cuda")]
 use crate::models::BuildError;
 use crate::models::Model;
 use crate::parameters::{ModelState, Recorder};
@@ -32,16 +28,10 @@ const KEPT: u64 = 8;
 pub struct CandleBackend {
     registry: Registry,
     environment: DataEnvironment,
-    devices: Devices,
+    /// What it computes on; `None` for the CPU.
+    gpus: Option<Gpus>,
     threads: usize,
     loaded: Mutex<Option<LoadedData>>,
-}
-
-/// What a backend computes on.
-enum Devices {
-    Cpu,
-    #[cfg(feature = "cuda")]
-    Cuda(Gpus),
 }
 
 /// The data set that was loaded last, as long as a job uses it: the workers of one process share it.
@@ -56,7 +46,7 @@ impl CandleBackend {
     /// the process has in use.
     pub fn new(registry: Registry, environment: DataEnvironment) -> Self {
         let threads = rayon::current_num_threads();
-        Self { registry, environment, devices: Devices::Cpu, threads, loaded: Mutex::new(None) }
+        Self { registry, environment, gpus: None, threads, loaded: Mutex::new(None) }
     }
 
     /// The same on the devices of a choice.
@@ -64,28 +54,16 @@ impl CandleBackend {
     /// # Errors
     /// When there are none such.
     pub fn on(self, choice: &DeviceChoice) -> Result<Self, DeviceError> {
-        #[cfg(feature = "cuda")]
-        if let Some(gpus) = Gpus::chosen(choice)? {
-            return Ok(Self { devices: Devices::Cuda(gpus), ..self });
-        }
-        #[cfg(not(feature = "cuda"))]
-        if let DeviceChoice::Cuda(_) = choice {
-            return Err(DeviceError::NotBuilt { choice: choice.clone() });
-        }
-        Ok(self)
+        Ok(Self { gpus: Gpus::chosen(choice)?, ..self })
     }
 
     /// Numbers of the GPUs that it computes on.
     pub(crate) fn gpus(&self) -> Vec<usize> {
-        match &self.devices {
-            Devices::Cpu => Vec::new(),
-            #[cfg(feature = "cuda")]
-            Devices::Cuda(gpus) => gpus.ordinals(),
-        }
+        self.gpus.as_ref().map_or_else(Vec::new, Gpus::ordinals)
     }
 
     fn on_cpu(&self) -> bool {
-        matches!(self.devices, Devices::Cpu)
+        self.gpus.is_none()
     }
 
     /// The same with a number of threads, for several workers in one process.
@@ -129,19 +107,12 @@ impl CandleBackend {
             let (seed, precision, kinds) = (spec.seed, spec.train.precision, kinds.clone());
             Ok(Evaluator { seed, precision, kinds, classes: data.classes, model, state })
         };
-        match &self.devices {
-            Devices::Cpu => {
-                let evaluator = evaluator(&Device::Cpu)?;
-                let parts = Parts { samples, evaluator, threads: self.threads, memory_limit };
-                Ok(Box::new(CpuJob::new(parts)?))
-            }
-            #[cfg(feature = "cuda")]
-            Devices::Cuda(gpus) => {
-                let copy = |device: CudaDevice| Ok((device.clone(), evaluator(&Device::Cuda(device))?));
-                let copies = gpus.open()?.into_iter().map(copy).collect::<Result<_, PrepareError>>()?;
-                Ok(Box::new(CudaJob::new(cuda::Parts { samples, copies })?))
-            }
+        if let Some(gpus) = &self.gpus {
+            return gpus.job(samples, evaluator);
         }
+        let parts =
+            Parts { samples, evaluator: evaluator(&Device::Cpu)?, threads: self.threads, memory_limit };
+        Ok(Box::new(CpuJob::new(parts)?))
     }
 
     /// A job's data set. Who asks for one that is being loaded waits for it.
@@ -170,12 +141,9 @@ impl CandleBackend {
             let reason = built.err().map_or_else(String::new, |error| in_model(&error));
             return Err(PrepareError::Worker(reason));
         }
-        #[cfg(feature = "cuda")]
-        let built = match (built, device) {
-            (Err(BuildError::Tensor(error)), Device::Cuda(gpu)) => {
-                Err(BuildError::Tensor(cuda::in_building(error, &gpu.cuda_stream())?))
-            }
-            (built, _) => built,
+        let built = match built {
+            Err(BuildError::Tensor(error)) => Err(BuildError::Tensor(cuda::in_building(error, device)?)),
+            built => built,
         };
         let model = built.map_err(|error| PrepareError::Job(in_model(&error)))?;
         if spec.train.precision != Precision::F32 && !model.follows_precision() {
@@ -190,18 +158,13 @@ impl CandleBackend {
 
 impl Backend for CandleBackend {
     fn device(&self) -> String {
-        match &self.devices {
-            Devices::Cpu => device::describe(),
-            #[cfg(feature = "cuda")]
-            Devices::Cuda(gpus) => gpus.describe(),
-        }
+        self.gpus.as_ref().map_or_else(device::describe, Gpus::describe)
     }
 
     fn class_description(&self, precision: Precision) -> String {
-        match &self.devices {
-            Devices::Cpu => device::describe_class(precision),
-            #[cfg(feature = "cuda")]
-            Devices::Cuda(gpus) => gpus.describe_class(precision),
+        match &self.gpus {
+            None => device::describe_class(precision),
+            Some(gpus) => gpus.describe_class(precision),
         }
     }
 

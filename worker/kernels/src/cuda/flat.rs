@@ -71,6 +71,9 @@ impl Segment {
             addresses.push(match tensor {
                 Some(tensor) => {
                     let elements = view::<f32>(tensor)?;
+                    if elements.len() != len {
+                        candle_core::bail!("{} elements, expected {len}", elements.len());
+                    }
                     elements.expect(gpu, len)?;
                     elements.address()
                 }

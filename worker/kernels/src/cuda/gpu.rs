@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use candle_core::cuda::WrapErr;
 use candle_core::{CudaDevice, Result};
-use cudarc::driver::sys::CUmemPool_attribute;
-use cudarc::driver::{CudaSlice, CudaStream, DeviceRepr, DriverError, ValidAsZeroBits, result};
+use cudarc::driver::sys::{CUevent_flags, CUmemPool_attribute};
+use cudarc::driver::{
+    CudaContext, CudaEvent, CudaSlice, CudaStream, DeviceRepr, DriverError, ValidAsZeroBits, result,
+};
 
 use super::convolutions::Convolutions;
 use super::kernels::Kernels;
@@ -29,6 +31,15 @@ pub struct Gpu {
     copies: Arc<CudaStream>,
     stream: Arc<CudaStream>,
     device: CudaDevice,
+}
+
+/// What a GPU does in order; the queues go on side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Everything that is computed.
+    Computing,
+    /// Copies of samples and weights to the GPU, and of small results from it.
+    Copies,
 }
 
 /// Why a GPU cannot be used, in the driver's words.
@@ -103,12 +114,12 @@ impl Gpu {
     }
 
     /// Where everything is computed.
-    pub fn stream(&self) -> &Arc<CudaStream> {
+    pub(super) fn stream(&self) -> &Arc<CudaStream> {
         &self.stream
     }
 
     /// Where samples are copied while something else is computed.
-    pub fn copies(&self) -> &Arc<CudaStream> {
+    pub(super) fn copies(&self) -> &Arc<CudaStream> {
         &self.copies
     }
 
@@ -122,6 +133,23 @@ impl Gpu {
 
     pub(super) fn kernels(&self) -> &Kernels {
         &self.kernels
+    }
+
+    /// The driver's context, which owns all memory on the GPU.
+    pub fn context(&self) -> &Arc<CudaContext> {
+        self.stream.context()
+    }
+
+    /// A point of a queue, whose time the GPU takes.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn mark(&self, queue: Queue) -> Result<CudaEvent> {
+        let stream = match queue {
+            Queue::Computing => &self.stream,
+            Queue::Copies => &self.copies,
+        };
+        stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).w()
     }
 
     /// The GPU's number.

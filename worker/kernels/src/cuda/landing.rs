@@ -136,9 +136,7 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Staging<T> {
         let kept = place.take().filter(large_enough);
         let next = match kept {
             Some(kept) => kept,
-            None => {
-                Place { here: Pinned::zeros(gpu.stream().context(), len)?, there: Landing::new(len, gpu)? }
-            }
+            None => Place { here: Pinned::zeros(gpu.context(), len)?, there: Landing::new(len, gpu)? },
         };
         Ok(place.insert(next))
     }

@@ -1,10 +1,13 @@
 //! The GPUs that a worker was given.
 
-use candle_core::CudaDevice;
+use candle_core::{CudaDevice, Device};
 use lookbehind_common::job::Precision;
 
+use super::job::{CudaJob, Parts};
 use super::trouble::of_device;
-use crate::compute::PrepareError;
+use crate::compute::evaluator::Evaluator;
+use crate::compute::samples::Samples;
+use crate::compute::{PrepareError, PreparedJob};
 use crate::device::{DeviceChoice, DeviceError};
 use lookbehind_kernels::cuda::{self, Found};
 
@@ -75,11 +78,25 @@ impl Gpus {
         format!("{}, precision {precision:?}", cuda::describe_class(&self.0))
     }
 
+    /// A job on them, each with a stream of its own and a copy of the model.
+    ///
+    /// # Errors
+    /// When the driver refuses, or the job does not fit.
+    pub(in crate::compute) fn job(
+        &self,
+        samples: Samples,
+        evaluator: impl Fn(&Device) -> Result<Evaluator, PrepareError>,
+    ) -> Result<Box<dyn PreparedJob>, PrepareError> {
+        let copy = |device: CudaDevice| Ok((device.clone(), evaluator(&Device::Cuda(device))?));
+        let copies = self.open()?.into_iter().map(copy).collect::<Result<_, PrepareError>>()?;
+        Ok(Box::new(CudaJob::new(Parts { samples, copies })?))
+    }
+
     /// A stream on each of them.
     ///
     /// # Errors
     /// When the driver refuses.
-    pub(in crate::compute) fn open(&self) -> Result<Vec<CudaDevice>, PrepareError> {
+    fn open(&self) -> Result<Vec<CudaDevice>, PrepareError> {
         #[allow(unsafe_code, reason = "devices of which the driver's bindings record no events")]
         let open = |gpu: &Found| {
             // SAFETY: models compute on the device's own stream; what goes to the device and comes from it on others does

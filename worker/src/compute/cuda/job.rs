@@ -15,7 +15,7 @@ use lookbehind_common::reduction::{Node, Reduction, reduce_with};
 
 use super::division::{Share, divide};
 use super::lane::{Lane, Pending};
-use super::state::State;
+use super::replica::Replica;
 use super::sum::Sum;
 use super::upload::Upload;
 use crate::compute::evaluator::Evaluator;
@@ -106,7 +106,7 @@ impl CudaJob {
                 shares.iter().filter(|share| share.lane == number).map(|share| share.part).collect();
             let shards: VecDeque<u32> = parts.iter().flat_map(|part| part.first..part.end).collect();
             let watch = Arc::clone(watch);
-            (shards, move |state: &mut State, samples: &_| state.parts(&parts, samples, watch.as_ref()))
+            (shards, move |replica: &mut Replica, samples: &_| replica.parts(&parts, samples, watch.as_ref()))
         };
         let computed = self.on_lanes(of_lane, |samples, shard| samples.shard(work, shard))?;
         let (mut counted, mut sums) = (VecDeque::new(), Vec::new());
@@ -119,7 +119,7 @@ impl CudaJob {
         let sums = reduce_with(node, &mut Counting { counted })?;
         let mut joining = Joining { lanes: &self.lanes, parts };
         let (lane, sum) = reduce_with(node, &mut joining)?;
-        let (gradient, statistics) = joining.lane(lane)?.run(move |state| state.fetch(&sum)).wait()?;
+        let (gradient, statistics) = joining.lane(lane)?.run(move |replica| replica.fetch(&sum)).wait()?;
         Ok(Contribution { gradient, statistics, sums })
     }
 
@@ -134,7 +134,7 @@ impl CudaJob {
             let of_lane = runs.iter().filter(|(lane, _)| *lane == number);
             let pieces: VecDeque<Range<u64>> = of_lane.flat_map(|(_, pieces)| pieces.clone()).collect();
             let watch = Arc::clone(watch);
-            (pieces, move |state: &mut State, samples: &_| state.test(samples, watch.as_ref()))
+            (pieces, move |replica: &mut Replica, samples: &_| replica.test(samples, watch.as_ref()))
         };
         let counted = self.on_lanes(of_lane, |samples, piece| samples.test(work.epoch, piece, None))?;
         let mut counted: Vec<VecDeque<Sums>> = counted.into_iter().map(VecDeque::from).collect();
@@ -161,13 +161,13 @@ impl CudaJob {
     ) -> Result<Vec<A>, Stopped>
     where
         A: Send + 'static,
-        W: FnOnce(&mut State, &Receiver<Inputs>) -> Result<A, Stopped> + Send + 'static,
+        W: FnOnce(&mut Replica, &Receiver<Inputs>) -> Result<A, Stopped> + Send + 'static,
     {
         let (mut senders, mut answers) = (Vec::new(), Vec::new());
         for (number, lane) in self.lanes.iter().enumerate() {
             let (waiting, work) = of_lane(number);
             let (sender, samples) = mpsc::sync_channel(WAITING);
-            answers.push(lane.run(move |state| work(state, &samples)));
+            answers.push(lane.run(move |replica| work(replica, &samples)));
             senders.push((sender, waiting));
         }
         let fed = self.feed(senders, samples_of);
@@ -273,7 +273,7 @@ impl Reduction for Joining<'_> {
 
     fn add(&mut self, left: (usize, Sum), right: (usize, Sum)) -> Result<(usize, Sum), Stopped> {
         let ((lane, left), (_, right)) = (left, right);
-        let sum = self.lane(lane)?.run(move |state| state.add(left, right)).wait()?;
+        let sum = self.lane(lane)?.run(move |replica| replica.add(left, right)).wait()?;
         Ok((lane, sum))
     }
 }
@@ -285,7 +285,7 @@ impl PreparedJob for CudaJob {
 
     fn initial_state(&self) -> Result<(Arena, Arena), ComputeError> {
         let Some(lane) = self.lanes.first() else { return Err(ComputeError::NotLoaded) };
-        lane.run(|state| Ok(state.initial())).wait()
+        lane.run(|replica| Ok(replica.initial())).wait()
     }
 
     fn probe(&self) -> Digest {
@@ -299,10 +299,11 @@ impl PreparedJob for CudaJob {
             .map_err(|source| self.in_state(source))?;
         check_length("statistics", statistics, layout.statistics())
             .map_err(|source| self.in_state(source))?;
-        let settled: Vec<_> = self.lanes.iter().map(|lane| lane.run(|state| state.settle())).collect();
+        let settled: Vec<_> = self.lanes.iter().map(|lane| lane.run(|replica| replica.settle())).collect();
         settled.into_iter().try_for_each(|settled| settled.wait())?;
         self.weights.send([parameters, statistics], &self.lanes)?;
-        let taken: Vec<_> = self.lanes.iter().map(|lane| lane.run(|state| state.take_weights())).collect();
+        let taken: Vec<_> =
+            self.lanes.iter().map(|lane| lane.run(|replica| replica.take_weights())).collect();
         taken.into_iter().try_for_each(|taken| taken.wait())?;
         self.loaded = true;
         Ok(())
@@ -331,7 +332,7 @@ impl PreparedJob for CudaJob {
     }
 
     fn timings(&mut self) -> Vec<Vec<Timing>> {
-        let asked: Vec<_> = self.lanes.iter().map(|lane| lane.run(|state| state.timings())).collect();
+        let asked: Vec<_> = self.lanes.iter().map(|lane| lane.run(|replica| replica.timings())).collect();
         asked.into_iter().map(|asked| asked.wait().unwrap_or_default()).collect()
     }
 
@@ -339,7 +340,7 @@ impl PreparedJob for CudaJob {
         let asked: Vec<_> = self
             .lanes
             .iter()
-            .map(|lane| lane.run(|state| Ok::<_, ComputeError>(state.peak_memory())))
+            .map(|lane| lane.run(|replica| Ok::<_, ComputeError>(replica.peak_memory())))
             .collect();
         asked.into_iter().map(|asked| asked.wait().unwrap_or(0)).sum()
     }

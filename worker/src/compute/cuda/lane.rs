@@ -6,11 +6,11 @@ use std::thread::JoinHandle;
 use candle_core::CudaDevice;
 
 use super::arenas::Weights;
-use super::state::State;
+use super::replica::Replica;
 use crate::compute::evaluator::Evaluator;
 use crate::compute::{ComputeError, panics};
 
-type Task = Box<dyn FnOnce(&mut State) + Send>;
+type Task = Box<dyn FnOnce(&mut Replica) + Send>;
 
 /// The thread.
 pub(super) struct Lane {
@@ -49,12 +49,12 @@ impl Lane {
         let name = format!("cuda:{ordinal}");
         let (tasks, queue) = mpsc::channel::<Task>();
         let (say, answer) = mpsc::channel();
-        let run = move || match State::new(device, evaluator) {
-            Ok(mut state) => {
-                let _ = say.send(Ok(state.weights()));
+        let run = move || match Replica::new(device, evaluator) {
+            Ok(mut replica) => {
+                let _ = say.send(Ok(replica.weights()));
                 drop(say);
-                queue.into_iter().for_each(|task| task(&mut state));
-                state.leave();
+                queue.into_iter().for_each(|task| task(&mut replica));
+                replica.leave();
             }
             Err(error) => {
                 let _ = say.send(Err(error));
@@ -70,12 +70,12 @@ impl Lane {
     /// queued on the GPU.
     pub(super) fn run<T: Send + 'static, E: From<ComputeError> + Send + 'static>(
         &self,
-        work: impl FnOnce(&mut State) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&mut Replica) -> Result<T, E> + Send + 'static,
     ) -> Pending<T, E> {
         let (say, answer) = mpsc::channel();
-        let task: Task = Box::new(move |state| {
-            let answer = panics::catch(|| work(state));
-            let _ = say.send(answer.unwrap_or_else(|panic| Err(state.panicked(panic).into())));
+        let task: Task = Box::new(move |replica| {
+            let answer = panics::catch(|| work(replica));
+            let _ = say.send(answer.unwrap_or_else(|panic| Err(replica.panicked(panic).into())));
         });
         if let Some(tasks) = &self.tasks {
             // Where the thread is gone, there will be no answer either.

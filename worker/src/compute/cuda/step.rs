@@ -1,21 +1,20 @@
 //! A GPU as a device of gradients and tests: everything is queued, and nothing waited for.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Error, Result, Tensor};
 use cudarc::driver::CudaSlice;
 use lookbehind_common::layout::TensorKind;
 
 use super::arenas::Arenas;
+use super::in_flight::InFlight;
 use super::sum::Sum;
 use super::timeline::Timeline;
 use crate::compute::Phase;
 use crate::compute::evaluator::{Computed, StepDevice, StepError};
 use crate::data::Batch;
 use crate::parameters::ModelState;
-use lookbehind_kernels::cuda::{self, Gpu, Results, Staging, TargetStaging, Targets};
+use lookbehind_kernels::cuda::{self, Gpu, Staging, TargetStaging, Targets};
 use lookbehind_kernels::{Losses, cross_entropy_on_cuda, with_numbers};
 
 /// What a step needs of a GPU, beside the model that is on it.
@@ -25,7 +24,7 @@ pub(super) struct GpuDevice {
     inputs: Staging<f32>,
     targets: TargetStaging,
     /// Of shards, or samples of the test split, that the GPU computes.
-    pub(super) in_flight: VecDeque<Results>,
+    pub(super) in_flight: InFlight,
     pub(super) timeline: Timeline,
 }
 
@@ -39,15 +38,27 @@ impl GpuDevice {
             arenas: Arenas::new(state, &gpu)?,
             inputs: Staging::new(),
             targets: TargetStaging::new(),
-            in_flight: VecDeque::new(),
+            in_flight: InFlight::default(),
             timeline: Timeline::default(),
             gpu,
         })
     }
 
+    /// Queues what a phase consists of, and has the GPU take the time.
+    pub(super) fn measured<T, E: From<Error>>(
+        &mut self,
+        phase: Phase,
+        work: impl FnOnce(&mut Self) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        let begun = self.timeline.begin(phase, &self.gpu)?;
+        let done = work(self)?;
+        self.timeline.end(phase, begun, &self.gpu)?;
+        Ok(done)
+    }
+
     /// Notes that samples are queued, whose losses will be there when all that was queued for them is done.
     pub(super) fn queued(&mut self, (losses, correct): OnDevice) -> Result<()> {
-        self.in_flight.push_back(self.gpu.results(losses, correct)?);
+        self.in_flight.push(self.gpu.results(losses, correct)?);
         Ok(())
     }
 }
@@ -58,12 +69,11 @@ impl StepDevice for GpuDevice {
     type Partial = Sum;
 
     fn upload(&mut self, batch: Batch) -> std::result::Result<(Tensor, Targets), StepError> {
-        let copies = Arc::clone(self.gpu.copies());
-        let begun = self.timeline.begin(&copies)?;
-        let samples = batch.inputs.contiguous()?;
-        let inputs = with_numbers([&samples], |[numbers]| self.inputs.upload(numbers, &self.gpu))??;
-        let targets = self.targets.upload(&batch.targets, &self.gpu)?;
-        self.timeline.end(Phase::Samples, begun, &copies)?;
+        let (inputs, targets) = self.measured(Phase::Samples, |device| {
+            let samples = batch.inputs.contiguous()?;
+            let inputs = with_numbers([&samples], |[numbers]| device.inputs.upload(numbers, &device.gpu))??;
+            Ok::<_, Error>((inputs, device.targets.upload(&batch.targets, &device.gpu)?))
+        })?;
         Ok((cuda::tensor(inputs, batch.inputs.shape(), &self.gpu), targets))
     }
 
@@ -102,10 +112,7 @@ impl StepDevice for GpuDevice {
         phase: Phase,
         work: impl FnOnce(&mut Self) -> std::result::Result<T, StepError>,
     ) -> std::result::Result<T, StepError> {
-        let begun = self.timeline.begin(self.gpu.stream())?;
-        let done = work(self)?;
-        self.timeline.end(phase, begun, self.gpu.stream())?;
-        Ok(done)
+        self.measured(phase, work)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Sums over shards where they were computed.
 
 use candle_core::Result;
-use candle_core::cuda::WrapErr;
 use cudarc::driver::CudaSlice;
 
 use lookbehind_kernels::cuda::{self, Gpu, Pinned};
@@ -19,8 +18,7 @@ pub(super) struct Exchange {
 impl Exchange {
     /// The sum of siblings: the left one is on `gpu`, and so will be the sum; the right one is anywhere.
     pub(super) fn add(&mut self, left: Sum, right: Sum, gpu: &Gpu) -> Result<Sum> {
-        let right =
-            if right.0.context() == gpu.stream().context() { right } else { self.bring(&right, gpu)? };
+        let right = if right.0.context() == gpu.context() { right } else { self.bring(&right, gpu)? };
         let Sum(mut into) = left;
         let len = into.len();
         cuda::add(gpu, &mut into, (&right.0).into(), len)?;
@@ -32,11 +30,9 @@ impl Exchange {
         let len = sum.0.len();
         let between = match &mut self.between {
             Some(between) if between.len() >= len => between,
-            other => other.insert(Pinned::zeros(gpu.stream().context(), len)?),
+            other => other.insert(Pinned::zeros(gpu.context(), len)?),
         };
         between.download(&sum.0, 0, len)?;
-        let here = gpu.upload(between, len)?;
-        gpu.stream().synchronize().w()?;
-        Ok(Sum(here))
+        gpu.upload(between, len).map(Sum)
     }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use candle_core::Result;
 use candle_core::cuda::WrapErr;
-use cudarc::driver::sys::CUevent_flags;
-use cudarc::driver::{CudaEvent, CudaStream};
+use cudarc::driver::CudaEvent;
+
+use lookbehind_kernels::cuda::{Gpu, Queue};
 
 use crate::compute::{Phase, Timing};
 
@@ -27,15 +28,15 @@ impl Timeline {
         self.spans.get_or_insert_default();
     }
 
-    /// A phase begins on a stream.
-    pub(super) fn begin(&self, stream: &CudaStream) -> Result<Option<CudaEvent>> {
-        self.spans.as_ref().map(|_| mark(stream)).transpose()
+    /// A phase begins.
+    pub(super) fn begin(&self, phase: Phase, gpu: &Gpu) -> Result<Option<CudaEvent>> {
+        self.spans.as_ref().map(|_| gpu.mark(queue_of(phase))).transpose()
     }
 
     /// It ends.
-    pub(super) fn end(&mut self, phase: Phase, begun: Option<CudaEvent>, stream: &CudaStream) -> Result<()> {
+    pub(super) fn end(&mut self, phase: Phase, begun: Option<CudaEvent>, gpu: &Gpu) -> Result<()> {
         if let (Some(spans), Some(begun)) = (&mut self.spans, begun) {
-            spans.push(Span { phase, begun, ended: mark(stream)? });
+            spans.push(Span { phase, begun, ended: gpu.mark(queue_of(phase))? });
         }
         Ok(())
     }
@@ -55,6 +56,10 @@ impl Timeline {
     }
 }
 
-fn mark(stream: &CudaStream) -> Result<CudaEvent> {
-    stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).w()
+/// Samples are copied while something else is computed.
+fn queue_of(phase: Phase) -> Queue {
+    match phase {
+        Phase::Samples => Queue::Copies,
+        _ => Queue::Computing,
+    }
 }

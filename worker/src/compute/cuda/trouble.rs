@@ -1,10 +1,10 @@
 //! What may go wrong on a GPU, and whose fault it is.
 
-use candle_core::Error;
-use cudarc::driver::{CudaStream, DriverError, sys};
+use candle_core::{Device, Error};
+use cudarc::driver::{DriverError, sys};
 
 use crate::compute::{ComputeError, PrepareError, without_places};
-use lookbehind_kernels::cuda::{self, CudaError};
+use lookbehind_kernels::cuda::{self, CudaError, Gpu};
 
 /// What a piece of work on a GPU ends with.
 pub(super) enum Trouble {
@@ -28,7 +28,7 @@ impl From<ComputeError> for Trouble {
 
 impl Trouble {
     /// The error of work on a GPU that is still of use.
-    pub(super) fn on(self, ordinal: usize) -> ComputeError {
+    fn on(self, ordinal: usize) -> ComputeError {
         match self {
             Self::Compute(ComputeError::Model { source, .. }) if is_of_device(&source) => {
                 ComputeError::Device(in_words(source, ordinal))
@@ -37,6 +37,18 @@ impl Trouble {
             Self::Device(error) => ComputeError::Device(in_words(error, ordinal)),
         }
     }
+}
+
+/// What work on a GPU ends with; what went wrong is told from a device that is lost.
+pub(super) fn checked<T, E: Into<Trouble>>(result: Result<T, E>, gpu: &Gpu) -> Result<T, ComputeError> {
+    result.map_err(|error| match (error.into(), gpu.check()) {
+        (_, Err(failure)) => ComputeError::DeviceLost(failure.to_string()),
+        (trouble, Ok(())) => {
+            // Libraries take memory beside the pool: after a failure they find what nobody uses.
+            gpu.trim_memory();
+            trouble.on(gpu.ordinal())
+        }
+    })
 }
 
 /// An error outside of a GPU's own work, where nothing tells whether the GPU is still of use: out of memory may pass,
@@ -48,10 +60,11 @@ pub(crate) fn of_device(error: Error, ordinal: usize) -> ComputeError {
 }
 
 /// A failure to make a model's tensors: the job's fault, unless it is of the device that they were to be on.
-pub(in crate::compute) fn in_building(error: Error, stream: &CudaStream) -> Result<Error, PrepareError> {
-    if !is_of_device(&error) {
-        return Ok(error);
-    }
+pub(in crate::compute) fn in_building(error: Error, device: &Device) -> Result<Error, PrepareError> {
+    let stream = match device {
+        Device::Cuda(device) if is_of_device(&error) => device.cuda_stream(),
+        _ => return Ok(error),
+    };
     let reason = in_words(error, stream.context().ordinal());
     Err(match stream.synchronize() {
         Ok(()) => PrepareError::Worker(reason),
