@@ -6,7 +6,6 @@
 //! crate and never the other way round.
 
 #![forbid(unsafe_code)]
-#![forbid(unsafe_code)]
 
 pub mod arena;
 pub mod contribution;

@@ -29,7 +29,8 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Landing<T> {
         Ok(Self { memory, copies: Arc::clone(gpu.copies()), free: Some(cleared) })
     }
 
-    pub fn len(&self) -> usize {
+    /// Elements that it has room for.
+    pub fn capacity(&self) -> usize {
         self.memory.len()
     }
 
@@ -59,6 +60,12 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Landing<T> {
         let queued = queue(&self.memory);
         self.free = Some(gpu.stream().record_event(None).w()?);
         queued
+    }
+}
+
+impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Default for Staging<T> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -104,6 +111,8 @@ struct Place<T> {
 const PLACES: usize = 3;
 
 impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Staging<T> {
+    /// Takes no memory before it is used.
+    #[must_use]
     pub fn new() -> Self {
         Self { places: [const { None }; PLACES], next: 0 }
     }
@@ -131,7 +140,7 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Staging<T> {
     fn place(&mut self, len: usize, gpu: &Gpu) -> Result<&mut Place<T>> {
         let place = &mut self.places[self.next];
         self.next = (self.next + 1) % PLACES;
-        let large_enough = |place: &Place<T>| place.here.len() >= len && place.there.len() >= len;
+        let large_enough = |place: &Place<T>| place.here.capacity() >= len && place.there.capacity() >= len;
         // A smaller one goes first, and waits until nothing is on its way through it.
         let kept = place.take().filter(large_enough);
         let next = match kept {

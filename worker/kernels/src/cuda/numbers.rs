@@ -109,7 +109,7 @@ impl<'a, T> From<&'a CudaSlice<T>> for View<'a, T> {
 
 impl<'a, T> View<'a, T> {
     /// Elements.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 

@@ -51,7 +51,8 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync> Pinned<T> {
         Ok(Self { context: Arc::clone(context), memory, len, written: None, read: Vec::new() })
     }
 
-    pub fn len(&self) -> usize {
+    /// Elements that it has room for.
+    pub fn capacity(&self) -> usize {
         self.len
     }
 

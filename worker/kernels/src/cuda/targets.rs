@@ -43,15 +43,18 @@ pub struct Targets {
 
 impl Targets {
     /// Samples.
-    pub fn len(&self) -> usize {
+    pub(super) fn samples(&self) -> usize {
         self.len
     }
 }
 
 /// The way of targets to a GPU.
+#[derive(Default)]
 pub struct TargetStaging(Staging<DeviceTarget>);
 
 impl TargetStaging {
+    /// Takes no memory before it is used.
+    #[must_use]
     pub fn new() -> Self {
         Self(Staging::new())
     }

@@ -28,7 +28,7 @@ impl Download {
         let starts = (0..len).step_by(PIECE);
         for (number, start) in starts.clone().enumerate() {
             let needed = PIECE.min(len - start);
-            if self.pieces.get(number).is_none_or(|piece| piece.len() < needed) {
+            if self.pieces.get(number).is_none_or(|piece| piece.capacity() < needed) {
                 self.pieces.truncate(number);
                 self.pieces.push(Pinned::zeros(numbers.context(), needed)?);
             }

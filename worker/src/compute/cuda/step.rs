@@ -11,11 +11,11 @@ use super::in_flight::InFlight;
 use super::sum::Sum;
 use super::timeline::Timeline;
 use crate::compute::Phase;
+use crate::compute::batch::Batch;
 use crate::compute::evaluator::{Computed, StepDevice, StepError};
-use crate::data::Batch;
 use crate::parameters::ModelState;
-use lookbehind_kernels::cuda::{self, Gpu, Staging, TargetStaging, Targets};
-use lookbehind_kernels::{Losses, cross_entropy_on_cuda, with_numbers};
+use lookbehind_kernels::cuda::{self, Gpu, Losses, Staging, TargetStaging, Targets};
+use lookbehind_kernels::with_numbers;
 
 /// What a step needs of a GPU, beside the model that is on it.
 pub(super) struct GpuDevice {
@@ -85,7 +85,7 @@ impl StepDevice for GpuDevice {
         denominator: u64,
     ) -> std::result::Result<(OnDevice, Tensor), StepError> {
         let Losses { losses, correct, gradient } =
-            cross_entropy_on_cuda(logits, targets, smoothing, denominator)?;
+            cuda::cross_entropy(logits, targets, smoothing, denominator)?;
         Ok(((losses, correct), gradient))
     }
 

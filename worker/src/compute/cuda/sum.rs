@@ -29,7 +29,7 @@ impl Exchange {
     fn bring(&mut self, sum: &Sum, gpu: &Gpu) -> Result<Sum> {
         let len = sum.0.len();
         let between = match &mut self.between {
-            Some(between) if between.len() >= len => between,
+            Some(between) if between.capacity() >= len => between,
             other => other.insert(Pinned::zeros(gpu.context(), len)?),
         };
         between.download(&sum.0, 0, len)?;

@@ -24,8 +24,8 @@ pub fn cross_entropy(logits: &Tensor, targets: &Targets, smoothing: f32, denomin
     let (gpu, given) = (current()?, logits);
     let logits = operand(given, Kind::F32)?;
     let (rows, classes) = logits.dims2()?;
-    if targets.len() != rows {
-        candle_core::bail!("logits of {rows} samples, expected {}", targets.len());
+    if targets.samples() != rows {
+        candle_core::bail!("logits of {rows} samples, expected {}", targets.samples());
     }
     let (smoothing, denominator) = (smoothing.into(), denominator as f64);
     let RowLosses { losses, correct, gradient } =
