@@ -17,7 +17,7 @@ fn a_run_ends_with_its_results_in_words() {
         "job              j00000000 \"digits\" succeeded, results after 4 of 4 outer steps",
         "train            loss 0.2917, accuracy 85.4 % (over epoch 2)",
         "test             loss 0.1000, accuracy 97.5 % (359 samples, outer step 4)",
-        "gradients      12, 3 per outer step",
+        "gradients        12, 3 per outer step",
         "time             4.0 s in outer steps: 50.0 % compute, 6.2 % data, 25.0 % communication, 12.5 % optimizer, 6.2 % waiting",
         "digest           digest-4",
     ] {

@@ -183,15 +183,18 @@ async fn a_page_follows_a_job_from_its_history_to_its_end() {
     let finished = cluster.client().job(&job).await;
     assert_eq!(seen, (1..=finished.total_outer_steps).collect::<Vec<u64>>(), "each outer step once");
     let timeline = events.iter().rev().find(|(name, _)| *name == "timeline").expect("a timeline");
-    let works = timeline.1.as_array().unwrap().last().unwrap()["works"].as_array().unwrap().clone();
-    let shards = |work: &Value| -> u64 {
-        let parts = work["parts"].as_array().unwrap();
+    let requests = timeline.1.as_array().unwrap().last().unwrap()["requests"].as_array().unwrap().clone();
+    let shards = |request: &Value| -> u64 {
+        let parts = request["parts"].as_array().unwrap();
         parts
             .iter()
             .map(|part| part["end_shard"].as_u64().unwrap() - part["first_shard"].as_u64().unwrap())
             .sum()
     };
-    assert!(works.iter().all(|work| shards(work) == work["shards"].as_u64().unwrap()), "{works:?}");
+    assert!(
+        requests.iter().all(|request| shards(request) == request["shards"].as_u64().unwrap()),
+        "{requests:?}"
+    );
     let (_, last) = events.iter().rev().find(|(name, _)| *name == "job").unwrap();
     assert_eq!((&last["state"], &last["digest"]), (&"succeeded".into(), &finished.digest.into()));
 }
