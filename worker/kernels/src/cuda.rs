@@ -1,4 +1,4 @@
-//! NVIDIA GPUs: devices, memory and kernels, and the operations that they compute ([`ops`]).
+//! NVIDIA GPUs: devices, memory and kernels, and the operations that they compute (`ops`).
 //!
 //! Every run gives the same bytes: no operation here adds with atomics; the algorithm of each library call is written
 //! in a table of this build (`convolutions.rs`), never chosen by timing or by free memory; every stream has its own
