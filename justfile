@@ -90,10 +90,12 @@ prometheus: programs
 
 # docker compose, with images of the programs that are compiled already.
 compose: programs compose-files
+    .ci/docker
     tests/deploy/run --binaries target/release
 
 # docker compose, with images that deploy/Dockerfile builds from the sources: when it, Cargo.lock or the toolchain changed.
 compose-from-sources: programs compose-files
+    .ci/docker
     tests/deploy/run --binaries target/release --from-sources
 
 # The image of the CUDA worker has what the other has, and what compose asks of it.
