@@ -45,7 +45,7 @@ fn measure() -> Result<(), Failure> {
     };
     let cores = std::thread::available_parallelism()?.get();
     println!("Images from Parquet: {} on {cores} cores\n", file.display());
-    let table = Table::new(&["step", "threads", "samples/s", "samples/s and core"]);
+    let table = Table::new(&["step", "threads", "samples/s", "samples/s per core"]);
     let row = |step: &str, threads: usize, rate: f64| {
         let per_core = rate / threads as f64;
         table.row(&[step.into(), threads.to_string(), format!("{rate:.0}"), format!("{per_core:.0}")]);
@@ -69,7 +69,7 @@ fn measure() -> Result<(), Failure> {
         let rate = batches(load(&file, cores, options)?.as_ref());
         row(step, 1, rate);
         if step == "with crop and flip" {
-            row("decoded anew in each epoch, crop and flip", 1, 1.0 / (1.0 / decoding + 1.0 / rate));
+            row("decoded again in each epoch, crop and flip", 1, 1.0 / (1.0 / decoding + 1.0 / rate));
         }
     }
     Ok(())

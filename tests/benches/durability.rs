@@ -26,7 +26,7 @@ fn main() -> Result<(), Failure> {
     }
     let digest = digest_seconds(parameters)?;
     println!("Cost of durability, {parameters} parameters, lookbehind with k = 2, 2 workers in this process");
-    let table = Table::new(&["", "ms per outer step, best", "median", "share of the run, best", "median"]);
+    let table = Table::new(&["run", "ms per outer step, best", "median", "share of the run, best", "median"]);
     let ms = |seconds: f64| format!("{:.3}", seconds * 1e3);
     let share = |cost: f64, whole: f64| format!("{:.1} %", 100.0 * cost / whole);
     let empty = String::new;
@@ -39,7 +39,7 @@ fn main() -> Result<(), Failure> {
         share(with.median() - without.median(), without.median()),
     ]);
     table.row(&[
-        "of each: the digest for the audit trail".into(),
+        "of each outer step: the digest for the audit trail".into(),
         ms(digest.best()),
         ms(digest.median()),
         share(digest.best(), without.best()),

@@ -17,8 +17,9 @@ fn main() -> ExitCode {
 }
 
 fn compare() -> Result<(), Failure> {
-    println!("One exchange with {WORKERS} workers, best / median, in ms");
-    let table = Table::new(&["numbers", "plain text", "TLS", "× plain", "more, ms per GB"]);
+    println!("One exchange with {WORKERS} workers, best / median");
+    let table =
+        Table::new(&["elements", "plain text, ms", "TLS, ms", "TLS / plain text", "additional ms per GB"]);
     for (parameters, steps) in [(25_000_000, 4), (2_500_000, 20), (1_000, 400)] {
         let (mut plain, mut tls) = (Samples::default(), Samples::default());
         for _ in 0..rounds(3) {

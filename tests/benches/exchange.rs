@@ -19,18 +19,16 @@ fn main() -> ExitCode {
 }
 
 fn compare() -> Result<(), Failure> {
-    println!(
-        "One exchange of {PARAMETERS} f32 (100 MB), best / median, in ms; GB/s count what crosses the sockets"
-    );
+    println!("One exchange of {PARAMETERS} f32 (100 MB), best / median; GB/s count what crosses the sockets");
     let table = Table::new(&[
         "workers",
-        "exchange",
-        "GB/s",
-        "gloo",
-        "× gloo",
-        "bare sockets",
-        "× bare",
-        "of it sums",
+        "exchange, ms",
+        "GB/s over the sockets",
+        "gloo, ms",
+        "exchange / gloo",
+        "bare sockets, ms",
+        "exchange / bare",
+        "sums, ms",
     ]);
     for workers in [2, 4] {
         let (mut ours, mut gloo, mut bare) = (Samples::default(), Samples::default(), Samples::default());

@@ -13,13 +13,13 @@ fn main() -> Result<(), Failure> {
     println!("Inner step beyond compute, {PARAMETERS} parameters, lookbehind with k = {K}, in ms");
     let table = Table::new(&[
         "workers",
-        "gradient, best run",
+        "gradient, best run, ms",
         "gradient, median",
         "bare sockets, best",
         "bare sockets, median",
         "inner step, best run",
         "inner step, median",
-        "of it optimizer",
+        "optimizer part",
     ]);
     let runtime = tokio::runtime::Runtime::new()?;
     for workers in [1, 2, 4, 8] {

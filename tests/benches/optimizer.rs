@@ -24,6 +24,7 @@ const JOB: &str = "name = \"bench\"\nmodel.kind = \"constant\"\ndata.kind = \"co
 
 fn main() -> Result<(), Failure> {
     println!("Optimizer passes over {PARAMETERS} parameters, lookbehind with k = 2, SGD with momentum");
+    println!("GB/s count bytes read and written");
     let mut optimizer = optimizer()?;
     let gradient = FlatBuffer::from(vec![1e-3; PARAMETERS]);
     let (mut steps, mut copying) = (Samples::default(), Samples::default());
@@ -32,7 +33,7 @@ fn main() -> Result<(), Failure> {
         steps.push(outer_step(&mut optimizer, &gradient)?);
         copying.append(copies(PARAMETERS, 3));
     }
-    let table = Table::new(&["", "best, ms", "median, ms", "GB/s read and written, best", "median"]);
+    let table = Table::new(&["measured", "best, ms", "median, ms", "GB/s, best", "median"]);
     let speed =
         |arrays: f64, seconds: f64| format!("{:.1}", arrays * 4.0 * PARAMETERS as f64 / seconds / 1e9);
     for (name, samples, arrays) in [("outer step", &steps, ARRAYS), ("plain copy", &copying, 2.0)] {

@@ -54,7 +54,7 @@ fn main() -> Result<(), Failure> {
 
 async fn measure() {
     println!("Time from a fault to the next finished outer step, {DETECTION} s failure detection, in s");
-    let table = Table::new(&["fault", "median", "longest", "an outer step takes"]);
+    let table = Table::new(&["fault", "median", "longest", "duration of an outer step"]);
     for fault in [Fault::KillWorker, Fault::FreezeWorker, Fault::KillCoordinator, Fault::LoseSteps] {
         let (mut times, mut steps) = (Samples::default(), Samples::default());
         for _ in 0..rounds(7) {
@@ -93,8 +93,8 @@ impl Fault {
         match self {
             Self::KillWorker => "SIGKILL of one of two workers",
             Self::FreezeWorker => "SIGSTOP of one of two workers",
-            Self::KillCoordinator => "SIGKILL of the coordinator, from its start again",
-            Self::LoseSteps => "the same, until the job is further than before",
+            Self::KillCoordinator => "SIGKILL of the coordinator, from its restart",
+            Self::LoseSteps => "the same, until the job is further than before the fault",
         }
     }
 }
