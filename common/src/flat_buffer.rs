@@ -13,7 +13,7 @@ pub use pool::FlatBufferPool;
 /// files. When it is dropped, its memory returns to the [`FlatBufferPool`] that lent it, if any.
 #[derive(Debug, Default)]
 pub struct FlatBuffer {
-    numbers: Vec<f32>,
+    values: Vec<f32>,
     /// Where the memory returns on drop; `None` if it was not lent by a pool.
     home: Option<Arc<pool::Shelf>>,
 }
@@ -29,37 +29,37 @@ impl FlatBuffer {
 
     /// The values as little-endian bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.numbers)
+        bytemuck::cast_slice(&self.values)
     }
 
     /// The values as writable little-endian bytes.
     pub fn as_bytes_mut(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(&mut self.numbers)
+        bytemuck::cast_slice_mut(&mut self.values)
     }
 }
 
 impl From<Vec<f32>> for FlatBuffer {
     fn from(values: Vec<f32>) -> Self {
-        Self { numbers: values, home: None }
+        Self { values, home: None }
     }
 }
 
 impl Clone for FlatBuffer {
     fn clone(&self) -> Self {
-        Self::from(self.numbers.clone())
+        Self::from(self.values.clone())
     }
 }
 
 impl PartialEq for FlatBuffer {
     fn eq(&self, other: &Self) -> bool {
-        self.numbers == other.numbers
+        self.values == other.values
     }
 }
 
 impl Drop for FlatBuffer {
     fn drop(&mut self) {
         if let Some(home) = self.home.take() {
-            home.put(std::mem::take(&mut self.numbers));
+            home.put(std::mem::take(&mut self.values));
         }
     }
 }
@@ -68,13 +68,13 @@ impl Deref for FlatBuffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.numbers
+        &self.values
     }
 }
 
 impl DerefMut for FlatBuffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.numbers
+        &mut self.values
     }
 }
 

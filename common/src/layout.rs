@@ -8,7 +8,7 @@ const MAX_TENSORS: usize = 100_000;
 /// Most bytes that a tensor's name may have.
 const MAX_NAME: usize = 256;
 /// Most elements that the tensors of a model may have together.
-const MAX_NUMBERS: u64 = 1 << 40;
+const MAX_ELEMENTS: u64 = 1 << 40;
 
 /// Kind of a tensor, which decides in which flat buffer it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Layout {
         let mut layout = Self::default();
         let mut names = HashSet::new();
         for spec in tensors {
-            let numbers = check(&spec)?;
+            let elements = check(&spec)?;
             if !names.insert(spec.name.clone()) {
                 return Err(LayoutError::Duplicate { name: spec.name });
             }
@@ -101,11 +101,11 @@ impl Layout {
                 TensorKind::Parameter => &mut layout.parameters,
                 TensorKind::Statistic => &mut layout.statistics,
             };
-            let range = *end..*end + numbers;
+            let range = *end..*end + elements;
             *end = range.end;
             layout.entries.push(TensorEntry { spec, range });
             if layout.entries.len() > MAX_TENSORS
-                || (layout.parameters + layout.statistics) as u64 > MAX_NUMBERS
+                || (layout.parameters + layout.statistics) as u64 > MAX_ELEMENTS
             {
                 return Err(LayoutError::TooMany { found: layout.entries.len() });
             }
@@ -150,9 +150,9 @@ fn check(spec: &TensorSpec) -> Result<usize, LayoutError> {
     }
     spec.shape
         .iter()
-        .try_fold(1_u64, |numbers, &extent| numbers.checked_mul(extent as u64))
-        .filter(|&numbers| numbers > 0 && numbers <= MAX_NUMBERS)
-        .and_then(|numbers| usize::try_from(numbers).ok())
+        .try_fold(1_u64, |elements, &extent| elements.checked_mul(extent as u64))
+        .filter(|&elements| elements > 0 && elements <= MAX_ELEMENTS)
+        .and_then(|elements| usize::try_from(elements).ok())
         .ok_or_else(|| LayoutError::BadShape {
             name: name.clone(),
             shape: spec.shape.iter().map(|&extent| extent as u64).collect(),

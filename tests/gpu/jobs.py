@@ -62,7 +62,7 @@ method = "sgd"
 WIDTH = 1 << 16
 FLOAT = 4  # bytes
 # A tensor stays below what 32 bits can number, so that nothing but memory is in the way.
-MOST_NUMBERS = 1 << 30
+MOST_ELEMENTS = 1 << 30
 
 CIFAR = """
 name = "{name}"
@@ -105,14 +105,14 @@ def digits(folder, precision, quick):
 
 def too_large(folder, memory):
     """Writes a job, and its data, whose one shard keeps at least twice so many bytes."""
-    batch = max(1, min(MOST_NUMBERS, memory // (16 * FLOAT)) // WIDTH)
+    batch = max(1, min(MOST_ELEMENTS, memory // (16 * FLOAT)) // WIDTH)
     layers = 2 * memory // (batch * WIDTH * FLOAT) + 1
     inputs, targets = array.array("f", [0.5, -0.5] * batch), array.array("q", [i % 2 for i in range(batch)])
     if sys.byteorder == "big":
         inputs.byteswap(), targets.byteswap()
     data = {"inputs": ("F32", [batch, 2], inputs.tobytes()), "targets": ("I64", [batch], targets.tobytes())}
     if batch == 1:
-        raise ValueError(f"{memory} bytes: expected memory for more than one sample of {WIDTH} numbers")
+        raise ValueError(f"{memory} bytes: expected memory for more than one sample of {WIDTH} elements")
     tensors.write(folder / "too-large.safetensors", data)
     path = folder / "too-large.toml"
     chain = ", ".join(['{ kind = "tanh" }'] * layers)

@@ -38,7 +38,7 @@ def check_model(folder):
     for n, (inputs, outputs) in enumerate(zip(sizes, sizes[1:])):
         check(state[f"layers.{n}.weight"].shape == (outputs, inputs), f"shape of layers.{n}.weight")
         check(state[f"layers.{n}.bias"].shape == (outputs,), f"shape of layers.{n}.bias")
-    check(all(t.dtype == numpy.float32 and numpy.isfinite(t).all() for t in state.values()), "numbers")
+    check(all(t.dtype == numpy.float32 and numpy.isfinite(t).all() for t in state.values()), "elements")
     print(f"model.safetensors: an MLP of sizes {sizes} under PyTorch's names and shapes")
     if torch is None:
         print("torch is not installed: load_state_dict was not tried")

@@ -1,6 +1,6 @@
 """Times gloo's all-reduce of f32 sums between processes on the loopback interface.
 
-Usage: gloo_allreduce.py WORKERS NUMBERS REPETITIONS
+Usage: gloo_allreduce.py WORKERS ELEMENTS REPETITIONS
 
 Prints the seconds of each repetition, one a line: from a barrier until the last process has the result.
 """
@@ -15,11 +15,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 
-def reduce_repeatedly(rank, workers, numbers, repetitions, meeting_point):
+def reduce_repeatedly(rank, workers, elements, repetitions, meeting_point):
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     dist.init_process_group("gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=workers)
-    gradient = torch.ones(numbers)
+    gradient = torch.ones(elements)
     for repetition in range(repetitions + 2):  # two to warm up
         dist.barrier()
         begun = time.perf_counter()
@@ -33,9 +33,9 @@ def reduce_repeatedly(rank, workers, numbers, repetitions, meeting_point):
 
 
 def main():
-    workers, numbers, repetitions = map(int, sys.argv[1:])
+    workers, elements, repetitions = map(int, sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
-        arguments = (workers, numbers, repetitions, os.path.join(folder, "store"))
+        arguments = (workers, elements, repetitions, os.path.join(folder, "store"))
         mp.spawn(reduce_repeatedly, arguments, nprocs=workers)
 
 

@@ -22,7 +22,7 @@ from torch_models import build
 FOLDER = Path(__file__).parent.parent / "fixtures" / "models"
 SAMPLES = 6
 CLASSES = 5
-# Most numbers of a tensor whose gradient is kept, so that the files stay small.
+# Most elements of a tensor whose gradient is kept, so that the files stay small.
 KEPT = 4096
 IMAGE = [3, 8, 8]
 

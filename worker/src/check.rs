@@ -81,8 +81,8 @@ const SEEDLING: u64 = 99;
 /// Keyed values in [−1, 1).
 fn keyed(number: u64, shape: &Shape) -> Result<Tensor> {
     let mut stream = Key::new(number, Purpose::Probe).stream();
-    let numbers: Vec<f32> = (0..shape.elem_count()).map(|_| stream.uniform_between(-1.0, 1.0)).collect();
-    Tensor::from_vec(numbers, shape, &Device::Cpu)
+    let elements: Vec<f32> = (0..shape.elem_count()).map(|_| stream.uniform_between(-1.0, 1.0)).collect();
+    Tensor::from_vec(elements, shape, &Device::Cpu)
 }
 
 /// The result, followed by the gradients of all arguments, as the device computes them.
@@ -98,10 +98,10 @@ fn computed(
     let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
     let (result, tape) = record(|| with_precision(precision, || (case.kernel)(&tensors)));
     let result = result?;
-    let result_numbers = numbers(&result)?;
+    let result_elements = elements(&result)?;
     let gradient = keyed(SEEDLING, result.shape())?.to_dtype(result.dtype())?.to_device(&device)?;
     let gradients = tape.backward(result, gradient)?;
-    together(result_numbers, &variables, |variable| gradients.get(variable))
+    together(result_elements, &variables, |variable| gradients.get(variable))
 }
 
 /// The same as [`computed`], in float64 and by the kernel's definition.
@@ -112,7 +112,7 @@ fn exact(case: &Case, arguments: &[Tensor]) -> Result<Vec<Vec<f64>>> {
     let result = (case.definition)(&tensors)?;
     let loss = (&result * keyed(SEEDLING, result.shape())?.to_dtype(DType::F64)?)?.sum_all()?;
     let gradients = loss.backward()?;
-    together(numbers(&result)?, &variables, |variable| gradients.get(variable))
+    together(elements(&result)?, &variables, |variable| gradients.get(variable))
 }
 
 /// The values of the result, then those of each variable's gradient; zeros where a variable has no gradient.
@@ -122,17 +122,17 @@ fn together<'a>(
     gradient: impl Fn(&Var) -> Option<&'a Tensor>,
 ) -> Result<Vec<Vec<f64>>> {
     let zeros = |variable: &Var| Ok(vec![0.0; variable.elem_count()]);
-    let of = |variable| gradient(variable).map_or_else(|| zeros(variable), numbers);
+    let of = |variable| gradient(variable).map_or_else(|| zeros(variable), elements);
     std::iter::once(Ok(result)).chain(variables.iter().map(of)).collect()
 }
 
-fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
+fn elements(tensor: &Tensor) -> Result<Vec<f64>> {
     tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
 /// The largest difference, relative to the largest expected value; NaN if any value is NaN.
 fn difference(found: &[f64], expected: &[f64]) -> f64 {
-    if found.len() != expected.len() || found.iter().any(|number| number.is_nan()) {
+    if found.len() != expected.len() || found.iter().any(|element| element.is_nan()) {
         return f64::NAN;
     }
     let scale = expected.iter().fold(f64::MIN_POSITIVE, |scale, number| scale.max(number.abs()));

@@ -38,7 +38,7 @@ pub enum StateError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// A flat buffer does not have the layout's length.
-    #[error("{what}: {found} numbers, expected {expected}")]
+    #[error("{what}: {found} elements, expected {expected}")]
     Length {
         /// Parameters or running statistics.
         what: &'static str,

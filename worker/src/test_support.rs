@@ -44,7 +44,7 @@ pub(crate) fn job(model: &str, data: &str, train: &str) -> JobSpec {
 }
 
 /// Keyed values from a standard normal distribution.
-pub(crate) fn numbers(seed: u64, len: usize) -> Vec<f32> {
+pub(crate) fn normal_values(seed: u64, len: usize) -> Vec<f32> {
     let mut stream = Key::new(seed, Purpose::Probe).stream();
     (0..len).map(|_| stream.normal()).collect()
 }

@@ -24,27 +24,27 @@ impl FlatBufferPool {
 
     /// A flat buffer of `len` elements, which the caller must overwrite: they may hold the values of an earlier use.
     pub fn lend(&self, len: usize) -> FlatBuffer {
-        let numbers = self.0.take(len).unwrap_or_else(|| vec![0.0; len]);
-        FlatBuffer { numbers, home: Some(Arc::clone(&self.0)) }
+        let values = self.0.take(len).unwrap_or_else(|| vec![0.0; len]);
+        FlatBuffer { values, home: Some(Arc::clone(&self.0)) }
     }
 }
 
 impl Shelf {
     fn take(&self, len: usize) -> Option<Vec<f32>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = idle.iter().position(|numbers| numbers.len() == len)?;
+        let index = idle.iter().position(|values| values.len() == len)?;
         Some(idle.swap_remove(index))
     }
 
     /// Takes memory back. If the pool is full, memory of another length is freed first, since it may never be asked for
     /// again.
-    pub(super) fn put(&self, numbers: Vec<f32>) {
+    pub(super) fn put(&self, values: Vec<f32>) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() >= self.most {
-            let Some(index) = idle.iter().position(|other| other.len() != numbers.len()) else { return };
+            let Some(index) = idle.iter().position(|other| other.len() != values.len()) else { return };
             idle.swap_remove(index);
         }
-        idle.push(numbers);
+        idle.push(values);
     }
 }
 

@@ -64,7 +64,7 @@ fn a_model_without_parameters_is_refused() {
 }
 
 #[test]
-fn too_many_tensors_or_numbers_are_refused() {
+fn too_many_tensors_or_elements_are_refused() {
     let many = (0..=100_000).map(|i| parameter(&format!("t{i}"), &[1])).collect();
     assert_eq!(refused(many), LayoutError::TooMany { found: 100_001 });
     let large = vec![parameter("a", &[1 << 40]), parameter("b", &[1])];

@@ -116,7 +116,7 @@ fn a_file_of_another_model_is_refused_with_the_tensor_named() {
 }
 
 #[test]
-fn numbers_that_are_not_finite_are_refused_with_their_place() {
+fn values_that_are_not_finite_are_refused_with_their_place() {
     let (mut parameters, statistics) = state();
     parameters[7] = f32::NAN;
     let path = std::env::temp_dir().join(format!("model-file-test-nan-{:?}", std::thread::current().id()));

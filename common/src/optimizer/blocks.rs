@@ -132,10 +132,10 @@ fn walk<A: Cut, R: Send>(
 ) {
     let middle = blocks.len() / 2;
     let (left, right) = blocks.split_at(middle);
-    if left.is_empty() || numbers_in(blocks) <= GRAIN {
+    if left.is_empty() || elements_in(blocks) <= GRAIN {
         return walk_alone(blocks, arrays, results, kernel);
     }
-    let (left_arrays, right_arrays) = arrays.cut(numbers_in(left));
+    let (left_arrays, right_arrays) = arrays.cut(elements_in(left));
     let (left_results, right_results) = results.split_at_mut(middle);
     rayon::join(
         || walk(left, left_arrays, left_results, kernel),
@@ -144,7 +144,7 @@ fn walk<A: Cut, R: Send>(
 }
 
 /// Elements of consecutive blocks.
-fn numbers_in(blocks: &[Block]) -> usize {
+fn elements_in(blocks: &[Block]) -> usize {
     match (blocks.first(), blocks.last()) {
         (Some(first), Some(last)) => last.start + last.len - first.start,
         _ => 0,

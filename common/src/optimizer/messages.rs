@@ -56,7 +56,7 @@ pub enum AbsorbError {
         value: f32,
     },
     /// A flat buffer does not have the layout's length.
-    #[error("gradient {gradient}: {what} of {found} numbers, expected {expected}")]
+    #[error("gradient {gradient}: {what} of {found} elements, expected {expected}")]
     Length {
         /// Number of the gradient within the outer step, from 0.
         gradient: u32,

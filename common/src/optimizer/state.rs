@@ -27,7 +27,7 @@ pub struct OptimizerState {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
     /// A flat buffer does not have the layout's length.
-    #[error("optimizer state: {name} has {found} numbers, expected {expected}")]
+    #[error("optimizer state: {name} has {found} elements, expected {expected}")]
     Length {
         /// `parameters`, `statistics`, or the name of a buffer.
         name: String,

@@ -35,7 +35,7 @@ use crate::runtime::{Ended, Shared};
 use crate::state::event::{Admission, Busy, Event, PartialHeader, PartialOutcome, Reply};
 
 /// Elements per chunk.
-const CHUNK_NUMBERS: u64 = (CHUNK_BYTES / size_of::<f32>()) as u64;
+const CHUNK_ELEMENTS: u64 = (CHUNK_BYTES / size_of::<f32>()) as u64;
 
 #[derive(Clone)]
 pub(super) struct TensorServer(pub(super) Shared);
@@ -147,8 +147,8 @@ impl TensorServer {
             response.extensions_mut().insert(SharedWeights(weights.parameters, weights.statistics));
             return Ok(response);
         }
-        let numbers = published.weights.parameters.len() + published.weights.statistics.len();
-        self.0.observer.metrics.transferred(Direction::Sent, numbers);
+        let elements = published.weights.parameters.len() + published.weights.statistics.len();
+        self.0.observer.metrics.transferred(Direction::Sent, elements);
         Ok(http::Response::new(body::response(Frames::transfer(&header, published.send()))))
     }
 
@@ -169,7 +169,7 @@ impl TensorServer {
         };
         // A partial of at most one chunk is read while the state machine decides on admission, because that decision
         // takes longer than the transfer. A larger one is read only after admission.
-        let (admission, received) = if gradient.saturating_add(statistics) <= CHUNK_NUMBERS {
+        let (admission, received) = if gradient.saturating_add(statistics) <= CHUNK_ELEMENTS {
             let (admission, received) = tokio::join!(admission, receive);
             (admission?, Either::Left(std::future::ready(received)))
         } else {
@@ -248,14 +248,14 @@ impl TensorServer {
         [first, second]: [FlatBuffer; 2],
         covered: &[u8],
     ) -> Result<([FlatBuffer; 2], Checksum), Status> {
-        let numbers = first.len() + second.len();
+        let elements = first.len() + second.len();
         let mut receiver = FlatBufferReceiver::into_flat_buffers(first, second);
         loop {
             match self.part(incoming).await? {
                 Some(Part::Chunk { offset, length }) => receiver.begin(offset, length),
                 Some(Part::Data(data)) => receiver.fill(&data),
                 Some(Part::Trailer(trailer)) => {
-                    self.0.observer.metrics.transferred(Direction::Received, numbers);
+                    self.0.observer.metrics.transferred(Direction::Received, elements);
                     let finished = receiver.finish(&trailer, covered).map_err(IntoStatus::into_status);
                     return finished.map(|(first, second, checksum)| ([first, second], checksum));
                 }
@@ -272,7 +272,7 @@ fn taken(handed: &Handed, lengths: [u64; 2], covered: &[u8]) -> Result<([FlatBuf
         handed.take().ok_or_else(|| Status::data_loss("the flat buffers were taken before"))?;
     let found = [flat_buffers[0].len() as u64, flat_buffers[1].len() as u64];
     if found != lengths {
-        return Err(Status::invalid_argument(format!("{found:?} numbers, the header says {lengths:?}")));
+        return Err(Status::invalid_argument(format!("{found:?} elements, the header says {lengths:?}")));
     }
     let checksum = checksum(&flat_buffers, covered);
     Ok((flat_buffers, checksum))

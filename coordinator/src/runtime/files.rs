@@ -184,8 +184,8 @@ impl Files {
 
     fn load_upload(&self, start: &StartFrom, digest: &Digest) -> Result<Trainer, StoreError> {
         let in_init = |reason: String| StoreError::Damaged { what: "model.init".into(), reason };
-        let numbers = start.description.layout.parameters() + start.description.layout.statistics();
-        let most = (numbers * size_of::<f32>()) as u64 + MAX_INIT_HEADER;
+        let elements = start.description.layout.parameters() + start.description.layout.statistics();
+        let most = (elements * size_of::<f32>()) as u64 + MAX_INIT_HEADER;
         let bytes =
             uploads::read(&self.store.uploads_folder(), digest, most).map_err(|error| match error {
                 StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {

@@ -56,7 +56,7 @@ impl Core {
         let found = (header.gradient, header.statistics, header.samples);
         if expected != found || !header.busy.is_sound() {
             return Admission::Refused(format!(
-                "partial of {}: expected {expected:?} numbers in the gradient, numbers in the statistics and \
+                "partial of {}: expected {expected:?} elements in the gradient, elements in the batch statistics and \
                  samples, found {found:?} in {} s and {} s for data",
                 header.segment, header.busy.compute, header.busy.data
             ));

@@ -273,8 +273,8 @@ fn flat_buffer_bytes(spec: &JobSpec, description: &JobDescription) -> u64 {
     const WORKERS: u32 = 4;
     let ResourcesSpec { min_workers, max_workers, .. } = spec.resources;
     let partials = max_workers.unwrap_or(WORKERS.max(min_workers)).min(spec.train.shards);
-    let numbers = (description.layout.parameters() + description.layout.statistics()) as u64;
-    u64::from(COPIES + partials) * 4 * numbers
+    let elements = (description.layout.parameters() + description.layout.statistics()) as u64;
+    u64::from(COPIES + partials) * 4 * elements
 }
 
 /// Plans a job on its data.

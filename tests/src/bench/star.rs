@@ -11,40 +11,40 @@ use lookbehind_common::optimizer::elementwise::add_assign;
 
 use super::Samples;
 
-/// Seconds of copying `numbers` f32 in memory, with as many threads as the optimizer uses.
-pub fn copies(numbers: usize, repetitions: usize) -> Samples {
+/// Seconds of copying `elements` f32 in memory, with as many threads as the optimizer uses.
+pub fn copies(elements: usize, repetitions: usize) -> Samples {
     use rayon::prelude::*;
     const GRAIN: usize = 1 << 16;
-    let (from, mut to) = (vec![1.0_f32; numbers], vec![2.0_f32; numbers]);
+    let (from, mut to) = (vec![1.0_f32; elements], vec![2.0_f32; elements]);
     repeat(repetitions, || {
         to.par_chunks_mut(GRAIN).zip(from.par_chunks(GRAIN)).for_each(|(to, from)| to.copy_from_slice(from));
     })
 }
 
-/// Seconds of adding `workers` partials of `numbers` f32 each, as the coordinator does.
-pub fn sums(numbers: usize, workers: usize, repetitions: usize) -> Samples {
-    let (mut left, right) = (vec![1.0_f32; numbers], vec![2.0_f32; numbers]);
+/// Seconds of adding `workers` partials of `elements` f32 each, as the coordinator does.
+pub fn sums(elements: usize, workers: usize, repetitions: usize) -> Samples {
+    let (mut left, right) = (vec![1.0_f32; elements], vec![2.0_f32; elements]);
     repeat(repetitions, || (1..workers).for_each(|_| add_assign(&mut left, &right)))
 }
 
-/// Seconds of a star exchange over bare sockets: each of `workers` threads sends `numbers` f32, they are summed, and
+/// Seconds of a star exchange over bare sockets: each of `workers` threads sends `elements` f32, they are summed, and
 /// each receives the sum. There are no frames and no checksums, and all memory is mapped beforehand.
 ///
 /// # Errors
 /// If the loopback interface fails.
-pub fn star(numbers: usize, workers: usize, repetitions: usize) -> std::io::Result<Samples> {
+pub fn star(elements: usize, workers: usize, repetitions: usize) -> std::io::Result<Samples> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut pairs = Vec::new();
     for _ in 0..workers {
         let near = TcpStream::connect(listener.local_addr()?)?;
         pairs.push((near, listener.accept()?.0));
     }
-    let (total, turn) = (RwLock::new(FlatBuffer::zeros(numbers)), Barrier::new(workers));
+    let (total, turn) = (RwLock::new(FlatBuffer::zeros(elements)), Barrier::new(workers));
     let begin = Barrier::new(2 * workers + 1);
     let samples = thread::scope(|scope| {
         let mut threads = Vec::new();
         for (near, far) in pairs {
-            threads.push(scope.spawn(|| send(near, numbers, repetitions, &begin)));
+            threads.push(scope.spawn(|| send(near, elements, repetitions, &begin)));
             threads.push(scope.spawn(|| sum(far, &total, &turn, repetitions, &begin)));
         }
         let samples = (0..repetitions)
@@ -61,8 +61,8 @@ pub fn star(numbers: usize, workers: usize, repetitions: usize) -> std::io::Resu
     Ok(samples)
 }
 
-fn send(mut socket: TcpStream, numbers: usize, repetitions: usize, begin: &Barrier) -> std::io::Result<()> {
-    let mut partial = FlatBuffer::from(vec![1.0; numbers]);
+fn send(mut socket: TcpStream, elements: usize, repetitions: usize, begin: &Barrier) -> std::io::Result<()> {
+    let mut partial = FlatBuffer::from(vec![1.0; elements]);
     for _ in 0..repetitions {
         begin.wait();
         socket.write_all(partial.as_bytes())?;
@@ -79,8 +79,8 @@ fn sum(
     repetitions: usize,
     begin: &Barrier,
 ) -> std::io::Result<()> {
-    let numbers = total.read().map_or(0, |total| total.len());
-    let mut partial = FlatBuffer::from(vec![1.0; numbers]);
+    let elements = total.read().map_or(0, |total| total.len());
+    let mut partial = FlatBuffer::from(vec![1.0; elements]);
     for _ in 0..repetitions {
         begin.wait();
         socket.read_exact(partial.as_bytes_mut())?;

@@ -62,8 +62,8 @@ fn check(root: PathBuf, parameters: Value, bytes: &[u8], load: Load) -> Option<B
 
 fn holds_samples(data: &dyn Dataset) {
     let description = data.description();
-    let numbers = description.train_samples * description.input_size() as u64;
-    assert!(description.train_samples > 0 && numbers <= MEMORY);
+    let elements = description.train_samples * description.input_size() as u64;
+    assert!(description.train_samples > 0 && elements <= MEMORY);
     let samples: Vec<u64> = (0..description.train_samples).collect();
     let context = SampleContext { seed: 0, epoch: 0 };
     let batch = data.batch(Split::Train, &samples, context).expect("all samples");

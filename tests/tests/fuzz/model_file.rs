@@ -68,9 +68,9 @@ fn read(bytes: &[u8]) -> bool {
         let (shape, held) = tensor(&header, data, &entry.spec.name);
         assert_eq!(shape, entry.spec.shape);
         let flat_buffer = if entry.spec.kind == TensorKind::Parameter { &parameters } else { &statistics };
-        let numbers = &flat_buffer[entry.range.clone()];
-        assert!(numbers.iter().all(|number| number.is_finite()), "{}", entry.spec.name);
-        let found: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let elements = &flat_buffer[entry.range.clone()];
+        assert!(elements.iter().all(|element| element.is_finite()), "{}", entry.spec.name);
+        let found: Vec<u8> = elements.iter().flat_map(|element| element.to_le_bytes()).collect();
         assert_eq!(found, held, "{}", entry.spec.name);
     }
     let known = |name: &str| LAYOUT.entries().iter().any(|entry| entry.spec.name == name);

@@ -157,8 +157,8 @@ impl Model for Recorded {
     fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> candle_core::Result<Tensor> {
         // Before the first request only the probe calls the model.
         if let Some((_, _, shard)) = self.seen.lock().unwrap().last_mut() {
-            let numbers: Vec<f32> = inputs.flatten_all()?.to_vec1()?;
-            shard.extend(numbers.into_iter().map(|number| (number * SCALE) as u64));
+            let elements: Vec<f32> = inputs.flatten_all()?.to_vec1()?;
+            shard.extend(elements.into_iter().map(|element| (element * SCALE) as u64));
         }
         self.inner.forward(inputs, context)
     }

@@ -107,7 +107,7 @@ async fn a_partial_that_is_handed_over_is_checked_as_one_that_is_sent() {
 
     let short = hand_over(&tensors, &header, flat_buffers(&gradient[1..])).await.unwrap_err();
     assert_eq!(short.code(), Code::InvalidArgument, "{short}");
-    assert!(short.message().contains("[8, 0] numbers"), "{short}");
+    assert!(short.message().contains("[8, 0] elements"), "{short}");
     let mut stranger = header.clone();
     stranger.fencing_token.as_mut().unwrap().session += 1;
     assert_eq!(

@@ -9,7 +9,7 @@ mod gradients;
 mod in_process;
 mod joining;
 mod limits;
-mod numbers;
+mod non_finite;
 mod parity;
 mod prepare_input;
 mod recovery;

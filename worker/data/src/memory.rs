@@ -136,10 +136,10 @@ fn check_rows<T>(
     rows: &Rows<T>,
 ) -> Result<(), DataError> {
     let samples = rows.targets.len();
-    let numbers = input_shape.iter().try_fold(samples, |numbers, &extent| numbers.checked_mul(extent));
-    if numbers != Some(rows.inputs.len()) {
+    let elements = input_shape.iter().try_fold(samples, |elements, &extent| elements.checked_mul(extent));
+    if elements != Some(rows.inputs.len()) {
         let found = rows.inputs.len();
-        let problem = format!("found {found} numbers, expected {samples} samples of shape {input_shape:?}");
+        let problem = format!("found {found} elements, expected {samples} samples of shape {input_shape:?}");
         return Err(DataError::Content { split, problem });
     }
     match rows.targets.iter().position(|&target| target as usize >= classes) {

@@ -110,23 +110,23 @@ impl Normalize {
         if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
             return Err(JobError::new(
                 "data.normalize.mean",
-                &format!("expected finite numbers, found {mean}"),
+                &format!("expected finite values, found {mean}"),
             ));
         }
         match self.std.iter().find(|std| !(**std > 0.0 && std.is_normal() && std.recip().is_normal())) {
             None => Ok(()),
             Some(std) => Err(JobError::new(
                 "data.normalize.std",
-                &format!("expected numbers above 0 that can be divided by, found {std:e}"),
+                &format!("expected values above 0 that can be divided by, found {std:e}"),
             )),
         }
     }
 
     fn check_channels(&self, channels: usize) -> Result<(), JobError> {
-        for (path, numbers) in [("data.normalize.mean", &self.mean), ("data.normalize.std", &self.std)] {
-            let found = numbers.len();
+        for (path, values) in [("data.normalize.mean", &self.mean), ("data.normalize.std", &self.std)] {
+            let found = values.len();
             if found != channels && found != 1 {
-                let problem = format!("expected 1 number or {channels}, one per channel, found {found}");
+                let problem = format!("expected 1 value or {channels}, one per channel, found {found}");
                 return Err(JobError::new(path, &problem));
             }
         }
@@ -136,7 +136,7 @@ impl Normalize {
     /// Mean and standard deviation of a channel. The lengths have been checked: one value for all channels, or one for
     /// each.
     pub(super) fn of_channel(&self, channel: usize) -> (f32, f32) {
-        let number = |numbers: &[f32]| if let [one] = numbers { *one } else { numbers[channel] };
-        (number(&self.mean), number(&self.std))
+        let value = |values: &[f32]| if let [one] = values { *one } else { values[channel] };
+        (value(&self.mean), value(&self.std))
     }
 }

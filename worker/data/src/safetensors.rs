@@ -96,8 +96,8 @@ fn check_same_shape(input_shape: &[usize], test: &SplitFile) -> Result<(), DataE
 /// Nothing overflows here: the shapes have been checked against the lengths of the files.
 fn check_memory(limit: u64, files: [Option<&SplitFile>; 2]) -> Result<(), DataError> {
     let word = size_of::<f32>() as u64;
-    let numbers = |file: &SplitFile| file.shape.iter().product::<usize>() as u64 + file.shape[0] as u64;
-    let needed = word * files.into_iter().flatten().map(numbers).sum::<u64>();
+    let elements = |file: &SplitFile| file.shape.iter().product::<usize>() as u64 + file.shape[0] as u64;
+    let needed = word * files.into_iter().flatten().map(elements).sum::<u64>();
     if needed <= limit { Ok(()) } else { Err(DataError::Memory { needed, limit }) }
 }
 

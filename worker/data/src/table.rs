@@ -77,9 +77,9 @@ pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError
         }
         (given, Some(columns)) => Some(shape(given, columns.len())?),
         (Some(given), None)
-            if !numbers(&given).is_some_and(|numbers| (1..=MAX_COLUMNS).contains(&numbers)) =>
+            if !elements(&given).is_some_and(|elements| (1..=MAX_COLUMNS).contains(&elements)) =>
         {
-            let problem = format!("expected a shape of 1 to {MAX_COLUMNS} numbers, found {given:?}");
+            let problem = format!("expected a shape of 1 to {MAX_COLUMNS} elements, found {given:?}");
             return Err(JobError::new("data.shape", &problem));
         }
         (given, None) => given,
@@ -89,18 +89,18 @@ pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError
 
 fn shape(given: Option<Vec<usize>>, columns: usize) -> Result<Vec<usize>, JobError> {
     let Some(shape) = given else { return Ok(vec![columns]) };
-    if numbers(&shape) == Some(columns) {
+    if elements(&shape) == Some(columns) {
         return Ok(shape);
     }
     Err(JobError::new(
         "data.shape",
-        &format!("expected a shape of {columns} numbers, one per column, found {shape:?}"),
+        &format!("expected a shape of {columns} elements, one per column, found {shape:?}"),
     ))
 }
 
 /// Number of elements of a sample, if it does not overflow.
-fn numbers(shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(1_usize, |numbers, &extent| numbers.checked_mul(extent))
+fn elements(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |elements, &extent| elements.checked_mul(extent))
 }
 
 /// What all files of a data set share.

@@ -52,8 +52,8 @@ impl Network {
         let device = Device::Cpu;
         let mut noise = Noise(1);
         let mut normal = |deviation: f32, shape: &[usize]| {
-            let numbers: Vec<f32> = (0..shape.iter().product()).map(|_| deviation * noise.next()).collect();
-            Var::from_tensor(&Tensor::from_vec(numbers, shape, &device)?)
+            let elements: Vec<f32> = (0..shape.iter().product()).map(|_| deviation * noise.next()).collect();
+            Var::from_tensor(&Tensor::from_vec(elements, shape, &device)?)
         };
         Ok(Self {
             // Weights have PyTorch's layout: [out, in, height, width].

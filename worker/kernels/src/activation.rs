@@ -5,7 +5,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI};
 use candle_core::{Device, Result, Shape, Tensor};
 
 use super::elementwise::elementwise;
-use super::storage::with_numbers;
+use super::storage::with_elements;
 use super::tape::{Kernel, apply1};
 
 /// x Φ(x) with the standard normal distribution function (Hendrycks and Gimpel, 2016), for f32 tensors of any shape.
@@ -99,7 +99,7 @@ impl Kernel<1> for Smooth {
         _result: &Tensor,
         gradient: &Tensor,
     ) -> Result<[Option<Tensor>; 1]> {
-        let of_x = with_numbers([x, gradient], |operands| {
+        let of_x = with_elements([x, gradient], |operands| {
             elementwise(operands, |[x, gradient]| (f64::from(gradient) * self.derivative(x)) as f32)
         })?;
         Ok([Some(Tensor::from_vec(of_x, x.shape(), &Device::Cpu)?)])

@@ -7,7 +7,7 @@ use lookbehind_common::random::{Key, Purpose};
 use super::lanes::tests::on_each_machine;
 
 /// Keyed values from a standard normal distribution.
-pub(crate) fn numbers(seed: u64, len: usize) -> Vec<f32> {
+pub(crate) fn normal_values(seed: u64, len: usize) -> Vec<f32> {
     let mut stream = Key::new(seed, Purpose::Probe).stream();
     (0..len).map(|_| stream.normal()).collect()
 }
@@ -18,7 +18,7 @@ const TOLERANCE: f64 = 40.0;
 fn arguments(shapes: &[&[usize]], dtype: DType) -> Vec<Var> {
     let tensor = |(seed, shape): (u64, &&[usize])| {
         let len = shape.iter().product();
-        let tensor = Tensor::from_vec(numbers(seed, len), *shape, &Device::Cpu).unwrap();
+        let tensor = Tensor::from_vec(normal_values(seed, len), *shape, &Device::Cpu).unwrap();
         Var::from_tensor(&tensor.to_dtype(dtype).unwrap()).unwrap()
     };
     (1..).zip(shapes).map(tensor).collect()
@@ -33,14 +33,15 @@ fn computed(
     let variables = arguments(shapes, dtype);
     let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
     let result = function(&tensors).unwrap();
-    let seedling = Tensor::from_vec(numbers(99, result.elem_count()), result.shape(), &Device::Cpu).unwrap();
+    let seedling =
+        Tensor::from_vec(normal_values(99, result.elem_count()), result.shape(), &Device::Cpu).unwrap();
     let loss = (&result * seedling.to_dtype(dtype).unwrap()).unwrap().sum_all().unwrap();
     let gradients = loss.backward().unwrap();
     let mut tensors = vec![result];
     tensors.extend(variables.iter().map(|variable| gradients.get(variable).unwrap().clone()));
-    let numbers =
+    let elements =
         |tensor: Tensor| tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-    tensors.into_iter().map(numbers).collect()
+    tensors.into_iter().map(elements).collect()
 }
 
 /// Asserts that a kernel agrees with its definition for arguments of the given shapes, and gives the same bytes with

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::gemm::{Lhs, Output, Panels, multiply};
 use super::precision::{declared, operand};
-use super::storage::with_numbers;
+use super::storage::with_elements;
 use super::tape::{Kernel, apply3};
 
 /// softmax(q kᵀ / √(c / heads)) v for each head's share of the channels; q, k, v and the result are `[n, tokens, c]`.
@@ -39,8 +39,8 @@ pub(super) struct Attention {
 }
 
 /// Output that writes one head's columns of a row-major `[tokens, c]`.
-fn part(numbers: &mut [f32], first: usize, channels: usize) -> Output<'_> {
-    Output { numbers: &mut numbers[first..], row: channels, accumulate: false }
+fn part(elements: &mut [f32], first: usize, channels: usize) -> Output<'_> {
+    Output { elements: &mut elements[first..], row: channels, accumulate: false }
 }
 
 impl Attention {
@@ -58,7 +58,7 @@ impl Attention {
 
     /// One head's columns of `[tokens, c]` as left operand.
     fn rows<'a>(&self, x: &'a [f32], first: usize) -> Lhs<'a> {
-        Lhs { numbers: &x[first..], row: self.channels, step: 1 }
+        Lhs { elements: &x[first..], row: self.channels, step: 1 }
     }
 
     /// One head's columns of `[tokens, c]` as right operand.
@@ -81,7 +81,7 @@ impl Attention {
     /// `a bᵀ` of one head, `[tokens, tokens]`.
     fn scores(&self, a: &[f32], b: &[f32], first: usize) -> Vec<f32> {
         let mut scores = vec![0_f32; self.tokens * self.tokens];
-        let output = Output { numbers: &mut scores, row: self.tokens, accumulate: false };
+        let output = Output { elements: &mut scores, row: self.tokens, accumulate: false };
         multiply(self.tokens, self.rows(a, first), self.transposed_panels(b, first).rhs(), output);
         scores
     }
@@ -149,7 +149,7 @@ impl Kernel<3> for Attention {
     }
 
     fn compute(&self, operands: [&[f32]; 3], [shape, ..]: [&Shape; 3]) -> Result<(Vec<f32>, Shape)> {
-        let operands = operands.map(|numbers| operand(self.precision, numbers));
+        let operands = operands.map(|elements| operand(self.precision, elements));
         let size = self.sample();
         let mut result = vec![0_f32; operands[0].len()];
         result.par_chunks_mut(size).enumerate().for_each(|(number, result)| {
@@ -166,8 +166,8 @@ impl Kernel<3> for Attention {
         gradient: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
         let size = self.sample();
-        let [of_q, of_k, of_v] = with_numbers([q, k, v, gradient], |operands| {
-            let operands = operands.map(|numbers| operand(self.precision, numbers));
+        let [of_q, of_k, of_v] = with_elements([q, k, v, gradient], |operands| {
+            let operands = operands.map(|elements| operand(self.precision, elements));
             let [q, k, v, gradient] = operands.each_ref().map(|operand| &**operand);
             let mut results = [(); 3].map(|()| vec![0_f32; q.len()]);
             let [of_q, of_k, of_v] = &mut results;
@@ -179,7 +179,7 @@ impl Kernel<3> for Attention {
             });
             results
         })?;
-        let tensor = |numbers: Vec<f32>| Tensor::from_vec(numbers, q.shape(), &Device::Cpu).map(Some);
+        let tensor = |elements: Vec<f32>| Tensor::from_vec(elements, q.shape(), &Device::Cpu).map(Some);
         Ok([tensor(of_q)?, tensor(of_k)?, tensor(of_v)?])
     }
 }

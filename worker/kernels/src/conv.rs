@@ -14,7 +14,7 @@ use candle_core::{Device, Result, Shape, Tensor};
 use lookbehind_common::job::Precision;
 
 use super::precision::{declared, operand};
-use super::storage::with_numbers;
+use super::storage::with_elements;
 use super::tape::{Kernel, apply2};
 pub use geometry::Conv2d;
 pub(super) use geometry::Geometry;
@@ -43,7 +43,7 @@ impl Kernel<2> for Forward {
 
     fn compute(&self, operands: [&[f32]; 2], [of_x, of_weight]: [&Shape; 2]) -> Result<(Vec<f32>, Shape)> {
         let geometry = Geometry::new(of_x.dims4()?, of_weight.dims4()?, self.options)?;
-        let [x, weight] = operands.map(|numbers| operand(self.precision, numbers));
+        let [x, weight] = operands.map(|elements| operand(self.precision, elements));
         let y = if geometry.is_winograd() {
             winograd::convolve(&geometry, &x, &winograd::Weights::forward(&geometry, &weight))
         } else {
@@ -59,15 +59,15 @@ impl Kernel<2> for Forward {
         gradient: &Tensor,
     ) -> Result<[Option<Tensor>; 2]> {
         let geometry = Geometry::new(x.dims4()?, weight.dims4()?, self.options)?;
-        let of_weight = with_numbers([x, gradient], |operands| {
-            weight_gradient(&geometry, operands.map(|numbers| operand(self.precision, numbers)))
+        let of_weight = with_elements([x, gradient], |operands| {
+            weight_gradient(&geometry, operands.map(|elements| operand(self.precision, elements)))
         })?;
         let of_weight = Tensor::from_vec(of_weight, geometry.weight_dims(), &Device::Cpu)?;
         if !x.track_op() {
             return Ok([None, Some(of_weight)]);
         }
-        let of_input = with_numbers([weight, gradient], |operands| {
-            input_gradient(&geometry, operands.map(|numbers| operand(self.precision, numbers)))
+        let of_input = with_elements([weight, gradient], |operands| {
+            input_gradient(&geometry, operands.map(|elements| operand(self.precision, elements)))
         })?;
         let of_input = Tensor::from_vec(of_input, geometry.input_dims(), &Device::Cpu)?;
         Ok([Some(of_input), Some(of_weight)])

@@ -136,9 +136,9 @@ pub fn of_logits(
         let (found, dtype) = (logits.dims(), logits.dtype());
         candle_core::bail!("logits {found:?} of {dtype:?}, expected [{}, classes] of F32", targets.len());
     }
-    let mut numbers = vec![0_f32; rows * classes];
-    copy_into(logits, &mut numbers)?;
-    cross_entropy(&numbers, classes, targets, smoothing, denominator)
+    let mut elements = vec![0_f32; rows * classes];
+    copy_into(logits, &mut elements)?;
+    cross_entropy(&elements, classes, targets, smoothing, denominator)
 }
 
 #[cfg(test)]

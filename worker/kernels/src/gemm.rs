@@ -28,7 +28,7 @@ const SERIAL: usize = 1 << 17;
 #[derive(Clone, Copy)]
 pub(super) struct Lhs<'a> {
     /// The elements, from the operand's first one on.
-    pub(super) numbers: &'a [f32],
+    pub(super) elements: &'a [f32],
     /// Distance in elements from one row to the next.
     pub(super) row: usize,
     /// Distance in elements from one step of the depth to the next.
@@ -37,18 +37,18 @@ pub(super) struct Lhs<'a> {
 
 impl<'a> Lhs<'a> {
     /// A row-major matrix with rows of `depth` elements.
-    pub(super) fn rows(numbers: &'a [f32], depth: usize) -> Self {
-        Self { numbers, row: depth, step: 1 }
+    pub(super) fn rows(elements: &'a [f32], depth: usize) -> Self {
+        Self { elements, row: depth, step: 1 }
     }
 
     /// The transpose of a row-major matrix with rows of `rows` elements.
-    pub(super) fn transposed(numbers: &'a [f32], rows: usize) -> Self {
-        Self { numbers, row: 1, step: rows }
+    pub(super) fn transposed(elements: &'a [f32], rows: usize) -> Self {
+        Self { elements, row: 1, step: rows }
     }
 
     /// The operand without its first `row` rows.
     pub(super) fn rows_from(self, row: usize) -> Self {
-        Self { numbers: &self.numbers[row * self.row..], ..self }
+        Self { elements: &self.elements[row * self.row..], ..self }
     }
 }
 
@@ -56,7 +56,7 @@ impl<'a> Lhs<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Rhs<'a> {
     /// All panels of the packed operand.
-    pub(super) numbers: &'a [f32],
+    pub(super) elements: &'a [f32],
     /// Elements from one panel to the next.
     pub(super) panel: usize,
     /// First step of the depth that takes part.
@@ -76,7 +76,7 @@ impl Rhs<'_> {
 /// Where a matrix product is written.
 pub(super) struct Output<'a> {
     /// The elements, from the output's first one on; nothing beyond the last column of a row is written.
-    pub(super) numbers: &'a mut [f32],
+    pub(super) elements: &'a mut [f32],
     /// Distance in elements from one row to the next.
     pub(super) row: usize,
     /// Whether the matrix product is added to the values that are there, or replaces them.
@@ -92,9 +92,9 @@ pub(super) fn multiply(rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>, output: Output<'
 pub(super) fn product(rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>) -> Vec<f32> {
     let PanelLayout { depth, columns, .. } = rhs.layout;
     let task_rows = if rows * depth * columns < SERIAL { rows } else { TASK_ROWS };
-    in_parts(rows * columns, task_rows * columns, |task, numbers| {
-        let rows = numbers.len() / columns;
-        let output = Output { numbers, row: columns, accumulate: false };
+    in_parts(rows * columns, task_rows * columns, |task, elements| {
+        let rows = elements.len() / columns;
+        let output = Output { elements, row: columns, accumulate: false };
         multiply(rows, lhs.rows_from(task * task_rows), rhs, output);
     })
 }

@@ -13,22 +13,22 @@ pub(super) fn arch() -> Arch {
 
 /// Loads the elements from `start` on, and zeros beyond the end, which may come before `start`.
 #[inline(always)]
-pub(super) fn load<S: Simd>(simd: S, numbers: &[f32], start: usize) -> S::f32s {
-    match numbers.get(start..start + S::F32_LANES) {
+pub(super) fn load<S: Simd>(simd: S, elements: &[f32], start: usize) -> S::f32s {
+    match elements.get(start..start + S::F32_LANES) {
         Some(full) => S::as_simd_f32s(full).0[0],
-        None => simd.partial_load_f32s(numbers.get(start..).unwrap_or(&[])),
+        None => simd.partial_load_f32s(elements.get(start..).unwrap_or(&[])),
     }
 }
 
-/// Stores a vector from `start` on, cut at the end of `numbers`.
+/// Stores a vector from `start` on, cut at the end of `elements`.
 ///
 /// # Panics
 /// When `start` lies beyond the end.
 #[inline(always)]
-pub(super) fn store<S: Simd>(simd: S, numbers: &mut [f32], start: usize, values: S::f32s) {
-    match numbers.get_mut(start..start + S::F32_LANES) {
+pub(super) fn store<S: Simd>(simd: S, elements: &mut [f32], start: usize, values: S::f32s) {
+    match elements.get_mut(start..start + S::F32_LANES) {
         Some(full) => S::as_mut_simd_f32s(full).0[0] = values,
-        None => simd.partial_store_f32s(&mut numbers[start..], values),
+        None => simd.partial_store_f32s(&mut elements[start..], values),
     }
 }
 

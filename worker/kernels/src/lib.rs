@@ -84,6 +84,6 @@ pub use pool::{Pool2d, avg_pool2d, global_avg_pool, max_pool2d};
 pub use precision::with_precision;
 pub use relu::relu;
 use relu::relu_gradient;
-pub use storage::{copy_from, copy_into, with_numbers};
+pub use storage::{copy_from, copy_into, with_elements};
 pub use sum::sum;
 pub use tape::{Gradients, Tape, record, without_gradients};

@@ -7,7 +7,7 @@ use lookbehind_common::job::Precision;
 use super::gemm::{Lhs, Panels, product};
 use super::precision::{declared, operand};
 use super::row_sums::row_sums;
-use super::storage::with_numbers;
+use super::storage::with_elements;
 use super::tape::{Kernel, apply2, apply3};
 
 /// y = x Wᵀ + b for x `[.., in]`, W `[out, in]` and b `[out]`; y is `[.., out]`.
@@ -56,7 +56,7 @@ impl Kernel<3> for Linear {
         [of_x, of_weight, _]: [&Shape; 3],
     ) -> Result<(Vec<f32>, Shape)> {
         let ((rows, inputs), (outputs, _)) = (of_x.dims2()?, of_weight.dims2()?);
-        let [x, weight] = [x, weight].map(|numbers| operand(self.0, numbers));
+        let [x, weight] = [x, weight].map(|elements| operand(self.0, elements));
         let panels = Panels::of_columns(&weight, inputs, outputs);
         let mut y = product(rows, Lhs::rows(&x, inputs), panels.rhs());
         add_to_rows(bias, &mut y);
@@ -70,8 +70,9 @@ impl Kernel<3> for Linear {
         gradient: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
         let ((rows, inputs), (outputs, _)) = (x.dims2()?, weight.dims2()?);
-        let tensor = |numbers: Vec<f32>, like: &Tensor| Tensor::from_vec(numbers, like.shape(), &Device::Cpu);
-        let (of_x, of_weight, of_bias) = with_numbers([x, weight, gradient], |[from, weight, gradient]| {
+        let tensor =
+            |elements: Vec<f32>, like: &Tensor| Tensor::from_vec(elements, like.shape(), &Device::Cpu);
+        let (of_x, of_weight, of_bias) = with_elements([x, weight, gradient], |[from, weight, gradient]| {
             let of_bias = column_sums(gradient, outputs);
             let gradient = operand(self.0, gradient);
             let of_x = x.track_op().then(|| {
@@ -82,7 +83,7 @@ impl Kernel<3> for Linear {
             let of_weight = product(outputs, Lhs::transposed(&gradient, outputs), panels.rhs());
             (of_x, of_weight, of_bias)
         })?;
-        let of_x = of_x.map(|numbers| tensor(numbers, x)).transpose()?;
+        let of_x = of_x.map(|elements| tensor(elements, x)).transpose()?;
         Ok([of_x, Some(tensor(of_weight, weight)?), Some(tensor(of_bias, bias)?)])
     }
 }
@@ -122,7 +123,7 @@ impl Kernel<2> for AddBias {
         _result: &Tensor,
         gradient: &Tensor,
     ) -> Result<[Option<Tensor>; 2]> {
-        let sums = with_numbers([gradient], |[gradient]| column_sums(gradient, bias.elem_count()))?;
+        let sums = with_elements([gradient], |[gradient]| column_sums(gradient, bias.elem_count()))?;
         let of_bias = Tensor::from_vec(sums, bias.shape(), &Device::Cpu)?;
         Ok([Some(gradient.clone()), Some(of_bias)])
     }

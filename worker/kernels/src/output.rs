@@ -1,7 +1,7 @@
 //! Results of kernels. Each part is cleared by the thread that then computes it, so that it is in that thread's cache;
 //! clearing the whole result first would be one more pass over memory, on one thread.
 
-#![allow(unsafe_code, reason = "no safe way leads to a vector whose numbers several threads write first")]
+#![allow(unsafe_code, reason = "no safe way leads to a vector whose elements several threads write first")]
 
 use std::mem::MaybeUninit;
 
@@ -22,8 +22,8 @@ pub(super) fn in_parts(len: usize, part: usize, compute: impl Fn(usize, &mut [f3
 /// The same in parts of the given lengths.
 pub(super) fn in_parts_of(lens: &[usize], compute: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     let len = lens.iter().sum();
-    let mut numbers = Vec::with_capacity(len);
-    let mut memory = &mut numbers.spare_capacity_mut()[..len];
+    let mut elements = Vec::with_capacity(len);
+    let mut memory = &mut elements.spare_capacity_mut()[..len];
     let mut parts = Vec::with_capacity(lens.len());
     for &len in lens {
         let (part, rest) = memory.split_at_mut(len);
@@ -32,8 +32,8 @@ pub(super) fn in_parts_of(lens: &[usize], compute: impl Fn(usize, &mut [f32]) + 
     }
     parts.into_par_iter().enumerate().for_each(|(number, part)| compute(number, cleared(part)));
     // SAFETY: the capacity is `len` elements. The parts cover them all, and each was initialised when it was cleared.
-    unsafe { numbers.set_len(len) };
-    numbers
+    unsafe { elements.set_len(len) };
+    elements
 }
 
 fn cleared(part: &mut [MaybeUninit<f32>]) -> &mut [f32] {

@@ -3,7 +3,7 @@
 use candle_core::{D, Device, Result, Shape, Tensor};
 
 use super::output::in_parts;
-use super::storage::with_numbers;
+use super::storage::with_elements;
 use super::tape::{Kernel, apply1};
 
 /// Windows of a pooling layer: squares of pixels.
@@ -207,7 +207,7 @@ impl Kernel<1> for Pool {
     ) -> Result<[Option<Tensor>; 1]> {
         let channels = x.dim(3)?;
         let (before, after) = self.sizes(channels);
-        let of_x = with_numbers([x, result, gradient], |[x, result, gradient]| {
+        let of_x = with_elements([x, result, gradient], |[x, result, gradient]| {
             in_parts(x.len(), before, |image, target| {
                 target.fill(0.0);
                 let (input, output) =

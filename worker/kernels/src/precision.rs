@@ -35,11 +35,11 @@ pub(super) fn declared() -> Precision {
 }
 
 /// An operand in the precision of the matrix products.
-pub(super) fn operand(precision: Precision, numbers: &[f32]) -> Cow<'_, [f32]> {
+pub(super) fn operand(precision: Precision, elements: &[f32]) -> Cow<'_, [f32]> {
     match precision {
         // Workers without TF32 refuse such a job before it reaches this function.
-        Precision::F32 | Precision::Tf32 => Cow::Borrowed(numbers),
-        Precision::Bf16 => Cow::Owned(elementwise([numbers], |[x]| bf16::from_f32(x).to_f32())),
+        Precision::F32 | Precision::Tf32 => Cow::Borrowed(elements),
+        Precision::Bf16 => Cow::Owned(elementwise([elements], |[x]| bf16::from_f32(x).to_f32())),
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Shape, Tensor};
 
 use super::elementwise::elementwise;
-use super::storage::with_numbers;
+use super::storage::with_elements;
 use super::tape::{Kernel, apply1};
 
 /// max(x, 0) elementwise, for f32 tensors of any shape.
@@ -38,7 +38,7 @@ impl Kernel<1> for Relu {
 /// The gradient of [`relu`]'s input on the CPU: the result's gradient where the result is above 0. It needs the result
 /// only, so the input need not be kept.
 pub(super) fn relu_gradient(result: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-    let of_x = with_numbers([result, gradient], |operands| {
+    let of_x = with_elements([result, gradient], |operands| {
         elementwise(operands, |[result, gradient]| if result <= 0.0 { 0.0 } else { gradient })
     })?;
     Tensor::from_vec(of_x, result.shape(), &Device::Cpu)

@@ -4,18 +4,18 @@ use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor};
 
 /// The contiguous f32 values of a tensor in CPU memory.
 pub(super) fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let numbers = storage.as_slice::<f32>()?;
+    let elements = storage.as_slice::<f32>()?;
     layout
         .contiguous_offsets()
-        .and_then(|(start, end)| numbers.get(start..end))
+        .and_then(|(start, end)| elements.get(start..end))
         .ok_or_else(|| candle_core::Error::Msg("expected a contiguous tensor".to_owned()))
 }
 
 /// Copies an f32 tensor's values into a slice of the same length, row-major.
 pub fn copy_into(tensor: &Tensor, target: &mut [f32]) -> Result<()> {
     if tensor.elem_count() != target.len() || tensor.dtype() != DType::F32 {
-        let (found, numbers) = (tensor.dtype(), tensor.elem_count());
-        candle_core::bail!("{numbers} numbers of type {found:?}, expected {} of F32", target.len());
+        let (found, len) = (tensor.dtype(), tensor.elem_count());
+        candle_core::bail!("{len} elements of type {found:?}, expected {} of F32", target.len());
     }
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
@@ -29,7 +29,7 @@ pub fn copy_into(tensor: &Tensor, target: &mut [f32]) -> Result<()> {
 /// Overwrites a variable's values with those of a slice of the same length, row-major.
 pub fn copy_from(variable: &candle_core::Var, source: &[f32]) -> Result<()> {
     if variable.elem_count() != source.len() {
-        candle_core::bail!("{} numbers, expected {}", source.len(), variable.elem_count());
+        candle_core::bail!("{} elements, expected {}", source.len(), variable.elem_count());
     }
     if variable.device().is_cpu() {
         return variable.inplace_op1(&Overwrite(source));
@@ -47,7 +47,7 @@ impl candle_core::InplaceOp1 for Overwrite<'_> {
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let target = match (storage, layout.contiguous_offsets()) {
-            (CpuStorage::F32(numbers), Some((start, end))) => numbers.get_mut(start..end),
+            (CpuStorage::F32(elements), Some((start, end))) => elements.get_mut(start..end),
             _ => None,
         };
         match target {
@@ -55,23 +55,23 @@ impl candle_core::InplaceOp1 for Overwrite<'_> {
                 target.copy_from_slice(self.0);
                 Ok(())
             }
-            _ => candle_core::bail!("expected a contiguous f32 variable of {} numbers", self.0.len()),
+            _ => candle_core::bail!("expected a contiguous f32 variable of {} elements", self.0.len()),
         }
     }
 }
 
 /// Calls a function with the values of contiguous f32 tensors in CPU memory, without copying them.
-pub fn with_numbers<const N: usize, T>(
+pub fn with_elements<const N: usize, T>(
     tensors: [&Tensor; N],
     read: impl FnOnce([&[f32]; N]) -> T,
 ) -> Result<T> {
     let guards = tensors.map(Tensor::storage_and_layout);
-    let mut numbers = [&[][..]; N];
-    for (numbers, (storage, layout)) in numbers.iter_mut().zip(&guards) {
-        *numbers = match &**storage {
+    let mut elements = [&[][..]; N];
+    for (elements, (storage, layout)) in elements.iter_mut().zip(&guards) {
+        *elements = match &**storage {
             Storage::Cpu(storage) => contiguous(storage, layout)?,
             _ => candle_core::bail!("expected a tensor in CPU memory"),
         };
     }
-    Ok(read(numbers))
+    Ok(read(elements))
 }

@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Shape, Tensor};
 
 use super::elementwise::elementwise;
-use super::storage::with_numbers;
+use super::storage::with_elements;
 use super::tape::{Kernel, apply2};
 
 /// x + y for f32 tensors of the same shape.
@@ -23,8 +23,8 @@ pub(super) fn sum_of_gradients(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     if x.device().is_cuda() {
         return crate::cuda::ops::sum_of_gradients(x, y);
     }
-    let numbers = with_numbers([&x.contiguous()?, &y.contiguous()?], added)?;
-    Tensor::from_vec(numbers, x.shape(), &Device::Cpu)
+    let elements = with_elements([&x.contiguous()?, &y.contiguous()?], added)?;
+    Tensor::from_vec(elements, x.shape(), &Device::Cpu)
 }
 
 fn added(operands: [&[f32]; 2]) -> Vec<f32> {

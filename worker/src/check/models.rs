@@ -114,8 +114,9 @@ fn on(device: &DeviceChoice, spec: &JobSpec) -> Result<[Partial; 2], Box<dyn std
 
 /// ‖found − expected‖ / ‖expected‖.
 fn distance(found: &[f32], expected: &[f32]) -> f64 {
-    let squares =
-        |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|number| number * number).sum::<f64>().sqrt();
+    let squares = |elements: &mut dyn Iterator<Item = f64>| {
+        elements.map(|element| element * element).sum::<f64>().sqrt()
+    };
     let apart = found.iter().zip(expected).map(|(found, expected)| f64::from(*found) - f64::from(*expected));
     let (apart, size) =
         (squares(&mut apart.into_iter()), squares(&mut expected.iter().copied().map(f64::from)));

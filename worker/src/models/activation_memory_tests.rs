@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::{BatchPosition, ForwardContext, Mode};
 use crate::memory::peak_of;
-use crate::test_support::{build_model, numbers};
+use crate::test_support::{build_model, normal_values};
 use lookbehind_kernels::record;
 
 /// Enough samples that the output of one layer for all of them is large enough to be counted.
@@ -15,7 +15,7 @@ fn taken_and_announced(model: Value) -> (u64, u64) {
     let (parameters, statistics) = state.initial(1);
     state.load(&parameters, &statistics).unwrap();
     let shape = (SAMPLES, 3, 8, 8);
-    let inputs = Tensor::from_vec(numbers(1, SAMPLES * 3 * 8 * 8), shape, &Device::Cpu).unwrap();
+    let inputs = Tensor::from_vec(normal_values(1, SAMPLES * 3 * 8 * 8), shape, &Device::Cpu).unwrap();
     assert_eq!(inputs.dtype(), DType::F32);
     let samples: Vec<u64> = (0..SAMPLES as u64).collect();
     let (_, taken) = peak_of(|| {

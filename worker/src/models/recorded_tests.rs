@@ -58,7 +58,7 @@ fn load(case: &str) -> Case {
     Case { model, state, expected, targets }
 }
 
-fn numbers(tensor: &Tensor) -> Vec<f32> {
+fn elements(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
@@ -94,7 +94,7 @@ fn a_test_pass_gives_the_logits_that_pytorch_gives() {
         let context = ForwardContext::new(Mode::Test, BatchPosition::default(), &samples);
         let found = model.forward(&expected["inputs"], &context).unwrap();
         assert_eq!(found.dims(), expected["logits"].dims(), "{case}");
-        for (found, expected) in numbers(&found).into_iter().zip(numbers(&expected["logits"])) {
+        for (found, expected) in elements(&found).into_iter().zip(elements(&expected["logits"])) {
             assert!((found - expected).abs() <= TOLERANCE, "{case}: {found}, expected {expected}");
         }
         assert!(context.into_reported().is_empty(), "{case}: statistics of a test pass");
@@ -120,7 +120,7 @@ fn a_training_pass_gives_the_gradients_and_batch_statistics_that_pytorch_gives()
             };
             let found = &flat_buffer[entry.range.clone()];
             let Some(expected) = expected.get(&format!("{prefix}.{}", entry.spec.name)) else { continue };
-            let expected = numbers(expected);
+            let expected = elements(expected);
             let off = distance(found, &expected);
             let zeros = vec![0.0; found.len()];
             error += off.powi(2);

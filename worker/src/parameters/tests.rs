@@ -65,7 +65,7 @@ fn probe_weights_are_never_constant_and_differ_from_the_initial_ones() {
 }
 
 #[test]
-fn loaded_numbers_are_what_the_model_computes_with() {
+fn loaded_values_are_what_the_model_computes_with() {
     let recorder = Recorder::new(Device::Cpu, LIMIT);
     let weight = recorder.builder().get((2, 2), "weight").unwrap();
     let mean = recorder.builder().get(1, "running_mean").unwrap();
@@ -79,13 +79,13 @@ fn loaded_numbers_are_what_the_model_computes_with() {
 }
 
 #[test]
-fn numbers_of_another_length_are_refused() {
+fn values_of_another_length_are_refused() {
     let state = state();
     let error = |parameters: usize, statistics: usize| {
         state.load(&vec![0.0; parameters], &vec![0.0; statistics]).unwrap_err().to_string()
     };
-    assert_eq!(error(13, 4), "parameters: 13 numbers, expected 14");
-    assert_eq!(error(14, 5), "statistics: 5 numbers, expected 4");
+    assert_eq!(error(13, 4), "parameters: 13 elements, expected 14");
+    assert_eq!(error(14, 5), "statistics: 5 elements, expected 4");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn statistics_that_are_missing_unknown_repeated_or_of_another_size_are_refused_b
     );
     assert!(of(&[mean, var, ("norm.other", 2)]).contains("no statistic of that name"));
     assert!(of(&[mean, var, ("norm.weight", 2)]).contains("no statistic of that name"));
-    assert!(of(&[mean, ("norm.running_var", 3)]).contains("tensor \"norm.running_var\": 3 numbers"));
+    assert!(of(&[mean, ("norm.running_var", 3)]).contains("tensor \"norm.running_var\": 3 elements"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Values below 1 without a pattern and of very different sizes, so that sums depend on their order.
-fn numbers(len: usize, salt: u32) -> Vec<f32> {
+fn values(len: usize, salt: u32) -> Vec<f32> {
     let mut state = salt.wrapping_mul(2_654_435_761).wrapping_add(1);
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -22,7 +22,7 @@ fn by_lanes(terms: &[f64]) -> f64 {
 #[test]
 fn sums_have_the_defined_order_whatever_the_length() {
     for len in [0, 1, 15, 16, 17, 31, 100, 4096] {
-        let (x, y, o) = (numbers(len, 1), numbers(len, 2), numbers(len, 3));
+        let (x, y, o) = (values(len, 1), values(len, 2), values(len, 3));
         let squares: Vec<f64> = x.iter().map(|&x| f64::from(x) * f64::from(x)).collect();
         assert_eq!(sum_of_squares(&x).to_bits(), by_lanes(&squares).to_bits());
         let products: Vec<f64> = (0..len)
@@ -39,7 +39,7 @@ fn scaled_sum_of_squares_scales_with_the_size_of_the_weights() {
 }
 
 #[test]
-fn a_sum_of_squares_is_finite_exactly_where_all_numbers_are() {
+fn a_sum_of_squares_is_finite_exactly_where_all_values_are() {
     assert!(sum_of_squares(&[f32::MAX; 4096]).is_finite());
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut values = vec![0.0; 100];
@@ -51,7 +51,7 @@ fn a_sum_of_squares_is_finite_exactly_where_all_numbers_are() {
 #[test]
 fn add_assign_adds_every_element_of_arrays_of_any_length() {
     for len in [0, 1, GRAIN - 1, GRAIN, 2 * GRAIN + 3] {
-        let (mut left, right) = (numbers(len, 4), numbers(len, 5));
+        let (mut left, right) = (values(len, 4), values(len, 5));
         let expected: Vec<f32> = left.iter().zip(&right).map(|(l, r)| l + r).collect();
         add_assign(&mut left, &right);
         assert_eq!(left, expected);
@@ -123,8 +123,8 @@ fn the_second_moment_never_becomes_negative() {
         let step =
             AdamWStep { step_size: 0.1, decay: 0.0, first: 0.1, second: decay, correction: 1.0, eps: 1e-8 };
         let (mut weights, mut first) = (vec![0.0; 1000], vec![0.0; 1000]);
-        let mut second: Vec<f32> = numbers(1000, 7).iter().map(|x| x.abs() * 1e8).collect();
-        let gradient: Vec<f32> = numbers(1000, 8).iter().map(|x| x * 1e-3).collect();
+        let mut second: Vec<f32> = values(1000, 7).iter().map(|x| x.abs() * 1e8).collect();
+        let gradient: Vec<f32> = values(1000, 8).iter().map(|x| x * 1e-3).collect();
         adamw(&mut weights, &gradient, &mut first, &mut second, step);
         assert!(second.iter().all(|&v| v >= 0.0) && weights.iter().all(|w| w.is_finite()));
     }

@@ -57,7 +57,7 @@ fn the_fingerprint_depends_on_everything_that_a_sample_depends_on() {
 }
 
 #[test]
-fn splits_whose_numbers_follow_each_other_alike_have_different_fingerprints() {
+fn splits_whose_values_follow_each_other_alike_have_different_fingerprints() {
     let rows = |inputs: &[u32], targets: &[u32]| Rows {
         inputs: inputs.iter().map(|&bits| f32::from_bits(bits)).collect(),
         targets: targets.to_vec(),
@@ -75,17 +75,17 @@ fn contradictions_are_refused_with_the_split_and_row() {
     let none = Rows::default;
     let short = Rows { inputs: vec![0.0; 5], targets: vec![0, 1, 2] };
     assert!(refusal(&[2], 3, none(), rows()).contains("training split: found 0 samples"));
-    assert!(refusal(&[2], 3, short, none()).contains("found 5 numbers, expected 3 samples of shape [2]"));
+    assert!(refusal(&[2], 3, short, none()).contains("found 5 elements, expected 3 samples of shape [2]"));
     assert!(refusal(&[2], 3, rows(), Rows { inputs: vec![0.0], targets: vec![0] }).contains("test split"));
     assert!(refusal(&[2], 2, rows(), none()).contains("row 2: found class 2, expected below 2"));
     assert!(refusal(&[2], 0, rows(), none()).contains("found 0 classes"));
     assert!(refusal(&[2], MAX_CLASSES + 1, rows(), none()).contains("classes"));
     assert!(refusal(&[0], 3, rows(), none()).contains("shape [0]"));
-    assert!(refusal(&[usize::MAX, 2], 3, rows(), none()).contains("numbers"));
+    assert!(refusal(&[usize::MAX, 2], 3, rows(), none()).contains("elements"));
 }
 
 #[test]
-fn pixels_become_numbers_from_0_to_1() {
+fn pixels_become_values_from_0_to_1() {
     let rows = Rows { inputs: vec![0_u8, 51, 255, 102], targets: vec![1, 0] };
     let data = InMemory::images(vec![1, 1, 2], 2, rows, Rows::default()).unwrap();
     let batch = data.batch(Split::Train, &[1, 0], PASS).unwrap();
@@ -93,14 +93,14 @@ fn pixels_become_numbers_from_0_to_1() {
 }
 
 #[test]
-fn the_fingerprint_of_images_covers_every_pixel_and_is_not_that_of_numbers() {
+fn the_fingerprint_of_images_covers_every_pixel_and_is_not_that_of_values() {
     let print = |inputs: &[u8]| {
         let rows = Rows { inputs: inputs.to_vec(), targets: vec![0, 1] };
         InMemory::images(vec![1, 1, 2], 2, rows, Rows::default()).unwrap().description().fingerprint
     };
     assert_eq!(print(&[1, 2, 3, 4]), print(&[1, 2, 3, 4]));
     assert_ne!(print(&[1, 2, 3, 4]), print(&[1, 2, 3, 5]));
-    let numbers = Rows { inputs: vec![1.0, 2.0, 3.0, 4.0], targets: vec![0, 1] };
-    let numbers = data(&[1, 1, 2], 2, numbers, Rows::default());
-    assert_ne!(print(&[1, 2, 3, 4]), numbers.description().fingerprint);
+    let values = Rows { inputs: vec![1.0, 2.0, 3.0, 4.0], targets: vec![0, 1] };
+    let values = data(&[1, 1, 2], 2, values, Rows::default());
+    assert_ne!(print(&[1, 2, 3, 4]), values.description().fingerprint);
 }

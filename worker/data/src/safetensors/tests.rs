@@ -155,7 +155,7 @@ fn tensors_that_cannot_be_trained_on_are_refused_by_name() {
 }
 
 #[test]
-fn numbers_that_are_not_finite_are_refused_with_their_row() {
+fn values_that_are_not_finite_are_refused_with_their_row() {
     for (value, shown) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
         let inputs = f32_tensor("inputs", &[3, 2], &[0.0, 1.0, 2.0, 3.0, 4.0, value]);
         let text = refuse(&[inputs, i64_tensor("targets", &[0, 1, 2])]);

@@ -13,7 +13,7 @@ use crate::scratch;
 
 /// Most output pixels whose windows are gathered at once, and most elements under them.
 const BLOCK: usize = 192;
-const BLOCK_NUMBERS: usize = 1 << 21;
+const BLOCK_ELEMENTS: usize = 1 << 21;
 /// Rows of the weight's gradient that one task computes.
 const TASK_DEPTH: usize = 48;
 
@@ -31,14 +31,14 @@ pub(super) fn forward(geometry: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f32
         let mut patches = scratch::take(pixels.len() * depth);
         for (group, panels) in groups.iter().enumerate() {
             gather(geometry, x, group, pixels.clone(), 0..geometry.window.taps(), &mut patches);
-            let output = Output { numbers: &mut y[group * outputs..], row, accumulate: false };
+            let output = Output { elements: &mut y[group * outputs..], row, accumulate: false };
             multiply(pixels.len(), Lhs::rows(&patches, depth), panels.rhs(), output);
         }
     })
 }
 
 fn block_size(depth: usize) -> usize {
-    (BLOCK_NUMBERS / depth.max(1)).clamp(1, BLOCK)
+    (BLOCK_ELEMENTS / depth.max(1)).clamp(1, BLOCK)
 }
 
 /// The input's gradient: the matrix product with the transposed weight, its rows added back under their windows.
@@ -58,8 +58,8 @@ pub(super) fn input_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f3
             for first in (0..pixels).step_by(block_size) {
                 let block = first..pixels.min(first + block_size);
                 let start = (image * pixels + first) * row + group * outputs;
-                let lhs = Lhs { numbers: &gradient[start..], row, step: 1 };
-                let output = Output { numbers: &mut patches, row: depth, accumulate: false };
+                let lhs = Lhs { elements: &gradient[start..], row, step: 1 };
+                let output = Output { elements: &mut patches, row: depth, accumulate: false };
                 multiply(block.len(), lhs, panels.rhs(), output);
                 scatter(geometry, &patches, group, block, result);
             }
@@ -105,7 +105,7 @@ fn sum_over_pixels(
     for first in (0..geometry.output_pixels()).step_by(SLICE) {
         let pixels = first..geometry.output_pixels().min(first + SLICE);
         gather(geometry, x, group, pixels.clone(), taps.clone(), &mut patches);
-        let output = Output { numbers: &mut *sums, row: outputs, accumulate: first > 0 };
+        let output = Output { elements: &mut *sums, row: outputs, accumulate: first > 0 };
         multiply(depth, Lhs::transposed(&patches, depth), panels.rhs().slice(pixels), output);
     }
 }

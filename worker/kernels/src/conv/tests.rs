@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor, Var};
 
 use super::*;
 use crate::agreement::assert_agreement;
-use crate::agreement::numbers;
+use crate::agreement::normal_values;
 use crate::definitions;
 use crate::lanes::tests::on_each_machine;
 
@@ -51,7 +51,7 @@ impl Case {
     fn tensors(&self, seed: u64) -> (Var, Var, Tensor) {
         let geometry = self.geometry();
         let tensor = |seed, len, dims: (usize, usize, usize, usize)| {
-            Tensor::from_vec(numbers(seed, len), dims, &Device::Cpu).unwrap()
+            Tensor::from_vec(normal_values(seed, len), dims, &Device::Cpu).unwrap()
         };
         let x = Var::from_tensor(&tensor(seed, geometry.input_len(), geometry.input_dims())).unwrap();
         let weight =
@@ -160,9 +160,9 @@ fn gradients_match_numeric_differentiation() {
     let step = 0.5_f32;
     for number in [0, 17, 300, 575] {
         let moved = |by: f32| {
-            let mut numbers = flat(&weight);
-            numbers[number] += by;
-            loss(&Tensor::from_vec(numbers, weight.shape(), &Device::Cpu).unwrap())
+            let mut elements = flat(&weight);
+            elements[number] += by;
+            loss(&Tensor::from_vec(elements, weight.shape(), &Device::Cpu).unwrap())
         };
         // A convolution is linear in its weight: the difference quotient is exact for any step.
         let numeric = (moved(step) - moved(-step)) / f64::from(2.0 * step);

@@ -52,7 +52,7 @@ fn convolve_block(tiles: &Tiles, block: &tiles::Block, x: &[f32], weights: &Weig
     let mut product = scratch::take(POSITIONS * count * outputs);
     let positions = product.chunks_exact_mut(count * outputs).zip(image.chunks_exact(count * inputs));
     for (position, (product, image)) in positions.enumerate() {
-        let output = Output { numbers: product, row: outputs, accumulate: false };
+        let output = Output { elements: product, row: outputs, accumulate: false };
         multiply(count, Lhs::rows(image, inputs), weights.rhs(position), output);
     }
     rows::transform_product(tiles, block, &product, outputs, y);
@@ -70,7 +70,8 @@ pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) 
         sums.par_chunks_mut(weights::sums_stride(inputs, outputs)).enumerate().for_each(
             |(position, sums)| {
                 for (later, slice) in slices.iter().enumerate() {
-                    let output = Output { numbers: &mut *sums, row: outputs, accumulate: number + later > 0 };
+                    let output =
+                        Output { elements: &mut *sums, row: outputs, accumulate: number + later > 0 };
                     slice.multiply(inputs, position, output);
                 }
             },

@@ -12,14 +12,14 @@ fn gpu() -> Gpu {
     Gpu::new(unsafe { open(0) }.unwrap()).unwrap()
 }
 
-fn pinned(numbers: &[f32], gpu: &Gpu) -> Pinned<f32> {
-    let mut pinned = Pinned::zeros(gpu.context(), numbers.len()).unwrap();
-    pinned.write(numbers).unwrap();
+fn pinned(elements: &[f32], gpu: &Gpu) -> Pinned<f32> {
+    let mut pinned = Pinned::zeros(gpu.context(), elements.len()).unwrap();
+    pinned.write(elements).unwrap();
     pinned
 }
 
-fn on_gpu(numbers: &[f32], gpu: &Gpu) -> CudaSlice<f32> {
-    gpu.upload(&mut pinned(numbers, gpu), numbers.len()).unwrap()
+fn on_gpu(elements: &[f32], gpu: &Gpu) -> CudaSlice<f32> {
+    gpu.upload(&mut pinned(elements, gpu), elements.len()).unwrap()
 }
 
 fn fetched(slice: &CudaSlice<f32>, gpu: &Gpu) -> Vec<f32> {
@@ -128,7 +128,7 @@ fn segments_fill_a_flat_buffer_and_a_gap_is_refused() {
     let gpu = gpu();
     let mut first = Segment::new(vec![2, 1], 0, &gpu).unwrap();
     let mut second = Segment::new(vec![3], 3, &gpu).unwrap();
-    let tensor = |numbers: &[f32]| Some(tensor(on_gpu(numbers, &gpu), numbers.len(), &gpu));
+    let tensor = |elements: &[f32]| Some(tensor(on_gpu(elements, &gpu), elements.len(), &gpu));
     let (pair, triple) = (tensor(&[1.0, 2.0]), tensor(&[3.0, 4.0, 5.0]));
     let mut segments =
         [(&mut first, vec![pair.clone(), None], 1.0), (&mut second, vec![triple.clone()], 2.0)];

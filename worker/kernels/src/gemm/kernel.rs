@@ -37,12 +37,12 @@ pub(super) fn product<S: Simd>(simd: S, rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>,
             // SAFETY: `check` has verified that the operands hold all rows, steps and columns that are accessed.
             unsafe {
                 let slice = Slice {
-                    lhs: lhs.numbers.as_ptr().add(first * lhs.step),
+                    lhs: lhs.elements.as_ptr().add(first * lhs.step),
                     row: lhs.row,
                     step: lhs.step,
-                    rhs: rhs.numbers.as_ptr().add(panel * rhs.panel + (rhs.first + first) * layout.width),
+                    rhs: rhs.elements.as_ptr().add(panel * rhs.panel + (rhs.first + first) * layout.width),
                     depth,
-                    output: output.numbers.as_mut_ptr().add(panel * layout.width),
+                    output: output.elements.as_mut_ptr().add(panel * layout.width),
                     output_row: output.row,
                     columns,
                     accumulate,
@@ -55,7 +55,7 @@ pub(super) fn product<S: Simd>(simd: S, rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>,
 
 fn clear(rows: usize, columns: usize, output: Output<'_>) {
     if !output.accumulate {
-        output.numbers.chunks_mut(output.row.max(1)).take(rows).for_each(|row| row[..columns].fill(0.0));
+        output.elements.chunks_mut(output.row.max(1)).take(rows).for_each(|row| row[..columns].fill(0.0));
     }
 }
 
@@ -65,20 +65,20 @@ fn check(rows: usize, lhs: Lhs<'_>, rhs: Rhs<'_>, output: &Output<'_>, width: us
     assert_eq!(layout.width, width, "panels are packed for the instruction set that multiplies");
     // Each operand ends with its last row, slice or panel.
     let depth = rhs.first.saturating_add(layout.depth);
-    expect("left operand", lhs.numbers, [(rows - 1, lhs.row), (layout.depth - 1, lhs.step)], 1);
-    expect("right operand", rhs.numbers, [(layout.panels() - 1, rhs.panel), (depth, width)], 0);
-    expect("output", output.numbers, [(rows - 1, output.row), (0, 0)], layout.columns);
+    expect("left operand", lhs.elements, [(rows - 1, lhs.row), (layout.depth - 1, lhs.step)], 1);
+    expect("right operand", rhs.elements, [(layout.panels() - 1, rhs.panel), (depth, width)], 0);
+    expect("output", output.elements, [(rows - 1, output.row), (0, 0)], layout.columns);
 }
 
-/// Asserts that `numbers` holds the elements up to the given multiples of distances, and `more` after them.
-fn expect(what: &str, numbers: &[f32], steps: [(usize, usize); 2], more: usize) {
+/// Asserts that `elements` reaches to the sum of the given multiples of distances and `more` elements beyond.
+fn expect(what: &str, elements: &[f32], steps: [(usize, usize); 2], more: usize) {
     // A sum that wrapped around would accept any length.
     let add = |end: usize, (count, distance): (usize, usize)| end.checked_add(count.checked_mul(distance)?);
     let end = steps.into_iter().try_fold(more, add);
     assert!(
-        end.is_some_and(|end| end <= numbers.len()),
-        "{what}: {} numbers, expected {steps:?} and {more} more",
-        numbers.len()
+        end.is_some_and(|end| end <= elements.len()),
+        "{what}: {} elements, expected {steps:?} and {more} more",
+        elements.len()
     );
 }
 

@@ -48,8 +48,8 @@ impl PanelLayout {
     }
 
     /// Elements that have this layout, as the operand of a matrix product.
-    pub(crate) fn rhs(self, numbers: &[f32]) -> Rhs<'_> {
-        Rhs { numbers, panel: self.panel_len(), first: 0, layout: self }
+    pub(crate) fn rhs(self, elements: &[f32]) -> Rhs<'_> {
+        Rhs { elements, panel: self.panel_len(), first: 0, layout: self }
     }
 
     /// Elements of one panel.
@@ -60,7 +60,7 @@ impl PanelLayout {
 
 /// A packed right operand.
 pub(crate) struct Panels {
-    numbers: Scratch,
+    elements: Scratch,
     layout: PanelLayout,
 }
 
@@ -69,7 +69,7 @@ impl Panels {
     /// the panel's row to fill, which is cut to the matrix' columns.
     pub(crate) fn pack(depth: usize, columns: usize, fill: impl Fn(usize, usize, &mut [f32]) + Sync) -> Self {
         let layout = PanelLayout::new(depth, columns);
-        let mut numbers = scratch::take(layout.len());
+        let mut elements = scratch::take(layout.len());
         let width = layout.width;
         let pack = |(panel, target): (usize, &mut [f32])| {
             let first = panel * width;
@@ -80,9 +80,9 @@ impl Panels {
                 rest.fill(0.0);
             }
         };
-        let panels = numbers.par_chunks_mut(layout.panel_len().max(1)).enumerate();
+        let panels = elements.par_chunks_mut(layout.panel_len().max(1)).enumerate();
         panels.with_min_len((1 << 14) / layout.panel_len().max(1) + 1).for_each(pack);
-        Self { numbers, layout }
+        Self { elements, layout }
     }
 
     /// Packs a row-major matrix with rows of `columns` elements.
@@ -103,6 +103,6 @@ impl Panels {
     }
 
     pub(crate) fn rhs(&self) -> Rhs<'_> {
-        self.layout.rhs(&self.numbers)
+        self.layout.rhs(&self.elements)
     }
 }

@@ -5,8 +5,8 @@ use crate::agreement::assert_agreement;
 use crate::definitions;
 
 fn variable(shape: (usize, usize), start: f32) -> Var {
-    let numbers = (0..shape.0 * shape.1).map(|i| start + 0.5 * i as f32).collect();
-    Var::from_vec(numbers, shape, &Device::Cpu).unwrap()
+    let elements = (0..shape.0 * shape.1).map(|i| start + 0.5 * i as f32).collect();
+    Var::from_vec(elements, shape, &Device::Cpu).unwrap()
 }
 
 fn rows(tensor: &Tensor) -> Vec<Vec<f32>> {

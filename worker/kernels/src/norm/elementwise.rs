@@ -4,7 +4,7 @@ use super::Activation;
 use crate::lanes::arch;
 use crate::output::in_parts;
 use crate::row_sums::row_sums;
-use crate::storage::with_numbers;
+use crate::storage::with_elements;
 use candle_core::{Device, Result, Tensor};
 
 /// Rows of one task.
@@ -21,7 +21,7 @@ pub(super) struct Statistics {
 
 impl Statistics {
     pub(super) fn of(x: &Tensor, rows: usize, channels: usize, eps: f64) -> Result<Self> {
-        let sums = with_numbers([x], |[x]| {
+        let sums = with_elements([x], |[x]| {
             row_sums(rows, 2 * channels, |rows, sums| {
                 let (sum, squares) = sums.split_at_mut(channels);
                 for x in x[rows.start * channels..rows.end * channels].chunks_exact(channels) {
@@ -47,7 +47,7 @@ impl Statistics {
         let count = self.rows as f64;
         let unbiased: Vec<f32> =
             self.variance.iter().map(|variance| (variance * count / (count - 1.0)) as f32).collect();
-        let tensor = |numbers: Vec<f32>| Tensor::from_vec(numbers, self.mean.len(), &Device::Cpu);
+        let tensor = |elements: Vec<f32>| Tensor::from_vec(elements, self.mean.len(), &Device::Cpu);
         Ok((tensor(self.mean.clone())?, tensor(unbiased)?))
     }
 }
@@ -123,7 +123,7 @@ impl BatchNorm {
             Activation::Relu => crate::relu_gradient(result, gradient)?,
         };
         let (x_gradient, affine_gradient) =
-            with_numbers([x, affine, &before_activation], |[x, affine, gradient]| {
+            with_elements([x, affine, &before_activation], |[x, affine, gradient]| {
                 let sums = self.gradient_sums(x, gradient);
                 (self.input_gradient(x, affine, gradient, &sums), self.affine_gradient(&sums))
             })?;

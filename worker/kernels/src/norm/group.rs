@@ -5,7 +5,7 @@ use candle_core::{Device, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::Affine;
-use crate::storage::with_numbers;
+use crate::storage::with_elements;
 use crate::tape::{Kernel, apply2};
 
 /// x̂ · weight + bias with x̂ = (x − mean) / √(variance + eps), for x `[n, .., c]`; mean and variance are those of a
@@ -76,9 +76,9 @@ impl GroupNorm {
     fn moments(&self, sample: &[f32]) -> Vec<Moments> {
         let mut sums = vec![(0_f64, 0_f64); self.sets.groups];
         for pixel in sample.chunks_exact(self.sets.channels) {
-            for (group, numbers) in pixel.chunks_exact(self.sets.channels / self.sets.groups).enumerate() {
+            for (group, elements) in pixel.chunks_exact(self.sets.channels / self.sets.groups).enumerate() {
                 let (sum, squares) = &mut sums[group];
-                for &x in numbers {
+                for &x in elements {
                     *sum += f64::from(x);
                     *squares += f64::from(x) * f64::from(x);
                 }
@@ -179,7 +179,7 @@ impl Kernel<2> for GroupNorm {
         gradient: &Tensor,
     ) -> Result<[Option<Tensor>; 2]> {
         let (of_x, of_affine) =
-            with_numbers([x, affine, gradient], |[x, affine, gradient]| self.backward(x, affine, gradient))?;
+            with_elements([x, affine, gradient], |[x, affine, gradient]| self.backward(x, affine, gradient))?;
         let of_x = Tensor::from_vec(of_x, x.shape(), &Device::Cpu)?;
         let of_affine = Tensor::from_vec(of_affine, affine.shape(), &Device::Cpu)?;
         Ok([Some(of_x), Some(of_affine)])

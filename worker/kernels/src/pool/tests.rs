@@ -21,7 +21,7 @@ fn pooling_and_its_gradients_are_the_exact_ones_but_for_rounding() {
 }
 
 #[test]
-fn the_first_of_equal_numbers_gets_the_gradient() {
+fn the_first_of_equal_elements_gets_the_gradient() {
     let x = candle_core::Var::from_tensor(
         &Tensor::ones((1, 2, 2, 1), candle_core::DType::F32, &Device::Cpu).unwrap(),
     );

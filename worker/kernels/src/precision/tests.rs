@@ -1,12 +1,12 @@
 use candle_core::{Device, Result, Tensor, Var};
 
 use super::*;
-use crate::agreement::numbers;
+use crate::agreement::normal_values;
 use crate::tape::record;
 use crate::{Conv2d, attention, conv2d, linear};
 
 fn tensor(seed: u64, shape: &[usize]) -> Tensor {
-    Tensor::from_vec(numbers(seed, shape.iter().product()), shape, &Device::Cpu).unwrap()
+    Tensor::from_vec(normal_values(seed, shape.iter().product()), shape, &Device::Cpu).unwrap()
 }
 
 fn all(tensor: &Tensor) -> Vec<f32> {

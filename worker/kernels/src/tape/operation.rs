@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, S
 
 #[cfg(feature = "cuda")]
 pub(crate) use crate::cuda::ops::OnCuda;
-use crate::storage::{contiguous, with_numbers};
+use crate::storage::{contiguous, with_elements};
 
 /// Operations that GPUs compute too. In builds without `cuda` it asks for nothing.
 #[cfg(not(feature = "cuda"))]
@@ -20,7 +20,7 @@ pub(crate) trait Kernel<const N: usize>: OnCuda + Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     /// The result's values and shape from those of the arguments.
-    fn compute(&self, numbers: [&[f32]; N], shapes: [&Shape; N]) -> Result<(Vec<f32>, Shape)>;
+    fn compute(&self, elements: [&[f32]; N], shapes: [&Shape; N]) -> Result<(Vec<f32>, Shape)>;
 
     /// One gradient for each argument from the result's, which is contiguous; `None` where the argument needs none.
     fn gradients(
@@ -70,7 +70,7 @@ impl<const N: usize, K: Kernel<N>> Operation for Of<N, K> {
         }
         let arguments: [&Tensor; N] = *exactly(arguments)?;
         let shapes = arguments.map(Tensor::shape);
-        let (result, shape) = with_numbers(arguments, |numbers| self.0.compute(numbers, shapes))??;
+        let (result, shape) = with_elements(arguments, |elements| self.0.compute(elements, shapes))??;
         Ok((Storage::Cpu(CpuStorage::F32(result)), shape))
     }
 
@@ -98,11 +98,11 @@ impl<K> InLibrary<K> {
     where
         K: Kernel<N>,
     {
-        let mut numbers = [&[][..]; N];
-        for (numbers, (storage, layout)) in numbers.iter_mut().zip(arguments) {
-            *numbers = contiguous(storage, layout)?;
+        let mut elements = [&[][..]; N];
+        for (elements, (storage, layout)) in elements.iter_mut().zip(arguments) {
+            *elements = contiguous(storage, layout)?;
         }
-        let (result, shape) = self.0.compute(numbers, arguments.map(|(_, layout)| layout.shape()))?;
+        let (result, shape) = self.0.compute(elements, arguments.map(|(_, layout)| layout.shape()))?;
         Ok((CpuStorage::F32(result), shape))
     }
 }

@@ -1,11 +1,11 @@
 use candle_core::{Device, Var};
 
 use super::*;
-use crate::agreement::numbers;
+use crate::agreement::normal_values;
 use crate::{add_bias, linear, relu};
 
 fn tensor(seed: u64, shape: (usize, usize)) -> Tensor {
-    Tensor::from_vec(numbers(seed, shape.0 * shape.1), shape, &Device::Cpu).unwrap()
+    Tensor::from_vec(normal_values(seed, shape.0 * shape.1), shape, &Device::Cpu).unwrap()
 }
 
 fn rows(tensor: &Tensor) -> Vec<Vec<f32>> {
@@ -21,7 +21,7 @@ struct Leaves {
 
 impl Leaves {
     fn new() -> Self {
-        let bias = Var::from_slice(&numbers(3, 4), 4, &Device::Cpu).unwrap();
+        let bias = Var::from_slice(&normal_values(3, 4), 4, &Device::Cpu).unwrap();
         Self { x: tensor(1, (3, 4)), weight: Var::from_tensor(&tensor(2, (4, 4))).unwrap(), bias }
     }
 

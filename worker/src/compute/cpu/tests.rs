@@ -170,7 +170,7 @@ fn request_needs_loaded_weights_of_the_right_length() {
     let (_folder, mut job) = prepare(MLP, "epochs = 1\nbatch_size = 10");
     assert!(matches!(shard(job.as_mut(), &gradient(0, 1), 0), Err(ComputeError::NotLoaded)));
     let error = job.load(&[0.0; 3], &[]).unwrap_err().to_string();
-    assert!(error.contains("\"mlp\"") && error.contains("3 numbers, expected 44"), "{error}");
+    assert!(error.contains("\"mlp\"") && error.contains("3 elements, expected 44"), "{error}");
     assert!(matches!(shard(job.as_mut(), &gradient(0, 1), 0), Err(ComputeError::NotLoaded)));
     job.load(&[0.0; 44], &[]).unwrap();
     assert!(shard(job.as_mut(), &gradient(0, 1), 0).is_ok());

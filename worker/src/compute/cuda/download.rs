@@ -24,16 +24,16 @@ pub(super) struct Queued<'a> {
 
 impl Download {
     /// Queues a copy of values to the pinned memory, in the order of their stream.
-    pub(super) fn queue(&mut self, numbers: &CudaSlice<f32>) -> Result<Queued<'_>> {
-        let len = numbers.len();
+    pub(super) fn queue(&mut self, elements: &CudaSlice<f32>) -> Result<Queued<'_>> {
+        let len = elements.len();
         let starts = (0..len).step_by(PIECE);
         for (number, start) in starts.clone().enumerate() {
             let needed = PIECE.min(len - start);
             if self.pieces.get(number).is_none_or(|piece| piece.capacity() < needed) {
                 self.pieces.truncate(number);
-                self.pieces.push(Pinned::zeros(numbers.context(), needed)?);
+                self.pieces.push(Pinned::zeros(elements.context(), needed)?);
             }
-            self.pieces[number].download(numbers, start, needed)?;
+            self.pieces[number].download(elements, start, needed)?;
         }
         Ok(Queued { pieces: &mut self.pieces[..starts.len()], len })
     }
@@ -42,12 +42,12 @@ impl Download {
 impl Queued<'_> {
     /// Waits for the values and returns them.
     pub(super) fn arrived(self) -> Result<Vec<f32>> {
-        let mut numbers = Vec::with_capacity(self.len);
+        let mut elements = Vec::with_capacity(self.len);
         for piece in self.pieces {
             let arrived = piece.read()?;
-            let arrived = &arrived[..arrived.len().min(self.len - numbers.len())];
-            numbers.par_extend(arrived.par_iter().with_min_len(COPIED_AT_ONCE).copied());
+            let arrived = &arrived[..arrived.len().min(self.len - elements.len())];
+            elements.par_extend(arrived.par_iter().with_min_len(COPIED_AT_ONCE).copied());
         }
-        Ok(numbers)
+        Ok(elements)
     }
 }

@@ -15,7 +15,7 @@ use crate::compute::batch::Batch;
 use crate::compute::evaluator::{Computed, StepDevice, StepError};
 use crate::parameters::ModelState;
 use lookbehind_kernels::cuda::{self, Gpu, Losses, Staging, TargetStaging, Targets};
-use lookbehind_kernels::with_numbers;
+use lookbehind_kernels::with_elements;
 
 /// What a step needs of a GPU, in addition to the model on it.
 pub(super) struct GpuDevice {
@@ -71,7 +71,8 @@ impl StepDevice for GpuDevice {
     fn upload(&mut self, batch: Batch) -> std::result::Result<(Tensor, Targets), StepError> {
         let (inputs, targets) = self.measured(Phase::Samples, |device| {
             let samples = batch.inputs.contiguous()?;
-            let inputs = with_numbers([&samples], |[numbers]| device.inputs.upload(numbers, &device.gpu))??;
+            let inputs =
+                with_elements([&samples], |[elements]| device.inputs.upload(elements, &device.gpu))??;
             Ok::<_, Error>((inputs, device.targets.upload(&batch.targets, &device.gpu)?))
         })?;
         Ok((cuda::tensor(inputs, batch.inputs.shape(), &self.gpu), targets))

@@ -44,7 +44,7 @@ fn loader(data: &Arc<Counting>, limit: u64) -> Loader {
     Loader::new(Arc::clone(data) as Arc<dyn Dataset>, 0, limit)
 }
 
-fn numbers(batch: &Batch) -> Vec<f32> {
+fn inputs(batch: &Batch) -> Vec<f32> {
     batch.inputs.flatten_all().unwrap().to_vec1().unwrap()
 }
 
@@ -63,7 +63,7 @@ fn the_gradients_of_a_batch_share_what_was_prepared_once() {
     for _ in 0..4 {
         for shard in [[0, 1], [2, 3]] {
             let batch = loader.get(&wanted(0, &shard), None).unwrap();
-            assert_eq!(numbers(&batch), [shard[0], shard[0], shard[1], shard[1]].map(|n| n as f32));
+            assert_eq!(inputs(&batch), [shard[0], shard[0], shard[1], shard[1]].map(|n| n as f32));
         }
     }
     assert_eq!(data.prepared(), 2);
@@ -76,7 +76,7 @@ fn what_was_foreseen_is_ready_when_it_is_asked_for() {
     for batch in 0..5 {
         let next = wanted(batch + 1, &[batch + 1]);
         let found = loader.get(&wanted(batch, &[batch]), Some(next)).unwrap();
-        assert_eq!(numbers(&found), [batch as f32; 2]);
+        assert_eq!(inputs(&found), [batch as f32; 2]);
         settle(&loader);
         assert_eq!(data.prepared() as u64, batch + 2);
     }
@@ -88,7 +88,7 @@ fn a_wrong_guess_costs_nothing_but_its_preparation() {
     let mut loader = loader(&data, 1 << 20);
     loader.get(&wanted(0, &[0]), Some(wanted(1, &[1]))).unwrap();
     settle(&loader);
-    assert_eq!(numbers(&loader.get(&wanted(7, &[5]), None).unwrap()), [5.0; 2]);
+    assert_eq!(inputs(&loader.get(&wanted(7, &[5]), None).unwrap()), [5.0; 2]);
     let state = loader.shared.state();
     assert_eq!(state.ready.len(), 1, "what belongs to other batches is forgotten");
 }
@@ -139,7 +139,7 @@ fn failures_reach_whoever_asks_and_nobody_else() {
     loader.get(&wanted(2, &[2]), Some(wanted(3, &[3]))).unwrap();
     settle(&loader);
     data.fails.store(false, Ordering::SeqCst);
-    assert_eq!(numbers(&loader.get(&wanted(3, &[3]), None).unwrap()), [3.0; 2]);
+    assert_eq!(inputs(&loader.get(&wanted(3, &[3]), None).unwrap()), [3.0; 2]);
 }
 
 #[test]

@@ -39,10 +39,10 @@ fn masks_differ_between_samples_layers_batches_epochs_and_seeds() {
 #[test]
 fn dropout_zeroes_the_given_share_and_scales_the_rest() {
     let samples: Vec<u64> = (0..200).collect();
-    let numbers: Vec<f32> = mask(POSITION, 0, &samples).concat();
-    let dropped = numbers.iter().filter(|&&x| x == 0.0).count() as f32 / numbers.len() as f32;
+    let mask_values: Vec<f32> = mask(POSITION, 0, &samples).concat();
+    let dropped = mask_values.iter().filter(|&&x| x == 0.0).count() as f32 / mask_values.len() as f32;
     assert!((dropped - 0.4).abs() < 0.02, "{dropped}");
-    assert!(numbers.iter().all(|&x| x == 0.0 || x == 1.0 / (1.0 - 0.4)));
+    assert!(mask_values.iter().all(|&x| x == 0.0 || x == 1.0 / (1.0 - 0.4)));
 }
 
 #[test]

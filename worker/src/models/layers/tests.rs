@@ -13,10 +13,10 @@ fn recorded(build: impl FnOnce(&candle_nn::VarBuilder<'_>)) -> ModelState {
 
 /// Greatest absolute initial value of each tensor.
 fn greatest(state: &ModelState) -> Vec<f32> {
-    let (numbers, _) = state.initial(1);
+    let (parameters, _) = state.initial(1);
     let entries = state.layout().parameter_entries();
     entries
-        .map(|entry| numbers[entry.range.clone()].iter().fold(0.0, |most: f32, x| most.max(x.abs())))
+        .map(|entry| parameters[entry.range.clone()].iter().fold(0.0, |most: f32, x| most.max(x.abs())))
         .collect()
 }
 

@@ -32,11 +32,12 @@ fn tensors_have_pytorchs_names_and_shapes() {
 #[test]
 fn initial_weights_fill_the_range_that_pytorch_draws_from() {
     let (_, state) = build(json!({ "hidden": [400] })).unwrap();
-    let (numbers, _) = state.initial(1);
+    let (parameters, _) = state.initial(1);
     for entry in state.layout().entries() {
         let fan_in = if entry.spec.name.starts_with("layers.0") { 4.0_f32 } else { 400.0 };
         let bound = 1.0 / fan_in.sqrt();
-        let greatest = numbers[entry.range.clone()].iter().fold(0.0_f32, |greatest, x| greatest.max(x.abs()));
+        let greatest =
+            parameters[entry.range.clone()].iter().fold(0.0_f32, |greatest, x| greatest.max(x.abs()));
         assert!(greatest <= bound, "{}: {greatest}", entry.spec.name);
         assert!(entry.spec.shape == [3] || greatest > 0.9 * bound, "{}: {greatest}", entry.spec.name);
     }
@@ -47,8 +48,8 @@ fn the_forward_pass_is_affine_maps_with_relu_between() {
     let (model, state) = build(json!({ "hidden": [2] })).unwrap();
     let weight = [1.0, 0.0, 0.0, 0.0, /**/ 0.0, -1.0, 0.0, 0.0];
     let output = [1.0, 0.0, /**/ 0.0, 1.0, /**/ 1.0, 1.0];
-    let numbers = [&weight[..], &[0.5, 0.5], &output, &[0.0, 0.0, 10.0]].concat();
-    state.load(&numbers, &[]).unwrap();
+    let parameters = [&weight[..], &[0.5, 0.5], &output, &[0.0, 0.0, 10.0]].concat();
+    state.load(&parameters, &[]).unwrap();
     let inputs =
         Tensor::new(&[[[2.0_f32, 3.0], [9.0, 9.0]], [[-4.0, -1.0], [9.0, 9.0]]], &Device::Cpu).unwrap();
     let context = ForwardContext::new(Mode::Test, BatchPosition::default(), &[0, 1]);

@@ -12,7 +12,7 @@ const MAX_NUMBER: usize = 1 << 24;
 /// Longest side of a window.
 const MAX_WINDOW: usize = 1 << 13;
 /// Most elements that a layer may output for one sample.
-const MAX_NUMBERS: usize = 1 << 28;
+const MAX_ELEMENTS: usize = 1 << 28;
 
 /// The kinds of layers, for error messages.
 pub(super) const KINDS: &str = "linear, conv2d, batch_norm, group_norm, layer_norm, max_pool, avg_pool, \
@@ -130,8 +130,8 @@ pub(super) fn site<'a>(
 
 /// Refuses a shape that no machine could hold in memory.
 pub(super) fn check_size(site: &Site<'_>, output: Shape) -> Checked<()> {
-    if output.size() <= MAX_NUMBERS {
+    if output.size() <= MAX_ELEMENTS {
         return Ok(());
     }
-    Err(site.refuse(&format!("gives {output}, more than {MAX_NUMBERS} numbers for one sample")))
+    Err(site.refuse(&format!("gives {output}, more than {MAX_ELEMENTS} elements for one sample")))
 }

@@ -4,16 +4,16 @@ use lookbehind_common::random::Purpose;
 use super::*;
 
 fn draw(init: Init, shape: &[usize]) -> Vec<f32> {
-    let mut numbers = vec![f32::NAN; shape.iter().product()];
-    fill(init, shape, Key::new(1, Purpose::InitialWeights), &mut numbers);
-    numbers
+    let mut values = vec![f32::NAN; shape.iter().product()];
+    fill(init, shape, Key::new(1, Purpose::InitialWeights), &mut values);
+    values
 }
 
 /// Mean and standard deviation.
-fn moments(numbers: &[f32]) -> (f64, f64) {
-    let count = numbers.len() as f64;
-    let mean = numbers.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
-    let variance = numbers.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / count;
+fn moments(values: &[f32]) -> (f64, f64) {
+    let count = values.len() as f64;
+    let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
+    let variance = values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / count;
     (mean, variance.sqrt())
 }
 
@@ -48,14 +48,14 @@ fn distributions_have_the_moments_that_they_name() {
 }
 
 #[test]
-fn uniform_numbers_stay_within_their_bounds() {
-    let numbers = draw(kaiming(NormalOrUniform::Uniform, FanInOut::FanIn), &[50, 24]);
+fn uniform_values_stay_within_their_bounds() {
+    let values = draw(kaiming(NormalOrUniform::Uniform, FanInOut::FanIn), &[50, 24]);
     let bound = (6.0_f64 / 24.0).sqrt() as f32;
-    assert!(numbers.iter().all(|x| x.abs() <= bound));
+    assert!(values.iter().all(|x| x.abs() <= bound));
 }
 
 #[test]
-fn drawn_numbers_are_the_same_on_every_machine_and_in_every_version() {
+fn drawn_values_are_the_same_on_every_machine_and_in_every_version() {
     let bits = |init| draw(init, &[3]).iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(Init::Uniform { lo: -1.0, up: 1.0 }), [0xbf4c_29d0, 0xbf05_96d4, 0x3ded_6b10]);
     assert_eq!(bits(Init::Randn { mean: 0.0, stdev: 1.0 }), [0x3d01_b4dd, 0x3eed_93d1, 0xbd73_af6d]);

@@ -178,10 +178,10 @@ fn load_tile<S: Simd, const N: usize>(
 }
 
 /// Splits off `N` parts of `len` elements.
-fn split<const N: usize>(mut numbers: &mut [f32], len: usize) -> [&mut [f32]; N] {
+fn split<const N: usize>(mut elements: &mut [f32], len: usize) -> [&mut [f32]; N] {
     std::array::from_fn(|_| {
-        let (part, rest) = std::mem::take(&mut numbers).split_at_mut(len);
-        numbers = rest;
+        let (part, rest) = std::mem::take(&mut elements).split_at_mut(len);
+        elements = rest;
         part
     })
 }

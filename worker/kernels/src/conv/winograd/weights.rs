@@ -27,7 +27,7 @@ const GRADIENT_COLUMNS: usize = 32;
 /// A transformed weight: for each position a right operand, panel by panel.
 pub(in crate::conv) struct Weights {
     /// [panels, positions, depth and one row of padding, width].
-    numbers: Scratch,
+    elements: Scratch,
     layout: PanelLayout,
 }
 
@@ -60,17 +60,17 @@ impl Weights {
 
     fn new(layout: PanelLayout, source: Source<'_>) -> Self {
         let panel = POSITIONS * position_rows(layout.depth) * layout.width;
-        let mut numbers = scratch::take(layout.panels() * panel);
-        numbers.par_chunks_mut(panel).enumerate().for_each(|(panel, target)| {
+        let mut elements = scratch::take(layout.panels() * panel);
+        elements.par_chunks_mut(panel).enumerate().for_each(|(panel, target)| {
             arch().dispatch(Transform { layout, source, first: panel * layout.width, target });
         });
-        Self { numbers, layout }
+        Self { elements, layout }
     }
 
     pub(super) fn rhs(&self, position: usize) -> Rhs<'_> {
         let rows = position_rows(self.layout.depth);
         let panel = POSITIONS * rows * self.layout.width;
-        Rhs { numbers: &self.numbers, panel, first: position * rows, layout: self.layout }
+        Rhs { elements: &self.elements, panel, first: position * rows, layout: self.layout }
     }
 }
 

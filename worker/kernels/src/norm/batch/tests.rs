@@ -4,7 +4,7 @@ use candle_core::{DType, Device};
 
 use super::*;
 use crate::agreement::assert_agreement;
-use crate::agreement::numbers;
+use crate::agreement::normal_values;
 use crate::definitions;
 
 const EPS: f64 = 1e-5;
@@ -40,7 +40,7 @@ fn mean_and_unbiased_variance_of_each_channel_are_reported() {
 
 #[test]
 fn a_small_variance_beside_a_large_mean_is_kept() {
-    let values: Vec<f32> = numbers(3, 1000).iter().map(|value| 1000.0 + value).collect();
+    let values: Vec<f32> = normal_values(3, 1000).iter().map(|value| 1000.0 + value).collect();
     let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / 1000.0;
     let exact = values.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / 999.0;
     let x = Tensor::from_vec(values, (1000, 1), &Device::Cpu).unwrap();
