@@ -68,7 +68,7 @@ pub fn weights_digest(layout: &Layout, parameters: &FlatBuffer, statistics: &Fla
     for entry in entries {
         let flat_buffer = match entry.spec.kind {
             TensorKind::Parameter => parameters,
-            TensorKind::Statistic => statistics,
+            TensorKind::RunningStatistic => statistics,
         };
         hash_text(&mut hasher, &entry.spec.name);
         hash_text(&mut hasher, "F32");

@@ -16,7 +16,7 @@ pub enum TensorKind {
     /// Trained by gradients.
     Parameter,
     /// A running statistic of a normalisation layer, updated from batch statistics.
-    Statistic,
+    RunningStatistic,
 }
 
 /// One tensor as a model declares it.
@@ -99,7 +99,7 @@ impl Layout {
             }
             let end = match spec.kind {
                 TensorKind::Parameter => &mut layout.parameters,
-                TensorKind::Statistic => &mut layout.statistics,
+                TensorKind::RunningStatistic => &mut layout.statistics,
             };
             let range = *end..*end + elements;
             *end = range.end;

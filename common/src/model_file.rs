@@ -160,7 +160,7 @@ pub fn is_counter(name: &str) -> bool {
 fn counter_of(entry: &TensorEntry) -> Option<String> {
     let prefix = entry.spec.name.strip_suffix(COUNTED)?;
     let is_last_part = prefix.is_empty() || prefix.ends_with('.');
-    (entry.spec.kind == TensorKind::Statistic && is_last_part).then(|| format!("{prefix}{COUNTER}"))
+    (entry.spec.kind == TensorKind::RunningStatistic && is_last_part).then(|| format!("{prefix}{COUNTER}"))
 }
 
 /// Writes parameters and running statistics to a new file at `path`, without copying them. The file also has a
@@ -180,7 +180,7 @@ pub fn write(
     let tensors = layout.entries().iter().map(|entry| {
         let flat_buffer = match entry.spec.kind {
             TensorKind::Parameter => parameters,
-            TensorKind::Statistic => statistics,
+            TensorKind::RunningStatistic => statistics,
         };
         let view = TensorView::f32(&entry.spec.shape, &flat_buffer.as_bytes()[byte_range(entry)]);
         (entry.spec.name.as_str(), view)
@@ -233,7 +233,7 @@ pub fn read(bytes: &[u8], layout: &Layout) -> Result<(FlatBuffer, FlatBuffer), M
     for entry in layout.entries() {
         let flat_buffer = match entry.spec.kind {
             TensorKind::Parameter => &mut parameters,
-            TensorKind::Statistic => &mut statistics,
+            TensorKind::RunningStatistic => &mut statistics,
         };
         copy_tensor(&file, entry, flat_buffer)?;
     }

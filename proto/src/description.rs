@@ -27,7 +27,7 @@ impl From<&JobDescription> for v1::JobDescription {
             shape: spec.shape.iter().map(|&extent| extent as u64).collect(),
             kind: match spec.kind {
                 TensorKind::Parameter => v1::TensorKind::Parameter,
-                TensorKind::Statistic => v1::TensorKind::Statistic,
+                TensorKind::RunningStatistic => v1::TensorKind::Statistic,
             }
             .into(),
         };
@@ -63,7 +63,7 @@ impl TryFrom<v1::JobDescription> for JobDescription {
 fn tensor_from(message: v1::TensorLayout) -> Result<TensorSpec, DescriptionError> {
     let kind = match message.kind() {
         v1::TensorKind::Parameter => TensorKind::Parameter,
-        v1::TensorKind::Statistic => TensorKind::Statistic,
+        v1::TensorKind::Statistic => TensorKind::RunningStatistic,
         v1::TensorKind::Unspecified => return Err(DescriptionError::Field { field: "tensors.kind" }),
     };
     let shape = message

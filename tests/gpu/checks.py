@@ -154,7 +154,7 @@ def compare_with_expected(setting, cluster, case, found):
         tensors.read(path)
         for path in (result.folder / "model.safetensors", case / "expected.safetensors", case / "init.safetensors")
     )
-    for what, names in zip(("weights", "statistics"), tensors.parameters_and_statistics(list(expected))):
+    for what, names in zip(("weights", "running statistics"), tensors.parameters_and_statistics(list(expected))):
         error = tensors.relative_error(got, expected, initial, names)
         if error is None:
             continue

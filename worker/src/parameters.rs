@@ -56,7 +56,9 @@ pub enum StateError {
         source: candle_core::Error,
     },
     /// The model did not report each running statistic exactly once in training.
-    #[error("statistic {name:?}: the model reported it {found} times in a training context, expected once")]
+    #[error(
+        "running statistic {name:?}: the model reported it {found} times in a training context, expected once"
+    )]
     Reported {
         /// Name of the running statistic.
         name: String,
@@ -65,9 +67,9 @@ pub enum StateError {
     },
     /// The model reported, in training, something that is not one of its running statistics.
     #[error(
-        "statistic {name:?}: reported in a training context, but the model has no statistic of that name"
+        "running statistic {name:?}: reported in a training context, but the model has none of that name"
     )]
-    UnknownStatistic {
+    UnknownRunningStatistic {
         /// The name under which it was reported.
         name: String,
     },
@@ -103,7 +105,7 @@ impl ModelState {
         for (number, entry) in (0_u32..).zip(self.layout.entries()) {
             let flat_buffer = match entry.spec.kind {
                 TensorKind::Parameter => &mut parameters,
-                TensorKind::Statistic => &mut statistics,
+                TensorKind::RunningStatistic => &mut statistics,
             };
             fill(number, entry, &mut flat_buffer[entry.range.clone()]);
         }
@@ -116,11 +118,11 @@ impl ModelState {
     /// If a length is not the layout's, or the device fails.
     pub fn load(&self, parameters: &[f32], statistics: &[f32]) -> Result<(), StateError> {
         check_length("parameters", parameters, self.layout.parameters())?;
-        check_length("statistics", statistics, self.layout.statistics())?;
+        check_length("running statistics", statistics, self.layout.statistics())?;
         let load = |(tensor, entry): (&StateTensor, &TensorEntry)| {
             let flat_buffer = match entry.spec.kind {
                 TensorKind::Parameter => parameters,
-                TensorKind::Statistic => statistics,
+                TensorKind::RunningStatistic => statistics,
             };
             copy_from(&tensor.variable, &flat_buffer[entry.range.clone()])
                 .map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })
@@ -154,7 +156,7 @@ impl ModelState {
     /// order.
     ///
     /// # Errors
-    /// If a statistic was not reported exactly once, has the wrong size, or is not one of the model's.
+    /// If a batch statistic was not reported exactly once, has the wrong size, or is not one of the model's.
     pub fn statistics(&self, reported: &[(String, Tensor)], share: f32) -> Result<FlatBuffer, StateError> {
         let mut flat_buffer = FlatBuffer::zeros(self.layout.statistics());
         for (entry, values) in self.reported_in_order(reported)? {
@@ -172,12 +174,13 @@ impl ModelState {
     ) -> Result<Vec<(&TensorEntry, &'a Tensor)>, StateError> {
         let mut found: Vec<Vec<&Tensor>> = vec![Vec::new(); self.tensors.len()];
         for (name, values) in reported {
-            let (number, _) =
-                self.statistic(name).ok_or_else(|| StateError::UnknownStatistic { name: name.clone() })?;
+            let (number, _) = self
+                .running_statistic(name)
+                .ok_or_else(|| StateError::UnknownRunningStatistic { name: name.clone() })?;
             found[number].push(values);
         }
         let statistics = self.layout.entries().iter().zip(found);
-        let statistics = statistics.filter(|(entry, _)| entry.spec.kind == TensorKind::Statistic);
+        let statistics = statistics.filter(|(entry, _)| entry.spec.kind == TensorKind::RunningStatistic);
         let once = |(entry, found): (_, Vec<&'a Tensor>)| match *found {
             [values] => Ok((entry, values)),
             _ => {
@@ -194,10 +197,10 @@ impl ModelState {
         self.layout.entries().iter().zip(self.tensors.iter().map(|tensor| &tensor.variable))
     }
 
-    fn statistic(&self, name: &str) -> Option<(usize, &TensorEntry)> {
+    fn running_statistic(&self, name: &str) -> Option<(usize, &TensorEntry)> {
         let number = *self.by_name.get(name)?;
         let entry = self.layout.entries().get(number)?;
-        (entry.spec.kind == TensorKind::Statistic).then_some((number, entry))
+        (entry.spec.kind == TensorKind::RunningStatistic).then_some((number, entry))
     }
 }
 

@@ -10,7 +10,7 @@ fn tensors() -> Vec<Tensor> {
     vec![
         ("b.weight", vec![2, 3], TensorKind::Parameter, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
         ("a.bias", vec![2], TensorKind::Parameter, vec![7.0, 8.0]),
-        ("norm.mean", vec![2], TensorKind::Statistic, vec![9.0, 10.0]),
+        ("norm.mean", vec![2], TensorKind::RunningStatistic, vec![9.0, 10.0]),
     ]
 }
 
@@ -25,7 +25,7 @@ fn digest(tensors: &[Tensor]) -> Digest {
         let of_kind = tensors.iter().filter(|tensor| tensor.2 == kind);
         FlatBuffer::from(of_kind.flat_map(|tensor| tensor.3.clone()).collect::<Vec<_>>())
     };
-    weights_digest(&layout, &flat_buffer(TensorKind::Parameter), &flat_buffer(TensorKind::Statistic))
+    weights_digest(&layout, &flat_buffer(TensorKind::Parameter), &flat_buffer(TensorKind::RunningStatistic))
 }
 
 #[test]

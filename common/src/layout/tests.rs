@@ -15,12 +15,12 @@ fn refused(tensors: Vec<TensorSpec>) -> LayoutError {
 }
 
 #[test]
-fn parameters_and_statistics_lie_one_after_the_other_each_in_their_own_flat_buffer() {
+fn parameters_and_running_statistics_lie_one_after_the_other_each_in_their_own_flat_buffer() {
     let layout = Layout::new([
         parameter("a", &[2, 3]),
-        tensor("mean", &[4], TensorKind::Statistic),
+        tensor("mean", &[4], TensorKind::RunningStatistic),
         parameter("b", &[]),
-        tensor("var", &[4], TensorKind::Statistic),
+        tensor("var", &[4], TensorKind::RunningStatistic),
         parameter("c", &[5]),
     ])
     .expect("a valid layout");
@@ -53,14 +53,14 @@ fn shapes_without_elements_or_with_too_many_are_refused() {
 
 #[test]
 fn a_name_that_stands_twice_is_refused_whatever_the_kinds() {
-    let again = vec![parameter("a", &[1]), tensor("a", &[2], TensorKind::Statistic)];
+    let again = vec![parameter("a", &[1]), tensor("a", &[2], TensorKind::RunningStatistic)];
     assert_eq!(refused(again), LayoutError::Duplicate { name: "a".into() });
 }
 
 #[test]
 fn a_model_without_parameters_is_refused() {
     assert_eq!(refused(vec![]), LayoutError::NoParameters);
-    assert_eq!(refused(vec![tensor("mean", &[1], TensorKind::Statistic)]), LayoutError::NoParameters);
+    assert_eq!(refused(vec![tensor("mean", &[1], TensorKind::RunningStatistic)]), LayoutError::NoParameters);
 }
 
 #[test]

@@ -6,7 +6,7 @@ fn layout() -> Layout {
         |name: &str, shape: &[usize], kind| TensorSpec { name: name.into(), shape: shape.into(), kind };
     Layout::new([
         tensor("layers.0.weight", &[2, 3], TensorKind::Parameter),
-        tensor("bn.running_mean", &[2], TensorKind::Statistic),
+        tensor("bn.running_mean", &[2], TensorKind::RunningStatistic),
         tensor("layers.0.bias", &[2], TensorKind::Parameter),
     ])
     .expect("a valid layout")

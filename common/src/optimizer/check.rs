@@ -45,7 +45,9 @@ impl Check<'_> {
         self.norm_finite(norm, "gradient", gradient)?;
         match position(batch_statistics) {
             None => Ok(()),
-            Some(at) => Err(self.not_finite("batch statistics", TensorKind::Statistic, batch_statistics, at)),
+            Some(at) => {
+                Err(self.not_finite("batch statistics", TensorKind::RunningStatistic, batch_statistics, at))
+            }
         }
     }
 

@@ -29,7 +29,7 @@ pub enum StateError {
     /// A flat buffer does not have the layout's length.
     #[error("optimizer state: {name} has {found} elements, expected {expected}")]
     Length {
-        /// `parameters`, `statistics`, or the name of a buffer.
+        /// `parameters`, `running statistics`, or the name of a buffer.
         name: String,
         /// Length of the flat buffer.
         found: usize,
@@ -61,7 +61,7 @@ impl OptimizerState {
     /// Checks that the state has the buffers of the base optimizer and the lengths of the layout.
     pub(super) fn check(&self, base: &BaseOptimizer, layout: &Layout) -> Result<(), StateError> {
         check_length("parameters", &self.parameters, layout.parameters())?;
-        check_length("statistics", &self.statistics, layout.statistics())?;
+        check_length("running statistics", &self.statistics, layout.statistics())?;
         let expected = buffer_names(base);
         if let Some(name) = expected.iter().find(|&&name| !self.buffers.contains_key(name)) {
             return Err(StateError::Missing { name });

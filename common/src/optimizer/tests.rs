@@ -50,8 +50,8 @@ fn layout() -> Arc<Layout> {
         parameter("a.bias", &[3]),
         parameter("b.weight", &[70_001]),
         parameter("norm.weight", &[17]),
-        tensor("norm.running_mean", &[17], TensorKind::Statistic),
-        tensor("norm.running_var", &[17], TensorKind::Statistic),
+        tensor("norm.running_mean", &[17], TensorKind::RunningStatistic),
+        tensor("norm.running_var", &[17], TensorKind::RunningStatistic),
         parameter("c.bias", &[20_000]),
     ];
     Arc::new(Layout::new(tensors).expect("a valid layout"))

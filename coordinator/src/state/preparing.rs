@@ -259,7 +259,7 @@ fn admit_to(active: &Active, id: &JobId, session: SessionId, sizes: (u64, u64)) 
     let expected = (description.layout.parameters() as u64, description.layout.statistics() as u64);
     if sizes != expected {
         return Admission::Refused(format!(
-            "initial weights: expected {} parameters and {} statistics, found {} and {}",
+            "initial weights: expected {} elements of parameters and {} of running statistics, found {} and {}",
             expected.0, expected.1, sizes.0, sizes.1
         ));
     }

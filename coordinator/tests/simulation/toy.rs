@@ -34,7 +34,7 @@ pub(crate) fn description(spec: &JobSpec) -> JobDescription {
     let layout = Layout::new([
         tensor("layers.0.weight", &[HIDDEN, INPUTS], TensorKind::Parameter),
         tensor("layers.0.bias", &[HIDDEN], TensorKind::Parameter),
-        tensor("norm.running_mean", &[HIDDEN], TensorKind::Statistic),
+        tensor("norm.running_mean", &[HIDDEN], TensorKind::RunningStatistic),
         tensor("layers.1.weight", &[CLASSES, HIDDEN], TensorKind::Parameter),
         tensor("layers.1.bias", &[CLASSES], TensorKind::Parameter),
     ]);

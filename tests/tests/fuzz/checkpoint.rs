@@ -29,7 +29,7 @@ const NAMES: [&str; 8] =
 fn description() -> JobDescription {
     let tensor = |name: &str, kind| TensorSpec { name: name.into(), shape: vec![2, 2], kind };
     let layout =
-        Layout::new([tensor("weight", TensorKind::Parameter), tensor("mean", TensorKind::Statistic)]);
+        Layout::new([tensor("weight", TensorKind::Parameter), tensor("mean", TensorKind::RunningStatistic)]);
     JobDescription {
         layout: layout.expect("a layout"),
         train_samples: 10,

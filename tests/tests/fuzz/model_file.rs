@@ -18,7 +18,7 @@ static LAYOUT: LazyLock<Layout> = LazyLock::new(|| {
     Layout::new([
         tensor("layers.0.weight", &[2, 3], TensorKind::Parameter),
         tensor("layers.0.bias", &[2], TensorKind::Parameter),
-        tensor("norm.running_mean", &[2], TensorKind::Statistic),
+        tensor("norm.running_mean", &[2], TensorKind::RunningStatistic),
     ])
     .expect("a layout")
 });

@@ -93,7 +93,7 @@ fn compare(
     let mut differences =
         vec![("gradient", distance(&found.gradient, &expected.gradient)), ("test loss", loss)];
     if !expected.statistics.is_empty() {
-        differences.push(("statistics", distance(&found.statistics, &expected.statistics)));
+        differences.push(("batch statistics", distance(&found.statistics, &expected.statistics)));
     }
     Ok(differences)
 }

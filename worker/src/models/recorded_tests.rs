@@ -97,7 +97,7 @@ fn a_test_pass_gives_the_logits_that_pytorch_gives() {
         for (found, expected) in elements(&found).into_iter().zip(elements(&expected["logits"])) {
             assert!((found - expected).abs() <= TOLERANCE, "{case}: {found}, expected {expected}");
         }
-        assert!(context.into_reported().is_empty(), "{case}: statistics of a test pass");
+        assert!(context.into_reported().is_empty(), "{case}: batch statistics of a test pass");
     }
 }
 
@@ -116,7 +116,7 @@ fn a_training_pass_gives_the_gradients_and_batch_statistics_that_pytorch_gives()
         for entry in state.layout().entries() {
             let (prefix, flat_buffer) = match entry.spec.kind {
                 TensorKind::Parameter => ("gradient", &gradients),
-                TensorKind::Statistic => ("statistic", &statistics),
+                TensorKind::RunningStatistic => ("statistic", &statistics),
             };
             let found = &flat_buffer[entry.range.clone()];
             let Some(expected) = expected.get(&format!("{prefix}.{}", entry.spec.name)) else { continue };

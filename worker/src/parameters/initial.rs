@@ -29,7 +29,7 @@ pub(super) fn fill(init: Init, shape: &[usize], key: Key, target: &mut [f32]) {
 /// constant; running statistics are positive, so that they can be variances.
 pub(super) fn fill_probe(entry: &TensorEntry, key: Key, target: &mut [f32]) {
     match entry.spec.kind {
-        TensorKind::Statistic => uniform(0.5, 1.5, key, target),
+        TensorKind::RunningStatistic => uniform(0.5, 1.5, key, target),
         TensorKind::Parameter => {
             let fan_in: usize = entry.spec.shape.iter().skip(1).product();
             let bound = (3.0 / fan_in as f64).sqrt();

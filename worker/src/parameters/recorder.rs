@@ -12,7 +12,7 @@ use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use super::{ModelState, StateError, StateTensor};
 
 /// Last components of the names of running statistics.
-const STATISTICS: [&str; 2] = ["running_mean", "running_var"];
+const RUNNING_STATISTICS: [&str; 2] = ["running_mean", "running_var"];
 
 /// Hands out variables, filled with zeros, and records them in the order in which they were asked for.
 ///
@@ -153,5 +153,5 @@ impl Records {
 
 fn kind_of(name: &str) -> TensorKind {
     let last = name.rsplit_once('.').map_or(name, |(_, last)| last);
-    if STATISTICS.contains(&last) { TensorKind::Statistic } else { TensorKind::Parameter }
+    if RUNNING_STATISTICS.contains(&last) { TensorKind::RunningStatistic } else { TensorKind::Parameter }
 }

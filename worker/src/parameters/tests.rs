@@ -24,7 +24,7 @@ fn refusal(ask: impl FnOnce(&VarBuilder<'_>) -> candle_core::Result<Tensor>) -> 
 }
 
 #[test]
-fn tensors_are_recorded_in_the_order_asked_for_and_statistics_told_apart() {
+fn tensors_are_recorded_in_the_order_asked_for_and_running_statistics_are_recognised() {
     let state = state();
     let entries: Vec<_> = state
         .layout()
@@ -32,13 +32,13 @@ fn tensors_are_recorded_in_the_order_asked_for_and_statistics_told_apart() {
         .iter()
         .map(|entry| (entry.spec.name.as_str(), entry.spec.kind, entry.range.clone()))
         .collect();
-    use TensorKind::{Parameter, Statistic};
+    use TensorKind::{Parameter, RunningStatistic};
     assert_eq!(
         entries,
         [
             ("a.weight", Parameter, 0..6),
-            ("norm.running_mean", Statistic, 0..2),
-            ("norm.running_var", Statistic, 2..4),
+            ("norm.running_mean", RunningStatistic, 0..2),
+            ("norm.running_var", RunningStatistic, 2..4),
             ("norm.weight", Parameter, 6..8),
             ("b.weight", Parameter, 8..14),
         ]
@@ -85,7 +85,7 @@ fn values_of_another_length_are_refused() {
         state.load(&vec![0.0; parameters], &vec![0.0; statistics]).unwrap_err().to_string()
     };
     assert_eq!(error(13, 4), "parameters: 13 elements, expected 14");
-    assert_eq!(error(14, 5), "statistics: 5 elements, expected 4");
+    assert_eq!(error(14, 5), "running statistics: 5 elements, expected 4");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn gradients_lie_in_the_layouts_order_and_are_zero_where_the_loss_has_none() {
 }
 
 #[test]
-fn reported_statistics_are_weighted_by_the_share() {
+fn reported_batch_statistics_are_weighted_by_the_share() {
     let values = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
     // Not contiguous: every other element of its memory.
     let column = Tensor::new(&[[4.0_f32, -1.0], [8.0, -1.0]], &Device::Cpu).unwrap().narrow(1, 0, 1).unwrap();
@@ -120,7 +120,7 @@ fn reported_statistics_are_weighted_by_the_share() {
 }
 
 #[test]
-fn statistics_that_are_missing_unknown_repeated_or_of_another_size_are_refused_by_name() {
+fn batch_statistics_that_are_missing_unknown_repeated_or_of_another_size_are_refused_by_name() {
     let of = |names: &[(&str, usize)]| {
         let reported: Vec<_> = names
             .iter()
@@ -130,12 +130,13 @@ fn statistics_that_are_missing_unknown_repeated_or_of_another_size_are_refused_b
     };
     let mean = ("norm.running_mean", 2);
     let var = ("norm.running_var", 2);
-    assert!(of(&[mean]).contains("statistic \"norm.running_var\": the model reported it 0 times"));
+    assert!(of(&[mean]).contains("running statistic \"norm.running_var\": the model reported it 0 times"));
     assert!(
-        of(&[mean, var, mean]).contains("statistic \"norm.running_mean\": the model reported it 2 times")
+        of(&[mean, var, mean])
+            .contains("running statistic \"norm.running_mean\": the model reported it 2 times")
     );
-    assert!(of(&[mean, var, ("norm.other", 2)]).contains("no statistic of that name"));
-    assert!(of(&[mean, var, ("norm.weight", 2)]).contains("no statistic of that name"));
+    assert!(of(&[mean, var, ("norm.other", 2)]).contains("has none of that name"));
+    assert!(of(&[mean, var, ("norm.weight", 2)]).contains("has none of that name"));
     assert!(of(&[mean, ("norm.running_var", 3)]).contains("tensor \"norm.running_var\": 3 elements"));
 }
 

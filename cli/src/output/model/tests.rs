@@ -12,7 +12,7 @@ fn model() -> (Vec<u8>, Digest) {
         |name: &str, shape: &[usize], kind| TensorSpec { name: name.to_owned(), shape: shape.to_vec(), kind };
     let layout = Layout::new([
         spec("layers.0.weight", &[2, 3], TensorKind::Parameter),
-        spec("bn.running_mean", &[2], TensorKind::Statistic),
+        spec("bn.running_mean", &[2], TensorKind::RunningStatistic),
         spec("layers.0.bias", &[2], TensorKind::Parameter),
     ])
     .unwrap();

@@ -7,7 +7,7 @@ const SGD: BaseOptimizer = BaseOptimizer::Sgd { lr: 0.1, momentum: 0.9, nesterov
 
 fn layout() -> Layout {
     let tensor = |name: &str, kind| TensorSpec { name: name.into(), shape: vec![2], kind };
-    Layout::new([tensor("w", TensorKind::Parameter), tensor("m", TensorKind::Statistic)])
+    Layout::new([tensor("w", TensorKind::Parameter), tensor("m", TensorKind::RunningStatistic)])
         .expect("a valid layout")
 }
 
@@ -51,6 +51,6 @@ fn an_flat_buffer_of_the_wrong_length_is_named_with_both_lengths() {
     };
     let long = || Arc::new(FlatBuffer::zeros(3));
     refused("parameters", OptimizerState { parameters: long(), ..state(&SGD) });
-    refused("statistics", OptimizerState { statistics: long(), ..state(&SGD) });
+    refused("running statistics", OptimizerState { statistics: long(), ..state(&SGD) });
     refused("momentum", OptimizerState { buffers: [("momentum".into(), long())].into(), ..state(&SGD) });
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::elementwise::{BatchNorm, Statistics};
+use super::elementwise::{BatchNorm, BatchStatistics};
 use super::{Activation, Affine};
 use crate::tape::{Kernel, apply2, apply3};
 
@@ -39,7 +39,7 @@ pub fn batch_norm(
         return crate::cuda::ops::batch_norm(x, affine, residual, activation);
     }
     let x = x.contiguous()?;
-    let statistics = Statistics::of(&x, rows, channels, affine.eps)?;
+    let statistics = BatchStatistics::of(&x, rows, channels, affine.eps)?;
     let (mean, variance) = statistics.reported()?;
     let operation = BatchNorm { activation, statistics };
     let output = match residual {

@@ -11,7 +11,7 @@ use candle_core::{Device, Result, Tensor};
 const TASK_ROWS: usize = 256;
 
 /// Batch statistics of all channels.
-pub(super) struct Statistics {
+pub(super) struct BatchStatistics {
     rows: usize,
     mean: Vec<f32>,
     variance: Vec<f64>,
@@ -19,7 +19,7 @@ pub(super) struct Statistics {
     inverse: Vec<f64>,
 }
 
-impl Statistics {
+impl BatchStatistics {
     pub(super) fn of(x: &Tensor, rows: usize, channels: usize, eps: f64) -> Result<Self> {
         let sums = with_elements([x], |[x]| {
             row_sums(rows, 2 * channels, |rows, sums| {
@@ -55,7 +55,7 @@ impl Statistics {
 /// Batch normalisation of one batch.
 pub(crate) struct BatchNorm {
     pub(super) activation: Activation,
-    pub(super) statistics: Statistics,
+    pub(super) statistics: BatchStatistics,
 }
 
 impl BatchNorm {
@@ -155,7 +155,7 @@ impl BatchNorm {
 
     /// The input's gradient: g ↦ scale · (g − mean of g − x̂ · mean of g x̂).
     fn input_gradient(&self, x: &[f32], affine: &[f32], gradient: &[f32], sums: &[f64]) -> Vec<f32> {
-        let Statistics { rows, mean, inverse, .. } = &self.statistics;
+        let BatchStatistics { rows, mean, inverse, .. } = &self.statistics;
         let channels = mean.len();
         let (of_gradient, of_product) = sums.split_at(channels);
         let count = *rows as f64;

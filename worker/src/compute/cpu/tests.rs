@@ -122,7 +122,7 @@ fn dropout_depends_on_the_batch_and_not_on_the_number_of_shards() {
 }
 
 #[test]
-fn statistics_are_weighted_by_the_shards_share_of_the_batch() {
+fn batch_statistics_are_weighted_by_the_shards_share_of_the_batch() {
     let (_folder, mut job) = prepare("kind = \"centred\"", "epochs = 1\nbatch_size = 11\nshards = 2");
     job.load(&[1.0; FEATURES], &[0.0; 2 * FEATURES]).unwrap();
     // Shards of 6 and 5 samples.

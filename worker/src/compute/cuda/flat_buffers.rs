@@ -26,7 +26,7 @@ impl FlatBuffers {
         let len = layout.parameters() + layout.statistics();
         Ok(Self {
             parameters: destination(state, TensorKind::Parameter, 0, gpu)?,
-            statistics: destination(state, TensorKind::Statistic, layout.parameters(), gpu)?,
+            statistics: destination(state, TensorKind::RunningStatistic, layout.parameters(), gpu)?,
             weights: Arc::new(Mutex::new(Landing::new(len, gpu)?)),
         })
     }

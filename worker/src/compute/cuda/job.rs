@@ -306,7 +306,7 @@ impl PreparedJob for CudaJob {
         let layout = &self.description.layout;
         check_length("parameters", parameters, layout.parameters())
             .map_err(|source| self.in_state(source))?;
-        check_length("statistics", statistics, layout.statistics())
+        check_length("running statistics", statistics, layout.statistics())
             .map_err(|source| self.in_state(source))?;
         let settled: Vec<_> = self
             .device_threads

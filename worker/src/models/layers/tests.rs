@@ -50,7 +50,7 @@ fn normalisation_starts_as_the_identity() {
 }
 
 #[test]
-fn batch_normalisation_reports_each_statistic_once_in_training_and_none_in_a_test() {
+fn batch_normalisation_reports_each_batch_statistic_once_in_training_and_none_in_a_test() {
     let recorder = Recorder::new(Device::Cpu, 1 << 20);
     let norm = BatchNorm::new(2, &recorder.builder().pp("bn")).unwrap();
     let state = recorder.finish().unwrap();

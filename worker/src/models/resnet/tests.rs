@@ -53,7 +53,7 @@ fn tensors_stand_in_pytorchs_order_under_its_names() {
 }
 
 #[test]
-fn group_normalisation_keeps_the_names_and_needs_no_statistics() {
+fn group_normalisation_keeps_the_names_and_needs_no_running_statistics() {
     let model = json!({ "kind": "resnet", "blocks": [1], "width": 4, "norm": "group", "groups": 2 });
     let (_, state) = build_model(model, &[3, 8, 8], 5).unwrap();
     assert_eq!(state.layout().statistics(), 0);

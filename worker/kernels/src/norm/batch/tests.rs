@@ -53,7 +53,7 @@ fn a_small_variance_beside_a_large_mean_is_kept() {
 }
 
 #[test]
-fn given_statistics_are_used_where_nothing_is_trained() {
+fn given_running_statistics_are_used_where_nothing_is_trained() {
     let x = Tensor::new(&[[3_f32], [5.0]], &Device::Cpu).unwrap();
     let one = |value: f32| Tensor::new(&[value], &Device::Cpu).unwrap();
     let (weight, bias, mean, variance) = (one(2.0), one(1.0), one(4.0), one(0.25 - EPS as f32));
