@@ -66,9 +66,9 @@ impl Follow {
         }
         loop {
             // The state from the answer to the call may be ahead of the events: wait for the outer steps before it.
-            let told = self.tally.outer_steps() >= self.job.outer_step;
+            let reported = self.tally.outer_steps() >= self.job.outer_step;
             let paused = self.job.state() == v1::JobState::Paused && self.job.revision >= revision;
-            if (paused && told) || self.next().await? {
+            if (paused && reported) || self.next().await? {
                 return Ok(());
             }
         }

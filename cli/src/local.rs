@@ -131,7 +131,7 @@ pub fn backend(
 async fn worker(config: WorkerConfig, backend: Arc<dyn Backend>, stop: CancellationToken) -> CliError {
     let name = config.name.clone();
     let reason = match lookbehind_worker::run_backend(config, backend, stop).await {
-        Ok(()) => "it was told to".to_owned(),
+        Ok(()) => "it was asked to".to_owned(),
         Err(error) => {
             tracing::warn!(worker = name, %error, "worker stopped");
             error.to_string()

@@ -177,13 +177,13 @@ fn remove(path: &Path) -> Result<(), CliError> {
 
 /// Writes a file under a temporary name in the same folder and renames it, so that no reader sees an incomplete file.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    let mut file = beside(path)?;
+    let mut file = temporary_file_for(path)?;
     file.write_all(bytes).map_err(|error| CliError::write(path, error))?;
     place(file, path)
 }
 
 /// A temporary file in the folder of `path`, with the permissions of an ordinary new file.
-fn beside(path: &Path) -> Result<NamedTempFile, CliError> {
+fn temporary_file_for(path: &Path) -> Result<NamedTempFile, CliError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     tempfile::Builder::new()
         .prefix(SCRATCH)

@@ -100,8 +100,8 @@ pub fn job(job: &v1::Job) -> Vec<String> {
         ("finished", time(&job.finished_at)),
         ("digest", job.digest.clone()),
     ];
-    let told = fields.into_iter().filter(|(_, text)| !text.is_empty());
-    told.map(|(label, text)| format!("{label:<11} {}", printable(&text))).collect()
+    let shown = fields.into_iter().filter(|(_, text)| !text.is_empty());
+    shown.map(|(label, text)| format!("{label:<11} {}", printable(&text))).collect()
 }
 
 /// The workers as a table.

@@ -140,7 +140,7 @@ impl Watch {
             return Ok(Some(Event::Over(Box::new(job))));
         }
         let message =
-            format!("told of {} outer steps, the job has {}", self.after_outer_step, job.outer_step);
+            format!("received {} outer steps, the job has {}", self.after_outer_step, job.outer_step);
         self.short_ends += 1;
         if self.short_ends > SHORT_ENDS {
             return Err(CliError::Refused { what: "watch".to_owned(), message });

@@ -147,7 +147,7 @@ impl Observer {
             Observation::JobMoved(moved) => {
                 self.metrics.job_moved(&moved);
                 if moved.to.is_terminal() || moved.to == JobState::Paused {
-                    self.with_board(|activity| activity.rests(&moved.job));
+                    self.with_board(|activity| activity.set_idle(&moved.job));
                 }
             }
             Observation::StepDone { job, timeline, metrics, outer_steps } => {

@@ -102,7 +102,7 @@ impl FromStr for Http {
 }
 
 impl Http {
-    fn beside(self, listen: SocketAddr) -> Option<SocketAddr> {
+    fn address(self, listen: SocketAddr) -> Option<SocketAddr> {
         match self {
             Self::Off => None,
             Self::At(address) => Some(address),
@@ -117,7 +117,7 @@ impl Args {
     fn config(self) -> Config {
         Config {
             listen: self.listen,
-            http: self.http.unwrap_or(Http::After).beside(self.listen),
+            http: self.http.unwrap_or(Http::After).address(self.listen),
             credentials: self.credentials,
             plaintext: self.plaintext,
             private: self.private,

@@ -120,7 +120,7 @@ impl Core {
     /// Handles one event and returns the commands that follow from it, in the order in which to carry them out.
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Command> {
         self.cluster.now = now;
-        self.take(event);
+        self.dispatch(event);
         // After every event, not only on ticks: any of them may free a worker or memory, or queue a job.
         self.schedule();
         if self.cluster.stopping {
@@ -130,7 +130,7 @@ impl Core {
         std::mem::take(&mut self.cluster.commands)
     }
 
-    fn take(&mut self, event: Event) {
+    fn dispatch(&mut self, event: Event) {
         match event {
             Event::Tick => self.tick(),
             Event::Shutdown => self.cluster.stopping = true,
@@ -208,27 +208,27 @@ impl Core {
             let beat = |(session, _)| Command::Send(session, WorkerCommand::Heartbeat(self.heartbeats));
             self.cluster.commands.extend(self.cluster.workers.iter().map(beat));
         }
-        self.overtake_slow_workers();
-        self.fail_lonely_jobs();
+        self.handle_slow_workers();
+        self.fail_jobs_without_workers();
     }
 
     /// Fails active jobs that have had no worker for longer than the grace period.
-    fn fail_lonely_jobs(&mut self) {
+    fn fail_jobs_without_workers(&mut self) {
         let now = self.cluster.now.elapsed;
         let grace = self.cluster.config.worker_grace;
-        let is_lonely = |job: &&mut Job| {
-            let since = job.active.as_ref().and_then(|active| active.alone_since);
+        let is_overdue = |job: &&mut Job| {
+            let since = job.active.as_ref().and_then(|active| active.without_workers_since);
             since.is_some_and(|since| now.saturating_sub(since) > grace)
         };
-        for job in self.jobs.values_mut().filter(is_lonely) {
+        for job in self.jobs.values_mut().filter(is_overdue) {
             self.cluster.fail(job, &format!("no worker came within {} s", grace.as_secs()));
         }
     }
 
     /// Reports once that no job is active any more, after a shutdown was requested.
     fn check_stopped(&mut self) {
-        let at_rest = self.jobs.values().all(|job| job.active.is_none());
-        if self.cluster.stopping && !self.stopped && at_rest {
+        let is_idle = self.jobs.values().all(|job| job.active.is_none());
+        if self.cluster.stopping && !self.stopped && is_idle {
             self.stopped = true;
             self.cluster.push(Command::Stopped);
         }

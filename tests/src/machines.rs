@@ -200,7 +200,7 @@ pub fn lines(user: &Process) -> Vec<Value> {
 }
 
 /// Outer steps that a program printed, in order.
-pub fn told(user: &Process) -> Vec<u64> {
+pub fn reported_outer_steps(user: &Process) -> Vec<u64> {
     let steps = lines(user).into_iter().filter_map(|line| line["step"]["outer_step"].as_u64());
     steps.collect()
 }

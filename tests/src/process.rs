@@ -62,12 +62,12 @@ impl Process {
 
     /// Waits until its log contains `words`; returns the rest of the line after them.
     pub async fn logged(&mut self, words: &str) -> String {
-        self.told(words, Self::stderr).await
+        self.wait_for(words, Self::stderr).await
     }
 
     /// Waits until its output contains `words`; returns the rest of the line after them.
     pub async fn printed(&mut self, words: &str) -> String {
-        self.told(words, Self::stdout).await
+        self.wait_for(words, Self::stdout).await
     }
 
     /// Waits until its output contains `words`; `false` if it ends before that.
@@ -75,9 +75,9 @@ impl Process {
         self.tells(words, Self::stdout).await.is_some()
     }
 
-    async fn told(&mut self, words: &str, text: fn(&Self) -> String) -> String {
-        let told = self.tells(words, text).await;
-        told.unwrap_or_else(|| panic!("ended before {words:?}: {}", self.stderr()))
+    async fn wait_for(&mut self, words: &str, text: fn(&Self) -> String) -> String {
+        let found = self.tells(words, text).await;
+        found.unwrap_or_else(|| panic!("ended before {words:?}: {}", self.stderr()))
     }
 
     async fn tells(&mut self, words: &str, text: fn(&Self) -> String) -> Option<String> {

@@ -13,14 +13,14 @@ use crate::device::{DeviceChoice, DeviceError};
 /// # Errors
 /// If the program for GPUs exists but cannot be started, and the choice permits nothing else.
 pub(crate) fn to_cuda(choice: &DeviceChoice) -> Result<(), DeviceError> {
-    let Some(program) = beside().filter(|_| *choice != DeviceChoice::Cpu) else { return Ok(()) };
+    let Some(program) = cuda_program().filter(|_| *choice != DeviceChoice::Cpu) else { return Ok(()) };
     // Tried in a child process first: after `exec` there would be no way back to this program.
     let reason = match Command::new(&program).arg("--version").output() {
         Ok(tried) if tried.status.success() => {
             let mut command = Command::new(&program);
             command.args(std::env::args_os().skip(1)).exec().to_string()
         }
-        Ok(tried) => in_words(&tried),
+        Ok(tried) => system_message(&tried),
         Err(error) => error.to_string(),
     };
     let reason = format!("{}: {reason}", program.display());
@@ -34,7 +34,7 @@ pub(crate) fn to_cuda(choice: &DeviceChoice) -> Result<(), DeviceError> {
 }
 
 /// Path of the program for GPUs, if it exists.
-fn beside() -> Option<PathBuf> {
+fn cuda_program() -> Option<PathBuf> {
     let this = std::env::current_exe().ok()?;
     let mut name = this.file_name()?.to_owned();
     name.push("-cuda");
@@ -42,9 +42,9 @@ fn beside() -> Option<PathBuf> {
 }
 
 /// The system's error message in one line: it names the missing library.
-fn in_words(tried: &Output) -> String {
-    let said = String::from_utf8_lossy(&tried.stderr);
-    let line = said.lines().map(str::trim).find(|line| !line.is_empty());
+fn system_message(tried: &Output) -> String {
+    let output = String::from_utf8_lossy(&tried.stderr);
+    let line = output.lines().map(str::trim).find(|line| !line.is_empty());
     let line = line.map_or_else(|| tried.status.to_string(), ToOwned::to_owned);
     line.rsplit_once("error while loading shared libraries: ")
         .map_or(line.clone(), |(_, missing)| missing.to_owned())

@@ -93,7 +93,7 @@ enum ProgramError {
 impl ProgramError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Worker(WorkerError::Device(error)) | Self::Device(error) => of_device(error),
+            Self::Worker(WorkerError::Device(error)) | Self::Device(error) => exit_code_of_device(error),
             Self::Worker(WorkerError::DeviceLost { .. }) => ExitCode::from(EXIT_DEVICE_LOST),
             Self::Worker(WorkerError::Access(_)) | Self::Serve(_) => ExitCode::from(EXIT_CONFIG),
             Self::Check(error) if error.is_of_lost_device() => ExitCode::from(EXIT_DEVICE_LOST),
@@ -105,7 +105,7 @@ impl ProgramError {
     }
 }
 
-fn of_device(error: &DeviceError) -> ExitCode {
+fn exit_code_of_device(error: &DeviceError) -> ExitCode {
     match error {
         DeviceError::NoGpu { .. } => ExitCode::from(EXIT_NO_GPU),
         DeviceError::NotBuilt { .. } | DeviceError::NoSuchGpu { .. } | DeviceError::Environment { .. } => {
@@ -128,7 +128,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
     #[cfg(not(feature = "cuda"))]
     if let Err(error) = crate::handover::to_cuda(&args.device) {
         tracing::error!("{error}");
-        return of_device(&error);
+        return exit_code_of_device(&error);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
@@ -138,11 +138,10 @@ pub fn main_with(registry: Registry) -> ExitCode {
         }
     };
     let ended = match args.command {
-        Some(Command::Check(ref check)) => {
-            alone(&args, registry).and_then(|backend| Ok(check.run(&backend.device(), &backend.gpus())?))
-        }
+        Some(Command::Check(ref check)) => local_backend(&args, registry)
+            .and_then(|backend| Ok(check.run(&backend.device(), &backend.gpus())?)),
         Some(Command::Measure(ref measure)) => {
-            alone(&args, registry).and_then(|backend| Ok(measure.run(&backend)?))
+            local_backend(&args, registry).and_then(|backend| Ok(measure.run(&backend)?))
         }
         None => runtime.block_on(serve(args, registry)),
     };
@@ -156,14 +155,14 @@ pub fn main_with(registry: Registry) -> ExitCode {
 }
 
 /// The backend of a worker with these arguments, without a coordinator.
-fn alone(args: &Args, registry: Registry) -> Result<CandleBackend, ProgramError> {
+fn local_backend(args: &Args, registry: Registry) -> Result<CandleBackend, ProgramError> {
     let (root, remote) = (args.data.clone(), args.remote.clone().into_data());
     let environment = DataEnvironment { root, remote, memory_limit: args.memory.saturating_mul(1 << 20) };
     Ok(CandleBackend::new(registry, environment).on(&args.device)?)
 }
 
 async fn serve(args: Args, registry: Registry) -> Result<(), ProgramError> {
-    let shutdown = asked_to_end()?;
+    let shutdown = shutdown_signal()?;
     let metrics = WorkerMetrics::default();
     // The server outlives the worker, so that monitoring sees it leave.
     let over = CancellationToken::new();
@@ -187,7 +186,7 @@ async fn serve(args: Args, registry: Registry) -> Result<(), ProgramError> {
 }
 
 /// A token that is cancelled when the process is asked to end.
-fn asked_to_end() -> Result<CancellationToken, WorkerError> {
+fn shutdown_signal() -> Result<CancellationToken, WorkerError> {
     let shutdown = CancellationToken::new();
     let listener = shutdown.clone();
     let system = |error: std::io::Error| WorkerError::System(error.to_string());

@@ -154,7 +154,7 @@ async fn sessions(
             shutdown: shutdown.clone(),
         };
         match control::run(link).await? {
-            Ended::Asked => return Ok(()),
+            Ended::Shutdown => return Ok(()),
             Ended::DeviceLost { reason } => return Err(WorkerError::DeviceLost { reason }),
             Ended::Refused { reason, retryable: false } => return Err(WorkerError::Refused { reason }),
             Ended::Refused { reason, .. } => tracing::warn!(worker = config.name, reason, "refused for now"),

@@ -18,7 +18,7 @@ use tonic::Streaming;
 
 use crate::client::Client;
 use crate::error::CliError;
-use crate::output::{beside, place};
+use crate::output::{place, temporary_file_for};
 
 /// Longest wait for the next chunk of a download.
 const PIECE: Duration = Duration::from_secs(60);
@@ -64,7 +64,7 @@ impl Download {
     /// If the transfer is interrupted or corrupt, the weights are not the announced ones, or the file cannot be
     /// written.
     pub async fn save(mut self, path: &Path) -> Result<Model, CliError> {
-        let mut file = beside(path)?;
+        let mut file = temporary_file_for(path)?;
         self.body(path, &mut file).await?;
         let v1::CheckpointHeader { outer_step, digest, .. } = self.header;
         let model = Model { path: path.to_owned(), outer_step, digest };

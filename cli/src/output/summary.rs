@@ -91,11 +91,11 @@ impl Summary {
     /// # Errors
     /// If the job or its metrics have another digest for the same outer step.
     pub fn set_model(&mut self, job: &v1::Job, model: &Model) -> Result<(), CliError> {
-        let told = [
+        let digests = [
             ("the job's result has", job.outer_step, &job.digest),
             ("the metrics tell of", self.outer_steps, &self.digest),
         ];
-        for (who, outer_step, digest) in told {
+        for (who, outer_step, digest) in digests {
             if outer_step == model.outer_step && !digest.is_empty() && *digest != model.digest {
                 let problem = format!(
                     "{who} digest {digest} after outer step {outer_step}, the file has {}",

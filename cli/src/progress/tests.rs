@@ -48,6 +48,6 @@ fn text_names_loss_accuracy_speed_and_time_left() {
 
 #[test]
 fn durations_are_told_in_their_two_largest_units() {
-    let told = [0.2, 59.4, 60.0, 3599.0, 3600.0, 86_399.0, 266_400.0].map(duration);
-    assert_eq!(told, ["0s", "59s", "1m00s", "59m59s", "1h00m", "23h59m", "3d02h"]);
+    let texts = [0.2, 59.4, 60.0, 3599.0, 3600.0, 86_399.0, 266_400.0].map(duration);
+    assert_eq!(texts, ["0s", "59s", "1m00s", "59m59s", "1h00m", "23h59m", "3d02h"]);
 }

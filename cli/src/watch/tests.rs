@@ -33,8 +33,8 @@ async fn a_broken_stream_is_resumed_at_the_cursor_and_nothing_is_told_twice() {
         job: job(v1::JobState::Succeeded),
         ..Script::default()
     });
-    let told = watch_all(&fake.url()).await;
-    assert_eq!(told, (vec![1, 2, 3, 4], vec![3, 5], 1));
+    let seen = watch_all(&fake.url()).await;
+    assert_eq!(seen, (vec![1, 2, 3, 4], vec![3, 5], 1));
     assert_eq!(fake.heard(|script| script.cursors.clone()), [(0, 0), (3, 3)]);
 }
 
@@ -58,8 +58,8 @@ async fn outer_steps_that_an_early_end_left_out_are_asked_for() {
     let over = v1::Job { outer_step: 3, ..job(v1::JobState::Succeeded) };
     let streams = [steps(1..=2), steps(3..=3)];
     let fake = Fake::start(Script { watch: streams.into(), job: over, ..Script::default() });
-    let told = watch_all(&fake.url()).await;
-    assert_eq!(told.0, [1, 2, 3]);
+    let seen = watch_all(&fake.url()).await;
+    assert_eq!(seen.0, [1, 2, 3]);
     assert_eq!(fake.heard(|script| script.cursors.clone()), [(0, 0), (0, 2)]);
 }
 

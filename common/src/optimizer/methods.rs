@@ -81,7 +81,7 @@ impl GradientUse {
     }
 
     /// Number of forward passes of the published reference code that the gradient replaces: one for each use.
-    pub(super) fn passes(self) -> u32 {
+    pub(super) fn replaced_passes(self) -> u32 {
         u32::from(self.ascends) + u32::from(self.descends)
     }
 }

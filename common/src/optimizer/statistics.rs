@@ -34,7 +34,7 @@ impl RunningStatistics {
         let unperturbed = index == 0 || gradient.at == WeightSet::Fast;
         let times = match self.counted {
             BatchStatistics::Unperturbed if !unperturbed => 0,
-            _ => gradient.passes(),
+            _ => gradient.replaced_passes(),
         };
         if times > 0 {
             let running: &mut FlatBuffer = Arc::make_mut(&mut self.values);

@@ -40,9 +40,9 @@ pub(super) fn send(
     tokio::task::spawn_blocking(move || {
         let _place = place;
         let (mut file, mut left, checksum) = (file, header.length, RunningChecksum::default());
-        let mut told = parts.blocking_send(Ok(Part::Header(header)));
+        let mut sent = parts.blocking_send(Ok(Part::Header(header)));
         let mut offset = 0;
-        while told.is_ok() && left > 0 {
+        while sent.is_ok() && left > 0 {
             let mut data = vec![0; left.min(CHUNK_BYTES as u64) as usize];
             if let Err(error) = file.read_exact(&mut data) {
                 let _ = parts.blocking_send(Err(Status::data_loss(error.to_string())));
@@ -52,9 +52,9 @@ pub(super) fn send(
             left -= data.len() as u64;
             let chunk = v1::Chunk { offset, data: Bytes::from(data) };
             offset += chunk.data.len() as u64;
-            told = parts.blocking_send(Ok(Part::Chunk(chunk)));
+            sent = parts.blocking_send(Ok(Part::Chunk(chunk)));
         }
-        if told.is_ok() {
+        if sent.is_ok() {
             let _ = parts.blocking_send(Ok(Part::Trailer(checksum.trailer(&[]))));
         }
     });

@@ -65,7 +65,7 @@ pub(super) async fn in_time<T>(
     next: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {
     let waited = tokio::time::timeout(shared.transfer_idle, next).await;
-    waited.map_err(|_| Status::deadline_exceeded("the transfer stood still for too long"))?
+    waited.map_err(|_| Status::deadline_exceeded("the transfer made no progress for too long"))?
 }
 
 fn invalid(error: FieldError) -> Status {

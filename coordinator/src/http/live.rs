@@ -41,35 +41,35 @@ const WAITING: usize = 4;
 struct Out(mpsc::Sender<Bytes>);
 
 /// The stream has ended: the client disconnected, or an event could not be serialized.
-struct Gone;
+struct Disconnected;
 
 /// The data of an event. If it cannot be serialized the stream ends, and the page opens another.
-fn json(value: &impl Serialize) -> Result<String, Gone> {
+fn json(value: &impl Serialize) -> Result<String, Disconnected> {
     serde_json::to_string(value).map_err(|error| {
         tracing::error!(%error, "internal error: an event for the dashboard cannot be written");
-        Gone
+        Disconnected
     })
 }
 
 impl Out {
-    async fn tell(&self, name: &str, value: &impl Serialize) -> Result<(), Gone> {
+    async fn tell(&self, name: &str, value: &impl Serialize) -> Result<(), Disconnected> {
         let data = json(value)?;
         self.send(format!("event: {name}\ndata: {data}\n\n")).await
     }
 
     /// Sends a comment, which is not an event: it keeps the connection alive and detects a client that has gone.
-    async fn breathe(&self) -> Result<(), Gone> {
+    async fn keep_alive(&self) -> Result<(), Disconnected> {
         self.send(":\n\n".into()).await
     }
 
-    async fn send(&self, text: String) -> Result<(), Gone> {
+    async fn send(&self, text: String) -> Result<(), Disconnected> {
         let sent = tokio::time::timeout(STALLED, self.0.send(Bytes::from(text))).await;
-        sent.map_err(|_| Gone)?.map_err(|_| Gone)
+        sent.map_err(|_| Disconnected)?.map_err(|_| Disconnected)
     }
 }
 
 /// A streaming response whose events come from a task. The task ends when it is done or the client disconnects.
-fn stream<F: Future<Output = Result<(), Gone>> + Send>(
+fn stream<F: Future<Output = Result<(), Disconnected>> + Send>(
     app: &App,
     feed: impl FnOnce(Out) -> F + Send + 'static,
 ) -> Result<Response, Refusal> {
@@ -153,7 +153,13 @@ impl News {
 
 type Events = Pin<Box<dyn Stream<Item = Result<v1::WatchJobResponse, Status>> + Send>>;
 
-async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out) -> Result<(), Gone> {
+async fn follow(
+    app: App,
+    viewer: Viewer,
+    view: JobView,
+    points: usize,
+    out: Out,
+) -> Result<(), Disconnected> {
     let id = view.record.id.clone();
     let summary = JobSummary::of(&view.spec);
     out.tell("job", &app.job_json(view.clone(), summary.as_ref(), &viewer)).await?;
@@ -165,7 +171,7 @@ async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out
         out.tell("history", &history).await?;
         over
     };
-    let (mut told, mut shown) = (String::new(), 0);
+    let (mut sent, mut shown) = (String::new(), 0);
     loop {
         let (news, ended) = if over { (News::new(points), true) } else { gather(&mut events, points).await };
         over |= ended;
@@ -186,11 +192,11 @@ async fn follow(app: App, viewer: Viewer, view: JobView, points: usize, out: Out
         let Ok(view) = app.job(&id).await else { return Ok(()) };
         let job = app.job_json(view, summary.as_ref(), &viewer);
         let newest = json(&job)?;
-        if newest == told {
-            out.breathe().await?;
+        if newest == sent {
+            out.keep_alive().await?;
         } else {
             out.tell("job", &job).await?;
-            told = newest;
+            sent = newest;
         }
         if over {
             // Nothing more can happen. The page knows from the job's state that it need not reconnect.

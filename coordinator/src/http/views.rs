@@ -95,7 +95,7 @@ fn summary(name: &str, spec: &JobSpec) -> JobSummary {
 }
 
 fn allowed(view: &JobView, caller: &Caller) -> Vec<&'static str> {
-    if !caller.may_touch(&view.record.owner) {
+    if !caller.may_access(&view.record.owner) {
         return Vec::new();
     }
     match view.record.state {

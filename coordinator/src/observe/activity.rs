@@ -16,7 +16,7 @@ const EVENTS: usize = 100;
 /// Timelines that are kept per job.
 const TIMELINES: usize = 8;
 /// How long a timeline with a lost or failed part stays visible.
-const SCAR: Duration = Duration::from_secs(60);
+const FAILED_STEP_SHOWN: Duration = Duration::from_secs(60);
 /// Jobs whose activity is kept: the running ones, and those that ran last.
 const JOBS: usize = 100;
 
@@ -50,10 +50,10 @@ struct JobActivity {
     timelines: VecDeque<Arc<StepTimeline>>,
     /// The newest outer step with a lost or failed part, and when it ended. On fast jobs it would otherwise disappear
     /// before it is seen.
-    scarred: Option<(Instant, Arc<StepTimeline>)>,
+    failed_step: Option<(Instant, Arc<StepTimeline>)>,
     /// Value of the change counter at the last change. The job with the lowest value is dropped first.
-    touched: u64,
-    rests: bool,
+    last_change: u64,
+    idle: bool,
 }
 
 #[derive(Debug, Default)]
@@ -99,30 +99,30 @@ impl Activity {
     pub(super) fn step_done(&mut self, job: &JobId, timeline: StepTimeline, step: v1::OuterStepMetrics) {
         self.changes += 1;
         if !self.jobs.contains_key(job) && self.jobs.len() >= JOBS {
-            self.forget_one();
+            self.remove_oldest();
         }
         let shown = self.jobs.entry(job.clone()).or_default();
-        (shown.touched, shown.rests) = (self.changes, false);
+        (shown.last_change, shown.idle) = (self.changes, false);
         shown.last = Some(step);
         if shown.timelines.len() == TIMELINES {
             shown.timelines.pop_front();
         }
         let timeline = Arc::new(timeline);
-        if is_scarred(&timeline) {
-            shown.scarred = Some((Instant::now(), Arc::clone(&timeline)));
+        if has_failed_part(&timeline) {
+            shown.failed_step = Some((Instant::now(), Arc::clone(&timeline)));
         }
         shown.timelines.push_back(timeline);
     }
 
     /// The job is paused or over. Its activity is dropped before that of running jobs.
-    pub(super) fn rests(&mut self, job: &JobId) {
+    pub(super) fn set_idle(&mut self, job: &JobId) {
         if let Some(shown) = self.jobs.get_mut(job) {
-            shown.rests = true;
+            shown.idle = true;
         }
     }
 
-    fn forget_one(&mut self) {
-        let oldest = self.jobs.iter().min_by_key(|(_, shown)| (!shown.rests, shown.touched));
+    fn remove_oldest(&mut self) {
+        let oldest = self.jobs.iter().min_by_key(|(_, shown)| (!shown.idle, shown.last_change));
         if let Some(oldest) = oldest.map(|(job, _)| job.clone()) {
             self.jobs.remove(&oldest);
         }
@@ -134,14 +134,21 @@ impl Activity {
 
     pub(super) fn timelines(&self, job: &JobId) -> Vec<Arc<StepTimeline>> {
         let Some(shown) = self.jobs.get(job) else { return Vec::new() };
-        let scarred = shown.scarred.as_ref().filter(|(since, _)| since.elapsed() < SCAR);
-        let gone = |step: &&Arc<StepTimeline>| !shown.timelines.iter().any(|other| Arc::ptr_eq(step, other));
-        scarred.map(|(_, step)| step).filter(gone).into_iter().chain(&shown.timelines).cloned().collect()
+        let failed_step = shown.failed_step.as_ref().filter(|(since, _)| since.elapsed() < FAILED_STEP_SHOWN);
+        let not_shown =
+            |step: &&Arc<StepTimeline>| !shown.timelines.iter().any(|other| Arc::ptr_eq(step, other));
+        failed_step
+            .map(|(_, step)| step)
+            .filter(not_shown)
+            .into_iter()
+            .chain(&shown.timelines)
+            .cloned()
+            .collect()
     }
 }
 
 /// Whether a part of an outer step was lost or failed.
-fn is_scarred(timeline: &StepTimeline) -> bool {
+fn has_failed_part(timeline: &StepTimeline) -> bool {
     let parts = timeline.requests.iter().flat_map(|request| &request.parts);
     parts.into_iter().any(|part| matches!(part.fate, Fate::Lost | Fate::Failed))
 }

@@ -48,7 +48,7 @@ pub(crate) struct Owner {
     files: mpsc::Sender<FileTask>,
     database: mpsc::Sender<DatabaseTask>,
     outboxes: HashMap<SessionId, mpsc::Sender<WorkerCommand>>,
-    asked: u64,
+    calls: u64,
     waiting: HashMap<ReplyTo, Waiting>,
     /// Workers whose outbox is full, to be given up after the current event.
     overflowing: Vec<SessionId>,
@@ -87,7 +87,7 @@ impl Owner {
             files,
             database,
             outboxes: HashMap::new(),
-            asked: 0,
+            calls: 0,
             waiting: HashMap::new(),
             overflowing: Vec::new(),
             stopped,
@@ -134,8 +134,8 @@ impl Owner {
     }
 
     async fn take(&mut self, envelope: Envelope) {
-        self.asked += 1;
-        let reply_to = ReplyTo(self.asked);
+        self.calls += 1;
+        let reply_to = ReplyTo(self.calls);
         if let Some(reply) = envelope.reply {
             self.waiting.insert(reply_to, Waiting { reply, outbox: envelope.outbox });
         }

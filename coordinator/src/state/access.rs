@@ -24,7 +24,7 @@ impl Caller {
     }
 
     /// Whether the caller may view, steer and download a job of this owner.
-    pub(crate) fn may_touch(&self, owner: &str) -> bool {
+    pub(crate) fn may_access(&self, owner: &str) -> bool {
         match self {
             Self::Anyone | Self::Admin(_) => true,
             // A job that was created without credentials has an empty owner.
@@ -33,7 +33,7 @@ impl Caller {
     }
 
     /// The caller in relation to the owner of a job, for notices.
-    pub(super) fn to_owner(&self, owner: &str) -> String {
+    pub(super) fn relation_to_owner(&self, owner: &str) -> String {
         match self {
             Self::Admin(name) if name != owner => format!("admin {name:?}"),
             _ => "its user".to_owned(),
@@ -42,6 +42,6 @@ impl Caller {
 
     /// Refuses access to a job that the caller may not touch.
     pub(super) fn check(&self, job: &Job) -> Result<(), CallError> {
-        if self.may_touch(&job.record.owner) { Ok(()) } else { Err(CallError::NotTheirs(job.id().clone())) }
+        if self.may_access(&job.record.owner) { Ok(()) } else { Err(CallError::NotTheirs(job.id().clone())) }
     }
 }

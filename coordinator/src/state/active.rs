@@ -22,11 +22,11 @@ pub(crate) struct Active {
     pub(crate) activation: Activation,
     pub(crate) members: BTreeMap<SessionId, Member>,
     /// When it lost its last worker; `None` while it has any.
-    pub(crate) alone_since: Option<Duration>,
+    pub(crate) without_workers_since: Option<Duration>,
     /// The description sent by the first prepared worker, and that worker's name.
     pub(crate) described: Option<(Arc<JobDescription>, String)>,
     /// When a worker was last asked for the initial weights.
-    pub(crate) asked: Duration,
+    pub(crate) requested_initial_state_at: Duration,
     /// Number of workers given up because they made no progress: each one doubles the patience with the next.
     pub(crate) stuck: u32,
     pub(crate) stage: Stage,
@@ -109,9 +109,9 @@ impl Active {
         Self {
             activation,
             members: BTreeMap::new(),
-            alone_since: None,
+            without_workers_since: None,
             described: None,
-            asked: Duration::ZERO,
+            requested_initial_state_at: Duration::ZERO,
             stuck: 0,
             stage: Stage::Describing,
         }

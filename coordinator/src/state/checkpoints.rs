@@ -17,7 +17,7 @@ use crate::training::{Snapshot, Trainer};
 impl Cluster {
     /// Continues between two outer steps: stops if the job is done or a pause or shutdown was requested; else writes a
     /// checkpoint if one is due, and begins the next outer step.
-    pub(super) fn go_on(&mut self, job: &mut Job, trainer: Box<Trainer>, due: bool) -> Handled {
+    pub(super) fn continue_training(&mut self, job: &mut Job, trainer: Box<Trainer>, due: bool) -> Handled {
         let pausing = job.record.pausing;
         let training = job.require_training()?;
         if training.step.outer_step >= training.plan.outer_steps {
@@ -76,17 +76,17 @@ impl Cluster {
             }
             _ => {
                 self.note(job, &format!("checkpoint of outer step {outer_step}"));
-                self.disk_free(job)
+                self.allow_next_checkpoint(job)
             }
         }
     }
 
     /// A periodic checkpoint was written, or has failed: the next one may be written.
-    fn disk_free(&mut self, job: &mut Job) -> Handled {
+    fn allow_next_checkpoint(&mut self, job: &mut Job) -> Handled {
         let training = job.require_training()?;
         training.storing = false;
         match training.take_awaiting_disk() {
-            Some(trainer) => self.go_on(job, trainer, true),
+            Some(trainer) => self.continue_training(job, trainer, true),
             None => Ok(()),
         }
     }
@@ -101,7 +101,7 @@ impl Cluster {
                 Phase::Closing(closing) if training.step.outer_step == outer_step => closing,
                 _ if policy == OnFailure::Continue => {
                     self.note(job, &reason);
-                    return self.disk_free(job);
+                    return self.allow_next_checkpoint(job);
                 }
                 _ => Closing::Pause,
             },

@@ -57,7 +57,7 @@ impl Cluster {
         let active = job.require_active_mut()?;
         active.members.remove(&session);
         if active.members.is_empty() {
-            active.alone_since = Some(self.now.elapsed);
+            active.without_workers_since = Some(self.now.elapsed);
             if pausing && active.closing().is_none() {
                 // No worker is left to finish the outer step: the job will resume from its newest checkpoint.
                 self.set_state(job, JobState::Paused, "paused by its user");
@@ -66,25 +66,25 @@ impl Cluster {
             }
             job.unbind_class();
         }
-        self.pass_on(job, session)?;
+        self.reassign(job, session)?;
         // A worker that was lost, not refused, may come back: then the job waits.
-        if refused && self.stop_if_nobody_can(job)? {
+        if refused && self.stop_without_eligible_workers(job)? {
             return Ok(());
         }
-        self.wait_if_abandoned(job)
+        self.wait_for_workers_if_abandoned(job)
     }
 
     /// Gives the open segments or the initial draw of a leaving worker to other members.
-    fn pass_on(&mut self, job: &mut Job, session: SessionId) -> Handled {
+    fn reassign(&mut self, job: &mut Job, session: SessionId) -> Handled {
         let active = job.require_active_mut()?;
         match &mut active.stage {
             // Perhaps no other member is prepared yet; then the next one that becomes prepared is asked.
-            Stage::Drawing(drawing) if *drawing == session => self.draw_elsewhere(job),
+            Stage::Drawing(drawing) if *drawing == session => self.request_initial_state_elsewhere(job),
             Stage::Training(training) => {
                 if let Some(request) = training.request_mut() {
                     request.withdraw(session);
                 }
-                self.assign_rest(active);
+                self.assign_unassigned(active);
                 Ok(())
             }
             // In these stages a worker has nothing to do but load the job.
@@ -95,10 +95,10 @@ impl Cluster {
     /// Stops a job that no registered worker can serve, with their reasons. If some of them differ only in their
     /// compute class, as after an upgrade, the job pauses, so that its owner can accept that class. Returns whether the
     /// job stopped.
-    fn stop_if_nobody_can(&mut self, job: &mut Job) -> Result<bool, Halt> {
+    fn stop_without_eligible_workers(&mut self, job: &mut Job) -> Result<bool, Halt> {
         let is_abandoned = job.require_active()?.members.is_empty();
-        let somebody = self.workers.iter().any(|(session, _)| !job.excluded.contains_key(&session));
-        if !is_abandoned || somebody || job.excluded.is_empty() {
+        let has_candidate = self.workers.iter().any(|(session, _)| !job.excluded.contains_key(&session));
+        if !is_abandoned || has_candidate || job.excluded.is_empty() {
             return Ok(false);
         }
         let reasons: Vec<&str> = job.excluded.values().map(|exclusion| exclusion.reason.as_str()).collect();
@@ -121,7 +121,7 @@ impl Cluster {
 
     /// Handles the loss of the last worker: a job without weights is queued again, any other one keeps its state in
     /// memory and waits for a worker.
-    fn wait_if_abandoned(&mut self, job: &mut Job) -> Handled {
+    fn wait_for_workers_if_abandoned(&mut self, job: &mut Job) -> Handled {
         let active = job.require_active()?;
         if !active.members.is_empty() || active.closing().is_some() {
             return Ok(());

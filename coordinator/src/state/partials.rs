@@ -106,7 +106,7 @@ impl Cluster {
         let request = active.require_request()?;
         let acceptance = request.accept(header.segment, partial, checksum, session);
         let used = acceptance == Acceptance::Accepted;
-        request.remember_delivery(session, header.segment, header.busy, used, now);
+        request.record_delivery(session, header.segment, header.busy, used, now);
         let all_done = request.note_done(session, header.segment, header.busy, now)?;
         let member = active.members.get_mut(&session);
         let member =
@@ -160,7 +160,7 @@ impl Cluster {
         }
         if active.members.len() < 2 {
             // There is no other worker: the same one tries again.
-            self.assign_rest(active);
+            self.assign_unassigned(active);
             return Ok(());
         }
         self.exclude(job, session, reason, false)

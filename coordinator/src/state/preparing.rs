@@ -83,7 +83,7 @@ impl Cluster {
             Stage::Training(_) => {
                 tracing::info!(job = %job.id(), worker = name, "worker takes part");
                 self.note(job, &format!("worker {name} takes part"));
-                self.assign_rest(job.require_active_mut()?);
+                self.assign_unassigned(job.require_active_mut()?);
                 Ok(())
             }
             // It gets shards with the first request.
@@ -132,14 +132,14 @@ impl Cluster {
     pub(super) fn request_initial_state(&mut self, job: &mut Job, session: SessionId) -> Handled {
         let active = job.require_active_mut()?;
         active.stage = Stage::Drawing(session);
-        active.asked = self.now.elapsed;
+        active.requested_initial_state_at = self.now.elapsed;
         self.push(Command::Send(session, WorkerCommand::SendInitialState(job.id().clone())));
         Ok(())
     }
 
     /// The worker that was to send the initial weights has left: asks another prepared one, or the next to become
     /// prepared.
-    pub(super) fn draw_elsewhere(&mut self, job: &mut Job) -> Handled {
+    pub(super) fn request_initial_state_elsewhere(&mut self, job: &mut Job) -> Handled {
         let active = job.require_active_mut()?;
         let mut prepared = active.members.iter().filter(|(_, member)| member.prepared);
         match prepared.next().map(|(session, _)| *session) {

@@ -24,7 +24,7 @@ struct Filled {
 
 /// The assignments of one worker.
 #[derive(Debug, Default)]
-struct InHand {
+struct WorkerAssignment {
     /// Segments that it has not delivered yet.
     segments: BTreeSet<Segment>,
     /// When it last got an assignment while it had none.
@@ -32,10 +32,10 @@ struct InHand {
     /// Shards assigned to it since `begun`.
     shards: u32,
     /// When it last got an assignment or delivered a segment.
-    touched: Duration,
+    last_activity: Duration,
 }
 
-impl InHand {
+impl WorkerAssignment {
     /// Number of shards that it has not delivered yet.
     fn shards_left(&self) -> u32 {
         self.segments.iter().map(|segment| segment.len()).sum()
@@ -61,7 +61,7 @@ pub(crate) struct Request {
     /// Version of the weights to compute at.
     pub(crate) weights_version: u64,
     filled: BTreeMap<Segment, Filled>,
-    assigned: BTreeMap<SessionId, InHand>,
+    assigned: BTreeMap<SessionId, WorkerAssignment>,
     failures: BTreeMap<Segment, u32>,
     busy_for: BTreeMap<SessionId, Busy>,
     /// When the first worker had delivered everything assigned to it.
@@ -97,7 +97,7 @@ impl Request {
     }
 
     /// Records an assignment for the timeline, with the worker's name.
-    pub(crate) fn remember(
+    pub(crate) fn record_assignment(
         &mut self,
         (session, worker): (SessionId, &Arc<str>),
         segments: &[Segment],
@@ -144,24 +144,24 @@ impl Request {
 
     /// Assigns some segments to a worker.
     pub(crate) fn assign(&mut self, session: SessionId, segments: &[Segment], now: Duration) {
-        let hand = self.assigned.entry(session).or_default();
-        if hand.segments.is_empty() {
-            (hand.begun, hand.shards) = (now, 0);
+        let assignment = self.assigned.entry(session).or_default();
+        if assignment.segments.is_empty() {
+            (assignment.begun, assignment.shards) = (now, 0);
         }
-        hand.shards += segments.iter().map(|segment| segment.len()).sum::<u32>();
-        hand.segments.extend(segments);
-        hand.touched = now;
+        assignment.shards += segments.iter().map(|segment| segment.len()).sum::<u32>();
+        assignment.segments.extend(segments);
+        assignment.last_activity = now;
     }
 
     /// Whether the worker has delivered all that was assigned to it.
     pub(crate) fn is_idle(&self, session: SessionId) -> bool {
-        self.assigned.get(&session).is_none_or(|hand| hand.segments.is_empty())
+        self.assigned.get(&session).is_none_or(|assignment| assignment.segments.is_empty())
     }
 
     /// Workers that have not delivered all their segments, and when each last got an assignment or delivered a segment.
     pub(crate) fn busy(&self) -> impl Iterator<Item = (SessionId, Duration)> {
-        let busy = self.assigned.iter().filter(|(_, hand)| !hand.segments.is_empty());
-        busy.map(|(session, hand)| (*session, hand.touched))
+        let busy = self.assigned.iter().filter(|(_, assignment)| !assignment.segments.is_empty());
+        busy.map(|(session, assignment)| (*session, assignment.last_activity))
     }
 
     /// Whether the worker has delivered anything.
@@ -171,7 +171,7 @@ impl Request {
 
     /// Whether the segment is assigned to the worker and not delivered by it yet.
     pub(crate) fn is_assigned(&self, session: SessionId, segment: Segment) -> bool {
-        self.assigned.get(&session).is_some_and(|hand| hand.segments.contains(&segment))
+        self.assigned.get(&session).is_some_and(|assignment| assignment.segments.contains(&segment))
     }
 
     /// Whether the segment is not covered by a filled one yet.
@@ -200,7 +200,7 @@ impl Request {
     }
 
     /// Records a delivery for the timeline.
-    pub(crate) fn remember_delivery(
+    pub(crate) fn record_delivery(
         &mut self,
         session: SessionId,
         segment: Segment,
@@ -224,14 +224,15 @@ impl Request {
         busy: Busy,
         now: Duration,
     ) -> Result<Option<(u32, f64)>, Halt> {
-        let hand = self.assigned.get_mut(&session);
-        let hand = hand.ok_or(Halt::Broken("a worker whose partial is taken was asked for shards"))?;
+        let assignment = self.assigned.get_mut(&session);
+        let assignment =
+            assignment.ok_or(Halt::Broken("a worker whose partial is taken was asked for shards"))?;
         *self.busy_for.entry(session).or_default() += busy;
-        hand.touched = now;
-        hand.segments.remove(&segment);
-        Ok(hand.segments.is_empty().then(|| {
+        assignment.last_activity = now;
+        assignment.segments.remove(&segment);
+        Ok(assignment.segments.is_empty().then(|| {
             self.first_done.get_or_insert(now);
-            (hand.shards, now.saturating_sub(hand.begun).as_secs_f64())
+            (assignment.shards, now.saturating_sub(assignment.begun).as_secs_f64())
         }))
     }
 
@@ -246,16 +247,20 @@ impl Request {
         let open = |part: &&mut Part| part.session == session && part.fate == Fate::Asked;
         self.parts.iter_mut().filter(open).for_each(|part| part.fate = Fate::Lost);
         // A worker that joined after the request was issued may have no assignment.
-        let hand = self.assigned.remove(&session).unwrap_or_default();
-        hand.segments
+        let assignment = self.assigned.remove(&session).unwrap_or_default();
+        assignment
+            .segments
             .into_iter()
-            .filter(|segment| self.wants(*segment) && !self.is_elsewhere(*segment))
+            .filter(|segment| self.wants(*segment) && !self.is_assigned_to_any(*segment))
             .collect()
     }
 
     /// Whether the segment is part of any worker's assignment.
-    fn is_elsewhere(&self, segment: Segment) -> bool {
-        self.assigned.values().flat_map(|hand| &hand.segments).any(|assigned| assigned.contains(segment))
+    fn is_assigned_to_any(&self, segment: Segment) -> bool {
+        self.assigned
+            .values()
+            .flat_map(|assignment| &assignment.segments)
+            .any(|assigned| assigned.contains(segment))
     }
 
     /// Withdraws a segment from a worker that could not compute it. Returns how often the segment has failed so far.
@@ -263,8 +268,8 @@ impl Request {
         if let Some(part) = self.part(session, segment) {
             part.fate = Fate::Failed;
         }
-        if let Some(hand) = self.assigned.get_mut(&session) {
-            hand.segments.remove(&segment);
+        if let Some(assignment) = self.assigned.get_mut(&session) {
+            assignment.segments.remove(&segment);
         }
         let failures = self.failures.entry(segment).or_default();
         *failures += 1;
@@ -273,22 +278,23 @@ impl Request {
 
     /// Shards that are neither filled nor assigned, as maximal contiguous ranges.
     pub(crate) fn unassigned(&self) -> Vec<Segment> {
-        self.ranges(|leaf| self.wants(leaf) && !self.is_elsewhere(leaf))
+        self.ranges(|leaf| self.wants(leaf) && !self.is_assigned_to_any(leaf))
     }
 
     /// Shards that are not filled and assigned to late workers only, as maximal contiguous ranges. The arguments of
     /// `is_late` are a worker, when it last got an assignment or delivered, and its number of open shards.
     pub(crate) fn late(&self, is_late: impl Fn(SessionId, Duration, u32) -> bool) -> Vec<Segment> {
-        let in_time =
-            |(session, hand): &(&SessionId, &InHand)| !is_late(**session, hand.touched, hand.shards_left());
+        let in_time = |(session, assignment): &(&SessionId, &WorkerAssignment)| {
+            !is_late(**session, assignment.last_activity, assignment.shards_left())
+        };
         let in_time: Vec<Segment> = self
             .assigned
             .iter()
             .filter(in_time)
-            .flat_map(|(_, hand)| hand.segments.iter().copied())
+            .flat_map(|(_, assignment)| assignment.segments.iter().copied())
             .collect();
-        let in_good_hands = |leaf| in_time.iter().any(|segment| segment.contains(leaf));
-        self.ranges(|leaf| self.wants(leaf) && self.is_elsewhere(leaf) && !in_good_hands(leaf))
+        let is_in_time = |leaf| in_time.iter().any(|segment| segment.contains(leaf));
+        self.ranges(|leaf| self.wants(leaf) && self.is_assigned_to_any(leaf) && !is_in_time(leaf))
     }
 
     /// The shards that satisfy a condition, as maximal contiguous ranges.

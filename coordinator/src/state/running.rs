@@ -81,11 +81,11 @@ impl Cluster {
         let kind = RequestKind::Gradient { epoch: position.epoch, batch };
         // Version 0: nothing is published yet in this activation, changed or not.
         let changed = request.weights_changed || training.weights_version == 0;
-        self.give_out(job, trainer, kind, samples, changed.then_some(weights))
+        self.issue_request(job, trainer, kind, samples, changed.then_some(weights))
     }
 
     /// Creates a request and assigns its shards. `weights` are `Some` if they differ from the published ones.
-    fn give_out(
+    fn issue_request(
         &mut self,
         job: &mut Job,
         trainer: Box<Trainer>,
@@ -113,12 +113,12 @@ impl Cluster {
         if let Some(weights) = weights {
             self.push(Command::Publish { job: id, version, weights });
         }
-        self.assign_rest(job.require_active_mut()?);
+        self.assign_unassigned(job.require_active_mut()?);
         Ok(())
     }
 
     /// Assigns all shards that are neither filled nor assigned. Does nothing between two requests.
-    pub(super) fn assign_rest(&mut self, active: &mut Active) {
+    pub(super) fn assign_unassigned(&mut self, active: &mut Active) {
         let candidates = active.candidates();
         if let Some(request) = active.training_mut().and_then(|training| training.request_mut()) {
             for range in request.unassigned() {
@@ -139,7 +139,7 @@ impl Cluster {
         for (session, segments) in divide(range, coordinates.shards, candidates) {
             request.assign(session, &segments, self.now.elapsed);
             let name = self.workers.shared_name(session);
-            request.remember((session, &name), &segments, again, self.now.elapsed);
+            request.record_assignment((session, &name), &segments, again, self.now.elapsed);
             let assignment = Assignment {
                 request: request.id.clone(),
                 coordinates,
@@ -180,7 +180,7 @@ impl Cluster {
         match due_test(job)? {
             Some(samples) => {
                 let weights = trainer.slow();
-                self.give_out(job, trainer, RequestKind::Test, samples, Some(weights))
+                self.issue_request(job, trainer, RequestKind::Test, samples, Some(weights))
             }
             None => self.end_outer_step(job, trainer),
         }
@@ -209,7 +209,7 @@ impl Cluster {
             outer_steps,
         });
         self.push(Command::Record { job: id, activation, metrics });
-        self.go_on(job, trainer, due)
+        self.continue_training(job, trainer, due)
     }
 }
 

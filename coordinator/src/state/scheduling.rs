@@ -85,7 +85,7 @@ impl Cluster {
         worker.job = Some(job.id().clone());
         let active = job.require_active_mut()?;
         active.members.insert(session, Member { since: self.now.elapsed, ..Member::default() });
-        active.alone_since = None;
+        active.without_workers_since = None;
         let prepare = WorkerCommand::Prepare(job.id().clone(), job.message.clone());
         self.push(Command::Send(session, prepare));
         Ok(())

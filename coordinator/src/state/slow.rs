@@ -21,7 +21,7 @@ const PATIENCE: f64 = 4.0;
 /// shards.
 const STUCK: u32 = 10;
 /// Maximum number of doublings of that time, one for each worker given up before. 2^20 times is longer than any run.
-const MOST_DOUBLINGS: u32 = 20;
+const MAX_DOUBLINGS: u32 = 20;
 
 /// Workers to be given up.
 struct Stuck {
@@ -32,7 +32,7 @@ struct Stuck {
 
 impl Core {
     /// Checks the workers of all active jobs for lateness.
-    pub(super) fn overtake_slow_workers(&mut self) {
+    pub(super) fn handle_slow_workers(&mut self) {
         let ids: Vec<JobId> =
             self.jobs.values().filter(|job| job.active.is_some()).map(|job| job.id().clone()).collect();
         for id in ids {
@@ -42,7 +42,7 @@ impl Core {
                 }
             }
             self.on_job(&id, |cluster, job| match job.active {
-                Some(_) => cluster.look_after_start(job),
+                Some(_) => cluster.check_preparing_workers(job),
                 None => Err(Halt::Stale("the last worker was given up just now")),
             });
         }
@@ -102,28 +102,29 @@ impl Cluster {
     fn stuck_workers(&self, request: &Request, given_up: &mut u32) -> Stuck {
         let now = self.now.elapsed;
         let patience =
-            self.config.failure_detection * STUCK.saturating_mul(1 << (*given_up).min(MOST_DOUBLINGS));
-        let stands_still = |(session, touched): (SessionId, Duration)| {
+            self.config.failure_detection * STUCK.saturating_mul(1 << (*given_up).min(MAX_DOUBLINGS));
+        let without_progress = |(session, last_activity): (SessionId, Duration)| {
             let advanced = self.workers.get(session)?.advanced;
-            (now.saturating_sub(advanced.max(touched)) > patience).then_some(session)
+            (now.saturating_sub(advanced.max(last_activity)) > patience).then_some(session)
         };
-        let sessions: Vec<SessionId> = request.busy().filter_map(stands_still).collect();
+        let sessions: Vec<SessionId> = request.busy().filter_map(without_progress).collect();
         *given_up += sessions.len() as u32;
         Stuck { sessions, patience }
     }
 
     /// Checks the workers that load a job or draw its weights.
-    fn look_after_start(&mut self, job: &mut Job) -> Handled {
-        self.draw_as_well(job)?;
+    fn check_preparing_workers(&mut self, job: &mut Job) -> Handled {
+        self.request_initial_state_from_another(job)?;
         self.exclude_unprepared(job)
     }
 
     /// Asks another worker for the initial weights as well if the one that was asked takes long: all draw the same
     /// weights.
-    fn draw_as_well(&mut self, job: &mut Job) -> Handled {
+    fn request_initial_state_from_another(&mut self, job: &mut Job) -> Handled {
         let active = job.require_active()?;
         let Stage::Drawing(asked) = active.stage else { return Ok(()) };
-        if self.now.elapsed.saturating_sub(active.asked) <= self.config.failure_detection {
+        if self.now.elapsed.saturating_sub(active.requested_initial_state_at) <= self.config.failure_detection
+        {
             return Ok(());
         }
         let prepared = active.members.iter().filter(|(_, member)| member.prepared);
@@ -142,7 +143,9 @@ impl Cluster {
         let grace = self.config.worker_grace;
         let active = job.require_active()?;
         let drawing = match active.stage {
-            Stage::Drawing(session) if now.saturating_sub(active.asked) > grace => Some(session),
+            Stage::Drawing(session) if now.saturating_sub(active.requested_initial_state_at) > grace => {
+                Some(session)
+            }
             _ => None,
         };
         let late = |(session, member): (&SessionId, &Member)| {

@@ -40,7 +40,7 @@ pub(crate) struct Step {
     optimizer: f64,
     waiting: f64,
     workers: BTreeSet<SessionId>,
-    works_done: Vec<RequestTimeline>,
+    request_timelines: Vec<RequestTimeline>,
 }
 
 impl Step {
@@ -50,7 +50,7 @@ impl Step {
 
     /// Notes a complete request.
     pub(crate) fn note_request(&mut self, request: &mut Request, now: Duration) {
-        self.works_done.push(request.timeline(self.begun, now));
+        self.request_timelines.push(request.timeline(self.begun, now));
         self.busy += request.busiest();
         self.waiting += request.waiting(now);
         self.workers.extend(request.contributors());
@@ -63,7 +63,7 @@ impl Step {
             self.first = self.first.or(advance.sums);
             self.last = advance.sums;
         }
-        if let Some(request) = self.works_done.last_mut() {
+        if let Some(request) = self.request_timelines.last_mut() {
             request.reduction = advance.reduction;
             request.optimizer = advance.seconds - advance.reduction;
         }
@@ -74,7 +74,7 @@ impl Step {
         StepTimeline {
             outer_step: self.outer_step + 1,
             length: now.saturating_sub(self.begun),
-            requests: std::mem::take(&mut self.works_done),
+            requests: std::mem::take(&mut self.request_timelines),
         }
     }
 

@@ -56,7 +56,7 @@ impl Core {
     ) -> Result<JobView, CallError> {
         let job = self.jobs.get_mut(id).ok_or_else(|| CallError::NotFound(id.clone()))?;
         caller.check(job)?;
-        let who = caller.to_owner(&job.record.owner);
+        let who = caller.relation_to_owner(&job.record.owner);
         act(&mut self.cluster, job, &who)
     }
 
@@ -154,7 +154,7 @@ impl Core {
 
     fn list(&self, caller: &Caller, count: usize, before: Option<u64>) -> Reply {
         let is_before = |number: u64| before.is_none_or(|before| number < before);
-        let wanted = |job: &&Job| is_before(job.record.number) && caller.may_touch(&job.record.owner);
+        let wanted = |job: &&Job| is_before(job.record.number) && caller.may_access(&job.record.owner);
         let mut jobs: Vec<&Job> = self.jobs.values().filter(wanted).collect();
         jobs.sort_unstable_by_key(|job| std::cmp::Reverse(job.record.number));
         let mut bytes = 0;

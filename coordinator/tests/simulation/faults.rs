@@ -133,7 +133,7 @@ impl World {
             return;
         }
         self.kill_worker(worker);
-        if let Some(again) = again.or((!self.somebody_lives()).then_some(seconds(1))) {
+        if let Some(again) = again.or((!self.any_worker_is_alive()).then_some(seconds(1))) {
             self.revive_later(worker, again);
         }
     }
@@ -169,7 +169,7 @@ impl World {
         self.start_worker(worker);
     }
 
-    fn somebody_lives(&self) -> bool {
+    fn any_worker_is_alive(&self) -> bool {
         self.workers.iter().any(|worker| worker.alive)
     }
 

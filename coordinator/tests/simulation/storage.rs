@@ -106,7 +106,7 @@ impl World {
             return;
         }
         let Some(task) = self.process.as_mut().and_then(|process| process.files.pop_front()) else { return };
-        let told = match task {
+        let event = match task {
             FileTask::Record | FileTask::Close => None,
             FileTask::Load(job, activation, start) => {
                 let result = self.load(&job, &start).map(Box::new);
@@ -131,11 +131,11 @@ impl World {
                 Some(Event::Checkpointed { job, activation, outer_step, result: Ok(digest) })
             }
         };
-        self.file_task_done(incarnation, told);
+        self.file_task_done(incarnation, event);
     }
 
-    fn file_task_done(&mut self, incarnation: u64, told: Option<Event>) {
-        if let Some(event) = told {
+    fn file_task_done(&mut self, incarnation: u64, event: Option<Event>) {
+        if let Some(event) = event {
             let later = self.dice.between(1, millis(2));
             self.agenda.add(self.now + later, ScheduledEvent::Effect(incarnation, Box::new(event)));
         }

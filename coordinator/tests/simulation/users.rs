@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use lookbehind_common::ids::JobId;
 use lookbehind_coordinator::state::event::{CallError, Event, JobView, UserCall};
-use lookbehind_coordinator::state::{Caller as Somebody, JobState};
+use lookbehind_coordinator::state::{Caller as ApiCaller, JobState};
 
 use crate::agenda::ScheduledEvent;
 use crate::dice::{Dice, millis, seconds};
@@ -88,7 +88,7 @@ impl World {
             }
         };
         request.pending = Some(wish);
-        self.ask(Caller::User(number), |reply_to| Event::User { reply_to, caller: Somebody::Anyone, call });
+        self.ask(Caller::User(number), |reply_to| Event::User { reply_to, caller: ApiCaller::Anyone, call });
     }
 
     /// The coordinator has crashed before it answered.

@@ -201,9 +201,7 @@ impl World {
             Down::Message(message) => message,
         };
         let Some(fencing_token) = session.fencing_token.clone() else {
-            return self
-                .invariants
-                .fail(format!("worker {number} was told {message:?} before it was let in"));
+            return self.invariants.fail(format!("worker {number} got {message:?} before it was registered"));
         };
         let context = Context { stream: session.stream, fencing_token };
         let task = match message {

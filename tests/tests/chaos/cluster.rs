@@ -12,7 +12,7 @@ use lookbehind_tests::machines::Machines;
 /// Number of workers at the beginning.
 const WORKERS: usize = 3;
 /// Logged by a worker that considers a silent coordinator lost.
-const SILENCE: &str = "nothing was heard";
+const SILENCE: &str = "nothing was received";
 
 /// A place for a worker.
 struct Seat {

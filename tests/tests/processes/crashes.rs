@@ -2,7 +2,7 @@
 
 use lookbehind_tests::jobs::LONG_STEPS;
 
-use lookbehind_tests::machines::{Machines, lines, long_digest, told};
+use lookbehind_tests::machines::{Machines, lines, long_digest, reported_outer_steps};
 
 /// The stages, and the number of the visit to each at which the coordinator crashes.
 const STAGES: [(&str, u32); 14] = [
@@ -34,7 +34,7 @@ async fn a_coordinator_that_crashes_at_any_stage_of_writing_loses_nothing() {
         machines.restart().await;
         assert_eq!(submitting.exit().await, 0, "{stage} {count}: {}", submitting.stderr());
         assert_eq!(
-            told(&submitting),
+            reported_outer_steps(&submitting),
             (1..=LONG_STEPS).collect::<Vec<_>>(),
             "{stage} {count}: each step once"
         );

@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use lookbehind_tests::jobs::LONG_STEPS;
-use lookbehind_tests::machines::{Machines, ends_as_ever, lines, long_digest, told};
+use lookbehind_tests::machines::{Machines, ends_as_ever, lines, long_digest, reported_outer_steps};
 use lookbehind_tests::process::Process;
 use lookbehind_tests::programs;
 
@@ -78,7 +78,11 @@ async fn a_coordinator_that_is_told_to_end_writes_a_checkpoint_and_goes_on_from_
     let history = machines.client.finish(&id).await;
     assert!(history.said(&["training from", &checkpoint.to_string()]), "{:?}", history.notices);
     assert_eq!(watching.exit().await, 0, "{}", watching.stderr());
-    assert_eq!(told(&watching), (1..=LONG_STEPS).collect::<Vec<u64>>(), "each step once, across the restart");
+    assert_eq!(
+        reported_outer_steps(&watching),
+        (1..=LONG_STEPS).collect::<Vec<u64>>(),
+        "each step once, across the restart"
+    );
     let digest = lines(&watching).last().map(|line| line["summary"]["digest"].clone());
     assert_eq!(digest, Some(Value::from(long_digest().await)));
 }
@@ -99,7 +103,11 @@ async fn a_coordinator_and_a_worker_that_are_killed_leave_the_final_weights_unch
     let _late = machines.worker("late").await;
     ends_as_ever(&machines, &id).await;
     assert_eq!(watching.exit().await, 0, "{}", watching.stderr());
-    assert_eq!(told(&watching), (1..=LONG_STEPS).collect::<Vec<u64>>(), "each step once, across the restart");
+    assert_eq!(
+        reported_outer_steps(&watching),
+        (1..=LONG_STEPS).collect::<Vec<u64>>(),
+        "each step once, across the restart"
+    );
 }
 
 /// A second coordinator on the same state exits immediately with an error message.

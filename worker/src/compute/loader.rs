@@ -83,7 +83,7 @@ impl Loader {
     }
 
     /// Returns the requested samples; `next` is the request that probably follows. A `next` without samples prepares
-    /// nothing, but what other requests foresaw of its part is kept.
+    /// nothing, but what other requests prefetched of its part is kept.
     pub(super) fn get(
         &mut self,
         wanted: &SampleRequest,
@@ -91,10 +91,10 @@ impl Loader {
     ) -> Result<Batch, DataError> {
         let begun = Instant::now();
         let parts = [Some(wanted.part), next.as_ref().map(|next| next.part)];
-        self.shared.state().want(wanted.part.split, parts);
+        self.shared.state().set_wanted(wanted.part.split, parts);
         let batch = self.take(wanted);
         if let Some(next) = next {
-            self.foresee(next);
+            self.prefetch(next);
         }
         self.waited += begun.elapsed();
         batch
@@ -109,11 +109,11 @@ impl Loader {
         Ok(batch)
     }
 
-    fn foresee(&mut self, wanted: SampleRequest) {
+    fn prefetch(&mut self, wanted: SampleRequest) {
         let mut state = self.shared.state();
         let samples = wanted.samples.len();
         let fits = state.queue.len() < QUEUE && (state.samples() + samples) as u64 <= self.shared.limit;
-        if samples == 0 || !fits || state.is_known(&wanted) {
+        if samples == 0 || !fits || state.is_queued_or_ready(&wanted) {
             return;
         }
         state.queue.push_back(wanted);
@@ -208,7 +208,7 @@ impl Guard<'_> {
 
 impl State {
     /// Discards samples of a split that belong to neither of the parts.
-    fn want(&mut self, split: Split, parts: [Option<Part>; 2]) {
+    fn set_wanted(&mut self, split: Split, parts: [Option<Part>; 2]) {
         self.wanted.retain(|part| part.split != split);
         self.wanted.extend(parts.into_iter().flatten());
         let wanted = &self.wanted;
@@ -222,7 +222,7 @@ impl State {
         ready.chain(&self.queue).chain(&self.running).map(|wanted| wanted.samples.len()).sum()
     }
 
-    fn is_known(&self, wanted: &SampleRequest) -> bool {
+    fn is_queued_or_ready(&self, wanted: &SampleRequest) -> bool {
         self.running.as_ref() == Some(wanted)
             || self.queue.contains(wanted)
             || self.ready.iter().any(|(known, _)| known == wanted)

@@ -89,7 +89,7 @@ impl Generation {
     }
 
     /// Whether requests of that generation are still current.
-    pub(super) fn is(&self, number: u64) -> bool {
+    pub(super) fn is_current(&self, number: u64) -> bool {
         self.current.load(Ordering::Relaxed) == number
     }
 }

@@ -34,7 +34,7 @@ const REGISTRATION: Duration = Duration::from_secs(10);
 /// How a session ended.
 pub(super) enum Ended {
     /// The worker was asked to stop.
-    Asked,
+    Shutdown,
     /// The coordinator refuses this worker.
     Refused { reason: String, retryable: bool },
     /// The device is lost to this process.
@@ -61,7 +61,7 @@ pub(super) async fn run(link: Link) -> Result<Ended, WorkerError> {
 async fn session(link: Link, bulk: Handle) -> Ended {
     let registered = tokio::select! {
         registered = tokio::time::timeout(REGISTRATION, register(&link, &bulk)) => registered,
-        () = link.shutdown.cancelled() => return Ended::Asked,
+        () = link.shutdown.cancelled() => return Ended::Shutdown,
     };
     match registered {
         Ok(Ok(registration)) => Session::new(link, &bulk, registration).run().await,
@@ -136,14 +136,14 @@ impl Session {
     async fn run(mut self) -> Ended {
         let mut beats = tokio::time::interval(self.interval);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
+        let mut last_received = Instant::now();
         let mut sequence = 0;
         let shutdown = self.link.shutdown.clone();
         loop {
             let lost = |reason: String| Ended::Lost { reason, registered: true };
             tokio::select! {
                 message = self.incoming.message() => {
-                    heard = Instant::now();
+                    last_received = Instant::now();
                     match message {
                         Ok(Some(message)) => if let Err(ended) = self.take(message) {
                             return ended;
@@ -170,8 +170,8 @@ impl Session {
                         return lost("the stream is closed".into());
                     }
                 }
-                () = tokio::time::sleep_until(heard + self.detection) => {
-                    return lost(format!("nothing was heard for {:?}", self.detection));
+                () = tokio::time::sleep_until(last_received + self.detection) => {
+                    return lost(format!("nothing was received for {:?}", self.detection));
                 }
                 () = shutdown.cancelled() => return self.leave().await,
             }
@@ -194,7 +194,7 @@ impl Session {
             let closing = async { while let Ok(Some(_)) = self.incoming.message().await {} };
             let _ = tokio::time::timeout(self.detection, closing).await;
         }
-        Ended::Asked
+        Ended::Shutdown
     }
 
     fn take(&mut self, response: v1::SessionResponse) -> Result<(), Ended> {

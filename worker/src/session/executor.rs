@@ -21,7 +21,7 @@ use loaded::Loaded;
 
 /// Commands that may wait. More would mean that coordinator and worker have a different view of the session, which ends
 /// it.
-const TASKS: usize = 64;
+const COMMANDS: usize = 64;
 
 /// How long a worker that stops waits for the shard that it is computing.
 const FINISH: Duration = Duration::from_secs(2);
@@ -49,7 +49,7 @@ impl Executor {
         runtime: Handle,
         metrics: WorkerMetrics,
     ) -> Result<Self, WorkerError> {
-        let (commands, mut queue) = mpsc::channel(TASKS);
+        let (commands, mut queue) = mpsc::channel(COMMANDS);
         let (working, ended) = oneshot::channel();
         let generation = Arc::new(Generation::default());
         let mut thread =

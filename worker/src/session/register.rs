@@ -83,7 +83,7 @@ pub(super) async fn register(link: &Link, bulk: &Handle) -> Result<Registration,
     let first = v1::SessionRequest { fencing_token: None, message: Some(register) };
     outgoing.send(first).await.map_err(unreachable)?;
     let mut client = WorkerServiceClient::with_interceptor(channel, authorize.clone());
-    let response = client.session(ReceiverStream::new(messages)).await.map_err(not_let_in)?;
+    let response = client.session(ReceiverStream::new(messages)).await.map_err(refused_or_lost)?;
     let mut incoming = response.into_inner();
     let (fencing_token, terms) = accepted(incoming.message().await.map_err(unreachable)?)?;
     tracing::info!(worker = link.name, session = %fencing_token.session, cluster = %fencing_token.cluster, "registered");
@@ -108,7 +108,7 @@ fn accepted(answer: Option<v1::SessionResponse>) -> Result<(FencingToken, v1::Re
 
 /// Refused credentials end the session but not the worker: the coordinator will not change its mind by itself, but
 /// credentials may be renewed, so the worker asks again.
-fn not_let_in(status: Status) -> Ended {
+fn refused_or_lost(status: Status) -> Ended {
     match status.code() {
         Code::Unauthenticated | Code::PermissionDenied => {
             Ended::Refused { reason: status.message().to_owned(), retryable: true }

@@ -76,7 +76,7 @@ impl Transfers {
     }
 
     /// Runs a future, unless the session ends first.
-    async fn unless_over<T>(&self, act: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    async fn until_session_ends<T>(&self, act: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
         let ended = self.over.run_until_cancelled(act).await;
         ended.unwrap_or_else(|| Err(Status::cancelled("the session is over")))
     }
@@ -97,6 +97,6 @@ impl Transfers {
     }
 }
 
-fn stands_still() -> Status {
-    Status::deadline_exceeded("the transfer stood still for too long")
+fn stalled() -> Status {
+    Status::deadline_exceeded("the transfer made no progress for too long")
 }

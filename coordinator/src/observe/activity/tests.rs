@@ -23,7 +23,7 @@ fn of_a_job_the_newest_outer_steps_are_remembered() {
 fn jobs_that_rest_are_forgotten_before_those_that_run() {
     let mut activity = Activity::default();
     (1..=JOBS as u64).for_each(|number| step(&mut activity, number, 1));
-    activity.rests(&job(50));
+    activity.set_idle(&job(50));
     step(&mut activity, 1000, 1);
     assert!(activity.last_step(&job(50)).is_none() && activity.last_step(&job(1)).is_some());
     step(&mut activity, 1001, 1);

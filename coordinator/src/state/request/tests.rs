@@ -59,7 +59,7 @@ fn other_bytes_for_a_filled_segment_are_a_conflict_with_its_worker() {
 }
 
 #[test]
-fn segments_of_a_lost_worker_are_unassigned_again_unless_somebody_has_them() {
+fn segments_of_a_lost_worker_are_unassigned_again_unless_another_worker_has_them() {
     let mut request = request();
     request.assign(A, &[segment(0, 4), segment(4, 6)], at(0));
     request.assign(B, &[segment(6, 8), segment(4, 6)], at(0));
@@ -70,7 +70,7 @@ fn segments_of_a_lost_worker_are_unassigned_again_unless_somebody_has_them() {
 }
 
 #[test]
-fn late_shards_are_those_that_only_late_workers_have_in_hand() {
+fn late_shards_are_those_that_are_assigned_to_late_workers_only() {
     let mut request = request();
     request.assign(A, &[segment(0, 4), segment(4, 6)], at(1));
     request.assign(B, &[segment(6, 8)], at(2));

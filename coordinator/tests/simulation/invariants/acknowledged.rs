@@ -1,4 +1,4 @@
-//! What a user was told survives crashes, and a record never names a checkpoint that is not durable yet.
+//! What was acknowledged to a user survives crashes, and a record never names a checkpoint that is not durable yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,10 +8,10 @@ use lookbehind_coordinator::state::JobRecord;
 use super::Broken;
 use crate::disk::Disk;
 
-/// The revision of each job that its user was last told.
+/// The revision of each job that was last acknowledged to its user.
 #[derive(Default)]
 pub(crate) struct Acknowledged {
-    told: BTreeMap<JobId, u64>,
+    acknowledged: BTreeMap<JobId, u64>,
     pub(crate) broken: Broken,
 }
 
@@ -21,16 +21,16 @@ impl Acknowledged {
         let stored = disk.records.get(&record.id).map(|stored| stored.revision);
         self.broken.check(stored >= Some(record.revision), || {
             format!(
-                "job {}: its user was told of revision {}, stored is {stored:?}",
+                "job {}: revision {} was acknowledged to its user, stored is {stored:?}",
                 record.id, record.revision
             )
         });
-        self.told.insert(record.id.clone(), record.revision);
+        self.acknowledged.insert(record.id.clone(), record.revision);
     }
 
     /// The coordinator starts with what is stored.
     pub(crate) fn started(&mut self, disk: &Disk) {
-        for (job, revision) in &self.told {
+        for (job, revision) in &self.acknowledged {
             let stored = disk.records.get(job).map(|record| record.revision);
             self.broken.check(stored >= Some(*revision), || {
                 format!("job {job}: revision {revision} was acknowledged, {stored:?} survived")

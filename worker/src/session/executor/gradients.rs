@@ -30,7 +30,7 @@ enum Ended {
 impl Thread {
     /// Computes an assignment's segments and queues their upload; errors are reported to the coordinator.
     pub(super) fn compute(&mut self, context: &Context, assignment: &Assignment) {
-        match self.computed(context, assignment) {
+        match self.try_compute(context, assignment) {
             Ok(()) | Err(Ended::Unwanted) => {}
             Err(Ended::Failed(reason)) => {
                 self.metrics.failed(Failure::Request);
@@ -43,12 +43,12 @@ impl Thread {
         }
     }
 
-    fn computed(&mut self, context: &Context, assignment: &Assignment) -> Result<(), Ended> {
-        if !self.generation.is(assignment.number) {
+    fn try_compute(&mut self, context: &Context, assignment: &Assignment) -> Result<(), Ended> {
+        if !self.generation.is_current(assignment.number) {
             return Err(Ended::Unwanted);
         }
         self.take_weights(context, assignment)?;
-        let watch: Arc<dyn Watch> = Arc::new(Waiting {
+        let watch: Arc<dyn Watch> = Arc::new(AssignmentWatch {
             generation: Arc::clone(&self.generation),
             transfers: context.transfers.clone(),
             number: assignment.number,
@@ -98,7 +98,7 @@ impl Thread {
         let loaded = loaded(&mut self.loaded, assignment)?;
         let error = match timed_segment(loaded, assignment, segment, watch) {
             Ok(upload) => {
-                self.metrics.computed(counted(assignment, &upload));
+                self.metrics.computed(measured(assignment, &upload));
                 // The receiver is dropped only when the session has ended.
                 return context.uploads.blocking_send(upload).map_err(|_| Ended::Unwanted);
             }
@@ -137,7 +137,7 @@ fn timed_segment(
     Ok(PartialUpload { request, segment, partial, compute_seconds, data_seconds })
 }
 
-fn counted(assignment: &Assignment, upload: &PartialUpload) -> Computed {
+fn measured(assignment: &Assignment, upload: &PartialUpload) -> Computed {
     Computed {
         kind: assignment.request.kind,
         shards: upload.segment.len(),
@@ -153,19 +153,19 @@ fn request_failed(assignment: &Assignment, segment: Segment, reason: String) -> 
 }
 
 /// The coordinator, waiting for an assignment.
-struct Waiting {
+struct AssignmentWatch {
     generation: Arc<Generation>,
     /// Counts the progress that heartbeats report.
     transfers: Transfers,
     number: u64,
 }
 
-impl Watch for Waiting {
+impl Watch for AssignmentWatch {
     fn advance(&self) {
         self.transfers.advance();
     }
 
     fn is_superseded(&self) -> bool {
-        !self.generation.is(self.number)
+        !self.generation.is_current(self.number)
     }
 }

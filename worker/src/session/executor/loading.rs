@@ -49,7 +49,7 @@ impl Thread {
         let known = self.loaded.take().filter(|loaded| loaded.id == *id && loaded.spec == encoded);
         let loaded = match known {
             Some(loaded) => Loaded { weights: None, ..loaded },
-            None => self.load_anew(id, spec, encoded)?,
+            None => self.load_new(id, spec, encoded)?,
         };
         let prepared = v1::Prepared {
             job_id: id.to_string(),
@@ -61,7 +61,7 @@ impl Thread {
         Ok(prepared)
     }
 
-    fn load_anew(&self, id: &JobId, spec: &v1::JobSpec, encoded: Vec<u8>) -> Result<Loaded, PrepareError> {
+    fn load_new(&self, id: &JobId, spec: &v1::JobSpec, encoded: Vec<u8>) -> Result<Loaded, PrepareError> {
         let in_spec = |error: JobError| PrepareError::Job(error.to_string());
         let checked: JobSpec = wire::from_proto(spec).and_then(|file| file.validate()).map_err(in_spec)?;
         let job = self.backend.prepare(&checked)?;
@@ -71,7 +71,7 @@ impl Thread {
 
     /// Sends a job's initial weights, or reports why not.
     pub(super) fn send_initial_state(&mut self, context: &Context, id: &JobId) {
-        match self.sent_initial_state(context, id) {
+        match self.try_send_initial_state(context, id) {
             Ok(()) => {}
             Err(NotSent::NotWanted(reason)) => {
                 tracing::debug!(job = %id, reason, "initial weights are not wanted");
@@ -87,7 +87,7 @@ impl Thread {
         }
     }
 
-    fn sent_initial_state(&self, context: &Context, id: &JobId) -> Result<(), NotSent> {
+    fn try_send_initial_state(&self, context: &Context, id: &JobId) -> Result<(), NotSent> {
         let loaded = self.loaded.as_ref().filter(|loaded| loaded.id == *id);
         let loaded = loaded.ok_or_else(|| NotSent::Refused("the job is not loaded".to_owned()))?;
         let initial = loaded.job.initial_state();

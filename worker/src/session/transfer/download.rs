@@ -15,7 +15,7 @@ use lookbehind_telemetry::metrics::Direction;
 use prost::Message;
 use tonic::{Code, Status};
 
-use super::{ATTEMPTS, Transfers, Weights, stands_still};
+use super::{ATTEMPTS, Transfers, Weights, stalled};
 
 impl Transfers {
     /// Fetches one version of a job's weights; `None` if it is no longer served.
@@ -27,7 +27,7 @@ impl Transfers {
     ) -> Result<Option<Weights>, Status> {
         let mut attempt = 1;
         loop {
-            match self.unless_over(self.try_download(job, version, lengths)).await {
+            match self.until_session_ends(self.try_download(job, version, lengths)).await {
                 Ok(weights) => return Ok(Some(weights)),
                 Err(status) if matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => {
                     return Ok(None);
@@ -55,7 +55,7 @@ impl Transfers {
             body::call(SERVICE_NAME, "DownloadWeights", body::request(Frames::message(&message)))?;
         request.extensions_mut().insert(ShareWeights);
         let answer = tokio::time::timeout(self.idle, self.route.call(request)).await;
-        let mut answer = answer.map_err(|_| stands_still())??;
+        let mut answer = answer.map_err(|_| stalled())??;
         if let Some(SharedWeights(parameters, statistics)) = answer.extensions_mut().remove() {
             check_lengths((parameters.len() as u64, statistics.len() as u64), lengths)?;
             self.advance();
@@ -94,7 +94,7 @@ impl Transfers {
     async fn next(&self, incoming: &mut Incoming) -> Result<Option<Part>, Status> {
         self.advance();
         let waited = tokio::time::timeout(self.idle, incoming.next()).await;
-        let next = waited.map_err(|_| stands_still())?;
+        let next = waited.map_err(|_| stalled())?;
         next.map_err(|error| match error {
             IncomingError::Call(status) => status,
             IncomingError::Transfer(error) => damaged(error),

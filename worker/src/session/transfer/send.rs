@@ -18,7 +18,7 @@ use lookbehind_telemetry::metrics::Direction;
 use prost::Message;
 use tonic::{Code, Status};
 
-use super::{ATTEMPTS, PartialUpload, Transfers, stands_still};
+use super::{ATTEMPTS, PartialUpload, Transfers, stalled};
 use crate::session::route::Route;
 
 impl Transfers {
@@ -73,12 +73,12 @@ impl Transfers {
         covered: &[u8],
     ) -> Result<R, Status> {
         if matches!(self.route, Route::InProcess(_)) {
-            return self.unless_over(self.hand_over(method, header, flat_buffers)).await;
+            return self.until_session_ends(self.hand_over(method, header, flat_buffers)).await;
         }
         let parts = flat_buffers.map(|flat_buffer| shared_bytes(&Arc::new(flat_buffer)));
         let mut attempt = 1;
         loop {
-            match self.unless_over(self.try_send(method, header, parts.clone(), covered)).await {
+            match self.until_session_ends(self.try_send(method, header, parts.clone(), covered)).await {
                 Err(status) if !is_final(&status) && !self.over.is_cancelled() && attempt < ATTEMPTS => {
                     tracing::debug!(method, attempt, %status, "upload failed; trying again");
                 }
@@ -103,7 +103,7 @@ impl Transfers {
         });
         let request = body::call(SERVICE_NAME, method, body::request(Frames::transfer(header, pieces)))?;
         let answered = async { body::message(self.route.call(request).await?.into_body()).await };
-        let answered = tokio::time::timeout(deadline, answered).await.map_err(|_| stands_still())?;
+        let answered = tokio::time::timeout(deadline, answered).await.map_err(|_| stalled())?;
         answered.inspect(|_| self.metrics.moved(Direction::Sent, bytes, begun))
     }
 
