@@ -14,7 +14,7 @@ use crate::exit::Exit;
 #[derive(Debug, Parser)]
 #[command(name = "lookbehind", version, about, after_help = Exit::table(), max_term_width = 110)]
 pub struct Cli {
-    /// What is to be done.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
     #[command(flatten)]
@@ -44,19 +44,19 @@ pub enum Command {
     Jobs(Jobs),
     /// Show one job
     Job(OneJob),
-    /// Follow a job until it is over
+    /// Follow a job until it ends
     Watch(OneJob),
-    /// End a job for good
+    /// Cancel a job; it cannot be resumed
     Cancel(OneJob),
-    /// Stop a job after its current outer step and keep it
+    /// Pause a job after its current outer step; it can be resumed
     Pause(OneJob),
-    /// Let a paused job go on
+    /// Resume a paused job
     Resume(Resume),
     /// List the workers
     Workers(Remote),
     /// Fetch a job's model and metrics
     Fetch(Fetch),
-    /// Tell where two runs first differ, or that they do not
+    /// Compare two runs and show where they first differ
     Audit(Audit),
     /// Check a job file
     Validate(Validate),
@@ -103,16 +103,16 @@ pub struct Train {
     /// How many workers to run in this process; the result does not depend on it
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: u16,
-    /// What they compute on: auto (all GPUs; where there is none, the CPU), cpu, cuda, or GPUs as in cuda:0,1
+    /// Devices of the workers: auto (all GPUs, or the CPU if there is none), cpu, cuda, or GPUs as in cuda:0,1
     #[arg(long, env = "LOOKBEHIND_DEVICE", value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
     /// Where model and metrics go
     #[command(flatten)]
     pub out: Out,
-    /// Keep the coordinator's state here: the same command goes on where an earlier one stopped
+    /// Keep the coordinator's state in this folder; the same command continues where an earlier one stopped
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub state: Option<PathBuf>,
-    /// Where data files may come from beside the job file's folder
+    /// Where data files may come from in addition to the job file's folder
     #[command(flatten)]
     pub remote: RemoteArgs,
 }
@@ -123,7 +123,7 @@ pub struct Submit {
     /// The job file
     #[arg(value_hint = ValueHint::FilePath)]
     pub job: PathBuf,
-    /// Follow the job until it is over
+    /// Follow the job until it ends
     #[arg(long)]
     pub watch: bool,
     /// Where model and metrics go, with --watch
@@ -137,7 +137,7 @@ pub struct Submit {
 /// `jobs`.
 #[derive(Debug, Args)]
 pub struct Jobs {
-    /// Show at most so many
+    /// Show at most this number of jobs
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
     /// Where the coordinator is
@@ -162,7 +162,7 @@ pub struct Resume {
     /// The job
     #[command(flatten)]
     pub job: OneJob,
-    /// Go on in another compute class than the one that the job is bound to; its result is then that class's
+    /// Continue in another compute class than the one that the job is bound to; the result is then that of the new class
     #[arg(long)]
     pub accept_class: bool,
 }
@@ -173,7 +173,7 @@ pub struct Audit {
     /// The identity of a job, or a folder that --out has filled
     #[arg(value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub first: String,
-    /// What it is compared with
+    /// The run to compare it with
     #[arg(value_name = "OTHER", value_hint = ValueHint::DirPath)]
     pub second: String,
     /// Where the coordinator is
@@ -187,7 +187,7 @@ pub struct Fetch {
     /// The job's identity, as `submit` and `jobs` show it
     #[arg(value_parser = job_id)]
     pub id: String,
-    /// The checkpoint after so many outer steps; the newest one if not given
+    /// Fetch the checkpoint after this number of outer steps; the default is the newest one
     #[arg(long, value_name = "T")]
     pub step: Option<u64>,
     /// Leave model.safetensors, metrics.jsonl, summary.json, job.toml and TensorBoard's file in this folder
@@ -207,10 +207,10 @@ pub struct Validate {
     /// The job file
     #[arg(value_hint = ValueHint::FilePath)]
     pub job: PathBuf,
-    /// Load model and data, too, as a worker with this data folder would
+    /// Also load model and data, as a worker with this data folder would
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data: Option<PathBuf>,
-    /// Where data files may come from beside this folder
+    /// Where data files may come from in addition to this folder
     #[command(flatten)]
     pub remote: RemoteArgs,
 }
@@ -218,27 +218,27 @@ pub struct Validate {
 /// `certs`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Makes a certificate authority in DIR/ca if there is none, and one folder with what --credentials \
-                  takes for the coordinator and for each name; without names, for an admin called admin and workers \
-                  called worker. What is there stays, unless it expires soon."
+    after_help = "Creates a certificate authority in DIR/ca if there is none, and a folder for --credentials for the \
+                  coordinator and for each name; without names, for an admin called admin and workers called worker. \
+                  Existing credentials are kept unless they expire soon."
 )]
 pub struct Certs {
     /// Where the authority and the folders are
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub folder: PathBuf,
-    /// A name or address under which the coordinator is reached, beside localhost and coordinator
+    /// A further name or address of the coordinator; localhost and coordinator are always included
     #[arg(long = "host", value_name = "NAME")]
     pub hosts: Vec<String>,
-    /// Somebody who may do everything with everybody's jobs
+    /// An administrator, with full access to all jobs
     #[arg(long = "admin", value_name = "NAME")]
     pub admins: Vec<String>,
-    /// Somebody who may do everything with their own jobs
+    /// A user, with full access to their own jobs
     #[arg(long = "user", value_name = "NAME")]
     pub users: Vec<String>,
     /// Workers; several may share a name and its credentials
     #[arg(long = "worker", value_name = "NAME")]
     pub workers: Vec<String>,
-    /// How long certificates last
+    /// Days for which certificates are valid
     #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub days: u32,
 }
@@ -246,7 +246,7 @@ pub struct Certs {
 /// `completions`.
 #[derive(Debug, Args)]
 pub struct Completions {
-    /// Which shell
+    /// The shell
     pub shell: Shell,
 }
 

@@ -62,7 +62,7 @@ pub enum CliError {
         reason: String,
     },
     /// The connection was lost and could not be restored in time.
-    #[error("lost the coordinator at {url} for {} minutes: {reason}; go on with `lookbehind watch {job}`", seconds / 60)]
+    #[error("lost the coordinator at {url} for {} minutes: {reason}; continue with `lookbehind watch {job}`", seconds / 60)]
     Lost {
         /// URL of the coordinator.
         url: String,

@@ -18,7 +18,7 @@ pub enum Exit {
     Refused = 4,
     /// An output could not be written, would overwrite other files, or is corrupt.
     Output = 5,
-    /// This machine failed: the cluster of `train` did not start, or broke.
+    /// This machine failed: the cluster of `train` did not start, or failed.
     Local = 6,
     /// The runs that were compared differ.
     Differ = 7,
@@ -52,16 +52,16 @@ impl Exit {
         match self {
             Exit::Success => "done; with a job to wait for: it succeeded",
             Exit::JobFailed => "the job failed or was cancelled",
-            Exit::Usage => "impossible arguments, or a job file that is missing or wrong",
+            Exit::Usage => "invalid arguments, or a job file that is missing or invalid",
             Exit::Unreachable => "no coordinator answers",
             Exit::Refused => "the coordinator does not know the job, or refuses what was asked",
             Exit::Output => "an output cannot be written, would overwrite other files, or arrived damaged",
             Exit::Local => {
-                "this machine cannot do its part: the cluster inside `train` did not start, or broke"
+                "this machine cannot do its part: the cluster inside `train` did not start, or failed"
             }
             Exit::Differ => "the runs that `audit` compared differ",
             Exit::Interrupted => "stopped by Ctrl-C or SIGTERM",
-            Exit::BrokenPipe => "nobody reads standard output any more",
+            Exit::BrokenPipe => "the reader of standard output has closed it",
         }
     }
 

@@ -117,7 +117,7 @@ impl Config {
         for (option, address) in addresses {
             if let Some(address) = address.filter(|address| !address.ip().to_canonical().is_loopback()) {
                 let expected = "a loopback address where there is no encryption; give --credentials, or --plaintext \
-                                where everybody on the network may do everything";
+                                where everyone on the network has full access";
                 return Err(ConfigError { option, expected, found: address.to_string() });
             }
         }

@@ -73,8 +73,8 @@ pub(crate) async fn serve(
     let v1alpha = reflection().and_then(|builder| described(builder.build_v1alpha()));
     let patience = shared.transfer_idle;
     let metrics = || Arc::clone(&shared.observer);
-    let (users, workers_only, anybody) =
-        (callers::users(metrics()), callers::workers(metrics()), callers::anybody(metrics()));
+    let (users, workers_only, any_role) =
+        (callers::users(metrics()), callers::workers(metrics()), callers::any_role(metrics()));
     let jobs = JobServiceServer::new(JobServiceImpl::new(shared.clone()))
         .max_decoding_message_size(MAX_CONTROL_BYTES);
     let workers = WorkerServiceServer::new(WorkerServiceImpl(shared.clone()))
@@ -97,8 +97,8 @@ pub(crate) async fn serve(
         .http2_keepalive_timeout(Some(patience))
         .layer(InterceptorLayer::new(callers::identify(listener_config.guard, metrics())))
         .add_service(health_service)
-        .add_optional_service(v1.map(|service| InterceptedService::new(service, anybody.clone())))
-        .add_optional_service(v1alpha.map(|service| InterceptedService::new(service, anybody)))
+        .add_optional_service(v1.map(|service| InterceptedService::new(service, any_role.clone())))
+        .add_optional_service(v1alpha.map(|service| InterceptedService::new(service, any_role)))
         .add_service(InterceptedService::new(Prompt::new(jobs, patience, STREAMS), users))
         .add_service(InterceptedService::new(workers, workers_only.clone()))
         .add_service(InterceptedService::new(tensors, workers_only))

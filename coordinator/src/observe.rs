@@ -99,7 +99,7 @@ impl Observer {
         }
         let silent = self.started.elapsed().saturating_sub(Duration::from_millis(beat));
         if silent > self.silent {
-            return Err(format!("the state machine has given no sign of life for {} s", silent.as_secs()));
+            return Err(format!("the state machine has not responded for {} s", silent.as_secs()));
         }
         Ok(())
     }
@@ -128,7 +128,7 @@ impl Observer {
                 );
             }
             Observation::WorkerRefused(worker, reason) => {
-                let text = format!("worker {worker:?} was not let in: {reason}");
+                let text = format!("worker {worker:?} was refused: {reason}");
                 self.tell(at, ClusterEventKind::WorkerRefused, text, &worker, None);
             }
             Observation::WorkerLeaves(worker, job) => {
@@ -173,7 +173,7 @@ impl Observer {
             self.tell(
                 at,
                 ClusterEventKind::WorkerLost,
-                format!("worker {worker} gone: {cause}"),
+                format!("worker {worker} lost: {cause}"),
                 worker,
                 job.as_ref(),
             );

@@ -23,7 +23,7 @@ const EXIT_CONFIG: u8 = 78;
 #[command(
     name = "lookbehind-coordinator",
     version,
-    after_help = "Exit codes: 0 ended when asked to, 1 failed, 78 unusable configuration or state."
+    after_help = "Exit codes: 0 stopped on request, 1 failed, 78 unusable configuration or state."
 )]
 struct Args {
     /// Address to listen on.
@@ -32,49 +32,49 @@ struct Args {
     /// Where dashboard, metrics and probes listen; the default is the port after --listen's, on the same address
     #[arg(long, env = "LOOKBEHIND_HTTP", value_name = "ADDRESS|off")]
     http: Option<Http>,
-    /// Folder with cert.pem, key.pem, ca.pem and tokens.toml: everything is encrypted, and callers must say who they are.
+    /// Folder with cert.pem, key.pem, ca.pem and tokens.toml: connections are encrypted and callers are authenticated.
     #[arg(long, env = "LOOKBEHIND_CREDENTIALS", value_name = "DIR")]
     credentials: Option<PathBuf>,
-    /// Let plain text leave this machine where there are no credentials: everybody on the network may do everything.
+    /// Accept other machines without credentials: unencrypted, and with full access for everyone on the network.
     #[arg(long, env = "LOOKBEHIND_PLAINTEXT", value_parser = FalseyValueParser::new())]
     plaintext: bool,
-    /// Show dashboard and metrics only to those who sign in.
+    /// Show dashboard and metrics only after signing in.
     #[arg(long, env = "LOOKBEHIND_PRIVATE", value_parser = FalseyValueParser::new())]
     private: bool,
-    /// Keep the descriptions of the gRPC services to oneself.
+    /// Do not serve the descriptions of the gRPC services (reflection).
     #[arg(long, env = "LOOKBEHIND_NO_REFLECTION", value_parser = FalseyValueParser::new())]
     no_reflection: bool,
     /// Send traces of outer steps to this OpenTelemetry collector (OTLP over gRPC).
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     traces: Option<String>,
-    /// How log lines are written.
+    /// Format of the log lines.
     #[arg(long, env = "LOOKBEHIND_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
-    /// Ask a coordinator that was started with the same options whether it is ready, and exit with 0 or 1.
+    /// Query a coordinator that was started with the same options: exit with 0 if it is ready, with 1 if not.
     #[arg(long)]
     probe: bool,
     /// Folder of the durable state: jobs, checkpoints, metrics.
     #[arg(long, env = "LOOKBEHIND_STATE", value_name = "DIR")]
     state: PathBuf,
-    /// Seconds of silence that mean that a worker is lost; all other liveness deadlines derive from it.
+    /// Seconds of silence after which a worker counts as lost; all other liveness deadlines derive from it.
     #[arg(long, env = "LOOKBEHIND_FAILURE_DETECTION", value_name = "SECONDS", default_value_t = 2.0)]
     failure_detection: f64,
-    /// Seconds that a running job may be without any worker before it fails.
+    /// Seconds after which a running job without any worker fails.
     #[arg(long, env = "LOOKBEHIND_WORKER_GRACE", value_name = "SECONDS", default_value_t = 600)]
     worker_grace: u64,
     /// Seconds that running outer steps may take after SIGTERM.
     #[arg(long, env = "LOOKBEHIND_SHUTDOWN_GRACE", value_name = "SECONDS", default_value_t = 30)]
     shutdown_grace: u64,
-    /// Mebibytes that the weights and optimizer states of all running jobs may take together.
+    /// Memory limit in MiB for the weights and optimizer states of all running jobs together.
     #[arg(long, env = "LOOKBEHIND_MEMORY", value_name = "MIB", default_value_t = 16 * 1024)]
     memory: u64,
-    /// Jobs that may wait at a time.
+    /// Maximum number of queued jobs.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_queued_jobs: usize,
-    /// Workers that may be registered at a time.
+    /// Maximum number of registered workers.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_workers: usize,
-    /// Connections that there may be at a time; a worker has two.
+    /// Maximum number of open connections; a worker has two.
     #[arg(long, value_name = "N", default_value_t = 4000)]
     max_connections: usize,
 }
@@ -178,7 +178,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
         reason = coordinator.broken() => anyhow::bail!("{reason}"),
     }
-    tracing::info!("asked to end: running outer steps are finished first; a second signal ends at once");
+    tracing::info!(
+        "shutdown requested: running outer steps are finished first; a second signal ends at once"
+    );
     tokio::select! {
         () = coordinator.shutdown() => {}
         _ = terminate.recv() => {}

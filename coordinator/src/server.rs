@@ -172,11 +172,11 @@ impl Coordinator {
             ended = &mut self.server => match ended {
                 Ok(Ok(())) => "the server ended".into(),
                 Ok(Err(error)) => format!("the server ended: {error}"),
-                Err(error) => format!("the server broke: {error}"),
+                Err(error) => format!("the server failed: {error}"),
             },
             ended = &mut self.owner => match ended {
                 Ok(()) => "the state machine ended".into(),
-                Err(error) => format!("the state machine broke: {error}"),
+                Err(error) => format!("the state machine failed: {error}"),
             },
         }
     }
@@ -187,7 +187,7 @@ impl Coordinator {
         self.shared.0.observer.ending();
         let asked = self.shared.0.mailbox.tell(Event::Shutdown).await;
         if asked.is_ok() && tokio::time::timeout(self.grace, self.stopped.cancelled()).await.is_err() {
-            tracing::warn!(grace = ?self.grace, "outer steps took too long; the newest checkpoints stand");
+            tracing::warn!(grace = ?self.grace, "outer steps took too long; the newest checkpoints are kept");
         }
         self.end.cancel();
         // The owner returns when all queued writes are done.

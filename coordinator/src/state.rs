@@ -221,7 +221,7 @@ impl Core {
             since.is_some_and(|since| now.saturating_sub(since) > grace)
         };
         for job in self.jobs.values_mut().filter(is_overdue) {
-            self.cluster.fail(job, &format!("no worker came within {} s", grace.as_secs()));
+            self.cluster.fail(job, &format!("no worker joined within {} s", grace.as_secs()));
         }
     }
 

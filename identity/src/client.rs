@@ -212,9 +212,9 @@ pub fn tls_refusal(error: &(dyn std::error::Error + 'static)) -> Option<String> 
 fn in_words(refusal: &rustls::Error) -> String {
     match refusal {
         rustls::Error::AlertReceived(alert) => {
-            format!("it does not take this side's credentials ({alert:?})")
+            format!("it does not accept this side's credentials ({alert:?})")
         }
-        rustls::Error::InvalidCertificate(reason) => format!("its certificate is not believed: {reason}"),
+        rustls::Error::InvalidCertificate(reason) => format!("its certificate is not trusted: {reason}"),
         rustls::Error::InvalidMessage(_) => {
             "it does not speak TLS; in plain text its address begins with http://".into()
         }
@@ -233,7 +233,7 @@ fn without_secrets(address: &str) -> String {
 fn system_roots() -> RootCertStore {
     let mut store = RootCertStore::empty();
     let (added, _) = store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    tracing::debug!(added, "the system's certificate authorities are believed");
+    tracing::debug!(added, "the system's certificate authorities are trusted");
     store
 }
 

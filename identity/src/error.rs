@@ -38,7 +38,7 @@ pub enum IdentityError {
     #[error("host {0:?}: expected a name like gpu-1.example or an address, without scheme and port")]
     Host(String),
     /// Two of the requested identities would share one folder.
-    #[error("name {0:?}: stands for two folders")]
+    #[error("name {0:?}: is used for two folders")]
     NameTaken(String),
     /// The system has no randomness, or the library cannot sign.
     #[error("{0}")]

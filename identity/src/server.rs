@@ -37,7 +37,11 @@ impl GuardedServer {
         let authorities = folder.authorities()?;
         if authorities.is_none() && tokens.is_empty() {
             let expected = "the authorities of client certificates here, or tokens in tokens.toml";
-            return Err(IdentityError::content(&folder.file(CA), expected, "neither: nobody could call"));
+            return Err(IdentityError::content(
+                &folder.file(CA),
+                expected,
+                "neither: no caller could be authenticated",
+            ));
         }
         let (chain, key) = required_pair(folder)?;
         let unsound = |error| unsound(folder, error);

@@ -81,7 +81,7 @@ impl Tokens {
             check_name(&name).map_err(|error| error.to_string())?;
             let parsed = Hash::from_hex(&hash).map_err(|error| format!("hash of {name:?}: {error}"))?;
             if known.insert(parsed, Identity { name: name.clone(), role }).is_some() {
-                return Err(format!("hash of {name:?}: stands there twice"));
+                return Err(format!("hash of {name:?}: occurs twice"));
             }
         }
         Ok(Self(known))

@@ -154,7 +154,7 @@ async fn accept(listener: &TcpListener, end: &CancellationToken) -> Option<(TcpS
         };
         match accepted {
             Ok(accepted) => return Some(accepted),
-            Err(error) => tracing::warn!(%error, "no connection to be had"),
+            Err(error) => tracing::warn!(%error, "no connection can be accepted"),
         }
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }

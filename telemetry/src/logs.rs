@@ -20,7 +20,7 @@ pub enum LogFormat {
     /// For people: time, level, module, message and fields.
     #[default]
     Text,
-    /// For programs: one JSON object per line, with the fields beside `timestamp`, `level`, `target` and `message`.
+    /// For programs: one JSON object per line, with the fields next to `timestamp`, `level`, `target` and `message`.
     Json,
 }
 

@@ -101,7 +101,7 @@ class Cluster:
         return done.stdout.strip()
 
     def remote(self, user):
-        """The flags of a client that speaks as somebody."""
+        """The flags of a client with the credentials of a name."""
         return ["--coordinator", self.coordinator_url, "--credentials", str(self.credentials / user)]
 
     def start(self, process, program, **flags):
@@ -148,7 +148,7 @@ class Cluster:
         process.wait()
 
     def submit(self, user):
-        """Hands in the job as somebody and returns its identity."""
+        """Submits the job under a name and returns its identity."""
         path = self.folder / "job.toml"
         path.write_text(JOB)
         return self.lookbehind("submit", str(path), *self.remote(user))

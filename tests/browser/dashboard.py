@@ -13,7 +13,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-sys.dont_write_bytecode = True  # nothing is left beside the sources
+sys.dont_write_bytecode = True  # no files are left next to the sources
 
 from selenium.webdriver.common.keys import Keys
 
@@ -81,7 +81,7 @@ class Checks:
         steps = self.page.wait(lambda: self._shards_by_worker(WORKERS), "all workers compute shards of one step")
         assert set().union(*steps.values()) == SHARDS, steps
 
-    def nobody_steers_before_signing_in(self):
+    def steering_needs_signing_in(self):
         assert self.page.text("#account-name") == "Read-only"
         assert self._buttons() == []
         assert self._steer_with_fetch() == 401
@@ -98,7 +98,7 @@ class Checks:
         assert self._buttons() == []
         self.page.tab_to("Sign out")
         self.page.press(Keys.ENTER)
-        self.page.wait(lambda: self.page.text("#account-name") == "Read-only", "nobody is signed in")
+        self.page.wait(lambda: self.page.text("#account-name") == "Read-only", "no user is signed in")
 
     def a_killed_worker_is_reported_and_the_others_take_its_shards(self):
         dead, *alive = WORKERS
@@ -114,7 +114,7 @@ class Checks:
     def a_phone_shows_everything_without_scrolling_sideways(self):
         for width in (PHONE[0], 360):
             self.page.resize(width, PHONE[1], 2)
-            self.page.wait(self.page.fits, "the curves are drawn anew")
+            self.page.wait(self.page.fits, "the curves are drawn again")
             assert self.page.sideways() == 0, f"{self.page.sideways()} pixels too wide at {width}"
         self._picture("phone.png", (PHONE[0], 1500), "light", 2)
         self.page.resize(*DESKTOP)
@@ -226,7 +226,7 @@ class Checks:
         self.page.script("for (const details of document.querySelectorAll('details')) details.open = false")
         self.page.resize(*size, scale)
         self.page.scheme(scheme)
-        self.page.wait(self.page.fits, "the curves are drawn anew")
+        self.page.wait(self.page.fits, "the curves are drawn again")
         drawn = self.page.outer_step()
         self.page.wait(lambda: self.page.outer_step() >= drawn + 10, "everything was drawn once more")
         self.page.screenshot(self.screenshots / name)

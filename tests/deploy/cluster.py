@@ -1,4 +1,4 @@
-"""A cluster of deploy/compose.yaml under a name, ports and image tags of its own, beside whatever else there is."""
+"""A cluster of deploy/compose.yaml under a name, ports and image tags of its own, next to other clusters."""
 
 import json
 import os
@@ -131,7 +131,7 @@ class Cluster:
         """Where the coordinator is, seen from outside."""
         return f"https://{self.host}:{self.ports['grpc']}"
 
-    def everybodys_credentials(self):
+    def all_credentials(self):
         """Copies of all credentials, the authority's key among them."""
         folder = self.scratch / "certs"
         docker("cp", f"{self.the('certs', True)}:/certs", folder)

@@ -54,7 +54,7 @@ def check_containers(cluster, report):
 
 
 def answers(cluster, url):
-    """Whether a GET is answered with 200 by somebody whom the cluster's authority vouches for."""
+    """Whether a GET is answered with 200 by a server with a certificate of the cluster's authority."""
     context = ssl.create_default_context(cafile=cluster.scratch / "admin/ca.pem")
     try:
         with urllib.request.urlopen(url, timeout=10, context=context) as answer:
@@ -99,7 +99,7 @@ def check_container(cluster, report, service, container):
 def secrets(cluster):
     """Every token, and a line of every private key."""
     found = []
-    for path in cluster.everybodys_credentials().rglob("*"):
+    for path in cluster.all_credentials().rglob("*"):
         if path.name == "token":
             found.append(path.read_text().strip())
         elif path.name in ("key.pem", "ca-key.pem"):
@@ -109,7 +109,7 @@ def secrets(cluster):
 
 
 def check_secrets(cluster, report):
-    """No token and no key where somebody else could read it."""
+    """No token and no key is readable for others."""
     known = secrets(cluster)
     if len(known) < 8:
         raise Failed(f"expected at least 8 tokens and keys to look for, found {len(known)}")

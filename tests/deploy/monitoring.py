@@ -15,7 +15,7 @@ GRAFANA = "http://127.0.0.1:{grafana}"
 
 
 def get(url):
-    """What a GET gives, as JSON; None where nobody answers well."""
+    """What a GET gives, as JSON; None without a good answer."""
     try:
         with urllib.request.urlopen(url, timeout=10) as answer:
             return json.load(answer)

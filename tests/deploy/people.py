@@ -1,4 +1,4 @@
-"""What deploy/README.md has people do beside training: the tool in a container, users, certificates, more machines."""
+"""What deploy/README.md describes besides training: the tool in a container, users, certificates, more machines."""
 
 import io
 import ssl

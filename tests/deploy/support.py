@@ -59,7 +59,7 @@ def wait_for(what, probe, limit=60.0):
 
 
 def free_port():
-    """A port of the loopback interface that nobody has."""
+    """A free port of the loopback interface."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
@@ -87,7 +87,7 @@ class Cli:
         return lines
 
     def answering(self, *arguments, limit=60):
-        """As `call`, but as often as it takes while nobody answers."""
+        """As `call`, but repeated until there is an answer."""
 
         def probe():
             status, lines, errors = self.attempt(*arguments)

@@ -35,7 +35,7 @@ class Setting:
     report: Report
     # What the driver says of each GPU: {"name", "memory" in bytes}.
     gpus: list
-    # What the programs are started in beside their own settings.
+    # The environment of the programs in addition to their own settings.
     environment: dict = field(default_factory=dict)
     # Results of the digits job on one worker, by precision.
     known: dict = field(default_factory=dict)
@@ -199,7 +199,7 @@ def killed(setting):
             step = cluster.job(identity)["outer_step"]
             victim.kill()
             result = cluster.succeed(identity)
-            gone = [text for text in cluster.notices(identity) if "worker victim gone" in text]
+            gone = [text for text in cluster.notices(identity) if "worker victim lost" in text]
             if not gone:
                 raise Failed(f"killed after outer step {step}, but the coordinator never missed the worker")
             total = result.summary["total_outer_steps"]
@@ -284,7 +284,7 @@ def measured(setting, network, precision):
 
 
 def measure(programs, device, job, gradients, limit, environment):
-    """Runs `lookbehind-worker measure` on a job file beside its data; what it says."""
+    """Runs `lookbehind-worker measure` on a job file in the folder of its data; returns its output."""
     arguments = ["--device", device, "--data", job.parent, "measure", job, "--gradients", gradients, "--json"]
     status, output, errors = programs.run(
         "lookbehind-worker", *arguments, limit=limit, environment=environment

@@ -118,7 +118,7 @@ class Cluster:
         return self
 
     def __exit__(self, *_):
-        # Workers first: a coordinator that ends waits for steps in hand.
+        # Workers first: a coordinator that ends waits for running steps.
         for process in reversed(self.processes):
             process.end()
         self.folder.cleanup()
@@ -190,7 +190,7 @@ class Cluster:
         watcher.printed(rf'\{{"step":.*"workers":\s*{workers}\b', limit)
 
     def finish(self, identity):
-        """Waits until a job is over, or paused because nobody can go on with it; what it is then."""
+        """Waits until a job is over, or paused because no worker can continue it; returns its state."""
         states = (*OVER, "paused")
         probe = lambda: (job := self.job(identity))["state"] in states and job
         return wait_for("the end of the job", probe, self.limit)
@@ -205,12 +205,12 @@ class Cluster:
         return Result(out)
 
     def notices(self, identity):
-        """All that the coordinator told of a job that is over, in words."""
+        """All that the coordinator reported of a finished job, as text."""
         # 1 says that the job failed.
         lines = self.ask("watch", identity, limit=self.limit, fine=(0, 1))
         return [line["notice"]["message"] for line in lines if "notice" in line]
 
-    def told(self, identity):
+    def reports(self, identity):
         """What the coordinator's log and the notices of a job that is over say, as one text."""
         return "\n".join([*self.notices(identity), self.coordinator.text()])
 

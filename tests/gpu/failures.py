@@ -14,7 +14,7 @@ EXIT_CONFIG = 78  # EX_CONFIG
 FAULT = 719
 # Kernels until the fault: while the job is loaded and its class is proved, and in mid-run.
 LAUNCHES = (20, 500, 4000)
-# Where nobody listens: a worker without a device is to end before it looks for a coordinator.
+# An address without a server: a worker without a device is to end before it looks for a coordinator.
 NOWHERE = "http://127.0.0.1:9"
 LIMIT = 120
 SMALL = 256 << 20  # bytes
@@ -108,9 +108,9 @@ def broken(setting):
                 setting.worker(cluster, "second")
                 result = cluster.succeed(identity)
                 setting.same(result.digest, found)
-                causes = [line for line in cluster.told(identity).splitlines() if names_the_fault(line)]
+                causes = [line for line in cluster.reports(identity).splitlines() if names_the_fault(line)]
                 if not causes:
-                    raise Failed("the coordinator was not told the cause")
+                    raise Failed("the cause was not reported to the coordinator")
                 found.append(f"the coordinator says {one_line(causes[0], 200)}")
 
 
@@ -136,8 +136,8 @@ def mixed(setting):
             setting.same(result.digest, found)
             refusals = [text for text in cluster.notices(identity) if "worker on-cpu refused" in text]
             if not refusals:
-                told = one_line("; ".join(cluster.notices(identity)))
-                raise Failed(f"it was not refused; the coordinator told {told}")
+                notices = one_line("; ".join(cluster.notices(identity)))
+                raise Failed(f"it was not refused; the coordinator reported {notices}")
             found.append(one_line(refusals[0], 500))
             classes = ("the job is bound to", "the worker is")
             if not all(words in refusals[0] for words in classes) or "CPU" not in refusals[0]:

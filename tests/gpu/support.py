@@ -150,7 +150,7 @@ def clean_environment(**changes):
     return {**kept, "NO_COLOR": "1", **{key: str(value) for key, value in changes.items()}}
 
 
-def end_in_order_when_told():
+def end_properly_on_signals():
     """Makes SIGTERM and SIGHUP an exception like Ctrl-C, so that processes and folders are cleared away."""
 
     def end(number, _):

@@ -119,7 +119,7 @@ every_epochs = 1
 
 
 def train(program, job, out):
-    """Trains a job whose data are beside its file; returns the seconds that it took."""
+    """Trains a job whose data are in the folder of its file; returns the seconds that it took."""
     begun = time.perf_counter()
     command = [program, "train", str(job), "--out", str(out), "--force"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -203,7 +203,7 @@ def result_of(setting, folder, method, seed):
 
 
 def bring_data(source, out):
-    """Copies the data beside the job files, where `lookbehind train` finds them."""
+    """Copies the data to the folder of the job files, where `lookbehind train` finds them."""
     files = {}
     (out / "data").mkdir(parents=True, exist_ok=True)
     for split in ("train", "test"):

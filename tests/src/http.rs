@@ -19,7 +19,7 @@ pub struct Answer {
 /// # Panics
 /// If there is no answer, or it is not HTTP.
 pub async fn get(address: SocketAddr, path: &str) -> Answer {
-    let mut stream = TcpStream::connect(address).await.expect("somebody who listens");
+    let mut stream = TcpStream::connect(address).await.expect("a listening server");
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("a connection");
     let mut answer = String::new();

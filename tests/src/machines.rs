@@ -206,7 +206,7 @@ pub fn reported_outer_steps(user: &Process) -> Vec<u64> {
 }
 
 /// Checks that the finished job was seen from its first to its last step, and has the weights of an undisturbed run.
-pub async fn ends_as_ever(machines: &Machines, id: &str) {
+pub async fn ends_like_an_undisturbed_run(machines: &Machines, id: &str) {
     let history = machines.client.finish(id).await;
     assert_eq!(history.state(), v1::JobState::Succeeded, "{}", history.message());
     history.check_whole();

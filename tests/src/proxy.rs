@@ -170,7 +170,7 @@ async fn serve(
     for number in 1.. {
         let Ok((near, _)) = listener.accept().await else { return };
         if rules.borrow().refusing {
-            // With zero linger the connection is reset instead of closed in order.
+            // With zero linger the connection is reset instead of closed normally.
             let _ = near.set_zero_linger();
         } else {
             let line = Line::default();

@@ -121,10 +121,12 @@ impl Gate {
     /// If the gate is not opened in time.
     pub fn pass(&self) {
         self.reached.send_replace(true);
-        let open = self.open.lock().expect("no panic beside it");
-        let waited =
-            self.opened.wait_timeout_while(open, PATIENCE, |open| !*open).expect("no panic beside it");
-        assert!(!waited.1.timed_out(), "nobody opened the gate");
+        let open = self.open.lock().expect("no panic while it is locked");
+        let waited = self
+            .opened
+            .wait_timeout_while(open, PATIENCE, |open| !*open)
+            .expect("no panic while it is locked");
+        assert!(!waited.1.timed_out(), "the gate was not opened");
     }
 
     /// Lets everything pass, now and later.
@@ -132,7 +134,7 @@ impl Gate {
     /// # Panics
     /// If a worker panicked at the gate.
     pub fn open(&self) {
-        *self.open.lock().expect("no panic beside it") = true;
+        *self.open.lock().expect("no panic while it is locked") = true;
         self.opened.notify_all();
     }
 
@@ -142,7 +144,7 @@ impl Gate {
     /// If none does in time.
     pub async fn reached(&self) {
         let mut reached = self.reached.subscribe();
-        within("somebody at the gate", reached.wait_for(|reached| *reached)).await.expect("the gate stands");
+        within("a caller at the gate", reached.wait_for(|reached| *reached)).await.expect("the gate stands");
     }
 }
 

@@ -35,7 +35,7 @@ const EXIT_CONFIG: u8 = 78;
 #[command(
     name = "lookbehind-worker",
     version,
-    after_help = "Exit codes: 0 ended when asked to, 1 failed, 2 impossible arguments, 3 refused by the coordinator, 69 no usable GPU, \
+    after_help = "Exit codes: 0 stopped on request, 1 failed, 2 invalid arguments, 3 refused by the coordinator, 69 no usable GPU, \
                   70 a GPU failed, 78 unusable configuration."
 )]
 struct Args {
@@ -45,19 +45,19 @@ struct Args {
     /// Folder with ca.pem and either cert.pem and key.pem or a token, for a coordinator at https://.
     #[arg(long, env = "LOOKBEHIND_CREDENTIALS", value_name = "DIR")]
     credentials: Option<PathBuf>,
-    /// Folder that jobs' data files are named in; nothing outside it is read.
+    /// Folder of the data files that jobs name; nothing outside it is read.
     #[arg(long, env = "LOOKBEHIND_DATA", value_name = "DIR", default_value = ".")]
     data: PathBuf,
-    /// What to compute on: auto (all GPUs; where there is none, the CPU), cpu, cuda (all GPUs), or GPUs by their
+    /// Devices to compute on: auto (all GPUs, or the CPU if there is none), cpu, cuda (all GPUs), or GPUs by their
     /// numbers as in cuda:0,1.
     #[arg(long, env = "LOOKBEHIND_DEVICE", value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     #[command(flatten)]
     remote: RemoteArgs,
-    /// Name for people; the default is the host's name and the process.
+    /// Name that is shown to people; the default is the host's name and the process ID.
     #[arg(long, env = "LOOKBEHIND_WORKER_NAME")]
     name: Option<String>,
-    /// Mebibytes that the worker may have in use: a job's samples, its weights and what its shards take.
+    /// Memory limit in MiB for a job's samples, its weights and the computation of its shards.
     #[arg(long, env = "LOOKBEHIND_WORKER_MEMORY", value_name = "MIB", default_value_t = 8 * 1024)]
     memory: u64,
     #[command(flatten)]
@@ -66,12 +66,12 @@ struct Args {
     command: Option<Command>,
 }
 
-/// What to do instead of working for a coordinator.
+/// Commands that need no coordinator.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Compare every kernel of the GPUs with its definition in float64
     Check(Check),
-    /// Measure what a gradient of a job takes here, and where its time goes
+    /// Measure the time of a job's gradients on this machine, in total and by phase
     Measure(Measure),
 }
 
@@ -133,7 +133,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!(%error, "the system gives no threads");
+            tracing::error!(%error, "threads cannot be started");
             return ExitCode::FAILURE;
         }
     };
@@ -185,7 +185,7 @@ async fn serve(args: Args, registry: Registry) -> Result<(), ProgramError> {
     Ok(ended?)
 }
 
-/// A token that is cancelled when the process is asked to end.
+/// A token that is cancelled when the process receives a signal to stop.
 fn shutdown_signal() -> Result<CancellationToken, WorkerError> {
     let shutdown = CancellationToken::new();
     let listener = shutdown.clone();
@@ -197,7 +197,7 @@ fn shutdown_signal() -> Result<CancellationToken, WorkerError> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("asked to end: leaving the cluster");
+        tracing::info!("shutdown requested: leaving the cluster");
         listener.cancel();
     });
     Ok(shutdown)

@@ -16,7 +16,7 @@ pub struct RemoteArgs {
     /// Folder that keeps such files; by default ~/.cache/lookbehind
     #[arg(long, env = "LOOKBEHIND_DATA_CACHE", value_name = "DIR")]
     data_cache: Option<PathBuf>,
-    /// Mebibytes that this folder may take
+    /// Size limit of this folder in MiB
     #[arg(long, env = "LOOKBEHIND_DATA_CACHE_LIMIT", value_name = "MIB", default_value_t = DEFAULT_LIMIT)]
     data_cache_limit: u64,
 }

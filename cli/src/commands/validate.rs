@@ -61,7 +61,7 @@ fn describe(source: &JobSource, gradients: u64) -> [String; 3] {
         batches => format!("{batches} batches"),
     };
     [
-        format!("{}: in order", source.label),
+        format!("{}: valid", source.label),
         format!("{length} of batches of {batch} samples in {shards} shards"),
         format!("{gradients} gradients on {batches} per outer step"),
     ]

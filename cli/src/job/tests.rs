@@ -50,7 +50,7 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
-fn initial_weights_are_read_beside_the_job_file_and_travel_by_digest() {
+fn initial_weights_are_read_from_the_job_files_folder_and_travel_by_digest() {
     let (folder, path) = written(&JOB.replace("hidden = [4]", "hidden = [4]\ninit = \"init.safetensors\""));
     let missing = JobSource::read(&path).unwrap_err().to_string();
     assert!(

@@ -93,7 +93,8 @@ impl Download {
     /// The next part; `None` at the end of the stream or for an empty message.
     async fn part(&mut self) -> Result<Option<Part>, CliError> {
         let message = tokio::time::timeout(PIECE, self.stream.message()).await.map_err(|_| {
-            let status = tonic::Status::deadline_exceeded(format!("nothing came for {} s", PIECE.as_secs()));
+            let status =
+                tonic::Status::deadline_exceeded(format!("nothing was received for {} s", PIECE.as_secs()));
             self.client.error("fetch", &status)
         })?;
         Ok(message.map_err(|status| self.client.error("fetch", &status))?.and_then(|message| message.part))

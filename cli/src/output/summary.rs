@@ -93,7 +93,7 @@ impl Summary {
     pub fn set_model(&mut self, job: &v1::Job, model: &Model) -> Result<(), CliError> {
         let digests = [
             ("the job's result has", job.outer_step, &job.digest),
-            ("the metrics tell of", self.outer_steps, &self.digest),
+            ("the metrics report", self.outer_steps, &self.digest),
         ];
         for (who, outer_step, digest) in digests {
             if outer_step == model.outer_step && !digest.is_empty() && *digest != model.digest {

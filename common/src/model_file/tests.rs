@@ -67,7 +67,7 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
-fn a_counter_stands_beside_each_running_mean_as_pytorch_expects_it() {
+fn each_running_mean_has_the_counter_that_pytorch_expects() {
     let bytes = written();
     let file = SafeTensors::deserialize(&bytes).expect("a faultless file");
     let mut names = file.names();

@@ -68,9 +68,9 @@ fn known(
     }
     match peer.and_then(|peer| peer.certificate.as_ref()) {
         Some(Ok(identity)) => Ok(identity.clone()),
-        Some(Err(reason)) => {
-            Err(Status::unauthenticated(format!("the client certificate's subject says of nobody: {reason}")))
-        }
+        Some(Err(reason)) => Err(Status::unauthenticated(format!(
+            "the client certificate's subject is not an identity: {reason}"
+        ))),
         None => Err(Status::unauthenticated(
             "no credentials: show a client certificate of the cluster, or a token as \"authorization: Bearer …\"",
         )),
@@ -124,7 +124,7 @@ pub(super) fn workers(observer: Arc<Observer>) -> impl Check {
 }
 
 /// Admits every caller who has a role.
-pub(super) fn anybody(observer: Arc<Observer>) -> impl Check {
+pub(super) fn any_role(observer: Arc<Observer>) -> impl Check {
     move |request| admit(&observer, request, |_| true, "those who have a role")
 }
 
@@ -145,7 +145,7 @@ fn admit(
         }
         Some(Who::Known(_) | Who::Anyone) => {}
         // The layer that authenticates calls is missing. Refusing is the only safe answer.
-        None => return Err(Status::internal("nobody has said who calls")),
+        None => return Err(Status::internal("the caller of the request is unknown")),
     }
     if let Some(peer) = request.extensions().get::<Peer>() {
         peer.admitted.store(true, Ordering::Relaxed);

@@ -160,9 +160,7 @@ impl Connection {
         }
         let Some(rings) = &mut self.unused else { return Ok(()) };
         match rings.as_mut().poll(context) {
-            Poll::Ready(()) => {
-                Err(io::Error::new(io::ErrorKind::TimedOut, "no call was let through in time"))
-            }
+            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::TimedOut, "no call was accepted in time")),
             Poll::Pending => Ok(()),
         }
     }

@@ -56,7 +56,11 @@ impl JobServiceImpl {
 
 /// The caller of a request, as the interceptor `users` attached it.
 fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
-    request.extensions().get().cloned().ok_or_else(|| Status::internal("nobody has said who calls"))
+    request
+        .extensions()
+        .get()
+        .cloned()
+        .ok_or_else(|| Status::internal("the caller of the request is unknown"))
 }
 
 fn parse_id(text: &str) -> Result<JobId, Status> {

@@ -38,7 +38,8 @@ impl WorkerService for WorkerServiceImpl {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(self.0.failure_detection, incoming.message());
-        let first = first.await.map_err(|_| Status::deadline_exceeded("no register came"))??;
+        let first =
+            first.await.map_err(|_| Status::deadline_exceeded("no register message was received"))??;
         let Some(session_request::Message::Register(register)) = first.and_then(|first| first.message) else {
             return Err(Status::invalid_argument("expected register first"));
         };
@@ -85,7 +86,7 @@ async fn listen(mut incoming: Streaming<v1::SessionRequest>, fencing_token: Fenc
             Ok(None) | Err(_) => break LossCause::StreamClosed,
         };
         if rate.check().is_err() {
-            break LossCause::Protocol("it sends more messages than anybody can need".into());
+            break LossCause::Protocol("it sends more messages than a worker can need".into());
         }
         match from_wire(message) {
             Ok((from, message)) => {
@@ -105,7 +106,7 @@ fn from_wire(request: v1::SessionRequest) -> Result<(FencingToken, WorkerMessage
     let field = |error: lookbehind_proto::convert::FieldError| invalid(&error);
     let fencing_token = required(request.fencing_token, "fencing_token").map_err(field)?.into();
     let message = match required(request.message, "message").map_err(field)? {
-        Message::Register(_) => return Err(Status::invalid_argument("register came twice")),
+        Message::Register(_) => return Err(Status::invalid_argument("register was received twice")),
         Message::Heartbeat(heartbeat) => WorkerMessage::Heartbeat(heartbeat.progress),
         Message::Draining(_) => WorkerMessage::Draining,
         Message::Prepared(prepared) => {

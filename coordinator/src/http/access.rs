@@ -105,6 +105,6 @@ fn check_host(request: &Request) -> Result<(), Refusal> {
         return Ok(());
     }
     let reason =
-        format!("host {name:?}: expected localhost or an address, since nobody is asked who they are");
+        format!("host {name:?}: expected localhost or an address, since callers are not authenticated");
     Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, reason))
 }

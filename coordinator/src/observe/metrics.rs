@@ -99,7 +99,7 @@ impl Metrics {
         registry.register("jobs", "Jobs by state", self.jobs.clone());
         self.job.register(registry);
         registry.register("workers", "Registered workers by state", self.workers.clone());
-        let help = "Time since the last sign of life";
+        let help = "Time since the last message";
         registry.register_with_unit("worker_silent", help, seconds(), self.worker.silent.clone());
         let help = "From asking for a shard to its delivery";
         registry.register_with_unit("worker_shard", help, seconds(), self.worker.shard_seconds.clone());
@@ -179,7 +179,7 @@ impl Metrics {
         lock(&self.known).entry(worker.to_owned()).or_default().insert(session);
     }
 
-    /// A worker is gone. Its series are removed if no other worker has the same name.
+    /// A worker was lost. Its series are removed if no other worker has the same name.
     pub(super) fn worker_gone(&self, worker: &str, session: SessionId) {
         let mut known = lock(&self.known);
         if let Some(sessions) = known.get_mut(worker) {

@@ -48,7 +48,7 @@ fn shards(origin: SystemTime, gathered: SystemTime, part: &Part) -> Span {
         .with("compute", part.busy.compute)
         .with("data", part.busy.data);
     match part.fate {
-        Fate::Lost => span.failed("the worker was gone"),
+        Fate::Lost => span.failed("the worker was lost"),
         Fate::Failed => span.failed("the worker could not compute it"),
         Fate::Asked | Fate::Used | Fate::Duplicate => span,
     }

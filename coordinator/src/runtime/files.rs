@@ -203,7 +203,7 @@ impl Files {
         let folder = self.store.job_folder(job);
         let (loaded, skipped) = checkpoint::newest(&folder, &start.description)?;
         for reason in skipped {
-            tracing::warn!(%job, reason, "checkpoint passed over");
+            tracing::warn!(%job, reason, "checkpoint skipped");
         }
         let position = loaded.manifest.position;
         self.open_journal(job, position.outer_step)?;

@@ -104,7 +104,7 @@ impl Owner {
         drop((files, database, effects));
         let joined = tokio::task::spawn_blocking(|| threads.into_iter().try_for_each(JoinHandle::join));
         if !matches!(joined.await, Ok(Ok(()))) {
-            tracing::error!("a thread that writes the state broke");
+            tracing::error!("a thread that writes the state has panicked");
         }
     }
 
@@ -217,7 +217,7 @@ impl Owner {
 
     async fn reply(&mut self, reply_to: ReplyTo, reply: Reply) {
         let Some(waiting) = self.waiting.remove(&reply_to) else {
-            tracing::error!(?reply_to, "internal error: a call is answered for which nobody waits");
+            tracing::error!(?reply_to, "internal error: no call waits for this reply");
             return;
         };
         match reply {

@@ -265,10 +265,10 @@ impl std::fmt::Display for LossCause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             LossCause::StreamClosed => f.write_str("its control stream closed"),
-            LossCause::Silent => f.write_str("it gave no sign of life"),
-            LossCause::OutboxFull => f.write_str("it did not take its messages"),
+            LossCause::Silent => f.write_str("nothing was received from it in time"),
+            LossCause::OutboxFull => f.write_str("it did not read its messages"),
             LossCause::Protocol(what) => write!(f, "it broke the protocol: {what}"),
-            LossCause::Stuck(time) => write!(f, "its work has not advanced for {} s", time.as_secs()),
+            LossCause::Stuck(time) => write!(f, "its computation has not advanced for {} s", time.as_secs()),
         }
     }
 }

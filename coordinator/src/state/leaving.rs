@@ -26,7 +26,7 @@ impl Cluster {
             // does after any loss.
             Fault::Device => {
                 let name = self.workers.name(session);
-                tracing::warn!(job = %job.id(), worker = name, reason, "worker lost what it computes on");
+                tracing::warn!(job = %job.id(), worker = name, reason, "worker lost its device");
                 self.note(job, &format!("worker {name} failed: {reason}"));
                 Ok(())
             }

@@ -105,7 +105,7 @@ impl Core {
             return;
         };
         let name = worker.registration.name;
-        tracing::info!(worker = name, %session, %cause, "worker gone");
+        tracing::info!(worker = name, %session, %cause, "worker lost");
         if *cause != LossCause::StreamClosed {
             // The worker may be alive: it must learn that its session is over.
             let refused = WorkerCommand::Refused(format!("the worker was given up: {cause}"));
@@ -121,7 +121,7 @@ impl Core {
         }));
         if let Some(job) = worker.job {
             self.on_job(&job, |cluster, job| {
-                cluster.note(job, &format!("worker {name} gone: {cause}"));
+                cluster.note(job, &format!("worker {name} lost: {cause}"));
                 cluster.leave_job(job, session)
             });
         }

@@ -215,7 +215,7 @@ impl Cluster {
             }
             (JobState::Running, Some(active)) if !active.members.is_empty() => {
                 if !std::mem::replace(&mut job.record.pausing, true) {
-                    self.note(job, &format!("{who} wants it paused after the outer step in hand"));
+                    self.note(job, &format!("{who} requested a pause after the current outer step"));
                 }
             }
             // No outer step is under way that workers could finish: the job resumes from its newest checkpoint.
@@ -245,7 +245,7 @@ impl Cluster {
             }
             JobState::Queued | JobState::Preparing | JobState::Running if !accept_class => {
                 if std::mem::take(&mut job.record.pausing) {
-                    self.note(job, &format!("{who} wants it to go on"));
+                    self.note(job, &format!("{who} withdrew the request to pause"));
                 }
             }
             _ => return Err(wrong_state(job.id(), "resume", state)),

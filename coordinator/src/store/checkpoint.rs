@@ -221,7 +221,7 @@ pub fn newest(job_folder: &Path, description: &JobDescription) -> Result<(Loaded
             }
         }
     }
-    let reason = format!("no whole checkpoint; passed over: {}", skipped.join("; "));
+    let reason = format!("no complete checkpoint; skipped: {}", skipped.join("; "));
     Err(StoreError::damaged(&folder(job_folder), reason))
 }
 

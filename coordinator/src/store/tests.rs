@@ -123,7 +123,7 @@ fn a_journal_is_cut_back_to_where_the_job_goes_on() {
     let (mut journal, cut_off) = Journal::open(job.path(), 3).expect("the journal");
     assert_eq!(cut_off.keys().copied().collect::<Vec<_>>(), [4, 5], "what is to be done again is known");
     journal.append(&step(4)).expect("a writable journal");
-    assert_eq!(steps(job.path()), [1, 2, 3, 4], "each step stands there once");
+    assert_eq!(steps(job.path()), [1, 2, 3, 4], "each step is recorded once");
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn a_checkpoint_that_was_not_finished_does_not_count() {
     std::fs::write(unfinished.join("model.safetensors"), b"half").expect("a file");
     let (loaded, _) = checkpoint::newest(job.path(), &description()).expect("the whole one");
     assert_eq!(loaded.manifest.position.outer_step, 1);
-    checkpoint::write(job.path(), &snapshot(2)).expect("the leftovers are in nobody's way");
+    checkpoint::write(job.path(), &snapshot(2)).expect("the leftovers do not disturb");
     assert_eq!(checkpoint::list(job.path()).expect("the folder"), [2, 1]);
 }
 

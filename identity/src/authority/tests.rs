@@ -47,12 +47,12 @@ fn what_is_there_stays_until_it_does_not_fit_any_more() {
     let coordinator = Issued::Certificate(root.path().join("coordinator/cert.pem"));
     assert_eq!(provide(root.path(), &more), [coordinator], "the coordinator has one more name");
     fs::remove_dir_all(root.path().join("ca")).unwrap();
-    assert_eq!(provide(root.path(), &more).len(), 3, "a new authority, and both certificates anew");
+    assert_eq!(provide(root.path(), &more).len(), 3, "a new authority, and two new certificates");
     assert_eq!(read(&root.path().join("worker/token")).unwrap(), token);
 }
 
 #[test]
-fn short_lived_certificates_are_made_anew_in_their_last_third() {
+fn short_lived_certificates_are_renewed_in_their_last_third() {
     let root = tempfile::tempdir().unwrap();
     let short = Wanted { days: 3, ..wanted(&[(Role::User, "alice")]) };
     provide(root.path(), &short);
@@ -63,7 +63,7 @@ fn short_lived_certificates_are_made_anew_in_their_last_third() {
 }
 
 #[test]
-fn names_that_were_said_once_stay_and_everybody_who_is_there_is_renewed() {
+fn names_that_were_given_once_are_kept_and_all_existing_certificates_are_renewed() {
     let root = tempfile::tempdir().unwrap();
     let short = Wanted { days: 3, ..wanted(&[(Role::User, "alice")]) };
     provide(root.path(), &short);

@@ -29,13 +29,13 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
-fn a_server_that_nobody_could_call_is_refused() {
+fn a_server_that_could_authenticate_no_caller_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let folder = provide(root.path(), 365);
     fs::remove_file(folder.file(CA)).unwrap();
     fs::remove_file(folder.file(TOKENS)).unwrap();
     let error = GuardedServer::load(&folder).unwrap_err().to_string();
-    assert!(error.contains("nobody could call"), "{error}");
+    assert!(error.contains("no caller could be authenticated"), "{error}");
 }
 
 #[test]

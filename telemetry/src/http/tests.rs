@@ -165,7 +165,7 @@ async fn an_endless_answer_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_fails_or_takes_too_long_holds_up_nobody() {
+async fn a_handshake_that_fails_or_takes_too_long_delays_no_other_connection() {
     let certificate = SelfSigned::new();
     let (_newest, tls) = watch::channel(certificate.config());
     let served = Served::start(routes(), quick(), Some(tls)).await;

@@ -31,7 +31,7 @@ fn written(format: LogFormat, directives: &str) -> String {
 }
 
 #[test]
-fn a_line_for_programs_has_its_fields_beside_the_message() {
+fn a_line_for_programs_has_its_fields_next_to_the_message() {
     let text = written(LogFormat::Json, "info,elsewhere=off");
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -43,7 +43,7 @@ async fn a_program_that_is_not_ready_says_its_reason() {
 }
 
 #[tokio::test]
-async fn nobody_there_and_somebody_else_there_are_told_apart() {
+async fn no_server_and_another_server_are_distinguished() {
     let served = Served::start(Router::new(), Limits::default(), None).await;
     let probe = Probe { address: served.address, certificate: None };
     let error = probe.ask().await.unwrap_err();

@@ -67,9 +67,9 @@ pub(super) async fn run(
             Err(_) => counts.dropped(size),
         }
         match &taken {
-            Ok(()) if away => tracing::info!("the collector of traces takes spans again"),
+            Ok(()) if away => tracing::info!("the collector of traces accepts spans again"),
             Err(reason) if !away => {
-                tracing::warn!(reason, "the collector takes no traces; spans are dropped")
+                tracing::warn!(reason, "the collector accepts no traces; spans are dropped")
             }
             _ => {}
         }

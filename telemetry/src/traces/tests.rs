@@ -104,7 +104,7 @@ async fn each_root_is_a_trace_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_an_absent_collector_does_not_take_is_counted_and_nobody_waits() {
+async fn spans_that_an_absent_collector_does_not_take_are_counted_and_delay_nothing() {
     let (listener, endpoint) = listener().await;
     drop(listener);
     let traces = Traces::start(Some(&endpoint), "lookbehind-test", "1.2.3").unwrap();

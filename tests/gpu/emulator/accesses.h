@@ -21,7 +21,7 @@ void stop_watching();
 /// The thread of the block whose accesses come now.
 void watch_thread(unsigned index);
 
-/// All threads have met a barrier, or a block begins: what was touched before is nobody's concern.
+/// All threads have met a barrier, or a block begins: earlier accesses do not matter any more.
 void next_interval();
 
 }  // namespace emulator

@@ -40,7 +40,7 @@ void give_back(Machine& all, Allocation& allocation) {
     all.memory.release(allocation);
 }
 
-/// A live device allocation that starts there and that nobody has freed yet.
+/// A live device allocation that starts there and has not been freed yet.
 Allocation* freeable(Machine& all, CUdeviceptr address) {
     Allocation* allocation = all.memory.starting_at(host(address));
     return allocation && allocation->place == Allocation::Place::device && !allocation->doomed ? allocation : nullptr;

@@ -81,7 +81,7 @@ void Fiber::start(void (*function)()) {
     function_ = function;
     ended_ = false;
     uint64_t* top = reinterpret_cast<uint64_t*>(stack_ + stack_bytes);
-    top -= 2;  // Nobody returns there; keeps the stack aligned as before a call.
+    top -= 2;  // Nothing returns there; keeps the stack aligned as before a call.
     *--top = reinterpret_cast<uint64_t>(emulator_begin);
     *--top = 0;                                          // rbp
     *--top = 0;                                          // rbx

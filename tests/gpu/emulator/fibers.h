@@ -16,7 +16,7 @@ class Fiber {
     void start(void (*function)());
     /// Runs until the function suspends itself or ends.
     void resume();
-    /// Called from within: back to whoever resumed.
+    /// Called from within: back to the caller of resume.
     void suspend();
     bool ended() const { return ended_; }
 

@@ -63,7 +63,7 @@ const struct sigaction& previous(int signal) {
     siglongjmp(after_fault, error);
 }
 
-/// Leaves the kernel that caused the signal; anybody else's goes where it would have gone without the emulator.
+/// Leaves the kernel that caused the signal; every other signal goes where it would go without the emulator.
 void on_fault(int signal, siginfo_t* info, void* state) {
     if (in_kernel && signal == SIGILL)
         leave_kernel(CUDA_ERROR_MISALIGNED_ADDRESS, "misaligned address or index out of an array's bounds", info->si_addr);
@@ -163,7 +163,7 @@ void run_blocks(const Grid& grid) {
         const unsigned long long index = settings().lazy ? blocks - 1 - step : step;
         blockIdx = {unsigned(index % grid.blocks.x), unsigned(index / grid.blocks.x % grid.blocks.y),
                     unsigned(index / grid.blocks.x / grid.blocks.y)};
-        // Without barriers nobody reads what another thread left there.
+        // Without barriers no thread reads what another thread left there.
         if (settings().lazy && (step == 0 || block.in_fibers)) spoil_shared_memory();
         run_block(threads);
     }

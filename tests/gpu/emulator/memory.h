@@ -32,7 +32,7 @@ class Memory {
     void register_host(void* start, size_t bytes);
     /// Fills a new allocation with NaN and lets it be used.
     void open(Allocation& allocation);
-    /// Ends the process if something was written beside the allocation.
+    /// Ends the process if something was written outside the allocation.
     void release(Allocation& allocation);
     void check_guards(const Allocation& allocation) const;
 

@@ -2,7 +2,7 @@
 //
 // An operation waits in its stream until something has to be seen of it: the host synchronises with the stream, with
 // its context or with an event behind it, or another stream has a wait for it. In `eager` order it runs when it is
-// issued. One lock is held by whoever runs an entry point, kernels included.
+// issued. One lock is held by the thread that runs an entry point, kernels included.
 #pragma once
 
 #include "kernels.h"

@@ -257,7 +257,7 @@ TEST(tf32_products_differ_from_exact_ones) {
     EXPECT(error > 1e-4 && error < 1e-2);
 }
 
-TEST(product_of_what_nobody_wrote_is_nan) {
+TEST(product_of_unwritten_memory_is_nan) {
     use_device();
     const CUdeviceptr empty = empty_on_device(4), to = empty_on_device(4);
     cublasHandle_t handle;

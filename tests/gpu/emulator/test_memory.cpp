@@ -1,4 +1,4 @@
-// Tests of allocation: what is in it, how much there is, and what is found of touches beside it, before or after it.
+// Tests of allocation: what is in it, how much there is, and what is found of accesses outside it, before or after it.
 #include "test.h"
 
 using namespace test;

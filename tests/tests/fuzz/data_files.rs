@@ -17,7 +17,7 @@ use crate::{memory, scratch_folder};
 const MEMORY: u64 = 1 << 20;
 /// Memory of readers and decoders in addition to the samples: buffers, and several copies of an image of the greatest
 /// size.
-const BESIDE: usize = 24 << 20;
+const BASE_MEMORY: usize = 24 << 20;
 
 static FOLDER: LazyLock<TempDir> = LazyLock::new(scratch_folder);
 
@@ -47,7 +47,7 @@ fn check(root: PathBuf, parameters: Value, bytes: &[u8], load: Load) -> Option<B
     POOL.with(|_| ());
     let environment = DataEnvironment::local(root, MEMORY);
     let Value::Object(parameters) = parameters else { panic!("parameters are an object") };
-    match memory::within(BESIDE + 100 * bytes.len(), || load(&parameters, &environment)) {
+    match memory::within(BASE_MEMORY + 100 * bytes.len(), || load(&parameters, &environment)) {
         Ok(data) => {
             holds_samples(data.as_ref());
             Some(data)

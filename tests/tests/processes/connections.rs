@@ -7,7 +7,7 @@ use lookbehind_tests::jobs::{LONG_STEPS, on_workers, small_with};
 use lookbehind_tests::process::Process;
 use lookbehind_tests::proxy::{Direction, Proxy, Which};
 
-use lookbehind_tests::machines::{Machines, ends_as_ever, reported_outer_steps};
+use lookbehind_tests::machines::{Machines, ends_like_an_undisturbed_run, reported_outer_steps};
 
 /// A worker that connects to the coordinator through a proxy of its own.
 async fn behind_proxy(machines: &Machines, name: &str) -> (Process, Proxy) {
@@ -32,7 +32,7 @@ async fn connections_cut_again_and_again_leave_the_final_weights_unchanged() {
             _ => second.cut(Which::Quietest),
         }
     }
-    ends_as_ever(&machines, &id).await;
+    ends_like_an_undisturbed_run(&machines, &id).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,10 +43,10 @@ async fn a_job_without_workers_waits_until_they_are_let_in_again() {
     let mut watcher = machines.client.watch(&id).await;
     watcher.until_step(50).await;
     let connections = proxy.refuse_all();
-    watcher.until_said(&["worker a gone"]).await;
+    watcher.until_said(&["worker a lost"]).await;
     proxy.accepted(connections + 3).await;
     proxy.refuse(false);
-    ends_as_ever(&machines, &id).await;
+    ends_like_an_undisturbed_run(&machines, &id).await;
     assert!(worker.stderr().contains("trying again"), "{}", worker.stderr());
 }
 
@@ -75,16 +75,16 @@ async fn one_way(lost: Direction) {
     watcher.until_step(50).await;
     proxy.hold(lost, true);
     match lost {
-        Direction::Up => watcher.until_said(&["worker cut-off gone", "no sign of life"]).await,
+        Direction::Up => watcher.until_said(&["worker cut-off lost", "nothing was received"]).await,
         Direction::Down => {
             cut_off.logged("nothing was received").await;
-            watcher.until_said(&["worker cut-off gone"]).await
+            watcher.until_said(&["worker cut-off lost"]).await
         }
     };
     watcher.until_step(LONG_STEPS / 2).await;
     proxy.hold(lost, false);
     machines.registered("cut-off").await;
-    ends_as_ever(&machines, &id).await;
+    ends_like_an_undisturbed_run(&machines, &id).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,5 +131,5 @@ async fn a_watcher_whose_connection_is_cut_is_told_every_step_once() {
         (1..=LONG_STEPS).collect::<Vec<u64>>(),
         "each step once, whatever was cut"
     );
-    ends_as_ever(&machines, &id).await;
+    ends_like_an_undisturbed_run(&machines, &id).await;
 }

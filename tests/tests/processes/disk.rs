@@ -100,7 +100,7 @@ impl FullDisk {
     }
 
     /// Checks that the job was seen from its first to its last step, and has the weights of an undisturbed run.
-    async fn ends_as_ever(&self) -> History {
+    async fn ends_like_an_undisturbed_run(&self) -> History {
         let history = self.machines.client.finish(&self.id).await;
         assert_eq!(history.state(), v1::JobState::Succeeded, "{}", history.message());
         history.check_whole();
@@ -117,7 +117,7 @@ async fn a_checkpoint_that_finds_no_room_says_so_and_the_training_goes_on() {
     let kept = disk.machines.checkpoints(&disk.id);
     assert!(kept.contains(&disk.checkpoint), "expected {} among {kept:?}", disk.checkpoint);
     disk.free();
-    let history = disk.ends_as_ever().await;
+    let history = disk.ends_like_an_undisturbed_run().await;
     assert_eq!(disk.half_written(), Vec::<String>::new());
     assert!(history.said(&["could not be written", "No space left"]), "{:?}", history.notices);
 }
@@ -132,7 +132,7 @@ async fn a_coordinator_killed_on_a_full_disk_goes_on_from_the_checkpoint_before(
     disk.machines.restart().await;
     let from = ["training from", &checkpoint.to_string()];
     disk.machines.client.watch(&disk.id).await.until_said(&from).await;
-    disk.ends_as_ever().await;
+    disk.ends_like_an_undisturbed_run().await;
 }
 
 /// A job whose weights take more than a megabyte, with its policy for failed checkpoints.

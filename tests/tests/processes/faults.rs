@@ -5,7 +5,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use lookbehind_tests::jobs::LONG_STEPS;
-use lookbehind_tests::machines::{Machines, ends_as_ever, lines, long_digest, reported_outer_steps};
+use lookbehind_tests::machines::{
+    Machines, ends_like_an_undisturbed_run, lines, long_digest, reported_outer_steps,
+};
 use lookbehind_tests::process::Process;
 use lookbehind_tests::programs;
 
@@ -25,8 +27,8 @@ async fn a_worker_that_is_killed_leaves_the_final_weights_unchanged() {
     watcher.until_step(50).await;
     is_under_way(&machines, &id).await;
     victim.kill().await;
-    watcher.until_said(&["victim", "gone"]).await;
-    ends_as_ever(&machines, &id).await;
+    watcher.until_said(&["victim", "lost"]).await;
+    ends_like_an_undisturbed_run(&machines, &id).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -41,7 +43,7 @@ async fn a_worker_that_is_told_to_end_says_goodbye_and_leaves_the_final_weights_
     leaving.signal(Signal::TERM);
     assert_eq!(leaving.exit().await, 0, "{}", leaving.stderr());
     watcher.until_said(&["leaving", "leaves"]).await;
-    ends_as_ever(&machines, &id).await;
+    ends_like_an_undisturbed_run(&machines, &id).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,8 +56,8 @@ async fn a_worker_that_freezes_is_given_up_and_comes_back_when_it_thaws() {
     watcher.until_step(50).await;
     is_under_way(&machines, &id).await;
     frozen.signal(Signal::STOP);
-    watcher.until_said(&["frozen", "gone"]).await;
-    ends_as_ever(&machines, &id).await;
+    watcher.until_said(&["frozen", "lost"]).await;
+    ends_like_an_undisturbed_run(&machines, &id).await;
     frozen.signal(Signal::CONT);
     machines.registered("frozen").await;
 }
@@ -74,7 +76,7 @@ async fn a_coordinator_that_is_told_to_end_writes_a_checkpoint_and_goes_on_from_
     assert!(checkpoint >= reached, "the newest checkpoint is {checkpoint}, outer step {reached} was done");
 
     machines.restart().await;
-    ends_as_ever(&machines, &id).await;
+    ends_like_an_undisturbed_run(&machines, &id).await;
     let history = machines.client.finish(&id).await;
     assert!(history.said(&["training from", &checkpoint.to_string()]), "{:?}", history.notices);
     assert_eq!(watching.exit().await, 0, "{}", watching.stderr());
@@ -101,7 +103,7 @@ async fn a_coordinator_and_a_worker_that_are_killed_leave_the_final_weights_unch
     machines.coordinator.ended().await;
     machines.restart().await;
     let _late = machines.worker("late").await;
-    ends_as_ever(&machines, &id).await;
+    ends_like_an_undisturbed_run(&machines, &id).await;
     assert_eq!(watching.exit().await, 0, "{}", watching.stderr());
     assert_eq!(
         reported_outer_steps(&watching),
@@ -126,7 +128,7 @@ async fn a_second_coordinator_on_the_same_state_is_refused_and_harms_nothing() {
     let id = machines.submit("long.toml").await;
     machines.client.watch(&id).await.until_step(50).await;
     a_second_one_is_refused(&machines).await;
-    ends_as_ever(&machines, &id).await;
+    ends_like_an_undisturbed_run(&machines, &id).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,5 +140,5 @@ async fn a_second_coordinator_is_refused_also_while_the_first_is_frozen() {
     machines.coordinator.signal(Signal::STOP);
     a_second_one_is_refused(&machines).await;
     machines.coordinator.signal(Signal::CONT);
-    ends_as_ever(&machines, &id).await;
+    ends_like_an_undisturbed_run(&machines, &id).await;
 }

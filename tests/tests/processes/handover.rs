@@ -101,7 +101,7 @@ async fn the_cpu_is_measured_without_a_coordinator() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_any_more_ends_nothing() {
+fn a_log_without_a_reader_ends_no_program() {
     let folder = with_small_job(Some(REFUSED));
     let mut worker = Command::new(folder.path().join("lookbehind-worker"))
         .args(MEASURE)

@@ -51,7 +51,7 @@ async fn a_cancelled_job_ends_once_and_later_calls_answer_sensibly() {
         }
         assert_eq!(machines.client.job(id).await, before);
     }
-    assert_eq!(watching.exit().await, 1, "whoever watches a cancelled job learns it by the exit code");
+    assert_eq!(watching.exit().await, 1, "the exit code of watch says that the job was cancelled");
     let next = machines.submit("small.toml").await;
     assert_eq!(machines.client.finish(&next).await.digest(), small_digest().await);
 }

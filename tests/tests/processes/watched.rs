@@ -33,7 +33,7 @@ async fn a_probe_tells_whether_a_worker_has_a_coordinator_and_what_is_missing() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn logs_for_programs_are_one_object_a_line_with_the_fields_beside_the_message() {
+async fn logs_for_programs_are_one_object_a_line_with_the_fields_next_to_the_message() {
     let folder = tempfile::TempDir::with_prefix("lookbehind-logs-").unwrap();
     let listen = ["--listen", "127.0.0.1:0", "--state", "state", "--log-format", "json"];
     let mut coordinator = Process::start(programs::coordinator(), &listen, folder.path(), "coordinator");

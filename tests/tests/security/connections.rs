@@ -33,8 +33,8 @@ async fn encrypted(
     cluster: &Cluster,
     credentials: &Credentials,
 ) -> tokio_rustls::client::TlsStream<TcpStream> {
-    let nobody = credentials.only("alice", &["ca.pem"], "nobody");
-    let access = Access::new(cluster.url(), Some(Folder::new(nobody))).unwrap();
+    let anonymous = credentials.only("alice", &["ca.pem"], "anonymous");
+    let access = Access::new(cluster.url(), Some(Folder::new(anonymous))).unwrap();
     let connector = TlsConnector::from(access.client_config().unwrap());
     let name = ServerName::try_from("127.0.0.1").unwrap();
     connector.connect(name, TcpStream::connect(address(cluster)).await.unwrap()).await.unwrap()
@@ -98,7 +98,7 @@ async fn a_thousand_idle_connections_delay_no_heartbeat() {
     let history = within("the job to finish", watcher.to_the_end()).await;
     assert_eq!(history.state(), v1::JobState::Succeeded, "{}", history.message());
     assert_eq!(alice.workers().await[0].session, before, "the worker was never lost");
-    assert!(!history.said(&["gone"]));
+    assert!(!history.said(&["lost"]));
     assert_eq!(idle.len(), IDLE);
 }
 
@@ -136,7 +136,7 @@ async fn slow_request(alice: &lookbehind_tests::client::Client) -> Status {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_good_job_runs_as_ever_behind_all_that() {
+async fn a_good_job_is_not_disturbed_by_all_that() {
     let credentials = Credentials::new();
     let mut cluster = impatient(&credentials).await;
     let backend = cluster.backend(Registry::builtin());

@@ -45,8 +45,8 @@ async fn without_a_certificate_nothing_is_said_where_no_tokens_are_taken() {
     let credentials = Credentials::new();
     std::fs::remove_file(credentials.folder("coordinator").join("tokens.toml")).unwrap();
     let cluster = guarded::with(&credentials).await;
-    let nobody = credentials.only("alice", &["ca.pem"], "nobody");
-    let reason = refusal(cluster.url(), nobody).await;
+    let anonymous = credentials.only("alice", &["ca.pem"], "anonymous");
+    let reason = refusal(cluster.url(), anonymous).await;
     assert!(reason.contains("CertificateRequired"), "{reason}");
     list(cluster.client()).await.expect("the admin is served");
 }
@@ -57,13 +57,13 @@ async fn a_certificate_of_another_authority_is_not_believed_on_either_side() {
     let strangers = Credentials::new();
     let reason = refusal(cluster.url(), strangers.folder("alice")).await;
     assert!(
-        reason.contains("its certificate is not believed") && reason.contains("UnknownIssuer"),
+        reason.contains("its certificate is not trusted") && reason.contains("UnknownIssuer"),
         "{reason}"
     );
     let pretender = strangers.only("alice", &["cert.pem", "key.pem"], "pretender");
     std::fs::copy(credentials.folder("alice").join("ca.pem"), pretender.join("ca.pem")).unwrap();
     let reason = refusal(cluster.url(), pretender).await;
-    assert!(reason.contains("does not take this side's credentials"), "{reason}");
+    assert!(reason.contains("does not accept this side's credentials"), "{reason}");
     list(cluster.client()).await.expect("the admin is served");
 }
 
@@ -92,7 +92,7 @@ async fn an_expired_certificate_is_not_believed_on_either_side() {
         }
     })
     .await;
-    assert!(reason.contains("its certificate is not believed: certificate expired"), "{reason}");
+    assert!(reason.contains("its certificate is not trusted: certificate expired"), "{reason}");
     list(cluster.client()).await.expect("the admin is served");
 }
 

@@ -26,8 +26,8 @@ impl Browser {
             let _ = rustls::crypto::ring::default_provider().install_default();
             return Self { client: reqwest::Client::new(), origin: format!("http://{address}") };
         };
-        let nobody = Folder::new(credentials.only("alice", &["ca.pem"], "nobody"));
-        let config = Access::new("https://coordinator", Some(nobody)).unwrap().client_config().unwrap();
+        let anonymous = Folder::new(credentials.only("alice", &["ca.pem"], "anonymous"));
+        let config = Access::new("https://coordinator", Some(anonymous)).unwrap().client_config().unwrap();
         let builder = reqwest::Client::builder().tls_backend_preconfigured((*config).clone());
         Self { client: builder.build().unwrap(), origin: format!("https://{address}") }
     }
@@ -64,7 +64,7 @@ async fn guarded(private: bool) -> (Cluster, Credentials) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everybody_may_look_and_only_the_owner_may_steer() {
+async fn everyone_may_look_and_only_the_owner_may_steer() {
     let (cluster, credentials) = guarded(false).await;
     let browser = Browser::at(&cluster, Some(&credentials));
     let alice = client(cluster.url(), &credentials.folder("alice"));
@@ -140,7 +140,7 @@ async fn a_private_coordinator_shows_nothing_to_those_who_have_not_signed_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_nobody_is_asked_pages_from_elsewhere_have_no_way_in() {
+async fn without_authentication_pages_of_other_origins_have_no_access() {
     let cluster = Cluster::with_config(|config| config.http = Some("127.0.0.1:0".parse().unwrap())).await;
     let browser = Browser::at(&cluster, None);
     let job = cluster.client().submit(&jobs::small()).await;

@@ -56,7 +56,7 @@ async fn users_and_admins_are_refused_everything_that_workers_call() {
             assert!(status.message().contains("for workers") && status.message().contains(name), "{status}");
         }
     }
-    assert!(cluster.client().workers().await.is_empty(), "nobody has registered");
+    assert!(cluster.client().workers().await.is_empty(), "no worker has registered");
 }
 
 async fn reflected(
@@ -74,8 +74,8 @@ async fn reflected(
 async fn reflection_is_for_those_with_a_role_and_off_when_told_so() {
     let (cluster, credentials) = guarded::cluster().await;
     reflected(&cluster, &credentials.folder("alice")).await.expect("alice has a role");
-    let nobody = credentials.only("alice", &["ca.pem"], "nobody");
-    let status = reflected(&cluster, &nobody).await.unwrap_err();
+    let anonymous = credentials.only("alice", &["ca.pem"], "anonymous");
+    let status = reflected(&cluster, &anonymous).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated, "{status}");
     let (coordinator, admin) = (credentials.folder("coordinator"), credentials.folder("admin"));
     let silent = lookbehind_tests::cluster::Cluster::guarded(&admin, |config| {

@@ -8,8 +8,8 @@ use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 use tonic::{Code, Request, Status};
 
 /// Lists jobs over a connection without a certificate, with one piece of metadata.
-async fn list_with(url: &str, nobody: &std::path::Path, key: &str, value: &str) -> Result<(), Status> {
-    let access = Access::new(url, Some(Folder::new(nobody))).unwrap();
+async fn list_with(url: &str, anonymous: &std::path::Path, key: &str, value: &str) -> Result<(), Status> {
+    let access = Access::new(url, Some(Folder::new(anonymous))).unwrap();
     let channel = access.connect(&access.endpoint()).await.unwrap();
     let mut request = Request::new(v1::ListJobsRequest::default());
     let key = MetadataKey::<Ascii>::from_bytes(key.as_bytes()).unwrap();
@@ -20,11 +20,11 @@ async fn list_with(url: &str, nobody: &std::path::Path, key: &str, value: &str) 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_anywhere_but_in_the_authorization_header_is_nothing() {
     let (cluster, credentials) = guarded::cluster().await;
-    let nobody = credentials.only("alice", &["ca.pem"], "nobody");
+    let anonymous = credentials.only("alice", &["ca.pem"], "anonymous");
     let folder = Folder::new(credentials.folder("alice"));
     let token = folder.token().unwrap().unwrap();
     let secret = token.secret();
-    let good = list_with(cluster.url(), &nobody, "authorization", &format!("Bearer {secret}")).await;
+    let good = list_with(cluster.url(), &anonymous, "authorization", &format!("Bearer {secret}")).await;
     good.expect("the right place");
     let wrong = [
         ("token", secret.to_owned()),
@@ -38,14 +38,14 @@ async fn a_token_anywhere_but_in_the_authorization_header_is_nothing() {
         ("authorization", format!("Bearer {}", &secret[..secret.len() - 1])),
     ];
     for (key, value) in wrong {
-        let status = list_with(cluster.url(), &nobody, key, &value).await.expect_err(key);
+        let status = list_with(cluster.url(), &anonymous, key, &value).await.expect_err(key);
         assert_eq!(status.code(), Code::Unauthenticated, "{key}: {status}");
         assert!(!status.message().contains(secret), "a secret is not repeated: {status}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_workers_token_is_no_users_and_one_that_was_taken_back_is_nobodys() {
+async fn a_workers_token_is_not_a_users_and_a_revoked_one_is_refused() {
     let (cluster, credentials) = guarded::cluster().await;
     let worker = client(cluster.url(), &credentials.only("worker", &["ca.pem", "token"], "by-token"));
     let list = |client: lookbehind_tests::client::Client| async move {

@@ -75,7 +75,7 @@ async fn a_job_that_lost_its_last_worker_goes_on_with_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_running_job_that_nobody_comes_for_fails_and_says_so() {
+async fn a_running_job_that_no_worker_joins_fails_with_that_reason() {
     let mut cluster = Cluster::with_config(|config| {
         config.failure_detection = Duration::from_secs(2);
         config.worker_grace = Duration::from_millis(500);
@@ -89,7 +89,7 @@ async fn a_running_job_that_nobody_comes_for_fails_and_says_so() {
     cluster.stop("only").await.unwrap();
     let history = cluster.client().finish(&id).await;
     assert_eq!(history.state(), v1::JobState::Failed);
-    assert!(history.message().contains("no worker came"), "{}", history.message());
+    assert!(history.message().contains("no worker joined"), "{}", history.message());
     gate.open();
     let next = cluster.backend(Registry::builtin());
     cluster.add("next", next).await;

@@ -37,7 +37,7 @@ async fn a_worker_of_another_version_or_protocol_or_without_a_usable_name_is_ref
     ];
     for (register, words) in refused {
         let Err(refusal) = FakeWorker::register(cluster.client(), register).await else {
-            panic!("{words:?}: it was let in")
+            panic!("{words:?}: it was registered")
         };
         assert!(!refusal.retryable, "{}", refusal.reason);
         assert!(
@@ -178,7 +178,7 @@ async fn a_worker_that_describes_what_cannot_be_is_given_up_and_the_next_one_ser
         let id = client.submit(&toy::toy()).await;
         hostile.prepare().await;
         hostile.described(&id, description).await;
-        client.watch(&id).await.until_said(&["hostile", "gone"]).await;
+        client.watch(&id).await.until_said(&["hostile", "lost"]).await;
         let mut honest = FakeWorker::register(client, hello("honest")).await.unwrap();
         let request = honest.start_toy().await;
         honest.finish_toy(request).await;

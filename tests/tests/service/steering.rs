@@ -42,7 +42,7 @@ async fn a_resume_is_not_undone_by_the_pause_before_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pause_takes_effect_at_once_where_nobody_is_left_to_finish_the_outer_step() {
+async fn a_pause_takes_effect_at_once_where_no_worker_is_left_to_finish_the_outer_step() {
     let mut cluster = Cluster::new().await;
     let (gate, script) = HoldAt::new(0, 5);
     let backend = Scripted::new(cluster.backend(Registry::builtin()), script);

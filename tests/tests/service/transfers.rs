@@ -31,7 +31,12 @@ async fn at_request() -> (Cluster, String, FakeWorker, v1::Assign) {
 }
 
 /// Finishes the job as if nothing had happened, and completes a good job afterwards.
-async fn ends_as_ever(mut cluster: Cluster, id: &str, mut worker: FakeWorker, request: v1::Assign) {
+async fn ends_like_an_undisturbed_run(
+    mut cluster: Cluster,
+    id: &str,
+    mut worker: FakeWorker,
+    request: v1::Assign,
+) {
     worker.finish_toy(request).await;
     let history = cluster.client().finish(id).await;
     history.check_whole();
@@ -105,7 +110,7 @@ async fn a_damaged_partial_is_refused_whole_and_changes_nothing() {
     let status = worker.upload_partial_parts(twice).await.unwrap_err();
     assert!(status.message().contains("chunk or the trailer"), "{status}");
     assert_eq!(worker.upload_partial_parts(Vec::new()).await.unwrap_err().code(), Code::InvalidArgument);
-    ends_as_ever(cluster, &id, worker, request).await;
+    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
 }
 
 fn bytes_of(piece: &Piece) -> Option<Vec<u8>> {
@@ -126,7 +131,7 @@ async fn sums_that_are_not_those_under_the_checksum_are_refused() {
         let status = worker.upload_partial(changed, pieces.clone()).await.unwrap_err();
         assert_eq!(status.code(), Code::DataLoss, "{status}");
     }
-    ends_as_ever(cluster, &id, worker, request).await;
+    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -163,7 +168,7 @@ async fn a_partial_of_other_sizes_than_the_jobs_is_refused_before_memory_is_take
             assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         }
     }
-    ends_as_ever(cluster, &id, worker, request).await;
+    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
 }
 
 /// Every fencing token that is not the worker's own.
@@ -239,7 +244,7 @@ async fn a_partial_of_another_cluster_incarnation_session_or_request_changes_not
         assert!(status.message().contains(field), "{status}");
     }
     assert_eq!(cluster.client().job(&id).await.outer_step, 0, "a stale partial was taken");
-    ends_as_ever(cluster, &id, worker, request).await;
+    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -251,7 +256,7 @@ async fn a_partial_that_was_accepted_is_not_taken_again() {
     let again = worker.upload_partial(header, pieces).await.unwrap();
     assert_eq!(again, v1::UploadOutcome::Stale);
     let next = worker.assigned().await;
-    ends_as_ever(cluster, &id, worker, next).await;
+    ends_like_an_undisturbed_run(cluster, &id, worker, next).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -281,7 +286,7 @@ async fn what_is_said_under_another_fencing_token_on_a_control_stream_changes_no
     assert_eq!((workers.len(), workers[0].job_id.as_str()), (1, id.as_str()));
     let after = cluster.client().job(&id).await;
     assert_eq!((after.revision, after.state()), (before.revision + 1, before.state()), "{}", after.message);
-    ends_as_ever(cluster, &id, worker, request).await;
+    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -303,7 +308,7 @@ async fn weights_are_served_to_workers_of_the_job_and_in_their_current_version_o
     let status = bystander.download(&bystander.fencing_token, "j00000000", 1).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
     drop(bystander);
-    ends_as_ever(cluster, &id, worker, request).await;
+    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -338,7 +343,7 @@ async fn damaged_or_stale_initial_weights_from_a_worker_are_refused_and_it_may_s
     assert!(status.message().contains("number 1 is not finite"), "{status}");
     worker.upload_state(header, whole(toy::initial(), &[])).await.unwrap();
     let request = worker.assigned().await;
-    ends_as_ever(cluster, &id, worker, request).await;
+    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
 }
 
 fn file_parts(length: u64, pieces: Vec<Piece>) -> Vec<FilePart> {

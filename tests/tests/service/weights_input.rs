@@ -78,7 +78,7 @@ async fn weights_that_are_not_the_models_fail_the_job_by_key_and_tensor() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn weights_that_nobody_uploaded_fail_the_job_by_key_and_digest() {
+async fn weights_that_were_not_uploaded_fail_the_job_by_key_and_digest() {
     let cluster = Cluster::of(1).await;
     let digest = "0123456789abcdef".repeat(4);
     let message = cluster.client().run_to_failure(&starting_from(&digest)).await;

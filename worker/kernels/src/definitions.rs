@@ -82,9 +82,9 @@ fn bordered(x: &Tensor, padding: usize, fill: f64) -> Result<Tensor> {
     let (n, c, h, w) = x.dims4()?;
     let border =
         |shape: (usize, usize, usize, usize)| Tensor::full(fill, shape, x.device())?.to_dtype(x.dtype());
-    let (above, beside) = (border((n, c, padding, w))?, border((n, c, h + 2 * padding, padding))?);
+    let (above, left) = (border((n, c, padding, w))?, border((n, c, h + 2 * padding, padding))?);
     let x = Tensor::cat(&[&above, x, &above], 2)?;
-    Tensor::cat(&[&beside, &x, &beside], 3)
+    Tensor::cat(&[&left, &x, &left], 3)
 }
 
 /// Every `stride`-th of `extent` indices, from `first` on.

@@ -36,7 +36,7 @@ enum Recording {
     Library,
     Tape(Vec<Applied>),
     /// Nothing: no gradient is wanted.
-    Nobody,
+    Off,
 }
 
 struct Applied {
@@ -70,7 +70,7 @@ pub fn record<T>(forward: impl FnOnce() -> T) -> (T, Tape) {
 
 /// Runs a forward pass on this thread without recording it: activations are dropped as soon as possible.
 pub fn without_gradients<T>(forward: impl FnOnce() -> T) -> T {
-    during(Recording::Nobody, forward).0
+    during(Recording::Off, forward).0
 }
 
 /// Runs a forward pass under some recording and returns what was recorded. The recording before it continues

@@ -85,7 +85,8 @@ impl CandleBackend {
             Some(input_spec) => self.model(spec, &input_spec.description(), &Device::Cpu).map(|_| ()),
             None => {
                 let kind = &spec.data.kind;
-                let reason = format!("data kind {kind:?}: what its samples are is known from the data alone");
+                let reason =
+                    format!("data kind {kind:?}: the shape of its samples is known only from the data");
                 Err(PrepareError::Worker(reason))
             }
         })

@@ -72,7 +72,7 @@ pub enum ComputeError {
     },
     /// A shard takes more memory than is left.
     #[error(
-        "model kind {kind:?}: a shard of {samples} samples takes {needed} MiB beside {loaded} MiB in use, this worker's limit \
+        "model kind {kind:?}: a shard of {samples} samples takes {needed} MiB in addition to {loaded} MiB in use, this worker's limit \
          is {limit} MiB: smaller shards (train.shards, train.batch_size) take less"
     )]
     Memory {

@@ -21,13 +21,13 @@ const WARM_UP: u32 = 3;
 /// Arguments of `measure`.
 #[derive(Debug, Args)]
 pub(super) struct Measure {
-    /// The job file; its data files are named in the folder of --data
+    /// The job file; its data files are in the folder of --data
     #[arg(value_name = "JOB.toml")]
     job: PathBuf,
-    /// How many gradients
+    /// Number of gradients to measure
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     gradients: u32,
-    /// One line of JSON
+    /// Print one line of JSON
     #[arg(long)]
     json: bool,
 }

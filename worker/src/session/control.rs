@@ -185,7 +185,7 @@ impl Session {
         sent.map_err(|_| ())?.map_err(|_| ())
     }
 
-    /// Leaves in order: the coordinator reassigns what this worker has not finished, and closes the stream.
+    /// Leaves properly: the coordinator reassigns what this worker has not finished, and closes the stream.
     async fn leave(mut self) -> Ended {
         self.link.executor.generation.supersede();
         if self.send(session_request::Message::Draining(v1::Draining {})).await.is_ok() {
@@ -201,7 +201,7 @@ impl Session {
         use session_response::Message;
         if response.fencing_token.map(FencingToken::from).as_ref() != Some(&self.fencing_token) {
             return Err(Ended::Lost {
-                reason: "a message for another session came".into(),
+                reason: "received a message for another session".into(),
                 registered: true,
             });
         }
@@ -222,17 +222,16 @@ impl Session {
             }
         };
         let command = command.map_err(|error| Ended::Lost { reason: error.to_string(), registered: true })?;
-        self.link
-            .executor
-            .commands
-            .try_send(command)
-            .map_err(|_| Ended::Lost { reason: "more commands came than can wait".into(), registered: true })
+        self.link.executor.commands.try_send(command).map_err(|_| Ended::Lost {
+            reason: "more commands arrived than the queue holds".into(),
+            registered: true,
+        })
     }
 
     fn prepare(&self, prepare: v1::Prepare) -> Result<ExecutorCommand, FieldError> {
         let spec = Box::new(required(prepare.spec, "spec")?);
         let job = job_id(&prepare.job_id)?;
-        tracing::info!(%job, name = spec.name, "job comes");
+        tracing::info!(%job, name = spec.name, "job received");
         Ok(ExecutorCommand::Prepare(self.context.clone(), job, spec))
     }
 

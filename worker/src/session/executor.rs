@@ -67,7 +67,7 @@ impl Executor {
         Ok(Self { commands, generation, ended })
     }
 
-    /// Ends the thread, and waits briefly until it has released its device: devices should be closed in order.
+    /// Ends the thread, and waits briefly until it has released its device: devices should be closed properly.
     pub(super) async fn finish(self) {
         self.generation.supersede();
         drop(self.commands);

@@ -16,16 +16,16 @@ use super::{ServeError, Server};
 /// Where a worker can be monitored, and how it writes its logs.
 #[derive(Debug, Args)]
 pub(crate) struct TelemetryArgs {
-    /// Address to answer /metrics, /livez and /readyz on; nowhere unless given.
+    /// Address on which to serve /metrics, /livez and /readyz; by default they are not served.
     #[arg(long, env = "LOOKBEHIND_HTTP", value_name = "ADDR")]
     http: Option<SocketAddr>,
     /// Allow plain text on an address that other machines reach.
     #[arg(long, env = "LOOKBEHIND_PLAINTEXT", value_parser = FalseyValueParser::new())]
     plaintext: bool,
-    /// How log lines are written; LOOKBEHIND_LOG says which.
+    /// Format of the log lines; LOOKBEHIND_LOG selects them.
     #[arg(long, env = "LOOKBEHIND_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) log_format: LogFormat,
-    /// Ask the worker that listens on --http whether it is ready, and end: with 0 if it is, else with 1.
+    /// Query the worker that listens on --http: exit with 0 if it is ready, with 1 if not.
     #[arg(long, requires = "http")]
     pub(crate) probe: bool,
 }

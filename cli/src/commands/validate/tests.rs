@@ -54,7 +54,7 @@ fn without_data_a_model_is_built_where_the_job_says_what_its_samples_are() {
 fn what_cannot_be_checked_without_data_is_said() {
     let huge = "kind = \"mlp\"\nhidden = [16000000, 16000000]";
     for (model, data, expected) in [
-        (UNFIT, PARQUET, "data kind \"parquet\": what its samples are is known from the data alone"),
+        (UNFIT, PARQUET, "data kind \"parquet\": the shape of its samples is known only from the data"),
         ("kind = \"mine\"", "kind = \"digits\"", "model.kind: expected one of mlp, "),
         (UNFIT, "kind = \"mine\"", "data.kind: expected one of cifar10, "),
         (huge, "kind = \"digits\"", "the model takes more than"),

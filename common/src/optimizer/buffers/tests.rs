@@ -12,7 +12,7 @@ fn increment(mut writing: Writing) -> Arc<FlatBuffer> {
 }
 
 #[test]
-fn an_flat_buffer_that_nobody_reads_is_rewritten_in_place() {
+fn a_flat_buffer_without_readers_is_rewritten_in_place() {
     let mut pool = Pool::default();
     let old = flat_buffer([1.0, 2.0]);
     let place = old.as_ptr();
@@ -22,7 +22,7 @@ fn an_flat_buffer_that_nobody_reads_is_rewritten_in_place() {
 }
 
 #[test]
-fn an_flat_buffer_that_somebody_reads_is_not_touched() {
+fn a_flat_buffer_with_a_reader_is_not_touched() {
     let mut pool = Pool::default();
     let old = flat_buffer([1.0, 2.0]);
     let reader = Arc::clone(&old);

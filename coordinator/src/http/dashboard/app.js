@@ -218,8 +218,8 @@ window.addEventListener("hashchange", () => {
   if (overview === null) return;
   list.show(overview.jobs, chosen, now());
   showJob();
-  const beside = matchMedia("(min-width: 62rem)").matches; // the job is next to the list, not below it
-  if (jobOf(location.hash) !== null) byId("job-name").focus({ preventScroll: beside });
+  const sideBySide = matchMedia("(min-width: 62rem)").matches; // the job is next to the list, not below it
+  if (jobOf(location.hash) !== null) byId("job-name").focus({ preventScroll: sideBySide });
 });
 
 openOverview();

@@ -50,7 +50,7 @@ export class JobHead {
     }
     if (job.state === "queued") return `waiting since ${moment(job.created_ms, now)}`;
     if (job.state === "preparing") return "workers load model and data";
-    if (job.state === "paused") return "stands still until it is resumed";
+    if (job.state === "paused") return "waits until it is resumed";
     if (job.finished_ms === null) return "";
     return `took ${rough((job.finished_ms - job.created_ms) / 1000)}, over at ${moment(job.finished_ms, now)}`;
   }

@@ -27,7 +27,10 @@ fn jobs_that_rest_are_forgotten_before_those_that_run() {
     step(&mut activity, 1000, 1);
     assert!(activity.last_step(&job(50)).is_none() && activity.last_step(&job(1)).is_some());
     step(&mut activity, 1001, 1);
-    assert!(activity.last_step(&job(1)).is_none(), "nobody rests: the one that was silent longest goes");
+    assert!(
+        activity.last_step(&job(1)).is_none(),
+        "no job is idle: the one that was silent longest is removed"
+    );
 }
 
 #[test]

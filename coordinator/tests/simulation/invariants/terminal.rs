@@ -43,7 +43,7 @@ impl Terminal {
         for record in disk.records.values() {
             self.broken.check(record.state.is_terminal(), || format!("job {} is left over", record.id));
             self.broken
-                .check(jobs.contains_key(&record.id), || format!("nobody asked for job {}", record.id));
+                .check(jobs.contains_key(&record.id), || format!("job {} was not requested", record.id));
         }
     }
 }

@@ -19,7 +19,7 @@ fn files_that_are_named_are_all_that_there_are() {
 }
 
 #[test]
-fn a_folder_beside_named_files_is_refused() {
+fn a_folder_together_with_named_files_is_refused() {
     for (train, test) in [(Some(1), None), (None, Some(2)), (Some(1), Some(2))] {
         let error = files(Some("a"), train, test).unwrap_err();
         assert!(error.starts_with("data.folder: has no meaning"), "{error}");

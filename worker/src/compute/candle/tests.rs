@@ -156,7 +156,7 @@ fn a_model_whose_layers_give_more_than_there_is_room_for_is_refused_before_any_s
     let spec = job("kind = \"boundless\"", "kind = \"digits\"", "epochs = 1\nbatch_size = 8\nshards = 4");
     let said = CandleBackend::new(registry, environment).prepare(&spec).err().unwrap();
     let PrepareError::Worker(said) = said else { panic!("{said:?}") };
-    let expected = "model kind \"boundless\": a shard of 2 samples takes 8589934592 MiB beside";
+    let expected = "model kind \"boundless\": a shard of 2 samples takes 8589934592 MiB in addition to";
     assert!(said.starts_with(expected), "{said}");
 }
 

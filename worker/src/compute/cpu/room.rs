@@ -68,7 +68,7 @@ impl Shards {
         Ok(limit.saturating_sub(loaded).checked_div(needed).unwrap_or(u64::MAX))
     }
 
-    /// Refuses the job if its largest shard takes more memory than is left beside what is loaded.
+    /// Refuses the job if its largest shard takes more memory than what is loaded leaves free.
     fn check_room(&self, needed: u64, loaded: u64, limit: u64) -> Result<(), ComputeError> {
         if needed <= limit.saturating_sub(loaded) {
             return Ok(());

@@ -98,7 +98,7 @@ fn a_partial_is_a_function_of_the_request_alone() {
                 })
                 .collect();
             for thread in threads {
-                assert_eq!(thread.join().unwrap(), alone, "in a fresh backend beside others");
+                assert_eq!(thread.join().unwrap(), alone, "in a new backend at the same time as others");
             }
         });
     }

@@ -226,7 +226,8 @@ fn answered<T>(answers: Vec<Pending<T, Stopped>>, fed: Result<(), ComputeError>)
 
 /// The next answer of a GPU, which has answered as often as it was asked.
 fn next<T>(answers: &mut [VecDeque<T>], device_thread: usize) -> Result<T, Stopped> {
-    let missing = || ComputeError::Other(format!("GPU {device_thread} of the job has answered too little"));
+    let missing =
+        || ComputeError::Other(format!("GPU {device_thread} of the job has returned too few results"));
     answers.get_mut(device_thread).and_then(VecDeque::pop_front).ok_or_else(missing).map_err(Stopped::from)
 }
 

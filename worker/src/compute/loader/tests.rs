@@ -29,7 +29,7 @@ impl Dataset for Counting {
     }
 
     fn batch(&self, split: Split, samples: &[u64], context: SampleContext) -> Result<data::Batch, DataError> {
-        assert!(!self.fails.load(Ordering::SeqCst), "told to");
+        assert!(!self.fails.load(Ordering::SeqCst), "asked to fail");
         self.prepared.fetch_add(1, Ordering::SeqCst);
         self.samples.batch(split, samples, context)
     }
@@ -127,13 +127,13 @@ fn what_does_not_fit_is_prepared_each_time() {
 }
 
 #[test]
-fn failures_reach_whoever_asks_and_nobody_else() {
+fn failures_reach_only_the_caller_that_asks() {
     let data = Counting::new();
     let mut loader = loader(&data, 1 << 20);
     loader.get(&wanted(0, &[0]), Some(wanted(1, &[99]))).unwrap();
     settle(&loader);
     assert!(matches!(loader.get(&wanted(1, &[99]), None), Err(DataError::NoSuchSample { sample: 99, .. })));
-    // A data set that panics on the loader's thread leaves the loader in order.
+    // A data set that panics on the loader's thread leaves the loader usable.
     loader.get(&wanted(2, &[2]), None).unwrap();
     data.fails.store(true, Ordering::SeqCst);
     loader.get(&wanted(2, &[2]), Some(wanted(3, &[3]))).unwrap();

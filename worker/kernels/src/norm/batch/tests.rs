@@ -39,7 +39,7 @@ fn mean_and_unbiased_variance_of_each_channel_are_reported() {
 }
 
 #[test]
-fn a_small_variance_beside_a_large_mean_is_kept() {
+fn a_small_variance_with_a_large_mean_is_kept() {
     let values: Vec<f32> = normal_values(3, 1000).iter().map(|value| 1000.0 + value).collect();
     let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / 1000.0;
     let exact = values.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / 999.0;
