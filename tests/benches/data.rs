@@ -8,16 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use lookbehind_data_fixtures::{images, parquet_file};
 use lookbehind_tests::bench::{Failure, Table};
 use lookbehind_worker::data::{DataEnvironment, Dataset, SampleContext, Split, parquet, with_options};
 use rayon::ThreadPoolBuilder;
 use serde_json::{Value, json};
-
-#[path = "../../worker/data/src/test_support/images.rs"]
-#[allow(dead_code, reason = "what unit tests of the worker need is more")]
-mod images;
-#[path = "../../worker/data/src/test_support/parquet_file.rs"]
-mod parquet_file;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -16,6 +16,8 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
+// The file of a target has the target's name. Its module has another one, because a module of the target's own name
+// holds its tests: bolero and the corpus address them as `<target>::inputs`.
 #[path = "assembly.rs"]
 mod assembly_target;
 #[path = "checkpoint.rs"]

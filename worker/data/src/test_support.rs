@@ -1,9 +1,5 @@
 //! Helpers of several unit tests: parameters, temporary data folders and data files.
 
-pub(crate) mod images;
-#[cfg(feature = "parquet")]
-pub(crate) mod parquet_file;
-
 use std::fs;
 use std::path::Path;
 

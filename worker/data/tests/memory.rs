@@ -7,13 +7,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lookbehind_data::{DataEnvironment, parquet};
+use lookbehind_data_fixtures::{images, parquet_file};
 use serde_json::Map;
-
-#[path = "../src/test_support/images.rs"]
-#[allow(dead_code, reason = "what unit tests need is more")]
-mod images;
-#[path = "../src/test_support/parquet_file.rs"]
-mod parquet_file;
 
 static IN_USE: AtomicU64 = AtomicU64::new(0);
 static PEAK: AtomicU64 = AtomicU64::new(0);

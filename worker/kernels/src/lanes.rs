@@ -33,5 +33,4 @@ pub(super) fn store<S: Simd>(simd: S, elements: &mut [f32], start: usize, values
 }
 
 #[cfg(test)]
-#[path = "lanes_test.rs"]
 pub(super) mod tests;

@@ -52,8 +52,7 @@ pub mod cross_entropy;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 #[cfg(test)]
-#[path = "cuda/kernels/table_test.rs"]
-mod cuda_kernels_table;
+mod cuda_kernels_tests;
 pub mod definitions;
 mod elementwise;
 mod gemm;

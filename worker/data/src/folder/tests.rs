@@ -1,11 +1,11 @@
 use std::fs;
 
+use lookbehind_data_fixtures::images::{jpeg, png};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
 use crate::SampleContext;
-use crate::test_support::images::{jpeg, png};
 use crate::test_support::{data_folder, parameters};
 
 fn grey(value: u8) -> Vec<u8> {

@@ -1,12 +1,12 @@
 use std::fs;
 
 use ::parquet::basic::{Compression, GzipLevel, ZstdLevel};
+use lookbehind_data_fixtures::images::{jpeg, png};
+use lookbehind_data_fixtures::parquet_file::{HUB, Row, write};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::test_support::images::{jpeg, png};
-use crate::test_support::parquet_file::{HUB, Row, write};
 use crate::test_support::{data_folder, parameters};
 use crate::{SampleContext, Split};
 

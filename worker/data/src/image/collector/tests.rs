@@ -1,7 +1,8 @@
+use lookbehind_data_fixtures::images::png;
+
 use super::*;
 use crate::SampleContext;
 use crate::test_support::data_folder;
-use crate::test_support::images::png;
 
 fn grey(value: u8) -> Vec<u8> {
     png(2, 2, 1, &[value, value, value, 255])

@@ -1,5 +1,6 @@
+use lookbehind_data_fixtures::images::{jpeg, png};
+
 use super::*;
-use crate::test_support::images::{jpeg, png};
 
 const LIMIT: u64 = 1 << 20;
 

@@ -1,4 +1,5 @@
-//! Compares the declarations of the kernels with their sources, on machines with and without a GPU.
+//! Compares the declarations of the kernels with their sources, on machines with and without a GPU: `cuda` itself is
+//! compiled only with its feature.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +20,7 @@ macro_rules! kernels {
 }
 
 mod table {
-    include!("table.rs");
+    include!("cuda/kernels/table.rs");
 }
 
 /// The instances of a kernel: suffix and element type.
