@@ -1,12 +1,14 @@
 //! The digest of weights: BLAKE3 over name, dtype, shape and bytes of every tensor, in the order of the names. It
 //! identifies the weights, not a file: two files with the same weights may differ in padding and metadata.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::flat_buffer::FlatBuffer;
-use crate::layout::{Layout, TensorKind};
+use crate::layout::Layout;
+use crate::model_state::ModelState;
 
 /// A BLAKE3 hash, shown as lower-case hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,15 +63,11 @@ const PARALLEL: usize = 1 << 20;
 ///
 /// Names and dtypes are hashed with their lengths and shapes with their number of dimensions, so that different lists
 /// of tensors never give the same bytes.
-pub fn weights_digest(layout: &Layout, parameters: &FlatBuffer, statistics: &FlatBuffer) -> Digest {
+pub fn weights_digest<T: Borrow<FlatBuffer>>(layout: &Layout, weights: &ModelState<T>) -> Digest {
     let mut entries: Vec<_> = layout.entries().iter().collect();
     entries.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
     let mut hasher = blake3::Hasher::new();
     for entry in entries {
-        let flat_buffer = match entry.spec.kind {
-            TensorKind::Parameter => parameters,
-            TensorKind::RunningStatistic => statistics,
-        };
         hash_text(&mut hasher, &entry.spec.name);
         hash_text(&mut hasher, "F32");
         hasher.update(&(entry.spec.shape.len() as u64).to_le_bytes());
@@ -77,7 +75,8 @@ pub fn weights_digest(layout: &Layout, parameters: &FlatBuffer, statistics: &Fla
             hasher.update(&(extent as u64).to_le_bytes());
         }
         let size = std::mem::size_of::<f32>();
-        let bytes = &flat_buffer.as_bytes()[entry.range.start * size..entry.range.end * size];
+        let bytes =
+            &weights[entry.spec.kind].borrow().as_bytes()[entry.range.start * size..entry.range.end * size];
         if bytes.len() < PARALLEL {
             hasher.update(bytes)
         } else {

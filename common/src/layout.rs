@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use crate::model_state::ModelState;
+
 /// Most tensors that a model may have.
 const MAX_TENSORS: usize = 100_000;
 /// Most bytes that a tensor's name may have.
@@ -44,8 +46,7 @@ pub struct TensorEntry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     entries: Vec<TensorEntry>,
-    parameters: usize,
-    statistics: usize,
+    lengths: ModelState<usize>,
 }
 
 /// Why a list of tensors is not a valid layout.
@@ -97,20 +98,15 @@ impl Layout {
             if !names.insert(spec.name.clone()) {
                 return Err(LayoutError::Duplicate { name: spec.name });
             }
-            let end = match spec.kind {
-                TensorKind::Parameter => &mut layout.parameters,
-                TensorKind::RunningStatistic => &mut layout.statistics,
-            };
+            let end = &mut layout.lengths[spec.kind];
             let range = *end..*end + elements;
             *end = range.end;
             layout.entries.push(TensorEntry { spec, range });
-            if layout.entries.len() > MAX_TENSORS
-                || (layout.parameters + layout.statistics) as u64 > MAX_ELEMENTS
-            {
+            if layout.entries.len() > MAX_TENSORS || layout.elements() as u64 > MAX_ELEMENTS {
                 return Err(LayoutError::TooMany { found: layout.entries.len() });
             }
         }
-        if layout.parameters == 0 {
+        if layout.lengths.parameters == 0 {
             return Err(LayoutError::NoParameters);
         }
         Ok(layout)
@@ -128,12 +124,22 @@ impl Layout {
 
     /// Elements of all parameters together.
     pub fn parameters(&self) -> usize {
-        self.parameters
+        self.lengths.parameters
     }
 
     /// Elements of all running statistics together.
     pub fn statistics(&self) -> usize {
-        self.statistics
+        self.lengths.statistics
+    }
+
+    /// Elements of the two flat buffers.
+    pub fn lengths(&self) -> ModelState<usize> {
+        self.lengths
+    }
+
+    /// Elements of all tensors together.
+    pub fn elements(&self) -> usize {
+        self.lengths.parameters + self.lengths.statistics
     }
 }
 

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod job;
 pub mod layout;
 pub mod model_file;
+pub mod model_state;
 pub mod optimizer;
 pub mod partial;
 pub mod random;

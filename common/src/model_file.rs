@@ -1,5 +1,6 @@
 //! Model files: safetensors files with every tensor under its PyTorch name.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use crate::flat_buffer::FlatBuffer;
 use crate::layout::{Layout, TensorEntry, TensorKind};
+use crate::model_state::ModelState;
 
 /// Last part of the names of the counters that PyTorch's batch normalisation stores with its running statistics. They
 /// are no part of a model's function: PyTorch uses them only for a running average without momentum.
@@ -169,19 +171,15 @@ fn counter_of(entry: &TensorEntry) -> Option<String> {
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write(
+pub fn write<T: Borrow<FlatBuffer>>(
     path: &Path,
     layout: &Layout,
-    parameters: &FlatBuffer,
-    statistics: &FlatBuffer,
+    weights: &ModelState<T>,
     metadata: &BTreeMap<&str, String>,
 ) -> Result<(), ModelFileError> {
     let counters: Vec<String> = layout.entries().iter().filter_map(counter_of).collect();
     let tensors = layout.entries().iter().map(|entry| {
-        let flat_buffer = match entry.spec.kind {
-            TensorKind::Parameter => parameters,
-            TensorKind::RunningStatistic => statistics,
-        };
+        let flat_buffer: &FlatBuffer = weights[entry.spec.kind].borrow();
         let view = TensorView::f32(&entry.spec.shape, &flat_buffer.as_bytes()[byte_range(entry)]);
         (entry.spec.name.as_str(), view)
     });
@@ -226,16 +224,11 @@ pub fn read_flat(bytes: &[u8]) -> Result<Vec<(String, FlatBuffer)>, ModelFileErr
 /// # Errors
 /// If the file is damaged, lacks a tensor, has an unknown one, or a tensor has another shape, another dtype or a value
 /// that is not finite.
-pub fn read(bytes: &[u8], layout: &Layout) -> Result<(FlatBuffer, FlatBuffer), ModelFileError> {
+pub fn read(bytes: &[u8], layout: &Layout) -> Result<ModelState<FlatBuffer>, ModelFileError> {
     let file = SafeTensors::deserialize(bytes)?;
-    let mut parameters = FlatBuffer::zeros(layout.parameters());
-    let mut statistics = FlatBuffer::zeros(layout.statistics());
+    let mut weights = layout.lengths().map(FlatBuffer::zeros);
     for entry in layout.entries() {
-        let flat_buffer = match entry.spec.kind {
-            TensorKind::Parameter => &mut parameters,
-            TensorKind::RunningStatistic => &mut statistics,
-        };
-        copy_tensor(&file, entry, flat_buffer)?;
+        copy_tensor(&file, entry, &mut weights[entry.spec.kind])?;
     }
     let known: std::collections::HashSet<&str> =
         layout.entries().iter().map(|entry| entry.spec.name.as_str()).collect();
@@ -243,7 +236,7 @@ pub fn read(bytes: &[u8], layout: &Layout) -> Result<(FlatBuffer, FlatBuffer), M
     names.sort_unstable();
     match names.iter().find(|name| !known.contains(**name) && !is_counter(name)) {
         Some(unknown) => Err(ModelFileError::Unknown { name: shorten(unknown) }),
-        None => Ok((parameters, statistics)),
+        None => Ok(weights),
     }
 }
 

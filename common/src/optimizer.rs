@@ -43,6 +43,7 @@ use self::weights::Weights;
 use crate::flat_buffer::FlatBuffer;
 use crate::job::{self, Alpha, Method, OptimizerSpec};
 use crate::layout::Layout;
+use crate::model_state::ModelState;
 
 /// Added to the norm of a gradient, so that a gradient of zero gives an ascent of zero instead of NaN.
 const NORM_OFFSET: f64 = 1e-16;
@@ -69,10 +70,9 @@ impl Optimizer {
     pub fn new(
         spec: &OptimizerSpec,
         layout: Arc<Layout>,
-        parameters: FlatBuffer,
-        statistics: FlatBuffer,
+        weights: ModelState<FlatBuffer>,
     ) -> Result<Self, StateError> {
-        Self::restore(spec, layout, OptimizerState::initial(&spec.base, parameters, statistics))
+        Self::restore(spec, layout, OptimizerState::initial(&spec.base, weights))
     }
 
     /// The optimizer of a job that continues from a state.
@@ -85,15 +85,15 @@ impl Optimizer {
         state: OptimizerState,
     ) -> Result<Self, StateError> {
         state.check(&spec.base, &layout)?;
-        let OptimizerState { parameters, statistics, mut buffers, steps } = state;
+        let OptimizerState { weights, mut buffers, steps } = state;
         let buffers = buffer_names(&spec.base).iter().filter_map(|&name| buffers.remove(name));
         Ok(Self {
             method: spec.method,
             ascent: spec.method.parts().ascent,
             blocks: blocks_of(&layout),
             layout,
-            weights: Weights::new(parameters),
-            statistics: RunningStatistics { values: statistics, counted: spec.batch_statistics },
+            weights: Weights::new(weights.parameters),
+            statistics: RunningStatistics { values: weights.statistics, counted: spec.batch_statistics },
             base: Base::new(spec.base, buffers, steps),
             pool: Pool::default(),
             step: None,
@@ -105,8 +105,10 @@ impl Optimizer {
     pub fn state(&self) -> OptimizerState {
         debug_assert!(self.step.is_none());
         OptimizerState {
-            parameters: Arc::clone(&self.weights.slow),
-            statistics: Arc::clone(&self.statistics.values),
+            weights: ModelState {
+                parameters: Arc::clone(&self.weights.slow),
+                statistics: Arc::clone(&self.statistics.values),
+            },
             buffers: self
                 .base
                 .buffers()

@@ -146,12 +146,12 @@ impl Core {
                 let outcome = self.take_partial(&header, partial, checksum);
                 self.cluster.reply(reply_to, Reply::Partial(outcome));
             }
-            Event::InitialStateOffered { reply_to, fencing_token, job, parameters, statistics } => {
-                let admission = self.admit_initial_state(&fencing_token, &job, (parameters, statistics));
+            Event::InitialStateOffered { reply_to, fencing_token, job, lengths } => {
+                let admission = self.admit_initial_state(&fencing_token, &job, lengths);
                 self.cluster.reply(reply_to, Reply::Admission(admission));
             }
-            Event::InitialStateArrived { reply_to, fencing_token, job, state } => {
-                let admission = self.take_initial_state(&fencing_token, &job, state);
+            Event::InitialStateArrived { reply_to, fencing_token, job, weights } => {
+                let admission = self.take_initial_state(&fencing_token, &job, weights);
                 self.cluster.reply(reply_to, Reply::Admission(admission));
             }
             Event::WeightsAsked { reply_to, fencing_token, job } => {

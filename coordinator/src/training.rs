@@ -11,6 +11,7 @@ use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::layout::Layout;
+use lookbehind_common::model_state::{ModelState, Weights};
 use lookbehind_common::optimizer::{GradientRequest, Next, Optimizer, OptimizerState, OuterStepReport};
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
@@ -22,15 +23,6 @@ pub struct Trainer {
     layout: Arc<Layout>,
     optimizer: Optimizer,
     position: Position,
-}
-
-/// One version of a model's weights. Clones share the flat buffers.
-#[derive(Clone, Debug)]
-pub struct Weights {
-    /// Flat buffer of all parameters.
-    pub parameters: Arc<FlatBuffer>,
-    /// Flat buffer of all running statistics; empty for a model without any.
-    pub statistics: Arc<FlatBuffer>,
 }
 
 /// A compute class, as a worker's probe determined it.
@@ -123,11 +115,10 @@ impl Trainer {
     pub fn new(
         spec: &JobSpec,
         description: &JobDescription,
-        parameters: FlatBuffer,
-        statistics: FlatBuffer,
+        weights: ModelState<FlatBuffer>,
     ) -> Result<Self, StartError> {
         let layout = Arc::new(description.layout.clone());
-        let optimizer = Optimizer::new(&spec.optimizer, Arc::clone(&layout), parameters, statistics)
+        let optimizer = Optimizer::new(&spec.optimizer, Arc::clone(&layout), weights)
             .map_err(|error| StartError(format!("initial weights: {error}")))?;
         Ok(Self { layout, optimizer, position: Position::default() })
     }
@@ -165,7 +156,7 @@ impl Trainer {
 
     /// The slow weights and running statistics.
     pub fn slow(&self) -> Weights {
-        Weights {
+        ModelState {
             parameters: Arc::clone(self.optimizer.slow()),
             statistics: Arc::clone(self.optimizer.statistics()),
         }
@@ -211,11 +202,14 @@ impl Trainer {
 
     /// The digest is computed here, with the arithmetic: so records that wait for a slow disk hold no weights.
     fn digest(&self) -> Digest {
-        weights_digest(&self.layout, self.optimizer.slow(), self.optimizer.statistics())
+        weights_digest(&self.layout, &self.slow())
     }
 
     /// The weights at which the optimizer needs the gradient.
     fn weights_of_request(&self) -> Weights {
-        Weights { parameters: self.optimizer.weights(), statistics: Arc::clone(self.optimizer.statistics()) }
+        ModelState {
+            parameters: self.optimizer.weights(),
+            statistics: Arc::clone(self.optimizer.statistics()),
+        }
     }
 }

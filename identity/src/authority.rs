@@ -1,22 +1,19 @@
 //! A certificate authority in a folder, for clusters that have no authority of their own: the core of the command
 //! `certs`.
 
+mod certificate;
+mod files;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose,
-};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, DnsName};
-use time::{Duration, OffsetDateTime};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use rcgen::{Issuer, KeyPair};
+use rustls::pki_types::DnsName;
 
+use self::certificate::{Shown, authority_params, params};
+use self::files::{Secrecy, make_folder, read, write};
 use crate::error::IdentityError;
 use crate::folder::{CA, CERTIFICATE, Folder, KEY, TOKEN, TOKENS};
 use crate::principal::{Role, check_name};
@@ -25,12 +22,6 @@ use crate::tokens::{Entry, Token, entries, text};
 const AUTHORITY: &str = "ca";
 const AUTHORITY_KEY: &str = "ca-key.pem";
 const COORDINATOR: &str = "coordinator";
-/// Lifetime of the authority's own certificate, in days.
-const AUTHORITY_DAYS: i64 = 3650;
-/// A certificate that expires within this many days is renewed.
-const RENEW_WITHIN_DAYS: i64 = 30;
-/// Certificates are valid from this long before they are issued, because the clocks of machines differ a little.
-const BACKDATED: Duration = Duration::hours(1);
 
 /// The credentials that a cluster needs.
 #[derive(Clone, Debug, Default)]
@@ -215,50 +206,6 @@ fn own_names(name: &str) -> Vec<String> {
     [name, "localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec()
 }
 
-fn authority_params() -> Result<CertificateParams, IdentityError> {
-    let mut params = CertificateParams::default();
-    // A random number in the name distinguishes the certificates of different authorities.
-    let number = getrandom::u32().map_err(|error| IdentityError::System(error.to_string()))?;
-    params.distinguished_name = subject(&format!("Lookbehind cluster authority {number:08x}"), "lookbehind");
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages =
-        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-    lasting(&mut params, AUTHORITY_DAYS);
-    Ok(params)
-}
-
-fn params(
-    name: &str,
-    organization: &str,
-    hosts: &[String],
-    days: u32,
-) -> Result<CertificateParams, IdentityError> {
-    let mut params = CertificateParams::new(hosts).map_err(library)?;
-    params.distinguished_name = subject(name, organization);
-    params.use_authority_key_identifier_extension = true;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = match (hosts, organization) {
-        ([], _) => vec![ExtendedKeyUsagePurpose::ClientAuth],
-        (_, COORDINATOR) => vec![ExtendedKeyUsagePurpose::ServerAuth],
-        _ => vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth],
-    };
-    lasting(&mut params, i64::from(days));
-    Ok(params)
-}
-
-fn subject(name: &str, organization: &str) -> DistinguishedName {
-    let mut subject = DistinguishedName::new();
-    subject.push(DnType::OrganizationName, organization);
-    subject.push(DnType::CommonName, name);
-    subject
-}
-
-fn lasting(params: &mut CertificateParams, days: i64) {
-    let now = OffsetDateTime::now_utc();
-    params.not_before = now - BACKDATED;
-    params.not_after = now + Duration::days(days);
-}
-
 /// Checks a host and returns it in the form that certificates use.
 fn sound_host(host: &str) -> Result<String, IdentityError> {
     if let Ok(address) = host.parse::<IpAddr>() {
@@ -272,99 +219,6 @@ fn sound_host(host: &str) -> Result<String, IdentityError> {
 fn fits(key: &Path, public_key: &[u8]) -> bool {
     let pair = fs::read_to_string(key).ok().and_then(|pem| KeyPair::from_pem(&pem).ok());
     pair.is_some_and(|pair| pair.public_key_raw() == public_key)
-}
-
-/// The content of a certificate that decides whether it must be replaced.
-struct Shown {
-    name: String,
-    organization: String,
-    hosts: Vec<String>,
-    /// Expiry, in seconds since 1970.
-    expires: i64,
-    public_key: Vec<u8>,
-    /// Whether this authority signed it.
-    signed: bool,
-}
-
-impl Shown {
-    fn read(path: &Path, authority: &str) -> Result<Self, IdentityError> {
-        let wrong = |found: String| IdentityError::content(path, "a certificate in PEM", found);
-        let der = |pem: &str| {
-            CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| wrong(error.to_string()))
-        };
-        let (own, signer) = (der(&read(path)?)?, der(authority)?);
-        let parse = |der| X509Certificate::from_der(der).map_err(|error| wrong(error.to_string()));
-        let ((_, parsed), (_, signer)) = (parse(&own)?, parse(&signer)?);
-        let text = |mut values: Vec<Option<&str>>| values.pop().flatten().unwrap_or_default().to_owned();
-        let subject = parsed.subject();
-        let names = parsed.subject_alternative_name().map_err(|error| wrong(error.to_string()))?;
-        Ok(Self {
-            name: text(subject.iter_common_name().map(|name| name.as_str().ok()).collect()),
-            organization: text(subject.iter_organization().map(|name| name.as_str().ok()).collect()),
-            hosts: names.iter().flat_map(|names| &names.value.general_names).filter_map(host).collect(),
-            expires: parsed.validity().not_after.timestamp(),
-            public_key: parsed.public_key().subject_public_key.data.to_vec(),
-            signed: parsed.verify_signature(Some(signer.public_key())).is_ok(),
-        })
-    }
-
-    /// Whether the certificate is for this name, role and list of hosts.
-    fn names(&self, name: &str, organization: &str, hosts: &[String]) -> bool {
-        self.name == name
-            && self.organization == organization
-            && hosts.iter().all(|host| self.hosts.contains(host))
-    }
-
-    /// Whether the certificate remains valid long enough. Short-lived certificates are renewed in their last third.
-    fn lasts(&self, days: u32) -> bool {
-        let third = Duration::hours(8 * i64::from(days));
-        let left = self.expires - OffsetDateTime::now_utc().unix_timestamp();
-        left > third.min(Duration::days(RENEW_WITHIN_DAYS)).whole_seconds()
-    }
-}
-
-fn host(name: &GeneralName<'_>) -> Option<String> {
-    match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => {
-            let four = <[u8; 4]>::try_from(*bytes).map(|bytes| IpAddr::from(bytes).to_string());
-            let six = <[u8; 16]>::try_from(*bytes).map(|bytes| IpAddr::from(bytes).to_string());
-            four.or(six).ok()
-        }
-        _ => None,
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Secrecy {
-    Private,
-    Public,
-}
-
-fn read(path: &Path) -> Result<String, IdentityError> {
-    fs::read_to_string(path).map_err(|source| IdentityError::Read { path: path.to_owned(), source })
-}
-
-fn make_folder(path: &Path) -> Result<(), IdentityError> {
-    fs::create_dir_all(path).map_err(|source| IdentityError::Write { path: path.to_owned(), source })
-}
-
-/// Writes a file atomically.
-fn write(path: &Path, content: &str, secrecy: Secrecy) -> Result<(), IdentityError> {
-    let mode = match secrecy {
-        Secrecy::Private => 0o600,
-        Secrecy::Public => 0o644,
-    };
-    let new = path.with_extension("new");
-    let written = || {
-        // `mode` applies to new files only, so a file left from an interrupted call is removed first.
-        let _ = fs::remove_file(&new);
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
-        file.write_all(content.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    };
-    written().map_err(|source| IdentityError::Write { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

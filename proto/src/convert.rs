@@ -1,6 +1,7 @@
-//! Conversions of identifiers and segments between messages and the types of `lookbehind_common`.
+//! Conversions of identifiers, segments and lengths between messages and the types of `lookbehind_common`.
 
 use lookbehind_common::ids::{ClusterId, FencingToken, Incarnation, JobId, RequestId, SessionId};
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::reduction::Segment;
 
 use crate::v1;
@@ -60,6 +61,19 @@ impl TryFrom<v1::RequestId> for RequestId {
 
     fn try_from(request: v1::RequestId) -> Result<Self, FieldError> {
         Ok(Self { job: job_id(&request.job_id)?, outer_step: request.outer_step, index: request.index })
+    }
+}
+
+impl From<ModelState<usize>> for v1::StateHeader {
+    fn from(lengths: ModelState<usize>) -> Self {
+        let ModelState { parameters, statistics } = lengths.map(|length| length as u64);
+        Self { parameters, statistics }
+    }
+}
+
+impl From<v1::StateHeader> for ModelState<u64> {
+    fn from(lengths: v1::StateHeader) -> Self {
+        Self { parameters: lengths.parameters, statistics: lengths.statistics }
     }
 }
 

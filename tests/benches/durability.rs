@@ -5,6 +5,7 @@ use std::time::Instant;
 use lookbehind_common::digest::weights_digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
+use lookbehind_common::model_state::ModelState;
 use lookbehind_tests::bench::{Failure, Samples, Table, rounds};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::job;
@@ -69,10 +70,11 @@ async fn seconds_per_step(every: u64, parameters: &mut usize) -> f64 {
 fn digest_seconds(parameters: usize) -> Result<Samples, Failure> {
     let tensor = TensorSpec { name: "weight".into(), shape: vec![parameters], kind: TensorKind::Parameter };
     let layout = Layout::new([tensor])?;
-    let weights = FlatBuffer::from(vec![0.5; parameters]);
+    let parameters = FlatBuffer::from(vec![0.5; parameters]);
+    let weights = ModelState { parameters, ..ModelState::default() };
     let timed = |_| {
         let begun = Instant::now();
-        std::hint::black_box(weights_digest(&layout, &weights, &FlatBuffer::default()));
+        std::hint::black_box(weights_digest(&layout, &weights));
         begun.elapsed().as_secs_f64()
     };
     Ok((0..200).map(timed).collect())

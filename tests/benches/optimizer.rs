@@ -48,7 +48,8 @@ fn optimizer() -> Result<Optimizer, Failure> {
     let tensor = TensorSpec { name: "weight".into(), shape: vec![PARAMETERS], kind: TensorKind::Parameter };
     let layout = Arc::new(Layout::new([tensor])?);
     let spec = parse_toml(JOB)?.validate()?;
-    Ok(Optimizer::new(&spec.optimizer, layout, FlatBuffer::zeros(PARAMETERS), FlatBuffer::default())?)
+    let weights = layout.lengths().map(FlatBuffer::zeros);
+    Ok(Optimizer::new(&spec.optimizer, layout, weights)?)
 }
 
 /// Seconds of an outer step's kernels, without generating gradients.

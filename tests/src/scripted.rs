@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{JobDescription, JobSpec, Precision};
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use lookbehind_worker::compute::{
@@ -77,7 +78,7 @@ impl PreparedJob for ScriptedJob {
         self.inner.description()
     }
 
-    fn initial_state(&self) -> Result<(FlatBuffer, FlatBuffer), ComputeError> {
+    fn initial_state(&self) -> Result<ModelState<FlatBuffer>, ComputeError> {
         self.inner.initial_state()
     }
 
@@ -85,8 +86,8 @@ impl PreparedJob for ScriptedJob {
         self.script.probe(self.inner.probe())
     }
 
-    fn load(&mut self, parameters: &[f32], statistics: &[f32]) -> Result<(), ComputeError> {
-        self.inner.load(parameters, statistics)
+    fn load(&mut self, weights: ModelState<&[f32]>) -> Result<(), ComputeError> {
+        self.inner.load(weights)
     }
 
     fn segment(

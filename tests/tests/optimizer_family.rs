@@ -11,6 +11,7 @@ use lookbehind_common::job::{
     Alpha, Ascent, BaseOptimizer, InnerGradients, JobSpec, Length, Method, Minibatch, parse_toml,
 };
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::optimizer::{Next, Optimizer};
 use lookbehind_common::schedule::{Schedule, Shape};
 use lookbehind_tests::reference::{self, Mlp, Samples, Tensors, Values};
@@ -62,9 +63,9 @@ fn values(layout: &Layout, flat_buffer: &FlatBuffer) -> Values {
 fn train(job: &JobSpec, init: &Tensors, samples: &Samples) -> Tensors {
     let (layout, mlp) = (Arc::new(layout_of(init)), Mlp::of(init));
     let parameters = flat_buffer(&init.values().map(|(_, values)| values.clone()).collect());
+    let initial = ModelState { parameters, ..ModelState::default() };
     let mut optimizer =
-        Optimizer::new(&job.optimizer, Arc::clone(&layout), parameters, FlatBuffer::default())
-            .expect("flat buffers that fit");
+        Optimizer::new(&job.optimizer, Arc::clone(&layout), initial).expect("flat buffers that fit");
     for step in reference::outer_steps(job, samples.targets.len()) {
         let mut request = optimizer.begin(step.batches.len() as u32, step.learning_rate);
         loop {

@@ -33,6 +33,7 @@ use std::time::Duration;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{JobDescription, JobSpec, Precision};
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 
@@ -73,7 +74,7 @@ pub trait PreparedJob: Send {
     ///
     /// # Errors
     /// If they cannot be drawn.
-    fn initial_state(&self) -> Result<(FlatBuffer, FlatBuffer), ComputeError>;
+    fn initial_state(&self) -> Result<ModelState<FlatBuffer>, ComputeError>;
 
     /// Digest of the partial gradients at keyed probe weights, for all shard sizes of the job, computed when the job
     /// was loaded. Workers of one compute class have the same digest, and only among those are results promised to be
@@ -84,7 +85,7 @@ pub trait PreparedJob: Send {
     ///
     /// # Errors
     /// If the lengths are not those of the layout, or the device fails.
-    fn load(&mut self, parameters: &[f32], statistics: &[f32]) -> Result<(), ComputeError>;
+    fn load(&mut self, weights: ModelState<&[f32]>) -> Result<(), ComputeError>;
 
     /// Computes a segment of the reduction tree: the canonical sum of the partial gradients of its shards. A shard's
     /// partial is a pure function of the loaded weights, the shard's samples, the job's seed and the request; it
@@ -106,14 +107,20 @@ pub trait PreparedJob: Send {
 
     /// Time of each phase on each device since the previous call. Empty on the first call, and for backends that do not
     /// measure it.
-    fn timings(&mut self) -> Vec<Vec<Timing>> {
-        Vec::new()
+    ///
+    /// # Errors
+    /// If a device is lost.
+    fn timings(&mut self) -> Result<Vec<Vec<Timing>>, ComputeError> {
+        Ok(Vec::new())
     }
 
-    /// The most bytes in use at once on all devices together since the previous call; 0 for backends that compute in
-    /// the host's memory.
-    fn device_memory(&mut self) -> u64 {
-        0
+    /// The most bytes in use at once on all devices together since the previous call; `None` for backends that compute
+    /// in the host's memory, and if the driver of a device does not report it.
+    ///
+    /// # Errors
+    /// If a device is lost.
+    fn device_memory(&mut self) -> Result<Option<u64>, ComputeError> {
+        Ok(None)
     }
 
     /// How long segments have waited for their samples since the job was loaded; a part of the time that they took.

@@ -11,6 +11,7 @@ use candle_core::{Tensor, Var};
 use candle_nn::Init;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::layout::{Layout, LayoutError, TensorEntry, TensorKind};
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::random::{Key, Purpose};
 use rayon::prelude::*;
 
@@ -19,14 +20,14 @@ use lookbehind_kernels::{Gradients, copy_from, copy_into};
 pub use recorder::Recorder;
 
 /// All tensors of a built model, in the order in which it asked for them.
-pub struct ModelState {
+pub struct ModelTensors {
     layout: Arc<Layout>,
     /// One for each entry of the layout, in its order.
-    tensors: Vec<StateTensor>,
+    tensors: Vec<ModelTensor>,
     by_name: HashMap<String, usize>,
 }
 
-struct StateTensor {
+struct ModelTensor {
     variable: Var,
     init: Init,
 }
@@ -75,7 +76,7 @@ pub enum StateError {
     },
 }
 
-impl ModelState {
+impl ModelTensors {
     /// Names, shapes and kinds of the tensors.
     pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
@@ -83,7 +84,7 @@ impl ModelState {
 
     /// Draws initial parameters and running statistics: a function of the seed and of each tensor's number, shape and
     /// initialiser.
-    pub fn initial(&self, seed: u64) -> (FlatBuffer, FlatBuffer) {
+    pub fn initial(&self, seed: u64) -> ModelState<FlatBuffer> {
         self.fill(|number, entry, target| {
             let key = Key { layer: number, ..Key::new(seed, Purpose::InitialWeights) };
             initial::fill(self.tensors[number as usize].init, &entry.spec.shape, key, target);
@@ -92,39 +93,29 @@ impl ModelState {
 
     /// Draws weights that exercise every tensor, whatever its initialiser, so that the probe distinguishes compute
     /// classes.
-    pub fn probe(&self, seed: u64) -> (FlatBuffer, FlatBuffer) {
+    pub fn probe(&self, seed: u64) -> ModelState<FlatBuffer> {
         self.fill(|number, entry, target| {
             let key = Key { layer: number, ..Key::new(seed, Purpose::Probe) };
             initial::fill_probe(entry, key, target);
         })
     }
 
-    fn fill(&self, fill: impl Fn(u32, &TensorEntry, &mut [f32])) -> (FlatBuffer, FlatBuffer) {
-        let mut parameters = FlatBuffer::zeros(self.layout.parameters());
-        let mut statistics = FlatBuffer::zeros(self.layout.statistics());
+    fn fill(&self, fill: impl Fn(u32, &TensorEntry, &mut [f32])) -> ModelState<FlatBuffer> {
+        let mut state = self.layout.lengths().map(FlatBuffer::zeros);
         for (number, entry) in (0_u32..).zip(self.layout.entries()) {
-            let flat_buffer = match entry.spec.kind {
-                TensorKind::Parameter => &mut parameters,
-                TensorKind::RunningStatistic => &mut statistics,
-            };
-            fill(number, entry, &mut flat_buffer[entry.range.clone()]);
+            fill(number, entry, &mut state[entry.spec.kind][entry.range.clone()]);
         }
-        (parameters, statistics)
+        state
     }
 
     /// Overwrites the model's variables.
     ///
     /// # Errors
     /// If a length is not the layout's, or the device fails.
-    pub fn load(&self, parameters: &[f32], statistics: &[f32]) -> Result<(), StateError> {
-        check_length("parameters", parameters, self.layout.parameters())?;
-        check_length("running statistics", statistics, self.layout.statistics())?;
-        let load = |(tensor, entry): (&StateTensor, &TensorEntry)| {
-            let flat_buffer = match entry.spec.kind {
-                TensorKind::Parameter => parameters,
-                TensorKind::RunningStatistic => statistics,
-            };
-            copy_from(&tensor.variable, &flat_buffer[entry.range.clone()])
+    pub fn load(&self, state: ModelState<&[f32]>) -> Result<(), StateError> {
+        check_lengths(&self.layout, state)?;
+        let load = |(tensor, entry): (&ModelTensor, &TensorEntry)| {
+            copy_from(&tensor.variable, &state[entry.spec.kind][entry.range.clone()])
                 .map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })
         };
         first_error(self.tensors.par_iter().zip(self.layout.entries()).map(load))
@@ -210,13 +201,16 @@ fn first_error(all: impl IndexedParallelIterator<Item = Result<(), StateError>>)
     all.collect::<Vec<_>>().into_iter().collect()
 }
 
-pub(crate) fn check_length(
-    what: &'static str,
-    flat_buffer: &[f32],
-    expected: usize,
-) -> Result<(), StateError> {
-    let found = flat_buffer.len();
-    if found == expected { Ok(()) } else { Err(StateError::Length { what, found, expected }) }
+/// Checks that the flat buffers have the layout's lengths.
+pub(crate) fn check_lengths(layout: &Layout, state: ModelState<&[f32]>) -> Result<(), StateError> {
+    for (what, kind) in [("parameters", TensorKind::Parameter), ("statistics", TensorKind::RunningStatistic)]
+    {
+        let (found, expected) = (state[kind].len(), layout.lengths()[kind]);
+        if found != expected {
+            return Err(StateError::Length { what, found, expected });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

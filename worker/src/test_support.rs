@@ -1,7 +1,7 @@
-//! Shared by several unit tests: parameters, job specifications, scratch data folders and models.
+//! Shared by several unit tests: job specifications, scratch data folders and models.
 
 use candle_core::Device;
-use lookbehind_common::job::{JobSpec, ModelSpec, Parameters, parse_toml};
+use lookbehind_common::job::{JobSpec, ModelSpec, parse_toml};
 use lookbehind_common::random::{Key, Purpose};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -9,16 +9,8 @@ use tempfile::TempDir;
 use crate::data::Dataset as _;
 use crate::data::{DataDescription, DataEnvironment, InMemory, Rows};
 use crate::models::{BuildError, Model};
-use crate::parameters::{ModelState, Recorder};
+use crate::parameters::{ModelTensors, Recorder};
 use crate::registry::Registry;
-
-/// Parameters from JSON.
-pub(crate) fn parameters(value: Value) -> Parameters {
-    match value {
-        Value::Object(map) => map,
-        other => panic!("parameters are an object, not {other}"),
-    }
-}
 
 /// A temporary data folder, with a memory limit of 8 GiB.
 pub(crate) fn data_folder() -> (TempDir, DataEnvironment) {
@@ -54,8 +46,8 @@ pub(crate) fn build_model(
     model: Value,
     input_shape: &[usize],
     classes: usize,
-) -> Result<(Box<dyn Model>, ModelState), BuildError> {
-    let mut parameters = parameters(model);
+) -> Result<(Box<dyn Model>, ModelTensors), BuildError> {
+    let Value::Object(mut parameters) = model else { panic!("a model is an object, not {model}") };
     let kind = parameters.remove("kind").and_then(|kind| kind.as_str().map(str::to_owned)).expect("a kind");
     let recorder = Recorder::new(Device::Cpu, 1 << 28);
     let spec = ModelSpec { kind, init: None, parameters };
@@ -72,7 +64,7 @@ pub(crate) fn refusal(model: Value) -> String {
 }
 
 /// Names and shapes of a model's tensors, in the model's order.
-pub(crate) fn tensors(state: &ModelState) -> Vec<(String, Vec<usize>)> {
-    let entries = state.layout().entries().iter();
+pub(crate) fn names_and_shapes(tensors: &ModelTensors) -> Vec<(String, Vec<usize>)> {
+    let entries = tensors.layout().entries().iter();
     entries.map(|entry| (entry.spec.name.clone(), entry.spec.shape.clone())).collect()
 }

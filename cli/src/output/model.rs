@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lookbehind_common::digest::{Digest, weights_digest};
-use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::model_file;
 use lookbehind_proto::transfer::{Receiver, TransferError};
@@ -147,9 +146,8 @@ fn digest(bytes: &[u8]) -> Result<Digest, String> {
         kind: TensorKind::Parameter,
     });
     let layout = Layout::new(tensors).map_err(|error| error.to_string())?;
-    let (weights, none) = model_file::read(bytes, &layout).map_err(|error| error.to_string())?;
-    debug_assert_eq!(none, FlatBuffer::default());
-    Ok(weights_digest(&layout, &weights, &none))
+    let weights = model_file::read(bytes, &layout).map_err(|error| error.to_string())?;
+    Ok(weights_digest(&layout, &weights))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Tests of the digest of weights.
 
 use super::*;
-use crate::layout::TensorSpec;
+use crate::layout::{TensorKind, TensorSpec};
 
 /// A tensor with its values.
 type Tensor = (&'static str, Vec<usize>, TensorKind, Vec<f32>);
@@ -25,7 +25,8 @@ fn digest(tensors: &[Tensor]) -> Digest {
         let of_kind = tensors.iter().filter(|tensor| tensor.2 == kind);
         FlatBuffer::from(of_kind.flat_map(|tensor| tensor.3.clone()).collect::<Vec<_>>())
     };
-    weights_digest(&layout, &flat_buffer(TensorKind::Parameter), &flat_buffer(TensorKind::RunningStatistic))
+    let weights = ModelState::from([TensorKind::Parameter, TensorKind::RunningStatistic]).map(flat_buffer);
+    weights_digest(&layout, &weights)
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! The job file as its user writes it. Only the names of keys and the types of values have been
 //! checked; [`JobFile::validate`] checks the rest and fills in defaults.
 
-use serde::de::DeserializeOwned;
+mod alpha;
+mod parse;
+
 use serde::{Deserialize, Serialize};
 
-use super::parameters::normalise_parameters;
-use super::{
-    BatchStatistics, ComputeClasses, JobError, MethodName, Minibatch, OnFailure, Parameters, Precision,
-};
+pub use self::alpha::AlphaValue;
+pub use self::parse::{parse_parameters, parse_toml};
+use super::{BatchStatistics, ComputeClasses, MethodName, Minibatch, OnFailure, Parameters, Precision};
 
 /// A job as its user wrote it. The message on the wire has the same fields. [`JobFile::validate`] turns it into a
 /// [`super::JobSpec`].
@@ -102,15 +103,6 @@ pub enum AscentName {
     Sam,
     /// T = |φ′| + η: scaled by the size of each weight.
     Asam,
-}
-
-/// `alpha = 0.5` or `alpha = "adaptive"`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum AlphaValue {
-    /// The same factor for all tensors.
-    Static(f64),
-    /// A factor for each tensor, computed in each outer step.
-    Adaptive,
 }
 
 /// `gradients`: how many gradients the inner steps of Lookbehind use.
@@ -287,72 +279,4 @@ pub struct ResourcesSection {
     /// Jobs of a higher priority get free workers first; default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
-}
-
-/// Parses a job file.
-///
-/// # Errors
-/// If the text is not TOML, a key is unknown or missing, a value has the wrong type, or a parameter cannot be sent
-/// without loss. The error names the key by its path.
-pub fn parse_toml(text: &str) -> Result<JobFile, JobError> {
-    let deserializer = toml::Deserializer::parse(text).map_err(|error| JobError::syntax(&error))?;
-    let mut file: JobFile = serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        JobError::new(if path == "." { "job" } else { &path }, error.inner().message())
-    })?;
-    normalise_parameters("model", &mut file.model.parameters)?;
-    normalise_parameters("data", &mut file.data.parameters)?;
-    Ok(file)
-}
-
-/// Reads the parameters of a model or data set into the type that its kind defines for them.
-///
-/// # Errors
-/// If a key is unknown or missing, or a value has the wrong type. The error names the key as `section.key`.
-pub fn parse_parameters<T: DeserializeOwned>(section: &str, parameters: &Parameters) -> Result<T, JobError> {
-    let value = serde_json::Value::Object(parameters.clone());
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let path = if path == "." { section.to_owned() } else { format!("{section}.{path}") };
-        JobError::new(&path, &error.inner().to_string())
-    })
-}
-
-impl Serialize for AlphaValue {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            AlphaValue::Static(alpha) => serializer.serialize_f64(*alpha),
-            AlphaValue::Adaptive => serializer.serialize_str("adaptive"),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for AlphaValue {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = AlphaValue;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str("a number or \"adaptive\"")
-            }
-
-            fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<AlphaValue, E> {
-                Ok(AlphaValue::Static(value))
-            }
-
-            fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<AlphaValue, E> {
-                Ok(AlphaValue::Static(value as f64))
-            }
-
-            fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<AlphaValue, E> {
-                if value == "adaptive" {
-                    Ok(AlphaValue::Adaptive)
-                } else {
-                    Err(E::invalid_value(serde::de::Unexpected::Str(value), &self))
-                }
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
 }

@@ -12,15 +12,14 @@ fn layout() -> Layout {
     .expect("a valid layout")
 }
 
-fn state() -> (FlatBuffer, FlatBuffer) {
+fn weights() -> ModelState<FlatBuffer> {
     let parameters: Vec<f32> = (0..8).map(|i| i as f32 / 3.0).collect();
-    (parameters.into(), vec![9.0, -9.0].into())
+    ModelState { parameters: parameters.into(), statistics: vec![9.0, -9.0].into() }
 }
 
 fn written() -> Vec<u8> {
     let path = std::env::temp_dir().join(format!("model-file-test-{:?}", std::thread::current().id()));
-    let (parameters, statistics) = state();
-    write(&path, &layout(), &parameters, &statistics, &BTreeMap::new()).expect("a writable folder");
+    write(&path, &layout(), &weights(), &BTreeMap::new()).expect("a writable folder");
     let bytes = std::fs::read(&path).expect("the file just written");
     std::fs::remove_file(&path).expect("the file just read");
     bytes
@@ -33,8 +32,7 @@ fn equal_weights_give_equal_files_with_the_metadata_in_the_order_of_their_names(
         let thread = std::thread::current().id();
         let path = std::env::temp_dir().join(format!("model-file-test-equal-{number}-{thread:?}"));
         let metadata = names.iter().map(|name| (*name, format!("of \"{name}\""))).collect();
-        let (parameters, statistics) = state();
-        write(&path, &layout(), &parameters, &statistics, &metadata).expect("a writable folder");
+        write(&path, &layout(), &weights(), &metadata).expect("a writable folder");
         let bytes = std::fs::read(&path).expect("the file just written");
         std::fs::remove_file(&path).expect("the file just read");
         bytes
@@ -45,7 +43,7 @@ fn equal_weights_give_equal_files_with_the_metadata_in_the_order_of_their_names(
     let places = ["a", "b", "c", "d", "digest", "format", "outer_step"]
         .map(|name| header.find(&format!("\"{name}\":\"of \\\"{name}\\\"\"")).expect("each of the metadata"));
     assert!(places.is_sorted(), "{header}");
-    assert_eq!(read(&files[0], &layout()).expect("a faultless file"), state());
+    assert_eq!(read(&files[0], &layout()).expect("a faultless file"), weights());
 }
 
 #[test]
@@ -63,7 +61,7 @@ fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
 
 #[test]
 fn what_is_written_is_read_back() {
-    assert_eq!(read(&written(), &layout()).expect("a faultless file"), state());
+    assert_eq!(read(&written(), &layout()).expect("a faultless file"), weights());
 }
 
 #[test]
@@ -117,10 +115,10 @@ fn a_file_of_another_model_is_refused_with_the_tensor_named() {
 
 #[test]
 fn values_that_are_not_finite_are_refused_with_their_place() {
-    let (mut parameters, statistics) = state();
-    parameters[7] = f32::NAN;
+    let mut weights = weights();
+    weights.parameters[7] = f32::NAN;
     let path = std::env::temp_dir().join(format!("model-file-test-nan-{:?}", std::thread::current().id()));
-    write(&path, &layout(), &parameters, &statistics, &BTreeMap::new()).expect("a writable folder");
+    write(&path, &layout(), &weights, &BTreeMap::new()).expect("a writable folder");
     let error = read(&std::fs::read(&path).expect("the file"), &layout()).expect_err("a NaN");
     assert_eq!(error.to_string(), r#"tensor "layers.0.bias": number 1 is not finite"#);
     std::fs::remove_file(&path).expect("the file");

@@ -7,15 +7,14 @@ use super::base::buffer_names;
 use crate::flat_buffer::FlatBuffer;
 use crate::job::BaseOptimizer;
 use crate::layout::Layout;
+use crate::model_state::{ModelState, Weights};
 
 /// Everything that an optimizer needs to continue after an outer step. Clones share the flat buffers, so cloning is
 /// cheap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OptimizerState {
-    /// Slow weights.
-    pub parameters: Arc<FlatBuffer>,
-    /// Running statistics.
-    pub statistics: Arc<FlatBuffer>,
+    /// Slow weights and running statistics.
+    pub weights: Weights,
     /// The base optimizer's buffers by name, each as long as the parameters: `momentum` for SGD with momentum,
     /// `first_moment` and `second_moment` for AdamW, none for SGD without momentum.
     pub buffers: BTreeMap<String, Arc<FlatBuffer>>,
@@ -52,16 +51,16 @@ pub enum StateError {
 
 impl OptimizerState {
     /// The state before the first outer step.
-    pub(super) fn initial(base: &BaseOptimizer, parameters: FlatBuffer, statistics: FlatBuffer) -> Self {
-        let zeros = || Arc::new(FlatBuffer::zeros(parameters.len()));
+    pub(super) fn initial(base: &BaseOptimizer, weights: ModelState<FlatBuffer>) -> Self {
+        let zeros = || Arc::new(FlatBuffer::zeros(weights.parameters.len()));
         let buffers = buffer_names(base).iter().map(|&name| (name.to_owned(), zeros())).collect();
-        Self { parameters: Arc::new(parameters), statistics: Arc::new(statistics), buffers, steps: 0 }
+        Self { weights: weights.map(Arc::new), buffers, steps: 0 }
     }
 
     /// Checks that the state has the buffers of the base optimizer and the lengths of the layout.
     pub(super) fn check(&self, base: &BaseOptimizer, layout: &Layout) -> Result<(), StateError> {
-        check_length("parameters", &self.parameters, layout.parameters())?;
-        check_length("running statistics", &self.statistics, layout.statistics())?;
+        check_length("parameters", &self.weights.parameters, layout.parameters())?;
+        check_length("running statistics", &self.weights.statistics, layout.statistics())?;
         let expected = buffer_names(base);
         if let Some(name) = expected.iter().find(|&&name| !self.buffers.contains_key(name)) {
             return Err(StateError::Missing { name });

@@ -63,9 +63,9 @@ fn noise(index: usize, salt: usize) -> f32 {
     (mixed.wrapping_mul(0xC2B2_AE35) >> 8) as f32 / (1_u32 << 24) as f32
 }
 
-fn initial(layout: &Layout) -> (FlatBuffer, FlatBuffer) {
+fn initial(layout: &Layout) -> ModelState<FlatBuffer> {
     let parameters: Vec<f32> = (0..layout.parameters()).map(|i| noise(i, 0) - 0.5).collect();
-    (parameters.into(), vec![0.5; layout.statistics()].into())
+    ModelState { parameters: parameters.into(), statistics: vec![0.5; layout.statistics()].into() }
 }
 
 /// A gradient that depends on the weights and the batch alone: each batch has its minimum at another place.
@@ -98,8 +98,8 @@ fn outer_step(optimizer: &mut Optimizer, batches: u32, first: u64) -> OuterStepR
 
 fn optimizer(spec: &OptimizerSpec) -> Optimizer {
     let layout = layout();
-    let (parameters, statistics) = initial(&layout);
-    Optimizer::new(spec, layout, parameters, statistics).expect("flat buffers that fit")
+    let initial = initial(&layout);
+    Optimizer::new(spec, layout, initial).expect("flat buffers that fit")
 }
 
 /// The state after some outer steps, the last of which has fewer batches than a full one.
@@ -308,8 +308,8 @@ fn flat_buffers_of_the_wrong_length_are_refused() {
     assert!(matches!(error, AbsorbError::Length { what: "gradient", found: 2, .. }), "{error}");
     let error = optimizer.absorb(right, &FlatBuffer::zeros(2)).expect_err("short statistics");
     assert!(matches!(error, AbsorbError::Length { what: "batch statistics", expected: 34, .. }), "{error}");
-    let short =
-        Optimizer::new(&spec(Method::Sgd, SGD), layout(), FlatBuffer::zeros(1), FlatBuffer::zeros(34));
+    let short = ModelState { parameters: FlatBuffer::zeros(1), statistics: FlatBuffer::zeros(34) };
+    let short = Optimizer::new(&spec(Method::Sgd, SGD), layout(), short);
     assert!(matches!(short, Err(StateError::Length { .. })));
 }
 

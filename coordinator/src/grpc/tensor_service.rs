@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use futures_util::future::Either;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{FencingToken, RequestId};
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::convert::{FieldError, job_id, required};
@@ -137,17 +138,14 @@ impl TensorServer {
         let published = self.0.weights.get(&job, request.version).ok_or_else(|| {
             Status::not_found(format!("job {job}: weights version {} is not served", request.version))
         })?;
-        let header = v1::StateHeader {
-            parameters: published.weights.parameters.len() as u64,
-            statistics: published.weights.statistics.len() as u64,
-        };
+        let lengths = published.weights.lengths();
+        let header = v1::StateHeader::from(lengths);
         if share {
             let mut response = http::Response::new(body::response(Frames::message(&header)));
-            let weights = published.weights;
-            response.extensions_mut().insert(SharedWeights(weights.parameters, weights.statistics));
+            response.extensions_mut().insert(SharedWeights(published.weights));
             return Ok(response);
         }
-        let elements = published.weights.parameters.len() + published.weights.statistics.len();
+        let elements = lengths.parameters + lengths.statistics;
         self.0.observer.metrics.transferred(Direction::Sent, elements);
         Ok(http::Response::new(body::response(Frames::transfer(&header, published.send()))))
     }
@@ -200,28 +198,22 @@ impl TensorServer {
         let fencing_token =
             FencingToken::from(required(header.fencing_token, "fencing_token").map_err(invalid)?);
         let job = job_id(&header.job_id).map_err(invalid)?;
-        let lengths = required(header.state, "state").map_err(invalid)?;
+        let lengths = ModelState::from(required(header.state, "state").map_err(invalid)?);
         let from = fencing_token.clone();
         let of = job.clone();
-        let offered = move |reply_to| Event::InitialStateOffered {
-            reply_to,
-            fencing_token: from,
-            job: of,
-            parameters: lengths.parameters,
-            statistics: lengths.statistics,
-        };
+        let offered =
+            move |reply_to| Event::InitialStateOffered { reply_to, fencing_token: from, job: of, lengths };
         granted(self.admission(offered).await?)?;
-        let lengths = [lengths.parameters, lengths.statistics];
-        let ([parameters, statistics], _) = match handed {
-            Some(handed) => taken(&handed, lengths, &[])?,
+        let (flat_buffers, _) = match handed {
+            Some(handed) => taken(&handed, lengths.into(), &[])?,
             None => {
                 let flat_buffers = lengths.map(|length| FlatBuffer::zeros(length as usize));
-                self.receive(&mut incoming, flat_buffers, &[]).await?
+                self.receive(&mut incoming, flat_buffers.into(), &[]).await?
             }
         };
-        check_finite(&parameters)?;
-        let state = (parameters, statistics);
-        let arrived = move |reply_to| Event::InitialStateArrived { reply_to, fencing_token, job, state };
+        let weights = ModelState::from(flat_buffers);
+        check_finite(&weights.parameters)?;
+        let arrived = move |reply_to| Event::InitialStateArrived { reply_to, fencing_token, job, weights };
         granted(self.admission(arrived).await?)?;
         Ok(body::response(Frames::message(&v1::UploadInitialStateResponse {})))
     }
@@ -245,19 +237,18 @@ impl TensorServer {
     async fn receive(
         &self,
         incoming: &mut Incoming,
-        [first, second]: [FlatBuffer; 2],
+        flat_buffers: [FlatBuffer; 2],
         covered: &[u8],
     ) -> Result<([FlatBuffer; 2], Checksum), Status> {
-        let elements = first.len() + second.len();
-        let mut receiver = FlatBufferReceiver::into_flat_buffers(first, second);
+        let elements = flat_buffers.iter().map(|flat_buffer| flat_buffer.len()).sum();
+        let mut receiver = FlatBufferReceiver::into_flat_buffers(flat_buffers);
         loop {
             match self.part(incoming).await? {
                 Some(Part::Chunk { offset, length }) => receiver.begin(offset, length),
                 Some(Part::Data(data)) => receiver.fill(&data),
                 Some(Part::Trailer(trailer)) => {
                     self.0.observer.metrics.transferred(Direction::Received, elements);
-                    let finished = receiver.finish(&trailer, covered).map_err(IntoStatus::into_status);
-                    return finished.map(|(first, second, checksum)| ([first, second], checksum));
+                    return receiver.finish(&trailer, covered).map_err(IntoStatus::into_status);
                 }
                 _ => return Err(Status::invalid_argument("expected a chunk or the trailer")),
             }

@@ -184,8 +184,7 @@ impl Files {
 
     fn load_upload(&self, start: &StartFrom, digest: &Digest) -> Result<Trainer, StoreError> {
         let in_init = |reason: String| StoreError::Damaged { what: "model.init".into(), reason };
-        let elements = start.description.layout.parameters() + start.description.layout.statistics();
-        let most = (elements * size_of::<f32>()) as u64 + MAX_INIT_HEADER;
+        let most = (start.description.layout.elements() * size_of::<f32>()) as u64 + MAX_INIT_HEADER;
         let bytes =
             uploads::read(&self.store.uploads_folder(), digest, most).map_err(|error| match error {
                 StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
@@ -193,10 +192,9 @@ impl Files {
                 }
                 other => other,
             })?;
-        let (parameters, statistics) = model_file::read(&bytes, &start.description.layout)
+        let weights = model_file::read(&bytes, &start.description.layout)
             .map_err(|error| in_init(error.to_string()))?;
-        Trainer::new(&start.spec, &start.description, parameters, statistics)
-            .map_err(|error| in_init(error.to_string()))
+        Trainer::new(&start.spec, &start.description, weights).map_err(|error| in_init(error.to_string()))
     }
 
     fn load_checkpoint(&mut self, job: &JobId, start: &StartFrom) -> Result<Trainer, StoreError> {

@@ -6,9 +6,8 @@ use std::sync::Mutex;
 
 use lookbehind_common::flat_buffer::{FlatBufferPool, shared_bytes};
 use lookbehind_common::ids::JobId;
+use lookbehind_common::model_state::Weights;
 use lookbehind_proto::transfer::{RunningChecksum, Sender};
-
-use crate::training::Weights;
 
 /// Maximum number of flat buffers kept per job, so that partials of the next request reuse the memory of earlier ones.
 const IDLE_FLAT_BUFFERS: usize = 16;
@@ -25,9 +24,9 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    /// A transfer of the parameters, then the running statistics.
+    /// A transfer of the weights.
     pub(crate) fn send(&self) -> Sender {
-        let parts = [shared_bytes(&self.weights.parameters), shared_bytes(&self.weights.statistics)];
+        let parts = [&self.weights.parameters, &self.weights.statistics].map(shared_bytes);
         Sender::sharing(self.checksum.clone(), parts, &[])
     }
 }

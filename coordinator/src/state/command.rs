@@ -5,13 +5,14 @@ use std::sync::Arc;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{JobId, RequestId, SessionId};
 use lookbehind_common::job::{JobDescription, JobSpec};
+use lookbehind_common::model_state::Weights;
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
 
 use crate::state::event::{Activation, Reply, ReplyTo};
 use crate::state::observation::Observation;
 use crate::state::record::{JobRecord, Notice};
-use crate::training::{Input, Snapshot, Trainer, Weights};
+use crate::training::{Input, Snapshot, Trainer};
 
 /// One output. The runtime carries them out in order; what must be durable before a reply is emitted before it.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ pub enum Command {
         job: JobId,
         /// The version that assignments name; it rises with each change of the weights within an activation.
         version: u64,
-        /// Parameters and running statistics, shared with the trainer.
+        /// Shared with the trainer.
         weights: Weights,
     },
     /// Stop serving weights of the job and close its files.

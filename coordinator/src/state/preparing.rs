@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use lookbehind_common::digest::Digest;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{FencingToken, JobId, SessionId};
 use lookbehind_common::job::{JobDescription, JobSpec, ResourcesSpec};
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::sampling::Plan;
 use lookbehind_proto::v1;
 use prost::Message as _;
@@ -15,7 +17,7 @@ use super::active::{Active, Phase, Stage, Training};
 use super::checkpoints::checkpoint_command;
 use super::cluster::Cluster;
 use super::command::{Command, Source, StartFrom, WorkerCommand};
-use super::event::{Activation, Admission, Trainable};
+use super::event::{Activation, Admission};
 use super::halt::{Halt, Handled};
 use super::job::{Job, check_class};
 use super::record::JobState;
@@ -152,10 +154,10 @@ impl Cluster {
     }
 
     /// Creates the trainer with admitted initial weights.
-    fn start_at(&mut self, job: &mut Job, (parameters, statistics): Trainable) -> Handled {
+    fn start_at(&mut self, job: &mut Job, weights: ModelState<FlatBuffer>) -> Handled {
         let description = job.require_active()?.description()?;
-        let trainer = Trainer::new(&job.spec, description, parameters, statistics)
-            .map_err(|error| Halt::Failed(error.to_string()))?;
+        let trainer =
+            Trainer::new(&job.spec, description, weights).map_err(|error| Halt::Failed(error.to_string()))?;
         self.store_start(job, Box::new(trainer))
     }
 
@@ -203,18 +205,18 @@ impl Cluster {
 }
 
 impl Core {
-    /// Whether a worker may upload initial weights with these numbers of elements (parameters, running statistics).
+    /// Whether a worker may upload initial weights of these lengths, in elements.
     pub(super) fn admit_initial_state(
         &self,
         fencing_token: &FencingToken,
         id: &JobId,
-        sizes: (u64, u64),
+        lengths: ModelState<u64>,
     ) -> Admission {
         if !self.cluster.is_current(fencing_token) {
             return Admission::Stale(self.cluster.stale(fencing_token));
         }
         match self.jobs.get(id).and_then(|job| job.active.as_ref()) {
-            Some(active) => admit_to(active, id, fencing_token.session, sizes),
+            Some(active) => admit_to(active, id, fencing_token.session, lengths),
             None => Admission::Stale(format!("job {id} is not active")),
         }
     }
@@ -224,12 +226,12 @@ impl Core {
         &mut self,
         fencing_token: &FencingToken,
         id: &JobId,
-        state: Trainable,
+        weights: ModelState<FlatBuffer>,
     ) -> Admission {
-        let sizes = (state.0.len() as u64, state.1.len() as u64);
-        let admission = self.admit_initial_state(fencing_token, id, sizes);
+        let lengths = weights.lengths().map(|length| length as u64);
+        let admission = self.admit_initial_state(fencing_token, id, lengths);
         if admission == Admission::Granted {
-            self.on_job(id, |cluster, job| cluster.start_at(job, state));
+            self.on_job(id, |cluster, job| cluster.start_at(job, weights));
         }
         admission
     }
@@ -248,7 +250,7 @@ impl Core {
 }
 
 /// [`Core::admit_initial_state`] for an active job.
-fn admit_to(active: &Active, id: &JobId, session: SessionId, sizes: (u64, u64)) -> Admission {
+fn admit_to(active: &Active, id: &JobId, session: SessionId, lengths: ModelState<u64>) -> Admission {
     let (Stage::Drawing(_), Some((description, _))) = (&active.stage, &active.described) else {
         return Admission::Stale(format!("job {id} has its initial weights"));
     };
@@ -256,11 +258,11 @@ fn admit_to(active: &Active, id: &JobId, session: SessionId, sizes: (u64, u64)) 
     if !active.members.get(&session).is_some_and(|member| member.prepared) {
         return Admission::Stale(format!("session {session} is not prepared for job {id}"));
     }
-    let expected = (description.layout.parameters() as u64, description.layout.statistics() as u64);
-    if sizes != expected {
+    let expected = description.layout.lengths().map(|length| length as u64);
+    if lengths != expected {
         return Admission::Refused(format!(
             "initial weights: expected {} elements of parameters and {} of running statistics, found {} and {}",
-            expected.0, expected.1, sizes.0, sizes.1
+            expected.parameters, expected.statistics, lengths.parameters, lengths.statistics
         ));
     }
     Admission::Granted
@@ -273,8 +275,7 @@ fn flat_buffer_bytes(spec: &JobSpec, description: &JobDescription) -> u64 {
     const WORKERS: u32 = 4;
     let ResourcesSpec { min_workers, max_workers, .. } = spec.resources;
     let partials = max_workers.unwrap_or(WORKERS.max(min_workers)).min(spec.train.shards);
-    let elements = (description.layout.parameters() + description.layout.statistics()) as u64;
-    u64::from(COPIES + partials) * 4 * elements
+    u64::from(COPIES + partials) * 4 * description.layout.elements() as u64
 }
 
 /// Plans a job on its data.

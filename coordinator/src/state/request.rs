@@ -1,7 +1,8 @@
 //! The open request of a job: which segments are assigned to which workers, and which are filled.
 
+mod timeline;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::ids::{RequestId, SessionId};
@@ -9,10 +10,10 @@ use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::transfer::Checksum;
 
-use crate::state::command::{Coordinates, RequestKind};
+use self::timeline::Assignments;
+use crate::state::command::Coordinates;
 use crate::state::event::Busy;
 use crate::state::halt::Halt;
-use crate::state::observation::{Fate, Part, RequestTimeline};
 
 /// The accepted partial of a segment.
 #[derive(Debug)]
@@ -68,12 +69,9 @@ pub(crate) struct Request {
     first_done: Option<Duration>,
     /// When the request was issued.
     begun: Duration,
-    /// Record of the assignments for the timeline; decisions do not use it. Times count from the coordinator's start.
-    parts: Vec<Part>,
+    /// Record of the assignments for the timeline; decisions do not use it.
+    assignments: Assignments,
 }
-
-/// Maximum length of `parts`; later assignments are not recorded.
-const PARTS: usize = 512;
 
 impl Request {
     pub(crate) fn new(
@@ -92,53 +90,7 @@ impl Request {
             busy_for: BTreeMap::new(),
             first_done: None,
             begun,
-            parts: Vec::new(),
-        }
-    }
-
-    /// Records an assignment for the timeline, with the worker's name.
-    pub(crate) fn record_assignment(
-        &mut self,
-        (session, worker): (SessionId, &Arc<str>),
-        segments: &[Segment],
-        again: bool,
-        now: Duration,
-    ) {
-        let room = PARTS.saturating_sub(self.parts.len());
-        self.parts.extend(segments.iter().take(room).map(|segment| Part {
-            worker: Arc::clone(worker),
-            session,
-            segment: *segment,
-            assigned: now,
-            delivered: None,
-            busy: Busy::default(),
-            again,
-            fate: Fate::Asked,
-        }));
-    }
-
-    /// The record of an assignment that is still open.
-    fn part(&mut self, session: SessionId, segment: Segment) -> Option<&mut Part> {
-        let open =
-            |part: &&mut Part| part.session == session && part.segment == segment && part.fate == Fate::Asked;
-        self.parts.iter_mut().rev().find(open)
-    }
-
-    /// The timeline of the request, which is complete now, relative to `origin`, the beginning of its outer step.
-    pub(crate) fn timeline(&mut self, origin: Duration, now: Duration) -> RequestTimeline {
-        let mut parts = std::mem::take(&mut self.parts);
-        for part in &mut parts {
-            part.assigned = part.assigned.saturating_sub(origin);
-            part.delivered = part.delivered.map(|delivered| delivered.saturating_sub(origin));
-        }
-        RequestTimeline {
-            index: self.id.index,
-            test: self.coordinates.kind == RequestKind::Test,
-            shards: self.coordinates.shards,
-            begun: self.begun.saturating_sub(origin),
-            gathered: now.saturating_sub(origin),
-            parts,
-            ..RequestTimeline::default()
+            assignments: Assignments::default(),
         }
     }
 
@@ -199,22 +151,6 @@ impl Request {
         Acceptance::Accepted
     }
 
-    /// Records a delivery for the timeline.
-    pub(crate) fn record_delivery(
-        &mut self,
-        session: SessionId,
-        segment: Segment,
-        busy: Busy,
-        used: bool,
-        now: Duration,
-    ) {
-        if let Some(part) = self.part(session, segment) {
-            part.fate = if used { Fate::Used } else { Fate::Duplicate };
-            part.delivered = Some(now);
-            part.busy = busy;
-        }
-    }
-
     /// Notes that a worker has delivered a segment that was assigned to it. If that was its last open one, returns the
     /// number of shards assigned to it since `begun` and the seconds since then.
     pub(super) fn note_done(
@@ -244,8 +180,7 @@ impl Request {
     /// Withdraws all assignments of a worker. Returns those of its segments that are neither filled nor assigned to
     /// another worker.
     pub(crate) fn withdraw(&mut self, session: SessionId) -> Vec<Segment> {
-        let open = |part: &&mut Part| part.session == session && part.fate == Fate::Asked;
-        self.parts.iter_mut().filter(open).for_each(|part| part.fate = Fate::Lost);
+        self.assignments.lost(session);
         // A worker that joined after the request was issued may have no assignment.
         let assignment = self.assigned.remove(&session).unwrap_or_default();
         assignment
@@ -265,9 +200,7 @@ impl Request {
 
     /// Withdraws a segment from a worker that could not compute it. Returns how often the segment has failed so far.
     pub(crate) fn fail(&mut self, session: SessionId, segment: Segment) -> u32 {
-        if let Some(part) = self.part(session, segment) {
-            part.fate = Fate::Failed;
-        }
+        self.assignments.failed(session, segment);
         if let Some(assignment) = self.assigned.get_mut(&session) {
             assignment.segments.remove(&segment);
         }

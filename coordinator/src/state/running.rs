@@ -2,6 +2,7 @@
 
 use lookbehind_common::ids::RequestId;
 use lookbehind_common::job::{JobSpec, Length};
+use lookbehind_common::model_state::Weights;
 use lookbehind_common::optimizer::GradientRequest;
 use lookbehind_common::reduction::{Segment, effective_shards};
 use lookbehind_common::sampling::Position;
@@ -19,7 +20,7 @@ use super::observation::Observation;
 use super::partials::reduce_sums;
 use super::request::Request;
 use super::step::Step;
-use crate::training::{Advance, Input, Outcome, Trainer, Weights};
+use crate::training::{Advance, Input, Outcome, Trainer};
 
 impl Cluster {
     /// Begins the outer step at the trainer's position, or ends the job if that was the last one.

@@ -85,7 +85,7 @@ pub fn write(job_folder: &Path, snapshot: &Snapshot) -> Result<Digest, StoreErro
     let outer_step = snapshot.position.outer_step;
     let target = step_folder(job_folder, outer_step);
     let state = &snapshot.state;
-    let digest = weights_digest(&snapshot.description.layout, &state.parameters, &state.statistics);
+    let digest = weights_digest(&snapshot.description.layout, &state.weights);
     if is_whole(&target, outer_step, digest) {
         return Ok(digest);
     }
@@ -145,7 +145,7 @@ fn write_tensors(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Resul
     ]);
     let model = temporary.join(MODEL);
     let layout = &snapshot.description.layout;
-    model_file::write(&model, layout, &state.parameters, &state.statistics, &metadata)
+    model_file::write(&model, layout, &state.weights, &metadata)
         .map_err(|error| StoreError::damaged(&model, error))?;
     durable::sync_file(&model)?;
     fail_point!("checkpoint::model");
@@ -246,14 +246,13 @@ fn read(step_folder: &Path, outer_step: u64, description: &JobDescription) -> Re
         return Err(StoreError::unfit(step_folder, "it was written for other data"));
     }
     let model = read_file(step_folder, MODEL, &manifest)?;
-    let (parameters, statistics) = model_file::read(&model, &description.layout)
+    let weights = model_file::read(&model, &description.layout)
         .map_err(|error| StoreError::damaged(&step_folder.join(MODEL), error))?;
     let optimizer = read_file(step_folder, OPTIMIZER, &manifest)?;
     let buffers = model_file::read_flat(&optimizer)
         .map_err(|error| StoreError::damaged(&step_folder.join(OPTIMIZER), error))?;
     let state = OptimizerState {
-        parameters: Arc::new(parameters),
-        statistics: Arc::new(statistics),
+        weights: weights.map(Arc::new),
         buffers: buffers.into_iter().map(|(name, flat_buffer)| (name, Arc::new(flat_buffer))).collect(),
         steps: manifest.optimizer_steps,
     };

@@ -121,7 +121,7 @@ impl Reader {
         self.offset = 0;
     }
 
-    /// The next whole record; `None` if there is none, or none yet.
+    /// The next whole record, which has its times; `None` if there is none, or none yet.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -148,8 +148,9 @@ impl Reader {
         if !fill(file, &mut body).map_err(StoreError::io(path))? || xxh3_64(&body) != checksum {
             return Ok(None);
         }
-        // A record that does not decode ends the journal, like any other damage: records after it are not read.
-        let step = OuterStepMetrics::decode(body.as_slice()).ok();
+        // A record that does not decode, or lacks the times that every step has, ends the journal like any other damage:
+        // records after it are not read.
+        let step = OuterStepMetrics::decode(body.as_slice()).ok().filter(|step| step.time.is_some());
         if step.is_some() {
             *offset += (HEADER + body.len()) as u64;
         }

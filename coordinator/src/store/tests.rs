@@ -4,9 +4,11 @@ use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::optimizer::OptimizerState;
 use lookbehind_common::sampling::Position;
-use lookbehind_proto::v1::OuterStepMetrics;
+use lookbehind_proto::v1::{OuterStepMetrics, TimeSplit};
+use prost::Message as _;
 use tempfile::TempDir;
 
 use super::journal::{Journal, Reader};
@@ -104,7 +106,8 @@ fn what_was_stored_is_there_after_a_restart() {
 }
 
 fn step(outer_step: u64) -> OuterStepMetrics {
-    OuterStepMetrics { outer_step, loss: 1.0 / outer_step as f64, ..OuterStepMetrics::default() }
+    let (loss, time) = (1.0 / outer_step as f64, Some(TimeSplit::default()));
+    OuterStepMetrics { outer_step, loss, time, ..OuterStepMetrics::default() }
 }
 
 fn steps(job: &Path) -> Vec<u64> {
@@ -145,18 +148,22 @@ fn a_torn_or_damaged_record_ends_a_journal() {
 }
 
 #[test]
-fn a_record_that_cannot_be_read_ends_a_journal() {
+fn a_record_that_cannot_be_read_or_has_no_times_ends_a_journal() {
     let job = folder();
     let mut journal = Journal::open(job.path(), 0).expect("a new journal").0;
     journal.append(&step(1)).expect("a writable journal");
     let path = journal::path(job.path());
     let good = std::fs::read(&path).expect("the journal");
-    let bad = [0xff; 3];
-    let head = [&3_u32.to_le_bytes()[..], &xxhash_rust::xxh3::xxh3_64(&bad).to_le_bytes()].concat();
-    std::fs::write(&path, [&good[..], &head, &bad, &good].concat()).expect("a journal with another record");
-    let mut reader = Reader::new(path);
-    let mut next = || reader.next_step().expect("a readable journal").map(|step| step.outer_step);
-    assert_eq!([next(), next(), next()], [Some(1), None, None], "nothing behind it is reached");
+    let timeless = OuterStepMetrics { time: None, ..step(2) };
+    for bad in [vec![0xff; 3], timeless.encode_to_vec()] {
+        let checksum = xxhash_rust::xxh3::xxh3_64(&bad).to_le_bytes();
+        let head = [&(bad.len() as u32).to_le_bytes()[..], &checksum].concat();
+        std::fs::write(&path, [&good[..], &head, &bad, &good].concat())
+            .expect("a journal with another record");
+        let mut reader = Reader::new(path.clone());
+        let mut next = || reader.next_step().expect("a readable journal").map(|step| step.outer_step);
+        assert_eq!([next(), next(), next()], [Some(1), None, None], "nothing behind it is reached");
+    }
 }
 
 fn description() -> JobDescription {
@@ -177,8 +184,7 @@ fn snapshot(outer_step: u64) -> Snapshot {
         description: Arc::new(description()),
         position: Position { outer_step, epoch: 1, batch: 2 },
         state: OptimizerState {
-            parameters: flat_buffer(outer_step as f32),
-            statistics: Arc::new(FlatBuffer::default()),
+            weights: ModelState { parameters: flat_buffer(outer_step as f32), ..ModelState::default() },
             buffers: [("momentum".to_owned(), flat_buffer(-1.5))].into(),
             steps: 2 * outer_step,
         },

@@ -7,9 +7,10 @@ use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{FencingToken, JobId, RequestId};
 use lookbehind_common::job::JobSpec;
+use lookbehind_common::model_state::{ModelState, Weights};
 use lookbehind_coordinator::state::command::{Assignment, RequestKind};
 use lookbehind_coordinator::state::event::{Busy, PartialHeader, WorkerMessage};
-use lookbehind_coordinator::training::{ComputeClass, Weights};
+use lookbehind_coordinator::training::ComputeClass;
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 
@@ -41,7 +42,7 @@ pub(crate) enum Task {
 pub(crate) enum Step {
     Prepared(Context, JobId, Box<JobSpec>),
     /// Initial parameters and running statistics were drawn.
-    Drawn(Context, JobId, Box<(FlatBuffer, FlatBuffer)>),
+    Drawn(Context, JobId, Box<ModelState<FlatBuffer>>),
     /// One shard was computed: generation, assignment, index of the segment in it, shards of the segment done before.
     Shard(Context, u64, Assignment, usize, u32),
 }

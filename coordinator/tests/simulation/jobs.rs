@@ -3,9 +3,10 @@
 use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::job::file::{AlphaValue, BaseName, GradientsName};
 use lookbehind_common::job::{JobFile, JobSpec, Length, MethodName, Minibatch};
+use lookbehind_common::model_state::Weights;
 use lookbehind_common::reduction::Segment;
 use lookbehind_coordinator::state::command::RequestKind;
-use lookbehind_coordinator::training::{Input, Outcome, Trainer, Weights};
+use lookbehind_coordinator::training::{Input, Outcome, Trainer};
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 use std::collections::BTreeMap;
@@ -42,7 +43,7 @@ impl Expected {
 
     /// The digest of some weights of this job.
     pub(crate) fn digest_of(&self, weights: &Weights) -> Digest {
-        weights_digest(&toy::description(&self.spec).layout, &weights.parameters, &weights.statistics)
+        weights_digest(&toy::description(&self.spec).layout, weights)
     }
 }
 
@@ -120,11 +121,8 @@ fn planned(spec: &JobSpec) -> Vec<Vec<(u64, u64)>> {
 /// Trains in this process and returns the digests of the weights before the first and after every outer step.
 fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
     let description = toy::description(spec);
-    let (parameters, statistics) = toy::initial(spec);
-    let mut trainer = Box::new(Trainer::new(spec, &description, parameters, statistics).expect("a trainer"));
-    let digest =
-        |weights: &Weights| weights_digest(&description.layout, &weights.parameters, &weights.statistics);
-    let mut digests = vec![digest(&trainer.slow())];
+    let mut trainer = Box::new(Trainer::new(spec, &description, toy::initial(spec)).expect("a trainer"));
+    let mut digests = vec![weights_digest(&description.layout, &trainer.slow())];
     for (step, taken) in batches.iter().enumerate() {
         let (units, unit) = match spec.train.length {
             Length::Epochs(epochs) => (epochs, taken[0].0),

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use lookbehind_common::ids::{JobId, SessionId};
+use lookbehind_common::model_state::Weights;
 use lookbehind_coordinator::state::command::{Command, WorkerCommand};
 use lookbehind_coordinator::state::event::{Activation, Event, LossCause, Reply, ReplyTo};
 use lookbehind_coordinator::state::{Core, Now, UnixMillis};
-use lookbehind_coordinator::training::{Input, Trainer, Weights};
+use lookbehind_coordinator::training::{Input, Trainer};
 
 use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis};

@@ -5,6 +5,7 @@ use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::random::{Key, Purpose};
 use lookbehind_common::reduction::{MissingShard, Segment, effective_shards, reduce, shard_range};
@@ -47,10 +48,10 @@ pub(crate) fn description(spec: &JobSpec) -> JobDescription {
 }
 
 /// Initial parameters and running statistics.
-pub(crate) fn initial(spec: &JobSpec) -> (FlatBuffer, FlatBuffer) {
+pub(crate) fn initial(spec: &JobSpec) -> ModelState<FlatBuffer> {
     let mut stream = Key::new(spec.seed, Purpose::InitialWeights).stream();
     let parameters: Vec<f32> = (0..PARAMETERS).map(|_| stream.uniform_between(-0.7, 0.7)).collect();
-    (parameters.into(), FlatBuffer::zeros(HIDDEN))
+    ModelState { parameters: parameters.into(), statistics: FlatBuffer::zeros(HIDDEN) }
 }
 
 /// Number of samples of a request and number of shards.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{FencingToken, JobId};
+use lookbehind_common::model_state::{ModelState, Weights};
 use lookbehind_common::partial::Partial;
 use lookbehind_coordinator::state::event::{Admission, Event, PartialHeader, PartialOutcome, Reply};
-use lookbehind_coordinator::training::Weights;
 use lookbehind_proto::transfer::{Checksum, sums_bytes};
 
 use crate::agenda::ScheduledEvent;
@@ -46,9 +46,9 @@ pub(crate) enum What {
     /// Uploads the partial.
     Partial(Arc<Upload>),
     /// Asks whether initial weights are admitted.
-    OfferState(JobId, Arc<(FlatBuffer, FlatBuffer)>),
+    OfferState(JobId, Arc<ModelState<FlatBuffer>>),
     /// Uploads the initial weights.
-    State(JobId, Arc<(FlatBuffer, FlatBuffer)>),
+    State(JobId, Arc<ModelState<FlatBuffer>>),
     /// Downloads this version of the weights.
     Weights(JobId, u64),
 }
@@ -144,11 +144,10 @@ impl World {
                 reply_to,
                 fencing_token,
                 job,
-                parameters: state.0.len() as u64,
-                statistics: state.1.len() as u64,
+                lengths: state.lengths().map(|length| length as u64),
             },
             What::State(job, state) => {
-                Event::InitialStateArrived { reply_to, fencing_token, job, state: (*state).clone() }
+                Event::InitialStateArrived { reply_to, fencing_token, job, weights: (*state).clone() }
             }
             What::Weights(job, _) => Event::WeightsAsked { reply_to, fencing_token, job },
         });

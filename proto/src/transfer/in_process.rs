@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lookbehind_common::flat_buffer::FlatBuffer;
+use lookbehind_common::model_state::Weights;
 use tonic::body::Body;
 use tonic::codegen::http;
 use xxhash_rust::xxh3::Xxh3;
@@ -63,9 +64,9 @@ impl Handed {
 #[derive(Clone)]
 pub struct ShareWeights;
 
-/// Extension of a response: parameters and running statistics, shared and not copied.
+/// Extension of a response: weights, shared and not copied.
 #[derive(Clone)]
-pub struct SharedWeights(pub Arc<FlatBuffer>, pub Arc<FlatBuffer>);
+pub struct SharedWeights(pub Weights);
 
 /// The checksum that a transfer of the two flat buffers would have. It also covers the bytes of `covered`.
 pub fn checksum(flat_buffers: &[FlatBuffer; 2], covered: &[u8]) -> Checksum {

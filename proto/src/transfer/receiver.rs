@@ -93,7 +93,7 @@ const BLOCK_BYTES: usize = 64 << 10;
 
 impl FlatBufferReceiver {
     /// A receiver that overwrites two flat buffers. The caller has chosen their lengths by the layout.
-    pub fn into_flat_buffers(first: FlatBuffer, second: FlatBuffer) -> Self {
+    pub fn into_flat_buffers([first, second]: [FlatBuffer; 2]) -> Self {
         let bytes = first.as_bytes().len() + second.as_bytes().len();
         Self { receiver: Receiver::new(bytes as u64), first, second }
     }
@@ -140,8 +140,8 @@ impl FlatBufferReceiver {
         self,
         trailer: &v1::Trailer,
         covered: &[u8],
-    ) -> Result<(FlatBuffer, FlatBuffer, Checksum), TransferError> {
+    ) -> Result<([FlatBuffer; 2], Checksum), TransferError> {
         let checksum = self.receiver.finish(trailer, covered)?;
-        Ok((self.first, self.second, checksum))
+        Ok(([self.first, self.second], checksum))
     }
 }

@@ -3,24 +3,19 @@ use lookbehind_common::flat_buffer::FlatBuffer;
 
 use super::*;
 
-fn flat_buffers() -> (FlatBuffer, FlatBuffer) {
+fn flat_buffers() -> [FlatBuffer; 2] {
     let first: Vec<f32> = (0..600_000).map(|i| i as f32).collect();
     let second: Vec<f32> = (0..7).map(|i| -(i as f32)).collect();
-    (first.into(), second.into())
+    [first.into(), second.into()]
 }
 
 fn pieces() -> Vec<Piece> {
-    let (first, second) = flat_buffers();
-    let parts = [first, second].map(|flat_buffer| Bytes::copy_from_slice(flat_buffer.as_bytes()));
+    let parts = flat_buffers().map(|flat_buffer| Bytes::copy_from_slice(flat_buffer.as_bytes()));
     Sender::new(parts, b"sums").collect()
 }
 
-fn receive(
-    pieces: &[Piece],
-    lengths: (usize, usize),
-) -> Result<(FlatBuffer, FlatBuffer, Checksum), TransferError> {
-    let mut receiver =
-        FlatBufferReceiver::into_flat_buffers(FlatBuffer::zeros(lengths.0), FlatBuffer::zeros(lengths.1));
+fn receive(pieces: &[Piece], lengths: [usize; 2]) -> Result<([FlatBuffer; 2], Checksum), TransferError> {
+    let mut receiver = FlatBufferReceiver::into_flat_buffers(lengths.map(FlatBuffer::zeros));
     for piece in pieces {
         match piece {
             Piece::Chunk(chunk) => {
@@ -33,22 +28,20 @@ fn receive(
     panic!("no trailer")
 }
 
-const LENGTHS: (usize, usize) = (600_000, 7);
+const LENGTHS: [usize; 2] = [600_000, 7];
 
 #[test]
 fn what_is_sent_arrives() {
-    let (first, second) = flat_buffers();
-    let got = receive(&pieces(), LENGTHS).expect("a faultless transfer");
-    assert_eq!((got.0, got.1), (first, second));
+    let (got, _) = receive(&pieces(), LENGTHS).expect("a faultless transfer");
+    assert_eq!(got, flat_buffers());
 }
 
 #[test]
 fn chunk_boundaries_need_not_fall_between_flat_buffers() {
-    let (first, second) = flat_buffers();
-    let whole = [first.as_bytes(), second.as_bytes()].concat();
+    let whole = flat_buffers().each_ref().map(|flat_buffer| flat_buffer.as_bytes()).concat();
     let pieces: Vec<_> = Sender::new([Bytes::from(whole)], b"sums").collect();
-    let got = receive(&pieces, LENGTHS).expect("a faultless transfer");
-    assert_eq!((got.0, got.1), (first, second));
+    let (got, _) = receive(&pieces, LENGTHS).expect("a faultless transfer");
+    assert_eq!(got, flat_buffers());
 }
 
 #[test]
@@ -66,8 +59,8 @@ fn missing_doubled_and_swapped_chunks_are_refused() {
 
 #[test]
 fn lengths_other_than_declared_are_refused() {
-    assert!(matches!(receive(&pieces(), (600_000, 6)), Err(TransferError::TooLong { .. })));
-    assert!(matches!(receive(&pieces(), (600_000, 8)), Err(TransferError::TooShort { .. })));
+    assert!(matches!(receive(&pieces(), [600_000, 6]), Err(TransferError::TooLong { .. })));
+    assert!(matches!(receive(&pieces(), [600_000, 8]), Err(TransferError::TooShort { .. })));
     let huge = Piece::Chunk(v1::Chunk { offset: 0, data: vec![0; CHUNK_BYTES + 1].into() });
     assert!(matches!(receive(&[huge], LENGTHS), Err(TransferError::ChunkSize { .. })));
     let empty = Piece::Chunk(v1::Chunk { offset: 0, data: Bytes::new() });

@@ -6,18 +6,11 @@ use super::*;
 
 const SMALL: &str = r#"
 name = "small"
-
-[model]
-kind = "mlp"
-hidden = [32]
-
-[data]
-kind = "digits"
-
+model = { kind = "mlp", hidden = [32] }
+data = { kind = "digits" }
 [train]
 epochs = 3
 batch_size = 64
-
 [optimizer]
 k = 5
 alpha = "adaptive"

@@ -6,6 +6,7 @@ use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{JobDescription, JobSpec, Precision, parse_parameters};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{Segment, effective_shards, shard_range};
 use lookbehind_worker::compute::{
@@ -63,15 +64,15 @@ impl PreparedJob for ConstantJob {
         &self.description
     }
 
-    fn initial_state(&self) -> Result<(FlatBuffer, FlatBuffer), ComputeError> {
-        Ok((FlatBuffer::zeros(self.description.layout.parameters()), FlatBuffer::default()))
+    fn initial_state(&self) -> Result<ModelState<FlatBuffer>, ComputeError> {
+        Ok(self.description.layout.lengths().map(FlatBuffer::zeros))
     }
 
     fn probe(&self) -> Digest {
         Digest::of(b"constant")
     }
 
-    fn load(&mut self, _: &[f32], _: &[f32]) -> Result<(), ComputeError> {
+    fn load(&mut self, _: ModelState<&[f32]>) -> Result<(), ComputeError> {
         Ok(())
     }
 

@@ -39,8 +39,8 @@ struct Transfer {
 
 impl Transfer {
     fn new(first: usize, second: usize) -> Self {
-        let receiver =
-            Some(FlatBufferReceiver::into_flat_buffers(FlatBuffer::zeros(first), FlatBuffer::zeros(second)));
+        let flat_buffers = [first, second].map(FlatBuffer::zeros);
+        let receiver = Some(FlatBufferReceiver::into_flat_buffers(flat_buffers));
         Self { receiver, first, length: 4 * (first + second), arrived: Vec::new() }
     }
 
@@ -132,7 +132,7 @@ impl Transfer {
         let whole = self.arrived.len() == self.length;
         let receiver = self.receiver.take().expect("a transfer that goes on");
         match receiver.finish(&trailer, covered) {
-            Ok((first, second, checksum)) => {
+            Ok(([first, second], checksum)) => {
                 assert!(
                     whole && right,
                     "{} of {} bytes, checksum right: {right}",

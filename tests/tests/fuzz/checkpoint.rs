@@ -12,6 +12,7 @@ use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::optimizer::OptimizerState;
 use lookbehind_common::sampling::Position;
 use lookbehind_coordinator::store::checkpoint;
@@ -45,8 +46,7 @@ fn snapshot(outer_step: u64) -> Snapshot {
         description: Arc::new(description()),
         position: Position { outer_step, epoch: 1, batch: outer_step.saturating_sub(2) },
         state: OptimizerState {
-            parameters: flat_buffer(outer_step as f32),
-            statistics: flat_buffer(0.25),
+            weights: ModelState { parameters: outer_step as f32, statistics: 0.25 }.map(flat_buffer),
             buffers: [("momentum".to_owned(), flat_buffer(-(outer_step as f32)))].into(),
             steps: 2 * outer_step,
         },

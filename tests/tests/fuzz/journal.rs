@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use lookbehind_coordinator::store::journal::{Journal, Reader, path};
-use lookbehind_proto::v1::OuterStepMetrics;
+use lookbehind_proto::v1::{OuterStepMetrics, TimeSplit};
 use prost::Message as _;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -19,6 +19,11 @@ pub(crate) fn check(bytes: &[u8]) -> bool {
     is_read_right(folder.path(), bytes)
 }
 
+/// An outer step as the coordinator records it.
+fn step(outer_step: u64, loss: f64) -> OuterStepMetrics {
+    OuterStepMetrics { outer_step, loss, time: Some(TimeSplit::default()), ..OuterStepMetrics::default() }
+}
+
 /// A record as the journal writes it.
 fn record(body: &[u8]) -> Vec<u8> {
     [&(body.len() as u32).to_le_bytes()[..], &xxh3_64(body).to_le_bytes(), body].concat()
@@ -31,9 +36,7 @@ fn sealed(bytes: &[u8]) -> Vec<u8> {
         match kind % 4 {
             0 | 1 => {
                 let loss = number as f64 / 7.0;
-                let step =
-                    OuterStepMetrics { outer_step: number as u64, loss, ..OuterStepMetrics::default() };
-                journal.extend(record(&step.encode_to_vec()));
+                journal.extend(record(&step(number as u64, loss).encode_to_vec()));
             }
             2 => journal.extend(record(tape.take(number % 64))),
             _ => journal.extend(tape.take(number % 64)),
@@ -52,8 +55,10 @@ fn whole_records(mut bytes: &[u8]) -> (Vec<OuterStepMetrics>, usize) {
         if record(body) != whole {
             break;
         }
-        let Ok(step) = OuterStepMetrics::decode(body) else { break };
-        found.push(step);
+        match OuterStepMetrics::decode(body) {
+            Ok(step) if step.time.is_some() => found.push(step),
+            _ => break,
+        }
         bytes = rest;
     }
     (found, length - bytes.len())
@@ -88,8 +93,7 @@ fn is_read_right(job: &Path, bytes: &[u8]) -> bool {
     let later = steps.iter().filter(|step| step.outer_step > keep).map(|step| step.outer_step);
     assert_eq!(cut_off.into_keys().collect::<BTreeSet<_>>(), later.collect());
     assert_eq!(encoded(&read(job, bytes.len())), encoded(&kept), "cut back to step {keep}");
-    let next =
-        OuterStepMetrics { outer_step: keep.wrapping_add(1), loss: 0.5, ..OuterStepMetrics::default() };
+    let next = step(keep.wrapping_add(1), 0.5);
     journal.append(&next).expect("a writable journal");
     kept.push(next);
     assert_eq!(encoded(&read(job, bytes.len())), encoded(&kept));

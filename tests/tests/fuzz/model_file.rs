@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::model_file;
+use lookbehind_common::model_state::ModelState;
 use serde_json::Value;
 
 use crate::{memory, scratch_folder};
@@ -59,16 +60,13 @@ pub(crate) fn tensor<'a>(header: &Value, data: &'a [u8], name: &str) -> (Vec<usi
 
 fn read(bytes: &[u8]) -> bool {
     let limit = (1 << 16) + 100 * bytes.len();
-    let Ok((parameters, statistics)) = memory::within(limit, || model_file::read(bytes, &LAYOUT)) else {
-        return false;
-    };
-    assert_eq!((parameters.len(), statistics.len()), (LAYOUT.parameters(), LAYOUT.statistics()));
+    let Ok(weights) = memory::within(limit, || model_file::read(bytes, &LAYOUT)) else { return false };
+    assert_eq!(weights.lengths(), LAYOUT.lengths());
     let (header, data) = parts(bytes);
     for entry in LAYOUT.entries() {
         let (shape, held) = tensor(&header, data, &entry.spec.name);
         assert_eq!(shape, entry.spec.shape);
-        let flat_buffer = if entry.spec.kind == TensorKind::Parameter { &parameters } else { &statistics };
-        let elements = &flat_buffer[entry.range.clone()];
+        let numbers = &weights[entry.spec.kind][entry.range.clone()];
         assert!(elements.iter().all(|element| element.is_finite()), "{}", entry.spec.name);
         let found: Vec<u8> = elements.iter().flat_map(|element| element.to_le_bytes()).collect();
         assert_eq!(found, held, "{}", entry.spec.name);
@@ -77,18 +75,20 @@ fn read(bytes: &[u8]) -> bool {
     for name in header.as_object().expect("an object").keys() {
         assert!(known(name) || name == "__metadata__" || name.ends_with("num_batches_tracked"), "{name}");
     }
-    is_written_back(&parameters, &statistics);
+    is_written_back(&weights);
     true
 }
 
 /// What was read is written to a file and read back unchanged.
-fn is_written_back(parameters: &FlatBuffer, statistics: &FlatBuffer) {
+fn is_written_back(weights: &ModelState<FlatBuffer>) {
     let folder = scratch_folder();
     let path: &Path = &folder.path().join("again.safetensors");
-    model_file::write(path, &LAYOUT, parameters, statistics, &BTreeMap::new()).expect("a writable file");
+    model_file::write(path, &LAYOUT, weights, &BTreeMap::new()).expect("a writable file");
     let again = std::fs::read(path).expect("the file");
     let again = model_file::read(&again, &LAYOUT).expect("a file that was just written");
-    assert_eq!((again.0.as_bytes(), again.1.as_bytes()), (parameters.as_bytes(), statistics.as_bytes()));
+    for kind in [TensorKind::Parameter, TensorKind::RunningStatistic] {
+        assert_eq!(again[kind].as_bytes(), weights[kind].as_bytes());
+    }
 }
 
 fn read_flat(bytes: &[u8]) {

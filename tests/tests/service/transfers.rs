@@ -1,15 +1,15 @@
 //! Incorrect bulk transfers from workers and users: refused as a whole, and nothing changes.
 
+mod partials;
+mod weights;
+
 use bytes::Bytes;
-use lookbehind_proto::transfer::{CHUNK_BYTES, Piece, Sender, sums_bytes};
+use lookbehind_proto::transfer::{CHUNK_BYTES, Piece, Sender};
 use lookbehind_proto::v1;
-use lookbehind_tests::client::Client;
 use lookbehind_tests::cluster::Cluster;
-use lookbehind_tests::fake_worker::{FakeWorker, header_sums, hello, whole};
+use lookbehind_tests::fake_worker::{FakeWorker, hello};
 use lookbehind_tests::toy;
 use tonic::Code;
-use v1::upload_initial_weights_request::Part as FilePart;
-use v1::upload_partial_request::Part as PartialPart;
 
 /// Digest of the toy job's final weights if nothing goes wrong.
 async fn toy_digest() -> String {
@@ -89,88 +89,6 @@ fn damaged(body: &[u8], covered: &[u8]) -> Vec<(&'static str, Vec<Piece>, Code, 
     ]
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_partial_is_refused_whole_and_changes_nothing() {
-    let (cluster, id, worker, request) = at_request().await;
-    let segment = request.segments[0];
-    let (header, good) = worker.partial(&request, segment);
-    let body: Vec<u8> = good.iter().filter_map(bytes_of).flatten().collect();
-    for (what, pieces, code, said) in damaged(&body, &sums_bytes(&header_sums(&header))) {
-        let status = worker.upload_partial(header.clone(), pieces).await.expect_err(what);
-        assert_eq!(status.code(), code, "{what}: {status}");
-        assert!(status.message().contains(said), "{what}: {status}, expected {said:?}");
-    }
-    let giant = vec![chunk(0, &vec![0; 2 * CHUNK_BYTES])];
-    let status = worker.upload_partial(header.clone(), giant).await.unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange, "a message far beyond a chunk was read: {status}");
-    let headless = PartialPart::Chunk(v1::Chunk { offset: 0, data: body.into() });
-    let status = worker.upload_partial_parts(vec![headless]).await.unwrap_err();
-    assert!(status.message().contains("header first"), "{status}");
-    let twice = vec![PartialPart::Header(header.clone()), PartialPart::Header(header)];
-    let status = worker.upload_partial_parts(twice).await.unwrap_err();
-    assert!(status.message().contains("chunk or the trailer"), "{status}");
-    assert_eq!(worker.upload_partial_parts(Vec::new()).await.unwrap_err().code(), Code::InvalidArgument);
-    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
-}
-
-fn bytes_of(piece: &Piece) -> Option<Vec<u8>> {
-    match piece {
-        Piece::Chunk(chunk) => Some(chunk.data.to_vec()),
-        Piece::Trailer(_) => None,
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sums_that_are_not_those_under_the_checksum_are_refused() {
-    let (cluster, id, worker, request) = at_request().await;
-    let (header, pieces) = worker.partial(&request, request.segments[0]);
-    for changed in [
-        v1::PartialHeader { loss_sum: header.loss_sum + 1.0, ..header.clone() },
-        v1::PartialHeader { correct: header.correct + 1, ..header.clone() },
-    ] {
-        let status = worker.upload_partial(changed, pieces.clone()).await.unwrap_err();
-        assert_eq!(status.code(), Code::DataLoss, "{status}");
-    }
-    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_partial_of_other_sizes_than_the_jobs_is_refused_before_memory_is_taken_for_it() {
-    let (cluster, id, worker, request) = at_request().await;
-    let (header, pieces) = worker.partial(&request, request.segments[0]);
-    let sizes = [
-        (8, 0, 8),
-        (10, 0, 8),
-        (9, 1, 8),
-        (0, 0, 8),
-        (9, 0, 7),
-        (9, 0, u64::MAX),
-        (1 << 60, 0, 8),
-        (1 << 62, 1 << 62, 8),
-        (u64::MAX, u64::MAX, 8),
-    ];
-    for (gradient, statistics, samples) in sizes {
-        let changed = v1::PartialHeader { gradient, statistics, samples, ..header.clone() };
-        let status = worker.upload_partial(changed, pieces.clone()).await.unwrap_err();
-        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-        let found = format!("({gradient}, {statistics}, {samples})");
-        for word in ["shards 0..4", "(9, 0, 8)", &found] {
-            assert!(status.message().contains(word), "{status}, expected {word:?}");
-        }
-    }
-    for compute_seconds in [-1.0, f64::NAN, f64::INFINITY] {
-        let data_seconds = compute_seconds;
-        for changed in [
-            v1::PartialHeader { compute_seconds, ..header.clone() },
-            v1::PartialHeader { data_seconds, ..header.clone() },
-        ] {
-            let status = worker.upload_partial(changed, pieces.clone()).await.unwrap_err();
-            assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-        }
-    }
-    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
-}
-
 /// Every fencing token that is not the worker's own.
 fn stale(fencing_token: &v1::FencingToken) -> Vec<v1::FencingToken> {
     vec![
@@ -181,82 +99,6 @@ fn stale(fencing_token: &v1::FencingToken) -> Vec<v1::FencingToken> {
         v1::FencingToken { session: fencing_token.session + 1, ..fencing_token.clone() },
         v1::FencingToken { session: 0, ..fencing_token.clone() },
     ]
-}
-
-/// Headers for every request and segment other than the assigned one.
-fn elsewhere(header: &v1::PartialHeader) -> Vec<v1::PartialHeader> {
-    let request = |change: fn(&mut v1::RequestId)| {
-        let mut header = header.clone();
-        change(header.request.as_mut().unwrap());
-        header
-    };
-    let segment = |first_shard, end_shard| v1::PartialHeader {
-        segment: Some(v1::Segment { first_shard, end_shard }),
-        ..header.clone()
-    };
-    vec![
-        request(|request| request.job_id = "j00000000".into()),
-        request(|request| request.outer_step += 1),
-        request(|request| request.index += 1),
-        segment(0, 2),
-        segment(0, 3),
-        segment(1, 3),
-        segment(0, 5),
-        segment(4, 8),
-        segment(0, u32::MAX),
-    ]
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_partial_of_another_cluster_incarnation_session_or_request_changes_nothing() {
-    let (cluster, id, worker, request) = at_request().await;
-    let (header, pieces) = worker.partial(&request, request.segments[0]);
-    for fencing_token in stale(&worker.fencing_token) {
-        let stale = v1::PartialHeader { fencing_token: Some(fencing_token), ..header.clone() };
-        let outcome = worker.upload_partial(stale, pieces.clone()).await.unwrap();
-        assert_eq!(outcome, v1::UploadOutcome::Stale);
-    }
-    for other in elsewhere(&header) {
-        let outcome = worker.upload_partial(other.clone(), pieces.clone()).await.unwrap();
-        assert_eq!(outcome, v1::UploadOutcome::Stale, "{other:?}");
-    }
-    for (field, lacking) in [
-        ("fencing_token", v1::PartialHeader { fencing_token: None, ..header.clone() }),
-        ("request", v1::PartialHeader { request: None, ..header.clone() }),
-        ("segment", v1::PartialHeader { segment: None, ..header.clone() }),
-        (
-            "segment",
-            v1::PartialHeader {
-                segment: Some(v1::Segment { first_shard: 2, end_shard: 2 }),
-                ..header.clone()
-            },
-        ),
-        (
-            "segment",
-            v1::PartialHeader {
-                segment: Some(v1::Segment { first_shard: 3, end_shard: 1 }),
-                ..header.clone()
-            },
-        ),
-    ] {
-        let status = worker.upload_partial(lacking, pieces.clone()).await.unwrap_err();
-        assert_eq!(status.code(), Code::InvalidArgument);
-        assert!(status.message().contains(field), "{status}");
-    }
-    assert_eq!(cluster.client().job(&id).await.outer_step, 0, "a stale partial was taken");
-    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_partial_that_was_accepted_is_not_taken_again() {
-    let (cluster, id, mut worker, request) = at_request().await;
-    let (header, pieces) = worker.partial(&request, request.segments[0]);
-    let accepted = worker.upload_partial(header.clone(), pieces.clone()).await.unwrap();
-    assert_eq!(accepted, v1::UploadOutcome::Accepted);
-    let again = worker.upload_partial(header, pieces).await.unwrap();
-    assert_eq!(again, v1::UploadOutcome::Stale);
-    let next = worker.assigned().await;
-    ends_like_an_undisturbed_run(cluster, &id, worker, next).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -287,101 +129,4 @@ async fn what_is_said_under_another_fencing_token_on_a_control_stream_changes_no
     let after = cluster.client().job(&id).await;
     assert_eq!((after.revision, after.state()), (before.revision + 1, before.state()), "{}", after.message);
     ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn weights_are_served_to_workers_of_the_job_and_in_their_current_version_only() {
-    let (cluster, id, worker, request) = at_request().await;
-    for fencing_token in stale(&worker.fencing_token) {
-        let status = worker.download(&fencing_token, &id, request.weights_version).await.unwrap_err();
-        assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
-    }
-    let bystander = FakeWorker::register(cluster.client(), hello("bystander")).await.unwrap();
-    worker.download(&worker.fencing_token, &id, request.weights_version).await.unwrap();
-    for version in [0, request.weights_version + 1, u64::MAX] {
-        let status = worker.download(&worker.fencing_token, &id, version).await.unwrap_err();
-        assert_eq!(status.code(), Code::NotFound, "{status}");
-        assert!(status.message().contains(&version.to_string()), "{status}");
-    }
-    let status = worker.download(&worker.fencing_token, "../../x", 1).await.unwrap_err();
-    assert_eq!((status.code(), status.message().contains("job_id")), (Code::InvalidArgument, true));
-    let status = bystander.download(&bystander.fencing_token, "j00000000", 1).await.unwrap_err();
-    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
-    drop(bystander);
-    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn damaged_or_stale_initial_weights_from_a_worker_are_refused_and_it_may_send_them_again() {
-    let cluster = Cluster::new().await;
-    let mut worker = FakeWorker::register(cluster.client(), hello("fake")).await.unwrap();
-    let id = cluster.client().submit(&toy::toy()).await;
-    worker.prepare().await;
-    worker.prepared(&id).await;
-    worker.asked_for_state().await;
-    let header = worker.state_header(&id);
-    for (what, pieces, code, said) in damaged(&toy::initial(), &[]) {
-        let status = worker.upload_state(header.clone(), pieces).await.expect_err(what);
-        assert_eq!(status.code(), code, "{what}: {status}");
-        assert!(status.message().contains(said), "{what}: {status}, expected {said:?}");
-    }
-    for (parameters, statistics) in [(8, 0), (9, 1), (1 << 60, 0), (1 << 62, 1 << 62), (u64::MAX, u64::MAX)] {
-        let state = Some(v1::StateHeader { parameters, statistics });
-        let changed = v1::InitialStateHeader { state, ..header.clone() };
-        let status = worker.upload_state(changed, whole(toy::initial(), &[])).await.unwrap_err();
-        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-        assert!(status.message().contains(&format!("found {parameters} and {statistics}")), "{status}");
-    }
-    for fencing_token in stale(&worker.fencing_token) {
-        let stale = v1::InitialStateHeader { fencing_token: Some(fencing_token), ..header.clone() };
-        let status = worker.upload_state(stale, whole(toy::initial(), &[])).await.unwrap_err();
-        assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
-    }
-    let mut nan = toy::initial();
-    nan[4..8].copy_from_slice(&f32::NAN.to_le_bytes());
-    let status = worker.upload_state(header.clone(), whole(nan, &[])).await.unwrap_err();
-    assert!(status.message().contains("number 1 is not finite"), "{status}");
-    worker.upload_state(header, whole(toy::initial(), &[])).await.unwrap();
-    let request = worker.assigned().await;
-    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
-}
-
-fn file_parts(length: u64, pieces: Vec<Piece>) -> Vec<FilePart> {
-    let pieces = pieces.into_iter().map(|piece| match piece {
-        Piece::Chunk(chunk) => FilePart::Chunk(chunk),
-        Piece::Trailer(trailer) => FilePart::Trailer(trailer),
-    });
-    std::iter::once(FilePart::Header(v1::FileHeader { length })).chain(pieces).collect()
-}
-
-/// Files that the coordinator keeps of uploads, temporary ones included.
-fn uploads(cluster: &Cluster) -> usize {
-    std::fs::read_dir(cluster.state().join("uploads")).map_or(0, Iterator::count)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_upload_of_weights_is_refused_and_leaves_nothing_behind() {
-    let cluster = Cluster::of(1).await;
-    let client: &Client = cluster.client();
-    let body = [7; 36];
-    for (what, pieces, code, said) in damaged(&body, &[]) {
-        let status = client.upload_parts(file_parts(36, pieces)).await.expect_err(what);
-        assert_eq!(status.code(), code, "{what}: {status}");
-        assert!(status.message().contains(said), "{what}: {status}, expected {said:?}");
-    }
-    for length in [u64::MAX, 1 << 60, (8 << 30) + 1] {
-        let status = client.upload_parts(file_parts(length, pieces(&body, &[]))).await.unwrap_err();
-        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-        assert!(
-            status.message().contains("length") && status.message().contains(&length.to_string()),
-            "{status}"
-        );
-    }
-    // The declared length is permitted, but less data arrives.
-    let status = client.upload_parts(file_parts(8 << 30, pieces(&body, &[]))).await.unwrap_err();
-    assert!(status.message().contains("36 of 8589934592 bytes"), "{status}");
-    assert_eq!(uploads(&cluster), 0, "something of a refused upload was kept");
-    client.upload_parts(file_parts(36, pieces(&body, &[]))).await.unwrap();
-    assert_eq!(uploads(&cluster), 1);
-    cluster.still_works().await;
 }

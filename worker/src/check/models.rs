@@ -103,8 +103,8 @@ fn on(device: &DeviceChoice, spec: &JobSpec) -> Result<[Partial; 2], Box<dyn std
     let environment =
         DataEnvironment { root: ".".into(), remote: RemoteData::default(), memory_limit: 8 << 30 };
     let mut job = CandleBackend::new(Registry::builtin(), environment).on(device)?.prepare(spec)?;
-    let (parameters, statistics) = job.initial_state()?;
-    job.load(&parameters, &statistics)?;
+    let initial = job.initial_state()?;
+    job.load(initial.values())?;
     let mut whole = |kind| {
         let request = Request { kind, epoch: 0, batch: 0, shards: 1 };
         compute_unwatched(job.as_mut(), &request, Segment::root(1))

@@ -18,7 +18,7 @@ use crate::data::{DataDescription, DataEnvironment, DataError, Dataset};
 use crate::device::{DeviceChoice, DeviceError};
 use crate::models::BuildError;
 use crate::models::Model;
-use crate::parameters::{ModelState, Recorder};
+use crate::parameters::{ModelTensors, Recorder};
 use crate::registry::Registry;
 
 /// This fraction of the memory limit (one eighth) is for samples that are prepared ahead.
@@ -105,9 +105,9 @@ impl CandleBackend {
         let loader = Loader::new(Arc::clone(&dataset), spec.seed, memory_limit / KEPT);
         let samples = Samples { loader, sampler, kinds: kinds.clone() };
         let evaluator = |device: &Device| -> Result<Evaluator, PrepareError> {
-            let (model, state) = self.model(spec, data, device)?;
+            let (model, tensors) = self.model(spec, data, device)?;
             let (seed, precision, kinds) = (spec.seed, spec.train.precision, kinds.clone());
-            Ok(Evaluator { seed, precision, kinds, classes: data.classes, model, state })
+            Ok(Evaluator { seed, precision, kinds, classes: data.classes, model, tensors })
         };
         if let Some(gpus) = &self.gpus {
             return gpus.job(samples, evaluator);
@@ -135,7 +135,7 @@ impl CandleBackend {
         spec: &JobSpec,
         data: &DataDescription,
         device: &Device,
-    ) -> Result<(Box<dyn Model>, ModelState), PrepareError> {
+    ) -> Result<(Box<dyn Model>, ModelTensors), PrepareError> {
         let recorder = Recorder::new(device.clone(), self.environment.memory_limit);
         let built = self.registry.model(&spec.model, data, recorder.builder());
         let in_model = |error: &dyn std::fmt::Display| format!("model kind {:?}: {error}", spec.model.kind);
@@ -153,8 +153,8 @@ impl CandleBackend {
             let reason = format!("train.precision: model kind {kind:?} computes in f32 only");
             return Err(PrepareError::Job(reason));
         }
-        let state = recorder.finish().map_err(|error| PrepareError::Job(in_model(&error)))?;
-        Ok((model, state))
+        let tensors = recorder.finish().map_err(|error| PrepareError::Job(in_model(&error)))?;
+        Ok((model, tensors))
     }
 }
 

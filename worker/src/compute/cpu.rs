@@ -10,6 +10,7 @@ use std::time::Duration;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::JobDescription;
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::Segment;
 
@@ -49,7 +50,7 @@ impl CpuJob {
     /// or takes more memory than there is, is refused before training.
     pub(super) fn new(parts: Parts) -> Result<Self, ComputeError> {
         let Parts { samples, evaluator, threads, memory_limit } = parts;
-        let description = samples.describe(evaluator.state.layout());
+        let description = samples.describe(evaluator.tensors.layout());
         let schedule = Schedule::new(threads).map_err(ComputeError::Threads)?;
         let mut shards = Shards { samples, evaluator, schedule };
         let probe = shards.probe(memory_limit)?;
@@ -62,18 +63,18 @@ impl PreparedJob for CpuJob {
         &self.description
     }
 
-    fn initial_state(&self) -> Result<(FlatBuffer, FlatBuffer), ComputeError> {
+    fn initial_state(&self) -> Result<ModelState<FlatBuffer>, ComputeError> {
         let evaluator = &self.shards.evaluator;
-        Ok(evaluator.state.initial(evaluator.seed))
+        Ok(evaluator.tensors.initial(evaluator.seed))
     }
 
     fn probe(&self) -> Digest {
         self.probe
     }
 
-    fn load(&mut self, parameters: &[f32], statistics: &[f32]) -> Result<(), ComputeError> {
+    fn load(&mut self, weights: ModelState<&[f32]>) -> Result<(), ComputeError> {
         self.loaded = false;
-        self.shards.load(parameters, statistics)?;
+        self.shards.load(weights)?;
         self.loaded = true;
         Ok(())
     }
@@ -104,9 +105,9 @@ impl PreparedJob for CpuJob {
 
 impl Shards {
     /// Overwrites the model's weights, with as many threads as shards are computed with.
-    fn load(&mut self, parameters: &[f32], statistics: &[f32]) -> Result<(), ComputeError> {
+    fn load(&mut self, weights: ModelState<&[f32]>) -> Result<(), ComputeError> {
         let Self { evaluator, schedule, .. } = self;
-        let loaded = schedule.run_one(|| evaluator.state.load(parameters, statistics));
+        let loaded = schedule.run_one(|| evaluator.tensors.load(weights));
         loaded.map_err(|source| evaluator.in_state(source))
     }
 

@@ -9,7 +9,7 @@ use super::samples::{Inputs, Kinds};
 use super::{ComputeError, Phase, panics};
 use crate::data::Target;
 use crate::models::{BatchPosition, ForwardContext, Mode, Model};
-use crate::parameters::{ModelState, StateError};
+use crate::parameters::{ModelTensors, StateError};
 use lookbehind_kernels::{Gradients, record, with_precision, without_gradients};
 
 /// A model, its weights and its name in errors.
@@ -19,7 +19,7 @@ pub(super) struct Evaluator {
     pub(super) kinds: Kinds,
     pub(super) classes: usize,
     pub(super) model: Box<dyn Model>,
-    pub(super) state: ModelState,
+    pub(super) tensors: ModelTensors,
 }
 
 /// The device's share in a gradient or a test. Everything else is the same on every device, and is in [`Evaluator`].
@@ -47,7 +47,7 @@ pub(super) trait StepDevice {
     /// A shard's partial, in the layout's order.
     fn gather(
         &mut self,
-        state: &ModelState,
+        tensors: &ModelTensors,
         computed: Computed<Self::Losses>,
     ) -> Result<Self::Partial, StepError>;
 
@@ -124,7 +124,7 @@ impl Evaluator {
             device.timed(Phase::Loss, |device| device.loss(&logits, &targets, smoothing, batch_samples))?;
         let gradients = device.timed(Phase::Backward, |_| Ok(tape.backward(logits, gradient)?))?;
         let share = samples.len() as f32 / batch_samples as f32;
-        device.gather(&self.state, Computed { losses, gradients, reported: context.into_reported(), share })
+        device.gather(&self.tensors, Computed { losses, gradients, reported: context.into_reported(), share })
     }
 
     /// Losses and correct predictions in test mode: the sum of the losses, without label smoothing.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 use lookbehind_common::flat_buffer::FlatBuffer;
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use tempfile::TempDir;
@@ -101,11 +102,11 @@ pub(super) fn prepare(model: &str, train: &str) -> (TempDir, Box<dyn PreparedJob
 }
 
 /// Prepares a job and loads its initial weights.
-pub(super) fn loaded(model: &str, train: &str) -> (TempDir, Box<dyn PreparedJob>, FlatBuffer) {
+pub(super) fn loaded(model: &str, train: &str) -> (TempDir, Box<dyn PreparedJob>, ModelState<FlatBuffer>) {
     let (folder, mut job) = prepare(model, train);
-    let (parameters, statistics) = job.initial_state().unwrap();
-    job.load(&parameters, &statistics).unwrap();
-    (folder, job, parameters)
+    let initial = job.initial_state().unwrap();
+    job.load(initial.values()).unwrap();
+    (folder, job, initial)
 }
 
 pub(super) fn gradient(batch: u64, shards: u32) -> Request {

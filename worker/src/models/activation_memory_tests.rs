@@ -11,9 +11,8 @@ const SAMPLES: usize = 256;
 
 /// Bytes that a forward and backward pass take, and those that the model announces.
 fn taken_and_announced(model: Value) -> (u64, u64) {
-    let (model, state) = build_model(model, &[3, 8, 8], 5).unwrap();
-    let (parameters, statistics) = state.initial(1);
-    state.load(&parameters, &statistics).unwrap();
+    let (model, tensors) = build_model(model, &[3, 8, 8], 5).unwrap();
+    tensors.load(tensors.initial(1).values()).unwrap();
     let shape = (SAMPLES, 3, 8, 8);
     let inputs = Tensor::from_vec(normal_values(1, SAMPLES * 3 * 8 * 8), shape, &Device::Cpu).unwrap();
     assert_eq!(inputs.dtype(), DType::F32);

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::data::Target;
-use crate::parameters::ModelState;
+use crate::parameters::ModelTensors;
 use crate::test_support::build_model;
 use lookbehind_kernels::cross_entropy::of_logits;
 use lookbehind_kernels::record;
@@ -31,7 +31,7 @@ const CASES: [&str; 9] = [
 
 struct Case {
     model: Box<dyn Model>,
-    state: ModelState,
+    tensors: ModelTensors,
     expected: BTreeMap<String, Tensor>,
     targets: Vec<Target>,
 }
@@ -45,9 +45,9 @@ fn load(case: &str) -> Case {
     let description: Value = serde_json::from_slice(&read("case.json")).unwrap();
     let shape: Vec<usize> = serde_json::from_value(description["input_shape"].clone()).unwrap();
     let classes = description["classes"].as_u64().unwrap() as usize;
-    let (model, state) = build_model(description["model"].clone(), &shape, classes).unwrap();
-    let (parameters, statistics) = model_file::read(&read("model.safetensors"), state.layout()).unwrap();
-    state.load(&parameters, &statistics).unwrap();
+    let (model, tensors) = build_model(description["model"].clone(), &shape, classes).unwrap();
+    let weights = model_file::read(&read("model.safetensors"), tensors.layout()).unwrap();
+    tensors.load(weights.values()).unwrap();
     let expected: BTreeMap<_, _> =
         candle_core::safetensors::load(folder().join(case).join("expected.safetensors"), &Device::Cpu)
             .unwrap()
@@ -55,7 +55,7 @@ fn load(case: &str) -> Case {
             .collect();
     let targets = expected["targets"].to_vec1::<i64>().unwrap();
     let targets = targets.into_iter().map(|class| Target::from(class as u32)).collect();
-    Case { model, state, expected, targets }
+    Case { model, tensors, expected, targets }
 }
 
 fn elements(tensor: &Tensor) -> Vec<f32> {
@@ -80,8 +80,8 @@ fn weights_have_the_names_and_shapes_of_pytorchs_modules_and_no_others() {
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let weights = file.names().into_iter().filter(|name| !model_file::is_counter(name));
         let theirs: BTreeSet<String> = weights.map(str::to_owned).collect();
-        let state = load(case).state;
-        let ours: BTreeSet<String> = state.layout().entries().iter().map(|e| e.spec.name.clone()).collect();
+        let tensors = load(case).tensors;
+        let ours: BTreeSet<String> = tensors.layout().entries().iter().map(|e| e.spec.name.clone()).collect();
         assert_eq!(ours, theirs, "{case}");
     }
 }
@@ -104,16 +104,16 @@ fn a_test_pass_gives_the_logits_that_pytorch_gives() {
 #[test]
 fn a_training_pass_gives_the_gradients_and_batch_statistics_that_pytorch_gives() {
     for case in CASES {
-        let Case { model, state, expected, targets } = load(case);
+        let Case { model, tensors, expected, targets } = load(case);
         let samples: Vec<u64> = (0..targets.len() as u64).collect();
         let context = ForwardContext::new(Mode::Train, BatchPosition::default(), &samples);
         let (logits, tape) = record(|| model.forward(&expected["inputs"], &context).unwrap());
         let loss = of_logits(&logits, &targets, 0.0, samples.len() as u64).unwrap();
         let gradient = Tensor::from_vec(loss.gradient, logits.shape(), logits.device()).unwrap();
-        let gradients = state.gradients(&tape.backward(logits, gradient).unwrap()).unwrap();
-        let statistics = state.statistics(&context.into_reported(), 1.0).unwrap();
+        let gradients = tensors.gradients(&tape.backward(logits, gradient).unwrap()).unwrap();
+        let statistics = tensors.statistics(&context.into_reported(), 1.0).unwrap();
         let (mut compared, mut error, mut size) = (0, 0.0, 0.0);
-        for entry in state.layout().entries() {
+        for entry in tensors.layout().entries() {
             let (prefix, flat_buffer) = match entry.spec.kind {
                 TensorKind::Parameter => ("gradient", &gradients),
                 TensorKind::RunningStatistic => ("statistic", &statistics),
@@ -132,7 +132,7 @@ fn a_training_pass_gives_the_gradients_and_batch_statistics_that_pytorch_gives()
                 entry.spec.name
             );
         }
-        assert!(compared * 3 >= state.layout().entries().len() * 2, "{case}: {compared} tensors compared");
+        assert!(compared * 3 >= tensors.layout().entries().len() * 2, "{case}: {compared} tensors compared");
         assert!(
             error.sqrt() <= TOLERANCE * size.sqrt(),
             "{case}: off by {} of {}",

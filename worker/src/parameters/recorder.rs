@@ -9,7 +9,7 @@ use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 
-use super::{ModelState, StateError, StateTensor};
+use super::{ModelTensor, ModelTensors, StateError};
 
 /// Last components of the names of running statistics.
 const RUNNING_STATISTICS: [&str; 2] = ["running_mean", "running_var"];
@@ -25,7 +25,7 @@ pub struct Recorder {
 #[derive(Default)]
 struct Records {
     specs: Vec<TensorSpec>,
-    tensors: Vec<StateTensor>,
+    tensors: Vec<ModelTensor>,
     by_name: HashMap<String, usize>,
     /// Bytes of all tensors so far; at most `limit`.
     bytes: u64,
@@ -57,12 +57,12 @@ impl Recorder {
     ///
     /// # Errors
     /// If the tensors do not form a layout, for example because there is nothing to train.
-    pub fn finish(self) -> std::result::Result<ModelState, StateError> {
+    pub fn finish(self) -> std::result::Result<ModelTensors, StateError> {
         let mut records = lock(&self.records);
         records.sealed = true;
         let layout = Arc::new(Layout::new(std::mem::take(&mut records.specs))?);
         let tensors = std::mem::take(&mut records.tensors);
-        Ok(ModelState { layout, tensors, by_name: std::mem::take(&mut records.by_name) })
+        Ok(ModelTensors { layout, tensors, by_name: std::mem::take(&mut records.by_name) })
     }
 }
 
@@ -124,7 +124,7 @@ impl Records {
         let tensor = variable.as_tensor().clone();
         self.by_name.insert(name.to_owned(), self.tensors.len());
         self.specs.push(TensorSpec { name: name.to_owned(), shape: shape.into_dims(), kind: kind_of(name) });
-        self.tensors.push(StateTensor { variable, init });
+        self.tensors.push(ModelTensor { variable, init });
         Ok(tensor)
     }
 

@@ -6,8 +6,8 @@ use lookbehind_kernels::record;
 
 const LIMIT: u64 = 1 << 20;
 
-/// A state of three parameters and two running statistics.
-fn state() -> ModelState {
+/// Three parameters and two running statistics.
+fn tensors() -> ModelTensors {
     let recorder = Recorder::new(Device::Cpu, LIMIT);
     let builder = recorder.builder();
     builder.get_with_hints((2, 3), "a.weight", Init::Uniform { lo: -1.0, up: 1.0 }).unwrap();
@@ -25,8 +25,8 @@ fn refusal(ask: impl FnOnce(&VarBuilder<'_>) -> candle_core::Result<Tensor>) -> 
 
 #[test]
 fn tensors_are_recorded_in_the_order_asked_for_and_running_statistics_are_recognised() {
-    let state = state();
-    let entries: Vec<_> = state
+    let tensors = tensors();
+    let entries: Vec<_> = tensors
         .layout()
         .entries()
         .iter()
@@ -47,9 +47,10 @@ fn tensors_are_recorded_in_the_order_asked_for_and_running_statistics_are_recogn
 
 #[test]
 fn initial_values_depend_on_the_seed_and_the_tensors_number_alone() {
-    let (parameters, statistics) = state().initial(3);
-    assert_eq!((parameters.clone(), statistics.clone()), state().initial(3));
-    assert_ne!(parameters, state().initial(4).0);
+    let initial = tensors().initial(3);
+    assert_eq!(initial, tensors().initial(3));
+    let ModelState { parameters, statistics } = initial;
+    assert_ne!(parameters, tensors().initial(4).parameters);
     assert_ne!(parameters[0..6], parameters[8..14], "equal shapes of different tensors");
     assert_eq!(parameters[6..8], [1.0, 1.0]);
     assert_eq!(statistics[..], [0.0, 0.0, 1.0, 1.0]);
@@ -58,9 +59,9 @@ fn initial_values_depend_on_the_seed_and_the_tensors_number_alone() {
 
 #[test]
 fn probe_weights_are_never_constant_and_differ_from_the_initial_ones() {
-    let (parameters, statistics) = state().probe(3);
+    let ModelState { parameters, statistics } = tensors().probe(3);
     assert_ne!(parameters[6], parameters[7]);
-    assert_ne!(parameters[..6], state().initial(3).0[..6]);
+    assert_ne!(parameters[..6], tensors().initial(3).parameters[..6]);
     assert!(statistics.iter().all(|value| (0.5..=1.5).contains(value)));
 }
 
@@ -69,10 +70,11 @@ fn loaded_values_are_what_the_model_computes_with() {
     let recorder = Recorder::new(Device::Cpu, LIMIT);
     let weight = recorder.builder().get((2, 2), "weight").unwrap();
     let mean = recorder.builder().get(1, "running_mean").unwrap();
-    let state = recorder.finish().unwrap();
+    let tensors = recorder.finish().unwrap();
     for round in 0..2 {
         let first = round as f32;
-        state.load(&[first, 2.0, 3.0, 4.0], &[-first]).unwrap();
+        let state = ModelState { parameters: &[first, 2.0, 3.0, 4.0][..], statistics: &[-first] };
+        tensors.load(state).unwrap();
         assert_eq!(weight.to_vec2::<f32>().unwrap(), [[first, 2.0], [3.0, 4.0]]);
         assert_eq!(mean.to_vec1::<f32>().unwrap(), [-first]);
     }
@@ -80,9 +82,10 @@ fn loaded_values_are_what_the_model_computes_with() {
 
 #[test]
 fn values_of_another_length_are_refused() {
-    let state = state();
+    let tensors = tensors();
     let error = |parameters: usize, statistics: usize| {
-        state.load(&vec![0.0; parameters], &vec![0.0; statistics]).unwrap_err().to_string()
+        let state = ModelState { parameters, statistics }.map(FlatBuffer::zeros);
+        tensors.load(state.values()).unwrap_err().to_string()
     };
     assert_eq!(error(13, 4), "parameters: 13 elements, expected 14");
     assert_eq!(error(14, 5), "running statistics: 5 elements, expected 4");
@@ -95,8 +98,9 @@ fn gradients_lie_in_the_layouts_order_and_are_zero_where_the_loss_has_none() {
     let first = builder.get(2, "first").unwrap();
     builder.get(3, "unused").unwrap();
     let last = builder.get((2, 2), "last").unwrap();
-    let state = recorder.finish().unwrap();
-    state.load(&[1.0, 2.0, 0.0, 0.0, 0.0, 3.0, 4.0, 5.0, 6.0], &[]).unwrap();
+    let tensors = recorder.finish().unwrap();
+    let parameters = &[1.0, 2.0, 0.0, 0.0, 0.0, 3.0, 4.0, 5.0, 6.0];
+    tensors.load(ModelState { parameters, statistics: &[] }).unwrap();
     // Transposed, so that the gradient has another memory order than the parameter.
     let scale = Tensor::new(&[[1.0_f32, 10.0], [100.0, 1000.0]], &Device::Cpu).unwrap();
     let (loss, tape) = record(|| {
@@ -104,7 +108,7 @@ fn gradients_lie_in_the_layouts_order_and_are_zero_where_the_loss_has_none() {
         (loss + first.sqr().unwrap().sum_all().unwrap()).unwrap()
     });
     let one = Tensor::new(1.0_f32, &Device::Cpu).unwrap();
-    let gradients = state.gradients(&tape.backward(loss, one).unwrap()).unwrap();
+    let gradients = tensors.gradients(&tape.backward(loss, one).unwrap()).unwrap();
     assert_eq!(gradients[..], [2.0, 4.0, 0.0, 0.0, 0.0, 1.0, 100.0, 10.0, 1000.0]);
 }
 
@@ -116,7 +120,7 @@ fn reported_batch_statistics_are_weighted_by_the_share() {
     let column = column.squeeze(1).unwrap();
     let reported =
         [("norm.running_var".to_owned(), column), ("norm.running_mean".to_owned(), values(&[1.0, -2.0]))];
-    assert_eq!(state().statistics(&reported, 0.25).unwrap()[..], [0.25, -0.5, 1.0, 2.0]);
+    assert_eq!(tensors().statistics(&reported, 0.25).unwrap()[..], [0.25, -0.5, 1.0, 2.0]);
 }
 
 #[test]
@@ -126,7 +130,7 @@ fn batch_statistics_that_are_missing_unknown_repeated_or_of_another_size_are_ref
             .iter()
             .map(|&(name, size)| (name.to_owned(), Tensor::zeros(size, DType::F32, &Device::Cpu).unwrap()))
             .collect();
-        state().statistics(&reported, 1.0).unwrap_err().to_string()
+        tensors().statistics(&reported, 1.0).unwrap_err().to_string()
     };
     let mean = ("norm.running_mean", 2);
     let var = ("norm.running_var", 2);

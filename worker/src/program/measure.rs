@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{JobError, JobSpec, parse_toml};
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::reduction::{Segment, effective_shards};
 use serde::Serialize;
 
@@ -71,8 +72,9 @@ struct Measured {
     gradients: usize,
     seconds: Seconds,
     samples_per_second: f64,
-    /// Most bytes in use at once on the devices; 0 if the job is computed in the host's memory.
-    device_memory_bytes: u64,
+    /// Most bytes in use at once on the devices; `None` if the job is computed in the host's memory, and if a driver
+    /// does not report it.
+    device_memory_bytes: Option<u64>,
     /// Mean seconds of each phase in a gradient, by the devices' own clocks, averaged over the devices.
     timeline: Vec<PhaseSeconds>,
 }
@@ -111,10 +113,10 @@ impl Measure {
     ) -> Result<Measured, MeasureError> {
         let mut run = Run::new(spec, job)?;
         run.gradients(WARM_UP)?;
-        run.job.device_memory();
+        run.job.device_memory()?;
         let mut times = run.gradients(self.gradients)?;
         times.sort();
-        let device_memory_bytes = run.job.device_memory();
+        let device_memory_bytes = run.job.device_memory()?;
         // `times` is not empty: the parser requires at least one gradient.
         let (best, median) = (times[0].as_secs_f64(), times[times.len() / 2].as_secs_f64());
         Ok(Measured {
@@ -136,8 +138,7 @@ impl Measure {
 /// A job whose gradients are computed at its initial weights, batch after batch.
 struct Run {
     job: Box<dyn PreparedJob>,
-    parameters: FlatBuffer,
-    statistics: FlatBuffer,
+    weights: ModelState<FlatBuffer>,
     samples: u64,
     shards: u32,
     batches: u64,
@@ -149,9 +150,9 @@ impl Run {
         let train_samples = job.description().train_samples;
         let samples = spec.train.batch_size.min(train_samples);
         let batches = train_samples.checked_div(samples).ok_or(MeasureError::Empty)?;
-        let (parameters, statistics) = job.initial_state()?;
+        let weights = job.initial_state()?;
         let shards = effective_shards(samples, spec.train.shards);
-        Ok(Self { job, parameters, statistics, samples, shards, batches, next: 0 })
+        Ok(Self { job, weights, samples, shards, batches, next: 0 })
     }
 
     /// The time of each gradient, including the transfer of the weights.
@@ -164,16 +165,16 @@ impl Run {
         self.next += 1;
         let request = Request { kind: RequestKind::Gradient, epoch: 0, batch, shards: self.shards };
         let begun = Instant::now();
-        self.job.load(&self.parameters, &self.statistics)?;
+        self.job.load(self.weights.values())?;
         compute_unwatched(self.job.as_mut(), &request, Segment::root(self.shards))?;
         Ok(begun.elapsed())
     }
 
     /// Seconds of each phase of a gradient, and of waiting: the time in which no computing stream was busy.
     fn timeline(&mut self, count: u32) -> Result<Vec<PhaseSeconds>, ComputeError> {
-        self.job.timings();
+        self.job.timings()?;
         let whole: Duration = self.gradients(count)?.into_iter().sum();
-        let devices = self.job.timings();
+        let devices = self.job.timings()?;
         if devices.iter().all(Vec::is_empty) {
             return Ok(Vec::new());
         }
@@ -223,8 +224,8 @@ fn print(measured: &Measured) {
     println!("{gradients} gradients of {samples} samples in {shards} shards, {precision}");
     println!("a gradient: {:.3} ms best, {:.3} ms median", seconds.best * 1e3, seconds.median * 1e3);
     println!("{:.0} samples per second", measured.samples_per_second);
-    if measured.device_memory_bytes > 0 {
-        println!("{} MiB of the device's memory at most", measured.device_memory_bytes >> 20);
+    if let Some(bytes) = measured.device_memory_bytes {
+        println!("{} MiB of the device's memory at most", bytes >> 20);
     }
     for PhaseSeconds { phase, seconds } in &measured.timeline {
         println!("  {phase:<20} {:>9.3} ms", seconds * 1e3);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lookbehind_common::flat_buffer::{FlatBuffer, FlatBufferPool};
+use lookbehind_common::flat_buffer::FlatBufferPool;
 use lookbehind_common::ids::{FencingToken, RequestId};
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
@@ -32,9 +32,6 @@ pub(super) struct PartialUpload {
     /// Seconds for which computing waited for samples.
     pub(super) data_seconds: f64,
 }
-
-/// Parameters and running statistics.
-pub(super) type Weights = (Arc<FlatBuffer>, Arc<FlatBuffer>);
 
 /// Transfers tensors for one session. It bypasses the codec of the gRPC library, which copies each byte twice.
 #[derive(Clone)]

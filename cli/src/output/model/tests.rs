@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use lookbehind_common::flat_buffer::FlatBuffer;
+use lookbehind_common::model_state::ModelState;
 use lookbehind_proto::transfer::{Piece, Sender};
 
 use super::*;
@@ -16,12 +18,12 @@ fn model() -> (Vec<u8>, Digest) {
         spec("layers.0.bias", &[2], TensorKind::Parameter),
     ])
     .unwrap();
-    let parameters: FlatBuffer = (0..8).map(|n| n as f32).collect::<Vec<_>>().into();
-    let statistics: FlatBuffer = vec![-1.0, -2.0].into();
+    let parameters: Vec<_> = (0..8).map(|n| n as f32).collect();
+    let weights = ModelState { parameters, statistics: vec![-1.0, -2.0] }.map(FlatBuffer::from);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
-    model_file::write(&path, &layout, &parameters, &statistics, &BTreeMap::new()).unwrap();
-    (std::fs::read(path).unwrap(), weights_digest(&layout, &parameters, &statistics))
+    model_file::write(&path, &layout, &weights, &BTreeMap::new()).unwrap();
+    (std::fs::read(path).unwrap(), weights_digest(&layout, &weights))
 }
 
 fn parts(bytes: &[u8], digest: &str) -> Vec<Part> {

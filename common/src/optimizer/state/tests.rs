@@ -12,7 +12,7 @@ fn layout() -> Layout {
 }
 
 fn state(base: &BaseOptimizer) -> OptimizerState {
-    OptimizerState::initial(base, FlatBuffer::zeros(2), FlatBuffer::zeros(2))
+    OptimizerState::initial(base, layout().lengths().map(FlatBuffer::zeros))
 }
 
 #[test]
@@ -50,7 +50,9 @@ fn an_flat_buffer_of_the_wrong_length_is_named_with_both_lengths() {
         assert_eq!(state.check(&SGD, &layout()), Err(error));
     };
     let long = || Arc::new(FlatBuffer::zeros(3));
-    refused("parameters", OptimizerState { parameters: long(), ..state(&SGD) });
-    refused("running statistics", OptimizerState { statistics: long(), ..state(&SGD) });
+    let weights = || state(&SGD).weights;
+    let with = |weights| OptimizerState { weights, ..state(&SGD) };
+    refused("parameters", with(ModelState { parameters: long(), ..weights() }));
+    refused("running statistics", with(ModelState { statistics: long(), ..weights() }));
     refused("momentum", OptimizerState { buffers: [("momentum".into(), long())].into(), ..state(&SGD) });
 }

@@ -61,12 +61,13 @@ impl JobSeries {
         ]
     }
 
+    #[expect(clippy::expect_used, reason = "the state machine gives every step its times")]
     pub(super) fn note(&self, job: &JobId, step: &v1::OuterStepMetrics, outer_steps: u64) {
         let label = JobLabel { job_id: job.to_string() };
         self.outer_steps.get_or_create(&label).inc();
         self.samples.get_or_create(&label).inc_by(step.samples);
         self.gradients.get_or_create(&label).inc_by(u64::from(step.gradients));
-        let time = step.time.unwrap_or_default();
+        let time = step.time.expect("an outer step has its times");
         let seconds = [time.compute, time.data, time.communication, time.optimizer, time.waiting];
         for (part, seconds) in PARTS.into_iter().zip(seconds) {
             let label = PartLabel { job_id: label.job_id.clone(), part };

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::JobId;
 use lookbehind_coordinator::state::{JobRecord, JobState};
-use lookbehind_coordinator::training::{Snapshot, Weights};
+use lookbehind_coordinator::training::Snapshot;
 
 use super::Broken;
 use crate::jobs::Expected;
@@ -32,11 +32,7 @@ impl Digests {
 
     /// A checkpoint is written; returns the digest of its weights.
     pub(crate) fn durable(&mut self, jobs: &Jobs, snapshot: &Snapshot) -> Digest {
-        let weights = Weights {
-            parameters: snapshot.state.parameters.clone(),
-            statistics: snapshot.state.statistics.clone(),
-        };
-        let found = jobs[&snapshot.job].digest_of(&weights);
+        let found = jobs[&snapshot.job].digest_of(&snapshot.state.weights);
         self.compare(jobs, &snapshot.job, snapshot.position.outer_step, &found.to_string());
         found
     }

@@ -6,10 +6,11 @@ use std::rc::Rc;
 
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobSpec, Length};
+use lookbehind_common::model_state::Weights;
 use lookbehind_common::reduction::Segment;
 use lookbehind_coordinator::state::JobState;
 use lookbehind_coordinator::state::command::RequestKind;
-use lookbehind_coordinator::training::{Advance, Input, Outcome, Weights};
+use lookbehind_coordinator::training::{Advance, Input, Outcome};
 
 use super::Broken;
 use crate::disk::Disk;

@@ -192,10 +192,10 @@ impl Gpu {
         run(address(workspace))
     }
 
-    /// The most bytes of the driver's pool that this process used on the device at once since the last call; 0 if the
-    /// driver does not report it.
+    /// The most bytes of the driver's pool that this process used on the device at once since the last call; `None` if
+    /// the driver does not report it.
     #[allow(unsafe_code, reason = "the driver's pools have no safe interface")]
-    pub fn peak_memory(&self) -> u64 {
+    pub fn peak_memory(&self) -> Option<u64> {
         let (mut peak, mut zero) = (0_u64, 0_u64);
         let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
         // SAFETY: the device exists, and the attribute is a 64-bit integer that may be reset to 0 only.
@@ -205,7 +205,7 @@ impl Gpu {
                 result::mem_pool::set_attribute(pool, attribute, (&raw mut zero).cast())
             })
         };
-        read.map_or(0, |()| peak)
+        read.ok().map(|()| peak)
     }
 
     /// Returns unused memory of the pool to the driver, for libraries that allocate outside the pool.

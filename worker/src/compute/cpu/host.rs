@@ -6,7 +6,7 @@ use lookbehind_common::partial::{Partial, Sums};
 use crate::compute::batch::Batch;
 use crate::compute::evaluator::{Computed, StepDevice, StepError};
 use crate::data::Target;
-use crate::parameters::ModelState;
+use crate::parameters::ModelTensors;
 use lookbehind_kernels::cross_entropy::{CrossEntropy, of_logits};
 
 /// The processor and its memory: every result is available immediately.
@@ -32,10 +32,10 @@ impl StepDevice for Host {
         Ok((sums, Tensor::from_vec(gradient, logits.shape(), logits.device())?))
     }
 
-    fn gather(&mut self, state: &ModelState, computed: Computed<Sums>) -> Result<Partial, StepError> {
+    fn gather(&mut self, tensors: &ModelTensors, computed: Computed<Sums>) -> Result<Partial, StepError> {
         let Computed { losses, gradients, reported, share } = computed;
-        let gradient = state.gradients(&gradients)?;
-        let statistics = state.statistics(&reported, share)?;
+        let gradient = tensors.gradients(&gradients)?;
+        let statistics = tensors.statistics(&reported, share)?;
         Ok(Partial { gradient, statistics, sums: losses })
     }
 }

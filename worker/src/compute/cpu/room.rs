@@ -19,8 +19,8 @@ impl Shards {
     /// The digest of the partials at keyed probe weights, which the model holds afterwards. Later shards may be
     /// computed in parallel if enough of them fit into `memory_limit`.
     pub(super) fn probe(&mut self, memory_limit: u64) -> Result<Digest, ComputeError> {
-        let (parameters, statistics) = self.evaluator.state.probe(self.evaluator.seed);
-        self.load(&parameters, &statistics)?;
+        let weights = self.evaluator.tensors.probe(self.evaluator.seed);
+        self.load(weights.values())?;
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let at_once = self.shards_that_fit(memory_limit)?;
         let probe = self.compute_probe()?;

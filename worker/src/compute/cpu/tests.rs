@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::{Segment, reduce};
 
@@ -34,8 +35,8 @@ fn reference_loss(weights: &[f64], sample: usize) -> f64 {
 
 #[test]
 fn a_shards_gradient_is_that_of_its_losses_over_the_samples_of_the_batch() {
-    let (_folder, mut job, parameters) = loaded(MLP, "epochs = 1\nbatch_size = 10\nshards = 3");
-    let weights: Vec<f64> = parameters.iter().map(|&weight| f64::from(weight)).collect();
+    let (_folder, mut job, initial) = loaded(MLP, "epochs = 1\nbatch_size = 10\nshards = 3");
+    let weights: Vec<f64> = initial.parameters.iter().map(|&weight| f64::from(weight)).collect();
     // The last batch has 2 samples, the second shard of the first batch samples 4, 5 and 6.
     for (batch, number, samples, denominator) in [(0, 1, 4..7, 10.0), (2, 1, 21..22, 2.0)] {
         let found = shard(job.as_mut(), &gradient(batch, 3), number).unwrap();
@@ -75,17 +76,17 @@ fn shards_add_up_to_the_whole_batch() {
 fn a_partial_is_a_function_of_the_request_alone() {
     for model in [MLP, "kind = \"centred\"", "kind = \"dropout\""] {
         let train = "epochs = 1\nbatch_size = 11\nshards = 4";
-        let (_folder, mut job, parameters) = loaded(model, train);
-        let statistics = job.initial_state().unwrap().1;
+        let (_folder, mut job, initial) = loaded(model, train);
         let alone = bits(&shard(job.as_mut(), &gradient(1, 4), 2).unwrap());
 
         for number in [3, 0, 1] {
             shard(job.as_mut(), &gradient(0, 4), number).unwrap();
             shard(job.as_mut(), &test_request(2), number % 2).unwrap();
         }
-        job.load(&vec![0.5; parameters.len()], &statistics).unwrap();
+        let other = vec![0.5; initial.parameters.len()];
+        job.load(ModelState { parameters: &other, ..initial.values() }).unwrap();
         shard(job.as_mut(), &gradient(1, 4), 2).unwrap();
-        job.load(&parameters, &statistics).unwrap();
+        job.load(initial.values()).unwrap();
         assert_eq!(bits(&shard(job.as_mut(), &gradient(1, 4), 2).unwrap()), alone, "after other work");
 
         std::thread::scope(|scope| {
@@ -108,7 +109,7 @@ fn a_partial_is_a_function_of_the_request_alone() {
 fn dropout_depends_on_the_batch_and_not_on_the_number_of_shards() {
     let (_folder, mut job) = prepare("kind = \"dropout\"", "epochs = 1\nbatch_size = 11\nshards = 4");
     let weights = vec![0.25; FEATURES * CLASSES];
-    job.load(&weights, &[]).unwrap();
+    job.load(ModelState { parameters: &weights, statistics: &[] }).unwrap();
     let loss = |job: &mut dyn PreparedJob, request: Request| -> f64 {
         (0..request.shards)
             .map(|number| shard(job, &request, number).unwrap().gradient[0])
@@ -124,7 +125,7 @@ fn dropout_depends_on_the_batch_and_not_on_the_number_of_shards() {
 #[test]
 fn batch_statistics_are_weighted_by_the_shards_share_of_the_batch() {
     let (_folder, mut job) = prepare("kind = \"centred\"", "epochs = 1\nbatch_size = 11\nshards = 2");
-    job.load(&[1.0; FEATURES], &[0.0; 2 * FEATURES]).unwrap();
+    job.load(ModelState { parameters: &[1.0; FEATURES], statistics: &[0.0; 2 * FEATURES] }).unwrap();
     // Shards of 6 and 5 samples.
     let found = shard(job.as_mut(), &gradient(0, 2), 1).unwrap();
     for feature in 0..FEATURES {
@@ -141,7 +142,8 @@ fn batch_statistics_are_weighted_by_the_shards_share_of_the_batch() {
 fn the_test_split_is_counted_without_gradients_and_with_running_statistics() {
     let (_folder, mut job) = prepare("kind = \"centred\"", "epochs = 1\nbatch_size = 11\nshards = 4");
     let mean = [0.5_f32, -0.5, 0.25];
-    job.load(&[1.0; FEATURES], &[mean.as_slice(), &[1.0; 3]].concat()).unwrap();
+    let statistics = [mean.as_slice(), &[1.0; 3]].concat();
+    job.load(ModelState { parameters: &[1.0; FEATURES], statistics: &statistics }).unwrap();
     let (mut loss, mut correct) = (0.0, 0);
     for sample in TRAIN..TRAIN + TEST {
         let mut logits: Vec<f64> =
@@ -169,10 +171,10 @@ fn the_test_split_is_counted_without_gradients_and_with_running_statistics() {
 fn request_needs_loaded_weights_of_the_right_length() {
     let (_folder, mut job) = prepare(MLP, "epochs = 1\nbatch_size = 10");
     assert!(matches!(shard(job.as_mut(), &gradient(0, 1), 0), Err(ComputeError::NotLoaded)));
-    let error = job.load(&[0.0; 3], &[]).unwrap_err().to_string();
+    let error = job.load(ModelState { parameters: &[0.0; 3], statistics: &[] }).unwrap_err().to_string();
     assert!(error.contains("\"mlp\"") && error.contains("3 elements, expected 44"), "{error}");
     assert!(matches!(shard(job.as_mut(), &gradient(0, 1), 0), Err(ComputeError::NotLoaded)));
-    job.load(&[0.0; 44], &[]).unwrap();
+    job.load(ModelState { parameters: &[0.0; 44], statistics: &[] }).unwrap();
     assert!(shard(job.as_mut(), &gradient(0, 1), 0).is_ok());
     assert!(matches!(
         shard(job.as_mut(), &gradient(3, 1), 0),
@@ -182,7 +184,7 @@ fn request_needs_loaded_weights_of_the_right_length() {
         shard(job.as_mut(), &gradient(0, 1), 1),
         Err(ComputeError::NoSuchShard { shard: 1, shards: 1 })
     ));
-    job.load(&[0.0; 44], &[0.0]).unwrap_err();
+    job.load(ModelState { parameters: &[0.0; 44], statistics: &[0.0] }).unwrap_err();
     assert!(matches!(shard(job.as_mut(), &gradient(0, 1), 0), Err(ComputeError::NotLoaded)));
 }
 
@@ -213,8 +215,8 @@ fn a_segment_is_the_canonical_sum_of_what_its_shards_are_alone_and_each_is_progr
         let (_folder, backend) = backend();
         let spec = job(MLP, FILES, "epochs = 1\nbatch_size = 11\nshards = 6");
         let mut job = backend.with_threads(threads).prepare(&spec).unwrap();
-        let (parameters, statistics) = job.initial_state().unwrap();
-        job.load(&parameters, &statistics).unwrap();
+        let initial = job.initial_state().unwrap();
+        job.load(initial.values()).unwrap();
         let alone: Vec<Partial> =
             (0..6).map(|number| shard(job.as_mut(), &gradient(1, 6), number).unwrap()).collect();
         // Repeated so often that every way of computing them is tried.
@@ -234,8 +236,8 @@ fn a_segment_is_the_canonical_sum_of_what_its_shards_are_alone_and_each_is_progr
 #[test]
 fn a_long_shard_of_the_test_split_tells_that_it_advances() {
     let (_folder, mut job) = prepare(MLP, "epochs = 1\nbatch_size = 2\nshards = 1");
-    let (parameters, statistics) = job.initial_state().unwrap();
-    job.load(&parameters, &statistics).unwrap();
+    let initial = job.initial_state().unwrap();
+    job.load(initial.values()).unwrap();
     let (_, advances) = advances(job.as_mut(), &test_request(1), Segment::root(1));
     assert_eq!(advances, 5, "9 samples, 2 at a time");
 }

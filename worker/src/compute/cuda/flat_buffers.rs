@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor};
 use lookbehind_common::layout::TensorKind;
 
 use super::sum::Sum;
-use crate::parameters::ModelState;
+use crate::parameters::ModelTensors;
 use lookbehind_kernels::cuda::{self, Destination, Gpu, Landing, Segment, View};
 
 /// Where a GPU receives weights, whichever thread sends them.
@@ -21,13 +21,12 @@ pub(super) struct FlatBuffers {
 
 impl FlatBuffers {
     /// The flat buffers of a model whose variables are on the GPU.
-    pub(super) fn new(state: &ModelState, gpu: &Gpu) -> Result<Self> {
-        let layout = state.layout();
-        let len = layout.parameters() + layout.statistics();
+    pub(super) fn new(tensors: &ModelTensors, gpu: &Gpu) -> Result<Self> {
+        let layout = tensors.layout();
         Ok(Self {
-            parameters: destination(state, TensorKind::Parameter, 0, gpu)?,
-            statistics: destination(state, TensorKind::RunningStatistic, layout.parameters(), gpu)?,
-            weights: Arc::new(Mutex::new(Landing::new(len, gpu)?)),
+            parameters: destination(tensors, TensorKind::Parameter, 0, gpu)?,
+            statistics: destination(tensors, TensorKind::RunningStatistic, layout.parameters(), gpu)?,
+            weights: Arc::new(Mutex::new(Landing::new(layout.elements(), gpu)?)),
         })
     }
 
@@ -62,9 +61,9 @@ impl FlatBuffers {
 }
 
 /// The variables of one kind, whose flat buffer begins at element `first`.
-fn destination(state: &ModelState, kind: TensorKind, first: usize, gpu: &Gpu) -> Result<Destination> {
+fn destination(model: &ModelTensors, kind: TensorKind, first: usize, gpu: &Gpu) -> Result<Destination> {
     let (mut lens, mut tensors, mut end) = (Vec::new(), Vec::new(), 0);
-    for (entry, variable) in state.variables().filter(|(entry, _)| entry.spec.kind == kind) {
+    for (entry, variable) in model.variables().filter(|(entry, _)| entry.spec.kind == kind) {
         if entry.range.start != end {
             candle_core::bail!(
                 "tensor {:?} begins at element {} of its flat buffer, expected {end}",

@@ -1,31 +1,32 @@
 //! A job on the GPUs of a machine.
 
+mod feeding;
+mod joining;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Duration;
 
 use candle_core::CudaDevice;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::JobDescription;
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::{Partial, Sums};
-use lookbehind_common::reduction::{Reduction, Segment, reduce_with};
+use lookbehind_common::reduction::{Segment, reduce_with};
 
+use self::feeding::next;
+use self::joining::{Counting, Joining};
 use super::device_thread::{DeviceThread, Pending};
 use super::division::{Share, divide};
 use super::replica::Replica;
-use super::sum::Sum;
 use super::upload::Upload;
 use crate::compute::evaluator::Evaluator;
 use crate::compute::probe::{ProbeRequests, probe_digest};
-use crate::compute::samples::{Inputs, Samples};
+use crate::compute::samples::Samples;
 use crate::compute::{ComputeError, PreparedJob, Request, RequestKind, Stopped, Timing, Unwatched, Watch};
-use crate::parameters::{StateError, check_length};
-
-/// Shards whose samples may wait for a GPU at a time.
-const WAITING: usize = 1;
+use crate::parameters::{StateError, check_lengths};
 
 pub(in crate::compute) struct Parts {
     pub(in crate::compute) samples: Samples,
@@ -52,15 +53,14 @@ impl CudaJob {
         let Some((device, evaluator)) = copies.first() else {
             return Err(ComputeError::Other("no device to compute on".to_owned()));
         };
-        let description = samples.describe(evaluator.state.layout());
-        let (parameters, statistics) = evaluator.state.probe(evaluator.seed);
-        let lens = [parameters.len(), statistics.len()];
-        let weights = Upload::new(lens, device.cuda_stream().context())?;
+        let description = samples.describe(evaluator.tensors.layout());
+        let of_probe = evaluator.tensors.probe(evaluator.seed);
+        let weights = Upload::new(of_probe.lengths(), device.cuda_stream().context())?;
         let start = |(device, evaluator)| DeviceThread::start(device, evaluator);
         let device_threads = copies.into_iter().map(start).collect::<Result<_, _>>()?;
         let probe = Digest::of(b"");
         let mut job = Self { samples, device_threads, weights, description, probe, loaded: false };
-        job.load(&parameters, &statistics)?;
+        job.load(of_probe.values())?;
         job.probe = job.compute_probe()?;
         job.loaded = false;
         Ok(job)
@@ -155,80 +155,18 @@ impl CudaJob {
         runs.into_iter().map(total).collect()
     }
 
+    /// What each GPU answers; all are asked before the first answer is waited for.
+    fn on_replicas<T: Send + 'static>(
+        &self,
+        ask: fn(&mut Replica) -> Result<T, ComputeError>,
+    ) -> Result<Vec<T>, ComputeError> {
+        let asked: Vec<_> = self.device_threads.iter().map(|device_thread| device_thread.run(ask)).collect();
+        asked.into_iter().map(Pending::wait).collect()
+    }
+
     fn in_state(&self, source: StateError) -> ComputeError {
         ComputeError::State { kind: self.samples.kinds.model.clone(), source: Box::new(source) }
     }
-
-    /// What each GPU computes from its samples. `of_device_thread` returns, for the index of a GPU, the samples that it
-    /// gets, and the task that takes them as they arrive.
-    fn on_device_threads<T, A, W>(
-        &mut self,
-        of_device_thread: impl Fn(usize) -> (VecDeque<T>, W),
-        samples_of: impl FnMut(&mut Samples, T) -> Result<Inputs, ComputeError>,
-    ) -> Result<Vec<A>, Stopped>
-    where
-        A: Send + 'static,
-        W: FnOnce(&mut Replica, &Receiver<Inputs>) -> Result<A, Stopped> + Send + 'static,
-    {
-        let (mut senders, mut answers) = (Vec::new(), Vec::new());
-        for (number, device_thread) in self.device_threads.iter().enumerate() {
-            let (waiting, request) = of_device_thread(number);
-            let (sender, samples) = mpsc::sync_channel(WAITING);
-            answers.push(device_thread.run(move |replica| request(replica, &samples)));
-            senders.push((sender, waiting));
-        }
-        let fed = self.feed(senders, samples_of);
-        answered(answers, fed)
-    }
-
-    /// Sends each GPU its samples, in turns, until all are sent or one GPU has stopped.
-    fn feed<T>(
-        &mut self,
-        mut senders: Vec<(SyncSender<Inputs>, VecDeque<T>)>,
-        mut samples_of: impl FnMut(&mut Samples, T) -> Result<Inputs, ComputeError>,
-    ) -> Result<(), ComputeError> {
-        while senders.iter().any(|(_, waiting)| !waiting.is_empty()) {
-            for (sender, waiting) in &mut senders {
-                if let Some(next) = waiting.pop_front()
-                    && sender.send(samples_of(&mut self.samples, next)?).is_err()
-                {
-                    // This GPU has stopped, and its answer says why; the others get no more samples either.
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The answers of all GPUs; if there are errors, the one that explains the others.
-fn answered<T>(answers: Vec<Pending<T, Stopped>>, fed: Result<(), ComputeError>) -> Result<Vec<T>, Stopped> {
-    let answers: Vec<Result<T, Stopped>> = answers.into_iter().map(Pending::wait).collect();
-    fed?;
-    let (mut computed, mut stopped) = (Vec::new(), None);
-    for answer in answers {
-        match (answer, &stopped) {
-            (Ok(answer), _) => computed.push(answer),
-            // A GPU whose samples end early, because another GPU failed, reports `Superseded`: the failure explains it.
-            (Err(Stopped::Failed(error)), None | Some(Stopped::Superseded)) => {
-                stopped = Some(Stopped::Failed(error))
-            }
-            // A lost device takes precedence over other failures: it ends the process.
-            (Err(Stopped::Failed(lost @ ComputeError::DeviceLost(_))), _) => {
-                stopped = Some(Stopped::Failed(lost))
-            }
-            (Err(error), None) => stopped = Some(error),
-            (Err(_), Some(_)) => {}
-        }
-    }
-    stopped.map_or(Ok(computed), Err)
-}
-
-/// The next answer of a GPU, which has answered as often as it was asked.
-fn next<T>(answers: &mut [VecDeque<T>], device_thread: usize) -> Result<T, Stopped> {
-    let missing =
-        || ComputeError::Other(format!("GPU {device_thread} of the job has returned too few results"));
-    answers.get_mut(device_thread).and_then(VecDeque::pop_front).ok_or_else(missing).map_err(Stopped::from)
 }
 
 /// The error of a probe, which no request can supersede.
@@ -239,61 +177,12 @@ fn failed(stopped: Stopped) -> ComputeError {
     }
 }
 
-/// Adds the counts of shards, which arrive in their order.
-struct Counting {
-    counted: VecDeque<Sums>,
-}
-
-impl Reduction for Counting {
-    type Sum = Sums;
-    type Error = Stopped;
-
-    fn part(&mut self, segment: Segment) -> Result<Option<Sums>, Stopped> {
-        Ok(if segment.len() == 1 { self.counted.pop_front() } else { None })
-    }
-
-    fn add(&mut self, mut left: Sums, right: Sums) -> Result<Sums, Stopped> {
-        left.add(&right);
-        Ok(left)
-    }
-}
-
-/// Adds the parts of a segment, wherever they are: on the GPU of the left one.
-struct Joining<'a> {
-    device_threads: &'a [DeviceThread],
-    parts: VecDeque<(Segment, usize, Sum)>,
-}
-
-impl Joining<'_> {
-    fn device_thread(&self, device_thread: usize) -> Result<&DeviceThread, Stopped> {
-        let missing = || ComputeError::Other(format!("no GPU has number {device_thread}"));
-        self.device_threads.get(device_thread).ok_or_else(missing).map_err(Stopped::from)
-    }
-}
-
-impl Reduction for Joining<'_> {
-    type Sum = (usize, Sum);
-    type Error = Stopped;
-
-    fn part(&mut self, segment: Segment) -> Result<Option<(usize, Sum)>, Stopped> {
-        let known = self.parts.front().is_some_and(|(part, ..)| *part == segment);
-        let part = if known { self.parts.pop_front() } else { None };
-        Ok(part.map(|(_, device_thread, sum)| (device_thread, sum)))
-    }
-
-    fn add(&mut self, left: (usize, Sum), right: (usize, Sum)) -> Result<(usize, Sum), Stopped> {
-        let ((device_thread, left), (_, right)) = (left, right);
-        let sum = self.device_thread(device_thread)?.run(move |replica| replica.add(left, right)).wait()?;
-        Ok((device_thread, sum))
-    }
-}
-
 impl PreparedJob for CudaJob {
     fn description(&self) -> &JobDescription {
         &self.description
     }
 
-    fn initial_state(&self) -> Result<(FlatBuffer, FlatBuffer), ComputeError> {
+    fn initial_state(&self) -> Result<ModelState<FlatBuffer>, ComputeError> {
         let Some(device_thread) = self.device_threads.first() else { return Err(ComputeError::NotLoaded) };
         device_thread.run(|replica| Ok(replica.initial())).wait()
     }
@@ -302,26 +191,12 @@ impl PreparedJob for CudaJob {
         self.probe
     }
 
-    fn load(&mut self, parameters: &[f32], statistics: &[f32]) -> Result<(), ComputeError> {
+    fn load(&mut self, weights: ModelState<&[f32]>) -> Result<(), ComputeError> {
         self.loaded = false;
-        let layout = &self.description.layout;
-        check_length("parameters", parameters, layout.parameters())
-            .map_err(|source| self.in_state(source))?;
-        check_length("running statistics", statistics, layout.statistics())
-            .map_err(|source| self.in_state(source))?;
-        let settled: Vec<_> = self
-            .device_threads
-            .iter()
-            .map(|device_thread| device_thread.run(|replica| replica.settle()))
-            .collect();
-        settled.into_iter().try_for_each(|settled| settled.wait())?;
-        self.weights.send([parameters, statistics], &self.device_threads)?;
-        let taken: Vec<_> = self
-            .device_threads
-            .iter()
-            .map(|device_thread| device_thread.run(|replica| replica.take_weights()))
-            .collect();
-        taken.into_iter().try_for_each(|taken| taken.wait())?;
+        check_lengths(&self.description.layout, weights).map_err(|source| self.in_state(source))?;
+        self.on_replicas(Replica::settle)?;
+        self.weights.send(weights, &self.device_threads)?;
+        self.on_replicas(Replica::take_weights)?;
         self.loaded = true;
         Ok(())
     }
@@ -353,22 +228,12 @@ impl PreparedJob for CudaJob {
         Ok(Partial { sums, ..Partial::default() })
     }
 
-    fn timings(&mut self) -> Vec<Vec<Timing>> {
-        let asked: Vec<_> = self
-            .device_threads
-            .iter()
-            .map(|device_thread| device_thread.run(|replica| replica.timings()))
-            .collect();
-        asked.into_iter().map(|asked| asked.wait().unwrap_or_default()).collect()
+    fn timings(&mut self) -> Result<Vec<Vec<Timing>>, ComputeError> {
+        self.on_replicas(Replica::timings)
     }
 
-    fn device_memory(&mut self) -> u64 {
-        let asked: Vec<_> = self
-            .device_threads
-            .iter()
-            .map(|device_thread| device_thread.run(|replica| Ok::<_, ComputeError>(replica.peak_memory())))
-            .collect();
-        asked.into_iter().map(|asked| asked.wait().unwrap_or(0)).sum()
+    fn device_memory(&mut self) -> Result<Option<u64>, ComputeError> {
+        Ok(self.on_replicas(Replica::peak_memory)?.into_iter().sum())
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::mpsc::Receiver;
 
 use candle_core::CudaDevice;
 use lookbehind_common::flat_buffer::FlatBuffer;
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Sums;
 use lookbehind_common::reduction::{Segment, reduce_with};
 use lookbehind_kernels::cuda::{self, Gpu};
@@ -50,7 +51,7 @@ impl Replica {
     fn on(device: CudaDevice, evaluator: Evaluator) -> candle_core::Result<Self> {
         let gpu = Rc::new(Gpu::new(device)?);
         cuda::enter(Rc::clone(&gpu));
-        let device = GpuDevice::new(gpu, &evaluator.state)?;
+        let device = GpuDevice::new(gpu, &evaluator.tensors)?;
         Ok(Self { evaluator, device, exchange: Exchange::default(), download: Download::default() })
     }
 
@@ -73,8 +74,8 @@ impl Replica {
     }
 
     /// The model's initial parameters and running statistics.
-    pub(super) fn initial(&self) -> (FlatBuffer, FlatBuffer) {
-        self.evaluator.state.initial(self.evaluator.seed)
+    pub(super) fn initial(&self) -> ModelState<FlatBuffer> {
+        self.evaluator.tensors.initial(self.evaluator.seed)
     }
 
     /// The error for a panic; what the panic left queued is discarded.
@@ -161,7 +162,7 @@ impl Replica {
             let queued = device.measured(Phase::Gradient, |_| download.queue(&sum.0))?;
             queued.arrived()
         })?;
-        let statistics = gradient.split_off(self.evaluator.state.layout().parameters());
+        let statistics = gradient.split_off(self.evaluator.tensors.layout().parameters());
         Ok((FlatBuffer::from(gradient), FlatBuffer::from(statistics)))
     }
 
@@ -171,9 +172,11 @@ impl Replica {
         self.guarded(|replica| replica.device.timeline.take())
     }
 
-    /// The most bytes in use at once since the previous call.
-    pub(super) fn peak_memory(&self) -> u64 {
-        self.device.gpu.peak_memory()
+    /// The most bytes in use at once since the previous call; `None` if the driver does not report it.
+    pub(super) fn peak_memory(&mut self) -> Result<Option<u64>, ComputeError> {
+        let peak = self.device.gpu.peak_memory();
+        // A lost device reports nothing either.
+        self.settle().map(|()| peak)
     }
 
     /// Waits until another shard may be queued; returns the counts of the shard that finished, if it had to wait.

@@ -13,7 +13,7 @@ use super::timeline::Timeline;
 use crate::compute::Phase;
 use crate::compute::batch::Batch;
 use crate::compute::evaluator::{Computed, StepDevice, StepError};
-use crate::parameters::ModelState;
+use crate::parameters::ModelTensors;
 use lookbehind_kernels::cuda::{self, Gpu, Losses, Staging, TargetStaging, Targets};
 use lookbehind_kernels::with_elements;
 
@@ -33,9 +33,9 @@ pub(super) type OnDevice = (CudaSlice<f32>, CudaSlice<u32>);
 
 impl GpuDevice {
     /// A GPU on which the variables of the model are.
-    pub(super) fn new(gpu: Rc<Gpu>, state: &ModelState) -> Result<Self> {
+    pub(super) fn new(gpu: Rc<Gpu>, tensors: &ModelTensors) -> Result<Self> {
         Ok(Self {
-            flat_buffers: FlatBuffers::new(state, &gpu)?,
+            flat_buffers: FlatBuffers::new(tensors, &gpu)?,
             inputs: Staging::new(),
             targets: TargetStaging::new(),
             in_flight: InFlight::default(),
@@ -92,13 +92,13 @@ impl StepDevice for GpuDevice {
 
     fn gather(
         &mut self,
-        state: &ModelState,
+        tensors: &ModelTensors,
         computed: Computed<OnDevice>,
     ) -> std::result::Result<Sum, StepError> {
         let Computed { losses, gradients, reported, share } = computed;
-        let in_order = state.reported_in_order(&reported)?;
+        let in_order = tensors.reported_in_order(&reported)?;
         let statistics = in_order.into_iter().map(|(_, values)| Some(values.clone())).collect();
-        let parameters = state.variables().filter(|(entry, _)| entry.spec.kind == TensorKind::Parameter);
+        let parameters = tensors.variables().filter(|(entry, _)| entry.spec.kind == TensorKind::Parameter);
         let gradients = parameters.map(|(_, variable)| gradients.get(variable).cloned()).collect();
         let sum = self.timed(Phase::Sum, |device| {
             let (gradients, statistics) = (contiguous(gradients)?, contiguous(statistics)?);

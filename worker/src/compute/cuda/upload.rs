@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use cudarc::driver::CudaContext;
+use lookbehind_common::model_state::ModelState;
 
 use super::device_thread::DeviceThread;
 use super::trouble::of_device;
@@ -20,28 +21,30 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    /// Memory for flat buffers of these lengths.
+    /// Memory for weights of these lengths, in elements.
     ///
     /// # Errors
     /// If no pinned memory is left.
-    pub(super) fn new(lens: [usize; 2], context: &Arc<CudaContext>) -> Result<Self, ComputeError> {
+    pub(super) fn new(lengths: ModelState<usize>, context: &Arc<CudaContext>) -> Result<Self, ComputeError> {
         let ordinal = context.ordinal();
-        let pieces = lens.into_iter().flat_map(|len| (0..len).step_by(PIECE).map(move |start| len - start));
+        let pieces = <[usize; 2]>::from(lengths)
+            .into_iter()
+            .flat_map(|len| (0..len).step_by(PIECE).map(move |start| len - start));
         let pieces = pieces.map(|left| Pinned::zeros(context, PIECE.min(left)));
         let pieces = pieces.collect::<candle_core::Result<_>>();
         Ok(Self { pieces: pieces.map_err(|error| of_device(error, ordinal))?, ordinal })
     }
 
-    /// Queues copies of the flat buffers to where the GPUs receive their weights, one GPU after the other.
+    /// Queues copies of weights to where the GPUs receive their weights, one GPU after the other.
     ///
     /// # Errors
     /// If the lengths are not those that this was created for, or a GPU fails.
     pub(super) fn send(
         &mut self,
-        flat_buffers: [&[f32]; 2],
+        weights: ModelState<&[f32]>,
         device_threads: &[DeviceThread],
     ) -> Result<(), ComputeError> {
-        let pieces = flat_buffers.into_iter().flat_map(|flat_buffer| flat_buffer.chunks(PIECE));
+        let pieces = <[&[f32]; 2]>::from(weights).into_iter().flat_map(|values| values.chunks(PIECE));
         let (found, expected) = (pieces.clone().count(), self.pieces.len());
         if found != expected {
             return Err(ComputeError::Other(format!("weights in {found} pieces, expected {expected}")));

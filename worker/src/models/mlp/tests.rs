@@ -1,23 +1,21 @@
 use candle_core::Device;
+use lookbehind_common::model_state::ModelState;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::models::BuildError;
 use crate::models::{BatchPosition, Mode};
-use crate::parameters::{ModelState, Recorder};
-use crate::test_support::{description, parameters};
+use crate::parameters::ModelTensors;
+use crate::test_support::{build_model, names_and_shapes};
 
-fn build(given: Value) -> Built<(Box<dyn Model>, ModelState)> {
-    let recorder = Recorder::new(Device::Cpu, 1 << 20);
-    let model = mlp(&parameters(given), &description(&[2, 2], 3), recorder.builder())?;
-    Ok((model, recorder.finish().unwrap()))
+fn build(mut model: Value) -> Built<(Box<dyn Model>, ModelTensors)> {
+    model["kind"] = "mlp".into();
+    build_model(model, &[2, 2], 3)
 }
 
 #[test]
 fn tensors_have_pytorchs_names_and_shapes() {
-    let (_, state) = build(json!({ "hidden": [5, 6] })).unwrap();
-    let tensors: Vec<_> =
-        state.layout().entries().iter().map(|e| (e.spec.name.clone(), e.spec.shape.clone())).collect();
+    let (_, tensors) = build(json!({ "hidden": [5, 6] })).unwrap();
     let expected = [
         ("layers.0.weight", vec![5, 4]),
         ("layers.0.bias", vec![5]),
@@ -26,14 +24,14 @@ fn tensors_have_pytorchs_names_and_shapes() {
         ("layers.2.weight", vec![3, 6]),
         ("layers.2.bias", vec![3]),
     ];
-    assert_eq!(tensors, expected.map(|(name, shape)| (name.to_owned(), shape)));
+    assert_eq!(names_and_shapes(&tensors), expected.map(|(name, shape)| (name.to_owned(), shape)));
 }
 
 #[test]
 fn initial_weights_fill_the_range_that_pytorch_draws_from() {
-    let (_, state) = build(json!({ "hidden": [400] })).unwrap();
-    let (parameters, _) = state.initial(1);
-    for entry in state.layout().entries() {
+    let (_, tensors) = build(json!({ "hidden": [400] })).unwrap();
+    let numbers = tensors.initial(1).parameters;
+    for entry in tensors.layout().entries() {
         let fan_in = if entry.spec.name.starts_with("layers.0") { 4.0_f32 } else { 400.0 };
         let bound = 1.0 / fan_in.sqrt();
         let greatest =
@@ -45,11 +43,11 @@ fn initial_weights_fill_the_range_that_pytorch_draws_from() {
 
 #[test]
 fn the_forward_pass_is_affine_maps_with_relu_between() {
-    let (model, state) = build(json!({ "hidden": [2] })).unwrap();
+    let (model, tensors) = build(json!({ "hidden": [2] })).unwrap();
     let weight = [1.0, 0.0, 0.0, 0.0, /**/ 0.0, -1.0, 0.0, 0.0];
     let output = [1.0, 0.0, /**/ 0.0, 1.0, /**/ 1.0, 1.0];
     let parameters = [&weight[..], &[0.5, 0.5], &output, &[0.0, 0.0, 10.0]].concat();
-    state.load(&parameters, &[]).unwrap();
+    tensors.load(ModelState { parameters: &numbers, statistics: &[] }).unwrap();
     let inputs =
         Tensor::new(&[[[2.0_f32, 3.0], [9.0, 9.0]], [[-4.0, -1.0], [9.0, 9.0]]], &Device::Cpu).unwrap();
     let context = ForwardContext::new(Mode::Test, BatchPosition::default(), &[0, 1]);
@@ -59,8 +57,8 @@ fn the_forward_pass_is_affine_maps_with_relu_between() {
 
 #[test]
 fn without_hidden_layers_it_is_a_linear_classifier() {
-    let (_, state) = build(json!({ "hidden": [] })).unwrap();
-    assert_eq!(state.layout().parameters(), 4 * 3 + 3);
+    let (_, tensors) = build(json!({ "hidden": [] })).unwrap();
+    assert_eq!(tensors.layout().parameters(), 4 * 3 + 3);
 }
 
 #[test]

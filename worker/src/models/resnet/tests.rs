@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::models::{BatchPosition, Mode};
-use crate::test_support::{build_model, refusal, tensors};
+use crate::test_support::{build_model, names_and_shapes, refusal};
 
 fn parameters(model: Value, input_shape: &[usize]) -> usize {
     build_model(model, input_shape, 10).unwrap().1.layout().parameters()
@@ -18,7 +18,7 @@ fn named_networks_have_as_many_parameters_as_pytorchs() {
 
 #[test]
 fn a_name_stands_for_its_blocks() {
-    let of = |model| tensors(&build_model(model, &[3, 32, 32], 10).unwrap().1);
+    let of = |model| names_and_shapes(&build_model(model, &[3, 32, 32], 10).unwrap().1);
     let named = of(json!({ "kind": "resnet", "name": "resnet50", "width": 4 }));
     let blocks = json!({ "kind": "resnet", "block": "bottleneck", "blocks": [3, 4, 6, 3], "width": 4 });
     assert_eq!(named, of(blocks));
@@ -27,7 +27,7 @@ fn a_name_stands_for_its_blocks() {
 #[test]
 fn tensors_stand_in_pytorchs_order_under_its_names() {
     let model = json!({ "kind": "resnet", "blocks": [1, 1], "width": 4 });
-    let (_, state) = build_model(model, &[3, 8, 8], 5).unwrap();
+    let (_, tensors) = build_model(model, &[3, 8, 8], 5).unwrap();
     let bn = |name: &str, channels: usize| {
         ["weight", "bias", "running_mean", "running_var"]
             .map(|part| (format!("{name}.{part}"), vec![channels]))
@@ -49,15 +49,15 @@ fn tensors_stand_in_pytorchs_order_under_its_names() {
         bn("layer2.0.shortcut.1", 8),
         vec![("linear.weight".to_owned(), vec![5, 8]), ("linear.bias".to_owned(), vec![5])],
     ];
-    assert_eq!(tensors(&state), expected.concat());
+    assert_eq!(names_and_shapes(&tensors), expected.concat());
 }
 
 #[test]
 fn group_normalisation_keeps_the_names_and_needs_no_running_statistics() {
     let model = json!({ "kind": "resnet", "blocks": [1], "width": 4, "norm": "group", "groups": 2 });
-    let (_, state) = build_model(model, &[3, 8, 8], 5).unwrap();
-    assert_eq!(state.layout().statistics(), 0);
-    assert!(tensors(&state).contains(&("layer1.0.bn2.bias".to_owned(), vec![4])));
+    let (_, tensors) = build_model(model, &[3, 8, 8], 5).unwrap();
+    assert_eq!(tensors.layout().statistics(), 0);
+    assert!(names_and_shapes(&tensors).contains(&("layer1.0.bn2.bias".to_owned(), vec![4])));
 }
 
 #[test]

@@ -1,8 +1,9 @@
+use lookbehind_common::model_state::ModelState;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::models::{BatchPosition, Mode};
-use crate::test_support::{build_model, refusal, tensors};
+use crate::test_support::{build_model, names_and_shapes, refusal};
 
 fn of(layers: Value) -> Value {
     json!({ "kind": "sequential", "layers": layers })
@@ -20,7 +21,7 @@ fn tensors_are_named_by_the_numbers_of_their_layers() {
         { "kind": "batch_norm" },
         { "kind": "linear" },
     ]);
-    let (_, state) = build_model(of(layers), &[3, 8, 8], 5).unwrap();
+    let (_, tensors) = build_model(of(layers), &[3, 8, 8], 5).unwrap();
     let expected = [
         ("0.weight", vec![4, 3, 3, 3]),
         ("0.bias", vec![4]),
@@ -33,15 +34,15 @@ fn tensors_are_named_by_the_numbers_of_their_layers() {
         ("4.weight", vec![5, 96]),
         ("4.bias", vec![5]),
     ];
-    assert_eq!(tensors(&state), expected.map(|(name, shape)| (name.to_owned(), shape)));
+    assert_eq!(names_and_shapes(&tensors), expected.map(|(name, shape)| (name.to_owned(), shape)));
 }
 
 #[test]
 fn flatten_puts_the_channels_first() {
     let layers = json!([{ "kind": "flatten" }, { "kind": "linear", "bias": false }]);
-    let (model, state) = build_model(of(layers), &[2, 1, 2], 4).unwrap();
+    let (model, tensors) = build_model(of(layers), &[2, 1, 2], 4).unwrap();
     let identity: Vec<f32> = (0..16).map(|n| if n % 5 == 0 { 1.0 } else { 0.0 }).collect();
-    state.load(&identity, &[]).unwrap();
+    tensors.load(ModelState { parameters: &identity, statistics: &[] }).unwrap();
     let inputs = Tensor::new(&[[[[1_f32, 2.0]], [[3.0, 4.0]]]], &candle_core::Device::Cpu).unwrap();
     let found =
         model.forward(&inputs, &ForwardContext::new(Mode::Test, BatchPosition::default(), &[0])).unwrap();
@@ -52,8 +53,8 @@ fn flatten_puts_the_channels_first() {
 fn inputs_that_are_no_images_are_features() {
     let layers = json!([{ "kind": "tanh" }, { "kind": "linear" }]);
     for shape in [&[12][..], &[2, 1, 2, 3]] {
-        let (model, state) = build_model(of(layers.clone()), shape, 5).unwrap();
-        assert_eq!(tensors(&state)[0], ("1.weight".to_owned(), vec![5, 12]));
+        let (model, tensors) = build_model(of(layers.clone()), shape, 5).unwrap();
+        assert_eq!(names_and_shapes(&tensors)[0], ("1.weight".to_owned(), vec![5, 12]));
         let batch = [&[3], shape].concat();
         let inputs = Tensor::ones(batch, candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
         let context = ForwardContext::new(Mode::Test, BatchPosition::default(), &[0, 1, 2]);

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::models::{BatchPosition, Mode};
-use crate::test_support::{build_model, refusal, tensors};
+use crate::test_support::{build_model, names_and_shapes, refusal};
 
 fn small() -> Value {
     json!({ "kind": "vit", "patch": 4, "dim": 8, "depth": 1, "heads": 2 })
@@ -10,7 +10,7 @@ fn small() -> Value {
 
 #[test]
 fn tensors_have_timms_names_and_shapes() {
-    let (_, state) = build_model(small(), &[3, 8, 8], 5).unwrap();
+    let (_, tensors) = build_model(small(), &[3, 8, 8], 5).unwrap();
     let expected = [
         ("cls_token", vec![1, 1, 8]),
         ("pos_embed", vec![1, 5, 8]),
@@ -33,14 +33,14 @@ fn tensors_have_timms_names_and_shapes() {
         ("head.weight", vec![5, 8]),
         ("head.bias", vec![5]),
     ];
-    assert_eq!(tensors(&state), expected.map(|(name, shape)| (name.to_owned(), shape)));
+    assert_eq!(names_and_shapes(&tensors), expected.map(|(name, shape)| (name.to_owned(), shape)));
 }
 
 #[test]
 fn the_mean_needs_no_class_token() {
     let mut model = small();
     model["pooling"] = "mean".into();
-    let names = tensors(&build_model(model, &[3, 8, 8], 5).unwrap().1);
+    let names = names_and_shapes(&build_model(model, &[3, 8, 8], 5).unwrap().1);
     assert!(names.contains(&("pos_embed".to_owned(), vec![1, 4, 8])));
     assert!(names.contains(&("fc_norm.weight".to_owned(), vec![8])));
     assert!(!names.iter().any(|(name, _)| name == "cls_token" || name == "norm.weight"));
@@ -50,9 +50,8 @@ fn the_mean_needs_no_class_token() {
 fn dropout_follows_the_sample_and_acts_in_training_passes_alone() {
     let mut model = small();
     model["dropout"] = 0.5.into();
-    let (model, state) = build_model(model, &[3, 8, 8], 5).unwrap();
-    let (parameters, statistics) = state.probe(1);
-    state.load(&parameters, &statistics).unwrap();
+    let (model, tensors) = build_model(model, &[3, 8, 8], 5).unwrap();
+    tensors.load(tensors.probe(1).values()).unwrap();
     let inputs = Tensor::ones((1, 3, 8, 8), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
     let forward = |mode, sample| {
         let samples = [sample];

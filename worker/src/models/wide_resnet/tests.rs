@@ -2,20 +2,21 @@ use serde_json::json;
 
 use super::*;
 use crate::models::{BatchPosition, Mode};
-use crate::test_support::{build_model, refusal, tensors};
+use crate::test_support::{build_model, names_and_shapes, refusal};
 
 #[test]
 fn wrn_28_10_has_as_many_parameters_as_pytorchs() {
     let model = json!({ "kind": "wide_resnet", "depth": 28, "width": 10 });
-    let (_, state) = build_model(model, &[3, 32, 32], 10).unwrap();
-    assert_eq!(state.layout().parameters(), 36_479_194);
+    let (_, tensors) = build_model(model, &[3, 32, 32], 10).unwrap();
+    assert_eq!(tensors.layout().parameters(), 36_479_194);
 }
 
 #[test]
 fn only_blocks_that_change_the_shape_have_a_projection() {
     let model = json!({ "kind": "wide_resnet", "depth": 16, "width": 2 });
-    let (_, state) = build_model(model, &[3, 8, 8], 5).unwrap();
-    let names: Vec<_> = tensors(&state).into_iter().filter(|(name, _)| name.contains("shortcut")).collect();
+    let (_, tensors) = build_model(model, &[3, 8, 8], 5).unwrap();
+    let names: Vec<_> =
+        names_and_shapes(&tensors).into_iter().filter(|(name, _)| name.contains("shortcut")).collect();
     let shape = |name: &str, shape: [usize; 4]| (name.to_owned(), shape.to_vec());
     assert_eq!(
         names,
@@ -30,9 +31,8 @@ fn only_blocks_that_change_the_shape_have_a_projection() {
 #[test]
 fn dropout_acts_in_training_passes_and_follows_the_sample() {
     let model = json!({ "kind": "wide_resnet", "depth": 10, "width": 1, "dropout": 0.4, "norm": "group", "groups": 4 });
-    let (model, state) = build_model(model, &[3, 8, 8], 5).unwrap();
-    let (parameters, statistics) = state.initial(1);
-    state.load(&parameters, &statistics).unwrap();
+    let (model, tensors) = build_model(model, &[3, 8, 8], 5).unwrap();
+    tensors.load(tensors.initial(1).values()).unwrap();
     let inputs = Tensor::ones((2, 3, 8, 8), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
     let forward = |mode, samples: &[u64]| {
         let context = ForwardContext::new(mode, BatchPosition::default(), samples);

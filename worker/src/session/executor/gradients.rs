@@ -71,13 +71,12 @@ impl Thread {
         }
         // Forgotten before the new ones are loaded: a load that fails leaves the job without usable weights.
         loaded.weights = None;
-        let layout = &loaded.job.description().layout;
-        let lengths = (layout.parameters(), layout.statistics());
+        let lengths = loaded.job.description().layout.lengths();
         let download = context.transfers.download(&loaded.id, wanted.number, lengths);
         let downloaded = self.runtime.block_on(download);
         let weights = downloaded.map_err(|status| Ended::Broken(format!("weights: {status}")))?;
-        let (parameters, statistics) = weights.ok_or(Ended::Unwanted)?;
-        loaded.job.load(&parameters, &statistics).map_err(|error| match error {
+        let weights = weights.ok_or(Ended::Unwanted)?;
+        loaded.job.load(weights.values()).map_err(|error| match error {
             ComputeError::DeviceLost(reason) => Ended::DeviceLost(reason),
             ComputeError::Device(reason) => Ended::Failed(format!("weights: {reason}")),
             error => Ended::Broken(error.to_string()),

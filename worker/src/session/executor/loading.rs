@@ -91,8 +91,8 @@ impl Thread {
         let loaded = self.loaded.as_ref().filter(|loaded| loaded.id == *id);
         let loaded = loaded.ok_or_else(|| NotSent::Refused("the job is not loaded".to_owned()))?;
         let initial = loaded.job.initial_state();
-        let (parameters, statistics) = initial.map_err(|error| NotSent::Refused(error.to_string()))?;
-        let upload = context.transfers.upload_initial_state(id, parameters, statistics);
+        let initial = initial.map_err(|error| NotSent::Refused(error.to_string()))?;
+        let upload = context.transfers.upload_initial_state(id, initial);
         self.runtime.block_on(upload).map_err(|status| match status.code() {
             Code::FailedPrecondition => NotSent::NotWanted(status.to_string()),
             Code::InvalidArgument => NotSent::Refused(status.message().to_owned()),

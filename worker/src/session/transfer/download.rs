@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lookbehind_common::ids::JobId;
+use lookbehind_common::model_state::{ModelState, Weights};
 use lookbehind_proto::transfer::FlatBufferReceiver;
 use lookbehind_proto::transfer::body::{self, Incoming, IncomingError};
 use lookbehind_proto::transfer::frames::Frames;
@@ -15,7 +16,7 @@ use lookbehind_telemetry::metrics::Direction;
 use prost::Message;
 use tonic::{Code, Status};
 
-use super::{ATTEMPTS, Transfers, Weights, stalled};
+use super::{ATTEMPTS, Transfers, stands_still};
 
 impl Transfers {
     /// Fetches one version of a job's weights; `None` if it is no longer served.
@@ -23,7 +24,7 @@ impl Transfers {
         &self,
         job: &JobId,
         version: u64,
-        lengths: (usize, usize),
+        lengths: ModelState<usize>,
     ) -> Result<Option<Weights>, Status> {
         let mut attempt = 1;
         loop {
@@ -43,7 +44,7 @@ impl Transfers {
         &self,
         job: &JobId,
         version: u64,
-        lengths: (usize, usize),
+        lengths: ModelState<usize>,
     ) -> Result<Weights, Status> {
         let begun = Instant::now();
         let message = v1::DownloadWeightsRequest {
@@ -56,24 +57,24 @@ impl Transfers {
         request.extensions_mut().insert(ShareWeights);
         let answer = tokio::time::timeout(self.idle, self.route.call(request)).await;
         let mut answer = answer.map_err(|_| stalled())??;
-        if let Some(SharedWeights(parameters, statistics)) = answer.extensions_mut().remove() {
-            check_lengths((parameters.len() as u64, statistics.len() as u64), lengths)?;
+        if let Some(SharedWeights(weights)) = answer.extensions_mut().remove() {
+            check_lengths(weights.lengths().into(), lengths)?;
             self.advance();
-            return Ok((parameters, statistics));
+            return Ok(weights);
         }
         let mut incoming = Incoming::new(answer.into_body());
         self.check_header(&mut incoming, lengths).await?;
-        let (parameters, statistics) = (self.flat_buffers.lend(lengths.0), self.flat_buffers.lend(lengths.1));
-        let mut receiver = FlatBufferReceiver::into_flat_buffers(parameters, statistics);
+        let flat_buffers = lengths.map(|length| self.flat_buffers.lend(length));
+        let mut receiver = FlatBufferReceiver::into_flat_buffers(flat_buffers.into());
         loop {
             match self.next(&mut incoming).await? {
                 Some(Part::Chunk { offset, length }) => receiver.begin(offset, length),
                 Some(Part::Data(data)) => receiver.fill(&data),
                 Some(Part::Trailer(trailer)) => {
-                    let (parameters, statistics, _) = receiver.finish(&trailer, &[]).map_err(damaged)?;
-                    let bytes = parameters.as_bytes().len() + statistics.as_bytes().len();
+                    let (flat_buffers, _) = receiver.finish(&trailer, &[]).map_err(damaged)?;
+                    let bytes = flat_buffers.iter().map(|flat_buffer| flat_buffer.as_bytes().len()).sum();
                     self.metrics.moved(Direction::Received, bytes, begun);
-                    return Ok((Arc::new(parameters), Arc::new(statistics)));
+                    return Ok(ModelState::from(flat_buffers).map(Arc::new));
                 }
                 _ => return Err(Status::data_loss("expected a chunk or the trailer")),
             }
@@ -82,12 +83,12 @@ impl Transfers {
     }
 
     /// Compares the header of a download with what is expected.
-    async fn check_header(&self, incoming: &mut Incoming, lengths: (usize, usize)) -> Result<(), Status> {
+    async fn check_header(&self, incoming: &mut Incoming, lengths: ModelState<usize>) -> Result<(), Status> {
         let Some(Part::Header(header)) = self.next(incoming).await? else {
             return Err(Status::data_loss("expected the header first"));
         };
         let header = v1::StateHeader::decode(header).map_err(damaged)?;
-        check_lengths((header.parameters, header.statistics), lengths)
+        check_lengths(header, lengths)
     }
 
     /// Waits for the next part of a transfer, at most for the idle time.
@@ -102,9 +103,9 @@ impl Transfers {
     }
 }
 
-/// Compares the received lengths of parameters and running statistics with the expected ones.
-fn check_lengths(found: (u64, u64), expected: (usize, usize)) -> Result<(), Status> {
-    if found == (expected.0 as u64, expected.1 as u64) {
+/// Compares the lengths of received weights with the expected ones.
+fn check_lengths(found: v1::StateHeader, expected: ModelState<usize>) -> Result<(), Status> {
+    if found == v1::StateHeader::from(expected) {
         return Ok(());
     }
     Err(Status::data_loss("weights of another layout"))

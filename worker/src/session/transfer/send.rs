@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lookbehind_common::flat_buffer::{FlatBuffer, shared_bytes};
 use lookbehind_common::ids::JobId;
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
 use lookbehind_proto::transfer::body;
 use lookbehind_proto::transfer::frames::Frames;
@@ -44,23 +45,19 @@ impl Transfers {
         Ok(())
     }
 
-    /// Uploads initial parameters and running statistics. If they are no longer wanted, the error is
-    /// `FailedPrecondition`.
+    /// Uploads initial weights. If they are no longer wanted, the error is `FailedPrecondition`.
     pub(in crate::session) async fn upload_initial_state(
         &self,
         job: &JobId,
-        parameters: FlatBuffer,
-        statistics: FlatBuffer,
+        weights: ModelState<FlatBuffer>,
     ) -> Result<(), Status> {
-        let state =
-            v1::StateHeader { parameters: parameters.len() as u64, statistics: statistics.len() as u64 };
         let header = v1::InitialStateHeader {
             fencing_token: Some((&self.fencing_token).into()),
             job_id: job.to_string(),
-            state: Some(state),
+            state: Some(weights.lengths().into()),
         };
         let _: v1::UploadInitialStateResponse =
-            self.send("UploadInitialState", &header, [parameters, statistics], &[]).await?;
+            self.send("UploadInitialState", &header, weights.into(), &[]).await?;
         Ok(())
     }
 

@@ -24,8 +24,8 @@ fn loaded() -> (tempfile::TempDir, Box<dyn PreparedJob>) {
 }
 
 fn load(job: &mut dyn PreparedJob) {
-    let (parameters, statistics) = job.initial_state().unwrap();
-    job.load(&parameters, &statistics).unwrap();
+    let initial = job.initial_state().unwrap();
+    job.load(initial.values()).unwrap();
 }
 
 /// Is superseded after a number of shards.
@@ -130,7 +130,7 @@ fn a_model_that_panics_is_said_to_have_and_the_gpu_goes_on() {
 #[test]
 fn without_weights_nothing_is_computed() {
     let (folder, mut job) = loaded();
-    let wrong = job.load(&[0.0], &[]);
+    let wrong = job.load(ModelState { parameters: &[0.0], statistics: &[] });
     assert!(wrong.is_err());
     assert!(matches!(shard(job.as_mut(), &gradient(0, 8), 0), Err(ComputeError::NotLoaded)));
     drop(folder);

@@ -1,0 +1,144 @@
+//! What workers say, and how they are lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lookbehind_common::ids::{FencingToken, JobId, RequestId};
+use lookbehind_common::job::JobDescription;
+use lookbehind_common::reduction::Segment;
+
+use crate::training::ComputeClass;
+
+/// What a worker states about itself when it registers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Version of its wire protocol; must equal the coordinator's.
+    pub protocol: u32,
+    /// Version of its build; must equal the coordinator's.
+    pub version: String,
+    /// Name for people; need not be unique.
+    pub name: String,
+    /// Device that it computes on, for people.
+    pub device: String,
+}
+
+/// Messages of registered workers.
+#[derive(Debug)]
+pub enum WorkerMessage {
+    /// The worker is alive. The number is its progress count, which rises while its computation advances.
+    Heartbeat(u64),
+    /// The worker has loaded a job and computed its probe.
+    Prepared {
+        /// Identity of the job.
+        job: JobId,
+        /// Model and data as the worker found them.
+        description: Arc<JobDescription>,
+        /// Compute class of the worker for this job.
+        class: ComputeClass,
+    },
+    /// The worker could not load a job.
+    PrepareFailed {
+        /// Identity of the job.
+        job: JobId,
+        /// Whether the job, the worker or its device is at fault.
+        fault: Fault,
+        /// The reason, for people.
+        reason: String,
+    },
+    /// A segment of a request could not be computed.
+    RequestFailed {
+        /// The request.
+        request: RequestId,
+        /// The segment that failed.
+        segment: Segment,
+        /// The reason, for people.
+        reason: String,
+    },
+    /// The worker is about to leave and takes no more assignments.
+    Draining,
+}
+
+/// What is at fault when a preparation fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The job: every worker would fail in the same way.
+    Job,
+    /// The worker: another one may succeed.
+    Worker,
+    /// The worker's device failed, and the worker leaves.
+    Device,
+}
+
+/// How the loss of a worker was detected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LossCause {
+    /// Its control stream ended or broke.
+    StreamClosed,
+    /// It was silent for longer than failure detection allows.
+    Silent,
+    /// Too many commands were waiting for it to read them.
+    OutboxFull,
+    /// It broke the protocol; with a description.
+    Protocol(String),
+    /// It is alive, but its computation has not advanced for this long.
+    Stuck(Duration),
+}
+
+impl std::fmt::Display for LossCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LossCause::StreamClosed => f.write_str("its control stream closed"),
+            LossCause::Silent => f.write_str("nothing was received from it in time"),
+            LossCause::OutboxFull => f.write_str("it did not read its messages"),
+            LossCause::Protocol(what) => write!(f, "it broke the protocol: {what}"),
+            LossCause::Stuck(time) => write!(f, "its computation has not advanced for {} s", time.as_secs()),
+        }
+    }
+}
+
+/// Header of a partial: enough to decide whether to read the rest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartialHeader {
+    /// Token of the sending worker.
+    pub fencing_token: FencingToken,
+    /// The request that it answers.
+    pub request: RequestId,
+    /// The segment of the request that it covers.
+    pub segment: Segment,
+    /// Number of elements in the gradient; 0 for a test request.
+    pub gradient: u64,
+    /// Number of elements in the batch statistics; 0 for a test request.
+    pub statistics: u64,
+    /// Number of samples in the segment.
+    pub samples: u64,
+    /// Time that the worker spent on it.
+    pub busy: Busy,
+}
+
+/// Time that a worker spent on a partial, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Busy {
+    /// Seconds of computing.
+    pub compute: f64,
+    /// Seconds of waiting for samples to be read, decoded and augmented.
+    pub data: f64,
+}
+
+impl Busy {
+    /// The sum of both, in seconds.
+    pub fn total(self) -> f64 {
+        self.compute + self.data
+    }
+
+    /// Whether both values are finite and not negative.
+    pub fn is_sound(self) -> bool {
+        [self.compute, self.data].iter().all(|seconds| *seconds >= 0.0 && seconds.is_finite())
+    }
+}
+
+impl std::ops::AddAssign for Busy {
+    fn add_assign(&mut self, other: Self) {
+        self.compute += other.compute;
+        self.data += other.data;
+    }
+}
