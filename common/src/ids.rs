@@ -71,6 +71,44 @@ impl fmt::Display for SessionId {
     }
 }
 
+/// Secret of a worker's session, told only to the worker that opened it. Session numbers are counted and can be guessed;
+/// with the secret, only that worker can speak in the session's name.
+#[derive(Clone, Copy)]
+pub struct SessionSecret(u128);
+
+impl SessionSecret {
+    /// A secret from random bits.
+    pub fn from_entropy(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// The secret as it is sent.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// The secret as it was received; `None` if it has another length.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(|bytes| Self(u128::from_be_bytes(bytes)))
+    }
+}
+
+impl PartialEq for SessionSecret {
+    /// Takes the same time wherever they differ, so that a secret cannot be found out bit by bit.
+    fn eq(&self, other: &Self) -> bool {
+        std::hint::black_box(self.0 ^ other.0) == 0
+    }
+}
+
+impl Eq for SessionSecret {}
+
+impl fmt::Debug for SessionSecret {
+    /// Secrets do not appear in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionSecret(…)")
+    }
+}
+
 /// Identity of a worker's session, sent with every message. A message whose fencing token is not current is stale: it
 /// is refused and changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +119,8 @@ pub struct FencingToken {
     pub incarnation: Incarnation,
     /// The worker's registration within that incarnation.
     pub session: SessionId,
+    /// The secret of that session.
+    pub secret: SessionSecret,
 }
 
 /// Identity of a request: the gradient of a batch (gradient request), or an evaluation (test request).

@@ -34,6 +34,8 @@ pub struct Config {
     pub max_queued_jobs: usize,
     /// Maximum number of registered workers; at least 1.
     pub max_workers: usize,
+    /// Maximum number of registered workers with the same identity; at least 1. Without credentials, workers have none.
+    pub max_workers_per_identity: usize,
     /// Maximum number of connections, at least 1; a worker has two.
     pub max_connections: usize,
     /// Memory in bytes that the flat buffers of all active jobs may take together.
@@ -71,6 +73,7 @@ impl Config {
             shutdown_grace: Duration::from_secs(30),
             max_queued_jobs: 1000,
             max_workers: 1000,
+            max_workers_per_identity: 256,
             max_connections: 4000,
             memory: 16 << 30,
             max_upload: 8 << 30,
@@ -98,6 +101,7 @@ impl Config {
         let counts = [
             ("max-queued-jobs", self.max_queued_jobs),
             ("max-workers", self.max_workers),
+            ("max-workers-per-identity", self.max_workers_per_identity),
             ("max-connections", self.max_connections),
         ];
         for (option, value) in counts {

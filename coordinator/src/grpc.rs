@@ -3,9 +3,9 @@
 pub(crate) mod callers;
 mod connections;
 mod files;
+mod gate;
 mod job_service;
 mod limits;
-mod prompt;
 mod tensor_service;
 mod views;
 pub(crate) mod watch;
@@ -20,23 +20,17 @@ use lookbehind_proto::v1::job_service_server::JobServiceServer;
 use lookbehind_proto::v1::worker_service_server::WorkerServiceServer;
 use tokio::net::TcpListener;
 use tonic::Status;
-use tonic::service::InterceptorLayer;
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
 use crate::runtime::{Ended, Shared};
 use callers::Guard;
 use connections::Acceptor;
+use gate::Gate;
 use job_service::JobServiceImpl;
-use prompt::Prompt;
 use tensor_service::TensorServer;
 pub(crate) use tensor_service::in_process;
 use worker_service::WorkerServiceImpl;
 
-/// Largest control message, in bytes. It must hold the description of a model with tens of thousands of tensors.
-const MAX_CONTROL_BYTES: usize = 4 << 20;
-/// Methods for users whose requests are streams.
-const STREAMS: &[&str] = &["UploadInitialWeights"];
 /// Largest number of concurrent calls over one connection.
 const MAX_STREAMS: u32 = 256;
 
@@ -72,21 +66,19 @@ pub(crate) async fn serve(
     let v1 = reflection().and_then(|builder| described(builder.build_v1()));
     let v1alpha = reflection().and_then(|builder| described(builder.build_v1alpha()));
     let patience = shared.transfer_idle;
-    let metrics = || Arc::clone(&shared.observer);
-    let (users, workers_only, any_role) =
-        (callers::users(metrics()), callers::workers(metrics()), callers::any_role(metrics()));
-    let jobs = JobServiceServer::new(JobServiceImpl::new(shared.clone()))
-        .max_decoding_message_size(MAX_CONTROL_BYTES);
-    let workers = WorkerServiceServer::new(WorkerServiceImpl(shared.clone()))
-        .max_decoding_message_size(MAX_CONTROL_BYTES);
-    let tensors = TensorServer(shared.clone());
+    let gate = Gate::new(listener_config.guard.clone(), patience, Arc::clone(&shared.observer));
     let acceptor = Acceptor::new(
         listener_config.listener,
-        listener_config.guard.clone(),
+        listener_config.guard,
         listener_config.connections,
         patience,
-        metrics(),
+        Arc::clone(&shared.observer),
     );
+    // The gate refuses what is too large, before it is decoded.
+    let jobs =
+        JobServiceServer::new(JobServiceImpl::new(shared.clone())).max_decoding_message_size(usize::MAX);
+    let workers =
+        WorkerServiceServer::new(WorkerServiceImpl(shared.clone())).max_decoding_message_size(usize::MAX);
     Server::builder()
         .max_frame_size(FRAME_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
@@ -95,13 +87,13 @@ pub(crate) async fn serve(
         // The slot of a connection must become free when its machine has vanished.
         .http2_keepalive_interval(Some(patience))
         .http2_keepalive_timeout(Some(patience))
-        .layer(InterceptorLayer::new(callers::identify(listener_config.guard, metrics())))
+        .layer(gate)
         .add_service(health_service)
-        .add_optional_service(v1.map(|service| InterceptedService::new(service, any_role.clone())))
-        .add_optional_service(v1alpha.map(|service| InterceptedService::new(service, any_role)))
-        .add_service(InterceptedService::new(Prompt::new(jobs, patience, STREAMS), users))
-        .add_service(InterceptedService::new(workers, workers_only.clone()))
-        .add_service(InterceptedService::new(tensors, workers_only))
+        .add_optional_service(v1)
+        .add_optional_service(v1alpha)
+        .add_service(jobs)
+        .add_service(workers)
+        .add_service(TensorServer(shared))
         .serve_with_incoming_shutdown(acceptor.connections(), end)
         .await
 }

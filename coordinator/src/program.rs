@@ -74,6 +74,9 @@ struct Args {
     /// Maximum number of registered workers.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_workers: usize,
+    /// Maximum number of registered workers that show the same certificate or token.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    max_workers_per_identity: usize,
     /// Maximum number of open connections; a worker has two.
     #[arg(long, value_name = "N", default_value_t = 4000)]
     max_connections: usize,
@@ -130,6 +133,7 @@ impl Args {
             memory: self.memory.saturating_mul(1 << 20),
             max_queued_jobs: self.max_queued_jobs,
             max_workers: self.max_workers,
+            max_workers_per_identity: self.max_workers_per_identity,
             max_connections: self.max_connections,
             ..Config::new(self.state)
         }

@@ -225,6 +225,7 @@ fn start_owner(
         worker_grace: config.worker_grace,
         max_queued_jobs: config.max_queued_jobs,
         max_workers: config.max_workers,
+        max_workers_per_identity: config.max_workers_per_identity,
         memory: config.memory,
     };
     let heartbeat_interval = core_config.heartbeat_interval();

@@ -55,6 +55,8 @@ pub struct CoreConfig {
     pub max_queued_jobs: usize,
     /// Maximum number of registered workers.
     pub max_workers: usize,
+    /// Maximum number of registered workers with the same identity.
+    pub max_workers_per_identity: usize,
     /// Bytes that the flat buffers of all active jobs may take together.
     pub memory: u64,
 }
@@ -135,8 +137,10 @@ impl Core {
             Event::Tick => self.tick(),
             Event::Shutdown => self.cluster.stopping = true,
             Event::User { reply_to, caller, call } => self.user_call(reply_to, &caller, call),
-            Event::Register(reply_to, registration) => self.register(reply_to, registration),
-            Event::Worker(fencing_token, message) => self.worker_message(&fencing_token, message),
+            Event::Register { reply_to, registration, identity, secret } => {
+                self.register(reply_to, registration, identity, secret);
+            }
+            Event::Worker(origin, message) => self.worker_message(&origin, message),
             Event::WorkerLost(session, cause) => self.lose_worker(session, &cause),
             Event::PartialOffered(reply_to, header) => {
                 let admission = self.admit_partial(&header);
@@ -146,16 +150,16 @@ impl Core {
                 let outcome = self.take_partial(&header, partial, checksum);
                 self.cluster.reply(reply_to, Reply::Partial(outcome));
             }
-            Event::InitialStateOffered { reply_to, fencing_token, job, lengths } => {
-                let admission = self.admit_initial_state(&fencing_token, &job, lengths);
+            Event::InitialStateOffered { reply_to, origin, job, lengths } => {
+                let admission = self.admit_initial_state(&origin, &job, lengths);
                 self.cluster.reply(reply_to, Reply::Admission(admission));
             }
-            Event::InitialStateArrived { reply_to, fencing_token, job, weights } => {
-                let admission = self.take_initial_state(&fencing_token, &job, weights);
+            Event::InitialStateArrived { reply_to, origin, job, weights } => {
+                let admission = self.take_initial_state(&origin, &job, weights);
                 self.cluster.reply(reply_to, Reply::Admission(admission));
             }
-            Event::WeightsAsked { reply_to, fencing_token, job } => {
-                let admission = self.admit_download(&fencing_token, &job);
+            Event::WeightsAsked { reply_to, origin, job } => {
+                let admission = self.admit_download(&origin, &job);
                 self.cluster.reply(reply_to, Reply::Admission(admission));
             }
             Event::Loaded { job, activation, result } => {

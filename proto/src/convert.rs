@@ -1,6 +1,8 @@
 //! Conversions of identifiers, segments and lengths between messages and the types of `lookbehind_common`.
 
-use lookbehind_common::ids::{ClusterId, FencingToken, Incarnation, JobId, RequestId, SessionId};
+use lookbehind_common::ids::{
+    ClusterId, FencingToken, Incarnation, JobId, RequestId, SessionId, SessionSecret,
+};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::reduction::Segment;
 
@@ -36,17 +38,21 @@ impl From<&FencingToken> for v1::FencingToken {
             cluster_id: fencing_token.cluster.0.clone(),
             incarnation: fencing_token.incarnation.0,
             session: fencing_token.session.0,
+            secret: fencing_token.secret.to_bytes().to_vec().into(),
         }
     }
 }
 
-impl From<v1::FencingToken> for FencingToken {
-    fn from(fencing_token: v1::FencingToken) -> Self {
-        Self {
+impl TryFrom<v1::FencingToken> for FencingToken {
+    type Error = FieldError;
+
+    fn try_from(fencing_token: v1::FencingToken) -> Result<Self, FieldError> {
+        Ok(Self {
             cluster: ClusterId(fencing_token.cluster_id),
             incarnation: Incarnation(fencing_token.incarnation),
             session: SessionId(fencing_token.session),
-        }
+            secret: required(SessionSecret::from_bytes(&fencing_token.secret), "fencing_token.secret")?,
+        })
     }
 }
 

@@ -33,6 +33,10 @@ pub const WINDOW_BYTES: u32 = 4 << 20;
 /// Most bytes in a message that carries a chunk. This is the receive limit for models of any size.
 pub const MAX_MESSAGE_BYTES: usize = CHUNK_BYTES + 64 * 1024;
 
+/// Most bytes in a message of a transfer that does not begin as chunks do, such as a header. Only these are gathered
+/// before they are decoded.
+pub const MAX_WHOLE_BYTES: usize = 64 * 1024;
+
 /// Why a transfer is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransferError {
@@ -66,11 +70,13 @@ pub enum TransferError {
         /// Declared length in bytes.
         length: u64,
     },
-    /// A message is larger than [`MAX_MESSAGE_BYTES`].
-    #[error("message of {found} bytes, expected at most {MAX_MESSAGE_BYTES}")]
+    /// A message is larger than [`MAX_MESSAGE_BYTES`], or not a chunk and larger than [`MAX_WHOLE_BYTES`].
+    #[error("message of {found} bytes, expected at most {most}")]
     MessageSize {
         /// Size of the message in bytes.
         found: usize,
+        /// Most bytes that it may have.
+        most: usize,
     },
     /// A message is compressed or cannot be decoded.
     #[error("message cannot be read: {reason}")]

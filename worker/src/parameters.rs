@@ -203,7 +203,8 @@ fn first_error(all: impl IndexedParallelIterator<Item = Result<(), StateError>>)
 
 /// Checks that the flat buffers have the layout's lengths.
 pub(crate) fn check_lengths(layout: &Layout, state: ModelState<&[f32]>) -> Result<(), StateError> {
-    for (what, kind) in [("parameters", TensorKind::Parameter), ("statistics", TensorKind::RunningStatistic)]
+    for (what, kind) in
+        [("parameters", TensorKind::Parameter), ("running statistics", TensorKind::RunningStatistic)]
     {
         let (found, expected) = (state[kind].len(), layout.lengths()[kind]);
         if found != expected {

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use governor::DefaultDirectRateLimiter;
 use lookbehind_identity::{GuardedServer, Identity, Role, Token};
 use tokio::sync::watch;
-use tonic::{Request, Status};
+use tonic::Status;
+use tonic::codegen::http;
 
-use super::limits::{CALLS, exhausted};
-use crate::observe::{Observer, Refused};
+use super::gate::Account;
 use crate::state::Caller;
 
 /// The newest credentials against which callers are authenticated; `None` if authentication is off.
@@ -24,12 +24,22 @@ pub(super) struct Peer {
     pub(super) certificate: Option<Result<Identity, String>>,
     /// Whether a call over this connection has been authorized. Connections without such a call are closed soon.
     pub(super) admitted: Arc<AtomicBool>,
+    /// Limits the rate of calls over this connection, so that a caller who exceeds it does not affect others.
     pub(super) calls: Arc<DefaultDirectRateLimiter>,
+    /// Memory that requests over this connection take while they are received.
+    pub(super) received: Arc<Account>,
+}
+
+impl Peer {
+    /// Notes that a call over the connection was authorized.
+    pub(super) fn admit(&self) {
+        self.admitted.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Result of authenticating a call.
 #[derive(Clone, Debug)]
-enum Who {
+pub(super) enum Who {
     /// Authentication is off.
     Anyone,
     /// The caller is authenticated.
@@ -38,35 +48,24 @@ enum Who {
     Unknown(Status),
 }
 
-/// Authenticates each call and attaches the result. It does not refuse unauthenticated callers, because the health
-/// service is open to all: each service authorizes its own calls.
-pub(super) fn identify(guard: Guard, observer: Arc<Observer>) -> impl Check {
-    move |mut request: Request<()>| {
-        let peer = request.extensions().get::<Peer>();
-        if let Some(Peer { beyond: Some(limit), .. }) = peer {
-            observer.metrics.refuse(Refused::Connections);
-            return Err(exhausted("connections", *limit));
-        }
-        let who = match &guard {
-            None => Who::Anyone,
-            Some(guard) => known(&request, peer, guard).map_or_else(Who::Unknown, Who::Known),
-        };
-        request.extensions_mut().insert(who);
-        Ok(request)
+/// Authenticates a caller. A token takes precedence over a certificate, because it was given for this call on purpose.
+pub(super) fn authenticate(headers: &http::HeaderMap, peer: &Peer, guard: &Guard) -> Who {
+    match guard {
+        None => Who::Anyone,
+        Some(guard) => known(headers, peer, guard).map_or_else(Who::Unknown, Who::Known),
     }
 }
 
-/// Authenticates a call. A token takes precedence over a certificate, because it was given for this call on purpose.
 fn known(
-    request: &Request<()>,
-    peer: Option<&Peer>,
+    headers: &http::HeaderMap,
+    peer: &Peer,
     guard: &watch::Receiver<GuardedServer>,
 ) -> Result<Identity, Status> {
-    if let Some(value) = request.metadata().get("authorization") {
+    if let Some(value) = headers.get(http::header::AUTHORIZATION) {
         let given = value.to_str().ok().and_then(bearer);
         return holder(given.as_ref(), guard).map_err(Status::unauthenticated);
     }
-    match peer.and_then(|peer| peer.certificate.as_ref()) {
+    match peer.certificate.as_ref() {
         Some(Ok(identity)) => Ok(identity.clone()),
         Some(Err(reason)) => Err(Status::unauthenticated(format!(
             "the client certificate's subject is not an identity: {reason}"
@@ -74,6 +73,26 @@ fn known(
         None => Err(Status::unauthenticated(
             "no credentials: show a client certificate of the cluster, or a token as \"authorization: Bearer …\"",
         )),
+    }
+}
+
+impl Who {
+    /// The caller's name; `None` if it is not known, or authentication is off.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Known(identity) => Some(&identity.name),
+            Self::Anyone | Self::Unknown(_) => None,
+        }
+    }
+
+    /// The caller, as far as access to jobs depends on it.
+    pub(super) fn caller(&self) -> Option<Caller> {
+        match self {
+            Self::Anyone => Some(Caller::Anyone),
+            Self::Known(Identity { name, role: Role::Admin }) => Some(Caller::Admin(name.clone())),
+            Self::Known(Identity { name, role: Role::User }) => Some(Caller::User(name.clone())),
+            Self::Known(Identity { role: Role::Worker, .. }) | Self::Unknown(_) => None,
+        }
     }
 }
 
@@ -90,65 +109,4 @@ pub(crate) fn holder(
 ) -> Result<Identity, &'static str> {
     let token = token.ok_or("authorization: expected \"Bearer\" and a token")?;
     guard.borrow().tokens.holder(token).cloned().ok_or("authorization: the token is not known here")
-}
-
-/// An interceptor that passes or refuses calls.
-pub(super) trait Check: Fn(Request<()>) -> Result<Request<()>, Status> + Clone {}
-
-impl<F: Fn(Request<()>) -> Result<Request<()>, Status> + Clone> Check for F {}
-
-/// Admits users and administrators, and limits the rate of calls. The limit is per connection, so that a caller who
-/// exceeds it does not affect others.
-pub(super) fn users(observer: Arc<Observer>) -> impl Check {
-    move |request| {
-        let mut request = admit(&observer, request, |role| role != Role::Worker, "users and admins")?;
-        if let Some(peer) = request.extensions().get::<Peer>()
-            && peer.calls.check().is_err()
-        {
-            observer.metrics.refuse(Refused::Rate);
-            return Err(exhausted("calls per second over one connection", CALLS.per_second.get() as usize));
-        }
-        let caller = match request.extensions().get::<Who>() {
-            Some(Who::Known(Identity { name, role: Role::Admin })) => Caller::Admin(name.clone()),
-            Some(Who::Known(Identity { name, .. })) => Caller::User(name.clone()),
-            _ => Caller::Anyone,
-        };
-        request.extensions_mut().insert(caller);
-        Ok(request)
-    }
-}
-
-/// Admits workers.
-pub(super) fn workers(observer: Arc<Observer>) -> impl Check {
-    move |request| admit(&observer, request, |role| role == Role::Worker, "workers")
-}
-
-/// Admits every caller who has a role.
-pub(super) fn any_role(observer: Arc<Observer>) -> impl Check {
-    move |request| admit(&observer, request, |_| true, "those who have a role")
-}
-
-fn admit(
-    observer: &Observer,
-    request: Request<()>,
-    suffices: impl FnOnce(Role) -> bool,
-    whom: &str,
-) -> Result<Request<()>, Status> {
-    match request.extensions().get::<Who>() {
-        Some(Who::Known(identity)) if !suffices(identity.role) => {
-            observer.metrics.refuse(Refused::Forbidden);
-            return Err(Status::permission_denied(format!("this is for {whom}; the caller is {identity}")));
-        }
-        Some(Who::Unknown(status)) => {
-            observer.metrics.refuse(Refused::Unauthenticated);
-            return Err(status.clone());
-        }
-        Some(Who::Known(_) | Who::Anyone) => {}
-        // The layer that authenticates calls is missing. Refusing is the only safe answer.
-        None => return Err(Status::internal("the caller of the request is unknown")),
-    }
-    if let Some(peer) = request.extensions().get::<Peer>() {
-        peer.admitted.store(true, Ordering::Relaxed);
-    }
-    Ok(request)
 }

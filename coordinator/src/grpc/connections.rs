@@ -17,6 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
 use super::callers::{Guard, Peer};
+use super::gate::Account;
 use super::limits::{CALLS, Place, rate};
 use crate::observe::{Observer, Refused};
 
@@ -119,7 +120,8 @@ async fn open(
     };
     let certificate = stream.peer_certificate().map(Identity::of_certificate);
     let admitted = Arc::new(AtomicBool::new(false));
-    let peer = Peer { beyond, certificate, admitted, calls: Arc::new(rate(CALLS)) };
+    let received = Arc::new(Account::of_connection());
+    let peer = Peer { beyond, certificate, admitted, calls: Arc::new(rate(CALLS)), received };
     let unused = Some(Box::pin(tokio::time::sleep(patience)));
     Ok(Connection { stream, peer, unused, _place: place })
 }

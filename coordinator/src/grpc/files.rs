@@ -13,8 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::limits::Place;
-use super::tensor_service::in_time;
+use super::limits::Slot;
 use super::views::IntoStatus;
 use crate::runtime::Shared;
 use crate::store::uploads::Upload;
@@ -33,12 +32,12 @@ pub(super) fn open(path: &Path) -> Result<(File, u64), Status> {
 pub(super) fn send(
     header: v1::CheckpointHeader,
     file: File,
-    place: Place,
+    slot: Slot,
 ) -> impl Stream<Item = Result<v1::DownloadCheckpointResponse, Status>> {
     use v1::download_checkpoint_response::Part;
     let (parts, receiver) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
-        let _place = place;
+        let _slot = slot;
         let (mut file, mut left, checksum) = (file, header.length, RunningChecksum::default());
         let mut sent = parts.blocking_send(Ok(Part::Header(header)));
         let mut offset = 0;
@@ -69,7 +68,7 @@ pub(super) async fn receive(
 ) -> Result<String, Status> {
     use v1::upload_initial_weights_request::Part;
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let Some(Part::Header(header)) = next_part(shared, &mut stream).await? else {
+    let Some(Part::Header(header)) = next_part(&mut stream).await? else {
         return Err(Status::invalid_argument("expected the header first"));
     };
     if header.length > shared.max_upload {
@@ -83,7 +82,7 @@ pub(super) async fn receive(
     let (folder, number) = (shared.store.uploads_folder(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let mut upload = off_runtime(move || Upload::begin(&folder, number)).await?;
     loop {
-        match next_part(shared, &mut stream).await? {
+        match next_part(&mut stream).await? {
             Some(Part::Chunk(chunk)) => {
                 receiver.accept(&chunk).map_err(IntoStatus::into_status)?;
                 upload = off_runtime(move || upload.write(&chunk.data).map(|()| upload)).await?;
@@ -106,9 +105,8 @@ pub(super) async fn off_runtime<T: Send + 'static, E: IntoStatus + Send + 'stati
 }
 
 async fn next_part(
-    shared: &Shared,
     stream: &mut Streaming<v1::UploadInitialWeightsRequest>,
 ) -> Result<Option<v1::upload_initial_weights_request::Part>, Status> {
-    let message = in_time(shared, stream.message()).await?;
+    let message = stream.message().await?;
     Ok(message.and_then(|message| message.part))
 }

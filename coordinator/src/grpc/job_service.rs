@@ -159,10 +159,10 @@ impl JobService for JobServiceImpl {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let id = parse_id(&request.job_id)?;
-        let place = self.limits.watcher()?;
+        let slot = self.limits.watchers.take(&caller)?;
         let view = self.view(caller, &id).await?;
         let cursor = watch::Cursor { revision: request.after_revision, outer_step: request.after_outer_step };
-        Ok(Response::new(Box::pin(watch::stream(self.shared.clone(), &view.record, cursor, place))))
+        Ok(Response::new(Box::pin(watch::stream(self.shared.clone(), &view.record, cursor, slot))))
     }
 
     async fn list_workers(
@@ -180,7 +180,7 @@ impl JobService for JobServiceImpl {
         &self,
         request: Request<Streaming<v1::UploadInitialWeightsRequest>>,
     ) -> Result<Response<v1::UploadInitialWeightsResponse>, Status> {
-        let _place = self.limits.upload()?;
+        let _slot = self.limits.uploads.take(&caller(&request)?)?;
         let digest = files::receive(&self.shared, request.into_inner()).await?;
         Ok(Response::new(v1::UploadInitialWeightsResponse { digest }))
     }
@@ -194,8 +194,8 @@ impl JobService for JobServiceImpl {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let id = parse_id(&request.job_id)?;
+        let slot = self.limits.downloads.take(&caller)?;
         self.view(caller, &id).await?;
-        let place = self.limits.download()?;
         let folder = self.shared.store.job_folder(&id);
         let find = move || -> Result<_, Status> {
             let found =
@@ -215,6 +215,6 @@ impl JobService for JobServiceImpl {
             outer_step: manifest.position.outer_step,
             digest: manifest.digest.to_string(),
         };
-        Ok(Response::new(Box::pin(files::send(header, file, place))))
+        Ok(Response::new(Box::pin(files::send(header, file, slot))))
     }
 }

@@ -4,13 +4,12 @@
 //! wire format is the same.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
 use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::ids::{FencingToken, RequestId};
+use lookbehind_common::ids::RequestId;
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::Segment;
@@ -30,10 +29,12 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tonic::metadata::GRPC_CONTENT_TYPE;
 use tonic::server::NamedService;
 
+use super::callers::Who;
+use super::gate::Ledger;
 use super::unexpected;
 use super::views::IntoStatus;
 use crate::runtime::{Ended, Shared};
-use crate::state::event::{Admission, Busy, Event, PartialHeader, PartialOutcome, Reply};
+use crate::state::event::{Admission, Busy, Event, Origin, PartialHeader, PartialOutcome, Reply};
 
 /// Elements per chunk.
 const CHUNK_ELEMENTS: u64 = (CHUNK_BYTES / size_of::<f32>()) as u64;
@@ -60,15 +61,6 @@ impl Service<http::Request<Body>> for TensorServer {
     }
 }
 
-/// Waits for the next part of a transfer, up to the limit for idle transfers.
-pub(super) async fn in_time<T>(
-    shared: &Shared,
-    next: impl Future<Output = Result<T, Status>>,
-) -> Result<T, Status> {
-    let waited = tokio::time::timeout(shared.transfer_idle, next).await;
-    waited.map_err(|_| Status::deadline_exceeded("the transfer made no progress for too long"))?
-}
-
 fn invalid(error: FieldError) -> Status {
     error.into_status()
 }
@@ -90,14 +82,17 @@ impl TensorServer {
     async fn answer(&self, request: http::Request<Body>) -> http::Response<Body> {
         let (mut head, body) = request.into_parts();
         let handed = head.extensions.remove::<Handed>();
+        let caller = CallOrigin::of(&mut head.extensions);
         let answered =
             match head.uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE_NAME)) {
                 Some("/DownloadWeights") => {
-                    self.download_weights(body, head.extensions.get::<ShareWeights>().is_some()).await
+                    self.download_weights(body, caller, head.extensions.get::<ShareWeights>().is_some()).await
                 }
-                Some("/UploadPartial") => self.upload_partial(body, handed).await.map(http::Response::new),
+                Some("/UploadPartial") => {
+                    self.upload_partial(body, caller, handed).await.map(http::Response::new)
+                }
                 Some("/UploadInitialState") => {
-                    self.upload_initial_state(body, handed).await.map(http::Response::new)
+                    self.upload_initial_state(body, caller, handed).await.map(http::Response::new)
                 }
                 _ => Err(Status::unimplemented(format!("{SERVICE_NAME} has no method {}", head.uri.path()))),
             };
@@ -120,16 +115,17 @@ impl TensorServer {
         }
     }
 
-    async fn download_weights(&self, request: Body, share: bool) -> Result<http::Response<Body>, Status> {
-        let request: v1::DownloadWeightsRequest = in_time(&self.0, body::message(request)).await?;
-        let fencing_token =
-            FencingToken::from(required(request.fencing_token, "fencing_token").map_err(invalid)?);
+    async fn download_weights(
+        &self,
+        request: Body,
+        caller: CallOrigin,
+        share: bool,
+    ) -> Result<http::Response<Body>, Status> {
+        let request: v1::DownloadWeightsRequest = body::message(request).await?;
+        let origin = caller.origin(request.fencing_token)?;
         let job = job_id(&request.job_id).map_err(invalid)?;
         let asked = job.clone();
-        match self
-            .admission(move |reply_to| Event::WeightsAsked { reply_to, fencing_token, job: asked })
-            .await?
-        {
+        match self.admission(move |reply_to| Event::WeightsAsked { reply_to, origin, job: asked }).await? {
             Admission::Granted => {}
             Admission::Stale(reason) | Admission::Refused(reason) => {
                 return Err(Status::failed_precondition(reason));
@@ -150,9 +146,14 @@ impl TensorServer {
         Ok(http::Response::new(body::response(Frames::transfer(&header, published.send()))))
     }
 
-    async fn upload_partial(&self, request: Body, handed: Option<Handed>) -> Result<Body, Status> {
+    async fn upload_partial(
+        &self,
+        request: Body,
+        caller: CallOrigin,
+        handed: Option<Handed>,
+    ) -> Result<Body, Status> {
         let mut incoming = Incoming::new(request);
-        let (header, sums) = partial_header(self.header(&mut incoming).await?).map_err(invalid)?;
+        let (header, sums) = partial_header(self.header(&mut incoming).await?, &caller)?;
         let (gradient, statistics) = (header.gradient, header.statistics);
         let offered = header.clone();
         let admission = self.admission(move |reply_to| Event::PartialOffered(reply_to, offered));
@@ -166,8 +167,12 @@ impl TensorServer {
             self.receive(&mut incoming, flat_buffers, &covered).await
         };
         // A partial of at most one chunk is read while the state machine decides on admission, because that decision
-        // takes longer than the transfer. A larger one is read only after admission.
-        let (admission, received) = if gradient.saturating_add(statistics) <= CHUNK_ELEMENTS {
+        // takes longer than the transfer. A larger one is read only after admission, as is any for which callers who
+        // are not admitted yet have no memory left.
+        let elements = gradient.saturating_add(statistics);
+        let is_short = elements <= CHUNK_ELEMENTS;
+        let has_memory = |ledger: &Ledger| ledger.take(elements as usize * size_of::<f32>()).is_ok();
+        let (admission, received) = if is_short && caller.ledger.as_deref().is_none_or(has_memory) {
             let (admission, received) = tokio::join!(admission, receive);
             (admission?, Either::Left(std::future::ready(received)))
         } else {
@@ -192,17 +197,20 @@ impl TensorServer {
         }
     }
 
-    async fn upload_initial_state(&self, request: Body, handed: Option<Handed>) -> Result<Body, Status> {
+    async fn upload_initial_state(
+        &self,
+        request: Body,
+        caller: CallOrigin,
+        handed: Option<Handed>,
+    ) -> Result<Body, Status> {
         let mut incoming = Incoming::new(request);
         let header: v1::InitialStateHeader = self.header(&mut incoming).await?;
-        let fencing_token =
-            FencingToken::from(required(header.fencing_token, "fencing_token").map_err(invalid)?);
+        let origin = caller.origin(header.fencing_token)?;
         let job = job_id(&header.job_id).map_err(invalid)?;
         let lengths = ModelState::from(required(header.state, "state").map_err(invalid)?);
-        let from = fencing_token.clone();
+        let from = origin.clone();
         let of = job.clone();
-        let offered =
-            move |reply_to| Event::InitialStateOffered { reply_to, fencing_token: from, job: of, lengths };
+        let offered = move |reply_to| Event::InitialStateOffered { reply_to, origin: from, job: of, lengths };
         granted(self.admission(offered).await?)?;
         let (flat_buffers, _) = match handed {
             Some(handed) => taken(&handed, lengths.into(), &[])?,
@@ -213,14 +221,14 @@ impl TensorServer {
         };
         let weights = ModelState::from(flat_buffers);
         check_finite(&weights.parameters)?;
-        let arrived = move |reply_to| Event::InitialStateArrived { reply_to, fencing_token, job, weights };
+        let arrived = move |reply_to| Event::InitialStateArrived { reply_to, origin, job, weights };
         granted(self.admission(arrived).await?)?;
         Ok(body::response(Frames::message(&v1::UploadInitialStateResponse {})))
     }
 
     /// The next part of a transfer; `None` at its end.
     async fn part(&self, incoming: &mut Incoming) -> Result<Option<Part>, Status> {
-        in_time(&self.0, async { incoming.next().await.map_err(IntoStatus::into_status) }).await
+        incoming.next().await.map_err(IntoStatus::into_status)
     }
 
     /// Reads the header of a transfer, which must come first.
@@ -254,6 +262,28 @@ impl TensorServer {
             }
             .map_err(IntoStatus::into_status)?;
         }
+    }
+}
+
+/// What is known of a call from outside its messages.
+#[derive(Clone)]
+struct CallOrigin {
+    identity: Option<Arc<str>>,
+    /// The memory that the call has taken; `None` for calls from this process.
+    ledger: Option<Arc<Ledger>>,
+}
+
+impl CallOrigin {
+    /// Takes what the gate has noted of the call.
+    fn of(extensions: &mut http::Extensions) -> Self {
+        let identity = extensions.get::<Who>().and_then(Who::name).map(Arc::from);
+        Self { identity, ledger: extensions.remove::<Arc<Ledger>>() }
+    }
+
+    /// The origin of a message of the call, with the token in it.
+    fn origin(&self, fencing_token: Option<v1::FencingToken>) -> Result<Origin, Status> {
+        let fencing_token = required(fencing_token, "fencing_token").and_then(TryInto::try_into);
+        Ok(Origin { fencing_token: fencing_token.map_err(invalid)?, identity: self.identity.clone() })
     }
 }
 
@@ -295,12 +325,12 @@ fn check_finite(parameters: &[f32]) -> Result<(), Status> {
     }
 }
 
-fn partial_header(header: v1::PartialHeader) -> Result<(PartialHeader, Sums), FieldError> {
+fn partial_header(header: v1::PartialHeader, caller: &CallOrigin) -> Result<(PartialHeader, Sums), Status> {
     let sums = Sums { loss: header.loss_sum, correct: header.correct, samples: header.samples };
     let header = PartialHeader {
-        fencing_token: required(header.fencing_token, "fencing_token")?.into(),
-        request: RequestId::try_from(required(header.request, "request")?)?,
-        segment: Segment::try_from(required(header.segment, "segment")?)?,
+        origin: caller.origin(header.fencing_token)?,
+        request: required(header.request, "request").and_then(RequestId::try_from).map_err(invalid)?,
+        segment: required(header.segment, "segment").and_then(Segment::try_from).map_err(invalid)?,
         gradient: header.gradient,
         statistics: header.statistics,
         samples: header.samples,

@@ -10,7 +10,7 @@ use tokio::sync::watch::Receiver;
 use tonic::Status;
 
 use super::files::off_runtime;
-use super::limits::Place;
+use super::limits::Slot;
 use super::views;
 use crate::runtime::{Feeds, Mark, Shared};
 use crate::state::JobRecord;
@@ -42,7 +42,7 @@ struct Watcher {
     over: bool,
     /// Whether the cursor was at the job's last notice from the beginning. Then only outer steps can follow.
     no_more_notices: bool,
-    _place: Option<Place>,
+    _slot: Option<Slot>,
 }
 
 /// All events of the job in `record`. The caller must limit the number of watchers itself.
@@ -58,16 +58,16 @@ pub(super) fn stream(
     shared: Shared,
     record: &JobRecord,
     cursor: Cursor,
-    place: Place,
+    slot: Slot,
 ) -> impl Stream<Item = Result<v1::WatchJobResponse, Status>> + use<> {
-    follow(shared, record, cursor, Some(place))
+    follow(shared, record, cursor, Some(slot))
 }
 
 fn follow(
     shared: Shared,
     record: &JobRecord,
     mut cursor: Cursor,
-    place: Option<Place>,
+    slot: Option<Slot>,
 ) -> impl Stream<Item = Result<v1::WatchJobResponse, Status>> + use<> {
     let job = record.id.clone();
     cursor.revision = cursor.revision.min(record.revision);
@@ -84,7 +84,7 @@ fn follow(
         pending: VecDeque::new(),
         over: false,
         no_more_notices,
-        _place: place,
+        _slot: slot,
     };
     futures_util::stream::try_unfold(watcher, Watcher::next)
 }

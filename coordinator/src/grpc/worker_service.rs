@@ -1,10 +1,11 @@
 //! `WorkerService`: one control stream per worker.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
 use lookbehind_common::digest::Digest;
-use lookbehind_common::ids::{FencingToken, RequestId};
+use lookbehind_common::ids::{FencingToken, RequestId, SessionSecret};
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::convert::{job_id, required};
@@ -15,11 +16,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::callers::Who;
 use super::limits::message_rate;
 use super::unexpected;
 use crate::runtime::{Mailbox, OUTBOX, Shared};
 use crate::state::command::{Assignment, RequestKind, WorkerCommand};
-use crate::state::event::{Event, Fault, LossCause, Refusal, Registration, Reply, WorkerMessage};
+use crate::state::event::{Event, Fault, LossCause, Origin, Refusal, Registration, Reply, WorkerMessage};
 use crate::training::ComputeClass;
 
 /// Longest text from a worker, in characters. The limit exists because the text is stored with the job and shown to
@@ -36,6 +38,7 @@ impl WorkerService for WorkerServiceImpl {
         &self,
         request: Request<Streaming<v1::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let identity: Option<Arc<str>> = request.extensions().get().and_then(Who::name).map(Arc::from);
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(self.0.failure_detection, incoming.message());
         let first =
@@ -45,14 +48,18 @@ impl WorkerService for WorkerServiceImpl {
         };
         let (outbox, messages) = mpsc::channel(OUTBOX);
         let registration = registration(register);
-        let reply =
-            self.0.mailbox.register(move |reply_to| Event::Register(reply_to, registration), outbox).await?;
+        let secret = SessionSecret::from_entropy(entropy()?);
+        let opened_by = identity.clone();
+        let register =
+            move |reply_to| Event::Register { reply_to, registration, identity: opened_by, secret };
+        let reply = self.0.mailbox.register(register, outbox).await?;
         let Reply::Registered(outcome) = reply else { return Err(unexpected()) };
         let fencing_token = match outcome {
             Ok(fencing_token) => fencing_token,
             Err(refusal) => return Ok(Response::new(Box::pin(refused(refusal)))),
         };
-        tokio::spawn(listen(incoming, fencing_token.clone(), self.0.mailbox.clone()));
+        let origin = Origin { fencing_token: fencing_token.clone(), identity };
+        tokio::spawn(listen(incoming, origin, self.0.mailbox.clone()));
         let registered = session_response::Message::Registered(v1::Registered {
             failure_detection_ms: self.0.failure_detection.as_millis() as u64,
             heartbeat_interval_ms: self.0.heartbeat_interval.as_millis() as u64,
@@ -64,6 +71,13 @@ impl WorkerService for WorkerServiceImpl {
         });
         Ok(Response::new(Box::pin(responses)))
     }
+}
+
+/// Random bits for the secret of a session.
+fn entropy() -> Result<u128, Status> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|error| Status::internal(error.to_string()))?;
+    Ok(u128::from_ne_bytes(bits))
 }
 
 fn registration(register: v1::Register) -> Registration {
@@ -78,7 +92,7 @@ fn refused(refusal: Refusal) -> impl Stream<Item = Result<v1::SessionResponse, S
 }
 
 /// Forwards a worker's messages until its stream ends for any reason, and then reports the worker as lost.
-async fn listen(mut incoming: Streaming<v1::SessionRequest>, fencing_token: FencingToken, mailbox: Mailbox) {
+async fn listen(mut incoming: Streaming<v1::SessionRequest>, origin: Origin, mailbox: Mailbox) {
     let rate = message_rate();
     let cause = loop {
         let message = match incoming.message().await {
@@ -89,22 +103,27 @@ async fn listen(mut incoming: Streaming<v1::SessionRequest>, fencing_token: Fenc
             break LossCause::Protocol("it sends more messages than a worker can need".into());
         }
         match from_wire(message) {
-            Ok((from, message)) => {
-                if mailbox.tell(Event::Worker(from, message)).await.is_err() {
+            // A stream speaks for the session that was opened on it and for no other, whatever its messages say.
+            Ok((fencing_token, _)) if fencing_token != origin.fencing_token => {
+                tracing::debug!(session = %origin.session(), "message under another session's token ignored");
+            }
+            Ok((_, message)) => {
+                if mailbox.tell(Event::Worker(origin.clone(), message)).await.is_err() {
                     return;
                 }
             }
             Err(status) => break LossCause::Protocol(status.message().to_owned()),
         }
     };
-    let _ = mailbox.tell(Event::WorkerLost(fencing_token.session, cause)).await;
+    let _ = mailbox.tell(Event::WorkerLost(origin.session(), cause)).await;
 }
 
 fn from_wire(request: v1::SessionRequest) -> Result<(FencingToken, WorkerMessage), Status> {
     use session_request::Message;
     let invalid = |error: &dyn std::fmt::Display| Status::invalid_argument(error.to_string());
     let field = |error: lookbehind_proto::convert::FieldError| invalid(&error);
-    let fencing_token = required(request.fencing_token, "fencing_token").map_err(field)?.into();
+    let fencing_token = required(request.fencing_token, "fencing_token").and_then(TryInto::try_into);
+    let fencing_token = fencing_token.map_err(field)?;
     let message = match required(request.message, "message").map_err(field)? {
         Message::Register(_) => return Err(Status::invalid_argument("register was received twice")),
         Message::Heartbeat(heartbeat) => WorkerMessage::Heartbeat(heartbeat.progress),

@@ -13,7 +13,7 @@ use crate::state::event::Activation;
 use crate::state::halt::Halt;
 use crate::state::request::Request;
 use crate::state::step::Step;
-use crate::training::Trainer;
+use crate::training::{ComputeClass, Trainer};
 
 /// State of a job from its assignment to workers until it is released.
 #[derive(Debug)]
@@ -23,13 +23,25 @@ pub(crate) struct Active {
     pub(crate) members: BTreeMap<SessionId, Member>,
     /// When it lost its last worker; `None` while it has any.
     pub(crate) without_workers_since: Option<Duration>,
-    /// The description sent by the first prepared worker, and that worker's name.
+    /// What prepared workers say of model and data, in the order of arrival, until it is decided on.
+    pub(crate) claims: Vec<Claim>,
+    /// Model and data, once they are decided on, and the names of the workers that described them so.
     pub(crate) described: Option<(Arc<JobDescription>, String)>,
     /// When a worker was last asked for the initial weights.
     pub(crate) requested_initial_state_at: Duration,
     /// Number of workers given up because they made no progress: each one doubles the patience with the next.
     pub(crate) stuck: u32,
     pub(crate) stage: Stage,
+}
+
+/// What a prepared worker says of model and data, before it is decided whose description counts.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) session: SessionId,
+    pub(crate) description: Arc<JobDescription>,
+    pub(crate) class: ComputeClass,
+    /// When it arrived.
+    pub(crate) at: Duration,
 }
 
 /// A worker that serves the job.
@@ -46,8 +58,8 @@ pub(crate) struct Member {
     pub(crate) shards_done: u64,
     /// Consecutive requests of which it was assigned a part and delivered nothing.
     pub(crate) missed: u32,
-    /// Number of coming requests in which it gets no shards, because of `missed`.
-    pub(crate) passed_over: u32,
+    /// Until when it gets no shards, because of `missed`.
+    pub(crate) passed_over_until: Duration,
 }
 
 /// The stages of an active job, in their order.
@@ -110,6 +122,7 @@ impl Active {
             activation,
             members: BTreeMap::new(),
             without_workers_since: None,
+            claims: Vec::new(),
             described: None,
             requested_initial_state_at: Duration::ZERO,
             stuck: 0,
@@ -171,16 +184,41 @@ impl Active {
     }
 
     /// Workers that may be assigned shards: the prepared ones, without those that are passed over, unless all are.
-    pub(crate) fn candidates(&self) -> Vec<Candidate> {
+    pub(crate) fn candidates(&self, now: Duration) -> Vec<Candidate> {
         let prepared = || self.members.iter().filter(|(_, member)| member.prepared);
-        let all_passed_over = prepared().all(|(_, member)| member.passed_over > 0);
+        let is_passed_over = |member: &Member| member.passed_over_until > now;
+        let all_passed_over = prepared().all(|(_, member)| is_passed_over(member));
         prepared()
-            .filter(|(_, member)| member.passed_over == 0 || all_passed_over)
+            .filter(|(_, member)| !is_passed_over(member) || all_passed_over)
             .map(|(session, member)| Candidate {
                 session: *session,
                 seconds_per_shard: member.seconds_per_shard,
             })
             .collect()
+    }
+
+    /// The claim whose description counts: of the description that most workers give, and among equals that of the first;
+    /// `None` as long as it is too early to tell. It is not, once more than half of the members agree, all have
+    /// answered, or the others have had as long again as the first, at least `patience`.
+    pub(super) fn decided_claim(&self, now: Duration, patience: Duration) -> Option<usize> {
+        let first = self.claims.first()?;
+        let took =
+            self.members.get(&first.session).map_or(patience, |member| first.at.saturating_sub(member.since));
+        let supporters = |claim: &Claim| {
+            self.claims
+                .iter()
+                .filter(|other| claim.description.difference(&other.description).is_none())
+                .count()
+        };
+        // The first of those with the most supporters.
+        let (leading, most) =
+            self.claims.iter().enumerate().fold((0, 0), |(leading, most), (index, claim)| {
+                let count = supporters(claim);
+                if count > most { (index, count) } else { (leading, most) }
+            });
+        let all_answered = self.claims.len() == self.members.len();
+        let waited = now.saturating_sub(first.at) >= took.max(patience);
+        (2 * most > self.members.len() || all_answered || waited).then_some(leading)
     }
 
     /// Notes that a worker has loaded the job and computed the probe.
@@ -190,18 +228,20 @@ impl Active {
         }
     }
 
-    /// A request is complete: a worker whose part others had to compute is passed over for a number of requests, which
-    /// doubles each time in a row.
-    pub(crate) fn note_request(&mut self, request: &Request) {
-        // At most 2^6 requests.
-        const LONGEST: u32 = 6;
+    /// A request is complete: a worker whose part others had to compute is passed over for a multiple of the time that
+    /// the request took. The multiple doubles each time in a row, so that a worker that never delivers costs the job
+    /// an eighth of its time at first, and soon nothing that can be noticed.
+    pub(crate) fn note_request(&mut self, request: &Request, now: Duration) {
+        const FIRST: u32 = 8;
+        const MOST_DOUBLINGS: u32 = 10;
+        let took = now.saturating_sub(request.begun());
         for (session, member) in &mut self.members {
-            member.passed_over = member.passed_over.saturating_sub(1);
             if request.has_delivered(*session) {
                 member.missed = 0;
             } else if !request.is_idle(*session) {
-                member.missed = (member.missed + 1).min(LONGEST);
-                member.passed_over = 1 << member.missed;
+                let times = FIRST << member.missed.min(MOST_DOUBLINGS);
+                member.missed += 1;
+                member.passed_over_until = now + took * times;
             }
         }
     }

@@ -2,10 +2,10 @@
 //! methods of [`Cluster`] that take the job as an argument: cluster and job can be borrowed mutably at the same time,
 //! and no step has to look up its job.
 
-use lookbehind_common::ids::{FencingToken, JobId, SessionId};
+use lookbehind_common::ids::{JobId, SessionId};
 
 use super::command::{Command, WorkerCommand};
-use super::event::{Reply, ReplyTo};
+use super::event::{Origin, Reply, ReplyTo};
 use super::halt::Halt;
 use super::job::Job;
 use super::observation::{JobMove, Observation};
@@ -39,21 +39,27 @@ impl Cluster {
         self.push(Command::Reply(reply_to, reply));
     }
 
-    /// Whether a fencing token belongs to a worker that is registered with this incarnation of this cluster.
-    pub(super) fn is_current(&self, fencing_token: &FencingToken) -> bool {
+    /// Whether a message comes from a worker that is registered with this incarnation of this cluster: its
+    /// sender knows the session's secret and has the identity that opened the session.
+    pub(super) fn is_current(&self, origin: &Origin) -> bool {
+        let Origin { fencing_token, identity } = origin;
         fencing_token.cluster == self.config.cluster
             && fencing_token.incarnation == self.config.incarnation
-            && self.workers.get(fencing_token.session).is_some()
+            && self
+                .workers
+                .get(fencing_token.session)
+                .is_some_and(|worker| worker.secret == fencing_token.secret && worker.identity == *identity)
     }
 
-    /// The reason why a fencing token is not current, for messages.
-    pub(super) fn stale(&self, fencing_token: &FencingToken) -> String {
+    /// The reason why a message is not current, for people. It does not tell whether a guessed session exists.
+    pub(super) fn stale(&self, origin: &Origin) -> String {
+        let fencing_token = &origin.fencing_token;
         if fencing_token.cluster != self.config.cluster {
             format!("cluster {} is not this one, {}", fencing_token.cluster, self.config.cluster)
         } else if fencing_token.incarnation != self.config.incarnation {
             format!("incarnation {} is over, this is {}", fencing_token.incarnation, self.config.incarnation)
         } else {
-            format!("session {} is over", fencing_token.session)
+            format!("session {} is over, or not the sender's", fencing_token.session)
         }
     }
 
@@ -91,9 +97,11 @@ impl Cluster {
         self.observe(Observation::JobMoved(JobMove { job: job.id().clone(), from, to: state, after }));
     }
 
-    /// Ends a job's activation, if it has one, and frees its workers. Later events of the activation are stale.
+    /// Ends a job's activation, if it has one, and frees its workers. Later events of the activation are stale. A job
+    /// without a checkpoint keeps nothing of it.
     pub(super) fn release(&mut self, job: &mut Job) {
         if let Some(active) = job.active.take() {
+            job.unbind();
             for session in active.members.into_keys() {
                 self.free_worker(session, job.id());
             }

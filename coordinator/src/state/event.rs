@@ -2,15 +2,17 @@
 
 mod worker;
 
+use std::sync::Arc;
+
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::ids::{FencingToken, JobId, SessionId};
+use lookbehind_common::ids::{JobId, SessionId, SessionSecret};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
 use lookbehind_proto::transfer::Checksum;
 use lookbehind_proto::v1;
 
-pub use self::worker::{Busy, Fault, LossCause, PartialHeader, Registration, WorkerMessage};
+pub use self::worker::{Busy, Fault, LossCause, Origin, PartialHeader, Registration, WorkerMessage};
 use crate::state::access::Caller;
 pub use crate::state::reply::{Admission, CallError, JobView, PartialOutcome, Refusal, Reply, WorkerView};
 use crate::training::{Advance, StartError, Trainer};
@@ -39,9 +41,18 @@ pub enum Event {
         call: UserCall,
     },
     /// A worker asks to be registered.
-    Register(ReplyTo, Registration),
+    Register {
+        /// Where the answer goes.
+        reply_to: ReplyTo,
+        /// What the worker states about itself.
+        registration: Registration,
+        /// Name in the credentials with which the stream was opened; `None` without credentials.
+        identity: Option<Arc<str>>,
+        /// Secret for the session. It is drawn outside the core, which has no randomness.
+        secret: SessionSecret,
+    },
     /// A message on a worker's control stream.
-    Worker(FencingToken, WorkerMessage),
+    Worker(Origin, WorkerMessage),
     /// The loss of a worker was detected.
     WorkerLost(SessionId, LossCause),
     /// A worker has sent the header of a partial; its tensors are read only if the answer admits it.
@@ -61,8 +72,8 @@ pub enum Event {
     InitialStateOffered {
         /// Where the answer goes.
         reply_to: ReplyTo,
-        /// Token of the sending worker.
-        fencing_token: FencingToken,
+        /// The sending worker.
+        origin: Origin,
         /// Identity of the job.
         job: JobId,
         /// Number of elements in the flat buffers.
@@ -72,8 +83,8 @@ pub enum Event {
     InitialStateArrived {
         /// Where the answer goes.
         reply_to: ReplyTo,
-        /// Token of the sending worker.
-        fencing_token: FencingToken,
+        /// The sending worker.
+        origin: Origin,
         /// Identity of the job.
         job: JobId,
         /// Initial parameters and running statistics.
@@ -83,8 +94,8 @@ pub enum Event {
     WeightsAsked {
         /// Where the answer goes.
         reply_to: ReplyTo,
-        /// Token of the asking worker.
-        fencing_token: FencingToken,
+        /// The asking worker.
+        origin: Origin,
         /// Identity of the job.
         job: JobId,
     },

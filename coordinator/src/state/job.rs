@@ -41,8 +41,18 @@ pub(crate) struct Job {
 pub(crate) struct Exclusion {
     /// For people; begins with the worker's name.
     pub(crate) reason: String,
-    /// Whether the only reason is that the worker is of another compute class.
-    pub(crate) other_class: bool,
+    pub(crate) ground: Ground,
+}
+
+/// What excludes a worker from a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ground {
+    /// It is of another compute class than the job.
+    OtherClass,
+    /// Its model or data differ from those of the job.
+    OtherDescription,
+    /// It could not load or compute something.
+    Failure,
 }
 
 impl Job {
@@ -113,12 +123,13 @@ impl Job {
         active.ok_or(Halt::Stale("the worker does not serve the job any more"))
     }
 
-    /// Releases a job without a checkpoint from its class and data, once it has no workers any more.
-    pub(super) fn unbind_class(&mut self) {
+    /// Releases a job without a checkpoint from its class and data, once the workers that it has them from are gone.
+    /// Workers that were excluded because they differ from what is given up here may serve it.
+    pub(super) fn unbind(&mut self) {
         if self.record.checkpoint.is_none() {
             self.record.class = None;
             self.record.description = None;
-            self.excluded.retain(|_, exclusion| !exclusion.other_class);
+            self.excluded.retain(|_, exclusion| exclusion.ground == Ground::Failure);
         }
     }
 

@@ -6,7 +6,7 @@ use super::active::Stage;
 use super::cluster::Cluster;
 use super::event::Fault;
 use super::halt::{Halt, Handled};
-use super::job::{Exclusion, Job};
+use super::job::{Exclusion, Ground, Job};
 use super::record::JobState;
 
 impl Cluster {
@@ -21,7 +21,7 @@ impl Cluster {
         job.with_member(session)?;
         match fault {
             Fault::Job => Err(Halt::Failed(reason.to_owned())),
-            Fault::Worker => self.exclude(job, session, reason, false),
+            Fault::Worker => self.exclude(job, session, reason, Ground::Failure),
             // The worker leaves next. It is not excluded, so that the job waits for it, or for another worker, as it
             // does after any loss.
             Fault::Device => {
@@ -33,17 +33,17 @@ impl Cluster {
         }
     }
 
-    /// Removes a worker from a job that it cannot serve. `other_class`: the only reason is its compute class.
+    /// Removes a worker from a job that it cannot serve.
     pub(super) fn exclude(
         &mut self,
         job: &mut Job,
         session: SessionId,
         reason: &str,
-        other_class: bool,
+        ground: Ground,
     ) -> Handled {
         let name = self.workers.name(session);
         tracing::warn!(job = %job.id(), worker = name, reason, "worker refused for the job");
-        let exclusion = Exclusion { reason: format!("worker {name}: {reason}"), other_class };
+        let exclusion = Exclusion { reason: format!("worker {name}: {reason}"), ground };
         job.excluded.insert(session, exclusion);
         self.note(job, &format!("worker {name} refused: {reason}"));
         self.free_worker(session, job.id());
@@ -56,6 +56,7 @@ impl Cluster {
         let pausing = job.record.pausing;
         let active = job.require_active_mut()?;
         active.members.remove(&session);
+        active.claims.retain(|claim| claim.session != session);
         if active.members.is_empty() {
             active.without_workers_since = Some(self.now.elapsed);
             if pausing && active.closing().is_none() {
@@ -64,7 +65,7 @@ impl Cluster {
                 self.release(job);
                 return Ok(());
             }
-            job.unbind_class();
+            job.unbind();
         }
         self.reassign(job, session)?;
         // A worker that was lost, not refused, may come back: then the job waits.
@@ -106,7 +107,7 @@ impl Cluster {
         if job.record.checkpoint.is_none() {
             return Err(Halt::Failed(reasons));
         }
-        let (state, what) = if job.excluded.values().any(|exclusion| exclusion.other_class) {
+        let (state, what) = if job.excluded.values().any(|exclusion| exclusion.ground == Ground::OtherClass) {
             (
                 JobState::Paused,
                 "no worker of its compute class is here; resume it once there is one, or accept another",
@@ -119,17 +120,21 @@ impl Cluster {
         Ok(true)
     }
 
-    /// Handles the loss of the last worker: a job without weights is queued again, any other one keeps its state in
-    /// memory and waits for a worker.
+    /// Handles the loss of the last worker, or of the last one that gave the description of model and data: a job without a
+    /// checkpoint is queued again, any other one keeps its state in memory and waits for a worker.
     fn wait_for_workers_if_abandoned(&mut self, job: &mut Job) -> Handled {
         let active = job.require_active()?;
-        if !active.members.is_empty() || active.closing().is_some() {
+        if active.closing().is_some() {
             return Ok(());
         }
-        if matches!(active.stage, Stage::Describing | Stage::Drawing(_)) {
+        let is_empty = active.members.is_empty();
+        let is_unfounded =
+            active.described.is_some() && active.members.values().all(|member| !member.prepared);
+        if job.record.checkpoint.is_none() && (is_empty || is_unfounded) {
+            // There is nothing to keep, not even what the lost workers said of model and data.
             self.set_state(job, JobState::Queued, "waits for workers again");
             self.release(job);
-        } else {
+        } else if is_empty {
             let grace = self.config.worker_grace.as_secs();
             self.note(job, &format!("no worker is left; it waits {grace} s for one"));
         }

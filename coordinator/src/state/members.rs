@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use lookbehind_common::BUILD_VERSION;
-use lookbehind_common::ids::{FencingToken, SessionId};
+use lookbehind_common::ids::{FencingToken, SessionId, SessionSecret};
 use lookbehind_proto::PROTOCOL_VERSION;
 
 use super::Core;
 use super::command::{Command, WorkerCommand};
-use super::event::{LossCause, Refusal, Registration, Reply, ReplyTo, WorkerMessage};
+use super::event::{LossCause, Origin, Refusal, Registration, Reply, ReplyTo, WorkerMessage};
 use super::observation::{LostWorker, Observation};
 
 /// Maximum length in bytes of a worker's name, version and device, each.
@@ -16,16 +16,23 @@ const MAX_TEXT: usize = 256;
 
 impl Core {
     /// Registers a worker, or answers why it is refused.
-    pub(super) fn register(&mut self, reply_to: ReplyTo, registration: Registration) {
+    pub(super) fn register(
+        &mut self,
+        reply_to: ReplyTo,
+        registration: Registration,
+        identity: Option<Arc<str>>,
+        secret: SessionSecret,
+    ) {
         let name = registration.name.clone();
-        let outcome = self.check_registration(&registration).map(|()| {
-            let session = self.cluster.workers.add(registration, self.cluster.now.elapsed);
+        let outcome = self.check_registration(&registration, identity.as_deref()).map(|()| {
+            let session = self.cluster.workers.add(registration, identity, secret, self.cluster.now.elapsed);
             tracing::info!(worker = name, %session, "worker joined");
             self.cluster.observe(Observation::WorkerJoined(session, name.as_str().into()));
             FencingToken {
                 cluster: self.cluster.config.cluster.clone(),
                 incarnation: self.cluster.config.incarnation,
                 session,
+                secret,
             }
         });
         if let Err(refusal) = &outcome {
@@ -36,7 +43,7 @@ impl Core {
         self.cluster.reply(reply_to, Reply::Registered(outcome));
     }
 
-    fn check_registration(&self, registration: &Registration) -> Result<(), Refusal> {
+    fn check_registration(&self, registration: &Registration, identity: Option<&str>) -> Result<(), Refusal> {
         let refuse = |reason: String| Err(Refusal { reason, retryable: false });
         let printable = |text: &str| text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
         // Checked first, because the reasons below quote what the worker sent.
@@ -65,14 +72,22 @@ impl Core {
             let reason = format!("workers: the limit of {} is reached", self.cluster.config.max_workers);
             return Err(Refusal { reason, retryable: true });
         }
+        if let Some(identity) = identity {
+            let limit = self.cluster.config.max_workers_per_identity;
+            if self.cluster.workers.with_identity(identity) >= limit {
+                let reason =
+                    format!("workers with the identity {identity:?}: the limit of {limit} is reached");
+                return Err(Refusal { reason, retryable: true });
+            }
+        }
         Ok(())
     }
 
-    /// Handles a worker's message, if its fencing token is current.
-    pub(super) fn worker_message(&mut self, fencing_token: &FencingToken, message: WorkerMessage) {
-        let session = fencing_token.session;
-        if !self.cluster.is_current(fencing_token) {
-            tracing::debug!(%session, "stale message: {}", self.cluster.stale(fencing_token));
+    /// Handles a worker's message, if it is current.
+    pub(super) fn worker_message(&mut self, origin: &Origin, message: WorkerMessage) {
+        let session = origin.session();
+        if !self.cluster.is_current(origin) {
+            tracing::debug!(%session, "stale message: {}", self.cluster.stale(origin));
             return;
         }
         self.cluster.workers.note_heard(session, self.cluster.now.elapsed);

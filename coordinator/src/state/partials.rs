@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lookbehind_common::ids::{FencingToken, JobId, RequestId, SessionId};
+use lookbehind_common::ids::{JobId, RequestId, SessionId};
 use lookbehind_common::layout::Layout;
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
@@ -12,9 +12,9 @@ use super::Core;
 use super::active::Active;
 use super::cluster::Cluster;
 use super::command::{Coordinates, RequestKind};
-use super::event::{Admission, PartialHeader, PartialOutcome};
+use super::event::{Admission, Origin, PartialHeader, PartialOutcome};
 use super::halt::{Halt, Handled};
-use super::job::Job;
+use super::job::{Ground, Job};
 use super::request::{Acceptance, Request};
 
 /// The job fails when computing the same segment has failed this many times, on any workers.
@@ -22,29 +22,31 @@ const MAX_FAILURES: u32 = 3;
 
 impl Core {
     /// Whether a worker may download weights of the job.
-    pub(super) fn admit_download(&self, fencing_token: &FencingToken, id: &JobId) -> Admission {
-        if !self.cluster.is_current(fencing_token) {
-            return Admission::Stale(self.cluster.stale(fencing_token));
+    pub(super) fn admit_download(&self, origin: &Origin, id: &JobId) -> Admission {
+        if !self.cluster.is_current(origin) {
+            return Admission::Stale(self.cluster.stale(origin));
         }
-        let member = |active: &Active| active.members.contains_key(&fencing_token.session);
+        let member = |active: &Active| active.members.contains_key(&origin.session());
         match self.jobs.get(id).and_then(|job| job.active.as_ref()) {
             Some(active) if member(active) => Admission::Granted,
-            _ => Admission::Stale(format!("session {} does not serve job {id}", fencing_token.session)),
+            _ => Admission::Stale(format!("session {} does not serve job {id}", origin.session())),
         }
     }
 
     /// Whether a partial is admitted. Decided on the header, so that an unwanted partial costs no transfer.
     pub(super) fn admit_partial(&self, header: &PartialHeader) -> Admission {
-        if !self.cluster.is_current(&header.fencing_token) {
-            return Admission::Stale(self.cluster.stale(&header.fencing_token));
+        if !self.cluster.is_current(&header.origin) {
+            return Admission::Stale(self.cluster.stale(&header.origin));
         }
         let Some((layout, request)) = self.open_request(&header.request) else {
             return Admission::Stale(format!("{} is over", header.request));
         };
-        if !request.is_assigned(header.fencing_token.session, header.segment) {
+        if !request.is_assigned(header.origin.session(), header.segment) {
             return Admission::Stale(format!(
                 "{} of {} are not assigned to session {}",
-                header.segment, header.request, header.fencing_token.session
+                header.segment,
+                header.request,
+                header.origin.session()
             ));
         }
         let (gradient, statistics) = match request.coordinates.kind {
@@ -84,7 +86,7 @@ impl Core {
             Admission::Refused(reason) => return PartialOutcome::Refused(reason),
         }
         // A complete upload shows that the worker is alive, as a message does.
-        self.cluster.workers.note_heard(header.fencing_token.session, self.cluster.now.elapsed);
+        self.cluster.workers.note_heard(header.origin.session(), self.cluster.now.elapsed);
         let job = &header.request.job;
         let taken = self.of_job(job, |cluster, job| cluster.take_admitted(job, header, partial, checksum));
         taken.unwrap_or_else(|_| PartialOutcome::Stale(format!("job {job} has failed")))
@@ -101,7 +103,7 @@ impl Cluster {
         checksum: Checksum,
     ) -> Result<PartialOutcome, Halt> {
         let now = self.now.elapsed;
-        let session = header.fencing_token.session;
+        let session = header.origin.session();
         let active = job.require_active_mut()?;
         let request = active.require_request()?;
         let acceptance = request.accept(header.segment, partial, checksum, session);
@@ -131,7 +133,7 @@ impl Cluster {
         let reason = format!(
             "workers {} and {} disagree on {} of {}: their machines do not compute alike",
             self.workers.name(other),
-            self.workers.name(header.fencing_token.session),
+            self.workers.name(header.origin.session()),
             header.segment,
             header.request
         );
@@ -163,7 +165,7 @@ impl Cluster {
             self.assign_unassigned(active);
             return Ok(());
         }
-        self.exclude(job, session, reason, false)
+        self.exclude(job, session, reason, Ground::Failure)
     }
 }
 

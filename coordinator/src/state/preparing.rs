@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::ids::{FencingToken, JobId, SessionId};
+use lookbehind_common::ids::{JobId, SessionId};
 use lookbehind_common::job::{JobDescription, JobSpec, ResourcesSpec};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::sampling::Plan;
@@ -13,13 +13,13 @@ use lookbehind_proto::v1;
 use prost::Message as _;
 
 use super::Core;
-use super::active::{Active, Phase, Stage, Training};
+use super::active::{Active, Claim, Phase, Stage, Training};
 use super::checkpoints::checkpoint_command;
 use super::cluster::Cluster;
 use super::command::{Command, Source, StartFrom, WorkerCommand};
-use super::event::{Activation, Admission};
+use super::event::{Activation, Admission, Origin};
 use super::halt::{Halt, Handled};
-use super::job::{Job, check_class};
+use super::job::{Ground, Job, check_class};
 use super::record::JobState;
 use super::step::Step;
 use crate::training::{ComputeClass, StartError, Trainer};
@@ -35,36 +35,70 @@ impl Cluster {
         class: ComputeClass,
         memory_left: u64,
     ) -> Handled {
-        let name = self.workers.name(session);
-        let mixes_classes = job.mixes_classes();
         let active = job.with_member(session)?;
-        if let Some((known, by)) = &active.described
-            && let Some(difference) = known.difference(description)
+        let answered = |claim: &Claim| claim.session == session;
+        if active.members.get(&session).is_some_and(|member| member.prepared)
+            || active.claims.iter().any(answered)
         {
-            let reason = format!("it differs from worker {by} in {difference}");
-            return self.exclude(job, session, &reason, false);
+            return Err(Halt::Stale("the worker has said before that it is prepared"));
         }
-        let digest = Digest::of(&v1::JobDescription::from(description.as_ref()).encode_to_vec());
-        if job.record.description.is_some_and(|known| known != digest) {
-            let reason = "its model or data are not those that the job began with";
-            return self.exclude(job, session, reason, false);
+        let claim = Claim { session, description: Arc::clone(description), class, at: self.now.elapsed };
+        if job.require_active()?.described.is_some() {
+            return self.take_claim(job, claim);
         }
-        if !mixes_classes && let Err(reason) = check_class(job.record.class.as_ref(), &class) {
-            return self.exclude(job, session, &reason, true);
+        if let Some((reason, ground)) = refusal(job, &claim) {
+            return self.exclude(job, session, &reason, ground);
         }
-        let active = job.with_member(session)?;
-        let is_first = active.described.is_none();
-        active.note_prepared(session);
-        if is_first {
-            active.described = Some((Arc::clone(description), name.clone()));
-            job.record.description = Some(digest);
+        job.require_active_mut()?.claims.push(claim);
+        self.decide_description(job, memory_left)
+    }
+
+    /// Decides which description of model and data counts, if none does yet and it can be told. Workers that gave another
+    /// one are excluded.
+    pub(super) fn decide_description(&mut self, job: &mut Job, memory_left: u64) -> Handled {
+        let active = job.require_active_mut()?;
+        if active.described.is_some() {
+            return Ok(());
         }
-        self.bind_class(job, &name, class);
-        if is_first {
-            self.described(job, session, description, memory_left)
-        } else {
-            self.joined(job, session, &name)
+        let decided = active.decided_claim(self.now.elapsed, self.config.failure_detection);
+        let Some(leading) = decided else { return Ok(()) };
+        let mut claims = std::mem::take(&mut active.claims);
+        let chosen = claims.remove(leading);
+        let (session, description) = (chosen.session, Arc::clone(&chosen.description));
+        let agreeing = |claim: &&Claim| claim.description.difference(&description).is_none();
+        let by = match claims.iter().filter(agreeing).count() {
+            0 => self.workers.name(session),
+            others => format!("{} and {others} more", self.workers.name(session)),
+        };
+        active.described = Some((Arc::clone(&description), by));
+        self.enrol(job, chosen)?;
+        self.described(job, session, &description, memory_left)?;
+        for claim in claims {
+            // The job may have stopped meanwhile, for example for lack of memory.
+            if job.active.is_some() {
+                self.take_claim(job, claim)?;
+            }
         }
+        Ok(())
+    }
+
+    /// Lets a prepared worker take part in a job that has been described, or excludes it.
+    fn take_claim(&mut self, job: &mut Job, claim: Claim) -> Handled {
+        let session = claim.session;
+        if let Some((reason, ground)) = refusal(job, &claim) {
+            return self.exclude(job, session, &reason, ground);
+        }
+        self.enrol(job, claim)?;
+        self.joined(job, session)
+    }
+
+    /// Notes that a worker is prepared, and binds the job to its description and class if it is bound to none.
+    fn enrol(&mut self, job: &mut Job, claim: Claim) -> Handled {
+        job.with_member(claim.session)?.note_prepared(claim.session);
+        job.record.description.get_or_insert_with(|| digest(&claim.description));
+        let name = self.workers.name(claim.session);
+        self.bind_class(job, &name, claim.class);
+        Ok(())
     }
 
     /// Binds a job to the class of its first prepared worker.
@@ -78,7 +112,8 @@ impl Cluster {
     }
 
     /// A prepared worker joins a job that another one has described before.
-    fn joined(&mut self, job: &mut Job, session: SessionId, name: &str) -> Handled {
+    fn joined(&mut self, job: &mut Job, session: SessionId) -> Handled {
+        let name = self.workers.name(session);
         match job.require_active()?.stage {
             // The worker that was asked before has left.
             Stage::Describing => self.request_initial_state(job, session),
@@ -208,15 +243,15 @@ impl Core {
     /// Whether a worker may upload initial weights of these lengths, in elements.
     pub(super) fn admit_initial_state(
         &self,
-        fencing_token: &FencingToken,
+        origin: &Origin,
         id: &JobId,
         lengths: ModelState<u64>,
     ) -> Admission {
-        if !self.cluster.is_current(fencing_token) {
-            return Admission::Stale(self.cluster.stale(fencing_token));
+        if !self.cluster.is_current(origin) {
+            return Admission::Stale(self.cluster.stale(origin));
         }
         match self.jobs.get(id).and_then(|job| job.active.as_ref()) {
-            Some(active) => admit_to(active, id, fencing_token.session, lengths),
+            Some(active) => admit_to(active, id, origin.session(), lengths),
             None => Admission::Stale(format!("job {id} is not active")),
         }
     }
@@ -224,12 +259,12 @@ impl Core {
     /// Takes completely received initial weights, if they are still admitted.
     pub(super) fn take_initial_state(
         &mut self,
-        fencing_token: &FencingToken,
+        origin: &Origin,
         id: &JobId,
         weights: ModelState<FlatBuffer>,
     ) -> Admission {
         let lengths = weights.lengths().map(|length| length as u64);
-        let admission = self.admit_initial_state(fencing_token, id, lengths);
+        let admission = self.admit_initial_state(origin, id, lengths);
         if admission == Admission::Granted {
             self.on_job(id, |cluster, job| cluster.start_at(job, weights));
         }
@@ -266,6 +301,29 @@ fn admit_to(active: &Active, id: &JobId, session: SessionId, lengths: ModelState
         ));
     }
     Admission::Granted
+}
+
+/// Why the model, data or class of a prepared worker are not those of the job; `None` if they are, or the job has none
+/// yet.
+fn refusal(job: &Job, claim: &Claim) -> Option<(String, Ground)> {
+    let described = job.active.as_ref().and_then(|active| active.described.as_ref());
+    let difference = described.and_then(|(known, by)| Some((known.difference(&claim.description)?, by)));
+    if let Some((difference, by)) = difference {
+        return Some((format!("it differs from worker {by} in {difference}"), Ground::OtherDescription));
+    }
+    if job.record.description.is_some_and(|known| known != digest(&claim.description)) {
+        let reason = "its model or data are not those that the job began with";
+        return Some((reason.to_owned(), Ground::OtherDescription));
+    }
+    if job.mixes_classes() {
+        return None;
+    }
+    let reason = check_class(job.record.class.as_ref(), &claim.class).err()?;
+    Some((reason, Ground::OtherClass))
+}
+
+fn digest(description: &JobDescription) -> Digest {
+    Digest::of(&v1::JobDescription::from(description).encode_to_vec())
 }
 
 /// Memory in bytes that a job needs on the coordinator: weights and optimizer state, for the method that needs most,

@@ -116,6 +116,11 @@ impl Request {
         busy.map(|(session, assignment)| (*session, assignment.last_activity))
     }
 
+    /// When the request was issued, since the coordinator's start.
+    pub(crate) fn begun(&self) -> Duration {
+        self.begun
+    }
+
     /// Whether the worker has delivered anything.
     pub(crate) fn has_delivered(&self, session: SessionId) -> bool {
         self.busy_for.contains_key(&session)

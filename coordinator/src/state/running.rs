@@ -120,7 +120,7 @@ impl Cluster {
 
     /// Assigns all shards that are neither filled nor assigned. Does nothing between two requests.
     pub(super) fn assign_unassigned(&mut self, active: &mut Active) {
-        let candidates = active.candidates();
+        let candidates = active.candidates(self.now.elapsed);
         if let Some(request) = active.training_mut().and_then(|training| training.request_mut()) {
             for range in request.unassigned() {
                 self.assign_range(request, range, &candidates, false);
@@ -160,7 +160,7 @@ impl Cluster {
             return Ok(());
         };
         training.step.note_request(&mut request, self.now.elapsed);
-        active.note_request(&request);
+        active.note_request(&request, self.now.elapsed);
         let coordinates = request.coordinates;
         match coordinates.kind {
             RequestKind::Gradient { .. } => {

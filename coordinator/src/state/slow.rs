@@ -2,6 +2,7 @@
 //! well (speculation), and the first answer counts. The result does not depend on which one is first: all workers of a
 //! class compute the same bytes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lookbehind_common::ids::{JobId, SessionId};
@@ -12,21 +13,30 @@ use super::assign::Candidate;
 use super::cluster::Cluster;
 use super::event::LossCause;
 use super::halt::{Halt, Handled};
-use super::job::Job;
+use super::job::{Ground, Job};
 use super::request::Request;
 
 /// A worker is late when it has taken this many times the duration that its earlier shards suggest.
 const PATIENCE: f64 = 4.0;
+/// A shard may take a worker at most this many times what it takes the fastest other one, or the worker is late. Without
+/// this limit, a worker that delivers ever more slowly would be waited for ever longer.
+const SLOWEST: f64 = 16.0;
+/// A worker of which no shard was measured is late after this many times failure detection, even if it reports progress
+/// all the time. Whether that is true cannot be known; that an idle worker can compute the shard as well is certain.
+const UNMEASURED: u32 = 8;
 /// A worker without progress is given up after this many times failure detection, if no idle worker can take its
 /// shards.
 const STUCK: u32 = 10;
+/// A worker that reports progress but delivers nothing is given up after this many times the patience with one that
+/// reports none, if another worker could serve the job in its place.
+const REPORTS_PROGRESS: u32 = 4;
 /// Maximum number of doublings of that time, one for each worker given up before. 2^20 times is longer than any run.
 const MAX_DOUBLINGS: u32 = 20;
 
 /// Workers to be given up.
 struct Stuck {
     sessions: Vec<SessionId>,
-    /// They have made no progress for at least this long.
+    /// They have delivered nothing for at least this long.
     patience: Duration,
 }
 
@@ -41,8 +51,12 @@ impl Core {
                     self.lose_worker(session, &LossCause::Stuck(stuck.patience));
                 }
             }
+            let memory_left = self.memory_left(&id);
             self.on_job(&id, |cluster, job| match job.active {
-                Some(_) => cluster.check_preparing_workers(job),
+                Some(_) => {
+                    cluster.decide_description(job, memory_left)?;
+                    cluster.check_preparing_workers(job)
+                }
                 None => Err(Halt::Stale("the last worker was given up just now")),
             });
         }
@@ -50,23 +64,21 @@ impl Core {
 }
 
 impl Cluster {
-    /// Assigns late shards to idle workers as well. If no worker is idle, returns the workers that have made no
-    /// progress for so long that they are to be given up.
+    /// Assigns late shards to idle workers as well. If no worker is idle, returns the workers that have delivered nothing
+    /// for so long that they are to be given up.
     fn speculate(&mut self, job: &mut Job) -> Result<Option<Stuck>, Halt> {
+        let replaceable = self.workers.free().any(|session| !job.excluded.contains_key(&session));
         let active = job.require_active_mut()?;
-        let candidates = active.candidates();
+        let candidates = active.candidates(self.now.elapsed);
         let Active { members, stage: Stage::Training(training), stuck, .. } = active else {
             return Ok(None);
         };
         let Some(request) = training.request_mut() else { return Ok(None) };
-        let late = request.late(|session, since, shards| {
-            let seconds_per_shard = members.get(&session).and_then(|member| member.seconds_per_shard);
-            self.is_late(session, seconds_per_shard, since, shards)
-        });
+        let late = request.late(|session, since, shards| self.is_late(members, session, since, shards));
         let idle: Vec<Candidate> =
             candidates.into_iter().filter(|candidate| request.is_idle(candidate.session)).collect();
         if idle.is_empty() && !late.is_empty() {
-            return Ok(Some(self.stuck_workers(request, stuck)));
+            return Ok(Some(self.stuck_workers(request, replaceable, stuck)));
         }
         for range in late {
             self.assign_range(request, range, &idle, true);
@@ -74,40 +86,49 @@ impl Cluster {
         Ok(None)
     }
 
-    /// Whether a worker is late: `shards` are open, and nothing was assigned to it or delivered by it after `since`.
+    /// Whether a worker is late: `shards` are open, and nothing was assigned to it or delivered by it after `since`. What
+    /// it says of its progress can only shorten the time.
     fn is_late(
         &self,
+        members: &BTreeMap<SessionId, Member>,
         session: SessionId,
-        seconds_per_shard: Option<f64>,
         since: Duration,
         shards: u32,
     ) -> bool {
-        let now = self.now.elapsed;
-        let detection = self.config.failure_detection;
-        match seconds_per_shard {
-            Some(seconds) => {
-                let patience = (PATIENCE * seconds * f64::from(shards)).max(detection.as_secs_f64() / 2.0);
-                now.saturating_sub(since).as_secs_f64() > patience
+        let detection = self.config.failure_detection.as_secs_f64();
+        let waited = self.now.elapsed.saturating_sub(since).as_secs_f64();
+        let own = members.get(&session).and_then(|member| member.seconds_per_shard);
+        let others = members.iter().filter(|(other, _)| **other != session);
+        let fastest = others.filter_map(|(_, member)| member.seconds_per_shard).reduce(f64::min);
+        let longest = fastest.map(|seconds| SLOWEST * seconds);
+        match own.map(|own| longest.map_or(own, |longest| own.min(longest))) {
+            Some(seconds) => waited > (PATIENCE * seconds * f64::from(shards)).max(detection / 2.0),
+            None => {
+                let longest = longest.map_or(f64::INFINITY, |seconds| PATIENCE * seconds * f64::from(shards));
+                let most = longest.max(detection).min(f64::from(UNMEASURED) * detection);
+                waited > most || self.stands_still(session, since, self.config.failure_detection)
             }
-            // Without a measurement only the progress count tells whether it computes.
-            None => self
-                .workers
-                .get(session)
-                .is_none_or(|worker| now.saturating_sub(worker.advanced.max(since)) > detection),
         }
     }
 
-    /// Workers with open shards that have made no progress for long. Each worker given up doubles the job's patience
-    /// with the next ones, so that a slow but working one can finish in the end; `given_up` counts them.
-    fn stuck_workers(&self, request: &Request, given_up: &mut u32) -> Stuck {
-        let now = self.now.elapsed;
+    /// Whether a worker has neither delivered nor reported progress for longer than `patience`.
+    fn stands_still(&self, session: SessionId, last_activity: Duration, patience: Duration) -> bool {
+        let advanced = self.workers.get(session).map(|worker| worker.advanced.max(last_activity));
+        advanced.is_none_or(|advanced| self.now.elapsed.saturating_sub(advanced) > patience)
+    }
+
+    /// Workers with open shards that have delivered nothing for long. Each worker given up doubles the job's patience
+    /// with the next ones, so that a slow but working one can finish in the end; `given_up` counts them. `replaceable`:
+    /// a free worker could serve the job.
+    fn stuck_workers(&self, request: &Request, replaceable: bool, given_up: &mut u32) -> Stuck {
         let patience =
             self.config.failure_detection * STUCK.saturating_mul(1 << (*given_up).min(MAX_DOUBLINGS));
-        let without_progress = |(session, last_activity): (SessionId, Duration)| {
-            let advanced = self.workers.get(session)?.advanced;
-            (now.saturating_sub(advanced.max(last_activity)) > patience).then_some(session)
+        let is_stuck = |(session, last_activity): &(SessionId, Duration)| {
+            let waited = self.now.elapsed.saturating_sub(*last_activity);
+            self.stands_still(*session, *last_activity, patience)
+                || (replaceable && waited > patience * REPORTS_PROGRESS)
         };
-        let sessions: Vec<SessionId> = request.busy().filter_map(without_progress).collect();
+        let sessions: Vec<SessionId> = request.busy().filter(is_stuck).map(|(session, _)| session).collect();
         *given_up += sessions.len() as u32;
         Stuck { sessions, patience }
     }
@@ -155,7 +176,7 @@ impl Cluster {
         let late: Vec<SessionId> = active.members.iter().filter_map(late).collect();
         for session in late {
             let reason = format!("it has not loaded the job within {} s", grace.as_secs());
-            self.exclude(job, session, &reason, false)?;
+            self.exclude(job, session, &reason, Ground::Failure)?;
         }
         Ok(())
     }

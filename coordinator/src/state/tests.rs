@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lookbehind_common::ids::{ClusterId, FencingToken, Incarnation, JobId};
+use lookbehind_common::ids::{ClusterId, FencingToken, Incarnation, JobId, SessionSecret};
 use lookbehind_common::job::JobFile;
 use lookbehind_proto::wire;
 
@@ -19,6 +19,7 @@ fn core() -> Core {
         worker_grace: Duration::from_secs(60),
         max_queued_jobs: 10,
         max_workers: 10,
+        max_workers_per_identity: 10,
         memory: 1 << 30,
     };
     Core::new(config, Vec::new(), Now::default()).0
@@ -42,12 +43,17 @@ fn preparing() -> (Core, JobId, FencingToken) {
         name: "worker".into(),
         device: "cpu".into(),
     };
-    let commands = core.handle(Now::default(), Event::Register(ReplyTo(2), registration));
+    let commands = core.handle(Now::default(), register(2, registration));
     let fencing_token = commands.into_iter().find_map(|command| match command {
         Command::Reply(_, Reply::Registered(Ok(fencing_token))) => Some(fencing_token),
         _ => None,
     });
     (core, id, fencing_token.expect("the worker is registered"))
+}
+
+fn register(reply_to: u64, registration: Registration) -> Event {
+    let secret = SessionSecret::from_entropy(u128::from(reply_to));
+    Event::Register { reply_to: ReplyTo(reply_to), registration, identity: None, secret }
 }
 
 fn activation(core: &Core, id: &JobId) -> Activation {

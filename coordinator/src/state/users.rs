@@ -142,6 +142,8 @@ impl Core {
         self.created = self.created.max(record.number);
         self.requests.insert((record.owner.clone(), record.request_id.clone()), id.clone());
         let mut job = Job::new(record, spec, message.into());
+        // What workers said before the coordinator ended counts only if there is a checkpoint.
+        job.unbind();
         job.since = Some(self.cluster.now.elapsed);
         let appeared = JobMove { job: id.clone(), from: None, to: state, after: None };
         self.cluster.observe(Observation::JobMoved(appeared));

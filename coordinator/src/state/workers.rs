@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookbehind_common::ids::{JobId, SessionId};
+use lookbehind_common::ids::{JobId, SessionId, SessionSecret};
 
 use crate::state::event::Registration;
 
@@ -14,6 +14,10 @@ pub(crate) struct Worker {
     pub(crate) registration: Registration,
     /// The name in the registration, shared with observations.
     pub(crate) name: Arc<str>,
+    /// Name in the credentials with which the session was opened; `None` without credentials.
+    pub(crate) identity: Option<Arc<str>>,
+    /// Secret of the session.
+    pub(crate) secret: SessionSecret,
     /// When the last message or upload of it arrived.
     pub(crate) last_seen: Duration,
     /// The highest progress count that its heartbeats reported.
@@ -35,13 +39,21 @@ pub(crate) struct Workers {
 
 impl Workers {
     /// Adds a worker under a new session.
-    pub(crate) fn add(&mut self, registration: Registration, now: Duration) -> SessionId {
+    pub(crate) fn add(
+        &mut self,
+        registration: Registration,
+        identity: Option<Arc<str>>,
+        secret: SessionSecret,
+        now: Duration,
+    ) -> SessionId {
         self.registered += 1;
         let session = SessionId(self.registered);
         let name = Arc::from(registration.name.as_str());
         let worker = Worker {
             registration,
             name,
+            identity,
+            secret,
             last_seen: now,
             progress: 0,
             advanced: now,
@@ -92,6 +104,11 @@ impl Workers {
     pub(crate) fn shared_name(&self, session: SessionId) -> Arc<str> {
         self.get(session)
             .map_or_else(|| Arc::from(format!("session {session}")), |worker| Arc::clone(&worker.name))
+    }
+
+    /// Number of workers whose sessions were opened with this identity.
+    pub(crate) fn with_identity(&self, identity: &str) -> usize {
+        self.table.values().filter(|worker| worker.identity.as_deref() == Some(identity)).count()
     }
 
     pub(crate) fn len(&self) -> usize {

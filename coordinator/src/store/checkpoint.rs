@@ -86,7 +86,7 @@ pub fn write(job_folder: &Path, snapshot: &Snapshot) -> Result<Digest, StoreErro
     let target = step_folder(job_folder, outer_step);
     let state = &snapshot.state;
     let digest = weights_digest(&snapshot.description.layout, &state.weights);
-    if is_whole(&target, outer_step, digest) {
+    if is_whole(&target, snapshot, digest) {
         return Ok(digest);
     }
     let temporary = folder(job_folder).join(format!(".step-{outer_step}.tmp"));
@@ -125,14 +125,18 @@ fn sync(job_folder: &Path) -> Result<(), StoreError> {
     job_folder.parent().map_or(Ok(()), durable::sync_folder)
 }
 
-/// Whether a folder holds an undamaged checkpoint of these weights. A job that resumed from an earlier checkpoint
-/// produces its later ones again; they need no second write.
-fn is_whole(step_folder: &Path, outer_step: u64, digest: Digest) -> bool {
-    let Ok(manifest) = Manifest::read(step_folder, outer_step) else { return false };
+/// Whether a folder holds an undamaged checkpoint of these weights, for the same model, data and class. A job that resumed
+/// from an earlier checkpoint produces its later ones again; they need no second write.
+fn is_whole(step_folder: &Path, snapshot: &Snapshot, digest: Digest) -> bool {
+    let Ok(manifest) = Manifest::read(step_folder, snapshot.position.outer_step) else { return false };
     let matches = |(name, expected): (&String, &Digest)| {
         file_digest(&step_folder.join(name)).is_ok_and(|found| found == *expected)
     };
-    manifest.digest == digest && manifest.files.iter().all(matches)
+    manifest.digest == digest
+        && manifest.layout == tensors(&snapshot.description.layout)
+        && manifest.data_fingerprint == snapshot.description.data_fingerprint
+        && manifest.class == snapshot.class.as_ref().map(|class| class.probe)
+        && manifest.files.iter().all(matches)
 }
 
 fn write_tensors(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Result<(), StoreError> {

@@ -9,15 +9,17 @@ use lookbehind_common::ids::{FencingToken, JobId, RequestId};
 use lookbehind_common::job::JobSpec;
 use lookbehind_common::model_state::{ModelState, Weights};
 use lookbehind_coordinator::state::command::{Assignment, RequestKind};
-use lookbehind_coordinator::state::event::{Busy, PartialHeader, WorkerMessage};
+use lookbehind_coordinator::state::event::{Busy, Origin, PartialHeader, WorkerMessage};
 use lookbehind_coordinator::training::ComputeClass;
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 
 use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis};
+use crate::streams::identity_of;
 use crate::toy;
 use crate::transfers::{Upload, What};
+use crate::worker::Lie;
 use crate::world::World;
 
 /// The session in which a task was received.
@@ -203,12 +205,17 @@ impl World {
         }
         match step {
             Step::Prepared(context, job, spec) => {
-                let description = Arc::new(toy::description(&spec));
+                let mut description = toy::description(&spec);
+                if worker.lie == Some(Lie::Description) {
+                    description.data_fingerprint = Digest::of(b"other data");
+                }
+                let description = Arc::new(description);
                 worker.executor.loaded = Some(Loaded { job: job.clone(), spec: *spec, weights: None });
                 let class = ComputeClass { probe: Digest::of(b"probe"), description: "simulated".into() };
                 self.say(number, &context, WorkerMessage::Prepared { job, description, class });
                 self.task_done(number);
             }
+            Step::Drawn(..) if worker.lie == Some(Lie::Description) => self.task_done(number),
             Step::Drawn(context, job, state) => {
                 self.begin_transfer(number, &context.fencing_token, What::OfferState(job, state.into()));
             }
@@ -234,8 +241,9 @@ impl World {
         worker.progress += 1;
         done += 1;
         if done == assignment.segments[segment].len() {
+            let delivers = worker.lie != Some(Lie::Progress);
             let seconds = (u64::from(done) * worker.shard_time) as f64 / 1e6;
-            if let Some(upload) = self.partial(number, &context, &assignment, segment, seconds) {
+            if delivers && let Some(upload) = self.partial(number, &context, &assignment, segment, seconds) {
                 self.begin_transfer(number, &context.fencing_token, What::Offer(Arc::new(upload)));
             }
             (segment, done) = (segment + 1, 0);
@@ -262,7 +270,7 @@ impl World {
         let kind: RequestKind = assignment.coordinates.kind;
         let partial = toy::partial(&loaded.spec, &weights.parameters, kind, segment);
         let header = PartialHeader {
-            fencing_token: context.fencing_token.clone(),
+            origin: Origin { fencing_token: context.fencing_token.clone(), identity: identity_of(number) },
             request: assignment.request.clone(),
             segment,
             gradient: partial.gradient.len() as u64,

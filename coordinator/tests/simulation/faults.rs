@@ -5,7 +5,7 @@ use lookbehind_coordinator::state::event::Event;
 use crate::agenda::ScheduledEvent;
 use crate::dice::{Dice, Micros, millis, seconds};
 use crate::users::Wish;
-use crate::worker::Worker;
+use crate::worker::{Lie, Worker};
 use crate::world::World;
 
 /// A fault. Numbers of workers are taken modulo the number of workers; times are durations.
@@ -166,7 +166,9 @@ impl World {
         if self.workers[worker].draining {
             self.kill_worker(worker);
         }
-        self.start_worker(worker);
+        if !(self.healed && self.workers[worker].lie == Some(Lie::Description)) {
+            self.start_worker(worker);
+        }
     }
 
     fn any_worker_is_alive(&self) -> bool {
@@ -202,13 +204,15 @@ impl World {
                 worker.stuck_until = 0;
             }
             (worker.up_cut_until, worker.down_cut_until) = (0, 0);
-            if worker.draining {
+            // Nobody can tell which of two descriptions is right; that one leaves must be enough.
+            if worker.draining || worker.lie == Some(Lie::Description) {
                 self.kill_worker(number);
             }
         }
-        let well = |worker: &Worker| worker.stuck_until == 0;
+        let well = |worker: &Worker| worker.stuck_until == 0 && worker.lie.is_none();
         for number in 0..self.workers.len() {
-            if number < 2 || !well(&self.workers[number]) {
+            let stays_away = self.workers[number].lie == Some(Lie::Description);
+            if !stays_away && (number < 2 || !well(&self.workers[number])) {
                 self.start_worker(number);
             }
         }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use lookbehind_common::ids::{ClusterId, FencingToken, SessionId};
+use lookbehind_common::ids::{ClusterId, SessionId, SessionSecret};
 use lookbehind_common::partial::Partial;
-use lookbehind_coordinator::state::event::{Event, Fault, WorkerMessage};
+use lookbehind_coordinator::state::event::{Event, Fault, Origin, WorkerMessage};
 
 use crate::process::Caller;
 use crate::transfers::Upload;
@@ -22,31 +22,34 @@ impl World {
         let Some(upload) = self.past.get((count - back).saturating_sub(1) as usize).map(Arc::clone) else {
             return;
         };
-        let fencing_token = self.stale_fencing_token(&upload.header.fencing_token);
+        let origin = self.stale_origin(&upload.header.origin);
         let job = upload.header.request.job.clone();
         self.invariants.fencing.begin_stale();
         match self.dice.below(8) {
-            0..3 => self.stale_partial(&upload, |header| header.fencing_token = fencing_token),
+            0..3 => self.stale_partial(&upload, |header| header.origin = origin),
             3 => self.stale_partial(&upload, |header| header.request.index += 1000),
             4 => self.stale_partial(&upload, |header| header.segment.end += 1000),
-            5 => self.feed(Event::Worker(fencing_token, WorkerMessage::Draining)),
+            5 => self.feed(Event::Worker(origin, WorkerMessage::Draining)),
             6 => {
                 let message = WorkerMessage::PrepareFailed { job, fault: Fault::Job, reason: "stale".into() };
-                self.feed(Event::Worker(fencing_token, message));
+                self.feed(Event::Worker(origin, message));
             }
-            _ => self.ask(Caller::Stale, |reply_to| Event::WeightsAsked { reply_to, fencing_token, job }),
+            _ => self.ask(Caller::Stale, |reply_to| Event::WeightsAsked { reply_to, origin, job }),
         }
         self.invariants.fencing.end_stale();
     }
 
-    /// A fencing token of another cluster, of another incarnation, or of a session that never existed.
-    fn stale_fencing_token(&mut self, fencing_token: &FencingToken) -> FencingToken {
-        let mut stale = fencing_token.clone();
-        stale.incarnation.0 = self.incarnation;
-        match self.dice.below(3) {
-            0 => stale.cluster = ClusterId("another".into()),
-            1 => stale.incarnation.0 -= 1,
-            _ => stale.session = SessionId(stale.session.0 + 100_000),
+    /// An origin of another cluster, of another incarnation, or of a session that never existed; or that of a session,
+    /// perhaps a living one, from a sender who does not know its secret or has another identity.
+    fn stale_origin(&mut self, origin: &Origin) -> Origin {
+        let mut stale = origin.clone();
+        stale.fencing_token.incarnation.0 = self.incarnation;
+        match self.dice.below(5) {
+            0 => stale.fencing_token.cluster = ClusterId("another".into()),
+            1 => stale.fencing_token.incarnation.0 -= 1,
+            2 => stale.fencing_token.session = SessionId(stale.session().0 + 100_000),
+            3 => stale.fencing_token.secret = SessionSecret::from_entropy(7),
+            _ => stale.identity = Some("another".into()),
         }
         stale
     }

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use lookbehind_common::ids::{FencingToken, SessionId};
+use lookbehind_common::ids::{FencingToken, SessionId, SessionSecret};
 use lookbehind_coordinator::state::command::WorkerCommand;
-use lookbehind_coordinator::state::event::{Event, LossCause, Registration, WorkerMessage};
+use lookbehind_coordinator::state::event::{Event, LossCause, Origin, Registration, WorkerMessage};
 
 use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis};
@@ -113,16 +113,20 @@ impl World {
             return self.agenda.add(blocked, ScheduledEvent::StreamUp(id));
         }
         let (running, session) = (self.is_running(stream.incarnation), stream.session);
+        let identity = identity_of(stream.worker);
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.heard = self.now;
         let Some(message) = stream.up.pop_front() else { return };
         match (message, session) {
             _ if !running => {}
             (Up::Register(registration), _) => {
-                self.ask(Caller::Register(id), |reply_to| Event::Register(reply_to, registration));
+                // Different for each stream, and never what a forged message says.
+                let secret = SessionSecret::from_entropy(u128::from(id) + 1000);
+                let register = |reply_to| Event::Register { reply_to, registration, identity, secret };
+                self.ask(Caller::Register(id), register);
             }
             (Up::Message(fencing_token, message), Some(_)) => {
-                self.feed(Event::Worker(fencing_token, message))
+                self.feed(Event::Worker(Origin { fencing_token, identity }, message))
             }
             (Up::Closed, Some(session)) => self.feed(Event::WorkerLost(session, LossCause::StreamClosed)),
             _ => {}
@@ -146,4 +150,9 @@ impl World {
             self.worker_takes(number, message);
         }
     }
+}
+
+/// The identity in the credentials of a worker. Some workers share one.
+pub(crate) fn identity_of(worker: usize) -> Option<std::sync::Arc<str>> {
+    Some(format!("machine-{}", worker / 2).into())
 }

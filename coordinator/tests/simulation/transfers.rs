@@ -6,12 +6,13 @@ use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{FencingToken, JobId};
 use lookbehind_common::model_state::{ModelState, Weights};
 use lookbehind_common::partial::Partial;
-use lookbehind_coordinator::state::event::{Admission, Event, PartialHeader, PartialOutcome, Reply};
+use lookbehind_coordinator::state::event::{Admission, Event, Origin, PartialHeader, PartialOutcome, Reply};
 use lookbehind_proto::transfer::{Checksum, sums_bytes};
 
 use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis, seconds};
 use crate::process::Caller;
+use crate::streams::identity_of;
 use crate::world::World;
 
 /// Number of attempts before a transfer is given up, as in real workers.
@@ -131,7 +132,8 @@ impl World {
             return;
         }
         bulk.served_by = Some(self.incarnation);
-        let (fencing_token, what) = (bulk.fencing_token.clone(), bulk.what.clone());
+        let what = bulk.what.clone();
+        let origin = Origin { fencing_token: bulk.fencing_token.clone(), identity: identity_of(bulk.worker) };
         self.ask(Caller::Bulk(bulk), |reply_to| match what {
             What::Offer(upload) => Event::PartialOffered(reply_to, upload.header.clone()),
             What::Partial(upload) => Event::PartialArrived {
@@ -142,14 +144,14 @@ impl World {
             },
             What::OfferState(job, state) => Event::InitialStateOffered {
                 reply_to,
-                fencing_token,
+                origin,
                 job,
                 lengths: state.lengths().map(|length| length as u64),
             },
             What::State(job, state) => {
-                Event::InitialStateArrived { reply_to, fencing_token, job, weights: (*state).clone() }
+                Event::InitialStateArrived { reply_to, origin, job, weights: (*state).clone() }
             }
-            What::Weights(job, _) => Event::WeightsAsked { reply_to, fencing_token, job },
+            What::Weights(job, _) => Event::WeightsAsked { reply_to, origin, job },
         });
     }
 

@@ -29,6 +29,15 @@ pub(crate) struct Session {
     heard: Micros,
 }
 
+/// How a worker lies in its control messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// It claims progress with every heartbeat and delivers nothing.
+    Progress,
+    /// It describes other data than there are, and does not draw the initial weights.
+    Description,
+}
+
 /// A worker and its current faults.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -42,6 +51,8 @@ pub(crate) struct Worker {
     pub(crate) shard_time: Micros,
     pub(crate) draining: bool,
     pub(crate) progress: u64,
+    /// `None` for an honest worker.
+    pub(crate) lie: Option<Lie>,
     wait: Micros,
     pub(crate) frozen_until: Micros,
     pub(crate) stuck_until: Micros,
@@ -65,6 +76,7 @@ impl World {
             shard_time,
             draining: false,
             progress: 0,
+            lie: None,
             wait: FIRST_WAIT,
             frozen_until: 0,
             stuck_until: 0,
@@ -142,8 +154,10 @@ impl World {
         if self.now - session.heard > patience {
             return self.lose_session(number);
         }
+        let claimed = u64::from(worker.lie == Some(Lie::Progress));
         if let Some(fencing_token) = session.fencing_token.clone() {
-            let message = WorkerMessage::Heartbeat(worker.progress);
+            let message = WorkerMessage::Heartbeat(worker.progress + claimed);
+            self.workers[number].progress += claimed;
             self.send_stream_up(stream, Up::Message(fencing_token, message));
         }
         self.agenda.add(self.now + DETECTION / 4, ScheduledEvent::Beat(number, stream));

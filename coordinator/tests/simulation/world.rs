@@ -18,7 +18,7 @@ use crate::process::Process;
 use crate::streams::Stream;
 use crate::transfers::Upload;
 use crate::users::Request;
-use crate::worker::Worker;
+use crate::worker::{Lie, Worker};
 
 /// Failure detection of coordinator and workers.
 pub(crate) const DETECTION: Micros = seconds(2);
@@ -96,6 +96,12 @@ impl World {
         let workers = world.dice.between(1, 5);
         for _ in 0..workers {
             world.add_worker();
+        }
+        // From dice of its own, so that worlds without a liar stay as they were.
+        let mut dice = Dice::new(seed, 2);
+        if dice.percent(20) {
+            let liar = dice.below(workers) as usize;
+            world.workers[liar].lie = Some(dice.pick(&[Lie::Progress, Lie::Description]));
         }
         let phase = world.dice.pick(&FAULT_PHASES);
         for (at, fault) in faults::draw(&mut Dice::new(seed, 1), phase, workers) {
@@ -205,6 +211,7 @@ impl World {
             worker_grace: Duration::from_secs(3600),
             max_queued_jobs: 8,
             max_workers: 16,
+            max_workers_per_identity: 16,
             memory: 1 << 20,
         }
     }

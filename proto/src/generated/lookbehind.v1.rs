@@ -273,6 +273,9 @@ pub struct FencingToken {
     /// Number of the worker's registration within that incarnation, from 1.
     #[prost(uint64, tag = "3")]
     pub session: u64,
+    /// Secret of the session, 16 bytes, told only to the worker that opened it.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub secret: ::prost::bytes::Bytes,
 }
 /// Identity of a request: the gradient of one batch, or an evaluation of the test split.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -2,7 +2,7 @@
 //!
 //! If the message of a chunk is encoded as protobuf encoders usually do, its data are returned as they arrive, without
 //! waiting for the rest and without a copy. Any other valid encoding is also accepted, but the message is then read as
-//! a whole.
+//! a whole, and may have 64 KiB.
 
 use std::ops::ControlFlow;
 
@@ -11,7 +11,7 @@ use prost::Message;
 use prost::encoding::decode_varint;
 
 use super::frames::{CHUNK, DATA, OFFSET, PREFIX};
-use super::{MAX_MESSAGE_BYTES, TransferError};
+use super::{MAX_MESSAGE_BYTES, MAX_WHOLE_BYTES, TransferError};
 use crate::v1;
 
 /// An event while a transfer is read.
@@ -113,6 +113,9 @@ impl Parser {
                 return Ok(ControlFlow::Break(Some(Event::Chunk { offset, length: data })));
             }
             Err(NoChunk::Unfinished) if body.len() < length => {}
+            Err(_) if length > MAX_WHOLE_BYTES => {
+                return Err(TransferError::MessageSize { found: length, most: MAX_WHOLE_BYTES });
+            }
             Err(_) => self.state = State::Whole,
         }
         Ok(ControlFlow::Continue(()))
@@ -127,7 +130,7 @@ impl Parser {
         }
         let found = u32::from_be_bytes(length) as usize;
         if found > MAX_MESSAGE_BYTES {
-            return Err(TransferError::MessageSize { found });
+            return Err(TransferError::MessageSize { found, most: MAX_MESSAGE_BYTES });
         }
         Ok(Some(found))
     }

@@ -66,7 +66,7 @@ fn read(bytes: &[u8]) -> bool {
     for entry in LAYOUT.entries() {
         let (shape, held) = tensor(&header, data, &entry.spec.name);
         assert_eq!(shape, entry.spec.shape);
-        let numbers = &weights[entry.spec.kind][entry.range.clone()];
+        let elements = &weights[entry.spec.kind][entry.range.clone()];
         assert!(elements.iter().all(|element| element.is_finite()), "{}", entry.spec.name);
         let found: Vec<u8> = elements.iter().flat_map(|element| element.to_le_bytes()).collect();
         assert_eq!(found, held, "{}", entry.spec.name);

@@ -5,6 +5,7 @@
 
 mod connections;
 mod encryption;
+mod floods;
 mod ownership;
 mod pages;
 mod renewal;

@@ -201,7 +201,7 @@ async fn the_only_worker_is_given_up_when_its_request_stands_still_and_comes_bac
     cluster.add("stuck", stuck).await;
     let id = cluster.client().submit(&checkpointed("")).await;
     let mut watcher = cluster.client().watch(&id).await;
-    watcher.until_said(&["stuck", "lost", "has not advanced"]).await;
+    watcher.until_said(&["stuck", "lost", "has delivered nothing"]).await;
     gate.open();
     succeeded(watcher).await;
 }

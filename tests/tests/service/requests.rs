@@ -40,7 +40,7 @@ async fn the_same_request_creates_one_job_and_another_body_under_its_id_is_refus
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn request_ids_that_cannot_be_kept_are_refused_by_name() {
     let cluster = Cluster::of(1).await;
-    for request_id in ["", "a b", "nul\0", "schön", &"x".repeat(65), &"x".repeat(1 << 20)] {
+    for request_id in ["", "a b", "nul\0", "schön", &"x".repeat(65), &"x".repeat(1 << 18)] {
         let refused = create(cluster.client(), request_id, wire::to_proto(&small())).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
         assert!(refused.message().contains("request_id") && refused.message().len() < 1000, "{refused}");
@@ -71,7 +71,7 @@ async fn statuses(client: &Client, id: &str) -> Vec<Status> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn identities_that_no_job_has_are_refused_by_every_call() {
     let cluster = Cluster::of(1).await;
-    for id in ["", "../../../../etc/passwd", "j1234567\0", "J12345678", &"j".repeat(1 << 20)] {
+    for id in ["", "../../../../etc/passwd", "j1234567\0", "J12345678", &"j".repeat(10_000)] {
         for status in statuses(cluster.client(), id).await {
             assert_eq!(status.code(), Code::InvalidArgument, "{status}");
             assert!(status.message().contains("job_id"), "{status}");

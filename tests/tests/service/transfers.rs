@@ -98,6 +98,7 @@ fn stale(fencing_token: &v1::FencingToken) -> Vec<v1::FencingToken> {
         v1::FencingToken { incarnation: fencing_token.incarnation - 1, ..fencing_token.clone() },
         v1::FencingToken { session: fencing_token.session + 1, ..fencing_token.clone() },
         v1::FencingToken { session: 0, ..fencing_token.clone() },
+        v1::FencingToken { secret: vec![0; 16].into(), ..fencing_token.clone() },
     ]
 }
 

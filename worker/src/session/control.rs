@@ -199,7 +199,8 @@ impl Session {
 
     fn take(&mut self, response: v1::SessionResponse) -> Result<(), Ended> {
         use session_response::Message;
-        if response.fencing_token.map(FencingToken::from).as_ref() != Some(&self.fencing_token) {
+        let fencing_token = response.fencing_token.map(FencingToken::try_from);
+        if fencing_token.and_then(Result::ok).as_ref() != Some(&self.fencing_token) {
             return Err(Ended::Lost {
                 reason: "received a message for another session".into(),
                 registered: true,

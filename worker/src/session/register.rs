@@ -6,6 +6,7 @@ use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::ids::FencingToken;
 use lookbehind_identity::{Access, Authorize, tls_refusal};
 use lookbehind_proto::PROTOCOL_VERSION;
+use lookbehind_proto::convert::FieldError;
 use lookbehind_proto::transfer::in_process::InProcess;
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::worker_service_client::WorkerServiceClient;
@@ -97,7 +98,9 @@ fn accepted(answer: Option<v1::SessionResponse>) -> Result<(FencingToken, v1::Re
     let answer = answer.ok_or_else(|| lost("the coordinator closed the stream"))?;
     match (answer.fencing_token, answer.message) {
         (Some(fencing_token), Some(session_response::Message::Registered(terms))) => {
-            Ok((fencing_token.into(), terms))
+            let fencing_token =
+                fencing_token.try_into().map_err(|error: FieldError| lost(&error.to_string()))?;
+            Ok((fencing_token, terms))
         }
         (_, Some(session_response::Message::Refused(refused))) => {
             Err(Ended::Refused { reason: refused.reason, retryable: refused.retryable })

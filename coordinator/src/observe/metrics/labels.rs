@@ -27,10 +27,15 @@ pub(crate) enum Refused {
     Forbidden,
     Rate,
     Connections,
+    /// Requests that would have taken more memory than there is for them.
+    Memory,
+    /// Requests and transfers that did not arrive in time.
+    Slow,
 }
 
 impl Refused {
-    pub(super) const ALL: [Self; 4] = [Self::Unauthenticated, Self::Forbidden, Self::Rate, Self::Connections];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Unauthenticated, Self::Forbidden, Self::Rate, Self::Connections, Self::Memory, Self::Slow];
 
     pub(super) fn label(self) -> Label {
         match self {
@@ -38,6 +43,8 @@ impl Refused {
             Self::Forbidden => [("reason", "forbidden")],
             Self::Rate => [("reason", "rate")],
             Self::Connections => [("reason", "connections")],
+            Self::Memory => [("reason", "memory")],
+            Self::Slow => [("reason", "slow")],
         }
     }
 }

@@ -3,11 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookbehind_common::ids::{FencingToken, JobId, RequestId};
+use lookbehind_common::ids::{FencingToken, JobId, RequestId, SessionId};
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::reduction::Segment;
 
 use crate::training::ComputeClass;
+
+/// Where a message of a worker comes from. It is current only if token and identity are those of a session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    /// The token in the message.
+    pub fencing_token: FencingToken,
+    /// Name in the credentials of the call that carries the message; `None` without credentials.
+    pub identity: Option<Arc<str>>,
+}
+
+impl Origin {
+    /// The session that the message claims to belong to.
+    pub fn session(&self) -> SessionId {
+        self.fencing_token.session
+    }
+}
 
 /// What a worker states about itself when it registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +96,7 @@ pub enum LossCause {
     OutboxFull,
     /// It broke the protocol; with a description.
     Protocol(String),
-    /// It is alive, but its computation has not advanced for this long.
+    /// It is alive, but has delivered nothing for at least this long.
     Stuck(Duration),
 }
 
@@ -91,7 +107,7 @@ impl std::fmt::Display for LossCause {
             LossCause::Silent => f.write_str("nothing was received from it in time"),
             LossCause::OutboxFull => f.write_str("it did not read its messages"),
             LossCause::Protocol(what) => write!(f, "it broke the protocol: {what}"),
-            LossCause::Stuck(time) => write!(f, "its computation has not advanced for {} s", time.as_secs()),
+            LossCause::Stuck(time) => write!(f, "it has delivered nothing for {} s", time.as_secs()),
         }
     }
 }
@@ -99,8 +115,8 @@ impl std::fmt::Display for LossCause {
 /// Header of a partial: enough to decide whether to read the rest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartialHeader {
-    /// Token of the sending worker.
-    pub fencing_token: FencingToken,
+    /// The sending worker.
+    pub origin: Origin,
     /// The request that it answers.
     pub request: RequestId,
     /// The segment of the request that it covers.

@@ -96,7 +96,10 @@ fn an_empty_chunk_is_a_chunk() {
 #[test]
 fn what_is_no_message_of_a_transfer_is_refused() {
     let huge = [&[0], &(MAX_MESSAGE_BYTES as u32 + 1).to_be_bytes()[..]].concat();
-    assert_eq!(parse(&huge, &[3]), Err(TransferError::MessageSize { found: MAX_MESSAGE_BYTES + 1 }));
+    assert_eq!(
+        parse(&huge, &[3]),
+        Err(TransferError::MessageSize { found: MAX_MESSAGE_BYTES + 1, most: MAX_MESSAGE_BYTES })
+    );
     let compressed = [1, 0, 0, 0, 0];
     assert!(matches!(parse(&compressed, &[5]), Err(TransferError::Malformed { .. })));
     assert!(matches!(parse(&message(&[0xff; 50]), &[9]), Err(TransferError::Malformed { .. })));

@@ -6,7 +6,7 @@ use lookbehind_tests::fake_worker::header_sums;
 use tonic::Code;
 use v1::upload_partial_request::Part as PartialPart;
 
-use super::{at_request, chunk, damaged, ends_as_ever, stale};
+use super::{at_request, chunk, damaged, ends_like_an_undisturbed_run, stale};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_partial_is_refused_whole_and_changes_nothing() {
@@ -29,7 +29,7 @@ async fn a_damaged_partial_is_refused_whole_and_changes_nothing() {
     let status = worker.upload_partial_parts(twice).await.unwrap_err();
     assert!(status.message().contains("chunk or the trailer"), "{status}");
     assert_eq!(worker.upload_partial_parts(Vec::new()).await.unwrap_err().code(), Code::InvalidArgument);
-    ends_as_ever(cluster, &id, worker, request).await;
+    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
 }
 
 fn bytes_of(piece: &Piece) -> Option<Vec<u8>> {
@@ -50,7 +50,7 @@ async fn sums_that_are_not_those_under_the_checksum_are_refused() {
         let status = worker.upload_partial(changed, pieces.clone()).await.unwrap_err();
         assert_eq!(status.code(), Code::DataLoss, "{status}");
     }
-    ends_as_ever(cluster, &id, worker, request).await;
+    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,7 +87,7 @@ async fn a_partial_of_other_sizes_than_the_jobs_is_refused_before_memory_is_take
             assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         }
     }
-    ends_as_ever(cluster, &id, worker, request).await;
+    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
 }
 
 /// Headers for every request and segment other than the assigned one.
@@ -151,7 +151,7 @@ async fn a_partial_of_another_cluster_incarnation_session_or_request_changes_not
         assert!(status.message().contains(field), "{status}");
     }
     assert_eq!(cluster.client().job(&id).await.outer_step, 0, "a stale partial was taken");
-    ends_as_ever(cluster, &id, worker, request).await;
+    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

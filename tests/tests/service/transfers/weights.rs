@@ -9,7 +9,7 @@ use lookbehind_tests::toy;
 use tonic::Code;
 use v1::upload_initial_weights_request::Part as FilePart;
 
-use super::{at_request, damaged, ends_as_ever, pieces, stale};
+use super::{at_request, damaged, ends_like_an_undisturbed_run, pieces, stale};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn weights_are_served_to_workers_of_the_job_and_in_their_current_version_only() {
@@ -30,7 +30,7 @@ async fn weights_are_served_to_workers_of_the_job_and_in_their_current_version_o
     let status = bystander.download(&bystander.fencing_token, "j00000000", 1).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
     drop(bystander);
-    ends_as_ever(cluster, &id, worker, request).await;
+    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,7 +65,7 @@ async fn damaged_or_stale_initial_weights_from_a_worker_are_refused_and_it_may_s
     assert!(status.message().contains("number 1 is not finite"), "{status}");
     worker.upload_state(header, whole(toy::initial(), &[])).await.unwrap();
     let request = worker.assigned().await;
-    ends_as_ever(cluster, &id, worker, request).await;
+    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
 }
 
 fn file_parts(length: u64, pieces: Vec<Piece>) -> Vec<FilePart> {

@@ -14,7 +14,7 @@ fn recorded(build: impl FnOnce(&candle_nn::VarBuilder<'_>)) -> ModelTensors {
 
 /// Greatest absolute initial value of each tensor.
 fn greatest(tensors: &ModelTensors) -> Vec<f32> {
-    let numbers = tensors.initial(1).parameters;
+    let parameters = tensors.initial(1).parameters;
     let entries = tensors.layout().parameter_entries();
     entries
         .map(|entry| parameters[entry.range.clone()].iter().fold(0.0, |most: f32, x| most.max(x.abs())))

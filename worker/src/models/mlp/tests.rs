@@ -30,7 +30,7 @@ fn tensors_have_pytorchs_names_and_shapes() {
 #[test]
 fn initial_weights_fill_the_range_that_pytorch_draws_from() {
     let (_, tensors) = build(json!({ "hidden": [400] })).unwrap();
-    let numbers = tensors.initial(1).parameters;
+    let parameters = tensors.initial(1).parameters;
     for entry in tensors.layout().entries() {
         let fan_in = if entry.spec.name.starts_with("layers.0") { 4.0_f32 } else { 400.0 };
         let bound = 1.0 / fan_in.sqrt();
@@ -47,7 +47,7 @@ fn the_forward_pass_is_affine_maps_with_relu_between() {
     let weight = [1.0, 0.0, 0.0, 0.0, /**/ 0.0, -1.0, 0.0, 0.0];
     let output = [1.0, 0.0, /**/ 0.0, 1.0, /**/ 1.0, 1.0];
     let parameters = [&weight[..], &[0.5, 0.5], &output, &[0.0, 0.0, 10.0]].concat();
-    tensors.load(ModelState { parameters: &numbers, statistics: &[] }).unwrap();
+    tensors.load(ModelState { parameters: &parameters, statistics: &[] }).unwrap();
     let inputs =
         Tensor::new(&[[[2.0_f32, 3.0], [9.0, 9.0]], [[-4.0, -1.0], [9.0, 9.0]]], &Device::Cpu).unwrap();
     let context = ForwardContext::new(Mode::Test, BatchPosition::default(), &[0, 1]);

@@ -16,7 +16,7 @@ use lookbehind_telemetry::metrics::Direction;
 use prost::Message;
 use tonic::{Code, Status};
 
-use super::{ATTEMPTS, Transfers, stands_still};
+use super::{ATTEMPTS, Transfers, stalled};
 
 impl Transfers {
     /// Fetches one version of a job's weights; `None` if it is no longer served.

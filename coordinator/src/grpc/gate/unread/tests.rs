@@ -1,0 +1,79 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http_body_util::{BodyExt, StreamBody};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Notes that it was dropped.
+struct Held(Arc<AtomicBool>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An answer that holds something, whether that was dropped, and what the service writes to.
+fn answer() -> (Body, Arc<AtomicBool>, mpsc::Sender<Bytes>) {
+    let dropped = Arc::new(AtomicBool::new(false));
+    let held = Held(Arc::clone(&dropped));
+    let (sender, receiver) = mpsc::channel(100);
+    let frames = ReceiverStream::new(receiver).map(move |data| {
+        let _held = &held;
+        Ok::<_, Status>(Frame::data(data))
+    });
+    (limited(Body::new(StreamBody::new(frames)), PATIENCE), dropped, sender)
+}
+
+/// Waits until something is dropped.
+async fn until(dropped: &AtomicBool) {
+    let waited = async {
+        while !dropped.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waited).await.expect("it must be dropped");
+}
+
+#[tokio::test]
+async fn what_an_answer_holds_is_freed_when_its_caller_does_not_read() {
+    let (mut body, dropped, sender) = answer();
+    for _ in 0..2 {
+        sender.send(Bytes::from_static(b"data")).await.unwrap();
+    }
+    body.frame().await.unwrap().unwrap();
+    assert!(!dropped.load(Ordering::Relaxed));
+    // The slot is free although the body is still there.
+    until(&dropped).await;
+    assert_eq!(body.frame().await.unwrap().unwrap_err().code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_never_read_ends_as_well() {
+    let (body, dropped, _sender) = answer();
+    until(&dropped).await;
+    drop(body);
+}
+
+#[tokio::test]
+async fn the_time_to_take_a_part_depends_on_its_length_and_does_not_run_while_the_service_is_waited_for() {
+    let now = Instant::now();
+    let mut open = Open { body: Body::empty(), take_until: None };
+    let after = |seconds: u64| now + PATIENCE + Duration::from_secs(seconds);
+    let part = |length| Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![0; length])))));
+    open.note(&part(1), now, PATIENCE);
+    assert!(!open.is_overdue(now) && open.is_overdue(after(1)));
+    // 16 s at 64 KiB per second.
+    open.note(&part(1 << 20), now, PATIENCE);
+    assert!(!open.is_overdue(after(15)) && open.is_overdue(after(17)));
+    open.note(&Poll::Pending, now, PATIENCE);
+    assert!(!open.is_overdue(after(1_000_000)));
+    open.note(&Poll::Ready(None), now, PATIENCE);
+    assert!(open.is_overdue(after(1)));
+}

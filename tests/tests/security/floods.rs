@@ -1,0 +1,185 @@
+//! Floods of requests that are begun and not completed: they take no more memory than is set aside for requests, and
+//! other callers are served meanwhile.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use lookbehind_identity::{Access, Folder};
+use lookbehind_proto::v1;
+use lookbehind_tests::client::{Client, within};
+use lookbehind_tests::guarded::Credentials;
+use lookbehind_tests::process::Process;
+use lookbehind_tests::programs;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::{Service, http};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+/// Connections of a flood.
+const CONNECTIONS: usize = 4;
+/// Calls over each of them.
+const CALLS: usize = 100;
+/// The most by which the memory of a coordinator may grow, in bytes: 128 MiB are set aside for requests, and the
+/// allocator may keep as much again of what was freed.
+const BUDGET: u64 = 320 << 20;
+
+/// A coordinator in a process of its own, so that its memory can be measured.
+struct Target {
+    process: Process,
+    url: String,
+    _folder: TempDir,
+}
+
+impl Target {
+    async fn start(credentials: Option<&Path>) -> Self {
+        let folder = TempDir::with_prefix("lookbehind-flood-").unwrap();
+        let mut args = vec![
+            "--listen",
+            "127.0.0.1:0",
+            "--http",
+            "off",
+            "--state",
+            "state",
+            "--failure-detection",
+            "0.5",
+        ];
+        args.extend(credentials.iter().flat_map(|folder| ["--credentials", folder.to_str().unwrap()]));
+        let mut process = Process::start(programs::coordinator(), &args, folder.path(), "coordinator");
+        let address = process.logged("coordinator listens address=").await;
+        let address = address.split_whitespace().next().unwrap();
+        let scheme = if credentials.is_some() { "https" } else { "http" };
+        Self { url: format!("{scheme}://{address}"), process, _folder: folder }
+    }
+
+    /// A connection of its own.
+    fn connect(&self, credentials: Option<&Path>) -> Channel {
+        let access = Access::new(&self.url, credentials.map(Folder::new)).unwrap();
+        access.connect_lazy(&access.endpoint())
+    }
+
+    /// The most memory in bytes that the coordinator has had resident at once.
+    fn peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    /// Begins `CALLS` requests of `bytes` on each of some connections and completes none. Returns how they ended.
+    async fn flood(&self, path: &'static str, bytes: u32, credentials: Option<&Path>) -> Vec<Code> {
+        let calls = (0..CONNECTIONS).flat_map(|_| {
+            let channel = self.connect(credentials);
+            (0..CALLS).map(move |_| tokio::spawn(unfinished(channel.clone(), path, bytes)))
+        });
+        let calls: Vec<_> = calls.collect();
+        let mut codes = Vec::new();
+        for call in calls {
+            codes.push(within("the end of a request that is not completed", call).await.unwrap());
+        }
+        codes
+    }
+}
+
+/// Sends all of a request's message but its last byte, and waits for the end of the call.
+async fn unfinished(mut channel: Channel, path: &str, bytes: u32) -> Code {
+    let (sender, receiver) = mpsc::channel::<Result<Frame<Bytes>, Status>>(1);
+    let body = tonic::body::Body::new(StreamBody::new(ReceiverStream::new(receiver)));
+    let request = http::Request::post(format!("https://coordinator{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(body)
+        .unwrap();
+    if let Err(error) = std::future::poll_fn(|context| channel.poll_ready(context)).await {
+        return Status::from_error(error.into()).code();
+    }
+    let answer = channel.call(request);
+    let sending = async {
+        let prefix = [&[0][..], &bytes.to_be_bytes()].concat();
+        let mut parts = vec![Bytes::from(prefix)];
+        let mut left = bytes as usize - 1;
+        while left > 0 {
+            let part = left.min(16 << 10);
+            parts.push(Bytes::from(vec![0; part]));
+            left -= part;
+        }
+        for part in parts {
+            if sender.send(Ok(Frame::data(part))).await.is_err() {
+                return;
+            }
+        }
+        sender.closed().await;
+    };
+    let (answer, ()) = tokio::join!(answer, sending);
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return Status::from_error(error.into()).code(),
+    };
+    let (head, body) = answer.into_parts();
+    let trailers = body.collect().await.map(|all| all.trailers().cloned().unwrap_or_default());
+    let status = Status::from_header_map(&head.headers).or_else(|| Status::from_header_map(&trailers.ok()?));
+    status.map_or(Code::Unknown, |status| status.code())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_to_health_and_reflection_are_small_and_take_no_memory() {
+    let credentials = Credentials::new();
+    // A coordinator that accepts tokens lets callers without a certificate connect.
+    let target = Target::start(Some(&credentials.folder("coordinator"))).await;
+    let stranger = credentials.only("alice", &["ca.pem"], "stranger");
+    let worker = credentials.folder("worker");
+    let before = target.peak();
+    for (path, caller) in [
+        ("/grpc.health.v1.Health/Check", &stranger),
+        ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &worker),
+        ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &worker),
+    ] {
+        // Too large, and small enough to be let in but not completed. Connections without a call that was let in may
+        // also be closed.
+        for bytes in [4 << 20, 4000] {
+            // How a call ends is the service's business; that each ends is what is awaited here.
+            target.flood(path, bytes, Some(caller)).await;
+        }
+    }
+    let grown = target.peak() - before;
+    assert!(grown < 64 << 20, "grown by {} MiB", grown >> 20);
+    assert!(
+        lookbehind_tests::guarded::client(&target.url, &credentials.folder("admin"))
+            .workers()
+            .await
+            .is_empty()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unfinished_jobs_stay_within_the_budget_and_an_honest_user_is_served_again() {
+    let target = Target::start(None).await;
+    let before = target.peak();
+    let codes = target.flood("/lookbehind.v1.JobService/CreateJob", 512 << 10, None).await;
+    let grown = target.peak() - before;
+    assert!(grown < BUDGET, "grown by {} MiB", grown >> 20);
+    let refused = codes.iter().filter(|code| **code == Code::ResourceExhausted).count();
+    let given_up = codes.iter().filter(|code| **code == Code::DeadlineExceeded).count();
+    assert_eq!(refused + given_up, CONNECTIONS * CALLS, "{codes:?}");
+    assert!(refused > 0 && given_up > 0, "{refused} refused, {given_up} given up");
+    let codes = target.flood("/lookbehind.v1.JobService/CreateJob", 4 << 20, None).await;
+    assert!(codes.iter().all(|code| *code == Code::OutOfRange), "{codes:?}");
+    let client = Client::new(&target.url);
+    client.jobs().list_jobs(v1::ListJobsRequest::default()).await.expect("an answer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unfinished_messages_of_a_worker_stay_within_the_budget() {
+    let credentials = Credentials::new();
+    let target = Target::start(Some(&credentials.folder("coordinator"))).await;
+    let worker = credentials.folder("worker");
+    let before = target.peak();
+    for path in ["/lookbehind.v1.WorkerService/Session", "/lookbehind.v1.TensorService/UploadPartial"] {
+        let codes = target.flood(path, 1 << 20, Some(&worker)).await;
+        assert!(codes.iter().all(|code| *code != Code::Ok), "{path}: {codes:?}");
+    }
+    let grown = target.peak() - before;
+    assert!(grown < BUDGET, "grown by {} MiB", grown >> 20);
+}
