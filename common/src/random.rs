@@ -19,6 +19,8 @@ pub enum Purpose {
     Dropout = 4,
     /// Weights of the probe that identifies compute classes.
     Probe = 5,
+    /// Shards that are computed twice and compared; keyed by a secret of the coordinator and, in `batch`, by outer step.
+    Verification = 6,
 }
 
 /// Key of one stream of random numbers. Fields that a purpose does not use are 0.

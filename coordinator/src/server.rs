@@ -227,6 +227,7 @@ fn start_owner(
         max_workers: config.max_workers,
         max_workers_per_identity: config.max_workers_per_identity,
         memory: config.memory,
+        verification_key: getrandom::u64().map_err(system)?,
     };
     let heartbeat_interval = core_config.heartbeat_interval();
     let clock = Clock::start();

@@ -24,6 +24,7 @@ mod scheduling;
 mod slow;
 mod step;
 mod users;
+mod verify;
 mod workers;
 
 use std::collections::{BTreeMap, HashMap};
@@ -59,6 +60,8 @@ pub struct CoreConfig {
     pub max_workers_per_identity: usize,
     /// Bytes that the flat buffers of all active jobs may take together.
     pub memory: u64,
+    /// Secret from which the shards to be verified are drawn; see `resources.verify`.
+    pub verification_key: u64,
 }
 
 impl CoreConfig {

@@ -53,6 +53,7 @@ pub fn to_proto(file: &JobFile) -> v1::JobSpec {
             min_workers: file.resources.min_workers,
             max_workers: file.resources.max_workers,
             priority: file.resources.priority,
+            verify: file.resources.verify,
         }),
     }
 }
@@ -98,6 +99,7 @@ pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
                 min_workers: r.min_workers,
                 max_workers: r.max_workers,
                 priority: r.priority,
+                verify: r.verify,
             })
             .unwrap_or_default(),
     })

@@ -279,4 +279,7 @@ pub struct ResourcesSection {
     /// Jobs of a higher priority get free workers first; default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
+    /// Shards of each outer step that are computed by two workers and compared; default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<u32>,
 }

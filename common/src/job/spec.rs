@@ -133,6 +133,8 @@ pub struct ResourcesSpec {
     pub max_workers: Option<u32>,
     /// Jobs with a higher priority get free workers first; -100 to 100.
     pub priority: i32,
+    /// Shards of each outer step that are computed by two workers of different identities and compared.
+    pub verify: u32,
 }
 
 /// Method and base optimizer.

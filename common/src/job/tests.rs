@@ -59,7 +59,7 @@ fn what_is_not_written_takes_its_default() {
         job.checkpoint,
         CheckpointSpec { every: Some(Length::Epochs(1)), keep: 2, on_failure: OnFailure::Continue }
     );
-    assert_eq!(job.resources, ResourcesSpec { min_workers: 1, max_workers: None, priority: 0 });
+    assert_eq!(job.resources, ResourcesSpec { min_workers: 1, max_workers: None, priority: 0, verify: 0 });
 }
 
 #[test]

@@ -16,6 +16,8 @@ const MAX_SHARDS: u64 = 4096;
 const DEFAULT_SHARDS: u64 = 8;
 /// Most workers that a job can ask for.
 const MAX_WORKERS: u64 = 100_000;
+/// Most shards of an outer step that are verified.
+const MAX_VERIFIED: u64 = 4096;
 /// Highest priority; its negative is the lowest.
 const MAX_PRIORITY: u32 = 100;
 /// Most bytes of a name.
@@ -193,6 +195,10 @@ impl ResourcesSection {
             let expected = format!("-{MAX_PRIORITY} to {MAX_PRIORITY}");
             return refuse("resources.priority", &expected, priority);
         }
-        Ok(ResourcesSpec { min_workers, max_workers, priority })
+        let verify = small("resources.verify", self.verify.unwrap_or(0), 0, MAX_VERIFIED)?;
+        if verify > 0 && max_workers == Some(1) {
+            return refuse("resources.verify", "0 where resources.max_workers is 1", verify);
+        }
+        Ok(ResourcesSpec { min_workers, max_workers, priority, verify })
     }
 }

@@ -31,6 +31,10 @@ pub(crate) struct Active {
     pub(crate) requested_initial_state_at: Duration,
     /// Number of workers given up because they made no progress: each one doubles the patience with the next.
     pub(crate) stuck: u32,
+    /// Shards that two workers computed with equal bytes; see `resources.verify`.
+    pub(crate) verified: u64,
+    /// Whether it was noted that some shards could not be verified.
+    pub(crate) unverified_noted: bool,
     pub(crate) stage: Stage,
 }
 
@@ -126,6 +130,8 @@ impl Active {
             described: None,
             requested_initial_state_at: Duration::ZERO,
             stuck: 0,
+            verified: 0,
+            unverified_noted: false,
             stage: Stage::Describing,
         }
     }

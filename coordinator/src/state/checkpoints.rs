@@ -125,7 +125,12 @@ impl Cluster {
             Closing::Done => {
                 job.record.digest = Some(digest);
                 tracing::info!(job = %job.id(), %digest, "job succeeded");
-                self.set_state(job, JobState::Succeeded, "finished");
+                let verified = job.active.as_ref().map_or(0, |active| active.verified);
+                let message = match job.spec.resources.verify {
+                    0 => "finished".to_owned(),
+                    _ => format!("finished; {verified} shards were computed by two workers with equal bytes"),
+                };
+                self.set_state(job, JobState::Succeeded, &message);
             }
             Closing::Pause if job.record.pausing => {
                 self.set_state(job, JobState::Paused, "paused by its user");

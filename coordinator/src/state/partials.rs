@@ -106,6 +106,9 @@ impl Cluster {
         let session = header.origin.session();
         let active = job.require_active_mut()?;
         let request = active.require_request()?;
+        if let Err(other) = request.comparisons.deliver(header.segment, session, checksum) {
+            return Ok(self.conflict(job, header, other));
+        }
         let acceptance = request.accept(header.segment, partial, checksum, session);
         let used = acceptance == Acceptance::Accepted;
         request.record_delivery(session, header.segment, header.busy, used, now);
@@ -163,7 +166,7 @@ impl Cluster {
         if active.members.len() < 2 {
             // There is no other worker: the same one tries again.
             self.assign_unassigned(active);
-            return Ok(());
+            return self.gathered(job);
         }
         self.exclude(job, session, reason, Ground::Failure)
     }

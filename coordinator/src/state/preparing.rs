@@ -348,3 +348,6 @@ fn plan(spec: &JobSpec, description: &JobDescription) -> Result<Plan, Halt> {
         ))
     })
 }
+
+#[cfg(test)]
+mod tests;

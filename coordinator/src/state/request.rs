@@ -14,6 +14,7 @@ use self::timeline::Assignments;
 use crate::state::command::Coordinates;
 use crate::state::event::Busy;
 use crate::state::halt::Halt;
+use crate::state::verify::Comparisons;
 
 /// The accepted partial of a segment.
 #[derive(Debug)]
@@ -69,6 +70,8 @@ pub(crate) struct Request {
     first_done: Option<Duration>,
     /// When the request was issued.
     begun: Duration,
+    /// Segments that two workers compute; see `resources.verify`.
+    pub(super) comparisons: Comparisons,
     /// Record of the assignments for the timeline; decisions do not use it.
     assignments: Assignments,
 }
@@ -79,6 +82,7 @@ impl Request {
         coordinates: Coordinates,
         weights_version: u64,
         begun: Duration,
+        comparisons: Comparisons,
     ) -> Self {
         Self {
             id,
@@ -90,6 +94,7 @@ impl Request {
             busy_for: BTreeMap::new(),
             first_done: None,
             begun,
+            comparisons,
             assignments: Assignments::default(),
         }
     }
@@ -103,6 +108,13 @@ impl Request {
         assignment.shards += segments.iter().map(|segment| segment.len()).sum::<u32>();
         assignment.segments.extend(segments);
         assignment.last_activity = now;
+    }
+
+    /// When a worker that has open shards last got an assignment or delivered a segment, and how many are open.
+    pub(crate) fn open_assignment(&self, session: SessionId) -> Option<(Duration, u32)> {
+        let assignment = self.assigned.get(&session)?;
+        let left = assignment.shards_left();
+        (left > 0).then_some((assignment.last_activity, left))
     }
 
     /// Whether the worker has delivered all that was assigned to it.
@@ -177,8 +189,13 @@ impl Request {
         }))
     }
 
-    /// Whether every shard is covered by a filled segment.
+    /// Whether every shard is covered by a filled segment, and no comparison is open.
     pub(crate) fn is_complete(&self) -> bool {
+        self.comparisons.are_done() && self.is_filled()
+    }
+
+    /// Whether every shard is covered by a filled segment.
+    fn is_filled(&self) -> bool {
         self.filled.keys().map(|segment| segment.len()).sum::<u32>() == self.coordinates.shards
     }
 
@@ -186,6 +203,7 @@ impl Request {
     /// another worker.
     pub(crate) fn withdraw(&mut self, session: SessionId) -> Vec<Segment> {
         self.assignments.lost(session);
+        self.comparisons.give_up(session);
         // A worker that joined after the request was issued may have no assignment.
         let assignment = self.assigned.remove(&session).unwrap_or_default();
         assignment
@@ -206,6 +224,7 @@ impl Request {
     /// Withdraws a segment from a worker that could not compute it. Returns how often the segment has failed so far.
     pub(crate) fn fail(&mut self, session: SessionId, segment: Segment) -> u32 {
         self.assignments.failed(session, segment);
+        self.comparisons.give_up(session);
         if let Some(assignment) = self.assigned.get_mut(&session) {
             assignment.segments.remove(&segment);
         }

@@ -1,6 +1,8 @@
 //! A running job: outer steps, their gradient requests, tests, and the end of the job.
 
-use lookbehind_common::ids::RequestId;
+use std::collections::BTreeSet;
+
+use lookbehind_common::ids::{RequestId, SessionId};
 use lookbehind_common::job::{JobSpec, Length};
 use lookbehind_common::model_state::Weights;
 use lookbehind_common::optimizer::GradientRequest;
@@ -20,6 +22,7 @@ use super::observation::Observation;
 use super::partials::reduce_sums;
 use super::request::Request;
 use super::step::Step;
+use super::verify::{Comparisons, drawn};
 use crate::training::{Advance, Input, Outcome, Trainer};
 
 impl Cluster {
@@ -108,7 +111,15 @@ impl Cluster {
         }
         let version = training.weights_version;
         let coordinates = Coordinates { kind, samples, shards };
-        let request = Request::new(request, coordinates, version, self.now.elapsed);
+        let compared = match kind {
+            RequestKind::Gradient { .. } => {
+                drawn(self.config.verification_key, &job.spec, request.outer_step, request.index, shards)
+            }
+            RequestKind::Test => BTreeSet::new(),
+        };
+        let comparisons = Comparisons::of(compared);
+        let request = Request::new(request, coordinates, version, self.now.elapsed, comparisons);
+        let training = job.require_training()?;
         training.phase = Phase::Gathering(trainer, Box::new(request));
         // Before the assignments: a worker that gets one downloads this version.
         if let Some(weights) = weights {
@@ -125,6 +136,7 @@ impl Cluster {
             for range in request.unassigned() {
                 self.assign_range(request, range, &candidates, false);
             }
+            self.assign_seconds(request, &candidates);
         }
     }
 
@@ -136,19 +148,32 @@ impl Cluster {
         candidates: &[Candidate],
         again: bool,
     ) {
-        let coordinates = request.coordinates;
-        for (session, segments) in divide(range, coordinates.shards, candidates) {
-            request.assign(session, &segments, self.now.elapsed);
-            let name = self.workers.shared_name(session);
-            request.record_assignment((session, &name), &segments, again, self.now.elapsed);
-            let assignment = Assignment {
-                request: request.id.clone(),
-                coordinates,
-                weights_version: request.weights_version,
-                segments,
-            };
-            self.push(Command::Send(session, WorkerCommand::Assign(assignment)));
+        for (session, segments) in divide(range, request.coordinates.shards, candidates) {
+            if !again {
+                request.comparisons.begin(session, &segments);
+            }
+            self.assign_segments(request, session, segments, again);
         }
+    }
+
+    /// Assigns segments to a worker.
+    pub(super) fn assign_segments(
+        &mut self,
+        request: &mut Request,
+        session: SessionId,
+        segments: Vec<Segment>,
+        again: bool,
+    ) {
+        request.assign(session, &segments, self.now.elapsed);
+        let name = self.workers.shared_name(session);
+        request.record_assignment((session, &name), &segments, again, self.now.elapsed);
+        let assignment = Assignment {
+            request: request.id.clone(),
+            coordinates: request.coordinates,
+            weights_version: request.weights_version,
+            segments,
+        };
+        self.push(Command::Send(session, WorkerCommand::Assign(assignment)));
     }
 
     /// Continues with the outer step if the open request is complete.
@@ -160,7 +185,15 @@ impl Cluster {
             return Ok(());
         };
         training.step.note_request(&mut request, self.now.elapsed);
+        let (verified, without_second) = request.comparisons.outcome();
+        active.verified += verified;
+        let is_news = without_second > 0 && !active.unverified_noted;
+        active.unverified_noted |= is_news;
         active.note_request(&request, self.now.elapsed);
+        if is_news {
+            let message = "resources.verify: there is no second worker of another identity for some shards; they are not verified";
+            self.note(job, message);
+        }
         let coordinates = request.coordinates;
         match coordinates.kind {
             RequestKind::Gradient { .. } => {

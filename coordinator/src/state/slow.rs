@@ -77,13 +77,20 @@ impl Cluster {
         let late = request.late(|session, since, shards| self.is_late(members, session, since, shards));
         let idle: Vec<Candidate> =
             candidates.into_iter().filter(|candidate| request.is_idle(candidate.session)).collect();
+        let is_late = |session| {
+            let open = request.open_assignment(session);
+            open.is_some_and(|(since, shards)| self.is_late(members, session, since, shards))
+        };
+        let late_seconds = request.comparisons.late(is_late);
+        self.replace_late_seconds(request, &late_seconds, &idle);
         if idle.is_empty() && !late.is_empty() {
             return Ok(Some(self.stuck_workers(request, replaceable, stuck)));
         }
         for range in late {
             self.assign_range(request, range, &idle, true);
         }
-        Ok(None)
+        // A comparison that was given up may have been all that was missing.
+        self.gathered(job).map(|()| None)
     }
 
     /// Whether a worker is late: `shards` are open, and nothing was assigned to it or delivered by it after `since`. What

@@ -21,6 +21,7 @@ fn core() -> Core {
         max_workers: 10,
         max_workers_per_identity: 10,
         memory: 1 << 30,
+        verification_key: 1,
     };
     Core::new(config, Vec::new(), Now::default()).0
 }

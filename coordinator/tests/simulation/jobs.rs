@@ -68,6 +68,9 @@ fn draw(dice: &mut Dice) -> JobFile {
     file.checkpoint.keep = Some(dice.between(1, 3) as u32);
     file.eval.every_epochs = Some(dice.below(3));
     file.resources.min_workers = Some(dice.between(1, 2) as u32);
+    if dice.percent(30) {
+        file.resources.verify = Some(dice.between(1, 3) as u32);
+    }
     draw_optimizer(dice, &mut file);
     file
 }

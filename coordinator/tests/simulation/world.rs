@@ -213,6 +213,7 @@ impl World {
             max_workers: 16,
             max_workers_per_identity: 16,
             memory: 1 << 20,
+            verification_key: self.seed,
         }
     }
 }

@@ -229,6 +229,8 @@ pub struct ResourcesSpec {
     /// Jobs with a higher priority get free workers first, -100 to 100; default 0. A running job keeps its workers.
     #[prost(int32, optional, tag = "3")]
     pub priority: ::core::option::Option<i32>,
+    #[prost(uint32, optional, tag = "4")]
+    pub verify: ::core::option::Option<u32>,
 }
 /// One tensor of a model. Its values are f32.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

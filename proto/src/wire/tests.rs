@@ -24,7 +24,7 @@ fn a_job_is_the_same_after_a_journey_over_the_wire() {
          [optimizer.base]\nkind = \"adamw\"\nlr = 1e-3\nbetas = [0.8, 0.99]\neps = 1e-7\nweight_decay = 0.1\n\
          [schedule]\nkind = \"multistep\"\nmilestones = [1, 2]\ngamma = 0.5\nwarmup = 1\nwarmup_start = 0.2\n\
          [checkpoint]\nevery_steps = 3\nkeep = 4\non_failure = \"pause\"\n[eval]\nevery_epochs = 0\n\
-         [resources]\nmin_workers = 2\nmax_workers = 3\npriority = -7\n"
+         [resources]\nmin_workers = 2\nmax_workers = 3\npriority = -7\nverify = 2\n"
     )
     .replace("batch_size = 64", "batch_size = 64\nprecision = \"tf32\"\ncompute_classes = \"any\"");
     for text in [SMALL, &full] {

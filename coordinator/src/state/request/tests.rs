@@ -16,7 +16,7 @@ fn request() -> Request {
     let id = RequestId { job: JobId::from_entropy(1), outer_step: 0, index: 0 };
     let coordinates =
         Coordinates { kind: RequestKind::Gradient { epoch: 0, batch: 0 }, samples: 8, shards: 8 };
-    Request::new(id, coordinates, 1, Duration::ZERO)
+    Request::new(id, coordinates, 1, Duration::ZERO, Comparisons::default())
 }
 
 fn at(seconds: u64) -> Duration {

@@ -1,0 +1,236 @@
+//! Whose description of model and data counts, and who is excluded from a job for how long.
+
+use std::time::Duration;
+
+use lookbehind_common::ids::{ClusterId, Incarnation, SessionSecret};
+use lookbehind_common::job::JobFile;
+use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
+use lookbehind_proto::wire;
+
+use super::*;
+use crate::state::event::{Event, LossCause, Registration, Reply, ReplyTo, UserCall, WorkerMessage};
+use crate::state::{Caller, CoreConfig, JobRecord, Now};
+
+/// A core, one job and the time.
+struct Scene {
+    core: Core,
+    job: JobId,
+    now: Now,
+    asked: u64,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let config = CoreConfig {
+            cluster: ClusterId("test".into()),
+            incarnation: Incarnation(1),
+            failure_detection: Duration::from_secs(2),
+            worker_grace: Duration::from_secs(600),
+            max_queued_jobs: 10,
+            max_workers: 10,
+            max_workers_per_identity: 2,
+            memory: 1 << 30,
+            verification_key: 1,
+        };
+        let core = Core::new(config, Vec::new(), Now::default()).0;
+        Self { core, job: JobId::from_entropy(1), now: Now::default(), asked: 0 }
+    }
+
+    fn create(&mut self) {
+        let mut file = JobFile { name: "test".into(), ..JobFile::default() };
+        file.model.kind = "toy".into();
+        file.data.kind = "toy".into();
+        file.train.batch_size = 8;
+        file.train.epochs = Some(1);
+        let spec = Box::new(wire::to_proto(&file));
+        let call = UserCall::Create { request_id: "one".into(), spec, id: self.job.clone() };
+        self.handle(Event::User { reply_to: ReplyTo(0), caller: Caller::Anyone, call });
+    }
+
+    fn handle(&mut self, event: Event) -> Vec<Command> {
+        self.core.handle(self.now, event)
+    }
+
+    fn registered(&mut self, name: &str, identity: Option<&str>) -> Result<Origin, String> {
+        self.asked += 1;
+        let registration = Registration {
+            protocol: lookbehind_proto::PROTOCOL_VERSION,
+            version: lookbehind_common::BUILD_VERSION.into(),
+            name: name.into(),
+            device: "cpu".into(),
+        };
+        let identity: Option<Arc<str>> = identity.map(Arc::from);
+        let commands = self.handle(Event::Register {
+            reply_to: ReplyTo(self.asked),
+            registration,
+            identity: identity.clone(),
+            secret: SessionSecret::from_entropy(u128::from(self.asked) + 99),
+        });
+        let outcome = commands.into_iter().find_map(|command| match command {
+            Command::Reply(_, Reply::Registered(outcome)) => Some(outcome),
+            _ => None,
+        });
+        let fencing_token = outcome.expect("an answer").map_err(|refusal| refusal.reason)?;
+        Ok(Origin { fencing_token, identity })
+    }
+
+    fn register(&mut self, name: &str) -> Origin {
+        self.registered(name, None).expect("the worker is registered")
+    }
+
+    /// The worker has loaded the job from these data.
+    fn prepared(&mut self, origin: &Origin, data: &str) {
+        let shape = vec![2];
+        let tensor = TensorSpec { name: "weight".into(), shape, kind: TensorKind::Parameter };
+        let description = Arc::new(JobDescription {
+            layout: Layout::new([tensor]).expect("a layout"),
+            train_samples: 16,
+            test_samples: 0,
+            data_fingerprint: Digest::of(data.as_bytes()),
+        });
+        let class = ComputeClass { probe: Digest::of(b"probe"), description: "cpu".into() };
+        let message = WorkerMessage::Prepared { job: self.job.clone(), description, class };
+        self.handle(Event::Worker(origin.clone(), message));
+    }
+
+    fn after(&mut self, time: Duration) {
+        self.now.elapsed += time;
+        for session in self.sessions() {
+            self.core.cluster.workers.note_heard(session, self.now.elapsed);
+        }
+        self.handle(Event::Tick);
+    }
+
+    fn sessions(&self) -> Vec<SessionId> {
+        self.core.cluster.workers.iter().map(|(session, _)| session).collect()
+    }
+
+    fn record(&self) -> &JobRecord {
+        &self.core.jobs[&self.job].record
+    }
+
+    fn excluded(&self) -> Vec<SessionId> {
+        self.core.jobs[&self.job].excluded.keys().copied().collect()
+    }
+
+    fn active(&self) -> &Active {
+        self.core.jobs[&self.job].active.as_ref().expect("the job is active")
+    }
+}
+
+#[test]
+fn the_description_of_most_workers_counts_and_not_that_of_the_first() {
+    let mut scene = Scene::new();
+    let workers = ["odd", "a", "b"].map(|name| scene.register(name));
+    scene.create();
+    scene.prepared(&workers[0], "old data");
+    assert!(scene.active().described.is_none(), "two others have not answered yet");
+    scene.prepared(&workers[1], "data");
+    scene.prepared(&workers[2], "data");
+    assert_eq!(scene.excluded(), [workers[0].session()]);
+    let reason = &scene.core.jobs[&scene.job].excluded[&workers[0].session()].reason;
+    assert!(
+        reason.contains("worker odd: it differs from worker a and 1 more in data fingerprint"),
+        "{reason}"
+    );
+    assert!(matches!(scene.active().stage, Stage::Drawing(_)));
+}
+
+#[test]
+fn a_worker_that_does_not_answer_delays_the_others_for_a_limited_time() {
+    let mut scene = Scene::new();
+    let workers = ["a", "b"].map(|name| scene.register(name));
+    scene.create();
+    scene.now.elapsed = Duration::from_secs(10);
+    scene.prepared(&workers[0], "data");
+    // As long again as the first one took.
+    scene.after(Duration::from_secs(9));
+    assert!(scene.active().described.is_none());
+    scene.after(Duration::from_secs(1));
+    assert!(scene.active().described.is_some());
+}
+
+#[test]
+fn what_a_worker_excluded_others_for_goes_with_it() {
+    let mut scene = Scene::new();
+    let first = scene.register("first");
+    scene.create();
+    scene.prepared(&first, "old data");
+    let honest = scene.register("honest");
+    scene.prepared(&honest, "data");
+    assert_eq!(scene.excluded(), [honest.session()]);
+    scene.handle(Event::WorkerLost(first.session(), LossCause::StreamClosed));
+    assert_eq!(scene.excluded(), []);
+    assert_eq!(scene.record().state, JobState::Preparing, "{}", scene.record().message);
+    scene.prepared(&honest, "data");
+    assert!(matches!(scene.active().stage, Stage::Drawing(_)));
+}
+
+#[test]
+fn a_description_of_which_no_author_is_left_is_dropped_although_others_load_the_job() {
+    let mut scene = Scene::new();
+    let first = scene.register("first");
+    scene.create();
+    scene.prepared(&first, "old data");
+    let loading = scene.register("loading");
+    scene.handle(Event::WorkerLost(first.session(), LossCause::StreamClosed));
+    scene.prepared(&loading, "data");
+    assert_eq!(scene.excluded(), []);
+    assert!(matches!(scene.active().stage, Stage::Drawing(_)));
+}
+
+#[test]
+fn saying_again_that_it_is_prepared_makes_no_notice() {
+    let mut scene = Scene::new();
+    let worker = scene.register("worker");
+    scene.create();
+    scene.prepared(&worker, "data");
+    let revision = scene.record().revision;
+    for _ in 0..100 {
+        scene.prepared(&worker, "data");
+        scene.prepared(&worker, "other data");
+    }
+    assert_eq!(scene.record().revision, revision);
+    assert_eq!(scene.excluded(), []);
+}
+
+#[test]
+fn messages_in_the_name_of_another_session_change_nothing() {
+    let mut scene = Scene::new();
+    let alice = scene.registered("a", Some("alice")).unwrap();
+    let mallory = scene.registered("m", Some("mallory")).unwrap();
+    scene.create();
+    // With a guessed session number, with a stolen secret, and with both from another identity.
+    let guessed = Origin {
+        fencing_token: lookbehind_common::ids::FencingToken {
+            session: alice.session(),
+            ..mallory.fencing_token.clone()
+        },
+        identity: mallory.identity.clone(),
+    };
+    let stolen = Origin { fencing_token: alice.fencing_token.clone(), identity: mallory.identity.clone() };
+    let as_alice = Origin { fencing_token: guessed.fencing_token.clone(), identity: alice.identity.clone() };
+    for forged in [guessed, stolen, as_alice] {
+        scene.handle(Event::Worker(forged.clone(), WorkerMessage::Draining));
+        let reason = "forged".to_owned();
+        let fault = crate::state::event::Fault::Job;
+        let failed = WorkerMessage::PrepareFailed { job: scene.job.clone(), fault, reason };
+        scene.handle(Event::Worker(forged.clone(), failed));
+        scene.prepared(&forged, "other data");
+        assert!(matches!(scene.core.admit_download(&forged, &scene.job), Admission::Stale(_)));
+    }
+    assert_eq!(scene.record().state, JobState::Preparing);
+    assert!(scene.active().claims.is_empty());
+    assert!(scene.core.cluster.workers.iter().all(|(_, worker)| !worker.draining));
+}
+
+#[test]
+fn one_identity_may_have_a_limited_number_of_sessions() {
+    let mut scene = Scene::new();
+    for name in ["a", "b"] {
+        scene.registered(name, Some("machine")).unwrap();
+    }
+    let refused = scene.registered("c", Some("machine")).unwrap_err();
+    assert_eq!(refused, "workers with the identity \"machine\": the limit of 2 is reached");
+    scene.registered("c", Some("other")).unwrap();
+}
