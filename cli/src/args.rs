@@ -218,9 +218,9 @@ pub struct Validate {
 /// `certs`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Creates a certificate authority in DIR/ca if there is none, and a folder for --credentials for the \
-                  coordinator and for each name; without names, for an admin called admin and workers called worker. \
-                  Existing credentials are kept unless they expire soon."
+    after_help = "Makes a certificate authority in DIR/ca if there is none, and one folder with what --credentials \
+                  takes for the coordinator and for each name. What is there stays, unless it expires soon; names that \
+                  were given once are renewed, too."
 )]
 pub struct Certs {
     /// Where the authority and the folders are

@@ -53,6 +53,14 @@ pub enum CliError {
     /// Credentials cannot be read or created.
     #[error(transparent)]
     Credentials(#[from] IdentityError),
+    /// `certs` left folders as they are whose content contradicts the authority's record.
+    #[error(
+        "folders that should have been renewed and were not: {folders}, see above; everything else is done"
+    )]
+    NotRenewed {
+        /// How many.
+        folders: usize,
+    },
     /// One side does not trust the other's certificate.
     #[error("no encrypted connection to the coordinator at {url}: {reason}")]
     NotTrusted {
@@ -221,6 +229,7 @@ impl CliError {
             | Self::Transfer { .. }
             | Self::Model { .. }
             | Self::Digest { .. }
+            | Self::NotRenewed { .. }
             | Self::Stdout(_) => Exit::Output,
             Self::Differ { .. } => Exit::Differ,
             Self::System { .. }

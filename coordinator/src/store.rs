@@ -4,6 +4,7 @@
 pub mod checkpoint;
 mod durable;
 pub mod journal;
+mod private;
 pub mod uploads;
 
 use std::fs::{File, TryLockError};
@@ -131,6 +132,7 @@ impl Store {
     /// # Errors
     /// If it is in use, newer, damaged, or cannot be written.
     pub fn open(root: &Path, fresh: ClusterId, random: u32) -> Result<Opened, StoreError> {
+        private::make_folder(root)?;
         std::fs::create_dir_all(root.join("jobs")).map_err(StoreError::io(root))?;
         // Separate from the database, because it must hold while that is closed as well.
         let lock = lock(root)?;

@@ -1,23 +1,26 @@
 //! A certificate authority in a folder, for clusters that have no authority of their own: the core of the command
 //! `certs`.
 
-mod certificate;
-mod files;
-
-use std::collections::BTreeSet;
-use std::fs;
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rcgen::{Issuer, KeyPair};
-use rustls::pki_types::DnsName;
 
-use self::certificate::{Shown, authority_params, params};
-use self::files::{Secrecy, make_folder, read, write};
 use crate::error::IdentityError;
-use crate::folder::{CA, CERTIFICATE, Folder, KEY, TOKEN, TOKENS};
+use crate::folder::{CA, CERTIFICATE, KEY, TOKEN, TOKENS};
 use crate::principal::{Role, check_name};
-use crate::tokens::{Entry, Token, entries, text};
+use crate::tokens::{Entry, entries, refuse_equal, text};
+
+mod certificate;
+mod holder;
+mod private_folder;
+mod record;
+
+use certificate::{Shown, Terms, authority_params, sound_host};
+use holder::{Holder, Holding};
+pub use private_folder::Tightened;
+use private_folder::{PrivateFolder, Secrecy};
+use record::{RECORD, Record};
 
 const AUTHORITY: &str = "ca";
 const AUTHORITY_KEY: &str = "ca-key.pem";
@@ -45,180 +48,238 @@ pub enum Issued {
     Token(PathBuf),
 }
 
-/// A certificate authority, and the folders of the identities that it has issued credentials to.
-pub struct Authority {
-    root: PathBuf,
-    certificate: String,
-    issuer: Issuer<'static, KeyPair>,
+/// A folder that was left as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The folder.
+    pub path: PathBuf,
+    /// Why, and what can be done.
+    pub reason: String,
+    /// Whether its content contradicts the authority's record, or could not be replaced. It is false for a folder that is
+    /// none of the authority's business.
+    pub refused: bool,
 }
 
-impl std::fmt::Debug for Authority {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Authority").field("root", &self.root).finish_non_exhaustive()
-    }
+/// What [`provide`] did.
+#[derive(Clone, Debug, Default)]
+pub struct Provided {
+    /// What was created.
+    pub issued: Vec<Issued>,
+    /// What was accessible to others until now.
+    pub tightened: Vec<Tightened>,
+    /// What was left as it is.
+    pub left: Vec<Left>,
+}
+
+/// A certificate authority, and the folder with the folders of the names that it has issued credentials to.
+struct Authority {
+    root: PrivateFolder,
+    certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+    /// BLAKE3 of its public key.
+    digest: String,
+    /// The private key in PEM while it has not been written yet.
+    unwritten: Option<String>,
+    record: Record,
+}
+
+/// What is to be done, found out before anything is written.
+struct Plan {
+    coordinator: Holding,
+    holders: Vec<Holder>,
+    /// The entries of `tokens.toml` now; `None` if there is no such file.
+    listed: Option<Vec<Entry>>,
 }
 
 fn library(error: rcgen::Error) -> IdentityError {
     IdentityError::System(error.to_string())
 }
 
+/// Creates an authority in the folder `root` if there is none, and missing credentials for the coordinator and for
+/// `wanted`. Replaces credentials that expire soon or no longer fit, for these and for every name that has a role in the
+/// authority's record and, in its folder, a certificate that the authority signed for this name and role. After the
+/// authority was replaced, the record alone counts. All other folders are left unchanged.
+///
+/// # Errors
+/// If a name is invalid, two names have the same token, the files of the authority or of the coordinator cannot be read
+/// or written. In the first two cases nothing was written.
+pub fn provide(root: &Path, wanted: &Wanted) -> Result<Provided, IdentityError> {
+    let mut provided = Provided::default();
+    let mut authority = Authority::open(root)?;
+    let plan = authority.plan(wanted, &mut provided)?;
+    authority.carry_out(plan, &mut provided)?;
+    Ok(provided)
+}
+
 impl Authority {
-    /// Opens the authority in a folder, or creates one there.
-    ///
-    /// # Errors
-    /// If files cannot be read or written, or have unexpected content.
-    pub fn open(root: &Path) -> Result<(Self, Vec<Issued>), IdentityError> {
-        let folder = root.join(AUTHORITY);
-        let (certificate, key) = (folder.join(CA), folder.join(AUTHORITY_KEY));
-        let mut issued = Vec::new();
+    /// Opens the authority in a folder. If there is none, it is created, but not written yet.
+    fn open(root: &Path) -> Result<Self, IdentityError> {
+        let root = PrivateFolder::create(root)?;
+        let folder = root.folder(AUTHORITY)?;
+        let read = |name| folder.as_ref().map_or(Ok(None), |folder| folder.read(name));
+        let record = folder.as_ref().map(Record::read).transpose()?.flatten().unwrap_or_default();
         // A key without a certificate is left from an interrupted creation. It has signed nothing yet, so it can be
         // replaced.
-        if !certificate.exists() {
-            make_folder(&folder)?;
-            let pair = KeyPair::generate().map_err(library)?;
-            let made = authority_params()?.self_signed(&pair).map_err(library)?;
-            write(&key, &pair.serialize_pem(), Secrecy::Private)?;
-            // Written last, because an existing certificate marks the authority as complete.
-            write(&certificate, &made.pem(), Secrecy::Public)?;
-            issued.push(Issued::Authority(certificate.clone()));
-        }
-        let pair = KeyPair::from_pem(&read(&key)?)
-            .map_err(|error| IdentityError::content(&key, "a private key in PEM", error))?;
-        let pem = read(&certificate)?;
-        let issuer = Issuer::from_ca_cert_pem(&pem, pair)
-            .map_err(|error| IdentityError::content(&certificate, "a certificate in PEM", error))?;
-        Ok((Self { root: root.to_owned(), certificate: pem, issuer }, issued))
+        let (certificate, pair, unwritten) = match read(CA)? {
+            Some(certificate) => (certificate, kept_key(&root, read(AUTHORITY_KEY)?)?, None),
+            None => {
+                let pair = KeyPair::generate().map_err(library)?;
+                let made = authority_params()?.self_signed(&pair).map_err(library)?;
+                let key = pair.serialize_pem();
+                (made.pem(), pair, Some(key))
+            }
+        };
+        let digest = blake3::hash(pair.public_key_raw()).to_hex().to_string();
+        let issuer = Issuer::from_ca_cert_pem(&certificate, pair).map_err(|error| {
+            IdentityError::content(&root.file(AUTHORITY).join(CA), "a certificate in PEM", error)
+        })?;
+        Ok(Self { root, certificate, issuer, digest, unwritten, record })
     }
 
-    /// Creates missing credentials, and replaces those that expire soon or no longer fit, for the identities in
-    /// `wanted` and for those that already have a certificate here. Everything else is left unchanged.
-    ///
-    /// # Errors
-    /// If a name is invalid, or files cannot be read or written.
-    pub fn provide(&self, wanted: &Wanted) -> Result<Vec<Issued>, IdentityError> {
-        let mut names = BTreeSet::from([AUTHORITY, COORDINATOR]);
-        for (_, name) in &wanted.identities {
-            check_name(name)?;
-            if !names.insert(name) {
-                return Err(IdentityError::NameTaken(name.clone()));
+    /// Reads everything that matters.
+    fn plan(&mut self, wanted: &Wanted, provided: &mut Provided) -> Result<Plan, IdentityError> {
+        let asked = asked(wanted)?;
+        let hosts = wanted.hosts.iter().map(|host| sound_host(host)).collect::<Result<Vec<_>, _>>()?;
+        let coordinator = self.coordinator(hosts, wanted.days)?;
+        let listed = coordinator.folder.as_ref().map(listed).transpose()?.flatten();
+        let mut holders = Vec::new();
+        for (name, role) in &asked {
+            let terms = Terms::of_principal(name, *role, wanted.days);
+            holders.push(Holder { role: *role, holding: self.asked(terms)? });
+        }
+        for (name, role) in &self.record.roles {
+            if !asked.contains_key(name) {
+                match self.recorded(Terms::of_principal(name, *role, wanted.days)) {
+                    Ok(holding) => holders.extend(holding.map(|holding| Holder { role: *role, holding })),
+                    Err(left) => provided.left.push(left),
+                }
             }
         }
-        let mut identities = wanted.identities.clone();
-        identities.extend(self.known()?.into_iter().filter(|(_, name)| !names.contains(name.as_str())));
-        let mut issued = Vec::new();
-        let mut hosts = own_names(COORDINATOR);
-        hosts.extend(wanted.hosts.iter().map(|host| sound_host(host)).collect::<Result<Vec<_>, _>>()?);
-        // Hosts of the existing certificate are kept, even if this call does not name them.
-        hosts.extend(self.shown(COORDINATOR)?.map(|shown| shown.hosts).unwrap_or_default());
-        hosts.sort_unstable();
-        hosts.dedup();
-        issued.extend(self.certify(COORDINATOR, COORDINATOR, &hosts, wanted.days)?);
-        let mut held = Vec::new();
-        for (role, name) in &identities {
-            let hosts = if *role == Role::Worker { own_names(name) } else { Vec::new() };
-            issued.extend(self.certify(name, role.name(), &hosts, wanted.days)?);
-            let (made, hash) = self.give_token(name)?;
-            issued.extend(made);
-            held.push(Entry { name: name.clone(), role: *role, hash });
+        for name in self.root.names()? {
+            if !asked.contains_key(&name) && !self.record.roles.contains_key(&name) {
+                provided.left.extend(self.unrecorded(&name));
+            }
         }
-        self.list_tokens(held)?;
-        Ok(issued)
+        refuse_equal(&self.listing(listed.as_deref(), &holders)).map_err(IdentityError::EqualTokens)?;
+        self.record.roles.extend(asked);
+        self.record.hosts.clone_from(&coordinator.terms.hosts);
+        Ok(Plan { coordinator, holders, listed })
     }
 
-    /// The identities that have a certificate here.
-    fn known(&self) -> Result<Vec<(Role, String)>, IdentityError> {
-        let failed = |source| IdentityError::Read { path: self.root.clone(), source };
-        let mut known = Vec::new();
-        for entry in fs::read_dir(&self.root).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            let shown = if check_name(&name).is_ok() { self.shown(&name)? } else { None };
-            let role =
-                shown.filter(|shown| shown.name == name).and_then(|shown| shown.organization.parse().ok());
-            known.extend(role.map(|role| (role, name)));
-        }
-        known.sort_unstable();
-        Ok(known)
+    /// What the coordinator has and needs. Hosts that were given once are kept.
+    fn coordinator(&self, hosts: Vec<String>, days: u32) -> Result<Holding, IdentityError> {
+        let mut holding = self.asked(Terms::of_coordinator(hosts, days))?;
+        let mut hosts = std::mem::take(&mut holding.terms.hosts);
+        hosts.extend_from_slice(&self.record.hosts);
+        // An authority of an earlier version has no record, but its signature proves that it knew these hosts.
+        let proved = |shown: &&Shown| self.record.hosts.is_empty() && shown.foreign(&holding.terms).is_none();
+        hosts.extend(holding.shown.iter().filter(proved).flat_map(|shown| shown.hosts.clone()));
+        holding.terms = Terms::of_coordinator(hosts, days);
+        Ok(holding)
     }
 
-    /// Reads the certificate of a folder; `None` if there is none.
-    fn shown(&self, name: &str) -> Result<Option<Shown>, IdentityError> {
-        let path = self.root.join(name).join(CERTIFICATE);
-        if path.exists() { Shown::read(&path, &self.certificate).map(Some) } else { Ok(None) }
-    }
-
-    /// Issues a certificate for a folder, unless the existing one is still good.
-    fn certify(
-        &self,
-        name: &str,
-        organization: &str,
-        hosts: &[String],
-        days: u32,
-    ) -> Result<Option<Issued>, IdentityError> {
-        let folder = self.root.join(name);
-        make_folder(&folder)?;
-        let (certificate, key, ca) = (folder.join(CERTIFICATE), folder.join(KEY), folder.join(CA));
-        let current = ca.exists() && read(&ca)? == self.certificate;
-        let shown =
-            self.shown(name)?.filter(|shown| shown.names(name, organization, hosts) && shown.lasts(days));
-        if current && shown.is_some_and(|shown| shown.signed && fits(&key, &shown.public_key)) {
-            return Ok(None);
-        }
-        let pair = KeyPair::generate().map_err(library)?;
-        let made =
-            params(name, organization, hosts, days)?.signed_by(&pair, &self.issuer).map_err(library)?;
-        write(&key, &pair.serialize_pem(), Secrecy::Private)?;
-        write(&certificate, &made.pem(), Secrecy::Public)?;
-        write(&ca, &self.certificate, Secrecy::Public)?;
-        Ok(Some(Issued::Certificate(certificate)))
-    }
-
-    /// Issues a token unless the folder has one; returns the hash of the current token.
-    fn give_token(&self, name: &str) -> Result<(Option<Issued>, String), IdentityError> {
-        let folder = Folder::new(self.root.join(name));
-        let hash = |token: &Token| token.hash().to_hex().to_string();
-        if let Some(held) = folder.token()? {
-            return Ok((None, hash(&held)));
-        }
-        let (path, token) = (folder.file(TOKEN), Token::random()?);
-        write(&path, &format!("{}\n", token.secret()), Secrecy::Private)?;
-        Ok((Some(Issued::Token(path)), hash(&token)))
-    }
-
-    /// Adds these entries to the coordinator's list of tokens and replaces entries of the same names. The file is
-    /// written even if there are no tokens, so that it can be mounted and watched.
-    fn list_tokens(&self, held: Vec<Entry>) -> Result<(), IdentityError> {
-        let path = self.root.join(COORDINATOR).join(TOKENS);
-        let wrong = |error: String| IdentityError::content(&path, "a list of tokens", error);
-        let known = if path.exists() { Some(entries(&read(&path)?).map_err(wrong)?) } else { None };
-        let mut listed = known.clone().unwrap_or_default();
-        for entry in held {
+    /// The entries of `tokens.toml` with those of the holders, which replace others of the same names.
+    fn listing(&self, listed: Option<&[Entry]>, holders: &[Holder]) -> Vec<Entry> {
+        let mut listed = listed.unwrap_or_default().to_vec();
+        for entry in holders.iter().map(Holder::entry) {
+            listed.retain(|old| old.name != entry.name || old.role == entry.role);
             if !listed.contains(&entry) {
                 listed.retain(|old| old.name != entry.name);
                 listed.push(entry);
             }
         }
-        if known.as_ref() == Some(&listed) { Ok(()) } else { write(&path, &text(listed)?, Secrecy::Private) }
+        listed
+    }
+
+    fn carry_out(&mut self, plan: Plan, provided: &mut Provided) -> Result<(), IdentityError> {
+        let Plan { coordinator, holders, listed } = plan;
+        provided.tightened.extend(self.root.tighten(&[])?);
+        let folder = self.root.make(AUTHORITY)?;
+        if let Some(key) = self.unwritten.take() {
+            folder.write(AUTHORITY_KEY, &key, Secrecy::Private)?;
+            // Written last, because an existing certificate marks the authority as complete.
+            folder.write(CA, &self.certificate, Secrecy::Public)?;
+            provided.issued.push(Issued::Authority(folder.file(CA)));
+        }
+        provided.tightened.extend(folder.tighten(&[AUTHORITY_KEY, RECORD])?);
+        // Before the certificates, so that none can be there without its role.
+        self.record.write(&folder)?;
+        let coordinator = self.supply(&coordinator, provided)?;
+        let mut supplied = Vec::new();
+        for holder in holders {
+            match self.supply_with_token(&holder, provided) {
+                Ok(()) => supplied.push(holder),
+                // One holder that hinders the writing to its folder must not keep the others from theirs.
+                Err(error) => {
+                    provided.left.push(self.left(&holder.holding.terms.name, error.to_string(), true))
+                }
+            }
+        }
+        let listing = self.listing(listed.as_deref(), &supplied);
+        // Written even if there are no tokens, so that it can be mounted and watched.
+        if listed.as_ref() != Some(&listing) {
+            coordinator.write(TOKENS, &text(listing)?, Secrecy::Private)?;
+        }
+        provided.tightened.extend(coordinator.tighten(&[KEY, TOKENS])?);
+        if self.record.authority != self.digest {
+            self.record.authority.clone_from(&self.digest);
+            self.record.write(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// Issues a certificate for a folder, unless the existing one is good.
+    fn supply(&self, holding: &Holding, provided: &mut Provided) -> Result<PrivateFolder, IdentityError> {
+        let terms = &holding.terms;
+        let folder = self.root.make(&terms.name)?;
+        if !holding.is_good(&self.certificate) {
+            let pair = KeyPair::generate().map_err(library)?;
+            let made = terms.params()?.signed_by(&pair, &self.issuer).map_err(library)?;
+            folder.write(KEY, &pair.serialize_pem(), Secrecy::Private)?;
+            folder.write(CERTIFICATE, &made.pem(), Secrecy::Public)?;
+            folder.write(CA, &self.certificate, Secrecy::Public)?;
+            provided.issued.push(Issued::Certificate(folder.file(CERTIFICATE)));
+        }
+        Ok(folder)
+    }
+
+    /// Issues certificate and token of a holder, unless it has good ones.
+    fn supply_with_token(&self, holder: &Holder, provided: &mut Provided) -> Result<(), IdentityError> {
+        let folder = self.supply(&holder.holding, provided)?;
+        if let Some(token) = holder.holding.new_token() {
+            folder.write(TOKEN, &format!("{}\n", token.secret()), Secrecy::Private)?;
+            provided.issued.push(Issued::Token(folder.file(TOKEN)));
+        }
+        provided.tightened.extend(folder.tighten(&[KEY, TOKEN])?);
+        Ok(())
     }
 }
 
-/// Host names and addresses under which a process is reached on its own machine, and its own name.
-fn own_names(name: &str) -> Vec<String> {
-    [name, "localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec()
+/// The key of an existing authority.
+fn kept_key(root: &PrivateFolder, pem: Option<String>) -> Result<KeyPair, IdentityError> {
+    let path = root.file(AUTHORITY).join(AUTHORITY_KEY);
+    let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    let pem = pem.ok_or_else(|| IdentityError::Read { path: path.clone(), source: missing() })?;
+    KeyPair::from_pem(&pem).map_err(|error| IdentityError::content(&path, "a private key in PEM", error))
 }
 
-/// Checks a host and returns it in the form that certificates use.
-fn sound_host(host: &str) -> Result<String, IdentityError> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(address.to_string());
+/// The roles that the caller asks for, by name.
+fn asked(wanted: &Wanted) -> Result<BTreeMap<String, Role>, IdentityError> {
+    let mut asked = BTreeMap::new();
+    for (role, name) in &wanted.identities {
+        check_name(name)?;
+        let taken = [AUTHORITY, COORDINATOR].contains(&name.as_str());
+        if taken || asked.insert(name.clone(), *role).is_some() {
+            return Err(IdentityError::NameTaken(name.clone()));
+        }
     }
-    let sound = DnsName::try_from(host).is_ok();
-    if sound { Ok(host.to_ascii_lowercase()) } else { Err(IdentityError::Host(host.to_owned())) }
+    Ok(asked)
 }
 
-/// Whether a private key belongs to the public key of a certificate.
-fn fits(key: &Path, public_key: &[u8]) -> bool {
-    let pair = fs::read_to_string(key).ok().and_then(|pem| KeyPair::from_pem(&pem).ok());
-    pair.is_some_and(|pair| pair.public_key_raw() == public_key)
+/// The entries of the coordinator's list of tokens; `None` if there is none.
+fn listed(folder: &PrivateFolder) -> Result<Option<Vec<Entry>>, IdentityError> {
+    let wrong = |error: String| IdentityError::content(&folder.file(TOKENS), "a list of tokens", error);
+    folder.read(TOKENS)?.map(|text| entries(&text).map_err(wrong)).transpose()
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::tokens::EqualTokens;
+
 /// Why credentials cannot be used or created.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -40,6 +42,9 @@ pub enum IdentityError {
     /// Two of the requested identities would share one folder.
     #[error("name {0:?}: is used for two folders")]
     NameTaken(String),
+    /// Two folders hold the same token.
+    #[error("{0}; delete the file `token` of one of them, or its entry in tokens.toml. Nothing was written")]
+    EqualTokens(EqualTokens),
     /// The system has no randomness, or the library cannot sign.
     #[error("{0}")]
     System(String),

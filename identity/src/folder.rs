@@ -107,16 +107,9 @@ impl Folder {
     /// If the file cannot be read or does not contain a token.
     pub fn token(&self) -> Result<Option<Token>, IdentityError> {
         let Some(bytes) = self.read(TOKEN)? else { return Ok(None) };
-        // The error must not repeat the content, which may be a secret.
-        let text = String::from_utf8(bytes).ok();
-        let token = text.and_then(|text| Token::new(text.trim())).ok_or_else(|| {
-            IdentityError::content(
-                &self.file(TOKEN),
-                "one line of 16 to 512 visible characters",
-                "something else",
-            )
-        })?;
-        Ok(Some(token))
+        // Bytes that are no text are no token either.
+        let text = String::from_utf8_lossy(&bytes);
+        Token::in_file(&text, &self.file(TOKEN)).map(Some)
     }
 
     /// The tokens that a coordinator accepts; empty if there is no such file.

@@ -23,11 +23,11 @@ mod secured;
 mod server;
 mod tokens;
 
-pub use authority::{Authority, Issued, Wanted};
+pub use authority::{Issued, Left, Provided, Tightened, Wanted, provide};
 pub use client::{Access, AccessError, Authorize, tls_refusal};
 pub use error::IdentityError;
 pub use folder::{CA, CERTIFICATE, Folder, KEY, TOKEN, TOKENS};
 pub use principal::{Identity, Role, UnknownRole};
 pub use secured::Secured;
 pub use server::{GuardedServer, Watched};
-pub use tokens::{Entry, Token, Tokens};
+pub use tokens::{Entry, EqualTokens, Token, Tokens};

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 
 use blake3::Hash;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,14 @@ impl Token {
     pub fn new(text: &str) -> Option<Self> {
         let sound = (16..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         sound.then(|| Self(text.to_owned()))
+    }
+
+    /// The token in the text of the file `path`.
+    pub(crate) fn in_file(text: &str, path: &Path) -> Result<Self, IdentityError> {
+        // The error must not repeat the content, which may be a secret.
+        Self::new(text.trim()).ok_or_else(|| {
+            IdentityError::content(path, "one line of 16 to 512 visible characters", "something else")
+        })
     }
 
     /// Generates a token of 256 random bits.
@@ -76,13 +85,13 @@ impl Tokens {
     /// # Errors
     /// Describes what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let listed = entries(text)?;
+        refuse_equal(&listed).map_err(|pair| pair.to_string())?;
         let mut known = HashMap::new();
-        for Entry { name, role, hash } in entries(text)? {
+        for Entry { name, role, hash } in listed {
             check_name(&name).map_err(|error| error.to_string())?;
             let parsed = Hash::from_hex(&hash).map_err(|error| format!("hash of {name:?}: {error}"))?;
-            if known.insert(parsed, Identity { name: name.clone(), role }).is_some() {
-                return Err(format!("hash of {name:?}: occurs twice"));
-            }
+            known.insert(parsed, Identity { name, role });
         }
         Ok(Self(known))
     }
@@ -110,6 +119,23 @@ pub(crate) fn entries(text: &str) -> Result<Vec<Entry>, String> {
     };
     let file: File = toml::from_str(text).map_err(wrong)?;
     Ok(file.token)
+}
+
+/// Two entries with the same token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("tokens of {0:?} and {1:?}: expected two different ones, found the same")]
+pub struct EqualTokens(String, String);
+
+/// Refuses two entries with the same token: it would be unclear whose it is.
+pub(crate) fn refuse_equal(entries: &[Entry]) -> Result<(), EqualTokens> {
+    let mut holders = HashMap::new();
+    for Entry { name, hash, .. } in entries {
+        // Letters of either case denote the same hash.
+        if let Some(other) = holders.insert(hash.to_ascii_lowercase(), name) {
+            return Err(EqualTokens(other.clone(), name.clone()));
+        }
+    }
+    Ok(())
 }
 
 /// Formats the content of a `tokens.toml`.

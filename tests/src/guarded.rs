@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lookbehind_identity::{Access, Authority, Folder, Role, Wanted};
+use lookbehind_identity::{Access, Folder, Role, Wanted};
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -35,8 +35,8 @@ impl Credentials {
         let known =
             [(Role::Admin, "admin"), (Role::User, "alice"), (Role::User, "bob"), (Role::Worker, "worker")];
         let identities = known.map(|(role, name)| (role, name.to_owned())).to_vec();
-        let (authority, _) = Authority::open(self.0.path()).expect("an authority");
-        authority.provide(&Wanted { hosts: Vec::new(), identities, days }).expect("credentials");
+        let wanted = Wanted { hosts: Vec::new(), identities, days };
+        lookbehind_identity::provide(self.0.path(), &wanted).expect("credentials");
     }
 
     /// Replaces a certificate by one that expires within the current second.

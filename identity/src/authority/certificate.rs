@@ -1,20 +1,20 @@
-//! What the certificates of an authority say: how they are made, and what is read from those that exist.
+//! The certificates that an authority issues, and what it reads from existing ones.
 
 use std::net::IpAddr;
 use std::path::Path;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, DnsName};
 use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::files::read;
 use super::{COORDINATOR, library};
 use crate::error::IdentityError;
+use crate::principal::Role;
 
 /// Lifetime of the authority's own certificate, in days.
 const AUTHORITY_DAYS: i64 = 3650;
@@ -23,6 +23,56 @@ const RENEW_WITHIN_DAYS: i64 = 30;
 /// Certificates are valid from this long before they are issued, because the clocks of machines differ a little.
 const BACKDATED: Duration = Duration::hours(1);
 
+/// What a certificate has to state.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) name: String,
+    /// The role, or [`COORDINATOR`].
+    pub(super) organization: &'static str,
+    /// Names and addresses under which the holder serves.
+    pub(super) hosts: Vec<String>,
+    /// Lifetime in days.
+    pub(super) days: u32,
+}
+
+impl Terms {
+    /// The terms for a principal.
+    pub(super) fn of_principal(name: &str, role: Role, days: u32) -> Self {
+        // A worker serves its metrics.
+        let hosts = if role == Role::Worker { own_names(name) } else { Vec::new() };
+        Self { name: name.to_owned(), organization: role.name(), hosts, days }
+    }
+
+    /// The terms for the coordinator, which is reached under these hosts and on its own machine.
+    pub(super) fn of_coordinator(hosts: impl IntoIterator<Item = String>, days: u32) -> Self {
+        let mut hosts: Vec<String> = own_names(COORDINATOR).into_iter().chain(hosts).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        Self { name: COORDINATOR.to_owned(), organization: COORDINATOR, hosts, days }
+    }
+
+    /// The parameters of the certificate.
+    pub(super) fn params(&self) -> Result<CertificateParams, IdentityError> {
+        let mut params = CertificateParams::new(self.hosts.as_slice()).map_err(library)?;
+        params.distinguished_name = subject(&self.name, self.organization);
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = match (self.hosts.as_slice(), self.organization) {
+            ([], _) => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            (_, COORDINATOR) => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            _ => vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth],
+        };
+        lasting(&mut params, i64::from(self.days));
+        Ok(params)
+    }
+}
+
+/// Host names and addresses under which a process is reached on its own machine, and its own name.
+fn own_names(name: &str) -> Vec<String> {
+    [name, "localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec()
+}
+
+/// The parameters of a new authority's own certificate.
 pub(super) fn authority_params() -> Result<CertificateParams, IdentityError> {
     let mut params = CertificateParams::default();
     // A random number in the name distinguishes the certificates of different authorities.
@@ -32,25 +82,6 @@ pub(super) fn authority_params() -> Result<CertificateParams, IdentityError> {
     params.key_usages =
         vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     lasting(&mut params, AUTHORITY_DAYS);
-    Ok(params)
-}
-
-pub(super) fn params(
-    name: &str,
-    organization: &str,
-    hosts: &[String],
-    days: u32,
-) -> Result<CertificateParams, IdentityError> {
-    let mut params = CertificateParams::new(hosts).map_err(library)?;
-    params.distinguished_name = subject(name, organization);
-    params.use_authority_key_identifier_extension = true;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = match (hosts, organization) {
-        ([], _) => vec![ExtendedKeyUsagePurpose::ClientAuth],
-        (_, COORDINATOR) => vec![ExtendedKeyUsagePurpose::ServerAuth],
-        _ => vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth],
-    };
-    lasting(&mut params, i64::from(days));
     Ok(params)
 }
 
@@ -67,25 +98,42 @@ fn lasting(params: &mut CertificateParams, days: i64) {
     params.not_after = now + Duration::days(days);
 }
 
+/// Checks a host and returns it in the form that certificates use.
+pub(super) fn sound_host(host: &str) -> Result<String, IdentityError> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(address.to_string());
+    }
+    let sound = DnsName::try_from(host).is_ok();
+    if sound { Ok(host.to_ascii_lowercase()) } else { Err(IdentityError::Host(host.to_owned())) }
+}
+
+/// Whether a private key belongs to the public key of a certificate.
+fn fits(key: &str, public_key: &[u8]) -> bool {
+    let pair = KeyPair::from_pem(key).ok();
+    pair.is_some_and(|pair| pair.public_key_raw() == public_key)
+}
+
 /// The content of a certificate that decides whether it must be replaced.
+#[derive(Debug)]
 pub(super) struct Shown {
     pub(super) name: String,
     pub(super) organization: String,
     pub(super) hosts: Vec<String>,
     /// Expiry, in seconds since 1970.
     expires: i64,
-    pub(super) public_key: Vec<u8>,
-    /// Whether this authority signed it.
+    public_key: Vec<u8>,
+    /// Whether this authority signed it: verified with the authority's key, because everybody can write its name.
     pub(super) signed: bool,
 }
 
 impl Shown {
-    pub(super) fn read(path: &Path, authority: &str) -> Result<Self, IdentityError> {
+    /// Reads the certificate in a PEM text from the file `path`.
+    pub(super) fn read(pem: &str, path: &Path, authority: &str) -> Result<Self, IdentityError> {
         let wrong = |found: String| IdentityError::content(path, "a certificate in PEM", found);
         let der = |pem: &str| {
             CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| wrong(error.to_string()))
         };
-        let (own, signer) = (der(&read(path)?)?, der(authority)?);
+        let (own, signer) = (der(pem)?, der(authority)?);
         let parse = |der| X509Certificate::from_der(der).map_err(|error| wrong(error.to_string()));
         let ((_, parsed), (_, signer)) = (parse(&own)?, parse(&signer)?);
         let text = |mut values: Vec<Option<&str>>| values.pop().flatten().unwrap_or_default().to_owned();
@@ -101,15 +149,30 @@ impl Shown {
         })
     }
 
-    /// Whether the certificate is for this name, role and list of hosts.
-    pub(super) fn names(&self, name: &str, organization: &str, hosts: &[String]) -> bool {
-        self.name == name
-            && self.organization == organization
-            && hosts.iter().all(|host| self.hosts.contains(host))
+    /// Why this is not the certificate that the authority issued on these terms; `None` if it is.
+    pub(super) fn foreign(&self, terms: &Terms) -> Option<String> {
+        if !self.signed {
+            return Some("its certificate was not signed by this authority".into());
+        }
+        // What follows is what this authority signed, so it can be repeated.
+        let states = |what: &str, found: &str, expected: &str| {
+            (found != expected)
+                .then(|| format!("its certificate states the {what} {found:?}, not {expected:?}"))
+        };
+        states("name", &self.name, &terms.name)
+            .or_else(|| states("role", &self.organization, terms.organization))
+    }
+
+    /// Whether the certificate is good for these terms, and the key belongs to it.
+    pub(super) fn meets(&self, terms: &Terms, key: &str) -> bool {
+        self.foreign(terms).is_none()
+            && terms.hosts.iter().all(|host| self.hosts.contains(host))
+            && self.lasts(terms.days)
+            && fits(key, &self.public_key)
     }
 
     /// Whether the certificate remains valid long enough. Short-lived certificates are renewed in their last third.
-    pub(super) fn lasts(&self, days: u32) -> bool {
+    fn lasts(&self, days: u32) -> bool {
         let third = Duration::hours(8 * i64::from(days));
         let left = self.expires - OffsetDateTime::now_utc().unix_timestamp();
         left > third.min(Duration::days(RENEW_WITHIN_DAYS)).whole_seconds()

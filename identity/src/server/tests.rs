@@ -2,18 +2,18 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::{Authority, Role, Wanted};
+use crate::{Role, Wanted};
 
-fn provide(root: &Path, days: u32) -> Folder {
+fn folder(root: &Path, days: u32) -> Folder {
     let wanted = Wanted { hosts: Vec::new(), identities: vec![(Role::User, "alice".into())], days };
-    Authority::open(root).unwrap().0.provide(&wanted).unwrap();
+    crate::provide(root, &wanted).unwrap();
     Folder::new(root.join("coordinator"))
 }
 
 #[test]
 fn a_key_that_does_not_fit_names_the_certificate() {
     let root = tempfile::tempdir().unwrap();
-    let folder = provide(root.path(), 365);
+    let folder = folder(root.path(), 365);
     fs::copy(root.path().join("alice/key.pem"), folder.file(KEY)).unwrap();
     let error = GuardedServer::load(&folder).unwrap_err().to_string();
     assert!(error.contains("cert.pem: expected a certificate that fits key.pem"), "{error}");
@@ -22,7 +22,7 @@ fn a_key_that_does_not_fit_names_the_certificate() {
 #[test]
 fn a_missing_file_is_named() {
     let root = tempfile::tempdir().unwrap();
-    let folder = provide(root.path(), 365);
+    let folder = folder(root.path(), 365);
     fs::remove_file(folder.file(KEY)).unwrap();
     let error = GuardedServer::load(&folder).unwrap_err().to_string();
     assert!(error.contains("key.pem: cannot be read"), "{error}");
@@ -31,7 +31,7 @@ fn a_missing_file_is_named() {
 #[test]
 fn a_server_that_could_authenticate_no_caller_is_refused() {
     let root = tempfile::tempdir().unwrap();
-    let folder = provide(root.path(), 365);
+    let folder = folder(root.path(), 365);
     fs::remove_file(folder.file(CA)).unwrap();
     fs::remove_file(folder.file(TOKENS)).unwrap();
     let error = GuardedServer::load(&folder).unwrap_err().to_string();
@@ -41,7 +41,7 @@ fn a_server_that_could_authenticate_no_caller_is_refused() {
 #[test]
 fn new_files_count_and_unusable_ones_leave_the_old_in_force() {
     let root = tempfile::tempdir().unwrap();
-    let folder = provide(root.path(), 365);
+    let folder = folder(root.path(), 365);
     let mut watched = Watched::guarded(folder.clone()).unwrap();
     let mut newest = watched.subscribe();
     watched.look();
@@ -66,7 +66,7 @@ fn tokens_are_listed_once_and_with_a_role() {
     for (text, word) in [
         (entry("alice", "king"), "line 3"),
         (entry("a/b", "user"), "a/b"),
-        (entry("alice", "user") + &entry("bob", "user"), "twice"),
+        (entry("alice", "user") + &entry("bob", "user"), "\"alice\" and \"bob\""),
         (entry("alice", "user") + "secret = 1\n", "line 5"),
         (entry("alice", "user").replace(&hash, "abc"), "hash"),
         ("token = \"lookbehind-secret-secret\"".to_owned(), "line 1"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lookbehind_common::job::parse_toml;
 use lookbehind_coordinator::{Config, Coordinator};
-use lookbehind_identity::{Access, Authority, Folder, Role as Holder, Wanted};
+use lookbehind_identity::{Access, Folder, Role as Holder, Wanted, provide};
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::job_service_client::JobServiceClient;
 use lookbehind_proto::v1::watch_job_response::Event;
@@ -208,7 +208,7 @@ impl Outside {
         let state = tempfile::tempdir()?;
         let root = state.path().join(CREDENTIALS);
         let identities = vec![(Holder::Admin, "admin".to_owned()), (Holder::Worker, "worker".to_owned())];
-        Authority::open(&root)?.0.provide(&Wanted { hosts: Vec::new(), identities, days: 1 })?;
+        provide(&root, &Wanted { hosts: Vec::new(), identities, days: 1 })?;
         Self::start_in(state, Some(root), workers)
     }
 

@@ -3,11 +3,13 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod certs;
 mod connections;
 mod encryption;
 mod floods;
 mod ownership;
 mod pages;
+mod permissions;
 mod renewal;
 mod roles;
 mod tokens;
