@@ -2,20 +2,19 @@
 //! the summary.
 
 use lookbehind_common::job::JobSpec;
+use lookbehind_proto::json::{NoticeJson, StepJson, state_name};
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 
 use crate::client::Client;
 use crate::console::Console;
 use crate::error::CliError;
-use crate::json::{NoticeJson, StepJson};
 use crate::line::Line;
 use crate::output::Output;
 use crate::output::model::{Download, Model};
 use crate::output::summary::{Summary, Tally};
 use crate::progress::Progress;
 use crate::report;
-use crate::text::state_word;
 use crate::watch::{Event, Watch};
 
 /// A job that is being followed.
@@ -144,7 +143,7 @@ impl Follow {
         match self.job.state() {
             v1::JobState::Failed | v1::JobState::Cancelled => Err(CliError::JobEnded {
                 id: self.job.id.clone(),
-                state: state_word(self.job.state()),
+                state: state_name(self.job.state()),
                 message: self.job.message.clone(),
             }),
             _ => Ok(()),

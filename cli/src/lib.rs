@@ -7,7 +7,7 @@
 //! - [`local`]: a whole cluster inside this process.
 //! - [`output`]: the files of a run.
 //! - [`audit`]: comparison of two runs.
-//! - [`console`], [`progress`], [`report`], [`table`], [`text`], [`json`], [`mod@line`]: output for people and programs.
+//! - [`console`], [`progress`], [`report`], [`table`], [`text`], [`mod@line`]: output for people and programs.
 //! - [`error`], [`exit`]: errors and exit codes.
 
 #![forbid(unsafe_code)]
@@ -22,7 +22,6 @@ pub mod exit;
 pub mod follow;
 pub mod interrupt;
 pub mod job;
-pub mod json;
 pub mod line;
 pub mod local;
 pub mod output;

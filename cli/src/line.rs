@@ -1,9 +1,10 @@
 //! The lines that programs read on standard output.
 
+use lookbehind_common::job::JobFile;
+use lookbehind_proto::json::{JobJson, NoticeJson, StepJson, WorkerJson};
 use serde::Serialize;
 
 use crate::audit::Audit;
-use crate::json::{JobJson, NoticeJson, StepJson, ValidJson, WorkerJson};
 use crate::output::summary::Summary;
 
 /// One line of JSON: an object with the name of the variant and its content.
@@ -27,5 +28,22 @@ pub enum Line<'a> {
     /// Paths of the credential files that were created.
     Issued(Vec<String>),
     /// A valid job file.
-    Valid(Box<ValidJson>),
+    Valid(Box<Valid>),
 }
+
+/// Result of validating a valid job file.
+#[derive(Clone, Debug, Serialize)]
+pub struct Valid {
+    /// Path of the job file.
+    pub file: String,
+    /// Its content.
+    pub spec: JobFile,
+    /// Gradients per complete outer step.
+    pub gradients_per_outer_step: u64,
+    /// What was not checked; absent with `--data`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_checked: Option<String>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -14,12 +14,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use lookbehind_proto::json::StepJson;
 use lookbehind_proto::v1;
 
 use crate::args::Out;
 use crate::error::CliError;
 use crate::job::JobSource;
-use crate::json::StepJson;
 use metrics::MetricsFile;
 use summary::Summary;
 use tempfile::NamedTempFile;

@@ -4,11 +4,12 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use lookbehind_proto::json::state_name;
 use lookbehind_proto::v1;
 
 use crate::console::Console;
-use crate::json::TimeJson;
-use crate::text::{percent, printable, reason, state_word};
+use crate::text::{percent, printable, reason};
+use crate::watch::time_of;
 
 /// After an outer step with a test, a plain line is due if the last one is at least this old.
 const LINE_AFTER_TEST: Duration = Duration::from_millis(500);
@@ -47,7 +48,7 @@ impl Progress {
     /// Reports a change of the job. Checkpoints of a running job are routine and not reported.
     pub fn notice(&mut self, job_id: &str, notice: &v1::JobNotice) {
         self.set_total(notice.total_outer_steps);
-        let state = state_word(notice.state());
+        let state = state_name(notice.state());
         let same_state = std::mem::replace(&mut self.last_state, notice.state()) == notice.state();
         if same_state && notice.message.starts_with("checkpoint ") {
             return;
@@ -133,7 +134,7 @@ struct Speed {
 
 impl Speed {
     fn add(&mut self, step: &v1::OuterStepMetrics) {
-        let seconds = TimeJson::of(step).total;
+        let seconds = time_of(step).total;
         let samples = step.samples as f64;
         self.means = Some(match self.means {
             None => (seconds, samples),

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use lookbehind_proto::json::state_name;
 use lookbehind_proto::v1;
 
 use crate::output;
 use crate::output::summary::{Gradients, Summary, TestResult, TimeResult, TrainResult};
 use crate::table::Table;
-use crate::text::{percent, printable, reason, state_word};
+use crate::text::{percent, printable, reason};
 
 /// The results of a run.
 pub fn summary(summary: &Summary, folder: Option<&Path>) -> Vec<String> {
@@ -75,7 +76,7 @@ pub fn jobs(jobs: &[v1::Job]) -> Vec<String> {
         table.row([
             job.id.clone(),
             name(job),
-            state_word(job.state()).to_owned(),
+            state_name(job.state()).to_owned(),
             outer_step(job),
             job.workers.to_string(),
             job.created_at.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -92,7 +93,7 @@ pub fn job(job: &v1::Job) -> Vec<String> {
         ("job", job.id.clone()),
         ("name", name(job)),
         ("owner", job.owner.clone()),
-        ("state", state_word(job.state()).to_owned()),
+        ("state", state_name(job.state()).to_owned()),
         ("message", reason(job.state(), &job.message).to_owned()),
         ("outer step", outer_step(job)),
         ("workers", job.workers.to_string()),

@@ -1,20 +1,7 @@
-//! Formatting of states, messages and numbers for people.
+//! Formatting of messages and numbers for people.
 
+use lookbehind_proto::json::state_name;
 use lookbehind_proto::v1;
-
-/// A state in lower case, without the protocol's prefix.
-pub fn state_word(state: v1::JobState) -> &'static str {
-    match state {
-        v1::JobState::Unspecified => "unspecified",
-        v1::JobState::Queued => "queued",
-        v1::JobState::Preparing => "preparing",
-        v1::JobState::Running => "running",
-        v1::JobState::Paused => "paused",
-        v1::JobState::Succeeded => "succeeded",
-        v1::JobState::Failed => "failed",
-        v1::JobState::Cancelled => "cancelled",
-    }
-}
 
 /// Whether a state is final.
 pub fn is_over(state: v1::JobState) -> bool {
@@ -23,7 +10,7 @@ pub fn is_over(state: v1::JobState) -> bool {
 
 /// The message, or nothing if it only repeats the state.
 pub fn reason(state: v1::JobState, message: &str) -> &str {
-    if message == state_word(state) { "" } else { message }
+    if message == state_name(state) { "" } else { message }
 }
 
 /// Text from other machines in a form that is safe to print: control characters are escaped, so that it can neither
@@ -37,3 +24,6 @@ pub fn printable(text: &str) -> String {
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
+
+#[cfg(test)]
+mod tests;

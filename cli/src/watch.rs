@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use lookbehind_proto::json::TimeJson;
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::watch_job_response::Event as Wire;
 use tonic::{Code, Status, Streaming};
@@ -166,6 +167,15 @@ impl Watch {
         let (url, job) = (self.client.url().to_owned(), self.job_id.clone());
         Err(CliError::Lost { url, job, seconds: PATIENCE.as_secs(), reason })
     }
+}
+
+/// The times of an outer step that [`Watch`] returned.
+///
+/// # Panics
+/// If the step has no times. [`Watch`] refuses such steps when they arrive.
+#[expect(clippy::expect_used, reason = "`Watch` refuses steps without times where they arrive")]
+pub fn time_of(step: &v1::OuterStepMetrics) -> TimeJson {
+    step.time.as_ref().map(TimeJson::from).expect("an outer step that was taken has its times")
 }
 
 /// Whether an error is permanent, so that another attempt cannot succeed.

@@ -116,6 +116,7 @@ impl Coordinator {
             None => None,
         };
         let mut registry = metrics::registry(BUILD_VERSION);
+        traces.register(&mut registry);
         let observer = Arc::new(Observer::new(&mut registry, traces, config.tick()));
         let name = Name { cluster: opened.cluster.to_string(), incarnation: opened.incarnation.0 };
         let (address, http_address) = (grpc.address, http.as_ref().map(|bound| bound.address));

@@ -4,6 +4,7 @@
 //! - [`v1`]: the messages and services of package `lookbehind.v1`, generated from `lookbehind/v1/*.proto`
 //! - [`wire`]: conversions between a job file and its message; [`convert`]: conversions of identifiers and segments of
 //!   the reduction tree
+//! - [`json`]: jobs, workers, notices and outer steps as JSON, for the command line and the HTTP interface
 //! - [`transfer`]: flat buffers in chunks with checksums
 //!
 //! The generated code is checked in, so that a build needs no protobuf compiler, neither the system's nor one in Rust.
@@ -13,6 +14,7 @@
 
 pub mod convert;
 mod description;
+pub mod json;
 mod parameters;
 pub mod transfer;
 pub mod wire;

@@ -2,6 +2,11 @@
 //!
 //! Emitters measure the times themselves and hand over a span with its children when it is complete. A task sends the
 //! spans in batches. If the collector is unavailable or slow, spans are dropped and counted; emitters never wait.
+//!
+//! OpenTelemetry's own `BatchSpanProcessor` (`opentelemetry_sdk` 0.33) does not replace this. It counts only the spans for
+//! which its queue had no room, keeps that number private and logs it at shutdown; batches that the collector refused and
+//! spans that are left at the deadline of the shutdown are not counted. Here every span ends in one of two counters,
+//! sent or dropped, and both are metrics ([`Traces::register`]).
 
 mod export;
 mod span;
@@ -12,10 +17,13 @@ use std::time::Duration;
 
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::trace::SpanData;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::ByLabel;
 pub use opentelemetry::Value;
 pub use span::Span;
 
@@ -68,11 +76,22 @@ struct Running {
 }
 
 /// Counters shared by the emitters and the sending task. A waiting span is counted neither as sent nor as dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct SharedCounts {
     waiting: AtomicU64,
-    sent: AtomicU64,
-    dropped: AtomicU64,
+    sent: Counter,
+    dropped: Counter,
+    /// The two counters by their names.
+    by_outcome: ByLabel<Counter>,
+}
+
+impl Default for SharedCounts {
+    fn default() -> Self {
+        let by_outcome = ByLabel::default();
+        let [sent, dropped] =
+            ["sent", "dropped"].map(|outcome| by_outcome.get_or_create_owned(&[("outcome", outcome)]));
+        Self { waiting: AtomicU64::default(), sent, dropped, by_outcome }
+    }
 }
 
 impl SharedCounts {
@@ -82,21 +101,17 @@ impl SharedCounts {
 
     fn sent(&self, spans: usize) {
         self.waiting.fetch_sub(spans as u64, Ordering::Relaxed);
-        self.sent.fetch_add(spans as u64, Ordering::Relaxed);
+        self.sent.inc_by(spans as u64);
     }
 
     fn dropped(&self, spans: usize) {
         self.waiting.fetch_sub(spans as u64, Ordering::Relaxed);
-        self.dropped.fetch_add(spans as u64, Ordering::Relaxed);
-    }
-
-    fn total_dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.dropped.inc_by(spans as u64);
     }
 
     /// Counts all waiting spans as dropped, because the task no longer sends.
     fn all_dropped(&self) {
-        self.dropped.fetch_add(self.waiting.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        self.dropped.inc_by(self.waiting.swap(0, Ordering::Relaxed));
     }
 }
 
@@ -129,6 +144,14 @@ impl Traces {
         self.0.is_some()
     }
 
+    /// Registers `lookbehind_trace_spans_total`: spans by outcome. Without a collector, there is no such metric.
+    pub fn register(&self, registry: &mut Registry) {
+        if let Some(running) = &self.0 {
+            let spans = running.counts.by_outcome.clone();
+            registry.register("lookbehind_trace_spans", "Spans by outcome", spans);
+        }
+    }
+
     /// Queues a span with its children as a trace of its own. Never waits: if the queue has no room for all of them,
     /// all are dropped.
     pub fn emit(&self, root: Span) {
@@ -147,8 +170,8 @@ impl Traces {
     /// Number of spans sent and dropped so far.
     pub fn counts(&self) -> Counts {
         self.0.as_ref().map_or_else(Counts::default, |running| Counts {
-            sent: running.counts.sent.load(Ordering::Relaxed),
-            dropped: running.counts.total_dropped(),
+            sent: running.counts.sent.get(),
+            dropped: running.counts.dropped.get(),
         })
     }
 

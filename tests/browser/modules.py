@@ -11,7 +11,7 @@ PROMISES = {
         "series.js",
         """
         const series = new m.Series();
-        for (let i = 1; i <= 20000; i++) series.append([{ outer_step: i, test: i % 500 === 0 ? {} : null }]);
+        for (let i = 1; i <= 20000; i++) series.append([{ outer_step: i, ...(i % 500 === 0 && { test: {} }) }]);
         const steps = series.steps;
         const tests = steps.filter((step) => step.test).length;
         return [[steps.length <= 4000, steps[0].outer_step, series.newest.outer_step, tests], [true, 1, 20000, 40]];
@@ -21,8 +21,8 @@ PROMISES = {
         "series.js",
         """
         const series = new m.Series();
-        series.append([{ outer_step: 1, test: null }, { outer_step: 2, test: null }]);
-        series.append([{ outer_step: 2, test: null }, { outer_step: 3, test: null }]);
+        series.append([{ outer_step: 1 }, { outer_step: 2 }]);
+        series.append([{ outer_step: 2 }, { outer_step: 3 }]);
         return [series.steps.map((s) => s.outer_step), [1, 2, 3]];
         """,
     ),
@@ -53,14 +53,28 @@ PROMISES = {
         return [found, Array(5).fill('–')];
         """,
     ),
+    "times of the coordinator are read to the millisecond": (
+        "format.js",
+        """
+        const found = [m.millis('2023-11-14T22:13:20.005Z'), m.millis('2023-11-14T22:13:20Z'), m.moment(m.millis())];
+        return [found, [1700000000005, 1700000000000, '–']];
+        """,
+    ),
+    "sharpness is known where both losses are": (
+        "series.js",
+        """
+        const steps = [{ loss: 0.5, last_loss: 0.75 }, { loss: 0.5, last_loss: null }, undefined];
+        return [steps.map(m.sharpness), [0.25, null, null]];
+        """,
+    ),
     "a lost part takes no share of a lane and the others wait for its shards": (
         "timeline_layout.js",
         """
         const shard = { first_shard: 0, end_shard: 1, assigned: 0, compute: 0.5, data: 0 };
-        const lost = { ...shard, worker: 'a', delivered: null, outcome: 'lost' };
+        const lost = { ...shard, worker: 'a', outcome: 'lost' };
         const parts = [lost, { ...shard, worker: 'b', delivered: 1, outcome: 'used' }];
         const requests = [{ index: 0, kind: 'gradient', shards: 1, begun: 0, gathered: 2, advanced: 3, parts }];
-        const layout = m.layOut([{ outer_step: 7, seconds: 3, requests }]);
+        const layout = m.layOut([{ outer_step: 7, total: 3, requests }]);
         const bars = layout.bars.map((bar) => [bar.lane, bar.kind, bar.from, bar.to, bar.segments?.length ?? 0]);
         const expected = [
           ['a', 'part', 0, 2, 0], ['b', 'part', 0, 1, 3], ['b', 'waiting', 1, 2, 0],

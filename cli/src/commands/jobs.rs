@@ -1,12 +1,12 @@
 //! `jobs`, `job`, `cancel`, `pause`, `resume` and `workers`: commands that make a single call.
 
+use lookbehind_proto::json::{JobJson, WorkerJson};
 use lookbehind_proto::v1;
 
 use crate::args::{Jobs, OneJob, Remote, Resume};
 use crate::client::Client;
 use crate::console::Console;
 use crate::error::CliError;
-use crate::json::{JobJson, WorkerJson};
 use crate::line::Line;
 use crate::report;
 

@@ -1,5 +1,6 @@
 //! `submit`: sends a job to a coordinator, and follows it if requested.
 
+use lookbehind_proto::json::JobJson;
 use lookbehind_proto::v1;
 
 use crate::args::Submit;
@@ -10,7 +11,6 @@ use crate::error::CliError;
 use crate::follow::Follow;
 use crate::interrupt::Interrupt;
 use crate::job::JobSource;
-use crate::json::JobJson;
 use crate::line::Line;
 use crate::output::Output;
 

@@ -10,8 +10,7 @@ use crate::args::Validate;
 use crate::console::Console;
 use crate::error::CliError;
 use crate::job::JobSource;
-use crate::json::ValidJson;
-use crate::line::Line;
+use crate::line::{Line, Valid};
 use crate::local;
 
 /// Checks a job file.
@@ -23,7 +22,7 @@ pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Res
     let not_checked = check(args, &source, registry)?;
     let gradients = gradients_per_outer_step(&source.spec.optimizer.method);
     if console.json() {
-        return console.object(&Line::Valid(Box::new(ValidJson {
+        return console.object(&Line::Valid(Box::new(Valid {
             file: source.label.clone(),
             spec: source.file().clone(),
             gradients_per_outer_step: gradients,

@@ -11,9 +11,8 @@
 //! The new worker is assumed to be like the others and to have its own machine.
 
 use lookbehind_common::job::JobSpec;
+use lookbehind_proto::json::TimeJson;
 use serde::Serialize;
-
-use crate::json::TimeJson;
 
 /// Smaller differences, as a share of an outer step, are not distinguishable from the variation of machines and
 /// networks.

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use lookbehind_proto::json::StepJson;
+
 use crate::error::CliError;
-use crate::json::StepJson;
 
 /// The metrics file. It grows while the job runs.
 pub struct MetricsFile {

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use lookbehind_common::job::JobSpec;
+use lookbehind_proto::json::{TestJson, TimeJson, state_name};
 use lookbehind_proto::v1;
 use serde::Serialize;
 
 use crate::error::CliError;
-use crate::json::{TestJson, TimeJson};
 use crate::output::estimate::{self, Costs, OneMoreWorker};
 use crate::output::model::Model;
-use crate::text::state_word;
+use crate::watch::time_of;
 
 /// The results of a run. Equal jobs have equal summaries before `job_id`. The fields from there on differ between runs,
 /// so that a comparison can ignore everything after that point.
@@ -135,7 +135,7 @@ struct EpochTally {
 impl Tally {
     /// Adds an outer step.
     pub fn step(&mut self, step: &v1::OuterStepMetrics) {
-        let time = TimeJson::of(step);
+        let time = time_of(step);
         self.steps += 1;
         self.samples += step.samples;
         self.gradients += u64::from(step.gradients);
@@ -161,7 +161,7 @@ impl Tally {
         let steps = self.steps.max(1) as f64;
         Summary {
             name: job.spec.as_ref().map(|spec| spec.name.clone()).unwrap_or_default(),
-            state: state_word(job.state()),
+            state: state_name(job.state()),
             outer_steps: self.last_outer_step,
             total_outer_steps: job.total_outer_steps,
             digest: self.last_digest.clone(),

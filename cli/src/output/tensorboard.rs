@@ -15,7 +15,7 @@ use lookbehind_proto::v1;
 use prost::Message;
 
 use crate::error::CliError;
-use crate::json::TimeJson;
+use crate::watch::time_of;
 
 /// File names begin and end with these. TensorBoard recognizes its files by the prefix.
 const PREFIX: &str = "events.out.tfevents.";
@@ -89,7 +89,7 @@ impl TensorBoard {
     /// # Errors
     /// If the file cannot be written.
     pub fn step(&mut self, step: &v1::OuterStepMetrics) -> Result<(), CliError> {
-        self.clock += TimeJson::of(step).total;
+        self.clock += time_of(step).total;
         let scalar =
             |(tag, value): (&str, f64)| Scalar { tag: tag.to_owned(), simple_value: Some(value as f32) };
         let value = scalars(step).into_iter().map(scalar).collect();

@@ -172,7 +172,7 @@ impl JobService for JobServiceImpl {
         let Reply::Workers(workers) = self.ask(caller(&request)?, UserCall::Workers).await? else {
             return Err(unexpected());
         };
-        let workers = workers.into_iter().map(views::worker).collect();
+        let workers = workers.iter().map(views::worker).collect();
         Ok(Response::new(v1::ListWorkersResponse { workers }))
     }
 

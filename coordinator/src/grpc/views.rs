@@ -23,15 +23,20 @@ pub(super) fn state(state: JobState) -> v1::JobState {
     }
 }
 
-pub(super) fn timestamp(at: UnixMillis) -> Timestamp {
+pub(crate) fn timestamp(at: UnixMillis) -> Timestamp {
     Timestamp { seconds: (at.0 / 1000) as i64, nanos: (at.0 % 1000) as i32 * 1_000_000 }
 }
 
 pub(super) fn job(view: &JobView) -> v1::Job {
+    v1::Job { spec: Some((*view.spec).clone()), ..job_without_spec(view) }
+}
+
+/// A job without its specification, which may be large.
+pub(crate) fn job_without_spec(view: &JobView) -> v1::Job {
     let record = &view.record;
     v1::Job {
         id: record.id.to_string(),
-        spec: Some((*view.spec).clone()),
+        spec: None,
         state: state(record.state).into(),
         revision: record.revision,
         message: record.message.clone(),
@@ -45,13 +50,13 @@ pub(super) fn job(view: &JobView) -> v1::Job {
     }
 }
 
-pub(super) fn worker(view: WorkerView) -> v1::Worker {
+pub(crate) fn worker(view: &WorkerView) -> v1::Worker {
     v1::Worker {
         session: view.session.0,
-        name: view.registration.name,
-        version: view.registration.version,
-        device: view.registration.device,
-        job_id: view.job.map(|job| job.to_string()).unwrap_or_default(),
+        name: view.registration.name.clone(),
+        version: view.registration.version.clone(),
+        device: view.registration.device.clone(),
+        job_id: view.job.as_ref().map(ToString::to_string).unwrap_or_default(),
         silent_seconds: view.silent_seconds,
         shards_done: view.shards_done,
     }

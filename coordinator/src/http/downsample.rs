@@ -1,7 +1,7 @@
 //! Downsampling of long curves, because a screen shows no more points than its width. Points are dropped while they
 //! are read, so that memory does not grow with the length of a curve.
 
-use super::views::StepJson;
+use lookbehind_proto::json::StepJson;
 
 /// Outer steps at a regular stride, and separately those with a result on the test split.
 pub(super) struct Downsampled {
@@ -17,7 +17,7 @@ impl Downsampled {
 
     /// Adds the next outer step.
     pub(super) fn push(&mut self, step: StepJson) {
-        if step.is_tested() {
+        if step.test.is_some() {
             self.tested.push(step.clone());
         }
         self.all.push(step);

@@ -11,6 +11,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt};
 use lookbehind_common::ids::JobId;
+use lookbehind_proto::json::{NoticeJson, StepJson};
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::watch_job_response::Event as Watched;
 use serde::Serialize;
@@ -22,7 +23,7 @@ use super::App;
 use super::access::Viewer;
 use super::answer::Refusal;
 use super::downsample::Downsampled;
-use super::views::{JobSummary, NoticeJson, StepJson, TimelineJson};
+use super::views::{JobSummary, TimelineJson};
 use crate::grpc::watch;
 use crate::state::event::JobView;
 

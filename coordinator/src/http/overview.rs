@@ -6,11 +6,11 @@ use serde::Serialize;
 use super::access::{Viewer, You};
 use super::answer::Refusal;
 use super::snapshot::JobSnapshot;
-use super::views::{EventJson, JobJson, JobSummary, WorkerJson};
+use super::views::{EventJson, JobSummary, PageJob, PageWorker, time};
 use super::{App, ask, reader};
 use crate::observe::unix_now;
+use crate::state::Caller;
 use crate::state::event::{JobView, Reply, UserCall};
-use crate::state::{Caller, UnixMillis};
 
 /// The state of the whole cluster as the page displays it.
 #[derive(Debug, Serialize)]
@@ -18,13 +18,14 @@ pub(super) struct Overview {
     cluster: String,
     incarnation: u64,
     version: &'static str,
-    now_ms: UnixMillis,
+    now: String,
     uptime_seconds: f64,
     access: &'static str,
     private: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     you: Option<You>,
-    jobs: Vec<JobJson>,
-    workers: Vec<WorkerJson>,
+    jobs: Vec<PageJob>,
+    workers: Vec<PageWorker>,
     events: Vec<EventJson>,
 }
 
@@ -43,9 +44,9 @@ impl App {
     }
 
     /// A job as the viewer may see it. `summary` describes the job's specification.
-    pub(super) fn job_json(&self, view: JobView, summary: Option<&JobSummary>, viewer: &Viewer) -> JobJson {
+    pub(super) fn job_json(&self, view: JobView, summary: Option<&JobSummary>, viewer: &Viewer) -> PageJob {
         let snapshot = JobSnapshot::new(&self.shared.observer, view, summary.cloned());
-        JobJson::new(&snapshot, viewer.steers().as_ref())
+        PageJob::new(&snapshot, viewer.steers().as_ref())
     }
 
     /// The whole cluster as the viewer may see it.
@@ -57,16 +58,16 @@ impl App {
             cluster: self.name.cluster.clone(),
             incarnation: self.name.incarnation,
             version: lookbehind_common::BUILD_VERSION,
-            now_ms: unix_now(),
+            now: time(unix_now()),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             access: if self.guard.is_some() { "guarded" } else { "open" },
             private: self.private,
             you: viewer.you(),
-            jobs: snapshot.jobs.iter().map(|snapshot| JobJson::new(snapshot, caller.as_ref())).collect(),
+            jobs: snapshot.jobs.iter().map(|snapshot| PageJob::new(snapshot, caller.as_ref())).collect(),
             workers: snapshot
                 .workers
                 .iter()
-                .map(|view| WorkerJson::new(view, joined(view.session)))
+                .map(|view| PageWorker::new(view, joined(view.session)))
                 .collect(),
             events: snapshot.events.clone(),
         })

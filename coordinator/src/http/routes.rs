@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::access::Viewer;
 use super::answer::{Json, Refusal};
-use super::views::{JobJson, JobSummary};
+use super::views::{JobSummary, PageJob};
 use super::{App, live};
 use crate::state::event::UserCall;
 
@@ -76,7 +76,7 @@ fn points(uri: &Uri) -> Result<usize, Refusal> {
 
 #[derive(Serialize)]
 struct Steered {
-    job: JobJson,
+    job: PageJob,
 }
 
 async fn steer(

@@ -1,31 +1,33 @@
-//! JSON types of the page. Times are in milliseconds since 1970 or in seconds, as their names say.
+//! JSON of the page: jobs, workers, notices and outer steps as [`lookbehind_proto::json`] has them, with what only the
+//! page needs. Times are RFC 3339, durations are in seconds.
 
 use lookbehind_common::job::JobSpec;
+use lookbehind_proto::json::{self, JobJson, StepJson, WorkerJson};
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 use serde::Serialize;
 
 use super::snapshot::JobSnapshot;
+use crate::grpc::views;
 use crate::observe::{ClusterEvent, ClusterEventKind};
 use crate::state::event::{JobView, WorkerView};
 use crate::state::observation::{Fate, Part, RequestTimeline, StepTimeline};
 use crate::state::{Caller, JobState, UnixMillis};
 
-/// A job.
+/// A time of the coordinator's clock as text.
+pub(super) fn time(at: UnixMillis) -> String {
+    json::time(&views::timestamp(at))
+}
+
+/// A job, with the essentials of its specification in place of the whole.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct JobJson {
-    id: String,
-    owner: String,
-    state: JobState,
-    message: String,
-    outer_step: u64,
-    total_outer_steps: u64,
-    created_ms: UnixMillis,
-    finished_ms: Option<UnixMillis>,
-    workers: u32,
+pub(super) struct PageJob {
+    #[serde(flatten)]
+    job: JobJson,
     #[serde(flatten)]
     summary: Option<JobSummary>,
-    digest: String,
+    /// The newest outer step, if there was one since the coordinator started.
+    #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<StepJson>,
     /// The actions that the viewer may take on it in its present state.
     allowed: Vec<&'static str>,
@@ -36,7 +38,9 @@ pub(super) struct JobJson {
 pub(super) struct JobSummary {
     name: String,
     method: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     k: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rho: Option<f64>,
     batch_size: u64,
     shards: u32,
@@ -44,24 +48,14 @@ pub(super) struct JobSummary {
     data: String,
 }
 
-impl JobJson {
+impl PageJob {
     /// A job as a viewer sees it. `caller` is the viewer as a caller, or `None` if they may only read.
     pub(super) fn new(snapshot: &JobSnapshot, caller: Option<&Caller>) -> Self {
-        let (view, record) = (&snapshot.view, &snapshot.view.record);
         Self {
-            id: record.id.to_string(),
-            owner: record.owner.clone(),
-            state: record.state,
-            message: record.message.clone(),
-            outer_step: view.outer_step,
-            total_outer_steps: record.total_outer_steps,
-            created_ms: record.created_at,
-            finished_ms: record.finished_at,
-            workers: view.workers,
+            job: JobJson::from(&views::job_without_spec(&snapshot.view)),
             summary: snapshot.summary.clone(),
-            digest: record.digest.map(String::from).unwrap_or_default(),
             last: snapshot.last.as_ref().map(StepJson::from),
-            allowed: caller.map(|caller| allowed(view, caller)).unwrap_or_default(),
+            allowed: caller.map(|caller| allowed(&snapshot.view, caller)).unwrap_or_default(),
         }
     }
 }
@@ -107,135 +101,24 @@ fn allowed(view: &JobView, caller: &Caller) -> Vec<&'static str> {
     }
 }
 
-/// An outer step.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct StepJson {
-    pub(super) outer_step: u64,
-    epoch: u64,
-    loss: f64,
-    last_loss: f64,
-    /// Increase of the loss along the path of ascent.
-    sharpness: f64,
-    accuracy: f64,
-    gradient_norm: f64,
-    alpha: f64,
-    learning_rate: f64,
-    samples: u64,
-    gradients: u32,
-    workers: u32,
-    seconds: SecondsJson,
-    test: Option<TestJson>,
-    digest: String,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct SecondsJson {
-    total: f64,
-    compute: f64,
-    data: f64,
-    communication: f64,
-    optimizer: f64,
-    waiting: f64,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct TestJson {
-    loss: f64,
-    accuracy: f64,
-}
-
-impl From<&v1::OuterStepMetrics> for StepJson {
-    #[expect(
-        clippy::expect_used,
-        reason = "the state machine gives every step its times, and the journal refuses others"
-    )]
-    fn from(step: &v1::OuterStepMetrics) -> Self {
-        let time = step.time.expect("an outer step has its times");
-        Self {
-            outer_step: step.outer_step,
-            epoch: step.epoch,
-            loss: step.loss,
-            last_loss: step.last_loss,
-            sharpness: step.last_loss - step.loss,
-            accuracy: step.accuracy,
-            gradient_norm: step.gradient_norm,
-            alpha: step.alpha,
-            learning_rate: step.learning_rate,
-            samples: step.samples,
-            gradients: step.gradients,
-            workers: step.workers,
-            seconds: SecondsJson {
-                total: time.total,
-                compute: time.compute,
-                data: time.data,
-                communication: time.communication,
-                optimizer: time.optimizer,
-                waiting: time.waiting,
-            },
-            test: step.test.map(|test| TestJson { loss: test.loss, accuracy: test.accuracy }),
-            digest: step.digest.clone(),
-        }
-    }
-}
-
-impl StepJson {
-    /// Whether the test split was evaluated after this outer step.
-    pub(super) fn is_tested(&self) -> bool {
-        self.test.is_some()
-    }
-}
-
-/// A durable event of a job.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct NoticeJson {
-    revision: u64,
-    state: String,
-    message: String,
-    outer_step: u64,
-    at_ms: i64,
-}
-
-impl From<&v1::JobNotice> for NoticeJson {
-    fn from(notice: &v1::JobNotice) -> Self {
-        let state = notice.state().as_str_name().trim_start_matches("JOB_STATE_").to_ascii_lowercase();
-        let at = notice.at.unwrap_or_default();
-        Self {
-            revision: notice.revision,
-            state,
-            message: notice.message.clone(),
-            outer_step: notice.outer_step,
-            at_ms: at.seconds * 1000 + i64::from(at.nanos / 1_000_000),
-        }
-    }
-}
-
 /// A worker.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct WorkerJson {
-    session: u64,
-    name: String,
-    device: String,
-    version: String,
-    job_id: String,
-    silent_seconds: f64,
-    shards_done: u64,
+pub(super) struct PageWorker {
+    #[serde(flatten)]
+    worker: WorkerJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
     seconds_per_shard: Option<f64>,
-    joined_ms: Option<UnixMillis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    joined_at: Option<String>,
     draining: bool,
 }
 
-impl WorkerJson {
-    pub(super) fn new(view: &WorkerView, joined_ms: Option<UnixMillis>) -> Self {
+impl PageWorker {
+    pub(super) fn new(view: &WorkerView, joined_at: Option<UnixMillis>) -> Self {
         Self {
-            session: view.session.0,
-            name: view.registration.name.clone(),
-            device: view.registration.device.clone(),
-            version: view.registration.version.clone(),
-            job_id: view.job.as_ref().map(|job| job.to_string()).unwrap_or_default(),
-            silent_seconds: view.silent_seconds,
-            shards_done: view.shards_done,
+            worker: WorkerJson::from(&views::worker(view)),
             seconds_per_shard: view.seconds_per_shard,
-            joined_ms,
+            joined_at: joined_at.map(time),
             draining: view.draining,
         }
     }
@@ -245,7 +128,7 @@ impl WorkerJson {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct EventJson {
     sequence: u64,
-    at_ms: UnixMillis,
+    at: String,
     kind: ClusterEventKind,
     text: String,
     job_id: String,
@@ -255,7 +138,7 @@ pub(super) struct EventJson {
 impl From<(u64, ClusterEvent)> for EventJson {
     fn from((sequence, event): (u64, ClusterEvent)) -> Self {
         let ClusterEvent { at, kind, text, job, worker } = event;
-        Self { sequence, at_ms: at, kind, text, job_id: job, worker }
+        Self { sequence, at: time(at), kind, text, job_id: job, worker }
     }
 }
 
@@ -263,7 +146,8 @@ impl From<(u64, ClusterEvent)> for EventJson {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct TimelineJson {
     outer_step: u64,
-    seconds: f64,
+    /// Length of the outer step, as in its time split.
+    total: f64,
     requests: Vec<RequestJson>,
 }
 
@@ -284,6 +168,7 @@ struct PartJson {
     first_shard: u32,
     end_shard: u32,
     assigned: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     delivered: Option<f64>,
     compute: f64,
     data: f64,
@@ -294,7 +179,7 @@ impl From<&StepTimeline> for TimelineJson {
     fn from(timeline: &StepTimeline) -> Self {
         Self {
             outer_step: timeline.outer_step,
-            seconds: timeline.length.as_secs_f64(),
+            total: timeline.length.as_secs_f64(),
             requests: timeline.requests.iter().map(RequestJson::from).collect(),
         }
     }

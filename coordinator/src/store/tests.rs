@@ -233,7 +233,7 @@ fn damaged_checkpoints_are_passed_over_and_written_again() {
 }
 
 #[test]
-fn a_manifest_changed_in_any_byte_is_not_believed() {
+fn a_manifest_changed_in_any_byte_is_refused() {
     let job = folder();
     checkpoint::write(job.path(), &snapshot(1)).expect("a writable folder");
     let checkpoint = job.path().join("checkpoints/step-1");

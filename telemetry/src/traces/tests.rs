@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::tonic::common::v1::any_value;
 use opentelemetry_proto::tonic::trace::v1::{self as otlp, ResourceSpans};
+use prometheus_client::encoding::text::encode;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
@@ -108,6 +109,8 @@ async fn spans_that_an_absent_collector_does_not_take_are_counted_and_delay_noth
     let (listener, endpoint) = listener().await;
     drop(listener);
     let traces = Traces::start(Some(&endpoint), "lookbehind-test", "1.2.3").unwrap();
+    let mut registry = Registry::default();
+    traces.register(&mut registry);
     let emitted = QUEUE as u64 / 3 + 10;
     for _ in 0..emitted {
         traces.emit(outer_step());
@@ -115,6 +118,10 @@ async fn spans_that_an_absent_collector_does_not_take_are_counted_and_delay_noth
     assert_eq!(traces.counts().dropped % 3, 0, "never a part of a trace");
     traces.shutdown(Duration::from_secs(60)).await;
     assert_eq!(traces.counts(), Counts { sent: 0, dropped: 3 * emitted });
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    let series = format!("lookbehind_trace_spans_total{{outcome=\"dropped\"}} {}\n", 3 * emitted);
+    assert!(text.contains(&series), "{text}");
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ async fn without_a_certificate_nothing_is_said_where_no_tokens_are_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_certificate_of_another_authority_is_not_believed_on_either_side() {
+async fn a_certificate_of_another_authority_is_not_trusted_on_either_side() {
     let (cluster, credentials) = guarded::cluster().await;
     let strangers = Credentials::new();
     let reason = refusal(cluster.url(), strangers.folder("alice")).await;
@@ -68,7 +68,7 @@ async fn a_certificate_of_another_authority_is_not_believed_on_either_side() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_expired_certificate_is_not_believed_on_either_side() {
+async fn an_expired_certificate_is_not_trusted_on_either_side() {
     let credentials = Credentials::new();
     let cluster = guarded::with(&credentials).await;
     // Certificates expire at a full second: these have expired when the next second begins.

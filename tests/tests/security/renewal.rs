@@ -25,7 +25,7 @@ async fn an_authority_is_replaced_under_a_running_cluster() {
         }
     })
     .await;
-    list(&old).await.expect_err("the old authority is believed no more");
+    list(&old).await.expect_err("the old authority is no longer trusted");
     // The first worker stayed connected; one that joins now uses the new certificate.
     let backend = cluster.backend(Registry::builtin());
     let admin = client(cluster.url(), &credentials.folder("admin"));

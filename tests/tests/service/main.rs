@@ -8,6 +8,7 @@ mod generic_client;
 mod gradients;
 mod in_process;
 mod joining;
+mod json;
 mod limits;
 mod non_finite;
 mod parity;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use lookbehind_tests::client::within;
 use lookbehind_tests::cluster::{Cluster, small_digest};
+use lookbehind_tests::http::{get, series};
 use lookbehind_tests::jobs;
 use lookbehind_worker::registry::Registry;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
@@ -43,7 +44,11 @@ async fn an_outer_step_is_one_trace_that_says_who_computed_what() {
     let collector =
         tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(sender)));
     tokio::spawn(collector.serve_with_incoming(TcpIncoming::from(listener)));
-    let mut cluster = Cluster::with_config(|config| config.traces = Some(endpoint)).await;
+    let mut cluster = Cluster::with_config(|config| {
+        config.traces = Some(endpoint);
+        config.http = Some("127.0.0.1:0".parse().unwrap());
+    })
+    .await;
     let backend = cluster.backend(Registry::builtin());
     cluster.add("w1", backend).await;
     let history = cluster.client().run(&jobs::small()).await;
@@ -62,6 +67,12 @@ async fn an_outer_step_is_one_trace_that_says_who_computed_what() {
             let span = spans.recv().await.expect("a collector");
             traces.entry(span.trace_id.clone()).or_default().push(span);
         }
+    })
+    .await;
+    let sent: usize = traces.values().map(Vec::len).sum();
+    within("the count of the sent spans", async {
+        let name = "lookbehind_trace_spans_total{outcome=\"sent\"}";
+        while series(&get(cluster.http_addr().unwrap(), "/metrics").await.text, name) != sent as f64 {}
     })
     .await;
     for spans in traces.values() {

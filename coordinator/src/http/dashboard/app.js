@@ -8,7 +8,7 @@ import { Curves } from "./curves.js";
 import { byId, setText } from "./dom.js";
 import { Pace } from "./estimate.js";
 import { forgetEvents, showEvents, showNotices } from "./events.js";
-import { isOver, percentDone, rough, shareDone } from "./format.js";
+import { isOver, millis, percentDone, rough, shareDone } from "./format.js";
 import { JobHead } from "./job.js";
 import { JobList, jobOf } from "./jobs.js";
 import { Series } from "./series.js";
@@ -40,7 +40,7 @@ let notices = [];
 
 /** The coordinator's clock, to which the times of events refer. */
 function now() {
-  return overview?.now_ms ?? Date.now();
+  return overview === null ? Date.now() : millis(overview.now);
 }
 
 // The overview
@@ -71,18 +71,18 @@ function takeOverview(data) {
   delete byId("page").dataset.private;
   if (overview !== null && overview.incarnation !== data.incarnation) forgetEvents();
   overview = data;
-  pace.observe(data.jobs, data.now_ms);
+  pace.observe(data.jobs, now());
   const { cluster, incarnation, version, uptime_seconds: uptime } = data;
   const facts = [`cluster ${cluster}`, `incarnation ${incarnation}`, `version ${version}`, `up ${rough(uptime)}`];
   setText(byId("cluster"), facts.join(" · "));
-  account.show(data.you, data.access);
+  account.show(data.you ?? null, data.access);
   choose();
   const seen = data.jobs.find((other) => other.id === chosen);
   const stale = job !== null && isOver(job.state) && !isOver(seen?.state);
   if (seen !== undefined && !stale) job = seen;
-  list.show(data.jobs, chosen, data.now_ms);
-  showWorkers(data);
-  showEvents(data.events, data.jobs, data.now_ms);
+  list.show(data.jobs, chosen, now());
+  showWorkers(data, now());
+  showEvents(data.events, data.jobs, now());
   timeline.setWorkers(data.workers.map((worker) => worker.name));
   showJob();
 }

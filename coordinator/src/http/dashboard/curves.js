@@ -4,7 +4,7 @@ import { watchCanvas } from "./canvas.js";
 import { announce, byId, create, lineSample, paced, setText, showTable } from "./dom.js";
 import { count, known, number, percent, steady } from "./format.js";
 import { Plot } from "./plot.js";
-import { Series } from "./series.js";
+import { Series, sharpness } from "./series.js";
 
 const CURVES = [
   {
@@ -33,7 +33,7 @@ const CURVES = [
   {
     name: "Sharpness", size: "small", zero: true, text: steady,
     note: "loss at the perturbed weights less loss at the slow ones",
-    lines: [{ label: "sharpness", color: "--sharp", value: (step) => step.sharpness }],
+    lines: [{ label: "sharpness", color: "--sharp", value: sharpness }],
   },
   {
     name: "Alpha", size: "small", bounds: [0, 1], text: number,
@@ -181,7 +181,7 @@ export class Curves {
       "Gradient norm", "Alpha", "Learning rate", "Workers",
     ];
     const cells = rows.map((step) => [
-      count(step.outer_step), count(step.epoch + 1), steady(step.loss), steady(step.last_loss), steady(step.sharpness),
+      count(step.outer_step), count(step.epoch + 1), steady(step.loss), steady(step.last_loss), steady(sharpness(step)),
       percent(step.accuracy, 2), percent(step.test?.accuracy, 2), steady(step.test?.loss), steady(step.gradient_norm),
       number(step.alpha), number(step.learning_rate), count(step.workers),
     ]);

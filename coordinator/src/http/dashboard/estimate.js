@@ -33,7 +33,7 @@ export class Pace {
     if (first !== undefined && last.at - first.at >= ENOUGH && last.step > first.step) {
       return (last.step - first.step) / ((last.at - first.at) / 1000);
     }
-    const seconds = job.last?.seconds?.total;
+    const seconds = job.last?.time?.total;
     return job.state === "running" && seconds > 0 ? 1 / seconds : null;
   }
 

@@ -1,7 +1,7 @@
 // Cluster events and notices of a job, newest first.
 
 import { announce, byId, create, icon, setText, showList } from "./dom.js";
-import { count, moment } from "./format.js";
+import { count, millis, moment } from "./format.js";
 import { jobAddress } from "./jobs.js";
 
 const KINDS = {
@@ -33,11 +33,11 @@ function build(event, now, known) {
   const kind = KINDS[event.kind] ?? KINDS.coordinator;
   const { text: words, job_id: job } = event;
   const text = known.has(job) ? create("a", { href: jobAddress(job), text: words }) : create("span", { text: words });
-  return line(event.at_ms, now, kind.icon, kind.tone, text, kind.words);
+  return line(event.at, now, kind.icon, kind.tone, text, kind.words);
 }
 
 function line(at, now, name, tone, content, kind) {
-  const time = create("time", { datetime: new Date(at).toISOString(), text: moment(at, now) });
+  const time = create("time", { datetime: at, text: moment(millis(at), now) });
   const spoken = create("span", { class: "sr-only", text: `${kind}: ` });
   const words = create("span", { class: "event-text" }, spoken, content);
   return create("li", { "data-tone": tone }, time, icon(name), words);
@@ -49,7 +49,7 @@ export function showNotices(notices, now) {
   showList(byId("notices"), notices.toReversed(), (notice) => notice.revision, (notice) => {
     const words = notice.message === "" ? notice.state : notice.message;
     const content = create("span", { text: words });
-    const item = line(notice.at_ms, now, notice.state, STATES[notice.state] ?? "", content, notice.state);
+    const item = line(notice.at, now, notice.state, STATES[notice.state] ?? "", content, notice.state);
     const where = ` · ${notice.state}, outer step ${count(notice.outer_step)}`;
     item.lastChild.append(create("span", { class: "event-kind", text: where }));
     return item;

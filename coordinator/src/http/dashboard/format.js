@@ -72,6 +72,11 @@ export function ago(seconds) {
   return seconds < 10 ? `${Math.max(0, seconds).toFixed(1)} s ago` : `${rough(seconds)} ago`;
 }
 
+/** Milliseconds since 1970 of a time as the coordinator writes it, in RFC 3339; NaN if there is none. */
+export function millis(at) {
+  return at === undefined ? NaN : Date.parse(at);
+}
+
 /** A time: 14:03:22 if it is today, otherwise with its day. */
 export function moment(ms, now = Date.now()) {
   if (!known(ms)) return NONE;

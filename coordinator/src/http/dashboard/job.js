@@ -2,8 +2,9 @@
 
 import { byId, create, icon, setAttribute, setIcon, setText, showList } from "./dom.js";
 import {
-  count, isOver, method, moment, number, percent, percentDone, rough, shareDone, span, steady,
+  count, isOver, method, millis, moment, number, percent, percentDone, rough, shareDone, span, steady,
 } from "./format.js";
+import { sharpness } from "./series.js";
 
 export class JobHead {
   constructor(pace) {
@@ -48,11 +49,12 @@ export class JobHead {
       const left = this.pace.secondsLeft(job);
       return left === null ? "time left not known yet" : `about ${rough(left)} left`;
     }
-    if (job.state === "queued") return `waiting since ${moment(job.created_ms, now)}`;
+    if (job.state === "queued") return `waiting since ${moment(millis(job.created_at), now)}`;
     if (job.state === "preparing") return "workers load model and data";
     if (job.state === "paused") return "waits until it is resumed";
-    if (job.finished_ms === null) return "";
-    return `took ${rough((job.finished_ms - job.created_ms) / 1000)}, over at ${moment(job.finished_ms, now)}`;
+    if (job.finished_at === undefined) return "";
+    const [begin, end] = [millis(job.created_at), millis(job.finished_at)];
+    return `took ${rough((end - begin) / 1000)}, over at ${moment(end, now)}`;
   }
 
   showFacts(job, newest, test) {
@@ -60,10 +62,10 @@ export class JobHead {
     const tested = test === undefined ? "no test yet" : `after step ${count(test.outer_step)}`;
     const facts = [
       ["Loss", steady(newest?.loss), "slow weights"],
-      ["Perturbed loss", steady(newest?.last_loss), `sharpness ${steady(newest?.sharpness)}`],
+      ["Perturbed loss", steady(newest?.last_loss), `sharpness ${steady(sharpness(newest))}`],
       ["Accuracy", percent(newest?.accuracy), "training batch"],
       ["Test accuracy", percent(test?.test.accuracy), tested],
-      ["Outer step", span(newest?.seconds?.total), newest ? `${count(newest.gradients)} gradients` : ""],
+      ["Outer step", span(newest?.time?.total), newest ? `${count(newest.gradients)} gradients` : ""],
     ];
     if (speed !== null && !isOver(job.state)) {
       facts.push(["Speed", `${count(speed * (newest?.samples ?? job.batch_size))}`, "samples a second"]);
@@ -82,7 +84,7 @@ export class JobHead {
 
 /** The job's properties as a list of texts. */
 function meta(job) {
-  const details = [job.k == null ? null : `k ${job.k}`, job.rho == null ? null : `ρ ${number(job.rho)}`];
+  const details = [job.k === undefined ? null : `k ${job.k}`, job.rho === undefined ? null : `ρ ${number(job.rho)}`];
   return [
     [method(job.method), ...details].filter((part) => part !== null).join(", "),
     `${job.model} on ${job.data}`,

@@ -1,7 +1,7 @@
 // The list of jobs: links with one stop for the Tab key and arrow keys to move between them.
 
 import { byId, create, icon, setAttribute, setIcon, setText, showList } from "./dom.js";
-import { isOver, known, moment, percent, percentDone, rough, shareDone } from "./format.js";
+import { isOver, known, millis, moment, percent, percentDone, rough, shareDone } from "./format.js";
 
 /** The address of a job within this page. */
 export function jobAddress(id) {
@@ -58,7 +58,7 @@ export class JobList {
     }
     if (isOver(job.state)) {
       const accuracy = job.state === "succeeded" ? job.last?.test?.accuracy : null;
-      return known(accuracy) ? `${percent(accuracy)} test` : moment(job.finished_ms, now);
+      return known(accuracy) ? `${percent(accuracy)} test` : moment(millis(job.finished_at), now);
     }
     return "";
   }

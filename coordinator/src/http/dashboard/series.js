@@ -1,5 +1,7 @@
 // The outer steps of a job that this page keeps: at most LIMIT, always with the first and the newest.
 
+import { known } from "./format.js";
+
 const LIMIT = 4000;
 const RECENT = 1000;
 
@@ -71,11 +73,16 @@ function hasTest(step) {
   return Boolean(step.test);
 }
 
+/** Increase of the loss along the path of ascent: what the perturbed weights add to it; null if it is not known. */
+export function sharpness(step) {
+  return known(step?.loss) && known(step.last_loss) ? step.last_loss - step.loss : null;
+}
+
 export const PARTS = ["compute", "data", "communication", "optimizer", "waiting"];
 
 /** Share of each part in the total time of the steps, or null if nothing is known. */
 export function timeShares(steps) {
-  const sums = PARTS.map((part) => steps.reduce((sum, step) => sum + (step.seconds?.[part] ?? 0), 0));
+  const sums = PARTS.map((part) => steps.reduce((sum, step) => sum + (step.time?.[part] ?? 0), 0));
   const total = sums.reduce((sum, value) => sum + value, 0);
   return total > 0 ? sums.map((sum) => sum / total) : null;
 }

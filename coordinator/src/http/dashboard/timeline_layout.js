@@ -16,7 +16,7 @@ export function layOut(steps) {
   const marks = [];
   let start = 0;
   for (const step of steps) {
-    const length = known(step.seconds) ? step.seconds : 0;
+    const length = known(step.total) ? step.total : 0;
     for (const request of step.requests) all.push(...requestBars(step, request, start, length));
     const lossy = step.requests.some((request) => request.parts.some(gone));
     marks.push({ outerStep: step.outer_step, from: start, to: start + length, lossy });

@@ -1,12 +1,12 @@
 // The workers: their activity, speed and last heartbeat. A lost worker stays visible for a while.
 
 import { byId, create, setText, showList } from "./dom.js";
-import { ago, count, span } from "./format.js";
+import { ago, count, millis, span } from "./format.js";
 
 const REMEMBER = 120_000; // milliseconds for which a lost worker stays visible
 
-/** Shows the workers of an overview. */
-export function showWorkers({ workers, jobs, events, now_ms: now }) {
+/** Shows the workers of an overview; `now` is the coordinator's time in milliseconds. */
+export function showWorkers({ workers, jobs, events }, now) {
   const gone = lost(workers, events, now);
   byId("workers-empty").hidden = workers.length + gone.length > 0;
   byId("workers-scroll").hidden = workers.length + gone.length === 0;
@@ -40,7 +40,7 @@ function showWorker(row, worker, fastest) {
   setText(name, worker.name);
   setText(done, count(worker.shards_done));
   setText(seconds, span(worker.seconds_per_shard));
-  pace.hidden = worker.seconds_per_shard === null;
+  pace.hidden = worker.seconds_per_shard === undefined;
   pace.firstChild.style.width = `${Math.round((100 * fastest) / (worker.seconds_per_shard || fastest))}%`;
   setText(sign, ago(worker.silent_seconds));
 }
@@ -58,7 +58,7 @@ function lost(workers, events, now) {
   const here = new Set(workers.map((worker) => worker.name));
   const newest = new Map();
   for (const event of events) {
-    const fresh = event.kind === "worker_lost" && now - event.at_ms < REMEMBER;
+    const fresh = event.kind === "worker_lost" && now - millis(event.at) < REMEMBER;
     if (fresh && !here.has(event.worker)) newest.set(event.worker, event);
   }
   return [...newest.values()];
@@ -70,5 +70,5 @@ function showLost(row, event, now) {
   setText(done, "–");
   setText(speed.firstChild, "–");
   speed.lastChild.hidden = true;
-  setText(sign, ago((now - event.at_ms) / 1000));
+  setText(sign, ago((now - millis(event.at)) / 1000));
 }

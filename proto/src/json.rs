@@ -1,18 +1,23 @@
-//! The messages of the protocol as JSON, with the field names of the protocol. States are lower-case words, times are
-//! RFC 3339, absent fields are omitted.
+//! Jobs, workers, notices and outer steps as JSON: one form for the command line and for the coordinator's HTTP
+//! interface.
+//!
+//! Keys are the field names of the protocol, enums the lower-case names of their values, times RFC 3339 in UTC. Fields
+//! that can be absent in the protocol (messages, and fields that are marked `optional`) are omitted when they are absent;
+//! all other fields are always there. `docs/json.md` lists the keys.
 
 use lookbehind_common::job::JobFile;
-use lookbehind_proto::v1;
-use lookbehind_proto::wire;
+use prost_types::Timestamp;
 use serde::Serialize;
 
-use crate::text::state_word;
+use crate::v1;
+use crate::wire;
 
 /// `Job`.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
 pub struct JobJson {
     pub id: String,
+    /// The specification as a job file. Absent also if this build does not know one of its values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spec: Option<JobFile>,
     pub state: &'static str,
@@ -26,7 +31,6 @@ pub struct JobJson {
     pub finished_at: Option<String>,
     pub workers: u32,
     pub digest: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub owner: String,
 }
 
@@ -78,7 +82,8 @@ pub struct StepJson {
     pub first_sample: u64,
     pub compute_class: String,
     pub workers: u32,
-    pub time: TimeJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeJson>,
 }
 
 /// `TimeSplit`, in seconds.
@@ -102,18 +107,23 @@ pub struct TestJson {
     pub samples: u64,
 }
 
-/// Result of validating a valid job file.
-#[derive(Clone, Debug, Serialize)]
-pub struct ValidJson {
-    /// Path of the job file.
-    pub file: String,
-    /// Its content.
-    pub spec: JobFile,
-    /// Gradients per complete outer step.
-    pub gradients_per_outer_step: u64,
-    /// What was not checked; absent with `--data`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub not_checked: Option<String>,
+/// The name of a state: that of the protocol in lower case, without its prefix.
+pub fn state_name(state: v1::JobState) -> &'static str {
+    match state {
+        v1::JobState::Unspecified => "unspecified",
+        v1::JobState::Queued => "queued",
+        v1::JobState::Preparing => "preparing",
+        v1::JobState::Running => "running",
+        v1::JobState::Paused => "paused",
+        v1::JobState::Succeeded => "succeeded",
+        v1::JobState::Failed => "failed",
+        v1::JobState::Cancelled => "cancelled",
+    }
+}
+
+/// A time as text: RFC 3339 in UTC.
+pub fn time(at: &Timestamp) -> String {
+    at.to_string()
 }
 
 impl From<&v1::Job> for JobJson {
@@ -121,13 +131,13 @@ impl From<&v1::Job> for JobJson {
         Self {
             id: job.id.clone(),
             spec: job.spec.as_ref().and_then(|spec| wire::from_proto(spec).ok()),
-            state: state_word(job.state()),
+            state: state_name(job.state()),
             revision: job.revision,
             message: job.message.clone(),
             outer_step: job.outer_step,
             total_outer_steps: job.total_outer_steps,
-            created_at: job.created_at.as_ref().map(ToString::to_string),
-            finished_at: job.finished_at.as_ref().map(ToString::to_string),
+            created_at: job.created_at.as_ref().map(time),
+            finished_at: job.finished_at.as_ref().map(time),
             workers: job.workers,
             digest: job.digest.clone(),
             owner: job.owner.clone(),
@@ -153,10 +163,10 @@ impl From<&v1::JobNotice> for NoticeJson {
     fn from(notice: &v1::JobNotice) -> Self {
         Self {
             revision: notice.revision,
-            state: state_word(notice.state()),
+            state: state_name(notice.state()),
             message: notice.message.clone(),
             outer_step: notice.outer_step,
-            at: notice.at.as_ref().map(ToString::to_string),
+            at: notice.at.as_ref().map(time),
             total_outer_steps: notice.total_outer_steps,
             digest: notice.digest.clone(),
         }
@@ -181,19 +191,8 @@ impl From<&v1::OuterStepMetrics> for StepJson {
             first_sample: step.first_sample,
             compute_class: step.compute_class.clone(),
             workers: step.workers,
-            time: TimeJson::of(step),
+            time: step.time.as_ref().map(TimeJson::from),
         }
-    }
-}
-
-impl TimeJson {
-    /// The time split of an outer step.
-    ///
-    /// # Panics
-    /// If the step has no times. [`crate::watch`] refuses such steps when they arrive.
-    #[expect(clippy::expect_used, reason = "`Watch` refuses steps without times where they arrive")]
-    pub fn of(step: &v1::OuterStepMetrics) -> Self {
-        step.time.as_ref().map(Self::from).expect("an outer step that was taken has its times")
     }
 }
 
