@@ -128,7 +128,8 @@ cuda-test: cuda-emulator
     eval "$(deploy/cuda-toolkit {{ toolkit }})" && LD_LIBRARY_PATH={{ emulator }} \
         cargo nextest run {{ checked }} {{ cuda }} --lib -E 'test(cuda)'
 
-# The programs with CUDA, on emulated GPUs. They stay in target/release until `just programs` puts the others back.
+# The programs with CUDA, on emulated GPUs: with the checks of the tests, because their crates are compiled so already.
+# They stay in target/release until `just programs` puts the others back.
 cuda-programs: cuda-emulator
-    eval "$(deploy/cuda-toolkit {{ toolkit }})" && cargo build {{ cuda }} --bins
+    eval "$(deploy/cuda-toolkit {{ toolkit }})" && cargo build {{ checked }} {{ cuda }} --bins
     tests/gpu/emulated --emulator {{ emulator }} --programs target/release

@@ -107,7 +107,7 @@ impl JobFile {
                 0 => None,
                 every => Some(count("eval.every_epochs", every, 0, MAX_COUNT)?),
             },
-            resources: self.resources.validate()?,
+            resources: self.resources.validate(self.train.compute_classes.unwrap_or_default())?,
             train,
         })
     }
@@ -184,7 +184,7 @@ impl CheckpointSection {
 }
 
 impl ResourcesSection {
-    fn validate(&self) -> Checked<ResourcesSpec> {
+    fn validate(&self, classes: ComputeClasses) -> Checked<ResourcesSpec> {
         let min_workers = small("resources.min_workers", self.min_workers.unwrap_or(1), 1, MAX_WORKERS)?;
         let max_workers = match self.max_workers {
             Some(max) => Some(small("resources.max_workers", max, u64::from(min_workers), MAX_WORKERS)?),
@@ -198,6 +198,10 @@ impl ResourcesSection {
         let verify = small("resources.verify", self.verify.unwrap_or(0), 0, MAX_VERIFIED)?;
         if verify > 0 && max_workers == Some(1) {
             return refuse("resources.verify", "0 where resources.max_workers is 1", verify);
+        }
+        if verify > 0 && classes == ComputeClasses::Any {
+            // Workers of different classes need not compute the same bytes.
+            return refuse("resources.verify", "0 where train.compute_classes is \"any\"", verify);
         }
         Ok(ResourcesSpec { min_workers, max_workers, priority, verify })
     }

@@ -114,12 +114,12 @@ impl Cluster {
     /// A prepared worker joins a job that another one has described before.
     fn joined(&mut self, job: &mut Job, session: SessionId) -> Handled {
         let name = self.workers.name(session);
+        tracing::info!(job = %job.id(), worker = name, "worker takes part");
+        self.note(job, &format!("worker {name} takes part"));
         match job.require_active()?.stage {
             // The worker that was asked before has left.
             Stage::Describing => self.request_initial_state(job, session),
             Stage::Training(_) => {
-                tracing::info!(job = %job.id(), worker = name, "worker takes part");
-                self.note(job, &format!("worker {name} takes part"));
                 self.assign_unassigned(job.require_active_mut()?);
                 Ok(())
             }

@@ -140,7 +140,7 @@ pub(super) fn drawn(key: u64, spec: &JobSpec, outer_step: u64, index: u32, shard
     let draws = (0..spec.resources.verify).map(|_| (stream.below(gradients), stream.below(1 << 32)));
     let of_request = draws.filter(|(gradient, _)| *gradient == u64::from(index));
     // The number of shards may differ between the batches of an outer step.
-    of_request.map(|(_, share)| (share * u64::from(shards) >> 32) as u32).collect()
+    of_request.map(|(_, share)| ((share * u64::from(shards)) >> 32) as u32).collect()
 }
 
 impl Cluster {

@@ -11,8 +11,8 @@ use lookbehind_tests::machines::Machines;
 
 /// Number of workers at the beginning.
 const WORKERS: usize = 3;
-/// Logged by a worker that considers a silent coordinator lost.
-const SILENCE: &str = "nothing was received";
+/// Logged by a worker that has lost its coordinator, whether its control stream or a transfer noticed it first.
+const LOST: &str = "coordinator lost";
 
 /// A place for a worker.
 struct Seat {
@@ -125,6 +125,6 @@ impl Chaos {
 
     /// How often workers have considered a silent coordinator lost.
     fn given_up(&self) -> usize {
-        self.seats.iter().map(|seat| seat.process.stderr().matches(SILENCE).count()).sum()
+        self.seats.iter().map(|seat| seat.process.stderr().matches(LOST).count()).sum()
     }
 }

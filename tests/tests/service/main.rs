@@ -20,6 +20,7 @@ mod spec_input;
 mod steering;
 mod traces;
 mod transfers;
+mod verification;
 mod watched_workers;
 mod watching;
 mod weights_input;

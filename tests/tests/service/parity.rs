@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Condvar, Mutex};
 
-use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{JobFile, parse_toml};
 use lookbehind_tests::client::{History, PATIENCE};
 use lookbehind_tests::cluster::Cluster;
@@ -73,57 +72,31 @@ async fn every_parity_case_ends_at_the_expected_weights_for_any_shards_and_worke
     }
 }
 
-/// Holds a job's first gradient until the test opens, and all but the first worker until it has begun. The others
-/// therefore join a job that is training, which the job's notices show, and none of them misses a short run.
+/// Holds a job's first gradient until the test opens, so that no worker misses a short run.
 #[derive(Default)]
 struct Together {
-    state: Mutex<Progress>,
+    open: Mutex<bool>,
     changed: Condvar,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Progress {
-    prepared: bool,
-    begun: bool,
-    open: bool,
-}
-
 impl Together {
-    /// Prepares for another job.
+    /// Holds the next job.
     fn begin(&self) {
-        *self.state.lock().unwrap() = Progress::default();
+        *self.open.lock().unwrap() = false;
     }
 
     /// Lets the first gradient proceed.
     fn open(&self) {
-        self.change(|state| state.open = true);
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Progress)) {
-        change(&mut self.state.lock().unwrap());
+        *self.open.lock().unwrap() = true;
         self.changed.notify_all();
-    }
-
-    fn wait(&self, holds: impl Fn(&Progress) -> bool) {
-        let state = self.state.lock().unwrap();
-        let waited = self.changed.wait_timeout_while(state, PATIENCE, |state| !holds(state)).unwrap();
-        assert!(!waited.1.timed_out(), "the job does not go on");
     }
 }
 
 impl Script for Together {
-    fn probe(&self, digest: Digest) -> Digest {
-        let mut first = false;
-        self.change(|state| first = !std::mem::replace(&mut state.prepared, true));
-        if !first {
-            self.wait(|state| state.begun);
-        }
-        digest
-    }
-
     fn before(&self, _request: &Request, _shard: u32) {
-        self.change(|state| state.begun = true);
-        self.wait(|state| state.open);
+        let open = self.open.lock().unwrap();
+        let waited = self.changed.wait_timeout_while(open, PATIENCE, |open| !*open).unwrap();
+        assert!(!waited.1.timed_out(), "the job does not go on");
     }
 }
 

@@ -91,9 +91,20 @@ const LENGTHS: &[(&str, Change)] = &[
     ("checkpoint.keep", |spec| spec.checkpoint.as_mut().unwrap().keep = Some(0)),
     ("eval.every_epochs", |spec| spec.eval.as_mut().unwrap().every_epochs = Some(u64::MAX)),
     ("resources.min_workers", |spec| spec.resources.as_mut().unwrap().min_workers = Some(0)),
+    ("resources.verify", |spec| {
+        spec.resources = Some(v1::ResourcesSpec { verify: Some(5000), ..Default::default() });
+    }),
+    ("resources.verify", |spec| {
+        spec.resources =
+            Some(v1::ResourcesSpec { verify: Some(1), max_workers: Some(1), ..Default::default() });
+    }),
+    ("resources.verify", |spec| {
+        spec.resources = Some(v1::ResourcesSpec { verify: Some(1), ..Default::default() });
+        train(spec).compute_classes = v1::ComputeClasses::Any.into();
+    }),
     ("resources.max_workers", |spec| {
         spec.resources =
-            Some(v1::ResourcesSpec { min_workers: Some(3), max_workers: Some(2), priority: None });
+            Some(v1::ResourcesSpec { min_workers: Some(3), max_workers: Some(2), ..Default::default() });
     }),
 ];
 

@@ -28,6 +28,8 @@ pub(super) struct Received {
     /// Wakes the reader when the sender has been waited for too long.
     alarm: Option<Pin<Box<Sleep>>>,
     ledger: Arc<Ledger>,
+    /// Bytes that arrived.
+    received: usize,
     /// Bytes that `ledger` holds for this body.
     held: usize,
     observer: Arc<Observer>,
@@ -48,6 +50,7 @@ impl Received {
             pace: Pace::new(patience),
             alarm: None,
             ledger,
+            received: 0,
             held: 0,
             observer,
         }
@@ -55,15 +58,20 @@ impl Received {
 
     /// Takes note of the bytes that arrived.
     fn arrived(&mut self, data: &Bytes) -> Result<(), Status> {
-        let (largest, gathered, keeps_all) = match self.shape {
-            Shape::Message { largest } => (largest, largest, true),
-            Shape::Conversation { largest } => (largest, largest, false),
-            Shape::Transfer { largest, gathered } => (largest, gathered, false),
+        let (largest, gathered) = match self.shape {
+            Shape::Message { largest } | Shape::Conversation { largest } => (largest, largest),
+            Shape::Transfer { largest, gathered } => (largest, gathered),
         };
-        // Asked for more, the service has taken over the messages before the one that is not complete.
-        let kept = if keeps_all { self.held } else { self.boundaries.incomplete().min(gathered) };
-        self.hold(kept + data.len().min(gathered))?;
         self.boundaries.pass(data, largest)?;
+        self.received += data.len();
+        // The whole length of a message counts as soon as it is announced, because the codec makes room for it then.
+        let announced = self.boundaries.announced().min(PREFIX + gathered);
+        self.hold(match self.shape {
+            // Kept until the answer.
+            Shape::Message { .. } => announced.max(self.received),
+            // Asked for more, the service has taken over the messages before the one that is not complete.
+            Shape::Conversation { .. } | Shape::Transfer { .. } => announced + data.len().min(gathered),
+        })?;
         match self.shape {
             Shape::Message { .. } => {}
             Shape::Transfer { .. } => self.pace.credit(data.len()),
@@ -153,9 +161,9 @@ impl Boundaries {
         self.passed == 0
     }
 
-    /// Bytes of the message that is not complete yet.
-    fn incomplete(&self) -> usize {
-        self.passed
+    /// Length of the message that is not complete yet, with its prefix; 0 between two messages.
+    fn announced(&self) -> usize {
+        self.length.unwrap_or(self.passed)
     }
 
     /// Follows the messages through `data`. The first that states a length above `largest` is an error.

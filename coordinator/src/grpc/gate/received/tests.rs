@@ -142,21 +142,31 @@ async fn a_message_that_announces_too_much_is_refused_before_it_comes() {
 }
 
 #[tokio::test]
-async fn the_ledger_holds_what_the_service_has_to_keep() {
-    let whole = [message(50, 50), message(50, 20)].concat();
-    // One message: all of it, because it is kept until the answer.
+async fn the_ledger_holds_what_is_announced_and_not_taken_over_yet() {
+    // One message is kept until the answer.
     let mut one = request(Shape::Message { largest: 100 });
-    // A conversation: what belongs to the message that is not complete, and the newest bytes.
+    one.send(message(50, 20)).await;
+    one.next().await.unwrap();
+    assert_eq!((one.ledger.taken(), one.received.held), (55, 55));
+    one.send(vec![1; 30]).await;
+    one.next().await.unwrap();
+    assert_eq!(one.ledger.taken(), 55);
+    let mut at_once = request(Shape::Message { largest: 100 });
+    at_once.send(message(50, 50)).await;
+    at_once.next().await.unwrap();
+    assert_eq!(at_once.ledger.taken(), 55);
+    // Of several, the one that is not complete counts, with all its length, and the newest bytes.
     let mut several = request(Shape::Conversation { largest: 100 });
-    // A transfer: not more than the service gathers.
+    // Of a transfer, not more than the service gathers.
     let mut transfer = request(Shape::Transfer { largest: 100, gathered: 10 });
-    for request in [&mut one, &mut several, &mut transfer] {
-        for part in [whole.clone(), vec![1; 3]] {
-            request.send(part).await;
-            request.next().await.unwrap();
-        }
+    for request in [&mut several, &mut transfer] {
+        request.send([message(50, 50), message(50, 20)].concat()).await;
+        request.next().await.unwrap();
     }
-    assert_eq!((one.ledger.taken(), one.received.held), (83, 83));
-    assert_eq!((several.ledger.taken(), several.received.held), (25 + 3, 28));
-    assert_eq!((transfer.ledger.taken(), transfer.received.held), (10 + 3, 13));
+    assert_eq!((several.ledger.taken(), transfer.ledger.taken()), (55 + 80, 15 + 10));
+    for request in [&mut several, &mut transfer] {
+        request.send(vec![1; 30]).await;
+        request.next().await.unwrap();
+    }
+    assert_eq!((several.ledger.taken(), transfer.ledger.taken()), (30, 10));
 }
