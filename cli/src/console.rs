@@ -5,11 +5,13 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
+use lookbehind_common::text::printable_json;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::error::CliError;
+use crate::text::printable_lines;
 
 /// The output of a command. Clones are cheap and share one terminal.
 #[derive(Clone)]
@@ -42,15 +44,16 @@ impl Console {
         &self.bars
     }
 
-    /// Writes one line of results.
+    /// Writes one line of results. Of the text that it quotes, characters that act on terminals are escaped.
     ///
     /// # Errors
     /// If standard output cannot be written.
     pub fn result(&self, line: impl Display) -> Result<(), CliError> {
+        let line = printable_lines(&line.to_string());
         self.text(format!("{line}\n").as_bytes())
     }
 
-    /// Writes results as they are.
+    /// Writes results as they are, which must not quote what others wrote.
     ///
     /// # Errors
     /// If standard output cannot be written.
@@ -67,7 +70,7 @@ impl Console {
     /// If standard output cannot be written.
     pub fn object(&self, value: &impl Serialize) -> Result<(), CliError> {
         let line = serde_json::to_string(value).map_err(|error| CliError::Stdout(error.into()))?;
-        self.result(line)
+        self.result(printable_json(&line))
     }
 
     /// Writes a line for people to standard error, unless the output is JSON.
@@ -79,6 +82,7 @@ impl Console {
 
     /// Writes a line to standard error in any case.
     pub fn say(&self, line: impl Display) {
+        let line = printable_lines(&line.to_string());
         // A failure is ignored: without standard error it cannot be reported.
         let _ = self.bars.suspend(|| writeln!(io::stderr().lock(), "{line}"));
     }

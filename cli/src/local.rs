@@ -121,8 +121,10 @@ pub fn backend(
     workers: u16,
     device: &DeviceChoice,
 ) -> Result<Arc<CandleBackend>, DeviceError> {
-    let environment =
-        DataEnvironment { root: data.to_owned(), remote, memory_limit: WorkerConfig::DEFAULT_MEMORY_LIMIT };
+    let environment = DataEnvironment {
+        remote,
+        ..DataEnvironment::local(data.to_owned(), WorkerConfig::DEFAULT_MEMORY_LIMIT)
+    };
     let threads = available_parallelism().map_or(1, NonZero::get) / usize::from(workers.max(1));
     CandleBackend::new(registry, environment).with_threads(threads.max(1)).on(device).map(Arc::new)
 }

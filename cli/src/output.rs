@@ -1,6 +1,7 @@
 //! The `--out` folder of a run: its files, and the conditions for writing to it.
 //!
-//! Most files are written under a temporary name and renamed when complete. The metrics grow while the job runs.
+//! Most files are written under a temporary name and renamed when complete. The metrics and TensorBoard's file grow while
+//! the job runs. No file is opened that was there before, and no link is followed: others may write into the folder.
 
 pub mod estimate;
 pub mod metrics;
@@ -14,6 +15,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use lookbehind_common::text::printable_json;
 use lookbehind_proto::json::StepJson;
 use lookbehind_proto::v1;
 
@@ -113,10 +115,9 @@ impl Output {
     /// If it cannot be written.
     pub fn finish(&self, summary: &Summary) -> Result<(), CliError> {
         let path = self.folder.join(SUMMARY);
-        let mut text =
-            serde_json::to_vec_pretty(summary).map_err(|error| CliError::write(&path, error.into()))?;
-        text.push(b'\n');
-        write_whole(&path, &text)
+        let text = serde_json::to_string_pretty(summary);
+        let text = text.map_err(|error| CliError::write(&path, error.into()))?;
+        write_whole(&path, format!("{}\n", printable_json(&text)).as_bytes())
     }
 }
 

@@ -3,6 +3,8 @@
 use lookbehind_proto::json::state_name;
 use lookbehind_proto::v1;
 
+pub use lookbehind_common::text::printable;
+
 /// Whether a state is final.
 pub fn is_over(state: v1::JobState) -> bool {
     matches!(state, v1::JobState::Succeeded | v1::JobState::Failed | v1::JobState::Cancelled)
@@ -13,11 +15,10 @@ pub fn reason(state: v1::JobState, message: &str) -> &str {
     if message == state_name(state) { "" } else { message }
 }
 
-/// Text from other machines in a form that is safe to print: control characters are escaped, so that it can neither
-/// break a line nor control the terminal.
-pub fn printable(text: &str) -> String {
-    let show = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(show).collect()
+/// Lines for a terminal: whatever they quote, it can neither control the terminal nor appear in another order.
+pub fn printable_lines(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(printable).collect();
+    lines.join("\n")
 }
 
 /// Formats a share between 0 and 1 in percent.

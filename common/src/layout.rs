@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use crate::model_state::ModelState;
+use crate::text::is_harmless;
 
 /// Most tensors that a model may have.
 const MAX_TENSORS: usize = 100_000;
@@ -145,7 +146,7 @@ impl Layout {
 
 fn check(spec: &TensorSpec) -> Result<usize, LayoutError> {
     let name = &spec.name;
-    let printable = name.chars().all(|c| !c.is_control() && c != '/' && c != '\\');
+    let printable = is_harmless(name) && !name.contains(['/', '\\']);
     if name.is_empty()
         || name.len() > MAX_NAME
         || !printable

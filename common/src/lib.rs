@@ -21,6 +21,7 @@ pub mod reduction;
 pub mod sampling;
 pub mod schedule;
 pub mod target;
+pub mod text;
 
 /// Version of this build. The coordinator refuses workers with another version, because their arithmetic may differ.
 pub const BUILD_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,5 +1,6 @@
 //! The gRPC services. They only translate between messages and the events of the state machine.
 
+mod call_origin;
 pub(crate) mod callers;
 mod connections;
 mod files;

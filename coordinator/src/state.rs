@@ -7,6 +7,7 @@ mod assign;
 mod checkpoints;
 mod cluster;
 pub mod command;
+mod describing;
 mod due;
 pub mod event;
 mod halt;

@@ -99,11 +99,22 @@ impl Machines {
         worker
     }
 
+    /// Starts a worker with further arguments and waits until it is registered.
+    pub async fn worker_with(&self, name: &str, args: &[&str]) -> Process {
+        let worker = self.start_worker(&self.url, name, args);
+        self.registered(name).await;
+        worker
+    }
+
     /// Starts a worker that connects to the coordinator at the given address.
     pub fn worker_at(&self, url: &str, name: &str) -> Process {
+        self.start_worker(url, name, &[])
+    }
+
+    fn start_worker(&self, url: &str, name: &str, args: &[&str]) -> Process {
         let data = self.path("data");
-        let args = ["--coordinator", url, "--data", data.to_str().unwrap(), "--name", name];
-        Process::start(programs::worker(), &args, self.folder.path(), name)
+        let usual = ["--coordinator", url, "--data", data.to_str().unwrap(), "--name", name];
+        Process::start(programs::worker(), &[&usual, args].concat(), self.folder.path(), name)
     }
 
     /// Waits until a worker of that name is registered.

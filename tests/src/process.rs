@@ -44,6 +44,18 @@ impl Process {
         self.child.id()
     }
 
+    /// The most bytes that it has had resident in memory at once.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn peak_memory(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("a running process");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+        let kibibytes: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number of kibibytes");
+        kibibytes << 10
+    }
+
     /// Its output so far.
     ///
     /// # Panics

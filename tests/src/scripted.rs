@@ -11,6 +11,7 @@ use lookbehind_common::reduction::Segment;
 use lookbehind_worker::compute::{
     Backend, ComputeError, PrepareError, PreparedJob, Request, RequestKind, Stopped, Watch, reduce_shards,
 };
+use lookbehind_worker::data::Cancellation;
 use tokio::sync::watch;
 
 use crate::client::{PATIENCE, within};
@@ -63,8 +64,13 @@ impl Backend for Scripted {
         self.class.clone().unwrap_or_else(|| self.inner.class_description(precision))
     }
 
-    fn prepare(&self, spec: &JobSpec) -> Result<Box<dyn PreparedJob>, PrepareError> {
-        Ok(Box::new(ScriptedJob { inner: self.inner.prepare(spec)?, script: Arc::clone(&self.script) }))
+    fn prepare(
+        &self,
+        spec: &JobSpec,
+        cancellation: &Cancellation,
+    ) -> Result<Box<dyn PreparedJob>, PrepareError> {
+        let inner = self.inner.prepare(spec, cancellation)?;
+        Ok(Box::new(ScriptedJob { inner, script: Arc::clone(&self.script) }))
     }
 }
 

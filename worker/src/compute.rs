@@ -37,6 +37,8 @@ use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 
+use crate::data::Cancellation;
+
 pub use candle::CandleBackend;
 #[cfg(feature = "cuda")]
 pub(crate) use cuda::of_device;
@@ -58,11 +60,16 @@ pub trait Backend: Send + Sync + 'static {
     /// Description of the compute class: everything apart from the job that results of this precision may depend on.
     fn class_description(&self, precision: Precision) -> String;
 
-    /// Loads a job's model and data and checks that they fit each other.
+    /// Loads a job's model and data and checks that they fit each other. It should end soon after it is cancelled: the
+    /// worker loads no other job meanwhile.
     ///
     /// # Errors
-    /// The kind of error says whether the job or this worker is at fault.
-    fn prepare(&self, spec: &JobSpec) -> Result<Box<dyn PreparedJob>, PrepareError>;
+    /// The kind of error says whether the job or this worker is at fault, or that it was cancelled.
+    fn prepare(
+        &self,
+        spec: &JobSpec,
+        cancellation: &Cancellation,
+    ) -> Result<Box<dyn PreparedJob>, PrepareError>;
 }
 
 /// A loaded job.

@@ -157,7 +157,8 @@ pub fn main_with(registry: Registry) -> ExitCode {
 /// The backend of a worker with these arguments, without a coordinator.
 fn local_backend(args: &Args, registry: Registry) -> Result<CandleBackend, ProgramError> {
     let (root, remote) = (args.data.clone(), args.remote.clone().into_data());
-    let environment = DataEnvironment { root, remote, memory_limit: args.memory.saturating_mul(1 << 20) };
+    let memory_limit = args.memory.saturating_mul(1 << 20);
+    let environment = DataEnvironment { remote, ..DataEnvironment::local(root, memory_limit) };
     Ok(CandleBackend::new(registry, environment).on(&args.device)?)
 }
 

@@ -110,7 +110,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), WorkerError> {
     let (root, remote) = (config.data.clone(), config.remote.clone());
-    let environment = DataEnvironment { root, remote, memory_limit: config.memory_limit };
+    let environment = DataEnvironment { remote, ..DataEnvironment::local(root, config.memory_limit) };
     let backend = Arc::new(CandleBackend::new(registry, environment).on(&config.device)?);
     run_backend(config, backend, shutdown).await
 }

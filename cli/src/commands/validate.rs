@@ -3,6 +3,7 @@
 use lookbehind_common::job::Length;
 use lookbehind_common::optimizer::gradients_per_outer_step;
 use lookbehind_worker::compute::{Backend, PrepareError};
+use lookbehind_worker::data::Cancellation;
 use lookbehind_worker::device::DeviceChoice;
 use lookbehind_worker::registry::Registry;
 
@@ -39,7 +40,7 @@ fn check(args: &Validate, source: &JobSource, registry: Registry) -> Result<Opti
     let folder = args.data.as_deref().unwrap_or(&source.folder);
     let backend = local::backend(registry, folder, args.remote.clone().into_data(), 1, &DeviceChoice::Cpu)?;
     if args.data.is_some() {
-        return backend.prepare(&source.spec).map(|_| None).map_err(wrong);
+        return backend.prepare(&source.spec, &Cancellation::default()).map(|_| None).map_err(wrong);
     }
     match backend.build(&source.spec) {
         Ok(()) => Ok(Some("the data, and that shards of it can be computed".to_owned())),

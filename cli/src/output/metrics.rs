@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use lookbehind_common::text::printable_json;
 use lookbehind_proto::json::StepJson;
 
 use crate::error::CliError;
@@ -16,12 +17,13 @@ pub struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// Creates an empty file.
+    /// Creates a file. It must not be there yet: another one, or what a link leads to, is not written to.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn create(path: &Path) -> Result<Self, CliError> {
-        let file = File::create(path).map_err(|error| CliError::write(path, error))?;
+        let file = File::options().write(true).create_new(true).open(path);
+        let file = file.map_err(|error| CliError::write(path, error))?;
         Ok(Self { path: path.to_owned(), file })
     }
 
@@ -30,9 +32,9 @@ impl MetricsFile {
     /// # Errors
     /// If it cannot be written.
     pub fn append(&mut self, step: &StepJson) -> Result<(), CliError> {
-        let mut line = serde_json::to_vec(step).map_err(|error| CliError::write(&self.path, error.into()))?;
-        line.push(b'\n');
-        self.file.write_all(&line).map_err(|error| CliError::write(&self.path, error))
+        let line = serde_json::to_string(step).map_err(|error| CliError::write(&self.path, error.into()))?;
+        let line = format!("{}\n", printable_json(&line));
+        self.file.write_all(line.as_bytes()).map_err(|error| CliError::write(&self.path, error))
     }
 }
 

@@ -1,7 +1,7 @@
 //! `model.safetensors`: downloaded in chunks, checked twice (the transfer by its checksum, the weights by their
 //! digest), and only then renamed to its final name.
 
-use std::io::Write;
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -123,8 +123,11 @@ fn checkpoint(id: &str, outer_step: Option<u64>) -> String {
 }
 
 /// Renames a downloaded file to its final name if its weights are the announced ones.
-fn keep(file: NamedTempFile, model: Model) -> Result<Model, CliError> {
-    let bytes = std::fs::read(file.path()).map_err(|error| CliError::write(&model.path, error))?;
+fn keep(mut file: NamedTempFile, model: Model) -> Result<Model, CliError> {
+    // Read from the open file, because another one may have got its name.
+    let mut bytes = Vec::new();
+    let read = file.as_file_mut().rewind().and_then(|()| file.as_file_mut().read_to_end(&mut bytes));
+    read.map_err(|error| CliError::write(&model.path, error))?;
     let problem = |problem| CliError::Model { path: model.path.clone(), problem };
     let found = digest(&bytes).map_err(problem)?;
     if found.to_string() != model.digest {

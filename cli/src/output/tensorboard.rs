@@ -8,11 +8,14 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lookbehind_proto::v1;
 use prost::Message;
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, unlinkat};
+use rustix::io::Errno;
 
 use crate::error::CliError;
 use crate::watch::time_of;
@@ -61,15 +64,20 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Creates a file in `folder`, and the folder if necessary.
+    /// Creates a file in `folder`, and the folder if necessary. The file must not be there yet, and the folder must not
+    /// be a link.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn create(folder: &Path) -> Result<Self, CliError> {
         fs::create_dir_all(folder).map_err(|error| CliError::write(folder, error))?;
         let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
-        let path = folder.join(format!("{PREFIX}{:010}{SUFFIX}", clock as u64));
-        let file = File::create(&path).map_err(|error| CliError::write(&path, error))?;
+        let name = format!("{PREFIX}{:010}{SUFFIX}", clock as u64);
+        let path = folder.join(&name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file =
+            open(folder).and_then(|folder| Ok(openat(folder, name, flags, Mode::from_raw_mode(0o666))?));
+        let file = File::from(file.map_err(|error| CliError::write(&path, error))?);
         let mut board = Self { path, file, clock };
         board.write(Event { file_version: Some(FILE_VERSION.to_owned()), ..Event::default() })?;
         // Further events use the job's own times. A run that is fetched later thus has the same times.
@@ -123,18 +131,25 @@ fn scalars(step: &v1::OuterStepMetrics) -> Vec<(&'static str, f64)> {
 /// # Errors
 /// If a file cannot be removed.
 pub fn remove_earlier(folder: &Path) -> Result<(), CliError> {
-    let entries = match fs::read_dir(folder) {
+    let inside = match open(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(|error| CliError::write(folder, error))?,
+        opened => opened.map_err(|error| CliError::write(folder, error))?,
     };
-    for entry in entries {
-        let entry = entry.map_err(|error| CliError::write(folder, error))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
-            fs::remove_file(entry.path()).map_err(|error| CliError::write(&entry.path(), error))?;
+    let system = |error: Errno| CliError::write(folder, error.into());
+    for entry in Dir::read_from(&inside).map_err(system)? {
+        let entry = entry.map_err(system)?;
+        let name = entry.file_name().to_bytes();
+        if name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes()) {
+            unlinkat(&inside, entry.file_name(), AtFlags::empty()).map_err(system)?;
         }
     }
     Ok(())
+}
+
+/// Opens a folder, unless it is a link. What happens in it by this handle happens there, whatever gets its name later.
+fn open(folder: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(folder, flags, Mode::empty())?)
 }
 
 /// Encodes a message as a record.

@@ -6,6 +6,7 @@ mod schedule;
 use super::file::*;
 use super::spec::*;
 use crate::digest::Digest;
+use crate::text::printable;
 
 /// Limit for samples in a batch, outer steps, epochs and the like: large enough for any use, small enough that their
 /// arithmetic does not overflow.
@@ -36,7 +37,7 @@ pub struct JobError {
 impl JobError {
     /// An error at the key with this path.
     pub fn new(path: &str, problem: &str) -> Self {
-        Self { path: path.to_owned(), problem: problem.to_owned() }
+        Self { path: printable(path).into_owned(), problem: problem.to_owned() }
     }
 
     pub(super) fn syntax(error: &toml::de::Error) -> Self {
@@ -71,14 +72,10 @@ fn unused<T>(path: &str, value: &Option<T>, chosen: &str) -> Checked<()> {
 }
 
 fn text(path: &str, value: &str) -> Checked<String> {
-    let printable = value.chars().all(|c| c.is_alphanumeric() || " -_.".contains(c));
-    if value.trim().is_empty() || value.len() > MAX_NAME || !printable {
-        let shown: String = value.chars().take(40).flat_map(char::escape_debug).collect();
-        return refuse(
-            path,
-            &format!("1 to {MAX_NAME} bytes of letters, digits, ' ', '-', '_' or '.'"),
-            shown,
-        );
+    let plain = value.chars().all(|c| c.is_alphanumeric() || " -_.".contains(c));
+    if value.trim().is_empty() || value.len() > MAX_NAME || !plain {
+        let expected = format!("1 to {MAX_NAME} bytes of letters, digits, ' ', '-', '_' or '.'");
+        return refuse(path, &expected, printable(&value.chars().take(40).collect::<String>()));
     }
     Ok(value.to_owned())
 }
@@ -127,8 +124,9 @@ impl ModelSection {
 fn init_digest(text: &str) -> Checked<Digest> {
     Digest::parse(text).map_or_else(
         || {
-            let shown: String = text.chars().take(80).flat_map(char::escape_debug).collect();
-            refuse("model.init", "the digest of an uploaded file (64 lower-case hex digits)", shown)
+            let shown: String = text.chars().take(80).collect();
+            let expected = "the digest of an uploaded file (64 lower-case hex digits)";
+            refuse("model.init", expected, printable(&shown))
         },
         Ok,
     )

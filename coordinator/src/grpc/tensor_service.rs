@@ -4,7 +4,7 @@
 //! wire format is the same.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
@@ -29,12 +29,12 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tonic::metadata::GRPC_CONTENT_TYPE;
 use tonic::server::NamedService;
 
-use super::callers::Who;
+use super::call_origin::CallOrigin;
 use super::gate::Ledger;
 use super::unexpected;
 use super::views::IntoStatus;
 use crate::runtime::{Ended, Shared};
-use crate::state::event::{Admission, Busy, Event, Origin, PartialHeader, PartialOutcome, Reply};
+use crate::state::event::{Admission, Busy, Event, PartialHeader, PartialOutcome, Reply};
 
 /// Elements per chunk.
 const CHUNK_ELEMENTS: u64 = (CHUNK_BYTES / size_of::<f32>()) as u64;
@@ -262,28 +262,6 @@ impl TensorServer {
             }
             .map_err(IntoStatus::into_status)?;
         }
-    }
-}
-
-/// What is known of a call from outside its messages.
-#[derive(Clone)]
-struct CallOrigin {
-    identity: Option<Arc<str>>,
-    /// The memory that the call has taken; `None` for calls from this process.
-    ledger: Option<Arc<Ledger>>,
-}
-
-impl CallOrigin {
-    /// Takes what the gate has noted of the call.
-    fn of(extensions: &mut http::Extensions) -> Self {
-        let identity = extensions.get::<Who>().and_then(Who::name).map(Arc::from);
-        Self { identity, ledger: extensions.remove::<Arc<Ledger>>() }
-    }
-
-    /// The origin of a message of the call, with the token in it.
-    fn origin(&self, fencing_token: Option<v1::FencingToken>) -> Result<Origin, Status> {
-        let fencing_token = required(fencing_token, "fencing_token").and_then(TryInto::try_into);
-        Ok(Origin { fencing_token: fencing_token.map_err(invalid)?, identity: self.identity.clone() })
     }
 }
 

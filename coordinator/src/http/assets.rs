@@ -72,7 +72,6 @@ fn headers(kind: &'static str) -> HeaderMap {
         // The files change with each build. The browser must therefore ask whether its copy is still current.
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         named("content-security-policy", POLICY),
-        named("x-content-type-options", "nosniff"),
         named("referrer-policy", "no-referrer"),
     ])
 }

@@ -9,11 +9,12 @@ use lookbehind_common::job::JobDescription;
 use lookbehind_common::sampling::Plan;
 
 use crate::state::assign::Candidate;
+use crate::state::describing::Claim;
 use crate::state::event::Activation;
 use crate::state::halt::Halt;
 use crate::state::request::Request;
 use crate::state::step::Step;
-use crate::training::{ComputeClass, Trainer};
+use crate::training::Trainer;
 
 /// State of a job from its assignment to workers until it is released.
 #[derive(Debug)]
@@ -36,16 +37,6 @@ pub(crate) struct Active {
     /// Whether it was noted that some shards could not be verified.
     pub(crate) unverified_noted: bool,
     pub(crate) stage: Stage,
-}
-
-/// What a prepared worker says of model and data, before it is decided whose description counts.
-#[derive(Clone, Debug)]
-pub(crate) struct Claim {
-    pub(crate) session: SessionId,
-    pub(crate) description: Arc<JobDescription>,
-    pub(crate) class: ComputeClass,
-    /// When it arrived.
-    pub(crate) at: Duration,
 }
 
 /// A worker that serves the job.
@@ -201,30 +192,6 @@ impl Active {
                 seconds_per_shard: member.seconds_per_shard,
             })
             .collect()
-    }
-
-    /// The claim whose description counts: of the description that most workers give, and among equals that of the first;
-    /// `None` as long as it is too early to tell. It is not, once more than half of the members agree, all have
-    /// answered, or the others have had as long again as the first, at least `patience`.
-    pub(super) fn decided_claim(&self, now: Duration, patience: Duration) -> Option<usize> {
-        let first = self.claims.first()?;
-        let took =
-            self.members.get(&first.session).map_or(patience, |member| first.at.saturating_sub(member.since));
-        let supporters = |claim: &Claim| {
-            self.claims
-                .iter()
-                .filter(|other| claim.description.difference(&other.description).is_none())
-                .count()
-        };
-        // The first of those with the most supporters.
-        let (leading, most) =
-            self.claims.iter().enumerate().fold((0, 0), |(leading, most), (index, claim)| {
-                let count = supporters(claim);
-                if count > most { (index, count) } else { (leading, most) }
-            });
-        let all_answered = self.claims.len() == self.members.len();
-        let waited = now.saturating_sub(first.at) >= took.max(patience);
-        (2 * most > self.members.len() || all_answered || waited).then_some(leading)
     }
 
     /// Notes that a worker has loaded the job and computed the probe.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::ids::{FencingToken, SessionId, SessionSecret};
+use lookbehind_common::text::{is_active, is_harmless, printable};
 use lookbehind_proto::PROTOCOL_VERSION;
 
 use super::Core;
@@ -37,7 +38,7 @@ impl Core {
         });
         if let Err(refusal) = &outcome {
             // The name of a refused worker is unchecked: strip and cut it before it reaches logs and dashboard.
-            let name = name.chars().filter(|letter| !letter.is_control()).take(MAX_TEXT).collect();
+            let name = name.chars().filter(|letter| !is_active(*letter)).take(MAX_TEXT).collect();
             self.cluster.observe(Observation::WorkerRefused(name, refusal.reason.clone()));
         }
         self.cluster.reply(reply_to, Reply::Registered(outcome));
@@ -45,10 +46,10 @@ impl Core {
 
     fn check_registration(&self, registration: &Registration, identity: Option<&str>) -> Result<(), Refusal> {
         let refuse = |reason: String| Err(Refusal { reason, retryable: false });
-        let printable = |text: &str| text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
+        let fits = |text: &str| text.len() <= MAX_TEXT && is_harmless(text);
         // Checked first, because the reasons below quote what the worker sent.
         let texts = [&registration.name, &registration.version, &registration.device];
-        if registration.name.is_empty() || !texts.into_iter().all(|text| printable(text)) {
+        if registration.name.is_empty() || !texts.into_iter().all(|text| fits(text)) {
             return refuse(format!(
                 "worker name, version and device: expected at most {MAX_TEXT} printable bytes each, and a name"
             ));
@@ -95,16 +96,19 @@ impl Core {
             WorkerMessage::Heartbeat(progress) => {
                 self.cluster.workers.note_progress(session, progress, self.cluster.now.elapsed);
             }
-            WorkerMessage::Prepared { job, description, class } => {
+            WorkerMessage::Prepared { job, description, mut class } => {
+                class.description = printable(&class.description).into_owned();
                 let memory_left = self.memory_left(&job);
                 self.on_job(&job, |cluster, job| {
                     cluster.prepared(job, session, &description, class, memory_left)
                 });
             }
             WorkerMessage::PrepareFailed { job, fault, reason } => {
+                let reason = printable(&reason);
                 self.on_job(&job, |cluster, job| cluster.prepare_failed(job, session, fault, &reason));
             }
             WorkerMessage::RequestFailed { request, segment, reason } => {
+                let reason = printable(&reason);
                 self.on_job(&request.job, |cluster, job| {
                     cluster.request_failed(job, session, &request, segment, &reason)
                 });

@@ -85,6 +85,13 @@ impl Core {
             Admission::Stale(reason) => return PartialOutcome::Stale(reason),
             Admission::Refused(reason) => return PartialOutcome::Refused(reason),
         }
+        let Sums { correct, samples, .. } = partial.sums;
+        if correct > samples {
+            let segment = header.segment;
+            return PartialOutcome::Refused(format!(
+                "partial of {segment}: expected at most {samples} correct samples, one for each, found {correct}"
+            ));
+        }
         // A complete upload shows that the worker is alive, as a message does.
         self.cluster.workers.note_heard(header.origin.session(), self.cluster.now.elapsed);
         let job = &header.request.job;

@@ -3,133 +3,27 @@
 
 use std::sync::Arc;
 
-use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{JobId, SessionId};
 use lookbehind_common::job::{JobDescription, JobSpec, ResourcesSpec};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::sampling::Plan;
-use lookbehind_proto::v1;
-use prost::Message as _;
 
 use super::Core;
-use super::active::{Active, Claim, Phase, Stage, Training};
+use super::active::{Active, Phase, Stage, Training};
 use super::checkpoints::checkpoint_command;
 use super::cluster::Cluster;
 use super::command::{Command, Source, StartFrom, WorkerCommand};
 use super::event::{Activation, Admission, Origin};
 use super::halt::{Halt, Handled};
-use super::job::{Ground, Job, check_class};
+use super::job::Job;
 use super::record::JobState;
 use super::step::Step;
-use crate::training::{ComputeClass, StartError, Trainer};
+use crate::training::{StartError, Trainer};
 
 impl Cluster {
-    /// A worker has loaded a job and computed the probe. `memory_left` is the memory in bytes that the other active
-    /// jobs leave free.
-    pub(super) fn prepared(
-        &mut self,
-        job: &mut Job,
-        session: SessionId,
-        description: &Arc<JobDescription>,
-        class: ComputeClass,
-        memory_left: u64,
-    ) -> Handled {
-        let active = job.with_member(session)?;
-        let answered = |claim: &Claim| claim.session == session;
-        if active.members.get(&session).is_some_and(|member| member.prepared)
-            || active.claims.iter().any(answered)
-        {
-            return Err(Halt::Stale("the worker has said before that it is prepared"));
-        }
-        let claim = Claim { session, description: Arc::clone(description), class, at: self.now.elapsed };
-        if job.require_active()?.described.is_some() {
-            return self.take_claim(job, claim);
-        }
-        if let Some((reason, ground)) = refusal(job, &claim) {
-            return self.exclude(job, session, &reason, ground);
-        }
-        job.require_active_mut()?.claims.push(claim);
-        self.decide_description(job, memory_left)
-    }
-
-    /// Decides which description of model and data counts, if none does yet and it can be told. Workers that gave another
-    /// one are excluded.
-    pub(super) fn decide_description(&mut self, job: &mut Job, memory_left: u64) -> Handled {
-        let active = job.require_active_mut()?;
-        if active.described.is_some() {
-            return Ok(());
-        }
-        let decided = active.decided_claim(self.now.elapsed, self.config.failure_detection);
-        let Some(leading) = decided else { return Ok(()) };
-        let mut claims = std::mem::take(&mut active.claims);
-        let chosen = claims.remove(leading);
-        let (session, description) = (chosen.session, Arc::clone(&chosen.description));
-        let agreeing = |claim: &&Claim| claim.description.difference(&description).is_none();
-        let by = match claims.iter().filter(agreeing).count() {
-            0 => self.workers.name(session),
-            others => format!("{} and {others} more", self.workers.name(session)),
-        };
-        active.described = Some((Arc::clone(&description), by));
-        self.enrol(job, chosen)?;
-        self.described(job, session, &description, memory_left)?;
-        for claim in claims {
-            // The job may have stopped meanwhile, for example for lack of memory.
-            if job.active.is_some() {
-                self.take_claim(job, claim)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets a prepared worker take part in a job that has been described, or excludes it.
-    fn take_claim(&mut self, job: &mut Job, claim: Claim) -> Handled {
-        let session = claim.session;
-        if let Some((reason, ground)) = refusal(job, &claim) {
-            return self.exclude(job, session, &reason, ground);
-        }
-        self.enrol(job, claim)?;
-        self.joined(job, session)
-    }
-
-    /// Notes that a worker is prepared, and binds the job to its description and class if it is bound to none.
-    fn enrol(&mut self, job: &mut Job, claim: Claim) -> Handled {
-        job.with_member(claim.session)?.note_prepared(claim.session);
-        job.record.description.get_or_insert_with(|| digest(&claim.description));
-        let name = self.workers.name(claim.session);
-        self.bind_class(job, &name, claim.class);
-        Ok(())
-    }
-
-    /// Binds a job to the class of its first prepared worker.
-    fn bind_class(&mut self, job: &mut Job, name: &str, class: ComputeClass) {
-        if job.record.class.is_none() {
-            tracing::info!(job = %job.id(), worker = name, class = class.description, "job bound to a compute class");
-            let message = format!("bound to the compute class of worker {name}: {class}");
-            job.record.class = Some(class);
-            self.note(job, &message);
-        }
-    }
-
-    /// A prepared worker joins a job that another one has described before.
-    fn joined(&mut self, job: &mut Job, session: SessionId) -> Handled {
-        let name = self.workers.name(session);
-        tracing::info!(job = %job.id(), worker = name, "worker takes part");
-        self.note(job, &format!("worker {name} takes part"));
-        match job.require_active()?.stage {
-            // The worker that was asked before has left.
-            Stage::Describing => self.request_initial_state(job, session),
-            Stage::Training(_) => {
-                self.assign_unassigned(job.require_active_mut()?);
-                Ok(())
-            }
-            // It gets shards with the first request.
-            Stage::Drawing(_) | Stage::Loading | Stage::Storing(_) => Ok(()),
-        }
-    }
-
     /// Model and data of the job are known now: checks plan and memory, then obtains the weights to start from.
-    fn described(
+    pub(super) fn described(
         &mut self,
         job: &mut Job,
         session: SessionId,
@@ -303,29 +197,6 @@ fn admit_to(active: &Active, id: &JobId, session: SessionId, lengths: ModelState
     Admission::Granted
 }
 
-/// Why the model, data or class of a prepared worker are not those of the job; `None` if they are, or the job has none
-/// yet.
-fn refusal(job: &Job, claim: &Claim) -> Option<(String, Ground)> {
-    let described = job.active.as_ref().and_then(|active| active.described.as_ref());
-    let difference = described.and_then(|(known, by)| Some((known.difference(&claim.description)?, by)));
-    if let Some((difference, by)) = difference {
-        return Some((format!("it differs from worker {by} in {difference}"), Ground::OtherDescription));
-    }
-    if job.record.description.is_some_and(|known| known != digest(&claim.description)) {
-        let reason = "its model or data are not those that the job began with";
-        return Some((reason.to_owned(), Ground::OtherDescription));
-    }
-    if job.mixes_classes() {
-        return None;
-    }
-    let reason = check_class(job.record.class.as_ref(), &claim.class).err()?;
-    Some((reason, Ground::OtherClass))
-}
-
-fn digest(description: &JobDescription) -> Digest {
-    Digest::of(&v1::JobDescription::from(description).encode_to_vec())
-}
-
 /// Memory in bytes that a job needs on the coordinator: weights and optimizer state, for the method that needs most,
 /// and a partial for each worker, or for an assumed number of workers if the job sets no maximum.
 fn flat_buffer_bytes(spec: &JobSpec, description: &JobDescription) -> u64 {
@@ -348,6 +219,3 @@ fn plan(spec: &JobSpec, description: &JobDescription) -> Result<Plan, Halt> {
         ))
     })
 }
-
-#[cfg(test)]
-mod tests;

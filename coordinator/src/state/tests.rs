@@ -8,7 +8,9 @@ use lookbehind_proto::wire;
 
 use super::*;
 use crate::state::active::Stage;
-use crate::state::event::{Activation, Event, LossCause, Registration, Reply, ReplyTo, UserCall};
+use crate::state::event::{
+    Activation, Event, Fault, LossCause, Origin, Registration, Reply, ReplyTo, UserCall, WorkerMessage,
+};
 use crate::training::StartError;
 
 fn core() -> Core {
@@ -99,4 +101,38 @@ fn a_job_that_is_over_keeps_its_state_where_an_invariant_is_broken() {
     core.cluster.workers.get_mut(fencing_token.session).unwrap().job = Some(id.clone());
     core.handle(Now::default(), Event::WorkerLost(fencing_token.session, LossCause::StreamClosed));
     assert_eq!(core.jobs[&id].record.state, JobState::Cancelled);
+}
+
+/// The outcome of a registration under a name.
+fn registered(core: &mut Core, name: &str) -> Result<FencingToken, String> {
+    let registration = Registration {
+        protocol: lookbehind_proto::PROTOCOL_VERSION,
+        version: lookbehind_common::BUILD_VERSION.into(),
+        name: name.into(),
+        device: "cpu".into(),
+    };
+    let commands = core.handle(Now::default(), register(9, registration));
+    let reply = commands.into_iter().find_map(|command| match command {
+        Command::Reply(_, Reply::Registered(outcome)) => Some(outcome),
+        _ => None,
+    });
+    reply.expect("a reply").map_err(|refusal| refusal.reason)
+}
+
+#[test]
+fn a_worker_whose_name_would_act_on_what_shows_it_is_refused() {
+    for name in ["a\u{1b}[2J", "a\u{9b}2J", "a\u{202e}b", "a\u{2066}b", "a\u{200b}b", "a\nb"] {
+        let reason = registered(&mut core(), name).unwrap_err();
+        assert!(reason.contains("printable"), "{reason}");
+    }
+    assert!(registered(&mut core(), "Größe-深度-שלום").is_ok());
+}
+
+#[test]
+fn what_a_worker_gives_as_a_reason_is_made_harmless() {
+    let (mut core, id, fencing_token) = preparing();
+    let reason = "no \u{202e}file\u{9b}2J".to_owned();
+    let failed = WorkerMessage::PrepareFailed { job: id.clone(), fault: Fault::Job, reason };
+    core.handle(Now::default(), Event::Worker(Origin { fencing_token, identity: None }, failed));
+    assert_eq!(core.jobs[&id].record.message, "no \\u{202e}file\\u{9b}2J");
 }

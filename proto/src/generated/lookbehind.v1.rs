@@ -229,6 +229,8 @@ pub struct ResourcesSpec {
     /// Jobs with a higher priority get free workers first, -100 to 100; default 0. A running job keeps its workers.
     #[prost(int32, optional, tag = "3")]
     pub priority: ::core::option::Option<i32>,
+    /// Shards of each outer step, 0 to 4096, that are computed by two workers of different identities and compared; default
+    /// 0. A difference fails the job.
     #[prost(uint32, optional, tag = "4")]
     pub verify: ::core::option::Option<u32>,
 }

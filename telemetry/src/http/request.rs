@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::http::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use futures_util::FutureExt;
@@ -19,7 +20,8 @@ use hyper_util::service::TowerToHyperService;
 use super::connection::Busy;
 use super::{Limits, Peer};
 
-/// Answers a request. If the handler panics, the answer is 500.
+/// Answers a request. If the handler panics, the answer is 500. No answer may be taken for another type of content than
+/// it says: what clients and workers write could otherwise become a page.
 pub(super) async fn answer(
     router: Router,
     request: Request<Incoming>,
@@ -27,7 +29,7 @@ pub(super) async fn answer(
     limits: Arc<Limits>,
     busy: Busy,
 ) -> Result<Response<Body>, Infallible> {
-    let response = match whole(request, &limits).await {
+    let mut response = match whole(request, &limits).await {
         Ok(mut request) => {
             request.extensions_mut().insert(peer);
             let answered = AssertUnwindSafe(TowerToHyperService::new(router).call(request));
@@ -35,6 +37,7 @@ pub(super) async fn answer(
         }
         Err(status) => status.into_response(),
     };
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // The request counts as active until the last byte of its response has been handed over.
     Ok(response.map(|body| Body::new(UnderWay { body, _busy: busy })))
 }

@@ -84,6 +84,18 @@ async fn both_versions_of_http_are_answered_in_plain_text() {
 }
 
 #[tokio::test]
+async fn no_answer_may_be_taken_for_another_type_of_content() {
+    let served = Served::start(routes(), Limits { body_bytes: 10, ..Limits::default() }, None).await;
+    let large =
+        b"POST /echo HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 11\r\n\r\n01234567890";
+    for request in [get_once("/peer"), get_once("/nothing"), get_once("/panic"), large.to_vec()] {
+        let answer = exchange(served.address, &request).await;
+        let (head, _) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("x-content-type-options: nosniff"), "{head}");
+    }
+}
+
+#[tokio::test]
 async fn more_connections_than_there_may_be_are_closed_until_one_ends() {
     let limits = Limits { connections: 2, ..Limits::default() };
     let served = Served::start(routes(), limits, None).await;

@@ -12,6 +12,7 @@ use lookbehind_common::reduction::{Segment, effective_shards, shard_range};
 use lookbehind_worker::compute::{
     Backend, ComputeError, PrepareError, PreparedJob, Request, Stopped, Watch, reduce_shards,
 };
+use lookbehind_worker::data::Cancellation;
 
 /// Supports the model kind `constant` with a parameter `parameters`, its number of elements. All elements of every
 /// gradient have the same value.
@@ -36,7 +37,11 @@ impl Backend for ConstantBackend {
         "constant".into()
     }
 
-    fn prepare(&self, spec: &JobSpec) -> Result<Box<dyn PreparedJob>, PrepareError> {
+    fn prepare(
+        &self,
+        spec: &JobSpec,
+        _cancellation: &Cancellation,
+    ) -> Result<Box<dyn PreparedJob>, PrepareError> {
         let refused = |reason: String| PrepareError::Job(reason);
         let model = parse_parameters("model", &spec.model.parameters);
         let Parameters { parameters } = model.map_err(|error| refused(error.to_string()))?;

@@ -10,5 +10,6 @@ mod equal_files;
 mod faults;
 mod handover;
 mod lifecycle;
+mod loading;
 mod programs;
 mod watched;

@@ -64,6 +64,16 @@ async fn guarded(private: bool) -> (Cluster, Credentials) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_may_be_taken_for_a_page_that_it_is_not() {
+    let (cluster, credentials) = guarded(false).await;
+    let browser = Browser::at(&cluster, Some(&credentials));
+    for path in ["/", "/static/app.js", "/api/overview", "/api/live", "/api/nothing", "/metrics", "/livez"] {
+        let answer = browser.get(path).send().await.unwrap();
+        assert_eq!(answer.headers()["x-content-type-options"], "nosniff", "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everyone_may_look_and_only_the_owner_may_steer() {
     let (cluster, credentials) = guarded(false).await;
     let browser = Browser::at(&cluster, Some(&credentials));

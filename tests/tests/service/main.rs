@@ -10,6 +10,7 @@ mod in_process;
 mod joining;
 mod json;
 mod limits;
+mod loading;
 mod non_finite;
 mod parity;
 mod prepare_input;

@@ -39,7 +39,10 @@ async fn a_worker_that_adds_a_constant_is_found_within_the_stated_number_of_oute
     // Two workers, one shard of each outer step: within 20 * 2 / 1 outer steps.
     let (state, message, outer_steps) = with_a_liar(1).await;
     assert_eq!(state, v1::JobState::Failed, "{message}");
-    assert!(message.contains("honest") && message.contains("liar") && message.contains("disagree"), "{message}");
+    assert!(
+        message.contains("honest") && message.contains("liar") && message.contains("disagree"),
+        "{message}"
+    );
     assert!(outer_steps < 40, "found after {outer_steps} outer steps");
 }
 

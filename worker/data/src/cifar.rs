@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::files::{Files, in_folder};
 use super::image::{Collector, FormParameters, load};
+use super::loading::Loading;
 use super::source::{Paths, Source};
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, Split};
 
@@ -125,7 +126,7 @@ fn read(
     let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
     let files = Files::new(parameters.folder, parameters.train, parameters.test)?;
     let (train, test) = find(&files, layout, environment)?;
-    load(environment, form, Some(layout.classes), |split, _, images| {
+    load(&Loading::new(environment), form, Some(layout.classes), |split, _, images| {
         let files = if split == Split::Train { Some(&train) } else { test.as_ref() };
         files.into_iter().flatten().try_for_each(|file| read_file(file, layout, split, images))?;
         Ok(files.map(|files| Source::names(files)))
@@ -156,7 +157,7 @@ fn find(
 
 fn read_file(file: &Source, layout: &Layout, split: Split, images: &mut Collector) -> Result<(), DataError> {
     let record = layout.labels + PIXELS;
-    let mut reader = file.reader()?;
+    let mut reader = file.reader(images.loading())?;
     let mut block = vec![0; BLOCK * record];
     let mut row = 0;
     loop {

@@ -64,6 +64,9 @@ pub enum DataError {
         /// Most bytes that they may take.
         limit: u64,
     },
+    /// The job is no longer wanted, so that its data were not loaded to the end.
+    #[error("loading was cancelled")]
+    Cancelled,
     /// A sample was requested that the split does not have.
     #[error("sample {sample}: the {split} split has {samples} samples")]
     NoSuchSample {
@@ -214,6 +217,14 @@ pub enum FileProblem {
     Trailing {
         /// The part that should be the last.
         after: String,
+    },
+    /// A row or a value is longer than any that is read.
+    #[error("{place}: longer than the {limit} bytes that it may have")]
+    TooLong {
+        /// Its place in the file, such as its row and column.
+        place: String,
+        /// Most bytes that it may have.
+        limit: u64,
     },
     /// Something occurs in the wrong number.
     #[error("{found} {what}, expected {expected}")]

@@ -7,13 +7,16 @@ use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
 use super::image::{Collector, Encoded, FormParameters, load};
+use super::loading::{Lent, Loading};
 use super::paths::resolve_folder;
 use super::source::Source;
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, MAX_CLASSES, Split};
 
 /// Most images that are decoded at once, and about how many bytes of their files.
 const IMAGES: usize = 1024;
-const BYTES: usize = 1 << 26;
+const BYTES: u64 = 1 << 23;
+/// Bytes that a name takes in addition to its own, while the list of them grows.
+const NAME: u64 = 128;
 /// Endings of the names of image files.
 const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
 
@@ -36,16 +39,17 @@ struct FolderParameters {
 /// does not have, or an image that cannot be used (this worker's).
 pub fn folder(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> {
     let parameters: FolderParameters = parse_parameters("data", parameters)?;
-    let classes = classes(environment, &parameters.train)?;
+    let loading = Loading::new(environment);
+    let classes = classes(environment, &parameters.train, &loading)?.names;
     let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
-    load(environment, form, Some(classes.len()), |split, _, images| {
+    load(&loading, form, Some(classes.len()), |split, _, images| {
         let (folder, key) = match split {
             Split::Train => (Some(&parameters.train), "data.train"),
             Split::Test => (parameters.test.as_ref(), "data.test"),
         };
         let Some(folder) = folder else { return Ok(None) };
-        for name in names(environment, folder, key, true)? {
-            let label = label(folder, &name, &classes)?;
+        for name in &names(environment, folder, key, true, images.loading())?.names {
+            let label = label(folder, name, &classes)?;
             let class = ClassFolder { environment, path: format!("{folder}/{name}"), key, label };
             class.read(split, images)?;
         }
@@ -62,11 +66,12 @@ pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError
     FormParameters { resize: parameters.resize, channels: parameters.channels }.input_spec(None, None, None)
 }
 
-fn classes(environment: &DataEnvironment, folder: &str) -> Result<Vec<String>, DataError> {
-    let classes = names(environment, folder, "data.train", true)?;
-    if classes.is_empty() || classes.len() > MAX_CLASSES {
+fn classes(environment: &DataEnvironment, folder: &str, loading: &Loading) -> Result<Names, DataError> {
+    let classes = names(environment, folder, "data.train", true, loading)?;
+    let found = classes.names.len();
+    if !(1..=MAX_CLASSES).contains(&found) {
         let expected = format!("1 to {MAX_CLASSES}");
-        let problem = FileProblem::Count { what: "folders of classes", found: classes.len(), expected };
+        let problem = FileProblem::Count { what: "folders of classes", found, expected };
         return Err(DataError::File { file: folder.to_owned(), problem });
     }
     Ok(classes)
@@ -82,26 +87,35 @@ fn label(folder: &str, name: &str, classes: &[String]) -> Result<u32, DataError>
     })
 }
 
+/// Names in order, with their memory.
+struct Names {
+    names: Vec<String>,
+    _lent: Lent,
+}
+
 /// The names of the entries of a folder, folders or images, sorted.
 fn names(
     environment: &DataEnvironment,
     folder: &str,
     key: &str,
     folders: bool,
-) -> Result<Vec<String>, DataError> {
+    loading: &Loading,
+) -> Result<Names, DataError> {
     let in_folder = |problem| DataError::File { file: folder.to_owned(), problem };
     let path = resolve_folder(&environment.root, folder, key)?;
     let entries = std::fs::read_dir(&path).map_err(|error| in_folder(FileProblem::Io(error)))?;
-    let mut names = Vec::new();
+    let (mut names, mut lent) = (Vec::new(), loading.lend(0)?);
     for entry in entries {
+        loading.check()?;
         let name = entry.map_err(|error| in_folder(FileProblem::Io(error)))?.file_name();
         let hidden = name.as_encoded_bytes().starts_with(b".");
         if !hidden && path.join(&name).is_dir() == folders && (folders || is_image(&name)) {
+            lent.grow(NAME + 2 * name.len() as u64)?;
             names.push(name.into_string().map_err(|name| in_folder(unreadable(&name)))?);
         }
     }
-    names.sort();
-    Ok(names)
+    names.sort_unstable();
+    Ok(Names { names, _lent: lent })
 }
 
 fn is_image(name: &OsString) -> bool {
@@ -124,31 +138,40 @@ struct ClassFolder<'a> {
 
 impl ClassFolder<'_> {
     fn read(&self, split: Split, images: &mut Collector) -> Result<(), DataError> {
+        let loading = images.loading().clone();
         let (mut files, mut held) = (Vec::new(), 0);
-        for name in names(self.environment, &self.path, self.key, false)? {
-            let file = Source::find(self.environment, &format!("{}/{name}", self.path), self.key)?;
-            let bytes = file.read_whole(images.limit())?;
-            held += bytes.len();
-            files.push((file, bytes));
-            if files.len() >= IMAGES || held >= BYTES {
+        for name in &names(self.environment, &self.path, self.key, false, &loading)?.names {
+            loading.check()?;
+            let source = Source::find(self.environment, &format!("{}/{name}", self.path), self.key)?;
+            let length = source.length()?;
+            if files.len() >= IMAGES || held + length > BYTES {
                 self.decode(split, &files, images)?;
                 (files, held) = (Vec::new(), 0);
             }
+            // Decoders keep copies of parts of a file.
+            let lent = loading.lend(length.saturating_mul(2))?;
+            let bytes = source.read_whole(length, &loading)?;
+            held += length;
+            files.push(ImageFile { source, bytes, _lent: lent });
         }
         self.decode(split, &files, images)
     }
 
-    fn decode(
-        &self,
-        split: Split,
-        files: &[(Source, Vec<u8>)],
-        images: &mut Collector,
-    ) -> Result<(), DataError> {
-        let encoded: Vec<_> = files.iter().map(|(_, bytes)| Encoded { bytes, label: self.label }).collect();
-        images.extend(split, &encoded).map_err(|rejected| {
-            rejected.into_error(|place, problem| files[place].0.error(FileProblem::image("image", problem)))
+    fn decode(&self, split: Split, files: &[ImageFile], images: &mut Collector) -> Result<(), DataError> {
+        let encoded = files.iter().map(|file| Encoded { bytes: &file.bytes, label: self.label });
+        images.extend(split, &encoded.collect::<Vec<_>>()).map_err(|rejected| {
+            let place =
+                |place: usize, problem| files[place].source.error(FileProblem::image("image", problem));
+            rejected.into_error(place)
         })
     }
+}
+
+/// A file that was read, with its memory.
+struct ImageFile {
+    source: Source,
+    bytes: Vec<u8>,
+    _lent: Lent,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::files::{Files, in_folder};
 use super::image::{Collector, FormParameters, load};
+use super::loading::Loading;
 use super::source::Source;
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, Split, check_classes};
 use std::io::BufRead;
@@ -49,11 +50,10 @@ pub fn idx(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box
     let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
     let files = Files::new(parameters.folder, parameters.train, parameters.test)?;
     let (train, test) = find(&files, environment)?;
-    load(environment, form, classes, |split, classes, images| {
+    load(&Loading::new(environment), form, classes, |split, classes, images| {
         let files = if split == Split::Train { Some(&train) } else { test.as_ref() };
         let Some(files @ [pixels, labels]) = files else { return Ok(None) };
-        let labels = read_labels(labels, classes, images.limit())?;
-        read_images(pixels, &labels, split, images)?;
+        read_pair(pixels, labels, classes, split, images)?;
         Ok(Some(Source::names(files)))
     })
 }
@@ -126,81 +126,88 @@ fn read_header<const N: usize>(
     Ok(extents)
 }
 
-fn read_labels(file: &Source, classes: usize, limit: u64) -> Result<Vec<u32>, DataError> {
-    let mut reader = file.reader()?;
-    let [samples] = read_header::<1>(file, reader.as_mut(), LABELS)?;
-    if samples as u64 > limit {
-        return Err(DataError::Memory { needed: samples as u64, limit });
-    }
-    let mut labels = Vec::new();
-    read_blocks(file, reader.as_mut(), samples, 1, |bytes| {
-        for &label in bytes {
-            if usize::from(label) >= classes {
-                let row = format!("label {}", labels.len());
-                return Err(file.error(FileProblem::label(&row, label, classes)));
-            }
-            labels.push(u32::from(label));
-        }
-        Ok(())
-    })?;
-    Ok(labels)
-}
-
-fn read_images(file: &Source, labels: &[u32], split: Split, images: &mut Collector) -> Result<(), DataError> {
-    let mut reader = file.reader()?;
-    let [samples, height, width] = read_header::<3>(file, reader.as_mut(), IMAGES)?;
-    if samples != labels.len() {
-        let expected = format!("{} as in the file of labels", labels.len());
-        return Err(file.error(FileProblem::Count { what: "images", found: samples, expected }));
-    }
-    if samples > 0 && (height == 0 || width == 0) {
-        let expected = "at least one".to_owned();
-        return Err(file.error(FileProblem::Count { what: "pixels of an image", found: 0, expected }));
-    }
-    let size = height as u64 * width as u64; // Both have 32 bits.
-    let needed = size.saturating_mul(samples as u64);
-    if needed > images.limit() {
-        return Err(DataError::Memory { needed, limit: images.limit() });
-    }
-    let mut labels = labels;
-    read_blocks(file, reader.as_mut(), samples, size as usize, |pixels| {
-        let (now, later) = labels.split_at(pixels.len() / size as usize);
-        labels = later;
-        let taken = images.extend_raw(split, [1, height, width], pixels, now);
-        taken.map_err(|rejected| {
-            rejected.into_error(|_, problem| file.error(FileProblem::image("the images", problem)))
-        })
-    })
-}
-
-/// Reads `items` items of `size` bytes each, in blocks, and makes sure that nothing follows. The size may be 0 only if
-/// there are no items.
-fn read_blocks(
-    file: &Source,
-    reader: &mut dyn BufRead,
-    items: usize,
-    size: usize,
-    mut take: impl FnMut(&[u8]) -> Result<(), DataError>,
+/// Reads both files of a split side by side, so that neither has to wait in memory for the other.
+fn read_pair(
+    pixels: &Source,
+    labels: &Source,
+    classes: usize,
+    split: Split,
+    images: &mut Collector,
 ) -> Result<(), DataError> {
-    let mut block = vec![0; if items > 0 { (BLOCK / size).clamp(1, items) * size } else { 0 }];
-    let mut left = items;
-    while left > 0 {
-        let wanted = (left * size).min(block.len());
-        let found = file.fill(reader, &mut block[..wanted])?;
-        if found < wanted {
-            let what = format!("item {} of {items}", items - left + found / size);
-            return Err(file.error(FileProblem::Cut {
-                what,
-                found: (found % size) as u64,
-                expected: size as u64,
-            }));
-        }
-        take(&block[..wanted])?;
-        left -= wanted / size;
+    let mut of_labels = labels.reader(images.loading())?;
+    let [samples] = read_header::<1>(labels, of_labels.as_mut(), LABELS)?;
+    images.loading().has_room_for(samples as u64 * size_of::<u32>() as u64)?;
+    let mut of_pixels = pixels.reader(images.loading())?;
+    let [found, height, width] = read_header::<3>(pixels, of_pixels.as_mut(), IMAGES)?;
+    if found != samples {
+        let expected = format!("{samples} as in the file of labels");
+        return Err(pixels.error(FileProblem::Count { what: "images", found, expected }));
     }
-    match file.fill(reader, &mut [0])? {
-        0 => Ok(()),
-        _ => Err(file.error(FileProblem::Trailing { after: format!("{items} items") })),
+    let shape = [1, height, width];
+    let refused = |_, problem| pixels.error(FileProblem::image("the images", problem));
+    let mut pixels = Items { file: pixels, reader: of_pixels, items: samples, done: 0 };
+    let mut labels = Items { file: labels, reader: of_labels, items: samples, done: 0 };
+    if samples > 0 {
+        if height == 0 || width == 0 {
+            let (what, expected) = ("pixels of an image", "at least one".to_owned());
+            return Err(pixels.file.error(FileProblem::Count { what, found: 0, expected }));
+        }
+        images.expect_raw(samples as u64, shape).map_err(|rejected| rejected.into_error(refused))?;
+        let size = height * width; // There is room for an image, so it does not overflow.
+        let at_once = (BLOCK / size).clamp(1, samples);
+        let _lent = images.loading().lend((at_once * size) as u64)?;
+        let mut block = vec![0; at_once * size];
+        for first in (0..samples).step_by(at_once) {
+            let count = at_once.min(samples - first);
+            let classes = labels.classes(count, classes)?;
+            let pixels = pixels.next(&mut block[..count * size], size)?;
+            let taken = images.extend_raw(split, shape, pixels, &classes);
+            taken.map_err(|rejected| rejected.into_error(refused))?;
+        }
+    }
+    labels.end()?;
+    pixels.end()
+}
+
+/// The items of a file after its header.
+struct Items<'a> {
+    file: &'a Source,
+    reader: Box<dyn BufRead + Send>,
+    items: usize,
+    done: usize,
+}
+
+impl Items<'_> {
+    /// Fills the block with further items of `size` bytes each, and returns it.
+    fn next<'b>(&mut self, block: &'b mut [u8], size: usize) -> Result<&'b [u8], DataError> {
+        let found = self.file.fill(self.reader.as_mut(), block)?;
+        if found < block.len() {
+            let what = format!("item {} of {}", self.done + found / size, self.items);
+            let (found, expected) = ((found % size) as u64, size as u64);
+            return Err(self.file.error(FileProblem::Cut { what, found, expected }));
+        }
+        self.done += block.len() / size;
+        Ok(block)
+    }
+
+    /// The next labels, which must be below `classes`.
+    fn classes(&mut self, count: usize, classes: usize) -> Result<Vec<u32>, DataError> {
+        let first = self.done;
+        let mut block = vec![0; count];
+        let labels = self.next(&mut block, 1)?.iter().enumerate();
+        let labels = labels.map(|(place, &label)| match usize::from(label) < classes {
+            true => Ok(u32::from(label)),
+            false => Err(FileProblem::label(&format!("label {}", first + place), label, classes)),
+        });
+        labels.collect::<Result<_, _>>().map_err(|problem| self.file.error(problem))
+    }
+
+    /// Makes sure that nothing follows.
+    fn end(&mut self) -> Result<(), DataError> {
+        match self.file.fill(self.reader.as_mut(), &mut [0])? {
+            0 => Ok(()),
+            _ => Err(self.file.error(FileProblem::Trailing { after: format!("{} items", self.items) })),
+        }
     }
 }
 

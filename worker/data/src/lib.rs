@@ -15,7 +15,6 @@
 
 mod augment;
 mod batch;
-mod budget;
 mod cifar;
 mod digits;
 mod draws;
@@ -25,6 +24,7 @@ mod folder;
 mod idx;
 mod image;
 pub mod input_spec;
+mod loading;
 mod memory;
 #[cfg(not(feature = "remote"))]
 mod no_remote;
@@ -35,6 +35,7 @@ mod planes;
 #[cfg(feature = "remote")]
 mod remote;
 mod safetensors;
+mod samples;
 mod source;
 mod table;
 mod tensor_file;
@@ -55,6 +56,7 @@ pub use folder::folder;
 pub use idx::idx;
 pub use image::ImageProblem;
 pub use input_spec::InputSpec;
+pub use loading::{Cancellation, WORKING_MEMORY};
 pub use lookbehind_common::target::{MixedClass, Target};
 pub use memory::{InMemory, Rows};
 pub use parquet::parquet;
@@ -135,14 +137,17 @@ pub struct DataEnvironment {
     pub root: PathBuf,
     /// Where files that are named by URLs may come from.
     pub remote: RemoteData,
-    /// Most bytes that the loaded samples may take in memory.
+    /// Most bytes that the loaded samples may take in memory. Loading may have [`WORKING_MEMORY`] in use beyond that.
     pub memory_limit: u64,
+    /// Ends loading with [`DataError::Cancelled`] once it is cancelled.
+    pub cancellation: Cancellation,
 }
 
 impl DataEnvironment {
-    /// An environment without remote files.
+    /// An environment without remote files, in which nothing has been cancelled.
     pub fn local(root: PathBuf, memory_limit: u64) -> Self {
-        Self { root, remote: RemoteData::default(), memory_limit }
+        let (remote, cancellation) = (RemoteData::default(), Cancellation::default());
+        Self { root, remote, memory_limit, cancellation }
     }
 }
 

@@ -2,7 +2,12 @@
 
 use lookbehind_common::digest::Digest;
 
+use super::loading::Loading;
+use super::samples::Samples;
 use super::{Batch, DataDescription, DataError, Dataset, MAX_CLASSES, SampleContext, Split, Target};
+
+/// Elements that are hashed between two questions whether to go on.
+const PIECE: usize = 1 << 20;
 
 /// The samples of one split: inputs of f32 values, or of pixels from 0 to 255.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,15 +24,8 @@ impl<T> Default for Rows<T> {
     }
 }
 
-impl<T> Rows<T> {
-    /// Number of classes that the targets need: one more than the greatest target, 0 without samples.
-    pub(crate) fn classes(&self) -> usize {
-        self.targets.iter().max().map_or(0, |&greatest| greatest as usize + 1)
-    }
-}
-
 /// Element type of inputs in memory.
-trait Element: Copy + Send + Sync + std::fmt::Debug {
+pub(crate) trait Element: Copy + Default + Send + Sync + std::fmt::Debug {
     /// First bytes of a fingerprint, so that pixels and f32 values never have the same one.
     const TAG: &'static [u8];
 
@@ -65,8 +63,8 @@ impl Element for u8 {
 #[derive(Debug)]
 pub struct InMemory<T = f32> {
     description: DataDescription,
-    train: Rows<T>,
-    test: Rows<T>,
+    train: Samples<T>,
+    test: Samples<T>,
 }
 
 impl InMemory {
@@ -77,7 +75,7 @@ impl InMemory {
     /// When the training split is empty, the inputs of a split do not have the length that its targets need, or a
     /// target is not a class.
     pub fn new(input_shape: Vec<usize>, classes: usize, train: Rows, test: Rows) -> Result<Self, DataError> {
-        checked(input_shape, classes, train, test)
+        of_rows(input_shape, classes, train, test)
     }
 }
 
@@ -92,32 +90,53 @@ impl InMemory<u8> {
         train: Rows<u8>,
         test: Rows<u8>,
     ) -> Result<Self, DataError> {
-        checked(input_shape, classes, train, test)
+        of_rows(input_shape, classes, train, test)
     }
 }
 
-fn checked<T: Element>(
+/// The data set of samples that were collected, whose inputs have the shape's number of elements each.
+pub(crate) fn collected<T: Element>(
+    input_shape: Vec<usize>,
+    classes: usize,
+    [train, test]: [Samples<T>; 2],
+    loading: &Loading,
+) -> Result<InMemory<T>, DataError> {
+    check_shape(&input_shape, classes, train.targets.len())?;
+    checked(input_shape, classes, [train, test], || Ok(loading.check()?))
+}
+
+fn of_rows<T: Element>(
     input_shape: Vec<usize>,
     classes: usize,
     train: Rows<T>,
     test: Rows<T>,
 ) -> Result<InMemory<T>, DataError> {
-    check_shape(&input_shape, classes, &train)?;
-    check_rows(Split::Train, &input_shape, classes, &train)?;
-    check_rows(Split::Test, &input_shape, classes, &test)?;
-    let description = DataDescription {
-        train_samples: train.targets.len() as u64,
-        test_samples: test.targets.len() as u64,
-        fingerprint: fingerprint(&input_shape, classes, [&train, &test]),
-        input_shape,
-        classes,
-    };
+    check_shape(&input_shape, classes, train.targets.len())?;
+    check_length(Split::Train, &input_shape, &train)?;
+    check_length(Split::Test, &input_shape, &test)?;
+    let size = input_shape.iter().product();
+    let [train, test] = [train, test].map(|rows| Samples::of(rows, size));
+    checked(input_shape, classes, [train, test], || Ok(()))
+}
+
+/// The data set of samples whose shapes are right; `check` is asked between pieces whether to go on.
+fn checked<T: Element>(
+    input_shape: Vec<usize>,
+    classes: usize,
+    [train, test]: [Samples<T>; 2],
+    check: impl Fn() -> Result<(), DataError>,
+) -> Result<InMemory<T>, DataError> {
+    check_targets(Split::Train, classes, &train)?;
+    check_targets(Split::Test, classes, &test)?;
+    let fingerprint = fingerprint(&input_shape, classes, [&train, &test], check)?;
+    let [train_samples, test_samples] = [&train, &test].map(|split| split.targets.len() as u64);
+    let description = DataDescription { train_samples, test_samples, input_shape, classes, fingerprint };
     Ok(InMemory { description, train, test })
 }
 
-fn check_shape<T>(input_shape: &[usize], classes: usize, train: &Rows<T>) -> Result<(), DataError> {
+fn check_shape(input_shape: &[usize], classes: usize, train_samples: usize) -> Result<(), DataError> {
     let refuse = |problem| Err(DataError::Content { split: Split::Train, problem });
-    if train.targets.is_empty() {
+    if train_samples == 0 {
         return refuse("found 0 samples, expected at least 1".to_owned());
     }
     if input_shape.is_empty() || input_shape.contains(&0) {
@@ -129,31 +148,37 @@ fn check_shape<T>(input_shape: &[usize], classes: usize, train: &Rows<T>) -> Res
     Ok(())
 }
 
-fn check_rows<T>(
-    split: Split,
-    input_shape: &[usize],
-    classes: usize,
-    rows: &Rows<T>,
-) -> Result<(), DataError> {
+fn check_length<T>(split: Split, input_shape: &[usize], rows: &Rows<T>) -> Result<(), DataError> {
     let samples = rows.targets.len();
     let elements = input_shape.iter().try_fold(samples, |elements, &extent| elements.checked_mul(extent));
-    if elements != Some(rows.inputs.len()) {
-        let found = rows.inputs.len();
-        let problem = format!("found {found} elements, expected {samples} samples of shape {input_shape:?}");
-        return Err(DataError::Content { split, problem });
+    if elements == Some(rows.inputs.len()) {
+        return Ok(());
     }
-    match rows.targets.iter().position(|&target| target as usize >= classes) {
+    let found = rows.inputs.len();
+    let problem = format!("found {found} numbers, expected {samples} samples of shape {input_shape:?}");
+    Err(DataError::Content { split, problem })
+}
+
+fn check_targets<T>(split: Split, classes: usize, samples: &Samples<T>) -> Result<(), DataError> {
+    let mut targets = samples.targets.slices().flatten().enumerate();
+    match targets.find(|&(_, &target)| target as usize >= classes) {
         None => Ok(()),
-        Some(row) => {
-            let problem = format!("row {row}: found class {}, expected below {classes}", rows.targets[row]);
+        Some((row, found)) => {
+            let problem = format!("row {row}: found class {found}, expected below {classes}");
             Err(DataError::Content { split, problem })
         }
     }
 }
 
 /// BLAKE3 over shapes, inputs and targets, so that it does not depend on the file format. Of images it covers the
-/// decoded pixels, so that workers whose decoders disagree have different fingerprints.
-fn fingerprint<T: Element>(input_shape: &[usize], classes: usize, splits: [&Rows<T>; 2]) -> Digest {
+/// decoded pixels, so that workers whose decoders disagree have different fingerprints. `check` is asked between pieces
+/// whether to go on.
+fn fingerprint<T: Element>(
+    input_shape: &[usize],
+    classes: usize,
+    splits: [&Samples<T>; 2],
+    check: impl Fn() -> Result<(), DataError>,
+) -> Result<Digest, DataError> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(T::TAG);
     let mut number = |value: usize| {
@@ -162,12 +187,17 @@ fn fingerprint<T: Element>(input_shape: &[usize], classes: usize, splits: [&Rows
     number(classes);
     number(input_shape.len());
     input_shape.iter().for_each(|&extent| number(extent));
-    splits.iter().for_each(|rows| number(rows.targets.len()));
-    for rows in splits {
-        T::update(&mut hasher, &rows.inputs);
-        update_words(&mut hasher, rows.targets.iter().copied());
+    splits.iter().for_each(|samples| number(samples.targets.len()));
+    for samples in splits {
+        for piece in samples.inputs.slices().flat_map(|slice| slice.chunks(PIECE)) {
+            check()?;
+            T::update(&mut hasher, piece);
+        }
+        for piece in samples.targets.slices() {
+            update_words(&mut hasher, piece.iter().copied());
+        }
     }
-    Digest(*hasher.finalize().as_bytes())
+    Ok(Digest(*hasher.finalize().as_bytes()))
 }
 
 fn update_words(hasher: &mut blake3::Hasher, words: impl Iterator<Item = u32>) {
@@ -189,7 +219,7 @@ impl<T: Element> Dataset for InMemory<T> {
     }
 
     fn batch(&self, split: Split, samples: &[u64], _pass: SampleContext) -> Result<Batch, DataError> {
-        let rows = match split {
+        let Samples { inputs: rows, targets: classes } = match split {
             Split::Train => &self.train,
             Split::Test => &self.test,
         };
@@ -197,10 +227,13 @@ impl<T: Element> Dataset for InMemory<T> {
         let mut inputs = Vec::with_capacity(samples.len() * size);
         let mut targets = Vec::with_capacity(samples.len());
         for &sample in samples {
-            let missing = || DataError::NoSuchSample { sample, split, samples: rows.targets.len() as u64 };
-            let row = usize::try_from(sample).map_err(|_| missing())?;
-            targets.push(Target::from(*rows.targets.get(row).ok_or_else(missing)?));
-            inputs.extend(rows.inputs[row * size..(row + 1) * size].iter().map(|element| element.input()));
+            let row = usize::try_from(sample).ok();
+            let found = row.and_then(|row| Some((rows.get(row)?, classes.get(row)?)));
+            let Some((elements, &[class])) = found else {
+                return Err(DataError::NoSuchSample { sample, split, samples: classes.len() as u64 });
+            };
+            targets.push(Target::from(class));
+            inputs.extend(elements.iter().map(|element| element.input()));
         }
         Ok(Batch::new(inputs, &self.description.input_shape, targets))
     }

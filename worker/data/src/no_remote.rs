@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::DataError;
+use super::{Cancellation, DataError};
 
 /// What needs the feature, for errors.
 const WHAT: &str = "URLs";
@@ -37,7 +37,12 @@ impl RemoteData {
     }
 
     /// Refuses the URL that the job has at `key`.
-    pub(crate) fn fetch(&self, _name: &str, key: &str) -> Result<Cached, DataError> {
+    pub(crate) fn fetch(
+        &self,
+        _name: &str,
+        key: &str,
+        _cancellation: &Cancellation,
+    ) -> Result<Cached, DataError> {
         Err(DataError::NotBuilt { key: key.to_owned(), what: WHAT, feature: FEATURE })
     }
 }

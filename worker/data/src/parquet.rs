@@ -5,6 +5,10 @@
 #[cfg(feature = "parquet")]
 mod columns;
 #[cfg(feature = "parquet")]
+mod counted;
+#[cfg(feature = "parquet")]
+mod headers;
+#[cfg(feature = "parquet")]
 mod pages;
 #[cfg(feature = "parquet")]
 mod read;

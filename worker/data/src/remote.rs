@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lookbehind_common::job::JobError;
 
-use super::{DataError, FileProblem};
+use super::{Cancellation, DataError, FileProblem};
 use cache::Cache;
 pub(super) use cache::Cached;
 pub use prefix::UrlPrefix;
@@ -30,7 +30,12 @@ impl RemoteData {
     }
 
     /// Fetches the file that a job names by a URL at `key`, unless the cache has it.
-    pub(super) fn fetch(&self, name: &str, key: &str) -> Result<Cached, DataError> {
+    pub(super) fn fetch(
+        &self,
+        name: &str,
+        key: &str,
+        cancellation: &Cancellation,
+    ) -> Result<Cached, DataError> {
         let url = prefix::parse(name).map_err(|problem| JobError::new(key, &problem))?;
         let in_file = |problem| DataError::File { file: name.to_owned(), problem };
         let allowed = self.allowed.iter().any(|prefix| prefix.covers(&url));
@@ -41,10 +46,13 @@ impl RemoteData {
         };
         // On its own thread: the caller may run in an async runtime, where another one must not block.
         let fetched = std::thread::scope(|scope| {
-            let fetch = || store::fetch(&url, &self.allowed, cache);
+            let fetch = || store::fetch(&url, &self.allowed, cache, cancellation);
             scope.spawn(fetch).join().unwrap_or_else(|_| Err("its reader panicked".to_owned()))
         });
-        fetched.map_err(|reason| in_file(FileProblem::Fetch { reason }))
+        fetched.map_err(|reason| match cancellation.is_cancelled() {
+            true => DataError::Cancelled,
+            false => in_file(FileProblem::Fetch { reason }),
+        })
     }
 }
 

@@ -3,9 +3,12 @@
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
+use super::loading::Loading;
+use super::memory::collected;
+use super::samples::Samples;
 use super::source::Source;
 use super::tensor_file::{ANY_CLASS, TensorFile};
-use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, InputSpec, Rows, check_classes};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, Rows, check_classes};
 
 const INPUTS: &str = "inputs";
 const TARGETS: &str = "targets";
@@ -33,24 +36,24 @@ pub fn safetensors(
 ) -> Result<Box<dyn Dataset>, DataError> {
     let parameters: SafetensorsParameters = parse_parameters("data", parameters)?;
     let classes = parameters.classes.map(check_classes).transpose()?;
-    let mut train = open(environment, &parameters.train, "data.train")?;
-    let mut test = match &parameters.test {
-        Some(path) => Some(open(environment, path, "data.test")?),
-        None => None,
-    };
+    let loading = Loading::new(environment);
+    let open = |path: &str, key| open(Source::find(environment, path, key)?, &loading);
+    let mut train = open(&parameters.train, "data.train")?;
+    let mut test = parameters.test.as_ref().map(|path| open(path, "data.test")).transpose()?;
     let input_shape = train.shape[1..].to_vec();
     if let Some(test) = &test {
         check_same_shape(&input_shape, test)?;
     }
-    check_memory(environment.memory_limit, [Some(&train), test.as_ref()])?;
+    loading.keep([Some(&train), test.as_ref()].into_iter().flatten().map(SplitFile::bytes).sum())?;
 
-    let train_rows = train.read(classes.unwrap_or(ANY_CLASS))?;
-    let classes = classes.unwrap_or_else(|| train_rows.classes());
-    let test_rows = match &mut test {
-        Some(test) => test.read(classes)?,
-        None => Rows::default(),
+    let size = input_shape.iter().product();
+    let train = Samples::of(train.read(classes.unwrap_or(ANY_CLASS))?, size);
+    let classes = classes.unwrap_or_else(|| train.classes());
+    let test = match &mut test {
+        Some(test) => Samples::of(test.read(classes)?, size),
+        None => Samples::new(size),
     };
-    Ok(Box::new(InMemory::new(input_shape, classes, train_rows, test_rows)?))
+    Ok(Box::new(collected(input_shape, classes, [train, test], &loading)?))
 }
 
 /// Checks the parameters and returns `None`: the shape is known from the files only.
@@ -70,9 +73,8 @@ struct SplitFile {
     shape: Vec<usize>,
 }
 
-fn open(environment: &DataEnvironment, path: &str, key: &str) -> Result<SplitFile, DataError> {
-    let source = Source::find(environment, path, key)?;
-    let file = TensorFile::open(source.path(), path)?;
+fn open(source: Source, loading: &Loading) -> Result<SplitFile, DataError> {
+    let file = TensorFile::open(source, [INPUTS, TARGETS], loading)?;
     let shape = file.shape(INPUTS)?;
     let targets = file.shape(TARGETS)?;
     let refuse = |tensor, found, expected| Err(file.error(FileProblem::Shape { tensor, found, expected }));
@@ -93,15 +95,13 @@ fn check_same_shape(input_shape: &[usize], test: &SplitFile) -> Result<(), DataE
     Err(test.file.error(FileProblem::Shape { tensor: INPUTS, found: test.shape.clone(), expected }))
 }
 
-/// Nothing overflows here: the shapes have been checked against the lengths of the files.
-fn check_memory(limit: u64, files: [Option<&SplitFile>; 2]) -> Result<(), DataError> {
-    let word = size_of::<f32>() as u64;
-    let elements = |file: &SplitFile| file.shape.iter().product::<usize>() as u64 + file.shape[0] as u64;
-    let needed = word * files.into_iter().flatten().map(elements).sum::<u64>();
-    if needed <= limit { Ok(()) } else { Err(DataError::Memory { needed, limit }) }
-}
-
 impl SplitFile {
+    /// Bytes of the samples in memory. Nothing overflows: the shape has been checked against the length of the file.
+    fn bytes(&self) -> u64 {
+        let numbers = self.shape.iter().product::<usize>() + self.shape[0];
+        (size_of::<f32>() * numbers) as u64
+    }
+
     fn read(&mut self, classes: usize) -> Result<Rows, DataError> {
         let targets = self.file.read_targets(TARGETS, classes)?;
         Ok(Rows { inputs: self.file.read_inputs(INPUTS)?, targets })

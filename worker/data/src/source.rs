@@ -9,6 +9,7 @@ use flate2::bufread::MultiGzDecoder;
 use lookbehind_common::job::JobError;
 use serde::Deserialize;
 
+use super::loading::{Cancelled, Lent, Loading, Watched};
 use super::paths::resolve;
 use super::remote::Cached;
 use super::{DataEnvironment, DataError, FileProblem, is_url};
@@ -18,6 +19,12 @@ const BUFFER: usize = 1 << 16;
 /// First bytes of compressed files. No format that is read here begins with them, so files need no ending that says so.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Bytes of a file that are read to recognise its compression: the longest beginning of a zstandard frame that matters.
+const START: usize = 13;
+/// Logarithms of the windows of zstandard files: every file may need the least one, 8 MiB, and none needs more than the
+/// greatest one, 128 MiB, unless it was written for programs that are told so.
+const LEAST_WINDOW: u32 = 23;
+const GREATEST_WINDOW: u32 = 27;
 
 /// One file, or several that contain a split together, in order.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,7 +65,7 @@ impl Source {
     /// Finds a file; `key` is the job's key that names it.
     pub(super) fn find(environment: &DataEnvironment, name: &str, key: &str) -> Result<Self, DataError> {
         let place = if is_url(name) {
-            Place::Cached(Arc::new(environment.remote.fetch(name, key)?))
+            Place::Cached(Arc::new(environment.remote.fetch(name, key, &environment.cancellation)?))
         } else {
             Place::Here(resolve(&environment.root, name, key)?)
         };
@@ -93,9 +100,12 @@ impl Source {
         }
     }
 
-    /// An error about this file.
+    /// An error about this file, unless it only means that loading was cancelled.
     pub(super) fn error(&self, problem: FileProblem) -> DataError {
-        DataError::File { file: self.name.clone(), problem }
+        match problem {
+            FileProblem::Io(error) if Cancelled::is_cause_of(&error) => DataError::Cancelled,
+            problem => DataError::File { file: self.name.clone(), problem },
+        }
     }
 
     /// Opens the file without decompressing it.
@@ -103,21 +113,25 @@ impl Source {
         File::open(self.path()).map_err(|error| self.error(FileProblem::Io(error)))
     }
 
-    /// Opens the file and decompresses it if its first bytes are those of gzip or zstandard.
-    pub(super) fn reader(&self) -> Result<Box<dyn BufRead + Send>, DataError> {
-        self.decompressed().map_err(|error| self.error(FileProblem::Io(error)))
-    }
-
-    fn decompressed(&self) -> std::io::Result<Box<dyn BufRead + Send>> {
-        let mut file = File::open(self.path())?;
-        let mut start = Vec::with_capacity(ZSTD.len());
-        file.by_ref().take(ZSTD.len() as u64).read_to_end(&mut start)?;
-        file.rewind()?;
-        let file = BufReader::with_capacity(BUFFER, file);
+    /// Opens the file and decompresses it if its first bytes are those of gzip or zstandard. Reading fails once loading
+    /// is cancelled.
+    pub(super) fn reader(&self, loading: &Loading) -> Result<Box<dyn BufRead + Send>, DataError> {
+        let in_file = |error| self.error(FileProblem::Io(error));
+        let mut file = self.open()?;
+        let mut start = Vec::with_capacity(START);
+        file.by_ref().take(START as u64).read_to_end(&mut start).map_err(in_file)?;
+        file.rewind().map_err(in_file)?;
+        // Watched on both sides: little input may decompress to much output, and much input to none.
+        let file = BufReader::with_capacity(BUFFER, loading.watch(file));
         Ok(if start.starts_with(&GZIP) {
-            Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file)))
+            let decoder = loading.watch(MultiGzDecoder::new(file));
+            Box::new(BufReader::with_capacity(BUFFER, decoder))
         } else if start.starts_with(&ZSTD) {
-            Box::new(BufReader::with_capacity(BUFFER, zstd::Decoder::with_buffer(file)?))
+            let lent = loading.lend(1 << window_log(&start))?;
+            let mut decoder = zstd::Decoder::with_buffer(file).map_err(in_file)?;
+            decoder.window_log_max(window_log(&start)).map_err(in_file)?;
+            let decoder = Unpacking { decoder: loading.watch(decoder), _lent: lent };
+            Box::new(BufReader::with_capacity(BUFFER, decoder))
         } else {
             Box::new(file)
         })
@@ -137,16 +151,60 @@ impl Source {
         Ok(filled)
     }
 
-    /// Reads a whole file of at most `limit` bytes.
-    pub(super) fn read_whole(&self, limit: u64) -> Result<Vec<u8>, DataError> {
-        let mut bytes = Vec::new();
-        let file = self.open()?;
-        let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    /// Length of the file in bytes.
+    pub(super) fn length(&self) -> Result<u64, DataError> {
+        let metadata = std::fs::metadata(self.path());
+        metadata.map(|metadata| metadata.len()).map_err(|error| self.error(FileProblem::Io(error)))
+    }
+
+    /// Reads a whole file, which has as many bytes as it had before.
+    pub(super) fn read_whole(&self, length: u64, loading: &Loading) -> Result<Vec<u8>, DataError> {
+        let mut bytes = Vec::with_capacity(length as usize);
+        let read = loading.watch(self.open()?).take(length).read_to_end(&mut bytes);
         read.map_err(|error| self.error(FileProblem::Io(error)))?;
-        if bytes.len() as u64 > limit {
-            return Err(DataError::Memory { needed: bytes.len() as u64, limit });
-        }
         Ok(bytes)
+    }
+}
+
+/// The logarithm of the window that a zstandard file's first frame needs (RFC 8878, 3.1.1.1), within the limits. Further
+/// frames need no more in what the usual programs write.
+fn window_log(start: &[u8]) -> u32 {
+    const SINGLE_SEGMENT: u8 = 1 << 5;
+    match start {
+        [_, _, _, _, descriptor, window, ..] if descriptor & SINGLE_SEGMENT == 0 => {
+            let (exponent, mantissa) = (u32::from(window >> 3), window & 7);
+            (10 + exponent + u32::from(mantissa > 0)).clamp(LEAST_WINDOW, GREATEST_WINDOW)
+        }
+        // The window is the content: the descriptor says in how many bytes its length stands, of which all but the one
+        // of two bytes are plain.
+        [_, _, _, _, descriptor, rest @ ..] => {
+            let length: u64 = match descriptor >> 6 {
+                0 => rest.first().map_or(0, |&byte| byte.into()),
+                1 => 1 << 17,
+                flag => {
+                    let bytes = if flag == 2 { 4 } else { 8 };
+                    rest.iter().take(bytes).rev().fold(0, |length, &byte| length << 8 | u64::from(byte))
+                }
+            };
+            length
+                .clamp(1, 1 << GREATEST_WINDOW)
+                .next_power_of_two()
+                .ilog2()
+                .clamp(LEAST_WINDOW, GREATEST_WINDOW)
+        }
+        _ => LEAST_WINDOW,
+    }
+}
+
+/// A decoder with the memory of its window.
+struct Unpacking<R> {
+    decoder: Watched<R>,
+    _lent: Lent,
+}
+
+impl<R: Read> Read for Unpacking<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.decoder.read(buffer)
     }
 }
 

@@ -1,22 +1,24 @@
 //! Tables in CSV: a header, columns of numbers and a column of labels; plain, gzip or zstandard.
 
-use csv::{ByteRecord, ReaderBuilder};
+mod cells;
+mod columns;
+
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
-use super::budget::Budget;
+use super::loading::{Lent, Loading};
+use super::memory::collected;
+use super::samples::Samples;
 use super::source::{Paths, Source};
-use super::{
-    DataEnvironment, DataError, Dataset, FileProblem, InMemory, InputSpec, MAX_CLASSES, Rows, Split,
-    check_classes,
-};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, MAX_CLASSES, Split, check_classes};
+use cells::Cells;
+use columns::{Columns, Names, Row, find};
 
-/// Longest text of a cell in an error.
-const SHOWN: usize = 40;
-/// Bytes that a row may have even if the memory limit is lower.
-const LONGEST_ROW: u64 = 1 << 16;
 /// Most columns of a table.
 const MAX_COLUMNS: usize = 1 << 20;
+/// Bytes that a column takes while a file is read, in addition to its name: its places in lists and in the index of
+/// names, and a value of the present row.
+const COLUMN: u64 = 320;
 
 /// Keys of `[data]`.
 #[derive(Deserialize)]
@@ -50,18 +52,16 @@ pub fn csv(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box
     let test = parameters.test.as_ref();
     let test = test.map(|paths| Source::find_all(environment, paths.as_slice(), "data.test")).transpose()?;
 
-    let mut table = Table {
-        label: parameters.label,
-        columns: parameters.columns,
-        budget: Budget::new(environment.memory_limit),
-    };
+    let loading = Loading::new(environment);
+    let mut table = Table { label: parameters.label, columns: parameters.columns, _names: None, loading };
     let train = table.read(Split::Train, &train, classes.unwrap_or(MAX_CLASSES))?;
     let classes = classes.unwrap_or_else(|| train.classes());
     let test = test.map(|test| table.read(Split::Test, &test, classes)).transpose()?;
     #[expect(clippy::expect_used, reason = "there is at least one file")]
     let columns = table.columns.expect("columns, which the first file has given").len();
     let shape = shape(parameters.shape, columns)?;
-    Ok(Box::new(InMemory::new(shape, classes, train, test.unwrap_or_default())?))
+    let test = test.unwrap_or_else(|| Samples::new(columns));
+    Ok(Box::new(collected(shape, classes, [train, test], &table.loading)?))
 }
 
 /// The input spec, without reading files; `None` unless the job gives classes and the shape or the columns.
@@ -108,136 +108,72 @@ struct Table {
     label: String,
     /// Names of the columns of inputs, known from the first file on.
     columns: Option<Vec<String>>,
-    budget: Budget,
-}
-
-/// Indices of the columns in one file.
-struct Places {
-    label: usize,
-    inputs: Vec<usize>,
+    /// The memory of the names, if they are those of the first file.
+    _names: Option<Lent>,
+    loading: Loading,
 }
 
 impl Table {
-    fn read(&mut self, split: Split, files: &[Source], classes: usize) -> Result<Rows, DataError> {
-        let mut rows = Rows::default();
-        files.iter().try_for_each(|file| self.read_file(file, classes, &mut rows))?;
-        if rows.targets.is_empty() {
-            return Err(DataError::Empty { split, files: Source::names(files) });
+    fn read(&mut self, split: Split, files: &[Source], classes: usize) -> Result<Samples<f32>, DataError> {
+        let mut samples = None;
+        for file in files {
+            let mut cells = Cells::open(file, &self.loading)?;
+            let columns = self.columns(file, &mut cells)?;
+            let samples = samples.get_or_insert_with(|| Samples::new(columns.inputs.len()));
+            self.read_rows(file, &mut cells, &columns, classes, samples)?;
         }
-        Ok(rows)
+        match samples {
+            Some(samples) if samples.targets.len() > 0 => Ok(samples),
+            _ => Err(DataError::Empty { split, files: Source::names(files) }),
+        }
     }
 
-    fn read_file(&mut self, file: &Source, classes: usize, rows: &mut Rows) -> Result<(), DataError> {
-        let longest = self.budget.limit().max(LONGEST_ROW);
-        let limited = Limited { reader: file.reader()?, left: longest };
-        let mut reader = ReaderBuilder::new().has_headers(false).from_reader(limited);
-        let mut record = ByteRecord::new();
-        let broken =
-            |error: csv::Error| file.error(FileProblem::Damaged { format: "CSV", reason: error.to_string() });
-        if !reader.read_byte_record(&mut record).map_err(broken)? {
-            return Err(file.error(FileProblem::Damaged { format: "CSV", reason: "no header".into() }));
-        }
-        let header: Vec<String> =
-            record.iter().map(|cell| String::from_utf8_lossy(cell).trim().to_owned()).collect();
-        let places = self.places(&header).map_err(|problem| file.error(problem))?;
-        let bytes = (places.inputs.len() as u64 + 1) * size_of::<f32>() as u64;
-        let mut row = 0;
-        while reader.read_byte_record(&mut record).map_err(broken)? {
-            self.budget.take(bytes)?;
-            push_row(&record, &places, &header, classes, row, rows).map_err(|problem| file.error(problem))?;
-            reader.get_mut().left = longest;
-            row += 1;
+    fn read_rows(
+        &self,
+        file: &Source,
+        cells: &mut Cells<'_>,
+        columns: &Columns,
+        classes: usize,
+        samples: &mut Samples<f32>,
+    ) -> Result<(), DataError> {
+        let bytes = (columns.inputs.len() as u64 + 1) * size_of::<f32>() as u64;
+        let mut row = Row { numbers: vec![0.0; columns.header.len()], label: 0 };
+        let mut number = 0;
+        while columns.read_row(file, cells, classes, number, &mut row)? {
+            self.loading.keep(bytes)?;
+            samples.inputs.push(columns.inputs.iter().map(|&place| row.numbers[place]));
+            samples.targets.push([row.label]);
+            number += 1;
         }
         Ok(())
     }
 
-    fn places(&mut self, header: &[String]) -> Result<Places, FileProblem> {
-        if header.len() > MAX_COLUMNS {
-            let expected = format!("at most {MAX_COLUMNS}");
-            return Err(FileProblem::Count { what: "columns", found: header.len(), expected });
-        }
-        let find = |column: &String| {
-            let missing = || FileProblem::NoColumn { column: column.clone(), present: present(header) };
-            let mut places = (0..).zip(header).filter(|(_, name)| *name == column).map(|(place, _)| place);
-            let place = places.next().ok_or_else(missing)?;
-            match places.next() {
-                None => Ok(place),
-                Some(_) => Err(FileProblem::ColumnTwice { column: shorten(column) }),
+    /// Reads the header, and finds the columns in it.
+    fn columns(&mut self, file: &Source, cells: &mut Cells<'_>) -> Result<Columns, DataError> {
+        let mut lent = self.loading.lend(0)?;
+        let (mut header, place) = (Vec::new(), || "header".to_owned());
+        while let Some(cell) = cells.next(place, place)? {
+            if header.len() == MAX_COLUMNS {
+                let (found, expected) = (header.len() + 1, format!("at most {MAX_COLUMNS}"));
+                return Err(file.error(FileProblem::Count { what: "columns", found, expected }));
             }
-        };
-        let label = find(&self.label)?;
-        let others = || header.iter().filter(|name| **name != self.label).cloned().collect();
-        let columns = self.columns.get_or_insert_with(others);
-        if columns.is_empty() {
-            let expected = "at least one".to_owned();
-            return Err(FileProblem::Count { what: "columns of inputs", found: 0, expected });
+            lent.grow(COLUMN + 2 * cell.bytes.len() as u64)?;
+            header.push(String::from_utf8_lossy(cell.bytes).trim().to_owned());
+            if cell.ends_row {
+                break;
+            }
         }
-        Ok(Places { label, inputs: columns.iter().map(find).collect::<Result<_, _>>()? })
-    }
-}
-
-fn present(header: &[String]) -> String {
-    let mut names: Vec<String> = header.iter().take(20).map(|name| shorten(name)).collect();
-    if header.len() > names.len() {
-        names.push("…".into());
-    }
-    names.join(", ")
-}
-
-fn shorten(text: &str) -> String {
-    if text.chars().count() <= SHOWN {
-        return text.to_owned();
-    }
-    text.chars().take(SHOWN).chain(['…']).collect()
-}
-
-fn push_row(
-    record: &ByteRecord,
-    places: &Places,
-    header: &[String],
-    classes: usize,
-    row: usize,
-    rows: &mut Rows,
-) -> Result<(), FileProblem> {
-    let cell = |place: usize| {
-        let bytes = &record[place]; // The reader refuses rows of other lengths than the header's.
-        std::str::from_utf8(bytes).map(str::trim).map_err(|_| String::from_utf8_lossy(bytes).into_owned())
-    };
-    let refuse = |place: usize, found: &str, expected: String| {
-        let column = shorten(&header[place]);
-        let found = format!("{:?}", shorten(found));
-        FileProblem::Cell { place: format!("row {row}, column {column:?}"), found, expected }
-    };
-    for &place in &places.inputs {
-        let number = cell(place).and_then(|text| match text.parse::<f32>() {
-            Ok(number) if number.is_finite() => Ok(number),
-            _ => Err(text.to_owned()),
-        });
-        rows.inputs.push(number.map_err(|found| refuse(place, &found, "a finite number".into()))?);
-    }
-    let label = cell(places.label).and_then(|text| {
-        let label = text.parse::<u32>().ok().filter(|&label| (label as usize) < classes);
-        label.ok_or_else(|| text.to_owned())
-    });
-    let expected = || format!("a class from 0 to {}", classes - 1);
-    rows.targets.push(label.map_err(|found| refuse(places.label, &found, expected()))?);
-    Ok(())
-}
-
-/// Fails when a row has taken more bytes than are left, so that a row without an end cannot fill the memory.
-struct Limited<R> {
-    reader: R,
-    left: u64,
-}
-
-impl<R: std::io::Read> std::io::Read for Limited<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.reader.read(buffer)?;
-        self.left = self
-            .left
-            .checked_sub(read as u64)
-            .ok_or_else(|| std::io::Error::other("a row takes more than this worker's limit of memory"))?;
-        Ok(read)
+        if header.is_empty() {
+            return Err(file.error(FileProblem::Damaged { format: "CSV", reason: "no header".into() }));
+        }
+        let wanted = Names { label: &self.label, inputs: self.columns.as_deref() };
+        let (uses, inputs) = find(&header, wanted).map_err(|problem| file.error(problem))?;
+        if self.columns.is_none() {
+            let bytes = header.iter().map(|name| COLUMN + name.len() as u64).sum();
+            self._names = Some(self.loading.lend(bytes)?);
+            self.columns = Some(inputs.iter().map(|&place| header[place].clone()).collect());
+        }
+        Ok(Columns { header, uses, inputs, _lent: lent })
     }
 }
 

@@ -1,16 +1,21 @@
 //! Reads tensors of untrusted safetensors files: nothing is allocated for sizes that the file only claims.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
 
 use ::safetensors::Dtype;
 use ::safetensors::tensor::{Metadata, TensorInfo};
 
+use super::loading::{Loading, Watched};
+use super::source::Source;
 use super::{DataError, FileProblem, MAX_CLASSES};
 
 /// Longest header that is read, in bytes: enough for thousands of tensors, of which two are used.
 const MAX_HEADER: u64 = 1 << 20;
+/// Bytes in memory for each byte of a header while it is read, at most: an extent of two characters becomes eight bytes,
+/// in lists that grow by doubling.
+const EXPANSION: u64 = 24;
 /// Most dimensions of a tensor.
 const MAX_RANK: usize = 8;
 /// Bytes that are read at once; a multiple of every element's size.
@@ -18,25 +23,33 @@ const BLOCK: usize = 1 << 18;
 
 /// An open safetensors file whose header describes exactly the bytes of the file.
 pub(super) struct TensorFile {
-    name: String,
-    file: File,
+    source: Source,
+    file: Watched<File>,
     /// Offset of the first tensor's first byte.
     data: u64,
-    metadata: Metadata,
+    /// The tensors that were asked for and are there.
+    tensors: BTreeMap<&'static str, TensorInfo>,
 }
 
 impl TensorFile {
-    /// Opens a file and checks its header; `name` is the file's name in errors.
-    pub(super) fn open(path: &Path, name: &str) -> Result<Self, DataError> {
-        let in_file = |problem| DataError::File { file: name.to_owned(), problem };
-        let mut file = File::open(path).map_err(|error| in_file(FileProblem::Io(error)))?;
-        let (data, metadata) = read_header(&mut file).map_err(in_file)?;
-        Ok(Self { name: name.to_owned(), file, data, metadata })
+    /// Opens a file with these tensors and checks its header.
+    pub(super) fn open<const N: usize>(
+        source: Source,
+        names: [&'static str; N],
+        loading: &Loading,
+    ) -> Result<Self, DataError> {
+        let mut file = loading.watch(source.open()?);
+        let _lent = loading.lend(MAX_HEADER.min(source.length()?) * EXPANSION)?;
+        let header = read_header(&mut file, source.length()?);
+        let (data, metadata) = header.map_err(|problem| source.error(problem))?;
+        let of = |name| metadata.info(name).map(|info| (name, info.clone()));
+        let tensors = names.into_iter().filter_map(of).collect();
+        Ok(Self { source, file, data, tensors })
     }
 
     /// An error about this file.
     pub(super) fn error(&self, problem: FileProblem) -> DataError {
-        DataError::File { file: self.name.clone(), problem }
+        self.source.error(problem)
     }
 
     /// Shape of a tensor.
@@ -79,7 +92,7 @@ impl TensorFile {
     }
 
     fn info(&self, tensor: &'static str) -> Result<&TensorInfo, DataError> {
-        let info = self.metadata.info(tensor).ok_or_else(|| self.error(FileProblem::NoTensor { tensor }))?;
+        let info = self.tensors.get(tensor).ok_or_else(|| self.error(FileProblem::NoTensor { tensor }))?;
         if info.shape.len() > MAX_RANK {
             let found = info.shape.iter().copied().take(MAX_RANK + 1).collect();
             let expected = format!("at most {MAX_RANK} dimensions");
@@ -124,9 +137,8 @@ fn refuse(tensor: &'static str, row: usize, found: impl ToString, expected: Stri
     FileProblem::Value { tensor, row, found: found.to_string(), expected }
 }
 
-/// Reads and checks a header; returns it with the offset of the tensors' bytes.
-fn read_header(file: &mut File) -> Result<(u64, Metadata), FileProblem> {
-    let length = file.metadata().map_err(FileProblem::Io)?.len();
+/// Reads and checks the header of a file of `length` bytes; returns it with the offset of the tensors' bytes.
+fn read_header(file: &mut impl Read, length: u64) -> Result<(u64, Metadata), FileProblem> {
     if length < 8 {
         return Err(FileProblem::TooShort { found: length });
     }

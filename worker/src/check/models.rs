@@ -8,7 +8,7 @@ use lookbehind_common::reduction::Segment;
 
 use super::Check;
 use crate::compute::{Backend, CandleBackend, Request, RequestKind, compute_unwatched};
-use crate::data::{DataEnvironment, RemoteData};
+use crate::data::{Cancellation, DataEnvironment};
 use crate::device::DeviceChoice;
 use crate::registry::Registry;
 
@@ -100,9 +100,10 @@ fn compare(
 
 /// What a device computes for a shard of the first batch, and for the test split.
 fn on(device: &DeviceChoice, spec: &JobSpec) -> Result<[Partial; 2], Box<dyn std::error::Error>> {
-    let environment =
-        DataEnvironment { root: ".".into(), remote: RemoteData::default(), memory_limit: 8 << 30 };
-    let mut job = CandleBackend::new(Registry::builtin(), environment).on(device)?.prepare(spec)?;
+    let environment = DataEnvironment::local(".".into(), 8 << 30);
+    let mut job = CandleBackend::new(Registry::builtin(), environment)
+        .on(device)?
+        .prepare(spec, &Cancellation::default())?;
     let initial = job.initial_state()?;
     job.load(initial.values())?;
     let mut whole = |kind| {

@@ -14,7 +14,7 @@ use super::panics;
 use super::sampler::Sampler;
 use super::samples::{Kinds, Samples};
 use super::{Backend, PrepareError, PreparedJob};
-use crate::data::{DataDescription, DataEnvironment, DataError, Dataset};
+use crate::data::{Cancellation, DataDescription, DataEnvironment, DataError, Dataset};
 use crate::device::{DeviceChoice, DeviceError};
 use crate::models::BuildError;
 use crate::models::Model;
@@ -92,12 +92,12 @@ impl CandleBackend {
         })
     }
 
-    fn job(&self, spec: &JobSpec) -> Result<Box<dyn PreparedJob>, PrepareError> {
+    fn job(&self, spec: &JobSpec, cancellation: &Cancellation) -> Result<Box<dyn PreparedJob>, PrepareError> {
         if spec.train.precision == Precision::Tf32 && self.on_cpu() {
             let reason = "train.precision: \"tf32\" needs a GPU; this worker computes on its CPU";
             return Err(PrepareError::Worker(reason.to_owned()));
         }
-        let dataset = self.dataset(&spec.data)?;
+        let dataset = self.dataset(&spec.data, cancellation)?;
         let data = dataset.description();
         let sampler = Sampler::new(spec, data.train_samples, data.test_samples)?;
         let memory_limit = self.environment.memory_limit;
@@ -118,14 +118,15 @@ impl CandleBackend {
     }
 
     /// A job's data set. A caller that asks for one that is being loaded waits for it.
-    fn dataset(&self, spec: &DataSpec) -> Result<Arc<dyn Dataset>, DataError> {
+    fn dataset(&self, spec: &DataSpec, cancellation: &Cancellation) -> Result<Arc<dyn Dataset>, DataError> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let known = loaded.as_ref().filter(|known| known.spec.parameters == spec.parameters);
         let known = known.filter(|known| known.spec.kind == spec.kind);
         if let Some(dataset) = known.and_then(|known| known.dataset.upgrade()) {
             return Ok(dataset);
         }
-        let dataset: Arc<dyn Dataset> = self.registry.dataset(spec, &self.environment)?.into();
+        let environment = DataEnvironment { cancellation: cancellation.clone(), ..self.environment.clone() };
+        let dataset: Arc<dyn Dataset> = self.registry.dataset(spec, &environment)?.into();
         *loaded = Some(LoadedData { spec: spec.clone(), dataset: Arc::downgrade(&dataset) });
         Ok(dataset)
     }
@@ -170,8 +171,12 @@ impl Backend for CandleBackend {
         }
     }
 
-    fn prepare(&self, spec: &JobSpec) -> Result<Box<dyn PreparedJob>, PrepareError> {
-        caught(spec, || self.job(spec))
+    fn prepare(
+        &self,
+        spec: &JobSpec,
+        cancellation: &Cancellation,
+    ) -> Result<Box<dyn PreparedJob>, PrepareError> {
+        caught(spec, || self.job(spec, cancellation))
     }
 }
 

@@ -18,6 +18,9 @@ pub enum PrepareError {
     /// The device is lost to this process, which has to be restarted to compute again.
     #[error("{0}")]
     DeviceLost(String),
+    /// The job is no longer wanted, so that it was not loaded to the end.
+    #[error("loading was cancelled")]
+    Cancelled,
 }
 
 /// Why something could not be computed.
@@ -130,8 +133,11 @@ impl From<JobError> for PrepareError {
 
 impl From<DataError> for PrepareError {
     fn from(error: DataError) -> Self {
-        let reason = error.to_string();
-        if error.is_fault_of_job() { PrepareError::Job(reason) } else { PrepareError::Worker(reason) }
+        match error {
+            DataError::Cancelled => PrepareError::Cancelled,
+            error if error.is_fault_of_job() => PrepareError::Job(error.to_string()),
+            error => PrepareError::Worker(error.to_string()),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use lookbehind_common::reduction::Segment;
 use tempfile::TempDir;
 
 use super::{Backend, CandleBackend, ComputeError, PreparedJob, Request, RequestKind, compute_unwatched};
+use crate::data::Cancellation;
 use crate::models::{ForwardContext, Model};
 use crate::registry::Registry;
 use crate::test_support::{data_folder, job};
@@ -97,7 +98,9 @@ impl Model for Dropout {
 
 pub(super) fn prepare(model: &str, train: &str) -> (TempDir, Box<dyn PreparedJob>) {
     let (folder, backend) = backend();
-    let job = backend.prepare(&job(model, &format!("{FILES}\nshuffle = false"), train)).unwrap();
+    let job = backend
+        .prepare(&job(model, &format!("{FILES}\nshuffle = false"), train), &Cancellation::default())
+        .unwrap();
     (folder, job)
 }
 

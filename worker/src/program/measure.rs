@@ -14,6 +14,7 @@ use crate::compute::{
     Backend, CandleBackend, ComputeError, Phase, PrepareError, PreparedJob, Request, RequestKind,
     compute_unwatched,
 };
+use crate::data::Cancellation;
 
 /// Gradients that are computed before the measurement: libraries load their kernels and memory is allocated in the
 /// first ones.
@@ -95,7 +96,7 @@ impl Measure {
     /// Measures and prints.
     pub(super) fn run(&self, backend: &CandleBackend) -> Result<(), MeasureError> {
         let spec = read(&self.job)?;
-        let job = backend.prepare(&spec)?;
+        let job = backend.prepare(&spec, &Cancellation::default())?;
         let measured = self.measured(backend, &spec, job)?;
         if self.json {
             println!("{}", serde_json::to_string(&measured)?);

@@ -1,6 +1,7 @@
 //! Commands of the control stream to the executor, and the executor's messages in return.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lookbehind_common::ids::{JobId, RequestId};
 use lookbehind_common::reduction::Segment;
@@ -9,11 +10,12 @@ use tokio::sync::mpsc;
 
 use super::transfer::{PartialUpload, Transfers};
 use crate::compute::Request;
+use crate::data::Cancellation;
 
 /// A command of the control stream to the executor.
 pub(super) enum ExecutorCommand {
-    /// Load a job.
-    Prepare(Context, JobId, Box<v1::JobSpec>),
+    /// Load a job, unless that is cancelled.
+    Prepare(Context, JobId, Box<v1::JobSpec>, Cancellation),
     /// Send the job's initial weights.
     SendInitialState(Context, JobId),
     /// Compute some segments.
@@ -93,3 +95,48 @@ impl Generation {
         self.current.load(Ordering::Relaxed) == number
     }
 }
+
+/// The job that is to be loaded, shared by the sessions of a process: a worker has one job at a time, so loading ends
+/// when the job is released or another one comes. A lost session does not end it, because the next one usually asks for
+/// the same job.
+#[derive(Debug, Default)]
+pub(super) struct WantedJob(Mutex<Option<(JobId, Cancellation)>>);
+
+impl WantedJob {
+    /// A job is to be loaded: the loading of any other one is cancelled. Returns what cancels the loading of this one.
+    pub(super) fn want(&self, job: &JobId) -> Cancellation {
+        let mut wanted = self.lock();
+        if let Some((known, cancellation)) = &*wanted {
+            if known == job {
+                return cancellation.clone();
+            }
+            cancellation.cancel();
+        }
+        let cancellation = Cancellation::default();
+        *wanted = Some((job.clone(), cancellation.clone()));
+        cancellation
+    }
+
+    /// A job need not be loaded any more.
+    pub(super) fn release(&self, job: &JobId) {
+        let mut wanted = self.lock();
+        if let Some((_, cancellation)) = wanted.take_if(|(known, _)| known == job) {
+            cancellation.cancel();
+        }
+    }
+
+    /// No job need be loaded any more.
+    pub(super) fn clear(&self) {
+        if let Some((_, cancellation)) = self.lock().take() {
+            cancellation.cancel();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(JobId, Cancellation)>> {
+        // No code panics while it holds the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

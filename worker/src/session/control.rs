@@ -187,7 +187,7 @@ impl Session {
 
     /// Leaves properly: the coordinator reassigns what this worker has not finished, and closes the stream.
     async fn leave(mut self) -> Ended {
-        self.link.executor.generation.supersede();
+        self.link.executor.abandon();
         if self.send(session_request::Message::Draining(v1::Draining {})).await.is_ok() {
             // Ends the stream on this side, so that the coordinator can close it.
             drop(self.outgoing);
@@ -219,7 +219,10 @@ impl Session {
             Some(Message::Release(release)) => {
                 self.generation = None;
                 self.link.executor.generation.supersede();
-                job_id(&release.job_id).map(ExecutorCommand::Release)
+                job_id(&release.job_id).map(|job| {
+                    self.link.executor.wanted.release(&job);
+                    ExecutorCommand::Release(job)
+                })
             }
         };
         let command = command.map_err(|error| Ended::Lost { reason: error.to_string(), registered: true })?;
@@ -233,7 +236,8 @@ impl Session {
         let spec = Box::new(required(prepare.spec, "spec")?);
         let job = job_id(&prepare.job_id)?;
         tracing::info!(%job, name = spec.name, "job received");
-        Ok(ExecutorCommand::Prepare(self.context.clone(), job, spec))
+        let cancellation = self.link.executor.wanted.want(&job);
+        Ok(ExecutorCommand::Prepare(self.context.clone(), job, spec, cancellation))
     }
 
     fn assign(&mut self, assign: v1::Assign) -> Result<ExecutorCommand, FieldError> {

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::WorkerError;
-use super::command::{ExecutorCommand, Generation};
+use super::command::{ExecutorCommand, Generation, WantedJob};
 use crate::compute::Backend;
 use crate::telemetry::WorkerMetrics;
 use loaded::Loaded;
@@ -31,6 +31,7 @@ const FINISH: Duration = Duration::from_secs(2);
 pub(super) struct Executor {
     commands: mpsc::Sender<ExecutorCommand>,
     generation: Arc<Generation>,
+    wanted: Arc<WantedJob>,
     /// Resolves when the thread has released its job.
     ended: oneshot::Receiver<()>,
 }
@@ -40,6 +41,15 @@ pub(super) struct Executor {
 pub(super) struct ExecutorHandle {
     pub(super) commands: mpsc::Sender<ExecutorCommand>,
     pub(super) generation: Arc<Generation>,
+    pub(super) wanted: Arc<WantedJob>,
+}
+
+impl ExecutorHandle {
+    /// Nothing that the executor does, or is to do, is wanted any more.
+    pub(super) fn abandon(&self) {
+        self.generation.supersede();
+        self.wanted.clear();
+    }
 }
 
 impl Executor {
@@ -64,18 +74,19 @@ impl Executor {
                 drop(working);
             })
             .map_err(|error| WorkerError::System(error.to_string()))?;
-        Ok(Self { commands, generation, ended })
+        Ok(Self { commands, generation, wanted: Arc::default(), ended })
     }
 
     /// Ends the thread, and waits briefly until it has released its device: devices should be closed properly.
     pub(super) async fn finish(self) {
-        self.generation.supersede();
+        self.handle().abandon();
         drop(self.commands);
         let _ = tokio::time::timeout(FINISH, self.ended).await;
     }
 
     pub(super) fn handle(&self) -> ExecutorHandle {
-        ExecutorHandle { commands: self.commands.clone(), generation: Arc::clone(&self.generation) }
+        let (generation, wanted) = (Arc::clone(&self.generation), Arc::clone(&self.wanted));
+        ExecutorHandle { commands: self.commands.clone(), generation, wanted }
     }
 }
 
@@ -93,7 +104,9 @@ struct Thread {
 impl Thread {
     fn carry_out(&mut self, command: ExecutorCommand) {
         match command {
-            ExecutorCommand::Prepare(context, job, spec) => self.prepare(&context, &job, &spec),
+            ExecutorCommand::Prepare(context, job, spec, cancellation) => {
+                self.prepare(&context, &job, &spec, &cancellation);
+            }
             ExecutorCommand::SendInitialState(context, job) => self.send_initial_state(&context, &job),
             ExecutorCommand::Compute(context, assignment) => self.compute(&context, &assignment),
             ExecutorCommand::Release(job) => {

@@ -33,3 +33,18 @@ fn numbers_survive_to_the_last_bit() {
     let value: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     assert_eq!(value["loss"].as_f64().unwrap().to_bits(), loss.to_bits());
 }
+
+#[test]
+fn a_link_in_the_place_of_the_file_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, foreign) = (folder.path().join("metrics.jsonl"), folder.path().join("foreign"));
+    std::fs::write(&foreign, b"theirs").unwrap();
+    for target in [&foreign, &folder.path().join("nothing")] {
+        std::os::unix::fs::symlink(target, &path).unwrap();
+        let Err(error) = MetricsFile::create(&path) else { panic!("a link was followed") };
+        assert!(matches!(error, CliError::Write { .. }), "{error}");
+        std::fs::remove_file(&path).unwrap();
+    }
+    assert_eq!(std::fs::read(&foreign).unwrap(), b"theirs");
+    assert!(!folder.path().join("nothing").exists());
+}

@@ -85,3 +85,15 @@ fn only_files_of_ours_are_removed() {
     assert_eq!(only_file(folder.path()), foreign);
     remove_earlier(&folder.path().join("missing")).unwrap();
 }
+
+#[test]
+fn a_link_in_the_place_of_the_folder_is_not_followed() {
+    let (folder, foreign) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let event = foreign.path().join(format!("{PREFIX}0000000001{SUFFIX}"));
+    fs::write(&event, b"theirs").unwrap();
+    let path = folder.path().join("tensorboard");
+    std::os::unix::fs::symlink(foreign.path(), &path).unwrap();
+    assert!(remove_earlier(&path).is_err());
+    assert!(TensorBoard::create(&path).is_err());
+    assert_eq!(fs::read(only_file(foreign.path())).unwrap(), b"theirs");
+}

@@ -1,8 +1,10 @@
 //! Partials that are damaged, of other sizes, stale or sent twice.
 
+use lookbehind_common::partial::Sums;
 use lookbehind_proto::transfer::{CHUNK_BYTES, Piece, sums_bytes};
 use lookbehind_proto::v1;
-use lookbehind_tests::fake_worker::header_sums;
+use lookbehind_tests::fake_worker::{header_sums, whole};
+use lookbehind_tests::toy;
 use tonic::Code;
 use v1::upload_partial_request::Part as PartialPart;
 
@@ -164,4 +166,22 @@ async fn a_partial_that_was_accepted_is_not_taken_again() {
     assert_eq!(again, v1::UploadOutcome::Stale);
     let next = worker.assigned().await;
     ends_like_an_undisturbed_run(cluster, &id, worker, next).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partial_with_more_correct_samples_than_samples_is_refused() {
+    let (cluster, id, worker, request) = at_request().await;
+    let segment = request.segments[0];
+    let (header, _) = worker.partial(&request, segment);
+    let (sums, gradient) = toy::partial(&request, segment);
+    for correct in [sums.samples + 1, u64::MAX] {
+        let sums = Sums { correct, ..sums };
+        let changed = v1::PartialHeader { correct, ..header.clone() };
+        let pieces = whole(gradient.clone(), &sums_bytes(&sums));
+        let status = worker.upload_partial(changed, pieces).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        let found = format!("at most {} correct samples, one for each, found {correct}", sums.samples);
+        assert!(status.message().contains(&found), "{status}");
+    }
+    ends_like_an_undisturbed_run(cluster, &id, worker, request).await;
 }

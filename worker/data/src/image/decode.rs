@@ -77,6 +77,12 @@ impl Header {
     pub(super) fn size(&self) -> usize {
         self.height * self.width * self.channels
     }
+
+    /// Bytes of the pixels of a header that may not have been checked.
+    pub(super) fn bytes(&self) -> u64 {
+        let sides = (self.height as u64).saturating_mul(self.width as u64);
+        sides.saturating_mul(self.channels as u64)
+    }
 }
 
 /// A decoded image: pixels [height, width, channels].
@@ -88,20 +94,29 @@ pub(super) struct Image {
 
 pub(super) fn header(bytes: &[u8], limit: u64) -> Result<Header, ImageProblem> {
     guarded(bytes, |format| match format {
-        Format::Png => open_png(bytes, limit).map(|(_, header, _)| header),
+        Format::Png => open_png(bytes, limit).map(|(_, header)| header),
         Format::Jpeg => open_jpeg(bytes, limit).map(|(_, header)| header),
     })
 }
 
-/// Decodes an image if `accept` allows its header, which is asked before memory is allocated.
-pub(super) fn decode(
+/// Decodes an image if `accept` allows its header, which is asked before memory is allocated. Returns with the image
+/// what `accept` did.
+pub(super) fn decode<A, E: From<ImageProblem>>(
     bytes: &[u8],
     limit: u64,
-    accept: impl Fn(&Header) -> Result<(), ImageProblem>,
-) -> Result<Image, ImageProblem> {
+    accept: impl FnOnce(&Header) -> Result<A, E>,
+) -> Result<(Image, A), E> {
     guarded(bytes, |format| match format {
-        Format::Png => decode_png(bytes, limit, &accept),
-        Format::Jpeg => decode_jpeg(bytes, limit, &accept),
+        Format::Png => {
+            let (decoder, header) = open_png(bytes, limit)?;
+            let accepted = accept(&header)?;
+            Ok((decode_png(decoder, header)?, accepted))
+        }
+        Format::Jpeg => {
+            let (decoder, header) = open_jpeg(bytes, limit)?;
+            let accepted = accept(&header)?;
+            Ok((decode_jpeg(decoder, header)?, accepted))
+        }
     })
 }
 
@@ -121,13 +136,17 @@ impl Format {
 }
 
 /// Chooses the decoder by the first bytes. If a decoder panics on malformed bytes, they are refused as damaged.
-fn guarded<T>(bytes: &[u8], read: impl FnOnce(Format) -> Result<T, ImageProblem>) -> Result<T, ImageProblem> {
+fn guarded<T, E: From<ImageProblem>>(
+    bytes: &[u8],
+    read: impl FnOnce(Format) -> Result<T, E>,
+) -> Result<T, E> {
     let format = match bytes {
         [0x89, b'P', b'N', b'G', ..] => Format::Png,
         [0xff, 0xd8, 0xff, ..] => Format::Jpeg,
-        _ => return Err(ImageProblem::Format(bytes.iter().copied().take(4).collect())),
+        _ => return Err(ImageProblem::Format(bytes.iter().copied().take(4).collect()).into()),
     };
-    catch_unwind(AssertUnwindSafe(|| read(format))).unwrap_or_else(|_| Err(damaged(format, &"not decodable")))
+    catch_unwind(AssertUnwindSafe(|| read(format)))
+        .unwrap_or_else(|_| Err(damaged(format, &"not decodable").into()))
 }
 
 fn damaged(format: Format, reason: &dyn std::fmt::Display) -> ImageProblem {
@@ -147,39 +166,36 @@ fn check_size(header: Header, limit: u64) -> Result<Header, ImageProblem> {
     }
 }
 
-type PngReader<'a> = png::Reader<Cursor<&'a [u8]>>;
+type PngDecoder<'a> = png::Decoder<Cursor<&'a [u8]>>;
 
-/// A PNG reader, the image's header, and the samples of a pixel including opacity.
-fn open_png(bytes: &[u8], limit: u64) -> Result<(PngReader<'_>, Header, usize), ImageProblem> {
-    let in_png = |error: png::DecodingError| damaged(Format::Png, &error);
+/// A PNG decoder that has read the image's header only, and that header.
+fn open_png(bytes: &[u8], limit: u64) -> Result<(PngDecoder<'_>, Header), ImageProblem> {
     let limits = Limits { bytes: limit.min(MAX_PIXELS) as usize };
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     decoder.set_transformations(Transformations::normalize_to_color8());
-    let info = decoder.read_header_info().map_err(in_png)?;
+    let info = decoder.read_header_info().map_err(|error| damaged(Format::Png, &error))?;
     let (height, width) = (info.height as usize, info.width as usize);
-    check_size(Header { height, width, channels: 1 }, limit)?;
-    let reader = decoder.read_info().map_err(in_png)?;
-    let (channels, samples) = match reader.output_color_type().0 {
-        ColorType::Grayscale => (1, 1),
-        ColorType::GrayscaleAlpha => (1, 2),
-        ColorType::Rgb => (3, 3),
-        ColorType::Rgba => (3, 4),
-        colours @ ColorType::Indexed => return Err(ImageProblem::Colours(format!("{colours:?}"))),
+    let channels = match info.color_type {
+        ColorType::Grayscale | ColorType::GrayscaleAlpha => 1,
+        ColorType::Rgb | ColorType::Rgba | ColorType::Indexed => 3,
     };
     let header = check_size(Header { height, width, channels }, limit)?;
-    Ok((reader, header, samples))
+    Ok((decoder, header))
 }
 
-fn decode_png(
-    bytes: &[u8],
-    limit: u64,
-    accept: &dyn Fn(&Header) -> Result<(), ImageProblem>,
-) -> Result<Image, ImageProblem> {
+fn decode_png(decoder: PngDecoder<'_>, header: Header) -> Result<Image, ImageProblem> {
     let in_png = |error: png::DecodingError| damaged(Format::Png, &error);
-    let (mut reader, header, samples) = open_png(bytes, limit)?;
-    accept(&header)?;
+    let mut reader = decoder.read_info().map_err(in_png)?;
+    // Samples of a pixel, including opacity.
+    let samples = match (reader.output_color_type().0, header.channels) {
+        (ColorType::Grayscale, 1) => 1,
+        (ColorType::GrayscaleAlpha, 1) => 2,
+        (ColorType::Rgb, 3) => 3,
+        (ColorType::Rgba, 3) => 4,
+        (colours, _) => return Err(ImageProblem::Colours(format!("{colours:?}"))),
+    };
     let size = header.height * header.width * samples;
     if reader.output_buffer_size() != Some(size) {
         return Err(damaged(Format::Png, &"its rows do not have the size that its header says"));
@@ -243,13 +259,7 @@ fn is_whole_jpeg(bytes: &[u8]) -> bool {
     false
 }
 
-fn decode_jpeg(
-    bytes: &[u8],
-    limit: u64,
-    accept: &dyn Fn(&Header) -> Result<(), ImageProblem>,
-) -> Result<Image, ImageProblem> {
-    let (mut decoder, header) = open_jpeg(bytes, limit)?;
-    accept(&header)?;
+fn decode_jpeg(mut decoder: JpegReader<'_>, header: Header) -> Result<Image, ImageProblem> {
     if decoder.output_buffer_size() != Some(header.size()) {
         return Err(damaged(Format::Jpeg, &"its pixels do not have the size that its header says"));
     }

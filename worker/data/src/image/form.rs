@@ -6,6 +6,8 @@ use serde::Deserialize;
 use super::decode::{Header, Image, ImageProblem};
 use crate::InputSpec;
 
+/// Bytes of a decoder's tables and buffers.
+const DECODER: u64 = 1 << 19;
 /// Longest side that images are resized to.
 const MAX_SIDE: usize = 1 << 13;
 
@@ -73,6 +75,14 @@ impl Form {
             return Ok(());
         }
         Err(ImageProblem::Size { found_width: found.width, found_height: found.height, width, height })
+    }
+
+    /// Most bytes that it takes to decode an image with this header and to convert it: a decoder has at most four
+    /// copies of the pixels (of progressive JPEG, the coefficients in 16 bits), each conversion has its own.
+    pub(super) fn work(&self, found: &Header) -> u64 {
+        let rows = 64 * found.width as u64;
+        let pixels = found.bytes().saturating_add(self.shape.bytes()).saturating_mul(4);
+        pixels.saturating_add(rows + DECODER)
     }
 
     /// Converts an image; returns its pixels [channels, height, width].

@@ -3,6 +3,7 @@
 use ::parquet::basic::Type;
 use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use ::parquet::data_type::{ByteArray, DataType};
+use ::parquet::errors::ParquetError;
 use ::parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
 use crate::FileProblem;
@@ -81,27 +82,42 @@ fn present(schema: &SchemaDescriptor) -> String {
     names.join(", ")
 }
 
+/// Why rows were not read.
+pub(super) enum NotRead {
+    /// What they contain.
+    Problem(FileProblem),
+    /// The reader's error.
+    Reader(ParquetError),
+}
+
+impl From<FileProblem> for NotRead {
+    fn from(problem: FileProblem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
 /// Reads rows of a column, and refuses nulls.
 fn read<T: DataType>(
     reader: &mut ColumnReaderImpl<T>,
     rows: usize,
     column: &Column,
     first: usize,
-) -> Result<Vec<T::T>, FileProblem> {
+) -> Result<Vec<T::T>, NotRead> {
     let (mut values, mut levels) = (Vec::with_capacity(rows), Vec::new());
     while values.len() < rows {
         let before = levels.len();
         let (records, _, _) = reader
             .read_records(rows - values.len(), Some(&mut levels), None, &mut values)
-            .map_err(|error| FileProblem::Damaged { format: "Parquet", reason: error.to_string() })?;
+            .map_err(NotRead::Reader)?;
         if let Some(null) = levels.iter().skip(before).position(|&level| level < column.defined) {
             let place = column.place(first + before + null);
-            return Err(FileProblem::Cell { place, found: "null".into(), expected: "a value".into() });
+            let (found, expected) = ("null".into(), "a value".into());
+            return Err(FileProblem::Cell { place, found, expected }.into());
         }
         if records == 0 {
             let what = format!("column {:?}", column.name);
             let reason = format!("{what} ends at row {}", first + values.len());
-            return Err(FileProblem::Damaged { format: "Parquet", reason });
+            return Err(FileProblem::Damaged { format: "Parquet", reason }.into());
         }
     }
     Ok(values)
@@ -113,7 +129,7 @@ pub(super) fn read_images(
     rows: usize,
     column: &Column,
     first: usize,
-) -> Result<Vec<ByteArray>, FileProblem> {
+) -> Result<Vec<ByteArray>, NotRead> {
     match reader {
         ColumnReader::ByteArrayColumnReader(reader) => read(reader, rows, column, first),
         _ => Err(wrong_reader(column)),
@@ -127,7 +143,7 @@ pub(super) fn read_labels(
     column: &Column,
     first: usize,
     classes: usize,
-) -> Result<Vec<u32>, FileProblem> {
+) -> Result<Vec<u32>, NotRead> {
     let labels: Vec<i64> = match reader {
         ColumnReader::Int32ColumnReader(reader) => {
             read(reader, rows, column, first)?.into_iter().map(i64::from).collect()
@@ -137,13 +153,13 @@ pub(super) fn read_labels(
     };
     let class = |(row, label): (usize, i64)| {
         let known = u32::try_from(label).ok().filter(|&label| (label as usize) < classes);
-        known.ok_or_else(|| FileProblem::label(&column.place(first + row), label, classes))
+        known.ok_or_else(|| FileProblem::label(&column.place(first + row), label, classes).into())
     };
     labels.into_iter().enumerate().map(class).collect()
 }
 
 /// The reader is not of the type that the schema promised.
-fn wrong_reader(column: &Column) -> FileProblem {
+fn wrong_reader(column: &Column) -> NotRead {
     let reason = format!("column {:?} has not the type that the schema says", column.name);
-    FileProblem::Damaged { format: "Parquet", reason }
+    FileProblem::Damaged { format: "Parquet", reason }.into()
 }

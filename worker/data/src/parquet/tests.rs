@@ -187,3 +187,26 @@ fn compression_that_is_not_read_is_named() {
     let error = load_train(&environment).err().unwrap().to_string();
     assert!(error.contains("column \"img\": found compression GZIP"), "{error}");
 }
+
+#[test]
+fn columns_nested_too_deeply_are_refused() {
+    let (folder, environment) = data_folder();
+    let groups = "optional group g { ".repeat(100);
+    let schema = format!(
+        "message schema {{ optional binary image; {groups} optional binary path; {} optional int64 label; }}",
+        "}".repeat(100)
+    );
+    write(&folder.path().join("train.parquet"), &schema, Compression::SNAPPY, 3, &[]);
+    let error = load_train(&environment).err().unwrap().to_string();
+    assert!(error.contains("columns in more than 32 groups within each other"), "{error}");
+}
+
+#[test]
+fn pages_are_charged_as_long_as_their_images_are_needed() {
+    // Each image stands in a dictionary of its own group, and all of them together exceed the limit.
+    let (folder, mut environment) = data_folder();
+    let rows: Vec<Row> = (0..40).map(|sample| row(sample % 4)).collect();
+    write(&folder.path().join("train.parquet"), HUB, Compression::SNAPPY, 2, &rows);
+    environment.memory_limit = 40 * (48 + 4);
+    assert_eq!(load_train(&environment).unwrap().description().train_samples, 40);
+}

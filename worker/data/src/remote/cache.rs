@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -78,7 +79,9 @@ impl Cache {
     pub(super) fn find(&self, name: &str, length: u64) -> Option<Cached> {
         let path = self.folder.join(name);
         let cached = self.hold(path);
-        let found = fs::metadata(&cached.path).ok().filter(|found| found.is_file() && found.len() == length);
+        // A link is no file of this cache, whatever it leads to.
+        let found =
+            fs::symlink_metadata(&cached.path).ok().filter(|found| found.is_file() && found.len() == length);
         found.map(|_| {
             // The modification time is the time of last use. If it cannot be set, the file is merely removed earlier.
             let _ = File::open(&cached.path).and_then(|file| file.set_modified(SystemTime::now()));
@@ -93,7 +96,8 @@ impl Cache {
 
     /// Makes room for a file of `length` bytes, and creates it under a temporary name.
     pub(super) fn begin(&self, length: u64) -> io::Result<Unfinished> {
-        fs::create_dir_all(&self.folder)?;
+        // Files in it are used without further checks, so only the owner may write there.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         self.make_room(length)?;
         let number = unused_name()?;
         let path = self.folder.join(format!("{PART}{number}"));

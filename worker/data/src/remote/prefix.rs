@@ -9,8 +9,10 @@ use url::Url;
 const LONGEST: usize = 2048;
 /// Schemes that files can be read from.
 const SCHEMES: [&str; 5] = ["s3", "gs", "az", "https", "http"];
-/// Escapes that a server might decode to a separator, to the parent folder, or to another escape.
-const ESCAPES: [&str; 5] = ["%2e", "%2f", "%5c", "%25", "%00"];
+/// Escapes that a server might decode to a separator, to the parent folder, to another escape, or to the beginning of
+/// path parameters, a query or a fragment; those of control characters; and overlong forms of all these.
+const ESCAPES: [&str; 14] =
+    ["%2e", "%2f", "%5c", "%25", "%3b", "%3f", "%23", "%00", "%09", "%0a", "%0d", "%c0", "%e0%80", "%f0%80"];
 
 /// A URL below which files may be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,19 +39,39 @@ pub(super) fn parse(text: &str) -> Result<Url, String> {
     if url.query().is_some() || url.fragment().is_some() {
         return expected("a URL without query and fragment");
     }
-    let lower = text.to_ascii_lowercase();
-    let path = lower.split_once("://").map_or("", |(_, rest)| rest);
-    let strange = |segment: &str| segment == "." || segment == "..";
+    // As it was written: the parser of URLs has resolved "." and ".." in its result.
+    check_path(text.split_once("://").map_or("", |(_, rest)| rest)).map(|()| url).or_else(expected)
+}
+
+/// Refuses a path that servers read in different ways: some cut a part at a semicolon before they resolve "..", so that
+/// "..;" leads to the parent folder there and to a file of that name elsewhere.
+fn check_path(path: &str) -> Result<(), &'static str> {
+    let path = path.to_ascii_lowercase();
+    // Some servers ignore spaces at the end of a part.
+    let strange = |part: &str| {
+        let part = part.replace("%20", "");
+        !part.is_empty() && part.bytes().all(|byte| byte == b'.' || byte == b' ')
+    };
     if path.split('/').any(strange) || path.contains("//") || path.contains(['\\', '\t', '\n', '\r']) {
-        return expected("a URL without \".\", \"..\", empty parts and backslashes");
+        return Err("a URL without \".\", \"..\", empty parts and backslashes");
+    }
+    if path.contains(';') {
+        return Err("a URL without \";\", which begins parameters of a path");
     }
     if ESCAPES.iter().any(|escape| path.contains(escape)) {
-        return expected("a URL without escaped dots, slashes and percent signs");
+        return Err("a URL without escaped dots, slashes, semicolons and percent signs");
     }
-    Ok(url)
+    Ok(())
 }
 
 impl UrlPrefix {
+    /// Whether a server may be asked for a URL to which another one has redirected: below this one, and as unambiguous as
+    /// a URL of a job. It may have a query, with which stores sign their addresses.
+    pub(super) fn allows_redirection(&self, url: &Url) -> bool {
+        let anonymous = url.username().is_empty() && url.password().is_none();
+        anonymous && check_path(url.path()).is_ok() && self.covers(url)
+    }
+
     /// Whether a URL lies below this one: the same scheme, host and port, and a path that continues this path at a
     /// slash.
     pub(super) fn covers(&self, url: &Url) -> bool {

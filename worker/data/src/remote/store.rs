@@ -5,11 +5,13 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
+use http_body_util::{BodyExt, Limited};
 use lookbehind_common::digest::Digest;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
-use object_store::client::{HttpClient, HttpConnector};
+use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::path::Path;
@@ -18,6 +20,7 @@ use url::{Position, Url};
 
 use super::cache::{Cache, Cached};
 use super::prefix::UrlPrefix;
+use crate::Cancellation;
 
 /// Longest time to connect, and longest silence while a file arrives.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -28,15 +31,39 @@ const RETRY_TIME: Duration = Duration::from_secs(60);
 /// Most redirects that a request follows.
 const REDIRECTIONS: usize = 10;
 
+/// How often a fetch asks whether it has been cancelled.
+const ASK: Duration = Duration::from_millis(50);
+/// Most bytes of a server's error message; a longer one is not read.
+const ERROR_MESSAGE: usize = 4096;
+
 /// Fetches a file into the cache, unless the cache has its present version.
-pub(super) fn fetch(url: &Url, allowed: &[UrlPrefix], cache: &Cache) -> std::result::Result<Cached, String> {
+pub(super) fn fetch(
+    url: &Url,
+    allowed: &[UrlPrefix],
+    cache: &Cache,
+    cancellation: &Cancellation,
+) -> std::result::Result<Cached, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    runtime.block_on(async {
+    let fetched = runtime.block_on(async {
         let store = open(url, allowed).map_err(|error| describe(&error))?;
         let path = Path::from_url_path(url.path()).map_err(|error| error.to_string())?;
-        fetch_from(store.as_ref(), &path, url, cache).await
-    })
+        tokio::select! {
+            fetched = fetch_from(store.as_ref(), &path, url, cache) => fetched,
+            () = cancelled(cancellation) => Err("cancelled".to_owned()),
+        }
+    });
+    // The resolution of a host's name cannot be ended; it ends by itself.
+    runtime.shutdown_background();
+    fetched
+}
+
+/// Returns once it has been cancelled.
+async fn cancelled(cancellation: &Cancellation) {
+    let mut ask = tokio::time::interval(ASK);
+    while !cancellation.is_cancelled() {
+        ask.tick().await;
+    }
 }
 
 /// An error with its causes, which its own message may or may not repeat.
@@ -148,7 +175,7 @@ impl HttpConnector for Connector {
         let redirect = reqwest::redirect::Policy::custom(move |attempt| {
             if attempt.previous().len() > REDIRECTIONS {
                 attempt.error("too many redirections")
-            } else if allowed.iter().any(|prefix| prefix.covers(attempt.url())) {
+            } else if allowed.iter().any(|prefix| prefix.allows_redirection(attempt.url())) {
                 attempt.follow()
             } else {
                 let host = attempt.url().host_str().unwrap_or_default().to_owned();
@@ -160,6 +187,24 @@ impl HttpConnector for Connector {
             .read_timeout(SILENCE)
             .build()
             .map_err(|error| object_store::Error::Generic { store: "HTTP", source: Box::new(error) })?;
-        Ok(HttpClient::new(client))
+        Ok(HttpClient::new(Bounded(HttpClient::new(client))))
+    }
+}
+
+/// A client that reads no more of a server's error message than [`ERROR_MESSAGE`]: stores read it into memory.
+#[derive(Debug)]
+struct Bounded(HttpClient);
+
+#[async_trait::async_trait]
+impl HttpService for Bounded {
+    async fn call(&self, request: HttpRequest) -> std::result::Result<HttpResponse, HttpError> {
+        let response = self.0.execute(request).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let (head, body) = response.into_parts();
+        let message = Limited::new(body, ERROR_MESSAGE).collect().await;
+        let message = message.map_or_else(|_| Bytes::new(), |message| message.to_bytes());
+        Ok(HttpResponse::from_parts(head, message.into()))
     }
 }

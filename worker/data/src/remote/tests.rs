@@ -23,6 +23,8 @@ enum Answer {
     Changing(Vec<u8>),
     /// A redirect to a URL.
     Elsewhere(String),
+    /// An error whose message does not end.
+    Endless,
 }
 
 /// A server on the loopback interface that counts the bodies it sends; it lives as long as the test process.
@@ -79,6 +81,8 @@ fn answer(
         Some(Answer::File(body, tag)) => ok(body, tag, body.len()),
         Some(Answer::Cut(body)) => ok(body, "cut", body.len() + 3),
         Some(Answer::Changing(body)) => ok(body, if head { "one" } else { "two" }, body.len()),
+        Some(Answer::Endless) if head => ok(b"", "endless", 1),
+        Some(Answer::Endless) => return forever(&mut stream),
         Some(Answer::Elsewhere(url)) => {
             let head = format!(
                 "HTTP/1.1 302 Found\r\nconnection: close\r\nlocation: {url}\r\ncontent-length: 0\r\n\r\n"
@@ -98,13 +102,21 @@ fn answer(
     Ok(())
 }
 
+/// Answers with an error message until the client has enough of it.
+fn forever(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.write_all(b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\n")?;
+    loop {
+        stream.write_all(&[b'x'; 1 << 16])?;
+    }
+}
+
 /// An environment that allows the prefixes and keeps at most `limit` bytes.
 fn environment(allowed: &[String], limit: u64) -> (TempDir, DataEnvironment) {
     let folder = TempDir::new().unwrap();
     let allowed = allowed.iter().map(|prefix| prefix.parse().unwrap()).collect();
     let remote = RemoteData::new(allowed, folder.path().join("cache"), limit);
     let root = folder.path().to_owned();
-    (folder, DataEnvironment { root, remote, memory_limit: 1 << 20 })
+    (folder, DataEnvironment { remote, ..DataEnvironment::local(root, 1 << 20) })
 }
 
 fn load(environment: &DataEnvironment, url: &str) -> Result<u64, DataError> {
@@ -156,6 +168,29 @@ fn a_redirection_is_followed_only_to_where_it_is_allowed() {
     assert_eq!(other.bodies(), 0);
     let (_b, both) = environment(&[server.url.clone(), other.url.clone()], 1 << 20);
     assert_eq!(load(&both, &url).unwrap(), 2);
+}
+
+#[test]
+fn of_a_servers_error_message_only_the_beginning_is_read() {
+    let server = Server::start();
+    server.put("/endless", Answer::Endless);
+    let (_folder, environment) = environment(std::slice::from_ref(&server.url), 1 << 20);
+    let text = load(&environment, &format!("{}/endless", server.url)).unwrap_err().to_string();
+    assert!(text.contains("cannot be fetched") && text.len() < 10_000, "{text}");
+}
+
+#[test]
+fn a_fetch_ends_when_it_is_cancelled() {
+    // It accepts connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let (_folder, environment) = environment(std::slice::from_ref(&url), 1 << 20);
+    let cancellation = environment.cancellation.clone();
+    let fetching = std::thread::spawn(move || load(&environment, &format!("{url}/train.csv")));
+    let _asked = silent.accept().unwrap();
+    cancellation.cancel();
+    let error = fetching.join().unwrap().unwrap_err();
+    assert!(matches!(error, DataError::Cancelled), "{error}");
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn a_file_is_read_the_same_plain_or_compressed() {
         fs::write(folder.path().join("file"), bytes).unwrap();
         let source = Source::find(&environment, "file", "data.train").unwrap();
         let mut found = vec![0; text.len() + 1];
-        let mut reader = source.reader().unwrap();
+        let mut reader = source.reader(&Loading::new(&environment)).unwrap();
         assert_eq!(source.fill(reader.as_mut(), &mut found).unwrap(), text.len());
         assert_eq!(found[..text.len()], text);
     }
@@ -47,7 +47,9 @@ fn a_truncated_or_damaged_archive_is_refused_by_name() {
             fs::write(folder.path().join("file"), bytes).unwrap();
             let source = Source::find(&environment, "file", "data.train").unwrap();
             let mut found = vec![0; text.len() + 1];
-            let read = source.reader().and_then(|mut reader| source.fill(reader.as_mut(), &mut found));
+            let read = source
+                .reader(&Loading::new(&environment))
+                .and_then(|mut reader| source.fill(reader.as_mut(), &mut found));
             let error = read.unwrap_err().to_string();
             assert!(error.starts_with("data file \"file\": cannot be read: "), "{error}");
         }
@@ -55,10 +57,31 @@ fn a_truncated_or_damaged_archive_is_refused_by_name() {
 }
 
 #[test]
-fn a_file_larger_than_the_limit_is_not_read_whole() {
+fn a_file_is_read_whole_in_the_memory_of_its_length() {
     let (folder, environment) = data_folder();
     fs::write(folder.path().join("file"), [1; 100]).unwrap();
     let source = Source::find(&environment, "file", "data.train").unwrap();
-    assert_eq!(source.read_whole(100).unwrap(), [1; 100]);
-    assert!(matches!(source.read_whole(99), Err(DataError::Memory { limit: 99, .. })));
+    let bytes = source.read_whole(source.length().unwrap(), &Loading::new(&environment)).unwrap();
+    assert_eq!((bytes.capacity(), bytes), (100, vec![1; 100]));
+}
+
+#[test]
+fn the_window_of_a_zstandard_file_is_charged() {
+    let (folder, mut environment) = data_folder();
+    environment.memory_limit = 1 << 20;
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(27).unwrap();
+    encoder.write_all(&[7; 1000]).unwrap();
+    for (bytes, expected) in [(encoder.finish().unwrap(), None), (zstandard(&[7; 1000]), Some([7; 1000]))] {
+        fs::write(folder.path().join("file"), bytes).unwrap();
+        let source = Source::find(&environment, "file", "data.train").unwrap();
+        match (source.reader(&Loading::new(&environment)), expected) {
+            (Err(error), None) => assert!(matches!(error, DataError::Memory { .. }), "{error}"),
+            (reader, expected) => {
+                let mut found = [0; 1000];
+                source.fill(reader.unwrap().as_mut(), &mut found).unwrap();
+                assert_eq!(Some(found), expected);
+            }
+        }
+    }
 }

@@ -143,12 +143,78 @@ fn tables_and_rows_beyond_the_limit_of_memory_are_refused() {
     environment.memory_limit = 35;
     let error = load_given(&environment, json!({ "train": "train.csv" })).err().unwrap().to_string();
     assert_eq!(error, "the data set takes 36 bytes in memory, this worker's limit is 35");
+}
 
-    // A cell of ten megabytes, compressed to ten kilobytes.
-    let (folder, mut environment) = written("");
-    let bomb = [b"a,label\n\"".to_vec(), vec![b'1'; 10_000_000]].concat();
-    fs::write(folder.path().join("train.csv"), zstd::encode_all(&bomb[..], 1).unwrap()).unwrap();
-    environment.memory_limit = 1 << 20;
-    let error = load_given(&environment, json!({ "train": "train.csv" })).err().unwrap().to_string();
-    assert!(error.contains("a row takes more than this worker's limit of memory"), "{error}");
+/// A table that begins with `start` and goes on with `piece` for `bytes` bytes, compressed to a few kilobytes each
+/// gigabyte.
+fn endless(start: &str, piece: &str, bytes: u64) -> (TempDir, DataEnvironment) {
+    let (folder, environment) = data_folder();
+    let file = fs::File::create(folder.path().join("train.csv")).unwrap();
+    let mut encoder = zstd::Encoder::new(file, 1).unwrap();
+    encoder.write_all(start.as_bytes()).unwrap();
+    let block = piece.repeat((1 << 20) / piece.len());
+    for _ in 0..bytes / block.len() as u64 {
+        encoder.write_all(block.as_bytes()).unwrap();
+    }
+    encoder.finish().unwrap();
+    (folder, environment)
+}
+
+#[test]
+fn rows_cells_and_headers_without_an_end_are_refused_with_file_row_and_limit() {
+    const LONG: u64 = 1 << 26;
+    for (start, piece, expected) in [
+        ("a,label\n1,0\n\"", "1", "row 1, column \"a\": longer than the 1048576 bytes that it may have"),
+        ("a,label\n1,0\n", "1,", "row 1, column \"label\": found \"1\""),
+        ("a,label\n1,0\n0,0,", "1,", "row 1 has more cells, expected 2 as in the header"),
+        ("a,label\n1,0\n", "\n", "row 1: longer than the 16777216 bytes that it may have"),
+        ("a,label,", "xyzxyzxyzxyzxyzxyz,", "header: longer than the 16777216 bytes that it may have"),
+        ("a,label,", ",", "1048577 columns, expected at most 1048576"),
+    ] {
+        let (_folder, environment) = endless(start, piece, LONG);
+        let given = json!({ "train": "train.csv", "classes": 1 });
+        let error = load_given(&environment, given).err().unwrap().to_string();
+        assert!(error.starts_with("data file \"train.csv\"") && error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn many_rows_and_many_names_of_columns_are_refused_at_the_limit() {
+    for (start, piece) in [("a,label\n", "1,0\n"), ("a,label,", "x,")] {
+        let (_folder, mut environment) = endless(start, piece, 1 << 28);
+        environment.memory_limit = 1 << 20;
+        let error = load_given(&environment, json!({ "train": "train.csv" })).err().unwrap();
+        assert!(matches!(error, DataError::Memory { limit: 1_048_576, .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_table_of_300_000_columns_is_read() {
+    const COLUMNS: usize = 300_000;
+    let header: Vec<String> = (0..COLUMNS).map(|column| format!("c{column}")).collect();
+    let row = "0.5,".repeat(COLUMNS);
+    let (_folder, environment) = written(format!("{},label\n{row}0\n{row}1\n", header.join(",")));
+    let data = load_given(&environment, json!({ "train": "train.csv" })).unwrap();
+    assert_eq!(data.description().input_shape, [COLUMNS]);
+    assert_eq!(data.description().train_samples, 2);
+}
+
+#[test]
+fn loading_ends_when_it_is_cancelled() {
+    // Rows of a kilobyte that is ignored: a table of 64 GiB, whose samples take half a gigabyte.
+    let (folder, environment) = endless("", &format!("1,0,{}\n", "x".repeat(1000)), 1 << 30);
+    let path = folder.path().join("train.csv");
+    let (start, frame) = (zstd::encode_all(&b"a,label,text\n"[..], 1).unwrap(), fs::read(&path).unwrap());
+    fs::write(&path, [start, frame.repeat(64)].concat()).unwrap();
+    let given = json!({ "train": "train.csv", "columns": ["a"], "classes": 1 });
+    let (started, starts) = std::sync::mpsc::channel();
+    let cancellation = environment.cancellation.clone();
+    let loading = std::thread::spawn(move || {
+        started.send(()).unwrap();
+        load_given(&environment, given).err()
+    });
+    starts.recv().unwrap();
+    cancellation.cancel();
+    let error = loading.join().unwrap();
+    assert!(matches!(error, Some(DataError::Cancelled)), "{error:?}");
 }

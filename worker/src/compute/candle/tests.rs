@@ -9,7 +9,7 @@ use crate::test_support::{data_folder, job};
 
 fn refuse(model: &str, data: &str, train: &str) -> PrepareError {
     let (_folder, backend) = backend();
-    backend.prepare(&job(model, data, train)).err().unwrap()
+    backend.prepare(&job(model, data, train), &Cancellation::default()).err().unwrap()
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn the_probe_covers_model_seed_and_shapes_of_shards() {
         let (_folder, backend) = backend();
         let mut spec = job(model, FILES, train);
         spec.seed = seed;
-        backend.prepare(&spec).unwrap().probe()
+        backend.prepare(&spec, &Cancellation::default()).unwrap().probe()
     };
     let train = "epochs = 1\nbatch_size = 10\nshards = 4";
     let first = probe(MLP, 1, train);
@@ -100,7 +100,7 @@ fn a_panic_in_a_model_is_an_error_that_names_the_kind() {
             Ok(Box::new(Panics(false)))
         });
         let spec = job("kind = \"panics\"", "kind = \"digits\"", "epochs = 1\nbatch_size = 8\nshards = 1");
-        CandleBackend::new(registry, environment).prepare(&spec).err().unwrap()
+        CandleBackend::new(registry, environment).prepare(&spec, &Cancellation::default()).err().unwrap()
     };
     for (when, message) in [("build", "constructor"), ("forward", "forward of [8, 8, 8]")] {
         let expected = format!("model kind \"panics\", data kind \"digits\": panicked: {message}");
@@ -125,7 +125,8 @@ fn a_shard_that_does_not_fit_into_memory_is_refused_before_it_is_computed() {
         Ok(Box::new(Hungry))
     });
     let spec = job("kind = \"hungry\"", "kind = \"digits\"", "epochs = 1\nbatch_size = 1000\nshards = 1");
-    let said = CandleBackend::new(registry, environment).prepare(&spec).err().unwrap();
+    let said =
+        CandleBackend::new(registry, environment).prepare(&spec, &Cancellation::default()).err().unwrap();
     let PrepareError::Worker(said) = said else { panic!("{said:?}") };
     for part in [
         "model kind \"hungry\": a shard of 1000 samples takes",
@@ -154,7 +155,8 @@ fn a_model_whose_layers_give_more_than_there_is_room_for_is_refused_before_any_s
         Ok(Box::new(Boundless))
     });
     let spec = job("kind = \"boundless\"", "kind = \"digits\"", "epochs = 1\nbatch_size = 8\nshards = 4");
-    let said = CandleBackend::new(registry, environment).prepare(&spec).err().unwrap();
+    let said =
+        CandleBackend::new(registry, environment).prepare(&spec, &Cancellation::default()).err().unwrap();
     let PrepareError::Worker(said) = said else { panic!("{said:?}") };
     let expected = "model kind \"boundless\": a shard of 2 samples takes 8589934592 MiB in addition to";
     assert!(said.starts_with(expected), "{said}");
@@ -176,7 +178,7 @@ fn a_model_that_does_not_follow_the_declared_precision_is_refused() {
     let backend = CandleBackend::new(registry, environment);
     let prepare = |model: &str, precision: &str| {
         let train = format!("epochs = 1\nbatch_size = 8\nprecision = {precision:?}");
-        backend.prepare(&job(model, "kind = \"digits\"", &train)).err()
+        backend.prepare(&job(model, "kind = \"digits\"", &train), &Cancellation::default()).err()
     };
     let said = prepare("kind = \"own\"", "bf16").unwrap();
     assert!(
@@ -196,7 +198,7 @@ fn wide_digest() -> Digest {
         "kind = \"digits\"",
         "epochs = 1\nbatch_size = 700\nshards = 2",
     );
-    backend.prepare(&spec).unwrap().probe()
+    backend.prepare(&spec, &Cancellation::default()).unwrap().probe()
 }
 
 #[test]
@@ -247,7 +249,7 @@ fn the_jobs_of_one_process_share_a_data_set_while_one_of_them_uses_it() {
     let prepare = |seed: u64, data: &str| {
         let mut spec = job(MLP, &format!("kind = \"counted\"\n{data}"), "epochs = 1\nbatch_size = 2");
         spec.seed = seed;
-        backend.prepare(&spec).unwrap()
+        backend.prepare(&spec, &Cancellation::default()).unwrap()
     };
     let (first, second) = (prepare(1, ""), prepare(2, "shuffle = false"));
     assert_eq!(*loads.lock().unwrap(), 1);

@@ -9,6 +9,7 @@ use lookbehind_common::reduction::{Segment, reduce};
 
 use crate::compute::fixture::*;
 use crate::compute::{Backend, ComputeError, PreparedJob, Request, Stopped, Watch};
+use crate::data::Cancellation;
 use crate::test_support::job;
 
 fn bits(partial: &Partial) -> (Digest, Digest, u64, u64) {
@@ -214,7 +215,7 @@ fn a_segment_is_the_canonical_sum_of_what_its_shards_are_alone_and_each_is_progr
     for threads in [1, 2, 3] {
         let (_folder, backend) = backend();
         let spec = job(MLP, FILES, "epochs = 1\nbatch_size = 11\nshards = 6");
-        let mut job = backend.with_threads(threads).prepare(&spec).unwrap();
+        let mut job = backend.with_threads(threads).prepare(&spec, &Cancellation::default()).unwrap();
         let initial = job.initial_state().unwrap();
         job.load(initial.values()).unwrap();
         let alone: Vec<Partial> =

@@ -10,6 +10,7 @@ use tonic::Code;
 
 use super::{Loaded, Thread};
 use crate::compute::PrepareError;
+use crate::data::Cancellation;
 use crate::session::command::Context;
 use crate::telemetry::Failure;
 
@@ -25,8 +26,14 @@ enum NotSent {
 
 impl Thread {
     /// Loads a job, and answers with its description or with the reason for failing.
-    pub(super) fn prepare(&mut self, context: &Context, id: &JobId, spec: &v1::JobSpec) {
-        let error = match self.load(id, spec) {
+    pub(super) fn prepare(
+        &mut self,
+        context: &Context,
+        id: &JobId,
+        spec: &v1::JobSpec,
+        cancellation: &Cancellation,
+    ) {
+        let error = match self.load(id, spec, cancellation) {
             Ok(prepared) => return context.send(Answer::Prepared(prepared)),
             Err(error) => error,
         };
@@ -34,6 +41,8 @@ impl Thread {
             PrepareError::Job(_) => v1::PrepareFailure::Job,
             PrepareError::Worker(_) => v1::PrepareFailure::Worker,
             PrepareError::DeviceLost(_) => v1::PrepareFailure::Device,
+            // The coordinator has taken the job back, so it expects no answer.
+            PrepareError::Cancelled => return tracing::info!(job = %id, "loading was cancelled"),
         };
         let reason = error.to_string();
         tracing::warn!(job = %id, reason, "job could not be loaded");
@@ -43,13 +52,18 @@ impl Thread {
         }
     }
 
-    fn load(&mut self, id: &JobId, spec: &v1::JobSpec) -> Result<v1::Prepared, PrepareError> {
+    fn load(
+        &mut self,
+        id: &JobId,
+        spec: &v1::JobSpec,
+        cancellation: &Cancellation,
+    ) -> Result<v1::Prepared, PrepareError> {
         let encoded = spec.encode_to_vec();
         // Another job is dropped before the new one is loaded, because both may not fit into memory.
         let known = self.loaded.take().filter(|loaded| loaded.id == *id && loaded.spec == encoded);
         let loaded = match known {
             Some(loaded) => Loaded { weights: None, ..loaded },
-            None => self.load_new(id, spec, encoded)?,
+            None => self.load_new(id, spec, encoded, cancellation)?,
         };
         let prepared = v1::Prepared {
             job_id: id.to_string(),
@@ -61,10 +75,16 @@ impl Thread {
         Ok(prepared)
     }
 
-    fn load_new(&self, id: &JobId, spec: &v1::JobSpec, encoded: Vec<u8>) -> Result<Loaded, PrepareError> {
+    fn load_new(
+        &self,
+        id: &JobId,
+        spec: &v1::JobSpec,
+        encoded: Vec<u8>,
+        cancellation: &Cancellation,
+    ) -> Result<Loaded, PrepareError> {
         let in_spec = |error: JobError| PrepareError::Job(error.to_string());
         let checked: JobSpec = wire::from_proto(spec).and_then(|file| file.validate()).map_err(in_spec)?;
-        let job = self.backend.prepare(&checked)?;
+        let job = self.backend.prepare(&checked, cancellation)?;
         let precision = checked.train.precision;
         Ok(Loaded { id: id.clone(), spec: encoded, precision, job, weights: None })
     }

@@ -11,7 +11,7 @@ fn grey(value: u8) -> Vec<u8> {
 fn collect(files: &[Vec<u8>], form: FormParameters) -> Result<Box<dyn Dataset>, String> {
     let (_folder, environment) = data_folder();
     let images: Vec<_> = files.iter().map(|bytes| Encoded { bytes, label: 1 }).collect();
-    let loaded = load(&environment, form, None, |split, _, collector| {
+    let loaded = load(&Loading::new(&environment), form, None, |split, _, collector| {
         if split == Split::Test {
             return Ok(None);
         }
@@ -70,8 +70,8 @@ fn announced_images_that_do_not_fit_are_refused_at_the_first() {
     let (_folder, mut environment) = data_folder();
     environment.memory_limit = 100 * (4 + LABEL);
     let announce = |images: u64| {
-        load(&environment, FormParameters::default(), None, |split, _, collector| {
-            collector.expect(split, images)?;
+        load(&Loading::new(&environment), FormParameters::default(), None, |split, _, collector| {
+            collector.expect(images)?;
             let bytes = &grey(3);
             let added = collector.extend(split, &[Encoded { bytes, label: 0 }]);
             added.map_err(|rejected| rejected.into_error(|_, problem| panic!("{problem}")))?;
@@ -88,13 +88,14 @@ fn announced_images_that_do_not_fit_are_refused_at_the_first() {
 fn a_split_that_is_asked_for_has_samples() {
     let (_folder, environment) = data_folder();
     let refuse = |filled: Option<Split>| {
-        let loaded = load(&environment, FormParameters::default(), None, |split, _, collector| {
-            if Some(split) == filled {
-                let added = collector.extend_raw(split, [1, 1, 2], &[1, 2], &[0]);
-                added.map_err(|rejected| rejected.into_error(|_, problem| panic!("{problem}")))?;
-            }
-            Ok(Some(format!("the files to {split}")))
-        });
+        let loaded =
+            load(&Loading::new(&environment), FormParameters::default(), None, |split, _, collector| {
+                if Some(split) == filled {
+                    let added = collector.extend_raw(split, [1, 1, 2], &[1, 2], &[0]);
+                    added.map_err(|rejected| rejected.into_error(|_, problem| panic!("{problem}")))?;
+                }
+                Ok(Some(format!("the files to {split}")))
+            });
         loaded.err().unwrap().to_string()
     };
     let train = "training split: found 0 samples in the files to training, expected at least 1";

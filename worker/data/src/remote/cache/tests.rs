@@ -88,3 +88,17 @@ fn other_files_of_the_folder_are_left_alone() {
     drop(cache.begin(8).unwrap());
     assert!(other.exists());
 }
+
+#[test]
+fn a_link_is_not_taken_for_a_file_of_the_cache_whose_folder_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, cache) = cache(100);
+    put(&cache, 'a', b"whole", 0);
+    assert_eq!(fs::metadata(&cache.folder).unwrap().permissions().mode() & 0o777, 0o700);
+    let foreign = folder.path().join("foreign");
+    fs::write(&foreign, b"other").unwrap();
+    std::os::unix::fs::symlink(&foreign, cache.folder.join(name('b'))).unwrap();
+    assert!(cache.find(&name('b'), 5).is_none());
+    put(&cache, 'b', b"fetch", 0);
+    assert_eq!(fs::read(&foreign).unwrap(), b"other", "the link was replaced and not followed");
+}

@@ -48,6 +48,22 @@ fn nothing_escapes_a_prefix() {
         ("https://host/a", "https://host//a/b"),
         ("https://host/a", "https://host/a/./b"),
         ("https://host/a", "https://host/a/\n/b"),
+        ("https://host/a", "https://host/a/..;/b"),
+        ("https://host/a", "https://host/a/..;x=1/b"),
+        ("https://host/a", "https://host/a/.;/b"),
+        ("https://host/a", "https://host/a/;/../b"),
+        ("https://host/a", "https://host/a;/../b"),
+        ("https://host/a", "https://host/a/..%3b/b"),
+        ("https://host/a", "https://host/a/..%3B/b"),
+        ("https://host/a", "https://host/a/..%253b/b"),
+        ("https://host/a", "https://host/a/%2e%2e;/b"),
+        ("https://host/a", "https://host/a/..%20/b"),
+        ("https://host/a", "https://host/a/..%09/b"),
+        ("https://host/a", "https://host/a/.../b"),
+        ("https://host/a", "https://host/a/%c0%ae%c0%ae/b"),
+        ("https://host/a", "https://host/a/%e0%80%ae%e0%80%ae/b"),
+        ("https://host/a", "https://host/a/b%3fredirect=c"),
+        ("https://host/a", "https://host/a/b%23c"),
     ] {
         assert!(!covers(prefix, url), "{prefix} {url}");
     }
@@ -64,9 +80,27 @@ fn urls_that_mean_no_file_are_refused_with_the_reason() {
         ("https://host/a?b", "without query"),
         ("https://host/a/../b", "without \".\", \"..\""),
         ("https://host/%2e%2e/b", "without escaped dots"),
+        ("https://host/a/..;/b", "without \";\""),
     ] {
         let problem = url.parse::<UrlPrefix>().unwrap_err();
         assert!(problem.contains(expected), "{problem}");
     }
     assert!(parse(&format!("https://host/{}", "a".repeat(3000))).unwrap_err().contains("at most 2048"));
+}
+
+#[test]
+fn a_redirection_may_be_signed_but_not_ambiguous() {
+    let prefix: UrlPrefix = "https://host/a".parse().unwrap();
+    let allows = |url: &str| prefix.allows_redirection(&Url::parse(url).unwrap());
+    assert!(allows("https://host/a/b?signature=x;y/../z"));
+    for url in [
+        "https://host/a/..;/b",
+        "https://host/a/..%2fb",
+        "https://host/a/..%3b/b",
+        "https://host/a/%2e%2e/b",
+        "https://host/b",
+        "https://user@host/a/b",
+    ] {
+        assert!(!allows(url), "{url}");
+    }
 }

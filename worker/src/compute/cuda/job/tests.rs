@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use super::*;
 use crate::compute::fixture::*;
 use crate::compute::{Backend, CandleBackend, RequestKind};
+use crate::data::Cancellation;
 use crate::device::DeviceChoice;
 use crate::models::{ForwardContext, Model};
 use crate::registry::Registry;
@@ -18,7 +19,8 @@ const TRAIN: &str = "epochs = 1\nbatch_size = 20\nshards = 8";
 fn loaded() -> (tempfile::TempDir, Box<dyn PreparedJob>) {
     let (folder, backend) = backend();
     let spec = job(MLP, &format!("{FILES}\nshuffle = false"), TRAIN);
-    let mut job = backend.on(&DeviceChoice::Cuda(vec![0])).unwrap().prepare(&spec).unwrap();
+    let mut job =
+        backend.on(&DeviceChoice::Cuda(vec![0])).unwrap().prepare(&spec, &Cancellation::default()).unwrap();
     load(job.as_mut());
     (folder, job)
 }
@@ -109,7 +111,7 @@ fn a_model_that_panics_is_said_to_have_and_the_gpu_goes_on() {
     });
     let backend = CandleBackend::new(registry, environment).on(&DeviceChoice::Cuda(vec![0])).unwrap();
     let spec = job("kind = \"panics\"", "kind = \"digits\"", "epochs = 1\nbatch_size = 32\nshards = 8");
-    let mut job = backend.prepare(&spec).unwrap();
+    let mut job = backend.prepare(&spec, &Cancellation::default()).unwrap();
     load(job.as_mut());
     let watch: Arc<dyn Watch> = Arc::new(Unwatched);
     let request = Request { kind: RequestKind::Gradient, epoch: 0, batch: 0, shards: 8 };

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use lookbehind_common::ids::{ClusterId, Incarnation, SessionSecret};
+use lookbehind_common::ids::{ClusterId, Incarnation, JobId, SessionSecret};
 use lookbehind_common::job::JobFile;
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_proto::wire;
 
 use super::*;
-use crate::state::event::{Event, LossCause, Registration, Reply, ReplyTo, UserCall, WorkerMessage};
+use crate::state::Core;
+use crate::state::command::Command;
+use crate::state::event::{
+    Admission, Event, LossCause, Origin, Registration, Reply, ReplyTo, UserCall, WorkerMessage,
+};
+use crate::state::record::JobState;
 use crate::state::{Caller, CoreConfig, JobRecord, Now};
 
 /// A core, one job and the time.

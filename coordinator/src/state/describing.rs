@@ -1,0 +1,183 @@
+//! What prepared workers say of a job's model and data: whose description counts, and which workers take part.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lookbehind_common::digest::Digest;
+use lookbehind_common::ids::SessionId;
+use lookbehind_common::job::JobDescription;
+use lookbehind_proto::v1;
+use prost::Message as _;
+
+use super::active::{Active, Stage};
+use super::cluster::Cluster;
+use super::halt::{Halt, Handled};
+use super::job::{Ground, Job, check_class};
+use crate::training::ComputeClass;
+
+/// What a prepared worker says of model and data, before it is decided whose description counts.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) session: SessionId,
+    pub(crate) description: Arc<JobDescription>,
+    pub(crate) class: ComputeClass,
+    /// When it arrived.
+    pub(crate) at: Duration,
+}
+
+impl Active {
+    /// The claim whose description counts: of the description that most workers give, and among equals that of the first;
+    /// `None` as long as it is too early to tell. It is not, once more than half of the members agree, all have
+    /// answered, or the others have had as long again as the first, at least `patience`.
+    pub(super) fn decided_claim(&self, now: Duration, patience: Duration) -> Option<usize> {
+        let first = self.claims.first()?;
+        let took =
+            self.members.get(&first.session).map_or(patience, |member| first.at.saturating_sub(member.since));
+        let supporters = |claim: &Claim| {
+            self.claims
+                .iter()
+                .filter(|other| claim.description.difference(&other.description).is_none())
+                .count()
+        };
+        // The first of those with the most supporters.
+        let (leading, most) =
+            self.claims.iter().enumerate().fold((0, 0), |(leading, most), (index, claim)| {
+                let count = supporters(claim);
+                if count > most { (index, count) } else { (leading, most) }
+            });
+        let all_answered = self.claims.len() == self.members.len();
+        let waited = now.saturating_sub(first.at) >= took.max(patience);
+        (2 * most > self.members.len() || all_answered || waited).then_some(leading)
+    }
+}
+
+impl Cluster {
+    /// A worker has loaded a job and computed the probe. `memory_left` is the memory in bytes that the other active
+    /// jobs leave free.
+    pub(super) fn prepared(
+        &mut self,
+        job: &mut Job,
+        session: SessionId,
+        description: &Arc<JobDescription>,
+        class: ComputeClass,
+        memory_left: u64,
+    ) -> Handled {
+        let active = job.with_member(session)?;
+        let answered = |claim: &Claim| claim.session == session;
+        if active.members.get(&session).is_some_and(|member| member.prepared)
+            || active.claims.iter().any(answered)
+        {
+            return Err(Halt::Stale("the worker has said before that it is prepared"));
+        }
+        let claim = Claim { session, description: Arc::clone(description), class, at: self.now.elapsed };
+        if job.require_active()?.described.is_some() {
+            return self.take_claim(job, claim);
+        }
+        if let Some((reason, ground)) = refusal(job, &claim) {
+            return self.exclude(job, session, &reason, ground);
+        }
+        job.require_active_mut()?.claims.push(claim);
+        self.decide_description(job, memory_left)
+    }
+
+    /// Decides which description of model and data counts, if none does yet and it can be told. Workers that gave another
+    /// one are excluded.
+    pub(super) fn decide_description(&mut self, job: &mut Job, memory_left: u64) -> Handled {
+        let active = job.require_active_mut()?;
+        if active.described.is_some() {
+            return Ok(());
+        }
+        let decided = active.decided_claim(self.now.elapsed, self.config.failure_detection);
+        let Some(leading) = decided else { return Ok(()) };
+        let mut claims = std::mem::take(&mut active.claims);
+        let chosen = claims.remove(leading);
+        let (session, description) = (chosen.session, Arc::clone(&chosen.description));
+        let agreeing = |claim: &&Claim| claim.description.difference(&description).is_none();
+        let by = match claims.iter().filter(agreeing).count() {
+            0 => self.workers.name(session),
+            others => format!("{} and {others} more", self.workers.name(session)),
+        };
+        active.described = Some((Arc::clone(&description), by));
+        self.enrol(job, chosen)?;
+        self.described(job, session, &description, memory_left)?;
+        for claim in claims {
+            // The job may have stopped meanwhile, for example for lack of memory.
+            if job.active.is_some() {
+                self.take_claim(job, claim)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a prepared worker take part in a job that has been described, or excludes it.
+    fn take_claim(&mut self, job: &mut Job, claim: Claim) -> Handled {
+        let session = claim.session;
+        if let Some((reason, ground)) = refusal(job, &claim) {
+            return self.exclude(job, session, &reason, ground);
+        }
+        self.enrol(job, claim)?;
+        self.joined(job, session)
+    }
+
+    /// Notes that a worker is prepared, and binds the job to its description and class if it is bound to none.
+    fn enrol(&mut self, job: &mut Job, claim: Claim) -> Handled {
+        job.with_member(claim.session)?.note_prepared(claim.session);
+        job.record.description.get_or_insert_with(|| digest(&claim.description));
+        let name = self.workers.name(claim.session);
+        self.bind_class(job, &name, claim.class);
+        Ok(())
+    }
+
+    /// Binds a job to the class of its first prepared worker.
+    fn bind_class(&mut self, job: &mut Job, name: &str, class: ComputeClass) {
+        if job.record.class.is_none() {
+            tracing::info!(job = %job.id(), worker = name, class = class.description, "job bound to a compute class");
+            let message = format!("bound to the compute class of worker {name}: {class}");
+            job.record.class = Some(class);
+            self.note(job, &message);
+        }
+    }
+
+    /// A prepared worker joins a job that another one has described before.
+    fn joined(&mut self, job: &mut Job, session: SessionId) -> Handled {
+        let name = self.workers.name(session);
+        tracing::info!(job = %job.id(), worker = name, "worker takes part");
+        self.note(job, &format!("worker {name} takes part"));
+        match job.require_active()?.stage {
+            // The worker that was asked before has left.
+            Stage::Describing => self.request_initial_state(job, session),
+            Stage::Training(_) => {
+                self.assign_unassigned(job.require_active_mut()?);
+                Ok(())
+            }
+            // It gets shards with the first request.
+            Stage::Drawing(_) | Stage::Loading | Stage::Storing(_) => Ok(()),
+        }
+    }
+}
+
+/// Why the model, data or class of a prepared worker are not those of the job; `None` if they are, or the job has none
+/// yet.
+fn refusal(job: &Job, claim: &Claim) -> Option<(String, Ground)> {
+    let described = job.active.as_ref().and_then(|active| active.described.as_ref());
+    let difference = described.and_then(|(known, by)| Some((known.difference(&claim.description)?, by)));
+    if let Some((difference, by)) = difference {
+        return Some((format!("it differs from worker {by} in {difference}"), Ground::OtherDescription));
+    }
+    if job.record.description.is_some_and(|known| known != digest(&claim.description)) {
+        let reason = "its model or data are not those that the job began with";
+        return Some((reason.to_owned(), Ground::OtherDescription));
+    }
+    if job.mixes_classes() {
+        return None;
+    }
+    let reason = check_class(job.record.class.as_ref(), &claim.class).err()?;
+    Some((reason, Ground::OtherClass))
+}
+
+fn digest(description: &JobDescription) -> Digest {
+    Digest::of(&v1::JobDescription::from(description).encode_to_vec())
+}
+
+#[cfg(test)]
+mod tests;
