@@ -129,7 +129,8 @@ impl Cluster {
         }
         match acceptance {
             Acceptance::Accepted => self.gathered(job).map(|()| PartialOutcome::Accepted),
-            Acceptance::Duplicate => Ok(PartialOutcome::Duplicate),
+            // It may be the second of two computations that are compared, and the last that was missing.
+            Acceptance::Duplicate => self.gathered(job).map(|()| PartialOutcome::Duplicate),
             Acceptance::Conflict(other) => Ok(self.conflict(job, header, other)),
         }
     }
