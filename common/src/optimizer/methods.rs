@@ -32,6 +32,12 @@ fn gradients(method: &Method, inner_steps: u32) -> Vec<GradientUse> {
     }
 }
 
+/// Whether the last gradient descends and does not ascend. The optimizer ends an outer step with a descent whatever the
+/// last gradient says, so other sequences would not be followed.
+fn ends_with_a_descent(gradients: &[GradientUse]) -> bool {
+    gradients.last().is_some_and(|last| last.descends && !last.ascends)
+}
+
 /// Number of gradients of a full outer step of a method, each of one batch.
 pub fn gradients_per_outer_step(method: &Method) -> u64 {
     gradients(method, method.parts().inner_steps()).len() as u64
@@ -101,7 +107,8 @@ impl GradientSchedule {
     /// this many inner steps, so the last outer step of an epoch may be shorter.
     ///
     /// # Panics
-    /// If there is no batch or no inner step, which a checked job excludes.
+    /// If there is no batch or no inner step, which a checked job excludes, or if the sequence of the method does not
+    /// end with a descent.
     pub(super) fn new(method: &Method, batches: u32) -> Self {
         let parts = method.parts();
         let inner_steps = match parts.minibatch {
@@ -112,8 +119,13 @@ impl GradientSchedule {
             inner_steps > 0,
             "an outer step has an inner step and a batch: {method:?}, {batches} batches"
         );
+        let gradients = gradients(method, inner_steps);
+        assert!(
+            ends_with_a_descent(&gradients),
+            "the last gradient of an outer step descends and does not ascend: {method:?}"
+        );
         Self {
-            gradients: gradients(method, inner_steps),
+            gradients,
             minibatch: parts.minibatch,
             inner_steps,
             interpolation: parts.alpha.filter(|&alpha| alpha != Alpha::Static(1.0)),

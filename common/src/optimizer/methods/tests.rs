@@ -88,15 +88,43 @@ fn methods_of_one_batch_ignore_how_many_there_are() {
     }
 }
 
-#[test]
-fn the_last_gradient_always_descends_and_only_the_last_is_last() {
-    for method in [Method::Sgd, Method::Lookahead { k: 4, alpha: HALF }, lookbehind(4, InnerGradients::Reuse)]
-    {
-        let schedule = GradientSchedule::new(&method, 4);
-        let end = schedule.len() - 1;
-        assert!((0..end).all(|index| !schedule.is_last(index)));
-        assert!(schedule.is_last(end) && schedule.gradient(end).descends && !schedule.gradient(end).ascends);
+/// Every method with k inner steps, and with each way to compute its gradients.
+fn every_method(k: u32) -> Vec<Method> {
+    let mut methods = vec![
+        Method::Sgd,
+        Method::Sam { ascent: ASCENT },
+        Method::Lookahead { k, alpha: HALF },
+        Method::LookaheadSam { ascent: ASCENT, k, alpha: HALF },
+        lookbehind(k, InnerGradients::Reuse),
+    ];
+    for minibatch in [Minibatch::Same, Minibatch::Switch] {
+        methods.push(Method::MultistepSam { ascent: ASCENT, k, minibatch });
+        methods.push(lookbehind(k, InnerGradients::Reference(minibatch)));
     }
+    methods
+}
+
+#[test]
+fn the_last_gradient_of_every_method_descends_and_only_the_last_is_last() {
+    for method in [1, 2, 4].into_iter().flat_map(every_method) {
+        for batches in 1..=4 {
+            let schedule = GradientSchedule::new(&method, batches);
+            let end = schedule.len() - 1;
+            let last = schedule.gradient(end);
+            assert!((0..end).all(|index| !schedule.is_last(index)), "{method:?}");
+            assert!(schedule.is_last(end) && last.descends && !last.ascends, "{method:?}");
+        }
+    }
+}
+
+#[test]
+fn a_sequence_that_does_not_end_with_a_descent_alone_is_refused() {
+    let (ascent, descent) = (GradientUse::at_fast(0).ascends(), GradientUse::at_fast(0).descends());
+    assert!(ends_with_a_descent(&[ascent, descent]));
+    assert!(!ends_with_a_descent(&[descent, ascent]));
+    assert!(!ends_with_a_descent(&[descent, ascent.descends()]));
+    assert!(!ends_with_a_descent(&[descent, GradientUse::at_perturbed(0)]));
+    assert!(!ends_with_a_descent(&[]));
 }
 
 #[test]
