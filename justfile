@@ -36,9 +36,10 @@ test *ARGUMENTS:
 
 # --- The rest of what a change must pass
 
-# Documentation, which must name what exists.
+# Documentation, which must name what exists. Prints the address of its first page.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
+    .ci/doc_index
 
 # Licences, sources and bans of what is depended on; which crate may know what; nothing of others is compiled twice.
 deny:

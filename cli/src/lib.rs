@@ -1,5 +1,24 @@
-//! The command line tool as a library. A program that calls [`run`] has all commands of `lookbehind`, with its own
-//! models and data sets in addition.
+//! Lookbehind trains neural networks with sharpness-aware methods, on one machine or many. This is the first page of the
+//! documentation of its code; the repository's `README.md` says how to use it, `ARCHITECTURE.md` how it is built.
+//!
+//! | crate | what it is |
+//! | --- | --- |
+//! | [`lookbehind_common`](../lookbehind_common/index.html) | what all share, without I/O: the job specification, layouts, the optimizer family, the reduction tree, keyed randomness |
+//! | [`lookbehind_proto`](../lookbehind_proto/index.html) | the protocol: messages, services, conversions, JSON, transfers of flat buffers |
+//! | [`lookbehind_identity`](../lookbehind_identity/index.html) | roles, certificates, tokens and TLS |
+//! | [`lookbehind_telemetry`](../lookbehind_telemetry/index.html) | logs, metrics, traces, health, and an HTTP server with limits |
+//! | [`lookbehind_coordinator`](../lookbehind_coordinator/index.html) | the process that owns jobs, optimizer and state on disk |
+//! | [`lookbehind_worker`](../lookbehind_worker/index.html) | models and their gradients; the library for a worker with a model or data set of your own |
+//! | [`lookbehind_kernels`](../lookbehind_kernels/index.html) | training kernels for Candle on CPUs and NVIDIA GPUs |
+//! | [`lookbehind_data`](../lookbehind_data/index.html) | data sets, decoding and augmentation |
+//! | `lookbehind`, on this page | the command line tool |
+//! | [`lookbehind_data_fixtures`](../lookbehind_data_fixtures/index.html) | small images and Parquet files for tests and benchmarks of the data sets |
+//! | [`lookbehind_tests`](../lookbehind_tests/index.html) | what the tests of the whole system share |
+//!
+//! # The command line tool as a library
+//!
+//! A program that calls [`run`] has all commands of `lookbehind`, with its own models and data sets in addition;
+//! `cli/examples/train_custom_model.rs` is one.
 //!
 //! - [`args`]: commands and flags.
 //! - [`commands`]: their implementation.
