@@ -155,7 +155,7 @@ fn check_length<T>(split: Split, input_shape: &[usize], rows: &Rows<T>) -> Resul
         return Ok(());
     }
     let found = rows.inputs.len();
-    let problem = format!("found {found} numbers, expected {samples} samples of shape {input_shape:?}");
+    let problem = format!("found {found} elements, expected {samples} samples of shape {input_shape:?}");
     Err(DataError::Content { split, problem })
 }
 
