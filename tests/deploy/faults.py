@@ -10,7 +10,7 @@ from support import REPOSITORY, Failed, wait_for
 DIGITS = REPOSITORY / "deploy/jobs/digits.toml"
 OVER = ("succeeded", "failed", "cancelled")
 # How long an undisturbed run of the longer job is to take here: a fault and what follows from it must fit in.
-SECONDS = 30
+SECONDS = 15
 # How many outer steps must be done between a fault and its end.
 STEPS = 20
 
