@@ -54,7 +54,7 @@ impl JobServiceImpl {
     }
 }
 
-/// The caller of a request, as the interceptor `users` attached it.
+/// The caller of a request, as the gate attached it.
 fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     request
         .extensions()

@@ -71,8 +71,7 @@ impl Cluster {
             // A periodic checkpoint may become durable while the last one is being written: only that one ends
             // the job.
             Phase::Closing(closing) if training.step.outer_step == outer_step => {
-                self.closed(job, closing, digest);
-                Ok(())
+                self.closed(job, closing, digest)
             }
             _ => {
                 self.note(job, &format!("checkpoint of outer step {outer_step}"));
@@ -120,12 +119,12 @@ impl Cluster {
     }
 
     /// Stops a job whose last checkpoint is durable.
-    fn closed(&mut self, job: &mut Job, closing: Closing, digest: Digest) {
+    fn closed(&mut self, job: &mut Job, closing: Closing, digest: Digest) -> Handled {
         match closing {
             Closing::Done => {
                 job.record.digest = Some(digest);
                 tracing::info!(job = %job.id(), %digest, "job succeeded");
-                let verified = job.active.as_ref().map_or(0, |active| active.verified);
+                let verified = job.require_active()?.verified;
                 let message = match job.spec.resources.verify {
                     0 => "finished".to_owned(),
                     _ => format!("finished; {verified} shards were computed by two workers with equal bytes"),
@@ -140,6 +139,7 @@ impl Cluster {
             Closing::Shutdown => self.note(job, "the coordinator shuts down"),
         }
         self.release(job);
+        Ok(())
     }
 }
 

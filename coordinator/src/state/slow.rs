@@ -51,13 +51,14 @@ impl Core {
                     self.lose_worker(session, &LossCause::Stuck(stuck.patience));
                 }
             }
-            let memory_left = self.memory_left(&id);
+            let claims = |job: &Job| job.active.as_ref().is_some_and(|active| !active.claims.is_empty());
+            if self.jobs.get(&id).is_some_and(claims) {
+                let memory_left = self.memory_left(&id);
+                self.on_job(&id, |cluster, job| cluster.decide_description(job, memory_left));
+            }
             self.on_job(&id, |cluster, job| match job.active {
-                Some(_) => {
-                    cluster.decide_description(job, memory_left)?;
-                    cluster.check_preparing_workers(job)
-                }
-                None => Err(Halt::Stale("the last worker was given up just now")),
+                Some(_) => cluster.check_preparing_workers(job),
+                None => Err(Halt::Stale("the job has stopped just now")),
             });
         }
     }

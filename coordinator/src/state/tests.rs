@@ -13,8 +13,9 @@ use crate::state::event::{
 };
 use crate::training::StartError;
 
-fn core() -> Core {
-    let config = CoreConfig {
+/// A small cluster.
+pub(super) fn config() -> CoreConfig {
+    CoreConfig {
         cluster: ClusterId("test".into()),
         incarnation: Incarnation(1),
         failure_detection: Duration::from_secs(2),
@@ -24,34 +25,51 @@ fn core() -> Core {
         max_workers_per_identity: 10,
         memory: 1 << 30,
         verification_key: 1,
-    };
-    Core::new(config, Vec::new(), Now::default()).0
+    }
 }
 
-/// A core with a job in state `Preparing` on one worker.
-fn preparing() -> (Core, JobId, FencingToken) {
-    let mut core = core();
+/// The creation of a job with this identity.
+pub(super) fn create(reply_to: u64, id: &JobId) -> Event {
     let mut file = JobFile { name: "test".into(), ..JobFile::default() };
     file.model.kind = "toy".into();
     file.data.kind = "toy".into();
     file.train.batch_size = 8;
     file.train.epochs = Some(1);
     let spec = Box::new(wire::to_proto(&file));
-    let id = JobId::from_entropy(1);
     let call = UserCall::Create { request_id: "one".into(), spec, id: id.clone() };
-    core.handle(Now::default(), Event::User { reply_to: ReplyTo(1), caller: Caller::Anyone, call });
-    let registration = Registration {
+    Event::User { reply_to: ReplyTo(reply_to), caller: Caller::Anyone, call }
+}
+
+/// The registration of a worker of this version.
+pub(super) fn registration(name: &str) -> Registration {
+    Registration {
         protocol: lookbehind_proto::PROTOCOL_VERSION,
         version: lookbehind_common::BUILD_VERSION.into(),
-        name: "worker".into(),
+        name: name.into(),
         device: "cpu".into(),
-    };
-    let commands = core.handle(Now::default(), register(2, registration));
-    let fencing_token = commands.into_iter().find_map(|command| match command {
-        Command::Reply(_, Reply::Registered(Ok(fencing_token))) => Some(fencing_token),
+    }
+}
+
+/// The outcome of a registration.
+pub(super) fn outcome(commands: Vec<Command>) -> Result<FencingToken, String> {
+    let reply = commands.into_iter().find_map(|command| match command {
+        Command::Reply(_, Reply::Registered(outcome)) => Some(outcome),
         _ => None,
     });
-    (core, id, fencing_token.expect("the worker is registered"))
+    reply.expect("a reply").map_err(|refusal| refusal.reason)
+}
+
+fn core() -> Core {
+    Core::new(config(), Vec::new(), Now::default()).0
+}
+
+/// A core with a job in state `Preparing` on one worker.
+fn preparing() -> (Core, JobId, FencingToken) {
+    let mut core = core();
+    let id = JobId::from_entropy(1);
+    core.handle(Now::default(), create(1, &id));
+    let fencing_token = registered(&mut core, "worker").expect("the worker is registered");
+    (core, id, fencing_token)
 }
 
 fn register(reply_to: u64, registration: Registration) -> Event {
@@ -105,18 +123,7 @@ fn a_job_that_is_over_keeps_its_state_where_an_invariant_is_broken() {
 
 /// The outcome of a registration under a name.
 fn registered(core: &mut Core, name: &str) -> Result<FencingToken, String> {
-    let registration = Registration {
-        protocol: lookbehind_proto::PROTOCOL_VERSION,
-        version: lookbehind_common::BUILD_VERSION.into(),
-        name: name.into(),
-        device: "cpu".into(),
-    };
-    let commands = core.handle(Now::default(), register(9, registration));
-    let reply = commands.into_iter().find_map(|command| match command {
-        Command::Reply(_, Reply::Registered(outcome)) => Some(outcome),
-        _ => None,
-    });
-    reply.expect("a reply").map_err(|refusal| refusal.reason)
+    outcome(core.handle(Now::default(), register(9, registration(name))))
 }
 
 #[test]

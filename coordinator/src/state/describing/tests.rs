@@ -2,19 +2,15 @@
 
 use std::time::Duration;
 
-use lookbehind_common::ids::{ClusterId, Incarnation, JobId, SessionSecret};
-use lookbehind_common::job::JobFile;
+use lookbehind_common::ids::{JobId, SessionSecret};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
-use lookbehind_proto::wire;
 
 use super::*;
 use crate::state::Core;
 use crate::state::command::Command;
-use crate::state::event::{
-    Admission, Event, LossCause, Origin, Registration, Reply, ReplyTo, UserCall, WorkerMessage,
-};
+use crate::state::event::{Admission, Event, LossCause, Origin, ReplyTo, WorkerMessage};
 use crate::state::record::JobState;
-use crate::state::{Caller, CoreConfig, JobRecord, Now};
+use crate::state::{CoreConfig, JobRecord, Now, tests};
 
 /// A core, one job and the time.
 struct Scene {
@@ -26,30 +22,15 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let config = CoreConfig {
-            cluster: ClusterId("test".into()),
-            incarnation: Incarnation(1),
-            failure_detection: Duration::from_secs(2),
-            worker_grace: Duration::from_secs(600),
-            max_queued_jobs: 10,
-            max_workers: 10,
-            max_workers_per_identity: 2,
-            memory: 1 << 30,
-            verification_key: 1,
-        };
+        let worker_grace = Duration::from_secs(600);
+        let config = CoreConfig { worker_grace, max_workers_per_identity: 2, ..tests::config() };
         let core = Core::new(config, Vec::new(), Now::default()).0;
         Self { core, job: JobId::from_entropy(1), now: Now::default(), asked: 0 }
     }
 
     fn create(&mut self) {
-        let mut file = JobFile { name: "test".into(), ..JobFile::default() };
-        file.model.kind = "toy".into();
-        file.data.kind = "toy".into();
-        file.train.batch_size = 8;
-        file.train.epochs = Some(1);
-        let spec = Box::new(wire::to_proto(&file));
-        let call = UserCall::Create { request_id: "one".into(), spec, id: self.job.clone() };
-        self.handle(Event::User { reply_to: ReplyTo(0), caller: Caller::Anyone, call });
+        let create = tests::create(0, &self.job);
+        self.handle(create);
     }
 
     fn handle(&mut self, event: Event) -> Vec<Command> {
@@ -58,24 +39,14 @@ impl Scene {
 
     fn registered(&mut self, name: &str, identity: Option<&str>) -> Result<Origin, String> {
         self.asked += 1;
-        let registration = Registration {
-            protocol: lookbehind_proto::PROTOCOL_VERSION,
-            version: lookbehind_common::BUILD_VERSION.into(),
-            name: name.into(),
-            device: "cpu".into(),
-        };
         let identity: Option<Arc<str>> = identity.map(Arc::from);
         let commands = self.handle(Event::Register {
             reply_to: ReplyTo(self.asked),
-            registration,
+            registration: tests::registration(name),
             identity: identity.clone(),
             secret: SessionSecret::from_entropy(u128::from(self.asked) + 99),
         });
-        let outcome = commands.into_iter().find_map(|command| match command {
-            Command::Reply(_, Reply::Registered(outcome)) => Some(outcome),
-            _ => None,
-        });
-        let fencing_token = outcome.expect("an answer").map_err(|refusal| refusal.reason)?;
+        let fencing_token = tests::outcome(commands)?;
         Ok(Origin { fencing_token, identity })
     }
 
