@@ -25,8 +25,8 @@ fn endless() -> (Registry, mpsc::UnboundedReceiver<&'static str>) {
     (registry, receiver)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cancelling_a_job_ends_its_loading_and_the_worker_takes_the_next_one() {
+/// A cluster whose worker loads the endless data set for a job.
+async fn loading() -> (Cluster, String, mpsc::UnboundedReceiver<&'static str>) {
     let mut cluster = Cluster::new().await;
     let (registry, mut said) = endless();
     let backend = cluster.backend(registry);
@@ -37,6 +37,12 @@ async fn cancelling_a_job_ends_its_loading_and_the_worker_takes_the_next_one() {
     });
     let id = cluster.client().submit(&job).await;
     assert_eq!(within("loading", said.recv()).await, Some("begins"));
+    (cluster, id, said)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancelling_a_job_ends_its_loading_and_the_worker_takes_the_next_one() {
+    let (cluster, id, mut said) = loading().await;
     cluster.client().jobs().cancel_job(v1::CancelJobRequest { job_id: id.clone() }).await.unwrap();
     assert_eq!(within("the end of loading", said.recv()).await, Some("ends"));
     let history = cluster.client().finish(&id).await;
@@ -47,16 +53,7 @@ async fn cancelling_a_job_ends_its_loading_and_the_worker_takes_the_next_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_is_asked_to_stop_does_not_load_to_the_end() {
-    let mut cluster = Cluster::new().await;
-    let (registry, mut said) = endless();
-    let backend = cluster.backend(registry);
-    cluster.add("loads", backend).await;
-    let job = small_with(|job| {
-        job.data.kind = "endless".to_owned();
-        job.data.parameters.clear();
-    });
-    cluster.client().submit(&job).await;
-    assert_eq!(within("loading", said.recv()).await, Some("begins"));
+    let (mut cluster, _, mut said) = loading().await;
     cluster.stop("loads").await.unwrap();
     assert_eq!(within("the end of loading", said.recv()).await, Some("ends"));
 }
