@@ -103,6 +103,11 @@ compose-from-sources: programs compose-files
 compose-files:
     tests/deploy/check_compose_files "$(.ci/python pyyaml)"
 
+# The exchange between hosts behind links of limited rate, in network namespaces: needs root, iproute2 and util-linux. The
+# table is for docs/benchmarks.md. Options: `just links --help`.
+links *ARGUMENTS:
+    cargo bench --locked -p lookbehind-tests --bench links -- {{ ARGUMENTS }}
+
 # --- CUDA, on an emulated GPU
 
 # CUDA's compiler, headers and libraries, fetched where they are missing.

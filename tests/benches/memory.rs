@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use lookbehind_tests::bench::{BenchJob, Failure, Outside, Role, Table};
+use lookbehind_tests::bench::{BenchJob, Failure, Outside, Role, Table, peak_bytes};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,12 +35,4 @@ fn measure() -> Result<(), Failure> {
         table.row(&[name.into(), workers.to_string(), format!("{peak:.0}"), copies]);
     }
     Ok(())
-}
-
-/// The most bytes that a process has had resident in memory at once.
-fn peak_bytes(process: u32) -> Result<f64, Failure> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in the status")?;
-    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kibibytes * 1024.0)
 }

@@ -1,8 +1,9 @@
-"""Times gloo's all-reduce of f32 sums between processes on the loopback interface.
+"""Times gloo's all-reduce of f32 sums between processes on the interface that GLOO_SOCKET_IFNAME names (default: lo).
 
-Usage: gloo_allreduce.py WORKERS ELEMENTS REPETITIONS
+Usage: gloo_allreduce.py WORKERS ELEMENTS REPETITIONS [RANK STORE]
 
-Prints the seconds of each repetition, one a line: from a barrier until the last process has the result.
+Prints the seconds of each repetition, one a line: from a barrier until the last process has the result. With a rank it
+is one of the processes, and they meet at the file STORE; without, it starts all of them.
 """
 
 import os
@@ -33,7 +34,10 @@ def reduce_repeatedly(rank, workers, elements, repetitions, meeting_point):
 
 
 def main():
-    workers, elements, repetitions = map(int, sys.argv[1:])
+    workers, elements, repetitions = map(int, sys.argv[1:4])
+    if len(sys.argv) > 4:
+        reduce_repeatedly(int(sys.argv[4]), workers, elements, repetitions, sys.argv[5])
+        return
     with tempfile.TemporaryDirectory() as folder:
         arguments = (workers, elements, repetitions, os.path.join(folder, "store"))
         mp.spawn(reduce_repeatedly, arguments, nprocs=workers)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lookbehind_common::digest::Digest;
-use lookbehind_common::flat_buffer::FlatBuffer;
+use lookbehind_common::flat_buffer::{FlatBuffer, FlatBufferPool};
 use lookbehind_common::job::{JobDescription, JobSpec, Precision, parse_parameters};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::model_state::ModelState;
@@ -27,6 +27,8 @@ struct Parameters {
 
 /// Value of all elements of every gradient.
 const GRADIENT: f32 = 1e-3;
+/// Gradients that a worker keeps ready.
+const READY: usize = 4;
 
 impl Backend for ConstantBackend {
     fn device(&self) -> String {
@@ -55,13 +57,15 @@ impl Backend for ConstantBackend {
             test_samples: 0,
             data_fingerprint: Digest::of(b"constant"),
         };
-        Ok(Box::new(ConstantJob { description, samples }))
+        Ok(Box::new(ConstantJob { description, samples, gradients: FlatBufferPool::new(READY) }))
     }
 }
 
 struct ConstantJob {
     description: JobDescription,
     samples: u64,
+    /// Gradients return here when they have been sent, so that the next ones are ready.
+    gradients: FlatBufferPool,
 }
 
 impl PreparedJob for ConstantJob {
@@ -99,8 +103,13 @@ impl ConstantJob {
     fn partial(&self, request: &Request, shard: u32) -> Partial {
         let range = shard_range(self.samples, effective_shards(self.samples, request.shards), shard);
         let samples = range.end - range.start;
+        let mut gradient = self.gradients.lend(self.description.layout.parameters());
+        // Whatever was done to an earlier one was done to all of its elements alike.
+        if gradient.last().is_some_and(|last| *last != GRADIENT) {
+            gradient.fill(GRADIENT);
+        }
         Partial {
-            gradient: vec![GRADIENT; self.description.layout.parameters()].into(),
+            gradient,
             statistics: FlatBuffer::default(),
             sums: Sums { loss: samples as f64, correct: 0, samples },
         }

@@ -1,9 +1,6 @@
-//! Clusters for benchmarks: all in this process, or each part in a process of its own that runs the benchmark's own
-//! program again.
+//! Clusters for benchmarks: all in this process, or each part in a process of its own.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +14,7 @@ use lookbehind_proto::wire;
 use lookbehind_worker::{WorkerConfig, run_backend};
 use tokio_util::sync::CancellationToken;
 
+use super::roles::{CREDENTIALS, Process, Role};
 use super::{ConstantBackend, Failure};
 
 /// A job for the constant backend.
@@ -55,25 +53,38 @@ impl BenchJob {
     }
 
     async fn run_as(&self, access: &Access, warmup: usize) -> Result<Vec<v1::OuterStepMetrics>, Failure> {
+        let mut steps = Vec::new();
+        self.watch(access, |step| steps.push(step)).await?;
+        let together = steps.iter().position(|step| step.workers as usize == self.workers);
+        let first = together.ok_or("no outer step had all workers")? + warmup;
+        Ok(steps.split_off(first.min(steps.len())))
+    }
+
+    /// Runs the job to its end, and passes on the metrics of each outer step when they come.
+    ///
+    /// # Errors
+    /// If the coordinator cannot be reached, or the job fails.
+    pub(super) async fn watch(
+        &self,
+        access: &Access,
+        mut on_step: impl FnMut(v1::OuterStepMetrics),
+    ) -> Result<(), Failure> {
         let channel = access.connect(&access.endpoint()).await?;
         let mut client = JobServiceClient::with_interceptor(channel, access.authorize()?);
         let request = v1::CreateJobRequest { request_id: "bench".into(), spec: Some(self.spec()?) };
         let job = client.create_job(request).await?.into_inner().job.ok_or("no job came")?;
         let request = v1::WatchJobRequest { job_id: job.id.clone(), ..Default::default() };
         let mut events = client.watch_job(request).await?.into_inner();
-        let mut steps = Vec::new();
         while let Some(event) = events.message().await? {
             match event.event {
-                Some(Event::Step(step)) => steps.push(step),
+                Some(Event::Step(step)) => on_step(step),
                 Some(Event::Notice(notice)) if notice.state() == v1::JobState::Failed => {
                     return Err(notice.message.into());
                 }
                 _ => {}
             }
         }
-        let together = steps.iter().position(|step| step.workers as usize == self.workers);
-        let first = together.ok_or("no outer step had all workers")? + warmup;
-        Ok(steps.split_off(first.min(steps.len())))
+        Ok(())
     }
 }
 
@@ -101,93 +112,12 @@ pub async fn run_inside(job: BenchJob, warmup: usize) -> Result<Vec<v1::OuterSte
     steps
 }
 
-/// The part that a process of a benchmark's own program takes, which is passed in its environment.
-#[derive(Clone, Debug)]
-pub enum Role {
-    /// The benchmark itself.
-    Driver,
-    /// A coordinator whose state is in the given folder; it requires credentials if the folder contains its own.
-    Coordinator(String),
-    /// A worker for the coordinator at the given address, optionally followed by a space and a folder of credentials.
-    Worker(String),
-}
-
-/// Folder of the credentials within a coordinator's state folder.
-const CREDENTIALS: &str = "credentials";
-
-const ROLE: &str = "LOOKBEHIND_BENCH_ROLE";
-const ARGUMENT: &str = "LOOKBEHIND_BENCH_ARGUMENT";
-
-impl Role {
-    /// The role of this process.
-    pub fn of_this_process() -> Self {
-        let argument = std::env::var(ARGUMENT).unwrap_or_default();
-        match std::env::var(ROLE).as_deref() {
-            Ok("coordinator") => Self::Coordinator(argument),
-            Ok("worker") => Self::Worker(argument),
-            _ => Self::Driver,
-        }
-    }
-
-    /// Starts a process in this role.
-    fn spawn(&self) -> Result<Child, Failure> {
-        let (role, argument) = match self {
-            Self::Driver => ("driver", ""),
-            Self::Coordinator(state) => ("coordinator", state.as_str()),
-            Self::Worker(url) => ("worker", url.as_str()),
-        };
-        let mut command = Command::new(std::env::current_exe()?);
-        command.env(ROLE, role).env(ARGUMENT, argument).stdin(Stdio::null()).stdout(Stdio::piped());
-        Ok(command.spawn()?)
-    }
-
-    /// Serves in the role until the process is ended; `driver` is the benchmark itself.
-    pub fn play(self, driver: impl FnOnce() -> Result<(), Failure>) -> ExitCode {
-        let ended = match self {
-            Self::Driver => driver(),
-            Self::Coordinator(state) => serve(coordinate(state)),
-            Self::Worker(url) => serve(work(url)),
-        };
-        match ended {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error}");
-                ExitCode::FAILURE
-            }
-        }
-    }
-}
-
-fn serve(role: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(role)
-}
-
-async fn coordinate(state: String) -> Result<(), Failure> {
-    let folder = Path::new(&state).join(CREDENTIALS).join("coordinator");
-    let credentials = folder.exists().then_some(folder);
-    let scheme = if credentials.is_some() { "https" } else { "http" };
-    let state = Path::new(&state).join("state");
-    let coordinator = Coordinator::start(Config { credentials, ..Config::new(state) }).await?;
-    println!("{scheme}://{}", coordinator.local_addr());
-    std::future::pending().await
-}
-
-async fn work(argument: String) -> Result<(), Failure> {
-    let (url, credentials) = match argument.split_once(' ') {
-        Some((url, credentials)) => (url.to_owned(), Some(credentials.into())),
-        None => (argument, None),
-    };
-    let config = WorkerConfig::new(url, format!("w{}", std::process::id()), ".".into());
-    let config = WorkerConfig { credentials, ..config };
-    Ok(run_backend(config, Arc::new(ConstantBackend), CancellationToken::new()).await?)
-}
-
-/// A cluster each part of which is a separate process; they are killed when it is dropped.
+/// A cluster each part of which is a separate process; they end when it is dropped.
 pub struct Outside {
     /// Address of the coordinator.
     pub url: String,
     credentials: Option<PathBuf>,
-    processes: Vec<Child>,
+    processes: Vec<Process>,
     _state: tempfile::TempDir,
 }
 
@@ -218,9 +148,7 @@ impl Outside {
         workers: usize,
     ) -> Result<Self, Failure> {
         let mut coordinator = Role::Coordinator(path(state.path())).spawn()?;
-        let mut url = String::new();
-        BufReader::new(coordinator.stdout.take().ok_or("no output")?).read_line(&mut url)?;
-        let url = url.trim().to_owned();
+        let url = coordinator.line()?;
         let folder = credentials.as_ref().map(|root| format!(" {}", path(&root.join("worker"))));
         let argument = url.clone() + &folder.unwrap_or_default();
         let mut cluster = Self { url, credentials, processes: vec![coordinator], _state: state };
@@ -245,15 +173,6 @@ impl Outside {
         let access = Access::new(&self.url, folder)?;
         let run = async { tokio::time::timeout(Duration::from_secs(120), job.run_as(&access, warmup)).await };
         runtime.block_on(run)?
-    }
-}
-
-impl Drop for Outside {
-    fn drop(&mut self) {
-        for process in &mut self.processes {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
     }
 }
 

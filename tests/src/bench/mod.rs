@@ -1,15 +1,25 @@
 //! Shared by the benchmarks: a backend that computes next to nothing, clusters in this process or in separate
-//! processes, the machine's limits, and Markdown tables.
+//! processes or on hosts behind links, the machine's limits, and Markdown tables.
 
 mod backend;
 mod cluster;
+mod hosts;
+mod processors;
 mod report;
+mod roles;
+mod spread;
 mod star;
+mod stream;
 
 pub use backend::ConstantBackend;
-pub use cluster::{BenchJob, Outside, Role, run_inside};
+pub use cluster::{BenchJob, Outside, run_inside};
+pub use hosts::{Host, Hosts, INTERFACE, Unavailable};
+pub use processors::{Processors, peak_bytes};
 pub use report::{Samples, Table, rounds};
+pub use roles::Role;
+pub use spread::{Measured, Placement, Spread};
 pub use star::{copies, star, sums};
+pub use stream::goodput;
 
 /// Any error that stops a benchmark.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,241 @@
+//! The exchange between hosts that are each behind a link of limited rate, as machines of a cluster are: seconds per
+//! gradient, against what the links allow. On the loopback interface a star looks cheap, since nothing limits the one
+//! link that all its bytes cross.
+//!
+//! Gradients are ready when they are asked for, so that only the exchange and the update of the weights are timed. In the
+//! same run, for comparison: the goodput B of one TCP stream, and gloo's all-reduce between the same hosts.
+
+use std::process::{Child, ExitCode, Stdio};
+use std::time::Duration;
+
+use clap::Parser;
+use lookbehind_tests::bench::{
+    Failure, Host, Hosts, INTERFACE, Measured, Placement, Role, Samples, Spread, Table, goodput,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Share of the processors beyond which a measurement may say more about them than about the links.
+const BUSY: f64 = 0.7;
+/// A job may take this many times what the star's limit suggests, and two minutes.
+const PATIENCE: f64 = 10.0;
+
+/// Measures exchanges between hosts behind links. Needs root, `unshare`, `nsenter`, `ip` and `tc`; without them it ends
+/// with exit status 77.
+#[derive(Parser)]
+struct Options {
+    /// Numbers of workers.
+    #[arg(long, value_delimiter = ',', default_value = "2,4,8")]
+    workers: Vec<usize>,
+    /// Rates of the links in Mbit/s.
+    #[arg(long, value_delimiter = ',', default_value = "1000")]
+    rate: Vec<f64>,
+    /// Parameters of the model.
+    #[arg(long, default_value_t = 25_000_000)]
+    parameters: usize,
+    /// Gradients that are measured for each row.
+    #[arg(long, default_value_t = 5)]
+    gradients: u64,
+    /// The link of the last worker is this many times slower.
+    #[arg(long, default_value_t = 1.0)]
+    slow_link: f64,
+    /// The coordinator is on the first worker's host.
+    #[arg(long)]
+    with_first_worker: bool,
+    /// What `cargo bench` passes to each benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    Role::of_this_process().play(|| compare(&Options::parse()))
+}
+
+fn compare(options: &Options) -> Result<(), Failure> {
+    // Tells before anything else whether there can be hosts at all.
+    Hosts::new(&options.rate)?;
+    println!(
+        "{} f32, V = {:.0} MB; seconds per gradient, best / median of {}; processors: of the whole machine",
+        options.parameters,
+        options.bytes() / 1e6,
+        options.gradients
+    );
+    let table = Table::new(&[
+        "workers",
+        "link, Mbit/s",
+        "B, MB/s",
+        "gradient, s",
+        "of it the update, s",
+        "2WV/B",
+        "(W+1)V/B",
+        "2V/B",
+        "gradient / 2WV/B",
+        "gradient / (W+1)V/B",
+        "gradient / 2V/B",
+        "gloo, s",
+        "2(W−1)/W·V/B",
+        "gradient / gloo",
+        "coordinator's host received / V",
+        "sent / V",
+        "processors, %",
+        "of it ours, %",
+        "coordinator, MiB",
+        "worker, MiB",
+    ]);
+    let mut quiet: Option<f64> = None;
+    let mut busy = false;
+    let mut torch = true;
+    for rate in &options.rate {
+        let mut most: f64 = 0.0;
+        for workers in &options.workers {
+            let row = Row::measure(options, *rate, *workers, &mut torch)?;
+            most = most.max(row.ours.processors);
+            table.row(&row.cells());
+        }
+        busy |= most > BUSY;
+        if most <= BUSY {
+            quiet = Some(quiet.map_or(*rate, |quiet| quiet.max(*rate)));
+        }
+    }
+    println!();
+    match (quiet, busy) {
+        (_, false) => println!("The processors stayed under {:.0} % at all rates.", BUSY * 100.0),
+        (Some(rate), true) => {
+            println!("The processors stayed under {:.0} % at {rate} Mbit/s for all rows.", BUSY * 100.0);
+        }
+        (None, true) => println!(
+            "At each of these rates the processors were over {:.0} % busy in a row: try lower ones with --rate.",
+            BUSY * 100.0
+        ),
+    }
+    if !torch {
+        println!("No gloo: {} has no PyTorch; LOOKBEHIND_PEER_PYTHON may name another Python.", python());
+    }
+    Ok(())
+}
+
+impl Options {
+    /// Bytes of the parameters.
+    fn bytes(&self) -> f64 {
+        (self.parameters * size_of::<f32>()) as f64
+    }
+
+    fn placement(&self) -> Placement {
+        if self.with_first_worker { Placement::WithFirstWorker } else { Placement::Apart }
+    }
+}
+
+/// One row of the table.
+struct Row {
+    workers: usize,
+    rate: f64,
+    goodput: f64,
+    bytes: f64,
+    ours: Measured,
+    gloo: Samples,
+}
+
+impl Row {
+    fn measure(options: &Options, rate: f64, workers: usize, torch: &mut bool) -> Result<Self, Failure> {
+        let placement = options.placement();
+        let mut rates = vec![rate; workers + placement.first_worker()];
+        if let Some(last) = rates.last_mut() {
+            *last /= options.slow_link;
+        }
+        let hosts = Hosts::new(&rates)?;
+        let second = rate * 1e6 / 8.0;
+        let goodput = goodput(hosts.get(0)?, hosts.get(1)?, second as usize)?;
+        let slowest = 2.0 * workers as f64 * options.bytes() / goodput * options.slow_link;
+        let limit = 120.0 + PATIENCE * slowest * options.gradients as f64;
+        let spread = Spread::start(&hosts, placement, workers)?;
+        let limit = Duration::from_secs_f64(limit);
+        let ours = spread.measure(options.parameters, options.gradients, limit)?;
+        drop(spread);
+        let mut gloo = Samples::default();
+        if *torch {
+            gloo = gloo_all_reduces(&hosts, placement, workers, options)?;
+            *torch = gloo.best().is_finite();
+        }
+        Ok(Self { workers, rate, goodput, bytes: options.bytes(), ours, gloo })
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let workers = self.workers as f64;
+        let once = self.bytes / self.goodput;
+        let both = |samples: &Samples| format!("{:.2} / {:.2}", samples.best(), samples.median());
+        let limits = [2.0 * workers * once, (workers + 1.0) * once, 2.0 * once];
+        let ratio = |limit: f64| format!("{:.2}", self.ours.seconds.median() / limit);
+        let has_gloo = self.gloo.best().is_finite();
+        let of_gloo = |cell: String| if has_gloo { cell } else { String::new() };
+        let mebibytes = |bytes: f64| format!("{:.0}", bytes / f64::from(1 << 20));
+        let mut cells = vec![
+            self.workers.to_string(),
+            self.rate.to_string(),
+            format!("{:.1}", self.goodput / 1e6),
+            both(&self.ours.seconds),
+            format!("{:.3}", self.ours.optimizer.median()),
+        ];
+        cells.extend(limits.map(|limit| format!("{limit:.2}")));
+        cells.extend(limits.map(ratio));
+        cells.extend([
+            of_gloo(both(&self.gloo)),
+            format!("{:.2}", 2.0 * (workers - 1.0) / workers * once),
+            of_gloo(ratio(self.gloo.median())),
+            format!("{:.2}", self.ours.received / self.bytes),
+            format!("{:.2}", self.ours.sent / self.bytes),
+            format!("{:.0}", self.ours.processors * 100.0),
+            format!("{:.0}", self.ours.own_processors * 100.0),
+            mebibytes(self.ours.coordinator_peak),
+            mebibytes(self.ours.worker_peak),
+        ]);
+        cells
+    }
+}
+
+fn python() -> String {
+    std::env::var("LOOKBEHIND_PEER_PYTHON").unwrap_or_else(|_| "python3".into())
+}
+
+/// Seconds of gloo's all-reduces between the hosts of the workers; empty if torch is not installed.
+fn gloo_all_reduces(
+    hosts: &Hosts,
+    placement: Placement,
+    workers: usize,
+    options: &Options,
+) -> Result<Samples, Failure> {
+    let folder = tempfile::tempdir()?;
+    let store = folder.path().join("store");
+    let mut ranks = Vec::new();
+    for rank in 0..workers {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/gloo_allreduce.py");
+        let numbers = [workers, options.parameters, options.gradients as usize, rank];
+        let mut command = Host::command(hosts.get(placement.first_worker() + rank)?, python());
+        command.arg(script).args(numbers.map(|number| number.to_string())).arg(&store);
+        command.env("GLOO_SOCKET_IFNAME", INTERFACE);
+        ranks.push(Rank(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?));
+    }
+    let mut samples = Samples::default();
+    for Rank(rank) in &mut ranks {
+        let mut text = String::new();
+        if let Some(stdout) = &mut rank.stdout {
+            std::io::Read::read_to_string(stdout, &mut text)?;
+        }
+        if !rank.wait()?.success() {
+            return Ok(Samples::default());
+        }
+        samples.append(text.lines().filter_map(|line| line.parse().ok()).collect());
+    }
+    Ok(samples)
+}
+
+/// One of gloo's processes; it ends when this is dropped.
+struct Rank(Child);
+
+impl Drop for Rank {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,181 @@
+//! A cluster whose coordinator and workers are on hosts behind links, and what an exchange costs there.
+
+use std::time::{Duration, Instant};
+
+use lookbehind_identity::Access;
+
+use super::cluster::BenchJob;
+use super::hosts::{Host, Hosts};
+use super::processors::{peak_bytes, processor_seconds, processors};
+use super::roles::{Process, Role};
+use super::{Failure, Processors, Samples};
+
+/// One gradient in each outer step, so that the time of an outer step is that of one exchange and one update.
+const OPTIMIZER: &str = "method = \"sgd\"\nbase.lr = 1e-3";
+/// Outer steps with all workers that are not measured.
+const WARMUP: u64 = 1;
+/// Outer steps for which it is waited until all workers take part.
+const JOINING: u64 = 2;
+/// Outer steps for each gradient that is measured, since not all of them have all workers.
+const SPARE: u64 = 4;
+
+/// Which host each part is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// The coordinator has the first host for itself; the workers are on the next ones.
+    Apart,
+    /// The coordinator is on the host of the first worker.
+    WithFirstWorker,
+}
+
+impl Placement {
+    /// Index of the first worker's host; the coordinator is on host 0.
+    pub fn first_worker(self) -> usize {
+        match self {
+            Self::Apart => 1,
+            Self::WithFirstWorker => 0,
+        }
+    }
+}
+
+/// What exchanges cost; means, unless stated otherwise.
+#[derive(Default)]
+pub struct Measured {
+    /// Seconds of each gradient: of an outer step with one gradient, without computing.
+    pub seconds: Samples,
+    /// Of these, the seconds in which the coordinator added partials and updated weights.
+    pub optimizer: Samples,
+    /// Number of gradients measured.
+    pub gradients: u64,
+    /// Share of all processors that the whole machine used, from 0 to 1.
+    pub processors: f64,
+    /// Share of all processors that the cluster's processes used; it lacks much of what the links cost.
+    pub own_processors: f64,
+    /// Bytes that the coordinator's host received for each gradient.
+    pub received: f64,
+    /// Bytes that it sent for each gradient.
+    pub sent: f64,
+    /// Peak memory of the coordinator in bytes.
+    pub coordinator_peak: f64,
+    /// Peak memory in bytes of the worker that took most.
+    pub worker_peak: f64,
+}
+
+/// A coordinator and workers on hosts.
+pub struct Spread<'a> {
+    host: &'a Host,
+    url: String,
+    workers: Vec<Process>,
+    coordinator: Process,
+}
+
+impl<'a> Spread<'a> {
+    /// Starts the processes.
+    ///
+    /// # Errors
+    /// If there are not enough hosts, or a process cannot be started.
+    pub fn start(hosts: &'a Hosts, placement: Placement, workers: usize) -> Result<Self, Failure> {
+        let host = hosts.get(0)?;
+        let mut coordinator = Role::OpenCoordinator.spawn_on(host)?;
+        let url = format!("http://{}:{}", host.address, coordinator.line()?);
+        let first = placement.first_worker();
+        let workers = (first..first + workers)
+            .map(|index| Role::Worker(url.clone()).spawn_on(hosts.get(index)?))
+            .collect::<Result<_, Failure>>()?;
+        Ok(Self { host, url, workers, coordinator })
+    }
+
+    /// Measures `gradients` exchanges of `parameters` f32, unless they take longer than `limit` together.
+    ///
+    /// # Errors
+    /// If the job does not succeed, or takes too long, or too few outer steps have all workers.
+    pub fn measure(&self, parameters: usize, gradients: u64, limit: Duration) -> Result<Measured, Failure> {
+        let (workers, skipped) = (self.workers.len(), JOINING + WARMUP);
+        let steps = skipped + SPARE * gradients;
+        let job = format!("{} {workers} {parameters} {steps} {}", self.url, limit.as_secs());
+        // The runner is on the coordinator's host, so that its messages do not cross the link.
+        let mut runner = Role::Runner(job).spawn_on(self.host)?;
+        let mut measured = Measured::default();
+        let mut before = self.reading()?;
+        for step in 1..=steps {
+            let line = runner.line()?;
+            let fields: Vec<f64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+            let [together, total, compute, optimizer] = fields[..] else {
+                return Err("expected four numbers of an outer step".into());
+            };
+            let now = self.reading()?;
+            // The coordinator divides shards by measured speed, so that a worker may get none.
+            if step > skipped && together == workers as f64 {
+                measured.seconds.push(total - compute);
+                measured.optimizer.push(optimizer);
+                measured.add(&now, &before);
+            }
+            before = now;
+            if measured.gradients == gradients {
+                break;
+            }
+        }
+        if measured.gradients < gradients {
+            let found = measured.gradients;
+            return Err(format!("only {found} of {steps} outer steps had all {workers} workers").into());
+        }
+        let peaks = self.workers.iter().map(|worker| peak_bytes(worker.id()));
+        measured.worker_peak = peaks.collect::<Result<Vec<f64>, Failure>>()?.into_iter().fold(0.0, f64::max);
+        measured.coordinator_peak = peak_bytes(self.coordinator.id())?;
+        Ok(measured)
+    }
+
+    fn reading(&self) -> Result<Reading, Failure> {
+        let mut own = processor_seconds(self.coordinator.id())?;
+        for worker in &self.workers {
+            own += processor_seconds(worker.id())?;
+        }
+        let (received, sent) = self.host.traffic()?;
+        Ok(Reading { processors: Processors::now()?, at: Instant::now(), own, received, sent })
+    }
+}
+
+/// Counters at the end of an outer step.
+struct Reading {
+    at: Instant,
+    processors: Processors,
+    own: f64,
+    received: u64,
+    sent: u64,
+}
+
+impl Measured {
+    /// Adds what an outer step cost.
+    fn add(&mut self, now: &Reading, before: &Reading) {
+        self.gradients += 1;
+        let mean = |mean: &mut f64, next: f64| *mean += (next - *mean) / self.gradients as f64;
+        mean(&mut self.processors, now.processors.used_since(&before.processors));
+        let seconds = (now.at - before.at).as_secs_f64() * processors() as f64;
+        mean(&mut self.own_processors, (now.own - before.own) / seconds);
+        mean(&mut self.received, (now.received - before.received) as f64);
+        mean(&mut self.sent, (now.sent - before.sent) as f64);
+    }
+}
+
+/// Runs the job that [`Spread::measure`] describes, and prints of each outer step the number of workers and
+/// seconds: in all, computing, and on the coordinator.
+pub(super) async fn run_job(argument: String) -> Result<(), Failure> {
+    let fields: Vec<&str> = argument.split(' ').collect();
+    let [url, workers, parameters, steps, limit] = fields[..] else {
+        return Err("expected five fields".into());
+    };
+    let job = BenchJob {
+        parameters: parameters.parse()?,
+        shards: workers.parse()?,
+        steps: steps.parse()?,
+        optimizer: OPTIMIZER,
+        workers: workers.parse()?,
+    };
+    let access = Access::new(url, None)?;
+    let printing = job.watch(&access, |step| {
+        let time = step.time.unwrap_or_default();
+        println!("{} {} {} {}", step.workers, time.total, time.compute, time.optimizer);
+    });
+    let ended = tokio::time::timeout(Duration::from_secs(limit.parse()?), printing).await;
+    ended.map_err(|_| "the job takes too long")?
+}
