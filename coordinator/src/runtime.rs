@@ -5,6 +5,7 @@ mod database;
 mod feeds;
 mod files;
 mod owner;
+mod turns;
 mod weights;
 
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use feeds::{Feeds, Mark};
 pub(crate) use owner::{Clock, Owner};
-pub(crate) use weights::WeightsTable;
+pub(crate) use turns::Turn;
+pub(crate) use weights::{Published, WeightsTable};
 
 use crate::observe::Observer;
 use crate::state::command::WorkerCommand;

@@ -24,6 +24,7 @@ mod running;
 mod scheduling;
 mod slow;
 mod step;
+mod transfers;
 mod users;
 mod verify;
 mod workers;
@@ -166,6 +167,7 @@ impl Core {
                 let admission = self.admit_download(&origin, &job);
                 self.cluster.reply(reply_to, Reply::Admission(admission));
             }
+            Event::WeightsWaited(origin, job) => self.excuse_waiting(&origin, &job),
             Event::Loaded { job, activation, result } => {
                 self.on_job(&job, |cluster, job| cluster.loaded(job, activation, result));
             }

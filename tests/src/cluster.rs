@@ -134,6 +134,11 @@ impl Cluster {
         self.add_by(name, backend, |config| config.in_process = Some(tensors)).await;
     }
 
+    /// As [`Self::add`], for a worker that reaches the coordinator at another address, which is that of a proxy.
+    pub async fn add_behind(&mut self, name: &str, backend: Arc<dyn Backend>, proxy: String) {
+        self.add_by(name, backend, |config| config.coordinator = proxy).await;
+    }
+
     /// The coordinator's tensor service.
     pub fn tensors(&self) -> InProcess {
         self.coordinator.tensors()

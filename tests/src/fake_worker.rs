@@ -261,6 +261,17 @@ impl FakeWorker {
         Ok(())
     }
 
+    /// Begins to download the weights of an assignment.
+    ///
+    /// # Panics
+    /// If the coordinator refuses.
+    pub async fn weights(&self, job_id: &str, version: u64) -> Streaming<v1::DownloadWeightsResponse> {
+        let fencing_token = Some(self.fencing_token.clone());
+        let request = v1::DownloadWeightsRequest { fencing_token, job_id: job_id.to_owned(), version };
+        let answer = self.tensors.clone().download_weights(request).await;
+        answer.expect("weights that are served").into_inner()
+    }
+
     /// Requests weights with the given fencing token.
     ///
     /// # Errors

@@ -44,6 +44,8 @@ struct Rules {
     held_up: bool,
     held_down: bool,
     delay: Duration,
+    /// Bytes that a connection carries from the client before it is reset.
+    most_up: Option<u64>,
 }
 
 impl Rules {
@@ -138,6 +140,11 @@ impl Proxy {
         });
     }
 
+    /// Resets each connection when it has carried this many bytes from the client.
+    pub fn cut_after(&self, bytes: u64) {
+        self.rules.send_modify(|rules| rules.most_up = Some(bytes));
+    }
+
     /// Delays every piece of data by `delay`.
     pub fn delay(&self, delay: Duration) {
         self.rules.send_modify(|rules| rules.delay = delay);
@@ -216,8 +223,14 @@ async fn pass(
     carried: &AtomicU64,
 ) -> io::Result<()> {
     let mut piece = vec![0; PIECE];
+    let mut passed = 0;
     loop {
         let length = from.read(&mut piece).await?;
+        passed += length as u64;
+        let most = rules.borrow().most_up.filter(|_| direction == Direction::Up);
+        if most.is_some_and(|most| passed > most) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         let free = rules.wait_for(|rules| !rules.holds(direction)).await.map(|rules| rules.delay);
         let delay = free.map_err(|_| io::ErrorKind::ConnectionAborted)?;
         if !delay.is_zero() {

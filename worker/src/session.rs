@@ -158,8 +158,8 @@ async fn sessions(
             Ended::DeviceLost { reason } => return Err(WorkerError::DeviceLost { reason }),
             Ended::Refused { reason, retryable: false } => return Err(WorkerError::Refused { reason }),
             Ended::Refused { reason, .. } => tracing::warn!(worker = config.name, reason, "refused for now"),
-            Ended::Lost { reason, registered } => {
-                if registered {
+            Ended::Lost { reason, worked } => {
+                if worked {
                     backoff = Backoff::default();
                 }
                 tracing::warn!(worker = config.name, reason, "coordinator lost; trying again");

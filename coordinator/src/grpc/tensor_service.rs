@@ -1,4 +1,4 @@
-//! `TensorService`: workers download weights, and upload partials and initial weights.
+//! `TensorService`: workers download weights (in [`super::download`]), and upload partials and initial weights.
 //!
 //! The service does not use the codec of the gRPC library, so that tensors are copied once instead of three times. The
 //! wire format is the same.
@@ -16,7 +16,7 @@ use lookbehind_common::reduction::Segment;
 use lookbehind_proto::convert::{FieldError, job_id, required};
 use lookbehind_proto::transfer::body::{self, Incoming};
 use lookbehind_proto::transfer::frames::Frames;
-use lookbehind_proto::transfer::in_process::{Handed, InProcess, ShareWeights, SharedWeights, checksum};
+use lookbehind_proto::transfer::in_process::{Handed, InProcess, ShareWeights, checksum};
 use lookbehind_proto::transfer::parser::Event as Part;
 use lookbehind_proto::transfer::{CHUNK_BYTES, Checksum, FlatBufferReceiver, sums_bytes};
 use lookbehind_proto::v1;
@@ -61,7 +61,7 @@ impl Service<http::Request<Body>> for TensorServer {
     }
 }
 
-fn invalid(error: FieldError) -> Status {
+pub(super) fn invalid(error: FieldError) -> Status {
     error.into_status()
 }
 
@@ -105,7 +105,7 @@ impl TensorServer {
         }
     }
 
-    async fn admission(
+    pub(super) async fn admission(
         &self,
         make: impl FnOnce(crate::state::event::ReplyTo) -> Event + Send + 'static,
     ) -> Result<Admission, Status> {
@@ -113,37 +113,6 @@ impl TensorServer {
             Reply::Admission(admission) => Ok(admission),
             _ => Err(unexpected()),
         }
-    }
-
-    async fn download_weights(
-        &self,
-        request: Body,
-        caller: CallOrigin,
-        share: bool,
-    ) -> Result<http::Response<Body>, Status> {
-        let request: v1::DownloadWeightsRequest = body::message(request).await?;
-        let origin = caller.origin(request.fencing_token)?;
-        let job = job_id(&request.job_id).map_err(invalid)?;
-        let asked = job.clone();
-        match self.admission(move |reply_to| Event::WeightsAsked { reply_to, origin, job: asked }).await? {
-            Admission::Granted => {}
-            Admission::Stale(reason) | Admission::Refused(reason) => {
-                return Err(Status::failed_precondition(reason));
-            }
-        }
-        let published = self.0.weights.get(&job, request.version).ok_or_else(|| {
-            Status::not_found(format!("job {job}: weights version {} is not served", request.version))
-        })?;
-        let lengths = published.weights.lengths();
-        let header = v1::StateHeader::from(lengths);
-        if share {
-            let mut response = http::Response::new(body::response(Frames::message(&header)));
-            response.extensions_mut().insert(SharedWeights(published.weights));
-            return Ok(response);
-        }
-        let elements = lengths.parameters + lengths.statistics;
-        self.0.observer.metrics.transferred(Direction::Sent, elements);
-        Ok(http::Response::new(body::response(Frames::transfer(&header, published.send()))))
     }
 
     async fn upload_partial(

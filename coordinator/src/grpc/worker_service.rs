@@ -146,6 +146,14 @@ fn from_wire(request: v1::SessionRequest) -> Result<(FencingToken, WorkerMessage
             let job = job_id(&failed.job_id).map_err(field)?;
             WorkerMessage::PrepareFailed { job, fault, reason: words(&failed.reason) }
         }
+        Message::TransferFailed(failed) => {
+            let job = job_id(&failed.job_id).map_err(field)?;
+            let request = failed.request.map(RequestId::try_from).transpose().map_err(field)?;
+            let segments = failed.segments.into_iter().map(Segment::try_from);
+            let segments = segments.collect::<Result<_, _>>().map_err(field)?;
+            let request = request.map(|request| (request, segments));
+            WorkerMessage::TransferFailed { job, request, reason: words(&failed.reason) }
+        }
         Message::RequestFailed(failed) => {
             let request =
                 RequestId::try_from(required(failed.request, "request").map_err(field)?).map_err(field)?;

@@ -2,12 +2,14 @@
 //! goes over the wire.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use lookbehind_common::flat_buffer::{FlatBufferPool, shared_bytes};
 use lookbehind_common::ids::JobId;
 use lookbehind_common::model_state::Weights;
 use lookbehind_proto::transfer::{RunningChecksum, Sender};
+
+use super::turns::{Pace, Turns};
 
 /// Maximum number of flat buffers kept per job, so that partials of the next request reuse the memory of earlier ones.
 const IDLE_FLAT_BUFFERS: usize = 16;
@@ -21,6 +23,10 @@ pub(crate) struct Published {
     checksum: RunningChecksum,
     /// Memory for the partials of the job that are received.
     flat_buffers: FlatBufferPool,
+    /// Whose turn it is to download this version.
+    pub(crate) turns: Arc<Turns>,
+    /// How fast the job's weights are downloaded.
+    pace: Pace,
 }
 
 impl Published {
@@ -42,9 +48,11 @@ impl WeightsTable {
 
     pub(crate) fn publish(&self, job: JobId, version: u64, weights: Weights) {
         let mut table = self.table();
-        let flat_buffers = table.get(&job).map(|earlier| earlier.flat_buffers.clone());
-        let flat_buffers = flat_buffers.unwrap_or_else(|| FlatBufferPool::new(IDLE_FLAT_BUFFERS));
-        table.insert(job, Published { version, weights, checksum: RunningChecksum::default(), flat_buffers });
+        let earlier = table.get(&job).map(|earlier| (earlier.flat_buffers.clone(), earlier.pace.clone()));
+        let (flat_buffers, pace) =
+            earlier.unwrap_or_else(|| (FlatBufferPool::new(IDLE_FLAT_BUFFERS), Pace::default()));
+        let (checksum, turns) = (RunningChecksum::default(), Arc::new(Turns::new(pace.clone())));
+        table.insert(job, Published { version, weights, checksum, flat_buffers, turns, pace });
     }
 
     /// Memory for a job's partials. It is freed when the job's weights are no longer served; for a job without

@@ -14,6 +14,7 @@ use crate::state::event::Activation;
 use crate::state::halt::Halt;
 use crate::state::request::Request;
 use crate::state::step::Step;
+use crate::state::transfers::FailedTransfers;
 use crate::training::Trainer;
 
 /// State of a job from its assignment to workers until it is released.
@@ -53,8 +54,10 @@ pub(crate) struct Member {
     pub(crate) shards_done: u64,
     /// Consecutive requests of which it was assigned a part and delivered nothing.
     pub(crate) missed: u32,
-    /// Until when it gets no shards, because of `missed`.
+    /// Until when it gets no shards, because of `missed` or of failed transfers.
     pub(crate) passed_over_until: Duration,
+    /// Its failed transfers.
+    pub(super) transfers: FailedTransfers,
 }
 
 /// The stages of an active job, in their order.
@@ -142,6 +145,11 @@ impl Active {
     pub(super) fn require_request(&mut self) -> Result<&mut Request, Halt> {
         let request = self.training_mut().and_then(|training| training.request_mut());
         request.ok_or(Halt::Broken("a partial that is admitted belongs to the open request"))
+    }
+
+    /// The open request, if there is one.
+    pub(super) fn open_request(&mut self) -> Option<&mut Request> {
+        self.training_mut()?.request_mut()
     }
 
     /// The training state, if the job is in that stage.

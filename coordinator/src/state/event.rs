@@ -99,6 +99,8 @@ pub enum Event {
         /// Identity of the job.
         job: JobId,
     },
+    /// A download of a job's weights has waited for its turn until now, because others were served.
+    WeightsWaited(Origin, JobId),
     /// The weights that a job starts from were loaded, or could not be.
     Loaded {
         /// Identity of the job.

@@ -113,6 +113,12 @@ impl Core {
                     cluster.request_failed(job, session, &request, segment, &reason)
                 });
             }
+            WorkerMessage::TransferFailed { job, request, reason } => {
+                let reason = printable(&reason);
+                self.on_job(&job, |cluster, job| {
+                    cluster.transfer_failed(job, session, request.as_ref(), &reason)
+                });
+            }
             WorkerMessage::Draining => self.drain(session),
         }
     }

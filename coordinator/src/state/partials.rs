@@ -22,14 +22,29 @@ const MAX_FAILURES: u32 = 3;
 
 impl Core {
     /// Whether a worker may download weights of the job.
-    pub(super) fn admit_download(&self, origin: &Origin, id: &JobId) -> Admission {
+    pub(super) fn admit_download(&mut self, origin: &Origin, id: &JobId) -> Admission {
         if !self.cluster.is_current(origin) {
             return Admission::Stale(self.cluster.stale(origin));
         }
-        let member = |active: &Active| active.members.contains_key(&origin.session());
-        match self.jobs.get(id).and_then(|job| job.active.as_ref()) {
-            Some(active) if member(active) => Admission::Granted,
-            _ => Admission::Stale(format!("session {} does not serve job {id}", origin.session())),
+        let session = origin.session();
+        let active = self.jobs.get_mut(id).and_then(|job| job.active.as_mut());
+        let Some(active) = active.filter(|active| active.members.contains_key(&session)) else {
+            return Admission::Stale(format!("session {session} does not serve job {id}"));
+        };
+        if let Some(request) = active.open_request() {
+            request.note_download(session);
+        }
+        Admission::Granted
+    }
+
+    /// A worker's download waited for others until now: that time is not the worker's.
+    pub(super) fn excuse_waiting(&mut self, origin: &Origin, id: &JobId) {
+        if !self.cluster.is_current(origin) {
+            return;
+        }
+        let active = self.jobs.get_mut(id).and_then(|job| job.active.as_mut());
+        if let Some(request) = active.and_then(Active::open_request) {
+            request.excuse_waiting(origin.session(), self.cluster.now.elapsed);
         }
     }
 
@@ -124,6 +139,7 @@ impl Cluster {
         let member =
             member.ok_or(Halt::Broken("a worker that is asked for shards is a member of the job"))?;
         member.shards_done += u64::from(header.segment.len());
+        member.transfers.ended_well();
         if let Some((shards, seconds)) = all_done {
             member.measure(shards, seconds);
         }

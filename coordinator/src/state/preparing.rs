@@ -160,7 +160,12 @@ impl Core {
         let lengths = weights.lengths().map(|length| length as u64);
         let admission = self.admit_initial_state(origin, id, lengths);
         if admission == Admission::Granted {
-            self.on_job(id, |cluster, job| cluster.start_at(job, weights));
+            self.on_job(id, |cluster, job| {
+                if let Some(member) = job.require_active_mut()?.members.get_mut(&origin.session()) {
+                    member.transfers.ended_well();
+                }
+                cluster.start_at(job, weights)
+            });
         }
         admission
     }

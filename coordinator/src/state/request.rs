@@ -1,6 +1,7 @@
 //! The open request of a job: which segments are assigned to which workers, and which are filled.
 
 mod timeline;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,6 +36,8 @@ struct WorkerAssignment {
     shards: u32,
     /// When it last got an assignment or delivered a segment.
     last_activity: Duration,
+    /// How often it has asked for the weights.
+    downloads: u32,
 }
 
 impl WorkerAssignment {
@@ -221,13 +224,18 @@ impl Request {
             .any(|assigned| assigned.contains(segment))
     }
 
-    /// Withdraws a segment from a worker that could not compute it. Returns how often the segment has failed so far.
-    pub(crate) fn fail(&mut self, session: SessionId, segment: Segment) -> u32 {
+    /// Withdraws a segment from a worker that does not deliver it.
+    pub(super) fn give_back(&mut self, session: SessionId, segment: Segment) {
         self.assignments.failed(session, segment);
         self.comparisons.give_up(session);
         if let Some(assignment) = self.assigned.get_mut(&session) {
             assignment.segments.remove(&segment);
         }
+    }
+
+    /// Withdraws a segment from a worker that could not compute it. Returns how often the segment has failed so far.
+    pub(crate) fn fail(&mut self, session: SessionId, segment: Segment) -> u32 {
+        self.give_back(session, segment);
         let failures = self.failures.entry(segment).or_default();
         *failures += 1;
         *failures

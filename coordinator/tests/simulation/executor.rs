@@ -62,7 +62,7 @@ struct Loaded {
 pub(crate) struct Executor {
     tasks: VecDeque<Task>,
     /// The current task, if it is not finished yet.
-    current: Option<Task>,
+    pub(crate) current: Option<Task>,
     steps: u64,
     loaded: Option<Loaded>,
     newest: Option<(RequestId, u64)>,

@@ -202,7 +202,7 @@ impl World {
                 self.attempt(Bulk { attempt: bulk.attempt + 1, served_by: None, ..bulk });
             }
             Answer::TimedOut => {
-                self.session_broken(number, &bulk.fencing_token);
+                self.report_failure(number, &bulk);
                 self.transferred(number, bulk.what, None);
             }
             Answer::Done => self.transferred(number, bulk.what, None),

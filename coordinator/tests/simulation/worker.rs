@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::ids::FencingToken;
 use lookbehind_coordinator::state::command::WorkerCommand;
-use lookbehind_coordinator::state::event::{Registration, WorkerMessage};
+use lookbehind_coordinator::state::event::{PartialHeader, Registration, WorkerMessage};
 use lookbehind_proto::PROTOCOL_VERSION;
 
 use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis, seconds};
 use crate::executor::{Context, Executor, Task};
 use crate::streams::{Down, Up};
-use crate::transfers::Bulk;
+use crate::transfers::{Bulk, What};
 use crate::world::{DETECTION, World};
 
 const FIRST_WAIT: Micros = millis(100);
@@ -173,11 +173,25 @@ impl World {
         self.connect_later(number);
     }
 
-    /// Ends the session with this fencing token, because a transfer in it was given up.
-    pub(crate) fn session_broken(&mut self, number: usize, fencing_token: &FencingToken) {
-        let session = self.workers[number].session.as_ref();
-        if session.is_some_and(|session| session.fencing_token.as_ref() == Some(fencing_token)) {
-            self.lose_session(number);
+    /// Reports a transfer that was given up, if its session is still the current one.
+    pub(crate) fn report_failure(&mut self, number: usize, bulk: &Bulk) {
+        let worker = &self.workers[number];
+        let (job, request) = match (&bulk.what, &worker.executor.current) {
+            (What::Offer(upload) | What::Partial(upload), _) => {
+                let PartialHeader { request, segment, .. } = &upload.header;
+                (request.job.clone(), Some((request.clone(), vec![*segment])))
+            }
+            (What::OfferState(job, _) | What::State(job, _), _) => (job.clone(), None),
+            (What::Weights(job, _), Some(Task::Compute(_, _, assignment))) => {
+                (job.clone(), Some((assignment.request.clone(), assignment.segments.clone())))
+            }
+            (What::Weights(..), _) => return,
+        };
+        let session = worker.session.as_ref();
+        let session = session.filter(|session| session.fencing_token.as_ref() == Some(&bulk.fencing_token));
+        if let Some(stream) = session.map(|session| session.stream) {
+            let message = WorkerMessage::TransferFailed { job, request, reason: "no answer in time".into() };
+            self.send_stream_up(stream, Up::Message(bulk.fencing_token.clone(), message));
         }
     }
 

@@ -2253,7 +2253,7 @@ pub struct SessionRequest {
     #[prost(message, optional, tag = "1")]
     pub fencing_token: ::core::option::Option<FencingToken>,
     /// The message; required.
-    #[prost(oneof = "session_request::Message", tags = "2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "session_request::Message", tags = "2, 3, 4, 5, 6, 7, 8")]
     pub message: ::core::option::Option<session_request::Message>,
 }
 /// Nested message and enum types in `SessionRequest`.
@@ -2279,6 +2279,9 @@ pub mod session_request {
         /// The worker is about to leave and takes no more requests.
         #[prost(message, tag = "7")]
         Draining(super::Draining),
+        /// Tensors could not be transferred.
+        #[prost(message, tag = "8")]
+        TransferFailed(super::TransferFailed),
     }
 }
 /// Worker command: from coordinator to worker.
@@ -2438,6 +2441,24 @@ pub struct Assign {
     /// Segments that this worker is to compute and to upload, one partial per segment.
     #[prost(message, repeated, tag = "7")]
     pub segments: ::prost::alloc::vec::Vec<Segment>,
+}
+/// Weights could not be downloaded, or a partial or initial weights not be uploaded, although the worker tried several
+/// times. The session goes on: the worker takes further requests. A worker whose transfers for a job fail several times in
+/// a row is excluded from the job.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TransferFailed {
+    /// Identity of the job.
+    #[prost(string, tag = "1")]
+    pub job_id: ::prost::alloc::string::String,
+    /// Identity of the request; absent if initial weights were to be uploaded.
+    #[prost(message, optional, tag = "2")]
+    pub request: ::core::option::Option<RequestId>,
+    /// The segments of the request that the worker does not deliver.
+    #[prost(message, repeated, tag = "3")]
+    pub segments: ::prost::alloc::vec::Vec<Segment>,
+    /// Human-readable reason. Cut after 1000 characters.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// A segment of an assignment could not be computed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3136,6 +3157,8 @@ pub mod tensor_service_client {
             self
         }
         /// Returns one version of a job's weights: all parameters in the order of the layout, then all running statistics.
+        /// Downloads of more than one chunk take turns: after the header, chunks without data come for as long as a download
+        /// waits for its turn.
         /// Only the newest version is served. An older one fails with NOT_FOUND: the assignment that names it is superseded. A
         /// worker that does not serve the job gets FAILED_PRECONDITION.
         pub async fn download_weights(
@@ -3245,6 +3268,8 @@ pub mod tensor_service_server {
             + std::marker::Send
             + 'static;
         /// Returns one version of a job's weights: all parameters in the order of the layout, then all running statistics.
+        /// Downloads of more than one chunk take turns: after the header, chunks without data come for as long as a download
+        /// waits for its turn.
         /// Only the newest version is served. An older one fails with NOT_FOUND: the assignment that names it is superseded. A
         /// worker that does not serve the job gets FAILED_PRECONDITION.
         async fn download_weights(

@@ -73,6 +73,11 @@ impl<P: Iterator<Item = Piece>> Iterator for Frames<P> {
     }
 }
 
+/// A chunk without data. It says that a sender is alive that has to wait before it goes on.
+pub fn empty_chunk() -> Bytes {
+    chunk_head(&v1::Chunk::default())
+}
+
 /// A message with `content` in a field; `field` is the field's tag.
 #[expect(clippy::expect_used, reason = "the buffer grows, so encoding never lacks room")]
 fn part(field: u8, content: &impl Message) -> Bytes {

@@ -1,6 +1,7 @@
 //! Incorrect bulk transfers from workers and users: refused as a whole, and nothing changes.
 
 mod partials;
+mod turns;
 mod weights;
 
 use bytes::Bytes;
@@ -116,8 +117,15 @@ async fn what_is_said_under_another_fencing_token_on_a_control_stream_changes_no
         failure: v1::PrepareFailure::Job.into(),
         reason: "lies".into(),
     };
+    let lost = v1::TransferFailed {
+        job_id: id.clone(),
+        request: request.request.clone(),
+        segments: request.segments.clone(),
+        reason: "lies".into(),
+    };
     for fencing_token in stale(&worker.fencing_token) {
         use v1::session_request::Message;
+        worker.say_as(&fencing_token, Message::TransferFailed(lost.clone())).await;
         worker.say_as(&fencing_token, Message::RequestFailed(failed.clone())).await;
         worker.say_as(&fencing_token, Message::PrepareFailed(unprepared.clone())).await;
         worker.say_as(&fencing_token, Message::Draining(v1::Draining {})).await;

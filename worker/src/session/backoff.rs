@@ -1,4 +1,4 @@
-//! Waiting times between attempts to reach the coordinator.
+//! Waiting times between attempts to reach the coordinator, and after transfers that failed.
 
 use std::time::Duration;
 

@@ -2,10 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lookbehind_common::ids::{JobId, RequestId};
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::transfer::{PartialUpload, Transfers};
@@ -40,6 +42,12 @@ impl Context {
     /// ended, and then the coordinator takes back what it had assigned.
     pub(super) fn send(&self, message: v1::session_request::Message) {
         let _ = self.messages.blocking_send(ExecutorMessage::Message(message));
+    }
+
+    /// Reports that tensors could not be transferred, and waits: what follows would probably fail in the same way.
+    pub(super) fn transfer_failed(&self, failed: v1::TransferFailed, runtime: &Handle, wait: Duration) {
+        self.send(v1::session_request::Message::TransferFailed(failed));
+        runtime.block_on(self.transfers.pause(wait));
     }
 
     /// Ends the session, which has become unusable.

@@ -31,6 +31,9 @@ const UPLOADS: usize = 2;
 /// How long the coordinator may take to answer a registration.
 const REGISTRATION: Duration = Duration::from_secs(10);
 
+/// A session that lasted at least this long has worked: attempts that follow it at once cost little.
+const LASTING: Duration = Duration::from_secs(10);
+
 /// How a session ended.
 pub(super) enum Ended {
     /// The worker was asked to stop.
@@ -39,8 +42,24 @@ pub(super) enum Ended {
     Refused { reason: String, retryable: bool },
     /// The device is lost to this process.
     DeviceLost { reason: String },
-    /// The connection is closed, or nothing was received on it for too long.
-    Lost { reason: String, registered: bool },
+    /// The connection is closed, or nothing was received on it for too long. `worked`: before that, the session delivered
+    /// something, or lasted.
+    Lost { reason: String, worked: bool },
+}
+
+impl Ended {
+    /// The connection is lost, and nothing is known of what worked before.
+    pub(super) fn lost(reason: impl Into<String>) -> Self {
+        Self::Lost { reason: reason.into(), worked: false }
+    }
+
+    /// The same, after a session that may have `worked`.
+    fn after(self, worked: bool) -> Self {
+        match self {
+            Self::Lost { reason, .. } => Self::Lost { reason, worked },
+            other => other,
+        }
+    }
 }
 
 /// Runs one session to its end. Bulk transfers run on the caller's runtime.
@@ -64,9 +83,14 @@ async fn session(link: Link, bulk: Handle) -> Ended {
         () = link.shutdown.cancelled() => return Ended::Shutdown,
     };
     match registered {
-        Ok(Ok(registration)) => Session::new(link, &bulk, registration).run().await,
+        Ok(Ok(registration)) => {
+            let (session, begun) = (Session::new(link, &bulk, registration), Instant::now());
+            let delivered = session.context.transfers.delivered();
+            let ended = session.run().await;
+            ended.after(delivered.load(Ordering::Relaxed) || begun.elapsed() >= LASTING)
+        }
         Ok(Err(ended)) => ended,
-        Err(_) => Ended::Lost { reason: "no answer to the registration".into(), registered: false },
+        Err(_) => Ended::lost("no answer to the registration"),
     }
 }
 
@@ -140,7 +164,7 @@ impl Session {
         let mut sequence = 0;
         let shutdown = self.link.shutdown.clone();
         loop {
-            let lost = |reason: String| Ended::Lost { reason, registered: true };
+            let lost = |reason: String| Ended::lost(reason);
             tokio::select! {
                 message = self.incoming.message() => {
                     last_received = Instant::now();
@@ -201,10 +225,7 @@ impl Session {
         use session_response::Message;
         let fencing_token = response.fencing_token.map(FencingToken::try_from);
         if fencing_token.and_then(Result::ok).as_ref() != Some(&self.fencing_token) {
-            return Err(Ended::Lost {
-                reason: "received a message for another session".into(),
-                registered: true,
-            });
+            return Err(Ended::lost("received a message for another session"));
         }
         let command = match response.message {
             Some(Message::Heartbeat(_) | Message::Registered(_)) | None => return Ok(()),
@@ -225,11 +246,9 @@ impl Session {
                 })
             }
         };
-        let command = command.map_err(|error| Ended::Lost { reason: error.to_string(), registered: true })?;
-        self.link.executor.commands.try_send(command).map_err(|_| Ended::Lost {
-            reason: "more commands arrived than the queue holds".into(),
-            registered: true,
-        })
+        let command = command.map_err(|error| Ended::lost(error.to_string()))?;
+        let sent = self.link.executor.commands.try_send(command);
+        sent.map_err(|_| Ended::lost("more commands arrived than the queue holds"))
     }
 
     fn prepare(&self, prepare: v1::Prepare) -> Result<ExecutorCommand, FieldError> {

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::WorkerError;
+use super::backoff::Backoff;
 use super::command::{ExecutorCommand, Generation, WantedJob};
 use crate::compute::Backend;
 use crate::telemetry::WorkerMetrics;
@@ -62,8 +63,14 @@ impl Executor {
         let (commands, mut queue) = mpsc::channel(COMMANDS);
         let (working, ended) = oneshot::channel();
         let generation = Arc::new(Generation::default());
-        let mut thread =
-            Thread { backend, runtime, generation: Arc::clone(&generation), loaded: None, metrics };
+        let mut thread = Thread {
+            backend,
+            runtime,
+            generation: Arc::clone(&generation),
+            loaded: None,
+            backoff: Backoff::default(),
+            metrics,
+        };
         std::thread::Builder::new()
             .name("compute".into())
             .spawn(move || {
@@ -98,6 +105,8 @@ struct Thread {
     generation: Arc<Generation>,
     /// One job at a time: model, data and weights may take most of the memory.
     loaded: Option<Loaded>,
+    /// Waiting times after failed transfers.
+    backoff: Backoff,
     metrics: WorkerMetrics,
 }
 

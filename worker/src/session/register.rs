@@ -59,7 +59,7 @@ impl Registration {
 
 fn unreachable(error: impl std::error::Error + 'static) -> Ended {
     if let Some(reason) = tls_refusal(&error) {
-        return Ended::Lost { reason: format!("no encrypted connection: {reason}"), registered: false };
+        return Ended::lost(format!("no encrypted connection: {reason}"));
     }
     let mut reason = error.to_string();
     let mut source = error.source();
@@ -67,7 +67,7 @@ fn unreachable(error: impl std::error::Error + 'static) -> Ended {
         reason = format!("{reason}: {inner}");
         source = inner.source();
     }
-    Ended::Lost { reason, registered: false }
+    Ended::lost(reason)
 }
 
 /// Connects and registers; tensor transfers run on `bulk`.
@@ -94,7 +94,7 @@ pub(super) async fn register(link: &Link, bulk: &Handle) -> Result<Registration,
 
 /// The coordinator's answer to a registration.
 fn accepted(answer: Option<v1::SessionResponse>) -> Result<(FencingToken, v1::Registered), Ended> {
-    let lost = |reason: &str| Ended::Lost { reason: reason.to_owned(), registered: false };
+    let lost = |reason: &str| Ended::lost(reason);
     let answer = answer.ok_or_else(|| lost("the coordinator closed the stream"))?;
     match (answer.fencing_token, answer.message) {
         (Some(fencing_token), Some(session_response::Message::Registered(terms))) => {

@@ -5,7 +5,7 @@ mod download;
 mod send;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lookbehind_common::flat_buffer::FlatBufferPool;
@@ -47,6 +47,8 @@ pub(super) struct Transfers {
     progress: Arc<AtomicU64>,
     /// Cancels all transfers.
     over: CancellationToken,
+    /// Whether the coordinator has taken anything in this session.
+    delivered: Arc<AtomicBool>,
     metrics: WorkerMetrics,
 }
 
@@ -68,14 +70,30 @@ impl Transfers {
             idle,
             progress,
             over,
+            delivered: Arc::default(),
             metrics,
         }
+    }
+
+    /// Whether the coordinator has taken anything in this session; it changes with the transfers.
+    pub(super) fn delivered(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.delivered)
     }
 
     /// Runs a future, unless the session ends first.
     async fn until_session_ends<T>(&self, act: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
         let ended = self.over.run_until_cancelled(act).await;
         ended.unwrap_or_else(|| Err(Status::cancelled("the session is over")))
+    }
+
+    /// Waits, unless the session ends first.
+    pub(super) async fn pause(&self, wait: Duration) {
+        self.over.run_until_cancelled(tokio::time::sleep(wait)).await;
+    }
+
+    /// Whether the session has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.is_cancelled()
     }
 
     /// The fencing token of the session.
@@ -92,6 +110,17 @@ impl Transfers {
     pub(super) fn advance(&self) {
         self.progress.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// A status for people: what has failed, down to its cause.
+pub(super) fn said(status: &Status) -> String {
+    let mut text = format!("{:?}: {}", status.code(), status.message());
+    let mut source = std::error::Error::source(status);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 fn stalled() -> Status {

@@ -70,6 +70,15 @@ pub enum WorkerMessage {
         /// The reason, for people.
         reason: String,
     },
+    /// Tensors could not be transferred.
+    TransferFailed {
+        /// Identity of the job.
+        job: JobId,
+        /// The request and those of its segments that the worker does not deliver; `None` for initial weights.
+        request: Option<(RequestId, Vec<Segment>)>,
+        /// The reason, for people.
+        reason: String,
+    },
     /// The worker is about to leave and takes no more assignments.
     Draining,
 }

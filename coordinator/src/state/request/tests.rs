@@ -113,3 +113,34 @@ fn the_busiest_worker_is_the_one_that_computed_and_waited_for_data_longest() {
     request.note_done(B, segment(4, 8), Busy { compute: 1.0, data: 1.5 }, at(3)).unwrap();
     assert_eq!(request.busiest(), Busy { compute: 1.0, data: 1.5 });
 }
+
+#[test]
+fn the_time_of_a_worker_begins_when_it_need_not_wait_for_the_weights_any_more() {
+    let mut request = request();
+    request.assign(A, &[segment(0, 2)], at(1));
+    request.note_download(A);
+    request.excuse_waiting(A, at(5));
+    assert_eq!(request.open_assignment(A), Some((at(5), 2)));
+    let done = request.note_done(A, segment(0, 2), busy(1.0), at(8)).unwrap();
+    assert_eq!(done, Some((2, 3.0)));
+}
+
+#[test]
+fn a_worker_that_asks_for_the_weights_again_and_again_is_not_excused_for_ever() {
+    let mut request = request();
+    request.assign(A, &[segment(0, 2)], at(0));
+    for attempt in 1..=10 {
+        request.note_download(A);
+        request.excuse_waiting(A, at(attempt));
+    }
+    assert_eq!(request.open_assignment(A), Some((at(3), 2)));
+}
+
+#[test]
+fn waiting_of_a_worker_without_an_assignment_changes_nothing() {
+    let mut request = request();
+    request.note_download(A);
+    request.excuse_waiting(A, at(1));
+    assert_eq!(request.open_assignment(A), None);
+    assert!(request.is_idle(A));
+}

@@ -57,6 +57,15 @@ fn message(content: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn a_chunk_without_data_is_read_wherever_it_is_cut() {
+    let bytes = [crate::transfer::frames::empty_chunk(), message(&[CHUNK, 0]).into()].concat();
+    for size in 1..=bytes.len() {
+        let empty = Event::Chunk { offset: 0, length: 0 };
+        assert_eq!(parse(&bytes, &[size]), Ok((vec![empty.clone(), empty], true)), "pieces of {size}");
+    }
+}
+
+#[test]
 fn chunks_are_handed_on_as_they_come() {
     let bytes = transfer(CHUNK_BYTES);
     let mut parser = Parser::default();

@@ -10,8 +10,9 @@ use lookbehind_proto::v1::session_request::Message as Answer;
 use super::Thread;
 use super::loaded::{Loaded, Version};
 use crate::compute::{ComputeError, Stopped, Watch};
+use crate::session::backoff::Backoff;
 use crate::session::command::{Assignment, Context, Generation};
-use crate::session::transfer::{PartialUpload, Transfers};
+use crate::session::transfer::{PartialUpload, Transfers, said};
 use crate::telemetry::{Computed, Failure};
 
 /// Why an assignment ends before all its segments have been tried.
@@ -21,7 +22,9 @@ enum Ended {
     Unwanted,
     /// None of its segments can be computed here; the coordinator gives them to other workers, or fails the job.
     Failed(String),
-    /// The session has become unusable: weights cannot be downloaded, or do not fit the job.
+    /// The weights cannot be downloaded.
+    NotDownloaded(String),
+    /// The session has become unusable: the weights do not fit the job.
     Broken(String),
     /// The device is lost, so the process must end.
     DeviceLost(String),
@@ -37,6 +40,15 @@ impl Thread {
                 for segment in &assignment.segments {
                     context.send(request_failed(assignment, *segment, reason.clone()));
                 }
+            }
+            Err(Ended::NotDownloaded(reason)) => {
+                let failed = v1::TransferFailed {
+                    job_id: assignment.id.job.to_string(),
+                    request: Some((&assignment.id).into()),
+                    segments: assignment.segments.iter().map(|segment| (*segment).into()).collect(),
+                    reason,
+                };
+                context.transfer_failed(failed, &self.runtime, self.backoff.next());
             }
             Err(Ended::Broken(reason)) => context.broken(reason),
             Err(Ended::DeviceLost(reason)) => context.device_lost(reason),
@@ -74,7 +86,13 @@ impl Thread {
         let lengths = loaded.job.description().layout.lengths();
         let download = context.transfers.download(&loaded.id, wanted.number, lengths);
         let downloaded = self.runtime.block_on(download);
-        let weights = downloaded.map_err(|status| Ended::Broken(format!("weights: {status}")))?;
+        let weights = downloaded.map_err(|status| {
+            if context.transfers.is_over() {
+                return Ended::Unwanted;
+            }
+            Ended::NotDownloaded(format!("weights: {}", said(&status)))
+        })?;
+        self.backoff = Backoff::default();
         let weights = weights.ok_or(Ended::Unwanted)?;
         loaded.job.load(weights.values()).map_err(|error| match error {
             ComputeError::DeviceLost(reason) => Ended::DeviceLost(reason),

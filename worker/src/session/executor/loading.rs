@@ -11,7 +11,9 @@ use tonic::Code;
 use super::{Loaded, Thread};
 use crate::compute::PrepareError;
 use crate::data::Cancellation;
+use crate::session::backoff::Backoff;
 use crate::session::command::Context;
+use crate::session::transfer::said;
 use crate::telemetry::Failure;
 
 /// Why initial weights were not sent or not accepted.
@@ -20,8 +22,10 @@ enum NotSent {
     NotWanted(String),
     /// The worker has none, or the coordinator does not accept them: another worker has to send its own.
     Refused(String),
-    /// The connection failed.
-    Broken(String),
+    /// The session has ended.
+    Over,
+    /// The transfer failed.
+    Failed(String),
 }
 
 impl Thread {
@@ -92,7 +96,7 @@ impl Thread {
     /// Sends a job's initial weights, or reports why not.
     pub(super) fn send_initial_state(&mut self, context: &Context, id: &JobId) {
         match self.try_send_initial_state(context, id) {
-            Ok(()) => {}
+            Ok(()) => self.backoff = Backoff::default(),
             Err(NotSent::NotWanted(reason)) => {
                 tracing::debug!(job = %id, reason, "initial weights are not wanted");
             }
@@ -100,9 +104,16 @@ impl Thread {
                 let reason = format!("initial weights: {reason}");
                 self.prepare_failed(context, id, v1::PrepareFailure::Worker, reason);
             }
-            Err(NotSent::Broken(reason)) => {
+            Err(NotSent::Over) => {}
+            Err(NotSent::Failed(reason)) => {
                 self.metrics.failed(Failure::Upload);
-                context.broken(format!("initial weights: {reason}"));
+                let failed = v1::TransferFailed {
+                    job_id: id.to_string(),
+                    request: None,
+                    segments: Vec::new(),
+                    reason: format!("initial weights: {reason}"),
+                };
+                context.transfer_failed(failed, &self.runtime, self.backoff.next());
             }
         }
     }
@@ -116,7 +127,8 @@ impl Thread {
         self.runtime.block_on(upload).map_err(|status| match status.code() {
             Code::FailedPrecondition => NotSent::NotWanted(status.to_string()),
             Code::InvalidArgument => NotSent::Refused(status.message().to_owned()),
-            _ => NotSent::Broken(status.to_string()),
+            _ if context.transfers.is_over() => NotSent::Over,
+            _ => NotSent::Failed(said(&status)),
         })
     }
 

@@ -68,6 +68,8 @@ impl Transfers {
         let mut receiver = FlatBufferReceiver::into_flat_buffers(flat_buffers.into());
         loop {
             match self.next(&mut incoming).await? {
+                // A sign of life: the download waits for its turn.
+                Some(Part::Chunk { length: 0, .. }) => Ok(()),
                 Some(Part::Chunk { offset, length }) => receiver.begin(offset, length),
                 Some(Part::Data(data)) => receiver.fill(&data),
                 Some(Part::Trailer(trailer)) => {

@@ -41,6 +41,7 @@ impl Transfers {
         let Partial { gradient, statistics, .. } = upload.partial;
         let response: v1::UploadPartialResponse =
             self.send("UploadPartial", &header, [gradient, statistics], &covered).await?;
+        self.delivered.store(true, Ordering::Relaxed);
         tracing::trace!(job = %upload.request.job, outcome = ?response.outcome(), "partial sent");
         Ok(())
     }
