@@ -52,6 +52,8 @@ pub enum Command {
     Pause(OneJob),
     /// Resume a paused job
     Resume(Resume),
+    /// Delete jobs that have ended, with their models and metrics
+    Delete(Delete),
     /// List the workers
     Workers(Remote),
     /// Fetch a job's model and metrics
@@ -165,6 +167,20 @@ pub struct Resume {
     /// Continue in another compute class than the one that the job is bound to; the result is then that of the new class
     #[arg(long)]
     pub accept_class: bool,
+}
+
+/// `delete`.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The jobs' identities, as `submit` and `jobs` show them
+    #[arg(value_name = "ID", required = true, value_parser = job_id)]
+    pub ids: Vec<String>,
+    /// Do not ask for confirmation
+    #[arg(long)]
+    pub yes: bool,
+    /// Where the coordinator is
+    #[command(flatten)]
+    pub remote: Remote,
 }
 
 /// `audit`.

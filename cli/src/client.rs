@@ -131,6 +131,16 @@ impl Client {
         self.job(answer.map(|r| r.job), "resume")
     }
 
+    /// Deletes a job that has ended.
+    ///
+    /// # Errors
+    /// If the job is unknown or has not ended, or there is no answer.
+    pub async fn delete(&self, id: &str) -> Result<(), CliError> {
+        let request = v1::DeleteJobRequest { job_id: id.to_owned() };
+        let answer = in_time(self.service.clone().delete_job(request)).await;
+        answer.map(drop).map_err(|status| self.error("delete", &status))
+    }
+
     /// The newest jobs, at most `limit`.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod audit;
 mod certs;
 mod completions;
+mod delete;
 mod fetch;
 mod jobs;
 mod submit;
@@ -30,6 +31,7 @@ pub async fn run(command: Command, console: &Console, registry: Registry) -> Res
         Command::Cancel(args) => jobs::cancel(&args, console).await,
         Command::Pause(args) => jobs::pause(&args, console).await,
         Command::Resume(args) => jobs::resume(&args, console).await,
+        Command::Delete(args) => delete::run(&args, console).await,
         Command::Workers(remote) => jobs::workers(&remote, console).await,
         Command::Fetch(args) => Box::pin(fetch::run(&args, console)).await,
         Command::Audit(args) => Box::pin(audit::run(&args, console)).await,

@@ -109,6 +109,8 @@ pub(crate) struct Script {
     pub(crate) create_failures: usize,
     /// Number of jobs that ListJobs has.
     pub(crate) listed: u64,
+    /// Number of calls of DeleteJob that succeed; the others find no job.
+    pub(crate) deletable: usize,
     /// Cursors of the calls of WatchJob.
     pub(crate) cursors: Vec<(u64, u64)>,
     /// Request identities of the calls of CreateJob.
@@ -220,6 +222,20 @@ impl JobService for Scripted {
         _: Request<v1::ResumeJobRequest>,
     ) -> Result<Response<v1::ResumeJobResponse>, Status> {
         unscripted()
+    }
+
+    async fn delete_job(
+        &self,
+        request: Request<v1::DeleteJobRequest>,
+    ) -> Result<Response<v1::DeleteJobResponse>, Status> {
+        let mut script = self.0.lock().unwrap();
+        match script.deletable.checked_sub(1) {
+            Some(left) => {
+                script.deletable = left;
+                Ok(Response::new(v1::DeleteJobResponse {}))
+            }
+            None => Err(Status::not_found(format!("job {}: not found", request.into_inner().job_id))),
+        }
     }
 
     async fn watch_job(

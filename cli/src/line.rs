@@ -15,6 +15,8 @@ pub enum Line<'a> {
     Job(Box<JobJson>),
     /// A list of jobs.
     Jobs(Vec<JobJson>),
+    /// Identity of a job that was deleted.
+    Deleted(String),
     /// The registered workers.
     Workers(Vec<WorkerJson>),
     /// A notice of a job.

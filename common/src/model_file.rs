@@ -1,5 +1,7 @@
 //! Model files: safetensors files with every tensor under its PyTorch name.
 
+mod check;
+
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,6 +15,8 @@ use serde::Serialize;
 use crate::flat_buffer::FlatBuffer;
 use crate::layout::{Layout, TensorEntry, TensorKind};
 use crate::model_state::ModelState;
+
+pub use check::{Check, MAX_HEADER};
 
 /// Last part of the names of the counters that PyTorch's batch normalisation stores with its running statistics. They
 /// are no part of a model's function: PyTorch uses them only for a running average without momentum.
@@ -34,6 +38,29 @@ pub enum ModelFileError {
         #[from]
         source: SafeTensorError,
     },
+    /// The file is shorter or longer than its header says, or too short for a header.
+    #[error("not a usable safetensors file: expected {expected} bytes, found {found}")]
+    Length {
+        /// What the header says, or the least that a file has.
+        expected: u64,
+        /// Length of the file in bytes.
+        found: u64,
+    },
+    /// The header is too long.
+    #[error("not a usable safetensors file: expected a header of at most {MAX_HEADER} bytes, found {found}")]
+    HeaderLength {
+        /// Length of the header in bytes, as the file begins.
+        found: u64,
+    },
+    /// The header is not well-formed.
+    #[error("not a usable safetensors file: {reason}")]
+    Header {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file holds no tensor.
+    #[error("not a usable model file: it holds no tensors")]
+    Empty,
     /// A tensor of the model is not in the file.
     #[error("tensor {name:?}: missing")]
     Missing {

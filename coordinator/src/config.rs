@@ -42,6 +42,15 @@ pub struct Config {
     pub memory: u64,
     /// Maximum size in bytes of an uploaded file.
     pub max_upload: u64,
+    /// Maximum number of kept jobs, including those that have ended; at least 1. One user may have a quarter of them.
+    pub max_jobs: u64,
+    /// Maximum size in bytes of the specifications of all kept jobs together. One user may have a quarter of it, and jobs
+    /// that have not ended an eighth.
+    pub max_job_bytes: u64,
+    /// Maximum size in bytes of all uploaded files together. One user may have a quarter of it.
+    pub max_upload_bytes: u64,
+    /// How long an uploaded file is kept that no job starts from.
+    pub unused_upload: Duration,
 }
 
 /// An invalid value of an option.
@@ -77,6 +86,10 @@ impl Config {
             max_connections: 4000,
             memory: 16 << 30,
             max_upload: 8 << 30,
+            max_jobs: 100_000,
+            max_job_bytes: 1 << 30,
+            max_upload_bytes: 64 << 30,
+            unused_upload: Duration::from_secs(24 * 3600),
         }
     }
 
@@ -103,6 +116,7 @@ impl Config {
             ("max-workers", self.max_workers),
             ("max-workers-per-identity", self.max_workers_per_identity),
             ("max-connections", self.max_connections),
+            ("max-jobs", usize::try_from(self.max_jobs).unwrap_or(usize::MAX)),
         ];
         for (option, value) in counts {
             if value == 0 {

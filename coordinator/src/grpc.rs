@@ -9,6 +9,7 @@ mod gate;
 mod job_service;
 mod limits;
 mod tensor_service;
+mod uploads;
 pub(crate) mod views;
 pub(crate) mod watch;
 mod worker_service;

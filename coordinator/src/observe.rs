@@ -150,6 +150,11 @@ impl Observer {
                     self.with_board(|activity| activity.set_idle(&moved.job));
                 }
             }
+            Observation::JobDeleted(job, state) => {
+                self.metrics.job_deleted(&job, state);
+                self.with_board(|activity| activity.delete(&job));
+                self.tell(at, ClusterEventKind::Job, format!("job {job} was deleted"), "", Some(&job));
+            }
             Observation::StepDone { job, timeline, metrics, outer_steps } => {
                 self.step_done(&job, *timeline, *metrics, outer_steps);
             }

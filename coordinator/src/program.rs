@@ -71,6 +71,15 @@ struct Args {
     /// Maximum number of queued jobs.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_queued_jobs: usize,
+    /// Maximum number of kept jobs, including those that have ended; one user may have a quarter of them.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    max_jobs: u64,
+    /// Maximum size in MiB of the specifications of all kept jobs; one user may have a quarter of it.
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    max_job_bytes: u64,
+    /// Maximum size in MiB of all uploaded files; one user may have a quarter of it.
+    #[arg(long, value_name = "MIB", default_value_t = 64 * 1024)]
+    max_upload_bytes: u64,
     /// Maximum number of registered workers.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_workers: usize,
@@ -132,6 +141,9 @@ impl Args {
             shutdown_grace: Duration::from_secs(self.shutdown_grace),
             memory: self.memory.saturating_mul(1 << 20),
             max_queued_jobs: self.max_queued_jobs,
+            max_jobs: self.max_jobs,
+            max_job_bytes: self.max_job_bytes.saturating_mul(1 << 20),
+            max_upload_bytes: self.max_upload_bytes.saturating_mul(1 << 20),
             max_workers: self.max_workers,
             max_workers_per_identity: self.max_workers_per_identity,
             max_connections: self.max_connections,

@@ -1,6 +1,7 @@
 //! The runtime around the core: one task owns the state machine and carries out its commands; everything else
 //! sends it events over a bounded channel.
 
+mod backlog;
 mod database;
 mod feeds;
 mod files;
@@ -13,7 +14,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use feeds::{Feeds, Mark};
+pub(crate) use database::StorageFailure;
+pub(crate) use feeds::{Feeds, Subscription};
 pub(crate) use owner::{Clock, Owner};
 pub(crate) use turns::Turn;
 pub(crate) use weights::{Published, WeightsTable};
@@ -98,6 +100,8 @@ pub(crate) struct Shared {
     pub(crate) feeds: Arc<Feeds>,
     /// The durable state. Services only read job data from it.
     pub(crate) store: Arc<Store>,
+    /// Whether changes can be stored now.
+    pub(crate) storage_failure: StorageFailure,
     /// Receives metrics and observations.
     pub(crate) observer: Arc<Observer>,
     /// A transfer that makes no progress for this long is given up.

@@ -19,9 +19,9 @@ use crate::grpc::callers::Guard;
 use crate::grpc::{self, ListenerConfig};
 use crate::http::{self, HttpConfig, Name};
 use crate::observe::Observer;
-use crate::runtime::{Clock, Feeds, Mailbox, Owner, Shared, WeightsTable};
+use crate::runtime::{Clock, Feeds, Mailbox, Owner, Shared, StorageFailure, WeightsTable};
 use crate::state::event::Event;
-use crate::state::{Core, CoreConfig};
+use crate::state::{Core, CoreConfig, KeepLimits};
 use crate::store::{Opened, Store, StoreError};
 
 /// How long a shutdown waits for the last spans to reach their collector.
@@ -126,7 +126,7 @@ impl Coordinator {
             encrypted = watched.is_some(),
             cluster = name.cluster,
             incarnation = name.incarnation,
-            jobs = opened.records.len(),
+            jobs = opened.stored.jobs.len(),
             "coordinator listens"
         );
         let (stopped, end) = (CancellationToken::new(), CancellationToken::new());
@@ -218,7 +218,7 @@ fn start_owner(
     stopped: &CancellationToken,
     end: &CancellationToken,
 ) -> Result<(Shared, JoinHandle<()>), StartError> {
-    let Opened { store, cluster, incarnation, records } = opened;
+    let Opened { store, cluster, incarnation, stored, removals } = opened;
     let core_config = CoreConfig {
         cluster,
         incarnation,
@@ -227,12 +227,18 @@ fn start_owner(
         max_queued_jobs: config.max_queued_jobs,
         max_workers: config.max_workers,
         max_workers_per_identity: config.max_workers_per_identity,
+        keep: KeepLimits {
+            jobs: config.max_jobs,
+            job_bytes: config.max_job_bytes,
+            upload_bytes: config.max_upload_bytes,
+            unused_upload: config.unused_upload,
+        },
         memory: config.memory,
         verification_key: getrandom::u64().map_err(system)?,
     };
     let heartbeat_interval = core_config.heartbeat_interval();
     let clock = Clock::start();
-    let (core, commands) = Core::new(core_config, records, clock.now());
+    let (core, commands) = Core::new(core_config, stored, clock.now());
     let (mailbox, mail) = Mailbox::new();
     let shared = Shared {
         mailbox,
@@ -240,12 +246,13 @@ fn start_owner(
         weights: Arc::new(WeightsTable::default()),
         feeds: Arc::new(Feeds::default()),
         store: Arc::new(store),
+        storage_failure: StorageFailure::default(),
         transfer_idle: config.transfer_idle(),
         failure_detection: config.failure_detection,
         heartbeat_interval,
         max_upload: config.max_upload,
     };
-    let owner = Owner::new(core, clock, shared.clone(), mail, stopped.clone()).map_err(system)?;
+    let owner = Owner::new(core, clock, shared.clone(), mail, stopped.clone(), removals).map_err(system)?;
     Ok((shared, tokio::spawn(owner.run(commands, config.tick(), end.clone()))))
 }
 

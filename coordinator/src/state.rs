@@ -4,6 +4,7 @@
 mod access;
 mod active;
 mod assign;
+mod catalog;
 mod checkpoints;
 mod cluster;
 pub mod command;
@@ -23,24 +24,32 @@ mod request;
 mod running;
 mod scheduling;
 mod slow;
+mod steering;
 mod step;
 mod transfers;
+mod uploads;
+mod usage;
 mod users;
 mod verify;
 mod workers;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
 
 pub use access::Caller;
+use catalog::Catalog;
+pub use catalog::KeepLimits;
 use cluster::Cluster;
 use command::{Command, WorkerCommand};
 use event::{Event, LossCause, Reply};
 use halt::{Halt, Handled};
 use job::Job;
-pub use record::{JobRecord, JobState, Notice, UnixMillis};
+#[cfg(test)]
+pub(crate) use record::record_for_tests;
+pub use record::{JobChange, JobRecord, JobState, Notice, Stored, StoredJob, UnixMillis, UploadRecord};
+use uploads::Uploads;
 use workers::Workers;
 
 /// The part of the configuration that the core uses.
@@ -60,6 +69,8 @@ pub struct CoreConfig {
     pub max_workers: usize,
     /// Maximum number of registered workers with the same identity.
     pub max_workers_per_identity: usize,
+    /// Limits on what is kept.
+    pub keep: KeepLimits,
     /// Bytes that the flat buffers of all active jobs may take together.
     pub memory: u64,
     /// Secret from which the shards to be verified are drawn; see `resources.verify`.
@@ -79,7 +90,8 @@ impl CoreConfig {
 pub struct Now {
     /// Time since the coordinator's start, from a monotonic clock: all deadlines use it.
     pub elapsed: Duration,
-    /// Wall-clock time, stored in records and notices for people to read; no decision depends on it.
+    /// Wall-clock time, stored in records and notices for people to read. The only decision that depends on it is
+    /// which unused uploads are removed, because their age goes on while the coordinator does not run.
     pub unix: UnixMillis,
 }
 
@@ -87,9 +99,11 @@ pub struct Now {
 #[derive(Debug)]
 pub struct Core {
     cluster: Cluster,
+    /// The jobs that have not ended.
     jobs: BTreeMap<JobId, Job>,
-    /// Jobs by owner and `request_id`, so that a retried creation returns the job that the first attempt made.
-    requests: HashMap<(String, String), JobId>,
+    /// All jobs, and the records of those that have ended.
+    catalog: Catalog,
+    uploads: Uploads,
     created: u64,
     activations: u64,
     heartbeats: u64,
@@ -98,9 +112,9 @@ pub struct Core {
 }
 
 impl Core {
-    /// Starts with the stored jobs; those that were preparing or running are queued again, or paused where a pause was
+    /// Starts with what is stored; jobs that were preparing or running are queued again, or paused where a pause was
     /// requested.
-    pub fn new(config: CoreConfig, records: Vec<JobRecord>, now: Now) -> (Self, Vec<Command>) {
+    pub fn new(config: CoreConfig, mut stored: Stored, now: Now) -> (Self, Vec<Command>) {
         let mut core = Self {
             cluster: Cluster {
                 config,
@@ -108,18 +122,21 @@ impl Core {
                 stopping: false,
                 now,
                 commands: Vec::new(),
+                ended: Vec::new(),
             },
             jobs: BTreeMap::new(),
-            requests: HashMap::new(),
+            catalog: Catalog::default(),
+            uploads: Uploads::default(),
             created: 0,
             activations: 0,
             heartbeats: 0,
             next_heartbeat: now.elapsed,
             stopped: false,
         };
-        for record in records {
-            core.recover(record);
+        for job in std::mem::take(&mut stored.jobs) {
+            core.recover(job);
         }
+        core.recover_uploads(&mut stored);
         let commands = std::mem::take(&mut core.cluster.commands);
         (core, commands)
     }
@@ -134,12 +151,23 @@ impl Core {
             self.stop_idle_jobs();
             self.check_stopped();
         }
+        self.file_ended();
         std::mem::take(&mut self.cluster.commands)
+    }
+
+    /// Keeps only the records of the jobs that have ended in this event.
+    fn file_ended(&mut self) {
+        for id in std::mem::take(&mut self.cluster.ended) {
+            if let Some(job) = self.jobs.remove(&id) {
+                self.catalog.end(job.record);
+            }
+        }
     }
 
     fn dispatch(&mut self, event: Event) {
         match event {
             Event::Tick => self.tick(),
+            Event::UploadAbandoned(ticket) => self.abandon_upload(ticket),
             Event::Shutdown => self.cluster.stopping = true,
             Event::User { reply_to, caller, call } => self.user_call(reply_to, &caller, call),
             Event::Register { reply_to, registration, identity, secret } => {
@@ -190,9 +218,8 @@ impl Core {
         handle: impl FnOnce(&mut Cluster, &mut Job) -> Result<R, Halt>,
     ) -> Result<R, Halt> {
         let Some(job) = self.jobs.get_mut(id) else {
-            // Jobs are never removed from the table, and messages of other incarnations are rejected before this point.
-            tracing::warn!(job = %id, "expected a job of this coordinator, found an unknown one");
-            return Err(Halt::Stale("the job is unknown"));
+            tracing::debug!(job = %id, "stale event of a job that has ended");
+            return Err(Halt::Stale("the job has ended"));
         };
         let result = handle(&mut self.cluster, job);
         if let Err(halt) = &result {
@@ -220,6 +247,7 @@ impl Core {
         }
         self.handle_slow_workers();
         self.fail_jobs_without_workers();
+        self.remove_unused_uploads();
     }
 
     /// Fails active jobs that have had no worker for longer than the grace period.

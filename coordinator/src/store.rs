@@ -1,29 +1,31 @@
-//! Durable state: an embedded database for identities, jobs and their notices; files for checkpoints, uploads and
-//! step journals.
+//! Durable state: an embedded database for identities, jobs, their notices and the records of uploads; files for
+//! checkpoints, uploads and step journals.
 
 pub mod checkpoint;
 mod durable;
+mod format1;
 pub mod journal;
 mod private;
+mod records;
 pub mod uploads;
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
-use fail::fail_point;
 use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-use crate::state::{JobRecord, Notice};
+use crate::state::Stored;
 
-/// Format version of everything in the state folder; a newer one is refused.
-const FORMAT: u64 = 1;
+/// Format version of everything in the state folder. Format 1 is converted, a newer one is refused.
+const FORMAT: u64 = 2;
 
 const DATABASE: &str = "state.redb";
 const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
-const JOBS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("jobs");
-const NOTICES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("notices");
+
+/// Memory in bytes for pages of the database: what is read and written often is far less.
+const CACHE: usize = 32 << 20;
 
 /// Errors of the durable state.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +99,13 @@ impl StoreError {
     }
 }
 
-fn database<E: Into<redb::Error>>(error: E) -> StoreError {
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE);
+    builder
+}
+
+fn database_error<E: Into<redb::Error>>(error: E) -> StoreError {
     StoreError::Database(Box::new(error.into()))
 }
 
@@ -120,8 +128,10 @@ pub struct Opened {
     pub cluster: ClusterId,
     /// Incarnation that this start began; higher than all earlier ones.
     pub incarnation: Incarnation,
-    /// Records of all jobs, in the order of their identities.
-    pub records: Vec<JobRecord>,
+    /// Jobs and uploads.
+    pub stored: Stored,
+    /// Deleted jobs whose files are not removed yet.
+    pub removals: Vec<JobId>,
 }
 
 impl Store {
@@ -136,12 +146,13 @@ impl Store {
         std::fs::create_dir_all(root.join("jobs")).map_err(StoreError::io(root))?;
         // Separate from the database, because it must hold while that is closed as well.
         let lock = lock(root)?;
-        let database = Database::create(root.join(DATABASE)).map_err(database)?;
+        let mut database = builder().create(root.join(DATABASE)).map_err(database_error)?;
+        format1::convert(&mut database, root)?;
         let store = Self { database: RwLock::new(Some(database)), root: root.to_owned(), _lock: lock };
         let (cluster, incarnation) = store.begin_incarnation(fresh, random)?;
-        let records = store.records()?;
+        let (stored, removals) = store.stored()?;
         durable::sync_folder(root)?;
-        Ok(Opened { store, cluster, incarnation, records })
+        Ok(Opened { store, cluster, incarnation, stored, removals })
     }
 
     fn begin_incarnation(
@@ -151,14 +162,10 @@ impl Store {
     ) -> Result<(ClusterId, Incarnation), StoreError> {
         let transaction = self.begin_write()?;
         let identity = {
-            let mut meta = transaction.open_table(META).map_err(database)?;
+            let mut meta = transaction.open_table(META).map_err(database_error)?;
             let get = |key: &str| -> Result<Option<String>, StoreError> {
-                Ok(meta.get(key).map_err(database)?.map(|value| value.value().to_owned()))
+                Ok(meta.get(key).map_err(database_error)?.map(|value| value.value().to_owned()))
             };
-            let format = get("format")?.unwrap_or_else(|| FORMAT.to_string());
-            if format.parse::<u64>().map_or(true, |found| found > FORMAT) {
-                return Err(StoreError::Newer { path: self.root.clone(), found: format });
-            }
             let cluster = get("cluster")?.map_or(fresh, ClusterId);
             // Must never repeat: with an incarnation that was used before, messages of that start would be accepted.
             let earlier = match get("incarnation")? {
@@ -169,34 +176,14 @@ impl Store {
                 })?,
             };
             let incarnation = Incarnation(earlier + 1 + u64::from(random));
-            meta.insert("format", format.as_str()).map_err(database)?;
-            meta.insert("cluster", cluster.0.as_str()).map_err(database)?;
-            meta.insert("incarnation", incarnation.to_string().as_str()).map_err(database)?;
+            meta.insert("format", FORMAT.to_string().as_str()).map_err(database_error)?;
+            meta.insert("cluster", cluster.0.as_str()).map_err(database_error)?;
+            meta.insert("incarnation", incarnation.to_string().as_str()).map_err(database_error)?;
             (cluster, incarnation)
         };
-        transaction.open_table(JOBS).map_err(database)?;
-        transaction.open_table(NOTICES).map_err(database)?;
-        transaction.commit().map_err(database)?;
+        records::create_tables(&transaction)?;
+        transaction.commit().map_err(database_error)?;
         Ok(identity)
-    }
-
-    fn records(&self) -> Result<Vec<JobRecord>, StoreError> {
-        let transaction = self.begin_read()?;
-        let jobs = transaction.open_table(JOBS).map_err(database)?;
-        let mut records = Vec::new();
-        for entry in jobs.iter().map_err(database)? {
-            let (id, bytes) = entry.map_err(database)?;
-            records.push(decode(&format!("job {}", id.value()), bytes.value())?);
-        }
-        Ok(records)
-    }
-
-    /// Stores a job's record and a notice in one transaction, which is durable when this returns.
-    ///
-    /// # Errors
-    /// If the database cannot be written. What was stored before is unchanged, and a later call may succeed.
-    pub fn put(&self, record: &JobRecord, notice: Option<&Notice>) -> Result<(), StoreError> {
-        self.try_put(record, notice).inspect_err(|_| self.reopen())
     }
 
     /// Closes and opens the database: after a failed write it accepts no other one until then.
@@ -204,7 +191,7 @@ impl Store {
         // Under the write lock from close to open: readers and writers see an open database or get `Closed`.
         let mut held = self.database.write().unwrap_or_else(PoisonError::into_inner);
         *held = None;
-        match Database::open(self.root.join(DATABASE)) {
+        match builder().open(self.root.join(DATABASE)) {
             Ok(database) => *held = Some(database),
             Err(error) => tracing::error!(%error, "the state database cannot be opened again"),
         }
@@ -212,46 +199,12 @@ impl Store {
 
     fn begin_read(&self) -> Result<redb::ReadTransaction, StoreError> {
         let held = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().ok_or(StoreError::Closed)?.begin_read().map_err(database)
+        held.as_ref().ok_or(StoreError::Closed)?.begin_read().map_err(database_error)
     }
 
     fn begin_write(&self) -> Result<redb::WriteTransaction, StoreError> {
         let held = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().ok_or(StoreError::Closed)?.begin_write().map_err(database)
-    }
-
-    fn try_put(&self, record: &JobRecord, notice: Option<&Notice>) -> Result<(), StoreError> {
-        fail_point!("store::put");
-        let transaction = self.begin_write()?;
-        {
-            let mut jobs = transaction.open_table(JOBS).map_err(database)?;
-            jobs.insert(record.id.as_str(), encode(record)?.as_slice()).map_err(database)?;
-            if let Some(notice) = notice {
-                let mut notices = transaction.open_table(NOTICES).map_err(database)?;
-                let key = (record.id.as_str(), notice.revision);
-                notices.insert(key, encode(notice)?.as_slice()).map_err(database)?;
-            }
-        }
-        fail_point!("store::written");
-        transaction.commit().map_err(database)?;
-        fail_point!("store::durable");
-        Ok(())
-    }
-
-    /// A job's notices after a revision, oldest first, at most `limit`.
-    ///
-    /// # Errors
-    /// If the database cannot be read, or a notice is damaged.
-    pub fn notices(&self, job: &JobId, after: u64, limit: usize) -> Result<Vec<Notice>, StoreError> {
-        let transaction = self.begin_read()?;
-        let notices = transaction.open_table(NOTICES).map_err(database)?;
-        let range = (job.as_str(), after.saturating_add(1))..=(job.as_str(), u64::MAX);
-        let mut found = Vec::new();
-        for entry in notices.range(range).map_err(database)?.take(limit) {
-            let (_, bytes) = entry.map_err(database)?;
-            found.push(decode(&format!("notices of job {job}"), bytes.value())?);
-        }
-        Ok(found)
+        held.as_ref().ok_or(StoreError::Closed)?.begin_write().map_err(database_error)
     }
 
     /// The folder of a job's files; it may not exist yet.

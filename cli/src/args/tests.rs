@@ -80,3 +80,13 @@ fn every_command_and_flag_has_help() {
         }
     }
 }
+
+#[test]
+fn delete_takes_several_jobs_and_at_least_one() {
+    assert!(parse("lookbehind delete").is_err());
+    let Command::Delete(delete) = parse("lookbehind delete j00000000 j00000001 --yes").unwrap().command
+    else {
+        panic!("not delete")
+    };
+    assert_eq!((delete.ids.len(), delete.yes), (2, true));
+}

@@ -1,22 +1,19 @@
-//! Transfer of files from and to users in chunks. File access runs on blocking threads, not on those of the runtime.
+//! Transfer of files to users in chunks. File access runs on blocking threads, not on those of the runtime.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use lookbehind_proto::transfer::{CHUNK_BYTES, Receiver, RunningChecksum};
+use lookbehind_proto::transfer::{CHUNK_BYTES, RunningChecksum};
 use lookbehind_proto::v1;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::limits::Slot;
 use super::views::IntoStatus;
-use crate::runtime::Shared;
-use crate::store::uploads::Upload;
 
 /// Chunks that are read ahead of the network.
 const AHEAD: usize = 4;
@@ -61,52 +58,10 @@ pub(super) fn send(
         .map(|part| part.map(|part| v1::DownloadCheckpointResponse { part: Some(part) }))
 }
 
-/// Receives a file into the uploads folder and returns its digest.
-pub(super) async fn receive(
-    shared: &Shared,
-    mut stream: Streaming<v1::UploadInitialWeightsRequest>,
-) -> Result<String, Status> {
-    use v1::upload_initial_weights_request::Part;
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let Some(Part::Header(header)) = next_part(&mut stream).await? else {
-        return Err(Status::invalid_argument("expected the header first"));
-    };
-    if header.length > shared.max_upload {
-        let limit = shared.max_upload;
-        return Err(Status::resource_exhausted(format!(
-            "length: expected at most {limit}, found {}",
-            header.length
-        )));
-    }
-    let mut receiver = Receiver::new(header.length);
-    let (folder, number) = (shared.store.uploads_folder(), NUMBER.fetch_add(1, Ordering::Relaxed));
-    let mut upload = off_runtime(move || Upload::begin(&folder, number)).await?;
-    loop {
-        match next_part(&mut stream).await? {
-            Some(Part::Chunk(chunk)) => {
-                receiver.accept(&chunk).map_err(IntoStatus::into_status)?;
-                upload = off_runtime(move || upload.write(&chunk.data).map(|()| upload)).await?;
-            }
-            Some(Part::Trailer(trailer)) => {
-                receiver.finish(&trailer, &[]).map_err(IntoStatus::into_status)?;
-                return off_runtime(move || upload.finish()).await.map(String::from);
-            }
-            _ => return Err(Status::invalid_argument("expected a chunk or the trailer")),
-        }
-    }
-}
-
 /// Runs a closure that may block on the disk on a blocking thread.
 pub(super) async fn off_runtime<T: Send + 'static, E: IntoStatus + Send + 'static>(
     act: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, Status> {
     let done = tokio::task::spawn_blocking(act).await;
     done.map_err(|error| Status::internal(error.to_string()))?.map_err(IntoStatus::into_status)
-}
-
-async fn next_part(
-    stream: &mut Streaming<v1::UploadInitialWeightsRequest>,
-) -> Result<Option<v1::upload_initial_weights_request::Part>, Status> {
-    let message = stream.message().await?;
-    Ok(message.and_then(|message| message.part))
 }

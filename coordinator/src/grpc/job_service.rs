@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::limits::UserLimits;
 use super::views::{self, IntoStatus};
-use super::{files, unexpected, watch};
+use super::{files, unexpected, uploads, watch};
 use crate::runtime::Shared;
 use crate::state::Caller;
 use crate::state::event::{Event, JobView, Reply, UserCall};
@@ -76,8 +76,9 @@ impl JobService for JobServiceImpl {
         let caller = caller(&request)?;
         let v1::CreateJobRequest { request_id, spec } = request.into_inner();
         let spec = Box::new(required(spec, "spec").map_err(IntoStatus::into_status)?);
-        let id = JobId::from_entropy(getrandom::u64().map_err(|error| Status::internal(error.to_string()))?);
-        let job = self.job(caller, UserCall::Create { request_id, spec, id }).await?;
+        self.shared.storage_failure.check().map_err(IntoStatus::into_status)?;
+        let entropy = getrandom::u64().map_err(|error| Status::internal(error.to_string()))?;
+        let job = self.job(caller, UserCall::Create { request_id, spec, entropy }).await?;
         Ok(Response::new(v1::CreateJobResponse { job }))
     }
 
@@ -111,7 +112,8 @@ impl JobService for JobServiceImpl {
                 Some(reply_to.parse().map_err(|_| Status::invalid_argument("page_token is not valid"))?)
             }
         };
-        let (jobs, next) = match self.ask(caller, UserCall::List { count: size, before }).await? {
+        let (jobs, next) = match self.ask(caller, UserCall::List { count: size, before, specs: true }).await?
+        {
             Reply::Jobs(jobs, next) => (jobs, next),
             Reply::Job(refused) => return Err(refused.map_or_else(IntoStatus::into_status, |_| unexpected())),
             _ => return Err(unexpected()),
@@ -150,6 +152,19 @@ impl JobService for JobServiceImpl {
         Ok(Response::new(v1::ResumeJobResponse { job }))
     }
 
+    async fn delete_job(
+        &self,
+        request: Request<v1::DeleteJobRequest>,
+    ) -> Result<Response<v1::DeleteJobResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = parse_id(&request.into_inner().job_id)?;
+        match self.ask(caller, UserCall::Delete(id)).await? {
+            Reply::Done(Ok(())) => Ok(Response::new(v1::DeleteJobResponse {})),
+            Reply::Done(Err(refused)) => Err(refused.into_status()),
+            _ => Err(unexpected()),
+        }
+    }
+
     type WatchJobStream = Outgoing<v1::WatchJobResponse>;
 
     async fn watch_job(
@@ -160,9 +175,11 @@ impl JobService for JobServiceImpl {
         let request = request.into_inner();
         let id = parse_id(&request.job_id)?;
         let slot = self.limits.watchers.take(&caller)?;
+        let subscription = self.shared.feeds.subscribe(&id);
         let view = self.view(caller, &id).await?;
         let cursor = watch::Cursor { revision: request.after_revision, outer_step: request.after_outer_step };
-        Ok(Response::new(Box::pin(watch::stream(self.shared.clone(), &view.record, cursor, slot))))
+        let events = watch::stream(self.shared.clone(), subscription, &view.record, cursor, slot);
+        Ok(Response::new(Box::pin(events)))
     }
 
     async fn list_workers(
@@ -180,8 +197,9 @@ impl JobService for JobServiceImpl {
         &self,
         request: Request<Streaming<v1::UploadInitialWeightsRequest>>,
     ) -> Result<Response<v1::UploadInitialWeightsResponse>, Status> {
-        let _slot = self.limits.uploads.take(&caller(&request)?)?;
-        let digest = files::receive(&self.shared, request.into_inner()).await?;
+        let caller = caller(&request)?;
+        let _slot = self.limits.uploads.take(&caller)?;
+        let digest = uploads::receive(&self.shared, caller, request.into_inner()).await?;
         Ok(Response::new(v1::UploadInitialWeightsResponse { digest }))
     }
 
@@ -195,8 +213,9 @@ impl JobService for JobServiceImpl {
         let request = request.into_inner();
         let id = parse_id(&request.job_id)?;
         let slot = self.limits.downloads.take(&caller)?;
-        self.view(caller, &id).await?;
+        self.view(caller.clone(), &id).await?;
         let folder = self.shared.store.job_folder(&id);
+        let of_job = id.clone();
         let find = move || -> Result<_, Status> {
             let found =
                 checkpoint::model_file_of(&folder, request.outer_step).map_err(IntoStatus::into_status)?;
@@ -204,12 +223,16 @@ impl JobService for JobServiceImpl {
                 let which = request
                     .outer_step
                     .map_or("no checkpoint".into(), |step| format!("no checkpoint of outer step {step}"));
-                return Err(Status::not_found(format!("job {id}: {which}")));
+                return Err(Status::not_found(format!("job {of_job}: {which}")));
             };
             let (file, length) = files::open(&path)?;
             Ok((manifest, file, length))
         };
-        let (manifest, file, length) = files::off_runtime(find).await?;
+        let (manifest, file, length) = match files::off_runtime(find).await {
+            Ok(found) => found,
+            // The job may have been deleted since: then this is the answer. Once it is open, a file stays readable.
+            Err(status) => return Err(self.view(caller, &id).await.err().unwrap_or(status)),
+        };
         let header = v1::CheckpointHeader {
             length,
             outer_step: manifest.position.outer_step,

@@ -4,12 +4,14 @@ use lookbehind_proto::convert::FieldError;
 use lookbehind_proto::transfer::TransferError;
 use lookbehind_proto::transfer::body::IncomingError;
 use lookbehind_proto::v1;
+use prost::Message as _;
 use prost_types::Timestamp;
 use tonic::Status;
 
-use crate::state::event::{CallError, JobView, WorkerView};
+use crate::state::event::{CallError, JobView, SpecView, WorkerView};
 use crate::state::{JobState, Notice, UnixMillis};
 use crate::store::StoreError;
+use crate::store::uploads::UploadError;
 
 pub(super) fn state(state: JobState) -> v1::JobState {
     match state {
@@ -28,7 +30,15 @@ pub(crate) fn timestamp(at: UnixMillis) -> Timestamp {
 }
 
 pub(super) fn job(view: &JobView) -> v1::Job {
-    v1::Job { spec: Some((*view.spec).clone()), ..job_without_spec(view) }
+    v1::Job { spec: spec(view), ..job_without_spec(view) }
+}
+
+/// The specification in a view; `None` if it was not wanted, or was stored by a version that this one does not understand.
+pub(crate) fn spec(view: &JobView) -> Option<v1::JobSpec> {
+    match &view.spec {
+        SpecView::Encoded(spec) => v1::JobSpec::decode(spec.as_slice()).ok(),
+        SpecView::Omitted | SpecView::Wanted => None,
+    }
 }
 
 /// A job without its specification, which may be large.
@@ -90,11 +100,10 @@ impl IntoStatus for CallError {
         let message = self.to_string();
         match self {
             CallError::NotFound(_) => Status::not_found(message),
-            CallError::NotTheirs(_) => Status::permission_denied(message),
             CallError::Invalid(_) => Status::invalid_argument(message),
             CallError::RequestReused(_) => Status::already_exists(message),
-            CallError::WrongState { .. } => Status::failed_precondition(message),
-            CallError::Exhausted { .. } => Status::resource_exhausted(message),
+            CallError::WrongState { .. } | CallError::NotEnded { .. } => Status::failed_precondition(message),
+            CallError::Exhausted { .. } | CallError::Full { .. } => Status::resource_exhausted(message),
             CallError::Stopping | CallError::NotStored(_) => Status::unavailable(message),
         }
     }
@@ -121,6 +130,15 @@ impl IntoStatus for IncomingError {
         match self {
             IncomingError::Call(status) => status,
             IncomingError::Transfer(error) => error.into_status(),
+        }
+    }
+}
+
+impl IntoStatus for UploadError {
+    fn into_status(self) -> Status {
+        match self {
+            UploadError::Invalid(error) => Status::invalid_argument(error.to_string()),
+            UploadError::Store(error) => error.into_status(),
         }
     }
 }

@@ -6,14 +6,14 @@ use futures_util::Stream;
 use lookbehind_common::ids::JobId;
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::watch_job_response::Event;
-use tokio::sync::watch::Receiver;
 use tonic::Status;
 
 use super::files::off_runtime;
 use super::limits::Slot;
-use super::views;
-use crate::runtime::{Feeds, Mark, Shared};
+use super::views::{self, IntoStatus};
+use crate::runtime::{Shared, Subscription};
 use crate::state::JobRecord;
+use crate::state::event::CallError;
 use crate::store::StoreError;
 use crate::store::journal::{self, Reader};
 
@@ -34,7 +34,7 @@ struct Watcher {
     job: JobId,
     cursor: Cursor,
     reader: Reader,
-    marks: Receiver<Mark>,
+    subscription: Subscription,
     cuts: u64,
     /// Events that have been read but not yet sent.
     pending: VecDeque<v1::WatchJobResponse>,
@@ -45,26 +45,29 @@ struct Watcher {
     _slot: Option<Slot>,
 }
 
-/// All events of the job in `record`. The caller must limit the number of watchers itself.
+/// All events of the job in `record`, which was asked for after subscribing. The caller must limit the number of watchers itself.
 pub(crate) fn from_the_beginning(
     shared: Shared,
+    subscription: Subscription,
     record: &JobRecord,
 ) -> impl Stream<Item = Result<v1::WatchJobResponse, Status>> + use<> {
-    follow(shared, record, Cursor { revision: 0, outer_step: 0 }, None)
+    follow(shared, subscription, record, Cursor { revision: 0, outer_step: 0 }, None)
 }
 
 /// The events of the job in `record` after a cursor.
 pub(super) fn stream(
     shared: Shared,
+    subscription: Subscription,
     record: &JobRecord,
     cursor: Cursor,
     slot: Slot,
 ) -> impl Stream<Item = Result<v1::WatchJobResponse, Status>> + use<> {
-    follow(shared, record, cursor, Some(slot))
+    follow(shared, subscription, record, cursor, Some(slot))
 }
 
 fn follow(
     shared: Shared,
+    subscription: Subscription,
     record: &JobRecord,
     mut cursor: Cursor,
     slot: Option<Slot>,
@@ -73,13 +76,12 @@ fn follow(
     cursor.revision = cursor.revision.min(record.revision);
     let no_more_notices = record.state.is_terminal() && cursor.revision == record.revision;
     let reader = Reader::new(journal::path(&shared.store.job_folder(&job)));
-    let marks = Feeds::subscribe(&shared.feeds, &job);
     let watcher = Watcher {
         shared,
         job,
         cursor,
         reader,
-        marks,
+        subscription,
         cuts: 0,
         pending: VecDeque::new(),
         over: false,
@@ -99,21 +101,29 @@ impl Watcher {
                 return Ok(None);
             }
             self = off_runtime(move || self.look()).await?;
-            if self.pending.is_empty() && !self.over && self.marks.changed().await.is_err() {
+            let idle = self.pending.is_empty() && !self.over;
+            if idle && self.subscription.marks.changed().await.is_err() {
                 return Ok(None);
             }
         }
     }
 
     /// Reads new events. If the journal was truncated since the last call, reading starts again at its beginning.
-    fn look(mut self) -> Result<Self, StoreError> {
+    fn look(mut self) -> Result<Self, Status> {
         // Marked as seen before reading, so that an event that is stored during the read wakes the watcher again.
-        let mark = *self.marks.borrow_and_update();
+        let mark = *self.subscription.marks.borrow_and_update();
+        if mark.deleted {
+            return Err(CallError::NotFound(self.job).into_status());
+        }
         if mark.cuts != self.cuts {
             self.cuts = mark.cuts;
             self.reader.rewind();
         }
-        self.read(mark.writing)?;
+        let read = self.read(mark.writing);
+        // What was read of a job that was deleted meanwhile may be incomplete: the next look tells.
+        if !self.subscription.marks.borrow().deleted {
+            read.map_err(IntoStatus::into_status)?;
+        }
         Ok(self)
     }
 

@@ -56,10 +56,11 @@ impl From<CallError> for Refusal {
     fn from(error: CallError) -> Self {
         let status = match error {
             CallError::NotFound(_) => StatusCode::NOT_FOUND,
-            CallError::NotTheirs(_) => StatusCode::FORBIDDEN,
             CallError::Invalid(_) => StatusCode::BAD_REQUEST,
-            CallError::RequestReused(_) | CallError::WrongState { .. } => StatusCode::CONFLICT,
-            CallError::Exhausted { .. } => StatusCode::TOO_MANY_REQUESTS,
+            CallError::RequestReused(_) | CallError::WrongState { .. } | CallError::NotEnded { .. } => {
+                StatusCode::CONFLICT
+            }
+            CallError::Exhausted { .. } | CallError::Full { .. } => StatusCode::TOO_MANY_REQUESTS,
             CallError::Stopping | CallError::NotStored(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())

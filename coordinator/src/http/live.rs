@@ -25,6 +25,7 @@ use super::answer::Refusal;
 use super::downsample::Downsampled;
 use super::views::{JobSummary, TimelineJson};
 use crate::grpc::watch;
+use crate::runtime::Subscription;
 use crate::state::event::JobView;
 
 /// Shortest interval between two events of the same kind.
@@ -116,9 +117,12 @@ pub(super) fn overview(app: App, viewer: Viewer) -> Result<Response, Refusal> {
 
 /// One job: its history, then new events.
 pub(super) async fn job(app: App, viewer: Viewer, id: JobId, points: usize) -> Result<Response, Refusal> {
+    let subscription = app.shared.feeds.subscribe(&id);
     let view = app.job(&id).await?;
     let followed = app.clone();
-    stream(&followed, move |out| async move { Box::pin(follow(app, viewer, view, points, out)).await })
+    stream(&followed, move |out| async move {
+        Box::pin(follow(app, viewer, view, subscription, points, out)).await
+    })
 }
 
 /// Events of a job that have been read but not yet sent.
@@ -158,13 +162,15 @@ async fn follow(
     app: App,
     viewer: Viewer,
     view: JobView,
+    subscription: Subscription,
     points: usize,
     out: Out,
 ) -> Result<(), Disconnected> {
     let id = view.record.id.clone();
-    let summary = JobSummary::of(&view.spec);
+    let summary = JobSummary::of(&view);
     out.tell("job", &app.job_json(view.clone(), summary.as_ref(), &viewer)).await?;
-    let mut events: Events = Box::pin(watch::from_the_beginning(app.shared.clone(), &view.record));
+    let mut events: Events =
+        Box::pin(watch::from_the_beginning(app.shared.clone(), subscription, &view.record));
     let mut over = {
         // Cannot fail: the semaphore is never closed. The permit limits how many histories are read at the same time.
         let _place = app.histories.acquire().await;

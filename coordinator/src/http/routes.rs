@@ -5,15 +5,16 @@ use axum::extract::{Extension, Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use lookbehind_common::ids::JobId;
 use serde::Serialize;
 
 use super::access::Viewer;
 use super::answer::{Json, Refusal};
 use super::views::{JobSummary, PageJob};
-use super::{App, live};
-use crate::state::event::UserCall;
+use super::{App, ask, live};
+use crate::state::Caller;
+use crate::state::event::{Reply, UserCall};
 
 /// Outer steps of a job's history that are sent if the request does not specify a number.
 const POINTS: usize = 1000;
@@ -26,6 +27,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/overview", get(overview))
         .route("/api/live", get(live_overview))
         .route("/api/jobs/{id}/live", get(live_job))
+        .route("/api/jobs/{id}", delete(delete_job))
         .route("/api/jobs/{id}/{action}", post(steer))
         .with_state(app)
 }
@@ -94,8 +96,7 @@ async fn steer(
             let reason = "content-type: expected application/json";
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
         }
-        let caller =
-            viewer.steers().ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, "sign in to steer jobs"))?;
+        let caller = steering(&viewer)?;
         let call = match action.as_str() {
             "cancel" => UserCall::Cancel(id),
             "pause" => UserCall::Pause(id),
@@ -106,8 +107,33 @@ async fn steer(
             }
         };
         let view = app.steer(caller, call).await?;
-        let summary = JobSummary::of(&view.spec);
+        let summary = JobSummary::of(&view);
         Ok(Json(Steered { job: app.job_json(view, summary.as_ref(), &viewer) }).into_response())
     };
     steered.await.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// The caller on whose behalf a viewer changes jobs, if they may.
+fn steering(viewer: &Viewer) -> Result<Caller, Refusal> {
+    viewer.steers().ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, "sign in to steer jobs"))
+}
+
+/// Deletes a job that has ended. A page of another origin cannot send this: a browser asks for permission before it
+/// sends DELETE to another origin.
+async fn delete_job(
+    State(app): State<App>,
+    Extension(viewer): Extension<Viewer>,
+    Path(id): Path<String>,
+) -> Response {
+    let deleted = async {
+        let (id, caller) = (job_id(&id)?, steering(&viewer)?);
+        match ask(&app.shared, caller, UserCall::Delete(id)).await? {
+            Reply::Done(result) => result.map_err(Refusal::from),
+            _ => Err(Refusal::unexpected()),
+        }
+    };
+    match deleted.await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
 }

@@ -1,9 +1,11 @@
 //! Snapshots of the cluster that all pages share: however many pages are open, the state machine is queried at most
 //! about twice a second.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lookbehind_common::ids::JobId;
 use lookbehind_proto::v1;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -63,7 +65,8 @@ impl Snapshots {
         tokio::spawn(end.run_until_cancelled_owned(async move {
             loop {
                 requested.notified().await;
-                sender.send_replace(Some(take(&shared).await.map(Arc::new)));
+                let before = sender.borrow().as_ref().and_then(|latest| latest.as_ref().ok().cloned());
+                sender.send_replace(Some(take(&shared, before.as_deref()).await.map(Arc::new)));
                 tokio::time::sleep(AGE).await;
             }
         }));
@@ -86,9 +89,11 @@ impl Snapshots {
     }
 }
 
-async fn take(shared: &Shared) -> Result<Snapshot, Refusal> {
-    let jobs = match ask(shared, reader(), UserCall::List { count: JOBS, before: None }).await? {
-        Reply::Jobs(jobs, _) => jobs,
+/// Takes a snapshot. Specifications never change, so only those are read that the one before does not have.
+async fn take(shared: &Shared, before: Option<&Snapshot>) -> Result<Snapshot, Refusal> {
+    let list = UserCall::List { count: JOBS, before: None, specs: false };
+    let views = match ask(shared, reader(), list).await? {
+        Reply::Jobs(views, _) => views,
         Reply::Job(refused) => return Err(refused.err().map_or_else(Refusal::unexpected, Refusal::from)),
         _ => return Err(Refusal::unexpected()),
     };
@@ -96,14 +101,30 @@ async fn take(shared: &Shared) -> Result<Snapshot, Refusal> {
         Reply::Workers(workers) => workers,
         _ => return Err(Refusal::unexpected()),
     };
-    let snapshot = |view: JobView| {
-        let summary = JobSummary::of(&view.spec);
-        JobSnapshot::new(&shared.observer, view, summary)
-    };
+    let mut known: HashMap<&JobId, &JobSummary> = HashMap::new();
+    for job in before.into_iter().flat_map(|before| &before.jobs) {
+        known.extend(job.summary.as_ref().map(|summary| (&job.view.record.id, summary)));
+    }
+    let mut jobs = Vec::with_capacity(views.len());
+    for view in views {
+        let summary = match known.get(&view.record.id) {
+            Some(summary) => Some((*summary).clone()),
+            None => summary(shared, view.record.id.clone()).await?,
+        };
+        jobs.push(JobSnapshot::new(&shared.observer, view, summary));
+    }
     Ok(Snapshot {
         taken: tokio::time::Instant::now(),
-        jobs: jobs.into_iter().map(snapshot).collect(),
+        jobs,
         workers,
         events: shared.observer.events().into_iter().map(EventJson::from).collect(),
     })
+}
+
+/// The essentials of a job's specification; `None` if the job was deleted just now.
+async fn summary(shared: &Shared, id: JobId) -> Result<Option<JobSummary>, Refusal> {
+    match ask(shared, reader(), UserCall::Get(id)).await? {
+        Reply::Job(result) => Ok(result.ok().and_then(|view| JobSummary::of(&view))),
+        _ => Err(Refusal::unexpected()),
+    }
 }

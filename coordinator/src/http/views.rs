@@ -3,7 +3,6 @@
 
 use lookbehind_common::job::JobSpec;
 use lookbehind_proto::json::{self, JobJson, StepJson, WorkerJson};
-use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 use serde::Serialize;
 
@@ -61,10 +60,11 @@ impl PageJob {
 }
 
 impl JobSummary {
-    /// The essentials of a specification. `None` if it is invalid, which would be a defect of the coordinator, because
-    /// specifications are checked when jobs are created.
-    pub(super) fn of(spec: &v1::JobSpec) -> Option<Self> {
-        match wire::from_proto(spec).and_then(|file| file.validate()) {
+    /// The essentials of the specification in a view. `None` if it was not wanted, or is invalid, which would be a defect
+    /// of the coordinator, because specifications are checked when jobs are created.
+    pub(super) fn of(view: &JobView) -> Option<Self> {
+        let spec = views::spec(view)?;
+        match wire::from_proto(&spec).and_then(|file| file.validate()) {
             Ok(checked) => Some(summary(&spec.name, &checked)),
             Err(error) => {
                 tracing::error!(%error, "internal error: the specification of a job is not valid");

@@ -121,6 +121,11 @@ impl Activity {
         }
     }
 
+    /// The job was deleted.
+    pub(super) fn delete(&mut self, job: &JobId) {
+        self.jobs.remove(job);
+    }
+
     fn remove_oldest(&mut self) {
         let oldest = self.jobs.iter().min_by_key(|(_, shown)| (!shown.idle, shown.last_change));
         if let Some(oldest) = oldest.map(|(job, _)| job.clone()) {

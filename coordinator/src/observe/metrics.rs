@@ -3,9 +3,8 @@
 mod job;
 mod labels;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use lookbehind_common::ids::{JobId, SessionId};
 use lookbehind_proto::v1;
@@ -24,9 +23,6 @@ use crate::state::JobState;
 use crate::state::event::{LossCause, WorkerView};
 use crate::state::observation::{Fate, JobMove, StepTimeline};
 
-/// How long the series of a finished job stay, so that Prometheus can scrape their last values.
-const LINGER: Duration = Duration::from_secs(600);
-
 /// The series of one worker.
 struct WorkerSeries {
     silent: Family<WorkerLabel, Real>,
@@ -38,8 +34,6 @@ struct WorkerSeries {
 pub(crate) struct Metrics {
     jobs: ByLabel<Gauge>,
     job: JobSeries,
-    /// Finished jobs and when they ended. Their series are removed after [`LINGER`].
-    over: Mutex<VecDeque<(Instant, JobId)>>,
     workers: ByLabel<Gauge>,
     worker: WorkerSeries,
     /// Registered workers by name. Exactly these names have series.
@@ -67,7 +61,6 @@ impl Metrics {
         let metrics = Self {
             jobs: Family::default(),
             job: JobSeries::default(),
-            over: Mutex::default(),
             workers: Family::default(),
             worker: WorkerSeries {
                 silent: Family::default(),
@@ -165,9 +158,16 @@ impl Metrics {
         {
             self.queue_wait.observe(waited.as_secs_f64());
         }
-        if moved.to.is_terminal() {
-            lock(&self.over).push_back((Instant::now(), moved.job.clone()));
+        // A job that had ended before the coordinator started has no series.
+        if moved.to.is_terminal() && moved.from.is_some() {
+            self.job.end(&moved.job);
         }
+    }
+
+    /// A job was deleted.
+    pub(super) fn job_deleted(&self, job: &JobId, state: JobState) {
+        self.jobs.get_or_create(&[("state", state.name())]).dec();
+        self.job.delete(job);
     }
 
     pub(super) fn worker_lost(&self, cause: &LossCause) {
@@ -255,12 +255,7 @@ impl Metrics {
         for (state, count) in counts {
             self.workers.get_or_create(&[("state", state)]).set(count);
         }
-        let mut over = lock(&self.over);
-        while over.front().is_some_and(|(since, _)| since.elapsed() > LINGER) {
-            if let Some((_, job)) = over.pop_front() {
-                self.job.remove(&job);
-            }
-        }
+        self.job.remove_ended();
     }
 
     /// Counts tensors that were transferred over the network.

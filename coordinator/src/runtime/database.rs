@@ -1,51 +1,70 @@
-//! The thread that writes the database. Changes that cannot be written, because the disk is full or fails, are kept
-//! and retried. Meanwhile jobs continue to train, and users get an error instead of state that is not stored.
+//! The thread that writes the database, and reads from it what answers to users need. Changes that cannot be written,
+//! because the disk is full or fails, are kept and retried. Meanwhile jobs continue to train, and users get an error
+//! instead of state that is not stored.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::Feeds;
-use crate::state::event::{CallError, Reply};
-use crate::state::{JobRecord, Notice};
-use crate::store::Store;
+use super::backlog::{Backlog, Change};
+use super::files::FileTask;
+use crate::state::event::{CallError, JobView, Reply, SpecView};
+use crate::store::{Store, StoreError};
 
 /// Capacity of the thread's queue.
 const TASKS: usize = 1024;
-/// Changes kept while they cannot be written. Beyond that, old ones are dropped with their notices, but never the
-/// newest record of a job.
-const UNWRITTEN: usize = 4096;
 
 /// Tasks of the thread, done in order: a reply goes out after the changes before it are stored.
 pub(super) enum DatabaseTask {
-    /// Store a job's record and a notice.
-    Put(Box<JobRecord>, Option<Notice>),
+    /// Store a change.
+    Store(Change),
     /// Answer a call, or refuse it if a change before it is not stored.
     Reply(oneshot::Sender<Reply>, Reply),
     /// Retry changes that could not be written.
     Retry,
 }
 
-type Change = (Box<JobRecord>, Option<Notice>);
+/// Why the state cannot be stored at present, for those who would add to what waits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StorageFailure(Arc<Mutex<Option<String>>>);
+
+impl StorageFailure {
+    fn set(&self, failure: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Refuses what would be created while the state cannot be stored: it would only wait in memory.
+    pub(crate) fn check(&self) -> Result<(), CallError> {
+        self.get().map_or(Ok(()), |reason| Err(CallError::NotStored(reason)))
+    }
+}
 
 /// State of the thread.
 struct Database {
     store: Arc<Store>,
     feeds: Arc<Feeds>,
-    unwritten: VecDeque<Change>,
-    /// Why the first unwritten change could not be written; `None` while the database works.
-    failure: Option<String>,
+    /// The thread that removes the files of deleted jobs. It never waits for this one.
+    files: mpsc::Sender<FileTask>,
+    backlog: Backlog,
+    /// Why the first change that waits could not be written; none while the database works.
+    failure: StorageFailure,
 }
 
 /// Starts the thread.
 pub(super) fn start(
     store: Arc<Store>,
     feeds: Arc<Feeds>,
+    files: mpsc::Sender<FileTask>,
+    failure: StorageFailure,
 ) -> std::io::Result<(mpsc::Sender<DatabaseTask>, JoinHandle<()>)> {
     let (sender, mut tasks) = mpsc::channel(TASKS);
-    let mut database = Database { store, feeds, unwritten: VecDeque::new(), failure: None };
+    let mut database = Database { store, feeds, files, backlog: Backlog::default(), failure };
     let thread = std::thread::Builder::new().name("database".into()).spawn(move || {
         while let Some(task) = tasks.blocking_recv() {
             database.carry_out(task);
@@ -57,21 +76,19 @@ pub(super) fn start(
 impl Database {
     fn carry_out(&mut self, task: DatabaseTask) {
         match task {
-            DatabaseTask::Put(record, notice) => {
-                self.unwritten.push_back((record, notice));
+            DatabaseTask::Store(change) => {
+                self.backlog.push(change);
                 // While the disk fails, only the retries of the ticks write: they are frequent enough.
-                if self.failure.is_none() {
+                if self.failure.get().is_none() {
                     self.write();
-                } else if self.unwritten.len() > UNWRITTEN {
-                    self.forget_oldest();
                 }
             }
             DatabaseTask::Retry => self.write(),
             DatabaseTask::Reply(waiting, reply) => {
                 // An error means that the caller has given up.
-                let _ = waiting.send(match &self.failure {
+                let _ = waiting.send(match self.failure.get() {
                     Some(reason) => refuse(reply, reason),
-                    None => reply,
+                    None => self.complete(reply),
                 });
             }
         }
@@ -79,38 +96,71 @@ impl Database {
 
     /// Writes changes in their order, until one fails.
     fn write(&mut self) {
-        while let Some((record, notice)) = self.unwritten.front() {
-            if let Err(error) = self.store.put(record, notice.as_ref()) {
-                if self.failure.is_none() {
+        while let Some(change) = self.backlog.first() {
+            if let Err(error) = self.store(change) {
+                if self.failure.get().is_none() {
                     tracing::error!(%error, "the state cannot be stored; it is tried again");
                 }
-                self.failure = Some(error.to_string());
-                return;
+                return self.failure.set(Some(error.to_string()));
             }
-            self.feeds.changed(&record.id);
-            self.unwritten.pop_front();
+            match self.backlog.pop() {
+                Some(Change::Job(change)) => self.feeds.changed(&change.record.id),
+                Some(Change::Delete(job)) => {
+                    self.feeds.deleted(&job);
+                    // An error means that the process ends; the next start removes the files.
+                    let _ = self.files.blocking_send(FileTask::Remove(job));
+                }
+                Some(Change::KeepUpload(..) | Change::DropUpload(_)) | None => {}
+            }
         }
-        if self.failure.take().is_some() {
+        if self.failure.get().is_some() {
+            self.failure.set(None);
             tracing::info!("the state can be stored again");
         }
     }
 
-    /// Drops the oldest change that is followed by a newer one of the same job.
-    fn forget_oldest(&mut self) {
-        let newer = |index: usize, record: &JobRecord| {
-            self.unwritten.iter().skip(index + 1).any(|(later, _)| later.id == record.id)
-        };
-        let old = self.unwritten.iter().enumerate().find(|(index, (record, _))| newer(*index, record));
-        if let Some(index) = old.map(|(index, _)| index) {
-            self.unwritten.remove(index);
+    fn store(&self, change: &Change) -> Result<(), StoreError> {
+        match change {
+            Change::Job(change) => self.store.put(change),
+            Change::Delete(job) => self.store.delete(job),
+            Change::KeepUpload(ticket, record) => self.store.keep_upload(*ticket, record),
+            Change::DropUpload(digest) => self.store.drop_upload(digest),
         }
+    }
+
+    /// The reply with the specifications that are wanted.
+    fn complete(&self, mut reply: Reply) -> Reply {
+        let completed = match &mut reply {
+            Reply::Job(result) => match result.as_mut() {
+                Ok(view) => self.read_spec(view),
+                Err(_) => Ok(()),
+            },
+            Reply::Jobs(views, _) => views.iter_mut().try_for_each(|view| self.read_spec(view)),
+            _ => Ok(()),
+        };
+        match completed {
+            Ok(()) => reply,
+            Err(error) => {
+                tracing::error!(%error, "the specification of a job cannot be read");
+                refuse(reply, error.to_string())
+            }
+        }
+    }
+
+    fn read_spec(&self, view: &mut JobView) -> Result<(), StoreError> {
+        if view.spec == SpecView::Wanted {
+            // One that is missing must not make a whole list unreadable.
+            view.spec = SpecView::Encoded(self.store.spec(&view.record.id)?.unwrap_or_default());
+        }
+        Ok(())
     }
 }
 
-/// The answer in place of one that would report state that is not stored.
-fn refuse(reply: Reply, reason: &str) -> Reply {
+/// The answer in place of one that would report state that is not stored or cannot be read.
+fn refuse(reply: Reply, reason: String) -> Reply {
     match reply {
-        Reply::Job(_) | Reply::Jobs(..) => Reply::Job(Box::new(Err(CallError::NotStored(reason.to_owned())))),
+        Reply::Job(_) | Reply::Jobs(..) => Reply::Job(Box::new(Err(CallError::NotStored(reason)))),
+        Reply::Done(_) => Reply::Done(Err(CallError::NotStored(reason))),
         other => other,
     }
 }

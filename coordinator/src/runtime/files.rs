@@ -46,6 +46,8 @@ pub(super) enum FileTask {
     },
     /// The job is not active any more: close its journal.
     Close(JobId),
+    /// The job was deleted: remove its files.
+    Remove(JobId),
 }
 
 /// The open journal of an active job.
@@ -77,10 +79,11 @@ struct Files {
     open: HashMap<JobId, Open>,
 }
 
-/// Starts the thread; it ends when all senders of its queue are dropped.
+/// Starts the thread, which first removes the files of `removals`; it ends when all senders of its queue are dropped.
 pub(super) fn start(
     shared: &Shared,
     effects: mpsc::Sender<Event>,
+    removals: Vec<JobId>,
 ) -> std::io::Result<(mpsc::Sender<FileTask>, JoinHandle<()>)> {
     let (sender, mut tasks) = mpsc::channel(TASKS);
     let mut files = Files {
@@ -91,6 +94,8 @@ pub(super) fn start(
         open: HashMap::new(),
     };
     let thread = std::thread::Builder::new().name("files".into()).spawn(move || {
+        // First, because a new job may draw the identity of a deleted one.
+        removals.into_iter().for_each(|job| files.carry_out(FileTask::Remove(job)));
         while let Some(task) = tasks.blocking_recv() {
             files.carry_out(task);
         }
@@ -134,6 +139,11 @@ impl Files {
                     tracing::error!(%job, %error, "the last metrics could not be written");
                 }
                 self.feeds.closed(&job);
+            }
+            FileTask::Remove(job) => {
+                if let Err(error) = self.store.remove_files(&job) {
+                    tracing::error!(%job, %error, "the files of a deleted job could not be removed; the next start tries it again");
+                }
             }
         }
     }

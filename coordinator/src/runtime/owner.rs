@@ -9,6 +9,7 @@ use lookbehind_common::ids::{JobId, SessionId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::Change;
 use super::database::{self, DatabaseTask};
 use super::files::{self, FileTask, TASKS};
 use super::{Envelope, Shared};
@@ -65,18 +66,21 @@ struct Waiting {
 }
 
 impl Owner {
-    /// Prepares the owner and starts its threads. `stopped` is cancelled at `Command::Stopped`.
+    /// Prepares the owner and starts its threads. `stopped` is cancelled at `Command::Stopped`; the files of
+    /// `removals` are removed.
     pub(crate) fn new(
         core: Core,
         clock: Clock,
         shared: Shared,
         mail: mpsc::Receiver<Envelope>,
         stopped: CancellationToken,
+        removals: Vec<JobId>,
     ) -> std::io::Result<Self> {
         let (effects_sender, effects) = mpsc::channel(2 * TASKS);
-        let (files, files_thread) = files::start(&shared, effects_sender.clone())?;
+        let (files, files_thread) = files::start(&shared, effects_sender.clone(), removals)?;
+        let (store, feeds) = (Arc::clone(&shared.store), Arc::clone(&shared.feeds));
         let (database, database_thread) =
-            database::start(Arc::clone(&shared.store), Arc::clone(&shared.feeds))?;
+            database::start(store, feeds, files.clone(), shared.storage_failure.clone())?;
         Ok(Self {
             core,
             clock,
@@ -160,9 +164,12 @@ impl Owner {
                 Command::Disconnect(session) => {
                     self.outboxes.remove(&session);
                 }
-                Command::Persist(record, notice) => {
-                    let _ = self.database.send(DatabaseTask::Put(record, notice)).await;
+                Command::Persist(change) => self.store(Change::Job(change)).await,
+                Command::Delete(job) => self.store(Change::Delete(job)).await,
+                Command::KeepUpload { ticket, record } => {
+                    self.store(Change::KeepUpload(ticket, record)).await;
                 }
+                Command::DropUpload(digest) => self.store(Change::DropUpload(digest)).await,
                 Command::Load { job, activation, start } => {
                     self.file_task(FileTask::Load { job, activation, start }).await;
                 }
@@ -210,6 +217,11 @@ impl Owner {
         }
     }
 
+    async fn store(&self, change: Change) {
+        // No error: the thread ends only after this task.
+        let _ = self.database.send(DatabaseTask::Store(change)).await;
+    }
+
     async fn file_task(&self, task: FileTask) {
         // No error: the thread ends only after this task.
         let _ = self.files.send(task).await;
@@ -228,7 +240,7 @@ impl Owner {
                 let _ = waiting.reply.send(Reply::Registered(Ok(fencing_token)));
             }
             // Through the database thread: what a user learns about jobs is durable before the answer goes out.
-            Reply::Job(_) | Reply::Jobs(..) => {
+            Reply::Job(_) | Reply::Jobs(..) | Reply::Done(_) => {
                 let _ = self.database.send(DatabaseTask::Reply(waiting.reply, reply)).await;
             }
             immediate => {

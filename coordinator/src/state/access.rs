@@ -1,8 +1,5 @@
 //! Ownership of jobs, and who may access them.
 
-use super::event::CallError;
-use super::job::Job;
-
 /// The caller of an operation, as far as access to jobs depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
@@ -38,10 +35,5 @@ impl Caller {
             Self::Admin(name) if name != owner => format!("admin {name:?}"),
             _ => "its user".to_owned(),
         }
-    }
-
-    /// Refuses access to a job that the caller may not touch.
-    pub(super) fn check(&self, job: &Job) -> Result<(), CallError> {
-        if self.may_access(&job.record.owner) { Ok(()) } else { Err(CallError::NotTheirs(job.id().clone())) }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lookbehind_common::ids::SessionId;
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::sampling::Plan;
+use lookbehind_proto::v1;
 
 use crate::state::assign::Candidate;
 use crate::state::describing::Claim;
@@ -22,6 +23,8 @@ use crate::training::Trainer;
 pub(crate) struct Active {
     /// Events of other activations of the job are stale.
     pub(crate) activation: Activation,
+    /// The job's specification as it is sent to workers.
+    pub(crate) message: Arc<v1::JobSpec>,
     pub(crate) members: BTreeMap<SessionId, Member>,
     /// When it lost its last worker; `None` while it has any.
     pub(crate) without_workers_since: Option<Duration>,
@@ -115,9 +118,10 @@ pub(crate) enum Closing {
 }
 
 impl Active {
-    pub(crate) fn new(activation: Activation) -> Self {
+    pub(crate) fn new(activation: Activation, message: Arc<v1::JobSpec>) -> Self {
         Self {
             activation,
+            message,
             members: BTreeMap::new(),
             without_workers_since: None,
             claims: Vec::new(),

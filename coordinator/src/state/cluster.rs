@@ -2,6 +2,8 @@
 //! methods of [`Cluster`] that take the job as an argument: cluster and job can be borrowed mutably at the same time,
 //! and no step has to look up its job.
 
+use std::sync::Arc;
+
 use lookbehind_common::ids::{JobId, SessionId};
 
 use super::command::{Command, WorkerCommand};
@@ -9,7 +11,7 @@ use super::event::{Origin, Reply, ReplyTo};
 use super::halt::Halt;
 use super::job::Job;
 use super::observation::{JobMove, Observation};
-use super::record::{JobState, Notice};
+use super::record::{JobChange, JobState, Notice};
 use super::workers::Workers;
 use super::{CoreConfig, Now};
 
@@ -24,6 +26,18 @@ pub(super) struct Cluster {
     pub(super) now: Now,
     /// The commands that the event being handled has produced so far.
     pub(super) commands: Vec<Command>,
+    /// Jobs that have ended in the event being handled.
+    pub(super) ended: Vec<JobId>,
+}
+
+/// Maximum length in bytes of the message in a job's record, which stays in memory when the job has ended. The notice
+/// has the whole message.
+const MESSAGE: usize = 1024;
+
+/// The beginning of a message.
+fn beginning(message: &str) -> &str {
+    let boundary = |end: &usize| message.is_char_boundary(*end);
+    &message[..(0..=message.len().min(MESSAGE)).rev().find(boundary).unwrap_or(0)]
 }
 
 impl Cluster {
@@ -75,7 +89,10 @@ impl Cluster {
             digest: job.record.digest,
             at: self.now.unix,
         };
-        self.push(Command::Persist(Box::new(job.record.clone()), Some(notice)));
+        let is_new = !std::mem::replace(&mut job.spec_stored, true);
+        let spec = is_new.then(|| Arc::clone(&job.encoded));
+        let change = JobChange { record: job.record.clone(), spec, notices: vec![notice] };
+        self.push(Command::Persist(Box::new(change)));
         self.observe(Observation::JobNoted(job.id().clone(), message.to_owned()));
     }
 
@@ -86,9 +103,10 @@ impl Cluster {
         // A new job was constructed in its first state; for observers it comes from no state.
         let from = since.map(|_| from);
         let after = since.map(|since| self.now.elapsed.saturating_sub(since));
-        message.clone_into(&mut job.record.message);
+        beginning(message).clone_into(&mut job.record.message);
         if state.is_terminal() {
             job.record.finished_at = Some(self.now.unix);
+            self.ended.push(job.id().clone());
         }
         if state == JobState::Paused || state.is_terminal() {
             job.record.pausing = false;

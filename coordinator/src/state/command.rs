@@ -11,7 +11,7 @@ use lookbehind_proto::v1;
 
 use crate::state::event::{Activation, Reply, ReplyTo};
 use crate::state::observation::Observation;
-use crate::state::record::{JobRecord, Notice};
+use crate::state::record::{JobChange, UploadRecord};
 use crate::training::{Input, Snapshot, Trainer};
 
 /// One output. The runtime carries them out in order; what must be durable before a reply is emitted before it.
@@ -23,8 +23,19 @@ pub enum Command {
     Send(SessionId, WorkerCommand),
     /// Close a worker's control stream after the commands sent before it.
     Disconnect(SessionId),
-    /// Store a job's record durably, together with a notice of what changed.
-    Persist(Box<JobRecord>, Option<Notice>),
+    /// Store a change of a job durably.
+    Persist(Box<JobChange>),
+    /// Remove the stored job durably, then its files.
+    Delete(JobId),
+    /// Store the record of an uploaded file durably. With a ticket, the file received under it first gets its name.
+    KeepUpload {
+        /// The ticket of a file that was just received; `None` if the file has its name already.
+        ticket: Option<u64>,
+        /// The record.
+        record: UploadRecord,
+    },
+    /// Remove the record of an uploaded file durably, then the file.
+    DropUpload(Digest),
     /// Load the weights that a job starts from; answered by `Loaded`.
     Load {
         /// Identity of the job.

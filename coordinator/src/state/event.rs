@@ -14,7 +14,9 @@ use lookbehind_proto::v1;
 
 pub use self::worker::{Busy, Fault, LossCause, Origin, PartialHeader, Registration, WorkerMessage};
 use crate::state::access::Caller;
-pub use crate::state::reply::{Admission, CallError, JobView, PartialOutcome, Refusal, Reply, WorkerView};
+pub use crate::state::reply::{
+    Admission, CallError, JobView, PartialOutcome, Refusal, Reply, SpecView, WorkerView,
+};
 use crate::training::{Advance, StartError, Trainer};
 
 /// Identifies the call that an answer belongs to. Opaque to the state machine.
@@ -139,6 +141,8 @@ pub enum Event {
         /// Both digests.
         difference: ReplayDifference,
     },
+    /// A file that was announced does not come, or is refused. Of one that was received: nothing.
+    UploadAbandoned(u64),
     /// A shutdown was requested.
     Shutdown,
 }
@@ -167,8 +171,9 @@ pub enum UserCall {
         request_id: String,
         /// The specification as sent, not yet validated.
         spec: Box<v1::JobSpec>,
-        /// Identity for the job if the call is not a retry. It is drawn outside the core, which has no randomness.
-        id: JobId,
+        /// Determines the identity of the job if the call is not a retry. It is drawn outside the core, which has no
+        /// randomness.
+        entropy: u64,
     },
     /// View one job.
     Get(JobId),
@@ -178,6 +183,8 @@ pub enum UserCall {
         count: usize,
         /// The page holds jobs with lower creation numbers than this; absent for the first page.
         before: Option<u64>,
+        /// Whether the views hold the jobs' specifications.
+        specs: bool,
     },
     /// End a job at once.
     Cancel(JobId),
@@ -189,6 +196,17 @@ pub enum UserCall {
         id: JobId,
         /// Whether it may continue in another compute class.
         accept_class: bool,
+    },
+    /// Delete a job that has ended.
+    Delete(JobId),
+    /// Send a file of this many bytes; answered with a ticket.
+    AnnounceUpload(u64),
+    /// Keep a file that was received and checked.
+    KeepUpload {
+        /// The ticket under which it was received.
+        ticket: u64,
+        /// Digest of its content.
+        digest: Digest,
     },
     /// View all registered workers.
     Workers,

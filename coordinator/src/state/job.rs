@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use lookbehind_common::ids::{JobId, SessionId};
 use lookbehind_common::job::{ComputeClasses, JobSpec};
-use lookbehind_proto::v1;
 
 use crate::state::active::{Active, Stage, Training};
 use crate::state::event::{Activation, ReplayDifference};
@@ -17,15 +16,17 @@ use crate::training::ComputeClass;
 
 const NOT_ACTIVE: Halt = Halt::Broken("a job with members, weights or arithmetic under way is active");
 
-/// A job of any state.
+/// A job that has not ended.
 #[derive(Debug)]
 pub(crate) struct Job {
     /// Its durable part.
     pub(crate) record: JobRecord,
     /// The validated specification.
     pub(crate) spec: JobSpec,
-    /// The specification as it is sent to workers.
-    pub(crate) message: Arc<v1::JobSpec>,
+    /// The specification as it was sent, encoded: it is decoded again when workers are to get it.
+    pub(crate) encoded: Arc<[u8]>,
+    /// Whether the specification is stored already.
+    pub(crate) spec_stored: bool,
     /// When it entered its current state; `None` until its first state was announced.
     pub(crate) since: Option<Duration>,
     /// Sessions of workers that cannot serve it.
@@ -57,11 +58,12 @@ pub(crate) enum Ground {
 
 impl Job {
     /// A job that is not active.
-    pub(crate) fn new(record: JobRecord, spec: JobSpec, message: Arc<v1::JobSpec>) -> Self {
+    pub(crate) fn new(record: JobRecord, spec: JobSpec, encoded: Arc<[u8]>, spec_stored: bool) -> Self {
         Self {
             record,
             spec,
-            message,
+            encoded,
+            spec_stored,
             since: None,
             excluded: BTreeMap::new(),
             active: None,

@@ -23,6 +23,8 @@ pub enum Observation {
     WorkerLeaves(Arc<str>, Option<JobId>),
     /// A job has changed its state, or was created or restored in this incarnation.
     JobMoved(JobMove),
+    /// A job that had ended was deleted: its last state.
+    JobDeleted(JobId, JobState),
     /// A notice of a job: its text.
     JobNoted(JobId, String),
     /// An outer step is done.

@@ -1,5 +1,7 @@
 //! The durable record of a job, and its notices.
 
+use std::sync::Arc;
+
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::JobId;
 use serde::{Deserialize, Serialize};
@@ -51,8 +53,8 @@ impl JobState {
     }
 }
 
-/// The durable record of a job, stored as JSON. Fields added later have `serde(default)`, so that older records still
-/// decode.
+/// The durable record of a job, stored as JSON: all of it but its specification, which may be large and never changes.
+/// Fields added later have `serde(default)`, so that older records still decode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobRecord {
     /// Identity of the job; the key of the record.
@@ -64,8 +66,12 @@ pub struct JobRecord {
     pub owner: String,
     /// Chosen by the client; a retried creation of the same owner is recognised by it.
     pub request_id: String,
-    /// The specification as it was sent: an encoded `lookbehind.v1.JobSpec`.
-    pub spec: Vec<u8>,
+    /// Size in bytes of its specification.
+    pub spec_bytes: u64,
+    /// Digest of its specification, by which a retried creation is told from another one.
+    pub spec_digest: Digest,
+    /// The uploaded file that it starts from; `None` if its weights are drawn.
+    pub init: Option<Digest>,
     /// State of the job when the record was stored.
     pub state: JobState,
     /// Number of durable changes so far; each notice has its own.
@@ -109,4 +115,76 @@ pub struct Notice {
     pub digest: Option<Digest>,
     /// Time of the event.
     pub at: UnixMillis,
+}
+
+/// The durable record of an uploaded file, stored as JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UploadRecord {
+    /// Digest of the file's content; its name.
+    pub digest: Digest,
+    /// Size of the file in bytes.
+    pub bytes: u64,
+    /// Name of the principal that sent it last, to whose share it counts; empty without credentials.
+    pub owner: String,
+    /// When it was sent last.
+    pub sent_at: UnixMillis,
+    /// Whether a job that starts from it was created since it was sent last.
+    pub claimed: bool,
+}
+
+/// A job in the state folder, as it is read at a start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredJob {
+    /// Its record.
+    pub record: JobRecord,
+    /// Its specification, an encoded `lookbehind.v1.JobSpec`; `None` if the job has ended.
+    pub spec: Option<Vec<u8>>,
+}
+
+/// What a start finds in the state folder.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stored {
+    /// All jobs.
+    pub jobs: Vec<StoredJob>,
+    /// All uploaded files that have a record.
+    pub uploads: Vec<UploadRecord>,
+    /// Digest and size in bytes of uploaded files that have none: those of older versions, and one whose record was not
+    /// stored any more when the process ended.
+    pub unrecorded_uploads: Vec<(Digest, u64)>,
+}
+
+/// A durable change of a job, stored in one transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobChange {
+    /// The new record.
+    pub record: JobRecord,
+    /// The encoded specification of a job that is new; `None` if it is stored already.
+    pub spec: Option<Arc<[u8]>>,
+    /// What happened, oldest first.
+    pub notices: Vec<Notice>,
+}
+
+/// A queued job of a number, for tests.
+#[cfg(test)]
+pub(crate) fn record_for_tests(number: u64) -> JobRecord {
+    JobRecord {
+        id: JobId::from_entropy(number),
+        number,
+        owner: String::new(),
+        request_id: format!("request-{number}"),
+        spec_bytes: 3,
+        spec_digest: Digest::of(&[1, 2, 3]),
+        init: None,
+        state: JobState::Queued,
+        revision: 1,
+        message: String::new(),
+        created_at: UnixMillis(5),
+        finished_at: None,
+        checkpoint: None,
+        total_outer_steps: 0,
+        class: None,
+        digest: None,
+        pausing: false,
+        description: None,
+    }
 }

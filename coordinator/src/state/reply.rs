@@ -1,10 +1,6 @@
 //! Answers of the state machine to calls, and the views of jobs and workers that users get.
 
-use std::sync::Arc;
-
 use lookbehind_common::ids::{FencingToken, JobId, SessionId};
-
-use lookbehind_proto::v1;
 
 use crate::state::event::Registration;
 use crate::state::record::JobRecord;
@@ -16,6 +12,10 @@ pub enum Reply {
     Job(Box<Result<JobView, CallError>>),
     /// A page of jobs, and the creation number of its last job if more follow.
     Jobs(Vec<JobView>, Option<u64>),
+    /// What the caller asked for is done, or why it is refused.
+    Done(Result<(), CallError>),
+    /// The ticket under which a file may be sent, or why it may not.
+    Ticket(Result<u64, CallError>),
     /// All registered workers.
     Workers(Vec<WorkerView>),
     /// The fencing token of the new session, or why the worker is refused.
@@ -61,13 +61,25 @@ pub enum PartialOutcome {
     Conflict(String),
 }
 
+/// The specification in the view of a job. The core has none to give: the runtime reads it from the state folder where
+/// it is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SpecView {
+    /// It is not wanted.
+    Omitted,
+    /// It is wanted and not read yet.
+    Wanted,
+    /// As it was sent: an encoded `lookbehind.v1.JobSpec`.
+    Encoded(Vec<u8>),
+}
+
 /// A job as users see it.
 #[derive(Clone, Debug)]
 pub struct JobView {
     /// Its durable record.
     pub record: JobRecord,
-    /// Its specification as it was sent.
-    pub spec: Arc<v1::JobSpec>,
+    /// Its specification.
+    pub spec: SpecView,
     /// Number of outer steps done, including those after the newest checkpoint.
     pub outer_step: u64,
     /// Number of workers that serve it now.
@@ -96,12 +108,9 @@ pub struct WorkerView {
 /// Why a user's call is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The job does not exist.
+    /// The job does not exist, or belongs to another user: one answer, so that nobody learns which jobs others have.
     #[error("job {0}: not found")]
     NotFound(JobId),
-    /// The job belongs to another user.
-    #[error("job {0}: belongs to another user")]
-    NotTheirs(JobId),
     /// The specification or `request_id` is invalid.
     #[error("{0}")]
     Invalid(#[from] lookbehind_common::job::JobError),
@@ -117,6 +126,30 @@ pub enum CallError {
         verb: &'static str,
         /// The current state of the job.
         state: &'static str,
+    },
+    /// Only jobs that have ended can be deleted.
+    #[error("job {job}: cannot delete a job that is {state}; cancel it first")]
+    NotEnded {
+        /// Identity of the job.
+        job: JobId,
+        /// The current state of the job.
+        state: &'static str,
+    },
+    /// A limit on what is kept leaves no room.
+    #[error("{what}: {used} of the {limit}{unit} that {whose} may have are in use; {remedy}")]
+    Full {
+        /// What is limited.
+        what: &'static str,
+        /// Unit of the numbers, with a space before it; empty for a count.
+        unit: &'static str,
+        /// Who may have it.
+        whose: &'static str,
+        /// What is in use.
+        used: u64,
+        /// The maximum.
+        limit: u64,
+        /// What is needed, and how to make room.
+        remedy: String,
     },
     /// A limit is reached.
     #[error("{what}: the limit of {limit} is reached")]

@@ -1,6 +1,10 @@
 //! Scheduling: which free worker serves which job.
 
+use std::sync::Arc;
+
 use lookbehind_common::ids::{JobId, SessionId};
+use lookbehind_proto::v1;
+use prost::Message as _;
 
 use super::Core;
 use super::active::{Active, Member};
@@ -69,7 +73,9 @@ impl Core {
         self.activations += 1;
         let activation = Activation(self.activations);
         self.on_job(id, |cluster, job| {
-            job.active = Some(Active::new(activation));
+            let message = v1::JobSpec::decode(&*job.encoded)
+                .map_err(|_| Halt::Broken("a specification that was accepted can be decoded"))?;
+            job.active = Some(Active::new(activation, Arc::new(message)));
             let message = format!("preparing on {} workers", workers.len());
             cluster.set_state(job, JobState::Preparing, &message);
             tracing::info!(job = %job.id(), workers = workers.len(), "job prepares");
@@ -86,7 +92,8 @@ impl Cluster {
         let active = job.require_active_mut()?;
         active.members.insert(session, Member { since: self.now.elapsed, ..Member::default() });
         active.without_workers_since = None;
-        let prepare = WorkerCommand::Prepare(job.id().clone(), job.message.clone());
+        let message = Arc::clone(&active.message);
+        let prepare = WorkerCommand::Prepare(job.id().clone(), message);
         self.push(Command::Send(session, prepare));
         Ok(())
     }

@@ -13,7 +13,9 @@ use tempfile::TempDir;
 
 use super::journal::{Journal, Reader};
 use super::*;
-use crate::state::{JobState, UnixMillis};
+use crate::state::{
+    JobChange, JobRecord, JobState, Notice, StoredJob, UnixMillis, UploadRecord, record_for_tests as record,
+};
 use crate::training::Snapshot;
 
 fn folder() -> TempDir {
@@ -24,25 +26,9 @@ fn open(root: &Path) -> Opened {
     Store::open(root, ClusterId("fresh".into()), 7).expect("a usable state")
 }
 
-fn record(id: u64) -> JobRecord {
-    JobRecord {
-        id: JobId::from_entropy(id),
-        number: id,
-        owner: String::new(),
-        request_id: format!("request-{id}"),
-        spec: vec![1, 2, 3],
-        state: JobState::Queued,
-        revision: 1,
-        message: String::new(),
-        created_at: UnixMillis(5),
-        finished_at: None,
-        checkpoint: None,
-        total_outer_steps: 0,
-        class: None,
-        digest: None,
-        pausing: false,
-        description: None,
-    }
+fn change(record: JobRecord, notice: Option<Notice>) -> JobChange {
+    let spec = Some([1, 2, 3].as_slice().into());
+    JobChange { record, spec, notices: notice.into_iter().collect() }
 }
 
 fn notice(revision: u64) -> Notice {
@@ -80,7 +66,7 @@ fn state_of_a_newer_format_is_refused() {
     let root = folder();
     let opened = open(root.path());
     let transaction = opened.store.begin_write().expect("a transaction");
-    transaction.open_table(META).expect("the table").insert("format", "2").expect("the entry");
+    transaction.open_table(META).expect("the table").insert("format", "3").expect("the entry");
     transaction.commit().expect("the commit");
     drop(opened);
     let newer = Store::open(root.path(), ClusterId("other".into()), 0);
@@ -93,13 +79,22 @@ fn what_was_stored_is_there_after_a_restart() {
     let opened = open(root.path());
     for revision in 1..=3 {
         let record = JobRecord { revision, ..record(4) };
-        opened.store.put(&record, Some(&notice(revision))).expect("a writable state");
+        let spec = if revision == 1 { change(record.clone(), None).spec } else { None };
+        let change = JobChange { spec, ..change(record, Some(notice(revision))) };
+        opened.store.put(&change).expect("a writable state");
     }
-    opened.store.put(&record(5), None).expect("a writable state");
+    let ended = JobRecord { state: JobState::Cancelled, ..record(5) };
+    opened.store.put(&change(ended.clone(), None)).expect("a writable state");
     drop(opened);
     let opened = open(root.path());
-    assert_eq!(opened.records.len(), 2);
-    assert!(opened.records.contains(&JobRecord { revision: 3, ..record(4) }));
+    let queued = JobRecord { revision: 3, ..record(4) };
+    let expected = [
+        StoredJob { record: queued, spec: Some(vec![1, 2, 3]) },
+        // A start does not read the specifications of jobs that have ended.
+        StoredJob { record: ended, spec: None },
+    ];
+    assert_eq!(opened.stored.jobs, expected);
+    assert_eq!(opened.store.spec(&record(5).id).expect("a readable state"), Some(vec![1, 2, 3]));
     let notices = opened.store.notices(&record(4).id, 1, 10).expect("the notices");
     assert_eq!(notices, [notice(2), notice(3)]);
     assert_eq!(opened.store.notices(&record(5).id, 0, 10).expect("no notices"), []);
@@ -291,22 +286,5 @@ fn a_checkpoint_for_other_data_or_another_model_is_not_taken() {
     assert!(error.to_string().contains("other data"), "{error}");
 }
 
-#[test]
-fn uploads_are_found_by_their_digest_and_checked() {
-    let root = folder();
-    let mut upload = uploads::Upload::begin(root.path(), 1).expect("a writable folder");
-    upload.write(b"some ").expect("a writable file");
-    upload.write(b"weights").expect("a writable file");
-    let digest = upload.finish().expect("a durable file");
-    assert_eq!(digest, Digest::of(b"some weights"));
-    assert_eq!(uploads::read(root.path(), &digest, 100).expect("the file"), b"some weights");
-    assert!(matches!(uploads::read(root.path(), &digest, 11), Err(StoreError::Damaged { .. })), "too long");
-    std::fs::write(root.path().join(format!("{digest}.safetensors")), b"others").expect("a damaged file");
-    assert!(matches!(uploads::read(root.path(), &digest, 100), Err(StoreError::Damaged { .. })));
-    drop(uploads::Upload::begin(root.path(), 2).expect("a writable folder"));
-    assert_eq!(
-        std::fs::read_dir(root.path()).expect("the folder").count(),
-        1,
-        "an aborted upload leaves nothing"
-    );
-}
+mod jobs;
+mod uploads_kept;

@@ -1,62 +1,132 @@
 //! Uploaded model files for jobs to start from, stored under the digest of their content.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use lookbehind_common::digest::Digest;
+use lookbehind_common::model_file::{Check, ModelFileError};
 
 use super::{StoreError, durable};
 
-/// A file that is being received. If it is dropped before [`Upload::finish`], nothing of it is kept.
+/// End of the names of stored files, after the digest.
+const STORED: &str = ".safetensors";
+/// End of the names of files that are being received, after the ticket.
+const RECEIVED: &str = ".tmp";
+
+/// Why a file is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// It is not a model file.
+    #[error(transparent)]
+    Invalid(#[from] ModelFileError),
+    /// It cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A file that is being received, checked while it arrives. If it is dropped before [`Upload::finish`], nothing of it is
+/// kept.
 #[derive(Debug)]
 pub struct Upload {
-    folder: PathBuf,
     temporary: PathBuf,
     file: File,
     hasher: blake3::Hasher,
+    check: Check,
+    finished: bool,
 }
 
 impl Upload {
-    /// Creates a temporary file. `number` must be different for each upload under way.
+    /// Creates a temporary file for `length` bytes. The ticket must be different for each upload under way.
     ///
     /// # Errors
-    /// If it cannot be created.
-    pub fn begin(folder: &Path, number: u64) -> Result<Self, StoreError> {
+    /// If it cannot be created, or no model file has this length.
+    pub fn begin(folder: &Path, ticket: u64, length: u64) -> Result<Self, UploadError> {
+        let check = Check::new(length)?;
         std::fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
-        let temporary = folder.join(format!(".{number}.tmp"));
+        let temporary = received(folder, ticket);
         let file = File::create(&temporary).map_err(StoreError::io(&temporary))?;
-        Ok(Self { folder: folder.to_owned(), temporary, file, hasher: blake3::Hasher::new() })
+        Ok(Self { temporary, file, hasher: blake3::Hasher::new(), check, finished: false })
     }
 
     /// Appends some bytes.
     ///
     /// # Errors
-    /// If they cannot be written.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+    /// If no model file continues with them, or they cannot be written.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), UploadError> {
+        self.check.take(bytes)?;
         self.hasher.update(bytes);
-        self.file.write_all(bytes).map_err(StoreError::io(&self.temporary))
+        Ok(self.file.write_all(bytes).map_err(StoreError::io(&self.temporary))?)
     }
 
-    /// Makes the file durable under the digest of its content, and returns the digest. An equal file is replaced.
+    /// Makes the content durable and returns its digest. The file waits for [`give_name`], or for the next start, which
+    /// removes it.
     ///
     /// # Errors
-    /// If it cannot be made durable.
-    pub fn finish(self) -> Result<Digest, StoreError> {
+    /// If the file is not complete, or cannot be made durable.
+    pub fn finish(mut self) -> Result<Digest, UploadError> {
+        self.check.finish()?;
         self.file.sync_all().map_err(StoreError::io(&self.temporary))?;
-        let digest = Digest(*self.hasher.finalize().as_bytes());
-        let path = path(&self.folder, &digest);
-        std::fs::rename(&self.temporary, &path).map_err(StoreError::io(&path))?;
-        durable::sync_folder(&self.folder)?;
-        Ok(digest)
+        self.finished = true;
+        Ok(Digest(*self.hasher.finalize().as_bytes()))
     }
 }
 
 impl Drop for Upload {
-    /// Removes the temporary file of an unfinished upload; a finished one was renamed and has none.
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.temporary);
+        if !self.finished {
+            let _ = std::fs::remove_file(&self.temporary);
+        }
     }
+}
+
+/// Gives a finished file the name of its content, durably. An equal file is replaced.
+///
+/// # Errors
+/// If it cannot be renamed.
+pub fn give_name(folder: &Path, ticket: u64, digest: &Digest) -> Result<(), StoreError> {
+    let (from, to) = (received(folder, ticket), path(folder, digest));
+    match std::fs::rename(&from, &to) {
+        // It was done before, when a later step failed, or somebody has removed the file. To try it again would not help.
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        renamed => renamed.map_err(StoreError::io(&to))?,
+    }
+    durable::sync_folder(folder)
+}
+
+/// Removes a stored file, if it is there. One that cannot be removed is found again by the next start.
+pub fn remove(folder: &Path, digest: &Digest) {
+    match std::fs::remove_file(path(folder, digest)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::warn!(%digest, %error, "an uploaded file could not be removed");
+        }
+        _ => {}
+    }
+}
+
+/// Removes files that were not received completely, and returns the stored ones with their sizes in bytes. Files of
+/// other names are left alone.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn clean(folder: &Path) -> Result<HashMap<Digest, u64>, StoreError> {
+    let mut stored = HashMap::new();
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(stored),
+        entries => entries.map_err(StoreError::io(folder))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(StoreError::io(folder))?;
+        let name = entry.file_name();
+        let name = name.to_str().unwrap_or_default();
+        if let Some(digest) = name.strip_suffix(STORED).and_then(Digest::parse) {
+            stored.insert(digest, entry.metadata().map_err(StoreError::io(folder))?.len());
+        } else if name.starts_with('.') && name.ends_with(RECEIVED) {
+            std::fs::remove_file(entry.path()).map_err(StoreError::io(folder))?;
+        }
+    }
+    Ok(stored)
 }
 
 /// Reads an uploaded file of at most `most` bytes.
@@ -77,5 +147,9 @@ pub fn read(folder: &Path, digest: &Digest, most: u64) -> Result<Vec<u8>, StoreE
 }
 
 fn path(folder: &Path, digest: &Digest) -> PathBuf {
-    folder.join(format!("{digest}.safetensors"))
+    folder.join(format!("{digest}{STORED}"))
+}
+
+fn received(folder: &Path, ticket: u64) -> PathBuf {
+    folder.join(format!(".{ticket}{RECEIVED}"))
 }

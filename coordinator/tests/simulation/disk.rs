@@ -1,9 +1,9 @@
 //! The disk: what survives the coordinator's process, job records and checkpoints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lookbehind_common::ids::JobId;
-use lookbehind_coordinator::state::JobRecord;
+use lookbehind_coordinator::state::{JobRecord, Stored, StoredJob};
 use lookbehind_coordinator::training::Snapshot;
 
 use crate::dice::Micros;
@@ -12,6 +12,10 @@ use crate::dice::Micros;
 #[derive(Default)]
 pub(crate) struct Disk {
     pub(crate) records: BTreeMap<JobId, JobRecord>,
+    /// Specifications of the jobs.
+    pub(crate) specs: BTreeMap<JobId, Vec<u8>>,
+    /// Jobs that were deleted.
+    pub(crate) deleted: BTreeSet<JobId>,
     /// Checkpoints by job and number of outer steps.
     pub(crate) checkpoints: BTreeMap<JobId, BTreeMap<u64, Snapshot>>,
     /// The disk is slow until then.
@@ -31,6 +35,23 @@ impl Disk {
         while checkpoints.len() > keep {
             checkpoints.pop_first();
         }
+    }
+
+    /// What a start reads. As on a real disk, no specification of a job that has ended is among it.
+    pub(crate) fn stored(&self) -> Stored {
+        let job = |record: &JobRecord| {
+            let spec = self.specs.get(&record.id).filter(|_| !record.state.is_terminal());
+            StoredJob { record: record.clone(), spec: spec.cloned() }
+        };
+        Stored { jobs: self.records.values().map(job).collect(), ..Stored::default() }
+    }
+
+    /// Removes a job and all that belongs to it.
+    pub(crate) fn delete(&mut self, job: &JobId) {
+        self.records.remove(job);
+        self.specs.remove(job);
+        self.checkpoints.remove(job);
+        self.deleted.insert(job.clone());
     }
 
     /// The newest checkpoint of a job.

@@ -55,13 +55,13 @@ impl World {
             return;
         }
         self.incarnation += 1;
-        let records: Vec<_> = self.disk.records.values().cloned().collect();
+        let stored = self.disk.stored();
         self.invariants.acknowledged.started(&self.disk);
         self.invariants.memory.started();
         self.invariants.fencing.started();
         self.invariants.samples.started();
         let now = Now { elapsed: Duration::ZERO, unix: UnixMillis(self.now / 1000) };
-        let (core, commands) = Core::new(self.core_config(), records, now);
+        let (core, commands) = Core::new(self.core_config(), stored, now);
         self.process = Some(Process {
             core,
             incarnation: self.incarnation,
@@ -140,7 +140,11 @@ impl World {
                 Command::Reply(reply_to, reply) => self.reply(reply_to, reply),
                 Command::Send(session, message) => self.send_down(session, message),
                 Command::Disconnect(session) => self.disconnect(session),
-                Command::Persist(record, _) => self.database_task(DatabaseTask::Put(record)),
+                Command::Persist(change) => self.database_task(DatabaseTask::Put(change)),
+                Command::Delete(job) => self.database_task(DatabaseTask::Delete(job)),
+                Command::KeepUpload { .. } | Command::DropUpload(_) => {
+                    self.invariants.fail("there are no uploads in a simulation".into());
+                }
                 Command::Load { job, activation, start } => {
                     self.file_task(FileTask::Load(job, activation, start));
                 }
@@ -194,6 +198,9 @@ impl World {
         match (caller, reply) {
             (Caller::User(request), Reply::Job(result)) => {
                 self.database_task(DatabaseTask::Reply(request, result));
+            }
+            (Caller::User(request), Reply::Done(result)) => {
+                self.database_task(DatabaseTask::Done(request, result));
             }
             (Caller::Register(stream), Reply::Registered(Ok(fencing_token))) => {
                 process.outboxes.insert(fencing_token.session, stream);

@@ -2,7 +2,7 @@
 //! and the process may crash before or after anything becomes durable.
 
 use lookbehind_common::ids::JobId;
-use lookbehind_coordinator::state::JobRecord;
+use lookbehind_coordinator::state::JobChange;
 use lookbehind_coordinator::state::command::{Source, StartFrom};
 use lookbehind_coordinator::state::event::{Activation, CallError, Event, JobView};
 use lookbehind_coordinator::training::{Snapshot, StartError, Trainer};
@@ -13,8 +13,10 @@ use crate::world::World;
 
 /// Tasks of the database thread.
 pub(crate) enum DatabaseTask {
-    Put(Box<JobRecord>),
+    Put(Box<JobChange>),
+    Delete(JobId),
     Reply(usize, Box<Result<JobView, CallError>>),
+    Done(usize, Result<(), CallError>),
 }
 
 /// Tasks of the file thread.
@@ -37,8 +39,8 @@ impl World {
     fn begin_database_task(&mut self) {
         let Some(process) = self.process.as_ref() else { return };
         let took = match process.database.front() {
-            Some(DatabaseTask::Put(_)) => self.disk_time(millis(4)),
-            Some(DatabaseTask::Reply(..)) => 1,
+            Some(DatabaseTask::Put(_) | DatabaseTask::Delete(_)) => self.disk_time(millis(4)),
+            Some(DatabaseTask::Reply(..) | DatabaseTask::Done(..)) => 1,
             None => return,
         };
         self.agenda.add(self.now + took, ScheduledEvent::Database(self.incarnation));
@@ -59,19 +61,34 @@ impl World {
             return;
         };
         match task {
-            DatabaseTask::Put(record) => {
+            DatabaseTask::Put(change) => {
                 if self.disk.transition() {
                     return self.crash_soon();
                 }
+                let JobChange { record, spec, .. } = *change;
                 self.invariants.acknowledged.stored(&self.disk, &record);
                 self.invariants.terminal.stored(&self.disk, &record);
                 self.invariants.digest.stored(&self.expected, &record);
-                self.disk.records.insert(record.id.clone(), *record);
+                if let Some(spec) = spec {
+                    self.disk.specs.insert(record.id.clone(), spec.to_vec());
+                }
+                self.disk.records.insert(record.id.clone(), record);
+                if self.disk.transition() {
+                    return self.crash_soon();
+                }
+            }
+            DatabaseTask::Delete(job) => {
+                if self.disk.transition() {
+                    return self.crash_soon();
+                }
+                self.invariants.terminal.deleted(&self.disk, &job);
+                self.disk.delete(&job);
                 if self.disk.transition() {
                     return self.crash_soon();
                 }
             }
             DatabaseTask::Reply(request, result) => self.user_answered(request, *result),
+            DatabaseTask::Done(request, result) => self.deletion_answered(request, result),
         }
         self.invariants.collect();
         self.begin_database_task();

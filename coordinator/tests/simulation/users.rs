@@ -1,4 +1,5 @@
-//! Users: they retry the creation of their jobs until it is acknowledged, and pause, resume and cancel them.
+//! Users: they retry the creation of their jobs until it is acknowledged, pause, resume and cancel them, and delete some
+//! that have ended.
 
 use std::rc::Rc;
 
@@ -19,6 +20,7 @@ pub(crate) enum Wish {
     Pause,
     Resume,
     Cancel,
+    Delete,
 }
 
 /// A job that a user wants to have.
@@ -59,6 +61,8 @@ impl World {
                 self.call(number, Wish::Create);
             } else if self.healed && record.is_some_and(|record| record.state == JobState::Paused) {
                 self.call(number, Wish::Resume);
+            } else if record.is_some_and(|record| record.state.is_terminal()) && self.dice.percent(20) {
+                self.call(number, Wish::Delete);
             }
         }
         let wait = self.dice.between(millis(200), seconds(1));
@@ -74,10 +78,10 @@ impl World {
         }
         let call = match (wish, request.job.clone()) {
             (Wish::Create, _) => {
-                let id = JobId::from_entropy(self.dice.below(1 << 40));
-                self.expected.insert(id.clone(), Rc::clone(&request.expected));
+                let entropy = self.dice.below(1 << 40);
+                self.expected.insert(JobId::from_entropy(entropy), Rc::clone(&request.expected));
                 let spec = Box::new(request.expected.message.clone());
-                UserCall::Create { request_id: request.request_id.clone(), spec, id }
+                UserCall::Create { request_id: request.request_id.clone(), spec, entropy }
             }
             (_, None) => return,
             (Wish::Pause, Some(job)) => UserCall::Pause(job),
@@ -86,6 +90,7 @@ impl World {
                 self.invariants.terminal.cancelled(&job);
                 UserCall::Cancel(job)
             }
+            (Wish::Delete, Some(job)) => UserCall::Delete(job),
         };
         request.pending = Some(wish);
         self.ask(Caller::User(number), |reply_to| Event::User { reply_to, caller: ApiCaller::Anyone, call });
@@ -115,7 +120,23 @@ impl World {
                 self.invariants.acknowledged.answered(&self.disk, &view.record);
             }
             Err(CallError::Stopping | CallError::WrongState { .. }) => {}
+            Err(CallError::NotFound(job)) if self.disk.deleted.contains(&job) => {}
             Err(error) => self.invariants.fail(format!("{wish:?} was refused: {error}")),
+        }
+    }
+
+    /// The answer to a deletion arrives; if the job is deleted, that is durable.
+    pub(crate) fn deletion_answered(&mut self, number: usize, result: Result<(), CallError>) {
+        let request = &mut self.requests[number];
+        request.pending = None;
+        let Some(job) = request.job.clone() else { return };
+        match result {
+            Ok(()) if self.disk.records.contains_key(&job) => {
+                self.invariants.fail(format!("job {job} is deleted for its user, and still stored"));
+            }
+            Ok(()) | Err(CallError::Stopping) => {}
+            Err(CallError::NotFound(job)) if self.disk.deleted.contains(&job) => {}
+            Err(error) => self.invariants.fail(format!("{:?} was refused: {error}", Wish::Delete)),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
-use lookbehind_coordinator::state::CoreConfig;
+use lookbehind_coordinator::state::{CoreConfig, KeepLimits};
 
 use crate::agenda::{Agenda, Place, ScheduledEvent};
 use crate::dice::{Dice, Micros, millis, seconds};
@@ -212,6 +212,12 @@ impl World {
             max_queued_jobs: 8,
             max_workers: 16,
             max_workers_per_identity: 16,
+            keep: KeepLimits {
+                jobs: 8,
+                job_bytes: 1 << 20,
+                upload_bytes: 0,
+                unused_upload: Duration::from_secs(3600),
+            },
             memory: 1 << 20,
             verification_key: self.seed,
         }

@@ -887,6 +887,16 @@ pub struct ResumeJobResponse {
     #[prost(message, optional, tag = "1")]
     pub job: ::core::option::Option<Job>,
 }
+/// Request of DeleteJob.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteJobRequest {
+    /// Identity of the job.
+    #[prost(string, tag = "1")]
+    pub job_id: ::prost::alloc::string::String,
+}
+/// Response of DeleteJob: the deletion is durable.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteJobResponse {}
 /// Request of WatchJob. Both cursors together say which events the caller has.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchJobRequest {
@@ -1222,9 +1232,9 @@ pub mod job_service_client {
     use tonic::codegen::http::Uri;
     /// Creates, shows, controls and watches jobs, and transfers their model files. If the coordinator authenticates callers,
     /// users have access to their own jobs only, admins to all jobs, and workers are refused. Calls fail with NOT_FOUND for
-    /// a job that does not exist, PERMISSION_DENIED for a job of another user, INVALID_ARGUMENT for a request that is not
-    /// valid, FAILED_PRECONDITION if the state of the job does not allow the call, RESOURCE_EXHAUSTED at a limit of the
-    /// coordinator, and UNAVAILABLE while it shuts down or if it cannot store the change.
+    /// a job that does not exist or belongs to another user, INVALID_ARGUMENT for a request that is not valid,
+    /// FAILED_PRECONDITION if the state of the job does not allow the call, RESOURCE_EXHAUSTED at a limit of the coordinator,
+    /// and UNAVAILABLE while it shuts down or if it cannot store the change.
     #[derive(Debug, Clone)]
     pub struct JobServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1453,6 +1463,32 @@ pub mod job_service_client {
                 .insert(GrpcMethod::new("lookbehind.v1.JobService", "ResumeJob"));
             self.inner.unary(req, path, codec).await
         }
+        /// Deletes a job that has ended, with its events, metrics and checkpoints. The file of initial weights that it started
+        /// from goes with the last such job. Streams of the job that are open end with NOT_FOUND, or complete.
+        pub async fn delete_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteJobRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteJobResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/lookbehind.v1.JobService/DeleteJob",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("lookbehind.v1.JobService", "DeleteJob"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Streams the stored events after the cursor, then new events, until the job has ended. The last notice of a job has
         /// the state SUCCEEDED, FAILED or CANCELLED. If the stream ends and the caller does not have it, call again with the
         /// revision and the outer step of the last events received.
@@ -1505,7 +1541,9 @@ pub mod job_service_client {
                 .insert(GrpcMethod::new("lookbehind.v1.JobService", "ListWorkers"));
             self.inner.unary(req, path, codec).await
         }
-        /// Stores a safetensors file of initial weights, which jobs refer to by its digest.
+        /// Stores a safetensors file of initial weights, which jobs refer to by its digest: f32 tensors with finite values, with
+        /// a header of at most 4 MiB. Any other file is refused with INVALID_ARGUMENT. A file that no job starts from is removed
+        /// a day after it was sent.
         pub async fn upload_initial_weights(
             &mut self,
             request: impl tonic::IntoStreamingRequest<
@@ -1622,6 +1660,15 @@ pub mod job_service_server {
             tonic::Response<super::ResumeJobResponse>,
             tonic::Status,
         >;
+        /// Deletes a job that has ended, with its events, metrics and checkpoints. The file of initial weights that it started
+        /// from goes with the last such job. Streams of the job that are open end with NOT_FOUND, or complete.
+        async fn delete_job(
+            &self,
+            request: tonic::Request<super::DeleteJobRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteJobResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the WatchJob method.
         type WatchJobStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::WatchJobResponse, tonic::Status>,
@@ -1643,7 +1690,9 @@ pub mod job_service_server {
             tonic::Response<super::ListWorkersResponse>,
             tonic::Status,
         >;
-        /// Stores a safetensors file of initial weights, which jobs refer to by its digest.
+        /// Stores a safetensors file of initial weights, which jobs refer to by its digest: f32 tensors with finite values, with
+        /// a header of at most 4 MiB. Any other file is refused with INVALID_ARGUMENT. A file that no job starts from is removed
+        /// a day after it was sent.
         async fn upload_initial_weights(
             &self,
             request: tonic::Request<tonic::Streaming<super::UploadInitialWeightsRequest>>,
@@ -1671,9 +1720,9 @@ pub mod job_service_server {
     }
     /// Creates, shows, controls and watches jobs, and transfers their model files. If the coordinator authenticates callers,
     /// users have access to their own jobs only, admins to all jobs, and workers are refused. Calls fail with NOT_FOUND for
-    /// a job that does not exist, PERMISSION_DENIED for a job of another user, INVALID_ARGUMENT for a request that is not
-    /// valid, FAILED_PRECONDITION if the state of the job does not allow the call, RESOURCE_EXHAUSTED at a limit of the
-    /// coordinator, and UNAVAILABLE while it shuts down or if it cannot store the change.
+    /// a job that does not exist or belongs to another user, INVALID_ARGUMENT for a request that is not valid,
+    /// FAILED_PRECONDITION if the state of the job does not allow the call, RESOURCE_EXHAUSTED at a limit of the coordinator,
+    /// and UNAVAILABLE while it shuts down or if it cannot store the change.
     #[derive(Debug)]
     pub struct JobServiceServer<T> {
         inner: Arc<T>,
@@ -2003,6 +2052,51 @@ pub mod job_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ResumeJobSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/lookbehind.v1.JobService/DeleteJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteJobSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::UnaryService<super::DeleteJobRequest>
+                    for DeleteJobSvc<T> {
+                        type Response = super::DeleteJobResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::delete_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteJobSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -28,14 +28,19 @@ const CALLS: usize = 100;
 const BUDGET: u64 = 320 << 20;
 
 /// A coordinator in a process of its own, so that its memory can be measured.
-struct Target {
+pub(super) struct Target {
     process: Process,
-    url: String,
-    _folder: TempDir,
+    pub(super) url: String,
+    args: Vec<String>,
+    folder: TempDir,
 }
 
 impl Target {
-    async fn start(credentials: Option<&Path>) -> Self {
+    pub(super) async fn start(credentials: Option<&Path>) -> Self {
+        Self::with_args(credentials, &[]).await
+    }
+
+    pub(super) async fn with_args(credentials: Option<&Path>, further: &[&str]) -> Self {
         let folder = TempDir::with_prefix("lookbehind-flood-").unwrap();
         let mut args = vec![
             "--listen",
@@ -48,11 +53,22 @@ impl Target {
             "0.5",
         ];
         args.extend(credentials.iter().flat_map(|folder| ["--credentials", folder.to_str().unwrap()]));
-        let mut process = Process::start(programs::coordinator(), &args, folder.path(), "coordinator");
-        let address = process.logged("coordinator listens address=").await;
-        let address = address.split_whitespace().next().unwrap();
-        let scheme = if credentials.is_some() { "https" } else { "http" };
-        Self { url: format!("{scheme}://{address}"), process, _folder: folder }
+        args.extend(further);
+        let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+        let (process, url) = run(&args, folder.path()).await;
+        Self { process, url, args, folder }
+    }
+
+    /// Ends the process and starts another one on the same state.
+    pub(super) async fn restart(&mut self) {
+        self.process.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.process.exit().await, 0);
+        (self.process, self.url) = run(&self.args, self.folder.path()).await;
+    }
+
+    /// Size of the database in bytes.
+    pub(super) fn stored(&self) -> u64 {
+        self.folder.path().join("state/state.redb").metadata().unwrap().len()
     }
 
     /// A connection of its own.
@@ -62,10 +78,8 @@ impl Target {
     }
 
     /// The most memory in bytes that the coordinator has had resident at once.
-    fn peak(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    pub(super) fn peak(&self) -> u64 {
+        self.process.peak_memory()
     }
 
     /// Begins `CALLS` requests of `bytes` on each of some connections and completes none. Returns how they ended.
@@ -81,6 +95,17 @@ impl Target {
         }
         codes
     }
+}
+
+/// Starts a coordinator. Returns the process and its address.
+async fn run(args: &[String], folder: &Path) -> (Process, String) {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut process = Process::start(programs::coordinator(), &args, folder, "coordinator");
+    let address = process.logged("coordinator listens address=").await;
+    let address = address.split_whitespace().next().unwrap();
+    let scheme = if args.contains(&"--credentials") { "https" } else { "http" };
+    let url = format!("{scheme}://{address}");
+    (process, url)
 }
 
 /// Sends all of a request's message but its last byte, and waits for the end of the call.

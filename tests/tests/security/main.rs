@@ -7,6 +7,7 @@ mod certs;
 mod connections;
 mod encryption;
 mod floods;
+mod kept;
 mod ownership;
 mod pages;
 mod permissions;

@@ -11,6 +11,8 @@ use tonic::{Code, Status};
 async fn touch(user: &Client, job_id: &str) -> Vec<Result<(), Status>> {
     let (mut jobs, job_id) = (user.jobs(), job_id.to_owned());
     vec![
+        // First, because a job that has not ended cannot be deleted, whoever asks.
+        jobs.delete_job(v1::DeleteJobRequest { job_id: job_id.clone() }).await.map(drop),
         jobs.get_job(v1::GetJobRequest { job_id: job_id.clone() }).await.map(drop),
         jobs.watch_job(v1::WatchJobRequest { job_id: job_id.clone(), ..Default::default() }).await.map(drop),
         jobs.pause_job(v1::PauseJobRequest { job_id: job_id.clone() }).await.map(drop),
@@ -18,6 +20,20 @@ async fn touch(user: &Client, job_id: &str) -> Vec<Result<(), Status>> {
         jobs.cancel_job(v1::CancelJobRequest { job_id: job_id.clone() }).await.map(drop),
         jobs.download_checkpoint(v1::DownloadCheckpointRequest { job_id, outer_step: None }).await.map(drop),
     ]
+}
+
+/// Checks that a user gets the same answers for a job of somebody else as for one that does not exist.
+async fn is_unknown_to(user: &Client, job: &str) {
+    const MISSING: &str = "j00000000";
+    let answers = touch(user, job).await.into_iter().zip(touch(user, MISSING).await);
+    for (number, (foreign, missing)) in answers.enumerate() {
+        let (foreign, missing) = (foreign.expect_err("another's job"), missing.expect_err("no job"));
+        assert_eq!(foreign.code(), Code::NotFound, "call {number}: {foreign}");
+        assert_eq!(foreign.message(), format!("job {job}: not found"), "call {number}");
+        assert_eq!(foreign.message().replace(job, MISSING), missing.message(), "call {number}");
+        let rest = |status: &Status| (status.code(), status.details().to_vec());
+        assert_eq!(rest(&foreign), rest(&missing), "call {number}");
+    }
 }
 
 async fn listed(user: &Client) -> Vec<String> {
@@ -31,20 +47,28 @@ async fn a_user_has_nothing_to_do_with_anothers_job_and_an_admin_everything() {
     let [alice, bob] = ["alice", "bob"].map(|name| client(cluster.url(), &credentials.folder(name)));
     let job = alice.submit(&jobs::small()).await;
     assert_eq!(alice.job(&job).await.owner, "alice");
-    for (number, refused) in touch(&bob, &job).await.into_iter().enumerate() {
-        let status = refused.expect_err("the job is alice's");
-        assert_eq!(status.code(), Code::PermissionDenied, "call {number}: {status}");
-        assert_eq!(status.message(), format!("job {job}: belongs to another user"));
-    }
+    is_unknown_to(&bob, &job).await;
     assert_eq!(alice.job(&job).await.state(), v1::JobState::Queued, "nothing has happened to it");
     assert_eq!((listed(&alice).await, listed(&bob).await), (vec![job.clone()], vec![]));
     assert_eq!(listed(cluster.client()).await, std::slice::from_ref(&job));
     let paused = cluster.client().jobs().pause_job(v1::PauseJobRequest { job_id: job.clone() }).await;
     assert_eq!(paused.unwrap().into_inner().job.unwrap().message, "paused by admin \"admin\"");
-    for done in &touch(&alice, &job).await[..5] {
+    for done in &touch(&alice, &job).await[1..6] {
         assert!(done.is_ok(), "{done:?}");
     }
     assert_eq!(alice.job(&job).await.message, "cancelled by its user");
+    // Also when it has ended.
+    is_unknown_to(&bob, &job).await;
+    alice
+        .jobs()
+        .delete_job(v1::DeleteJobRequest { job_id: job.clone() })
+        .await
+        .expect("alice's job has ended");
+    is_unknown_to(&alice, &job).await;
+    let (other, mut admin) = (alice.submit(&jobs::small()).await, cluster.client().jobs());
+    admin.cancel_job(v1::CancelJobRequest { job_id: other.clone() }).await.expect("an admin may");
+    admin.delete_job(v1::DeleteJobRequest { job_id: other.clone() }).await.expect("an admin may");
+    assert_eq!(listed(&alice).await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

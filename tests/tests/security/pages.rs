@@ -36,6 +36,10 @@ impl Browser {
         self.client.get(format!("{}{path}", self.origin))
     }
 
+    fn delete(&self, path: &str) -> RequestBuilder {
+        self.client.delete(format!("{}{path}", self.origin))
+    }
+
     fn post(&self, path: &str) -> RequestBuilder {
         self.client.post(format!("{}{path}", self.origin)).header(CONTENT_TYPE, "application/json").body("{}")
     }
@@ -88,7 +92,8 @@ async fn everyone_may_look_and_only_the_owner_may_steer() {
         (&overview["jobs"][0]["id"], &overview["jobs"][0]["allowed"]),
         (&job.as_str().into(), &Value::Array(vec![]))
     );
-    let cancel = format!("/api/jobs/{job}/cancel");
+    let path = format!("/api/jobs/{job}");
+    let cancel = format!("{path}/cancel");
     let bearer = |name| format!("Bearer {}", secret(&credentials, name));
     let refusals = [
         (browser.post(&cancel), StatusCode::UNAUTHORIZED),
@@ -109,7 +114,11 @@ async fn everyone_may_look_and_only_the_owner_may_steer() {
             StatusCode::UNAUTHORIZED,
         ),
         (browser.post(&cancel).header(AUTHORIZATION, bearer("worker")), StatusCode::FORBIDDEN),
-        (browser.post(&cancel).header(AUTHORIZATION, bearer("bob")), StatusCode::FORBIDDEN),
+        (browser.post(&cancel).header(AUTHORIZATION, bearer("bob")), StatusCode::NOT_FOUND),
+        (browser.delete(&path), StatusCode::UNAUTHORIZED),
+        (browser.delete(&path).header(AUTHORIZATION, bearer("worker")), StatusCode::FORBIDDEN),
+        (browser.delete(&path).header(AUTHORIZATION, bearer("bob")), StatusCode::NOT_FOUND),
+        (browser.delete(&path).header(AUTHORIZATION, bearer("alice")), StatusCode::CONFLICT),
         (
             browser.get("/api/me").header(AUTHORIZATION, "Bearer lookbehind-wrong-token"),
             StatusCode::UNAUTHORIZED,
@@ -128,6 +137,20 @@ async fn everyone_may_look_and_only_the_owner_may_steer() {
     assert_eq!(answered(form).await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     let (status, answer) = answered(browser.post(&cancel).header(AUTHORIZATION, bearer("alice"))).await;
     assert_eq!((status, &answer["job"]["state"]), (StatusCode::OK, &"cancelled".into()), "{answer}");
+    // To bob it is as if there were no such job, in the same words.
+    for (of_alice, of_nobody) in [
+        (browser.post(&cancel), browser.post("/api/jobs/j00000000/cancel")),
+        (browser.delete(&path), browser.delete("/api/jobs/j00000000")),
+    ] {
+        let (status, foreign) = answered(of_alice.header(AUTHORIZATION, bearer("bob"))).await;
+        let missing = answered(of_nobody.header(AUTHORIZATION, bearer("bob"))).await;
+        let missing_words = missing.1["error"].as_str().unwrap().replace("j00000000", &job);
+        assert_eq!((status, foreign["error"].as_str()), (missing.0, Some(missing_words.as_str())));
+    }
+    let deleted = browser.delete(&path).header(AUTHORIZATION, bearer("alice"));
+    assert_eq!(answered(deleted).await.0, StatusCode::NO_CONTENT);
+    let again = browser.delete(&path).header(AUTHORIZATION, bearer("alice"));
+    assert_eq!(answered(again).await.0, StatusCode::NOT_FOUND);
     let (_, me) = answered(browser.get("/api/me").header(AUTHORIZATION, bearer("alice"))).await;
     assert_eq!((&me["name"], &me["role"]), (&"alice".into(), &"user".into()));
 }

@@ -23,6 +23,7 @@ async fn a_worker_is_refused_everything_that_users_call() {
         jobs.cancel_job(v1::CancelJobRequest { job_id: job_id.clone() }).await.map(drop),
         jobs.pause_job(v1::PauseJobRequest { job_id: job_id.clone() }).await.map(drop),
         jobs.resume_job(v1::ResumeJobRequest { job_id: job_id.clone(), accept_class: false }).await.map(drop),
+        jobs.delete_job(v1::DeleteJobRequest { job_id: job_id.clone() }).await.map(drop),
         jobs.watch_job(v1::WatchJobRequest { job_id: job_id.clone(), ..Default::default() }).await.map(drop),
         jobs.list_workers(v1::ListWorkersRequest {}).await.map(drop),
         jobs.upload_initial_weights(tokio_stream::empty()).await.map(drop),

@@ -61,6 +61,7 @@ async fn statuses(client: &Client, id: &str) -> Vec<Status> {
         jobs.cancel_job(v1::CancelJobRequest { job_id: job_id() }).await.unwrap_err(),
         jobs.pause_job(v1::PauseJobRequest { job_id: job_id() }).await.unwrap_err(),
         jobs.resume_job(v1::ResumeJobRequest { job_id: job_id(), accept_class: false }).await.unwrap_err(),
+        jobs.delete_job(v1::DeleteJobRequest { job_id: job_id() }).await.unwrap_err(),
         jobs.watch_job(v1::WatchJobRequest { job_id: job_id(), ..Default::default() }).await.unwrap_err(),
         jobs.download_checkpoint(v1::DownloadCheckpointRequest { job_id: job_id(), outer_step: None })
             .await

@@ -52,9 +52,10 @@ fn chunk(offset: usize, data: &[u8]) -> Piece {
     Piece::Chunk(v1::Chunk { offset: offset as u64, data: Bytes::copy_from_slice(data) })
 }
 
-/// A body in chunks of 12 bytes, with its trailer.
+/// A body in three chunks, with its trailer.
 fn pieces(body: &[u8], covered: &[u8]) -> Vec<Piece> {
-    let chunks = body.chunks(12).enumerate().map(|(number, data)| chunk(12 * number, data));
+    let third = body.len() / 3;
+    let chunks = body.chunks(third).enumerate().map(|(number, data)| chunk(third * number, data));
     chunks.chain([trailer(body, covered)]).collect()
 }
 
@@ -62,31 +63,35 @@ fn trailer(body: &[u8], covered: &[u8]) -> Piece {
     Sender::new([Bytes::copy_from_slice(body)], covered).last().unwrap()
 }
 
-/// Every way in which the pieces of a transfer of `body` (36 bytes) can be wrong, with the words that the error must
-/// contain.
-fn damaged(body: &[u8], covered: &[u8]) -> Vec<(&'static str, Vec<Piece>, Code, &'static str)> {
+/// Every way in which the pieces of a transfer of `body` can be wrong, with the words that the error must contain. The
+/// length of `body` is a multiple of 3.
+fn damaged(body: &[u8], covered: &[u8]) -> Vec<(&'static str, Vec<Piece>, Code, String)> {
     const INVALID: Code = Code::InvalidArgument;
-    let [first, second, third, end] = pieces(body, covered).try_into().unwrap();
+    let (third, whole) = (body.len() / 3, body.len());
+    let [first, second, third_piece, end] = pieces(body, covered).try_into().unwrap();
     let of = |pieces: &[&Piece]| pieces.iter().map(|piece| (*piece).clone()).collect::<Vec<_>>();
     let mut flipped = body.to_vec();
-    flipped[20] ^= 1;
-    let (bit_flipped, other_end) = (chunk(12, &flipped[12..24]), trailer(&flipped, covered));
+    flipped[third + 8] ^= 1;
+    let (bit_flipped, other_end) = (chunk(third, &flipped[third..2 * third]), trailer(&flipped, covered));
     let short_end = Piece::Trailer(v1::Trailer { checksum: Bytes::from_static(b"short") });
+    let at = |byte: usize| format!("byte {byte}");
+    let all = |end: &Piece| of(&[&first, &second, &third_piece, end]);
+    let more = chunk(whole, b"more");
     vec![
-        ("first missing", of(&[&second, &third, &end]), INVALID, "byte 12"),
-        ("one missing", of(&[&first, &third, &end]), INVALID, "byte 24"),
-        ("last missing", of(&[&first, &second, &end]), INVALID, "24 of 36 bytes"),
-        ("one twice", of(&[&first, &first, &second, &third, &end]), INVALID, "byte 0"),
-        ("out of order", of(&[&second, &first, &third, &end]), INVALID, "byte 12"),
-        ("too long", of(&[&first, &second, &third, &chunk(36, b"more"), &end]), INVALID, "byte 40"),
-        ("far offset", of(&[&first, &chunk(usize::MAX, b"x"), &end]), INVALID, "byte 18446744073709551615"),
-        ("empty chunk", of(&[&first, &chunk(12, b""), &end]), INVALID, "chunk of 0 bytes"),
-        ("giant chunk", vec![chunk(0, &[0; CHUNK_BYTES + 1])], INVALID, "chunk of 1048577 bytes"),
-        ("no end", of(&[&first, &second, &third]), INVALID, "trailer"),
-        ("nothing", Vec::new(), INVALID, "trailer"),
-        ("a bit flipped", of(&[&first, &bit_flipped, &third, &end]), Code::DataLoss, "checksum"),
-        ("another's checksum", of(&[&first, &second, &third, &other_end]), Code::DataLoss, "checksum"),
-        ("short checksum", of(&[&first, &second, &third, &short_end]), Code::DataLoss, "checksum"),
+        ("first missing", of(&[&second, &third_piece, &end]), INVALID, at(third)),
+        ("one missing", of(&[&first, &third_piece, &end]), INVALID, at(2 * third)),
+        ("last missing", of(&[&first, &second, &end]), INVALID, format!("{} of {whole} bytes", 2 * third)),
+        ("one twice", of(&[&first, &first, &second, &third_piece, &end]), INVALID, at(0)),
+        ("out of order", of(&[&second, &first, &third_piece, &end]), INVALID, at(third)),
+        ("too long", of(&[&first, &second, &third_piece, &more, &end]), INVALID, at(whole + 4)),
+        ("far offset", of(&[&first, &chunk(usize::MAX, b"x"), &end]), INVALID, at(usize::MAX)),
+        ("empty chunk", of(&[&first, &chunk(third, b""), &end]), INVALID, "chunk of 0 bytes".into()),
+        ("giant chunk", vec![chunk(0, &[0; CHUNK_BYTES + 1])], INVALID, "chunk of 1048577 bytes".into()),
+        ("no end", of(&[&first, &second, &third_piece]), INVALID, "trailer".into()),
+        ("nothing", Vec::new(), INVALID, "trailer".into()),
+        ("a bit flipped", of(&[&first, &bit_flipped, &third_piece, &end]), Code::DataLoss, "checksum".into()),
+        ("another's checksum", all(&other_end), Code::DataLoss, "checksum".into()),
+        ("short checksum", all(&short_end), Code::DataLoss, "checksum".into()),
     ]
 }
 

@@ -1,6 +1,9 @@
 //! The series of one job: its progress and where its time goes.
 
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use lookbehind_common::ids::JobId;
 use lookbehind_proto::v1;
@@ -11,6 +14,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::labels::{JobLabel, PartLabel};
+
+/// How long the series of a job that has ended stay, so that Prometheus can scrape their last values.
+const LINGER: Duration = Duration::from_secs(600);
+/// Jobs that have ended and have series; those of older ones are removed early.
+const ENDED: usize = 1000;
 
 /// A gauge of a real value instead of a count.
 pub(super) type Real = Gauge<f64, AtomicU64>;
@@ -30,6 +38,8 @@ pub(super) struct JobSeries {
     alpha: Family<JobLabel, Real>,
     learning_rate: Family<JobLabel, Real>,
     progress: Family<JobLabel, Real>,
+    /// Jobs that have ended and when, in that order.
+    ended: Mutex<VecDeque<(Instant, JobId)>>,
 }
 
 const PARTS: [&str; 5] = ["compute", "data", "communication", "optimizer", "waiting"];
@@ -86,7 +96,33 @@ impl JobSeries {
         }
     }
 
-    pub(super) fn remove(&self, job: &JobId) {
+    fn ended(&self) -> MutexGuard<'_, VecDeque<(Instant, JobId)>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The job has ended: its series stay for a while.
+    pub(super) fn end(&self, job: &JobId) {
+        self.ended().push_back((Instant::now(), job.clone()));
+        // Not only at scrapes, because perhaps nobody scrapes.
+        self.remove_ended();
+    }
+
+    /// Removes the series of jobs that ended long ago.
+    pub(super) fn remove_ended(&self) {
+        let mut ended = self.ended();
+        while ended.len() > ENDED || ended.front().is_some_and(|(since, _)| since.elapsed() > LINGER) {
+            let Some((_, job)) = ended.pop_front() else { return };
+            self.remove(&job);
+        }
+    }
+
+    /// The job was deleted.
+    pub(super) fn delete(&self, job: &JobId) {
+        self.ended().retain(|(_, ended)| ended != job);
+        self.remove(job);
+    }
+
+    fn remove(&self, job: &JobId) {
         let label = JobLabel { job_id: job.to_string() };
         for counter in [&self.outer_steps, &self.samples, &self.gradients] {
             counter.remove(&label);
@@ -97,5 +133,30 @@ impl JobSeries {
         for (_, _, gauge) in self.gauges() {
             gauge.remove(&label);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_that_have_ended_do_not_gather_where_nobody_scrapes() {
+        let series = JobSeries::default();
+        let step = v1::OuterStepMetrics { time: Some(v1::TimeSplit::default()), ..Default::default() };
+        let job = |number: usize| JobId::from_entropy(number as u64);
+        for number in 0..2 * ENDED {
+            series.note(&job(number), &step, 1);
+            series.end(&job(number));
+        }
+        assert_eq!(series.ended().len(), ENDED);
+        series.delete(&job(2 * ENDED - 1));
+        assert_eq!(series.ended().len(), ENDED - 1);
+        let mut registry = Registry::default();
+        series.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let losses = text.lines().filter(|line| line.starts_with("job_loss{")).count();
+        assert_eq!(losses, ENDED - 1);
     }
 }

@@ -10,7 +10,7 @@ use crate::state::Core;
 use crate::state::command::Command;
 use crate::state::event::{Admission, Event, LossCause, Origin, ReplyTo, WorkerMessage};
 use crate::state::record::JobState;
-use crate::state::{CoreConfig, JobRecord, Now, tests};
+use crate::state::{CoreConfig, JobRecord, Now, Stored, tests};
 
 /// A core, one job and the time.
 struct Scene {
@@ -24,12 +24,12 @@ impl Scene {
     fn new() -> Self {
         let worker_grace = Duration::from_secs(600);
         let config = CoreConfig { worker_grace, max_workers_per_identity: 2, ..tests::config() };
-        let core = Core::new(config, Vec::new(), Now::default()).0;
+        let core = Core::new(config, Stored::default(), Now::default()).0;
         Self { core, job: JobId::from_entropy(1), now: Now::default(), asked: 0 }
     }
 
     fn create(&mut self) {
-        let create = tests::create(0, &self.job);
+        let create = tests::create(0);
         self.handle(create);
     }
 
@@ -82,7 +82,8 @@ impl Scene {
     }
 
     fn record(&self) -> &JobRecord {
-        &self.core.jobs[&self.job].record
+        let job = self.core.jobs.get(&self.job).map(|job| &job.record);
+        job.or_else(|| self.core.catalog.ended(&self.job)).expect("the job")
     }
 
     fn excluded(&self) -> Vec<SessionId> {

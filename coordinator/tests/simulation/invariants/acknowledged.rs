@@ -30,7 +30,7 @@ impl Acknowledged {
 
     /// The coordinator starts with what is stored.
     pub(crate) fn started(&mut self, disk: &Disk) {
-        for (job, revision) in &self.acknowledged {
+        for (job, revision) in self.acknowledged.iter().filter(|(job, _)| !disk.deleted.contains(*job)) {
             let stored = disk.records.get(job).map(|record| record.revision);
             self.broken.check(stored >= Some(*revision), || {
                 format!("job {job}: revision {revision} was acknowledged, {stored:?} survived")

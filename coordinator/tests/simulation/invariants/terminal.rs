@@ -1,4 +1,5 @@
-//! A job ends once, as succeeded, or as cancelled if its user requested that; its terminal state is final.
+//! A job ends once, as succeeded, or as cancelled if its user requested that; its terminal state is final. Only a job that
+//! has ended can be deleted, and it does not come back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -29,6 +30,9 @@ impl Terminal {
         self.broken.check(before.is_none_or(|before| !before.is_terminal()), || {
             format!("job {} was {before:?} and became {:?}", record.id, record.state)
         });
+        self.broken.check(!disk.deleted.contains(&record.id), || {
+            format!("job {} was deleted and is stored again as {:?}", record.id, record.state)
+        });
         let wanted = match record.state {
             JobState::Failed => false,
             JobState::Cancelled => self.cancelled.contains(&record.id),
@@ -36,6 +40,13 @@ impl Terminal {
         };
         self.broken
             .check(wanted, || format!("job {} became {:?}: {}", record.id, record.state, record.message));
+    }
+
+    /// A job is about to be deleted.
+    pub(crate) fn deleted(&mut self, disk: &Disk, job: &JobId) {
+        let state = disk.records.get(job).map(|record| record.state);
+        self.broken
+            .check(state.is_some_and(JobState::is_terminal), || format!("job {job} is deleted as {state:?}"));
     }
 
     /// Every job has ended.

@@ -19,7 +19,7 @@ async fn a_damaged_partial_is_refused_whole_and_changes_nothing() {
     for (what, pieces, code, said) in damaged(&body, &sums_bytes(&header_sums(&header))) {
         let status = worker.upload_partial(header.clone(), pieces).await.expect_err(what);
         assert_eq!(status.code(), code, "{what}: {status}");
-        assert!(status.message().contains(said), "{what}: {status}, expected {said:?}");
+        assert!(status.message().contains(&said), "{what}: {status}, expected {said:?}");
     }
     let giant = vec![chunk(0, &vec![0; 2 * CHUNK_BYTES])];
     let status = worker.upload_partial(header.clone(), giant).await.unwrap_err();

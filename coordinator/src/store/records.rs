@@ -1,0 +1,204 @@
+//! The tables of the database: small records of all jobs, which a start reads; specifications, which only jobs that have
+//! not ended need at a start; notices; records of uploads; and deleted jobs whose files are still to be removed.
+
+use fail::fail_point;
+use lookbehind_common::digest::Digest;
+use lookbehind_common::ids::JobId;
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
+
+use super::{Store, StoreError, database_error, decode, encode, uploads};
+use crate::state::{JobChange, JobRecord, Notice, Stored, StoredJob, UploadRecord};
+
+pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
+pub(super) const SPECS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("specs");
+const NOTICES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("notices");
+const UPLOADS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("uploads");
+const REMOVALS: TableDefinition<'_, &str, ()> = TableDefinition::new("removals");
+
+/// Notices that are kept of a job; older ones are removed.
+const KEPT_NOTICES: u64 = 10_000;
+
+pub(super) fn create_tables(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    transaction.open_table(RECORDS).map_err(database_error)?;
+    transaction.open_table(SPECS).map_err(database_error)?;
+    transaction.open_table(NOTICES).map_err(database_error)?;
+    transaction.open_table(UPLOADS).map_err(database_error)?;
+    transaction.open_table(REMOVALS).map_err(database_error)?;
+    Ok(())
+}
+
+impl Store {
+    /// What a start needs: records of all jobs and uploads, and specifications of the jobs that have not ended. Removes
+    /// what is left of uploads that were not received completely. Also returns the jobs whose files are to be removed.
+    pub(super) fn stored(&self) -> Result<(Stored, Vec<JobId>), StoreError> {
+        let files = uploads::clean(&self.uploads_folder())?;
+        let transaction = self.begin_read()?;
+        let specs = transaction.open_table(SPECS).map_err(database_error)?;
+        let mut stored = Stored::default();
+        for entry in
+            transaction.open_table(RECORDS).map_err(database_error)?.iter().map_err(database_error)?
+        {
+            let (id, bytes) = entry.map_err(database_error)?;
+            let record: JobRecord = decode(&format!("job {}", id.value()), bytes.value())?;
+            let spec = match record.state.is_terminal() {
+                true => None,
+                false => specs.get(id.value()).map_err(database_error)?.map(|spec| spec.value().to_vec()),
+            };
+            stored.jobs.push(StoredJob { record, spec });
+        }
+        for entry in
+            transaction.open_table(UPLOADS).map_err(database_error)?.iter().map_err(database_error)?
+        {
+            let (digest, bytes) = entry.map_err(database_error)?;
+            stored.uploads.push(decode(&format!("upload {}", digest.value()), bytes.value())?);
+        }
+        // A record whose file is gone is of no use.
+        stored.uploads.retain(|upload| files.contains_key(&upload.digest));
+        let recorded: std::collections::HashSet<Digest> =
+            stored.uploads.iter().map(|upload| upload.digest).collect();
+        stored.unrecorded_uploads =
+            files.into_iter().filter(|(digest, _)| !recorded.contains(digest)).collect();
+        let mut removals = Vec::new();
+        for entry in
+            transaction.open_table(REMOVALS).map_err(database_error)?.iter().map_err(database_error)?
+        {
+            removals.extend(JobId::parse(entry.map_err(database_error)?.0.value()));
+        }
+        Ok((stored, removals))
+    }
+
+    /// Applies a change to the database in one transaction, which is durable when this returns.
+    fn write(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let written = (|| {
+            fail_point!("store::put");
+            let transaction = self.begin_write()?;
+            change(&transaction)?;
+            fail_point!("store::written");
+            transaction.commit().map_err(database_error)?;
+            fail_point!("store::durable");
+            Ok(())
+        })();
+        written.inspect_err(|_| self.reopen())
+    }
+
+    /// Stores a change of a job in one transaction, which is durable when this returns.
+    ///
+    /// # Errors
+    /// If the database cannot be written. What was stored before is unchanged, and a later call may succeed. This
+    /// applies to all methods that write.
+    pub fn put(&self, change: &JobChange) -> Result<(), StoreError> {
+        let id = change.record.id.as_str();
+        self.write(|transaction| {
+            let mut records = transaction.open_table(RECORDS).map_err(database_error)?;
+            records.insert(id, encode(&change.record)?.as_slice()).map_err(database_error)?;
+            if let Some(spec) = &change.spec {
+                let mut specs = transaction.open_table(SPECS).map_err(database_error)?;
+                specs.insert(id, &**spec).map_err(database_error)?;
+            }
+            let mut notices = transaction.open_table(NOTICES).map_err(database_error)?;
+            for notice in &change.notices {
+                let key = (id, notice.revision);
+                notices.insert(key, encode(notice)?.as_slice()).map_err(database_error)?;
+                if let Some(old) = notice.revision.checked_sub(KEPT_NOTICES) {
+                    notices.remove((id, old)).map_err(database_error)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Removes a job with its specification and notices, and notes that its files are to be removed.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn delete(&self, job: &JobId) -> Result<(), StoreError> {
+        let id = job.as_str();
+        self.write(|transaction| {
+            transaction.open_table(RECORDS).map_err(database_error)?.remove(id).map_err(database_error)?;
+            transaction.open_table(SPECS).map_err(database_error)?.remove(id).map_err(database_error)?;
+            let mut notices = transaction.open_table(NOTICES).map_err(database_error)?;
+            notices.retain_in((id, 0)..=(id, u64::MAX), |_, _| false).map_err(database_error)?;
+            let mut removals = transaction.open_table(REMOVALS).map_err(database_error)?;
+            removals.insert(id, ()).map_err(database_error)?;
+            Ok(())
+        })
+    }
+
+    /// Removes the files of a deleted job.
+    ///
+    /// # Errors
+    /// If they cannot be removed, or as [`Self::put`]; the next start tries it again.
+    pub fn remove_files(&self, job: &JobId) -> Result<(), StoreError> {
+        let folder = self.job_folder(job);
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::io(&folder)(error));
+            }
+            _ => {}
+        }
+        self.write(|transaction| {
+            let mut removals = transaction.open_table(REMOVALS).map_err(database_error)?;
+            removals.remove(job.as_str()).map_err(database_error)?;
+            Ok(())
+        })
+    }
+
+    /// Stores the record of an upload. With a ticket, the file that was received under it first gets its name.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn keep_upload(&self, ticket: Option<u64>, record: &UploadRecord) -> Result<(), StoreError> {
+        if let Some(ticket) = ticket {
+            uploads::give_name(&self.uploads_folder(), ticket, &record.digest)?;
+        }
+        self.write(|transaction| {
+            let mut uploads = transaction.open_table(UPLOADS).map_err(database_error)?;
+            let key = record.digest.to_string();
+            uploads.insert(key.as_str(), encode(record)?.as_slice()).map_err(database_error)?;
+            Ok(())
+        })
+    }
+
+    /// Removes the record of an upload, then its file.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn drop_upload(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut uploads = transaction.open_table(UPLOADS).map_err(database_error)?;
+            uploads.remove(digest.to_string().as_str()).map_err(database_error)?;
+            Ok(())
+        })?;
+        uploads::remove(&self.uploads_folder(), digest);
+        Ok(())
+    }
+
+    /// The specification of a job as it was sent, encoded; `None` if the job is not stored.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn spec(&self, job: &JobId) -> Result<Option<Vec<u8>>, StoreError> {
+        let transaction = self.begin_read()?;
+        let specs = transaction.open_table(SPECS).map_err(database_error)?;
+        Ok(specs.get(job.as_str()).map_err(database_error)?.map(|spec| spec.value().to_vec()))
+    }
+
+    /// A job's notices after a revision, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// If the database cannot be read, or a notice is damaged.
+    pub fn notices(&self, job: &JobId, after: u64, limit: usize) -> Result<Vec<Notice>, StoreError> {
+        let transaction = self.begin_read()?;
+        let notices = transaction.open_table(NOTICES).map_err(database_error)?;
+        let range = (job.as_str(), after.saturating_add(1))..=(job.as_str(), u64::MAX);
+        let mut found = Vec::new();
+        for entry in notices.range(range).map_err(database_error)?.take(limit) {
+            let (_, bytes) = entry.map_err(database_error)?;
+            found.push(decode(&format!("notices of job {job}"), bytes.value())?);
+        }
+        Ok(found)
+    }
+}
