@@ -2,6 +2,7 @@
 
 mod pool;
 
+use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -75,6 +76,17 @@ impl Deref for FlatBuffer {
 impl DerefMut for FlatBuffer {
     fn deref_mut(&mut self) -> &mut [f32] {
         &mut self.values
+    }
+}
+
+/// The values whose little-endian bytes these are. Nothing is copied if the bytes are those of a flat buffer, from a whole
+/// element on; bytes of a last element that is not whole are left out.
+pub fn values_of(bytes: &[u8]) -> Cow<'_, [f32]> {
+    let bytes = &bytes[..bytes.len() - bytes.len() % size_of::<f32>()];
+    match bytemuck::try_cast_slice(bytes) {
+        Ok(values) => Cow::Borrowed(values),
+        // They do not lie where a value may begin.
+        Err(_) => Cow::Owned(bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect()),
     }
 }
 

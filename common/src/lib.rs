@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blocks;
 pub mod digest;
 pub mod flat_buffer;
 pub mod ids;

@@ -6,7 +6,6 @@
 
 use std::fmt;
 
-use crate::flat_buffer::FlatBuffer;
 use crate::partial::Partial;
 
 /// A segment of the reduction tree: the contiguous shards `first..end`, never empty.
@@ -77,14 +76,15 @@ impl Segment {
     }
 }
 
-fn add_flat_buffer(left: &mut FlatBuffer, right: &FlatBuffer) {
+/// `left += right`, for parts of the partials of two sibling segments. Both must have the same length.
+pub fn add_assign(left: &mut [f32], right: &[f32]) {
     crate::optimizer::elementwise::add_assign(left, right);
 }
 
 /// The sum of the partials of two sibling segments, in the memory of the left one.
 pub fn add(mut left: Partial, right: &Partial) -> Partial {
-    add_flat_buffer(&mut left.gradient, &right.gradient);
-    add_flat_buffer(&mut left.statistics, &right.statistics);
+    add_assign(&mut left.gradient, &right.gradient);
+    add_assign(&mut left.statistics, &right.statistics);
     left.sums.add(&right.sums);
     left
 }

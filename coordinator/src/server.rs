@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::BUILD_VERSION;
+use lookbehind_common::blocks::BLOCK_ELEMENTS;
 use lookbehind_common::ids::ClusterId;
 use lookbehind_identity::{Folder, IdentityError, Watched};
 use lookbehind_proto::transfer::in_process::InProcess;
@@ -235,6 +236,8 @@ fn start_owner(
         },
         memory: config.memory,
         verification_key: getrandom::u64().map_err(system)?,
+        block_elements: BLOCK_ELEMENTS,
+        exchange_key: exchange_key()?,
     };
     let heartbeat_interval = core_config.heartbeat_interval();
     let clock = Clock::start();
@@ -254,6 +257,13 @@ fn start_owner(
     };
     let owner = Owner::new(core, clock, shared.clone(), mail, stopped.clone(), removals).map_err(system)?;
     Ok((shared, tokio::spawn(owner.run(commands, config.tick(), end.clone()))))
+}
+
+/// The secret of the exchanges of this incarnation.
+fn exchange_key() -> Result<[u8; 32], StartError> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(system)?;
+    Ok(key)
 }
 
 fn listener_config(config: &Config, listener: TcpListener, guard: Guard) -> ListenerConfig {

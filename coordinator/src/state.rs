@@ -11,6 +11,7 @@ pub mod command;
 mod describing;
 mod due;
 pub mod event;
+mod exchange;
 mod halt;
 mod job;
 mod leaving;
@@ -44,6 +45,7 @@ pub use catalog::KeepLimits;
 use cluster::Cluster;
 use command::{Command, WorkerCommand};
 use event::{Event, LossCause, Reply};
+pub use exchange::{Part, RangeParts};
 use halt::{Halt, Handled};
 use job::Job;
 #[cfg(test)]
@@ -75,6 +77,10 @@ pub struct CoreConfig {
     pub memory: u64,
     /// Secret from which the shards to be verified are drawn; see `resources.verify`.
     pub verification_key: u64,
+    /// Elements of a block of weights and gradients that workers exchange with each other.
+    pub block_elements: usize,
+    /// Secret from which the tickets of exchanges between workers are derived.
+    pub exchange_key: [u8; 32],
 }
 
 impl CoreConfig {
@@ -183,6 +189,14 @@ impl Core {
                 let outcome = self.take_partial(&header, partial, checksum);
                 self.cluster.reply(reply_to, Reply::Partial(outcome));
             }
+            Event::BlocksOffered(reply_to, header) => {
+                let admission = self.admit_blocks(&header);
+                self.cluster.reply(reply_to, Reply::BlocksAdmission(admission));
+            }
+            Event::BlocksArrived { reply_to, header, part, digests } => {
+                let outcome = self.take_blocks(&header, part, &digests);
+                self.cluster.reply(reply_to, Reply::Partial(outcome));
+            }
             Event::InitialStateOffered { reply_to, origin, job, lengths } => {
                 let admission = self.admit_initial_state(&origin, &job, lengths);
                 self.cluster.reply(reply_to, Reply::Admission(admission));
@@ -222,8 +236,10 @@ impl Core {
             return Err(Halt::Stale("the job has ended"));
         };
         let result = handle(&mut self.cluster, job);
-        if let Err(halt) = &result {
-            self.cluster.halt(job, halt);
+        match &result {
+            // The only place that tells workers of it, whatever has changed the exchange.
+            Ok(_) => self.cluster.tell_exchange(job),
+            Err(halt) => self.cluster.halt(job, halt),
         }
         result
     }

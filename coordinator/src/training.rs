@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use lookbehind_common::blocks::{BlockDigest, Blocks};
 use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::JobId;
@@ -16,6 +17,8 @@ use lookbehind_common::optimizer::{GradientRequest, Next, Optimizer, OptimizerSt
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
 use lookbehind_common::sampling::Position;
+
+use crate::state::RangeParts;
 
 /// A job's optimizer, with layout and position.
 #[derive(Debug)]
@@ -56,6 +59,9 @@ pub enum Input {
         shards: u32,
         /// Partials of segments that together cover all shards.
         parts: BTreeMap<Segment, Partial>,
+        /// Gradient and batch statistics by ranges of blocks, if workers exchanged them with each other: `parts` then
+        /// hold only sums over samples.
+        ranges: Option<RangeParts>,
     },
 }
 
@@ -77,8 +83,8 @@ pub struct Advance {
 /// What follows a step of the trainer.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The optimizer needs another gradient, at these weights.
-    Gradient(GradientRequest, Weights),
+    /// The optimizer needs another gradient, at these weights; with the digests of their blocks, if they were asked for.
+    Gradient(GradientRequest, Weights, Arc<[BlockDigest]>),
     /// The outer step is finished; with the optimizer's report and the digest of the slow weights.
     Finished(OuterStepReport, Digest),
     /// The job cannot continue: a value is not finite, or a partial is missing. With the reason.
@@ -167,21 +173,21 @@ impl Trainer {
         self.optimizer.state()
     }
 
-    /// Computes one step. Takes as long as reading the weights a few times.
-    pub fn advance(mut self: Box<Self>, input: Input) -> Advance {
+    /// Computes one step. Takes as long as reading the weights a few times. With `blocks`, the digests of these
+    /// blocks of new weights are computed as well.
+    pub fn advance(mut self: Box<Self>, input: Input, blocks: Option<Blocks>) -> Advance {
         let begun = Instant::now();
         let mut reduction = 0.0;
         let (sums, outcome) = match input {
             Input::Begin { batches, learning_rate } => {
                 let request = self.optimizer.begin(batches, learning_rate);
-                (None, Outcome::Gradient(request, self.weights_of_request()))
+                (None, self.needs(request, blocks))
             }
-            Input::Gradient { shards, mut parts } => {
-                let total =
-                    reduce::<MissingShard>(Segment::root(shards), &mut |segment| Ok(parts.remove(&segment)));
+            Input::Gradient { shards, parts, ranges } => {
+                let total = self.sum(shards, parts, ranges);
                 reduction = begun.elapsed().as_secs_f64();
                 match total {
-                    Ok(total) => self.absorb(total),
+                    Ok(total) => self.absorb(total, blocks),
                     Err(error) => (None, Outcome::Failed(error.to_string())),
                 }
             }
@@ -189,11 +195,48 @@ impl Trainer {
         Advance { trainer: self, seconds: begun.elapsed().as_secs_f64(), reduction, sums, outcome }
     }
 
-    fn absorb(&mut self, total: Partial) -> (Option<Sums>, Outcome) {
+    /// The partial of the whole batch.
+    fn sum(
+        &self,
+        shards: u32,
+        mut parts: BTreeMap<Segment, Partial>,
+        ranges: Option<RangeParts>,
+    ) -> Result<Partial, MissingShard> {
+        let root = Segment::root(shards);
+        let mut total = reduce::<MissingShard>(root, &mut |segment| Ok(parts.remove(&segment)))?;
+        if let Some(ranges) = ranges {
+            let RangeParts { blocks, ranges } = ranges;
+            let mut values = self.layout.lengths().map(FlatBuffer::zeros);
+            for (range, mut parts) in ranges {
+                let part = reduce::<MissingShard>(root, &mut |segment| {
+                    let part = parts.remove(&segment);
+                    Ok(part.map(|ModelState { parameters: gradient, statistics }| Partial {
+                        gradient,
+                        statistics,
+                        ..Partial::default()
+                    }))
+                })?;
+                let elements = blocks.elements(range);
+                values.parameters[elements.parameters].copy_from_slice(&part.gradient);
+                values.statistics[elements.statistics].copy_from_slice(&part.statistics);
+            }
+            ModelState { parameters: total.gradient, statistics: total.statistics } = values;
+        }
+        Ok(total)
+    }
+
+    /// What the optimizer needs next: a gradient.
+    fn needs(&self, request: GradientRequest, blocks: Option<Blocks>) -> Outcome {
+        let weights = self.weights_of_request();
+        let digests = blocks.map(|blocks| blocks.digests(weights.values())).unwrap_or_default();
+        Outcome::Gradient(request, weights, digests.into())
+    }
+
+    fn absorb(&mut self, total: Partial, blocks: Option<Blocks>) -> (Option<Sums>, Outcome) {
         let sums = total.sums;
         let outcome = match self.optimizer.absorb(total.gradient, &total.statistics) {
             Ok(_) if !sums.loss.is_finite() => Outcome::Failed(format!("the loss is {}", sums.loss)),
-            Ok(Next::Gradient(request)) => Outcome::Gradient(request, self.weights_of_request()),
+            Ok(Next::Gradient(request)) => self.needs(request, blocks),
             Ok(Next::Finished(report)) => Outcome::Finished(report, self.digest()),
             Err(not_finite) => Outcome::Failed(not_finite.to_string()),
         };

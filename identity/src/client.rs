@@ -89,6 +89,21 @@ impl Access {
         Ok(Self { host, port, folder, origin: uri })
     }
 
+    /// Host of the coordinator.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Port of the coordinator.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether connections are encrypted.
+    pub fn is_secured(&self) -> bool {
+        self.origin.scheme_str() == Some("https")
+    }
+
     /// Reads the credentials once, to report errors in them before the first call.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ mod authority;
 mod client;
 mod error;
 mod folder;
+pub mod peers;
 mod principal;
 mod secured;
 mod server;

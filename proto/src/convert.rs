@@ -1,5 +1,7 @@
 //! Conversions of identifiers, segments and lengths between messages and the types of `lookbehind_common`.
 
+use bytes::{BufMut, Bytes, BytesMut};
+use lookbehind_common::blocks::{BlockDigest, BlockRange};
 use lookbehind_common::ids::{
     ClusterId, FencingToken, Incarnation, JobId, RequestId, SessionId, SessionSecret,
 };
@@ -96,4 +98,37 @@ impl TryFrom<v1::Segment> for Segment {
         let segment = Segment { first: segment.first_shard, end: segment.end_shard };
         required((!segment.is_empty()).then_some(segment), "segment")
     }
+}
+
+impl From<BlockRange> for v1::BlockRange {
+    fn from(range: BlockRange) -> Self {
+        Self { first: range.first, end: range.end }
+    }
+}
+
+impl TryFrom<v1::BlockRange> for BlockRange {
+    type Error = FieldError;
+
+    fn try_from(range: v1::BlockRange) -> Result<Self, FieldError> {
+        required(Self::new(range.first, range.end), "blocks")
+    }
+}
+
+/// The digests of blocks, one after the other.
+pub fn digests_to_bytes(digests: &[BlockDigest]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(digests.len() * BlockDigest::BYTES);
+    digests.iter().for_each(|digest| bytes.put_slice(digest.as_bytes()));
+    bytes.freeze()
+}
+
+/// Reads what [`digests_to_bytes`] wrote.
+///
+/// # Errors
+/// If the last digest is not whole.
+pub fn digests_from_bytes(bytes: &[u8], field: &'static str) -> Result<Vec<BlockDigest>, FieldError> {
+    let (digests, rest) = bytes.as_chunks::<{ BlockDigest::BYTES }>();
+    required(
+        rest.is_empty().then(|| digests.iter().map(|digest| BlockDigest::from_bytes(*digest)).collect()),
+        field,
+    )
 }

@@ -9,6 +9,7 @@
 //! as the codec, around shared data; [`parser`] reads what any client may send; [`body`] makes bodies of calls from
 //! both. Within a process, tensors are handed over together with a call ([`in_process`]).
 
+pub mod blocks;
 pub mod body;
 pub mod frames;
 pub mod in_process;

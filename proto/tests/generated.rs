@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "lookbehind/v1/types.proto",
     "lookbehind/v1/job_service.proto",
     "lookbehind/v1/worker_service.proto",
     "lookbehind/v1/tensor_service.proto",
+    "lookbehind/v1/peer_service.proto",
 ];
 
 /// What rewrites the checked-in files.
-const UPDATE: &str = "UPDATE=1 cargo test -p lookbehind-proto --test generated";
+const UPDATE: &str = "UPDATE=1 cargo test --release -p lookbehind-proto --test generated";
 
 /// Generates the code and the descriptors into a folder.
 fn generate(protos: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error>> {

@@ -144,7 +144,8 @@ impl Cluster {
         self.coordinator.tensors()
     }
 
-    async fn add_by(
+    /// As [`Self::add`], with a change to the worker's configuration.
+    pub async fn add_by(
         &mut self,
         name: &str,
         backend: Arc<dyn Backend>,

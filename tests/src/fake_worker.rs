@@ -35,6 +35,7 @@ pub fn hello(name: &str) -> v1::Register {
         version: BUILD_VERSION.to_owned(),
         name: name.to_owned(),
         device: "a test".to_owned(),
+        endpoint: None,
     }
 }
 
@@ -267,7 +268,8 @@ impl FakeWorker {
     /// If the coordinator refuses.
     pub async fn weights(&self, job_id: &str, version: u64) -> Streaming<v1::DownloadWeightsResponse> {
         let fencing_token = Some(self.fencing_token.clone());
-        let request = v1::DownloadWeightsRequest { fencing_token, job_id: job_id.to_owned(), version };
+        let request =
+            v1::DownloadWeightsRequest { fencing_token, job_id: job_id.to_owned(), version, blocks: None };
         let answer = self.tensors.clone().download_weights(request).await;
         answer.expect("weights that are served").into_inner()
     }
@@ -283,7 +285,8 @@ impl FakeWorker {
         version: u64,
     ) -> Result<(), Status> {
         let fencing_token = Some(fencing_token.clone());
-        let request = v1::DownloadWeightsRequest { fencing_token, job_id: job_id.to_owned(), version };
+        let request =
+            v1::DownloadWeightsRequest { fencing_token, job_id: job_id.to_owned(), version, blocks: None };
         self.tensors.clone().download_weights(request).await?;
         Ok(())
     }

@@ -18,6 +18,7 @@ use crate::compute::{Backend, CandleBackend};
 use crate::data::DataEnvironment;
 use crate::device::{DeviceChoice, DeviceError};
 use crate::registry::Registry;
+use crate::session::exchange::PeerListen;
 use crate::session::{WorkerConfig, WorkerError};
 use crate::telemetry::{ServeError, TelemetryArgs, WorkerMetrics};
 
@@ -57,6 +58,13 @@ struct Args {
     /// Name that is shown to people; the default is the host's name and the process ID.
     #[arg(long, env = "LOOKBEHIND_WORKER_NAME")]
     name: Option<String>,
+    /// Where other workers reach this one, so that weights and gradients need not all go through the coordinator: auto
+    /// (a free port on the interface that reaches the coordinator), an address, or off.
+    #[arg(long, env = "LOOKBEHIND_PEERS", value_name = "ADDRESS|auto|off", default_value = "auto")]
+    peers: PeerListen,
+    /// The address that other workers are told for --peers, where it is another one: behind NAT, or in a container.
+    #[arg(long, env = "LOOKBEHIND_ADVERTISE", value_name = "HOST[:PORT]")]
+    advertise: Option<String>,
     /// Memory limit in MiB for a job's samples, its weights and the computation of its shards.
     #[arg(long, env = "LOOKBEHIND_WORKER_MEMORY", value_name = "MIB", default_value_t = 8 * 1024)]
     memory: u64,
@@ -175,6 +183,8 @@ async fn serve(args: Args, registry: Registry) -> Result<(), ProgramError> {
         credentials: args.credentials,
         device: args.device,
         remote: args.remote.into_data(),
+        peers: args.peers,
+        advertise: args.advertise,
         metrics,
         ..WorkerConfig::new(args.coordinator, name, args.data)
     };

@@ -7,12 +7,14 @@
 mod backoff;
 mod command;
 mod control;
+pub mod exchange;
 mod executor;
 mod register;
 mod route;
 mod transfer;
 mod upload;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,6 +29,7 @@ use crate::registry::Registry;
 use crate::telemetry::WorkerMetrics;
 use backoff::Backoff;
 use control::Ended;
+use exchange::{Listening, PeerListen};
 use executor::Executor;
 use register::Link;
 
@@ -47,6 +50,10 @@ pub struct WorkerConfig {
     pub remote: RemoteData,
     /// Most bytes that the worker may have in use: a job's samples, its weights and what its shards take.
     pub memory_limit: u64,
+    /// Where it takes connections from other workers. Workers of a coordinator in the same process have none.
+    pub peers: PeerListen,
+    /// The address that other workers are told, `HOST` or `HOST:PORT`; `None` for the one that it listens on.
+    pub advertise: Option<String>,
     /// The coordinator's tensor service, if it runs in this process: tensors are then handed over instead of sent.
     pub in_process: Option<InProcess>,
     /// Counters of this worker's activity.
@@ -67,6 +74,8 @@ impl WorkerConfig {
             device: DeviceChoice::Cpu,
             remote: RemoteData::default(),
             memory_limit: Self::DEFAULT_MEMORY_LIMIT,
+            peers: PeerListen::default(),
+            advertise: None,
             in_process: None,
             metrics: WorkerMetrics::default(),
         }
@@ -134,6 +143,25 @@ pub async fn run_backend(
     ended
 }
 
+/// Listens for other workers as configured. `None` if it is not to, or cannot yet.
+async fn listen(config: &WorkerConfig, access: &Access) -> Result<Option<Listening>, WorkerError> {
+    if config.in_process.is_some() || config.peers == PeerListen::Off {
+        return Ok(None);
+    }
+    let own = match exchange::towards(access.host(), access.port()) {
+        Ok(own) => own,
+        Err(error) => {
+            tracing::debug!(%error, "the coordinator's address is not known yet");
+            return Ok(None);
+        }
+    };
+    let address = match config.peers {
+        PeerListen::At(address) => address,
+        PeerListen::Auto | PeerListen::Off => SocketAddr::new(own, 0),
+    };
+    Listening::start(address, own, config.advertise.as_deref(), access.is_secured()).await.map(Some)
+}
+
 /// Runs one session after the other, until there is a reason to stop.
 async fn sessions(
     config: &WorkerConfig,
@@ -143,8 +171,13 @@ async fn sessions(
     shutdown: &CancellationToken,
 ) -> Result<(), WorkerError> {
     let mut backoff = Backoff::default();
+    let mut listening = None;
     loop {
+        if listening.is_none() {
+            listening = listen(config, access).await?.map(Arc::new);
+        }
         let link = Link {
+            listening: listening.clone(),
             access: access.clone(),
             in_process: config.in_process.clone(),
             name: config.name.clone(),

@@ -31,7 +31,9 @@ pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Res
         })));
     }
     let not_checked = not_checked.map(|what| format!("not checked without --data: {what}"));
-    describe(&source, gradients).iter().chain(&not_checked).try_for_each(|line| console.result(line))
+    let described = describe(&source, gradients);
+    let verified = verified(&source, gradients);
+    described.iter().chain(&verified).chain(&not_checked).try_for_each(|line| console.result(line))
 }
 
 /// Checks model and data as far as they are available; returns what could not be checked.
@@ -65,6 +67,22 @@ fn describe(source: &JobSource, gradients: u64) -> [String; 3] {
         format!("{length} of batches of {batch} samples in {shards} shards"),
         format!("{gradients} gradients on {batches} per outer step"),
     ]
+}
+
+/// What `resources.verify` costs; `None` without it. A segment that holds a drawn shard is computed twice, and each worker
+/// has one segment or a few.
+fn verified(source: &JobSource, gradients: u64) -> Option<String> {
+    const EXAMPLE: u32 = 4;
+    let verified = source.spec.resources.verify;
+    let share = |workers: u32| 100.0 * f64::from(verified) / (gradients as f64 * f64::from(workers));
+    (verified > 0).then(|| {
+        format!(
+            "resources.verify: {verified} segments of each outer step are computed by two workers: about {:.0} % / W \
+             more computing on W workers, {:.0} % on {EXAMPLE}",
+            share(1),
+            share(EXAMPLE)
+        )
+    })
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use http_body::Frame;
+use lookbehind_common::blocks::BlockRange;
 use lookbehind_common::ids::JobId;
 use lookbehind_proto::convert::job_id;
-use lookbehind_proto::transfer::CHUNK_BYTES;
 use lookbehind_proto::transfer::body;
 use lookbehind_proto::transfer::frames::{self, Frames};
 use lookbehind_proto::transfer::in_process::SharedWeights;
+use lookbehind_proto::transfer::{self, CHUNK_BYTES};
 use lookbehind_proto::v1;
 use lookbehind_telemetry::metrics::Direction;
 use tonic::Status;
@@ -46,6 +47,9 @@ impl TensorServer {
         let published = self.0.weights.get(&job, request.version).ok_or_else(|| {
             Status::not_found(format!("job {job}: weights version {} is not served", request.version))
         })?;
+        if let Some(range) = request.blocks {
+            return self.download_blocks(&published, range);
+        }
         let lengths = published.weights.lengths();
         let header = v1::StateHeader::from(lengths);
         if share {
@@ -61,6 +65,24 @@ impl TensorServer {
         }
         let waiting = Box::pin(waiting(Queued::new(&self.0, origin, job, published)));
         Ok(http::Response::new(Body::new(InTurn { all, phase: Phase::Header(waiting) })))
+    }
+}
+
+impl TensorServer {
+    /// Answers with a range of blocks. These need no turns: each worker that owns blocks downloads others.
+    fn download_blocks(
+        &self,
+        published: &Published,
+        range: v1::BlockRange,
+    ) -> Result<http::Response<Body>, Status> {
+        let range = BlockRange::try_from(range).map_err(invalid)?;
+        let blocks = published.blocks(range);
+        let blocks = blocks
+            .ok_or_else(|| Status::invalid_argument(format!("{range} of the weights are not served")))?;
+        let bytes: usize = blocks.iter().map(|block| block.bytes.len()).sum();
+        self.0.observer.metrics.transferred(Direction::Sent, bytes / size_of::<f32>());
+        let blocks = stream::iter(blocks.into_iter().map(Ok));
+        Ok(http::Response::new(transfer::blocks::response(blocks)))
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Weak;
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
+use lookbehind_common::blocks::BlockRange;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::RequestId;
 use lookbehind_common::model_state::ModelState;
@@ -34,7 +35,7 @@ use super::gate::Ledger;
 use super::unexpected;
 use super::views::IntoStatus;
 use crate::runtime::{Ended, Shared};
-use crate::state::event::{Admission, Busy, Event, PartialHeader, PartialOutcome, Reply};
+use crate::state::event::{Admission, BlocksHeader, Busy, Event, PartialHeader, PartialOutcome, Reply};
 
 /// Elements per chunk.
 const CHUNK_ELEMENTS: u64 = (CHUNK_BYTES / size_of::<f32>()) as u64;
@@ -91,6 +92,7 @@ impl TensorServer {
                 Some("/UploadPartial") => {
                     self.upload_partial(body, caller, handed).await.map(http::Response::new)
                 }
+                Some("/UploadBlocks") => self.upload_blocks(body, caller).await.map(http::Response::new),
                 Some("/UploadInitialState") => {
                     self.upload_initial_state(body, caller, handed).await.map(http::Response::new)
                 }
@@ -149,7 +151,7 @@ impl TensorServer {
         };
         match admission {
             Admission::Granted => {}
-            Admission::Stale(reason) => return Ok(stale(&header, &reason)),
+            Admission::Stale(reason) => return Ok(stale(&header.request, header.segment, &reason)),
             Admission::Refused(reason) => return Err(Status::invalid_argument(reason)),
         }
         let ([gradient, statistics], checksum) = received.await?;
@@ -157,13 +159,43 @@ impl TensorServer {
         let arrived = header.clone();
         let make = move |reply_to| Event::PartialArrived { reply_to, header: arrived, partial, checksum };
         let Reply::Partial(outcome) = self.0.mailbox.ask(make).await? else { return Err(unexpected()) };
-        match outcome {
-            PartialOutcome::Accepted => Ok(outcome_body(v1::UploadOutcome::Accepted)),
-            PartialOutcome::Duplicate => Ok(outcome_body(v1::UploadOutcome::Duplicate)),
-            PartialOutcome::Stale(reason) => Ok(stale(&header, &reason)),
-            PartialOutcome::Refused(reason) => Err(Status::invalid_argument(reason)),
-            PartialOutcome::Conflict(reason) => Err(Status::failed_precondition(reason)),
-        }
+        answer(outcome, &header.request, header.segment)
+    }
+
+    async fn upload_blocks(&self, request: Body, caller: CallOrigin) -> Result<Body, Status> {
+        let mut incoming = Incoming::new(request);
+        let header: v1::BlocksHeader = self.header(&mut incoming).await?;
+        let header = BlocksHeader {
+            origin: caller.origin(header.fencing_token)?,
+            request: required(header.request, "request").and_then(RequestId::try_from).map_err(invalid)?,
+            segment: required(header.segment, "segment").and_then(Segment::try_from).map_err(invalid)?,
+            blocks: required(header.blocks, "blocks").and_then(BlockRange::try_from).map_err(invalid)?,
+        };
+        let offered = header.clone();
+        let make = move |reply_to| Event::BlocksOffered(reply_to, offered);
+        let Reply::BlocksAdmission(admission) = self.0.mailbox.ask(make).await? else {
+            return Err(unexpected());
+        };
+        let blocks = match admission {
+            Ok(blocks) => blocks,
+            Err(Admission::Refused(reason)) => return Err(Status::invalid_argument(reason)),
+            Err(Admission::Stale(reason)) => return Ok(stale(&header.request, header.segment, &reason)),
+            Err(Admission::Granted) => return Err(unexpected()),
+        };
+        let pool = self.0.weights.flat_buffers(&header.request.job);
+        let flat_buffers = blocks.flat_lengths().map(|length| pool.lend(length));
+        let (flat_buffers, _) = self.receive(&mut incoming, flat_buffers.into(), &[]).await?;
+        let part = ModelState::from(flat_buffers);
+        let (request, segment) = (header.request.clone(), header.segment);
+        let (part, digests) = tokio::task::spawn_blocking(move || {
+            let digests = blocks.digests(part.values());
+            (part, digests)
+        })
+        .await
+        .map_err(|error| Status::internal(error.to_string()))?;
+        let make = move |reply_to| Event::BlocksArrived { reply_to, header, part, digests };
+        let Reply::Partial(outcome) = self.0.mailbox.ask(make).await? else { return Err(unexpected()) };
+        answer(outcome, &request, segment)
     }
 
     async fn upload_initial_state(
@@ -258,8 +290,19 @@ fn granted(admission: Admission) -> Result<(), Status> {
     }
 }
 
-fn stale(header: &PartialHeader, reason: &str) -> Body {
-    tracing::debug!(job = %header.request.job, shard = %header.segment, reason, "partial not wanted");
+/// The answer to a partial, or to blocks of one.
+fn answer(outcome: PartialOutcome, request: &RequestId, segment: Segment) -> Result<Body, Status> {
+    match outcome {
+        PartialOutcome::Accepted => Ok(outcome_body(v1::UploadOutcome::Accepted)),
+        PartialOutcome::Duplicate => Ok(outcome_body(v1::UploadOutcome::Duplicate)),
+        PartialOutcome::Stale(reason) => Ok(stale(request, segment, &reason)),
+        PartialOutcome::Refused(reason) => Err(Status::invalid_argument(reason)),
+        PartialOutcome::Conflict(reason) => Err(Status::failed_precondition(reason)),
+    }
+}
+
+fn stale(request: &RequestId, segment: Segment, reason: &str) -> Body {
+    tracing::debug!(job = %request.job, shard = %segment, reason, "partial not wanted");
     outcome_body(v1::UploadOutcome::Stale)
 }
 

@@ -4,11 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
+use lookbehind_common::blocks::{BlockDigest, BlockRange};
 use lookbehind_common::digest::Digest;
-use lookbehind_common::ids::{FencingToken, RequestId, SessionSecret};
+use lookbehind_common::ids::{FencingToken, RequestId, SessionId, SessionSecret};
 use lookbehind_common::job::JobDescription;
+use lookbehind_common::partial::Sums;
 use lookbehind_common::reduction::Segment;
-use lookbehind_proto::convert::{job_id, required};
+use lookbehind_proto::convert::{FieldError, digests_from_bytes, digests_to_bytes, job_id, required};
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::worker_service_server::WorkerService;
 use lookbehind_proto::v1::{session_request, session_response};
@@ -20,8 +22,11 @@ use super::callers::Who;
 use super::limits::message_rate;
 use super::unexpected;
 use crate::runtime::{Mailbox, OUTBOX, Shared};
-use crate::state::command::{Assignment, RequestKind, WorkerCommand};
-use crate::state::event::{Event, Fault, LossCause, Origin, Refusal, Registration, Reply, WorkerMessage};
+use crate::state::command::{Assignment, ExchangePlan, PeerAddress, RequestKind, WorkerCommand};
+use crate::state::event::{
+    Addend, Busy, Computed, Event, Fault, LossCause, Origin, PeerEndpoint, Refusal, Registration, Reply,
+    WorkerMessage,
+};
 use crate::training::ComputeClass;
 
 /// Longest text from a worker, in characters. The limit exists because the text is stored with the job and shown to
@@ -81,8 +86,12 @@ fn entropy() -> Result<u128, Status> {
 }
 
 fn registration(register: v1::Register) -> Registration {
-    let v1::Register { protocol, version, name, device } = register;
-    Registration { protocol, version, name, device }
+    let v1::Register { protocol, version, name, device, endpoint } = register;
+    let endpoint = endpoint.map(|v1::PeerEndpoint { address, fingerprint }| PeerEndpoint {
+        address,
+        fingerprint: fingerprint.as_ref().try_into().ok(),
+    });
+    Registration { protocol, version, name, device, endpoint }
 }
 
 fn refused(refusal: Refusal) -> impl Stream<Item = Result<v1::SessionResponse, Status>> {
@@ -121,7 +130,7 @@ async fn listen(mut incoming: Streaming<v1::SessionRequest>, origin: Origin, mai
 fn from_wire(request: v1::SessionRequest) -> Result<(FencingToken, WorkerMessage), Status> {
     use session_request::Message;
     let invalid = |error: &dyn std::fmt::Display| Status::invalid_argument(error.to_string());
-    let field = |error: lookbehind_proto::convert::FieldError| invalid(&error);
+    let field = |error: FieldError| invalid(&error);
     let fencing_token = required(request.fencing_token, "fencing_token").and_then(TryInto::try_into);
     let fencing_token = fencing_token.map_err(field)?;
     let message = match required(request.message, "message").map_err(field)? {
@@ -146,6 +155,23 @@ fn from_wire(request: v1::SessionRequest) -> Result<(FencingToken, WorkerMessage
             let job = job_id(&failed.job_id).map_err(field)?;
             WorkerMessage::PrepareFailed { job, fault, reason: words(&failed.reason) }
         }
+        Message::Computed(computed) => WorkerMessage::Computed(computed_from(computed).map_err(field)?),
+        Message::Reduced(reduced) => {
+            let addends = reduced.addends.into_iter().map(addend).collect::<Result<_, _>>().map_err(field)?;
+            WorkerMessage::Reduced {
+                request: required(reduced.request, "request").and_then(RequestId::try_from).map_err(field)?,
+                blocks: required(reduced.blocks, "blocks").and_then(BlockRange::try_from).map_err(field)?,
+                addends,
+            }
+        }
+        Message::Unreachable(unreachable) => {
+            let request = required(unreachable.request, "request").and_then(RequestId::try_from);
+            WorkerMessage::Unreachable {
+                request: request.map_err(field)?,
+                other: SessionId(unreachable.session),
+                reason: words(&unreachable.reason),
+            }
+        }
         Message::TransferFailed(failed) => {
             let job = job_id(&failed.job_id).map_err(field)?;
             let request = failed.request.map(RequestId::try_from).transpose().map_err(field)?;
@@ -165,6 +191,24 @@ fn from_wire(request: v1::SessionRequest) -> Result<(FencingToken, WorkerMessage
     Ok((fencing_token, message))
 }
 
+fn computed_from(computed: v1::Computed) -> Result<Computed, FieldError> {
+    Ok(Computed {
+        request: required(computed.request, "request").and_then(RequestId::try_from)?,
+        segment: required(computed.segment, "segment").and_then(Segment::try_from)?,
+        sums: Sums { loss: computed.loss_sum, correct: computed.correct, samples: computed.samples },
+        busy: Busy { compute: computed.compute_seconds, data: computed.data_seconds },
+        digests: digests_from_bytes(&computed.digests, "digests")?,
+    })
+}
+
+fn addend(addend: v1::Addend) -> Result<Addend, FieldError> {
+    Ok(Addend {
+        segment: required(addend.segment, "segment").and_then(Segment::try_from)?,
+        blocks: required(addend.blocks, "blocks").and_then(BlockRange::try_from)?,
+        digest: BlockDigest::from_bytes(required(addend.digest.as_ref().try_into().ok(), "digest")?),
+    })
+}
+
 fn words(text: &str) -> String {
     text.chars().take(MAX_WORDS).collect()
 }
@@ -181,6 +225,7 @@ fn to_wire(message: WorkerCommand) -> session_response::Message {
             Message::SendInitialState(v1::SendInitialState { job_id: job.to_string() })
         }
         WorkerCommand::Assign(assignment) => Message::Assign(assign(&assignment)),
+        WorkerCommand::Exchange(plan) => Message::Exchange(exchange(&plan)),
         WorkerCommand::Release(job) => Message::Release(v1::Release { job_id: job.to_string() }),
     }
 }
@@ -198,5 +243,33 @@ fn assign(assignment: &Assignment) -> v1::Assign {
         batch,
         shards: assignment.coordinates.shards,
         segments: assignment.segments.iter().map(|segment| (*segment).into()).collect(),
+        exchange: assignment.exchange.as_deref().map(exchange),
+        weights_digests: digests_to_bytes(&assignment.weights_digests),
+    }
+}
+
+fn exchange(plan: &ExchangePlan) -> v1::Exchange {
+    let peer = |peer: &PeerAddress| v1::Peer {
+        session: peer.session.0,
+        endpoint: Some(v1::PeerEndpoint {
+            address: peer.endpoint.address.clone(),
+            fingerprint: peer.endpoint.fingerprint.map(|bytes| bytes.to_vec()).unwrap_or_default().into(),
+        }),
+    };
+    let range = |(blocks, owner): &(BlockRange, Option<SessionId>)| v1::OwnedRange {
+        blocks: Some((*blocks).into()),
+        // Sessions are counted from 1.
+        owner: owner.map_or(0, |session| session.0),
+    };
+    let maker = |(segment, session): &(Segment, SessionId)| v1::Maker {
+        segment: Some((*segment).into()),
+        session: session.0,
+    };
+    v1::Exchange {
+        request: Some((&plan.request).into()),
+        ticket: plan.ticket.as_bytes().to_vec().into(),
+        peers: plan.peers.iter().map(peer).collect(),
+        ranges: plan.ranges.iter().map(range).collect(),
+        makers: plan.makers.iter().map(maker).collect(),
     }
 }

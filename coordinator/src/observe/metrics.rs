@@ -21,7 +21,7 @@ use labels::WorkerLabel;
 
 use crate::state::JobState;
 use crate::state::event::{LossCause, WorkerView};
-use crate::state::observation::{Fate, JobMove, StepTimeline};
+use crate::state::observation::{Fate, JobMove, StepTimeline, Way};
 
 /// The series of one worker.
 struct WorkerSeries {
@@ -41,6 +41,7 @@ pub(crate) struct Metrics {
     queue_wait: Histogram,
     losses: ByLabel<Counter>,
     retries: ByLabel<Counter>,
+    exchanges: ByLabel<Counter>,
     outer_step: Histogram,
     reduction: Histogram,
     optimizer: Histogram,
@@ -71,6 +72,7 @@ impl Metrics {
             queue_wait: long_times(),
             losses: Family::default(),
             retries: Family::default(),
+            exchanges: Family::default(),
             outer_step: long_times(),
             reduction: short_times(),
             optimizer: short_times(),
@@ -101,6 +103,11 @@ impl Metrics {
         registry.register_with_unit("queue_wait", help, seconds(), self.queue_wait.clone());
         registry.register("worker_losses", "Workers that were lost", self.losses.clone());
         registry.register("shard_retries", "Shards given to another worker as well", self.retries.clone());
+        registry.register(
+            "exchanges",
+            "Gradients by how their partials came together",
+            self.exchanges.clone(),
+        );
         registry.register_with_unit(
             "outer_step",
             "Length of outer steps",
@@ -135,6 +142,9 @@ impl Metrics {
         }
         for reason in ["lost", "failed", "slow"] {
             self.retries.get_or_create_owned(&[("reason", reason)]);
+        }
+        for way in Way::ALL {
+            self.exchanges.get_or_create_owned(&[("way", way.name())]);
         }
         for direction in Direction::ALL {
             self.bytes.get_or_create_owned(&direction.label());
@@ -205,6 +215,7 @@ impl Metrics {
         self.outer_step.observe(timeline.length.as_secs_f64());
         for request in &timeline.requests {
             if !request.test {
+                self.exchanges.get_or_create(&[("way", request.way.name())]).inc();
                 self.reduction.observe(request.reduction);
                 self.optimizer.observe(request.optimizer);
             }

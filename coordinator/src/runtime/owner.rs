@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use lookbehind_common::blocks::Blocks;
 use lookbehind_common::ids::{JobId, SessionId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -179,11 +180,11 @@ impl Owner {
                 Command::Checkpoint { job, activation, snapshot } => {
                     self.file_task(FileTask::Checkpoint { job, activation, snapshot }).await;
                 }
-                Command::Advance { job, activation, trainer, input } => {
-                    self.advance(job, activation, trainer, input);
+                Command::Advance { job, activation, trainer, input, blocks } => {
+                    self.advance((job, activation), trainer, input, blocks);
                 }
-                Command::Publish { job, version, weights } => {
-                    self.shared.weights.publish(job, version, weights);
+                Command::Publish { job, version, weights, digests } => {
+                    self.shared.weights.publish(job, version, weights, digests);
                 }
                 Command::Unpublish(job) => {
                     self.shared.weights.unpublish(&job);
@@ -199,10 +200,16 @@ impl Owner {
 
     /// Runs the trainer on another thread, unless the model is so small that waking a thread would take as long as the
     /// computation.
-    fn advance(&self, job: JobId, activation: Activation, trainer: Box<Trainer>, input: Input) {
+    fn advance(
+        &self,
+        (job, activation): (JobId, Activation),
+        trainer: Box<Trainer>,
+        input: Input,
+        blocks: Option<Blocks>,
+    ) {
         let small = trainer.parameters() <= SMALL;
         let compute = move || {
-            let advance = Box::new(trainer.advance(input));
+            let advance = Box::new(trainer.advance(input, blocks));
             Event::Advanced { job, activation, advance }
         };
         let effects = self.effects_sender.clone();

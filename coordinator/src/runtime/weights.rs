@@ -4,9 +4,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
 use lookbehind_common::flat_buffer::{FlatBufferPool, shared_bytes};
 use lookbehind_common::ids::JobId;
-use lookbehind_common::model_state::Weights;
+use lookbehind_common::model_state::{ModelState, Weights};
+use lookbehind_proto::transfer::blocks::Block;
 use lookbehind_proto::transfer::{RunningChecksum, Sender};
 
 use super::turns::{Pace, Turns};
@@ -19,6 +21,8 @@ const IDLE_FLAT_BUFFERS: usize = 16;
 pub(crate) struct Published {
     version: u64,
     pub(crate) weights: Weights,
+    /// Digests of the blocks; empty if they are not known.
+    digests: Arc<[BlockDigest]>,
     /// Shared by all downloads of this version, which send the same bytes.
     checksum: RunningChecksum,
     /// Memory for the partials of the job that are received.
@@ -35,6 +39,19 @@ impl Published {
         let parts = [&self.weights.parameters, &self.weights.statistics].map(shared_bytes);
         Sender::sharing(self.checksum.clone(), parts, &[])
     }
+
+    /// A range of blocks, in order; `None` if there are no such blocks, or they are not served singly.
+    pub(crate) fn blocks(&self, range: BlockRange) -> Option<Vec<Block>> {
+        let blocks = Blocks::new(self.weights.lengths());
+        let bytes = [&self.weights.parameters, &self.weights.statistics].map(shared_bytes);
+        let bytes = ModelState::from(bytes);
+        let block = |(number, digest): (u32, &BlockDigest)| {
+            let (kind, elements) = blocks.place(number);
+            let range = elements.start * size_of::<f32>()..elements.end * size_of::<f32>();
+            Block { bytes: bytes[kind].slice(range), digest: *digest }
+        };
+        Some(range.numbers().zip(range.of(&self.digests)?).map(block).collect())
+    }
 }
 
 /// The newest weights of each running job.
@@ -46,13 +63,13 @@ impl WeightsTable {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    pub(crate) fn publish(&self, job: JobId, version: u64, weights: Weights) {
+    pub(crate) fn publish(&self, job: JobId, version: u64, weights: Weights, digests: Arc<[BlockDigest]>) {
         let mut table = self.table();
         let earlier = table.get(&job).map(|earlier| (earlier.flat_buffers.clone(), earlier.pace.clone()));
         let (flat_buffers, pace) =
             earlier.unwrap_or_else(|| (FlatBufferPool::new(IDLE_FLAT_BUFFERS), Pace::default()));
         let (checksum, turns) = (RunningChecksum::default(), Arc::new(Turns::new(pace.clone())));
-        table.insert(job, Published { version, weights, checksum, flat_buffers, turns, pace });
+        table.insert(job, Published { version, weights, digests, checksum, flat_buffers, turns, pace });
     }
 
     /// Memory for a job's partials. It is freed when the job's weights are no longer served; for a job without

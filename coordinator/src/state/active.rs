@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lookbehind_common::blocks::BlockDigest;
 use lookbehind_common::ids::SessionId;
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::sampling::Plan;
@@ -59,6 +60,10 @@ pub(crate) struct Member {
     pub(crate) missed: u32,
     /// Until when it gets no shards, because of `missed` or of failed transfers.
     pub(crate) passed_over_until: Duration,
+    /// How often it was late with blocks that it owned.
+    pub(crate) late_owner: u32,
+    /// From when on it may own blocks again, because of `late_owner`.
+    pub(crate) owns_from: Duration,
     /// Its failed transfers.
     pub(super) transfers: FailedTransfers,
 }
@@ -88,6 +93,10 @@ pub(crate) struct Training {
     pub(crate) step: Step,
     /// The newest published version of the weights; 0 before the first.
     pub(crate) weights_version: u64,
+    /// Digests of the blocks of that version; empty if they are not known.
+    pub(crate) weights_digests: Arc<[BlockDigest]>,
+    /// Smoothed time in seconds from the last announcement of a partial to the end of the exchange.
+    pub(crate) exchange_seconds: Option<f64>,
     /// Whether a periodic checkpoint is being written. Only one at a time, because each holds a copy of the weights.
     pub(crate) storing: bool,
     pub(crate) phase: Phase,
@@ -260,6 +269,11 @@ impl Training {
         }
     }
 
+    /// Notes how long an exchange took from the last announcement on.
+    pub(super) fn measure_exchange(&mut self, seconds: f64) {
+        smooth(&mut self.exchange_seconds, seconds);
+    }
+
     /// Takes the trainer if the job waits for the previous checkpoint.
     pub(super) fn take_awaiting_disk(&mut self) -> Option<Box<Trainer>> {
         match std::mem::replace(&mut self.phase, Phase::Advancing) {
@@ -275,10 +289,13 @@ impl Training {
 impl Member {
     /// Notes that `shards` shards took `seconds` from assignment to delivery.
     pub(crate) fn measure(&mut self, shards: u32, seconds: f64) {
-        // Weight of the newest measurement in the exponential average.
-        const WEIGHT: f64 = 0.2;
-        let sample = seconds / f64::from(shards.max(1));
-        let smoothed = self.seconds_per_shard.map_or(sample, |old| old + WEIGHT * (sample - old));
-        self.seconds_per_shard = Some(smoothed);
+        smooth(&mut self.seconds_per_shard, seconds / f64::from(shards.max(1)));
     }
+}
+
+/// Takes a measurement into an exponential average.
+fn smooth(average: &mut Option<f64>, sample: f64) {
+    // Weight of the newest measurement.
+    const WEIGHT: f64 = 0.2;
+    *average = Some(average.map_or(sample, |old| old + WEIGHT * (sample - old)));
 }

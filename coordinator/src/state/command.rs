@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{JobId, RequestId, SessionId};
 use lookbehind_common::job::{JobDescription, JobSpec};
@@ -9,7 +10,8 @@ use lookbehind_common::model_state::Weights;
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
 
-use crate::state::event::{Activation, Reply, ReplyTo};
+use crate::state::event::{Activation, PeerEndpoint, Reply, ReplyTo};
+pub use crate::state::exchange::Ticket;
 use crate::state::observation::Observation;
 use crate::state::record::{JobChange, UploadRecord};
 use crate::training::{Input, Snapshot, Trainer};
@@ -55,6 +57,8 @@ pub enum Command {
         trainer: Box<Trainer>,
         /// The step to compute.
         input: Input,
+        /// The blocks whose digests are needed of new weights, for an exchange between workers.
+        blocks: Option<Blocks>,
     },
     /// Serve these weights of the job to its workers, in place of any older version.
     Publish {
@@ -64,6 +68,8 @@ pub enum Command {
         version: u64,
         /// Shared with the trainer.
         weights: Weights,
+        /// Digests of their blocks; empty if they are not known: then no single blocks are served.
+        digests: Arc<[BlockDigest]>,
     },
     /// Stop serving weights of the job and close its files.
     Unpublish(JobId),
@@ -125,6 +131,8 @@ pub enum WorkerCommand {
     SendInitialState(JobId),
     /// Compute partials.
     Assign(Assignment),
+    /// The exchange of the current request has changed.
+    Exchange(Arc<ExchangePlan>),
     /// Free the memory of a job; the worker no longer serves it.
     Release(JobId),
 }
@@ -138,8 +146,36 @@ pub struct Assignment {
     pub coordinates: Coordinates,
     /// Version of the weights to compute at.
     pub weights_version: u64,
-    /// The worker uploads one partial for each of these segments.
+    /// The worker makes one partial for each of these segments.
     pub segments: Vec<Segment>,
+    /// How workers exchange weights and partials; `None` if all go through the coordinator.
+    pub exchange: Option<Arc<ExchangePlan>>,
+    /// Digests of the blocks of the weights; empty without an exchange.
+    pub weights_digests: Arc<[BlockDigest]>,
+}
+
+/// How the workers of a request exchange weights and partials with each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExchangePlan {
+    /// The request.
+    pub request: RequestId,
+    /// With it, its workers prove to each other that the coordinator sent them.
+    pub ticket: Ticket,
+    /// The workers that take part.
+    pub peers: Vec<PeerAddress>,
+    /// Ranges that together cover all blocks, and their owners; `None` for the coordinator.
+    pub ranges: Vec<(BlockRange, Option<SessionId>)>,
+    /// Segments and the workers that were asked for them.
+    pub makers: Vec<(Segment, SessionId)>,
+}
+
+/// A worker and where other workers reach it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerAddress {
+    /// Its session.
+    pub session: SessionId,
+    /// Where it is reached.
+    pub endpoint: PeerEndpoint,
 }
 
 /// What a request computes, apart from the weights.

@@ -4,6 +4,7 @@ mod worker;
 
 use std::sync::Arc;
 
+use lookbehind_common::blocks::BlockDigest;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{JobId, SessionId, SessionSecret};
@@ -12,7 +13,10 @@ use lookbehind_common::partial::Partial;
 use lookbehind_proto::transfer::Checksum;
 use lookbehind_proto::v1;
 
-pub use self::worker::{Busy, Fault, LossCause, Origin, PartialHeader, Registration, WorkerMessage};
+pub use self::worker::{
+    Addend, BlocksHeader, Busy, Computed, Fault, LossCause, Origin, PartialHeader, PeerEndpoint,
+    Registration, WorkerMessage,
+};
 use crate::state::access::Caller;
 pub use crate::state::reply::{
     Admission, CallError, JobView, PartialOutcome, Refusal, Reply, SpecView, WorkerView,
@@ -69,6 +73,19 @@ pub enum Event {
         partial: Partial,
         /// Checksum of all bytes of the partial: tells equal partials of one segment from different ones.
         checksum: Checksum,
+    },
+    /// A worker has sent the header of blocks; they are read only if the answer admits them.
+    BlocksOffered(ReplyTo, BlocksHeader),
+    /// Blocks were received completely and their checksum is correct.
+    BlocksArrived {
+        /// Where the answer goes.
+        reply_to: ReplyTo,
+        /// The header with which they were offered.
+        header: BlocksHeader,
+        /// Their elements in gradient and batch statistics.
+        part: ModelState<FlatBuffer>,
+        /// Their digests.
+        digests: Vec<BlockDigest>,
     },
     /// A worker offers a job's initial weights; they are read only if the answer admits them.
     InitialStateOffered {

@@ -77,15 +77,19 @@ impl Cluster {
 
     /// Gives the open segments or the initial draw of a leaving worker to other members.
     fn reassign(&mut self, job: &mut Job, session: SessionId) -> Handled {
+        let now = self.now.elapsed;
         let active = job.require_active_mut()?;
         match &mut active.stage {
             // Perhaps no other member is prepared yet; then the next one that becomes prepared is asked.
             Stage::Drawing(drawing) if *drawing == session => self.request_initial_state_elsewhere(job),
             Stage::Training(training) => {
                 if let Some(request) = training.request_mut() {
-                    request.withdraw(session);
+                    request.withdraw(session, now);
                 }
                 self.assign_unassigned(active);
+                if let Some(request) = active.open_request() {
+                    request.take_over_unfounded(now);
+                }
                 // Perhaps only a comparison with what the worker would have delivered was missing.
                 self.gathered(job)
             }

@@ -54,6 +54,12 @@ impl Core {
                 "worker name, version and device: expected at most {MAX_TEXT} printable bytes each, and a name"
             ));
         }
+        let address = registration.endpoint.as_ref().map(|endpoint| &endpoint.address);
+        if address.is_some_and(|address| !fits(address) || !address.contains(':')) {
+            return refuse(format!(
+                "the worker's address for other workers: expected a host and a port in {MAX_TEXT} printable bytes"
+            ));
+        }
         if registration.protocol != PROTOCOL_VERSION {
             return refuse(format!(
                 "worker {:?} speaks protocol {}, the coordinator {PROTOCOL_VERSION}",
@@ -111,6 +117,18 @@ impl Core {
                 let reason = printable(&reason);
                 self.on_job(&request.job, |cluster, job| {
                     cluster.request_failed(job, session, &request, segment, &reason)
+                });
+            }
+            WorkerMessage::Computed(computed) => self.take_computed(origin, computed),
+            WorkerMessage::Reduced { request, blocks, addends } => {
+                self.on_job(&request.job, |cluster, job| {
+                    cluster.reduced(job, session, &request, blocks, addends)
+                });
+            }
+            WorkerMessage::Unreachable { request, other, reason } => {
+                let reason = printable(&reason);
+                self.on_job(&request.job, |cluster, job| {
+                    cluster.unreachable(job, session, &request, other, &reason)
                 });
             }
             WorkerMessage::TransferFailed { job, request, reason } => {

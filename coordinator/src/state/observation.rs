@@ -96,8 +96,36 @@ pub struct RequestTimeline {
     pub reduction: f64,
     /// Seconds that the optimizer took for the step after it.
     pub optimizer: f64,
+    /// How its partials came together.
+    pub way: Way,
     /// The assignments of its segments; only the first ones if there are very many.
     pub parts: Vec<Part>,
+}
+
+/// How the partials of a request come together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// Workers upload them to the coordinator, which adds them.
+    #[default]
+    Coordinator,
+    /// Workers exchange them with each other.
+    Workers,
+    /// Workers began to exchange them with each other, and the coordinator took over some blocks.
+    TakenOver,
+}
+
+impl Way {
+    /// All ways.
+    pub const ALL: [Self; 3] = [Self::Coordinator, Self::Workers, Self::TakenOver];
+
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Coordinator => "coordinator",
+            Self::Workers => "workers",
+            Self::TakenOver => "taken_over",
+        }
+    }
 }
 
 /// One segment assigned to one worker.

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
 use lookbehind_common::ids::{JobId, RequestId, SessionId};
 use lookbehind_common::layout::Layout;
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
-use lookbehind_proto::transfer::Checksum;
+use lookbehind_proto::transfer::{Checksum, sums_bytes};
 
 use super::Core;
 use super::active::Active;
 use super::cluster::Cluster;
 use super::command::{Coordinates, RequestKind};
-use super::event::{Admission, Origin, PartialHeader, PartialOutcome};
+use super::event::{Addend, Admission, BlocksHeader, Computed, Origin, PartialHeader, PartialOutcome};
+use super::exchange::Part;
 use super::halt::{Halt, Handled};
 use super::job::{Ground, Job};
 use super::request::{Acceptance, Request};
@@ -50,6 +52,16 @@ impl Core {
 
     /// Whether a partial is admitted. Decided on the header, so that an unwanted partial costs no transfer.
     pub(super) fn admit_partial(&self, header: &PartialHeader) -> Admission {
+        match self.open_request(&header.request) {
+            Some((_, request)) if request.exchange.is_some() => {
+                Admission::Stale(format!("{} is exchanged between workers", header.request))
+            }
+            _ => self.admit(header),
+        }
+    }
+
+    /// Whether a worker was asked for this partial, and it has the lengths that it should have.
+    fn admit(&self, header: &PartialHeader) -> Admission {
         if !self.cluster.is_current(&header.origin) {
             return Admission::Stale(self.cluster.stale(&header.origin));
         }
@@ -100,6 +112,11 @@ impl Core {
             Admission::Stale(reason) => return PartialOutcome::Stale(reason),
             Admission::Refused(reason) => return PartialOutcome::Refused(reason),
         }
+        self.take(header, partial, checksum)
+    }
+
+    /// Takes an admitted partial; one that is exchanged between workers comes without its tensors.
+    fn take(&mut self, header: &PartialHeader, partial: Partial, checksum: Checksum) -> PartialOutcome {
         let Sums { correct, samples, .. } = partial.sums;
         if correct > samples {
             let segment = header.segment;
@@ -115,7 +132,120 @@ impl Core {
     }
 }
 
+impl Core {
+    /// Takes the announcement of a computed partial whose tensors are exchanged between workers.
+    pub(super) fn take_computed(&mut self, origin: &Origin, computed: Computed) {
+        let Computed { request: id, segment, sums, busy, digests } = computed;
+        let layout = match self.open_request(&id) {
+            Some((layout, request)) if request.exchange.is_some() => layout.lengths(),
+            _ => return tracing::debug!(request = %id, %segment, "announcement not wanted"),
+        };
+        let lengths = layout.map(|length| length as u64);
+        let header = PartialHeader {
+            origin: origin.clone(),
+            request: id.clone(),
+            segment,
+            gradient: lengths.parameters,
+            statistics: lengths.statistics,
+            samples: sums.samples,
+            busy,
+        };
+        let refused = match self.admit(&header) {
+            Admission::Granted => {
+                let checksum = checksum_of(&digests, &sums);
+                let announced = self.of_job(&id.job, |_, job| {
+                    Ok(job.require_active_mut()?.require_request()?.announce(segment, digests))
+                });
+                if announced == Ok(true) {
+                    match self.take(&header, Partial { sums, ..Partial::default() }, checksum) {
+                        PartialOutcome::Refused(reason) => reason,
+                        _ => return,
+                    }
+                } else {
+                    "expected the digests of all blocks".to_owned()
+                }
+            }
+            Admission::Stale(reason) => {
+                return tracing::debug!(request = %id, %segment, reason, "announcement not wanted");
+            }
+            Admission::Refused(reason) => reason,
+        };
+        self.on_job(&id.job, |cluster, job| {
+            cluster.request_failed(job, origin.session(), &id, segment, &refused)
+        });
+    }
+
+    /// Whether blocks are admitted, and how those that are to come lie in gradient and batch statistics.
+    pub(super) fn admit_blocks(&self, header: &BlocksHeader) -> Result<Blocks, Admission> {
+        if !self.cluster.is_current(&header.origin) {
+            return Err(Admission::Stale(self.cluster.stale(&header.origin)));
+        }
+        let over = || Admission::Stale(format!("{} is over", header.request));
+        let (_, request) = self.open_request(&header.request).ok_or_else(over)?;
+        let exchange = request.exchange.as_ref();
+        let exchange = exchange.ok_or_else(|| Admission::Stale("partials are uploaded whole".into()))?;
+        let admitted = exchange.admit(header.origin.session(), header.segment, header.blocks);
+        admitted.map_err(Admission::Stale)?;
+        Ok(exchange.blocks_of(header.blocks))
+    }
+
+    /// Takes complete blocks, if they are still admitted.
+    pub(super) fn take_blocks(
+        &mut self,
+        header: &BlocksHeader,
+        part: Part,
+        digests: &[BlockDigest],
+    ) -> PartialOutcome {
+        match self.admit_blocks(header) {
+            Ok(blocks) if blocks.flat_lengths() == part.lengths() => {}
+            Ok(_) => return PartialOutcome::Refused("blocks of other lengths than they have".into()),
+            Err(Admission::Refused(reason)) => return PartialOutcome::Refused(reason),
+            Err(Admission::Stale(reason)) => return PartialOutcome::Stale(reason),
+            Err(Admission::Granted) => return PartialOutcome::Stale("the request is over".into()),
+        }
+        let session = header.origin.session();
+        self.cluster.workers.note_heard(session, self.cluster.now.elapsed);
+        let taken = self.of_job(&header.request.job, |cluster, job| {
+            let request = job.require_active_mut()?.require_request()?;
+            let exchange = request.exchange.as_mut();
+            let exchange = exchange.ok_or(Halt::Broken("admitted blocks belong to an exchange"))?;
+            match exchange.take(session, header.segment, header.blocks, part, digests) {
+                Ok(()) => cluster.gathered(job).map(|()| PartialOutcome::Accepted),
+                Err(reason) => Ok(PartialOutcome::Refused(reason)),
+            }
+        });
+        taken.unwrap_or_else(|_| PartialOutcome::Stale(format!("job {} has failed", header.request.job)))
+    }
+}
+
+/// What distinguishes a partial that is exchanged between workers from another one of the same segment.
+fn checksum_of(digests: &[BlockDigest], sums: &Sums) -> Checksum {
+    let all = [BlockDigest::of_all(digests), BlockDigest::of(&sums_bytes(sums))];
+    Checksum::from_be_bytes(*BlockDigest::of_all(&all).as_bytes())
+}
+
 impl Cluster {
+    /// The owner of a range says what it has added.
+    pub(super) fn reduced(
+        &mut self,
+        job: &mut Job,
+        session: SessionId,
+        id: &RequestId,
+        blocks: BlockRange,
+        addends: Vec<Addend>,
+    ) -> Handled {
+        let now = self.now.elapsed;
+        let active = job.with_member(session)?;
+        let request = active.training_mut().and_then(|training| training.request_mut());
+        let request = request.filter(|request| request.id == *id);
+        let request = request.ok_or(Halt::Stale("the request is over"))?;
+        if let Some(exchange) = &mut request.exchange {
+            exchange.note_reduced(session, blocks, addends);
+        }
+        request.take_over_unfounded(now);
+        self.gathered(job)
+    }
+
     /// Takes an admitted partial.
     fn take_admitted(
         &mut self,
@@ -135,6 +265,7 @@ impl Cluster {
         let used = acceptance == Acceptance::Accepted;
         request.record_delivery(session, header.segment, header.busy, used, now);
         let all_done = request.note_done(session, header.segment, header.busy, now)?;
+        request.note_announced(now);
         let member = active.members.get_mut(&session);
         let member =
             member.ok_or(Halt::Broken("a worker that is asked for shards is a member of the job"))?;

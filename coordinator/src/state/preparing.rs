@@ -124,6 +124,8 @@ impl Cluster {
             plan,
             step: Step::new(position, self.now.elapsed),
             weights_version: 0,
+            weights_digests: Arc::default(),
+            exchange_seconds: None,
             storing: false,
             phase: Phase::Advancing,
         }));

@@ -1,5 +1,6 @@
 //! Answers of the state machine to calls, and the views of jobs and workers that users get.
 
+use lookbehind_common::blocks::Blocks;
 use lookbehind_common::ids::{FencingToken, JobId, SessionId};
 
 use crate::state::event::Registration;
@@ -22,6 +23,8 @@ pub enum Reply {
     Registered(Result<FencingToken, Refusal>),
     /// Whether a transfer may begin, or whether a complete upload of initial weights was taken.
     Admission(Admission),
+    /// Whether blocks are admitted, and how those that are to come lie in gradient and batch statistics.
+    BlocksAdmission(Result<Blocks, Admission>),
     /// What happened to a complete partial.
     Partial(PartialOutcome),
 }

@@ -4,8 +4,10 @@ mod timeline;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use lookbehind_common::blocks::BlockDigest;
 use lookbehind_common::ids::{RequestId, SessionId};
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
@@ -14,6 +16,7 @@ use lookbehind_proto::transfer::Checksum;
 use self::timeline::Assignments;
 use crate::state::command::Coordinates;
 use crate::state::event::Busy;
+use crate::state::exchange::{Exchange, RangeParts};
 use crate::state::halt::Halt;
 use crate::state::verify::Comparisons;
 
@@ -75,6 +78,10 @@ pub(crate) struct Request {
     begun: Duration,
     /// Segments that two workers compute; see `resources.verify`.
     pub(super) comparisons: Comparisons,
+    /// How its workers exchange partials with each other; `None` if they upload them.
+    pub(super) exchange: Option<Exchange>,
+    /// Digests of the blocks of the weights; empty without an exchange.
+    pub(super) weights_digests: Arc<[BlockDigest]>,
     /// Record of the assignments for the timeline; decisions do not use it.
     assignments: Assignments,
 }
@@ -98,6 +105,8 @@ impl Request {
             first_done: None,
             begun,
             comparisons,
+            exchange: None,
+            weights_digests: Arc::default(),
             assignments: Assignments::default(),
         }
     }
@@ -111,6 +120,9 @@ impl Request {
         assignment.shards += segments.iter().map(|segment| segment.len()).sum::<u32>();
         assignment.segments.extend(segments);
         assignment.last_activity = now;
+        if let Some(exchange) = &mut self.exchange {
+            exchange.note_makers(session, segments);
+        }
     }
 
     /// When a worker that has open shards last got an assignment or delivered a segment, and how many are open.
@@ -192,9 +204,38 @@ impl Request {
         }))
     }
 
-    /// Whether every shard is covered by a filled segment, and no comparison is open.
+    /// Whether every shard is covered by a filled segment, no comparison is open, and the exchange, if there is one, has
+    /// come to the sums of all blocks.
     pub(crate) fn is_complete(&self) -> bool {
-        self.comparisons.are_done() && self.is_filled()
+        let is_exchanged = self.exchange.as_ref().is_none_or(Exchange::is_complete);
+        self.comparisons.are_done() && self.is_filled() && is_exchanged
+    }
+
+    /// Takes the announcement of a computed partial whose blocks are exchanged between workers. `false` if the number of
+    /// digests is not that of the blocks.
+    pub(super) fn announce(&mut self, segment: Segment, digests: Vec<BlockDigest>) -> bool {
+        self.exchange.as_mut().is_some_and(|exchange| exchange.announce(segment, digests))
+    }
+
+    /// Lets the coordinator take over blocks whose owners added what nobody will announce any more.
+    pub(super) fn take_over_unfounded(&mut self, now: Duration) {
+        if let Some(exchange) = &mut self.exchange {
+            let assigned = self.assigned.values().flat_map(|assignment| assignment.segments.iter().copied());
+            exchange.take_over_unfounded(&assigned.collect(), now);
+        }
+    }
+
+    /// Notes in the exchange that partials of all shards are announced, once they are.
+    pub(super) fn note_announced(&mut self, now: Duration) {
+        let is_filled = self.is_filled();
+        if let Some(exchange) = self.exchange.as_mut().filter(|_| is_filled) {
+            exchange.note_all_announced(now);
+        }
+    }
+
+    /// The filled segments, and by whom.
+    pub(super) fn announced_by(&self) -> impl Iterator<Item = (Segment, SessionId)> {
+        self.filled.iter().map(|(segment, filled)| (*segment, filled.by))
     }
 
     /// Whether every shard is covered by a filled segment.
@@ -204,9 +245,18 @@ impl Request {
 
     /// Withdraws all assignments of a worker. Returns those of its segments that are neither filled nor assigned to
     /// another worker.
-    pub(crate) fn withdraw(&mut self, session: SessionId) -> Vec<Segment> {
+    pub(crate) fn withdraw(&mut self, session: SessionId, now: Duration) -> Vec<Segment> {
         self.assignments.lost(session);
         self.comparisons.give_up(session);
+        if let Some(exchange) = self.exchange.as_mut().filter(|exchange| !exchange.is_complete()) {
+            exchange.take_over_from(session, now);
+            // What it has announced went with it, unless owners have fetched it all; then computing it again is in vain.
+            let announced = self.filled.len();
+            self.filled.retain(|_, filled| filled.by != session);
+            if self.filled.len() < announced {
+                exchange.note_missing();
+            }
+        }
         // A worker that joined after the request was issued may have no assignment.
         let assignment = self.assigned.remove(&session).unwrap_or_default();
         assignment
@@ -291,9 +341,11 @@ impl Request {
         self.first_done.map_or(0.0, |done| now.saturating_sub(done).as_secs_f64())
     }
 
-    /// The accepted partials, once the request is complete.
-    pub(crate) fn into_parts(self) -> BTreeMap<Segment, Partial> {
-        self.filled.into_iter().map(|(segment, filled)| (segment, filled.partial)).collect()
+    /// The accepted partials, once the request is complete. If workers exchanged their tensors with each other, they are
+    /// in the second value.
+    pub(crate) fn into_parts(self) -> (BTreeMap<Segment, Partial>, Option<RangeParts>) {
+        let partials = self.filled.into_iter().map(|(segment, filled)| (segment, filled.partial)).collect();
+        (partials, self.exchange.map(Exchange::into_parts))
     }
 }
 

@@ -1,7 +1,9 @@
 //! A running job: outer steps, their gradient requests, tests, and the end of the job.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use lookbehind_common::blocks::BlockDigest;
 use lookbehind_common::ids::{RequestId, SessionId};
 use lookbehind_common::job::{JobSpec, Length};
 use lookbehind_common::model_state::Weights;
@@ -16,6 +18,7 @@ use super::cluster::Cluster;
 use super::command::{Assignment, Command, Coordinates, RequestKind, WorkerCommand};
 use super::due::{is_checkpoint_due, is_test_due};
 use super::event::Activation;
+use super::exchange::Exchange;
 use super::halt::{Halt, Handled};
 use super::job::Job;
 use super::observation::Observation;
@@ -47,8 +50,9 @@ impl Cluster {
     }
 
     fn advance(&mut self, job: &Job, trainer: Box<Trainer>, input: Input) -> Handled {
-        let activation = job.require_active()?.activation;
-        self.push(Command::Advance { job: job.id().clone(), activation, trainer, input });
+        let active = job.require_active()?;
+        let (activation, blocks) = (active.activation, self.exchanged_blocks(active));
+        self.push(Command::Advance { job: job.id().clone(), activation, trainer, input, blocks });
         Ok(())
     }
 
@@ -57,8 +61,8 @@ impl Cluster {
         let training = job.in_activation(activation)?.require_training()?;
         training.step.note_advance(&advance);
         match advance.outcome {
-            Outcome::Gradient(request, weights) => {
-                self.request_gradient(job, advance.trainer, request, weights)
+            Outcome::Gradient(request, weights, digests) => {
+                self.request_gradient(job, advance.trainer, request, weights, digests)
             }
             Outcome::Finished(report, digest) => {
                 training.step.report = Some((report, digest));
@@ -77,6 +81,7 @@ impl Cluster {
         trainer: Box<Trainer>,
         request: GradientRequest,
         weights: Weights,
+        digests: Arc<[BlockDigest]>,
     ) -> Handled {
         let training = job.require_training()?;
         let position = training.step.position;
@@ -85,6 +90,7 @@ impl Cluster {
         let kind = RequestKind::Gradient { epoch: position.epoch, batch };
         // Version 0: nothing is published yet in this activation, changed or not.
         let changed = request.weights_changed || training.weights_version == 0;
+        training.weights_digests = digests;
         self.issue_request(job, trainer, kind, samples, changed.then_some(weights))
     }
 
@@ -118,12 +124,24 @@ impl Cluster {
             RequestKind::Test => BTreeSet::new(),
         };
         let comparisons = Comparisons::of(compared);
-        let request = Request::new(request, coordinates, version, self.now.elapsed, comparisons);
+        let exchange = match kind {
+            RequestKind::Gradient { .. } => self.exchange(job.require_active()?, &request, shards),
+            RequestKind::Test => None,
+        };
+        let mut request = Request::new(request, coordinates, version, self.now.elapsed, comparisons);
+        if exchange.is_some() {
+            request.weights_digests = Arc::clone(&job.require_training()?.weights_digests);
+        }
+        request.exchange = exchange;
         let training = job.require_training()?;
         training.phase = Phase::Gathering(trainer, Box::new(request));
         // Before the assignments: a worker that gets one downloads this version.
         if let Some(weights) = weights {
-            self.push(Command::Publish { job: id, version, weights });
+            let digests = match kind {
+                RequestKind::Gradient { .. } => Arc::clone(&job.require_training()?.weights_digests),
+                RequestKind::Test => Arc::default(),
+            };
+            self.push(Command::Publish { job: id, version, weights, digests });
         }
         self.assign_unassigned(job.require_active_mut()?);
         Ok(())
@@ -172,6 +190,8 @@ impl Cluster {
             coordinates: request.coordinates,
             weights_version: request.weights_version,
             segments,
+            exchange: self.plan_of(request),
+            weights_digests: Arc::clone(&request.weights_digests),
         };
         self.push(Command::Send(session, WorkerCommand::Assign(assignment)));
     }
@@ -181,9 +201,12 @@ impl Cluster {
         let active = job.require_active_mut()?;
         let training = active.require_training()?;
         let Some((trainer, mut request)) = training.take_complete() else {
-            // Other shards are not filled yet.
+            // Other shards are not filled yet, or blocks are on their way.
             return Ok(());
         };
+        if let Some(since) = request.exchange.as_ref().and_then(Exchange::announced_at) {
+            training.measure_exchange(self.now.elapsed.saturating_sub(since).as_secs_f64());
+        }
         training.step.note_request(&mut request, self.now.elapsed);
         let (verified, without_second) = request.comparisons.outcome();
         active.verified += verified;
@@ -197,11 +220,11 @@ impl Cluster {
         let coordinates = request.coordinates;
         match coordinates.kind {
             RequestKind::Gradient { .. } => {
-                let parts = request.into_parts();
-                self.advance(job, trainer, Input::Gradient { shards: coordinates.shards, parts })
+                let (parts, ranges) = request.into_parts();
+                self.advance(job, trainer, Input::Gradient { shards: coordinates.shards, parts, ranges })
             }
             RequestKind::Test => {
-                let sums = reduce_sums(coordinates.shards, request.into_parts())
+                let sums = reduce_sums(coordinates.shards, request.into_parts().0)
                     .map_err(|error| Halt::Failed(error.to_string()))?;
                 job.require_training()?.step.note_test(sums);
                 self.end_outer_step(job, trainer)

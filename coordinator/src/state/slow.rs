@@ -51,6 +51,15 @@ impl Core {
                     self.lose_worker(session, &LossCause::Stuck(stuck.patience));
                 }
             }
+            let late = self.of_job(&id, |cluster, job| match job.active {
+                Some(_) => cluster.hurry(job),
+                None => Ok(None),
+            });
+            if let Ok(Some((sessions, patience))) = late {
+                for session in sessions {
+                    self.lose_worker(session, &LossCause::Stuck(patience));
+                }
+            }
             let claims = |job: &Job| job.active.as_ref().is_some_and(|active| !active.claims.is_empty());
             if self.jobs.get(&id).is_some_and(claims) {
                 let memory_left = self.memory_left(&id);

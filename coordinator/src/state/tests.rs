@@ -33,6 +33,8 @@ pub(super) fn config() -> CoreConfig {
         },
         memory: 1 << 30,
         verification_key: 1,
+        block_elements: 4,
+        exchange_key: [1; 32],
     }
 }
 
@@ -168,6 +170,7 @@ pub(super) fn registration(name: &str) -> Registration {
         version: lookbehind_common::BUILD_VERSION.into(),
         name: name.into(),
         device: "cpu".into(),
+        endpoint: None,
     }
 }
 

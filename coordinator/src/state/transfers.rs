@@ -57,7 +57,7 @@ impl Cluster {
         let passed_over = self.config.heartbeat_interval() * 2_u32.saturating_pow(failures.min(MAX_FAILURES));
         member.passed_over_until = self.now.elapsed + passed_over;
         if let Some((id, segments)) = request {
-            give_back(active, session, id, segments);
+            give_back(active, session, id, segments, self.now.elapsed);
         }
         tracing::warn!(job = %job.id(), worker = name, failures, reason, "transfer failed");
         if failures >= MAX_FAILURES {
@@ -80,9 +80,19 @@ impl Cluster {
     }
 }
 
-/// Withdraws segments from a worker, if they are those of the open request.
-fn give_back(active: &mut Active, session: SessionId, id: &RequestId, segments: &[Segment]) {
+/// Withdraws segments from a worker, if they are those of the open request. What it owns of an exchange between workers
+/// is taken over, since it cannot be relied on to upload that.
+fn give_back(
+    active: &mut Active,
+    session: SessionId,
+    id: &RequestId,
+    segments: &[Segment],
+    now: std::time::Duration,
+) {
     if let Some(request) = active.open_request().filter(|request| request.id == *id) {
+        if let Some(exchange) = &mut request.exchange {
+            exchange.take_over_from(session, now);
+        }
         segments.iter().for_each(|segment| {
             if request.is_assigned(session, *segment) {
                 request.give_back(session, *segment);

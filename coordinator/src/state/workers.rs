@@ -7,6 +7,7 @@ use std::time::Duration;
 use lookbehind_common::ids::{JobId, SessionId, SessionSecret};
 
 use crate::state::event::Registration;
+use crate::state::exchange::Unreachable;
 
 /// A registered worker.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Worker {
 pub(crate) struct Workers {
     table: BTreeMap<SessionId, Worker>,
     registered: u64,
+    /// Pairs of workers that cannot exchange with each other.
+    pub(crate) unreachable: Unreachable,
 }
 
 impl Workers {
@@ -83,6 +86,7 @@ impl Workers {
 
     /// Removes a worker and returns what was known of it; `None` if it is not registered any more.
     pub(crate) fn remove(&mut self, session: SessionId) -> Option<Worker> {
+        self.unreachable.forget(session);
         self.table.remove(&session)
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::dice::Micros;
 use crate::executor::Step;
 use crate::faults::Fault;
+use crate::peers::Fetch;
 use crate::transfers::{Bulk, BulkAnswer};
 
 /// An event of the simulation. Numbers of incarnations, process starts and streams let it recognise that what it
@@ -19,6 +20,8 @@ pub(crate) enum ScheduledEvent {
     BulkUp(Bulk),
     /// The answer to a transfer, or its timeout, reaches the worker: number of the worker, start of its process.
     BulkDown(usize, u64, BulkAnswer),
+    /// A fetch of one worker from another arrives, or its answer.
+    Fetch(Box<Fetch>),
     /// A worker connects: number of the worker, start of its process.
     Connect(usize, u64),
     /// A worker's heartbeat is due: number of the worker, stream.

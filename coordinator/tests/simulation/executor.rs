@@ -243,7 +243,10 @@ impl World {
         if done == assignment.segments[segment].len() {
             let delivers = worker.lie != Some(Lie::Progress);
             let seconds = (u64::from(done) * worker.shard_time) as f64 / 1e6;
-            if delivers && let Some(upload) = self.partial(number, &context, &assignment, segment, seconds) {
+            if delivers
+                && let Some(upload) = self.partial(number, &context, &assignment, segment, seconds)
+                && !self.offer_partial(number, &assignment, &upload)
+            {
                 self.begin_transfer(number, &context.fencing_token, What::Offer(Arc::new(upload)));
             }
             (segment, done) = (segment + 1, 0);

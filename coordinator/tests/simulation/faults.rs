@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     BreakStream(usize),
     /// No control message and no transfer gets through; the flags are for the directions up and down.
     Cut(usize, bool, bool, Micros),
+    /// A worker cannot connect to another one.
+    CutPair(usize, usize, Micros),
     SlowBulk(usize, Micros),
     LossyBulk(usize, Micros),
     Join,
@@ -57,7 +59,7 @@ fn one(dice: &mut Dice, workers: u64) -> Fault {
     let worker = dice.below(workers + 1) as usize;
     let short = dice.between(millis(100), seconds(1));
     let long = dice.between(millis(500), seconds(10));
-    match dice.below(29) {
+    match dice.below(31) {
         0 | 1 => Fault::Kill(worker, dice.percent(70).then_some(long)),
         2 | 3 => Fault::Freeze(worker, if dice.percent(30) { short } else { long }),
         4 => Fault::Stick(worker, long),
@@ -81,6 +83,7 @@ fn one(dice: &mut Dice, workers: u64) -> Fault {
         23 => Fault::Wedge(worker),
         24 | 25 => Fault::Hesitate(dice.below(2) as usize),
         28 => Fault::FullDisk(2 * long),
+        29 | 30 => Fault::CutPair(worker, dice.below(workers + 1) as usize, 3 * long),
         26 if dice.percent(20) => Fault::User(dice.below(2) as usize, Wish::Cancel),
         _ => Fault::Stale,
     }
@@ -103,6 +106,9 @@ impl World {
                 let worker = &mut self.workers[worker % count];
                 worker.up_cut_until = if up { now + time } else { worker.up_cut_until };
                 worker.down_cut_until = if down { now + time } else { worker.down_cut_until };
+            }
+            Fault::CutPair(from, to, time) => {
+                self.cut_pairs.insert((from % count, to % count), now + time);
             }
             Fault::SlowBulk(worker, time) => self.workers[worker % count].bulk_slow_until = now + time,
             Fault::LossyBulk(worker, time) => self.workers[worker % count].bulk_lossy_until = now + time,

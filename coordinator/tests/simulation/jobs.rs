@@ -134,16 +134,17 @@ fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
         let learning_rate = spec.schedule.learning_rate(spec.optimizer.base.lr(), unit, units);
         let mut input = Input::Begin { batches: taken.len() as u32, learning_rate };
         loop {
-            let advance = trainer.advance(input);
+            let advance = trainer.advance(input, None);
             trainer = advance.trainer;
             match advance.outcome {
-                Outcome::Gradient(request, weights) => {
+                Outcome::Gradient(request, weights, _) => {
                     let (epoch, batch) = taken[request.batch as usize];
                     let kind = RequestKind::Gradient { epoch, batch };
                     let (_, shards) = toy::extent(spec, kind);
                     let root = Segment::root(shards);
                     let whole = toy::partial(spec, &weights.parameters, kind, root);
-                    input = Input::Gradient { shards, parts: BTreeMap::from([(root, whole)]) };
+                    let parts = BTreeMap::from([(root, whole)]);
+                    input = Input::Gradient { shards, parts, ranges: None };
                 }
                 Outcome::Finished(_, digest) => break digests.push(digest),
                 Outcome::Failed(reason) => panic!("the fault-free run failed: {reason}"),

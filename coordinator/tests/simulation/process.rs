@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use lookbehind_common::blocks::Blocks;
 use lookbehind_common::ids::{JobId, SessionId};
 use lookbehind_common::model_state::Weights;
 use lookbehind_coordinator::state::command::{Command, WorkerCommand};
@@ -148,10 +149,10 @@ impl World {
                 Command::Load { job, activation, start } => {
                     self.file_task(FileTask::Load(job, activation, start));
                 }
-                Command::Advance { job, activation, trainer, input } => {
-                    self.advance(job, activation, trainer, input);
+                Command::Advance { job, activation, trainer, input, blocks } => {
+                    self.advance((job, activation), trainer, input, blocks);
                 }
-                Command::Publish { job, version, weights } => {
+                Command::Publish { job, version, weights, .. } => {
                     if let Some(process) = self.process.as_mut() {
                         process.published.insert(job, (version, weights));
                     }
@@ -181,10 +182,16 @@ impl World {
         }
     }
 
-    fn advance(&mut self, job: JobId, activation: Activation, trainer: Box<Trainer>, input: Input) {
+    fn advance(
+        &mut self,
+        (job, activation): (JobId, Activation),
+        trainer: Box<Trainer>,
+        input: Input,
+        blocks: Option<Blocks>,
+    ) {
         let Some(expected) = self.expected.get(&job).cloned() else { return };
         self.invariants.samples.advancing(&expected, &job, trainer.position().outer_step, &input);
-        let advance = Box::new(trainer.advance(input));
+        let advance = Box::new(trainer.advance(input, blocks));
         self.invariants.samples.advanced(&expected, &job, &advance);
         let longest = if self.dice.percent(5) { millis(300) } else { millis(3) };
         let took = self.dice.between(50, longest);

@@ -47,6 +47,11 @@ pub(crate) fn description(spec: &JobSpec) -> JobDescription {
     }
 }
 
+/// Lengths of the flat buffers.
+pub(crate) fn lengths() -> ModelState<usize> {
+    ModelState { parameters: PARAMETERS, statistics: HIDDEN }
+}
+
 /// Initial parameters and running statistics.
 pub(crate) fn initial(spec: &JobSpec) -> ModelState<FlatBuffer> {
     let mut stream = Key::new(spec.seed, Purpose::InitialWeights).stream();

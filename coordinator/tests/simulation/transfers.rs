@@ -11,6 +11,7 @@ use lookbehind_proto::transfer::{Checksum, sums_bytes};
 
 use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis, seconds};
+use crate::peers::BlocksUpload;
 use crate::process::Caller;
 use crate::streams::identity_of;
 use crate::world::World;
@@ -46,6 +47,10 @@ pub(crate) enum What {
     Offer(Arc<Upload>),
     /// Uploads the partial.
     Partial(Arc<Upload>),
+    /// Asks whether blocks are admitted.
+    OfferBlocks(Arc<BlocksUpload>),
+    /// Uploads the blocks.
+    Blocks(Arc<BlocksUpload>),
     /// Asks whether initial weights are admitted.
     OfferState(JobId, Arc<ModelState<FlatBuffer>>),
     /// Uploads the initial weights.
@@ -142,6 +147,13 @@ impl World {
                 partial: upload.partial.clone(),
                 checksum: upload.checksum,
             },
+            What::OfferBlocks(upload) => Event::BlocksOffered(reply_to, upload.header.clone()),
+            What::Blocks(upload) => Event::BlocksArrived {
+                reply_to,
+                header: upload.header.clone(),
+                part: upload.part.clone(),
+                digests: upload.digests.clone(),
+            },
             What::OfferState(job, state) => Event::InitialStateOffered {
                 reply_to,
                 origin,
@@ -161,6 +173,10 @@ impl World {
             (_, Reply::Admission(Admission::Refused(reason))) => {
                 return self.invariants.fail(format!("a good worker was refused: {reason}"));
             }
+            (_, Reply::BlocksAdmission(Err(Admission::Refused(reason)))) => {
+                return self.invariants.fail(format!("a good worker was refused: {reason}"));
+            }
+            (What::OfferBlocks(upload), Reply::BlocksAdmission(Ok(_))) => What::Blocks(Arc::clone(upload)),
             (_, Reply::Partial(PartialOutcome::Conflict(reason))) => return self.invariants.fail(reason),
             (What::Offer(upload), Reply::Admission(Admission::Granted)) => What::Partial(Arc::clone(upload)),
             (What::OfferState(job, state), Reply::Admission(Admission::Granted)) => {

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::ids::FencingToken;
 use lookbehind_coordinator::state::command::WorkerCommand;
-use lookbehind_coordinator::state::event::{PartialHeader, Registration, WorkerMessage};
+use lookbehind_coordinator::state::event::{
+    BlocksHeader, PartialHeader, PeerEndpoint, Registration, WorkerMessage,
+};
 use lookbehind_proto::PROTOCOL_VERSION;
 
 use crate::agenda::ScheduledEvent;
-use crate::dice::{Micros, millis, seconds};
+use crate::dice::{Dice, Micros, millis, seconds};
 use crate::executor::{Context, Executor, Task};
+use crate::peers::Round;
 use crate::streams::{Down, Up};
 use crate::transfers::{Bulk, What};
 use crate::world::{DETECTION, World};
@@ -36,6 +39,8 @@ pub(crate) enum Lie {
     Progress,
     /// It describes other data than there are, and does not draw the initial weights.
     Description,
+    /// It adds the blocks that it owns wrongly.
+    Sum,
 }
 
 /// A worker and its current faults.
@@ -47,6 +52,10 @@ pub(crate) struct Worker {
     pub(crate) session: Option<Session>,
     pub(crate) executor: Executor,
     pub(crate) transfers: BTreeMap<u64, Bulk>,
+    /// The exchange with other workers that it takes part in.
+    pub(crate) round: Option<Round>,
+    /// Whether it takes connections from other workers.
+    listens: bool,
     /// Time that it needs for a shard.
     pub(crate) shard_time: Micros,
     pub(crate) draining: bool,
@@ -67,12 +76,16 @@ impl World {
     /// Adds a new worker and starts it.
     pub(crate) fn add_worker(&mut self) {
         let shard_time = self.dice.between(millis(2), self.slowest_shard);
+        // From dice of its own, so that the rest of the schedule does not depend on it.
+        let listens = !Dice::new(self.seed, 100 + self.workers.len() as u32).percent(10);
         self.workers.push(Worker {
             alive: false,
             start: 0,
             session: None,
             executor: Executor::default(),
             transfers: BTreeMap::new(),
+            round: None,
+            listens,
             shard_time,
             draining: false,
             progress: 0,
@@ -112,6 +125,7 @@ impl World {
         worker.alive = false;
         worker.executor = Executor::default();
         worker.transfers.clear();
+        worker.round = None;
         if let Some(session) = worker.session.take() {
             self.close_up(session.stream);
         }
@@ -132,6 +146,10 @@ impl World {
             version: BUILD_VERSION.into(),
             name: format!("worker {number}"),
             device: "simulated".into(),
+            endpoint: self.workers[number].listens.then(|| PeerEndpoint {
+                address: format!("worker-{number}:1"),
+                fingerprint: Some([number as u8; 32]),
+            }),
         };
         self.send_stream_up(stream, Up::Register(registration));
         self.agenda.add(self.now + DETECTION / 4, ScheduledEvent::Beat(number, stream));
@@ -166,6 +184,7 @@ impl World {
     /// Ends the session and begins another one after a while.
     pub(crate) fn lose_session(&mut self, number: usize) {
         let Some(session) = self.workers[number].session.take() else { return };
+        self.workers[number].round = None;
         self.close_up(session.stream);
         if self.workers[number].draining {
             return self.kill_worker(number);
@@ -181,6 +200,10 @@ impl World {
                 let PartialHeader { request, segment, .. } = &upload.header;
                 (request.job.clone(), Some((request.clone(), vec![*segment])))
             }
+            (What::OfferBlocks(upload) | What::Blocks(upload), _) => {
+                let BlocksHeader { request, segment, .. } = &upload.header;
+                (request.job.clone(), Some((request.clone(), vec![*segment])))
+            }
             (What::OfferState(job, _) | What::State(job, _), _) => (job.clone(), None),
             (What::Weights(job, _), Some(Task::Compute(_, _, assignment))) => {
                 (job.clone(), Some((assignment.request.clone(), assignment.segments.clone())))
@@ -192,6 +215,7 @@ impl World {
         if let Some(stream) = session.map(|session| session.stream) {
             let message = WorkerMessage::TransferFailed { job, request, reason: "no answer in time".into() };
             self.send_stream_up(stream, Up::Message(bulk.fencing_token.clone(), message));
+            self.deliver_again(number, bulk);
         }
     }
 
@@ -240,10 +264,13 @@ impl World {
             WorkerCommand::SendInitialState(job) => Task::SendInitialState(context, job),
             WorkerCommand::Assign(assignment) => {
                 let count = worker.executor.count_assignment(&assignment.request);
+                self.join_exchange(number, &context, &assignment);
                 Task::Compute(context, count, assignment)
             }
+            WorkerCommand::Exchange(plan) => return self.change_exchange(number, plan),
             WorkerCommand::Release(job) => {
                 worker.executor.stop();
+                worker.round = None;
                 Task::Release(job)
             }
         };

@@ -14,6 +14,7 @@ use crate::disk::Disk;
 use crate::faults;
 use crate::invariants::Invariants;
 use crate::jobs::Expected;
+use crate::peers::BLOCK;
 use crate::process::Process;
 use crate::streams::Stream;
 use crate::transfers::Upload;
@@ -59,6 +60,8 @@ pub(crate) struct World {
     pub(crate) expected: BTreeMap<JobId, Rc<Expected>>,
     pub(crate) invariants: Invariants,
     pub(crate) healed: bool,
+    /// Until when a worker cannot connect to another one.
+    pub(crate) cut_pairs: BTreeMap<(usize, usize), Micros>,
     /// Upper bound of the time that a worker of this schedule needs for a shard.
     pub(crate) slowest_shard: Micros,
     pub(crate) events: u64,
@@ -86,6 +89,7 @@ impl World {
             expected: BTreeMap::new(),
             invariants: Invariants::default(),
             healed: false,
+            cut_pairs: BTreeMap::new(),
             slowest_shard: 0,
             events: 0,
             trace,
@@ -101,7 +105,7 @@ impl World {
         let mut dice = Dice::new(seed, 2);
         if dice.percent(20) {
             let liar = dice.below(workers) as usize;
-            world.workers[liar].lie = Some(dice.pick(&[Lie::Progress, Lie::Description]));
+            world.workers[liar].lie = Some(dice.pick(&[Lie::Progress, Lie::Description, Lie::Sum]));
         }
         let phase = world.dice.pick(&FAULT_PHASES);
         for (at, fault) in faults::draw(&mut Dice::new(seed, 1), phase, workers) {
@@ -151,6 +155,7 @@ impl World {
         match event {
             ScheduledEvent::StreamUp(stream) => self.stream_up(stream),
             ScheduledEvent::StreamDown(stream) => self.stream_down(stream),
+            ScheduledEvent::Fetch(fetch) => self.fetch_arrives(*fetch),
             ScheduledEvent::BulkUp(bulk) => self.bulk_up(bulk),
             ScheduledEvent::BulkDown(worker, start, answer) => self.bulk_down(worker, start, answer),
             ScheduledEvent::Connect(worker, start) => self.connect(worker, start),
@@ -220,6 +225,8 @@ impl World {
             },
             memory: 1 << 20,
             verification_key: self.seed,
+            block_elements: BLOCK,
+            exchange_key: [self.incarnation as u8; 32],
         }
     }
 }

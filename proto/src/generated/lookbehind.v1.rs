@@ -306,6 +306,17 @@ pub struct Segment {
     #[prost(uint32, tag = "2")]
     pub end_shard: u32,
 }
+/// The contiguous blocks first .. end, not empty, of the blocks into which weights and partials are cut for the exchange
+/// between workers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlockRange {
+    /// Number of the first block, from 0.
+    #[prost(uint32, tag = "1")]
+    pub first: u32,
+    /// One past the last block.
+    #[prost(uint32, tag = "2")]
+    pub end: u32,
+}
 /// A run of bytes of a transfer. Chunks come in order, without gap or overlap.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Chunk {
@@ -2347,7 +2358,7 @@ pub struct SessionRequest {
     #[prost(message, optional, tag = "1")]
     pub fencing_token: ::core::option::Option<FencingToken>,
     /// The message; required.
-    #[prost(oneof = "session_request::Message", tags = "2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "session_request::Message", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub message: ::core::option::Option<session_request::Message>,
 }
 /// Nested message and enum types in `SessionRequest`.
@@ -2376,6 +2387,15 @@ pub mod session_request {
         /// Tensors could not be transferred.
         #[prost(message, tag = "8")]
         TransferFailed(super::TransferFailed),
+        /// The partial of a segment is computed, and its blocks can be fetched.
+        #[prost(message, tag = "9")]
+        Computed(super::Computed),
+        /// This worker has added a range of blocks that it owns.
+        #[prost(message, tag = "10")]
+        Reduced(super::Reduced),
+        /// Another worker cannot be reached.
+        #[prost(message, tag = "11")]
+        Unreachable(super::Unreachable),
     }
 }
 /// Worker command: from coordinator to worker.
@@ -2385,7 +2405,7 @@ pub struct SessionResponse {
     #[prost(message, optional, tag = "1")]
     pub fencing_token: ::core::option::Option<FencingToken>,
     /// The command.
-    #[prost(oneof = "session_response::Message", tags = "2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "session_response::Message", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
     pub message: ::core::option::Option<session_response::Message>,
 }
 /// Nested message and enum types in `SessionResponse`.
@@ -2414,6 +2434,9 @@ pub mod session_response {
         /// Draw and send a job's initial weights.
         #[prost(message, tag = "8")]
         SendInitialState(super::SendInitialState),
+        /// The exchange of the current request has changed.
+        #[prost(message, tag = "9")]
+        Exchange(super::Exchange),
     }
 }
 /// Registers a worker. The texts have at most 256 bytes each and no control characters.
@@ -2431,6 +2454,19 @@ pub struct Register {
     /// Human-readable description of the device that the worker computes on; may be empty.
     #[prost(string, tag = "4")]
     pub device: ::prost::alloc::string::String,
+    /// Where other workers reach this one; absent if it takes no connections from them.
+    #[prost(message, optional, tag = "5")]
+    pub endpoint: ::core::option::Option<PeerEndpoint>,
+}
+/// Where a worker takes connections from other workers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PeerEndpoint {
+    /// Host and port, as in 10.0.0.5:7171 or \[fd00::5\]:7171; at most 256 bytes, no control characters.
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    /// BLAKE3 hash of the certificate (DER) with which the worker serves and connects, 32 bytes; empty in plain text.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub fingerprint: ::prost::bytes::Bytes,
 }
 /// The worker is registered.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2532,9 +2568,138 @@ pub struct Assign {
     /// are contiguous, and the first (samples mod shards) of them have one sample more than the others.
     #[prost(uint32, tag = "6")]
     pub shards: u32,
-    /// Segments that this worker is to compute and to upload, one partial per segment.
+    /// Segments that this worker is to compute, one partial per segment. Without an exchange, and for a test request, it
+    /// uploads each with UploadPartial. Else it announces each with Computed, and the owners of the exchange's ranges
+    /// fetch it.
     #[prost(message, repeated, tag = "7")]
     pub segments: ::prost::alloc::vec::Vec<Segment>,
+    /// How workers exchange weights and partials with each other; absent if all go through the coordinator.
+    #[prost(message, optional, tag = "8")]
+    pub exchange: ::core::option::Option<Exchange>,
+    /// Digests of all blocks of the weights, 16 bytes each; empty without an exchange. See BlockDigest.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub weights_digests: ::prost::bytes::Bytes,
+}
+/// How the workers of a request exchange weights and partials. The newest one of a request counts. Weights and partials
+/// are cut into blocks of 262,144 elements: those of all parameters, the last of which may be shorter, then those of all
+/// running statistics.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Exchange {
+    /// Identity of the request.
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<RequestId>,
+    /// Secret of the request: with it, its workers prove to each other that the coordinator sent them. 16 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub ticket: ::prost::bytes::Bytes,
+    /// The workers of the request.
+    #[prost(message, repeated, tag = "3")]
+    pub peers: ::prost::alloc::vec::Vec<Peer>,
+    /// Ranges that together cover all blocks. Its owner downloads a range of the weights from the coordinator and serves
+    /// it to the other workers; it fetches the range of all partials, adds them in the order of the reduction tree and
+    /// uploads the sum with UploadBlocks.
+    #[prost(message, repeated, tag = "4")]
+    pub ranges: ::prost::alloc::vec::Vec<OwnedRange>,
+    /// Segments of the request and the workers that were asked for them. Some may overlap.
+    #[prost(message, repeated, tag = "5")]
+    pub makers: ::prost::alloc::vec::Vec<Maker>,
+}
+/// A worker of a request.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Peer {
+    /// Number of its session.
+    #[prost(uint64, tag = "1")]
+    pub session: u64,
+    /// Where it is reached, and its certificate.
+    #[prost(message, optional, tag = "2")]
+    pub endpoint: ::core::option::Option<PeerEndpoint>,
+}
+/// A range of blocks and its owner.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OwnedRange {
+    /// The blocks.
+    #[prost(message, optional, tag = "1")]
+    pub blocks: ::core::option::Option<BlockRange>,
+    /// Session of the worker that owns them; 0 for the coordinator: then the makers of partials upload their parts of the
+    /// range with UploadBlocks, and weights are downloaded from the coordinator.
+    #[prost(uint64, tag = "2")]
+    pub owner: u64,
+}
+/// A segment and a worker that was asked for it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Maker {
+    /// The segment.
+    #[prost(message, optional, tag = "1")]
+    pub segment: ::core::option::Option<Segment>,
+    /// Session of the worker.
+    #[prost(uint64, tag = "2")]
+    pub session: u64,
+}
+/// The partial of a segment is computed, and other workers can fetch its blocks.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Computed {
+    /// Identity of the request.
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<RequestId>,
+    /// The segment.
+    #[prost(message, optional, tag = "2")]
+    pub segment: ::core::option::Option<Segment>,
+    /// Sum of the losses of the segment's samples, in nats.
+    #[prost(double, tag = "3")]
+    pub loss_sum: f64,
+    /// Number of the segment's samples that were classified correctly.
+    #[prost(uint64, tag = "4")]
+    pub correct: u64,
+    /// Number of the segment's samples; must be what the division of the batch into shards gives.
+    #[prost(uint64, tag = "5")]
+    pub samples: u64,
+    /// Seconds that the worker computed for the partial, without data_seconds.
+    #[prost(double, tag = "6")]
+    pub compute_seconds: f64,
+    /// Seconds that the worker waited for samples to be read, decoded and augmented.
+    #[prost(double, tag = "7")]
+    pub data_seconds: f64,
+    /// Digests of all blocks of the partial, 16 bytes each; see BlockDigest.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub digests: ::prost::bytes::Bytes,
+}
+/// The owner of a range has added all partials.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Reduced {
+    /// Identity of the request.
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<RequestId>,
+    /// The range.
+    #[prost(message, optional, tag = "2")]
+    pub blocks: ::core::option::Option<BlockRange>,
+    /// What was added: for each block, segments that together are the whole batch.
+    #[prost(message, repeated, tag = "3")]
+    pub addends: ::prost::alloc::vec::Vec<Addend>,
+}
+/// Blocks of a partial that were added.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Addend {
+    /// The segment.
+    #[prost(message, optional, tag = "1")]
+    pub segment: ::core::option::Option<Segment>,
+    /// The blocks.
+    #[prost(message, optional, tag = "2")]
+    pub blocks: ::core::option::Option<BlockRange>,
+    /// First 16 bytes of the BLAKE3 hash of the digests of these blocks, one after the other.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub digest: ::prost::bytes::Bytes,
+}
+/// Another worker of the request cannot be reached, or does not serve what it should.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unreachable {
+    /// Identity of the request.
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<RequestId>,
+    /// Session of the other worker.
+    #[prost(uint64, tag = "2")]
+    pub session: u64,
+    /// Human-readable reason. Cut after 1000 characters.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// Weights could not be downloaded, or a partial or initial weights not be uploaded, although the worker tried several
 /// times. The session goes on: the worker takes further requests. A worker whose transfers for a job fail several times in
@@ -2973,6 +3138,10 @@ pub struct DownloadWeightsRequest {
     /// Version of the weights, from Assign.weights_version.
     #[prost(uint64, tag = "3")]
     pub version: u64,
+    /// Only these blocks, see Exchange; absent for the whole weights. The response then has the parts of a FetchResponse:
+    /// an empty header, and behind each chunk, which is a block, a trailer with the block's digest.
+    #[prost(message, optional, tag = "4")]
+    pub blocks: ::core::option::Option<BlockRange>,
 }
 /// One part of a download of weights.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3077,6 +3246,45 @@ pub struct UploadPartialResponse {
     /// What the coordinator did with the partial.
     #[prost(enumeration = "UploadOutcome", tag = "1")]
     pub outcome: i32,
+}
+/// One part of the upload of blocks.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UploadBlocksRequest {
+    /// The parts in this order: one header, the chunks, one trailer, whose checksum covers the bytes of all chunks.
+    #[prost(oneof = "upload_blocks_request::Part", tags = "1, 2, 3")]
+    pub part: ::core::option::Option<upload_blocks_request::Part>,
+}
+/// Nested message and enum types in `UploadBlocksRequest`.
+pub mod upload_blocks_request {
+    /// The parts in this order: one header, the chunks, one trailer, whose checksum covers the bytes of all chunks.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        /// First part: what the blocks belong to.
+        #[prost(message, tag = "1")]
+        Header(super::BlocksHeader),
+        /// Next bytes of the blocks, in order; offsets count from the first byte of the first block.
+        #[prost(message, tag = "2")]
+        Chunk(super::Chunk),
+        /// Last part: checksum.
+        #[prost(message, tag = "3")]
+        Trailer(super::Trailer),
+    }
+}
+/// First part of the upload of blocks.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlocksHeader {
+    /// Fencing token of the worker's session.
+    #[prost(message, optional, tag = "1")]
+    pub fencing_token: ::core::option::Option<FencingToken>,
+    /// The request, from Assign.request.
+    #[prost(message, optional, tag = "2")]
+    pub request: ::core::option::Option<RequestId>,
+    /// The segment: all shards for the sum of a range that the worker owns, else a segment that it has computed.
+    #[prost(message, optional, tag = "3")]
+    pub segment: ::core::option::Option<Segment>,
+    /// The blocks: one of the exchange's ranges.
+    #[prost(message, optional, tag = "4")]
+    pub blocks: ::core::option::Option<BlockRange>,
 }
 /// One part of the upload of initial weights.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3310,6 +3518,34 @@ pub mod tensor_service_client {
                 .insert(GrpcMethod::new("lookbehind.v1.TensorService", "UploadPartial"));
             self.inner.client_streaming(req, path, codec).await
         }
+        /// Takes blocks of a partial, or of the sum of all partials from the worker that owns them, completely or not at all;
+        /// see Exchange. Outcomes and errors are those of UploadPartial.
+        pub async fn upload_blocks(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::UploadBlocksRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<super::UploadPartialResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/lookbehind.v1.TensorService/UploadBlocks",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("lookbehind.v1.TensorService", "UploadBlocks"));
+            self.inner.client_streaming(req, path, codec).await
+        }
         /// Takes the initial parameters and running statistics that a worker drew for a job, after SendInitialState. A
         /// transfer that is not expected (any more) fails with FAILED_PRECONDITION.
         pub async fn upload_initial_state(
@@ -3379,6 +3615,15 @@ pub mod tensor_service_server {
         async fn upload_partial(
             &self,
             request: tonic::Request<tonic::Streaming<super::UploadPartialRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<super::UploadPartialResponse>,
+            tonic::Status,
+        >;
+        /// Takes blocks of a partial, or of the sum of all partials from the worker that owns them, completely or not at all;
+        /// see Exchange. Outcomes and errors are those of UploadPartial.
+        async fn upload_blocks(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::UploadBlocksRequest>>,
         ) -> std::result::Result<
             tonic::Response<super::UploadPartialResponse>,
             tonic::Status,
@@ -3568,6 +3813,53 @@ pub mod tensor_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/lookbehind.v1.TensorService/UploadBlocks" => {
+                    #[allow(non_camel_case_types)]
+                    struct UploadBlocksSvc<T: TensorService>(pub Arc<T>);
+                    impl<
+                        T: TensorService,
+                    > tonic::server::ClientStreamingService<super::UploadBlocksRequest>
+                    for UploadBlocksSvc<T> {
+                        type Response = super::UploadPartialResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::UploadBlocksRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TensorService>::upload_blocks(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UploadBlocksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/lookbehind.v1.TensorService/UploadInitialState" => {
                     #[allow(non_camel_case_types)]
                     struct UploadInitialStateSvc<T: TensorService>(pub Arc<T>);
@@ -3654,6 +3946,472 @@ pub mod tensor_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "lookbehind.v1.TensorService";
     impl<T> tonic::server::NamedService for TensorServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Request of FetchWeights.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchWeightsRequest {
+    /// Ticket of the request, from Exchange.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub ticket: ::prost::bytes::Bytes,
+    /// The blocks, which this worker gets from the coordinator.
+    #[prost(message, optional, tag = "2")]
+    pub blocks: ::core::option::Option<BlockRange>,
+    /// Session of the worker that is meant: addresses may be taken over by another one.
+    #[prost(uint64, tag = "3")]
+    pub session: u64,
+}
+/// Request of FetchPartial.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchPartialRequest {
+    /// Ticket of the request, from Exchange.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub ticket: ::prost::bytes::Bytes,
+    /// The segment, one of those that this worker makes.
+    #[prost(message, optional, tag = "2")]
+    pub segment: ::core::option::Option<Segment>,
+    /// The blocks.
+    #[prost(message, optional, tag = "3")]
+    pub blocks: ::core::option::Option<BlockRange>,
+    /// Session of the worker that is meant: addresses may be taken over by another one.
+    #[prost(uint64, tag = "4")]
+    pub session: u64,
+}
+/// One part of an answer: an empty header, then for each block one chunk and its digest. Offsets of chunks count from the
+/// first byte of the first block of the range.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchResponse {
+    /// The part.
+    #[prost(oneof = "fetch_response::Part", tags = "1, 2, 3")]
+    pub part: ::core::option::Option<fetch_response::Part>,
+}
+/// Nested message and enum types in `FetchResponse`.
+pub mod fetch_response {
+    /// The part.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        /// First part.
+        #[prost(message, tag = "1")]
+        Header(super::FetchHeader),
+        /// A block.
+        #[prost(message, tag = "2")]
+        Chunk(super::Chunk),
+        /// The digest of the block before it.
+        #[prost(message, tag = "3")]
+        Digest(super::BlockDigest),
+    }
+}
+/// First part of an answer: the call is admitted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchHeader {}
+/// The digest of a block.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlockDigest {
+    /// The first 16 bytes of the BLAKE3 hash of the block's bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub digest: ::prost::bytes::Bytes,
+}
+/// Generated client implementations.
+pub mod peer_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Serves blocks of weights and of partials; offered by workers that gave an endpoint when they registered, called by
+    /// other workers of the same job. Who may call is what the coordinator said of the request: see Exchange.
+    #[derive(Debug, Clone)]
+    pub struct PeerServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl PeerServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> PeerServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> PeerServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            PeerServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Returns a range of blocks of the weights of the request's version. They are sent in order, each as soon as this
+        /// worker has it. An answer that ends before its last block means that this worker will not have the others.
+        pub async fn fetch_weights(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FetchWeightsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::FetchResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/lookbehind.v1.PeerService/FetchWeights",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("lookbehind.v1.PeerService", "FetchWeights"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Returns a range of blocks of the partial of one segment, which this worker computes: the gradient and, behind it,
+        /// the batch statistics. They are sent in order, as soon as the partial is computed. An answer that ends before its
+        /// last block means that this worker will not have the others.
+        pub async fn fetch_partial(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FetchPartialRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::FetchResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/lookbehind.v1.PeerService/FetchPartial",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("lookbehind.v1.PeerService", "FetchPartial"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod peer_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with PeerServiceServer.
+    #[async_trait]
+    pub trait PeerService: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the FetchWeights method.
+        type FetchWeightsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::FetchResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Returns a range of blocks of the weights of the request's version. They are sent in order, each as soon as this
+        /// worker has it. An answer that ends before its last block means that this worker will not have the others.
+        async fn fetch_weights(
+            &self,
+            request: tonic::Request<super::FetchWeightsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::FetchWeightsStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the FetchPartial method.
+        type FetchPartialStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::FetchResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Returns a range of blocks of the partial of one segment, which this worker computes: the gradient and, behind it,
+        /// the batch statistics. They are sent in order, as soon as the partial is computed. An answer that ends before its
+        /// last block means that this worker will not have the others.
+        async fn fetch_partial(
+            &self,
+            request: tonic::Request<super::FetchPartialRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::FetchPartialStream>,
+            tonic::Status,
+        >;
+    }
+    /// Serves blocks of weights and of partials; offered by workers that gave an endpoint when they registered, called by
+    /// other workers of the same job. Who may call is what the coordinator said of the request: see Exchange.
+    #[derive(Debug)]
+    pub struct PeerServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> PeerServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for PeerServiceServer<T>
+    where
+        T: PeerService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/lookbehind.v1.PeerService/FetchWeights" => {
+                    #[allow(non_camel_case_types)]
+                    struct FetchWeightsSvc<T: PeerService>(pub Arc<T>);
+                    impl<
+                        T: PeerService,
+                    > tonic::server::ServerStreamingService<super::FetchWeightsRequest>
+                    for FetchWeightsSvc<T> {
+                        type Response = super::FetchResponse;
+                        type ResponseStream = T::FetchWeightsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FetchWeightsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::fetch_weights(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FetchWeightsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/lookbehind.v1.PeerService/FetchPartial" => {
+                    #[allow(non_camel_case_types)]
+                    struct FetchPartialSvc<T: PeerService>(pub Arc<T>);
+                    impl<
+                        T: PeerService,
+                    > tonic::server::ServerStreamingService<super::FetchPartialRequest>
+                    for FetchPartialSvc<T> {
+                        type Response = super::FetchResponse;
+                        type ResponseStream = T::FetchPartialStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FetchPartialRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::fetch_partial(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FetchPartialSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for PeerServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "lookbehind.v1.PeerService";
+    impl<T> tonic::server::NamedService for PeerServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

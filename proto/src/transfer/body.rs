@@ -1,10 +1,12 @@
 //! Bodies of gRPC calls that carry transfers.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use futures_util::Stream;
 use http_body::{Body as _, Frame};
 use prost::Message;
 use tonic::body::Body;
@@ -12,7 +14,7 @@ use tonic::codegen::http::{self, HeaderMap};
 use tonic::metadata::GRPC_CONTENT_TYPE;
 use tonic::{Code, Status};
 
-use super::frames::Frames;
+use super::frames::{self, Frames};
 use super::parser::{Event, Parser};
 use super::{Piece, TransferError};
 
@@ -70,6 +72,87 @@ impl<P: Iterator<Item = Piece>> http_body::Body for Outgoing<P> {
 
     fn is_end_stream(&self) -> bool {
         self.frames.is_ended() && self.trailers.is_none()
+    }
+}
+
+/// The body of a request whose pieces are sent when they are there. An error of `pieces` ends the call.
+pub fn streamed_request(
+    header: &impl Message,
+    pieces: impl Stream<Item = Result<Piece, Status>> + Send + 'static,
+) -> Body {
+    Body::new(Streamed::new(header, pieces, Ending::Request))
+}
+
+/// The body of a response whose pieces are sent when they are there. It ends with the status OK, or with the error of
+/// `pieces`.
+pub fn streamed_response(
+    header: &impl Message,
+    pieces: impl Stream<Item = Result<Piece, Status>> + Send + 'static,
+) -> Body {
+    Body::new(Streamed::new(header, pieces, Ending::Response))
+}
+
+/// How a call that is streamed ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// By its last piece, or by being broken off.
+    Request,
+    /// With a status.
+    Response,
+    /// It has ended.
+    Ended,
+}
+
+/// The body of a call whose pieces are not all there when it begins.
+struct Streamed<S> {
+    pieces: Pin<Box<S>>,
+    /// The next bytes to be sent.
+    ready: VecDeque<Bytes>,
+    ending: Ending,
+}
+
+impl<S> Streamed<S> {
+    fn new(header: &impl Message, pieces: S, ending: Ending) -> Self {
+        Self { pieces: Box::pin(pieces), ready: VecDeque::from([frames::header(header)]), ending }
+    }
+
+    /// The last frame of a call that ends with `ended`.
+    fn end(&mut self, ended: Result<(), Status>) -> Option<Result<Frame<Bytes>, Status>> {
+        match (std::mem::replace(&mut self.ending, Ending::Ended), ended) {
+            (Ending::Ended, _) | (Ending::Request, Ok(())) => None,
+            (Ending::Request, Err(status)) => Some(Err(status)),
+            (Ending::Response, ended) => {
+                let mut trailers = HeaderMap::new();
+                let status = ended.err().unwrap_or_else(|| Status::ok(""));
+                Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers)))
+            }
+        }
+    }
+}
+
+impl<S: Stream<Item = Result<Piece, Status>>> http_body::Body for Streamed<S> {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Some(bytes) = self.ready.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        if self.ending == Ending::Ended {
+            return Poll::Ready(None);
+        }
+        Poll::Ready(match std::task::ready!(self.pieces.as_mut().poll_next(context)) {
+            Some(Ok(piece)) => {
+                let (first, second) = frames::piece(piece);
+                self.ready.extend(second);
+                Some(Ok(Frame::data(first)))
+            }
+            Some(Err(status)) => self.end(Err(status)),
+            None => self.end(Ok(())),
+        })
     }
 }
 

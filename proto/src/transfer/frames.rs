@@ -43,7 +43,7 @@ impl Frames<std::iter::Empty<Piece>> {
 impl<P: Iterator<Item = Piece>> Frames<P> {
     /// The body of a transfer: the header, then `pieces`, the last of which must be the trailer.
     pub fn transfer(header: &impl Message, pieces: P) -> Self {
-        Self { ready: VecDeque::from([part(HEADER, header)]), pieces, exhausted: false }
+        Self { ready: VecDeque::from([self::header(header)]), pieces, exhausted: false }
     }
 
     /// Whether all bytes have been returned.
@@ -59,17 +59,24 @@ impl<P: Iterator<Item = Piece>> Iterator for Frames<P> {
         if let Some(bytes) = self.ready.pop_front() {
             return Some(bytes);
         }
-        match self.pieces.next()? {
-            Piece::Chunk(chunk) => {
-                let head = chunk_head(&chunk);
-                self.ready.push_back(chunk.data);
-                Some(head)
-            }
-            Piece::Trailer(trailer) => {
-                self.exhausted = true;
-                Some(part(TRAILER, &trailer))
-            }
-        }
+        let next = self.pieces.next()?;
+        self.exhausted = matches!(next, Piece::Trailer(_));
+        let (first, second) = piece(next);
+        self.ready.extend(second);
+        Some(first)
+    }
+}
+
+/// The bytes of a transfer's header.
+pub(super) fn header(header: &impl Message) -> Bytes {
+    part(HEADER, header)
+}
+
+/// The bytes of a piece, in one run or two.
+pub(super) fn piece(piece: Piece) -> (Bytes, Option<Bytes>) {
+    match piece {
+        Piece::Chunk(chunk) => (chunk_head(&chunk), Some(chunk.data)),
+        Piece::Trailer(trailer) => (part(TRAILER, &trailer), None),
     }
 }
 

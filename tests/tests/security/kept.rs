@@ -51,7 +51,8 @@ async fn jobs_that_have_ended_take_no_memory_not_even_after_a_restart() {
     assert!(grown < GROWTH, "grown by {} MiB", grown >> 20);
     assert_eq!((newest(&client).await.id, newest(&client).await.spec), (last.clone(), Some(spec.clone())));
     let stored = target.stored();
-    assert!(stored < 2 * (JOBS * BYTES) as u64, "{} MiB on the disk", stored >> 20);
+    // The database copies pages before it changes them, and keeps some that are free.
+    assert!(stored < 3 * (JOBS * BYTES) as u64, "{} MiB on the disk", stored >> 20);
 
     target.restart().await;
     let client = Client::new(&target.url);

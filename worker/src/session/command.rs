@@ -1,15 +1,17 @@
 //! Commands of the control stream to the executor, and the executor's messages in return.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lookbehind_common::blocks::BlockDigest;
 use lookbehind_common::ids::{JobId, RequestId};
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::exchange::{Means, Peers, Round};
 use super::transfer::{PartialUpload, Transfers};
 use crate::compute::Request;
 use crate::data::Cancellation;
@@ -35,9 +37,17 @@ pub(super) struct Context {
     pub(super) messages: mpsc::Sender<ExecutorMessage>,
     /// Partials to be uploaded.
     pub(super) uploads: mpsc::Sender<PartialUpload>,
+    /// Connections to other workers; `None` if this one has none.
+    pub(super) peers: Option<Peers>,
 }
 
 impl Context {
+    /// What a round needs; `None` without connections to other workers.
+    pub(super) fn means(&self) -> Option<Means> {
+        let (transfers, messages) = (self.transfers.clone(), self.messages.clone());
+        self.peers.clone().map(|peers| Means { transfers, peers, messages })
+    }
+
     /// Sends a message to the coordinator. A failed send is ignored: the receiver was dropped because the session has
     /// ended, and then the coordinator takes back what it had assigned.
     pub(super) fn send(&self, message: v1::session_request::Message) {
@@ -80,6 +90,10 @@ pub(super) struct Assignment {
     pub(super) request: Request,
     pub(super) weights_version: u64,
     pub(super) segments: Vec<Segment>,
+    /// How weights and partials are exchanged with other workers; `None` if all go through the coordinator.
+    pub(super) round: Option<Arc<Round>>,
+    /// Digests of the blocks of the weights; empty without a round.
+    pub(super) weights_digests: Arc<[BlockDigest]>,
 }
 
 /// The generation of requests that is current, shared by the sessions of a process: older requests need not be

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lookbehind_common::ids::{FencingToken, RequestId};
 use lookbehind_common::reduction::Segment;
-use lookbehind_proto::convert::{FieldError, job_id, required};
+use lookbehind_proto::convert::{FieldError, digests_from_bytes, job_id, required};
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::{session_request, session_response};
 use tokio::runtime::Handle;
@@ -18,6 +18,7 @@ use tonic::Streaming;
 
 use super::WorkerError;
 use super::command::{Assignment, Context, ExecutorCommand, ExecutorMessage};
+use super::exchange::{Exchanging, Round, RoundStart};
 use super::register::{Link, Registration, register};
 use super::transfer::Transfers;
 use super::upload::upload;
@@ -96,6 +97,8 @@ async fn session(link: Link, bulk: Handle) -> Ended {
 
 /// A registered session. When it is dropped, its transfers are cancelled, and the worker counts as not registered.
 struct Session {
+    /// Runs transfers.
+    bulk: Handle,
     /// What it was created with: the executor's commands, and the token that asks the worker to stop.
     link: Link,
     /// Sent with every message; a message that carries another one ends the session.
@@ -115,6 +118,8 @@ struct Session {
     progress: Arc<AtomicU64>,
     /// The newest assignment's request and its number: further segments of the same request do not supersede it.
     generation: Option<(RequestId, u64)>,
+    /// Ends the exchange with other workers when the session is dropped.
+    _exchanging: Option<Exchanging>,
     /// Cancels the transfers when the session is dropped.
     _over: DropGuard,
     /// Counts the worker as registered as long as the session lasts.
@@ -140,7 +145,10 @@ impl Session {
             metrics,
         );
         bulk.spawn(upload(partials, transfers.clone(), sender.clone()));
+        let exchanging = link.listening.clone().map(Exchanging);
+        let peers = exchanging.as_ref().map(|Exchanging(listening)| listening.peers.clone());
         Self {
+            bulk: bulk.clone(),
             link,
             fencing_token,
             detection,
@@ -148,9 +156,10 @@ impl Session {
             outgoing,
             incoming,
             messages,
-            context: Context { transfers, messages: sender, uploads },
+            context: Context { transfers, messages: sender, uploads, peers },
             progress,
             generation: None,
+            _exchanging: exchanging,
             _over: over.drop_guard(),
             _registered: registered,
         }
@@ -237,9 +246,16 @@ impl Session {
                 job_id(&send.job_id).map(|job| ExecutorCommand::SendInitialState(self.context.clone(), job))
             }
             Some(Message::Assign(assign)) => self.assign(assign),
+            Some(Message::Exchange(exchange)) => {
+                return match self.link.listening.as_ref().map(|listening| listening.board.change(exchange)) {
+                    Some(Err(error)) => Err(Ended::lost(error.to_string())),
+                    _ => Ok(()),
+                };
+            }
             Some(Message::Release(release)) => {
                 self.generation = None;
                 self.link.executor.generation.supersede();
+                self.end_exchange();
                 job_id(&release.job_id).map(|job| {
                     self.link.executor.wanted.release(&job);
                     ExecutorCommand::Release(job)
@@ -271,10 +287,38 @@ impl Session {
             Some((request, number)) if *request == id => *number,
             _ => self.link.executor.generation.supersede(),
         };
+        let round = self.round(&id, assign.exchange, assign.shards)?;
+        let weights_digests = digests_from_bytes(&assign.weights_digests, "weights_digests")?.into();
         self.generation = Some((id.clone(), number));
         let request = Request { kind, epoch: assign.epoch, batch: assign.batch, shards: assign.shards };
+        let weights_version = assign.weights_version;
         let assignment =
-            Assignment { number, id, request, weights_version: assign.weights_version, segments };
+            Assignment { number, id, request, weights_version, segments, round, weights_digests };
         Ok(ExecutorCommand::Compute(self.context.clone(), assignment))
+    }
+
+    /// Takes part in the exchange of a request, if it has one; an earlier one ends.
+    fn round(
+        &self,
+        id: &RequestId,
+        exchange: Option<v1::Exchange>,
+        shards: u32,
+    ) -> Result<Option<Arc<Round>>, FieldError> {
+        let Some(listening) = &self.link.listening else { return Ok(None) };
+        let Some(exchange) = exchange else {
+            listening.board.close();
+            return Ok(None);
+        };
+        let lengths = self.link.executor.lengths(&id.job).ok_or(FieldError { field: "exchange" })?;
+        let (transfers, messages) = (self.context.transfers.clone(), self.context.messages.clone());
+        let start = RoundStart { exchange, shards, lengths, transfers, messages };
+        listening.board.open(start, &listening.peers, &self.bulk)
+    }
+
+    /// Nothing is exchanged with other workers any more.
+    fn end_exchange(&self) {
+        if let Some(listening) = &self.link.listening {
+            listening.board.close();
+        }
     }
 }

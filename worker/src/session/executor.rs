@@ -7,9 +7,11 @@ mod gradients;
 mod loaded;
 mod loading;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use lookbehind_common::ids::JobId;
+use lookbehind_common::model_state::ModelState;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -33,6 +35,7 @@ pub(super) struct Executor {
     commands: mpsc::Sender<ExecutorCommand>,
     generation: Arc<Generation>,
     wanted: Arc<WantedJob>,
+    prepared: Prepared,
     /// Resolves when the thread has released its job.
     ended: oneshot::Receiver<()>,
 }
@@ -43,9 +46,19 @@ pub(super) struct ExecutorHandle {
     pub(super) commands: mpsc::Sender<ExecutorCommand>,
     pub(super) generation: Arc<Generation>,
     pub(super) wanted: Arc<WantedJob>,
+    prepared: Prepared,
 }
 
+/// The job that is loaded, and the lengths of its flat buffers in elements.
+type Prepared = Arc<Mutex<Option<(JobId, ModelState<usize>)>>>;
+
 impl ExecutorHandle {
+    /// Lengths of the flat buffers of a job, if it is loaded.
+    pub(super) fn lengths(&self, job: &JobId) -> Option<ModelState<usize>> {
+        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        prepared.as_ref().filter(|(loaded, _)| loaded == job).map(|(_, lengths)| *lengths)
+    }
+
     /// Nothing that the executor does, or is to do, is wanted any more.
     pub(super) fn abandon(&self) {
         self.generation.supersede();
@@ -63,11 +76,14 @@ impl Executor {
         let (commands, mut queue) = mpsc::channel(COMMANDS);
         let (working, ended) = oneshot::channel();
         let generation = Arc::new(Generation::default());
+        let prepared = Prepared::default();
         let mut thread = Thread {
             backend,
             runtime,
             generation: Arc::clone(&generation),
+            prepared: Arc::clone(&prepared),
             loaded: None,
+            exchanged_in: None,
             backoff: Backoff::default(),
             metrics,
         };
@@ -81,7 +97,7 @@ impl Executor {
                 drop(working);
             })
             .map_err(|error| WorkerError::System(error.to_string()))?;
-        Ok(Self { commands, generation, wanted: Arc::default(), ended })
+        Ok(Self { commands, generation, wanted: Arc::default(), prepared, ended })
     }
 
     /// Ends the thread, and waits briefly until it has released its device: devices should be closed properly.
@@ -92,8 +108,12 @@ impl Executor {
     }
 
     pub(super) fn handle(&self) -> ExecutorHandle {
-        let (generation, wanted) = (Arc::clone(&self.generation), Arc::clone(&self.wanted));
-        ExecutorHandle { commands: self.commands.clone(), generation, wanted }
+        ExecutorHandle {
+            commands: self.commands.clone(),
+            generation: Arc::clone(&self.generation),
+            wanted: Arc::clone(&self.wanted),
+            prepared: Arc::clone(&self.prepared),
+        }
     }
 }
 
@@ -103,6 +123,9 @@ struct Thread {
     /// Runtime of the transfers; the thread blocks on them.
     runtime: Handle,
     generation: Arc<Generation>,
+    prepared: Prepared,
+    /// How long it took last to get weights from several sides.
+    exchanged_in: Option<Duration>,
     /// One job at a time: model, data and weights may take most of the memory.
     loaded: Option<Loaded>,
     /// Waiting times after failed transfers.

@@ -1,5 +1,6 @@
 //! How a session begins: the worker connects, registers, and receives its identity and terms.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::BUILD_VERSION;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
 use super::control::Ended;
+use super::exchange::Listening;
 use super::executor::ExecutorHandle;
 use super::route::{self, Route};
 use crate::telemetry::WorkerMetrics;
@@ -34,6 +36,8 @@ pub(super) struct Link {
     pub(super) executor: ExecutorHandle,
     pub(super) metrics: WorkerMetrics,
     pub(super) shutdown: CancellationToken,
+    /// Where the worker takes connections from other workers, if it does.
+    pub(super) listening: Option<Arc<Listening>>,
 }
 
 /// Result of a registration: the stream, the worker's fencing token, and the route for tensors.
@@ -80,6 +84,7 @@ pub(super) async fn register(link: &Link, bulk: &Handle) -> Result<Registration,
         version: BUILD_VERSION.to_owned(),
         name: link.name.clone(),
         device: link.device.clone(),
+        endpoint: link.listening.as_ref().map(|listening| listening.endpoint()),
     });
     let first = v1::SessionRequest { fencing_token: None, message: Some(register) };
     outgoing.send(first).await.map_err(unreachable)?;

@@ -14,8 +14,12 @@ use tonic::{Code, Status};
 
 /// The endpoint of the coordinator.
 pub(super) fn endpoint(access: &Access) -> Endpoint {
-    access
-        .endpoint()
+    transfers(access.endpoint())
+}
+
+/// An endpoint with the settings for transfers of tensors.
+pub(super) fn transfers(endpoint: Endpoint) -> Endpoint {
+    endpoint
         .connect_timeout(Duration::from_secs(5))
         .max_frame_size(FRAME_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
@@ -29,7 +33,7 @@ pub(super) fn watched(endpoint: Endpoint, detection: Duration) -> Endpoint {
 }
 
 /// The way in which tensors reach the coordinator.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) enum Route {
     /// Over a connection of its own, with the credentials of each call.
     Network(Channel, Authorize),
@@ -43,22 +47,33 @@ impl Route {
         &self,
         mut request: http::Request<Body>,
     ) -> Result<http::Response<Body>, Status> {
-        let response = match self {
+        match self {
             Self::Network(channel, authorize) => {
-                let mut channel = channel.clone();
                 authorize.put_on(request.headers_mut());
-                poll_fn(|context| channel.poll_ready(context)).await.map_err(broken)?;
-                channel.call(request).await.map_err(broken)?
+                call(channel.clone(), request).await
             }
-            Self::InProcess(in_process) => in_process.call(request).await,
-        };
-        match Status::from_header_map(response.headers()) {
-            Some(status) if status.code() != Code::Ok => Err(status),
-            _ if response.status() != http::StatusCode::OK => {
-                Err(Status::unavailable(format!("the answer is HTTP status {}", response.status())))
-            }
-            _ => Ok(response),
+            Self::InProcess(in_process) => checked(in_process.call(request).await),
         }
+    }
+}
+
+/// Makes a call over a connection, and returns its response if the call succeeded.
+pub(super) async fn call(
+    mut channel: Channel,
+    request: http::Request<Body>,
+) -> Result<http::Response<Body>, Status> {
+    poll_fn(|context| channel.poll_ready(context)).await.map_err(broken)?;
+    checked(channel.call(request).await.map_err(broken)?)
+}
+
+/// The response, if it does not say that the call failed.
+fn checked(response: http::Response<Body>) -> Result<http::Response<Body>, Status> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() != Code::Ok => Err(status),
+        _ if response.status() != http::StatusCode::OK => {
+            Err(Status::unavailable(format!("the answer is HTTP status {}", response.status())))
+        }
+        _ => Ok(response),
     }
 }
 

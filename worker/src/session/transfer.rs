@@ -1,6 +1,7 @@
 //! Tensors between a worker and the coordinator: on a connection of their own, or within a process. [`download`]
 //! fetches weights, [`send`] uploads partials and initial weights.
 
+mod blocks;
 mod download;
 mod send;
 
@@ -34,7 +35,7 @@ pub(super) struct PartialUpload {
 }
 
 /// Transfers tensors for one session. It bypasses the codec of the gRPC library, which copies each byte twice.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Transfers {
     route: Route,
     /// Memory for weights, reused from one download to the next.
@@ -81,7 +82,10 @@ impl Transfers {
     }
 
     /// Runs a future, unless the session ends first.
-    async fn until_session_ends<T>(&self, act: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    pub(super) async fn until_session_ends<T>(
+        &self,
+        act: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
         let ended = self.over.run_until_cancelled(act).await;
         ended.unwrap_or_else(|| Err(Status::cancelled("the session is over")))
     }
@@ -99,6 +103,21 @@ impl Transfers {
     /// The fencing token of the session.
     pub(super) fn fencing_token(&self) -> &FencingToken {
         &self.fencing_token
+    }
+
+    /// Longest time without progress before a transfer is given up.
+    pub(super) fn idle(&self) -> Duration {
+        self.idle
+    }
+
+    /// Memory for weights.
+    pub(super) fn memory(&self) -> &FlatBufferPool {
+        &self.flat_buffers
+    }
+
+    /// Runs a step of a transfer, for at most the idle time.
+    pub(super) async fn in_time<T>(&self, act: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+        tokio::time::timeout(self.idle, act).await.unwrap_or_else(|_| Err(stalled()))
     }
 
     /// Counters of what is transferred over the network, and of failures.

@@ -41,7 +41,11 @@ pub(super) async fn upload(
 
 /// What the coordinator is told of a failed upload, so that it does not wait for the partial. Either the coordinator has
 /// refused the content, or the transfer has failed.
-fn failed_upload(status: &Status, request: v1::RequestId, segment: Segment) -> session_request::Message {
+pub(super) fn failed_upload(
+    status: &Status,
+    request: v1::RequestId,
+    segment: Segment,
+) -> session_request::Message {
     if status.code() == tonic::Code::InvalidArgument {
         let reason = format!("upload refused: {}", status.message());
         let failed = v1::RequestFailed { request: Some(request), segment: Some(segment.into()), reason };

@@ -9,6 +9,18 @@ fn a_job_is_described_in_words() {
     assert_eq!(lines[2], "3 gradients on one batch per outer step");
 }
 
+#[test]
+fn the_cost_of_verification_is_told() {
+    let mut source = source();
+    assert_eq!(verified(&source, 3), None);
+    source.spec.resources.verify = 6;
+    let told = verified(&source, 3).unwrap();
+    assert!(
+        told.contains("6 segments") && told.contains("200 % / W") && told.contains("50 % on 4"),
+        "{told}"
+    );
+}
+
 /// A job with these tables, in a folder without other files.
 fn written(model: &str, data: &str) -> JobSource {
     let text = format!(

@@ -74,7 +74,7 @@ impl Method {
             ("lookbehind.v1.TensorService", "DownloadWeights") => {
                 Self::new(Audience::Workers, Shape::Message { largest: MAX_CALL_BYTES }).with_long_answer()
             }
-            ("lookbehind.v1.TensorService", "UploadPartial" | "UploadInitialState") => {
+            ("lookbehind.v1.TensorService", "UploadPartial" | "UploadBlocks" | "UploadInitialState") => {
                 // The data of a chunk go straight into memory that the state machine has granted.
                 let (largest, gathered) = (MAX_MESSAGE_BYTES, MAX_WHOLE_BYTES);
                 Self::new(Audience::Workers, Shape::Transfer { largest, gathered })

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lookbehind_common::blocks::{BlockDigest, BlockRange};
 use lookbehind_common::ids::{FencingToken, JobId, RequestId, SessionId};
 use lookbehind_common::job::JobDescription;
+use lookbehind_common::partial::Sums;
 use lookbehind_common::reduction::Segment;
 
 use crate::training::ComputeClass;
@@ -36,6 +38,17 @@ pub struct Registration {
     pub name: String,
     /// Device that it computes on, for people.
     pub device: String,
+    /// Where it takes connections from other workers, if it does.
+    pub endpoint: Option<PeerEndpoint>,
+}
+
+/// Where a worker takes connections from other workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerEndpoint {
+    /// Host and port.
+    pub address: String,
+    /// BLAKE3 hash of its certificate; `None` in plain text.
+    pub fingerprint: Option<[u8; 32]>,
 }
 
 /// Messages of registered workers.
@@ -70,6 +83,26 @@ pub enum WorkerMessage {
         /// The reason, for people.
         reason: String,
     },
+    /// The partial of a segment is computed, and other workers can fetch it.
+    Computed(Computed),
+    /// The owner of a range has added all partials.
+    Reduced {
+        /// The request.
+        request: RequestId,
+        /// The range.
+        blocks: BlockRange,
+        /// What was added.
+        addends: Vec<Addend>,
+    },
+    /// Another worker of the request cannot be reached.
+    Unreachable {
+        /// The request.
+        request: RequestId,
+        /// The other worker.
+        other: SessionId,
+        /// The reason, for people.
+        reason: String,
+    },
     /// Tensors could not be transferred.
     TransferFailed {
         /// Identity of the job.
@@ -81,6 +114,32 @@ pub enum WorkerMessage {
     },
     /// The worker is about to leave and takes no more assignments.
     Draining,
+}
+
+/// The announcement of a computed partial.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Computed {
+    /// The request.
+    pub request: RequestId,
+    /// The segment.
+    pub segment: Segment,
+    /// Loss and counts.
+    pub sums: Sums,
+    /// Time that the worker spent on it.
+    pub busy: Busy,
+    /// Digests of all blocks of the partial.
+    pub digests: Vec<BlockDigest>,
+}
+
+/// Blocks of a partial that the owner of a range has added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addend {
+    /// The segment of the partial.
+    pub segment: Segment,
+    /// The blocks.
+    pub blocks: BlockRange,
+    /// Digest of the digests of these blocks.
+    pub digest: BlockDigest,
 }
 
 /// What is at fault when a preparation fails.
@@ -119,6 +178,19 @@ impl std::fmt::Display for LossCause {
             LossCause::Stuck(time) => write!(f, "it has delivered nothing for {} s", time.as_secs()),
         }
     }
+}
+
+/// What uploaded blocks belong to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlocksHeader {
+    /// The sending worker.
+    pub origin: Origin,
+    /// The request.
+    pub request: RequestId,
+    /// The segment: all shards for the sum of a range that the worker owns.
+    pub segment: Segment,
+    /// The blocks.
+    pub blocks: BlockRange,
 }
 
 /// Header of a partial: enough to decide whether to read the rest.

@@ -38,7 +38,7 @@ fn an_ancestor_supersedes_its_descendants() {
     assert_eq!(request.accept(segment(0, 4), worth(4), 2, B), Acceptance::Accepted);
     assert_eq!(request.accept(segment(4, 8), worth(4), 3, B), Acceptance::Accepted);
     assert!(request.is_complete());
-    let parts = request.into_parts();
+    let (parts, _) = request.into_parts();
     assert_eq!(parts.keys().copied().collect::<Vec<_>>(), [segment(0, 4), segment(4, 8)]);
 }
 
@@ -65,7 +65,7 @@ fn segments_of_a_lost_worker_are_unassigned_again_unless_another_worker_has_them
     request.assign(B, &[segment(6, 8), segment(4, 6)], at(0));
     assert!(request.unassigned().is_empty());
     request.accept(segment(0, 2), worth(2), 1, B);
-    request.withdraw(A);
+    request.withdraw(A, Duration::ZERO);
     assert_eq!(request.unassigned(), [segment(2, 4)]);
 }
 

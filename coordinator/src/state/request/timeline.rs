@@ -9,7 +9,7 @@ use lookbehind_common::reduction::Segment;
 use super::Request;
 use crate::state::command::RequestKind;
 use crate::state::event::Busy;
-use crate::state::observation::{Fate, Part, RequestTimeline};
+use crate::state::observation::{Fate, Part, RequestTimeline, Way};
 
 /// Maximum number of assignments of a request that are recorded; later ones are left out.
 const RECORDED: usize = 512;
@@ -92,6 +92,11 @@ impl Request {
             shards: self.coordinates.shards,
             begun: self.begun.saturating_sub(origin),
             gathered: now.saturating_sub(origin),
+            way: match &self.exchange {
+                None => Way::Coordinator,
+                Some(exchange) if exchange.was_taken_over() => Way::TakenOver,
+                Some(_) => Way::Workers,
+            },
             parts,
             ..RequestTimeline::default()
         }

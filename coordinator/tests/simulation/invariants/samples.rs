@@ -7,9 +7,10 @@ use std::rc::Rc;
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobSpec, Length};
 use lookbehind_common::model_state::Weights;
-use lookbehind_common::reduction::Segment;
-use lookbehind_coordinator::state::JobState;
+use lookbehind_common::partial::Partial;
+use lookbehind_common::reduction::{MissingShard, Segment, reduce};
 use lookbehind_coordinator::state::command::RequestKind;
+use lookbehind_coordinator::state::{JobState, RangeParts};
 use lookbehind_coordinator::training::{Advance, Input, Outcome};
 
 use super::Broken;
@@ -57,7 +58,7 @@ impl Samples {
                     format!("job {job} outer step {outer_step}: takes {batches} batches, planned {planned:?}")
                 });
             }
-            Input::Gradient { shards, parts } => {
+            Input::Gradient { shards, parts, ranges } => {
                 let Some((kind, weights)) = record.asked.take() else {
                     return broken.note(format!("job {job}: a gradient came that was not asked for"));
                 };
@@ -68,12 +69,21 @@ impl Samples {
                 let mut samples = Vec::new();
                 for (segment, part) in parts.iter().filter(|(segment, _)| segment.end <= *shards) {
                     let right = toy::partial(&expected.spec, &weights.parameters, kind, *segment);
-                    broken.check(right == *part, || {
+                    // Where workers exchange the tensors with each other, only sums over samples are here.
+                    let is_right = if ranges.is_some() { right.sums == part.sums } else { right == *part };
+                    broken.check(is_right, || {
                         format!(
                             "job {job} outer step {outer_step} {kind:?}: another partial stands for {segment}"
                         )
                     });
                     samples.extend(toy::samples_of(&expected.spec, kind, *segment));
+                }
+                if let Some(ranges) = ranges {
+                    let whole =
+                        toy::partial(&expected.spec, &weights.parameters, kind, Segment::root(*shards));
+                    if let Some(wrong) = wrong_range(ranges, *shards, &whole) {
+                        broken.note(format!("job {job} outer step {outer_step} {kind:?}: {wrong}"));
+                    }
                 }
                 if let RequestKind::Gradient { epoch, batch } = kind {
                     record.consumed.insert((epoch, batch), samples);
@@ -86,7 +96,7 @@ impl Samples {
     pub(crate) fn advanced(&mut self, expected: &Expected, job: &JobId, advance: &Advance) {
         let record = self.jobs.entry(job.clone()).or_default();
         match &advance.outcome {
-            Outcome::Gradient(request, weights) => {
+            Outcome::Gradient(request, weights, _) => {
                 let step = expected.batches.get(record.outer_step as usize);
                 let batch = step.and_then(|step| step.get(request.batch as usize));
                 record.asked =
@@ -115,6 +125,30 @@ impl Samples {
             }
         }
     }
+}
+
+/// What is wrong with the ranges of an exchange between workers: together they must be all blocks once, and their sums
+/// those of the whole batch.
+fn wrong_range(parts: &RangeParts, shards: u32, whole: &Partial) -> Option<String> {
+    let end = parts.ranges.iter().try_fold(0, |end, (range, _)| (end == range.first).then_some(range.end));
+    if end != Some(parts.blocks.count()) {
+        return Some("the ranges are not all blocks once".into());
+    }
+    parts.ranges.iter().find_map(|(range, parts_of)| {
+        let sum = reduce::<MissingShard>(Segment::root(shards), &mut |segment| {
+            Ok(parts_of.get(&segment).map(|part| Partial {
+                gradient: part.parameters.clone(),
+                statistics: part.statistics.clone(),
+                ..Partial::default()
+            }))
+        });
+        let elements = parts.blocks.elements(*range);
+        let is_right = sum.is_ok_and(|sum| {
+            sum.gradient[..] == whole.gradient[elements.parameters]
+                && sum.statistics[..] == whole.statistics[elements.statistics]
+        });
+        (!is_right).then(|| format!("{range} are another sum"))
+    })
 }
 
 /// Whether some segments cover every shard once.

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::reduction::Segment;
+use lookbehind_proto::convert::digests_to_bytes;
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::session_request::Message as Answer;
 
 use super::Thread;
 use super::loaded::{Loaded, Version};
-use crate::compute::{ComputeError, Stopped, Watch};
+use crate::compute::{ComputeError, RequestKind, Stopped, Watch};
 use crate::session::backoff::Backoff;
 use crate::session::command::{Assignment, Context, Generation};
+use crate::session::exchange::Round;
 use crate::session::transfer::{PartialUpload, Transfers, said};
 use crate::telemetry::{Computed, Failure};
 
@@ -79,13 +82,25 @@ impl Thread {
             number: assignment.weights_version,
         };
         if loaded.weights.as_ref() == Some(&wanted) {
+            if let Some(round) = &assignment.round {
+                round.has_no_weights();
+            }
             return Ok(());
         }
         // Forgotten before the new ones are loaded: a load that fails leaves the job without usable weights.
         loaded.weights = None;
         let lengths = loaded.job.description().layout.lengths();
-        let download = context.transfers.download(&loaded.id, wanted.number, lengths);
-        let downloaded = self.runtime.block_on(download);
+        let downloaded = match (&assignment.round, context.means()) {
+            (Some(round), Some(means)) => {
+                let begun = Instant::now();
+                let digests = Arc::clone(&assignment.weights_digests);
+                let got = round.get_weights(&means, wanted.number, digests, self.exchanged_in);
+                let got = self.runtime.block_on(context.transfers.until_session_ends(got));
+                self.exchanged_in = Some(begun.elapsed());
+                got.inspect_err(|_| round.has_no_weights())
+            }
+            _ => self.runtime.block_on(context.transfers.download(&loaded.id, wanted.number, lengths)),
+        };
         let weights = downloaded.map_err(|status| {
             if context.transfers.is_over() {
                 return Ended::Unwanted;
@@ -116,6 +131,10 @@ impl Thread {
         let error = match timed_segment(loaded, assignment, segment, watch) {
             Ok(upload) => {
                 self.metrics.computed(measured(assignment, &upload));
+                if let (Some(round), RequestKind::Gradient) = (&assignment.round, assignment.request.kind) {
+                    offer(context, round, upload);
+                    return Ok(());
+                }
                 // The receiver is dropped only when the session has ended.
                 return context.uploads.blocking_send(upload).map_err(|_| Ended::Unwanted);
             }
@@ -129,6 +148,25 @@ impl Thread {
             _ => Ok(()),
         }
     }
+}
+
+/// Offers a computed partial to the workers that own its blocks, and announces it to the coordinator.
+fn offer(context: &Context, round: &Round, upload: PartialUpload) {
+    let PartialUpload { request, segment, partial, compute_seconds, data_seconds } = upload;
+    let values = ModelState { parameters: &partial.gradient[..], statistics: &partial.statistics[..] };
+    let digests = round.blocks().digests(values);
+    let sums = partial.sums;
+    round.offer(segment, partial, &digests);
+    context.send(Answer::Computed(v1::Computed {
+        request: Some((&request).into()),
+        segment: Some(segment.into()),
+        loss_sum: sums.loss,
+        correct: sums.correct,
+        samples: sums.samples,
+        compute_seconds,
+        data_seconds,
+        digests: digests_to_bytes(&digests),
+    }));
 }
 
 /// The job of an assignment. A coordinator assigns segments only between the report that the job is loaded and its

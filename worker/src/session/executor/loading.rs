@@ -1,5 +1,7 @@
 //! Loading jobs, and sending the initial weights of the loaded job.
 
+use std::sync::PoisonError;
+
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobError, JobSpec};
 use lookbehind_proto::v1;
@@ -75,6 +77,8 @@ impl Thread {
             probe_digest: loaded.job.probe().0.to_vec().into(),
             class_description: self.backend.class_description(loaded.precision),
         };
+        let lengths = loaded.job.description().layout.lengths();
+        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some((id.clone(), lengths));
         self.loaded = Some(loaded);
         Ok(prepared)
     }

@@ -51,6 +51,7 @@ impl Transfers {
             fencing_token: Some((&self.fencing_token).into()),
             job_id: job.to_string(),
             version,
+            blocks: None,
         };
         let mut request =
             body::call(SERVICE_NAME, "DownloadWeights", body::request(Frames::message(&message)))?;

@@ -129,6 +129,6 @@ impl Transfers {
 }
 
 /// Whether sending the same content again would fail in the same way.
-fn is_final(status: &Status) -> bool {
+pub(super) fn is_final(status: &Status) -> bool {
     matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition | Code::Unimplemented)
 }

@@ -25,6 +25,8 @@ fn every_method_that_is_served_has_its_limits() {
     all.extend(methods(tonic_health::pb::FILE_DESCRIPTOR_SET));
     all.extend(methods(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET));
     all.extend(methods(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET));
+    // Workers serve each other.
+    all.retain(|(path, _)| !path.starts_with("/lookbehind.v1.PeerService/"));
     assert!(all.len() >= 17, "{all:?}");
     for (path, streams) in all {
         let method = Method::at(&path).unwrap_or_else(|| panic!("{path} would not be served"));

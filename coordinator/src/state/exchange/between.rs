@@ -1,0 +1,174 @@
+//! Exchanges of a job: when workers exchange with each other, who owns blocks, and what happens when that takes too long
+//! or fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lookbehind_common::blocks::Blocks;
+use lookbehind_common::ids::{RequestId, SessionId};
+use lookbehind_common::reduction::Segment;
+
+use super::{Exchange, LEAST_BLOCKS, Ticket};
+use crate::state::active::{Active, Member};
+use crate::state::assign::divide;
+use crate::state::cluster::Cluster;
+use crate::state::command::{Command, ExchangePlan, PeerAddress, WorkerCommand};
+use crate::state::halt::{Halt, Handled};
+use crate::state::job::Job;
+use crate::state::request::Request;
+
+/// Transfers are late when they take this many times what they took before.
+const PATIENCE: f64 = 4.0;
+/// Before any exchange of a job was measured, transfers may take this many times failure detection, and the time that
+/// they would take at this many bytes per second.
+const UNMEASURED: u32 = 8;
+const LEAST_RATE: f64 = 8e6;
+
+impl Cluster {
+    /// The blocks of a job's weights, if its workers may exchange them with each other.
+    pub(in crate::state) fn exchanged_blocks(&self, active: &Active) -> Option<Blocks> {
+        let lengths = active.training()?.description.layout.lengths();
+        let blocks = Blocks::of_size(lengths, self.config.block_elements);
+        let reachable = active.members.keys().filter(|session| self.peer_address(**session).is_some());
+        (blocks.count() >= LEAST_BLOCKS && reachable.count() > 1).then_some(blocks)
+    }
+
+    /// The exchange of a gradient request; `None` if it goes through the coordinator.
+    pub(in crate::state) fn exchange(
+        &self,
+        active: &Active,
+        id: &RequestId,
+        shards: u32,
+    ) -> Option<Exchange> {
+        let training = active.training()?;
+        let blocks = self.exchanged_blocks(active)?;
+        if training.weights_digests.is_empty() {
+            return None;
+        }
+        let candidates = active.candidates(self.now.elapsed);
+        let asked = divide(Segment::root(shards), shards, &candidates);
+        let asked: Vec<SessionId> = asked.into_iter().map(|(session, _)| session).collect();
+        let is_reachable = |session: &SessionId| self.peer_address(*session).is_some();
+        if !asked.iter().all(is_reachable) {
+            return None;
+        }
+        let now = self.now.elapsed;
+        let is_in_time =
+            |session: &SessionId| active.members.get(session).is_some_and(|member| member.owns_from <= now);
+        let owners: Vec<SessionId> =
+            self.workers.unreachable.owners(&asked).into_iter().filter(is_in_time).collect();
+        if owners.len() < 2 {
+            return None;
+        }
+        let ticket = Ticket::of(&self.config.exchange_key, active.activation.0, id);
+        Some(Exchange::new(ticket, blocks, shards, &owners))
+    }
+
+    /// Where other workers reach a worker, if they do. Workers that prove who they are and workers that do not are never
+    /// in one cluster.
+    pub(in crate::state) fn peer_address(&self, session: SessionId) -> Option<PeerAddress> {
+        let worker = self.workers.get(session)?;
+        let endpoint = worker.registration.endpoint.clone()?;
+        (endpoint.fingerprint.is_some() == worker.identity.is_some())
+            .then_some(PeerAddress { session, endpoint })
+    }
+
+    /// What a worker is told with an assignment: only that the request has an exchange, who owns what and who takes part
+    /// so far. The makers follow.
+    pub(in crate::state) fn plan_of(&self, request: &Request) -> Option<Arc<ExchangePlan>> {
+        let exchange = request.exchange.as_ref()?;
+        let plan = exchange.plan(&request.id, |session| self.peer_address(session));
+        Some(Arc::new(ExchangePlan { makers: Vec::new(), ..plan }))
+    }
+
+    /// Tells the workers of a job's open request how its exchange has changed.
+    pub(in crate::state) fn tell_exchange(&mut self, job: &mut Job) {
+        let training = job.active.as_mut().and_then(|active| active.training_mut());
+        let Some(request) = training.and_then(|training| training.request_mut()) else { return };
+        let Some(exchange) = &mut request.exchange else { return };
+        let Some(plan) = exchange.take_changes(&request.id, |session| self.peer_address(session)) else {
+            return;
+        };
+        let plan = Arc::new(plan);
+        for session in plan.peers.iter().map(|peer| peer.session) {
+            self.push(Command::Send(session, WorkerCommand::Exchange(Arc::clone(&plan))));
+        }
+    }
+
+    /// A worker could not reach another one: later requests do without connections between the two, and the coordinator
+    /// takes over what the first one owns.
+    pub(in crate::state) fn unreachable(
+        &mut self,
+        job: &mut Job,
+        session: SessionId,
+        id: &RequestId,
+        other: SessionId,
+        reason: &str,
+    ) -> Handled {
+        let now = self.now.elapsed;
+        let (from, to) = (self.workers.name(session), self.workers.name(other));
+        let active = job.with_member(session)?;
+        if !active.members.contains_key(&other) {
+            return Err(Halt::Stale("the other worker has left"));
+        }
+        if self.workers.unreachable.note(session, other) {
+            tracing::warn!(job = %id.job, from, to, reason, "a worker cannot reach another one");
+        }
+        let request = active.training_mut().and_then(|training| training.request_mut());
+        let request = request.filter(|request| request.id == *id);
+        let exchange = request.and_then(|request| request.exchange.as_mut());
+        let exchange = exchange.ok_or(Halt::Stale("the request is over"))?;
+        exchange.take_over_from(session, now);
+        self.gathered(job)
+    }
+
+    /// Lets the coordinator take over what takes too long. Returns workers that do not deliver to the coordinator
+    /// either, and how long they were waited for.
+    pub(in crate::state) fn hurry(
+        &mut self,
+        job: &mut Job,
+    ) -> Result<Option<(Vec<SessionId>, Duration)>, Halt> {
+        let now = self.now.elapsed;
+        let detection = self.config.failure_detection;
+        let active = job.require_active_mut()?;
+        let Some(training) = active.training_mut() else { return Ok(None) };
+        let bytes = 4.0 * training.description.layout.elements() as f64;
+        let usual = training.exchange_seconds;
+        let Some(request) = training.request_mut() else { return Ok(None) };
+        let announced_by: Vec<_> = request.announced_by().collect();
+        let Some(exchange) = &mut request.exchange else { return Ok(None) };
+        let Some(waited) = exchange.waited(now) else { return Ok(None) };
+        let patience = match usual {
+            Some(seconds) => Duration::from_secs_f64(PATIENCE * seconds).max(detection / 2),
+            None => detection * UNMEASURED + Duration::from_secs_f64(bytes / LEAST_RATE),
+        };
+        if exchange.is_taken_over() {
+            let patience = patience * (exchange.parties().len() as u32 + 1);
+            let by = |segment| {
+                announced_by.iter().find(|(announced, _)| *announced == segment).map(|(_, session)| *session)
+            };
+            return Ok((waited > patience).then(|| (exchange.silent_makers(by), patience)));
+        }
+        if waited > patience && !exchange.is_complete() {
+            let late = exchange.take_over_all(now);
+            tracing::warn!(job = %job.id(), ?late, ?waited, "the coordinator takes over blocks");
+            let active = job.require_active_mut()?;
+            for session in late {
+                if let Some(member) = active.members.get_mut(&session) {
+                    member.note_late_owner(now, waited);
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Member {
+    /// The worker was late with what it owned: it owns nothing for a multiple of that time, which doubles each time.
+    fn note_late_owner(&mut self, now: Duration, waited: Duration) {
+        const FIRST: u32 = 8;
+        const MOST_DOUBLINGS: u32 = 10;
+        self.owns_from = now + waited * (FIRST << self.late_owner.min(MOST_DOUBLINGS));
+        self.late_owner += 1;
+    }
+}

@@ -1,0 +1,113 @@
+//! Workers that exchange weights and partials with each other come to the same bytes as through the coordinator, whatever
+//! fails between them.
+
+use lookbehind_common::job::JobFile;
+use lookbehind_proto::v1;
+use lookbehind_tests::cluster::Cluster;
+use lookbehind_tests::guarded::{self, Credentials};
+use lookbehind_tests::http;
+use lookbehind_tests::jobs::{SMALL_JOB, job, on_workers};
+use lookbehind_worker::WorkerConfig;
+use lookbehind_worker::registry::Registry;
+use lookbehind_worker::session::exchange::PeerListen;
+use tokio::sync::OnceCell;
+
+/// A job of five blocks: with fewer than four, everything goes through the coordinator.
+fn wide(workers: u32) -> JobFile {
+    let text =
+        SMALL_JOB.replace("hidden = [16]", "hidden = [1024, 1024]").replace("epochs = 2", "epochs = 1");
+    let mut job = job(&text);
+    on_workers(&mut job, workers);
+    job
+}
+
+/// Its digest, from one worker.
+async fn expected() -> &'static str {
+    static DIGEST: OnceCell<String> = OnceCell::const_new();
+    let compute = || async { run(&mut Cluster::new().await, 1, |_, _| ()).await };
+    DIGEST.get_or_init(compute).await
+}
+
+/// Runs the wide job on new workers; returns the digest.
+async fn run(cluster: &mut Cluster, workers: u32, change: impl Fn(u32, &mut WorkerConfig)) -> String {
+    for number in 1..=workers {
+        let backend = cluster.backend(Registry::builtin());
+        cluster.add_by(&format!("w{number}"), backend, |config| change(number, config)).await;
+    }
+    let history = cluster.client().run(&wide(workers)).await;
+    assert_eq!(history.state(), v1::JobState::Succeeded);
+    history.check_whole();
+    history.digest().to_owned()
+}
+
+/// Gradients whose partials came together in this way.
+async fn gradients(cluster: &Cluster, way: &str) -> f64 {
+    let address = cluster.http_addr().expect("pages");
+    let metrics = http::get(address, "/metrics").await.text;
+    http::series(&metrics, &format!("lookbehind_exchanges_total{{way=\"{way}\"}}"))
+}
+
+async fn with_pages() -> Cluster {
+    Cluster::with_config(|config| config.http = Some(([127, 0, 0, 1], 0).into())).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_to_four_workers_come_to_the_bytes_of_one() {
+    for workers in 2..=4 {
+        let mut cluster = with_pages().await;
+        assert_eq!(run(&mut cluster, workers, |_, _| ()).await, expected().await, "{workers} workers");
+        assert!(gradients(&cluster, "workers").await > 0.0, "{workers} workers");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_without_connections_to_each_other_exchange_through_the_coordinator() {
+    let mut cluster = with_pages().await;
+    let off = |number, config: &mut WorkerConfig| {
+        if number == 2 {
+            config.peers = PeerListen::Off;
+        }
+    };
+    assert_eq!(run(&mut cluster, 3, off).await, expected().await);
+    assert_eq!(gradients(&cluster, "taken_over").await, 0.0);
+    assert!(gradients(&cluster, "coordinator").await > 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_the_others_cannot_reach_costs_a_takeover_and_is_done_without_from_then_on() {
+    let mut cluster = with_pages().await;
+    // Nothing listens there.
+    let unreachable = |number, config: &mut WorkerConfig| {
+        if number == 2 {
+            config.advertise = Some("127.0.0.1:1".into());
+        }
+    };
+    assert_eq!(run(&mut cluster, 4, unreachable).await, expected().await);
+    assert!(gradients(&cluster, "taken_over").await > 0.0);
+    let few = gradients(&cluster, "taken_over").await;
+    assert!(few <= 3.0, "{few} gradients were taken over");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_between_workers_are_encrypted_in_a_guarded_cluster() {
+    let credentials = Credentials::new();
+    let mut cluster = guarded::with(&credentials).await;
+    let folder = credentials.folder("worker");
+    let digest = run(&mut cluster, 3, |_, config| config.credentials = Some(folder.clone())).await;
+    assert_eq!(digest, expected().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_leaves_in_the_middle_changes_nothing() {
+    let mut cluster = with_pages().await;
+    for number in 1..=3 {
+        let backend = cluster.backend(Registry::builtin());
+        cluster.add(&format!("w{number}"), backend).await;
+    }
+    let id = cluster.client().submit(&wide(3)).await;
+    let mut watcher = cluster.client().watch(&id).await;
+    watcher.until_step(1).await;
+    cluster.stop("w2").await.unwrap();
+    let history = watcher.to_the_end().await;
+    assert_eq!(history.digest(), expected().await);
+}

@@ -1,0 +1,302 @@
+//! Adds the blocks of a range that this worker owns: fetches them from the workers that made the partials, adds each
+//! block as soon as all its parts are here, and uploads the sums.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use lookbehind_common::blocks::{BlockDigest, BlockRange};
+use lookbehind_common::flat_buffer::{FlatBuffer, FlatBufferPool, shared_bytes, values_of};
+use lookbehind_common::ids::SessionId;
+use lookbehind_common::reduction::{MissingShard, Reduction, Segment, add_assign, reduce_with};
+use lookbehind_proto::transfer::blocks::Block;
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::session_request::Message;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::offer::Offer;
+use super::peers::{Fetch, Wanted};
+use super::plan::Plan;
+use super::round::{Means, Round};
+use crate::session::upload::failed_upload;
+
+/// Blocks that may wait to be added.
+const WAITING: usize = 8;
+
+/// A block of a partial.
+struct Arrived {
+    segment: Segment,
+    number: u32,
+    block: Block,
+}
+
+/// Adds and uploads a range, until that is done or not wanted any more.
+pub(super) async fn gather(round: Arc<Round>, range: BlockRange, means: Means) {
+    let over = round.over.clone();
+    let sums = Arc::new(Offer::new(range));
+    let adding = async {
+        let addends = add(&round, range, &means, &sums).await;
+        let Some(addends) = addends else { return sums.close() };
+        let reduced = v1::Reduced {
+            request: Some((&round.request).into()),
+            blocks: Some(range.into()),
+            addends: addends.iter().map(Run::to_message).collect(),
+        };
+        means.tell(Message::Reduced(reduced)).await;
+    };
+    let uploading = async {
+        let uploaded =
+            means.transfers.upload_blocks(&round.request, round.root, range, Arc::clone(&sums)).await;
+        // Sums that are not wanted any more were closed above; that is no failure.
+        if let Err(status) = uploaded
+            && is_owned(&round.plan.borrow().clone(), round.own, range)
+        {
+            means.failed(&status, &round.request, round.root).await;
+        }
+    };
+    // On the heap: the two together are large.
+    over.run_until_cancelled(Box::pin(async { tokio::join!(adding, uploading) })).await;
+}
+
+fn is_owned(plan: &Plan, session: SessionId, range: BlockRange) -> bool {
+    plan.owned_by(session).any(|owned| owned == range)
+}
+
+/// Adds the blocks of a range. Returns what was added; `None` if the range is not this worker's any more.
+async fn add(round: &Arc<Round>, range: BlockRange, means: &Means, sums: &Offer) -> Option<Vec<Run>> {
+    let (sender, mut arrived) = mpsc::channel(WAITING);
+    let mut fetches = Fetches { asked: BTreeSet::new(), tasks: JoinSet::new(), sender };
+    let mut plan = round.plan.subscribe();
+    let mut parts: BTreeMap<u32, BTreeMap<Segment, Block>> = BTreeMap::new();
+    let mut runs = Runs::default();
+    let mut left = range.len();
+    let memory = means.peers.memory();
+    plan.mark_changed();
+    while left > 0 {
+        tokio::select! {
+            Ok(()) = plan.changed() => {
+                let known = plan.borrow_and_update().clone();
+                if !is_owned(&known, round.own, range) {
+                    return None;
+                }
+                fetches.begin(round, &known, range, means);
+            }
+            Some(Arrived { segment, number, block }) = arrived.recv() => {
+                if runs.has(number) {
+                    continue;
+                }
+                let of_block = parts.entry(number).or_default();
+                of_block.insert(segment, block);
+                let Some((sum, used)) = sum(round.root, of_block, memory) else { continue };
+                sums.put(number, Block { bytes: shared_bytes(&Arc::new(sum)), digest: NO_DIGEST });
+                runs.note(number, used);
+                parts.remove(&number);
+                left -= 1;
+            }
+        }
+    }
+    Some(runs.into_runs())
+}
+
+/// The sums of an owner are uploaded with a checksum over all of them.
+const NO_DIGEST: BlockDigest = BlockDigest::from_bytes([0; BlockDigest::BYTES]);
+
+/// The tasks that fetch blocks of partials.
+struct Fetches {
+    /// What is being fetched.
+    asked: BTreeSet<(Segment, SessionId)>,
+    tasks: JoinSet<()>,
+    sender: mpsc::Sender<Arrived>,
+}
+
+impl Fetches {
+    /// Begins to fetch what is new in the plan. Of several workers that were asked for a segment at once, the first one is
+    /// asked; of those that were asked later, because the first one is late, all.
+    fn begin(&mut self, round: &Arc<Round>, plan: &Plan, range: BlockRange, means: &Means) {
+        let known: BTreeSet<Segment> = self.asked.iter().map(|(segment, _)| *segment).collect();
+        let mut new = BTreeSet::new();
+        for (segment, maker) in &plan.makers {
+            let is_first = new.insert(*segment) && !known.contains(segment);
+            let is_later = known.contains(segment);
+            if !(is_first || is_later) || !self.asked.insert((*segment, *maker)) {
+                continue;
+            }
+            let (round, means, sender) = (Arc::clone(round), means.clone(), self.sender.clone());
+            self.tasks.spawn(fetch(round, means, *segment, *maker, range, sender));
+        }
+    }
+}
+
+/// Fetches the blocks of a partial.
+async fn fetch(
+    round: Arc<Round>,
+    means: Means,
+    segment: Segment,
+    maker: SessionId,
+    range: BlockRange,
+    sender: mpsc::Sender<Arrived>,
+) {
+    if maker == round.own {
+        let partial = round.partial(segment).await;
+        for number in range.numbers() {
+            let Some(block) = partial.get(number).await else { return };
+            if sender.send(Arrived { segment, number, block }).await.is_err() {
+                return;
+            }
+        }
+        return;
+    }
+    let what = Fetch { round: &round, from: maker, wanted: Wanted::Partial(segment) };
+    let arrived = |number, block, digest| {
+        means.transfers.advance();
+        Arrived { segment, number, block: Block { bytes: shared_bytes(&Arc::new(block)), digest } }
+    };
+    let fetched = means.peers.fetch(what, range, arrived, &sender);
+    if let Err(status) = fetched.await {
+        let unreachable = v1::Unreachable {
+            request: Some((&round.request).into()),
+            session: maker.0,
+            reason: status.to_string(),
+        };
+        means.tell(Message::Unreachable(unreachable)).await;
+    }
+}
+
+/// The sum of a block over all shards and what it was made of, once enough parts are here.
+fn sum(
+    root: Segment,
+    parts: &BTreeMap<Segment, Block>,
+    memory: &FlatBufferPool,
+) -> Option<(FlatBuffer, Vec<(Segment, BlockDigest)>)> {
+    let mut used = Vec::new();
+    if !cover(root, parts, &mut used) {
+        return None;
+    }
+    let sum = reduce_with(root, &mut Blockwise { parts, memory }).ok()?;
+    let digests = used.into_iter().filter_map(|segment| Some((segment, parts.get(&segment)?.digest)));
+    Some((sum.into_owned(memory), digests.collect()))
+}
+
+/// Collects the largest parts that together are a segment; `false` if there are none.
+fn cover(segment: Segment, parts: &BTreeMap<Segment, Block>, used: &mut Vec<Segment>) -> bool {
+    if parts.contains_key(&segment) {
+        used.push(segment);
+        return true;
+    }
+    segment.children().is_some_and(|(left, right)| cover(left, parts, used) && cover(right, parts, used))
+}
+
+/// Adds the parts of one block in the order of the reduction tree.
+struct Blockwise<'a> {
+    parts: &'a BTreeMap<Segment, Block>,
+    memory: &'a FlatBufferPool,
+}
+
+/// A part, or a sum of several.
+enum Summand<'a> {
+    Part(&'a Block),
+    Sum(FlatBuffer),
+}
+
+impl Summand<'_> {
+    /// The values in memory of their own.
+    fn into_owned(self, memory: &FlatBufferPool) -> FlatBuffer {
+        match self {
+            Self::Sum(sum) => sum,
+            Self::Part(block) => {
+                let values = values_of(&block.bytes);
+                let mut owned = memory.lend(values.len());
+                owned.copy_from_slice(&values);
+                owned
+            }
+        }
+    }
+}
+
+impl<'a> Reduction for Blockwise<'a> {
+    type Sum = Summand<'a>;
+    type Error = MissingShard;
+
+    fn part(&mut self, segment: Segment) -> Result<Option<Self::Sum>, Self::Error> {
+        Ok(self.parts.get(&segment).map(Summand::Part))
+    }
+
+    fn add(&mut self, left: Self::Sum, right: Self::Sum) -> Result<Self::Sum, Self::Error> {
+        let mut sum = left.into_owned(self.memory);
+        match &right {
+            Summand::Part(block) => add_assign(&mut sum, &values_of(&block.bytes)),
+            Summand::Sum(right) => add_assign(&mut sum, right),
+        }
+        Ok(Summand::Sum(sum))
+    }
+}
+
+/// Consecutive blocks of one segment that were added.
+#[derive(Debug)]
+struct Run {
+    segment: Segment,
+    blocks: BlockRange,
+    digest: BlockDigest,
+}
+
+impl Run {
+    fn to_message(&self) -> v1::Addend {
+        v1::Addend {
+            segment: Some(self.segment.into()),
+            blocks: Some(self.blocks.into()),
+            digest: self.digest.as_bytes().to_vec().into(),
+        }
+    }
+}
+
+/// What was added so far.
+#[derive(Debug, Default)]
+struct Runs {
+    done: BTreeSet<u32>,
+    by_segment: BTreeMap<Segment, BTreeMap<u32, BlockDigest>>,
+}
+
+impl Runs {
+    fn has(&self, block: u32) -> bool {
+        self.done.contains(&block)
+    }
+
+    fn note(&mut self, block: u32, used: Vec<(Segment, BlockDigest)>) {
+        self.done.insert(block);
+        for (segment, digest) in used {
+            self.by_segment.entry(segment).or_default().insert(block, digest);
+        }
+    }
+
+    fn into_runs(self) -> Vec<Run> {
+        let mut runs = Vec::new();
+        for (segment, blocks) in self.by_segment {
+            let blocks: Vec<(u32, BlockDigest)> = blocks.into_iter().collect();
+            for run in blocks.chunk_by(|(one, _), (next, _)| one + 1 == *next) {
+                let digests: Vec<BlockDigest> = run.iter().map(|(_, digest)| *digest).collect();
+                let first = run.first().map_or(0, |(first, _)| *first);
+                if let Some(blocks) = BlockRange::new(first, first + digests.len() as u32) {
+                    runs.push(Run { segment, blocks, digest: BlockDigest::of_all(&digests) });
+                }
+            }
+        }
+        runs
+    }
+}
+
+impl Means {
+    /// Reports an upload that has failed.
+    pub(super) async fn failed(
+        &self,
+        status: &tonic::Status,
+        request: &lookbehind_common::ids::RequestId,
+        segment: Segment,
+    ) {
+        if !self.transfers.is_over() {
+            self.tell(failed_upload(status, request.into(), segment)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+use futures_util::StreamExt;
+use lookbehind_common::blocks::BLOCK_ELEMENTS;
+
+use super::*;
+
+fn block(content: &'static [u8]) -> Block {
+    Block { bytes: content.into(), digest: BlockDigest::of(content) }
+}
+
+#[tokio::test]
+async fn blocks_are_handed_on_in_order_whatever_order_they_come_in() {
+    let range = BlockRange::new(2, 4).unwrap();
+    let offer = Arc::new(Offer::new(range));
+    let waiting = tokio::spawn(Arc::clone(&offer).stream(range).map(Result::unwrap).collect::<Vec<_>>());
+    offer.put(3, block(b"second"));
+    offer.put(2, block(b"first"));
+    assert_eq!(waiting.await.unwrap(), [block(b"first"), block(b"second")]);
+    assert_eq!(offer.get(4).await, None);
+    assert_eq!(offer.get(1).await, None);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_block_that_will_not_come_is_told() {
+    let range = BlockRange::new(0, 2).unwrap();
+    let offer = Arc::new(Offer::new(range));
+    offer.put(0, block(b"here"));
+    let waiting = tokio::spawn(Arc::clone(&offer).stream(range).collect::<Vec<_>>());
+    offer.close();
+    let found = waiting.await.unwrap();
+    assert_eq!(found[0].as_ref().unwrap(), &block(b"here"));
+    assert!(found[1].is_err() && found.len() == 2);
+}
+
+#[tokio::test]
+async fn a_whole_offer_has_the_blocks_of_both_flat_buffers() {
+    let values = ModelState { parameters: vec![1.0; BLOCK_ELEMENTS + 1], statistics: vec![2.0; 3] };
+    let values = values.map(|values| Arc::new(FlatBuffer::from(values)));
+    let digests = Blocks::new(values.lengths()).digests(values.values());
+    let offer = Offer::whole(values, &digests).unwrap();
+    assert_eq!(offer.range, BlockRange::new(0, 3).unwrap());
+    assert_eq!(offer.get(1).await.unwrap().bytes, 1_f32.to_le_bytes()[..]);
+    let last = offer.get(2).await.unwrap();
+    assert_eq!(last.bytes.len(), 12);
+    assert_eq!(last.digest, digests[2]);
+}

@@ -1,0 +1,94 @@
+//! What the coordinator says of the exchange of a request.
+
+use std::collections::BTreeMap;
+
+use lookbehind_common::blocks::BlockRange;
+use lookbehind_common::ids::{RequestId, SessionId};
+use lookbehind_common::reduction::Segment;
+use lookbehind_identity::peers::Fingerprint;
+use lookbehind_proto::convert::{FieldError, required};
+use lookbehind_proto::v1;
+
+/// Secret of a request, by which its workers recognise each other.
+#[derive(Clone, Copy)]
+pub(super) struct Ticket([u8; 16]);
+
+impl Ticket {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl PartialEq for Ticket {
+    /// Takes the same time wherever they differ, so that a ticket cannot be found out bit by bit.
+    fn eq(&self, other: &Self) -> bool {
+        std::hint::black_box(u128::from_ne_bytes(self.0) ^ u128::from_ne_bytes(other.0)) == 0
+    }
+}
+
+impl std::fmt::Debug for Ticket {
+    /// Secrets do not appear in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ticket(…)")
+    }
+}
+
+/// Where another worker is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub(super) address: String,
+    /// `None` in plain text.
+    pub(super) fingerprint: Option<Fingerprint>,
+}
+
+/// The exchange of a request as it was last told.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) request: RequestId,
+    pub(super) ticket: Ticket,
+    pub(super) peers: BTreeMap<SessionId, Peer>,
+    /// Ranges that together cover all blocks, and their owners; `None` for the coordinator.
+    pub(super) ranges: Vec<(BlockRange, Option<SessionId>)>,
+    /// Segments and the workers that were asked for them, in the order in which they were asked.
+    pub(super) makers: Vec<(Segment, SessionId)>,
+}
+
+impl Plan {
+    /// The ranges that a worker owns.
+    pub(super) fn owned_by(&self, session: SessionId) -> impl Iterator<Item = BlockRange> {
+        self.ranges.iter().filter(move |(_, owner)| *owner == Some(session)).map(|(range, _)| *range)
+    }
+}
+
+impl TryFrom<v1::Exchange> for Plan {
+    type Error = FieldError;
+
+    fn try_from(exchange: v1::Exchange) -> Result<Self, FieldError> {
+        let peer = |peer: v1::Peer| {
+            let endpoint = required(peer.endpoint, "endpoint")?;
+            let fingerprint = match endpoint.fingerprint.len() {
+                0 => None,
+                _ => Some(required(Fingerprint::from_bytes(&endpoint.fingerprint), "fingerprint")?),
+            };
+            Ok((SessionId(peer.session), Peer { address: endpoint.address, fingerprint }))
+        };
+        let range = |range: v1::OwnedRange| {
+            let blocks = BlockRange::try_from(required(range.blocks, "blocks")?)?;
+            Ok((blocks, (range.owner > 0).then_some(SessionId(range.owner))))
+        };
+        let maker = |maker: v1::Maker| {
+            Ok((Segment::try_from(required(maker.segment, "segment")?)?, SessionId(maker.session)))
+        };
+        Ok(Self {
+            request: RequestId::try_from(required(exchange.request, "request")?)?,
+            ticket: required(Ticket::from_bytes(&exchange.ticket), "ticket")?,
+            peers: exchange.peers.into_iter().map(peer).collect::<Result<_, _>>()?,
+            ranges: exchange.ranges.into_iter().map(range).collect::<Result<_, _>>()?,
+            makers: exchange.makers.into_iter().map(maker).collect::<Result<_, _>>()?,
+        })
+    }
+}

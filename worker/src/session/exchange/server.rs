@@ -1,0 +1,141 @@
+//! `PeerService`: serves other workers the blocks that this one has.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use lookbehind_common::blocks::BlockRange;
+use lookbehind_common::reduction::Segment;
+use lookbehind_identity::peers::Fingerprint;
+use lookbehind_proto::convert::{FieldError, required};
+use lookbehind_proto::transfer::{blocks, body};
+use lookbehind_proto::v1;
+use lookbehind_proto::v1::peer_service_server::SERVICE_NAME;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::metadata::GRPC_CONTENT_TYPE;
+use tonic::server::NamedService;
+
+use super::listener::Caller;
+use super::offer::Offer;
+use super::plan::Ticket;
+use super::round::{Board, Round};
+
+/// How long a call waits for the round that it belongs to.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The service. It does not use the codec of the gRPC library, which copies each byte twice.
+#[derive(Clone, Debug)]
+pub(super) struct PeerServer {
+    pub(super) board: Arc<Board>,
+    /// Whether callers must have shown a certificate.
+    pub(super) is_guarded: bool,
+}
+
+impl NamedService for PeerServer {
+    const NAME: &'static str = SERVICE_NAME;
+}
+
+impl Service<http::Request<Body>> for PeerServer {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let server = self.clone();
+        Box::pin(async move {
+            Ok(match server.answer(request).await {
+                Ok(body) => {
+                    let mut response = http::Response::new(body);
+                    response.headers_mut().insert(http::header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
+                    response
+                }
+                Err(status) => status.into_http(),
+            })
+        })
+    }
+}
+
+fn invalid(error: FieldError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+impl PeerServer {
+    async fn answer(&self, request: http::Request<Body>) -> Result<Body, Status> {
+        let (head, body) = request.into_parts();
+        let caller = head.extensions.get::<Caller>().and_then(|caller| caller.fingerprint);
+        match head.uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE_NAME)) {
+            Some("/FetchWeights") => {
+                let request: v1::FetchWeightsRequest = body::message(body).await?;
+                let (round, range) =
+                    self.admit(&request.ticket, request.session, request.blocks, caller).await?;
+                if !round.passes_on(range) {
+                    return Err(Status::failed_precondition(format!(
+                        "{range} are not passed on by this worker"
+                    )));
+                }
+                Ok(serve(&round, Arc::clone(&round.weights), range))
+            }
+            Some("/FetchPartial") => {
+                let request: v1::FetchPartialRequest = body::message(body).await?;
+                let segment = required(request.segment, "segment").and_then(Segment::try_from);
+                let segment = segment.map_err(invalid)?;
+                let (round, range) =
+                    self.admit(&request.ticket, request.session, request.blocks, caller).await?;
+                let over = || Status::unavailable("the request is over");
+                let partial = round.over.run_until_cancelled(round.partial(segment)).await;
+                Ok(serve(&round, partial.ok_or_else(over)?, range))
+            }
+            _ => Err(Status::unimplemented(format!("{SERVICE_NAME} has no method {}", head.uri.path()))),
+        }
+    }
+
+    /// The round of a call, if its caller belongs to it, and the blocks that it asks for.
+    async fn admit(
+        &self,
+        ticket: &[u8],
+        session: u64,
+        blocks: Option<v1::BlockRange>,
+        caller: Option<Fingerprint>,
+    ) -> Result<(Arc<Round>, BlockRange), Status> {
+        // One answer to all: a stranger learns nothing from it.
+        let refused =
+            || Status::permission_denied("the caller does not take part in an exchange of this worker");
+        let ticket = Ticket::from_bytes(ticket).ok_or_else(refused)?;
+        let range = required(blocks, "blocks").and_then(BlockRange::try_from).map_err(invalid)?;
+        let round = self.board.find(ticket, PATIENCE).await.ok_or_else(refused)?;
+        if round.own.0 != session {
+            return Err(Status::not_found("another worker is meant"));
+        }
+        let is_party = match caller {
+            Some(fingerprint) => {
+                let plan = round.plan.borrow();
+                plan.peers.values().any(|peer| peer.fingerprint == Some(fingerprint))
+            }
+            None => !self.is_guarded,
+        };
+        if !is_party {
+            return Err(refused());
+        }
+        if range.end > round.blocks.count() {
+            return Err(Status::invalid_argument(format!("there are no {range}")));
+        }
+        Ok((round, range))
+    }
+}
+
+/// The answer to a call, which ends with the round.
+fn serve(round: &Arc<Round>, offer: Arc<Offer>, range: BlockRange) -> Body {
+    use futures_util::StreamExt;
+    let over = round.over.clone().cancelled_owned();
+    blocks::response(offer.stream(range).take_until(over))
+}
+
+#[cfg(test)]
+mod tests;
