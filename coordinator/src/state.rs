@@ -3,28 +3,35 @@
 
 mod access;
 mod active;
+mod arrivals;
 mod assign;
 mod catalog;
 mod checkpoints;
 mod cluster;
 pub mod command;
 mod describing;
+mod doubt;
 mod due;
 pub mod event;
 mod exchange;
 mod halt;
 mod job;
 mod leaving;
+mod member;
 mod members;
 pub mod observation;
 mod partials;
+mod parties;
 mod preparing;
 mod record;
+mod repeats;
 mod reply;
 mod request;
 mod running;
 mod scheduling;
+mod second_identity;
 mod slow;
+mod standing;
 mod steering;
 mod step;
 mod transfers;
@@ -40,6 +47,7 @@ use std::time::Duration;
 use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
 
 pub use access::Caller;
+use arrivals::Arrivals;
 use catalog::Catalog;
 pub use catalog::KeepLimits;
 use cluster::Cluster;
@@ -125,6 +133,7 @@ impl Core {
             cluster: Cluster {
                 config,
                 workers: Workers::default(),
+                arrivals: Arrivals::default(),
                 stopping: false,
                 now,
                 commands: Vec::new(),
@@ -185,8 +194,8 @@ impl Core {
                 let admission = self.admit_partial(&header);
                 self.cluster.reply(reply_to, Reply::Admission(admission));
             }
-            Event::PartialArrived { reply_to, header, partial, checksum } => {
-                let outcome = self.take_partial(&header, partial, checksum);
+            Event::PartialArrived { reply_to, header, partial, checksum, is_finite } => {
+                let outcome = self.take_partial(&header, partial, checksum, is_finite);
                 self.cluster.reply(reply_to, Reply::Partial(outcome));
             }
             Event::BlocksOffered(reply_to, header) => {
@@ -262,12 +271,14 @@ impl Core {
             self.cluster.commands.extend(self.cluster.workers.iter().map(beat));
         }
         self.handle_slow_workers();
-        self.fail_jobs_without_workers();
+        self.check_second_identities();
+        self.tell_repetitions();
+        self.stop_jobs_without_workers();
         self.remove_unused_uploads();
     }
 
-    /// Fails active jobs that have had no worker for longer than the grace period.
-    fn fail_jobs_without_workers(&mut self) {
+    /// Stops active jobs that have had no worker for longer than the grace period.
+    fn stop_jobs_without_workers(&mut self) {
         let now = self.cluster.now.elapsed;
         let grace = self.cluster.config.worker_grace;
         let is_overdue = |job: &&mut Job| {
@@ -275,7 +286,7 @@ impl Core {
             since.is_some_and(|since| now.saturating_sub(since) > grace)
         };
         for job in self.jobs.values_mut().filter(is_overdue) {
-            self.cluster.fail(job, &format!("no worker joined within {} s", grace.as_secs()));
+            self.cluster.stop_without_workers(job, grace);
         }
     }
 

@@ -32,8 +32,13 @@ impl Credentials {
     /// # Panics
     /// If it cannot be created.
     pub fn provide(&self, days: u32) {
-        let known =
-            [(Role::Admin, "admin"), (Role::User, "alice"), (Role::User, "bob"), (Role::Worker, "worker")];
+        let known = [
+            (Role::Admin, "admin"),
+            (Role::User, "alice"),
+            (Role::User, "bob"),
+            (Role::Worker, "worker"),
+            (Role::Worker, "other-worker"),
+        ];
         let identities = known.map(|(role, name)| (role, name.to_owned())).to_vec();
         let wanted = Wanted { hosts: Vec::new(), identities, days };
         lookbehind_identity::provide(self.0.path(), &wanted).expect("credentials");

@@ -157,7 +157,11 @@ impl TensorServer {
         let ([gradient, statistics], checksum) = received.await?;
         let partial = Partial { gradient, statistics, sums };
         let arrived = header.clone();
-        let make = move |reply_to| Event::PartialArrived { reply_to, header: arrived, partial, checksum };
+        let is_finite = is_finite(&partial);
+        let make = move |reply_to| {
+            let header = arrived;
+            Event::PartialArrived { reply_to, header, partial, checksum, is_finite }
+        };
         let Reply::Partial(outcome) = self.0.mailbox.ask(make).await? else { return Err(unexpected()) };
         answer(outcome, &header.request, header.segment)
     }
@@ -304,6 +308,13 @@ fn answer(outcome: PartialOutcome, request: &RequestId, segment: Segment) -> Res
 fn stale(request: &RequestId, segment: Segment, reason: &str) -> Body {
     tracing::debug!(job = %request.job, shard = %segment, reason, "partial not wanted");
     outcome_body(v1::UploadOutcome::Stale)
+}
+
+/// Whether all numbers of a partial are finite.
+fn is_finite(partial: &Partial) -> bool {
+    // Without a branch, so that it takes no longer than reading the numbers.
+    let all = |numbers: &[f32]| numbers.iter().fold(true, |all, number| all & number.is_finite());
+    partial.sums.loss.is_finite() && all(&partial.gradient) && all(&partial.statistics)
 }
 
 fn check_finite(parameters: &[f32]) -> Result<(), Status> {

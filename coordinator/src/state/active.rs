@@ -14,9 +14,9 @@ use crate::state::assign::Candidate;
 use crate::state::describing::Claim;
 use crate::state::event::Activation;
 use crate::state::halt::Halt;
+pub(crate) use crate::state::member::Member;
 use crate::state::request::Request;
 use crate::state::step::Step;
-use crate::state::transfers::FailedTransfers;
 use crate::training::Trainer;
 
 /// State of a job from its assignment to workers until it is released.
@@ -37,35 +37,11 @@ pub(crate) struct Active {
     pub(crate) requested_initial_state_at: Duration,
     /// Number of workers given up because they made no progress: each one doubles the patience with the next.
     pub(crate) stuck: u32,
-    /// Shards that two workers computed with equal bytes; see `resources.verify`.
-    pub(crate) verified: u64,
+    /// Whether an outer step was begun.
+    pub(crate) has_computed: bool,
     /// Whether it was noted that some shards could not be verified.
     pub(crate) unverified_noted: bool,
     pub(crate) stage: Stage,
-}
-
-/// A worker that serves the job.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Member {
-    /// When it was asked to load the job.
-    pub(crate) since: Duration,
-    /// Whether it has loaded the job and computed the probe.
-    pub(crate) prepared: bool,
-    /// Smoothed time from assignment to delivery, per shard. It includes the network: for the division of shards,
-    /// transfer time matters as much as computing time.
-    pub(crate) seconds_per_shard: Option<f64>,
-    /// Shards that it has delivered.
-    pub(crate) shards_done: u64,
-    /// Consecutive requests of which it was assigned a part and delivered nothing.
-    pub(crate) missed: u32,
-    /// Until when it gets no shards, because of `missed` or of failed transfers.
-    pub(crate) passed_over_until: Duration,
-    /// How often it was late with blocks that it owned.
-    pub(crate) late_owner: u32,
-    /// From when on it may own blocks again, because of `late_owner`.
-    pub(crate) owns_from: Duration,
-    /// Its failed transfers.
-    pub(super) transfers: FailedTransfers,
 }
 
 /// The stages of an active job, in their order.
@@ -111,6 +87,8 @@ pub(crate) enum Phase {
     Gathering(Box<Trainer>, Box<Request>),
     /// A checkpoint is due while the previous one is still being written.
     AwaitingDisk(Box<Trainer>),
+    /// A worker of a second identity is missing since then (`resources.verify`).
+    AwaitingSecond(Box<Trainer>, Duration),
     /// The checkpoint after which the job stops is being written.
     Closing(Closing),
 }
@@ -122,6 +100,8 @@ pub(crate) enum Closing {
     Done,
     /// A pause was requested.
     Pause,
+    /// Nobody is there who could verify what its workers compute; it is queued until somebody is.
+    Unverified,
     /// The coordinator shuts down; the job resumes after its next start.
     Shutdown,
 }
@@ -137,7 +117,7 @@ impl Active {
             described: None,
             requested_initial_state_at: Duration::ZERO,
             stuck: 0,
-            verified: 0,
+            has_computed: false,
             unverified_noted: false,
             stage: Stage::Describing,
         }
@@ -226,16 +206,12 @@ impl Active {
     /// the request took. The multiple doubles each time in a row, so that a worker that never delivers costs the job
     /// an eighth of its time at first, and soon nothing that can be noticed.
     pub(crate) fn note_request(&mut self, request: &Request, now: Duration) {
-        const FIRST: u32 = 8;
-        const MOST_DOUBLINGS: u32 = 10;
         let took = now.saturating_sub(request.begun());
         for (session, member) in &mut self.members {
             if request.has_delivered(*session) {
                 member.missed = 0;
             } else if !request.is_idle(*session) {
-                let times = FIRST << member.missed.min(MOST_DOUBLINGS);
-                member.missed += 1;
-                member.passed_over_until = now + took * times;
+                member.miss(took, now);
             }
         }
     }
@@ -274,6 +250,17 @@ impl Training {
         smooth(&mut self.exchange_seconds, seconds);
     }
 
+    /// Takes the trainer if the job waits for a worker of a second identity.
+    pub(super) fn take_awaiting_second(&mut self) -> Option<Box<Trainer>> {
+        match std::mem::replace(&mut self.phase, Phase::Advancing) {
+            Phase::AwaitingSecond(trainer, _) => Some(trainer),
+            other => {
+                self.phase = other;
+                None
+            }
+        }
+    }
+
     /// Takes the trainer if the job waits for the previous checkpoint.
     pub(super) fn take_awaiting_disk(&mut self) -> Option<Box<Trainer>> {
         match std::mem::replace(&mut self.phase, Phase::Advancing) {
@@ -286,15 +273,8 @@ impl Training {
     }
 }
 
-impl Member {
-    /// Notes that `shards` shards took `seconds` from assignment to delivery.
-    pub(crate) fn measure(&mut self, shards: u32, seconds: f64) {
-        smooth(&mut self.seconds_per_shard, seconds / f64::from(shards.max(1)));
-    }
-}
-
 /// Takes a measurement into an exponential average.
-fn smooth(average: &mut Option<f64>, sample: f64) {
+pub(super) fn smooth(average: &mut Option<f64>, sample: f64) {
     // Weight of the newest measurement.
     const WEIGHT: f64 = 0.2;
     *average = Some(average.map_or(sample, |old| old + WEIGHT * (sample - old)));

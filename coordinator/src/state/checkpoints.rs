@@ -12,6 +12,7 @@ use super::event::Activation;
 use super::halt::{Halt, Handled};
 use super::job::Job;
 use super::record::JobState;
+use super::second_identity::{WAITS_FOR_SECOND, nothing_verified, verified};
 use crate::training::{Snapshot, Trainer};
 
 impl Cluster {
@@ -112,7 +113,9 @@ impl Cluster {
         match (policy, closing) {
             (OnFailure::Fail, _) => return Err(Halt::Failed(reason)),
             (_, Closing::Shutdown) => self.note(job, &reason),
-            (_, Closing::Done | Closing::Pause) => self.set_state(job, JobState::Paused, &reason),
+            (_, Closing::Done | Closing::Pause | Closing::Unverified) => {
+                self.set_state(job, JobState::Paused, &reason)
+            }
         }
         self.release(job);
         Ok(())
@@ -123,19 +126,25 @@ impl Cluster {
         match closing {
             Closing::Done => {
                 job.record.digest = Some(digest);
-                tracing::info!(job = %job.id(), %digest, "job succeeded");
-                let verified = job.require_active()?.verified;
-                let message = match job.spec.resources.verify {
-                    0 => "finished".to_owned(),
-                    _ => format!("finished; {verified} shards were computed by two workers with equal bytes"),
+                let has_computed = job.require_active()?.has_computed;
+                let (state, message) = match (job.spec.resources.verify, job.record.verified) {
+                    (0, _) => (JobState::Succeeded, "finished".to_owned()),
+                    // Its owner decides. If it is resumed, or the coordinator was restarted at the very end before the
+                    // number was stored, it computes nothing more and has succeeded.
+                    (_, 0) if has_computed => {
+                        (JobState::Paused, nothing_verified(job.record.total_outer_steps))
+                    }
+                    (_, shards) => (JobState::Succeeded, verified(shards)),
                 };
-                self.set_state(job, JobState::Succeeded, &message);
+                tracing::info!(job = %job.id(), %digest, message, "job finished");
+                self.set_state(job, state, &message);
             }
-            Closing::Pause if job.record.pausing => {
+            Closing::Pause | Closing::Unverified if job.record.pausing => {
                 self.set_state(job, JobState::Paused, "paused by its user");
             }
             // The pause was revoked while the checkpoint was being written.
             Closing::Pause => self.set_state(job, JobState::Queued, "resumed by its user"),
+            Closing::Unverified => self.set_state(job, JobState::Queued, WAITS_FOR_SECOND),
             Closing::Shutdown => self.note(job, "the coordinator shuts down"),
         }
         self.release(job);

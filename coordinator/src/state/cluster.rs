@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use lookbehind_common::ids::{JobId, SessionId};
 
+use super::active::Member;
+use super::arrivals::Arrivals;
 use super::command::{Command, WorkerCommand};
 use super::event::{Origin, Reply, ReplyTo};
 use super::halt::Halt;
@@ -20,6 +22,8 @@ use super::{CoreConfig, Now};
 pub(super) struct Cluster {
     pub(super) config: CoreConfig,
     pub(super) workers: Workers,
+    /// Who has registered lately.
+    pub(super) arrivals: Arrivals,
     /// Whether a shutdown was requested.
     pub(super) stopping: bool,
     /// The time of the event being handled.
@@ -120,7 +124,9 @@ impl Cluster {
     pub(super) fn release(&mut self, job: &mut Job) {
         if let Some(active) = job.active.take() {
             job.unbind();
-            for session in active.members.into_keys() {
+            for (session, member) in active.members {
+                let Member { account, missed, passed_over_until, .. } = member;
+                job.standings.note_missed(&account, missed, passed_over_until, self.now.elapsed);
                 self.free_worker(session, job.id());
             }
             self.push(Command::Unpublish(job.id().clone()));

@@ -1,5 +1,6 @@
 //! What prepared workers say of a job's model and data: whose description counts, and which workers take part.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,31 +14,51 @@ use super::active::{Active, Stage};
 use super::cluster::Cluster;
 use super::halt::{Halt, Handled};
 use super::job::{Ground, Job, check_class};
+use super::parties::Party;
+use super::workers::Worker;
 use crate::training::ComputeClass;
 
-/// What a prepared worker says of model and data, before it is decided whose description counts.
+/// What a prepared worker says of model, data and its class, before it is decided whose description counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
     pub(crate) session: SessionId,
+    /// Whose voice it is.
+    pub(crate) party: Party,
     pub(crate) description: Arc<JobDescription>,
     pub(crate) class: ComputeClass,
     /// When it arrived.
     pub(crate) at: Duration,
 }
 
+/// How long the workers that are still preparing are waited for, in multiples of failure detection, at least.
+const PATIENCE: u32 = 8;
+
+impl Claim {
+    /// Whether both give the same description and, unless the job mixes classes, are of the same class. The class is
+    /// decided together with the description: whoever is first must not bind a job to a class that nobody else is of.
+    fn agrees(&self, other: &Self, mixes_classes: bool) -> bool {
+        self.description.difference(&other.description).is_none()
+            && (mixes_classes || self.class.probe == other.class.probe)
+    }
+}
+
 impl Active {
-    /// The claim whose description counts: of the description that most workers give, and among equals that of the first;
-    /// `None` as long as it is too early to tell. It is not, once more than half of the members agree, all have
-    /// answered, or the others have had as long again as the first, at least `patience`.
-    pub(super) fn decided_claim(&self, now: Duration, patience: Duration) -> Option<usize> {
+    /// The claim that counts: of what most parties say, and among equals of what was said first; `None` as long as it is
+    /// too early to tell. It is not, once more than half of the parties agree, all have answered, or the others have had
+    /// as long again as the first, at least `patience`. `parties` are those that were asked.
+    pub(super) fn decided_claim(
+        &self,
+        parties: &BTreeSet<Party>,
+        mixes_classes: bool,
+        now: Duration,
+        patience: Duration,
+    ) -> Option<usize> {
         let first = self.claims.first()?;
         let took =
             self.members.get(&first.session).map_or(patience, |member| first.at.saturating_sub(member.since));
         let supporters = |claim: &Claim| {
-            self.claims
-                .iter()
-                .filter(|other| claim.description.difference(&other.description).is_none())
-                .count()
+            let agreeing = self.claims.iter().filter(|other| claim.agrees(other, mixes_classes));
+            agreeing.map(|other| &other.party).collect::<BTreeSet<_>>().len()
         };
         // The first of those with the most supporters.
         let (leading, most) =
@@ -45,9 +66,10 @@ impl Active {
                 let count = supporters(claim);
                 if count > most { (index, count) } else { (leading, most) }
             });
-        let all_answered = self.claims.len() == self.members.len();
+        let has_answered = |party: &Party| self.claims.iter().any(|claim| claim.party == *party);
+        let all_answered = parties.iter().all(has_answered);
         let waited = now.saturating_sub(first.at) >= took.max(patience);
-        (2 * most > self.members.len() || all_answered || waited).then_some(leading)
+        (2 * most > parties.len() || all_answered || waited).then_some(leading)
     }
 }
 
@@ -69,7 +91,9 @@ impl Cluster {
         {
             return Err(Halt::Stale("the worker has said before that it is prepared"));
         }
-        let claim = Claim { session, description: Arc::clone(description), class, at: self.now.elapsed };
+        let party = self.workers.party(session);
+        let claim =
+            Claim { session, party, description: Arc::clone(description), class, at: self.now.elapsed };
         if job.require_active()?.described.is_some() {
             return self.take_claim(job, claim);
         }
@@ -83,21 +107,25 @@ impl Cluster {
     /// Decides which description of model and data counts, if none does yet and it can be told. Workers that gave another
     /// one are excluded.
     pub(super) fn decide_description(&mut self, job: &mut Job, memory_left: u64) -> Handled {
-        let active = job.require_active_mut()?;
-        if active.described.is_some() {
+        let mixes_classes = job.mixes_classes();
+        let Some(active) = job.active.as_mut().filter(|active| active.described.is_none()) else {
             return Ok(());
-        }
-        let decided = active.decided_claim(self.now.elapsed, self.config.failure_detection);
+        };
+        let parties = self.workers.parties(active.members.keys().copied());
+        let patience = self.config.failure_detection * PATIENCE;
+        let decided = active.decided_claim(&parties, mixes_classes, self.now.elapsed, patience);
         let Some(leading) = decided else { return Ok(()) };
         let mut claims = std::mem::take(&mut active.claims);
         let chosen = claims.remove(leading);
+        if let Err(reason) = self.requirements(job, &chosen.description) {
+            return self.refuse_impossible(job, chosen, claims, &reason, memory_left);
+        }
         let (session, description) = (chosen.session, Arc::clone(&chosen.description));
-        let agreeing = |claim: &&Claim| claim.description.difference(&description).is_none();
-        let by = match claims.iter().filter(agreeing).count() {
+        let by = match claims.iter().filter(|claim| claim.agrees(&chosen, mixes_classes)).count() {
             0 => self.workers.name(session),
             others => format!("{} and {others} more", self.workers.name(session)),
         };
-        active.described = Some((Arc::clone(&description), by));
+        job.require_active_mut()?.described = Some((Arc::clone(&description), by));
         self.enrol(job, chosen)?;
         self.described(job, session, &description, memory_left)?;
         for claim in claims {
@@ -107,6 +135,27 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// No job can run on what was claimed. That may be the job's fault, or an invention: it counts as a report that the job
+    /// cannot be prepared, from each worker that claims it. Then the other claims count.
+    fn refuse_impossible(
+        &mut self,
+        job: &mut Job,
+        chosen: Claim,
+        claims: Vec<Claim>,
+        reason: &str,
+        memory_left: u64,
+    ) -> Handled {
+        let same = |claim: &Claim| claim.description.difference(&chosen.description).is_none();
+        let (refused, left): (Vec<Claim>, Vec<Claim>) = claims.into_iter().partition(same);
+        job.require_active_mut()?.claims = left;
+        for claim in std::iter::once(chosen).chain(refused) {
+            if job.with_member(claim.session).is_ok() {
+                self.job_blamed(job, claim.session, reason)?;
+            }
+        }
+        self.decide_description(job, memory_left)
     }
 
     /// Lets a prepared worker take part in a job that has been described, or excludes it.
@@ -123,12 +172,15 @@ impl Cluster {
     fn enrol(&mut self, job: &mut Job, claim: Claim) -> Handled {
         job.with_member(claim.session)?.note_prepared(claim.session);
         job.record.description.get_or_insert_with(|| digest(&claim.description));
+        if let Some(account) = self.workers.get(claim.session).map(Worker::account) {
+            job.standings.note_prepared(&account);
+        }
         let name = self.workers.name(claim.session);
         self.bind_class(job, &name, claim.class);
         Ok(())
     }
 
-    /// Binds a job to the class of its first prepared worker.
+    /// Binds a job to the class that was decided on.
     fn bind_class(&mut self, job: &mut Job, name: &str, class: ComputeClass) {
         if job.record.class.is_none() {
             tracing::info!(job = %job.id(), worker = name, class = class.description, "job bound to a compute class");
@@ -142,13 +194,13 @@ impl Cluster {
     fn joined(&mut self, job: &mut Job, session: SessionId) -> Handled {
         let name = self.workers.name(session);
         tracing::info!(job = %job.id(), worker = name, "worker takes part");
-        self.note(job, &format!("worker {name} takes part"));
+        self.note_of_worker(job, &format!("worker {name} takes part"));
         match job.require_active()?.stage {
             // The worker that was asked before has left.
             Stage::Describing => self.request_initial_state(job, session),
             Stage::Training(_) => {
                 self.assign_unassigned(job.require_active_mut()?);
-                Ok(())
+                self.check_second_identity(job)
             }
             // It gets shards with the first request.
             Stage::Drawing(_) | Stage::Loading | Stage::Storing(_) => Ok(()),

@@ -73,6 +73,8 @@ pub enum Event {
         partial: Partial,
         /// Checksum of all bytes of the partial: tells equal partials of one segment from different ones.
         checksum: Checksum,
+        /// Whether all its numbers are finite. It is determined outside the core, where the partial is received.
+        is_finite: bool,
     },
     /// A worker has sent the header of blocks; they are read only if the answer admits them.
     BlocksOffered(ReplyTo, BlocksHeader),

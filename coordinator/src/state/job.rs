@@ -11,7 +11,10 @@ use lookbehind_common::job::{ComputeClasses, JobSpec};
 use crate::state::active::{Active, Stage, Training};
 use crate::state::event::{Activation, ReplayDifference};
 use crate::state::halt::{Halt, Handled};
+use crate::state::leaving::FaultClaim;
 use crate::state::record::JobRecord;
+use crate::state::repeats::Repeats;
+use crate::state::standing::Standings;
 use crate::training::ComputeClass;
 
 const NOT_ACTIVE: Halt = Halt::Broken("a job with members, weights or arithmetic under way is active");
@@ -31,6 +34,12 @@ pub(crate) struct Job {
     pub(crate) since: Option<Duration>,
     /// Sessions of workers that cannot serve it.
     pub(crate) excluded: BTreeMap<SessionId, Exclusion>,
+    /// Workers that say that nobody can prepare it, one of each identity.
+    pub(crate) faults: Vec<FaultClaim>,
+    /// What is held against workers, beyond their sessions.
+    pub(crate) standings: Standings,
+    /// Its newest notices that workers can cause.
+    pub(crate) repeats: Repeats,
     /// `None` while it is queued, paused or in a terminal state.
     pub(crate) active: Option<Active>,
     /// Memory in bytes that it needs on the coordinator; `None` until its model is known.
@@ -66,6 +75,9 @@ impl Job {
             spec_stored,
             since: None,
             excluded: BTreeMap::new(),
+            faults: Vec::new(),
+            standings: Standings::default(),
+            repeats: Repeats::default(),
             active: None,
             flat_buffer_bytes: None,
         }
@@ -78,6 +90,11 @@ impl Job {
     /// The maximum number of workers of the job.
     pub(crate) fn max_workers(&self) -> usize {
         self.spec.resources.max_workers.map_or(usize::MAX, |max| max as usize)
+    }
+
+    /// Whether what it began with is durable: it has initial weights, and workers had prepared it.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.record.checkpoint.is_some()
     }
 
     /// Whether workers of different compute classes may serve it together.

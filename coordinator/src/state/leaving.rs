@@ -1,5 +1,7 @@
 //! Workers that leave a job, and jobs that are left without workers.
 
+use std::time::Duration;
+
 use lookbehind_common::ids::SessionId;
 
 use super::active::Stage;
@@ -7,7 +9,19 @@ use super::cluster::Cluster;
 use super::event::Fault;
 use super::halt::{Halt, Handled};
 use super::job::{Exclusion, Ground, Job};
+use super::parties::Party;
 use super::record::JobState;
+
+/// A report that no worker can prepare a job. It is a claim and not yet a fact.
+#[derive(Debug)]
+pub(crate) struct FaultClaim {
+    party: Party,
+    /// Name of the worker.
+    worker: String,
+}
+
+/// Characters of a reason of a worker that go to the log.
+const LOGGED: usize = 300;
 
 impl Cluster {
     /// Handles a worker's report that it could not load a job.
@@ -18,19 +32,42 @@ impl Cluster {
         fault: Fault,
         reason: &str,
     ) -> Handled {
-        job.with_member(session)?;
+        let now = self.now.elapsed;
+        let active = job.with_member(session)?;
+        let member = active.members.get_mut(&session).filter(|member| !member.failed);
+        let member = member.ok_or(Halt::Stale("the worker has said before that it failed"))?;
+        member.failed = true;
+        let account = member.account.clone();
+        job.standings.note_failure(&account, now);
         match fault {
-            Fault::Job => Err(Halt::Failed(reason.to_owned())),
+            Fault::Job => self.job_blamed(job, session, reason),
             Fault::Worker => self.exclude(job, session, reason, Ground::Failure),
             // The worker leaves next. It is not excluded, so that the job waits for it, or for another worker, as it
             // does after any loss.
             Fault::Device => {
                 let name = self.workers.name(session);
-                tracing::warn!(job = %job.id(), worker = name, reason, "worker lost its device");
-                self.note(job, &format!("worker {name} failed: {reason}"));
+                tracing::warn!(job = %job.id(), worker = name, reason = logged(reason), "worker lost its device");
+                self.note_of_worker(job, &format!("worker {name} failed: {reason}"));
                 Ok(())
             }
         }
+    }
+
+    /// A worker says that nobody can prepare the job. Where others may know better the worker is excluded. The job fails
+    /// if a second party says so, unless it has begun, or as many workers are prepared.
+    pub(super) fn job_blamed(&mut self, job: &mut Job, session: SessionId, reason: &str) -> Handled {
+        let party = self.workers.party(session);
+        job.faults.retain(|earlier| earlier.party != party);
+        job.faults.push(FaultClaim { party, worker: self.workers.name(session) });
+        let active = job.require_active()?;
+        let claims = active.claims.iter().map(|claim| claim.session);
+        let mut sound = self.workers.parties(active.prepared().chain(claims));
+        sound.retain(|party| job.faults.iter().all(|fault| fault.party != *party));
+        if !job.has_begun() && job.faults.len() > sound.len().max(1) {
+            let workers: Vec<&str> = job.faults.iter().map(|fault| fault.worker.as_str()).collect();
+            return Err(Halt::Failed(format!("workers {}: {reason}", workers.join(" and "))));
+        }
+        self.exclude(job, session, reason, Ground::Failure)
     }
 
     /// Removes a worker from a job that it cannot serve.
@@ -42,10 +79,14 @@ impl Cluster {
         ground: Ground,
     ) -> Handled {
         let name = self.workers.name(session);
-        tracing::warn!(job = %job.id(), worker = name, reason, "worker refused for the job");
+        tracing::warn!(job = %job.id(), worker = name, reason = logged(reason), "worker refused for the job");
         let exclusion = Exclusion { reason: format!("worker {name}: {reason}"), ground };
+        if job.excluded.len() >= self.config.max_workers {
+            // Sessions that are over would otherwise collect here for as long as the job lasts.
+            job.excluded.retain(|session, _| self.workers.get(*session).is_some());
+        }
         job.excluded.insert(session, exclusion);
-        self.note(job, &format!("worker {name} refused: {reason}"));
+        self.note_of_worker(job, &format!("worker {name} refused: {reason}"));
         self.free_worker(session, job.id());
         self.leave_job(job, session)
     }
@@ -54,8 +95,16 @@ impl Cluster {
     pub(super) fn leave_job(&mut self, job: &mut Job, session: SessionId) -> Handled {
         let refused = job.excluded.contains_key(&session);
         let pausing = job.record.pausing;
+        let now = self.now.elapsed;
         let active = job.require_active_mut()?;
-        active.members.remove(&session);
+        if let Some(mut member) = active.members.remove(&session) {
+            let request = active.training().and_then(|training| training.request());
+            if let Some(request) = request.filter(|request| !request.is_idle(session)) {
+                member.leave_undone(now.saturating_sub(request.begun()), now);
+            }
+            job.standings.note_missed(&member.account, member.missed, member.passed_over_until, now);
+        }
+        let active = job.require_active_mut()?;
         active.claims.retain(|claim| claim.session != session);
         if active.members.is_empty() {
             active.without_workers_since = Some(self.now.elapsed);
@@ -113,10 +162,7 @@ impl Cluster {
             return Err(Halt::Failed(reasons));
         }
         let (state, what) = if job.excluded.values().any(|exclusion| exclusion.ground == Ground::OtherClass) {
-            (
-                JobState::Paused,
-                "no worker of its compute class is here; resume it once there is one, or accept another",
-            )
+            (JobState::Paused, OTHER_CLASSES)
         } else {
             (JobState::Queued, "waits for a worker that can serve it")
         };
@@ -141,8 +187,44 @@ impl Cluster {
             self.release(job);
         } else if is_empty {
             let grace = self.config.worker_grace.as_secs();
-            self.note(job, &format!("no worker is left; it waits {grace} s for one"));
+            let message = match &job.record.class {
+                Some(class) if self.only_other_classes(job) => format!(
+                    "no worker of its compute class is left, only of others; it waits {grace} s for one of {class}, \
+                     then it pauses; resume it with another class accepted if there will be none"
+                ),
+                _ => format!("no worker is left; it waits {grace} s for one"),
+            };
+            self.note_of_worker(job, &message);
         }
         Ok(())
     }
+
+    /// Whether workers are here, but none that is not of another class than the job.
+    fn only_other_classes(&self, job: &Job) -> bool {
+        let ground = |session| job.excluded.get(&session).map(|exclusion| exclusion.ground);
+        let mut here = self.workers.iter().filter(|(_, worker)| !worker.draining).peekable();
+        here.peek().is_some() && here.all(|(session, _)| ground(session) == Some(Ground::OtherClass))
+    }
+
+    /// Stops a job for which no worker came within the grace period. If only those of other classes are here, its owner can
+    /// decide whether to accept one.
+    pub(super) fn stop_without_workers(&mut self, job: &mut Job, grace: Duration) {
+        let grace = grace.as_secs();
+        if job.has_begun() && self.only_other_classes(job) {
+            let message = format!("{OTHER_CLASSES} (within {grace} s none came)");
+            self.set_state(job, JobState::Paused, &message);
+            self.release(job);
+        } else {
+            self.fail(job, &format!("no worker joined within {grace} s"));
+        }
+    }
+}
+
+/// What a job says that has a checkpoint, and workers of other classes only.
+const OTHER_CLASSES: &str =
+    "no worker of its compute class is here; resume it once there is one, or accept another";
+
+/// What of a worker's reason goes to the log.
+pub(super) fn logged(reason: &str) -> &str {
+    reason.char_indices().nth(LOGGED).map_or(reason, |(end, _)| &reason[..end])
 }

@@ -8,9 +8,11 @@ use lookbehind_common::text::{is_active, is_harmless, printable};
 use lookbehind_proto::PROTOCOL_VERSION;
 
 use super::Core;
+use super::cluster::Cluster;
 use super::command::{Command, WorkerCommand};
 use super::event::{LossCause, Origin, Refusal, Registration, Reply, ReplyTo, WorkerMessage};
 use super::observation::{LostWorker, Observation};
+use super::parties::Account;
 
 /// Maximum length in bytes of a worker's name, version and device, each.
 const MAX_TEXT: usize = 256;
@@ -25,6 +27,12 @@ impl Core {
         secret: SessionSecret,
     ) {
         let name = registration.name.clone();
+        if !self.may_arrive(&registration, identity.as_ref()) {
+            // Without a line in the log or on the dashboard: whoever comes too often would fill them.
+            let reason = "it registers too often; try again later".to_owned();
+            let refusal = Refusal { reason, retryable: true };
+            return self.cluster.reply(reply_to, Reply::Registered(Err(refusal)));
+        }
         let outcome = self.check_registration(&registration, identity.as_deref()).map(|()| {
             let session = self.cluster.workers.add(registration, identity, secret, self.cluster.now.elapsed);
             tracing::info!(worker = name, %session, "worker joined");
@@ -42,6 +50,14 @@ impl Core {
             self.cluster.observe(Observation::WorkerRefused(name, refusal.reason.clone()));
         }
         self.cluster.reply(reply_to, Reply::Registered(outcome));
+    }
+
+    /// Whether the worker's account has not registered too often lately.
+    fn may_arrive(&mut self, registration: &Registration, identity: Option<&Arc<str>>) -> bool {
+        let name: String = registration.name.chars().take(MAX_TEXT).collect();
+        let account = Account::new(identity, &name.into());
+        let Cluster { arrivals, config, now, .. } = &mut self.cluster;
+        arrivals.admit(account, config.max_workers_per_identity, now.elapsed)
     }
 
     fn check_registration(&self, registration: &Registration, identity: Option<&str>) -> Result<(), Refusal> {
@@ -164,7 +180,7 @@ impl Core {
         }));
         if let Some(job) = worker.job {
             self.on_job(&job, |cluster, job| {
-                cluster.note(job, &format!("worker {name} lost: {cause}"));
+                cluster.note_of_worker(job, &format!("worker {name} lost: {cause}"));
                 cluster.leave_job(job, session)
             });
         }
@@ -183,7 +199,7 @@ impl Core {
         self.cluster.observe(Observation::WorkerLeaves(Arc::clone(&name), job.clone()));
         if let Some(id) = job {
             self.on_job(&id, |cluster, job| {
-                cluster.note(job, &format!("worker {name} leaves"));
+                cluster.note_of_worker(job, &format!("worker {name} leaves"));
                 cluster.leave_job(job, session)
             });
             self.cluster.push(Command::Send(session, WorkerCommand::Release(id)));

@@ -17,9 +17,11 @@ use super::event::{Addend, Admission, BlocksHeader, Computed, Origin, PartialHea
 use super::exchange::Part;
 use super::halt::{Halt, Handled};
 use super::job::{Ground, Job};
+use super::leaving::logged;
 use super::request::{Acceptance, Request};
 
-/// The job fails when computing the same segment has failed this many times, on any workers.
+/// The job fails when computing the same segment has failed this many times, on workers of more than one party if there
+/// are.
 const MAX_FAILURES: u32 = 3;
 
 impl Core {
@@ -106,17 +108,24 @@ impl Core {
         header: &PartialHeader,
         partial: Partial,
         checksum: Checksum,
+        is_finite: bool,
     ) -> PartialOutcome {
         match self.admit_partial(header) {
             Admission::Granted => {}
             Admission::Stale(reason) => return PartialOutcome::Stale(reason),
             Admission::Refused(reason) => return PartialOutcome::Refused(reason),
         }
-        self.take(header, partial, checksum)
+        self.take(header, partial, checksum, is_finite)
     }
 
     /// Takes an admitted partial; one that is exchanged between workers comes without its tensors.
-    fn take(&mut self, header: &PartialHeader, partial: Partial, checksum: Checksum) -> PartialOutcome {
+    fn take(
+        &mut self,
+        header: &PartialHeader,
+        partial: Partial,
+        checksum: Checksum,
+        is_finite: bool,
+    ) -> PartialOutcome {
         let Sums { correct, samples, .. } = partial.sums;
         if correct > samples {
             let segment = header.segment;
@@ -127,7 +136,13 @@ impl Core {
         // A complete upload shows that the worker is alive, as a message does.
         self.cluster.workers.note_heard(header.origin.session(), self.cluster.now.elapsed);
         let job = &header.request.job;
-        let taken = self.of_job(job, |cluster, job| cluster.take_admitted(job, header, partial, checksum));
+        let taken = self.of_job(job, |cluster, job| {
+            let outcome = if is_finite { None } else { cluster.doubt(job, header)? };
+            match outcome {
+                Some(outcome) => Ok(outcome),
+                None => cluster.take_admitted(job, header, partial, checksum, is_finite),
+            }
+        });
         taken.unwrap_or_else(|_| PartialOutcome::Stale(format!("job {job} has failed")))
     }
 }
@@ -157,7 +172,8 @@ impl Core {
                     Ok(job.require_active_mut()?.require_request()?.announce(segment, digests))
                 });
                 if announced == Ok(true) {
-                    match self.take(&header, Partial { sums, ..Partial::default() }, checksum) {
+                    match // Whether its tensors are finite shows in the sum.
+                    self.take(&header, Partial { sums, ..Partial::default() }, checksum, true) {
                         PartialOutcome::Refused(reason) => reason,
                         _ => return,
                     }
@@ -253,6 +269,7 @@ impl Cluster {
         header: &PartialHeader,
         partial: Partial,
         checksum: Checksum,
+        is_finite: bool,
     ) -> Result<PartialOutcome, Halt> {
         let now = self.now.elapsed;
         let session = header.origin.session();
@@ -273,6 +290,9 @@ impl Cluster {
         member.transfers.ended_well();
         if let Some((shards, seconds)) = all_done {
             member.measure(shards, seconds);
+        }
+        if used && is_finite {
+            self.settle_doubts(job, header)?;
         }
         match acceptance {
             Acceptance::Accepted => self.gathered(job).map(|()| PartialOutcome::Accepted),
@@ -309,13 +329,15 @@ impl Cluster {
         reason: &str,
     ) -> Handled {
         let name = self.workers.name(session);
+        let party = self.workers.party(session);
         let active = job.with_member(session)?;
         let request = active.training_mut().and_then(|training| training.request_mut());
         let request = request.filter(|request| request.id == *id && request.is_assigned(session, segment));
-        let failures =
-            request.ok_or(Halt::Stale("the worker is not asked for that any more"))?.fail(session, segment);
-        tracing::warn!(job = %id.job, worker = name, shard = %segment, reason, "request failed");
-        if failures >= MAX_FAILURES {
+        let request = request.ok_or(Halt::Stale("the worker is not asked for that any more"))?;
+        let (failures, parties) = request.fail(session, party, segment);
+        tracing::warn!(job = %id.job, worker = name, shard = %segment, reason = logged(reason), "request failed");
+        // One party may fail as often as it likes, where others can compute the segment.
+        if failures >= MAX_FAILURES && (parties > 1 || active.members.len() < 2) {
             return Err(Halt::Failed(format!("{segment} of {id} failed on worker {name}: {reason}")));
         }
         if active.members.len() < 2 {

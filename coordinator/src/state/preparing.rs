@@ -30,17 +30,10 @@ impl Cluster {
         description: &Arc<JobDescription>,
         memory_left: u64,
     ) -> Handled {
-        let needed = flat_buffer_bytes(&job.spec, description);
+        let (needed, plan) = self.requirements(job, description).map_err(Halt::Failed)?;
         job.flat_buffer_bytes = Some(needed);
-        let plan = plan(&job.spec, description)?;
-        let memory = self.config.memory;
-        // More than there is at all fails the job; more than is free now only makes it wait.
-        if needed > memory {
-            return Err(Halt::Failed(format!(
-                "memory: the job needs {needed} bytes on the coordinator, which has {memory}"
-            )));
-        }
         job.record.total_outer_steps = plan.outer_steps;
+        // More than there is at all is an error; more than is free now only makes the job wait.
         if needed > memory_left {
             let message = format!("waits until the coordinator has {needed} bytes of memory for it");
             self.set_state(job, JobState::Queued, &message);
@@ -58,6 +51,26 @@ impl Cluster {
         let activation = active.activation;
         self.push(Command::Load { job: job.id().clone(), activation, start: Box::new(start) });
         Ok(())
+    }
+
+    /// The memory in bytes that a job with this description needs, and its plan.
+    ///
+    /// # Errors
+    /// If no job can run on it.
+    pub(super) fn requirements(
+        &self,
+        job: &Job,
+        description: &JobDescription,
+    ) -> Result<(u64, Plan), String> {
+        let plan = plan(&job.spec, description)?;
+        let needed = flat_buffer_bytes(&job.spec, description);
+        let memory = self.config.memory;
+        if needed > memory {
+            return Err(format!(
+                "memory: the job needs {needed} bytes on the coordinator, which has {memory}"
+            ));
+        }
+        Ok((needed, plan))
     }
 
     pub(super) fn request_initial_state(&mut self, job: &mut Job, session: SessionId) -> Handled {
@@ -117,8 +130,10 @@ impl Cluster {
     /// Begins training at the trainer's position.
     pub(super) fn run(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
         let description = Arc::clone(job.require_active()?.description()?);
-        let plan = plan(&job.spec, &description)?;
+        let plan = plan(&job.spec, &description).map_err(Halt::Failed)?;
         let position = trainer.position();
+        // Whoever said that the job cannot be prepared was wrong.
+        job.faults.clear();
         job.require_active_mut()?.stage = Stage::Training(Box::new(Training {
             description,
             plan,
@@ -215,14 +230,14 @@ fn flat_buffer_bytes(spec: &JobSpec, description: &JobDescription) -> u64 {
 }
 
 /// Plans a job on its data.
-fn plan(spec: &JobSpec, description: &JobDescription) -> Result<Plan, Halt> {
+fn plan(spec: &JobSpec, description: &JobDescription) -> Result<Plan, String> {
     let (samples, batch_size) = (description.train_samples, spec.train.batch_size);
     let batches = spec.optimizer.method.batches_per_outer_step();
     Plan::new(samples, batch_size, spec.data.drop_last, batches, spec.train.length).ok_or_else(|| {
-        Halt::Failed(format!(
+        format!(
             "train.batch_size: an epoch of {samples} samples in batches of {batch_size} with drop_last = {} \
              holds no batch, or the run is too long to count",
             spec.data.drop_last
-        ))
+        )
     })
 }

@@ -96,6 +96,9 @@ pub struct JobRecord {
     /// Digest of the description of model and data that it began with; absent until a worker has described them.
     #[serde(default)]
     pub description: Option<Digest>,
+    /// Shards that two workers computed with equal bytes; see `resources.verify`.
+    #[serde(default)]
+    pub verified: u64,
 }
 
 /// A durable event of a job other than an outer step.
@@ -186,5 +189,6 @@ pub(crate) fn record_for_tests(number: u64) -> JobRecord {
         digest: None,
         pausing: false,
         description: None,
+        verified: 0,
     }
 }

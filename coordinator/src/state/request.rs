@@ -15,9 +15,11 @@ use lookbehind_proto::transfer::Checksum;
 
 use self::timeline::Assignments;
 use crate::state::command::Coordinates;
+use crate::state::doubt::Doubted;
 use crate::state::event::Busy;
 use crate::state::exchange::{Exchange, RangeParts};
 use crate::state::halt::Halt;
+use crate::state::parties::Party;
 use crate::state::verify::Comparisons;
 
 /// The accepted partial of a segment.
@@ -70,7 +72,9 @@ pub(crate) struct Request {
     pub(crate) weights_version: u64,
     filled: BTreeMap<Segment, Filled>,
     assigned: BTreeMap<SessionId, WorkerAssignment>,
-    failures: BTreeMap<Segment, u32>,
+    failures: BTreeMap<Segment, (u32, BTreeSet<Party>)>,
+    /// Segments of which a partial was not finite.
+    pub(super) doubted: BTreeMap<Segment, Doubted>,
     busy_for: BTreeMap<SessionId, Busy>,
     /// When the first worker had delivered everything assigned to it.
     first_done: Option<Duration>,
@@ -101,6 +105,7 @@ impl Request {
             filled: BTreeMap::new(),
             assigned: BTreeMap::new(),
             failures: BTreeMap::new(),
+            doubted: BTreeMap::new(),
             busy_for: BTreeMap::new(),
             first_done: None,
             begun,
@@ -283,12 +288,14 @@ impl Request {
         }
     }
 
-    /// Withdraws a segment from a worker that could not compute it. Returns how often the segment has failed so far.
-    pub(crate) fn fail(&mut self, session: SessionId, segment: Segment) -> u32 {
+    /// Withdraws a segment from a worker that could not compute it. Returns how often the segment has failed so far, and
+    /// on how many parties.
+    pub(crate) fn fail(&mut self, session: SessionId, party: Party, segment: Segment) -> (u32, usize) {
         self.give_back(session, segment);
-        let failures = self.failures.entry(segment).or_default();
+        let (failures, parties) = self.failures.entry(segment).or_default();
         *failures += 1;
-        *failures
+        parties.insert(party);
+        (*failures, parties.len())
     }
 
     /// Shards that are neither filled nor assigned, as maximal contiguous ranges.

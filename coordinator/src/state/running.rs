@@ -33,13 +33,15 @@ impl Cluster {
     pub(super) fn begin_outer_step(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
         let position = trainer.position();
         let learning_rate = learning_rate(&job.spec, position);
-        let training = job.require_training()?;
-        let plan = training.plan;
+        let plan = job.require_training()?.plan;
         if position.outer_step >= plan.outer_steps {
             return self.close(job, &trainer, Closing::Done);
         }
+        let Some(trainer) = self.await_second(job, trainer)? else { return Ok(()) };
+        job.require_active_mut()?.has_computed = true;
         let batches = plan.batches_at(position);
         let samples = (position.batch..position.batch + batches).map(|batch| plan.batch_samples(batch)).sum();
+        let training = job.require_training()?;
         training.step = Step::new(position, self.now.elapsed);
         training.step.samples = samples;
         training.step.first_sample = position.batch * plan.batch_size();
@@ -69,7 +71,12 @@ impl Cluster {
                 self.step_computed(job, advance.trainer)
             }
             Outcome::Failed(reason) => {
-                Err(Halt::Failed(format!("outer step {}: {reason}", training.step.outer_step)))
+                let workers: Vec<&str> = training.step.not_finite.iter().map(String::as_str).collect();
+                let of = match workers.as_slice() {
+                    [] => String::new(),
+                    workers => format!("; the partials of these workers were not: {}", workers.join(", ")),
+                };
+                Err(Halt::Failed(format!("outer step {}: {reason}{of}", training.step.outer_step)))
             }
         }
     }
@@ -209,10 +216,10 @@ impl Cluster {
         }
         training.step.note_request(&mut request, self.now.elapsed);
         let (verified, without_second) = request.comparisons.outcome();
-        active.verified += verified;
         let is_news = without_second > 0 && !active.unverified_noted;
         active.unverified_noted |= is_news;
         active.note_request(&request, self.now.elapsed);
+        job.record.verified += verified;
         if is_news {
             let message = "resources.verify: there is no second worker of another identity for some shards; they are not verified";
             self.note(job, message);

@@ -14,6 +14,8 @@ use super::event::Activation;
 use super::halt::{Halt, Handled};
 use super::job::Job;
 use super::record::JobState;
+use super::second_identity::WAITS_FOR_SECOND;
+use super::workers::Worker;
 
 impl Core {
     /// Assigns free workers to jobs: first to queued jobs in their order, then to active jobs that accept more.
@@ -27,11 +29,12 @@ impl Core {
         while let Some((job, worker)) = self.next_addition() {
             self.on_job(&job, |cluster, job| cluster.add_member(job, worker));
         }
+        self.tell_what_is_missing();
     }
 
     /// Workers that are free and can serve the job.
     fn eligible(&self, job: &Job) -> Vec<SessionId> {
-        self.cluster.workers.free().filter(|session| !job.excluded.contains_key(session)).collect()
+        self.cluster.workers.free().filter(|session| self.cluster.may_serve(job, *session)).collect()
     }
 
     /// The next job to start, with its workers: the oldest of the highest priority. A job that lacks free workers
@@ -42,18 +45,13 @@ impl Core {
         let mut queued: Vec<&Job> = self.jobs.values().filter(startable).collect();
         queued.sort_unstable_by_key(|job| (job.precedence(), job.record.number));
         for job in queued {
-            let min = job.spec.resources.min_workers as usize;
-            let mut workers = self.eligible(job);
-            if workers.len() >= min {
-                workers.truncate(job.max_workers());
+            let workers = self.cluster.chosen(job, self.eligible(job));
+            if self.cluster.suffice(job, &workers) {
                 return Some((job.id().clone(), workers));
             }
-            let all = self
-                .cluster
-                .workers
-                .iter()
-                .filter(|(session, worker)| !worker.draining && !job.excluded.contains_key(session));
-            if all.count() >= min {
+            let all = self.cluster.workers.iter().filter(|(_, worker)| !worker.draining);
+            let all = all.map(|(session, _)| session).filter(|session| self.cluster.may_serve(job, *session));
+            if self.cluster.suffice(job, &self.cluster.chosen(job, all.collect())) {
                 return None;
             }
         }
@@ -66,7 +64,29 @@ impl Core {
         let open = |job: &&Job| members(job).is_some_and(|members| members < job.max_workers());
         let mut open: Vec<&Job> = self.jobs.values().filter(open).collect();
         open.sort_unstable_by_key(|job| (job.precedence(), members(job), job.record.number));
-        open.into_iter().find_map(|job| Some((job.id().clone(), *self.eligible(job).first()?)))
+        let next = |job: &Job| self.cluster.chosen(job, self.eligible(job)).first().copied();
+        open.into_iter().find_map(|job| Some((job.id().clone(), next(job)?)))
+    }
+
+    /// Says of queued jobs that only a second identity is missing.
+    fn tell_what_is_missing(&mut self) {
+        let min = |job: &Job| job.spec.resources.min_workers as usize;
+        let is_new = |job: &&Job| {
+            let is_queued = job.record.state == JobState::Queued && job.spec.resources.verify > 0;
+            is_queued && job.record.message != WAITS_FOR_SECOND
+        };
+        let lacks_second = |job: &&Job| {
+            let workers = self.eligible(job);
+            workers.len() >= min(job) && !self.cluster.can_verify(job, workers)
+        };
+        let ids = self.jobs.values().filter(is_new).filter(lacks_second).map(|job| job.id().clone());
+        for id in ids.collect::<Vec<_>>() {
+            self.on_job(&id, |cluster, job| {
+                WAITS_FOR_SECOND.clone_into(&mut job.record.message);
+                cluster.note_of_worker(job, WAITS_FOR_SECOND);
+                Ok(())
+            });
+        }
     }
 
     fn start(&mut self, id: &JobId, workers: Vec<SessionId>) {
@@ -85,12 +105,46 @@ impl Core {
 }
 
 impl Cluster {
+    /// Whether a job may ask a worker to prepare it.
+    fn may_serve(&self, job: &Job, session: SessionId) -> bool {
+        let account = self.workers.get(session).map(Worker::account);
+        !job.excluded.contains_key(&session)
+            && account.is_some_and(|account| !job.standings.is_kept_away(&account, self.now.elapsed))
+    }
+
+    /// The workers out of `offered` that a job takes in addition to those that it has. A job that verifies keeps its last
+    /// place for a worker of a second identity.
+    fn chosen(&self, job: &Job, offered: Vec<SessionId>) -> Vec<SessionId> {
+        let members = job.active.iter().flat_map(|active| active.members.keys().copied());
+        let mut taken: Vec<SessionId> = members.collect();
+        let had = taken.len();
+        let mut parties = self.workers.parties(taken.iter().copied());
+        for session in offered {
+            let left = job.max_workers().saturating_sub(taken.len());
+            let party = self.workers.party(session);
+            let is_second = parties.len() != 1 || !parties.contains(&party);
+            if left > 1 || (left == 1 && (job.spec.resources.verify == 0 || is_second)) {
+                taken.push(session);
+                parties.insert(party);
+            }
+        }
+        taken.split_off(had)
+    }
+
+    /// Whether a job can start on these workers.
+    fn suffice(&self, job: &Job, workers: &[SessionId]) -> bool {
+        workers.len() >= job.spec.resources.min_workers as usize
+            && self.can_verify(job, workers.iter().copied())
+    }
+
     fn add_member(&mut self, job: &mut Job, session: SessionId) -> Handled {
         let worker =
             self.workers.get_mut(session).ok_or(Halt::Broken("a worker that is free is registered"))?;
         worker.job = Some(job.id().clone());
+        let account = worker.account();
+        let (missed, passed_over_until) = job.standings.missed(&account, self.now.elapsed);
         let active = job.require_active_mut()?;
-        active.members.insert(session, Member { since: self.now.elapsed, ..Member::default() });
+        active.members.insert(session, Member::new(self.now.elapsed, account, missed, passed_over_until));
         active.without_workers_since = None;
         let message = Arc::clone(&active.message);
         let prepare = WorkerCommand::Prepare(job.id().clone(), message);

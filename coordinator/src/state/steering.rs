@@ -11,6 +11,7 @@ use super::event::{CallError, JobView};
 use super::job::Job;
 use super::observation::Observation;
 use super::record::JobState;
+use super::standing::Standings;
 use super::users::{view, view_of_ended};
 
 impl Core {
@@ -104,6 +105,9 @@ impl Cluster {
         match state {
             JobState::Paused => {
                 job.excluded.clear();
+                job.faults.clear();
+                // Its owner may know that what kept workers away is mended.
+                job.standings = Standings::default();
                 let given_up = job.record.class.take_if(|_| accept_class);
                 let message = given_up.map_or(format!("resumed by {who}"), |class| {
                     format!("resumed by {who}, who gives up its compute class: {class}")

@@ -32,6 +32,8 @@ pub(crate) struct Step {
     pub(crate) requests: u32,
     /// Report of the optimizer and digest of the slow weights at the end of the step; `None` before.
     pub(crate) report: Option<(OuterStepReport, Digest)>,
+    /// Names of the workers whose partials were not finite.
+    pub(crate) not_finite: BTreeSet<String>,
     begun: Duration,
     first: Option<Sums>,
     last: Option<Sums>,

@@ -43,7 +43,15 @@ const ENTROPY: u64 = 1;
 
 /// The creation of the job with the identity of 1.
 pub(super) fn create(reply_to: u64) -> Event {
-    let call = UserCall::Create { request_id: "one".into(), spec: spec("", None), entropy: ENTROPY };
+    create_with(reply_to, |_| ())
+}
+
+/// The creation of a job that differs from that in what `change` does.
+pub(super) fn create_with(reply_to: u64, change: impl FnOnce(&mut JobFile)) -> Event {
+    let mut file = wire::from_proto(&spec("", None)).expect("a job file");
+    change(&mut file);
+    let spec = Box::new(wire::to_proto(&file));
+    let call = UserCall::Create { request_id: "one".into(), spec, entropy: ENTROPY };
     Event::User { reply_to: ReplyTo(reply_to), caller: Caller::Anyone, call }
 }
 
@@ -270,5 +278,5 @@ fn what_a_worker_gives_as_a_reason_is_made_harmless() {
     let reason = "no \u{202e}file\u{9b}2J".to_owned();
     let failed = WorkerMessage::PrepareFailed { job: id.clone(), fault: Fault::Job, reason };
     core.handle(Now::default(), Event::Worker(Origin { fencing_token, identity: None }, failed));
-    assert_eq!(ended(&core, &id).message, "no \\u{202e}file\\u{9b}2J");
+    assert_eq!(ended(&core, &id).message, "worker worker: no \\u{202e}file\\u{9b}2J");
 }

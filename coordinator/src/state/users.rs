@@ -110,6 +110,7 @@ impl Core {
             digest: None,
             pausing: false,
             description: None,
+            verified: 0,
         };
         tracing::info!(job = %id, name = checked.name, owner = record.owner, "job queued");
         self.catalog.add(&record);

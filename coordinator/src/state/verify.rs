@@ -121,6 +121,11 @@ impl Comparisons {
         }
     }
 
+    /// A segment is not compared any more.
+    pub(crate) fn forget(&mut self, segment: Segment) {
+        self.by_segment.remove(&segment);
+    }
+
     fn add_second(&mut self, segment: Segment, session: SessionId) {
         self.by_segment.entry(segment).or_default().awaited.insert(session);
     }
@@ -178,11 +183,7 @@ impl Cluster {
 
     /// Whether two sessions belong to different identities; without credentials, whether they are different sessions.
     fn are_different(&self, one: SessionId, other: SessionId) -> bool {
-        let identity = |session| self.workers.get(session).and_then(|worker| worker.identity.as_ref());
-        match (identity(one), identity(other)) {
-            (Some(one), Some(other)) => one != other,
-            _ => one != other,
-        }
+        self.workers.party(one) != self.workers.party(other)
     }
 }
 

@@ -3,23 +3,21 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{FencingToken, JobId, RequestId};
 use lookbehind_common::job::JobSpec;
 use lookbehind_common::model_state::{ModelState, Weights};
 use lookbehind_coordinator::state::command::{Assignment, RequestKind};
-use lookbehind_coordinator::state::event::{Busy, Origin, PartialHeader, WorkerMessage};
-use lookbehind_coordinator::training::ComputeClass;
+use lookbehind_coordinator::state::event::{Busy, Origin, PartialHeader};
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 
 use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis};
+use crate::lies::{self, Lie};
 use crate::streams::identity_of;
 use crate::toy;
 use crate::transfers::{Upload, What};
-use crate::worker::Lie;
 use crate::world::World;
 
 /// The session in which a task was received.
@@ -125,7 +123,10 @@ impl World {
             Task::Prepare(context, job, message) => {
                 let spec =
                     wire::from_proto(&message).and_then(|file| file.validate()).expect("a checked job");
-                let took = self.dice.between(millis(1), millis(400));
+                let mut took = self.dice.between(millis(1), millis(400));
+                if self.workers[number].lie == Some(Lie::Class) {
+                    took = 1;
+                }
                 self.step_later(number, took, Step::Prepared(context, job, Box::new(spec)));
                 true
             }
@@ -205,14 +206,9 @@ impl World {
         }
         match step {
             Step::Prepared(context, job, spec) => {
-                let mut description = toy::description(&spec);
-                if worker.lie == Some(Lie::Description) {
-                    description.data_fingerprint = Digest::of(b"other data");
-                }
-                let description = Arc::new(description);
-                worker.executor.loaded = Some(Loaded { job: job.clone(), spec: *spec, weights: None });
-                let class = ComputeClass { probe: Digest::of(b"probe"), description: "simulated".into() };
-                self.say(number, &context, WorkerMessage::Prepared { job, description, class });
+                let message = lies::prepared(worker.lie, job.clone(), toy::description(&spec));
+                worker.executor.loaded = Some(Loaded { job, spec: *spec, weights: None });
+                self.say(number, &context, message);
                 self.task_done(number);
             }
             Step::Drawn(..) if worker.lie == Some(Lie::Description) => self.task_done(number),
@@ -271,7 +267,10 @@ impl World {
         let (_, _, weights) = loaded.weights.as_ref()?;
         let segment = assignment.segments[segment];
         let kind: RequestKind = assignment.coordinates.kind;
-        let partial = toy::partial(&loaded.spec, &weights.parameters, kind, segment);
+        let mut partial = toy::partial(&loaded.spec, &weights.parameters, kind, segment);
+        if self.workers[number].lie == Some(Lie::Class) {
+            partial.gradient.iter_mut().for_each(|number| *number = 0.0);
+        }
         let header = PartialHeader {
             origin: Origin { fencing_token: context.fencing_token.clone(), identity: identity_of(number) },
             request: assignment.request.clone(),

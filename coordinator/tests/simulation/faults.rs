@@ -1,11 +1,15 @@
 //! The faults of a schedule, drawn from its seed.
 
+use std::collections::BTreeSet;
+
 use lookbehind_coordinator::state::event::Event;
 
 use crate::agenda::ScheduledEvent;
 use crate::dice::{Dice, Micros, millis, seconds};
+use crate::lies::Lie;
+use crate::streams::identity_of;
 use crate::users::Wish;
-use crate::worker::{Lie, Worker};
+use crate::worker::Worker;
 use crate::world::World;
 
 /// A fault. Numbers of workers are taken modulo the number of workers; times are durations.
@@ -99,7 +103,11 @@ impl World {
             Fault::Vanish(worker, again) => self.vanish(worker % count, again),
             Fault::Wedge(worker) => self.wedge(worker % count),
             Fault::Freeze(worker, time) => self.workers[worker % count].frozen_until = now + time,
-            Fault::Stick(worker, time) => self.workers[worker % count].stuck_until = now + time,
+            Fault::Stick(worker, time) => {
+                // One that has stopped for good does not go on again.
+                let worker = &mut self.workers[worker % count];
+                worker.stuck_until = worker.stuck_until.max(now + time);
+            }
             Fault::Slow(worker, time) => self.workers[worker % count].slow_until = now + time,
             Fault::BreakStream(worker) => self.break_stream(worker % count),
             Fault::Cut(worker, up, down, time) => {
@@ -222,7 +230,13 @@ impl World {
                 self.start_worker(number);
             }
         }
-        while self.workers.iter().filter(|worker| worker.alive && well(worker)).count() < 2 {
+        // Of two identities, or jobs that are to be verified wait for ever.
+        let identities = |workers: &[Worker]| {
+            let well = workers.iter().enumerate().filter(|(_, worker)| worker.alive && well(worker));
+            well.map(|(number, _)| identity_of(number)).collect::<BTreeSet<_>>().len()
+        };
+        let count = |workers: &[Worker]| workers.iter().filter(|worker| worker.alive && well(worker)).count();
+        while count(&self.workers) < 2 || identities(&self.workers) < 2 {
             self.add_worker();
         }
     }

@@ -29,7 +29,17 @@ pub(crate) struct Expected {
 impl Expected {
     /// A random job.
     pub(crate) fn draw(dice: &mut Dice) -> Self {
-        let file = draw(dice);
+        Self::of(draw(dice))
+    }
+
+    /// A random job that starts on at least this many workers.
+    pub(crate) fn draw_for(dice: &mut Dice, workers: u32) -> Self {
+        let mut file = draw(dice);
+        file.resources.min_workers = Some(workers);
+        Self::of(file)
+    }
+
+    fn of(file: JobFile) -> Self {
         let spec = file.validate().expect("a possible job");
         let batches = planned(&spec);
         let digests = run(&spec, &batches);

@@ -12,6 +12,7 @@ mod executor;
 mod faults;
 mod invariants;
 mod jobs;
+mod lies;
 mod peers;
 mod process;
 mod stale;

@@ -16,9 +16,9 @@ use lookbehind_coordinator::state::event::{Addend, BlocksHeader, Computed, Origi
 use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis, seconds};
 use crate::executor::Context;
+use crate::lies::Lie;
 use crate::streams::identity_of;
 use crate::transfers::{Bulk, Upload, What};
-use crate::worker::Lie;
 use crate::world::World;
 
 /// Elements of a block, so that the small model has several.

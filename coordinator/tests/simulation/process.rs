@@ -13,6 +13,8 @@ use lookbehind_coordinator::training::{Input, Trainer};
 
 use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis};
+use crate::lies::LIE;
+use crate::lies::Lie;
 use crate::storage::{DatabaseTask, FileTask};
 use crate::streams::Down;
 use crate::transfers::Bulk;
@@ -141,7 +143,13 @@ impl World {
                 Command::Reply(reply_to, reply) => self.reply(reply_to, reply),
                 Command::Send(session, message) => self.send_down(session, message),
                 Command::Disconnect(session) => self.disconnect(session),
-                Command::Persist(change) => self.database_task(DatabaseTask::Put(change)),
+                Command::Persist(change) => {
+                    // Where nobody else is there, nobody can know better.
+                    if change.record.message.contains(LIE) && self.hears_liars_only() {
+                        self.invariants.terminal.given_up(&change.record.id);
+                    }
+                    self.database_task(DatabaseTask::Put(change));
+                }
                 Command::Delete(job) => self.database_task(DatabaseTask::Delete(job)),
                 Command::KeepUpload { .. } | Command::DropUpload(_) => {
                     self.invariants.fail("there are no uploads in a simulation".into());
@@ -180,6 +188,13 @@ impl World {
                 Command::Stopped => self.crash(millis(500)),
             }
         }
+    }
+
+    /// Whether no worker is registered that would not say that nobody can prepare a job.
+    fn hears_liars_only(&self) -> bool {
+        let outboxes = self.process.iter().flat_map(|process| process.outboxes.values());
+        let streams = outboxes.filter_map(|stream| self.streams.get(stream));
+        streams.into_iter().all(|stream| self.workers[stream.worker].lie == Some(Lie::Job))
     }
 
     fn advance(

@@ -65,6 +65,13 @@ impl World {
         gradient.iter_mut().for_each(|number| *number += 1.0);
         let Upload { header, partial, checksum } =
             Upload::new(header, Partial { gradient, statistics, sums });
-        self.ask(Caller::Stale, |reply_to| Event::PartialArrived { reply_to, header, partial, checksum });
+        let is_finite = true;
+        self.ask(Caller::Stale, |reply_to| Event::PartialArrived {
+            reply_to,
+            header,
+            partial,
+            checksum,
+            is_finite,
+        });
     }
 }

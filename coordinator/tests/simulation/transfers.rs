@@ -146,6 +146,7 @@ impl World {
                 header: upload.header.clone(),
                 partial: upload.partial.clone(),
                 checksum: upload.checksum,
+                is_finite: true,
             },
             What::OfferBlocks(upload) => Event::BlocksOffered(reply_to, upload.header.clone()),
             What::Blocks(upload) => Event::BlocksArrived {

@@ -52,6 +52,14 @@ impl World {
         self.agenda.add(millis(1), ScheduledEvent::Users);
     }
 
+    /// Draws the jobs anew, each of which starts on at least this many workers.
+    pub(crate) fn draw_jobs_for(&mut self, workers: u32) {
+        let mut dice = Dice::new(self.seed, 3);
+        for request in &mut self.requests {
+            request.expected = Rc::new(Expected::draw_for(&mut dice, workers));
+        }
+    }
+
     /// Users check their jobs: they retry unacknowledged creations, and resume paused jobs once the faults have ended.
     pub(crate) fn users_act(&mut self) {
         for number in 0..self.requests.len() {

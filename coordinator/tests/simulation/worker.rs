@@ -13,6 +13,7 @@ use lookbehind_proto::PROTOCOL_VERSION;
 use crate::agenda::ScheduledEvent;
 use crate::dice::{Dice, Micros, millis, seconds};
 use crate::executor::{Context, Executor, Task};
+use crate::lies::Lie;
 use crate::peers::Round;
 use crate::streams::{Down, Up};
 use crate::transfers::{Bulk, What};
@@ -30,17 +31,6 @@ pub(crate) struct Session {
     /// `None` until the coordinator has registered the worker.
     pub(crate) fencing_token: Option<FencingToken>,
     heard: Micros,
-}
-
-/// How a worker lies in its control messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lie {
-    /// It claims progress with every heartbeat and delivers nothing.
-    Progress,
-    /// It describes other data than there are, and does not draw the initial weights.
-    Description,
-    /// It adds the blocks that it owns wrongly.
-    Sum,
 }
 
 /// A worker and its current faults.

@@ -14,12 +14,13 @@ use crate::disk::Disk;
 use crate::faults;
 use crate::invariants::Invariants;
 use crate::jobs::Expected;
+use crate::lies::Lie;
 use crate::peers::BLOCK;
 use crate::process::Process;
 use crate::streams::Stream;
 use crate::transfers::Upload;
 use crate::users::Request;
-use crate::worker::{Lie, Worker};
+use crate::worker::Worker;
 
 /// Failure detection of coordinator and workers.
 pub(crate) const DETECTION: Micros = seconds(2);
@@ -97,18 +98,28 @@ impl World {
         world.agenda.add(0, ScheduledEvent::Start);
         world.draw_jobs();
         world.slowest_shard = world.dice.pick(&[millis(20), millis(100), millis(400)]);
-        let workers = world.dice.between(1, 5);
+        // From dice of its own, so that worlds without a liar stay as they were.
+        let mut dice = Dice::new(seed, 2);
+        let lie = dice
+            .percent(20)
+            .then(|| dice.pick(&[Lie::Progress, Lie::Description, Lie::Class, Lie::Job, Lie::Sum]));
+        let drawn = world.dice.between(1, 5);
+        // Alone, or against one other, a worker with an invented class cannot be told from an honest one: four workers of
+        // two other identities are there from the start of each job.
+        let workers = if lie == Some(Lie::Class) { 5 } else { drawn };
         for _ in 0..workers {
             world.add_worker();
         }
-        // From dice of its own, so that worlds without a liar stay as they were.
-        let mut dice = Dice::new(seed, 2);
-        if dice.percent(20) {
-            let liar = dice.below(workers) as usize;
-            world.workers[liar].lie = Some(dice.pick(&[Lie::Progress, Lie::Description, Lie::Sum]));
+        if let Some(lie) = lie {
+            let liar = if lie == Lie::Class { 4 } else { dice.below(workers) as usize };
+            world.workers[liar].lie = Some(lie);
+        }
+        if lie == Some(Lie::Class) {
+            world.draw_jobs_for(4);
         }
         let phase = world.dice.pick(&FAULT_PHASES);
-        for (at, fault) in faults::draw(&mut Dice::new(seed, 1), phase, workers) {
+        let faults = faults::draw(&mut Dice::new(seed, 1), phase, workers);
+        for (at, fault) in faults.into_iter().filter(|_| lie != Some(Lie::Class)) {
             world.agenda.add(at, ScheduledEvent::Fault(fault));
         }
         world.agenda.add(phase, ScheduledEvent::Heal);

@@ -66,7 +66,7 @@ async fn honest_workers_come_to_the_same_weights_and_the_job_says_what_was_verif
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_of_one_identity_verify_nothing_and_the_job_says_so() {
+async fn workers_of_one_identity_verify_nothing_and_the_job_waits_for_a_second_one() {
     let credentials = Credentials::new();
     let mut cluster = lookbehind_tests::guarded::with(&credentials).await;
     for name in ["w1", "w2"] {
@@ -75,9 +75,13 @@ async fn workers_of_one_identity_verify_nothing_and_the_job_says_so() {
     }
     let mut job = small_with(|job| job.resources.verify = Some(1000));
     on_workers(&mut job, 2);
-    let history = cluster.client().run(&job).await;
-    assert!(history.said(&["resources.verify", "no second worker of another identity"]));
-    let notices = history.notices.iter().filter(|notice| notice.message.contains("resources.verify"));
-    assert_eq!(notices.count(), 1, "once and not at each outer step");
+    let id = cluster.client().submit(&job).await;
+    let mut watcher = cluster.client().watch(&id).await;
+    watcher.until_said(&["waits for a worker of a second identity", "resources.verify"]).await;
+    let backend = cluster.backend(Registry::builtin());
+    cluster.add_as("w3", backend, &credentials.folder("other-worker")).await;
+    let history = watcher.to_the_end().await;
+    assert_eq!(history.state(), v1::JobState::Succeeded, "{}", history.message());
+    assert!(!history.message().contains("finished; 0 shards"), "{}", history.message());
     assert_eq!(history.digest(), small_digest().await);
 }

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{JobId, SessionSecret};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
+use lookbehind_common::model_state::ModelState;
+
+mod liars;
+mod returning;
+mod verified;
 
 use super::*;
 use crate::state::Core;
 use crate::state::command::Command;
-use crate::state::event::{Admission, Event, LossCause, Origin, ReplyTo, WorkerMessage};
+use crate::state::event::{Admission, Event, Fault, LossCause, Origin, ReplyTo, WorkerMessage};
 use crate::state::record::JobState;
 use crate::state::{CoreConfig, JobRecord, Now, Stored, tests};
 
@@ -30,6 +36,12 @@ impl Scene {
 
     fn create(&mut self) {
         let create = tests::create(0);
+        self.handle(create);
+    }
+
+    /// Creates the job with `resources.verify`.
+    fn create_verified(&mut self) {
+        let create = tests::create_with(0, |file| file.resources.verify = Some(4));
         self.handle(create);
     }
 
@@ -56,7 +68,17 @@ impl Scene {
 
     /// The worker has loaded the job from these data.
     fn prepared(&mut self, origin: &Origin, data: &str) {
-        let shape = vec![2];
+        self.prepared_as(origin, data, "probe", 2);
+    }
+
+    /// The worker has loaded the job from these data, has this class and found so many parameters.
+    fn prepared_as(&mut self, origin: &Origin, data: &str, probe: &str, parameters: usize) {
+        let event = self.preparation(origin, data, probe, parameters);
+        self.handle(event);
+    }
+
+    fn preparation(&self, origin: &Origin, data: &str, probe: &str, parameters: usize) -> Event {
+        let shape = vec![parameters];
         let tensor = TensorSpec { name: "weight".into(), shape, kind: TensorKind::Parameter };
         let description = Arc::new(JobDescription {
             layout: Layout::new([tensor]).expect("a layout"),
@@ -64,9 +86,36 @@ impl Scene {
             test_samples: 0,
             data_fingerprint: Digest::of(data.as_bytes()),
         });
-        let class = ComputeClass { probe: Digest::of(b"probe"), description: "cpu".into() };
+        let class = ComputeClass { probe: Digest::of(probe.as_bytes()), description: "cpu".into() };
         let message = WorkerMessage::Prepared { job: self.job.clone(), description, class };
-        self.handle(Event::Worker(origin.clone(), message));
+        Event::Worker(origin.clone(), message)
+    }
+
+    /// The worker says that it could not load the job.
+    fn failed(&mut self, origin: &Origin, fault: Fault) {
+        let reason = "an invented reason".to_owned();
+        let failed = WorkerMessage::PrepareFailed { job: self.job.clone(), fault, reason };
+        self.handle(Event::Worker(origin.clone(), failed));
+    }
+
+    /// The worker uploads the initial weights, and they become durable.
+    fn drawn(&mut self, origin: &Origin) -> Vec<Command> {
+        let zeros = FlatBuffer::zeros(2);
+        let weights = ModelState { parameters: zeros, statistics: FlatBuffer::zeros(0) };
+        let (origin, job) = (origin.clone(), self.job.clone());
+        self.handle(Event::InitialStateArrived { reply_to: ReplyTo(1 << 20), origin, job, weights });
+        self.stored(0)
+    }
+
+    /// A checkpoint is durable.
+    fn stored(&mut self, outer_step: u64) -> Vec<Command> {
+        let (job, activation) = (self.job.clone(), self.active().activation);
+        let result = Ok(Digest::of(b"weights"));
+        self.handle(Event::Checkpointed { job, activation, outer_step, result })
+    }
+
+    fn lose(&mut self, origin: &Origin) {
+        self.handle(Event::WorkerLost(origin.session(), LossCause::StreamClosed));
     }
 
     fn after(&mut self, time: Duration) {
@@ -120,8 +169,8 @@ fn a_worker_that_does_not_answer_delays_the_others_for_a_limited_time() {
     scene.create();
     scene.now.elapsed = Duration::from_secs(10);
     scene.prepared(&workers[0], "data");
-    // As long again as the first one took.
-    scene.after(Duration::from_secs(9));
+    // Eight times failure detection, which is longer than the first one took.
+    scene.after(Duration::from_secs(15));
     assert!(scene.active().described.is_none());
     scene.after(Duration::from_secs(1));
     assert!(scene.active().described.is_some());

@@ -1,5 +1,6 @@
-//! A job ends once, as succeeded, or as cancelled if its user requested that; its terminal state is final. Only a job that
-//! has ended can be deleted, and it does not come back.
+//! A job ends once, as succeeded, as cancelled if its user requested that, or as failed if there are only workers that
+//! say that nobody can prepare it; its terminal state is final. Only a job that has ended can be deleted, and it does not
+//! come back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use crate::jobs::Expected;
 #[derive(Default)]
 pub(crate) struct Terminal {
     cancelled: BTreeSet<JobId>,
+    given_up: BTreeSet<JobId>,
     pub(crate) broken: Broken,
 }
 
@@ -22,6 +24,11 @@ impl Terminal {
     /// A user has requested the cancellation of a job.
     pub(crate) fn cancelled(&mut self, job: &JobId) {
         self.cancelled.insert(job.clone());
+    }
+
+    /// All workers that are there say that nobody can prepare the job.
+    pub(crate) fn given_up(&mut self, job: &JobId) {
+        self.given_up.insert(job.clone());
     }
 
     /// A record is about to be stored.
@@ -34,7 +41,7 @@ impl Terminal {
             format!("job {} was deleted and is stored again as {:?}", record.id, record.state)
         });
         let wanted = match record.state {
-            JobState::Failed => false,
+            JobState::Failed => self.given_up.contains(&record.id),
             JobState::Cancelled => self.cancelled.contains(&record.id),
             _ => true,
         };

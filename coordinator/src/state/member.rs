@@ -1,0 +1,77 @@
+//! A worker that serves a job: what was measured of it, and what it missed.
+
+use std::time::Duration;
+
+use crate::state::active::smooth;
+use crate::state::parties::Account;
+use crate::state::transfers::FailedTransfers;
+
+/// A worker that serves the job.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    /// When it was asked to load the job.
+    pub(crate) since: Duration,
+    /// To whom what it misses is held against.
+    pub(crate) account: Account,
+    /// Whether it has said that its device failed.
+    pub(crate) failed: bool,
+    /// Whether it has loaded the job and computed the probe.
+    pub(crate) prepared: bool,
+    /// Smoothed time from assignment to delivery, per shard. It includes the network: for the division of shards,
+    /// transfer time matters as much as computing time.
+    pub(crate) seconds_per_shard: Option<f64>,
+    /// Shards that it has delivered.
+    pub(crate) shards_done: u64,
+    /// Consecutive requests of which it was assigned a part and delivered nothing.
+    pub(crate) missed: u32,
+    /// Until when it gets no shards, because of `missed` or of failed transfers.
+    pub(crate) passed_over_until: Duration,
+    /// How often it was late with blocks that it owned.
+    pub(crate) late_owner: u32,
+    /// From when on it may own blocks again, because of `late_owner`.
+    pub(crate) owns_from: Duration,
+    /// Its failed transfers.
+    pub(super) transfers: FailedTransfers,
+}
+
+impl Member {
+    /// A worker that is asked now to load the job. `missed` and `passed_over_until` are what is held against its account.
+    pub(crate) fn new(now: Duration, account: Account, missed: u32, passed_over_until: Duration) -> Self {
+        Self {
+            since: now,
+            account,
+            failed: false,
+            prepared: false,
+            seconds_per_shard: None,
+            shards_done: 0,
+            missed,
+            passed_over_until,
+            late_owner: 0,
+            owns_from: Duration::ZERO,
+            transfers: FailedTransfers::default(),
+        }
+    }
+
+    /// Others had to compute its part of a request, which took this long.
+    pub(crate) fn miss(&mut self, took: Duration, now: Duration) {
+        const FIRST: u32 = 8;
+        const MOST_DOUBLINGS: u32 = 10;
+        let times = FIRST << self.missed.min(MOST_DOUBLINGS);
+        self.missed += 1;
+        self.passed_over_until = now + took * times;
+    }
+
+    /// It leaves with shards that it was asked for this long ago. That happens to honest workers too, so the first time
+    /// is only remembered.
+    pub(crate) fn leave_undone(&mut self, took: Duration, now: Duration) {
+        match self.missed {
+            0 => self.missed = 1,
+            _ => self.miss(took, now),
+        }
+    }
+
+    /// Notes that `shards` shards took `seconds` from assignment to delivery.
+    pub(crate) fn measure(&mut self, shards: u32, seconds: f64) {
+        smooth(&mut self.seconds_per_shard, seconds / f64::from(shards.max(1)));
+    }
+}
