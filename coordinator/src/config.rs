@@ -30,7 +30,8 @@ pub struct Config {
     pub worker_grace: Duration,
     /// How long a shutdown waits for current outer steps and their checkpoints.
     pub shutdown_grace: Duration,
-    /// Maximum number of queued jobs; at least 1.
+    /// Maximum number of queued jobs, at least 1; a user gets a quarter of it, and administrators may go on to twice as
+    /// many.
     pub max_queued_jobs: usize,
     /// Maximum number of registered workers; at least 1.
     pub max_workers: usize,

@@ -3,6 +3,7 @@
 mod call_origin;
 pub(crate) mod callers;
 mod connections;
+mod door;
 mod download;
 mod files;
 mod gate;

@@ -7,7 +7,9 @@ mod answer;
 mod assets;
 mod downsample;
 mod live;
+mod out;
 mod overview;
+mod places;
 mod routes;
 mod snapshot;
 mod views;
@@ -21,10 +23,11 @@ use lookbehind_telemetry::http::{HttpServer, Limits, TlsConfig};
 use lookbehind_telemetry::{health, metrics};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use answer::Refusal;
+use places::Places;
 use snapshot::Snapshots;
 
 use crate::grpc::callers::Guard;
@@ -35,13 +38,13 @@ use crate::state::event::{Event, Reply, UserCall};
 
 /// Concurrent event streams. Each one is an open page of the dashboard.
 const STREAMS: usize = 256;
-/// Job histories that are read concurrently.
+/// Job histories that are in memory concurrently.
 const HISTORIES: usize = 4;
 /// Concurrent requests. An event stream stops counting as a request once its response has begun.
 const REQUESTS: usize = 64;
 /// How long to wait for a reply of the state machine.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Concurrent connections. A browser opens several.
+/// Connections with a request that is being answered. A browser opens several.
 const CONNECTIONS: usize = 1024;
 
 /// Configuration of the HTTP server.
@@ -73,9 +76,9 @@ struct App {
     private: bool,
     name: Name,
     started: std::time::Instant,
-    streams: Arc<Semaphore>,
-    histories: Arc<Semaphore>,
-    requests: Arc<Semaphore>,
+    streams: Arc<Places>,
+    histories: Arc<Places>,
+    requests: Arc<Places>,
     snapshots: Snapshots,
     end: CancellationToken,
 }
@@ -83,7 +86,7 @@ struct App {
 /// Serves until `end` is cancelled.
 pub(crate) async fn serve(http_config: HttpConfig, shared: Shared, end: CancellationToken) {
     let tls = http_config.guard.clone().map(encryption);
-    let observer = Arc::clone(&shared.observer);
+    let (observer, patience) = (Arc::clone(&shared.observer), shared.transfer_idle);
     let readiness = health::router(move || observer.ready());
     let snapshots = Snapshots::start(shared.clone(), end.clone());
     let counted: Arc<Observer> = Arc::clone(&shared.observer);
@@ -93,9 +96,9 @@ pub(crate) async fn serve(http_config: HttpConfig, shared: Shared, end: Cancella
         private: http_config.private,
         name: http_config.name,
         started: std::time::Instant::now(),
-        streams: Arc::new(Semaphore::new(STREAMS)),
-        histories: Arc::new(Semaphore::new(HISTORIES)),
-        requests: Arc::new(Semaphore::new(REQUESTS)),
+        streams: Places::new(STREAMS),
+        histories: Places::new(HISTORIES),
+        requests: Places::new(REQUESTS),
         snapshots,
         end: end.clone(),
     };
@@ -106,7 +109,7 @@ pub(crate) async fn serve(http_config: HttpConfig, shared: Shared, end: Cancella
         // none.
         .merge(assets::router())
         .merge(readiness);
-    let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
+    let limits = Limits { connections: CONNECTIONS, stalled: patience, ..Limits::default() };
     let server = HttpServer::new(http_config.listener, router).with_tls(tls).with_limits(limits);
     server.with_observer(counted).serve(end).await;
 }

@@ -68,7 +68,7 @@ struct Args {
     /// Memory limit in MiB for the weights and optimizer states of all running jobs together.
     #[arg(long, env = "LOOKBEHIND_MEMORY", value_name = "MIB", default_value_t = 16 * 1024)]
     memory: u64,
-    /// Maximum number of queued jobs.
+    /// Maximum number of queued jobs; one user may have a quarter of them.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_queued_jobs: usize,
     /// Maximum number of kept jobs, including those that have ended; one user may have a quarter of them.
@@ -86,7 +86,7 @@ struct Args {
     /// Maximum number of registered workers that show the same certificate or token.
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_workers_per_identity: usize,
-    /// Maximum number of open connections; a worker has two.
+    /// Maximum number of open connections of callers who have been let in; a worker has two.
     #[arg(long, value_name = "N", default_value_t = 4000)]
     max_connections: usize,
 }

@@ -4,6 +4,8 @@
 
 mod connection;
 mod request;
+mod seat;
+pub mod unread;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,11 +14,12 @@ use std::time::Duration;
 use axum::Router;
 use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use connection::{Connection, Open};
+use seat::Rooms;
 
 /// The present TLS configuration. Each new connection uses the newest one.
 pub type TlsConfig = watch::Receiver<Arc<rustls::ServerConfig>>;
@@ -27,7 +30,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What the server grants its clients.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections open at the same time; further ones are closed at once.
+    /// Connections with a request that is being answered; further requests are refused. Clients of one source get a
+    /// quarter. In addition there is room for an eighth as many connections, but at least 64, that wait for a whole
+    /// request. If more come, the oldest ones of the source with the most are closed.
     pub connections: usize,
     /// Longest TLS handshake.
     pub handshake: Duration,
@@ -38,7 +43,7 @@ pub struct Limits {
     pub body: Duration,
     /// Largest body of a request, in bytes.
     pub body_bytes: usize,
-    /// How long a client may leave sent data unacknowledged.
+    /// How long a client may leave sent data unacknowledged, or not read an answer.
     pub stalled: Duration,
     /// How long active requests may continue when the server or their connection is closing.
     pub closing: Duration,
@@ -75,7 +80,7 @@ pub trait Observer: Send + Sync + 'static {
     fn opened(&self) {}
     /// An accepted connection has ended.
     fn closed(&self) {}
-    /// A connection was closed at once because the limit of connections is reached.
+    /// A connection was closed, or a request refused, because the limit of connections is reached.
     fn refused(&self) {}
     /// The TLS handshake with a client failed.
     fn handshake_failed(&self) {}
@@ -121,21 +126,17 @@ impl HttpServer {
 
     /// Serves until `end` is cancelled. Active requests then have [`Limits::closing`] to finish.
     pub async fn serve(self, end: CancellationToken) {
-        let room = Arc::new(Semaphore::new(self.limits.connections));
+        let rooms = Rooms::new(&self.limits, &self.observer);
         let limits = Arc::new(self.limits);
         let tasks = TaskTracker::new();
         while let Some((stream, address)) = accept(&self.listener, &end).await {
-            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-                self.observer.refused();
-                tracing::debug!(%address, "closed: too many connections");
-                continue;
-            };
             let connection = Connection {
                 address,
                 router: self.router.clone(),
                 limits: Arc::clone(&limits),
                 end: end.clone(),
-                open: Open::new(Arc::clone(&self.observer), permit),
+                open: Open::new(Arc::clone(&self.observer)),
+                seat: rooms.enter(address.ip().into()),
             };
             tasks.spawn(serve_one(connection, stream, self.tls.as_ref().map(newest)));
         }

@@ -5,6 +5,7 @@
 //! - [`traces`]: finished spans, sent to an OpenTelemetry collector.
 //! - [`health`]: liveness and readiness; [`probe`] queries them.
 //! - [`http`]: the server for these, with or without TLS.
+//! - [`newcomers`] and [`source`]: what those get who have not said who they are, by where they come from.
 //!
 //! Observation must not slow down or stop the program: queues are bounded, entries that do not fit are dropped, and
 //! connections have limits.
@@ -15,8 +16,10 @@ pub mod health;
 pub mod http;
 pub mod logs;
 pub mod metrics;
+pub mod newcomers;
 pub mod probe;
 pub mod process;
+pub mod source;
 pub mod traces;
 
 #[cfg(test)]

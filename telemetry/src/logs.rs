@@ -14,6 +14,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// The environment variable that selects the log lines.
 pub const VARIABLE: &str = "LOOKBEHIND_LOG";
 
+/// Lines that are written only if `LOOKBEHIND_LOG` asks for this module: the HTTP/2 library warns of each connection that
+/// resets many streams, so that a hostile client could fill the log.
+const QUIET: &str = "h2=off";
+
 /// How a line is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -68,7 +72,9 @@ fn filter(value: &str) -> Result<EnvFilter, LogError> {
     if let Some(word) = words.into_iter().find(|word| word.parse::<LevelFilter>().is_err()) {
         return Err(unusable(format!("{word:?} is no level")));
     }
-    EnvFilter::builder().parse(value.trim()).map_err(|error| unusable(error.to_string()))
+    // Of two directives for the same module the later one counts.
+    let directives = format!("{QUIET},{}", value.trim());
+    EnvFilter::builder().parse(directives).map_err(|error| unusable(error.to_string()))
 }
 
 fn subscriber<W>(format: LogFormat, filter: EnvFilter, ansi: bool, writer: W) -> tracing::Dispatch

@@ -95,9 +95,9 @@ impl Counted {
         self.open.subscribe().wait_for(|open| *open == number).await.unwrap();
     }
 
-    /// Waits until one connection has been refused.
-    pub(crate) async fn one_refused(&self) {
-        self.refused.subscribe().wait_for(|refused| *refused == 1).await.unwrap();
+    /// Waits until this number of connections or requests has been refused.
+    pub(crate) async fn refused(&self, number: usize) {
+        self.refused.subscribe().wait_for(|refused| *refused == number).await.unwrap();
     }
 
     /// Waits until this number of TLS handshakes has failed.

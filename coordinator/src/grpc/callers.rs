@@ -1,7 +1,6 @@
 //! Authentication and authorization of callers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use governor::DefaultDirectRateLimiter;
 use lookbehind_identity::{GuardedServer, Identity, Role, Token};
@@ -9,6 +8,7 @@ use tokio::sync::watch;
 use tonic::Status;
 use tonic::codegen::http;
 
+use super::door::Door;
 use super::gate::Account;
 use crate::state::Caller;
 
@@ -18,23 +18,15 @@ pub(crate) type Guard = Option<watch::Receiver<GuardedServer>>;
 /// Properties of a connection that its calls depend on.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
-    /// The limit of connections that this one exceeds; `None` if it was admitted.
-    pub(super) beyond: Option<usize>,
     /// The identity in the client certificate, or why it contains none; `None` if no certificate was presented.
     pub(super) certificate: Option<Result<Identity, String>>,
-    /// Whether a call over this connection has been authorized. Connections without such a call are closed soon.
-    pub(super) admitted: Arc<AtomicBool>,
+    /// Where the connection comes from, and whether a call over it has been authorized. Connections without such a call
+    /// are closed soon.
+    pub(super) door: Arc<Door>,
     /// Limits the rate of calls over this connection, so that a caller who exceeds it does not affect others.
     pub(super) calls: Arc<DefaultDirectRateLimiter>,
     /// Memory that requests over this connection take while they are received.
     pub(super) received: Arc<Account>,
-}
-
-impl Peer {
-    /// Notes that a call over the connection was authorized.
-    pub(super) fn admit(&self) {
-        self.admitted.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Result of authenticating a call.

@@ -1,9 +1,8 @@
-//! Accepts connections up to a limit, encrypts them if there are credentials, and closes those that stay unused.
+//! Accepts connections, encrypts them if there are credentials, and closes those that stay unused or have to make room.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,18 +10,18 @@ use futures_util::Stream;
 use lookbehind_identity::{Identity, Secured};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Sleep;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 
 use super::callers::{Guard, Peer};
+use super::door::{Door, Doors};
 use super::gate::Account;
-use super::limits::{CALLS, Place, rate};
+use super::limits::{CALLS, rate};
 use crate::observe::{Observer, Refused};
 
-/// Connections beyond the limit that are accepted only to report the limit to the caller. Further ones are closed.
-const REFUSED: usize = 16;
 /// Capacity of the queue of connections that are ready to be served.
 const READY: usize = 64;
 /// Pause after a failed `accept`, for example when no file descriptor is free. It prevents a busy loop.
@@ -32,9 +31,7 @@ const EXHAUSTED: Duration = Duration::from_millis(50);
 pub(super) struct Acceptor {
     listener: TcpListener,
     guard: Guard,
-    most: usize,
-    admitted: Arc<Semaphore>,
-    refused: Arc<Semaphore>,
+    doors: Doors,
     /// How long a caller may take for the TLS handshake, and then until its first authorized call.
     patience: Duration,
     observer: Arc<Observer>,
@@ -48,8 +45,9 @@ impl Acceptor {
         patience: Duration,
         observer: Arc<Observer>,
     ) -> Self {
-        let (admitted, refused) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(REFUSED)));
-        Self { listener, guard, most, admitted, refused, patience, observer }
+        let counted = Arc::clone(&observer);
+        let doors = Doors::new(most, move || counted.metrics.refuse(Refused::Connections));
+        Self { listener, guard, doors, patience, observer }
     }
 
     /// The connections in the order in which they become ready. A slow handshake does not delay other connections,
@@ -68,18 +66,17 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, address)) => {
-                    let Some((place, beyond)) = self.place() else {
-                        self.observer.metrics.refuse(Refused::Connections);
-                        continue;
-                    };
-                    let place = Counted::new(place, Arc::clone(&self.observer));
-                    let opening = open(stream, self.guard.clone(), self.patience, place, beyond);
+                    let door = Arc::new(self.doors.open(address.ip().into()));
+                    let place = Counted::new(door, Arc::clone(&self.observer));
+                    let opening = open(stream, self.guard.clone(), self.patience, place);
                     let (ready, observer) = (ready.clone(), Arc::clone(&self.observer));
                     tokio::spawn(async move {
                         match opening.await {
                             Ok(connection) => drop(ready.send(Ok(connection)).await),
                             Err(error) => {
-                                observer.metrics.handshakes_failed.inc();
+                                if error.kind() != io::ErrorKind::ConnectionAborted {
+                                    observer.metrics.handshakes_failed.inc();
+                                }
                                 tracing::debug!(%address, %error, "connection refused");
                             }
                         }
@@ -92,38 +89,33 @@ impl Acceptor {
             }
         }
     }
-
-    /// Takes a slot for a connection. The second value is the limit if the connection exceeds it. `None` means that
-    /// the connection must be closed.
-    fn place(&self) -> Option<(Place, Option<usize>)> {
-        if let Ok(place) = Arc::clone(&self.admitted).try_acquire_owned() {
-            return Some((place, None));
-        }
-        let place = Arc::clone(&self.refused).try_acquire_owned().ok()?;
-        Some((place, Some(self.most)))
-    }
 }
 
-async fn open(
-    stream: TcpStream,
-    guard: Guard,
-    patience: Duration,
-    place: Counted,
-    beyond: Option<usize>,
-) -> io::Result<Connection> {
+async fn open(stream: TcpStream, guard: Guard, patience: Duration, place: Counted) -> io::Result<Connection> {
     // Without this, Nagle's algorithm delays small messages until earlier ones have been acknowledged.
     stream.set_nodelay(true)?;
     let config = guard.map(|guard| Arc::clone(&guard.borrow().grpc));
     let stream = match config {
-        Some(config) => tokio::time::timeout(patience, Secured::accept(stream, config)).await??,
+        Some(config) => tokio::select! {
+            accepted = tokio::time::timeout(patience, Secured::accept(stream, config)) => accepted??,
+            () = place.door.closing().cancelled() => return Err(made_room()),
+        },
         None => Secured::Plain(stream),
     };
     let certificate = stream.peer_certificate().map(Identity::of_certificate);
-    let admitted = Arc::new(AtomicBool::new(false));
     let received = Arc::new(Account::of_connection());
-    let peer = Peer { beyond, certificate, admitted, calls: Arc::new(rate(CALLS)), received };
+    let door = Arc::clone(&place.door);
+    let closing = Box::pin(door.closing().clone().cancelled_owned());
+    let peer = Peer { certificate, door, calls: Arc::new(rate(CALLS)), received };
     let unused = Some(Box::pin(tokio::time::sleep(patience)));
-    Ok(Connection { stream, peer, unused, _place: place })
+    Ok(Connection { stream, peer, unused, closing, _place: place })
+}
+
+fn made_room() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "closed to make room, or because of too many refused calls",
+    )
 }
 
 /// A connection that occupies a slot until it is dropped.
@@ -132,32 +124,39 @@ pub(super) struct Connection {
     peer: Peer,
     /// Expires if no call is authorized in time; `None` once a call has been.
     unused: Option<Pin<Box<Sleep>>>,
+    /// Ready when the connection has to be closed.
+    closing: Pin<Box<WaitForCancellationFutureOwned>>,
     _place: Counted,
 }
 
-/// A slot that the metrics count until it is dropped.
+/// A connection that the metrics count, and that has a place, until this is dropped.
 struct Counted {
     observer: Arc<Observer>,
-    _place: Place,
+    door: Arc<Door>,
 }
 
 impl Counted {
-    fn new(place: Place, observer: Arc<Observer>) -> Self {
+    fn new(door: Arc<Door>, observer: Arc<Observer>) -> Self {
         observer.metrics.connections.inc();
-        Self { observer, _place: place }
+        Self { observer, door }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
+        self.door.close();
         self.observer.metrics.connections.dec();
     }
 }
 
 impl Connection {
-    /// Fails once the connection has been unused for too long, so that clients that only connect do not occupy slots.
+    /// Fails once the connection has to be closed, or has been unused for too long, so that clients that only connect do
+    /// not occupy places. Both directions ask, because a connection whose client does not read is only written to.
     fn check_use(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        if self.peer.admitted.load(Ordering::Relaxed) {
+        if self.closing.as_mut().poll(context).is_ready() {
+            return Err(made_room());
+        }
+        if self.peer.door.is_admitted() {
             self.unused = None;
         }
         let Some(rings) = &mut self.unused else { return Ok(()) };
@@ -193,6 +192,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.check_use(context)?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -201,6 +201,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check_use(context)?;
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
@@ -209,6 +210,7 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_use(context)?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

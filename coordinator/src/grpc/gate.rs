@@ -5,37 +5,31 @@
 mod budget;
 mod methods;
 mod received;
-mod unread;
+mod strangers;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use lookbehind_telemetry::http::unread::limited;
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 use tower::Layer;
 
-use super::callers::{Guard, Peer, authenticate};
-use super::limits::{CALLS, exhausted};
+use super::callers::{Guard, Peer, Who, authenticate};
+use super::limits::{CALLS, STRANGE, exhausted};
 use crate::observe::{Observer, Refused};
 use budget::Budget;
 pub(super) use budget::{Account, Ledger};
 use methods::Method;
 use received::Received;
+use strangers::Strangers;
 
 /// Memory in bytes that a call takes before its first message, in addition to its headers.
 const CALL_BYTES: usize = 4 << 10;
-
-/// Least rate of a transfer in bytes per second, on average over the patience: far below any line on which training makes
-/// sense, and enough that no transfer is held open with a few bytes now and then.
-const LEAST_RATE: f64 = 64.0 * 1024.0;
-
-/// How long so many bytes take at the least rate.
-fn at_least_rate(bytes: usize) -> Duration {
-    Duration::from_secs_f64(bytes as f64 / LEAST_RATE)
-}
 
 /// The gate as a layer around the services.
 #[derive(Clone)]
@@ -44,6 +38,7 @@ pub(super) struct Gate(Arc<Shared>);
 struct Shared {
     guard: Guard,
     budget: Arc<Budget>,
+    strangers: Strangers,
     /// How long a request may take to arrive, and how long a transfer may stand still.
     patience: Duration,
     observer: Arc<Observer>,
@@ -51,7 +46,13 @@ struct Shared {
 
 impl Gate {
     pub(super) fn new(guard: Guard, patience: Duration, observer: Arc<Observer>) -> Self {
-        Self(Arc::new(Shared { guard, budget: Arc::default(), patience, observer }))
+        Self(Arc::new(Shared {
+            guard,
+            budget: Arc::default(),
+            strangers: Strangers::default(),
+            patience,
+            observer,
+        }))
     }
 }
 
@@ -85,18 +86,22 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let Some(method) = Method::at(request.uri().path()) else {
+            let peer = request.extensions().get::<Peer>();
+            if let Some(Err(status)) = peer.map(|peer| self.gate.strange(peer)) {
+                return Box::pin(std::future::ready(Ok(status.into_http())));
+            }
             // The router answers that there is no such method. It needs no body for that.
             return Box::pin(self.service.call(request.map(|_| Body::empty())));
         };
         match self.gate.admit(&method, request) {
-            Ok((request, ledger)) => {
+            Ok(Admitted { request, ledger, place }) => {
                 let (answer, patience) = (self.service.call(request), self.gate.patience);
                 Box::pin(async move {
                     let response = answer.await?;
                     // What the request took is in use until it is answered, not only until it has arrived.
                     drop(ledger);
                     Ok(match method.long_answer {
-                        true => response.map(|body| unread::limited(body, patience)),
+                        true => response.map(|body| Body::new(limited(body, place, patience, unread))),
                         false => response,
                     })
                 })
@@ -106,23 +111,53 @@ where
     }
 }
 
+/// The status of an answer that its caller does not read.
+fn unread() -> Status {
+    Status::deadline_exceeded("the answer was not read for too long")
+}
+
+/// A call that was let in.
+struct Admitted {
+    /// With a body that keeps to the method's limits.
+    request: http::Request<Body>,
+    ledger: Arc<Ledger>,
+    /// The place of a call whose caller is not known.
+    place: Option<OwnedSemaphorePermit>,
+}
+
 impl Shared {
-    /// Lets a call in, or says why not. The request is returned with a body that keeps to the method's limits.
-    fn admit(
-        &self,
-        method: &Method,
-        mut request: http::Request<Body>,
-    ) -> Result<(http::Request<Body>, Arc<Ledger>), Status> {
+    /// Counts a call that is refused or that everyone may make. Closes the connection if there are too many.
+    fn strange(&self, peer: &Peer) -> Result<(), Status> {
+        // Those who are known do not suffer from strangers at the same address.
+        let bearable = match peer.door.is_admitted() {
+            true => peer.calls.check().is_ok(),
+            false => self.strangers.may_call(peer.door.source()),
+        };
+        if bearable {
+            return Ok(());
+        }
+        self.observer.metrics.refuse(Refused::Rate);
+        peer.door.closing().cancel();
+        Err(exhausted("refused or public calls per second", STRANGE.per_second.get() as usize))
+    }
+
+    /// Lets a call in, or says why not.
+    fn admit(&self, method: &Method, mut request: http::Request<Body>) -> Result<Admitted, Status> {
         let peer = request.extensions().get::<Peer>().cloned();
         let peer = peer.ok_or_else(|| Status::internal("the call belongs to no connection"))?;
-        if let Some(limit) = peer.beyond {
-            self.observer.metrics.refuse(Refused::Connections);
-            return Err(exhausted("connections", limit));
-        }
         let who = authenticate(request.headers(), &peer, &self.guard);
-        method.audience.check(&who).inspect_err(|status| self.observer.metrics.refuse(reason(status)))?;
-        if method.audience.is_closed() {
-            peer.admit();
+        if let Err(status) = method.audience.check(&who) {
+            self.observer.metrics.refuse(reason(&status));
+            self.strange(&peer)?;
+            return Err(status);
+        }
+        let place = match who {
+            Who::Unknown(_) => Some(self.place_of_stranger(&peer)?),
+            Who::Anyone | Who::Known(_) => None,
+        };
+        if method.audience.is_closed() && !peer.door.admit() {
+            self.observer.metrics.refuse(Refused::Connections);
+            return Err(exhausted("connections", peer.door.most));
         }
         if method.limits_rate && peer.calls.check().is_err() {
             self.observer.metrics.refuse(Refused::Rate);
@@ -141,7 +176,18 @@ impl Shared {
         let (shape, observer) = (method.shape, Arc::clone(&self.observer));
         let metered =
             |body| Body::new(Received::new(body, shape, self.patience, Arc::clone(&ledger), observer));
-        Ok((request.map(metered), ledger))
+        Ok(Admitted { request: request.map(metered), ledger, place })
+    }
+
+    /// Lets a caller who is not known make a public call.
+    fn place_of_stranger(&self, peer: &Peer) -> Result<OwnedSemaphorePermit, Status> {
+        self.strange(peer)?;
+        peer.door.call().ok_or_else(|| {
+            self.observer.metrics.refuse(Refused::Rate);
+            Status::resource_exhausted(
+                "too many calls under way over one connection of a caller who is not known",
+            )
+        })
     }
 }
 

@@ -6,13 +6,14 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
 use crate::state::Caller;
 
 /// Rate of users' calls over one connection: per second, and as a burst.
 pub(super) const CALLS: Rate = Rate { per_second: positive(1000), at_once: positive(4000) };
+/// Rate of calls from one source that are refused or that everyone may make: per second, and as a burst.
+pub(super) const STRANGE: Rate = Rate { per_second: positive(100), at_once: positive(200) };
 /// Rate of a worker's control messages, which are heartbeats and answers to commands: per second, and as a burst.
 const MESSAGES: Rate = Rate { per_second: positive(200), at_once: positive(1000) };
 /// Concurrent streams of job events.
@@ -29,6 +30,12 @@ pub(super) struct Rate {
     at_once: NonZeroU32,
 }
 
+impl Rate {
+    pub(super) fn quota(self) -> Quota {
+        Quota::per_second(self.per_second).allow_burst(self.at_once)
+    }
+}
+
 /// For constants: a value of zero fails to compile.
 const fn positive(number: u32) -> NonZeroU32 {
     match NonZeroU32::new(number) {
@@ -38,16 +45,13 @@ const fn positive(number: u32) -> NonZeroU32 {
 }
 
 pub(super) fn rate(rate: Rate) -> DefaultDirectRateLimiter {
-    RateLimiter::direct(Quota::per_second(rate.per_second).allow_burst(rate.at_once))
+    RateLimiter::direct(rate.quota())
 }
 
 /// A limiter for the control messages of one worker.
 pub(super) fn message_rate() -> DefaultDirectRateLimiter {
     rate(MESSAGES)
 }
-
-/// A slot for a connection. It becomes free when it is dropped.
-pub(super) type Place = OwnedSemaphorePermit;
 
 pub(super) fn exhausted(what: &str, limit: usize) -> Status {
     Status::resource_exhausted(format!("{what}: the limit of {limit} is reached; try again later"))

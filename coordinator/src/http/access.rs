@@ -1,6 +1,6 @@
 //! Authentication of HTTP requests: an anonymous guest, who may only read, or the holder of a token.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -8,10 +8,12 @@ use axum::http::header::{AUTHORIZATION, HOST};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use lookbehind_identity::{Identity, Role};
+use lookbehind_telemetry::http::Peer;
 use serde::Serialize;
 
 use super::App;
 use super::answer::Refusal;
+use super::places::Holder;
 use crate::grpc::callers::{bearer, holder};
 use crate::state::Caller;
 
@@ -42,6 +44,15 @@ impl Viewer {
         }
     }
 
+    /// Who takes the places that the viewer's requests need.
+    fn holder(&self, address: IpAddr) -> Holder {
+        match self {
+            Self::Guest => Holder::Guest(address.into()),
+            Self::Known(Identity { name, role: Role::User | Role::Worker }) => Holder::User(name.clone()),
+            Self::Known(Identity { role: Role::Admin, .. }) | Self::Anyone => Holder::Admin,
+        }
+    }
+
     /// The caller under which the viewer controls jobs; `None` if the viewer may only read.
     pub(super) fn steers(&self) -> Option<Caller> {
         match self {
@@ -55,17 +66,20 @@ impl Viewer {
 
 /// Authenticates a request, and refuses it if the viewer may not read.
 pub(super) async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let Ok(_place) = app.requests.try_acquire() else {
+    let viewer = match viewer(&app, &request) {
+        Ok(viewer) => viewer,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let peer = request.extensions().get::<Peer>();
+    let address = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip());
+    let holder = viewer.holder(address);
+    let Some(_place) = app.requests.take(&holder) else {
         let reason = "as many requests are under way as there may be; try again later";
         return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
     };
-    match viewer(&app, &request) {
-        Ok(viewer) => {
-            request.extensions_mut().insert(viewer);
-            next.run(request).await
-        }
-        Err(refusal) => refusal.into_response(),
-    }
+    request.extensions_mut().insert(viewer);
+    request.extensions_mut().insert(holder);
+    next.run(request).await
 }
 
 fn viewer(app: &App, request: &Request) -> Result<Viewer, Refusal> {

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +15,6 @@ use lookbehind_proto::json::{NoticeJson, StepJson};
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::watch_job_response::Event as Watched;
 use serde::Serialize;
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -23,6 +22,8 @@ use super::App;
 use super::access::Viewer;
 use super::answer::Refusal;
 use super::downsample::Downsampled;
+use super::out::{Disconnected, Out, json};
+use super::places::Holder;
 use super::views::{JobSummary, TimelineJson};
 use crate::grpc::watch;
 use crate::runtime::Subscription;
@@ -34,62 +35,29 @@ const PACE: Duration = Duration::from_millis(500);
 const SILENCE: Duration = Duration::from_secs(5);
 /// Most notices of a job in one event. Older ones are dropped.
 const NOTICES: usize = 200;
-/// How long a client may read nothing before its stream ends.
-const STALLED: Duration = Duration::from_secs(30);
-/// Events that may wait for a slow client. If the queue is full, new events are gathered and sent later.
-const WAITING: usize = 4;
 
-/// The sending end of an event stream. Sending fails if the client has disconnected.
-struct Out(mpsc::Sender<Bytes>);
-
-/// The stream has ended: the client disconnected, or an event could not be serialized.
-struct Disconnected;
-
-/// The data of an event. If it cannot be serialized the stream ends, and the page opens another.
-fn json(value: &impl Serialize) -> Result<String, Disconnected> {
-    serde_json::to_string(value).map_err(|error| {
-        tracing::error!(%error, "internal error: an event for the dashboard cannot be written");
-        Disconnected
-    })
-}
-
-impl Out {
-    async fn tell(&self, name: &str, value: &impl Serialize) -> Result<(), Disconnected> {
-        let data = json(value)?;
-        self.send(format!("event: {name}\ndata: {data}\n\n")).await
-    }
-
-    /// Sends a comment, which is not an event: it keeps the connection alive and detects a client that has gone.
-    async fn keep_alive(&self) -> Result<(), Disconnected> {
-        self.send(":\n\n".into()).await
-    }
-
-    async fn send(&self, text: String) -> Result<(), Disconnected> {
-        let sent = tokio::time::timeout(STALLED, self.0.send(Bytes::from(text))).await;
-        sent.map_err(|_| Disconnected)?.map_err(|_| Disconnected)
-    }
-}
-
-/// A streaming response whose events come from a task. The task ends when it is done or the client disconnects.
+/// A streaming response whose events come from a task. The task ends when it is done or the client disconnects. The HTTP
+/// server ends responses that their client does not read.
 fn stream<F: Future<Output = Result<(), Disconnected>> + Send>(
     app: &App,
+    holder: &Holder,
     feed: impl FnOnce(Out) -> F + Send + 'static,
 ) -> Result<Response, Refusal> {
-    let full = |_| {
+    let full = || {
         Refusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "as many pages are open as there may be; try again later",
         )
     };
-    let place = std::sync::Arc::clone(&app.streams).try_acquire_owned().map_err(full)?;
-    let (sender, events) = mpsc::channel(WAITING);
+    let place = app.streams.take(holder).ok_or_else(full)?;
+    let (out, events) = Out::new();
     let end = app.end.clone();
     tokio::spawn(async move {
         let _place = place;
-        let closed = sender.clone();
+        let closed = out.closed();
         tokio::select! {
-            _ = feed(Out(sender)) => {}
-            () = closed.closed() => {}
+            _ = feed(out) => {}
+            () = closed => {}
             () = end.cancelled() => {}
         }
     });
@@ -98,9 +66,9 @@ fn stream<F: Future<Output = Result<(), Disconnected>> + Send>(
 }
 
 /// The state of the whole cluster: after each change, and every few seconds.
-pub(super) fn overview(app: App, viewer: Viewer) -> Result<Response, Refusal> {
+pub(super) fn overview(app: App, viewer: Viewer, holder: &Holder) -> Result<Response, Refusal> {
     let followed = app.clone();
-    stream(&followed, move |out| async move {
+    stream(&followed, holder, move |out| async move {
         let mut changes = app.shared.observer.changes();
         loop {
             // Before the overview is taken, so that a change in the meantime leads to another event.
@@ -116,12 +84,18 @@ pub(super) fn overview(app: App, viewer: Viewer) -> Result<Response, Refusal> {
 }
 
 /// One job: its history, then new events.
-pub(super) async fn job(app: App, viewer: Viewer, id: JobId, points: usize) -> Result<Response, Refusal> {
+pub(super) async fn job(
+    app: App,
+    viewer: Viewer,
+    holder: Holder,
+    id: JobId,
+    points: usize,
+) -> Result<Response, Refusal> {
     let subscription = app.shared.feeds.subscribe(&id);
     let view = app.job(&id).await?;
-    let followed = app.clone();
-    stream(&followed, move |out| async move {
-        Box::pin(follow(app, viewer, view, subscription, points, out)).await
+    let page = Page { app, viewer, holder, points };
+    stream(&page.app.clone(), &page.holder.clone(), move |out| async move {
+        Box::pin(follow(page, view, subscription, out)).await
     })
 }
 
@@ -158,24 +132,28 @@ impl News {
 
 type Events = Pin<Box<dyn Stream<Item = Result<v1::WatchJobResponse, Status>> + Send>>;
 
-async fn follow(
+/// The page that shows a job.
+struct Page {
     app: App,
     viewer: Viewer,
-    view: JobView,
-    subscription: Subscription,
+    holder: Holder,
     points: usize,
-    out: Out,
-) -> Result<(), Disconnected> {
+}
+
+async fn follow(page: Page, view: JobView, subscription: Subscription, out: Out) -> Result<(), Disconnected> {
+    let Page { app, viewer, holder, points } = page;
     let id = view.record.id.clone();
     let summary = JobSummary::of(&view);
     out.tell("job", &app.job_json(view.clone(), summary.as_ref(), &viewer)).await?;
     let mut events: Events =
         Box::pin(watch::from_the_beginning(app.shared.clone(), subscription, &view.record));
     let mut over = {
-        // Cannot fail: the semaphore is never closed. The permit limits how many histories are read at the same time.
-        let _place = app.histories.acquire().await;
+        // First, so that a client who does not read keeps nobody from a history.
+        let room = out.room().await?;
+        // Limits how many histories are in memory: the place is free when the last byte has left.
+        let place = app.histories.wait(&holder).await;
         let (history, over) = history(&mut events, &view, points).await;
-        out.tell("history", &history).await?;
+        out.send(room.with(place), "history", &history).await?;
         over
     };
     let (mut sent, mut shown) = (String::new(), 0);

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::access::Viewer;
 use super::answer::{Json, Refusal};
+use super::places::Holder;
 use super::views::{JobSummary, PageJob};
 use super::{App, ask, live};
 use crate::state::Caller;
@@ -46,17 +47,22 @@ async fn overview(State(app): State<App>, Extension(viewer): Extension<Viewer>) 
     }
 }
 
-async fn live_overview(State(app): State<App>, Extension(viewer): Extension<Viewer>) -> Response {
-    live::overview(app, viewer).unwrap_or_else(IntoResponse::into_response)
+async fn live_overview(
+    State(app): State<App>,
+    Extension(viewer): Extension<Viewer>,
+    Extension(holder): Extension<Holder>,
+) -> Response {
+    live::overview(app, viewer, &holder).unwrap_or_else(IntoResponse::into_response)
 }
 
 async fn live_job(
     State(app): State<App>,
     Extension(viewer): Extension<Viewer>,
+    Extension(holder): Extension<Holder>,
     Path(id): Path<String>,
     uri: Uri,
 ) -> Response {
-    let followed = async { live::job(app, viewer, job_id(&id)?, points(&uri)?).await };
+    let followed = async { live::job(app, viewer, holder, job_id(&id)?, points(&uri)?).await };
     followed.await.unwrap_or_else(IntoResponse::into_response)
 }
 

@@ -22,7 +22,7 @@ pub(super) fn config() -> CoreConfig {
         incarnation: Incarnation(1),
         failure_detection: Duration::from_secs(2),
         worker_grace: Duration::from_secs(60),
-        max_queued_jobs: 10,
+        max_queued_jobs: 40,
         max_workers: 10,
         max_workers_per_identity: 10,
         keep: KeepLimits {

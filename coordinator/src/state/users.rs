@@ -76,11 +76,7 @@ impl Core {
             let same = earlier.record.spec_digest == spec_digest;
             return if same { Ok(earlier) } else { Err(CallError::RequestReused(request_id)) };
         }
-        let queued = self.jobs.values().filter(|job| job.record.state == JobState::Queued).count();
-        if queued >= self.cluster.config.max_queued_jobs {
-            let limit = self.cluster.config.max_queued_jobs;
-            return Err(CallError::Exhausted { what: "queued jobs", limit });
-        }
+        self.check_queue(caller)?;
         self.catalog.check(caller, &self.cluster.config.keep)?;
         let checked = wire::from_proto(spec)?.validate()?;
         if encoded.len() > MAX_SPEC {
@@ -120,6 +116,27 @@ impl Core {
         let created = view(&job);
         self.jobs.insert(id, job);
         Ok(created)
+    }
+
+    /// Checks that a caller may queue a further job. A user gets a quarter of the queue, and administrators may go on to
+    /// twice its length, so that no users can keep them out.
+    fn check_queue(&self, caller: &Caller) -> Result<(), CallError> {
+        let most = self.cluster.config.max_queued_jobs;
+        let queued = || self.jobs.values().filter(|job| job.record.state == JobState::Queued);
+        if let Caller::User(name) = caller {
+            let share = (most / 4).max(1);
+            if queued().filter(|job| job.record.owner == *name).count() >= share {
+                return Err(CallError::Exhausted { what: "queued jobs of one user", limit: share });
+            }
+        }
+        let (what, limit) = match caller {
+            Caller::Admin(_) => ("queued jobs of all users and administrators together", 2 * most),
+            Caller::User(_) | Caller::Anyone => ("queued jobs of all users together", most),
+        };
+        if queued().count() >= limit {
+            return Err(CallError::Exhausted { what, limit });
+        }
+        Ok(())
     }
 
     /// An identity that no job has. Drawn ones may repeat, and the files and records of two jobs must not be mixed.

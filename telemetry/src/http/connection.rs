@@ -12,18 +12,21 @@ use hyper_util::server::conn::auto;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::request::answer;
+use super::seat::Seat;
 use super::{Limits, Observer, Peer};
 
 /// Concurrent requests per HTTP/2 connection.
 const STREAMS: u32 = 64;
 /// Largest head of an HTTP/1.1 request, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
+/// Most bytes of an answer that wait in a stream of HTTP/2 for its client to read.
+const SEND_BYTES: usize = 64 * 1024;
 /// Largest header list of an HTTP/2 request, in bytes as HTTP/2 counts them.
 const HEADER_LIST_BYTES: u32 = 16 * 1024;
 
@@ -34,12 +37,12 @@ pub(super) struct Connection {
     pub(super) limits: Arc<Limits>,
     pub(super) end: CancellationToken,
     pub(super) open: Open,
+    pub(super) seat: Arc<Seat>,
 }
 
-/// A slot of the connection limit. Dropping it frees the slot and tells the observer.
+/// Tells the observer when the connection has ended.
 pub(super) struct Open {
     observer: Arc<dyn Observer>,
-    _permit: OwnedSemaphorePermit,
 }
 
 /// The number of active requests of a connection.
@@ -50,9 +53,9 @@ pub(super) struct Activity(watch::Sender<usize>);
 pub(super) struct Busy(Activity);
 
 impl Open {
-    pub(super) fn new(observer: Arc<dyn Observer>, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(observer: Arc<dyn Observer>) -> Self {
         observer.opened();
-        Self { observer, _permit: permit }
+        Self { observer }
     }
 }
 
@@ -78,6 +81,7 @@ impl Connection {
         let accepted = tokio::select! {
             accepted = handshake => accepted,
             () = self.end.cancelled() => return Ok(()),
+            () = self.seat.closing() => return Err("made room for another".into()),
         };
         let stream = match accepted {
             Ok(Ok(stream)) => stream,
@@ -97,16 +101,24 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let Self { router, limits, end, open: _open, .. } = self;
+        let Self { router, limits, end, seat, open: _open, .. } = self;
         let activity = Activity(watch::Sender::new(0));
-        let (counted, bounds) = (activity.clone(), Arc::clone(&limits));
+        let (counted, bounds, own) = (activity.clone(), Arc::clone(&limits), Arc::clone(&seat));
         let service = service_fn(move |request| {
-            answer(router.clone(), request, peer.clone(), Arc::clone(&bounds), counted.begin())
+            answer(
+                router.clone(),
+                request,
+                peer.clone(),
+                Arc::clone(&bounds),
+                Arc::clone(&own),
+                counted.begin(),
+            )
         });
         let protocols = protocols();
         let mut connection = pin!(protocols.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
             ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
+            () = seat.closing() => return Err("made room for another".into()),
             () = end.cancelled() => {}
             () = activity.quiet_for(limits.quiet) => {}
         }
@@ -157,7 +169,11 @@ fn configure(stream: &TcpStream, stalled: Duration) -> std::io::Result<()> {
 fn protocols() -> auto::Builder<TokioExecutor> {
     let mut protocols = auto::Builder::new(TokioExecutor::new());
     protocols.http1().max_buf_size(HEAD_BYTES);
-    protocols.http2().max_concurrent_streams(STREAMS).max_header_list_size(HEADER_LIST_BYTES);
+    let http2 = &mut protocols.http2();
+    http2
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADER_LIST_BYTES)
+        .max_send_buf_size(SEND_BYTES);
     protocols
 }
 

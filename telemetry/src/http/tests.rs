@@ -16,6 +16,9 @@ use crate::test_support::{SelfSigned, Served};
 /// Far below the default limits, so that tests reach them.
 const SHORT: Duration = Duration::from_millis(200);
 
+/// Connections of one address that may wait for a request, with the default limits.
+const WAITING: usize = 16;
+
 fn quick() -> Limits {
     Limits {
         handshake: SHORT,
@@ -96,18 +99,58 @@ async fn no_answer_may_be_taken_for_another_type_of_content() {
 }
 
 #[tokio::test]
-async fn more_connections_than_there_may_be_are_closed_until_one_ends() {
-    let limits = Limits { connections: 2, ..Limits::default() };
-    let served = Served::start(routes(), limits, None).await;
-    let first = TcpStream::connect(served.address).await.unwrap();
-    let _second = TcpStream::connect(served.address).await.unwrap();
-    served.counted.open(2).await;
-    assert_eq!(rest(TcpStream::connect(served.address).await.unwrap()).await, "");
-    served.counted.one_refused().await;
+async fn more_answers_than_there_may_be_are_refused_until_one_ends() {
+    let served = Served::start(routes(), Limits { connections: 1, ..Limits::default() }, None).await;
+    let mut first = TcpStream::connect(served.address).await.unwrap();
+    first.write_all(&get_once("/endless")).await.unwrap();
+    first.read_exact(&mut [0; 1024]).await.unwrap();
+    let answer = exchange(served.address, &get_once("/peer")).await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    served.counted.refused(1).await;
     drop(first);
-    served.counted.open(1).await;
+    served.counted.open(0).await;
     let answer = exchange(served.address, &get_once("/peer")).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn silent_connections_make_room_for_a_request() {
+    let served = Served::start(routes(), Limits::default(), None).await;
+    let certificate = SelfSigned::new();
+    let (_newest, tls) = watch::channel(certificate.config());
+    let encrypted = Served::start(routes(), Limits::default(), Some(tls)).await;
+    let mut silent = Vec::new();
+    for begun in
+        ["", "GET /peer HTTP/1.1\r\nhost: te", "POST /echo HTTP/1.1\r\nhost: t\r\ncontent-length: 5\r\n\r\n"]
+    {
+        // More than all places, waiting and others.
+        for _ in 0..400 {
+            let mut stream = TcpStream::connect(served.address).await.unwrap();
+            stream.write_all(begun.as_bytes()).await.unwrap();
+            silent.push(stream);
+        }
+        let answer = exchange(served.address, &get_once("/peer")).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{begun:?}: {answer}");
+    }
+    for _ in 0..400 {
+        silent.push(TcpStream::connect(encrypted.address).await.unwrap());
+    }
+    // The places are taken by connections without a handshake as well.
+    encrypted.counted.open(WAITING).await;
+}
+
+#[tokio::test]
+async fn a_connection_with_a_request_under_way_makes_no_room() {
+    let served = Served::start(routes(), Limits::default(), None).await;
+    let mut busy = TcpStream::connect(served.address).await.unwrap();
+    busy.write_all(&get_once("/endless")).await.unwrap();
+    busy.read_exact(&mut [0; 1024]).await.unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..400 {
+        silent.push(TcpStream::connect(served.address).await.unwrap());
+    }
+    served.counted.open(WAITING + 1).await;
+    busy.read_exact(&mut vec![0; 10 << 20]).await.unwrap();
 }
 
 #[tokio::test]
@@ -151,6 +194,18 @@ async fn a_client_that_reads_nothing_is_cut_off() {
     stream.write_all(&get_once("/endless")).await.unwrap();
     served.counted.open(1).await;
     served.counted.open(0).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_read_ends_although_its_bytes_are_acknowledged() {
+    let served = Served::start(routes(), quick(), None).await;
+    let stream = TokioIo::new(TcpStream::connect(served.address).await.unwrap());
+    let (mut client, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("http://test/endless").body(Body::empty()).unwrap();
+    let _unread = client.send_request(request).await.unwrap();
+    served.counted.open(0).await;
+    connection.await.unwrap().ok();
 }
 
 #[tokio::test]

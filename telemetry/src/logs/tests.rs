@@ -19,13 +19,18 @@ impl Write for Kept {
 
 /// The output for a worker's line, one of a lower level and one of a module that the filter does not select.
 fn written(format: LogFormat, directives: &str) -> String {
+    written_through(format, filter(directives).unwrap())
+}
+
+fn written_through(format: LogFormat, filter: EnvFilter) -> String {
     let kept = Kept::default();
     let writer = kept.clone();
-    let subscriber = subscriber(format, filter(directives).unwrap(), false, move || writer.clone());
+    let subscriber = subscriber(format, filter, false, move || writer.clone());
     tracing::dispatcher::with_default(&subscriber, || {
         tracing::info!(worker = "first", shard = 7, "computed");
         tracing::debug!("not asked for");
         tracing::info!(target: "elsewhere", "not asked for");
+        tracing::warn!(target: "h2::proto::streams::streams", "a stream was reset");
     });
     String::from_utf8(kept.0.lock().unwrap().clone()).unwrap()
 }
@@ -66,4 +71,11 @@ fn levels_by_module_are_understood() {
     {
         filter(value).unwrap();
     }
+}
+
+#[test]
+fn resets_of_clients_reach_the_log_only_if_they_are_asked_for() {
+    let lines = |filter| written_through(LogFormat::Text, filter).lines().count();
+    assert_eq!(lines(filter("info,elsewhere=off").unwrap()), 1);
+    assert_eq!(lines(filter("info,elsewhere=off,h2=warn").unwrap()), 2);
 }

@@ -24,12 +24,12 @@ use tonic::{Code, Status};
 /// Number of idle connections.
 const IDLE: usize = 1000;
 
-fn address(cluster: &Cluster) -> String {
+pub(super) fn address(cluster: &Cluster) -> String {
     cluster.url().rsplit('/').next().unwrap().to_owned()
 }
 
 /// A TLS connection without a client certificate.
-async fn encrypted(
+pub(super) async fn encrypted(
     cluster: &Cluster,
     credentials: &Credentials,
 ) -> tokio_rustls::client::TlsStream<TcpStream> {

@@ -15,6 +15,7 @@ use lookbehind_tests::programs;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -111,7 +112,7 @@ async fn run(args: &[String], folder: &Path) -> (Process, String) {
 /// Sends all of a request's message but its last byte, and waits for the end of the call.
 async fn unfinished(mut channel: Channel, path: &str, bytes: u32) -> Code {
     let (sender, receiver) = mpsc::channel::<Result<Frame<Bytes>, Status>>(1);
-    let body = tonic::body::Body::new(StreamBody::new(ReceiverStream::new(receiver)));
+    let body = Body::new(StreamBody::new(ReceiverStream::new(receiver)));
     let request = http::Request::post(format!("https://coordinator{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -138,6 +139,11 @@ async fn unfinished(mut channel: Channel, path: &str, bytes: u32) -> Code {
         sender.closed().await;
     };
     let (answer, ()) = tokio::join!(answer, sending);
+    ended(answer).await
+}
+
+/// How a call ended.
+pub(super) async fn ended(answer: Result<http::Response<Body>, tonic::transport::Error>) -> Code {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => return Status::from_error(error.into()).code(),

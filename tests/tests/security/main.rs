@@ -13,4 +13,5 @@ mod pages;
 mod permissions;
 mod renewal;
 mod roles;
+mod strangers;
 mod tokens;

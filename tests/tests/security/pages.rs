@@ -12,13 +12,13 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 
 /// A browser that trusts the cluster's authority.
-struct Browser {
+pub(super) struct Browser {
     client: reqwest::Client,
     origin: String,
 }
 
 impl Browser {
-    fn at(cluster: &Cluster, credentials: Option<&Credentials>) -> Self {
+    pub(super) fn at(cluster: &Cluster, credentials: Option<&Credentials>) -> Self {
         let address = cluster.http_addr().expect("pages");
         let Some(credentials) = credentials else {
             // The client requires a provider although it does not use it. An error means that another test has
@@ -32,7 +32,7 @@ impl Browser {
         Self { client: builder.build().unwrap(), origin: format!("https://{address}") }
     }
 
-    fn get(&self, path: &str) -> RequestBuilder {
+    pub(super) fn get(&self, path: &str) -> RequestBuilder {
         self.client.get(format!("{}{path}", self.origin))
     }
 
@@ -51,11 +51,11 @@ async fn answered(request: RequestBuilder) -> (StatusCode, Value) {
     (status, serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default())
 }
 
-fn secret(credentials: &Credentials, name: &str) -> String {
+pub(super) fn secret(credentials: &Credentials, name: &str) -> String {
     Folder::new(credentials.folder(name)).token().unwrap().unwrap().secret().to_owned()
 }
 
-async fn guarded(private: bool) -> (Cluster, Credentials) {
+pub(super) async fn guarded(private: bool) -> (Cluster, Credentials) {
     let credentials = Credentials::new();
     let coordinator = credentials.folder("coordinator");
     let cluster = Cluster::guarded(&credentials.folder("admin"), |config| {

@@ -182,7 +182,7 @@ async fn a_job_whose_worker_is_gone_waits_for_the_next_although_another_was_refu
     held.watcher.until_said(&["worker other refused", "an abacus"]).await;
     held.cluster.stop("first").await.unwrap();
     held.gate.open();
-    held.watcher.until_said(&["no worker is left"]).await;
+    held.watcher.until_said(&["no worker of its compute class is left"]).await;
     let next = held.cluster.backend(Registry::builtin());
     held.cluster.add("next", next).await;
     let history = succeeded(held.watcher).await;

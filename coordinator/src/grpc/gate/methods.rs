@@ -103,7 +103,8 @@ impl Method {
     }
 
     fn question(audience: Audience) -> Self {
-        Self::new(audience, Shape::Message { largest: MAX_QUESTION_BYTES })
+        let largest = MAX_QUESTION_BYTES;
+        Self { limits_rate: true, ..Self::new(audience, Shape::Message { largest }) }
     }
 
     fn with_long_answer(self) -> Self {

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use lookbehind_telemetry::http::unread::at_least_rate;
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::at_least_rate;
 use super::budget::Ledger;
 use super::methods::Shape;
 use crate::observe::{Observer, Refused};

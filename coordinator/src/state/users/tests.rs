@@ -123,6 +123,28 @@ fn an_identity_that_is_drawn_again_goes_to_no_second_job() {
 }
 
 #[test]
+fn one_user_gets_a_quarter_of_the_queue_and_no_users_keep_an_administrator_out() {
+    let mut desk = Desk::new(|config| config.max_queued_jobs = 8);
+    let mut queue = |caller: &Caller| {
+        let mut count = 0;
+        loop {
+            match desk.create(caller, &format!("{count}"), spec("", None)) {
+                Ok(_) => count += 1,
+                Err(refused) => return (count, refused.to_string()),
+            }
+        }
+    };
+    let of_one = "queued jobs of one user: the limit of 2 is reached";
+    for name in ["alice", "bob", "carol", "dave"] {
+        assert_eq!(queue(&user(name)), (2, of_one.to_owned()), "{name}");
+    }
+    let of_all = "queued jobs of all users together: the limit of 8 is reached";
+    assert_eq!(queue(&user("eve")), (0, of_all.to_owned()));
+    let whole = "queued jobs of all users and administrators together: the limit of 16 is reached";
+    assert_eq!(queue(&admin()), (8, whole.to_owned()));
+}
+
+#[test]
 fn the_number_of_kept_jobs_is_limited_and_the_refusal_says_how_to_make_room() {
     let mut desk = Desk::new(|config| config.keep.jobs = 8);
     let first = ended(&mut desk, &user("alice"), "one");

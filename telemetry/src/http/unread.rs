@@ -6,40 +6,67 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use axum::body::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
-use tonic::Status;
-use tonic::body::Body;
 
-use super::at_least_rate;
+/// Least rate of a transfer in bytes per second, on average over the patience: far below any line on which training makes
+/// sense, and enough that no transfer is held open with a few bytes now and then.
+const LEAST_RATE: f64 = 64.0 * 1024.0;
 
-/// Ends an answer whose caller stops reading for `patience`, or reads more slowly than the least rate.
-pub(super) fn limited(body: Body, patience: Duration) -> Body {
-    let open = Open { body, take_until: Some(Instant::now() + patience) };
+/// How long so many bytes take at the least rate.
+#[must_use]
+pub fn at_least_rate(bytes: usize) -> Duration {
+    Duration::from_secs_f64(bytes as f64 / LEAST_RATE)
+}
+
+/// Ends an answer whose caller stops reading for `patience`, or reads more slowly than the least rate. `kept` is dropped
+/// with the answer; `unread` makes the error with which it ends.
+pub fn limited<B, K>(body: B, kept: K, patience: Duration, unread: fn() -> B::Error) -> Limited<B, K>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    K: Send + 'static,
+{
+    let open = Open { body, _kept: kept, left: patience, take_until: Some(Instant::now() + patience) };
     let answer = Arc::new(Mutex::new(Some(open)));
-    tokio::spawn(watch(Arc::downgrade(&answer), patience));
-    Body::new(Answer { open: answer, patience })
+    let watch = tokio::spawn(watch(Arc::downgrade(&answer), patience)).abort_handle();
+    Limited { open: answer, patience, unread, watch }
 }
 
 /// A body that is still being sent.
-struct Open {
-    body: Body,
+struct Open<B, K> {
+    body: B,
+    _kept: K,
+    /// How much longer the client may be waited for, on top of the time that what it was given takes at the least rate.
+    left: Duration,
     /// When the connection must have asked for the next part; `None` while the service is waited for.
     take_until: Option<Instant>,
 }
 
-impl Open {
+impl<B: Body<Data = Bytes>, K> Open<B, K> {
     /// Notes that the connection was given a part, or has to wait for one.
-    fn note(&mut self, part: &Poll<Option<Result<Frame<Bytes>, Status>>>, now: Instant, patience: Duration) {
+    fn note(
+        &mut self,
+        part: &Poll<Option<Result<Frame<Bytes>, B::Error>>>,
+        now: Instant,
+        patience: Duration,
+    ) {
+        if let Some(until) = self.take_until {
+            self.left = patience.min(until.saturating_duration_since(now));
+        }
         self.take_until = match part {
             Poll::Ready(Some(Ok(frame))) => {
                 // The connection asks for the next part only when this one has nearly left.
                 let length = frame.data_ref().map_or(0, Bytes::len);
-                Some(now + patience + at_least_rate(length))
+                Some(now + self.left + at_least_rate(length))
             }
             Poll::Ready(_) => Some(now + patience),
-            Poll::Pending => None,
+            // The client has taken all that there was.
+            Poll::Pending => {
+                self.left = patience;
+                None
+            }
         };
     }
 
@@ -49,14 +76,23 @@ impl Open {
 }
 
 /// The body as the connection sees it.
-struct Answer {
+pub struct Limited<B: Body, K> {
     /// `None` after the answer was ended because it was not read.
-    open: Arc<Mutex<Option<Open>>>,
+    open: Arc<Mutex<Option<Open<B, K>>>>,
     patience: Duration,
+    unread: fn() -> B::Error,
+    watch: AbortHandle,
+}
+
+impl<B: Body, K> Drop for Limited<B, K> {
+    fn drop(&mut self) {
+        // Otherwise many short answers would leave as many waiting tasks behind.
+        self.watch.abort();
+    }
 }
 
 /// Waits for the end of the answer, and ends it if it is not read.
-async fn watch(answer: Weak<Mutex<Option<Open>>>, patience: Duration) {
+async fn watch<B: Body<Data = Bytes>, K>(answer: Weak<Mutex<Option<Open<B, K>>>>, patience: Duration) {
     loop {
         let Some(answer) = answer.upgrade() else { return };
         let next = {
@@ -75,20 +111,17 @@ async fn watch(answer: Weak<Mutex<Option<Open>>>, patience: Duration) {
     }
 }
 
-impl HttpBody for Answer {
+impl<B: Body<Data = Bytes> + Unpin, K> Body for Limited<B, K> {
     type Data = Bytes;
-    type Error = Status;
+    type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let patience = self.patience;
         let mut held = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(open) = held.as_mut() else {
-            let status = Status::deadline_exceeded("the answer was not read for too long");
-            return Poll::Ready(Some(Err(status)));
-        };
+        let Some(open) = held.as_mut() else { return Poll::Ready(Some(Err((self.unread)()))) };
         let frame = Pin::new(&mut open.body).poll_frame(context);
         open.note(&frame, Instant::now(), patience);
         frame
