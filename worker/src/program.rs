@@ -18,7 +18,7 @@ use crate::compute::{Backend, CandleBackend};
 use crate::data::DataEnvironment;
 use crate::device::{DeviceChoice, DeviceError};
 use crate::registry::Registry;
-use crate::session::exchange::PeerListen;
+use crate::session::PeerListen;
 use crate::session::{WorkerConfig, WorkerError};
 use crate::telemetry::{ServeError, TelemetryArgs, WorkerMetrics};
 

@@ -7,7 +7,7 @@
 mod backoff;
 mod command;
 mod control;
-pub mod exchange;
+mod exchange;
 mod executor;
 mod register;
 mod route;
@@ -29,7 +29,8 @@ use crate::registry::Registry;
 use crate::telemetry::WorkerMetrics;
 use backoff::Backoff;
 use control::Ended;
-use exchange::{Listening, PeerListen};
+use exchange::Listening;
+pub use exchange::PeerListen;
 use executor::Executor;
 use register::Link;
 

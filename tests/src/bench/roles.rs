@@ -35,11 +35,11 @@ pub enum Role {
     OpenCoordinator,
     /// A worker for the coordinator at the given address, optionally followed by a space and a folder of credentials.
     Worker(String),
-    /// Creates a job and prints its outer steps; see [`spread`].
+    /// Creates a job and prints its outer steps; see `spread`.
     Runner(String),
-    /// The receiving end of a stream; see [`stream`].
+    /// The receiving end of a stream; see `stream`.
     Receiver(usize),
-    /// The sending end of a stream; see [`stream`].
+    /// The sending end of a stream; see `stream`.
     Sender(String),
 }
 

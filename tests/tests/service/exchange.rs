@@ -9,7 +9,7 @@ use lookbehind_tests::http;
 use lookbehind_tests::jobs::{SMALL_JOB, job, on_workers};
 use lookbehind_worker::WorkerConfig;
 use lookbehind_worker::registry::Registry;
-use lookbehind_worker::session::exchange::PeerListen;
+use lookbehind_worker::session::PeerListen;
 use tokio::sync::OnceCell;
 
 /// A job of five blocks: with fewer than four, everything goes through the coordinator.
