@@ -36,13 +36,8 @@ impl BlockRange {
     }
 
     /// Number of blocks.
-    pub fn len(self) -> u32 {
+    pub fn count(self) -> u32 {
         self.end - self.first
-    }
-
-    /// Always false; here because a type with a length is expected to tell.
-    pub fn is_empty(self) -> bool {
-        false
     }
 
     /// The numbers of the blocks.

@@ -71,41 +71,67 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// Secret of a worker's session, told only to the worker that opened it. Session numbers are counted and can be guessed;
-/// with the secret, only that worker can speak in the session's name.
+/// 128 secret bits.
 #[derive(Clone, Copy)]
-pub struct SessionSecret(u128);
+struct Secret(u128);
 
-impl SessionSecret {
-    /// A secret from random bits.
-    pub fn from_entropy(bits: u128) -> Self {
-        Self(bits)
-    }
-
-    /// The secret as it is sent.
-    pub fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
-    }
-
-    /// The secret as it was received; `None` if it has another length.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(|bytes| Self(u128::from_be_bytes(bytes)))
-    }
-}
-
-impl PartialEq for SessionSecret {
+impl PartialEq for Secret {
     /// Takes the same time wherever they differ, so that a secret cannot be found out bit by bit.
     fn eq(&self, other: &Self) -> bool {
         std::hint::black_box(self.0 ^ other.0) == 0
     }
 }
 
-impl Eq for SessionSecret {}
+impl Eq for Secret {}
 
-impl fmt::Debug for SessionSecret {
+impl fmt::Debug for Secret {
     /// Secrets do not appear in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionSecret(…)")
+        f.write_str("…")
+    }
+}
+
+/// Secret of a worker's session, told only to the worker that opened it. Session numbers are counted and can be guessed;
+/// with the secret, only that worker can speak in the session's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionSecret(Secret);
+
+impl SessionSecret {
+    /// A secret from random bits.
+    pub fn from_entropy(bits: u128) -> Self {
+        Self(Secret(bits))
+    }
+
+    /// The secret as it is sent.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.0.to_be_bytes()
+    }
+
+    /// The secret as it was received; `None` if it has another length.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(|bytes| Self::from_entropy(u128::from_be_bytes(bytes)))
+    }
+}
+
+/// Secret of a gradient request, told only to the workers that take part in its exchange: with it they prove to each other
+/// that the coordinator sent them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(Secret);
+
+impl Ticket {
+    /// A ticket from bits that cannot be guessed.
+    pub fn from_entropy(bits: u128) -> Self {
+        Self(Secret(bits))
+    }
+
+    /// The ticket as it is sent.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.0.to_be_bytes()
+    }
+
+    /// The ticket as it was received; `None` if it has another length.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(|bytes| Self::from_entropy(u128::from_be_bytes(bytes)))
     }
 }
 

@@ -92,7 +92,7 @@ impl PeerCertificate {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(system)?
-            .with_client_cert_verifier(Arc::new(KnownClients { known, provider: provider() }))
+            .with_client_cert_verifier(Pinned::new(known))
             .with_single_cert(vec![self.certificate.clone()], self.key.clone_key())
             .map_err(system)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
@@ -109,7 +109,7 @@ impl PeerCertificate {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(system)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(ThisServer { expected, provider: provider() }))
+            .with_custom_certificate_verifier(Pinned::new(Arc::new(expected)))
             .with_client_auth_cert(vec![self.certificate.clone()], self.key.clone_key())
             .map_err(system)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
@@ -121,6 +121,13 @@ impl PeerCertificate {
 pub trait Known: fmt::Debug + Send + Sync {
     /// Whether a worker with this fingerprint may connect now.
     fn knows(&self, fingerprint: Fingerprint) -> bool;
+}
+
+/// One worker, and no other.
+impl Known for Fingerprint {
+    fn knows(&self, fingerprint: Fingerprint) -> bool {
+        fingerprint == *self
+    }
 }
 
 /// A channel to another worker, which connects on first use. With a certificate and the other's fingerprint it is
@@ -168,14 +175,56 @@ async fn open(address: &str, tls: Option<Arc<ClientConfig>>) -> io::Result<Secur
     Ok(Secured::Tls(Box::new(stream.into())))
 }
 
-/// Accepts the certificates of known workers and no others.
+/// Accepts the certificates of known workers and no others, on either side of a connection.
 #[derive(Debug)]
-struct KnownClients {
+struct Pinned {
     known: Arc<dyn Known>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ClientCertVerifier for KnownClients {
+impl Pinned {
+    fn new(known: Arc<dyn Known>) -> Arc<Self> {
+        Arc::new(Self { known, provider: provider() })
+    }
+
+    fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+        match self.known.knows(Fingerprint::of(certificate)) {
+            true => Ok(()),
+            false => Err(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),
+        }
+    }
+}
+
+/// The same for both sides: who holds the key of the certificate is proved by a signature.
+macro_rules! verify_signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            let algorithms = &self.provider.signature_verification_algorithms;
+            verify_tls12_signature(message, certificate, signature, algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            let algorithms = &self.provider.signature_verification_algorithms;
+            verify_tls13_signature(message, certificate, signature, algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.provider.signature_verification_algorithms.supported_schemes()
+        }
+    };
+}
+
+impl ClientCertVerifier for Pinned {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -186,53 +235,13 @@ impl ClientCertVerifier for KnownClients {
         _: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        match self.known.knows(Fingerprint::of(end_entity)) {
-            true => Ok(ClientCertVerified::assertion()),
-            false => Err(unknown()),
-        }
+        self.check(end_entity).map(|()| ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    verify_signatures!();
 }
 
-/// Accepts one certificate.
-#[derive(Debug)]
-struct ThisServer {
-    expected: Fingerprint,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for ThisServer {
+impl ServerCertVerifier for Pinned {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -241,47 +250,10 @@ impl ServerCertVerifier for ThisServer {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match Fingerprint::of(end_entity) == self.expected {
-            true => Ok(ServerCertVerified::assertion()),
-            false => Err(unknown()),
-        }
+        self.check(end_entity).map(|()| ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-fn unknown() -> rustls::Error {
-    rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
+    verify_signatures!();
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ fn a_division_covers_all_blocks_evenly() {
             ranges.iter().flat_map(|range| range.numbers()).collect::<Vec<_>>(),
             Vec::from_iter(0..blocks.count())
         );
-        let lengths = ranges.iter().map(|range| range.len());
+        let lengths = ranges.iter().map(|range| range.count());
         assert!(lengths.clone().max().unwrap() - lengths.min().unwrap() <= 1);
     }
 }

@@ -267,7 +267,7 @@ fn exchange(plan: &ExchangePlan) -> v1::Exchange {
     };
     v1::Exchange {
         request: Some((&plan.request).into()),
-        ticket: plan.ticket.as_bytes().to_vec().into(),
+        ticket: plan.ticket.to_bytes().to_vec().into(),
         peers: plan.peers.iter().map(peer).collect(),
         ranges: plan.ranges.iter().map(range).collect(),
         makers: plan.makers.iter().map(maker).collect(),

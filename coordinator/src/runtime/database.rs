@@ -150,7 +150,7 @@ impl Database {
     fn read_spec(&self, view: &mut JobView) -> Result<(), StoreError> {
         if view.spec == SpecView::Wanted {
             // One that is missing must not make a whole list unreadable.
-            view.spec = SpecView::Encoded(self.store.spec(&view.record.id)?.unwrap_or_default());
+            view.spec = self.store.spec(&view.record.id)?.map_or(SpecView::Omitted, SpecView::Encoded);
         }
         Ok(())
     }

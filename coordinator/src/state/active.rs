@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::blocks::BlockDigest;
-use lookbehind_common::ids::SessionId;
+use lookbehind_common::ids::{RequestId, SessionId};
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::sampling::Plan;
 use lookbehind_proto::v1;
@@ -136,13 +136,18 @@ impl Active {
 
     /// The open request. It is an internal error if there is none.
     pub(super) fn require_request(&mut self) -> Result<&mut Request, Halt> {
-        let request = self.training_mut().and_then(|training| training.request_mut());
-        request.ok_or(Halt::Broken("a partial that is admitted belongs to the open request"))
+        self.open_request().ok_or(Halt::Broken("a partial that is admitted belongs to the open request"))
     }
 
     /// The open request, if there is one.
     pub(super) fn open_request(&mut self) -> Option<&mut Request> {
         self.training_mut()?.request_mut()
+    }
+
+    /// The open request, if it is this one; else what refers to it is stale.
+    pub(super) fn request_of(&mut self, id: &RequestId) -> Result<&mut Request, Halt> {
+        let request = self.open_request().filter(|request| request.id == *id);
+        request.ok_or(Halt::Stale("the request is over"))
     }
 
     /// The training state, if the job is in that stage.

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
 use lookbehind_common::digest::Digest;
-use lookbehind_common::ids::{JobId, RequestId, SessionId};
+use lookbehind_common::ids::{JobId, RequestId, SessionId, Ticket};
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::model_state::Weights;
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
 
 use crate::state::event::{Activation, PeerEndpoint, Reply, ReplyTo};
-pub use crate::state::exchange::Ticket;
 use crate::state::observation::Observation;
 use crate::state::record::{JobChange, UploadRecord};
 use crate::training::{Input, Snapshot, Trainer};

@@ -14,13 +14,12 @@ use std::time::Duration;
 
 use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
 use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::ids::SessionId;
+use lookbehind_common::ids::{SessionId, Ticket};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::reduction::Segment;
 
 pub(crate) use self::parties::Unreachable;
-pub(crate) use self::plan::LEAST_BLOCKS;
-pub use self::plan::Ticket;
+pub(crate) use self::plan::{LEAST_BLOCKS, ticket};
 use super::event::Addend;
 
 /// What was received of a range: gradient and batch statistics.
@@ -117,7 +116,8 @@ impl Exchange {
 
     /// For how long only transfers have been waited for, since the last change; `None` while partials are missing.
     pub(crate) fn waited(&self, now: Duration) -> Option<Duration> {
-        let since = self.announced_at?.max(self.taken_over_at.unwrap_or_default());
+        let announced_at = self.announced_at?;
+        let since = self.taken_over_at.map_or(announced_at, |taken_over_at| taken_over_at.max(announced_at));
         Some(now.saturating_sub(since))
     }
 

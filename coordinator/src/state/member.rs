@@ -54,11 +54,12 @@ impl Member {
 
     /// Others had to compute its part of a request, which took this long.
     pub(crate) fn miss(&mut self, took: Duration, now: Duration) {
-        const FIRST: u32 = 8;
-        const MOST_DOUBLINGS: u32 = 10;
-        let times = FIRST << self.missed.min(MOST_DOUBLINGS);
-        self.missed += 1;
-        self.passed_over_until = now + took * times;
+        self.passed_over_until = now + penalty(&mut self.missed, took);
+    }
+
+    /// It was late with blocks that it owned, for which others waited this long.
+    pub(crate) fn note_late_owner(&mut self, waited: Duration, now: Duration) {
+        self.owns_from = now + penalty(&mut self.late_owner, waited);
     }
 
     /// It leaves with shards that it was asked for this long ago. That happens to honest workers too, so the first time
@@ -74,4 +75,13 @@ impl Member {
     pub(crate) fn measure(&mut self, shards: u32, seconds: f64) {
         smooth(&mut self.seconds_per_shard, seconds / f64::from(shards.max(1)));
     }
+}
+
+/// For how long a worker is done without that has cost this much time: a multiple of it, which doubles each time.
+fn penalty(times: &mut u32, cost: Duration) -> Duration {
+    const FIRST: u32 = 8;
+    const MOST_DOUBLINGS: u32 = 10;
+    let penalty = cost * (FIRST << (*times).min(MOST_DOUBLINGS));
+    *times += 1;
+    penalty
 }

@@ -252,9 +252,7 @@ impl Cluster {
     ) -> Handled {
         let now = self.now.elapsed;
         let active = job.with_member(session)?;
-        let request = active.training_mut().and_then(|training| training.request_mut());
-        let request = request.filter(|request| request.id == *id);
-        let request = request.ok_or(Halt::Stale("the request is over"))?;
+        let request = active.request_of(id)?;
         if let Some(exchange) = &mut request.exchange {
             exchange.note_reduced(session, blocks, addends);
         }
@@ -331,9 +329,10 @@ impl Cluster {
         let name = self.workers.name(session);
         let party = self.workers.party(session);
         let active = job.with_member(session)?;
-        let request = active.training_mut().and_then(|training| training.request_mut());
-        let request = request.filter(|request| request.id == *id && request.is_assigned(session, segment));
-        let request = request.ok_or(Halt::Stale("the worker is not asked for that any more"))?;
+        let request = active.request_of(id)?;
+        if !request.is_assigned(session, segment) {
+            return Err(Halt::Stale("the worker is not asked for that any more"));
+        }
         let (failures, parties) = request.fail(session, party, segment);
         tracing::warn!(job = %id.job, worker = name, shard = %segment, reason = logged(reason), "request failed");
         // One party may fail as often as it likes, where others can compute the segment.

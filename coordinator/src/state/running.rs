@@ -157,7 +157,7 @@ impl Cluster {
     /// Assigns all shards that are neither filled nor assigned. Does nothing between two requests.
     pub(super) fn assign_unassigned(&mut self, active: &mut Active) {
         let candidates = active.candidates(self.now.elapsed);
-        if let Some(request) = active.training_mut().and_then(|training| training.request_mut()) {
+        if let Some(request) = active.open_request() {
             for range in request.unassigned() {
                 self.assign_range(request, range, &candidates, false);
             }

@@ -89,7 +89,7 @@ fn give_back(
     segments: &[Segment],
     now: std::time::Duration,
 ) {
-    if let Some(request) = active.open_request().filter(|request| request.id == *id) {
+    if let Ok(request) = active.request_of(id) {
         if let Some(exchange) = &mut request.exchange {
             exchange.take_over_from(session, now);
         }

@@ -76,8 +76,8 @@ fn convert_jobs(transaction: &WriteTransaction) -> Result<u64, StoreError> {
 fn convert_record(what: &str, bytes: &[u8]) -> Result<(JobRecord, Vec<u8>), StoreError> {
     let OldRecord { spec, mut rest } = decode(what, bytes)?;
     // A specification that cannot be decoded stays: the start then leaves the job alone.
-    let decoded = v1::JobSpec::decode(spec.as_slice()).unwrap_or_default();
-    let init = decoded.model.and_then(|model| model.init).and_then(|init| Digest::parse(&init));
+    let decoded = v1::JobSpec::decode(spec.as_slice()).ok();
+    let init = decoded.and_then(|spec| spec.model?.init).and_then(|init| Digest::parse(&init));
     rest.insert("spec_bytes".into(), spec.len().into());
     rest.insert("spec_digest".into(), Digest::of(&spec).to_string().into());
     rest.insert("init".into(), init.map(|digest| digest.to_string()).into());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
 use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::ids::SessionId;
+use lookbehind_common::ids::{SessionId, Ticket};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
@@ -61,7 +61,7 @@ pub(crate) struct Fetch {
     owner_start: u64,
     maker: usize,
     maker_session: SessionId,
-    ticket: [u8; 16],
+    ticket: Ticket,
     range: BlockRange,
     segment: Segment,
     /// Until when the owner tries.
@@ -221,7 +221,7 @@ impl World {
                 owner_start: start,
                 maker: maker.unwrap_or(number),
                 maker_session: session,
-                ticket: *ticket.as_bytes(),
+                ticket,
                 range,
                 segment,
                 until: self.now + TRIES,
@@ -264,7 +264,7 @@ impl World {
             let until = maker.frozen_until;
             return self.agenda.add(until, ScheduledEvent::Fetch(Box::new(fetch)));
         }
-        let round = maker.round.as_mut().filter(|round| *round.plan.ticket.as_bytes() == fetch.ticket);
+        let round = maker.round.as_mut().filter(|round| round.plan.ticket == fetch.ticket);
         let Some(round) = round.filter(|_| is_there && !cut_off) else { return self.fetch_failed(fetch) };
         match round.computed.get(&fetch.segment) {
             Some(partial) => {
@@ -287,7 +287,7 @@ impl World {
     /// The owner tries again, or tells that the maker cannot be reached.
     fn fetch_failed(&mut self, fetch: Fetch) {
         let owner = &self.workers[fetch.owner];
-        let round = owner.round.as_ref().filter(|round| *round.plan.ticket.as_bytes() == fetch.ticket);
+        let round = owner.round.as_ref().filter(|round| round.plan.ticket == fetch.ticket);
         let Some(round) = round.filter(|_| owner.start == fetch.owner_start) else { return };
         if fetch.until > self.now {
             let again = self.now + millis(100);
@@ -307,7 +307,7 @@ impl World {
         if owner.start != fetch.owner_start {
             return;
         }
-        let round = owner.round.as_mut().filter(|round| *round.plan.ticket.as_bytes() == fetch.ticket);
+        let round = owner.round.as_mut().filter(|round| round.plan.ticket == fetch.ticket);
         if let (Some(round), Some(answer)) = (round, fetch.answer) {
             owner.progress += 1;
             round.fetched.entry(fetch.range).or_default().insert(fetch.segment, answer);

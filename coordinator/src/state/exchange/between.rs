@@ -8,8 +8,8 @@ use lookbehind_common::blocks::Blocks;
 use lookbehind_common::ids::{RequestId, SessionId};
 use lookbehind_common::reduction::Segment;
 
-use super::{Exchange, LEAST_BLOCKS, Ticket};
-use crate::state::active::{Active, Member};
+use super::{Exchange, LEAST_BLOCKS, ticket};
+use crate::state::active::Active;
 use crate::state::assign::divide;
 use crate::state::cluster::Cluster;
 use crate::state::command::{Command, ExchangePlan, PeerAddress, WorkerCommand};
@@ -60,7 +60,7 @@ impl Cluster {
         if owners.len() < 2 {
             return None;
         }
-        let ticket = Ticket::of(&self.config.exchange_key, active.activation.0, id);
+        let ticket = ticket(&self.config.exchange_key, active.activation.0, id);
         Some(Exchange::new(ticket, blocks, shards, &owners))
     }
 
@@ -83,8 +83,7 @@ impl Cluster {
 
     /// Tells the workers of a job's open request how its exchange has changed.
     pub(in crate::state) fn tell_exchange(&mut self, job: &mut Job) {
-        let training = job.active.as_mut().and_then(|active| active.training_mut());
-        let Some(request) = training.and_then(|training| training.request_mut()) else { return };
+        let Some(request) = job.active.as_mut().and_then(Active::open_request) else { return };
         let Some(exchange) = &mut request.exchange else { return };
         let Some(plan) = exchange.take_changes(&request.id, |session| self.peer_address(session)) else {
             return;
@@ -114,11 +113,9 @@ impl Cluster {
         if self.workers.unreachable.note(session, other) {
             tracing::warn!(job = %id.job, from, to, reason, "a worker cannot reach another one");
         }
-        let request = active.training_mut().and_then(|training| training.request_mut());
-        let request = request.filter(|request| request.id == *id);
-        let exchange = request.and_then(|request| request.exchange.as_mut());
-        let exchange = exchange.ok_or(Halt::Stale("the request is over"))?;
-        exchange.take_over_from(session, now);
+        if let Some(exchange) = &mut active.request_of(id)?.exchange {
+            exchange.take_over_from(session, now);
+        }
         self.gathered(job)
     }
 
@@ -155,20 +152,10 @@ impl Cluster {
             let active = job.require_active_mut()?;
             for session in late {
                 if let Some(member) = active.members.get_mut(&session) {
-                    member.note_late_owner(now, waited);
+                    member.note_late_owner(waited, now);
                 }
             }
         }
         Ok(None)
-    }
-}
-
-impl Member {
-    /// The worker was late with what it owned: it owns nothing for a multiple of that time, which doubles each time.
-    fn note_late_owner(&mut self, now: Duration, waited: Duration) {
-        const FIRST: u32 = 8;
-        const MOST_DOUBLINGS: u32 = 10;
-        self.owns_from = now + waited * (FIRST << self.late_owner.min(MOST_DOUBLINGS));
-        self.late_owner += 1;
     }
 }

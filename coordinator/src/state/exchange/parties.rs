@@ -19,15 +19,10 @@ impl Unreachable {
         self.0.retain(|(from, to)| *from != session && *to != session);
     }
 
-    /// Number of the given workers that a worker cannot reach or that cannot reach it.
-    pub(crate) fn among(&self, session: SessionId, others: &[SessionId]) -> usize {
-        let meets =
-            |other: &&SessionId| self.0.contains(&(session, **other)) || self.0.contains(&(**other, session));
-        others.iter().filter(meets).count()
-    }
-
     /// Those of `workers` that can own ranges: each fetches from, and serves, all others.
     pub(crate) fn owners(&self, workers: &[SessionId]) -> Vec<SessionId> {
-        workers.iter().copied().filter(|session| self.among(*session, workers) == 0).collect()
+        let meets = |one, other| !self.0.contains(&(one, other)) && !self.0.contains(&(other, one));
+        let meets_all = |one: &SessionId| workers.iter().all(|other| meets(*one, *other));
+        workers.iter().copied().filter(meets_all).collect()
     }
 }

@@ -1,10 +1,9 @@
 //! What the workers of a request are told of its exchange, and what their answers are compared with.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use lookbehind_common::blocks::{BlockDigest, BlockRange};
-use lookbehind_common::ids::{RequestId, SessionId};
+use lookbehind_common::ids::{RequestId, SessionId, Ticket};
 use lookbehind_common::reduction::Segment;
 
 use super::Exchange;
@@ -15,34 +14,16 @@ use crate::state::event::Addend;
 /// they save.
 pub(crate) const LEAST_BLOCKS: u32 = 4;
 
-/// Secret of a request, told to its workers only.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Ticket([u8; 16]);
-
-impl Ticket {
-    /// The ticket of a request. `activation` tells apart requests that a job repeats.
-    pub(crate) fn of(key: &[u8; 32], activation: u64, request: &RequestId) -> Self {
-        let mut hasher = blake3::Hasher::new_keyed(key);
-        hasher.update(request.job.as_str().as_bytes());
-        for number in [activation, request.outer_step, u64::from(request.index)] {
-            hasher.update(&number.to_le_bytes());
-        }
-        let mut ticket = [0; 16];
-        ticket.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        Self(ticket)
+/// The ticket of a request. `activation` tells apart requests that a job repeats.
+pub(crate) fn ticket(key: &[u8; 32], activation: u64, request: &RequestId) -> Ticket {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(request.job.as_str().as_bytes());
+    for number in [activation, request.outer_step, u64::from(request.index)] {
+        hasher.update(&number.to_le_bytes());
     }
-
-    /// The ticket as it is sent.
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Ticket {
-    /// Secrets do not appear in logs.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ticket(…)")
-    }
+    let mut bits = [0; 16];
+    hasher.finalize_xof().fill(&mut bits);
+    Ticket::from_entropy(u128::from_be_bytes(bits))
 }
 
 impl Exchange {

@@ -26,7 +26,7 @@ fn request() -> RequestId {
 /// Four blocks, two for each of two owners, who also make a half of the shards each.
 fn exchange() -> Exchange {
     let blocks = Blocks::new(ModelState { parameters: 4 * BLOCK_ELEMENTS, statistics: 0 });
-    let mut exchange = Exchange::new(Ticket::of(&[7; 32], 1, &request()), blocks, SHARDS, &[A, B]);
+    let mut exchange = Exchange::new(ticket(&[7; 32], 1, &request()), blocks, SHARDS, &[A, B]);
     exchange.note_makers(A, &[segment(0, 2)]);
     exchange.note_makers(B, &[segment(2, 4)]);
     exchange
@@ -178,14 +178,12 @@ fn transfers_are_waited_for_from_the_last_announcement_or_takeover_on() {
 
 #[test]
 fn tickets_differ_between_requests_activations_and_incarnations() {
-    let one = Ticket::of(&[7; 32], 1, &request());
-    assert!(one == Ticket::of(&[7; 32], 1, &request()));
+    let one = ticket(&[7; 32], 1, &request());
+    assert!(one == ticket(&[7; 32], 1, &request()));
     let next = RequestId { index: 4, ..request() };
-    for other in [
-        Ticket::of(&[7; 32], 2, &request()),
-        Ticket::of(&[8; 32], 1, &request()),
-        Ticket::of(&[7; 32], 1, &next),
-    ] {
+    for other in
+        [ticket(&[7; 32], 2, &request()), ticket(&[8; 32], 1, &request()), ticket(&[7; 32], 1, &next)]
+    {
         assert!(one != other);
     }
 }

@@ -69,7 +69,7 @@ async fn add(round: &Arc<Round>, range: BlockRange, means: &Means, sums: &Offer)
     let mut plan = round.plan.subscribe();
     let mut parts: BTreeMap<u32, BTreeMap<Segment, Block>> = BTreeMap::new();
     let mut runs = Runs::default();
-    let mut left = range.len();
+    let mut left = range.count();
     let memory = means.peers.memory();
     plan.mark_changed();
     while left > 0 {

@@ -29,7 +29,7 @@ struct State {
 impl Offer {
     /// A range of blocks that are still to come.
     pub(in crate::session) fn new(range: BlockRange) -> Self {
-        let blocks = vec![None; range.len() as usize];
+        let blocks = vec![None; range.count() as usize];
         let state = Mutex::new(State { blocks, is_closed: false });
         Self { range, state, changed: Notify::new() }
     }

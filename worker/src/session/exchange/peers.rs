@@ -140,7 +140,7 @@ impl Peers {
         let peer = round.plan.borrow().peers.get(&from).cloned();
         let peer = peer.ok_or_else(|| Status::not_found("the coordinator has not told its address"))?;
         let channel = self.channel(from, &peer)?;
-        let ticket = round.ticket.as_bytes().to_vec().into();
+        let ticket = round.ticket.to_bytes().to_vec().into();
         let blocks = Some(range.into());
         let request = match wanted {
             Wanted::Weights => {

@@ -3,39 +3,11 @@
 use std::collections::BTreeMap;
 
 use lookbehind_common::blocks::BlockRange;
-use lookbehind_common::ids::{RequestId, SessionId};
+use lookbehind_common::ids::{RequestId, SessionId, Ticket};
 use lookbehind_common::reduction::Segment;
 use lookbehind_identity::peers::Fingerprint;
 use lookbehind_proto::convert::{FieldError, required};
 use lookbehind_proto::v1;
-
-/// Secret of a request, by which its workers recognise each other.
-#[derive(Clone, Copy)]
-pub(super) struct Ticket([u8; 16]);
-
-impl Ticket {
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(Self)
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl PartialEq for Ticket {
-    /// Takes the same time wherever they differ, so that a ticket cannot be found out bit by bit.
-    fn eq(&self, other: &Self) -> bool {
-        std::hint::black_box(u128::from_ne_bytes(self.0) ^ u128::from_ne_bytes(other.0)) == 0
-    }
-}
-
-impl std::fmt::Debug for Ticket {
-    /// Secrets do not appear in logs.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Ticket(…)")
-    }
-}
 
 /// Where another worker is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
-use lookbehind_common::ids::{RequestId, SessionId};
+use lookbehind_common::ids::{RequestId, SessionId, Ticket};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::offer::Offer;
 use super::peers::Peers;
-use super::plan::{Plan, Ticket};
+use super::plan::Plan;
 use super::{deliver, gather};
 use crate::session::command::ExecutorMessage;
 use crate::session::transfer::Transfers;

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lookbehind_common::blocks::BlockRange;
+use lookbehind_common::ids::Ticket;
 use lookbehind_common::reduction::Segment;
 use lookbehind_identity::peers::Fingerprint;
 use lookbehind_proto::convert::{FieldError, required};
@@ -20,7 +21,6 @@ use tonic::server::NamedService;
 
 use super::listener::Caller;
 use super::offer::Offer;
-use super::plan::Ticket;
 use super::round::{Board, Round};
 
 /// How long a call waits for the round that it belongs to.

@@ -1,7 +1,7 @@
 //! Blocks to and from the coordinator, where workers exchange with each other.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -78,21 +78,23 @@ impl Transfers {
         blocks: &Arc<Offer>,
     ) -> Result<(), Status> {
         let begun = Instant::now();
-        let transfers = self.clone();
-        let blocks = Arc::clone(blocks).stream(range).inspect(move |_| transfers.advance());
+        let (transfers, sent) = (self.clone(), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&sent);
+        let blocks = Arc::clone(blocks).stream(range).inspect(move |block| {
+            transfers.advance();
+            let bytes = block.as_ref().map_or(0, |block| block.bytes.len());
+            counted.fetch_add(bytes, Ordering::Relaxed);
+        });
         let request =
             body::call(SERVICE_NAME, "UploadBlocks", body::streamed_request(header, pieces(blocks)))?;
         let answer: v1::UploadPartialResponse =
             body::message(self.route.call(request).await?.into_body()).await?;
         self.delivered.store(true, Ordering::Relaxed);
         tracing::trace!(%range, outcome = ?answer.outcome(), "blocks sent");
-        self.metrics.moved(Direction::Sent, range.len() as usize * BLOCK_BYTES, begun);
+        self.metrics.moved(Direction::Sent, sent.load(Ordering::Relaxed), begun);
         Ok(())
     }
 }
-
-/// Bytes of a whole block, for what is counted.
-const BLOCK_BYTES: usize = lookbehind_common::blocks::BLOCK_ELEMENTS * size_of::<f32>();
 
 /// Blocks as chunks of a transfer, and its checksum.
 fn pieces(
