@@ -5,7 +5,8 @@
 //! - Computing takes as long as the worker with the most shards needs, which has ⌈S/W⌉ of them. It becomes
 //!   ⌈S/(W+1)⌉/⌈S/W⌉ of what it was. Shards are not divided, because their number is part of the job.
 //! - Communication goes through the coordinator, whose link carries the weights down and the partial gradients up once
-//!   per worker. It becomes (W+1)/W of what it was.
+//!   per worker. It becomes (W+1)/W of what it was. Where workers exchange with each other it grows less: for such jobs the
+//!   estimate is too high.
 //! - The time of the optimizer, the waiting for slower workers, and time that no item accounts for stay the same.
 //!
 //! The new worker is assumed to be like the others and to have its own machine.
