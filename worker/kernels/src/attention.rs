@@ -5,6 +5,7 @@ use lookbehind_common::job::Precision;
 use rayon::prelude::*;
 
 use super::gemm::{Lhs, Output, Panels, multiply};
+use super::interruption::Interruption;
 use super::precision::{declared, operand};
 use super::storage::with_elements;
 use super::tape::{Kernel, apply3};
@@ -152,7 +153,11 @@ impl Kernel<3> for Attention {
         let operands = operands.map(|elements| operand(self.precision, elements));
         let size = self.sample();
         let mut result = vec![0_f32; operands[0].len()];
+        let interruption = Interruption::current();
         result.par_chunks_mut(size).enumerate().for_each(|(number, result)| {
+            if interruption.is_raised() {
+                return;
+            }
             let [q, k, v] = operands.each_ref().map(|x| &x[number * size..][..size]);
             self.forward(q, k, v, result);
         });
@@ -173,7 +178,11 @@ impl Kernel<3> for Attention {
             let [of_q, of_k, of_v] = &mut results;
             let targets =
                 of_q.par_chunks_mut(size).zip(of_k.par_chunks_mut(size)).zip(of_v.par_chunks_mut(size));
+            let interruption = Interruption::current();
             targets.enumerate().for_each(|(number, ((of_q, of_k), of_v))| {
+                if interruption.is_raised() {
+                    return;
+                }
                 let [q, k, v, gradient] = [q, k, v, gradient].map(|x| &x[number * size..][..size]);
                 self.backward([q, k, v], gradient, [of_q, of_k, of_v]);
             });

@@ -18,7 +18,8 @@
 //!
 //! [`record`] runs a forward pass and records it on a [`Tape`]; [`mod@cross_entropy`] computes losses and the gradient
 //! that the backward pass starts from; [`Tape::backward`] gives the [`Gradients`] of all variables. Without a tape,
-//! Candle's own `backward` runs through the kernels as well.
+//! Candle's own `backward` runs through the kernels as well. [`interruptible`] passes end early when nobody waits for them
+//! any more.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor, Var};
@@ -56,6 +57,7 @@ mod cuda_kernels_tests;
 pub mod definitions;
 mod elementwise;
 mod gemm;
+mod interruption;
 mod lanes;
 mod layout;
 mod linear;
@@ -73,6 +75,7 @@ mod tape;
 pub use activation::{gelu, sigmoid, silu, tanh};
 pub use attention::attention;
 pub use conv::{Conv2d, conv2d};
+pub use interruption::interruptible;
 pub use layout::{channels_first, channels_last};
 pub use linear::{add_bias, linear};
 pub use lookbehind_common::job::Precision;

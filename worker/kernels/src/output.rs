@@ -7,12 +7,14 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
+use super::interruption::Interruption;
+
 /// What a part holds before its kernel computes it. In tests NaN, so that a kernel that skips an element does not agree
 /// with its definition.
 const CLEARED: f32 = if cfg!(test) { f32::NAN } else { 0.0 };
 
 /// Computes a vector of `len` elements in parts of `part` elements; the last may be shorter. `compute` gets each part's
-/// index and the part, cleared.
+/// index and the part, cleared; parts of a pass that is interrupted are left so.
 pub(super) fn in_parts(len: usize, part: usize, compute: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     let part = part.max(1);
     let lens: Vec<usize> = (0..len).step_by(part).map(|start| part.min(len - start)).collect();
@@ -30,7 +32,13 @@ pub(super) fn in_parts_of(lens: &[usize], compute: impl Fn(usize, &mut [f32]) + 
         parts.push(part);
         memory = rest;
     }
-    parts.into_par_iter().enumerate().for_each(|(number, part)| compute(number, cleared(part)));
+    let interruption = Interruption::current();
+    parts.into_par_iter().enumerate().for_each(|(number, part)| {
+        let part = cleared(part);
+        if !interruption.is_raised() {
+            compute(number, part);
+        }
+    });
     // SAFETY: the capacity is `len` elements. The parts cover them all, and each was initialised when it was cleared.
     unsafe { elements.set_len(len) };
     elements

@@ -24,6 +24,7 @@ use operation::{InLibrary, Of};
 pub(super) use operation::{Kernel, Operation};
 use times::Times;
 
+use super::interruption;
 use super::sum::sum_of_gradients;
 
 thread_local! {
@@ -90,7 +91,7 @@ impl Tape {
     /// The gradients of all variables, given the gradient of the forward pass's output.
     ///
     /// # Errors
-    /// When an operation's gradient cannot be computed.
+    /// When an operation's gradient cannot be computed, or the pass is interrupted.
     pub fn backward(self, output: Tensor, gradient: Tensor) -> Result<Gradients> {
         let (mut gradients, mut times) = (Gradients::default(), Times::begin(self.forward));
         gradients.flow(&output, gradient)?;
@@ -102,6 +103,7 @@ impl Tape {
             let begun = Instant::now();
             let of_arguments = operation.backward(arguments, result, &gradient)?;
             times.took(&applied, begun.elapsed());
+            interruption::check()?;
             for (argument, gradient) in arguments.iter().zip(of_arguments) {
                 if let Some(gradient) = gradient {
                     gradients.flow(argument, gradient)?;
@@ -202,6 +204,7 @@ fn is_library(x: &Tensor) -> bool {
 pub(super) fn apply(arguments: &[&Tensor], operation: impl Operation + 'static) -> Result<Tensor> {
     let begun = Instant::now();
     let (storage, shape) = operation.forward(arguments)?;
+    interruption::check()?;
     RECORDING.with_borrow_mut(|recording| {
         let tape = match recording {
             Recording::Tape(tape) if arguments.iter().any(|argument| argument.track_op()) => Some(tape),

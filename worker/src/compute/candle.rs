@@ -13,7 +13,7 @@ use super::loader::Loader;
 use super::panics;
 use super::sampler::Sampler;
 use super::samples::{Kinds, Samples};
-use super::{Backend, PrepareError, PreparedJob};
+use super::{Backend, PrepareError, PreparedJob, Watch};
 use crate::data::{Cancellation, DataDescription, DataEnvironment, DataError, Dataset};
 use crate::device::{DeviceChoice, DeviceError};
 use crate::models::BuildError;
@@ -114,7 +114,8 @@ impl CandleBackend {
         }
         let parts =
             Parts { samples, evaluator: evaluator(&Device::Cpu)?, threads: self.threads, memory_limit };
-        Ok(Box::new(CpuJob::new(parts)?))
+        let watch: Arc<dyn Watch> = Arc::new(cancellation.clone());
+        Ok(Box::new(CpuJob::new(parts, &watch)?))
     }
 
     /// A job's data set. A caller that asks for one that is being loaded waits for it.

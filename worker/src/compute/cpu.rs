@@ -13,6 +13,7 @@ use lookbehind_common::job::JobDescription;
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::Segment;
+use lookbehind_kernels::interruptible;
 
 use self::host::Host;
 use super::evaluator::Evaluator;
@@ -48,12 +49,13 @@ struct Shards {
 impl CpuJob {
     /// Assembles a job and computes its probe, so that a model that cannot be computed on every shard size of the job,
     /// or takes more memory than there is, is refused before training.
-    pub(super) fn new(parts: Parts) -> Result<Self, ComputeError> {
+    /// `watch` is asked meanwhile whether the job is still wanted.
+    pub(super) fn new(parts: Parts, watch: &Arc<dyn Watch>) -> Result<Self, Stopped> {
         let Parts { samples, evaluator, threads, memory_limit } = parts;
         let description = samples.describe(evaluator.tensors.layout());
         let schedule = Schedule::new(threads).map_err(ComputeError::Threads)?;
         let mut shards = Shards { samples, evaluator, schedule };
-        let probe = shards.probe(memory_limit)?;
+        let probe = shards.probe(memory_limit, watch)?;
         Ok(Self { shards, description, probe, loaded: false })
     }
 }
@@ -89,12 +91,9 @@ impl PreparedJob for CpuJob {
             return Err(ComputeError::NotLoaded.into());
         }
         let group = self.shards.schedule.group();
-        reduce_shards(segment, group, watch.as_ref(), |asked| {
-            let partials = match request.kind {
-                RequestKind::Gradient => self.shards.gradients(request, asked, watch.as_ref()),
-                RequestKind::Test => self.shards.tests(request, asked, watch.as_ref()),
-            };
-            Ok(partials?)
+        reduce_shards(segment, group, watch.as_ref(), |asked| match request.kind {
+            RequestKind::Gradient => self.shards.gradients(request, asked, watch),
+            RequestKind::Test => self.shards.tests(request, asked, watch),
         })
     }
 
@@ -116,11 +115,11 @@ impl Shards {
         &mut self,
         request: &Request,
         shards: Range<u32>,
-        watch: &dyn Watch,
-    ) -> Result<Vec<Partial>, ComputeError> {
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Vec<Partial>, Stopped> {
         let Self { samples, evaluator, schedule } = self;
         let inputs = shards.map(|shard| samples.shard(request, shard)).collect::<Result<Vec<Inputs>, _>>()?;
-        let one = |inputs| gradient(evaluator, inputs).inspect(|_| watch.advance());
+        let one = |inputs| gradient(evaluator, inputs, watch).inspect(|_| watch.advance());
         schedule.run(inputs, one).into_iter().collect()
     }
 
@@ -129,8 +128,8 @@ impl Shards {
         &mut self,
         request: &Request,
         shards: Range<u32>,
-        watch: &dyn Watch,
-    ) -> Result<Vec<Partial>, ComputeError> {
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Vec<Partial>, Stopped> {
         let one = |shard| {
             let sums = self.test(request, shard, watch)?;
             Ok(Partial { sums, ..Partial::default() })
@@ -139,11 +138,11 @@ impl Shards {
     }
 
     /// Sums over a shard of the test split, piece by piece, because it may be far larger than any shard of a batch.
-    fn test(&mut self, request: &Request, shard: u32, watch: &dyn Watch) -> Result<Sums, ComputeError> {
+    fn test(&mut self, request: &Request, shard: u32, watch: &Arc<dyn Watch>) -> Result<Sums, Stopped> {
         let mut sums = Sums::default();
         let mut pieces = self.samples.test_pieces(request, shard)?.into_iter().peekable();
         while let Some(piece) = pieces.next() {
-            sums.add(&self.test_samples(request.epoch, piece, pieces.peek().cloned())?);
+            sums.add(&self.test_samples(request.epoch, piece, pieces.peek().cloned(), watch)?);
             watch.advance();
         }
         Ok(sums)
@@ -155,15 +154,26 @@ impl Shards {
         epoch: u64,
         samples: Range<u64>,
         next: Option<Range<u64>>,
-    ) -> Result<Sums, ComputeError> {
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Sums, Stopped> {
         let inputs = self.samples.test(epoch, samples, next)?;
         let Self { evaluator, schedule, .. } = self;
-        schedule.run_one(|| evaluator.caught(|| evaluator.test(inputs, &mut Host)))
+        schedule.run_one(|| while_wanted(watch, || evaluator.caught(|| evaluator.test(inputs, &mut Host))))
     }
 }
 
-fn gradient(evaluator: &Evaluator, inputs: Inputs) -> Result<Partial, ComputeError> {
-    evaluator.caught(|| evaluator.step(inputs, &mut Host))
+fn gradient(evaluator: &Evaluator, inputs: Inputs, watch: &Arc<dyn Watch>) -> Result<Partial, Stopped> {
+    while_wanted(watch, || evaluator.caught(|| evaluator.step(inputs, &mut Host)))
+}
+
+/// Computes something that ends early once it is superseded.
+fn while_wanted<T>(
+    watch: &Arc<dyn Watch>,
+    compute: impl FnOnce() -> Result<T, ComputeError>,
+) -> Result<T, Stopped> {
+    let watch = Arc::clone(watch);
+    let computed = interruptible(move || watch.is_superseded(), compute).ok_or(Stopped::Superseded)?;
+    Ok(computed?)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use lookbehind_common::job::JobError;
 
-use super::Panic;
+use super::{Panic, Stopped};
 use crate::data::DataError;
 use crate::parameters::StateError;
 
@@ -137,6 +137,15 @@ impl From<DataError> for PrepareError {
             DataError::Cancelled => PrepareError::Cancelled,
             error if error.is_fault_of_job() => PrepareError::Job(error.to_string()),
             error => PrepareError::Worker(error.to_string()),
+        }
+    }
+}
+
+impl From<Stopped> for PrepareError {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Superseded => PrepareError::Cancelled,
+            Stopped::Failed(error) => error.into(),
         }
     }
 }

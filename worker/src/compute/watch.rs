@@ -3,6 +3,7 @@
 use lookbehind_common::reduction::MissingShard;
 
 use super::ComputeError;
+use crate::data::Cancellation;
 
 /// The caller that waits for a segment: it is notified of progress, and asked whether the segment is still wanted. The
 /// threads of a backend share one.
@@ -10,7 +11,8 @@ pub trait Watch: Send + Sync {
     /// A part of the request is done.
     fn advance(&self);
 
-    /// Whether a newer request has superseded it, so that it need not be finished.
+    /// Whether a newer request has superseded it, so that it need not be finished. Asked while shards are computed, on
+    /// all threads and often.
     fn is_superseded(&self) -> bool;
 }
 
@@ -23,6 +25,15 @@ impl Watch for Unwatched {
 
     fn is_superseded(&self) -> bool {
         false
+    }
+}
+
+/// The caller that waits for a job to be loaded.
+impl Watch for Cancellation {
+    fn advance(&self) {}
+
+    fn is_superseded(&self) -> bool {
+        self.is_cancelled()
     }
 }
 

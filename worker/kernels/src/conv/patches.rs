@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::geometry::Geometry;
 use crate::gemm::{Lhs, Output, Panels, SLICE, multiply, product};
+use crate::interruption::Interruption;
 use crate::output::in_parts;
 use crate::scratch;
 
@@ -51,11 +52,15 @@ pub(super) fn input_gradient(geometry: &Geometry, weight: &[f32], gradient: &[f3
     let groups: Vec<Panels> =
         weight.chunks_exact(outputs * depth).map(|weight| pack_transposed(geometry, weight)).collect();
     let (pixels, block_size) = (geometry.output.pixels(), block_size(depth));
+    let interruption = Interruption::current();
     in_parts(geometry.input_len(), geometry.input.len(), |image, result| {
         result.fill(0.0);
         let mut patches = scratch::take(block_size.min(pixels) * depth);
         for (group, panels) in groups.iter().enumerate() {
             for first in (0..pixels).step_by(block_size) {
+                if interruption.is_raised() {
+                    return;
+                }
                 let block = first..pixels.min(first + block_size);
                 let start = (image * pixels + first) * row + group * outputs;
                 let lhs = Lhs { elements: &gradient[start..], row, step: 1 };
@@ -75,6 +80,7 @@ pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) 
     let (pixels, row) = (geometry.output_pixels(), geometry.output.channels);
     let taps = geometry.window.taps();
     let taps_of_task = TASK_DEPTH.div_ceil(inputs).min(taps);
+    let interruption = Interruption::current();
     for group in 0..geometry.options.groups {
         let panels = Panels::pack(pixels, outputs, |pixel, first, target| {
             let start = pixel * row + group * outputs + first;
@@ -84,14 +90,14 @@ pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) 
         by_tap.par_chunks_mut(taps_of_task * inputs * outputs).enumerate().for_each(|(task, sums)| {
             let first = task * taps_of_task;
             let taps = first..taps.min(first + taps_of_task);
-            sum_over_pixels(geometry, x, group, taps, &panels, sums);
+            sum_over_pixels(geometry, x, group, taps, &panels, sums, &interruption);
         });
         from_taps(geometry, group, &by_tap, &mut result);
     }
     result
 }
 
-/// Sums [taps, in, out] over all pixels, slice by slice.
+/// Sums [taps, in, out] over all pixels, slice by slice, unless the pass is interrupted.
 fn sum_over_pixels(
     geometry: &Geometry,
     x: &[f32],
@@ -99,10 +105,14 @@ fn sum_over_pixels(
     taps: Range<usize>,
     panels: &Panels,
     sums: &mut [f32],
+    interruption: &Interruption,
 ) {
     let (depth, outputs) = (taps.len() * geometry.group_inputs(), geometry.group_outputs());
     let mut patches = scratch::take(SLICE * depth);
     for first in (0..geometry.output_pixels()).step_by(SLICE) {
+        if interruption.is_raised() {
+            return;
+        }
         let pixels = first..geometry.output_pixels().min(first + SLICE);
         gather(geometry, x, group, pixels.clone(), taps.clone(), &mut patches);
         let output = Output { elements: &mut *sums, row: outputs, accumulate: first > 0 };

@@ -15,6 +15,7 @@ use rayon::prelude::*;
 
 use super::geometry::Geometry;
 use crate::gemm::{Lhs, Output, PanelLayout, multiply};
+use crate::interruption::Interruption;
 use crate::output::in_parts_of;
 use crate::scratch;
 use tile::POSITIONS;
@@ -64,7 +65,11 @@ pub(super) fn weight_gradient(geometry: &Geometry, x: &[f32], gradient: &[f32]) 
     let (inputs, outputs) = (tiles.inputs(), padded(tiles.outputs()));
     let mut sums = scratch::take(POSITIONS * weights::sums_stride(inputs, outputs));
     let slices: Vec<usize> = (0..tiles.count()).step_by(GRADIENT_SLICE).collect();
+    let interruption = Interruption::current();
     for (number, starts) in slices.chunks(GRADIENT_SLICES).enumerate() {
+        if interruption.is_raised() {
+            break;
+        }
         let slices: Vec<GradientSlice> =
             starts.par_iter().map(|&start| GradientSlice::new(&tiles, start, x, gradient)).collect();
         sums.par_chunks_mut(weights::sums_stride(inputs, outputs)).enumerate().for_each(

@@ -1,11 +1,11 @@
 //! The probe of a job on the CPU, and how many shards fit into memory at once, which is measured before it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lookbehind_common::digest::Digest;
 
 use super::{ComputeError, ProbeRequests, Schedule, Shards, gradient, probe_digest};
-use crate::compute::Unwatched;
+use crate::compute::{Stopped, Watch};
 use crate::memory;
 
 /// Numbers of samples of the two shards by which memory is measured.
@@ -18,31 +18,31 @@ static ALONE: Mutex<()> = Mutex::new(());
 impl Shards {
     /// The digest of the partials at keyed probe weights, which the model holds afterwards. Later shards may be
     /// computed in parallel if enough of them fit into `memory_limit`.
-    pub(super) fn probe(&mut self, memory_limit: u64) -> Result<Digest, ComputeError> {
+    pub(super) fn probe(&mut self, memory_limit: u64, watch: &Arc<dyn Watch>) -> Result<Digest, Stopped> {
         let weights = self.evaluator.tensors.probe(self.evaluator.seed);
         self.load(weights.values())?;
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let at_once = self.shards_that_fit(memory_limit)?;
-        let probe = self.compute_probe()?;
+        let at_once = self.shards_that_fit(memory_limit, watch)?;
+        let probe = self.compute_probe(watch)?;
         drop(alone);
         self.schedule.allow_side_by_side(at_once).map_err(ComputeError::Threads)?;
         Ok(probe)
     }
 
-    fn compute_probe(&mut self) -> Result<Digest, ComputeError> {
+    fn compute_probe(&mut self, watch: &Arc<dyn Watch>) -> Result<Digest, Stopped> {
         let ProbeRequests { shards, test } = ProbeRequests::new(&self.samples);
         let mut partials = Vec::new();
         for (request, shard) in shards {
-            partials.extend(self.gradients(&request, shard..shard + 1, &Unwatched)?);
+            partials.extend(self.gradients(&request, shard..shard + 1, watch)?);
         }
-        let test = test.map(|samples| self.test_samples(0, samples, None)).transpose()?;
+        let test = test.map(|samples| self.test_samples(0, samples, None, watch)).transpose()?;
         Ok(probe_digest(&partials, test.as_ref()))
     }
 
     /// How many shards fit into memory at once, from the activation memory that the model's layers announce and from
     /// the measured memory of small shards: everything that a shard takes grows with its samples. If the allocator is
     /// not metered, nothing is measured.
-    fn shards_that_fit(&mut self, limit: u64) -> Result<u64, ComputeError> {
+    fn shards_that_fit(&mut self, limit: u64, watch: &Arc<dyn Watch>) -> Result<u64, Stopped> {
         let samples = self.samples.sampler.largest_shard();
         let loaded = memory::in_use();
         // Checked before anything is measured: two samples may already take more memory than there is.
@@ -59,8 +59,11 @@ impl Shards {
         // The smaller size is measured twice: the first run allocates what stays allocated, and must not count.
         for size in [few, few, more] {
             // Errors of model or data are left to the probe, which reports them for the job's own shards.
-            let Ok(peak) = self.peak(&one_thread, size) else { return Ok(1) };
-            measured.push(peak);
+            match self.peak(&one_thread, size, watch) {
+                Ok(peak) => measured.push(peak),
+                Err(Stopped::Superseded) => return Err(Stopped::Superseded),
+                Err(Stopped::Failed(_)) => return Ok(1),
+            }
             needed = extrapolated(&measured, [few, more], samples);
             self.check_room(needed, loaded, limit)?;
         }
@@ -79,9 +82,10 @@ impl Shards {
     }
 
     /// Bytes that a shard of the first samples of the training split takes.
-    fn peak(&mut self, one_thread: &Schedule, samples: u64) -> Result<u64, ComputeError> {
+    fn peak(&mut self, one_thread: &Schedule, samples: u64, watch: &Arc<dyn Watch>) -> Result<u64, Stopped> {
         let inputs = self.samples.first(samples)?;
-        let (gradient, peak) = one_thread.run_one(|| memory::peak_of(|| gradient(&self.evaluator, inputs)));
+        let (gradient, peak) =
+            one_thread.run_one(|| memory::peak_of(|| gradient(&self.evaluator, inputs, watch)));
         gradient.map(|_| peak)
     }
 }

@@ -1,3 +1,5 @@
+mod superseded;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
