@@ -34,6 +34,7 @@ mod slow;
 mod standing;
 mod steering;
 mod step;
+mod submission;
 mod transfers;
 mod uploads;
 mod usage;
@@ -59,6 +60,7 @@ use job::Job;
 #[cfg(test)]
 pub(crate) use record::record_for_tests;
 pub use record::{JobChange, JobRecord, JobState, Notice, Stored, StoredJob, UnixMillis, UploadRecord};
+pub use submission::Submission;
 use uploads::Uploads;
 use workers::Workers;
 

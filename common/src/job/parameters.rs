@@ -10,6 +10,10 @@ use super::{JobError, Parameters};
 
 /// Most levels of nesting.
 const MAX_DEPTH: usize = 16;
+/// Most values of a section, tables counted with [`TABLE`]: it bounds the memory that a job waits in.
+const MAX_VALUES: usize = 20_000;
+/// Values that take as much memory as a table, which has room for several keys.
+const TABLE: usize = 10;
 /// Every whole number up to this size is exactly representable as a double.
 const EXACT: u64 = 1 << 53;
 /// The TOML parser represents a date as a table with this key.
@@ -18,10 +22,30 @@ const DATE: &str = "$__toml_private_datetime";
 /// Brings parameters of a job file or of a message into their common form. `section` names their section in errors.
 ///
 /// # Errors
-/// If a number is not finite or not exactly representable as a double, a date is not quoted, or values are nested too
-/// deeply. The error names the key by its path.
+/// If a number is not finite or not exactly representable as a double, a date is not quoted, values are nested too
+/// deeply, or there are too many. The error names the key by its path.
 pub fn normalise_parameters(section: &str, parameters: &mut Parameters) -> Result<(), JobError> {
+    let values = values_of(parameters, MAX_DEPTH);
+    if values > MAX_VALUES {
+        let problem = format!(
+            "expected at most {MAX_VALUES} values, a table counted as {TABLE}, found {values}; long lists belong into files"
+        );
+        return Err(JobError::new(section, &problem));
+    }
     object(section, parameters, MAX_DEPTH)
+}
+
+/// Number of values, a table counted as [`TABLE`]. What is nested too deeply, which is refused afterwards, is not counted.
+fn values_of(fields: &Parameters, depth: usize) -> usize {
+    fn values(value: &Value, depth: usize) -> usize {
+        match value {
+            _ if depth == 0 => 0,
+            Value::Array(items) => 1 + items.iter().map(|item| values(item, depth - 1)).sum::<usize>(),
+            Value::Object(fields) => TABLE + values_of(fields, depth - 1),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
+        }
+    }
+    fields.values().map(|value| values(value, depth)).sum()
 }
 
 fn object(path: &str, fields: &mut Parameters, depth: usize) -> Result<(), JobError> {

@@ -163,6 +163,17 @@ fn parameters_that_would_change_on_the_wire_are_refused_by_their_path() {
 }
 
 #[test]
+fn a_section_holds_so_many_values_that_a_job_can_wait_in_little_memory() {
+    let parameter = |values: usize, item: &str| format!("hidden = [{}]", vec![item; values].join(", "));
+    let file = |parameter: &str| parse_toml(&SMALL.replace("hidden = [32]", parameter));
+    for (most, item) in [(19_999, "1"), (1818, "{ a = true }")] {
+        assert!(file(&parameter(most, item)).is_ok(), "{most} of {item}");
+        let error = file(&parameter(most + 1, item)).err().expect("one value too many");
+        assert_eq!(error.path, "model", "{error}");
+    }
+}
+
+#[test]
 fn numbers_of_parameters_have_one_form() {
     let parameters = |text: &str| {
         let file = parse_toml(&SMALL.replace("hidden = [32]", text)).expect("a valid job");

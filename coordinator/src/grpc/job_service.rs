@@ -13,8 +13,8 @@ use super::limits::UserLimits;
 use super::views::{self, IntoStatus};
 use super::{files, unexpected, uploads, watch};
 use crate::runtime::Shared;
-use crate::state::Caller;
-use crate::state::event::{Event, JobView, Reply, UserCall};
+use crate::state::event::{CallError, Event, JobView, Reply, UserCall};
+use crate::state::{Caller, Submission};
 use crate::store::checkpoint;
 
 /// Jobs per page if the caller does not specify it.
@@ -75,10 +75,13 @@ impl JobService for JobServiceImpl {
     ) -> Result<Response<v1::CreateJobResponse>, Status> {
         let caller = caller(&request)?;
         let v1::CreateJobRequest { request_id, spec } = request.into_inner();
-        let spec = Box::new(required(spec, "spec").map_err(IntoStatus::into_status)?);
+        let spec = required(spec, "spec").map_err(IntoStatus::into_status)?;
+        let submission = tokio::task::spawn_blocking(move || Submission::read(&spec)).await;
+        let submission = submission.map_err(|error| Status::internal(error.to_string()))?;
+        let submission = Box::new(submission.map_err(|error| CallError::from(error).into_status())?);
         self.shared.storage_failure.check().map_err(IntoStatus::into_status)?;
         let entropy = getrandom::u64().map_err(|error| Status::internal(error.to_string()))?;
-        let job = self.job(caller, UserCall::Create { request_id, spec, entropy }).await?;
+        let job = self.job(caller, UserCall::Create { request_id, submission, entropy }).await?;
         Ok(Response::new(v1::CreateJobResponse { job }))
     }
 

@@ -11,7 +11,6 @@ use lookbehind_common::ids::{JobId, SessionId, SessionSecret};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
 use lookbehind_proto::transfer::Checksum;
-use lookbehind_proto::v1;
 
 pub use self::worker::{
     Addend, BlocksHeader, Busy, Computed, Fault, LossCause, Origin, PartialHeader, PeerEndpoint,
@@ -21,6 +20,7 @@ use crate::state::access::Caller;
 pub use crate::state::reply::{
     Admission, CallError, JobView, PartialOutcome, Refusal, Reply, SpecView, WorkerView,
 };
+use crate::state::submission::Submission;
 use crate::training::{Advance, StartError, Trainer};
 
 /// Identifies the call that an answer belongs to. Opaque to the state machine.
@@ -188,8 +188,8 @@ pub enum UserCall {
     Create {
         /// Chosen by the client; a retry with the same value creates no second job.
         request_id: String,
-        /// The specification as sent, not yet validated.
-        spec: Box<v1::JobSpec>,
+        /// The specification.
+        submission: Box<Submission>,
         /// Determines the identity of the job if the call is not a retry. It is drawn outside the core, which has no
         /// randomness.
         entropy: u64,

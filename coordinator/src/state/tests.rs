@@ -50,9 +50,13 @@ pub(super) fn create(reply_to: u64) -> Event {
 pub(super) fn create_with(reply_to: u64, change: impl FnOnce(&mut JobFile)) -> Event {
     let mut file = wire::from_proto(&spec("", None)).expect("a job file");
     change(&mut file);
-    let spec = Box::new(wire::to_proto(&file));
-    let call = UserCall::Create { request_id: "one".into(), spec, entropy: ENTROPY };
+    let submission = submission(&wire::to_proto(&file));
+    let call = UserCall::Create { request_id: "one".into(), submission, entropy: ENTROPY };
     Event::User { reply_to: ReplyTo(reply_to), caller: Caller::Anyone, call }
+}
+
+pub(super) fn submission(spec: &v1::JobSpec) -> Box<Submission> {
+    Box::new(Submission::read(spec).expect("a valid specification"))
 }
 
 /// The specification of a small job, with a text of any length among its parameters, and a file to start from.
@@ -119,7 +123,8 @@ impl Desk {
     ) -> Result<JobId, CallError> {
         let hash = Digest::of(format!("{caller:?} {request_id}").as_bytes());
         let entropy = u64::from_le_bytes(hash.0[..8].try_into().unwrap());
-        let call = UserCall::Create { request_id: request_id.into(), spec, entropy };
+        let submission = submission(&spec);
+        let call = UserCall::Create { request_id: request_id.into(), submission, entropy };
         match self.ask(caller, call) {
             Reply::Job(result) => result.map(|view| view.record.id),
             other => panic!("{other:?}"),

@@ -1,6 +1,5 @@
 //! Calls of users: creating, showing and listing jobs, and listing workers.
 
-use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{JobId, SessionId};
 use lookbehind_common::job::JobSpec;
 use lookbehind_proto::v1;
@@ -15,10 +14,9 @@ use super::event::{CallError, JobView, Reply, ReplyTo, SpecView, UserCall, Worke
 use super::job::Job;
 use super::observation::{JobMove, Observation};
 use super::record::{JobRecord, JobState, StoredJob};
+use super::submission::Submission;
 use super::workers::Worker;
 
-/// Maximum size in bytes of an encoded specification: it is sent to every worker and is part of lists of jobs.
-const MAX_SPEC: usize = 256 << 10;
 /// Maximum size in bytes of all specifications in one page of jobs.
 const MAX_PAGE_BYTES: u64 = 2 << 20;
 /// Maximum length in bytes of a `request_id`.
@@ -28,8 +26,8 @@ impl Core {
     pub(super) fn user_call(&mut self, reply_to: ReplyTo, caller: &Caller, call: UserCall) {
         let job = |result| Reply::Job(Box::new(result));
         let reply = match call {
-            UserCall::Create { request_id, spec, entropy } => {
-                job(self.create(caller, request_id, &spec, entropy))
+            UserCall::Create { request_id, submission, entropy } => {
+                job(self.create(caller, request_id, *submission, entropy))
             }
             UserCall::Get(id) => job(self.find(caller, &id)),
             UserCall::Cancel(id) => job(self.steer(caller, &id, "cancel", Cluster::cancel)),
@@ -61,15 +59,14 @@ impl Core {
         &mut self,
         caller: &Caller,
         request_id: String,
-        spec: &v1::JobSpec,
+        submission: Submission,
         entropy: u64,
     ) -> Result<JobView, CallError> {
         if self.cluster.stopping {
             return Err(CallError::Stopping);
         }
         check_request_id(&request_id)?;
-        let encoded = spec.encode_to_vec();
-        let spec_digest = Digest::of(&encoded);
+        let Submission { spec, encoded, digest: spec_digest } = submission;
         // Before all limits: the retry of a creation that succeeded must not fail.
         let earlier = self.catalog.requested(caller.name(), &request_id).and_then(|id| self.view(id));
         if let Some(earlier) = earlier {
@@ -78,11 +75,6 @@ impl Core {
         }
         self.check_queue(caller)?;
         self.catalog.check(caller, &self.cluster.config.keep)?;
-        let checked = wire::from_proto(spec)?.validate()?;
-        if encoded.len() > MAX_SPEC {
-            let problem = format!("expected at most {MAX_SPEC} bytes, found {}", encoded.len());
-            return Err(lookbehind_common::job::JobError::new("spec", &problem).into());
-        }
         let spec_bytes = encoded.len() as u64;
         self.catalog.check_bytes(caller, spec_bytes, &self.cluster.config.keep)?;
         let id = self.unused_id(entropy);
@@ -94,7 +86,7 @@ impl Core {
             request_id,
             spec_bytes,
             spec_digest,
-            init: checked.model.init,
+            init: spec.model.init,
             state: JobState::Queued,
             revision: 0,
             message: String::new(),
@@ -108,9 +100,9 @@ impl Core {
             description: None,
             verified: 0,
         };
-        tracing::info!(job = %id, name = checked.name, owner = record.owner, "job queued");
+        tracing::info!(job = %id, name = spec.name, owner = record.owner, "job queued");
         self.catalog.add(&record);
-        let mut job = Job::new(record, checked, encoded.into(), false);
+        let mut job = Job::new(record, spec, encoded, false);
         self.cluster.set_state(&mut job, JobState::Queued, "queued");
         self.claim_upload(job.record.init);
         let created = view(&job);

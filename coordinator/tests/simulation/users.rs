@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use lookbehind_common::ids::JobId;
 use lookbehind_coordinator::state::event::{CallError, Event, JobView, UserCall};
-use lookbehind_coordinator::state::{Caller as ApiCaller, JobState};
+use lookbehind_coordinator::state::{Caller as ApiCaller, JobState, Submission};
 
 use crate::agenda::ScheduledEvent;
 use crate::dice::{Dice, millis, seconds};
@@ -88,8 +88,9 @@ impl World {
             (Wish::Create, _) => {
                 let entropy = self.dice.below(1 << 40);
                 self.expected.insert(JobId::from_entropy(entropy), Rc::clone(&request.expected));
-                let spec = Box::new(request.expected.message.clone());
-                UserCall::Create { request_id: request.request_id.clone(), spec, entropy }
+                let submission = Submission::read(&request.expected.message).expect("a valid specification");
+                let submission = Box::new(submission);
+                UserCall::Create { request_id: request.request_id.clone(), submission, entropy }
             }
             (_, None) => return,
             (Wish::Pause, Some(job)) => UserCall::Pause(job),

@@ -1,7 +1,7 @@
 //! What is kept of jobs, how it is found again, and its limits.
 
 use super::*;
-use crate::state::tests::{Desk, spec};
+use crate::state::tests::{Desk, spec, submission};
 
 fn user(name: &str) -> Caller {
     Caller::User(name.into())
@@ -108,7 +108,8 @@ fn only_a_job_that_has_ended_can_be_deleted_and_only_by_its_owner_or_an_admin() 
 fn an_identity_that_is_drawn_again_goes_to_no_second_job() {
     let mut desk = Desk::new(|_| ());
     let mut create = |request_id: &str, cancel: bool| {
-        let call = UserCall::Create { request_id: request_id.into(), spec: spec("", None), entropy: 7 };
+        let submission = submission(&spec("", None));
+        let call = UserCall::Create { request_id: request_id.into(), submission, entropy: 7 };
         let Reply::Job(created) = desk.ask(&admin(), call) else { panic!("expected a job") };
         let id = created.expect("room for a job").record.id;
         if cancel {
