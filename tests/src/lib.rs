@@ -18,4 +18,5 @@ pub mod proxy;
 pub mod reference;
 pub mod scripted;
 pub mod toy;
+pub mod unfinished;
 pub mod volume;

@@ -168,7 +168,7 @@ fn a_section_holds_so_many_values_that_a_job_can_wait_in_little_memory() {
     let file = |parameter: &str| parse_toml(&SMALL.replace("hidden = [32]", parameter));
     for (most, item) in [(19_999, "1"), (1818, "{ a = true }")] {
         assert!(file(&parameter(most, item)).is_ok(), "{most} of {item}");
-        let error = file(&parameter(most + 1, item)).err().expect("one value too many");
+        let Err(error) = file(&parameter(most + 1, item)) else { panic!("one value too many of {item}") };
         assert_eq!(error.path, "model", "{error}");
     }
 }

@@ -8,6 +8,7 @@ use lookbehind_proto::v1;
 use lookbehind_tests::client::{Client, within};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::guarded::{Credentials, client};
+use lookbehind_tests::unfinished::ended;
 use reqwest::StatusCode;
 use tokio::net::TcpStream;
 use tonic::body::Body;
@@ -16,7 +17,6 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::connections::{address, encrypted};
-use super::floods::ended;
 use super::pages::{Browser, guarded, secret};
 
 /// A cluster whose failure detection is so patient that no connection is closed for being useless.
