@@ -1,5 +1,7 @@
 //! The definition of all commands and flags, from which parsing, help and shell completions are derived.
 
+mod handover;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -8,6 +10,7 @@ use lookbehind_common::ids::JobId;
 use lookbehind_worker::RemoteArgs;
 use lookbehind_worker::device::DeviceChoice;
 
+pub use self::handover::{Continue, Handover, Settings, Submit};
 use crate::exit::Exit;
 
 /// Trains neural networks with Lookbehind-SAM and its relatives, on one machine or many.
@@ -40,22 +43,28 @@ pub enum Command {
     Train(Train),
     /// Hand a job to a coordinator
     Submit(Submit),
+    /// Go on with a job that has succeeded, for more epochs or outer steps, as a new job
+    Continue(Continue),
     /// List jobs, newest first
     Jobs(Jobs),
     /// Show one job
     Job(OneJob),
     /// Follow a job until it ends
     Watch(OneJob),
-    /// Cancel a job; it cannot be resumed
+    /// Cancel a job
     Cancel(OneJob),
     /// Pause a job after its current outer step; it can be resumed
     Pause(OneJob),
     /// Resume a paused job
     Resume(Resume),
+    /// Go on with a failed or cancelled job from its newest checkpoint
+    Retry(OneJob),
     /// Delete jobs that have ended, with their models and metrics
     Delete(Delete),
     /// List the workers
     Workers(Remote),
+    /// List the checkpoints of a job
+    Checkpoints(OneJob),
     /// Fetch a job's model and metrics
     Fetch(Fetch),
     /// Compare two runs and show where they first differ
@@ -105,6 +114,9 @@ pub struct Train {
     /// How many workers to run in this process; the result does not depend on it
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: u16,
+    /// Keys to change
+    #[command(flatten)]
+    pub settings: Settings,
     /// Devices of the workers: auto (all GPUs, or the CPU if there is none), cpu, cuda, or GPUs as in cuda:0,1
     #[arg(long, env = "LOOKBEHIND_DEVICE", value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
@@ -117,23 +129,6 @@ pub struct Train {
     /// Where data files may come from in addition to the job file's folder
     #[command(flatten)]
     pub remote: RemoteArgs,
-}
-
-/// `submit`.
-#[derive(Debug, Args)]
-pub struct Submit {
-    /// The job file
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub job: PathBuf,
-    /// Follow the job until it ends
-    #[arg(long)]
-    pub watch: bool,
-    /// Where model and metrics go, with --watch
-    #[command(flatten)]
-    pub out: Out,
-    /// Where the coordinator is
-    #[command(flatten)]
-    pub remote: Remote,
 }
 
 /// `jobs`.

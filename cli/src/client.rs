@@ -131,6 +131,26 @@ impl Client {
         self.job(answer.map(|r| r.job), "resume")
     }
 
+    /// Queues a failed or cancelled job again and returns it.
+    ///
+    /// # Errors
+    /// If the job is unknown or has succeeded, or there is no answer.
+    pub async fn retry(&self, id: &str) -> Result<v1::Job, CliError> {
+        let request = v1::RetryJobRequest { job_id: id.to_owned() };
+        let answer = in_time(self.service.clone().retry_job(request)).await;
+        self.job(answer.map(|r| r.job), "retry")
+    }
+
+    /// The checkpoints of a job, newest first.
+    ///
+    /// # Errors
+    /// If the job is unknown, or there is no answer.
+    pub async fn checkpoints(&self, id: &str) -> Result<Vec<v1::Checkpoint>, CliError> {
+        let request = v1::ListCheckpointsRequest { job_id: id.to_owned() };
+        let answer = in_time(self.service.clone().list_checkpoints(request)).await;
+        Ok(answer.map_err(|status| self.error("checkpoints", &status))?.checkpoints)
+    }
+
     /// Deletes a job that has ended.
     ///
     /// # Errors

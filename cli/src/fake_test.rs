@@ -224,6 +224,20 @@ impl JobService for Scripted {
         unscripted()
     }
 
+    async fn retry_job(
+        &self,
+        _: Request<v1::RetryJobRequest>,
+    ) -> Result<Response<v1::RetryJobResponse>, Status> {
+        unscripted()
+    }
+
+    async fn list_checkpoints(
+        &self,
+        _: Request<v1::ListCheckpointsRequest>,
+    ) -> Result<Response<v1::ListCheckpointsResponse>, Status> {
+        unscripted()
+    }
+
     async fn delete_job(
         &self,
         request: Request<v1::DeleteJobRequest>,

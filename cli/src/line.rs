@@ -1,7 +1,7 @@
 //! The lines that programs read on standard output.
 
 use lookbehind_common::job::JobFile;
-use lookbehind_proto::json::{JobJson, NoticeJson, StepJson, WorkerJson};
+use lookbehind_proto::json::{CheckpointJson, JobJson, NoticeJson, StepJson, WorkerJson};
 use serde::Serialize;
 
 use crate::audit::Audit;
@@ -17,6 +17,8 @@ pub enum Line<'a> {
     Jobs(Vec<JobJson>),
     /// Identity of a job that was deleted.
     Deleted(String),
+    /// The checkpoints of a job.
+    Checkpoints(Vec<CheckpointJson>),
     /// The registered workers.
     Workers(Vec<WorkerJson>),
     /// A notice of a job.

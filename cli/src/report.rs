@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use indicatif::BinaryBytes;
 use lookbehind_proto::json::state_name;
 use lookbehind_proto::v1;
 
@@ -95,7 +96,7 @@ pub fn job(job: &v1::Job) -> Vec<String> {
         ("owner", job.owner.clone()),
         ("state", state_name(job.state()).to_owned()),
         ("message", reason(job.state(), &job.message).to_owned()),
-        ("outer step", outer_step(job)),
+        ("outer step", position(job)),
         ("workers", job.workers.to_string()),
         ("created", time(&job.created_at)),
         ("finished", time(&job.finished_at)),
@@ -122,6 +123,21 @@ pub fn workers(workers: &[v1::Worker]) -> Vec<String> {
     table.lines()
 }
 
+/// The checkpoints of a job as a table.
+pub fn checkpoints(checkpoints: &[v1::Checkpoint]) -> Vec<String> {
+    let mut table = Table::new(&["OUTER STEP", "EPOCHS", "SIZE", "WRITTEN", "DIGEST"]);
+    for checkpoint in checkpoints {
+        table.row([
+            checkpoint.outer_step.to_string(),
+            checkpoint.epoch.to_string(),
+            BinaryBytes(checkpoint.bytes).to_string(),
+            checkpoint.written_at.as_ref().map(ToString::to_string).unwrap_or_default(),
+            checkpoint.digest.clone(),
+        ]);
+    }
+    table.lines()
+}
+
 fn name(job: &v1::Job) -> String {
     job.spec.as_ref().map(|spec| spec.name.clone()).unwrap_or_default()
 }
@@ -130,6 +146,14 @@ fn outer_step(job: &v1::Job) -> String {
     match job.total_outer_steps {
         0 => job.outer_step.to_string(),
         total => format!("{}/{total}", job.outer_step),
+    }
+}
+
+/// The outer step of a job, and whether it does again what was done before.
+fn position(job: &v1::Job) -> String {
+    match job.repeats_until {
+        0 => outer_step(job),
+        until => format!("{}, done before up to {until}", outer_step(job)),
     }
 }
 

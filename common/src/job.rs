@@ -8,7 +8,7 @@ mod spec;
 mod validate;
 
 pub use description::JobDescription;
-pub use file::{JobFile, parse_parameters, parse_toml};
+pub use file::{Init, InitialJob, JobFile, Setting, apply_settings, parse_parameters, parse_toml};
 pub use method::*;
 pub use parameters::normalise_parameters;
 pub use spec::*;

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::state::{Retention, WorkerGraceThen};
+
 /// Configuration of a coordinator.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -26,8 +28,10 @@ pub struct Config {
     /// A peer that is silent for longer than this is lost. All other liveness deadlines derive from it. 100 ms to
     /// 600 s.
     pub failure_detection: Duration,
-    /// How long a running job may be without any worker before it fails.
+    /// How long a running job without any worker is kept in memory.
     pub worker_grace: Duration,
+    /// What becomes of it then.
+    pub worker_grace_then: WorkerGraceThen,
     /// How long a shutdown waits for current outer steps and their checkpoints.
     pub shutdown_grace: Duration,
     /// Maximum number of queued jobs, at least 1; a user gets a quarter of it, and administrators may go on to twice as
@@ -52,6 +56,8 @@ pub struct Config {
     pub max_upload_bytes: u64,
     /// How long an uploaded file is kept that no job starts from.
     pub unused_upload: Duration,
+    /// What is kept of the jobs that have ended.
+    pub retention: Retention,
 }
 
 /// An invalid value of an option.
@@ -80,6 +86,7 @@ impl Config {
             state,
             failure_detection: Duration::from_secs(2),
             worker_grace: Duration::from_secs(600),
+            worker_grace_then: WorkerGraceThen::default(),
             shutdown_grace: Duration::from_secs(30),
             max_queued_jobs: 1000,
             max_workers: 1000,
@@ -91,6 +98,7 @@ impl Config {
             max_job_bytes: 1 << 30,
             max_upload_bytes: 64 << 30,
             unused_upload: Duration::from_secs(24 * 3600),
+            retention: Retention::default(),
         }
     }
 
@@ -118,6 +126,10 @@ impl Config {
             ("max-workers-per-identity", self.max_workers_per_identity),
             ("max-connections", self.max_connections),
             ("max-jobs", usize::try_from(self.max_jobs).unwrap_or(usize::MAX)),
+            (
+                "retain-finished-jobs",
+                self.retention.jobs.map_or(usize::MAX, |jobs| usize::try_from(jobs).unwrap_or(usize::MAX)),
+            ),
         ];
         for (option, value) in counts {
             if value == 0 {

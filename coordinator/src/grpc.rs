@@ -7,6 +7,7 @@ mod door;
 mod download;
 mod files;
 mod gate;
+mod initial;
 mod job_service;
 mod limits;
 mod tensor_service;

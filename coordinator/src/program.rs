@@ -13,10 +13,13 @@ use lookbehind_telemetry::logs::{self, LogFormat};
 use lookbehind_telemetry::probe::Probe;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::state::{Retention, WorkerGraceThen};
 use crate::{Config, Coordinator, StartError};
 
 /// Exit code for unusable configuration or state, distinct from other failures: `EX_CONFIG` of sysexits.h.
 const EXIT_CONFIG: u8 = 78;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Takes training jobs over gRPC, splits every batch over workers and applies the optimizer.
 #[derive(Debug, Parser)]
@@ -59,9 +62,12 @@ struct Args {
     /// Seconds of silence after which a worker counts as lost; all other liveness deadlines derive from it.
     #[arg(long, env = "LOOKBEHIND_FAILURE_DETECTION", value_name = "SECONDS", default_value_t = 2.0)]
     failure_detection: f64,
-    /// Seconds after which a running job without any worker fails.
+    /// Seconds for which a running job without any worker is kept in memory.
     #[arg(long, env = "LOOKBEHIND_WORKER_GRACE", value_name = "SECONDS", default_value_t = 600)]
     worker_grace: u64,
+    /// What becomes of the job then.
+    #[arg(long, env = "LOOKBEHIND_WORKER_GRACE_THEN", value_name = "ACTION", value_enum, default_value_t)]
+    worker_grace_then: WorkerGraceThen,
     /// Seconds that running outer steps may take after SIGTERM.
     #[arg(long, env = "LOOKBEHIND_SHUTDOWN_GRACE", value_name = "SECONDS", default_value_t = 30)]
     shutdown_grace: u64,
@@ -80,6 +86,15 @@ struct Args {
     /// Maximum size in MiB of all uploaded files; one user may have a quarter of it.
     #[arg(long, value_name = "MIB", default_value_t = 64 * 1024)]
     max_upload_bytes: u64,
+    /// Days for which a job is kept after its end; without the option, for ever.
+    #[arg(long, value_name = "DAYS")]
+    retain_jobs_for: Option<u32>,
+    /// Number of jobs that are kept of those that have ended; those beyond are deleted, the oldest first.
+    #[arg(long, value_name = "N")]
+    retain_finished_jobs: Option<u64>,
+    /// Size in MiB of the files that are kept of jobs that have ended; beyond it the oldest jobs are deleted.
+    #[arg(long, value_name = "MIB")]
+    retain_bytes: Option<u64>,
     /// Maximum number of registered workers.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_workers: usize,
@@ -138,12 +153,18 @@ impl Args {
             // NaN, negative and too large values become zero, which `Config::check` refuses as too short.
             failure_detection: Duration::try_from_secs_f64(self.failure_detection).unwrap_or_default(),
             worker_grace: Duration::from_secs(self.worker_grace),
+            worker_grace_then: self.worker_grace_then,
             shutdown_grace: Duration::from_secs(self.shutdown_grace),
             memory: self.memory.saturating_mul(1 << 20),
             max_queued_jobs: self.max_queued_jobs,
             max_jobs: self.max_jobs,
             max_job_bytes: self.max_job_bytes.saturating_mul(1 << 20),
             max_upload_bytes: self.max_upload_bytes.saturating_mul(1 << 20),
+            retention: Retention {
+                time: self.retain_jobs_for.map(|days| DAY * days),
+                jobs: self.retain_finished_jobs,
+                bytes: self.retain_bytes.map(|mib| mib.saturating_mul(1 << 20)),
+            },
             max_workers: self.max_workers,
             max_workers_per_identity: self.max_workers_per_identity,
             max_connections: self.max_connections,

@@ -12,6 +12,7 @@ mod weights;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lookbehind_common::ids::JobId;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use database::StorageFailure;
@@ -22,7 +23,7 @@ pub(crate) use weights::{Published, WeightsTable};
 
 use crate::observe::Observer;
 use crate::state::command::WorkerCommand;
-use crate::state::event::{Event, Reply, ReplyTo};
+use crate::state::event::{CallError, Event, Reply, ReplyTo, UserCall};
 use crate::store::Store;
 
 /// Capacity of the channel to the owner; senders wait when it is full.
@@ -111,4 +112,17 @@ pub(crate) struct Shared {
     pub(crate) heartbeat_interval: Duration,
     /// Maximum size in bytes of an uploaded file.
     pub(crate) max_upload: u64,
+}
+
+impl Shared {
+    /// The call that retries a job, with what the core needs of the store.
+    pub(crate) async fn retry(&self, id: JobId) -> Result<UserCall, CallError> {
+        // What waits to be stored cannot be read.
+        self.storage_failure.check()?;
+        let (store, job) = (Arc::clone(&self.store), id.clone());
+        let read = tokio::task::spawn_blocking(move || store.spec(&job)).await;
+        let unreadable = |error: &dyn std::fmt::Display| CallError::NotStored(error.to_string());
+        let spec = read.map_err(|error| unreadable(&error))?.map_err(|error| unreadable(&error))?;
+        Ok(UserCall::Retry { id, spec })
+    }
 }

@@ -20,6 +20,7 @@ mod leaving;
 mod member;
 mod members;
 pub mod observation;
+mod pace;
 mod partials;
 mod parties;
 mod preparing;
@@ -27,6 +28,8 @@ mod record;
 mod repeats;
 mod reply;
 mod request;
+mod retention;
+mod retrying;
 mod running;
 mod scheduling;
 mod second_identity;
@@ -56,9 +59,13 @@ use event::{Event, LossCause, Reply};
 pub use exchange::{Part, RangeParts};
 use halt::{Halt, Handled};
 use job::Job;
+pub use leaving::WorkerGraceThen;
 #[cfg(test)]
 pub(crate) use record::record_for_tests;
-pub use record::{JobChange, JobRecord, JobState, Notice, Stored, StoredJob, UnixMillis, UploadRecord};
+pub use record::{
+    InitialCheckpoint, JobChange, JobRecord, JobState, Notice, Stored, StoredJob, UnixMillis, UploadRecord,
+};
+pub use retention::Retention;
 use uploads::Uploads;
 use workers::Workers;
 
@@ -71,8 +78,10 @@ pub struct CoreConfig {
     pub incarnation: Incarnation,
     /// A worker that is silent for longer than this is lost; all other liveness deadlines derive from it.
     pub failure_detection: Duration,
-    /// How long a running job may be without any worker before it fails.
+    /// How long a running job without any worker is kept in memory.
     pub worker_grace: Duration,
+    /// What becomes of it then.
+    pub worker_grace_then: WorkerGraceThen,
     /// Maximum number of queued jobs.
     pub max_queued_jobs: usize,
     /// Maximum number of registered workers.
@@ -81,6 +90,8 @@ pub struct CoreConfig {
     pub max_workers_per_identity: usize,
     /// Limits on what is kept.
     pub keep: KeepLimits,
+    /// What is kept of the jobs that have ended.
+    pub retention: Retention,
     /// Bytes that the flat buffers of all active jobs may take together.
     pub memory: u64,
     /// Secret from which the shards to be verified are drawn; see `resources.verify`.
@@ -104,8 +115,9 @@ impl CoreConfig {
 pub struct Now {
     /// Time since the coordinator's start, from a monotonic clock: all deadlines use it.
     pub elapsed: Duration,
-    /// Wall-clock time, stored in records and notices for people to read. The only decision that depends on it is
-    /// which unused uploads are removed, because their age goes on while the coordinator does not run.
+    /// Wall-clock time, stored in records and notices for people to read. The only decisions that depend on it are which
+    /// unused uploads and which jobs that have ended are removed, because their age goes on while the coordinator does
+    /// not run.
     pub unix: UnixMillis,
 }
 
@@ -175,6 +187,7 @@ impl Core {
         for id in std::mem::take(&mut self.cluster.ended) {
             if let Some(job) = self.jobs.remove(&id) {
                 self.catalog.end(job.record);
+                self.measure(id);
             }
         }
     }
@@ -228,6 +241,7 @@ impl Core {
             Event::Checkpointed { job, activation, outer_step, result } => {
                 self.on_job(&job, |cluster, job| cluster.checkpointed(job, activation, outer_step, result))
             }
+            Event::Measured { job, bytes } => self.catalog.measured(&job, bytes),
             Event::ReplayDiffers { job, activation, difference } => {
                 self.on_job(&job, |_, job| job.replay_differs(activation, &difference));
             }
@@ -275,19 +289,7 @@ impl Core {
         self.tell_repetitions();
         self.stop_jobs_without_workers();
         self.remove_unused_uploads();
-    }
-
-    /// Stops active jobs that have had no worker for longer than the grace period.
-    fn stop_jobs_without_workers(&mut self) {
-        let now = self.cluster.now.elapsed;
-        let grace = self.cluster.config.worker_grace;
-        let is_overdue = |job: &&mut Job| {
-            let since = job.active.as_ref().and_then(|active| active.without_workers_since);
-            since.is_some_and(|since| now.saturating_sub(since) > grace)
-        };
-        for job in self.jobs.values_mut().filter(is_overdue) {
-            self.cluster.stop_without_workers(job, grace);
-        }
+        self.delete_beyond_retention();
     }
 
     /// Reports once that no job is active any more, after a shutdown was requested.

@@ -212,10 +212,31 @@ impl Store {
         self.root.join("jobs").join(job.as_str())
     }
 
+    /// Size in bytes of all files of a job.
+    ///
+    /// # Errors
+    /// If they cannot be examined.
+    pub fn file_bytes(&self, job: &JobId) -> Result<u64, StoreError> {
+        let folder = self.job_folder(job);
+        match size_below(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            size => size.map_err(StoreError::io(&folder)),
+        }
+    }
+
     /// The folder of uploaded files; it may not exist yet.
     pub fn uploads_folder(&self) -> PathBuf {
         self.root.join("uploads")
     }
+}
+
+/// Size in bytes of all files in a folder and in those below.
+fn size_below(folder: &Path) -> std::io::Result<u64> {
+    std::fs::read_dir(folder)?.try_fold(0, |size, entry| {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        Ok(size + if metadata.is_dir() { size_below(&entry.path())? } else { metadata.len() })
+    })
 }
 
 /// Locks a state folder. The lock is released when the file is dropped.

@@ -108,6 +108,15 @@ pub struct Snapshot {
     pub keep: u32,
 }
 
+/// Where an activation of a job begins to train.
+#[derive(Debug)]
+pub struct Start {
+    /// The trainer at that position.
+    pub trainer: Box<Trainer>,
+    /// Outer steps that the job's journal held: those after the trainer's position are done again.
+    pub recorded: u64,
+}
+
 /// Why a job cannot start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

@@ -32,6 +32,7 @@ pub struct JobJson {
     pub workers: u32,
     pub digest: String,
     pub owner: String,
+    pub repeats_until: u64,
 }
 
 /// `Worker`.
@@ -45,6 +46,18 @@ pub struct WorkerJson {
     pub job_id: String,
     pub silent_seconds: f64,
     pub shards_done: u64,
+}
+
+/// `Checkpoint`.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
+pub struct CheckpointJson {
+    pub outer_step: u64,
+    pub epoch: u64,
+    pub digest: String,
+    pub bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_at: Option<String>,
 }
 
 /// `JobNotice`.
@@ -141,6 +154,7 @@ impl From<&v1::Job> for JobJson {
             workers: job.workers,
             digest: job.digest.clone(),
             owner: job.owner.clone(),
+            repeats_until: job.repeats_until,
         }
     }
 }
@@ -155,6 +169,18 @@ impl From<&v1::Worker> for WorkerJson {
             job_id: worker.job_id.clone(),
             silent_seconds: worker.silent_seconds,
             shards_done: worker.shards_done,
+        }
+    }
+}
+
+impl From<&v1::Checkpoint> for CheckpointJson {
+    fn from(checkpoint: &v1::Checkpoint) -> Self {
+        Self {
+            outer_step: checkpoint.outer_step,
+            epoch: checkpoint.epoch,
+            digest: checkpoint.digest.clone(),
+            bytes: checkpoint.bytes,
+            written_at: checkpoint.written_at.as_ref().map(time),
         }
     }
 }

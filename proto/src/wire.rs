@@ -15,7 +15,14 @@ pub fn to_proto(file: &JobFile) -> v1::JobSpec {
         seed: file.seed,
         model: Some(v1::ModelSpec {
             kind: file.model.kind.clone(),
-            init: file.model.init.clone(),
+            init: match &file.model.init {
+                Some(Init::File(digest)) => Some(digest.clone()),
+                Some(Init::Job(_)) | None => None,
+            },
+            init_job: match &file.model.init {
+                Some(Init::Job(from)) => Some(initial_job_to_proto(from)),
+                Some(Init::File(_)) | None => None,
+            },
             parameters: Some(to_struct(&file.model.parameters)),
         }),
         data: Some(v1::DataSpec {
@@ -41,6 +48,7 @@ pub fn to_proto(file: &JobFile) -> v1::JobSpec {
         checkpoint: Some(v1::CheckpointSpec {
             every_epochs: file.checkpoint.every_epochs,
             every_steps: file.checkpoint.every_steps,
+            every_minutes: file.checkpoint.every_minutes,
             keep: file.checkpoint.keep,
             on_failure: file
                 .checkpoint
@@ -72,7 +80,7 @@ pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
         seed: spec.seed,
         model: ModelSection {
             kind: model.kind.clone(),
-            init: model.init.clone(),
+            init: init_from_proto(model)?,
             parameters: from_struct("model", model.parameters.as_ref())?,
         },
         data: DataSection {
@@ -105,10 +113,28 @@ pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
     })
 }
 
+fn initial_job_to_proto(from: &InitialJob) -> v1::InitialJob {
+    v1::InitialJob { job: from.job.clone(), checkpoint: from.checkpoint, continues: from.continues }
+}
+
+fn init_from_proto(model: &v1::ModelSpec) -> Result<Option<Init>, JobError> {
+    match (&model.init, &model.init_job) {
+        (None, None) => Ok(None),
+        (Some(digest), None) => Ok(Some(Init::File(digest.clone()))),
+        (None, Some(from)) => Ok(Some(Init::Job(InitialJob {
+            job: from.job.clone(),
+            checkpoint: from.checkpoint,
+            continues: from.continues,
+        }))),
+        (Some(_), Some(_)) => Err(JobError::new("model.init", "give either init or init_job, not both")),
+    }
+}
+
 fn checkpoint_from_proto(spec: &v1::CheckpointSpec) -> Result<CheckpointSection, JobError> {
     Ok(CheckpointSection {
         every_epochs: spec.every_epochs,
         every_steps: spec.every_steps,
+        every_minutes: spec.every_minutes,
         keep: spec.keep,
         on_failure: read_enum("checkpoint.on_failure", spec.on_failure)?,
     })

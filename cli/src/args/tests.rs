@@ -82,6 +82,23 @@ fn every_command_and_flag_has_help() {
 }
 
 #[test]
+fn submit_takes_a_job_file_or_a_job_and_changes_of_keys() {
+    assert!(parse("lookbehind submit").is_err());
+    assert!(parse("lookbehind submit job.toml --from j00000000").is_err());
+    assert!(parse("lookbehind submit job.toml --set train.epochs").is_err());
+    let line = "lookbehind submit --from j00000000 --set seed=3 --set train.epochs=40";
+    let Command::Submit(submit) = parse(line).unwrap().command else { panic!("not submit") };
+    assert_eq!((submit.job, submit.from.as_deref(), submit.settings.set.len()), (None, Some("j00000000"), 2));
+}
+
+#[test]
+fn continue_takes_one_length() {
+    assert!(parse("lookbehind continue j00000000").is_err());
+    assert!(parse("lookbehind continue j00000000 --epochs 4 --steps 9").is_err());
+    assert!(parse("lookbehind continue j00000000 --steps 9").is_ok());
+}
+
+#[test]
 fn delete_takes_several_jobs_and_at_least_one() {
     assert!(parse("lookbehind delete").is_err());
     let Command::Delete(delete) = parse("lookbehind delete j00000000 j00000001 --yes").unwrap().command

@@ -1,6 +1,6 @@
-//! `jobs`, `job`, `cancel`, `pause`, `resume` and `workers`: commands that make a single call.
+//! `jobs`, `job`, `cancel`, `pause`, `resume`, `retry`, `checkpoints` and `workers`: commands that make a single call.
 
-use lookbehind_proto::json::{JobJson, WorkerJson};
+use lookbehind_proto::json::{CheckpointJson, JobJson, WorkerJson};
 use lookbehind_proto::v1;
 
 use crate::args::{Jobs, OneJob, Remote, Resume};
@@ -41,6 +41,20 @@ pub(super) async fn pause(args: &OneJob, console: &Console) -> Result<(), CliErr
 pub(super) async fn resume(args: &Resume, console: &Console) -> Result<(), CliError> {
     let client = connect(&args.job.remote).await?;
     tell(console, &client.resume(&args.job.id, args.accept_class).await?)
+}
+
+/// Goes on with a failed or cancelled job.
+pub(super) async fn retry(args: &OneJob, console: &Console) -> Result<(), CliError> {
+    tell(console, &connect(&args.remote).await?.retry(&args.id).await?)
+}
+
+/// Lists the checkpoints of a job.
+pub(super) async fn checkpoints(args: &OneJob, console: &Console) -> Result<(), CliError> {
+    let checkpoints = connect(&args.remote).await?.checkpoints(&args.id).await?;
+    if console.json() {
+        return console.object(&Line::Checkpoints(checkpoints.iter().map(CheckpointJson::from).collect()));
+    }
+    print(console, &report::checkpoints(&checkpoints))
 }
 
 /// Lists workers.

@@ -25,8 +25,8 @@ const GRACE: Duration = Duration::from_secs(30);
 /// If the job file is invalid, the job fails, an output cannot be written, or the user interrupts.
 pub(super) async fn run(args: &Train, console: &Console, registry: Registry) -> Result<(), CliError> {
     let source = match &args.job {
-        Some(path) => JobSource::read(path)?,
-        None => JobSource::embedded()?,
+        Some(path) => JobSource::read_with(path, &args.settings.set)?,
+        None => JobSource::embedded(&args.settings.set)?,
     };
     let output = Output::prepare_for(&args.out, &source)?;
     let interrupt = Interrupt::listen()?;

@@ -35,6 +35,23 @@ fn jobs_are_listed_with_state_and_progress() {
 }
 
 #[test]
+fn a_job_that_does_outer_steps_again_says_up_to_which() {
+    let again = v1::Job { outer_step: 2, repeats_until: 3, ..job(v1::JobState::Running) };
+    assert!(super::job(&again).contains(&"outer step  2/4, done before up to 3".to_owned()));
+}
+
+#[test]
+fn checkpoints_are_listed_with_size_and_time() {
+    let (bytes, digest) = (3 << 20, "digest".to_owned());
+    let written_at = Some(Default::default());
+    let mut checkpoint = v1::Checkpoint { outer_step: 40, epoch: 2, digest, bytes, written_at };
+    checkpoint.written_at.as_mut().unwrap().seconds = 1_700_000_000;
+    let lines = checkpoints(&[checkpoint]);
+    assert_eq!(lines[0], "OUTER STEP  EPOCHS  SIZE      WRITTEN               DIGEST");
+    assert_eq!(lines[1], "40          2       3.00 MiB  2023-11-14T22:13:20Z  digest");
+}
+
+#[test]
 fn a_job_is_shown_without_fields_that_say_nothing() {
     let lines = super::job(&job(v1::JobState::Queued));
     assert_eq!(lines, ["job         j00000000", "state       queued", "outer step  0/4", "workers     0"]);

@@ -2,12 +2,16 @@
 //! checked; [`JobFile::validate`] checks the rest and fills in defaults.
 
 mod alpha;
+mod init;
 mod parse;
+mod setting;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::alpha::AlphaValue;
+pub use self::init::{Init, InitialJob};
 pub use self::parse::{parse_parameters, parse_toml};
+pub use self::setting::{Setting, apply_settings};
 use super::{BatchStatistics, ComputeClasses, MethodName, Minibatch, OnFailure, Parameters, Precision};
 
 /// A job as its user wrote it. The message on the wire has the same fields. [`JobFile::validate`] turns it into a
@@ -47,10 +51,9 @@ pub struct JobFile {
 pub struct ModelSection {
     /// Kind of the model, as workers know it.
     pub kind: String,
-    /// Initial weights. In a job file, the path of a safetensors file, relative to the job file; on the wire, the
-    /// digest of that file. Absent: drawn from the seed.
+    /// Initial weights. Absent: drawn from the seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub init: Option<String>,
+    pub init: Option<Init>,
     /// Parameters of the kind: all other keys.
     #[serde(flatten)]
     pub parameters: Parameters,
@@ -242,13 +245,16 @@ pub struct ScheduleSection {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointSection {
-    /// Epochs between two checkpoints; 0 means only at the end. At most one of this and `every_steps` may be given; if
-    /// both are absent, jobs with epochs write one after every epoch and jobs with steps only at the end.
+    /// Epochs between two checkpoints; 0 means only at the end. At most one of this, `every_steps` and `every_minutes`
+    /// may be given; if all are absent, `every_minutes` is 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every_epochs: Option<u64>,
     /// Outer steps between two checkpoints; 0 means only at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every_steps: Option<u64>,
+    /// Minutes between two checkpoints; 0 means only at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every_minutes: Option<f64>,
     /// Number of newest checkpoints that are kept; default 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<u32>,

@@ -1,4 +1,8 @@
+use std::time::Duration;
+
 use super::*;
+use crate::digest::Digest;
+use crate::ids::JobId;
 use crate::schedule::Shape;
 
 const SMALL: &str = r#"
@@ -57,9 +61,54 @@ fn what_is_not_written_takes_its_default() {
     assert_eq!(job.eval_every_epochs, Some(1));
     assert_eq!(
         job.checkpoint,
-        CheckpointSpec { every: Some(Length::Epochs(1)), keep: 2, on_failure: OnFailure::Continue }
+        CheckpointSpec {
+            every: CheckpointInterval::Time(Duration::from_secs(300)),
+            keep: 2,
+            on_failure: OnFailure::Continue
+        }
     );
     assert_eq!(job.resources, ResourcesSpec { min_workers: 1, max_workers: None, priority: 0, verify: 0 });
+}
+
+#[test]
+fn checkpoints_are_apart_by_epochs_outer_steps_or_time() {
+    let with = |lines: &str| parse(&format!("{SMALL}\n[checkpoint]\n{lines}\n"));
+    let interval = |lines: &str| with(lines).expect("a valid job").checkpoint.every;
+    assert_eq!(interval("every_epochs = 2"), CheckpointInterval::Length(Length::Epochs(2)));
+    assert_eq!(interval("every_steps = 2"), CheckpointInterval::Length(Length::Steps(2)));
+    assert_eq!(interval("every_minutes = 0.5"), CheckpointInterval::Time(Duration::from_secs(30)));
+    assert_eq!(interval("every_minutes = 2"), CheckpointInterval::Time(Duration::from_secs(120)));
+    for never in ["every_epochs = 0", "every_steps = 0", "every_minutes = 0"] {
+        assert_eq!(interval(never), CheckpointInterval::AtEnd, "{never}");
+    }
+    let path = |lines: &str| with(lines).expect_err("an impossible interval").path;
+    for wrong in ["-1", "nan", "inf", "0.001", "1e9"] {
+        assert_eq!(path(&format!("every_minutes = {wrong}")), "checkpoint.every_minutes", "{wrong}");
+    }
+    assert_eq!(path("every_epochs = 1\nevery_minutes = 1"), "checkpoint.every_minutes");
+    assert_eq!(path("every_steps = 1\nevery_minutes = 0"), "checkpoint.every_steps");
+}
+
+#[test]
+fn a_job_starts_from_a_file_or_from_a_checkpoint_of_another_job() {
+    let with = |init: &str| parse(&SMALL.replace("hidden = [32]", &format!("hidden = [32]\n{init}")));
+    let init = |text: &str| with(text).expect("a valid job").model.init.expect("initial weights");
+    let digest = Digest::of(b"weights");
+    assert_eq!(init(&format!("init = \"{digest}\"")), InitSpec::File(digest));
+    let job = JobId::parse("j0123abcd").expect("an identity");
+    assert_eq!(
+        init("[model.init]\njob = \"j0123abcd\""),
+        InitSpec::Job { job: job.clone(), checkpoint: None, continues: false }
+    );
+    assert_eq!(
+        init("init = { job = \"j0123abcd\", checkpoint = 7, continues = true }"),
+        InitSpec::Job { job, checkpoint: Some(7), continues: true }
+    );
+    let path = |text: &str| with(text).expect_err("no initial weights").path;
+    assert_eq!(path("init = { job = \"latest\" }"), "model.init.job");
+    assert_eq!(path("init = { checkpoint = 7 }"), "model.init");
+    assert_eq!(path("init = { job = \"j0123abcd\", step = 7 }"), "model.init.step");
+    assert_eq!(path("init = 7"), "model.init");
 }
 
 #[test]

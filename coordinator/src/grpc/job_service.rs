@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::limits::UserLimits;
 use super::views::{self, IntoStatus};
-use super::{files, unexpected, uploads, watch};
+use super::{files, initial, unexpected, uploads, watch};
 use crate::runtime::Shared;
 use crate::state::Caller;
 use crate::state::event::{Event, JobView, Reply, UserCall};
@@ -78,7 +78,9 @@ impl JobService for JobServiceImpl {
         let spec = Box::new(required(spec, "spec").map_err(IntoStatus::into_status)?);
         self.shared.storage_failure.check().map_err(IntoStatus::into_status)?;
         let entropy = getrandom::u64().map_err(|error| Status::internal(error.to_string()))?;
-        let job = self.job(caller, UserCall::Create { request_id, spec, entropy }).await?;
+        let initial_checkpoint = initial::checkpoint(&self.shared, &caller, &spec).await?;
+        let job =
+            self.job(caller, UserCall::Create { request_id, spec, initial_checkpoint, entropy }).await?;
         Ok(Response::new(v1::CreateJobResponse { job }))
     }
 
@@ -152,6 +154,17 @@ impl JobService for JobServiceImpl {
         Ok(Response::new(v1::ResumeJobResponse { job }))
     }
 
+    async fn retry_job(
+        &self,
+        request: Request<v1::RetryJobRequest>,
+    ) -> Result<Response<v1::RetryJobResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = parse_id(&request.into_inner().job_id)?;
+        let call = self.shared.retry(id).await.map_err(IntoStatus::into_status)?;
+        let job = self.job(caller, call).await?;
+        Ok(Response::new(v1::RetryJobResponse { job }))
+    }
+
     async fn delete_job(
         &self,
         request: Request<v1::DeleteJobRequest>,
@@ -201,6 +214,19 @@ impl JobService for JobServiceImpl {
         let _slot = self.limits.uploads.take(&caller)?;
         let digest = uploads::receive(&self.shared, caller, request.into_inner()).await?;
         Ok(Response::new(v1::UploadInitialWeightsResponse { digest }))
+    }
+
+    async fn list_checkpoints(
+        &self,
+        request: Request<v1::ListCheckpointsRequest>,
+    ) -> Result<Response<v1::ListCheckpointsResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = parse_id(&request.into_inner().job_id)?;
+        self.view(caller, &id).await?;
+        let folder = self.shared.store.job_folder(&id);
+        let listed = files::off_runtime(move || checkpoint::listed(&folder)).await?;
+        let checkpoints = listed.iter().map(views::checkpoint).collect();
+        Ok(Response::new(v1::ListCheckpointsResponse { checkpoints }))
     }
 
     type DownloadCheckpointStream = Outgoing<v1::DownloadCheckpointResponse>;

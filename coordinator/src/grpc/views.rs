@@ -11,6 +11,7 @@ use tonic::Status;
 use crate::state::event::{CallError, JobView, SpecView, WorkerView};
 use crate::state::{JobState, Notice, UnixMillis};
 use crate::store::StoreError;
+use crate::store::checkpoint::Listed;
 use crate::store::uploads::UploadError;
 
 pub(super) fn state(state: JobState) -> v1::JobState {
@@ -57,6 +58,17 @@ pub(crate) fn job_without_spec(view: &JobView) -> v1::Job {
         workers: view.workers,
         digest: record.digest.map(String::from).unwrap_or_default(),
         owner: record.owner.clone(),
+        repeats_until: view.repeats_until.unwrap_or(0),
+    }
+}
+
+pub(super) fn checkpoint(listed: &Listed) -> v1::Checkpoint {
+    v1::Checkpoint {
+        outer_step: listed.manifest.position.outer_step,
+        epoch: listed.manifest.position.epoch,
+        digest: listed.manifest.digest.to_string(),
+        bytes: listed.bytes,
+        written_at: Some(timestamp(listed.written_at)),
     }
 }
 
@@ -99,7 +111,7 @@ impl IntoStatus for CallError {
     fn into_status(self) -> Status {
         let message = self.to_string();
         match self {
-            CallError::NotFound(_) => Status::not_found(message),
+            CallError::NotFound(_) | CallError::NoCheckpoint { .. } => Status::not_found(message),
             CallError::Invalid(_) => Status::invalid_argument(message),
             CallError::RequestReused(_) => Status::already_exists(message),
             CallError::WrongState { .. } | CallError::NotEnded { .. } => Status::failed_precondition(message),

@@ -107,8 +107,9 @@ async fn steer(
             "cancel" => UserCall::Cancel(id),
             "pause" => UserCall::Pause(id),
             "resume" => UserCall::Resume { id, accept_class: false },
+            "retry" => app.shared.retry(id).await?,
             other => {
-                let reason = format!("{other:?}: expected cancel, pause or resume");
+                let reason = format!("{other:?}: expected cancel, pause, resume or retry");
                 return Err(Refusal::new(StatusCode::NOT_FOUND, reason));
             }
         };

@@ -97,7 +97,8 @@ fn allowed(view: &JobView, caller: &Caller) -> Vec<&'static str> {
         JobState::Running if view.record.pausing => vec!["resume", "cancel"],
         JobState::Running => vec!["pause", "cancel"],
         JobState::Paused => vec!["resume", "cancel"],
-        JobState::Succeeded | JobState::Failed | JobState::Cancelled => Vec::new(),
+        JobState::Failed | JobState::Cancelled => vec!["retry"],
+        JobState::Succeeded => Vec::new(),
     }
 }
 

@@ -168,6 +168,9 @@ impl Metrics {
         {
             self.queue_wait.observe(waited.as_secs_f64());
         }
+        if moved.from.is_some_and(JobState::is_terminal) {
+            self.job.go_on(&moved.job);
+        }
         // A job that had ended before the coordinator started has no series.
         if moved.to.is_terminal() && moved.from.is_some() {
             self.job.end(&moved.job);

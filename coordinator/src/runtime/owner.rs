@@ -166,6 +166,8 @@ impl Owner {
                     self.outboxes.remove(&session);
                 }
                 Command::Persist(change) => self.store(Change::Job(change)).await,
+                Command::Adopt(job, initial) => self.file_task(FileTask::Adopt(job, initial)).await,
+                Command::Measure(job) => self.file_task(FileTask::Measure(job)).await,
                 Command::Delete(job) => self.store(Change::Delete(job)).await,
                 Command::KeepUpload { ticket, record } => {
                     self.store(Change::KeepUpload(ticket, record)).await;

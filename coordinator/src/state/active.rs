@@ -15,6 +15,7 @@ use crate::state::describing::Claim;
 use crate::state::event::Activation;
 use crate::state::halt::Halt;
 pub(crate) use crate::state::member::Member;
+use crate::state::pace::Pace;
 use crate::state::request::Request;
 use crate::state::step::Step;
 use crate::training::Trainer;
@@ -73,8 +74,10 @@ pub(crate) struct Training {
     pub(crate) weights_digests: Arc<[BlockDigest]>,
     /// Smoothed time in seconds from the last announcement of a partial to the end of the exchange.
     pub(crate) exchange_seconds: Option<f64>,
-    /// Whether a periodic checkpoint is being written. Only one at a time, because each holds a copy of the weights.
-    pub(crate) storing: bool,
+    /// Its periodic checkpoints.
+    pub(crate) pace: Pace,
+    /// Outer steps that were recorded before this activation: those up to here are done again.
+    pub(crate) recorded: u64,
     pub(crate) phase: Phase,
 }
 

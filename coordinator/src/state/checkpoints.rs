@@ -13,13 +13,13 @@ use super::halt::{Halt, Handled};
 use super::job::Job;
 use super::record::JobState;
 use super::second_identity::{WAITS_FOR_SECOND, nothing_verified, verified};
-use crate::training::{Snapshot, Trainer};
+use crate::training::{Snapshot, Start, Trainer};
 
 impl Cluster {
     /// Continues between two outer steps: stops if the job is done or a pause or shutdown was requested; else writes a
     /// checkpoint if one is due, and begins the next outer step.
     pub(super) fn continue_training(&mut self, job: &mut Job, trainer: Box<Trainer>, due: bool) -> Handled {
-        let pausing = job.record.pausing;
+        let (pausing, now) = (job.record.pausing, self.now.elapsed);
         let training = job.require_training()?;
         if training.step.outer_step >= training.plan.outer_steps {
             return self.close(job, &trainer, Closing::Done);
@@ -30,13 +30,13 @@ impl Cluster {
         if self.stopping {
             return self.close(job, &trainer, Closing::Shutdown);
         }
-        if due && training.storing {
+        if due && training.pace.is_writing() {
             training.phase = Phase::AwaitingDisk(trainer);
             return Ok(());
         }
         // The job does not wait for this checkpoint: the snapshot keeps the weights as they are now.
         if due {
-            training.storing = true;
+            training.pace.begin(now);
             self.push(checkpoint_command(job, &trainer)?);
         }
         self.begin_outer_step(job, trainer)
@@ -65,7 +65,7 @@ impl Cluster {
         };
         job.record.checkpoint = job.record.checkpoint.max(Some(outer_step));
         if let Some(trainer) = job.require_active_mut()?.take_stored() {
-            return self.run(job, trainer);
+            return self.run(job, Start { trainer, recorded: 0 });
         }
         let training = job.require_training()?;
         match training.phase {
@@ -83,8 +83,9 @@ impl Cluster {
 
     /// A periodic checkpoint was written, or has failed: the next one may be written.
     fn allow_next_checkpoint(&mut self, job: &mut Job) -> Handled {
+        let now = self.now.elapsed;
         let training = job.require_training()?;
-        training.storing = false;
+        training.pace.end(now);
         match training.take_awaiting_disk() {
             Some(trainer) => self.continue_training(job, trainer, true),
             None => Ok(()),

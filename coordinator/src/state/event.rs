@@ -18,10 +18,11 @@ pub use self::worker::{
     Registration, WorkerMessage,
 };
 use crate::state::access::Caller;
+use crate::state::record::InitialCheckpoint;
 pub use crate::state::reply::{
     Admission, CallError, JobView, PartialOutcome, Refusal, Reply, SpecView, WorkerView,
 };
-use crate::training::{Advance, StartError, Trainer};
+use crate::training::{Advance, Start, StartError};
 
 /// Identifies the call that an answer belongs to. Opaque to the state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,8 +129,8 @@ pub enum Event {
         job: JobId,
         /// The activation that asked for it.
         activation: Activation,
-        /// The trainer at the start position, or the reason why there is none.
-        result: Result<Box<Trainer>, StartError>,
+        /// Where it starts, or the reason why it cannot.
+        result: Result<Start, StartError>,
     },
     /// The trainer has finished a computation.
     Advanced {
@@ -159,6 +160,13 @@ pub enum Event {
         activation: Activation,
         /// Both digests.
         difference: ReplayDifference,
+    },
+    /// Size in bytes of the files of a job that has ended.
+    Measured {
+        /// Identity of the job.
+        job: JobId,
+        /// The size.
+        bytes: u64,
     },
     /// A file that was announced does not come, or is refused. Of one that was received: nothing.
     UploadAbandoned(u64),
@@ -190,6 +198,8 @@ pub enum UserCall {
         request_id: String,
         /// The specification as sent, not yet validated.
         spec: Box<v1::JobSpec>,
+        /// The checkpoint that it starts from, where that is one of another job, or why there is none.
+        initial_checkpoint: Result<Option<InitialCheckpoint>, CallError>,
         /// Determines the identity of the job if the call is not a retry. It is drawn outside the core, which has no
         /// randomness.
         entropy: u64,
@@ -215,6 +225,13 @@ pub enum UserCall {
         id: JobId,
         /// Whether it may continue in another compute class.
         accept_class: bool,
+    },
+    /// Queue a job again that has failed or was cancelled.
+    Retry {
+        /// Identity of the job.
+        id: JobId,
+        /// Its stored specification; `None` if none is stored.
+        spec: Option<Vec<u8>>,
     },
     /// Delete a job that has ended.
     Delete(JobId),

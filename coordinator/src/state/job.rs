@@ -12,7 +12,7 @@ use crate::state::active::{Active, Stage, Training};
 use crate::state::event::{Activation, ReplayDifference};
 use crate::state::halt::{Halt, Handled};
 use crate::state::leaving::FaultClaim;
-use crate::state::record::JobRecord;
+use crate::state::record::{InitialCheckpoint, JobRecord};
 use crate::state::repeats::Repeats;
 use crate::state::standing::Standings;
 use crate::training::ComputeClass;
@@ -125,6 +125,12 @@ impl Job {
         self.active.as_mut().ok_or(NOT_ACTIVE)
     }
 
+    /// The checkpoint of another job that it starts from. It is an internal error if there is none.
+    pub(super) fn require_initial_checkpoint(&self) -> Result<&InitialCheckpoint, Halt> {
+        let initial = self.record.initial_checkpoint.as_ref();
+        initial.ok_or(Halt::Broken("the checkpoint was chosen that a job starts from"))
+    }
+
     /// The training state. It is an internal error if the job is in another stage.
     pub(super) fn require_training(&mut self) -> Result<&mut Training, Halt> {
         self.require_active_mut()?.require_training()
@@ -164,6 +170,13 @@ impl Job {
         }
         self.in_activation(activation)?;
         Err(Halt::Failed(difference.to_string()))
+    }
+
+    /// The outer step up to which it does again what was done before it went on from an earlier checkpoint; `None` if
+    /// there is nothing to do again.
+    pub(crate) fn repeats_until(&self) -> Option<u64> {
+        let training = self.active.as_ref()?.training()?;
+        (training.step.outer_step < training.recorded).then_some(training.recorded)
     }
 
     /// Number of outer steps done, as far as is known without loading anything.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lookbehind_common::ids::SessionId;
 
+use super::Core;
 use super::active::Stage;
 use super::cluster::Cluster;
 use super::event::Fault;
@@ -11,6 +12,16 @@ use super::halt::{Halt, Handled};
 use super::job::{Exclusion, Ground, Job};
 use super::parties::Party;
 use super::record::JobState;
+
+/// What becomes of a running job for which no worker comes within the grace period.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum WorkerGraceThen {
+    /// It waits in the queue, and goes on from its newest checkpoint when workers come.
+    #[default]
+    Queue,
+    /// It fails.
+    Fail,
+}
 
 /// A report that no worker can prepare a job. It is a claim and not yet a fact.
 #[derive(Debug)]
@@ -214,8 +225,36 @@ impl Cluster {
             let message = format!("{OTHER_CLASSES} (within {grace} s none came)");
             self.set_state(job, JobState::Paused, &message);
             self.release(job);
-        } else {
-            self.fail(job, &format!("no worker joined within {grace} s"));
+            return;
+        }
+        let message = format!("no worker joined within {grace} s");
+        match self.config.worker_grace_then {
+            WorkerGraceThen::Fail => self.fail(job, &message),
+            WorkerGraceThen::Queue => {
+                let from = job.record.checkpoint.unwrap_or(0);
+                let message = format!(
+                    "{message}; it waits in the queue, and goes on from outer step {from} when there are workers"
+                );
+                self.set_state(job, JobState::Queued, &message);
+                self.release(job);
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Stops active jobs that have had no worker for longer than the grace period.
+    pub(super) fn stop_jobs_without_workers(&mut self) {
+        let now = self.cluster.now.elapsed;
+        let grace = self.cluster.config.worker_grace;
+        let is_overdue = |job: &&mut Job| {
+            // A job that only waits for its last checkpoint needs no workers.
+            let active = job.active.as_ref().filter(|active| active.closing().is_none());
+            let since = active.and_then(|active| active.without_workers_since);
+            since.is_some_and(|since| now.saturating_sub(since) > grace)
+        };
+        for job in self.jobs.values_mut().filter(is_overdue) {
+            self.cluster.stop_without_workers(job, grace);
         }
     }
 }

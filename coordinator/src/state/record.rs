@@ -34,7 +34,7 @@ pub enum JobState {
 }
 
 impl JobState {
-    /// Whether nothing more can happen to the job.
+    /// Whether the job has ended. One that has failed or was cancelled goes on only if it is retried.
     pub fn is_terminal(self) -> bool {
         matches!(self, JobState::Succeeded | JobState::Failed | JobState::Cancelled)
     }
@@ -70,8 +70,11 @@ pub struct JobRecord {
     pub spec_bytes: u64,
     /// Digest of its specification, by which a retried creation is told from another one.
     pub spec_digest: Digest,
-    /// The uploaded file that it starts from; `None` if its weights are drawn.
+    /// The uploaded file that it starts from; `None` if it starts from something else.
     pub init: Option<Digest>,
+    /// The checkpoint of another job that it starts from; `None` if it starts from something else.
+    #[serde(default)]
+    pub initial_checkpoint: Option<InitialCheckpoint>,
     /// State of the job when the record was stored.
     pub state: JobState,
     /// Number of durable changes so far; each notice has its own.
@@ -99,6 +102,17 @@ pub struct JobRecord {
     /// Shards that two workers computed with equal bytes; see `resources.verify`.
     #[serde(default)]
     pub verified: u64,
+}
+
+/// The checkpoint of another job that a job starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitialCheckpoint {
+    /// Identity of the other job.
+    pub job: JobId,
+    /// Outer steps done at the checkpoint.
+    pub outer_step: u64,
+    /// Whether the job goes on there, with the state of the optimizer and the position in the data.
+    pub continues: bool,
 }
 
 /// A durable event of a job other than an outer step.
@@ -178,6 +192,7 @@ pub(crate) fn record_for_tests(number: u64) -> JobRecord {
         spec_bytes: 3,
         spec_digest: Digest::of(&[1, 2, 3]),
         init: None,
+        initial_checkpoint: None,
         state: JobState::Queued,
         revision: 1,
         message: String::new(),

@@ -85,6 +85,8 @@ pub struct JobView {
     pub spec: SpecView,
     /// Number of outer steps done, including those after the newest checkpoint.
     pub outer_step: u64,
+    /// The outer step up to which it does again what was done before it went on from an earlier checkpoint.
+    pub repeats_until: Option<u64>,
     /// Number of workers that serve it now.
     pub workers: u32,
 }
@@ -120,6 +122,14 @@ pub enum CallError {
     /// The `request_id` was used before with another specification.
     #[error("request_id {0:?}: was used for a job with another specification")]
     RequestReused(String),
+    /// The job has no such checkpoint.
+    #[error("job {job}: has no checkpoint{}", .outer_step.map_or(String::new(), |step| format!(" of outer step {step}")))]
+    NoCheckpoint {
+        /// Identity of the job.
+        job: JobId,
+        /// The outer step that was asked for; `None` for the newest one.
+        outer_step: Option<u64>,
+    },
     /// The call does not fit the job's state.
     #[error("job {job}: cannot {verb} a job that is {state}")]
     WrongState {

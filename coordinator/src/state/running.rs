@@ -16,7 +16,7 @@ use super::active::{Active, Closing, Phase, Stage};
 use super::assign::{Candidate, divide};
 use super::cluster::Cluster;
 use super::command::{Assignment, Command, Coordinates, RequestKind, WorkerCommand};
-use super::due::{is_checkpoint_due, is_test_due};
+use super::due::is_test_due;
 use super::event::Activation;
 use super::exchange::Exchange;
 use super::halt::{Halt, Handled};
@@ -255,17 +255,18 @@ impl Cluster {
         let now = self.now.elapsed;
         let activation = job.require_active()?.activation;
         let compute_class = job.named_class();
+        let every = job.spec.checkpoint.every;
         let training = job.require_training()?;
         let before = training.step.position;
         let after = training.plan.after(before);
         let metrics = Box::new(training.step.metrics(compute_class, now)?);
         let timeline = Box::new(training.step.timeline(now));
         let outer_steps = training.plan.outer_steps;
+        let due = training.pace.is_due(every, before, after, now);
         training.step = Step::new(after, now);
         trainer.set_position(after);
         let id = job.id().clone();
         tracing::debug!(job = %id, outer = metrics.outer_step, loss = metrics.loss, "outer step done");
-        let due = is_checkpoint_due(job, before, after);
         self.observe(Observation::StepDone {
             job: id.clone(),
             timeline,

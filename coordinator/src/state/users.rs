@@ -2,7 +2,7 @@
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{JobId, SessionId};
-use lookbehind_common::job::JobSpec;
+use lookbehind_common::job::{InitSpec, JobError, JobSpec};
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 use prost::Message as _;
@@ -14,7 +14,7 @@ use super::cluster::Cluster;
 use super::event::{CallError, JobView, Reply, ReplyTo, SpecView, UserCall, WorkerView};
 use super::job::Job;
 use super::observation::{JobMove, Observation};
-use super::record::{JobRecord, JobState, StoredJob};
+use super::record::{InitialCheckpoint, JobRecord, JobState, StoredJob};
 use super::workers::Worker;
 
 /// Maximum size in bytes of an encoded specification: it is sent to every worker and is part of lists of jobs.
@@ -28,8 +28,8 @@ impl Core {
     pub(super) fn user_call(&mut self, reply_to: ReplyTo, caller: &Caller, call: UserCall) {
         let job = |result| Reply::Job(Box::new(result));
         let reply = match call {
-            UserCall::Create { request_id, spec, entropy } => {
-                job(self.create(caller, request_id, &spec, entropy))
+            UserCall::Create { request_id, spec, initial_checkpoint, entropy } => {
+                job(self.create(caller, request_id, &spec, initial_checkpoint, entropy))
             }
             UserCall::Get(id) => job(self.find(caller, &id)),
             UserCall::Cancel(id) => job(self.steer(caller, &id, "cancel", Cluster::cancel)),
@@ -38,6 +38,7 @@ impl Core {
                 job(self
                     .steer(caller, &id, "resume", |cluster, job, who| cluster.resume(job, who, accept_class)))
             }
+            UserCall::Retry { id, spec } => job(self.retry(caller, &id, spec)),
             UserCall::Delete(id) => Reply::Done(self.delete(caller, &id)),
             UserCall::List { count, before, specs } => self.list(caller, count, before, specs),
             UserCall::AnnounceUpload(bytes) => Reply::Ticket(self.announce_upload(caller, bytes)),
@@ -62,6 +63,7 @@ impl Core {
         caller: &Caller,
         request_id: String,
         spec: &v1::JobSpec,
+        initial_checkpoint: Result<Option<InitialCheckpoint>, CallError>,
         entropy: u64,
     ) -> Result<JobView, CallError> {
         if self.cluster.stopping {
@@ -79,9 +81,10 @@ impl Core {
         self.check_queue(caller)?;
         self.catalog.check(caller, &self.cluster.config.keep)?;
         let checked = wire::from_proto(spec)?.validate()?;
+        let initial_checkpoint = initial_checkpoint?;
         if encoded.len() > MAX_SPEC {
             let problem = format!("expected at most {MAX_SPEC} bytes, found {}", encoded.len());
-            return Err(lookbehind_common::job::JobError::new("spec", &problem).into());
+            return Err(JobError::new("spec", &problem).into());
         }
         let spec_bytes = encoded.len() as u64;
         self.catalog.check_bytes(caller, spec_bytes, &self.cluster.config.keep)?;
@@ -94,7 +97,11 @@ impl Core {
             request_id,
             spec_bytes,
             spec_digest,
-            init: checked.model.init,
+            init: match checked.model.init {
+                Some(InitSpec::File(digest)) => Some(digest),
+                Some(InitSpec::Job { .. }) | None => None,
+            },
+            initial_checkpoint,
             state: JobState::Queued,
             revision: 0,
             message: String::new(),
@@ -111,8 +118,15 @@ impl Core {
         tracing::info!(job = %id, name = checked.name, owner = record.owner, "job queued");
         self.catalog.add(&record);
         let mut job = Job::new(record, checked, encoded.into(), false);
-        self.cluster.set_state(&mut job, JobState::Queued, "queued");
+        let message = match &job.record.initial_checkpoint {
+            Some(InitialCheckpoint { job, outer_step, .. }) => {
+                format!("queued; starts from outer step {outer_step} of job {job}")
+            }
+            None => "queued".to_owned(),
+        };
+        self.cluster.set_state(&mut job, JobState::Queued, &message);
         self.claim_upload(job.record.init);
+        self.cluster.adopt(&job);
         let created = view(&job);
         self.jobs.insert(id, job);
         Ok(created)
@@ -120,7 +134,7 @@ impl Core {
 
     /// Checks that a caller may queue a further job. A user gets a quarter of the queue, and administrators may go on to
     /// twice its length, so that no users can keep them out.
-    fn check_queue(&self, caller: &Caller) -> Result<(), CallError> {
+    pub(super) fn check_queue(&self, caller: &Caller) -> Result<(), CallError> {
         let most = self.cluster.config.max_queued_jobs;
         let queued = || self.jobs.values().filter(|job| job.record.state == JobState::Queued);
         if let Caller::User(name) = caller {
@@ -159,11 +173,14 @@ impl Core {
         let state = record.state;
         let appeared = JobMove { job: record.id.clone(), from: None, to: state, after: None };
         self.cluster.observe(Observation::JobMoved(appeared));
-        let Some(encoded) = spec else { return self.catalog.end(record) };
+        let Some(encoded) = spec else {
+            self.measure(record.id.clone());
+            return self.catalog.end(record);
+        };
         let checked = match decode_spec(&encoded) {
             Ok(checked) => checked,
             Err(error) => {
-                tracing::error!(job = %record.id, error, "stored job cannot be read; it is left alone");
+                tracing::error!(job = %record.id, %error, "stored job cannot be read; it is left alone");
                 return self.catalog.end(record);
             }
         };
@@ -181,6 +198,7 @@ impl Core {
             let next = if pausing { JobState::Paused } else { JobState::Queued };
             self.cluster.set_state(&mut job, next, "the coordinator was restarted");
         }
+        self.cluster.adopt(&job);
         self.jobs.insert(id, job);
     }
 
@@ -233,6 +251,7 @@ pub(super) fn view(job: &Job) -> JobView {
         record: job.record.clone(),
         spec: SpecView::Wanted,
         outer_step: job.outer_step(),
+        repeats_until: job.repeats_until(),
         workers: job.active.as_ref().map_or(0, |active| active.members.len() as u32),
     }
 }
@@ -240,13 +259,13 @@ pub(super) fn view(job: &Job) -> JobView {
 /// The view of a job that has ended.
 pub(super) fn view_of_ended(record: &JobRecord) -> JobView {
     let outer_step = record.checkpoint.unwrap_or(0);
-    JobView { record: record.clone(), spec: SpecView::Wanted, outer_step, workers: 0 }
+    JobView { record: record.clone(), spec: SpecView::Wanted, outer_step, repeats_until: None, workers: 0 }
 }
 
-fn decode_spec(encoded: &[u8]) -> Result<JobSpec, String> {
-    let spec = v1::JobSpec::decode(encoded).map_err(|error| error.to_string())?;
-    let checked = wire::from_proto(&spec).and_then(|file| file.validate());
-    checked.map_err(|error| error.to_string())
+/// A stored specification, checked again: another version may have stored it.
+pub(super) fn decode_spec(encoded: &[u8]) -> Result<JobSpec, JobError> {
+    let spec = v1::JobSpec::decode(encoded).map_err(|error| JobError::new("spec", &error.to_string()))?;
+    wire::from_proto(&spec)?.validate()
 }
 
 fn check_request_id(request_id: &str) -> Result<(), CallError> {
@@ -256,7 +275,7 @@ fn check_request_id(request_id: &str) -> Result<(), CallError> {
             "expected 1 to {MAX_REQUEST_ID} visible ASCII characters, found {} bytes",
             request_id.len()
         );
-        return Err(lookbehind_common::job::JobError::new("request_id", &problem).into());
+        return Err(JobError::new("request_id", &problem).into());
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Checkpoints: `checkpoints/step-N/` with `model.safetensors`, `optimizer.safetensors` and `manifest.json`. The
 //! folder gets its final name last, when everything in it is durable: a crash leaves a whole checkpoint or none.
 
+mod initial;
+mod listing;
 mod manifest;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,8 @@ use lookbehind_common::layout::Layout;
 use lookbehind_common::model_file;
 use lookbehind_common::optimizer::OptimizerState;
 
+pub use initial::{adopt, read_initial, read_initial_weights};
+pub use listing::{Listed, listed};
 pub use manifest::Manifest;
 
 use super::{StoreError, durable};

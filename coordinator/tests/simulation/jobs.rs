@@ -72,7 +72,7 @@ fn draw(dice: &mut Dice) -> JobFile {
     }
     match dice.below(4) {
         0 => file.checkpoint.every_epochs = Some(1),
-        1 => {}
+        1 => file.checkpoint.every_minutes = Some(0.01),
         _ => file.checkpoint.every_steps = Some(dice.between(1, 3)),
     }
     file.checkpoint.keep = Some(dice.between(1, 3) as u32);

@@ -151,8 +151,11 @@ impl World {
                     self.database_task(DatabaseTask::Put(change));
                 }
                 Command::Delete(job) => self.database_task(DatabaseTask::Delete(job)),
-                Command::KeepUpload { .. } | Command::DropUpload(_) => {
-                    self.invariants.fail("there are no uploads in a simulation".into());
+                Command::KeepUpload { .. } | Command::DropUpload(_) | Command::Adopt(..) => {
+                    self.invariants.fail("no job starts from given weights in a simulation".into());
+                }
+                Command::Measure(_) => {
+                    self.invariants.fail("the size of files counts for nothing in a simulation".into());
                 }
                 Command::Load { job, activation, start } => {
                     self.file_task(FileTask::Load(job, activation, start));

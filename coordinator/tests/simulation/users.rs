@@ -89,7 +89,12 @@ impl World {
                 let entropy = self.dice.below(1 << 40);
                 self.expected.insert(JobId::from_entropy(entropy), Rc::clone(&request.expected));
                 let spec = Box::new(request.expected.message.clone());
-                UserCall::Create { request_id: request.request_id.clone(), spec, entropy }
+                UserCall::Create {
+                    request_id: request.request_id.clone(),
+                    spec,
+                    initial_checkpoint: Ok(None),
+                    entropy,
+                }
             }
             (_, None) => return,
             (Wish::Pause, Some(job)) => UserCall::Pause(job),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
-use lookbehind_coordinator::state::{CoreConfig, KeepLimits};
+use lookbehind_coordinator::state::{CoreConfig, KeepLimits, Retention, WorkerGraceThen};
 
 use crate::agenda::{Agenda, Place, ScheduledEvent};
 use crate::dice::{Dice, Micros, millis, seconds};
@@ -225,6 +225,7 @@ impl World {
             incarnation: Incarnation(self.incarnation),
             failure_detection: Duration::from_micros(DETECTION),
             worker_grace: Duration::from_secs(3600),
+            worker_grace_then: WorkerGraceThen::Queue,
             max_queued_jobs: 8,
             max_workers: 16,
             max_workers_per_identity: 16,
@@ -234,6 +235,7 @@ impl World {
                 upload_bytes: 0,
                 unused_upload: Duration::from_secs(3600),
             },
+            retention: Retention::default(),
             memory: 1 << 20,
             verification_key: self.seed,
             block_elements: BLOCK,

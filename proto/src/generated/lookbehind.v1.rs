@@ -40,14 +40,31 @@ pub struct ModelSpec {
     /// Kind of the model as workers know it, for example "mlp"; the same characters as in JobSpec.name.
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
-    /// Initial weights: the digest that UploadInitialWeights returned, 64 lower-case hex digits. Absent means that a
-    /// worker draws the weights from the seed.
+    /// Initial weights: the digest that UploadInitialWeights returned, 64 lower-case hex digits. If this and init_job are
+    /// absent, a worker draws the weights from the seed.
     #[prost(string, optional, tag = "2")]
     pub init: ::core::option::Option<::prost::alloc::string::String>,
     /// Parameters of the kind: the other keys under \[model\] of a job file. Numbers must be finite, and whole numbers must
     /// lie within -2^53 to 2^53. Null values and more than 16 levels of nesting are refused.
     #[prost(message, optional, tag = "3")]
     pub parameters: ::core::option::Option<::prost_types::Struct>,
+    /// Another job whose weights the job starts from. Not together with init.
+    #[prost(message, optional, tag = "4")]
+    pub init_job: ::core::option::Option<InitialJob>,
+}
+/// A checkpoint of another job of the same coordinator, to start from. The caller must have access to that job.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InitialJob {
+    /// Identity of the other job.
+    #[prost(string, tag = "1")]
+    pub job: ::prost::alloc::string::String,
+    /// Outer steps done at the checkpoint; absent means the newest one when the new job is created.
+    #[prost(uint64, optional, tag = "2")]
+    pub checkpoint: ::core::option::Option<u64>,
+    /// Whether the job also takes over the state of the optimizer and the position in the data: it then goes on where the
+    /// other job stopped. TrainSpec.epochs or TrainSpec.steps, and the schedule, count from the beginning of the other job.
+    #[prost(bool, tag = "3")]
+    pub continues: bool,
 }
 /// A data set, named by its kind. The coordinator does not interpret the parameters; workers check them.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -193,9 +210,9 @@ pub struct ScheduleSpec {
     pub warmup_start: ::core::option::Option<f64>,
 }
 /// When checkpoints are written. One is always written before the first outer step, after the last one, and when a job
-/// pauses after an outer step. At most one of every_epochs and every_steps may be given. If both are absent, a job with
-/// TrainSpec.epochs writes one after every epoch, and a job with TrainSpec.steps no further ones.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+/// pauses after an outer step. At most one of every_epochs, every_steps and every_minutes may be given. If all are absent,
+/// every_minutes is 5.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct CheckpointSpec {
     /// Epochs between two checkpoints, up to 2^40; 0 means no further ones.
     #[prost(uint64, optional, tag = "1")]
@@ -209,6 +226,10 @@ pub struct CheckpointSpec {
     /// What the job does if a checkpoint cannot be written.
     #[prost(enumeration = "OnCheckpointFailure", tag = "4")]
     pub on_failure: i32,
+    /// Minutes between two checkpoints, 0.01 to 525600, at the end of an outer step; 0 means no further ones. The time is
+    /// longer where writing a checkpoint takes more than a twentieth of it.
+    #[prost(double, optional, tag = "5")]
+    pub every_minutes: ::core::option::Option<f64>,
 }
 /// When the test split, if there is one, is evaluated. This always happens after the last outer step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -799,6 +820,10 @@ pub struct Job {
     /// Name of the principal that created the job; empty if the coordinator did not authenticate callers.
     #[prost(string, tag = "12")]
     pub owner: ::prost::alloc::string::String,
+    /// Outer steps up to this one were done before the job went on from an earlier checkpoint, and are being done again; 0 if
+    /// none are.
+    #[prost(uint64, tag = "13")]
+    pub repeats_until: u64,
 }
 /// Request of CreateJob.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -894,6 +919,20 @@ pub struct ResumeJobRequest {
 /// Response of ResumeJob.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ResumeJobResponse {
+    /// The job after the call.
+    #[prost(message, optional, tag = "1")]
+    pub job: ::core::option::Option<Job>,
+}
+/// Request of RetryJob.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetryJobRequest {
+    /// Identity of the job.
+    #[prost(string, tag = "1")]
+    pub job_id: ::prost::alloc::string::String,
+}
+/// Response of RetryJob.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RetryJobResponse {
     /// The job after the call.
     #[prost(message, optional, tag = "1")]
     pub job: ::core::option::Option<Job>,
@@ -1131,6 +1170,39 @@ pub struct FileHeader {
     #[prost(uint64, tag = "1")]
     pub length: u64,
 }
+/// Request of ListCheckpoints.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCheckpointsRequest {
+    /// Identity of the job.
+    #[prost(string, tag = "1")]
+    pub job_id: ::prost::alloc::string::String,
+}
+/// Response of ListCheckpoints.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListCheckpointsResponse {
+    /// The whole checkpoints, newest first. DownloadCheckpoint has the model of each until a newer one takes its place.
+    #[prost(message, repeated, tag = "1")]
+    pub checkpoints: ::prost::alloc::vec::Vec<Checkpoint>,
+}
+/// A checkpoint of a job.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Checkpoint {
+    /// Outer steps done at the checkpoint.
+    #[prost(uint64, tag = "1")]
+    pub outer_step: u64,
+    /// Epoch of the next sample, from 0: the number of epochs that are complete.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// Digest of the weights, as in Job.digest.
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    /// Size of all its files in bytes: model, state of the optimizer and manifest.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    /// Time at which it was written.
+    #[prost(message, optional, tag = "5")]
+    pub written_at: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// Request of DownloadCheckpoint.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DownloadCheckpointRequest {
@@ -1177,7 +1249,7 @@ pub struct CheckpointHeader {
     #[prost(string, tag = "3")]
     pub digest: ::prost::alloc::string::String,
 }
-/// States of a job. SUCCEEDED, FAILED and CANCELLED are final.
+/// States of a job. SUCCEEDED is final, and so are FAILED and CANCELLED unless RetryJob is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum JobState {
@@ -1474,6 +1546,32 @@ pub mod job_service_client {
                 .insert(GrpcMethod::new("lookbehind.v1.JobService", "ResumeJob"));
             self.inner.unary(req, path, codec).await
         }
+        /// Queues a failed or cancelled job again: it goes on from its newest checkpoint, or from its beginning if it has none.
+        /// For a job that has not ended, the call succeeds and changes nothing.
+        pub async fn retry_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RetryJobRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RetryJobResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/lookbehind.v1.JobService/RetryJob",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("lookbehind.v1.JobService", "RetryJob"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Deletes a job that has ended, with its events, metrics and checkpoints. The file of initial weights that it started
         /// from goes with the last such job. Streams of the job that are open end with NOT_FOUND, or complete.
         pub async fn delete_job(
@@ -1501,7 +1599,7 @@ pub mod job_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Streams the stored events after the cursor, then new events, until the job has ended. The last notice of a job has
-        /// the state SUCCEEDED, FAILED or CANCELLED. If the stream ends and the caller does not have it, call again with the
+        /// the state SUCCEEDED, FAILED or CANCELLED; a job that was retried has earlier notices of these states. If the stream ends and the caller does not have it, call again with the
         /// revision and the outer step of the last events received.
         pub async fn watch_job(
             &mut self,
@@ -1582,6 +1680,31 @@ pub mod job_service_client {
                     GrpcMethod::new("lookbehind.v1.JobService", "UploadInitialWeights"),
                 );
             self.inner.client_streaming(req, path, codec).await
+        }
+        /// Lists the checkpoints of a job that there are now, newest first.
+        pub async fn list_checkpoints(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListCheckpointsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCheckpointsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/lookbehind.v1.JobService/ListCheckpoints",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("lookbehind.v1.JobService", "ListCheckpoints"));
+            self.inner.unary(req, path, codec).await
         }
         /// Streams the model file of a checkpoint.
         pub async fn download_checkpoint(
@@ -1671,6 +1794,15 @@ pub mod job_service_server {
             tonic::Response<super::ResumeJobResponse>,
             tonic::Status,
         >;
+        /// Queues a failed or cancelled job again: it goes on from its newest checkpoint, or from its beginning if it has none.
+        /// For a job that has not ended, the call succeeds and changes nothing.
+        async fn retry_job(
+            &self,
+            request: tonic::Request<super::RetryJobRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RetryJobResponse>,
+            tonic::Status,
+        >;
         /// Deletes a job that has ended, with its events, metrics and checkpoints. The file of initial weights that it started
         /// from goes with the last such job. Streams of the job that are open end with NOT_FOUND, or complete.
         async fn delete_job(
@@ -1687,7 +1819,7 @@ pub mod job_service_server {
             + std::marker::Send
             + 'static;
         /// Streams the stored events after the cursor, then new events, until the job has ended. The last notice of a job has
-        /// the state SUCCEEDED, FAILED or CANCELLED. If the stream ends and the caller does not have it, call again with the
+        /// the state SUCCEEDED, FAILED or CANCELLED; a job that was retried has earlier notices of these states. If the stream ends and the caller does not have it, call again with the
         /// revision and the outer step of the last events received.
         async fn watch_job(
             &self,
@@ -1709,6 +1841,14 @@ pub mod job_service_server {
             request: tonic::Request<tonic::Streaming<super::UploadInitialWeightsRequest>>,
         ) -> std::result::Result<
             tonic::Response<super::UploadInitialWeightsResponse>,
+            tonic::Status,
+        >;
+        /// Lists the checkpoints of a job that there are now, newest first.
+        async fn list_checkpoints(
+            &self,
+            request: tonic::Request<super::ListCheckpointsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCheckpointsResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the DownloadCheckpoint method.
@@ -2078,6 +2218,51 @@ pub mod job_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/lookbehind.v1.JobService/RetryJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct RetryJobSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::UnaryService<super::RetryJobRequest>
+                    for RetryJobSvc<T> {
+                        type Response = super::RetryJobResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RetryJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::retry_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RetryJobSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/lookbehind.v1.JobService/DeleteJob" => {
                     #[allow(non_camel_case_types)]
                     struct DeleteJobSvc<T: JobService>(pub Arc<T>);
@@ -2259,6 +2444,51 @@ pub mod job_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/lookbehind.v1.JobService/ListCheckpoints" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListCheckpointsSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::UnaryService<super::ListCheckpointsRequest>
+                    for ListCheckpointsSvc<T> {
+                        type Response = super::ListCheckpointsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListCheckpointsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::list_checkpoints(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListCheckpointsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

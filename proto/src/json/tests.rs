@@ -40,6 +40,9 @@ fn keys_are_the_fields_of_the_protocol_and_absent_ones_are_omitted() {
     assert_keys("Job", &JobJson::from(&job), &JobJson::from(&v1::Job::default()));
     let notice = v1::JobNotice { at, ..v1::JobNotice::default() };
     assert_keys("JobNotice", &NoticeJson::from(&notice), &NoticeJson::from(&v1::JobNotice::default()));
+    let checkpoint = v1::Checkpoint { written_at: at, ..v1::Checkpoint::default() };
+    let empty = CheckpointJson::from(&v1::Checkpoint::default());
+    assert_keys("Checkpoint", &CheckpointJson::from(&checkpoint), &empty);
     let worker = WorkerJson::from(&v1::Worker::default());
     assert_keys("Worker", &worker, &worker);
     let (time, test) = (v1::TimeSplit::default(), v1::TestMetrics::default());

@@ -130,8 +130,8 @@ async fn a_coordinator_killed_on_a_full_disk_goes_on_from_the_checkpoint_before(
     disk.machines.coordinator.ended().await;
     disk.free();
     disk.machines.restart().await;
-    let from = ["training from", &checkpoint.to_string()];
-    disk.machines.client.watch(&disk.id).await.until_said(&from).await;
+    let from = format!("from outer step {checkpoint}");
+    disk.machines.client.watch(&disk.id).await.until_said(&[&from]).await;
     disk.ends_like_an_undisturbed_run().await;
 }
 

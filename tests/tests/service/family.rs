@@ -51,7 +51,7 @@ impl Bench {
     async fn agrees(&self, mut jobs: Vec<JobFile>) {
         let mut submitted = Vec::new();
         for job in &mut jobs {
-            job.model.init = Some(self.init_digest.clone());
+            job.model.init = Some(self.init_digest.clone().into());
             submitted.push(self.cluster.client().submit(job).await);
         }
         for (job, id) in jobs.iter().zip(submitted) {

@@ -168,6 +168,8 @@ async fn command_line_and_http_interface_say_the_same_of_a_job() {
     assert_same_lists("Notice", &notices, &seen.events["history"]["notices"]);
     let workers = printed(Command::Workers(seen.remote.clone()), "workers").await;
     assert_same("Worker", &workers[0][0], &seen.overview["workers"][0], Some("silent_seconds"));
+    let checkpoints = printed(Command::Checkpoints(seen.one()), "checkpoints").await;
+    assert_documented("Checkpoint", COMMAND_LINE, &checkpoints[0][0]);
     let delete = Delete { ids: vec![seen.id.clone()], yes: true, remote: seen.remote.clone() };
     assert_eq!(printed(Command::Delete(delete), "deleted").await, [Value::from(seen.id.as_str())]);
     let left = printed(Command::Jobs(Jobs { limit: 100, remote: seen.remote.clone() }), "jobs").await;

@@ -9,7 +9,7 @@ use lookbehind_tests::jobs::small_with;
 use tonic::Code;
 
 fn starting_from(digest: &str) -> JobFile {
-    small_with(|job| job.model.init = Some(digest.to_owned()))
+    small_with(|job| job.model.init = Some(digest.to_owned().into()))
 }
 
 /// The tensors of the small job's model: 64 inputs, 16 hidden units, 10 classes.

@@ -78,8 +78,7 @@ function takeOverview(data) {
   account.show(data.you ?? null, data.access);
   choose();
   const seen = data.jobs.find((other) => other.id === chosen);
-  const stale = job !== null && isOver(job.state) && !isOver(seen?.state);
-  if (seen !== undefined && !stale) job = seen;
+  if (seen !== undefined) update(seen);
   list.show(data.jobs, chosen, now());
   showWorkers(data, now());
   showEvents(data.events, data.jobs, now());
@@ -162,8 +161,16 @@ function takeJobEvent(name, data) {
 
 function takeJob(data) {
   if (data.id !== chosen) return;
-  job = data;
+  update(data);
   showJob();
+}
+
+/** Takes a state of the chosen job that is not older than the known one. A job that goes on after its end is followed again. */
+function update(data) {
+  if (job !== null && data.revision < job.revision) return;
+  const goesOn = job !== null && isOver(job.state) && !isOver(data.state);
+  job = data;
+  if (goesOn) openJob(chosen, true);
 }
 
 function showJob(reason = null) {

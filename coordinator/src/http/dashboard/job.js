@@ -39,8 +39,9 @@ export class JobHead {
     setAttribute(bar, "value", share ?? 0);
     const total = job.total_outer_steps > 0 ? ` of ${count(job.total_outer_steps)}` : "";
     const epoch = newest ? `, epoch ${count(newest.epoch + 1)}` : "";
+    const again = job.repeats_until > 0 ? `, done before up to ${count(job.repeats_until)}` : "";
     const percentage = share === null ? "" : `${percentDone(share)} · `;
-    setText(byId("job-progress-text"), `${percentage}outer step ${count(job.outer_step)}${total}${epoch}`);
+    setText(byId("job-progress-text"), `${percentage}outer step ${count(job.outer_step)}${total}${epoch}${again}`);
     setText(byId("job-time"), this.time(job, now));
   }
 

@@ -107,6 +107,11 @@ impl JobSeries {
         self.remove_ended();
     }
 
+    /// The job had ended and goes on: its series stay.
+    pub(super) fn go_on(&self, job: &JobId) {
+        self.ended().retain(|(_, ended)| ended != job);
+    }
+
     /// Removes the series of jobs that ended long ago.
     pub(super) fn remove_ended(&self) {
         let mut ended = self.ended();
@@ -118,7 +123,7 @@ impl JobSeries {
 
     /// The job was deleted.
     pub(super) fn delete(&self, job: &JobId) {
-        self.ended().retain(|(_, ended)| ended != job);
+        self.go_on(job);
         self.remove(job);
     }
 
@@ -158,5 +163,19 @@ mod tests {
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         let losses = text.lines().filter(|line| line.starts_with("job_loss{")).count();
         assert_eq!(losses, ENDED - 1);
+    }
+
+    #[test]
+    fn the_series_of_a_job_that_goes_on_after_its_end_stay_however_many_end_after_it() {
+        let series = JobSeries::default();
+        let step = v1::OuterStepMetrics { time: Some(v1::TimeSplit::default()), ..Default::default() };
+        let retried = JobId::from_entropy(0);
+        series.note(&retried, &step, 1);
+        series.end(&retried);
+        series.go_on(&retried);
+        for number in 1..2 * ENDED {
+            series.end(&JobId::from_entropy(number as u64));
+        }
+        assert_eq!(series.outer_steps.get_or_create(&JobLabel { job_id: retried.to_string() }).get(), 1);
     }
 }

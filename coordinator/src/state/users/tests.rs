@@ -108,7 +108,12 @@ fn only_a_job_that_has_ended_can_be_deleted_and_only_by_its_owner_or_an_admin() 
 fn an_identity_that_is_drawn_again_goes_to_no_second_job() {
     let mut desk = Desk::new(|_| ());
     let mut create = |request_id: &str, cancel: bool| {
-        let call = UserCall::Create { request_id: request_id.into(), spec: spec("", None), entropy: 7 };
+        let call = UserCall::Create {
+            request_id: request_id.into(),
+            spec: spec("", None),
+            initial_checkpoint: Ok(None),
+            entropy: 7,
+        };
         let Reply::Job(created) = desk.ask(&admin(), call) else { panic!("expected a job") };
         let id = created.expect("room for a job").record.id;
         if cancel {

@@ -13,7 +13,7 @@ use crate::store::durable;
 
 /// Version of the checkpoint format; any other one is refused.
 pub(super) const FORMAT: u32 = 2;
-const MANIFEST: &str = "manifest.json";
+pub(super) const MANIFEST: &str = "manifest.json";
 
 /// The properties of a checkpoint. Equal jobs write equal manifests up to the field `job`: the fields from there on
 /// depend on the run, so that a reader who compares manifests can ignore them.
