@@ -21,7 +21,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const CALL: Duration = Duration::from_secs(30);
 /// Interval between keep-alive pings, and how long their answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// How often job creation is attempted if the connection is lost before the answer. The request identity ensures that
+/// How often job creation is attempted if the connection is lost before the answer, or the coordinator cannot answer now. The request identity ensures that
 /// only one job is created.
 const CREATE_ATTEMPTS: u32 = 4;
 /// Jobs per page. Pages are small because each job carries its specification.
@@ -80,7 +80,7 @@ impl Client {
         let mut wait = Duration::from_millis(200);
         for _ in 1..CREATE_ATTEMPTS {
             match in_time(self.service.clone().create_job(request.clone())).await {
-                Err(status) if is_connection(&status) && tls_refusal(&status).is_none() => {
+                Err(status) if is_transient(&status) && tls_refusal(&status).is_none() => {
                     tokio::time::sleep(wait).await
                 }
                 answer => return self.job(answer.map(|r| r.job), "submit"),
@@ -229,7 +229,10 @@ impl Client {
             "" => status.code().to_string(),
             message => message.to_owned(),
         };
-        CliError::Refused { what: what.to_owned(), message }
+        match status.code() {
+            Code::Unavailable => CliError::NotNow { what: what.to_owned(), message },
+            _ => CliError::Refused { what: what.to_owned(), message },
+        }
     }
 
     fn job(&self, answer: Result<Option<v1::Job>, Status>, what: &str) -> Result<v1::Job, CliError> {
@@ -244,12 +247,19 @@ const MAX_DECODED: usize = 4 * MAX_MESSAGE_BYTES;
 
 /// Whether a status reports a failed connection instead of an answer of the coordinator.
 pub fn is_connection(status: &Status) -> bool {
-    use std::error::Error;
-    // Only errors of the transport have a source. A status that the coordinator sent has none.
-    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
-        || (matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled)
-            && status.source().is_some())
+    // Only errors of this side, such as those of the transport, have a source. A status that the coordinator sent has none.
+    std::error::Error::source(status).is_some()
 }
+
+/// Whether the same call may succeed a little later: the connection failed, or the coordinator cannot answer now.
+fn is_transient(status: &Status) -> bool {
+    is_connection(status) || status.code() == Code::Unavailable
+}
+
+/// The coordinator did not answer in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {} s", CALL.as_secs())]
+struct NoAnswer;
 
 /// The error for a failed connection: no coordinator answers, or one side does not trust the other's certificate.
 fn no_connection(url: &str, error: &(dyn std::error::Error + 'static)) -> CliError {
@@ -263,7 +273,7 @@ fn no_connection(url: &str, error: &(dyn std::error::Error + 'static)) -> CliErr
 async fn in_time<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
     match tokio::time::timeout(CALL, call).await {
         Ok(answer) => answer.map(Response::into_inner),
-        Err(_) => Err(Status::deadline_exceeded(format!("no answer within {} s", CALL.as_secs()))),
+        Err(_) => Err(Status::from_error(Box::new(NoAnswer))),
     }
 }
 

@@ -81,6 +81,14 @@ pub enum CliError {
         /// The error of the network.
         reason: String,
     },
+    /// The coordinator answered that it cannot serve a call now.
+    #[error("{what}: {}", printable(message))]
+    NotNow {
+        /// The call.
+        what: String,
+        /// The message of the coordinator.
+        message: String,
+    },
     /// The coordinator answered a call with an error.
     #[error("{what}: {}", printable(message))]
     Refused {
@@ -222,7 +230,9 @@ impl CliError {
             | Self::Access(_)
             | Self::Credentials(_) => Exit::Usage,
             Self::Unreachable { .. } | Self::Lost { .. } => Exit::Unreachable,
-            Self::Refused { .. } | Self::Malformed { .. } | Self::NotTrusted { .. } => Exit::Refused,
+            Self::Refused { .. } | Self::NotNow { .. } | Self::Malformed { .. } | Self::NotTrusted { .. } => {
+                Exit::Refused
+            }
             Self::Write { .. }
             | Self::Occupied { .. }
             | Self::ReplacesInput { .. }

@@ -50,7 +50,7 @@ impl Progress {
         self.set_total(notice.total_outer_steps);
         let state = state_name(notice.state());
         let same_state = std::mem::replace(&mut self.last_state, notice.state()) == notice.state();
-        if same_state && notice.message.starts_with("checkpoint ") {
+        if same_state && notice.kind() == v1::NoticeKind::Checkpoint {
             return;
         }
         let message = printable(reason(notice.state(), &notice.message));

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use answer::Refusal;
 use places::Places;
 use snapshot::Snapshots;
+pub(crate) use views::time;
 
 use crate::grpc::callers::Guard;
 use crate::observe::Observer;

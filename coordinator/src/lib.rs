@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod certificate;
 mod config;
 mod grpc;
 mod http;

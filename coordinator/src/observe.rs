@@ -1,6 +1,7 @@
 //! Observation: turns what the state machine reports into metrics, traces and the content of the dashboard.
 
 mod activity;
+mod degraded;
 mod metrics;
 mod spans;
 
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use lookbehind_common::ids::{JobId, SessionId};
 use lookbehind_proto::v1;
 use lookbehind_telemetry::http;
+use lookbehind_telemetry::repeated::Repeated;
 use lookbehind_telemetry::traces::Traces;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -20,6 +22,8 @@ use crate::state::{JobState, UnixMillis};
 
 use activity::Activity;
 pub(crate) use activity::{ClusterEvent, ClusterEventKind};
+pub(crate) use degraded::DegradedMode;
+use degraded::{DegradedModes, Report};
 pub(crate) use metrics::{Metrics, Refused};
 
 /// Receives the observations of the state machine. It never blocks.
@@ -27,6 +31,8 @@ pub(crate) struct Observer {
     /// The metrics that Prometheus scrapes.
     pub(crate) metrics: Metrics,
     activity: Mutex<Activity>,
+    degraded: Mutex<DegradedModes>,
+    refusals: Mutex<Repeated<&'static str>>,
     traces: Traces,
     changes: watch::Sender<u64>,
     started: Instant,
@@ -36,6 +42,8 @@ pub(crate) struct Observer {
     silent: Duration,
 }
 
+/// A refusal of one kind is logged at most once in this time.
+const REFUSALS: Duration = Duration::from_secs(60);
 /// There has been no sign of life yet.
 const NEVER: u64 = u64::MAX;
 /// The coordinator is shutting down.
@@ -45,8 +53,12 @@ const SILENT: Duration = Duration::from_secs(10);
 
 /// The present time of the system clock; a clock before 1970 counts as 1970.
 pub(crate) fn unix_now() -> UnixMillis {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(since.as_millis() as u64)
+    unix_millis(SystemTime::now())
+}
+
+/// A time of the system clock; one before 1970 counts as 1970.
+pub(crate) fn unix_millis(at: SystemTime) -> UnixMillis {
+    UnixMillis(at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64)
 }
 
 /// Counts refused connections and failed handshakes of the HTTP server.
@@ -67,6 +79,8 @@ impl Observer {
         Self {
             metrics: Metrics::new(registry),
             activity: Mutex::default(),
+            degraded: Mutex::default(),
+            refusals: Mutex::new(Repeated::new(REFUSALS)),
             traces,
             changes,
             started: Instant::now(),
@@ -101,7 +115,58 @@ impl Observer {
         if silent > self.silent {
             return Err(format!("the state machine has not responded for {} s", silent.as_secs()));
         }
-        Ok(())
+        let mut stops = self.degraded().into_iter().filter(|(mode, _)| mode.stops_service());
+        stops.next().map_or(Ok(()), |(_, reason)| Err(reason))
+    }
+
+    /// Counts and logs a caller who is refused.
+    pub(crate) fn refuse(&self, why: Refused, from: impl std::fmt::Display, reason: &str) {
+        self.metrics.refuse(why);
+        self.log_refusal(why.name(), from, reason);
+    }
+
+    /// Counts and logs a connection whose TLS handshake failed.
+    pub(crate) fn refuse_handshake(&self, from: impl std::fmt::Display, reason: &str) {
+        self.metrics.handshakes_failed.inc();
+        self.log_refusal("handshake", from, reason);
+    }
+
+    /// Logs a refusal, unless one of its kind was logged a short while ago: then only their number is told later.
+    fn log_refusal(&self, kind: &'static str, from: impl std::fmt::Display, reason: &str) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = refusals.admit(kind, Instant::now());
+        drop(refusals);
+        if let Some(not_told) = told {
+            tracing::warn!(kind, %from, reason, not_told, "caller refused");
+        }
+    }
+
+    /// Enters a degraded mode for a reason, or leaves it. Log, metrics and dashboard are told when that is a change.
+    pub(crate) fn set_degraded(&self, mode: DegradedMode, reason: Option<String>) {
+        let text = reason.clone();
+        let report = self.with_modes(|modes| modes.set(mode, reason, Instant::now()));
+        let Some(report) = report else { return };
+        self.metrics.degraded.set(mode, text.is_some());
+        log_degraded(mode, text.as_deref().unwrap_or_default(), &report);
+        let text = text.unwrap_or_else(|| mode.over().to_owned());
+        self.tell(unix_now(), ClusterEventKind::Coordinator, text, "", None);
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Reminds of degraded modes that last.
+    pub(crate) fn remind(&self) {
+        for (mode, reason, report) in self.with_modes(|modes| modes.due(Instant::now())) {
+            log_degraded(mode, &reason, &report);
+        }
+    }
+
+    /// The degraded modes that the coordinator is in, with their reasons.
+    pub(crate) fn degraded(&self) -> Vec<(DegradedMode, String)> {
+        self.with_modes(|modes| modes.reasons())
+    }
+
+    fn with_modes<T>(&self, act: impl FnOnce(&mut DegradedModes) -> T) -> T {
+        act(&mut self.degraded.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn with_board<T>(&self, act: impl FnOnce(&mut Activity) -> T) -> T {
@@ -216,5 +281,18 @@ impl Observer {
     /// Sends the waiting traces, for at most `limit`.
     pub(crate) async fn shutdown(&self, limit: Duration) {
         self.traces.shutdown(limit).await;
+    }
+}
+
+fn log_degraded(mode: DegradedMode, reason: &str, report: &Report) {
+    let (mode, over) = (mode.name(), mode.over());
+    match report {
+        Report::Begun => tracing::error!(mode, reason, "degraded mode"),
+        Report::Lasts(for_long) => {
+            tracing::error!(mode, reason, minutes = for_long.as_secs() / 60, "degraded mode lasts");
+        }
+        Report::Over(after) => {
+            tracing::info!(mode, seconds = after.as_secs(), "degraded mode is over: {}", over);
+        }
     }
 }

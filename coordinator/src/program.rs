@@ -15,6 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{Config, Coordinator, StartError};
 
+/// Exit code after a second signal, which ends the program before everything is finished.
+const EXIT_INTERRUPTED: u8 = 130;
 /// Exit code for unusable configuration or state, distinct from other failures: `EX_CONFIG` of sysexits.h.
 const EXIT_CONFIG: u8 = 78;
 
@@ -23,7 +25,8 @@ const EXIT_CONFIG: u8 = 78;
 #[command(
     name = "lookbehind-coordinator",
     version,
-    after_help = "Exit codes: 0 stopped on request, 1 failed, 78 unusable configuration or state."
+    after_help = "Exit codes: 0 stopped on request, 1 failed, 78 unusable configuration or state, 130 \
+                  ended at once by a second signal."
 )]
 struct Args {
     /// Address to listen on.
@@ -166,7 +169,8 @@ pub fn main() -> ExitCode {
     let ended =
         tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(run(config)));
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::Finished) => ExitCode::SUCCESS,
+        Ok(Ended::Interrupted) => ExitCode::from(EXIT_INTERRUPTED),
         Err(error) => {
             tracing::error!("{error}");
             let unusable = error.downcast_ref::<StartError>().is_some();
@@ -185,7 +189,15 @@ fn probe(config: &Config) -> ExitCode {
     Probe { address, certificate }.run()
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+/// How a coordinator ends that was asked to.
+enum Ended {
+    /// Running outer steps were finished, or given up after the grace period.
+    Finished,
+    /// A second signal ended it at once.
+    Interrupted,
+}
+
+async fn run(config: Config) -> anyhow::Result<Ended> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut coordinator = Coordinator::start(config).await?;
@@ -198,9 +210,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
         "shutdown requested: running outer steps are finished first; a second signal ends at once"
     );
     tokio::select! {
-        () = coordinator.shutdown() => {}
+        () = coordinator.shutdown() => return Ok(Ended::Finished),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    Ok(())
+    tracing::warn!(
+        "a second signal: ended before running outer steps were finished; the newest checkpoints are kept"
+    );
+    Ok(Ended::Interrupted)
 }

@@ -6,6 +6,7 @@ mod database;
 mod feeds;
 mod files;
 mod owner;
+mod storage;
 mod turns;
 mod weights;
 
@@ -14,7 +15,6 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use database::StorageFailure;
 pub(crate) use feeds::{Feeds, Subscription};
 pub(crate) use owner::{Clock, Owner};
 pub(crate) use turns::Turn;
@@ -100,8 +100,6 @@ pub(crate) struct Shared {
     pub(crate) feeds: Arc<Feeds>,
     /// The durable state. Services only read job data from it.
     pub(crate) store: Arc<Store>,
-    /// Whether changes can be stored now.
-    pub(crate) storage_failure: StorageFailure,
     /// Receives metrics and observations.
     pub(crate) observer: Arc<Observer>,
     /// A transfer that makes no progress for this long is given up.

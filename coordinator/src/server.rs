@@ -7,20 +7,22 @@ use std::time::Duration;
 use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::blocks::BLOCK_ELEMENTS;
 use lookbehind_common::ids::ClusterId;
-use lookbehind_identity::{Folder, IdentityError, Watched};
+use lookbehind_identity::{CERTIFICATE, Folder, GuardedServer, IdentityError, Watched};
 use lookbehind_proto::transfer::in_process::InProcess;
 use lookbehind_telemetry::metrics;
 use lookbehind_telemetry::traces::{TraceError, Traces};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::certificate::Certificate;
 use crate::config::{Config, ConfigError};
 use crate::grpc::callers::Guard;
 use crate::grpc::{self, ListenerConfig};
 use crate::http::{self, HttpConfig, Name};
 use crate::observe::Observer;
-use crate::runtime::{Clock, Feeds, Mailbox, Owner, Shared, StorageFailure, WeightsTable};
+use crate::runtime::{Clock, Feeds, Mailbox, Owner, Shared, WeightsTable};
 use crate::state::event::Event;
 use crate::state::{Core, CoreConfig, KeepLimits};
 use crate::store::{Opened, Store, StoreError};
@@ -134,6 +136,7 @@ impl Coordinator {
         let (shared, owner) = start_owner(&config, opened, observer, &stopped, &end)?;
         let guard = watched.as_ref().map(Watched::subscribe);
         if let Some(watched) = watched {
+            follow_certificate(&config, watched.subscribe(), &shared, &end);
             tokio::spawn(watched.run(end.clone()));
         }
         let http = http.map(|BoundListener { listener, .. }| {
@@ -249,7 +252,6 @@ fn start_owner(
         weights: Arc::new(WeightsTable::default()),
         feeds: Arc::new(Feeds::default()),
         store: Arc::new(store),
-        storage_failure: StorageFailure::default(),
         transfer_idle: config.transfer_idle(),
         failure_detection: config.failure_detection,
         heartbeat_interval,
@@ -257,6 +259,18 @@ fn start_owner(
     };
     let owner = Owner::new(core, clock, shared.clone(), mail, stopped.clone(), removals).map_err(system)?;
     Ok((shared, tokio::spawn(owner.run(commands, config.tick(), end.clone()))))
+}
+
+/// Follows the validity of the coordinator's certificate.
+fn follow_certificate(
+    config: &Config,
+    guard: watch::Receiver<GuardedServer>,
+    shared: &Shared,
+    end: &CancellationToken,
+) {
+    let path = config.credentials.as_ref().map(|folder| folder.join(CERTIFICATE)).unwrap_or_default();
+    let observer = Arc::clone(&shared.observer);
+    tokio::spawn(Certificate { path, guard, observer }.follow(end.clone()));
 }
 
 /// The secret of the exchanges of this incarnation.

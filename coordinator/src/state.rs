@@ -34,6 +34,7 @@ mod slow;
 mod standing;
 mod steering;
 mod step;
+mod storage;
 mod transfers;
 mod uploads;
 mod usage;
@@ -58,7 +59,10 @@ use halt::{Halt, Handled};
 use job::Job;
 #[cfg(test)]
 pub(crate) use record::record_for_tests;
-pub use record::{JobChange, JobRecord, JobState, Notice, Stored, StoredJob, UnixMillis, UploadRecord};
+pub use record::{
+    JobChange, JobRecord, JobState, Notice, NoticeKind, Stored, StoredJob, UnixMillis, UploadRecord,
+};
+pub use storage::StorageFailure;
 use uploads::Uploads;
 use workers::Workers;
 
@@ -135,6 +139,7 @@ impl Core {
                 workers: Workers::default(),
                 arrivals: Arrivals::default(),
                 stopping: false,
+                storage_failure: None,
                 now,
                 commands: Vec::new(),
                 ended: Vec::new(),
@@ -183,6 +188,7 @@ impl Core {
         match event {
             Event::Tick => self.tick(),
             Event::UploadAbandoned(ticket) => self.abandon_upload(ticket),
+            Event::Storage(failure) => self.storage_changed(failure),
             Event::Shutdown => self.cluster.stopping = true,
             Event::User { reply_to, caller, call } => self.user_call(reply_to, &caller, call),
             Event::Register { reply_to, registration, identity, secret } => {

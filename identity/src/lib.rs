@@ -23,6 +23,7 @@ mod principal;
 mod secured;
 mod server;
 mod tokens;
+mod validity;
 
 pub use authority::{Issued, Left, Provided, Tightened, Wanted, provide};
 pub use client::{Access, AccessError, Authorize, tls_refusal};
@@ -32,3 +33,4 @@ pub use principal::{Identity, Role, UnknownRole};
 pub use secured::Secured;
 pub use server::{GuardedServer, Watched};
 pub use tokens::{Entry, EqualTokens, Token, Tokens};
+pub use validity::{Standing, Validity};

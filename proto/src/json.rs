@@ -52,6 +52,7 @@ pub struct WorkerJson {
 #[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
 pub struct NoticeJson {
     pub revision: u64,
+    pub kind: &'static str,
     pub state: &'static str,
     pub message: String,
     pub outer_step: u64,
@@ -121,6 +122,18 @@ pub fn state_name(state: v1::JobState) -> &'static str {
     }
 }
 
+/// The name of a notice's kind.
+fn kind_name(kind: v1::NoticeKind) -> &'static str {
+    match kind {
+        v1::NoticeKind::Unspecified => "unspecified",
+        v1::NoticeKind::State => "state",
+        v1::NoticeKind::Checkpoint => "checkpoint",
+        v1::NoticeKind::CheckpointFailed => "checkpoint_failed",
+        v1::NoticeKind::Storage => "storage",
+        v1::NoticeKind::Event => "event",
+    }
+}
+
 /// A time as text: RFC 3339 in UTC.
 pub fn time(at: &Timestamp) -> String {
     at.to_string()
@@ -163,6 +176,7 @@ impl From<&v1::JobNotice> for NoticeJson {
     fn from(notice: &v1::JobNotice) -> Self {
         Self {
             revision: notice.revision,
+            kind: kind_name(notice.kind()),
             state: state_name(notice.state()),
             message: notice.message.clone(),
             outer_step: notice.outer_step,

@@ -17,9 +17,11 @@ mod upload;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lookbehind_identity::{Access, AccessError, Folder};
 use lookbehind_proto::transfer::in_process::InProcess;
+use lookbehind_telemetry::repeated::Repeated;
 use tokio_util::sync::CancellationToken;
 
 use crate::compute::{Backend, CandleBackend};
@@ -33,6 +35,9 @@ use exchange::Listening;
 pub use exchange::PeerListen;
 use executor::Executor;
 use register::Link;
+
+/// While a worker waits for its coordinator, the log has the same reason at most once in this time.
+const REMINDER: Duration = Duration::from_secs(600);
 
 /// Configuration of a worker.
 #[derive(Clone, Debug)]
@@ -172,6 +177,7 @@ async fn sessions(
     shutdown: &CancellationToken,
 ) -> Result<(), WorkerError> {
     let mut backoff = Backoff::default();
+    let mut waiting = Repeated::new(REMINDER);
     let mut listening = None;
     loop {
         if listening.is_none() {
@@ -191,12 +197,19 @@ async fn sessions(
             Ended::Shutdown => return Ok(()),
             Ended::DeviceLost { reason } => return Err(WorkerError::DeviceLost { reason }),
             Ended::Refused { reason, retryable: false } => return Err(WorkerError::Refused { reason }),
-            Ended::Refused { reason, .. } => tracing::warn!(worker = config.name, reason, "refused for now"),
+            Ended::Refused { reason, .. } => {
+                if let Some(not_told) = waiting.admit(reason.clone(), Instant::now()) {
+                    tracing::warn!(worker = config.name, reason, not_told, "refused for now; trying again");
+                }
+            }
             Ended::Lost { reason, worked } => {
                 if worked {
                     backoff = Backoff::default();
+                    waiting = Repeated::new(REMINDER);
                 }
-                tracing::warn!(worker = config.name, reason, "coordinator lost; trying again");
+                if let Some(not_told) = waiting.admit(reason.clone(), Instant::now()) {
+                    tracing::warn!(worker = config.name, reason, not_told, "coordinator lost; trying again");
+                }
             }
         }
         let wait = backoff.next();

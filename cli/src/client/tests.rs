@@ -58,3 +58,19 @@ async fn initial_weights_arrive_whole() {
     let other = InitialWeights { digest: Digest::of(b"other"), ..init };
     assert_eq!(client.upload(&other).await.unwrap_err().exit(), Exit::Refused);
 }
+
+#[tokio::test]
+async fn an_answer_that_the_coordinator_cannot_serve_now_is_not_taken_for_a_lost_connection() {
+    let fake = Fake::start(Script::default());
+    let client = Client::connect(&fake.url()).await.unwrap();
+    for status in [Status::unavailable("the disk fails"), Status::deadline_exceeded("the disk fails")] {
+        let error = client.error("submit", &status);
+        assert_eq!(error.to_string(), "submit: the disk fails");
+        assert_eq!(error.exit(), Exit::Refused);
+    }
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_a_lost_connection() {
+    assert!(is_connection(&Status::from_error(Box::new(NoAnswer))));
+}

@@ -76,7 +76,6 @@ impl JobService for JobServiceImpl {
         let caller = caller(&request)?;
         let v1::CreateJobRequest { request_id, spec } = request.into_inner();
         let spec = Box::new(required(spec, "spec").map_err(IntoStatus::into_status)?);
-        self.shared.storage_failure.check().map_err(IntoStatus::into_status)?;
         let entropy = getrandom::u64().map_err(|error| Status::internal(error.to_string()))?;
         let job = self.job(caller, UserCall::Create { request_id, spec, entropy }).await?;
         Ok(Response::new(v1::CreateJobResponse { job }))

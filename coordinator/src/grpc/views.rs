@@ -9,7 +9,7 @@ use prost_types::Timestamp;
 use tonic::Status;
 
 use crate::state::event::{CallError, JobView, SpecView, WorkerView};
-use crate::state::{JobState, Notice, UnixMillis};
+use crate::state::{JobState, Notice, NoticeKind, StorageFailure, UnixMillis};
 use crate::store::StoreError;
 use crate::store::uploads::UploadError;
 
@@ -72,9 +72,21 @@ pub(crate) fn worker(view: &WorkerView) -> v1::Worker {
     }
 }
 
+fn kind(kind: NoticeKind) -> v1::NoticeKind {
+    match kind {
+        NoticeKind::Unknown => v1::NoticeKind::Unspecified,
+        NoticeKind::State => v1::NoticeKind::State,
+        NoticeKind::Checkpoint => v1::NoticeKind::Checkpoint,
+        NoticeKind::CheckpointFailed => v1::NoticeKind::CheckpointFailed,
+        NoticeKind::Storage => v1::NoticeKind::Storage,
+        NoticeKind::Event => v1::NoticeKind::Event,
+    }
+}
+
 pub(super) fn notice(notice: &Notice) -> v1::JobNotice {
     v1::JobNotice {
         revision: notice.revision,
+        kind: kind(notice.kind).into(),
         state: state(notice.state).into(),
         message: notice.message.clone(),
         outer_step: notice.outer_step,
@@ -104,7 +116,13 @@ impl IntoStatus for CallError {
             CallError::RequestReused(_) => Status::already_exists(message),
             CallError::WrongState { .. } | CallError::NotEnded { .. } => Status::failed_precondition(message),
             CallError::Exhausted { .. } | CallError::Full { .. } => Status::resource_exhausted(message),
-            CallError::Stopping | CallError::NotStored(_) => Status::unavailable(message),
+            CallError::Storage(StorageFailure { full: true, .. }) => Status::resource_exhausted(message),
+            CallError::Storage(_) | CallError::Stopping | CallError::Unreadable(_) => {
+                Status::unavailable(message)
+            }
+            CallError::NotAnnounced => Status::aborted(message),
+            // As the protocol's own words for it: whether the call took effect is not known.
+            CallError::Unsettled(_) => Status::unknown(message),
         }
     }
 }
@@ -145,6 +163,9 @@ impl IntoStatus for UploadError {
 
 impl IntoStatus for StoreError {
     fn into_status(self) -> Status {
-        Status::internal(self.to_string())
+        match self.is_full() {
+            true => Status::resource_exhausted(format!("the coordinator's disk is full: {self}")),
+            false => Status::internal(self.to_string()),
+        }
     }
 }

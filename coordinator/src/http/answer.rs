@@ -7,6 +7,7 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 
 use crate::runtime::Ended;
+use crate::state::StorageFailure;
 use crate::state::event::CallError;
 
 /// A request that is refused: status and reason.
@@ -61,7 +62,12 @@ impl From<CallError> for Refusal {
                 StatusCode::CONFLICT
             }
             CallError::Exhausted { .. } | CallError::Full { .. } => StatusCode::TOO_MANY_REQUESTS,
-            CallError::Stopping | CallError::NotStored(_) => StatusCode::SERVICE_UNAVAILABLE,
+            CallError::Storage(StorageFailure { full: true, .. }) => StatusCode::INSUFFICIENT_STORAGE,
+            CallError::Storage(_) | CallError::Stopping | CallError::Unreadable(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            CallError::NotAnnounced => StatusCode::CONFLICT,
+            CallError::Unsettled(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string())
     }

@@ -26,6 +26,7 @@ const FILES: &[Asset] = &assets! {
     "connection.js": "text/javascript; charset=utf-8",
     "curves.css": "text/css; charset=utf-8",
     "curves.js": "text/javascript; charset=utf-8",
+    "degraded.js": "text/javascript; charset=utf-8",
     "dom.js": "text/javascript; charset=utf-8",
     "estimate.js": "text/javascript; charset=utf-8",
     "events.js": "text/javascript; charset=utf-8",

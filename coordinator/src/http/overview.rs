@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::access::{Viewer, You};
 use super::answer::Refusal;
 use super::snapshot::JobSnapshot;
-use super::views::{EventJson, JobSummary, PageJob, PageWorker, time};
+use super::views::{DegradedJson, EventJson, JobSummary, PageJob, PageWorker, time};
 use super::{App, ask, reader};
 use crate::observe::unix_now;
 use crate::state::Caller;
@@ -27,6 +27,7 @@ pub(super) struct Overview {
     jobs: Vec<PageJob>,
     workers: Vec<PageWorker>,
     events: Vec<EventJson>,
+    degraded: Vec<DegradedJson>,
 }
 
 impl App {
@@ -70,6 +71,7 @@ impl App {
                 .map(|view| PageWorker::new(view, joined(view.session)))
                 .collect(),
             events: snapshot.events.clone(),
+            degraded: self.shared.observer.degraded().into_iter().map(DegradedJson::from).collect(),
         })
     }
 }

@@ -8,13 +8,13 @@ use serde::Serialize;
 
 use super::snapshot::JobSnapshot;
 use crate::grpc::views;
-use crate::observe::{ClusterEvent, ClusterEventKind};
+use crate::observe::{ClusterEvent, ClusterEventKind, DegradedMode};
 use crate::state::event::{JobView, WorkerView};
 use crate::state::observation::{Fate, Part, RequestTimeline, StepTimeline};
 use crate::state::{Caller, JobState, UnixMillis};
 
 /// A time of the coordinator's clock as text.
-pub(super) fn time(at: UnixMillis) -> String {
+pub(crate) fn time(at: UnixMillis) -> String {
     json::time(&views::timestamp(at))
 }
 
@@ -139,6 +139,19 @@ impl From<(u64, ClusterEvent)> for EventJson {
     fn from((sequence, event): (u64, ClusterEvent)) -> Self {
         let ClusterEvent { at, kind, text, job, worker } = event;
         Self { sequence, at: time(at), kind, text, job_id: job, worker }
+    }
+}
+
+/// A degraded mode of the coordinator.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct DegradedJson {
+    mode: DegradedMode,
+    reason: String,
+}
+
+impl From<(DegradedMode, String)> for DegradedJson {
+    fn from((mode, reason): (DegradedMode, String)) -> Self {
+        Self { mode, reason }
     }
 }
 

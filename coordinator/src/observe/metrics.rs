@@ -1,5 +1,6 @@
 //! The coordinator's Prometheus metrics. docs/observability.md lists them.
 
+mod degraded;
 mod job;
 mod labels;
 
@@ -15,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use degraded::DegradedSeries;
 use job::{JobSeries, Real};
 pub(crate) use labels::Refused;
 use labels::WorkerLabel;
@@ -50,6 +52,8 @@ pub(crate) struct Metrics {
     checkpoint_bytes: Gauge,
     checkpoints: ByLabel<Counter>,
     refused: ByLabel<Counter>,
+    /// What keeps the coordinator from its work.
+    pub(crate) degraded: DegradedSeries,
     /// Open gRPC connections.
     pub(crate) connections: Gauge,
     /// Connections whose TLS handshake failed.
@@ -81,6 +85,7 @@ impl Metrics {
             checkpoint_bytes: Gauge::default(),
             checkpoints: Family::default(),
             refused: Family::default(),
+            degraded: DegradedSeries::default(),
             connections: Gauge::default(),
             handshakes_failed: Counter::default(),
         };
@@ -125,6 +130,7 @@ impl Metrics {
         registry.register_with_unit("checkpoint", help, Unit::Bytes, self.checkpoint_bytes.clone());
         registry.register("checkpoints", "Checkpoints by outcome", self.checkpoints.clone());
         registry.register("refused_calls", "Calls and connections refused", self.refused.clone());
+        self.degraded.register(registry);
         registry.register("connections", "Open gRPC connections", self.connections.clone());
         let help = "Connections that never came to be encrypted";
         registry.register("handshakes_failed", help, self.handshakes_failed.clone());

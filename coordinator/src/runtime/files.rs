@@ -11,6 +11,7 @@ use lookbehind_common::model_file;
 use lookbehind_proto::v1::OuterStepMetrics;
 use tokio::sync::mpsc;
 
+use super::storage::Storage;
 use super::{Feeds, Shared};
 use crate::observe::Observer;
 use crate::state::command::{Source, StartFrom};
@@ -75,6 +76,7 @@ struct Files {
     store: Arc<Store>,
     feeds: Arc<Feeds>,
     observer: Arc<Observer>,
+    storage: Storage,
     effects: mpsc::Sender<Event>,
     open: HashMap<JobId, Open>,
 }
@@ -82,6 +84,7 @@ struct Files {
 /// Starts the thread, which first removes the files of `removals`; it ends when all senders of its queue are dropped.
 pub(super) fn start(
     shared: &Shared,
+    storage: Storage,
     effects: mpsc::Sender<Event>,
     removals: Vec<JobId>,
 ) -> std::io::Result<(mpsc::Sender<FileTask>, JoinHandle<()>)> {
@@ -90,6 +93,7 @@ pub(super) fn start(
         store: Arc::clone(&shared.store),
         feeds: Arc::clone(&shared.feeds),
         observer: Arc::clone(&shared.observer),
+        storage,
         effects,
         open: HashMap::new(),
     };
@@ -136,13 +140,16 @@ impl Files {
                 if let Some(mut open) = self.open.remove(&job)
                     && let Err(error) = open.journal.sync()
                 {
-                    tracing::error!(%job, %error, "the last metrics could not be written");
+                    self.storage.failed(&error);
+                    tracing::error!(%job, %error, "the last outer steps of the job's journal could not be written");
                 }
                 self.feeds.closed(&job);
             }
             FileTask::Remove(job) => {
                 if let Err(error) = self.store.remove_files(&job) {
                     tracing::error!(%job, %error, "the files of a deleted job could not be removed; the next start tries it again");
+                    // If it was the database, the store has noted it.
+                    self.storage.publish();
                 }
             }
         }
@@ -155,10 +162,12 @@ impl Files {
 
     fn record(&mut self, job: &JobId, metrics: &OuterStepMetrics) -> Option<ReplayDifference> {
         let open = self.open.get_mut(job)?;
-        // A journal that cannot be written does not stop the job: records are kept, and a checkpoint syncs them.
         let difference = open.compare(metrics);
-        if let Err(error) = open.journal.append(metrics) {
-            tracing::error!(%job, %error, "metrics could not be written");
+        // A record that cannot be written is kept until the next one. Soon there is none: training waits for the disk.
+        if self.storage.is_failing() {
+            open.journal.keep(metrics);
+        } else if let Err(error) = open.journal.append(metrics) {
+            self.storage.failed(&error);
         }
         self.feeds.changed(job);
         difference
@@ -166,13 +175,17 @@ impl Files {
 
     /// Writes a checkpoint and returns the digest of its weights.
     fn checkpoint(&mut self, job: &JobId, snapshot: &Snapshot) -> Result<Digest, StoreError> {
+        // What room there is, is for what must be stored.
+        if let Some(failure) = self.storage.failure() {
+            return Err(StoreError::Failing(failure));
+        }
         let folder = self.store.job_folder(job);
         if !self.open.contains_key(job) {
             self.open_journal(job, snapshot.position.outer_step)?;
         }
         // First the journal: a durable checkpoint has the records of all its outer steps.
         if let Some(open) = self.open.get_mut(job) {
-            open.journal.sync()?;
+            open.journal.sync().inspect_err(|error| self.storage.failed(error))?;
         }
         checkpoint::write(&folder, snapshot)
     }

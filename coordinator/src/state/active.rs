@@ -87,6 +87,8 @@ pub(crate) enum Phase {
     Gathering(Box<Trainer>, Box<Request>),
     /// A checkpoint is due while the previous one is still being written.
     AwaitingDisk(Box<Trainer>),
+    /// The state cannot be stored. With it, whether a checkpoint is due.
+    AwaitingStorage(Box<Trainer>, bool),
     /// A worker of a second identity is missing since then (`resources.verify`).
     AwaitingSecond(Box<Trainer>, Duration),
     /// The checkpoint after which the job stops is being written.
@@ -184,6 +186,11 @@ impl Active {
             Phase::Closing(closing) => Some(closing),
             _ => None,
         }
+    }
+
+    /// Whether it waits until the state can be stored.
+    pub(super) fn awaits_storage(&self) -> bool {
+        self.training().is_some_and(|training| matches!(training.phase, Phase::AwaitingStorage(..)))
     }
 
     /// Workers that may be assigned shards: the prepared ones, without those that are passed over, unless all are.

@@ -11,14 +11,15 @@ use super::command::Command;
 use super::event::Activation;
 use super::halt::{Halt, Handled};
 use super::job::Job;
-use super::record::JobState;
+use super::record::{JobState, NoticeKind};
 use super::second_identity::{WAITS_FOR_SECOND, nothing_verified, verified};
 use crate::training::{Snapshot, Trainer};
 
 impl Cluster {
-    /// Continues between two outer steps: stops if the job is done or a pause or shutdown was requested; else writes a
-    /// checkpoint if one is due, and begins the next outer step.
+    /// Continues between two outer steps: waits if nothing can be stored; stops if the job is done or a pause or shutdown
+    /// was requested; else writes a checkpoint if one is due, and begins the next outer step.
     pub(super) fn continue_training(&mut self, job: &mut Job, trainer: Box<Trainer>, due: bool) -> Handled {
+        let Some(trainer) = self.await_storage(job, trainer, due)? else { return Ok(()) };
         let pausing = job.record.pausing;
         let training = job.require_training()?;
         if training.step.outer_step >= training.plan.outer_steps {
@@ -75,7 +76,8 @@ impl Cluster {
                 self.closed(job, closing, digest)
             }
             _ => {
-                self.note(job, &format!("checkpoint of outer step {outer_step}"));
+                let message = format!("checkpoint of outer step {outer_step}");
+                self.note_of_kind(job, NoticeKind::Checkpoint, &message);
                 self.allow_next_checkpoint(job)
             }
         }
@@ -100,7 +102,7 @@ impl Cluster {
             Stage::Training(training) => match training.phase {
                 Phase::Closing(closing) if training.step.outer_step == outer_step => closing,
                 _ if policy == OnFailure::Continue => {
-                    self.note(job, &reason);
+                    self.note_of_kind(job, NoticeKind::CheckpointFailed, &reason);
                     return self.allow_next_checkpoint(job);
                 }
                 _ => Closing::Pause,
@@ -112,7 +114,7 @@ impl Cluster {
         };
         match (policy, closing) {
             (OnFailure::Fail, _) => return Err(Halt::Failed(reason)),
-            (_, Closing::Shutdown) => self.note(job, &reason),
+            (_, Closing::Shutdown) => self.note_of_kind(job, NoticeKind::CheckpointFailed, &reason),
             (_, Closing::Done | Closing::Pause | Closing::Unverified) => {
                 self.set_state(job, JobState::Paused, &reason)
             }

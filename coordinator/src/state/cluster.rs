@@ -13,7 +13,8 @@ use super::event::{Origin, Reply, ReplyTo};
 use super::halt::Halt;
 use super::job::Job;
 use super::observation::{JobMove, Observation};
-use super::record::{JobChange, JobState, Notice};
+use super::record::{JobChange, JobState, Notice, NoticeKind};
+use super::storage::StorageFailure;
 use super::workers::Workers;
 use super::{CoreConfig, Now};
 
@@ -26,6 +27,8 @@ pub(super) struct Cluster {
     pub(super) arrivals: Arrivals,
     /// Whether a shutdown was requested.
     pub(super) stopping: bool,
+    /// Why the state cannot be stored now; `None` while it can.
+    pub(super) storage_failure: Option<StorageFailure>,
     /// The time of the event being handled.
     pub(super) now: Now,
     /// The commands that the event being handled has produced so far.
@@ -81,11 +84,22 @@ impl Cluster {
         }
     }
 
-    /// Stores a job's record with a notice of what changed. Each notice has the next revision as its key.
+    /// Answers a call that has changed something: not before the changes are stored.
+    pub(super) fn acknowledge(&mut self, reply_to: ReplyTo, reply: Reply) {
+        self.push(Command::Acknowledge(reply_to, reply));
+    }
+
+    /// Notes an event of a job that has no kind of its own.
     pub(super) fn note(&mut self, job: &mut Job, message: &str) {
+        self.note_of_kind(job, NoticeKind::Event, message);
+    }
+
+    /// Stores a job's record with a notice of what changed. Each notice has the next revision as its key.
+    pub(super) fn note_of_kind(&mut self, job: &mut Job, kind: NoticeKind, message: &str) {
         job.record.revision += 1;
         let notice = Notice {
             revision: job.record.revision,
+            kind,
             state: job.record.state,
             message: message.to_owned(),
             outer_step: job.outer_step(),
@@ -115,7 +129,7 @@ impl Cluster {
         if state == JobState::Paused || state.is_terminal() {
             job.record.pausing = false;
         }
-        self.note(job, message);
+        self.note_of_kind(job, NoticeKind::State, message);
         self.observe(Observation::JobMoved(JobMove { job: job.id().clone(), from, to: state, after }));
     }
 

@@ -20,6 +20,8 @@ use crate::training::{Input, Snapshot, Trainer};
 pub enum Command {
     /// Answer a call.
     Reply(ReplyTo, Reply),
+    /// Answer a call that has changed something, once the changes are stored.
+    Acknowledge(ReplyTo, Reply),
     /// Send a command on a worker's control stream.
     Send(SessionId, WorkerCommand),
     /// Close a worker's control stream after the commands sent before it.

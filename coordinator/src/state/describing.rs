@@ -232,4 +232,4 @@ fn digest(description: &JobDescription) -> Digest {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

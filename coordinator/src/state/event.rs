@@ -21,6 +21,7 @@ use crate::state::access::Caller;
 pub use crate::state::reply::{
     Admission, CallError, JobView, PartialOutcome, Refusal, Reply, SpecView, WorkerView,
 };
+use crate::state::storage::StorageFailure;
 use crate::training::{Advance, StartError, Trainer};
 
 /// Identifies the call that an answer belongs to. Opaque to the state machine.
@@ -162,6 +163,8 @@ pub enum Event {
     },
     /// A file that was announced does not come, or is refused. Of one that was received: nothing.
     UploadAbandoned(u64),
+    /// The state cannot be stored any more, for this reason, or can be stored again.
+    Storage(Option<StorageFailure>),
     /// A shutdown was requested.
     Shutdown,
 }
@@ -229,4 +232,19 @@ pub enum UserCall {
     },
     /// View all registered workers.
     Workers,
+}
+
+impl UserCall {
+    /// Whether it changes something that has to be stored before it is answered.
+    pub(super) fn changes(&self) -> bool {
+        match self {
+            Self::Get(_) | Self::List { .. } | Self::Workers | Self::AnnounceUpload(_) => false,
+            Self::Create { .. }
+            | Self::Cancel(_)
+            | Self::Pause(_)
+            | Self::Resume { .. }
+            | Self::Delete(_)
+            | Self::KeepUpload { .. } => true,
+        }
+    }
 }

@@ -53,6 +53,25 @@ impl JobState {
     }
 }
 
+/// What a notice is about. Programs tell notices apart by it, never by their text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    /// Not known: a version stored it whose notices had no kinds.
+    #[default]
+    Unknown,
+    /// The job was created, or its state has changed.
+    State,
+    /// A checkpoint is durable.
+    Checkpoint,
+    /// A checkpoint could not be written.
+    CheckpointFailed,
+    /// Training waits because its results cannot be stored, or goes on because they can be again.
+    Storage,
+    /// Something else, mostly of its workers.
+    Event,
+}
+
 /// The durable record of a job, stored as JSON: all of it but its specification, which may be large and never changes.
 /// Fields added later have `serde(default)`, so that older records still decode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,6 +125,9 @@ pub struct JobRecord {
 pub struct Notice {
     /// The job's revision from this notice on; with the job, the key of the notice.
     pub revision: u64,
+    /// What it is about.
+    #[serde(default)]
+    pub kind: NoticeKind,
     /// State of the job after the event.
     pub state: JobState,
     /// Description of the event for people.

@@ -5,6 +5,7 @@ use lookbehind_common::ids::{FencingToken, JobId, SessionId};
 
 use crate::state::event::Registration;
 use crate::state::record::JobRecord;
+use crate::state::storage::StorageFailure;
 
 /// Answers to calls.
 #[derive(Debug)]
@@ -162,9 +163,18 @@ pub enum CallError {
         /// The maximum number.
         limit: usize,
     },
-    /// The state that the answer would report cannot be stored now.
-    #[error("the coordinator's state cannot be stored: {0}; try again later")]
-    NotStored(String),
+    /// Nothing can be stored now: the call had no effect and will have none.
+    #[error("{0}; nothing was changed")]
+    Storage(StorageFailure),
+    /// The call took effect, and then it could not be stored: if the coordinator ends before it can be, the effect is lost.
+    #[error("{0}; it is not known whether this takes effect, look again when the state can be stored")]
+    Unsettled(StorageFailure),
+    /// The state that the answer would report cannot be read.
+    #[error("the coordinator's state cannot be read: {0}; try again later")]
+    Unreadable(String),
+    /// The file to keep was not announced, or was given up meanwhile.
+    #[error("the file was not announced")]
+    NotAnnounced,
     /// The coordinator shuts down and takes no new jobs.
     #[error("the coordinator is shutting down")]
     Stopping,

@@ -282,7 +282,7 @@ impl Core {
     pub(super) fn stop_idle_jobs(&mut self) {
         let is_idle = |active: &Active| {
             let trains = matches!(active.stage, Stage::Training(_));
-            !trains || active.members.values().all(|member| !member.prepared)
+            !trains || active.awaits_storage() || active.members.values().all(|member| !member.prepared)
         };
         let idle = self.jobs.values_mut().filter(|job| job.active.as_ref().is_some_and(is_idle));
         for job in idle {

@@ -149,7 +149,7 @@ impl Desk {
         let mut answer = None;
         for command in commands {
             match command {
-                Command::Reply(_, reply) => answer = Some(reply),
+                Command::Reply(_, reply) | Command::Acknowledge(_, reply) => answer = Some(reply),
                 Command::Persist(change) => {
                     let number = change.record.number;
                     let before = self.stored.remove(&number).and_then(|job| job.spec);

@@ -162,10 +162,8 @@ impl Core {
     }
 
     pub(super) fn keep_upload(&mut self, ticket: u64, digest: Digest) -> Result<(), CallError> {
-        let record = self
-            .uploads
-            .keep(ticket, digest, self.cluster.now.unix)
-            .ok_or_else(|| CallError::NotStored("the file was not announced".into()))?;
+        let record =
+            self.uploads.keep(ticket, digest, self.cluster.now.unix).ok_or(CallError::NotAnnounced)?;
         tracing::info!(%digest, bytes = record.bytes, owner = record.owner, "file uploaded");
         self.cluster.push(Command::KeepUpload { ticket: Some(ticket), record });
         Ok(())

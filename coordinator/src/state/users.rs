@@ -27,24 +27,35 @@ const MAX_REQUEST_ID: usize = 64;
 impl Core {
     pub(super) fn user_call(&mut self, reply_to: ReplyTo, caller: &Caller, call: UserCall) {
         let job = |result| Reply::Job(Box::new(result));
+        let changes = call.changes();
+        let storable = self.cluster.check_storage();
         let reply = match call {
             UserCall::Create { request_id, spec, entropy } => {
                 job(self.create(caller, request_id, &spec, entropy))
             }
             UserCall::Get(id) => job(self.find(caller, &id)),
-            UserCall::Cancel(id) => job(self.steer(caller, &id, "cancel", Cluster::cancel)),
-            UserCall::Pause(id) => job(self.steer(caller, &id, "pause", Cluster::pause)),
-            UserCall::Resume { id, accept_class } => {
-                job(self
-                    .steer(caller, &id, "resume", |cluster, job, who| cluster.resume(job, who, accept_class)))
+            UserCall::Cancel(id) => {
+                job(storable.and_then(|()| self.steer(caller, &id, "cancel", Cluster::cancel)))
             }
-            UserCall::Delete(id) => Reply::Done(self.delete(caller, &id)),
+            UserCall::Pause(id) => {
+                job(storable.and_then(|()| self.steer(caller, &id, "pause", Cluster::pause)))
+            }
+            UserCall::Resume { id, accept_class } => {
+                let resume =
+                    |cluster: &mut Cluster, job: &mut Job, who: &str| cluster.resume(job, who, accept_class);
+                job(storable.and_then(|()| self.steer(caller, &id, "resume", resume)))
+            }
+            UserCall::Delete(id) => Reply::Done(storable.and_then(|()| self.delete(caller, &id))),
             UserCall::List { count, before, specs } => self.list(caller, count, before, specs),
-            UserCall::AnnounceUpload(bytes) => Reply::Ticket(self.announce_upload(caller, bytes)),
-            UserCall::KeepUpload { ticket, digest } => Reply::Done(self.keep_upload(ticket, digest)),
+            UserCall::AnnounceUpload(bytes) => {
+                Reply::Ticket(storable.and_then(|()| self.announce_upload(caller, bytes)))
+            }
+            UserCall::KeepUpload { ticket, digest } => {
+                Reply::Done(storable.and_then(|()| self.keep_upload(ticket, digest)))
+            }
             UserCall::Workers => Reply::Workers(self.worker_views()),
         };
-        self.cluster.reply(reply_to, reply);
+        if changes { self.cluster.acknowledge(reply_to, reply) } else { self.cluster.reply(reply_to, reply) }
     }
 
     /// The view of a job, whether it has ended or not.
@@ -76,6 +87,7 @@ impl Core {
             let same = earlier.record.spec_digest == spec_digest;
             return if same { Ok(earlier) } else { Err(CallError::RequestReused(request_id)) };
         }
+        self.cluster.check_storage()?;
         self.check_queue(caller)?;
         self.catalog.check(caller, &self.cluster.config.keep)?;
         let checked = wire::from_proto(spec)?.validate()?;

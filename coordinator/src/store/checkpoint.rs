@@ -150,13 +150,14 @@ fn write_tensors(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Resul
     let model = temporary.join(MODEL);
     let layout = &snapshot.description.layout;
     model_file::write(&model, layout, &state.weights, &metadata)
-        .map_err(|error| StoreError::damaged(&model, error))?;
+        .map_err(|error| StoreError::of_model_file(&model, error))?;
     durable::sync_file(&model)?;
     fail_point!("checkpoint::model");
     let optimizer = temporary.join(OPTIMIZER);
     let buffers: Vec<_> =
         state.buffers.iter().map(|(name, flat_buffer)| (name.as_str(), flat_buffer.as_ref())).collect();
-    model_file::write_flat(&optimizer, &buffers).map_err(|error| StoreError::damaged(&optimizer, error))?;
+    model_file::write_flat(&optimizer, &buffers)
+        .map_err(|error| StoreError::of_model_file(&optimizer, error))?;
     durable::sync_file(&optimizer)
 }
 

@@ -4,7 +4,7 @@
 use fail::fail_point;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::JobId;
-use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::{Store, StoreError, database_error, decode, encode, uploads};
 use crate::state::{JobChange, JobRecord, Notice, Stored, StoredJob, UploadRecord};
@@ -68,9 +68,20 @@ impl Store {
     }
 
     /// Applies a change to the database in one transaction, which is durable when this returns.
-    fn write(
+    /// On a full disk it takes the reserved room; see [`Store::failure`].
+    fn write(&self, change: impl Fn(&WriteTransaction) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let Err(error) = self.attempt(&change) else { return Ok(()) };
+        self.note_failure(&error);
+        self.reopen();
+        if !error.is_full() {
+            return Err(error);
+        }
+        self.attempt(&change).inspect_err(|_| self.reopen())
+    }
+
+    fn attempt(
         &self,
-        change: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
+        change: impl Fn(&WriteTransaction) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let written = (|| {
             fail_point!("store::put");
@@ -81,7 +92,7 @@ impl Store {
             fail_point!("store::durable");
             Ok(())
         })();
-        written.inspect_err(|_| self.reopen())
+        written.map_err(|error: StoreError| error.in_folder(&self.root))
     }
 
     /// Stores a change of a job in one transaction, which is durable when this returns.
@@ -181,9 +192,10 @@ impl Store {
     /// # Errors
     /// If the database cannot be read.
     pub fn spec(&self, job: &JobId) -> Result<Option<Vec<u8>>, StoreError> {
-        let transaction = self.begin_read()?;
-        let specs = transaction.open_table(SPECS).map_err(database_error)?;
-        Ok(specs.get(job.as_str()).map_err(database_error)?.map(|spec| spec.value().to_vec()))
+        self.read(|transaction| {
+            let specs = transaction.open_table(SPECS).map_err(database_error)?;
+            Ok(specs.get(job.as_str()).map_err(database_error)?.map(|spec| spec.value().to_vec()))
+        })
     }
 
     /// A job's notices after a revision, oldest first, at most `limit`.
@@ -191,14 +203,22 @@ impl Store {
     /// # Errors
     /// If the database cannot be read, or a notice is damaged.
     pub fn notices(&self, job: &JobId, after: u64, limit: usize) -> Result<Vec<Notice>, StoreError> {
-        let transaction = self.begin_read()?;
-        let notices = transaction.open_table(NOTICES).map_err(database_error)?;
-        let range = (job.as_str(), after.saturating_add(1))..=(job.as_str(), u64::MAX);
-        let mut found = Vec::new();
-        for entry in notices.range(range).map_err(database_error)?.take(limit) {
-            let (_, bytes) = entry.map_err(database_error)?;
-            found.push(decode(&format!("notices of job {job}"), bytes.value())?);
-        }
-        Ok(found)
+        self.read(|transaction| {
+            let notices = transaction.open_table(NOTICES).map_err(database_error)?;
+            let range = (job.as_str(), after.saturating_add(1))..=(job.as_str(), u64::MAX);
+            let mut found = Vec::new();
+            for entry in notices.range(range).map_err(database_error)?.take(limit) {
+                let (_, bytes) = entry.map_err(database_error)?;
+                found.push(decode(&format!("notices of job {job}"), bytes.value())?);
+            }
+            Ok(found)
+        })
+    }
+
+    /// Reads from the database as it is now.
+    fn read<T>(&self, act: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.begin_read()
+            .and_then(|transaction| act(&transaction))
+            .map_err(|error| error.in_folder(&self.root))
     }
 }

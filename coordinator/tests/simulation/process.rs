@@ -140,7 +140,9 @@ impl World {
         }
         for command in commands {
             match command {
-                Command::Reply(reply_to, reply) => self.reply(reply_to, reply),
+                Command::Reply(reply_to, reply) | Command::Acknowledge(reply_to, reply) => {
+                    self.reply(reply_to, reply)
+                }
                 Command::Send(session, message) => self.send_down(session, message),
                 Command::Disconnect(session) => self.disconnect(session),
                 Command::Persist(change) => {

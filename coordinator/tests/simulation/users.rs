@@ -127,7 +127,7 @@ impl World {
                 }
                 self.invariants.acknowledged.answered(&self.disk, &view.record);
             }
-            Err(CallError::Stopping | CallError::WrongState { .. }) => {}
+            Err(CallError::Stopping | CallError::WrongState { .. } | CallError::Storage(_)) => {}
             Err(CallError::NotFound(job)) if self.disk.deleted.contains(&job) => {}
             Err(error) => self.invariants.fail(format!("{wish:?} was refused: {error}")),
         }
@@ -142,7 +142,7 @@ impl World {
             Ok(()) if self.disk.records.contains_key(&job) => {
                 self.invariants.fail(format!("job {job} is deleted for its user, and still stored"));
             }
-            Ok(()) | Err(CallError::Stopping) => {}
+            Ok(()) | Err(CallError::Stopping | CallError::Storage(_)) => {}
             Err(CallError::NotFound(job)) if self.disk.deleted.contains(&job) => {}
             Err(error) => self.invariants.fail(format!("{:?} was refused: {error}", Wish::Delete)),
         }

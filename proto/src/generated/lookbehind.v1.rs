@@ -966,6 +966,9 @@ pub struct JobNotice {
     /// Digest of the final weights, as in Job.digest; empty unless the job has succeeded.
     #[prost(string, tag = "7")]
     pub digest: ::prost::alloc::string::String,
+    /// What the notice is about. Programs tell notices apart by it, never by their message.
+    #[prost(enumeration = "NoticeKind", tag = "8")]
+    pub kind: i32,
 }
 /// Measurements of one outer step.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1226,6 +1229,51 @@ impl JobState {
             "JOB_STATE_SUCCEEDED" => Some(Self::Succeeded),
             "JOB_STATE_FAILED" => Some(Self::Failed),
             "JOB_STATE_CANCELLED" => Some(Self::Cancelled),
+            _ => None,
+        }
+    }
+}
+/// What a notice is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum NoticeKind {
+    /// Not known: the coordinator that stored it was of a version without kinds.
+    Unspecified = 0,
+    /// The job was created, or its state has changed.
+    State = 1,
+    /// A checkpoint is durable.
+    Checkpoint = 2,
+    /// A checkpoint could not be written.
+    CheckpointFailed = 3,
+    /// Training waits because its results cannot be stored, or goes on because they can be stored again.
+    Storage = 4,
+    /// Something else, mostly of the job's workers.
+    Event = 5,
+}
+impl NoticeKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "NOTICE_KIND_UNSPECIFIED",
+            Self::State => "NOTICE_KIND_STATE",
+            Self::Checkpoint => "NOTICE_KIND_CHECKPOINT",
+            Self::CheckpointFailed => "NOTICE_KIND_CHECKPOINT_FAILED",
+            Self::Storage => "NOTICE_KIND_STORAGE",
+            Self::Event => "NOTICE_KIND_EVENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NOTICE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "NOTICE_KIND_STATE" => Some(Self::State),
+            "NOTICE_KIND_CHECKPOINT" => Some(Self::Checkpoint),
+            "NOTICE_KIND_CHECKPOINT_FAILED" => Some(Self::CheckpointFailed),
+            "NOTICE_KIND_STORAGE" => Some(Self::Storage),
+            "NOTICE_KIND_EVENT" => Some(Self::Event),
             _ => None,
         }
     }

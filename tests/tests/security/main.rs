@@ -12,6 +12,7 @@ mod ownership;
 mod pages;
 mod permissions;
 mod renewal;
+mod reports;
 mod roles;
 mod strangers;
 mod tokens;

@@ -5,6 +5,7 @@ import { Actions } from "./actions.js";
 import { token } from "./api.js";
 import { Connection } from "./connection.js";
 import { Curves } from "./curves.js";
+import { showDegraded } from "./degraded.js";
 import { byId, setText } from "./dom.js";
 import { Pace } from "./estimate.js";
 import { forgetEvents, showEvents, showNotices } from "./events.js";
@@ -83,6 +84,7 @@ function takeOverview(data) {
   list.show(data.jobs, chosen, now());
   showWorkers(data, now());
   showEvents(data.events, data.jobs, now());
+  showDegraded(data.degraded);
   timeline.setWorkers(data.workers.map((worker) => worker.name));
   showJob();
 }

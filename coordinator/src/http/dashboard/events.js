@@ -10,9 +10,11 @@ const KINDS = {
   worker_left: { icon: "note", tone: "", words: "worker left" },
   worker_refused: { icon: "refused", tone: "warn", words: "worker refused" },
   job: { icon: "note", tone: "", words: "job" },
-  coordinator: { icon: "note", tone: "", words: "coordinator" },
+  coordinator: { icon: "note", tone: "warn", words: "coordinator" },
 };
 
+// Tones of notices by their kind, where that says more than the state.
+const NOTICES = { checkpoint_failed: "bad", storage: "warn" };
 const STATES = { succeeded: "good", failed: "bad", paused: "warn" };
 
 let heard = null; // sequence number of the newest announced event
@@ -49,7 +51,7 @@ export function showNotices(notices, now) {
   showList(byId("notices"), notices.toReversed(), (notice) => notice.revision, (notice) => {
     const words = notice.message === "" ? notice.state : notice.message;
     const content = create("span", { text: words });
-    const item = line(notice.at, now, notice.state, STATES[notice.state] ?? "", content, notice.state);
+    const item = line(notice.at, now, notice.state, NOTICES[notice.kind] ?? STATES[notice.state] ?? "", content, notice.state);
     const where = ` · ${notice.state}, outer step ${count(notice.outer_step)}`;
     item.lastChild.append(create("span", { class: "event-kind", text: where }));
     return item;

@@ -16,25 +16,27 @@ use crate::state::Core;
 use crate::state::command::Command;
 use crate::state::event::{Admission, Event, Fault, LossCause, Origin, ReplyTo, WorkerMessage};
 use crate::state::record::JobState;
-use crate::state::{CoreConfig, JobRecord, Now, Stored, tests};
+use crate::state::{CoreConfig, JobRecord, Notice, Now, Stored, tests};
 
 /// A core, one job and the time.
-struct Scene {
-    core: Core,
-    job: JobId,
+pub(in crate::state) struct Scene {
+    pub(in crate::state) core: Core,
+    pub(in crate::state) job: JobId,
     now: Now,
     asked: u64,
+    /// What was noted of the job.
+    pub(in crate::state) notices: Vec<Notice>,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(in crate::state) fn new() -> Self {
         let worker_grace = Duration::from_secs(600);
         let config = CoreConfig { worker_grace, max_workers_per_identity: 2, ..tests::config() };
         let core = Core::new(config, Stored::default(), Now::default()).0;
-        Self { core, job: JobId::from_entropy(1), now: Now::default(), asked: 0 }
+        Self { core, job: JobId::from_entropy(1), now: Now::default(), asked: 0, notices: Vec::new() }
     }
 
-    fn create(&mut self) {
+    pub(in crate::state) fn create(&mut self) {
         let create = tests::create(0);
         self.handle(create);
     }
@@ -45,8 +47,14 @@ impl Scene {
         self.handle(create);
     }
 
-    fn handle(&mut self, event: Event) -> Vec<Command> {
-        self.core.handle(self.now, event)
+    pub(in crate::state) fn handle(&mut self, event: Event) -> Vec<Command> {
+        let commands = self.core.handle(self.now, event);
+        for command in &commands {
+            if let Command::Persist(change) = command {
+                self.notices.extend_from_slice(&change.notices);
+            }
+        }
+        commands
     }
 
     fn registered(&mut self, name: &str, identity: Option<&str>) -> Result<Origin, String> {
@@ -62,12 +70,12 @@ impl Scene {
         Ok(Origin { fencing_token, identity })
     }
 
-    fn register(&mut self, name: &str) -> Origin {
+    pub(in crate::state) fn register(&mut self, name: &str) -> Origin {
         self.registered(name, None).expect("the worker is registered")
     }
 
     /// The worker has loaded the job from these data.
-    fn prepared(&mut self, origin: &Origin, data: &str) {
+    pub(in crate::state) fn prepared(&mut self, origin: &Origin, data: &str) {
         self.prepared_as(origin, data, "probe", 2);
     }
 
@@ -99,7 +107,7 @@ impl Scene {
     }
 
     /// The worker uploads the initial weights, and they become durable.
-    fn drawn(&mut self, origin: &Origin) -> Vec<Command> {
+    pub(in crate::state) fn drawn(&mut self, origin: &Origin) -> Vec<Command> {
         let zeros = FlatBuffer::zeros(2);
         let weights = ModelState { parameters: zeros, statistics: FlatBuffer::zeros(0) };
         let (origin, job) = (origin.clone(), self.job.clone());
@@ -130,7 +138,7 @@ impl Scene {
         self.core.cluster.workers.iter().map(|(session, _)| session).collect()
     }
 
-    fn record(&self) -> &JobRecord {
+    pub(in crate::state) fn record(&self) -> &JobRecord {
         let job = self.core.jobs.get(&self.job).map(|job| &job.record);
         job.or_else(|| self.core.catalog.ended(&self.job)).expect("the job")
     }
