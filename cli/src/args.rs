@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use lookbehind_common::ids::JobId;
@@ -40,7 +41,7 @@ pub enum Command {
     Train(Train),
     /// Hand a job to a coordinator
     Submit(Submit),
-    /// List jobs, newest first
+    /// List jobs: those that have not ended, then the others, newest first
     Jobs(Jobs),
     /// Show one job
     Job(OneJob),
@@ -128,6 +129,9 @@ pub struct Submit {
     /// Follow the job until it ends
     #[arg(long)]
     pub watch: bool,
+    /// Give the job a label by which `jobs` finds it, in place of one of the job file with the same key
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
     /// Where model and metrics go, with --watch
     #[command(flatten)]
     pub out: Out,
@@ -139,9 +143,24 @@ pub struct Submit {
 /// `jobs`.
 #[derive(Debug, Args)]
 pub struct Jobs {
+    /// Only jobs in this state; may be given several times
+    #[arg(long = "state", value_name = "STATE", value_parser = PossibleValuesParser::new(STATES))]
+    pub states: Vec<String>,
+    /// Only jobs of this owner
+    #[arg(long, value_name = "NAME")]
+    pub owner: Option<String>,
+    /// Only jobs with this text in their names, upper and lower case alike
+    #[arg(long, value_name = "TEXT")]
+    pub name: Option<String>,
+    /// Only jobs with this label, or with any label of this key; may be given several times
+    #[arg(long = "label", value_name = "KEY[=VALUE]", value_parser = label_filter)]
+    pub labels: Vec<(String, String)>,
     /// Show at most this number of jobs
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
+    /// Show all jobs
+    #[arg(long, conflicts_with = "limit")]
+    pub all: bool,
     /// Where the coordinator is
     #[command(flatten)]
     pub remote: Remote,
@@ -264,6 +283,24 @@ pub struct Certs {
 pub struct Completions {
     /// The shell
     pub shell: Shell,
+}
+
+/// The states of jobs.
+const STATES: [&str; 7] = ["queued", "preparing", "running", "paused", "succeeded", "failed", "cancelled"];
+
+/// Splits a label. The coordinator checks its characters.
+fn label(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Splits a label that jobs are to have; without a value, any value will do.
+fn label_filter(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    match key {
+        "" => Err("expected KEY=VALUE or KEY"),
+        _ => Ok((key.to_owned(), value.to_owned())),
+    }
 }
 
 /// Refuses malformed identifiers here, so that a typing error is not reported as an unknown job.

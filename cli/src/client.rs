@@ -141,25 +141,30 @@ impl Client {
         answer.map(drop).map_err(|status| self.error("delete", &status))
     }
 
-    /// The newest jobs, at most `limit`.
+    /// The first of the jobs that `wanted` describes, at most `limit`, and whether there are more.
     ///
     /// # Errors
-    /// If there is no answer.
-    pub async fn jobs(&self, limit: usize) -> Result<Vec<v1::Job>, CliError> {
+    /// If there is no answer, or the coordinator refuses.
+    pub async fn jobs(
+        &self,
+        wanted: v1::ListJobsRequest,
+        limit: usize,
+    ) -> Result<(Vec<v1::Job>, bool), CliError> {
         let mut jobs = Vec::new();
-        let mut page_token = String::new();
+        let mut request = wanted;
         loop {
-            let page_size = (limit - jobs.len()).min(PAGE as usize) as u32;
-            let request = v1::ListJobsRequest { page_size, page_token };
-            let answer = in_time(self.service.clone().list_jobs(request)).await;
+            request.page_size = (limit - jobs.len()).min(PAGE as usize) as u32;
+            let answer = in_time(self.service.clone().list_jobs(request.clone())).await;
             let page = answer.map_err(|status| self.error("jobs", &status))?;
-            let empty = page.jobs.is_empty();
             jobs.extend(page.jobs);
-            jobs.truncate(limit);
-            page_token = page.next_page_token;
-            if jobs.len() >= limit || page_token.is_empty() || empty {
-                return Ok(jobs);
+            // A page may be empty although more follow. One that leads back to itself would never end.
+            let is_last = page.next_page_token.is_empty() || page.next_page_token == request.page_token;
+            if jobs.len() >= limit || is_last {
+                let has_more = jobs.len() > limit || !is_last;
+                jobs.truncate(limit);
+                return Ok((jobs, has_more));
             }
+            request.page_token = page.next_page_token;
         }
     }
 

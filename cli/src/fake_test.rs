@@ -195,7 +195,7 @@ impl JobService for Scripted {
         &self,
         request: Request<v1::ListJobsRequest>,
     ) -> Result<Response<v1::ListJobsResponse>, Status> {
-        let v1::ListJobsRequest { page_size, page_token } = request.into_inner();
+        let v1::ListJobsRequest { page_size, page_token, .. } = request.into_inner();
         let (first, all) = (page_token.parse().unwrap_or(0), self.0.lock().unwrap().listed);
         let end = all.min(first + u64::from(page_size));
         let jobs = (first..end).map(|n| v1::Job { id: format!("j{n:08}"), ..v1::Job::default() }).collect();

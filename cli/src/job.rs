@@ -85,6 +85,17 @@ impl JobSource {
         Ok(Self { label, text, folder, init, spec, file })
     }
 
+    /// The job with further labels, which replace those of the same keys.
+    ///
+    /// # Errors
+    /// If a label is not valid.
+    pub fn with_labels(mut self, labels: &[(String, String)]) -> Result<Self, CliError> {
+        self.file.labels.extend(labels.iter().cloned());
+        let wrong = |source| CliError::Job { label: "--label".to_owned(), source };
+        self.spec = self.file.validate().map_err(wrong)?;
+        Ok(self)
+    }
+
     /// The job file with the initial weights replaced by their digest.
     pub fn file(&self) -> &JobFile {
         &self.file

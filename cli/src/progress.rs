@@ -27,6 +27,8 @@ pub struct Progress {
     total: u64,
     last_test: Option<f64>,
     last_state: v1::JobState,
+    /// What the job waited for when that was told last; empty if it waited for nothing.
+    told_wait: String,
 }
 
 impl Progress {
@@ -42,7 +44,22 @@ impl Progress {
             total: 0,
             last_test: None,
             last_state: v1::JobState::Unspecified,
+            told_wait: String::new(),
         }
+    }
+
+    /// Reports what the job waits for, if that has changed.
+    pub fn waits(&mut self, job: &v1::Job) {
+        if let Some(wait) = self.new_wait(job) {
+            self.console.note(wait);
+        }
+    }
+
+    fn new_wait(&mut self, job: &v1::Job) -> Option<String> {
+        let is_new = self.told_wait != job.waiting_for;
+        self.told_wait.clone_from(&job.waiting_for);
+        (is_new && !job.waiting_for.is_empty())
+            .then(|| format!("{} waits for {}", job.id, printable(&job.waiting_for)))
     }
 
     /// Reports a change of the job. Checkpoints of a running job are routine and not reported.

@@ -71,17 +71,31 @@ fn files(folder: &Path) -> String {
 
 /// The jobs as a table.
 pub fn jobs(jobs: &[v1::Job]) -> Vec<String> {
-    let mut table = Table::new(&["ID", "NAME", "STATE", "OUTER STEP", "WORKERS", "CREATED", "MESSAGE"]);
+    const HEADING: [&str; 9] =
+        ["ID", "NAME", "STATE", "OUTER STEP", "LOSS", "TEST", "WORKERS", "CREATED", "MESSAGE"];
+    // A column that most users need not see.
+    let has_labels = jobs.iter().any(|job| !labels(job).is_empty());
+    let mut heading = HEADING.to_vec();
+    if has_labels {
+        heading.insert(2, "LABELS");
+    }
+    let mut table = Table::new(&heading);
     for job in jobs {
-        table.row([
+        let mut cells = vec![
             job.id.clone(),
             name(job),
             state_name(job.state()).to_owned(),
             outer_step(job),
+            loss(job),
+            test(job),
             job.workers.to_string(),
             job.created_at.as_ref().map(ToString::to_string).unwrap_or_default(),
-            reason(job.state(), &job.message).to_owned(),
-        ]);
+            message(job),
+        ];
+        if has_labels {
+            cells.insert(2, labels(job));
+        }
+        table.row(cells);
     }
     table.lines()
 }
@@ -92,10 +106,14 @@ pub fn job(job: &v1::Job) -> Vec<String> {
     let fields = [
         ("job", job.id.clone()),
         ("name", name(job)),
+        ("labels", labels(job)),
         ("owner", job.owner.clone()),
         ("state", state_name(job.state()).to_owned()),
         ("message", reason(job.state(), &job.message).to_owned()),
+        ("waits for", job.waiting_for.clone()),
         ("outer step", outer_step(job)),
+        ("loss", loss(job)),
+        ("test", test_at_length(job)),
         ("workers", job.workers.to_string()),
         ("created", time(&job.created_at)),
         ("finished", time(&job.finished_at)),
@@ -124,6 +142,38 @@ pub fn workers(workers: &[v1::Worker]) -> Vec<String> {
 
 fn name(job: &v1::Job) -> String {
     job.spec.as_ref().map(|spec| spec.name.clone()).unwrap_or_default()
+}
+
+/// `KEY=VALUE, …`, in the order of the keys.
+fn labels(job: &v1::Job) -> String {
+    let labels = job.spec.iter().flat_map(|spec| &spec.labels);
+    labels.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
+}
+
+/// What a job waits for, or else the reason of its state.
+fn message(job: &v1::Job) -> String {
+    match job.waiting_for.as_str() {
+        "" => reason(job.state(), &job.message).to_owned(),
+        waiting_for => format!("waits for {waiting_for}"),
+    }
+}
+
+fn loss(job: &v1::Job) -> String {
+    job.results.as_ref().map(|results| format!("{:.4}", results.loss)).unwrap_or_default()
+}
+
+/// The accuracy of the newest test.
+fn test(job: &v1::Job) -> String {
+    let test = job.results.as_ref().and_then(|results| results.test);
+    test.map(|test| percent(test.accuracy)).unwrap_or_default()
+}
+
+fn test_at_length(job: &v1::Job) -> String {
+    let newest = job.results.as_ref().and_then(|results| Some((results.test?, results.test_outer_step)));
+    let text = |(test, step): (v1::TestMetrics, u64)| {
+        format!("loss {:.4}, accuracy {} (outer step {step})", test.loss, percent(test.accuracy))
+    };
+    newest.map(text).unwrap_or_default()
 }
 
 fn outer_step(job: &v1::Job) -> String {

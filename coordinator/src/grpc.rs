@@ -9,6 +9,7 @@ mod files;
 mod gate;
 mod job_service;
 mod limits;
+pub(crate) mod listing;
 mod tensor_service;
 mod uploads;
 pub(crate) mod views;

@@ -6,6 +6,7 @@ mod access;
 mod answer;
 mod assets;
 mod downsample;
+mod jobs;
 mod live;
 mod out;
 mod overview;

@@ -1,6 +1,7 @@
 //! Observation: turns what the state machine reports into metrics, traces and the content of the dashboard.
 
 mod activity;
+mod importance;
 mod metrics;
 mod spans;
 
@@ -20,6 +21,7 @@ use crate::state::{JobState, UnixMillis};
 
 use activity::Activity;
 pub(crate) use activity::{ClusterEvent, ClusterEventKind};
+pub(crate) use importance::is_routine;
 pub(crate) use metrics::{Metrics, Refused};
 
 /// Receives the observations of the state machine. It never blocks.
@@ -141,6 +143,7 @@ impl Observer {
                 );
             }
             Observation::WorkerLost(lost) => self.worker_lost(at, &lost),
+            Observation::JobNoted(_, text) if is_routine(&text) => {}
             Observation::JobNoted(job, text) => {
                 self.tell(at, ClusterEventKind::Job, format!("job {job}: {text}"), "", Some(&job));
             }

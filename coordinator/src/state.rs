@@ -17,6 +17,7 @@ mod exchange;
 mod halt;
 mod job;
 mod leaving;
+mod listing;
 mod member;
 mod members;
 pub mod observation;
@@ -27,6 +28,7 @@ mod record;
 mod repeats;
 mod reply;
 mod request;
+mod results;
 mod running;
 mod scheduling;
 mod second_identity;
@@ -39,6 +41,7 @@ mod uploads;
 mod usage;
 mod users;
 mod verify;
+mod waits;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -56,10 +59,13 @@ use event::{Event, LossCause, Reply};
 pub use exchange::{Part, RangeParts};
 use halt::{Halt, Handled};
 use job::Job;
+pub use listing::{JobFilter, JobQuery, NotAPlace, Place};
 #[cfg(test)]
 pub(crate) use record::record_for_tests;
 pub use record::{JobChange, JobRecord, JobState, Notice, Stored, StoredJob, UnixMillis, UploadRecord};
+pub use results::{Results, TestResults};
 use uploads::Uploads;
+pub use waits::{Excluded, Wait};
 use workers::Workers;
 
 /// The part of the configuration that the core uses.
@@ -269,6 +275,7 @@ impl Core {
             self.heartbeats += 1;
             let beat = |(session, _)| Command::Send(session, WorkerCommand::Heartbeat(self.heartbeats));
             self.cluster.commands.extend(self.cluster.workers.iter().map(beat));
+            self.tell_waits();
         }
         self.handle_slow_workers();
         self.check_second_identities();

@@ -32,6 +32,21 @@ pub struct JobJson {
     pub workers: u32,
     pub digest: String,
     pub owner: String,
+    pub waiting_for: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub results: Option<ResultsJson>,
+}
+
+/// `JobResults`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
+pub struct ResultsJson {
+    pub outer_step: u64,
+    pub loss: f64,
+    pub accuracy: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<TestJson>,
+    pub test_outer_step: u64,
 }
 
 /// `Worker`.
@@ -121,6 +136,20 @@ pub fn state_name(state: v1::JobState) -> &'static str {
     }
 }
 
+/// The state with a name of [`state_name`].
+pub fn state_named(name: &str) -> Option<v1::JobState> {
+    const STATES: [v1::JobState; 7] = [
+        v1::JobState::Queued,
+        v1::JobState::Preparing,
+        v1::JobState::Running,
+        v1::JobState::Paused,
+        v1::JobState::Succeeded,
+        v1::JobState::Failed,
+        v1::JobState::Cancelled,
+    ];
+    STATES.into_iter().find(|state| state_name(*state) == name)
+}
+
 /// A time as text: RFC 3339 in UTC.
 pub fn time(at: &Timestamp) -> String {
     at.to_string()
@@ -141,6 +170,20 @@ impl From<&v1::Job> for JobJson {
             workers: job.workers,
             digest: job.digest.clone(),
             owner: job.owner.clone(),
+            waiting_for: job.waiting_for.clone(),
+            results: job.results.as_ref().map(ResultsJson::from),
+        }
+    }
+}
+
+impl From<&v1::JobResults> for ResultsJson {
+    fn from(results: &v1::JobResults) -> Self {
+        Self {
+            outer_step: results.outer_step,
+            loss: results.loss,
+            accuracy: results.accuracy,
+            test: results.test.as_ref().map(TestJson::from),
+            test_outer_step: results.test_outer_step,
         }
     }
 }

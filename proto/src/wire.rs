@@ -55,6 +55,7 @@ pub fn to_proto(file: &JobFile) -> v1::JobSpec {
             priority: file.resources.priority,
             verify: file.resources.verify,
         }),
+        labels: file.labels.clone(),
     }
 }
 
@@ -102,6 +103,7 @@ pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
                 verify: r.verify,
             })
             .unwrap_or_default(),
+        labels: spec.labels.clone(),
     })
 }
 

@@ -90,3 +90,17 @@ fn delete_takes_several_jobs_and_at_least_one() {
     };
     assert_eq!((delete.ids.len(), delete.yes), (2, true));
 }
+
+#[test]
+fn jobs_are_chosen_by_state_owner_name_and_labels() {
+    let line = "lookbehind jobs --state queued --state running --owner alice --name lr=0.1 --label study=a=b --label seed";
+    let Command::Jobs(jobs) = parse(line).unwrap().command else { panic!("not jobs") };
+    assert_eq!(jobs.states, ["queued", "running"]);
+    assert_eq!((jobs.owner.as_deref(), jobs.name.as_deref()), (Some("alice"), Some("lr=0.1")));
+    let labels = [("study", "a=b"), ("seed", "")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(jobs.labels, labels);
+    let unknown = parse("lookbehind jobs --state runing").unwrap_err().to_string();
+    assert!(unknown.contains("preparing") && unknown.contains("running"), "{unknown}");
+    assert!(parse("lookbehind jobs --all --limit 3").is_err());
+    assert!(parse("lookbehind submit job.toml --label study").is_err());
+}

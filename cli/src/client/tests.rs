@@ -41,9 +41,12 @@ async fn a_refusal_says_what_was_asked_and_why_not() {
 async fn all_pages_of_jobs_are_read_up_to_the_limit() {
     let fake = Fake::start(Script { listed: 250, ..Script::default() });
     let client = Client::connect(&fake.url()).await.unwrap();
-    assert_eq!(client.jobs(1000).await.unwrap().len(), 250);
-    let some = client.jobs(120).await.unwrap();
-    assert_eq!((some.len(), some[119].id.as_str()), (120, "j00000119"));
+    let jobs = async |limit| client.jobs(v1::ListJobsRequest::default(), limit).await.unwrap();
+    let (all, has_more) = jobs(1000).await;
+    assert_eq!((all.len(), has_more), (250, false));
+    let (some, has_more) = jobs(120).await;
+    assert_eq!((some.len(), some[119].id.as_str(), has_more), (120, "j00000119", true));
+    assert!(!jobs(250).await.1, "there are exactly as many");
 }
 
 #[tokio::test]

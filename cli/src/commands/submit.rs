@@ -24,7 +24,7 @@ pub(super) async fn run(args: &Submit, console: &Console) -> Result<(), CliError
             "--out: needs --watch; without it, `lookbehind fetch` gets the results later".to_owned(),
         ));
     }
-    let source = JobSource::read(&args.job)?;
+    let source = JobSource::read(&args.job)?.with_labels(&args.labels)?;
     let client = Client::to(&args.remote).await?;
     let output = Output::prepare_for(&args.out, &source)?;
     let job = create(&client, &source, &random_id()?).await?;

@@ -8,14 +8,16 @@ use serde::{Deserialize, Serialize};
 
 pub use self::alpha::AlphaValue;
 pub use self::parse::{parse_parameters, parse_toml};
-use super::{BatchStatistics, ComputeClasses, MethodName, Minibatch, OnFailure, Parameters, Precision};
+use super::{
+    BatchStatistics, ComputeClasses, Labels, MethodName, Minibatch, OnFailure, Parameters, Precision,
+};
 
 /// A job as its user wrote it. The message on the wire has the same fields. [`JobFile::validate`] turns it into a
 /// [`super::JobSpec`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobFile {
-    /// Label for display.
+    /// Name for display.
     pub name: String,
     /// Key of all randomness of the job; default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,6 +42,9 @@ pub struct JobFile {
     /// Number of workers and priority.
     #[serde(default)]
     pub resources: ResourcesSection,
+    /// What its user sorts and finds it by.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 /// `[model]`: `kind`, `init` and the parameters of the kind.

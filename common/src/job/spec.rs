@@ -1,5 +1,7 @@
 //! A checked job, in types that cannot express invalid combinations of keys.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -11,11 +13,16 @@ pub use crate::schedule::Schedule;
 /// Parameters of a model or data set, which only workers interpret.
 pub type Parameters = Map<String, Value>;
 
+/// Labels of a job: what its user sorts and finds it by.
+pub type Labels = BTreeMap<String, String>;
+
 /// A checked job specification.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobSpec {
-    /// Label for display.
+    /// Name for display.
     pub name: String,
+    /// What its user sorts and finds it by; nothing depends on them.
+    pub labels: Labels,
     /// Key of all randomness of the job.
     pub seed: u64,
     /// Model to train.

@@ -181,3 +181,32 @@ fn a_method_has_the_name_that_job_files_give_it() {
         assert_eq!(job.expect("a job of the method").optimizer.method.parts().name.as_str(), name);
     }
 }
+
+#[test]
+fn a_name_and_the_values_of_labels_may_be_settings() {
+    let labels = "[labels]\nstudy = \"first\"\n\"grid.lr\" = \"0.1, k=5\"\n";
+    let text = SMALL.replace("\"small\"", "\"lr=0.1, rho=0.05: seed 3\"") + labels;
+    let job = parse(&text).expect("a valid job");
+    assert_eq!(job.name, "lr=0.1, rho=0.05: seed 3");
+    assert_eq!(
+        job.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>(),
+        ["grid.lr=0.1, k=5", "study=first"]
+    );
+    assert_eq!(refused("\"mlp\"", "\"m=l\"").path, "model.kind");
+}
+
+#[test]
+fn labels_that_could_not_be_shown_or_given_on_a_command_line_are_refused_by_name() {
+    let labelled = |labels: &str| parse(&format!("{SMALL}\n[labels]\n{labels}")).expect_err(labels);
+    for labels in ["\"a=b\" = \"c\"", "\"\" = \"c\"", "\"a b\" = \"c\"", "\"ä\" = \"c\""] {
+        assert!(
+            labelled(labels).to_string().starts_with("labels: expected keys of 1 to 64 ASCII letters"),
+            "{labels}"
+        );
+    }
+    for value in ["", " ", "a\\u001b", &"x".repeat(129)] {
+        assert_eq!(labelled(&format!("study = \"{value}\"")).path, "labels.study");
+    }
+    let many: String = (0..17).map(|number| format!("l{number} = \"x\"\n")).collect();
+    assert_eq!(labelled(&many).to_string(), "labels: expected at most 16, found 17");
+}

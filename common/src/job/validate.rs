@@ -1,5 +1,6 @@
 //! Checks a job: turns a [`JobFile`] into a [`JobSpec`].
 
+mod labels;
 mod optimizer;
 mod schedule;
 
@@ -23,6 +24,10 @@ const MAX_VERIFIED: u64 = 4096;
 const MAX_PRIORITY: u32 = 100;
 /// Most bytes of a name.
 const MAX_NAME: usize = 128;
+/// What the names of kinds have beside letters and digits.
+const KIND_SIGNS: &str = " -_.";
+/// What names and the values of labels have beside letters and digits: enough to write settings, as in `lr=0.1, k=5`.
+const NAME_SIGNS: &str = " -_.=,:+";
 
 /// A key of a job that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,13 +76,23 @@ fn unused<T>(path: &str, value: &Option<T>, chosen: &str) -> Checked<()> {
     }
 }
 
-fn text(path: &str, value: &str) -> Checked<String> {
-    let plain = value.chars().all(|c| c.is_alphanumeric() || " -_.".contains(c));
+/// A text of 1 to [`MAX_NAME`] bytes: letters, digits and `signs`, not only spaces.
+fn text(path: &str, value: &str, signs: &str) -> Checked<String> {
+    let plain = value.chars().all(|c| c.is_alphanumeric() || signs.contains(c));
     if value.trim().is_empty() || value.len() > MAX_NAME || !plain {
-        let expected = format!("1 to {MAX_NAME} bytes of letters, digits, ' ', '-', '_' or '.'");
+        let signs: Vec<String> = signs.chars().map(|sign| format!("'{sign}'")).collect();
+        let expected = format!("1 to {MAX_NAME} bytes of letters, digits, {}", alternatives(&signs));
         return refuse(path, &expected, printable(&value.chars().take(40).collect::<String>()));
     }
     Ok(value.to_owned())
+}
+
+/// `a, b or c`.
+fn alternatives(all: &[String]) -> String {
+    match all {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        _ => all.concat(),
+    }
 }
 
 impl JobFile {
@@ -88,11 +103,12 @@ impl JobFile {
     pub fn validate(&self) -> Result<JobSpec, JobError> {
         let train = self.train.validate()?;
         Ok(JobSpec {
-            name: text("name", &self.name)?,
+            name: text("name", &self.name, NAME_SIGNS)?,
+            labels: labels::validate(&self.labels)?,
             seed: count("seed", self.seed.unwrap_or(0), 0, i64::MAX as u64)?,
             model: self.model.validate()?,
             data: DataSpec {
-                kind: text("data.kind", &self.data.kind)?,
+                kind: text("data.kind", &self.data.kind, KIND_SIGNS)?,
                 shuffle: self.data.shuffle.unwrap_or(true),
                 drop_last: self.data.drop_last.unwrap_or(false),
                 parameters: self.data.parameters.clone(),
@@ -116,7 +132,8 @@ impl ModelSection {
             Some(path) => Some(init_digest(path)?),
             None => None,
         };
-        Ok(ModelSpec { kind: text("model.kind", &self.kind)?, init, parameters: self.parameters.clone() })
+        let kind = text("model.kind", &self.kind, KIND_SIGNS)?;
+        Ok(ModelSpec { kind, init, parameters: self.parameters.clone() })
     }
 }
 

@@ -11,16 +11,11 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::limits::UserLimits;
 use super::views::{self, IntoStatus};
-use super::{files, unexpected, uploads, watch};
+use super::{files, listing, unexpected, uploads, watch};
 use crate::runtime::Shared;
 use crate::state::Caller;
 use crate::state::event::{Event, JobView, Reply, UserCall};
 use crate::store::checkpoint;
-
-/// Jobs per page if the caller does not specify it.
-const PAGE: usize = 100;
-/// Largest number of jobs per page.
-const MAX_PAGE: usize = 1000;
 
 pub(super) struct JobServiceImpl {
     shared: Shared,
@@ -96,31 +91,16 @@ impl JobService for JobServiceImpl {
         request: Request<v1::ListJobsRequest>,
     ) -> Result<Response<v1::ListJobsResponse>, Status> {
         let caller = caller(&request)?;
-        let request = request.into_inner();
-        let size = match request.page_size as usize {
-            0 => PAGE,
-            size if size <= MAX_PAGE => size,
-            size => {
-                return Err(Status::invalid_argument(format!(
-                    "page_size: expected 0 to {MAX_PAGE}, found {size}"
-                )));
-            }
-        };
-        let before = match request.page_token.as_str() {
-            "" => None,
-            reply_to => {
-                Some(reply_to.parse().map_err(|_| Status::invalid_argument("page_token is not valid"))?)
-            }
-        };
-        let (jobs, next) = match self.ask(caller, UserCall::List { count: size, before, specs: true }).await?
-        {
+        let mut query = listing::query(&request.into_inner()).map_err(IntoStatus::into_status)?;
+        query.specs = true;
+        let (jobs, next) = match self.ask(caller, UserCall::List(query)).await? {
             Reply::Jobs(jobs, next) => (jobs, next),
             Reply::Job(refused) => return Err(refused.map_or_else(IntoStatus::into_status, |_| unexpected())),
             _ => return Err(unexpected()),
         };
         Ok(Response::new(v1::ListJobsResponse {
             jobs: jobs.iter().map(views::job).collect(),
-            next_page_token: next.map(|number| number.to_string()).unwrap_or_default(),
+            next_page_token: listing::token(next),
         }))
     }
 

@@ -8,8 +8,9 @@ use prost::Message as _;
 use prost_types::Timestamp;
 use tonic::Status;
 
+use super::listing::ListError;
 use crate::state::event::{CallError, JobView, SpecView, WorkerView};
-use crate::state::{JobState, Notice, UnixMillis};
+use crate::state::{JobState, Notice, Results, TestResults, UnixMillis};
 use crate::store::StoreError;
 use crate::store::uploads::UploadError;
 
@@ -57,6 +58,23 @@ pub(crate) fn job_without_spec(view: &JobView) -> v1::Job {
         workers: view.workers,
         digest: record.digest.map(String::from).unwrap_or_default(),
         owner: record.owner.clone(),
+        waiting_for: view.waiting_for.as_ref().map(ToString::to_string).unwrap_or_default(),
+        results: record.results.as_ref().map(results),
+    }
+}
+
+fn results(results: &Results) -> v1::JobResults {
+    let test = results.test.map(|TestResults { loss, accuracy, samples, .. }| v1::TestMetrics {
+        loss,
+        accuracy,
+        samples,
+    });
+    v1::JobResults {
+        outer_step: results.outer_step,
+        loss: results.loss,
+        accuracy: results.accuracy,
+        test,
+        test_outer_step: results.test.map_or(0, |test| test.outer_step),
     }
 }
 
@@ -106,6 +124,12 @@ impl IntoStatus for CallError {
             CallError::Exhausted { .. } | CallError::Full { .. } => Status::resource_exhausted(message),
             CallError::Stopping | CallError::NotStored(_) => Status::unavailable(message),
         }
+    }
+}
+
+impl IntoStatus for ListError {
+    fn into_status(self) -> Status {
+        Status::invalid_argument(self.to_string())
     }
 }
 

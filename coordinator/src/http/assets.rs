@@ -30,6 +30,7 @@ const FILES: &[Asset] = &assets! {
     "estimate.js": "text/javascript; charset=utf-8",
     "events.js": "text/javascript; charset=utf-8",
     "favicon.svg": "image/svg+xml",
+    "find.js": "text/javascript; charset=utf-8",
     "format.js": "text/javascript; charset=utf-8",
     "job.js": "text/javascript; charset=utf-8",
     "jobs.js": "text/javascript; charset=utf-8",

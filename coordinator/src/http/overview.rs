@@ -25,6 +25,8 @@ pub(super) struct Overview {
     #[serde(skip_serializing_if = "Option::is_none")]
     you: Option<You>,
     jobs: Vec<PageJob>,
+    /// Whether there are more jobs than these.
+    more_jobs: bool,
     workers: Vec<PageWorker>,
     events: Vec<EventJson>,
 }
@@ -64,6 +66,7 @@ impl App {
             private: self.private,
             you: viewer.you(),
             jobs: snapshot.jobs.iter().map(|snapshot| PageJob::new(snapshot, caller.as_ref())).collect(),
+            more_jobs: snapshot.has_more,
             workers: snapshot
                 .workers
                 .iter()

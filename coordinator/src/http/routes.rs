@@ -13,7 +13,7 @@ use super::access::Viewer;
 use super::answer::{Json, Refusal};
 use super::places::Holder;
 use super::views::{JobSummary, PageJob};
-use super::{App, ask, live};
+use super::{App, ask, jobs, live};
 use crate::state::Caller;
 use crate::state::event::{Reply, UserCall};
 
@@ -27,6 +27,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/me", get(me))
         .route("/api/overview", get(overview))
         .route("/api/live", get(live_overview))
+        .route("/api/jobs", get(jobs::list))
         .route("/api/jobs/{id}/live", get(live_job))
         .route("/api/jobs/{id}", delete(delete_job))
         .route("/api/jobs/{id}/{action}", post(steer))

@@ -1,14 +1,15 @@
 //! JSON of the page: jobs, workers, notices and outer steps as [`lookbehind_proto::json`] has them, with what only the
 //! page needs. Times are RFC 3339, durations are in seconds.
 
-use lookbehind_common::job::JobSpec;
-use lookbehind_proto::json::{self, JobJson, StepJson, WorkerJson};
+use lookbehind_common::job::{JobSpec, Labels};
+use lookbehind_proto::json::{self, JobJson, NoticeJson, StepJson, WorkerJson};
+use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 use serde::Serialize;
 
 use super::snapshot::JobSnapshot;
 use crate::grpc::views;
-use crate::observe::{ClusterEvent, ClusterEventKind};
+use crate::observe::{ClusterEvent, ClusterEventKind, is_routine};
 use crate::state::event::{JobView, WorkerView};
 use crate::state::observation::{Fate, Part, RequestTimeline, StepTimeline};
 use crate::state::{Caller, JobState, UnixMillis};
@@ -25,6 +26,8 @@ pub(super) struct PageJob {
     job: JobJson,
     #[serde(flatten)]
     summary: Option<JobSummary>,
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    labels: Labels,
     /// The newest outer step, if there was one since the coordinator started.
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<StepJson>,
@@ -53,6 +56,7 @@ impl PageJob {
         Self {
             job: JobJson::from(&views::job_without_spec(&snapshot.view)),
             summary: snapshot.summary.clone(),
+            labels: snapshot.view.record.labels.clone(),
             last: snapshot.last.as_ref().map(StepJson::from),
             allowed: caller.map(|caller| allowed(&snapshot.view, caller)).unwrap_or_default(),
         }
@@ -98,6 +102,21 @@ fn allowed(view: &JobView, caller: &Caller) -> Vec<&'static str> {
         JobState::Running => vec!["pause", "cancel"],
         JobState::Paused => vec!["resume", "cancel"],
         JobState::Succeeded | JobState::Failed | JobState::Cancelled => Vec::new(),
+    }
+}
+
+/// A notice of a job.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct PageNotice {
+    #[serde(flatten)]
+    notice: NoticeJson,
+    /// Whether it tells of something that is expected again and again: of such notices, only the newest is shown.
+    pub(super) routine: bool,
+}
+
+impl From<&v1::JobNotice> for PageNotice {
+    fn from(notice: &v1::JobNotice) -> Self {
+        Self { notice: NoticeJson::from(notice), routine: is_routine(&notice.message) }
     }
 }
 

@@ -168,9 +168,11 @@ impl Metrics {
         {
             self.queue_wait.observe(waited.as_secs_f64());
         }
-        // A job that had ended before the coordinator started has no series.
-        if moved.to.is_terminal() && moved.from.is_some() {
-            self.job.end(&moved.job);
+        // A job that came from no state has no series yet.
+        match moved.from {
+            Some(_) if moved.to.is_terminal() || moved.to == JobState::Paused => self.job.rest(&moved.job),
+            Some(_) => self.job.wake(&moved.job),
+            None => {}
         }
     }
 
@@ -266,7 +268,7 @@ impl Metrics {
         for (state, count) in counts {
             self.workers.get_or_create(&[("state", state)]).set(count);
         }
-        self.job.remove_ended();
+        self.job.remove_resting();
     }
 
     /// Counts tensors that were transferred over the network.

@@ -2,7 +2,6 @@
 //! ended. Of a job that has ended nothing else is in memory, and no event walks over such jobs.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
 
 use lookbehind_common::ids::JobId;
 
@@ -94,19 +93,18 @@ impl Catalog {
         self.by_owner.get(owner)?.requests.get(request_id)
     }
 
-    /// The jobs that a caller may access, newest first, with numbers lower than `before`.
-    pub(super) fn newest(
+    /// The jobs that have ended, of one owner if one is given, newest first, with numbers lower than `before`.
+    pub(super) fn newest_ended(
         &self,
-        caller: &Caller,
-        before: Option<u64>,
-    ) -> impl Iterator<Item = (u64, &JobId)> + use<'_> {
-        let all = match caller {
-            Caller::Anyone | Caller::Admin(_) => Some(&self.by_number),
-            Caller::User(name) => self.by_owner.get(name).map(|shelf| &shelf.by_number),
+        owner: Option<&str>,
+        before: u64,
+    ) -> impl Iterator<Item = &JobRecord> + use<'_> {
+        let all = match owner {
+            None => Some(&self.by_number),
+            Some(name) => self.by_owner.get(name).map(|shelf| &shelf.by_number),
         };
-        let end = before.map_or(Bound::Unbounded, Bound::Excluded);
-        let jobs = all.map(|jobs| jobs.range((Bound::Unbounded, end)).rev());
-        jobs.into_iter().flatten().map(|(number, id)| (*number, id))
+        let jobs = all.map(|jobs| jobs.range(..before).rev());
+        jobs.into_iter().flatten().filter_map(|(_, id)| self.ended(id))
     }
 
     /// Checks that a caller may create a further job.

@@ -107,7 +107,9 @@ impl Cluster {
         // A new job was constructed in its first state; for observers it comes from no state.
         let from = since.map(|_| from);
         let after = since.map(|since| self.now.elapsed.saturating_sub(since));
-        beginning(message).clone_into(&mut job.record.message);
+        // A running job needs no reason, and what it said when it began would soon be out of date.
+        let reason = if state == JobState::Running { "" } else { beginning(message) };
+        reason.clone_into(&mut job.record.message);
         if state.is_terminal() {
             job.record.finished_at = Some(self.now.unix);
             self.ended.push(job.id().clone());

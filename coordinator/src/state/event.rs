@@ -18,6 +18,7 @@ pub use self::worker::{
     Registration, WorkerMessage,
 };
 use crate::state::access::Caller;
+use crate::state::listing::JobQuery;
 pub use crate::state::reply::{
     Admission, CallError, JobView, PartialOutcome, Refusal, Reply, SpecView, WorkerView,
 };
@@ -196,15 +197,8 @@ pub enum UserCall {
     },
     /// View one job.
     Get(JobId),
-    /// View a page of jobs, newest first.
-    List {
-        /// Maximum number of jobs in the page.
-        count: usize,
-        /// The page holds jobs with lower creation numbers than this; absent for the first page.
-        before: Option<u64>,
-        /// Whether the views hold the jobs' specifications.
-        specs: bool,
-    },
+    /// View a page of jobs.
+    List(JobQuery),
     /// End a job at once.
     Cancel(JobId),
     /// Stop a job after its current outer step.

@@ -15,6 +15,7 @@ use crate::state::leaving::FaultClaim;
 use crate::state::record::JobRecord;
 use crate::state::repeats::Repeats;
 use crate::state::standing::Standings;
+use crate::state::waits::WaitKind;
 use crate::training::ComputeClass;
 
 const NOT_ACTIVE: Halt = Halt::Broken("a job with members, weights or arithmetic under way is active");
@@ -38,6 +39,8 @@ pub(crate) struct Job {
     pub(crate) faults: Vec<FaultClaim>,
     /// What is held against workers, beyond their sessions.
     pub(crate) standings: Standings,
+    /// The kind of what it waited for when that was logged last.
+    pub(crate) told_wait: Option<WaitKind>,
     /// Its newest notices that workers can cause.
     pub(crate) repeats: Repeats,
     /// `None` while it is queued, paused or in a terminal state.
@@ -77,6 +80,7 @@ impl Job {
             excluded: BTreeMap::new(),
             faults: Vec::new(),
             standings: Standings::default(),
+            told_wait: None,
             repeats: Repeats::default(),
             active: None,
             flat_buffer_bytes: None,
@@ -113,6 +117,11 @@ impl Job {
     /// Jobs with a lower value get free workers first.
     pub(crate) fn precedence(&self) -> Reverse<i32> {
         Reverse(self.spec.resources.priority)
+    }
+
+    /// Queued jobs start in the order of this value.
+    pub(crate) fn place_in_queue(&self) -> impl Ord + use<> {
+        (self.precedence(), self.record.number)
     }
 
     /// The job's activation. It is an internal error if it has none.

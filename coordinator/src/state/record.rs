@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::JobId;
+use lookbehind_common::job::Labels;
 use serde::{Deserialize, Serialize};
 
+use super::results::Results;
 use crate::training::ComputeClass;
 
 /// Milliseconds since 1970-01-01, UTC.
@@ -99,6 +101,15 @@ pub struct JobRecord {
     /// Shards that two workers computed with equal bytes; see `resources.verify`.
     #[serde(default)]
     pub verified: u64,
+    /// Its name, as in its specification. Older versions did not store it; a start then reads it from there.
+    #[serde(default)]
+    pub name: String,
+    /// Its labels, as in its specification.
+    #[serde(default)]
+    pub labels: Labels,
+    /// Its newest results; `None` before its first outer step.
+    #[serde(default)]
+    pub results: Option<Results>,
 }
 
 /// A durable event of a job other than an outer step.
@@ -190,5 +201,8 @@ pub(crate) fn record_for_tests(number: u64) -> JobRecord {
         pausing: false,
         description: None,
         verified: 0,
+        name: format!("job {number}"),
+        labels: Labels::new(),
+        results: None,
     }
 }

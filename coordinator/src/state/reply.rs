@@ -4,15 +4,17 @@ use lookbehind_common::blocks::Blocks;
 use lookbehind_common::ids::{FencingToken, JobId, SessionId};
 
 use crate::state::event::Registration;
+use crate::state::listing::Place;
 use crate::state::record::JobRecord;
+use crate::state::waits::Wait;
 
 /// Answers to calls.
 #[derive(Debug)]
 pub enum Reply {
     /// One job, or why the call was refused.
     Job(Box<Result<JobView, CallError>>),
-    /// A page of jobs, and the creation number of its last job if more follow.
-    Jobs(Vec<JobView>, Option<u64>),
+    /// A page of jobs, and where the next one begins if more may follow.
+    Jobs(Vec<JobView>, Option<Place>),
     /// What the caller asked for is done, or why it is refused.
     Done(Result<(), CallError>),
     /// The ticket under which a file may be sent, or why it may not.
@@ -87,6 +89,8 @@ pub struct JobView {
     pub outer_step: u64,
     /// Number of workers that serve it now.
     pub workers: u32,
+    /// What it waits for, if it does.
+    pub waiting_for: Option<Wait>,
 }
 
 /// A worker as users see it.

@@ -24,6 +24,7 @@ use super::job::Job;
 use super::observation::Observation;
 use super::partials::reduce_sums;
 use super::request::Request;
+use super::results::Results;
 use super::step::Step;
 use super::verify::{Comparisons, drawn};
 use crate::training::{Advance, Input, Outcome, Trainer};
@@ -266,6 +267,7 @@ impl Cluster {
         let id = job.id().clone();
         tracing::debug!(job = %id, outer = metrics.outer_step, loss = metrics.loss, "outer step done");
         let due = is_checkpoint_due(job, before, after);
+        job.record.results = Results::after(job.record.results, &metrics);
         self.observe(Observation::StepDone {
             job: id.clone(),
             timeline,

@@ -20,7 +20,8 @@ use super::workers::Worker;
 impl Core {
     /// Assigns free workers to jobs: first to queued jobs in their order, then to active jobs that accept more.
     pub(super) fn schedule(&mut self) {
-        if self.cluster.stopping {
+        // Most events free no worker: they do not walk over the jobs.
+        if self.cluster.stopping || self.cluster.workers.free().next().is_none() {
             return;
         }
         while let Some((job, workers)) = self.next_start() {
@@ -37,21 +38,41 @@ impl Core {
         self.cluster.workers.free().filter(|session| self.cluster.may_serve(job, *session)).collect()
     }
 
-    /// The next job to start, with its workers: the oldest of the highest priority. A job that lacks free workers
-    /// blocks the jobs after it, so that it is not starved by smaller ones. It does not block them if it could not
-    /// start even with all workers free, or if there is no memory for it.
-    fn next_start(&self) -> Option<(JobId, Vec<SessionId>)> {
+    /// Workers that can serve the job and are not about to leave, free or not.
+    pub(super) fn able(&self, job: &Job) -> Vec<SessionId> {
+        let staying = self.cluster.workers.iter().filter(|(_, worker)| !worker.draining);
+        staying.map(|(session, _)| session).filter(|session| self.cluster.may_serve(job, *session)).collect()
+    }
+
+    /// The queued jobs for which there is memory, in the order in which they start: the oldest of the highest priority
+    /// first.
+    pub(super) fn queue(&self) -> Vec<&Job> {
         let startable = |job: &&Job| job.record.state == JobState::Queued && self.has_memory(job);
         let mut queued: Vec<&Job> = self.jobs.values().filter(startable).collect();
-        queued.sort_unstable_by_key(|job| (job.precedence(), job.record.number));
-        for job in queued {
-            let workers = self.cluster.chosen(job, self.eligible(job));
-            if self.cluster.suffice(job, &workers) {
+        queued.sort_unstable_by_key(|job| job.place_in_queue());
+        queued
+    }
+
+    /// The workers on which a job can start now; `None` if too few are free.
+    fn startable(&self, job: &Job) -> Option<Vec<SessionId>> {
+        let workers = self.cluster.chosen(job, self.eligible(job));
+        self.cluster.suffice(job, &workers).then_some(workers)
+    }
+
+    /// Whether a job that cannot start now holds back the jobs after it, so that it is not starved by smaller ones. It
+    /// does not if it could not start even with all workers free.
+    pub(super) fn holds_back(&self, job: &Job) -> bool {
+        let could_start = || self.cluster.suffice(job, &self.cluster.chosen(job, self.able(job)));
+        self.startable(job).is_none() && could_start()
+    }
+
+    /// The next job to start, with its workers.
+    fn next_start(&self) -> Option<(JobId, Vec<SessionId>)> {
+        for job in self.queue() {
+            if let Some(workers) = self.startable(job) {
                 return Some((job.id().clone(), workers));
             }
-            let all = self.cluster.workers.iter().filter(|(_, worker)| !worker.draining);
-            let all = all.map(|(session, _)| session).filter(|session| self.cluster.may_serve(job, *session));
-            if self.cluster.suffice(job, &self.cluster.chosen(job, all.collect())) {
+            if self.holds_back(job) {
                 return None;
             }
         }
@@ -135,6 +156,11 @@ impl Cluster {
     fn suffice(&self, job: &Job, workers: &[SessionId]) -> bool {
         workers.len() >= job.spec.resources.min_workers as usize
             && self.can_verify(job, workers.iter().copied())
+    }
+
+    /// The job that a worker serves.
+    pub(super) fn serves(&self, session: SessionId) -> Option<&JobId> {
+        self.workers.get(session)?.job.as_ref()
     }
 
     fn add_member(&mut self, job: &mut Job, session: SessionId) -> Handled {

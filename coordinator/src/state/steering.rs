@@ -26,7 +26,8 @@ impl Core {
     ) -> Result<JobView, CallError> {
         if let Some(job) = self.jobs.get_mut(id).filter(|job| caller.may_access(&job.record.owner)) {
             let who = caller.relation_to_owner(&job.record.owner);
-            return act(&mut self.cluster, job, &who);
+            let acted = act(&mut self.cluster, job, &who);
+            return acted.map(|view| self.explained(view));
         }
         let ended = self.catalog.ended(id).filter(|record| caller.may_access(&record.owner));
         match ended {

@@ -19,8 +19,6 @@ use super::workers::Worker;
 
 /// Maximum size in bytes of an encoded specification: it is sent to every worker and is part of lists of jobs.
 const MAX_SPEC: usize = 256 << 10;
-/// Maximum size in bytes of all specifications in one page of jobs.
-const MAX_PAGE_BYTES: u64 = 2 << 20;
 /// Maximum length in bytes of a `request_id`.
 const MAX_REQUEST_ID: usize = 64;
 
@@ -39,7 +37,7 @@ impl Core {
                     .steer(caller, &id, "resume", |cluster, job, who| cluster.resume(job, who, accept_class)))
             }
             UserCall::Delete(id) => Reply::Done(self.delete(caller, &id)),
-            UserCall::List { count, before, specs } => self.list(caller, count, before, specs),
+            UserCall::List(query) => self.list(caller, &query),
             UserCall::AnnounceUpload(bytes) => Reply::Ticket(self.announce_upload(caller, bytes)),
             UserCall::KeepUpload { ticket, digest } => Reply::Done(self.keep_upload(ticket, digest)),
             UserCall::Workers => Reply::Workers(self.worker_views()),
@@ -49,7 +47,14 @@ impl Core {
 
     /// The view of a job, whether it has ended or not.
     fn view(&self, id: &JobId) -> Option<JobView> {
-        self.jobs.get(id).map(view).or_else(|| self.catalog.ended(id).map(view_of_ended))
+        let view = self.jobs.get(id).map(view).or_else(|| self.catalog.ended(id).map(view_of_ended))?;
+        Some(self.explained(view))
+    }
+
+    /// A view with what the job waits for.
+    pub(super) fn explained(&self, view: JobView) -> JobView {
+        let waiting_for = self.jobs.get(&view.record.id).and_then(|job| self.waits().of(job));
+        JobView { waiting_for, ..view }
     }
 
     fn find(&self, caller: &Caller, id: &JobId) -> Result<JobView, CallError> {
@@ -107,6 +112,9 @@ impl Core {
             pausing: false,
             description: None,
             verified: 0,
+            name: checked.name.clone(),
+            labels: checked.labels.clone(),
+            results: None,
         };
         tracing::info!(job = %id, name = checked.name, owner = record.owner, "job queued");
         self.catalog.add(&record);
@@ -115,7 +123,7 @@ impl Core {
         self.claim_upload(job.record.init);
         let created = view(&job);
         self.jobs.insert(id, job);
-        Ok(created)
+        Ok(self.explained(created))
     }
 
     /// Checks that a caller may queue a further job. A user gets a quarter of the queue, and administrators may go on to
@@ -172,6 +180,9 @@ impl Core {
             record.class = None;
             record.description = None;
         }
+        // Steps after the newest checkpoint are computed again.
+        record.results =
+            record.results.and_then(|results| results.up_to(record.checkpoint.unwrap_or_default()));
         let (id, pausing) = (record.id.clone(), record.pausing);
         let mut job = Job::new(record, checked, encoded.into(), true);
         // What workers said before the coordinator ended counts only if there is a checkpoint.
@@ -182,27 +193,6 @@ impl Core {
             self.cluster.set_state(&mut job, next, "the coordinator was restarted");
         }
         self.jobs.insert(id, job);
-    }
-
-    fn list(&self, caller: &Caller, count: usize, before: Option<u64>, specs: bool) -> Reply {
-        let mut newest = self.catalog.newest(caller, before).peekable();
-        let (mut page, mut bytes, mut last) = (Vec::new(), 0, None);
-        while let Some((number, id)) = newest.peek()
-            && page.len() < count
-        {
-            if let Some(mut view) = self.view(id) {
-                bytes += if specs { view.record.spec_bytes } else { 0 };
-                if bytes > MAX_PAGE_BYTES && !page.is_empty() {
-                    break;
-                }
-                view.spec = if specs { SpecView::Wanted } else { SpecView::Omitted };
-                page.push(view);
-            }
-            last = Some(*number);
-            newest.next();
-        }
-        let next = last.filter(|_| newest.peek().is_some());
-        Reply::Jobs(page, next)
     }
 
     fn worker_views(&self) -> Vec<WorkerView> {
@@ -234,13 +224,14 @@ pub(super) fn view(job: &Job) -> JobView {
         spec: SpecView::Wanted,
         outer_step: job.outer_step(),
         workers: job.active.as_ref().map_or(0, |active| active.members.len() as u32),
+        waiting_for: None,
     }
 }
 
 /// The view of a job that has ended.
 pub(super) fn view_of_ended(record: &JobRecord) -> JobView {
     let outer_step = record.checkpoint.unwrap_or(0);
-    JobView { record: record.clone(), spec: SpecView::Wanted, outer_step, workers: 0 }
+    JobView { record: record.clone(), spec: SpecView::Wanted, outer_step, workers: 0, waiting_for: None }
 }
 
 fn decode_spec(encoded: &[u8]) -> Result<JobSpec, String> {

@@ -4,6 +4,8 @@
 use fail::fail_point;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::JobId;
+use lookbehind_proto::v1;
+use prost::Message as _;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use super::{Store, StoreError, database_error, decode, encode, uploads};
@@ -27,6 +29,14 @@ pub(super) fn create_tables(transaction: &WriteTransaction) -> Result<(), StoreE
     Ok(())
 }
 
+/// The name in the specification of a job whose record was stored by a version that did not keep it there; empty if
+/// the specification is missing or cannot be decoded.
+fn name_in(specs: &impl ReadableTable<&'static str, &'static [u8]>, id: &str) -> Result<String, StoreError> {
+    let spec = specs.get(id).map_err(database_error)?;
+    let decoded = spec.and_then(|spec| v1::JobSpec::decode(spec.value()).ok());
+    Ok(decoded.map(|spec| spec.name).unwrap_or_default())
+}
+
 impl Store {
     /// What a start needs: records of all jobs and uploads, and specifications of the jobs that have not ended. Removes
     /// what is left of uploads that were not received completely. Also returns the jobs whose files are to be removed.
@@ -39,7 +49,10 @@ impl Store {
             transaction.open_table(RECORDS).map_err(database_error)?.iter().map_err(database_error)?
         {
             let (id, bytes) = entry.map_err(database_error)?;
-            let record: JobRecord = decode(&format!("job {}", id.value()), bytes.value())?;
+            let mut record: JobRecord = decode(&format!("job {}", id.value()), bytes.value())?;
+            if record.name.is_empty() {
+                record.name = name_in(&specs, id.value())?;
+            }
             let spec = match record.state.is_terminal() {
                 true => None,
                 false => specs.get(id.value()).map_err(database_error)?.map(|spec| spec.value().to_vec()),

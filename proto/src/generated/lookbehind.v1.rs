@@ -3,7 +3,7 @@
 /// Absent fields have defaults, and so have enum fields with the value 0. Values out of range are refused.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JobSpec {
-    /// Label for display, 1 to 128 bytes of letters, digits, '-', '\_', '.' and spaces, not only spaces.
+    /// Name for display, 1 to 128 bytes of letters, digits, spaces and the signs "-\_.=,:+", not only spaces.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// Key of all randomness of the job, 0 to 2^63 - 1, the largest integer of a job file; default 0.
@@ -33,11 +33,18 @@ pub struct JobSpec {
     /// Number of workers and priority; absent means all defaults.
     #[prost(message, optional, tag = "10")]
     pub resources: ::core::option::Option<ResourcesSpec>,
+    /// What the job is sorted and found by, at most 16. Keys are 1 to 64 ASCII letters, digits, '-', '\_' and '.'; values
+    /// have the characters of the name.
+    #[prost(btree_map = "string, string", tag = "11")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// A model, named by its kind. The coordinator does not interpret the parameters; workers check them.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ModelSpec {
-    /// Kind of the model as workers know it, for example "mlp"; the same characters as in JobSpec.name.
+    /// Kind of the model as workers know it, for example "mlp": 1 to 128 bytes of letters, digits, spaces, '-', '\_' and '.'.
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
     /// Initial weights: the digest that UploadInitialWeights returned, 64 lower-case hex digits. Absent means that a
@@ -52,7 +59,7 @@ pub struct ModelSpec {
 /// A data set, named by its kind. The coordinator does not interpret the parameters; workers check them.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DataSpec {
-    /// Kind of the data set as workers know it, for example "digits"; the same characters as in JobSpec.name.
+    /// Kind of the data set as workers know it, for example "digits"; the same characters as in ModelSpec.kind.
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
     /// Whether the samples are shuffled anew for each epoch; false means the order of the data set. Default true.
@@ -799,6 +806,31 @@ pub struct Job {
     /// Name of the principal that created the job; empty if the coordinator did not authenticate callers.
     #[prost(string, tag = "12")]
     pub owner: ::prost::alloc::string::String,
+    /// What a job that has not ended waits for, in words that continue «waits for»; empty if it waits for nothing.
+    #[prost(string, tag = "13")]
+    pub waiting_for: ::prost::alloc::string::String,
+    /// The newest results; absent before the first outer step.
+    #[prost(message, optional, tag = "14")]
+    pub results: ::core::option::Option<JobResults>,
+}
+/// Results of a job so far.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct JobResults {
+    /// The outer step of loss and accuracy.
+    #[prost(uint64, tag = "1")]
+    pub outer_step: u64,
+    /// Mean loss of the first batch of that outer step at the slow weights, in nats.
+    #[prost(double, tag = "2")]
+    pub loss: f64,
+    /// Fraction of that batch that was classified correctly, 0 to 1.
+    #[prost(double, tag = "3")]
+    pub accuracy: f64,
+    /// The newest evaluation; absent if there was none.
+    #[prost(message, optional, tag = "4")]
+    pub test: ::core::option::Option<TestMetrics>,
+    /// The outer step after which it was; 0 if there was none.
+    #[prost(uint64, tag = "5")]
+    pub test_outer_step: u64,
 }
 /// Request of CreateJob.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -833,19 +865,35 @@ pub struct GetJobResponse {
     pub job: ::core::option::Option<Job>,
 }
 /// Request of ListJobs.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListJobsRequest {
     /// Maximum number of jobs in the page, 1 to 1000; 0 means 100. Larger values are refused.
     #[prost(uint32, tag = "1")]
     pub page_size: u32,
-    /// The next_page_token of the previous page; empty for the first page.
+    /// The next_page_token of the previous page, with the same filters; empty for the first page.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// Only jobs in one of these states; empty means any.
+    #[prost(enumeration = "JobState", repeated, tag = "3")]
+    pub states: ::prost::alloc::vec::Vec<i32>,
+    /// Only jobs of this owner; empty means any.
+    #[prost(string, tag = "4")]
+    pub owner: ::prost::alloc::string::String,
+    /// Only jobs with this text in their names, upper and lower case alike; empty means any.
+    #[prost(string, tag = "5")]
+    pub name: ::prost::alloc::string::String,
+    /// Only jobs with all of these labels; an empty value stands for any.
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// Response of ListJobs: one page.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListJobsResponse {
-    /// The jobs, newest first. A page may hold fewer jobs than page_size although more follow.
+    /// The jobs: first those that have not ended, then those that have, the newest first. A page may hold fewer jobs than
+    /// page_size, or none, although more follow.
     #[prost(message, repeated, tag = "1")]
     pub jobs: ::prost::alloc::vec::Vec<Job>,
     /// The page_token of the next page; empty if this page is the last.

@@ -13,6 +13,7 @@ mod joining;
 mod json;
 mod kept_jobs;
 mod limits;
+mod lists;
 mod loading;
 mod non_finite;
 mod parity;

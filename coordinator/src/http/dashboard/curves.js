@@ -9,10 +9,11 @@ import { Series, sharpness } from "./series.js";
 const CURVES = [
   {
     name: "Loss", size: "large", logarithmic: true, band: true, text: steady,
-    note: "of a batch; the band between the two is the sharpness along the path",
+    note: "of a batch; the band between slow and perturbed is the sharpness along the path; test: of the whole split",
     lines: [
       { label: "slow weights", color: "--slow", value: (step) => step.loss },
       { label: "perturbed weights", color: "--perturbed", dash: [5, 3], value: (step) => step.last_loss },
+      { label: "test", color: "--test", dots: true, value: (step) => step.test?.loss ?? null },
     ],
   },
   {

@@ -43,9 +43,16 @@ function line(at, now, name, tone, content, kind) {
   return create("li", { "data-tone": tone }, time, icon(name), words);
 }
 
+/** The notices to keep: of those that are routine only the newest, of the others the newest 200. */
+export function newestNotices(notices) {
+  const routine = notices.findLast((notice) => notice.routine);
+  return notices.filter((notice) => !notice.routine || notice === routine).slice(-200);
+}
+
 /** Shows the notices of a job. */
 export function showNotices(notices, now) {
   byId("notices-empty").hidden = notices.length > 0;
+  byId("notices-scroll").hidden = notices.length === 0;
   showList(byId("notices"), notices.toReversed(), (notice) => notice.revision, (notice) => {
     const words = notice.message === "" ? notice.state : notice.message;
     const content = create("span", { text: words });
