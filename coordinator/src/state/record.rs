@@ -1,5 +1,6 @@
 //! The durable record of a job, and its notices.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lookbehind_common::digest::Digest;
@@ -129,10 +130,27 @@ pub struct UploadRecord {
     pub bytes: u64,
     /// Name of the principal that sent it last, to whose share it counts; empty without credentials.
     pub owner: String,
+    /// Names of all principals that have sent it; of records of older versions, the last one alone is known.
+    #[serde(default)]
+    pub senders: BTreeSet<String>,
     /// When it was sent last.
     pub sent_at: UnixMillis,
     /// Whether a job that starts from it was created since it was sent last.
     pub claimed: bool,
+}
+
+impl UploadRecord {
+    /// All principals that are known to have sent the file.
+    pub(crate) fn senders(&self) -> impl Iterator<Item = &str> {
+        self.senders.iter().map(String::as_str).chain([self.owner.as_str()])
+    }
+
+    /// The same, of a record that another one replaces.
+    pub(crate) fn into_senders(self) -> BTreeSet<String> {
+        let Self { mut senders, owner, .. } = self;
+        senders.insert(owner);
+        senders
+    }
 }
 
 /// A job in the state folder, as it is read at a start.

@@ -49,7 +49,7 @@ impl Core {
         tracing::info!(job = %id, owner = record.owner, by = caller.name(), "job deleted");
         self.cluster.push(Command::Delete(id.clone()));
         self.cluster.observe(Observation::JobDeleted(id.clone(), record.state));
-        self.release_upload(record.init);
+        self.release_upload(record.init, &record.owner);
         Ok(())
     }
 }

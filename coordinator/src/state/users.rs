@@ -83,6 +83,7 @@ impl Core {
             let problem = format!("expected at most {MAX_SPEC} bytes, found {}", encoded.len());
             return Err(lookbehind_common::job::JobError::new("spec", &problem).into());
         }
+        self.check_init(caller, checked.model.init)?;
         let spec_bytes = encoded.len() as u64;
         self.catalog.check_bytes(caller, spec_bytes, &self.cluster.config.keep)?;
         let id = self.unused_id(entropy);
@@ -112,7 +113,7 @@ impl Core {
         self.catalog.add(&record);
         let mut job = Job::new(record, checked, encoded.into(), false);
         self.cluster.set_state(&mut job, JobState::Queued, "queued");
-        self.claim_upload(job.record.init);
+        self.claim_upload(job.record.init, &job.record.owner);
         let created = view(&job);
         self.jobs.insert(id, job);
         Ok(created)
@@ -155,7 +156,7 @@ impl Core {
     pub(super) fn recover(&mut self, StoredJob { mut record, spec }: StoredJob) {
         self.created = self.created.max(record.number);
         self.catalog.add(&record);
-        self.claim_upload(record.init);
+        self.claim_upload(record.init, &record.owner);
         let state = record.state;
         let appeared = JobMove { job: record.id.clone(), from: None, to: state, after: None };
         self.cluster.observe(Observation::JobMoved(appeared));
