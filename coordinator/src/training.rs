@@ -13,7 +13,9 @@ use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::layout::Layout;
 use lookbehind_common::model_state::{ModelState, Weights};
-use lookbehind_common::optimizer::{GradientRequest, Next, Optimizer, OptimizerState, OuterStepReport};
+use lookbehind_common::optimizer::{
+    AbsorbError, GradientRequest, Next, Optimizer, OptimizerState, OuterStepReport,
+};
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
 use lookbehind_common::sampling::Position;
@@ -87,7 +89,9 @@ pub enum Outcome {
     Gradient(GradientRequest, Weights, Arc<[BlockDigest]>),
     /// The outer step is finished; with the optimizer's report and the digest of the slow weights.
     Finished(OuterStepReport, Digest),
-    /// The job cannot continue: a value is not finite, or a partial is missing. With the reason.
+    /// The job cannot continue because a value is not finite. With the reason.
+    Diverged(String),
+    /// The job cannot continue for another reason: a partial is missing.
     Failed(String),
 }
 
@@ -235,10 +239,11 @@ impl Trainer {
     fn absorb(&mut self, total: Partial, blocks: Option<Blocks>) -> (Option<Sums>, Outcome) {
         let sums = total.sums;
         let outcome = match self.optimizer.absorb(total.gradient, &total.statistics) {
-            Ok(_) if !sums.loss.is_finite() => Outcome::Failed(format!("the loss is {}", sums.loss)),
+            Ok(_) if !sums.loss.is_finite() => Outcome::Diverged(format!("the loss is {}", sums.loss)),
             Ok(Next::Gradient(request)) => self.needs(request, blocks),
             Ok(Next::Finished(report)) => Outcome::Finished(report, self.digest()),
-            Err(not_finite) => Outcome::Failed(not_finite.to_string()),
+            Err(error @ AbsorbError::NonFinite { .. }) => Outcome::Diverged(error.to_string()),
+            Err(error) => Outcome::Failed(error.to_string()),
         };
         (Some(sums), outcome)
     }

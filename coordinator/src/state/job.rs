@@ -1,7 +1,7 @@
 //! A job in the coordinator's memory: its record, its specification and its activation.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +49,9 @@ pub(crate) struct Job {
 /// Why a worker cannot serve a job.
 #[derive(Debug)]
 pub(crate) struct Exclusion {
-    /// For people; begins with the worker's name.
+    /// Name of the worker.
+    pub(crate) worker: String,
+    /// For people.
     pub(crate) reason: String,
     pub(crate) ground: Ground,
 }
@@ -66,6 +68,19 @@ pub(crate) enum Ground {
 }
 
 impl Job {
+    /// Why no worker can serve the job, each reason once with all its workers.
+    pub(crate) fn reasons_of_exclusions(&self) -> String {
+        let mut workers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for Exclusion { worker, reason, .. } in self.excluded.values() {
+            workers.entry(reason).or_default().insert(worker);
+        }
+        let told = workers.into_iter().map(|(reason, workers)| {
+            let workers: Vec<String> = workers.into_iter().map(|name| format!("worker {name}")).collect();
+            format!("{}: {reason}", workers.join(", "))
+        });
+        told.collect::<Vec<_>>().join("; ")
+    }
+
     /// A job that is not active.
     pub(crate) fn new(record: JobRecord, spec: JobSpec, encoded: Arc<[u8]>, spec_stored: bool) -> Self {
         Self {

@@ -80,7 +80,7 @@ impl Cluster {
     ) -> Handled {
         let name = self.workers.name(session);
         tracing::warn!(job = %job.id(), worker = name, reason = logged(reason), "worker refused for the job");
-        let exclusion = Exclusion { reason: format!("worker {name}: {reason}"), ground };
+        let exclusion = Exclusion { worker: name.clone(), reason: reason.to_owned(), ground };
         if job.excluded.len() >= self.config.max_workers {
             // Sessions that are over would otherwise collect here for as long as the job lasts.
             job.excluded.retain(|session, _| self.workers.get(*session).is_some());
@@ -156,8 +156,7 @@ impl Cluster {
         if !is_abandoned || has_candidate || job.excluded.is_empty() {
             return Ok(false);
         }
-        let reasons: Vec<&str> = job.excluded.values().map(|exclusion| exclusion.reason.as_str()).collect();
-        let reasons = reasons.join("; ");
+        let reasons = job.reasons_of_exclusions();
         if job.record.checkpoint.is_none() {
             return Err(Halt::Failed(reasons));
         }

@@ -70,13 +70,9 @@ impl Cluster {
                 training.step.report = Some((report, digest));
                 self.step_computed(job, advance.trainer)
             }
+            Outcome::Diverged(reason) => Err(Halt::Failed(training.step.diverged(&reason))),
             Outcome::Failed(reason) => {
-                let workers: Vec<&str> = training.step.not_finite.iter().map(String::as_str).collect();
-                let of = match workers.as_slice() {
-                    [] => String::new(),
-                    workers => format!("; the partials of these workers were not: {}", workers.join(", ")),
-                };
-                Err(Halt::Failed(format!("outer step {}: {reason}{of}", training.step.outer_step)))
+                Err(Halt::Failed(format!("outer step {}: {reason}", training.step.outer_step)))
             }
         }
     }

@@ -157,7 +157,9 @@ fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
                     input = Input::Gradient { shards, parts, ranges: None };
                 }
                 Outcome::Finished(_, digest) => break digests.push(digest),
-                Outcome::Failed(reason) => panic!("the fault-free run failed: {reason}"),
+                Outcome::Diverged(reason) | Outcome::Failed(reason) => {
+                    panic!("the fault-free run failed: {reason}")
+                }
             }
         }
     }

@@ -1036,7 +1036,7 @@ pub struct TestMetrics {
 /// Wall time of an outer step in seconds, an evaluation after it included. The parts do not overlap.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct TimeSplit {
-    /// From the beginning to the end of the step.
+    /// From the beginning to the end of the step. The other parts add up to it.
     #[prost(double, tag = "1")]
     pub total: f64,
     /// Computing on the busiest worker of each request, summed over the requests. The busiest worker is the one with the
@@ -1049,7 +1049,8 @@ pub struct TimeSplit {
     /// Summing partials and updating the weights on the coordinator.
     #[prost(double, tag = "4")]
     pub optimizer: f64,
-    /// Waiting for slower workers: from the moment at which the first worker has finished its shards, for each request.
+    /// Waiting for slower workers: from the moment at which the first worker has finished its shards, for each request, as
+    /// far as the other parts leave room for it. While the busiest worker computes, that is computing.
     #[prost(double, tag = "5")]
     pub waiting: f64,
     /// Waiting of the same busiest workers for samples to be read, decoded and augmented.

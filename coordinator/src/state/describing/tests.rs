@@ -154,7 +154,7 @@ fn the_description_of_most_workers_counts_and_not_that_of_the_first() {
     scene.prepared(&workers[1], "data");
     scene.prepared(&workers[2], "data");
     assert_eq!(scene.excluded(), [workers[0].session()]);
-    let reason = &scene.core.jobs[&scene.job].excluded[&workers[0].session()].reason;
+    let reason = scene.core.jobs[&scene.job].reasons_of_exclusions();
     assert!(
         reason.contains("worker odd: it differs from worker a and 1 more in data fingerprint"),
         "{reason}"
