@@ -28,9 +28,10 @@ pub struct General {
     /// Print JSON for programs: one object per line, with the field names of the protocol
     #[arg(long, global = true)]
     pub json: bool,
-    /// Which logs go to standard error, for example "info" or "lookbehind_coordinator=debug,warn"
-    #[arg(long, global = true, env = "LOOKBEHIND_LOG", default_value = "warn", value_name = "FILTER")]
-    pub log: String,
+    /// Which logs go to standard error, for example "info" or "lookbehind_coordinator=debug,warn"; by default "warn",
+    /// and "error" for train, which reports the rest as events of the job
+    #[arg(long, global = true, env = "LOOKBEHIND_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
 }
 
 /// The commands.
@@ -66,6 +67,14 @@ pub enum Command {
     Certs(Certs),
     /// Print completions for a shell
     Completions(Completions),
+}
+
+impl Cli {
+    /// Which logs go to standard error.
+    pub fn log(&self) -> &str {
+        let usual = if matches!(self.command, Command::Train(_)) { "error" } else { "warn" };
+        self.general.log.as_deref().unwrap_or(usual)
+    }
 }
 
 /// Where the coordinator is.
@@ -108,13 +117,16 @@ pub struct Train {
     /// Devices of the workers: auto (all GPUs, or the CPU if there is none), cpu, cuda, or GPUs as in cuda:0,1
     #[arg(long, env = "LOOKBEHIND_DEVICE", value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
+    /// Folder of the data files that the job names; by default the job file's folder
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data: Option<PathBuf>,
     /// Where model and metrics go
     #[command(flatten)]
     pub out: Out,
-    /// Keep the coordinator's state in this folder; the same command continues where an earlier one stopped
+    /// Keep the coordinator's state in this folder; the same job continues where an earlier run stopped
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub state: Option<PathBuf>,
-    /// Where data files may come from in addition to the job file's folder
+    /// Where data files may come from in addition to this folder
     #[command(flatten)]
     pub remote: RemoteArgs,
 }

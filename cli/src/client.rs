@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use futures_util::stream;
-use lookbehind_identity::{Access, Authorize, Folder, tls_refusal};
+use lookbehind_identity::{Access, Calls, ConnectError, Folder, Refusal};
 use lookbehind_proto::transfer::{self, MAX_MESSAGE_BYTES, Piece};
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::job_service_client::JobServiceClient;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Channel;
 use tonic::{Code, Response, Status, Streaming};
 
 use crate::args::Remote;
@@ -30,7 +28,7 @@ const PAGE: u32 = 100;
 /// A connection to a coordinator. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Client {
-    service: JobServiceClient<InterceptedService<Channel, Authorize>>,
+    service: JobServiceClient<Calls>,
     url: String,
 }
 
@@ -60,9 +58,12 @@ impl Client {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true);
-        let channel = access.connect(&endpoint).await.map_err(|error| no_connection(url, &error))?;
-        let service = JobServiceClient::with_interceptor(channel, access.authorize()?);
-        Ok(Self { service: service.max_decoding_message_size(MAX_DECODED), url: url.to_owned() })
+        let calls = access.connect(&endpoint).await.map_err(|error| match error {
+            ConnectError::Credentials(error) => CliError::Credentials(error),
+            ConnectError::Transport(error) => no_connection(url, &error),
+        })?;
+        let service = JobServiceClient::new(calls).max_decoding_message_size(MAX_DECODED);
+        Ok(Self { service, url: url.to_owned() })
     }
 
     /// URL of the coordinator.
@@ -80,7 +81,7 @@ impl Client {
         let mut wait = Duration::from_millis(200);
         for _ in 1..CREATE_ATTEMPTS {
             match in_time(self.service.clone().create_job(request.clone())).await {
-                Err(status) if is_connection(&status) && tls_refusal(&status).is_none() => {
+                Err(status) if is_connection(&status) && Refusal::of(&status).is_none() => {
                     tokio::time::sleep(wait).await
                 }
                 answer => return self.job(answer.map(|r| r.job), "submit"),
@@ -251,11 +252,14 @@ pub fn is_connection(status: &Status) -> bool {
             && status.source().is_some())
 }
 
-/// The error for a failed connection: no coordinator answers, or one side does not trust the other's certificate.
+/// The error for a failed connection: nothing answers, something else than a coordinator, or one side does not trust the
+/// other's certificate.
 fn no_connection(url: &str, error: &(dyn std::error::Error + 'static)) -> CliError {
-    match tls_refusal(error) {
-        Some(reason) => CliError::NotTrusted { url: url.to_owned(), reason },
-        None => CliError::Unreachable { url: url.to_owned(), reason: innermost(error) },
+    let url = url.to_owned();
+    match Refusal::of(error) {
+        Some(Refusal::Protocol(mismatch)) => CliError::NoCoordinator { url, mismatch },
+        Some(refusal) => CliError::NotTrusted { url, reason: refusal.to_string() },
+        None => CliError::Unreachable { url, reason: innermost(error) },
     }
 }
 

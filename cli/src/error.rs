@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobError;
-use lookbehind_identity::{AccessError, IdentityError};
+use lookbehind_identity::{AccessError, IdentityError, Mismatch};
 use lookbehind_proto::transfer::TransferError;
 use lookbehind_worker::device::DeviceError;
 
@@ -46,6 +46,14 @@ pub enum CliError {
         url: String,
         /// The error of the network.
         reason: String,
+    },
+    /// Something else than a coordinator answers.
+    #[error("no coordinator answers at {url}: {mismatch}")]
+    NoCoordinator {
+        /// URL of the coordinator.
+        url: String,
+        /// What is spoken there.
+        mismatch: Mismatch,
     },
     /// The address of a coordinator or the credentials for it are invalid.
     #[error(transparent)]
@@ -221,7 +229,7 @@ impl CliError {
             | Self::Usage(_)
             | Self::Access(_)
             | Self::Credentials(_) => Exit::Usage,
-            Self::Unreachable { .. } | Self::Lost { .. } => Exit::Unreachable,
+            Self::Unreachable { .. } | Self::NoCoordinator { .. } | Self::Lost { .. } => Exit::Unreachable,
             Self::Refused { .. } | Self::Malformed { .. } | Self::NotTrusted { .. } => Exit::Refused,
             Self::Write { .. }
             | Self::Occupied { .. }

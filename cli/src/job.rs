@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{JobError, JobFile, JobSpec, parse_toml};
+use lookbehind_common::layout::Layout;
+use lookbehind_common::model_file;
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 use safetensors::SafeTensors;
@@ -95,24 +97,31 @@ impl JobSource {
         wire::to_proto(&self.file)
     }
 
-    /// A digest of the job and its initial weights, equal for equal jobs. It serves as request identity.
-    pub fn identity(&self) -> Digest {
-        let init = self.init.as_ref().map(|init| init.digest.to_string()).unwrap_or_default();
-        Digest::of(format!("{init}\n{}", self.text).as_bytes())
+    /// Checks that the initial weights, if there are any, are those of a model with this layout.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn check_init(&self, layout: &Layout) -> Result<(), CliError> {
+        let Some(init) = &self.init else { return Ok(()) };
+        let read = model_file::read(&init.bytes, layout);
+        read.map(drop).map_err(|error| wrong_init(&self.label, &init.path, &error.to_string()))
     }
 }
 
 impl InitialWeights {
     fn read(label: &str, path: PathBuf) -> Result<Self, CliError> {
-        let wrong = |problem: String| CliError::Job {
-            label: label.to_owned(),
-            source: JobError::new("model.init", &format!("{}: {problem}", path.display())),
-        };
+        let wrong = |problem: String| wrong_init(label, &path, &problem);
         let bytes = std::fs::read(&path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
         SafeTensors::deserialize(&bytes)
             .map_err(|error| wrong(format!("not a usable safetensors file: {error}")))?;
         Ok(Self { path, digest: Digest::of(&bytes), bytes: bytes.into() })
     }
+}
+
+/// The error for a file of initial weights that cannot be used.
+fn wrong_init(label: &str, path: &Path, problem: &str) -> CliError {
+    let source = JobError::new("model.init", &format!("{}: {problem}", path.display()));
+    CliError::Job { label: label.to_owned(), source }
 }
 
 #[cfg(test)]

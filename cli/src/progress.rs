@@ -8,7 +8,7 @@ use lookbehind_proto::json::state_name;
 use lookbehind_proto::v1;
 
 use crate::console::Console;
-use crate::text::{percent, printable, reason};
+use crate::text::{loss, percent, printable, reason};
 use crate::watch::time_of;
 
 /// After an outer step with a test, a plain line is due if the last one is at least this old.
@@ -104,8 +104,8 @@ impl Progress {
         let left = duration(self.speed.seconds_left(self.total.saturating_sub(step.outer_step)));
         let samples = HumanCount(self.speed.samples_per_second() as u64);
         let test = self.last_test.map_or(String::new(), |test| format!("  test {}", percent(test)));
-        let (loss, accuracy) = (step.loss, percent(step.accuracy));
-        format!("loss {loss:.4}  accuracy {accuracy}{test}  {left} left  {samples} samples/s")
+        let (loss, accuracy) = (loss(step.loss), percent(step.accuracy));
+        format!("loss {loss}  accuracy {accuracy}{test}  {left} left  {samples} samples/s")
     }
 }
 

@@ -8,7 +8,7 @@ use lookbehind_proto::v1;
 use crate::output;
 use crate::output::summary::{Gradients, Summary, TestResult, TimeResult, TrainResult};
 use crate::table::Table;
-use crate::text::{percent, printable, reason};
+use crate::text::{self, percent, printable, reason};
 
 /// The results of a run.
 pub fn summary(summary: &Summary, folder: Option<&Path>) -> Vec<String> {
@@ -23,13 +23,15 @@ pub fn summary(summary: &Summary, folder: Option<&Path>) -> Vec<String> {
     line("job", format!("{job_id} \"{name}\" {state}, {when}"));
     if let Some(TrainResult { epoch, loss, accuracy }) = summary.train {
         let epoch = epoch + 1;
-        line("train", format!("loss {loss:.4}, accuracy {} (over epoch {epoch})", percent(accuracy)));
+        let (loss, accuracy) = (text::loss(loss), percent(accuracy));
+        line("train", format!("loss {loss}, accuracy {accuracy} (over epoch {epoch})"));
     }
     if let Some(TestResult { outer_step, metrics }) = &summary.test {
-        let (loss, accuracy, samples) = (metrics.loss, percent(metrics.accuracy), metrics.samples);
+        let (loss, accuracy, samples) =
+            (text::loss(metrics.loss), percent(metrics.accuracy), metrics.samples);
         line(
             "test",
-            format!("loss {loss:.4}, accuracy {accuracy} ({samples} samples, outer step {outer_step})"),
+            format!("loss {loss}, accuracy {accuracy} ({samples} samples, outer step {outer_step})"),
         );
     }
     let Gradients { total, per_outer_step } = summary.gradients;
@@ -88,12 +90,24 @@ pub fn jobs(jobs: &[v1::Job]) -> Vec<String> {
 
 /// One job with one field per line.
 pub fn job(job: &v1::Job) -> Vec<String> {
+    job_in(job, state_name(job.state()))
+}
+
+/// A job whose pause was requested, as [`job`] shows it: one that runs is paused after its outer step only.
+pub fn pausing(job: &v1::Job) -> Vec<String> {
+    match job.state() {
+        v1::JobState::Running => job_in(job, "running, pauses after the current outer step"),
+        _ => self::job(job),
+    }
+}
+
+fn job_in(job: &v1::Job, state: &str) -> Vec<String> {
     let time = |time: &Option<_>| time.as_ref().map(ToString::to_string).unwrap_or_default();
     let fields = [
         ("job", job.id.clone()),
         ("name", name(job)),
         ("owner", job.owner.clone()),
-        ("state", state_name(job.state()).to_owned()),
+        ("state", state.to_owned()),
         ("message", reason(job.state(), &job.message).to_owned()),
         ("outer step", outer_step(job)),
         ("workers", job.workers.to_string()),

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lookbehind_proto::FAILURE_DETECTION;
+
 /// Configuration of a coordinator.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -100,7 +102,7 @@ impl Config {
     /// Names the first option with an invalid value.
     pub fn check(&self) -> Result<(), ConfigError> {
         let detection = self.failure_detection;
-        if detection < Duration::from_millis(100) || detection > Duration::from_secs(600) {
+        if !FAILURE_DETECTION.contains(&detection) {
             return Err(ConfigError {
                 option: "failure-detection",
                 expected: "100 ms to 600 s",

@@ -43,8 +43,6 @@ pub use candle::CandleBackend;
 #[cfg(feature = "cuda")]
 pub(crate) use cuda::of_device;
 pub use error::{ComputeError, PrepareError};
-#[cfg(feature = "cuda")]
-pub(crate) use evaluator::without_places;
 #[cfg(not(feature = "cuda"))]
 use no_cuda as cuda;
 pub use panics::Panic;

@@ -10,6 +10,7 @@ use crate::error::CliError;
 use crate::follow::conclude;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
+use crate::output::job_file;
 use crate::output::model::Download;
 use crate::output::summary::Tally;
 use crate::watch::{Event, Watch};
@@ -61,11 +62,7 @@ fn job_toml(job: &v1::Job) -> Result<String, CliError> {
         .as_ref()
         .ok_or_else(|| CliError::Malformed { what: what(), missing: "its specification" })?;
     let file = wire::from_proto(spec).map_err(|source| CliError::Job { label: what(), source })?;
-    let text = toml::Table::try_from(&file).and_then(|mut sections| {
-        sections.retain(|_, section| section.as_table().is_none_or(|keys| !keys.is_empty()));
-        toml::to_string(&sections)
-    });
-    text.map_err(|error| CliError::Refused { what: what(), message: error.to_string() })
+    job_file::write(&file).map_err(|error| CliError::Refused { what: what(), message: error.to_string() })
 }
 
 #[cfg(test)]

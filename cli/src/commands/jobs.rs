@@ -34,7 +34,11 @@ pub(super) async fn cancel(args: &OneJob, console: &Console) -> Result<(), CliEr
 
 /// Pauses a job.
 pub(super) async fn pause(args: &OneJob, console: &Console) -> Result<(), CliError> {
-    tell(console, &connect(&args.remote).await?.pause(&args.id).await?)
+    let job = connect(&args.remote).await?.pause(&args.id).await?;
+    if console.json() {
+        return tell(console, &job);
+    }
+    print(console, &report::pausing(&job))
 }
 
 /// Resumes a job.

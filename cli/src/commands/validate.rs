@@ -2,6 +2,7 @@
 
 use lookbehind_common::job::Length;
 use lookbehind_common::optimizer::gradients_per_outer_step;
+use lookbehind_common::text::counted;
 use lookbehind_worker::compute::{Backend, PrepareError};
 use lookbehind_worker::data::Cancellation;
 use lookbehind_worker::device::DeviceChoice;
@@ -36,17 +37,25 @@ pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Res
     described.iter().chain(&verified).chain(&not_checked).try_for_each(|line| console.result(line))
 }
 
-/// Checks model and data as far as they are available; returns what could not be checked.
+/// Checks model, data and initial weights as far as they are available; returns what could not be checked.
 fn check(args: &Validate, source: &JobSource, registry: Registry) -> Result<Option<String>, CliError> {
     let wrong = |error: PrepareError| CliError::Usage(format!("{}: {error}", source.label));
     let folder = args.data.as_deref().unwrap_or(&source.folder);
     let backend = local::backend(registry, folder, args.remote.clone().into_data(), 1, &DeviceChoice::Cpu)?;
     if args.data.is_some() {
-        return backend.prepare(&source.spec, &Cancellation::default()).map(|_| None).map_err(wrong);
+        let job = backend.prepare(&source.spec, &Cancellation::default()).map_err(wrong)?;
+        source.check_init(&job.description().layout)?;
+        return Ok(None);
     }
     match backend.build(&source.spec) {
-        Ok(()) => Ok(Some("the data, and that shards of it can be computed".to_owned())),
-        Err(PrepareError::Worker(reason)) => Ok(Some(format!("model and data ({reason})"))),
+        Ok(layout) => {
+            source.check_init(&layout)?;
+            Ok(Some("the data, and that shards of it can be computed".to_owned()))
+        }
+        Err(PrepareError::Worker(reason)) => {
+            let init = source.init.as_ref().map_or("", |_| ", initial weights");
+            Ok(Some(format!("model{init} and data ({reason})")))
+        }
         Err(error) => Err(wrong(error)),
     }
 }
@@ -54,8 +63,8 @@ fn check(args: &Validate, source: &JobSource, registry: Registry) -> Result<Opti
 fn describe(source: &JobSource, gradients: u64) -> [String; 3] {
     let spec = &source.spec;
     let length = match spec.train.length {
-        Length::Epochs(epochs) => format!("{epochs} epochs"),
-        Length::Steps(steps) => format!("{steps} outer steps"),
+        Length::Epochs(epochs) => counted(epochs, "epoch"),
+        Length::Steps(steps) => counted(steps, "outer step"),
     };
     let (batch, shards) = (spec.train.batch_size, spec.train.shards);
     let batches = match spec.optimizer.method.batches_per_outer_step() {
@@ -64,8 +73,12 @@ fn describe(source: &JobSource, gradients: u64) -> [String; 3] {
     };
     [
         format!("{}: valid", source.label),
-        format!("{length} of batches of {batch} samples in {shards} shards"),
-        format!("{gradients} gradients on {batches} per outer step"),
+        format!(
+            "{length} of batches of {} in {}",
+            counted(batch, "sample"),
+            counted(u64::from(shards), "shard")
+        ),
+        format!("{} on {batches} per outer step", counted(gradients, "gradient")),
     ]
 }
 

@@ -66,16 +66,3 @@ fn initial_weights_are_read_from_the_job_files_folder_and_travel_by_digest() {
     assert_eq!(job.message().model.unwrap().init, Some(digest.to_string()));
     assert_eq!(job.init.unwrap().digest, digest);
 }
-
-#[test]
-fn identity_follows_the_text_and_the_initial_weights() {
-    let text = JOB.replace("hidden = [4]", "hidden = [4]\ninit = \"init.safetensors\"");
-    let (folder, path) = written(&text);
-    let mut identities = Vec::new();
-    for note in ["a", "b", "a"] {
-        std::fs::write(folder.path().join("init.safetensors"), weights(note)).unwrap();
-        identities.push(JobSource::read(&path).unwrap().identity());
-    }
-    assert_eq!(identities[0], identities[2]);
-    assert_ne!(identities[0], identities[1]);
-}

@@ -62,3 +62,10 @@ fn a_job_that_never_ran_has_no_results() {
     let lines = summary(&Tally::default().summary(&job(v1::JobState::Cancelled), None), None);
     assert_eq!(lines, ["job              j00000000 \"\" cancelled, before its first outer step"]);
 }
+
+#[test]
+fn a_pause_that_waits_for_the_outer_step_is_told_from_one_that_is_done() {
+    let state = |state| pausing(&job(state)).into_iter().find(|line| line.starts_with("state")).unwrap();
+    assert_eq!(state(v1::JobState::Running), "state       running, pauses after the current outer step");
+    assert_eq!(state(v1::JobState::Paused), "state       paused");
+}

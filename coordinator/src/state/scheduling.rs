@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lookbehind_common::ids::{JobId, SessionId};
+use lookbehind_common::text::counted;
 use lookbehind_proto::v1;
 use prost::Message as _;
 
@@ -96,7 +97,7 @@ impl Core {
             let message = v1::JobSpec::decode(&*job.encoded)
                 .map_err(|_| Halt::Broken("a specification that was accepted can be decoded"))?;
             job.active = Some(Active::new(activation, Arc::new(message)));
-            let message = format!("preparing on {} workers", workers.len());
+            let message = format!("preparing on {}", counted(workers.len() as u64, "worker"));
             cluster.set_state(job, JobState::Preparing, &message);
             tracing::info!(job = %job.id(), workers = workers.len(), "job prepares");
             workers.into_iter().try_for_each(|session| cluster.add_member(job, session))

@@ -8,6 +8,7 @@ mod crashes;
 mod disk;
 mod equal_files;
 mod faults;
+mod first_use;
 mod handover;
 mod lifecycle;
 mod loading;

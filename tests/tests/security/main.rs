@@ -11,6 +11,7 @@ mod kept;
 mod ownership;
 mod pages;
 mod permissions;
+mod refused_workers;
 mod renewal;
 mod roles;
 mod strangers;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use candle_core::Device;
 use lookbehind_common::job::{DataSpec, JobSpec, Precision};
+use lookbehind_common::layout::Layout;
 
 use super::cpu::{CpuJob, Parts};
 use super::cuda::{self, Gpus};
@@ -73,16 +74,19 @@ impl CandleBackend {
         Self { threads, ..self }
     }
 
-    /// Builds a job's model for the samples as the job itself describes them, without loading any data.
+    /// Builds a job's model for the samples as the job itself describes them, without loading any data; returns the layout
+    /// of its tensors.
     ///
     /// # Errors
-    /// If the job is wrong, or if this cannot be decided here: because a kind is unknown, because only the data says
-    /// what the samples are, or because there is too little memory.
-    pub fn build(&self, spec: &JobSpec) -> Result<(), PrepareError> {
-        let known = self.registry.check_kinds(&spec.model, &spec.data);
-        known.map_err(|error| PrepareError::Worker(error.to_string()))?;
+    /// If the job is wrong or names a kind that this worker does not know, or if it cannot be decided here whether it is:
+    /// because only the data says what the samples are, or because there is too little memory.
+    pub fn build(&self, spec: &JobSpec) -> Result<Arc<Layout>, PrepareError> {
+        self.registry.check_kinds(&spec.model, &spec.data)?;
         caught(spec, || match self.registry.input_spec(&spec.data)? {
-            Some(input_spec) => self.model(spec, &input_spec.description(), &Device::Cpu).map(|_| ()),
+            Some(input_spec) => {
+                let (_, tensors) = self.model(spec, &input_spec.description(), &Device::Cpu)?;
+                Ok(Arc::clone(tensors.layout()))
+            }
             None => {
                 let kind = &spec.data.kind;
                 let reason =

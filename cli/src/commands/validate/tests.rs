@@ -67,12 +67,41 @@ fn what_cannot_be_checked_without_data_is_said() {
     let huge = "kind = \"mlp\"\nhidden = [16000000, 16000000]";
     for (model, data, expected) in [
         (UNFIT, PARQUET, "data kind \"parquet\": the shape of its samples is known only from the data"),
-        ("kind = \"mine\"", "kind = \"digits\"", "model.kind: expected one of mlp, "),
-        (UNFIT, "kind = \"mine\"", "data.kind: expected one of cifar10, "),
         (huge, "kind = \"digits\"", "the model takes more than"),
     ] {
         let said = checked(&written(model, data), "").unwrap().unwrap();
         assert!(said.starts_with("model and data (") && said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn a_job_whose_model_or_data_kind_is_unknown_is_not_valid() {
+    for (model, data, expected) in [
+        ("kind = \"mlpp\"", "kind = \"digits\"", "model.kind: expected one of mlp, "),
+        (UNFIT, "kind = \"digit\"", "data.kind: expected one of cifar10, "),
+    ] {
+        let error = checked(&written(model, data), "").unwrap_err();
+        assert!(error.starts_with(&format!("job.toml: {expected}")), "{error}");
+        assert!(error.contains("did you mean"), "{error}");
+    }
+}
+
+#[test]
+fn initial_weights_that_are_not_those_of_the_model_are_refused_with_their_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let header = br#"{"other":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
+    std::fs::write(folder.path().join("init.safetensors"), bytes).unwrap();
+    let text = "name = \"tiny\"\n[model]\nkind = \"mlp\"\nhidden = [4]\ninit = \"init.safetensors\"\n[data]\n\
+                kind = \"digits\"\n[train]\nsteps = 1\nbatch_size = 8\n[optimizer]\nmethod = \"sgd\"\n";
+    let source = JobSource::parse("job.toml".to_owned(), text.to_owned(), folder.path().to_owned()).unwrap();
+    for line in ["", "--data ."] {
+        let error = checked(&source, line).unwrap_err();
+        assert!(
+            error.starts_with("job.toml: model.init: ") && error.contains("init.safetensors: "),
+            "{error}"
+        );
+        assert!(error.contains("layers.0.weight") || error.contains("other"), "{error}");
     }
 }
 

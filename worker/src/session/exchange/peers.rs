@@ -21,6 +21,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::plan::Peer;
 use super::round::Round;
 use crate::session::route;
+use crate::session::transfer::said;
 
 /// For how long nothing may arrive from another worker, whatever is tried, before it counts as unreachable. It may not
 /// have heard of the request yet.
@@ -122,7 +123,7 @@ impl Peers {
             if last_arrival.elapsed() >= PATIENCE {
                 return Err(error);
             }
-            tracing::debug!(session = %what.from, %error, "blocks cannot be fetched; trying again");
+            tracing::debug!(session = %what.from, error = said(&error), "blocks cannot be fetched; trying again");
             tokio::time::sleep(wait).await;
             wait *= 2;
         }

@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 
 use super::peers::{Fetch, Peers, Wanted, failed};
 use super::round::{Means, Round};
-use crate::session::transfer::Transfers;
+use crate::session::transfer::{Transfers, said};
 
 /// Blocks that may wait to be copied.
 const WAITING: usize = 8;
@@ -146,7 +146,7 @@ impl Source {
         };
         tokio::select! {
             taken = taking => taken,
-            Err(status) = fetching => Err(status.to_string()),
+            Err(status) = fetching => Err(said(&status)),
         }
     }
 

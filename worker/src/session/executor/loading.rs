@@ -129,7 +129,7 @@ impl Thread {
         let initial = initial.map_err(|error| NotSent::Refused(error.to_string()))?;
         let upload = context.transfers.upload_initial_state(id, initial);
         self.runtime.block_on(upload).map_err(|status| match status.code() {
-            Code::FailedPrecondition => NotSent::NotWanted(status.to_string()),
+            Code::FailedPrecondition => NotSent::NotWanted(said(&status)),
             Code::InvalidArgument => NotSent::Refused(status.message().to_owned()),
             _ if context.transfers.is_over() => NotSent::Over,
             _ => NotSent::Failed(said(&status)),

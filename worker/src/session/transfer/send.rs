@@ -19,7 +19,7 @@ use lookbehind_telemetry::metrics::Direction;
 use prost::Message;
 use tonic::{Code, Status};
 
-use super::{ATTEMPTS, PartialUpload, Transfers, stalled};
+use super::{ATTEMPTS, PartialUpload, Transfers, said, stalled};
 use crate::session::route::Route;
 
 impl Transfers {
@@ -78,7 +78,7 @@ impl Transfers {
         loop {
             match self.until_session_ends(self.try_send(method, header, parts.clone(), covered)).await {
                 Err(status) if !is_final(&status) && !self.over.is_cancelled() && attempt < ATTEMPTS => {
-                    tracing::debug!(method, attempt, %status, "upload failed; trying again");
+                    tracing::debug!(method, attempt, status = said(&status), "upload failed; trying again");
                 }
                 ended => return ended,
             }
