@@ -88,12 +88,41 @@ pub(crate) struct Listened {
     stream: Secured,
     /// Where to note them; `None` once that is done.
     heard: Option<Heard>,
+    /// Why writing failed, while what has arrived is still to be read.
+    failed: Option<io::Error>,
 }
 
 impl Listened {
     pub(crate) fn new(stream: Secured, heard: Heard) -> Self {
         let plain = matches!(stream, Secured::Plain(_));
-        Self { stream, heard: plain.then_some(heard) }
+        Self { stream, heard: plain.then_some(heard), failed: None }
+    }
+
+    /// Notes the first bytes, if they are not noted yet. Nothing follows from a connection that is closed without any.
+    fn note(&mut self, arrived: &[u8]) {
+        if let Some(heard) = self.heard.take_if(|_| !arrived.is_empty()) {
+            heard.note(arrived);
+        }
+    }
+
+    /// The result of writing. A server of another kind answers and closes the connection, so that writing may fail before
+    /// its answer was read: then that is read first. A connection on which writing fails becomes readable.
+    fn written(
+        &mut self,
+        context: &mut Context<'_>,
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let Poll::Ready(Err(error)) = result else { return result };
+        if self.heard.is_some() {
+            let mut bytes = [0; 16];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            if Pin::new(&mut self.stream).poll_read(context, &mut buffer).is_pending() {
+                self.failed = Some(error);
+                return Poll::Pending;
+            }
+            self.note(buffer.filled());
+        }
+        Poll::Ready(Err(error))
     }
 }
 
@@ -105,11 +134,7 @@ impl AsyncRead for Listened {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if let Some(heard) = self.heard.take()
-            && let Some(arrived) = buffer.filled().get(before..)
-        {
-            heard.note(arrived);
-        }
+        self.note(buffer.filled().get(before..).unwrap_or_default());
         Poll::Ready(Ok(()))
     }
 }
@@ -120,7 +145,11 @@ impl AsyncWrite for Listened {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let result = match self.failed.take() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Pin::new(&mut self.stream).poll_write(context, bytes),
+        };
+        self.written(context, result)
     }
 
     fn poll_write_vectored(
@@ -128,7 +157,11 @@ impl AsyncWrite for Listened {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let result = match self.failed.take() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Pin::new(&mut self.stream).poll_write_vectored(context, slices),
+        };
+        self.written(context, result)
     }
 
     fn is_write_vectored(&self) -> bool {
