@@ -116,7 +116,8 @@ async fn data_that_are_not_there_are_named_once_by_each_worker_and_once_in_the_e
     let mut train = Process::start(programs::lookbehind(), &args, &machines.path("."), "train");
     assert_eq!(train.exit().await, 1, "{}", train.stderr());
     let said = train.stderr();
-    assert!(said.contains("worker local-1, worker local-2: "), "{said}");
-    // Two workers refuse the job, its last event says why it failed, and so does the error of the command.
-    assert_eq!(said.matches("small.safetensors").count(), 4, "{said}");
+    let error = said.lines().find(|line| line.starts_with("error: ")).expect("an error");
+    assert_eq!(error.matches("small.safetensors").count(), 1, "{error}");
+    // One or both workers refuse the job, its last event says why it failed, and so does the error of the command.
+    assert!((3..=4).contains(&said.matches("small.safetensors").count()), "{said}");
 }
