@@ -4,6 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::state::Sharing;
+use crate::webhooks::WebhookConfig;
+
 /// Configuration of a coordinator.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -33,6 +36,8 @@ pub struct Config {
     /// Maximum number of queued jobs, at least 1; a user gets a quarter of it, and administrators may go on to twice as
     /// many.
     pub max_queued_jobs: usize,
+    /// How workers are shared between users.
+    pub sharing: Sharing,
     /// Maximum number of registered workers; at least 1.
     pub max_workers: usize,
     /// Maximum number of registered workers with the same identity; at least 1. Without credentials, workers have none.
@@ -52,6 +57,8 @@ pub struct Config {
     pub max_upload_bytes: u64,
     /// How long an uploaded file is kept that no job starts from.
     pub unused_upload: Duration,
+    /// Where events of jobs and of the cluster are sent; `None` sends none.
+    pub webhooks: Option<WebhookConfig>,
 }
 
 /// An invalid value of an option.
@@ -82,6 +89,7 @@ impl Config {
             worker_grace: Duration::from_secs(600),
             shutdown_grace: Duration::from_secs(30),
             max_queued_jobs: 1000,
+            sharing: Sharing::default(),
             max_workers: 1000,
             max_workers_per_identity: 256,
             max_connections: 4000,
@@ -91,6 +99,7 @@ impl Config {
             max_job_bytes: 1 << 30,
             max_upload_bytes: 64 << 30,
             unused_upload: Duration::from_secs(24 * 3600),
+            webhooks: None,
         }
     }
 
@@ -108,6 +117,7 @@ impl Config {
             });
         }
         self.check_plaintext()?;
+        self.check_webhooks()?;
         if self.private && self.credentials.is_none() {
             let expected = "credentials to sign in with: give --credentials";
             return Err(ConfigError { option: "private", expected, found: "none".into() });
@@ -141,6 +151,20 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Events for other machines are encrypted, unless `plaintext` is set.
+    fn check_webhooks(&self) -> Result<(), ConfigError> {
+        let urls = self.webhooks.iter().flat_map(|webhooks| &webhooks.urls);
+        match urls.filter(|url| url.is_exposed() && !self.plaintext).count() {
+            0 => Ok(()),
+            // Without the URLs, which may hold secrets.
+            exposed => Err(ConfigError {
+                option: "webhook",
+                expected: "https:// for receivers on other machines; give --plaintext to send in the clear",
+                found: format!("{exposed} with http://"),
+            }),
+        }
     }
 
     /// Time between two ticks of the state machine, which checks deadlines at each.

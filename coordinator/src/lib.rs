@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod backup;
 mod config;
 mod grpc;
 mod http;
@@ -14,7 +15,9 @@ mod server;
 pub mod state;
 pub mod store;
 pub mod training;
+mod webhooks;
 
 pub use config::{Config, ConfigError};
 pub use program::main;
 pub use server::{Coordinator, StartError};
+pub use webhooks::{ReceiverUrl, SecretError, UrlError, WebhookConfig, WebhookError};

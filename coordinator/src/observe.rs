@@ -5,7 +5,7 @@ mod metrics;
 mod spans;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use lookbehind_common::ids::{JobId, SessionId};
@@ -17,16 +17,19 @@ use tokio::sync::watch;
 
 use crate::state::observation::{LostWorker, Observation, StepTimeline};
 use crate::state::{JobState, UnixMillis};
+use crate::webhooks::{Source, WebhookConfig, WebhookError, Webhooks};
 
 use activity::Activity;
 pub(crate) use activity::{ClusterEvent, ClusterEventKind};
-pub(crate) use metrics::{Metrics, Refused};
+pub(crate) use metrics::{Metrics, Refused, WebhookCounts};
 
 /// Receives the observations of the state machine. It never blocks.
 pub(crate) struct Observer {
     /// The metrics that Prometheus scrapes.
     pub(crate) metrics: Metrics,
     activity: Mutex<Activity>,
+    /// What operators are told at URLs of theirs, if they want it.
+    webhooks: OnceLock<Webhooks>,
     traces: Traces,
     changes: watch::Sender<u64>,
     started: Instant,
@@ -67,11 +70,30 @@ impl Observer {
         Self {
             metrics: Metrics::new(registry),
             activity: Mutex::default(),
+            webhooks: OnceLock::new(),
             traces,
             changes,
             started: Instant::now(),
             beat: AtomicU64::new(NEVER),
             silent: SILENT.max(3 * tick),
+        }
+    }
+
+    /// Sends webhooks from now on.
+    ///
+    /// # Errors
+    /// If the secret cannot be used, or connections cannot be encrypted.
+    pub(crate) fn send_webhooks(&self, config: &WebhookConfig, source: Source) -> Result<(), WebhookError> {
+        let webhooks = Webhooks::start(config, source, self.metrics.webhooks.clone())?;
+        // Called once, by the start; a second set of receivers would end here with its tasks.
+        let _ = self.webhooks.set(webhooks);
+        Ok(())
+    }
+
+    /// Notes that the coordinator has entered a degraded mode, with the reason, or has left it.
+    pub(crate) fn degraded(&self, mode: &'static str, reason: Option<&str>) {
+        if let Some(webhooks) = self.webhooks.get() {
+            webhooks.degraded(unix_now(), mode, reason);
         }
     }
 
@@ -115,6 +137,9 @@ impl Observer {
 
     /// Processes an observation.
     pub(crate) fn note(&self, at: UnixMillis, observation: Observation) {
+        if let Some(webhooks) = self.webhooks.get() {
+            webhooks.note(at, &observation);
+        }
         match observation {
             Observation::WorkerJoined(session, worker) => {
                 self.metrics.worker_joined(&worker, session);
@@ -213,8 +238,11 @@ impl Observer {
         self.with_board(|activity| activity.timelines(job))
     }
 
-    /// Sends the waiting traces, for at most `limit`.
+    /// Sends the waiting webhooks and traces, each for at most `limit`.
     pub(crate) async fn shutdown(&self, limit: Duration) {
+        if let Some(webhooks) = self.webhooks.get() {
+            webhooks.shutdown(limit).await;
+        }
         self.traces.shutdown(limit).await;
     }
 }

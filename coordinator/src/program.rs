@@ -1,5 +1,9 @@
 //! The coordinator as a program: command line, signals, exit codes.
 
+mod sharing;
+mod tasks;
+mod webhooks;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +18,9 @@ use lookbehind_telemetry::probe::Probe;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{Config, Coordinator, StartError};
+use sharing::SharingArgs;
+use tasks::Task;
+use webhooks::WebhookArgs;
 
 /// Exit code for unusable configuration or state, distinct from other failures: `EX_CONFIG` of sysexits.h.
 const EXIT_CONFIG: u8 = 78;
@@ -23,9 +30,13 @@ const EXIT_CONFIG: u8 = 78;
 #[command(
     name = "lookbehind-coordinator",
     version,
-    after_help = "Exit codes: 0 stopped on request, 1 failed, 78 unusable configuration or state."
+    after_help = "Exit codes: 0 stopped on request or done, 1 failed, 78 unusable configuration or state.",
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
 )]
 struct Args {
+    #[command(subcommand)]
+    task: Option<Task>,
     /// Address to listen on.
     #[arg(long, env = "LOOKBEHIND_LISTEN", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
@@ -54,8 +65,8 @@ struct Args {
     #[arg(long)]
     probe: bool,
     /// Folder of the durable state: jobs, checkpoints, metrics.
-    #[arg(long, env = "LOOKBEHIND_STATE", value_name = "DIR")]
-    state: PathBuf,
+    #[arg(long, env = "LOOKBEHIND_STATE", value_name = "DIR", required = true)]
+    state: Option<PathBuf>,
     /// Seconds of silence after which a worker counts as lost; all other liveness deadlines derive from it.
     #[arg(long, env = "LOOKBEHIND_FAILURE_DETECTION", value_name = "SECONDS", default_value_t = 2.0)]
     failure_detection: f64,
@@ -86,6 +97,10 @@ struct Args {
     /// Maximum number of registered workers that show the same certificate or token.
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_workers_per_identity: usize,
+    #[command(flatten)]
+    sharing: SharingArgs,
+    #[command(flatten)]
+    webhooks: WebhookArgs,
     /// Maximum number of open connections of callers who have been let in; a worker has two.
     #[arg(long, value_name = "N", default_value_t = 4000)]
     max_connections: usize,
@@ -147,7 +162,10 @@ impl Args {
             max_workers: self.max_workers,
             max_workers_per_identity: self.max_workers_per_identity,
             max_connections: self.max_connections,
-            ..Config::new(self.state)
+            sharing: self.sharing.rules(),
+            webhooks: self.webhooks.config(),
+            // Required unless there is a task, which has one of its own.
+            ..Config::new(self.state.unwrap_or_default())
         }
     }
 }
@@ -155,6 +173,9 @@ impl Args {
 /// Runs a coordinator with arguments from the command line.
 pub fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(task) = &args.task {
+        return tasks::run(task, args.log_format);
+    }
     if args.probe {
         return probe(&args.config());
     }

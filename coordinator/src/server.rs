@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::backup;
 use crate::config::{Config, ConfigError};
 use crate::grpc::callers::Guard;
 use crate::grpc::{self, ListenerConfig};
@@ -24,6 +25,7 @@ use crate::runtime::{Clock, Feeds, Mailbox, Owner, Shared, StorageFailure, Weigh
 use crate::state::event::Event;
 use crate::state::{Core, CoreConfig, KeepLimits};
 use crate::store::{Opened, Store, StoreError};
+use crate::webhooks::{Source, WebhookError};
 
 /// How long a shutdown waits for the last spans to reach their collector.
 const LAST_SPANS: Duration = Duration::from_secs(2);
@@ -40,6 +42,9 @@ pub enum StartError {
     /// Traces cannot be sent.
     #[error(transparent)]
     Traces(#[from] TraceError),
+    /// Webhooks cannot be sent.
+    #[error(transparent)]
+    Webhooks(#[from] WebhookError),
     /// The state cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -120,6 +125,10 @@ impl Coordinator {
         traces.register(&mut registry);
         let observer = Arc::new(Observer::new(&mut registry, traces, config.tick()));
         let name = Name { cluster: opened.cluster.to_string(), incarnation: opened.incarnation.0 };
+        if let Some(webhooks) = &config.webhooks {
+            let source = Source { cluster: name.cluster.clone(), incarnation: name.incarnation };
+            observer.send_webhooks(webhooks, source)?;
+        }
         let (address, http_address) = (grpc.address, http.as_ref().map(|bound| bound.address));
         tracing::info!(
             %address,
@@ -228,6 +237,7 @@ fn start_owner(
         max_queued_jobs: config.max_queued_jobs,
         max_workers: config.max_workers,
         max_workers_per_identity: config.max_workers_per_identity,
+        sharing: config.sharing.clone(),
         keep: KeepLimits {
             jobs: config.max_jobs,
             job_bytes: config.max_job_bytes,
@@ -255,6 +265,9 @@ fn start_owner(
         heartbeat_interval,
         max_upload: config.max_upload,
     };
+    if let Err(error) = backup::socket::listen(&shared.store, end.clone()) {
+        tracing::warn!(%error, "this state cannot be backed up while the coordinator runs");
+    }
     let owner = Owner::new(core, clock, shared.clone(), mail, stopped.clone(), removals).map_err(system)?;
     Ok((shared, tokio::spawn(owner.run(commands, config.tick(), end.clone()))))
 }

@@ -27,9 +27,11 @@ mod record;
 mod repeats;
 mod reply;
 mod request;
+mod room;
 mod running;
 mod scheduling;
 mod second_identity;
+mod sharing;
 mod slow;
 mod standing;
 mod steering;
@@ -59,6 +61,8 @@ use job::Job;
 #[cfg(test)]
 pub(crate) use record::record_for_tests;
 pub use record::{JobChange, JobRecord, JobState, Notice, Stored, StoredJob, UnixMillis, UploadRecord};
+pub use sharing::Sharing;
+use sharing::Turns;
 use uploads::Uploads;
 use workers::Workers;
 
@@ -79,6 +83,8 @@ pub struct CoreConfig {
     pub max_workers: usize,
     /// Maximum number of registered workers with the same identity.
     pub max_workers_per_identity: usize,
+    /// How workers are shared between users.
+    pub sharing: Sharing,
     /// Limits on what is kept.
     pub keep: KeepLimits,
     /// Bytes that the flat buffers of all active jobs may take together.
@@ -118,6 +124,8 @@ pub struct Core {
     /// All jobs, and the records of those that have ended.
     catalog: Catalog,
     uploads: Uploads,
+    /// What users have had of the workers.
+    turns: Turns,
     created: u64,
     activations: u64,
     heartbeats: u64,
@@ -142,6 +150,7 @@ impl Core {
             jobs: BTreeMap::new(),
             catalog: Catalog::default(),
             uploads: Uploads::default(),
+            turns: Turns::default(),
             created: 0,
             activations: 0,
             heartbeats: 0,
@@ -275,6 +284,7 @@ impl Core {
         self.tell_repetitions();
         self.stop_jobs_without_workers();
         self.remove_unused_uploads();
+        self.share_workers();
     }
 
     /// Stops active jobs that have had no worker for longer than the grace period.

@@ -2,10 +2,11 @@
 //! checkpoints, uploads and step journals.
 
 pub mod checkpoint;
-mod durable;
+mod copy;
+pub(crate) mod durable;
 mod format1;
 pub mod journal;
-mod private;
+pub(crate) mod private;
 mod records;
 pub mod uploads;
 
@@ -21,8 +22,9 @@ use crate::state::Stored;
 /// Format version of everything in the state folder. Format 1 is converted, a newer one is refused.
 const FORMAT: u64 = 2;
 
-const DATABASE: &str = "state.redb";
-const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
+/// Name of the database in the state folder.
+pub(crate) const DATABASE: &str = "state.redb";
+const META: TableDefinition<'static, &str, &str> = TableDefinition::new("meta");
 
 /// Memory in bytes for pages of the database: what is read and written often is far less.
 const CACHE: usize = 32 << 20;
@@ -207,6 +209,11 @@ impl Store {
         held.as_ref().ok_or(StoreError::Closed)?.begin_write().map_err(database_error)
     }
 
+    /// The state folder.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The folder of a job's files; it may not exist yet.
     pub fn job_folder(&self, job: &JobId) -> PathBuf {
         self.root.join("jobs").join(job.as_str())
@@ -214,7 +221,7 @@ impl Store {
 
     /// The folder of uploaded files; it may not exist yet.
     pub fn uploads_folder(&self) -> PathBuf {
-        self.root.join("uploads")
+        self.root.join(uploads::FOLDER)
     }
 }
 

@@ -30,6 +30,37 @@ struct WorkerSeries {
     shards: Family<WorkerLabel, Counter>,
 }
 
+/// What became of the events that webhooks tell, one for each event and receiver.
+#[derive(Clone, Default)]
+pub(crate) struct WebhookCounts(ByLabel<Counter>);
+
+impl WebhookCounts {
+    /// A receiver has taken an event.
+    pub(crate) fn delivered(&self) {
+        self.count("delivered");
+    }
+
+    /// A receiver has refused an event, or did not take it in time.
+    pub(crate) fn failed(&self) {
+        self.count("failed");
+    }
+
+    /// An event was not sent, because too many were waiting.
+    pub(crate) fn dropped(&self) {
+        self.count("dropped");
+    }
+
+    /// Events with an outcome.
+    #[cfg(test)]
+    pub(crate) fn with(&self, outcome: &'static str) -> u64 {
+        self.0.get_or_create(&[("outcome", outcome)]).get()
+    }
+
+    fn count(&self, outcome: &'static str) {
+        self.0.get_or_create(&[("outcome", outcome)]).inc();
+    }
+}
+
 /// All metrics of a coordinator.
 pub(crate) struct Metrics {
     jobs: ByLabel<Gauge>,
@@ -50,6 +81,7 @@ pub(crate) struct Metrics {
     checkpoint_bytes: Gauge,
     checkpoints: ByLabel<Counter>,
     refused: ByLabel<Counter>,
+    pub(super) webhooks: WebhookCounts,
     /// Open gRPC connections.
     pub(crate) connections: Gauge,
     /// Connections whose TLS handshake failed.
@@ -81,6 +113,7 @@ impl Metrics {
             checkpoint_bytes: Gauge::default(),
             checkpoints: Family::default(),
             refused: Family::default(),
+            webhooks: WebhookCounts::default(),
             connections: Gauge::default(),
             handshakes_failed: Counter::default(),
         };
@@ -125,6 +158,7 @@ impl Metrics {
         registry.register_with_unit("checkpoint", help, Unit::Bytes, self.checkpoint_bytes.clone());
         registry.register("checkpoints", "Checkpoints by outcome", self.checkpoints.clone());
         registry.register("refused_calls", "Calls and connections refused", self.refused.clone());
+        registry.register("webhooks", "Events for webhooks by outcome", self.webhooks.0.clone());
         registry.register("connections", "Open gRPC connections", self.connections.clone());
         let help = "Connections that never came to be encrypted";
         registry.register("handshakes_failed", help, self.handshakes_failed.clone());
@@ -151,6 +185,9 @@ impl Metrics {
         }
         for outcome in ["written", "failed"] {
             self.checkpoints.get_or_create_owned(&[("outcome", outcome)]);
+        }
+        for outcome in ["delivered", "failed", "dropped"] {
+            self.webhooks.0.get_or_create_owned(&[("outcome", outcome)]);
         }
         for reason in Refused::ALL {
             self.refused.get_or_create_owned(&reason.label());

@@ -7,9 +7,10 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::Feeds;
 use super::backlog::{Backlog, Change};
 use super::files::FileTask;
+use super::{Feeds, Shared};
+use crate::observe::Observer;
 use crate::state::event::{CallError, JobView, Reply, SpecView};
 use crate::store::{Store, StoreError};
 
@@ -49,6 +50,7 @@ impl StorageFailure {
 struct Database {
     store: Arc<Store>,
     feeds: Arc<Feeds>,
+    observer: Arc<Observer>,
     /// The thread that removes the files of deleted jobs. It never waits for this one.
     files: mpsc::Sender<FileTask>,
     backlog: Backlog,
@@ -58,13 +60,18 @@ struct Database {
 
 /// Starts the thread.
 pub(super) fn start(
-    store: Arc<Store>,
-    feeds: Arc<Feeds>,
+    shared: &Shared,
     files: mpsc::Sender<FileTask>,
-    failure: StorageFailure,
 ) -> std::io::Result<(mpsc::Sender<DatabaseTask>, JoinHandle<()>)> {
     let (sender, mut tasks) = mpsc::channel(TASKS);
-    let mut database = Database { store, feeds, files, backlog: Backlog::default(), failure };
+    let mut database = Database {
+        store: Arc::clone(&shared.store),
+        feeds: Arc::clone(&shared.feeds),
+        observer: Arc::clone(&shared.observer),
+        files,
+        backlog: Backlog::default(),
+        failure: shared.storage_failure.clone(),
+    };
     let thread = std::thread::Builder::new().name("database".into()).spawn(move || {
         while let Some(task) = tasks.blocking_recv() {
             database.carry_out(task);
@@ -100,6 +107,7 @@ impl Database {
             if let Err(error) = self.store(change) {
                 if self.failure.get().is_none() {
                     tracing::error!(%error, "the state cannot be stored; it is tried again");
+                    self.observer.degraded("storage", Some(&error.to_string()));
                 }
                 return self.failure.set(Some(error.to_string()));
             }
@@ -116,6 +124,7 @@ impl Database {
         if self.failure.get().is_some() {
             self.failure.set(None);
             tracing::info!("the state can be stored again");
+            self.observer.degraded("storage", None);
         }
     }
 

@@ -1,7 +1,6 @@
 //! The task that owns the state machine.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -79,9 +78,7 @@ impl Owner {
     ) -> std::io::Result<Self> {
         let (effects_sender, effects) = mpsc::channel(2 * TASKS);
         let (files, files_thread) = files::start(&shared, effects_sender.clone(), removals)?;
-        let (store, feeds) = (Arc::clone(&shared.store), Arc::clone(&shared.feeds));
-        let (database, database_thread) =
-            database::start(store, feeds, files.clone(), shared.storage_failure.clone())?;
+        let (database, database_thread) = database::start(&shared, files.clone())?;
         Ok(Self {
             core,
             clock,

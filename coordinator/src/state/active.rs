@@ -39,6 +39,8 @@ pub(crate) struct Active {
     pub(crate) stuck: u32,
     /// Whether an outer step was begun.
     pub(crate) has_computed: bool,
+    /// Whether it stops after the current outer step, to make way for a job of a higher priority.
+    pub(crate) preempted: bool,
     /// Whether it was noted that some shards could not be verified.
     pub(crate) unverified_noted: bool,
     pub(crate) stage: Stage,
@@ -100,6 +102,8 @@ pub(crate) enum Closing {
     Done,
     /// A pause was requested.
     Pause,
+    /// A job of a higher priority needs its workers; it is queued.
+    Preempted,
     /// Nobody is there who could verify what its workers compute; it is queued until somebody is.
     Unverified,
     /// The coordinator shuts down; the job resumes after its next start.
@@ -118,6 +122,7 @@ impl Active {
             requested_initial_state_at: Duration::ZERO,
             stuck: 0,
             has_computed: false,
+            preempted: false,
             unverified_noted: false,
             stage: Stage::Describing,
         }

@@ -20,6 +20,7 @@ impl Cluster {
     /// checkpoint if one is due, and begins the next outer step.
     pub(super) fn continue_training(&mut self, job: &mut Job, trainer: Box<Trainer>, due: bool) -> Handled {
         let pausing = job.record.pausing;
+        let preempted = job.require_active()?.preempted;
         let training = job.require_training()?;
         if training.step.outer_step >= training.plan.outer_steps {
             return self.close(job, &trainer, Closing::Done);
@@ -29,6 +30,9 @@ impl Cluster {
         }
         if self.stopping {
             return self.close(job, &trainer, Closing::Shutdown);
+        }
+        if preempted {
+            return self.close(job, &trainer, Closing::Preempted);
         }
         if due && training.storing {
             training.phase = Phase::AwaitingDisk(trainer);
@@ -113,7 +117,7 @@ impl Cluster {
         match (policy, closing) {
             (OnFailure::Fail, _) => return Err(Halt::Failed(reason)),
             (_, Closing::Shutdown) => self.note(job, &reason),
-            (_, Closing::Done | Closing::Pause | Closing::Unverified) => {
+            (_, Closing::Done | Closing::Pause | Closing::Preempted | Closing::Unverified) => {
                 self.set_state(job, JobState::Paused, &reason)
             }
         }
@@ -139,11 +143,12 @@ impl Cluster {
                 tracing::info!(job = %job.id(), %digest, message, "job finished");
                 self.set_state(job, state, &message);
             }
-            Closing::Pause | Closing::Unverified if job.record.pausing => {
+            Closing::Pause | Closing::Preempted | Closing::Unverified if job.record.pausing => {
                 self.set_state(job, JobState::Paused, "paused by its user");
             }
             // The pause was revoked while the checkpoint was being written.
             Closing::Pause => self.set_state(job, JobState::Queued, "resumed by its user"),
+            Closing::Preempted => self.set_state(job, JobState::Queued, MADE_WAY),
             Closing::Unverified => self.set_state(job, JobState::Queued, WAITS_FOR_SECOND),
             Closing::Shutdown => self.note(job, "the coordinator shuts down"),
         }
@@ -151,6 +156,10 @@ impl Cluster {
         Ok(())
     }
 }
+
+/// What a job says that has made way for one of a higher priority.
+pub(super) const MADE_WAY: &str =
+    "it has made way for a job of a higher priority, and goes on from its checkpoint when workers are free";
 
 /// The command that writes a checkpoint at the trainer's position.
 pub(super) fn checkpoint_command(job: &Job, trainer: &Trainer) -> Result<Command, Halt> {

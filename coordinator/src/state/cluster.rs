@@ -116,7 +116,15 @@ impl Cluster {
             job.record.pausing = false;
         }
         self.note(job, message);
-        self.observe(Observation::JobMoved(JobMove { job: job.id().clone(), from, to: state, after }));
+        self.observe(Observation::JobMoved(JobMove {
+            job: job.id().clone(),
+            from,
+            to: state,
+            after,
+            name: job.spec.name.clone(),
+            owner: job.record.owner.clone(),
+            message: message.to_owned(),
+        }));
     }
 
     /// Ends a job's activation, if it has one, and frees its workers. Later events of the activation are stale. A job

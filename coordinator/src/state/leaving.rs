@@ -5,6 +5,7 @@ use std::time::Duration;
 use lookbehind_common::ids::SessionId;
 
 use super::active::Stage;
+use super::checkpoints::MADE_WAY;
 use super::cluster::Cluster;
 use super::event::Fault;
 use super::halt::{Halt, Handled};
@@ -94,7 +95,6 @@ impl Cluster {
     /// Removes a worker from a job; its unfinished segments go to the other members.
     pub(super) fn leave_job(&mut self, job: &mut Job, session: SessionId) -> Handled {
         let refused = job.excluded.contains_key(&session);
-        let pausing = job.record.pausing;
         let now = self.now.elapsed;
         let active = job.require_active_mut()?;
         if let Some(mut member) = active.members.remove(&session) {
@@ -108,9 +108,9 @@ impl Cluster {
         active.claims.retain(|claim| claim.session != session);
         if active.members.is_empty() {
             active.without_workers_since = Some(self.now.elapsed);
-            if pausing && active.closing().is_none() {
+            if let Some((state, message)) = stop_that_waits(job)? {
                 // No worker is left to finish the outer step: the job will resume from its newest checkpoint.
-                self.set_state(job, JobState::Paused, "paused by its user");
+                self.set_state(job, state, message);
                 self.release(job);
                 return Ok(());
             }
@@ -122,6 +122,18 @@ impl Cluster {
             return Ok(());
         }
         self.wait_for_workers_if_abandoned(job)
+    }
+
+    /// Removes a worker from a job that keeps others. Others compute what it has not delivered, which is not held against
+    /// it.
+    pub(super) fn dismiss(&mut self, job: &mut Job, session: SessionId) -> Handled {
+        let now = self.now.elapsed;
+        let active = job.require_active_mut()?;
+        active.claims.retain(|claim| claim.session != session);
+        if let Some(member) = active.members.remove(&session) {
+            job.standings.note_missed(&member.account, member.missed, member.passed_over_until, now);
+        }
+        self.reassign(job, session)
     }
 
     /// Gives the open segments or the initial draw of a leaving worker to other members.
@@ -218,6 +230,16 @@ impl Cluster {
             self.fail(job, &format!("no worker joined within {grace} s"));
         }
     }
+}
+
+/// The state and message of a job that was to stop after its outer step, and has no checkpoint under way.
+fn stop_that_waits(job: &Job) -> Result<Option<(JobState, &'static str)>, Halt> {
+    let active = job.require_active()?;
+    Ok(match active.closing() {
+        Some(_) => None,
+        None if job.record.pausing => Some((JobState::Paused, "paused by its user")),
+        None => active.preempted.then_some((JobState::Queued, MADE_WAY)),
+    })
 }
 
 /// What a job says that has a checkpoint, and workers of other classes only.

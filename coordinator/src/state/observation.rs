@@ -66,6 +66,12 @@ pub struct JobMove {
     pub to: JobState,
     /// How long it was in the previous state within this incarnation; `None` where `from` is.
     pub after: Option<Duration>,
+    /// `name` of its specification; empty for a job that was restored.
+    pub name: String,
+    /// Name of the principal that created it; empty without credentials.
+    pub owner: String,
+    /// Why it is in the new state.
+    pub message: String,
 }
 
 /// Timeline of an outer step. All times count from the beginning of the step.

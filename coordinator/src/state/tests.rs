@@ -25,6 +25,7 @@ pub(super) fn config() -> CoreConfig {
         max_queued_jobs: 40,
         max_workers: 10,
         max_workers_per_identity: 10,
+        sharing: Sharing::default(),
         keep: KeepLimits {
             jobs: 100,
             job_bytes: 1 << 20,

@@ -157,7 +157,9 @@ impl Core {
         self.catalog.add(&record);
         self.claim_upload(record.init);
         let state = record.state;
-        let appeared = JobMove { job: record.id.clone(), from: None, to: state, after: None };
+        let (job, owner, message) = (record.id.clone(), record.owner.clone(), record.message.clone());
+        let appeared =
+            JobMove { job, from: None, to: state, after: None, name: String::new(), owner, message };
         self.cluster.observe(Observation::JobMoved(appeared));
         let Some(encoded) = spec else { return self.catalog.end(record) };
         let checked = match decode_spec(&encoded) {

@@ -22,6 +22,8 @@ use crate::training::Snapshot;
 
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
+/// The files of a checkpoint.
+pub(crate) const FILES: [&str; 3] = [MODEL, OPTIMIZER, manifest::MANIFEST];
 
 /// A checkpoint that was read and verified.
 #[derive(Debug)]
@@ -36,7 +38,8 @@ fn folder(job_folder: &Path) -> PathBuf {
     job_folder.join("checkpoints")
 }
 
-fn step_folder(job_folder: &Path, outer_step: u64) -> PathBuf {
+/// The folder of a checkpoint.
+pub(crate) fn step_folder(job_folder: &Path, outer_step: u64) -> PathBuf {
     folder(job_folder).join(step_name(outer_step))
 }
 

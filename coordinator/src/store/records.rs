@@ -4,27 +4,50 @@
 use fail::fail_point;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::JobId;
-use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Key, ReadableTable, TableDefinition, Value, WriteTransaction};
 
-use super::{Store, StoreError, database_error, decode, encode, uploads};
+use super::{META, Store, StoreError, database_error, decode, encode, uploads};
 use crate::state::{JobChange, JobRecord, Notice, Stored, StoredJob, UploadRecord};
 
-pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
-pub(super) const SPECS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("specs");
-const NOTICES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("notices");
-const UPLOADS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("uploads");
-const REMOVALS: TableDefinition<'_, &str, ()> = TableDefinition::new("removals");
+pub(super) const RECORDS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("records");
+pub(super) const SPECS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("specs");
+const NOTICES: TableDefinition<'static, (&str, u64), &[u8]> = TableDefinition::new("notices");
+const UPLOADS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("uploads");
+const REMOVALS: TableDefinition<'static, &str, ()> = TableDefinition::new("removals");
 
 /// Notices that are kept of a job; older ones are removed.
 const KEPT_NOTICES: u64 = 10_000;
 
+/// What is done with a table, whatever its keys and values are.
+pub(super) trait OnTable {
+    fn on<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<(), StoreError>;
+}
+
+/// Does something with each table of the database: the only list of them.
+pub(super) fn on_all_tables(act: &mut impl OnTable) -> Result<(), StoreError> {
+    act.on(META)?;
+    act.on(RECORDS)?;
+    act.on(SPECS)?;
+    act.on(NOTICES)?;
+    act.on(UPLOADS)?;
+    act.on(REMOVALS)
+}
+
+/// Creates the tables that are missing.
 pub(super) fn create_tables(transaction: &WriteTransaction) -> Result<(), StoreError> {
-    transaction.open_table(RECORDS).map_err(database_error)?;
-    transaction.open_table(SPECS).map_err(database_error)?;
-    transaction.open_table(NOTICES).map_err(database_error)?;
-    transaction.open_table(UPLOADS).map_err(database_error)?;
-    transaction.open_table(REMOVALS).map_err(database_error)?;
-    Ok(())
+    struct Create<'a>(&'a WriteTransaction);
+    impl OnTable for Create<'_> {
+        fn on<K: Key + 'static, V: Value + 'static>(
+            &mut self,
+            table: TableDefinition<'static, K, V>,
+        ) -> Result<(), StoreError> {
+            self.0.open_table(table).map(drop).map_err(database_error)
+        }
+    }
+    on_all_tables(&mut Create(transaction))
 }
 
 impl Store {

@@ -39,6 +39,13 @@ impl Expected {
         Self::of(file)
     }
 
+    /// A random job of this priority.
+    pub(crate) fn draw_of_priority(dice: &mut Dice, priority: i32) -> Self {
+        let mut file = draw(dice);
+        file.resources.priority = Some(priority);
+        Self::of(file)
+    }
+
     fn of(file: JobFile) -> Self {
         let spec = file.validate().expect("a possible job");
         let batches = planned(&spec);

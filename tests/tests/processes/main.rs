@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod audit;
+mod backup;
 mod connections;
 mod crashes;
 mod disk;
