@@ -42,6 +42,8 @@ pub struct Valid {
     pub spec: JobFile,
     /// Gradients per complete outer step.
     pub gradients_per_outer_step: u64,
+    /// What was read of the data, in lines for people; empty without `--data`.
+    pub data: Vec<String>,
     /// What was not checked; absent with `--data`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_checked: Option<String>,

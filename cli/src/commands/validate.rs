@@ -20,35 +20,53 @@ use crate::local;
 /// If a file cannot be read or a key is invalid.
 pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Result<(), CliError> {
     let source = JobSource::read(&args.job)?;
-    let not_checked = check(args, &source, registry)?;
+    let Checked { not_checked, data } = check(args, &source, registry)?;
     let gradients = gradients_per_outer_step(&source.spec.optimizer.method);
     if console.json() {
         return console.object(&Line::Valid(Box::new(Valid {
             file: source.label.clone(),
             spec: source.file().clone(),
             gradients_per_outer_step: gradients,
+            data,
             not_checked,
         })));
     }
     let not_checked = not_checked.map(|what| format!("not checked without --data: {what}"));
     let described = describe(&source, gradients);
     let verified = verified(&source, gradients);
-    described.iter().chain(&verified).chain(&not_checked).try_for_each(|line| console.result(line))
+    described
+        .iter()
+        .chain(&verified)
+        .chain(&data)
+        .chain(&not_checked)
+        .try_for_each(|line| console.result(line))
 }
 
-/// Checks model and data as far as they are available; returns what could not be checked.
-fn check(args: &Validate, source: &JobSource, registry: Registry) -> Result<Option<String>, CliError> {
+/// What the check of a job said.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Checked {
+    /// What could not be checked.
+    not_checked: Option<String>,
+    /// What was read of the data, in lines.
+    data: Vec<String>,
+}
+
+/// Checks model and data as far as they are available.
+fn check(args: &Validate, source: &JobSource, registry: Registry) -> Result<Checked, CliError> {
     let wrong = |error: PrepareError| CliError::Usage(format!("{}: {error}", source.label));
     let folder = args.data.as_deref().unwrap_or(&source.folder);
     let backend = local::backend(registry, folder, args.remote.clone().into_data(), 1, &DeviceChoice::Cpu)?;
     if args.data.is_some() {
-        return backend.prepare(&source.spec, &Cancellation::default()).map(|_| None).map_err(wrong);
+        let _job = backend.prepare(&source.spec, &Cancellation::default()).map_err(wrong)?;
+        let report = backend.data_report(&source.spec).map_err(wrong)?;
+        return Ok(Checked { not_checked: None, data: report.lines() });
     }
-    match backend.build(&source.spec) {
-        Ok(()) => Ok(Some("the data, and that shards of it can be computed".to_owned())),
-        Err(PrepareError::Worker(reason)) => Ok(Some(format!("model and data ({reason})"))),
-        Err(error) => Err(wrong(error)),
-    }
+    let not_checked = match backend.build(&source.spec) {
+        Ok(()) => "the data, and that shards of it can be computed".to_owned(),
+        Err(PrepareError::Worker(reason)) => format!("model and data ({reason})"),
+        Err(error) => return Err(wrong(error)),
+    };
+    Ok(Checked { not_checked: Some(not_checked), data: Vec::new() })
 }
 
 fn describe(source: &JobSource, gradients: u64) -> [String; 3] {

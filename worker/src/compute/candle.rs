@@ -14,7 +14,7 @@ use super::panics;
 use super::sampler::Sampler;
 use super::samples::{Kinds, Samples};
 use super::{Backend, PrepareError, PreparedJob};
-use crate::data::{Cancellation, DataDescription, DataEnvironment, DataError, Dataset};
+use crate::data::{Cancellation, DataDescription, DataEnvironment, DataError, DataReport, Dataset};
 use crate::device::{DeviceChoice, DeviceError};
 use crate::models::BuildError;
 use crate::models::Model;
@@ -92,6 +92,15 @@ impl CandleBackend {
         })
     }
 
+    /// What a job's data are, and what of them was left out or converted. Data that a prepared job holds are not loaded
+    /// again.
+    ///
+    /// # Errors
+    /// If the data cannot be loaded.
+    pub fn data_report(&self, spec: &JobSpec) -> Result<DataReport, PrepareError> {
+        caught(spec, || Ok(self.dataset(&spec.data, &Cancellation::default())?.report()))
+    }
+
     fn job(&self, spec: &JobSpec, cancellation: &Cancellation) -> Result<Box<dyn PreparedJob>, PrepareError> {
         if spec.train.precision == Precision::Tf32 && self.on_cpu() {
             let reason = "train.precision: \"tf32\" needs a GPU; this worker computes on its CPU";
@@ -127,6 +136,7 @@ impl CandleBackend {
         }
         let environment = DataEnvironment { cancellation: cancellation.clone(), ..self.environment.clone() };
         let dataset: Arc<dyn Dataset> = self.registry.dataset(spec, &environment)?.into();
+        dataset.report().lines().iter().for_each(|line| tracing::info!(kind = spec.kind, "data: {line}"));
         *loaded = Some(LoadedData { spec: spec.clone(), dataset: Arc::downgrade(&dataset) });
         Ok(dataset)
     }

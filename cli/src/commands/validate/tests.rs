@@ -41,7 +41,9 @@ fn args(line: &str) -> Result<Validate, String> {
 }
 
 fn checked(source: &JobSource, line: &str) -> Result<Option<String>, String> {
-    check(&args(line)?, source, Registry::builtin()).map_err(|error| error.to_string())
+    let checked = check(&args(line)?, source, Registry::builtin()).map_err(|error| error.to_string())?;
+    assert_eq!(checked.not_checked.is_some(), checked.data.is_empty());
+    Ok(checked.not_checked)
 }
 
 const UNFIT: &str = "kind = \"sequential\"\nlayers = [{ kind = \"relu\" }, { kind = \"linear\" }]";
@@ -74,6 +76,12 @@ fn what_cannot_be_checked_without_data_is_said() {
         let said = checked(&written(model, data), "").unwrap().unwrap();
         assert!(said.starts_with("model and data (") && said.contains(expected), "{said}");
     }
+}
+
+#[test]
+fn with_data_it_is_told_what_was_read_of_them() {
+    let checked = check(&args("--data .").unwrap(), &source(), Registry::builtin()).unwrap();
+    assert_eq!(checked.data, ["1437 training and 360 test samples of shape [8, 8] in 10 classes"]);
 }
 
 #[test]
