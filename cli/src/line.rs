@@ -42,6 +42,8 @@ pub struct Valid {
     pub spec: JobFile,
     /// Gradients per complete outer step.
     pub gradients_per_outer_step: u64,
+    /// Rounds of communication per complete outer step, in each of which all shards are computed once.
+    pub rounds_per_outer_step: u64,
     /// What was not checked; absent with `--data`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_checked: Option<String>,

@@ -206,7 +206,7 @@ impl Trainer {
         let mut total = reduce::<MissingShard>(root, &mut |segment| Ok(parts.remove(&segment)))?;
         if let Some(ranges) = ranges {
             let RangeParts { blocks, ranges } = ranges;
-            let mut values = self.layout.lengths().map(FlatBuffer::zeros);
+            let mut values = blocks.flat_lengths().map(FlatBuffer::zeros);
             for (range, mut parts) in ranges {
                 let part = reduce::<MissingShard>(root, &mut |segment| {
                     let part = parts.remove(&segment);
@@ -234,11 +234,15 @@ impl Trainer {
 
     fn absorb(&mut self, total: Partial, blocks: Option<Blocks>) -> (Option<Sums>, Outcome) {
         let sums = total.sums;
-        let outcome = match self.optimizer.absorb(total.gradient, &total.statistics) {
-            Ok(_) if !sums.loss.is_finite() => Outcome::Failed(format!("the loss is {}", sums.loss)),
-            Ok(Next::Gradient(request)) => self.needs(request, blocks),
-            Ok(Next::Finished(report)) => Outcome::Finished(report, self.digest()),
-            Err(not_finite) => Outcome::Failed(not_finite.to_string()),
+        let next = match sums.visits {
+            Some(_) => self.optimizer.absorb_visits(&total),
+            None => self.optimizer.absorb(total.gradient, &total.statistics),
+        };
+        let outcome = match (next, sums.not_finite()) {
+            (Err(error), _) => Outcome::Failed(error.to_string()),
+            (Ok(_), Some((what, value))) => Outcome::Failed(format!("the {what} is {value}")),
+            (Ok(Next::Gradient(request)), None) => self.needs(request, blocks),
+            (Ok(Next::Finished(report)), None) => Outcome::Finished(report, self.digest()),
         };
         (Some(sums), outcome)
     }

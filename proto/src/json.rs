@@ -71,7 +71,10 @@ pub struct StepJson {
     pub loss: f64,
     pub last_loss: f64,
     pub accuracy: f64,
-    pub gradient_norm: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradient_norm: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean_shard_gradient_norm: Option<f64>,
     pub learning_rate: f64,
     pub alpha: f64,
     pub samples: u64,
@@ -182,6 +185,7 @@ impl From<&v1::OuterStepMetrics> for StepJson {
             last_loss: step.last_loss,
             accuracy: step.accuracy,
             gradient_norm: step.gradient_norm,
+            mean_shard_gradient_norm: step.mean_shard_gradient_norm,
             learning_rate: step.learning_rate,
             alpha: step.alpha,
             samples: step.samples,

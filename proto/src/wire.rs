@@ -2,7 +2,7 @@
 
 use lookbehind_common::job::file::*;
 use lookbehind_common::job::{
-    BatchStatistics, ComputeClasses, JobError, MethodName, Minibatch, OnFailure, Precision,
+    BatchStatistics, ComputeClasses, JobError, MethodName, Minibatch, OnFailure, Perturbation, Precision,
 };
 
 use crate::parameters::{from_struct, to_struct};
@@ -254,7 +254,7 @@ wire_enum!(AscentName, Ascent: Sam = Sam, Asam = Asam);
 wire_enum!(GradientsName, Gradients: Reuse = Reuse, Reference = Reference);
 wire_enum!(Minibatch, Minibatch: Same = Same, Switch = Switch);
 wire_enum!(BatchStatistics, BatchStatistics: EveryPass = EveryPass, Unperturbed = Unperturbed);
-wire_enum!(PerturbationName, Perturbation: Global = Global);
+wire_enum!(Perturbation, Perturbation: Global = Global, Shard = Shard);
 wire_enum!(Precision, Precision: F32 = F32, Tf32 = Tf32, Bf16 = Bf16);
 wire_enum!(ComputeClasses, ComputeClasses: One = One, Any = Any);
 wire_enum!(OnFailure, OnCheckpointFailure: Continue = Continue, Pause = Pause, Fail = Fail);

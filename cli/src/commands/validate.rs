@@ -1,7 +1,7 @@
 //! `validate`: checks a job file without or with its model and data.
 
-use lookbehind_common::job::Length;
-use lookbehind_common::optimizer::gradients_per_outer_step;
+use lookbehind_common::job::{Length, Method};
+use lookbehind_common::optimizer::{Visit, gradients_per_outer_step, requests_per_outer_step};
 use lookbehind_worker::compute::{Backend, PrepareError};
 use lookbehind_worker::data::Cancellation;
 use lookbehind_worker::device::DeviceChoice;
@@ -21,19 +21,27 @@ use crate::local;
 pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Result<(), CliError> {
     let source = JobSource::read(&args.job)?;
     let not_checked = check(args, &source, registry)?;
-    let gradients = gradients_per_outer_step(&source.spec.optimizer.method);
+    let method = &source.spec.optimizer.method;
+    let (gradients, rounds) = (gradients_per_outer_step(method), requests_per_outer_step(method));
     if console.json() {
         return console.object(&Line::Valid(Box::new(Valid {
             file: source.label.clone(),
             spec: source.file().clone(),
             gradients_per_outer_step: gradients,
+            rounds_per_outer_step: rounds,
             not_checked,
         })));
     }
     let not_checked = not_checked.map(|what| format!("not checked without --data: {what}"));
     let described = describe(&source, gradients);
-    let verified = verified(&source, gradients);
-    described.iter().chain(&verified).chain(&not_checked).try_for_each(|line| console.result(line))
+    let verified = verified(&source, rounds);
+    let visits = visits(method, rounds);
+    described
+        .iter()
+        .chain(&visits)
+        .chain(&verified)
+        .chain(&not_checked)
+        .try_for_each(|line| console.result(line))
 }
 
 /// Checks model and data as far as they are available; returns what could not be checked.
@@ -69,12 +77,27 @@ fn describe(source: &JobSource, gradients: u64) -> [String; 3] {
     ]
 }
 
+/// The rounds of communication, if shards climb by themselves.
+fn visits(method: &Method, rounds: u64) -> Option<String> {
+    let plural = |count: u64, what: &str| match count {
+        1 => format!("one {what}"),
+        count => format!("{count} {what}s"),
+    };
+    Visit::of(method).map(|visit| {
+        format!(
+            "optimizer.perturbation \"shard\": {} of {} per outer step",
+            plural(rounds, "round"),
+            plural(visit.descents().into(), "gradient")
+        )
+    })
+}
+
 /// What `resources.verify` costs; `None` without it. A segment that holds a drawn shard is computed twice, and each worker
 /// has one segment or a few.
-fn verified(source: &JobSource, gradients: u64) -> Option<String> {
+fn verified(source: &JobSource, rounds: u64) -> Option<String> {
     const EXAMPLE: u32 = 4;
     let verified = source.spec.resources.verify;
-    let share = |workers: u32| 100.0 * f64::from(verified) / (gradients as f64 * f64::from(workers));
+    let share = |workers: u32| 100.0 * f64::from(verified) / (rounds as f64 * f64::from(workers));
     (verified > 0).then(|| {
         format!(
             "resources.verify: {verified} segments of each outer step are computed by two workers: about {:.0} % / W \

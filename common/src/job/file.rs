@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::alpha::AlphaValue;
 pub use self::parse::{parse_parameters, parse_toml};
-use super::{BatchStatistics, ComputeClasses, MethodName, Minibatch, OnFailure, Parameters, Precision};
+use super::{
+    BatchStatistics, ComputeClasses, MethodName, Minibatch, OnFailure, Parameters, Perturbation, Precision,
+};
 
 /// A job as its user wrote it. The message on the wire has the same fields. [`JobFile::validate`] turns it into a
 /// [`super::JobSpec`].
@@ -115,14 +117,6 @@ pub enum GradientsName {
     Reference,
 }
 
-/// `perturbation`: which gradient the ascents follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PerturbationName {
-    /// The gradient of the whole batch, over all workers together.
-    Global,
-}
-
 /// `[optimizer]`. Keys that the method does not use are refused.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -154,9 +148,9 @@ pub struct OptimizerSection {
     /// Which gradients update running statistics; default every pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_statistics: Option<BatchStatistics>,
-    /// Scope of the perturbation; absent means global.
+    /// Which gradient the ascents follow; default global.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub perturbation: Option<PerturbationName>,
+    pub perturbation: Option<Perturbation>,
     /// Optimizer that takes the descents.
     #[serde(default)]
     pub base: BaseSection,

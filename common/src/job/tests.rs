@@ -47,7 +47,7 @@ fn what_is_not_written_takes_its_default() {
     assert_eq!(
         job.optimizer.method,
         Method::Lookbehind {
-            ascent: Ascent { rho: 0.05, eta: None },
+            ascent: Ascent { rho: 0.05, eta: None, perturbation: Perturbation::Global },
             k: 5,
             alpha: Alpha::Adaptive,
             gradients: InnerGradients::Reuse
@@ -123,6 +123,31 @@ fn keys_that_a_method_does_not_use_are_refused() {
 }
 
 #[test]
+fn a_job_says_whether_its_shards_climb_by_themselves() {
+    let with = |lines: &str| parse(&SMALL.replace("k = 5\nalpha = \"adaptive\"", lines));
+    let perturbation = |lines: &str| {
+        let parts = with(lines).expect("a valid job").optimizer.method.parts();
+        parts.ascent.expect("a method with ascents").perturbation
+    };
+    assert_eq!(perturbation("k = 5"), Perturbation::Global);
+    for method in ["sam", "multistep_sam", "lookahead_sam", "lookbehind"] {
+        let lines = format!("method = \"{method}\"\nperturbation = \"shard\"");
+        assert_eq!(perturbation(&lines), Perturbation::Shard, "{method}");
+    }
+    let refused = |lines: &str| with(lines).expect_err("an impossible job");
+    for method in ["sgd", "lookahead"] {
+        let error = refused(&format!("method = \"{method}\"\nperturbation = \"shard\""));
+        assert_eq!(error.path, "optimizer.perturbation");
+    }
+    for switching in ["method = \"multistep_sam\"", "gradients = \"reference\""] {
+        let error = refused(&format!("{switching}\nminibatch = \"switch\"\nperturbation = \"shard\""));
+        assert_eq!(error.path, "optimizer.minibatch");
+        assert!(error.problem.contains("perturbation = \"shard\""), "{error}");
+    }
+    assert_eq!(refused("perturbation = \"sample\"").path, "optimizer.perturbation");
+}
+
+#[test]
 fn one_gradient_cannot_serve_two_batches() {
     let error = refused("k = 5", "minibatch = \"switch\"");
     assert_eq!(error.path, "optimizer.gradients");
@@ -168,7 +193,7 @@ fn a_section_holds_so_many_values_that_a_job_can_wait_in_little_memory() {
     let file = |parameter: &str| parse_toml(&SMALL.replace("hidden = [32]", parameter));
     for (most, item) in [(19_999, "1"), (1818, "{ a = true }")] {
         assert!(file(&parameter(most, item)).is_ok(), "{most} of {item}");
-        let error = file(&parameter(most + 1, item)).err().expect("one value too many");
+        let error = file(&parameter(most + 1, item)).expect_err("one value too many");
         assert_eq!(error.path, "model", "{error}");
     }
 }

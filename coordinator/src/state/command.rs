@@ -164,6 +164,8 @@ pub struct ExchangePlan {
     pub peers: Vec<PeerAddress>,
     /// Ranges that together cover all blocks, and their owners; `None` for the coordinator.
     pub ranges: Vec<(BlockRange, Option<SessionId>)>,
+    /// The same for the blocks of the weights, where partials have others; else empty.
+    pub weights: Vec<(BlockRange, SessionId)>,
     /// Segments and the workers that were asked for them.
     pub makers: Vec<(Segment, SessionId)>,
 }

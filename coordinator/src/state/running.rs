@@ -132,7 +132,7 @@ impl Cluster {
         };
         let comparisons = Comparisons::of(compared);
         let exchange = match kind {
-            RequestKind::Gradient { .. } => self.exchange(job.require_active()?, &request, shards),
+            RequestKind::Gradient { .. } => self.exchange(job, &request, shards),
             RequestKind::Test => None,
         };
         let mut request = Request::new(request, coordinates, version, self.now.elapsed, comparisons);

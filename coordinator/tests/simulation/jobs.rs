@@ -2,7 +2,7 @@
 
 use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::job::file::{AlphaValue, BaseName, GradientsName};
-use lookbehind_common::job::{JobFile, JobSpec, Length, MethodName, Minibatch};
+use lookbehind_common::job::{JobFile, JobSpec, Length, MethodName, Minibatch, Perturbation};
 use lookbehind_common::model_state::Weights;
 use lookbehind_common::reduction::Segment;
 use lookbehind_coordinator::state::command::RequestKind;
@@ -105,6 +105,10 @@ fn draw_optimizer(dice: &mut Dice, file: &mut JobFile) {
     if optimizer.method == MethodName::Lookbehind && dice.percent(50) {
         optimizer.gradients = Some(GradientsName::Reference);
         optimizer.minibatch = Some(dice.pick(&[Minibatch::Same, Minibatch::Switch]));
+    }
+    let climbs = !matches!(optimizer.method, MethodName::Sgd | MethodName::Lookahead);
+    if climbs && optimizer.minibatch != Some(Minibatch::Switch) && dice.percent(30) {
+        optimizer.perturbation = Some(Perturbation::Shard);
     }
     let base = &mut optimizer.base;
     base.lr = Some(0.05);

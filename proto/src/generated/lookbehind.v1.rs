@@ -116,7 +116,7 @@ pub struct OptimizerSpec {
     /// Which gradients update running statistics.
     #[prost(enumeration = "BatchStatistics", tag = "10")]
     pub batch_statistics: i32,
-    /// Scope of the perturbation. For methods with ascents.
+    /// Which gradient the ascents follow. For methods with ascents.
     #[prost(enumeration = "Perturbation", tag = "11")]
     pub perturbation: i32,
     /// The base optimizer; absent means all defaults.
@@ -305,6 +305,17 @@ pub struct Segment {
     /// One past the last shard.
     #[prost(uint32, tag = "2")]
     pub end_shard: u32,
+}
+/// Sums over the visits of a segment's shards, with the perturbation SHARD.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct VisitSums {
+    /// Sum of the losses of the segment's samples at the last gradient of their shard's visit, in nats.
+    #[prost(double, tag = "1")]
+    pub last_loss_sum: f64,
+    /// Sum of the Euclidean norms of the first gradients of the segment's shards, each divided by the number of samples of
+    /// the whole batch as it is contributed.
+    #[prost(double, tag = "2")]
+    pub gradient_norm_sum: f64,
 }
 /// The contiguous blocks first .. end, not empty, of the blocks into which weights and partials are cut for the exchange
 /// between workers.
@@ -596,6 +607,8 @@ pub enum Perturbation {
     Unspecified = 0,
     /// The gradient of the whole batch, over all workers together.
     Global = 1,
+    /// The gradient of each shard alone: every shard has perturbed weights of its own. Not with the minibatch SWITCH.
+    Shard = 2,
 }
 impl Perturbation {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -606,6 +619,7 @@ impl Perturbation {
         match self {
             Self::Unspecified => "PERTURBATION_UNSPECIFIED",
             Self::Global => "PERTURBATION_GLOBAL",
+            Self::Shard => "PERTURBATION_SHARD",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -613,6 +627,7 @@ impl Perturbation {
         match value {
             "PERTURBATION_UNSPECIFIED" => Some(Self::Unspecified),
             "PERTURBATION_GLOBAL" => Some(Self::Global),
+            "PERTURBATION_SHARD" => Some(Self::Shard),
             _ => None,
         }
     }
@@ -985,9 +1000,10 @@ pub struct OuterStepMetrics {
     /// Fraction of the first batch's samples, 0 to 1, that were classified correctly at the slow weights.
     #[prost(double, tag = "5")]
     pub accuracy: f64,
-    /// Euclidean norm of the step's first gradient over all parameters.
-    #[prost(double, tag = "6")]
-    pub gradient_norm: f64,
+    /// Euclidean norm of the step's first gradient over all parameters. Absent with the perturbation SHARD: that gradient is
+    /// not sent.
+    #[prost(double, optional, tag = "6")]
+    pub gradient_norm: ::core::option::Option<f64>,
     /// Learning rate of the step's descents.
     #[prost(double, tag = "7")]
     pub learning_rate: f64,
@@ -1019,6 +1035,10 @@ pub struct OuterStepMetrics {
     /// of any class.
     #[prost(string, tag = "16")]
     pub compute_class: ::prost::alloc::string::String,
+    /// Mean over the shards of the Euclidean norms of their first gradients, weighted by their shares of the batch. Only with
+    /// the perturbation SHARD, in place of gradient_norm.
+    #[prost(double, optional, tag = "17")]
+    pub mean_shard_gradient_norm: ::core::option::Option<f64>,
 }
 /// Result of an evaluation: the slow weights on the test split.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -2602,6 +2622,10 @@ pub struct Exchange {
     /// Segments of the request and the workers that were asked for them. Some may overlap.
     #[prost(message, repeated, tag = "5")]
     pub makers: ::prost::alloc::vec::Vec<Maker>,
+    /// Ranges that together cover the blocks of the weights, with the perturbation SHARD: partials have more blocks than the
+    /// weights, and only these are in `ranges`. Empty otherwise.
+    #[prost(message, repeated, tag = "6")]
+    pub weights: ::prost::alloc::vec::Vec<OwnedRange>,
 }
 /// A worker of a request.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2661,6 +2685,9 @@ pub struct Computed {
     /// Digests of all blocks of the partial, 16 bytes each; see BlockDigest.
     #[prost(bytes = "bytes", tag = "8")]
     pub digests: ::prost::bytes::Bytes,
+    /// What only gradients with the perturbation SHARD have; absent for all others.
+    #[prost(message, optional, tag = "9")]
+    pub visits: ::core::option::Option<VisitSums>,
 }
 /// The owner of a range has added all partials.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3182,7 +3209,7 @@ pub struct StateHeader {
 pub struct UploadPartialRequest {
     /// The parts in this order: one header, the chunks (none for a test request), one trailer. The checksum covers the
     /// bytes of all chunks and then 24 bytes of the header: loss_sum as the bits of the double, correct, and samples, each
-    /// as a little-endian 64-bit value.
+    /// as a little-endian 64-bit value; with visits, 16 more: visits.last_loss_sum and visits.gradient_norm_sum.
     #[prost(oneof = "upload_partial_request::Part", tags = "1, 2, 3")]
     pub part: ::core::option::Option<upload_partial_request::Part>,
 }
@@ -3190,7 +3217,7 @@ pub struct UploadPartialRequest {
 pub mod upload_partial_request {
     /// The parts in this order: one header, the chunks (none for a test request), one trailer. The checksum covers the
     /// bytes of all chunks and then 24 bytes of the header: loss_sum as the bits of the double, correct, and samples, each
-    /// as a little-endian 64-bit value.
+    /// as a little-endian 64-bit value; with visits, 16 more: visits.last_loss_sum and visits.gradient_norm_sum.
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Part {
         /// First part: what the partial belongs to, lengths and sums.
@@ -3217,11 +3244,13 @@ pub struct PartialHeader {
     #[prost(message, optional, tag = "3")]
     pub segment: ::core::option::Option<Segment>,
     /// Elements of the gradient: those of all parameters; 0 for a test request. The values are the gradient of the sum of
-    /// the losses of the segment's samples, divided by the number of samples of the whole batch.
+    /// the losses of the segment's samples, divided by the number of samples of the whole batch. With the perturbation
+    /// SHARD: the gradients that descend, one after the other.
     #[prost(uint64, tag = "4")]
     pub gradient: u64,
     /// Elements of the batch statistics: those of all running statistics; 0 for a test request. The values are the mean
     /// and the unbiased variance of each shard, weighted by the shard's share of the batch and summed over the segment.
+    /// With the perturbation SHARD: those of all gradients, one after the other.
     #[prost(uint64, tag = "5")]
     pub statistics: u64,
     /// Sum of the losses of the segment's samples, in nats.
@@ -3239,6 +3268,9 @@ pub struct PartialHeader {
     /// Seconds that the worker waited for samples to be read, decoded and augmented.
     #[prost(double, tag = "10")]
     pub data_seconds: f64,
+    /// What only gradients with the perturbation SHARD have; absent for all others.
+    #[prost(message, optional, tag = "11")]
+    pub visits: ::core::option::Option<VisitSums>,
 }
 /// Response of UploadPartial.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

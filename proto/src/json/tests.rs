@@ -43,7 +43,13 @@ fn keys_are_the_fields_of_the_protocol_and_absent_ones_are_omitted() {
     let worker = WorkerJson::from(&v1::Worker::default());
     assert_keys("Worker", &worker, &worker);
     let (time, test) = (v1::TimeSplit::default(), v1::TestMetrics::default());
-    let step = v1::OuterStepMetrics { time: Some(time), test: Some(test), ..v1::OuterStepMetrics::default() };
+    let step = v1::OuterStepMetrics {
+        time: Some(time),
+        test: Some(test),
+        gradient_norm: Some(0.5),
+        mean_shard_gradient_norm: Some(0.5),
+        ..v1::OuterStepMetrics::default()
+    };
     let empty = StepJson::from(&v1::OuterStepMetrics::default());
     assert_keys("OuterStepMetrics", &StepJson::from(&step), &empty);
     assert_keys("TimeSplit", &TimeJson::from(&time), &TimeJson::from(&time));

@@ -20,7 +20,7 @@ alpha = "adaptive"
 fn a_job_is_the_same_after_a_journey_over_the_wire() {
     let full = format!(
         "{SMALL}rho = 0.3\nascent = \"asam\"\neta = 0.02\ngradients = \"reference\"\nminibatch = \"same\"\n\
-         batch_statistics = \"unperturbed\"\nperturbation = \"global\"\n\
+         batch_statistics = \"unperturbed\"\nperturbation = \"shard\"\n\
          [optimizer.base]\nkind = \"adamw\"\nlr = 1e-3\nbetas = [0.8, 0.99]\neps = 1e-7\nweight_decay = 0.1\n\
          [schedule]\nkind = \"multistep\"\nmilestones = [1, 2]\ngamma = 0.5\nwarmup = 1\nwarmup_start = 0.2\n\
          [checkpoint]\nevery_steps = 3\nkeep = 4\non_failure = \"pause\"\n[eval]\nevery_epochs = 0\n\

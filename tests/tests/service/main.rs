@@ -16,6 +16,7 @@ mod limits;
 mod loading;
 mod non_finite;
 mod parity;
+mod per_shard;
 mod prepare_input;
 mod recovery;
 mod refused_workers;

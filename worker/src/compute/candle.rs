@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use candle_core::Device;
 use lookbehind_common::job::{DataSpec, JobSpec, Precision};
+use lookbehind_common::optimizer::Visit;
 
-use super::cpu::{CpuJob, Parts};
+use super::climbing::Climbing;
+use super::cpu::{CpuJob, Parts, Room};
 use super::cuda::{self, Gpus};
 use super::device;
 use super::evaluator::Evaluator;
@@ -93,14 +95,12 @@ impl CandleBackend {
     }
 
     fn job(&self, spec: &JobSpec, cancellation: &Cancellation) -> Result<Box<dyn PreparedJob>, PrepareError> {
-        if spec.train.precision == Precision::Tf32 && self.on_cpu() {
-            let reason = "train.precision: \"tf32\" needs a GPU; this worker computes on its CPU";
-            return Err(PrepareError::Worker(reason.to_owned()));
-        }
+        self.check_devices(spec)?;
         let dataset = self.dataset(&spec.data, cancellation)?;
         let data = dataset.description();
         let sampler = Sampler::new(spec, data.train_samples, data.test_samples)?;
         let memory_limit = self.environment.memory_limit;
+        let shards = sampler.most_shards();
         let kinds = Kinds { model: spec.model.kind.clone(), data: spec.data.kind.clone() };
         let loader = Loader::new(Arc::clone(&dataset), spec.seed, memory_limit / KEPT);
         let samples = Samples { loader, sampler, kinds: kinds.clone() };
@@ -112,10 +112,26 @@ impl CandleBackend {
         if let Some(gpus) = &self.gpus {
             return gpus.job(samples, evaluator);
         }
-        let parts =
-            Parts { samples, evaluator: evaluator(&Device::Cpu)?, threads: self.threads, memory_limit };
+        let evaluator = evaluator(&Device::Cpu)?;
+        let lengths = evaluator.tensors.layout().lengths();
+        let kept = Visit::of(&spec.optimizer.method).map_or(0, |visit| visit.bytes(lengths, shards));
+        let room = Room { kept, limit: memory_limit };
+        let parts = Parts { samples, evaluator, threads: self.threads, room };
         let watch: Arc<dyn Watch> = Arc::new(cancellation.clone());
         Ok(Box::new(CpuJob::new(parts, &watch)?))
+    }
+
+    /// Refuses a job that the devices cannot compute.
+    fn check_devices(&self, spec: &JobSpec) -> Result<(), PrepareError> {
+        if spec.train.precision == Precision::Tf32 && self.on_cpu() {
+            let reason = "train.precision: \"tf32\" needs a GPU; this worker computes on its CPU";
+            return Err(PrepareError::Worker(reason.to_owned()));
+        }
+        if Visit::of(&spec.optimizer.method).is_some() && !self.on_cpu() {
+            let reason = "optimizer.perturbation: \"shard\" needs a CPU; this worker computes on GPUs";
+            return Err(PrepareError::Worker(reason.to_owned()));
+        }
+        Ok(())
     }
 
     /// A job's data set. A caller that asks for one that is being loaded waits for it.
@@ -177,7 +193,15 @@ impl Backend for CandleBackend {
         spec: &JobSpec,
         cancellation: &Cancellation,
     ) -> Result<Box<dyn PreparedJob>, PrepareError> {
-        caught(spec, || self.job(spec, cancellation))
+        caught(spec, || self.job(spec, cancellation).map(|job| climbing(spec, job)))
+    }
+}
+
+/// The same job, whose shards climb by themselves if it says so.
+fn climbing(spec: &JobSpec, job: Box<dyn PreparedJob>) -> Box<dyn PreparedJob> {
+    match Visit::of(&spec.optimizer.method) {
+        Some(visit) => Box::new(Climbing::new(job, visit, &spec.model.kind)),
+        None => job,
     }
 }
 

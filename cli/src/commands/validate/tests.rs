@@ -10,6 +10,25 @@ fn a_job_is_described_in_words() {
 }
 
 #[test]
+fn the_rounds_of_shards_that_climb_by_themselves_are_told() {
+    let told = |optimizer: &str| {
+        let text = format!(
+            "name = \"tiny\"\n[model]\nkind = \"mlp\"\n[data]\nkind = \"digits\"\n\
+             [train]\nsteps = 1\nbatch_size = 8\n[optimizer]\nk = 5\n{optimizer}\n"
+        );
+        let source = JobSource::parse("job.toml".to_owned(), text, "/nonexistent".into()).unwrap();
+        let method = &source.spec.optimizer.method;
+        visits(method, requests_per_outer_step(method))
+    };
+    assert_eq!(told("perturbation = \"global\""), None);
+    let of = |rounds: &str| Some(format!("optimizer.perturbation \"shard\": {rounds} per outer step"));
+    assert_eq!(told("perturbation = \"shard\""), of("one round of 5 gradients"));
+    let method = |method: &str| told(&format!("method = \"{method}\"\nperturbation = \"shard\""));
+    assert_eq!(method("lookahead_sam"), of("5 rounds of one gradient"));
+    assert_eq!(method("multistep_sam"), of("one round of one gradient"));
+}
+
+#[test]
 fn the_cost_of_verification_is_told() {
     let mut source = source();
     assert_eq!(verified(&source, 3), None);

@@ -4,7 +4,7 @@ import { watchCanvas } from "./canvas.js";
 import { announce, byId, create, lineSample, paced, setText, showTable } from "./dom.js";
 import { count, known, number, percent, steady } from "./format.js";
 import { Plot } from "./plot.js";
-import { Series, sharpness } from "./series.js";
+import { Series, gradientNorm, sharpness } from "./series.js";
 
 const CURVES = [
   {
@@ -27,8 +27,8 @@ const CURVES = [
   },
   {
     name: "Gradient norm", size: "small", logarithmic: true, text: steady,
-    note: "Euclidean, of the step's first gradient",
-    lines: [{ label: "‖g‖", color: "--plain", value: (step) => step.gradient_norm }],
+    note: "Euclidean, of the step's first gradient; with perturbation \"shard\", the mean over the shards",
+    lines: [{ label: "‖g‖", color: "--plain", value: gradientNorm }],
   },
   {
     name: "Sharpness", size: "small", zero: true, text: steady,
@@ -182,7 +182,7 @@ export class Curves {
     ];
     const cells = rows.map((step) => [
       count(step.outer_step), count(step.epoch + 1), steady(step.loss), steady(step.last_loss), steady(sharpness(step)),
-      percent(step.accuracy, 2), percent(step.test?.accuracy, 2), steady(step.test?.loss), steady(step.gradient_norm),
+      percent(step.accuracy, 2), percent(step.test?.accuracy, 2), steady(step.test?.loss), steady(gradientNorm(step)),
       number(step.alpha), number(step.learning_rate), count(step.workers),
     ]);
     showTable(byId("curves-table"), "Values of the curves, newest outer step first", heads, cells);

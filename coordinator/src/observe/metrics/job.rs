@@ -35,6 +35,7 @@ pub(super) struct JobSeries {
     test_accuracy: Family<JobLabel, Real>,
     test_loss: Family<JobLabel, Real>,
     gradient_norm: Family<JobLabel, Real>,
+    mean_shard_gradient_norm: Family<JobLabel, Real>,
     alpha: Family<JobLabel, Real>,
     learning_rate: Family<JobLabel, Real>,
     progress: Family<JobLabel, Real>,
@@ -57,7 +58,7 @@ impl JobSeries {
     }
 
     /// All gauges of the job's present state.
-    fn gauges(&self) -> [(&'static str, &'static str, &Family<JobLabel, Real>); 9] {
+    fn gauges(&self) -> [(&'static str, &'static str, &Family<JobLabel, Real>); 10] {
         [
             ("job_loss", "Mean loss at the slow weights", &self.loss),
             ("job_perturbed_loss", "Mean loss at the last perturbed weights", &self.perturbed_loss),
@@ -65,6 +66,11 @@ impl JobSeries {
             ("job_test_accuracy", "Share of the test split classified rightly", &self.test_accuracy),
             ("job_test_loss", "Mean loss on the test split", &self.test_loss),
             ("job_gradient_norm", "Euclidean norm of the first gradient", &self.gradient_norm),
+            (
+                "job_mean_shard_gradient_norm",
+                "Mean over the shards of the Euclidean norms of their first gradients",
+                &self.mean_shard_gradient_norm,
+            ),
             ("job_alpha", "Interpolation factor of the slow weights", &self.alpha),
             ("job_learning_rate", "Learning rate", &self.learning_rate),
             ("job_progress_ratio", "Outer steps done of all", &self.progress),
@@ -86,7 +92,12 @@ impl JobSeries {
         self.loss.get_or_create(&label).set(step.loss);
         self.perturbed_loss.get_or_create(&label).set(step.last_loss);
         self.accuracy.get_or_create(&label).set(step.accuracy);
-        self.gradient_norm.get_or_create(&label).set(step.gradient_norm);
+        if let Some(norm) = step.gradient_norm {
+            self.gradient_norm.get_or_create(&label).set(norm);
+        }
+        if let Some(norm) = step.mean_shard_gradient_norm {
+            self.mean_shard_gradient_norm.get_or_create(&label).set(norm);
+        }
         self.alpha.get_or_create(&label).set(step.alpha);
         self.learning_rate.get_or_create(&label).set(step.learning_rate);
         self.progress.get_or_create(&label).set(step.outer_step as f64 / outer_steps.max(1) as f64);

@@ -141,20 +141,22 @@ impl Peers {
         let peer = peer.ok_or_else(|| Status::not_found("the coordinator has not told its address"))?;
         let channel = self.channel(from, &peer)?;
         let ticket = round.ticket.to_bytes().to_vec().into();
-        let blocks = Some(range.into());
-        let request = match wanted {
+        let asked = Some(range.into());
+        let (blocks, request) = match wanted {
             Wanted::Weights => {
-                let request = v1::FetchWeightsRequest { ticket, blocks, session: from.0 };
-                body::call(SERVICE_NAME, "FetchWeights", body::request(Frames::message(&request)))
+                let request = v1::FetchWeightsRequest { ticket, blocks: asked, session: from.0 };
+                let message = body::request(Frames::message(&request));
+                (round.weight_blocks, body::call(SERVICE_NAME, "FetchWeights", message)?)
             }
             Wanted::Partial(segment) => {
                 let segment = Some(segment.into());
-                let request = v1::FetchPartialRequest { ticket, blocks, segment, session: from.0 };
-                body::call(SERVICE_NAME, "FetchPartial", body::request(Frames::message(&request)))
+                let request = v1::FetchPartialRequest { ticket, blocks: asked, segment, session: from.0 };
+                let message = body::request(Frames::message(&request));
+                (round.partial_blocks, body::call(SERVICE_NAME, "FetchPartial", message)?)
             }
-        }?;
+        };
         let answer = route::call(channel, request).await?;
-        let mut reader = BlockReader::new(answer.into_body(), round.blocks, range, self.0.memory.clone());
+        let mut reader = BlockReader::new(answer.into_body(), blocks, range, self.0.memory.clone());
         while let Some((number, block, digest)) = reader.next().await.map_err(failed)? {
             *next = number + 1;
             if sink.send(make(number, block, digest)).await.is_err() {

@@ -36,6 +36,7 @@ impl Transfers {
             samples: upload.partial.sums.samples,
             compute_seconds: upload.compute_seconds,
             data_seconds: upload.data_seconds,
+            visits: upload.partial.sums.visits.map(v1::VisitSums::from),
         };
         let covered = sums_bytes(&upload.partial.sums);
         let Partial { gradient, statistics, .. } = upload.partial;
