@@ -116,9 +116,10 @@ cuda-toolkit:
     python3 -m pip --version >/dev/null 2>&1 || .ci/packages python3-pip
     deploy/cuda-toolkit {{ toolkit }} >/dev/null
 
-# Lints and documentation of what CUDA changes.
+# Lints and documentation of what CUDA changes: that is in libraries and programs, and tests of the whole service are linted
+# without it.
 cuda-lint: cuda-toolkit
-    eval "$(deploy/cuda-toolkit {{ toolkit }})" && cargo clippy {{ cuda }} --all-targets -- -D warnings
+    eval "$(deploy/cuda-toolkit {{ toolkit }})" && cargo clippy {{ cuda }} --lib --bins -- -D warnings
     eval "$(deploy/cuda-toolkit {{ toolkit }})" && RUSTDOCFLAGS="-D warnings" cargo doc {{ cuda }} --no-deps
 
 # The emulated machine, and the tests of its own. Built anew when something that it is made of is younger.

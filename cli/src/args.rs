@@ -1,13 +1,17 @@
 //! The definition of all commands and flags, from which parsing, help and shell completions are derived.
 
+mod handover;
+
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use lookbehind_common::ids::JobId;
 use lookbehind_worker::RemoteArgs;
 use lookbehind_worker::device::DeviceChoice;
 
+pub use self::handover::{Continue, Handover, Settings, Submit};
 use crate::exit::Exit;
 
 /// Trains neural networks with Lookbehind-SAM and its relatives, on one machine or many.
@@ -28,9 +32,10 @@ pub struct General {
     /// Print JSON for programs: one object per line, with the field names of the protocol
     #[arg(long, global = true)]
     pub json: bool,
-    /// Which logs go to standard error, for example "info" or "lookbehind_coordinator=debug,warn"
-    #[arg(long, global = true, env = "LOOKBEHIND_LOG", default_value = "warn", value_name = "FILTER")]
-    pub log: String,
+    /// Which logs go to standard error, for example "info" or "lookbehind_coordinator=debug,warn"; by default "warn",
+    /// and "error" for train, which reports the rest as events of the job
+    #[arg(long, global = true, env = "LOOKBEHIND_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
 }
 
 /// The commands.
@@ -40,22 +45,28 @@ pub enum Command {
     Train(Train),
     /// Hand a job to a coordinator
     Submit(Submit),
-    /// List jobs, newest first
+    /// Go on with a job that has succeeded, for more epochs or outer steps, as a new job
+    Continue(Continue),
+    /// List jobs: those that have not ended, then the others, newest first
     Jobs(Jobs),
     /// Show one job
     Job(OneJob),
     /// Follow a job until it ends
     Watch(OneJob),
-    /// Cancel a job; it cannot be resumed
+    /// Cancel a job
     Cancel(OneJob),
     /// Pause a job after its current outer step; it can be resumed
     Pause(OneJob),
     /// Resume a paused job
     Resume(Resume),
+    /// Go on with a failed or cancelled job from its newest checkpoint
+    Retry(OneJob),
     /// Delete jobs that have ended, with their models and metrics
     Delete(Delete),
     /// List the workers
     Workers(Remote),
+    /// List the checkpoints of a job
+    Checkpoints(OneJob),
     /// Fetch a job's model and metrics
     Fetch(Fetch),
     /// Compare two runs and show where they first differ
@@ -66,6 +77,14 @@ pub enum Command {
     Certs(Certs),
     /// Print completions for a shell
     Completions(Completions),
+}
+
+impl Cli {
+    /// Which logs go to standard error.
+    pub fn log(&self) -> &str {
+        let usual = if matches!(self.command, Command::Train(_)) { "error" } else { "warn" };
+        self.general.log.as_deref().unwrap_or(usual)
+    }
 }
 
 /// Where the coordinator is.
@@ -105,43 +124,47 @@ pub struct Train {
     /// How many workers to run in this process; the result does not depend on it
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: u16,
+    /// Keys to change
+    #[command(flatten)]
+    pub settings: Settings,
     /// Devices of the workers: auto (all GPUs, or the CPU if there is none), cpu, cuda, or GPUs as in cuda:0,1
     #[arg(long, env = "LOOKBEHIND_DEVICE", value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
+    /// Folder of the data files that the job names; by default the job file's folder
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data: Option<PathBuf>,
     /// Where model and metrics go
     #[command(flatten)]
     pub out: Out,
-    /// Keep the coordinator's state in this folder; the same command continues where an earlier one stopped
+    /// Keep the coordinator's state in this folder; the same job continues where an earlier run stopped
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub state: Option<PathBuf>,
-    /// Where data files may come from in addition to the job file's folder
+    /// Where data files may come from in addition to this folder
     #[command(flatten)]
     pub remote: RemoteArgs,
-}
-
-/// `submit`.
-#[derive(Debug, Args)]
-pub struct Submit {
-    /// The job file
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub job: PathBuf,
-    /// Follow the job until it ends
-    #[arg(long)]
-    pub watch: bool,
-    /// Where model and metrics go, with --watch
-    #[command(flatten)]
-    pub out: Out,
-    /// Where the coordinator is
-    #[command(flatten)]
-    pub remote: Remote,
 }
 
 /// `jobs`.
 #[derive(Debug, Args)]
 pub struct Jobs {
+    /// Only jobs in this state; may be given several times
+    #[arg(long = "state", value_name = "STATE", value_parser = PossibleValuesParser::new(STATES))]
+    pub states: Vec<String>,
+    /// Only jobs of this owner
+    #[arg(long, value_name = "NAME")]
+    pub owner: Option<String>,
+    /// Only jobs with this text in their names, upper and lower case alike
+    #[arg(long, value_name = "TEXT")]
+    pub name: Option<String>,
+    /// Only jobs with this label, or with any label of this key; may be given several times
+    #[arg(long = "label", value_name = "KEY[=VALUE]", value_parser = label_filter)]
+    pub labels: Vec<(String, String)>,
     /// Show at most this number of jobs
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
+    /// Show all jobs
+    #[arg(long, conflicts_with = "limit")]
+    pub all: bool,
     /// Where the coordinator is
     #[command(flatten)]
     pub remote: Remote,
@@ -264,6 +287,24 @@ pub struct Certs {
 pub struct Completions {
     /// The shell
     pub shell: Shell,
+}
+
+/// The states of jobs.
+const STATES: [&str; 7] = ["queued", "preparing", "running", "paused", "succeeded", "failed", "cancelled"];
+
+/// Splits a label. The coordinator checks its characters.
+fn label(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Splits a label that jobs are to have; without a value, any value will do.
+fn label_filter(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    match key {
+        "" => Err("expected KEY=VALUE or KEY"),
+        _ => Ok((key.to_owned(), value.to_owned())),
+    }
 }
 
 /// Refuses malformed identifiers here, so that a typing error is not reported as an unknown job.

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use futures_util::stream;
-use lookbehind_identity::{Access, Authorize, Folder, tls_refusal};
+use lookbehind_identity::{Access, Calls, ConnectError, Folder, Refusal};
 use lookbehind_proto::transfer::{self, MAX_MESSAGE_BYTES, Piece};
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::job_service_client::JobServiceClient;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Channel;
 use tonic::{Code, Response, Status, Streaming};
 
 use crate::args::Remote;
@@ -21,7 +19,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const CALL: Duration = Duration::from_secs(30);
 /// Interval between keep-alive pings, and how long their answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// How often job creation is attempted if the connection is lost before the answer. The request identity ensures that
+/// How often job creation is attempted if the connection is lost before the answer, or the coordinator cannot answer now. The request identity ensures that
 /// only one job is created.
 const CREATE_ATTEMPTS: u32 = 4;
 /// Jobs per page. Pages are small because each job carries its specification.
@@ -30,7 +28,7 @@ const PAGE: u32 = 100;
 /// A connection to a coordinator. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Client {
-    service: JobServiceClient<InterceptedService<Channel, Authorize>>,
+    service: JobServiceClient<Calls>,
     url: String,
 }
 
@@ -60,9 +58,12 @@ impl Client {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true);
-        let channel = access.connect(&endpoint).await.map_err(|error| no_connection(url, &error))?;
-        let service = JobServiceClient::with_interceptor(channel, access.authorize()?);
-        Ok(Self { service: service.max_decoding_message_size(MAX_DECODED), url: url.to_owned() })
+        let calls = access.connect(&endpoint).await.map_err(|error| match error {
+            ConnectError::Credentials(error) => CliError::Credentials(error),
+            ConnectError::Transport(error) => no_connection(url, &error),
+        })?;
+        let service = JobServiceClient::new(calls).max_decoding_message_size(MAX_DECODED);
+        Ok(Self { service, url: url.to_owned() })
     }
 
     /// URL of the coordinator.
@@ -80,7 +81,7 @@ impl Client {
         let mut wait = Duration::from_millis(200);
         for _ in 1..CREATE_ATTEMPTS {
             match in_time(self.service.clone().create_job(request.clone())).await {
-                Err(status) if is_connection(&status) && tls_refusal(&status).is_none() => {
+                Err(status) if is_transient(&status) && Refusal::of(&status).is_none() => {
                     tokio::time::sleep(wait).await
                 }
                 answer => return self.job(answer.map(|r| r.job), "submit"),
@@ -131,6 +132,26 @@ impl Client {
         self.job(answer.map(|r| r.job), "resume")
     }
 
+    /// Queues a failed or cancelled job again and returns it.
+    ///
+    /// # Errors
+    /// If the job is unknown or has succeeded, or there is no answer.
+    pub async fn retry(&self, id: &str) -> Result<v1::Job, CliError> {
+        let request = v1::RetryJobRequest { job_id: id.to_owned() };
+        let answer = in_time(self.service.clone().retry_job(request)).await;
+        self.job(answer.map(|r| r.job), "retry")
+    }
+
+    /// The checkpoints of a job, newest first.
+    ///
+    /// # Errors
+    /// If the job is unknown, or there is no answer.
+    pub async fn checkpoints(&self, id: &str) -> Result<Vec<v1::Checkpoint>, CliError> {
+        let request = v1::ListCheckpointsRequest { job_id: id.to_owned() };
+        let answer = in_time(self.service.clone().list_checkpoints(request)).await;
+        Ok(answer.map_err(|status| self.error("checkpoints", &status))?.checkpoints)
+    }
+
     /// Deletes a job that has ended.
     ///
     /// # Errors
@@ -141,25 +162,30 @@ impl Client {
         answer.map(drop).map_err(|status| self.error("delete", &status))
     }
 
-    /// The newest jobs, at most `limit`.
+    /// The first of the jobs that `wanted` describes, at most `limit`, and whether there are more.
     ///
     /// # Errors
-    /// If there is no answer.
-    pub async fn jobs(&self, limit: usize) -> Result<Vec<v1::Job>, CliError> {
+    /// If there is no answer, or the coordinator refuses.
+    pub async fn jobs(
+        &self,
+        wanted: v1::ListJobsRequest,
+        limit: usize,
+    ) -> Result<(Vec<v1::Job>, bool), CliError> {
         let mut jobs = Vec::new();
-        let mut page_token = String::new();
+        let mut request = wanted;
         loop {
-            let page_size = (limit - jobs.len()).min(PAGE as usize) as u32;
-            let request = v1::ListJobsRequest { page_size, page_token };
-            let answer = in_time(self.service.clone().list_jobs(request)).await;
+            request.page_size = (limit - jobs.len()).min(PAGE as usize) as u32;
+            let answer = in_time(self.service.clone().list_jobs(request.clone())).await;
             let page = answer.map_err(|status| self.error("jobs", &status))?;
-            let empty = page.jobs.is_empty();
             jobs.extend(page.jobs);
-            jobs.truncate(limit);
-            page_token = page.next_page_token;
-            if jobs.len() >= limit || page_token.is_empty() || empty {
-                return Ok(jobs);
+            // A page may be empty although more follow. One that leads back to itself would never end.
+            let is_last = page.next_page_token.is_empty() || page.next_page_token == request.page_token;
+            if jobs.len() >= limit || is_last {
+                let has_more = jobs.len() > limit || !is_last;
+                jobs.truncate(limit);
+                return Ok((jobs, has_more));
             }
+            request.page_token = page.next_page_token;
         }
     }
 
@@ -229,7 +255,10 @@ impl Client {
             "" => status.code().to_string(),
             message => message.to_owned(),
         };
-        CliError::Refused { what: what.to_owned(), message }
+        match status.code() {
+            Code::Unavailable => CliError::NotNow { what: what.to_owned(), message },
+            _ => CliError::Refused { what: what.to_owned(), message },
+        }
     }
 
     fn job(&self, answer: Result<Option<v1::Job>, Status>, what: &str) -> Result<v1::Job, CliError> {
@@ -244,18 +273,28 @@ const MAX_DECODED: usize = 4 * MAX_MESSAGE_BYTES;
 
 /// Whether a status reports a failed connection instead of an answer of the coordinator.
 pub fn is_connection(status: &Status) -> bool {
-    use std::error::Error;
-    // Only errors of the transport have a source. A status that the coordinator sent has none.
-    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
-        || (matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled)
-            && status.source().is_some())
+    // Only errors of this side, such as those of the transport, have a source. A status that the coordinator sent has none.
+    std::error::Error::source(status).is_some()
 }
 
-/// The error for a failed connection: no coordinator answers, or one side does not trust the other's certificate.
+/// Whether the same call may succeed a little later: the connection failed, or the coordinator cannot answer now.
+fn is_transient(status: &Status) -> bool {
+    is_connection(status) || status.code() == Code::Unavailable
+}
+
+/// The coordinator did not answer in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {} s", CALL.as_secs())]
+struct NoAnswer;
+
+/// The error for a failed connection: nothing answers, something else than a coordinator, or one side does not trust the
+/// other's certificate.
 fn no_connection(url: &str, error: &(dyn std::error::Error + 'static)) -> CliError {
-    match tls_refusal(error) {
-        Some(reason) => CliError::NotTrusted { url: url.to_owned(), reason },
-        None => CliError::Unreachable { url: url.to_owned(), reason: innermost(error) },
+    let url = url.to_owned();
+    match Refusal::of(error) {
+        Some(Refusal::Protocol(mismatch)) => CliError::NoCoordinator { url, mismatch },
+        Some(refusal) => CliError::NotTrusted { url, reason: refusal.to_string() },
+        None => CliError::Unreachable { url, reason: innermost(error) },
     }
 }
 
@@ -263,7 +302,7 @@ fn no_connection(url: &str, error: &(dyn std::error::Error + 'static)) -> CliErr
 async fn in_time<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
     match tokio::time::timeout(CALL, call).await {
         Ok(answer) => answer.map(Response::into_inner),
-        Err(_) => Err(Status::deadline_exceeded(format!("no answer within {} s", CALL.as_secs()))),
+        Err(_) => Err(Status::from_error(Box::new(NoAnswer))),
     }
 }
 

@@ -3,6 +3,7 @@
 mod audit;
 mod certs;
 mod completions;
+mod continuing;
 mod delete;
 mod fetch;
 mod jobs;
@@ -25,14 +26,17 @@ pub async fn run(command: Command, console: &Console, registry: Registry) -> Res
     match command {
         Command::Train(args) => Box::pin(train::run(&args, console, registry)).await,
         Command::Submit(args) => Box::pin(submit::run(&args, console)).await,
+        Command::Continue(args) => Box::pin(continuing::run(&args, console)).await,
         Command::Jobs(args) => jobs::list(&args, console).await,
         Command::Job(args) => jobs::show(&args, console).await,
         Command::Watch(args) => Box::pin(watch::run(&args, console)).await,
         Command::Cancel(args) => jobs::cancel(&args, console).await,
         Command::Pause(args) => jobs::pause(&args, console).await,
         Command::Resume(args) => jobs::resume(&args, console).await,
+        Command::Retry(args) => jobs::retry(&args, console).await,
         Command::Delete(args) => delete::run(&args, console).await,
         Command::Workers(remote) => jobs::workers(&remote, console).await,
+        Command::Checkpoints(args) => jobs::checkpoints(&args, console).await,
         Command::Fetch(args) => Box::pin(fetch::run(&args, console)).await,
         Command::Audit(args) => Box::pin(audit::run(&args, console)).await,
         Command::Validate(args) => validate::run(&args, console, registry),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobError;
-use lookbehind_identity::{AccessError, IdentityError};
+use lookbehind_identity::{AccessError, IdentityError, Mismatch};
 use lookbehind_proto::transfer::TransferError;
 use lookbehind_worker::device::DeviceError;
 
@@ -47,6 +47,14 @@ pub enum CliError {
         /// The error of the network.
         reason: String,
     },
+    /// Something else than a coordinator answers.
+    #[error("no coordinator answers at {url}: {mismatch}")]
+    NoCoordinator {
+        /// URL of the coordinator.
+        url: String,
+        /// What is spoken there.
+        mismatch: Mismatch,
+    },
     /// The address of a coordinator or the credentials for it are invalid.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -80,6 +88,14 @@ pub enum CliError {
         seconds: u64,
         /// The error of the network.
         reason: String,
+    },
+    /// The coordinator answered that it cannot serve a call now.
+    #[error("{what}: {}", printable(message))]
+    NotNow {
+        /// The call.
+        what: String,
+        /// The message of the coordinator.
+        message: String,
     },
     /// The coordinator answered a call with an error.
     #[error("{what}: {}", printable(message))]
@@ -221,8 +237,10 @@ impl CliError {
             | Self::Usage(_)
             | Self::Access(_)
             | Self::Credentials(_) => Exit::Usage,
-            Self::Unreachable { .. } | Self::Lost { .. } => Exit::Unreachable,
-            Self::Refused { .. } | Self::Malformed { .. } | Self::NotTrusted { .. } => Exit::Refused,
+            Self::Unreachable { .. } | Self::NoCoordinator { .. } | Self::Lost { .. } => Exit::Unreachable,
+            Self::Refused { .. } | Self::NotNow { .. } | Self::Malformed { .. } | Self::NotTrusted { .. } => {
+                Exit::Refused
+            }
             Self::Write { .. }
             | Self::Occupied { .. }
             | Self::ReplacesInput { .. }

@@ -22,7 +22,8 @@ pub(crate) fn step(outer_step: u64) -> v1::OuterStepMetrics {
         loss: 1.0 / outer_step as f64,
         last_loss: 2.0 / outer_step as f64,
         accuracy: 1.0 - 0.5 / outer_step as f64,
-        gradient_norm: 0.25,
+        gradient_norm: Some(0.25),
+        mean_shard_gradient_norm: None,
         learning_rate: 0.1,
         alpha: 0.5,
         samples: 100,
@@ -195,7 +196,7 @@ impl JobService for Scripted {
         &self,
         request: Request<v1::ListJobsRequest>,
     ) -> Result<Response<v1::ListJobsResponse>, Status> {
-        let v1::ListJobsRequest { page_size, page_token } = request.into_inner();
+        let v1::ListJobsRequest { page_size, page_token, .. } = request.into_inner();
         let (first, all) = (page_token.parse().unwrap_or(0), self.0.lock().unwrap().listed);
         let end = all.min(first + u64::from(page_size));
         let jobs = (first..end).map(|n| v1::Job { id: format!("j{n:08}"), ..v1::Job::default() }).collect();
@@ -221,6 +222,20 @@ impl JobService for Scripted {
         &self,
         _: Request<v1::ResumeJobRequest>,
     ) -> Result<Response<v1::ResumeJobResponse>, Status> {
+        unscripted()
+    }
+
+    async fn retry_job(
+        &self,
+        _: Request<v1::RetryJobRequest>,
+    ) -> Result<Response<v1::RetryJobResponse>, Status> {
+        unscripted()
+    }
+
+    async fn list_checkpoints(
+        &self,
+        _: Request<v1::ListCheckpointsRequest>,
+    ) -> Result<Response<v1::ListCheckpointsResponse>, Status> {
         unscripted()
     }
 

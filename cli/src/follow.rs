@@ -1,6 +1,8 @@
 //! Follows a job for its user: every event goes to the terminal or the reading program, to the output folder and into
 //! the summary.
 
+use std::time::Duration;
+
 use lookbehind_common::job::JobSpec;
 use lookbehind_proto::json::{NoticeJson, StepJson, state_name};
 use lookbehind_proto::v1;
@@ -15,7 +17,11 @@ use crate::output::model::{Download, Model};
 use crate::output::summary::{Summary, Tally};
 use crate::progress::Progress;
 use crate::report;
+use crate::text::is_over;
 use crate::watch::{Event, Watch};
+
+/// After this time without an event, a job is asked what it waits for.
+const ASK: Duration = Duration::from_secs(2);
 
 /// A job that is being followed.
 pub struct Follow {
@@ -73,9 +79,25 @@ impl Follow {
         }
     }
 
+    /// The next event. A job to which nothing happens is asked what it waits for.
+    async fn event(&mut self) -> Result<Event, CliError> {
+        loop {
+            let may_wait = !self.console.json() && !is_over(self.job.state());
+            tokio::select! {
+                biased;
+                event = self.watch.next() => return event,
+                () = tokio::time::sleep(ASK), if may_wait => {}
+            }
+            // Without an answer there is nothing to say: the watcher tells that the connection is lost.
+            if let Ok(job) = self.client.job_by_id(&self.job.id).await {
+                self.progress.waits(&job);
+            }
+        }
+    }
+
     /// Processes one event and returns whether it was the last.
     async fn next(&mut self) -> Result<bool, CliError> {
-        match self.watch.next().await? {
+        match self.event().await? {
             Event::Notice(notice) => self.notice(&notice)?,
             Event::Step(step) => self.step(&step)?,
             Event::Lost(reason) => self.progress.lost(&reason),

@@ -4,12 +4,15 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use lookbehind_common::digest::Digest;
-use lookbehind_common::job::{JobError, JobFile, JobSpec, parse_toml};
+use lookbehind_common::job::{Init, JobError, JobFile, JobSpec, Setting, apply_settings, parse_toml};
+use lookbehind_common::layout::Layout;
+use lookbehind_common::model_file;
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 use safetensors::SafeTensors;
 
 use crate::error::CliError;
+use crate::output::job_file;
 
 /// The job that `train` runs if none is given.
 const EMBEDDED: &str = include_str!("../../deploy/jobs/digits.toml");
@@ -49,6 +52,14 @@ impl JobSource {
     /// # Errors
     /// If a file cannot be read, or a key is invalid.
     pub fn read(path: &Path) -> Result<Self, CliError> {
+        Self::read_with(path, &[])
+    }
+
+    /// As [`Self::read`], with changes.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_with(path: &Path, settings: &[Setting]) -> Result<Self, CliError> {
         let mut text = String::new();
         let file = std::fs::File::open(path).map_err(|error| CliError::read(path, error))?;
         file.take(MAX_JOB_BYTES + 1)
@@ -62,27 +73,66 @@ impl JobSource {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        Self::parse(path.display().to_string(), text, folder)
+        Self::parse_with(path.display().to_string(), &text, folder, settings)
     }
 
-    /// The embedded job: a classifier of handwritten digits, whose data is part of the worker.
+    /// The embedded job: a classifier of handwritten digits, whose data is part of the worker. With changes.
     ///
     /// # Errors
-    /// Only if the embedded file is invalid, which is a defect of the build.
-    pub fn embedded() -> Result<Self, CliError> {
-        Self::parse("the embedded digits job".to_owned(), EMBEDDED.to_owned(), PathBuf::from("."))
+    /// If a changed key is invalid.
+    pub fn embedded(settings: &[Setting]) -> Result<Self, CliError> {
+        Self::parse_with("the embedded digits job".to_owned(), EMBEDDED, PathBuf::from("."), settings)
+    }
+
+    /// The job file of a job of the coordinator, with changes. A file of initial weights is named by its digest: the
+    /// coordinator has it.
+    ///
+    /// # Errors
+    /// If the coordinator sent no specification, or a changed key is invalid.
+    pub fn of_job(job: &v1::Job, settings: &[Setting]) -> Result<Self, CliError> {
+        let label = format!("job {}", job.id);
+        let wrong = |source| CliError::Job { label: label.clone(), source };
+        let text = apply_settings(&job_toml(job)?, settings).map_err(wrong)?;
+        let file = parse_toml(&text).map_err(wrong)?;
+        let spec = file.validate().map_err(wrong)?;
+        Ok(Self { label, text, folder: PathBuf::from("."), init: None, spec, file })
+    }
+
+    fn parse_with(
+        label: String,
+        text: &str,
+        folder: PathBuf,
+        settings: &[Setting],
+    ) -> Result<Self, CliError> {
+        match apply_settings(text, settings) {
+            Ok(text) => Self::parse(label, text, folder),
+            Err(source) => Err(CliError::Job { label, source }),
+        }
     }
 
     pub(crate) fn parse(label: String, text: String, folder: PathBuf) -> Result<Self, CliError> {
         let wrong = |source| CliError::Job { label: label.clone(), source };
         let mut file = parse_toml(&text).map_err(wrong)?;
         let init = match &file.model.init {
-            Some(path) => Some(InitialWeights::read(&label, folder.join(path))?),
-            None => None,
+            Some(Init::File(path)) => Some(InitialWeights::read(&label, folder.join(path))?),
+            Some(Init::Job(_)) | None => None,
         };
-        file.model.init = init.as_ref().map(|init| init.digest.to_string());
+        if let Some(init) = &init {
+            file.model.init = Some(init.digest.to_string().into());
+        }
         let spec = file.validate().map_err(wrong)?;
         Ok(Self { label, text, folder, init, spec, file })
+    }
+
+    /// The job with further labels, which replace those of the same keys.
+    ///
+    /// # Errors
+    /// If a label is not valid.
+    pub fn with_labels(mut self, labels: &[(String, String)]) -> Result<Self, CliError> {
+        self.file.labels.extend(labels.iter().cloned());
+        let wrong = |source| CliError::Job { label: "--label".to_owned(), source };
+        self.spec = self.file.validate().map_err(wrong)?;
+        Ok(self)
     }
 
     /// The job file with the initial weights replaced by their digest.
@@ -95,24 +145,42 @@ impl JobSource {
         wire::to_proto(&self.file)
     }
 
-    /// A digest of the job and its initial weights, equal for equal jobs. It serves as request identity.
-    pub fn identity(&self) -> Digest {
-        let init = self.init.as_ref().map(|init| init.digest.to_string()).unwrap_or_default();
-        Digest::of(format!("{init}\n{}", self.text).as_bytes())
+    /// Checks that the initial weights, if there are any, are those of a model with this layout.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn check_init(&self, layout: &Layout) -> Result<(), CliError> {
+        let Some(init) = &self.init else { return Ok(()) };
+        let read = model_file::read(&init.bytes, layout);
+        read.map(drop).map_err(|error| wrong_init(&self.label, &init.path, &error.to_string()))
     }
+}
+
+/// The job file as the coordinator stores it; initial weights are given by their digest.
+pub(crate) fn job_toml(job: &v1::Job) -> Result<String, CliError> {
+    let what = || format!("job {}", job.id);
+    let spec = job
+        .spec
+        .as_ref()
+        .ok_or_else(|| CliError::Malformed { what: what(), missing: "its specification" })?;
+    let file = wire::from_proto(spec).map_err(|source| CliError::Job { label: what(), source })?;
+    job_file::write(&file).map_err(|error| CliError::Refused { what: what(), message: error.to_string() })
 }
 
 impl InitialWeights {
     fn read(label: &str, path: PathBuf) -> Result<Self, CliError> {
-        let wrong = |problem: String| CliError::Job {
-            label: label.to_owned(),
-            source: JobError::new("model.init", &format!("{}: {problem}", path.display())),
-        };
+        let wrong = |problem: String| wrong_init(label, &path, &problem);
         let bytes = std::fs::read(&path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
         SafeTensors::deserialize(&bytes)
             .map_err(|error| wrong(format!("not a usable safetensors file: {error}")))?;
         Ok(Self { path, digest: Digest::of(&bytes), bytes: bytes.into() })
     }
+}
+
+/// The error for a file of initial weights that cannot be used.
+fn wrong_init(label: &str, path: &Path, problem: &str) -> CliError {
+    let source = JobError::new("model.init", &format!("{}: {problem}", path.display()));
+    CliError::Job { label: label.to_owned(), source }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@
 //! - [`client`], [`watch`], [`follow`]: communication with a coordinator.
 //! - [`local`]: a whole cluster inside this process.
 //! - [`output`]: the files of a run.
-//! - [`audit`]: comparison of two runs.
+//! - [`audit`]: comparison of two runs; [`changes`]: comparison of two job files.
 //! - [`console`], [`progress`], [`report`], [`table`], [`text`], [`mod@line`]: output for people and programs.
 //! - [`error`], [`exit`]: errors and exit codes.
 
@@ -33,6 +33,7 @@
 
 pub mod args;
 pub mod audit;
+pub mod changes;
 pub mod client;
 pub mod commands;
 pub mod console;
@@ -90,7 +91,7 @@ pub fn run(registry: Registry) -> ExitCode {
 }
 
 fn carry_out(cli: Cli, console: &Console, registry: Registry) -> Result<(), CliError> {
-    console.start_logs(&cli.general.log)?;
+    console.start_logs(cli.log())?;
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|source| CliError::System { what: "cannot start threads", source })?;
     let result = runtime.block_on(commands::run(cli.command, console, registry));

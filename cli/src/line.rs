@@ -1,7 +1,7 @@
 //! The lines that programs read on standard output.
 
 use lookbehind_common::job::JobFile;
-use lookbehind_proto::json::{JobJson, NoticeJson, StepJson, WorkerJson};
+use lookbehind_proto::json::{CheckpointJson, JobJson, NoticeJson, StepJson, WorkerJson};
 use serde::Serialize;
 
 use crate::audit::Audit;
@@ -17,6 +17,8 @@ pub enum Line<'a> {
     Jobs(Vec<JobJson>),
     /// Identity of a job that was deleted.
     Deleted(String),
+    /// The checkpoints of a job.
+    Checkpoints(Vec<CheckpointJson>),
     /// The registered workers.
     Workers(Vec<WorkerJson>),
     /// A notice of a job.
@@ -42,6 +44,10 @@ pub struct Valid {
     pub spec: JobFile,
     /// Gradients per complete outer step.
     pub gradients_per_outer_step: u64,
+    /// Rounds of communication per complete outer step, in each of which all shards are computed once.
+    pub rounds_per_outer_step: u64,
+    /// What was read of the data, in lines for people; empty without `--data`.
+    pub data: Vec<String>,
     /// What was not checked; absent with `--data`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_checked: Option<String>,

@@ -4,6 +4,7 @@
 //! the job runs. No file is opened that was there before, and no link is followed: others may write into the folder.
 
 pub mod estimate;
+pub mod job_file;
 pub mod metrics;
 pub mod model;
 pub mod summary;

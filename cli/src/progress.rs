@@ -8,7 +8,7 @@ use lookbehind_proto::json::state_name;
 use lookbehind_proto::v1;
 
 use crate::console::Console;
-use crate::text::{percent, printable, reason};
+use crate::text::{loss, percent, printable, reason};
 use crate::watch::time_of;
 
 /// After an outer step with a test, a plain line is due if the last one is at least this old.
@@ -27,6 +27,8 @@ pub struct Progress {
     total: u64,
     last_test: Option<f64>,
     last_state: v1::JobState,
+    /// What the job waited for when that was told last; empty if it waited for nothing.
+    told_wait: String,
 }
 
 impl Progress {
@@ -42,7 +44,22 @@ impl Progress {
             total: 0,
             last_test: None,
             last_state: v1::JobState::Unspecified,
+            told_wait: String::new(),
         }
+    }
+
+    /// Reports what the job waits for, if that has changed.
+    pub fn waits(&mut self, job: &v1::Job) {
+        if let Some(wait) = self.new_wait(job) {
+            self.console.note(wait);
+        }
+    }
+
+    fn new_wait(&mut self, job: &v1::Job) -> Option<String> {
+        let is_new = self.told_wait != job.waiting_for;
+        self.told_wait.clone_from(&job.waiting_for);
+        (is_new && !job.waiting_for.is_empty())
+            .then(|| format!("{} waits for {}", job.id, printable(&job.waiting_for)))
     }
 
     /// Reports a change of the job. Checkpoints of a running job are routine and not reported.
@@ -50,7 +67,7 @@ impl Progress {
         self.set_total(notice.total_outer_steps);
         let state = state_name(notice.state());
         let same_state = std::mem::replace(&mut self.last_state, notice.state()) == notice.state();
-        if same_state && notice.message.starts_with("checkpoint ") {
+        if same_state && notice.kind() == v1::NoticeKind::Checkpoint {
             return;
         }
         let message = printable(reason(notice.state(), &notice.message));
@@ -104,8 +121,8 @@ impl Progress {
         let left = duration(self.speed.seconds_left(self.total.saturating_sub(step.outer_step)));
         let samples = HumanCount(self.speed.samples_per_second() as u64);
         let test = self.last_test.map_or(String::new(), |test| format!("  test {}", percent(test)));
-        let (loss, accuracy) = (step.loss, percent(step.accuracy));
-        format!("loss {loss:.4}  accuracy {accuracy}{test}  {left} left  {samples} samples/s")
+        let (loss, accuracy) = (loss(step.loss), percent(step.accuracy));
+        format!("loss {loss}  accuracy {accuracy}{test}  {left} left  {samples} samples/s")
     }
 }
 

@@ -21,6 +21,11 @@ pub fn printable_lines(text: &str) -> String {
     lines.join("\n")
 }
 
+/// Formats a loss. A loss that grows without bound keeps a readable length.
+pub fn loss(loss: f64) -> String {
+    if loss.abs() < 1e6 || !loss.is_finite() { format!("{loss:.4}") } else { format!("{loss:.4e}") }
+}
+
 /// Formats a share between 0 and 1 in percent.
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)

@@ -130,7 +130,9 @@ impl Watch {
         match self.client.job_by_id(&self.job_id).await {
             Ok(job) if is_over(job.state()) => self.over(job),
             Ok(_) => self.failed(Status::unavailable("the stream ended before the job was over")),
-            Err(CliError::Unreachable { reason, .. }) => self.failed(Status::unavailable(reason)),
+            Err(CliError::Unreachable { reason, .. } | CliError::NotNow { message: reason, .. }) => {
+                self.failed(Status::unavailable(reason))
+            }
             Err(error) => Err(error),
         }
     }

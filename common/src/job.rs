@@ -5,13 +5,15 @@ pub mod file;
 mod method;
 mod parameters;
 mod spec;
+mod suggest;
 mod validate;
 
 pub use description::JobDescription;
-pub use file::{JobFile, parse_parameters, parse_toml};
+pub use file::{Init, InitialJob, JobFile, Setting, apply_settings, parse_parameters, parse_toml};
 pub use method::*;
 pub use parameters::normalise_parameters;
 pub use spec::*;
+pub use suggest::did_you_mean;
 pub use validate::JobError;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Model files: safetensors files with every tensor under its PyTorch name.
 
 mod check;
+mod error;
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::layout::{Layout, TensorEntry, TensorKind};
 use crate::model_state::ModelState;
 
 pub use check::{Check, MAX_HEADER};
+pub use error::ModelFileError;
 
 /// Last part of the names of the counters that PyTorch's batch normalisation stores with its running statistics. They
 /// are no part of a model's function: PyTorch uses them only for a running average without momentum.
@@ -27,79 +29,6 @@ const COUNTED: &str = "running_mean";
 const ALIGNMENT: usize = 8;
 /// Bytes that are collected before they are written, because many tensors are small.
 const BUFFER: usize = 1 << 20;
-
-/// Why a model file cannot be written or read.
-#[derive(Debug, thiserror::Error)]
-pub enum ModelFileError {
-    /// The file cannot be written, is not a safetensors file, or is damaged.
-    #[error("not a usable safetensors file: {source}")]
-    Format {
-        /// Error of the safetensors library.
-        #[from]
-        source: SafeTensorError,
-    },
-    /// The file is shorter or longer than its header says, or too short for a header.
-    #[error("not a usable safetensors file: expected {expected} bytes, found {found}")]
-    Length {
-        /// What the header says, or the least that a file has.
-        expected: u64,
-        /// Length of the file in bytes.
-        found: u64,
-    },
-    /// The header is too long.
-    #[error("not a usable safetensors file: expected a header of at most {MAX_HEADER} bytes, found {found}")]
-    HeaderLength {
-        /// Length of the header in bytes, as the file begins.
-        found: u64,
-    },
-    /// The header is not well-formed.
-    #[error("not a usable safetensors file: {reason}")]
-    Header {
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The file holds no tensor.
-    #[error("not a usable model file: it holds no tensors")]
-    Empty,
-    /// A tensor of the model is not in the file.
-    #[error("tensor {name:?}: missing")]
-    Missing {
-        /// Name of the tensor.
-        name: String,
-    },
-    /// The file holds a tensor that the model does not have.
-    #[error("tensor {name:?}: the model has none of that name")]
-    Unknown {
-        /// Name of the tensor.
-        name: String,
-    },
-    /// A tensor does not have the model's shape.
-    #[error("tensor {name:?}: expected shape {expected:?}, found {found:?}")]
-    Shape {
-        /// Name of the tensor.
-        name: String,
-        /// Shape in the model.
-        expected: Vec<usize>,
-        /// Shape in the file.
-        found: Vec<usize>,
-    },
-    /// A tensor is not f32.
-    #[error("tensor {name:?}: expected F32, found {found:?}")]
-    Dtype {
-        /// Name of the tensor.
-        name: String,
-        /// Dtype in the file.
-        found: Dtype,
-    },
-    /// A value is NaN or infinite.
-    #[error("tensor {name:?}: number {index} is not finite")]
-    NotFinite {
-        /// Name of the tensor.
-        name: String,
-        /// Index of the first such value, row-major.
-        index: usize,
-    },
-}
 
 struct TensorView<'a> {
     dtype: Dtype,
@@ -158,7 +87,7 @@ fn write_file<'a>(
     path: &Path,
     tensors: impl Iterator<Item = (&'a str, TensorView<'a>)>,
     metadata: &BTreeMap<&str, String>,
-) -> Result<(), SafeTensorError> {
+) -> Result<(), ModelFileError> {
     let mut tensors: Vec<_> = tensors.collect();
     // Larger elements first, then by name, as the library does: every tensor then begins at a multiple of the size of
     // its elements.
@@ -166,13 +95,16 @@ fn write_file<'a>(
         right.dtype.cmp(&left.dtype).then_with(|| left_name.cmp(right_name))
     });
     let header = Header::new(&tensors, metadata)?.into_bytes()?;
-    let mut file = BufWriter::with_capacity(BUFFER, File::create(path)?);
-    file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(&header)?;
-    for (_, tensor) in &tensors {
-        file.write_all(tensor.bytes)?;
-    }
-    Ok(file.flush()?)
+    let write = || {
+        let mut file = BufWriter::with_capacity(BUFFER, File::create(path)?);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        for (_, tensor) in &tensors {
+            file.write_all(tensor.bytes)?;
+        }
+        file.flush()
+    };
+    write().map_err(|source| ModelFileError::Write { source })
 }
 
 fn byte_range(entry: &TensorEntry) -> std::ops::Range<usize> {
@@ -211,7 +143,7 @@ pub fn write<T: Borrow<FlatBuffer>>(
         (entry.spec.name.as_str(), view)
     });
     let counters = counters.iter().map(|name| (name.as_str(), TensorView::counter()));
-    Ok(write_file(path, tensors.chain(counters), metadata)?)
+    write_file(path, tensors.chain(counters), metadata)
 }
 
 /// Writes flat buffers to a new file at `path`, each as one tensor under the given name, for state that only this
@@ -225,7 +157,7 @@ pub fn write_flat(path: &Path, flat_buffers: &[(&str, &FlatBuffer)]) -> Result<(
         .iter()
         .zip(&shapes)
         .map(|((name, flat_buffer), shape)| (*name, TensorView::f32(shape, flat_buffer.as_bytes())));
-    Ok(write_file(path, tensors, &BTreeMap::new())?)
+    write_file(path, tensors, &BTreeMap::new())
 }
 
 /// Reads the names and flat buffers of a file that [`write_flat`] wrote.

@@ -5,7 +5,8 @@
 //!
 //! [`Optimizer::begin`] begins an outer step and returns a request for the first gradient. [`Optimizer::absorb`] takes
 //! a gradient and returns a request for the next one, until the outer step is finished. The caller computes the
-//! gradients.
+//! gradients. If the shards of a batch climb by themselves (`perturbation = "shard"`), each request is for all gradients
+//! of their paths, and [`Optimizer::absorb_visits`] takes their sum.
 //!
 //! The weights at which to compute are published as `Arc`s and are not written while a caller holds them. A caller that
 //! drops them before the next [`Optimizer::absorb`] saves the optimizer one buffer of the model's size.
@@ -14,6 +15,7 @@ mod base;
 mod blocks;
 mod buffers;
 mod check;
+mod climb;
 pub mod elementwise;
 mod interpolation;
 mod messages;
@@ -22,13 +24,16 @@ mod outer_step;
 mod state;
 mod statistics;
 mod update;
+mod visit;
 mod weights;
 
 use std::sync::Arc;
 
+pub use self::climb::Climb;
 pub use self::messages::{AbsorbError, GradientRequest, Next, OuterStepReport};
-pub use self::methods::gradients_per_outer_step;
+pub use self::methods::{gradients_per_outer_step, requests_per_outer_step};
 pub use self::state::{OptimizerState, StateError};
+pub use self::visit::{Visit, partial_lengths};
 
 use self::base::{Base, buffer_names};
 use self::blocks::{Block, blocks_of};
@@ -41,18 +46,18 @@ use self::statistics::RunningStatistics;
 use self::update::{Ascent, Ending, Norms, OpenDescent, norms, update};
 use self::weights::Weights;
 use crate::flat_buffer::FlatBuffer;
-use crate::job::{self, Alpha, Method, OptimizerSpec};
+use crate::job::{self, Alpha, Method, OptimizerSpec, Perturbation};
 use crate::layout::Layout;
 use crate::model_state::ModelState;
-
-/// Added to the norm of a gradient, so that a gradient of zero gives an ascent of zero instead of NaN.
-const NORM_OFFSET: f64 = 1e-16;
 
 /// A job's optimizer: weights, running statistics and the base optimizer's state.
 #[derive(Debug)]
 pub struct Optimizer {
     method: Method,
+    /// The ascents that it takes itself: none if the shards climb by themselves.
     ascent: Option<job::Ascent>,
+    /// The visits that it asks for in place of single gradients.
+    visit: Option<Visit>,
     layout: Arc<Layout>,
     blocks: Vec<Block>,
     weights: Weights,
@@ -89,7 +94,8 @@ impl Optimizer {
         let buffers = buffer_names(&spec.base).iter().filter_map(|&name| buffers.remove(name));
         Ok(Self {
             method: spec.method,
-            ascent: spec.method.parts().ascent,
+            ascent: spec.method.parts().ascent.filter(|ascent| ascent.perturbation == Perturbation::Global),
+            visit: Visit::of(&spec.method),
             blocks: blocks_of(&layout),
             layout,
             weights: Weights::new(weights.parameters),
@@ -154,33 +160,47 @@ impl Optimizer {
         gradient: FlatBuffer,
         batch_statistics: &FlatBuffer,
     ) -> Result<Next, AbsorbError> {
-        let mut step = self.step.clone().ok_or(AbsorbError::NotAskedFor)?;
+        let mut step = self.requested(false)?;
         let measured = self.measure(&step, &gradient, batch_statistics)?;
         if step.index == 0 {
             step.gradient_norm = measured.plain;
         }
         self.statistics.absorb(step.index, step.gradient(), batch_statistics);
         if step.schedule.is_last(step.index) {
-            let alpha = self.finish(&step, &gradient);
-            self.step = None;
-            let slow = &self.weights.slow;
-            let check = Check { gradient: step.index, layout: &self.layout };
-            check.weights(norms(&self.blocks, slow, slow, None).plain, slow)?;
-            return Ok(Next::Finished(step.report(alpha)));
+            return self.end(&step, &gradient);
         }
         self.advance(&step, measured, &gradient);
         step.advance();
-        let next = step.request();
-        self.step = Some(step);
-        Ok(Next::Gradient(next))
+        Ok(self.ask(step))
+    }
+
+    /// The outer step whose last request was for visits, or for a gradient.
+    fn requested(&self, visits: bool) -> Result<OuterStep, AbsorbError> {
+        let step = self.step.clone().filter(|_| self.visit.is_some() == visits);
+        step.ok_or(AbsorbError::NotAskedFor)
+    }
+
+    /// Goes on with the outer step.
+    fn ask(&mut self, step: OuterStep) -> Next {
+        Next::Gradient(self.step.insert(step).request())
+    }
+
+    /// Ends the outer step with its last gradient.
+    fn end(&mut self, step: &OuterStep, gradient: &[f32]) -> Result<Next, AbsorbError> {
+        let alpha = self.finish(step, gradient);
+        self.step = None;
+        let slow = &self.weights.slow;
+        let check = Check { gradient: step.index, layout: &self.layout };
+        check.weights(norms(&self.blocks, slow, slow, None).plain, slow)?;
+        Ok(Next::Finished(step.report(alpha)))
     }
 
     /// Checks a gradient and computes its norms.
     fn measure(
         &self,
         step: &OuterStep,
-        gradient: &FlatBuffer,
-        batch_statistics: &FlatBuffer,
+        gradient: &[f32],
+        batch_statistics: &[f32],
     ) -> Result<Norms, AbsorbError> {
         let check = Check { gradient: step.index, layout: &self.layout };
         check.lengths(gradient, batch_statistics)?;
@@ -191,17 +211,14 @@ impl Optimizer {
     }
 
     /// Moves the perturbed and the fast weights with a gradient that is not the last one of the outer step.
-    fn advance(&mut self, step: &OuterStep, norms: Norms, gradient: &FlatBuffer) {
+    fn advance(&mut self, step: &OuterStep, norms: Norms, gradient: &[f32]) {
         let used = step.gradient();
         let ascent = self.ascent.filter(|_| used.ascends);
         let mut ascending =
             ascent.map(|ascent| (ascent, self.weights.open_perturbed(used.at, &mut self.pool)));
         let mut descending = used.descends.then(|| self.open_descent(step.lr));
-        let ascent = ascending.as_mut().map(|(ascent, perturbed)| Ascent {
-            perturbed: perturbed.target(),
-            scale: (ascent.rho / (norms.scaled + NORM_OFFSET)) as f32,
-            eta: ascent.eta.map(|eta| eta as f32),
-        });
+        let ascent =
+            ascending.as_mut().map(|(ascent, perturbed)| Ascent::new(ascent, norms, perturbed.target()));
         update(&self.blocks, gradient, ascent, descending.as_mut().map(|open| open.descent(Ending::Open)));
         if let Some((_, perturbed)) = ascending {
             self.weights.close_perturbed(perturbed);
@@ -213,7 +230,7 @@ impl Optimizer {
     }
 
     /// Does the last descent of an outer step and the interpolation. Returns α.
-    fn finish(&mut self, step: &OuterStep, gradient: &FlatBuffer) -> f64 {
+    fn finish(&mut self, step: &OuterStep, gradient: &[f32]) -> f64 {
         let interpolation = step.schedule.interpolation;
         self.weights.prepare_last(interpolation.is_some(), &mut self.pool);
         let mut open = self.open_descent(step.lr);

@@ -50,6 +50,19 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// The text as [`printable`] shows it, cut after `most` characters; what is cut says how long the whole is.
+pub fn brief(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => Cow::Owned(format!("{}… ({} bytes)", printable(&text[..end]), text.len())),
+        None => printable(text),
+    }
+}
+
+/// A number of things, such as `1 worker` or `2 workers`.
+pub fn counted(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// JSON with the active characters of its strings escaped, which means the same to every reader. Line breaks can only
 /// stand between values, so they stay.
 pub fn printable_json(json: &str) -> Cow<'_, str> {

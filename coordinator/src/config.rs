@@ -4,6 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lookbehind_proto::FAILURE_DETECTION;
+
+use crate::state::{Retention, Sharing, WorkerGraceThen};
+use crate::webhooks::WebhookConfig;
+
 /// Configuration of a coordinator.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -26,13 +31,17 @@ pub struct Config {
     /// A peer that is silent for longer than this is lost. All other liveness deadlines derive from it. 100 ms to
     /// 600 s.
     pub failure_detection: Duration,
-    /// How long a running job may be without any worker before it fails.
+    /// How long a running job without any worker is kept in memory.
     pub worker_grace: Duration,
+    /// What becomes of it then.
+    pub worker_grace_then: WorkerGraceThen,
     /// How long a shutdown waits for current outer steps and their checkpoints.
     pub shutdown_grace: Duration,
     /// Maximum number of queued jobs, at least 1; a user gets a quarter of it, and administrators may go on to twice as
     /// many.
     pub max_queued_jobs: usize,
+    /// How workers are shared between users.
+    pub sharing: Sharing,
     /// Maximum number of registered workers; at least 1.
     pub max_workers: usize,
     /// Maximum number of registered workers with the same identity; at least 1. Without credentials, workers have none.
@@ -52,6 +61,10 @@ pub struct Config {
     pub max_upload_bytes: u64,
     /// How long an uploaded file is kept that no job starts from.
     pub unused_upload: Duration,
+    /// What is kept of the jobs that have ended.
+    pub retention: Retention,
+    /// Where events of jobs and of the cluster are sent; `None` sends none.
+    pub webhooks: Option<WebhookConfig>,
 }
 
 /// An invalid value of an option.
@@ -80,8 +93,10 @@ impl Config {
             state,
             failure_detection: Duration::from_secs(2),
             worker_grace: Duration::from_secs(600),
+            worker_grace_then: WorkerGraceThen::default(),
             shutdown_grace: Duration::from_secs(30),
             max_queued_jobs: 1000,
+            sharing: Sharing::default(),
             max_workers: 1000,
             max_workers_per_identity: 256,
             max_connections: 4000,
@@ -91,6 +106,8 @@ impl Config {
             max_job_bytes: 1 << 30,
             max_upload_bytes: 64 << 30,
             unused_upload: Duration::from_secs(24 * 3600),
+            retention: Retention::default(),
+            webhooks: None,
         }
     }
 
@@ -100,7 +117,7 @@ impl Config {
     /// Names the first option with an invalid value.
     pub fn check(&self) -> Result<(), ConfigError> {
         let detection = self.failure_detection;
-        if detection < Duration::from_millis(100) || detection > Duration::from_secs(600) {
+        if !FAILURE_DETECTION.contains(&detection) {
             return Err(ConfigError {
                 option: "failure-detection",
                 expected: "100 ms to 600 s",
@@ -108,6 +125,7 @@ impl Config {
             });
         }
         self.check_plaintext()?;
+        self.check_webhooks()?;
         if self.private && self.credentials.is_none() {
             let expected = "credentials to sign in with: give --credentials";
             return Err(ConfigError { option: "private", expected, found: "none".into() });
@@ -118,6 +136,10 @@ impl Config {
             ("max-workers-per-identity", self.max_workers_per_identity),
             ("max-connections", self.max_connections),
             ("max-jobs", usize::try_from(self.max_jobs).unwrap_or(usize::MAX)),
+            (
+                "retain-finished-jobs",
+                self.retention.jobs.map_or(usize::MAX, |jobs| usize::try_from(jobs).unwrap_or(usize::MAX)),
+            ),
         ];
         for (option, value) in counts {
             if value == 0 {
@@ -141,6 +163,20 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Events for other machines are encrypted, unless `plaintext` is set.
+    fn check_webhooks(&self) -> Result<(), ConfigError> {
+        let urls = self.webhooks.iter().flat_map(|webhooks| &webhooks.urls);
+        match urls.filter(|url| url.is_exposed() && !self.plaintext).count() {
+            0 => Ok(()),
+            // Without the URLs, which may hold secrets.
+            exposed => Err(ConfigError {
+                option: "webhook",
+                expected: "https:// for receivers on other machines; give --plaintext to send in the clear",
+                found: format!("{exposed} with http://"),
+            }),
+        }
     }
 
     /// Time between two ticks of the state machine, which checks deadlines at each.

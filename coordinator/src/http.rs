@@ -6,6 +6,7 @@ mod access;
 mod answer;
 mod assets;
 mod downsample;
+mod jobs;
 mod live;
 mod out;
 mod overview;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use answer::Refusal;
 use places::Places;
 use snapshot::Snapshots;
+pub(crate) use views::time;
 
 use crate::grpc::callers::Guard;
 use crate::observe::Observer;

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod backup;
+mod certificate;
 mod config;
 mod grpc;
 mod http;
@@ -14,7 +16,9 @@ mod server;
 pub mod state;
 pub mod store;
 pub mod training;
+mod webhooks;
 
 pub use config::{Config, ConfigError};
 pub use program::main;
 pub use server::{Coordinator, StartError};
+pub use webhooks::{ReceiverUrl, SecretError, UrlError, WebhookConfig, WebhookError};

@@ -1,5 +1,9 @@
 //! The coordinator as a program: command line, signals, exit codes.
 
+mod sharing;
+mod tasks;
+mod webhooks;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,19 +17,32 @@ use lookbehind_telemetry::logs::{self, LogFormat};
 use lookbehind_telemetry::probe::Probe;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::state::{Retention, WorkerGraceThen};
 use crate::{Config, Coordinator, StartError};
+use sharing::SharingArgs;
+use tasks::Task;
+use webhooks::WebhookArgs;
 
+/// Exit code after a second signal, which ends the program before everything is finished.
+const EXIT_INTERRUPTED: u8 = 130;
 /// Exit code for unusable configuration or state, distinct from other failures: `EX_CONFIG` of sysexits.h.
 const EXIT_CONFIG: u8 = 78;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Takes training jobs over gRPC, splits every batch over workers and applies the optimizer.
 #[derive(Debug, Parser)]
 #[command(
     name = "lookbehind-coordinator",
     version,
-    after_help = "Exit codes: 0 stopped on request, 1 failed, 78 unusable configuration or state."
+    after_help = "Exit codes: 0 stopped on request or done, 1 failed, 78 unusable configuration or state, 130 \
+                  ended at once by a second signal.",
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
 )]
 struct Args {
+    #[command(subcommand)]
+    task: Option<Task>,
     /// Address to listen on.
     #[arg(long, env = "LOOKBEHIND_LISTEN", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
@@ -54,14 +71,17 @@ struct Args {
     #[arg(long)]
     probe: bool,
     /// Folder of the durable state: jobs, checkpoints, metrics.
-    #[arg(long, env = "LOOKBEHIND_STATE", value_name = "DIR")]
-    state: PathBuf,
+    #[arg(long, env = "LOOKBEHIND_STATE", value_name = "DIR", required = true)]
+    state: Option<PathBuf>,
     /// Seconds of silence after which a worker counts as lost; all other liveness deadlines derive from it.
     #[arg(long, env = "LOOKBEHIND_FAILURE_DETECTION", value_name = "SECONDS", default_value_t = 2.0)]
     failure_detection: f64,
-    /// Seconds after which a running job without any worker fails.
+    /// Seconds for which a running job without any worker is kept in memory.
     #[arg(long, env = "LOOKBEHIND_WORKER_GRACE", value_name = "SECONDS", default_value_t = 600)]
     worker_grace: u64,
+    /// What becomes of the job then.
+    #[arg(long, env = "LOOKBEHIND_WORKER_GRACE_THEN", value_name = "ACTION", value_enum, default_value_t)]
+    worker_grace_then: WorkerGraceThen,
     /// Seconds that running outer steps may take after SIGTERM.
     #[arg(long, env = "LOOKBEHIND_SHUTDOWN_GRACE", value_name = "SECONDS", default_value_t = 30)]
     shutdown_grace: u64,
@@ -80,12 +100,25 @@ struct Args {
     /// Maximum size in MiB of all uploaded files; one user may have a quarter of it.
     #[arg(long, value_name = "MIB", default_value_t = 64 * 1024)]
     max_upload_bytes: u64,
+    /// Days for which a job is kept after its end; without the option, for ever.
+    #[arg(long, value_name = "DAYS")]
+    retain_jobs_for: Option<u32>,
+    /// Number of jobs that are kept of those that have ended; those beyond are deleted, the oldest first.
+    #[arg(long, value_name = "N")]
+    retain_finished_jobs: Option<u64>,
+    /// Size in MiB of the files that are kept of jobs that have ended; beyond it the oldest jobs are deleted.
+    #[arg(long, value_name = "MIB")]
+    retain_bytes: Option<u64>,
     /// Maximum number of registered workers.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_workers: usize,
     /// Maximum number of registered workers that show the same certificate or token.
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_workers_per_identity: usize,
+    #[command(flatten)]
+    sharing: SharingArgs,
+    #[command(flatten)]
+    webhooks: WebhookArgs,
     /// Maximum number of open connections of callers who have been let in; a worker has two.
     #[arg(long, value_name = "N", default_value_t = 4000)]
     max_connections: usize,
@@ -138,16 +171,25 @@ impl Args {
             // NaN, negative and too large values become zero, which `Config::check` refuses as too short.
             failure_detection: Duration::try_from_secs_f64(self.failure_detection).unwrap_or_default(),
             worker_grace: Duration::from_secs(self.worker_grace),
+            worker_grace_then: self.worker_grace_then,
             shutdown_grace: Duration::from_secs(self.shutdown_grace),
             memory: self.memory.saturating_mul(1 << 20),
             max_queued_jobs: self.max_queued_jobs,
             max_jobs: self.max_jobs,
             max_job_bytes: self.max_job_bytes.saturating_mul(1 << 20),
             max_upload_bytes: self.max_upload_bytes.saturating_mul(1 << 20),
+            retention: Retention {
+                time: self.retain_jobs_for.map(|days| DAY * days),
+                jobs: self.retain_finished_jobs,
+                bytes: self.retain_bytes.map(|mib| mib.saturating_mul(1 << 20)),
+            },
             max_workers: self.max_workers,
             max_workers_per_identity: self.max_workers_per_identity,
             max_connections: self.max_connections,
-            ..Config::new(self.state)
+            sharing: self.sharing.rules(),
+            webhooks: self.webhooks.config(),
+            // Required unless there is a task, which has one of its own.
+            ..Config::new(self.state.unwrap_or_default())
         }
     }
 }
@@ -155,6 +197,9 @@ impl Args {
 /// Runs a coordinator with arguments from the command line.
 pub fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(task) = &args.task {
+        return tasks::run(task, args.log_format);
+    }
     if args.probe {
         return probe(&args.config());
     }
@@ -166,7 +211,8 @@ pub fn main() -> ExitCode {
     let ended =
         tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(run(config)));
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::Finished) => ExitCode::SUCCESS,
+        Ok(Ended::Interrupted) => ExitCode::from(EXIT_INTERRUPTED),
         Err(error) => {
             tracing::error!("{error}");
             let unusable = error.downcast_ref::<StartError>().is_some();
@@ -185,7 +231,15 @@ fn probe(config: &Config) -> ExitCode {
     Probe { address, certificate }.run()
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+/// How a coordinator ends that was asked to.
+enum Ended {
+    /// Running outer steps were finished, or given up after the grace period.
+    Finished,
+    /// A second signal ended it at once.
+    Interrupted,
+}
+
+async fn run(config: Config) -> anyhow::Result<Ended> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut coordinator = Coordinator::start(config).await?;
@@ -198,9 +252,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
         "shutdown requested: running outer steps are finished first; a second signal ends at once"
     );
     tokio::select! {
-        () = coordinator.shutdown() => {}
+        () = coordinator.shutdown() => return Ok(Ended::Finished),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    Ok(())
+    tracing::warn!(
+        "a second signal: ended before running outer steps were finished; the newest checkpoints are kept"
+    );
+    Ok(Ended::Interrupted)
 }

@@ -6,15 +6,16 @@ mod database;
 mod feeds;
 mod files;
 mod owner;
+mod storage;
 mod turns;
 mod weights;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use lookbehind_common::ids::JobId;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use database::StorageFailure;
 pub(crate) use feeds::{Feeds, Subscription};
 pub(crate) use owner::{Clock, Owner};
 pub(crate) use turns::Turn;
@@ -22,7 +23,7 @@ pub(crate) use weights::{Published, WeightsTable};
 
 use crate::observe::Observer;
 use crate::state::command::WorkerCommand;
-use crate::state::event::{Event, Reply, ReplyTo};
+use crate::state::event::{CallError, Event, Reply, ReplyTo, UserCall};
 use crate::store::Store;
 
 /// Capacity of the channel to the owner; senders wait when it is full.
@@ -100,8 +101,6 @@ pub(crate) struct Shared {
     pub(crate) feeds: Arc<Feeds>,
     /// The durable state. Services only read job data from it.
     pub(crate) store: Arc<Store>,
-    /// Whether changes can be stored now.
-    pub(crate) storage_failure: StorageFailure,
     /// Receives metrics and observations.
     pub(crate) observer: Arc<Observer>,
     /// A transfer that makes no progress for this long is given up.
@@ -111,4 +110,15 @@ pub(crate) struct Shared {
     pub(crate) heartbeat_interval: Duration,
     /// Maximum size in bytes of an uploaded file.
     pub(crate) max_upload: u64,
+}
+
+impl Shared {
+    /// The call that retries a job, with what the core needs of the store.
+    pub(crate) async fn retry(&self, id: JobId) -> Result<UserCall, CallError> {
+        let (store, job) = (Arc::clone(&self.store), id.clone());
+        let read = tokio::task::spawn_blocking(move || store.spec(&job)).await;
+        let unreadable = |error: &dyn std::fmt::Display| CallError::Unreadable(error.to_string());
+        let spec = read.map_err(|error| unreadable(&error))?.map_err(|error| unreadable(&error))?;
+        Ok(UserCall::Retry { id, spec })
+    }
 }

@@ -7,23 +7,27 @@ use std::time::Duration;
 use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::blocks::BLOCK_ELEMENTS;
 use lookbehind_common::ids::ClusterId;
-use lookbehind_identity::{Folder, IdentityError, Watched};
+use lookbehind_identity::{CERTIFICATE, Folder, GuardedServer, IdentityError, Watched};
 use lookbehind_proto::transfer::in_process::InProcess;
 use lookbehind_telemetry::metrics;
 use lookbehind_telemetry::traces::{TraceError, Traces};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::backup;
+use crate::certificate::Certificate;
 use crate::config::{Config, ConfigError};
 use crate::grpc::callers::Guard;
 use crate::grpc::{self, ListenerConfig};
 use crate::http::{self, HttpConfig, Name};
 use crate::observe::Observer;
-use crate::runtime::{Clock, Feeds, Mailbox, Owner, Shared, StorageFailure, WeightsTable};
+use crate::runtime::{Clock, Feeds, Mailbox, Owner, Shared, WeightsTable};
 use crate::state::event::Event;
 use crate::state::{Core, CoreConfig, KeepLimits};
 use crate::store::{Opened, Store, StoreError};
+use crate::webhooks::{Source, WebhookError};
 
 /// How long a shutdown waits for the last spans to reach their collector.
 const LAST_SPANS: Duration = Duration::from_secs(2);
@@ -40,6 +44,9 @@ pub enum StartError {
     /// Traces cannot be sent.
     #[error(transparent)]
     Traces(#[from] TraceError),
+    /// Webhooks cannot be sent.
+    #[error(transparent)]
+    Webhooks(#[from] WebhookError),
     /// The state cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -120,6 +127,10 @@ impl Coordinator {
         traces.register(&mut registry);
         let observer = Arc::new(Observer::new(&mut registry, traces, config.tick()));
         let name = Name { cluster: opened.cluster.to_string(), incarnation: opened.incarnation.0 };
+        if let Some(webhooks) = &config.webhooks {
+            let source = Source { cluster: name.cluster.clone(), incarnation: name.incarnation };
+            observer.send_webhooks(webhooks, source)?;
+        }
         let (address, http_address) = (grpc.address, http.as_ref().map(|bound| bound.address));
         tracing::info!(
             %address,
@@ -134,6 +145,7 @@ impl Coordinator {
         let (shared, owner) = start_owner(&config, opened, observer, &stopped, &end)?;
         let guard = watched.as_ref().map(Watched::subscribe);
         if let Some(watched) = watched {
+            follow_certificate(&config, watched.subscribe(), &shared, &end);
             tokio::spawn(watched.run(end.clone()));
         }
         let http = http.map(|BoundListener { listener, .. }| {
@@ -225,15 +237,18 @@ fn start_owner(
         incarnation,
         failure_detection: config.failure_detection,
         worker_grace: config.worker_grace,
+        worker_grace_then: config.worker_grace_then,
         max_queued_jobs: config.max_queued_jobs,
         max_workers: config.max_workers,
         max_workers_per_identity: config.max_workers_per_identity,
+        sharing: config.sharing.clone(),
         keep: KeepLimits {
             jobs: config.max_jobs,
             job_bytes: config.max_job_bytes,
             upload_bytes: config.max_upload_bytes,
             unused_upload: config.unused_upload,
         },
+        retention: config.retention.clone(),
         memory: config.memory,
         verification_key: getrandom::u64().map_err(system)?,
         block_elements: BLOCK_ELEMENTS,
@@ -249,14 +264,28 @@ fn start_owner(
         weights: Arc::new(WeightsTable::default()),
         feeds: Arc::new(Feeds::default()),
         store: Arc::new(store),
-        storage_failure: StorageFailure::default(),
         transfer_idle: config.transfer_idle(),
         failure_detection: config.failure_detection,
         heartbeat_interval,
         max_upload: config.max_upload,
     };
+    if let Err(error) = backup::socket::listen(&shared.store, end.clone()) {
+        tracing::warn!(%error, "this state cannot be backed up while the coordinator runs");
+    }
     let owner = Owner::new(core, clock, shared.clone(), mail, stopped.clone(), removals).map_err(system)?;
     Ok((shared, tokio::spawn(owner.run(commands, config.tick(), end.clone()))))
+}
+
+/// Follows the validity of the coordinator's certificate.
+fn follow_certificate(
+    config: &Config,
+    guard: watch::Receiver<GuardedServer>,
+    shared: &Shared,
+    end: &CancellationToken,
+) {
+    let path = config.credentials.as_ref().map(|folder| folder.join(CERTIFICATE)).unwrap_or_default();
+    let observer = Arc::clone(&shared.observer);
+    tokio::spawn(Certificate { path, guard, observer }.follow(end.clone()));
 }
 
 /// The secret of the exchanges of this incarnation.

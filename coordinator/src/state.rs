@@ -17,9 +17,11 @@ mod exchange;
 mod halt;
 mod job;
 mod leaving;
+mod listing;
 mod member;
 mod members;
 pub mod observation;
+mod pace;
 mod partials;
 mod parties;
 mod preparing;
@@ -27,19 +29,26 @@ mod record;
 mod repeats;
 mod reply;
 mod request;
+mod results;
+mod retention;
+mod retrying;
+mod room;
 mod running;
 mod scheduling;
 mod second_identity;
+mod sharing;
 mod slow;
 mod standing;
 mod steering;
 mod step;
+mod storage;
 mod submission;
 mod transfers;
 mod uploads;
 mod usage;
 mod users;
 mod verify;
+mod waits;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -57,11 +66,22 @@ use event::{Event, LossCause, Reply};
 pub use exchange::{Part, RangeParts};
 use halt::{Halt, Handled};
 use job::Job;
+pub use leaving::WorkerGraceThen;
+pub use listing::{JobFilter, JobQuery, NotAPlace, Place};
 #[cfg(test)]
 pub(crate) use record::record_for_tests;
-pub use record::{JobChange, JobRecord, JobState, Notice, Stored, StoredJob, UnixMillis, UploadRecord};
+pub use record::{
+    InitialCheckpoint, JobChange, JobRecord, JobState, Notice, NoticeKind, Stored, StoredJob, UnixMillis,
+    UploadRecord,
+};
+pub use results::{Results, TestResults};
+pub use retention::Retention;
+pub use sharing::Sharing;
+use sharing::Turns;
+pub use storage::StorageFailure;
 pub use submission::Submission;
 use uploads::Uploads;
+pub use waits::{Excluded, Wait};
 use workers::Workers;
 
 /// The part of the configuration that the core uses.
@@ -73,16 +93,22 @@ pub struct CoreConfig {
     pub incarnation: Incarnation,
     /// A worker that is silent for longer than this is lost; all other liveness deadlines derive from it.
     pub failure_detection: Duration,
-    /// How long a running job may be without any worker before it fails.
+    /// How long a running job without any worker is kept in memory.
     pub worker_grace: Duration,
+    /// What becomes of it then.
+    pub worker_grace_then: WorkerGraceThen,
     /// Maximum number of queued jobs.
     pub max_queued_jobs: usize,
     /// Maximum number of registered workers.
     pub max_workers: usize,
     /// Maximum number of registered workers with the same identity.
     pub max_workers_per_identity: usize,
+    /// How workers are shared between users.
+    pub sharing: Sharing,
     /// Limits on what is kept.
     pub keep: KeepLimits,
+    /// What is kept of the jobs that have ended.
+    pub retention: Retention,
     /// Bytes that the flat buffers of all active jobs may take together.
     pub memory: u64,
     /// Secret from which the shards to be verified are drawn; see `resources.verify`.
@@ -106,8 +132,9 @@ impl CoreConfig {
 pub struct Now {
     /// Time since the coordinator's start, from a monotonic clock: all deadlines use it.
     pub elapsed: Duration,
-    /// Wall-clock time, stored in records and notices for people to read. The only decision that depends on it is
-    /// which unused uploads are removed, because their age goes on while the coordinator does not run.
+    /// Wall-clock time, stored in records and notices for people to read. The only decisions that depend on it are which
+    /// unused uploads and which jobs that have ended are removed, because their age goes on while the coordinator does
+    /// not run.
     pub unix: UnixMillis,
 }
 
@@ -120,6 +147,8 @@ pub struct Core {
     /// All jobs, and the records of those that have ended.
     catalog: Catalog,
     uploads: Uploads,
+    /// What users have had of the workers.
+    turns: Turns,
     created: u64,
     activations: u64,
     heartbeats: u64,
@@ -137,6 +166,7 @@ impl Core {
                 workers: Workers::default(),
                 arrivals: Arrivals::default(),
                 stopping: false,
+                storage_failure: None,
                 now,
                 commands: Vec::new(),
                 ended: Vec::new(),
@@ -144,6 +174,7 @@ impl Core {
             jobs: BTreeMap::new(),
             catalog: Catalog::default(),
             uploads: Uploads::default(),
+            turns: Turns::default(),
             created: 0,
             activations: 0,
             heartbeats: 0,
@@ -161,7 +192,11 @@ impl Core {
     /// Handles one event and returns the commands that follow from it, in the order in which to carry them out.
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Command> {
         self.cluster.now = now;
+        let queues = matches!(&event, Event::User { call, .. } if call.changes());
         self.dispatch(event);
+        if queues {
+            self.share_workers();
+        }
         // After every event, not only on ticks: any of them may free a worker or memory, or queue a job.
         self.schedule();
         if self.cluster.stopping {
@@ -177,6 +212,7 @@ impl Core {
         for id in std::mem::take(&mut self.cluster.ended) {
             if let Some(job) = self.jobs.remove(&id) {
                 self.catalog.end(job.record);
+                self.measure(id);
             }
         }
     }
@@ -185,6 +221,7 @@ impl Core {
         match event {
             Event::Tick => self.tick(),
             Event::UploadAbandoned(ticket) => self.abandon_upload(ticket),
+            Event::Storage(failure) => self.storage_changed(failure),
             Event::Shutdown => self.cluster.stopping = true,
             Event::User { reply_to, caller, call } => self.user_call(reply_to, &caller, call),
             Event::Register { reply_to, registration, identity, secret } => {
@@ -230,6 +267,7 @@ impl Core {
             Event::Checkpointed { job, activation, outer_step, result } => {
                 self.on_job(&job, |cluster, job| cluster.checkpointed(job, activation, outer_step, result))
             }
+            Event::Measured { job, bytes } => self.catalog.measured(&job, bytes),
             Event::ReplayDiffers { job, activation, difference } => {
                 self.on_job(&job, |_, job| job.replay_differs(activation, &difference));
             }
@@ -271,25 +309,15 @@ impl Core {
             self.heartbeats += 1;
             let beat = |(session, _)| Command::Send(session, WorkerCommand::Heartbeat(self.heartbeats));
             self.cluster.commands.extend(self.cluster.workers.iter().map(beat));
+            self.tell_waits();
         }
         self.handle_slow_workers();
         self.check_second_identities();
         self.tell_repetitions();
         self.stop_jobs_without_workers();
         self.remove_unused_uploads();
-    }
-
-    /// Stops active jobs that have had no worker for longer than the grace period.
-    fn stop_jobs_without_workers(&mut self) {
-        let now = self.cluster.now.elapsed;
-        let grace = self.cluster.config.worker_grace;
-        let is_overdue = |job: &&mut Job| {
-            let since = job.active.as_ref().and_then(|active| active.without_workers_since);
-            since.is_some_and(|since| now.saturating_sub(since) > grace)
-        };
-        for job in self.jobs.values_mut().filter(is_overdue) {
-            self.cluster.stop_without_workers(job, grace);
-        }
+        self.delete_beyond_retention();
+        self.share_workers();
     }
 
     /// Reports once that no job is active any more, after a shutdown was requested.

@@ -1,12 +1,15 @@
 //! Durable state: an embedded database for identities, jobs, their notices and the records of uploads; files for
-//! checkpoints, uploads and step journals.
+//! checkpoints, uploads and step journals; and a reserve of room for the moment in which the disk is full.
 
 pub mod checkpoint;
-mod durable;
+mod copy;
+pub(crate) mod durable;
+mod error;
 mod format1;
 pub mod journal;
-mod private;
+pub(crate) mod private;
 mod records;
+mod reserve;
 pub mod uploads;
 
 use std::fs::{File, TryLockError};
@@ -16,97 +19,26 @@ use std::sync::{PoisonError, RwLock};
 use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-use crate::state::Stored;
+pub use error::StoreError;
+use error::database_error;
+use reserve::Reserve;
+
+use crate::state::{StorageFailure, Stored};
 
 /// Format version of everything in the state folder. Format 1 is converted, a newer one is refused.
 const FORMAT: u64 = 2;
 
-const DATABASE: &str = "state.redb";
-const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
+/// Name of the database in the state folder.
+pub(crate) const DATABASE: &str = "state.redb";
+const META: TableDefinition<'static, &str, &str> = TableDefinition::new("meta");
 
 /// Memory in bytes for pages of the database: what is read and written often is far less.
 const CACHE: usize = 32 << 20;
-
-/// Errors of the durable state.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another process has locked the state folder.
-    #[error("state {path}: another coordinator is using it")]
-    InUse {
-        /// The state folder.
-        path: PathBuf,
-    },
-    /// A file operation failed.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// Error of the operating system.
-        source: std::io::Error,
-    },
-    /// An operation of the database failed.
-    #[error("state database: {0}")]
-    Database(#[from] Box<redb::Error>),
-    /// The state was written by a newer version of the service.
-    #[error("state {path}: has format {found}, this build knows formats up to {FORMAT}; use a newer build")]
-    Newer {
-        /// The state folder.
-        path: PathBuf,
-        /// The format that it states.
-        found: String,
-    },
-    /// The database is closed because of an earlier failure.
-    #[error("state database: it could not be opened again after an earlier failure")]
-    Closed,
-    /// Something stored is undamaged but cannot be used here: it has another format, or is for another model or data.
-    #[error("{what}: {reason}")]
-    Unfit {
-        /// What cannot be used, often a path.
-        what: String,
-        /// Why it cannot be used.
-        reason: String,
-    },
-    /// Something stored is damaged.
-    #[error("{what}: {reason}")]
-    Damaged {
-        /// What is damaged, often a path.
-        what: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-impl StoreError {
-    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
-        move |source| Self::Io { path: path.to_owned(), source }
-    }
-
-    pub(crate) fn unfit(what: &Path, reason: impl ToString) -> Self {
-        Self::Unfit { what: what.display().to_string(), reason: reason.to_string() }
-    }
-
-    /// Whether the stored data is lost for good: false if only the disk failed, or if the data is undamaged but unfit.
-    pub(crate) fn is_damage(&self) -> bool {
-        match self {
-            Self::Damaged { .. } => true,
-            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
-            _ => false,
-        }
-    }
-
-    pub(crate) fn damaged(what: &Path, reason: impl ToString) -> Self {
-        Self::Damaged { what: what.display().to_string(), reason: reason.to_string() }
-    }
-}
 
 fn builder() -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE);
     builder
-}
-
-fn database_error<E: Into<redb::Error>>(error: E) -> StoreError {
-    StoreError::Database(Box::new(error.into()))
 }
 
 /// The state folder, locked by this process. The lock is released on drop.
@@ -115,6 +47,7 @@ pub struct Store {
     /// `None` after a failed write, until the database could be opened again.
     database: RwLock<Option<Database>>,
     root: PathBuf,
+    reserve: Reserve,
     /// Locked for the lifetime of the store, also while the database is closed.
     _lock: File,
 }
@@ -142,16 +75,22 @@ impl Store {
     /// # Errors
     /// If it is in use, newer, damaged, or cannot be written.
     pub fn open(root: &Path, fresh: ClusterId, random: u32) -> Result<Opened, StoreError> {
+        Self::open_folder(root, fresh, random).map_err(|error| error.in_folder(root))
+    }
+
+    fn open_folder(root: &Path, fresh: ClusterId, random: u32) -> Result<Opened, StoreError> {
         private::make_folder(root)?;
         std::fs::create_dir_all(root.join("jobs")).map_err(StoreError::io(root))?;
         // Separate from the database, because it must hold while that is closed as well.
         let lock = lock(root)?;
+        check_not_lost(root)?;
         let mut database = builder().create(root.join(DATABASE)).map_err(database_error)?;
         format1::convert(&mut database, root)?;
-        let store = Self { database: RwLock::new(Some(database)), root: root.to_owned(), _lock: lock };
+        let (database, root, reserve) = (RwLock::new(Some(database)), root.to_owned(), Reserve::of(root));
+        let store = Self { database, root, reserve, _lock: lock };
         let (cluster, incarnation) = store.begin_incarnation(fresh, random)?;
         let (stored, removals) = store.stored()?;
-        durable::sync_folder(root)?;
+        durable::sync_folder(&store.root)?;
         Ok(Opened { store, cluster, incarnation, stored, removals })
     }
 
@@ -191,10 +130,8 @@ impl Store {
         // Under the write lock from close to open: readers and writers see an open database or get `Closed`.
         let mut held = self.database.write().unwrap_or_else(PoisonError::into_inner);
         *held = None;
-        match builder().open(self.root.join(DATABASE)) {
-            Ok(database) => *held = Some(database),
-            Err(error) => tracing::error!(%error, "the state database cannot be opened again"),
-        }
+        // If it cannot be opened, later calls get `Closed`; the failed write was reported.
+        *held = builder().open(self.root.join(DATABASE)).ok();
     }
 
     fn begin_read(&self) -> Result<redb::ReadTransaction, StoreError> {
@@ -207,15 +144,78 @@ impl Store {
         held.as_ref().ok_or(StoreError::Closed)?.begin_write().map_err(database_error)
     }
 
+    /// Why the state cannot be stored; `None` if it can. While it cannot, nothing more is to be promised.
+    pub fn failure(&self) -> Option<StorageFailure> {
+        self.reserve.failure()
+    }
+
+    /// Notes that a file could not be written, and frees the reserved room for what must be stored nevertheless.
+    pub fn note_failure(&self, error: &StoreError) {
+        self.reserve.give_up(error);
+    }
+
+    /// Tries to reserve room again after a failure, and opens the database if that has failed. [`Self::failure`] stays until
+    /// [`Self::restore`].
+    ///
+    /// # Errors
+    /// If there is no room, or the disk still fails.
+    pub fn renew_reserve(&self) -> Result<(), StoreError> {
+        self.reserve.renew()?;
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+            self.reopen();
+        }
+        Ok(())
+    }
+
+    /// Notes that all that waited is stored. Returns whether the state can be stored again, which it can if the reserved
+    /// room is still there.
+    pub fn restore(&self) -> bool {
+        self.reserve.restore()
+    }
+
+    /// The state folder.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The folder of a job's files; it may not exist yet.
     pub fn job_folder(&self, job: &JobId) -> PathBuf {
         self.root.join("jobs").join(job.as_str())
     }
 
+    /// Size in bytes of all files of a job.
+    ///
+    /// # Errors
+    /// If they cannot be examined.
+    pub fn file_bytes(&self, job: &JobId) -> Result<u64, StoreError> {
+        let folder = self.job_folder(job);
+        match size_below(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            size => size.map_err(StoreError::io(&folder)),
+        }
+    }
+
     /// The folder of uploaded files; it may not exist yet.
     pub fn uploads_folder(&self) -> PathBuf {
-        self.root.join("uploads")
+        self.root.join(uploads::FOLDER)
     }
+}
+
+/// Size in bytes of all files in a folder and in those below.
+fn size_below(folder: &Path) -> std::io::Result<u64> {
+    std::fs::read_dir(folder)?.try_fold(0, |size, entry| {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        Ok(size + if metadata.is_dir() { size_below(&entry.path())? } else { metadata.len() })
+    })
+}
+
+/// Refuses a state folder whose database has vanished: a new one would begin another cluster, and hide the jobs.
+fn check_not_lost(root: &Path) -> Result<(), StoreError> {
+    let (path, jobs) = (root.join(DATABASE), root.join("jobs"));
+    let is_there = std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() > 0);
+    let mut entries = std::fs::read_dir(&jobs).map_err(StoreError::io(&jobs))?;
+    if is_there || entries.next().is_none() { Ok(()) } else { Err(StoreError::Lost { path, jobs }) }
 }
 
 /// Locks a state folder. The lock is released when the file is dropped.

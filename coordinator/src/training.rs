@@ -13,7 +13,9 @@ use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::layout::Layout;
 use lookbehind_common::model_state::{ModelState, Weights};
-use lookbehind_common::optimizer::{GradientRequest, Next, Optimizer, OptimizerState, OuterStepReport};
+use lookbehind_common::optimizer::{
+    AbsorbError, GradientRequest, Next, Optimizer, OptimizerState, OuterStepReport,
+};
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
 use lookbehind_common::sampling::Position;
@@ -87,7 +89,9 @@ pub enum Outcome {
     Gradient(GradientRequest, Weights, Arc<[BlockDigest]>),
     /// The outer step is finished; with the optimizer's report and the digest of the slow weights.
     Finished(OuterStepReport, Digest),
-    /// The job cannot continue: a value is not finite, or a partial is missing. With the reason.
+    /// The job cannot continue because a value is not finite. With the reason.
+    Diverged(String),
+    /// The job cannot continue for another reason: a partial is missing.
     Failed(String),
 }
 
@@ -106,6 +110,15 @@ pub struct Snapshot {
     pub class: Option<ComputeClass>,
     /// Number of checkpoints to keep, this one included; older ones are removed after it is written.
     pub keep: u32,
+}
+
+/// Where an activation of a job begins to train.
+#[derive(Debug)]
+pub struct Start {
+    /// The trainer at that position.
+    pub trainer: Box<Trainer>,
+    /// Outer steps that the job's journal held: those after the trainer's position are done again.
+    pub recorded: u64,
 }
 
 /// Why a job cannot start.
@@ -206,7 +219,7 @@ impl Trainer {
         let mut total = reduce::<MissingShard>(root, &mut |segment| Ok(parts.remove(&segment)))?;
         if let Some(ranges) = ranges {
             let RangeParts { blocks, ranges } = ranges;
-            let mut values = self.layout.lengths().map(FlatBuffer::zeros);
+            let mut values = blocks.flat_lengths().map(FlatBuffer::zeros);
             for (range, mut parts) in ranges {
                 let part = reduce::<MissingShard>(root, &mut |segment| {
                     let part = parts.remove(&segment);
@@ -234,11 +247,16 @@ impl Trainer {
 
     fn absorb(&mut self, total: Partial, blocks: Option<Blocks>) -> (Option<Sums>, Outcome) {
         let sums = total.sums;
-        let outcome = match self.optimizer.absorb(total.gradient, &total.statistics) {
-            Ok(_) if !sums.loss.is_finite() => Outcome::Failed(format!("the loss is {}", sums.loss)),
-            Ok(Next::Gradient(request)) => self.needs(request, blocks),
-            Ok(Next::Finished(report)) => Outcome::Finished(report, self.digest()),
-            Err(not_finite) => Outcome::Failed(not_finite.to_string()),
+        let next = match sums.visits {
+            Some(_) => self.optimizer.absorb_visits(&total),
+            None => self.optimizer.absorb(total.gradient, &total.statistics),
+        };
+        let outcome = match (next, sums.not_finite()) {
+            (Err(error @ AbsorbError::NonFinite { .. }), _) => Outcome::Diverged(error.to_string()),
+            (Err(error), _) => Outcome::Failed(error.to_string()),
+            (Ok(_), Some((what, value))) => Outcome::Diverged(format!("the {what} is {value}")),
+            (Ok(Next::Gradient(request)), None) => self.needs(request, blocks),
+            (Ok(Next::Finished(report)), None) => Outcome::Finished(report, self.digest()),
         };
         (Some(sums), outcome)
     }

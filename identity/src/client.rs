@@ -21,6 +21,7 @@ use tonic::transport::{Channel, Endpoint, Error};
 use tonic::{Request, Status};
 use tower_service::Service;
 
+use crate::calls::{Calls, Heard, Listened};
 use crate::error::IdentityError;
 use crate::folder::{CERTIFICATE, Folder, provider};
 use crate::principal::Identity;
@@ -54,6 +55,17 @@ pub enum AccessError {
     /// The credentials cannot be used.
     #[error(transparent)]
     Credentials(#[from] IdentityError),
+}
+
+/// Why there is no connection to a coordinator. [`Refusal::of`](crate::Refusal::of) tells the causes apart.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The credentials cannot be read.
+    #[error(transparent)]
+    Credentials(#[from] IdentityError),
+    /// The connection failed.
+    #[error(transparent)]
+    Transport(#[from] Error),
 }
 
 impl Access {
@@ -128,14 +140,17 @@ impl Access {
     /// Connects to the coordinator.
     ///
     /// # Errors
-    /// If no server answers, or its certificate is not trusted.
-    pub async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, Error> {
-        endpoint.connect_with_connector(Connector(self.clone())).await
+    /// If no server answers, one side does not trust the other, or the credentials cannot be read.
+    pub async fn connect(&self, endpoint: &Endpoint) -> Result<Calls, ConnectError> {
+        let (authorize, heard) = (self.authorize()?, Heard::default());
+        let connector = Connector { access: self.clone(), heard: heard.clone() };
+        let channel = endpoint.connect_with_connector(connector).await?;
+        Ok(Calls::new(channel, authorize, heard))
     }
 
     /// A channel that connects on first use and reconnects when the connection is lost.
     pub fn connect_lazy(&self, endpoint: &Endpoint) -> Channel {
-        endpoint.connect_with_connector_lazy(Connector(self.clone()))
+        endpoint.connect_with_connector_lazy(Connector { access: self.clone(), heard: Heard::default() })
     }
 
     /// The interceptor that adds the token to each call. It adds nothing if the client has a certificate.
@@ -209,34 +224,6 @@ impl io::Read for Arrived<'_> {
     }
 }
 
-/// Why an encrypted connection was refused or lost, if one side did not trust the other; `None` for other errors.
-pub fn tls_refusal(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        // `source()` skips the error that an I/O error wraps.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let wrapped = wrapped.map(|wrapped| wrapped as &(dyn std::error::Error + 'static));
-        if let Some(refusal) = wrapped.unwrap_or(error).downcast_ref::<rustls::Error>() {
-            return Some(in_words(refusal));
-        }
-        cause = wrapped.and_then(std::error::Error::source).or_else(|| error.source());
-    }
-    None
-}
-
-fn in_words(refusal: &rustls::Error) -> String {
-    match refusal {
-        rustls::Error::AlertReceived(alert) => {
-            format!("it does not accept this side's credentials ({alert:?})")
-        }
-        rustls::Error::InvalidCertificate(reason) => format!("its certificate is not trusted: {reason}"),
-        rustls::Error::InvalidMessage(_) => {
-            "it does not speak TLS; in plain text its address begins with http://".into()
-        }
-        other => other.to_string(),
-    }
-}
-
 /// The part of an invalid address that may be shown.
 fn without_secrets(address: &str) -> String {
     match address.rsplit_once('@') {
@@ -277,10 +264,13 @@ impl Interceptor for Authorize {
 }
 
 #[derive(Clone, Debug)]
-struct Connector(Access);
+struct Connector {
+    access: Access,
+    heard: Heard,
+}
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<Secured>;
+    type Response = TokioIo<Listened>;
     type Error = io::Error;
     type Future = BoxFuture<'static, Result<Self::Response, io::Error>>;
 
@@ -289,8 +279,8 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let access = self.0.clone();
-        Box::pin(async move { open(&access).await.map(TokioIo::new) })
+        let Self { access, heard } = self.clone();
+        Box::pin(async move { open(&access).await.map(|stream| TokioIo::new(Listened::new(stream, heard))) })
     }
 }
 

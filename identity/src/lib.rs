@@ -15,20 +15,26 @@
 #![forbid(unsafe_code)]
 
 mod authority;
+mod calls;
 mod client;
 mod error;
 mod folder;
 pub mod peers;
 mod principal;
+mod refusal;
 mod secured;
 mod server;
 mod tokens;
+mod validity;
 
 pub use authority::{Issued, Left, Provided, Tightened, Wanted, provide};
-pub use client::{Access, AccessError, Authorize, tls_refusal};
+pub use calls::Calls;
+pub use client::{Access, AccessError, Authorize, ConnectError};
 pub use error::IdentityError;
 pub use folder::{CA, CERTIFICATE, Folder, KEY, TOKEN, TOKENS};
 pub use principal::{Identity, Role, UnknownRole};
+pub use refusal::{Mismatch, Refusal};
 pub use secured::Secured;
 pub use server::{GuardedServer, Watched};
 pub use tokens::{Entry, EqualTokens, Token, Tokens};
+pub use validity::{Standing, Validity};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::IdentityError;
 use crate::folder::{CA, CERTIFICATE, Folder, KEY, Pair, TOKENS, provider};
 use crate::tokens::Tokens;
+use crate::validity::Validity;
 
 /// How often files are checked for changes.
 const LOOK: Duration = Duration::from_secs(2);
@@ -25,6 +27,8 @@ pub struct GuardedServer {
     pub http: Arc<ServerConfig>,
     /// The tokens that the coordinator accepts.
     pub tokens: Arc<Tokens>,
+    /// When the coordinator's certificate is valid.
+    pub validity: Validity,
 }
 
 impl GuardedServer {
@@ -44,6 +48,7 @@ impl GuardedServer {
             ));
         }
         let (chain, key) = required_pair(folder)?;
+        let validity = validity(folder, &chain)?;
         let unsound = |error| unsound(folder, error);
         let builder = builder().map_err(unsound)?;
         let grpc = match authorities {
@@ -65,7 +70,7 @@ impl GuardedServer {
         grpc.session_storage = Arc::new(NoServerSessionStorage {});
         grpc.send_tls13_tickets = 0;
         let http = http((chain, key)).map_err(unsound)?;
-        Ok(Self { grpc: Arc::new(grpc), http: Arc::new(http), tokens })
+        Ok(Self { grpc: Arc::new(grpc), http: Arc::new(http), tokens, validity })
     }
 }
 
@@ -74,6 +79,12 @@ fn required_pair(folder: &Folder) -> Result<Pair, IdentityError> {
         path: folder.file(CERTIFICATE),
         source: std::io::Error::from(std::io::ErrorKind::NotFound),
     })
+}
+
+/// The validity of the first certificate of a chain, which is the coordinator's own.
+fn validity(folder: &Folder, chain: &[CertificateDer<'_>]) -> Result<Validity, IdentityError> {
+    let own = chain.first().map_or(Err("none".into()), Validity::of);
+    own.map_err(|found| IdentityError::content(&folder.file(CERTIFICATE), "an X.509 certificate", found))
 }
 
 type Builder = rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>;

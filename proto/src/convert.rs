@@ -6,6 +6,7 @@ use lookbehind_common::ids::{
     ClusterId, FencingToken, Incarnation, JobId, RequestId, SessionId, SessionSecret,
 };
 use lookbehind_common::model_state::ModelState;
+use lookbehind_common::partial::VisitSums;
 use lookbehind_common::reduction::Segment;
 
 use crate::v1;
@@ -69,6 +70,18 @@ impl TryFrom<v1::RequestId> for RequestId {
 
     fn try_from(request: v1::RequestId) -> Result<Self, FieldError> {
         Ok(Self { job: job_id(&request.job_id)?, outer_step: request.outer_step, index: request.index })
+    }
+}
+
+impl From<VisitSums> for v1::VisitSums {
+    fn from(visits: VisitSums) -> Self {
+        Self { last_loss_sum: visits.last_loss, gradient_norm_sum: visits.gradient_norm }
+    }
+}
+
+impl From<v1::VisitSums> for VisitSums {
+    fn from(visits: v1::VisitSums) -> Self {
+        Self { last_loss: visits.last_loss_sum, gradient_norm: visits.gradient_norm_sum }
     }
 }
 

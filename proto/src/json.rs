@@ -32,6 +32,22 @@ pub struct JobJson {
     pub workers: u32,
     pub digest: String,
     pub owner: String,
+    pub repeats_until: u64,
+    pub waiting_for: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub results: Option<ResultsJson>,
+}
+
+/// `JobResults`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
+pub struct ResultsJson {
+    pub outer_step: u64,
+    pub loss: f64,
+    pub accuracy: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<TestJson>,
+    pub test_outer_step: u64,
 }
 
 /// `Worker`.
@@ -47,11 +63,24 @@ pub struct WorkerJson {
     pub shards_done: u64,
 }
 
+/// `Checkpoint`.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
+pub struct CheckpointJson {
+    pub outer_step: u64,
+    pub epoch: u64,
+    pub digest: String,
+    pub bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_at: Option<String>,
+}
+
 /// `JobNotice`.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
 pub struct NoticeJson {
     pub revision: u64,
+    pub kind: &'static str,
     pub state: &'static str,
     pub message: String,
     pub outer_step: u64,
@@ -71,7 +100,10 @@ pub struct StepJson {
     pub loss: f64,
     pub last_loss: f64,
     pub accuracy: f64,
-    pub gradient_norm: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradient_norm: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean_shard_gradient_norm: Option<f64>,
     pub learning_rate: f64,
     pub alpha: f64,
     pub samples: u64,
@@ -121,6 +153,32 @@ pub fn state_name(state: v1::JobState) -> &'static str {
     }
 }
 
+/// The name of a notice's kind.
+fn kind_name(kind: v1::NoticeKind) -> &'static str {
+    match kind {
+        v1::NoticeKind::Unspecified => "unspecified",
+        v1::NoticeKind::State => "state",
+        v1::NoticeKind::Checkpoint => "checkpoint",
+        v1::NoticeKind::CheckpointFailed => "checkpoint_failed",
+        v1::NoticeKind::Storage => "storage",
+        v1::NoticeKind::Event => "event",
+    }
+}
+
+/// The state with a name of [`state_name`].
+pub fn state_named(name: &str) -> Option<v1::JobState> {
+    const STATES: [v1::JobState; 7] = [
+        v1::JobState::Queued,
+        v1::JobState::Preparing,
+        v1::JobState::Running,
+        v1::JobState::Paused,
+        v1::JobState::Succeeded,
+        v1::JobState::Failed,
+        v1::JobState::Cancelled,
+    ];
+    STATES.into_iter().find(|state| state_name(*state) == name)
+}
+
 /// A time as text: RFC 3339 in UTC.
 pub fn time(at: &Timestamp) -> String {
     at.to_string()
@@ -141,6 +199,21 @@ impl From<&v1::Job> for JobJson {
             workers: job.workers,
             digest: job.digest.clone(),
             owner: job.owner.clone(),
+            repeats_until: job.repeats_until,
+            waiting_for: job.waiting_for.clone(),
+            results: job.results.as_ref().map(ResultsJson::from),
+        }
+    }
+}
+
+impl From<&v1::JobResults> for ResultsJson {
+    fn from(results: &v1::JobResults) -> Self {
+        Self {
+            outer_step: results.outer_step,
+            loss: results.loss,
+            accuracy: results.accuracy,
+            test: results.test.as_ref().map(TestJson::from),
+            test_outer_step: results.test_outer_step,
         }
     }
 }
@@ -159,10 +232,23 @@ impl From<&v1::Worker> for WorkerJson {
     }
 }
 
+impl From<&v1::Checkpoint> for CheckpointJson {
+    fn from(checkpoint: &v1::Checkpoint) -> Self {
+        Self {
+            outer_step: checkpoint.outer_step,
+            epoch: checkpoint.epoch,
+            digest: checkpoint.digest.clone(),
+            bytes: checkpoint.bytes,
+            written_at: checkpoint.written_at.as_ref().map(time),
+        }
+    }
+}
+
 impl From<&v1::JobNotice> for NoticeJson {
     fn from(notice: &v1::JobNotice) -> Self {
         Self {
             revision: notice.revision,
+            kind: kind_name(notice.kind()),
             state: state_name(notice.state()),
             message: notice.message.clone(),
             outer_step: notice.outer_step,
@@ -182,6 +268,7 @@ impl From<&v1::OuterStepMetrics> for StepJson {
             last_loss: step.last_loss,
             accuracy: step.accuracy,
             gradient_norm: step.gradient_norm,
+            mean_shard_gradient_norm: step.mean_shard_gradient_norm,
             learning_rate: step.learning_rate,
             alpha: step.alpha,
             samples: step.samples,

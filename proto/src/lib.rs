@@ -19,10 +19,17 @@ mod parameters;
 pub mod transfer;
 pub mod wire;
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 pub use description::DescriptionError;
 
 /// Version of the wire protocol. The coordinator refuses workers with another version.
 pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Shortest and longest time of silence after which coordinator and worker may consider each other lost. Coordinators
+/// refuse other settings, and workers refuse coordinators with other ones.
+pub const FAILURE_DETECTION: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
 
 /// Messages and services of the package `lookbehind.v1`.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]

@@ -111,13 +111,14 @@ pub enum Piece {
 /// XXH3-128 checksum of a transfer; big-endian on the wire.
 pub type Checksum = u128;
 
-/// The bytes that the checksum of a partial covers for its sums: loss, correct samples and samples, little-endian.
-pub fn sums_bytes(sums: &Sums) -> [u8; 24] {
-    let mut bytes = [0; 24];
-    bytes[0..8].copy_from_slice(&sums.loss.to_bits().to_le_bytes());
-    bytes[8..16].copy_from_slice(&sums.correct.to_le_bytes());
-    bytes[16..24].copy_from_slice(&sums.samples.to_le_bytes());
-    bytes
+/// The bytes that the checksum of a partial covers for its sums: loss, correct samples and samples, and of visits the
+/// last loss and the norm, little-endian.
+pub fn sums_bytes(sums: &Sums) -> Vec<u8> {
+    let mut values = vec![sums.loss.to_bits(), sums.correct, sums.samples];
+    if let Some(visits) = sums.visits {
+        values.extend([visits.last_loss, visits.gradient_norm].map(f64::to_bits));
+    }
+    values.into_iter().flat_map(u64::to_le_bytes).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use lookbehind_common::job::file::*;
 use lookbehind_common::job::{
-    BatchStatistics, ComputeClasses, JobError, MethodName, Minibatch, OnFailure, Precision,
+    BatchStatistics, ComputeClasses, JobError, MethodName, Minibatch, OnFailure, Perturbation, Precision,
 };
 
 use crate::parameters::{from_struct, to_struct};
@@ -15,7 +15,14 @@ pub fn to_proto(file: &JobFile) -> v1::JobSpec {
         seed: file.seed,
         model: Some(v1::ModelSpec {
             kind: file.model.kind.clone(),
-            init: file.model.init.clone(),
+            init: match &file.model.init {
+                Some(Init::File(digest)) => Some(digest.clone()),
+                Some(Init::Job(_)) | None => None,
+            },
+            init_job: match &file.model.init {
+                Some(Init::Job(from)) => Some(initial_job_to_proto(from)),
+                Some(Init::File(_)) | None => None,
+            },
             parameters: Some(to_struct(&file.model.parameters)),
         }),
         data: Some(v1::DataSpec {
@@ -41,6 +48,7 @@ pub fn to_proto(file: &JobFile) -> v1::JobSpec {
         checkpoint: Some(v1::CheckpointSpec {
             every_epochs: file.checkpoint.every_epochs,
             every_steps: file.checkpoint.every_steps,
+            every_minutes: file.checkpoint.every_minutes,
             keep: file.checkpoint.keep,
             on_failure: file
                 .checkpoint
@@ -55,6 +63,7 @@ pub fn to_proto(file: &JobFile) -> v1::JobSpec {
             priority: file.resources.priority,
             verify: file.resources.verify,
         }),
+        labels: file.labels.clone(),
     }
 }
 
@@ -72,7 +81,7 @@ pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
         seed: spec.seed,
         model: ModelSection {
             kind: model.kind.clone(),
-            init: model.init.clone(),
+            init: init_from_proto(model)?,
             parameters: from_struct("model", model.parameters.as_ref())?,
         },
         data: DataSection {
@@ -102,13 +111,32 @@ pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
                 verify: r.verify,
             })
             .unwrap_or_default(),
+        labels: spec.labels.clone(),
     })
+}
+
+fn initial_job_to_proto(from: &InitialJob) -> v1::InitialJob {
+    v1::InitialJob { job: from.job.clone(), checkpoint: from.checkpoint, continues: from.continues }
+}
+
+fn init_from_proto(model: &v1::ModelSpec) -> Result<Option<Init>, JobError> {
+    match (&model.init, &model.init_job) {
+        (None, None) => Ok(None),
+        (Some(digest), None) => Ok(Some(Init::File(digest.clone()))),
+        (None, Some(from)) => Ok(Some(Init::Job(InitialJob {
+            job: from.job.clone(),
+            checkpoint: from.checkpoint,
+            continues: from.continues,
+        }))),
+        (Some(_), Some(_)) => Err(JobError::new("model.init", "give either init or init_job, not both")),
+    }
 }
 
 fn checkpoint_from_proto(spec: &v1::CheckpointSpec) -> Result<CheckpointSection, JobError> {
     Ok(CheckpointSection {
         every_epochs: spec.every_epochs,
         every_steps: spec.every_steps,
+        every_minutes: spec.every_minutes,
         keep: spec.keep,
         on_failure: read_enum("checkpoint.on_failure", spec.on_failure)?,
     })
@@ -254,7 +282,7 @@ wire_enum!(AscentName, Ascent: Sam = Sam, Asam = Asam);
 wire_enum!(GradientsName, Gradients: Reuse = Reuse, Reference = Reference);
 wire_enum!(Minibatch, Minibatch: Same = Same, Switch = Switch);
 wire_enum!(BatchStatistics, BatchStatistics: EveryPass = EveryPass, Unperturbed = Unperturbed);
-wire_enum!(PerturbationName, Perturbation: Global = Global);
+wire_enum!(Perturbation, Perturbation: Global = Global, Shard = Shard);
 wire_enum!(Precision, Precision: F32 = F32, Tf32 = Tf32, Bf16 = Bf16);
 wire_enum!(ComputeClasses, ComputeClasses: One = One, Any = Any);
 wire_enum!(OnFailure, OnCheckpointFailure: Continue = Continue, Pause = Pause, Fail = Fail);

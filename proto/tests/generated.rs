@@ -20,6 +20,8 @@ fn generate(protos: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error>>
     std::fs::write(out.join("lookbehind.v1.bin"), compiler.encode_file_descriptor_set())?;
     tonic_prost_build::configure()
         .bytes(".")
+        // In the order of their keys, so that equal messages are equal bytes.
+        .btree_map(".")
         .emit_rerun_if_changed(false)
         .out_dir(out)
         .compile_fds(compiler.file_descriptor_set())?;

@@ -5,6 +5,7 @@
 //! - [`traces`]: finished spans, sent to an OpenTelemetry collector.
 //! - [`health`]: liveness and readiness; [`probe`] queries them.
 //! - [`http`]: the server for these, with or without TLS.
+//! - [`repeated`]: events of which the log gets one in a while.
 //! - [`newcomers`] and [`source`]: what those get who have not said who they are, by where they come from.
 //!
 //! Observation must not slow down or stop the program: queues are bounded, entries that do not fit are dropped, and
@@ -19,6 +20,7 @@ pub mod metrics;
 pub mod newcomers;
 pub mod probe;
 pub mod process;
+pub mod repeated;
 pub mod source;
 pub mod traces;
 

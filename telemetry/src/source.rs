@@ -19,6 +19,12 @@ impl From<IpAddr> for Source {
     }
 }
 
+impl std::fmt::Display for Source {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
 /// A number of equal places, of which one holder gets only some.
 #[derive(Debug)]
 pub struct Shares<K> {

@@ -147,11 +147,11 @@ class Cluster:
         process.send_signal(signal.SIGKILL)
         process.wait()
 
-    def submit(self, user):
-        """Submits the job under a name and returns its identity."""
+    def submit(self, user, *arguments, change=lambda text: text):
+        """Submits the job, or a changed one, under a name and returns its identity."""
         path = self.folder / "job.toml"
-        path.write_text(JOB)
-        return self.lookbehind("submit", str(path), *self.remote(user))
+        path.write_text(change(JOB))
+        return self.lookbehind("submit", str(path), *arguments, *self.remote(user))
 
     def job(self, identity, user):
         """A job as the client shows it."""

@@ -25,6 +25,7 @@ WORKERS = ["anna", "bert", "carl"]
 OWNER, OTHER = "alice", "bob"
 SHARDS = set(range(8))
 PICTURE_STEPS = 150
+NOTICES = 1000
 
 
 class Checks:
@@ -170,6 +171,54 @@ class Checks:
             lambda: "This job cannot be shown" in self.page.visible("#welcome-title"), "that it is not there"
         )
 
+    def a_job_that_waits_says_for_what(self):
+        waiting = self.cluster.submit(OWNER, "--label", "study=first", change=self._waiting("lr=0.1"))
+        self.page.driver.get(f"{self.cluster.url}/#/jobs/{waiting}")
+        self.page.wait(
+            lambda: "Waits for workers: it needs 9" in self.page.text("#job-message"), "the page says what it waits for"
+        )
+        assert "study=first" in self.page.text("#job-meta")
+
+    def among_fifty_jobs_the_page_opens_on_the_one_that_runs(self):
+        for _ in range(24):
+            self.cluster.submit(OWNER, change=self._waiting("waits"))
+        self.running = self.cluster.submit(OWNER, change=self._with_many_notices)
+        for _ in range(24):
+            self.cluster.submit(OWNER, change=self._waiting("waits"))
+        self.page.wait(lambda: self.cluster.job(self.running, OWNER)["state"] == "running", "the job runs")
+        self.page.driver.get("about:blank")
+        self.page.driver.get(self.cluster.url)
+        self.page.wait(lambda: self.running in self.page.text("#job-meta"), "the running job is shown")
+        self.page.wait(lambda: len(self.page.visible("#job-list li")) >= 50, "all jobs are listed")
+        first = self.page.script("return document.querySelector('#job-list a').getAttribute('href')")
+        assert first.endswith(self.running), first
+
+    def a_thousand_notices_neither_fill_the_page_nor_hide_what_matters(self):
+        for number in range(100, NOTICES + 1, 100):
+            is_there = lambda number=number: self.cluster.job(self.running, OWNER)["revision"] > number  # noqa: E731
+            self.page.wait(is_there, f"{number} notices are there")
+        self.page.wait(lambda: self.page.outer_step() > NOTICES // 2, "the curves are there")
+        for size, most in ((DESKTOP, 2), (PHONE, 6)):
+            self.page.resize(*size)
+            self.page.wait(self.page.fits, "the curves are drawn again")
+            assert self.page.height() <= most, f"{self.page.height()} windows high at {size}"
+            assert self.page.scrolls_over_nothing() == [], self.page.scrolls_over_nothing()
+        self.page.resize(*DESKTOP)
+        notices = self.page.visible("#notices li")
+        assert any("training from outer step 0" in text for text in notices), notices
+        assert sum("checkpoint of outer step" in text for text in notices) == 1, notices
+        events = self.page.visible("#events li")
+        assert any("worker joined" in text for text in events), events
+        assert not any("checkpoint of outer step" in text for text in events), events
+        assert self.page.visible("#job-message") == [], "what it said when it began is out of date"
+
+    def a_job_is_found_by_its_label_and_by_a_part_of_its_name(self):
+        self.page.script("document.querySelector('.find').open = true")
+        self._find("find-label", "study=first", 1)
+        self._find("find-label", "", 50)
+        self._find("find-name", "LR=", 1)
+        self._find("find-name", "", 50)
+
     def the_modules_keep_their_promises(self):
         broken = modules.broken(self.page.driver)
         assert broken == [], broken
@@ -179,6 +228,32 @@ class Checks:
         assert complaints == [], complaints
 
     # What several checks need
+
+    @staticmethod
+    def _waiting(name):
+        """A change that makes the job wait for more workers than there are."""
+        return lambda text: text.replace('"digits"', f'"{name}"', 1) + "[resources]\nmin_workers = 9\n"
+
+    @staticmethod
+    def _with_many_notices(text):
+        """A change that makes outer steps short, with a checkpoint after each of them."""
+        short = {"[512, 512]": "[8]", "batch_size = 512": "batch_size = 32", "shards = 8": "shards = 1"}
+        for long, shorter in short.items():
+            text = text.replace(long, shorter)
+        return text + "[checkpoint]\nevery_steps = 1\n"
+
+    def _find(self, field, text, expected):
+        """Types into a field, and waits until this number of jobs is listed, or more if it is the whole list."""
+        self.page.script(
+            """const field = document.getElementById(arguments[0]);
+            field.value = arguments[1];
+            field.dispatchEvent(new Event('input', { bubbles: true }))""",
+            field,
+            text,
+        )
+        found = lambda: len(self.page.visible("#job-list li"))  # noqa: E731
+        is_there = (lambda: found() >= expected) if text == "" else (lambda: found() == expected)
+        self.page.wait(is_there, f"{expected} jobs for {text!r}")
 
     def _buttons(self):
         return self.page.visible("#job-actions button")

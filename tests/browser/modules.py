@@ -60,6 +60,28 @@ PROMISES = {
         return [found, [1700000000005, 1700000000000, '–']];
         """,
     ),
+    "ticks do not run into each other": (
+        "canvas.js",
+        """
+        const marks = [0, 10, 25, 30, 60].map((at) => ({ at, size: 20 }));
+        return [m.apart(marks).map((mark) => mark.at), [0, 25, 60]];
+        """,
+    ),
+    "of routine notices only the newest is kept and of the others the newest two hundred": (
+        "events.js",
+        """
+        const notices = Array.from({ length: 1000 }, (_, i) => ({ revision: i, routine: i % 2 === 1 }));
+        const kept = m.newestNotices(notices);
+        return [[kept.length, kept.filter((notice) => notice.routine).map((n) => n.revision)], [200, [999]]];
+        """,
+    ),
+    "fields that are empty are no part of a query": (
+        "find.js",
+        """
+        const found = [m.query({ state: '', name: 'lr=0.1 k', label: '' }, 'u7'), m.query({ state: '', name: '' })];
+        return [found, ['name=lr%3D0.1+k&page_token=u7', '']];
+        """,
+    ),
     "sharpness is known where both losses are": (
         "series.js",
         """

@@ -130,6 +130,24 @@ class Page:
         """Pixels by which the page is wider than the window."""
         return self.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
+    def height(self):
+        """Height of the page in windows."""
+        return self.script("return document.documentElement.scrollHeight / document.documentElement.clientHeight")
+
+    def scrolls_over_nothing(self):
+        """The parts of the page that scroll further than anything in them reaches."""
+        return self.script(
+            """const seen = (e) => e.checkVisibility() && !e.closest('.sr-only') && e.getClientRects().length > 0;
+            const empty = (box) => {
+              const end = box.getBoundingClientRect().top - box.scrollTop + box.scrollHeight;
+              const inner = [...box.querySelectorAll('*')].filter(seen);
+              return end - Math.max(...inner.map((e) => e.getBoundingClientRect().bottom)) > 60;
+            };
+            const boxes = [document.documentElement, ...document.querySelectorAll('.scroll, .job-list')];
+            return boxes.filter((e) => e.checkVisibility() && e.scrollHeight > e.clientHeight && empty(e))
+              .map((e) => e.id || e.tagName)"""
+        )
+
     def fits(self):
         """Whether all curves were drawn for the window as it is."""
         return self.script(

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use lookbehind_common::BUILD_VERSION;
-use lookbehind_common::partial::Sums;
+use lookbehind_common::partial::{Sums, VisitSums};
 use lookbehind_proto::PROTOCOL_VERSION;
 use lookbehind_proto::transfer::{Piece, Sender, sums_bytes};
 use lookbehind_proto::v1;
@@ -123,6 +123,7 @@ impl FakeWorker {
             description: Some(description),
             probe_digest: vec![1; 32].into(),
             class_description: "a test".to_owned(),
+            data_report: String::new(),
         };
         self.say(session_request::Message::Prepared(prepared)).await;
     }
@@ -203,6 +204,7 @@ impl FakeWorker {
             samples: sums.samples,
             compute_seconds: 0.001,
             data_seconds: 0.0,
+            visits: None,
         };
         (header, whole(gradient, &sums_bytes(&sums)))
     }
@@ -299,5 +301,10 @@ pub fn whole(body: Vec<u8>, covered: &[u8]) -> Vec<Piece> {
 
 /// Sums as a partial's header carries them.
 pub fn header_sums(header: &v1::PartialHeader) -> Sums {
-    Sums { loss: header.loss_sum, correct: header.correct, samples: header.samples }
+    Sums {
+        loss: header.loss_sum,
+        correct: header.correct,
+        samples: header.samples,
+        visits: header.visits.map(VisitSums::from),
+    }
 }

@@ -1,5 +1,6 @@
 //! A coordinator, workers and users, each in a process of its own.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Machines {
     pub client: Client,
     /// Address of its gRPC services.
     pub url: String,
+    /// Address of its pages; another one after each restart.
+    pub pages: SocketAddr,
     folder: TempDir,
     volume: Option<Volume>,
     failure_detection: String,
@@ -52,11 +55,11 @@ impl Machines {
         std::fs::write(folder.path().join("small.toml"), SMALL_JOB).unwrap();
         std::fs::write(folder.path().join("long.toml"), long_job()).unwrap();
         let launch = Launch { folder: folder.path(), failure_detection, volume: volume.as_ref() };
-        let (coordinator, address) = launch.started("127.0.0.1:0", 0).await;
+        let (coordinator, address, pages) = launch.started("127.0.0.1:0", 0).await;
         let url = format!("http://{address}");
         let client = Client::new(&url);
         let failure_detection = failure_detection.to_owned();
-        Self { coordinator, client, url, folder, volume, failure_detection, address, started: 1 }
+        Self { coordinator, client, url, pages, folder, volume, failure_detection, address, started: 1 }
     }
 
     fn launch(&self) -> Launch<'_> {
@@ -66,7 +69,8 @@ impl Machines {
 
     /// Starts the coordinator again, on the state and at the address of the one that has ended.
     pub async fn restart(&mut self) {
-        self.coordinator = self.launch().started(&self.address, self.started).await.0;
+        let (coordinator, _, pages) = self.launch().started(&self.address, self.started).await;
+        (self.coordinator, self.pages) = (coordinator, pages);
         self.started += 1;
     }
 
@@ -178,11 +182,9 @@ struct Launch<'a> {
 impl Launch<'_> {
     fn start(&self, address: &str, number: u32) -> Process {
         let state = self.volume.map_or_else(|| "state".to_owned(), Volume::state);
-        // HTTP is off: its default port is the one after `address`, which another process may have taken before a
-        // restart.
-        let detection = self.failure_detection;
-        let args =
-            ["--listen", address, "--http", "off", "--state", &state, "--failure-detection", detection];
+        // Not the default port for the pages, the one after `address`: another process may have taken it before a restart.
+        let (http, detection) = ("127.0.0.1:0", self.failure_detection);
+        let args = ["--listen", address, "--http", http, "--state", &state, "--failure-detection", detection];
         let name = format!("coordinator-{number}");
         match self.volume {
             None => Process::start(programs::coordinator(), &args, self.folder, &name),
@@ -190,11 +192,14 @@ impl Launch<'_> {
         }
     }
 
-    async fn started(&self, address: &str, number: u32) -> (Process, String) {
+    /// The coordinator, the address of its services and that of its pages.
+    async fn started(&self, address: &str, number: u32) -> (Process, String, SocketAddr) {
         let mut coordinator = self.start(address, number);
         let listens = coordinator.logged("coordinator listens address=").await;
-        let address = listens.split_whitespace().next().unwrap().to_owned();
-        (coordinator, address)
+        let mut words = listens.split_whitespace();
+        let address = words.next().unwrap().to_owned();
+        let pages = words.find_map(|word| word.strip_prefix("http=")?.parse().ok()).unwrap();
+        (coordinator, address, pages)
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{
-    Alpha, Ascent, BaseOptimizer, InnerGradients, JobSpec, Length, Method, Minibatch, parse_toml,
+    Alpha, Ascent, BaseOptimizer, InnerGradients, JobSpec, Length, Method, Minibatch, Perturbation,
+    parse_toml,
 };
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::model_state::ModelState;
@@ -134,7 +135,10 @@ fn short_case() -> Case {
 }
 
 fn methods() -> Vec<Method> {
-    let (sam, asam) = (Ascent { rho: 0.05, eta: None }, Ascent { rho: 0.5, eta: Some(0.01) });
+    let (sam, asam) = (
+        Ascent { rho: 0.05, eta: None, perturbation: Perturbation::Global },
+        Ascent { rho: 0.5, eta: Some(0.01), perturbation: Perturbation::Global },
+    );
     let gradients = [
         InnerGradients::Reuse,
         InnerGradients::Reference(Minibatch::Same),
@@ -188,7 +192,7 @@ fn every_method_agrees_with_the_reference_with_every_base_optimizer() {
 fn every_schedule_and_length_agrees_with_the_reference() {
     let mut case = short_case();
     let gradients = InnerGradients::Reference(Minibatch::Switch);
-    let ascent = Ascent { rho: 0.05, eta: None };
+    let ascent = Ascent { rho: 0.05, eta: None, perturbation: Perturbation::Global };
     case.job.optimizer.method = Method::Lookbehind { ascent, k: 3, alpha: Alpha::Static(0.5), gradients };
     let shapes = [
         Shape::Constant,

@@ -2,11 +2,12 @@
 //!
 //! A session uses only [`Backend`] and [`PreparedJob`], so that gradients may come from any library. Candle is one
 //! implementation, on the CPU (`cpu`) and on GPUs (`cuda`). Which samples a shard holds (`sampler`, `samples`), which
-//! partials the probe consists of (`probe`) and how partials are added ([`reduce_shards`]) are the same for every
-//! backend.
+//! partials the probe consists of (`probe`), how shards climb by themselves (`climbing`) and how partials are added
+//! ([`reduce_shards`]) are the same for every backend.
 
 mod batch;
 mod candle;
+mod climbing;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -43,8 +44,6 @@ pub use candle::CandleBackend;
 #[cfg(feature = "cuda")]
 pub(crate) use cuda::of_device;
 pub use error::{ComputeError, PrepareError};
-#[cfg(feature = "cuda")]
-pub(crate) use evaluator::without_places;
 #[cfg(not(feature = "cuda"))]
 use no_cuda as cuda;
 pub use panics::Panic;
@@ -77,6 +76,12 @@ pub trait PreparedJob: Send {
     /// Description of model and data; it must be the same on every worker.
     fn description(&self) -> &JobDescription;
 
+    /// What was read of the data, what of them was left out, and what was converted: lines for people. Backends that do
+    /// not know leave it empty.
+    fn data_report(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Initial parameters and running statistics, a function of the job's seed.
     ///
     /// # Errors
@@ -97,7 +102,9 @@ pub trait PreparedJob: Send {
     /// Computes a segment of the reduction tree: the canonical sum of the partial gradients of its shards. A shard's
     /// partial is a pure function of the loaded weights, the shard's samples, the job's seed and the request; it
     /// depends neither on the segment nor on the shards that are computed at the same time. [`reduce_shards`] adds
-    /// partials that are computed one by one or in groups.
+    /// partials that are computed one by one or in groups. If the job's shards climb by themselves
+    /// ([`Visit::of`](lookbehind_common::optimizer::Visit::of)), the partial is that of a visit, which
+    /// [`Climb`](lookbehind_common::optimizer::Climb) makes of the gradients on the shard's path.
     ///
     /// `watch` is notified after every shard, and after every part of a long one: the coordinator takes a worker
     /// without progress for dead. It is asked before each shard or group whether the segment is still wanted.

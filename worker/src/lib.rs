@@ -60,6 +60,7 @@ mod handover;
 pub mod memory;
 pub mod models;
 pub mod parameters;
+mod places;
 mod program;
 pub mod registry;
 mod remote_args;

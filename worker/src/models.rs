@@ -22,6 +22,8 @@ pub use sequential::sequential;
 pub use vit::vit;
 pub use wide_resnet::wide_resnet;
 
+use crate::places::without_places;
+
 /// What a model's constructor returns.
 type Built<T> = std::result::Result<T, BuildError>;
 
@@ -33,7 +35,13 @@ pub enum BuildError {
     Parameter(#[from] JobError),
     /// A tensor cannot be created.
     #[error(transparent)]
-    Tensor(#[from] candle_core::Error),
+    Tensor(candle_core::Error),
+}
+
+impl From<candle_core::Error> for BuildError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Tensor(without_places(error))
+    }
 }
 
 /// A classifier.

@@ -17,6 +17,8 @@ use rayon::prelude::*;
 
 use lookbehind_kernels::{Gradients, copy_from, copy_into};
 
+use crate::places::without_places;
+
 pub use recorder::Recorder;
 
 /// All tensors of a built model, in the order in which it asked for them.
@@ -76,6 +78,13 @@ pub enum StateError {
     },
 }
 
+impl StateError {
+    /// The error for a tensor that could not be read or written.
+    pub(crate) fn tensor(name: &str, source: candle_core::Error) -> Self {
+        Self::Tensor { name: name.to_owned(), source: without_places(source) }
+    }
+}
+
 impl ModelTensors {
     /// Names, shapes and kinds of the tensors.
     pub fn layout(&self) -> &Arc<Layout> {
@@ -116,7 +125,7 @@ impl ModelTensors {
         check_lengths(&self.layout, state)?;
         let load = |(tensor, entry): (&ModelTensor, &TensorEntry)| {
             copy_from(&tensor.variable, &state[entry.spec.kind][entry.range.clone()])
-                .map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })
+                .map_err(|source| StateError::tensor(&entry.spec.name, source))
         };
         first_error(self.tensors.par_iter().zip(self.layout.entries()).map(load))
     }
@@ -136,8 +145,7 @@ impl ModelTensors {
             }
         }
         let copy = |(gradient, entry, place): (&Tensor, &TensorEntry, &mut [f32])| {
-            copy_into(gradient, place)
-                .map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })
+            copy_into(gradient, place).map_err(|source| StateError::tensor(&entry.spec.name, source))
         };
         first_error(places.into_par_iter().map(copy))?;
         Ok(flat_buffer)
@@ -152,7 +160,7 @@ impl ModelTensors {
         let mut flat_buffer = FlatBuffer::zeros(self.layout.statistics());
         for (entry, values) in self.reported_in_order(reported)? {
             copy_into(values, &mut flat_buffer[entry.range.clone()])
-                .map_err(|source| StateError::Tensor { name: entry.spec.name.clone(), source })?;
+                .map_err(|source| StateError::tensor(&entry.spec.name, source))?;
         }
         flat_buffer.iter_mut().for_each(|value| *value *= share);
         Ok(flat_buffer)

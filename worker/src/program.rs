@@ -3,7 +3,7 @@
 mod check;
 mod measure;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -92,6 +92,8 @@ enum ProgramError {
     Serve(#[from] ServeError),
     #[error(transparent)]
     Device(#[from] DeviceError),
+    #[error("data {}: {source}", path.display())]
+    Data { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Check(#[from] CheckError),
     #[error(transparent)]
@@ -103,7 +105,9 @@ impl ProgramError {
         match self {
             Self::Worker(WorkerError::Device(error)) | Self::Device(error) => exit_code_of_device(error),
             Self::Worker(WorkerError::DeviceLost { .. }) => ExitCode::from(EXIT_DEVICE_LOST),
-            Self::Worker(WorkerError::Access(_)) | Self::Serve(_) => ExitCode::from(EXIT_CONFIG),
+            Self::Worker(WorkerError::Access(_)) | Self::Serve(_) | Self::Data { .. } => {
+                ExitCode::from(EXIT_CONFIG)
+            }
             Self::Check(error) if error.is_of_lost_device() => ExitCode::from(EXIT_DEVICE_LOST),
             Self::Measure(error) if error.is_of_lost_device() => ExitCode::from(EXIT_DEVICE_LOST),
             Self::Check(_) | Self::Measure(_) => ExitCode::FAILURE,
@@ -164,13 +168,24 @@ pub fn main_with(registry: Registry) -> ExitCode {
 
 /// The backend of a worker with these arguments, without a coordinator.
 fn local_backend(args: &Args, registry: Registry) -> Result<CandleBackend, ProgramError> {
+    check_data(&args.data)?;
     let (root, remote) = (args.data.clone(), args.remote.clone().into_data());
     let memory_limit = args.memory.saturating_mul(1 << 20);
     let environment = DataEnvironment { remote, ..DataEnvironment::local(root, memory_limit) };
     Ok(CandleBackend::new(registry, environment).on(&args.device)?)
 }
 
+/// Refuses a folder of data that is none: a job would fail for it much later.
+fn check_data(path: &Path) -> Result<(), ProgramError> {
+    let found = std::fs::metadata(path).and_then(|metadata| match metadata.is_dir() {
+        true => Ok(()),
+        false => Err(std::io::ErrorKind::NotADirectory.into()),
+    });
+    found.map_err(|source| ProgramError::Data { path: path.to_owned(), source })
+}
+
 async fn serve(args: Args, registry: Registry) -> Result<(), ProgramError> {
+    check_data(&args.data)?;
     let shutdown = shutdown_signal()?;
     let metrics = WorkerMetrics::default();
     // The server outlives the worker, so that monitoring sees it leave.

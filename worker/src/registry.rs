@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_nn::VarBuilder;
-use lookbehind_common::job::{DataSpec, JobError, ModelSpec, Parameters};
+use lookbehind_common::job::{DataSpec, JobError, ModelSpec, Parameters, did_you_mean};
 
 use crate::data::{self, DataDescription, DataEnvironment, DataError, Dataset, InputSpec, input_spec};
 use crate::models::{self, BuildError, Model};
@@ -146,7 +146,8 @@ fn find<'a, T: ?Sized>(
 ) -> Result<&'a T, JobError> {
     known.get(kind).map(Box::as_ref).ok_or_else(|| {
         let kinds: Vec<&str> = known.keys().map(String::as_str).collect();
-        JobError::new(key, &format!("expected one of {}, found {kind:?}", kinds.join(", ")))
+        let meant = did_you_mean(kind, kinds.iter().copied());
+        JobError::new(key, &format!("expected one of {}, found {kind:?}{meant}", kinds.join(", ")))
     })
 }
 

@@ -6,17 +6,21 @@
 
 mod backoff;
 mod command;
+mod complaints;
 mod control;
+mod ending;
 mod exchange;
 mod executor;
 mod register;
 mod route;
+mod terms;
 mod transfer;
 mod upload;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lookbehind_identity::{Access, AccessError, Folder};
 use lookbehind_proto::transfer::in_process::InProcess;
@@ -28,7 +32,8 @@ use crate::device::{DeviceChoice, DeviceError};
 use crate::registry::Registry;
 use crate::telemetry::WorkerMetrics;
 use backoff::Backoff;
-use control::Ended;
+use complaints::Complaints;
+use ending::{Ended, Reached};
 use exchange::Listening;
 pub use exchange::PeerListen;
 use executor::Executor;
@@ -89,7 +94,7 @@ pub enum WorkerError {
     /// Address or credentials are invalid.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// The coordinator refuses this worker permanently.
+    /// The coordinator refuses this worker permanently, or its credentials.
     #[error("refused by the coordinator: {reason}")]
     Refused {
         /// The coordinator's reason.
@@ -171,7 +176,7 @@ async fn sessions(
     executor: &Executor,
     shutdown: &CancellationToken,
 ) -> Result<(), WorkerError> {
-    let mut backoff = Backoff::default();
+    let mut attempts = Attempts::default();
     let mut listening = None;
     loop {
         if listening.is_none() {
@@ -187,22 +192,62 @@ async fn sessions(
             metrics: config.metrics.clone(),
             shutdown: shutdown.clone(),
         };
-        match control::run(link).await? {
-            Ended::Shutdown => return Ok(()),
-            Ended::DeviceLost { reason } => return Err(WorkerError::DeviceLost { reason }),
-            Ended::Refused { reason, retryable: false } => return Err(WorkerError::Refused { reason }),
-            Ended::Refused { reason, .. } => tracing::warn!(worker = config.name, reason, "refused for now"),
-            Ended::Lost { reason, worked } => {
-                if worked {
-                    backoff = Backoff::default();
-                }
-                tracing::warn!(worker = config.name, reason, "coordinator lost; trying again");
-            }
-        }
-        let wait = backoff.next();
+        let (ended, reached) = control::run(link).await?;
+        let Some(wait) = attempts.wait_after(&config.name, ended, reached)? else { return Ok(()) };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = shutdown.cancelled() => return Ok(()),
         }
     }
 }
+
+/// The attempts of a worker to serve its coordinator: what follows the end of a session.
+#[derive(Default)]
+struct Attempts {
+    backoff: Backoff,
+    complaints: Complaints,
+    /// Whether the coordinator has ever registered this worker.
+    registered: bool,
+}
+
+impl Attempts {
+    /// How long to wait before the next session; `None` if the worker was asked to stop.
+    ///
+    /// # Errors
+    /// If there is no use in another session.
+    fn wait_after(
+        &mut self,
+        worker: &str,
+        ended: Ended,
+        reached: Reached,
+    ) -> Result<Option<Duration>, WorkerError> {
+        if reached == Reached::Worked {
+            self.backoff = Backoff::default();
+        }
+        if reached != Reached::Nothing {
+            self.registered = true;
+            self.complaints.forget();
+        }
+        let (reason, what) = match ended {
+            Ended::Shutdown => return Ok(None),
+            Ended::DeviceLost { reason } => return Err(WorkerError::DeviceLost { reason }),
+            Ended::Refused { reason, retryable: false } => return Err(WorkerError::Refused { reason }),
+            // Credentials that were accepted once may be about to be renewed. Others stay wrong.
+            Ended::Unaccepted { reason } if !self.registered => return Err(WorkerError::Refused { reason }),
+            Ended::Refused { reason, .. } | Ended::Unaccepted { reason } => (reason, "refused for now"),
+            Ended::Lost { reason } if reached == Reached::Nothing => {
+                (reason, "no coordinator can be reached")
+            }
+            Ended::Lost { reason } => (reason, "coordinator lost"),
+        };
+        if self.complaints.is_due(Instant::now(), &reason) {
+            tracing::warn!(worker, reason, "{what}; trying again");
+        } else {
+            tracing::debug!(worker, reason, "{what}; trying again");
+        }
+        Ok(Some(self.backoff.next()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

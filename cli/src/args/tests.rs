@@ -82,6 +82,23 @@ fn every_command_and_flag_has_help() {
 }
 
 #[test]
+fn submit_takes_a_job_file_or_a_job_and_changes_of_keys() {
+    assert!(parse("lookbehind submit").is_err());
+    assert!(parse("lookbehind submit job.toml --from j00000000").is_err());
+    assert!(parse("lookbehind submit job.toml --set train.epochs").is_err());
+    let line = "lookbehind submit --from j00000000 --set seed=3 --set train.epochs=40";
+    let Command::Submit(submit) = parse(line).unwrap().command else { panic!("not submit") };
+    assert_eq!((submit.job, submit.from.as_deref(), submit.settings.set.len()), (None, Some("j00000000"), 2));
+}
+
+#[test]
+fn continue_takes_one_length() {
+    assert!(parse("lookbehind continue j00000000").is_err());
+    assert!(parse("lookbehind continue j00000000 --epochs 4 --steps 9").is_err());
+    assert!(parse("lookbehind continue j00000000 --steps 9").is_ok());
+}
+
+#[test]
 fn delete_takes_several_jobs_and_at_least_one() {
     assert!(parse("lookbehind delete").is_err());
     let Command::Delete(delete) = parse("lookbehind delete j00000000 j00000001 --yes").unwrap().command
@@ -89,4 +106,18 @@ fn delete_takes_several_jobs_and_at_least_one() {
         panic!("not delete")
     };
     assert_eq!((delete.ids.len(), delete.yes), (2, true));
+}
+
+#[test]
+fn jobs_are_chosen_by_state_owner_name_and_labels() {
+    let line = "lookbehind jobs --state queued --state running --owner alice --name lr=0.1 --label study=a=b --label seed";
+    let Command::Jobs(jobs) = parse(line).unwrap().command else { panic!("not jobs") };
+    assert_eq!(jobs.states, ["queued", "running"]);
+    assert_eq!((jobs.owner.as_deref(), jobs.name.as_deref()), (Some("alice"), Some("lr=0.1")));
+    let labels = [("study", "a=b"), ("seed", "")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(jobs.labels, labels);
+    let unknown = parse("lookbehind jobs --state runing").unwrap_err().to_string();
+    assert!(unknown.contains("preparing") && unknown.contains("running"), "{unknown}");
+    assert!(parse("lookbehind jobs --all --limit 3").is_err());
+    assert!(parse("lookbehind submit job.toml --label study").is_err());
 }

@@ -41,9 +41,12 @@ async fn a_refusal_says_what_was_asked_and_why_not() {
 async fn all_pages_of_jobs_are_read_up_to_the_limit() {
     let fake = Fake::start(Script { listed: 250, ..Script::default() });
     let client = Client::connect(&fake.url()).await.unwrap();
-    assert_eq!(client.jobs(1000).await.unwrap().len(), 250);
-    let some = client.jobs(120).await.unwrap();
-    assert_eq!((some.len(), some[119].id.as_str()), (120, "j00000119"));
+    let jobs = async |limit| client.jobs(v1::ListJobsRequest::default(), limit).await.unwrap();
+    let (all, has_more) = jobs(1000).await;
+    assert_eq!((all.len(), has_more), (250, false));
+    let (some, has_more) = jobs(120).await;
+    assert_eq!((some.len(), some[119].id.as_str(), has_more), (120, "j00000119", true));
+    assert!(!jobs(250).await.1, "there are exactly as many");
 }
 
 #[tokio::test]
@@ -57,4 +60,20 @@ async fn initial_weights_arrive_whole() {
     assert!(fake.heard(|script| script.uploaded == bytes));
     let other = InitialWeights { digest: Digest::of(b"other"), ..init };
     assert_eq!(client.upload(&other).await.unwrap_err().exit(), Exit::Refused);
+}
+
+#[tokio::test]
+async fn an_answer_that_the_coordinator_cannot_serve_now_is_not_taken_for_a_lost_connection() {
+    let fake = Fake::start(Script::default());
+    let client = Client::connect(&fake.url()).await.unwrap();
+    for status in [Status::unavailable("the disk fails"), Status::deadline_exceeded("the disk fails")] {
+        let error = client.error("submit", &status);
+        assert_eq!(error.to_string(), "submit: the disk fails");
+        assert_eq!(error.exit(), Exit::Refused);
+    }
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_a_lost_connection() {
+    assert!(is_connection(&Status::from_error(Box::new(NoAnswer))));
 }

@@ -1,14 +1,12 @@
 //! `fetch`: downloads a job's model and metrics. The job need not be over.
 
-use lookbehind_proto::v1;
-use lookbehind_proto::wire;
-
 use crate::args::Fetch;
 use crate::client::Client;
 use crate::console::Console;
 use crate::error::CliError;
 use crate::follow::conclude;
 use crate::interrupt::Interrupt;
+use crate::job::job_toml;
 use crate::output::Output;
 use crate::output::model::Download;
 use crate::output::summary::Tally;
@@ -51,21 +49,6 @@ async fn gather(mut watch: Watch, outer_steps: u64, output: &mut Output) -> Resu
         }
     }
     Ok(tally)
-}
-
-/// The job file as the coordinator stores it; initial weights are given by their digest.
-fn job_toml(job: &v1::Job) -> Result<String, CliError> {
-    let what = || format!("job {}", job.id);
-    let spec = job
-        .spec
-        .as_ref()
-        .ok_or_else(|| CliError::Malformed { what: what(), missing: "its specification" })?;
-    let file = wire::from_proto(spec).map_err(|source| CliError::Job { label: what(), source })?;
-    let text = toml::Table::try_from(&file).and_then(|mut sections| {
-        sections.retain(|_, section| section.as_table().is_none_or(|keys| !keys.is_empty()));
-        toml::to_string(&sections)
-    });
-    text.map_err(|error| CliError::Refused { what: what(), message: error.to_string() })
 }
 
 #[cfg(test)]

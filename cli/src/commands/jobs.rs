@@ -1,6 +1,6 @@
-//! `jobs`, `job`, `cancel`, `pause`, `resume` and `workers`: commands that make a single call.
+//! `jobs`, `job`, `cancel`, `pause`, `resume`, `retry`, `checkpoints` and `workers`: commands that make a single call.
 
-use lookbehind_proto::json::{JobJson, WorkerJson};
+use lookbehind_proto::json::{CheckpointJson, JobJson, WorkerJson, state_named};
 use lookbehind_proto::v1;
 
 use crate::args::{Jobs, OneJob, Remote, Resume};
@@ -15,11 +15,30 @@ use crate::report;
 /// # Errors
 /// If the call fails or the result cannot be printed. This applies to all commands of this module.
 pub(super) async fn list(args: &Jobs, console: &Console) -> Result<(), CliError> {
-    let jobs = connect(&args.remote).await?.jobs(args.limit as usize).await?;
+    let limit = if args.all { usize::MAX } else { args.limit as usize };
+    let (jobs, has_more) = connect(&args.remote).await?.jobs(wanted(args), limit).await?;
     if console.json() {
-        return console.object(&Line::Jobs(jobs.iter().map(JobJson::from).collect()));
+        console.object(&Line::Jobs(jobs.iter().map(JobJson::from).collect()))?;
+    } else {
+        print(console, &report::jobs(&jobs))?;
     }
-    print(console, &report::jobs(&jobs))
+    if has_more {
+        console.say(format_args!(
+            "there are more jobs than these {limit}: --all or a larger --limit shows them"
+        ));
+    }
+    Ok(())
+}
+
+/// The filters of the command line.
+fn wanted(args: &Jobs) -> v1::ListJobsRequest {
+    v1::ListJobsRequest {
+        states: args.states.iter().filter_map(|name| state_named(name)).map(i32::from).collect(),
+        owner: args.owner.clone().unwrap_or_default(),
+        name: args.name.clone().unwrap_or_default(),
+        labels: args.labels.iter().cloned().collect(),
+        ..v1::ListJobsRequest::default()
+    }
 }
 
 /// Shows one job.
@@ -34,13 +53,31 @@ pub(super) async fn cancel(args: &OneJob, console: &Console) -> Result<(), CliEr
 
 /// Pauses a job.
 pub(super) async fn pause(args: &OneJob, console: &Console) -> Result<(), CliError> {
-    tell(console, &connect(&args.remote).await?.pause(&args.id).await?)
+    let job = connect(&args.remote).await?.pause(&args.id).await?;
+    if console.json() {
+        return tell(console, &job);
+    }
+    print(console, &report::pausing(&job))
 }
 
 /// Resumes a job.
 pub(super) async fn resume(args: &Resume, console: &Console) -> Result<(), CliError> {
     let client = connect(&args.job.remote).await?;
     tell(console, &client.resume(&args.job.id, args.accept_class).await?)
+}
+
+/// Goes on with a failed or cancelled job.
+pub(super) async fn retry(args: &OneJob, console: &Console) -> Result<(), CliError> {
+    tell(console, &connect(&args.remote).await?.retry(&args.id).await?)
+}
+
+/// Lists the checkpoints of a job.
+pub(super) async fn checkpoints(args: &OneJob, console: &Console) -> Result<(), CliError> {
+    let checkpoints = connect(&args.remote).await?.checkpoints(&args.id).await?;
+    if console.json() {
+        return console.object(&Line::Checkpoints(checkpoints.iter().map(CheckpointJson::from).collect()));
+    }
+    print(console, &report::checkpoints(&checkpoints))
 }
 
 /// Lists workers.

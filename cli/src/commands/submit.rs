@@ -3,7 +3,7 @@
 use lookbehind_proto::json::JobJson;
 use lookbehind_proto::v1;
 
-use crate::args::Submit;
+use crate::args::{Handover, Submit};
 use crate::client::Client;
 use crate::commands::watch::leaving;
 use crate::console::Console;
@@ -19,15 +19,31 @@ use crate::output::Output;
 /// # Errors
 /// If the job file is invalid, the coordinator refuses it or cannot be reached, or, with `--watch`, the job fails.
 pub(super) async fn run(args: &Submit, console: &Console) -> Result<(), CliError> {
-    if args.out.out.is_some() && !args.watch {
-        return Err(CliError::Usage(
-            "--out: needs --watch; without it, `lookbehind fetch` gets the results later".to_owned(),
-        ));
-    }
-    let source = JobSource::read(&args.job)?;
-    let client = Client::to(&args.remote).await?;
+    args.handover.check()?;
+    let settings = &args.settings.set;
+    let read = args.job.as_deref().map(|path| JobSource::read_with(path, settings)).transpose()?;
+    let client = Client::to(&args.handover.remote).await?;
+    let source = match (read, &args.from) {
+        (Some(source), _) => source,
+        (None, Some(id)) => JobSource::of_job(&client.job_by_id(id).await?, settings)?,
+        (None, None) => return Err(CliError::Usage("submit: give a job file, or --from ID".to_owned())),
+    };
+    Box::pin(hand_over(&client, source, &args.handover, console)).await
+}
+
+/// Queues a job, and follows it if that is wanted.
+///
+/// # Errors
+/// If the coordinator refuses or cannot be reached, or the job is followed and fails.
+pub(super) async fn hand_over(
+    client: &Client,
+    source: JobSource,
+    args: &Handover,
+    console: &Console,
+) -> Result<(), CliError> {
+    let source = source.with_labels(&args.labels)?;
     let output = Output::prepare_for(&args.out, &source)?;
-    let job = create(&client, &source, &random_id()?).await?;
+    let job = create(client, &source, &random_id()?).await?;
     if console.json() {
         console.object(&Line::Job(Box::new(JobJson::from(&job))))?;
     } else {
@@ -38,7 +54,7 @@ pub(super) async fn run(args: &Submit, console: &Console) -> Result<(), CliError
     }
     let id = job.id.clone();
     let interrupt = Interrupt::listen()?;
-    let mut follow = Follow::new(console, &client, job, output);
+    let mut follow = Follow::new(console, client, job, output);
     interrupt.unless(follow.until_over(), || leaving(&id)).await?;
     follow.conclude().await
 }

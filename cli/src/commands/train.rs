@@ -1,7 +1,10 @@
 //! `train`: runs a job on a whole cluster inside this process.
 
+mod kept;
+
 use std::time::Duration;
 
+use lookbehind_common::text::counted;
 use lookbehind_proto::v1;
 use lookbehind_worker::registry::Registry;
 
@@ -15,6 +18,7 @@ use crate::interrupt::Interrupt;
 use crate::job::JobSource;
 use crate::local::{self, Cluster, State};
 use crate::output::Output;
+use kept::Kept;
 
 /// How long an interrupted job may take to complete its outer step and write a checkpoint.
 const GRACE: Duration = Duration::from_secs(30);
@@ -25,15 +29,16 @@ const GRACE: Duration = Duration::from_secs(30);
 /// If the job file is invalid, the job fails, an output cannot be written, or the user interrupts.
 pub(super) async fn run(args: &Train, console: &Console, registry: Registry) -> Result<(), CliError> {
     let source = match &args.job {
-        Some(path) => JobSource::read(path)?,
-        None => JobSource::embedded()?,
+        Some(path) => JobSource::read_with(path, &args.settings.set)?,
+        None => JobSource::embedded(&args.settings.set)?,
     };
     let output = Output::prepare_for(&args.out, &source)?;
     let interrupt = Interrupt::listen()?;
     let state = State::new(args.state.as_deref())?;
     let remote = args.remote.clone().into_data();
-    let backend = local::backend(registry, &source.folder, remote, args.workers, &args.device)?;
-    let mut cluster = Cluster::start(state, args.workers, &source.folder, backend).await?;
+    let data = args.data.as_deref().unwrap_or(&source.folder);
+    let backend = local::backend(registry, data, remote, args.workers, &args.device)?;
+    let mut cluster = Cluster::start(state, args.workers, data, backend).await?;
     let run = Run { args, console, source: &source, interrupt: &interrupt };
     let result = Box::pin(run.on(&mut cluster, output)).await;
     cluster.shutdown().await;
@@ -53,8 +58,8 @@ impl Run<'_> {
     async fn on(&self, cluster: &mut Cluster, output: Option<Output>) -> Result<(), CliError> {
         let client = Client::connect(&cluster.url()).await?;
         let job = self.job(&client).await?;
-        let (workers, label) = (self.args.workers, &self.source.label);
-        self.console.note(format_args!("{} training {label} on {workers} workers in this process", job.id));
+        let (workers, label) = (counted(self.args.workers.into(), "worker"), &self.source.label);
+        self.console.note(format_args!("{} training {label} on {workers} in this process", job.id));
         let mut follow = Follow::new(self.console, &client, job, output);
         tokio::select! {
             over = follow.until_over() => over?,
@@ -64,19 +69,27 @@ impl Run<'_> {
         follow.conclude().await
     }
 
-    /// The job: a new one or, if the state folder has it from an earlier run, that one.
+    /// The job: a new one or, if the state folder has it from an earlier run, that one. Other jobs are set aside.
     async fn job(&self, client: &Client) -> Result<v1::Job, CliError> {
-        let request_id = self.source.identity().to_string();
-        let job = create(client, self.source, &request_id).await?;
-        match job.state() {
-            v1::JobState::Paused => client.resume(&job.id, false).await,
-            // The same request identity would return the job that failed or was cancelled, so a new job needs another
-            // one.
-            v1::JobState::Failed | v1::JobState::Cancelled => {
-                create(client, self.source, &random_id()?).await
+        let kept = match &self.args.state {
+            Some(_) => Kept::found_by(client).await?,
+            None => Kept::default(),
+        };
+        let job = match kept.same(&self.source.message()) {
+            Some(job) if job.state() == v1::JobState::Paused => client.resume(&job.id, false).await?,
+            Some(job) => job.clone(),
+            None => {
+                if let Some(why) = kept.why_anew(self.source) {
+                    self.console.say(why);
+                }
+                create(client, self.source, &random_id()?).await?
             }
-            _ => Ok(job),
+        };
+        for id in kept.set_aside(client, &job.id).await? {
+            self.console
+                .say(format_args!("job {id} is paused meanwhile: `train` with its file goes on with it"));
         }
+        Ok(job)
     }
 
     /// After an interrupt: the job completes its outer step and is paused.

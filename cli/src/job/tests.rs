@@ -1,4 +1,5 @@
 use super::*;
+use crate::fake_test::{job, source};
 
 const JOB: &str = r#"
 name = "tiny"
@@ -29,7 +30,7 @@ fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
 
 #[test]
 fn the_embedded_job_is_valid_and_is_the_one_that_the_design_names() {
-    let job = JobSource::embedded().unwrap();
+    let job = JobSource::embedded(&[]).unwrap();
     let optimizer = job.message().optimizer.unwrap();
     assert_eq!(optimizer.method(), v1::Method::Lookbehind);
     assert_eq!((optimizer.ascent(), optimizer.k), (v1::Ascent::Sam, Some(2)));
@@ -68,14 +69,22 @@ fn initial_weights_are_read_from_the_job_files_folder_and_travel_by_digest() {
 }
 
 #[test]
-fn identity_follows_the_text_and_the_initial_weights() {
-    let text = JOB.replace("hidden = [4]", "hidden = [4]\ninit = \"init.safetensors\"");
-    let (folder, path) = written(&text);
-    let mut identities = Vec::new();
-    for note in ["a", "b", "a"] {
-        std::fs::write(folder.path().join("init.safetensors"), weights(note)).unwrap();
-        identities.push(JobSource::read(&path).unwrap().identity());
-    }
-    assert_eq!(identities[0], identities[2]);
-    assert_ne!(identities[0], identities[1]);
+fn the_job_that_is_written_is_the_job_that_ran() {
+    let source = source();
+    let job = v1::Job { spec: Some(source.message()), ..job(v1::JobState::Succeeded) };
+    let text = job_toml(&job).unwrap();
+    assert!(!text.contains("[resources]"), "a section without keys says nothing:\n{text}");
+    let file = lookbehind_common::job::parse_toml(&text).unwrap();
+    assert_eq!(wire::to_proto(&file), source.message());
+}
+
+#[test]
+fn a_job_with_changed_keys_is_written_and_checked_as_changed() {
+    let (_folder, path) = written(JOB);
+    let settings = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Setting>>();
+    let source = JobSource::read_with(&path, &settings(&["train.steps=9", "seed=4"])).unwrap();
+    assert_eq!((source.message().seed, source.message().train.unwrap().steps), (Some(4), Some(9)));
+    assert_eq!(parse_toml(&source.text).unwrap(), *source.file());
+    let error = JobSource::read_with(&path, &settings(&["train.batch_size=0"])).unwrap_err().to_string();
+    assert!(error.contains("train.batch_size: "), "{error}");
 }

@@ -88,8 +88,11 @@ fn no_use(workers: u32, spec: &JobSpec, same_load: bool) -> Option<String> {
 }
 
 fn verdict(now: f64, then: f64, gain: f64) -> String {
-    let (now, then) = (now * 1e3, then * 1e3);
-    let change = format!("an outer step would take about {then:.1} ms instead of {now:.1} ms");
+    let [now, then] = [now, then].map(|seconds| format!("{:.1} ms", seconds * 1e3));
+    let change = match now == then {
+        true => format!("an outer step would still take about {now}"),
+        false => format!("an outer step would take about {then} instead of {now}"),
+    };
     if gain >= NOTICEABLE {
         format!("yes: on a machine of its own, {change}")
     } else if gain > -NOTICEABLE {

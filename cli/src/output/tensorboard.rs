@@ -113,13 +113,11 @@ impl TensorBoard {
 
 /// Names and values of the curves.
 fn scalars(step: &v1::OuterStepMetrics) -> Vec<(&'static str, f64)> {
-    let mut scalars = vec![
-        ("loss", step.loss),
-        ("accuracy", step.accuracy),
-        ("gradient_norm", step.gradient_norm),
-        ("learning_rate", step.learning_rate),
-        ("alpha", step.alpha),
-    ];
+    let mut scalars = vec![("loss", step.loss), ("accuracy", step.accuracy)];
+    let norms =
+        [("gradient_norm", step.gradient_norm), ("mean_shard_gradient_norm", step.mean_shard_gradient_norm)];
+    scalars.extend(norms.into_iter().filter_map(|(name, norm)| Some((name, norm?))));
+    scalars.extend([("learning_rate", step.learning_rate), ("alpha", step.alpha)]);
     if let Some(test) = &step.test {
         scalars.extend([("test/loss", test.loss), ("test/accuracy", test.accuracy)]);
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::fake_test::step;
+use crate::fake_test::{job, step};
 
 fn at(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -50,4 +50,19 @@ fn text_names_loss_accuracy_speed_and_time_left() {
 fn durations_are_told_in_their_two_largest_units() {
     let texts = [0.2, 59.4, 60.0, 3599.0, 3600.0, 86_399.0, 266_400.0].map(duration);
     assert_eq!(texts, ["0s", "59s", "1m00s", "59m59s", "1h00m", "23h59m", "3d02h"]);
+}
+
+#[test]
+fn what_a_job_waits_for_is_said_when_it_changes_and_only_then() {
+    let mut progress = Progress::new(&Console::new(true));
+    let mut told = |waiting_for: &str| {
+        let job = v1::Job { waiting_for: waiting_for.to_owned(), ..job(v1::JobState::Queued) };
+        progress.new_wait(&job)
+    };
+    assert_eq!(told(""), None);
+    assert_eq!(told("a worker").as_deref(), Some("j00000000 waits for a worker"));
+    assert_eq!(told("a worker"), None);
+    assert_eq!(told("job j1").as_deref(), Some("j00000000 waits for job j1"));
+    assert_eq!(told(""), None);
+    assert!(told("job j1").is_some(), "it waits again");
 }

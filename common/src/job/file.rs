@@ -2,20 +2,27 @@
 //! checked; [`JobFile::validate`] checks the rest and fills in defaults.
 
 mod alpha;
+mod init;
 mod parse;
+mod setting;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::alpha::AlphaValue;
+pub use self::init::{Init, InitialJob};
 pub use self::parse::{parse_parameters, parse_toml};
-use super::{BatchStatistics, ComputeClasses, MethodName, Minibatch, OnFailure, Parameters, Precision};
+pub use self::setting::{Setting, apply_settings};
+use super::{
+    BatchStatistics, ComputeClasses, Labels, MethodName, Minibatch, OnFailure, Parameters, Perturbation,
+    Precision,
+};
 
 /// A job as its user wrote it. The message on the wire has the same fields. [`JobFile::validate`] turns it into a
 /// [`super::JobSpec`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobFile {
-    /// Label for display.
+    /// Name for display.
     pub name: String,
     /// Key of all randomness of the job; default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,6 +47,9 @@ pub struct JobFile {
     /// Number of workers and priority.
     #[serde(default)]
     pub resources: ResourcesSection,
+    /// What its user sorts and finds it by.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 /// `[model]`: `kind`, `init` and the parameters of the kind.
@@ -47,10 +57,9 @@ pub struct JobFile {
 pub struct ModelSection {
     /// Kind of the model, as workers know it.
     pub kind: String,
-    /// Initial weights. In a job file, the path of a safetensors file, relative to the job file; on the wire, the
-    /// digest of that file. Absent: drawn from the seed.
+    /// Initial weights. Absent: drawn from the seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub init: Option<String>,
+    pub init: Option<Init>,
     /// Parameters of the kind: all other keys.
     #[serde(flatten)]
     pub parameters: Parameters,
@@ -115,14 +124,6 @@ pub enum GradientsName {
     Reference,
 }
 
-/// `perturbation`: which gradient the ascents follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PerturbationName {
-    /// The gradient of the whole batch, over all workers together.
-    Global,
-}
-
 /// `[optimizer]`. Keys that the method does not use are refused.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -154,9 +155,9 @@ pub struct OptimizerSection {
     /// Which gradients update running statistics; default every pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_statistics: Option<BatchStatistics>,
-    /// Scope of the perturbation; absent means global.
+    /// Which gradient the ascents follow; default global.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub perturbation: Option<PerturbationName>,
+    pub perturbation: Option<Perturbation>,
     /// Optimizer that takes the descents.
     #[serde(default)]
     pub base: BaseSection,
@@ -242,13 +243,16 @@ pub struct ScheduleSection {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointSection {
-    /// Epochs between two checkpoints; 0 means only at the end. At most one of this and `every_steps` may be given; if
-    /// both are absent, jobs with epochs write one after every epoch and jobs with steps only at the end.
+    /// Epochs between two checkpoints; 0 means only at the end. At most one of this, `every_steps` and `every_minutes`
+    /// may be given; if all are absent, `every_minutes` is 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every_epochs: Option<u64>,
     /// Outer steps between two checkpoints; 0 means only at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every_steps: Option<u64>,
+    /// Minutes between two checkpoints; 0 means only at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every_minutes: Option<f64>,
     /// Number of newest checkpoints that are kept; default 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<u32>,

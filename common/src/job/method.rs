@@ -134,13 +134,27 @@ impl MethodParts {
     }
 }
 
-/// Norm and length of an ascent.
+/// Norm, length and direction of an ascent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ascent {
     /// Length ρ of one ascent, in the norm that `eta` selects.
     pub rho: f64,
     /// Offset η of the adaptive scaling T = |φ′| + η (ASAM); `None` means T = 1 (plain SAM).
     pub eta: Option<f64>,
+    /// Which gradient the ascents follow.
+    pub perturbation: Perturbation,
+}
+
+/// Which gradient an ascent follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Perturbation {
+    /// That of the whole batch, over all workers together.
+    #[default]
+    Global,
+    /// That of each shard alone (m-sharpness: Foret et al., ICLR 2021, section 3): every shard has perturbed weights of
+    /// its own.
+    Shard,
 }
 
 /// Interpolation factor of the slow weights.

@@ -1,21 +1,30 @@
 //! A checked job, in types that cannot express invalid combinations of keys.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::method::Method;
 use crate::digest::Digest;
+use crate::ids::JobId;
 pub use crate::sampling::Length;
 pub use crate::schedule::Schedule;
 
 /// Parameters of a model or data set, which only workers interpret.
 pub type Parameters = Map<String, Value>;
 
+/// Labels of a job: what its user sorts and finds it by.
+pub type Labels = BTreeMap<String, String>;
+
 /// A checked job specification.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobSpec {
-    /// Label for display.
+    /// Name for display.
     pub name: String,
+    /// What its user sorts and finds it by; nothing depends on them.
+    pub labels: Labels,
     /// Key of all randomness of the job.
     pub seed: u64,
     /// Model to train.
@@ -41,10 +50,26 @@ pub struct JobSpec {
 pub struct ModelSpec {
     /// Kind, as workers know it.
     pub kind: String,
-    /// Digest of a file of initial weights; `None` means that they are drawn from the seed.
-    pub init: Option<Digest>,
+    /// Initial weights; `None` means that they are drawn from the seed.
+    pub init: Option<InitSpec>,
     /// Parameters of the kind, which workers check.
     pub parameters: Parameters,
+}
+
+/// Initial weights that are not drawn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InitSpec {
+    /// The uploaded file with this digest.
+    File(Digest),
+    /// A checkpoint of another job.
+    Job {
+        /// Identity of the other job.
+        job: JobId,
+        /// Outer steps done at the checkpoint; `None` means the newest one when the new job is created.
+        checkpoint: Option<u64>,
+        /// Whether the new job goes on where the other one stopped, with the state of its optimizer.
+        continues: bool,
+    },
 }
 
 /// A data set, named by its kind.
@@ -103,12 +128,23 @@ pub enum Precision {
 /// When checkpoints are written. One is always written after the last outer step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckpointSpec {
-    /// Epochs or outer steps between two checkpoints; `None` means only at the end.
-    pub every: Option<Length>,
+    /// How far two checkpoints are apart.
+    pub every: CheckpointInterval,
     /// Number of newest checkpoints that are kept, at least 1.
     pub keep: u32,
     /// What the job does if a checkpoint cannot be written.
     pub on_failure: OnFailure,
+}
+
+/// How far two checkpoints are apart. The result does not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointInterval {
+    /// There is only the one after the last outer step.
+    AtEnd,
+    /// A number of epochs or outer steps.
+    Length(Length),
+    /// A time, and more where writing a checkpoint takes so long that it would cost more than a small share of the time.
+    Time(Duration),
 }
 
 /// What a job does if a checkpoint cannot be written. Earlier checkpoints are not affected.

@@ -1,4 +1,8 @@
+use std::time::Duration;
+
 use super::*;
+use crate::digest::Digest;
+use crate::ids::JobId;
 use crate::schedule::Shape;
 
 const SMALL: &str = r#"
@@ -47,7 +51,7 @@ fn what_is_not_written_takes_its_default() {
     assert_eq!(
         job.optimizer.method,
         Method::Lookbehind {
-            ascent: Ascent { rho: 0.05, eta: None },
+            ascent: Ascent { rho: 0.05, eta: None, perturbation: Perturbation::Global },
             k: 5,
             alpha: Alpha::Adaptive,
             gradients: InnerGradients::Reuse
@@ -57,9 +61,54 @@ fn what_is_not_written_takes_its_default() {
     assert_eq!(job.eval_every_epochs, Some(1));
     assert_eq!(
         job.checkpoint,
-        CheckpointSpec { every: Some(Length::Epochs(1)), keep: 2, on_failure: OnFailure::Continue }
+        CheckpointSpec {
+            every: CheckpointInterval::Time(Duration::from_secs(300)),
+            keep: 2,
+            on_failure: OnFailure::Continue
+        }
     );
     assert_eq!(job.resources, ResourcesSpec { min_workers: 1, max_workers: None, priority: 0, verify: 0 });
+}
+
+#[test]
+fn checkpoints_are_apart_by_epochs_outer_steps_or_time() {
+    let with = |lines: &str| parse(&format!("{SMALL}\n[checkpoint]\n{lines}\n"));
+    let interval = |lines: &str| with(lines).expect("a valid job").checkpoint.every;
+    assert_eq!(interval("every_epochs = 2"), CheckpointInterval::Length(Length::Epochs(2)));
+    assert_eq!(interval("every_steps = 2"), CheckpointInterval::Length(Length::Steps(2)));
+    assert_eq!(interval("every_minutes = 0.5"), CheckpointInterval::Time(Duration::from_secs(30)));
+    assert_eq!(interval("every_minutes = 2"), CheckpointInterval::Time(Duration::from_secs(120)));
+    for never in ["every_epochs = 0", "every_steps = 0", "every_minutes = 0"] {
+        assert_eq!(interval(never), CheckpointInterval::AtEnd, "{never}");
+    }
+    let path = |lines: &str| with(lines).expect_err("an impossible interval").path;
+    for wrong in ["-1", "nan", "inf", "0.001", "1e9"] {
+        assert_eq!(path(&format!("every_minutes = {wrong}")), "checkpoint.every_minutes", "{wrong}");
+    }
+    assert_eq!(path("every_epochs = 1\nevery_minutes = 1"), "checkpoint.every_minutes");
+    assert_eq!(path("every_steps = 1\nevery_minutes = 0"), "checkpoint.every_steps");
+}
+
+#[test]
+fn a_job_starts_from_a_file_or_from_a_checkpoint_of_another_job() {
+    let with = |init: &str| parse(&SMALL.replace("hidden = [32]", &format!("hidden = [32]\n{init}")));
+    let init = |text: &str| with(text).expect("a valid job").model.init.expect("initial weights");
+    let digest = Digest::of(b"weights");
+    assert_eq!(init(&format!("init = \"{digest}\"")), InitSpec::File(digest));
+    let job = JobId::parse("j0123abcd").expect("an identity");
+    assert_eq!(
+        init("[model.init]\njob = \"j0123abcd\""),
+        InitSpec::Job { job: job.clone(), checkpoint: None, continues: false }
+    );
+    assert_eq!(
+        init("init = { job = \"j0123abcd\", checkpoint = 7, continues = true }"),
+        InitSpec::Job { job, checkpoint: Some(7), continues: true }
+    );
+    let path = |text: &str| with(text).expect_err("no initial weights").path;
+    assert_eq!(path("init = { job = \"latest\" }"), "model.init.job");
+    assert_eq!(path("init = { checkpoint = 7 }"), "model.init");
+    assert_eq!(path("init = { job = \"j0123abcd\", step = 7 }"), "model.init.step");
+    assert_eq!(path("init = 7"), "model.init");
 }
 
 #[test]
@@ -123,6 +172,31 @@ fn keys_that_a_method_does_not_use_are_refused() {
 }
 
 #[test]
+fn a_job_says_whether_its_shards_climb_by_themselves() {
+    let with = |lines: &str| parse(&SMALL.replace("k = 5\nalpha = \"adaptive\"", lines));
+    let perturbation = |lines: &str| {
+        let parts = with(lines).expect("a valid job").optimizer.method.parts();
+        parts.ascent.expect("a method with ascents").perturbation
+    };
+    assert_eq!(perturbation("k = 5"), Perturbation::Global);
+    for method in ["sam", "multistep_sam", "lookahead_sam", "lookbehind"] {
+        let lines = format!("method = \"{method}\"\nperturbation = \"shard\"");
+        assert_eq!(perturbation(&lines), Perturbation::Shard, "{method}");
+    }
+    let refused = |lines: &str| with(lines).expect_err("an impossible job");
+    for method in ["sgd", "lookahead"] {
+        let error = refused(&format!("method = \"{method}\"\nperturbation = \"shard\""));
+        assert_eq!(error.path, "optimizer.perturbation");
+    }
+    for switching in ["method = \"multistep_sam\"", "gradients = \"reference\""] {
+        let error = refused(&format!("{switching}\nminibatch = \"switch\"\nperturbation = \"shard\""));
+        assert_eq!(error.path, "optimizer.minibatch");
+        assert!(error.problem.contains("perturbation = \"shard\""), "{error}");
+    }
+    assert_eq!(refused("perturbation = \"sample\"").path, "optimizer.perturbation");
+}
+
+#[test]
 fn one_gradient_cannot_serve_two_batches() {
     let error = refused("k = 5", "minibatch = \"switch\"");
     assert_eq!(error.path, "optimizer.gradients");
@@ -168,7 +242,7 @@ fn a_section_holds_so_many_values_that_a_job_can_wait_in_little_memory() {
     let file = |parameter: &str| parse_toml(&SMALL.replace("hidden = [32]", parameter));
     for (most, item) in [(19_999, "1"), (1818, "{ a = true }")] {
         assert!(file(&parameter(most, item)).is_ok(), "{most} of {item}");
-        let Err(error) = file(&parameter(most + 1, item)) else { panic!("one value too many of {item}") };
+        let error = file(&parameter(most + 1, item)).expect_err("one value too many");
         assert_eq!(error.path, "model", "{error}");
     }
 }
@@ -191,4 +265,33 @@ fn a_method_has_the_name_that_job_files_give_it() {
         let job = parse(&SMALL.replace("k = 5\nalpha = \"adaptive\"", &format!("method = \"{name}\"")));
         assert_eq!(job.expect("a job of the method").optimizer.method.parts().name.as_str(), name);
     }
+}
+
+#[test]
+fn a_name_and_the_values_of_labels_may_be_settings() {
+    let labels = "[labels]\nstudy = \"first\"\n\"grid.lr\" = \"0.1, k=5\"\n";
+    let text = SMALL.replace("\"small\"", "\"lr=0.1, rho=0.05: seed 3\"") + labels;
+    let job = parse(&text).expect("a valid job");
+    assert_eq!(job.name, "lr=0.1, rho=0.05: seed 3");
+    assert_eq!(
+        job.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>(),
+        ["grid.lr=0.1, k=5", "study=first"]
+    );
+    assert_eq!(refused("\"mlp\"", "\"m=l\"").path, "model.kind");
+}
+
+#[test]
+fn labels_that_could_not_be_shown_or_given_on_a_command_line_are_refused_by_name() {
+    let labelled = |labels: &str| parse(&format!("{SMALL}\n[labels]\n{labels}")).expect_err(labels);
+    for labels in ["\"a=b\" = \"c\"", "\"\" = \"c\"", "\"a b\" = \"c\"", "\"ä\" = \"c\""] {
+        assert!(
+            labelled(labels).to_string().starts_with("labels: expected keys of 1 to 64 ASCII letters"),
+            "{labels}"
+        );
+    }
+    for value in ["", " ", "a\\u001b", &"x".repeat(129)] {
+        assert_eq!(labelled(&format!("study = \"{value}\"")).path, "labels.study");
+    }
+    let many: String = (0..17).map(|number| format!("l{number} = \"x\"\n")).collect();
+    assert_eq!(labelled(&many).to_string(), "labels: expected at most 16, found 17");
 }

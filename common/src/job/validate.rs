@@ -1,11 +1,15 @@
 //! Checks a job: turns a [`JobFile`] into a [`JobSpec`].
 
+mod labels;
 mod optimizer;
 mod schedule;
+
+use std::time::Duration;
 
 use super::file::*;
 use super::spec::*;
 use crate::digest::Digest;
+use crate::ids::JobId;
 use crate::text::printable;
 
 /// Limit for samples in a batch, outer steps, epochs and the like: large enough for any use, small enough that their
@@ -21,8 +25,16 @@ const MAX_WORKERS: u64 = 100_000;
 const MAX_VERIFIED: u64 = 4096;
 /// Highest priority; its negative is the lowest.
 const MAX_PRIORITY: u32 = 100;
+/// Time between two checkpoints if the job gives no interval: what a crash may cost at most.
+const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// Longest time between two checkpoints.
+const MINUTES_OF_A_YEAR: f64 = 525_600.0;
 /// Most bytes of a name.
 const MAX_NAME: usize = 128;
+/// What the names of kinds have beside letters and digits.
+const KIND_SIGNS: &str = " -_.";
+/// What names and the values of labels have beside letters and digits: enough to write settings, as in `lr=0.1, k=5`.
+const NAME_SIGNS: &str = " -_.=,:+";
 
 /// A key of a job that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,13 +83,23 @@ fn unused<T>(path: &str, value: &Option<T>, chosen: &str) -> Checked<()> {
     }
 }
 
-fn text(path: &str, value: &str) -> Checked<String> {
-    let plain = value.chars().all(|c| c.is_alphanumeric() || " -_.".contains(c));
+/// A text of 1 to [`MAX_NAME`] bytes: letters, digits and `signs`, not only spaces.
+fn text(path: &str, value: &str, signs: &str) -> Checked<String> {
+    let plain = value.chars().all(|c| c.is_alphanumeric() || signs.contains(c));
     if value.trim().is_empty() || value.len() > MAX_NAME || !plain {
-        let expected = format!("1 to {MAX_NAME} bytes of letters, digits, ' ', '-', '_' or '.'");
+        let signs: Vec<String> = signs.chars().map(|sign| format!("'{sign}'")).collect();
+        let expected = format!("1 to {MAX_NAME} bytes of letters, digits, {}", alternatives(&signs));
         return refuse(path, &expected, printable(&value.chars().take(40).collect::<String>()));
     }
     Ok(value.to_owned())
+}
+
+/// `a, b or c`.
+fn alternatives(all: &[String]) -> String {
+    match all {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        _ => all.concat(),
+    }
 }
 
 impl JobFile {
@@ -88,18 +110,19 @@ impl JobFile {
     pub fn validate(&self) -> Result<JobSpec, JobError> {
         let train = self.train.validate()?;
         Ok(JobSpec {
-            name: text("name", &self.name)?,
+            name: text("name", &self.name, NAME_SIGNS)?,
+            labels: labels::validate(&self.labels)?,
             seed: count("seed", self.seed.unwrap_or(0), 0, i64::MAX as u64)?,
             model: self.model.validate()?,
             data: DataSpec {
-                kind: text("data.kind", &self.data.kind)?,
+                kind: text("data.kind", &self.data.kind, KIND_SIGNS)?,
                 shuffle: self.data.shuffle.unwrap_or(true),
                 drop_last: self.data.drop_last.unwrap_or(false),
                 parameters: self.data.parameters.clone(),
             },
             optimizer: self.optimizer.validate()?,
             schedule: self.schedule.validate(train.length)?,
-            checkpoint: self.checkpoint.validate(train.length)?,
+            checkpoint: self.checkpoint.validate()?,
             eval_every_epochs: match self.eval.every_epochs.unwrap_or(1) {
                 0 => None,
                 every => Some(count("eval.every_epochs", every, 0, MAX_COUNT)?),
@@ -113,11 +136,24 @@ impl JobFile {
 impl ModelSection {
     fn validate(&self) -> Checked<ModelSpec> {
         let init = match &self.init {
-            Some(path) => Some(init_digest(path)?),
+            Some(Init::File(path)) => Some(InitSpec::File(init_digest(path)?)),
+            Some(Init::Job(from)) => Some(initial_job(from)?),
             None => None,
         };
-        Ok(ModelSpec { kind: text("model.kind", &self.kind)?, init, parameters: self.parameters.clone() })
+        let kind = text("model.kind", &self.kind, KIND_SIGNS)?;
+        Ok(ModelSpec { kind, init, parameters: self.parameters.clone() })
     }
+}
+
+fn initial_job(InitialJob { job, checkpoint, continues }: &InitialJob) -> Checked<InitSpec> {
+    let Some(id) = JobId::parse(job) else {
+        let shown: String = job.chars().take(40).collect();
+        return refuse("model.init.job", "'j' and eight lower-case letters or digits", printable(&shown));
+    };
+    if let Some(checkpoint) = checkpoint {
+        count("model.init.checkpoint", *checkpoint, 0, MAX_COUNT)?;
+    }
+    Ok(InitSpec::Job { job: id, checkpoint: *checkpoint, continues: *continues })
 }
 
 /// Refuses a path: it names a file that the client has not uploaded yet, and whose digest is therefore unknown.
@@ -158,26 +194,35 @@ impl TrainSection {
 }
 
 impl CheckpointSection {
-    fn validate(&self, length: Length) -> Checked<CheckpointSpec> {
-        let every = match (self.every_epochs, self.every_steps) {
-            (Some(_), Some(_)) => {
-                return Err(JobError::new(
-                    "checkpoint.every_steps",
-                    "give every_epochs or every_steps, not both",
-                ));
-            }
-            (Some(0), None) | (None, Some(0)) => None,
-            (Some(epochs), None) => {
-                Some(Length::Epochs(count("checkpoint.every_epochs", epochs, 0, MAX_COUNT)?))
-            }
-            (None, Some(steps)) => Some(Length::Steps(count("checkpoint.every_steps", steps, 0, MAX_COUNT)?)),
-            (None, None) => match length {
-                Length::Epochs(_) => Some(Length::Epochs(1)),
-                Length::Steps(_) => None,
-            },
-        };
+    fn validate(&self) -> Checked<CheckpointSpec> {
         let keep = small("checkpoint.keep", self.keep.unwrap_or(2), 1, 10_000)?;
-        Ok(CheckpointSpec { every, keep, on_failure: self.on_failure.unwrap_or_default() })
+        Ok(CheckpointSpec { every: self.interval()?, keep, on_failure: self.on_failure.unwrap_or_default() })
+    }
+
+    fn interval(&self) -> Checked<CheckpointInterval> {
+        let too_many =
+            |path| Err(JobError::new(path, "give only one of every_epochs, every_steps and every_minutes"));
+        match (self.every_epochs, self.every_steps, self.every_minutes) {
+            (None, None, None) => Ok(CheckpointInterval::Time(DEFAULT_CHECKPOINT_INTERVAL)),
+            (Some(0), None, None) | (None, Some(0), None) => Ok(CheckpointInterval::AtEnd),
+            (Some(epochs), None, None) => {
+                let epochs = count("checkpoint.every_epochs", epochs, 0, MAX_COUNT)?;
+                Ok(CheckpointInterval::Length(Length::Epochs(epochs)))
+            }
+            (None, Some(steps), None) => {
+                let steps = count("checkpoint.every_steps", steps, 0, MAX_COUNT)?;
+                Ok(CheckpointInterval::Length(Length::Steps(steps)))
+            }
+            (None, None, Some(0.0)) => Ok(CheckpointInterval::AtEnd),
+            (None, None, Some(minutes)) => {
+                let expected = "0, or a number from 0.01 to 525600";
+                let holds = |minutes| (0.01..=MINUTES_OF_A_YEAR).contains(&minutes);
+                let minutes = number("checkpoint.every_minutes", minutes, expected, holds)?;
+                Ok(CheckpointInterval::Time(Duration::from_secs_f64(60.0 * minutes)))
+            }
+            (_, Some(_), _) => too_many("checkpoint.every_steps"),
+            (Some(_), None, Some(_)) => too_many("checkpoint.every_minutes"),
+        }
     }
 }
 

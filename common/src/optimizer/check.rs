@@ -1,8 +1,9 @@
 //! Checks gradients, batch statistics and weights.
 
 use super::messages::AbsorbError;
-use crate::flat_buffer::FlatBuffer;
 use crate::layout::{Layout, TensorKind};
+use crate::model_state::ModelState;
+use crate::partial::Partial;
 
 /// Checks what belongs to one gradient against the layout.
 pub(super) struct Check<'a> {
@@ -13,21 +14,23 @@ pub(super) struct Check<'a> {
 
 impl Check<'_> {
     /// Checks that the flat buffers have the layout's lengths.
-    pub(super) fn lengths(
-        &self,
-        gradient: &FlatBuffer,
-        batch_statistics: &FlatBuffer,
-    ) -> Result<(), AbsorbError> {
+    pub(super) fn lengths(&self, gradient: &[f32], batch_statistics: &[f32]) -> Result<(), AbsorbError> {
         self.length("gradient", gradient, self.layout.parameters())?;
         self.length("batch statistics", batch_statistics, self.layout.statistics())
     }
 
-    fn length(
-        &self,
-        what: &'static str,
-        flat_buffer: &FlatBuffer,
-        expected: usize,
-    ) -> Result<(), AbsorbError> {
+    /// Checks that weights have the layout's length.
+    pub(super) fn weights_length(&self, weights: &[f32]) -> Result<(), AbsorbError> {
+        self.length("weights", weights, self.layout.parameters())
+    }
+
+    /// Checks that the sum of visits has these lengths.
+    pub(super) fn visits(&self, visits: &Partial, expected: ModelState<usize>) -> Result<(), AbsorbError> {
+        self.length("gradient", &visits.gradient, expected.parameters)?;
+        self.length("batch statistics", &visits.statistics, expected.statistics)
+    }
+
+    fn length(&self, what: &'static str, flat_buffer: &[f32], expected: usize) -> Result<(), AbsorbError> {
         if flat_buffer.len() == expected {
             return Ok(());
         }
@@ -39,10 +42,20 @@ impl Check<'_> {
     pub(super) fn finite(
         &self,
         norm: f64,
-        gradient: &FlatBuffer,
-        batch_statistics: &FlatBuffer,
+        gradient: &[f32],
+        batch_statistics: &[f32],
     ) -> Result<(), AbsorbError> {
-        self.norm_finite(norm, "gradient", gradient)?;
+        self.finite_gradient(norm, gradient)?;
+        self.finite_statistics(batch_statistics)
+    }
+
+    /// Checks that all values of a gradient with this norm are finite.
+    pub(super) fn finite_gradient(&self, norm: f64, gradient: &[f32]) -> Result<(), AbsorbError> {
+        self.norm_finite(norm, "gradient", gradient)
+    }
+
+    /// Checks that all batch statistics are finite.
+    pub(super) fn finite_statistics(&self, batch_statistics: &[f32]) -> Result<(), AbsorbError> {
         match position(batch_statistics) {
             None => Ok(()),
             Some(at) => {
@@ -52,7 +65,7 @@ impl Check<'_> {
     }
 
     /// Checks that the weights after an outer step are finite, by their norm.
-    pub(super) fn weights(&self, norm: f64, weights: &FlatBuffer) -> Result<(), AbsorbError> {
+    pub(super) fn weights(&self, norm: f64, weights: &[f32]) -> Result<(), AbsorbError> {
         self.norm_finite(norm, "weights", weights)
     }
 
@@ -60,12 +73,7 @@ impl Check<'_> {
         clippy::expect_used,
         reason = "squares of f32 values do not overflow the f64 sum that the norm is made of"
     )]
-    fn norm_finite(
-        &self,
-        norm: f64,
-        what: &'static str,
-        flat_buffer: &FlatBuffer,
-    ) -> Result<(), AbsorbError> {
+    fn norm_finite(&self, norm: f64, what: &'static str, flat_buffer: &[f32]) -> Result<(), AbsorbError> {
         if norm.is_finite() {
             return Ok(());
         }
@@ -81,7 +89,7 @@ impl Check<'_> {
         &self,
         what: &'static str,
         kind: TensorKind,
-        flat_buffer: &FlatBuffer,
+        flat_buffer: &[f32],
         at: usize,
     ) -> AbsorbError {
         let mut entries = self.layout.entries().iter().filter(|entry| entry.spec.kind == kind);
@@ -97,6 +105,6 @@ impl Check<'_> {
 }
 
 /// Index of the first value that is not finite.
-fn position(flat_buffer: &FlatBuffer) -> Option<usize> {
+fn position(flat_buffer: &[f32]) -> Option<usize> {
     flat_buffer.iter().position(|value| !value.is_finite())
 }

@@ -1,13 +1,13 @@
 //! Requests, reports and errors of an optimizer.
 
-/// A request for the next gradient, at the weights that [`Optimizer::weights`](super::Optimizer::weights) returns.
+/// A request for the next gradient, or for the next visits of all shards, at the weights that [`Optimizer::weights`](super::Optimizer::weights) returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GradientRequest {
-    /// Number of the gradient within the outer step, from 0.
+    /// Number of the (first) gradient within the outer step, from 0.
     pub index: u32,
     /// Batch to compute it on: number of the batch within the outer step, from 0.
     pub batch: u32,
-    /// Whether the weights differ from those of the gradient before; true for the first of an outer step.
+    /// Whether the weights differ from those of the request before; true for the first of an outer step.
     pub weights_changed: bool,
 }
 
@@ -27,7 +27,8 @@ pub struct OuterStepReport {
     pub gradients: u32,
     /// Number of inner steps, which may be less than k at the end of an epoch.
     pub inner_steps: u32,
-    /// Euclidean norm of the first gradient, over all parameters.
+    /// Euclidean norm of the first gradient, over all parameters; with visits, the mean of the norms of the shards' first
+    /// gradients, weighted by the shards' shares of the batch.
     pub gradient_norm: f64,
     /// Learning rate of the descents.
     pub learning_rate: f64,
@@ -60,14 +61,14 @@ pub enum AbsorbError {
     Length {
         /// Number of the gradient within the outer step, from 0.
         gradient: u32,
-        /// `gradient` or `batch statistics`.
+        /// `gradient`, `batch statistics` or `weights`.
         what: &'static str,
         /// Length of the flat buffer.
         found: usize,
         /// Length according to the layout.
         expected: usize,
     },
-    /// No outer step has begun, so no gradient was requested.
+    /// Nothing of this kind was requested: no outer step has begun, or it asked for visits where a gradient comes.
     #[error("no gradient was asked for")]
     NotAskedFor,
 }

@@ -15,7 +15,8 @@ mod multistep_sam;
 mod sam;
 mod sgd;
 
-use crate::job::{Alpha, InnerGradients, Method, Minibatch};
+use super::visit::Visit;
+use crate::job::{Alpha, InnerGradients, Method, Minibatch, Perturbation};
 
 /// The gradients of an outer step with `inner_steps` inner steps, in the order in which they are computed.
 fn gradients(method: &Method, inner_steps: u32) -> Vec<GradientUse> {
@@ -26,6 +27,10 @@ fn gradients(method: &Method, inner_steps: u32) -> Vec<GradientUse> {
         Method::LookaheadSam { .. } => lookahead_sam::gradients(inner_steps),
         Method::MultistepSam { .. } => multistep_sam::gradients(inner_steps),
         Method::Lookbehind { gradients: InnerGradients::Reuse, .. } => lookbehind::reused(inner_steps),
+        // A visit has each gradient once: the second computation would give the same bytes.
+        Method::Lookbehind { ascent, .. } if ascent.perturbation == Perturbation::Shard => {
+            lookbehind::reused(inner_steps)
+        }
         Method::Lookbehind { gradients: InnerGradients::Reference(_), .. } => {
             lookbehind::reference(inner_steps)
         }
@@ -41,6 +46,23 @@ fn ends_with_a_descent(gradients: &[GradientUse]) -> bool {
 /// Number of gradients of a full outer step of a method, each of one batch.
 pub fn gradients_per_outer_step(method: &Method) -> u64 {
     gradients(method, method.parts().inner_steps()).len() as u64
+}
+
+/// Number of requests, each to all shards of a batch, in which the gradients of a full outer step are computed: one for
+/// each gradient, or one for each visit (see [`Visit`]).
+pub fn requests_per_outer_step(method: &Method) -> u64 {
+    let gradients = gradients_per_outer_step(method);
+    Visit::of(method).map_or(gradients, |visit| gradients / u64::from(visit.gradients()))
+}
+
+/// Numbers of gradients and of descents in a path of the method: from unperturbed weights up to where perturbed weights
+/// begin anew, or to the end of the outer step. All paths of a method are alike, and the descents come last.
+pub(super) fn visited(method: &Method) -> (u32, u32) {
+    let gradients = gradients(method, method.parts().inner_steps());
+    let ends = |(index, gradient): (usize, &GradientUse)| index > 0 && gradient.at == WeightSet::Fast;
+    let length = gradients.iter().enumerate().position(ends).unwrap_or(gradients.len());
+    let descents = gradients.iter().take(length).filter(|gradient| gradient.descends).count();
+    (length as u32, descents as u32)
 }
 
 /// Weights at which a gradient is computed.

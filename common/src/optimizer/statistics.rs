@@ -27,7 +27,7 @@ impl RunningStatistics {
     /// Takes the batch statistics of the outer step's gradient number `index`, as often as the published reference code
     /// would do a forward pass. The first gradient counts as unperturbed, since before the first ascent the perturbed
     /// weights are the slow ones.
-    pub(super) fn absorb(&mut self, index: u32, gradient: GradientUse, batch: &FlatBuffer) {
+    pub(super) fn absorb(&mut self, index: u32, gradient: GradientUse, batch: &[f32]) {
         if batch.is_empty() {
             return;
         }

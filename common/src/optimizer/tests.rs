@@ -1,18 +1,19 @@
 //! Tests of whole outer steps: results that must be equal to the last bit, and what is refused.
 
 use super::*;
-use crate::job::{Ascent, BaseOptimizer, BatchStatistics, InnerGradients, Minibatch};
+use crate::job::{Ascent, BaseOptimizer, BatchStatistics, InnerGradients, Minibatch, Perturbation};
 use crate::layout::{TensorKind, TensorSpec};
 
-const SAM: Ascent = Ascent { rho: 0.05, eta: None };
-const ASAM: Ascent = Ascent { rho: 0.5, eta: Some(0.01) };
-const SGD: BaseOptimizer = BaseOptimizer::Sgd { lr: 0.1, momentum: 0.9, nesterov: true, weight_decay: 5e-4 };
-const ADAMW: BaseOptimizer =
+pub(super) const SAM: Ascent = Ascent { rho: 0.05, eta: None, perturbation: Perturbation::Global };
+pub(super) const ASAM: Ascent = Ascent { rho: 0.5, eta: Some(0.01), perturbation: Perturbation::Global };
+pub(super) const SGD: BaseOptimizer =
+    BaseOptimizer::Sgd { lr: 0.1, momentum: 0.9, nesterov: true, weight_decay: 5e-4 };
+pub(super) const ADAMW: BaseOptimizer =
     BaseOptimizer::AdamW { lr: 0.01, betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.01 };
 const SAME: InnerGradients = InnerGradients::Reference(Minibatch::Same);
 const SWITCH: InnerGradients = InnerGradients::Reference(Minibatch::Switch);
 
-fn spec(method: Method, base: BaseOptimizer) -> OptimizerSpec {
+pub(super) fn spec(method: Method, base: BaseOptimizer) -> OptimizerSpec {
     OptimizerSpec { method, batch_statistics: BatchStatistics::EveryPass, base }
 }
 
@@ -41,7 +42,7 @@ fn family() -> Vec<OptimizerSpec> {
 }
 
 /// Tensors of very different sizes, together large enough for several threads.
-fn layout() -> Arc<Layout> {
+pub(super) fn layout() -> Arc<Layout> {
     let tensor =
         |name: &str, shape: &[usize], kind| TensorSpec { name: name.into(), shape: shape.into(), kind };
     let parameter = |name: &str, shape: &[usize]| tensor(name, shape, TensorKind::Parameter);
@@ -63,13 +64,13 @@ fn noise(index: usize, salt: usize) -> f32 {
     (mixed.wrapping_mul(0xC2B2_AE35) >> 8) as f32 / (1_u32 << 24) as f32
 }
 
-fn initial(layout: &Layout) -> ModelState<FlatBuffer> {
+pub(super) fn initial(layout: &Layout) -> ModelState<FlatBuffer> {
     let parameters: Vec<f32> = (0..layout.parameters()).map(|i| noise(i, 0) - 0.5).collect();
     ModelState { parameters: parameters.into(), statistics: vec![0.5; layout.statistics()].into() }
 }
 
 /// A gradient that depends on the weights and the batch alone: each batch has its minimum at another place.
-fn gradient(weights: &FlatBuffer, batch: u64) -> FlatBuffer {
+pub(super) fn gradient(weights: &[f32], batch: u64) -> FlatBuffer {
     let well = |(i, w): (usize, &f32)| {
         let d = w - noise(i, 1 + batch as usize);
         (0.2 + noise(i, 999)) * d + 0.1 * d * d * d
@@ -77,7 +78,7 @@ fn gradient(weights: &FlatBuffer, batch: u64) -> FlatBuffer {
     weights.iter().enumerate().map(well).collect::<Vec<_>>().into()
 }
 
-fn batch_statistics(weights: &FlatBuffer, layout: &Layout) -> FlatBuffer {
+pub(super) fn batch_statistics(weights: &[f32], layout: &Layout) -> FlatBuffer {
     weights[..layout.statistics()].to_vec().into()
 }
 

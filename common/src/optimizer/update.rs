@@ -6,7 +6,10 @@ use super::blocks::{Block, Cut, Target, cut_fields, for_each_block};
 use super::buffers::Writing;
 use super::elementwise;
 use super::interpolation::{AngleSums, angle_sums};
-use crate::flat_buffer::FlatBuffer;
+use crate::job;
+
+/// Added to the norm of a gradient, so that a gradient of zero gives an ascent of zero instead of NaN.
+const NORM_OFFSET: f64 = 1e-16;
 
 /// Euclidean norms of a gradient g over all parameters.
 #[derive(Clone, Copy, Debug)]
@@ -18,12 +21,7 @@ pub(super) struct Norms {
 }
 
 /// The norms of a gradient that was computed at `weights`. With `eta`, the ascent is adaptive.
-pub(super) fn norms(
-    blocks: &[Block],
-    gradient: &FlatBuffer,
-    weights: &FlatBuffer,
-    eta: Option<f64>,
-) -> Norms {
+pub(super) fn norms(blocks: &[Block], gradient: &[f32], weights: &[f32], eta: Option<f64>) -> Norms {
     let arrays = Measured { gradient, weights };
     let squares = for_each_block(blocks, arrays, &|block, arrays: Measured<'_>| {
         let plain = elementwise::sum_of_squares(arrays.gradient);
@@ -49,16 +47,22 @@ cut_fields!(Measured { gradient, weights });
 
 /// A move of the perturbed weights by ε = scale·T²·g.
 pub(super) struct Ascent<'a> {
-    pub(super) perturbed: Target<'a>,
+    perturbed: Target<'a>,
     /// ρ / (‖T g‖ + 1e-16).
-    pub(super) scale: f32,
+    scale: f32,
     /// Offset η of T; `None` if T = 1.
-    pub(super) eta: Option<f32>,
+    eta: Option<f32>,
 }
 
 cut_fields!(Ascent { perturbed, scale, eta });
 
-impl Ascent<'_> {
+impl<'a> Ascent<'a> {
+    /// The ascent along a gradient with these norms.
+    pub(super) fn new(ascent: &job::Ascent, norms: Norms, perturbed: Target<'a>) -> Self {
+        let scale = (ascent.rho / (norms.scaled + NORM_OFFSET)) as f32;
+        Self { perturbed, scale, eta: ascent.eta.map(|eta| eta as f32) }
+    }
+
     fn apply(self, block: &Block, gradient: &[f32]) {
         let weights = self.perturbed.load();
         match self.eta {
@@ -151,7 +155,7 @@ cut_fields!(Moves { gradient, ascent, descent });
 /// and zeros otherwise.
 pub(super) fn update(
     blocks: &[Block],
-    gradient: &FlatBuffer,
+    gradient: &[f32],
     ascent: Option<Ascent<'_>>,
     descent: Option<Descent<'_>>,
 ) -> Vec<AngleSums> {

@@ -31,7 +31,7 @@ fn partial(shard: u32) -> Partial {
     Partial {
         gradient: (0..5).map(number).collect::<Vec<_>>().into(),
         statistics: (5..7).map(number).collect::<Vec<_>>().into(),
-        sums: Sums { loss: f64::from(number(9)) / 3.0, correct: u64::from(shard), samples: 3 },
+        sums: Sums { loss: f64::from(number(9)) / 3.0, correct: u64::from(shard), samples: 3, visits: None },
     }
 }
 

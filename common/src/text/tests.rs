@@ -44,3 +44,16 @@ fn escaped_json_means_the_same() {
     }
     assert_eq!(printable_json("{\"a\": 1}"), "{\"a\": 1}");
 }
+
+#[test]
+fn a_long_text_is_cut_between_characters_and_says_how_long_it_was() {
+    assert_eq!(brief("Größe", 5), "Größe");
+    assert_eq!(brief("Größe", 3), "Grö… (7 bytes)");
+    assert_eq!(brief("a\nb", 3), "a\\nb");
+    assert_eq!(brief("", 0), "");
+}
+
+#[test]
+fn one_thing_is_not_called_many() {
+    assert_eq!([0, 1, 2].map(|number| counted(number, "worker")), ["0 workers", "1 worker", "2 workers"]);
+}

@@ -74,10 +74,10 @@ impl Acceptor {
                         match opening.await {
                             Ok(connection) => drop(ready.send(Ok(connection)).await),
                             Err(error) => {
-                                if error.kind() != io::ErrorKind::ConnectionAborted {
-                                    observer.metrics.handshakes_failed.inc();
-                                }
                                 tracing::debug!(%address, %error, "connection refused");
+                                if error.kind() != io::ErrorKind::ConnectionAborted {
+                                    observer.refuse_handshake(address.ip(), &error.to_string());
+                                }
                             }
                         }
                     });

@@ -136,9 +136,9 @@ impl Shared {
         if bearable {
             return Ok(());
         }
-        self.observer.metrics.refuse(Refused::Rate);
         peer.door.closing().cancel();
-        Err(exhausted("refused or public calls per second", STRANGE.per_second.get() as usize))
+        let status = exhausted("refused or public calls per second", STRANGE.per_second.get() as usize);
+        Err(self.refuse(Refused::Rate, peer, status))
     }
 
     /// Lets a call in, or says why not.
@@ -147,7 +147,7 @@ impl Shared {
         let peer = peer.ok_or_else(|| Status::internal("the call belongs to no connection"))?;
         let who = authenticate(request.headers(), &peer, &self.guard);
         if let Err(status) = method.audience.check(&who) {
-            self.observer.metrics.refuse(reason(&status));
+            let status = self.refuse(reason(&status), &peer, status);
             self.strange(&peer)?;
             return Err(status);
         }
@@ -156,17 +156,17 @@ impl Shared {
             Who::Anyone | Who::Known(_) => None,
         };
         if method.audience.is_closed() && !peer.door.admit() {
-            self.observer.metrics.refuse(Refused::Connections);
-            return Err(exhausted("connections", peer.door.most));
+            return Err(self.refuse(Refused::Connections, &peer, exhausted("connections", peer.door.most)));
         }
         if method.limits_rate && peer.calls.check().is_err() {
-            self.observer.metrics.refuse(Refused::Rate);
-            return Err(exhausted("calls per second over one connection", CALLS.per_second.get() as usize));
+            let most = CALLS.per_second.get() as usize;
+            let status = exhausted("calls per second over one connection", most);
+            return Err(self.refuse(Refused::Rate, &peer, status));
         }
         let ledger = Arc::new(Ledger::open(&self.budget, &peer.received, &who));
         let headers: usize =
             request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        ledger.take(CALL_BYTES + headers).inspect_err(|_| self.observer.metrics.refuse(Refused::Memory))?;
+        ledger.take(CALL_BYTES + headers).map_err(|status| self.refuse(Refused::Memory, &peer, status))?;
         let extensions = request.extensions_mut();
         if let Some(caller) = who.caller() {
             extensions.insert(caller);
@@ -183,11 +183,17 @@ impl Shared {
     fn place_of_stranger(&self, peer: &Peer) -> Result<OwnedSemaphorePermit, Status> {
         self.strange(peer)?;
         peer.door.call().ok_or_else(|| {
-            self.observer.metrics.refuse(Refused::Rate);
-            Status::resource_exhausted(
+            let status = Status::resource_exhausted(
                 "too many calls under way over one connection of a caller who is not known",
-            )
+            );
+            self.refuse(Refused::Rate, peer, status)
         })
+    }
+
+    /// Counts and logs a refused call, and returns its status.
+    fn refuse(&self, why: Refused, peer: &Peer, status: Status) -> Status {
+        self.observer.refuse(why, peer.door.source(), status.message());
+        status
     }
 }
 

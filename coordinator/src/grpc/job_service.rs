@@ -11,16 +11,11 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::limits::UserLimits;
 use super::views::{self, IntoStatus};
-use super::{files, unexpected, uploads, watch};
+use super::{files, initial, listing, unexpected, uploads, watch};
 use crate::runtime::Shared;
 use crate::state::event::{CallError, Event, JobView, Reply, UserCall};
 use crate::state::{Caller, Submission};
 use crate::store::checkpoint;
-
-/// Jobs per page if the caller does not specify it.
-const PAGE: usize = 100;
-/// Largest number of jobs per page.
-const MAX_PAGE: usize = 1000;
 
 pub(super) struct JobServiceImpl {
     shared: Shared,
@@ -76,12 +71,14 @@ impl JobService for JobServiceImpl {
         let caller = caller(&request)?;
         let v1::CreateJobRequest { request_id, spec } = request.into_inner();
         let spec = required(spec, "spec").map_err(IntoStatus::into_status)?;
+        let initial_checkpoint = initial::checkpoint(&self.shared, &caller, &spec).await?;
         let submission = tokio::task::spawn_blocking(move || Submission::read(&spec)).await;
         let submission = submission.map_err(|error| Status::internal(error.to_string()))?;
         let submission = Box::new(submission.map_err(|error| CallError::from(error).into_status())?);
-        self.shared.storage_failure.check().map_err(IntoStatus::into_status)?;
         let entropy = getrandom::u64().map_err(|error| Status::internal(error.to_string()))?;
-        let job = self.job(caller, UserCall::Create { request_id, submission, entropy }).await?;
+        let job = self
+            .job(caller, UserCall::Create { request_id, submission, initial_checkpoint, entropy })
+            .await?;
         Ok(Response::new(v1::CreateJobResponse { job }))
     }
 
@@ -99,31 +96,16 @@ impl JobService for JobServiceImpl {
         request: Request<v1::ListJobsRequest>,
     ) -> Result<Response<v1::ListJobsResponse>, Status> {
         let caller = caller(&request)?;
-        let request = request.into_inner();
-        let size = match request.page_size as usize {
-            0 => PAGE,
-            size if size <= MAX_PAGE => size,
-            size => {
-                return Err(Status::invalid_argument(format!(
-                    "page_size: expected 0 to {MAX_PAGE}, found {size}"
-                )));
-            }
-        };
-        let before = match request.page_token.as_str() {
-            "" => None,
-            reply_to => {
-                Some(reply_to.parse().map_err(|_| Status::invalid_argument("page_token is not valid"))?)
-            }
-        };
-        let (jobs, next) = match self.ask(caller, UserCall::List { count: size, before, specs: true }).await?
-        {
+        let mut query = listing::query(&request.into_inner()).map_err(IntoStatus::into_status)?;
+        query.specs = true;
+        let (jobs, next) = match self.ask(caller, UserCall::List(query)).await? {
             Reply::Jobs(jobs, next) => (jobs, next),
             Reply::Job(refused) => return Err(refused.map_or_else(IntoStatus::into_status, |_| unexpected())),
             _ => return Err(unexpected()),
         };
         Ok(Response::new(v1::ListJobsResponse {
             jobs: jobs.iter().map(views::job).collect(),
-            next_page_token: next.map(|number| number.to_string()).unwrap_or_default(),
+            next_page_token: listing::token(next),
         }))
     }
 
@@ -153,6 +135,17 @@ impl JobService for JobServiceImpl {
         let v1::ResumeJobRequest { job_id, accept_class } = request.into_inner();
         let job = self.job(caller, UserCall::Resume { id: parse_id(&job_id)?, accept_class }).await?;
         Ok(Response::new(v1::ResumeJobResponse { job }))
+    }
+
+    async fn retry_job(
+        &self,
+        request: Request<v1::RetryJobRequest>,
+    ) -> Result<Response<v1::RetryJobResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = parse_id(&request.into_inner().job_id)?;
+        let call = self.shared.retry(id).await.map_err(IntoStatus::into_status)?;
+        let job = self.job(caller, call).await?;
+        Ok(Response::new(v1::RetryJobResponse { job }))
     }
 
     async fn delete_job(
@@ -204,6 +197,19 @@ impl JobService for JobServiceImpl {
         let _slot = self.limits.uploads.take(&caller)?;
         let digest = uploads::receive(&self.shared, caller, request.into_inner()).await?;
         Ok(Response::new(v1::UploadInitialWeightsResponse { digest }))
+    }
+
+    async fn list_checkpoints(
+        &self,
+        request: Request<v1::ListCheckpointsRequest>,
+    ) -> Result<Response<v1::ListCheckpointsResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = parse_id(&request.into_inner().job_id)?;
+        self.view(caller, &id).await?;
+        let folder = self.shared.store.job_folder(&id);
+        let listed = files::off_runtime(move || checkpoint::listed(&folder)).await?;
+        let checkpoints = listed.iter().map(views::checkpoint).collect();
+        Ok(Response::new(v1::ListCheckpointsResponse { checkpoints }))
     }
 
     type DownloadCheckpointStream = Outgoing<v1::DownloadCheckpointResponse>;

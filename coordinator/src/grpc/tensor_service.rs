@@ -12,7 +12,7 @@ use lookbehind_common::blocks::BlockRange;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::RequestId;
 use lookbehind_common::model_state::ModelState;
-use lookbehind_common::partial::{Partial, Sums};
+use lookbehind_common::partial::{Partial, Sums, VisitSums};
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::convert::{FieldError, job_id, required};
 use lookbehind_proto::transfer::body::{self, Incoming};
@@ -314,7 +314,7 @@ fn stale(request: &RequestId, segment: Segment, reason: &str) -> Body {
 fn is_finite(partial: &Partial) -> bool {
     // Without a branch, so that it takes no longer than reading the numbers.
     let all = |numbers: &[f32]| numbers.iter().fold(true, |all, number| all & number.is_finite());
-    partial.sums.loss.is_finite() && all(&partial.gradient) && all(&partial.statistics)
+    partial.sums.not_finite().is_none() && all(&partial.gradient) && all(&partial.statistics)
 }
 
 fn check_finite(parameters: &[f32]) -> Result<(), Status> {
@@ -327,7 +327,12 @@ fn check_finite(parameters: &[f32]) -> Result<(), Status> {
 }
 
 fn partial_header(header: v1::PartialHeader, caller: &CallOrigin) -> Result<(PartialHeader, Sums), Status> {
-    let sums = Sums { loss: header.loss_sum, correct: header.correct, samples: header.samples };
+    let sums = Sums {
+        loss: header.loss_sum,
+        correct: header.correct,
+        samples: header.samples,
+        visits: header.visits.map(VisitSums::from),
+    };
     let header = PartialHeader {
         origin: caller.origin(header.fencing_token)?,
         request: required(header.request, "request").and_then(RequestId::try_from).map_err(invalid)?,

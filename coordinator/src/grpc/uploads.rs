@@ -53,7 +53,6 @@ pub(super) async fn receive(
     if length > limit {
         return Err(Status::resource_exhausted(format!("length: expected at most {limit}, found {length}")));
     }
-    shared.storage_failure.check().map_err(IntoStatus::into_status)?;
     let room = Room::reserve(shared, caller.clone(), length).await?;
     let mut receiver = Receiver::new(length);
     let (folder, ticket) = (shared.store.uploads_folder(), room.ticket);

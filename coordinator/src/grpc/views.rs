@@ -8,9 +8,11 @@ use prost::Message as _;
 use prost_types::Timestamp;
 use tonic::Status;
 
+use super::listing::ListError;
 use crate::state::event::{CallError, JobView, SpecView, WorkerView};
-use crate::state::{JobState, Notice, UnixMillis};
+use crate::state::{JobState, Notice, NoticeKind, Results, StorageFailure, TestResults, UnixMillis};
 use crate::store::StoreError;
+use crate::store::checkpoint::Listed;
 use crate::store::uploads::UploadError;
 
 pub(super) fn state(state: JobState) -> v1::JobState {
@@ -57,6 +59,34 @@ pub(crate) fn job_without_spec(view: &JobView) -> v1::Job {
         workers: view.workers,
         digest: record.digest.map(String::from).unwrap_or_default(),
         owner: record.owner.clone(),
+        repeats_until: view.repeats_until.unwrap_or(0),
+        waiting_for: view.waiting_for.as_ref().map(ToString::to_string).unwrap_or_default(),
+        results: record.results.as_ref().map(results),
+    }
+}
+
+pub(super) fn checkpoint(listed: &Listed) -> v1::Checkpoint {
+    v1::Checkpoint {
+        outer_step: listed.manifest.position.outer_step,
+        epoch: listed.manifest.position.epoch,
+        digest: listed.manifest.digest.to_string(),
+        bytes: listed.bytes,
+        written_at: Some(timestamp(listed.written_at)),
+    }
+}
+
+fn results(results: &Results) -> v1::JobResults {
+    let test = results.test.map(|TestResults { loss, accuracy, samples, .. }| v1::TestMetrics {
+        loss,
+        accuracy,
+        samples,
+    });
+    v1::JobResults {
+        outer_step: results.outer_step,
+        loss: results.loss,
+        accuracy: results.accuracy,
+        test,
+        test_outer_step: results.test.map_or(0, |test| test.outer_step),
     }
 }
 
@@ -72,9 +102,21 @@ pub(crate) fn worker(view: &WorkerView) -> v1::Worker {
     }
 }
 
+fn kind(kind: NoticeKind) -> v1::NoticeKind {
+    match kind {
+        NoticeKind::Unknown => v1::NoticeKind::Unspecified,
+        NoticeKind::State => v1::NoticeKind::State,
+        NoticeKind::Checkpoint => v1::NoticeKind::Checkpoint,
+        NoticeKind::CheckpointFailed => v1::NoticeKind::CheckpointFailed,
+        NoticeKind::Storage => v1::NoticeKind::Storage,
+        NoticeKind::Event => v1::NoticeKind::Event,
+    }
+}
+
 pub(super) fn notice(notice: &Notice) -> v1::JobNotice {
     v1::JobNotice {
         revision: notice.revision,
+        kind: kind(notice.kind).into(),
         state: state(notice.state).into(),
         message: notice.message.clone(),
         outer_step: notice.outer_step,
@@ -99,13 +141,25 @@ impl IntoStatus for CallError {
     fn into_status(self) -> Status {
         let message = self.to_string();
         match self {
-            CallError::NotFound(_) => Status::not_found(message),
+            CallError::NotFound(_) | CallError::NoCheckpoint { .. } => Status::not_found(message),
             CallError::Invalid(_) => Status::invalid_argument(message),
             CallError::RequestReused(_) => Status::already_exists(message),
             CallError::WrongState { .. } | CallError::NotEnded { .. } => Status::failed_precondition(message),
             CallError::Exhausted { .. } | CallError::Full { .. } => Status::resource_exhausted(message),
-            CallError::Stopping | CallError::NotStored(_) => Status::unavailable(message),
+            CallError::Storage(StorageFailure { full: true, .. }) => Status::resource_exhausted(message),
+            CallError::Storage(_) | CallError::Stopping | CallError::Unreadable(_) => {
+                Status::unavailable(message)
+            }
+            CallError::NotAnnounced => Status::aborted(message),
+            // As the protocol's own words for it: whether the call took effect is not known.
+            CallError::Unsettled(_) => Status::unknown(message),
         }
+    }
+}
+
+impl IntoStatus for ListError {
+    fn into_status(self) -> Status {
+        Status::invalid_argument(self.to_string())
     }
 }
 
@@ -145,6 +199,9 @@ impl IntoStatus for UploadError {
 
 impl IntoStatus for StoreError {
     fn into_status(self) -> Status {
-        Status::internal(self.to_string())
+        match self.is_full() {
+            true => Status::resource_exhausted(format!("the coordinator's disk is full: {self}")),
+            false => Status::internal(self.to_string()),
+        }
     }
 }

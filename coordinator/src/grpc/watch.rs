@@ -38,6 +38,8 @@ struct Watcher {
     cuts: u64,
     /// Events that have been read but not yet sent.
     pending: VecDeque<v1::WatchJobResponse>,
+    /// The newest revision of the job when the watch began.
+    known: u64,
     /// Whether the last event of the job has been read.
     over: bool,
     /// Whether the cursor was at the job's last notice from the beginning. Then only outer steps can follow.
@@ -84,6 +86,7 @@ fn follow(
         subscription,
         cuts: 0,
         pending: VecDeque::new(),
+        known: record.revision,
         over: false,
         no_more_notices,
         _slot: slot,
@@ -133,12 +136,14 @@ impl Watcher {
         let notices = self.shared.store.notices(&self.job, self.cursor.revision, BATCH)?;
         for notice in notices {
             self.read_steps(notice.outer_step)?;
-            let is_behind = notice.state.is_terminal() && self.cursor.outer_step < notice.outer_step;
+            // A job that was retried has gone on after a terminal notice.
+            let is_last = notice.state.is_terminal() && notice.revision >= self.known;
+            let is_behind = is_last && self.cursor.outer_step < notice.outer_step;
             if self.pending.len() >= BATCH || (writing && is_behind) {
                 return Ok(());
             }
             self.cursor.revision = notice.revision;
-            self.over = notice.state.is_terminal();
+            self.over = is_last;
             self.push(Event::Notice(views::notice(&notice)));
         }
         if !self.over {

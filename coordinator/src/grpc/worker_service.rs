@@ -8,7 +8,7 @@ use lookbehind_common::blocks::{BlockDigest, BlockRange};
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::{FencingToken, RequestId, SessionId, SessionSecret};
 use lookbehind_common::job::JobDescription;
-use lookbehind_common::partial::Sums;
+use lookbehind_common::partial::{Sums, VisitSums};
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::convert::{FieldError, digests_from_bytes, digests_to_bytes, job_id, required};
 use lookbehind_proto::v1;
@@ -144,7 +144,8 @@ fn from_wire(request: v1::SessionRequest) -> Result<(FencingToken, WorkerMessage
             let probe = required(probe.ok(), "probe_digest").map_err(field)?;
             let class = ComputeClass { probe, description: words(&prepared.class_description) };
             let job = job_id(&prepared.job_id).map_err(field)?;
-            WorkerMessage::Prepared { job, description: description.into(), class }
+            let data_report = words(&prepared.data_report);
+            WorkerMessage::Prepared { job, description: description.into(), class, data_report }
         }
         Message::PrepareFailed(failed) => {
             let fault = match failed.failure() {
@@ -195,7 +196,12 @@ fn computed_from(computed: v1::Computed) -> Result<Computed, FieldError> {
     Ok(Computed {
         request: required(computed.request, "request").and_then(RequestId::try_from)?,
         segment: required(computed.segment, "segment").and_then(Segment::try_from)?,
-        sums: Sums { loss: computed.loss_sum, correct: computed.correct, samples: computed.samples },
+        sums: Sums {
+            loss: computed.loss_sum,
+            correct: computed.correct,
+            samples: computed.samples,
+            visits: computed.visits.map(VisitSums::from),
+        },
         busy: Busy { compute: computed.compute_seconds, data: computed.data_seconds },
         digests: digests_from_bytes(&computed.digests, "digests")?,
     })
@@ -271,5 +277,6 @@ fn exchange(plan: &ExchangePlan) -> v1::Exchange {
         peers: plan.peers.iter().map(peer).collect(),
         ranges: plan.ranges.iter().map(range).collect(),
         makers: plan.makers.iter().map(maker).collect(),
+        weights: plan.weights.iter().map(|(blocks, owner)| range(&(*blocks, Some(*owner)))).collect(),
     }
 }

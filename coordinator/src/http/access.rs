@@ -15,6 +15,7 @@ use super::App;
 use super::answer::Refusal;
 use super::places::Holder;
 use crate::grpc::callers::{bearer, holder};
+use crate::observe::Refused;
 use crate::state::Caller;
 
 /// Who sent a request.
@@ -66,12 +67,18 @@ impl Viewer {
 
 /// Authenticates a request, and refuses it if the viewer may not read.
 pub(super) async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let viewer = match viewer(&app, &request) {
-        Ok(viewer) => viewer,
-        Err(refusal) => return refusal.into_response(),
-    };
     let peer = request.extensions().get::<Peer>();
     let address = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip());
+    let viewer = match viewer(&app, &request) {
+        Ok(viewer) => viewer,
+        Err(refusal) => {
+            // A page that asks its viewer to sign in is nothing to report.
+            if request.headers().contains_key(AUTHORIZATION) {
+                app.shared.observer.refuse(reason(&refusal), address, &refusal.reason);
+            }
+            return refusal.into_response();
+        }
+    };
     let holder = viewer.holder(address);
     let Some(_place) = app.requests.take(&holder) else {
         let reason = "as many requests are under way as there may be; try again later";
@@ -101,6 +108,13 @@ fn viewer(app: &App, request: &Request) -> Result<Viewer, Refusal> {
         }
         None if app.private => Err(refuse("sign in: this coordinator shows nothing to others")),
         None => Ok(Viewer::Guest),
+    }
+}
+
+fn reason(refusal: &Refusal) -> Refused {
+    match refusal.status {
+        StatusCode::UNAUTHORIZED => Refused::Unauthenticated,
+        _ => Refused::Forbidden,
     }
 }
 

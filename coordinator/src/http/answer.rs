@@ -7,6 +7,7 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 
 use crate::runtime::Ended;
+use crate::state::StorageFailure;
 use crate::state::event::CallError;
 
 /// A request that is refused: status and reason.
@@ -55,13 +56,18 @@ impl From<Ended> for Refusal {
 impl From<CallError> for Refusal {
     fn from(error: CallError) -> Self {
         let status = match error {
-            CallError::NotFound(_) => StatusCode::NOT_FOUND,
+            CallError::NotFound(_) | CallError::NoCheckpoint { .. } => StatusCode::NOT_FOUND,
             CallError::Invalid(_) => StatusCode::BAD_REQUEST,
             CallError::RequestReused(_) | CallError::WrongState { .. } | CallError::NotEnded { .. } => {
                 StatusCode::CONFLICT
             }
             CallError::Exhausted { .. } | CallError::Full { .. } => StatusCode::TOO_MANY_REQUESTS,
-            CallError::Stopping | CallError::NotStored(_) => StatusCode::SERVICE_UNAVAILABLE,
+            CallError::Storage(StorageFailure { full: true, .. }) => StatusCode::INSUFFICIENT_STORAGE,
+            CallError::Storage(_) | CallError::Stopping | CallError::Unreadable(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            CallError::NotAnnounced => StatusCode::CONFLICT,
+            CallError::Unsettled(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string())
     }

@@ -11,7 +11,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt};
 use lookbehind_common::ids::JobId;
-use lookbehind_proto::json::{NoticeJson, StepJson};
+use lookbehind_proto::json::StepJson;
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::watch_job_response::Event as Watched;
 use serde::Serialize;
@@ -24,7 +24,7 @@ use super::answer::Refusal;
 use super::downsample::Downsampled;
 use super::out::{Disconnected, Out, json};
 use super::places::Holder;
-use super::views::{JobSummary, TimelineJson};
+use super::views::{JobSummary, PageNotice, TimelineJson};
 use crate::grpc::watch;
 use crate::runtime::Subscription;
 use crate::state::event::JobView;
@@ -33,7 +33,7 @@ use crate::state::event::JobView;
 const PACE: Duration = Duration::from_millis(500);
 /// Longest interval between two events.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Most notices of a job in one event. Older ones are dropped.
+/// Most notices of a job in one event. Older ones are dropped, and of routine ones all but the newest.
 const NOTICES: usize = 200;
 
 /// A streaming response whose events come from a task. The task ends when it is done or the client disconnects. The HTTP
@@ -102,13 +102,13 @@ pub(super) async fn job(
 /// Events of a job that have been read but not yet sent.
 struct News {
     steps: Downsampled,
-    notices: VecDeque<NoticeJson>,
+    notices: VecDeque<PageNotice>,
 }
 
 #[derive(Serialize)]
 struct History {
     steps: Vec<StepJson>,
-    notices: VecDeque<NoticeJson>,
+    notices: VecDeque<PageNotice>,
 }
 
 impl News {
@@ -119,14 +119,21 @@ impl News {
     fn take(&mut self, event: Option<Watched>) {
         match event {
             Some(Watched::Step(step)) => self.steps.push(StepJson::from(&step)),
-            Some(Watched::Notice(notice)) => {
-                if self.notices.len() == NOTICES {
-                    self.notices.pop_front();
-                }
-                self.notices.push_back(NoticeJson::from(&notice));
-            }
+            Some(Watched::Notice(notice)) => self.take_notice(PageNotice::from(&notice)),
             None => {}
         }
+    }
+}
+
+impl News {
+    fn take_notice(&mut self, notice: PageNotice) {
+        if notice.routine {
+            self.notices.retain(|earlier| !earlier.routine);
+        }
+        if self.notices.len() == NOTICES {
+            self.notices.pop_front();
+        }
+        self.notices.push_back(notice);
     }
 }
 

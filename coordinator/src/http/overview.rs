@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::access::{Viewer, You};
 use super::answer::Refusal;
 use super::snapshot::JobSnapshot;
-use super::views::{EventJson, JobSummary, PageJob, PageWorker, time};
+use super::views::{DegradedJson, EventJson, JobSummary, PageJob, PageWorker, time};
 use super::{App, ask, reader};
 use crate::observe::unix_now;
 use crate::state::Caller;
@@ -25,8 +25,11 @@ pub(super) struct Overview {
     #[serde(skip_serializing_if = "Option::is_none")]
     you: Option<You>,
     jobs: Vec<PageJob>,
+    /// Whether there are more jobs than these.
+    more_jobs: bool,
     workers: Vec<PageWorker>,
     events: Vec<EventJson>,
+    degraded: Vec<DegradedJson>,
 }
 
 impl App {
@@ -64,12 +67,14 @@ impl App {
             private: self.private,
             you: viewer.you(),
             jobs: snapshot.jobs.iter().map(|snapshot| PageJob::new(snapshot, caller.as_ref())).collect(),
+            more_jobs: snapshot.has_more,
             workers: snapshot
                 .workers
                 .iter()
                 .map(|view| PageWorker::new(view, joined(view.session)))
                 .collect(),
             events: snapshot.events.clone(),
+            degraded: self.shared.observer.degraded().into_iter().map(DegradedJson::from).collect(),
         })
     }
 }

@@ -13,7 +13,7 @@ use super::access::Viewer;
 use super::answer::{Json, Refusal};
 use super::places::Holder;
 use super::views::{JobSummary, PageJob};
-use super::{App, ask, live};
+use super::{App, ask, jobs, live};
 use crate::state::Caller;
 use crate::state::event::{Reply, UserCall};
 
@@ -27,6 +27,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/me", get(me))
         .route("/api/overview", get(overview))
         .route("/api/live", get(live_overview))
+        .route("/api/jobs", get(jobs::list))
         .route("/api/jobs/{id}/live", get(live_job))
         .route("/api/jobs/{id}", delete(delete_job))
         .route("/api/jobs/{id}/{action}", post(steer))
@@ -107,8 +108,9 @@ async fn steer(
             "cancel" => UserCall::Cancel(id),
             "pause" => UserCall::Pause(id),
             "resume" => UserCall::Resume { id, accept_class: false },
+            "retry" => app.shared.retry(id).await?,
             other => {
-                let reason = format!("{other:?}: expected cancel, pause or resume");
+                let reason = format!("{other:?}: expected cancel, pause, resume or retry");
                 return Err(Refusal::new(StatusCode::NOT_FOUND, reason));
             }
         };

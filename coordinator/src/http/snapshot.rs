@@ -1,7 +1,7 @@
 //! Snapshots of the cluster that all pages share: however many pages are open, the state machine is queried at most
 //! about twice a second.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,20 +12,26 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::Refusal;
 use super::views::{EventJson, JobSummary};
-use super::{PATIENCE, ask, reader};
+use super::{PATIENCE, ask, jobs, reader};
 use crate::observe::Observer;
 use crate::runtime::Shared;
 use crate::state::event::{JobView, Reply, UserCall, WorkerView};
+use crate::state::{JobFilter, JobQuery, JobState};
 
-/// Jobs in a snapshot.
+/// Jobs in a snapshot, beside those that are preparing or running.
 const JOBS: usize = 100;
+/// Jobs in a snapshot that are preparing or running.
+const ACTIVE: usize = 1000;
 /// Largest age of a snapshot that is reused.
 const AGE: Duration = Duration::from_millis(400);
 
 /// The state of the cluster at one moment.
 pub(super) struct Snapshot {
     taken: tokio::time::Instant,
+    /// Those that are preparing or running, then the others that have not ended, then those that have.
     pub(super) jobs: Vec<JobSnapshot>,
+    /// Whether there are more.
+    pub(super) has_more: bool,
     pub(super) workers: Vec<WorkerView>,
     pub(super) events: Vec<EventJson>,
 }
@@ -91,12 +97,7 @@ impl Snapshots {
 
 /// Takes a snapshot. Specifications never change, so only those are read that the one before does not have.
 async fn take(shared: &Shared, before: Option<&Snapshot>) -> Result<Snapshot, Refusal> {
-    let list = UserCall::List { count: JOBS, before: None, specs: false };
-    let views = match ask(shared, reader(), list).await? {
-        Reply::Jobs(views, _) => views,
-        Reply::Job(refused) => return Err(refused.err().map_or_else(Refusal::unexpected, Refusal::from)),
-        _ => return Err(Refusal::unexpected()),
-    };
+    let (views, has_more) = listed(shared).await?;
     let workers = match ask(shared, reader(), UserCall::Workers).await? {
         Reply::Workers(workers) => workers,
         _ => return Err(Refusal::unexpected()),
@@ -116,9 +117,22 @@ async fn take(shared: &Shared, before: Option<&Snapshot>) -> Result<Snapshot, Re
     Ok(Snapshot {
         taken: tokio::time::Instant::now(),
         jobs,
+        has_more,
         workers,
         events: shared.observer.events().into_iter().map(EventJson::from).collect(),
     })
+}
+
+/// The jobs of a snapshot, and whether there are more. Queued jobs may be many: they do not hide those that run.
+async fn listed(shared: &Shared) -> Result<(Vec<JobView>, bool), Refusal> {
+    let states = vec![JobState::Preparing, JobState::Running];
+    let filter = JobFilter { states, ..JobFilter::default() };
+    let (mut views, more_active) =
+        jobs::page(shared, JobQuery { filter, count: ACTIVE, ..JobQuery::default() }).await?;
+    let (others, more) = jobs::page(shared, JobQuery { count: JOBS, ..JobQuery::default() }).await?;
+    let active: HashSet<JobId> = views.iter().map(|view| view.record.id.clone()).collect();
+    views.extend(others.into_iter().filter(|view| !active.contains(&view.record.id)));
+    Ok((views, more_active.is_some() || more.is_some()))
 }
 
 /// The essentials of a job's specification; `None` if the job was deleted just now.

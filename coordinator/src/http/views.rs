@@ -1,20 +1,21 @@
 //! JSON of the page: jobs, workers, notices and outer steps as [`lookbehind_proto::json`] has them, with what only the
 //! page needs. Times are RFC 3339, durations are in seconds.
 
-use lookbehind_common::job::JobSpec;
-use lookbehind_proto::json::{self, JobJson, StepJson, WorkerJson};
+use lookbehind_common::job::{JobSpec, Labels};
+use lookbehind_proto::json::{self, JobJson, NoticeJson, StepJson, WorkerJson};
+use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 use serde::Serialize;
 
 use super::snapshot::JobSnapshot;
 use crate::grpc::views;
-use crate::observe::{ClusterEvent, ClusterEventKind};
+use crate::observe::{ClusterEvent, ClusterEventKind, DegradedMode};
 use crate::state::event::{JobView, WorkerView};
 use crate::state::observation::{Fate, Part, RequestTimeline, StepTimeline};
 use crate::state::{Caller, JobState, UnixMillis};
 
 /// A time of the coordinator's clock as text.
-pub(super) fn time(at: UnixMillis) -> String {
+pub(crate) fn time(at: UnixMillis) -> String {
     json::time(&views::timestamp(at))
 }
 
@@ -25,6 +26,8 @@ pub(super) struct PageJob {
     job: JobJson,
     #[serde(flatten)]
     summary: Option<JobSummary>,
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    labels: Labels,
     /// The newest outer step, if there was one since the coordinator started.
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<StepJson>,
@@ -53,6 +56,7 @@ impl PageJob {
         Self {
             job: JobJson::from(&views::job_without_spec(&snapshot.view)),
             summary: snapshot.summary.clone(),
+            labels: snapshot.view.record.labels.clone(),
             last: snapshot.last.as_ref().map(StepJson::from),
             allowed: caller.map(|caller| allowed(&snapshot.view, caller)).unwrap_or_default(),
         }
@@ -97,7 +101,23 @@ fn allowed(view: &JobView, caller: &Caller) -> Vec<&'static str> {
         JobState::Running if view.record.pausing => vec!["resume", "cancel"],
         JobState::Running => vec!["pause", "cancel"],
         JobState::Paused => vec!["resume", "cancel"],
-        JobState::Succeeded | JobState::Failed | JobState::Cancelled => Vec::new(),
+        JobState::Failed | JobState::Cancelled => vec!["retry"],
+        JobState::Succeeded => Vec::new(),
+    }
+}
+
+/// A notice of a job.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct PageNotice {
+    #[serde(flatten)]
+    notice: NoticeJson,
+    /// Whether it tells of something that is expected again and again: of such notices, only the newest is shown.
+    pub(super) routine: bool,
+}
+
+impl From<&v1::JobNotice> for PageNotice {
+    fn from(notice: &v1::JobNotice) -> Self {
+        Self { notice: NoticeJson::from(notice), routine: notice.kind() == v1::NoticeKind::Checkpoint }
     }
 }
 
@@ -139,6 +159,19 @@ impl From<(u64, ClusterEvent)> for EventJson {
     fn from((sequence, event): (u64, ClusterEvent)) -> Self {
         let ClusterEvent { at, kind, text, job, worker } = event;
         Self { sequence, at: time(at), kind, text, job_id: job, worker }
+    }
+}
+
+/// A degraded mode of the coordinator.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct DegradedJson {
+    mode: DegradedMode,
+    reason: String,
+}
+
+impl From<(DegradedMode, String)> for DegradedJson {
+    fn from((mode, reason): (DegradedMode, String)) -> Self {
+        Self { mode, reason }
     }
 }
 

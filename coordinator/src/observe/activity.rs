@@ -30,6 +30,8 @@ pub(crate) enum ClusterEventKind {
     WorkerRefused,
     #[default]
     Job,
+    /// Something about the coordinator itself.
+    Coordinator,
 }
 
 /// A cluster event with its text.

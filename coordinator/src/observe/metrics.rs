@@ -1,5 +1,6 @@
 //! The coordinator's Prometheus metrics. docs/observability.md lists them.
 
+mod degraded;
 mod job;
 mod labels;
 
@@ -15,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use degraded::DegradedSeries;
 use job::{JobSeries, Real};
 pub(crate) use labels::Refused;
 use labels::WorkerLabel;
@@ -28,6 +30,37 @@ struct WorkerSeries {
     silent: Family<WorkerLabel, Real>,
     shard_seconds: Family<WorkerLabel, Histogram>,
     shards: Family<WorkerLabel, Counter>,
+}
+
+/// What became of the events that webhooks tell, one for each event and receiver.
+#[derive(Clone, Default)]
+pub(crate) struct WebhookCounts(ByLabel<Counter>);
+
+impl WebhookCounts {
+    /// A receiver has taken an event.
+    pub(crate) fn delivered(&self) {
+        self.count("delivered");
+    }
+
+    /// A receiver has refused an event, or did not take it in time.
+    pub(crate) fn failed(&self) {
+        self.count("failed");
+    }
+
+    /// An event was not sent, because too many were waiting.
+    pub(crate) fn dropped(&self) {
+        self.count("dropped");
+    }
+
+    /// Events with an outcome.
+    #[cfg(test)]
+    pub(crate) fn with(&self, outcome: &'static str) -> u64 {
+        self.0.get_or_create(&[("outcome", outcome)]).get()
+    }
+
+    fn count(&self, outcome: &'static str) {
+        self.0.get_or_create(&[("outcome", outcome)]).inc();
+    }
 }
 
 /// All metrics of a coordinator.
@@ -50,6 +83,9 @@ pub(crate) struct Metrics {
     checkpoint_bytes: Gauge,
     checkpoints: ByLabel<Counter>,
     refused: ByLabel<Counter>,
+    /// What keeps the coordinator from its work.
+    pub(crate) degraded: DegradedSeries,
+    pub(super) webhooks: WebhookCounts,
     /// Open gRPC connections.
     pub(crate) connections: Gauge,
     /// Connections whose TLS handshake failed.
@@ -81,6 +117,8 @@ impl Metrics {
             checkpoint_bytes: Gauge::default(),
             checkpoints: Family::default(),
             refused: Family::default(),
+            degraded: DegradedSeries::default(),
+            webhooks: WebhookCounts::default(),
             connections: Gauge::default(),
             handshakes_failed: Counter::default(),
         };
@@ -125,6 +163,8 @@ impl Metrics {
         registry.register_with_unit("checkpoint", help, Unit::Bytes, self.checkpoint_bytes.clone());
         registry.register("checkpoints", "Checkpoints by outcome", self.checkpoints.clone());
         registry.register("refused_calls", "Calls and connections refused", self.refused.clone());
+        self.degraded.register(registry);
+        registry.register("webhooks", "Events for webhooks by outcome", self.webhooks.0.clone());
         registry.register("connections", "Open gRPC connections", self.connections.clone());
         let help = "Connections that never came to be encrypted";
         registry.register("handshakes_failed", help, self.handshakes_failed.clone());
@@ -152,6 +192,9 @@ impl Metrics {
         for outcome in ["written", "failed"] {
             self.checkpoints.get_or_create_owned(&[("outcome", outcome)]);
         }
+        for outcome in ["delivered", "failed", "dropped"] {
+            self.webhooks.0.get_or_create_owned(&[("outcome", outcome)]);
+        }
         for reason in Refused::ALL {
             self.refused.get_or_create_owned(&reason.label());
         }
@@ -168,9 +211,11 @@ impl Metrics {
         {
             self.queue_wait.observe(waited.as_secs_f64());
         }
-        // A job that had ended before the coordinator started has no series.
-        if moved.to.is_terminal() && moved.from.is_some() {
-            self.job.end(&moved.job);
+        // A job that came from no state has no series yet.
+        match moved.from {
+            Some(_) if moved.to.is_terminal() || moved.to == JobState::Paused => self.job.rest(&moved.job),
+            Some(_) => self.job.wake(&moved.job),
+            None => {}
         }
     }
 
@@ -266,7 +311,7 @@ impl Metrics {
         for (state, count) in counts {
             self.workers.get_or_create(&[("state", state)]).set(count);
         }
-        self.job.remove_ended();
+        self.job.remove_resting();
     }
 
     /// Counts tensors that were transferred over the network.

@@ -1,15 +1,16 @@
 //! The thread that writes the database, and reads from it what answers to users need. Changes that cannot be written,
-//! because the disk is full or fails, are kept and retried. Meanwhile jobs continue to train, and users get an error
-//! instead of state that is not stored.
+//! because the disk fails, are kept and retried. Meanwhile nobody is told that their changes are stored.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::Feeds;
 use super::backlog::{Backlog, Change};
 use super::files::FileTask;
+use super::storage::{Attempts, Storage};
+use super::{Feeds, Shared};
+use crate::state::StorageFailure;
 use crate::state::event::{CallError, JobView, Reply, SpecView};
 use crate::store::{Store, StoreError};
 
@@ -20,29 +21,12 @@ const TASKS: usize = 1024;
 pub(super) enum DatabaseTask {
     /// Store a change.
     Store(Change),
-    /// Answer a call, or refuse it if a change before it is not stored.
+    /// Answer a call that only reads.
     Reply(oneshot::Sender<Reply>, Reply),
+    /// Answer a call that has changed something, once the changes before it are stored.
+    Acknowledge(oneshot::Sender<Reply>, Reply),
     /// Retry changes that could not be written.
     Retry,
-}
-
-/// Why the state cannot be stored at present, for those who would add to what waits.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct StorageFailure(Arc<Mutex<Option<String>>>);
-
-impl StorageFailure {
-    fn set(&self, failure: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
-    }
-
-    fn get(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Refuses what would be created while the state cannot be stored: it would only wait in memory.
-    pub(crate) fn check(&self) -> Result<(), CallError> {
-        self.get().map_or(Ok(()), |reason| Err(CallError::NotStored(reason)))
-    }
 }
 
 /// State of the thread.
@@ -52,19 +36,20 @@ struct Database {
     /// The thread that removes the files of deleted jobs. It never waits for this one.
     files: mpsc::Sender<FileTask>,
     backlog: Backlog,
-    /// Why the first change that waits could not be written; none while the database works.
-    failure: StorageFailure,
+    storage: Storage,
+    attempts: Attempts,
 }
 
 /// Starts the thread.
 pub(super) fn start(
-    store: Arc<Store>,
-    feeds: Arc<Feeds>,
+    shared: &Shared,
     files: mpsc::Sender<FileTask>,
-    failure: StorageFailure,
+    storage: Storage,
 ) -> std::io::Result<(mpsc::Sender<DatabaseTask>, JoinHandle<()>)> {
     let (sender, mut tasks) = mpsc::channel(TASKS);
-    let mut database = Database { store, feeds, files, backlog: Backlog::default(), failure };
+    let attempts = Attempts::new(storage.clone());
+    let (store, feeds) = (Arc::clone(&shared.store), Arc::clone(&shared.feeds));
+    let mut database = Database { store, feeds, files, backlog: Backlog::default(), storage, attempts };
     let thread = std::thread::Builder::new().name("database".into()).spawn(move || {
         while let Some(task) = tasks.blocking_recv() {
             database.carry_out(task);
@@ -77,31 +62,43 @@ impl Database {
     fn carry_out(&mut self, task: DatabaseTask) {
         match task {
             DatabaseTask::Store(change) => {
+                // What could not be written before waits for the next attempt, and what comes after it with it.
+                let waits = self.backlog.first().is_some();
                 self.backlog.push(change);
-                // While the disk fails, only the retries of the ticks write: they are frequent enough.
-                if self.failure.get().is_none() {
+                if !waits {
                     self.write();
                 }
             }
-            DatabaseTask::Retry => self.write(),
-            DatabaseTask::Reply(waiting, reply) => {
-                // An error means that the caller has given up.
-                let _ = waiting.send(match self.failure.get() {
-                    Some(reason) => refuse(reply, reason),
+            DatabaseTask::Retry => self.retry(),
+            // An error of these sends means that the caller has given up.
+            DatabaseTask::Reply(waiting, reply) => drop(waiting.send(self.complete(reply))),
+            DatabaseTask::Acknowledge(waiting, reply) => {
+                let unstored = self.backlog.first().and_then(|_| self.storage.failure());
+                drop(waiting.send(match unstored {
+                    Some(failure) => unsettled(reply, &failure),
                     None => self.complete(reply),
-                });
+                }));
             }
+        }
+    }
+
+    /// Writes again what could not be written, if there is room.
+    fn retry(&mut self) {
+        if !self.attempts.succeed() {
+            return;
+        }
+        self.write();
+        if self.backlog.first().is_none() && self.store.restore() {
+            self.storage.publish();
         }
     }
 
     /// Writes changes in their order, until one fails.
     fn write(&mut self) {
         while let Some(change) = self.backlog.first() {
-            if let Err(error) = self.store(change) {
-                if self.failure.get().is_none() {
-                    tracing::error!(%error, "the state cannot be stored; it is tried again");
-                }
-                return self.failure.set(Some(error.to_string()));
+            let stored = self.store(change);
+            if let Err(error) = stored {
+                return self.storage.failed(&error);
             }
             match self.backlog.pop() {
                 Some(Change::Job(change)) => self.feeds.changed(&change.record.id),
@@ -113,10 +110,8 @@ impl Database {
                 Some(Change::KeepUpload(..) | Change::DropUpload(_)) | None => {}
             }
         }
-        if self.failure.get().is_some() {
-            self.failure.set(None);
-            tracing::info!("the state can be stored again");
-        }
+        // On a full disk, changes are stored in the room that was reserved for this.
+        self.storage.publish();
     }
 
     fn store(&self, change: &Change) -> Result<(), StoreError> {
@@ -142,7 +137,7 @@ impl Database {
             Ok(()) => reply,
             Err(error) => {
                 tracing::error!(%error, "the specification of a job cannot be read");
-                refuse(reply, error.to_string())
+                Reply::Job(Box::new(Err(CallError::Unreadable(error.to_string()))))
             }
         }
     }
@@ -150,17 +145,37 @@ impl Database {
     fn read_spec(&self, view: &mut JobView) -> Result<(), StoreError> {
         if view.spec == SpecView::Wanted {
             // One that is missing must not make a whole list unreadable.
-            view.spec = self.store.spec(&view.record.id)?.map_or(SpecView::Omitted, SpecView::Encoded);
+            let spec = match self.store.spec(&view.record.id) {
+                // Everyone was told that the disk fails. The rest of the answer is of use without it.
+                Err(_) if self.storage.is_failing() => None,
+                read => read?,
+            };
+            view.spec = spec.map_or(SpecView::Omitted, SpecView::Encoded);
         }
         Ok(())
     }
 }
 
-/// The answer in place of one that would report state that is not stored or cannot be read.
-fn refuse(reply: Reply, reason: String) -> Reply {
+/// The answer in place of one that would promise what is not stored.
+fn unsettled(reply: Reply, failure: &StorageFailure) -> Reply {
+    let error = || CallError::Unsettled(failure.clone());
     match reply {
-        Reply::Job(_) | Reply::Jobs(..) => Reply::Job(Box::new(Err(CallError::NotStored(reason)))),
-        Reply::Done(_) => Reply::Done(Err(CallError::NotStored(reason))),
-        other => other,
+        Reply::Job(result) if result.is_ok() => Reply::Job(Box::new(Err(error()))),
+        Reply::Done(Ok(())) => Reply::Done(Err(error())),
+        refused => refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_is_not_stored_is_not_reported_as_done_and_a_refusal_stays_one() {
+        let failure = StorageFailure { full: false, reason: "state.redb: read-only".into() };
+        let done = unsettled(Reply::Done(Ok(())), &failure);
+        assert!(matches!(done, Reply::Done(Err(CallError::Unsettled(found))) if found == failure));
+        let refused = unsettled(Reply::Done(Err(CallError::Stopping)), &failure);
+        assert!(matches!(refused, Reply::Done(Err(CallError::Stopping))));
     }
 }

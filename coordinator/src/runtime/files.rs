@@ -11,13 +11,15 @@ use lookbehind_common::model_file;
 use lookbehind_proto::v1::OuterStepMetrics;
 use tokio::sync::mpsc;
 
+use super::storage::Storage;
 use super::{Feeds, Shared};
 use crate::observe::Observer;
+use crate::state::InitialCheckpoint;
 use crate::state::command::{Source, StartFrom};
 use crate::state::event::{Activation, Event, ReplayDifference};
 use crate::store::journal::{Journal, Recorded};
 use crate::store::{Store, StoreError, checkpoint, uploads};
-use crate::training::{Snapshot, StartError, Trainer};
+use crate::training::{Snapshot, Start, StartError, Trainer};
 
 /// Capacity of the thread's queue. Nearly all tasks are records of outer steps of a few hundred bytes: with this many,
 /// even the fastest jobs can continue for a while when the thread is busy with a checkpoint.
@@ -44,6 +46,10 @@ pub(super) enum FileTask {
         activation: Activation,
         start: Box<StartFrom>,
     },
+    /// Keep the checkpoint that a job starts from among its files.
+    Adopt(JobId, InitialCheckpoint),
+    /// Determine the size of the job's files.
+    Measure(JobId),
     /// The job is not active any more: close its journal.
     Close(JobId),
     /// The job was deleted: remove its files.
@@ -75,6 +81,7 @@ struct Files {
     store: Arc<Store>,
     feeds: Arc<Feeds>,
     observer: Arc<Observer>,
+    storage: Storage,
     effects: mpsc::Sender<Event>,
     open: HashMap<JobId, Open>,
 }
@@ -82,6 +89,7 @@ struct Files {
 /// Starts the thread, which first removes the files of `removals`; it ends when all senders of its queue are dropped.
 pub(super) fn start(
     shared: &Shared,
+    storage: Storage,
     effects: mpsc::Sender<Event>,
     removals: Vec<JobId>,
 ) -> std::io::Result<(mpsc::Sender<FileTask>, JoinHandle<()>)> {
@@ -90,6 +98,7 @@ pub(super) fn start(
         store: Arc::clone(&shared.store),
         feeds: Arc::clone(&shared.feeds),
         observer: Arc::clone(&shared.observer),
+        storage,
         effects,
         open: HashMap::new(),
     };
@@ -127,22 +136,34 @@ impl Files {
                 let result = written.map_err(|error| error.to_string());
                 self.tell(Event::Checkpointed { job, activation, outer_step, result });
             }
+            FileTask::Adopt(job, InitialCheckpoint { job: other, outer_step, .. }) => {
+                let (source, target) = (self.store.job_folder(&other), self.store.job_folder(&job));
+                if let Err(error) = checkpoint::adopt(&source, outer_step, &target) {
+                    tracing::warn!(%job, %error, "the checkpoint that a job starts from stays with the other job only");
+                }
+            }
+            FileTask::Measure(job) => match self.store.file_bytes(&job) {
+                Ok(bytes) => self.tell(Event::Measured { job, bytes }),
+                Err(error) => tracing::warn!(%job, %error, "the files of a job could not be measured"),
+            },
             FileTask::Load { job, activation, start } => {
-                let result =
-                    self.load(&job, &start).map(Box::new).map_err(|error| StartError(error.to_string()));
+                let result = self.load(&job, &start).map_err(|error| StartError(error.to_string()));
                 self.tell(Event::Loaded { job, activation, result });
             }
             FileTask::Close(job) => {
                 if let Some(mut open) = self.open.remove(&job)
                     && let Err(error) = open.journal.sync()
                 {
-                    tracing::error!(%job, %error, "the last metrics could not be written");
+                    self.storage.failed(&error);
+                    tracing::error!(%job, %error, "the last outer steps of the job's journal could not be written");
                 }
                 self.feeds.closed(&job);
             }
             FileTask::Remove(job) => {
                 if let Err(error) = self.store.remove_files(&job) {
                     tracing::error!(%job, %error, "the files of a deleted job could not be removed; the next start tries it again");
+                    // If it was the database, the store has noted it.
+                    self.storage.publish();
                 }
             }
         }
@@ -155,10 +176,12 @@ impl Files {
 
     fn record(&mut self, job: &JobId, metrics: &OuterStepMetrics) -> Option<ReplayDifference> {
         let open = self.open.get_mut(job)?;
-        // A journal that cannot be written does not stop the job: records are kept, and a checkpoint syncs them.
         let difference = open.compare(metrics);
-        if let Err(error) = open.journal.append(metrics) {
-            tracing::error!(%job, %error, "metrics could not be written");
+        // A record that cannot be written is kept until the next one. Soon there is none: training waits for the disk.
+        if self.storage.is_failing() {
+            open.journal.keep(metrics);
+        } else if let Err(error) = open.journal.append(metrics) {
+            self.storage.failed(&error);
         }
         self.feeds.changed(job);
         difference
@@ -166,56 +189,86 @@ impl Files {
 
     /// Writes a checkpoint and returns the digest of its weights.
     fn checkpoint(&mut self, job: &JobId, snapshot: &Snapshot) -> Result<Digest, StoreError> {
+        // What room there is, is for what must be stored.
+        if let Some(failure) = self.storage.failure() {
+            return Err(StoreError::Failing(failure));
+        }
         let folder = self.store.job_folder(job);
         if !self.open.contains_key(job) {
             self.open_journal(job, snapshot.position.outer_step)?;
         }
         // First the journal: a durable checkpoint has the records of all its outer steps.
         if let Some(open) = self.open.get_mut(job) {
-            open.journal.sync()?;
+            open.journal.sync().inspect_err(|error| self.storage.failed(error))?;
         }
         checkpoint::write(&folder, snapshot)
     }
 
-    /// Opens a job's journal and cuts it back to the outer step at which the job starts.
-    fn open_journal(&mut self, job: &JobId, outer_step: u64) -> Result<(), StoreError> {
+    /// Opens a job's journal and cuts it back to the outer step at which the job starts. Returns the last outer step that
+    /// it held.
+    fn open_journal(&mut self, job: &JobId, outer_step: u64) -> Result<u64, StoreError> {
         let (journal, replayed) = Journal::open(&self.store.job_folder(job), outer_step)?;
+        let recorded = replayed.last_key_value().map_or(outer_step, |(last, _)| *last);
         self.open.insert(job.clone(), Open { journal, replayed });
         self.feeds.cut(job);
-        Ok(())
+        Ok(recorded)
     }
 
-    fn load(&mut self, job: &JobId, start: &StartFrom) -> Result<Trainer, StoreError> {
-        match start.source {
-            Source::Upload(digest) => self.load_upload(start, &digest),
-            Source::Checkpoint => self.load_checkpoint(job, start),
+    fn load(&mut self, job: &JobId, start: &StartFrom) -> Result<Start, StoreError> {
+        let trainer = match &start.source {
+            Source::Checkpoint => return self.load_checkpoint(job, start),
+            Source::Upload(digest) => self.load_upload(start, digest)?,
+            Source::Job(initial) => self.load_initial(job, start, initial).map_err(in_init)?,
+        };
+        Ok(Start { trainer: Box::new(trainer), recorded: 0 })
+    }
+
+    /// Loads a checkpoint of another job.
+    fn load_initial(
+        &self,
+        job: &JobId,
+        start: &StartFrom,
+        initial: &InitialCheckpoint,
+    ) -> Result<Trainer, StoreError> {
+        let (source, target) = (self.store.job_folder(&initial.job), self.store.job_folder(job));
+        let StartFrom { spec, description, .. } = start;
+        let step = initial.outer_step;
+        if !initial.continues {
+            let weights = checkpoint::read_initial_weights(&source, step, &target, description)?;
+            return Trainer::new(spec, description, weights).map_err(in_init);
         }
+        let loaded = checkpoint::read_initial(&source, step, &target, description)?;
+        Trainer::restore(spec, description, loaded.state, loaded.manifest.position).map_err(in_init)
     }
 
     fn load_upload(&self, start: &StartFrom, digest: &Digest) -> Result<Trainer, StoreError> {
-        let in_init = |reason: String| StoreError::Damaged { what: "model.init".into(), reason };
         let most = (start.description.layout.elements() * size_of::<f32>()) as u64 + MAX_INIT_HEADER;
         let bytes =
             uploads::read(&self.store.uploads_folder(), digest, most).map_err(|error| match error {
                 StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                    in_init(format!("no file of digest {digest} was uploaded"))
+                    in_init(format_args!("no file of digest {digest} was uploaded"))
                 }
                 other => other,
             })?;
-        let weights = model_file::read(&bytes, &start.description.layout)
-            .map_err(|error| in_init(error.to_string()))?;
-        Trainer::new(&start.spec, &start.description, weights).map_err(|error| in_init(error.to_string()))
+        let weights = model_file::read(&bytes, &start.description.layout).map_err(in_init)?;
+        Trainer::new(&start.spec, &start.description, weights).map_err(in_init)
     }
 
-    fn load_checkpoint(&mut self, job: &JobId, start: &StartFrom) -> Result<Trainer, StoreError> {
+    fn load_checkpoint(&mut self, job: &JobId, start: &StartFrom) -> Result<Start, StoreError> {
         let folder = self.store.job_folder(job);
         let (loaded, skipped) = checkpoint::newest(&folder, &start.description)?;
         for reason in skipped {
             tracing::warn!(%job, reason, "checkpoint skipped");
         }
         let position = loaded.manifest.position;
-        self.open_journal(job, position.outer_step)?;
-        Trainer::restore(&start.spec, &start.description, loaded.state, position)
-            .map_err(|error| StoreError::damaged(&folder, error))
+        let recorded = self.open_journal(job, position.outer_step)?;
+        let trainer = Trainer::restore(&start.spec, &start.description, loaded.state, position)
+            .map_err(|error| StoreError::damaged(&folder, error))?;
+        Ok(Start { trainer: Box::new(trainer), recorded })
     }
+}
+
+/// The error of weights that a job cannot start from.
+fn in_init(reason: impl std::fmt::Display) -> StoreError {
+    StoreError::Damaged { what: "model.init".into(), reason: reason.to_string() }
 }

@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 
 use lookbehind_common::blocks::Blocks;
 use lookbehind_common::ids::{JobId, SessionId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::backlog::Change;
 use super::database::{self, DatabaseTask};
 use super::files::{self, FileTask, TASKS};
+use super::storage::Storage;
 use super::{Envelope, Shared};
 use crate::observe::unix_now;
 use crate::state::command::{Command, WorkerCommand};
 use crate::state::event::{Activation, Event, LossCause, Reply, ReplyTo};
-use crate::state::{Core, Now};
+use crate::state::{Core, Now, StorageFailure};
 use crate::training::{Input, Trainer};
 
 /// Maximum number of parameters of a model whose arithmetic the owner does itself.
@@ -49,6 +50,8 @@ pub(crate) struct Owner {
     effects_sender: mpsc::Sender<Event>,
     files: mpsc::Sender<FileTask>,
     database: mpsc::Sender<DatabaseTask>,
+    /// Why the state cannot be stored now.
+    storage: watch::Receiver<Option<StorageFailure>>,
     outboxes: HashMap<SessionId, mpsc::Sender<WorkerCommand>>,
     calls: u64,
     waiting: HashMap<ReplyTo, Waiting>,
@@ -78,10 +81,12 @@ impl Owner {
         removals: Vec<JobId>,
     ) -> std::io::Result<Self> {
         let (effects_sender, effects) = mpsc::channel(2 * TASKS);
-        let (files, files_thread) = files::start(&shared, effects_sender.clone(), removals)?;
-        let (store, feeds) = (Arc::clone(&shared.store), Arc::clone(&shared.feeds));
-        let (database, database_thread) =
-            database::start(store, feeds, files.clone(), shared.storage_failure.clone())?;
+        let storage = Storage::new(Arc::clone(&shared.store), Arc::clone(&shared.observer));
+        // Before the threads start, and marked as new, so that the core learns of a failure that was there from the start.
+        let mut failure = storage.subscribe();
+        failure.mark_changed();
+        let (files, files_thread) = files::start(&shared, storage.clone(), effects_sender.clone(), removals)?;
+        let (database, database_thread) = database::start(&shared, files.clone(), storage)?;
         Ok(Self {
             core,
             clock,
@@ -91,6 +96,7 @@ impl Owner {
             effects_sender,
             files,
             database,
+            storage: failure,
             outboxes: HashMap::new(),
             calls: 0,
             waiting: HashMap::new(),
@@ -122,9 +128,15 @@ impl Owner {
                 // Results first: see `effects`.
                 biased;
                 () = end.cancelled() => return,
+                // Before calls, so that one that comes after a failure is refused before it has an effect.
+                Ok(()) = self.storage.changed() => {
+                    let failure = self.storage.borrow_and_update().clone();
+                    self.handle(Event::Storage(failure)).await;
+                }
                 Some(event) = self.effects.recv() => self.handle(event).await,
                 _ = ticks.tick() => {
                     self.shared.observer.beat();
+                    self.shared.observer.remind();
                     // If its queue is full, the thread is busy writing anyway.
                     let _ = self.database.try_send(DatabaseTask::Retry);
                     self.handle(Event::Tick).await;
@@ -160,12 +172,17 @@ impl Owner {
     async fn carry_out(&mut self, commands: Vec<Command>) {
         for command in commands {
             match command {
-                Command::Reply(reply_to, reply) => self.reply(reply_to, reply).await,
+                Command::Reply(reply_to, reply) => self.reply(reply_to, reply, DatabaseTask::Reply).await,
+                Command::Acknowledge(reply_to, reply) => {
+                    self.reply(reply_to, reply, DatabaseTask::Acknowledge).await;
+                }
                 Command::Send(session, message) => self.send(session, message),
                 Command::Disconnect(session) => {
                     self.outboxes.remove(&session);
                 }
                 Command::Persist(change) => self.store(Change::Job(change)).await,
+                Command::Adopt(job, initial) => self.file_task(FileTask::Adopt(job, initial)).await,
+                Command::Measure(job) => self.file_task(FileTask::Measure(job)).await,
                 Command::Delete(job) => self.store(Change::Delete(job)).await,
                 Command::KeepUpload { ticket, record } => {
                     self.store(Change::KeepUpload(ticket, record)).await;
@@ -234,7 +251,13 @@ impl Owner {
         let _ = self.files.send(task).await;
     }
 
-    async fn reply(&mut self, reply_to: ReplyTo, reply: Reply) {
+    /// Answers a call. What a user learns about jobs goes through the database thread, as `task`.
+    async fn reply(
+        &mut self,
+        reply_to: ReplyTo,
+        reply: Reply,
+        task: fn(oneshot::Sender<Reply>, Reply) -> DatabaseTask,
+    ) {
         let Some(waiting) = self.waiting.remove(&reply_to) else {
             tracing::error!(?reply_to, "internal error: no call waits for this reply");
             return;
@@ -246,9 +269,8 @@ impl Owner {
                 }
                 let _ = waiting.reply.send(Reply::Registered(Ok(fencing_token)));
             }
-            // Through the database thread: what a user learns about jobs is durable before the answer goes out.
             Reply::Job(_) | Reply::Jobs(..) | Reply::Done(_) => {
-                let _ = self.database.send(DatabaseTask::Reply(waiting.reply, reply)).await;
+                let _ = self.database.send(task(waiting.reply, reply)).await;
             }
             immediate => {
                 let _ = waiting.reply.send(immediate);

@@ -15,6 +15,7 @@ use crate::state::describing::Claim;
 use crate::state::event::Activation;
 use crate::state::halt::Halt;
 pub(crate) use crate::state::member::Member;
+use crate::state::pace::Pace;
 use crate::state::request::Request;
 use crate::state::step::Step;
 use crate::training::Trainer;
@@ -39,6 +40,8 @@ pub(crate) struct Active {
     pub(crate) stuck: u32,
     /// Whether an outer step was begun.
     pub(crate) has_computed: bool,
+    /// Whether it stops after the current outer step, to make way for a job of a higher priority.
+    pub(crate) preempted: bool,
     /// Whether it was noted that some shards could not be verified.
     pub(crate) unverified_noted: bool,
     pub(crate) stage: Stage,
@@ -73,8 +76,10 @@ pub(crate) struct Training {
     pub(crate) weights_digests: Arc<[BlockDigest]>,
     /// Smoothed time in seconds from the last announcement of a partial to the end of the exchange.
     pub(crate) exchange_seconds: Option<f64>,
-    /// Whether a periodic checkpoint is being written. Only one at a time, because each holds a copy of the weights.
-    pub(crate) storing: bool,
+    /// Its periodic checkpoints.
+    pub(crate) pace: Pace,
+    /// Outer steps that were recorded before this activation: those up to here are done again.
+    pub(crate) recorded: u64,
     pub(crate) phase: Phase,
 }
 
@@ -87,6 +92,8 @@ pub(crate) enum Phase {
     Gathering(Box<Trainer>, Box<Request>),
     /// A checkpoint is due while the previous one is still being written.
     AwaitingDisk(Box<Trainer>),
+    /// The state cannot be stored. With it, whether a checkpoint is due.
+    AwaitingStorage(Box<Trainer>, bool),
     /// A worker of a second identity is missing since then (`resources.verify`).
     AwaitingSecond(Box<Trainer>, Duration),
     /// The checkpoint after which the job stops is being written.
@@ -100,6 +107,8 @@ pub(crate) enum Closing {
     Done,
     /// A pause was requested.
     Pause,
+    /// A job of a higher priority needs its workers; it is queued.
+    Preempted,
     /// Nobody is there who could verify what its workers compute; it is queued until somebody is.
     Unverified,
     /// The coordinator shuts down; the job resumes after its next start.
@@ -118,6 +127,7 @@ impl Active {
             requested_initial_state_at: Duration::ZERO,
             stuck: 0,
             has_computed: false,
+            preempted: false,
             unverified_noted: false,
             stage: Stage::Describing,
         }
@@ -184,6 +194,11 @@ impl Active {
             Phase::Closing(closing) => Some(closing),
             _ => None,
         }
+    }
+
+    /// Whether it waits until the state can be stored.
+    pub(super) fn awaits_storage(&self) -> bool {
+        self.training().is_some_and(|training| matches!(training.phase, Phase::AwaitingStorage(..)))
     }
 
     /// Workers that may be assigned shards: the prepared ones, without those that are passed over, unless all are.

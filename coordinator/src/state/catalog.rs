@@ -2,13 +2,14 @@
 //! ended. Of a job that has ended nothing else is in memory, and no event walks over such jobs.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
+use std::time::Duration;
 
 use lookbehind_common::ids::JobId;
 
 use super::access::Caller;
 use super::event::CallError;
-use super::record::JobRecord;
+use super::record::{JobRecord, JobState, UnixMillis};
+use super::retention::{Excess, Retention};
 use super::usage::{Lack, Usage};
 
 /// What says how to make room for further jobs.
@@ -24,7 +25,7 @@ pub struct KeepLimits {
     /// Maximum size in bytes of all uploaded files together.
     pub upload_bytes: u64,
     /// How long an uploaded file is kept that no job starts from.
-    pub unused_upload: std::time::Duration,
+    pub unused_upload: Duration,
 }
 
 /// The kept jobs of one owner.
@@ -40,6 +41,12 @@ struct Shelf {
 pub(super) struct Catalog {
     /// Jobs that have ended.
     ended: HashMap<JobId, Box<JobRecord>>,
+    /// Those of them that can be deleted by age, the oldest first: by the time of their end and their number.
+    by_end: BTreeMap<(UnixMillis, u64), JobId>,
+    /// Size in bytes of the files of those of them that were measured.
+    file_bytes: HashMap<JobId, u64>,
+    /// The sum of `file_bytes`.
+    all_file_bytes: u64,
     by_number: BTreeMap<u64, JobId>,
     by_owner: HashMap<String, Shelf>,
     count: Usage,
@@ -63,14 +70,59 @@ impl Catalog {
     /// Keeps the record of a job that was entered and has ended.
     pub(super) fn end(&mut self, record: JobRecord) {
         self.unended_bytes.remove(&record.owner, record.spec_bytes);
-        // What only a job that goes on needs.
-        let record = JobRecord { class: None, description: None, ..record };
+        let may_be_retried = matches!(record.state, JobState::Failed | JobState::Cancelled);
+        let record = match may_be_retried && record.checkpoint.is_some() {
+            true => record,
+            // What only a job that goes on needs.
+            false => JobRecord { class: None, description: None, ..record },
+        };
+        if let Some(end) = record.finished_at {
+            self.by_end.insert((end, record.number), record.id.clone());
+        }
         self.ended.insert(record.id.clone(), Box::new(record));
+    }
+
+    /// Takes a job out of those that have ended.
+    fn take_ended(&mut self, id: &JobId) -> Option<Box<JobRecord>> {
+        let record = self.ended.remove(id)?;
+        if let Some(end) = record.finished_at {
+            self.by_end.remove(&(end, record.number));
+        }
+        self.all_file_bytes -= self.file_bytes.remove(id).unwrap_or(0);
+        Some(record)
+    }
+
+    /// Notes the size in bytes of the files of a job, if it has ended.
+    pub(super) fn measured(&mut self, id: &JobId, bytes: u64) {
+        if self.ended.contains_key(id) {
+            let before = self.file_bytes.insert(id.clone(), bytes);
+            self.all_file_bytes = self.all_file_bytes - before.unwrap_or(0) + bytes;
+        }
+    }
+
+    /// The job that ended first, if it is beyond what is kept, and what it exceeds.
+    pub(super) fn beyond(&self, retention: &Retention, now: UnixMillis) -> Option<(JobId, Excess)> {
+        let ((end, _), id) = self.by_end.first_key_value()?;
+        let age = Duration::from_millis(now.0.saturating_sub(end.0));
+        let excesses = [
+            (Excess::Time, retention.time.is_some_and(|time| age > time)),
+            (Excess::Jobs, retention.jobs.is_some_and(|jobs| self.by_end.len() as u64 > jobs)),
+            (Excess::Bytes, retention.bytes.is_some_and(|bytes| self.all_file_bytes > bytes)),
+        ];
+        let (excess, _) = excesses.into_iter().find(|(_, exceeded)| *exceeded)?;
+        Some((id.clone(), excess))
+    }
+
+    /// Takes the record of a job that had ended, which has not ended any more.
+    pub(super) fn revive(&mut self, id: &JobId) -> Option<JobRecord> {
+        let record = self.take_ended(id)?;
+        self.unended_bytes.add(&record.owner, record.spec_bytes);
+        Some(*record)
     }
 
     /// Removes a job that has ended, and returns its record.
     pub(super) fn remove(&mut self, id: &JobId) -> Option<Box<JobRecord>> {
-        let record = self.ended.remove(id)?;
+        let record = self.take_ended(id)?;
         self.by_number.remove(&record.number);
         if let Some(shelf) = self.by_owner.get_mut(&record.owner) {
             shelf.by_number.remove(&record.number);
@@ -94,19 +146,18 @@ impl Catalog {
         self.by_owner.get(owner)?.requests.get(request_id)
     }
 
-    /// The jobs that a caller may access, newest first, with numbers lower than `before`.
-    pub(super) fn newest(
+    /// The jobs that have ended, of one owner if one is given, newest first, with numbers lower than `before`.
+    pub(super) fn newest_ended(
         &self,
-        caller: &Caller,
-        before: Option<u64>,
-    ) -> impl Iterator<Item = (u64, &JobId)> + use<'_> {
-        let all = match caller {
-            Caller::Anyone | Caller::Admin(_) => Some(&self.by_number),
-            Caller::User(name) => self.by_owner.get(name).map(|shelf| &shelf.by_number),
+        owner: Option<&str>,
+        before: u64,
+    ) -> impl Iterator<Item = &JobRecord> + use<'_> {
+        let all = match owner {
+            None => Some(&self.by_number),
+            Some(name) => self.by_owner.get(name).map(|shelf| &shelf.by_number),
         };
-        let end = before.map_or(Bound::Unbounded, Bound::Excluded);
-        let jobs = all.map(|jobs| jobs.range((Bound::Unbounded, end)).rev());
-        jobs.into_iter().flatten().map(|(number, id)| (*number, id))
+        let jobs = all.map(|jobs| jobs.range(..before).rev());
+        jobs.into_iter().flatten().filter_map(|(_, id)| self.ended(id))
     }
 
     /// Checks that a caller may create a further job.
@@ -122,12 +173,22 @@ impl Catalog {
         bytes: u64,
         limits: &KeepLimits,
     ) -> Result<(), CallError> {
-        /// The part of the limit that jobs may have that have not ended: one over this. Their specifications are in
-        /// memory.
-        const UNENDED: u64 = 8;
         let remedy = || format!("{bytes} more are needed; {DELETE}");
         let lack = |lack: Lack| full("specifications of kept jobs", " bytes", lack, remedy());
         self.bytes.check(caller, bytes, limits.job_bytes).map_err(lack)?;
+        self.check_unended_bytes(caller, bytes, limits)
+    }
+
+    /// Checks that a caller may have a further job of `bytes` bytes that has not ended.
+    pub(super) fn check_unended_bytes(
+        &self,
+        caller: &Caller,
+        bytes: u64,
+        limits: &KeepLimits,
+    ) -> Result<(), CallError> {
+        /// The part of the limit that jobs may have that have not ended: one over this. Their specifications are in
+        /// memory.
+        const UNENDED: u64 = 8;
         let remedy = || {
             format!(
                 "{bytes} more are needed; wait until some have ended, or cancel them with `lookbehind cancel ID`"

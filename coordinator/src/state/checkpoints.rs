@@ -11,15 +11,17 @@ use super::command::Command;
 use super::event::Activation;
 use super::halt::{Halt, Handled};
 use super::job::Job;
-use super::record::JobState;
+use super::record::{JobState, NoticeKind};
 use super::second_identity::{WAITS_FOR_SECOND, nothing_verified, verified};
-use crate::training::{Snapshot, Trainer};
+use crate::training::{Snapshot, Start, Trainer};
 
 impl Cluster {
-    /// Continues between two outer steps: stops if the job is done or a pause or shutdown was requested; else writes a
-    /// checkpoint if one is due, and begins the next outer step.
+    /// Continues between two outer steps: waits if nothing can be stored; stops if the job is done or a pause or shutdown
+    /// was requested; else writes a checkpoint if one is due, and begins the next outer step.
     pub(super) fn continue_training(&mut self, job: &mut Job, trainer: Box<Trainer>, due: bool) -> Handled {
-        let pausing = job.record.pausing;
+        let Some(trainer) = self.await_storage(job, trainer, due)? else { return Ok(()) };
+        let (pausing, now) = (job.record.pausing, self.now.elapsed);
+        let preempted = job.require_active()?.preempted;
         let training = job.require_training()?;
         if training.step.outer_step >= training.plan.outer_steps {
             return self.close(job, &trainer, Closing::Done);
@@ -30,13 +32,16 @@ impl Cluster {
         if self.stopping {
             return self.close(job, &trainer, Closing::Shutdown);
         }
-        if due && training.storing {
+        if preempted {
+            return self.close(job, &trainer, Closing::Preempted);
+        }
+        if due && training.pace.is_writing() {
             training.phase = Phase::AwaitingDisk(trainer);
             return Ok(());
         }
         // The job does not wait for this checkpoint: the snapshot keeps the weights as they are now.
         if due {
-            training.storing = true;
+            training.pace.begin(now);
             self.push(checkpoint_command(job, &trainer)?);
         }
         self.begin_outer_step(job, trainer)
@@ -65,7 +70,7 @@ impl Cluster {
         };
         job.record.checkpoint = job.record.checkpoint.max(Some(outer_step));
         if let Some(trainer) = job.require_active_mut()?.take_stored() {
-            return self.run(job, trainer);
+            return self.run(job, Start { trainer, recorded: 0 });
         }
         let training = job.require_training()?;
         match training.phase {
@@ -75,7 +80,8 @@ impl Cluster {
                 self.closed(job, closing, digest)
             }
             _ => {
-                self.note(job, &format!("checkpoint of outer step {outer_step}"));
+                let message = format!("checkpoint of outer step {outer_step}");
+                self.note_of_kind(job, NoticeKind::Checkpoint, &message);
                 self.allow_next_checkpoint(job)
             }
         }
@@ -83,8 +89,9 @@ impl Cluster {
 
     /// A periodic checkpoint was written, or has failed: the next one may be written.
     fn allow_next_checkpoint(&mut self, job: &mut Job) -> Handled {
+        let now = self.now.elapsed;
         let training = job.require_training()?;
-        training.storing = false;
+        training.pace.end(now);
         match training.take_awaiting_disk() {
             Some(trainer) => self.continue_training(job, trainer, true),
             None => Ok(()),
@@ -100,7 +107,7 @@ impl Cluster {
             Stage::Training(training) => match training.phase {
                 Phase::Closing(closing) if training.step.outer_step == outer_step => closing,
                 _ if policy == OnFailure::Continue => {
-                    self.note(job, &reason);
+                    self.note_of_kind(job, NoticeKind::CheckpointFailed, &reason);
                     return self.allow_next_checkpoint(job);
                 }
                 _ => Closing::Pause,
@@ -112,8 +119,8 @@ impl Cluster {
         };
         match (policy, closing) {
             (OnFailure::Fail, _) => return Err(Halt::Failed(reason)),
-            (_, Closing::Shutdown) => self.note(job, &reason),
-            (_, Closing::Done | Closing::Pause | Closing::Unverified) => {
+            (_, Closing::Shutdown) => self.note_of_kind(job, NoticeKind::CheckpointFailed, &reason),
+            (_, Closing::Done | Closing::Pause | Closing::Preempted | Closing::Unverified) => {
                 self.set_state(job, JobState::Paused, &reason)
             }
         }
@@ -139,11 +146,12 @@ impl Cluster {
                 tracing::info!(job = %job.id(), %digest, message, "job finished");
                 self.set_state(job, state, &message);
             }
-            Closing::Pause | Closing::Unverified if job.record.pausing => {
+            Closing::Pause | Closing::Preempted | Closing::Unverified if job.record.pausing => {
                 self.set_state(job, JobState::Paused, "paused by its user");
             }
             // The pause was revoked while the checkpoint was being written.
             Closing::Pause => self.set_state(job, JobState::Queued, "resumed by its user"),
+            Closing::Preempted => self.set_state(job, JobState::Queued, MADE_WAY),
             Closing::Unverified => self.set_state(job, JobState::Queued, WAITS_FOR_SECOND),
             Closing::Shutdown => self.note(job, "the coordinator shuts down"),
         }
@@ -151,6 +159,10 @@ impl Cluster {
         Ok(())
     }
 }
+
+/// What a job says that has made way for one of a higher priority.
+pub(super) const MADE_WAY: &str =
+    "it has made way for a job of a higher priority, and goes on from its checkpoint when workers are free";
 
 /// The command that writes a checkpoint at the trainer's position.
 pub(super) fn checkpoint_command(job: &Job, trainer: &Trainer) -> Result<Command, Halt> {

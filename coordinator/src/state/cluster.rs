@@ -13,7 +13,8 @@ use super::event::{Origin, Reply, ReplyTo};
 use super::halt::Halt;
 use super::job::Job;
 use super::observation::{JobMove, Observation};
-use super::record::{JobChange, JobState, Notice};
+use super::record::{JobChange, JobState, Notice, NoticeKind};
+use super::storage::StorageFailure;
 use super::workers::Workers;
 use super::{CoreConfig, Now};
 
@@ -26,6 +27,8 @@ pub(super) struct Cluster {
     pub(super) arrivals: Arrivals,
     /// Whether a shutdown was requested.
     pub(super) stopping: bool,
+    /// Why the state cannot be stored now; `None` while it can.
+    pub(super) storage_failure: Option<StorageFailure>,
     /// The time of the event being handled.
     pub(super) now: Now,
     /// The commands that the event being handled has produced so far.
@@ -81,11 +84,22 @@ impl Cluster {
         }
     }
 
-    /// Stores a job's record with a notice of what changed. Each notice has the next revision as its key.
+    /// Answers a call that has changed something: not before the changes are stored.
+    pub(super) fn acknowledge(&mut self, reply_to: ReplyTo, reply: Reply) {
+        self.push(Command::Acknowledge(reply_to, reply));
+    }
+
+    /// Notes an event of a job that has no kind of its own.
     pub(super) fn note(&mut self, job: &mut Job, message: &str) {
+        self.note_of_kind(job, NoticeKind::Event, message);
+    }
+
+    /// Stores a job's record with a notice of what changed. Each notice has the next revision as its key.
+    pub(super) fn note_of_kind(&mut self, job: &mut Job, kind: NoticeKind, message: &str) {
         job.record.revision += 1;
         let notice = Notice {
             revision: job.record.revision,
+            kind,
             state: job.record.state,
             message: message.to_owned(),
             outer_step: job.outer_step(),
@@ -97,7 +111,7 @@ impl Cluster {
         let spec = is_new.then(|| Arc::clone(&job.encoded));
         let change = JobChange { record: job.record.clone(), spec, notices: vec![notice] };
         self.push(Command::Persist(Box::new(change)));
-        self.observe(Observation::JobNoted(job.id().clone(), message.to_owned()));
+        self.observe(Observation::JobNoted(job.id().clone(), kind, message.to_owned()));
     }
 
     /// Moves a job to another state and notes the reason.
@@ -107,7 +121,9 @@ impl Cluster {
         // A new job was constructed in its first state; for observers it comes from no state.
         let from = since.map(|_| from);
         let after = since.map(|since| self.now.elapsed.saturating_sub(since));
-        beginning(message).clone_into(&mut job.record.message);
+        // A running job needs no reason, and what it said when it began would soon be out of date.
+        let reason = if state == JobState::Running { "" } else { beginning(message) };
+        reason.clone_into(&mut job.record.message);
         if state.is_terminal() {
             job.record.finished_at = Some(self.now.unix);
             self.ended.push(job.id().clone());
@@ -115,8 +131,16 @@ impl Cluster {
         if state == JobState::Paused || state.is_terminal() {
             job.record.pausing = false;
         }
-        self.note(job, message);
-        self.observe(Observation::JobMoved(JobMove { job: job.id().clone(), from, to: state, after }));
+        self.note_of_kind(job, NoticeKind::State, message);
+        self.observe(Observation::JobMoved(JobMove {
+            job: job.id().clone(),
+            from,
+            to: state,
+            after,
+            name: job.spec.name.clone(),
+            owner: job.record.owner.clone(),
+            message: message.to_owned(),
+        }));
     }
 
     /// Ends a job's activation, if it has one, and frees its workers. Later events of the activation are stale. A job

@@ -12,7 +12,7 @@ use lookbehind_proto::v1;
 
 use crate::state::event::{Activation, PeerEndpoint, Reply, ReplyTo};
 use crate::state::observation::Observation;
-use crate::state::record::{JobChange, UploadRecord};
+use crate::state::record::{InitialCheckpoint, JobChange, UploadRecord};
 use crate::training::{Input, Snapshot, Trainer};
 
 /// One output. The runtime carries them out in order; what must be durable before a reply is emitted before it.
@@ -20,12 +20,18 @@ use crate::training::{Input, Snapshot, Trainer};
 pub enum Command {
     /// Answer a call.
     Reply(ReplyTo, Reply),
+    /// Answer a call that has changed something, once the changes are stored.
+    Acknowledge(ReplyTo, Reply),
     /// Send a command on a worker's control stream.
     Send(SessionId, WorkerCommand),
     /// Close a worker's control stream after the commands sent before it.
     Disconnect(SessionId),
     /// Store a change of a job durably.
     Persist(Box<JobChange>),
+    /// Keep the checkpoint that a job starts from among the job's own files, if it is not there already.
+    Adopt(JobId, InitialCheckpoint),
+    /// Determine the size of a job's files; answered by `Measured`.
+    Measure(JobId),
     /// Remove the stored job durably, then its files.
     Delete(JobId),
     /// Store the record of an uploaded file durably. With a ticket, the file received under it first gets its name.
@@ -109,12 +115,14 @@ pub struct StartFrom {
 }
 
 /// Where the weights come from that an activation starts with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The newest whole checkpoint of the job.
     Checkpoint,
     /// The uploaded model file with this digest.
     Upload(Digest),
+    /// A checkpoint of another job.
+    Job(InitialCheckpoint),
 }
 
 /// Commands to workers, sent on their control streams.
@@ -164,6 +172,8 @@ pub struct ExchangePlan {
     pub peers: Vec<PeerAddress>,
     /// Ranges that together cover all blocks, and their owners; `None` for the coordinator.
     pub ranges: Vec<(BlockRange, Option<SessionId>)>,
+    /// The same for the blocks of the weights, where partials have others; else empty.
+    pub weights: Vec<(BlockRange, SessionId)>,
     /// Segments and the workers that were asked for them.
     pub makers: Vec<(Segment, SessionId)>,
 }

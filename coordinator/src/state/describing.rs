@@ -26,6 +26,8 @@ pub(crate) struct Claim {
     pub(crate) party: Party,
     pub(crate) description: Arc<JobDescription>,
     pub(crate) class: ComputeClass,
+    /// What the worker says of the data, for people.
+    pub(crate) data_report: String,
     /// When it arrived.
     pub(crate) at: Duration,
 }
@@ -76,14 +78,8 @@ impl Active {
 impl Cluster {
     /// A worker has loaded a job and computed the probe. `memory_left` is the memory in bytes that the other active
     /// jobs leave free.
-    pub(super) fn prepared(
-        &mut self,
-        job: &mut Job,
-        session: SessionId,
-        description: &Arc<JobDescription>,
-        class: ComputeClass,
-        memory_left: u64,
-    ) -> Handled {
+    pub(super) fn prepared(&mut self, job: &mut Job, claim: Claim, memory_left: u64) -> Handled {
+        let session = claim.session;
         let active = job.with_member(session)?;
         let answered = |claim: &Claim| claim.session == session;
         if active.members.get(&session).is_some_and(|member| member.prepared)
@@ -91,9 +87,6 @@ impl Cluster {
         {
             return Err(Halt::Stale("the worker has said before that it is prepared"));
         }
-        let party = self.workers.party(session);
-        let claim =
-            Claim { session, party, description: Arc::clone(description), class, at: self.now.elapsed };
         if job.require_active()?.described.is_some() {
             return self.take_claim(job, claim);
         }
@@ -126,6 +119,10 @@ impl Cluster {
             others => format!("{} and {others} more", self.workers.name(session)),
         };
         job.require_active_mut()?.described = Some((Arc::clone(&description), by));
+        // Once: when the job goes on after a restart, the data are the same.
+        if job.record.description.is_none() && !chosen.data_report.is_empty() {
+            self.note(job, &format!("data: {}", chosen.data_report));
+        }
         self.enrol(job, chosen)?;
         self.described(job, session, &description, memory_left)?;
         for claim in claims {
@@ -232,4 +229,4 @@ fn digest(description: &JobDescription) -> Digest {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,18 +1,8 @@
-//! Whether a checkpoint or a test is due between two outer steps.
+//! Whether a test is due between two outer steps.
 
-use lookbehind_common::job::Length;
 use lookbehind_common::sampling::Position;
 
 use super::job::Job;
-
-/// Whether a periodic checkpoint is due after the outer step from `before` to `after`.
-pub(super) fn is_checkpoint_due(job: &Job, before: Position, after: Position) -> bool {
-    match job.spec.checkpoint.every {
-        None => false,
-        Some(Length::Epochs(every)) => epoch_reached(before, after, every),
-        Some(Length::Steps(every)) => after.outer_step.is_multiple_of(every),
-    }
-}
 
 /// Whether a periodic test is due after the outer step from `before` to `after`. After the last outer step of a job
 /// one is always due.
@@ -21,6 +11,6 @@ pub(super) fn is_test_due(job: &Job, before: Position, after: Position) -> bool 
 }
 
 /// Whether the outer step from `before` to `after` completed an epoch whose number is a multiple of `every`.
-fn epoch_reached(before: Position, after: Position, every: u64) -> bool {
+pub(super) fn epoch_reached(before: Position, after: Position, every: u64) -> bool {
     after.epoch > before.epoch && after.epoch.is_multiple_of(every)
 }

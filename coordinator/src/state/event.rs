@@ -17,11 +17,14 @@ pub use self::worker::{
     Registration, WorkerMessage,
 };
 use crate::state::access::Caller;
+use crate::state::listing::JobQuery;
+use crate::state::record::InitialCheckpoint;
 pub use crate::state::reply::{
     Admission, CallError, JobView, PartialOutcome, Refusal, Reply, SpecView, WorkerView,
 };
+use crate::state::storage::StorageFailure;
 use crate::state::submission::Submission;
-use crate::training::{Advance, StartError, Trainer};
+use crate::training::{Advance, Start, StartError};
 
 /// Identifies the call that an answer belongs to. Opaque to the state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,8 +131,8 @@ pub enum Event {
         job: JobId,
         /// The activation that asked for it.
         activation: Activation,
-        /// The trainer at the start position, or the reason why there is none.
-        result: Result<Box<Trainer>, StartError>,
+        /// Where it starts, or the reason why it cannot.
+        result: Result<Start, StartError>,
     },
     /// The trainer has finished a computation.
     Advanced {
@@ -160,8 +163,17 @@ pub enum Event {
         /// Both digests.
         difference: ReplayDifference,
     },
+    /// Size in bytes of the files of a job that has ended.
+    Measured {
+        /// Identity of the job.
+        job: JobId,
+        /// The size.
+        bytes: u64,
+    },
     /// A file that was announced does not come, or is refused. Of one that was received: nothing.
     UploadAbandoned(u64),
+    /// The state cannot be stored any more, for this reason, or can be stored again.
+    Storage(Option<StorageFailure>),
     /// A shutdown was requested.
     Shutdown,
 }
@@ -190,21 +202,16 @@ pub enum UserCall {
         request_id: String,
         /// The specification.
         submission: Box<Submission>,
+        /// The checkpoint that it starts from, where that is one of another job, or why there is none.
+        initial_checkpoint: Result<Option<InitialCheckpoint>, CallError>,
         /// Determines the identity of the job if the call is not a retry. It is drawn outside the core, which has no
         /// randomness.
         entropy: u64,
     },
     /// View one job.
     Get(JobId),
-    /// View a page of jobs, newest first.
-    List {
-        /// Maximum number of jobs in the page.
-        count: usize,
-        /// The page holds jobs with lower creation numbers than this; absent for the first page.
-        before: Option<u64>,
-        /// Whether the views hold the jobs' specifications.
-        specs: bool,
-    },
+    /// View a page of jobs.
+    List(JobQuery),
     /// End a job at once.
     Cancel(JobId),
     /// Stop a job after its current outer step.
@@ -215,6 +222,13 @@ pub enum UserCall {
         id: JobId,
         /// Whether it may continue in another compute class.
         accept_class: bool,
+    },
+    /// Queue a job again that has failed or was cancelled.
+    Retry {
+        /// Identity of the job.
+        id: JobId,
+        /// Its stored specification; `None` if none is stored.
+        spec: Option<Vec<u8>>,
     },
     /// Delete a job that has ended.
     Delete(JobId),
@@ -229,4 +243,20 @@ pub enum UserCall {
     },
     /// View all registered workers.
     Workers,
+}
+
+impl UserCall {
+    /// Whether it changes something that has to be stored before it is answered.
+    pub(super) fn changes(&self) -> bool {
+        match self {
+            Self::Get(_) | Self::List { .. } | Self::Workers | Self::AnnounceUpload(_) => false,
+            Self::Create { .. }
+            | Self::Cancel(_)
+            | Self::Pause(_)
+            | Self::Resume { .. }
+            | Self::Retry { .. }
+            | Self::Delete(_)
+            | Self::KeepUpload { .. } => true,
+        }
+    }
 }

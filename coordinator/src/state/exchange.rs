@@ -46,7 +46,10 @@ struct OwnedRange {
 #[derive(Debug)]
 pub(crate) struct Exchange {
     ticket: Ticket,
+    /// The blocks of a partial.
     blocks: Blocks,
+    /// Ranges of the blocks of the weights and who passes them on, if these are others than those of a partial.
+    weights: Vec<(BlockRange, SessionId)>,
     /// The segment of all shards.
     root: Segment,
     ranges: Vec<OwnedRange>,
@@ -78,6 +81,7 @@ impl Exchange {
         Self {
             ticket,
             blocks,
+            weights: Vec::new(),
             root: Segment::root(shards),
             ranges: ranges.collect(),
             makers: Vec::new(),
@@ -86,6 +90,18 @@ impl Exchange {
             taken_over_at: None,
             is_changed: true,
         }
+    }
+
+    /// The same exchange, in which the owners pass on weights of other blocks than those of a partial, in equal parts.
+    pub(crate) fn with_weights(self, weights: Blocks, owners: &[SessionId]) -> Self {
+        let ranges = weights.divide(owners.len() as u32).into_iter();
+        Self { weights: ranges.zip(owners.iter().copied()).collect(), ..self }
+    }
+
+    /// Elements of a partial.
+    pub(crate) fn elements(&self) -> usize {
+        let ModelState { parameters, statistics } = self.blocks.flat_lengths();
+        parameters + statistics
     }
 
     /// Notes that a worker was asked for segments.
@@ -320,7 +336,7 @@ impl Exchange {
 /// What the sums of ranges of blocks are made of.
 #[derive(Debug)]
 pub struct RangeParts {
-    /// The blocks of the model.
+    /// The blocks of a partial.
     pub blocks: Blocks,
     /// Ranges that together are all blocks, each with its parts of segments that together are the whole batch.
     pub ranges: Vec<(BlockRange, BTreeMap<Segment, Part>)>,

@@ -1,7 +1,7 @@
 //! A job in the coordinator's memory: its record, its specification and its activation.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use crate::state::active::{Active, Stage, Training};
 use crate::state::event::{Activation, ReplayDifference};
 use crate::state::halt::{Halt, Handled};
 use crate::state::leaving::FaultClaim;
-use crate::state::record::JobRecord;
+use crate::state::record::{InitialCheckpoint, JobRecord};
 use crate::state::repeats::Repeats;
 use crate::state::standing::Standings;
+use crate::state::waits::WaitKind;
 use crate::training::ComputeClass;
 
 const NOT_ACTIVE: Halt = Halt::Broken("a job with members, weights or arithmetic under way is active");
@@ -38,6 +39,8 @@ pub(crate) struct Job {
     pub(crate) faults: Vec<FaultClaim>,
     /// What is held against workers, beyond their sessions.
     pub(crate) standings: Standings,
+    /// The kind of what it waited for when that was logged last.
+    pub(crate) told_wait: Option<WaitKind>,
     /// Its newest notices that workers can cause.
     pub(crate) repeats: Repeats,
     /// `None` while it is queued, paused or in a terminal state.
@@ -49,7 +52,9 @@ pub(crate) struct Job {
 /// Why a worker cannot serve a job.
 #[derive(Debug)]
 pub(crate) struct Exclusion {
-    /// For people; begins with the worker's name.
+    /// Name of the worker.
+    pub(crate) worker: String,
+    /// For people.
     pub(crate) reason: String,
     pub(crate) ground: Ground,
 }
@@ -66,6 +71,19 @@ pub(crate) enum Ground {
 }
 
 impl Job {
+    /// Why no worker can serve the job, each reason once with all its workers.
+    pub(crate) fn reasons_of_exclusions(&self) -> String {
+        let mut workers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for Exclusion { worker, reason, .. } in self.excluded.values() {
+            workers.entry(reason).or_default().insert(worker);
+        }
+        let told = workers.into_iter().map(|(reason, workers)| {
+            let workers: Vec<String> = workers.into_iter().map(|name| format!("worker {name}")).collect();
+            format!("{}: {reason}", workers.join(", "))
+        });
+        told.collect::<Vec<_>>().join("; ")
+    }
+
     /// A job that is not active.
     pub(crate) fn new(record: JobRecord, spec: JobSpec, encoded: Arc<[u8]>, spec_stored: bool) -> Self {
         Self {
@@ -77,6 +95,7 @@ impl Job {
             excluded: BTreeMap::new(),
             faults: Vec::new(),
             standings: Standings::default(),
+            told_wait: None,
             repeats: Repeats::default(),
             active: None,
             flat_buffer_bytes: None,
@@ -125,6 +144,12 @@ impl Job {
         self.active.as_mut().ok_or(NOT_ACTIVE)
     }
 
+    /// The checkpoint of another job that it starts from. It is an internal error if there is none.
+    pub(super) fn require_initial_checkpoint(&self) -> Result<&InitialCheckpoint, Halt> {
+        let initial = self.record.initial_checkpoint.as_ref();
+        initial.ok_or(Halt::Broken("the checkpoint was chosen that a job starts from"))
+    }
+
     /// The training state. It is an internal error if the job is in another stage.
     pub(super) fn require_training(&mut self) -> Result<&mut Training, Halt> {
         self.require_active_mut()?.require_training()
@@ -164,6 +189,13 @@ impl Job {
         }
         self.in_activation(activation)?;
         Err(Halt::Failed(difference.to_string()))
+    }
+
+    /// The outer step up to which it does again what was done before it went on from an earlier checkpoint; `None` if
+    /// there is nothing to do again.
+    pub(crate) fn repeats_until(&self) -> Option<u64> {
+        let training = self.active.as_ref()?.training()?;
+        (training.step.outer_step < training.recorded).then_some(training.recorded)
     }
 
     /// Number of outer steps done, as far as is known without loading anything.

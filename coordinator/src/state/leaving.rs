@@ -4,13 +4,25 @@ use std::time::Duration;
 
 use lookbehind_common::ids::SessionId;
 
+use super::Core;
 use super::active::Stage;
+use super::checkpoints::MADE_WAY;
 use super::cluster::Cluster;
 use super::event::Fault;
 use super::halt::{Halt, Handled};
 use super::job::{Exclusion, Ground, Job};
 use super::parties::Party;
 use super::record::JobState;
+
+/// What becomes of a running job for which no worker comes within the grace period.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum WorkerGraceThen {
+    /// It waits in the queue, and goes on from its newest checkpoint when workers come.
+    #[default]
+    Queue,
+    /// It fails.
+    Fail,
+}
 
 /// A report that no worker can prepare a job. It is a claim and not yet a fact.
 #[derive(Debug)]
@@ -80,7 +92,7 @@ impl Cluster {
     ) -> Handled {
         let name = self.workers.name(session);
         tracing::warn!(job = %job.id(), worker = name, reason = logged(reason), "worker refused for the job");
-        let exclusion = Exclusion { reason: format!("worker {name}: {reason}"), ground };
+        let exclusion = Exclusion { worker: name.clone(), reason: reason.to_owned(), ground };
         if job.excluded.len() >= self.config.max_workers {
             // Sessions that are over would otherwise collect here for as long as the job lasts.
             job.excluded.retain(|session, _| self.workers.get(*session).is_some());
@@ -94,7 +106,6 @@ impl Cluster {
     /// Removes a worker from a job; its unfinished segments go to the other members.
     pub(super) fn leave_job(&mut self, job: &mut Job, session: SessionId) -> Handled {
         let refused = job.excluded.contains_key(&session);
-        let pausing = job.record.pausing;
         let now = self.now.elapsed;
         let active = job.require_active_mut()?;
         if let Some(mut member) = active.members.remove(&session) {
@@ -108,9 +119,9 @@ impl Cluster {
         active.claims.retain(|claim| claim.session != session);
         if active.members.is_empty() {
             active.without_workers_since = Some(self.now.elapsed);
-            if pausing && active.closing().is_none() {
+            if let Some((state, message)) = stop_that_waits(job)? {
                 // No worker is left to finish the outer step: the job will resume from its newest checkpoint.
-                self.set_state(job, JobState::Paused, "paused by its user");
+                self.set_state(job, state, message);
                 self.release(job);
                 return Ok(());
             }
@@ -122,6 +133,18 @@ impl Cluster {
             return Ok(());
         }
         self.wait_for_workers_if_abandoned(job)
+    }
+
+    /// Removes a worker from a job that keeps others. Others compute what it has not delivered, which is not held against
+    /// it.
+    pub(super) fn dismiss(&mut self, job: &mut Job, session: SessionId) -> Handled {
+        let now = self.now.elapsed;
+        let active = job.require_active_mut()?;
+        active.claims.retain(|claim| claim.session != session);
+        if let Some(member) = active.members.remove(&session) {
+            job.standings.note_missed(&member.account, member.missed, member.passed_over_until, now);
+        }
+        self.reassign(job, session)
     }
 
     /// Gives the open segments or the initial draw of a leaving worker to other members.
@@ -156,8 +179,7 @@ impl Cluster {
         if !is_abandoned || has_candidate || job.excluded.is_empty() {
             return Ok(false);
         }
-        let reasons: Vec<&str> = job.excluded.values().map(|exclusion| exclusion.reason.as_str()).collect();
-        let reasons = reasons.join("; ");
+        let reasons = job.reasons_of_exclusions();
         if job.record.checkpoint.is_none() {
             return Err(Halt::Failed(reasons));
         }
@@ -214,10 +236,48 @@ impl Cluster {
             let message = format!("{OTHER_CLASSES} (within {grace} s none came)");
             self.set_state(job, JobState::Paused, &message);
             self.release(job);
-        } else {
-            self.fail(job, &format!("no worker joined within {grace} s"));
+            return;
+        }
+        let message = format!("no worker joined within {grace} s");
+        match self.config.worker_grace_then {
+            WorkerGraceThen::Fail => self.fail(job, &message),
+            WorkerGraceThen::Queue => {
+                let from = job.record.checkpoint.unwrap_or(0);
+                let message = format!(
+                    "{message}; it waits in the queue, and goes on from outer step {from} when there are workers"
+                );
+                self.set_state(job, JobState::Queued, &message);
+                self.release(job);
+            }
         }
     }
+}
+
+impl Core {
+    /// Stops active jobs that have had no worker for longer than the grace period.
+    pub(super) fn stop_jobs_without_workers(&mut self) {
+        let now = self.cluster.now.elapsed;
+        let grace = self.cluster.config.worker_grace;
+        let is_overdue = |job: &&mut Job| {
+            // A job that only waits for its last checkpoint needs no workers.
+            let active = job.active.as_ref().filter(|active| active.closing().is_none());
+            let since = active.and_then(|active| active.without_workers_since);
+            since.is_some_and(|since| now.saturating_sub(since) > grace)
+        };
+        for job in self.jobs.values_mut().filter(is_overdue) {
+            self.cluster.stop_without_workers(job, grace);
+        }
+    }
+}
+
+/// The state and message of a job that was to stop after its outer step, and has no checkpoint under way.
+fn stop_that_waits(job: &Job) -> Result<Option<(JobState, &'static str)>, Halt> {
+    let active = job.require_active()?;
+    Ok(match active.closing() {
+        Some(_) => None,
+        None if job.record.pausing => Some((JobState::Paused, "paused by its user")),
+        None => active.preempted.then_some((JobState::Queued, MADE_WAY)),
+    })
 }
 
 /// What a job says that has a checkpoint, and workers of other classes only.

@@ -10,6 +10,7 @@ use lookbehind_proto::PROTOCOL_VERSION;
 use super::Core;
 use super::cluster::Cluster;
 use super::command::{Command, WorkerCommand};
+use super::describing::Claim;
 use super::event::{LossCause, Origin, Refusal, Registration, Reply, ReplyTo, WorkerMessage};
 use super::observation::{LostWorker, Observation};
 use super::parties::Account;
@@ -118,11 +119,15 @@ impl Core {
             WorkerMessage::Heartbeat(progress) => {
                 self.cluster.workers.note_progress(session, progress, self.cluster.now.elapsed);
             }
-            WorkerMessage::Prepared { job, description, mut class } => {
+            WorkerMessage::Prepared { job, description, mut class, data_report } => {
                 class.description = printable(&class.description).into_owned();
+                let data_report = printable(&data_report).into_owned();
                 let memory_left = self.memory_left(&job);
                 self.on_job(&job, |cluster, job| {
-                    cluster.prepared(job, session, &description, class, memory_left)
+                    let party = cluster.workers.party(session);
+                    let at = cluster.now.elapsed;
+                    let claim = Claim { session, party, description, class, data_report, at };
+                    cluster.prepared(job, claim, memory_left)
                 });
             }
             WorkerMessage::PrepareFailed { job, fault, reason } => {

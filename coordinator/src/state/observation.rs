@@ -8,7 +8,7 @@ use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
 
 use crate::state::event::{Busy, LossCause};
-use crate::state::record::JobState;
+use crate::state::record::{JobState, NoticeKind};
 
 /// One report.
 #[derive(Clone, Debug)]
@@ -25,8 +25,8 @@ pub enum Observation {
     JobMoved(JobMove),
     /// A job that had ended was deleted: its last state.
     JobDeleted(JobId, JobState),
-    /// A notice of a job: its text.
-    JobNoted(JobId, String),
+    /// A notice of a job: its kind and text.
+    JobNoted(JobId, NoticeKind, String),
     /// An outer step is done.
     StepDone {
         /// Identity of the job.
@@ -66,6 +66,12 @@ pub struct JobMove {
     pub to: JobState,
     /// How long it was in the previous state within this incarnation; `None` where `from` is.
     pub after: Option<Duration>,
+    /// `name` of its specification; empty for a job that was restored.
+    pub name: String,
+    /// Name of the principal that created it; empty without credentials.
+    pub owner: String,
+    /// Why it is in the new state.
+    pub message: String,
 }
 
 /// Timeline of an outer step. All times count from the beginning of the step.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
 use lookbehind_common::ids::{JobId, RequestId, SessionId};
-use lookbehind_common::layout::Layout;
+use lookbehind_common::model_state::ModelState;
+use lookbehind_common::optimizer::{Visit, partial_lengths};
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
 use lookbehind_proto::transfer::{Checksum, sums_bytes};
@@ -67,7 +68,7 @@ impl Core {
         if !self.cluster.is_current(&header.origin) {
             return Admission::Stale(self.cluster.stale(&header.origin));
         }
-        let Some((layout, request)) = self.open_request(&header.request) else {
+        let Some((lengths, request)) = self.open_request(&header.request) else {
             return Admission::Stale(format!("{} is over", header.request));
         };
         if !request.is_assigned(header.origin.session(), header.segment) {
@@ -78,12 +79,8 @@ impl Core {
                 header.origin.session()
             ));
         }
-        let (gradient, statistics) = match request.coordinates.kind {
-            RequestKind::Gradient { .. } => (layout.parameters(), layout.statistics()),
-            RequestKind::Test => (0, 0),
-        };
         let samples = samples_in(&request.coordinates, header.segment);
-        let expected = (gradient as u64, statistics as u64, samples);
+        let expected = (lengths.parameters as u64, lengths.statistics as u64, samples);
         let found = (header.gradient, header.statistics, header.samples);
         if expected != found || !header.busy.is_sound() {
             return Admission::Refused(format!(
@@ -95,11 +92,36 @@ impl Core {
         Admission::Granted
     }
 
-    /// The request with this identity, if its job waits for it, and the layout of the job's weights.
-    fn open_request(&self, id: &RequestId) -> Option<(&Layout, &Request)> {
-        let training = self.jobs.get(&id.job)?.active.as_ref()?.training()?;
+    /// The request with this identity, if its job waits for it, and the lengths of its partials.
+    fn open_request(&self, id: &RequestId) -> Option<(ModelState<usize>, &Request)> {
+        let job = self.jobs.get(&id.job)?;
+        let training = job.active.as_ref()?.training()?;
         let request = training.request().filter(|request| request.id == *id)?;
-        Some((&training.description.layout, request))
+        let lengths = match request.coordinates.kind {
+            RequestKind::Gradient { .. } => {
+                partial_lengths(&job.spec.optimizer.method, &training.description.layout)
+            }
+            RequestKind::Test => ModelState::default(),
+        };
+        Some((lengths, request))
+    }
+
+    /// Why the sums of a partial cannot be those of the segment that it was admitted for; `None` if they can.
+    fn impossible(&self, header: &PartialHeader, sums: &Sums) -> Option<String> {
+        let (segment, Sums { correct, samples, visits, .. }) = (header.segment, *sums);
+        if correct > samples {
+            return Some(format!(
+                "partial of {segment}: expected at most {samples} correct samples, one for each, found {correct}"
+            ));
+        }
+        let job = self.jobs.get(&header.request.job)?;
+        let (_, request) = self.open_request(&header.request)?;
+        let is_gradient = matches!(request.coordinates.kind, RequestKind::Gradient { .. });
+        let is_visit = is_gradient && Visit::of(&job.spec.optimizer.method).is_some();
+        (is_visit != visits.is_some()).then(|| {
+            let (expected, found) = if is_visit { ("", "none") } else { ("no ", "some") };
+            format!("partial of {segment}: expected {expected}sums of visits, found {found}")
+        })
     }
 
     /// Takes a complete partial, if it is still admitted: much may have happened during the transfer.
@@ -126,12 +148,8 @@ impl Core {
         checksum: Checksum,
         is_finite: bool,
     ) -> PartialOutcome {
-        let Sums { correct, samples, .. } = partial.sums;
-        if correct > samples {
-            let segment = header.segment;
-            return PartialOutcome::Refused(format!(
-                "partial of {segment}: expected at most {samples} correct samples, one for each, found {correct}"
-            ));
+        if let Some(reason) = self.impossible(header, &partial.sums) {
+            return PartialOutcome::Refused(reason);
         }
         // A complete upload shows that the worker is alive, as a message does.
         self.cluster.workers.note_heard(header.origin.session(), self.cluster.now.elapsed);
@@ -151,11 +169,11 @@ impl Core {
     /// Takes the announcement of a computed partial whose tensors are exchanged between workers.
     pub(super) fn take_computed(&mut self, origin: &Origin, computed: Computed) {
         let Computed { request: id, segment, sums, busy, digests } = computed;
-        let layout = match self.open_request(&id) {
-            Some((layout, request)) if request.exchange.is_some() => layout.lengths(),
+        let lengths = match self.open_request(&id) {
+            Some((lengths, request)) if request.exchange.is_some() => lengths,
             _ => return tracing::debug!(request = %id, %segment, "announcement not wanted"),
         };
-        let lengths = layout.map(|length| length as u64);
+        let lengths = lengths.map(|length| length as u64);
         let header = PartialHeader {
             origin: origin.clone(),
             request: id.clone(),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{JobId, SessionId};
-use lookbehind_common::job::{JobDescription, JobSpec, ResourcesSpec};
+use lookbehind_common::job::{InitSpec, JobDescription, JobSpec, ResourcesSpec};
 use lookbehind_common::model_state::ModelState;
-use lookbehind_common::sampling::Plan;
+use lookbehind_common::sampling::{Plan, Position};
 
 use super::Core;
 use super::active::{Active, Phase, Stage, Training};
@@ -17,9 +17,10 @@ use super::command::{Command, Source, StartFrom, WorkerCommand};
 use super::event::{Activation, Admission, Origin};
 use super::halt::{Halt, Handled};
 use super::job::Job;
-use super::record::JobState;
+use super::pace::Pace;
+use super::record::{InitialCheckpoint, JobState};
 use super::step::Step;
-use crate::training::{StartError, Trainer};
+use crate::training::{Start, StartError, Trainer};
 
 impl Cluster {
     /// Model and data of the job are known now: checks plan and memory, then obtains the weights to start from.
@@ -40,9 +41,10 @@ impl Cluster {
             self.release(job);
             return Ok(());
         }
-        let source = match (job.record.checkpoint, job.spec.model.init) {
+        let source = match (job.record.checkpoint, &job.spec.model.init) {
             (Some(_), _) => Source::Checkpoint,
-            (None, Some(digest)) => Source::Upload(digest),
+            (None, Some(InitSpec::File(digest))) => Source::Upload(*digest),
+            (None, Some(InitSpec::Job { .. })) => Source::Job(job.require_initial_checkpoint()?.clone()),
             (None, None) => return self.request_initial_state(job, session),
         };
         let start = StartFrom { spec: job.spec.clone(), description: Arc::clone(description), source };
@@ -108,13 +110,23 @@ impl Cluster {
         &mut self,
         job: &mut Job,
         activation: Activation,
-        result: Result<Box<Trainer>, StartError>,
+        result: Result<Start, StartError>,
     ) -> Handled {
         job.in_activation(activation)?;
-        let trainer = result.map_err(|error| Halt::Failed(error.to_string()))?;
+        let start = result.map_err(|error| Halt::Failed(error.to_string()))?;
         match job.record.checkpoint {
-            Some(_) => self.run(job, trainer),
-            None => self.store_start(job, trainer),
+            Some(_) => self.run(job, start),
+            None => {
+                check_start(job, start.trainer.position())?;
+                self.store_start(job, start.trainer)
+            }
+        }
+    }
+
+    /// Has the checkpoint kept that a job starts from, until the job has checkpoints of its own.
+    pub(super) fn adopt(&mut self, job: &Job) {
+        if let (Some(initial), None) = (&job.record.initial_checkpoint, job.record.checkpoint) {
+            self.push(Command::Adopt(job.id().clone(), initial.clone()));
         }
     }
 
@@ -128,7 +140,8 @@ impl Cluster {
     }
 
     /// Begins training at the trainer's position.
-    pub(super) fn run(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
+    pub(super) fn run(&mut self, job: &mut Job, start: Start) -> Handled {
+        let Start { trainer, recorded } = start;
         let description = Arc::clone(job.require_active()?.description()?);
         let plan = plan(&job.spec, &description).map_err(Halt::Failed)?;
         let position = trainer.position();
@@ -141,11 +154,17 @@ impl Cluster {
             weights_version: 0,
             weights_digests: Arc::default(),
             exchange_seconds: None,
-            storing: false,
+            pace: Pace::new(self.now.elapsed),
+            recorded,
             phase: Phase::Advancing,
         }));
-        tracing::info!(job = %job.id(), outer = position.outer_step, of = plan.outer_steps, "job trains");
-        self.set_state(job, JobState::Running, &format!("training from outer step {}", position.outer_step));
+        let from = position.outer_step;
+        tracing::info!(job = %job.id(), outer = from, of = plan.outer_steps, recorded, "job trains");
+        let message = match recorded > from {
+            true => format!("goes on from outer step {from}; outer steps up to {recorded} are done again"),
+            false => format!("training from outer step {from}"),
+        };
+        self.set_state(job, JobState::Running, &message);
         self.begin_outer_step(job, trainer)
     }
 }
@@ -227,6 +246,28 @@ fn flat_buffer_bytes(spec: &JobSpec, description: &JobDescription) -> u64 {
     let ResourcesSpec { min_workers, max_workers, .. } = spec.resources;
     let partials = max_workers.unwrap_or(WORKERS.max(min_workers)).min(spec.train.shards);
     u64::from(COPIES + partials) * 4 * description.layout.elements() as u64
+}
+
+/// Checks that a job can begin at a position, which is not the first one if it goes on where another one stopped.
+fn check_start(job: &Job, position: Position) -> Handled {
+    let plan = plan(&job.spec, job.require_active()?.description()?).map_err(Halt::Failed)?;
+    if position == Position::default() {
+        return Ok(());
+    }
+    let InitialCheckpoint { job: other, outer_step, .. } = job.require_initial_checkpoint()?;
+    if plan.position(*outer_step) != position {
+        return Err(Halt::Failed(format!(
+            "model.init: job {other} was divided into other outer steps; to go on with it, the data, the batch size and the \
+             number of batches of an outer step must be the same"
+        )));
+    }
+    if plan.outer_steps <= *outer_step {
+        let total = plan.outer_steps;
+        return Err(Halt::Failed(format!(
+            "train: expected more than the {outer_step} outer steps that job {other} has done, found {total} in all"
+        )));
+    }
+    Ok(())
 }
 
 /// Plans a job on its data.

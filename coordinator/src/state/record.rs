@@ -1,11 +1,14 @@
 //! The durable record of a job, and its notices.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::JobId;
+use lookbehind_common::job::Labels;
 use serde::{Deserialize, Serialize};
 
+use super::results::Results;
 use crate::training::ComputeClass;
 
 /// Milliseconds since 1970-01-01, UTC.
@@ -34,7 +37,7 @@ pub enum JobState {
 }
 
 impl JobState {
-    /// Whether nothing more can happen to the job.
+    /// Whether the job has ended. One that has failed or was cancelled goes on only if it is retried.
     pub fn is_terminal(self) -> bool {
         matches!(self, JobState::Succeeded | JobState::Failed | JobState::Cancelled)
     }
@@ -51,6 +54,25 @@ impl JobState {
             JobState::Cancelled => "cancelled",
         }
     }
+}
+
+/// What a notice is about. Programs tell notices apart by it, never by their text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    /// Not known: a version stored it whose notices had no kinds.
+    #[default]
+    Unknown,
+    /// The job was created, or its state has changed.
+    State,
+    /// A checkpoint is durable.
+    Checkpoint,
+    /// A checkpoint could not be written.
+    CheckpointFailed,
+    /// Training waits because its results cannot be stored, or goes on because they can be again.
+    Storage,
+    /// Something else, mostly of its workers.
+    Event,
 }
 
 /// The durable record of a job, stored as JSON: all of it but its specification, which may be large and never changes.
@@ -70,8 +92,11 @@ pub struct JobRecord {
     pub spec_bytes: u64,
     /// Digest of its specification, by which a retried creation is told from another one.
     pub spec_digest: Digest,
-    /// The uploaded file that it starts from; `None` if its weights are drawn.
+    /// The uploaded file that it starts from; `None` if it starts from something else.
     pub init: Option<Digest>,
+    /// The checkpoint of another job that it starts from; `None` if it starts from something else.
+    #[serde(default)]
+    pub initial_checkpoint: Option<InitialCheckpoint>,
     /// State of the job when the record was stored.
     pub state: JobState,
     /// Number of durable changes so far; each notice has its own.
@@ -99,6 +124,26 @@ pub struct JobRecord {
     /// Shards that two workers computed with equal bytes; see `resources.verify`.
     #[serde(default)]
     pub verified: u64,
+    /// Its name, as in its specification. Older versions did not store it; a start then reads it from there.
+    #[serde(default)]
+    pub name: String,
+    /// Its labels, as in its specification.
+    #[serde(default)]
+    pub labels: Labels,
+    /// Its newest results; `None` before its first outer step.
+    #[serde(default)]
+    pub results: Option<Results>,
+}
+
+/// The checkpoint of another job that a job starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitialCheckpoint {
+    /// Identity of the other job.
+    pub job: JobId,
+    /// Outer steps done at the checkpoint.
+    pub outer_step: u64,
+    /// Whether the job goes on there, with the state of the optimizer and the position in the data.
+    pub continues: bool,
 }
 
 /// A durable event of a job other than an outer step.
@@ -106,6 +151,9 @@ pub struct JobRecord {
 pub struct Notice {
     /// The job's revision from this notice on; with the job, the key of the notice.
     pub revision: u64,
+    /// What it is about.
+    #[serde(default)]
+    pub kind: NoticeKind,
     /// State of the job after the event.
     pub state: JobState,
     /// Description of the event for people.
@@ -129,10 +177,27 @@ pub struct UploadRecord {
     pub bytes: u64,
     /// Name of the principal that sent it last, to whose share it counts; empty without credentials.
     pub owner: String,
+    /// Names of all principals that have sent it; of records of older versions, the last one alone is known.
+    #[serde(default)]
+    pub senders: BTreeSet<String>,
     /// When it was sent last.
     pub sent_at: UnixMillis,
     /// Whether a job that starts from it was created since it was sent last.
     pub claimed: bool,
+}
+
+impl UploadRecord {
+    /// All principals that are known to have sent the file.
+    pub(crate) fn senders(&self) -> impl Iterator<Item = &str> {
+        self.senders.iter().map(String::as_str).chain([self.owner.as_str()])
+    }
+
+    /// The same, of a record that another one replaces.
+    pub(crate) fn into_senders(self) -> BTreeSet<String> {
+        let Self { mut senders, owner, .. } = self;
+        senders.insert(owner);
+        senders
+    }
 }
 
 /// A job in the state folder, as it is read at a start.
@@ -178,6 +243,7 @@ pub(crate) fn record_for_tests(number: u64) -> JobRecord {
         spec_bytes: 3,
         spec_digest: Digest::of(&[1, 2, 3]),
         init: None,
+        initial_checkpoint: None,
         state: JobState::Queued,
         revision: 1,
         message: String::new(),
@@ -190,5 +256,8 @@ pub(crate) fn record_for_tests(number: u64) -> JobRecord {
         pausing: false,
         description: None,
         verified: 0,
+        name: format!("job {number}"),
+        labels: Labels::new(),
+        results: None,
     }
 }

@@ -4,15 +4,18 @@ use lookbehind_common::blocks::Blocks;
 use lookbehind_common::ids::{FencingToken, JobId, SessionId};
 
 use crate::state::event::Registration;
+use crate::state::listing::Place;
 use crate::state::record::JobRecord;
+use crate::state::storage::StorageFailure;
+use crate::state::waits::Wait;
 
 /// Answers to calls.
 #[derive(Debug)]
 pub enum Reply {
     /// One job, or why the call was refused.
     Job(Box<Result<JobView, CallError>>),
-    /// A page of jobs, and the creation number of its last job if more follow.
-    Jobs(Vec<JobView>, Option<u64>),
+    /// A page of jobs, and where the next one begins if more may follow.
+    Jobs(Vec<JobView>, Option<Place>),
     /// What the caller asked for is done, or why it is refused.
     Done(Result<(), CallError>),
     /// The ticket under which a file may be sent, or why it may not.
@@ -85,8 +88,12 @@ pub struct JobView {
     pub spec: SpecView,
     /// Number of outer steps done, including those after the newest checkpoint.
     pub outer_step: u64,
+    /// The outer step up to which it does again what was done before it went on from an earlier checkpoint.
+    pub repeats_until: Option<u64>,
     /// Number of workers that serve it now.
     pub workers: u32,
+    /// What it waits for, if it does.
+    pub waiting_for: Option<Wait>,
 }
 
 /// A worker as users see it.
@@ -120,6 +127,14 @@ pub enum CallError {
     /// The `request_id` was used before with another specification.
     #[error("request_id {0:?}: was used for a job with another specification")]
     RequestReused(String),
+    /// The job has no such checkpoint.
+    #[error("job {job}: has no checkpoint{}", .outer_step.map_or(String::new(), |step| format!(" of outer step {step}")))]
+    NoCheckpoint {
+        /// Identity of the job.
+        job: JobId,
+        /// The outer step that was asked for; `None` for the newest one.
+        outer_step: Option<u64>,
+    },
     /// The call does not fit the job's state.
     #[error("job {job}: cannot {verb} a job that is {state}")]
     WrongState {
@@ -162,9 +177,18 @@ pub enum CallError {
         /// The maximum number.
         limit: usize,
     },
-    /// The state that the answer would report cannot be stored now.
-    #[error("the coordinator's state cannot be stored: {0}; try again later")]
-    NotStored(String),
+    /// Nothing can be stored now: the call had no effect and will have none.
+    #[error("{0}; nothing was changed")]
+    Storage(StorageFailure),
+    /// The call took effect, and then it could not be stored: if the coordinator ends before it can be, the effect is lost.
+    #[error("{0}; it is not known whether this takes effect, look again when the state can be stored")]
+    Unsettled(StorageFailure),
+    /// The state that the answer would report cannot be read.
+    #[error("the coordinator's state cannot be read: {0}; try again later")]
+    Unreadable(String),
+    /// The file to keep was not announced, or was given up meanwhile.
+    #[error("the file was not announced")]
+    NotAnnounced,
     /// The coordinator shuts down and takes no new jobs.
     #[error("the coordinator is shutting down")]
     Stopping,

@@ -16,7 +16,7 @@ use super::active::{Active, Closing, Phase, Stage};
 use super::assign::{Candidate, divide};
 use super::cluster::Cluster;
 use super::command::{Assignment, Command, Coordinates, RequestKind, WorkerCommand};
-use super::due::{is_checkpoint_due, is_test_due};
+use super::due::is_test_due;
 use super::event::Activation;
 use super::exchange::Exchange;
 use super::halt::{Halt, Handled};
@@ -24,6 +24,7 @@ use super::job::Job;
 use super::observation::Observation;
 use super::partials::reduce_sums;
 use super::request::Request;
+use super::results::Results;
 use super::step::Step;
 use super::verify::{Comparisons, drawn};
 use crate::training::{Advance, Input, Outcome, Trainer};
@@ -70,13 +71,9 @@ impl Cluster {
                 training.step.report = Some((report, digest));
                 self.step_computed(job, advance.trainer)
             }
+            Outcome::Diverged(reason) => Err(Halt::Failed(training.step.diverged(&reason))),
             Outcome::Failed(reason) => {
-                let workers: Vec<&str> = training.step.not_finite.iter().map(String::as_str).collect();
-                let of = match workers.as_slice() {
-                    [] => String::new(),
-                    workers => format!("; the partials of these workers were not: {}", workers.join(", ")),
-                };
-                Err(Halt::Failed(format!("outer step {}: {reason}{of}", training.step.outer_step)))
+                Err(Halt::Failed(format!("outer step {}: {reason}", training.step.outer_step)))
             }
         }
     }
@@ -132,7 +129,7 @@ impl Cluster {
         };
         let comparisons = Comparisons::of(compared);
         let exchange = match kind {
-            RequestKind::Gradient { .. } => self.exchange(job.require_active()?, &request, shards),
+            RequestKind::Gradient { .. } => self.exchange(job, &request, shards),
             RequestKind::Test => None,
         };
         let mut request = Request::new(request, coordinates, version, self.now.elapsed, comparisons);
@@ -255,17 +252,19 @@ impl Cluster {
         let now = self.now.elapsed;
         let activation = job.require_active()?.activation;
         let compute_class = job.named_class();
+        let every = job.spec.checkpoint.every;
         let training = job.require_training()?;
         let before = training.step.position;
         let after = training.plan.after(before);
         let metrics = Box::new(training.step.metrics(compute_class, now)?);
         let timeline = Box::new(training.step.timeline(now));
         let outer_steps = training.plan.outer_steps;
+        let due = training.pace.is_due(every, before, after, now);
         training.step = Step::new(after, now);
         trainer.set_position(after);
         let id = job.id().clone();
         tracing::debug!(job = %id, outer = metrics.outer_step, loss = metrics.loss, "outer step done");
-        let due = is_checkpoint_due(job, before, after);
+        job.record.results = Results::after(job.record.results, &metrics);
         self.observe(Observation::StepDone {
             job: id.clone(),
             timeline,
@@ -282,7 +281,7 @@ impl Core {
     pub(super) fn stop_idle_jobs(&mut self) {
         let is_idle = |active: &Active| {
             let trains = matches!(active.stage, Stage::Training(_));
-            !trains || active.members.values().all(|member| !member.prepared)
+            !trains || active.awaits_storage() || active.members.values().all(|member| !member.prepared)
         };
         let idle = self.jobs.values_mut().filter(|job| job.active.as_ref().is_some_and(is_idle));
         for job in idle {

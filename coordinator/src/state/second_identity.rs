@@ -46,9 +46,10 @@ impl Cluster {
     /// leaves its workers to others.
     pub(super) fn check_second_identity(&mut self, job: &mut Job) -> Handled {
         let grace = self.config.worker_grace.min(self.config.failure_detection * LONGEST_WAIT);
+        let preempted = job.require_active()?.preempted;
         let Phase::AwaitingSecond(_, since) = job.require_training()?.phase else { return Ok(()) };
         let is_overdue = self.now.elapsed.saturating_sub(since) > grace;
-        let stops = job.record.pausing || self.stopping;
+        let stops = job.record.pausing || self.stopping || preempted;
         if !stops && !is_overdue && self.lacks_second(job)? {
             return Ok(());
         }

@@ -40,6 +40,11 @@ impl Standing {
 pub(crate) struct Standings(BTreeMap<Account, Standing>);
 
 impl Standings {
+    /// Whether nothing is held against anyone.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How often in a row the account's workers have missed their part when their sessions ended, and until when they
     /// get no shards.
     pub(crate) fn missed(&self, account: &Account, now: Duration) -> (u32, Duration) {

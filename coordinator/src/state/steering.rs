@@ -6,10 +6,8 @@ use super::Core;
 use super::access::Caller;
 use super::active::Closing;
 use super::cluster::Cluster;
-use super::command::Command;
 use super::event::{CallError, JobView};
 use super::job::Job;
-use super::observation::Observation;
 use super::record::JobState;
 use super::standing::Standings;
 use super::users::{view, view_of_ended};
@@ -26,7 +24,8 @@ impl Core {
     ) -> Result<JobView, CallError> {
         if let Some(job) = self.jobs.get_mut(id).filter(|job| caller.may_access(&job.record.owner)) {
             let who = caller.relation_to_owner(&job.record.owner);
-            return act(&mut self.cluster, job, &who);
+            let acted = act(&mut self.cluster, job, &who);
+            return acted.map(|view| self.explained(view));
         }
         let ended = self.catalog.ended(id).filter(|record| caller.may_access(&record.owner));
         match ended {
@@ -44,12 +43,10 @@ impl Core {
             return Err(CallError::NotEnded { job: id.clone(), state: job.record.state.name() });
         }
         let ended = self.catalog.ended(id).is_some_and(|record| caller.may_access(&record.owner));
-        let record = ended.then(|| self.catalog.remove(id)).flatten();
-        let record = record.ok_or_else(|| CallError::NotFound(id.clone()))?;
-        tracing::info!(job = %id, owner = record.owner, by = caller.name(), "job deleted");
-        self.cluster.push(Command::Delete(id.clone()));
-        self.cluster.observe(Observation::JobDeleted(id.clone(), record.state));
-        self.release_upload(record.init);
+        if !ended || !self.remove_ended(id) {
+            return Err(CallError::NotFound(id.clone()));
+        }
+        tracing::info!(job = %id, by = caller.name(), "job deleted");
         Ok(())
     }
 }
@@ -125,6 +122,7 @@ impl Cluster {
     }
 }
 
-fn wrong_state(job: &JobId, verb: &'static str, state: JobState) -> CallError {
+/// The refusal of a call that does not fit a job's state.
+pub(super) fn wrong_state(job: &JobId, verb: &'static str, state: JobState) -> CallError {
     CallError::WrongState { job: job.clone(), verb, state: state.name() }
 }

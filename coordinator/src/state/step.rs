@@ -80,6 +80,20 @@ impl Step {
         }
     }
 
+    /// Why the job cannot continue if a value of this step is not finite, and what usually helps.
+    pub(crate) fn diverged(&self, reason: &str) -> String {
+        let workers: Vec<&str> = self.not_finite.iter().map(String::as_str).collect();
+        let of = match workers.as_slice() {
+            [] => String::new(),
+            workers => format!("; the partials of these workers were not: {}", workers.join(", ")),
+        };
+        format!(
+            "outer step {}: {reason}{of}; unless the data hold such values, training has diverged: try a smaller learning \
+             rate (optimizer.base.lr) or, with ascents, a smaller optimizer.rho",
+            self.outer_step
+        )
+    }
+
     /// Notes the result of the test.
     pub(crate) fn note_test(&mut self, sums: Sums) {
         self.test = Some(sums);
@@ -104,9 +118,10 @@ impl Step {
             outer_step: self.outer_step + 1,
             epoch: self.position.epoch,
             loss: first.mean_loss(),
-            last_loss: last.mean_loss(),
+            last_loss: last.last_mean_loss(),
             accuracy: first.accuracy(),
-            gradient_norm: report.gradient_norm,
+            gradient_norm: first.visits.is_none().then_some(report.gradient_norm),
+            mean_shard_gradient_norm: first.visits.is_some().then_some(report.gradient_norm),
             learning_rate: self.learning_rate,
             alpha: report.alpha,
             samples: self.samples,
@@ -120,17 +135,23 @@ impl Step {
         })
     }
 
-    /// Splits the duration of the step. Communication is not measured: it is what the other shares leave of the total.
+    /// Splits the duration of the step into parts that add up to it. What workers report is bounded by what is left of it.
+    /// While others wait, the busiest worker of a request usually computes: that time counts as computing. Communication is
+    /// not measured: it is what the other parts leave of the total.
     fn time(&self, now: Duration) -> v1::TimeSplit {
         let total = now.saturating_sub(self.begun).as_secs_f64();
-        let known = self.busy.total() + self.optimizer + self.waiting;
-        v1::TimeSplit {
-            total,
-            compute: self.busy.compute,
-            data: self.busy.data,
-            communication: (total - known).max(0.0),
-            optimizer: self.optimizer,
-            waiting: self.waiting,
-        }
+        let mut left = total;
+        let mut part = |seconds: f64| {
+            let part = seconds.max(0.0).min(left);
+            left -= part;
+            part
+        };
+        let optimizer = part(self.optimizer);
+        let (compute, data) = (part(self.busy.compute), part(self.busy.data));
+        let waiting = part(self.waiting);
+        v1::TimeSplit { total, compute, data, communication: left, optimizer, waiting }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,12 +28,13 @@ impl Submission {
     /// # Errors
     /// If a value is not valid, or the specification is too large; the error names the key.
     pub fn read(spec: &v1::JobSpec) -> Result<Self, JobError> {
-        let bytes = spec.encoded_len();
-        if bytes > MAX_BYTES {
-            return Err(JobError::new("spec", &format!("expected at most {MAX_BYTES} bytes, found {bytes}")));
-        }
+        // First, so that a key with an impossible value is named, however large it makes the whole.
         let checked = wire::from_proto(spec)?.validate()?;
         let encoded: Arc<[u8]> = spec.encode_to_vec().into();
+        if encoded.len() > MAX_BYTES {
+            let problem = format!("expected at most {MAX_BYTES} bytes, found {}", encoded.len());
+            return Err(JobError::new("spec", &problem));
+        }
         let digest = Digest::of(&encoded);
         Ok(Self { spec: checked, encoded, digest })
     }

@@ -22,15 +22,18 @@ pub(super) fn config() -> CoreConfig {
         incarnation: Incarnation(1),
         failure_detection: Duration::from_secs(2),
         worker_grace: Duration::from_secs(60),
+        worker_grace_then: WorkerGraceThen::Queue,
         max_queued_jobs: 40,
         max_workers: 10,
         max_workers_per_identity: 10,
+        sharing: Sharing::default(),
         keep: KeepLimits {
             jobs: 100,
             job_bytes: 1 << 20,
             upload_bytes: 1 << 30,
             unused_upload: Duration::from_secs(24 * 3600),
         },
+        retention: Retention::default(),
         memory: 1 << 30,
         verification_key: 1,
         block_elements: 4,
@@ -51,7 +54,8 @@ pub(super) fn create_with(reply_to: u64, change: impl FnOnce(&mut JobFile)) -> E
     let mut file = wire::from_proto(&spec("", None)).expect("a job file");
     change(&mut file);
     let submission = submission(&wire::to_proto(&file));
-    let call = UserCall::Create { request_id: "one".into(), submission, entropy: ENTROPY };
+    let request_id = "one".into();
+    let call = UserCall::Create { request_id, submission, initial_checkpoint: Ok(None), entropy: ENTROPY };
     Event::User { reply_to: ReplyTo(reply_to), caller: Caller::Anyone, call }
 }
 
@@ -66,7 +70,7 @@ pub(super) fn spec(text: &str, init: Option<Digest>) -> Box<v1::JobSpec> {
     file.data.kind = "toy".into();
     file.train.batch_size = 8;
     file.train.epochs = Some(1);
-    file.model.init = init.map(|digest| digest.to_string());
+    file.model.init = init.map(|digest| digest.to_string().into());
     file.model.parameters.insert("text".into(), text.into());
     Box::new(wire::to_proto(&file))
 }
@@ -124,7 +128,8 @@ impl Desk {
         let hash = Digest::of(format!("{caller:?} {request_id}").as_bytes());
         let entropy = u64::from_le_bytes(hash.0[..8].try_into().unwrap());
         let submission = submission(&spec);
-        let call = UserCall::Create { request_id: request_id.into(), submission, entropy };
+        let request_id = request_id.into();
+        let call = UserCall::Create { request_id, submission, initial_checkpoint: Ok(None), entropy };
         match self.ask(caller, call) {
             Reply::Job(result) => result.map(|view| view.record.id),
             other => panic!("{other:?}"),
@@ -154,7 +159,7 @@ impl Desk {
         let mut answer = None;
         for command in commands {
             match command {
-                Command::Reply(_, reply) => answer = Some(reply),
+                Command::Reply(_, reply) | Command::Acknowledge(_, reply) => answer = Some(reply),
                 Command::Persist(change) => {
                     let number = change.record.number;
                     let before = self.stored.remove(&number).and_then(|job| job.spec);

@@ -1,12 +1,16 @@
 //! Uploaded files: which are kept, for which jobs, and to whose share they count.
 //!
+//! A job may start from a file that its creator has sent, or that another job starts from which its creator may read. To
+//! everyone else the file does not exist.
+//!
 //! A file goes when the last job that starts from it is deleted, unless it was sent again since the last such job was
 //! created: then another job may be about to be created. A file that no job was created from goes after a while.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use lookbehind_common::digest::Digest;
+use lookbehind_common::job::JobError;
 
 use super::Core;
 use super::access::Caller;
@@ -30,8 +34,8 @@ struct Announced {
 #[derive(Debug, Default)]
 pub(super) struct Uploads {
     kept: HashMap<Digest, UploadRecord>,
-    /// Number of jobs that start from a file, which need not have been uploaded.
-    jobs: HashMap<Digest, u32>,
+    /// Number of jobs that start from a file, which may have been lost, by their owner.
+    jobs: HashMap<Digest, BTreeMap<String, u32>>,
     /// Kept files that no job starts from, the oldest first.
     unused: BTreeSet<(UnixMillis, [u8; 32])>,
     /// Files that are being received, by ticket.
@@ -86,8 +90,9 @@ impl Uploads {
     /// Keeps an announced file that was received. Returns its record; `None` if it was not announced.
     fn keep(&mut self, ticket: u64, digest: Digest, now: UnixMillis) -> Option<UploadRecord> {
         let Announced { owner, bytes } = self.announced.remove(&ticket)?;
-        self.forget(&digest);
-        let record = UploadRecord { digest, bytes, owner, sent_at: now, claimed: false };
+        let mut senders = self.forget(&digest).map(UploadRecord::into_senders).unwrap_or_default();
+        senders.insert(owner.clone());
+        let record = UploadRecord { digest, bytes, owner, senders, sent_at: now, claimed: false };
         if !self.jobs.contains_key(&digest) {
             self.unused.insert((now, digest.0));
         }
@@ -95,26 +100,39 @@ impl Uploads {
         Some(record)
     }
 
-    fn forget(&mut self, digest: &Digest) {
-        if let Some(record) = self.kept.remove(digest) {
-            self.used.remove(&record.owner, charge(record.bytes));
-            self.unused.remove(&(record.sent_at, digest.0));
-        }
+    fn forget(&mut self, digest: &Digest) -> Option<UploadRecord> {
+        let record = self.kept.remove(digest)?;
+        self.used.remove(&record.owner, charge(record.bytes));
+        self.unused.remove(&(record.sent_at, digest.0));
+        Some(record)
     }
 
-    /// A job that starts from the file was created. Returns the file's record if it has changed.
-    fn claim(&mut self, digest: Digest) -> Option<UploadRecord> {
-        *self.jobs.entry(digest).or_default() += 1;
+    /// Whether there is such a file for this caller.
+    fn is_for(&self, caller: &Caller, digest: &Digest) -> bool {
+        let sent = |record: &UploadRecord| record.senders().any(|sender| caller.may_access(sender));
+        let read =
+            || self.jobs.get(digest).is_some_and(|jobs| jobs.keys().any(|owner| caller.may_access(owner)));
+        self.kept.get(digest).is_some_and(|record| sent(record) || read())
+    }
+
+    /// A job of this owner that starts from the file was created. Returns the file's record if it has changed.
+    fn claim(&mut self, digest: Digest, owner: &str) -> Option<UploadRecord> {
+        *self.jobs.entry(digest).or_default().entry(owner.to_owned()).or_default() += 1;
         let record = self.kept.get_mut(&digest)?;
         self.unused.remove(&(record.sent_at, digest.0));
         (!std::mem::replace(&mut record.claimed, true)).then(|| record.clone())
     }
 
-    /// A job that starts from the file was deleted. Returns whether the file goes.
-    fn release(&mut self, digest: &Digest) -> bool {
+    /// A job of this owner that starts from the file was deleted. Returns whether the file goes.
+    fn release(&mut self, digest: &Digest, owner: &str) -> bool {
         let Some(jobs) = self.jobs.get_mut(digest) else { return false };
-        *jobs -= 1;
-        if *jobs > 0 {
+        if let Some(count) = jobs.get_mut(owner) {
+            *count -= 1;
+            if *count == 0 {
+                jobs.remove(owner);
+            }
+        }
+        if !jobs.is_empty() {
             return false;
         }
         self.jobs.remove(digest);
@@ -136,7 +154,7 @@ impl Uploads {
         let (sent_at, digest) = *self.unused.first()?;
         let age = Duration::from_millis(now.0.saturating_sub(sent_at.0));
         let digest = Digest(digest);
-        (age > limit).then(|| self.forget(&digest)).map(|()| digest)
+        (age > limit).then(|| self.forget(&digest)).map(|_| digest)
     }
 }
 
@@ -146,7 +164,8 @@ impl Core {
         let now = self.cluster.now.unix;
         let mut records = std::mem::take(&mut stored.uploads);
         for (digest, bytes) in stored.unrecorded_uploads.drain(..) {
-            let record = UploadRecord { digest, bytes, owner: String::new(), sent_at: now, claimed: false };
+            let (owner, senders) = (String::new(), BTreeSet::new());
+            let record = UploadRecord { digest, bytes, owner, senders, sent_at: now, claimed: false };
             self.cluster.push(Command::KeepUpload { ticket: None, record: record.clone() });
             records.push(record);
         }
@@ -162,25 +181,35 @@ impl Core {
     }
 
     pub(super) fn keep_upload(&mut self, ticket: u64, digest: Digest) -> Result<(), CallError> {
-        let record = self
-            .uploads
-            .keep(ticket, digest, self.cluster.now.unix)
-            .ok_or_else(|| CallError::NotStored("the file was not announced".into()))?;
+        let record =
+            self.uploads.keep(ticket, digest, self.cluster.now.unix).ok_or(CallError::NotAnnounced)?;
         tracing::info!(%digest, bytes = record.bytes, owner = record.owner, "file uploaded");
         self.cluster.push(Command::KeepUpload { ticket: Some(ticket), record });
         Ok(())
     }
 
+    /// Checks that the file from which a job is to start is there for its creator. A file of somebody else and one that was
+    /// never sent get the same answer.
+    pub(super) fn check_init(&self, caller: &Caller, init: Option<Digest>) -> Result<(), CallError> {
+        match init.filter(|digest| !self.uploads.is_for(caller, digest)) {
+            Some(digest) => {
+                let problem = format!("no file of digest {digest} was uploaded");
+                Err(JobError::new("model.init", &problem).into())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// A job was created or found at a start. The change of its file's record is stored after the job itself: a file
     /// whose record says that a job starts from it always has one.
-    pub(super) fn claim_upload(&mut self, init: Option<Digest>) {
-        if let Some(record) = init.and_then(|digest| self.uploads.claim(digest)) {
+    pub(super) fn claim_upload(&mut self, init: Option<Digest>, owner: &str) {
+        if let Some(record) = init.and_then(|digest| self.uploads.claim(digest, owner)) {
             self.cluster.push(Command::KeepUpload { ticket: None, record });
         }
     }
 
-    pub(super) fn release_upload(&mut self, init: Option<Digest>) {
-        if let Some(digest) = init.filter(|digest| self.uploads.release(digest)) {
+    pub(super) fn release_upload(&mut self, init: Option<Digest>, owner: &str) {
+        if let Some(digest) = init.filter(|digest| self.uploads.release(digest, owner)) {
             tracing::info!(%digest, "uploaded file removed with its last job");
             self.cluster.push(Command::DropUpload(digest));
         }

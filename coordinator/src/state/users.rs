@@ -1,7 +1,7 @@
 //! Calls of users: creating, showing and listing jobs, and listing workers.
 
 use lookbehind_common::ids::{JobId, SessionId};
-use lookbehind_common::job::JobSpec;
+use lookbehind_common::job::{InitSpec, JobError, JobSpec};
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 use prost::Message as _;
@@ -13,41 +13,58 @@ use super::cluster::Cluster;
 use super::event::{CallError, JobView, Reply, ReplyTo, SpecView, UserCall, WorkerView};
 use super::job::Job;
 use super::observation::{JobMove, Observation};
-use super::record::{JobRecord, JobState, StoredJob};
+use super::record::{InitialCheckpoint, JobRecord, JobState, StoredJob};
 use super::submission::Submission;
 use super::workers::Worker;
 
-/// Maximum size in bytes of all specifications in one page of jobs.
-const MAX_PAGE_BYTES: u64 = 2 << 20;
 /// Maximum length in bytes of a `request_id`.
 const MAX_REQUEST_ID: usize = 64;
 
 impl Core {
     pub(super) fn user_call(&mut self, reply_to: ReplyTo, caller: &Caller, call: UserCall) {
         let job = |result| Reply::Job(Box::new(result));
+        let changes = call.changes();
+        let storable = self.cluster.check_storage();
         let reply = match call {
-            UserCall::Create { request_id, submission, entropy } => {
-                job(self.create(caller, request_id, *submission, entropy))
+            UserCall::Create { request_id, submission, initial_checkpoint, entropy } => {
+                job(self.create(caller, request_id, *submission, initial_checkpoint, entropy))
             }
             UserCall::Get(id) => job(self.find(caller, &id)),
-            UserCall::Cancel(id) => job(self.steer(caller, &id, "cancel", Cluster::cancel)),
-            UserCall::Pause(id) => job(self.steer(caller, &id, "pause", Cluster::pause)),
-            UserCall::Resume { id, accept_class } => {
-                job(self
-                    .steer(caller, &id, "resume", |cluster, job, who| cluster.resume(job, who, accept_class)))
+            UserCall::Cancel(id) => {
+                job(storable.and_then(|()| self.steer(caller, &id, "cancel", Cluster::cancel)))
             }
-            UserCall::Delete(id) => Reply::Done(self.delete(caller, &id)),
-            UserCall::List { count, before, specs } => self.list(caller, count, before, specs),
-            UserCall::AnnounceUpload(bytes) => Reply::Ticket(self.announce_upload(caller, bytes)),
-            UserCall::KeepUpload { ticket, digest } => Reply::Done(self.keep_upload(ticket, digest)),
+            UserCall::Pause(id) => {
+                job(storable.and_then(|()| self.steer(caller, &id, "pause", Cluster::pause)))
+            }
+            UserCall::Resume { id, accept_class } => {
+                let resume =
+                    |cluster: &mut Cluster, job: &mut Job, who: &str| cluster.resume(job, who, accept_class);
+                job(storable.and_then(|()| self.steer(caller, &id, "resume", resume)))
+            }
+            UserCall::Retry { id, spec } => job(storable.and_then(|()| self.retry(caller, &id, spec))),
+            UserCall::Delete(id) => Reply::Done(storable.and_then(|()| self.delete(caller, &id))),
+            UserCall::List(query) => self.list(caller, &query),
+            UserCall::AnnounceUpload(bytes) => {
+                Reply::Ticket(storable.and_then(|()| self.announce_upload(caller, bytes)))
+            }
+            UserCall::KeepUpload { ticket, digest } => {
+                Reply::Done(storable.and_then(|()| self.keep_upload(ticket, digest)))
+            }
             UserCall::Workers => Reply::Workers(self.worker_views()),
         };
-        self.cluster.reply(reply_to, reply);
+        if changes { self.cluster.acknowledge(reply_to, reply) } else { self.cluster.reply(reply_to, reply) }
     }
 
     /// The view of a job, whether it has ended or not.
     fn view(&self, id: &JobId) -> Option<JobView> {
-        self.jobs.get(id).map(view).or_else(|| self.catalog.ended(id).map(view_of_ended))
+        let view = self.jobs.get(id).map(view).or_else(|| self.catalog.ended(id).map(view_of_ended))?;
+        Some(self.explained(view))
+    }
+
+    /// A view with what the job waits for.
+    pub(super) fn explained(&self, view: JobView) -> JobView {
+        let waiting_for = self.jobs.get(&view.record.id).and_then(|job| self.waits().of(job));
+        JobView { waiting_for, ..view }
     }
 
     fn find(&self, caller: &Caller, id: &JobId) -> Result<JobView, CallError> {
@@ -60,6 +77,7 @@ impl Core {
         caller: &Caller,
         request_id: String,
         submission: Submission,
+        initial_checkpoint: Result<Option<InitialCheckpoint>, CallError>,
         entropy: u64,
     ) -> Result<JobView, CallError> {
         if self.cluster.stopping {
@@ -73,8 +91,15 @@ impl Core {
             let same = earlier.record.spec_digest == spec_digest;
             return if same { Ok(earlier) } else { Err(CallError::RequestReused(request_id)) };
         }
+        self.cluster.check_storage()?;
         self.check_queue(caller)?;
         self.catalog.check(caller, &self.cluster.config.keep)?;
+        let initial_checkpoint = initial_checkpoint?;
+        let init = match spec.model.init {
+            Some(InitSpec::File(digest)) => Some(digest),
+            Some(InitSpec::Job { .. }) | None => None,
+        };
+        self.check_init(caller, init)?;
         let spec_bytes = encoded.len() as u64;
         self.catalog.check_bytes(caller, spec_bytes, &self.cluster.config.keep)?;
         let id = self.unused_id(entropy);
@@ -86,7 +111,8 @@ impl Core {
             request_id,
             spec_bytes,
             spec_digest,
-            init: spec.model.init,
+            init,
+            initial_checkpoint,
             state: JobState::Queued,
             revision: 0,
             message: String::new(),
@@ -99,20 +125,30 @@ impl Core {
             pausing: false,
             description: None,
             verified: 0,
+            name: spec.name.clone(),
+            labels: spec.labels.clone(),
+            results: None,
         };
         tracing::info!(job = %id, name = spec.name, owner = record.owner, "job queued");
         self.catalog.add(&record);
         let mut job = Job::new(record, spec, encoded, false);
-        self.cluster.set_state(&mut job, JobState::Queued, "queued");
-        self.claim_upload(job.record.init);
+        let message = match &job.record.initial_checkpoint {
+            Some(InitialCheckpoint { job, outer_step, .. }) => {
+                format!("queued; starts from outer step {outer_step} of job {job}")
+            }
+            None => "queued".to_owned(),
+        };
+        self.cluster.set_state(&mut job, JobState::Queued, &message);
+        self.claim_upload(job.record.init, &job.record.owner);
+        self.cluster.adopt(&job);
         let created = view(&job);
         self.jobs.insert(id, job);
-        Ok(created)
+        Ok(self.explained(created))
     }
 
     /// Checks that a caller may queue a further job. A user gets a quarter of the queue, and administrators may go on to
     /// twice its length, so that no users can keep them out.
-    fn check_queue(&self, caller: &Caller) -> Result<(), CallError> {
+    pub(super) fn check_queue(&self, caller: &Caller) -> Result<(), CallError> {
         let most = self.cluster.config.max_queued_jobs;
         let queued = || self.jobs.values().filter(|job| job.record.state == JobState::Queued);
         if let Caller::User(name) = caller {
@@ -147,15 +183,20 @@ impl Core {
     pub(super) fn recover(&mut self, StoredJob { mut record, spec }: StoredJob) {
         self.created = self.created.max(record.number);
         self.catalog.add(&record);
-        self.claim_upload(record.init);
+        self.claim_upload(record.init, &record.owner);
         let state = record.state;
-        let appeared = JobMove { job: record.id.clone(), from: None, to: state, after: None };
+        let (job, owner, message) = (record.id.clone(), record.owner.clone(), record.message.clone());
+        let appeared =
+            JobMove { job, from: None, to: state, after: None, name: String::new(), owner, message };
         self.cluster.observe(Observation::JobMoved(appeared));
-        let Some(encoded) = spec else { return self.catalog.end(record) };
+        let Some(encoded) = spec else {
+            self.measure(record.id.clone());
+            return self.catalog.end(record);
+        };
         let checked = match decode_spec(&encoded) {
             Ok(checked) => checked,
             Err(error) => {
-                tracing::error!(job = %record.id, error, "stored job cannot be read; it is left alone");
+                tracing::error!(job = %record.id, %error, "stored job cannot be read; it is left alone");
                 return self.catalog.end(record);
             }
         };
@@ -164,6 +205,9 @@ impl Core {
             record.class = None;
             record.description = None;
         }
+        // Steps after the newest checkpoint are computed again.
+        record.results =
+            record.results.and_then(|results| results.up_to(record.checkpoint.unwrap_or_default()));
         let (id, pausing) = (record.id.clone(), record.pausing);
         let mut job = Job::new(record, checked, encoded.into(), true);
         // What workers said before the coordinator ended counts only if there is a checkpoint.
@@ -173,28 +217,8 @@ impl Core {
             let next = if pausing { JobState::Paused } else { JobState::Queued };
             self.cluster.set_state(&mut job, next, "the coordinator was restarted");
         }
+        self.cluster.adopt(&job);
         self.jobs.insert(id, job);
-    }
-
-    fn list(&self, caller: &Caller, count: usize, before: Option<u64>, specs: bool) -> Reply {
-        let mut newest = self.catalog.newest(caller, before).peekable();
-        let (mut page, mut bytes, mut last) = (Vec::new(), 0, None);
-        while let Some((number, id)) = newest.peek()
-            && page.len() < count
-        {
-            if let Some(mut view) = self.view(id) {
-                bytes += if specs { view.record.spec_bytes } else { 0 };
-                if bytes > MAX_PAGE_BYTES && !page.is_empty() {
-                    break;
-                }
-                view.spec = if specs { SpecView::Wanted } else { SpecView::Omitted };
-                page.push(view);
-            }
-            last = Some(*number);
-            newest.next();
-        }
-        let next = last.filter(|_| newest.peek().is_some());
-        Reply::Jobs(page, next)
     }
 
     fn worker_views(&self) -> Vec<WorkerView> {
@@ -225,20 +249,29 @@ pub(super) fn view(job: &Job) -> JobView {
         record: job.record.clone(),
         spec: SpecView::Wanted,
         outer_step: job.outer_step(),
+        repeats_until: job.repeats_until(),
         workers: job.active.as_ref().map_or(0, |active| active.members.len() as u32),
+        waiting_for: None,
     }
 }
 
 /// The view of a job that has ended.
 pub(super) fn view_of_ended(record: &JobRecord) -> JobView {
     let outer_step = record.checkpoint.unwrap_or(0);
-    JobView { record: record.clone(), spec: SpecView::Wanted, outer_step, workers: 0 }
+    JobView {
+        record: record.clone(),
+        spec: SpecView::Wanted,
+        outer_step,
+        repeats_until: None,
+        workers: 0,
+        waiting_for: None,
+    }
 }
 
-fn decode_spec(encoded: &[u8]) -> Result<JobSpec, String> {
-    let spec = v1::JobSpec::decode(encoded).map_err(|error| error.to_string())?;
-    let checked = wire::from_proto(&spec).and_then(|file| file.validate());
-    checked.map_err(|error| error.to_string())
+/// A stored specification, checked again: another version may have stored it.
+pub(super) fn decode_spec(encoded: &[u8]) -> Result<JobSpec, JobError> {
+    let spec = v1::JobSpec::decode(encoded).map_err(|error| JobError::new("spec", &error.to_string()))?;
+    wire::from_proto(&spec)?.validate()
 }
 
 fn check_request_id(request_id: &str) -> Result<(), CallError> {
@@ -248,7 +281,7 @@ fn check_request_id(request_id: &str) -> Result<(), CallError> {
             "expected 1 to {MAX_REQUEST_ID} visible ASCII characters, found {} bytes",
             request_id.len()
         );
-        return Err(lookbehind_common::job::JobError::new("request_id", &problem).into());
+        return Err(JobError::new("request_id", &problem).into());
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lookbehind_common::ids::SessionId;
 use lookbehind_common::job::JobSpec;
-use lookbehind_common::optimizer::gradients_per_outer_step;
+use lookbehind_common::optimizer::requests_per_outer_step;
 use lookbehind_common::random::{Key, Purpose};
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::transfer::Checksum;
@@ -138,12 +138,12 @@ impl Comparisons {
     }
 }
 
-/// The shards of a request that are compared. Over all gradients of an outer step their number is `resources.verify`.
+/// The shards of a request that are compared. Over all gradient requests of an outer step their number is `resources.verify`.
 pub(super) fn drawn(key: u64, spec: &JobSpec, outer_step: u64, index: u32, shards: u32) -> BTreeSet<u32> {
-    let gradients = gradients_per_outer_step(&spec.optimizer.method);
+    let requests = requests_per_outer_step(&spec.optimizer.method);
     let mut stream = Key { batch: outer_step, ..Key::new(key, Purpose::Verification) }.stream();
-    let draws = (0..spec.resources.verify).map(|_| (stream.below(gradients), stream.below(1 << 32)));
-    let of_request = draws.filter(|(gradient, _)| *gradient == u64::from(index));
+    let draws = (0..spec.resources.verify).map(|_| (stream.below(requests), stream.below(1 << 32)));
+    let of_request = draws.filter(|(request, _)| *request == u64::from(index));
     // The number of shards may differ between the batches of an outer step.
     of_request.map(|(_, share)| ((share * u64::from(shards)) >> 32) as u32).collect()
 }

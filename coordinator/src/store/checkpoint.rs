@@ -1,6 +1,8 @@
 //! Checkpoints: `checkpoints/step-N/` with `model.safetensors`, `optimizer.safetensors` and `manifest.json`. The
 //! folder gets its final name last, when everything in it is durable: a crash leaves a whole checkpoint or none.
 
+mod initial;
+mod listing;
 mod manifest;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,8 @@ use lookbehind_common::layout::Layout;
 use lookbehind_common::model_file;
 use lookbehind_common::optimizer::OptimizerState;
 
+pub use initial::{adopt, read_initial, read_initial_weights};
+pub use listing::{Listed, listed};
 pub use manifest::Manifest;
 
 use super::{StoreError, durable};
@@ -22,6 +26,8 @@ use crate::training::Snapshot;
 
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
+/// The files of a checkpoint.
+pub(crate) const FILES: [&str; 3] = [MODEL, OPTIMIZER, manifest::MANIFEST];
 
 /// A checkpoint that was read and verified.
 #[derive(Debug)]
@@ -36,7 +42,8 @@ fn folder(job_folder: &Path) -> PathBuf {
     job_folder.join("checkpoints")
 }
 
-fn step_folder(job_folder: &Path, outer_step: u64) -> PathBuf {
+/// The folder of a checkpoint.
+pub(crate) fn step_folder(job_folder: &Path, outer_step: u64) -> PathBuf {
     folder(job_folder).join(step_name(outer_step))
 }
 
@@ -150,13 +157,14 @@ fn write_tensors(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Resul
     let model = temporary.join(MODEL);
     let layout = &snapshot.description.layout;
     model_file::write(&model, layout, &state.weights, &metadata)
-        .map_err(|error| StoreError::damaged(&model, error))?;
+        .map_err(|error| StoreError::of_model_file(&model, error))?;
     durable::sync_file(&model)?;
     fail_point!("checkpoint::model");
     let optimizer = temporary.join(OPTIMIZER);
     let buffers: Vec<_> =
         state.buffers.iter().map(|(name, flat_buffer)| (name.as_str(), flat_buffer.as_ref())).collect();
-    model_file::write_flat(&optimizer, &buffers).map_err(|error| StoreError::damaged(&optimizer, error))?;
+    model_file::write_flat(&optimizer, &buffers)
+        .map_err(|error| StoreError::of_model_file(&optimizer, error))?;
     durable::sync_file(&optimizer)
 }
 

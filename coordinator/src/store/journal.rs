@@ -73,11 +73,16 @@ impl Journal {
     /// # Errors
     /// If the file cannot be written. The step is kept, and written with the next one or by [`Journal::sync`].
     pub fn append(&mut self, step: &OuterStepMetrics) -> Result<(), StoreError> {
+        self.keep(step);
+        self.write()
+    }
+
+    /// Keeps a step in memory until the next call of [`Journal::append`] or [`Journal::sync`], which writes it.
+    pub fn keep(&mut self, step: &OuterStepMetrics) {
         let body = step.encode_to_vec();
         self.unwritten.extend((body.len() as u32).to_le_bytes());
         self.unwritten.extend(xxh3_64(&body).to_le_bytes());
         self.unwritten.extend(body);
-        self.write()
     }
 
     /// Writes all unwritten records. A reader that meets a torn record waits until it is whole.

@@ -18,7 +18,7 @@ const STICKY: u32 = 0o1000;
 ///
 /// # Errors
 /// If it cannot be created or is a folder that everybody shares.
-pub(super) fn make_folder(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn make_folder(path: &Path) -> Result<(), StoreError> {
     let failed = || StoreError::io(path);
     let new = !path.exists();
     DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(path).map_err(failed())?;

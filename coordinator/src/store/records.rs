@@ -4,27 +4,60 @@
 use fail::fail_point;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::JobId;
-use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use lookbehind_proto::v1;
+use prost::Message as _;
+use redb::{Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction};
 
-use super::{Store, StoreError, database_error, decode, encode, uploads};
+use super::{META, Store, StoreError, database_error, decode, encode, uploads};
 use crate::state::{JobChange, JobRecord, Notice, Stored, StoredJob, UploadRecord};
 
-pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
-pub(super) const SPECS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("specs");
-const NOTICES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("notices");
-const UPLOADS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("uploads");
-const REMOVALS: TableDefinition<'_, &str, ()> = TableDefinition::new("removals");
+pub(super) const RECORDS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("records");
+pub(super) const SPECS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("specs");
+const NOTICES: TableDefinition<'static, (&str, u64), &[u8]> = TableDefinition::new("notices");
+const UPLOADS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("uploads");
+const REMOVALS: TableDefinition<'static, &str, ()> = TableDefinition::new("removals");
 
 /// Notices that are kept of a job; older ones are removed.
 const KEPT_NOTICES: u64 = 10_000;
 
+/// What is done with a table, whatever its keys and values are.
+pub(super) trait OnTable {
+    fn on<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<(), StoreError>;
+}
+
+/// Does something with each table of the database: the only list of them.
+pub(super) fn on_all_tables(act: &mut impl OnTable) -> Result<(), StoreError> {
+    act.on(META)?;
+    act.on(RECORDS)?;
+    act.on(SPECS)?;
+    act.on(NOTICES)?;
+    act.on(UPLOADS)?;
+    act.on(REMOVALS)
+}
+
+/// Creates the tables that are missing.
 pub(super) fn create_tables(transaction: &WriteTransaction) -> Result<(), StoreError> {
-    transaction.open_table(RECORDS).map_err(database_error)?;
-    transaction.open_table(SPECS).map_err(database_error)?;
-    transaction.open_table(NOTICES).map_err(database_error)?;
-    transaction.open_table(UPLOADS).map_err(database_error)?;
-    transaction.open_table(REMOVALS).map_err(database_error)?;
-    Ok(())
+    struct Create<'a>(&'a WriteTransaction);
+    impl OnTable for Create<'_> {
+        fn on<K: Key + 'static, V: Value + 'static>(
+            &mut self,
+            table: TableDefinition<'static, K, V>,
+        ) -> Result<(), StoreError> {
+            self.0.open_table(table).map(drop).map_err(database_error)
+        }
+    }
+    on_all_tables(&mut Create(transaction))
+}
+
+/// The name in the specification of a job whose record was stored by a version that did not keep it there; empty if
+/// the specification is missing or cannot be decoded.
+fn name_in(specs: &impl ReadableTable<&'static str, &'static [u8]>, id: &str) -> Result<String, StoreError> {
+    let spec = specs.get(id).map_err(database_error)?;
+    let decoded = spec.and_then(|spec| v1::JobSpec::decode(spec.value()).ok());
+    Ok(decoded.map(|spec| spec.name).unwrap_or_default())
 }
 
 impl Store {
@@ -39,7 +72,10 @@ impl Store {
             transaction.open_table(RECORDS).map_err(database_error)?.iter().map_err(database_error)?
         {
             let (id, bytes) = entry.map_err(database_error)?;
-            let record: JobRecord = decode(&format!("job {}", id.value()), bytes.value())?;
+            let mut record: JobRecord = decode(&format!("job {}", id.value()), bytes.value())?;
+            if record.name.is_empty() {
+                record.name = name_in(&specs, id.value())?;
+            }
             let spec = match record.state.is_terminal() {
                 true => None,
                 false => specs.get(id.value()).map_err(database_error)?.map(|spec| spec.value().to_vec()),
@@ -68,9 +104,20 @@ impl Store {
     }
 
     /// Applies a change to the database in one transaction, which is durable when this returns.
-    fn write(
+    /// On a full disk it takes the reserved room; see [`Store::failure`].
+    fn write(&self, change: impl Fn(&WriteTransaction) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let Err(error) = self.attempt(&change) else { return Ok(()) };
+        self.note_failure(&error);
+        self.reopen();
+        if !error.is_full() {
+            return Err(error);
+        }
+        self.attempt(&change).inspect_err(|_| self.reopen())
+    }
+
+    fn attempt(
         &self,
-        change: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
+        change: impl Fn(&WriteTransaction) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let written = (|| {
             fail_point!("store::put");
@@ -81,7 +128,7 @@ impl Store {
             fail_point!("store::durable");
             Ok(())
         })();
-        written.inspect_err(|_| self.reopen())
+        written.map_err(|error: StoreError| error.in_folder(&self.root))
     }
 
     /// Stores a change of a job in one transaction, which is durable when this returns.
@@ -181,9 +228,10 @@ impl Store {
     /// # Errors
     /// If the database cannot be read.
     pub fn spec(&self, job: &JobId) -> Result<Option<Vec<u8>>, StoreError> {
-        let transaction = self.begin_read()?;
-        let specs = transaction.open_table(SPECS).map_err(database_error)?;
-        Ok(specs.get(job.as_str()).map_err(database_error)?.map(|spec| spec.value().to_vec()))
+        self.read(|transaction| {
+            let specs = transaction.open_table(SPECS).map_err(database_error)?;
+            Ok(specs.get(job.as_str()).map_err(database_error)?.map(|spec| spec.value().to_vec()))
+        })
     }
 
     /// A job's notices after a revision, oldest first, at most `limit`.
@@ -191,14 +239,22 @@ impl Store {
     /// # Errors
     /// If the database cannot be read, or a notice is damaged.
     pub fn notices(&self, job: &JobId, after: u64, limit: usize) -> Result<Vec<Notice>, StoreError> {
-        let transaction = self.begin_read()?;
-        let notices = transaction.open_table(NOTICES).map_err(database_error)?;
-        let range = (job.as_str(), after.saturating_add(1))..=(job.as_str(), u64::MAX);
-        let mut found = Vec::new();
-        for entry in notices.range(range).map_err(database_error)?.take(limit) {
-            let (_, bytes) = entry.map_err(database_error)?;
-            found.push(decode(&format!("notices of job {job}"), bytes.value())?);
-        }
-        Ok(found)
+        self.read(|transaction| {
+            let notices = transaction.open_table(NOTICES).map_err(database_error)?;
+            let range = (job.as_str(), after.saturating_add(1))..=(job.as_str(), u64::MAX);
+            let mut found = Vec::new();
+            for entry in notices.range(range).map_err(database_error)?.take(limit) {
+                let (_, bytes) = entry.map_err(database_error)?;
+                found.push(decode(&format!("notices of job {job}"), bytes.value())?);
+            }
+            Ok(found)
+        })
+    }
+
+    /// Reads from the database as it is now.
+    fn read<T>(&self, act: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.begin_read()
+            .and_then(|transaction| act(&transaction))
+            .map_err(|error| error.in_folder(&self.root))
     }
 }

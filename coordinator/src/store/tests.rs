@@ -14,7 +14,8 @@ use tempfile::TempDir;
 use super::journal::{Journal, Reader};
 use super::*;
 use crate::state::{
-    JobChange, JobRecord, JobState, Notice, StoredJob, UnixMillis, UploadRecord, record_for_tests as record,
+    JobChange, JobRecord, JobState, Notice, NoticeKind, StoredJob, UnixMillis, UploadRecord,
+    record_for_tests as record,
 };
 use crate::training::Snapshot;
 
@@ -34,6 +35,7 @@ fn change(record: JobRecord, notice: Option<Notice>) -> JobChange {
 fn notice(revision: u64) -> Notice {
     Notice {
         revision,
+        kind: NoticeKind::State,
         state: JobState::Queued,
         message: format!("notice {revision}"),
         outer_step: 0,
@@ -286,5 +288,6 @@ fn a_checkpoint_for_other_data_or_another_model_is_not_taken() {
     assert!(error.to_string().contains("other data"), "{error}");
 }
 
+mod failures;
 mod jobs;
 mod uploads_kept;

@@ -10,6 +10,8 @@ use lookbehind_common::model_file::{Check, ModelFileError};
 
 use super::{StoreError, durable};
 
+/// Name of the folder of uploads in the state folder.
+pub(crate) const FOLDER: &str = "uploads";
 /// End of the names of stored files, after the digest.
 const STORED: &str = ".safetensors";
 /// End of the names of files that are being received, after the ticket.
@@ -111,6 +113,22 @@ pub fn remove(folder: &Path, digest: &Digest) {
 /// # Errors
 /// If the folder cannot be read.
 pub fn clean(folder: &Path) -> Result<HashMap<Digest, u64>, StoreError> {
+    look(folder, |path| std::fs::remove_file(path).map_err(StoreError::io(folder)))
+}
+
+/// The stored files with their sizes in bytes.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub(crate) fn list(folder: &Path) -> Result<HashMap<Digest, u64>, StoreError> {
+    look(folder, |_| Ok(()))
+}
+
+/// The stored files with their sizes in bytes; those that were not received completely go to `incomplete`.
+fn look(
+    folder: &Path,
+    incomplete: impl Fn(&Path) -> Result<(), StoreError>,
+) -> Result<HashMap<Digest, u64>, StoreError> {
     let mut stored = HashMap::new();
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(stored),
@@ -121,9 +139,16 @@ pub fn clean(folder: &Path) -> Result<HashMap<Digest, u64>, StoreError> {
         let name = entry.file_name();
         let name = name.to_str().unwrap_or_default();
         if let Some(digest) = name.strip_suffix(STORED).and_then(Digest::parse) {
-            stored.insert(digest, entry.metadata().map_err(StoreError::io(folder))?.len());
+            match entry.metadata() {
+                Ok(metadata) => {
+                    stored.insert(digest, metadata.len());
+                }
+                // Removed just now, by the coordinator whose state is being backed up.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(StoreError::io(folder)(error)),
+            }
         } else if name.starts_with('.') && name.ends_with(RECEIVED) {
-            std::fs::remove_file(entry.path()).map_err(StoreError::io(folder))?;
+            incomplete(&entry.path())?;
         }
     }
     Ok(stored)
@@ -146,7 +171,8 @@ pub fn read(folder: &Path, digest: &Digest, most: u64) -> Result<Vec<u8>, StoreE
     Ok(bytes)
 }
 
-fn path(folder: &Path, digest: &Digest) -> PathBuf {
+/// Path of a stored file.
+pub(crate) fn path(folder: &Path, digest: &Digest) -> PathBuf {
     folder.join(format!("{digest}{STORED}"))
 }
 

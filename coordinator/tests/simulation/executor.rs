@@ -68,6 +68,11 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
+    /// The specification of the loaded job.
+    pub(crate) fn spec(&self) -> Option<&JobSpec> {
+        self.loaded.as_ref().map(|loaded| &loaded.spec)
+    }
+
     /// The generation of an assignment. Assignments of one request share it; those of a newer request supersede it.
     pub(crate) fn count_assignment(&mut self, request: &RequestId) -> u64 {
         match &self.newest {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use lookbehind_coordinator::state::StorageFailure;
 use lookbehind_coordinator::state::event::Event;
 
 use crate::agenda::ScheduledEvent;
@@ -41,6 +42,9 @@ pub(crate) enum Fault {
     SlowDisk(Micros),
     /// Checkpoints cannot be written.
     FullDisk(Micros),
+    /// It becomes known that nothing can be stored, and later that everything can be again.
+    NoStorage(Micros),
+    StorageBack,
     User(usize, Wish),
     /// A user pauses and resumes a job twice in quick succession.
     Hesitate(usize),
@@ -86,6 +90,7 @@ fn one(dice: &mut Dice, workers: u64) -> Fault {
         22 => Fault::Vanish(worker, long),
         23 => Fault::Wedge(worker),
         24 | 25 => Fault::Hesitate(dice.below(2) as usize),
+        27 => Fault::NoStorage(long),
         28 => Fault::FullDisk(2 * long),
         29 | 30 => Fault::CutPair(worker, dice.below(workers + 1) as usize, 3 * long),
         26 if dice.percent(20) => Fault::User(dice.below(2) as usize, Wish::Cancel),
@@ -130,6 +135,12 @@ impl World {
             Fault::Shutdown => self.shut_down(),
             Fault::SlowDisk(time) => self.disk.slow_until = now + time,
             Fault::FullDisk(time) => self.disk.full_until = now + time,
+            Fault::NoStorage(time) => {
+                let failure = StorageFailure { full: true, reason: "no space".into() };
+                self.feed(Event::Storage(Some(failure)));
+                self.agenda.add(now + time, ScheduledEvent::Fault(Fault::StorageBack));
+            }
+            Fault::StorageBack => self.feed(Event::Storage(None)),
             Fault::User(request, wish) => self.call(request, wish),
             Fault::Hesitate(request) => {
                 let mut at = now;

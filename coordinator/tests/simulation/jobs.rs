@@ -2,7 +2,7 @@
 
 use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::job::file::{AlphaValue, BaseName, GradientsName};
-use lookbehind_common::job::{JobFile, JobSpec, Length, MethodName, Minibatch};
+use lookbehind_common::job::{JobFile, JobSpec, Length, MethodName, Minibatch, Perturbation};
 use lookbehind_common::model_state::Weights;
 use lookbehind_common::reduction::Segment;
 use lookbehind_coordinator::state::command::RequestKind;
@@ -39,6 +39,13 @@ impl Expected {
         Self::of(file)
     }
 
+    /// A random job of this priority.
+    pub(crate) fn draw_of_priority(dice: &mut Dice, priority: i32) -> Self {
+        let mut file = draw(dice);
+        file.resources.priority = Some(priority);
+        Self::of(file)
+    }
+
     fn of(file: JobFile) -> Self {
         let spec = file.validate().expect("a possible job");
         let batches = planned(&spec);
@@ -72,7 +79,7 @@ fn draw(dice: &mut Dice) -> JobFile {
     }
     match dice.below(4) {
         0 => file.checkpoint.every_epochs = Some(1),
-        1 => {}
+        1 => file.checkpoint.every_minutes = Some(0.01),
         _ => file.checkpoint.every_steps = Some(dice.between(1, 3)),
     }
     file.checkpoint.keep = Some(dice.between(1, 3) as u32);
@@ -105,6 +112,10 @@ fn draw_optimizer(dice: &mut Dice, file: &mut JobFile) {
     if optimizer.method == MethodName::Lookbehind && dice.percent(50) {
         optimizer.gradients = Some(GradientsName::Reference);
         optimizer.minibatch = Some(dice.pick(&[Minibatch::Same, Minibatch::Switch]));
+    }
+    let climbs = !matches!(optimizer.method, MethodName::Sgd | MethodName::Lookahead);
+    if climbs && optimizer.minibatch != Some(Minibatch::Switch) && dice.percent(30) {
+        optimizer.perturbation = Some(Perturbation::Shard);
     }
     let base = &mut optimizer.base;
     base.lr = Some(0.05);
@@ -157,7 +168,9 @@ fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
                     input = Input::Gradient { shards, parts, ranges: None };
                 }
                 Outcome::Finished(_, digest) => break digests.push(digest),
-                Outcome::Failed(reason) => panic!("the fault-free run failed: {reason}"),
+                Outcome::Diverged(reason) | Outcome::Failed(reason) => {
+                    panic!("the fault-free run failed: {reason}")
+                }
             }
         }
     }

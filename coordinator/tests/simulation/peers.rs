@@ -119,15 +119,16 @@ impl Round {
 impl World {
     /// A worker takes part in the exchange of an assignment, if it has one.
     pub(crate) fn join_exchange(&mut self, number: usize, context: &Context, assignment: &Assignment) {
-        let round = &mut self.workers[number].round;
-        let Some(plan) = &assignment.exchange else {
+        let worker = &mut self.workers[number];
+        let (round, spec) = (&mut worker.round, worker.executor.spec());
+        let Some((plan, spec)) = assignment.exchange.as_ref().zip(spec) else {
             *round = None;
             return;
         };
         if round.as_ref().is_some_and(|round| round.plan.ticket == plan.ticket) {
             return;
         }
-        let lengths = crate::toy::lengths();
+        let lengths = crate::toy::lengths(spec);
         *round = Some(Round {
             context: context.clone(),
             shards: assignment.coordinates.shards,

@@ -140,7 +140,9 @@ impl World {
         }
         for command in commands {
             match command {
-                Command::Reply(reply_to, reply) => self.reply(reply_to, reply),
+                Command::Reply(reply_to, reply) | Command::Acknowledge(reply_to, reply) => {
+                    self.reply(reply_to, reply)
+                }
                 Command::Send(session, message) => self.send_down(session, message),
                 Command::Disconnect(session) => self.disconnect(session),
                 Command::Persist(change) => {
@@ -151,8 +153,11 @@ impl World {
                     self.database_task(DatabaseTask::Put(change));
                 }
                 Command::Delete(job) => self.database_task(DatabaseTask::Delete(job)),
-                Command::KeepUpload { .. } | Command::DropUpload(_) => {
-                    self.invariants.fail("there are no uploads in a simulation".into());
+                Command::KeepUpload { .. } | Command::DropUpload(_) | Command::Adopt(..) => {
+                    self.invariants.fail("no job starts from given weights in a simulation".into());
+                }
+                Command::Measure(_) => {
+                    self.invariants.fail("the size of files counts for nothing in a simulation".into());
                 }
                 Command::Load { job, activation, start } => {
                     self.file_task(FileTask::Load(job, activation, start));

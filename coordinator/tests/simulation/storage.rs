@@ -5,7 +5,7 @@ use lookbehind_common::ids::JobId;
 use lookbehind_coordinator::state::JobChange;
 use lookbehind_coordinator::state::command::{Source, StartFrom};
 use lookbehind_coordinator::state::event::{Activation, CallError, Event, JobView};
-use lookbehind_coordinator::training::{Snapshot, StartError, Trainer};
+use lookbehind_coordinator::training::{Snapshot, Start, StartError, Trainer};
 
 use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis, seconds};
@@ -126,7 +126,8 @@ impl World {
         let event = match task {
             FileTask::Record | FileTask::Close => None,
             FileTask::Load(job, activation, start) => {
-                let result = self.load(&job, &start).map(Box::new);
+                let result =
+                    self.load(&job, &start).map(|trainer| Start { trainer: Box::new(trainer), recorded: 0 });
                 Some(Event::Loaded { job, activation, result })
             }
             FileTask::Checkpoint(job, activation, snapshot) => {
@@ -162,7 +163,7 @@ impl World {
     fn load(&self, job: &JobId, start: &StartFrom) -> Result<Trainer, StartError> {
         let missing = || StartError(format!("job {job} has no checkpoint"));
         match start.source {
-            Source::Upload(_) => Err(missing()),
+            Source::Upload(_) | Source::Job(_) => Err(missing()),
             Source::Checkpoint => {
                 let newest = self.disk.newest(job).ok_or_else(missing)?;
                 Trainer::restore(&start.spec, &start.description, newest.state.clone(), newest.position)

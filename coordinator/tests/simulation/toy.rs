@@ -1,11 +1,14 @@
 //! The model of the simulated workers: a perceptron with 26 parameters and 23 artificial samples. Its gradients are
 //! real, so that a wrong sum cannot lead to the right weights.
 
+use std::sync::Arc;
+
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::model_state::ModelState;
+use lookbehind_common::optimizer::{Climb, Visit, partial_lengths};
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::random::{Key, Purpose};
 use lookbehind_common::reduction::{MissingShard, Segment, effective_shards, reduce, shard_range};
@@ -47,9 +50,9 @@ pub(crate) fn description(spec: &JobSpec) -> JobDescription {
     }
 }
 
-/// Lengths of the flat buffers.
-pub(crate) fn lengths() -> ModelState<usize> {
-    ModelState { parameters: PARAMETERS, statistics: HIDDEN }
+/// Lengths of the flat buffers of a gradient request's partial.
+pub(crate) fn lengths(spec: &JobSpec) -> ModelState<usize> {
+    partial_lengths(&spec.optimizer.method, &description(spec).layout)
 }
 
 /// Initial parameters and running statistics.
@@ -89,12 +92,26 @@ pub(crate) fn samples_of(spec: &JobSpec, kind: RequestKind, segment: Segment) ->
 pub(crate) fn partial(spec: &JobSpec, weights: &FlatBuffer, kind: RequestKind, segment: Segment) -> Partial {
     let (samples, _) = extent(spec, kind);
     let sum = reduce::<MissingShard>(segment, &mut |part: Segment| {
-        Ok((part.len() == 1).then(|| shard(weights, samples, kind, &samples_of(spec, kind, part))))
+        Ok((part.len() == 1).then(|| visited(spec, weights, samples, kind, &samples_of(spec, kind, part))))
     });
     sum.expect("every shard is made")
 }
 
-fn shard(weights: &FlatBuffer, batch: u64, kind: RequestKind, samples: &[u64]) -> Partial {
+/// The partial of a shard: of one gradient, or of all on its path if it climbs by itself.
+fn visited(spec: &JobSpec, weights: &FlatBuffer, batch: u64, kind: RequestKind, samples: &[u64]) -> Partial {
+    let visit = Visit::of(&spec.optimizer.method).filter(|_| kind != RequestKind::Test);
+    let Some(visit) = visit else { return shard(weights, batch, kind, samples) };
+    let layout = Arc::new(description(spec).layout);
+    let mut climb = Climb::new(visit, layout, weights).expect("weights of the layout");
+    loop {
+        let found = shard(climb.weights(), batch, kind, samples);
+        if let Some(partial) = climb.absorb(&found).expect("finite values") {
+            return partial;
+        }
+    }
+}
+
+fn shard(weights: &[f32], batch: u64, kind: RequestKind, samples: &[u64]) -> Partial {
     let mut sums = Sums { samples: samples.len() as u64, ..Sums::default() };
     let mut gradient = vec![0.0_f32; PARAMETERS];
     let mut means = vec![0.0_f32; HIDDEN];

@@ -1,6 +1,7 @@
 //! Users: they retry the creation of their jobs until it is acknowledged, pause, resume and cancel them, and delete some
 //! that have ended.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use lookbehind_common::ids::JobId;
@@ -26,6 +27,7 @@ pub(crate) enum Wish {
 /// A job that a user wants to have.
 pub(crate) struct Request {
     expected: Rc<Expected>,
+    caller: ApiCaller,
     request_id: String,
     /// Identity of the job, once its creation is acknowledged.
     pub(crate) job: Option<JobId>,
@@ -38,18 +40,36 @@ impl World {
     /// Draws the jobs of this schedule.
     pub(crate) fn draw_jobs(&mut self) {
         let mut dice = Dice::new(self.seed, 2);
-        for number in 0..dice.between(1, 2) {
-            let expected = Rc::new(Expected::draw(&mut dice));
-            let request_id = format!("request-{number}");
-            self.requests.push(Request {
-                expected,
-                request_id,
-                job: None,
-                acknowledged: false,
-                pending: None,
-            });
+        for _ in 0..dice.between(1, 2) {
+            let expected = Expected::draw(&mut dice);
+            self.want(expected, ApiCaller::Anyone);
         }
         self.agenda.add(millis(1), ScheduledEvent::Users);
+    }
+
+    /// In some schedules, jobs of several users and priorities share the workers.
+    pub(crate) fn draw_sharing(&mut self) {
+        let mut dice = Dice::new(self.seed, 4);
+        if !dice.percent(30) {
+            return;
+        }
+        let owner = |dice: &mut Dice| ApiCaller::Admin(dice.pick(&["ada", "bob", "cem"]).into());
+        for _ in 0..dice.between(1, 3) {
+            let priority = dice.pick(&[-1, 0, 1, 2]);
+            let expected = Expected::draw_of_priority(&mut dice, priority);
+            let caller = owner(&mut dice);
+            self.want(expected, caller);
+        }
+        self.sharing.preempt = dice.percent(60);
+        self.sharing.max_active_jobs = dice.percent(30).then_some(1);
+        self.sharing.shares = BTreeMap::from([("ada".to_owned(), dice.between(1, 4) as u32)]);
+    }
+
+    fn want(&mut self, expected: Expected, caller: ApiCaller) {
+        let request_id = format!("request-{}", self.requests.len());
+        let expected = Rc::new(expected);
+        let request = Request { expected, caller, request_id, job: None, acknowledged: false, pending: None };
+        self.requests.push(request);
     }
 
     /// Draws the jobs anew, each of which starts on at least this many workers.
@@ -89,8 +109,8 @@ impl World {
                 let entropy = self.dice.below(1 << 40);
                 self.expected.insert(JobId::from_entropy(entropy), Rc::clone(&request.expected));
                 let submission = Submission::read(&request.expected.message).expect("a valid specification");
-                let submission = Box::new(submission);
-                UserCall::Create { request_id: request.request_id.clone(), submission, entropy }
+                let (request_id, submission) = (request.request_id.clone(), Box::new(submission));
+                UserCall::Create { request_id, submission, initial_checkpoint: Ok(None), entropy }
             }
             (_, None) => return,
             (Wish::Pause, Some(job)) => UserCall::Pause(job),
@@ -102,7 +122,8 @@ impl World {
             (Wish::Delete, Some(job)) => UserCall::Delete(job),
         };
         request.pending = Some(wish);
-        self.ask(Caller::User(number), |reply_to| Event::User { reply_to, caller: ApiCaller::Anyone, call });
+        let caller = request.caller.clone();
+        self.ask(Caller::User(number), |reply_to| Event::User { reply_to, caller, call });
     }
 
     /// The coordinator has crashed before it answered.
@@ -128,7 +149,7 @@ impl World {
                 }
                 self.invariants.acknowledged.answered(&self.disk, &view.record);
             }
-            Err(CallError::Stopping | CallError::WrongState { .. }) => {}
+            Err(CallError::Stopping | CallError::WrongState { .. } | CallError::Storage(_)) => {}
             Err(CallError::NotFound(job)) if self.disk.deleted.contains(&job) => {}
             Err(error) => self.invariants.fail(format!("{wish:?} was refused: {error}")),
         }
@@ -143,7 +164,7 @@ impl World {
             Ok(()) if self.disk.records.contains_key(&job) => {
                 self.invariants.fail(format!("job {job} is deleted for its user, and still stored"));
             }
-            Ok(()) | Err(CallError::Stopping) => {}
+            Ok(()) | Err(CallError::Stopping | CallError::Storage(_)) => {}
             Err(CallError::NotFound(job)) if self.disk.deleted.contains(&job) => {}
             Err(error) => self.invariants.fail(format!("{:?} was refused: {error}", Wish::Delete)),
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
-use lookbehind_coordinator::state::{CoreConfig, KeepLimits};
+use lookbehind_coordinator::state::{CoreConfig, KeepLimits, Retention, Sharing, WorkerGraceThen};
 
 use crate::agenda::{Agenda, Place, ScheduledEvent};
 use crate::dice::{Dice, Micros, millis, seconds};
@@ -58,6 +58,8 @@ pub(crate) struct World {
     /// Recent uploads, for stale messages.
     pub(crate) past: VecDeque<Arc<Upload>>,
     pub(crate) requests: Vec<Request>,
+    /// How the coordinator shares workers between users.
+    pub(crate) sharing: Sharing,
     pub(crate) expected: BTreeMap<JobId, Rc<Expected>>,
     pub(crate) invariants: Invariants,
     pub(crate) healed: bool,
@@ -87,6 +89,7 @@ impl World {
             transfers_made: 0,
             past: VecDeque::new(),
             requests: Vec::new(),
+            sharing: Sharing::default(),
             expected: BTreeMap::new(),
             invariants: Invariants::default(),
             healed: false,
@@ -97,6 +100,7 @@ impl World {
         };
         world.agenda.add(0, ScheduledEvent::Start);
         world.draw_jobs();
+        world.draw_sharing();
         world.slowest_shard = world.dice.pick(&[millis(20), millis(100), millis(400)]);
         // From dice of its own, so that worlds without a liar stay as they were.
         let mut dice = Dice::new(seed, 2);
@@ -225,15 +229,18 @@ impl World {
             incarnation: Incarnation(self.incarnation),
             failure_detection: Duration::from_micros(DETECTION),
             worker_grace: Duration::from_secs(3600),
+            worker_grace_then: WorkerGraceThen::Queue,
             max_queued_jobs: 8,
             max_workers: 16,
             max_workers_per_identity: 16,
+            sharing: self.sharing.clone(),
             keep: KeepLimits {
                 jobs: 8,
                 job_bytes: 1 << 20,
                 upload_bytes: 0,
                 unused_upload: Duration::from_secs(3600),
             },
+            retention: Retention::default(),
             memory: 1 << 20,
             verification_key: self.seed,
             block_elements: BLOCK,

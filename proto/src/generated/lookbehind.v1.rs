@@ -3,7 +3,7 @@
 /// Absent fields have defaults, and so have enum fields with the value 0. Values out of range are refused.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JobSpec {
-    /// Label for display, 1 to 128 bytes of letters, digits, '-', '\_', '.' and spaces, not only spaces.
+    /// Name for display, 1 to 128 bytes of letters, digits, spaces and the signs "-\_.=,:+", not only spaces.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// Key of all randomness of the job, 0 to 2^63 - 1, the largest integer of a job file; default 0.
@@ -33,26 +33,50 @@ pub struct JobSpec {
     /// Number of workers and priority; absent means all defaults.
     #[prost(message, optional, tag = "10")]
     pub resources: ::core::option::Option<ResourcesSpec>,
+    /// What the job is sorted and found by, at most 16. Keys are 1 to 64 ASCII letters, digits, '-', '\_' and '.'; values
+    /// have the characters of the name.
+    #[prost(btree_map = "string, string", tag = "11")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// A model, named by its kind. The coordinator does not interpret the parameters; workers check them.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ModelSpec {
-    /// Kind of the model as workers know it, for example "mlp"; the same characters as in JobSpec.name.
+    /// Kind of the model as workers know it, for example "mlp": 1 to 128 bytes of letters, digits, spaces, '-', '\_' and '.'.
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
-    /// Initial weights: the digest that UploadInitialWeights returned, 64 lower-case hex digits. Absent means that a
-    /// worker draws the weights from the seed.
+    /// Initial weights: the digest that UploadInitialWeights returned, 64 lower-case hex digits. If this and init_job are
+    /// absent, a worker draws the weights from the seed.
     #[prost(string, optional, tag = "2")]
     pub init: ::core::option::Option<::prost::alloc::string::String>,
     /// Parameters of the kind: the other keys under \[model\] of a job file. Numbers must be finite, and whole numbers must
     /// lie within -2^53 to 2^53. Null values and more than 16 levels of nesting are refused.
     #[prost(message, optional, tag = "3")]
     pub parameters: ::core::option::Option<::prost_types::Struct>,
+    /// Another job whose weights the job starts from. Not together with init.
+    #[prost(message, optional, tag = "4")]
+    pub init_job: ::core::option::Option<InitialJob>,
+}
+/// A checkpoint of another job of the same coordinator, to start from. The caller must have access to that job.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InitialJob {
+    /// Identity of the other job.
+    #[prost(string, tag = "1")]
+    pub job: ::prost::alloc::string::String,
+    /// Outer steps done at the checkpoint; absent means the newest one when the new job is created.
+    #[prost(uint64, optional, tag = "2")]
+    pub checkpoint: ::core::option::Option<u64>,
+    /// Whether the job also takes over the state of the optimizer and the position in the data: it then goes on where the
+    /// other job stopped. TrainSpec.epochs or TrainSpec.steps, and the schedule, count from the beginning of the other job.
+    #[prost(bool, tag = "3")]
+    pub continues: bool,
 }
 /// A data set, named by its kind. The coordinator does not interpret the parameters; workers check them.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DataSpec {
-    /// Kind of the data set as workers know it, for example "digits"; the same characters as in JobSpec.name.
+    /// Kind of the data set as workers know it, for example "digits"; the same characters as in ModelSpec.kind.
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
     /// Whether the samples are shuffled anew for each epoch; false means the order of the data set. Default true.
@@ -116,7 +140,7 @@ pub struct OptimizerSpec {
     /// Which gradients update running statistics.
     #[prost(enumeration = "BatchStatistics", tag = "10")]
     pub batch_statistics: i32,
-    /// Scope of the perturbation. For methods with ascents.
+    /// Which gradient the ascents follow. For methods with ascents.
     #[prost(enumeration = "Perturbation", tag = "11")]
     pub perturbation: i32,
     /// The base optimizer; absent means all defaults.
@@ -193,9 +217,9 @@ pub struct ScheduleSpec {
     pub warmup_start: ::core::option::Option<f64>,
 }
 /// When checkpoints are written. One is always written before the first outer step, after the last one, and when a job
-/// pauses after an outer step. At most one of every_epochs and every_steps may be given. If both are absent, a job with
-/// TrainSpec.epochs writes one after every epoch, and a job with TrainSpec.steps no further ones.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+/// pauses after an outer step. At most one of every_epochs, every_steps and every_minutes may be given. If all are absent,
+/// every_minutes is 5.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct CheckpointSpec {
     /// Epochs between two checkpoints, up to 2^40; 0 means no further ones.
     #[prost(uint64, optional, tag = "1")]
@@ -209,6 +233,10 @@ pub struct CheckpointSpec {
     /// What the job does if a checkpoint cannot be written.
     #[prost(enumeration = "OnCheckpointFailure", tag = "4")]
     pub on_failure: i32,
+    /// Minutes between two checkpoints, 0.01 to 525600, at the end of an outer step; 0 means no further ones. The time is
+    /// longer where writing a checkpoint takes more than a twentieth of it.
+    #[prost(double, optional, tag = "5")]
+    pub every_minutes: ::core::option::Option<f64>,
 }
 /// When the test split, if there is one, is evaluated. This always happens after the last outer step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -305,6 +333,17 @@ pub struct Segment {
     /// One past the last shard.
     #[prost(uint32, tag = "2")]
     pub end_shard: u32,
+}
+/// Sums over the visits of a segment's shards, with the perturbation SHARD.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct VisitSums {
+    /// Sum of the losses of the segment's samples at the last gradient of their shard's visit, in nats.
+    #[prost(double, tag = "1")]
+    pub last_loss_sum: f64,
+    /// Sum of the Euclidean norms of the first gradients of the segment's shards, each divided by the number of samples of
+    /// the whole batch as it is contributed.
+    #[prost(double, tag = "2")]
+    pub gradient_norm_sum: f64,
 }
 /// The contiguous blocks first .. end, not empty, of the blocks into which weights and partials are cut for the exchange
 /// between workers.
@@ -596,6 +635,8 @@ pub enum Perturbation {
     Unspecified = 0,
     /// The gradient of the whole batch, over all workers together.
     Global = 1,
+    /// The gradient of each shard alone: every shard has perturbed weights of its own. Not with the minibatch SWITCH.
+    Shard = 2,
 }
 impl Perturbation {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -606,6 +647,7 @@ impl Perturbation {
         match self {
             Self::Unspecified => "PERTURBATION_UNSPECIFIED",
             Self::Global => "PERTURBATION_GLOBAL",
+            Self::Shard => "PERTURBATION_SHARD",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -613,6 +655,7 @@ impl Perturbation {
         match value {
             "PERTURBATION_UNSPECIFIED" => Some(Self::Unspecified),
             "PERTURBATION_GLOBAL" => Some(Self::Global),
+            "PERTURBATION_SHARD" => Some(Self::Shard),
             _ => None,
         }
     }
@@ -799,6 +842,35 @@ pub struct Job {
     /// Name of the principal that created the job; empty if the coordinator did not authenticate callers.
     #[prost(string, tag = "12")]
     pub owner: ::prost::alloc::string::String,
+    /// Outer steps up to this one were done before the job went on from an earlier checkpoint, and are being done again; 0 if
+    /// none are.
+    #[prost(uint64, tag = "15")]
+    pub repeats_until: u64,
+    /// What a job that has not ended waits for, in words that continue «waits for»; empty if it waits for nothing.
+    #[prost(string, tag = "13")]
+    pub waiting_for: ::prost::alloc::string::String,
+    /// The newest results; absent before the first outer step.
+    #[prost(message, optional, tag = "14")]
+    pub results: ::core::option::Option<JobResults>,
+}
+/// Results of a job so far.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct JobResults {
+    /// The outer step of loss and accuracy.
+    #[prost(uint64, tag = "1")]
+    pub outer_step: u64,
+    /// Mean loss of the first batch of that outer step at the slow weights, in nats.
+    #[prost(double, tag = "2")]
+    pub loss: f64,
+    /// Fraction of that batch that was classified correctly, 0 to 1.
+    #[prost(double, tag = "3")]
+    pub accuracy: f64,
+    /// The newest evaluation; absent if there was none.
+    #[prost(message, optional, tag = "4")]
+    pub test: ::core::option::Option<TestMetrics>,
+    /// The outer step after which it was; 0 if there was none.
+    #[prost(uint64, tag = "5")]
+    pub test_outer_step: u64,
 }
 /// Request of CreateJob.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -833,19 +905,35 @@ pub struct GetJobResponse {
     pub job: ::core::option::Option<Job>,
 }
 /// Request of ListJobs.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListJobsRequest {
     /// Maximum number of jobs in the page, 1 to 1000; 0 means 100. Larger values are refused.
     #[prost(uint32, tag = "1")]
     pub page_size: u32,
-    /// The next_page_token of the previous page; empty for the first page.
+    /// The next_page_token of the previous page, with the same filters; empty for the first page.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// Only jobs in one of these states; empty means any.
+    #[prost(enumeration = "JobState", repeated, tag = "3")]
+    pub states: ::prost::alloc::vec::Vec<i32>,
+    /// Only jobs of this owner; empty means any.
+    #[prost(string, tag = "4")]
+    pub owner: ::prost::alloc::string::String,
+    /// Only jobs with this text in their names, upper and lower case alike; empty means any.
+    #[prost(string, tag = "5")]
+    pub name: ::prost::alloc::string::String,
+    /// Only jobs with all of these labels; an empty value stands for any.
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// Response of ListJobs: one page.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListJobsResponse {
-    /// The jobs, newest first. A page may hold fewer jobs than page_size although more follow.
+    /// The jobs: first those that have not ended, then those that have, the newest first. A page may hold fewer jobs than
+    /// page_size, or none, although more follow.
     #[prost(message, repeated, tag = "1")]
     pub jobs: ::prost::alloc::vec::Vec<Job>,
     /// The page_token of the next page; empty if this page is the last.
@@ -894,6 +982,20 @@ pub struct ResumeJobRequest {
 /// Response of ResumeJob.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ResumeJobResponse {
+    /// The job after the call.
+    #[prost(message, optional, tag = "1")]
+    pub job: ::core::option::Option<Job>,
+}
+/// Request of RetryJob.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetryJobRequest {
+    /// Identity of the job.
+    #[prost(string, tag = "1")]
+    pub job_id: ::prost::alloc::string::String,
+}
+/// Response of RetryJob.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RetryJobResponse {
     /// The job after the call.
     #[prost(message, optional, tag = "1")]
     pub job: ::core::option::Option<Job>,
@@ -966,6 +1068,9 @@ pub struct JobNotice {
     /// Digest of the final weights, as in Job.digest; empty unless the job has succeeded.
     #[prost(string, tag = "7")]
     pub digest: ::prost::alloc::string::String,
+    /// What the notice is about. Programs tell notices apart by it, never by their message.
+    #[prost(enumeration = "NoticeKind", tag = "8")]
+    pub kind: i32,
 }
 /// Measurements of one outer step.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -985,9 +1090,10 @@ pub struct OuterStepMetrics {
     /// Fraction of the first batch's samples, 0 to 1, that were classified correctly at the slow weights.
     #[prost(double, tag = "5")]
     pub accuracy: f64,
-    /// Euclidean norm of the step's first gradient over all parameters.
-    #[prost(double, tag = "6")]
-    pub gradient_norm: f64,
+    /// Euclidean norm of the step's first gradient over all parameters. Absent with the perturbation SHARD: that gradient is
+    /// not sent.
+    #[prost(double, optional, tag = "6")]
+    pub gradient_norm: ::core::option::Option<f64>,
     /// Learning rate of the step's descents.
     #[prost(double, tag = "7")]
     pub learning_rate: f64,
@@ -1019,6 +1125,10 @@ pub struct OuterStepMetrics {
     /// of any class.
     #[prost(string, tag = "16")]
     pub compute_class: ::prost::alloc::string::String,
+    /// Mean over the shards of the Euclidean norms of their first gradients, weighted by their shares of the batch. Only with
+    /// the perturbation SHARD, in place of gradient_norm.
+    #[prost(double, optional, tag = "17")]
+    pub mean_shard_gradient_norm: ::core::option::Option<f64>,
 }
 /// Result of an evaluation: the slow weights on the test split.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -1036,7 +1146,7 @@ pub struct TestMetrics {
 /// Wall time of an outer step in seconds, an evaluation after it included. The parts do not overlap.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct TimeSplit {
-    /// From the beginning to the end of the step.
+    /// From the beginning to the end of the step. The other parts add up to it.
     #[prost(double, tag = "1")]
     pub total: f64,
     /// Computing on the busiest worker of each request, summed over the requests. The busiest worker is the one with the
@@ -1049,7 +1159,8 @@ pub struct TimeSplit {
     /// Summing partials and updating the weights on the coordinator.
     #[prost(double, tag = "4")]
     pub optimizer: f64,
-    /// Waiting for slower workers: from the moment at which the first worker has finished its shards, for each request.
+    /// Waiting for slower workers: from the moment at which the first worker has finished its shards, for each request, as
+    /// far as the other parts leave room for it. While the busiest worker computes, that is computing.
     #[prost(double, tag = "5")]
     pub waiting: f64,
     /// Waiting of the same busiest workers for samples to be read, decoded and augmented.
@@ -1131,6 +1242,39 @@ pub struct FileHeader {
     #[prost(uint64, tag = "1")]
     pub length: u64,
 }
+/// Request of ListCheckpoints.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCheckpointsRequest {
+    /// Identity of the job.
+    #[prost(string, tag = "1")]
+    pub job_id: ::prost::alloc::string::String,
+}
+/// Response of ListCheckpoints.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListCheckpointsResponse {
+    /// The whole checkpoints, newest first. DownloadCheckpoint has the model of each until a newer one takes its place.
+    #[prost(message, repeated, tag = "1")]
+    pub checkpoints: ::prost::alloc::vec::Vec<Checkpoint>,
+}
+/// A checkpoint of a job.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Checkpoint {
+    /// Outer steps done at the checkpoint.
+    #[prost(uint64, tag = "1")]
+    pub outer_step: u64,
+    /// Epoch of the next sample, from 0: the number of epochs that are complete.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// Digest of the weights, as in Job.digest.
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    /// Size of all its files in bytes: model, state of the optimizer and manifest.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    /// Time at which it was written.
+    #[prost(message, optional, tag = "5")]
+    pub written_at: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// Request of DownloadCheckpoint.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DownloadCheckpointRequest {
@@ -1177,7 +1321,7 @@ pub struct CheckpointHeader {
     #[prost(string, tag = "3")]
     pub digest: ::prost::alloc::string::String,
 }
-/// States of a job. SUCCEEDED, FAILED and CANCELLED are final.
+/// States of a job. SUCCEEDED is final, and so are FAILED and CANCELLED unless RetryJob is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum JobState {
@@ -1226,6 +1370,51 @@ impl JobState {
             "JOB_STATE_SUCCEEDED" => Some(Self::Succeeded),
             "JOB_STATE_FAILED" => Some(Self::Failed),
             "JOB_STATE_CANCELLED" => Some(Self::Cancelled),
+            _ => None,
+        }
+    }
+}
+/// What a notice is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum NoticeKind {
+    /// Not known: the coordinator that stored it was of a version without kinds.
+    Unspecified = 0,
+    /// The job was created, or its state has changed.
+    State = 1,
+    /// A checkpoint is durable.
+    Checkpoint = 2,
+    /// A checkpoint could not be written.
+    CheckpointFailed = 3,
+    /// Training waits because its results cannot be stored, or goes on because they can be stored again.
+    Storage = 4,
+    /// Something else, mostly of the job's workers.
+    Event = 5,
+}
+impl NoticeKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "NOTICE_KIND_UNSPECIFIED",
+            Self::State => "NOTICE_KIND_STATE",
+            Self::Checkpoint => "NOTICE_KIND_CHECKPOINT",
+            Self::CheckpointFailed => "NOTICE_KIND_CHECKPOINT_FAILED",
+            Self::Storage => "NOTICE_KIND_STORAGE",
+            Self::Event => "NOTICE_KIND_EVENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NOTICE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "NOTICE_KIND_STATE" => Some(Self::State),
+            "NOTICE_KIND_CHECKPOINT" => Some(Self::Checkpoint),
+            "NOTICE_KIND_CHECKPOINT_FAILED" => Some(Self::CheckpointFailed),
+            "NOTICE_KIND_STORAGE" => Some(Self::Storage),
+            "NOTICE_KIND_EVENT" => Some(Self::Event),
             _ => None,
         }
     }
@@ -1474,6 +1663,32 @@ pub mod job_service_client {
                 .insert(GrpcMethod::new("lookbehind.v1.JobService", "ResumeJob"));
             self.inner.unary(req, path, codec).await
         }
+        /// Queues a failed or cancelled job again: it goes on from its newest checkpoint, or from its beginning if it has none.
+        /// For a job that has not ended, the call succeeds and changes nothing.
+        pub async fn retry_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RetryJobRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RetryJobResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/lookbehind.v1.JobService/RetryJob",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("lookbehind.v1.JobService", "RetryJob"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Deletes a job that has ended, with its events, metrics and checkpoints. The file of initial weights that it started
         /// from goes with the last such job. Streams of the job that are open end with NOT_FOUND, or complete.
         pub async fn delete_job(
@@ -1501,7 +1716,7 @@ pub mod job_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Streams the stored events after the cursor, then new events, until the job has ended. The last notice of a job has
-        /// the state SUCCEEDED, FAILED or CANCELLED. If the stream ends and the caller does not have it, call again with the
+        /// the state SUCCEEDED, FAILED or CANCELLED; a job that was retried has earlier notices of these states. If the stream ends and the caller does not have it, call again with the
         /// revision and the outer step of the last events received.
         pub async fn watch_job(
             &mut self,
@@ -1582,6 +1797,31 @@ pub mod job_service_client {
                     GrpcMethod::new("lookbehind.v1.JobService", "UploadInitialWeights"),
                 );
             self.inner.client_streaming(req, path, codec).await
+        }
+        /// Lists the checkpoints of a job that there are now, newest first.
+        pub async fn list_checkpoints(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListCheckpointsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCheckpointsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/lookbehind.v1.JobService/ListCheckpoints",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("lookbehind.v1.JobService", "ListCheckpoints"));
+            self.inner.unary(req, path, codec).await
         }
         /// Streams the model file of a checkpoint.
         pub async fn download_checkpoint(
@@ -1671,6 +1911,15 @@ pub mod job_service_server {
             tonic::Response<super::ResumeJobResponse>,
             tonic::Status,
         >;
+        /// Queues a failed or cancelled job again: it goes on from its newest checkpoint, or from its beginning if it has none.
+        /// For a job that has not ended, the call succeeds and changes nothing.
+        async fn retry_job(
+            &self,
+            request: tonic::Request<super::RetryJobRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RetryJobResponse>,
+            tonic::Status,
+        >;
         /// Deletes a job that has ended, with its events, metrics and checkpoints. The file of initial weights that it started
         /// from goes with the last such job. Streams of the job that are open end with NOT_FOUND, or complete.
         async fn delete_job(
@@ -1687,7 +1936,7 @@ pub mod job_service_server {
             + std::marker::Send
             + 'static;
         /// Streams the stored events after the cursor, then new events, until the job has ended. The last notice of a job has
-        /// the state SUCCEEDED, FAILED or CANCELLED. If the stream ends and the caller does not have it, call again with the
+        /// the state SUCCEEDED, FAILED or CANCELLED; a job that was retried has earlier notices of these states. If the stream ends and the caller does not have it, call again with the
         /// revision and the outer step of the last events received.
         async fn watch_job(
             &self,
@@ -1709,6 +1958,14 @@ pub mod job_service_server {
             request: tonic::Request<tonic::Streaming<super::UploadInitialWeightsRequest>>,
         ) -> std::result::Result<
             tonic::Response<super::UploadInitialWeightsResponse>,
+            tonic::Status,
+        >;
+        /// Lists the checkpoints of a job that there are now, newest first.
+        async fn list_checkpoints(
+            &self,
+            request: tonic::Request<super::ListCheckpointsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCheckpointsResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the DownloadCheckpoint method.
@@ -2078,6 +2335,51 @@ pub mod job_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/lookbehind.v1.JobService/RetryJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct RetryJobSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::UnaryService<super::RetryJobRequest>
+                    for RetryJobSvc<T> {
+                        type Response = super::RetryJobResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RetryJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::retry_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RetryJobSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/lookbehind.v1.JobService/DeleteJob" => {
                     #[allow(non_camel_case_types)]
                     struct DeleteJobSvc<T: JobService>(pub Arc<T>);
@@ -2259,6 +2561,51 @@ pub mod job_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/lookbehind.v1.JobService/ListCheckpoints" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListCheckpointsSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::UnaryService<super::ListCheckpointsRequest>
+                    for ListCheckpointsSvc<T> {
+                        type Response = super::ListCheckpointsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListCheckpointsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::list_checkpoints(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListCheckpointsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -2532,6 +2879,9 @@ pub struct Prepared {
     /// Human-readable description of the compute class: processor, libraries, build. Cut after 1000 characters.
     #[prost(string, tag = "4")]
     pub class_description: ::prost::alloc::string::String,
+    /// For people: what was read of the data, what of them was left out, and what was converted. Cut after 1000 characters.
+    #[prost(string, tag = "5")]
+    pub data_report: ::prost::alloc::string::String,
 }
 /// A job could not be prepared.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2602,6 +2952,10 @@ pub struct Exchange {
     /// Segments of the request and the workers that were asked for them. Some may overlap.
     #[prost(message, repeated, tag = "5")]
     pub makers: ::prost::alloc::vec::Vec<Maker>,
+    /// Ranges that together cover the blocks of the weights, with the perturbation SHARD: partials have more blocks than the
+    /// weights, and only these are in `ranges`. Empty otherwise.
+    #[prost(message, repeated, tag = "6")]
+    pub weights: ::prost::alloc::vec::Vec<OwnedRange>,
 }
 /// A worker of a request.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2661,6 +3015,9 @@ pub struct Computed {
     /// Digests of all blocks of the partial, 16 bytes each; see BlockDigest.
     #[prost(bytes = "bytes", tag = "8")]
     pub digests: ::prost::bytes::Bytes,
+    /// What only gradients with the perturbation SHARD have; absent for all others.
+    #[prost(message, optional, tag = "9")]
+    pub visits: ::core::option::Option<VisitSums>,
 }
 /// The owner of a range has added all partials.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3182,7 +3539,7 @@ pub struct StateHeader {
 pub struct UploadPartialRequest {
     /// The parts in this order: one header, the chunks (none for a test request), one trailer. The checksum covers the
     /// bytes of all chunks and then 24 bytes of the header: loss_sum as the bits of the double, correct, and samples, each
-    /// as a little-endian 64-bit value.
+    /// as a little-endian 64-bit value; with visits, 16 more: visits.last_loss_sum and visits.gradient_norm_sum.
     #[prost(oneof = "upload_partial_request::Part", tags = "1, 2, 3")]
     pub part: ::core::option::Option<upload_partial_request::Part>,
 }
@@ -3190,7 +3547,7 @@ pub struct UploadPartialRequest {
 pub mod upload_partial_request {
     /// The parts in this order: one header, the chunks (none for a test request), one trailer. The checksum covers the
     /// bytes of all chunks and then 24 bytes of the header: loss_sum as the bits of the double, correct, and samples, each
-    /// as a little-endian 64-bit value.
+    /// as a little-endian 64-bit value; with visits, 16 more: visits.last_loss_sum and visits.gradient_norm_sum.
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Part {
         /// First part: what the partial belongs to, lengths and sums.
@@ -3217,11 +3574,13 @@ pub struct PartialHeader {
     #[prost(message, optional, tag = "3")]
     pub segment: ::core::option::Option<Segment>,
     /// Elements of the gradient: those of all parameters; 0 for a test request. The values are the gradient of the sum of
-    /// the losses of the segment's samples, divided by the number of samples of the whole batch.
+    /// the losses of the segment's samples, divided by the number of samples of the whole batch. With the perturbation
+    /// SHARD: the gradients that descend, one after the other.
     #[prost(uint64, tag = "4")]
     pub gradient: u64,
     /// Elements of the batch statistics: those of all running statistics; 0 for a test request. The values are the mean
     /// and the unbiased variance of each shard, weighted by the shard's share of the batch and summed over the segment.
+    /// With the perturbation SHARD: those of all gradients, one after the other.
     #[prost(uint64, tag = "5")]
     pub statistics: u64,
     /// Sum of the losses of the segment's samples, in nats.
@@ -3239,6 +3598,9 @@ pub struct PartialHeader {
     /// Seconds that the worker waited for samples to be read, decoded and augmented.
     #[prost(double, tag = "10")]
     pub data_seconds: f64,
+    /// What only gradients with the perturbation SHARD have; absent for all others.
+    #[prost(message, optional, tag = "11")]
+    pub visits: ::core::option::Option<VisitSums>,
 }
 /// Response of UploadPartial.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

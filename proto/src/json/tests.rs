@@ -36,14 +36,31 @@ fn spec() -> v1::JobSpec {
 #[test]
 fn keys_are_the_fields_of_the_protocol_and_absent_ones_are_omitted() {
     let at = Some(Timestamp::default());
-    let job = v1::Job { spec: Some(spec()), created_at: at, finished_at: at, ..v1::Job::default() };
+    let results = v1::JobResults { test: Some(v1::TestMetrics::default()), ..v1::JobResults::default() };
+    let job = v1::Job {
+        spec: Some(spec()),
+        created_at: at,
+        finished_at: at,
+        results: Some(results),
+        ..v1::Job::default()
+    };
     assert_keys("Job", &JobJson::from(&job), &JobJson::from(&v1::Job::default()));
+    assert_keys("JobResults", &ResultsJson::from(&results), &ResultsJson::from(&v1::JobResults::default()));
     let notice = v1::JobNotice { at, ..v1::JobNotice::default() };
     assert_keys("JobNotice", &NoticeJson::from(&notice), &NoticeJson::from(&v1::JobNotice::default()));
+    let checkpoint = v1::Checkpoint { written_at: at, ..v1::Checkpoint::default() };
+    let empty = CheckpointJson::from(&v1::Checkpoint::default());
+    assert_keys("Checkpoint", &CheckpointJson::from(&checkpoint), &empty);
     let worker = WorkerJson::from(&v1::Worker::default());
     assert_keys("Worker", &worker, &worker);
     let (time, test) = (v1::TimeSplit::default(), v1::TestMetrics::default());
-    let step = v1::OuterStepMetrics { time: Some(time), test: Some(test), ..v1::OuterStepMetrics::default() };
+    let step = v1::OuterStepMetrics {
+        time: Some(time),
+        test: Some(test),
+        gradient_norm: Some(0.5),
+        mean_shard_gradient_norm: Some(0.5),
+        ..v1::OuterStepMetrics::default()
+    };
     let empty = StepJson::from(&v1::OuterStepMetrics::default());
     assert_keys("OuterStepMetrics", &StepJson::from(&step), &empty);
     assert_keys("TimeSplit", &TimeJson::from(&time), &TimeJson::from(&time));

@@ -20,19 +20,34 @@ alpha = "adaptive"
 fn a_job_is_the_same_after_a_journey_over_the_wire() {
     let full = format!(
         "{SMALL}rho = 0.3\nascent = \"asam\"\neta = 0.02\ngradients = \"reference\"\nminibatch = \"same\"\n\
-         batch_statistics = \"unperturbed\"\nperturbation = \"global\"\n\
+         batch_statistics = \"unperturbed\"\nperturbation = \"shard\"\n\
          [optimizer.base]\nkind = \"adamw\"\nlr = 1e-3\nbetas = [0.8, 0.99]\neps = 1e-7\nweight_decay = 0.1\n\
          [schedule]\nkind = \"multistep\"\nmilestones = [1, 2]\ngamma = 0.5\nwarmup = 1\nwarmup_start = 0.2\n\
          [checkpoint]\nevery_steps = 3\nkeep = 4\non_failure = \"pause\"\n[eval]\nevery_epochs = 0\n\
          [resources]\nmin_workers = 2\nmax_workers = 3\npriority = -7\nverify = 2\n"
     )
     .replace("batch_size = 64", "batch_size = 64\nprecision = \"tf32\"\ncompute_classes = \"any\"");
-    for text in [SMALL, &full] {
+    let after_another =
+        SMALL.replace("[optimizer]", "[checkpoint]\nevery_minutes = 0.5\n[optimizer]").replace(
+            "hidden = [32]",
+            "hidden = [32], init = { job = \"j0123abcd\", checkpoint = 7, continues = true }",
+        );
+    for text in [SMALL, &full, &after_another] {
         let file = parse_toml(text).expect("a valid job");
         let travelled = from_proto(&to_proto(&file)).expect("its message");
         assert_eq!(travelled.validate(), file.validate());
         assert_eq!(travelled.model.parameters, file.model.parameters, "whole numbers stay whole");
     }
+}
+
+#[test]
+fn initial_weights_of_a_file_and_of_a_job_together_are_refused() {
+    let mut message = to_proto(&parse_toml(SMALL).expect("a valid job"));
+    if let Some(model) = &mut message.model {
+        model.init = Some("digest".into());
+        model.init_job = Some(v1::InitialJob { job: "j0123abcd".into(), ..v1::InitialJob::default() });
+    }
+    assert_eq!(from_proto(&message).expect_err("two starts").path, "model.init");
 }
 
 #[test]

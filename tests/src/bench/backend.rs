@@ -111,7 +111,7 @@ impl ConstantJob {
         Partial {
             gradient,
             statistics: FlatBuffer::default(),
-            sums: Sums { loss: samples as f64, correct: 0, samples },
+            sums: Sums { loss: samples as f64, correct: 0, samples, visits: None },
         }
     }
 }

@@ -69,8 +69,7 @@ impl BenchJob {
         access: &Access,
         mut on_step: impl FnMut(v1::OuterStepMetrics),
     ) -> Result<(), Failure> {
-        let channel = access.connect(&access.endpoint()).await?;
-        let mut client = JobServiceClient::with_interceptor(channel, access.authorize()?);
+        let mut client = JobServiceClient::new(access.connect(&access.endpoint()).await?);
         let request = v1::CreateJobRequest { request_id: "bench".into(), spec: Some(self.spec()?) };
         let job = client.create_job(request).await?.into_inner().job.ok_or("no job came")?;
         let request = v1::WatchJobRequest { job_id: job.id.clone(), ..Default::default() };

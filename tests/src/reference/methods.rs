@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use lookbehind_common::job::{Alpha, Ascent, InnerGradients, Method, Minibatch, OptimizerSpec};
+use lookbehind_common::job::{Alpha, Ascent, InnerGradients, JobSpec, Method, Minibatch, Perturbation};
 
 use super::Values;
 use super::base::{Base, each};
@@ -28,7 +28,7 @@ pub fn inner_steps(method: &Method) -> InnerSteps {
     InnerSteps { k: k as usize, batches: if switches { k as usize } else { 1 } }
 }
 
-/// Gradient of the mean loss of a batch, at some weights.
+/// Gradient of the mean loss of some samples, at some weights.
 pub type Gradient<'a> = dyn Fn(&Values, &Range<usize>) -> Values + 'a;
 
 /// The state of a training run between outer steps.
@@ -37,15 +37,48 @@ pub struct Trainer {
     /// Whether adaptive ascents scale each tensor; one value per tensor.
     scaled: Vec<bool>,
     base: Base,
+    /// Shards of a batch.
+    shards: usize,
     /// The slow weights φ.
     pub slow: Values,
 }
 
+/// The perturbed weights φ′ of each part of a batch: the whole batch, or the shards that climb by themselves.
+struct Perturbed {
+    parts: Vec<(Range<usize>, Values)>,
+}
+
+impl Perturbed {
+    /// Goes on with the batch of the next inner step. Shards climb on one batch only.
+    fn turn_to(&mut self, batch: &Range<usize>) {
+        if let [(part, _)] = self.parts.as_mut_slice() {
+            *part = batch.clone();
+        }
+    }
+
+    /// The gradient of the batch's mean loss, each part at its own weights.
+    fn gradient(&self, of: &Gradient<'_>) -> Values {
+        let samples: usize = self.parts.iter().map(|(part, _)| part.len()).sum();
+        let mut sum: Option<Values> = None;
+        for (part, weights) in &self.parts {
+            let share = part.len() as f64 / samples as f64;
+            let mut gradient = of(weights, part);
+            gradient.iter_mut().flatten().for_each(|g| *g *= share);
+            match &mut sum {
+                Some(sum) => each(sum, &gradient, |sum, g| sum + g),
+                None => sum = Some(gradient),
+            }
+        }
+        sum.expect("a batch has samples")
+    }
+}
+
 impl Trainer {
     /// The state before the first outer step; `names` and `slow` are in the same order.
-    pub fn new(spec: &OptimizerSpec, names: &[String], slow: Values) -> Self {
+    pub fn new(spec: &JobSpec, names: &[String], slow: Values) -> Self {
         let scaled = names.iter().map(|name| name.contains("weight")).collect();
-        Self { method: spec.method, scaled, base: Base::new(spec.base), slow }
+        let (method, base) = (spec.optimizer.method, Base::new(spec.optimizer.base));
+        Self { method, scaled, base, shards: spec.train.shards as usize, slow }
     }
 
     /// Takes one outer step with the given batches.
@@ -59,9 +92,9 @@ impl Trainer {
                 self.base.step(&mut self.slow, &g, lr);
             }
             Method::Sam { ascent } => {
-                let perturbed = self.ascend(&self.slow, &gradient(&self.slow, &batches[0]), ascent);
-                let g = gradient(&perturbed, &batches[0]);
-                self.base.step(&mut self.slow, &g, lr);
+                let mut perturbed = self.unperturbed(&self.slow, &batches[0], ascent);
+                self.climb(&mut perturbed, ascent, gradient);
+                self.base.step(&mut self.slow, &perturbed.gradient(gradient), lr);
             }
             Method::Lookahead { alpha, .. } => {
                 let mut path = vec![self.slow.clone()];
@@ -74,29 +107,55 @@ impl Trainer {
             Method::LookaheadSam { ascent, alpha, .. } => {
                 let mut path = vec![self.slow.clone()];
                 for batch in &batches {
-                    let fast = &path[path.len() - 1];
-                    let perturbed = self.ascend(fast, &gradient(fast, batch), ascent);
-                    self.descend(&mut path, &gradient(&perturbed, batch), lr);
+                    let mut perturbed = self.unperturbed(&path[path.len() - 1], batch, ascent);
+                    self.climb(&mut perturbed, ascent, gradient);
+                    self.descend(&mut path, &perturbed.gradient(gradient), lr);
                 }
                 self.interpolate(&path, alpha);
             }
             Method::MultistepSam { ascent, .. } => {
-                let mut perturbed = self.slow.clone();
+                let mut perturbed = self.unperturbed(&self.slow, &batches[0], ascent);
                 for batch in &batches {
-                    perturbed = self.ascend(&perturbed, &gradient(&perturbed, batch), ascent);
+                    perturbed.turn_to(batch);
+                    self.climb(&mut perturbed, ascent, gradient);
                 }
-                let g = gradient(&perturbed, &batches[batches.len() - 1]);
-                self.base.step(&mut self.slow, &g, lr);
+                self.base.step(&mut self.slow, &perturbed.gradient(gradient), lr);
             }
             // For equal batches, both ways of computing the gradients give the same ones.
             Method::Lookbehind { ascent, alpha, .. } => {
-                let (mut perturbed, mut path) = (self.slow.clone(), vec![self.slow.clone()]);
+                let mut perturbed = self.unperturbed(&self.slow, &batches[0], ascent);
+                let mut path = vec![self.slow.clone()];
                 for batch in &batches {
-                    perturbed = self.ascend(&perturbed, &gradient(&perturbed, batch), ascent);
-                    self.descend(&mut path, &gradient(&perturbed, batch), lr);
+                    perturbed.turn_to(batch);
+                    self.climb(&mut perturbed, ascent, gradient);
+                    self.descend(&mut path, &perturbed.gradient(gradient), lr);
                 }
                 self.interpolate(&path, alpha);
             }
+        }
+    }
+
+    /// Perturbed weights before the first ascent.
+    fn unperturbed(&self, weights: &Values, batch: &Range<usize>, ascent: Ascent) -> Perturbed {
+        let parts = match ascent.perturbation {
+            Perturbation::Global => 1,
+            Perturbation::Shard => self.shards.min(batch.len()),
+        };
+        // The first ones have one sample more where the parts cannot be equal.
+        let (size, longer) = (batch.len() / parts, batch.len() % parts);
+        let mut start = batch.start;
+        let part = |number: usize| {
+            let part = start..start + size + usize::from(number < longer);
+            start = part.end;
+            (part, weights.clone())
+        };
+        Perturbed { parts: (0..parts).map(part).collect() }
+    }
+
+    /// Moves the perturbed weights of each part along its own gradient.
+    fn climb(&self, perturbed: &mut Perturbed, ascent: Ascent, gradient: &Gradient<'_>) {
+        for (part, weights) in &mut perturbed.parts {
+            *weights = self.ascend(weights, &gradient(weights, part), ascent);
         }
     }
 

@@ -35,8 +35,7 @@ pub fn train(job: &JobSpec, init: &Tensors, samples: &Samples) -> Tensors {
     let mlp = Mlp::of(init);
     let gradient =
         |weights: &Values, batch: &Range<usize>| loss_and_gradient(&mlp, weights, samples, batch).1;
-    let mut trainer =
-        Trainer::new(&job.optimizer, &names, init.values().map(|(_, values)| values.clone()).collect());
+    let mut trainer = Trainer::new(job, &names, init.values().map(|(_, values)| values.clone()).collect());
     for step in outer_steps(job, samples.targets.len()) {
         trainer.outer_step(&step.batches, step.learning_rate, &gradient);
     }

@@ -12,7 +12,7 @@ use lookbehind_tests::machines::Machines;
 /// Number of workers at the beginning.
 const WORKERS: usize = 3;
 /// Logged by a worker that has lost its coordinator, whether its control stream or a transfer noticed it first.
-const LOST: &str = "coordinator lost";
+const LOST: &str = "trying again";
 
 /// A place for a worker.
 struct Seat {

@@ -1,11 +1,16 @@
 //! Connections that are cut, refused, one-way or slow change neither the final weights nor what a watcher sees.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use lookbehind_tests::client::within;
 use lookbehind_tests::cluster::small_digest;
 use lookbehind_tests::jobs::{LONG_STEPS, on_workers, small_with};
 use lookbehind_tests::process::Process;
+use lookbehind_tests::programs;
 use lookbehind_tests::proxy::{Direction, Proxy, Which};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 use lookbehind_tests::machines::{Machines, ends_like_an_undisturbed_run, reported_outer_steps};
 
@@ -132,4 +137,20 @@ async fn a_watcher_whose_connection_is_cut_is_told_every_step_once() {
         "each step once, whatever was cut"
     );
     ends_like_an_undisturbed_run(&machines, &id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_waits_for_its_coordinator_does_not_repeat_itself() {
+    let folder = TempDir::with_prefix("lookbehind-waiting-").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let worker = Process::start(programs::worker(), &["--coordinator", &url], folder.path(), "worker");
+    for _ in 0..6 {
+        drop(within("another attempt", listener.accept()).await.unwrap());
+    }
+    let log = worker.stderr();
+    let reasons: Vec<&str> =
+        log.lines().filter_map(|line| line.split_once("trying again")).map(|(_, told)| told).collect();
+    let different: BTreeSet<&&str> = reasons.iter().collect();
+    assert!(!reasons.is_empty() && different.len() == reasons.len(), "{log}");
 }

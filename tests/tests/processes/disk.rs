@@ -14,7 +14,8 @@ use rustix::process::Signal;
 use tokio::sync::OnceCell;
 use tonic::Code;
 
-use lookbehind_tests::machines::Machines;
+use lookbehind_tests::http::{get, series};
+use lookbehind_tests::machines::{Machines, ends_like_an_undisturbed_run};
 use lookbehind_tests::volume::Volume;
 
 /// Space for the database, a job's journal and some checkpoints.
@@ -113,6 +114,8 @@ impl FullDisk {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_that_finds_no_room_says_so_and_the_training_goes_on() {
     let disk = FullDisk::new().await;
+    let mut watching = disk.machines.user("watching", &["watch", &disk.id]);
+    watching.logged("could not be written: ").await;
     disk.trains_on().await;
     let kept = disk.machines.checkpoints(&disk.id);
     assert!(kept.contains(&disk.checkpoint), "expected {} among {kept:?}", disk.checkpoint);
@@ -130,8 +133,8 @@ async fn a_coordinator_killed_on_a_full_disk_goes_on_from_the_checkpoint_before(
     disk.machines.coordinator.ended().await;
     disk.free();
     disk.machines.restart().await;
-    let from = ["training from", &checkpoint.to_string()];
-    disk.machines.client.watch(&disk.id).await.until_said(&from).await;
+    let from = format!("from outer step {checkpoint}");
+    disk.machines.client.watch(&disk.id).await.until_said(&[&from]).await;
     disk.ends_like_an_undisturbed_run().await;
 }
 
@@ -156,6 +159,7 @@ async fn a_job_that_finds_no_room_for_its_first_checkpoint_says_so() {
         assert!(paused.message().contains(words), "expected {words:?} in {:?}", paused.message());
         assert!(failed.message().contains(words), "expected {words:?} in {:?}", failed.message());
     }
+    assert!(!failed.message().contains("not a usable"), "{}", failed.message());
 
     machines.volume().free();
     let (code, user) = machines.ask("resume", &["resume", &waits]).await;
@@ -179,7 +183,7 @@ async fn a_job_that_cannot_be_stored_is_refused_and_those_before_it_are_kept() {
             Err(status) => break status,
         }
     };
-    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     assert!(refused.message().contains("No space left"), "{refused}");
 
     machines.coordinator.signal(Signal::KILL);
@@ -190,6 +194,74 @@ async fn a_job_that_cannot_be_stored_is_refused_and_those_before_it_are_kept() {
     let mut listed: Vec<String> = listed.into_inner().jobs.into_iter().map(|job| job.id).collect();
     listed.reverse();
     assert_eq!(listed, stored, "what was acknowledged, and nothing else");
+}
+
+/// Checks that a call that would change something is refused because the disk is full.
+async fn is_refused(machines: &Machines, args: &[&str]) {
+    let (code, user) = machines.ask("refused", args).await;
+    assert_eq!(code, 4, "{args:?}: {}", user.stderr());
+    for words in ["the coordinator's disk is full: ", "nothing was changed"] {
+        assert!(user.stderr().contains(words), "{args:?}: expected {words:?} in {}", user.stderr());
+    }
+}
+
+/// Whether the pages tell that the coordinator is in the mode in which nothing can be stored.
+async fn is_degraded(machines: &Machines) -> bool {
+    let metrics = get(machines.pages, "/metrics").await.text;
+    let degraded = series(&metrics, "lookbehind_degraded{mode=\"storage\"}") == 1.0;
+    let ready = get(machines.pages, "/readyz").await;
+    assert_eq!((ready.status == 503), degraded, "{ready:?}");
+    let overview: serde_json::Value =
+        serde_json::from_str(&get(machines.pages, "/api/overview").await.text).unwrap();
+    assert_eq!(overview["degraded"][0]["mode"] == "storage", degraded, "{overview}");
+    degraded
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_told_once_everywhere_and_what_is_refused_meanwhile_takes_no_effect_later() {
+    let machines = Machines::on_volume(Volume::new(ROOM).await).await;
+    let _worker = machines.worker("a").await;
+    let id = machines.submit("long.toml").await;
+    let mut watcher = machines.client.watch(&id).await;
+    watcher.until_step(20).await;
+    assert!(!is_degraded(&machines).await);
+    machines.volume().fill();
+    watcher.until_said(&["training waits", "the coordinator's disk is full"]).await;
+    assert!(is_degraded(&machines).await);
+
+    is_refused(&machines, &["submit", "small.toml"]).await;
+    is_refused(&machines, &["cancel", &id]).await;
+    for reads in [&["jobs"][..], &["job", &id]] {
+        let (code, user) = machines.ask("reads", reads).await;
+        assert_eq!((code, user.stdout().contains(&id)), (0, true), "{}", user.stderr());
+    }
+
+    machines.volume().free();
+    watcher.until_said(&["training goes on"]).await;
+    assert!(!is_degraded(&machines).await);
+    ends_like_an_undisturbed_run(&machines, &id).await;
+    let jobs =
+        machines.client.jobs().list_jobs(v1::ListJobsRequest::default()).await.unwrap().into_inner().jobs;
+    let listed: Vec<(&str, v1::JobState)> = jobs.iter().map(|job| (job.id.as_str(), job.state())).collect();
+    assert_eq!(listed, [(id.as_str(), v1::JobState::Succeeded)], "what was refused took no effect");
+    let log = machines.coordinator.stderr();
+    assert_eq!(log.matches("degraded mode mode=").count(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_is_told_to_end_on_a_full_disk_ends_and_goes_on_from_its_checkpoint() {
+    let mut machines = Machines::on_volume(Volume::new(ROOM).await).await;
+    let _worker = machines.worker("a").await;
+    let id = machines.submit("long.toml").await;
+    let mut watcher = machines.client.watch(&id).await;
+    watcher.until_said(&["checkpoint of outer step 100"]).await;
+    machines.volume().fill();
+    watcher.until_said(&["training waits"]).await;
+    machines.coordinator.signal(Signal::TERM);
+    assert_eq!(machines.coordinator.exit().await, 0, "{}", machines.coordinator.stderr());
+    machines.volume().free();
+    machines.restart().await;
+    ends_like_an_undisturbed_run(&machines, &id).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

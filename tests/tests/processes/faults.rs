@@ -112,6 +112,23 @@ async fn a_coordinator_and_a_worker_that_are_killed_leave_the_final_weights_unch
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_a_coordinator_at_once_and_with_a_code_of_its_own() {
+    let mut machines = Machines::new().await;
+    let worker = machines.worker("a").await;
+    let id = machines.submit("long.toml").await;
+    machines.client.watch(&id).await.until_step(20).await;
+    // Its outer step does not end any more.
+    worker.signal(Signal::STOP);
+    machines.coordinator.signal(Signal::TERM);
+    machines.coordinator.logged("shutdown requested").await;
+    machines.coordinator.signal(Signal::TERM);
+    assert_eq!(machines.coordinator.exit().await, 130, "{}", machines.coordinator.stderr());
+    worker.signal(Signal::CONT);
+    machines.restart().await;
+    ends_like_an_undisturbed_run(&machines, &id).await;
+}
+
 /// A second coordinator on the same state exits immediately with an error message.
 async fn a_second_one_is_refused(machines: &Machines) {
     let args = ["--listen", "127.0.0.1:0", "--state", "state"];

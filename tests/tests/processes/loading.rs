@@ -55,8 +55,8 @@ async fn no_table_takes_more_memory_than_the_worker_may_have() {
     machines.client.run(&small()).await;
     let before = worker.peak_memory();
     for (file, expected) in [
-        ("endless-row", "row 1, column \"a\": longer than"),
-        ("endless-cells", "row 1 has more cells"),
+        ("endless-row", "line 3, column \"a\": longer than"),
+        ("endless-cells", "line 3 has more cells"),
         ("endless-header", "the data set takes"),
         ("many-rows", "this worker's limit is 67108864"),
         ("wide-window", "this worker's limit is 67108864"),

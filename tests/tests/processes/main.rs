@@ -3,11 +3,13 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod audit;
+mod backup;
 mod connections;
 mod crashes;
 mod disk;
 mod equal_files;
 mod faults;
+mod first_use;
 mod handover;
 mod lifecycle;
 mod loading;

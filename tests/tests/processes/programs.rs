@@ -79,13 +79,15 @@ async fn a_job_that_fails_and_a_job_that_is_not_there_have_exit_codes_of_their_o
 async fn programs_that_cannot_do_their_part_say_why_and_end_with_a_code_of_its_own() {
     let machines = Machines::new().await;
     let taken = machines.url.strip_prefix("http://").unwrap();
-    let cases: [(&str, &[&str], i32, &str); 10] = [
+    let cases: [(&str, &[&str], i32, &str); 12] = [
         (programs::coordinator(), &["--state", "other", "--listen", taken], 78, taken),
         (programs::coordinator(), &["--state", "other", "--failure-detection", "0"], 78, "failure-detection"),
         (programs::coordinator(), &["--state", "other", "--max-workers", "0"], 78, "max-workers"),
         (programs::coordinator(), &["--state", "small.toml"], 78, "small.toml"),
         (programs::worker(), &["--coordinator", "not an address"], 78, "not an address"),
         (programs::worker(), &["--http", "0.0.0.0:0"], 78, "--plaintext"),
+        (programs::worker(), &["--data", "nowhere"], 78, "data nowhere: No such file"),
+        (programs::worker(), &["--data", "small.toml"], 78, "data small.toml: not a directory"),
         (programs::worker(), &["--http", taken], 78, taken),
         ("env", &["LOOKBEHIND_LOG=loud", programs::worker()], 78, "LOOKBEHIND_LOG=\"loud\""),
         (

@@ -54,3 +54,13 @@ fn line_of(process: &Process, message: &str) -> Value {
     let mut lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
     lines.find(|line| line["message"] == message).unwrap_or_else(|| panic!("no {message:?} in {log}"))
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_watches_a_job_that_waits_is_told_what_for() {
+    let machines = Machines::new().await;
+    let id = machines.submit("small.toml").await;
+    let mut watch = machines.user("watch", &["watch", &id]);
+    watch.logged(&format!("{id} waits for a worker: none is connected")).await;
+    let _worker = machines.worker("w1").await;
+    assert_eq!(watch.exit().await, 0, "{}", watch.stderr());
+}

@@ -1,7 +1,8 @@
 //! Whose identity is accepted: certificates, authorities, and unencrypted calls.
 
-use lookbehind_identity::{Access, Folder, tls_refusal};
+use lookbehind_identity::{Access, Folder, Mismatch, Refusal};
 use lookbehind_proto::v1;
+use lookbehind_proto::v1::job_service_client::JobServiceClient;
 use lookbehind_tests::client::{Client, within};
 use lookbehind_tests::cluster::{Cluster, small_digest};
 use lookbehind_tests::guarded::{self, Credentials, client};
@@ -9,19 +10,27 @@ use lookbehind_tests::jobs;
 use lookbehind_worker::registry::Registry;
 use rustls::HandshakeKind;
 use rustls::pki_types::ServerName;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::Status;
 
-/// The TLS error of a call with these credentials.
+/// Why no encrypted connection is made with these credentials.
 async fn refusal(url: &str, folder: std::path::PathBuf) -> String {
     let access = Access::new(url, Some(Folder::new(folder))).unwrap();
     let status = match access.connect(&access.endpoint()).await {
         Ok(_) => panic!("connected"),
         Err(error) => Status::from_error(error.into()),
     };
-    tls_refusal(&status).unwrap_or_else(|| panic!("not refused by TLS: {status:?}"))
+    Refusal::of(&status).unwrap_or_else(|| panic!("not refused by TLS: {status:?}")).to_string()
+}
+
+/// The other protocol that a caller finds in plain text at an address.
+async fn spoken_at(url: &str) -> Option<Refusal> {
+    let access = Access::new(url, None).unwrap();
+    let calls = access.connect(&access.endpoint()).await.expect("something listens there");
+    let refused = JobServiceClient::new(calls).list_jobs(v1::ListJobsRequest::default()).await;
+    Refusal::of(&refused.expect_err("no coordinator answers in plain text"))
 }
 
 async fn list(client: &Client) -> Result<(), Status> {
@@ -87,7 +96,7 @@ async fn an_expired_certificate_is_not_trusted_on_either_side() {
         loop {
             let access = Access::new(old.url(), Some(Folder::new(bob.clone()))).unwrap();
             if let Err(error) = access.connect(&access.endpoint()).await {
-                break tls_refusal(&error).unwrap();
+                break Refusal::of(&error).unwrap().to_string();
             }
         }
     })
@@ -115,12 +124,30 @@ async fn no_session_is_resumed_so_that_certificates_are_verified_each_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plain_text_to_an_encrypted_port_and_tls_to_a_plain_one_are_told_apart() {
     let (cluster, credentials) = guarded::cluster().await;
-    let plain = Client::new(&cluster.url().replace("https", "http"));
-    list(&plain).await.expect_err("plain text is not served");
+    let plain = cluster.url().replace("https", "http");
+    assert_eq!(spoken_at(&plain).await, Some(Refusal::Protocol(Mismatch::Tls)));
     let open = Cluster::new().await;
     let reason = refusal(&open.url().replace("http", "https"), credentials.folder("alice")).await;
-    assert!(reason.contains("does not speak TLS"), "{reason}");
+    assert_eq!(reason, Mismatch::PlainText.to_string());
     list(cluster.client()).await.expect("the admin is served");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_port_of_the_pages_is_told_from_that_of_grpc() {
+    let open = Cluster::with_config(|config| config.http = Some("127.0.0.1:0".parse().unwrap())).await;
+    let url = format!("http://{}", open.http_addr().expect("pages"));
+    let refusal = spoken_at(&url).await;
+    assert!(matches!(refusal, Some(Refusal::Protocol(Mismatch::Http(Some(_))))), "{refusal:?}");
+    // A server that does not know HTTP/2 at all answers in the words of HTTP/1.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        // Reads to the end, because a connection that is closed over unread bytes is reset.
+        while matches!(stream.read(&mut [0; 1024]).await, Ok(1..)) {}
+    });
+    assert_eq!(spoken_at(&url).await, Some(Refusal::Protocol(Mismatch::Http(None))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,7 +17,9 @@ async fn touch(user: &Client, job_id: &str) -> Vec<Result<(), Status>> {
         jobs.watch_job(v1::WatchJobRequest { job_id: job_id.clone(), ..Default::default() }).await.map(drop),
         jobs.pause_job(v1::PauseJobRequest { job_id: job_id.clone() }).await.map(drop),
         jobs.resume_job(v1::ResumeJobRequest { job_id: job_id.clone(), accept_class: false }).await.map(drop),
+        jobs.retry_job(v1::RetryJobRequest { job_id: job_id.clone() }).await.map(drop),
         jobs.cancel_job(v1::CancelJobRequest { job_id: job_id.clone() }).await.map(drop),
+        jobs.list_checkpoints(v1::ListCheckpointsRequest { job_id: job_id.clone() }).await.map(drop),
         jobs.download_checkpoint(v1::DownloadCheckpointRequest { job_id, outer_step: None }).await.map(drop),
     ]
 }
@@ -53,7 +55,7 @@ async fn a_user_has_nothing_to_do_with_anothers_job_and_an_admin_everything() {
     assert_eq!(listed(cluster.client()).await, std::slice::from_ref(&job));
     let paused = cluster.client().jobs().pause_job(v1::PauseJobRequest { job_id: job.clone() }).await;
     assert_eq!(paused.unwrap().into_inner().job.unwrap().message, "paused by admin \"admin\"");
-    for done in &touch(&alice, &job).await[1..6] {
+    for done in &touch(&alice, &job).await[1..8] {
         assert!(done.is_ok(), "{done:?}");
     }
     assert_eq!(alice.job(&job).await.message, "cancelled by its user");

@@ -51,7 +51,7 @@ impl Bench {
     async fn agrees(&self, mut jobs: Vec<JobFile>) {
         let mut submitted = Vec::new();
         for job in &mut jobs {
-            job.model.init = Some(self.init_digest.clone());
+            job.model.init = Some(self.init_digest.clone().into());
             submitted.push(self.cluster.client().submit(job).await);
         }
         for (job, id) in jobs.iter().zip(submitted) {
@@ -93,6 +93,21 @@ fn methods() -> Vec<String> {
 async fn every_method_ends_where_the_reference_does() {
     let bench = Bench::new().await;
     bench.agrees(methods().iter().map(|method| text(EPOCHS, method, MOMENTUM, "")).collect()).await;
+}
+
+/// Five shards: those of a full batch are of unequal size, and the last batch has fewer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_method_whose_shards_climb_by_themselves_ends_where_the_reference_does() {
+    let bench = Bench::new().await;
+    let climbing = |method: &String| method.contains("ascent") && !method.contains("switch");
+    let methods = methods().into_iter().filter(climbing);
+    let jobs = methods.enumerate().map(|(number, method)| {
+        let method = format!("{method}\nperturbation = 'shard'");
+        let mut job = text(EPOCHS, &method, BASES[number % BASES.len()], "");
+        job.train.shards = Some(5);
+        job
+    });
+    bench.agrees(jobs.collect()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lookbehind_coordinator::state::WorkerGraceThen;
 use lookbehind_proto::v1;
 use lookbehind_tests::cluster::{Cluster, small_digest};
 use lookbehind_tests::jobs::{small, small_with};
@@ -75,25 +76,51 @@ async fn a_job_that_lost_its_last_worker_goes_on_with_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_running_job_that_no_worker_joins_fails_with_that_reason() {
+async fn a_running_job_that_no_worker_joins_waits_in_the_queue_and_goes_on_from_its_checkpoint() {
+    let (mut cluster, id) = abandoned(WorkerGraceThen::Queue).await;
+    let mut watcher = cluster.client().watch(&id).await;
+    watcher.until_said(&["no worker joined", "goes on from outer step 4"]).await;
+    assert_eq!(cluster.client().job(&id).await.state(), v1::JobState::Queued);
+    let next = cluster.backend(Registry::builtin());
+    cluster.add("next", next).await;
+    let history = watcher.to_the_end().await;
+    history.check_whole();
+    assert_eq!(history.digest(), small_digest().await);
+    let told = history.notices.iter().filter(|notice| notice.message.contains("no worker joined"));
+    assert_eq!(told.count(), 1, "{:?}", history.notices);
+    assert!(history.said(&["goes on from outer step 4; outer steps up to 5 are done again"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_job_that_no_worker_joins_fails_where_the_coordinator_is_told_so() {
+    let (mut cluster, id) = abandoned(WorkerGraceThen::Fail).await;
+    let history = cluster.client().finish(&id).await;
+    assert_eq!(history.state(), v1::JobState::Failed);
+    assert!(history.message().contains("no worker joined"), "{}", history.message());
+    let next = cluster.backend(Registry::builtin());
+    cluster.add("next", next).await;
+    cluster.still_works().await;
+}
+
+/// A coordinator with a short grace period, and a job whose only worker has left it in its sixth outer step.
+async fn abandoned(then: WorkerGraceThen) -> (Cluster, String) {
     let mut cluster = Cluster::with_config(|config| {
         config.failure_detection = Duration::from_secs(2);
         config.worker_grace = Duration::from_millis(500);
+        config.worker_grace_then = then;
     })
     .await;
     let (gate, script) = HoldAt::new(0, 5);
     let backend = Scripted::new(cluster.backend(Registry::builtin()), script);
     cluster.add("only", backend).await;
-    let id = cluster.client().submit(&small()).await;
+    let checkpointed = small_with(|job| job.checkpoint.every_steps = Some(4));
+    let id = cluster.client().submit(&checkpointed).await;
+    let mut watcher = cluster.client().watch(&id).await;
+    watcher.until_said(&["checkpoint of outer step 4"]).await;
     gate.reached().await;
     cluster.stop("only").await.unwrap();
-    let history = cluster.client().finish(&id).await;
-    assert_eq!(history.state(), v1::JobState::Failed);
-    assert!(history.message().contains("no worker joined"), "{}", history.message());
     gate.open();
-    let next = cluster.backend(Registry::builtin());
-    cluster.add("next", next).await;
-    cluster.still_works().await;
+    (cluster, id)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

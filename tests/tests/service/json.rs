@@ -30,6 +30,8 @@ const JOB: &str = r#"
     [optimizer]
     method = "lookbehind"
     k = 2
+    [labels]
+    study = "json"
 "#;
 
 const COMMAND_LINE: &str = "command line";
@@ -120,7 +122,7 @@ fn assert_same_lists(table: &str, printed: &[Value], answered: &Value) {
 
 /// A coordinator with a worker and a job that is over, and what its HTTP interface says of them.
 struct Seen {
-    _cluster: Cluster,
+    cluster: Cluster,
     remote: Remote,
     id: String,
     overview: Value,
@@ -139,7 +141,7 @@ impl Seen {
         let overview = serde_json::from_str(&overview).unwrap();
         let events = events(&cluster, &id).await;
         let remote = Remote { url: cluster.url().to_owned(), credentials: None };
-        Self { _cluster: cluster, remote, id, overview, events }
+        Self { cluster, remote, id, overview, events }
     }
 
     fn one(&self) -> OneJob {
@@ -147,10 +149,16 @@ impl Seen {
     }
 }
 
+/// The command that lists all jobs.
+fn all(remote: &Remote) -> Jobs {
+    let (states, labels, owner, name) = Default::default();
+    Jobs { states, owner, name, labels, limit: 100, all: true, remote: remote.clone() }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn command_line_and_http_interface_say_the_same_of_a_job() {
     let seen = Seen::new().await;
-    let listed = printed(Command::Jobs(Jobs { limit: 100, remote: seen.remote.clone() }), "jobs").await;
+    let listed = printed(Command::Jobs(all(&seen.remote)), "jobs").await;
     for shown in [&listed[0][0], &printed(Command::Job(seen.one()), "job").await[0]] {
         assert_same("Job", shown, &seen.overview["jobs"][0], None);
         assert_same("Job", shown, &seen.events["job"], None);
@@ -158,6 +166,7 @@ async fn command_line_and_http_interface_say_the_same_of_a_job() {
             assert!(shown[key].as_str().unwrap().ends_with('Z'), "{key}: {shown}");
         }
     }
+    assert_same("Results", &listed[0][0]["results"], &seen.overview["jobs"][0]["results"], None);
     let steps = printed(Command::Watch(seen.one()), "step").await;
     assert_same_lists("Step", &steps, &seen.events["history"]["steps"]);
     let last = steps.last().unwrap();
@@ -168,9 +177,11 @@ async fn command_line_and_http_interface_say_the_same_of_a_job() {
     assert_same_lists("Notice", &notices, &seen.events["history"]["notices"]);
     let workers = printed(Command::Workers(seen.remote.clone()), "workers").await;
     assert_same("Worker", &workers[0][0], &seen.overview["workers"][0], Some("silent_seconds"));
+    let checkpoints = printed(Command::Checkpoints(seen.one()), "checkpoints").await;
+    assert_documented("Checkpoint", COMMAND_LINE, &checkpoints[0][0]);
     let delete = Delete { ids: vec![seen.id.clone()], yes: true, remote: seen.remote.clone() };
     assert_eq!(printed(Command::Delete(delete), "deleted").await, [Value::from(seen.id.as_str())]);
-    let left = printed(Command::Jobs(Jobs { limit: 100, remote: seen.remote.clone() }), "jobs").await;
+    let left = printed(Command::Jobs(all(&seen.remote)), "jobs").await;
     assert_eq!(left, [Value::Array(Vec::new())]);
 }
 
@@ -178,6 +189,10 @@ async fn command_line_and_http_interface_say_the_same_of_a_job() {
 async fn what_only_the_dashboard_reads_is_documented() {
     let seen = Seen::new().await;
     assert_documented("Overview", HTTP, &seen.overview);
+    let page = get(seen.cluster.http_addr().unwrap(), "/api/jobs?label=study%3Djson").await.text;
+    let page: Value = serde_json::from_str(&page).unwrap();
+    assert_documented("Page", HTTP, &page);
+    assert_eq!(page["jobs"], seen.overview["jobs"], "a job has one form wherever it is listed");
     list(&seen.overview["events"]).iter().for_each(|event| assert_documented("Event", HTTP, event));
     let timelines = list(&seen.events["timeline"]);
     assert!(!timelines.is_empty());

@@ -21,7 +21,7 @@ async fn prepared(cluster: &Cluster, case: &str) -> JobFile {
     let text = std::fs::read_to_string(parity(case).join("job.toml")).unwrap();
     let mut job = parse_toml(&text).unwrap();
     let init = std::fs::read(parity(case).join("init.safetensors")).unwrap();
-    job.model.init = Some(cluster.client().upload(init).await.unwrap());
+    job.model.init = Some(cluster.client().upload(init).await.unwrap().into());
     let data = format!("{case}.safetensors");
     std::fs::copy(parity(case).join("data.safetensors"), cluster.data().join(&data)).unwrap();
     job.data.parameters.insert("train".to_owned(), data.into());

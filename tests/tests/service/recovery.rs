@@ -23,6 +23,16 @@ fn checkpointed(more: &str) -> JobFile {
     job(&format!("{SMALL_JOB}\n[checkpoint]\nevery_steps = 4\n{more}"))
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_of_outer_steps_writes_checkpoints_by_time() {
+    let cluster = Cluster::of(1).await;
+    let client = cluster.client();
+    let endless = SMALL_JOB.replace("epochs = 2", "steps = 1_000_000_000");
+    let id = client.submit(&job(&format!("{endless}\n[checkpoint]\nevery_minutes = 0.01\n"))).await;
+    client.watch(&id).await.until_said(&["checkpoint of outer step"]).await;
+    client.jobs().cancel_job(v1::CancelJobRequest { job_id: id }).await.unwrap();
+}
+
 /// A job that is stopped before its sixth outer step on a worker `first`: five are recorded, four are in a checkpoint.
 struct Held {
     cluster: Cluster,

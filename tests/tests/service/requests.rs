@@ -14,7 +14,7 @@ async fn create(client: &Client, request_id: &str, spec: v1::JobSpec) -> Result<
 }
 
 async fn list(client: &Client, page_size: u32, token: &str) -> Result<v1::ListJobsResponse, Status> {
-    let request = v1::ListJobsRequest { page_size, page_token: token.to_owned() };
+    let request = v1::ListJobsRequest { page_size, page_token: token.to_owned(), ..Default::default() };
     Ok(client.jobs().list_jobs(request).await?.into_inner())
 }
 

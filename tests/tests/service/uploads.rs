@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lookbehind_common::digest::Digest;
 use lookbehind_proto::v1;
+use lookbehind_proto::wire;
 use lookbehind_tests::client::within;
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::files::{FileTensor, safetensors};
@@ -49,7 +50,7 @@ async fn a_user_has_a_quota_for_uploads_and_gets_room_by_deleting_jobs() {
     }
     bob.upload(file(3.0)).await.expect("bob's own share");
 
-    let job = alice.submit(&small_with(|job| job.model.init = Some(first.clone()))).await;
+    let job = alice.submit(&small_with(|job| job.model.init = Some(first.clone().into()))).await;
     let (mut jobs, job_id) = (alice.jobs(), || job.clone());
     jobs.cancel_job(v1::CancelJobRequest { job_id: job_id() }).await.unwrap();
     assert!(stored(&cluster, &first), "a job that has ended keeps its file");
@@ -67,8 +68,18 @@ async fn an_upload_that_no_job_starts_from_goes_after_its_time() {
     .await;
     let client = cluster.client();
     let used = Digest::of(&file(1.0)).to_string();
-    let job = client.submit(&small_with(|job| job.model.init = Some(used.clone()))).await;
-    assert_eq!(client.upload(file(1.0)).await.unwrap(), used);
+    let spec = wire::to_proto(&small_with(|job| job.model.init = Some(used.clone().into())));
+    // The file may go before the job comes.
+    let job = within("a job that starts from the file", async {
+        loop {
+            assert_eq!(client.upload(file(1.0)).await.unwrap(), used);
+            if let Ok(job) = client.create(spec.clone()).await {
+                break job.id;
+            }
+        }
+    })
+    .await;
+    client.upload(file(1.0)).await.unwrap();
     let unused = client.upload(file(2.0)).await.unwrap();
     gone(&cluster, &unused).await;
     assert!(stored(&cluster, &used), "a job starts from it");

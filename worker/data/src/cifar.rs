@@ -1,11 +1,12 @@
 //! CIFAR-10 and CIFAR-100 in the binary version of their authors (A. Krizhevsky, Learning Multiple Layers of Features
 //! from Tiny Images, 2009): records of one or two labels and 3 × 32 × 32 pixels.
 
-use lookbehind_common::job::{JobError, Parameters, parse_parameters};
+use lookbehind_common::job::{JobError, Parameters};
 use serde::Deserialize;
 
 use super::files::{Files, in_folder};
 use super::image::{Collector, FormParameters, load};
+use super::keys;
 use super::loading::Loading;
 use super::source::{Paths, Source};
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, Split};
@@ -25,8 +26,6 @@ struct CifarParameters {
     test: Option<Paths>,
     /// CIFAR-100 only.
     labels: Option<Labels>,
-    resize: Option<[usize; 2]>,
-    channels: Option<usize>,
 }
 
 /// Which of CIFAR-100's two labels is the class.
@@ -57,8 +56,9 @@ pub fn cifar10(
     parameters: &Parameters,
     environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
-    let (parameters, layout) = of_10(parameters)?;
-    read(parameters, &layout, environment)
+    let (form, parameters) = FormParameters::take(parameters)?;
+    let (parameters, layout) = of_10(&parameters)?;
+    read(parameters, form, &layout, environment)
 }
 
 /// The input spec of CIFAR-10, which needs no files.
@@ -66,12 +66,13 @@ pub fn cifar10(
 /// # Errors
 /// When a parameter is wrong.
 pub fn input_spec_of_10(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
-    let (parameters, layout) = of_10(parameters)?;
-    input_spec(parameters, &layout)
+    let (form, parameters) = FormParameters::take(parameters)?;
+    let (parameters, layout) = of_10(&parameters)?;
+    input_spec(parameters, &form, &layout)
 }
 
 fn of_10(parameters: &Parameters) -> Result<(CifarParameters, Layout), JobError> {
-    let parameters: CifarParameters = parse_parameters("data", parameters)?;
+    let parameters: CifarParameters = keys::parse(parameters, &FormParameters::KEYS)?;
     if parameters.labels.is_some() {
         let problem = "cifar10 has one label for each image: the key is for cifar100";
         return Err(JobError::new("data.labels", problem));
@@ -89,8 +90,9 @@ pub fn cifar100(
     parameters: &Parameters,
     environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
-    let (parameters, layout) = of_100(parameters)?;
-    read(parameters, &layout, environment)
+    let (form, parameters) = FormParameters::take(parameters)?;
+    let (parameters, layout) = of_100(&parameters)?;
+    read(parameters, form, &layout, environment)
 }
 
 /// The input spec of CIFAR-100, which needs no files.
@@ -98,12 +100,13 @@ pub fn cifar100(
 /// # Errors
 /// When a parameter is wrong.
 pub fn input_spec_of_100(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
-    let (parameters, layout) = of_100(parameters)?;
-    input_spec(parameters, &layout)
+    let (form, parameters) = FormParameters::take(parameters)?;
+    let (parameters, layout) = of_100(&parameters)?;
+    input_spec(parameters, &form, &layout)
 }
 
 fn of_100(parameters: &Parameters) -> Result<(CifarParameters, Layout), JobError> {
-    let parameters: CifarParameters = parse_parameters("data", parameters)?;
+    let parameters: CifarParameters = keys::parse(parameters, &FormParameters::KEYS)?;
     let (label, classes) = match parameters.labels {
         None | Some(Labels::Fine) => (1, 100),
         Some(Labels::Coarse) => (0, 20),
@@ -111,19 +114,22 @@ fn of_100(parameters: &Parameters) -> Result<(CifarParameters, Layout), JobError
     Ok((parameters, Layout { labels: 2, label, classes, train: &["train.bin"], test: &["test.bin"] }))
 }
 
-fn input_spec(parameters: CifarParameters, layout: &Layout) -> Result<Option<InputSpec>, JobError> {
-    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
+fn input_spec(
+    parameters: CifarParameters,
+    form: &FormParameters,
+    layout: &Layout,
+) -> Result<Option<InputSpec>, JobError> {
     Files::new(parameters.folder, parameters.train, parameters.test)?;
     let [channels, height, width] = SHAPE;
-    form.input_spec(Some([height, width]), Some(channels), Some(layout.classes))
+    Ok(form.input_spec(Some([height, width]), Some(channels), Some(layout.classes)))
 }
 
 fn read(
     parameters: CifarParameters,
+    form: FormParameters,
     layout: &Layout,
     environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
-    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
     let files = Files::new(parameters.folder, parameters.train, parameters.test)?;
     let (train, test) = find(&files, layout, environment)?;
     load(&Loading::new(environment), form, Some(layout.classes), |split, _, images| {

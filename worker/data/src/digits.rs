@@ -2,10 +2,10 @@
 //! Handwritten Digits, UCI Machine Learning Repository, CC BY 4.0; see `assets/README.md`).
 
 use ::safetensors::{Dtype, SafeTensors};
-use lookbehind_common::job::{JobError, Parameters, parse_parameters};
+use lookbehind_common::job::{JobError, Parameters};
 use serde::Deserialize;
 
-use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, InputSpec, Rows};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, InMemory, InputSpec, Rows, keys};
 
 /// The file that is embedded in the program.
 static FILE: &[u8] = include_bytes!("../assets/digits.safetensors");
@@ -32,7 +32,7 @@ pub fn digits(
     parameters: &Parameters,
     _environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
-    let DigitsParameters {} = parse_parameters("data", parameters)?;
+    let DigitsParameters {} = keys::parse(parameters, &[])?;
     let file = SafeTensors::deserialize(FILE).map_err(|error| damaged(FileProblem::Header(error)))?;
     let images = bytes(&file, "images")?;
     let labels = bytes(&file, "labels")?;
@@ -50,7 +50,7 @@ pub fn digits(
 /// # Errors
 /// As [`digits`].
 pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
-    let DigitsParameters {} = parse_parameters("data", parameters)?;
+    let DigitsParameters {} = keys::parse(parameters, &[])?;
     Ok(Some(InputSpec { input_shape: SHAPE.to_vec(), classes: CLASSES }))
 }
 

@@ -1,24 +1,25 @@
 //! Folders of images: one folder for each class; classes and images are in the order of their names.
 
-use std::ffi::OsString;
-use std::path::Path;
+mod listing;
 
-use lookbehind_common::job::{JobError, Parameters, parse_parameters};
+use lookbehind_common::job::{JobError, Parameters};
 use serde::Deserialize;
 
 use super::image::{Collector, Encoded, FormParameters, load};
+use super::keys;
 use super::loading::{Lent, Loading};
-use super::paths::resolve_folder;
+use super::report::{Findings, Reason};
 use super::source::Source;
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, MAX_CLASSES, Split};
+use listing::{Entry, Listing};
+
+pub(super) use listing::endings;
 
 /// Most images that are decoded at once, and about how many bytes of their files.
 const IMAGES: usize = 1024;
 const BYTES: u64 = 1 << 23;
-/// Bytes that a name takes in addition to its own, while the list of them grows.
-const NAME: u64 = 128;
-/// Endings of the names of image files.
-const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
+/// Most classes that an error lists.
+const LISTED: usize = 20;
 
 /// Keys of `[data]`.
 #[derive(Deserialize)]
@@ -26,34 +27,47 @@ const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
 struct FolderParameters {
     train: String,
     test: Option<String>,
-    resize: Option<[usize; 2]>,
-    channels: Option<usize>,
+    /// Whether images in subfolders of a class belong to it.
+    #[serde(default)]
+    nested: bool,
 }
 
 /// Loads images from `train/CLASS/*.png` and the like: inputs [channels, height, width] from 0 to 1, classes in the
-/// order of their folders' names. Files whose names do not end in .png, .jpg or .jpeg, or begin with a dot, are
-/// ignored.
+/// order of their folders' names. Files whose names do not end as those of images are left out, as are files and folders
+/// that systems and tools make for themselves, and folders without files; the report says so.
 ///
 /// # Errors
 /// When a parameter is wrong (the job's fault), or a folder is missing, has no class, a class that the training split
-/// does not have, or an image that cannot be used (this worker's).
+/// does not have, a class with files of which none is an image, or an image that cannot be used (this worker's).
 pub fn folder(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> {
-    let parameters: FolderParameters = parse_parameters("data", parameters)?;
+    let (form, parameters) = FormParameters::take(parameters)?;
+    let parameters: FolderParameters = keys::parse(&parameters, &FormParameters::KEYS)?;
     let loading = Loading::new(environment);
-    let classes = classes(environment, &parameters.train, &loading)?.names;
-    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
+    let root = |split| match split {
+        Split::Train => Some((parameters.train.as_str(), "data.train")),
+        Split::Test => parameters.test.as_deref().map(|folder| (folder, "data.test")),
+    };
+    let listing = |split| {
+        root(split).map(|(folder, key)| Listing {
+            environment,
+            folder,
+            key,
+            nested: parameters.nested,
+            split,
+        })
+    };
+    let mut findings = Findings::default();
+    let train = listing(Split::Train).map(|listing| listing.classes(&loading, &mut findings)).transpose()?;
+    let classes = train.map(|classes| classes.names).unwrap_or_default();
+    check_number(&parameters.train, classes.len())?;
     load(&loading, form, Some(classes.len()), |split, _, images| {
-        let (folder, key) = match split {
-            Split::Train => (Some(&parameters.train), "data.train"),
-            Split::Test => (parameters.test.as_ref(), "data.test"),
-        };
-        let Some(folder) = folder else { return Ok(None) };
-        for name in &names(environment, folder, key, true, images.loading())?.names {
-            let label = label(folder, name, &classes)?;
-            let class = ClassFolder { environment, path: format!("{folder}/{name}"), key, label };
-            class.read(split, images)?;
+        let Some(listing) = listing(split) else { return Ok(None) };
+        if split == Split::Train {
+            images.findings = std::mem::take(&mut findings);
+            images.class_names.clone_from(&classes);
         }
-        Ok(Some(format!("{folder:?}")))
+        listing.read(&classes, images)?;
+        Ok(Some(format!("{:?}", listing.folder)))
     })
 }
 
@@ -62,90 +76,68 @@ pub fn folder(parameters: &Parameters, environment: &DataEnvironment) -> Result<
 /// # Errors
 /// When a parameter is wrong.
 pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
-    let parameters: FolderParameters = parse_parameters("data", parameters)?;
-    FormParameters { resize: parameters.resize, channels: parameters.channels }.input_spec(None, None, None)
+    let (form, parameters) = FormParameters::take(parameters)?;
+    let _checked: FolderParameters = keys::parse(&parameters, &FormParameters::KEYS)?;
+    Ok(form.input_spec(None, None, None))
 }
 
-fn classes(environment: &DataEnvironment, folder: &str, loading: &Loading) -> Result<Names, DataError> {
-    let classes = names(environment, folder, "data.train", true, loading)?;
-    let found = classes.names.len();
-    if !(1..=MAX_CLASSES).contains(&found) {
-        let expected = format!("1 to {MAX_CLASSES}");
-        let problem = FileProblem::Count { what: "folders of classes", found, expected };
-        return Err(DataError::File { file: folder.to_owned(), problem });
+fn check_number(folder: &str, found: usize) -> Result<(), DataError> {
+    if (1..=MAX_CLASSES).contains(&found) {
+        return Ok(());
     }
-    Ok(classes)
+    let expected = format!("1 to {MAX_CLASSES}");
+    let problem = FileProblem::Count { what: "folders of classes with images", found, expected };
+    Err(DataError::File { file: folder.to_owned(), problem })
 }
 
 fn label(folder: &str, name: &str, classes: &[String]) -> Result<u32, DataError> {
     // There are at most MAX_CLASSES classes, so the index fits into u32.
     let found = classes.binary_search_by(|class| class.as_str().cmp(name)).map(|class| class as u32);
     found.map_err(|_| {
-        let expected = "a class that the training split has, too".to_owned();
+        let more = if classes.len() > LISTED { ", …" } else { "" };
+        let listed =
+            classes.iter().take(LISTED).map(|class| format!("{class:?}")).collect::<Vec<_>>().join(", ");
+        let expected = format!("a class that the training split has, too: {listed}{more}");
         let problem = FileProblem::Cell { place: "class".into(), found: format!("{name:?}"), expected };
         DataError::File { file: folder.to_owned(), problem }
     })
 }
 
-/// Names in order, with their memory.
-struct Names {
-    names: Vec<String>,
-    _lent: Lent,
-}
-
-/// The names of the entries of a folder, folders or images, sorted.
-fn names(
-    environment: &DataEnvironment,
-    folder: &str,
-    key: &str,
-    folders: bool,
-    loading: &Loading,
-) -> Result<Names, DataError> {
-    let in_folder = |problem| DataError::File { file: folder.to_owned(), problem };
-    let path = resolve_folder(&environment.root, folder, key)?;
-    let entries = std::fs::read_dir(&path).map_err(|error| in_folder(FileProblem::Io(error)))?;
-    let (mut names, mut lent) = (Vec::new(), loading.lend(0)?);
-    for entry in entries {
-        loading.check()?;
-        let name = entry.map_err(|error| in_folder(FileProblem::Io(error)))?.file_name();
-        let hidden = name.as_encoded_bytes().starts_with(b".");
-        if !hidden && path.join(&name).is_dir() == folders && (folders || is_image(&name)) {
-            lent.grow(NAME + 2 * name.len() as u64)?;
-            names.push(name.into_string().map_err(|name| in_folder(unreadable(&name)))?);
+impl Listing<'_> {
+    /// Reads the images of all classes; of the training split, the classes are known already.
+    fn read(&self, classes: &[String], images: &mut Collector) -> Result<(), DataError> {
+        let loading = images.loading().clone();
+        let found = match self.split {
+            Split::Train => None,
+            Split::Test => Some(self.classes(&loading, &mut images.findings)?),
+        };
+        for name in found.as_ref().map_or(classes, |found| &found.names) {
+            let class = ClassFolder { listing: self, name, label: label(self.folder, name, classes)? };
+            class.read(images)?;
         }
+        Ok(())
     }
-    names.sort_unstable();
-    Ok(Names { names, _lent: lent })
-}
-
-fn is_image(name: &OsString) -> bool {
-    let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
-    ending.is_some_and(|ending| ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)))
-}
-
-fn unreadable(name: &OsString) -> FileProblem {
-    let (place, expected) = ("name".to_owned(), "UTF-8".to_owned());
-    FileProblem::Cell { place, found: format!("{name:?}"), expected }
 }
 
 /// The folder of one class.
 struct ClassFolder<'a> {
-    environment: &'a DataEnvironment,
-    path: String,
-    key: &'a str,
+    listing: &'a Listing<'a>,
+    name: &'a str,
     label: u32,
 }
 
 impl ClassFolder<'_> {
-    fn read(&self, split: Split, images: &mut Collector) -> Result<(), DataError> {
+    fn read(&self, images: &mut Collector) -> Result<(), DataError> {
+        let Self { listing, name: class, .. } = *self;
         let loading = images.loading().clone();
         let (mut files, mut held) = (Vec::new(), 0);
-        for name in &names(self.environment, &self.path, self.key, false, &loading)?.names {
+        let path = format!("{}/{class}", listing.folder);
+        for name in &self.names(&path, images)?.names {
             loading.check()?;
-            let source = Source::find(self.environment, &format!("{}/{name}", self.path), self.key)?;
+            let source = Source::find(listing.environment, &format!("{path}/{name}"), listing.key)?;
             let length = source.length()?;
             if files.len() >= IMAGES || held + length > BYTES {
-                self.decode(split, &files, images)?;
+                self.decode(&files, images)?;
                 (files, held) = (Vec::new(), 0);
             }
             // Decoders keep copies of parts of a file.
@@ -154,12 +146,33 @@ impl ClassFolder<'_> {
             held += length;
             files.push(ImageFile { source, bytes, _lent: lent });
         }
-        self.decode(split, &files, images)
+        self.decode(&files, images)
     }
 
-    fn decode(&self, split: Split, files: &[ImageFile], images: &mut Collector) -> Result<(), DataError> {
+    /// The names of the images in the folder, sorted; what is left out is noted.
+    fn names(&self, path: &str, images: &mut Collector) -> Result<listing::Names, DataError> {
+        let Self { listing, name: class, .. } = *self;
+        let loading = images.loading().clone();
+        let mut names = listing::Names::new(&loading)?;
+        listing.visit(path, &loading, |entry, name| {
+            let reason = match entry {
+                Entry::Image => return names.push(name),
+                Entry::Nested => Reason::Nested,
+                Entry::Other(ending) => Reason::Ending(ending),
+                Entry::Foreign => Reason::Foreign,
+                Entry::LinkedFolder => Reason::LinkedFolder,
+            };
+            images.findings.leave_out(listing.split, reason, || format!("{class}/{name}"));
+            Ok(())
+        })?;
+        names.names.sort_unstable();
+        Ok(names)
+    }
+
+    fn decode(&self, files: &[ImageFile], images: &mut Collector) -> Result<(), DataError> {
         let encoded = files.iter().map(|file| Encoded { bytes: &file.bytes, label: self.label });
-        images.extend(split, &encoded.collect::<Vec<_>>()).map_err(|rejected| {
+        let name = |place: usize| files[place].source.name().to_owned();
+        images.extend(self.listing.split, &encoded.collect::<Vec<_>>(), name).map_err(|rejected| {
             let place =
                 |place: usize, problem| files[place].source.error(FileProblem::image("image", problem));
             rejected.into_error(place)

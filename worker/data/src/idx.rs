@@ -1,11 +1,12 @@
 //! IDX files, the format of MNIST and its relatives (Y. LeCun, C. Cortes, C. Burges): a file of images and one of
 //! labels for each split.
 
-use lookbehind_common::job::{JobError, Parameters, parse_parameters};
+use lookbehind_common::job::{JobError, Parameters};
 use serde::Deserialize;
 
 use super::files::{Files, in_folder};
 use super::image::{Collector, FormParameters, load};
+use super::keys;
 use super::loading::Loading;
 use super::source::Source;
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, Split, check_classes};
@@ -26,8 +27,6 @@ struct IdxParameters {
     train: Option<Pair>,
     test: Option<Pair>,
     classes: Option<u64>,
-    resize: Option<[usize; 2]>,
-    channels: Option<usize>,
 }
 
 /// The two files of a split.
@@ -45,9 +44,9 @@ struct Pair {
 /// When a parameter is wrong (the job's fault), or a file is missing, damaged, too large, or holds labels that are not
 /// classes (this worker's).
 pub fn idx(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> {
-    let parameters: IdxParameters = parse_parameters("data", parameters)?;
+    let (form, parameters) = FormParameters::take(parameters)?;
+    let parameters: IdxParameters = keys::parse(&parameters, &FormParameters::KEYS)?;
     let classes = parameters.classes.map(check_classes).transpose()?;
-    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
     let files = Files::new(parameters.folder, parameters.train, parameters.test)?;
     let (train, test) = find(&files, environment)?;
     load(&Loading::new(environment), form, classes, |split, classes, images| {
@@ -63,11 +62,11 @@ pub fn idx(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box
 /// # Errors
 /// When a parameter is wrong.
 pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
-    let parameters: IdxParameters = parse_parameters("data", parameters)?;
+    let (form, parameters) = FormParameters::take(parameters)?;
+    let parameters: IdxParameters = keys::parse(&parameters, &FormParameters::KEYS)?;
     let classes = parameters.classes.map(check_classes).transpose()?;
     Files::new(parameters.folder, parameters.train, parameters.test)?;
-    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
-    form.input_spec(None, Some(1), classes)
+    Ok(form.input_spec(None, Some(1), classes))
 }
 
 /// Images and labels of the training split, and those of the test split if there is one.
@@ -93,14 +92,19 @@ fn find(
     }
 }
 
-/// The files with MNIST's original names.
+/// The files with MNIST's original names: with a dash or a point before the dimensions, compressed or not.
 fn usual_files(environment: &DataEnvironment, folder: &str, prefix: &str) -> Result<[Source; 2], DataError> {
-    let find = |name: String| -> Result<Source, DataError> {
-        let path = in_folder(folder, &name);
-        let compressed = || Source::find(environment, &format!("{path}.gz"), "data.folder");
-        Source::find(environment, &path, "data.folder").or_else(|error| compressed().map_err(|_| error))
+    let find = |content: &str, dimensions: usize| -> Result<Source, DataError> {
+        let name = |between: char, ending: &str| {
+            in_folder(folder, &format!("{prefix}-{content}{between}idx{dimensions}-ubyte{ending}"))
+        };
+        let find = |name: String| Source::find(environment, &name, "data.folder");
+        let others = || {
+            [name('-', ".gz"), name('.', ""), name('.', ".gz")].into_iter().find_map(|name| find(name).ok())
+        };
+        find(name('-', "")).or_else(|error| others().ok_or(error))
     };
-    Ok([find(format!("{prefix}-images-idx3-ubyte"))?, find(format!("{prefix}-labels-idx1-ubyte"))?])
+    Ok([find("images", 3)?, find("labels", 1)?])
 }
 
 /// Reads a header: the magic number and `N` extents.

@@ -1,12 +1,18 @@
-//! Images: from the bytes of a PNG or JPEG file to pixels in the form that a data set needs.
+//! Images: from the bytes of a file to pixels in the form that a data set needs.
 //!
 //! A file must give the same pixels on every processor: the JPEG decoder is built without its SIMD paths (see the
-//! workspace manifest), PNG is lossless, and the rest is integer arithmetic.
+//! workspace manifest), the other decoders compute with integers, and so does the rest.
 
 mod collector;
 mod decode;
 mod form;
+mod formats;
+mod header;
+mod orientation;
+mod parameters;
+mod resize;
+mod stored;
 
 pub(super) use collector::{Collector, Encoded, load};
-pub use decode::ImageProblem;
-pub(super) use form::FormParameters;
+pub use decode::{ForeignBytes, ImageProblem};
+pub(super) use parameters::FormParameters;

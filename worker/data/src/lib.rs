@@ -24,6 +24,7 @@ mod folder;
 mod idx;
 mod image;
 pub mod input_spec;
+mod keys;
 mod loading;
 mod memory;
 #[cfg(not(feature = "remote"))]
@@ -34,6 +35,7 @@ mod paths;
 mod planes;
 #[cfg(feature = "remote")]
 mod remote;
+mod report;
 mod safetensors;
 mod samples;
 mod source;
@@ -54,7 +56,7 @@ pub use digits::digits;
 pub use error::{DataError, FileProblem};
 pub use folder::folder;
 pub use idx::idx;
-pub use image::ImageProblem;
+pub use image::{ForeignBytes, ImageProblem};
 pub use input_spec::InputSpec;
 pub use loading::{Cancellation, WORKING_MEMORY};
 pub use lookbehind_common::target::{MixedClass, Target};
@@ -62,6 +64,7 @@ pub use memory::{InMemory, Rows};
 pub use parquet::parquet;
 pub use paths::resolve;
 pub use remote::{RemoteData, UrlPrefix};
+pub use report::{Change, DataReport, Finding, Reason};
 pub use safetensors::safetensors;
 pub use table::csv;
 pub use view::{input_spec_with_options, with_options};
@@ -122,6 +125,11 @@ pub struct SampleContext {
 pub trait Dataset: Send + Sync {
     /// Sizes and content of the data set.
     fn description(&self) -> &DataDescription;
+
+    /// What was read of the data and what was not, for their owner.
+    fn report(&self) -> DataReport {
+        DataReport::of(self.description())
+    }
 
     /// The samples with the given indices within a split, in the given order.
     ///

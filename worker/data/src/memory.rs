@@ -3,6 +3,7 @@
 use lookbehind_common::digest::Digest;
 
 use super::loading::Loading;
+use super::report::{DataReport, Notes};
 use super::samples::Samples;
 use super::{Batch, DataDescription, DataError, Dataset, MAX_CLASSES, SampleContext, Split, Target};
 
@@ -47,6 +48,18 @@ impl Element for f32 {
     }
 }
 
+impl Element for u16 {
+    const TAG: &'static [u8] = b"pixels of 16 bits";
+
+    fn input(self) -> f32 {
+        f32::from(self) / 65_535.0
+    }
+
+    fn update(hasher: &mut blake3::Hasher, inputs: &[Self]) {
+        update_bytes(hasher, inputs.iter().map(|value| value.to_le_bytes()));
+    }
+}
+
 impl Element for u8 {
     const TAG: &'static [u8] = b"pixels";
 
@@ -65,6 +78,7 @@ pub struct InMemory<T = f32> {
     description: DataDescription,
     train: Samples<T>,
     test: Samples<T>,
+    notes: Notes,
 }
 
 impl InMemory {
@@ -100,9 +114,11 @@ pub(crate) fn collected<T: Element>(
     classes: usize,
     [train, test]: [Samples<T>; 2],
     loading: &Loading,
+    notes: Notes,
 ) -> Result<InMemory<T>, DataError> {
     check_shape(&input_shape, classes, train.targets.len())?;
-    checked(input_shape, classes, [train, test], || Ok(loading.check()?))
+    let samples = checked(input_shape, classes, [train, test], || Ok(loading.check()?))?;
+    Ok(InMemory { notes, ..samples })
 }
 
 fn of_rows<T: Element>(
@@ -131,7 +147,7 @@ fn checked<T: Element>(
     let fingerprint = fingerprint(&input_shape, classes, [&train, &test], check)?;
     let [train_samples, test_samples] = [&train, &test].map(|split| split.targets.len() as u64);
     let description = DataDescription { train_samples, test_samples, input_shape, classes, fingerprint };
-    Ok(InMemory { description, train, test })
+    Ok(InMemory { description, train, test, notes: Notes::default() })
 }
 
 fn check_shape(input_shape: &[usize], classes: usize, train_samples: usize) -> Result<(), DataError> {
@@ -201,10 +217,14 @@ fn fingerprint<T: Element>(
 }
 
 fn update_words(hasher: &mut blake3::Hasher, words: impl Iterator<Item = u32>) {
+    update_bytes(hasher, words.map(u32::to_le_bytes));
+}
+
+fn update_bytes<const N: usize>(hasher: &mut blake3::Hasher, items: impl Iterator<Item = [u8; N]>) {
     const BLOCK: usize = 1 << 16;
     let mut block = Vec::with_capacity(BLOCK);
-    for word in words {
-        block.extend_from_slice(&word.to_le_bytes());
+    for item in items {
+        block.extend_from_slice(&item);
         if block.len() == BLOCK {
             hasher.update(&block);
             block.clear();
@@ -216,6 +236,16 @@ fn update_words(hasher: &mut blake3::Hasher, words: impl Iterator<Item = u32>) {
 impl<T: Element> Dataset for InMemory<T> {
     fn description(&self) -> &DataDescription {
         &self.description
+    }
+
+    fn report(&self) -> DataReport {
+        let mut samples = vec![[0; 2]; self.description.classes];
+        for (split, rows) in [&self.train, &self.test].into_iter().enumerate() {
+            // Every target is below the number of classes.
+            rows.targets.slices().flatten().for_each(|&target| samples[target as usize][split] += 1);
+        }
+        let Notes { class_names, findings } = self.notes.clone();
+        DataReport { description: self.description.clone(), class_names, samples, findings }
     }
 
     fn batch(&self, split: Split, samples: &[u64], _pass: SampleContext) -> Result<Batch, DataError> {

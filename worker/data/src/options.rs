@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::planes::Planes;
 
 /// The keys of `[data]` that do not belong to the kind.
-const KEYS: [&str; 3] = ["normalize", "augment", "label_smoothing"];
+pub(super) const KEYS: [&str; 3] = ["normalize", "augment", "label_smoothing"];
 /// Smallest parameter of a Beta distribution except 0: below it, mixup hardly mixes anything, and draws overflow.
 const LEAST_ALPHA: f64 = 1e-3;
 /// Greatest parameter of a Beta distribution: beyond it, mixtures are practically even.

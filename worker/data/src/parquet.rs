@@ -13,10 +13,11 @@ mod pages;
 #[cfg(feature = "parquet")]
 mod read;
 
-use lookbehind_common::job::{JobError, Parameters, parse_parameters};
+use lookbehind_common::job::{JobError, Parameters};
 use serde::Deserialize;
 
 use super::image::FormParameters;
+use super::keys;
 use super::source::Paths;
 use super::{DataEnvironment, DataError, Dataset, InputSpec, check_classes};
 #[cfg(feature = "parquet")]
@@ -34,8 +35,6 @@ struct ParquetParameters {
     /// Name of the column of labels; by default `label`.
     label: Option<String>,
     classes: Option<u64>,
-    resize: Option<[usize; 2]>,
-    channels: Option<usize>,
 }
 
 /// Loads images and labels from one or more Parquet files for each split: inputs [channels, height, width] from 0 to 1.
@@ -47,14 +46,16 @@ pub fn parquet(
     parameters: &Parameters,
     environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
-    let parameters: ParquetParameters = parse_parameters("data", parameters)?;
+    let (form, parameters) = FormParameters::take(parameters)?;
+    let parameters: ParquetParameters = keys::parse(&parameters, &FormParameters::KEYS)?;
     let classes = parameters.classes.map(check_classes).transpose()?;
-    read(&parameters, classes, environment)
+    read(&parameters, form, classes, environment)
 }
 
 #[cfg(not(feature = "parquet"))]
 fn read(
     _parameters: &ParquetParameters,
+    _form: FormParameters,
     _classes: Option<usize>,
     _environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
@@ -66,10 +67,10 @@ fn read(
 /// # Errors
 /// When a parameter is wrong.
 pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
-    let parameters: ParquetParameters = parse_parameters("data", parameters)?;
+    let (form, parameters) = FormParameters::take(parameters)?;
+    let parameters: ParquetParameters = keys::parse(&parameters, &FormParameters::KEYS)?;
     let classes = parameters.classes.map(check_classes).transpose()?;
-    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
-    form.input_spec(None, None, classes)
+    Ok(form.input_spec(None, None, classes))
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
-//! Data sets in safetensors files: `inputs` f32 [samples, ...] and `targets` [samples] of integers.
+//! Data sets in safetensors files: `inputs` [samples, ...], f32 values or u8 pixels, and `targets` [samples] of integers.
 
-use lookbehind_common::job::{JobError, Parameters, parse_parameters};
+use ::safetensors::Dtype;
+use lookbehind_common::job::{JobError, Parameters};
 use serde::Deserialize;
 
+use super::keys;
 use super::loading::Loading;
-use super::memory::collected;
+use super::memory::{Element, collected};
+use super::report::Notes;
 use super::samples::Samples;
 use super::source::Source;
 use super::tensor_file::{ANY_CLASS, TensorFile};
@@ -34,26 +37,54 @@ pub fn safetensors(
     parameters: &Parameters,
     environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
-    let parameters: SafetensorsParameters = parse_parameters("data", parameters)?;
+    let parameters: SafetensorsParameters = keys::parse(parameters, &[])?;
     let classes = parameters.classes.map(check_classes).transpose()?;
     let loading = Loading::new(environment);
     let open = |path: &str, key| open(Source::find(environment, path, key)?, &loading);
-    let mut train = open(&parameters.train, "data.train")?;
-    let mut test = parameters.test.as_ref().map(|path| open(path, "data.test")).transpose()?;
+    let train = open(&parameters.train, "data.train")?;
+    let test = parameters.test.as_ref().map(|path| open(path, "data.test")).transpose()?;
     let input_shape = train.shape[1..].to_vec();
     if let Some(test) = &test {
         check_same_shape(&input_shape, test)?;
     }
-    loading.keep([Some(&train), test.as_ref()].into_iter().flatten().map(SplitFile::bytes).sum())?;
+    let files = Splits { train, test, input_shape, classes };
+    match files.train.file.dtype(INPUTS)? {
+        Dtype::U8 => files.load(&loading, TensorFile::read_pixels),
+        _ => files.load(&loading, TensorFile::read_inputs),
+    }
+}
 
-    let size = input_shape.iter().product();
-    let train = Samples::of(train.read(classes.unwrap_or(ANY_CLASS))?, size);
-    let classes = classes.unwrap_or_else(|| train.classes());
-    let test = match &mut test {
-        Some(test) => Samples::of(test.read(classes)?, size),
-        None => Samples::new(size),
-    };
-    Ok(Box::new(collected(input_shape, classes, [train, test], &loading)?))
+/// The opened files of a data set.
+struct Splits {
+    train: SplitFile,
+    test: Option<SplitFile>,
+    input_shape: Vec<usize>,
+    classes: Option<usize>,
+}
+
+impl Splits {
+    /// Reads the files, whose inputs `read` gives.
+    fn load<T: Element + 'static>(
+        self,
+        loading: &Loading,
+        read: impl Fn(&mut TensorFile, &'static str) -> Result<Vec<T>, DataError>,
+    ) -> Result<Box<dyn Dataset>, DataError> {
+        let Self { mut train, mut test, input_shape, classes } = self;
+        let bytes = [Some(&train), test.as_ref()].into_iter().flatten().map(SplitFile::bytes::<T>).sum();
+        loading.keep(bytes)?;
+        let size = input_shape.iter().product();
+        let samples = |file: &mut SplitFile, classes| -> Result<Samples<T>, DataError> {
+            let targets = file.file.read_targets(TARGETS, classes)?;
+            Ok(Samples::of(Rows { inputs: read(&mut file.file, INPUTS)?, targets }, size))
+        };
+        let train = samples(&mut train, classes.unwrap_or(ANY_CLASS))?;
+        let classes = classes.unwrap_or_else(|| train.classes());
+        let test = match &mut test {
+            Some(test) => samples(test, classes)?,
+            None => Samples::new(size),
+        };
+        Ok(Box::new(collected(input_shape, classes, [train, test], loading, Notes::default())?))
+    }
 }
 
 /// Checks the parameters and returns `None`: the shape is known from the files only.
@@ -61,7 +92,7 @@ pub fn safetensors(
 /// # Errors
 /// When a parameter is wrong.
 pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
-    let parameters: SafetensorsParameters = parse_parameters("data", parameters)?;
+    let parameters: SafetensorsParameters = keys::parse(parameters, &[])?;
     parameters.classes.map(check_classes).transpose()?;
     Ok(None)
 }
@@ -96,15 +127,12 @@ fn check_same_shape(input_shape: &[usize], test: &SplitFile) -> Result<(), DataE
 }
 
 impl SplitFile {
-    /// Bytes of the samples in memory. Nothing overflows: the shape has been checked against the length of the file.
-    fn bytes(&self) -> u64 {
-        let numbers = self.shape.iter().product::<usize>() + self.shape[0];
-        (size_of::<f32>() * numbers) as u64
-    }
-
-    fn read(&mut self, classes: usize) -> Result<Rows, DataError> {
-        let targets = self.file.read_targets(TARGETS, classes)?;
-        Ok(Rows { inputs: self.file.read_inputs(INPUTS)?, targets })
+    /// Bytes of the samples in memory, whose values are of this type. Nothing overflows: the shape has been checked against
+    /// the length of the file.
+    fn bytes<T>(&self) -> u64 {
+        let [values, targets] =
+            [self.shape.iter().product::<usize>() * size_of::<T>(), self.shape[0] * size_of::<u32>()];
+        (values + targets) as u64
     }
 }
 

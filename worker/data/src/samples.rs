@@ -69,6 +69,58 @@ impl<T: Copy + Default> Blocks<T> {
         new.flat_map(|elements| elements.chunks_exact_mut(self.size)).collect()
     }
 
+    /// Of the last rows, keeps those that are marked, in their order.
+    pub(crate) fn retain_last(&mut self, keep: &[bool]) {
+        let first = self.len - keep.len();
+        let mut target = first;
+        for (place, _) in keep.iter().enumerate().filter(|(_, keep)| **keep) {
+            let row = self.get(first + place).map(<[T]>::to_vec);
+            if let (Some(row), Some(place)) = (row, self.get_mut(target)) {
+                place.copy_from_slice(&row);
+            }
+            target += 1;
+        }
+        self.truncate(target);
+    }
+
+    /// Rows of `size` elements each: `convert` appends that of a row of these to its second argument. Each block is given
+    /// back once it is converted.
+    pub(crate) fn converted<U: Copy + Default>(
+        self,
+        size: usize,
+        convert: impl Fn(&[T], &mut Vec<U>),
+    ) -> Blocks<U> {
+        let mut result = Blocks::new(size);
+        let mut row = Vec::with_capacity(size);
+        for block in self.blocks {
+            for elements in block.chunks_exact(self.size) {
+                row.clear();
+                convert(elements, &mut row);
+                result.push(row.iter().copied());
+            }
+        }
+        result
+    }
+
+    /// Changes all elements.
+    pub(crate) fn for_each_mut(&mut self, change: impl FnMut(&mut T)) {
+        self.blocks.iter_mut().flatten().for_each(change);
+    }
+
+    fn get_mut(&mut self, row: usize) -> Option<&mut [T]> {
+        let start = row % self.rows * self.size;
+        self.blocks.get_mut(row / self.rows)?.get_mut(start..start + self.size)
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.len = len;
+        let blocks = len.div_ceil(self.rows);
+        self.blocks.truncate(blocks);
+        if let Some(last) = self.blocks.last_mut() {
+            last.truncate((len - (blocks - 1) * self.rows) * self.size);
+        }
+    }
+
     /// The block that has room for a row.
     fn room(&mut self) -> &mut Vec<T> {
         let full = self.rows * self.size;

@@ -93,6 +93,11 @@ impl Source {
         }
     }
 
+    /// The name in the job.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn path(&self) -> &Path {
         match &self.place {
             Place::Here(path) => path,

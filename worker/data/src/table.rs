@@ -1,67 +1,64 @@
-//! Tables in CSV: a header, columns of numbers and a column of labels; plain, gzip or zstandard.
+//! Tables in CSV and its relatives: columns of numbers, truth values and texts, and a column of labels; plain, gzip or
+//! zstandard.
 
 mod cells;
 mod columns;
+mod counting;
+mod header;
+mod labels;
+mod numbers;
+mod parameters;
+mod text;
+mod texts;
 
-use lookbehind_common::job::{JobError, Parameters, parse_parameters};
-use serde::Deserialize;
+use std::collections::HashMap;
+
+use lookbehind_common::job::{JobError, Parameters};
 
 use super::loading::{Lent, Loading};
 use super::memory::collected;
+use super::report::{Change, Findings, Notes, Reason};
 use super::samples::Samples;
-use super::source::{Paths, Source};
-use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, MAX_CLASSES, Split, check_classes};
+use super::source::Source;
+use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, Split};
 use cells::Cells;
-use columns::{Columns, Names, Row, find};
+use columns::{Columns, Read, Row, Rules};
+use counting::Counting;
+use header::{Found, Use, find};
+use labels::Labels;
+use parameters::{CsvParameters, Wanted};
+use texts::Texts;
 
-/// Most columns of a table.
+/// Most columns of a table, and most inputs of a sample.
 const MAX_COLUMNS: usize = 1 << 20;
 /// Bytes that a column takes while a file is read, in addition to its name: its places in lists and in the index of
 /// names, and a value of the present row.
-const COLUMN: u64 = 320;
-
-/// Keys of `[data]`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CsvParameters {
-    train: Paths,
-    test: Option<Paths>,
-    /// Name of the column of labels.
-    #[serde(default = "default_label")]
-    label: String,
-    /// Names of the columns of inputs; by default all others.
-    columns: Option<Vec<String>>,
-    /// Shape of a sample; by default [columns].
-    shape: Option<Vec<usize>>,
-    classes: Option<u64>,
-}
-
-fn default_label() -> String {
-    "label".to_owned()
-}
+const COLUMN: u64 = 400;
 
 /// Loads a table: inputs of the given shape, by default one element for each column.
 ///
 /// # Errors
 /// When a parameter is wrong (the job's fault), or a file is missing, too large, lacks a column, or has a cell that is
-/// not a number or class (this worker's).
+/// not what its column needs (this worker's).
 pub fn csv(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> {
-    let parameters: CsvParameters = parse_parameters("data", parameters)?;
-    let classes = parameters.classes.map(check_classes).transpose()?;
+    let parameters = CsvParameters::parse(parameters)?;
+    let classes = parameters.classes()?;
     let train = Source::find_all(environment, parameters.train.as_slice(), "data.train")?;
     let test = parameters.test.as_ref();
     let test = test.map(|paths| Source::find_all(environment, paths.as_slice(), "data.test")).transpose()?;
 
     let loading = Loading::new(environment);
-    let mut table = Table { label: parameters.label, columns: parameters.columns, _names: None, loading };
-    let train = table.read(Split::Train, &train, classes.unwrap_or(MAX_CLASSES))?;
+    let mut table = Table::new(&parameters, classes, &loading)?;
+    table.collect_texts(&train)?;
+    let mut train = table.read(Split::Train, &train)?;
+    let class_names = table.labels.complete(&mut train.targets);
     let classes = classes.unwrap_or_else(|| train.classes());
-    let test = test.map(|test| table.read(Split::Test, &test, classes)).transpose()?;
-    #[expect(clippy::expect_used, reason = "there is at least one file")]
-    let columns = table.columns.expect("columns, which the first file has given").len();
-    let shape = shape(parameters.shape, columns)?;
-    let test = test.unwrap_or_else(|| Samples::new(columns));
-    Ok(Box::new(collected(shape, classes, [train, test], &table.loading)?))
+    table.labels.limit(classes);
+    let test = test.map(|test| table.read(Split::Test, &test)).transpose()?;
+    let shape = shape(parameters.shape.clone(), table.width)?;
+    let test = test.unwrap_or_else(|| Samples::new(table.width));
+    let notes = Notes { class_names, findings: table.findings() };
+    Ok(Box::new(collected(shape, classes, [train, test], &loading, notes)?))
 }
 
 /// The input spec, without reading files; `None` unless the job gives classes and the shape or the columns.
@@ -69,12 +66,11 @@ pub fn csv(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box
 /// # Errors
 /// When a parameter is wrong.
 pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
-    let parameters: CsvParameters = parse_parameters("data", parameters)?;
-    let classes = parameters.classes.map(check_classes).transpose()?;
-    let shape = match (parameters.shape, parameters.columns) {
-        (_, Some(columns)) if columns.is_empty() => {
-            return Err(JobError::new("data.columns", "expected at least one, found none"));
-        }
+    let parameters = CsvParameters::parse(parameters)?;
+    let (classes, wanted) = (parameters.classes()?, parameters.wanted()?);
+    parameters.dialect()?;
+    let columns = wanted.inputs.filter(|_| wanted.one_hot.is_empty());
+    let shape = match (parameters.shape, columns) {
         (given, Some(columns)) => Some(shape(given, columns.len())?),
         (Some(given), None)
             if !elements(&given).is_some_and(|elements| (1..=MAX_COLUMNS).contains(&elements)) =>
@@ -87,15 +83,13 @@ pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError
     Ok(shape.zip(classes).map(|(input_shape, classes)| InputSpec { input_shape, classes }))
 }
 
-fn shape(given: Option<Vec<usize>>, columns: usize) -> Result<Vec<usize>, JobError> {
-    let Some(shape) = given else { return Ok(vec![columns]) };
-    if elements(&shape) == Some(columns) {
+fn shape(given: Option<Vec<usize>>, inputs: usize) -> Result<Vec<usize>, JobError> {
+    let Some(shape) = given else { return Ok(vec![inputs]) };
+    if elements(&shape) == Some(inputs) {
         return Ok(shape);
     }
-    Err(JobError::new(
-        "data.shape",
-        &format!("expected a shape of {columns} elements, one per column, found {shape:?}"),
-    ))
+    let problem = format!("expected a shape of {inputs} elements, one per input, found {shape:?}");
+    Err(JobError::new("data.shape", &problem))
 }
 
 /// Number of elements of a sample, if it does not overflow.
@@ -104,23 +98,65 @@ fn elements(shape: &[usize]) -> Option<usize> {
 }
 
 /// What all files of a data set share.
-struct Table {
-    label: String,
-    /// Names of the columns of inputs, known from the first file on.
-    columns: Option<Vec<String>>,
-    /// The memory of the names, if they are those of the first file.
-    _names: Option<Lent>,
-    loading: Loading,
+struct Table<'a> {
+    parameters: &'a CsvParameters,
+    rules: Rules,
+    /// The columns that are read; those of inputs are known from the first file on.
+    wanted: Wanted,
+    /// Whether the job names the inputs, so that a column that counts the rows is meant.
+    names_inputs: bool,
+    /// The texts of the columns that become one input for each, in their order.
+    texts: HashMap<String, HashMap<String, u32>>,
+    labels: Labels,
+    /// Number of inputs of a sample.
+    width: usize,
+    findings: Findings,
+    replaced: u64,
+    booleans: u64,
+    /// The memory of the names and texts.
+    lent: Lent,
+    loading: &'a Loading,
 }
 
-impl Table {
-    fn read(&mut self, split: Split, files: &[Source], classes: usize) -> Result<Samples<f32>, DataError> {
+impl<'a> Table<'a> {
+    fn new(
+        parameters: &'a CsvParameters,
+        classes: Option<usize>,
+        loading: &'a Loading,
+    ) -> Result<Self, DataError> {
+        let wanted = parameters.wanted()?;
+        Ok(Self {
+            rules: Rules { dialect: parameters.dialect()?, missing: parameters.missing },
+            names_inputs: wanted.inputs.is_some(),
+            wanted,
+            texts: HashMap::new(),
+            labels: Labels::new(parameters.labels, classes, loading)?,
+            width: 0,
+            findings: Findings::default(),
+            replaced: 0,
+            booleans: 0,
+            lent: loading.lend(0)?,
+            loading,
+            parameters,
+        })
+    }
+
+    fn read(&mut self, split: Split, files: &[Source]) -> Result<Samples<f32>, DataError> {
         let mut samples = None;
+        let mut counting = (split == Split::Train && !self.names_inputs).then(Counting::default);
         for file in files {
-            let mut cells = Cells::open(file, &self.loading)?;
-            let columns = self.columns(file, &mut cells)?;
-            let samples = samples.get_or_insert_with(|| Samples::new(columns.inputs.len()));
-            self.read_rows(file, &mut cells, &columns, classes, samples)?;
+            let mut cells = Cells::open(file, &self.rules.dialect, self.loading)?;
+            let columns = self.columns(split, file, &mut cells)?;
+            let samples = samples.get_or_insert_with(|| Samples::new(columns.width()));
+            self.width = columns.width();
+            if let Some(counting) = &mut counting {
+                counting.begin_file();
+            }
+            self.read_rows(split, file, &mut cells, &columns, samples, counting.as_mut())?;
+            if let Some(place) = counting.as_ref().and_then(Counting::found) {
+                let column = header::shorten(&columns.header[place]);
+                return Err(file.error(FileProblem::RowNumbers { column }));
+            }
         }
         match samples {
             Some(samples) if samples.targets.len() > 0 => Ok(samples),
@@ -129,51 +165,104 @@ impl Table {
     }
 
     fn read_rows(
-        &self,
+        &mut self,
+        split: Split,
         file: &Source,
         cells: &mut Cells<'_>,
         columns: &Columns,
-        classes: usize,
         samples: &mut Samples<f32>,
+        mut counting: Option<&mut Counting>,
     ) -> Result<(), DataError> {
-        let bytes = (columns.inputs.len() as u64 + 1) * size_of::<f32>() as u64;
-        let mut row = Row { numbers: vec![0.0; columns.header.len()], label: 0 };
-        let mut number = 0;
-        while columns.read_row(file, cells, classes, number, &mut row)? {
+        let bytes = (columns.width() as u64 + 1) * size_of::<f32>() as u64;
+        let mut row = Row::new(columns.header.len());
+        let mut sample = Vec::with_capacity(columns.width());
+        loop {
+            let line = cells.line_of_next()?;
+            let left_out = match columns.read_row(file, cells, &self.rules, &mut self.labels, &mut row)? {
+                Read::End => return Ok(()),
+                Read::Blank => Some(Reason::BlankRow),
+                Read::Incomplete => Some(Reason::MissingValue),
+                Read::Row => None,
+            };
+            if let Some(reason) = left_out {
+                self.findings.leave_out(split, reason, || format!("{}, line {line}", file.name()));
+                continue;
+            }
             self.loading.keep(bytes)?;
-            samples.inputs.push(columns.inputs.iter().map(|&place| row.numbers[place]));
+            row.sample(columns, &mut sample);
+            samples.inputs.push(sample.iter().copied());
             samples.targets.push([row.label]);
-            number += 1;
+            self.replaced += row.replaced;
+            self.booleans += row.booleans;
+            if let Some(counting) = &mut counting {
+                counting.row(&columns.inputs, &row.values);
+            }
         }
-        Ok(())
     }
 
     /// Reads the header, and finds the columns in it.
-    fn columns(&mut self, file: &Source, cells: &mut Cells<'_>) -> Result<Columns, DataError> {
+    fn columns(&mut self, split: Split, file: &Source, cells: &mut Cells<'_>) -> Result<Columns, DataError> {
         let mut lent = self.loading.lend(0)?;
-        let (mut header, place) = (Vec::new(), || "header".to_owned());
-        while let Some(cell) = cells.next(place, place)? {
-            if header.len() == MAX_COLUMNS {
-                let (found, expected) = (header.len() + 1, format!("at most {MAX_COLUMNS}"));
-                return Err(file.error(FileProblem::Count { what: "columns", found, expected }));
-            }
-            lent.grow(COLUMN + 2 * cell.bytes.len() as u64)?;
-            header.push(String::from_utf8_lossy(cell.bytes).trim().to_owned());
-            if cell.ends_row {
-                break;
-            }
+        let header = self.header(file, cells, &mut lent)?;
+        let found = find(&header, &self.wanted, &self.parameters.ordinal, &self.texts);
+        let Found { uses, inputs, unnamed } = found.map_err(|problem| file.error(problem))?;
+        for place in unnamed {
+            let name = || format!("{}, column {place} from 0", file.name());
+            self.findings.leave_out(split, Reason::UnnamedColumn, name);
         }
+        if self.wanted.inputs.is_none() {
+            let bytes = header.iter().map(|name| COLUMN + name.len() as u64).sum();
+            self.lent.grow(bytes)?;
+            self.wanted.inputs = Some(inputs.iter().map(|&place| header[place].clone()).collect());
+        }
+        let width: usize = uses.iter().map(Use::width).sum();
+        if width > MAX_COLUMNS {
+            let (what, expected) = ("inputs of a sample", format!("at most {MAX_COLUMNS}"));
+            return Err(file.error(FileProblem::Count { what, found: width, expected }));
+        }
+        Ok(Columns { header, uses, inputs, _lent: lent })
+    }
+
+    /// The names of the columns; their numbers if the first line is a row.
+    fn header(
+        &self,
+        file: &Source,
+        cells: &mut Cells<'_>,
+        lent: &mut Lent,
+    ) -> Result<Vec<String>, DataError> {
+        if !self.parameters.header {
+            let columns =
+                Cells::open(file, &self.rules.dialect, self.loading)?.columns(file, lent, |_| ())?.len();
+            return Ok((0..columns).map(|place| place.to_string()).collect());
+        }
+        let header = cells.columns(file, lent, |cell| String::from_utf8_lossy(cell).trim().to_owned())?;
         if header.is_empty() {
             return Err(file.error(FileProblem::Damaged { format: "CSV", reason: "no header".into() }));
         }
-        let wanted = Names { label: &self.label, inputs: self.columns.as_deref() };
-        let (uses, inputs) = find(&header, wanted).map_err(|problem| file.error(problem))?;
-        if self.columns.is_none() {
-            let bytes = header.iter().map(|name| COLUMN + name.len() as u64).sum();
-            self._names = Some(self.loading.lend(bytes)?);
-            self.columns = Some(inputs.iter().map(|&place| header[place].clone()).collect());
+        Ok(header)
+    }
+
+    /// Collects the texts of the columns that become one input for each, from the training split.
+    fn collect_texts(&mut self, files: &[Source]) -> Result<(), DataError> {
+        if self.wanted.one_hot.is_empty() {
+            return Ok(());
         }
-        Ok(Columns { header, uses, inputs, _lent: lent })
+        let mut texts = Texts::new(&self.wanted.one_hot, self.loading)?;
+        for file in files {
+            let mut cells = Cells::open(file, &self.rules.dialect, self.loading)?;
+            let mut lent = self.loading.lend(0)?;
+            let header = self.header(file, &mut cells, &mut lent)?;
+            texts.collect(file, &header, &mut cells)?;
+        }
+        (self.texts, self.lent) = texts.numbered();
+        Ok(())
+    }
+
+    /// What the owner of the data should know.
+    fn findings(mut self) -> Vec<super::Finding> {
+        self.findings.convert(Change::MissingReplaced, self.replaced);
+        self.findings.convert(Change::Booleans, self.booleans);
+        self.findings.into_vec()
     }
 }
 

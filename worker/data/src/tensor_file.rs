@@ -57,11 +57,30 @@ impl TensorFile {
         self.info(tensor).map(|info| info.shape.clone())
     }
 
+    /// Type of a tensor's values.
+    pub(super) fn dtype(&self, tensor: &'static str) -> Result<Dtype, DataError> {
+        self.info(tensor).map(|info| info.dtype)
+    }
+
+    /// All values of a u8 tensor, row-major.
+    pub(super) fn read_pixels(&mut self, tensor: &'static str) -> Result<Vec<u8>, DataError> {
+        let info = self.info(tensor)?.clone();
+        if info.dtype != Dtype::U8 {
+            let expected = "U8 as in the training split";
+            return Err(self.error(FileProblem::Type { tensor, found: info.dtype, expected }));
+        }
+        self.read(&info, |_, [value]| Ok(value))
+    }
+
     /// All values of an f32 tensor of rank 2 or more, row-major.
     pub(super) fn read_inputs(&mut self, tensor: &'static str) -> Result<Vec<f32>, DataError> {
         let info = self.info(tensor)?.clone();
         if info.dtype != Dtype::F32 {
-            return Err(self.error(FileProblem::Type { tensor, found: info.dtype, expected: "F32" }));
+            return Err(self.error(FileProblem::Type {
+                tensor,
+                found: info.dtype,
+                expected: "F32, or U8 in all splits",
+            }));
         }
         let row: usize = info.shape.iter().skip(1).product();
         self.read(&info, |index, bytes: [u8; 4]| {

@@ -7,7 +7,8 @@ use super::draws::{Changes, Mixture};
 use super::options::Options;
 use super::planes::Planes;
 use super::{
-    Batch, DataDescription, DataError, Dataset, InputSpec, MixedClass, SampleContext, Split, Target,
+    Batch, DataDescription, DataError, DataReport, Dataset, InputSpec, MixedClass, SampleContext, Split,
+    Target,
 };
 
 /// A data set whose samples are prepared as `[data]` says.
@@ -115,6 +116,10 @@ impl View {
 impl Dataset for View {
     fn description(&self) -> &DataDescription {
         self.samples.description()
+    }
+
+    fn report(&self) -> DataReport {
+        self.samples.report()
     }
 
     /// A partner of a mixture is augmented as if it were used itself, but it is not mixed again.

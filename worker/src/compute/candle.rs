@@ -4,8 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use candle_core::Device;
 use lookbehind_common::job::{DataSpec, JobSpec, Precision};
+use lookbehind_common::layout::Layout;
+use lookbehind_common::optimizer::Visit;
 
-use super::cpu::{CpuJob, Parts};
+use super::climbing::Climbing;
+use super::cpu::{CpuJob, Parts, Room};
 use super::cuda::{self, Gpus};
 use super::device;
 use super::evaluator::Evaluator;
@@ -14,7 +17,7 @@ use super::panics;
 use super::sampler::Sampler;
 use super::samples::{Kinds, Samples};
 use super::{Backend, PrepareError, PreparedJob, Watch};
-use crate::data::{Cancellation, DataDescription, DataEnvironment, DataError, Dataset};
+use crate::data::{Cancellation, DataDescription, DataEnvironment, DataError, DataReport, Dataset};
 use crate::device::{DeviceChoice, DeviceError};
 use crate::models::BuildError;
 use crate::models::Model;
@@ -73,16 +76,19 @@ impl CandleBackend {
         Self { threads, ..self }
     }
 
-    /// Builds a job's model for the samples as the job itself describes them, without loading any data.
+    /// Builds a job's model for the samples as the job itself describes them, without loading any data; returns the layout
+    /// of its tensors.
     ///
     /// # Errors
-    /// If the job is wrong, or if this cannot be decided here: because a kind is unknown, because only the data says
-    /// what the samples are, or because there is too little memory.
-    pub fn build(&self, spec: &JobSpec) -> Result<(), PrepareError> {
-        let known = self.registry.check_kinds(&spec.model, &spec.data);
-        known.map_err(|error| PrepareError::Worker(error.to_string()))?;
+    /// If the job is wrong or names a kind that this worker does not know, or if it cannot be decided here whether it is:
+    /// because only the data says what the samples are, or because there is too little memory.
+    pub fn build(&self, spec: &JobSpec) -> Result<Arc<Layout>, PrepareError> {
+        self.registry.check_kinds(&spec.model, &spec.data)?;
         caught(spec, || match self.registry.input_spec(&spec.data)? {
-            Some(input_spec) => self.model(spec, &input_spec.description(), &Device::Cpu).map(|_| ()),
+            Some(input_spec) => {
+                let (_, tensors) = self.model(spec, &input_spec.description(), &Device::Cpu)?;
+                Ok(Arc::clone(tensors.layout()))
+            }
             None => {
                 let kind = &spec.data.kind;
                 let reason =
@@ -92,15 +98,22 @@ impl CandleBackend {
         })
     }
 
+    /// What a job's data are, and what of them was left out or converted. Data that a prepared job holds are not loaded
+    /// again.
+    ///
+    /// # Errors
+    /// If the data cannot be loaded.
+    pub fn data_report(&self, spec: &JobSpec) -> Result<DataReport, PrepareError> {
+        caught(spec, || Ok(self.dataset(&spec.data, &Cancellation::default())?.report()))
+    }
+
     fn job(&self, spec: &JobSpec, cancellation: &Cancellation) -> Result<Box<dyn PreparedJob>, PrepareError> {
-        if spec.train.precision == Precision::Tf32 && self.on_cpu() {
-            let reason = "train.precision: \"tf32\" needs a GPU; this worker computes on its CPU";
-            return Err(PrepareError::Worker(reason.to_owned()));
-        }
+        self.check_devices(spec)?;
         let dataset = self.dataset(&spec.data, cancellation)?;
         let data = dataset.description();
         let sampler = Sampler::new(spec, data.train_samples, data.test_samples)?;
         let memory_limit = self.environment.memory_limit;
+        let shards = sampler.most_shards();
         let kinds = Kinds { model: spec.model.kind.clone(), data: spec.data.kind.clone() };
         let loader = Loader::new(Arc::clone(&dataset), spec.seed, memory_limit / KEPT);
         let samples = Samples { loader, sampler, kinds: kinds.clone() };
@@ -112,10 +125,26 @@ impl CandleBackend {
         if let Some(gpus) = &self.gpus {
             return gpus.job(samples, evaluator);
         }
-        let parts =
-            Parts { samples, evaluator: evaluator(&Device::Cpu)?, threads: self.threads, memory_limit };
+        let evaluator = evaluator(&Device::Cpu)?;
+        let lengths = evaluator.tensors.layout().lengths();
+        let kept = Visit::of(&spec.optimizer.method).map_or(0, |visit| visit.bytes(lengths, shards));
+        let room = Room { kept, limit: memory_limit };
+        let parts = Parts { samples, evaluator, threads: self.threads, room };
         let watch: Arc<dyn Watch> = Arc::new(cancellation.clone());
         Ok(Box::new(CpuJob::new(parts, &watch)?))
+    }
+
+    /// Refuses a job that the devices cannot compute.
+    fn check_devices(&self, spec: &JobSpec) -> Result<(), PrepareError> {
+        if spec.train.precision == Precision::Tf32 && self.on_cpu() {
+            let reason = "train.precision: \"tf32\" needs a GPU; this worker computes on its CPU";
+            return Err(PrepareError::Worker(reason.to_owned()));
+        }
+        if Visit::of(&spec.optimizer.method).is_some() && !self.on_cpu() {
+            let reason = "optimizer.perturbation: \"shard\" needs a CPU; this worker computes on GPUs";
+            return Err(PrepareError::Worker(reason.to_owned()));
+        }
+        Ok(())
     }
 
     /// A job's data set. A caller that asks for one that is being loaded waits for it.
@@ -128,6 +157,7 @@ impl CandleBackend {
         }
         let environment = DataEnvironment { cancellation: cancellation.clone(), ..self.environment.clone() };
         let dataset: Arc<dyn Dataset> = self.registry.dataset(spec, &environment)?.into();
+        dataset.report().lines().iter().for_each(|line| tracing::info!(kind = spec.kind, "data: {line}"));
         *loaded = Some(LoadedData { spec: spec.clone(), dataset: Arc::downgrade(&dataset) });
         Ok(dataset)
     }
@@ -177,7 +207,15 @@ impl Backend for CandleBackend {
         spec: &JobSpec,
         cancellation: &Cancellation,
     ) -> Result<Box<dyn PreparedJob>, PrepareError> {
-        caught(spec, || self.job(spec, cancellation))
+        caught(spec, || self.job(spec, cancellation).map(|job| climbing(spec, job)))
+    }
+}
+
+/// The same job, whose shards climb by themselves if it says so.
+fn climbing(spec: &JobSpec, job: Box<dyn PreparedJob>) -> Box<dyn PreparedJob> {
+    match Visit::of(&spec.optimizer.method) {
+        Some(visit) => Box::new(Climbing::new(job, visit, &spec.model.kind)),
+        None => job,
     }
 }
 

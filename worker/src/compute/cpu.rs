@@ -16,6 +16,7 @@ use lookbehind_common::reduction::Segment;
 use lookbehind_kernels::interruptible;
 
 use self::host::Host;
+pub(super) use self::room::Room;
 use super::evaluator::Evaluator;
 use super::probe::{ProbeRequests, probe_digest};
 use super::samples::{Inputs, Samples};
@@ -27,8 +28,8 @@ pub(super) struct Parts {
     pub(super) evaluator: Evaluator,
     /// Threads to compute with.
     pub(super) threads: usize,
-    /// Most bytes that the process may have in use.
-    pub(super) memory_limit: u64,
+    /// Memory of the process.
+    pub(super) room: Room,
 }
 
 pub(super) struct CpuJob {
@@ -51,11 +52,11 @@ impl CpuJob {
     /// or takes more memory than there is, is refused before training.
     /// `watch` is asked meanwhile whether the job is still wanted.
     pub(super) fn new(parts: Parts, watch: &Arc<dyn Watch>) -> Result<Self, Stopped> {
-        let Parts { samples, evaluator, threads, memory_limit } = parts;
+        let Parts { samples, evaluator, threads, room } = parts;
         let description = samples.describe(evaluator.tensors.layout());
         let schedule = Schedule::new(threads).map_err(ComputeError::Threads)?;
         let mut shards = Shards { samples, evaluator, schedule };
-        let probe = shards.probe(memory_limit, watch)?;
+        let probe = shards.probe(room, watch)?;
         Ok(Self { shards, description, probe, loaded: false })
     }
 }
@@ -63,6 +64,10 @@ impl CpuJob {
 impl PreparedJob for CpuJob {
     fn description(&self) -> &JobDescription {
         &self.description
+    }
+
+    fn data_report(&self) -> Vec<String> {
+        self.shards.samples.data_report()
     }
 
     fn initial_state(&self) -> Result<ModelState<FlatBuffer>, ComputeError> {

@@ -1,6 +1,7 @@
 //! Why a job cannot be loaded or a gradient cannot be computed, and who is at fault.
 
 use lookbehind_common::job::JobError;
+use lookbehind_common::optimizer::AbsorbError;
 
 use super::{Panic, Stopped};
 use crate::data::DataError;
@@ -90,6 +91,33 @@ pub enum ComputeError {
         /// MiB that the worker may have in use.
         limit: u64,
     },
+    /// The visits of shards take more memory than is left.
+    #[error(
+        "model kind {kind:?}: climbing with shards of {samples} samples (optimizer.perturbation = \"shard\") takes {needed} MiB in \
+         addition to {loaded} MiB in use, this worker's limit is {limit} MiB: smaller optimizer.k and train.shards take less"
+    )]
+    VisitMemory {
+        /// The model's kind.
+        kind: String,
+        /// Samples in the largest shard.
+        samples: u64,
+        /// MiB that the visits take.
+        needed: u64,
+        /// MiB that are in use without them.
+        loaded: u64,
+        /// MiB that the worker may have in use.
+        limit: u64,
+    },
+    /// A shard cannot go on with its path: a value is not finite, or does not fit the model.
+    #[error("model kind {kind:?}, shard {shard}: {source}")]
+    Path {
+        /// The model's kind.
+        kind: String,
+        /// Number of the shard.
+        shard: u32,
+        /// What was found.
+        source: AbsorbError,
+    },
     /// No threads can be started.
     #[error("threads to compute with: {0}")]
     Threads(rayon::ThreadPoolBuildError),
@@ -155,9 +183,10 @@ impl From<ComputeError> for PrepareError {
     fn from(error: ComputeError) -> Self {
         match error {
             ComputeError::Data { source, .. } => (*source).into(),
-            ComputeError::Memory { .. } | ComputeError::Threads(_) | ComputeError::Device(_) => {
-                PrepareError::Worker(error.to_string())
-            }
+            ComputeError::Memory { .. }
+            | ComputeError::VisitMemory { .. }
+            | ComputeError::Threads(_)
+            | ComputeError::Device(_) => PrepareError::Worker(error.to_string()),
             ComputeError::DeviceLost(reason) => PrepareError::DeviceLost(reason),
             _ => PrepareError::Job(error.to_string()),
         }

@@ -10,6 +10,7 @@ use super::{ComputeError, Phase, panics};
 use crate::data::Target;
 use crate::models::{BatchPosition, ForwardContext, Mode, Model};
 use crate::parameters::{ModelTensors, StateError};
+use crate::places::without_places;
 use lookbehind_kernels::{Gradients, record, with_precision, without_gradients};
 
 /// A model, its weights and its name in errors.
@@ -192,13 +193,5 @@ impl Evaluator {
 
     pub(super) fn in_state(&self, source: StateError) -> ComputeError {
         ComputeError::State { kind: self.kinds.model.clone(), source: Box::new(source) }
-    }
-}
-
-/// Removes the backtrace from an error, so that it is the same text on every worker.
-pub(crate) fn without_places(error: candle_core::Error) -> candle_core::Error {
-    match error {
-        candle_core::Error::WithBacktrace { inner, .. } => without_places(*inner),
-        other => other,
     }
 }

@@ -1,6 +1,7 @@
 //! Small data sets, models and jobs for the tests of this folder.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{Device, Tensor};
 use lookbehind_common::flat_buffer::FlatBuffer;
@@ -9,7 +10,9 @@ use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use tempfile::TempDir;
 
-use super::{Backend, CandleBackend, ComputeError, PreparedJob, Request, RequestKind, compute_unwatched};
+use super::{
+    Backend, CandleBackend, ComputeError, PreparedJob, Request, RequestKind, Watch, compute_unwatched,
+};
 use crate::data::Cancellation;
 use crate::models::{ForwardContext, Model};
 use crate::registry::Registry;
@@ -127,4 +130,18 @@ pub(super) fn shard(
     shard: u32,
 ) -> Result<Partial, ComputeError> {
     compute_unwatched(job, request, Segment { first: shard, end: shard + 1 })
+}
+
+/// A caller whose request is superseded once it was asked a number of times.
+pub(super) struct Patient {
+    pub(super) times: usize,
+    pub(super) asked: AtomicUsize,
+}
+
+impl Watch for Patient {
+    fn advance(&self) {}
+
+    fn is_superseded(&self) -> bool {
+        self.asked.fetch_add(1, Ordering::Relaxed) >= self.times
+    }
 }

@@ -62,6 +62,11 @@ impl Sampler {
         samples.div_ceil(u64::from(effective_shards(samples, self.shards)))
     }
 
+    /// Number of shards of a full batch.
+    pub(super) fn most_shards(&self) -> u32 {
+        effective_shards(self.plan.batch_samples(0), self.shards)
+    }
+
     /// The samples of a shard of a batch.
     pub(super) fn batch_shard(&mut self, request: &Request, shard: u32) -> Result<BatchShard, ComputeError> {
         let batches = self.plan.batches_per_epoch();

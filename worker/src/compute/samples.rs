@@ -60,6 +60,11 @@ impl Samples {
         }
     }
 
+    /// What was read of the data, in lines for people.
+    pub(super) fn data_report(&self) -> Vec<String> {
+        self.loader.dataset().report().lines()
+    }
+
     /// A shard's samples; those of the same shard of the next batch are prepared in the meantime.
     pub(super) fn shard(&mut self, request: &Request, shard: u32) -> Result<Inputs, ComputeError> {
         let following = self.sampler.following(request);

@@ -71,3 +71,14 @@ fn the_models_of_the_example_jobs_can_be_built() {
         assert!(built.is_ok(), "{}: {}", path.display(), built.err().unwrap());
     }
 }
+
+#[test]
+fn a_misspelt_kind_is_answered_with_the_right_one() {
+    let spec = job("kind = \"resnte\"", "kind = \"digtis\"", "epochs = 1\nbatch_size = 1");
+    let registry = Registry::builtin();
+    let error = registry.check_kinds(&spec.model, &spec.data).unwrap_err().to_string();
+    assert!(error.ends_with("found \"resnte\"; did you mean \"resnet\"?"), "{error}");
+    let (_folder, environment) = data_folder();
+    let error = registry.dataset(&spec.data, &environment).err().unwrap().to_string();
+    assert!(error.ends_with("found \"digtis\"; did you mean \"digits\"?"), "{error}");
+}

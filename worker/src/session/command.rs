@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lookbehind_common::blocks::BlockDigest;
 use lookbehind_common::ids::{JobId, RequestId};
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
 use tokio::runtime::Handle;
@@ -26,6 +27,15 @@ pub(super) enum ExecutorCommand {
     Compute(Context, Assignment),
     /// Unload a job.
     Release(JobId),
+}
+
+/// Lengths of a job's flat buffers, in elements.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lengths {
+    /// Of the weights: parameters and running statistics.
+    pub(super) weights: ModelState<usize>,
+    /// Of the partials of gradient requests: gradient and batch statistics.
+    pub(super) partials: ModelState<usize>,
 }
 
 /// The means by which the executor answers within one session.

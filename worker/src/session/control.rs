@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lookbehind_common::ids::{FencingToken, RequestId};
 use lookbehind_common::reduction::Segment;
+use lookbehind_common::text::brief;
 use lookbehind_proto::convert::{FieldError, digests_from_bytes, job_id, required};
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::{session_request, session_response};
@@ -18,8 +19,10 @@ use tonic::Streaming;
 
 use super::WorkerError;
 use super::command::{Assignment, Context, ExecutorCommand, ExecutorMessage};
+use super::ending::{Ended, Reached};
 use super::exchange::{Exchanging, Round, RoundStart};
 use super::register::{Link, Registration, register};
+use super::terms::Terms;
 use super::transfer::Transfers;
 use super::upload::upload;
 use crate::compute::{Request, RequestKind};
@@ -29,42 +32,14 @@ use crate::telemetry::Registered;
 const ANSWERS: usize = 64;
 /// Partials that may wait for their upload while the next one is computed.
 const UPLOADS: usize = 2;
-/// How long the coordinator may take to answer a registration.
-const REGISTRATION: Duration = Duration::from_secs(10);
+/// Most characters of a job's name in the log.
+const MAX_NAME: usize = 128;
 
 /// A session that lasted at least this long has worked: attempts that follow it at once cost little.
 const LASTING: Duration = Duration::from_secs(10);
 
-/// How a session ended.
-pub(super) enum Ended {
-    /// The worker was asked to stop.
-    Shutdown,
-    /// The coordinator refuses this worker.
-    Refused { reason: String, retryable: bool },
-    /// The device is lost to this process.
-    DeviceLost { reason: String },
-    /// The connection is closed, or nothing was received on it for too long. `worked`: before that, the session delivered
-    /// something, or lasted.
-    Lost { reason: String, worked: bool },
-}
-
-impl Ended {
-    /// The connection is lost, and nothing is known of what worked before.
-    pub(super) fn lost(reason: impl Into<String>) -> Self {
-        Self::Lost { reason: reason.into(), worked: false }
-    }
-
-    /// The same, after a session that may have `worked`.
-    fn after(self, worked: bool) -> Self {
-        match self {
-            Self::Lost { reason, .. } => Self::Lost { reason, worked },
-            other => other,
-        }
-    }
-}
-
-/// Runs one session to its end. Bulk transfers run on the caller's runtime.
-pub(super) async fn run(link: Link) -> Result<Ended, WorkerError> {
+/// Runs one session to its end, and says how far it came. Bulk transfers run on the caller's runtime.
+pub(super) async fn run(link: Link) -> Result<(Ended, Reached), WorkerError> {
     let bulk = Handle::current();
     let (done, ended) = oneshot::channel();
     let system = |error: std::io::Error| WorkerError::System(error.to_string());
@@ -78,20 +53,20 @@ pub(super) async fn run(link: Link) -> Result<Ended, WorkerError> {
     ended.await.map_err(|_| WorkerError::System("the control thread ended unexpectedly".into()))
 }
 
-async fn session(link: Link, bulk: Handle) -> Ended {
+async fn session(link: Link, bulk: Handle) -> (Ended, Reached) {
     let registered = tokio::select! {
-        registered = tokio::time::timeout(REGISTRATION, register(&link, &bulk)) => registered,
-        () = link.shutdown.cancelled() => return Ended::Shutdown,
+        registered = register(&link, &bulk) => registered,
+        () = link.shutdown.cancelled() => return (Ended::Shutdown, Reached::Nothing),
     };
     match registered {
-        Ok(Ok(registration)) => {
+        Ok(registration) => {
             let (session, begun) = (Session::new(link, &bulk, registration), Instant::now());
             let delivered = session.context.transfers.delivered();
             let ended = session.run().await;
-            ended.after(delivered.load(Ordering::Relaxed) || begun.elapsed() >= LASTING)
+            let worked = delivered.load(Ordering::Relaxed) || begun.elapsed() >= LASTING;
+            (ended, if worked { Reached::Worked } else { Reached::Registered })
         }
-        Ok(Err(ended)) => ended,
-        Err(_) => Ended::lost("no answer to the registration"),
+        Err(ended) => (ended, Reached::Nothing),
     }
 }
 
@@ -128,8 +103,8 @@ struct Session {
 
 impl Session {
     fn new(link: Link, bulk: &Handle, registration: Registration) -> Self {
-        let (detection, interval) = (registration.detection(), registration.interval());
-        let Registration { fencing_token, outgoing, incoming, route, .. } = registration;
+        let Registration { fencing_token, terms, outgoing, incoming, route } = registration;
+        let Terms { detection, interval } = terms;
         let progress = Arc::new(AtomicU64::new(0));
         let (sender, messages) = mpsc::channel(ANSWERS);
         let (uploads, partials) = mpsc::channel(UPLOADS);
@@ -173,7 +148,6 @@ impl Session {
         let mut sequence = 0;
         let shutdown = self.link.shutdown.clone();
         loop {
-            let lost = |reason: String| Ended::lost(reason);
             tokio::select! {
                 message = self.incoming.message() => {
                     last_received = Instant::now();
@@ -181,15 +155,15 @@ impl Session {
                         Ok(Some(message)) => if let Err(ended) = self.take(message) {
                             return ended;
                         },
-                        Ok(None) => return lost("the coordinator closed the stream".into()),
-                        Err(status) => return lost(status.message().to_owned()),
+                        Ok(None) => return Ended::lost("the coordinator closed the stream"),
+                        Err(status) => return Ended::lost(status.message()),
                     }
                 }
                 Some(message) = self.messages.recv() => match message {
                     ExecutorMessage::Message(message) => if self.send(message).await.is_err() {
-                        return lost("the stream is closed".into());
+                        return Ended::lost("the stream is closed");
                     },
-                    ExecutorMessage::Broken(reason) => return lost(reason),
+                    ExecutorMessage::Broken(reason) => return Ended::lost(&reason),
                     ExecutorMessage::DeviceLost(reason) => {
                         self.leave().await;
                         return Ended::DeviceLost { reason };
@@ -200,11 +174,11 @@ impl Session {
                     let progress = self.progress.load(Ordering::Relaxed);
                     let beat = session_request::Message::Heartbeat(v1::Heartbeat { sequence, progress });
                     if self.send(beat).await.is_err() {
-                        return lost("the stream is closed".into());
+                        return Ended::lost("the stream is closed");
                     }
                 }
                 () = tokio::time::sleep_until(last_received + self.detection) => {
-                    return lost(format!("nothing was received for {:?}", self.detection));
+                    return Ended::lost(&format!("nothing was received for {:?}", self.detection));
                 }
                 () = shutdown.cancelled() => return self.leave().await,
             }
@@ -239,7 +213,7 @@ impl Session {
         let command = match response.message {
             Some(Message::Heartbeat(_) | Message::Registered(_)) | None => return Ok(()),
             Some(Message::Refused(refused)) => {
-                return Err(Ended::Refused { reason: refused.reason, retryable: refused.retryable });
+                return Err(Ended::refused(&refused));
             }
             Some(Message::Prepare(prepare)) => self.prepare(prepare),
             Some(Message::SendInitialState(send)) => {
@@ -248,7 +222,7 @@ impl Session {
             Some(Message::Assign(assign)) => self.assign(assign),
             Some(Message::Exchange(exchange)) => {
                 return match self.link.listening.as_ref().map(|listening| listening.board.change(exchange)) {
-                    Some(Err(error)) => Err(Ended::lost(error.to_string())),
+                    Some(Err(error)) => Err(Ended::lost(&error.to_string())),
                     _ => Ok(()),
                 };
             }
@@ -262,7 +236,7 @@ impl Session {
                 })
             }
         };
-        let command = command.map_err(|error| Ended::lost(error.to_string()))?;
+        let command = command.map_err(|error| Ended::lost(&error.to_string()))?;
         let sent = self.link.executor.commands.try_send(command);
         sent.map_err(|_| Ended::lost("more commands arrived than the queue holds"))
     }
@@ -270,7 +244,7 @@ impl Session {
     fn prepare(&self, prepare: v1::Prepare) -> Result<ExecutorCommand, FieldError> {
         let spec = Box::new(required(prepare.spec, "spec")?);
         let job = job_id(&prepare.job_id)?;
-        tracing::info!(%job, name = spec.name, "job received");
+        tracing::info!(%job, name = &*brief(&spec.name, MAX_NAME), "job received");
         let cancellation = self.link.executor.wanted.want(&job);
         Ok(ExecutorCommand::Prepare(self.context.clone(), job, spec, cancellation))
     }

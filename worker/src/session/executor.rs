@@ -11,13 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lookbehind_common::ids::JobId;
-use lookbehind_common::model_state::ModelState;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::WorkerError;
 use super::backoff::Backoff;
-use super::command::{ExecutorCommand, Generation, WantedJob};
+use super::command::{ExecutorCommand, Generation, Lengths, WantedJob};
 use crate::compute::Backend;
 use crate::telemetry::WorkerMetrics;
 use loaded::Loaded;
@@ -49,12 +48,12 @@ pub(super) struct ExecutorHandle {
     prepared: Prepared,
 }
 
-/// The job that is loaded, and the lengths of its flat buffers in elements.
-type Prepared = Arc<Mutex<Option<(JobId, ModelState<usize>)>>>;
+/// The job that is loaded, and the lengths of its flat buffers.
+type Prepared = Arc<Mutex<Option<(JobId, Lengths)>>>;
 
 impl ExecutorHandle {
     /// Lengths of the flat buffers of a job, if it is loaded.
-    pub(super) fn lengths(&self, job: &JobId) -> Option<ModelState<usize>> {
+    pub(super) fn lengths(&self, job: &JobId) -> Option<Lengths> {
         let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         prepared.as_ref().filter(|(loaded, _)| loaded == job).map(|(_, lengths)| *lengths)
     }

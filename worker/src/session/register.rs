@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::ids::FencingToken;
-use lookbehind_identity::{Access, Authorize, tls_refusal};
+use lookbehind_identity::{Access, Authorize, Refusal};
 use lookbehind_proto::PROTOCOL_VERSION;
 use lookbehind_proto::convert::FieldError;
 use lookbehind_proto::transfer::in_process::InProcess;
@@ -16,14 +16,17 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, Streaming};
+use tonic::Streaming;
 
-use super::control::Ended;
+use super::ending::Ended;
 use super::exchange::Listening;
 use super::executor::ExecutorHandle;
 use super::route::{self, Route};
+use super::terms::{Terms, TermsError};
 use crate::telemetry::WorkerMetrics;
 
+/// How long the coordinator may take to answer a registration.
+const REGISTRATION: Duration = Duration::from_secs(10);
 /// Messages that may wait for the stream.
 const OUTGOING: usize = 64;
 
@@ -43,41 +46,36 @@ pub(super) struct Link {
 /// Result of a registration: the stream, the worker's fencing token, and the route for tensors.
 pub(super) struct Registration {
     pub(super) fencing_token: FencingToken,
-    pub(super) terms: v1::Registered,
+    pub(super) terms: Terms,
     pub(super) outgoing: mpsc::Sender<v1::SessionRequest>,
     pub(super) incoming: Streaming<v1::SessionResponse>,
     pub(super) route: Route,
 }
 
-impl Registration {
-    /// How long either side may be silent before the other considers it lost.
-    pub(super) fn detection(&self) -> Duration {
-        Duration::from_millis(self.terms.failure_detection_ms.max(1))
-    }
-
-    /// Time between two heartbeats of the worker.
-    pub(super) fn interval(&self) -> Duration {
-        Duration::from_millis(self.terms.heartbeat_interval_ms.max(1))
-    }
-}
-
-fn unreachable(error: impl std::error::Error + 'static) -> Ended {
-    if let Some(reason) = tls_refusal(&error) {
-        return Ended::lost(format!("no encrypted connection: {reason}"));
-    }
-    let mut reason = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        reason = format!("{reason}: {inner}");
-        source = inner.source();
-    }
-    Ended::lost(reason)
-}
-
-/// Connects and registers; tensor transfers run on `bulk`.
+/// Connects and registers, in time; tensor transfers run on `bulk`.
 pub(super) async fn register(link: &Link, bulk: &Handle) -> Result<Registration, Ended> {
-    let authorize = link.access.authorize().map_err(unreachable)?;
-    let channel = link.access.connect(&route::endpoint(&link.access)).await.map_err(unreachable)?;
+    match tokio::time::timeout(REGISTRATION, try_register(link, bulk)).await {
+        Ok(registered) => registered,
+        Err(_) => Err(unanswered(link).await),
+    }
+}
+
+/// A registration was not answered. Servers of other kinds may answer a call only when all of it has arrived, which one
+/// with a stream of messages never has: a call without any shows whether a coordinator is there at all.
+async fn unanswered(link: &Link) -> Ended {
+    let refused = async {
+        let calls = link.access.connect(&route::endpoint(&link.access)).await.ok()?;
+        let answer = WorkerServiceClient::new(calls).session(tokio_stream::empty()).await;
+        Refusal::of(&answer.err()?)
+    };
+    match tokio::time::timeout(REGISTRATION, refused).await {
+        Ok(Some(refusal)) => Ended::lost(&refusal.to_string()),
+        Ok(None) | Err(_) => Ended::lost("no answer to the registration"),
+    }
+}
+
+async fn try_register(link: &Link, bulk: &Handle) -> Result<Registration, Ended> {
+    let calls = link.access.connect(&route::endpoint(&link.access)).await.map_err(Ended::unreachable)?;
     let (outgoing, messages) = mpsc::channel(OUTGOING);
     let register = session_request::Message::Register(v1::Register {
         protocol: PROTOCOL_VERSION,
@@ -87,41 +85,29 @@ pub(super) async fn register(link: &Link, bulk: &Handle) -> Result<Registration,
         endpoint: link.listening.as_ref().map(|listening| listening.endpoint()),
     });
     let first = v1::SessionRequest { fencing_token: None, message: Some(register) };
-    outgoing.send(first).await.map_err(unreachable)?;
-    let mut client = WorkerServiceClient::with_interceptor(channel, authorize.clone());
-    let response = client.session(ReceiverStream::new(messages)).await.map_err(refused_or_lost)?;
+    outgoing.send(first).await.map_err(Ended::unreachable)?;
+    let mut client = WorkerServiceClient::new(calls);
+    let response = client.session(ReceiverStream::new(messages)).await.map_err(Ended::answered)?;
     let mut incoming = response.into_inner();
-    let (fencing_token, terms) = accepted(incoming.message().await.map_err(unreachable)?)?;
+    let (fencing_token, terms) = accepted(incoming.message().await.map_err(Ended::answered)?)?;
     tracing::info!(worker = link.name, session = %fencing_token.session, cluster = %fencing_token.cluster, "registered");
-    let route = route(link, bulk, Duration::from_millis(terms.failure_detection_ms.max(1)), authorize);
+    let authorize = link.access.authorize().map_err(Ended::unreachable)?;
+    let route = route(link, bulk, terms.detection, authorize);
     Ok(Registration { fencing_token, terms, outgoing, incoming, route })
 }
 
 /// The coordinator's answer to a registration.
-fn accepted(answer: Option<v1::SessionResponse>) -> Result<(FencingToken, v1::Registered), Ended> {
-    let lost = |reason: &str| Ended::lost(reason);
-    let answer = answer.ok_or_else(|| lost("the coordinator closed the stream"))?;
+fn accepted(answer: Option<v1::SessionResponse>) -> Result<(FencingToken, Terms), Ended> {
+    let answer = answer.ok_or_else(|| Ended::lost("the coordinator closed the stream"))?;
     match (answer.fencing_token, answer.message) {
         (Some(fencing_token), Some(session_response::Message::Registered(terms))) => {
             let fencing_token =
-                fencing_token.try_into().map_err(|error: FieldError| lost(&error.to_string()))?;
+                fencing_token.try_into().map_err(|error: FieldError| Ended::lost(&error.to_string()))?;
+            let terms = terms.try_into().map_err(|error: TermsError| Ended::lost(&error.to_string()))?;
             Ok((fencing_token, terms))
         }
-        (_, Some(session_response::Message::Refused(refused))) => {
-            Err(Ended::Refused { reason: refused.reason, retryable: refused.retryable })
-        }
-        _ => Err(lost("expected registered first")),
-    }
-}
-
-/// Refused credentials end the session but not the worker: the coordinator will not change its mind by itself, but
-/// credentials may be renewed, so the worker asks again.
-fn refused_or_lost(status: Status) -> Ended {
-    match status.code() {
-        Code::Unauthenticated | Code::PermissionDenied => {
-            Ended::Refused { reason: status.message().to_owned(), retryable: true }
-        }
-        _ => unreachable(status),
+        (_, Some(session_response::Message::Refused(refused))) => Err(Ended::refused(&refused)),
+        _ => Err(Ended::lost("expected registered first")),
     }
 }
 

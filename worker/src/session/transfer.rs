@@ -13,9 +13,11 @@ use lookbehind_common::flat_buffer::FlatBufferPool;
 use lookbehind_common::ids::{FencingToken, RequestId};
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
+use lookbehind_common::text::brief;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::ending::MAX_WORDS;
 use super::route::Route;
 use crate::telemetry::WorkerMetrics;
 
@@ -131,15 +133,15 @@ impl Transfers {
     }
 }
 
-/// A status for people: what has failed, down to its cause.
-pub(super) fn said(status: &Status) -> String {
+/// A status for people: what has failed, down to its cause, in a length that a log can take.
+pub(in crate::session) fn said(status: &Status) -> String {
     let mut text = format!("{:?}: {}", status.code(), status.message());
     let mut source = std::error::Error::source(status);
     while let Some(cause) = source {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    text
+    brief(&text, MAX_WORDS).into_owned()
 }
 
 fn stalled() -> Status {

@@ -1,16 +1,7 @@
 use super::*;
-use crate::fake_test::{Fake, Script, event, job, notice, source, step};
+use crate::fake_test::{Fake, Script, event, notice, step};
+use lookbehind_proto::v1;
 use lookbehind_proto::v1::watch_job_response::Event as Wire;
-
-#[test]
-fn the_job_that_is_written_is_the_job_that_ran() {
-    let source = source();
-    let job = v1::Job { spec: Some(source.message()), ..job(v1::JobState::Succeeded) };
-    let text = job_toml(&job).unwrap();
-    assert!(!text.contains("[resources]"), "a section without keys says nothing:\n{text}");
-    let file = lookbehind_common::job::parse_toml(&text).unwrap();
-    assert_eq!(wire::to_proto(&file), source.message());
-}
 
 #[tokio::test]
 async fn metrics_end_at_the_checkpoint_even_while_the_job_runs_on() {

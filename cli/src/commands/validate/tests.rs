@@ -10,6 +10,25 @@ fn a_job_is_described_in_words() {
 }
 
 #[test]
+fn the_rounds_of_shards_that_climb_by_themselves_are_told() {
+    let told = |optimizer: &str| {
+        let text = format!(
+            "name = \"tiny\"\n[model]\nkind = \"mlp\"\n[data]\nkind = \"digits\"\n\
+             [train]\nsteps = 1\nbatch_size = 8\n[optimizer]\nk = 5\n{optimizer}\n"
+        );
+        let source = JobSource::parse("job.toml".to_owned(), text, "/nonexistent".into()).unwrap();
+        let method = &source.spec.optimizer.method;
+        visits(method, requests_per_outer_step(method))
+    };
+    assert_eq!(told("perturbation = \"global\""), None);
+    let of = |rounds: &str| Some(format!("optimizer.perturbation \"shard\": {rounds} per outer step"));
+    assert_eq!(told("perturbation = \"shard\""), of("one round of 5 gradients"));
+    let method = |method: &str| told(&format!("method = \"{method}\"\nperturbation = \"shard\""));
+    assert_eq!(method("lookahead_sam"), of("5 rounds of one gradient"));
+    assert_eq!(method("multistep_sam"), of("one round of one gradient"));
+}
+
+#[test]
 fn the_cost_of_verification_is_told() {
     let mut source = source();
     assert_eq!(verified(&source, 3), None);
@@ -41,7 +60,9 @@ fn args(line: &str) -> Result<Validate, String> {
 }
 
 fn checked(source: &JobSource, line: &str) -> Result<Option<String>, String> {
-    check(&args(line)?, source, Registry::builtin()).map_err(|error| error.to_string())
+    let checked = check(&args(line)?, source, Registry::builtin()).map_err(|error| error.to_string())?;
+    assert_eq!(checked.not_checked.is_some(), checked.data.is_empty());
+    Ok(checked.not_checked)
 }
 
 const UNFIT: &str = "kind = \"sequential\"\nlayers = [{ kind = \"relu\" }, { kind = \"linear\" }]";
@@ -67,12 +88,41 @@ fn what_cannot_be_checked_without_data_is_said() {
     let huge = "kind = \"mlp\"\nhidden = [16000000, 16000000]";
     for (model, data, expected) in [
         (UNFIT, PARQUET, "data kind \"parquet\": the shape of its samples is known only from the data"),
-        ("kind = \"mine\"", "kind = \"digits\"", "model.kind: expected one of mlp, "),
-        (UNFIT, "kind = \"mine\"", "data.kind: expected one of cifar10, "),
         (huge, "kind = \"digits\"", "the model takes more than"),
     ] {
         let said = checked(&written(model, data), "").unwrap().unwrap();
         assert!(said.starts_with("model and data (") && said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn a_job_whose_model_or_data_kind_is_unknown_is_not_valid() {
+    for (model, data, expected) in [
+        ("kind = \"mlpp\"", "kind = \"digits\"", "model.kind: expected one of mlp, "),
+        (UNFIT, "kind = \"digit\"", "data.kind: expected one of cifar10, "),
+    ] {
+        let error = checked(&written(model, data), "").unwrap_err();
+        assert!(error.starts_with(&format!("job.toml: {expected}")), "{error}");
+        assert!(error.contains("did you mean"), "{error}");
+    }
+}
+
+#[test]
+fn initial_weights_that_are_not_those_of_the_model_are_refused_with_their_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let header = br#"{"other":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
+    std::fs::write(folder.path().join("init.safetensors"), bytes).unwrap();
+    let text = "name = \"tiny\"\n[model]\nkind = \"mlp\"\nhidden = [4]\ninit = \"init.safetensors\"\n[data]\n\
+                kind = \"digits\"\n[train]\nsteps = 1\nbatch_size = 8\n[optimizer]\nmethod = \"sgd\"\n";
+    let source = JobSource::parse("job.toml".to_owned(), text.to_owned(), folder.path().to_owned()).unwrap();
+    for line in ["", "--data ."] {
+        let error = checked(&source, line).unwrap_err();
+        assert!(
+            error.starts_with("job.toml: model.init: ") && error.contains("init.safetensors: "),
+            "{error}"
+        );
+        assert!(error.contains("layers.0.weight") || error.contains("other"), "{error}");
     }
 }
 
@@ -88,4 +138,10 @@ fn with_data_everything_is_checked_as_a_worker_with_the_same_options_would() {
         "this build reads no URLs: build with --features remote",
     ];
     assert!(refusals.iter().any(|refusal| error.contains(refusal)), "{error}");
+}
+
+#[test]
+fn with_data_it_is_told_what_was_read_of_them() {
+    let checked = check(&args("--data .").unwrap(), &source(), Registry::builtin()).unwrap();
+    assert_eq!(checked.data, ["1438 training and 359 test samples of shape [8, 8] in 10 classes"]);
 }

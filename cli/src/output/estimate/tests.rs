@@ -38,6 +38,12 @@ fn a_small_difference_is_called_small() {
 }
 
 #[test]
+fn a_difference_that_is_not_shown_is_not_claimed() {
+    assert_eq!(verdict(0.001_41, 0.001_42, -0.007), "hardly: an outer step would still take about 1.4 ms");
+    assert!(verdict(0.0014, 0.0016, -0.04).ends_with("about 1.6 ms instead of 1.4 ms"));
+}
+
+#[test]
 fn a_worker_that_leaves_the_longest_share_as_it_is_does_not_help() {
     // 8 shards on 4 workers are 2 each; on 5 some still have 2, on 8 all have 1.
     let estimate = one_more_worker(&costs(4, 4.0, 0.0), &spec()).unwrap();

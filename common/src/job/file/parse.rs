@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 
 use super::JobFile;
 use crate::job::parameters::normalise_parameters;
+use crate::job::suggest::with_suggestion;
 use crate::job::{JobError, Parameters};
 
 /// Parses a job file.
@@ -15,7 +16,7 @@ pub fn parse_toml(text: &str) -> Result<JobFile, JobError> {
     let deserializer = toml::Deserializer::parse(text).map_err(|error| JobError::syntax(&error))?;
     let mut file: JobFile = serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let path = error.path().to_string();
-        JobError::new(if path == "." { "job" } else { &path }, error.inner().message())
+        JobError::new(if path == "." { "job" } else { &path }, &with_suggestion(error.inner().message()))
     })?;
     normalise_parameters("model", &mut file.model.parameters)?;
     normalise_parameters("data", &mut file.data.parameters)?;
@@ -31,6 +32,6 @@ pub fn parse_parameters<T: DeserializeOwned>(section: &str, parameters: &Paramet
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let path = if path == "." { section.to_owned() } else { format!("{section}.{path}") };
-        JobError::new(&path, &error.inner().to_string())
+        JobError::new(&path, &with_suggestion(&error.inner().to_string()))
     })
 }

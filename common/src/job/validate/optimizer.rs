@@ -5,6 +5,7 @@ use super::super::file::{
 };
 use super::super::{
     Alpha, Ascent, BaseOptimizer, InnerGradients, JobError, Method, MethodName, Minibatch, OptimizerSpec,
+    Perturbation,
 };
 use super::{Checked, number, small, unused};
 
@@ -43,6 +44,13 @@ impl OptimizerSection {
         if !matches!(self.method, Lookbehind | MultistepSam) {
             unused("optimizer.minibatch", &self.minibatch, chosen)?;
         }
+        if (self.perturbation, self.minibatch()) == (Some(Perturbation::Shard), Minibatch::Switch) {
+            return Err(JobError::new(
+                "optimizer.minibatch",
+                "\"switch\" is not possible with perturbation = \"shard\": a shard climbs on its own samples only; \
+                 set minibatch = \"same\" or perturbation = \"global\"",
+            ));
+        }
         Ok(match self.method {
             Sgd => Method::Sgd,
             Sam => Method::Sam { ascent: self.ascent()? },
@@ -75,7 +83,7 @@ impl OptimizerSection {
                 (0.0..=1e6).contains(&eta)
             })?),
         };
-        Ok(Ascent { rho, eta })
+        Ok(Ascent { rho, eta, perturbation: self.perturbation.unwrap_or_default() })
     }
 
     fn k(&self) -> Checked<u32> {

@@ -1,9 +1,9 @@
 //! Tests of the sequences of gradients.
 
 use super::*;
-use crate::job::Ascent;
+use crate::job::{Ascent, Perturbation};
 
-const ASCENT: Ascent = Ascent { rho: 0.05, eta: None };
+const ASCENT: Ascent = Ascent { rho: 0.05, eta: None, perturbation: Perturbation::Global };
 const HALF: Alpha = Alpha::Static(0.5);
 
 /// One word per gradient: batch, weights, `a` for an ascent, `d` for a descent, `=` where the weights stay.

@@ -2,9 +2,9 @@
 
 use super::super::methods::GradientSchedule;
 use super::*;
-use crate::job::{Alpha, Ascent, InnerGradients, Method, Minibatch};
+use crate::job::{Alpha, Ascent, InnerGradients, Method, Minibatch, Perturbation};
 
-const ASCENT: Ascent = Ascent { rho: 0.05, eta: None };
+const ASCENT: Ascent = Ascent { rho: 0.05, eta: None, perturbation: Perturbation::Global };
 const ALPHA: Alpha = Alpha::Static(0.5);
 
 /// How often each gradient of an outer step is counted: the logarithm of what is left of the first average.
@@ -12,7 +12,7 @@ fn counts(method: Method, counted: BatchStatistics) -> Vec<u32> {
     let schedule = GradientSchedule::new(&method, 9);
     let times = |index| {
         let mut running = RunningStatistics { values: Arc::new(vec![1.0].into()), counted };
-        running.absorb(index, schedule.gradient(index), &vec![0.0].into());
+        running.absorb(index, schedule.gradient(index), &[0.0]);
         (running.values[0].log(0.9)).round() as u32
     };
     (0..schedule.len()).map(times).collect()
@@ -63,6 +63,6 @@ fn readers_keep_the_averages_that_they_have() {
     let mut running =
         RunningStatistics { values: Arc::new(vec![1.0].into()), counted: BatchStatistics::EveryPass };
     let reader = Arc::clone(&running.values);
-    running.absorb(0, GradientSchedule::new(&Method::Sgd, 1).gradient(0), &vec![2.0].into());
+    running.absorb(0, GradientSchedule::new(&Method::Sgd, 1).gradient(0), &[2.0]);
     assert_eq!((reader[0], running.values[0]), (1.0, 0.9 + 0.1 * 2.0));
 }

@@ -87,8 +87,8 @@ impl Method {
         let largest = if method == "CreateJob" { MAX_JOB_BYTES } else { MAX_CALL_BYTES };
         let call = Self { limits_rate: true, ..Self::new(Audience::Users, Shape::Message { largest }) };
         match method {
-            "CreateJob" | "GetJob" | "ListJobs" | "CancelJob" | "PauseJob" | "ResumeJob" | "DeleteJob"
-            | "ListWorkers" => Some(call),
+            "CreateJob" | "GetJob" | "ListJobs" | "CancelJob" | "PauseJob" | "ResumeJob" | "RetryJob"
+            | "DeleteJob" | "ListWorkers" | "ListCheckpoints" => Some(call),
             "WatchJob" | "DownloadCheckpoint" => Some(call.with_long_answer()),
             "UploadInitialWeights" => {
                 let (largest, gathered) = (MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES);

@@ -1,10 +1,10 @@
-// Buttons to cancel, pause and resume a job, shown only if the coordinator allows the action.
+// Buttons to cancel, pause, resume and retry a job, shown only if the coordinator allows the action.
 
 import { steer } from "./api.js";
 import { announce, byId, setText } from "./dom.js";
 import { count } from "./format.js";
 
-const DONE = { cancel: "is cancelled", pause: "pauses after its current outer step", resume: "goes on" };
+const DONE = { cancel: "is cancelled", pause: "pauses after its current outer step", resume: "goes on", retry: "is queued again" };
 
 export class Actions {
   /** `onJob` receives the job that the coordinator returns after an action. */
@@ -43,7 +43,7 @@ export class Actions {
     const { name, outer_step: step, total_outer_steps: total } = this.job;
     setText(byId("cancel-title"), `Cancel “${name}”?`);
     const where = total > 0 ? `outer step ${count(step)} of ${count(total)}` : `outer step ${count(step)}`;
-    setText(byId("cancel-text"), `It ends at ${where} and cannot go on afterwards. To stop it for a while, pause it.`);
+    setText(byId("cancel-text"), `It ends at ${where}. A retry goes on from its newest checkpoint. To stop it for a while, pause it.`);
     this.dialog.showModal();
     byId("cancel-keep").focus();
   }

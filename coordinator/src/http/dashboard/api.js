@@ -69,6 +69,11 @@ export async function me(as) {
   return (await send("/api/me", { as })).json();
 }
 
+/** A page of the jobs that a query describes: { jobs, next_page_token }. */
+export async function listJobs(query) {
+  return (await send(`/api/jobs?${query}`)).json();
+}
+
 /** Requests cancel, pause or resume; returns the job after the action. */
 export async function steer(id, action) {
   const response = await send(`/api/jobs/${encodeURIComponent(id)}/${action}`, { method: "POST", body: {} });

@@ -5,9 +5,11 @@ import { Actions } from "./actions.js";
 import { token } from "./api.js";
 import { Connection } from "./connection.js";
 import { Curves } from "./curves.js";
+import { showDegraded } from "./degraded.js";
 import { byId, setText } from "./dom.js";
 import { Pace } from "./estimate.js";
-import { forgetEvents, showEvents, showNotices } from "./events.js";
+import { forgetEvents, newestNotices, showEvents, showNotices } from "./events.js";
+import { Finder } from "./find.js";
 import { isOver, millis, percentDone, rough, shareDone } from "./format.js";
 import { JobHead } from "./job.js";
 import { JobList, jobOf } from "./jobs.js";
@@ -30,6 +32,7 @@ const actions = new Actions(takeJob);
 const account = new Account(restart);
 const connection = new Connection(tryNow);
 const welcome = new Welcome(() => account.ask());
+const finder = new Finder(showJobs);
 
 let overview = null;
 let overviewStream = null;
@@ -78,13 +81,17 @@ function takeOverview(data) {
   account.show(data.you ?? null, data.access);
   choose();
   const seen = data.jobs.find((other) => other.id === chosen);
-  const stale = job !== null && isOver(job.state) && !isOver(seen?.state);
-  if (seen !== undefined && !stale) job = seen;
-  list.show(data.jobs, chosen, now());
+  if (seen !== undefined) update(seen);
+  showJobs();
   showWorkers(data, now());
   showEvents(data.events, data.jobs, now());
+  showDegraded(data.degraded);
   timeline.setWorkers(data.workers.map((worker) => worker.name));
   showJob();
+}
+
+function showJobs() {
+  if (overview !== null) list.show(finder.list(overview), chosen, now());
 }
 
 function refused(error) {
@@ -102,12 +109,16 @@ function refused(error) {
 
 // The chosen job
 
-/** Chooses the job that the address names, else the first one that is not over, else the newest. */
+/**
+ * Chooses the job that the address names, else the one that was chosen, else the first that runs, else the first that
+ * is not over, else the newest.
+ */
 function choose() {
   const named = jobOf(location.hash);
   const jobs = overview?.jobs ?? [];
   const shown = jobs.find((other) => other.id === chosen);
-  const fallback = shown ?? jobs.find((other) => !isOver(other.state)) ?? jobs[0];
+  const running = jobs.find((other) => other.state === "running");
+  const fallback = shown ?? running ?? jobs.find((other) => !isOver(other.state)) ?? jobs[0];
   const id = named ?? fallback?.id ?? null;
   if (id === chosen) return;
   chosen = id;
@@ -153,7 +164,7 @@ function takeJobEvent(name, data) {
   } else if (name === "steps") series.append(data);
   else if (name === "notices") {
     const last = notices.at(-1)?.revision ?? -1;
-    notices = notices.concat(data.filter((notice) => notice.revision > last)).slice(-200);
+    notices = newestNotices(notices.concat(data.filter((notice) => notice.revision > last)));
   }
   curves.changed();
   timeline.showShares(series.steps);
@@ -162,8 +173,16 @@ function takeJobEvent(name, data) {
 
 function takeJob(data) {
   if (data.id !== chosen) return;
-  job = data;
+  update(data);
   showJob();
+}
+
+/** Takes a state of the chosen job that is not older than the known one. A job that goes on after its end is followed again. */
+function update(data) {
+  if (job !== null && data.revision < job.revision) return;
+  const goesOn = job !== null && isOver(job.state) && !isOver(data.state);
+  job = data;
+  if (goesOn) openJob(chosen, true);
 }
 
 function showJob(reason = null) {
@@ -216,7 +235,7 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 window.addEventListener("hashchange", () => {
   choose();
   if (overview === null) return;
-  list.show(overview.jobs, chosen, now());
+  showJobs();
   showJob();
   const sideBySide = matchMedia("(min-width: 62rem)").matches; // the job is next to the list, not below it
   if (jobOf(location.hash) !== null) byId("job-name").focus({ preventScroll: sideBySide });

@@ -53,7 +53,7 @@ export function ticks(from, to, wanted) {
   let found = [];
   for (const step of steps.slice(steps.findLastIndex((round) => round >= raw * 0.999))) {
     found = [];
-    for (let i = Math.ceil(from / step - 1e-9); i * step <= to + step * 1e-9; i++) found.push(i * step);
+    for (let i = Math.ceil(from / step - 1e-9); i * step <= to + step * 1e-9; i++) found.push(i * step + 0); // no -0
     if (found.length > 1) break;
   }
   return found;
@@ -70,6 +70,19 @@ export function logTicks(from, to, wanted) {
     for (const round of between) found.push(round * 10 ** power);
   }
   return found.filter((value) => value >= from * 0.999 && value <= to * 1.001);
+}
+
+/**
+ * Those of the marks that do not run into the kept one before them. A mark is { at, size }: its middle, and its extent
+ * with the room that it needs.
+ */
+export function apart(marks) {
+  const kept = [];
+  for (const mark of marks) {
+    const before = kept.at(-1);
+    if (before === undefined || mark.at - before.at >= (mark.size + before.size) / 2) kept.push(mark);
+  }
+  return kept;
 }
 
 /** The text of a tick at distance `step` from its neighbours, with enough digits to distinguish them. */

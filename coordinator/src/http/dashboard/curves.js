@@ -4,15 +4,16 @@ import { watchCanvas } from "./canvas.js";
 import { announce, byId, create, lineSample, paced, setText, showTable } from "./dom.js";
 import { count, known, number, percent, steady } from "./format.js";
 import { Plot } from "./plot.js";
-import { Series, sharpness } from "./series.js";
+import { Series, gradientNorm, sharpness } from "./series.js";
 
 const CURVES = [
   {
     name: "Loss", size: "large", logarithmic: true, band: true, text: steady,
-    note: "of a batch; the band between the two is the sharpness along the path",
+    note: "of a batch; the band between slow and perturbed is the sharpness along the path; test: of the whole split",
     lines: [
       { label: "slow weights", color: "--slow", value: (step) => step.loss },
       { label: "perturbed weights", color: "--perturbed", dash: [5, 3], value: (step) => step.last_loss },
+      { label: "test", color: "--test", dots: true, value: (step) => step.test?.loss ?? null },
     ],
   },
   {
@@ -27,8 +28,8 @@ const CURVES = [
   },
   {
     name: "Gradient norm", size: "small", logarithmic: true, text: steady,
-    note: "Euclidean, of the step's first gradient",
-    lines: [{ label: "‖g‖", color: "--plain", value: (step) => step.gradient_norm }],
+    note: "Euclidean, of the step's first gradient; with perturbation \"shard\", the mean over the shards",
+    lines: [{ label: "‖g‖", color: "--plain", value: gradientNorm }],
   },
   {
     name: "Sharpness", size: "small", zero: true, text: steady,
@@ -182,7 +183,7 @@ export class Curves {
     ];
     const cells = rows.map((step) => [
       count(step.outer_step), count(step.epoch + 1), steady(step.loss), steady(step.last_loss), steady(sharpness(step)),
-      percent(step.accuracy, 2), percent(step.test?.accuracy, 2), steady(step.test?.loss), steady(step.gradient_norm),
+      percent(step.accuracy, 2), percent(step.test?.accuracy, 2), steady(step.test?.loss), steady(gradientNorm(step)),
       number(step.alpha), number(step.learning_rate), count(step.workers),
     ]);
     showTable(byId("curves-table"), "Values of the curves, newest outer step first", heads, cells);

@@ -10,9 +10,11 @@ const KINDS = {
   worker_left: { icon: "note", tone: "", words: "worker left" },
   worker_refused: { icon: "refused", tone: "warn", words: "worker refused" },
   job: { icon: "note", tone: "", words: "job" },
-  coordinator: { icon: "note", tone: "", words: "coordinator" },
+  coordinator: { icon: "note", tone: "warn", words: "coordinator" },
 };
 
+// Tones of notices by their kind, where that says more than the state.
+const NOTICES = { checkpoint_failed: "bad", storage: "warn" };
 const STATES = { succeeded: "good", failed: "bad", paused: "warn" };
 
 let heard = null; // sequence number of the newest announced event
@@ -43,13 +45,20 @@ function line(at, now, name, tone, content, kind) {
   return create("li", { "data-tone": tone }, time, icon(name), words);
 }
 
+/** The notices to keep: of those that are routine only the newest, of the others the newest 200. */
+export function newestNotices(notices) {
+  const routine = notices.findLast((notice) => notice.routine);
+  return notices.filter((notice) => !notice.routine || notice === routine).slice(-200);
+}
+
 /** Shows the notices of a job. */
 export function showNotices(notices, now) {
   byId("notices-empty").hidden = notices.length > 0;
+  byId("notices-scroll").hidden = notices.length === 0;
   showList(byId("notices"), notices.toReversed(), (notice) => notice.revision, (notice) => {
     const words = notice.message === "" ? notice.state : notice.message;
     const content = create("span", { text: words });
-    const item = line(notice.at, now, notice.state, STATES[notice.state] ?? "", content, notice.state);
+    const item = line(notice.at, now, notice.state, NOTICES[notice.kind] ?? STATES[notice.state] ?? "", content, notice.state);
     const where = ` · ${notice.state}, outer step ${count(notice.outer_step)}`;
     item.lastChild.append(create("span", { class: "event-kind", text: where }));
     return item;

@@ -24,8 +24,9 @@ export class JobHead {
     setText(state, job.state);
     showList(byId("job-meta"), meta(job), (text) => text, () => create("span"), setText);
     const message = byId("job-message");
-    message.hidden = job.message === "";
-    setText(message, job.message);
+    const words = reason(job);
+    message.hidden = words === "";
+    setText(message, words);
     this.showProgress(job, newest, now);
     this.showFacts(job, newest, series.newestTest ?? (job.last?.test ? job.last : undefined));
     const digest = byId("job-digest");
@@ -39,8 +40,9 @@ export class JobHead {
     setAttribute(bar, "value", share ?? 0);
     const total = job.total_outer_steps > 0 ? ` of ${count(job.total_outer_steps)}` : "";
     const epoch = newest ? `, epoch ${count(newest.epoch + 1)}` : "";
+    const again = job.repeats_until > 0 ? `, done before up to ${count(job.repeats_until)}` : "";
     const percentage = share === null ? "" : `${percentDone(share)} · `;
-    setText(byId("job-progress-text"), `${percentage}outer step ${count(job.outer_step)}${total}${epoch}`);
+    setText(byId("job-progress-text"), `${percentage}outer step ${count(job.outer_step)}${total}${epoch}${again}`);
     setText(byId("job-time"), this.time(job, now));
   }
 
@@ -71,7 +73,7 @@ export class JobHead {
       facts.push(["Speed", `${count(speed * (newest?.samples ?? job.batch_size))}`, "samples a second"]);
     }
     if (!isOver(job.state)) {
-      facts.push(["Workers", count(job.workers), job.workers === 0 ? "waiting for one" : "serve this job"]);
+      facts.push(["Workers", count(job.workers), job.workers === 0 ? "" : "serve this job"]);
     }
     showList(byId("job-facts"), facts, ([name]) => name,
       ([name]) => create("div", {}, create("dt", { text: name }), create("dd", {}, create("span"), create("small"))),
@@ -82,6 +84,12 @@ export class JobHead {
   }
 }
 
+/** What the job waits for, else the reason of its state; empty if that says no more than the state. */
+function reason({ waiting_for: wait, message, state }) {
+  if (wait !== "") return `Waits for ${wait}.`;
+  return message === state ? "" : message;
+}
+
 /** The job's properties as a list of texts. */
 function meta(job) {
   const details = [job.k === undefined ? null : `k ${job.k}`, job.rho === undefined ? null : `ρ ${number(job.rho)}`];
@@ -90,6 +98,7 @@ function meta(job) {
     `${job.model} on ${job.data}`,
     `batch ${count(job.batch_size)} in ${count(job.shards)} shards`,
     ...(job.owner === "" ? [] : [`submitted by ${job.owner}`]),
+    ...Object.entries(job.labels ?? {}).map(([key, value]) => `${key}=${value}`),
     `job ${job.id}`,
   ];
 }

@@ -57,9 +57,10 @@ export class JobList {
       return left === null ? "" : `${rough(left)} left`;
     }
     if (isOver(job.state)) {
-      const accuracy = job.state === "succeeded" ? job.last?.test?.accuracy : null;
+      const accuracy = job.state === "succeeded" ? job.results?.test?.accuracy : null;
       return known(accuracy) ? `${percent(accuracy)} test` : moment(millis(job.finished_at), now);
     }
+    if (job.waiting_for !== "") return `waits for ${job.waiting_for}`;
     return "";
   }
 

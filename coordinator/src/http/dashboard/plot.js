@@ -1,10 +1,12 @@
 // Draws curves over outer steps into one canvas. If there are more steps than pixels, a column of pixels shows the
 // range of its steps, so that no peak is lost; a running mean then shows the trend.
 
-import { color, logTicks, prepare, scale, tickText, ticks } from "./canvas.js";
+import { apart, color, logTicks, prepare, scale, tickText, ticks } from "./canvas.js";
 import { known } from "./format.js";
 
 const MARGIN = { right: 10, top: 8, bottom: 20 };
+const LINE = 15; // height of a tick's text with the room around it
+const COLUMN_GAP = 8; // least room between two ticks side by side
 const DENSE = 160; // number of steps from which the running mean is drawn
 
 /** Smallest and largest value of the lines, with a margin. */
@@ -70,13 +72,15 @@ export class Plot {
     const rows = Math.max(2, Math.round((area.bottom - area.top) / 42));
     const marks = this.log ? logTicks(low, high, rows) : ticks(low, high, rows);
     const gap = this.log ? Infinity : marks[1] - marks[0];
-    const axis = marks.map((value) => ({ value, text: this.tick(value, gap || value) }));
+    this.y = scale(low, high, area.bottom, area.top, this.log);
+    const axis = apart(
+      marks.map((value) => ({ value, text: this.tick(value, gap || value), at: -this.y(value), size: LINE })),
+    );
     area.left = Math.max(24, ...axis.map(({ text }) => context.measureText(text).width)) + 8;
     this.room = area.right - area.left;
     const first = steps[0]?.outer_step ?? 0;
     const last = Math.max(steps[steps.length - 1]?.outer_step ?? 1, first + 1);
     this.x = scale(first, last, area.left, area.right);
-    this.y = scale(low, high, area.bottom, area.top, this.log);
     this.drawAxes(context, area, axis, first, last);
     if (steps.length === 0) return;
     context.save();
@@ -105,14 +109,15 @@ export class Plot {
     }
     context.textBaseline = "alphabetic";
     const columns = Math.max(1, Math.floor((area.right - area.left) / 90));
-    for (const value of ticks(first, last, columns)) {
-      if (!Number.isInteger(value)) continue;
+    const whole = ticks(first, last, columns).filter(Number.isInteger);
+    const steps = whole.map((value) => {
       const text = value.toLocaleString("en");
-      const half = context.measureText(text).width / 2;
-      const x = Math.min(this.x(value), area.right - half);
-      context.textAlign = "center";
-      context.fillText(text, Math.max(x, area.left - 6 + half), area.bottom + 15);
-    }
+      const size = context.measureText(text).width;
+      const x = Math.min(this.x(value), area.right - size / 2);
+      return { text, at: Math.max(x, area.left - 6 + size / 2), size: size + COLUMN_GAP };
+    });
+    context.textAlign = "center";
+    for (const { text, at } of apart(steps)) context.fillText(text, at, area.bottom + 15);
   }
 
   drawBand(context) {

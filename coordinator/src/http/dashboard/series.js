@@ -78,6 +78,11 @@ export function sharpness(step) {
   return known(step?.loss) && known(step.last_loss) ? step.last_loss - step.loss : null;
 }
 
+/** Norm of the step's first gradient; where shards climb by themselves, the mean of the norms of theirs. */
+export function gradientNorm(step) {
+  return step.gradient_norm ?? step.mean_shard_gradient_norm ?? null;
+}
+
 export const PARTS = ["compute", "data", "communication", "optimizer", "waiting"];
 
 /** Share of each part in the total time of the steps, or null if nothing is known. */

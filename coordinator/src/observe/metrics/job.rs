@@ -15,10 +15,10 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::labels::{JobLabel, PartLabel};
 
-/// How long the series of a job that has ended stay, so that Prometheus can scrape their last values.
+/// How long the series of a job that has ended or is paused stay, so that Prometheus can scrape their last values.
 const LINGER: Duration = Duration::from_secs(600);
-/// Jobs that have ended and have series; those of older ones are removed early.
-const ENDED: usize = 1000;
+/// Jobs that rest and have series; those of older ones are removed early. Each job has about 17 series.
+const RESTING: usize = 50;
 
 /// A gauge of a real value instead of a count.
 pub(super) type Real = Gauge<f64, AtomicU64>;
@@ -35,11 +35,12 @@ pub(super) struct JobSeries {
     test_accuracy: Family<JobLabel, Real>,
     test_loss: Family<JobLabel, Real>,
     gradient_norm: Family<JobLabel, Real>,
+    mean_shard_gradient_norm: Family<JobLabel, Real>,
     alpha: Family<JobLabel, Real>,
     learning_rate: Family<JobLabel, Real>,
     progress: Family<JobLabel, Real>,
-    /// Jobs that have ended and when, in that order.
-    ended: Mutex<VecDeque<(Instant, JobId)>>,
+    /// Jobs that have ended or are paused, and since when, in that order.
+    resting: Mutex<VecDeque<(Instant, JobId)>>,
 }
 
 const PARTS: [&str; 5] = ["compute", "data", "communication", "optimizer", "waiting"];
@@ -57,7 +58,7 @@ impl JobSeries {
     }
 
     /// All gauges of the job's present state.
-    fn gauges(&self) -> [(&'static str, &'static str, &Family<JobLabel, Real>); 9] {
+    fn gauges(&self) -> [(&'static str, &'static str, &Family<JobLabel, Real>); 10] {
         [
             ("job_loss", "Mean loss at the slow weights", &self.loss),
             ("job_perturbed_loss", "Mean loss at the last perturbed weights", &self.perturbed_loss),
@@ -65,6 +66,11 @@ impl JobSeries {
             ("job_test_accuracy", "Share of the test split classified rightly", &self.test_accuracy),
             ("job_test_loss", "Mean loss on the test split", &self.test_loss),
             ("job_gradient_norm", "Euclidean norm of the first gradient", &self.gradient_norm),
+            (
+                "job_mean_shard_gradient_norm",
+                "Mean over the shards of the Euclidean norms of their first gradients",
+                &self.mean_shard_gradient_norm,
+            ),
             ("job_alpha", "Interpolation factor of the slow weights", &self.alpha),
             ("job_learning_rate", "Learning rate", &self.learning_rate),
             ("job_progress_ratio", "Outer steps done of all", &self.progress),
@@ -86,7 +92,12 @@ impl JobSeries {
         self.loss.get_or_create(&label).set(step.loss);
         self.perturbed_loss.get_or_create(&label).set(step.last_loss);
         self.accuracy.get_or_create(&label).set(step.accuracy);
-        self.gradient_norm.get_or_create(&label).set(step.gradient_norm);
+        if let Some(norm) = step.gradient_norm {
+            self.gradient_norm.get_or_create(&label).set(norm);
+        }
+        if let Some(norm) = step.mean_shard_gradient_norm {
+            self.mean_shard_gradient_norm.get_or_create(&label).set(norm);
+        }
         self.alpha.get_or_create(&label).set(step.alpha);
         self.learning_rate.get_or_create(&label).set(step.learning_rate);
         self.progress.get_or_create(&label).set(step.outer_step as f64 / outer_steps.max(1) as f64);
@@ -96,29 +107,35 @@ impl JobSeries {
         }
     }
 
-    fn ended(&self) -> MutexGuard<'_, VecDeque<(Instant, JobId)>> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    fn resting(&self) -> MutexGuard<'_, VecDeque<(Instant, JobId)>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The job has ended: its series stay for a while.
-    pub(super) fn end(&self, job: &JobId) {
-        self.ended().push_back((Instant::now(), job.clone()));
+    /// The job has ended or is paused: its series stay for a while.
+    pub(super) fn rest(&self, job: &JobId) {
+        self.wake(job);
+        self.resting().push_back((Instant::now(), job.clone()));
         // Not only at scrapes, because perhaps nobody scrapes.
-        self.remove_ended();
+        self.remove_resting();
     }
 
-    /// Removes the series of jobs that ended long ago.
-    pub(super) fn remove_ended(&self) {
-        let mut ended = self.ended();
-        while ended.len() > ENDED || ended.front().is_some_and(|(since, _)| since.elapsed() > LINGER) {
-            let Some((_, job)) = ended.pop_front() else { return };
+    /// The job goes on: what series it still has stay.
+    pub(super) fn wake(&self, job: &JobId) {
+        self.resting().retain(|(_, resting)| resting != job);
+    }
+
+    /// Removes the series of jobs that have rested for long.
+    pub(super) fn remove_resting(&self) {
+        let mut resting = self.resting();
+        while resting.len() > RESTING || resting.front().is_some_and(|(since, _)| since.elapsed() > LINGER) {
+            let Some((_, job)) = resting.pop_front() else { return };
             self.remove(&job);
         }
     }
 
     /// The job was deleted.
     pub(super) fn delete(&self, job: &JobId) {
-        self.ended().retain(|(_, ended)| ended != job);
+        self.wake(job);
         self.remove(job);
     }
 
@@ -140,23 +157,52 @@ impl JobSeries {
 mod tests {
     use super::*;
 
-    #[test]
-    fn jobs_that_have_ended_do_not_gather_where_nobody_scrapes() {
-        let series = JobSeries::default();
-        let step = v1::OuterStepMetrics { time: Some(v1::TimeSplit::default()), ..Default::default() };
-        let job = |number: usize| JobId::from_entropy(number as u64);
-        for number in 0..2 * ENDED {
-            series.note(&job(number), &step, 1);
-            series.end(&job(number));
-        }
-        assert_eq!(series.ended().len(), ENDED);
-        series.delete(&job(2 * ENDED - 1));
-        assert_eq!(series.ended().len(), ENDED - 1);
+    fn job(number: usize) -> JobId {
+        JobId::from_entropy(number as u64)
+    }
+
+    /// The number of series after what `act` does.
+    fn series(series: &JobSeries) -> usize {
         let mut registry = Registry::default();
         series.register(&mut registry);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        let losses = text.lines().filter(|line| line.starts_with("job_loss{")).count();
-        assert_eq!(losses, ENDED - 1);
+        text.lines().filter(|line| line.contains("job_id=")).count()
+    }
+
+    fn step() -> v1::OuterStepMetrics {
+        let test = Some(v1::TestMetrics::default());
+        let (time, gradient_norm) = (Some(v1::TimeSplit::default()), Some(0.5));
+        v1::OuterStepMetrics { time, gradient_norm, test, ..Default::default() }
+    }
+
+    #[test]
+    fn the_number_of_series_is_bounded_whatever_number_of_jobs_there_were() {
+        let jobs = JobSeries::default();
+        jobs.note(&job(0), &step(), 1);
+        let of_one = series(&jobs);
+        assert_eq!(of_one, 17);
+        for number in 1..2001 {
+            jobs.note(&job(number), &step(), 1);
+            jobs.rest(&job(number));
+        }
+        assert_eq!(series(&jobs), (1 + RESTING) * of_one, "of the running job, and of the last that ended");
+        jobs.delete(&job(2000));
+        assert_eq!(series(&jobs), RESTING * of_one);
+    }
+
+    #[test]
+    fn a_paused_job_that_goes_on_keeps_its_series() {
+        let jobs = JobSeries::default();
+        jobs.note(&job(0), &step(), 1);
+        jobs.rest(&job(0));
+        jobs.wake(&job(0));
+        for number in 1..=2 * RESTING {
+            jobs.note(&job(number), &step(), 1);
+            jobs.rest(&job(number));
+        }
+        jobs.note(&job(0), &step(), 1);
+        assert_eq!(series(&jobs), (1 + RESTING) * 17);
+        assert_eq!(jobs.outer_steps.get_or_create(&JobLabel { job_id: job(0).to_string() }).get(), 2);
     }
 }

@@ -37,14 +37,19 @@ impl Refused {
     pub(super) const ALL: [Self; 6] =
         [Self::Unauthenticated, Self::Forbidden, Self::Rate, Self::Connections, Self::Memory, Self::Slow];
 
-    pub(super) fn label(self) -> Label {
+    /// Its name in metrics and logs.
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Unauthenticated => [("reason", "unauthenticated")],
-            Self::Forbidden => [("reason", "forbidden")],
-            Self::Rate => [("reason", "rate")],
-            Self::Connections => [("reason", "connections")],
-            Self::Memory => [("reason", "memory")],
-            Self::Slow => [("reason", "slow")],
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::Rate => "rate",
+            Self::Connections => "connections",
+            Self::Memory => "memory",
+            Self::Slow => "slow",
         }
+    }
+
+    pub(super) fn label(self) -> Label {
+        [("reason", self.name())]
     }
 }

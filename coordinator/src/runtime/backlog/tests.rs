@@ -1,10 +1,11 @@
 use super::*;
-use crate::state::{JobRecord, JobState, Notice, UnixMillis};
+use crate::state::{JobRecord, JobState, Notice, NoticeKind, UnixMillis};
 
 fn change(job: u64, revision: u64) -> Change {
     let record = JobRecord { revision, ..crate::state::record_for_tests(job) };
     let notice = Notice {
         revision,
+        kind: NoticeKind::Event,
         state: JobState::Running,
         message: String::new(),
         outer_step: 0,

@@ -16,25 +16,27 @@ use crate::state::Core;
 use crate::state::command::Command;
 use crate::state::event::{Admission, Event, Fault, LossCause, Origin, ReplyTo, WorkerMessage};
 use crate::state::record::JobState;
-use crate::state::{CoreConfig, JobRecord, Now, Stored, tests};
+use crate::state::{CoreConfig, JobRecord, Notice, Now, Stored, tests};
 
 /// A core, one job and the time.
-struct Scene {
-    core: Core,
-    job: JobId,
+pub(in crate::state) struct Scene {
+    pub(in crate::state) core: Core,
+    pub(in crate::state) job: JobId,
     now: Now,
     asked: u64,
+    /// What was noted of the job.
+    pub(in crate::state) notices: Vec<Notice>,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(in crate::state) fn new() -> Self {
         let worker_grace = Duration::from_secs(600);
         let config = CoreConfig { worker_grace, max_workers_per_identity: 2, ..tests::config() };
         let core = Core::new(config, Stored::default(), Now::default()).0;
-        Self { core, job: JobId::from_entropy(1), now: Now::default(), asked: 0 }
+        Self { core, job: JobId::from_entropy(1), now: Now::default(), asked: 0, notices: Vec::new() }
     }
 
-    fn create(&mut self) {
+    pub(in crate::state) fn create(&mut self) {
         let create = tests::create(0);
         self.handle(create);
     }
@@ -45,8 +47,14 @@ impl Scene {
         self.handle(create);
     }
 
-    fn handle(&mut self, event: Event) -> Vec<Command> {
-        self.core.handle(self.now, event)
+    pub(in crate::state) fn handle(&mut self, event: Event) -> Vec<Command> {
+        let commands = self.core.handle(self.now, event);
+        for command in &commands {
+            if let Command::Persist(change) = command {
+                self.notices.extend_from_slice(&change.notices);
+            }
+        }
+        commands
     }
 
     fn registered(&mut self, name: &str, identity: Option<&str>) -> Result<Origin, String> {
@@ -62,12 +70,12 @@ impl Scene {
         Ok(Origin { fencing_token, identity })
     }
 
-    fn register(&mut self, name: &str) -> Origin {
+    pub(in crate::state) fn register(&mut self, name: &str) -> Origin {
         self.registered(name, None).expect("the worker is registered")
     }
 
     /// The worker has loaded the job from these data.
-    fn prepared(&mut self, origin: &Origin, data: &str) {
+    pub(in crate::state) fn prepared(&mut self, origin: &Origin, data: &str) {
         self.prepared_as(origin, data, "probe", 2);
     }
 
@@ -87,7 +95,12 @@ impl Scene {
             data_fingerprint: Digest::of(data.as_bytes()),
         });
         let class = ComputeClass { probe: Digest::of(probe.as_bytes()), description: "cpu".into() };
-        let message = WorkerMessage::Prepared { job: self.job.clone(), description, class };
+        let message = WorkerMessage::Prepared {
+            job: self.job.clone(),
+            description,
+            class,
+            data_report: format!("read by {}", origin.session()),
+        };
         Event::Worker(origin.clone(), message)
     }
 
@@ -99,7 +112,7 @@ impl Scene {
     }
 
     /// The worker uploads the initial weights, and they become durable.
-    fn drawn(&mut self, origin: &Origin) -> Vec<Command> {
+    pub(in crate::state) fn drawn(&mut self, origin: &Origin) -> Vec<Command> {
         let zeros = FlatBuffer::zeros(2);
         let weights = ModelState { parameters: zeros, statistics: FlatBuffer::zeros(0) };
         let (origin, job) = (origin.clone(), self.job.clone());
@@ -130,7 +143,7 @@ impl Scene {
         self.core.cluster.workers.iter().map(|(session, _)| session).collect()
     }
 
-    fn record(&self) -> &JobRecord {
+    pub(in crate::state) fn record(&self) -> &JobRecord {
         let job = self.core.jobs.get(&self.job).map(|job| &job.record);
         job.or_else(|| self.core.catalog.ended(&self.job)).expect("the job")
     }
@@ -154,12 +167,25 @@ fn the_description_of_most_workers_counts_and_not_that_of_the_first() {
     scene.prepared(&workers[1], "data");
     scene.prepared(&workers[2], "data");
     assert_eq!(scene.excluded(), [workers[0].session()]);
-    let reason = &scene.core.jobs[&scene.job].excluded[&workers[0].session()].reason;
+    let reason = scene.core.jobs[&scene.job].reasons_of_exclusions();
     assert!(
         reason.contains("worker odd: it differs from worker a and 1 more in data fingerprint"),
         "{reason}"
     );
     assert!(matches!(scene.active().stage, Stage::Drawing(_)));
+}
+
+#[test]
+fn what_was_read_of_the_data_is_told_once_by_a_worker_whose_description_counts() {
+    let mut scene = Scene::new();
+    let workers = ["odd", "a", "b"].map(|name| scene.register(name));
+    scene.create();
+    for (worker, data) in workers.iter().zip(["old data", "data", "data"]) {
+        scene.prepared(worker, data);
+    }
+    let told: Vec<&str> = scene.notices.iter().map(|notice| notice.message.as_str()).collect();
+    let told: Vec<&str> = told.into_iter().filter(|message| message.starts_with("data: ")).collect();
+    assert_eq!(told, [format!("data: read by {}", workers[1].session())]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lookbehind_common::blocks::Blocks;
 use lookbehind_common::ids::{RequestId, SessionId};
+use lookbehind_common::optimizer::partial_lengths;
 use lookbehind_common::reduction::Segment;
 
 use super::{Exchange, LEAST_BLOCKS, ticket};
@@ -34,14 +35,10 @@ impl Cluster {
     }
 
     /// The exchange of a gradient request; `None` if it goes through the coordinator.
-    pub(in crate::state) fn exchange(
-        &self,
-        active: &Active,
-        id: &RequestId,
-        shards: u32,
-    ) -> Option<Exchange> {
+    pub(in crate::state) fn exchange(&self, job: &Job, id: &RequestId, shards: u32) -> Option<Exchange> {
+        let active = job.active.as_ref()?;
         let training = active.training()?;
-        let blocks = self.exchanged_blocks(active)?;
+        let weights = self.exchanged_blocks(active)?;
         if training.weights_digests.is_empty() {
             return None;
         }
@@ -61,7 +58,10 @@ impl Cluster {
             return None;
         }
         let ticket = ticket(&self.config.exchange_key, active.activation.0, id);
-        Some(Exchange::new(ticket, blocks, shards, &owners))
+        let lengths = partial_lengths(&job.spec.optimizer.method, &training.description.layout);
+        let partials = Blocks::of_size(lengths, self.config.block_elements);
+        let exchange = Exchange::new(ticket, partials, shards, &owners);
+        Some(if partials == weights { exchange } else { exchange.with_weights(weights, &owners) })
     }
 
     /// Where other workers reach a worker, if they do. Workers that prove who they are and workers that do not are never
@@ -129,11 +129,11 @@ impl Cluster {
         let detection = self.config.failure_detection;
         let active = job.require_active_mut()?;
         let Some(training) = active.training_mut() else { return Ok(None) };
-        let bytes = 4.0 * training.description.layout.elements() as f64;
         let usual = training.exchange_seconds;
         let Some(request) = training.request_mut() else { return Ok(None) };
         let announced_by: Vec<_> = request.announced_by().collect();
         let Some(exchange) = &mut request.exchange else { return Ok(None) };
+        let bytes = 4.0 * exchange.elements() as f64;
         let Some(waited) = exchange.waited(now) else { return Ok(None) };
         let patience = match usual {
             Some(seconds) => Duration::from_secs_f64(PATIENCE * seconds).max(detection / 2),

@@ -56,6 +56,7 @@ impl Exchange {
             ticket: self.ticket,
             peers: self.parties().into_iter().filter_map(address).collect(),
             ranges: self.ranges.iter().map(|range| (range.blocks, range.owner)).collect(),
+            weights: self.weights.clone(),
             makers: self.makers.clone(),
         }
     }

@@ -9,7 +9,7 @@ fn segment(first: u32, end: u32) -> Segment {
 }
 
 fn worth(samples: u64) -> Partial {
-    Partial { sums: Sums { loss: 0.0, correct: 0, samples }, ..Partial::default() }
+    Partial { sums: Sums { samples, ..Sums::default() }, ..Partial::default() }
 }
 
 fn request() -> Request {

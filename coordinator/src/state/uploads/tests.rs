@@ -83,17 +83,64 @@ fn a_file_that_was_sent_again_survives_the_deletion_of_its_last_job_for_a_day() 
     }
 }
 
+/// Whether a caller may start a job from a file; the refusal is the same for all files.
+fn may_start(desk: &mut Desk, caller: &Caller, digest: Digest) -> bool {
+    static REQUESTS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let request_id = REQUESTS.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
+    match desk.create(caller, &request_id, spec("", Some(digest))) {
+        Ok(id) => {
+            desk.cancel(caller, &id).expect("a job that has not ended");
+            desk.delete(&Caller::Admin("root".into()), &id).expect("a job that has ended");
+            true
+        }
+        Err(error) => {
+            let expected = format!("model.init: no file of digest {digest} was uploaded");
+            assert_eq!(error.to_string(), expected);
+            assert!(matches!(error, CallError::Invalid(_)), "{error:?}");
+            false
+        }
+    }
+}
+
 #[test]
-fn a_file_that_comes_after_its_job_belongs_to_it() {
+fn a_user_starts_from_what_he_sent_and_others_find_that_there_is_no_such_file() {
     let mut desk = Desk::new(|_| ());
-    let digest = Digest::of(b"late");
-    let job = job_from(&mut desk, "one", digest);
-    upload(&mut desk, &user("alice"), "late");
-    hours(&mut desk, 100);
-    assert_eq!(desk.dropped, []);
-    desk.delete(&user("alice"), &job).expect("a job that has ended");
-    hours(&mut desk, 1);
-    assert_eq!(desk.dropped, [digest], "it was sent longer than a day ago");
+    let (alice, bob) = (user("alice"), user("bob"));
+    let digest = upload(&mut desk, &alice, "file");
+    job_from(&mut desk, "one", digest);
+    for restart in [false, true] {
+        if restart {
+            desk.restart();
+        }
+        assert!(may_start(&mut desk, &alice, digest));
+        assert!(!may_start(&mut desk, &bob, digest), "it is alice's");
+        assert!(!may_start(&mut desk, &bob, Digest::of(b"never sent")));
+        assert!(may_start(&mut desk, &Caller::Admin("root".into()), digest), "who may read alice's jobs");
+    }
+}
+
+#[test]
+fn a_file_that_two_users_sent_is_for_both_of_them_whoever_was_last() {
+    let mut desk = Desk::new(|_| ());
+    let digest = upload(&mut desk, &user("alice"), "file");
+    upload(&mut desk, &user("bob"), "file");
+    desk.restart();
+    job_from(&mut desk, "one", digest);
+    assert!(may_start(&mut desk, &user("bob"), digest));
+    assert!(!may_start(&mut desk, &user("carol"), digest));
+}
+
+#[test]
+fn who_has_a_job_that_starts_from_a_file_may_create_another_one() {
+    let mut desk = Desk::new(|_| ());
+    let digest = upload(&mut desk, &user("alice"), "file");
+    job_from(&mut desk, "one", digest);
+    // As an older version stored it.
+    let record = desk.uploads.values_mut().next().expect("a record");
+    (record.owner, record.senders) = ("bob".into(), BTreeSet::new());
+    desk.restart();
+    assert!(may_start(&mut desk, &user("alice"), digest), "she has a job with it");
+    assert!(may_start(&mut desk, &user("bob"), digest), "he sent it last");
 }
 
 #[test]

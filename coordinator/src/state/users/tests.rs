@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::state::tests::{Desk, spec, submission};
+use crate::state::{JobFilter, JobQuery};
 
 fn user(name: &str) -> Caller {
     Caller::User(name.into())
@@ -20,14 +21,15 @@ fn ended(desk: &mut Desk, caller: &Caller, request_id: &str) -> JobId {
 
 /// The numbers of the jobs in a caller's list, in pages of `count`.
 fn listed(desk: &mut Desk, caller: &Caller, count: usize) -> Vec<u64> {
-    let (mut numbers, mut before) = (Vec::new(), None);
+    let (mut numbers, mut from) = (Vec::new(), None);
     loop {
-        let Reply::Jobs(page, next) = desk.ask(caller, UserCall::List { count, before, specs: true }) else {
+        let query = JobQuery { filter: JobFilter::default(), count, from, specs: true };
+        let Reply::Jobs(page, next) = desk.ask(caller, UserCall::List(query)) else {
             panic!("expected a page of jobs");
         };
         assert!(!page.is_empty() && page.len() <= count || next.is_none());
         numbers.extend(page.into_iter().map(|view| view.record.number));
-        before = next;
+        from = next;
         if next.is_none() {
             return numbers;
         }
@@ -48,7 +50,7 @@ fn of_a_job_that_has_ended_only_its_record_is_kept_in_memory() {
 }
 
 #[test]
-fn lists_hold_the_callers_jobs_newest_first_whether_they_have_ended_or_not() {
+fn lists_hold_the_callers_jobs_first_those_that_have_not_ended_each_newest_first() {
     let mut desk = Desk::new(|_| ());
     for number in 0..9 {
         let caller = user(if number % 3 == 0 { "alice" } else { "bob" });
@@ -59,9 +61,9 @@ fn lists_hold_the_callers_jobs_newest_first_whether_they_have_ended_or_not() {
     }
     for _ in 0..2 {
         for count in 1..=9 {
-            assert_eq!(listed(&mut desk, &user("alice"), count), [7, 4, 1]);
-            assert_eq!(listed(&mut desk, &user("bob"), count), [9, 8, 6, 5, 3, 2]);
-            assert_eq!(listed(&mut desk, &admin(), count), (1..=9).rev().collect::<Vec<_>>());
+            assert_eq!(listed(&mut desk, &user("alice"), count), [4, 7, 1]);
+            assert_eq!(listed(&mut desk, &user("bob"), count), [8, 6, 2, 9, 5, 3]);
+            assert_eq!(listed(&mut desk, &admin(), count), [8, 6, 4, 2, 9, 7, 5, 3, 1]);
             assert_eq!(listed(&mut desk, &user("carol"), count), [0_u64; 0]);
         }
         desk.restart();
@@ -108,8 +110,8 @@ fn only_a_job_that_has_ended_can_be_deleted_and_only_by_its_owner_or_an_admin() 
 fn an_identity_that_is_drawn_again_goes_to_no_second_job() {
     let mut desk = Desk::new(|_| ());
     let mut create = |request_id: &str, cancel: bool| {
-        let submission = submission(&spec("", None));
-        let call = UserCall::Create { request_id: request_id.into(), submission, entropy: 7 };
+        let (request_id, submission) = (request_id.into(), submission(&spec("", None)));
+        let call = UserCall::Create { request_id, submission, initial_checkpoint: Ok(None), entropy: 7 };
         let Reply::Job(created) = desk.ask(&admin(), call) else { panic!("expected a job") };
         let id = created.expect("room for a job").record.id;
         if cancel {
@@ -120,7 +122,7 @@ fn an_identity_that_is_drawn_again_goes_to_no_second_job() {
     let ids = [create("one", true), create("two", false), create("three", false)];
     assert_eq!(ids[0], JobId::from_entropy(7));
     assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2], "{ids:?}");
-    assert_eq!(listed(&mut desk, &admin(), 9), [3, 2, 1]);
+    assert_eq!(listed(&mut desk, &admin(), 9), [3, 2, 1], "the cancelled one last");
 }
 
 #[test]

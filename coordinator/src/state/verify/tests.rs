@@ -75,11 +75,11 @@ fn the_draws_of_an_outer_step_have_the_number_of_the_job_and_depend_on_the_key()
     file.train.epochs = Some(1);
     file.resources.verify = Some(3);
     let spec = file.validate().unwrap();
-    let gradients = gradients_per_outer_step(&spec.optimizer.method) as u32;
+    let requests = requests_per_outer_step(&spec.optimizer.method) as u32;
     let of_step = |key, outer_step| -> Vec<(u32, u32)> {
         let of_request =
             |index| drawn(key, &spec, outer_step, index, 64).into_iter().map(move |shard| (index, shard));
-        (0..gradients).flat_map(of_request).collect()
+        (0..requests).flat_map(of_request).collect()
     };
     let mut counts = BTreeMap::new();
     for outer_step in 0..1000 {

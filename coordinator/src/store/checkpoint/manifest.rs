@@ -13,7 +13,8 @@ use crate::store::durable;
 
 /// Version of the checkpoint format; any other one is refused.
 pub(super) const FORMAT: u32 = 2;
-const MANIFEST: &str = "manifest.json";
+/// Name of the manifest in the folder of a checkpoint.
+pub(super) const MANIFEST: &str = "manifest.json";
 
 /// The properties of a checkpoint. Equal jobs write equal manifests up to the field `job`: the fields from there on
 /// depend on the run, so that a reader who compares manifests can ignore them.
@@ -71,7 +72,7 @@ impl Manifest {
     }
 
     /// Reads and checks the manifest of the checkpoint of `outer_step`.
-    pub(super) fn read(step_folder: &Path, outer_step: u64) -> Result<Self, StoreError> {
+    pub(crate) fn read(step_folder: &Path, outer_step: u64) -> Result<Self, StoreError> {
         let path = step_folder.join(MANIFEST);
         let text = std::fs::read(&path).map_err(StoreError::io(&path))?;
         let damaged = |error| StoreError::damaged(&path, error);

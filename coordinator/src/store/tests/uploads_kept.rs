@@ -21,7 +21,8 @@ fn receive(folder: &Path, ticket: u64, bytes: &[u8]) -> Result<Digest, UploadErr
 
 fn upload_record(bytes: &[u8]) -> UploadRecord {
     let (digest, sent_at) = (Digest::of(bytes), UnixMillis(9));
-    UploadRecord { digest, bytes: bytes.len() as u64, owner: "alice".into(), sent_at, claimed: true }
+    let senders = ["alice".to_owned(), "bob".to_owned()].into();
+    UploadRecord { digest, bytes: bytes.len() as u64, owner: "alice".into(), senders, sent_at, claimed: true }
 }
 
 fn files(folder: &Path) -> usize {

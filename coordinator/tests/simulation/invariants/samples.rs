@@ -106,7 +106,9 @@ impl Samples {
                 let consumed = std::mem::take(&mut record.consumed);
                 record.committed.insert(record.outer_step, consumed);
             }
-            Outcome::Failed(reason) => self.broken.note(format!("job {job}: {reason}")),
+            Outcome::Diverged(reason) | Outcome::Failed(reason) => {
+                self.broken.note(format!("job {job}: {reason}"))
+            }
         }
     }
 

@@ -61,6 +61,20 @@ fn the_files_of_mnist_are_found_plain_or_compressed() {
 }
 
 #[test]
+fn the_files_of_mnist_are_found_under_names_with_points_too() {
+    let (folder, environment) = files();
+    let plain = load_given(&environment, json!({})).unwrap();
+    for name in ["train-images", "train-labels", "t10k-images", "t10k-labels"] {
+        let (dimensions, ending) =
+            (if name.ends_with("images") { 3 } else { 1 }, if name.starts_with("t10k") { ".gz" } else { "" });
+        let path =
+            |between: char| folder.path().join(format!("{name}{between}idx{dimensions}-ubyte{ending}"));
+        fs::rename(path('-'), path('.')).unwrap();
+    }
+    assert_eq!(load_given(&environment, json!({})).unwrap().description(), plain.description());
+}
+
+#[test]
 fn files_can_be_named_and_images_resized() {
     let (_folder, environment) = files();
     let pair = json!({ "images": "train-images-idx3-ubyte", "labels": "train-labels-idx1-ubyte" });

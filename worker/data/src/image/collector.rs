@@ -1,13 +1,20 @@
 //! Collects the images of a data set in memory: decodes them in parallel and keeps their order.
 
+mod decoding;
+mod tally;
+
 use rayon::prelude::*;
 
-use super::decode::{self, Header, Image, ImageProblem};
-use super::form::{Form, FormParameters};
+use super::decode::{self, ImageProblem};
+use super::form::Form;
+use super::header::{Depth, Facts, Header, Image, Pixels};
+use super::parameters::{FormParameters, OnDamaged};
+use super::stored::{Stored, place};
 use crate::loading::Loading;
-use crate::memory;
-use crate::samples::Samples;
+use crate::report::{Findings, Notes, Reason};
 use crate::{DataError, Dataset, MAX_CLASSES, Split};
+use decoding::{NotDecoded, decode_all};
+use tally::Tally;
 
 /// Bytes of a label in memory.
 const LABEL: u64 = size_of::<u32>() as u64;
@@ -28,6 +35,11 @@ pub(crate) enum Rejected {
 }
 
 impl Rejected {
+    /// The problem of the only image that was looked at.
+    fn image(problem: ImageProblem) -> Self {
+        Self::Image(0, problem)
+    }
+
     /// Turns it into an error; `in_image` describes an image by its index.
     pub(crate) fn into_error(self, in_image: impl FnOnce(usize, ImageProblem) -> DataError) -> DataError {
         match self {
@@ -44,18 +56,30 @@ pub(crate) struct Collector {
     /// Images that are announced and whose size is not known yet.
     expected: u64,
     collected: Option<Collected>,
+    /// What the owner of the data should know.
+    pub(crate) findings: Findings,
+    /// Names of the classes, if they have some.
+    pub(crate) class_names: Vec<String>,
+    tally: Tally,
 }
 
-/// The images of both splits, in the form of the first.
+/// The images of both splits, in the form that has room for all of them.
 struct Collected {
     form: Form,
-    train: Samples<u8>,
-    test: Samples<u8>,
+    stored: Stored,
 }
 
 impl Collector {
     fn new(parameters: FormParameters, loading: Loading) -> Self {
-        Self { parameters, loading, expected: 0, collected: None }
+        Self {
+            parameters,
+            loading,
+            expected: 0,
+            collected: None,
+            findings: Findings::default(),
+            class_names: Vec::new(),
+            tally: Tally::default(),
+        }
     }
 
     /// The loading that the images belong to.
@@ -76,7 +100,7 @@ impl Collector {
     /// Announces a number of decoded images [channels, height, width], which come in this form.
     pub(crate) fn expect_raw(&mut self, images: u64, shape: [usize; 3]) -> Result<(), Rejected> {
         self.expected = images;
-        let form = self.form(&header_of(shape)?)?;
+        let form = self.form(&facts_of(shape)?)?;
         self.check_room(images, form).map_err(Rejected::Other)
     }
 
@@ -84,44 +108,94 @@ impl Collector {
         self.loading.has_room_for(images.saturating_mul(form.shape.bytes().saturating_add(LABEL)))
     }
 
-    /// The form of all images, which an image with this header determines if it is the first.
-    fn form(&mut self, header: &Header) -> Result<Form, Rejected> {
-        let form = match &self.collected {
-            Some(collected) => collected.form,
+    /// The form of all images so far and one with these facts; those that are kept are brought to it.
+    fn form(&mut self, facts: &Facts) -> Result<Form, Rejected> {
+        let own = Form::of(facts, &self.parameters);
+        let form = match self.collected.take() {
             None => {
-                let form = self.parameters.of_first(*header);
-                self.check_room(self.expected.max(1), form).map_err(Rejected::Other)?;
-                let new = || Samples::new(form.shape.size());
-                self.collected.insert(Collected { form, train: new(), test: new() }).form
+                self.check_room(self.expected.max(1), own).map_err(Rejected::Other)?;
+                self.collected.insert(Collected { form: own, stored: Stored::new(own.shape) }).form
+            }
+            Some(Collected { form, stored }) => {
+                let wide = form.with(own);
+                let stored =
+                    if wide == form { stored } else { self.widened(stored, form.shape, wide.shape)? };
+                self.collected.insert(Collected { form: wide, stored }).form
             }
         };
-        form.accept(header).map_err(|problem| Rejected::Image(0, problem))?;
+        form.accept(facts).map_err(|problem| Rejected::Image(0, problem))?;
         Ok(form)
     }
 
-    /// Decodes and keeps images. If several are wrong, the error names the first, whichever thread found it first.
-    pub(crate) fn extend(&mut self, split: Split, images: &[Encoded<'_>]) -> Result<(), Rejected> {
-        let Some(first) = images.first() else { return Ok(()) };
-        let (loading, limit) = (self.loading.clone(), self.loading.limit());
-        let form = match &self.collected {
-            Some(collected) => collected.form,
-            None => {
-                let header = decode::header(first.bytes, limit);
-                self.form(&header.map_err(|problem| Rejected::Image(0, problem))?)?
+    fn widened(&self, stored: Stored, from: Header, to: Header) -> Result<Stored, Rejected> {
+        let images = (stored.len(Split::Train) + stored.len(Split::Test)) as u64;
+        let more = (to.bytes() - from.bytes()).saturating_mul(images);
+        self.loading.keep(more).map_err(Rejected::Other)?;
+        Ok(stored.widened(from, to))
+    }
+
+    /// Decodes and keeps images; `name` describes one by its index, for the report. If several are wrong, the error names
+    /// the first, whichever thread found it first.
+    pub(crate) fn extend(
+        &mut self,
+        split: Split,
+        images: &[Encoded<'_>],
+        name: impl Fn(usize) -> String,
+    ) -> Result<(), Rejected> {
+        let limit = self.loading.limit();
+        let facts: Vec<_> = images.par_iter().map(|image| decode::facts(image.bytes, limit)).collect();
+        let (mut readable, mut wrong) = (Vec::with_capacity(images.len()), Vec::new());
+        for (place, facts) in facts.into_iter().enumerate() {
+            match facts.map_err(Rejected::image).and_then(|facts| Ok((facts, self.form(&facts)?))) {
+                Ok((facts, form)) => {
+                    self.tally.count(&facts, &form);
+                    readable.push(place);
+                }
+                Err(Rejected::Image(_, problem)) => wrong.push((place, NotDecoded::Image(problem))),
+                Err(other) => return Err(other),
             }
-        };
-        self.keep(images.len(), form).map_err(Rejected::Other)?;
-        let samples = self.samples(split);
-        images.iter().for_each(|image| samples.targets.push([image.label]));
-        let places = samples.inputs.add(images.len()).into_par_iter();
-        let wrong = places.zip(images).enumerate().filter_map(|(place, (pixels, image))| {
-            decode_to(pixels, image.bytes, form, &loading).err().map(|reason| (place, reason))
-        });
-        match wrong.min_by_key(|(place, _)| *place) {
-            Some((place, NotDecoded::Image(problem))) => Err(Rejected::Image(place, problem)),
-            Some((_, NotDecoded::Other(error))) => Err(Rejected::Other(error)),
-            None => Ok(()),
         }
+        wrong.extend(self.decode(split, images, &readable)?);
+        wrong.sort_by_key(|(place, _)| *place);
+        wrong.into_iter().try_for_each(|(place, reason)| match reason {
+            NotDecoded::Image(problem) => self.skip(split, problem, place, &name),
+            NotDecoded::Other(error) => Err(Rejected::Other(error)),
+        })
+    }
+
+    /// Leaves out an image, or refuses it.
+    fn skip(
+        &mut self,
+        split: Split,
+        problem: ImageProblem,
+        place: usize,
+        name: impl Fn(usize) -> String,
+    ) -> Result<(), Rejected> {
+        if self.parameters.on_damaged == OnDamaged::Refuse || !problem.is_damage() {
+            return Err(Rejected::Image(place, problem));
+        }
+        self.findings.leave_out(split, Reason::Damaged, || name(place));
+        Ok(())
+    }
+
+    /// Decodes the images at these places and keeps those that could be decoded; returns the others with their places.
+    fn decode(
+        &mut self,
+        split: Split,
+        images: &[Encoded<'_>],
+        places: &[usize],
+    ) -> Result<Vec<(usize, NotDecoded)>, Rejected> {
+        let Some(form) = self.collected.as_ref().map(|collected| collected.form) else {
+            return Ok(Vec::new());
+        };
+        self.keep(places.len(), form).map_err(Rejected::Other)?;
+        let images: Vec<_> = places.iter().map(|&place| images[place]).collect();
+        let loading = self.loading.clone();
+        let wrong = match self.stored() {
+            Stored::Eight(splits) => decode_all(&mut splits[place(split)], &images, form, &loading),
+            Stored::Sixteen(splits) => decode_all(&mut splits[place(split)], &images, form, &loading),
+        };
+        Ok(wrong.into_iter().map(|(index, reason)| (places[index], reason)).collect())
     }
 
     /// Keeps images that are already decoded, [channels, height, width], one after the other.
@@ -132,19 +206,22 @@ impl Collector {
         pixels: &[u8],
         labels: &[u32],
     ) -> Result<(), Rejected> {
-        let header = header_of(shape)?;
-        let form = self.form(&header)?;
-        let work = if header == form.shape { 0 } else { form.work(&header) };
+        let facts = facts_of(shape)?;
+        let form = self.form(&facts)?;
+        let as_stored = facts.stored == form.shape;
+        let work = if as_stored { 0 } else { form.work(&facts) };
         let _lent = self.loading.lend(work).map_err(Rejected::Other)?;
         self.keep(labels.len(), form).map_err(Rejected::Other)?;
-        let samples = self.samples(split);
-        labels.iter().for_each(|&label| samples.targets.push([label]));
-        for image in pixels.chunks_exact(header.size()) {
-            if header == form.shape {
-                samples.inputs.push(image.iter().copied());
-            } else {
-                let pixels = interleaved(image, header.channels);
-                samples.inputs.push(form.bring(Image { header, pixels }));
+        labels.iter().for_each(|_| self.tally.count(&facts, &form));
+        let stored = self.stored();
+        labels.iter().for_each(|&label| stored.targets(split).push([label]));
+        for image in pixels.chunks_exact(facts.stored.size()) {
+            let decoded =
+                || Image { facts, pixels: Pixels::Eight(interleaved(image, facts.stored.channels)) };
+            match stored {
+                Stored::Eight(splits) if as_stored => splits[place(split)].inputs.push(image.iter().copied()),
+                Stored::Eight(splits) => splits[place(split)].inputs.push(form.bring(decoded())),
+                Stored::Sixteen(splits) => splits[place(split)].inputs.push(form.bring(decoded())),
             }
         }
         Ok(())
@@ -156,67 +233,40 @@ impl Collector {
     }
 
     #[expect(clippy::expect_used, reason = "the form is asked for first")]
-    fn samples(&mut self, split: Split) -> &mut Samples<u8> {
-        let collected = self.collected.as_mut().expect("a form, which every image has");
-        match split {
-            Split::Train => &mut collected.train,
-            Split::Test => &mut collected.test,
-        }
+    fn stored(&mut self) -> &mut Stored {
+        &mut self.collected.as_mut().expect("a form, which every image has").stored
     }
 
     /// Number of classes that the labels of the training split need.
     fn classes(&self) -> usize {
-        self.collected.as_ref().map_or(0, |collected| collected.train.classes())
+        self.collected.as_ref().map_or(0, |collected| collected.stored.classes())
     }
 
     /// Refuses a split that the job asks for and that has no samples.
-    fn check_samples(&mut self, split: Split, files: Option<String>) -> Result<(), DataError> {
-        let empty = self.collected.is_none() || self.samples(split).targets.len() == 0;
+    fn check_samples(&self, split: Split, files: Option<String>) -> Result<(), DataError> {
+        let empty = self.collected.as_ref().is_none_or(|collected| collected.stored.len(split) == 0);
         match files {
             Some(files) if empty => Err(DataError::Empty { split, files }),
             _ => Ok(()),
         }
     }
 
-    fn finish(self, classes: usize) -> Result<Box<dyn Dataset>, DataError> {
-        let Some(Collected { form, train, test }) = self.collected else {
+    fn finish(mut self, classes: usize) -> Result<Box<dyn Dataset>, DataError> {
+        let Some(Collected { form, stored }) = self.collected else {
             let problem = "found no image, expected at least one".to_owned();
             return Err(DataError::Content { split: Split::Train, problem });
         };
-        let Header { height, width, channels } = form.shape;
-        let shape = vec![channels, height, width];
-        Ok(Box::new(memory::collected(shape, classes, [train, test], &self.loading)?))
+        self.tally.report(&form, &mut self.findings);
+        let notes = Notes { class_names: self.class_names, findings: self.findings.into_vec() };
+        stored.into_dataset(form.shape, classes, &self.loading, notes)
     }
 }
 
-/// Why an image was not decoded.
-enum NotDecoded {
-    Image(ImageProblem),
-    Other(DataError),
-}
-
-impl From<ImageProblem> for NotDecoded {
-    fn from(problem: ImageProblem) -> Self {
-        Self::Image(problem)
-    }
-}
-
-/// Decodes an image to where its pixels stay.
-fn decode_to(pixels: &mut [u8], bytes: &[u8], form: Form, loading: &Loading) -> Result<(), NotDecoded> {
-    loading.check().map_err(|cancelled| NotDecoded::Other(cancelled.into()))?;
-    let (image, _lent) = decode::decode(bytes, loading.limit(), |header| {
-        form.accept(header)?;
-        loading.lend_in_turn(form.work(header)).map_err(NotDecoded::Other)
-    })?;
-    pixels.copy_from_slice(&form.bring(image));
-    Ok(())
-}
-
-/// The header of a decoded image, whose size no decoder has checked.
-fn header_of([channels, height, width]: [usize; 3]) -> Result<Header, Rejected> {
-    let header = Header { height, width, channels };
+/// The facts of a decoded image, whose size no decoder has checked.
+fn facts_of([channels, height, width]: [usize; 3]) -> Result<Facts, Rejected> {
+    let header = Header { height, width, channels, depth: Depth::Eight };
     match usize::try_from(header.bytes()) {
-        Ok(_) if header.bytes() < u64::MAX => Ok(header),
+        Ok(_) if header.bytes() < u64::MAX => Ok(Facts::plain(header)),
         _ => Err(Rejected::Image(0, ImageProblem::TooLarge { width, height, limit: u64::MAX })),
     }
 }
@@ -235,7 +285,6 @@ pub(crate) fn load(
     classes: Option<usize>,
     mut read: impl FnMut(Split, usize, &mut Collector) -> Result<Option<String>, DataError>,
 ) -> Result<Box<dyn Dataset>, DataError> {
-    form.check()?;
     let mut images = Collector::new(form, loading.clone());
     let files = read(Split::Train, classes.unwrap_or(MAX_CLASSES), &mut images)?;
     images.check_samples(Split::Train, files)?;

@@ -1,164 +1,181 @@
-//! The form that all images of a data set share, size and channels, and the conversion of an image to it in integers.
+//! The form that all images of a data set share, size, channels and depth, and the conversion of an image to it.
 
-use lookbehind_common::job::JobError;
-use serde::Deserialize;
-
-use super::decode::{Header, Image, ImageProblem};
-use crate::InputSpec;
+use super::decode::ImageProblem;
+use super::header::{Facts, Header, Image, Pixels, Value};
+use super::parameters::{FormParameters, Resize};
+use super::resize::{self, Interpolation, resized};
 
 /// Bytes of a decoder's tables and buffers.
-const DECODER: u64 = 1 << 19;
-/// Longest side that images are resized to.
-const MAX_SIDE: usize = 1 << 13;
-
-/// A job's parameters of the form; by default the form is that of the first image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub(crate) struct FormParameters {
-    /// Height and width; `None` leaves images as they are.
-    pub(crate) resize: Option<[usize; 2]>,
-    /// 1 for grey, 3 for RGB; `None` takes the channels of the first image.
-    pub(crate) channels: Option<usize>,
-}
+const DECODER: u64 = 1 << 20;
 
 impl FormParameters {
-    /// Refuses parameters that no image can have.
-    pub(crate) fn check(&self) -> Result<(), JobError> {
-        if let Some(channels) = self.channels.filter(|channels| ![1, 3].contains(channels)) {
-            return Err(JobError::new("data.channels", &format!("expected 1 or 3, found {channels}")));
+    /// What a job asks for in addition to the form that the images have.
+    pub(super) fn conversion(&self) -> Conversion {
+        Conversion {
+            resize: self.resize,
+            crop: self.center_crop,
+            interpolation: self.interpolation,
+            turns: self.exif_orientation,
         }
-        match self.resize {
-            Some(size) if size.iter().any(|side| !(1..=MAX_SIDE).contains(side)) => {
-                let problem = format!("expected [height, width] of 1 to {MAX_SIDE} pixels, found {size:?}");
-                Err(JobError::new("data.resize", &problem))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The input spec, if size, channels and classes are known before any image is read.
-    pub(crate) fn input_spec(
-        &self,
-        size: Option<[usize; 2]>,
-        channels: Option<usize>,
-        classes: Option<usize>,
-    ) -> Result<Option<InputSpec>, JobError> {
-        self.check()?;
-        Ok(match (self.channels.or(channels), self.resize.or(size), classes) {
-            (Some(channels), Some([height, width]), Some(classes)) => {
-                Some(InputSpec { input_shape: vec![channels, height, width], classes })
-            }
-            _ => None,
-        })
-    }
-
-    /// The form of a data set that begins with this image.
-    pub(super) fn of_first(&self, first: Header) -> Form {
-        let [height, width] = self.resize.unwrap_or([first.height, first.width]);
-        let channels = self.channels.unwrap_or(first.channels);
-        Form { shape: Header { height, width, channels }, resizes: self.resize.is_some() }
     }
 }
 
-/// Size and channels of all images.
+/// How an image is converted, whatever its size, channels and depth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Conversion {
+    resize: Option<Resize>,
+    crop: Option<[usize; 2]>,
+    interpolation: Interpolation,
+    /// Whether images are turned as their EXIF data say.
+    turns: bool,
+}
+
+impl Conversion {
+    /// The image with these facts as a reader sees it, before it is resized.
+    pub(super) fn seen(&self, facts: &Facts) -> Header {
+        if self.turns { facts.upright() } else { facts.stored }
+    }
+
+    /// Height and width after resizing, and after the part in the centre was cut out.
+    fn sizes(&self, seen: &Header) -> [[usize; 2]; 2] {
+        let size = self.resize.map_or([seen.height, seen.width], |resize| resize.of(seen.height, seen.width));
+        [size, self.crop.unwrap_or(size)]
+    }
+
+    /// Height and width of the converted image.
+    pub(super) fn size(&self, seen: &Header) -> [usize; 2] {
+        self.sizes(seen)[1]
+    }
+
+    /// Whether images are turned as their EXIF data say.
+    pub(super) fn turns(&self) -> bool {
+        self.turns
+    }
+
+    pub(super) fn resizes(&self, seen: &Header) -> bool {
+        self.sizes(seen)[0] != [seen.height, seen.width]
+    }
+
+    fn check(&self, seen: &Header) -> Result<(), ImageProblem> {
+        let [[found_height, found_width], [height, width]] = self.sizes(seen);
+        if found_height < height || found_width < width {
+            return Err(ImageProblem::Crop { found_width, found_height, width, height });
+        }
+        Ok(())
+    }
+
+    /// Turns, resizes and cuts pixels, and gives them the number of channels; returns them as [channels, height, width].
+    fn apply<T: Value>(&self, pixels: Vec<T>, facts: &Facts, channels: usize) -> Vec<T> {
+        let Header { height, width, channels: stored, .. } = facts.stored;
+        let seen = self.seen(facts);
+        let orientation = if self.turns { facts.orientation } else { Default::default() };
+        let pixels = orientation.turn(pixels, [height, width], stored);
+        let pixels = with_channels(pixels, stored, channels);
+        let [size, crop] = self.sizes(&seen);
+        let pixels = resized(pixels, [seen.height, seen.width], size, channels, self.interpolation);
+        planar(&cut(pixels, size, crop, channels), channels)
+    }
+}
+
+/// Size, channels and depth of all images, and how each comes to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Form {
     pub(super) shape: Header,
-    resizes: bool,
+    pub(super) conversion: Conversion,
 }
 
 impl Form {
-    /// Checks that an image can be converted to this form.
-    pub(super) fn accept(&self, found: &Header) -> Result<(), ImageProblem> {
-        let Header { height, width, .. } = self.shape;
-        if self.resizes || (found.height, found.width) == (height, width) {
-            return Ok(());
-        }
-        Err(ImageProblem::Size { found_width: found.width, found_height: found.height, width, height })
+    /// The form of a data set of this image alone, with channels that the job gives or the image has.
+    pub(super) fn of(facts: &Facts, parameters: &FormParameters) -> Self {
+        let conversion = parameters.conversion();
+        let seen = conversion.seen(facts);
+        let [height, width] = conversion.size(&seen);
+        let channels = parameters.channels.unwrap_or(seen.channels);
+        Self { shape: Header { height, width, channels, depth: seen.depth }, conversion }
     }
 
-    /// Most bytes that it takes to decode an image with this header and to convert it: a decoder has at most four
-    /// copies of the pixels (of progressive JPEG, the coefficients in 16 bits), each conversion has its own.
-    pub(super) fn work(&self, found: &Header) -> u64 {
-        let rows = 64 * found.width as u64;
-        let pixels = found.bytes().saturating_add(self.shape.bytes()).saturating_mul(4);
-        pixels.saturating_add(rows + DECODER)
+    /// The form that has room for the colours and the depth of both. Sizes are compared elsewhere.
+    pub(super) fn with(self, other: Self) -> Self {
+        let channels = self.shape.channels.max(other.shape.channels);
+        let depth = self.shape.depth.max(other.shape.depth);
+        Self { shape: Header { channels, depth, ..self.shape }, ..self }
+    }
+
+    /// Checks that an image can be converted to this form.
+    pub(super) fn accept(&self, facts: &Facts) -> Result<(), ImageProblem> {
+        let seen = self.conversion.seen(facts);
+        self.conversion.check(&seen)?;
+        let Header { height, width, .. } = self.shape;
+        let [found_height, found_width] = self.conversion.size(&seen);
+        if [found_height, found_width] == [height, width] {
+            return Ok(());
+        }
+        Err(ImageProblem::Size { found_width, found_height, width, height })
+    }
+
+    /// Most bytes that it takes to decode an image and to convert it: a decoder has at most four copies of the pixels
+    /// (of progressive JPEG, the coefficients in 16 bits), each conversion has its own.
+    pub(super) fn work(&self, facts: &Facts) -> u64 {
+        let seen = self.conversion.seen(facts);
+        let rows = 64 * facts.stored.width as u64;
+        let [size, _] = self.conversion.sizes(&seen);
+        let between = Header { height: size[0], width: size[1].max(seen.width), ..self.shape };
+        let windows = resize::work([seen.height, seen.width], size);
+        let stored = Header { channels: seen.channels.max(self.shape.channels), ..facts.stored };
+        let pixels = stored.bytes().saturating_add(between.bytes()).saturating_mul(4);
+        pixels.saturating_add(rows + windows + DECODER)
     }
 
     /// Converts an image; returns its pixels [channels, height, width].
-    pub(super) fn bring(&self, image: Image) -> Vec<u8> {
-        let image = with_channels(image, self.shape.channels);
-        let Header { height, width, channels } = self.shape;
-        let image = if (image.header.height, image.header.width) == (height, width) {
-            image
-        } else {
-            resized(&image, height, width)
-        };
-        planar(&image.pixels, channels)
+    pub(super) fn bring<T: Value>(&self, image: Image) -> Vec<T> {
+        let channels = self.shape.channels;
+        match image.pixels {
+            Pixels::Eight(pixels) => {
+                let pixels = self.conversion.apply(pixels, &image.facts, channels);
+                pixels.into_iter().map(T::of_eight).collect()
+            }
+            Pixels::Sixteen(pixels) => {
+                let pixels = self.conversion.apply(pixels, &image.facts, channels);
+                pixels.into_iter().map(T::of_sixteen).collect()
+            }
+        }
     }
 }
 
 /// Converts grey to RGB with three equal values, and RGB to grey by ITU-R BT.601 with 16 fraction bits.
-fn with_channels(image: Image, channels: usize) -> Image {
-    let header = Header { channels, ..image.header };
-    let pixels = match (image.header.channels, channels) {
-        (1, 3) => image.pixels.iter().flat_map(|&grey| [grey; 3]).collect(),
-        (3, 1) => image.pixels.as_chunks::<3>().0.iter().map(grey).collect(),
-        _ => return image,
+fn with_channels<T: Value>(pixels: Vec<T>, from: usize, to: usize) -> Vec<T> {
+    match (from, to) {
+        (1, 3) => pixels.iter().flat_map(|&grey| [grey; 3]).collect(),
+        (3, 1) => pixels.as_chunks::<3>().0.iter().map(grey).collect(),
+        _ => pixels,
+    }
+}
+
+fn grey<T: Value>(&[red, green, blue]: &[T; 3]) -> T {
+    let sum = 19_595 * red.number() + 38_470 * green.number() + 7_471 * blue.number();
+    T::nearest((sum + (1 << 15)) >> 16)
+}
+
+/// Cuts the part of the size `to` out of the centre; half a pixel goes to the even side, as in torchvision.
+fn cut<T: Value>(pixels: Vec<T>, from: [usize; 2], to: [usize; 2], channels: usize) -> Vec<T> {
+    if from == to {
+        return pixels;
+    }
+    let start = |from: usize, to: usize| {
+        let left = from - to;
+        // Rounded to the nearest, ties to even.
+        left / 2 + usize::from(left % 4 == 3)
     };
-    Image { header, pixels }
+    let (top, left) = (start(from[0], to[0]), start(from[1], to[1]));
+    let rows = pixels.chunks_exact(from[1] * channels).skip(top).take(to[0]);
+    rows.flat_map(|row| &row[left * channels..(left + to[1]) * channels]).copied().collect()
 }
 
-fn grey(&[red, green, blue]: &[u8; 3]) -> u8 {
-    let sum = 19_595 * u32::from(red) + 38_470 * u32::from(green) + 7_471 * u32::from(blue);
-    ((sum + (1 << 15)) >> 16) as u8
-}
-
-fn planar(pixels: &[u8], channels: usize) -> Vec<u8> {
+fn planar<T: Value>(pixels: &[T], channels: usize) -> Vec<T> {
     if channels == 1 {
         return pixels.to_vec();
     }
     (0..channels).flat_map(|channel| pixels.iter().skip(channel).step_by(channels).copied()).collect()
-}
-
-/// Fraction bits of a position between two pixels.
-const BITS: u32 = 11;
-
-/// For each target pixel its position in the source: the two neighbours, and the second one's weight in units of
-/// 2^-BITS.
-fn positions(source: usize, target: usize) -> Vec<(usize, usize, u32)> {
-    let (source, target) = (source as u64, target as u64); // At least 1 each.
-    let position = |index: u64| {
-        // The centre of the target pixel in the source, (index + 1/2) · source / target − 1/2, clamped to the image.
-        let centre = (((2 * index + 1) * source) << BITS) / (2 * target);
-        let offset = centre.saturating_sub(1 << (BITS - 1));
-        let first = (offset >> BITS).min(source - 1);
-        let second = (first + 1).min(source - 1);
-        (first as usize, second as usize, (offset & ((1 << BITS) - 1)) as u32)
-    };
-    (0..target).map(position).collect()
-}
-
-/// Resizes by bilinear interpolation between the centres of pixels.
-fn resized(image: &Image, height: usize, width: usize) -> Image {
-    let Header { height: rows, width: columns, channels } = image.header;
-    let across = positions(columns, width);
-    let mut pixels = Vec::with_capacity(height * width * channels);
-    let pixel = |row: usize, column: usize, channel: usize| {
-        u32::from(image.pixels[(row * columns + column) * channels + channel])
-    };
-    for (above, below, down) in positions(rows, height) {
-        for &(left, right, along) in &across {
-            for channel in 0..channels {
-                let between = |row| {
-                    pixel(row, left, channel) * ((1 << BITS) - along) + pixel(row, right, channel) * along
-                };
-                let value = between(above) * ((1 << BITS) - down) + between(below) * down;
-                pixels.push(((value + (1 << (2 * BITS - 1))) >> (2 * BITS)) as u8);
-            }
-        }
-    }
-    Image { header: Header { height, width, channels }, pixels }
 }
 
 #[cfg(test)]

@@ -29,13 +29,13 @@ const STEP: usize = 16;
 /// Loads the data set that the parameters name.
 pub(super) fn read(
     parameters: &ParquetParameters,
+    form: FormParameters,
     classes: Option<usize>,
     environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
     let train = Source::find_all(environment, parameters.train.as_slice(), "data.train")?;
     let test = parameters.test.as_ref();
     let test = test.map(|paths| Source::find_all(environment, paths.as_slice(), "data.test")).transpose()?;
-    let form = FormParameters { resize: parameters.resize, channels: parameters.channels };
     let loading = Loading::new(environment);
     load(&loading, form, classes, |split, classes, images| {
         let files = if split == Split::Train { Some(&train) } else { test.as_ref() };
@@ -216,7 +216,8 @@ impl Part<'_> {
             .zip(labels)
             .map(|(bytes, &label)| Encoded { bytes: bytes.data(), label })
             .collect();
-        images.extend(self.split, &encoded).map_err(|rejected| {
+        let name = |place: usize| format!("{} {}", self.file.name(), columns.image.place(first + place));
+        images.extend(self.split, &encoded, name).map_err(|rejected| {
             rejected.into_error(|place, problem| {
                 let place = columns.image.place(first + place);
                 self.file.error(FileProblem::Image { place, problem })

@@ -109,7 +109,11 @@ fn rows_that_cannot_be_used_are_named_with_their_column() {
         (9, row(-1), "row 9, column \"label\": found -1, expected a class from 0 to 3"),
         (0, row(4), "row 0, column \"label\": found 4, expected a class from 0 to 3"),
         (5, (Some(row(0).0.unwrap()[..40].to_vec()), Some(0)), "row 5, column \"img\": damaged PNG"),
-        (8, (Some(b"GIF89a".to_vec()), Some(0)), "row 8, column \"img\": neither PNG nor JPEG"),
+        (
+            8,
+            (Some(b"%PDF-1.7".to_vec()), Some(0)),
+            "row 8, column \"img\": it begins with the bytes [25, 50, 44, 46]",
+        ),
         (6, (Some(png(2, 4, 3, &[0; 24])), Some(0)), "row 6, column \"img\": 4 × 2 pixels, expected 4 × 4"),
     ] {
         let mut rows = rows();

@@ -53,6 +53,29 @@ fn rows_and_targets_come_out_as_they_stand_and_classes_follow_the_targets() {
 }
 
 #[test]
+fn pixels_of_8_bits_become_values_from_0_to_1() {
+    let bytes = vec![0, 255, 3, 51, 7, 9];
+    let pixels =
+        || FileTensor { name: "inputs", dtype: Dtype::U8, shape: vec![3, 1, 2], bytes: bytes.clone() };
+    let data = load(&[pixels(), i64_tensor("targets", &[1, 0, 2])]).unwrap();
+    assert_eq!(data.description().input_shape, [1, 2]);
+    let batch = data.batch(Split::Train, &[0, 1, 2], SampleContext { seed: 0, epoch: 0 }).unwrap();
+    assert_eq!(batch.inputs, [0.0, 255.0, 3.0, 51.0, 7.0, 9.0].map(|value: f32| value / 255.0));
+    let (folder, environment) = data_folder();
+    write_file(&folder.path().join("train.st"), &[pixels(), i64_tensor("targets", &[1, 0, 2])]);
+    write_file(
+        &folder.path().join("test.st"),
+        &[f32_tensor("inputs", &[1, 1, 2], &[0.0; 2]), i64_tensor("targets", &[1])],
+    );
+    let given = parameters(json!({ "train": "train.st", "test": "test.st" }));
+    let error = safetensors(&given, &environment).err().unwrap().to_string();
+    assert_eq!(
+        error,
+        "data file \"test.st\": tensor \"inputs\": type F32, expected U8 as in the training split"
+    );
+}
+
+#[test]
 fn targets_of_all_integer_types_give_the_same_data() {
     let expected = load(&[inputs(), i64_tensor("targets", &[1, 0, 2])]).unwrap();
     let narrow = |dtype, bytes| FileTensor { name: "targets", dtype, shape: vec![3], bytes };

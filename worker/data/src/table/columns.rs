@@ -1,15 +1,15 @@
-//! The columns of a table: what each is for, and the reading of a row.
+//! The columns of a table while its rows are read.
 
 use std::collections::HashMap;
 
-use super::cells::Cells;
+use super::cells::{Cell, Cells};
+use super::header::{Use, listed, shorten};
+use super::labels::{Label, Labels};
+use super::numbers::{boolean, is_missing, number};
+use super::parameters::{Dialect, Missing, Policy};
 use crate::loading::Lent;
 use crate::source::Source;
 use crate::{DataError, FileProblem};
-
-/// Longest text of a cell, and most names of columns, in an error.
-const SHOWN: usize = 40;
-const NAMES: usize = 20;
 
 /// The columns of one file.
 pub(super) struct Columns {
@@ -22,139 +22,214 @@ pub(super) struct Columns {
     pub(super) _lent: Lent,
 }
 
-/// What a column is for; it may be for nothing, or for both.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Use {
-    input: bool,
-    label: bool,
-}
-
-/// A row: the numbers by column, and the label.
+/// A row: the numbers by column, or the places of texts, and the label.
 pub(super) struct Row {
-    pub(super) numbers: Vec<f32>,
+    pub(super) values: Vec<f32>,
     pub(super) label: u32,
+    /// Values that were missing and replaced, and truth values.
+    pub(super) replaced: u64,
+    pub(super) booleans: u64,
 }
 
-/// Names of the columns that are read.
-#[derive(Clone, Copy)]
-pub(super) struct Names<'a> {
-    pub(super) label: &'a str,
-    /// By default all others.
-    pub(super) inputs: Option<&'a [String]>,
+impl Row {
+    pub(super) fn new(columns: usize) -> Self {
+        Self { values: vec![0.0; columns], label: 0, replaced: 0, booleans: 0 }
+    }
 }
 
-/// The use of each column of a header, and the places of the inputs.
-pub(super) fn find(header: &[String], wanted: Names<'_>) -> Result<(Vec<Use>, Vec<usize>), FileProblem> {
-    // The place of each name, and whether there is a second one.
-    let mut index: HashMap<&str, (usize, bool)> = HashMap::with_capacity(header.len());
-    for (place, name) in header.iter().enumerate() {
-        index.entry(name).and_modify(|(_, twice)| *twice = true).or_insert((place, false));
-    }
-    let find = |column: &str| match index.get(column) {
-        None => Err(FileProblem::NoColumn { column: column.to_owned(), present: present(header) }),
-        Some((_, true)) => Err(FileProblem::ColumnTwice { column: shorten(column) }),
-        Some(&(place, false)) => Ok(place),
-    };
-    let label = find(wanted.label)?;
-    let inputs: Vec<usize> = match wanted.inputs {
-        Some(names) => names.iter().map(|name| find(name)).collect::<Result<_, _>>()?,
-        None => {
-            let others = header.iter().filter(|name| *name != wanted.label);
-            others.map(|name| find(name)).collect::<Result<_, _>>()?
-        }
-    };
-    if inputs.is_empty() {
-        let expected = "at least one".to_owned();
-        return Err(FileProblem::Count { what: "columns of inputs", found: 0, expected });
-    }
-    let mut uses = vec![Use::default(); header.len()];
-    inputs.iter().for_each(|&place| uses[place].input = true);
-    uses[label].label = true;
-    Ok((uses, inputs))
+/// What was read.
+pub(super) enum Read {
+    Row,
+    /// A row without any content.
+    Blank,
+    /// A row in which a value is missing, which the job leaves out.
+    Incomplete,
+    End,
 }
 
-fn present(header: &[String]) -> String {
-    let mut names: Vec<String> = header.iter().take(NAMES).map(|name| shorten(name)).collect();
-    if header.len() > names.len() {
-        names.push("…".into());
-    }
-    names.join(", ")
+/// How rows are read.
+pub(super) struct Rules {
+    pub(super) dialect: Dialect,
+    pub(super) missing: Missing,
 }
 
-fn shorten(text: &str) -> String {
-    if text.chars().nth(SHOWN).is_none() {
-        return text.to_owned();
-    }
-    text.chars().take(SHOWN).chain(['…']).collect()
+/// What is wrong with a cell.
+enum Wrong {
+    /// Nothing stands there; this was expected.
+    Missing(&'static str),
+    /// Something else than this stands there.
+    Value(String),
+    Other(DataError),
+}
+
+/// The state of a row whose cells are read.
+#[derive(Default)]
+struct Progress {
+    /// Cells so far.
+    cells: usize,
+    /// The first place where a value is missing, with the text that stands there and what was expected.
+    missing: Option<(usize, String, &'static str)>,
+    has_content: bool,
 }
 
 impl Columns {
-    /// Reads the row of this number into `row`; `false` at the end of the file.
+    /// Number of inputs of a sample.
+    pub(super) fn width(&self) -> usize {
+        self.inputs.iter().map(|&place| self.uses[place].width()).sum()
+    }
+
+    /// Reads the next row into `row`.
     pub(super) fn read_row(
         &self,
         file: &Source,
         cells: &mut Cells<'_>,
-        classes: usize,
-        number: usize,
+        rules: &Rules,
+        labels: &mut Labels,
         row: &mut Row,
-    ) -> Result<bool, DataError> {
-        let expected = self.uses.len();
-        let wrong_length = |found: &str| {
-            let reason = format!("row {number} has {found} cells, expected {expected} as in the header");
-            Err(file.error(FileProblem::Damaged { format: "CSV", reason }))
-        };
-        let mut place = 0;
+    ) -> Result<Read, DataError> {
+        let mut progress = Progress::default();
+        (row.replaced, row.booleans) = (0, 0);
         loop {
-            let cell = cells.next(|| self.place(number, place), || format!("row {number}"))?;
-            let Some(cell) = cell else { return Ok(false) };
-            let Some(usage) = self.uses.get(place) else { return wrong_length("more") };
-            row.take(cell.bytes, place, *usage, classes).map_err(|(found, expected)| {
-                let place = self.place(number, place);
-                file.error(FileProblem::Cell { place, found, expected })
-            })?;
-            place += 1;
-            if cell.ends_row {
-                return if place == expected { Ok(true) } else { wrong_length(&place.to_string()) };
+            let place = progress.cells;
+            let line = cells.line_of_next()?;
+            let Some(Cell { bytes, ends_row }) = cells.next(|| self.place(line, place))? else {
+                return Ok(Read::End);
+            };
+            let text = bytes.trim_ascii();
+            progress.has_content |= !text.is_empty();
+            match self.uses.get(place) {
+                // Spreadsheets end rows with empty cells.
+                None if text.is_empty() => {}
+                None => return Err(self.wrong_length(file, line, "more")),
+                Some(usage) => match row.take(text, place, usage, rules, labels) {
+                    Ok(()) => {}
+                    Err(Wrong::Missing(expected)) => {
+                        progress.missing.get_or_insert_with(|| (place, shown(text), expected));
+                    }
+                    Err(Wrong::Value(expected)) => {
+                        return Err(self.refused(file, line, place, shown(text), expected));
+                    }
+                    Err(Wrong::Other(error)) => return Err(error),
+                },
+            }
+            progress.cells += 1;
+            if ends_row {
+                return self.finish(file, line, rules, progress);
             }
         }
     }
 
+    /// What a row is whose cells have been read.
+    fn finish(&self, file: &Source, line: u64, rules: &Rules, progress: Progress) -> Result<Read, DataError> {
+        if !progress.has_content {
+            return Ok(Read::Blank);
+        }
+        if progress.cells < self.uses.len() {
+            return Err(self.wrong_length(file, line, &progress.cells.to_string()));
+        }
+        match progress.missing {
+            None => Ok(Read::Row),
+            Some(_) if rules.missing == Missing::Policy(Policy::Skip) => Ok(Read::Incomplete),
+            Some((place, found, expected)) => {
+                let expected =
+                    format!("{expected}; missing = \"skip\" leaves out rows where a value is missing");
+                Err(self.refused(file, line, place, found, expected))
+            }
+        }
+    }
+
+    fn refused(&self, file: &Source, line: u64, place: usize, found: String, expected: String) -> DataError {
+        file.error(FileProblem::Cell { place: self.place(line, place), found, expected })
+    }
+
+    fn wrong_length(&self, file: &Source, line: u64, found: &str) -> DataError {
+        let expected = self.uses.len();
+        let reason = format!("line {line} has {found} cells, expected {expected} as in the first line");
+        file.error(FileProblem::Damaged { format: "CSV", reason })
+    }
+
     /// Describes a cell, for errors.
-    fn place(&self, row: usize, place: usize) -> String {
+    fn place(&self, line: u64, place: usize) -> String {
         match self.header.get(place) {
-            Some(name) => format!("row {row}, column {:?}", shorten(name)),
-            None => format!("row {row}, behind the last column"),
+            Some(name) => format!("line {line}, column {:?}", shorten(name)),
+            None => format!("line {line}, behind the last column"),
         }
     }
 }
 
+/// A cell for errors.
+fn shown(cell: &[u8]) -> String {
+    format!("{:?}", shorten(String::from_utf8_lossy(cell).trim()))
+}
+
 impl Row {
-    /// Takes the value of the cell in a column, or returns its text, shortened, and what was expected.
+    /// Takes the value of the cell in a column.
     fn take(
         &mut self,
         cell: &[u8],
         place: usize,
-        usage: Use,
-        classes: usize,
-    ) -> Result<(), (String, String)> {
-        let text = std::str::from_utf8(cell).map(str::trim).ok();
-        let found = || format!("{:?}", shorten(String::from_utf8_lossy(cell).trim()));
-        if usage.input {
-            let value = text.and_then(finite);
-            self.numbers[place] = value.ok_or_else(|| (found(), "a finite number".to_owned()))?;
+        usage: &Use,
+        rules: &Rules,
+        labels: &mut Labels,
+    ) -> Result<(), Wrong> {
+        if *usage == Use::Nothing {
+            return Ok(());
         }
-        if usage.label {
-            let value = text.and_then(|text| class(text, classes));
-            self.label = value.ok_or_else(|| (found(), format!("a class from 0 to {}", classes - 1)))?;
+        let text = std::str::from_utf8(cell).map_err(|_| Wrong::Value("UTF-8".to_owned()))?.trim();
+        match usage {
+            Use::Nothing => {}
+            Use::Label => match labels.read(text).map_err(Wrong::Other)? {
+                Label::Class(class) => self.label = class,
+                Label::Missing => return Err(Wrong::Missing("a label")),
+                Label::Wrong(expected) => return Err(Wrong::Value(expected)),
+            },
+            Use::Number => self.values[place] = self.number(text, rules)?,
+            Use::Ordinal(_) | Use::OneHot(_) if text.is_empty() => return Err(Wrong::Missing("a text")),
+            Use::Ordinal(texts) | Use::OneHot(texts) => {
+                let code = texts.get(text).ok_or_else(|| Wrong::Value(one_of(texts)))?;
+                self.values[place] = *code as f32;
+            }
         }
         Ok(())
     }
+
+    fn number(&mut self, text: &str, rules: &Rules) -> Result<f32, Wrong> {
+        const EXPECTED: &str = "a finite number";
+        if let Some(number) = number(text, &rules.dialect) {
+            return Ok(number);
+        }
+        if let Some(value) = boolean(text) {
+            self.booleans += 1;
+            return Ok(f32::from(u8::from(value)));
+        }
+        match rules.missing {
+            _ if !is_missing(text) => Err(Wrong::Value(EXPECTED.to_owned())),
+            Missing::Replace(number) => {
+                self.replaced += 1;
+                Ok(number)
+            }
+            Missing::Policy(_) => Err(Wrong::Missing(EXPECTED)),
+        }
+    }
+
+    /// The inputs of a sample.
+    pub(super) fn sample(&self, columns: &Columns, sample: &mut Vec<f32>) {
+        sample.clear();
+        for &place in &columns.inputs {
+            match &columns.uses[place] {
+                Use::OneHot(texts) => {
+                    let code = self.values[place];
+                    sample.extend((0..texts.len()).map(|text| f32::from(u8::from(text as f32 == code))));
+                }
+                _ => sample.push(self.values[place]),
+            }
+        }
+    }
 }
 
-fn finite(text: &str) -> Option<f32> {
-    text.parse().ok().filter(|number: &f32| number.is_finite())
-}
-
-fn class(text: &str, classes: usize) -> Option<u32> {
-    text.parse().ok().filter(|&label: &u32| (label as usize) < classes)
+/// The texts of a column, for errors.
+fn one_of(texts: &HashMap<String, u32>) -> String {
+    let mut names: Vec<(&u32, &String)> = texts.iter().map(|(name, code)| (code, name)).collect();
+    names.sort_unstable();
+    format!("one of {}", listed(names.into_iter().map(|(_, name)| name)))
 }

@@ -1,3 +1,5 @@
+mod as_written;
+
 use std::fs;
 use std::io::Write;
 
@@ -80,12 +82,12 @@ fn wrong_tables_are_refused_with_row_and_column() {
         ("label\n1\n", train(), "0 columns of inputs"),
         ("a,a,label\n1,2,0\n", train(), "column \"a\": stands in the header more than once"),
         ("a,label,label\n1,0,1\n", train(), "column \"label\": stands in the header more than once"),
-        ("a,label\n1,0\nx,1\n", train(), "row 1, column \"a\": found \"x\", expected a finite number"),
-        ("a,label\n1,0\nNaN,1\n", train(), "row 1, column \"a\": found \"NaN\""),
-        ("a,label\n1e99,0\n", train(), "row 0, column \"a\": found \"1e99\""),
-        ("a,label\n,0\n", train(), "row 0, column \"a\": found \"\""),
-        ("a,label\n1,\n", train(), "row 0, column \"label\": found \"\", expected a class"),
-        ("a,label\n1,-1\n", train(), "row 0, column \"label\": found \"-1\""),
+        ("a,label\n1,0\nx,1\n", train(), "line 3, column \"a\": found \"x\", expected a finite number"),
+        ("a,label\n1,0\nNaN,1\n", train(), "line 3, column \"a\": found \"NaN\""),
+        ("a,label\n1e99,0\n", train(), "line 2, column \"a\": found \"1e99\""),
+        ("a,label\n,0\n", train(), "line 2, column \"a\": found \"\""),
+        ("a,label\n1,\n", train(), "line 2, column \"label\": found \"\", expected a label"),
+        ("a,label\n1,-1\n", train(), "line 2, column \"label\": found \"-1\""),
         (
             "a,label\n1,3\n",
             json!({ "train": "train.csv", "classes": 3 }),
@@ -164,11 +166,11 @@ fn endless(start: &str, piece: &str, bytes: u64) -> (TempDir, DataEnvironment) {
 fn rows_cells_and_headers_without_an_end_are_refused_with_file_row_and_limit() {
     const LONG: u64 = 1 << 26;
     for (start, piece, expected) in [
-        ("a,label\n1,0\n\"", "1", "row 1, column \"a\": longer than the 1048576 bytes that it may have"),
-        ("a,label\n1,0\n", "1,", "row 1, column \"label\": found \"1\""),
-        ("a,label\n1,0\n0,0,", "1,", "row 1 has more cells, expected 2 as in the header"),
-        ("a,label\n1,0\n", "\n", "row 1: longer than the 16777216 bytes that it may have"),
-        ("a,label,", "xyzxyzxyzxyzxyzxyz,", "header: longer than the 16777216 bytes that it may have"),
+        ("a,label\n1,0\n\"", "1", "line 3, column \"a\": longer than the 1048576 bytes that it may have"),
+        ("a,label\n1,0\n", "1,", "line 3, column \"label\": found \"1\""),
+        ("a,label\n1,0\n0,0,", "1,", "line 3 has more cells, expected 2 as in the first line"),
+        ("a,label\n1,0\n", "\n", "line 3: longer than the 16777216 bytes that it may have"),
+        ("a,label,", "xyzxyzxyzxyzxyzxyz,", "line 1: longer than the 16777216 bytes that it may have"),
         ("a,label,", ",", "1048577 columns, expected at most 1048576"),
     ] {
         let (_folder, environment) = endless(start, piece, LONG);

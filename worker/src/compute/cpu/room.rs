@@ -15,14 +15,23 @@ const MEASURED: [u64; 2] = [2, 6];
 /// well.
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// The memory of the process.
+#[derive(Clone, Copy)]
+pub(in crate::compute) struct Room {
+    /// Bytes that visits keep from one gradient to the next; 0 without visits.
+    pub(in crate::compute) kept: u64,
+    /// Most bytes that may be in use.
+    pub(in crate::compute) limit: u64,
+}
+
 impl Shards {
     /// The digest of the partials at keyed probe weights, which the model holds afterwards. Later shards may be
-    /// computed in parallel if enough of them fit into `memory_limit`.
-    pub(super) fn probe(&mut self, memory_limit: u64, watch: &Arc<dyn Watch>) -> Result<Digest, Stopped> {
+    /// computed in parallel if enough of them fit into the room.
+    pub(super) fn probe(&mut self, room: Room, watch: &Arc<dyn Watch>) -> Result<Digest, Stopped> {
         let weights = self.evaluator.tensors.probe(self.evaluator.seed);
         self.load(weights.values())?;
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let at_once = self.shards_that_fit(memory_limit, watch)?;
+        let at_once = self.shards_that_fit(room, watch)?;
         let probe = self.compute_probe(watch)?;
         drop(alone);
         self.schedule.allow_side_by_side(at_once).map_err(ComputeError::Threads)?;
@@ -42,12 +51,12 @@ impl Shards {
     /// How many shards fit into memory at once, from the activation memory that the model's layers announce and from
     /// the measured memory of small shards: everything that a shard takes grows with its samples. If the allocator is
     /// not metered, nothing is measured.
-    fn shards_that_fit(&mut self, limit: u64, watch: &Arc<dyn Watch>) -> Result<u64, Stopped> {
+    fn shards_that_fit(&mut self, room: Room, watch: &Arc<dyn Watch>) -> Result<u64, Stopped> {
         let samples = self.samples.sampler.largest_shard();
         let loaded = memory::in_use();
         // Checked before anything is measured: two samples may already take more memory than there is.
         let sample = self.evaluator.model.elements_per_sample().saturating_mul(size_of::<f32>() as u64);
-        self.check_room(sample.saturating_mul(samples), loaded, limit)?;
+        self.check_room(sample.saturating_mul(samples), loaded, room)?;
         if loaded == 0 {
             return Ok(u64::MAX);
         }
@@ -65,20 +74,24 @@ impl Shards {
                 Err(Stopped::Failed(_)) => return Ok(1),
             }
             needed = extrapolated(&measured, [few, more], samples);
-            self.check_room(needed, loaded, limit)?;
+            self.check_room(needed, loaded, room)?;
         }
         // If a shard takes no memory, any number of them fits.
-        Ok(limit.saturating_sub(loaded).checked_div(needed).unwrap_or(u64::MAX))
+        Ok(room.limit.saturating_sub(loaded).checked_div(needed).unwrap_or(u64::MAX))
     }
 
-    /// Refuses the job if its largest shard takes more memory than what is loaded leaves free.
-    fn check_room(&self, needed: u64, loaded: u64, limit: u64) -> Result<(), ComputeError> {
+    /// Refuses the job if its largest shard, with what visits keep, takes more memory than what is loaded leaves free.
+    fn check_room(&self, needed: u64, loaded: u64, Room { kept, limit }: Room) -> Result<(), ComputeError> {
+        let needed = needed.saturating_add(kept);
         if needed <= limit.saturating_sub(loaded) {
             return Ok(());
         }
         let (kind, samples) = (self.evaluator.kinds.model.clone(), self.samples.sampler.largest_shard());
         let [needed, loaded, limit] = [needed, loaded, limit].map(|bytes| bytes >> 20);
-        Err(ComputeError::Memory { kind, samples, needed, loaded, limit })
+        Err(match kept {
+            0 => ComputeError::Memory { kind, samples, needed, loaded, limit },
+            _ => ComputeError::VisitMemory { kind, samples, needed, loaded, limit },
+        })
     }
 
     /// Bytes that a shard of the first samples of the training split takes.

@@ -42,5 +42,6 @@ fn counted(losses: &[f32], correct: &[u32]) -> Sums {
         loss: losses.iter().fold(0.0, |sum, &loss| sum + f64::from(loss)),
         correct: correct.iter().map(|&correct| u64::from(correct)).sum(),
         samples: losses.len() as u64,
+        visits: None,
     }
 }

@@ -3,7 +3,8 @@
 use candle_core::{Device, Error};
 use cudarc::driver::{DriverError, sys};
 
-use crate::compute::{ComputeError, PrepareError, without_places};
+use crate::compute::{ComputeError, PrepareError};
+use crate::places::without_places;
 use lookbehind_kernels::cuda::{self, CudaError, Gpu};
 
 /// An error of an operation on a GPU, before it is known who is at fault.

@@ -6,7 +6,8 @@ use super::*;
 
 /// A partial that identifies its shard: adding the floats in another order gives other bits.
 fn partial(shard: u32) -> Partial {
-    let sums = Sums { loss: 0.1 + f64::from(shard).powi(3) / 7.0, correct: 1 << shard, samples: 1 };
+    let sums =
+        Sums { loss: 0.1 + f64::from(shard).powi(3) / 7.0, correct: 1 << shard, samples: 1, visits: None };
     Partial { sums, ..Partial::default() }
 }
 

@@ -49,10 +49,6 @@ impl Site<'_> {
     /// Turns an error about the layer's tensors into one about the layer.
     pub(super) fn in_layer(&self, error: BuildError) -> JobError {
         match error {
-            // The backtrace is removed, so that the error is the same text on every worker.
-            BuildError::Tensor(candle_core::Error::WithBacktrace { inner, .. }) => {
-                self.refuse(&inner.to_string())
-            }
             BuildError::Tensor(error) => self.refuse(&error.to_string()),
             BuildError::Parameter(error) => error,
         }

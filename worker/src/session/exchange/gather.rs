@@ -18,6 +18,7 @@ use super::offer::Offer;
 use super::peers::{Fetch, Wanted};
 use super::plan::Plan;
 use super::round::{Means, Round};
+use crate::session::transfer::said;
 use crate::session::upload::failed_upload;
 
 /// Blocks that may wait to be added.
@@ -156,7 +157,7 @@ async fn fetch(
         let unreachable = v1::Unreachable {
             request: Some((&round.request).into()),
             session: maker.0,
-            reason: status.to_string(),
+            reason: said(&status),
         };
         means.tell(Message::Unreachable(unreachable)).await;
     }

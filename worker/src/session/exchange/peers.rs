@@ -21,6 +21,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::plan::Peer;
 use super::round::Round;
 use crate::session::route;
+use crate::session::transfer::said;
 
 /// For how long nothing may arrive from another worker, whatever is tried, before it counts as unreachable. It may not
 /// have heard of the request yet.
@@ -122,7 +123,7 @@ impl Peers {
             if last_arrival.elapsed() >= PATIENCE {
                 return Err(error);
             }
-            tracing::debug!(session = %what.from, %error, "blocks cannot be fetched; trying again");
+            tracing::debug!(session = %what.from, error = said(&error), "blocks cannot be fetched; trying again");
             tokio::time::sleep(wait).await;
             wait *= 2;
         }
@@ -141,20 +142,22 @@ impl Peers {
         let peer = peer.ok_or_else(|| Status::not_found("the coordinator has not told its address"))?;
         let channel = self.channel(from, &peer)?;
         let ticket = round.ticket.to_bytes().to_vec().into();
-        let blocks = Some(range.into());
-        let request = match wanted {
+        let asked = Some(range.into());
+        let (blocks, request) = match wanted {
             Wanted::Weights => {
-                let request = v1::FetchWeightsRequest { ticket, blocks, session: from.0 };
-                body::call(SERVICE_NAME, "FetchWeights", body::request(Frames::message(&request)))
+                let request = v1::FetchWeightsRequest { ticket, blocks: asked, session: from.0 };
+                let message = body::request(Frames::message(&request));
+                (round.weight_blocks, body::call(SERVICE_NAME, "FetchWeights", message)?)
             }
             Wanted::Partial(segment) => {
                 let segment = Some(segment.into());
-                let request = v1::FetchPartialRequest { ticket, blocks, segment, session: from.0 };
-                body::call(SERVICE_NAME, "FetchPartial", body::request(Frames::message(&request)))
+                let request = v1::FetchPartialRequest { ticket, blocks: asked, segment, session: from.0 };
+                let message = body::request(Frames::message(&request));
+                (round.partial_blocks, body::call(SERVICE_NAME, "FetchPartial", message)?)
             }
-        }?;
+        };
         let answer = route::call(channel, request).await?;
-        let mut reader = BlockReader::new(answer.into_body(), round.blocks, range, self.0.memory.clone());
+        let mut reader = BlockReader::new(answer.into_body(), blocks, range, self.0.memory.clone());
         while let Some((number, block, digest)) = reader.next().await.map_err(failed)? {
             *next = number + 1;
             if sink.send(make(number, block, digest)).await.is_err() {

@@ -25,11 +25,18 @@ pub(super) struct Plan {
     pub(super) peers: BTreeMap<SessionId, Peer>,
     /// Ranges that together cover all blocks, and their owners; `None` for the coordinator.
     pub(super) ranges: Vec<(BlockRange, Option<SessionId>)>,
+    /// The same for the blocks of the weights, where partials have others; else empty.
+    pub(super) weights: Vec<(BlockRange, Option<SessionId>)>,
     /// Segments and the workers that were asked for them, in the order in which they were asked.
     pub(super) makers: Vec<(Segment, SessionId)>,
 }
 
 impl Plan {
+    /// Ranges that together cover the blocks of the weights, and who passes them on.
+    pub(super) fn of_weights(&self) -> &[(BlockRange, Option<SessionId>)] {
+        if self.weights.is_empty() { &self.ranges } else { &self.weights }
+    }
+
     /// The ranges that a worker owns.
     pub(super) fn owned_by(&self, session: SessionId) -> impl Iterator<Item = BlockRange> {
         self.ranges.iter().filter(move |(_, owner)| *owner == Some(session)).map(|(range, _)| *range)
@@ -60,6 +67,7 @@ impl TryFrom<v1::Exchange> for Plan {
             ticket: required(Ticket::from_bytes(&exchange.ticket), "ticket")?,
             peers: exchange.peers.into_iter().map(peer).collect::<Result<_, _>>()?,
             ranges: exchange.ranges.into_iter().map(range).collect::<Result<_, _>>()?,
+            weights: exchange.weights.into_iter().map(range).collect::<Result<_, _>>()?,
             makers: exchange.makers.into_iter().map(maker).collect::<Result<_, _>>()?,
         })
     }

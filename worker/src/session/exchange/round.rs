@@ -19,7 +19,7 @@ use super::offer::Offer;
 use super::peers::Peers;
 use super::plan::Plan;
 use super::{deliver, gather};
-use crate::session::command::ExecutorMessage;
+use crate::session::command::{ExecutorMessage, Lengths};
 use crate::session::transfer::Transfers;
 
 /// The exchange of one request, as far as this worker takes part. Ends when it is superseded or its session ends.
@@ -29,7 +29,8 @@ pub(in crate::session) struct Round {
     pub(super) own: SessionId,
     pub(super) request: RequestId,
     pub(super) ticket: Ticket,
-    pub(super) blocks: Blocks,
+    pub(super) weight_blocks: Blocks,
+    pub(super) partial_blocks: Blocks,
     /// The segment of all shards.
     pub(super) root: Segment,
     pub(super) plan: watch::Sender<Arc<Plan>>,
@@ -45,7 +46,7 @@ pub(in crate::session) struct Round {
 pub(in crate::session) struct RoundStart {
     pub(in crate::session) exchange: lookbehind_proto::v1::Exchange,
     pub(in crate::session) shards: u32,
-    pub(in crate::session) lengths: ModelState<usize>,
+    pub(in crate::session) lengths: Lengths,
     pub(in crate::session) transfers: Transfers,
     pub(in crate::session) messages: mpsc::Sender<ExecutorMessage>,
 }
@@ -67,9 +68,9 @@ impl Means {
 
 impl Round {
     /// `None` for a request without shards or a model without parameters, neither of which there is.
-    fn new(plan: Plan, shards: u32, lengths: ModelState<usize>, own: SessionId) -> Option<Self> {
-        let blocks = Blocks::new(lengths);
-        let all = blocks.all()?;
+    fn new(plan: Plan, shards: u32, lengths: Lengths, own: SessionId) -> Option<Self> {
+        let [weight_blocks, partial_blocks] = [lengths.weights, lengths.partials].map(Blocks::new);
+        let all = weight_blocks.all()?;
         if shards == 0 {
             return None;
         }
@@ -77,7 +78,8 @@ impl Round {
             own,
             request: plan.request.clone(),
             ticket: plan.ticket,
-            blocks,
+            weight_blocks,
+            partial_blocks,
             root: Segment::root(shards),
             plan: watch::Sender::new(Arc::new(plan)),
             weights: Arc::new(Offer::new(all)),
@@ -92,9 +94,9 @@ impl Round {
         self.partials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The blocks of weights and partials.
-    pub(in crate::session) fn blocks(&self) -> &Blocks {
-        &self.blocks
+    /// The blocks of partials.
+    pub(in crate::session) fn partial_blocks(&self) -> &Blocks {
+        &self.partial_blocks
     }
 
     /// Offers a computed partial to the owners of the blocks.
@@ -130,8 +132,9 @@ impl Round {
     /// Whether this worker passes on a block of the weights.
     pub(super) fn passes_on(&self, range: BlockRange) -> bool {
         let plan = self.plan.borrow();
-        let mut own = plan.owned_by(self.own);
-        own.any(|owned| owned.first <= range.first && range.end <= owned.end)
+        plan.of_weights().iter().any(|(owned, owner)| {
+            *owner == Some(self.own) && owned.first <= range.first && range.end <= owned.end
+        })
     }
 }
 
@@ -263,10 +266,12 @@ pub(super) mod tests {
                 (BlockRange { first: 0, end: 2 }, Some(SessionId(1))),
                 (BlockRange { first: 2, end: 3 }, Some(SessionId(2))),
             ],
+            weights: Vec::new(),
             makers: vec![(Segment { first: 0, end: 1 }, SessionId(1))],
         };
         let elements = 2 * lookbehind_common::blocks::BLOCK_ELEMENTS + 3;
-        let lengths = ModelState { parameters: elements, statistics: 0 };
+        let model = ModelState { parameters: elements, statistics: 0 };
+        let lengths = Lengths { weights: model, partials: model };
         let round = Arc::new(Round::new(plan, 2, lengths, SessionId(1)).expect("shards and parameters"));
         board.replace(Some(Arc::clone(&round)));
         round

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use lookbehind_common::blocks::BlockRange;
+use lookbehind_common::blocks::{BlockRange, Blocks};
 use lookbehind_common::ids::Ticket;
 use lookbehind_common::reduction::Segment;
 use lookbehind_identity::peers::Fingerprint;
@@ -75,6 +75,7 @@ impl PeerServer {
                 let request: v1::FetchWeightsRequest = body::message(body).await?;
                 let (round, range) =
                     self.admit(&request.ticket, request.session, request.blocks, caller).await?;
+                check_range(range, &round.weight_blocks)?;
                 if !round.passes_on(range) {
                     return Err(Status::failed_precondition(format!(
                         "{range} are not passed on by this worker"
@@ -88,6 +89,7 @@ impl PeerServer {
                 let segment = segment.map_err(invalid)?;
                 let (round, range) =
                     self.admit(&request.ticket, request.session, request.blocks, caller).await?;
+                check_range(range, &round.partial_blocks)?;
                 let over = || Status::unavailable("the request is over");
                 let partial = round.over.run_until_cancelled(round.partial(segment)).await;
                 Ok(serve(&round, partial.ok_or_else(over)?, range))
@@ -123,11 +125,16 @@ impl PeerServer {
         if !is_party {
             return Err(refused());
         }
-        if range.end > round.blocks.count() {
-            return Err(Status::invalid_argument(format!("there are no {range}")));
-        }
         Ok((round, range))
     }
+}
+
+/// Refuses a range that is not among the blocks.
+fn check_range(range: BlockRange, blocks: &Blocks) -> Result<(), Status> {
+    if range.end > blocks.count() {
+        return Err(Status::invalid_argument(format!("there are no {range}")));
+    }
+    Ok(())
 }
 
 /// The answer to a call, which ends with the round.

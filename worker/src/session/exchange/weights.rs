@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 
 use super::peers::{Fetch, Peers, Wanted, failed};
 use super::round::{Means, Round};
-use crate::session::transfer::Transfers;
+use crate::session::transfer::{Transfers, said};
 
 /// Blocks that may wait to be copied.
 const WAITING: usize = 8;
@@ -38,7 +38,7 @@ impl Round {
         digests: Arc<[BlockDigest]>,
         usual: Option<Duration>,
     ) -> Result<Option<Weights>, Status> {
-        if digests.len() != self.blocks.count() as usize {
+        if digests.len() != self.weight_blocks.count() as usize {
             return Err(Status::data_loss("expected the digests of all blocks of the weights"));
         }
         let begun = Instant::now();
@@ -46,7 +46,7 @@ impl Round {
         let patience = usual.map_or(idle, |usual| (usual * PATIENCE).clamp(LEAST_PATIENCE, idle));
         let (sender, mut arrived) = mpsc::channel(WAITING);
         let mut sources = JoinSet::new();
-        for (range, owner) in self.plan.borrow().ranges.clone() {
+        for (range, owner) in self.plan.borrow().of_weights().to_vec() {
             let source = Source {
                 round: Arc::clone(self),
                 means: means.clone(),
@@ -60,11 +60,11 @@ impl Round {
             sources.spawn(source.run(from));
         }
         drop(sender);
-        let lengths = self.blocks.flat_lengths();
+        let lengths = self.weight_blocks.flat_lengths();
         let mut weights = lengths.map(|length| means.transfers.memory().lend(length));
         let mut count = 0;
         while let Some((number, block)) = arrived.recv().await {
-            let (kind, elements) = self.blocks.place(number);
+            let (kind, elements) = self.weight_blocks.place(number);
             weights[kind][elements].copy_from_slice(&block);
             count += 1;
         }
@@ -77,7 +77,7 @@ impl Round {
                 Err(status) => return Err(status),
             }
         }
-        if count != self.blocks.count() {
+        if count != self.weight_blocks.count() {
             return Err(Status::data_loss("some blocks of the weights are missing"));
         }
         let bytes = lengths.parameters + lengths.statistics;
@@ -146,7 +146,7 @@ impl Source {
         };
         tokio::select! {
             taken = taking => taken,
-            Err(status) = fetching => Err(status.to_string()),
+            Err(status) = fetching => Err(said(&status)),
         }
     }
 
@@ -154,7 +154,7 @@ impl Source {
         let transfers: &Transfers = &self.means.transfers;
         let body = transfers.download_blocks(&self.round.request.job, self.version, range).await?;
         let memory = self.means.peers.memory().clone();
-        let mut reader = BlockReader::new(body, self.round.blocks, range, memory);
+        let mut reader = BlockReader::new(body, self.round.weight_blocks, range, memory);
         loop {
             let next = transfers.in_time(async { reader.next().await.map_err(failed) }).await?;
             let Some((number, block, digest)) = next else { return Ok(()) };

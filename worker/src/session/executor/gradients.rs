@@ -154,7 +154,7 @@ impl Thread {
 fn offer(context: &Context, round: &Round, upload: PartialUpload) {
     let PartialUpload { request, segment, partial, compute_seconds, data_seconds } = upload;
     let values = ModelState { parameters: &partial.gradient[..], statistics: &partial.statistics[..] };
-    let digests = round.blocks().digests(values);
+    let digests = round.partial_blocks().digests(values);
     let sums = partial.sums;
     round.offer(segment, partial, &digests);
     context.send(Answer::Computed(v1::Computed {
@@ -166,6 +166,7 @@ fn offer(context: &Context, round: &Round, upload: PartialUpload) {
         compute_seconds,
         data_seconds,
         digests: digests_to_bytes(&digests),
+        visits: sums.visits.map(v1::VisitSums::from),
     }));
 }
 

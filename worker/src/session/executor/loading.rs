@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobError, JobSpec};
+use lookbehind_common::optimizer::partial_lengths;
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::session_request::Message as Answer;
 use lookbehind_proto::wire;
@@ -14,7 +15,7 @@ use super::{Loaded, Thread};
 use crate::compute::PrepareError;
 use crate::data::Cancellation;
 use crate::session::backoff::Backoff;
-use crate::session::command::Context;
+use crate::session::command::{Context, Lengths};
 use crate::session::transfer::said;
 use crate::telemetry::Failure;
 
@@ -76,8 +77,11 @@ impl Thread {
             description: Some(loaded.job.description().into()),
             probe_digest: loaded.job.probe().0.to_vec().into(),
             class_description: self.backend.class_description(loaded.precision),
+            data_report: loaded.job.data_report().join("; "),
         };
-        let lengths = loaded.job.description().layout.lengths();
+        let layout = &loaded.job.description().layout;
+        let lengths =
+            Lengths { weights: layout.lengths(), partials: partial_lengths(&loaded.method, layout) };
         *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some((id.clone(), lengths));
         self.loaded = Some(loaded);
         Ok(prepared)
@@ -93,8 +97,8 @@ impl Thread {
         let in_spec = |error: JobError| PrepareError::Job(error.to_string());
         let checked: JobSpec = wire::from_proto(spec).and_then(|file| file.validate()).map_err(in_spec)?;
         let job = self.backend.prepare(&checked, cancellation)?;
-        let precision = checked.train.precision;
-        Ok(Loaded { id: id.clone(), spec: encoded, precision, job, weights: None })
+        let (precision, method) = (checked.train.precision, checked.optimizer.method);
+        Ok(Loaded { id: id.clone(), spec: encoded, precision, method, job, weights: None })
     }
 
     /// Sends a job's initial weights, or reports why not.
@@ -129,7 +133,7 @@ impl Thread {
         let initial = initial.map_err(|error| NotSent::Refused(error.to_string()))?;
         let upload = context.transfers.upload_initial_state(id, initial);
         self.runtime.block_on(upload).map_err(|status| match status.code() {
-            Code::FailedPrecondition => NotSent::NotWanted(status.to_string()),
+            Code::FailedPrecondition => NotSent::NotWanted(said(&status)),
             Code::InvalidArgument => NotSent::Refused(status.message().to_owned()),
             _ if context.transfers.is_over() => NotSent::Over,
             _ => NotSent::Failed(said(&status)),

@@ -18,7 +18,7 @@ use lookbehind_telemetry::metrics::Direction;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::{ATTEMPTS, Transfers};
+use super::{ATTEMPTS, Transfers, said};
 use crate::session::exchange::Offer;
 use crate::session::transfer::send::is_final;
 
@@ -63,7 +63,7 @@ impl Transfers {
         loop {
             match self.until_session_ends(self.try_upload_blocks(&header, range, &blocks)).await {
                 Err(status) if !is_final(&status) && !self.over.is_cancelled() && attempt < ATTEMPTS => {
-                    tracing::debug!(%request, attempt, %status, "upload of blocks failed; trying again");
+                    tracing::debug!(%request, attempt, status = said(&status), "upload of blocks failed; trying again");
                 }
                 ended => return ended,
             }

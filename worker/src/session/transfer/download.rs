@@ -16,7 +16,7 @@ use lookbehind_telemetry::metrics::Direction;
 use prost::Message;
 use tonic::{Code, Status};
 
-use super::{ATTEMPTS, Transfers, stalled};
+use super::{ATTEMPTS, Transfers, said, stalled};
 
 impl Transfers {
     /// Fetches one version of a job's weights; `None` if it is no longer served.
@@ -34,7 +34,9 @@ impl Transfers {
                     return Ok(None);
                 }
                 Err(status) if self.over.is_cancelled() || attempt >= ATTEMPTS => return Err(status),
-                Err(status) => tracing::debug!(%job, attempt, %status, "download failed; trying again"),
+                Err(status) => {
+                    tracing::debug!(%job, attempt, status = said(&status), "download failed; trying again")
+                }
             }
             attempt += 1;
         }

@@ -19,7 +19,7 @@ use lookbehind_telemetry::metrics::Direction;
 use prost::Message;
 use tonic::{Code, Status};
 
-use super::{ATTEMPTS, PartialUpload, Transfers, stalled};
+use super::{ATTEMPTS, PartialUpload, Transfers, said, stalled};
 use crate::session::route::Route;
 
 impl Transfers {
@@ -36,6 +36,7 @@ impl Transfers {
             samples: upload.partial.sums.samples,
             compute_seconds: upload.compute_seconds,
             data_seconds: upload.data_seconds,
+            visits: upload.partial.sums.visits.map(v1::VisitSums::from),
         };
         let covered = sums_bytes(&upload.partial.sums);
         let Partial { gradient, statistics, .. } = upload.partial;
@@ -78,7 +79,7 @@ impl Transfers {
         loop {
             match self.until_session_ends(self.try_send(method, header, parts.clone(), covered)).await {
                 Err(status) if !is_final(&status) && !self.over.is_cancelled() && attempt < ATTEMPTS => {
-                    tracing::debug!(method, attempt, %status, "upload failed; trying again");
+                    tracing::debug!(method, attempt, status = said(&status), "upload failed; trying again");
                 }
                 ended => return ended,
             }

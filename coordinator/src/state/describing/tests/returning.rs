@@ -11,7 +11,7 @@ use crate::state::event::{Busy, PartialHeader};
 
 impl Scene {
     /// Carries out what the core asks for. Only `diligent` computes, at once; returns how many assignments went to others.
-    fn work(&mut self, commands: Vec<Command>, diligent: &Origin) -> usize {
+    pub(in crate::state) fn work(&mut self, commands: Vec<Command>, diligent: &Origin) -> usize {
         let mut queue = VecDeque::from(commands);
         let mut others = 0;
         while let Some(command) = queue.pop_front() {

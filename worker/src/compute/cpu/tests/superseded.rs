@@ -14,20 +14,6 @@ use crate::models::{ForwardContext, Model};
 use crate::registry::Registry;
 use crate::test_support::{data_folder, job};
 
-/// A caller whose request is superseded once it was asked a number of times.
-struct Patient {
-    times: usize,
-    asked: AtomicUsize,
-}
-
-impl Watch for Patient {
-    fn advance(&self) {}
-
-    fn is_superseded(&self) -> bool {
-        self.asked.fetch_add(1, Ordering::Relaxed) >= self.times
-    }
-}
-
 #[test]
 fn a_shard_that_is_superseded_while_it_is_computed_ends_and_changes_nothing() {
     let (_folder, mut job, _) = loaded(MLP, "epochs = 1\nbatch_size = 22\nshards = 1");

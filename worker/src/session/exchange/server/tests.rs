@@ -51,7 +51,7 @@ fn partial() -> Partial {
 
 async fn offers(round: &Round) {
     let partial = partial();
-    let digests = round.blocks().digests(lookbehind_common::model_state::ModelState {
+    let digests = round.partial_blocks().digests(lookbehind_common::model_state::ModelState {
         parameters: &partial.gradient[..],
         statistics: &[],
     });
@@ -70,7 +70,7 @@ async fn a_worker_of_the_request_gets_the_blocks_of_a_partial_once_it_is_compute
         offers(&round).await;
         let body = fetching.await.unwrap().unwrap();
         let range = BlockRange::new(1, 3).unwrap();
-        let mut reader = BlockReader::new(body, *round.blocks(), range, FlatBufferPool::new(0));
+        let mut reader = BlockReader::new(body, *round.partial_blocks(), range, FlatBufferPool::new(0));
         let mut found = Vec::new();
         while let Some((_, block, _)) = reader.next().await.unwrap() {
             found.extend_from_slice(&block);

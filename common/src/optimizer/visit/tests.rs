@@ -1,0 +1,208 @@
+//! Tests of outer steps whose shards climb by themselves.
+
+use std::sync::Arc;
+
+use super::super::tests::{ADAMW, ASAM, SAM, SGD, batch_statistics, gradient, initial, layout, spec};
+use super::super::{Climb, OptimizerState, gradients_per_outer_step, requests_per_outer_step};
+use super::*;
+use crate::flat_buffer::FlatBuffer;
+use crate::job::{Alpha, Ascent, InnerGradients, Minibatch, OptimizerSpec};
+use crate::partial::{Sums, VisitSums};
+use crate::reduction;
+
+const REFERENCE: InnerGradients = InnerGradients::Reference(Minibatch::Same);
+
+fn per_shard(ascent: Ascent) -> Ascent {
+    Ascent { perturbation: Perturbation::Shard, ..ascent }
+}
+
+fn lookbehind(ascent: Ascent, k: u32, alpha: Alpha, gradients: InnerGradients) -> Method {
+    Method::Lookbehind { ascent, k, alpha, gradients }
+}
+
+/// Every method with ascents that can follow single shards.
+fn methods(ascent: Ascent) -> Vec<Method> {
+    let mut methods =
+        vec![Method::Sam { ascent }, Method::MultistepSam { ascent, k: 3, minibatch: Minibatch::Same }];
+    for alpha in [Alpha::Static(0.5), Alpha::Adaptive] {
+        methods.push(Method::LookaheadSam { ascent, k: 3, alpha });
+        methods.extend([InnerGradients::Reuse, REFERENCE].map(|of| lookbehind(ascent, 3, alpha, of)));
+    }
+    methods
+}
+
+/// A shard of a batch: a gradient of its own at every point.
+fn shard(weights: &[f32], batch: u64, shard: u64, layout: &Layout) -> Partial {
+    let sums = Sums { loss: 1.0 / (3 + shard) as f64, correct: 1, samples: 2, visits: None };
+    let (gradient, statistics) = (gradient(weights, 7 * batch + shard), batch_statistics(weights, layout));
+    Partial { gradient, statistics, sums }
+}
+
+fn optimizer(spec: &OptimizerSpec) -> Optimizer {
+    let layout = layout();
+    let initial = initial(&layout);
+    Optimizer::new(spec, layout, initial).expect("flat buffers that fit")
+}
+
+/// The state after three outer steps of batches of `shards` shards.
+fn trained(spec: &OptimizerSpec, shards: u64) -> OptimizerState {
+    let mut optimizer = optimizer(spec);
+    let layout = Arc::clone(&optimizer.layout);
+    for step in 0..3 {
+        let mut request = optimizer.begin(3, 0.1);
+        loop {
+            let (weights, batch) = (optimizer.weights(), 3 * step + u64::from(request.batch));
+            let visited = |number| match Visit::of(&spec.method) {
+                None => shard(&weights, batch, number, &layout),
+                Some(visit) => climbed(visit, &layout, &weights, |at| shard(at, batch, number, &layout)),
+            };
+            let sum = (1..shards).fold(visited(0), |sum, number| reduction::add(sum, &visited(number)));
+            drop(weights);
+            let next = match spec.method.parts().ascent.map(|ascent| ascent.perturbation) {
+                Some(Perturbation::Shard) => optimizer.absorb_visits(&sum),
+                _ => optimizer.absorb(sum.gradient, &sum.statistics),
+            };
+            match next.expect("finite values") {
+                Next::Gradient(next) => request = next,
+                Next::Finished(_) => break,
+            }
+        }
+    }
+    optimizer.state()
+}
+
+fn climbed(visit: Visit, layout: &Arc<Layout>, start: &[f32], at: impl Fn(&[f32]) -> Partial) -> Partial {
+    let mut climb = Climb::new(visit, Arc::clone(layout), start).expect("weights of the layout");
+    loop {
+        let found = at(climb.weights());
+        if let Some(partial) = climb.absorb(&found).expect("finite values") {
+            return partial;
+        }
+    }
+}
+
+#[test]
+fn the_only_shard_of_a_batch_climbs_to_the_bytes_of_the_global_perturbation() {
+    for ascent in [SAM, ASAM] {
+        for (global, of_shard) in methods(ascent).into_iter().zip(methods(per_shard(ascent))) {
+            for base in [SGD, ADAMW] {
+                let [global, of_shard] = [global, of_shard].map(|method| trained(&spec(method, base), 1));
+                assert!(global == of_shard, "{ascent:?} {base:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn several_shards_each_climb_by_themselves() {
+    let of =
+        |ascent| trained(&spec(lookbehind(ascent, 3, Alpha::Static(0.5), InnerGradients::Reuse), SGD), 3);
+    assert!(of(SAM) != of(per_shard(SAM)));
+}
+
+#[test]
+fn the_reference_gradients_of_single_shards_are_those_that_are_reused() {
+    let of = |gradients| trained(&spec(lookbehind(per_shard(ASAM), 3, Alpha::Adaptive, gradients), ADAMW), 3);
+    assert!(of(InnerGradients::Reuse) == of(REFERENCE));
+}
+
+#[test]
+fn visits_send_what_descends_and_the_statistics_of_all_gradients() {
+    let ascent = per_shard(SAM);
+    let layout = layout();
+    let lengths = |method| {
+        let ModelState { parameters, statistics } = partial_lengths(&method, &layout);
+        assert_eq!((parameters % layout.parameters(), statistics % layout.statistics()), (0, 0));
+        let sent = (parameters / layout.parameters(), statistics / layout.statistics());
+        (sent, gradients_per_outer_step(&method), requests_per_outer_step(&method))
+    };
+    let alpha = Alpha::Static(0.5);
+    assert_eq!(lengths(Method::Sam { ascent: SAM }), ((1, 1), 2, 2));
+    assert_eq!(lengths(Method::Sam { ascent }), ((1, 2), 2, 1));
+    let multistep = Method::MultistepSam { ascent, k: 5, minibatch: Minibatch::Same };
+    assert_eq!(lengths(multistep), ((1, 6), 6, 1));
+    assert_eq!(lengths(Method::LookaheadSam { ascent, k: 5, alpha }), ((1, 2), 10, 5));
+    for gradients in [InnerGradients::Reuse, REFERENCE] {
+        assert_eq!(lengths(lookbehind(ascent, 5, alpha, gradients)), ((5, 6), 6, 1));
+    }
+}
+
+#[test]
+fn a_visit_reports_the_first_loss_and_norm_and_the_last_loss() {
+    let (layout, visit) = (layout(), Visit::of(&Method::Sam { ascent: per_shard(SAM) }).expect("visits"));
+    let start = initial(&layout).parameters;
+    let first = shard(&start, 0, 0, &layout);
+    let norm = first.gradient.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>().sqrt();
+    let losses = std::cell::Cell::new(0.5);
+    let partial = climbed(visit, &layout, &start, |at| {
+        losses.set(2.0 * losses.get());
+        let sums = Sums { loss: losses.get(), correct: 1, samples: 2, visits: None };
+        Partial { sums, ..shard(at, 0, 0, &layout) }
+    });
+    let VisitSums { last_loss, gradient_norm } = partial.sums.visits.expect("sums of visits");
+    assert_eq!((partial.sums.loss, last_loss), (1.0, 2.0));
+    assert_eq!((partial.sums.mean_loss(), partial.sums.last_mean_loss()), (0.5, 1.0));
+    assert!((gradient_norm - norm).abs() < 1e-9 * norm);
+    let sum = reduction::add(partial.clone(), &partial).sums;
+    assert_eq!(sum.visits, Some(VisitSums { last_loss: 4.0, gradient_norm: 2.0 * gradient_norm }));
+}
+
+#[test]
+fn a_value_that_is_not_finite_is_found_on_the_path_and_in_the_sum() {
+    let (layout, visit) = (layout(), Visit::of(&Method::Sam { ascent: per_shard(SAM) }).expect("visits"));
+    let start = initial(&layout).parameters;
+    let mut climb = Climb::new(visit, Arc::clone(&layout), &start).expect("weights of the layout");
+    climb.absorb(&shard(&start, 0, 0, &layout)).expect("a finite gradient");
+    let mut found = shard(climb.weights(), 0, 0, &layout);
+    found.gradient[45_002] = f32::NAN;
+    let error = climb.absorb(&found).expect_err("not a number");
+    assert_eq!(
+        error.to_string(),
+        "gradient 1: gradient of tensor \"a.bias\" is NaN at index 2, expected a finite number"
+    );
+    let mut optimizer = optimizer(&spec(Method::Sam { ascent: per_shard(SAM) }, SGD));
+    let before = optimizer.state();
+    optimizer.begin(1, 0.1);
+    let mut sum = climbed(visit, &layout, &start, |at| shard(at, 0, 0, &layout));
+    sum.statistics[40] = f32::INFINITY;
+    let error = optimizer.absorb_visits(&sum).expect_err("an infinite number").to_string();
+    assert!(
+        error.starts_with("gradient 1: batch statistics of tensor \"norm.running_mean\" is inf"),
+        "{error}"
+    );
+    optimizer.step = None;
+    assert!(optimizer.state() == before);
+}
+
+#[test]
+fn what_was_not_asked_for_is_refused() {
+    let layout = layout();
+    let start = initial(&layout).parameters;
+    let of_shard = Method::Sam { ascent: per_shard(SAM) };
+    let visit = Visit::of(&of_shard).expect("visits");
+    let whole = climbed(visit, &layout, &start, |at| shard(at, 0, 0, &layout));
+    let mut optimizer = optimizer(&spec(of_shard, SGD));
+    assert_eq!(optimizer.absorb_visits(&whole), Err(AbsorbError::NotAskedFor), "nothing was begun");
+    optimizer.begin(1, 0.1);
+    let single = shard(&start, 0, 0, &layout);
+    assert_eq!(optimizer.absorb_visits(&single), Err(AbsorbError::NotAskedFor), "no sums of visits");
+    let gradient = optimizer.absorb(single.gradient, &single.statistics);
+    assert_eq!(gradient, Err(AbsorbError::NotAskedFor), "a single gradient");
+    let short = Partial { statistics: FlatBuffer::zeros(34), ..whole.clone() };
+    let error = optimizer.absorb_visits(&short).expect_err("statistics of one gradient");
+    assert!(matches!(error, AbsorbError::Length { found: 34, expected: 68, .. }), "{error}");
+    assert!(matches!(optimizer.absorb_visits(&whole), Ok(Next::Finished(_))));
+    let other = Climb::new(visit, layout, &start[1..]);
+    assert!(matches!(other, Err(AbsorbError::Length { what: "weights", .. })));
+}
+
+#[test]
+fn memory_grows_with_the_descents_and_the_depth_of_the_tree() {
+    let method = |k| lookbehind(per_shard(SAM), k, Alpha::Static(0.5), InnerGradients::Reuse);
+    let model = ModelState { parameters: 1000, statistics: 10 };
+    let bytes = |k, shards| Visit::of(&method(k)).expect("visits").bytes(model, shards);
+    assert_eq!(bytes(2, 1), 4 * (2000 + 30 + 2020));
+    assert_eq!(bytes(5, 1), 4 * (5000 + 60 + 2020));
+    assert_eq!(bytes(5, 8), 4 * (4 * (5000 + 60) + 2020));
+    assert_eq!(bytes(5, 9), bytes(5, 8));
+}
