@@ -150,7 +150,7 @@ class Checks:
         self.page.press(Keys.ENTER)
         self.page.wait(lambda: "digits is cancelled" in self.page.text("#announcer"), "the coordinator acknowledged it")
         self.page.wait(lambda: self.page.state() == "cancelled", "the job is cancelled")
-        self.page.wait(lambda: self._buttons() == [], "nothing is left to steer")
+        self.page.wait(lambda: self._buttons() == ["Retry"], "it can only be tried again")
         assert self.cluster.job(self.job, OWNER)["state"] == "cancelled"
 
     def a_coordinator_that_comes_back_is_found_again(self):
