@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lookbehind_common::job::JobFile;
-use toml::{Table, Value};
+use serde_json::Value;
 
 /// Most changes that are listed; more are counted.
 const LISTED: usize = 5;
@@ -28,20 +28,23 @@ pub fn between(earlier: &JobFile, now: &JobFile) -> String {
 }
 
 /// All keys of a job file by their path.
+#[expect(clippy::expect_used, reason = "the keys of a job file are texts, and JSON has all of its values")]
 fn keys(file: &JobFile) -> BTreeMap<String, Value> {
     let mut keys = BTreeMap::new();
-    // What TOML cannot express is in no file.
-    collect("", Table::try_from(file).unwrap_or_default(), &mut keys);
+    // As JSON, because TOML does not have all seeds that a job may have over gRPC.
+    collect("", serde_json::to_value(file).expect("a job file is JSON"), &mut keys);
     keys
 }
 
-fn collect(path: &str, table: Table, keys: &mut BTreeMap<String, Value>) {
-    for (name, value) in table {
-        let path = if path.is_empty() { name } else { format!("{path}.{name}") };
-        match value {
-            Value::Table(table) => collect(&path, table, keys),
-            value => drop(keys.insert(path, value)),
-        }
+/// Collects the values below a key. A key that is not given is no key.
+fn collect(path: &str, value: Value, keys: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(fields) => fields.into_iter().for_each(|(name, value)| {
+            let path = if path.is_empty() { name } else { format!("{path}.{name}") };
+            collect(&path, value, keys);
+        }),
+        Value::Null => {}
+        value => drop(keys.insert(path.to_owned(), value)),
     }
 }
 

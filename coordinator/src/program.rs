@@ -159,6 +159,7 @@ impl Http {
 }
 
 impl Args {
+    #[expect(clippy::expect_used, reason = "clap requires a state unless there is a task")]
     fn config(self) -> Config {
         Config {
             listen: self.listen,
@@ -188,8 +189,7 @@ impl Args {
             max_connections: self.max_connections,
             sharing: self.sharing.rules(),
             webhooks: self.webhooks.config(),
-            // Required unless there is a task, which has one of its own.
-            ..Config::new(self.state.unwrap_or_default())
+            ..Config::new(self.state.expect("required unless there is a task, which was carried out before"))
         }
     }
 }

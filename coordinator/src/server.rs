@@ -7,12 +7,11 @@ use std::time::Duration;
 use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::blocks::BLOCK_ELEMENTS;
 use lookbehind_common::ids::ClusterId;
-use lookbehind_identity::{CERTIFICATE, Folder, GuardedServer, IdentityError, Watched};
+use lookbehind_identity::{CERTIFICATE, Folder, IdentityError, Watched};
 use lookbehind_proto::transfer::in_process::InProcess;
 use lookbehind_telemetry::metrics;
 use lookbehind_telemetry::traces::{TraceError, Traces};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -145,7 +144,9 @@ impl Coordinator {
         let (shared, owner) = start_owner(&config, opened, observer, &stopped, &end)?;
         let guard = watched.as_ref().map(Watched::subscribe);
         if let Some(watched) = watched {
-            follow_certificate(&config, watched.subscribe(), &shared, &end);
+            let path = watched.folder().file(CERTIFICATE);
+            let (guard, observer) = (watched.subscribe(), Arc::clone(&shared.observer));
+            tokio::spawn(Certificate { path, guard, observer }.follow(end.clone()));
             tokio::spawn(watched.run(end.clone()));
         }
         let http = http.map(|BoundListener { listener, .. }| {
@@ -274,18 +275,6 @@ fn start_owner(
     }
     let owner = Owner::new(core, clock, shared.clone(), mail, stopped.clone(), removals).map_err(system)?;
     Ok((shared, tokio::spawn(owner.run(commands, config.tick(), end.clone()))))
-}
-
-/// Follows the validity of the coordinator's certificate.
-fn follow_certificate(
-    config: &Config,
-    guard: watch::Receiver<GuardedServer>,
-    shared: &Shared,
-    end: &CancellationToken,
-) {
-    let path = config.credentials.as_ref().map(|folder| folder.join(CERTIFICATE)).unwrap_or_default();
-    let observer = Arc::clone(&shared.observer);
-    tokio::spawn(Certificate { path, guard, observer }.follow(end.clone()));
 }
 
 /// The secret of the exchanges of this incarnation.

@@ -10,6 +10,7 @@ pub mod journal;
 pub(crate) mod private;
 mod records;
 mod reserve;
+pub(crate) mod sealed;
 pub mod uploads;
 
 use std::fs::{File, TryLockError};

@@ -148,6 +148,11 @@ impl<T: Send + Sync + 'static> Watched<T> {
         Ok(Self { folder, seen, read, sender })
     }
 
+    /// The folder that is watched.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
     /// A receiver of the present value and of all later ones.
     pub fn subscribe(&self) -> watch::Receiver<T> {
         self.sender.subscribe()

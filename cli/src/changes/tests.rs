@@ -22,3 +22,11 @@ fn many_changes_are_counted() {
     now.data.parameters.extend((0..7).map(|n| (format!("key{n}"), n.into())));
     assert!(between(&earlier, &now).ends_with("and was absent and 2 more"), "{}", between(&earlier, &now));
 }
+
+#[test]
+fn a_seed_that_toml_does_not_have_is_named_like_others() {
+    let earlier = source().file().clone();
+    let mut now = earlier.clone();
+    now.seed = Some(u64::MAX);
+    assert!(between(&earlier, &now).starts_with("seed is 18446744073709551615 and was "));
+}

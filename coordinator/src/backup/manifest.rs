@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 use lookbehind_common::BUILD_VERSION;
-use lookbehind_common::digest::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::copied::Copied;
 use super::{BackupError, Contents};
 use crate::state::UnixMillis;
-use crate::store::{StoreError, durable};
+use crate::store::{StoreError, durable, sealed};
 
 /// Version of the format; a newer one is refused.
 const FORMAT: u32 = 1;
@@ -34,21 +33,6 @@ pub(super) struct Manifest {
     pub(super) files: BTreeMap<String, Copied>,
 }
 
-/// A manifest as it is stored.
-#[derive(Serialize, Deserialize)]
-struct Sealed<M> {
-    #[serde(flatten)]
-    manifest: M,
-    /// Digest of the manifest as compact JSON.
-    seal: Digest,
-}
-
-/// The part of a manifest that is the same in all formats.
-#[derive(Deserialize)]
-struct Version {
-    format: u32,
-}
-
 impl Manifest {
     /// A manifest without files.
     pub(super) fn new(taken_at: UnixMillis) -> Self {
@@ -67,17 +51,12 @@ impl Manifest {
         Contents { jobs: self.jobs, checkpoints: self.checkpoints, files: self.files.len(), bytes }
     }
 
-    fn seal(&self) -> serde_json::Result<Digest> {
-        serde_json::to_vec(self).map(|text| Digest::of(&text))
-    }
-
     /// Writes the manifest into the folder of the backup, durably.
     ///
     /// # Errors
     /// If it cannot be written.
     pub(super) fn write(&self, folder: &Path) -> Result<(), BackupError> {
-        let sealed = self.seal().and_then(|seal| serde_json::to_vec_pretty(&Sealed { manifest: self, seal }));
-        let text = sealed.map_err(|error| damaged(folder, error))?;
+        let text = sealed::seal(self).map_err(|error| damaged(folder, error))?;
         Ok(durable::write_file(folder, MANIFEST, &text)?)
     }
 
@@ -96,15 +75,11 @@ impl Manifest {
             }
             text => text.map_err(StoreError::io(&path))?,
         };
-        let Version { format } = serde_json::from_slice(&text).map_err(|error| damaged(folder, error))?;
+        let format = sealed::format(&text).map_err(|error| damaged(folder, error))?;
         if format > FORMAT {
             return Err(BackupError::Newer { path, found: format, known: FORMAT });
         }
-        let Sealed::<Self> { manifest, seal } =
-            serde_json::from_slice(&text).map_err(|error| damaged(folder, error))?;
-        if manifest.seal().map_err(|error| damaged(folder, error))? != seal {
-            return Err(damaged(folder, "its content does not match its seal"));
-        }
+        let manifest: Self = sealed::open(&text).map_err(|error| damaged(folder, error))?;
         match manifest.files.keys().find(|path| !is_below(path)) {
             Some(path) => Err(damaged(folder, format!("expected paths within the folder, found {path:?}"))),
             None => Ok(manifest),

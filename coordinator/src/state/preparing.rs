@@ -208,7 +208,13 @@ impl Core {
 
     /// Whether the other active jobs leave enough memory for this one. True while its need is unknown.
     pub(super) fn has_memory(&self, job: &Job) -> bool {
-        job.flat_buffer_bytes.is_none_or(|needed| needed <= self.memory_left(job.id()))
+        self.lacks_memory(job).is_none()
+    }
+
+    /// The memory in bytes that a job needs and that the other active jobs leave free, if it is not enough.
+    pub(super) fn lacks_memory(&self, job: &Job) -> Option<(u64, u64)> {
+        let (needed, left) = (job.flat_buffer_bytes?, self.memory_left(job.id()));
+        (needed > left).then_some((needed, left))
     }
 
     /// Memory in bytes that the other active jobs leave free.

@@ -1,5 +1,6 @@
 //! What a job waits for, as a function of the state: why it does not start, or why no worker computes for it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::mem::Discriminant;
 
@@ -117,6 +118,8 @@ pub(super) struct Waits<'a> {
     connected: usize,
     /// The job in the queue that holds back those after it.
     holds_back: Option<&'a Job>,
+    /// Users who have as many active jobs as users may have.
+    busy: BTreeSet<&'a str>,
 }
 
 impl Core {
@@ -124,7 +127,7 @@ impl Core {
     pub(super) fn waits(&self) -> Waits<'_> {
         let connected = self.cluster.workers.iter().filter(|(_, worker)| !worker.draining).count();
         let holds_back = self.queue().into_iter().find(|job| self.holds_back(job));
-        Waits { core: self, connected, holds_back }
+        Waits { core: self, connected, holds_back, busy: self.busy_users() }
     }
 
     /// Logs what jobs wait for, where it is of another kind than before.
@@ -174,12 +177,11 @@ impl Waits<'_> {
         if let Some(lack) = self.lack(job, needed) {
             return Some(lack);
         }
-        if !self.core.has_memory(job) {
-            let left = self.core.memory_left(job.id());
-            return Some(Wait::Memory { needed: job.flat_buffer_bytes.unwrap_or_default(), left });
+        if let Some((needed, left)) = self.core.lacks_memory(job) {
+            return Some(Wait::Memory { needed, left });
         }
         if let Some(limit) = self.core.cluster.config.sharing.max_active_jobs
-            && self.core.busy_users().contains(job.record.owner.as_str())
+            && self.busy.contains(job.record.owner.as_str())
         {
             return Some(Wait::OwnJobs { limit });
         }

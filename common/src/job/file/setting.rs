@@ -42,9 +42,9 @@ impl FromStr for Setting {
 
 /// A value as TOML has it, or the text itself.
 fn parsed(text: &str) -> Value {
-    let mut line: Table = format!("value = {text}").parse().unwrap_or_default();
+    let line = format!("value = {text}").parse::<Table>();
     // More than one key: the text has several lines, and is no value.
-    let value = if line.len() == 1 { line.remove("value") } else { None };
+    let value = line.ok().filter(|line| line.len() == 1).and_then(|mut line| line.remove("value"));
     value.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 

@@ -6,7 +6,7 @@ use lookbehind_proto::wire;
 
 use super::*;
 use crate::state::event::{Event, Fault, Origin, Reply, ReplyTo, UserCall, WorkerMessage};
-use crate::state::{Caller, Command, Now, Stored, tests};
+use crate::state::{Caller, Command, CoreConfig, Now, Stored, tests};
 
 /// A core, and the number of what was created.
 struct Scene {
@@ -16,7 +16,11 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        Self { core: Core::new(tests::config(), Stored::default(), Now::default()).0, created: 0 }
+        Self::with(tests::config())
+    }
+
+    fn with(config: CoreConfig) -> Self {
+        Self { core: Core::new(config, Stored::default(), Now::default()).0, created: 0 }
     }
 
     /// Creates a job and returns what the answer says.
@@ -123,4 +127,17 @@ fn a_job_that_verifies_waits_for_a_second_identity() {
     assert_eq!(wait, Some(Wait::SecondIdentity));
     scene.register("b");
     assert_eq!(scene.wait(&job), "");
+}
+
+#[test]
+fn a_job_whose_user_has_as_many_active_ones_as_allowed_waits_for_the_end_of_one() {
+    let mut config = tests::config();
+    config.sharing.max_active_jobs = Some(1);
+    let mut scene = Scene::with(config);
+    scene.register("a");
+    scene.register("b");
+    scene.create(|file| file.resources.max_workers = Some(1));
+    let (second, wait) = scene.create(|_| ());
+    assert_eq!(wait, Some(Wait::OwnJobs { limit: 1 }));
+    assert!(scene.wait(&second).ends_with("as many active ones as allowed (1)"), "{}", scene.wait(&second));
 }

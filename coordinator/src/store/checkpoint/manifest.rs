@@ -9,7 +9,7 @@ use lookbehind_common::sampling::Position;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::store::durable;
+use crate::store::{durable, sealed};
 
 /// Version of the checkpoint format; any other one is refused.
 pub(super) const FORMAT: u32 = 2;
@@ -44,29 +44,10 @@ pub struct Manifest {
     pub class_description: Option<String>,
 }
 
-/// A manifest as it is stored in its file.
-#[derive(Serialize, Deserialize)]
-struct Sealed<M> {
-    #[serde(flatten)]
-    manifest: M,
-    /// Digest of the manifest as compact JSON. The manifest verifies the other files; only the seal verifies it.
-    seal: Digest,
-}
-
-/// The part of a manifest that is the same in all formats.
-#[derive(Deserialize)]
-struct Version {
-    format: u32,
-}
-
 impl Manifest {
-    fn seal(&self) -> serde_json::Result<Digest> {
-        serde_json::to_vec(self).map(|text| Digest::of(&text))
-    }
-
     /// Writes the manifest into a checkpoint's folder.
     pub(super) fn write(&self, step_folder: &Path) -> Result<(), StoreError> {
-        let sealed = self.seal().and_then(|seal| serde_json::to_vec_pretty(&Sealed { manifest: self, seal }));
+        let sealed = sealed::seal(self);
         let text = sealed.map_err(|error| StoreError::damaged(&step_folder.join(MANIFEST), error))?;
         durable::write_file(step_folder, MANIFEST, &text)
     }
@@ -75,16 +56,12 @@ impl Manifest {
     pub(crate) fn read(step_folder: &Path, outer_step: u64) -> Result<Self, StoreError> {
         let path = step_folder.join(MANIFEST);
         let text = std::fs::read(&path).map_err(StoreError::io(&path))?;
-        let damaged = |error| StoreError::damaged(&path, error);
-        let Version { format } = serde_json::from_slice(&text).map_err(damaged)?;
+        let format = sealed::format(&text).map_err(|error| StoreError::damaged(&path, error))?;
         if format != FORMAT {
             let reason = format!("expected format {FORMAT}, found {format}");
             return Err(StoreError::unfit(&path, reason));
         }
-        let Sealed::<Self> { manifest, seal } = serde_json::from_slice(&text).map_err(damaged)?;
-        if manifest.seal().map_err(damaged)? != seal {
-            return Err(StoreError::damaged(&path, "its content does not match its seal"));
-        }
+        let manifest: Self = sealed::open(&text).map_err(|error| StoreError::damaged(&path, error))?;
         let found = manifest.position.outer_step;
         if found != outer_step {
             let reason = format!("is of outer step {found}, expected {outer_step} by the folder's name");
