@@ -298,6 +298,8 @@ class Checks:
             return
         self.page.wait(lambda: self.page.outer_step() >= PICTURE_STEPS, "the curves have enough steps for a picture")
         self.page.script("document.activeElement.blur(); scrollTo(0, 0)")
+        # Keys that went through the lists have scrolled them.
+        self.page.script("for (const list of document.querySelectorAll('.scroll, .job-list')) list.scrollTop = 0")
         self.page.script("for (const details of document.querySelectorAll('details')) details.open = false")
         self.page.resize(*size, scale)
         self.page.scheme(scheme)

@@ -5,11 +5,12 @@ use std::fs;
 
 use lookbehind_common::BUILD_VERSION;
 use lookbehind_common::job::Precision;
+use lookbehind_common::text::counted;
 
 /// Processor, its features, threads and build.
 pub(super) fn describe() -> String {
     let threads = candle_core::utils::get_num_threads();
-    format!("{}, {threads} threads, {}", processor(), build())
+    format!("{}, {}, {}", processor(), counted(threads as u64, "thread"), build())
 }
 
 /// What results may depend on. The kernels of this program give the same bytes whatever the threads and the caches; but
