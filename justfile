@@ -103,6 +103,12 @@ compose-from-sources: programs compose-files
 compose-files:
     tests/deploy/check_compose_files "$(.ci/python pyyaml)"
 
+# The Helm chart, without a cluster: Helm, schemas, checkov, and faults that these must find.
+kubernetes: programs
+    "$(.ci/python pyyaml packaging kubernetes-validate==1.37.0 checkov==3.3.30 \
+        cloudcoil-models-prometheus-operator==0.80.1.0 cloudcoil-models-cert-manager==1.17.1.0)" \
+        tests/kubernetes/run --binaries target/release
+
 # The exchange between hosts behind links of limited rate, in network namespaces: needs root, iproute2 and util-linux. The
 # table is for docs/benchmarks.md. Options: `just links --help`.
 links *ARGUMENTS:
