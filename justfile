@@ -94,6 +94,11 @@ compose: programs compose-files
     .ci/docker
     tests/deploy/run --binaries target/release
 
+# The pods of the Helm chart with podman, with the images of `compose`.
+kubernetes-pods: programs
+    .ci/packages podman runc catatonit
+    "$(.ci/python pyyaml)" tests/kubernetes/pods --binaries target/release
+
 # docker compose, with images that deploy/Dockerfile builds from the sources: when it, Cargo.lock or the toolchain changed.
 compose-from-sources: programs compose-files
     .ci/docker
