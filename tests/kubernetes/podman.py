@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ SUBNET = "10.233.77"
 CONTAINERS = """\
 [containers]
 log_driver = "k8s-file"
+default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
@@ -24,6 +26,11 @@ driver = "vfs"
 graphroot = "{folder}/graph"
 runroot = "{folder}/run"
 """
+# What this process may have; podman's own defaults are more than a machine for tests may allow.
+LIMITS = {
+    "files": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+    "processes": min(resource.getrlimit(resource.RLIMIT_NPROC)[1], 32768),
+}
 
 
 class Podman:
@@ -31,7 +38,7 @@ class Podman:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        (self.folder / "containers.conf").write_text(CONTAINERS)
+        (self.folder / "containers.conf").write_text(CONTAINERS.format(**LIMITS))
         (self.folder / "storage.conf").write_text(STORAGE.format(folder=folder))
         self.environment = {
             **os.environ,
@@ -53,11 +60,21 @@ class Podman:
         subprocess.run(["podman", "load", "--quiet"], stdin=saved.stdout, env=self.environment, check=True, capture_output=True)
         if saved.wait() != 0:
             raise RuntimeError(f"docker save {image} ended with {saved.returncode}")
+        # Podman gives it a registry of its own choice.
+        loaded = next(name for name in self("images", "--format", "{{.Repository}}:{{.Tag}}").split() if name.endswith(image))
+        self("tag", loaded, f"localhost/{image}")
 
     def play(self, address, *objects):
         """Starts objects as `podman kube play` does; a pod among them gets this address."""
         text = "---\n".join(yaml.safe_dump(made) for made in objects)
         self("kube", "play", "--network", NETWORK, "--ip", address, "-", given=text)
+
+    def secret(self, name, folder, files):
+        """Files of a folder as a Secret. Podman 4.3 mounts the data of one as they stand there, in base64, so it gets one with
+        plain data in its own store."""
+        data = {file: (Path(folder) / file).read_text() for file in files}
+        made = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
+        self("secret", "create", name, "-", given=yaml.safe_dump(made))
 
     def main_process(self, container):
         """The process of a container."""
@@ -81,6 +98,8 @@ def pod_of(made, name, address, aliases):
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             container.pop(probe, None)
         container["imagePullPolicy"] = "Never"
+        # It would publish them on the machine.
+        container.pop("ports", None)
         for entry in container["env"]:
             source = entry.pop("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
             if source:
@@ -94,9 +113,3 @@ def claim_of(made, name):
     for claim in made["spec"].get("volumeClaimTemplates", []):
         metadata = {"name": f"{claim['metadata']['name']}-{name}"}
         yield {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": claim["spec"]}
-
-
-def secret_of(name, folder, files):
-    """Files of a folder as a Secret."""
-    data = {file: (Path(folder) / file).read_text() for file in files}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
