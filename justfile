@@ -94,6 +94,11 @@ compose: programs compose-files
     .ci/docker
     tests/deploy/run --binaries target/release
 
+# The pods of the Helm chart with podman, with the images of `compose`.
+kubernetes-pods: programs
+    .ci/packages podman runc catatonit
+    "$(.ci/python pyyaml)" tests/kubernetes/pods --binaries target/release
+
 # docker compose, with images that deploy/Dockerfile builds from the sources: when it, Cargo.lock or the toolchain changed.
 compose-from-sources: programs compose-files
     .ci/docker
@@ -102,6 +107,12 @@ compose-from-sources: programs compose-files
 # The image of the CUDA worker has what the other has, and what compose asks of it.
 compose-files:
     tests/deploy/check_compose_files "$(.ci/python pyyaml)"
+
+# The Helm chart, without a cluster: Helm, schemas, checkov, and faults that these must find.
+kubernetes: programs
+    "$(.ci/python pyyaml packaging kubernetes-validate==1.37.0 checkov==3.3.30 \
+        cloudcoil-models-prometheus-operator==0.80.1.0 cloudcoil-models-cert-manager==1.17.1.0)" \
+        tests/kubernetes/run --binaries target/release
 
 # The exchange between hosts behind links of limited rate, in network namespaces: needs root, iproute2 and util-linux. The
 # table is for docs/benchmarks.md. Options: `just links --help`.
