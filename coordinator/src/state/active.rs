@@ -10,10 +10,11 @@ use lookbehind_common::job::JobDescription;
 use lookbehind_common::sampling::Plan;
 use lookbehind_proto::v1;
 
-use crate::state::assign::Candidate;
+use crate::state::assign::{Basis, Candidate, Division};
 use crate::state::describing::Claim;
 use crate::state::event::Activation;
 use crate::state::halt::Halt;
+use crate::state::measured::median;
 pub(crate) use crate::state::member::Member;
 use crate::state::pace::Pace;
 use crate::state::request::Request;
@@ -76,6 +77,10 @@ pub(crate) struct Training {
     pub(crate) weights_digests: Arc<[BlockDigest]>,
     /// Smoothed time in seconds from the last announcement of a partial to the end of the exchange.
     pub(crate) exchange_seconds: Option<f64>,
+    /// Smoothed time in seconds that one copy of the weights takes over a link.
+    pub(crate) copy_seconds: Option<f64>,
+    /// The newest division of all shards of a request.
+    pub(crate) division: Division,
     /// Its periodic checkpoints.
     pub(crate) pace: Pace,
     /// Outer steps that were recorded before this activation: those up to here are done again.
@@ -201,18 +206,25 @@ impl Active {
         self.training().is_some_and(|training| matches!(training.phase, Phase::AwaitingStorage(..)))
     }
 
-    /// Workers that may be assigned shards: the prepared ones, without those that are passed over, unless all are.
-    pub(crate) fn candidates(&self, now: Duration) -> Vec<Candidate> {
+    /// What shards are divided by. Candidates are the prepared workers, without those that are passed over, unless all are.
+    pub(crate) fn basis(&self, now: Duration) -> Basis {
         let prepared = || self.members.iter().filter(|(_, member)| member.prepared);
         let is_passed_over = |member: &Member| member.passed_over_until > now;
         let all_passed_over = prepared().all(|(_, member)| is_passed_over(member));
-        prepared()
-            .filter(|(_, member)| !is_passed_over(member) || all_passed_over)
-            .map(|(session, member)| Candidate {
-                session: *session,
-                seconds_per_shard: member.seconds_per_shard,
-            })
-            .collect()
+        let fastest = prepared().filter_map(|(_, member)| member.measured.seconds_per_shard());
+        let fastest = fastest.fold(f64::INFINITY, f64::min);
+        let usual = median(prepared().filter_map(|(_, member)| member.measured.moving())).unwrap_or(0.0);
+        let candidate = |(session, member): (&SessionId, &Member)| Candidate {
+            session: *session,
+            seconds_per_shard: member.measured.expected_per_shard(fastest),
+            link: member.measured.link(usual),
+        };
+        let candidates = prepared().filter(|(_, member)| !is_passed_over(member) || all_passed_over);
+        Basis {
+            candidates: candidates.map(candidate).collect(),
+            copy_seconds: self.training().and_then(|training| training.copy_seconds).unwrap_or(0.0),
+            kept: self.training().map(|training| training.division.clone()).unwrap_or_default(),
+        }
     }
 
     /// Notes that a worker has loaded the job and computed the probe.
@@ -227,11 +239,17 @@ impl Active {
     /// an eighth of its time at first, and soon nothing that can be noticed.
     pub(crate) fn note_request(&mut self, request: &Request, now: Duration) {
         let took = now.saturating_sub(request.begun());
+        let factors: BTreeMap<SessionId, f64> = request.range_factors().into_iter().collect();
         for (session, member) in &mut self.members {
             if request.has_delivered(*session) {
                 member.missed = 0;
             } else if !request.is_idle(*session) {
                 member.miss(took, now);
+            } else if member.prepared {
+                member.measured.note_without_shards();
+            }
+            if request.exchange.is_some() {
+                member.measured.note_range(factors.get(session).copied());
             }
         }
     }
@@ -268,6 +286,13 @@ impl Training {
     /// Notes how long an exchange took from the last announcement on.
     pub(super) fn measure_exchange(&mut self, seconds: f64) {
         smooth(&mut self.exchange_seconds, seconds);
+    }
+
+    /// Notes how long moving the tensors of a complete gradient request took.
+    pub(super) fn measure_links(&mut self, request: &Request, now: Duration) {
+        if let Some(seconds) = request.copy_seconds(now) {
+            smooth(&mut self.copy_seconds, seconds);
+        }
     }
 
     /// Takes the trainer if the job waits for a worker of a second identity.

@@ -1,5 +1,6 @@
 //! The open request of a job: which segments are assigned to which workers, and which are filled.
 
+mod moved;
 mod timeline;
 mod waiting;
 
@@ -41,8 +42,21 @@ struct WorkerAssignment {
     shards: u32,
     /// When it last got an assignment or delivered a segment.
     last_activity: Duration,
+    /// How long it says that it computed since `begun`, in seconds.
+    computing: f64,
     /// How often it has asked for the weights.
     downloads: u32,
+}
+
+/// What a worker has delivered: everything that was assigned to it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Done {
+    /// Number of shards.
+    pub(super) shards: u32,
+    /// Seconds since they were assigned.
+    pub(super) seconds: f64,
+    /// For how many of these it says that it computed.
+    pub(super) computing: f64,
 }
 
 impl WorkerAssignment {
@@ -120,7 +134,7 @@ impl Request {
     pub(crate) fn assign(&mut self, session: SessionId, segments: &[Segment], now: Duration) {
         let assignment = self.assigned.entry(session).or_default();
         if assignment.segments.is_empty() {
-            (assignment.begun, assignment.shards) = (now, 0);
+            (assignment.begun, assignment.shards, assignment.computing) = (now, 0, 0.0);
         }
         assignment.shards += segments.iter().map(|segment| segment.len()).sum::<u32>();
         assignment.segments.extend(segments);
@@ -188,24 +202,29 @@ impl Request {
         Acceptance::Accepted
     }
 
-    /// Notes that a worker has delivered a segment that was assigned to it. If that was its last open one, returns the
-    /// number of shards assigned to it since `begun` and the seconds since then.
+    /// Notes that a worker has delivered a segment that was assigned to it. If that was its last open one, returns what was
+    /// assigned to it since it had none.
     pub(super) fn note_done(
         &mut self,
         session: SessionId,
         segment: Segment,
         busy: Busy,
         now: Duration,
-    ) -> Result<Option<(u32, f64)>, Halt> {
+    ) -> Result<Option<Done>, Halt> {
         let assignment = self.assigned.get_mut(&session);
         let assignment =
             assignment.ok_or(Halt::Broken("a worker whose partial is taken was asked for shards"))?;
         *self.busy_for.entry(session).or_default() += busy;
         assignment.last_activity = now;
+        assignment.computing += busy.total();
         assignment.segments.remove(&segment);
         Ok(assignment.segments.is_empty().then(|| {
             self.first_done.get_or_insert(now);
-            (assignment.shards, now.saturating_sub(assignment.begun).as_secs_f64())
+            Done {
+                shards: assignment.shards,
+                seconds: now.saturating_sub(assignment.begun).as_secs_f64(),
+                computing: assignment.computing,
+            }
         }))
     }
 

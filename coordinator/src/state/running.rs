@@ -13,7 +13,7 @@ use lookbehind_common::sampling::Position;
 
 use super::Core;
 use super::active::{Active, Closing, Phase, Stage};
-use super::assign::{Candidate, divide};
+use super::assign::{Basis, Division, segments};
 use super::cluster::Cluster;
 use super::command::{Assignment, Command, Coordinates, RequestKind, WorkerCommand};
 use super::due::is_test_due;
@@ -153,29 +153,35 @@ impl Cluster {
 
     /// Assigns all shards that are neither filled nor assigned. Does nothing between two requests.
     pub(super) fn assign_unassigned(&mut self, active: &mut Active) {
-        let candidates = active.candidates(self.now.elapsed);
-        if let Some(request) = active.open_request() {
-            for range in request.unassigned() {
-                self.assign_range(request, range, &candidates, false);
+        let basis = active.basis(self.now.elapsed);
+        let Some(training) = active.training_mut() else { return };
+        let Phase::Gathering(_, request) = &mut training.phase else { return };
+        for range in request.unassigned() {
+            let division = self.assign_range(request, range, &basis, false);
+            if range == Segment::root(request.coordinates.shards) {
+                training.division = division;
             }
-            self.assign_seconds(request, &candidates);
         }
+        self.assign_seconds(request, &basis.candidates);
     }
 
-    /// Divides a range of shards over `candidates`. `again`: late workers are computing these shards as well.
+    /// Divides a range of shards over candidates. `again`: late workers are computing these shards as well.
     pub(super) fn assign_range(
         &mut self,
         request: &mut Request,
         range: Segment,
-        candidates: &[Candidate],
+        basis: &Basis,
         again: bool,
-    ) {
-        for (session, segments) in divide(range, request.coordinates.shards, candidates) {
+    ) -> Division {
+        let shards = request.coordinates.shards;
+        let division = basis.divide(range, shards, request.route());
+        for (session, segments) in segments(&division, shards) {
             if !again {
                 request.comparisons.begin(session, &segments);
             }
             self.assign_segments(request, session, segments, again);
         }
+        division
     }
 
     /// Assigns segments to a worker.
@@ -203,6 +209,7 @@ impl Cluster {
     /// Continues with the outer step if the open request is complete.
     pub(super) fn gathered(&mut self, job: &mut Job) -> Handled {
         let active = job.require_active_mut()?;
+        self.continue_audit(active)?;
         let training = active.require_training()?;
         let Some((trainer, mut request)) = training.take_complete() else {
             // Other shards are not filled yet, or blocks are on their way.
@@ -210,6 +217,9 @@ impl Cluster {
         };
         if let Some(since) = request.exchange.as_ref().and_then(Exchange::announced_at) {
             training.measure_exchange(self.now.elapsed.saturating_sub(since).as_secs_f64());
+        }
+        if matches!(request.coordinates.kind, RequestKind::Gradient { .. }) {
+            training.measure_links(&request, self.now.elapsed);
         }
         training.step.note_request(&mut request, self.now.elapsed);
         let (verified, without_second) = request.comparisons.outcome();
