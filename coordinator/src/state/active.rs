@@ -10,11 +10,10 @@ use lookbehind_common::job::JobDescription;
 use lookbehind_common::sampling::Plan;
 use lookbehind_proto::v1;
 
-use crate::state::assign::{Basis, Candidate, Division};
+use crate::state::assign::Division;
 use crate::state::describing::Claim;
 use crate::state::event::Activation;
 use crate::state::halt::Halt;
-use crate::state::measured::median;
 pub(crate) use crate::state::member::Member;
 use crate::state::pace::Pace;
 use crate::state::request::Request;
@@ -206,27 +205,6 @@ impl Active {
         self.training().is_some_and(|training| matches!(training.phase, Phase::AwaitingStorage(..)))
     }
 
-    /// What shards are divided by. Candidates are the prepared workers, without those that are passed over, unless all are.
-    pub(crate) fn basis(&self, now: Duration) -> Basis {
-        let prepared = || self.members.iter().filter(|(_, member)| member.prepared);
-        let is_passed_over = |member: &Member| member.passed_over_until > now;
-        let all_passed_over = prepared().all(|(_, member)| is_passed_over(member));
-        let fastest = prepared().filter_map(|(_, member)| member.measured.seconds_per_shard());
-        let fastest = fastest.fold(f64::INFINITY, f64::min);
-        let usual = median(prepared().filter_map(|(_, member)| member.measured.moving())).unwrap_or(0.0);
-        let candidate = |(session, member): (&SessionId, &Member)| Candidate {
-            session: *session,
-            seconds_per_shard: member.measured.expected_per_shard(fastest),
-            link: member.measured.link(usual),
-        };
-        let candidates = prepared().filter(|(_, member)| !is_passed_over(member) || all_passed_over);
-        Basis {
-            candidates: candidates.map(candidate).collect(),
-            copy_seconds: self.training().and_then(|training| training.copy_seconds).unwrap_or(0.0),
-            kept: self.training().map(|training| training.division.clone()).unwrap_or_default(),
-        }
-    }
-
     /// Notes that a worker has loaded the job and computed the probe.
     pub(super) fn note_prepared(&mut self, session: SessionId) {
         if let Some(member) = self.members.get_mut(&session) {
@@ -245,7 +223,7 @@ impl Active {
                 member.missed = 0;
             } else if !request.is_idle(*session) {
                 member.miss(took, now);
-            } else if member.prepared {
+            } else if member.prepared && request.is_of_gradient() {
                 member.measured.note_without_shards();
             }
             if request.exchange.is_some() {

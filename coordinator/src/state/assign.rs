@@ -2,13 +2,15 @@
 //! in the [model]. Only the duration of a job depends on it, not its result: partials are added in the same reduction
 //! tree for every division.
 
+mod basis;
 pub(crate) mod model;
 mod search;
 
 use lookbehind_common::ids::SessionId;
 use lookbehind_common::reduction::Segment;
 
-use self::model::{Route, Traffic};
+pub(crate) use self::basis::Basis;
+use self::model::Traffic;
 use self::search::Worker;
 
 /// A worker that may be assigned shards, and what was measured of it.
@@ -23,31 +25,6 @@ pub(crate) struct Candidate {
 
 /// A division of shards: ranges of workers, in the order of the shards. Workers without shards have none.
 pub(crate) type Division = Vec<(SessionId, Segment)>;
-
-/// What shards are divided by.
-#[derive(Clone, Debug)]
-pub(crate) struct Basis {
-    pub(crate) candidates: Vec<Candidate>,
-    /// Seconds that one copy of the weights takes over a link; 0 where that is not known.
-    pub(crate) copy_seconds: f64,
-    /// The division that the workers know.
-    pub(crate) kept: Division,
-}
-
-impl Basis {
-    /// Divides some shards of a request whose tensors travel by this route; see [`divide`].
-    pub(crate) fn divide(&self, range: Segment, shards: u32, route: Route) -> Division {
-        let Self { candidates, copy_seconds, kept } = self;
-        let traffic = Traffic { route, copy_seconds: *copy_seconds, workers: candidates.len() as u32 };
-        divide(range, shards, candidates, &traffic, kept)
-    }
-
-    /// The same with some of the candidates.
-    pub(crate) fn only(self, is_candidate: impl Fn(SessionId) -> bool) -> Self {
-        let candidates = self.candidates.into_iter();
-        Self { candidates: candidates.filter(|candidate| is_candidate(candidate.session)).collect(), ..self }
-    }
-}
 
 /// A division stays as long as no other one is shorter by more than this factor: workers have prepared the samples of
 /// their shards, and speeds vary.

@@ -12,8 +12,9 @@ mod parties;
 mod parts;
 mod plan;
 mod ranges;
+mod takeover;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
@@ -158,16 +159,6 @@ impl Exchange {
         self.announced_at
     }
 
-    /// Whether the coordinator owns a range that is not settled.
-    pub(crate) fn is_taken_over(&self) -> bool {
-        self.ranges.iter().any(|range| range.owner.is_none() && !range.is_settled)
-    }
-
-    /// Whether the coordinator has taken over a range.
-    pub(crate) fn was_taken_over(&self) -> bool {
-        self.ranges.iter().any(|range| range.owner.is_none())
-    }
-
     /// Whether a worker may upload blocks of a segment: the whole sum of a range that it owns, or its part of a range
     /// that the coordinator owns. Else the reason why not, which is no fault of the worker's.
     pub(crate) fn admit(
@@ -236,23 +227,6 @@ impl Exchange {
         }
     }
 
-    /// Lets the coordinator take over ranges whose owners added a segment that nobody will announce any more: its maker has
-    /// left before it could. `awaited` are the segments that workers are computing.
-    pub(crate) fn take_over_unfounded(&mut self, awaited: &BTreeSet<Segment>, now: Duration) {
-        let (announced, open) = (&self.announced, self.ranges.iter_mut().filter(|range| !range.is_settled));
-        for range in open {
-            let is_lost = |addend: &Addend| {
-                !announced.contains_key(&addend.segment) && !awaited.contains(&addend.segment)
-            };
-            if range.addends.as_ref().is_some_and(|addends| addends.iter().any(is_lost)) {
-                range.give_to_coordinator();
-                self.taken_over_at = Some(now);
-                self.is_changed = true;
-            }
-        }
-        self.settle();
-    }
-
     /// Decides on the ranges for which everything is there.
     fn settle(&mut self) {
         for range in self.ranges.iter_mut().filter(|range| !range.is_settled) {
@@ -283,52 +257,6 @@ impl Exchange {
         }
     }
 
-    /// Lets the coordinator take over the ranges that a worker owns, as far as they are not settled. Returns whether
-    /// there were any.
-    pub(crate) fn take_over_from(&mut self, session: SessionId, now: Duration) -> bool {
-        self.take_over(now, |owner| owner == session)
-    }
-
-    /// Lets the coordinator take over all ranges that are not settled. Returns their owners.
-    pub(crate) fn take_over_all(&mut self, now: Duration) -> Vec<SessionId> {
-        let open = self.ranges.iter().filter(|range| !range.is_settled);
-        let owners = open.filter_map(|range| range.owner).collect();
-        self.take_over(now, |_| true);
-        owners
-    }
-
-    fn take_over(&mut self, now: Duration, of: impl Fn(SessionId) -> bool) -> bool {
-        let mut any = false;
-        for range in self.ranges.iter_mut().filter(|range| !range.is_settled) {
-            if range.owner.is_some_and(&of) {
-                range.give_to_coordinator();
-                any = true;
-            }
-        }
-        if any {
-            self.taken_over_at = Some(now);
-            self.is_changed = true;
-        }
-        any
-    }
-
-    /// Workers whose parts of ranges that the coordinator owns are missing, although they announced them, and those that have
-    /// not answered the audit.
-    pub(crate) fn silent_makers(
-        &self,
-        announced_by: impl Fn(Segment) -> Option<SessionId>,
-    ) -> Vec<SessionId> {
-        let taken_over = self.ranges.iter().filter(|range| range.owner.is_none() && !range.is_settled);
-        let missing = taken_over.flat_map(|range| {
-            let segments = self.announced.keys().filter(|segment| !range.parts.contains_key(segment));
-            segments.filter_map(|segment| announced_by(*segment))
-        });
-        let mut sessions: Vec<SessionId> = missing.chain(self.silent_audited()).collect();
-        sessions.sort_unstable();
-        sessions.dedup();
-        sessions
-    }
-
     /// Whether the sum of every range is known.
     pub(crate) fn is_settled(&self) -> bool {
         self.ranges.iter().all(|range| range.is_settled)
@@ -337,12 +265,6 @@ impl Exchange {
     /// Whether nothing more is expected.
     pub(crate) fn is_complete(&self) -> bool {
         self.is_settled() && self.audit.is_done()
-    }
-}
-
-impl OwnedRange {
-    fn give_to_coordinator(&mut self) {
-        (self.owner, self.sum, self.addends) = (None, None, None);
     }
 }
 

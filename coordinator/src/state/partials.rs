@@ -183,6 +183,8 @@ impl Cluster {
         let acceptance = request.accept(header.segment, partial, checksum, session);
         let used = acceptance == Acceptance::Accepted;
         request.record_delivery(session, header.segment, header.busy, used, now);
+        // A shard of a test takes another time, which says nothing of the division of a gradient.
+        let is_gradient = request.is_of_gradient();
         let all_done = request.note_done(session, header.segment, header.busy, now)?;
         request.note_announced(now);
         let member = active.members.get_mut(&session);
@@ -190,7 +192,7 @@ impl Cluster {
             member.ok_or(Halt::Broken("a worker that is asked for shards is a member of the job"))?;
         member.shards_done += u64::from(header.segment.len());
         member.transfers.ended_well();
-        if let Some(Done { shards, seconds, computing }) = all_done {
+        if let Some(Done { shards, seconds, computing }) = all_done.filter(|_| is_gradient) {
             member.measured.note(shards, seconds, computing);
         }
         if used && is_finite {

@@ -218,7 +218,7 @@ impl Cluster {
         if let Some(since) = request.exchange.as_ref().and_then(Exchange::announced_at) {
             training.measure_exchange(self.now.elapsed.saturating_sub(since).as_secs_f64());
         }
-        if matches!(request.coordinates.kind, RequestKind::Gradient { .. }) {
+        if request.is_of_gradient() {
             training.measure_links(&request, self.now.elapsed);
         }
         training.step.note_request(&mut request, self.now.elapsed);

@@ -2709,7 +2709,10 @@ pub struct SessionRequest {
     #[prost(message, optional, tag = "1")]
     pub fencing_token: ::core::option::Option<FencingToken>,
     /// The message; required.
-    #[prost(oneof = "session_request::Message", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
+    #[prost(
+        oneof = "session_request::Message",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12"
+    )]
     pub message: ::core::option::Option<session_request::Message>,
 }
 /// Nested message and enum types in `SessionRequest`.

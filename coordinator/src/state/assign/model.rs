@@ -69,9 +69,12 @@ impl Traffic {
         self.copy_seconds + load.busiest.max(least) + load.shared
     }
 
-    /// The fewest seconds in which they can be moved.
-    pub fn least_seconds(&self) -> f64 {
-        2.0 * self.copy_seconds
+    /// The fewest seconds in which weights and at least `partials` partials can be moved.
+    pub fn least_seconds(&self, partials: u32) -> f64 {
+        match self.route {
+            Route::Coordinator => self.copy_seconds * (1.0 + f64::from(partials)),
+            Route::Workers => 2.0 * self.copy_seconds,
+        }
     }
 
     /// The seconds of one copy, if `workers` workers moved their partials, at most `most` each, in `seconds` between each

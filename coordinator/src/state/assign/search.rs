@@ -19,12 +19,21 @@ pub(super) struct Worker {
     pub(super) link: f64,
 }
 
-/// Factor between the limits of computing that are tried, up to twice the least one; from there on, `COARSE`.
+/// Factor between the limits of computing that are tried, up to twice the least one: for few workers, and for many.
 const FINE: f64 = 1.03;
-const COARSE: f64 = 1.15;
-/// A division lets workers differ by at most about one in this many of their shards. With more shards than that for each
-/// worker, bounds lie at multiples of a power of two.
+const FINE_OF_MANY: f64 = 1.1;
+/// The same beyond twice the least one.
+const COARSE: f64 = 1.25;
+/// Largest limit that is tried, as a multiple of the least one. Segments of the tree of up to twice the even share are
+/// enough for one partial each.
+const LARGEST: f64 = 4.0;
+/// Up to so many workers are few.
+const FEW: usize = 8;
+/// Workers differ by at most about one in this many of their shards; by more if there are many workers, so that the search
+/// takes little time. With more shards than that for each worker, bounds lie at multiples of a power of two.
 const PER_WORKER: u32 = 32;
+/// Bounds that are tried, unless there are more than half as many workers.
+const BOUNDS: u32 = 512;
 
 /// Seconds of a request with this division: the ranges of all workers.
 pub(super) fn total(ranges: &[Segment], shards: u32, workers: &[Worker], traffic: &Traffic) -> f64 {
@@ -46,7 +55,7 @@ pub(super) fn seconds(ranges: &[Segment], shards: u32, workers: &[Worker], traff
 /// Seconds below which no division of so many shards comes.
 pub(super) fn least_seconds(shards: u32, workers: &[Worker], traffic: &Traffic) -> f64 {
     let speed: f64 = workers.iter().map(|worker| 1.0 / worker.seconds_per_shard).sum();
-    f64::from(shards) / speed + traffic.least_seconds()
+    f64::from(shards) / speed + traffic.least_seconds(1)
 }
 
 /// The division of `range` that takes the least time: a range of each worker, which may be empty. Without workers, none.
@@ -55,6 +64,8 @@ pub(super) fn best(range: Segment, shards: u32, workers: &[Worker], traffic: &Tr
     let alone = workers.iter().map(|worker| worker.seconds_per_shard).reduce(f64::min);
     let Some(alone) = alone.map(|seconds| seconds * f64::from(range.len())) else { return Vec::new() };
     let least = least_computing(range.len(), workers);
+    let most = alone.min(LARGEST * least);
+    let fine = if workers.len() > FEW { FINE_OF_MANY } else { FINE };
     let search = Search { range, shards, bounds: &bounds, workers, traffic };
     let mut best: Option<(f64, Vec<Segment>)> = None;
     let (mut limit, mut known) = (least, Vec::new());
@@ -69,12 +80,13 @@ pub(super) fn best(range: Segment, shards: u32, workers: &[Worker], traffic: &Tr
             }
         }
         known = limits;
-        // What no smaller limit allowed computes for longer than this one.
-        let can_pay = |(seconds, _): &(f64, _)| limit + traffic.least_seconds() < *seconds;
-        if limit >= alone || !best.as_ref().is_none_or(can_pay) {
+        // What no smaller limit allowed computes for longer than this one, and everybody who has shards has a partial.
+        let taking_part = known.iter().filter(|limit| **limit > 0).count().min(range.len() as usize) as u32;
+        let can_pay = |(seconds, _): &(f64, _)| limit + traffic.least_seconds(taking_part) < *seconds;
+        if limit >= alone || (limit >= most && best.is_some()) || !best.as_ref().is_none_or(can_pay) {
             break;
         }
-        limit *= if limit < 2.0 * least { FINE } else { COARSE };
+        limit *= if limit < 2.0 * least { fine } else { COARSE };
         limit = limit.min(alone);
     }
     // The fastest worker alone computes everything within the last limit.
@@ -101,7 +113,7 @@ fn least_computing(shards: u32, workers: &[Worker]) -> f64 {
 
 /// Where workers' ranges may begin and end.
 fn bounds(range: Segment, workers: u32) -> Vec<u32> {
-    let most = workers.saturating_mul(PER_WORKER).max(1);
+    let most = workers.saturating_mul(PER_WORKER).min(BOUNDS.max(workers.saturating_mul(2))).max(1);
     let step = range.len().div_ceil(most).next_power_of_two() as usize;
     let inner = (range.first.next_multiple_of(step as u32)..range.end).step_by(step);
     let mut bounds = vec![range.first];
