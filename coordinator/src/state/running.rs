@@ -92,20 +92,24 @@ impl Cluster {
         let batch = position.batch + u64::from(request.batch);
         let samples = training.plan.batch_samples(batch);
         let kind = RequestKind::Gradient { epoch: position.epoch, batch };
-        // Version 0: nothing is published yet in this activation, changed or not.
-        let changed = request.weights_changed || training.weights_version == 0;
-        training.weights_digests = digests;
-        self.issue_request(job, trainer, kind, samples, changed.then_some(weights))
+        // Version 0: nothing is published yet in this activation, changed or not. A version that was published without
+        // digests cannot be exchanged by blocks.
+        let lacks_digests = training.weights_digests.is_empty() && !digests.is_empty();
+        let changed = request.weights_changed || training.weights_version == 0 || lacks_digests;
+        // Otherwise the digests of the published version stay: its running statistics may be older than these, which
+        // workers do not compute gradients with.
+        self.issue_request(job, trainer, kind, samples, changed.then_some((weights, digests)))
     }
 
-    /// Creates a request and assigns its shards. `weights` are `Some` if they differ from the published ones.
+    /// Creates a request and assigns its shards. `weights` are `Some` if they differ from the published ones; with the
+    /// digests of their blocks, if these are known.
     fn issue_request(
         &mut self,
         job: &mut Job,
         trainer: Box<Trainer>,
         kind: RequestKind,
         samples: u64,
-        weights: Option<Weights>,
+        weights: Option<(Weights, Arc<[BlockDigest]>)>,
     ) -> Handled {
         let id = job.id().clone();
         let shards = effective_shards(samples, job.spec.train.shards);
@@ -116,8 +120,9 @@ impl Cluster {
             index: training.step.requests,
         };
         training.step.requests += 1;
-        if weights.is_some() {
+        if let Some((_, digests)) = &weights {
             training.weights_version += 1;
+            training.weights_digests = Arc::clone(digests);
         }
         let version = training.weights_version;
         let coordinates = Coordinates { kind, samples, shards };
@@ -140,11 +145,7 @@ impl Cluster {
         let training = job.require_training()?;
         training.phase = Phase::Gathering(trainer, Box::new(request));
         // Before the assignments: a worker that gets one downloads this version.
-        if let Some(weights) = weights {
-            let digests = match kind {
-                RequestKind::Gradient { .. } => Arc::clone(&job.require_training()?.weights_digests),
-                RequestKind::Test => Arc::default(),
-            };
+        if let Some((weights, digests)) = weights {
             self.push(Command::Publish { job: id, version, weights, digests });
         }
         self.assign_unassigned(job.require_active_mut()?);
@@ -250,7 +251,7 @@ impl Cluster {
     fn step_computed(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
         match due_test(job)? {
             Some(samples) => {
-                let weights = trainer.slow();
+                let weights = (trainer.slow(), Arc::default());
                 self.issue_request(job, trainer, RequestKind::Test, samples, Some(weights))
             }
             None => self.end_outer_step(job, trainer),

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use lookbehind_common::blocks::BLOCK_ELEMENTS;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{JobId, RequestId};
