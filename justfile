@@ -60,6 +60,10 @@ test-doc:
 test-large:
     SIMULATION_SCHEDULES=1000000 CHAOS_ROUNDS=40 BOLERO_RANDOM_TEST_TIME_MS=60000 {{ just_executable() }} test-slow
 
+# Known faults put into the code: each must be found by the fault simulation within 2,000 schedules. Compiles once for each.
+mutations *NAMES:
+    .ci/mutations {{ NAMES }}
+
 # The programs as the README builds them: without failure points, and of a size that can be copied.
 programs:
     cargo build --release --locked --workspace

@@ -39,6 +39,7 @@ pub(crate) fn step(outer_step: u64) -> v1::OuterStepMetrics {
         test: None,
         digest: format!("digest-{outer_step}"),
         workers: 2,
+        exchanged: 0,
         first_sample: 100 * (outer_step - 1),
         compute_class: "class".to_owned(),
     }

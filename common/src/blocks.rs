@@ -3,6 +3,8 @@
 //! Blocks depend on the model alone, never on the number of workers: the sum of partials is elementwise, so it may be
 //! computed block by block, anywhere, with the same bytes.
 
+pub mod slice;
+
 use std::fmt;
 use std::ops::Range;
 
@@ -134,14 +136,6 @@ impl Blocks {
             BlockDigest::of(bytemuck::cast_slice(&values[kind][elements]))
         };
         (0..self.count()).into_par_iter().map(digest).collect()
-    }
-
-    /// Divides all blocks into at most `parts` ranges whose numbers of blocks differ by at most one.
-    pub fn divide(&self, parts: u32) -> Vec<BlockRange> {
-        let count = u64::from(self.count());
-        let parts = u64::from(parts).max(1);
-        let bound = |part: u64| (count * part / parts) as u32;
-        (0..parts).filter_map(|part| BlockRange::new(bound(part), bound(part + 1))).collect()
     }
 }
 

@@ -108,6 +108,7 @@ pub struct StepJson {
     pub alpha: f64,
     pub samples: u64,
     pub gradients: u32,
+    pub exchanged: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<TestJson>,
     pub digest: String,
@@ -273,6 +274,7 @@ impl From<&v1::OuterStepMetrics> for StepJson {
             alpha: step.alpha,
             samples: step.samples,
             gradients: step.gradients,
+            exchanged: step.exchanged,
             test: step.test.as_ref().map(TestJson::from),
             digest: step.digest.clone(),
             first_sample: step.first_sample,

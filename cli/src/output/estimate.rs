@@ -1,17 +1,18 @@
 //! Estimates whether one more worker would help, from the measured cost of the outer steps.
 //!
-//! With W workers and S shards, per outer step:
+//! The coordinator's own cost model says how long computing and moving tensors take with W workers and with W + 1, when it
+//! divides the shards between them ([`lookbehind_coordinator::state::predict`]):
 //!
-//! - Computing takes as long as the worker with the most shards needs, which has ⌈S/W⌉ of them. It becomes
-//!   ⌈S/(W+1)⌉/⌈S/W⌉ of what it was. Shards are not divided, because their number is part of the job.
-//! - Communication goes through the coordinator, whose link carries the weights down and the partial gradients up once
-//!   per worker. It becomes (W+1)/W of what it was. Where workers exchange with each other it grows less: for such jobs the
-//!   estimate is too high.
-//! - The time of the optimizer, the waiting for slower workers, and time that no item accounts for stay the same.
+//! - Computing takes as long as the worker with the most shards needs. Shards are not divided, because their number is
+//!   part of the job.
+//! - Through the coordinator, whose link carries everything, moving weights and partials takes longer with each partial.
+//!   Between workers it takes the same for any number of them, unless one makes several partials.
+//! - Both parts of the measured time change as the model says. The time of the optimizer, the waiting for slower workers, and time that no item accounts for stay the same.
 //!
 //! The new worker is assumed to be like the others and to have its own machine.
 
 use lookbehind_common::job::JobSpec;
+use lookbehind_coordinator::state::{Prediction, Route, Traffic, predict};
 use lookbehind_proto::json::TimeJson;
 use serde::Serialize;
 
@@ -24,6 +25,8 @@ const NOTICEABLE: f64 = 0.05;
 pub struct Costs {
     /// Number of workers that took part.
     pub workers: u32,
+    /// How weights and partials travelled.
+    pub route: Route,
     /// Mean time split of an outer step, in seconds.
     pub per_step: TimeJson,
 }
@@ -47,15 +50,18 @@ pub struct OneMoreWorker {
 
 /// Estimates an outer step with one more worker; `None` if nothing was measured.
 pub fn one_more_worker(costs: &Costs, spec: &JobSpec) -> Option<OneMoreWorker> {
-    let Costs { workers, per_step } = *costs;
+    let Costs { workers, per_step, .. } = *costs;
     if workers == 0 || per_step.total <= 0.0 {
         return None;
     }
     let shards = spec.train.shards;
     let (most, fewer) = (shards.div_ceil(workers), shards.div_ceil(workers + 1));
-    let computing = per_step.compute * (1.0 - f64::from(fewer) / f64::from(most));
-    let communication = per_step.communication / f64::from(workers);
-    let estimated = per_step.total - computing + communication;
+    let [now, then] = predictions(costs, shards);
+    let change =
+        |measured: f64, now: f64, then: f64| if now > 0.0 { measured * (then / now - 1.0) } else { 0.0 };
+    let estimated = per_step.total
+        + change(per_step.compute, now.computing, then.computing)
+        + change(per_step.communication, now.moving, then.moving);
     let gain = (per_step.total - estimated) / per_step.total;
     let useless = no_use(workers, spec, most == fewer);
     let helps = useless.is_none() && gain >= NOTICEABLE;
@@ -67,6 +73,22 @@ pub fn one_more_worker(costs: &Costs, spec: &JobSpec) -> Option<OneMoreWorker> {
         helps,
         verdict: useless.unwrap_or_else(|| verdict(per_step.total, estimated, gain)),
     })
+}
+
+/// What the model says of as many workers as there are, and of one more, in seconds per outer step.
+fn predictions(costs: &Costs, shards: u32) -> [Prediction; 2] {
+    let Costs { workers, route, per_step } = *costs;
+    let most = shards.div_ceil(workers).max(1);
+    // Positive, so that shards are divided evenly where nothing was measured.
+    let seconds_per_shard = (per_step.compute / f64::from(most)).max(1e-9);
+    let with = |workers: u32, copy_seconds: f64| {
+        let traffic = Traffic { route, copy_seconds, workers };
+        predict(shards, &vec![seconds_per_shard; workers as usize], &traffic)
+    };
+    // The division depends on what a copy costs, and the other way round: from that of the best division for computing.
+    let per_copy = with(workers, f64::MIN_POSITIVE).moving / f64::MIN_POSITIVE;
+    let copy_seconds = per_step.communication / per_copy.max(1.0);
+    [workers, workers + 1].map(|workers| with(workers, copy_seconds))
 }
 
 /// The reason why another worker cannot make an outer step shorter; `None` if it can.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use lookbehind_common::job::JobSpec;
+use lookbehind_coordinator::state::Route;
 use lookbehind_proto::json::{TestJson, TimeJson, state_name};
 use lookbehind_proto::v1;
 use serde::Serialize;
@@ -117,7 +118,7 @@ pub struct Tally {
     samples: u64,
     gradients: u64,
     time: TimeJson,
-    by_workers: BTreeMap<u32, (u64, TimeJson)>,
+    by_workers: BTreeMap<(u32, Route), (u64, TimeJson)>,
     epoch: EpochTally,
     test: Option<TestResult>,
     last_digest: String,
@@ -140,7 +141,9 @@ impl Tally {
         self.samples += step.samples;
         self.gradients += u64::from(step.gradients);
         add(&mut self.time, &time);
-        let (steps, sum) = self.by_workers.entry(step.workers).or_default();
+        let between_workers = 2 * step.exchanged > step.gradients;
+        let route = if between_workers { Route::Workers } else { Route::Coordinator };
+        let (steps, sum) = self.by_workers.entry((step.workers, route)).or_default();
         *steps += 1;
         add(sum, &time);
         self.epoch.add(step);
@@ -176,12 +179,12 @@ impl Tally {
         }
     }
 
-    /// The cost of the outer steps with the most frequent number of workers.
+    /// The cost of the outer steps with the most frequent number of workers and route.
     fn costs(&self) -> Option<Costs> {
-        let (&workers, &(steps, sum)) =
-            self.by_workers.iter().max_by_key(|(workers, (steps, _))| (*steps, **workers))?;
+        let (&(workers, route), &(steps, sum)) =
+            self.by_workers.iter().max_by_key(|(kind, (steps, _))| (*steps, **kind))?;
         let per_step = scaled(&sum, 1.0 / steps as f64);
-        Some(Costs { workers, per_step })
+        Some(Costs { workers, route, per_step })
     }
 }
 

@@ -38,20 +38,6 @@ fn the_elements_of_a_range_are_those_of_its_blocks() {
 }
 
 #[test]
-fn a_division_covers_all_blocks_evenly() {
-    for (elements, parts) in [(1, 1), (1, 4), (BLOCK_ELEMENTS * 10, 3), (BLOCK_ELEMENTS * 96, 7)] {
-        let blocks = blocks(elements, 0);
-        let ranges = blocks.divide(parts);
-        assert_eq!(
-            ranges.iter().flat_map(|range| range.numbers()).collect::<Vec<_>>(),
-            Vec::from_iter(0..blocks.count())
-        );
-        let lengths = ranges.iter().map(|range| range.count());
-        assert!(lengths.clone().max().unwrap() - lengths.min().unwrap() <= 1);
-    }
-}
-
-#[test]
 fn a_digest_depends_on_every_block() {
     let mut values = vec![1.0; BLOCK_ELEMENTS + 1];
     let blocks = blocks(BLOCK_ELEMENTS + 1, 0);

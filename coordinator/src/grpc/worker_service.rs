@@ -22,10 +22,12 @@ use super::callers::Who;
 use super::limits::message_rate;
 use super::unexpected;
 use crate::runtime::{Mailbox, OUTBOX, Shared};
-use crate::state::command::{Assignment, ExchangePlan, PeerAddress, RequestKind, WorkerCommand};
+use crate::state::command::{
+    Assignment, AuditQuestion, ExchangePlan, PeerAddress, RequestKind, WorkerCommand,
+};
 use crate::state::event::{
-    Addend, Busy, Computed, Event, Fault, LossCause, Origin, PeerEndpoint, Refusal, Registration, Reply,
-    WorkerMessage,
+    Addend, Audited, Busy, Computed, Event, Fault, LossCause, Origin, PeerEndpoint, Refusal, Registration,
+    Reply, WorkerMessage,
 };
 use crate::training::ComputeClass;
 
@@ -165,6 +167,14 @@ fn from_wire(request: v1::SessionRequest) -> Result<(FencingToken, WorkerMessage
                 addends,
             }
         }
+        Message::Audited(audited) => WorkerMessage::Audited {
+            request: required(audited.request, "request").and_then(RequestId::try_from).map_err(field)?,
+            audited: Audited {
+                segment: required(audited.segment, "segment").and_then(Segment::try_from).map_err(field)?,
+                values: audited.values,
+                proof: audited.proof.iter().map(hash).collect::<Result<_, _>>().map_err(field)?,
+            },
+        },
         Message::Unreachable(unreachable) => {
             let request = required(unreachable.request, "request").and_then(RequestId::try_from);
             WorkerMessage::Unreachable {
@@ -215,6 +225,10 @@ fn addend(addend: v1::Addend) -> Result<Addend, FieldError> {
     })
 }
 
+fn hash(bytes: &bytes::Bytes) -> Result<[u8; 32], FieldError> {
+    required(bytes.as_ref().try_into().ok(), "proof")
+}
+
 fn words(text: &str) -> String {
     text.chars().take(MAX_WORDS).collect()
 }
@@ -232,6 +246,12 @@ fn to_wire(message: WorkerCommand) -> session_response::Message {
         }
         WorkerCommand::Assign(assignment) => Message::Assign(assign(&assignment)),
         WorkerCommand::Exchange(plan) => Message::Exchange(exchange(&plan)),
+        WorkerCommand::Audit(AuditQuestion { request, segment, of }) => Message::Audit(v1::Audit {
+            request: Some((&request).into()),
+            segment: Some(segment.into()),
+            block: of.block,
+            slice: of.slice,
+        }),
         WorkerCommand::Release(job) => Message::Release(v1::Release { job_id: job.to_string() }),
     }
 }

@@ -10,7 +10,7 @@ use lookbehind_common::job::JobDescription;
 use lookbehind_common::sampling::Plan;
 use lookbehind_proto::v1;
 
-use crate::state::assign::Candidate;
+use crate::state::assign::Division;
 use crate::state::describing::Claim;
 use crate::state::event::Activation;
 use crate::state::halt::Halt;
@@ -76,6 +76,10 @@ pub(crate) struct Training {
     pub(crate) weights_digests: Arc<[BlockDigest]>,
     /// Smoothed time in seconds from the last announcement of a partial to the end of the exchange.
     pub(crate) exchange_seconds: Option<f64>,
+    /// Smoothed time in seconds that one copy of the weights takes over a link.
+    pub(crate) copy_seconds: Option<f64>,
+    /// The newest division of all shards of a request.
+    pub(crate) division: Division,
     /// Its periodic checkpoints.
     pub(crate) pace: Pace,
     /// Outer steps that were recorded before this activation: those up to here are done again.
@@ -201,20 +205,6 @@ impl Active {
         self.training().is_some_and(|training| matches!(training.phase, Phase::AwaitingStorage(..)))
     }
 
-    /// Workers that may be assigned shards: the prepared ones, without those that are passed over, unless all are.
-    pub(crate) fn candidates(&self, now: Duration) -> Vec<Candidate> {
-        let prepared = || self.members.iter().filter(|(_, member)| member.prepared);
-        let is_passed_over = |member: &Member| member.passed_over_until > now;
-        let all_passed_over = prepared().all(|(_, member)| is_passed_over(member));
-        prepared()
-            .filter(|(_, member)| !is_passed_over(member) || all_passed_over)
-            .map(|(session, member)| Candidate {
-                session: *session,
-                seconds_per_shard: member.seconds_per_shard,
-            })
-            .collect()
-    }
-
     /// Notes that a worker has loaded the job and computed the probe.
     pub(super) fn note_prepared(&mut self, session: SessionId) {
         if let Some(member) = self.members.get_mut(&session) {
@@ -227,11 +217,17 @@ impl Active {
     /// an eighth of its time at first, and soon nothing that can be noticed.
     pub(crate) fn note_request(&mut self, request: &Request, now: Duration) {
         let took = now.saturating_sub(request.begun());
+        let factors: BTreeMap<SessionId, f64> = request.range_factors().into_iter().collect();
         for (session, member) in &mut self.members {
             if request.has_delivered(*session) {
                 member.missed = 0;
             } else if !request.is_idle(*session) {
                 member.miss(took, now);
+            } else if member.prepared && request.is_of_gradient() {
+                member.measured.note_without_shards();
+            }
+            if request.exchange.is_some() {
+                member.measured.note_range(factors.get(session).copied());
             }
         }
     }
@@ -268,6 +264,13 @@ impl Training {
     /// Notes how long an exchange took from the last announcement on.
     pub(super) fn measure_exchange(&mut self, seconds: f64) {
         smooth(&mut self.exchange_seconds, seconds);
+    }
+
+    /// Notes how long moving the tensors of a complete gradient request took.
+    pub(super) fn measure_links(&mut self, request: &Request, now: Duration) {
+        if let Some(seconds) = request.copy_seconds(now) {
+            smooth(&mut self.copy_seconds, seconds);
+        }
     }
 
     /// Takes the trainer if the job waits for a worker of a second identity.

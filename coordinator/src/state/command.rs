@@ -10,6 +10,7 @@ use lookbehind_common::model_state::Weights;
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::v1;
 
+use crate::state::AuditedSlice;
 use crate::state::event::{Activation, PeerEndpoint, Reply, ReplyTo};
 use crate::state::observation::Observation;
 use crate::state::record::{InitialCheckpoint, JobChange, UploadRecord};
@@ -140,6 +141,8 @@ pub enum WorkerCommand {
     Assign(Assignment),
     /// The exchange of the current request has changed.
     Exchange(Arc<ExchangePlan>),
+    /// Send a slice of a partial.
+    Audit(AuditQuestion),
     /// Free the memory of a job; the worker no longer serves it.
     Release(JobId),
 }
@@ -159,6 +162,17 @@ pub struct Assignment {
     pub exchange: Option<Arc<ExchangePlan>>,
     /// Digests of the blocks of the weights; empty without an exchange.
     pub weights_digests: Arc<[BlockDigest]>,
+}
+
+/// A question to the maker of a partial, with which the coordinator audits the owner of a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditQuestion {
+    /// The request.
+    pub request: RequestId,
+    /// The segment of the partial.
+    pub segment: Segment,
+    /// What is asked for.
+    pub of: AuditedSlice,
 }
 
 /// How the workers of a request exchange weights and partials with each other.

@@ -33,7 +33,7 @@ impl Cluster {
             Doubted { session, party: self.workers.party(session), name: self.workers.shared_name(session) };
         let now = self.now.elapsed;
         let active = job.require_active_mut()?;
-        let candidates = active.candidates(now);
+        let candidates = active.basis(now).candidates;
         let training = active.require_training()?;
         training.step.not_finite.insert(doubted.name.to_string());
         let Some(request) = training.request_mut() else { return Ok(None) };

@@ -13,7 +13,7 @@ use lookbehind_common::partial::Partial;
 use lookbehind_proto::transfer::Checksum;
 
 pub use self::worker::{
-    Addend, BlocksHeader, Busy, Computed, Fault, LossCause, Origin, PartialHeader, PeerEndpoint,
+    Addend, Audited, BlocksHeader, Busy, Computed, Fault, LossCause, Origin, PartialHeader, PeerEndpoint,
     Registration, WorkerMessage,
 };
 use crate::state::access::Caller;

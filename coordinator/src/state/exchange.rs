@@ -5,25 +5,37 @@
 //! a maker is taken over by the coordinator: the makers then upload their parts of it, and the coordinator adds them. So
 //! a request ends whatever happens between workers, and all ways come to the same bytes.
 
+mod arriving;
+mod audit;
 mod between;
 mod parties;
+mod parts;
 mod plan;
+mod ranges;
+mod takeover;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
-use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{SessionId, Ticket};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::reduction::Segment;
 
+use self::audit::Audit;
+pub use self::audit::AuditedSlice;
+pub(crate) use self::audit::WrongSum;
 pub(crate) use self::parties::Unreachable;
-pub(crate) use self::plan::{LEAST_BLOCKS, ticket};
+pub use self::parts::{Part, RangeParts};
+pub(crate) use self::plan::LEAST_BLOCKS;
 use super::event::Addend;
 
-/// What was received of a range: gradient and batch statistics.
-pub type Part = ModelState<FlatBuffer>;
+/// What nobody else may be able to guess of an exchange.
+#[derive(Debug)]
+pub(crate) struct Secrets {
+    ticket: Ticket,
+    audit: Audit,
+}
 
 /// A range of blocks and what is known of its sum.
 #[derive(Debug)]
@@ -40,6 +52,8 @@ struct OwnedRange {
     parts: BTreeMap<Segment, (Part, Vec<BlockDigest>)>,
     /// Whether the sum is known: nothing more is expected.
     is_settled: bool,
+    /// When that was noticed.
+    settled_at: Option<Duration>,
 }
 
 /// The exchange of one request.
@@ -64,22 +78,25 @@ pub(crate) struct Exchange {
     taken_over_at: Option<Duration>,
     /// Whether the workers must be told of changes.
     is_changed: bool,
+    audit: Audit,
 }
 
 impl Exchange {
-    /// An exchange in which these workers own the blocks in equal parts. `shards` is the number of shards of the request.
-    pub(crate) fn new(ticket: Ticket, blocks: Blocks, shards: u32, owners: &[SessionId]) -> Self {
-        let ranges = blocks.divide(owners.len() as u32).into_iter().zip(owners);
+    /// An exchange in which these workers own the blocks, in proportion to their shares. `shards` is the number of shards
+    /// of the request.
+    pub(crate) fn new(secrets: Secrets, blocks: Blocks, shards: u32, owners: &[(SessionId, f64)]) -> Self {
+        let ranges = ranges::divide(&blocks, owners).into_iter();
         let ranges = ranges.map(|(blocks, owner)| OwnedRange {
             blocks,
-            owner: Some(*owner),
+            owner: Some(owner),
             sum: None,
             addends: None,
             parts: BTreeMap::new(),
             is_settled: false,
+            settled_at: None,
         });
         Self {
-            ticket,
+            ticket: secrets.ticket,
             blocks,
             weights: Vec::new(),
             root: Segment::root(shards),
@@ -89,13 +106,13 @@ impl Exchange {
             announced_at: None,
             taken_over_at: None,
             is_changed: true,
+            audit: secrets.audit,
         }
     }
 
-    /// The same exchange, in which the owners pass on weights of other blocks than those of a partial, in equal parts.
-    pub(crate) fn with_weights(self, weights: Blocks, owners: &[SessionId]) -> Self {
-        let ranges = weights.divide(owners.len() as u32).into_iter();
-        Self { weights: ranges.zip(owners.iter().copied()).collect(), ..self }
+    /// The same exchange, in which the owners pass on weights of other blocks than those of a partial.
+    pub(crate) fn with_weights(self, weights: Blocks, owners: &[(SessionId, f64)]) -> Self {
+        Self { weights: ranges::divide(&weights, owners), ..self }
     }
 
     /// Elements of a partial.
@@ -140,16 +157,6 @@ impl Exchange {
     /// When all shards had been announced.
     pub(crate) fn announced_at(&self) -> Option<Duration> {
         self.announced_at
-    }
-
-    /// Whether the coordinator owns a range that is not settled.
-    pub(crate) fn is_taken_over(&self) -> bool {
-        self.ranges.iter().any(|range| range.owner.is_none() && !range.is_settled)
-    }
-
-    /// Whether the coordinator has taken over a range.
-    pub(crate) fn was_taken_over(&self) -> bool {
-        self.ranges.iter().any(|range| range.owner.is_none())
     }
 
     /// Whether a worker may upload blocks of a segment: the whole sum of a range that it owns, or its part of a range
@@ -220,23 +227,6 @@ impl Exchange {
         }
     }
 
-    /// Lets the coordinator take over ranges whose owners added a segment that nobody will announce any more: its maker has
-    /// left before it could. `awaited` are the segments that workers are computing.
-    pub(crate) fn take_over_unfounded(&mut self, awaited: &BTreeSet<Segment>, now: Duration) {
-        let (announced, open) = (&self.announced, self.ranges.iter_mut().filter(|range| !range.is_settled));
-        for range in open {
-            let is_lost = |addend: &Addend| {
-                !announced.contains_key(&addend.segment) && !awaited.contains(&addend.segment)
-            };
-            if range.addends.as_ref().is_some_and(|addends| addends.iter().any(is_lost)) {
-                range.give_to_coordinator();
-                self.taken_over_at = Some(now);
-                self.is_changed = true;
-            }
-        }
-        self.settle();
-    }
-
     /// Decides on the ranges for which everything is there.
     fn settle(&mut self) {
         for range in self.ranges.iter_mut().filter(|range| !range.is_settled) {
@@ -267,84 +257,14 @@ impl Exchange {
         }
     }
 
-    /// Lets the coordinator take over the ranges that a worker owns, as far as they are not settled. Returns whether
-    /// there were any.
-    pub(crate) fn take_over_from(&mut self, session: SessionId, now: Duration) -> bool {
-        self.take_over(now, |owner| owner == session)
-    }
-
-    /// Lets the coordinator take over all ranges that are not settled. Returns their owners.
-    pub(crate) fn take_over_all(&mut self, now: Duration) -> Vec<SessionId> {
-        let open = self.ranges.iter().filter(|range| !range.is_settled);
-        let owners = open.filter_map(|range| range.owner).collect();
-        self.take_over(now, |_| true);
-        owners
-    }
-
-    fn take_over(&mut self, now: Duration, of: impl Fn(SessionId) -> bool) -> bool {
-        let mut any = false;
-        for range in self.ranges.iter_mut().filter(|range| !range.is_settled) {
-            if range.owner.is_some_and(&of) {
-                range.give_to_coordinator();
-                any = true;
-            }
-        }
-        if any {
-            self.taken_over_at = Some(now);
-            self.is_changed = true;
-        }
-        any
-    }
-
-    /// Workers whose parts of ranges that the coordinator owns are missing, although they announced them.
-    pub(crate) fn silent_makers(
-        &self,
-        announced_by: impl Fn(Segment) -> Option<SessionId>,
-    ) -> Vec<SessionId> {
-        let taken_over = self.ranges.iter().filter(|range| range.owner.is_none() && !range.is_settled);
-        let missing = taken_over.flat_map(|range| {
-            let segments = self.announced.keys().filter(|segment| !range.parts.contains_key(segment));
-            segments.filter_map(|segment| announced_by(*segment))
-        });
-        let mut sessions: Vec<SessionId> = missing.collect();
-        sessions.sort_unstable();
-        sessions.dedup();
-        sessions
-    }
-
     /// Whether the sum of every range is known.
-    pub(crate) fn is_complete(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.ranges.iter().all(|range| range.is_settled)
     }
 
-    /// What the sums of the ranges are made of, once the exchange is complete: the segment of all shards, or segments
-    /// that cover them.
-    pub(crate) fn into_parts(self) -> RangeParts {
-        let (root, blocks) = (self.root, self.blocks);
-        let parts = |range: OwnedRange| match (range.owner, range.sum) {
-            (Some(_), Some(sum)) => (range.blocks, BTreeMap::from([(root, sum)])),
-            _ => {
-                let parts = range.parts.into_iter();
-                let announced = parts.filter(|(segment, _)| self.announced.contains_key(segment));
-                (range.blocks, announced.map(|(segment, (part, _))| (segment, part)).collect())
-            }
-        };
-        RangeParts { blocks, ranges: self.ranges.into_iter().map(parts).collect() }
-    }
-}
-
-/// What the sums of ranges of blocks are made of.
-#[derive(Debug)]
-pub struct RangeParts {
-    /// The blocks of a partial.
-    pub blocks: Blocks,
-    /// Ranges that together are all blocks, each with its parts of segments that together are the whole batch.
-    pub ranges: Vec<(BlockRange, BTreeMap<Segment, Part>)>,
-}
-
-impl OwnedRange {
-    fn give_to_coordinator(&mut self) {
-        (self.owner, self.sum, self.addends) = (None, None, None);
+    /// Whether nothing more is expected.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_settled() && self.audit.is_done()
     }
 }
 

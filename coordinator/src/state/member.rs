@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::state::active::smooth;
+use crate::state::measured::Measured;
 use crate::state::parties::Account;
 use crate::state::transfers::FailedTransfers;
 
@@ -17,9 +17,8 @@ pub(crate) struct Member {
     pub(crate) failed: bool,
     /// Whether it has loaded the job and computed the probe.
     pub(crate) prepared: bool,
-    /// Smoothed time from assignment to delivery, per shard. It includes the network: for the division of shards,
-    /// transfer time matters as much as computing time.
-    pub(crate) seconds_per_shard: Option<f64>,
+    /// How fast it computes, and how fast its links are.
+    pub(crate) measured: Measured,
     /// Shards that it has delivered.
     pub(crate) shards_done: u64,
     /// Consecutive requests of which it was assigned a part and delivered nothing.
@@ -42,7 +41,7 @@ impl Member {
             account,
             failed: false,
             prepared: false,
-            seconds_per_shard: None,
+            measured: Measured::default(),
             shards_done: 0,
             missed,
             passed_over_until,
@@ -69,11 +68,6 @@ impl Member {
             0 => self.missed = 1,
             _ => self.miss(took, now),
         }
-    }
-
-    /// Notes that `shards` shards took `seconds` from assignment to delivery.
-    pub(crate) fn measure(&mut self, shards: u32, seconds: f64) {
-        smooth(&mut self.seconds_per_shard, seconds / f64::from(shards.max(1)));
     }
 }
 

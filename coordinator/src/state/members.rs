@@ -141,6 +141,9 @@ impl Core {
                 });
             }
             WorkerMessage::Computed(computed) => self.take_computed(origin, computed),
+            WorkerMessage::Audited { request, audited } => {
+                self.on_job(&request.job, |cluster, job| cluster.audited(job, session, &request, &audited));
+            }
             WorkerMessage::Reduced { request, blocks, addends } => {
                 self.on_job(&request.job, |cluster, job| {
                     cluster.reduced(job, session, &request, blocks, addends)

@@ -2,24 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
 use lookbehind_common::ids::{JobId, RequestId, SessionId};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::optimizer::{Visit, partial_lengths};
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
-use lookbehind_proto::transfer::{Checksum, sums_bytes};
+use lookbehind_proto::transfer::Checksum;
 
 use super::Core;
 use super::active::Active;
 use super::cluster::Cluster;
 use super::command::{Coordinates, RequestKind};
-use super::event::{Addend, Admission, BlocksHeader, Computed, Origin, PartialHeader, PartialOutcome};
-use super::exchange::Part;
+use super::event::{Admission, Origin, PartialHeader, PartialOutcome};
 use super::halt::{Halt, Handled};
 use super::job::{Ground, Job};
 use super::leaving::logged;
-use super::request::{Acceptance, Request};
+use super::request::{Acceptance, Done, Request};
 
 /// The job fails when computing the same segment has failed this many times, on workers of more than one party if there
 /// are.
@@ -64,7 +62,7 @@ impl Core {
     }
 
     /// Whether a worker was asked for this partial, and it has the lengths that it should have.
-    fn admit(&self, header: &PartialHeader) -> Admission {
+    pub(super) fn admit(&self, header: &PartialHeader) -> Admission {
         if !self.cluster.is_current(&header.origin) {
             return Admission::Stale(self.cluster.stale(&header.origin));
         }
@@ -93,7 +91,7 @@ impl Core {
     }
 
     /// The request with this identity, if its job waits for it, and the lengths of its partials.
-    fn open_request(&self, id: &RequestId) -> Option<(ModelState<usize>, &Request)> {
+    pub(super) fn open_request(&self, id: &RequestId) -> Option<(ModelState<usize>, &Request)> {
         let job = self.jobs.get(&id.job)?;
         let training = job.active.as_ref()?.training()?;
         let request = training.request().filter(|request| request.id == *id)?;
@@ -141,7 +139,7 @@ impl Core {
     }
 
     /// Takes an admitted partial; one that is exchanged between workers comes without its tensors.
-    fn take(
+    pub(super) fn take(
         &mut self,
         header: &PartialHeader,
         partial: Partial,
@@ -165,119 +163,7 @@ impl Core {
     }
 }
 
-impl Core {
-    /// Takes the announcement of a computed partial whose tensors are exchanged between workers.
-    pub(super) fn take_computed(&mut self, origin: &Origin, computed: Computed) {
-        let Computed { request: id, segment, sums, busy, digests } = computed;
-        let lengths = match self.open_request(&id) {
-            Some((lengths, request)) if request.exchange.is_some() => lengths,
-            _ => return tracing::debug!(request = %id, %segment, "announcement not wanted"),
-        };
-        let lengths = lengths.map(|length| length as u64);
-        let header = PartialHeader {
-            origin: origin.clone(),
-            request: id.clone(),
-            segment,
-            gradient: lengths.parameters,
-            statistics: lengths.statistics,
-            samples: sums.samples,
-            busy,
-        };
-        let refused = match self.admit(&header) {
-            Admission::Granted => {
-                let checksum = checksum_of(&digests, &sums);
-                let announced = self.of_job(&id.job, |_, job| {
-                    Ok(job.require_active_mut()?.require_request()?.announce(segment, digests))
-                });
-                if announced == Ok(true) {
-                    match // Whether its tensors are finite shows in the sum.
-                    self.take(&header, Partial { sums, ..Partial::default() }, checksum, true) {
-                        PartialOutcome::Refused(reason) => reason,
-                        _ => return,
-                    }
-                } else {
-                    "expected the digests of all blocks".to_owned()
-                }
-            }
-            Admission::Stale(reason) => {
-                return tracing::debug!(request = %id, %segment, reason, "announcement not wanted");
-            }
-            Admission::Refused(reason) => reason,
-        };
-        self.on_job(&id.job, |cluster, job| {
-            cluster.request_failed(job, origin.session(), &id, segment, &refused)
-        });
-    }
-
-    /// Whether blocks are admitted, and how those that are to come lie in gradient and batch statistics.
-    pub(super) fn admit_blocks(&self, header: &BlocksHeader) -> Result<Blocks, Admission> {
-        if !self.cluster.is_current(&header.origin) {
-            return Err(Admission::Stale(self.cluster.stale(&header.origin)));
-        }
-        let over = || Admission::Stale(format!("{} is over", header.request));
-        let (_, request) = self.open_request(&header.request).ok_or_else(over)?;
-        let exchange = request.exchange.as_ref();
-        let exchange = exchange.ok_or_else(|| Admission::Stale("partials are uploaded whole".into()))?;
-        let admitted = exchange.admit(header.origin.session(), header.segment, header.blocks);
-        admitted.map_err(Admission::Stale)?;
-        Ok(exchange.blocks_of(header.blocks))
-    }
-
-    /// Takes complete blocks, if they are still admitted.
-    pub(super) fn take_blocks(
-        &mut self,
-        header: &BlocksHeader,
-        part: Part,
-        digests: &[BlockDigest],
-    ) -> PartialOutcome {
-        match self.admit_blocks(header) {
-            Ok(blocks) if blocks.flat_lengths() == part.lengths() => {}
-            Ok(_) => return PartialOutcome::Refused("blocks of other lengths than they have".into()),
-            Err(Admission::Refused(reason)) => return PartialOutcome::Refused(reason),
-            Err(Admission::Stale(reason)) => return PartialOutcome::Stale(reason),
-            Err(Admission::Granted) => return PartialOutcome::Stale("the request is over".into()),
-        }
-        let session = header.origin.session();
-        self.cluster.workers.note_heard(session, self.cluster.now.elapsed);
-        let taken = self.of_job(&header.request.job, |cluster, job| {
-            let request = job.require_active_mut()?.require_request()?;
-            let exchange = request.exchange.as_mut();
-            let exchange = exchange.ok_or(Halt::Broken("admitted blocks belong to an exchange"))?;
-            match exchange.take(session, header.segment, header.blocks, part, digests) {
-                Ok(()) => cluster.gathered(job).map(|()| PartialOutcome::Accepted),
-                Err(reason) => Ok(PartialOutcome::Refused(reason)),
-            }
-        });
-        taken.unwrap_or_else(|_| PartialOutcome::Stale(format!("job {} has failed", header.request.job)))
-    }
-}
-
-/// What distinguishes a partial that is exchanged between workers from another one of the same segment.
-fn checksum_of(digests: &[BlockDigest], sums: &Sums) -> Checksum {
-    let all = [BlockDigest::of_all(digests), BlockDigest::of(&sums_bytes(sums))];
-    Checksum::from_be_bytes(*BlockDigest::of_all(&all).as_bytes())
-}
-
 impl Cluster {
-    /// The owner of a range says what it has added.
-    pub(super) fn reduced(
-        &mut self,
-        job: &mut Job,
-        session: SessionId,
-        id: &RequestId,
-        blocks: BlockRange,
-        addends: Vec<Addend>,
-    ) -> Handled {
-        let now = self.now.elapsed;
-        let active = job.with_member(session)?;
-        let request = active.request_of(id)?;
-        if let Some(exchange) = &mut request.exchange {
-            exchange.note_reduced(session, blocks, addends);
-        }
-        request.take_over_unfounded(now);
-        self.gathered(job)
-    }
-
     /// Takes an admitted partial.
     fn take_admitted(
         &mut self,
@@ -297,6 +183,8 @@ impl Cluster {
         let acceptance = request.accept(header.segment, partial, checksum, session);
         let used = acceptance == Acceptance::Accepted;
         request.record_delivery(session, header.segment, header.busy, used, now);
+        // A shard of a test takes another time, which says nothing of the division of a gradient.
+        let is_gradient = request.is_of_gradient();
         let all_done = request.note_done(session, header.segment, header.busy, now)?;
         request.note_announced(now);
         let member = active.members.get_mut(&session);
@@ -304,8 +192,8 @@ impl Cluster {
             member.ok_or(Halt::Broken("a worker that is asked for shards is a member of the job"))?;
         member.shards_done += u64::from(header.segment.len());
         member.transfers.ended_well();
-        if let Some((shards, seconds)) = all_done {
-            member.measure(shards, seconds);
+        if let Some(Done { shards, seconds, computing }) = all_done.filter(|_| is_gradient) {
+            member.measured.note(shards, seconds, computing);
         }
         if used && is_finite {
             self.settle_doubts(job, header)?;

@@ -11,6 +11,7 @@ use lookbehind_common::sampling::{Plan, Position};
 
 use super::Core;
 use super::active::{Active, Phase, Stage, Training};
+use super::assign::Division;
 use super::checkpoints::checkpoint_command;
 use super::cluster::Cluster;
 use super::command::{Command, Source, StartFrom, WorkerCommand};
@@ -154,6 +155,8 @@ impl Cluster {
             weights_version: 0,
             weights_digests: Arc::default(),
             exchange_seconds: None,
+            copy_seconds: None,
+            division: Division::new(),
             pace: Pace::new(self.now.elapsed),
             recorded,
             phase: Phase::Advancing,

@@ -1,5 +1,7 @@
 //! The open request of a job: which segments are assigned to which workers, and which are filled.
 
+mod assigned;
+mod moved;
 mod timeline;
 mod waiting;
 
@@ -13,12 +15,13 @@ use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::transfer::Checksum;
 
+pub(super) use self::assigned::Done;
+use self::assigned::WorkerAssignment;
 use self::timeline::Assignments;
-use crate::state::command::Coordinates;
+use crate::state::command::{Coordinates, RequestKind};
 use crate::state::doubt::Doubted;
 use crate::state::event::Busy;
 use crate::state::exchange::{Exchange, RangeParts};
-use crate::state::halt::Halt;
 use crate::state::parties::Party;
 use crate::state::verify::Comparisons;
 
@@ -28,28 +31,6 @@ struct Filled {
     partial: Partial,
     checksum: Checksum,
     by: SessionId,
-}
-
-/// The assignments of one worker.
-#[derive(Debug, Default)]
-struct WorkerAssignment {
-    /// Segments that it has not delivered yet.
-    segments: BTreeSet<Segment>,
-    /// When it last got an assignment while it had none.
-    begun: Duration,
-    /// Shards assigned to it since `begun`.
-    shards: u32,
-    /// When it last got an assignment or delivered a segment.
-    last_activity: Duration,
-    /// How often it has asked for the weights.
-    downloads: u32,
-}
-
-impl WorkerAssignment {
-    /// Number of shards that it has not delivered yet.
-    fn shards_left(&self) -> u32 {
-        self.segments.iter().map(|segment| segment.len()).sum()
-    }
 }
 
 /// Outcome of a partial.
@@ -116,36 +97,9 @@ impl Request {
         }
     }
 
-    /// Assigns some segments to a worker.
-    pub(crate) fn assign(&mut self, session: SessionId, segments: &[Segment], now: Duration) {
-        let assignment = self.assigned.entry(session).or_default();
-        if assignment.segments.is_empty() {
-            (assignment.begun, assignment.shards) = (now, 0);
-        }
-        assignment.shards += segments.iter().map(|segment| segment.len()).sum::<u32>();
-        assignment.segments.extend(segments);
-        assignment.last_activity = now;
-        if let Some(exchange) = &mut self.exchange {
-            exchange.note_makers(session, segments);
-        }
-    }
-
-    /// When a worker that has open shards last got an assignment or delivered a segment, and how many are open.
-    pub(crate) fn open_assignment(&self, session: SessionId) -> Option<(Duration, u32)> {
-        let assignment = self.assigned.get(&session)?;
-        let left = assignment.shards_left();
-        (left > 0).then_some((assignment.last_activity, left))
-    }
-
-    /// Whether the worker has delivered all that was assigned to it.
-    pub(crate) fn is_idle(&self, session: SessionId) -> bool {
-        self.assigned.get(&session).is_none_or(|assignment| assignment.segments.is_empty())
-    }
-
-    /// Workers that have not delivered all their segments, and when each last got an assignment or delivered a segment.
-    pub(crate) fn busy(&self) -> impl Iterator<Item = (SessionId, Duration)> {
-        let busy = self.assigned.iter().filter(|(_, assignment)| !assignment.segments.is_empty());
-        busy.map(|(session, assignment)| (*session, assignment.last_activity))
+    /// Whether it is a gradient request.
+    pub(crate) fn is_of_gradient(&self) -> bool {
+        matches!(self.coordinates.kind, RequestKind::Gradient { .. })
     }
 
     /// When the request was issued, since the coordinator's start.
@@ -156,11 +110,6 @@ impl Request {
     /// Whether the worker has delivered anything.
     pub(crate) fn has_delivered(&self, session: SessionId) -> bool {
         self.busy_for.contains_key(&session)
-    }
-
-    /// Whether the segment is assigned to the worker and not delivered by it yet.
-    pub(crate) fn is_assigned(&self, session: SessionId, segment: Segment) -> bool {
-        self.assigned.get(&session).is_some_and(|assignment| assignment.segments.contains(&segment))
     }
 
     /// Whether the segment is not covered by a filled one yet.
@@ -186,27 +135,6 @@ impl Request {
         self.filled.retain(|filled, _| !segment.contains(*filled));
         self.filled.insert(segment, Filled { partial, checksum, by });
         Acceptance::Accepted
-    }
-
-    /// Notes that a worker has delivered a segment that was assigned to it. If that was its last open one, returns the
-    /// number of shards assigned to it since `begun` and the seconds since then.
-    pub(super) fn note_done(
-        &mut self,
-        session: SessionId,
-        segment: Segment,
-        busy: Busy,
-        now: Duration,
-    ) -> Result<Option<(u32, f64)>, Halt> {
-        let assignment = self.assigned.get_mut(&session);
-        let assignment =
-            assignment.ok_or(Halt::Broken("a worker whose partial is taken was asked for shards"))?;
-        *self.busy_for.entry(session).or_default() += busy;
-        assignment.last_activity = now;
-        assignment.segments.remove(&segment);
-        Ok(assignment.segments.is_empty().then(|| {
-            self.first_done.get_or_insert(now);
-            (assignment.shards, now.saturating_sub(assignment.begun).as_secs_f64())
-        }))
     }
 
     /// Whether every shard is covered by a filled segment, no comparison is open, and the exchange, if there is one, has
@@ -269,23 +197,6 @@ impl Request {
             .into_iter()
             .filter(|segment| self.wants(*segment) && !self.is_assigned_to_any(*segment))
             .collect()
-    }
-
-    /// Whether the segment is part of any worker's assignment.
-    fn is_assigned_to_any(&self, segment: Segment) -> bool {
-        self.assigned
-            .values()
-            .flat_map(|assignment| &assignment.segments)
-            .any(|assigned| assigned.contains(segment))
-    }
-
-    /// Withdraws a segment from a worker that does not deliver it.
-    pub(super) fn give_back(&mut self, session: SessionId, segment: Segment) {
-        self.assignments.failed(session, segment);
-        self.comparisons.give_up(session);
-        if let Some(assignment) = self.assigned.get_mut(&session) {
-            assignment.segments.remove(&segment);
-        }
     }
 
     /// Withdraws a segment from a worker that could not compute it. Returns how often the segment has failed so far, and

@@ -13,7 +13,7 @@ use lookbehind_common::sampling::Position;
 
 use super::Core;
 use super::active::{Active, Closing, Phase, Stage};
-use super::assign::{Candidate, divide};
+use super::assign::{Basis, Division, segments};
 use super::cluster::Cluster;
 use super::command::{Assignment, Command, Coordinates, RequestKind, WorkerCommand};
 use super::due::is_test_due;
@@ -92,20 +92,24 @@ impl Cluster {
         let batch = position.batch + u64::from(request.batch);
         let samples = training.plan.batch_samples(batch);
         let kind = RequestKind::Gradient { epoch: position.epoch, batch };
-        // Version 0: nothing is published yet in this activation, changed or not.
-        let changed = request.weights_changed || training.weights_version == 0;
-        training.weights_digests = digests;
-        self.issue_request(job, trainer, kind, samples, changed.then_some(weights))
+        // Version 0: nothing is published yet in this activation, changed or not. A version that was published without
+        // digests cannot be exchanged by blocks.
+        let lacks_digests = training.weights_digests.is_empty() && !digests.is_empty();
+        let changed = request.weights_changed || training.weights_version == 0 || lacks_digests;
+        // Otherwise the digests of the published version stay: its running statistics may be older than these, which
+        // workers do not compute gradients with.
+        self.issue_request(job, trainer, kind, samples, changed.then_some((weights, digests)))
     }
 
-    /// Creates a request and assigns its shards. `weights` are `Some` if they differ from the published ones.
+    /// Creates a request and assigns its shards. `weights` are `Some` if they differ from the published ones; with the
+    /// digests of their blocks, if these are known.
     fn issue_request(
         &mut self,
         job: &mut Job,
         trainer: Box<Trainer>,
         kind: RequestKind,
         samples: u64,
-        weights: Option<Weights>,
+        weights: Option<(Weights, Arc<[BlockDigest]>)>,
     ) -> Handled {
         let id = job.id().clone();
         let shards = effective_shards(samples, job.spec.train.shards);
@@ -116,8 +120,9 @@ impl Cluster {
             index: training.step.requests,
         };
         training.step.requests += 1;
-        if weights.is_some() {
+        if let Some((_, digests)) = &weights {
             training.weights_version += 1;
+            training.weights_digests = Arc::clone(digests);
         }
         let version = training.weights_version;
         let coordinates = Coordinates { kind, samples, shards };
@@ -140,11 +145,7 @@ impl Cluster {
         let training = job.require_training()?;
         training.phase = Phase::Gathering(trainer, Box::new(request));
         // Before the assignments: a worker that gets one downloads this version.
-        if let Some(weights) = weights {
-            let digests = match kind {
-                RequestKind::Gradient { .. } => Arc::clone(&job.require_training()?.weights_digests),
-                RequestKind::Test => Arc::default(),
-            };
+        if let Some((weights, digests)) = weights {
             self.push(Command::Publish { job: id, version, weights, digests });
         }
         self.assign_unassigned(job.require_active_mut()?);
@@ -153,29 +154,35 @@ impl Cluster {
 
     /// Assigns all shards that are neither filled nor assigned. Does nothing between two requests.
     pub(super) fn assign_unassigned(&mut self, active: &mut Active) {
-        let candidates = active.candidates(self.now.elapsed);
-        if let Some(request) = active.open_request() {
-            for range in request.unassigned() {
-                self.assign_range(request, range, &candidates, false);
+        let basis = active.basis(self.now.elapsed);
+        let Some(training) = active.training_mut() else { return };
+        let Phase::Gathering(_, request) = &mut training.phase else { return };
+        for range in request.unassigned() {
+            let division = self.assign_range(request, range, &basis, false);
+            if range == Segment::root(request.coordinates.shards) {
+                training.division = division;
             }
-            self.assign_seconds(request, &candidates);
         }
+        self.assign_seconds(request, &basis.candidates);
     }
 
-    /// Divides a range of shards over `candidates`. `again`: late workers are computing these shards as well.
+    /// Divides a range of shards over candidates. `again`: late workers are computing these shards as well.
     pub(super) fn assign_range(
         &mut self,
         request: &mut Request,
         range: Segment,
-        candidates: &[Candidate],
+        basis: &Basis,
         again: bool,
-    ) {
-        for (session, segments) in divide(range, request.coordinates.shards, candidates) {
+    ) -> Division {
+        let shards = request.coordinates.shards;
+        let division = basis.divide(range, shards, request.route());
+        for (session, segments) in segments(&division, shards) {
             if !again {
                 request.comparisons.begin(session, &segments);
             }
             self.assign_segments(request, session, segments, again);
         }
+        division
     }
 
     /// Assigns segments to a worker.
@@ -203,6 +210,7 @@ impl Cluster {
     /// Continues with the outer step if the open request is complete.
     pub(super) fn gathered(&mut self, job: &mut Job) -> Handled {
         let active = job.require_active_mut()?;
+        self.continue_audit(active)?;
         let training = active.require_training()?;
         let Some((trainer, mut request)) = training.take_complete() else {
             // Other shards are not filled yet, or blocks are on their way.
@@ -210,6 +218,9 @@ impl Cluster {
         };
         if let Some(since) = request.exchange.as_ref().and_then(Exchange::announced_at) {
             training.measure_exchange(self.now.elapsed.saturating_sub(since).as_secs_f64());
+        }
+        if request.is_of_gradient() {
+            training.measure_links(&request, self.now.elapsed);
         }
         training.step.note_request(&mut request, self.now.elapsed);
         let (verified, without_second) = request.comparisons.outcome();
@@ -240,7 +251,7 @@ impl Cluster {
     fn step_computed(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
         match due_test(job)? {
             Some(samples) => {
-                let weights = trainer.slow();
+                let weights = (trainer.slow(), Arc::default());
                 self.issue_request(job, trainer, RequestKind::Test, samples, Some(weights))
             }
             None => self.end_outer_step(job, trainer),

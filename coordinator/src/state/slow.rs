@@ -9,7 +9,6 @@ use lookbehind_common::ids::{JobId, SessionId};
 
 use super::Core;
 use super::active::{Active, Member, Stage};
-use super::assign::Candidate;
 use super::cluster::Cluster;
 use super::event::LossCause;
 use super::halt::{Halt, Handled};
@@ -18,8 +17,8 @@ use super::request::Request;
 
 /// A worker is late when it has taken this many times the duration that its earlier shards suggest.
 const PATIENCE: f64 = 4.0;
-/// A shard may take a worker at most this many times what it takes the fastest other one, or the worker is late. Without
-/// this limit, a worker that delivers ever more slowly would be waited for ever longer.
+/// Shards may take a worker at most this many times what they take the fastest other one, moving included, or the worker
+/// is late. Without this limit, a worker that delivers ever more slowly would be waited for ever longer.
 const SLOWEST: f64 = 16.0;
 /// A worker of which no shard was measured is late after this many times failure detection, even if it reports progress
 /// all the time. Whether that is true cannot be known; that an idle worker can compute the shard as well is certain.
@@ -79,21 +78,20 @@ impl Cluster {
     fn speculate(&mut self, job: &mut Job) -> Result<Option<Stuck>, Halt> {
         let replaceable = self.workers.free().any(|session| !job.excluded.contains_key(&session));
         let active = job.require_active_mut()?;
-        let candidates = active.candidates(self.now.elapsed);
+        let basis = active.basis(self.now.elapsed);
         let Active { members, stage: Stage::Training(training), stuck, .. } = active else {
             return Ok(None);
         };
         let Some(request) = training.request_mut() else { return Ok(None) };
         let late = request.late(|session, since, shards| self.is_late(members, session, since, shards));
-        let idle: Vec<Candidate> =
-            candidates.into_iter().filter(|candidate| request.is_idle(candidate.session)).collect();
+        let idle = basis.only(|session| request.is_idle(session));
         let is_late = |session| {
             let open = request.open_assignment(session);
             open.is_some_and(|(since, shards)| self.is_late(members, session, since, shards))
         };
         let late_seconds = request.comparisons.late(is_late);
-        self.replace_late_seconds(request, &late_seconds, &idle);
-        if idle.is_empty() && !late.is_empty() {
+        self.replace_late_seconds(request, &late_seconds, &idle.candidates);
+        if idle.candidates.is_empty() && !late.is_empty() {
             return Ok(Some(self.stuck_workers(request, replaceable, stuck)));
         }
         for range in late {
@@ -114,14 +112,15 @@ impl Cluster {
     ) -> bool {
         let detection = self.config.failure_detection.as_secs_f64();
         let waited = self.now.elapsed.saturating_sub(since).as_secs_f64();
-        let own = members.get(&session).and_then(|member| member.seconds_per_shard);
+        let expected = |member: &Member| member.measured.expected(shards);
+        let own = members.get(&session).and_then(expected);
         let others = members.iter().filter(|(other, _)| **other != session);
-        let fastest = others.filter_map(|(_, member)| member.seconds_per_shard).reduce(f64::min);
+        let fastest = others.filter_map(|(_, member)| expected(member)).reduce(f64::min);
         let longest = fastest.map(|seconds| SLOWEST * seconds);
         match own.map(|own| longest.map_or(own, |longest| own.min(longest))) {
-            Some(seconds) => waited > (PATIENCE * seconds * f64::from(shards)).max(detection / 2.0),
+            Some(seconds) => waited > (PATIENCE * seconds).max(detection / 2.0),
             None => {
-                let longest = longest.map_or(f64::INFINITY, |seconds| PATIENCE * seconds * f64::from(shards));
+                let longest = longest.map_or(f64::INFINITY, |seconds| PATIENCE * seconds);
                 let most = longest.max(detection).min(f64::from(UNMEASURED) * detection);
                 waited > most || self.stands_still(session, since, self.config.failure_detection)
             }

@@ -42,6 +42,8 @@ pub(crate) struct Step {
     optimizer: f64,
     waiting: f64,
     workers: BTreeSet<SessionId>,
+    /// Gradient requests whose workers exchanged their partials with each other.
+    exchanged: u32,
     request_timelines: Vec<RequestTimeline>,
 }
 
@@ -53,6 +55,7 @@ impl Step {
     /// Notes a complete request.
     pub(crate) fn note_request(&mut self, request: &mut Request, now: Duration) {
         self.request_timelines.push(request.timeline(self.begun, now));
+        self.exchanged += u32::from(request.exchange.is_some());
         self.busy += request.busiest();
         self.waiting += request.waiting(now);
         self.workers.extend(request.contributors());
@@ -132,6 +135,7 @@ impl Step {
             workers: self.workers.len() as u32,
             first_sample: self.first_sample,
             compute_class,
+            exchanged: self.exchanged,
         })
     }
 

@@ -229,7 +229,7 @@ impl Core {
                 registration: worker.registration.clone(),
                 job: worker.job.clone(),
                 silent_seconds: self.cluster.now.elapsed.saturating_sub(worker.last_seen).as_secs_f64(),
-                seconds_per_shard: member.and_then(|member| member.seconds_per_shard),
+                seconds_per_shard: member.and_then(|member| member.measured.seconds_per_shard()),
                 draining: worker.draining,
                 // 0 for a worker that serves no job.
                 shards_done: member.map_or(0, |member| member.shards_done),

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use lookbehind_common::blocks::BlockRange;
+use lookbehind_common::ids::Ticket;
+
 use crate::dice::Micros;
 use crate::executor::Step;
 use crate::faults::Fault;
-use crate::peers::Fetch;
+use crate::fetches::Fetch;
 use crate::transfers::{Bulk, BulkAnswer};
+use crate::weights::WeightsFetch;
 
 /// An event of the simulation. Numbers of incarnations, process starts and streams let it recognise that what it
 /// belongs to has ended.
@@ -22,6 +26,10 @@ pub(crate) enum ScheduledEvent {
     BulkDown(usize, u64, BulkAnswer),
     /// A fetch of one worker from another arrives, or its answer.
     Fetch(Box<Fetch>),
+    /// A fetch of a range of the weights arrives at its owner, or its answer.
+    Weights(Box<WeightsFetch>),
+    /// An owner has had the time to pass on a range: number of the worker that asked, start of its process.
+    WeightsLate(usize, u64, Ticket, BlockRange),
     /// A worker connects: number of the worker, start of its process.
     Connect(usize, u64),
     /// A worker's heartbeat is due: number of the worker, stream.

@@ -168,6 +168,10 @@ impl World {
             self.next_shard(number, context, count, assignment, 0, 0);
         } else {
             loaded.weights = None;
+            if self.gather_weights(number, &context, &assignment) {
+                return true;
+            }
+            let job = &assignment.request.job;
             let what = What::Weights(job.clone(), assignment.weights_version);
             self.begin_transfer(number, &context.fencing_token, what);
         }
@@ -299,6 +303,9 @@ impl World {
                 let Some((weights, loaded)) = weights.zip(loaded) else { return self.task_done(number) };
                 loaded.weights = Some((context.fencing_token.clone(), version, weights));
                 self.next_shard(number, context, count, assignment, 0, 0);
+            }
+            (What::WeightBlocks(_, version, range), _) => {
+                self.weights_downloaded(number, version, range, weights);
             }
             _ => {}
         }

@@ -9,6 +9,8 @@ mod samples;
 mod silence;
 mod terminal;
 
+use lookbehind_common::ids::JobId;
+
 /// The first violation that an invariant has found.
 #[derive(Debug, Default)]
 pub(crate) struct Broken(Option<String>);
@@ -41,6 +43,14 @@ pub(crate) struct Invariants {
 }
 
 impl Invariants {
+    /// An owner has added blocks of a job wrongly and hides it: that is found in some gradient, not in each. Until then the
+    /// weights may be wrong, and the job may fail.
+    pub(crate) fn deceived(&mut self, job: &JobId) {
+        self.digest.deceived(job);
+        self.samples.deceived(job);
+        self.terminal.deceived(job);
+    }
+
     /// Reports something that must never happen.
     pub(crate) fn fail(&mut self, what: String) {
         self.violation.get_or_insert(what);

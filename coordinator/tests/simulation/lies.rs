@@ -22,6 +22,10 @@ pub(crate) enum Lie {
     Job,
     /// It adds the blocks that it owns wrongly.
     Sum,
+    /// It adds a partial twice.
+    Twice,
+    /// The same, and it says that it has added them rightly.
+    SecretSum,
 }
 
 /// What a worker says that has loaded a job and found this.

@@ -6,10 +6,12 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod agenda;
+mod audits;
 mod dice;
 mod disk;
 mod executor;
 mod faults;
+mod fetches;
 mod invariants;
 mod jobs;
 mod lies;
@@ -21,6 +23,7 @@ mod streams;
 mod toy;
 mod transfers;
 mod users;
+mod weights;
 mod worker;
 mod world;
 

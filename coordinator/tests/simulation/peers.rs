@@ -6,19 +6,20 @@ use std::sync::Arc;
 
 use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
 use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::ids::{SessionId, Ticket};
+use lookbehind_common::ids::SessionId;
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
 use lookbehind_coordinator::state::command::{Assignment, ExchangePlan, RequestKind};
 use lookbehind_coordinator::state::event::{Addend, BlocksHeader, Computed, Origin, WorkerMessage};
 
-use crate::agenda::ScheduledEvent;
-use crate::dice::{Micros, millis, seconds};
+use crate::dice::{Micros, seconds};
 use crate::executor::Context;
+use crate::fetches::Fetch;
 use crate::lies::Lie;
 use crate::streams::identity_of;
 use crate::transfers::{Bulk, Upload, What};
+use crate::weights::WeightsFetch;
 use crate::world::World;
 
 /// Elements of a block, so that the small model has several.
@@ -40,38 +41,26 @@ pub(crate) struct BlocksUpload {
 /// What a worker knows of the exchange of its request.
 #[derive(Debug)]
 pub(crate) struct Round {
-    context: Context,
+    pub(crate) context: Context,
     shards: u32,
-    blocks: Blocks,
-    plan: Arc<ExchangePlan>,
-    computed: BTreeMap<Segment, Partial>,
+    pub(crate) blocks: Blocks,
+    pub(crate) plan: Arc<ExchangePlan>,
+    pub(crate) computed: BTreeMap<Segment, Partial>,
     /// What was fetched of each range, with the digests of its blocks.
-    fetched: BTreeMap<BlockRange, BTreeMap<Segment, (Part, Vec<BlockDigest>)>>,
+    pub(crate) fetched: BTreeMap<BlockRange, BTreeMap<Segment, (Part, Vec<BlockDigest>)>>,
     asked: BTreeSet<(BlockRange, Segment, SessionId)>,
     done: BTreeSet<BlockRange>,
     delivered: BTreeSet<(BlockRange, Segment)>,
     /// Owners that wait for a segment to be computed here.
-    waiting: Vec<Fetch>,
-}
-
-/// A fetch of a range of a partial, on its way to the maker or back.
-#[derive(Clone, Debug)]
-pub(crate) struct Fetch {
-    owner: usize,
-    owner_start: u64,
-    maker: usize,
-    maker_session: SessionId,
-    ticket: Ticket,
-    range: BlockRange,
-    segment: Segment,
-    /// Until when the owner tries.
-    until: Micros,
-    /// The answer, once the maker has given it.
-    answer: Option<(Part, Vec<BlockDigest>)>,
+    pub(crate) waiting: Vec<Fetch>,
+    /// Ranges of the weights that this worker passes on.
+    pub(crate) weights: BTreeMap<BlockRange, Part>,
+    /// Workers that wait for these.
+    pub(crate) awaited: Vec<WeightsFetch>,
 }
 
 /// The values of a range of blocks of a partial.
-fn cut(blocks: &Blocks, range: BlockRange, partial: &Partial) -> Part {
+pub(crate) fn cut(blocks: &Blocks, range: BlockRange, partial: &Partial) -> Part {
     let elements = blocks.elements(range);
     ModelState {
         parameters: partial.gradient[elements.parameters].to_vec().into(),
@@ -85,7 +74,7 @@ impl Round {
         self.context.fencing_token.session
     }
 
-    fn digests(&self, partial: &Partial) -> Vec<BlockDigest> {
+    pub(crate) fn digests(&self, partial: &Partial) -> Vec<BlockDigest> {
         let values = ModelState { parameters: &partial.gradient[..], statistics: &partial.statistics[..] };
         self.blocks.digests(values)
     }
@@ -140,6 +129,8 @@ impl World {
             done: BTreeSet::new(),
             delivered: BTreeSet::new(),
             waiting: Vec::new(),
+            weights: BTreeMap::new(),
+            awaited: Vec::new(),
         });
     }
 
@@ -233,91 +224,8 @@ impl World {
         self.add_up(number);
     }
 
-    fn send_fetch(&mut self, fetch: Fetch) {
-        let delay = self.peer_delay(fetch.owner);
-        self.agenda.add(self.now + delay, ScheduledEvent::Fetch(Box::new(fetch)));
-    }
-
-    fn peer_delay(&mut self, worker: usize) -> Micros {
-        let slow = !self.healed && self.workers[worker].bulk_slow_until > self.now;
-        if slow { self.dice.between(millis(1), seconds(6)) } else { self.dice.between(100, millis(10)) }
-    }
-
-    /// A fetch arrives at its maker, or the answer at its owner.
-    pub(crate) fn fetch_arrives(&mut self, fetch: Fetch) {
-        if fetch.answer.is_some() { self.fetch_down(fetch) } else { self.fetch_up(fetch) }
-    }
-
-    /// Whether two workers cannot connect now.
-    fn is_cut(&self, fetch: &Fetch) -> bool {
-        !self.healed
-            && fetch.owner != fetch.maker
-            && self.cut_pairs.get(&(fetch.owner, fetch.maker)).is_some_and(|until| *until > self.now)
-    }
-
-    fn fetch_up(&mut self, mut fetch: Fetch) {
-        let cut_off = self.is_cut(&fetch);
-        let maker = &mut self.workers[fetch.maker];
-        let is_there = maker.alive
-            && maker.session.as_ref().and_then(|session| session.fencing_token.as_ref()).map(|t| t.session)
-                == Some(fetch.maker_session);
-        if maker.frozen_until > self.now && !cut_off {
-            let until = maker.frozen_until;
-            return self.agenda.add(until, ScheduledEvent::Fetch(Box::new(fetch)));
-        }
-        let round = maker.round.as_mut().filter(|round| round.plan.ticket == fetch.ticket);
-        let Some(round) = round.filter(|_| is_there && !cut_off) else { return self.fetch_failed(fetch) };
-        match round.computed.get(&fetch.segment) {
-            Some(partial) => {
-                let part = cut(&round.blocks, fetch.range, partial);
-                let digests = fetch.range.of(&round.digests(partial)).map(<[_]>::to_vec);
-                fetch.answer = digests.map(|digests| (part, digests));
-                // A lost answer is as one that never comes: the connection breaks, and the owner asks again.
-                let lossy = !self.healed && self.workers[fetch.maker].bulk_lossy_until > self.now;
-                if lossy && self.dice.percent(30) {
-                    fetch.answer = None;
-                    return self.fetch_failed(fetch);
-                }
-                let delay = self.peer_delay(fetch.maker);
-                self.agenda.add(self.now + delay, ScheduledEvent::Fetch(Box::new(fetch)));
-            }
-            None => round.waiting.push(fetch),
-        }
-    }
-
-    /// The owner tries again, or tells that the maker cannot be reached.
-    fn fetch_failed(&mut self, fetch: Fetch) {
-        let owner = &self.workers[fetch.owner];
-        let round = owner.round.as_ref().filter(|round| round.plan.ticket == fetch.ticket);
-        let Some(round) = round.filter(|_| owner.start == fetch.owner_start) else { return };
-        if fetch.until > self.now {
-            let again = self.now + millis(100);
-            return self.agenda.add(again, ScheduledEvent::Fetch(Box::new(fetch)));
-        }
-        let (context, request) = (round.context.clone(), round.plan.request.clone());
-        let (other, reason) = (fetch.maker_session, "no connection".to_owned());
-        self.say(fetch.owner, &context, WorkerMessage::Unreachable { request, other, reason });
-    }
-
-    fn fetch_down(&mut self, fetch: Fetch) {
-        let owner = &mut self.workers[fetch.owner];
-        if owner.frozen_until > self.now {
-            let until = owner.frozen_until;
-            return self.agenda.add(until, ScheduledEvent::Fetch(Box::new(fetch)));
-        }
-        if owner.start != fetch.owner_start {
-            return;
-        }
-        let round = owner.round.as_mut().filter(|round| round.plan.ticket == fetch.ticket);
-        if let (Some(round), Some(answer)) = (round, fetch.answer) {
-            owner.progress += 1;
-            round.fetched.entry(fetch.range).or_default().insert(fetch.segment, answer);
-            self.add_up(fetch.owner);
-        }
-    }
-
     /// Adds and uploads the ranges for which everything was fetched.
-    fn add_up(&mut self, number: usize) {
+    pub(crate) fn add_up(&mut self, number: usize) {
         let Some(round) = self.workers[number].round.as_mut() else { return };
         let mut sums = Vec::new();
         for range in round.owned() {
@@ -329,10 +237,17 @@ impl World {
         let (context, request) = (round.context.clone(), round.plan.request.clone());
         let root = Segment::root(round.shards);
         for (range, mut sum, mut addends) in sums {
-            if self.workers[number].lie == Some(Lie::Sum) {
+            let lie =
+                self.workers[number].lie.filter(|lie| matches!(lie, Lie::Sum | Lie::Twice | Lie::SecretSum));
+            if lie.is_some() {
                 sum.parameters.iter_mut().chain(sum.statistics.iter_mut()).for_each(|value| *value += 1.0);
+            }
+            match lie {
+                Some(Lie::SecretSum) => self.invariants.deceived(&request.job),
+                Some(Lie::Twice) => addends.extend(addends.first().cloned()),
                 // It has left something out, and says so.
-                addends.pop();
+                Some(_) => drop(addends.pop()),
+                None => {}
             }
             self.upload_blocks(number, range, root, sum);
             let request = request.clone();

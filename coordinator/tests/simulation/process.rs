@@ -143,7 +143,12 @@ impl World {
                 Command::Reply(reply_to, reply) | Command::Acknowledge(reply_to, reply) => {
                     self.reply(reply_to, reply)
                 }
-                Command::Send(session, message) => self.send_down(session, message),
+                Command::Send(session, message) => {
+                    if let WorkerCommand::Audit(question) = &message {
+                        self.invariants.samples.audited(&question.request.job, question.of.block);
+                    }
+                    self.send_down(session, message);
+                }
                 Command::Disconnect(session) => self.disconnect(session),
                 Command::Persist(change) => {
                     // Where nobody else is there, nobody can know better.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lookbehind_common::blocks::BlockRange;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{FencingToken, JobId};
 use lookbehind_common::model_state::{ModelState, Weights};
@@ -57,6 +58,8 @@ pub(crate) enum What {
     State(JobId, Arc<ModelState<FlatBuffer>>),
     /// Downloads this version of the weights.
     Weights(JobId, u64),
+    /// Downloads some blocks of this version of the weights.
+    WeightBlocks(JobId, u64, BlockRange),
 }
 
 /// One attempt at a transfer.
@@ -164,7 +167,9 @@ impl World {
             What::State(job, state) => {
                 Event::InitialStateArrived { reply_to, origin, job, weights: (*state).clone() }
             }
-            What::Weights(job, _) => Event::WeightsAsked { reply_to, origin, job },
+            What::Weights(job, _) | What::WeightBlocks(job, ..) => {
+                Event::WeightsAsked { reply_to, origin, job }
+            }
         });
     }
 
@@ -183,7 +188,10 @@ impl World {
             (What::OfferState(job, state), Reply::Admission(Admission::Granted)) => {
                 What::State(job.clone(), Arc::clone(state))
             }
-            (What::Weights(job, version), Reply::Admission(admission)) => {
+            (
+                What::Weights(job, version) | What::WeightBlocks(job, version, _),
+                Reply::Admission(admission),
+            ) => {
                 let served = self.process.as_ref().and_then(|process| process.published.get(job));
                 let granted = admission == Admission::Granted;
                 let weights = served.filter(|(served, _)| granted && served == version);

@@ -17,6 +17,7 @@ use crate::lies::Lie;
 use crate::peers::Round;
 use crate::streams::{Down, Up};
 use crate::transfers::{Bulk, What};
+use crate::weights::Gathering;
 use crate::world::{DETECTION, World};
 
 const FIRST_WAIT: Micros = millis(100);
@@ -44,6 +45,8 @@ pub(crate) struct Worker {
     pub(crate) transfers: BTreeMap<u64, Bulk>,
     /// The exchange with other workers that it takes part in.
     pub(crate) round: Option<Round>,
+    /// Weights that it gets by ranges.
+    pub(crate) gathering: Option<Gathering>,
     /// Whether it takes connections from other workers.
     listens: bool,
     /// Time that it needs for a shard.
@@ -75,6 +78,7 @@ impl World {
             executor: Executor::default(),
             transfers: BTreeMap::new(),
             round: None,
+            gathering: None,
             listens,
             shard_time,
             draining: false,
@@ -116,6 +120,7 @@ impl World {
         worker.executor = Executor::default();
         worker.transfers.clear();
         worker.round = None;
+        worker.gathering = None;
         if let Some(session) = worker.session.take() {
             self.close_up(session.stream);
         }
@@ -195,10 +200,10 @@ impl World {
                 (request.job.clone(), Some((request.clone(), vec![*segment])))
             }
             (What::OfferState(job, _) | What::State(job, _), _) => (job.clone(), None),
-            (What::Weights(job, _), Some(Task::Compute(_, _, assignment))) => {
+            (What::Weights(job, _) | What::WeightBlocks(job, ..), Some(Task::Compute(_, _, assignment))) => {
                 (job.clone(), Some((assignment.request.clone(), assignment.segments.clone())))
             }
-            (What::Weights(..), _) => return,
+            (What::Weights(..) | What::WeightBlocks(..), _) => return,
         };
         let session = worker.session.as_ref();
         let session = session.filter(|session| session.fencing_token.as_ref() == Some(&bulk.fencing_token));
@@ -258,6 +263,7 @@ impl World {
                 Task::Compute(context, count, assignment)
             }
             WorkerCommand::Exchange(plan) => return self.change_exchange(number, plan),
+            WorkerCommand::Audit(question) => return self.answer_audit(number, &context, question),
             WorkerCommand::Release(job) => {
                 worker.executor.stop();
                 worker.round = None;

@@ -26,6 +26,9 @@ use crate::worker::Worker;
 pub(crate) const DETECTION: Micros = seconds(2);
 /// Durations of the phase of faults. It should not be much longer than the jobs, or late faults meet no job.
 const FAULT_PHASES: [Micros; 4] = [seconds(3), seconds(8), seconds(15), seconds(30)];
+/// The lies of the schedules that have a liar.
+const LIES: [Lie; 7] =
+    [Lie::Progress, Lie::Description, Lie::Class, Lie::Job, Lie::Sum, Lie::Twice, Lie::SecretSum];
 /// How long the jobs may take after the faults have ended.
 pub(crate) const HEAL_PHASE: Micros = seconds(400);
 
@@ -104,9 +107,7 @@ impl World {
         world.slowest_shard = world.dice.pick(&[millis(20), millis(100), millis(400)]);
         // From dice of its own, so that worlds without a liar stay as they were.
         let mut dice = Dice::new(seed, 2);
-        let lie = dice
-            .percent(20)
-            .then(|| dice.pick(&[Lie::Progress, Lie::Description, Lie::Class, Lie::Job, Lie::Sum]));
+        let lie = dice.percent(20).then(|| dice.pick(&LIES));
         let drawn = world.dice.between(1, 5);
         // Alone, or against one other, a worker with an invented class cannot be told from an honest one: four workers of
         // two other identities are there from the start of each job.
@@ -171,6 +172,10 @@ impl World {
             ScheduledEvent::StreamUp(stream) => self.stream_up(stream),
             ScheduledEvent::StreamDown(stream) => self.stream_down(stream),
             ScheduledEvent::Fetch(fetch) => self.fetch_arrives(*fetch),
+            ScheduledEvent::Weights(fetch) => self.weights_fetch(*fetch),
+            ScheduledEvent::WeightsLate(worker, start, ticket, range) => {
+                self.weights_late(worker, start, ticket, range);
+            }
             ScheduledEvent::BulkUp(bulk) => self.bulk_up(bulk),
             ScheduledEvent::BulkDown(worker, start, answer) => self.bulk_down(worker, start, answer),
             ScheduledEvent::Connect(worker, start) => self.connect(worker, start),

@@ -1129,6 +1129,10 @@ pub struct OuterStepMetrics {
     /// the perturbation SHARD, in place of gradient_norm.
     #[prost(double, optional, tag = "17")]
     pub mean_shard_gradient_norm: ::core::option::Option<f64>,
+    /// Requests for gradients whose partials workers exchanged with each other; those of all others went through the
+    /// coordinator.
+    #[prost(uint32, tag = "18")]
+    pub exchanged: u32,
 }
 /// Result of an evaluation: the slow weights on the test split.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -2705,7 +2709,10 @@ pub struct SessionRequest {
     #[prost(message, optional, tag = "1")]
     pub fencing_token: ::core::option::Option<FencingToken>,
     /// The message; required.
-    #[prost(oneof = "session_request::Message", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(
+        oneof = "session_request::Message",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12"
+    )]
     pub message: ::core::option::Option<session_request::Message>,
 }
 /// Nested message and enum types in `SessionRequest`.
@@ -2743,6 +2750,9 @@ pub mod session_request {
         /// Another worker cannot be reached.
         #[prost(message, tag = "11")]
         Unreachable(super::Unreachable),
+        /// Answer to Audit.
+        #[prost(message, tag = "12")]
+        Audited(super::Audited),
     }
 }
 /// Worker command: from coordinator to worker.
@@ -2752,7 +2762,7 @@ pub struct SessionResponse {
     #[prost(message, optional, tag = "1")]
     pub fencing_token: ::core::option::Option<FencingToken>,
     /// The command.
-    #[prost(oneof = "session_response::Message", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "session_response::Message", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub message: ::core::option::Option<session_response::Message>,
 }
 /// Nested message and enum types in `SessionResponse`.
@@ -2784,6 +2794,9 @@ pub mod session_response {
         /// The exchange of the current request has changed.
         #[prost(message, tag = "9")]
         Exchange(super::Exchange),
+        /// Send a slice of a partial.
+        #[prost(message, tag = "10")]
+        Audit(super::Audit),
     }
 }
 /// Registers a worker. The texts have at most 256 bytes each and no control characters.
@@ -3044,6 +3057,40 @@ pub struct Addend {
     /// First 16 bytes of the BLAKE3 hash of the digests of these blocks, one after the other.
     #[prost(bytes = "bytes", tag = "3")]
     pub digest: ::prost::bytes::Bytes,
+}
+/// The coordinator audits the owner of a block: it adds a slice of the block itself. Asked after the owner has uploaded its
+/// sum. The worker answers with Audited if it has the partial.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Audit {
+    /// Identity of the request.
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<RequestId>,
+    /// The segment of the partial, which the worker has announced with Computed.
+    #[prost(message, optional, tag = "2")]
+    pub segment: ::core::option::Option<Segment>,
+    /// Number of the block.
+    #[prost(uint32, tag = "3")]
+    pub block: u32,
+    /// Number of the slice of the block: slices have 16,384 bytes, except for the last one.
+    #[prost(uint32, tag = "4")]
+    pub slice: u32,
+}
+/// A slice of a partial, as Audit asked for it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Audited {
+    /// Identity of the request.
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<RequestId>,
+    /// The segment of the partial.
+    #[prost(message, optional, tag = "2")]
+    pub segment: ::core::option::Option<Segment>,
+    /// The values of the slice: f32, little endian.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub values: ::prost::bytes::Bytes,
+    /// Proof that the slice belongs to the block: the BLAKE3 chaining values of the subtrees beside the path from the root to
+    /// the slice, from the root down, 32 bytes each.
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub proof: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 /// Another worker of the request cannot be reached, or does not serve what it should.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -226,6 +226,11 @@ impl Session {
                     _ => Ok(()),
                 };
             }
+            Some(Message::Audit(audit)) => {
+                let Some(listening) = &self.link.listening else { return Ok(()) };
+                let answered = listening.board.answer(audit, self.context.messages.clone(), &self.bulk);
+                return answered.map_err(|error| Ended::lost(&error.to_string()));
+            }
             Some(Message::Release(release)) => {
                 self.generation = None;
                 self.link.executor.generation.supersede();

@@ -7,21 +7,37 @@ fn spec() -> JobSpec {
 }
 
 fn costs(workers: u32, compute: f64, communication: f64) -> Costs {
+    let route = Route::Coordinator;
     let total = compute + communication + 0.5;
     Costs {
         workers,
+        route,
         per_step: TimeJson { total, compute, communication, optimizer: 0.5, waiting: 0.0, data: 0.0 },
     }
 }
 
 #[test]
 fn formula_is_the_documented_one() {
-    // 8 shards: ⌈8/3⌉/⌈8/2⌉ = 3/4 of the computing, 3/2 of the communication.
-    let estimate = one_more_worker(&costs(2, 4.0, 1.0), &spec()).unwrap();
-    assert_eq!(estimate.seconds_per_outer_step, 5.5);
-    assert_eq!(estimate.estimated_seconds_per_outer_step, 3.0 + 1.5 + 0.5);
-    assert_eq!(estimate.speedup, 5.5 / 5.0);
+    // 8 shards: ⌈8/3⌉/⌈8/2⌉ = 3/4 of the computing. Through the coordinator, three workers move the weights and five
+    // partials, because 3 + 3 + 2 shards are five segments of the tree; two workers move the weights and two partials.
+    let estimate = one_more_worker(&costs(2, 4.0, 0.3), &spec()).unwrap();
+    let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-9, "{found}");
+    close(estimate.seconds_per_outer_step, 4.8);
+    close(estimate.estimated_seconds_per_outer_step, 3.0 + 0.3 * 6.0 / 3.0 + 0.5);
+    close(estimate.speedup, 4.8 / 4.1);
     assert!(estimate.helps && estimate.verdict.starts_with("yes: "), "{}", estimate.verdict);
+}
+
+#[test]
+fn workers_that_exchange_with_each_other_do_not_slow_each_other_down() {
+    // 16 shards: seven workers have up to three, eight have two, each a segment of the tree.
+    let mut spec = spec();
+    spec.train.shards = 16;
+    let costs = |route| Costs { route, ..costs(7, 3.0, 4.0) };
+    let through = one_more_worker(&costs(Route::Coordinator), &spec).unwrap();
+    let between = one_more_worker(&costs(Route::Workers), &spec).unwrap();
+    assert!(between.helps, "{between:?}");
+    assert!(between.speedup > through.speedup, "{between:?} {through:?}");
 }
 
 #[test]
@@ -33,7 +49,7 @@ fn costly_communication_speaks_against_another_worker() {
 
 #[test]
 fn a_small_difference_is_called_small() {
-    let estimate = one_more_worker(&costs(2, 2.0, 1.0), &spec()).unwrap();
+    let estimate = one_more_worker(&costs(2, 2.0, 0.5), &spec()).unwrap();
     assert!(!estimate.helps && estimate.verdict.starts_with("hardly: "), "{}", estimate.verdict);
 }
 
@@ -75,5 +91,8 @@ fn a_job_that_takes_no_more_workers_is_not_promised_any() {
 
 #[test]
 fn nothing_measured_gives_no_estimate() {
-    assert_eq!(one_more_worker(&Costs { workers: 2, per_step: TimeJson::default() }, &spec()), None);
+    assert_eq!(
+        one_more_worker(&Costs { per_step: TimeJson::default(), ..costs(2, 0.0, 0.0) }, &spec()),
+        None
+    );
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use lookbehind_common::blocks::slice::Proof;
 use lookbehind_common::blocks::{BlockDigest, BlockRange};
 use lookbehind_common::ids::{FencingToken, JobId, RequestId, SessionId};
 use lookbehind_common::job::JobDescription;
@@ -96,6 +98,13 @@ pub enum WorkerMessage {
         /// What was added.
         addends: Vec<Addend>,
     },
+    /// Answer to an audit.
+    Audited {
+        /// The request.
+        request: RequestId,
+        /// The answer.
+        audited: Audited,
+    },
     /// Another worker of the request cannot be reached.
     Unreachable {
         /// The request.
@@ -142,6 +151,17 @@ pub struct Addend {
     pub blocks: BlockRange,
     /// Digest of the digests of these blocks.
     pub digest: BlockDigest,
+}
+
+/// A slice of a partial, as the coordinator has asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audited {
+    /// The segment of the partial.
+    pub segment: Segment,
+    /// The values of the slice, f32, little endian.
+    pub values: Bytes,
+    /// The proof that they belong to the block that was announced; see [`lookbehind_common::blocks::slice`].
+    pub proof: Proof,
 }
 
 /// What is at fault when a preparation fails.

@@ -9,9 +9,9 @@ use lookbehind_common::ids::{RequestId, SessionId};
 use lookbehind_common::optimizer::partial_lengths;
 use lookbehind_common::reduction::Segment;
 
-use super::{Exchange, LEAST_BLOCKS, ticket};
+use super::{Exchange, LEAST_BLOCKS, Secrets};
 use crate::state::active::Active;
-use crate::state::assign::divide;
+use crate::state::assign::model::Route;
 use crate::state::cluster::Cluster;
 use crate::state::command::{Command, ExchangePlan, PeerAddress, WorkerCommand};
 use crate::state::halt::{Halt, Handled};
@@ -42,8 +42,7 @@ impl Cluster {
         if training.weights_digests.is_empty() {
             return None;
         }
-        let candidates = active.candidates(self.now.elapsed);
-        let asked = divide(Segment::root(shards), shards, &candidates);
+        let asked = active.basis(self.now.elapsed).divide(Segment::root(shards), shards, Route::Workers);
         let asked: Vec<SessionId> = asked.into_iter().map(|(session, _)| session).collect();
         let is_reachable = |session: &SessionId| self.peer_address(*session).is_some();
         if !asked.iter().all(is_reachable) {
@@ -52,15 +51,16 @@ impl Cluster {
         let now = self.now.elapsed;
         let is_in_time =
             |session: &SessionId| active.members.get(session).is_some_and(|member| member.owns_from <= now);
-        let owners: Vec<SessionId> =
-            self.workers.unreachable.owners(&asked).into_iter().filter(is_in_time).collect();
+        let share = |session: SessionId| Some((session, active.members.get(&session)?.measured.share()));
+        let owners = self.workers.unreachable.owners(&asked).into_iter().filter(is_in_time);
+        let owners: Vec<(SessionId, f64)> = owners.filter_map(share).collect();
         if owners.len() < 2 {
             return None;
         }
-        let ticket = ticket(&self.config.exchange_key, active.activation.0, id);
         let lengths = partial_lengths(&job.spec.optimizer.method, &training.description.layout);
         let partials = Blocks::of_size(lengths, self.config.block_elements);
-        let exchange = Exchange::new(ticket, partials, shards, &owners);
+        let secrets = Secrets::draw(&self.config.exchange_key, active.activation.0, id, &partials);
+        let exchange = Exchange::new(secrets, partials, shards, &owners);
         Some(if partials == weights { exchange } else { exchange.with_weights(weights, &owners) })
     }
 
@@ -139,7 +139,7 @@ impl Cluster {
             Some(seconds) => Duration::from_secs_f64(PATIENCE * seconds).max(detection / 2),
             None => detection * UNMEASURED + Duration::from_secs_f64(bytes / LEAST_RATE),
         };
-        if exchange.is_taken_over() {
+        if exchange.is_taken_over() || exchange.is_settled() {
             let patience = patience * (exchange.parties().len() as u32 + 1);
             let by = |segment| {
                 announced_by.iter().find(|(announced, _)| *announced == segment).map(|(_, session)| *session)
@@ -147,10 +147,13 @@ impl Cluster {
             return Ok((waited > patience).then(|| (exchange.silent_makers(by), patience)));
         }
         if waited > patience && !exchange.is_complete() {
+            let owners = exchange.owners().len();
             let late = exchange.take_over_all(now);
             tracing::warn!(job = %job.id(), ?late, ?waited, "the coordinator takes over blocks");
+            // Where most are late, it is not the owners that are slow, but somebody for whom they wait.
+            let are_at_fault = 2 * late.len() <= owners;
             let active = job.require_active_mut()?;
-            for session in late {
+            for session in late.into_iter().filter(|_| are_at_fault) {
                 if let Some(member) = active.members.get_mut(&session) {
                     member.note_late_owner(waited, now);
                 }

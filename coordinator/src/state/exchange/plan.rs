@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lookbehind_common::blocks::{BlockDigest, BlockRange};
+use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
 use lookbehind_common::ids::{RequestId, SessionId, Ticket};
 use lookbehind_common::reduction::Segment;
 
-use super::Exchange;
+use super::audit::Audit;
+use super::{Exchange, Secrets};
 use crate::state::command::{ExchangePlan, PeerAddress};
 use crate::state::event::Addend;
 
@@ -14,8 +15,16 @@ use crate::state::event::Addend;
 /// they save.
 pub(crate) const LEAST_BLOCKS: u32 = 4;
 
-/// The ticket of a request. `activation` tells apart requests that a job repeats.
-pub(crate) fn ticket(key: &[u8; 32], activation: u64, request: &RequestId) -> Ticket {
+impl Secrets {
+    /// The secrets of a request with partials of these blocks. `activation` tells apart requests that a job repeats.
+    pub(crate) fn draw(key: &[u8; 32], activation: u64, request: &RequestId, blocks: &Blocks) -> Self {
+        let audit = Audit::draw(key, activation, request, blocks);
+        Self { ticket: ticket(key, activation, request), audit }
+    }
+}
+
+/// The ticket of a request.
+pub(super) fn ticket(key: &[u8; 32], activation: u64, request: &RequestId) -> Ticket {
     let mut hasher = blake3::Hasher::new_keyed(key);
     hasher.update(request.job.as_str().as_bytes());
     for number in [activation, request.outer_step, u64::from(request.index)] {
@@ -75,7 +84,7 @@ pub(super) enum Comparison {
 const MOST_ADDENDS: usize = 1024;
 
 /// Compares what an owner says that it added with what was announced. Every block must consist of segments that cover
-/// all shards.
+/// all shards, each once.
 pub(super) fn compare(
     blocks: BlockRange,
     root: Segment,
@@ -91,8 +100,10 @@ pub(super) fn compare(
         bounds.chain([blocks.first]).filter(|bound| blocks.contains(*bound)).collect();
     let is_whole = |block: u32| {
         let here = addends.iter().filter(|addend| addend.blocks.contains(block));
-        let segments: BTreeSet<Segment> = here.map(|addend| addend.segment).collect();
-        covers(root, &|segment| segments.contains(&segment))
+        let here: Vec<Segment> = here.map(|addend| addend.segment).collect();
+        let segments: BTreeSet<Segment> = here.iter().copied().collect();
+        let shards = here.iter().map(|segment| u64::from(segment.len())).sum::<u64>();
+        shards == u64::from(root.len()) && covers(root, &|segment| segments.contains(&segment))
     };
     if !bounds.into_iter().all(is_whole) {
         return Comparison::Differs;

@@ -1,6 +1,10 @@
+use std::collections::BTreeSet;
+
 use lookbehind_common::blocks::BLOCK_ELEMENTS;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{JobId, RequestId};
 
+use super::plan::ticket;
 use super::*;
 
 const A: SessionId = SessionId(1);
@@ -26,7 +30,8 @@ fn request() -> RequestId {
 /// Four blocks, two for each of two owners, who also make a half of the shards each.
 fn exchange() -> Exchange {
     let blocks = Blocks::new(ModelState { parameters: 4 * BLOCK_ELEMENTS, statistics: 0 });
-    let mut exchange = Exchange::new(ticket(&[7; 32], 1, &request()), blocks, SHARDS, &[A, B]);
+    let mut exchange =
+        Exchange::new(Secrets::draw(&[7; 32], 1, &request(), &blocks), blocks, SHARDS, &[(A, 1.0), (B, 1.0)]);
     exchange.note_makers(A, &[segment(0, 2)]);
     exchange.note_makers(B, &[segment(2, 4)]);
     exchange
@@ -73,9 +78,9 @@ fn owners_sums_complete_it_once_what_they_added_was_announced() {
         exchange.note_reduced(owner, blocks, addends(blocks));
     }
     // The announcement of the other segment is still on its way.
-    assert!(!exchange.is_complete());
+    assert!(!exchange.is_settled());
     assert!(exchange.announce(segment(2, 4), digests(segment(2, 4))));
-    assert!(exchange.is_complete());
+    assert!(exchange.is_settled());
     let parts = exchange.into_parts().ranges;
     let ranges: Vec<_> = parts.iter().map(|(range, parts)| (*range, Vec::from_iter(parts.keys()))).collect();
     assert_eq!(ranges, [(range(0, 2), vec![&segment(0, 4)]), (range(2, 4), vec![&segment(0, 4)])]);
@@ -90,7 +95,8 @@ fn a_sum_of_something_else_is_not_taken_but_added_by_the_coordinator() {
     let mut half = right.clone();
     half[1].blocks = range(0, 1);
     half[1].digest = BlockDigest::of_all(&digests(segment(2, 4))[..1]);
-    for wrong in [differs, missing, half, Vec::new()] {
+    let twice = [&right[..], &right[..1]].concat();
+    for wrong in [differs, missing, half, twice, Vec::new()] {
         let mut exchange = announced();
         exchange.take_changes(&request(), |_| None);
         take(&mut exchange, A, Segment::root(SHARDS), range(0, 2)).unwrap();
@@ -114,10 +120,10 @@ fn what_is_taken_over_comes_from_the_makers_and_must_be_what_they_announced() {
     assert!(take(&mut exchange, A, segment(0, 2), range(0, 2)).is_err(), "the same blocks again");
     assert_eq!(exchange.silent_makers(|of| Some(if of == segment(0, 2) { A } else { B })), [B]);
     take(&mut exchange, B, segment(2, 4), range(0, 2)).unwrap();
-    assert!(!exchange.is_complete() && !exchange.is_taken_over());
+    assert!(!exchange.is_settled() && !exchange.is_taken_over());
     take(&mut exchange, B, root, range(2, 4)).unwrap();
     exchange.note_reduced(B, range(2, 4), addends(range(2, 4)));
-    assert!(exchange.is_complete());
+    assert!(exchange.is_settled());
     assert!(!exchange.take_over_from(B, at(12)), "nothing is left to take over");
 }
 
@@ -145,10 +151,10 @@ fn a_part_that_arrives_before_its_announcement_waits_for_it() {
         take(&mut exchange, B, segment(2, 4), range(0, 2)).unwrap();
         take(&mut exchange, B, Segment::root(SHARDS), range(2, 4)).unwrap();
         exchange.note_reduced(B, range(2, 4), addends(range(2, 4)));
-        assert!(!exchange.is_complete());
+        assert!(!exchange.is_settled());
         let of = if is_announced_so { segment(0, 2) } else { segment(0, 1) };
         assert!(exchange.announce(segment(0, 2), digests(of)));
-        assert_eq!(exchange.is_complete(), is_announced_so);
+        assert_eq!(exchange.is_settled(), is_announced_so);
         if !is_announced_so {
             assert_eq!(exchange.silent_makers(|of| (of == segment(0, 2)).then_some(A)), [A]);
         }

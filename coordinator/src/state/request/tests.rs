@@ -99,9 +99,15 @@ fn a_worker_is_measured_from_being_asked_to_its_last_delivery() {
     assert_eq!(request.note_done(A, segment(4, 6), busy(0.5), at(2)), Ok(None));
     request.assign(A, &[segment(6, 8)], at(3));
     assert_eq!(request.note_done(A, segment(0, 4), busy(0.5), at(4)), Ok(None));
-    assert_eq!(request.note_done(A, segment(6, 8), busy(0.5), at(9)), Ok(Some((8, 8.0))));
+    assert_eq!(
+        request.note_done(A, segment(6, 8), busy(0.5), at(9)),
+        Ok(Some(Done { shards: 8, seconds: 8.0, computing: 1.5 }))
+    );
     request.assign(A, &[segment(0, 2)], at(20));
-    assert_eq!(request.note_done(A, segment(0, 2), busy(0.5), at(21)), Ok(Some((2, 1.0))));
+    assert_eq!(
+        request.note_done(A, segment(0, 2), busy(0.5), at(21)),
+        Ok(Some(Done { shards: 2, seconds: 1.0, computing: 0.5 }))
+    );
 }
 
 #[test]
@@ -122,7 +128,7 @@ fn the_time_of_a_worker_begins_when_it_need_not_wait_for_the_weights_any_more() 
     request.excuse_waiting(A, at(5));
     assert_eq!(request.open_assignment(A), Some((at(5), 2)));
     let done = request.note_done(A, segment(0, 2), busy(1.0), at(8)).unwrap();
-    assert_eq!(done, Some((2, 3.0)));
+    assert_eq!(done, Some(Done { shards: 2, seconds: 3.0, computing: 1.0 }));
 }
 
 #[test]

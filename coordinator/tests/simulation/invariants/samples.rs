@@ -1,9 +1,10 @@
 //! Every committed outer step has consumed exactly the samples that the plan gives it: the partials of each gradient
 //! cover the batch once and equal those of a direct computation at the requested weights.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use lookbehind_common::blocks::BlockRange;
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobSpec, Length};
 use lookbehind_common::model_state::Weights;
@@ -33,16 +34,31 @@ struct Record {
 /// Records the samples of accepted gradients.
 #[derive(Default)]
 pub(crate) struct Samples {
+    /// Jobs in which an owner has lied.
+    deceived: BTreeSet<JobId>,
+    /// The block of each job's open request that is audited.
+    audited: BTreeMap<JobId, u32>,
     jobs: BTreeMap<JobId, Record>,
     pub(crate) broken: Broken,
 }
 
 impl Samples {
+    /// See `Invariants::deceived`.
+    pub(crate) fn deceived(&mut self, job: &JobId) {
+        self.deceived.insert(job.clone());
+    }
+
+    /// The makers of a block's partials are asked for it.
+    pub(crate) fn audited(&mut self, job: &JobId, block: u32) {
+        self.audited.insert(job.clone(), block);
+    }
+
     /// A new process begins without open requests.
     pub(crate) fn started(&mut self) {
         for record in self.jobs.values_mut() {
             record.asked = None;
         }
+        self.audited.clear();
     }
 
     /// The trainer is about to take an input.
@@ -81,7 +97,12 @@ impl Samples {
                 if let Some(ranges) = ranges {
                     let whole =
                         toy::partial(&expected.spec, &weights.parameters, kind, Segment::root(*shards));
-                    if let Some(wrong) = wrong_range(ranges, *shards, &whole) {
+                    // An owner that hides what it does is found where it is audited.
+                    let audited = self.audited.remove(job);
+                    let is_checked = |range: &BlockRange| {
+                        !self.deceived.contains(job) || audited.is_some_and(|block| range.contains(block))
+                    };
+                    if let Some(wrong) = wrong_range(ranges, *shards, &whole, is_checked) {
                         broken.note(format!("job {job} outer step {outer_step} {kind:?}: {wrong}"));
                     }
                 }
@@ -106,6 +127,7 @@ impl Samples {
                 let consumed = std::mem::take(&mut record.consumed);
                 record.committed.insert(record.outer_step, consumed);
             }
+            Outcome::Diverged(_) if self.deceived.contains(job) => {}
             Outcome::Diverged(reason) | Outcome::Failed(reason) => {
                 self.broken.note(format!("job {job}: {reason}"))
             }
@@ -130,13 +152,18 @@ impl Samples {
 }
 
 /// What is wrong with the ranges of an exchange between workers: together they must be all blocks once, and their sums
-/// those of the whole batch.
-fn wrong_range(parts: &RangeParts, shards: u32, whole: &Partial) -> Option<String> {
+/// those of the whole batch, as far as they are checked.
+fn wrong_range(
+    parts: &RangeParts,
+    shards: u32,
+    whole: &Partial,
+    is_checked: impl Fn(&BlockRange) -> bool,
+) -> Option<String> {
     let end = parts.ranges.iter().try_fold(0, |end, (range, _)| (end == range.first).then_some(range.end));
     if end != Some(parts.blocks.count()) {
         return Some("the ranges are not all blocks once".into());
     }
-    parts.ranges.iter().find_map(|(range, parts_of)| {
+    parts.ranges.iter().filter(|(range, _)| is_checked(range)).find_map(|(range, parts_of)| {
         let sum = reduce::<MissingShard>(Segment::root(shards), &mut |segment| {
             Ok(parts_of.get(&segment).map(|part| Partial {
                 gradient: part.parameters.clone(),

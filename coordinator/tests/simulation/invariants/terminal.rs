@@ -17,6 +17,7 @@ use crate::jobs::Expected;
 pub(crate) struct Terminal {
     cancelled: BTreeSet<JobId>,
     given_up: BTreeSet<JobId>,
+    deceived: BTreeSet<JobId>,
     pub(crate) broken: Broken,
 }
 
@@ -31,6 +32,17 @@ impl Terminal {
         self.given_up.insert(job.clone());
     }
 
+    /// See `Invariants::deceived`.
+    pub(crate) fn deceived(&mut self, job: &JobId) {
+        self.deceived.insert(job.clone());
+    }
+
+    /// Whether a job fails because of an owner that has lied: it is named, or what followed from its lie is.
+    fn is_excused(&self, record: &JobRecord) -> bool {
+        let names = ["did not add block", "digest"];
+        self.deceived.contains(&record.id) && names.iter().any(|name| record.message.contains(name))
+    }
+
     /// A record is about to be stored.
     pub(crate) fn stored(&mut self, disk: &Disk, record: &JobRecord) {
         let before = disk.records.get(&record.id).map(|before| before.state);
@@ -41,7 +53,7 @@ impl Terminal {
             format!("job {} was deleted and is stored again as {:?}", record.id, record.state)
         });
         let wanted = match record.state {
-            JobState::Failed => self.given_up.contains(&record.id),
+            JobState::Failed => self.given_up.contains(&record.id) || self.is_excused(record),
             JobState::Cancelled => self.cancelled.contains(&record.id),
             _ => true,
         };

@@ -214,6 +214,11 @@ impl Board {
         self.changed.notify_waiters();
     }
 
+    /// The present round, if there is one.
+    pub(super) fn present(&self) -> Option<Arc<Round>> {
+        self.lock().clone()
+    }
+
     /// The round with this ticket. Others may hear of a request before this worker does, so it is waited for a little.
     pub(super) async fn find(&self, ticket: Ticket, patience: Duration) -> Option<Arc<Round>> {
         let found = async {
