@@ -6,6 +6,7 @@
 //! a request ends whatever happens between workers, and all ways come to the same bytes.
 
 mod between;
+mod doubt;
 mod parties;
 mod plan;
 
@@ -18,6 +19,7 @@ use lookbehind_common::ids::{SessionId, Ticket};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::reduction::Segment;
 
+pub(crate) use self::doubt::Suspect;
 pub(crate) use self::parties::Unreachable;
 pub(crate) use self::plan::{LEAST_BLOCKS, ticket};
 use super::event::Addend;
@@ -177,6 +179,12 @@ impl Exchange {
         }
     }
 
+    /// Whether a range has this owner, and its sum is awaited.
+    pub(crate) fn owns(&self, session: SessionId, blocks: BlockRange) -> bool {
+        let owned = |range: &OwnedRange| range.blocks == blocks && range.owner == Some(session);
+        self.ranges.iter().any(|range| owned(range) && !range.is_settled)
+    }
+
     fn is_made_by(&self, segment: Segment, session: SessionId) -> bool {
         self.makers.contains(&(segment, session))
     }
@@ -184,6 +192,18 @@ impl Exchange {
     /// The blocks of a range, as those of flat buffers of their own.
     pub(crate) fn blocks_of(&self, range: BlockRange) -> Blocks {
         self.blocks.cut(range)
+    }
+
+    /// Why blocks of a segment are not those that were announced; `None` if they are, or nothing was announced.
+    pub(crate) fn contradicts(
+        &self,
+        segment: Segment,
+        blocks: BlockRange,
+        digests: &[BlockDigest],
+    ) -> Option<String> {
+        let announced = self.announced.get(&segment).and_then(|digests| blocks.of(digests));
+        let differs = announced.is_some_and(|announced| announced != digests);
+        differs.then(|| format!("{blocks} of {segment} are not those that were announced"))
     }
 
     /// Takes blocks that were admitted. Returns whether they were of use; those of a segment are refused if they are not
@@ -197,15 +217,15 @@ impl Exchange {
         digests: &[BlockDigest],
     ) -> Result<(), String> {
         self.admit(session, segment, blocks)?;
-        let announced = self.announced.get(&segment).and_then(|digests| blocks.of(digests));
+        let contradiction = self.contradicts(segment, blocks, digests);
         let range = self.ranges.iter_mut().find(|range| range.blocks == blocks);
         let range = range.ok_or_else(|| format!("{blocks} are no range of the exchange"))?;
-        if range.owner.is_some() {
-            range.sum = Some(part);
-        } else if announced.is_none_or(|announced| announced == digests) {
-            range.parts.insert(segment, (part, digests.to_vec()));
-        } else {
-            return Err(format!("{blocks} of {segment} are not those that were announced"));
+        match (range.owner, contradiction) {
+            (Some(_), _) => range.sum = Some(part),
+            (None, None) => {
+                range.parts.insert(segment, (part, digests.to_vec()));
+            }
+            (None, Some(reason)) => return Err(reason),
         }
         self.settle();
         Ok(())

@@ -22,6 +22,8 @@ pub(crate) enum Lie {
     Job,
     /// It adds the blocks that it owns wrongly.
     Sum,
+    /// It uploads blocks, sums and parts, with values that are not finite. Its whole partials are good.
+    NotFinite,
 }
 
 /// What a worker says that has loaded a job and found this.

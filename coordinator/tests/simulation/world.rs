@@ -104,9 +104,10 @@ impl World {
         world.slowest_shard = world.dice.pick(&[millis(20), millis(100), millis(400)]);
         // From dice of its own, so that worlds without a liar stay as they were.
         let mut dice = Dice::new(seed, 2);
-        let lie = dice
-            .percent(20)
-            .then(|| dice.pick(&[Lie::Progress, Lie::Description, Lie::Class, Lie::Job, Lie::Sum]));
+        let lie = dice.percent(20).then(|| {
+            let lies = [Lie::Progress, Lie::Description, Lie::Class, Lie::Job, Lie::Sum, Lie::NotFinite];
+            dice.pick(&lies)
+        });
         let drawn = world.dice.between(1, 5);
         // Alone, or against one other, a worker with an invented class cannot be told from an honest one: four workers of
         // two other identities are there from the start of each job.
@@ -237,6 +238,7 @@ impl World {
             keep: KeepLimits {
                 jobs: 8,
                 job_bytes: 1 << 20,
+                checkpoint_bytes: 1 << 42,
                 upload_bytes: 0,
                 unused_upload: Duration::from_secs(3600),
             },
