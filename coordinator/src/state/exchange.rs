@@ -185,6 +185,15 @@ impl Exchange {
         self.ranges.iter().any(|range| owned(range) && !range.is_settled)
     }
 
+    /// Whether the owner of a range has said that it added what was announced.
+    pub(crate) fn added_as_announced(&self, session: SessionId, blocks: BlockRange) -> bool {
+        let owned = |range: &&OwnedRange| range.blocks == blocks && range.owner == Some(session);
+        let addends = self.ranges.iter().find(owned).and_then(|range| range.addends.as_ref());
+        addends.is_some_and(|addends| {
+            plan::compare(blocks, self.root, addends, &self.announced) == plan::Comparison::Equal
+        })
+    }
+
     fn is_made_by(&self, segment: Segment, session: SessionId) -> bool {
         self.makers.contains(&(segment, session))
     }

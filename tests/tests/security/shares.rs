@@ -3,10 +3,12 @@
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::upload_initial_weights_request::Part;
 use lookbehind_tests::client::{Client, within};
-use lookbehind_tests::guarded::{self, client};
+use lookbehind_tests::guarded::{self, Credentials, client};
 use lookbehind_tests::jobs::small;
 use tokio::task::JoinSet;
 use tonic::{Code, Status, Streaming};
+
+use super::connections::impatient;
 
 /// Streams of events that one user may have.
 const WATCHERS: usize = 250;
@@ -35,7 +37,8 @@ async fn one_user_gets_a_quarter_of_the_watchers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_user_gets_a_quarter_of_the_uploads_and_loses_them_by_standing_still() {
-    let (cluster, credentials) = guarded::cluster().await;
+    let credentials = Credentials::new();
+    let cluster = impatient(&credentials).await;
     let alice = client(cluster.url(), &credentials.folder("alice"));
     let mut uploads = JoinSet::new();
     for _ in 0..3 {

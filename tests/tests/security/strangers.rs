@@ -2,6 +2,7 @@
 //! meanwhile.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -138,24 +139,35 @@ async fn a_user_who_calls_too_fast_over_many_connections_waits_and_others_do_not
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guests_who_ask_too_fast_are_refused_and_those_who_have_signed_in_are_not() {
-    let (cluster, credentials) = guarded(false).await;
-    let browser = Browser::at(&cluster, Some(&credentials));
+    let credentials = Credentials::new();
+    let coordinator = credentials.folder("coordinator");
+    let cluster = Cluster::guarded(&credentials.folder("admin"), |config| {
+        config.credentials = Some(coordinator);
+        config.http = Some(([127, 0, 0, 1], 0).into());
+        config.failure_detection = Duration::from_millis(500);
+    })
+    .await;
     let mut requests = JoinSet::new();
-    // More at a time than may wait.
-    for _ in 0..400 {
-        let browser = browser.clone();
-        requests.spawn(async move {
-            for _ in 0..1000 {
-                let answer = browser.get("/api/me").send().await.unwrap();
-                if answer.status() == StatusCode::TOO_MANY_REQUESTS {
-                    return true;
+    // Each browser has a connection of its own. Together they ask for more at a time than may wait.
+    for _ in 0..8 {
+        let browser = Browser::at(&cluster, Some(&credentials));
+        for _ in 0..32 {
+            let browser = browser.clone();
+            requests.spawn(async move {
+                for _ in 0..1000 {
+                    // A connection may also be closed.
+                    let answer = browser.get("/api/me").send().await;
+                    if answer.is_ok_and(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS) {
+                        return true;
+                    }
                 }
-            }
-            false
-        });
+                false
+            });
+        }
     }
     let is_refused = within("a request that is refused", requests.join_next()).await;
     assert!(is_refused.expect("a request").expect("no panic"));
+    let browser = Browser::at(&cluster, Some(&credentials));
     let request = browser.get("/api/me").bearer_auth(secret(&credentials, "alice"));
     assert_eq!(within("an answer", request.send()).await.unwrap().status(), StatusCode::OK);
     requests.shutdown().await;

@@ -1,5 +1,5 @@
 //! What is not finite in an exchange. Nobody is believed at once: a range whose owner's sum is not finite is taken over, so
-//! that the makers' parts show whether it is the owner's doing. A part that is not finite ends the exchange; the partials of
+//! that the makers' parts show whether it is the doing of the owner, who has said that it added what was announced. A part that is not finite ends the exchange; the partials of
 //! the request are computed again and go through the coordinator, which asks a worker of another identity where one is
 //! not finite. Who is refuted by that is excluded by name.
 
@@ -33,11 +33,17 @@ impl Cluster {
         let exchange = exchange.ok_or(Halt::Broken("admitted blocks belong to an exchange"))?;
         let (blocks, segment, id) = (header.blocks, header.segment, &header.request);
         if exchange.owns(session, blocks) {
+            let is_its_own = exchange.added_as_announced(session, blocks);
             exchange.take_over_from(session, now);
             let name = self.workers.name(session);
-            tracing::warn!(job = %id.job, worker = name, %blocks, "the sum of an owner is not finite");
             let deed = format!("its sum of {blocks} of {id} was not finite");
-            job.require_training()?.step.suspects.push(Suspect { session, deed });
+            // Otherwise a maker may have given it other blocks than it announced.
+            if is_its_own {
+                job.require_training()?.step.suspects.push(Suspect { session, deed });
+            }
+            let message =
+                format!("a sum of worker {name} is not finite; the coordinator adds these blocks itself");
+            self.note_of_worker(job, &message);
             self.gathered(job)?;
         } else if let Some(reason) = exchange.contradicts(segment, blocks, digests) {
             return Ok(PartialOutcome::Refused(reason));
@@ -59,7 +65,8 @@ impl Cluster {
         tracing::warn!(job = %job.id(), worker = name, deed, "an exchange has ended");
         let training = job.require_training()?;
         training.step.not_finite.insert(name);
-        training.step.suspects.push(Suspect { session, deed });
+        // It explains sums that are not finite: their owners are not suspected any more.
+        training.step.suspects = vec![Suspect { session, deed }];
         training.step.through_coordinator = true;
         let open = training.take_request();
         let (trainer, request) = open.ok_or(Halt::Broken("what is exchanged belongs to an open request"))?;
