@@ -147,7 +147,11 @@ pub fn workers(workers: &[v1::Worker]) -> Vec<String> {
             worker.name.clone(),
             worker.version.clone(),
             worker.device.clone(),
-            if worker.job_id.is_empty() { "-".to_owned() } else { worker.job_id.clone() },
+            match worker.job_id.as_str() {
+                "" if worker.busy => "another user's".to_owned(),
+                "" => "-".to_owned(),
+                id => id.to_owned(),
+            },
             worker.shards_done.to_string(),
             format!("{:.1} s", worker.silent_seconds),
         ]);

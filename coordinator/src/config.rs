@@ -57,6 +57,8 @@ pub struct Config {
     /// Maximum size in bytes of the specifications of all kept jobs together. One user may have a quarter of it, and jobs
     /// that have not ended an eighth.
     pub max_job_bytes: u64,
+    /// Maximum size in bytes of the checkpoints of all kept jobs together. One owner may have a quarter of it.
+    pub max_checkpoint_bytes: u64,
     /// Maximum size in bytes of all uploaded files together. One user may have a quarter of it.
     pub max_upload_bytes: u64,
     /// How long an uploaded file is kept that no job starts from.
@@ -104,6 +106,7 @@ impl Config {
             max_upload: 8 << 30,
             max_jobs: 100_000,
             max_job_bytes: 1 << 30,
+            max_checkpoint_bytes: 4 << 40,
             max_upload_bytes: 64 << 30,
             unused_upload: Duration::from_secs(24 * 3600),
             retention: Retention::default(),

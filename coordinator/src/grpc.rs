@@ -17,7 +17,6 @@ pub(crate) mod views;
 pub(crate) mod watch;
 mod worker_service;
 
-use std::future::Future;
 use std::sync::Arc;
 
 use lookbehind_proto::FILE_DESCRIPTOR_SET;
@@ -25,6 +24,9 @@ use lookbehind_proto::transfer::{FRAME_BYTES, WINDOW_BYTES};
 use lookbehind_proto::v1::job_service_server::JobServiceServer;
 use lookbehind_proto::v1::worker_service_server::WorkerServiceServer;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::task::JoinError;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Server;
 
@@ -52,12 +54,23 @@ pub(crate) struct ListenerConfig {
     pub(crate) connections: usize,
 }
 
-/// Serves all services on one listener until `end` resolves.
+/// Why the services are not served any more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    #[error(transparent)]
+    Transport(#[from] tonic::transport::Error),
+    #[error("its tasks on the threads for strangers: {0}")]
+    Ended(#[from] JoinError),
+}
+
+/// Serves all services on one listener until `end` is cancelled: workers that show a certificate in the present runtime,
+/// all others on the threads of `strangers`.
 pub(crate) async fn serve(
     listener_config: ListenerConfig,
     shared: Shared,
-    end: impl Future<Output = ()>,
-) -> Result<(), tonic::transport::Error> {
+    strangers: Handle,
+    end: CancellationToken,
+) -> Result<(), ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<JobServiceServer<JobServiceImpl>>().await;
     health.set_serving::<WorkerServiceServer<WorkerServiceImpl>>().await;
@@ -72,12 +85,13 @@ pub(crate) async fn serve(
     let v1 = reflection().and_then(|builder| described(builder.build_v1()));
     let v1alpha = reflection().and_then(|builder| described(builder.build_v1alpha()));
     let patience = shared.transfer_idle;
-    let gate = Gate::new(listener_config.guard.clone(), patience, Arc::clone(&shared.observer));
+    let longest_wait = shared.failure_detection;
+    let gate = Gate::new(listener_config.guard.clone(), patience, longest_wait, Arc::clone(&shared.observer));
     let acceptor = Acceptor::new(
         listener_config.listener,
         listener_config.guard,
         listener_config.connections,
-        patience,
+        (patience, longest_wait),
         Arc::clone(&shared.observer),
     );
     // The gate refuses what is too large, before it is decoded.
@@ -85,7 +99,7 @@ pub(crate) async fn serve(
         JobServiceServer::new(JobServiceImpl::new(shared.clone())).max_decoding_message_size(usize::MAX);
     let workers =
         WorkerServiceServer::new(WorkerServiceImpl(shared.clone())).max_decoding_message_size(usize::MAX);
-    Server::builder()
+    let router = Server::builder()
         .max_frame_size(FRAME_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
@@ -99,9 +113,14 @@ pub(crate) async fn serve(
         .add_optional_service(v1alpha)
         .add_service(jobs)
         .add_service(workers)
-        .add_service(TensorServer(shared))
-        .serve_with_incoming_shutdown(acceptor.connections(), end)
-        .await
+        .add_service(TensorServer(shared));
+    let connections = acceptor.connections(&strangers);
+    let of_workers =
+        router.clone().serve_with_incoming_shutdown(connections.workers, end.clone().cancelled_owned());
+    let of_others = router.serve_with_incoming_shutdown(connections.others, end.cancelled_owned());
+    let of_others = strangers.spawn(of_others);
+    tokio::try_join!(async { Ok::<_, ServeError>(of_workers.await?) }, async { Ok(of_others.await??) })?;
+    Ok(())
 }
 
 /// The reflection service. If it cannot be built, the error is logged and the other services start without it.

@@ -10,6 +10,7 @@ mod jobs;
 mod live;
 mod out;
 mod overview;
+mod pace;
 mod places;
 mod routes;
 mod snapshot;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use answer::Refusal;
+use pace::Rates;
 use places::Places;
 use snapshot::Snapshots;
 pub(crate) use views::time;
@@ -36,7 +38,7 @@ use crate::grpc::callers::Guard;
 use crate::observe::Observer;
 use crate::runtime::Shared;
 use crate::state::Caller;
-use crate::state::event::{Event, Reply, UserCall};
+use crate::state::event::{Reply, UserCall};
 
 /// Concurrent event streams. Each one is an open page of the dashboard.
 const STREAMS: usize = 256;
@@ -81,6 +83,7 @@ struct App {
     streams: Arc<Places>,
     histories: Arc<Places>,
     requests: Arc<Places>,
+    rates: Arc<Rates>,
     snapshots: Snapshots,
     end: CancellationToken,
 }
@@ -89,6 +92,7 @@ struct App {
 pub(crate) async fn serve(http_config: HttpConfig, shared: Shared, end: CancellationToken) {
     let tls = http_config.guard.clone().map(encryption);
     let (observer, patience) = (Arc::clone(&shared.observer), shared.transfer_idle);
+    let longest_wait = shared.failure_detection;
     let readiness = health::router(move || observer.ready());
     let snapshots = Snapshots::start(shared.clone(), end.clone());
     let counted: Arc<Observer> = Arc::clone(&shared.observer);
@@ -101,16 +105,16 @@ pub(crate) async fn serve(http_config: HttpConfig, shared: Shared, end: Cancella
         streams: Places::new(STREAMS),
         histories: Places::new(HISTORIES),
         requests: Places::new(REQUESTS),
+        rates: Arc::new(Rates::new(longest_wait)),
         snapshots,
         end: end.clone(),
     };
     let guarded = routes::router(app.clone()).merge(scraped(app.clone(), http_config.registry));
+    // These need no token: the page offers to sign in, and health probes have none.
+    let public = assets::router().merge(readiness);
     let router: Router = guarded
-        .layer(axum::middleware::from_fn_with_state(app, access::check))
-        // Routes that are merged after the layer need no token: the page offers to sign in, and health probes have
-        // none.
-        .merge(assets::router())
-        .merge(readiness);
+        .layer(axum::middleware::from_fn_with_state(app.clone(), access::check))
+        .merge(public.layer(axum::middleware::from_fn_with_state(app, pace::public)));
     let limits = Limits { connections: CONNECTIONS, stalled: patience, ..Limits::default() };
     let server = HttpServer::new(http_config.listener, router).with_tls(tls).with_limits(limits);
     server.with_observer(counted).serve(end).await;
@@ -124,7 +128,7 @@ fn reader() -> Caller {
 
 /// Sends a call to the state machine and waits for the reply, up to a limit.
 async fn ask(shared: &Shared, caller: Caller, call: UserCall) -> Result<Reply, Refusal> {
-    let answer = shared.mailbox.ask(move |reply_to| Event::User { reply_to, caller, call });
+    let answer = shared.mailbox.call(caller, call);
     Ok(tokio::time::timeout(PATIENCE, answer).await.map_err(|_| Refusal::slow())??)
 }
 

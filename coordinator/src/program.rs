@@ -97,6 +97,9 @@ struct Args {
     /// Maximum size in MiB of the specifications of all kept jobs; one user may have a quarter of it.
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     max_job_bytes: u64,
+    /// Maximum size in MiB of the checkpoints of all kept jobs; one owner may have a quarter of it.
+    #[arg(long, value_name = "MIB", default_value_t = 4 * 1024 * 1024)]
+    max_checkpoint_bytes: u64,
     /// Maximum size in MiB of all uploaded files; one user may have a quarter of it.
     #[arg(long, value_name = "MIB", default_value_t = 64 * 1024)]
     max_upload_bytes: u64,
@@ -178,6 +181,7 @@ impl Args {
             max_queued_jobs: self.max_queued_jobs,
             max_jobs: self.max_jobs,
             max_job_bytes: self.max_job_bytes.saturating_mul(1 << 20),
+            max_checkpoint_bytes: self.max_checkpoint_bytes.saturating_mul(1 << 20),
             max_upload_bytes: self.max_upload_bytes.saturating_mul(1 << 20),
             retention: Retention {
                 time: self.retain_jobs_for.map(|days| DAY * days),

@@ -7,6 +7,7 @@ mod feeds;
 mod files;
 mod owner;
 mod storage;
+mod strangers;
 mod turns;
 mod weights;
 
@@ -18,15 +19,17 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use feeds::{Feeds, Subscription};
 pub(crate) use owner::{Clock, Owner};
+pub(crate) use strangers::Strangers;
 pub(crate) use turns::Turn;
 pub(crate) use weights::{Published, WeightsTable};
 
 use crate::observe::Observer;
+use crate::state::Caller;
 use crate::state::command::WorkerCommand;
 use crate::state::event::{CallError, Event, Reply, ReplyTo, UserCall};
 use crate::store::Store;
 
-/// Capacity of the channel to the owner; senders wait when it is full.
+/// Capacity of each lane of the channel to the owner; senders wait when it is full.
 const EVENTS: usize = 1024;
 /// Maximum number of commands waiting to be sent to a worker. The owner never waits for a worker: one that falls
 /// behind further is given up.
@@ -40,9 +43,48 @@ pub(crate) struct Envelope {
     outbox: Option<mpsc::Sender<WorkerCommand>>,
 }
 
-/// Handle for sending events to the owner.
+/// Handle for sending events to the owner. Calls of users have a lane of their own, so that they do not delay what workers
+/// send, however many there are.
 #[derive(Clone)]
-pub(crate) struct Mailbox(mpsc::Sender<Envelope>);
+pub(crate) struct Mailbox {
+    workers: mpsc::Sender<Envelope>,
+    users: mpsc::Sender<Envelope>,
+}
+
+/// The owner's end of a [`Mailbox`].
+pub(crate) struct Mail {
+    workers: mpsc::Receiver<Envelope>,
+    users: mpsc::Receiver<Envelope>,
+    /// Events of workers since the last call of a user.
+    in_a_row: usize,
+}
+
+/// Events of workers that go before a call of a user that waits.
+const IN_A_ROW: usize = 64;
+
+impl Mail {
+    /// The next event, those of workers first; `None` when nobody can send any more. Workers cannot keep users out.
+    pub(crate) async fn next(&mut self) -> Option<Envelope> {
+        if self.in_a_row >= IN_A_ROW
+            && let Ok(envelope) = self.users.try_recv()
+        {
+            self.in_a_row = 0;
+            return Some(envelope);
+        }
+        tokio::select! {
+            biased;
+            Some(envelope) = self.workers.recv() => {
+                self.in_a_row += 1;
+                Some(envelope)
+            }
+            Some(envelope) = self.users.recv() => {
+                self.in_a_row = 0;
+                Some(envelope)
+            }
+            else => None,
+        }
+    }
+}
 
 /// The owner has ended: the coordinator is shutting down.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -50,23 +92,34 @@ pub(crate) struct Mailbox(mpsc::Sender<Envelope>);
 pub(crate) struct Ended;
 
 impl Mailbox {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Envelope>) {
-        let (sender, receiver) = mpsc::channel(EVENTS);
-        (Self(sender), receiver)
+    pub(crate) fn new() -> (Self, Mail) {
+        let ((workers, of_workers), (users, of_users)) = (mpsc::channel(EVENTS), mpsc::channel(EVENTS));
+        (Self { workers, users }, Mail { workers: of_workers, users: of_users, in_a_row: 0 })
     }
 
     /// Sends an event that has no answer.
     pub(crate) async fn tell(&self, event: Event) -> Result<(), Ended> {
+        let lane = match event {
+            // Not before the call that it follows.
+            Event::UploadAbandoned(_) => &self.users,
+            _ => &self.workers,
+        };
         let envelope = Envelope { make: Box::new(move |_| event), reply: None, outbox: None };
-        self.0.send(envelope).await.map_err(|_| Ended)
+        lane.send(envelope).await.map_err(|_| Ended)
     }
 
-    /// Sends an event and waits for its answer.
+    /// Makes a call of a user and waits for its answer.
+    pub(crate) async fn call(&self, caller: Caller, call: UserCall) -> Result<Reply, Ended> {
+        let make = move |reply_to| Event::User { reply_to, caller, call };
+        send(&self.users, make, None).await
+    }
+
+    /// Sends an event of a worker and waits for its answer.
     pub(crate) async fn ask(
         &self,
         make: impl FnOnce(ReplyTo) -> Event + Send + 'static,
     ) -> Result<Reply, Ended> {
-        self.ask_with(make, None).await
+        send(&self.workers, make, None).await
     }
 
     /// Sends a registration with the channel for commands to the worker. The owner installs the channel before it
@@ -76,19 +129,19 @@ impl Mailbox {
         make: impl FnOnce(ReplyTo) -> Event + Send + 'static,
         outbox: mpsc::Sender<WorkerCommand>,
     ) -> Result<Reply, Ended> {
-        self.ask_with(make, Some(outbox)).await
+        send(&self.workers, make, Some(outbox)).await
     }
+}
 
-    async fn ask_with(
-        &self,
-        make: impl FnOnce(ReplyTo) -> Event + Send + 'static,
-        outbox: Option<mpsc::Sender<WorkerCommand>>,
-    ) -> Result<Reply, Ended> {
-        let (reply, answer) = oneshot::channel();
-        let envelope = Envelope { make: Box::new(make), reply: Some(reply), outbox };
-        self.0.send(envelope).await.map_err(|_| Ended)?;
-        answer.await.map_err(|_| Ended)
-    }
+async fn send(
+    lane: &mpsc::Sender<Envelope>,
+    make: impl FnOnce(ReplyTo) -> Event + Send + 'static,
+    outbox: Option<mpsc::Sender<WorkerCommand>>,
+) -> Result<Reply, Ended> {
+    let (reply, answer) = oneshot::channel();
+    let envelope = Envelope { make: Box::new(make), reply: Some(reply), outbox };
+    lane.send(envelope).await.map_err(|_| Ended)?;
+    answer.await.map_err(|_| Ended)
 }
 
 /// What the gRPC services and the HTTP server share.
@@ -120,5 +173,34 @@ impl Shared {
         let unreadable = |error: &dyn std::fmt::Display| CallError::Unreadable(error.to_string());
         let spec = read.map_err(|error| unreadable(&error))?.map_err(|error| unreadable(&error))?;
         Ok(UserCall::Retry { id, spec })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn events_of_workers_go_first_and_keep_no_user_out() {
+        let (mailbox, mut mail) = Mailbox::new();
+        for _ in 0..2 * IN_A_ROW {
+            mailbox.tell(Event::Shutdown).await.unwrap();
+        }
+        let asking = tokio::spawn({
+            let mailbox = mailbox.clone();
+            async move { mailbox.call(Caller::Anyone, UserCall::Workers).await }
+        });
+        while mailbox.users.capacity() == EVENTS {
+            tokio::task::yield_now().await;
+        }
+        let before = async {
+            let mut before = 0;
+            while mail.next().await.unwrap().reply.is_none() {
+                before += 1;
+            }
+            before
+        };
+        assert_eq!(before.await, IN_A_ROW);
+        assert!(asking.await.unwrap().is_err(), "the call was dropped without an answer");
     }
 }

@@ -19,10 +19,10 @@ use crate::backup;
 use crate::certificate::Certificate;
 use crate::config::{Config, ConfigError};
 use crate::grpc::callers::Guard;
-use crate::grpc::{self, ListenerConfig};
+use crate::grpc::{self, ListenerConfig, ServeError};
 use crate::http::{self, HttpConfig, Name};
 use crate::observe::Observer;
-use crate::runtime::{Clock, Feeds, Mailbox, Owner, Shared, WeightsTable};
+use crate::runtime::{Clock, Feeds, Mailbox, Owner, Shared, Strangers, WeightsTable};
 use crate::state::event::Event;
 use crate::state::{Core, CoreConfig, KeepLimits};
 use crate::store::{Opened, Store, StoreError};
@@ -73,9 +73,11 @@ pub struct Coordinator {
     stopped: CancellationToken,
     end: CancellationToken,
     grace: Duration,
-    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    server: JoinHandle<Result<(), ServeError>>,
     owner: JoinHandle<()>,
     http: Option<JoinHandle<()>>,
+    /// Last, so that it ends last.
+    _strangers: Strangers,
 }
 
 /// Gives `Shared` the `Debug` that [`Coordinator`] needs.
@@ -140,6 +142,7 @@ impl Coordinator {
             jobs = opened.stored.jobs.len(),
             "coordinator listens"
         );
+        let strangers = Strangers::start().map_err(system)?;
         let (stopped, end) = (CancellationToken::new(), CancellationToken::new());
         let (shared, owner) = start_owner(&config, opened, observer, &stopped, &end)?;
         let guard = watched.as_ref().map(Watched::subscribe);
@@ -152,16 +155,28 @@ impl Coordinator {
         let http = http.map(|BoundListener { listener, .. }| {
             let http_config =
                 HttpConfig { listener, guard: guard.clone(), private: config.private, registry, name };
-            tokio::spawn(http::serve(http_config, shared.clone(), end.clone()))
+            strangers.handle().spawn(http::serve(http_config, shared.clone(), end.clone()))
         });
         let handle = SharedHandle(Arc::new(shared.clone()));
         let server = tokio::spawn(grpc::serve(
             listener_config(&config, grpc.listener, guard),
             shared,
-            end.clone().cancelled_owned(),
+            strangers.handle().clone(),
+            end.clone(),
         ));
         let grace = config.shutdown_grace;
-        Ok(Self { address, http_address, shared: handle, stopped, end, grace, server, owner, http })
+        Ok(Self {
+            address,
+            http_address,
+            shared: handle,
+            stopped,
+            end,
+            grace,
+            server,
+            owner,
+            http,
+            _strangers: strangers,
+        })
     }
 
     /// Address of the gRPC services, with the port that was bound.
@@ -246,6 +261,7 @@ fn start_owner(
         keep: KeepLimits {
             jobs: config.max_jobs,
             job_bytes: config.max_job_bytes,
+            checkpoint_bytes: config.max_checkpoint_bytes,
             upload_bytes: config.max_upload_bytes,
             unused_upload: config.unused_upload,
         },

@@ -6,6 +6,7 @@ mod active;
 mod arrivals;
 mod assign;
 mod catalog;
+mod checkpoint_room;
 mod checkpoints;
 mod cluster;
 pub mod command;
@@ -244,8 +245,8 @@ impl Core {
                 let admission = self.admit_blocks(&header);
                 self.cluster.reply(reply_to, Reply::BlocksAdmission(admission));
             }
-            Event::BlocksArrived { reply_to, header, part, digests } => {
-                let outcome = self.take_blocks(&header, part, &digests);
+            Event::BlocksArrived { reply_to, header, part, digests, is_finite } => {
+                let outcome = self.take_blocks(&header, part, &digests, is_finite);
                 self.cluster.reply(reply_to, Reply::Partial(outcome));
             }
             Event::InitialStateOffered { reply_to, origin, job, lengths } => {

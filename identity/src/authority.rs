@@ -12,6 +12,7 @@ use crate::principal::{Role, check_name};
 use crate::tokens::{Entry, entries, refuse_equal, text};
 
 mod certificate;
+mod equal_tokens;
 mod holder;
 mod private_folder;
 mod record;
@@ -101,8 +102,8 @@ fn library(error: rcgen::Error) -> IdentityError {
 /// authority was replaced, the record alone counts. All other folders are left unchanged.
 ///
 /// # Errors
-/// If a name is invalid, two names have the same token, the files of the authority or of the coordinator cannot be read
-/// or written. In the first two cases nothing was written.
+/// If a name is invalid, two entries of `tokens.toml` have the same token, the files of the authority or of the
+/// coordinator cannot be read or written. In the first two cases nothing was written.
 pub fn provide(root: &Path, wanted: &Wanted) -> Result<Provided, IdentityError> {
     let mut provided = Provided::default();
     let mut authority = Authority::open(root)?;
@@ -160,6 +161,8 @@ impl Authority {
                 provided.left.extend(self.unrecorded(&name));
             }
         }
+        let (holders, left) = self.with_own_tokens(listed.as_deref().unwrap_or_default(), holders);
+        provided.left.extend(left);
         refuse_equal(&self.listing(listed.as_deref(), &holders)).map_err(IdentityError::EqualTokens)?;
         self.record.roles.extend(asked);
         self.record.hosts.clone_from(&coordinator.terms.hosts);

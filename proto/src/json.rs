@@ -61,6 +61,7 @@ pub struct WorkerJson {
     pub job_id: String,
     pub silent_seconds: f64,
     pub shards_done: u64,
+    pub busy: bool,
 }
 
 /// `Checkpoint`.
@@ -229,6 +230,7 @@ impl From<&v1::Worker> for WorkerJson {
             job_id: worker.job_id.clone(),
             silent_seconds: worker.silent_seconds,
             shards_done: worker.shards_done,
+            busy: worker.busy,
         }
     }
 }

@@ -8,6 +8,7 @@ mod seat;
 pub mod unread;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +19,18 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::throttle::{Rate, Throttle};
 use connection::{Connection, Open};
 use seat::Rooms;
 
 /// The present TLS configuration. Each new connection uses the newest one.
 pub type TlsConfig = watch::Receiver<Arc<rustls::ServerConfig>>;
+
+/// Connections from one source: further ones wait before they are served.
+const CONNECTIONS: Rate = match (NonZeroU32::new(100), NonZeroU32::new(1000)) {
+    (Some(per_second), Some(at_once)) => Rate { per_second, at_once },
+    _ => panic!("expected positive numbers"),
+};
 
 /// Pause after a failed `accept`, for example when the process has no free file descriptors. It prevents a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -34,7 +42,7 @@ pub struct Limits {
     /// quarter. In addition there is room for an eighth as many connections, but at least 64, that wait for a whole
     /// request. If more come, the oldest ones of the source with the most are closed.
     pub connections: usize,
-    /// Longest TLS handshake.
+    /// Longest TLS handshake, and longest wait before it of a connection from where too many come.
     pub handshake: Duration,
     /// How long a connection may be without an active request: before the first one, between two, and while the head
     /// of a request is being sent.
@@ -80,7 +88,7 @@ pub trait Observer: Send + Sync + 'static {
     fn opened(&self) {}
     /// An accepted connection has ended.
     fn closed(&self) {}
-    /// A connection was closed, or a request refused, because the limit of connections is reached.
+    /// A connection was closed, or a request refused, because a limit of connections is reached.
     fn refused(&self) {}
     /// The TLS handshake with a client failed.
     fn handshake_failed(&self) {}
@@ -127,6 +135,7 @@ impl HttpServer {
     /// Serves until `end` is cancelled. Active requests then have [`Limits::closing`] to finish.
     pub async fn serve(self, end: CancellationToken) {
         let rooms = Rooms::new(&self.limits, &self.observer);
+        let pace = Arc::new(Throttle::new(CONNECTIONS, self.limits.handshake));
         let limits = Arc::new(self.limits);
         let tasks = TaskTracker::new();
         while let Some((stream, address)) = accept(&self.listener, &end).await {
@@ -137,6 +146,7 @@ impl HttpServer {
                 end: end.clone(),
                 open: Open::new(Arc::clone(&self.observer)),
                 seat: rooms.enter(address.ip().into()),
+                pace: Arc::clone(&pace),
             };
             tasks.spawn(serve_one(connection, stream, self.tls.as_ref().map(newest)));
         }

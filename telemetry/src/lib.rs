@@ -7,6 +7,7 @@
 //! - [`http`]: the server for these, with or without TLS.
 //! - [`repeated`]: events of which the log gets one in a while.
 //! - [`newcomers`] and [`source`]: what those get who have not said who they are, by where they come from.
+//! - [`throttle`]: rates that make callers wait.
 //!
 //! Observation must not slow down or stop the program: queues are bounded, entries that do not fit are dropped, and
 //! connections have limits.
@@ -22,6 +23,7 @@ pub mod probe;
 pub mod process;
 pub mod repeated;
 pub mod source;
+pub mod throttle;
 pub mod traces;
 
 #[cfg(test)]

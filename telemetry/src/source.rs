@@ -55,6 +55,12 @@ impl<K: Eq + Hash + Clone> Shares<K> {
         Arc::new(Self { limit, each, used: Mutex::new(used) })
     }
 
+    /// How many places each holder gets at most.
+    #[must_use]
+    pub fn each(&self) -> usize {
+        self.each
+    }
+
     /// Takes a place; `None` if all are taken, or the holder has its share already.
     pub fn take(self: &Arc<Self>, holder: &K) -> Option<Share<K>> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);

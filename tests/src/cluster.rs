@@ -157,7 +157,9 @@ impl Cluster {
         let ended = tokio::spawn(lookbehind_worker::run_backend(config, backend, stop.clone()));
         self.workers.push(Worker { name: name.to_owned(), stop, ended });
         within(&format!("registration of {name}"), async {
-            while !self.client.workers().await.iter().any(|worker| worker.name == name) {
+            // With credentials, the name in them comes first if it is another.
+            let is_it = |worker: &v1::Worker| worker.name.rsplit('/').next() == Some(name);
+            while !self.client.workers().await.iter().any(is_it) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         })

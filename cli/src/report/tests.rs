@@ -86,10 +86,12 @@ fn a_job_is_shown_without_fields_that_say_nothing() {
 fn free_workers_are_told_from_busy_ones() {
     let worker = v1::Worker { session: 1, name: "a".to_owned(), ..v1::Worker::default() };
     let busy = v1::Worker { job_id: "j00000000".to_owned(), shards_done: 7, ..worker.clone() };
-    let lines = workers(&[worker, busy]);
-    assert_eq!(lines[0], "SESSION  NAME  VERSION  DEVICE  JOB        SHARDS DONE  SILENT");
-    assert_eq!(lines[1], "1        a                      -          0            0.0 s");
-    assert_eq!(lines[2], "1        a                      j00000000  7            0.0 s");
+    let elsewhere = v1::Worker { busy: true, ..worker.clone() };
+    let lines = workers(&[worker, busy, elsewhere]);
+    assert_eq!(lines[0], "SESSION  NAME  VERSION  DEVICE  JOB             SHARDS DONE  SILENT");
+    assert_eq!(lines[1], "1        a                      -               0            0.0 s");
+    assert_eq!(lines[2], "1        a                      j00000000       7            0.0 s");
+    assert_eq!(lines[3], "1        a                      another user's  0            0.0 s");
 }
 
 #[test]

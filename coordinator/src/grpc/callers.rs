@@ -69,12 +69,17 @@ fn known(
 }
 
 impl Who {
-    /// The caller's name; `None` if it is not known, or authentication is off.
-    pub(super) fn name(&self) -> Option<&str> {
+    /// The caller's identity; `None` if it is not known, or authentication is off.
+    pub(super) fn identity(&self) -> Option<&Identity> {
         match self {
-            Self::Known(identity) => Some(&identity.name),
+            Self::Known(identity) => Some(identity),
             Self::Anyone | Self::Unknown(_) => None,
         }
+    }
+
+    /// The caller's name; `None` if it is not known, or authentication is off.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.identity().map(|identity| identity.name.as_str())
     }
 
     /// The caller, as far as access to jobs depends on it.

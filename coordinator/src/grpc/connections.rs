@@ -1,15 +1,19 @@
 //! Accepts connections, encrypts them if there are credentials, and closes those that stay unused or have to make room.
+//! Those whose certificate is a worker's are served apart from all others.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
-use lookbehind_identity::{Identity, Secured};
+use lookbehind_identity::{Identity, Role, Secured};
+use lookbehind_telemetry::source::Source;
+use lookbehind_telemetry::throttle::Throttle;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,7 +23,7 @@ use tonic::transport::server::Connected;
 use super::callers::{Guard, Peer};
 use super::door::{Door, Doors};
 use super::gate::Account;
-use super::limits::{CALLS, rate};
+use super::limits::{CALLS, CONNECTIONS, rate};
 use crate::observe::{Observer, Refused};
 
 /// Capacity of the queue of connections that are ready to be served.
@@ -27,58 +31,84 @@ const READY: usize = 64;
 /// Pause after a failed `accept`, for example when no file descriptor is free. It prevents a busy loop.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
-/// Accepts connections and prepares them for the server.
+/// Accepts connections and prepares them for the servers.
 pub(super) struct Acceptor {
     listener: TcpListener,
-    guard: Guard,
     doors: Doors,
+    opening: Arc<Opening>,
+}
+
+/// What opening a connection needs.
+struct Opening {
+    guard: Guard,
+    /// Connections of each source.
+    pace: Throttle<Source>,
     /// How long a caller may take for the TLS handshake, and then until its first authorized call.
     patience: Duration,
+    /// The threads that wait for the sockets. A connection of a worker must not depend on others.
+    sockets: Handle,
     observer: Arc<Observer>,
 }
 
+type Ready = io::Result<Connection>;
+
+/// The connections in the order in which they become ready.
+pub(super) struct Connections {
+    /// Those with a worker's certificate; all of them where there are no credentials.
+    pub(super) workers: ReceiverStream<Ready>,
+    /// All others.
+    pub(super) others: ReceiverStream<Ready>,
+}
+
+/// The other end of [`Connections`].
+#[derive(Clone)]
+struct Queues {
+    workers: mpsc::Sender<Ready>,
+    others: mpsc::Sender<Ready>,
+}
+
 impl Acceptor {
+    /// A connection waits for at most `longest_wait` if too many come from where it comes from. To be called in the
+    /// runtime that serves workers.
     pub(super) fn new(
         listener: TcpListener,
         guard: Guard,
         most: usize,
-        patience: Duration,
+        (patience, longest_wait): (Duration, Duration),
         observer: Arc<Observer>,
     ) -> Self {
         let counted = Arc::clone(&observer);
         let doors = Doors::new(most, move || counted.metrics.refuse(Refused::Connections));
-        Self { listener, guard, doors, patience, observer }
+        let pace = Throttle::new(CONNECTIONS.throttle(), longest_wait);
+        let opening = Opening { guard, pace, patience, sockets: Handle::current(), observer };
+        Self { listener, doors, opening: Arc::new(opening) }
     }
 
-    /// The connections in the order in which they become ready. A slow handshake does not delay other connections,
-    /// because each has its own task.
-    pub(super) fn connections(self) -> impl Stream<Item = io::Result<Connection>> {
-        let (ready, connections) = mpsc::channel(READY);
-        tokio::spawn(self.accept(ready));
-        ReceiverStream::new(connections)
+    /// Accepts connections on the threads of `strangers`, since nobody is known yet. A slow handshake does not delay other
+    /// connections, because each has its own task.
+    pub(super) fn connections(self, strangers: &Handle) -> Connections {
+        let (workers, of_workers) = mpsc::channel(READY);
+        let (others, of_others) = mpsc::channel(READY);
+        strangers.spawn(self.accept(Queues { workers, others }));
+        let [workers, others] = [of_workers, of_others].map(ReceiverStream::new);
+        Connections { workers, others }
     }
 
-    async fn accept(self, ready: mpsc::Sender<io::Result<Connection>>) {
+    async fn accept(self, queues: Queues) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                () = ready.closed() => return,
+                () = queues.workers.closed() => return,
             };
             match accepted {
                 Ok((stream, address)) => {
                     let door = Arc::new(self.doors.open(address.ip().into()));
-                    let place = Counted::new(door, Arc::clone(&self.observer));
-                    let opening = open(stream, self.guard.clone(), self.patience, place);
-                    let (ready, observer) = (ready.clone(), Arc::clone(&self.observer));
+                    let place = Counted::new(door, Arc::clone(&self.opening.observer));
+                    let (opening, queues) = (Arc::clone(&self.opening), queues.clone());
                     tokio::spawn(async move {
-                        match opening.await {
-                            Ok(connection) => drop(ready.send(Ok(connection)).await),
-                            Err(error) => {
-                                tracing::debug!(%address, %error, "connection refused");
-                                if error.kind() != io::ErrorKind::ConnectionAborted {
-                                    observer.refuse_handshake(address.ip(), &error.to_string());
-                                }
-                            }
+                        match opening.open(stream, place).await {
+                            Ok(connection) => queues.put(connection).await,
+                            Err(error) => opening.note_failure(address, &error),
                         }
                     });
                 }
@@ -91,24 +121,68 @@ impl Acceptor {
     }
 }
 
-async fn open(stream: TcpStream, guard: Guard, patience: Duration, place: Counted) -> io::Result<Connection> {
-    // Without this, Nagle's algorithm delays small messages until earlier ones have been acknowledged.
-    stream.set_nodelay(true)?;
-    let config = guard.map(|guard| Arc::clone(&guard.borrow().grpc));
-    let stream = match config {
-        Some(config) => tokio::select! {
-            accepted = tokio::time::timeout(patience, Secured::accept(stream, config)) => accepted??,
+impl Queues {
+    async fn put(&self, connection: Connection) {
+        let queue = if connection.is_of_worker { &self.workers } else { &self.others };
+        // An error means that the server has ended.
+        let _ = queue.send(Ok(connection)).await;
+    }
+}
+
+impl Opening {
+    async fn open(&self, stream: TcpStream, place: Counted) -> io::Result<Connection> {
+        let source = place.door.source();
+        tokio::select! {
+            passed = self.pace.pass(&source, 1) => passed.map_err(|refused| {
+                self.observer.metrics.refuse(Refused::Rate);
+                io::Error::new(io::ErrorKind::ConnectionAborted, refused)
+            })?,
             () = place.door.closing().cancelled() => return Err(made_room()),
-        },
-        None => Secured::Plain(stream),
-    };
-    let certificate = stream.peer_certificate().map(Identity::of_certificate);
-    let received = Arc::new(Account::of_connection());
-    let door = Arc::clone(&place.door);
-    let closing = Box::pin(door.closing().clone().cancelled_owned());
-    let peer = Peer { certificate, door, calls: Arc::new(rate(CALLS)), received };
-    let unused = Some(Box::pin(tokio::time::sleep(patience)));
-    Ok(Connection { stream, peer, unused, closing, _place: place })
+        }
+        let stream = self.settle(stream)?;
+        let config = self.guard.as_ref().map(|guard| Arc::clone(&guard.borrow().grpc));
+        let stream = match config {
+            Some(config) => tokio::select! {
+                accepted = tokio::time::timeout(self.patience, Secured::accept(stream, config)) => accepted??,
+                () = place.door.closing().cancelled() => return Err(made_room()),
+            },
+            None => Secured::Plain(stream),
+        };
+        Ok(self.connection(stream, place))
+    }
+
+    /// Has the threads that serve workers wait for a socket.
+    fn settle(&self, stream: TcpStream) -> io::Result<TcpStream> {
+        let _context = self.sockets.enter();
+        let stream = TcpStream::from_std(stream.into_std()?)?;
+        // Without this, Nagle's algorithm delays small messages until earlier ones have been acknowledged.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    fn connection(&self, stream: Secured, place: Counted) -> Connection {
+        // For the timer.
+        let _context = self.sockets.enter();
+        let certificate = stream.peer_certificate().map(Identity::of_certificate);
+        let is_of_worker = match (&self.guard, &certificate) {
+            (None, _) => true,
+            (Some(_), Some(Ok(identity))) => identity.role == Role::Worker,
+            (Some(_), Some(Err(_)) | None) => false,
+        };
+        let received = Arc::new(Account::of_connection());
+        let door = Arc::clone(&place.door);
+        let closing = Box::pin(door.closing().clone().cancelled_owned());
+        let peer = Peer { certificate, door, calls: Arc::new(rate(CALLS)), received };
+        let unused = Some(Box::pin(tokio::time::sleep(self.patience)));
+        Connection { stream, peer, is_of_worker, unused, closing, _place: place }
+    }
+
+    fn note_failure(&self, address: SocketAddr, error: &io::Error) {
+        tracing::debug!(%address, %error, "connection refused");
+        if error.kind() != io::ErrorKind::ConnectionAborted {
+            self.observer.refuse_handshake(address.ip(), &error.to_string());
+        }
+    }
 }
 
 fn made_room() -> io::Error {
@@ -122,6 +196,7 @@ fn made_room() -> io::Error {
 pub(super) struct Connection {
     stream: Secured,
     peer: Peer,
+    is_of_worker: bool,
     /// Expires if no call is authorized in time; `None` once a call has been.
     unused: Option<Pin<Box<Sleep>>>,
     /// Ready when the connection has to be closed.

@@ -1,11 +1,12 @@
 //! What a connection may do until its caller is known, and afterwards: strangers share a few places, of which none is
-//! taken from those whom a service has let in.
+//! taken from those whom a service has let in. Of those, no user and no worker's identity can take the places of all.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use lookbehind_identity::{Identity, Role};
 use lookbehind_telemetry::newcomers::{Newcomer, Newcomers};
-use lookbehind_telemetry::source::Source;
+use lookbehind_telemetry::source::{Share, Shares, Source};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -16,11 +17,60 @@ const LEAST_STRANGERS: usize = 64;
 /// Calls of a stranger over one connection that may be under way.
 const CALLS: usize = 8;
 
+/// The part of the places that one user may have: one over this.
+const OF_USER: usize = 4;
+/// The part that the workers with one certificate or token may have: one over this.
+const OF_WORKERS: usize = 2;
+
 /// The places for connections.
 pub(super) struct Doors {
     strangers: Arc<Newcomers>,
-    known: Arc<Semaphore>,
+    known: Arc<Known>,
+}
+
+/// The places for connections of known callers.
+struct Known {
     most: usize,
+    all: Arc<Semaphore>,
+    users: Arc<Shares<String>>,
+    workers: Arc<Shares<String>>,
+}
+
+/// A place among those of known callers.
+struct Place {
+    _place: OwnedSemaphorePermit,
+    _share: Option<Share<String>>,
+}
+
+/// All places are taken, or those that the caller may have.
+#[derive(Debug)]
+pub(super) struct Full {
+    pub(super) what: &'static str,
+    pub(super) limit: usize,
+}
+
+impl Known {
+    fn new(most: usize) -> Self {
+        let shares = |over: usize| Shares::new(most, (most / over).max(1));
+        let all = Arc::new(Semaphore::new(most));
+        Self { most, all, users: shares(OF_USER), workers: shares(OF_WORKERS) }
+    }
+
+    fn take(&self, caller: Option<&Identity>) -> Result<Place, Full> {
+        let share = match caller {
+            Some(Identity { name, role: Role::User }) => Some((&self.users, name, "connections of one user")),
+            Some(Identity { name, role: Role::Worker }) => {
+                Some((&self.workers, name, "connections of workers with one certificate or token"))
+            }
+            Some(Identity { role: Role::Admin, .. }) | None => None,
+        };
+        let share =
+            share.map(|(shares, name, what)| shares.take(name).ok_or(Full { what, limit: shares.each() }));
+        let share = share.transpose()?;
+        let place = Arc::clone(&self.all).try_acquire_owned();
+        let place = place.map_err(|_| Full { what: "connections", limit: self.most })?;
+        Ok(Place { _place: place, _share: share })
+    }
 }
 
 impl Doors {
@@ -28,7 +78,7 @@ impl Doors {
     /// closed to make room for another.
     pub(super) fn new(most: usize, displaced: impl Fn() + Send + Sync + 'static) -> Self {
         let strangers = Newcomers::new((most / STRANGERS).max(LEAST_STRANGERS), displaced);
-        Self { strangers, known: Arc::new(Semaphore::new(most)), most }
+        Self { strangers, known: Arc::new(Known::new(most)) }
     }
 
     /// The door of a new connection, which is a stranger's.
@@ -36,7 +86,6 @@ impl Doors {
         Door {
             stranger: self.strangers.enter(source),
             known: Arc::clone(&self.known),
-            most: self.most,
             admitted: AtomicBool::new(false),
             place: Mutex::default(),
             calls: Arc::new(Semaphore::new(CALLS)),
@@ -47,30 +96,28 @@ impl Doors {
 /// The door of one connection.
 pub(super) struct Door {
     stranger: Newcomer,
-    known: Arc<Semaphore>,
-    /// Number of places for known callers.
-    pub(super) most: usize,
+    known: Arc<Known>,
     admitted: AtomicBool,
-    /// The place among those of known callers.
-    place: Mutex<Option<OwnedSemaphorePermit>>,
+    place: Mutex<Option<Place>>,
     calls: Arc<Semaphore>,
 }
 
 impl Door {
-    /// Notes that a call over the connection was authorized. `false` if there are as many such connections as there may
-    /// be; it stays a stranger's then.
-    pub(super) fn admit(&self) -> bool {
+    /// Notes that a call over the connection was authorized. The place counts to the caller of the first such call.
+    ///
+    /// # Errors
+    /// If there are as many such connections as there may be; it stays a stranger's then.
+    pub(super) fn admit(&self, caller: Option<&Identity>) -> Result<(), Full> {
         if self.is_admitted() {
-            return true;
+            return Ok(());
         }
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         if place.is_none() {
-            let Ok(free) = Arc::clone(&self.known).try_acquire_owned() else { return false };
-            *place = Some(free);
+            *place = Some(self.known.take(caller)?);
             self.admitted.store(true, Ordering::Relaxed);
             self.stranger.leave();
         }
-        true
+        Ok(())
     }
 
     /// Whether a call has been authorized.

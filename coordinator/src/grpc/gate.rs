@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use lookbehind_identity::{Identity, Role};
 use lookbehind_telemetry::http::unread::limited;
+use lookbehind_telemetry::throttle::Throttle;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 use tonic::body::Body;
@@ -20,7 +22,8 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tower::Layer;
 
 use super::callers::{Guard, Peer, Who, authenticate};
-use super::limits::{CALLS, STRANGE, exhausted};
+use super::door::Full;
+use super::limits::{CALLS, STRANGE, USER_CALLS, exhausted};
 use crate::observe::{Observer, Refused};
 use budget::Budget;
 pub(super) use budget::{Account, Ledger};
@@ -39,17 +42,26 @@ struct Shared {
     guard: Guard,
     budget: Arc<Budget>,
     strangers: Strangers,
+    /// The calls of each user, by name.
+    users: Throttle<String>,
     /// How long a request may take to arrive, and how long a transfer may stand still.
     patience: Duration,
     observer: Arc<Observer>,
 }
 
 impl Gate {
-    pub(super) fn new(guard: Guard, patience: Duration, observer: Arc<Observer>) -> Self {
+    /// A call waits for at most `longest_wait` if its user makes too many.
+    pub(super) fn new(
+        guard: Guard,
+        patience: Duration,
+        longest_wait: Duration,
+        observer: Arc<Observer>,
+    ) -> Self {
         Self(Arc::new(Shared {
             guard,
             budget: Arc::default(),
             strangers: Strangers::default(),
+            users: Throttle::new(USER_CALLS.throttle(), longest_wait),
             patience,
             observer,
         }))
@@ -74,6 +86,7 @@ pub(super) struct Gated<S> {
 impl<S> Service<http::Request<Body>> for Gated<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
     S::Future: Send + 'static,
 {
     type Response = http::Response<Body>;
@@ -94,10 +107,19 @@ where
             return Box::pin(self.service.call(request.map(|_| Body::empty())));
         };
         match self.gate.admit(&method, request) {
-            Ok(Admitted { request, ledger, place }) => {
-                let (answer, patience) = (self.service.call(request), self.gate.patience);
+            Ok(Admitted { request, ledger, place, paced }) => {
+                // The service that is ready is used up, and its clone is asked again before the next call.
+                let clone = self.service.clone();
+                let mut service = std::mem::replace(&mut self.service, clone);
+                let gate = Arc::clone(&self.gate);
                 Box::pin(async move {
-                    let response = answer.await?;
+                    if let Some(paced) = paced
+                        && let Err(status) = gate.pace(&paced).await
+                    {
+                        return Ok(status.into_http());
+                    }
+                    let patience = gate.patience;
+                    let response = service.call(request).await?;
                     // What the request took is in use until it is answered, not only until it has arrived.
                     drop(ledger);
                     Ok(match method.long_answer {
@@ -123,9 +145,26 @@ struct Admitted {
     ledger: Arc<Ledger>,
     /// The place of a call whose caller is not known.
     place: Option<OwnedSemaphorePermit>,
+    /// A user whose calls have a rate.
+    paced: Option<Paced>,
+}
+
+/// A user's call that may have to wait.
+struct Paced {
+    user: String,
+    peer: Peer,
 }
 
 impl Shared {
+    /// Waits until the user may make a call.
+    async fn pace(&self, Paced { user, peer }: &Paced) -> Result<(), Status> {
+        let passed = self.users.pass(user, 1).await;
+        passed.map_err(|_| {
+            let most = USER_CALLS.per_second.get() as usize;
+            self.refuse(Refused::Rate, peer, exhausted("calls per second of one user", most))
+        })
+    }
+
     /// Counts a call that is refused or that everyone may make. Closes the connection if there are too many.
     fn strange(&self, peer: &Peer) -> Result<(), Status> {
         // Those who are known do not suffer from strangers at the same address.
@@ -155,8 +194,10 @@ impl Shared {
             Who::Unknown(_) => Some(self.place_of_stranger(&peer)?),
             Who::Anyone | Who::Known(_) => None,
         };
-        if method.audience.is_closed() && !peer.door.admit() {
-            return Err(self.refuse(Refused::Connections, &peer, exhausted("connections", peer.door.most)));
+        if method.audience.is_closed()
+            && let Err(Full { what, limit }) = peer.door.admit(who.identity())
+        {
+            return Err(self.refuse(Refused::Connections, &peer, exhausted(what, limit)));
         }
         if method.limits_rate && peer.calls.check().is_err() {
             let most = CALLS.per_second.get() as usize;
@@ -167,6 +208,12 @@ impl Shared {
         let headers: usize =
             request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         ledger.take(CALL_BYTES + headers).map_err(|status| self.refuse(Refused::Memory, &peer, status))?;
+        let paced = match &who {
+            Who::Known(Identity { name, role: Role::User }) if method.limits_rate => {
+                Some(Paced { user: name.clone(), peer: peer.clone() })
+            }
+            Who::Anyone | Who::Known(_) | Who::Unknown(_) => None,
+        };
         let extensions = request.extensions_mut();
         if let Some(caller) = who.caller() {
             extensions.insert(caller);
@@ -176,7 +223,7 @@ impl Shared {
         let (shape, observer) = (method.shape, Arc::clone(&self.observer));
         let metered =
             |body| Body::new(Received::new(body, shape, self.patience, Arc::clone(&ledger), observer));
-        Ok(Admitted { request: request.map(metered), ledger, place })
+        Ok(Admitted { request: request.map(metered), ledger, place, paced })
     }
 
     /// Lets a caller who is not known make a public call.

@@ -6,7 +6,7 @@ use tonic::Status;
 
 use super::{files, unexpected};
 use crate::runtime::Shared;
-use crate::state::event::{CallError, Event, Reply, UserCall};
+use crate::state::event::{CallError, Reply, UserCall};
 use crate::state::{Caller, InitialCheckpoint};
 use crate::store::checkpoint;
 
@@ -38,7 +38,7 @@ pub(super) async fn checkpoint(
 /// Whether a caller has access to a job.
 async fn accessible(shared: &Shared, caller: &Caller, job: &JobId) -> Result<Result<(), CallError>, Status> {
     let (caller, call) = (caller.clone(), UserCall::Get(job.clone()));
-    match shared.mailbox.ask(move |reply_to| Event::User { reply_to, caller, call }).await? {
+    match shared.mailbox.call(caller, call).await? {
         Reply::Job(view) => Ok(view.map(drop)),
         _ => Err(unexpected()),
     }

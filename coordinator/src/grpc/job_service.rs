@@ -13,7 +13,7 @@ use super::limits::UserLimits;
 use super::views::{self, IntoStatus};
 use super::{files, initial, listing, unexpected, uploads, watch};
 use crate::runtime::Shared;
-use crate::state::event::{CallError, Event, JobView, Reply, UserCall};
+use crate::state::event::{CallError, JobView, Reply, UserCall};
 use crate::state::{Caller, Submission};
 use crate::store::checkpoint;
 
@@ -26,11 +26,12 @@ type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl JobServiceImpl {
     pub(super) fn new(shared: Shared) -> Self {
-        Self { shared, limits: UserLimits::new() }
+        let limits = UserLimits::new(shared.failure_detection);
+        Self { shared, limits }
     }
 
     async fn ask(&self, caller: Caller, call: UserCall) -> Result<Reply, Status> {
-        Ok(self.shared.mailbox.ask(move |reply_to| Event::User { reply_to, caller, call }).await?)
+        Ok(self.shared.mailbox.call(caller, call).await?)
     }
 
     /// Makes a call whose reply is a job.
@@ -71,6 +72,7 @@ impl JobService for JobServiceImpl {
         let caller = caller(&request)?;
         let v1::CreateJobRequest { request_id, spec } = request.into_inner();
         let spec = required(spec, "spec").map_err(IntoStatus::into_status)?;
+        self.limits.pace_specification(&caller, &spec).await?;
         let initial_checkpoint = initial::checkpoint(&self.shared, &caller, &spec).await?;
         let submission = tokio::task::spawn_blocking(move || Submission::read(&spec)).await;
         let submission = submission.map_err(|error| Status::internal(error.to_string()))?;

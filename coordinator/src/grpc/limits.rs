@@ -4,14 +4,24 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use lookbehind_proto::v1;
+use lookbehind_telemetry::throttle::{self, Throttle};
+use prost::Message as _;
 use tonic::Status;
 
 use crate::state::Caller;
 
 /// Rate of users' calls over one connection: per second, and as a burst.
 pub(super) const CALLS: Rate = Rate { per_second: positive(1000), at_once: positive(4000) };
+/// Rate of the calls of one user over all connections: per second, and as a burst. Calls beyond it wait.
+pub(super) const USER_CALLS: Rate = Rate { per_second: positive(200), at_once: positive(1000) };
+/// Rate of the specifications that one user sends, in KiB: per second, and as a burst. Jobs beyond it wait.
+pub(super) const SPECIFICATIONS: Rate = Rate { per_second: positive(1024), at_once: positive(8192) };
+/// Rate of the connections from one source: per second, and as a burst. Connections beyond it wait for their handshake.
+pub(super) const CONNECTIONS: Rate = Rate { per_second: positive(100), at_once: positive(1000) };
 /// Rate of calls from one source that are refused or that everyone may make: per second, and as a burst.
 pub(super) const STRANGE: Rate = Rate { per_second: positive(100), at_once: positive(200) };
 /// Rate of a worker's control messages, which are heartbeats and answers to commands: per second, and as a burst.
@@ -33,6 +43,10 @@ pub(super) struct Rate {
 impl Rate {
     pub(super) fn quota(self) -> Quota {
         Quota::per_second(self.per_second).allow_burst(self.at_once)
+    }
+
+    pub(super) fn throttle(self) -> throttle::Rate {
+        throttle::Rate { per_second: self.per_second, at_once: self.at_once }
     }
 }
 
@@ -142,15 +156,28 @@ pub(super) struct UserLimits {
     pub(super) downloads: Arc<Slots>,
     /// For uploads of files.
     pub(super) uploads: Arc<Slots>,
+    /// The specifications of each user, in KiB.
+    specifications: Throttle<String>,
 }
 
 impl UserLimits {
-    pub(super) fn new() -> Self {
+    /// A job waits for at most `longest_wait` if its user sends too many.
+    pub(super) fn new(longest_wait: Duration) -> Self {
         Self {
+            specifications: Throttle::new(SPECIFICATIONS.throttle(), longest_wait),
             watchers: Slots::new("watchers", WATCHERS),
             downloads: Slots::new("downloads", DOWNLOADS),
             uploads: Slots::new("uploads", UPLOADS),
         }
+    }
+
+    /// Waits until a caller may send a specification. Checking and storing a large one costs as much as many calls.
+    pub(super) async fn pace_specification(&self, caller: &Caller, spec: &v1::JobSpec) -> Result<(), Status> {
+        let Caller::User(name) = caller else { return Ok(()) };
+        let kib = spec.encoded_len().div_ceil(1 << 10).try_into().unwrap_or(u32::MAX);
+        let passed = self.specifications.pass(name, kib).await;
+        let most = SPECIFICATIONS.per_second.get() as usize;
+        passed.map_err(|_| exhausted("KiB of specifications per second of one user", most))
     }
 }
 

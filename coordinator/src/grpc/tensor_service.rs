@@ -191,13 +191,14 @@ impl TensorServer {
         let (flat_buffers, _) = self.receive(&mut incoming, flat_buffers.into(), &[]).await?;
         let part = ModelState::from(flat_buffers);
         let (request, segment) = (header.request.clone(), header.segment);
-        let (part, digests) = tokio::task::spawn_blocking(move || {
+        let (part, digests, is_finite) = tokio::task::spawn_blocking(move || {
             let digests = blocks.digests(part.values());
-            (part, digests)
+            let is_finite = all_finite(&part.parameters) && all_finite(&part.statistics);
+            (part, digests, is_finite)
         })
         .await
         .map_err(|error| Status::internal(error.to_string()))?;
-        let make = move |reply_to| Event::BlocksArrived { reply_to, header, part, digests };
+        let make = move |reply_to| Event::BlocksArrived { reply_to, header, part, digests, is_finite };
         let Reply::Partial(outcome) = self.0.mailbox.ask(make).await? else { return Err(unexpected()) };
         answer(outcome, &request, segment)
     }
@@ -312,9 +313,13 @@ fn stale(request: &RequestId, segment: Segment, reason: &str) -> Body {
 
 /// Whether all numbers of a partial are finite.
 fn is_finite(partial: &Partial) -> bool {
-    // Without a branch, so that it takes no longer than reading the numbers.
-    let all = |numbers: &[f32]| numbers.iter().fold(true, |all, number| all & number.is_finite());
-    partial.sums.not_finite().is_none() && all(&partial.gradient) && all(&partial.statistics)
+    let tensors = [&partial.gradient, &partial.statistics];
+    partial.sums.not_finite().is_none() && tensors.into_iter().all(|values| all_finite(values))
+}
+
+fn all_finite(values: &[f32]) -> bool {
+    // Without a branch, so that it takes no longer than reading the values.
+    values.iter().fold(true, |all, value| all & value.is_finite())
 }
 
 fn check_finite(parameters: &[f32]) -> Result<(), Status> {

@@ -23,7 +23,7 @@ struct Room {
 impl Room {
     async fn reserve(shared: &Shared, caller: Caller, bytes: u64) -> Result<Self, Status> {
         let call = UserCall::AnnounceUpload(bytes);
-        let asked = shared.mailbox.ask(move |reply_to| Event::User { reply_to, caller, call });
+        let asked = shared.mailbox.call(caller, call);
         match asked.await? {
             Reply::Ticket(Ok(ticket)) => Ok(Self { ticket, mailbox: shared.mailbox.clone() }),
             Reply::Ticket(Err(refused)) => Err(refused.into_status()),
@@ -78,7 +78,7 @@ pub(super) async fn receive(
 async fn keep(upload: Upload, room: Room, caller: Caller) -> Result<String, Status> {
     let digest = off_runtime(move || upload.finish()).await?;
     let call = UserCall::KeepUpload { ticket: room.ticket, digest };
-    match room.mailbox.ask(move |reply_to| Event::User { reply_to, caller, call }).await? {
+    match room.mailbox.call(caller, call).await? {
         Reply::Done(Ok(())) => Ok(digest.into()),
         Reply::Done(Err(refused)) => Err(refused.into_status()),
         _ => Err(unexpected()),

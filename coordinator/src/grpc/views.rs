@@ -93,12 +93,13 @@ fn results(results: &Results) -> v1::JobResults {
 pub(crate) fn worker(view: &WorkerView) -> v1::Worker {
     v1::Worker {
         session: view.session.0,
-        name: view.registration.name.clone(),
+        name: view.name.to_string(),
         version: view.registration.version.clone(),
         device: view.registration.device.clone(),
         job_id: view.job.as_ref().map(ToString::to_string).unwrap_or_default(),
         silent_seconds: view.silent_seconds,
         shards_done: view.shards_done,
+        busy: view.busy,
     }
 }
 

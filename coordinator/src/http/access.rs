@@ -1,6 +1,6 @@
 //! Authentication of HTTP requests: an anonymous guest, who may only read, or the holder of a token.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -8,11 +8,11 @@ use axum::http::header::{AUTHORIZATION, HOST};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use lookbehind_identity::{Identity, Role};
-use lookbehind_telemetry::http::Peer;
 use serde::Serialize;
 
 use super::App;
 use super::answer::Refusal;
+use super::pace;
 use super::places::Holder;
 use crate::grpc::callers::{bearer, holder};
 use crate::observe::Refused;
@@ -67,11 +67,13 @@ impl Viewer {
 
 /// Authenticates a request, and refuses it if the viewer may not read.
 pub(super) async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>();
-    let address = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip());
+    let address = pace::address(&request);
     let viewer = match viewer(&app, &request) {
         Ok(viewer) => viewer,
         Err(refusal) => {
+            if let Err(too_fast) = app.rates.pass(&Holder::Guest(address.into())).await {
+                return pace::refused(&app, address, too_fast);
+            }
             // A page that asks its viewer to sign in is nothing to report.
             if request.headers().contains_key(AUTHORIZATION) {
                 app.shared.observer.refuse(reason(&refusal), address, &refusal.reason);
@@ -80,6 +82,9 @@ pub(super) async fn check(State(app): State<App>, mut request: Request, next: Ne
         }
     };
     let holder = viewer.holder(address);
+    if let Err(too_fast) = app.rates.pass(&holder).await {
+        return pace::refused(&app, address, too_fast);
+    }
     let Some(_place) = app.requests.take(&holder) else {
         let reason = "as many requests are under way as there may be; try again later";
         return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response();

@@ -301,11 +301,11 @@ impl Metrics {
         for worker in workers {
             // The list may contain a worker that has been lost since it was taken.
             let known = lock(&self.known);
-            if known.contains_key(&worker.registration.name) {
-                let label = WorkerLabel { worker: worker.registration.name.clone() };
+            if known.contains_key(&*worker.name) {
+                let label = WorkerLabel { worker: worker.name.to_string() };
                 self.worker.silent.get_or_create(&label).set(worker.silent_seconds);
             }
-            let state = if worker.draining { 2 } else { usize::from(worker.job.is_some()) };
+            let state = if worker.draining { 2 } else { usize::from(worker.busy) };
             counts[state].1 += 1;
         }
         for (state, count) in counts {

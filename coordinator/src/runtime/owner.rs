@@ -14,7 +14,7 @@ use super::backlog::Change;
 use super::database::{self, DatabaseTask};
 use super::files::{self, FileTask, TASKS};
 use super::storage::Storage;
-use super::{Envelope, Shared};
+use super::{Envelope, Mail, Shared};
 use crate::observe::unix_now;
 use crate::state::command::{Command, WorkerCommand};
 use crate::state::event::{Activation, Event, LossCause, Reply, ReplyTo};
@@ -43,7 +43,7 @@ pub(crate) struct Owner {
     core: Core,
     clock: Clock,
     shared: Shared,
-    mail: mpsc::Receiver<Envelope>,
+    mail: Mail,
     /// Results of commands. Its capacity exceeds the number of tasks that can wait for the file thread, and the
     /// owner reads it first, so that owner and thread never wait for each other.
     effects: mpsc::Receiver<Event>,
@@ -76,7 +76,7 @@ impl Owner {
         core: Core,
         clock: Clock,
         shared: Shared,
-        mail: mpsc::Receiver<Envelope>,
+        mail: Mail,
         stopped: CancellationToken,
         removals: Vec<JobId>,
     ) -> std::io::Result<Self> {
@@ -142,7 +142,7 @@ impl Owner {
                     self.handle(Event::Tick).await;
                 }
                 // After the ticks: a flood of calls must not delay heartbeats.
-                envelope = self.mail.recv() => match envelope {
+                envelope = self.mail.next() => match envelope {
                     Some(envelope) => self.take(envelope).await,
                     None => return,
                 },

@@ -261,6 +261,17 @@ impl Training {
         }
     }
 
+    /// Takes the open request and the trainer, whatever is still missing.
+    pub(super) fn take_request(&mut self) -> Option<(Box<Trainer>, Box<Request>)> {
+        match std::mem::replace(&mut self.phase, Phase::Advancing) {
+            Phase::Gathering(trainer, request) => Some((trainer, request)),
+            other => {
+                self.phase = other;
+                None
+            }
+        }
+    }
+
     /// Notes how long an exchange took from the last announcement on.
     pub(super) fn measure_exchange(&mut self, seconds: f64) {
         smooth(&mut self.exchange_seconds, seconds);

@@ -13,7 +13,7 @@ use super::retention::{Excess, Retention};
 use super::usage::{Lack, Usage};
 
 /// What says how to make room for further jobs.
-const DELETE: &str = "delete jobs that have ended, with `lookbehind delete ID...` or DeleteJob";
+pub(super) const DELETE: &str = "delete jobs that have ended, with `lookbehind delete ID...` or DeleteJob";
 
 /// Limits on what is kept.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct KeepLimits {
     pub jobs: u64,
     /// Maximum size in bytes of all their specifications together.
     pub job_bytes: u64,
+    /// Maximum size in bytes of the checkpoints of all kept jobs together.
+    pub checkpoint_bytes: u64,
     /// Maximum size in bytes of all uploaded files together.
     pub upload_bytes: u64,
     /// How long an uploaded file is kept that no job starts from.
@@ -45,8 +47,8 @@ pub(super) struct Catalog {
     by_end: BTreeMap<(UnixMillis, u64), JobId>,
     /// Size in bytes of the files of those of them that were measured.
     file_bytes: HashMap<JobId, u64>,
-    /// The sum of `file_bytes`.
-    all_file_bytes: u64,
+    /// The sums of `file_bytes`.
+    files: Usage,
     by_number: BTreeMap<u64, JobId>,
     by_owner: HashMap<String, Shelf>,
     count: Usage,
@@ -88,16 +90,22 @@ impl Catalog {
         if let Some(end) = record.finished_at {
             self.by_end.remove(&(end, record.number));
         }
-        self.all_file_bytes -= self.file_bytes.remove(id).unwrap_or(0);
+        self.files.remove(&record.owner, self.file_bytes.remove(id).unwrap_or(0));
         Some(record)
     }
 
     /// Notes the size in bytes of the files of a job, if it has ended.
     pub(super) fn measured(&mut self, id: &JobId, bytes: u64) {
-        if self.ended.contains_key(id) {
+        if let Some(record) = self.ended.get(id) {
             let before = self.file_bytes.insert(id.clone(), bytes);
-            self.all_file_bytes = self.all_file_bytes - before.unwrap_or(0) + bytes;
+            self.files.remove(&record.owner, before.unwrap_or(0));
+            self.files.add(&record.owner, bytes);
         }
+    }
+
+    /// Sizes in bytes of the files of the jobs that have ended.
+    pub(super) fn files(&self) -> &Usage {
+        &self.files
     }
 
     /// The job that ended first, if it is beyond what is kept, and what it exceeds.
@@ -107,7 +115,7 @@ impl Catalog {
         let excesses = [
             (Excess::Time, retention.time.is_some_and(|time| age > time)),
             (Excess::Jobs, retention.jobs.is_some_and(|jobs| self.by_end.len() as u64 > jobs)),
-            (Excess::Bytes, retention.bytes.is_some_and(|bytes| self.all_file_bytes > bytes)),
+            (Excess::Bytes, retention.bytes.is_some_and(|bytes| self.files.total() > bytes)),
         ];
         let (excess, _) = excesses.into_iter().find(|(_, exceeded)| *exceeded)?;
         Some((id.clone(), excess))

@@ -15,6 +15,7 @@ use super::cluster::Cluster;
 use super::halt::{Halt, Handled};
 use super::job::{Ground, Job, check_class};
 use super::parties::Party;
+use super::preparing::Left;
 use super::workers::Worker;
 use crate::training::ComputeClass;
 
@@ -76,9 +77,8 @@ impl Active {
 }
 
 impl Cluster {
-    /// A worker has loaded a job and computed the probe. `memory_left` is the memory in bytes that the other active
-    /// jobs leave free.
-    pub(super) fn prepared(&mut self, job: &mut Job, claim: Claim, memory_left: u64) -> Handled {
+    /// A worker has loaded a job and computed the probe. `left` is what the other jobs leave free.
+    pub(super) fn prepared(&mut self, job: &mut Job, claim: Claim, left: Left) -> Handled {
         let session = claim.session;
         let active = job.with_member(session)?;
         let answered = |claim: &Claim| claim.session == session;
@@ -94,12 +94,12 @@ impl Cluster {
             return self.exclude(job, session, &reason, ground);
         }
         job.require_active_mut()?.claims.push(claim);
-        self.decide_description(job, memory_left)
+        self.decide_description(job, left)
     }
 
     /// Decides which description of model and data counts, if none does yet and it can be told. Workers that gave another
     /// one are excluded.
-    pub(super) fn decide_description(&mut self, job: &mut Job, memory_left: u64) -> Handled {
+    pub(super) fn decide_description(&mut self, job: &mut Job, left: Left) -> Handled {
         let mixes_classes = job.mixes_classes();
         let Some(active) = job.active.as_mut().filter(|active| active.described.is_none()) else {
             return Ok(());
@@ -110,8 +110,8 @@ impl Cluster {
         let Some(leading) = decided else { return Ok(()) };
         let mut claims = std::mem::take(&mut active.claims);
         let chosen = claims.remove(leading);
-        if let Err(reason) = self.requirements(job, &chosen.description) {
-            return self.refuse_impossible(job, chosen, claims, &reason, memory_left);
+        if let Err(reason) = self.requirements(job, &chosen.description, left) {
+            return self.refuse_impossible(job, chosen, claims, &reason, left);
         }
         let (session, description) = (chosen.session, Arc::clone(&chosen.description));
         let by = match claims.iter().filter(|claim| claim.agrees(&chosen, mixes_classes)).count() {
@@ -124,7 +124,7 @@ impl Cluster {
             self.note(job, &format!("data: {}", chosen.data_report));
         }
         self.enrol(job, chosen)?;
-        self.described(job, session, &description, memory_left)?;
+        self.described(job, session, &description, left)?;
         for claim in claims {
             // The job may have stopped meanwhile, for example for lack of memory.
             if job.active.is_some() {
@@ -142,17 +142,17 @@ impl Cluster {
         chosen: Claim,
         claims: Vec<Claim>,
         reason: &str,
-        memory_left: u64,
+        left: Left,
     ) -> Handled {
         let same = |claim: &Claim| claim.description.difference(&chosen.description).is_none();
-        let (refused, left): (Vec<Claim>, Vec<Claim>) = claims.into_iter().partition(same);
-        job.require_active_mut()?.claims = left;
+        let (refused, others): (Vec<Claim>, Vec<Claim>) = claims.into_iter().partition(same);
+        job.require_active_mut()?.claims = others;
         for claim in std::iter::once(chosen).chain(refused) {
             if job.with_member(claim.session).is_ok() {
                 self.job_blamed(job, claim.session, reason)?;
             }
         }
-        self.decide_description(job, memory_left)
+        self.decide_description(job, left)
     }
 
     /// Lets a prepared worker take part in a job that has been described, or excludes it.

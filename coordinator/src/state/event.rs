@@ -91,6 +91,8 @@ pub enum Event {
         part: ModelState<FlatBuffer>,
         /// Their digests.
         digests: Vec<BlockDigest>,
+        /// Whether all their values are finite. It is determined outside the core, where they are received.
+        is_finite: bool,
     },
     /// A worker offers a job's initial weights; they are read only if the answer admits them.
     InitialStateOffered {

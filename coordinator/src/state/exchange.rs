@@ -8,6 +8,7 @@
 mod arriving;
 mod audit;
 mod between;
+mod doubt;
 mod parties;
 mod parts;
 mod plan;
@@ -25,6 +26,7 @@ use lookbehind_common::reduction::Segment;
 use self::audit::Audit;
 pub use self::audit::AuditedSlice;
 pub(crate) use self::audit::WrongSum;
+pub(crate) use self::doubt::Suspect;
 pub(crate) use self::parties::Unreachable;
 pub use self::parts::{Part, RangeParts};
 pub(crate) use self::plan::LEAST_BLOCKS;
@@ -184,6 +186,21 @@ impl Exchange {
         }
     }
 
+    /// Whether a range has this owner, and its sum is awaited.
+    pub(crate) fn owns(&self, session: SessionId, blocks: BlockRange) -> bool {
+        let owned = |range: &OwnedRange| range.blocks == blocks && range.owner == Some(session);
+        self.ranges.iter().any(|range| owned(range) && !range.is_settled)
+    }
+
+    /// Whether the owner of a range has said that it added what was announced.
+    pub(crate) fn added_as_announced(&self, session: SessionId, blocks: BlockRange) -> bool {
+        let owned = |range: &&OwnedRange| range.blocks == blocks && range.owner == Some(session);
+        let addends = self.ranges.iter().find(owned).and_then(|range| range.addends.as_ref());
+        addends.is_some_and(|addends| {
+            plan::compare(blocks, self.root, addends, &self.announced) == plan::Comparison::Equal
+        })
+    }
+
     fn is_made_by(&self, segment: Segment, session: SessionId) -> bool {
         self.makers.contains(&(segment, session))
     }
@@ -191,6 +208,18 @@ impl Exchange {
     /// The blocks of a range, as those of flat buffers of their own.
     pub(crate) fn blocks_of(&self, range: BlockRange) -> Blocks {
         self.blocks.cut(range)
+    }
+
+    /// Why blocks of a segment are not those that were announced; `None` if they are, or nothing was announced.
+    pub(crate) fn contradicts(
+        &self,
+        segment: Segment,
+        blocks: BlockRange,
+        digests: &[BlockDigest],
+    ) -> Option<String> {
+        let announced = self.announced.get(&segment).and_then(|digests| blocks.of(digests));
+        let differs = announced.is_some_and(|announced| announced != digests);
+        differs.then(|| format!("{blocks} of {segment} are not those that were announced"))
     }
 
     /// Takes blocks that were admitted. Returns whether they were of use; those of a segment are refused if they are not
@@ -204,15 +233,15 @@ impl Exchange {
         digests: &[BlockDigest],
     ) -> Result<(), String> {
         self.admit(session, segment, blocks)?;
-        let announced = self.announced.get(&segment).and_then(|digests| blocks.of(digests));
+        let contradiction = self.contradicts(segment, blocks, digests);
         let range = self.ranges.iter_mut().find(|range| range.blocks == blocks);
         let range = range.ok_or_else(|| format!("{blocks} are no range of the exchange"))?;
-        if range.owner.is_some() {
-            range.sum = Some(part);
-        } else if announced.is_none_or(|announced| announced == digests) {
-            range.parts.insert(segment, (part, digests.to_vec()));
-        } else {
-            return Err(format!("{blocks} of {segment} are not those that were announced"));
+        match (range.owner, contradiction) {
+            (Some(_), _) => range.sum = Some(part),
+            (None, None) => {
+                range.parts.insert(segment, (part, digests.to_vec()));
+            }
+            (None, Some(reason)) => return Err(reason),
         }
         self.settle();
         Ok(())

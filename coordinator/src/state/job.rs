@@ -47,6 +47,8 @@ pub(crate) struct Job {
     pub(crate) active: Option<Active>,
     /// Memory in bytes that it needs on the coordinator; `None` until its model is known.
     pub(crate) flat_buffer_bytes: Option<u64>,
+    /// Bytes on the disk that its checkpoints will take together; `None` until model and data are known.
+    pub(crate) checkpoint_bytes: Option<u64>,
 }
 
 /// Why a worker cannot serve a job.
@@ -99,6 +101,7 @@ impl Job {
             repeats: Repeats::default(),
             active: None,
             flat_buffer_bytes: None,
+            checkpoint_bytes: None,
         }
     }
 

@@ -36,8 +36,9 @@ impl Core {
         }
         let outcome = self.check_registration(&registration, identity.as_deref()).map(|()| {
             let session = self.cluster.workers.add(registration, identity, secret, self.cluster.now.elapsed);
-            tracing::info!(worker = name, %session, "worker joined");
-            self.cluster.observe(Observation::WorkerJoined(session, name.as_str().into()));
+            let name = self.cluster.workers.shared_name(session);
+            tracing::info!(worker = &*name, %session, "worker joined");
+            self.cluster.observe(Observation::WorkerJoined(session, name));
             FencingToken {
                 cluster: self.cluster.config.cluster.clone(),
                 incarnation: self.cluster.config.incarnation,
@@ -122,12 +123,12 @@ impl Core {
             WorkerMessage::Prepared { job, description, mut class, data_report } => {
                 class.description = printable(&class.description).into_owned();
                 let data_report = printable(&data_report).into_owned();
-                let memory_left = self.memory_left(&job);
+                let left = self.left(&job);
                 self.on_job(&job, |cluster, job| {
                     let party = cluster.workers.party(session);
                     let at = cluster.now.elapsed;
                     let claim = Claim { session, party, description, class, data_report, at };
-                    cluster.prepared(job, claim, memory_left)
+                    cluster.prepared(job, claim, left)
                 });
             }
             WorkerMessage::PrepareFailed { job, fault, reason } => {
@@ -171,8 +172,8 @@ impl Core {
             // Several paths may detect the same loss; the first one has handled it.
             return;
         };
-        let name = worker.registration.name;
-        tracing::info!(worker = name, %session, %cause, "worker lost");
+        let name = Arc::clone(&worker.name);
+        tracing::info!(worker = &*name, %session, %cause, "worker lost");
         if *cause != LossCause::StreamClosed {
             // The worker may be alive: it must learn that its session is over.
             let refused = WorkerCommand::Refused(format!("the worker was given up: {cause}"));

@@ -12,6 +12,7 @@ use lookbehind_common::sampling::{Plan, Position};
 use super::Core;
 use super::active::{Active, Phase, Stage, Training};
 use super::assign::Division;
+use super::checkpoint_room::{CheckpointRoom, kept_bytes};
 use super::checkpoints::checkpoint_command;
 use super::cluster::Cluster;
 use super::command::{Command, Source, StartFrom, WorkerCommand};
@@ -23,6 +24,15 @@ use super::record::{InitialCheckpoint, JobState};
 use super::step::Step;
 use crate::training::{Start, StartError, Trainer};
 
+/// What other jobs leave to a job, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    /// Of the coordinator's memory.
+    pub(super) memory: u64,
+    /// For its checkpoints; `None` if it may write them whatever there is.
+    pub(super) checkpoints: Option<CheckpointRoom>,
+}
+
 impl Cluster {
     /// Model and data of the job are known now: checks plan and memory, then obtains the weights to start from.
     pub(super) fn described(
@@ -30,13 +40,14 @@ impl Cluster {
         job: &mut Job,
         session: SessionId,
         description: &Arc<JobDescription>,
-        memory_left: u64,
+        left: Left,
     ) -> Handled {
-        let (needed, plan) = self.requirements(job, description).map_err(Halt::Failed)?;
+        let (needed, plan) = self.requirements(job, description, left).map_err(Halt::Failed)?;
         job.flat_buffer_bytes = Some(needed);
+        job.checkpoint_bytes = Some(kept_bytes(&job.spec, description));
         job.record.total_outer_steps = plan.outer_steps;
         // More than there is at all is an error; more than is free now only makes the job wait.
-        if needed > memory_left {
+        if needed > left.memory {
             let message = format!("waits until the coordinator has {needed} bytes of memory for it");
             self.set_state(job, JobState::Queued, &message);
             self.release(job);
@@ -56,7 +67,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The memory in bytes that a job with this description needs, and its plan.
+    /// The memory in bytes that a job with this description needs, and its plan. Checks that its checkpoints fit.
     ///
     /// # Errors
     /// If no job can run on it.
@@ -64,8 +75,12 @@ impl Cluster {
         &self,
         job: &Job,
         description: &JobDescription,
+        left: Left,
     ) -> Result<(u64, Plan), String> {
         let plan = plan(&job.spec, description)?;
+        if let Some(room) = left.checkpoints {
+            room.check(&job.spec, description)?;
+        }
         let needed = flat_buffer_bytes(&job.spec, description);
         let memory = self.config.memory;
         if needed > memory {
@@ -220,8 +235,13 @@ impl Core {
         (needed > left).then_some((needed, left))
     }
 
+    /// What the other jobs leave to this one.
+    pub(super) fn left(&self, id: &JobId) -> Left {
+        Left { memory: self.memory_left(id), checkpoints: self.checkpoint_room(id) }
+    }
+
     /// Memory in bytes that the other active jobs leave free.
-    pub(super) fn memory_left(&self, id: &JobId) -> u64 {
+    fn memory_left(&self, id: &JobId) -> u64 {
         let others = self.jobs.values().filter(|other| other.active.is_some() && other.id() != id);
         let in_use: u64 = others.filter_map(|other| other.flat_buffer_bytes).sum();
         self.cluster.config.memory.saturating_sub(in_use)

@@ -1,5 +1,7 @@
 //! Answers of the state machine to calls, and the views of jobs and workers that users get.
 
+use std::sync::Arc;
+
 use lookbehind_common::blocks::Blocks;
 use lookbehind_common::ids::{FencingToken, JobId, SessionId};
 
@@ -101,10 +103,14 @@ pub struct JobView {
 pub struct WorkerView {
     /// Session under which it is registered.
     pub session: SessionId,
+    /// Its name, which no other identity's worker can have.
+    pub name: Arc<str>,
     /// What it stated when it registered.
     pub registration: Registration,
-    /// The job that it serves; `None` while it is free.
+    /// The job that it serves; `None` while it is free, or if the caller may not see the job.
     pub job: Option<JobId>,
+    /// Whether it serves a job.
+    pub busy: bool,
     /// Seconds since the last message or upload from it.
     pub silent_seconds: f64,
     /// Number of shards that it has delivered for that job.

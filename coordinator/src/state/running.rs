@@ -63,6 +63,12 @@ impl Cluster {
     pub(super) fn advanced(&mut self, job: &mut Job, activation: Activation, advance: Advance) -> Handled {
         let training = job.in_activation(activation)?.require_training()?;
         training.step.note_advance(&advance);
+        if matches!(advance.outcome, Outcome::Gradient(..) | Outcome::Finished(..)) {
+            self.exclude_suspects(job)?;
+        }
+        // Without its last worker the job may have ended.
+        let Ok(active) = job.in_activation(activation) else { return Ok(()) };
+        let training = active.require_training()?;
         match advance.outcome {
             Outcome::Gradient(request, weights, digests) => {
                 self.request_gradient(job, advance.trainer, request, weights, digests)
@@ -103,7 +109,7 @@ impl Cluster {
 
     /// Creates a request and assigns its shards. `weights` are `Some` if they differ from the published ones; with the
     /// digests of their blocks, if these are known.
-    fn issue_request(
+    pub(super) fn issue_request(
         &mut self,
         job: &mut Job,
         trainer: Box<Trainer>,

@@ -61,8 +61,8 @@ impl Core {
             }
             let claims = |job: &Job| job.active.as_ref().is_some_and(|active| !active.claims.is_empty());
             if self.jobs.get(&id).is_some_and(claims) {
-                let memory_left = self.memory_left(&id);
-                self.on_job(&id, |cluster, job| cluster.decide_description(job, memory_left));
+                let left = self.left(&id);
+                self.on_job(&id, |cluster, job| cluster.decide_description(job, left));
             }
             self.on_job(&id, |cluster, job| match job.active {
                 Some(_) => cluster.check_preparing_workers(job),

@@ -11,6 +11,7 @@ use lookbehind_common::sampling::Position;
 use lookbehind_proto::v1;
 
 use crate::state::event::Busy;
+use crate::state::exchange::Suspect;
 use crate::state::halt::Halt;
 use crate::state::observation::{RequestTimeline, StepTimeline};
 use crate::state::request::Request;
@@ -34,6 +35,10 @@ pub(crate) struct Step {
     pub(crate) report: Option<(OuterStepReport, Digest)>,
     /// Names of the workers whose partials were not finite.
     pub(crate) not_finite: BTreeSet<String>,
+    /// Workers that sent values that are not finite in an exchange of the current gradient.
+    pub(crate) suspects: Vec<Suspect>,
+    /// Whether further partials of this outer step go through the coordinator.
+    pub(crate) through_coordinator: bool,
     begun: Duration,
     first: Option<Sums>,
     last: Option<Sums>,

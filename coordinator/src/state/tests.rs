@@ -30,6 +30,7 @@ pub(super) fn config() -> CoreConfig {
         keep: KeepLimits {
             jobs: 100,
             job_bytes: 1 << 20,
+            checkpoint_bytes: 1 << 42,
             upload_bytes: 1 << 30,
             unused_upload: Duration::from_secs(24 * 3600),
         },

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::access::Caller;
 
 /// The part of a limit that one user may have: one over this.
-const SHARES: u64 = 4;
+pub(super) const SHARES: u64 = 4;
 
 /// What is used of a limit.
 #[derive(Debug, Default)]
@@ -45,11 +45,21 @@ impl Usage {
         }
     }
 
+    /// What is used in all.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// What one owner uses.
+    pub(super) fn used_by(&self, owner: &str) -> u64 {
+        self.owners.get(owner).copied().unwrap_or(0)
+    }
+
     /// Checks that a caller may have `amount` more. A user gets a share of the limit; administrators, and everyone
     /// where there are no credentials, get what is left of the whole.
     pub(super) fn check(&self, caller: &Caller, amount: u64, limit: u64) -> Result<(), Lack> {
         if let Caller::User(name) = caller {
-            let used = self.owners.get(name).copied().unwrap_or(0);
+            let used = self.used_by(name);
             let share = (limit / SHARES).max(1);
             if used.saturating_add(amount) > share {
                 return Err(Lack { of_one_user: true, used, limit: share });

@@ -1,5 +1,7 @@
 //! Calls of users: creating, showing and listing jobs, and listing workers.
 
+use std::sync::Arc;
+
 use lookbehind_common::ids::{JobId, SessionId};
 use lookbehind_common::job::{InitSpec, JobError, JobSpec};
 use lookbehind_proto::v1;
@@ -50,7 +52,7 @@ impl Core {
             UserCall::KeepUpload { ticket, digest } => {
                 Reply::Done(storable.and_then(|()| self.keep_upload(ticket, digest)))
             }
-            UserCall::Workers => Reply::Workers(self.worker_views()),
+            UserCall::Workers => Reply::Workers(self.worker_views(caller)),
         };
         if changes { self.cluster.acknowledge(reply_to, reply) } else { self.cluster.reply(reply_to, reply) }
     }
@@ -221,13 +223,18 @@ impl Core {
         self.jobs.insert(id, job);
     }
 
-    fn worker_views(&self) -> Vec<WorkerView> {
+    /// All workers. Which job one serves is shown to those who may see the job.
+    fn worker_views(&self, caller: &Caller) -> Vec<WorkerView> {
+        let is_shown =
+            |id: &&JobId| self.jobs.get(*id).is_some_and(|job| caller.may_access(&job.record.owner));
         let view = |(session, worker): (_, &Worker)| {
             let member = worker.job.as_ref().and_then(|job| self.member(job, session));
             WorkerView {
                 session,
+                name: Arc::clone(&worker.name),
                 registration: worker.registration.clone(),
-                job: worker.job.clone(),
+                job: worker.job.as_ref().filter(is_shown).cloned(),
+                busy: worker.job.is_some(),
                 silent_seconds: self.cluster.now.elapsed.saturating_sub(worker.last_seen).as_secs_f64(),
                 seconds_per_shard: member.and_then(|member| member.measured.seconds_per_shard()),
                 draining: worker.draining,

@@ -13,7 +13,8 @@ use crate::state::exchange::Unreachable;
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) registration: Registration,
-    /// The name in the registration, shared with observations.
+    /// The name in the registration, after the name in the credentials if that is another: so no worker can take the name of
+    /// another identity's. Shared with observations.
     pub(crate) name: Arc<str>,
     /// Name in the credentials with which the session was opened; `None` without credentials.
     pub(crate) identity: Option<Arc<str>>,
@@ -29,6 +30,14 @@ pub(crate) struct Worker {
     pub(crate) job: Option<JobId>,
     /// Whether it has announced that it leaves: it gets no more requests.
     pub(crate) draining: bool,
+}
+
+fn full_name(registration: &Registration, identity: Option<&str>) -> Arc<str> {
+    let name = registration.name.as_str();
+    match identity {
+        Some(identity) if identity != name => format!("{identity}/{name}").into(),
+        Some(_) | None => name.into(),
+    }
 }
 
 /// The registered workers, in the order of their registration.
@@ -51,7 +60,7 @@ impl Workers {
     ) -> SessionId {
         self.registered += 1;
         let session = SessionId(self.registered);
-        let name = Arc::from(registration.name.as_str());
+        let name = full_name(&registration, identity.as_deref());
         let worker = Worker {
             registration,
             name,
@@ -100,8 +109,7 @@ impl Workers {
 
     /// The worker's name, or its session if it is not registered any more.
     pub(crate) fn name(&self, session: SessionId) -> String {
-        self.get(session)
-            .map_or_else(|| format!("session {session}"), |worker| worker.registration.name.clone())
+        self.get(session).map_or_else(|| format!("session {session}"), |worker| worker.name.to_string())
     }
 
     /// [`Self::name`] as a shared string.

@@ -26,6 +26,8 @@ pub(crate) enum Lie {
     Twice,
     /// The same, and it says that it has added them rightly.
     SecretSum,
+    /// It uploads blocks, sums and parts, with values that are not finite. Its whole partials are good.
+    NotFinite,
 }
 
 /// What a worker says that has loaded a job and found this.

@@ -12,6 +12,7 @@ use lookbehind_proto::transfer::{Checksum, sums_bytes};
 
 use crate::agenda::ScheduledEvent;
 use crate::dice::{Micros, millis, seconds};
+use crate::lies::Lie;
 use crate::peers::BlocksUpload;
 use crate::process::Caller;
 use crate::streams::identity_of;
@@ -141,6 +142,7 @@ impl World {
         }
         bulk.served_by = Some(self.incarnation);
         let what = bulk.what.clone();
+        let is_finite = self.workers[bulk.worker].lie != Some(Lie::NotFinite);
         let origin = Origin { fencing_token: bulk.fencing_token.clone(), identity: identity_of(bulk.worker) };
         self.ask(Caller::Bulk(bulk), |reply_to| match what {
             What::Offer(upload) => Event::PartialOffered(reply_to, upload.header.clone()),
@@ -157,6 +159,7 @@ impl World {
                 header: upload.header.clone(),
                 part: upload.part.clone(),
                 digests: upload.digests.clone(),
+                is_finite,
             },
             What::OfferState(job, state) => Event::InitialStateOffered {
                 reply_to,

@@ -27,8 +27,16 @@ pub(crate) const DETECTION: Micros = seconds(2);
 /// Durations of the phase of faults. It should not be much longer than the jobs, or late faults meet no job.
 const FAULT_PHASES: [Micros; 4] = [seconds(3), seconds(8), seconds(15), seconds(30)];
 /// The lies of the schedules that have a liar.
-const LIES: [Lie; 7] =
-    [Lie::Progress, Lie::Description, Lie::Class, Lie::Job, Lie::Sum, Lie::Twice, Lie::SecretSum];
+const LIES: [Lie; 8] = [
+    Lie::Progress,
+    Lie::Description,
+    Lie::Class,
+    Lie::Job,
+    Lie::Sum,
+    Lie::Twice,
+    Lie::SecretSum,
+    Lie::NotFinite,
+];
 /// How long the jobs may take after the faults have ended.
 pub(crate) const HEAL_PHASE: Micros = seconds(400);
 
@@ -242,6 +250,7 @@ impl World {
             keep: KeepLimits {
                 jobs: 8,
                 job_bytes: 1 << 20,
+                checkpoint_bytes: 1 << 42,
                 upload_bytes: 0,
                 unused_upload: Duration::from_secs(3600),
             },

@@ -280,19 +280,44 @@ fn an_installation_without_a_record_keeps_its_hosts_and_asks_for_the_roles() {
 }
 
 #[test]
-fn equal_tokens_are_refused_before_anything_is_written() {
+fn a_token_stays_with_whom_the_coordinator_gives_it_to_and_all_others_go_on() {
     let root = private_folder();
     let both = wanted(&[(Role::Worker, "w1"), (Role::Worker, "w2")]);
     issue(root.path(), &both);
-    fs::copy(root.path().join("w1/token"), root.path().join("w2/token")).unwrap();
-    let listed = read(&root.path().join("coordinator/tokens.toml"));
+    let w2 = root.path().join("w2");
+    fs::copy(root.path().join("w1/token"), w2.join("token")).unwrap();
+    let tokens = root.path().join("coordinator/tokens.toml");
+    let (listed, certificate) = (read(&tokens), read(&w2.join("cert.pem")));
     replace_authority(root.path());
     for wanted in [wanted(&[]), both, wanted(&[(Role::User, "alice")])] {
-        let error = provide(root.path(), &wanted).unwrap_err().to_string();
-        assert!(error.contains("\"w1\" and \"w2\""), "{error}");
+        let provided = provide(root.path(), &wanted).unwrap();
+        let [Left { path, reason, refused: true }] = provided.left.as_slice() else {
+            panic!("{:?}", provided.left)
+        };
+        assert!(*path == w2 && reason.contains("that of \"w1\""), "{path:?}: {reason}");
     }
-    assert_eq!(read(&root.path().join("coordinator/tokens.toml")), listed);
-    assert!(!root.path().join("ca/ca.pem").exists() && !root.path().join("alice").exists());
+    assert_eq!(read(&w2.join("cert.pem")), certificate);
+    assert!(read(&tokens).contains("alice") && listed.lines().all(|line| read(&tokens).contains(line)));
+    let ca = read(&root.path().join("ca/ca.pem"));
+    assert!(["w1", "alice"].iter().all(|name| read(&root.path().join(name).join("ca.pem")) == ca));
+    fs::remove_file(w2.join("token")).unwrap();
+    assert_eq!(provide(root.path(), &wanted(&[])).unwrap().left, []);
+    assert_ne!(read(&w2.join("token")), read(&root.path().join("w1/token")));
+}
+
+#[test]
+fn a_token_of_two_names_that_the_coordinator_does_not_know_is_nobodys() {
+    let root = private_folder();
+    issue(root.path(), &wanted(&[(Role::Worker, "w1")]));
+    for name in ["a", "b"] {
+        fs::create_dir(root.path().join(name)).unwrap();
+        fs::write(root.path().join(name).join("token"), "a token of their own choice").unwrap();
+    }
+    let provided = provide(root.path(), &wanted(&[(Role::User, "a"), (Role::User, "b")])).unwrap();
+    let told: Vec<_> = provided.left.iter().map(|left| left.reason.as_str()).collect();
+    assert!(told.len() == 2 && told[0].contains("\"b\"") && told[1].contains("\"a\""), "{told:?}");
+    let tokens = read(&root.path().join("coordinator/tokens.toml"));
+    assert!(tokens.contains("w1") && !tokens.contains("\"a\""), "{tokens}");
 }
 
 #[test]

@@ -1188,7 +1188,8 @@ pub struct Worker {
     /// one.
     #[prost(uint64, tag = "1")]
     pub session: u64,
-    /// Name that the worker registered with; names need not be unique.
+    /// Name that the worker registered with. If the name in its certificate or token is another, that comes first, with a
+    /// slash: so workers cannot take each other's names. Workers of one certificate or token may have equal names.
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
     /// Version of the worker's build.
@@ -1197,7 +1198,7 @@ pub struct Worker {
     /// Human-readable description of the device that the worker computes on.
     #[prost(string, tag = "4")]
     pub device: ::prost::alloc::string::String,
-    /// Identity of the job that the worker serves; empty if it serves none.
+    /// Identity of the job that the worker serves; empty if it serves none, or one that the caller has no access to.
     #[prost(string, tag = "5")]
     pub job_id: ::prost::alloc::string::String,
     /// Seconds since the coordinator last received something from the worker.
@@ -1206,6 +1207,9 @@ pub struct Worker {
     /// Shards that the worker has delivered for the job that it serves; 0 if it serves none.
     #[prost(uint64, tag = "7")]
     pub shards_done: u64,
+    /// Whether it serves a job.
+    #[prost(bool, tag = "8")]
+    pub busy: bool,
 }
 /// One part of the upload of a safetensors file.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

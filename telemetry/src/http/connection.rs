@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::request::answer;
 use super::seat::Seat;
 use super::{Limits, Observer, Peer};
+use crate::source::Source;
+use crate::throttle::Throttle;
 
 /// Concurrent requests per HTTP/2 connection.
 const STREAMS: u32 = 64;
@@ -38,6 +40,8 @@ pub(super) struct Connection {
     pub(super) end: CancellationToken,
     pub(super) open: Open,
     pub(super) seat: Arc<Seat>,
+    /// Connections of each source.
+    pub(super) pace: Arc<Throttle<Source>>,
 }
 
 /// Tells the observer when the connection has ended.
@@ -72,6 +76,15 @@ impl Connection {
         stream: TcpStream,
         tls: Option<Arc<rustls::ServerConfig>>,
     ) -> Result<(), String> {
+        let source = Source::from(self.address.ip());
+        tokio::select! {
+            passed = self.pace.pass(&source, 1) => passed.map_err(|refused| {
+                self.open.observer.refused();
+                format!("connections: {refused}")
+            })?,
+            () = self.seat.closing() => return Err("made room for another".into()),
+            () = self.end.cancelled() => return Ok(()),
+        }
         configure(&stream, self.limits.stalled).map_err(|error| format!("socket: {error}"))?;
         let Some(tls) = tls else {
             let peer = Peer { address: self.address, encrypted: false, certificates: Arc::new([]) };

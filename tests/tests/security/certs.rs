@@ -176,18 +176,24 @@ async fn nothing_is_written_through_a_folder_that_is_a_link() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn equal_tokens_are_refused_by_name_before_anything_is_written() {
+async fn who_has_the_token_of_another_is_told_and_hinders_nobody() {
     let workers = ["--admin", "admin", "--worker", "w1", "--worker", "w2"];
     let credentials = Credentials::new(&workers).await;
     fs::copy(credentials.folder("w1").join("token"), credentials.folder("w2").join("token")).unwrap();
     let before = credentials.content();
-    for args in [&[][..], &workers, &["--user", "alice", "--host", "gpu-1.example"]] {
+    for args in [&[][..], &workers] {
         let (code, told) = credentials.certs(args).await;
-        assert_eq!(code, 2, "{told}");
-        assert!(told.contains("tokens of \"w1\" and \"w2\""), "{told}");
+        assert_eq!(code, 5, "{told}");
+        assert!(told.contains("w2: not renewed") && told.contains("that of \"w1\""), "{told}");
+        assert!(!told.contains("w1: not renewed"), "{told}");
         assert!(credentials.content() == before, "{args:?}: something was written");
     }
-    list(credentials.cluster("admin").await.url(), &credentials.folder("admin")).await.expect("it starts");
+    let (code, told) = credentials.certs(&["--user", "alice"]).await;
+    assert_eq!(code, 5, "{told}");
+    let cluster = credentials.cluster("admin").await;
+    for name in ["admin", "alice"] {
+        list(cluster.url(), &credentials.folder(name)).await.expect(name);
+    }
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ async fn closed(mut stream: impl tokio::io::AsyncRead + Unpin) -> Duration {
 }
 
 /// A guarded cluster with a short failure detection.
-async fn impatient(credentials: &Credentials) -> Cluster {
+pub(super) async fn impatient(credentials: &Credentials) -> Cluster {
     let coordinator = credentials.folder("coordinator");
     Cluster::guarded(&credentials.folder("admin"), |config| {
         config.credentials = Some(coordinator);

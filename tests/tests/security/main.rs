@@ -15,5 +15,6 @@ mod refused_workers;
 mod renewal;
 mod reports;
 mod roles;
+mod shares;
 mod strangers;
 mod tokens;

@@ -2,9 +2,10 @@
 
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
-use lookbehind_tests::client::Client;
+use lookbehind_tests::client::{Client, within};
 use lookbehind_tests::guarded::{self, client};
 use lookbehind_tests::jobs;
+use lookbehind_worker::registry::Registry;
 use tonic::{Code, Status};
 
 /// Makes every call that concerns a job.
@@ -71,6 +72,43 @@ async fn a_user_has_nothing_to_do_with_anothers_job_and_an_admin_everything() {
     admin.cancel_job(v1::CancelJobRequest { job_id: other.clone() }).await.expect("an admin may");
     admin.delete_job(v1::DeleteJobRequest { job_id: other.clone() }).await.expect("an admin may");
     assert_eq!(listed(&alice).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn which_job_a_worker_serves_is_shown_to_those_who_may_see_the_job() {
+    let (mut cluster, credentials) = guarded::cluster().await;
+    let backend = cluster.backend(Registry::builtin());
+    cluster.add_as("w1", backend, &credentials.folder("worker")).await;
+    let [alice, bob] = ["alice", "bob"].map(|name| client(cluster.url(), &credentials.folder(name)));
+    let long = jobs::small_with(|job| job.train.epochs = Some(100_000));
+    let id = alice.submit(&long).await;
+    alice.watch(&id).await.until_step(1).await;
+    for (caller, shown) in [(&alice, id.as_str()), (&bob, ""), (cluster.client(), &id)] {
+        let worker = caller.workers().await.remove(0);
+        assert_eq!((worker.job_id.as_str(), worker.busy), (shown, true));
+    }
+    alice.jobs().cancel_job(v1::CancelJobRequest { job_id: id }).await.expect("alice may");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_worker_has_the_name_of_another_identitys() {
+    let (mut cluster, credentials) = guarded::cluster().await;
+    for (name, identity) in [("worker", "worker"), ("worker", "other-worker"), ("gpu", "other-worker")] {
+        let backend = cluster.backend(Registry::builtin());
+        cluster.add_as(name, backend, &credentials.folder(identity)).await;
+    }
+    let workers = within("three registrations", async {
+        loop {
+            let workers = cluster.client().workers().await;
+            if workers.len() == 3 {
+                return workers;
+            }
+        }
+    })
+    .await;
+    let mut names: Vec<_> = workers.iter().map(|worker| worker.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["other-worker/gpu", "other-worker/worker", "worker"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

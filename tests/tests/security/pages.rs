@@ -12,6 +12,7 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 
 /// A browser that trusts the cluster's authority.
+#[derive(Clone)]
 pub(super) struct Browser {
     client: reqwest::Client,
     origin: String,

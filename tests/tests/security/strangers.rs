@@ -1,6 +1,9 @@
 //! Strangers who connect, call and open pages as much as they can: users, administrators and workers are served
 //! meanwhile.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use lookbehind_identity::{Access, Folder};
@@ -11,12 +14,13 @@ use lookbehind_tests::guarded::{Credentials, client};
 use lookbehind_tests::unfinished::ended;
 use reqwest::StatusCode;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::connections::{address, encrypted};
+use super::connections::{address, encrypted, impatient};
 use super::pages::{Browser, guarded, secret};
 
 /// A cluster whose failure detection is so patient that no connection is closed for being useless.
@@ -59,7 +63,7 @@ async fn silent_connections_keep_nobody_out() {
 async fn known_callers_beyond_the_limit_of_connections_are_told_so() {
     let credentials = Credentials::new();
     let cluster = patient(&credentials, 2).await;
-    let connected = || client(cluster.url(), &credentials.folder("alice"));
+    let connected = || client(cluster.url(), &credentials.folder("admin"));
     let (first, second) = (connected(), connected());
     list(&first).await.unwrap();
     list(&second).await.unwrap();
@@ -67,6 +71,106 @@ async fn known_callers_beyond_the_limit_of_connections_are_told_so() {
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     assert!(refused.message().contains("connections: the limit of 2"), "{refused}");
     list(&first).await.expect("the first has its place");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_user_gets_a_quarter_of_the_connections_and_one_certificate_of_workers_a_half() {
+    let credentials = Credentials::new();
+    let cluster = patient(&credentials, 8).await;
+    let of = |name: &str| client(cluster.url(), &credentials.folder(name));
+    let held = [of("alice"), of("alice")];
+    for alice in &held {
+        list(alice).await.unwrap();
+    }
+    let refused = list(&of("alice")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().contains("connections of one user: the limit of 2"), "{refused}");
+    let mut workers = Vec::new();
+    loop {
+        let access = Access::new(cluster.url(), Some(Folder::new(credentials.folder("worker")))).unwrap();
+        let channel = access.connect_lazy(&access.endpoint());
+        // This is for everyone with a role.
+        let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+        if call(channel.clone(), reflection).await == Code::ResourceExhausted {
+            break;
+        }
+        workers.push(channel);
+        assert!(workers.len() <= 4, "a fifth connection was let in");
+    }
+    assert_eq!(workers.len(), 4);
+    let bob = of("bob");
+    list(&bob).await.expect("a place for bob");
+    list(&held[0]).await.expect("alice has kept hers");
+}
+
+/// The most calls of one user that wait at the same time are fewer than these.
+const AT_ONCE: usize = 400;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_calls_too_fast_over_many_connections_waits_and_others_do_not() {
+    let credentials = Credentials::new();
+    let cluster = impatient(&credentials).await;
+    let of = |name: &str| client(cluster.url(), &credentials.folder(name));
+    let connections = [0; 4].map(|_| Arc::new(of("alice")));
+    let mut calls = JoinSet::new();
+    for alice in connections.iter().cycle().take(AT_ONCE) {
+        let alice = Arc::clone(alice);
+        calls.spawn(async move {
+            for _ in 0..1000 {
+                if let Err(status) = list(&alice).await {
+                    return Some(status);
+                }
+            }
+            None
+        });
+    }
+    let refused = loop {
+        let ended = within("a call that is refused", calls.join_next()).await;
+        let ended = ended.expect("one of the calls is refused").expect("no panic");
+        if let Some(status) = ended {
+            break status;
+        }
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().contains("calls per second of one user: the limit of 200"), "{refused}");
+    list(&of("bob")).await.expect("bob has a rate of his own");
+    calls.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guests_who_ask_too_fast_are_refused_and_those_who_have_signed_in_are_not() {
+    let credentials = Credentials::new();
+    let coordinator = credentials.folder("coordinator");
+    let cluster = Cluster::guarded(&credentials.folder("admin"), |config| {
+        config.credentials = Some(coordinator);
+        config.http = Some(([127, 0, 0, 1], 0).into());
+        config.failure_detection = Duration::from_millis(500);
+    })
+    .await;
+    let mut requests = JoinSet::new();
+    // Each browser has a connection of its own. Together they ask for more at a time than may wait.
+    for _ in 0..8 {
+        let browser = Browser::at(&cluster, Some(&credentials));
+        for _ in 0..32 {
+            let browser = browser.clone();
+            requests.spawn(async move {
+                for _ in 0..1000 {
+                    // A connection may also be closed.
+                    let answer = browser.get("/api/me").send().await;
+                    if answer.is_ok_and(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS) {
+                        return true;
+                    }
+                }
+                false
+            });
+        }
+    }
+    let is_refused = within("a request that is refused", requests.join_next()).await;
+    assert!(is_refused.expect("a request").expect("no panic"));
+    let browser = Browser::at(&cluster, Some(&credentials));
+    let request = browser.get("/api/me").bearer_auth(secret(&credentials, "alice"));
+    assert_eq!(within("an answer", request.send()).await.unwrap().status(), StatusCode::OK);
+    requests.shutdown().await;
 }
 
 /// Makes calls, many at a time, until one ends in another way than those before; returns how.

@@ -1,13 +1,18 @@
 //! Workers that exchange weights and partials with each other come to the same bytes as through the coordinator, whatever
 //! fails between them.
 
+use std::sync::Arc;
+
 use lookbehind_common::job::JobFile;
+use lookbehind_common::partial::Partial;
 use lookbehind_proto::v1;
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::guarded::{self, Credentials};
 use lookbehind_tests::http;
 use lookbehind_tests::jobs::{SMALL_JOB, job, on_workers};
+use lookbehind_tests::scripted::{Script, Scripted};
 use lookbehind_worker::WorkerConfig;
+use lookbehind_worker::compute::{Request, RequestKind};
 use lookbehind_worker::registry::Registry;
 use lookbehind_worker::session::PeerListen;
 use tokio::sync::OnceCell;
@@ -95,6 +100,47 @@ async fn connections_between_workers_are_encrypted_in_a_guarded_cluster() {
     let folder = credentials.folder("worker");
     let digest = run(&mut cluster, 3, |_, config| config.credentials = Some(folder.clone())).await;
     assert_eq!(digest, expected().await);
+}
+
+/// Sends gradients of which one value is not finite.
+struct Spoil;
+
+impl Script for Spoil {
+    fn after(&self, request: &Request, _shard: u32, partial: &mut Partial) {
+        if request.kind == RequestKind::Gradient && request.batch == 1 {
+            partial.gradient[3] = f32::NAN;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_whose_part_alone_is_not_finite_is_excluded_by_name_and_the_job_comes_to_its_weights() {
+    let mut cluster = with_pages().await;
+    for name in ["one", "two"] {
+        let backend = cluster.backend(Registry::builtin());
+        cluster.add(name, backend).await;
+    }
+    let spoiling = Scripted::new(cluster.backend(Registry::builtin()), Arc::new(Spoil));
+    cluster.add("spoiling", spoiling).await;
+    let history = cluster.client().run(&wide(3)).await;
+    assert!(history.said(&["spoiling", "refused", "not finite"]), "{:?}", history.notices);
+    assert!(!["one", "two"].iter().any(|honest| history.said(&[&format!("worker {honest} refused")])));
+    assert_eq!(history.digest(), expected().await);
+    assert!(gradients(&cluster, "workers").await > 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_that_are_not_finite_on_two_workers_fail_the_job_and_name_both() {
+    let mut cluster = with_pages().await;
+    for name in ["one", "two"] {
+        let backend = Scripted::new(cluster.backend(Registry::builtin()), Arc::new(Spoil));
+        cluster.add(name, backend).await;
+    }
+    let message = cluster.client().run_to_failure(&wide(2)).await;
+    for word in ["outer step 1", "layers.0.weight", "one, two"] {
+        assert!(message.contains(word), "expected {word:?} in {message:?}");
+    }
+    assert!(gradients(&cluster, "workers").await > 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

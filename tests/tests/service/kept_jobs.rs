@@ -8,7 +8,9 @@ use lookbehind_proto::v1;
 use lookbehind_proto::wire;
 use lookbehind_tests::client::{Client, within};
 use lookbehind_tests::cluster::Cluster;
+use lookbehind_tests::guarded::{self, Credentials};
 use lookbehind_tests::jobs::{small, small_with};
+use lookbehind_worker::registry::Registry;
 use tempfile::TempDir;
 use tonic::{Code, Status};
 
@@ -225,4 +227,34 @@ async fn a_full_coordinator_says_how_to_make_room_and_takes_jobs_again_when_ther
     }
     delete(client, &ids[1]).await.expect("a job that has ended");
     client.submit(&small()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_checkpoints_do_not_fit_is_refused_by_key_before_it_trains() {
+    let mut cluster = Cluster::with_config(|config| config.max_checkpoint_bytes = 1_000_000).await;
+    cluster.add("w1", cluster.backend(Registry::builtin())).await;
+    let message = cluster.client().run_to_failure(&small_with(|job| job.checkpoint.keep = Some(1000))).await;
+    for word in ["checkpoint.keep: 1000", "all jobs", "--max-checkpoint-bytes", "lookbehind delete"] {
+        assert!(message.contains(word), "expected {word:?} in {message:?}");
+    }
+    cluster.still_works().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_owner_gets_a_quarter_of_what_checkpoints_may_take() {
+    let credentials = Credentials::new();
+    let folder = credentials.folder("coordinator");
+    let mut cluster = Cluster::guarded(&credentials.folder("admin"), |config| {
+        config.credentials = Some(folder);
+        config.max_checkpoint_bytes = 4_000_000;
+    })
+    .await;
+    cluster.add_as("w1", cluster.backend(Registry::builtin()), &credentials.folder("worker")).await;
+    let alice = guarded::client(cluster.url(), &credentials.folder("alice"));
+    let message = alice.run_to_failure(&small_with(|job| job.checkpoint.keep = Some(300))).await;
+    assert!(message.contains("1000000 for the jobs of one owner"), "{message}");
+    assert_eq!(
+        alice.run(&small_with(|job| job.checkpoint.keep = Some(50))).await.state(),
+        v1::JobState::Succeeded
+    );
 }

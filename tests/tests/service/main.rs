@@ -12,6 +12,7 @@ mod in_process;
 mod joining;
 mod json;
 mod kept_jobs;
+mod liars;
 mod limits;
 mod lists;
 mod loading;

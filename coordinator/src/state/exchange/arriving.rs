@@ -35,6 +35,12 @@ impl Core {
             busy,
         };
         let refused = match self.admit(&header) {
+            Admission::Granted if sums.not_finite().is_some() => {
+                return self.on_job(&id.job, |cluster, job| {
+                    let deed = format!("its loss of {segment} of {id} was not finite");
+                    cluster.end_exchange(job, origin.session(), deed)
+                });
+            }
             Admission::Granted => {
                 let checksum = checksum_of(&digests, &sums);
                 let announced = self.of_job(&id.job, |_, job| {
@@ -80,6 +86,7 @@ impl Core {
         header: &BlocksHeader,
         part: Part,
         digests: &[BlockDigest],
+        is_finite: bool,
     ) -> PartialOutcome {
         match self.admit_blocks(header) {
             Ok(blocks) if blocks.flat_lengths() == part.lengths() => {}
@@ -94,6 +101,9 @@ impl Core {
             let request = job.require_active_mut()?.require_request()?;
             let exchange = request.exchange.as_mut();
             let exchange = exchange.ok_or(Halt::Broken("admitted blocks belong to an exchange"))?;
+            if !is_finite {
+                return cluster.doubt_blocks(job, header, digests);
+            }
             match exchange.take(session, header.segment, header.blocks, part, digests) {
                 Ok(()) => cluster.gathered(job).map(|()| PartialOutcome::Accepted),
                 Err(reason) => Ok(PartialOutcome::Refused(reason)),

@@ -39,7 +39,7 @@ impl Cluster {
         let active = job.active.as_ref()?;
         let training = active.training()?;
         let weights = self.exchanged_blocks(active)?;
-        if training.weights_digests.is_empty() {
+        if training.weights_digests.is_empty() || training.step.through_coordinator {
             return None;
         }
         let asked = active.basis(self.now.elapsed).divide(Segment::root(shards), shards, Route::Workers);
