@@ -1,6 +1,6 @@
 //! Every method, base optimizer and schedule through the whole service, against the independent reference in f64.
 
-use lookbehind_common::job::JobFile;
+use lookbehind_common::job::{ExchangeFormat, JobFile};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::files::write_samples;
 use lookbehind_tests::jobs::{job, parity, samples};
@@ -105,6 +105,25 @@ async fn every_method_whose_shards_climb_by_themselves_ends_where_the_reference_
         let method = format!("{method}\nperturbation = 'shard'");
         let mut job = text(EPOCHS, &method, BASES[number % BASES.len()], "");
         job.train.shards = Some(5);
+        job
+    });
+    bench.agrees(jobs.collect()).await;
+}
+
+/// Every method with both perturbations; the reference rounds in the same places, to the same format.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_method_whose_gradients_are_exchanged_in_bf16_ends_where_the_reference_does() {
+    let bench = Bench::new().await;
+    let perturbations = |method: String| {
+        let climbs = method.contains("ascent") && !method.contains("switch");
+        let shard = climbs.then(|| format!("{method}\nperturbation = 'shard'"));
+        [Some(method), shard].into_iter().flatten()
+    };
+    let methods = methods().into_iter().flat_map(perturbations);
+    let jobs = methods.enumerate().map(|(number, method)| {
+        let mut job = text(EPOCHS, &method, BASES[number % BASES.len()], "");
+        job.train.shards = Some(5);
+        job.train.exchange = Some(ExchangeFormat::Bf16);
         job
     });
     bench.agrees(jobs.collect()).await;

@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use lookbehind_common::blocks::{BlockDigest, BlockRange};
-use lookbehind_common::flat_buffer::{FlatBuffer, FlatBufferPool, shared_bytes, values_of};
+use lookbehind_common::exchange_format::ExchangeFormat;
+use lookbehind_common::flat_buffer::{FlatBuffer, FlatBufferPool};
 use lookbehind_common::ids::SessionId;
-use lookbehind_common::reduction::{MissingShard, Reduction, Segment, add_assign, reduce_with};
+use lookbehind_common::reduction::{MissingShard, Reduction, Segment, reduce_with};
 use lookbehind_proto::transfer::blocks::Block;
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::session_request::Message;
@@ -28,7 +30,21 @@ const WAITING: usize = 8;
 struct Arrived {
     segment: Segment,
     number: u32,
-    block: Block,
+    part: Part,
+}
+
+/// The values of a block of a partial, and the digest of the block.
+struct Part {
+    values: Values,
+    digest: BlockDigest,
+}
+
+/// Values as they came here.
+enum Values {
+    /// Of a partial that was computed here: the bytes that others fetch, and that are shared with them.
+    Own(Bytes),
+    /// Of a partial that was computed elsewhere.
+    Fetched(FlatBuffer),
 }
 
 /// Adds and uploads a range, until that is done or not wanted any more.
@@ -68,7 +84,7 @@ async fn add(round: &Arc<Round>, range: BlockRange, means: &Means, sums: &Offer)
     let (sender, mut arrived) = mpsc::channel(WAITING);
     let mut fetches = Fetches { asked: BTreeSet::new(), tasks: JoinSet::new(), sender };
     let mut plan = round.plan.subscribe();
-    let mut parts: BTreeMap<u32, BTreeMap<Segment, Block>> = BTreeMap::new();
+    let mut parts: BTreeMap<u32, BTreeMap<Segment, Part>> = BTreeMap::new();
     let mut runs = Runs::default();
     let mut left = range.count();
     let memory = means.peers.memory();
@@ -82,14 +98,16 @@ async fn add(round: &Arc<Round>, range: BlockRange, means: &Means, sums: &Offer)
                 }
                 fetches.begin(round, &known, range, means);
             }
-            Some(Arrived { segment, number, block }) = arrived.recv() => {
+            Some(Arrived { segment, number, part }) = arrived.recv() => {
                 if runs.has(number) {
                     continue;
                 }
                 let of_block = parts.entry(number).or_default();
-                of_block.insert(segment, block);
-                let Some((sum, used)) = sum(round.root, of_block, memory) else { continue };
-                sums.put(number, Block { bytes: shared_bytes(&Arc::new(sum)), digest: NO_DIGEST });
+                of_block.insert(segment, part);
+                let format = round.partial_blocks.format(round.partial_blocks.place(number).0);
+                let Some((sum, used)) = sum(round.root, of_block, format, memory) else { continue };
+                let bytes = format.into_bytes(Arc::new(sum));
+                sums.put(number, Block { bytes, digest: NO_DIGEST });
                 runs.note(number, used);
                 parts.remove(&number);
                 left -= 1;
@@ -140,8 +158,9 @@ async fn fetch(
     if maker == round.own {
         let partial = round.partial(segment).await;
         for number in range.numbers() {
-            let Some(block) = partial.get(number).await else { return };
-            if sender.send(Arrived { segment, number, block }).await.is_err() {
+            let Some(Block { bytes, digest }) = partial.get(number).await else { return };
+            let part = Part { values: Values::Own(bytes), digest };
+            if sender.send(Arrived { segment, number, part }).await.is_err() {
                 return;
             }
         }
@@ -150,7 +169,7 @@ async fn fetch(
     let what = Fetch { round: &round, from: maker, wanted: Wanted::Partial(segment) };
     let arrived = |number, block, digest| {
         means.transfers.advance();
-        Arrived { segment, number, block: Block { bytes: shared_bytes(&Arc::new(block)), digest } }
+        Arrived { segment, number, part: Part { values: Values::Fetched(block), digest } }
     };
     let fetched = means.peers.fetch(what, range, arrived, &sender);
     if let Err(status) = fetched.await {
@@ -163,23 +182,27 @@ async fn fetch(
     }
 }
 
-/// The sum of a block over all shards and what it was made of, once enough parts are here.
+/// The sum of a block over all shards and what it was made of, once enough parts are here. It takes the values of these
+/// parts.
 fn sum(
     root: Segment,
-    parts: &BTreeMap<Segment, Block>,
+    parts: &mut BTreeMap<Segment, Part>,
+    format: ExchangeFormat,
     memory: &FlatBufferPool,
 ) -> Option<(FlatBuffer, Vec<(Segment, BlockDigest)>)> {
     let mut used = Vec::new();
     if !cover(root, parts, &mut used) {
         return None;
     }
-    let sum = reduce_with(root, &mut Blockwise { parts, memory }).ok()?;
-    let digests = used.into_iter().filter_map(|segment| Some((segment, parts.get(&segment)?.digest)));
-    Some((sum.into_owned(memory), digests.collect()))
+    let digests =
+        used.into_iter().filter_map(|segment| Some((segment, parts.get(&segment)?.digest))).collect();
+    let mut blockwise = Blockwise { parts, format, memory };
+    let sum = reduce_with(root, &mut blockwise).ok()?;
+    Some((blockwise.owned(sum), digests))
 }
 
 /// Collects the largest parts that together are a segment; `false` if there are none.
-fn cover(segment: Segment, parts: &BTreeMap<Segment, Block>, used: &mut Vec<Segment>) -> bool {
+fn cover(segment: Segment, parts: &BTreeMap<Segment, Part>, used: &mut Vec<Segment>) -> bool {
     if parts.contains_key(&segment) {
         used.push(segment);
         return true;
@@ -189,24 +212,20 @@ fn cover(segment: Segment, parts: &BTreeMap<Segment, Block>, used: &mut Vec<Segm
 
 /// Adds the parts of one block in the order of the reduction tree.
 struct Blockwise<'a> {
-    parts: &'a BTreeMap<Segment, Block>,
+    parts: &'a mut BTreeMap<Segment, Part>,
+    /// Format of the block's elements.
+    format: ExchangeFormat,
     memory: &'a FlatBufferPool,
 }
 
-/// A part, or a sum of several.
-enum Summand<'a> {
-    Part(&'a Block),
-    Sum(FlatBuffer),
-}
-
-impl Summand<'_> {
+impl Blockwise<'_> {
     /// The values in memory of their own.
-    fn into_owned(self, memory: &FlatBufferPool) -> FlatBuffer {
-        match self {
-            Self::Sum(sum) => sum,
-            Self::Part(block) => {
-                let values = values_of(&block.bytes);
-                let mut owned = memory.lend(values.len());
+    fn owned(&self, values: Values) -> FlatBuffer {
+        match values {
+            Values::Fetched(values) => values,
+            Values::Own(bytes) => {
+                let values = self.format.values_of(&bytes);
+                let mut owned = self.memory.lend(values.len());
                 owned.copy_from_slice(&values);
                 owned
             }
@@ -214,21 +233,21 @@ impl Summand<'_> {
     }
 }
 
-impl<'a> Reduction for Blockwise<'a> {
-    type Sum = Summand<'a>;
+impl Reduction for Blockwise<'_> {
+    type Sum = Values;
     type Error = MissingShard;
 
-    fn part(&mut self, segment: Segment) -> Result<Option<Self::Sum>, Self::Error> {
-        Ok(self.parts.get(&segment).map(Summand::Part))
+    fn part(&mut self, segment: Segment) -> Result<Option<Values>, MissingShard> {
+        Ok(self.parts.remove(&segment).map(|part| part.values))
     }
 
-    fn add(&mut self, left: Self::Sum, right: Self::Sum) -> Result<Self::Sum, Self::Error> {
-        let mut sum = left.into_owned(self.memory);
+    fn add(&mut self, left: Values, right: Values) -> Result<Values, MissingShard> {
+        let mut sum = self.owned(left);
         match &right {
-            Summand::Part(block) => add_assign(&mut sum, &values_of(&block.bytes)),
-            Summand::Sum(right) => add_assign(&mut sum, right),
+            Values::Own(bytes) => self.format.add_assign(&mut sum, &self.format.values_of(bytes)),
+            Values::Fetched(right) => self.format.add_assign(&mut sum, right),
         }
-        Ok(Summand::Sum(sum))
+        Ok(Values::Fetched(sum))
     }
 }
 
