@@ -48,7 +48,9 @@ async fn one_to_eight_workers_end_at_the_same_bytes_and_not_at_those_of_f32() {
     let cluster = Cluster::of(8).await;
     let odd = |job: &mut JobFile| job.train.shards = Some(11);
     for change in [|_: &mut JobFile| (), per_shard, odd] {
-        let job = rounded(change);
+        let mut job = rounded(change);
+        // So long that eight workers have loaded the job before it ends.
+        job.train.epochs = Some(12);
         let one = digest_on(&cluster, &job, 1).await;
         for workers in [2, 3, 4, 8] {
             assert_eq!(digest_on(&cluster, &job, workers).await, one, "{workers}: {:?}", job.train);

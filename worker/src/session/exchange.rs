@@ -1,9 +1,10 @@
 //! The exchange of weights and partials with other workers.
 //!
 //! A [`Round`] is what this worker does for one request: it serves the blocks that others fetch ([`server`]), gets the
-//! weights from several sides at once ([`weights`]), adds the blocks that it owns ([`gather`]) and uploads to the
+//! weights from several sides at once ([`weights`]), adds the blocks that it owns ([`gather`], [`adding`]) and uploads to the
 //! coordinator what the coordinator has taken over ([`deliver`]).
 
+mod adding;
 mod deliver;
 mod gather;
 mod listener;
