@@ -46,6 +46,13 @@ pub struct Valid {
     pub gradients_per_outer_step: u64,
     /// Rounds of communication per complete outer step, in each of which all shards are computed once.
     pub rounds_per_outer_step: u64,
+    /// What the link of a worker carries each way in a complete outer step, in multiples of the bytes of the parameters as
+    /// f32.
+    pub communication_per_outer_step: f64,
+    /// Bytes that visits take on a worker that has all shards, in addition to a gradient; absent without visits, or where
+    /// the model cannot be built.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub visit_bytes: Option<u64>,
     /// What was read of the data, in lines for people; empty without `--data`.
     pub data: Vec<String>,
     /// What was not checked; absent with `--data`.

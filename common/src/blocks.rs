@@ -10,10 +10,11 @@ use std::ops::Range;
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
+use crate::exchange_format::ExchangeFormat;
 use crate::layout::TensorKind;
 use crate::model_state::ModelState;
 
-/// Elements of a block: 1 MiB of f32. The last block of the parameters, and of the running statistics, may be shorter.
+/// Elements of a block: 1 MiB of f32, or 512 KiB of bf16. The last block of the parameters, and of the running statistics, may be shorter.
 pub const BLOCK_ELEMENTS: usize = 1 << 18;
 
 /// The contiguous blocks `first..end`, never empty.
@@ -65,6 +66,8 @@ pub struct Blocks {
     lengths: ModelState<usize>,
     /// Elements of a block.
     size: usize,
+    /// Format in which the blocks of the parameters travel; those of the running statistics are f32.
+    format: ExchangeFormat,
 }
 
 impl Blocks {
@@ -75,7 +78,27 @@ impl Blocks {
 
     /// As [`Blocks::new`], with blocks of `size` elements: for tests, in which a small model is to have several.
     pub fn of_size(lengths: ModelState<usize>, size: usize) -> Self {
-        Self { lengths, size: size.max(1) }
+        Self { lengths, size: size.max(1), format: ExchangeFormat::F32 }
+    }
+
+    /// The same blocks of partials, whose gradients travel in a format.
+    #[must_use]
+    pub fn of_gradients(self, format: ExchangeFormat) -> Self {
+        Self { format, ..self }
+    }
+
+    /// The format in which the elements of a flat buffer travel.
+    pub fn format(&self, kind: TensorKind) -> ExchangeFormat {
+        match kind {
+            TensorKind::Parameter => self.format,
+            TensorKind::RunningStatistic => ExchangeFormat::F32,
+        }
+    }
+
+    /// Bytes of all blocks where they travel.
+    pub fn bytes(&self) -> usize {
+        let ModelState { parameters, statistics } = self.lengths;
+        parameters * self.format.bytes() + statistics * ExchangeFormat::F32.bytes()
     }
 
     /// The lengths of the flat buffers, in elements.
@@ -121,7 +144,7 @@ impl Blocks {
 
     /// The blocks of a range, as those of flat buffers that consist of nothing else.
     pub fn cut(&self, range: BlockRange) -> Self {
-        Self { lengths: self.lengths(range), size: self.size }
+        Self { lengths: self.lengths(range), ..*self }
     }
 
     /// All blocks.
@@ -129,11 +152,16 @@ impl Blocks {
         BlockRange::new(0, self.count())
     }
 
+    /// The digest of a block with these values: that of its bytes where it travels.
+    pub fn digest(&self, block: u32, values: &[f32]) -> BlockDigest {
+        BlockDigest::of(&self.format(self.place(block).0).bytes_of(values))
+    }
+
     /// The digests of all blocks of two flat buffers, which must have the lengths that the blocks were made for.
     pub fn digests(&self, values: ModelState<&[f32]>) -> Vec<BlockDigest> {
         let digest = |block: u32| {
             let (kind, elements) = self.place(block);
-            BlockDigest::of(bytemuck::cast_slice(&values[kind][elements]))
+            self.digest(block, &values[kind][elements])
         };
         (0..self.count()).into_par_iter().map(digest).collect()
     }

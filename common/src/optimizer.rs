@@ -16,6 +16,7 @@ mod blocks;
 mod buffers;
 mod check;
 mod climb;
+mod communication;
 pub mod elementwise;
 mod interpolation;
 mod messages;
@@ -30,6 +31,7 @@ mod weights;
 use std::sync::Arc;
 
 pub use self::climb::Climb;
+pub use self::communication::Communication;
 pub use self::messages::{AbsorbError, GradientRequest, Next, OuterStepReport};
 pub use self::methods::{gradients_per_outer_step, requests_per_outer_step};
 pub use self::state::{OptimizerState, StateError};

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::exchange_format::ExchangeFormat;
 use crate::partial::Partial;
 
 /// A segment of the reduction tree: the contiguous shards `first..end`, never empty.
@@ -81,25 +82,27 @@ pub fn add_assign(left: &mut [f32], right: &[f32]) {
     crate::optimizer::elementwise::add_assign(left, right);
 }
 
-/// The sum of the partials of two sibling segments, in the memory of the left one.
-pub fn add(mut left: Partial, right: &Partial) -> Partial {
-    add_assign(&mut left.gradient, &right.gradient);
+/// The sum of the partials of two sibling segments, in the memory of the left one. Their gradients, which must have been
+/// rounded to `format`, are added in it.
+pub fn add(mut left: Partial, right: &Partial, format: ExchangeFormat) -> Partial {
+    format.add_assign(&mut left.gradient, &right.gradient);
     add_assign(&mut left.statistics, &right.statistics);
     left.sums.add(&right.sums);
     left
 }
 
-/// The partial of a segment, summed in the order of the tree. `part` returns the partial of a segment if it is known,
-/// and `None` if it is to be summed from the segment's children. A single shard must be known.
+/// The partial of a segment, summed in the order of the tree, gradients in `format`. `part` returns the partial of a
+/// segment if it is known, and `None` if it is to be summed from the segment's children. A single shard must be known.
 ///
 /// # Errors
 /// Any error of `part`, and [`MissingShard`] if a single shard is not known.
 pub fn reduce<E: From<MissingShard>>(
     segment: Segment,
+    format: ExchangeFormat,
     part: &mut impl FnMut(Segment) -> Result<Option<Partial>, E>,
 ) -> Result<Partial, E> {
     // A closure cannot implement a trait with two functions, so this struct does it for all callers.
-    struct InMemory<'a, F>(&'a mut F);
+    struct InMemory<'a, F>(&'a mut F, ExchangeFormat);
     impl<E, F: FnMut(Segment) -> Result<Option<Partial>, E>> Reduction for InMemory<'_, F> {
         type Sum = Partial;
         type Error = E;
@@ -109,10 +112,10 @@ pub fn reduce<E: From<MissingShard>>(
         }
 
         fn add(&mut self, left: Partial, right: Partial) -> Result<Partial, E> {
-            Ok(add(left, &right))
+            Ok(add(left, &right, self.1))
         }
     }
-    reduce_with(segment, &mut InMemory(part))
+    reduce_with(segment, &mut InMemory(part, format))
 }
 
 /// A reduction over the tree whose sums may be kept anywhere, for example on a GPU.

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use lookbehind_common::blocks::{BlockDigest, Blocks};
 use lookbehind_common::digest::{Digest, weights_digest};
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobDescription, JobSpec};
@@ -27,6 +28,8 @@ use crate::state::RangeParts;
 pub struct Trainer {
     layout: Arc<Layout>,
     optimizer: Optimizer,
+    /// Format in which gradients are added.
+    format: ExchangeFormat,
     position: Position,
 }
 
@@ -139,7 +142,7 @@ impl Trainer {
         let layout = Arc::new(description.layout.clone());
         let optimizer = Optimizer::new(&spec.optimizer, Arc::clone(&layout), weights)
             .map_err(|error| StartError(format!("initial weights: {error}")))?;
-        Ok(Self { layout, optimizer, position: Position::default() })
+        Ok(Self { layout, optimizer, format: spec.train.exchange, position: Position::default() })
     }
 
     /// A trainer with the state and position of a checkpoint.
@@ -155,7 +158,7 @@ impl Trainer {
         let layout = Arc::new(description.layout.clone());
         let optimizer = Optimizer::restore(&spec.optimizer, Arc::clone(&layout), state)
             .map_err(|error| StartError(format!("checkpoint: {error}")))?;
-        Ok(Self { layout, optimizer, position })
+        Ok(Self { layout, optimizer, format: spec.train.exchange, position })
     }
 
     /// Position of the current outer step, or of the next one between two.
@@ -216,12 +219,12 @@ impl Trainer {
         ranges: Option<RangeParts>,
     ) -> Result<Partial, MissingShard> {
         let root = Segment::root(shards);
-        let mut total = reduce::<MissingShard>(root, &mut |segment| Ok(parts.remove(&segment)))?;
+        let mut total = reduce::<MissingShard>(root, self.format, &mut |segment| Ok(parts.remove(&segment)))?;
         if let Some(ranges) = ranges {
             let RangeParts { blocks, ranges } = ranges;
             let mut values = blocks.flat_lengths().map(FlatBuffer::zeros);
             for (range, mut parts) in ranges {
-                let part = reduce::<MissingShard>(root, &mut |segment| {
+                let part = reduce::<MissingShard>(root, self.format, &mut |segment| {
                     let part = parts.remove(&segment);
                     Ok(part.map(|ModelState { parameters: gradient, statistics }| Partial {
                         gradient,
@@ -252,13 +255,22 @@ impl Trainer {
             None => self.optimizer.absorb(total.gradient, &total.statistics),
         };
         let outcome = match (next, sums.not_finite()) {
-            (Err(error @ AbsorbError::NonFinite { .. }), _) => Outcome::Diverged(error.to_string()),
+            (Err(error @ AbsorbError::NonFinite { .. }), _) => Outcome::Diverged(self.diverged(&error)),
             (Err(error), _) => Outcome::Failed(error.to_string()),
             (Ok(_), Some((what, value))) => Outcome::Diverged(format!("the {what} is {value}")),
             (Ok(Next::Gradient(request)), None) => self.needs(request, blocks),
             (Ok(Next::Finished(report)), None) => Outcome::Finished(report, self.digest()),
         };
         (Some(sums), outcome)
+    }
+
+    /// Why the job cannot continue: a value is not finite.
+    fn diverged(&self, error: &AbsorbError) -> String {
+        match self.format {
+            ExchangeFormat::F32 => error.to_string(),
+            // The sum of finite gradients may be infinite only after it was rounded.
+            format => format!("{error}; gradients are added in {} (train.exchange)", format.as_str()),
+        }
     }
 
     /// The digest is computed here, with the arithmetic: so records that wait for a slow disk hold no weights.

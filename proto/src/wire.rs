@@ -2,7 +2,8 @@
 
 use lookbehind_common::job::file::*;
 use lookbehind_common::job::{
-    BatchStatistics, ComputeClasses, JobError, MethodName, Minibatch, OnFailure, Perturbation, Precision,
+    BatchStatistics, ComputeClasses, ExchangeFormat, JobError, MethodName, Minibatch, OnFailure,
+    Perturbation, Precision,
 };
 
 use crate::parameters::{from_struct, to_struct};
@@ -41,6 +42,11 @@ pub fn to_proto(file: &JobFile) -> v1::JobSpec {
                 .train
                 .compute_classes
                 .map_or(v1::ComputeClasses::Unspecified, v1::ComputeClasses::from)
+                .into(),
+            exchange: file
+                .train
+                .exchange
+                .map_or(v1::ExchangeFormat::Unspecified, v1::ExchangeFormat::from)
                 .into(),
         }),
         optimizer: Some(optimizer_to_proto(&file.optimizer)),
@@ -97,6 +103,7 @@ pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
             shards: train.shards,
             precision: read_enum("train.precision", train.precision)?,
             compute_classes: read_enum("train.compute_classes", train.compute_classes)?,
+            exchange: read_enum("train.exchange", train.exchange)?,
         },
         optimizer: optimizer_from_proto(&spec.optimizer.unwrap_or_default())?,
         schedule: schedule_from_proto(&spec.schedule.clone().unwrap_or_default())?,
@@ -243,6 +250,14 @@ fn schedule_from_proto(spec: &v1::ScheduleSpec) -> Result<ScheduleSection, JobEr
     })
 }
 
+/// The format of a partial's gradient, as its header says.
+///
+/// # Errors
+/// If it is unknown.
+pub fn gradient_format(header: &v1::PartialHeader) -> Result<ExchangeFormat, JobError> {
+    Ok(read_enum("gradient_format", header.gradient_format)?.unwrap_or_default())
+}
+
 /// A protobuf enum whose zero value means "not given".
 trait WireEnum: Sized {
     fn from_number(number: i32) -> Option<Self>;
@@ -285,6 +300,7 @@ wire_enum!(BatchStatistics, BatchStatistics: EveryPass = EveryPass, Unperturbed 
 wire_enum!(Perturbation, Perturbation: Global = Global, Shard = Shard);
 wire_enum!(Precision, Precision: F32 = F32, Tf32 = Tf32, Bf16 = Bf16);
 wire_enum!(ComputeClasses, ComputeClasses: One = One, Any = Any);
+wire_enum!(ExchangeFormat, ExchangeFormat: F32 = F32, Bf16 = Bf16);
 wire_enum!(OnFailure, OnCheckpointFailure: Continue = Continue, Pause = Pause, Fail = Fail);
 wire_enum!(BaseName, BaseOptimizerKind: Sgd = Sgd, Adamw = Adamw);
 wire_enum!(ScheduleName, ScheduleKind: Constant = Constant, Multistep = Multistep, Cosine = Cosine);

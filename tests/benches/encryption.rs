@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use lookbehind_common::job::ExchangeFormat;
 use lookbehind_tests::bench::{BenchJob, Failure, Outside, Role, Samples, Table, rounds};
 
 #[global_allocator]
@@ -43,7 +44,14 @@ fn compare() -> Result<(), Failure> {
 
 /// Seconds of one exchange, averaged over each outer step: its whole time except computing and the optimizer.
 fn exchanges(cluster: &Outside, parameters: usize, steps: u64) -> Result<Samples, Failure> {
-    let job = BenchJob { parameters, shards: WORKERS as u32, steps, optimizer: OPTIMIZER, workers: WORKERS };
+    let job = BenchJob {
+        parameters,
+        shards: WORKERS as u32,
+        steps,
+        optimizer: OPTIMIZER.to_owned(),
+        exchange: ExchangeFormat::F32,
+        workers: WORKERS,
+    };
     let measured = cluster.run(job, 1)?;
     let times = measured.iter().filter_map(|step| Some((step.time?, f64::from(step.gradients))));
     Ok(times.map(|(time, parts)| (time.total - time.compute - time.optimizer) / parts).collect())

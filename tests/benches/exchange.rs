@@ -4,6 +4,7 @@
 
 use std::process::{Command, ExitCode};
 
+use lookbehind_common::job::ExchangeFormat;
 use lookbehind_tests::bench::{BenchJob, Failure, Outside, Role, Samples, Table, copies, rounds, star, sums};
 
 #[global_allocator]
@@ -68,7 +69,14 @@ fn compare() -> Result<(), Failure> {
 /// coordinator attributes the time of summing, `summing`, to the optimizer.
 fn exchanges(workers: usize, summing: f64) -> Result<Samples, Failure> {
     let shards = u32::try_from(workers)?;
-    let job = BenchJob { parameters: PARAMETERS, shards, steps: 5, optimizer: OPTIMIZER, workers };
+    let job = BenchJob {
+        parameters: PARAMETERS,
+        shards,
+        steps: 5,
+        optimizer: OPTIMIZER.to_owned(),
+        exchange: ExchangeFormat::F32,
+        workers,
+    };
     let steps = Outside::start(workers)?.run(job, 1)?;
     let times = steps.iter().filter_map(|step| Some((step.time?, f64::from(step.gradients))));
     Ok(times.map(|(time, parts)| (time.total - time.compute - time.optimizer) / parts + summing).collect())

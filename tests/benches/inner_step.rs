@@ -1,6 +1,7 @@
 //! Time of an inner step apart from computing: control messages, tensors of a small model in both directions, the
 //! optimizer. In the same rounds, for comparison: the same tensors over bare loopback sockets.
 
+use lookbehind_common::job::ExchangeFormat;
 use lookbehind_tests::bench::{BenchJob, Failure, Samples, Table, rounds, run_inside, star};
 
 #[global_allocator]
@@ -50,5 +51,12 @@ fn main() -> Result<(), Failure> {
 fn job(workers: usize) -> BenchJob {
     let optimizer =
         "method = \"lookbehind\"\nk = 2\nrho = 0.05\nalpha = 0.5\nbase.lr = 1e-3\nbase.momentum = 0.9";
-    BenchJob { parameters: PARAMETERS, shards: 16, steps: 300, optimizer, workers }
+    BenchJob {
+        parameters: PARAMETERS,
+        shards: 16,
+        steps: 300,
+        optimizer: optimizer.to_owned(),
+        exchange: ExchangeFormat::F32,
+        workers,
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use lookbehind_tests::bench::{
-    Failure, Host, Hosts, INTERFACE, Measured, Placement, Role, Samples, Spread, Table, goodput,
+    Failure, Host, Hosts, INTERFACE, Measured, Placement, Role, Samples, Scheme, Spread, Table, goodput,
 };
 
 #[global_allocator]
@@ -34,7 +34,11 @@ struct Options {
     /// Parameters of the model.
     #[arg(long, default_value_t = 25_000_000)]
     parameters: usize,
-    /// Gradients that are measured for each row.
+    /// What is exchanged: f32 and bf16 for a gradient, shard-K and shard-K-bf16 for the K gradients of shards that climb by
+    /// themselves.
+    #[arg(long, value_delimiter = ',', default_value = "f32")]
+    schemes: Vec<Scheme>,
+    /// Exchanges that are measured for each row.
     #[arg(long, default_value_t = 5)]
     gradients: u64,
     /// The link of the last worker is this many times slower.
@@ -56,26 +60,27 @@ fn compare(options: &Options) -> Result<(), Failure> {
     // Tells before anything else whether there can be hosts at all.
     Hosts::new(&options.rate)?;
     println!(
-        "{} f32, V = {:.0} MB; seconds per gradient, best / median of {}; processors: of the whole machine",
+        "{} f32, V = {:.0} MB; seconds per exchange, best / median of {}; processors: of the whole machine",
         options.parameters,
         options.bytes() / 1e6,
         options.gradients
     );
     let table = Table::new(&[
+        "exchanged",
         "workers",
         "link, Mbit/s",
         "B, MB/s",
-        "gradient, s",
+        "exchange, s",
         "of it the update, s",
         "2WV/B",
         "(W+1)V/B",
-        "2V/B",
-        "gradient / 2WV/B",
-        "gradient / (W+1)V/B",
-        "gradient / 2V/B",
+        "limit between workers",
+        "exchange / 2WV/B",
+        "exchange / (W+1)V/B",
+        "exchange / limit between workers",
         "gloo, s",
         "2(W−1)/W·V/B",
-        "gradient / gloo",
+        "exchange / gloo",
         "coordinator's host received / V",
         "sent / V",
         "processors, %",
@@ -88,8 +93,12 @@ fn compare(options: &Options) -> Result<(), Failure> {
     let mut torch = true;
     for rate in &options.rate {
         let mut most: f64 = 0.0;
-        for workers in &options.workers {
-            let row = Row::measure(options, *rate, *workers, &mut torch)?;
+        let rows = options
+            .workers
+            .iter()
+            .flat_map(|workers| options.schemes.iter().map(move |scheme| (workers, scheme)));
+        for (workers, scheme) in rows {
+            let row = Row::measure(options, *scheme, *rate, *workers, &mut torch)?;
             most = most.max(row.ours.processors);
             table.row(&row.cells());
         }
@@ -128,6 +137,8 @@ impl Options {
 
 /// One row of the table.
 struct Row {
+    scheme: Scheme,
+    each_way: f64,
     workers: usize,
     rate: f64,
     goodput: f64,
@@ -137,7 +148,14 @@ struct Row {
 }
 
 impl Row {
-    fn measure(options: &Options, rate: f64, workers: usize, torch: &mut bool) -> Result<Self, Failure> {
+    fn measure(
+        options: &Options,
+        scheme: Scheme,
+        rate: f64,
+        workers: usize,
+        torch: &mut bool,
+    ) -> Result<Self, Failure> {
+        let each_way = scheme.each_way()?;
         let placement = options.placement();
         let mut rates = vec![rate; workers + placement.first_worker()];
         if let Some(last) = rates.last_mut() {
@@ -146,30 +164,35 @@ impl Row {
         let hosts = Hosts::new(&rates)?;
         let second = rate * 1e6 / 8.0;
         let goodput = goodput(hosts.get(0)?, hosts.get(1)?, second as usize)?;
-        let slowest = 2.0 * workers as f64 * options.bytes() / goodput * options.slow_link;
+        let slowest = each_way * workers as f64 * options.bytes() / goodput * options.slow_link;
         let limit = 120.0 + PATIENCE * slowest * options.gradients as f64;
         let spread = Spread::start(&hosts, placement, workers)?;
         let limit = Duration::from_secs_f64(limit);
-        let ours = spread.measure(options.parameters, options.gradients, limit)?;
+        let ours = spread.measure(scheme, options.parameters, options.gradients, limit)?;
         drop(spread);
         let mut gloo = Samples::default();
         if *torch {
             gloo = gloo_all_reduces(&hosts, placement, workers, options)?;
             *torch = gloo.best().is_finite();
         }
-        Ok(Self { workers, rate, goodput, bytes: options.bytes(), ours, gloo })
+        Ok(Self { scheme, each_way, workers, rate, goodput, bytes: options.bytes(), ours, gloo })
     }
 
     fn cells(&self) -> Vec<String> {
         let workers = self.workers as f64;
         let once = self.bytes / self.goodput;
         let both = |samples: &Samples| format!("{:.2} / {:.2}", samples.best(), samples.median());
-        let limits = [2.0 * workers * once, (workers + 1.0) * once, 2.0 * once];
+        // What is sent in one direction and in the other: V of weights, and the gradients.
+        let gradients = self.each_way - 1.0;
+        let both_ways = (gradients + 1.0) * workers * once;
+        let overlapped = (gradients.max(1.0) * workers + gradients.min(1.0)) * once;
+        let limits = [both_ways, overlapped, self.each_way * once];
         let ratio = |limit: f64| format!("{:.2}", self.ours.seconds.median() / limit);
         let has_gloo = self.gloo.best().is_finite();
         let of_gloo = |cell: String| if has_gloo { cell } else { String::new() };
         let mebibytes = |bytes: f64| format!("{:.0}", bytes / f64::from(1 << 20));
         let mut cells = vec![
+            self.scheme.to_string(),
             self.workers.to_string(),
             self.rate.to_string(),
             format!("{:.1}", self.goodput / 1e6),

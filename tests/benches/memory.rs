@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use lookbehind_common::job::ExchangeFormat;
 use lookbehind_tests::bench::{BenchJob, Failure, Outside, Role, Table, peak_bytes};
 
 #[global_allocator]
@@ -27,7 +28,14 @@ fn measure() -> Result<(), Failure> {
         ("AdamW, adaptive α", adaptive, 2),
     ];
     for (name, optimizer, workers) in cases {
-        let job = BenchJob { parameters: PARAMETERS, shards: 8, steps: 3, optimizer, workers };
+        let job = BenchJob {
+            parameters: PARAMETERS,
+            shards: 8,
+            steps: 3,
+            optimizer: optimizer.to_owned(),
+            exchange: ExchangeFormat::F32,
+            workers,
+        };
         let cluster = Outside::start(workers)?;
         cluster.run(job, 0)?;
         let peak = peak_bytes(cluster.coordinator_pid())? / 1e6;

@@ -194,6 +194,7 @@ impl FakeWorker {
     pub fn partial(&self, assign: &v1::Assign, segment: v1::Segment) -> (v1::PartialHeader, Vec<Piece>) {
         let (sums, gradient) = toy::partial(assign, segment);
         let header = v1::PartialHeader {
+            gradient_format: v1::ExchangeFormat::Unspecified.into(),
             fencing_token: Some(self.fencing_token.clone()),
             request: assign.request.clone(),
             segment: Some(segment),

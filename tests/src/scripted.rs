@@ -9,7 +9,8 @@ use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 use lookbehind_worker::compute::{
-    Backend, ComputeError, PrepareError, PreparedJob, Request, RequestKind, Stopped, Watch, reduce_shards,
+    Backend, ComputeError, PrepareError, PreparedJob, Request, RequestKind, Rounding, Stopped, Watch,
+    reduce_shards,
 };
 use lookbehind_worker::data::Cancellation;
 use tokio::sync::watch;
@@ -70,12 +71,14 @@ impl Backend for Scripted {
         cancellation: &Cancellation,
     ) -> Result<Box<dyn PreparedJob>, PrepareError> {
         let inner = self.inner.prepare(spec, cancellation)?;
-        Ok(Box::new(ScriptedJob { inner, script: Arc::clone(&self.script) }))
+        let rounding = Rounding::of(spec, &inner.description().layout);
+        Ok(Box::new(ScriptedJob { inner, rounding, script: Arc::clone(&self.script) }))
     }
 }
 
 struct ScriptedJob {
     inner: Box<dyn PreparedJob>,
+    rounding: Rounding,
     script: Arc<dyn Script>,
 }
 
@@ -102,7 +105,8 @@ impl PreparedJob for ScriptedJob {
         segment: Segment,
         watch: &Arc<dyn Watch>,
     ) -> Result<Partial, Stopped> {
-        reduce_shards(segment, 1, watch.as_ref(), |shards| {
+        let rounding = self.rounding.clone();
+        reduce_shards(segment, 1, &rounding, watch.as_ref(), |shards| {
             let shard = shards.start;
             self.script.before(request, shard);
             let mut partial =

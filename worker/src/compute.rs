@@ -21,6 +21,7 @@ mod loader;
 mod no_cuda;
 mod panics;
 mod probe;
+mod rounding;
 mod sampler;
 mod samples;
 mod schedule;
@@ -47,6 +48,7 @@ pub use error::{ComputeError, PrepareError};
 #[cfg(not(feature = "cuda"))]
 use no_cuda as cuda;
 pub use panics::Panic;
+pub use rounding::Rounding;
 pub use segment::{compute_unwatched, reduce_shards};
 pub use timing::{Phase, Timing};
 pub use watch::{Stopped, Unwatched, Watch};
@@ -101,8 +103,8 @@ pub trait PreparedJob: Send {
 
     /// Computes a segment of the reduction tree: the canonical sum of the partial gradients of its shards. A shard's
     /// partial is a pure function of the loaded weights, the shard's samples, the job's seed and the request; it
-    /// depends neither on the segment nor on the shards that are computed at the same time. [`reduce_shards`] adds
-    /// partials that are computed one by one or in groups. If the job's shards climb by themselves
+    /// depends neither on the segment nor on the shards that are computed at the same time. Gradients are rounded as
+    /// [`Rounding`] says. [`reduce_shards`] rounds and adds partials that are computed one by one or in groups. If the job's shards climb by themselves
     /// ([`Visit::of`](lookbehind_common::optimizer::Visit::of)), the partial is that of a visit, which
     /// [`Climb`](lookbehind_common::optimizer::Climb) makes of the gradients on the shard's path.
     ///

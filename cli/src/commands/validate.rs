@@ -1,7 +1,9 @@
 //! `validate`: checks a job file without or with its model and data.
 
-use lookbehind_common::job::{Length, Method};
-use lookbehind_common::optimizer::{Visit, gradients_per_outer_step, requests_per_outer_step};
+use lookbehind_common::job::{ExchangeFormat, JobSpec, Length, Method};
+use lookbehind_common::layout::Layout;
+use lookbehind_common::optimizer::{Communication, Visit, gradients_per_outer_step, requests_per_outer_step};
+use lookbehind_common::reduction::effective_shards;
 use lookbehind_common::text::counted;
 use lookbehind_worker::compute::{Backend, PrepareError};
 use lookbehind_worker::data::Cancellation;
@@ -21,15 +23,18 @@ use crate::local;
 /// If a file cannot be read or a key is invalid.
 pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Result<(), CliError> {
     let source = JobSource::read(&args.job)?;
-    let Checked { not_checked, data } = check(args, &source, registry)?;
+    let Checked { not_checked, data, visit_bytes } = check(args, &source, registry)?;
     let method = &source.spec.optimizer.method;
     let (gradients, rounds) = (gradients_per_outer_step(method), requests_per_outer_step(method));
+    let communication = Communication::of(method, source.spec.train.exchange);
     if console.json() {
         return console.object(&Line::Valid(Box::new(Valid {
             file: source.label.clone(),
             spec: source.file().clone(),
             gradients_per_outer_step: gradients,
             rounds_per_outer_step: rounds,
+            communication_per_outer_step: communication.each_way,
+            visit_bytes,
             data,
             not_checked,
         })));
@@ -38,9 +43,15 @@ pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Res
     let described = describe(&source, gradients);
     let verified = verified(&source, rounds);
     let visits = visits(method, rounds);
+    let climbing = visit_bytes.map(climbing);
+    let rounded = rounded(&source.spec);
+    let sent = sent(communication);
     described
         .iter()
         .chain(&visits)
+        .chain(&climbing)
+        .chain(&rounded)
+        .chain([&sent])
         .chain(&verified)
         .chain(&data)
         .chain(&not_checked)
@@ -54,6 +65,8 @@ struct Checked {
     not_checked: Option<String>,
     /// What was read of the data, in lines.
     data: Vec<String>,
+    /// Bytes that visits take on a worker, in addition to a gradient; `None` without visits, or without a model.
+    visit_bytes: Option<u64>,
 }
 
 /// Checks model, data and initial weights as far as they are available.
@@ -65,11 +78,14 @@ fn check(args: &Validate, source: &JobSource, registry: Registry) -> Result<Chec
         let job = backend.prepare(&source.spec, &Cancellation::default()).map_err(wrong)?;
         source.check_init(&job.description().layout)?;
         let report = backend.data_report(&source.spec).map_err(wrong)?;
-        return Ok(Checked { not_checked: None, data: report.lines() });
+        let visit_bytes = visit_bytes(&source.spec, &job.description().layout);
+        return Ok(Checked { not_checked: None, data: report.lines(), visit_bytes });
     }
+    let mut of_visits = None;
     let not_checked = match backend.build(&source.spec) {
         Ok(layout) => {
             source.check_init(&layout)?;
+            of_visits = visit_bytes(&source.spec, &layout);
             "the data, and that shards of it can be computed".to_owned()
         }
         Err(PrepareError::Worker(reason)) => {
@@ -78,7 +94,7 @@ fn check(args: &Validate, source: &JobSource, registry: Registry) -> Result<Chec
         }
         Err(error) => return Err(wrong(error)),
     };
-    Ok(Checked { not_checked: Some(not_checked), data: Vec::new() })
+    Ok(Checked { not_checked: Some(not_checked), data: Vec::new(), visit_bytes: of_visits })
 }
 
 fn describe(source: &JobSource, gradients: u64) -> [String; 3] {
@@ -116,6 +132,45 @@ fn visits(method: &Method, rounds: u64) -> Option<String> {
             plural(visit.descents().into(), "gradient")
         )
     })
+}
+
+/// Bytes that visits take on a worker that has all shards of a batch; `None` without visits.
+fn visit_bytes(spec: &JobSpec, layout: &Layout) -> Option<u64> {
+    let shards = effective_shards(spec.train.batch_size, spec.train.shards);
+    Visit::of(&spec.optimizer.method).map(|visit| visit.bytes(layout.lengths(), shards))
+}
+
+/// The memory that visits take.
+fn climbing(bytes: u64) -> String {
+    format!(
+        "optimizer.perturbation \"shard\": climbing, one shard after the other, takes {} MiB more than computing a gradient \
+         on a worker that has all shards",
+        bytes.div_ceil(1 << 20)
+    )
+}
+
+/// What is rounded before it is exchanged; `None` if nothing is.
+fn rounded(spec: &JobSpec) -> Option<String> {
+    let format = spec.train.exchange;
+    (format != ExchangeFormat::F32).then(|| {
+        format!(
+            "train.exchange \"{}\": gradients of shards and their sums are rounded, and take {} bytes per parameter",
+            format.as_str(),
+            format.bytes()
+        )
+    })
+}
+
+/// How much an outer step sends.
+fn sent(communication: Communication) -> String {
+    const EXAMPLE: u32 = 8;
+    format!(
+        "per outer step, a worker sends and receives {:.1} times the parameters as f32: {:.2} of what {} take on \
+         {EXAMPLE} machines",
+        communication.each_way,
+        communication.relative(EXAMPLE),
+        counted(communication.all_reduces.into(), "ring all-reduce")
+    )
 }
 
 /// What `resources.verify` costs; `None` without it. A segment that holds a drawn shard is computed twice, and each worker

@@ -38,6 +38,22 @@ fn the_elements_of_a_range_are_those_of_its_blocks() {
 }
 
 #[test]
+fn gradients_in_bf16_have_the_same_blocks_and_digests_of_half_the_bytes() {
+    let exact = blocks(BLOCK_ELEMENTS + 1, 3);
+    let rounded = exact.of_gradients(ExchangeFormat::Bf16);
+    assert_ne!(exact, rounded);
+    assert_eq!((exact.count(), exact.all()), (rounded.count(), rounded.all()));
+    assert_eq!((exact.bytes(), rounded.bytes()), (4 * (BLOCK_ELEMENTS + 4), 2 * (BLOCK_ELEMENTS + 1) + 12));
+    let values = ModelState { parameters: &vec![1.0; BLOCK_ELEMENTS + 1][..], statistics: &[2.0; 3] };
+    let (of_exact, of_rounded) = (exact.digests(values), rounded.digests(values));
+    assert_eq!(of_rounded[1], BlockDigest::of(&[0x80, 0x3f]));
+    assert_eq!(of_rounded[2], of_exact[2], "statistics are not rounded");
+    let range = BlockRange { first: 1, end: 3 };
+    let part = ModelState { parameters: &[1.0][..], statistics: values.statistics };
+    assert_eq!(rounded.cut(range).digests(part), of_rounded[1..]);
+}
+
+#[test]
 fn a_digest_depends_on_every_block() {
     let mut values = vec![1.0; BLOCK_ELEMENTS + 1];
     let blocks = blocks(BLOCK_ELEMENTS + 1, 0);

@@ -13,8 +13,8 @@ pub use self::init::{Init, InitialJob};
 pub use self::parse::{parse_parameters, parse_toml};
 pub use self::setting::{Setting, apply_settings};
 use super::{
-    BatchStatistics, ComputeClasses, Labels, MethodName, Minibatch, OnFailure, Parameters, Perturbation,
-    Precision,
+    BatchStatistics, ComputeClasses, ExchangeFormat, Labels, MethodName, Minibatch, OnFailure, Parameters,
+    Perturbation, Precision,
 };
 
 /// A job as its user wrote it. The message on the wire has the same fields. [`JobFile::validate`] turns it into a
@@ -99,6 +99,9 @@ pub struct TrainSection {
     /// Format to which the operands of matrix products are rounded; default f32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
+    /// Format in which gradients are added and exchanged; default f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<ExchangeFormat>,
     /// Which workers may serve the job together; default one class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compute_classes: Option<ComputeClasses>,

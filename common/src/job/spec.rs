@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::method::Method;
 use crate::digest::Digest;
+pub use crate::exchange_format::ExchangeFormat;
 use crate::ids::JobId;
 pub use crate::sampling::Length;
 pub use crate::schedule::Schedule;
@@ -96,6 +97,8 @@ pub struct TrainSpec {
     pub shards: u32,
     /// Rounding of the operands of matrix products.
     pub precision: Precision,
+    /// Format in which gradients are added and exchanged.
+    pub exchange: ExchangeFormat,
     /// Which workers may serve the job together.
     pub compute_classes: ComputeClasses,
 }

@@ -45,6 +45,7 @@ fn what_is_not_written_takes_its_default() {
             batch_size: 64,
             shards: 8,
             precision: Precision::F32,
+            exchange: ExchangeFormat::F32,
             compute_classes: ComputeClasses::One,
         }
     );
@@ -119,6 +120,9 @@ fn unknown_keys_and_wrong_types_are_refused_by_their_path() {
     assert_eq!(refused("batch_size = 64", "batch_size = \"64\"").path, "train.batch_size");
     assert_eq!(refused("batch_size = 64", "batch_size = -1").path, "train.batch_size");
     assert_eq!(refused("batch_size = 64", "batch_size = 64\nprecision = \"f16\"").path, "train.precision");
+    let exchange = refused("batch_size = 64", "batch_size = 64\nexchange = \"fp8\"");
+    assert_eq!(exchange.path, "train.exchange");
+    assert!(exchange.problem.contains("f32") && exchange.problem.contains("bf16"), "{exchange}");
     assert_eq!(refused("alpha = \"adaptive\"", "alpha = \"sometimes\"").path, "optimizer.alpha");
     assert_eq!(refused("name = \"small\"", "name = ").path, "job file");
 }

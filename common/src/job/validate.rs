@@ -188,6 +188,7 @@ impl TrainSection {
             batch_size,
             shards,
             precision: self.precision.unwrap_or_default(),
+            exchange: self.exchange.unwrap_or_default(),
             compute_classes: self.compute_classes.unwrap_or_default(),
         })
     }

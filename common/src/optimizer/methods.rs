@@ -154,7 +154,7 @@ impl GradientSchedule {
         }
     }
 
-    #[cfg(test)]
+    /// Number of gradients.
     pub(super) fn len(&self) -> u32 {
         self.gradients.len() as u32
     }

@@ -35,10 +35,17 @@ fn partial(shard: u32) -> Partial {
     }
 }
 
-fn sum_from_shards(segment: Segment) -> Partial {
+const FORMATS: [ExchangeFormat; 2] = [ExchangeFormat::F32, ExchangeFormat::Bf16];
+
+fn sum_from_shards(segment: Segment, format: ExchangeFormat) -> Partial {
+    let rounded = |shard| {
+        let mut partial = partial(shard);
+        format.round(&mut partial.gradient).expect("small values");
+        partial
+    };
     let mut part =
-        |segment: Segment| Ok::<_, MissingShard>((segment.len() == 1).then(|| partial(segment.first)));
-    reduce(segment, &mut part).expect("all shards")
+        |segment: Segment| Ok::<_, MissingShard>((segment.len() == 1).then(|| rounded(segment.first)));
+    reduce(segment, format, &mut part).expect("all shards")
 }
 
 #[test]
@@ -76,18 +83,20 @@ fn there_are_no_segments_within_an_empty_range_or_tree() {
 #[test]
 fn the_sum_follows_the_tree_and_not_the_order_of_shards() {
     let [a, b, c] = [0, 1, 2].map(partial);
+    let add = |left, right: &Partial| add(left, right, ExchangeFormat::F32);
+    let root = |shards| sum_from_shards(Segment::root(shards), ExchangeFormat::F32);
     let expected = add(add(a, &b), &c);
-    assert_eq!(sum_from_shards(Segment::root(3)), expected);
+    assert_eq!(root(3), expected);
     let [b, c, d] = [1, 2, 3].map(partial);
     let right_first = add(add(partial(0), &b), &add(c, &d));
-    assert_eq!(sum_from_shards(Segment::root(4)), right_first);
+    assert_eq!(root(4), right_first);
 }
 
 #[test]
 fn a_missing_shard_is_named() {
     let mut part =
         |segment: Segment| Ok((segment.len() == 1 && segment.first != 5).then(|| partial(segment.first)));
-    assert_eq!(reduce(Segment::root(8), &mut part), Err(MissingShard { shard: 5 }));
+    assert_eq!(reduce(Segment::root(8), ExchangeFormat::F32, &mut part), Err(MissingShard { shard: 5 }));
 }
 
 #[test]
@@ -129,17 +138,22 @@ proptest! {
 
     #[test]
     fn every_assignment_of_ranges_reduces_to_the_same_bits((shards, ranges) in assignments()) {
-        let partials: Vec<(Segment, Partial)> = ranges
-            .into_iter()
-            .flat_map(|range| Segment::maximal_within(range, shards))
-            .map(|segment| (segment, sum_from_shards(segment)))
-            .collect();
-        let mut part = |segment: Segment| {
-            let known = partials.iter().find(|(known, _)| *known == segment);
-            Ok::<_, MissingShard>(known.map(|(_, partial)| partial.clone()))
-        };
-        let sum = reduce(Segment::root(shards), &mut part).expect("all ranges");
-        prop_assert_eq!(sum, sum_from_shards(Segment::root(shards)));
+        for format in FORMATS {
+            let partials: Vec<(Segment, Partial)> = ranges
+                .iter()
+                .flat_map(|range| Segment::maximal_within(*range, shards))
+                .map(|segment| (segment, sum_from_shards(segment, format)))
+                .collect();
+            let mut part = |segment: Segment| {
+                let known = partials.iter().find(|(known, _)| *known == segment);
+                Ok::<_, MissingShard>(known.map(|(_, partial)| partial.clone()))
+            };
+            let sum = reduce(Segment::root(shards), format, &mut part).expect("all ranges");
+            let mut rounded = sum.clone();
+            prop_assert_eq!(format.round(&mut rounded.gradient), Ok(()));
+            prop_assert_eq!(&sum, &rounded, "the sum of the whole batch is rounded as well");
+            prop_assert_eq!(sum, sum_from_shards(Segment::root(shards), format));
+        }
     }
 
     #[test]
@@ -147,6 +161,7 @@ proptest! {
         shards in 1_u32..40,
         picks in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
         missing in prop::option::of(any::<prop::sample::Index>()),
+        format in prop::sample::select(&FORMATS[..]),
     ) {
         let tree = tree(shards);
         let missing = missing.map(|index| index.index(shards as usize) as u32);
@@ -155,11 +170,11 @@ proptest! {
         let picked = picks.iter().map(|pick| tree[pick.index(tree.len())]);
         let mut partials = BTreeMap::new();
         for segment in picked.chain((0..shards).map(|shard| segment(shard, shard + 1))).filter(is_there) {
-            partials.insert(segment, sum_from_shards(segment));
+            partials.insert(segment, sum_from_shards(segment, format));
         }
-        let sum = reduce::<MissingShard>(Segment::root(shards), &mut |segment| Ok(partials.remove(&segment)));
+        let sum = reduce::<MissingShard>(Segment::root(shards), format, &mut |segment| Ok(partials.remove(&segment)));
         match missing {
-            None => prop_assert_eq!(sum, Ok(sum_from_shards(Segment::root(shards)))),
+            None => prop_assert_eq!(sum, Ok(sum_from_shards(Segment::root(shards), format))),
             Some(shard) => prop_assert_eq!(sum, Err(MissingShard { shard })),
         }
     }

@@ -58,7 +58,7 @@ impl TensorServer {
             return Ok(response);
         }
         let elements = lengths.parameters + lengths.statistics;
-        self.0.observer.metrics.transferred(Direction::Sent, elements);
+        self.0.observer.metrics.transferred(Direction::Sent, (elements * size_of::<f32>()) as u64);
         let all = body::response(Frames::transfer(&header, published.send()));
         if elements * size_of::<f32>() <= CHUNK_BYTES {
             return Ok(http::Response::new(all));
@@ -80,7 +80,7 @@ impl TensorServer {
         let blocks = blocks
             .ok_or_else(|| Status::invalid_argument(format!("{range} of the weights are not served")))?;
         let bytes: usize = blocks.iter().map(|block| block.bytes.len()).sum();
-        self.0.observer.metrics.transferred(Direction::Sent, bytes / size_of::<f32>());
+        self.0.observer.metrics.transferred(Direction::Sent, bytes as u64);
         let blocks = stream::iter(blocks.into_iter().map(Ok));
         Ok(http::Response::new(transfer::blocks::response(blocks)))
     }

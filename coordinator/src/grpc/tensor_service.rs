@@ -9,8 +9,10 @@ use std::task::{Context, Poll};
 
 use futures_util::future::Either;
 use lookbehind_common::blocks::BlockRange;
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::RequestId;
+use lookbehind_common::layout::TensorKind;
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::{Partial, Sums, VisitSums};
 use lookbehind_common::reduction::Segment;
@@ -22,6 +24,7 @@ use lookbehind_proto::transfer::parser::Event as Part;
 use lookbehind_proto::transfer::{CHUNK_BYTES, Checksum, FlatBufferReceiver, sums_bytes};
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::tensor_service_server::SERVICE_NAME;
+use lookbehind_proto::wire::gradient_format;
 use lookbehind_telemetry::metrics::Direction;
 use prost::Message;
 use tonic::Status;
@@ -125,17 +128,17 @@ impl TensorServer {
     ) -> Result<Body, Status> {
         let mut incoming = Incoming::new(request);
         let (header, sums) = partial_header(self.header(&mut incoming).await?, &caller)?;
-        let (gradient, statistics) = (header.gradient, header.statistics);
+        let (gradient, statistics, format) = (header.gradient, header.statistics, header.format);
         let offered = header.clone();
         let admission = self.admission(move |reply_to| Event::PartialOffered(reply_to, offered));
         let receive = async {
             let covered = sums_bytes(&sums);
             if let Some(handed) = handed {
-                return taken(&handed, [gradient, statistics], &covered);
+                return taken(&handed, [gradient, statistics], format, &covered);
             }
             let flat_buffers = self.0.weights.flat_buffers(&header.request.job);
             let flat_buffers = [gradient, statistics].map(|length| flat_buffers.lend(length as usize));
-            self.receive(&mut incoming, flat_buffers, &covered).await
+            self.receive(&mut incoming, flat_buffers, format, &covered).await
         };
         // A partial of at most one chunk is read while the state machine decides on admission, because that decision
         // takes longer than the transfer. A larger one is read only after admission, as is any for which callers who
@@ -188,7 +191,8 @@ impl TensorServer {
         };
         let pool = self.0.weights.flat_buffers(&header.request.job);
         let flat_buffers = blocks.flat_lengths().map(|length| pool.lend(length));
-        let (flat_buffers, _) = self.receive(&mut incoming, flat_buffers.into(), &[]).await?;
+        let format = blocks.format(TensorKind::Parameter);
+        let (flat_buffers, _) = self.receive(&mut incoming, flat_buffers.into(), format, &[]).await?;
         let part = ModelState::from(flat_buffers);
         let (request, segment) = (header.request.clone(), header.segment);
         let (part, digests, is_finite) = tokio::task::spawn_blocking(move || {
@@ -219,10 +223,10 @@ impl TensorServer {
         let offered = move |reply_to| Event::InitialStateOffered { reply_to, origin: from, job: of, lengths };
         granted(self.admission(offered).await?)?;
         let (flat_buffers, _) = match handed {
-            Some(handed) => taken(&handed, lengths.into(), &[])?,
+            Some(handed) => taken(&handed, lengths.into(), ExchangeFormat::F32, &[])?,
             None => {
                 let flat_buffers = lengths.map(|length| FlatBuffer::zeros(length as usize));
-                self.receive(&mut incoming, flat_buffers.into(), &[]).await?
+                self.receive(&mut incoming, flat_buffers.into(), ExchangeFormat::F32, &[]).await?
             }
         };
         let weights = ModelState::from(flat_buffers);
@@ -247,21 +251,23 @@ impl TensorServer {
         }
     }
 
-    /// Receives chunks up to the trailer into two flat buffers of the admitted lengths.
+    /// Receives chunks up to the trailer into two flat buffers of the admitted lengths, the first one's elements in
+    /// `format`.
     async fn receive(
         &self,
         incoming: &mut Incoming,
         flat_buffers: [FlatBuffer; 2],
+        format: ExchangeFormat,
         covered: &[u8],
     ) -> Result<([FlatBuffer; 2], Checksum), Status> {
-        let elements = flat_buffers.iter().map(|flat_buffer| flat_buffer.len()).sum();
-        let mut receiver = FlatBufferReceiver::into_flat_buffers(flat_buffers);
+        let mut receiver = FlatBufferReceiver::into_flat_buffers(flat_buffers, format);
+        let bytes = receiver.length();
         loop {
             match self.part(incoming).await? {
                 Some(Part::Chunk { offset, length }) => receiver.begin(offset, length),
                 Some(Part::Data(data)) => receiver.fill(&data),
                 Some(Part::Trailer(trailer)) => {
-                    self.0.observer.metrics.transferred(Direction::Received, elements);
+                    self.0.observer.metrics.transferred(Direction::Received, bytes);
                     return receiver.finish(&trailer, covered).map_err(IntoStatus::into_status);
                 }
                 _ => return Err(Status::invalid_argument("expected a chunk or the trailer")),
@@ -272,14 +278,19 @@ impl TensorServer {
 }
 
 /// Takes flat buffers that a worker in this process handed over, if their lengths match the header.
-fn taken(handed: &Handed, lengths: [u64; 2], covered: &[u8]) -> Result<([FlatBuffer; 2], Checksum), Status> {
+fn taken(
+    handed: &Handed,
+    lengths: [u64; 2],
+    format: ExchangeFormat,
+    covered: &[u8],
+) -> Result<([FlatBuffer; 2], Checksum), Status> {
     let flat_buffers =
         handed.take().ok_or_else(|| Status::data_loss("the flat buffers were taken before"))?;
     let found = [flat_buffers[0].len() as u64, flat_buffers[1].len() as u64];
     if found != lengths {
         return Err(Status::invalid_argument(format!("{found:?} elements, the header says {lengths:?}")));
     }
-    let checksum = checksum(&flat_buffers, covered);
+    let checksum = checksum(&flat_buffers, format, covered);
     Ok((flat_buffers, checksum))
 }
 
@@ -338,12 +349,14 @@ fn partial_header(header: v1::PartialHeader, caller: &CallOrigin) -> Result<(Par
         samples: header.samples,
         visits: header.visits.map(VisitSums::from),
     };
+    let format = gradient_format(&header).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let header = PartialHeader {
         origin: caller.origin(header.fencing_token)?,
         request: required(header.request, "request").and_then(RequestId::try_from).map_err(invalid)?,
         segment: required(header.segment, "segment").and_then(Segment::try_from).map_err(invalid)?,
         gradient: header.gradient,
         statistics: header.statistics,
+        format,
         samples: header.samples,
         busy: Busy { compute: header.compute_seconds, data: header.data_seconds },
     };

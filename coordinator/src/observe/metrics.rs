@@ -315,8 +315,7 @@ impl Metrics {
     }
 
     /// Counts tensors that were transferred over the network.
-    pub(crate) fn transferred(&self, direction: Direction, elements: usize) {
-        let bytes = (elements * size_of::<f32>()) as u64;
+    pub(crate) fn transferred(&self, direction: Direction, bytes: u64) {
         self.bytes.get_or_create(&direction.label()).inc_by(bytes);
     }
 

@@ -117,10 +117,9 @@ impl Exchange {
         Self { weights: ranges::divide(&weights, owners), ..self }
     }
 
-    /// Elements of a partial.
-    pub(crate) fn elements(&self) -> usize {
-        let ModelState { parameters, statistics } = self.blocks.flat_lengths();
-        parameters + statistics
+    /// Bytes of a partial where it travels.
+    pub(crate) fn bytes(&self) -> usize {
+        self.blocks.bytes()
     }
 
     /// Notes that a worker was asked for segments.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::ids::{JobId, RequestId, SessionId};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::optimizer::{Visit, partial_lengths};
@@ -22,6 +23,15 @@ use super::request::{Acceptance, Done, Request};
 /// The job fails when computing the same segment has failed this many times, on workers of more than one party if there
 /// are.
 const MAX_FAILURES: u32 = 3;
+
+/// How the partials of a request look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    /// Elements of gradient and batch statistics.
+    pub(super) lengths: ModelState<usize>,
+    /// Format in which gradients are sent.
+    pub(super) format: ExchangeFormat,
+}
 
 impl Core {
     /// Whether a worker may download weights of the job.
@@ -66,7 +76,7 @@ impl Core {
         if !self.cluster.is_current(&header.origin) {
             return Admission::Stale(self.cluster.stale(&header.origin));
         }
-        let Some((lengths, request)) = self.open_request(&header.request) else {
+        let Some((Form { lengths, format }, request)) = self.open_request(&header.request) else {
             return Admission::Stale(format!("{} is over", header.request));
         };
         if !request.is_assigned(header.origin.session(), header.segment) {
@@ -75,6 +85,14 @@ impl Core {
                 header.segment,
                 header.request,
                 header.origin.session()
+            ));
+        }
+        if header.format != format {
+            return Admission::Refused(format!(
+                "partial of {}: expected a gradient in {}, as train.exchange says, found one in {}",
+                header.segment,
+                format.as_str(),
+                header.format.as_str()
             ));
         }
         let samples = samples_in(&request.coordinates, header.segment);
@@ -90,8 +108,8 @@ impl Core {
         Admission::Granted
     }
 
-    /// The request with this identity, if its job waits for it, and the lengths of its partials.
-    pub(super) fn open_request(&self, id: &RequestId) -> Option<(ModelState<usize>, &Request)> {
+    /// The request with this identity, if its job waits for it, and the form of its partials.
+    pub(super) fn open_request(&self, id: &RequestId) -> Option<(Form, &Request)> {
         let job = self.jobs.get(&id.job)?;
         let training = job.active.as_ref()?.training()?;
         let request = training.request().filter(|request| request.id == *id)?;
@@ -101,7 +119,7 @@ impl Core {
             }
             RequestKind::Test => ModelState::default(),
         };
-        Some((lengths, request))
+        Some((Form { lengths, format: job.spec.train.exchange }, request))
     }
 
     /// Why the sums of a partial cannot be those of the segment that it was admitted for; `None` if they can.
@@ -266,6 +284,8 @@ fn samples_in(coordinates: &Coordinates, segment: Segment) -> u64 {
 
 /// Reduces the partials of a test request, which hold sums but no tensors.
 pub(super) fn reduce_sums(shards: u32, mut parts: BTreeMap<Segment, Partial>) -> Result<Sums, MissingShard> {
-    let total = reduce::<MissingShard>(Segment::root(shards), &mut |segment| Ok(parts.remove(&segment)))?;
+    let root = Segment::root(shards);
+    // There is no gradient to be rounded.
+    let total = reduce::<MissingShard>(root, ExchangeFormat::F32, &mut |segment| Ok(parts.remove(&segment)))?;
     Ok(total.sums)
 }

@@ -286,6 +286,7 @@ impl World {
             segment,
             gradient: partial.gradient.len() as u64,
             statistics: partial.statistics.len() as u64,
+            format: loaded.spec.train.exchange,
             samples: partial.sums.samples,
             busy: Busy { compute: compute_seconds, data: 0.0 },
         };

@@ -2,7 +2,7 @@
 
 use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::job::file::{AlphaValue, BaseName, GradientsName};
-use lookbehind_common::job::{JobFile, JobSpec, Length, MethodName, Minibatch, Perturbation};
+use lookbehind_common::job::{ExchangeFormat, JobFile, JobSpec, Length, MethodName, Minibatch, Perturbation};
 use lookbehind_common::model_state::Weights;
 use lookbehind_common::reduction::Segment;
 use lookbehind_coordinator::state::command::RequestKind;
@@ -71,6 +71,8 @@ fn draw(dice: &mut Dice) -> JobFile {
     file.data.kind = "toy".into();
     file.data.shuffle = Some(dice.percent(70));
     file.data.drop_last = Some(dice.percent(20));
+    // By the seed, so that other draws stay what they are.
+    file.train.exchange = file.seed.is_some_and(|seed| seed % 4 == 1).then_some(ExchangeFormat::Bf16);
     file.train.batch_size = dice.pick(&[3, 4, 5, 7, 8, 10, 16, 23]);
     file.train.shards = Some(dice.between(1, 8.min(file.train.batch_size)) as u32);
     match dice.percent(50) {

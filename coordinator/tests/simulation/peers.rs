@@ -7,6 +7,7 @@ use std::sync::Arc;
 use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::SessionId;
+use lookbehind_common::layout::TensorKind;
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
@@ -90,7 +91,8 @@ impl Round {
     fn sum(&self, range: BlockRange) -> Option<(Part, Vec<Addend>)> {
         let fetched = self.fetched.get(&range)?;
         let mut used = Vec::new();
-        let total = reduce::<MissingShard>(Segment::root(self.shards), &mut |segment| {
+        let format = self.blocks.format(TensorKind::Parameter);
+        let total = reduce::<MissingShard>(Segment::root(self.shards), format, &mut |segment| {
             Ok(fetched.get(&segment).map(|(part, digests)| {
                 used.push(Addend { segment, blocks: range, digest: BlockDigest::of_all(digests) });
                 Partial {
@@ -121,7 +123,7 @@ impl World {
         *round = Some(Round {
             context: context.clone(),
             shards: assignment.coordinates.shards,
-            blocks: Blocks::of_size(lengths, BLOCK),
+            blocks: Blocks::of_size(lengths, BLOCK).of_gradients(spec.train.exchange),
             plan: Arc::clone(plan),
             computed: BTreeMap::new(),
             fetched: BTreeMap::new(),
@@ -273,7 +275,7 @@ impl World {
         let fencing_token = round.context.fencing_token.clone();
         let origin = Origin { fencing_token: fencing_token.clone(), identity: identity_of(number) };
         let header = BlocksHeader { origin, request: round.plan.request.clone(), segment, blocks };
-        let digests = Blocks::of_size(part.lengths(), BLOCK).digests(part.values());
+        let digests = round.blocks.cut(blocks).digests(part.values());
         let upload = BlocksUpload { header, part, digests };
         self.begin_transfer(number, &fencing_token, What::OfferBlocks(Arc::new(upload)));
     }

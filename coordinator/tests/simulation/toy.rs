@@ -91,7 +91,7 @@ pub(crate) fn samples_of(spec: &JobSpec, kind: RequestKind, segment: Segment) ->
 /// The partial of a segment: the sum over its shards in the order of the reduction tree.
 pub(crate) fn partial(spec: &JobSpec, weights: &FlatBuffer, kind: RequestKind, segment: Segment) -> Partial {
     let (samples, _) = extent(spec, kind);
-    let sum = reduce::<MissingShard>(segment, &mut |part: Segment| {
+    let sum = reduce::<MissingShard>(segment, spec.train.exchange, &mut |part: Segment| {
         Ok((part.len() == 1).then(|| visited(spec, weights, samples, kind, &samples_of(spec, kind, part))))
     });
     sum.expect("every shard is made")
@@ -100,11 +100,16 @@ pub(crate) fn partial(spec: &JobSpec, weights: &FlatBuffer, kind: RequestKind, s
 /// The partial of a shard: of one gradient, or of all on its path if it climbs by itself.
 fn visited(spec: &JobSpec, weights: &FlatBuffer, batch: u64, kind: RequestKind, samples: &[u64]) -> Partial {
     let visit = Visit::of(&spec.optimizer.method).filter(|_| kind != RequestKind::Test);
-    let Some(visit) = visit else { return shard(weights, batch, kind, samples) };
+    let at = |weights: &[f32]| {
+        let mut partial = shard(weights, batch, kind, samples);
+        spec.train.exchange.round(&mut partial.gradient).expect("small values");
+        partial
+    };
+    let Some(visit) = visit else { return at(weights) };
     let layout = Arc::new(description(spec).layout);
     let mut climb = Climb::new(visit, layout, weights).expect("weights of the layout");
     loop {
-        let found = shard(climb.weights(), batch, kind, samples);
+        let found = at(climb.weights());
         if let Some(partial) = climb.absorb(&found).expect("finite values") {
             return partial;
         }

@@ -111,6 +111,9 @@ pub struct TrainSpec {
     /// Which workers may serve the job together; default one class.
     #[prost(enumeration = "ComputeClasses", tag = "6")]
     pub compute_classes: i32,
+    /// Format in which gradients are added and exchanged; default f32.
+    #[prost(enumeration = "ExchangeFormat", tag = "7")]
+    pub exchange: i32,
 }
 /// Method and base optimizer. A field that the method does not use is refused; k = 1 and alpha = 1 are accepted where
 /// they describe what the method does.
@@ -372,6 +375,41 @@ pub struct Trailer {
     /// XXH3-128 with seed 0 over the bytes that the message of the transfer names, 16 bytes, big-endian.
     #[prost(bytes = "bytes", tag = "1")]
     pub checksum: ::prost::bytes::Bytes,
+}
+/// Format in which the gradients of a job are added and exchanged. The gradient of each shard, and each sum of the
+/// gradients of two siblings of the reduction tree, is rounded to it; the sum itself is f32. Batch statistics, losses,
+/// counts and weights are not rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ExchangeFormat {
+    /// Default: F32.
+    Unspecified = 0,
+    /// Not rounded.
+    F32 = 1,
+    /// bfloat16: 8 significant bits, to nearest, ties to even. Gradients take 2 bytes per element where they travel.
+    Bf16 = 2,
+}
+impl ExchangeFormat {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "EXCHANGE_FORMAT_UNSPECIFIED",
+            Self::F32 => "EXCHANGE_FORMAT_F32",
+            Self::Bf16 => "EXCHANGE_FORMAT_BF16",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "EXCHANGE_FORMAT_UNSPECIFIED" => Some(Self::Unspecified),
+            "EXCHANGE_FORMAT_F32" => Some(Self::F32),
+            "EXCHANGE_FORMAT_BF16" => Some(Self::Bf16),
+            _ => None,
+        }
+    }
 }
 /// Which workers may serve a job together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -3652,6 +3690,9 @@ pub struct PartialHeader {
     /// What only gradients with the perturbation SHARD have; absent for all others.
     #[prost(message, optional, tag = "11")]
     pub visits: ::core::option::Option<VisitSums>,
+    /// Format in which the values of the gradient are sent; must be TrainSpec.exchange. Default F32.
+    #[prost(enumeration = "ExchangeFormat", tag = "12")]
+    pub gradient_format: i32,
 }
 /// Response of UploadPartial.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3787,7 +3828,8 @@ pub mod tensor_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Moves tensors; called by workers. All tensor values are little-endian f32. A transfer is one header, chunks of at
+    /// Moves tensors; called by workers. All tensor values are little-endian f32, those of
+    /// gradients as TrainSpec.exchange says. A transfer is one header, chunks of at
     /// most 1 MiB that cover the declared length without gap or overlap, and one trailer. Calls fail with INVALID_ARGUMENT
     /// for lengths or parts that are not as expected, DATA_LOSS for a wrong checksum, and DEADLINE_EXCEEDED if no part
     /// arrives for four times the failure detection interval.
@@ -4051,7 +4093,8 @@ pub mod tensor_service_server {
             tonic::Status,
         >;
     }
-    /// Moves tensors; called by workers. All tensor values are little-endian f32. A transfer is one header, chunks of at
+    /// Moves tensors; called by workers. All tensor values are little-endian f32, those of
+    /// gradients as TrainSpec.exchange says. A transfer is one header, chunks of at
     /// most 1 MiB that cover the declared length without gap or overlap, and one trailer. Calls fail with INVALID_ARGUMENT
     /// for lengths or parts that are not as expected, DATA_LOSS for a wrong checksum, and DEADLINE_EXCEEDED if no part
     /// arrives for four times the failure detection interval.

@@ -83,8 +83,9 @@ impl BlockReader {
             return Ok(None);
         }
         let number = self.next;
-        let mut block = self.memory.lend(self.blocks.place(number).1.len());
-        let length = block.as_bytes().len();
+        let (kind, elements) = self.blocks.place(number);
+        let (format, mut block) = (self.blocks.format(kind), self.memory.lend(elements.len()));
+        let length = block.len() * format.bytes();
         let (mut filled, mut begun) = (0, false);
         loop {
             match self.incoming.next().await? {
@@ -97,11 +98,11 @@ impl BlockReader {
                 }
                 Some(Event::Data(data)) if begun => {
                     // The parser returns no more data than the chunk's length.
-                    block.as_bytes_mut()[filled..filled + data.len()].copy_from_slice(&data);
+                    format.place(&mut block, filled, &data);
                     filled += data.len();
                 }
                 Some(Event::Trailer(trailer)) if begun && filled == length => {
-                    let digest = BlockDigest::of(block.as_bytes());
+                    let digest = self.blocks.digest(number, &block);
                     if trailer.checksum.as_ref() != digest.as_bytes() {
                         return Err(TransferError::Checksum.into());
                     }

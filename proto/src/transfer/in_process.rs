@@ -9,6 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::model_state::Weights;
 use tonic::body::Body;
@@ -68,10 +69,15 @@ pub struct ShareWeights;
 #[derive(Clone)]
 pub struct SharedWeights(pub Weights);
 
-/// The checksum that a transfer of the two flat buffers would have. It also covers the bytes of `covered`.
-pub fn checksum(flat_buffers: &[FlatBuffer; 2], covered: &[u8]) -> Checksum {
+/// Elements that are written as bytes at a time.
+const GRAIN: usize = 1 << 14;
+
+/// The checksum that a transfer of the two flat buffers would have, with the elements of the first one in `format`. It
+/// also covers the bytes of `covered`.
+pub fn checksum([first, second]: &[FlatBuffer; 2], format: ExchangeFormat, covered: &[u8]) -> Checksum {
     let mut hasher = Xxh3::new();
-    flat_buffers.iter().for_each(|flat_buffer| hasher.update(flat_buffer.as_bytes()));
+    first.chunks(GRAIN).for_each(|values| hasher.update(&format.bytes_of(values)));
+    hasher.update(second.as_bytes());
     hasher.update(covered);
     hasher.digest128()
 }

@@ -1,5 +1,6 @@
 //! The receiving end of a transfer.
 
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -86,16 +87,24 @@ pub struct FlatBufferReceiver {
     receiver: Receiver,
     first: FlatBuffer,
     second: FlatBuffer,
+    /// Format of the first one's elements; the second one's are f32.
+    format: ExchangeFormat,
 }
 
 /// Bytes that are added to the checksum and copied at a time, so that they stay in the processor's cache in between.
 const BLOCK_BYTES: usize = 64 << 10;
 
 impl FlatBufferReceiver {
-    /// A receiver that overwrites two flat buffers. The caller has chosen their lengths by the layout.
-    pub fn into_flat_buffers([first, second]: [FlatBuffer; 2]) -> Self {
-        let bytes = first.as_bytes().len() + second.as_bytes().len();
-        Self { receiver: Receiver::new(bytes as u64), first, second }
+    /// A receiver that overwrites two flat buffers. The caller has chosen their lengths by the layout. The elements of the
+    /// first one arrive in `format`, those of the second one as f32.
+    pub fn into_flat_buffers([first, second]: [FlatBuffer; 2], format: ExchangeFormat) -> Self {
+        let bytes = first.len() * format.bytes() + second.as_bytes().len();
+        Self { receiver: Receiver::new(bytes as u64), first, second, format }
+    }
+
+    /// Bytes of the whole transfer.
+    pub fn length(&self) -> u64 {
+        self.receiver.length
     }
 
     /// Takes the offset of the next chunk and its length in bytes. Its data follow with [`FlatBufferReceiver::fill`].
@@ -121,10 +130,10 @@ impl FlatBufferReceiver {
 
     /// Writes bytes of the transfer from offset `start` into the flat buffers.
     fn place(&mut self, start: usize, data: &[u8]) {
-        let boundary = self.first.as_bytes().len();
+        let boundary = self.first.len() * self.format.bytes();
         let (left, right) = data.split_at(boundary.saturating_sub(start).min(data.len()));
         if !left.is_empty() {
-            self.first.as_bytes_mut()[start..start + left.len()].copy_from_slice(left);
+            self.format.place(&mut self.first, start, left);
         }
         if !right.is_empty() {
             let start = start.max(boundary) - boundary;

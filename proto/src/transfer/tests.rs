@@ -1,4 +1,7 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::flat_buffer::FlatBuffer;
 
 use super::*;
@@ -15,7 +18,16 @@ fn pieces() -> Vec<Piece> {
 }
 
 fn receive(pieces: &[Piece], lengths: [usize; 2]) -> Result<([FlatBuffer; 2], Checksum), TransferError> {
-    let mut receiver = FlatBufferReceiver::into_flat_buffers(lengths.map(FlatBuffer::zeros));
+    receive_in(ExchangeFormat::F32, pieces, lengths)
+}
+
+fn receive_in(
+    format: ExchangeFormat,
+    pieces: &[Piece],
+    lengths: [usize; 2],
+) -> Result<([FlatBuffer; 2], Checksum), TransferError> {
+    let flat_buffers = lengths.map(FlatBuffer::zeros);
+    let mut receiver = FlatBufferReceiver::into_flat_buffers(flat_buffers, format);
     for piece in pieces {
         match piece {
             Piece::Chunk(chunk) => {
@@ -34,6 +46,23 @@ const LENGTHS: [usize; 2] = [600_000, 7];
 fn what_is_sent_arrives() {
     let (got, _) = receive(&pieces(), LENGTHS).expect("a faultless transfer");
     assert_eq!(got, flat_buffers());
+}
+
+#[test]
+fn gradients_in_bf16_take_half_the_bytes_and_arrive_as_they_were_rounded() {
+    let bf16 = ExchangeFormat::Bf16;
+    let [mut first, second] = flat_buffers();
+    bf16.round(&mut first).expect("small values");
+    let parts =
+        [bf16.into_bytes(Arc::new(first.clone())), ExchangeFormat::F32.into_bytes(Arc::new(second.clone()))];
+    let bytes: usize = parts.iter().map(Bytes::len).sum();
+    assert_eq!(bytes, 2 * LENGTHS[0] + 4 * LENGTHS[1]);
+    let pieces: Vec<_> = Sender::new(parts, b"sums").collect();
+    let (got, checksum) = receive_in(bf16, &pieces, LENGTHS).expect("a faultless transfer");
+    let handed_over = in_process::checksum(&got, bf16, b"sums");
+    assert_eq!(got, [first, second]);
+    assert_eq!(checksum, handed_over, "the same partial has one checksum, however it travels");
+    assert!(matches!(receive(&pieces, LENGTHS), Err(TransferError::TooShort { .. })));
 }
 
 #[test]

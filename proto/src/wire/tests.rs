@@ -26,7 +26,10 @@ fn a_job_is_the_same_after_a_journey_over_the_wire() {
          [checkpoint]\nevery_steps = 3\nkeep = 4\non_failure = \"pause\"\n[eval]\nevery_epochs = 0\n\
          [resources]\nmin_workers = 2\nmax_workers = 3\npriority = -7\nverify = 2\n"
     )
-    .replace("batch_size = 64", "batch_size = 64\nprecision = \"tf32\"\ncompute_classes = \"any\"");
+    .replace(
+        "batch_size = 64",
+        "batch_size = 64\nprecision = \"tf32\"\ncompute_classes = \"any\"\nexchange = \"bf16\"",
+    );
     let after_another =
         SMALL.replace("[optimizer]", "[checkpoint]\nevery_minutes = 0.5\n[optimizer]").replace(
             "hidden = [32]",

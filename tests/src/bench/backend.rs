@@ -7,10 +7,11 @@ use lookbehind_common::flat_buffer::{FlatBuffer, FlatBufferPool};
 use lookbehind_common::job::{JobDescription, JobSpec, Precision, parse_parameters};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::model_state::ModelState;
-use lookbehind_common::partial::{Partial, Sums};
+use lookbehind_common::optimizer::{Visit, partial_lengths};
+use lookbehind_common::partial::{Partial, Sums, VisitSums};
 use lookbehind_common::reduction::{Segment, effective_shards, shard_range};
 use lookbehind_worker::compute::{
-    Backend, ComputeError, PrepareError, PreparedJob, Request, Stopped, Watch, reduce_shards,
+    Backend, ComputeError, PrepareError, PreparedJob, Request, Rounding, Stopped, Watch, reduce_shards,
 };
 use lookbehind_worker::data::Cancellation;
 
@@ -57,13 +58,23 @@ impl Backend for ConstantBackend {
             test_samples: 0,
             data_fingerprint: Digest::of(b"constant"),
         };
-        Ok(Box::new(ConstantJob { description, samples, gradients: FlatBufferPool::new(READY) }))
+        let rounding = Rounding::of(spec, &description.layout);
+        let gradients = FlatBufferPool::new(READY);
+        let method = &spec.optimizer.method;
+        let visits = Visit::of(method).is_some();
+        let elements = partial_lengths(method, &description.layout).parameters;
+        Ok(Box::new(ConstantJob { description, rounding, samples, elements, visits, gradients }))
     }
 }
 
 struct ConstantJob {
     description: JobDescription,
+    rounding: Rounding,
     samples: u64,
+    /// Elements of the gradients of a partial.
+    elements: usize,
+    /// Whether shards climb by themselves.
+    visits: bool,
     /// Gradients return here when they have been sent, so that the next ones are ready.
     gradients: FlatBufferPool,
 }
@@ -91,7 +102,7 @@ impl PreparedJob for ConstantJob {
         segment: Segment,
         watch: &Arc<dyn Watch>,
     ) -> Result<Partial, Stopped> {
-        reduce_shards(segment, 1, watch.as_ref(), |shards| {
+        reduce_shards(segment, 1, &self.rounding, watch.as_ref(), |shards| {
             let partials = shards.map(|shard| self.partial(request, shard)).collect();
             watch.advance();
             Ok(partials)
@@ -103,7 +114,7 @@ impl ConstantJob {
     fn partial(&self, request: &Request, shard: u32) -> Partial {
         let range = shard_range(self.samples, effective_shards(self.samples, request.shards), shard);
         let samples = range.end - range.start;
-        let mut gradient = self.gradients.lend(self.description.layout.parameters());
+        let mut gradient = self.gradients.lend(self.elements);
         // Whatever was done to an earlier one was done to all of its elements alike.
         if gradient.last().is_some_and(|last| *last != GRADIENT) {
             gradient.fill(GRADIENT);
@@ -111,7 +122,12 @@ impl ConstantJob {
         Partial {
             gradient,
             statistics: FlatBuffer::default(),
-            sums: Sums { loss: samples as f64, correct: 0, samples, visits: None },
+            sums: Sums {
+                loss: samples as f64,
+                correct: 0,
+                samples,
+                visits: self.visits.then(VisitSums::default),
+            },
         }
     }
 }

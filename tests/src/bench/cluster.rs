@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookbehind_common::job::parse_toml;
+use lookbehind_common::job::{ExchangeFormat, parse_toml};
 use lookbehind_coordinator::{Config, Coordinator};
 use lookbehind_identity::{Access, Folder, Role as Holder, Wanted, provide};
 use lookbehind_proto::v1;
@@ -18,7 +18,7 @@ use super::roles::{CREDENTIALS, Process, Role};
 use super::{ConstantBackend, Failure};
 
 /// A job for the constant backend.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BenchJob {
     /// Number of parameters of the model.
     pub parameters: usize,
@@ -27,17 +27,20 @@ pub struct BenchJob {
     /// Number of outer steps.
     pub steps: u64,
     /// The `[optimizer]` section of a job file, without its heading.
-    pub optimizer: &'static str,
+    pub optimizer: String,
+    /// Format in which gradients are added and exchanged.
+    pub exchange: ExchangeFormat,
     /// Workers that the job waits for.
     pub workers: usize,
 }
 
 impl BenchJob {
     fn spec(&self) -> Result<v1::JobSpec, Failure> {
-        let Self { parameters, shards, steps, optimizer, workers } = self;
+        let Self { parameters, shards, steps, optimizer, exchange, workers } = self;
+        let exchange = exchange.as_str();
         let text = format!(
             "name = \"bench\"\n[model]\nkind = \"constant\"\nparameters = {parameters}\n[data]\nkind = \"constant\"\n\
-             [train]\nsteps = {steps}\nbatch_size = 64\nshards = {shards}\n[checkpoint]\nevery_steps = 0\n\
+             [train]\nsteps = {steps}\nbatch_size = 64\nshards = {shards}\nexchange = \"{exchange}\"\n[checkpoint]\nevery_steps = 0\n\
              [resources]\nmin_workers = {workers}\n[optimizer]\n{optimizer}"
         );
         Ok(wire::to_proto(&parse_toml(&text)?))

@@ -8,10 +8,9 @@ use super::cluster::BenchJob;
 use super::hosts::{Host, Hosts};
 use super::processors::{peak_bytes, processor_seconds, processors};
 use super::roles::{Process, Role};
+use super::scheme::Scheme;
 use super::{Failure, Processors, Samples};
 
-/// One gradient in each outer step, so that the time of an outer step is that of one exchange and one update.
-const OPTIMIZER: &str = "method = \"sgd\"\nbase.lr = 1e-3";
 /// Outer steps with all workers that are not measured.
 const WARMUP: u64 = 1;
 /// Outer steps for which it is waited until all workers take part.
@@ -41,19 +40,19 @@ impl Placement {
 /// What exchanges cost; means, unless stated otherwise.
 #[derive(Default)]
 pub struct Measured {
-    /// Seconds of each gradient: of an outer step with one gradient, without computing.
+    /// Seconds of each exchange: of an outer step of one round, without computing.
     pub seconds: Samples,
     /// Of these, the seconds in which the coordinator added partials and updated weights.
     pub optimizer: Samples,
-    /// Number of gradients measured.
+    /// Number of exchanges measured.
     pub gradients: u64,
     /// Share of all processors that the whole machine used, from 0 to 1.
     pub processors: f64,
     /// Share of all processors that the cluster's processes used; it lacks much of what the links cost.
     pub own_processors: f64,
-    /// Bytes that the coordinator's host received for each gradient.
+    /// Bytes that the coordinator's host received for each exchange.
     pub received: f64,
-    /// Bytes that it sent for each gradient.
+    /// Bytes that it sent for each exchange.
     pub sent: f64,
     /// Peak memory of the coordinator in bytes.
     pub coordinator_peak: f64,
@@ -85,14 +84,20 @@ impl<'a> Spread<'a> {
         Ok(Self { host, url, workers, coordinator })
     }
 
-    /// Measures `gradients` exchanges of `parameters` f32, unless they take longer than `limit` together.
+    /// Measures `gradients` exchanges of a model of `parameters` parameters, unless they take longer than `limit` together.
     ///
     /// # Errors
     /// If the job does not succeed, or takes too long, or too few outer steps have all workers.
-    pub fn measure(&self, parameters: usize, gradients: u64, limit: Duration) -> Result<Measured, Failure> {
+    pub fn measure(
+        &self,
+        scheme: Scheme,
+        parameters: usize,
+        gradients: u64,
+        limit: Duration,
+    ) -> Result<Measured, Failure> {
         let (workers, skipped) = (self.workers.len(), JOINING + WARMUP);
         let steps = skipped + SPARE * gradients;
-        let job = format!("{} {workers} {parameters} {steps} {}", self.url, limit.as_secs());
+        let job = format!("{} {scheme} {workers} {parameters} {steps} {}", self.url, limit.as_secs());
         // The runner is on the coordinator's host, so that its messages do not cross the link.
         let mut runner = Role::Runner(job).spawn_on(self.host)?;
         let mut measured = Measured::default();
@@ -161,14 +166,16 @@ impl Measured {
 /// seconds: in all, computing, and on the coordinator.
 pub(super) async fn run_job(argument: String) -> Result<(), Failure> {
     let fields: Vec<&str> = argument.split(' ').collect();
-    let [url, workers, parameters, steps, limit] = fields[..] else {
-        return Err("expected five fields".into());
+    let [url, scheme, workers, parameters, steps, limit] = fields[..] else {
+        return Err("expected six fields".into());
     };
+    let scheme: Scheme = scheme.parse()?;
     let job = BenchJob {
         parameters: parameters.parse()?,
         shards: workers.parse()?,
         steps: steps.parse()?,
-        optimizer: OPTIMIZER,
+        optimizer: scheme.optimizer(),
+        exchange: scheme.format,
         workers: workers.parse()?,
     };
     let access = Access::new(url, None)?;

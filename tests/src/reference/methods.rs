@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use lookbehind_common::job::{Alpha, Ascent, InnerGradients, JobSpec, Method, Minibatch, Perturbation};
+use lookbehind_common::job::{
+    Alpha, Ascent, ExchangeFormat, InnerGradients, JobSpec, Method, Minibatch, Perturbation,
+};
 
 use super::Values;
 use super::base::{Base, each};
@@ -39,6 +41,8 @@ pub struct Trainer {
     base: Base,
     /// Shards of a batch.
     shards: usize,
+    /// Whether the gradients of shards and all sums of them are rounded to bf16.
+    rounds: bool,
     /// The slow weights φ.
     pub slow: Values,
 }
@@ -56,21 +60,31 @@ impl Perturbed {
         }
     }
 
-    /// The gradient of the batch's mean loss, each part at its own weights.
-    fn gradient(&self, of: &Gradient<'_>) -> Values {
-        let samples: usize = self.parts.iter().map(|(part, _)| part.len()).sum();
-        let mut sum: Option<Values> = None;
-        for (part, weights) in &self.parts {
-            let share = part.len() as f64 / samples as f64;
-            let mut gradient = of(weights, part);
-            gradient.iter_mut().flatten().for_each(|g| *g *= share);
-            match &mut sum {
-                Some(sum) => each(sum, &gradient, |sum, g| sum + g),
-                None => sum = Some(gradient),
-            }
-        }
-        sum.expect("a batch has samples")
+    /// Number of samples in the batch.
+    fn samples(&self) -> usize {
+        self.parts.iter().map(|(part, _)| part.len()).sum()
     }
+}
+
+/// The value of bf16 that is nearest: 8 significant bits, ties to even.
+fn nearest_bf16(value: f64) -> f64 {
+    if value == 0.0 {
+        return value;
+    }
+    // The distance of two neighbours of this size; below the smallest normal number it stays as it is there.
+    let step = 2_f64.powf(value.abs().log2().floor().max(-126.0) - 7.0);
+    (value / step).round_ties_even() * step
+}
+
+/// The sum along the reduction tree: the left part has as many shards as the largest power of two below all of them.
+fn tree(shards: &[Values], rounded: &impl Fn(Values) -> Values) -> Values {
+    if let [shard] = shards {
+        return shard.clone();
+    }
+    let (left, right) = shards.split_at(shards.len().next_power_of_two() / 2);
+    let mut sum = tree(left, rounded);
+    each(&mut sum, &tree(right, rounded), |left, right| left + right);
+    rounded(sum)
 }
 
 impl Trainer {
@@ -78,7 +92,8 @@ impl Trainer {
     pub fn new(spec: &JobSpec, names: &[String], slow: Values) -> Self {
         let scaled = names.iter().map(|name| name.contains("weight")).collect();
         let (method, base) = (spec.optimizer.method, Base::new(spec.optimizer.base));
-        Self { method, scaled, base, shards: spec.train.shards as usize, slow }
+        let rounds = spec.train.exchange == ExchangeFormat::Bf16;
+        Self { method, scaled, base, shards: spec.train.shards as usize, rounds, slow }
     }
 
     /// Takes one outer step with the given batches.
@@ -88,18 +103,19 @@ impl Trainer {
         let batches: Vec<_> = if full > 1 { batches.to_vec() } else { vec![batches[0].clone(); k] };
         match self.method {
             Method::Sgd => {
-                let g = gradient(&self.slow, &batches[0]);
+                let g = self.of_batch(&self.slow, &batches[0], gradient);
                 self.base.step(&mut self.slow, &g, lr);
             }
             Method::Sam { ascent } => {
                 let mut perturbed = self.unperturbed(&self.slow, &batches[0], ascent);
                 self.climb(&mut perturbed, ascent, gradient);
-                self.base.step(&mut self.slow, &perturbed.gradient(gradient), lr);
+                let g = self.of_parts(&perturbed, gradient);
+                self.base.step(&mut self.slow, &g, lr);
             }
             Method::Lookahead { alpha, .. } => {
                 let mut path = vec![self.slow.clone()];
                 for batch in &batches {
-                    let g = gradient(&path[path.len() - 1], batch);
+                    let g = self.of_batch(&path[path.len() - 1], batch, gradient);
                     self.descend(&mut path, &g, lr);
                 }
                 self.interpolate(&path, alpha);
@@ -109,7 +125,8 @@ impl Trainer {
                 for batch in &batches {
                     let mut perturbed = self.unperturbed(&path[path.len() - 1], batch, ascent);
                     self.climb(&mut perturbed, ascent, gradient);
-                    self.descend(&mut path, &perturbed.gradient(gradient), lr);
+                    let g = self.of_parts(&perturbed, gradient);
+                    self.descend(&mut path, &g, lr);
                 }
                 self.interpolate(&path, alpha);
             }
@@ -119,7 +136,8 @@ impl Trainer {
                     perturbed.turn_to(batch);
                     self.climb(&mut perturbed, ascent, gradient);
                 }
-                self.base.step(&mut self.slow, &perturbed.gradient(gradient), lr);
+                let g = self.of_parts(&perturbed, gradient);
+                self.base.step(&mut self.slow, &g, lr);
             }
             // For equal batches, both ways of computing the gradients give the same ones.
             Method::Lookbehind { ascent, alpha, .. } => {
@@ -128,7 +146,8 @@ impl Trainer {
                 for batch in &batches {
                     perturbed.turn_to(batch);
                     self.climb(&mut perturbed, ascent, gradient);
-                    self.descend(&mut path, &perturbed.gradient(gradient), lr);
+                    let g = self.of_parts(&perturbed, gradient);
+                    self.descend(&mut path, &g, lr);
                 }
                 self.interpolate(&path, alpha);
             }
@@ -138,24 +157,69 @@ impl Trainer {
     /// Perturbed weights before the first ascent.
     fn unperturbed(&self, weights: &Values, batch: &Range<usize>, ascent: Ascent) -> Perturbed {
         let parts = match ascent.perturbation {
-            Perturbation::Global => 1,
-            Perturbation::Shard => self.shards.min(batch.len()),
+            Perturbation::Global => vec![batch.clone()],
+            Perturbation::Shard => self.shards_of(batch),
         };
-        // The first ones have one sample more where the parts cannot be equal.
-        let (size, longer) = (batch.len() / parts, batch.len() % parts);
+        Perturbed { parts: parts.into_iter().map(|part| (part, weights.clone())).collect() }
+    }
+
+    /// The shards of a batch. The first ones have one sample more where they cannot be equal.
+    fn shards_of(&self, batch: &Range<usize>) -> Vec<Range<usize>> {
+        let shards = self.shards.min(batch.len());
+        let (size, longer) = (batch.len() / shards, batch.len() % shards);
         let mut start = batch.start;
-        let part = |number: usize| {
-            let part = start..start + size + usize::from(number < longer);
-            start = part.end;
-            (part, weights.clone())
+        let shard = |number: usize| {
+            let shard = start..start + size + usize::from(number < longer);
+            start = shard.end;
+            shard
         };
-        Perturbed { parts: (0..parts).map(part).collect() }
+        (0..shards).map(shard).collect()
+    }
+
+    fn rounded(&self, mut gradient: Values) -> Values {
+        if self.rounds {
+            gradient.iter_mut().flatten().for_each(|g| *g = nearest_bf16(*g));
+        }
+        gradient
+    }
+
+    /// What a shard adds to the gradient of the mean loss of a batch of `samples` samples.
+    fn of_shard(&self, weights: &Values, shard: &Range<usize>, samples: usize, of: &Gradient<'_>) -> Values {
+        let share = shard.len() as f64 / samples as f64;
+        let mut gradient = of(weights, shard);
+        gradient.iter_mut().flatten().for_each(|g| *g *= share);
+        self.rounded(gradient)
+    }
+
+    /// The gradient of a batch's mean loss, all shards at the same weights.
+    fn of_batch(&self, weights: &Values, batch: &Range<usize>, of: &Gradient<'_>) -> Values {
+        let shards = self.shards_of(batch);
+        let shards: Vec<Values> =
+            shards.iter().map(|shard| self.of_shard(weights, shard, batch.len(), of)).collect();
+        tree(&shards, &|sum| self.rounded(sum))
+    }
+
+    /// The gradient of a batch's mean loss, each part at its own weights.
+    fn of_parts(&self, perturbed: &Perturbed, of: &Gradient<'_>) -> Values {
+        if let [(batch, weights)] = &perturbed.parts[..] {
+            return self.of_batch(weights, batch, of);
+        }
+        let samples = perturbed.samples();
+        let parts = perturbed.parts.iter();
+        let parts: Vec<Values> =
+            parts.map(|(part, weights)| self.of_shard(weights, part, samples, of)).collect();
+        tree(&parts, &|sum| self.rounded(sum))
     }
 
     /// Moves the perturbed weights of each part along its own gradient.
     fn climb(&self, perturbed: &mut Perturbed, ascent: Ascent, gradient: &Gradient<'_>) {
+        let samples = perturbed.samples();
         for (part, weights) in &mut perturbed.parts {
-            *weights = self.ascend(weights, &gradient(weights, part), ascent);
+            let g = match ascent.perturbation {
+                Perturbation::Global => self.of_batch(weights, part, gradient),
+                Perturbation::Shard => self.of_shard(weights, part, samples, gradient),
+            };
+            *weights = self.ascend(weights, &g, ascent);
         }
     }
 

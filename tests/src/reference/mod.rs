@@ -5,6 +5,7 @@ mod base;
 mod files;
 mod methods;
 mod mlp;
+mod normed;
 mod schedule;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ pub use base::Base;
 pub use files::{Samples, read_samples, read_tensors};
 pub use methods::{Gradient, InnerSteps, Trainer, inner_steps};
 pub use mlp::{Mlp, loss_and_gradient};
+pub use normed::{NAMES, Normed, normed};
 pub use schedule::learning_rate;
 
 /// Tensors by name, each with its shape and its values in row-major order.

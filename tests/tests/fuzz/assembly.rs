@@ -3,6 +3,7 @@
 //! An input is a sequence of events: two bytes for the lengths of the flat buffers, then the actions of a sender.
 
 use bytes::Bytes;
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_proto::transfer::{CHUNK_BYTES, FlatBufferReceiver, Piece, Sender};
 use lookbehind_proto::v1;
@@ -40,7 +41,7 @@ struct Transfer {
 impl Transfer {
     fn new(first: usize, second: usize) -> Self {
         let flat_buffers = [first, second].map(FlatBuffer::zeros);
-        let receiver = Some(FlatBufferReceiver::into_flat_buffers(flat_buffers));
+        let receiver = Some(FlatBufferReceiver::into_flat_buffers(flat_buffers, ExchangeFormat::F32));
         Self { receiver, first, length: 4 * (first + second), arrived: Vec::new() }
     }
 

@@ -2,8 +2,10 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod batch_statistics;
 mod determinism;
 mod exchange;
+mod exchange_format;
 mod failing_transfers;
 mod family;
 mod generic_client;

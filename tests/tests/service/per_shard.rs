@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use lookbehind_common::job::file::{AlphaValue, AscentName, GradientsName};
-use lookbehind_common::job::{BatchStatistics, JobFile, MethodName, Perturbation};
+use lookbehind_common::job::{BatchStatistics, ExchangeFormat, JobFile, MethodName, Perturbation};
 use lookbehind_common::partial::Partial;
 use lookbehind_proto::v1;
 use lookbehind_tests::client::{History, within};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::{SMALL_JOB, job, on_workers, small_with};
-use lookbehind_tests::scripted::{Script, Scripted};
+use lookbehind_tests::scripted::{HoldAt, Script, Scripted};
 use lookbehind_worker::compute::Request;
 use lookbehind_worker::registry::Registry;
 
@@ -171,6 +171,33 @@ async fn workers_that_exchange_with_each_other_come_to_the_bytes_of_one() {
     let history = watcher.to_the_end().await;
     history.check_whole();
     assert_eq!(history.digest(), alone);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_worker_that_leaves_and_one_that_joins_while_visits_are_open_change_no_byte() {
+    for exchange in [ExchangeFormat::F32, ExchangeFormat::Bf16] {
+        let job = per_shard(|job| job.train.exchange = Some(exchange));
+        let mut cluster = Cluster::of(1).await;
+        let alone = digest_on(&cluster, &job, 1).await;
+        cluster.stop("w1").await.unwrap();
+        let (gate, script) = HoldAt::new(1, 0);
+        for name in ["staying", "leaving"] {
+            let backend = Scripted::new(cluster.backend(Registry::builtin()), script.clone());
+            cluster.add(name, backend).await;
+        }
+        let id = cluster.client().submit(&job).await;
+        let mut watcher = cluster.client().watch(&id).await;
+        gate.reached().await;
+        cluster.stop("leaving").await.unwrap();
+        watcher.until_said(&["leaving", "leaves"]).await;
+        let backend = cluster.backend(Registry::builtin());
+        cluster.add("joining", backend).await;
+        watcher.until_said(&["joining", "takes part"]).await;
+        gate.open();
+        let history = watcher.to_the_end().await;
+        history.check_whole();
+        assert_eq!(history.digest(), alone);
+    }
 }
 
 /// Sends the partial of one gradient in place of that of a visit.

@@ -78,6 +78,7 @@ const LENGTHS: &[(&str, Change)] = &[
     ("train.batch_size", |spec| train(spec).batch_size = u64::MAX),
     ("train.shards", |spec| train(spec).shards = Some(0)),
     ("train.shards", |spec| train(spec).shards = Some(u32::MAX)),
+    ("train.exchange", |spec| train(spec).exchange = 99),
     ("train.epochs", |spec| train(spec).epochs = Some(0)),
     ("train.epochs", |spec| train(spec).epochs = Some(u64::MAX)),
     ("train.epochs", |spec| train(spec).epochs = None),

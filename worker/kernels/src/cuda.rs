@@ -26,7 +26,7 @@ pub(crate) use convolutions::{Convolution, Shape4};
 pub use devices::{Found, describe, describe_class, found};
 pub use dtype::{DType, Number, View, tensor};
 pub(crate) use dtype::{by_dtype, storage, view};
-pub use flat::{Destination, Segment, add, gather};
+pub use flat::{Destination, Segment, add, gather, round_to_bf16};
 pub(crate) use gemm::{Gemm, Matrix, Place};
 pub(crate) use gpu::current;
 pub use gpu::{Failure, Gpu, Queue, enter, in_words, leave, open};

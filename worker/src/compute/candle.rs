@@ -16,9 +16,10 @@ use super::loader::Loader;
 use super::panics;
 use super::sampler::Sampler;
 use super::samples::{Kinds, Samples};
-use super::{Backend, PrepareError, PreparedJob, Watch};
+use super::{Backend, ComputeError, PrepareError, PreparedJob, Rounding, Watch};
 use crate::data::{Cancellation, DataDescription, DataEnvironment, DataError, DataReport, Dataset};
 use crate::device::{DeviceChoice, DeviceError};
+use crate::memory;
 use crate::models::BuildError;
 use crate::models::Model;
 use crate::parameters::{ModelTensors, Recorder};
@@ -113,7 +114,7 @@ impl CandleBackend {
         let data = dataset.description();
         let sampler = Sampler::new(spec, data.train_samples, data.test_samples)?;
         let memory_limit = self.environment.memory_limit;
-        let shards = sampler.most_shards();
+        let (shards, samples_of_shard) = (sampler.most_shards(), sampler.largest_shard());
         let kinds = Kinds { model: spec.model.kind.clone(), data: spec.data.kind.clone() };
         let loader = Loader::new(Arc::clone(&dataset), spec.seed, memory_limit / KEPT);
         let samples = Samples { loader, sampler, kinds: kinds.clone() };
@@ -123,13 +124,16 @@ impl CandleBackend {
             Ok(Evaluator { seed, precision, kinds, classes: data.classes, model, tensors })
         };
         if let Some(gpus) = &self.gpus {
-            return gpus.job(samples, evaluator);
+            let job = gpus.job(samples, spec.train.exchange, evaluator)?;
+            self.check_visits(spec, &job.description().layout, shards, samples_of_shard)?;
+            return Ok(job);
         }
         let evaluator = evaluator(&Device::Cpu)?;
         let lengths = evaluator.tensors.layout().lengths();
         let kept = Visit::of(&spec.optimizer.method).map_or(0, |visit| visit.bytes(lengths, shards));
         let room = Room { kept, limit: memory_limit };
-        let parts = Parts { samples, evaluator, threads: self.threads, room };
+        let rounding = Rounding::of(spec, evaluator.tensors.layout());
+        let parts = Parts { samples, evaluator, threads: self.threads, rounding, room };
         let watch: Arc<dyn Watch> = Arc::new(cancellation.clone());
         Ok(Box::new(CpuJob::new(parts, &watch)?))
     }
@@ -140,11 +144,26 @@ impl CandleBackend {
             let reason = "train.precision: \"tf32\" needs a GPU; this worker computes on its CPU";
             return Err(PrepareError::Worker(reason.to_owned()));
         }
-        if Visit::of(&spec.optimizer.method).is_some() && !self.on_cpu() {
-            let reason = "optimizer.perturbation: \"shard\" needs a CPU; this worker computes on GPUs";
-            return Err(PrepareError::Worker(reason.to_owned()));
-        }
         Ok(())
+    }
+
+    /// Refuses a job on GPUs whose visits take more of the host's memory than is left. On the devices, a path takes no more
+    /// than a gradient.
+    fn check_visits(
+        &self,
+        spec: &JobSpec,
+        layout: &Layout,
+        shards: u32,
+        samples: u64,
+    ) -> Result<(), ComputeError> {
+        let Some(visit) = Visit::of(&spec.optimizer.method) else { return Ok(()) };
+        let (needed, loaded) = (visit.bytes(layout.lengths(), shards), memory::in_use());
+        let limit = self.environment.memory_limit;
+        if needed <= limit.saturating_sub(loaded) {
+            return Ok(());
+        }
+        let [needed, loaded, limit] = [needed, loaded, limit].map(|bytes| bytes >> 20);
+        Err(ComputeError::VisitMemory { kind: spec.model.kind.clone(), samples, needed, loaded, limit })
     }
 
     /// A job's data set. A caller that asks for one that is being loaded waits for it.
@@ -214,7 +233,7 @@ impl Backend for CandleBackend {
 /// The same job, whose shards climb by themselves if it says so.
 fn climbing(spec: &JobSpec, job: Box<dyn PreparedJob>) -> Box<dyn PreparedJob> {
     match Visit::of(&spec.optimizer.method) {
-        Some(visit) => Box::new(Climbing::new(job, visit, &spec.model.kind)),
+        Some(visit) => Box::new(Climbing::new(job, visit, spec)),
         None => job,
     }
 }

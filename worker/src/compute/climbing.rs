@@ -9,17 +9,20 @@ use std::time::Duration;
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::job::JobDescription;
+use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::optimizer::{AbsorbError, Climb, Visit};
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
 
-use super::{ComputeError, PreparedJob, Request, RequestKind, Stopped, Timing, Watch, reduce_shards};
+use super::{
+    ComputeError, PreparedJob, Request, RequestKind, Rounding, Stopped, Timing, Watch, reduce_shards,
+};
 
 pub(super) struct Climbing {
     inner: Box<dyn PreparedJob>,
     visit: Visit,
+    rounding: Rounding,
     /// The model's kind, for errors.
     kind: String,
     /// The weights at which visits begin; `None` if none are loaded. Between two segments, the inner job holds them too.
@@ -28,8 +31,9 @@ pub(super) struct Climbing {
 
 impl Climbing {
     /// Lets the shards of a job climb.
-    pub(super) fn new(inner: Box<dyn PreparedJob>, visit: Visit, kind: &str) -> Self {
-        Self { inner, visit, kind: kind.to_owned(), start: None }
+    pub(super) fn new(inner: Box<dyn PreparedJob>, visit: Visit, spec: &JobSpec) -> Self {
+        let rounding = Rounding::of(spec, &inner.description().layout);
+        Self { inner, visit, rounding, kind: spec.model.kind.clone(), start: None }
     }
 
     /// The partial of the visit of one shard.
@@ -90,7 +94,8 @@ impl PreparedJob for Climbing {
         }
         let start = self.start.take().ok_or(ComputeError::NotLoaded)?;
         // One by one: each visit is added before the next one begins, so that few wait.
-        let sum = reduce_shards(segment, 1, watch.as_ref(), |shards| {
+        let rounding = self.rounding.clone();
+        let sum = reduce_shards(segment, 1, &rounding, watch.as_ref(), |shards| {
             let visits = shards.map(|shard| {
                 let visited = self.visit(&start, request, shard, watch);
                 // Also after a visit that failed or was superseded: what is computed next begins there as well.

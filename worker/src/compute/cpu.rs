@@ -21,19 +21,22 @@ use super::evaluator::Evaluator;
 use super::probe::{ProbeRequests, probe_digest};
 use super::samples::{Inputs, Samples};
 use super::schedule::Schedule;
-use super::{ComputeError, PreparedJob, Request, RequestKind, Stopped, Watch, reduce_shards};
+use super::{ComputeError, PreparedJob, Request, RequestKind, Rounding, Stopped, Watch, reduce_shards};
 
 pub(super) struct Parts {
     pub(super) samples: Samples,
     pub(super) evaluator: Evaluator,
     /// Threads to compute with.
     pub(super) threads: usize,
+    /// How the gradients of shards are rounded.
+    pub(super) rounding: Rounding,
     /// Memory of the process.
     pub(super) room: Room,
 }
 
 pub(super) struct CpuJob {
     shards: Shards,
+    rounding: Rounding,
     description: JobDescription,
     probe: Digest,
     /// Whether the model holds weights of the job: not those of the probe, and not partly overwritten ones.
@@ -52,12 +55,12 @@ impl CpuJob {
     /// or takes more memory than there is, is refused before training.
     /// `watch` is asked meanwhile whether the job is still wanted.
     pub(super) fn new(parts: Parts, watch: &Arc<dyn Watch>) -> Result<Self, Stopped> {
-        let Parts { samples, evaluator, threads, room } = parts;
+        let Parts { samples, evaluator, threads, rounding, room } = parts;
         let description = samples.describe(evaluator.tensors.layout());
         let schedule = Schedule::new(threads).map_err(ComputeError::Threads)?;
         let mut shards = Shards { samples, evaluator, schedule };
         let probe = shards.probe(room, watch)?;
-        Ok(Self { shards, description, probe, loaded: false })
+        Ok(Self { shards, rounding, description, probe, loaded: false })
     }
 }
 
@@ -96,7 +99,7 @@ impl PreparedJob for CpuJob {
             return Err(ComputeError::NotLoaded.into());
         }
         let group = self.shards.schedule.group();
-        reduce_shards(segment, group, watch.as_ref(), |asked| match request.kind {
+        reduce_shards(segment, group, &self.rounding, watch.as_ref(), |asked| match request.kind {
             RequestKind::Gradient => self.shards.gradients(request, asked, watch),
             RequestKind::Test => self.shards.tests(request, asked, watch),
         })

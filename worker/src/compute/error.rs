@@ -118,6 +118,23 @@ pub enum ComputeError {
         /// What was found.
         source: AbsorbError,
     },
+    /// A value of a shard's gradient is larger than the format in which gradients are exchanged can express.
+    #[error(
+        "model kind {kind:?}, shard {shard}: gradient of tensor {tensor:?}: value {index} becomes infinite when it is rounded to \
+         {format} (train.exchange)"
+    )]
+    Rounding {
+        /// The model's kind.
+        kind: String,
+        /// Number of the shard.
+        shard: u32,
+        /// Name of the tensor.
+        tensor: String,
+        /// Index of the value in the tensor.
+        index: usize,
+        /// Name of the format.
+        format: &'static str,
+    },
     /// No threads can be started.
     #[error("threads to compute with: {0}")]
     Threads(rayon::ThreadPoolBuildError),

@@ -1,7 +1,7 @@
 //! Replaces `cuda` in a build without it: there are no GPUs.
 
 use candle_core::{Device, Error};
-use lookbehind_common::job::Precision;
+use lookbehind_common::job::{ExchangeFormat, Precision};
 
 use super::evaluator::Evaluator;
 use super::samples::Samples;
@@ -35,6 +35,7 @@ impl Gpus {
     pub(super) fn job(
         &self,
         _samples: Samples,
+        _exchange: ExchangeFormat,
         _evaluator: impl Fn(&Device) -> Result<Evaluator, PrepareError>,
     ) -> Result<Box<dyn PreparedJob>, PrepareError> {
         match *self {}

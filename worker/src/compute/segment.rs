@@ -7,22 +7,23 @@ use std::sync::Arc;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::{Segment, reduce};
 
-use super::{ComputeError, PreparedJob, Request, Stopped, Unwatched, Watch};
+use super::{ComputeError, PreparedJob, Request, Rounding, Stopped, Unwatched, Watch};
 
-/// The canonical sum of a segment's partials. `shards` computes those of a range of adjacent shards, in their order; it
+/// The canonical sum of a segment's partials, whose gradients are rounded as `rounding` says. `shards` computes those of a range of adjacent shards, in their order; it
 /// is called for `group` of them at a time, and for the rest at the segment's end. The group decides what is computed
 /// in parallel, never the order of additions.
 ///
 /// # Errors
-/// Those of `shards`, and [`Stopped::Superseded`] if a newer request supersedes the segment.
+/// Those of `shards` and of [`Rounding::round`], and [`Stopped::Superseded`] if a newer request supersedes the segment.
 pub fn reduce_shards(
     segment: Segment,
     group: usize,
+    rounding: &Rounding,
     watch: &dyn Watch,
     mut shards: impl FnMut(Range<u32>) -> Result<Vec<Partial>, Stopped>,
 ) -> Result<Partial, Stopped> {
     let mut computed: VecDeque<Partial> = VecDeque::new();
-    reduce::<Stopped>(segment, &mut |part: Segment| {
+    reduce::<Stopped>(segment, rounding.format(), &mut |part: Segment| {
         if part.len() > 1 {
             return Ok(None);
         }
@@ -38,6 +39,9 @@ pub fn reduce_shards(
             if computed.len() != asked.len() {
                 let problem = format!("{} partials of the shards {asked:?}", computed.len());
                 return Err(ComputeError::Internal(problem).into());
+            }
+            for (shard, partial) in asked.zip(&mut computed) {
+                rounding.round(shard, partial)?;
             }
         }
         Ok(computed.pop_front())

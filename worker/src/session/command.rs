@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lookbehind_common::blocks::BlockDigest;
+use lookbehind_common::blocks::{BlockDigest, Blocks};
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::ids::{JobId, RequestId};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::reduction::Segment;
@@ -29,13 +30,27 @@ pub(super) enum ExecutorCommand {
     Release(JobId),
 }
 
-/// Lengths of a job's flat buffers, in elements.
+/// Lengths of a job's flat buffers, in elements, and the format of its gradients.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lengths {
     /// Of the weights: parameters and running statistics.
     pub(super) weights: ModelState<usize>,
     /// Of the partials of gradient requests: gradient and batch statistics.
     pub(super) partials: ModelState<usize>,
+    /// Format in which the gradients of partials travel.
+    pub(super) format: ExchangeFormat,
+}
+
+impl Lengths {
+    /// The blocks of the weights.
+    pub(super) fn weight_blocks(&self) -> Blocks {
+        Blocks::new(self.weights)
+    }
+
+    /// The blocks of the partials of gradient requests.
+    pub(super) fn partial_blocks(&self) -> Blocks {
+        Blocks::new(self.partials).of_gradients(self.format)
+    }
 }
 
 /// The means by which the executor answers within one session.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::flat_buffer::FlatBufferPool;
 use lookbehind_common::ids::{FencingToken, RequestId};
 use lookbehind_common::partial::Partial;
@@ -31,6 +32,8 @@ pub(super) struct PartialUpload {
     pub(super) request: RequestId,
     pub(super) segment: Segment,
     pub(super) partial: Partial,
+    /// Format in which its gradient is sent.
+    pub(super) format: ExchangeFormat,
     pub(super) compute_seconds: f64,
     /// Seconds for which computing waited for samples.
     pub(super) data_seconds: f64,

@@ -29,6 +29,49 @@ fn the_rounds_of_shards_that_climb_by_themselves_are_told() {
 }
 
 #[test]
+fn the_communication_of_an_outer_step_is_told() {
+    let told = |lines: &str, train: &str| {
+        let text = format!(
+            "name = \"tiny\"\n[model]\nkind = \"mlp\"\n[data]\nkind = \"digits\"\n\
+             [train]\nsteps = 1\nbatch_size = 8\n{train}\n[optimizer]\nk = 5\n{lines}\n"
+        );
+        let source = JobSource::parse("job.toml".to_owned(), text, "/nonexistent".into()).unwrap();
+        let spec = &source.spec;
+        (rounded(spec), sent(Communication::of(&spec.optimizer.method, spec.train.exchange)))
+    };
+    let expected = |times: &str, part: &str| {
+        format!(
+            "per outer step, a worker sends and receives {times} times the parameters as f32: {part} of what 10 ring \
+             all-reduces take on 8 machines"
+        )
+    };
+    assert_eq!(told("", ""), (None, expected("12.0", "0.69")));
+    assert_eq!(told("perturbation = \"shard\"", ""), (None, expected("6.0", "0.34")));
+    let halved = "train.exchange \"bf16\": gradients of shards and their sums are rounded, and take 2 bytes per parameter";
+    let both = told("perturbation = \"shard\"", "exchange = \"bf16\"");
+    assert_eq!(both, (Some(halved.to_owned()), expected("3.5", "0.20")));
+}
+
+#[test]
+fn the_memory_of_visits_is_told_where_the_model_is_known() {
+    let bytes =
+        |source: &JobSource| check(&args("").unwrap(), source, Registry::builtin()).unwrap().visit_bytes;
+    let perturbed = |perturbation: &str, data: &str| {
+        let text = format!(
+            "name = \"tiny\"\n[model]\nkind = \"mlp\"\nhidden = [4]\n[data]\n{data}\n[train]\nsteps = 1\n\
+             batch_size = 8\nshards = 4\n[optimizer]\nk = 5\nperturbation = \"{perturbation}\"\n"
+        );
+        JobSource::parse("job.toml".to_owned(), text, "/nonexistent".into()).unwrap()
+    };
+    let digits = "kind = \"digits\"";
+    assert_eq!(bytes(&perturbed("global", digits)), None);
+    // 310 parameters: two copies of them, and five gradients in each of three partials that wait.
+    assert_eq!(bytes(&perturbed("shard", digits)), Some(4 * 310 * (2 + 3 * 5)));
+    assert_eq!(bytes(&perturbed("shard", PARQUET)), None);
+    assert!(climbing(4 * 310 * 17).contains("takes 1 MiB more"));
+}
+
+#[test]
 fn the_cost_of_verification_is_told() {
     let mut source = source();
     assert_eq!(verified(&source, 3), None);

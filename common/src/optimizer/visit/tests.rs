@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::tests::{ADAMW, ASAM, SAM, SGD, batch_statistics, gradient, initial, layout, spec};
 use super::super::{Climb, OptimizerState, gradients_per_outer_step, requests_per_outer_step};
 use super::*;
+use crate::exchange_format::ExchangeFormat;
 use crate::flat_buffer::FlatBuffer;
 use crate::job::{Alpha, Ascent, InnerGradients, Minibatch, OptimizerSpec};
 use crate::partial::{Sums, VisitSums};
@@ -44,6 +45,10 @@ fn optimizer(spec: &OptimizerSpec) -> Optimizer {
     Optimizer::new(spec, layout, initial).expect("flat buffers that fit")
 }
 
+fn added(left: Partial, right: &Partial) -> Partial {
+    reduction::add(left, right, ExchangeFormat::F32)
+}
+
 /// The state after three outer steps of batches of `shards` shards.
 fn trained(spec: &OptimizerSpec, shards: u64) -> OptimizerState {
     let mut optimizer = optimizer(spec);
@@ -56,7 +61,7 @@ fn trained(spec: &OptimizerSpec, shards: u64) -> OptimizerState {
                 None => shard(&weights, batch, number, &layout),
                 Some(visit) => climbed(visit, &layout, &weights, |at| shard(at, batch, number, &layout)),
             };
-            let sum = (1..shards).fold(visited(0), |sum, number| reduction::add(sum, &visited(number)));
+            let sum = (1..shards).fold(visited(0), |sum, number| added(sum, &visited(number)));
             drop(weights);
             let next = match spec.method.parts().ascent.map(|ascent| ascent.perturbation) {
                 Some(Perturbation::Shard) => optimizer.absorb_visits(&sum),
@@ -143,7 +148,7 @@ fn a_visit_reports_the_first_loss_and_norm_and_the_last_loss() {
     assert_eq!((partial.sums.loss, last_loss), (1.0, 2.0));
     assert_eq!((partial.sums.mean_loss(), partial.sums.last_mean_loss()), (0.5, 1.0));
     assert!((gradient_norm - norm).abs() < 1e-9 * norm);
-    let sum = reduction::add(partial.clone(), &partial).sums;
+    let sum = added(partial.clone(), &partial).sums;
     assert_eq!(sum.visits, Some(VisitSums { last_loss: 4.0, gradient_norm: 2.0 * gradient_norm }));
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lookbehind_common::blocks::slice::Proof;
 use lookbehind_common::blocks::{BlockDigest, BlockRange};
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::ids::{FencingToken, JobId, RequestId, SessionId};
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::partial::Sums;
@@ -228,6 +229,8 @@ pub struct PartialHeader {
     pub gradient: u64,
     /// Number of elements in the batch statistics; 0 for a test request.
     pub statistics: u64,
+    /// Format in which the elements of the gradient are sent.
+    pub format: ExchangeFormat,
     /// Number of samples in the segment.
     pub samples: u64,
     /// Time that the worker spent on it.

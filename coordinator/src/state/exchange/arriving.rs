@@ -15,13 +15,14 @@ use crate::state::event::{
 };
 use crate::state::halt::{Halt, Handled};
 use crate::state::job::Job;
+use crate::state::partials::Form;
 
 impl Core {
     /// Takes the announcement of a computed partial whose tensors are exchanged between workers.
     pub(in crate::state) fn take_computed(&mut self, origin: &Origin, computed: Computed) {
         let Computed { request: id, segment, sums, busy, digests } = computed;
-        let lengths = match self.open_request(&id) {
-            Some((lengths, request)) if request.exchange.is_some() => lengths,
+        let Form { lengths, format } = match self.open_request(&id) {
+            Some((form, request)) if request.exchange.is_some() => form,
             _ => return tracing::debug!(request = %id, %segment, "announcement not wanted"),
         };
         let lengths = lengths.map(|length| length as u64);
@@ -31,6 +32,7 @@ impl Core {
             segment,
             gradient: lengths.parameters,
             statistics: lengths.statistics,
+            format,
             samples: sums.samples,
             busy,
         };

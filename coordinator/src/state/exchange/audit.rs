@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use lookbehind_common::blocks::{Blocks, slice};
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::ids::{RequestId, SessionId};
+use lookbehind_common::layout::TensorKind;
 use lookbehind_common::reduction::{MissingShard, Reduction, Segment, add_assign, reduce_with};
 
 use super::Exchange;
@@ -66,8 +68,10 @@ impl Audit {
     }
 }
 
+/// Bytes of a block where it travels.
 fn bytes_of(blocks: &Blocks, block: u32) -> usize {
-    blocks.place(block).1.len() * size_of::<f32>()
+    let (kind, elements) = blocks.place(block);
+    elements.len() * blocks.format(kind).bytes()
 }
 
 impl Exchange {
@@ -107,9 +111,8 @@ impl Exchange {
         if found.is_none() || found.as_ref() != announced {
             return Err(format!("block {block} of {} is not the one that was announced", audited.segment));
         }
-        let values = audited.values.chunks_exact(size_of::<f32>());
-        let values = values.filter_map(|bytes| Some(f32::from_le_bytes(bytes.try_into().ok()?)));
-        audit.values.insert(audited.segment, values.collect());
+        let format = blocks.format(blocks.place(block).0);
+        audit.values.insert(audited.segment, format.values_of(&audited.values).into_owned());
         Ok(())
     }
 
@@ -121,11 +124,12 @@ impl Exchange {
         let Some(sum) = range.sum.as_ref().filter(|_| range.is_settled && !self.audit.is_done) else {
             return Ok(());
         };
-        let mut slices = Slices(&self.audit.values);
-        let Ok(expected) = reduce_with(self.root, &mut slices) else { return Ok(()) };
         let (kind, elements) = self.blocks.cut(range.blocks).place(block - range.blocks.first);
-        let bytes = slice::place(elements.len() * size_of::<f32>(), slice);
-        let size = size_of::<f32>();
+        let format = self.blocks.format(kind);
+        let mut slices = Slices { of: &self.audit.values, kind, format };
+        let Ok(expected) = reduce_with(self.root, &mut slices) else { return Ok(()) };
+        let size = format.bytes();
+        let bytes = slice::place(elements.len() * size, slice);
         let found = &sum.values()[kind][elements][bytes.start / size..bytes.end / size];
         // The bits of a NaN depend on the instructions that made it.
         let is_equal = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
@@ -145,18 +149,25 @@ impl Exchange {
 }
 
 /// Adds the values of slices in the order of the reduction tree.
-struct Slices<'a>(&'a BTreeMap<Segment, Vec<f32>>);
+struct Slices<'a> {
+    of: &'a BTreeMap<Segment, Vec<f32>>,
+    kind: TensorKind,
+    format: ExchangeFormat,
+}
 
 impl Reduction for Slices<'_> {
     type Sum = Vec<f32>;
     type Error = MissingShard;
 
     fn part(&mut self, segment: Segment) -> Result<Option<Self::Sum>, Self::Error> {
-        Ok(self.0.get(&segment).cloned())
+        Ok(self.of.get(&segment).cloned())
     }
 
     fn add(&mut self, mut left: Self::Sum, right: Self::Sum) -> Result<Self::Sum, Self::Error> {
-        add_assign(&mut left, &right);
+        match self.kind {
+            TensorKind::Parameter => self.format.add_assign(&mut left, &right),
+            TensorKind::RunningStatistic => add_assign(&mut left, &right),
+        }
         Ok(left)
     }
 }

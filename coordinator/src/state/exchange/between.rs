@@ -58,7 +58,8 @@ impl Cluster {
             return None;
         }
         let lengths = partial_lengths(&job.spec.optimizer.method, &training.description.layout);
-        let partials = Blocks::of_size(lengths, self.config.block_elements);
+        let partials =
+            Blocks::of_size(lengths, self.config.block_elements).of_gradients(job.spec.train.exchange);
         let secrets = Secrets::draw(&self.config.exchange_key, active.activation.0, id, &partials);
         let exchange = Exchange::new(secrets, partials, shards, &owners);
         Some(if partials == weights { exchange } else { exchange.with_weights(weights, &owners) })
@@ -133,7 +134,7 @@ impl Cluster {
         let Some(request) = training.request_mut() else { return Ok(None) };
         let announced_by: Vec<_> = request.announced_by().collect();
         let Some(exchange) = &mut request.exchange else { return Ok(None) };
-        let bytes = 4.0 * exchange.elements() as f64;
+        let bytes = exchange.bytes() as f64;
         let Some(waited) = exchange.waited(now) else { return Ok(None) };
         let patience = match usual {
             Some(seconds) => Duration::from_secs_f64(PATIENCE * seconds).max(detection / 2),

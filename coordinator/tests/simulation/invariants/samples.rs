@@ -7,6 +7,7 @@ use std::rc::Rc;
 use lookbehind_common::blocks::BlockRange;
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::{JobSpec, Length};
+use lookbehind_common::layout::TensorKind;
 use lookbehind_common::model_state::Weights;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
@@ -164,7 +165,8 @@ fn wrong_range(
         return Some("the ranges are not all blocks once".into());
     }
     parts.ranges.iter().filter(|(range, _)| is_checked(range)).find_map(|(range, parts_of)| {
-        let sum = reduce::<MissingShard>(Segment::root(shards), &mut |segment| {
+        let format = parts.blocks.format(TensorKind::Parameter);
+        let sum = reduce::<MissingShard>(Segment::root(shards), format, &mut |segment| {
             Ok(parts_of.get(&segment).map(|part| Partial {
                 gradient: part.parameters.clone(),
                 statistics: part.statistics.clone(),

@@ -3,6 +3,7 @@ use std::task::{Context, Poll};
 
 use futures_util::stream;
 use lookbehind_common::blocks::BLOCK_ELEMENTS;
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::flat_buffer::shared_bytes;
 use lookbehind_common::model_state::ModelState;
 use tonic::Code;
@@ -57,6 +58,29 @@ fn blocks_arrive_as_they_were_sent() {
             assert_eq!(block.len(), blocks().place(number).1.len());
             assert!(block.iter().all(|value| *value == number as f32));
         }
+    }
+}
+
+#[test]
+fn blocks_of_gradients_in_bf16_take_half_the_bytes() {
+    let blocks = blocks().of_gradients(ExchangeFormat::Bf16);
+    let range = blocks.all().unwrap();
+    let values = |number: u32| vec![number as f32 + 0.5; blocks.place(number).1.len()];
+    let sent: Vec<_> = (range.numbers().map(|number| {
+        let format = blocks.format(blocks.place(number).0);
+        let bytes = Bytes::from(format.bytes_of(&values(number)).into_owned());
+        Ok(Block { digest: blocks.digest(number, &values(number)), bytes })
+    }))
+    .collect();
+    let lengths: Vec<usize> = sent.iter().flatten().map(|block| block.bytes.len()).collect();
+    assert_eq!(lengths, [2 * BLOCK_ELEMENTS, 2 * 2, 4], "the block of the statistics is f32");
+    assert_eq!(blocks.bytes(), lengths.iter().sum::<usize>());
+    let body = response(stream::iter(sent));
+    let mut reader = BlockReader::new(body, blocks, range, FlatBufferPool::new(0));
+    for number in range.numbers() {
+        let (found, block, digest) = now(reader.next()).unwrap().expect("a block");
+        assert_eq!((found, &block[..]), (number, &values(number)[..]));
+        assert_eq!(digest, blocks.digest(number, &block));
     }
 }
 

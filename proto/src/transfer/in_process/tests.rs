@@ -11,7 +11,7 @@ fn the_checksum_is_that_of_a_transfer_of_the_same_flat_buffers() {
         let Some(Piece::Trailer(trailer)) = Sender::new(parts, b"covered").last() else {
             panic!("no trailer")
         };
-        let found = checksum(&[first.clone(), second], b"covered");
+        let found = checksum(&[first.clone(), second], ExchangeFormat::F32, b"covered");
         assert_eq!(trailer.checksum, found.to_be_bytes()[..]);
     }
 }

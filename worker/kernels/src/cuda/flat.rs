@@ -92,6 +92,14 @@ pub fn add(gpu: &Gpu, into: &mut CudaSlice<f32>, right: View<'_, f32>, len: usiz
     kernels::add(gpu, into, right, len)
 }
 
+/// Rounds the first `len` elements of a buffer to bfloat16, to nearest, ties to even.
+///
+/// # Errors
+/// When it has fewer, or belongs to another GPU.
+pub fn round_to_bf16(gpu: &Gpu, values: &mut CudaSlice<f32>, len: usize) -> Result<()> {
+    kernels::round_to_bf16(gpu, values, len)
+}
+
 /// Copies tensors into a new buffer, each segment's multiplied by its factor; missing tensors become 0. The segments
 /// lie in the buffer one after the other, from its first element on.
 ///

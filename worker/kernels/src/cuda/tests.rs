@@ -86,6 +86,20 @@ fn a_kernel_refuses_memory_that_ends_before_what_it_touches() {
 }
 
 #[test]
+fn values_are_rounded_to_bf16_in_place_and_the_rest_is_left_alone() {
+    let gpu = gpu();
+    let exact = 1.0 + f32::EPSILON;
+    // Ties go to the even neighbour; small values keep their bits, and too large ones become infinite.
+    let values = [exact, -exact, 1.0 + 2_f32.powi(-8), 1.0 + 3.0 * 2_f32.powi(-8), 1e-40, f32::MAX, exact];
+    let mut buffer = on_gpu(&values, &gpu);
+    crate::cuda::round_to_bf16(&gpu, &mut buffer, values.len() - 1).unwrap();
+    let mut expected = values.map(|value| half::bf16::from_f32(value).to_f32());
+    expected[6] = exact;
+    assert_eq!(fetched(&buffer, &gpu), expected);
+    refused(crate::cuda::round_to_bf16(&gpu, &mut buffer, 8), "7 elements, expected 8");
+}
+
+#[test]
 fn a_kernel_refuses_memory_that_goes_back_in_the_order_of_another_stream() {
     let (gpu, other) = (gpu(), gpu());
     let elsewhere = on_gpu(&[1.0; 3], &other);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lookbehind_common::digest::Digest;
-use lookbehind_common::job::{Alpha, Ascent, InnerGradients, Method, Perturbation};
+use lookbehind_common::job::{Alpha, Ascent, ExchangeFormat, InnerGradients, Method, Perturbation};
 use lookbehind_common::reduction::reduce;
 use tempfile::TempDir;
 
@@ -68,7 +68,7 @@ fn a_segment_is_the_sum_of_the_visits_of_its_shards_and_tests_are_at_the_slow_we
     let (_folder, mut job, _) = climbing("kind = \"centred\"", 2);
     let alone = bits(&shard(job.as_mut(), &test_request(2), 1).unwrap());
     let mut parts = |segment: Segment| shard(job.as_mut(), &gradient(0, 4), segment.first);
-    let expected = reduce(Segment::root(4), &mut |segment: Segment| {
+    let expected = reduce(Segment::root(4), ExchangeFormat::F32, &mut |segment: Segment| {
         (segment.len() == 1).then(|| parts(segment).map_err(Stopped::from)).transpose()
     });
     let expected = bits(&expected.unwrap());

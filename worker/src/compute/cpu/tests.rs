@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use lookbehind_common::digest::Digest;
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
@@ -225,7 +226,7 @@ fn a_segment_is_the_canonical_sum_of_what_its_shards_are_alone_and_each_is_progr
         // Repeated so often that every way of computing them is tried.
         for _ in 0..8 {
             for segment in [Segment::root(6), Segment { first: 0, end: 4 }, Segment { first: 4, end: 6 }] {
-                let expected = reduce::<Stopped>(segment, &mut |part: Segment| {
+                let expected = reduce::<Stopped>(segment, ExchangeFormat::F32, &mut |part: Segment| {
                     Ok((part.len() == 1).then(|| alone[part.first as usize].clone()))
                 });
                 let (found, advances) = advances(job.as_mut(), &gradient(1, 6), segment);

@@ -1,7 +1,7 @@
 //! The GPUs that a worker computes on.
 
 use candle_core::{CudaDevice, Device};
-use lookbehind_common::job::Precision;
+use lookbehind_common::job::{ExchangeFormat, Precision};
 
 use super::job::{CudaJob, Parts};
 use super::trouble::of_device;
@@ -78,18 +78,19 @@ impl Gpus {
         format!("{}, precision {precision:?}", cuda::describe_class(&self.0))
     }
 
-    /// A job on these GPUs, each with a stream of its own and a replica of the model.
+    /// A job on these GPUs whose gradients are added in `exchange`, each GPU with a stream of its own and a replica of the model.
     ///
     /// # Errors
     /// If the driver fails, or the job does not fit.
     pub(in crate::compute) fn job(
         &self,
         samples: Samples,
+        exchange: ExchangeFormat,
         evaluator: impl Fn(&Device) -> Result<Evaluator, PrepareError>,
     ) -> Result<Box<dyn PreparedJob>, PrepareError> {
         let copy = |device: CudaDevice| Ok((device.clone(), evaluator(&Device::Cuda(device))?));
         let copies = self.open()?.into_iter().map(copy).collect::<Result<_, PrepareError>>()?;
-        Ok(Box::new(CudaJob::new(Parts { samples, copies })?))
+        Ok(Box::new(CudaJob::new(Parts { samples, copies, exchange })?))
     }
 
     /// Opens a stream on each GPU.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use candle_core::CudaDevice;
 use lookbehind_common::digest::Digest;
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::model_state::ModelState;
@@ -32,6 +33,8 @@ pub(in crate::compute) struct Parts {
     pub(in crate::compute) samples: Samples,
     /// A replica of the model on each device.
     pub(in crate::compute) copies: Vec<(CudaDevice, Evaluator)>,
+    /// Format in which gradients are added.
+    pub(in crate::compute) exchange: ExchangeFormat,
 }
 
 /// A job that GPUs compute.
@@ -41,6 +44,7 @@ pub(in crate::compute) struct CudaJob {
     /// Copies weights to all GPUs.
     weights: Upload,
     description: JobDescription,
+    exchange: ExchangeFormat,
     probe: Digest,
     loaded: bool,
 }
@@ -49,7 +53,7 @@ impl CudaJob {
     /// Assembles a job and computes its probe, so that a model that cannot be computed on every shard size of the job,
     /// or does not fit into the memory of the devices, is refused before training.
     pub(in crate::compute) fn new(parts: Parts) -> Result<Self, ComputeError> {
-        let Parts { samples, copies } = parts;
+        let Parts { samples, copies, exchange } = parts;
         let Some((device, evaluator)) = copies.first() else {
             return Err(ComputeError::Other("no device to compute on".to_owned()));
         };
@@ -59,7 +63,7 @@ impl CudaJob {
         let start = |(device, evaluator)| DeviceThread::start(device, evaluator);
         let device_threads = copies.into_iter().map(start).collect::<Result<_, _>>()?;
         let probe = Digest::of(b"");
-        let mut job = Self { samples, device_threads, weights, description, probe, loaded: false };
+        let mut job = Self { samples, device_threads, weights, description, exchange, probe, loaded: false };
         job.load(of_probe.values())?;
         job.probe = job.compute_probe()?;
         job.loaded = false;
@@ -84,10 +88,10 @@ impl CudaJob {
         let mut partials = Vec::new();
         for (request, shard) in shards {
             let segment = Segment { first: shard, end: shard + 1 };
-            partials.push(
-                self.sum(&request, segment, &[Share { part: segment, device_thread }], &watch)
-                    .map_err(failed)?,
-            );
+            let shares = [Share { part: segment, device_thread }];
+            // Not rounded: rounded gradients of different compute classes may be equal.
+            let partial = self.sum(&request, segment, &shares, ExchangeFormat::F32, &watch);
+            partials.push(partial.map_err(failed)?);
         }
         let request = Request { kind: RequestKind::Test, epoch: 0, batch: 0, shards: 1 };
         let test = test.map(|samples| self.count(&request, vec![(device_thread, vec![samples])], &watch));
@@ -95,12 +99,13 @@ impl CudaJob {
         Ok(probe_digest(&partials, test.and_then(|sums| sums.into_iter().next()).as_ref()))
     }
 
-    /// The sum over a segment that is divided as `shares` say.
+    /// The sum over a segment that is divided as `shares` say, gradients in `format`.
     fn sum(
         &mut self,
         request: &Request,
         segment: Segment,
         shares: &[Share],
+        format: ExchangeFormat,
         watch: &Arc<dyn Watch>,
     ) -> Result<Partial, Stopped> {
         let of_device_thread = |number: usize| {
@@ -108,7 +113,9 @@ impl CudaJob {
                 shares.iter().filter(|share| share.device_thread == number).map(|share| share.part).collect();
             let shards: VecDeque<u32> = parts.iter().flat_map(|part| part.first..part.end).collect();
             let watch = Arc::clone(watch);
-            (shards, move |replica: &mut Replica, samples: &_| replica.parts(&parts, samples, watch.as_ref()))
+            (shards, move |replica: &mut Replica, samples: &_| {
+                replica.parts(&parts, format, samples, watch.as_ref())
+            })
         };
         let computed =
             self.on_device_threads(of_device_thread, |samples, shard| samples.shard(request, shard))?;
@@ -121,7 +128,7 @@ impl CudaJob {
             |share: &Share| Ok((share.part, share.device_thread, next(&mut sums, share.device_thread)?));
         let parts = shares.iter().map(part).collect::<Result<_, Stopped>>()?;
         let sums = reduce_with(segment, &mut Counting { counted })?;
-        let mut joining = Joining { device_threads: &self.device_threads, parts };
+        let mut joining = Joining { device_threads: &self.device_threads, parts, format };
         let (device_thread, sum) = reduce_with(segment, &mut joining)?;
         let (gradient, statistics) =
             joining.device_thread(device_thread)?.run(move |replica| replica.fetch(&sum)).wait()?;
@@ -219,7 +226,8 @@ impl PreparedJob for CudaJob {
             return Err(ComputeError::NotLoaded.into());
         }
         if request.kind == RequestKind::Gradient {
-            return self.sum(request, segment, &divide(segment, self.device_threads.len()), watch);
+            let shares = divide(segment, self.device_threads.len());
+            return self.sum(request, segment, &shares, self.exchange, watch);
         }
         let mut runs = Vec::new();
         for Share { part, device_thread } in divide(segment, self.device_threads.len()) {

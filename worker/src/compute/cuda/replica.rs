@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::mpsc::Receiver;
 
 use candle_core::CudaDevice;
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Sums;
@@ -99,14 +100,15 @@ impl Replica {
         })
     }
 
-    /// Computes parts of a segment, shard by shard as their samples arrive.
+    /// Computes parts of a segment, shard by shard as their samples arrive, gradients in `format`.
     pub(super) fn parts(
         &mut self,
         parts: &[Segment],
+        format: ExchangeFormat,
         samples: &Receiver<Inputs>,
         watch: &dyn Watch,
     ) -> Result<Parts, Stopped> {
-        let mut summing = Summing::new(self, samples, watch);
+        let mut summing = Summing::new(self, format, samples, watch);
         let sums = parts.iter().map(|&part| reduce_with(part, &mut summing)).collect();
         let mut counted = summing.counted();
         let sums: Result<Vec<Sum>, Stopped> = sums;
@@ -143,16 +145,31 @@ impl Replica {
     }
 
     /// Queues a shard. The returned sum is valid in the order of the stream: the GPU may not have computed it yet.
-    pub(super) fn shard(&mut self, inputs: Inputs) -> Result<Sum, ComputeError> {
-        self.guarded(|replica| replica.evaluator.step(inputs, &mut replica.device))
+    pub(super) fn shard(&mut self, inputs: Inputs, format: ExchangeFormat) -> Result<Sum, ComputeError> {
+        let sum = self.guarded(|replica| replica.evaluator.step(inputs, &mut replica.device))?;
+        self.rounded(sum, format)
     }
 
-    /// The sum of two siblings, the left one of which is on this GPU.
-    pub(super) fn add(&mut self, left: Sum, right: Sum) -> Result<Sum, ComputeError> {
-        self.guarded(|replica| {
+    /// The sum of two siblings, the left one of which is on this GPU, gradients in `format`.
+    pub(super) fn add(&mut self, left: Sum, right: Sum, format: ExchangeFormat) -> Result<Sum, ComputeError> {
+        let sum = self.guarded(|replica| {
             let Self { device, exchange, .. } = replica;
             device.measured(Phase::Sum, |device| exchange.add(left, right, &device.gpu))
-        })
+        })?;
+        self.rounded(sum, format)
+    }
+
+    /// A sum whose gradient is rounded. A value that becomes infinite is found in the sum of the whole batch.
+    fn rounded(&mut self, mut sum: Sum, format: ExchangeFormat) -> Result<Sum, ComputeError> {
+        let gradient = self.evaluator.tensors.layout().parameters();
+        match format {
+            ExchangeFormat::F32 => Ok(sum),
+            ExchangeFormat::Bf16 => self.guarded(|replica| {
+                replica.device.measured(Phase::Sum, |device| {
+                    cuda::round_to_bf16(&device.gpu, &mut sum.0, gradient).map(|()| sum)
+                })
+            }),
+        }
     }
 
     /// A sum's gradient and batch statistics, in the host's memory.

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::Receiver;
 
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::partial::Sums;
 use lookbehind_common::reduction::{Reduction, Segment};
 
@@ -13,14 +14,21 @@ use crate::compute::{Stopped, Watch};
 /// Queues shards and the additions of their sums.
 pub(super) struct Summing<'a> {
     replica: &'a mut Replica,
+    /// Format in which gradients are added.
+    format: ExchangeFormat,
     samples: &'a Receiver<Inputs>,
     watch: &'a dyn Watch,
     counted: Vec<Sums>,
 }
 
 impl<'a> Summing<'a> {
-    pub(super) fn new(replica: &'a mut Replica, samples: &'a Receiver<Inputs>, watch: &'a dyn Watch) -> Self {
-        Self { replica, samples, watch, counted: Vec::new() }
+    pub(super) fn new(
+        replica: &'a mut Replica,
+        format: ExchangeFormat,
+        samples: &'a Receiver<Inputs>,
+        watch: &'a dyn Watch,
+    ) -> Self {
+        Self { replica, format, samples, watch, counted: Vec::new() }
     }
 
     /// The counts of the shards that are done, in the order of the shards.
@@ -43,10 +51,10 @@ impl Reduction for Summing<'_> {
         self.counted.extend(self.replica.make_room(self.watch)?);
         // The thread that sends samples has stopped; it reports the reason itself.
         let inputs = self.samples.recv().map_err(|_| Stopped::Superseded)?;
-        Ok(Some(self.replica.shard(inputs)?))
+        Ok(Some(self.replica.shard(inputs, self.format)?))
     }
 
     fn add(&mut self, left: Sum, right: Sum) -> Result<Sum, Stopped> {
-        Ok(self.replica.add(left, right)?)
+        Ok(self.replica.add(left, right, self.format)?)
     }
 }

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lookbehind_common::blocks::{BlockDigest, BlockRange};
-use lookbehind_common::flat_buffer::{FlatBuffer, FlatBufferPool, shared_bytes, values_of};
 use lookbehind_common::ids::SessionId;
-use lookbehind_common::reduction::{MissingShard, Reduction, Segment, add_assign, reduce_with};
+use lookbehind_common::reduction::Segment;
 use lookbehind_proto::transfer::blocks::Block;
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::session_request::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::adding::{Part, Values, sum};
 use super::offer::Offer;
 use super::peers::{Fetch, Wanted};
 use super::plan::Plan;
@@ -28,7 +28,7 @@ const WAITING: usize = 8;
 struct Arrived {
     segment: Segment,
     number: u32,
-    block: Block,
+    part: Part,
 }
 
 /// Adds and uploads a range, until that is done or not wanted any more.
@@ -68,7 +68,7 @@ async fn add(round: &Arc<Round>, range: BlockRange, means: &Means, sums: &Offer)
     let (sender, mut arrived) = mpsc::channel(WAITING);
     let mut fetches = Fetches { asked: BTreeSet::new(), tasks: JoinSet::new(), sender };
     let mut plan = round.plan.subscribe();
-    let mut parts: BTreeMap<u32, BTreeMap<Segment, Block>> = BTreeMap::new();
+    let mut parts: BTreeMap<u32, BTreeMap<Segment, Part>> = BTreeMap::new();
     let mut runs = Runs::default();
     let mut left = range.count();
     let memory = means.peers.memory();
@@ -82,14 +82,16 @@ async fn add(round: &Arc<Round>, range: BlockRange, means: &Means, sums: &Offer)
                 }
                 fetches.begin(round, &known, range, means);
             }
-            Some(Arrived { segment, number, block }) = arrived.recv() => {
+            Some(Arrived { segment, number, part }) = arrived.recv() => {
                 if runs.has(number) {
                     continue;
                 }
                 let of_block = parts.entry(number).or_default();
-                of_block.insert(segment, block);
-                let Some((sum, used)) = sum(round.root, of_block, memory) else { continue };
-                sums.put(number, Block { bytes: shared_bytes(&Arc::new(sum)), digest: NO_DIGEST });
+                of_block.insert(segment, part);
+                let format = round.partial_blocks.format(round.partial_blocks.place(number).0);
+                let Some((sum, used)) = sum(round.root, of_block, format, memory) else { continue };
+                let bytes = format.into_bytes(Arc::new(sum));
+                sums.put(number, Block { bytes, digest: NO_DIGEST });
                 runs.note(number, used);
                 parts.remove(&number);
                 left -= 1;
@@ -140,8 +142,9 @@ async fn fetch(
     if maker == round.own {
         let partial = round.partial(segment).await;
         for number in range.numbers() {
-            let Some(block) = partial.get(number).await else { return };
-            if sender.send(Arrived { segment, number, block }).await.is_err() {
+            let Some(Block { bytes, digest }) = partial.get(number).await else { return };
+            let part = Part { values: Values::Own(bytes), digest };
+            if sender.send(Arrived { segment, number, part }).await.is_err() {
                 return;
             }
         }
@@ -150,7 +153,7 @@ async fn fetch(
     let what = Fetch { round: &round, from: maker, wanted: Wanted::Partial(segment) };
     let arrived = |number, block, digest| {
         means.transfers.advance();
-        Arrived { segment, number, block: Block { bytes: shared_bytes(&Arc::new(block)), digest } }
+        Arrived { segment, number, part: Part { values: Values::Fetched(block), digest } }
     };
     let fetched = means.peers.fetch(what, range, arrived, &sender);
     if let Err(status) = fetched.await {
@@ -160,75 +163,6 @@ async fn fetch(
             reason: said(&status),
         };
         means.tell(Message::Unreachable(unreachable)).await;
-    }
-}
-
-/// The sum of a block over all shards and what it was made of, once enough parts are here.
-fn sum(
-    root: Segment,
-    parts: &BTreeMap<Segment, Block>,
-    memory: &FlatBufferPool,
-) -> Option<(FlatBuffer, Vec<(Segment, BlockDigest)>)> {
-    let mut used = Vec::new();
-    if !cover(root, parts, &mut used) {
-        return None;
-    }
-    let sum = reduce_with(root, &mut Blockwise { parts, memory }).ok()?;
-    let digests = used.into_iter().filter_map(|segment| Some((segment, parts.get(&segment)?.digest)));
-    Some((sum.into_owned(memory), digests.collect()))
-}
-
-/// Collects the largest parts that together are a segment; `false` if there are none.
-fn cover(segment: Segment, parts: &BTreeMap<Segment, Block>, used: &mut Vec<Segment>) -> bool {
-    if parts.contains_key(&segment) {
-        used.push(segment);
-        return true;
-    }
-    segment.children().is_some_and(|(left, right)| cover(left, parts, used) && cover(right, parts, used))
-}
-
-/// Adds the parts of one block in the order of the reduction tree.
-struct Blockwise<'a> {
-    parts: &'a BTreeMap<Segment, Block>,
-    memory: &'a FlatBufferPool,
-}
-
-/// A part, or a sum of several.
-enum Summand<'a> {
-    Part(&'a Block),
-    Sum(FlatBuffer),
-}
-
-impl Summand<'_> {
-    /// The values in memory of their own.
-    fn into_owned(self, memory: &FlatBufferPool) -> FlatBuffer {
-        match self {
-            Self::Sum(sum) => sum,
-            Self::Part(block) => {
-                let values = values_of(&block.bytes);
-                let mut owned = memory.lend(values.len());
-                owned.copy_from_slice(&values);
-                owned
-            }
-        }
-    }
-}
-
-impl<'a> Reduction for Blockwise<'a> {
-    type Sum = Summand<'a>;
-    type Error = MissingShard;
-
-    fn part(&mut self, segment: Segment) -> Result<Option<Self::Sum>, Self::Error> {
-        Ok(self.parts.get(&segment).map(Summand::Part))
-    }
-
-    fn add(&mut self, left: Self::Sum, right: Self::Sum) -> Result<Self::Sum, Self::Error> {
-        let mut sum = left.into_owned(self.memory);
-        match &right {
-            Summand::Part(block) => add_assign(&mut sum, &values_of(&block.bytes)),
-            Summand::Sum(right) => add_assign(&mut sum, right),
-        }
-        Ok(Summand::Sum(sum))
     }
 }
 

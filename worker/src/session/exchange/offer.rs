@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::Stream;
 use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
-use lookbehind_common::flat_buffer::{FlatBuffer, shared_bytes};
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::layout::TensorKind;
 use lookbehind_common::model_state::ModelState;
 use lookbehind_proto::transfer::blocks::Block;
@@ -36,15 +36,19 @@ impl Offer {
 
     /// All blocks of two flat buffers, with their digests. `None` if there are none.
     pub(in crate::session) fn whole(
-        values: ModelState<Arc<FlatBuffer>>,
+        blocks: &Blocks,
+        values: ModelState<FlatBuffer>,
         digests: &[BlockDigest],
     ) -> Option<Self> {
-        let blocks = Blocks::new(values.lengths());
         let offer = Self::new(blocks.all()?);
-        let bytes = values.map(|values| shared_bytes(&values));
+        let bytes = |kind, values| blocks.format(kind).into_bytes(Arc::new(values));
+        let bytes = ModelState {
+            parameters: bytes(TensorKind::Parameter, values.parameters),
+            statistics: bytes(TensorKind::RunningStatistic, values.statistics),
+        };
         for (number, digest) in (0..blocks.count()).zip(digests) {
             let (kind, elements): (TensorKind, _) = blocks.place(number);
-            let size = size_of::<f32>();
+            let size = blocks.format(kind).bytes();
             let bytes = bytes[kind].slice(elements.start * size..elements.end * size);
             offer.put(number, Block { bytes, digest: *digest });
         }

@@ -69,7 +69,7 @@ impl Means {
 impl Round {
     /// `None` for a request without shards or a model without parameters, neither of which there is.
     fn new(plan: Plan, shards: u32, lengths: Lengths, own: SessionId) -> Option<Self> {
-        let [weight_blocks, partial_blocks] = [lengths.weights, lengths.partials].map(Blocks::new);
+        let (weight_blocks, partial_blocks) = (lengths.weight_blocks(), lengths.partial_blocks());
         let all = weight_blocks.all()?;
         if shards == 0 {
             return None;
@@ -102,7 +102,7 @@ impl Round {
     /// Offers a computed partial to the owners of the blocks.
     pub(in crate::session) fn offer(&self, segment: Segment, partial: Partial, digests: &[BlockDigest]) {
         let values = ModelState { parameters: partial.gradient, statistics: partial.statistics };
-        if let Some(offer) = Offer::whole(values.map(Arc::new), digests) {
+        if let Some(offer) = Offer::whole(&self.partial_blocks, values, digests) {
             self.partials().insert(segment, Arc::new(offer));
             self.computed.notify_waiters();
         }
@@ -276,7 +276,8 @@ pub(super) mod tests {
         };
         let elements = 2 * lookbehind_common::blocks::BLOCK_ELEMENTS + 3;
         let model = ModelState { parameters: elements, statistics: 0 };
-        let lengths = Lengths { weights: model, partials: model };
+        let format = lookbehind_common::exchange_format::ExchangeFormat::F32;
+        let lengths = Lengths { weights: model, partials: model, format };
         let round = Arc::new(Round::new(plan, 2, lengths, SessionId(1)).expect("shards and parameters"));
         board.replace(Some(Arc::clone(&round)));
         round

@@ -152,7 +152,7 @@ impl Thread {
 
 /// Offers a computed partial to the workers that own its blocks, and announces it to the coordinator.
 fn offer(context: &Context, round: &Round, upload: PartialUpload) {
-    let PartialUpload { request, segment, partial, compute_seconds, data_seconds } = upload;
+    let PartialUpload { request, segment, partial, compute_seconds, data_seconds, .. } = upload;
     let values = ModelState { parameters: &partial.gradient[..], statistics: &partial.statistics[..] };
     let digests = round.partial_blocks().digests(values);
     let sums = partial.sums;
@@ -189,8 +189,8 @@ fn timed_segment(
     let data_seconds = (loaded.job.waited_for_data() - waited).as_secs_f64();
     let compute_seconds = (begun.elapsed().as_secs_f64() - data_seconds).max(0.0);
     tracing::debug!(job = %loaded.id, compute_seconds, data_seconds, "segment computed");
-    let request = assignment.id.clone();
-    Ok(PartialUpload { request, segment, partial, compute_seconds, data_seconds })
+    let (request, format) = (assignment.id.clone(), loaded.exchange);
+    Ok(PartialUpload { request, segment, partial, format, compute_seconds, data_seconds })
 }
 
 fn measured(assignment: &Assignment, upload: &PartialUpload) -> Computed {

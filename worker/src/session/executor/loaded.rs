@@ -1,7 +1,7 @@
 //! The loaded job.
 
 use lookbehind_common::ids::{FencingToken, JobId};
-use lookbehind_common::job::{Method, Precision};
+use lookbehind_common::job::{ExchangeFormat, Method, Precision};
 
 use crate::compute::PreparedJob;
 
@@ -10,6 +10,8 @@ pub(super) struct Loaded {
     /// Its encoded specification: if the same job is prepared again, it is not loaded again.
     pub(super) spec: Vec<u8>,
     pub(super) precision: Precision,
+    /// Format in which its gradients are added and sent.
+    pub(super) exchange: ExchangeFormat,
     pub(super) method: Method,
     pub(super) job: Box<dyn PreparedJob>,
     /// The weights that it holds; `None` while they are absent or possibly incomplete.

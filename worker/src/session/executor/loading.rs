@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use lookbehind_common::ids::JobId;
-use lookbehind_common::job::{JobError, JobSpec};
+use lookbehind_common::job::{JobError, JobSpec, TrainSpec};
 use lookbehind_common::optimizer::partial_lengths;
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::session_request::Message as Answer;
@@ -80,8 +80,11 @@ impl Thread {
             data_report: loaded.job.data_report().join("; "),
         };
         let layout = &loaded.job.description().layout;
-        let lengths =
-            Lengths { weights: layout.lengths(), partials: partial_lengths(&loaded.method, layout) };
+        let lengths = Lengths {
+            weights: layout.lengths(),
+            partials: partial_lengths(&loaded.method, layout),
+            format: loaded.exchange,
+        };
         *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some((id.clone(), lengths));
         self.loaded = Some(loaded);
         Ok(prepared)
@@ -97,8 +100,9 @@ impl Thread {
         let in_spec = |error: JobError| PrepareError::Job(error.to_string());
         let checked: JobSpec = wire::from_proto(spec).and_then(|file| file.validate()).map_err(in_spec)?;
         let job = self.backend.prepare(&checked, cancellation)?;
-        let (precision, method) = (checked.train.precision, checked.optimizer.method);
-        Ok(Loaded { id: id.clone(), spec: encoded, precision, method, job, weights: None })
+        let TrainSpec { precision, exchange, .. } = checked.train;
+        let method = checked.optimizer.method;
+        Ok(Loaded { id: id.clone(), spec: encoded, precision, exchange, method, job, weights: None })
     }
 
     /// Sends a job's initial weights, or reports why not.

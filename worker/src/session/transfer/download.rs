@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::ids::JobId;
 use lookbehind_common::model_state::{ModelState, Weights};
 use lookbehind_proto::transfer::FlatBufferReceiver;
@@ -68,7 +69,7 @@ impl Transfers {
         let mut incoming = Incoming::new(answer.into_body());
         self.check_header(&mut incoming, lengths).await?;
         let flat_buffers = lengths.map(|length| self.flat_buffers.lend(length));
-        let mut receiver = FlatBufferReceiver::into_flat_buffers(flat_buffers.into());
+        let mut receiver = FlatBufferReceiver::into_flat_buffers(flat_buffers.into(), ExchangeFormat::F32);
         loop {
             match self.next(&mut incoming).await? {
                 // A sign of life: the download waits for its turn.

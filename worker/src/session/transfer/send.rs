@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lookbehind_common::flat_buffer::{FlatBuffer, shared_bytes};
+use lookbehind_common::exchange_format::ExchangeFormat;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::JobId;
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
@@ -37,11 +38,12 @@ impl Transfers {
             compute_seconds: upload.compute_seconds,
             data_seconds: upload.data_seconds,
             visits: upload.partial.sums.visits.map(v1::VisitSums::from),
+            gradient_format: v1::ExchangeFormat::from(upload.format).into(),
         };
         let covered = sums_bytes(&upload.partial.sums);
         let Partial { gradient, statistics, .. } = upload.partial;
         let response: v1::UploadPartialResponse =
-            self.send("UploadPartial", &header, [gradient, statistics], &covered).await?;
+            self.send("UploadPartial", &header, [gradient, statistics], upload.format, &covered).await?;
         self.delivered.store(true, Ordering::Relaxed);
         tracing::trace!(job = %upload.request.job, outcome = ?response.outcome(), "partial sent");
         Ok(())
@@ -59,22 +61,24 @@ impl Transfers {
             state: Some(weights.lengths().into()),
         };
         let _: v1::UploadInitialStateResponse =
-            self.send("UploadInitialState", &header, weights.into(), &[]).await?;
+            self.send("UploadInitialState", &header, weights.into(), ExchangeFormat::F32, &[]).await?;
         Ok(())
     }
 
-    /// Sends a header and two flat buffers; tries again if the connection failed, but not if the content was refused.
+    /// Sends a header and two flat buffers, the first one in `format`; tries again if the connection failed, but not if the content was refused.
     async fn send<R: Message + Default>(
         &self,
         method: &str,
         header: &impl Message,
         flat_buffers: [FlatBuffer; 2],
+        format: ExchangeFormat,
         covered: &[u8],
     ) -> Result<R, Status> {
         if matches!(self.route, Route::InProcess(_)) {
             return self.until_session_ends(self.hand_over(method, header, flat_buffers)).await;
         }
-        let parts = flat_buffers.map(|flat_buffer| shared_bytes(&Arc::new(flat_buffer)));
+        let [first, second] = flat_buffers.map(Arc::new);
+        let parts = [format.into_bytes(first), ExchangeFormat::F32.into_bytes(second)];
         let mut attempt = 1;
         loop {
             match self.until_session_ends(self.try_send(method, header, parts.clone(), covered)).await {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::shard_range;
 
@@ -46,6 +47,7 @@ impl Scene {
                 segment,
                 gradient: 2,
                 statistics: 0,
+                format: ExchangeFormat::F32,
                 samples,
                 busy: Busy::default(),
             };

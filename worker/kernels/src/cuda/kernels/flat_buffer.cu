@@ -1,4 +1,4 @@
-// Copies between a model's tensors and flat buffers, and sums of flat buffers.
+// Copies between a model's tensors and flat buffers, and sums and rounding of flat buffers.
 #include "elements.cuh"
 
 // A run of elements of a tensor: the tensor's index, and the first element in the tensor and in the flat buffer.
@@ -27,4 +27,10 @@ extern "C" __global__ void scatter(const Piece* pieces, const unsigned long long
 extern "C" __global__ void add(float* into, const float* from, long long len) {
     long long i = place();
     if (i < len) into[i] = into[i] + from[i];
+}
+
+// Rounds to bfloat16, to nearest, ties to even, in place.
+extern "C" __global__ void round_to_bf16(float* values, long long len) {
+    long long i = place();
+    if (i < len) values[i] = __bfloat162float(__float2bfloat16(values[i]));
 }

@@ -21,6 +21,9 @@ kernels! {
 
         /// into += from: a segment of the reduction tree, left + right.
         safe fn add(into: InOut<f32> [len], from: In<f32> [len], len: Long) on Grid::over(len);
+
+        /// Rounds to bfloat16, in place.
+        safe fn round_to_bf16(values: InOut<f32> [len], len: Long) on Grid::over(len);
     }
 
     batch_norm {

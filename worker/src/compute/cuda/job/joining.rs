@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 
+use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::partial::Sums;
 use lookbehind_common::reduction::{Reduction, Segment};
 
 use crate::compute::cuda::device_thread::DeviceThread;
+use crate::compute::cuda::replica::Replica;
 use crate::compute::cuda::sum::Sum;
 use crate::compute::{ComputeError, Stopped};
 
@@ -32,6 +34,8 @@ impl Reduction for Counting {
 pub(super) struct Joining<'a> {
     pub(super) device_threads: &'a [DeviceThread],
     pub(super) parts: VecDeque<(Segment, usize, Sum)>,
+    /// Format in which gradients are added.
+    pub(super) format: ExchangeFormat,
 }
 
 impl Joining<'_> {
@@ -53,7 +57,9 @@ impl Reduction for Joining<'_> {
 
     fn add(&mut self, left: (usize, Sum), right: (usize, Sum)) -> Result<(usize, Sum), Stopped> {
         let ((device_thread, left), (_, right)) = (left, right);
-        let sum = self.device_thread(device_thread)?.run(move |replica| replica.add(left, right)).wait()?;
+        let format = self.format;
+        let add = move |replica: &mut Replica| replica.add(left, right, format);
+        let sum = self.device_thread(device_thread)?.run(add).wait()?;
         Ok((device_thread, sum))
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use candle_core::Tensor;
+use lookbehind_common::exchange_format::ExchangeFormat;
 
 use super::*;
 use crate::compute::fixture::*;
@@ -54,11 +55,85 @@ fn a_segment_is_the_canonical_sum_of_its_shards_and_each_shard_is_progress() {
     let until = Arc::new(Until { left: AtomicU32::new(u32::MAX), advanced: AtomicU32::new(0) });
     let watch: Arc<dyn Watch> = Arc::clone(&until) as _;
     let segment = job.segment(&request, Segment::root(8), &watch).unwrap();
-    let sum = lookbehind_common::reduction::reduce::<Stopped>(Segment::root(8), &mut |part: Segment| {
-        Ok((part.len() == 1).then(|| shards[part.first as usize].clone()))
-    });
+    let sum = lookbehind_common::reduction::reduce::<Stopped>(
+        Segment::root(8),
+        ExchangeFormat::F32,
+        &mut |part: Segment| Ok((part.len() == 1).then(|| shards[part.first as usize].clone())),
+    );
     assert_eq!(segment, sum.unwrap());
     assert_eq!(until.advanced.load(Ordering::Relaxed), 8);
+}
+
+/// The job of [`loaded`] after a change of its specification, on some GPUs.
+fn changed(
+    gpus: &[usize],
+    change: impl FnOnce(&mut lookbehind_common::job::JobSpec),
+) -> (tempfile::TempDir, Box<dyn PreparedJob>) {
+    let (folder, backend) = backend();
+    let mut spec = job(MLP, &format!("{FILES}\nshuffle = false"), TRAIN);
+    change(&mut spec);
+    let choice = DeviceChoice::Cuda(gpus.to_vec());
+    let mut job = backend.on(&choice).unwrap().prepare(&spec, &Cancellation::default()).unwrap();
+    load(job.as_mut());
+    (folder, job)
+}
+
+#[test]
+fn gradients_in_bf16_are_rounded_for_each_shard_and_each_sum_and_nothing_else_is() {
+    let (_folder, mut exact) = loaded();
+    let (_other, mut rounded) = changed(&[0], |spec| spec.train.exchange = ExchangeFormat::Bf16);
+    assert_eq!(rounded.probe(), exact.probe(), "rounding hides differences between machines");
+    let request = gradient(0, 8);
+    let shards = (0..8).map(|number| {
+        let mut partial = shard(exact.as_mut(), &request, number).unwrap();
+        ExchangeFormat::Bf16.round(&mut partial.gradient).unwrap();
+        assert_eq!(shard(rounded.as_mut(), &request, number).unwrap(), partial);
+        partial
+    });
+    let shards: Vec<Partial> = shards.collect();
+    let root = Segment::root(8);
+    let sum = lookbehind_common::reduction::reduce::<Stopped>(root, ExchangeFormat::Bf16, &mut |part| {
+        Ok((part.len() == 1).then(|| shards[part.first as usize].clone()))
+    });
+    let watch: Arc<dyn Watch> = Arc::new(Unwatched);
+    assert_eq!(rounded.segment(&request, root, &watch).unwrap(), sum.unwrap());
+}
+
+#[test]
+fn shards_climb_by_themselves_as_they_do_with_the_gradients_of_a_gpu_and_the_optimizers_arithmetic() {
+    use lookbehind_common::job::{Alpha, Ascent, InnerGradients, Method, Perturbation};
+    use lookbehind_common::optimizer::{Climb, Visit};
+    for exchange in [ExchangeFormat::F32, ExchangeFormat::Bf16] {
+        let ascent = Ascent { rho: 0.5, eta: Some(0.01), perturbation: Perturbation::Shard };
+        let gradients = InnerGradients::Reuse;
+        let method = Method::Lookbehind { ascent, k: 3, alpha: Alpha::Static(0.5), gradients };
+        let (_folder, mut single) = changed(&[0], |spec| spec.train.exchange = exchange);
+        let (_other, mut climbing) = changed(&[0], |spec| {
+            spec.train.exchange = exchange;
+            spec.optimizer.method = method;
+        });
+        let (request, initial) = (gradient(0, 8), single.initial_state().unwrap());
+        let visits = (0..8).map(|number| {
+            let layout = Arc::new(single.description().layout.clone());
+            let visit = Visit::of(&method).unwrap();
+            let mut climb = Climb::new(visit, layout, &initial.parameters).unwrap();
+            loop {
+                let weights = ModelState { parameters: climb.weights(), statistics: &initial.statistics[..] };
+                single.load(weights).unwrap();
+                let at = shard(single.as_mut(), &request, number).unwrap();
+                if let Some(partial) = climb.absorb(&at).unwrap() {
+                    break partial;
+                }
+            }
+        });
+        let visits: Vec<Partial> = visits.collect();
+        let root = Segment::root(8);
+        let sum = lookbehind_common::reduction::reduce::<Stopped>(root, exchange, &mut |part| {
+            Ok((part.len() == 1).then(|| visits[part.first as usize].clone()))
+        });
+        let watch: Arc<dyn Watch> = Arc::new(Unwatched);
+        assert_eq!(climbing.segment(&request, root, &watch).unwrap(), sum.unwrap());
+    }
 }
 
 #[test]

@@ -1,58 +1,7 @@
-use lookbehind_common::reduction;
-
 use super::*;
-
-fn block(values: &[f32]) -> Block {
-    let bytes = shared_bytes(&Arc::new(FlatBuffer::from(values.to_vec())));
-    Block { digest: BlockDigest::of(&bytes), bytes }
-}
 
 fn segment(first: u32, end: u32) -> Segment {
     Segment { first, end }
-}
-
-/// Parts of shards with values whose sum depends on the order of the additions.
-fn shard(number: u32) -> Vec<f32> {
-    (0..5).map(|element| 0.1 * (number as f32 + 1.0).powi(element * 3)).collect()
-}
-
-fn leaf_sums(range: Segment) -> Vec<f32> {
-    let total = reduction::reduce::<MissingShard>(range, &mut |segment| {
-        Ok((segment.len() == 1).then(|| lookbehind_common::partial::Partial {
-            gradient: shard(segment.first).into(),
-            ..Default::default()
-        }))
-    });
-    total.unwrap().gradient.to_vec()
-}
-
-#[test]
-fn any_cover_of_the_shards_gives_the_same_bytes() {
-    let memory = FlatBufferPool::new(0);
-    let root = Segment::root(7);
-    let covers: [&[(u32, u32)]; 4] = [
-        &[(0, 7)],
-        &[(0, 4), (4, 7)],
-        &[(0, 2), (2, 4), (4, 6), (6, 7)],
-        // Parts of a segment that is here as a whole are not added again.
-        &[(0, 4), (0, 2), (2, 3), (4, 6), (6, 7), (4, 5)],
-    ];
-    for cover in covers {
-        let parts = cover.iter().map(|(first, end)| segment(*first, *end));
-        let parts: BTreeMap<_, _> = parts.map(|part| (part, block(&leaf_sums(part)))).collect();
-        let (sum, used) = sum(root, &parts, &memory).unwrap();
-        assert_eq!(sum.to_vec(), leaf_sums(root), "{cover:?}");
-        assert_eq!(used.iter().map(|(segment, _)| segment.len()).sum::<u32>(), 7, "{cover:?}");
-    }
-}
-
-#[test]
-fn nothing_is_added_while_a_shard_is_missing() {
-    let parts = BTreeMap::from([
-        (segment(0, 4), block(&leaf_sums(segment(0, 4)))),
-        (segment(4, 6), block(&leaf_sums(segment(4, 6)))),
-    ]);
-    assert!(sum(Segment::root(7), &parts, &FlatBufferPool::new(0)).is_none());
 }
 
 #[test]
