@@ -26,17 +26,9 @@ use crate::worker::Worker;
 pub(crate) const DETECTION: Micros = seconds(2);
 /// Durations of the phase of faults. It should not be much longer than the jobs, or late faults meet no job.
 const FAULT_PHASES: [Micros; 4] = [seconds(3), seconds(8), seconds(15), seconds(30)];
-/// The lies of the schedules that have a liar.
-const LIES: [Lie; 8] = [
-    Lie::Progress,
-    Lie::Description,
-    Lie::Class,
-    Lie::Job,
-    Lie::Sum,
-    Lie::Twice,
-    Lie::SecretSum,
-    Lie::NotFinite,
-];
+/// The lies of the schedules that have a liar, and how an owner may lie.
+const LIES: [Lie; 5] = [Lie::Progress, Lie::Description, Lie::Class, Lie::Job, Lie::Sum];
+const SUMS: [Lie; 4] = [Lie::Sum, Lie::Twice, Lie::SecretSum, Lie::NotFinite];
 /// How long the jobs may take after the faults have ended.
 pub(crate) const HEAL_PHASE: Micros = seconds(400);
 
@@ -125,6 +117,7 @@ impl World {
         }
         if let Some(lie) = lie {
             let liar = if lie == Lie::Class { 4 } else { dice.below(workers) as usize };
+            let lie = if lie == Lie::Sum { dice.pick(&SUMS) } else { lie };
             world.workers[liar].lie = Some(lie);
         }
         if lie == Some(Lie::Class) {

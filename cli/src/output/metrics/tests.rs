@@ -15,7 +15,7 @@ fn a_line_has_every_field_of_the_protocol_under_its_name() {
     assert_eq!(
         lines[1],
         "{\"outer_step\":2,\"epoch\":0,\"loss\":0.5,\"last_loss\":1.0,\"accuracy\":0.75,\"gradient_norm\":0.25,\
-         \"learning_rate\":0.1,\"alpha\":0.5,\"samples\":100,\"gradients\":3,\
+         \"learning_rate\":0.1,\"alpha\":0.5,\"samples\":100,\"gradients\":3,\"exchanged\":0,\
          \"test\":{\"loss\":0.5,\"accuracy\":0.75,\"samples\":8},\"digest\":\"digest-2\",\
          \"first_sample\":100,\"compute_class\":\"class\",\"workers\":2,\"time\":{\"total\":1.0,\
          \"compute\":0.5,\"communication\":0.25,\"optimizer\":0.125,\"waiting\":0.0625,\"data\":0.0625}}"
