@@ -15,15 +15,14 @@ impl Authority {
         for entry in holders.iter().map(Holder::entry) {
             names.entry(entry.hash).or_default().push(entry.name);
         }
-        // Letters of either case denote the same hash.
-        let listed: BTreeMap<String, &Entry> =
-            listed.iter().map(|entry| (entry.hash.to_ascii_lowercase(), entry)).collect();
         let reason = |holder: &Holder| {
             let Entry { name, hash, .. } = holder.entry();
-            let owner = listed.get(&hash).map(|entry| entry.name.as_str());
-            if owner == Some(name.as_str()) {
+            // Letters of either case denote the same hash.
+            let mut owners = listed.iter().filter(|entry| entry.hash.eq_ignore_ascii_case(&hash));
+            if owners.clone().any(|entry| entry.name == name) {
                 return None;
             }
+            let owner = owners.next().map(|entry| entry.name.as_str());
             let holding = names.get(&hash).into_iter().flatten().map(String::as_str);
             let mut others: Vec<&str> = holding.chain(owner).filter(|other| *other != name).collect();
             others.sort_unstable();
