@@ -8,6 +8,8 @@ use lookbehind_tests::reference::{self, Samples, Tensors, read_tensors, relative
 
 /// Largest error of a run, relative to the distance that the weights moved.
 const TOLERANCE: f64 = 1e-4;
+/// The same for gradients in bf16, of which a few values are rounded the other way: one step of bf16 is 1/256 of a value.
+const ROUNDED_TOLERANCE: f64 = 3e-4;
 /// Number of samples. Batches of 16 leave one of 4 at an epoch's end, which is fewer than the shards and is, if an
 /// outer step takes three batches, the only one in its outer step.
 const ROWS: usize = 100;
@@ -127,7 +129,7 @@ async fn every_method_whose_shards_climb_by_themselves_ends_where_the_reference_
 
 /// Every method with both perturbations; the reference rounds in the same places, to the same format. The runs are short,
 /// because a value that lies next to the middle of two of bf16 may be rounded the other way in f32, and such differences
-/// grow. Batches are of 48, 48 and 4 samples.
+/// grow: each takes one epoch, in batches of 48, 48 and 4 samples.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_method_whose_gradients_are_exchanged_in_bf16_ends_where_the_reference_does() {
     let bench = Bench::new().await;
@@ -138,7 +140,7 @@ async fn every_method_whose_gradients_are_exchanged_in_bf16_ends_where_the_refer
     };
     let methods = methods().into_iter().flat_map(perturbations);
     let jobs = methods.enumerate().map(|(number, method)| {
-        let mut job = text("steps = 3", &method, BASES[number % 2], "");
+        let mut job = text("epochs = 1", &method, BASES[number % 2], "");
         job.train.batch_size = 48;
         job.train.shards = Some(5);
         job.train.exchange = Some(ExchangeFormat::Bf16);
@@ -148,8 +150,11 @@ async fn every_method_whose_gradients_are_exchanged_in_bf16_ends_where_the_refer
         let mut exact = spec.clone();
         exact.train.exchange = ExchangeFormat::F32;
         let (what, error, of_exact) = (described(&spec), bench.error(&spec, &got), bench.error(&exact, &got));
-        assert!(error <= TOLERANCE, "{what}: off by {error:.1e} of the distance moved");
-        assert!(of_exact > 2.0 * TOLERANCE, "{what}: only {of_exact:.1e} from what is not rounded");
+        assert!(error <= ROUNDED_TOLERANCE, "{what}: off by {error:.1e} of the distance moved");
+        assert!(
+            of_exact > 5.0 * error,
+            "{what}: off by {error:.1e}, and by {of_exact:.1e} from what is not rounded"
+        );
     }
 }
 
