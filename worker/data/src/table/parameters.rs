@@ -5,13 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use lookbehind_common::job::{JobError, Parameters};
 use serde::Deserialize;
 
+use super::rows::Format;
+use crate::image::FormParameters;
 use crate::source::Paths;
 use crate::{check_classes, keys};
+
+/// Keys that only texts need.
+const OF_TEXTS: [&str; 5] = ["header", "delimiter", "quote", "decimal", "thousands"];
 
 /// Keys of `[data]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CsvParameters {
+pub(super) struct TableParameters {
     pub(super) train: Paths,
     pub(super) test: Option<Paths>,
     /// The column of labels.
@@ -33,6 +38,10 @@ pub(super) struct CsvParameters {
     /// Shape of a sample; by default [number of inputs].
     pub(super) shape: Option<Vec<usize>>,
     classes: Option<u64>,
+    /// The column of images.
+    image: Option<Name>,
+    /// The folder of the files that a column of images names; that of the table by default.
+    pub(super) root: Option<String>,
     /// What stands between two cells; found in the first line by default.
     delimiter: Option<String>,
     /// What stands around a cell that has a delimiter in it.
@@ -49,6 +58,22 @@ pub(super) struct CsvParameters {
     /// What happens where a value is missing.
     #[serde(default)]
     pub(super) missing: Missing,
+    /// The form of the images.
+    #[serde(skip)]
+    pub(super) form: FormParameters,
+    /// A key of the form that the job has.
+    #[serde(skip)]
+    of_form: Option<&'static str>,
+}
+
+/// What the samples of a table are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Numbers, truth values and texts by column.
+    Columns,
+    Images,
+    /// Whichever the columns of the first file say.
+    Found,
 }
 
 fn quote() -> char {
@@ -146,9 +171,68 @@ pub(super) struct Wanted {
     pub(super) one_hot: BTreeSet<String>,
 }
 
-impl CsvParameters {
-    pub(super) fn parse(parameters: &Parameters) -> Result<Self, JobError> {
-        keys::parse(parameters, &[])
+impl TableParameters {
+    pub(super) fn parse(format: Format, parameters: &Parameters) -> Result<Self, JobError> {
+        let given = |key: &&&'static str| parameters.contains_key(**key);
+        if let (Format::Parquet, Some(key)) = (format, OF_TEXTS.iter().find(given)) {
+            return Err(JobError::new(&format!("data.{key}"), "has no meaning for Parquet files; remove it"));
+        }
+        let of_form = FormParameters::KEYS.iter().find(given).copied();
+        let (form, rest) = FormParameters::take(parameters)?;
+        let hidden: &[&str] = if format == Format::Parquet { &OF_TEXTS } else { &[] };
+        let parsed: Self = keys::parse_without(&rest, &FormParameters::KEYS, hidden)?;
+        let parsed = Self { form, of_form, ..parsed };
+        parsed.check_content(format)?;
+        Ok(parsed)
+    }
+
+    /// What the samples are, as far as the job says it.
+    pub(super) fn content(&self, format: Format) -> Content {
+        match format {
+            _ if self.image.is_some() => Content::Images,
+            Format::Csv => Content::Columns,
+            Format::Parquet if self.of_form.is_some() || self.root.is_some() => Content::Images,
+            Format::Parquet if self.of_columns().is_some() => Content::Columns,
+            Format::Parquet => Content::Found,
+        }
+    }
+
+    /// A key that only tables of numbers have.
+    fn of_columns(&self) -> Option<&'static str> {
+        let keys = [
+            ("columns", self.columns.is_some()),
+            ("exclude", !self.exclude.is_empty()),
+            ("one_hot", !self.one_hot.is_empty()),
+            ("ordinal", !self.ordinal.is_empty()),
+            ("missing", matches!(self.missing, Missing::Replace(_))),
+        ];
+        keys.into_iter().find(|(_, given)| *given).map(|(key, _)| key)
+    }
+
+    /// Refuses keys that what the samples are gives no meaning.
+    fn check_content(&self, format: Format) -> Result<(), JobError> {
+        let shape = (format == Format::Csv && self.shape.is_some()).then_some("shape");
+        let (key, problem) = match self.content(format) {
+            Content::Images => (
+                self.of_columns().or(shape),
+                if self.image.is_some() {
+                    "has no meaning with data.image; remove it"
+                } else {
+                    "has no meaning for images; remove it"
+                },
+            ),
+            Content::Columns => (
+                self.of_form.or(self.root.is_some().then_some("root")),
+                "has no meaning without data.image, the column of images",
+            ),
+            Content::Found => (None, ""),
+        };
+        key.map_or(Ok(()), |key| Err(JobError::new(&format!("data.{key}"), problem)))
+    }
+
+    /// The column of images, if the job names it.
+    pub(super) fn image(&self) -> Option<String> {
+        self.image.clone().map(Name::into_text)
     }
 
     pub(super) fn classes(&self) -> Result<Option<usize>, JobError> {
