@@ -15,6 +15,8 @@ mod lists;
 #[cfg(feature = "parquet")]
 mod metadata;
 #[cfg(feature = "parquet")]
+mod packing;
+#[cfg(feature = "parquet")]
 mod pages;
 #[cfg(feature = "parquet")]
 mod rows;

@@ -14,6 +14,7 @@ use ::parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReade
 use serde_json::Value;
 
 use super::counted::Counted;
+use super::packing::Packing;
 use super::pages::{self, Needs};
 use super::schema::{Leaf, leaves};
 use super::values::{Column, NotRead};
@@ -112,8 +113,8 @@ impl<'a> ParquetFile<'a> {
     /// data exists.
     fn check_chunk(&self, chunk: &ColumnChunkMetaData, leaf: &Leaf) -> Result<Needs, DataError> {
         let compression = chunk.compression();
-        if matches!(compression, Compression::LZO | Compression::BROTLI(_)) {
-            let expected = "none, Snappy, gzip, LZ4 or zstandard".to_owned();
+        if compression == Compression::LZO {
+            let expected = "none, Snappy, gzip, brotli, LZ4 or zstandard".to_owned();
             let place = format!("column {:?}", leaf.name);
             let found = format!("compression {compression}");
             return Err(self.source.error(FileProblem::Cell { place, found, expected }));
@@ -121,8 +122,7 @@ impl<'a> ParquetFile<'a> {
         if chunk.data_page_offset() < 0 || chunk.dictionary_page_offset().is_some_and(|offset| offset < 0) {
             return Err(self.source.error(damaged(&"a column begins before the file")));
         }
-        let is_gzip = matches!(compression, Compression::GZIP(_));
-        pages::check(&self.file, chunk.byte_range(), &self.loading, is_gzip)
+        pages::check(&self.file, chunk.byte_range(), &self.loading, Packing::of(compression))
             .map_err(|reason| self.source.error(damaged(&format!("column {:?}: {reason}", leaf.name))))
     }
 

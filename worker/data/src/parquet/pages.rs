@@ -2,11 +2,9 @@
 //! Parquet reader trusts them.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
-
-use flate2::bufread::MultiGzDecoder;
 
 use super::headers::{Fields, Headers};
+use super::packing::Packing;
 use crate::loading::Loading;
 
 /// Deepest nesting of a page header.
@@ -29,11 +27,7 @@ const UNCOMPRESSED_SIZE: usize = 2;
 const COMPRESSED_SIZE: usize = 3;
 const DATA_PAGE: usize = 5;
 const DICTIONARY_PAGE: usize = 7;
-const DATA_PAGE_2: usize = 8;
-/// Fields of `DataPageHeaderV2`.
-const DEFINITION_LEVELS: usize = 5;
-const REPETITION_LEVELS: usize = 6;
-const IS_COMPRESSED: usize = 7;
+pub(super) const DATA_PAGE_2: usize = 8;
 /// Numbers of the encodings that are read: PLAIN, PLAIN_DICTIONARY, RLE, DELTA_BINARY_PACKED, DELTA_LENGTH_BYTE_ARRAY,
 /// DELTA_BYTE_ARRAY, RLE_DICTIONARY and BYTE_STREAM_SPLIT.
 const ENCODINGS: [u64; 8] = [0, 2, 3, 5, 6, DELTA_BYTE_ARRAY, 8, 9];
@@ -125,7 +119,7 @@ pub(super) fn check(
     file: &File,
     (start, length): (u64, u64),
     loading: &Loading,
-    is_gzip: bool,
+    packing: Option<Packing>,
 ) -> Result<Needs, String> {
     let limit = loading.limit();
     let size = file.metadata().map_err(|error| error.to_string())?.len();
@@ -145,11 +139,12 @@ pub(super) fn check(
                 end - reader.position
             ));
         }
-        needs.page = needs.page.max(unpacked + packed);
+        let work = packing.map_or(0, |packing| packing.work(unpacked));
+        needs.page = needs.page.max(unpacked.saturating_add(packed).saturating_add(work));
         needs.dictionary = needs.dictionary.max(check_dictionary(&page, unpacked)?);
         needs.put_together |= check_encoding(&page)?;
-        if is_gzip {
-            check_gzip(&page, file, (reader.position, packed), unpacked, loading)?;
+        if let Some(packing) = packing {
+            packing.check(&page, file, (reader.position, packed), unpacked, loading)?;
         }
         reader.seek(reader.position + packed)?;
     }
@@ -178,36 +173,4 @@ fn check_encoding(page: &Fields) -> Result<bool, String> {
         }
     }
     Ok(false)
-}
-
-/// Unpacks a page of gzip without keeping it, because its reader would unpack all that is there.
-fn check_gzip(
-    page: &Fields,
-    mut file: &File,
-    (start, packed): (u64, u64),
-    unpacked: u64,
-    loading: &Loading,
-) -> Result<(), String> {
-    let mut levels = 0;
-    if let Some(data) = page.nested(DATA_PAGE_2) {
-        if data.truth(IS_COMPRESSED) == Some(false) {
-            return Ok(());
-        }
-        levels = data.number(DEFINITION_LEVELS)?.saturating_add(data.number(REPETITION_LEVELS)?);
-    }
-    let (Some(left), Some(claimed)) = (packed.checked_sub(levels), unpacked.checked_sub(levels)) else {
-        return Err(format!("levels of {levels} bytes in a page of {packed}"));
-    };
-    // A page without any value may have nothing to unpack.
-    if claimed == 0 {
-        return Ok(());
-    }
-    file.seek(SeekFrom::Start(start + levels)).map_err(|error| error.to_string())?;
-    let compressed = BufReader::new(loading.watch(file).take(left));
-    let mut decoder = MultiGzDecoder::new(compressed).take(claimed.saturating_add(1));
-    let found = io::copy(&mut decoder, &mut io::sink()).map_err(|error| error.to_string())?;
-    if found > claimed {
-        return Err(format!("a page holds more than the {claimed} bytes that it claims"));
-    }
-    Ok(())
 }
