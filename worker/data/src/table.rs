@@ -3,6 +3,7 @@
 
 mod cells;
 mod columns;
+mod content;
 mod counting;
 mod header;
 mod images;
@@ -25,10 +26,11 @@ use super::samples::Samples;
 use super::source::Source;
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, Split};
 use columns::{Columns, Read, Row, Rules};
+use content::{Content, class_names, is_of_images};
 use counting::Counting;
 use header::{Found, Header, Use, find};
 use labels::Labels;
-use parameters::{Content, TableParameters, Wanted};
+use parameters::{TableParameters, Wanted};
 use rows::Rows;
 use texts::Texts;
 
@@ -82,50 +84,6 @@ pub(crate) fn load(
     let test = test.unwrap_or_else(|| Samples::new(table.width));
     let notes = Notes { class_names, findings: table.findings() };
     Ok(Box::new(collected(shape, classes, [train, test], &loading, notes)?))
-}
-
-/// Whether the samples are images: the job says it, or the first file has a column of them.
-fn is_of_images(
-    format: Format,
-    parameters: &TableParameters,
-    train: &[Source],
-    loading: &Loading,
-) -> Result<bool, DataError> {
-    let Some(first) = train.first().filter(|_| parameters.content(format) == Content::Found) else {
-        return Ok(parameters.content(format) == Content::Images);
-    };
-    let (dialect, mut lent) = (parameters.dialect()?, loading.lend(0)?);
-    let mut rows = Rows::open(format, first, &dialect, loading)?;
-    let header = rows.header(first, parameters.header, &dialect, loading, &mut lent)?;
-    Ok(header.iter().any(|name| images::USUAL.contains(&name.as_str())))
-}
-
-/// The names of the classes, if the files have them; all of them must have the same.
-fn class_names(
-    format: Format,
-    rules: &Rules,
-    label: &str,
-    splits: [&[Source]; 2],
-    loading: &Loading,
-) -> Result<Option<Vec<String>>, DataError> {
-    if format == Format::Csv {
-        return Ok(None);
-    }
-    let mut known: Option<Vec<String>> = None;
-    for file in splits.into_iter().flatten() {
-        let names = Rows::open(format, file, &rules.dialect, loading)?.class_names(label);
-        match (&known, names) {
-            (Some(known), Some(names)) if *known != names => {
-                let place = format!("column {label:?}");
-                let found = format!("classes {}", header::listed(&names));
-                let expected = format!("those of the first file: {}", header::listed(known));
-                return Err(file.error(FileProblem::Cell { place, found, expected }));
-            }
-            (None, Some(names)) => known = Some(names),
-            _ => {}
-        }
-    }
-    Ok(known)
 }
 
 /// The input spec of a table in CSV, without reading files; `None` unless the job gives classes and the shape or the

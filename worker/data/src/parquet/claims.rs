@@ -10,6 +10,8 @@ use super::values::VALUE;
 const LENGTH: u64 = 4;
 /// Bytes of the two levels of a value.
 const LEVELS: u64 = 4;
+/// Copies of a value in lists while its row is read, at most: vectors that grow have twice their room.
+const COPIES: u64 = 3;
 /// Most bytes of a number of variable length.
 const NUMBER: u32 = 9;
 
@@ -18,7 +20,7 @@ const NUMBER: u32 = 9;
 pub(super) fn of_page(page: &Page, lists: i16, nulls: bool) -> Result<u64, String> {
     let values = u64::from(page.num_values());
     // A row is read with all its values, of which there may be as many as the page has.
-    let of_lists = if lists > 0 { values * 2 * (VALUE + LEVELS) } else { 0 };
+    let of_lists = if lists > 0 { values * COPIES * (VALUE + LEVELS) } else { 0 };
     let (encoding, start) = match page {
         Page::DictionaryPage { .. } => return Ok(0),
         Page::DataPage { encoding, def_level_encoding, rep_level_encoding, buf, .. } => {

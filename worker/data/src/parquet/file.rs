@@ -2,6 +2,7 @@
 //! is allocated for them.
 
 use std::fs::File;
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ::parquet::basic::Compression;
@@ -20,7 +21,10 @@ use super::schema::{Leaf, leaves};
 use super::values::{Column, NotRead};
 use crate::loading::{Lent, Loading};
 use crate::source::Source;
-use crate::{DataError, FileProblem};
+use crate::{DataError, FileProblem, ForeignBytes};
+
+/// The first bytes of a file.
+const MAGIC: &[u8] = b"PAR1";
 
 /// An open file.
 pub(super) struct ParquetFile<'a> {
@@ -55,6 +59,12 @@ fn damaged(reason: &dyn std::fmt::Display) -> FileProblem {
 impl<'a> ParquetFile<'a> {
     pub(super) fn open(source: &'a Source, loading: &Loading) -> Result<Self, DataError> {
         let file = source.open()?;
+        let mut start = Vec::new();
+        let read = (&file).take(ForeignBytes::KEPT as u64).read_to_end(&mut start);
+        read.map_err(|error| source.error(FileProblem::Io(error)))?;
+        if !start.starts_with(MAGIC) {
+            return Err(source.error(damaged(&ForeignBytes::new(&start))));
+        }
         let needed = pages::check_footer(&file, loading);
         let needed = needed.map_err(|reason| source.error(damaged(&reason)))?;
         let lent = loading.lend(needed)?;

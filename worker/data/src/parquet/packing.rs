@@ -2,7 +2,7 @@
 //! Parquet reader unpacks all of it. The others write into room of the claimed size.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use ::parquet::basic::Compression;
 use brotli_decompressor::Decompressor;
@@ -19,6 +19,9 @@ const IS_COMPRESSED: usize = 7;
 /// Bytes that are unpacked at once, and the greatest window of brotli (RFC 7932, 9.1).
 const BUFFER: usize = 1 << 12;
 const WINDOW: u64 = 1 << 24;
+
+/// The beginning of what has a window beyond that, which the format does not know: the lowest seven bits.
+const LARGE_WINDOW: u8 = 0x11;
 
 /// A compression without a limit of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +73,11 @@ impl Packing {
         }
         file.seek(SeekFrom::Start(start + levels)).map_err(|error| error.to_string())?;
         let _lent = loading.lend(self.work(0)).map_err(|error| error.to_string())?;
-        let compressed = BufReader::new(loading.watch(file).take(left));
+        let mut compressed = BufReader::new(loading.watch(file).take(left));
+        let first = compressed.fill_buf().map_err(|error| error.to_string())?.first();
+        if self == Self::Brotli && first.is_some_and(|first| first & 0x7f == LARGE_WINDOW) {
+            return Err("brotli with a large window".to_owned());
+        }
         let found = match self {
             Self::Gzip => count(MultiGzDecoder::new(compressed), claimed),
             Self::Brotli => count(Decompressor::new(compressed, BUFFER), claimed),

@@ -111,10 +111,10 @@ impl Columns {
                 Some(usage) => match row.take(value, place, usage, rules, labels) {
                     Ok(()) => {}
                     Err(Wrong::Missing(expected)) => {
-                        progress.missing.get_or_insert_with(|| (place, shown(value), expected));
+                        progress.missing.get_or_insert_with(|| (place, value.shown(), expected));
                     }
                     Err(Wrong::Value(expected)) => {
-                        return Err(self.refused(file, line, place, shown(value), expected));
+                        return Err(self.refused(file, line, place, value.shown(), expected));
                     }
                     Err(Wrong::Other(error)) => return Err(error),
                 },
@@ -174,20 +174,6 @@ impl Columns {
             Some(name) => format!("{line}, column {:?}", shorten(name)),
             None => format!("{line}, behind the last column"),
         }
-    }
-}
-
-/// A value for errors.
-fn shown(value: Value<'_>) -> String {
-    match value {
-        Value::Null | Value::Unread => "null".to_owned(),
-        Value::Truth(value) => value.to_string(),
-        Value::Whole(value) => value.to_string(),
-        Value::Number(value) => value.to_string(),
-        Value::Text(text) => format!("{:?}", shorten(String::from_utf8_lossy(text).trim())),
-        Value::Bytes(bytes) => format!("{} bytes", bytes.len()),
-        #[cfg(feature = "parquet")]
-        Value::Pixels(pixels) => format!("{} pixels", pixels.values.len()),
     }
 }
 

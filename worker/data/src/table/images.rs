@@ -3,6 +3,7 @@
 use lookbehind_common::job::JobError;
 
 use super::columns::{Columns, Read, Row, Rules};
+use super::content::class_names;
 use super::header::{Header, Index, Use};
 use super::labels::Labels;
 use super::parameters::TableParameters;
@@ -39,7 +40,7 @@ pub(super) fn read(
         label: parameters.wanted()?.label,
         labels: Labels::new(parameters.labels, classes, loading)?,
     };
-    if let Some(names) = super::class_names(format, &table.rules, &table.label, [train, test], loading)? {
+    if let Some(names) = class_names(format, &table.rules, &table.label, [train, test], loading)? {
         table.labels.name(names);
     }
     let classes = classes.or(table.labels.named());
@@ -110,7 +111,7 @@ impl ImageTable<'_> {
                     .map_err(|rejected| rejected.into_error(|_, problem| in_file(problem)))?;
                 continue;
             }
-            let image = self.open(file, place, columns.place(place, picture), &row, &loading)?;
+            let image = self.open(file, place, columns.place(place, picture), &mut row, &loading)?;
             held += image.bytes.len() as u64;
             waiting.push(image);
             if waiting.len() == IMAGES || held >= BYTES {
@@ -159,15 +160,15 @@ impl ImageTable<'_> {
         table: &Source,
         place: Place,
         column: String,
-        row: &Row,
+        row: &mut Row,
         loading: &Loading,
     ) -> Result<Waiting, DataError> {
         // Decoders keep copies of parts of a file.
         let lend = |length: u64| loading.lend(length.saturating_mul(2));
         let label = row.label;
-        match &row.picture {
+        match std::mem::replace(&mut row.picture, Picture::File(Vec::new())) {
             Picture::Named(name) => {
-                let path = self.path(table, name);
+                let path = self.path(table, &name);
                 let found = Source::find(self.environment, &path, "data.image").and_then(|source| {
                     let length = source.length()?;
                     Ok((source, length))
@@ -179,7 +180,7 @@ impl ImageTable<'_> {
             }
             Picture::File(bytes) => {
                 let lent = lend(bytes.len() as u64)?;
-                Ok(Waiting { place, file: None, bytes: bytes.clone(), label, _lent: lent })
+                Ok(Waiting { place, file: None, bytes, label, _lent: lent })
             }
             // Pixels do not wait.
             #[cfg(feature = "parquet")]

@@ -25,13 +25,13 @@ pub(super) struct TableParameters {
     #[serde(default)]
     pub(super) labels: LabelKind,
     /// The columns of inputs; by default all others that have a name.
-    columns: Option<Vec<Name>>,
+    pub(super) columns: Option<Vec<Name>>,
     /// Columns that are not used.
     #[serde(default)]
-    exclude: Vec<Name>,
+    pub(super) exclude: Vec<Name>,
     /// Columns of texts, of which each becomes as many inputs as it has different texts.
     #[serde(default)]
-    one_hot: Vec<Name>,
+    pub(super) one_hot: Vec<Name>,
     /// Columns of texts that become numbers, in the order in which the texts stand here.
     #[serde(default)]
     pub(super) ordinal: BTreeMap<String, Vec<String>>,
@@ -39,7 +39,7 @@ pub(super) struct TableParameters {
     pub(super) shape: Option<Vec<usize>>,
     classes: Option<u64>,
     /// The column of images.
-    image: Option<Name>,
+    pub(super) image: Option<Name>,
     /// The folder of the files that a column of images names; that of the table by default.
     pub(super) root: Option<String>,
     /// What stands between two cells; found in the first line by default.
@@ -63,17 +63,7 @@ pub(super) struct TableParameters {
     pub(super) form: FormParameters,
     /// A key of the form that the job has.
     #[serde(skip)]
-    of_form: Option<&'static str>,
-}
-
-/// What the samples of a table are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Content {
-    /// Numbers, truth values and texts by column.
-    Columns,
-    Images,
-    /// Whichever the columns of the first file say.
-    Found,
+    pub(super) of_form: Option<&'static str>,
 }
 
 fn quote() -> char {
@@ -91,7 +81,7 @@ fn yes() -> bool {
 /// The name of a column, or its number where columns have no names.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged, expecting = "expected the name of a column, or its number")]
-enum Name {
+pub(super) enum Name {
     Text(String),
     Number(u32),
 }
@@ -184,50 +174,6 @@ impl TableParameters {
         let parsed = Self { form, of_form, ..parsed };
         parsed.check_content(format)?;
         Ok(parsed)
-    }
-
-    /// What the samples are, as far as the job says it.
-    pub(super) fn content(&self, format: Format) -> Content {
-        match format {
-            _ if self.image.is_some() => Content::Images,
-            Format::Csv => Content::Columns,
-            Format::Parquet if self.of_form.is_some() || self.root.is_some() => Content::Images,
-            Format::Parquet if self.of_columns().is_some() => Content::Columns,
-            Format::Parquet => Content::Found,
-        }
-    }
-
-    /// A key that only tables of numbers have.
-    fn of_columns(&self) -> Option<&'static str> {
-        let keys = [
-            ("columns", self.columns.is_some()),
-            ("exclude", !self.exclude.is_empty()),
-            ("one_hot", !self.one_hot.is_empty()),
-            ("ordinal", !self.ordinal.is_empty()),
-            ("missing", matches!(self.missing, Missing::Replace(_))),
-        ];
-        keys.into_iter().find(|(_, given)| *given).map(|(key, _)| key)
-    }
-
-    /// Refuses keys that what the samples are gives no meaning.
-    fn check_content(&self, format: Format) -> Result<(), JobError> {
-        let shape = (format == Format::Csv && self.shape.is_some()).then_some("shape");
-        let (key, problem) = match self.content(format) {
-            Content::Images => (
-                self.of_columns().or(shape),
-                if self.image.is_some() {
-                    "has no meaning with data.image; remove it"
-                } else {
-                    "has no meaning for images; remove it"
-                },
-            ),
-            Content::Columns => (
-                self.of_form.or(self.root.is_some().then_some("root")),
-                "has no meaning without data.image, the column of images",
-            ),
-            Content::Found => (None, ""),
-        };
-        key.map_or(Ok(()), |key| Err(JobError::new(&format!("data.{key}"), problem)))
     }
 
     /// The column of images, if the job names it.

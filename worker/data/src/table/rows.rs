@@ -1,7 +1,7 @@
 //! The rows of a table, value by value, whatever format its file has.
 
 use super::cells::{Cell, Cells};
-use super::header::Use;
+use super::header::{Use, shorten};
 use super::parameters::Dialect;
 use crate::loading::{Lent, Loading};
 #[cfg(feature = "parquet")]
@@ -13,7 +13,6 @@ use crate::{DataError, FileProblem};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Csv,
-    #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "checked, but not read"))]
     Parquet,
 }
 
@@ -29,6 +28,7 @@ impl Format {
 
 /// A value in a row.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "texts have values of one kind"))]
 pub(super) enum Value<'a> {
     Null,
     /// It was not read, as nobody needs it.
@@ -49,6 +49,20 @@ impl Value<'_> {
     pub(super) fn is_empty(&self) -> bool {
         matches!(self, Self::Null | Self::Text([]))
     }
+
+    /// The value for errors.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Self::Null | Self::Unread => "null".to_owned(),
+            Self::Truth(value) => value.to_string(),
+            Self::Whole(value) => value.to_string(),
+            Self::Number(value) => value.to_string(),
+            Self::Text(text) => format!("{:?}", shorten(String::from_utf8_lossy(text).trim())),
+            Self::Bytes(bytes) => format!("{} bytes", bytes.len()),
+            #[cfg(feature = "parquet")]
+            Self::Pixels(pixels) => format!("{} pixels", pixels.values.len()),
+        }
+    }
 }
 
 /// A value, and whether it is the last of its row.
@@ -59,7 +73,7 @@ pub(super) struct Entry<'a> {
 
 /// The rows of a file.
 pub(super) enum Rows<'a> {
-    Csv(Cells<'a>),
+    Csv(Box<Cells<'a>>),
     #[cfg(feature = "parquet")]
     Parquet(StoredRows<'a>),
 }
@@ -72,7 +86,7 @@ impl<'a> Rows<'a> {
         loading: &Loading,
     ) -> Result<Self, DataError> {
         match format {
-            Format::Csv => Ok(Self::Csv(Cells::open(file, dialect, loading)?)),
+            Format::Csv => Ok(Self::Csv(Box::new(Cells::open(file, dialect, loading)?))),
             #[cfg(feature = "parquet")]
             Format::Parquet => Ok(Self::Parquet(StoredRows::open(file, loading)?)),
             #[cfg(not(feature = "parquet"))]
@@ -118,12 +132,10 @@ impl<'a> Rows<'a> {
     }
 
     /// Names of the classes of a column of labels, if the file has them.
+    #[cfg_attr(not(feature = "parquet"), expect(unused_variables, reason = "texts have none"))]
     pub(super) fn class_names(&self, label: &str) -> Option<Vec<String>> {
         match self {
-            Self::Csv(_) => {
-                let _none = label;
-                None
-            }
+            Self::Csv(_) => None,
             #[cfg(feature = "parquet")]
             Self::Parquet(rows) => rows.class_names(label),
         }
@@ -139,12 +151,10 @@ impl<'a> Rows<'a> {
     }
 
     /// Says what the columns are for, before the first row is read.
+    #[cfg_attr(not(feature = "parquet"), expect(unused_variables, reason = "texts are read whole"))]
     pub(super) fn select(&mut self, uses: &[Use]) -> Result<(), DataError> {
         match self {
-            Self::Csv(_) => {
-                let _all = uses;
-                Ok(())
-            }
+            Self::Csv(_) => Ok(()),
             #[cfg(feature = "parquet")]
             Self::Parquet(rows) => rows.select(|place| match uses.get(place) {
                 None | Some(Use::Nothing) => Purpose::Nothing,
@@ -196,6 +206,7 @@ impl<'a> From<RowValue<'a>> for Value<'a> {
 
 /// Where a row stands: in a text, its line from 1; elsewhere its number from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "texts have values of one kind"))]
 pub(super) enum Place {
     Line(u64),
     Row(u64),

@@ -45,5 +45,5 @@ fn more_lengths_than_values_are_refused() {
             .unwrap_err()
             .contains("33 lengths of texts in a page of 16")
     );
-    assert_eq!(of_page(&page(data, 33), 1, true), Ok(33 * LENGTH + 33 * 2 * (VALUE + LEVELS)));
+    assert_eq!(of_page(&page(data, 33), 1, true), Ok(33 * LENGTH + 33 * COPIES * (VALUE + LEVELS)));
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::test_support::{data_folder, parameters};
-use crate::{DataEnvironment, DataReport, Dataset, SampleContext, Split, csv, parquet};
+use crate::{DataEnvironment, DataError, DataReport, Dataset, SampleContext, Split, csv, parquet};
 
 type Sample = (Vec<f32>, u32);
 
@@ -367,6 +367,35 @@ fn lists_of_pixels_are_images_where_their_shape_is_clear() {
 }
 
 #[test]
+fn lists_that_unpack_to_more_than_there_is_room_for_are_refused() {
+    // Two million equal pixels take a few bytes in the file.
+    let pixels = Values::Pixels(vec![2_000_000], vec![vec![7; 2_000_000]]);
+    let (folder, mut environment) = written(&Table::new(vec![("image", pixels), ("label", long(&[0]))]));
+    assert!(std::fs::metadata(folder.path().join("train.parquet")).unwrap().len() < 2000);
+    environment.memory_limit = 4 << 20;
+    let more = given(json!({ "shape": [1000, 2000] }));
+    let error = parquet(&parameters(more.clone()), &environment).err().unwrap();
+    assert!(matches!(error, DataError::Memory { .. }), "{error}");
+    environment.memory_limit = 1 << 30;
+    assert_eq!(parquet(&parameters(more), &environment).unwrap().description().input_shape, [1, 1000, 2000]);
+}
+
+#[test]
+fn texts_that_share_their_beginnings_are_charged_as_they_are_put_together() {
+    // Each text of a hundred kilobytes takes a few bytes in the file, but not in memory.
+    let long_text: &'static str = "x".repeat(100_000).leak();
+    let texts = || Values::Text(vec![Some(long_text); 600]);
+    let numbers = || double(&(0..600).map(|row| f64::from(row % 7)).collect::<Vec<_>>());
+    let columns = vec![("a", numbers()), ("kind", texts()), ("name", texts()), ("label", long(&[0; 600]))];
+    let table = Table { encoding: Some(Encoding::DELTA_BYTE_ARRAY), ..Table::new(columns) };
+    let (_folder, mut environment) = written(&table);
+    environment.memory_limit = 1 << 20;
+    let more = given(json!({ "one_hot": ["kind", "name"], "classes": 1 }));
+    // The second column of texts is read for as many rows as the first one had in eight megabytes.
+    assert_eq!(parquet(&parameters(more), &environment).unwrap().description().input_shape, [3]);
+}
+
+#[test]
 fn a_column_of_names_of_files_is_read_from_them() {
     let table = Table::new(vec![("image", text(&["a.png", "sub/b.png"])), ("label", text(&["x", "y"]))]);
     let (folder, environment) = written(&table);
@@ -375,6 +404,29 @@ fn a_column_of_names_of_files_is_read_from_them() {
     std::fs::write(folder.path().join("pictures/sub/b.png"), picture(1)).unwrap();
     let data = parquet(&parameters(given(json!({ "root": "pictures" }))), &environment).unwrap();
     assert_eq!(samples(data.as_ref())[1].0[0], 40.0 / 255.0);
+}
+
+#[test]
+fn files_of_another_format_are_called_what_they_are() {
+    let (folder, environment) = written(&table());
+    let load = |kind: fn(&_, &_) -> _, file: &str| {
+        let given = parameters(json!({ "train": file }));
+        let loaded: Result<Box<dyn Dataset>, DataError> = kind(&given, &environment);
+        loaded.err().unwrap().to_string()
+    };
+    let write = |text: &str| std::fs::write(folder.path().join("x"), text).unwrap();
+    let refused = "data file \"x\": not a usable Parquet file: ";
+    write("version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
+    assert!(load(parquet, "x").starts_with(&format!("{refused}a pointer of git-lfs")));
+    write("<!DOCTYPE html><html></html>");
+    assert_eq!(load(parquet, "x"), format!("{refused}a web page"));
+    write("a,label\n1,0\n");
+    assert_eq!(load(parquet, "x"), format!("{refused}it begins with the bytes [61, 2c, 6c, 61]"));
+    let error = load(csv, "train.parquet");
+    assert!(
+        error.ends_with("not a usable CSV file: it is a Parquet file: kind = \"parquet\" reads it"),
+        "{error}"
+    );
 }
 
 #[test]
