@@ -75,7 +75,7 @@ pub(super) struct Entry<'a> {
 pub(super) enum Rows<'a> {
     Csv(Box<Cells<'a>>),
     #[cfg(feature = "parquet")]
-    Parquet(StoredRows<'a>),
+    Parquet(Box<StoredRows<'a>>),
 }
 
 impl<'a> Rows<'a> {
@@ -88,7 +88,7 @@ impl<'a> Rows<'a> {
         match format {
             Format::Csv => Ok(Self::Csv(Box::new(Cells::open(file, dialect, loading)?))),
             #[cfg(feature = "parquet")]
-            Format::Parquet => Ok(Self::Parquet(StoredRows::open(file, loading)?)),
+            Format::Parquet => Ok(Self::Parquet(Box::new(StoredRows::open(file, loading)?))),
             #[cfg(not(feature = "parquet"))]
             Format::Parquet => Err(crate::parquet::not_built()),
         }
