@@ -14,7 +14,7 @@ const NAMES: [&str; 3] = ["ant", "bee", "cat"];
 /// A picture of a class, as PNG or JPEG, and the name of its file.
 fn picture(class: usize, number: usize) -> (String, Vec<u8>) {
     let pixels: Vec<u8> = (0..8 * 8 * 3).map(|place| (place * 5 + class * 60 + number * 17) as u8).collect();
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         (format!("{number}.png"), png(8, 8, 3, &pixels))
     } else {
         (format!("{number}.jpg"), jpeg(8, 8, 3, &pixels, 2))
