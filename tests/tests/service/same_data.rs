@@ -7,7 +7,6 @@ use lookbehind_data_fixtures::images::png;
 use lookbehind_data_fixtures::table_file::{Table, Values};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::jobs::small_with;
-use lookbehind_worker::registry::Registry;
 use serde_json::{Value, json};
 
 const NAMES: [&str; 2] = ["ant", "bee"];
@@ -51,6 +50,4 @@ async fn a_data_set_trains_to_the_same_digest_from_every_format() {
     }
     assert_eq!(digests[0], digests[1], "a folder and a table that names its files");
     assert_eq!(digests[0], digests[2], "a folder and Parquet");
-    let other = small_with(|job| job.seed += 1);
-    assert_ne!(digests[0], cluster.client().run(&other).await.digest());
 }
