@@ -46,7 +46,7 @@ async fn a_data_set_trains_to_the_same_digest_from_every_format() {
             job.data.parameters = parameters;
         });
         let history = cluster.client().run(&job).await;
-        digests.push(history.digest());
+        digests.push(history.digest().to_owned());
     }
     assert_eq!(digests[0], digests[1], "a folder and a table that names its files");
     assert_eq!(digests[0], digests[2], "a folder and Parquet");
