@@ -99,6 +99,7 @@ impl ImageTable<'_> {
                 images.findings.leave_out(split, reason, || format!("{}, {place}", file.name()));
                 continue;
             }
+            #[cfg(feature = "parquet")]
             let in_file =
                 |problem| file.error(FileProblem::Image { place: columns.place(place, picture), problem });
             #[cfg(feature = "parquet")]
