@@ -16,8 +16,8 @@ use crate::{memory, scratch_folder};
 /// Memory limit of the samples, in bytes.
 const MEMORY: u64 = 1 << 20;
 /// Memory of readers and decoders in addition to the samples: buffers, and several copies of an image of the greatest
-/// size.
-const BASE_MEMORY: usize = 24 << 20;
+/// size, or the 32 MiB that loading may have in use meanwhile.
+const BASE_MEMORY: usize = 40 << 20;
 
 static FOLDER: LazyLock<TempDir> = LazyLock::new(scratch_folder);
 
@@ -87,6 +87,18 @@ pub(crate) fn check_csv(bytes: &[u8]) -> bool {
     check(folder, json!({ "train": "train.csv" }), bytes, csv).is_some()
 }
 
+/// Checks a CSV table that names images.
+pub(crate) fn check_csv_of_images(bytes: &[u8]) -> bool {
+    let folder = own_folder("csv-of-images");
+    for value in 0..3_u8 {
+        let image = lookbehind_data_fixtures::images::png(2, 2, 1, &[value; 4]);
+        write(&folder, &format!("{value}.png"), &image);
+    }
+    write(&folder, "damaged.png", b"\x89PNG\r\n\x1a\n");
+    write(&folder, "train.csv", bytes);
+    check(folder, json!({ "train": "train.csv", "image": "file" }), bytes, csv).is_some()
+}
+
 /// Checks an IDX file of images, with a file of as many labels as it claims to have images.
 pub(crate) fn check_idx(bytes: &[u8]) -> bool {
     let folder = own_folder("idx");
@@ -112,7 +124,7 @@ pub(crate) fn check_image(bytes: &[u8]) -> bool {
     check(root, json!({ "train": "train" }), bytes, folder).is_some()
 }
 
-/// Checks a Parquet table of images and labels.
+/// Checks a Parquet table of images or numbers, and labels.
 pub(crate) fn check_parquet(bytes: &[u8]) -> bool {
     let folder = own_folder("parquet");
     write(&folder, "train.parquet", bytes);

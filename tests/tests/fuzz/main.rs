@@ -94,6 +94,7 @@ target!(assembly, crate::assembly_target::check);
 target!(checkpoint, crate::checkpoint_target::check);
 target!(cifar_file, crate::data_files_target::check_cifar);
 target!(csv_file, crate::data_files_target::check_csv);
+target!(csv_of_images_file, crate::data_files_target::check_csv_of_images);
 target!(idx_file, crate::data_files_target::check_idx);
 target!(image_file, crate::data_files_target::check_image);
 target!(parquet_file, crate::data_files_target::check_parquet);

@@ -26,6 +26,7 @@ mod recovery;
 mod refused_workers;
 mod requests;
 mod retrying;
+mod same_data;
 mod sharing;
 mod spec_input;
 mod starting;

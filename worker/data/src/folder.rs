@@ -13,7 +13,7 @@ use super::source::Source;
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, MAX_CLASSES, Split};
 use listing::{Entry, Listing};
 
-pub(super) use listing::endings;
+pub(super) use listing::{endings, is_image};
 
 /// Most images that are decoded at once, and about how many bytes of their files.
 const IMAGES: usize = 1024;

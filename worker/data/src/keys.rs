@@ -15,11 +15,21 @@ const OF_JOBS: [&str; 3] = ["kind", "shuffle", "drop_last"];
 /// # Errors
 /// When a key is unknown, and the error lists all that `[data]` takes, or a value is wrong.
 pub(crate) fn parse<T: DeserializeOwned>(parameters: &Parameters, also: &[&str]) -> Result<T, JobError> {
+    parse_without(parameters, also, &[])
+}
+
+/// As [`parse`], of keys of which some are not this kind's: `hidden`, which the caller has refused.
+pub(crate) fn parse_without<T: DeserializeOwned>(
+    parameters: &Parameters,
+    also: &[&str],
+    hidden: &[&str],
+) -> Result<T, JobError> {
     let own = fields::<T>();
     match parameters.keys().find(|key| !own.contains(&key.as_str())) {
         None => parse_parameters("data", parameters),
         Some(key) => {
-            let all = OF_JOBS.iter().chain(own).chain(also).chain(&options::KEYS);
+            let shown = own.iter().filter(|key| !hidden.contains(key));
+            let all = OF_JOBS.iter().chain(shown).chain(also).chain(&options::KEYS);
             let all: Vec<String> = all.map(|key| format!("`{key}`")).collect();
             let problem = format!("unknown field `{key}`, expected one of {}", all.join(", "));
             Err(JobError::new(&format!("data.{key}"), &problem))

@@ -1,13 +1,17 @@
-//! Tables in CSV and its relatives: columns of numbers, truth values and texts, and a column of labels; plain, gzip or
-//! zstandard.
+//! Tables in CSV and its relatives, plain, gzip or zstandard, and in Parquet: columns of numbers, truth values and texts,
+//! or a column of images, and a column of labels.
 
 mod cells;
 mod columns;
+mod content;
 mod counting;
 mod header;
+mod images;
 mod labels;
 mod numbers;
 mod parameters;
+mod picture;
+mod rows;
 mod text;
 mod texts;
 
@@ -21,13 +25,16 @@ use super::report::{Change, Findings, Notes, Reason};
 use super::samples::Samples;
 use super::source::Source;
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, Split};
-use cells::Cells;
 use columns::{Columns, Read, Row, Rules};
+use content::{Content, class_names, is_of_images};
 use counting::Counting;
-use header::{Found, Use, find};
+use header::{Found, Header, Use, find};
 use labels::Labels;
-use parameters::{CsvParameters, Wanted};
+use parameters::{TableParameters, Wanted};
+use rows::Rows;
 use texts::Texts;
+
+pub(crate) use rows::Format;
 
 /// Most columns of a table, and most inputs of a sample.
 const MAX_COLUMNS: usize = 1 << 20;
@@ -35,24 +42,42 @@ const MAX_COLUMNS: usize = 1 << 20;
 /// names, and a value of the present row.
 const COLUMN: u64 = 400;
 
-/// Loads a table: inputs of the given shape, by default one element for each column.
+/// Loads a table in CSV: inputs of the given shape, by default one element for each column, or images that it names.
 ///
 /// # Errors
 /// When a parameter is wrong (the job's fault), or a file is missing, too large, lacks a column, or has a cell that is
 /// not what its column needs (this worker's).
 pub fn csv(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> {
-    let parameters = CsvParameters::parse(parameters)?;
+    load(Format::Csv, parameters, environment)
+}
+
+/// Loads a table of a format.
+pub(crate) fn load(
+    format: Format,
+    parameters: &Parameters,
+    environment: &DataEnvironment,
+) -> Result<Box<dyn Dataset>, DataError> {
+    let parameters = TableParameters::parse(format, parameters)?;
     let classes = parameters.classes()?;
     let train = Source::find_all(environment, parameters.train.as_slice(), "data.train")?;
     let test = parameters.test.as_ref();
     let test = test.map(|paths| Source::find_all(environment, paths.as_slice(), "data.test")).transpose()?;
-
     let loading = Loading::new(environment);
-    let mut table = Table::new(&parameters, classes, &loading)?;
+    if is_of_images(format, &parameters, &train, &loading)? {
+        let splits = [train.as_slice(), test.as_deref().unwrap_or_default()];
+        return images::read(format, &parameters, environment, &loading, splits);
+    }
+    let mut table = Table::new(format, &parameters, classes, &loading)?;
     table.collect_texts(&train)?;
+    let files = [train.as_slice(), test.as_deref().unwrap_or_default()];
+    if let Some(names) = class_names(format, &table.rules, &table.wanted.label, files, &loading)? {
+        table.labels.name(names);
+    }
+    let classes = classes.or(table.labels.named());
     let mut train = table.read(Split::Train, &train)?;
-    let class_names = table.labels.complete(&mut train.targets);
+    let mut class_names = table.labels.complete(Some(&mut train.targets));
     let classes = classes.unwrap_or_else(|| train.classes());
+    class_names.truncate(classes);
     table.labels.limit(classes);
     let test = test.map(|test| table.read(Split::Test, &test)).transpose()?;
     let shape = shape(parameters.shape.clone(), table.width)?;
@@ -61,14 +86,25 @@ pub fn csv(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box
     Ok(Box::new(collected(shape, classes, [train, test], &loading, notes)?))
 }
 
-/// The input spec, without reading files; `None` unless the job gives classes and the shape or the columns.
+/// The input spec of a table in CSV, without reading files; `None` unless the job gives classes and the shape or the
+/// columns.
 ///
 /// # Errors
 /// When a parameter is wrong.
 pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
-    let parameters = CsvParameters::parse(parameters)?;
+    input_spec_of(Format::Csv, parameters)
+}
+
+/// The input spec of a table of a format.
+pub(crate) fn input_spec_of(format: Format, parameters: &Parameters) -> Result<Option<InputSpec>, JobError> {
+    let parameters = TableParameters::parse(format, parameters)?;
     let (classes, wanted) = (parameters.classes()?, parameters.wanted()?);
     parameters.dialect()?;
+    match parameters.content(format) {
+        Content::Columns => {}
+        Content::Images => return Ok(parameters.form.input_spec(None, None, classes)),
+        Content::Found => return Ok(None),
+    }
     let columns = wanted.inputs.filter(|_| wanted.one_hot.is_empty());
     let shape = match (parameters.shape, columns) {
         (given, Some(columns)) => Some(shape(given, columns.len())?),
@@ -99,7 +135,8 @@ fn elements(shape: &[usize]) -> Option<usize> {
 
 /// What all files of a data set share.
 struct Table<'a> {
-    parameters: &'a CsvParameters,
+    format: Format,
+    parameters: &'a TableParameters,
     rules: Rules,
     /// The columns that are read; those of inputs are known from the first file on.
     wanted: Wanted,
@@ -120,7 +157,8 @@ struct Table<'a> {
 
 impl<'a> Table<'a> {
     fn new(
-        parameters: &'a CsvParameters,
+        format: Format,
+        parameters: &'a TableParameters,
         classes: Option<usize>,
         loading: &'a Loading,
     ) -> Result<Self, DataError> {
@@ -137,6 +175,7 @@ impl<'a> Table<'a> {
             booleans: 0,
             lent: loading.lend(0)?,
             loading,
+            format,
             parameters,
         })
     }
@@ -145,14 +184,14 @@ impl<'a> Table<'a> {
         let mut samples = None;
         let mut counting = (split == Split::Train && !self.names_inputs).then(Counting::default);
         for file in files {
-            let mut cells = Cells::open(file, &self.rules.dialect, self.loading)?;
-            let columns = self.columns(split, file, &mut cells)?;
+            let mut rows = Rows::open(self.format, file, &self.rules.dialect, self.loading)?;
+            let columns = self.columns(split, file, &mut rows)?;
             let samples = samples.get_or_insert_with(|| Samples::new(columns.width()));
             self.width = columns.width();
             if let Some(counting) = &mut counting {
                 counting.begin_file();
             }
-            self.read_rows(split, file, &mut cells, &columns, samples, counting.as_mut())?;
+            self.read_rows(split, file, &mut rows, &columns, samples, counting.as_mut())?;
             if let Some(place) = counting.as_ref().and_then(Counting::found) {
                 let column = header::shorten(&columns.header[place]);
                 return Err(file.error(FileProblem::RowNumbers { column }));
@@ -168,7 +207,7 @@ impl<'a> Table<'a> {
         &mut self,
         split: Split,
         file: &Source,
-        cells: &mut Cells<'_>,
+        rows: &mut Rows<'_>,
         columns: &Columns,
         samples: &mut Samples<f32>,
         mut counting: Option<&mut Counting>,
@@ -177,15 +216,15 @@ impl<'a> Table<'a> {
         let mut row = Row::new(columns.header.len());
         let mut sample = Vec::with_capacity(columns.width());
         loop {
-            let line = cells.line_of_next()?;
-            let left_out = match columns.read_row(file, cells, &self.rules, &mut self.labels, &mut row)? {
+            let line = rows.place_of_next()?;
+            let left_out = match columns.read_row(file, rows, &self.rules, &mut self.labels, &mut row)? {
                 Read::End => return Ok(()),
                 Read::Blank => Some(Reason::BlankRow),
                 Read::Incomplete => Some(Reason::MissingValue),
                 Read::Row => None,
             };
             if let Some(reason) = left_out {
-                self.findings.leave_out(split, reason, || format!("{}, line {line}", file.name()));
+                self.findings.leave_out(split, reason, || format!("{}, {line}", file.name()));
                 continue;
             }
             self.loading.keep(bytes)?;
@@ -201,10 +240,12 @@ impl<'a> Table<'a> {
     }
 
     /// Reads the header, and finds the columns in it.
-    fn columns(&mut self, split: Split, file: &Source, cells: &mut Cells<'_>) -> Result<Columns, DataError> {
+    fn columns(&mut self, split: Split, file: &Source, rows: &mut Rows<'_>) -> Result<Columns, DataError> {
         let mut lent = self.loading.lend(0)?;
-        let header = self.header(file, cells, &mut lent)?;
-        let found = find(&header, &self.wanted, &self.parameters.ordinal, &self.texts);
+        let header = self.header(file, rows, &mut lent)?;
+        let (no_data, is_line) = (rows.index_columns(), self.format == Format::Csv && self.parameters.header);
+        let names = Header { names: &header, no_data: &no_data, is_line };
+        let found = find(&names, &self.wanted, &self.parameters.ordinal, &self.texts);
         let Found { uses, inputs, unnamed } = found.map_err(|problem| file.error(problem))?;
         for place in unnamed {
             let name = || format!("{}, column {place} from 0", file.name());
@@ -220,26 +261,13 @@ impl<'a> Table<'a> {
             let (what, expected) = ("inputs of a sample", format!("at most {MAX_COLUMNS}"));
             return Err(file.error(FileProblem::Count { what, found: width, expected }));
         }
+        rows.select(&uses)?;
         Ok(Columns { header, uses, inputs, _lent: lent })
     }
 
     /// The names of the columns; their numbers if the first line is a row.
-    fn header(
-        &self,
-        file: &Source,
-        cells: &mut Cells<'_>,
-        lent: &mut Lent,
-    ) -> Result<Vec<String>, DataError> {
-        if !self.parameters.header {
-            let columns =
-                Cells::open(file, &self.rules.dialect, self.loading)?.columns(file, lent, |_| ())?.len();
-            return Ok((0..columns).map(|place| place.to_string()).collect());
-        }
-        let header = cells.columns(file, lent, |cell| String::from_utf8_lossy(cell).trim().to_owned())?;
-        if header.is_empty() {
-            return Err(file.error(FileProblem::Damaged { format: "CSV", reason: "no header".into() }));
-        }
-        Ok(header)
+    fn header(&self, file: &Source, rows: &mut Rows<'_>, lent: &mut Lent) -> Result<Vec<String>, DataError> {
+        rows.header(file, self.parameters.header, &self.rules.dialect, self.loading, lent)
     }
 
     /// Collects the texts of the columns that become one input for each, from the training split.
@@ -249,10 +277,10 @@ impl<'a> Table<'a> {
         }
         let mut texts = Texts::new(&self.wanted.one_hot, self.loading)?;
         for file in files {
-            let mut cells = Cells::open(file, &self.rules.dialect, self.loading)?;
+            let mut rows = Rows::open(self.format, file, &self.rules.dialect, self.loading)?;
             let mut lent = self.loading.lend(0)?;
-            let header = self.header(file, &mut cells, &mut lent)?;
-            texts.collect(file, &header, &mut cells)?;
+            let header = self.header(file, &mut rows, &mut lent)?;
+            texts.collect(file, &header, &mut rows)?;
         }
         (self.texts, self.lent) = texts.numbered();
         Ok(())

@@ -168,6 +168,16 @@ pub enum FileProblem {
         /// Reason.
         problem: ImageProblem,
     },
+    /// A file that a row of a table names cannot be used.
+    #[error("{place}: file {file:?}: {problem}")]
+    Named {
+        /// The row and column.
+        place: String,
+        /// The file.
+        file: String,
+        /// Reason.
+        problem: Box<FileProblem>,
+    },
     /// A label, or another value of a table, cannot be used.
     #[error("{place}: found {found}, expected {expected}")]
     Cell {
@@ -225,7 +235,7 @@ pub enum FileProblem {
         /// Its type in the file.
         found: String,
         /// The types that can be read.
-        expected: &'static str,
+        expected: String,
     },
     /// The file is not a valid table of its format.
     #[error("not a usable {format} file: {reason}")]

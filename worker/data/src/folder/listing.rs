@@ -172,7 +172,8 @@ fn ending(name: &str) -> String {
     Path::new(name).extension().and_then(OsStr::to_str).unwrap_or_default().to_lowercase()
 }
 
-fn is_image(name: &str) -> bool {
+/// Whether a name ends as that of an image.
+pub(crate) fn is_image(name: &str) -> bool {
     ENDINGS.contains(&ending(name).as_str())
 }
 

@@ -12,6 +12,7 @@ use super::parameters::{FormParameters, OnDamaged};
 use super::stored::{Stored, place};
 use crate::loading::Loading;
 use crate::report::{Findings, Notes, Reason};
+use crate::samples::Blocks;
 use crate::{DataError, Dataset, MAX_CLASSES, Split};
 use decoding::{NotDecoded, decode_all};
 use tally::Tally;
@@ -88,7 +89,6 @@ impl Collector {
     }
 
     /// Announces a number of images, so that a split that is too large is refused at its first image.
-    #[cfg(any(test, feature = "parquet"))]
     pub(crate) fn expect(&mut self, images: u64) -> Result<(), DataError> {
         self.expected = images;
         match &self.collected {
@@ -235,6 +235,11 @@ impl Collector {
     #[expect(clippy::expect_used, reason = "the form is asked for first")]
     fn stored(&mut self) -> &mut Stored {
         &mut self.collected.as_mut().expect("a form, which every image has").stored
+    }
+
+    /// The classes of the images of a split, once there are any.
+    pub(crate) fn targets(&mut self, split: Split) -> Option<&mut Blocks<u32>> {
+        self.collected.as_mut().map(|collected| collected.stored.targets(split))
     }
 
     /// Number of classes that the labels of the training split need.

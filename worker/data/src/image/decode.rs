@@ -99,9 +99,9 @@ pub struct ForeignBytes(Vec<u8>);
 
 impl ForeignBytes {
     /// Bytes that are kept: enough to recognise what is usually found in the place of an image.
-    const KEPT: usize = 64;
+    pub(crate) const KEPT: usize = 64;
 
-    pub(super) fn new(bytes: &[u8]) -> Self {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
         Self(bytes.iter().copied().take(Self::KEPT).collect())
     }
 }

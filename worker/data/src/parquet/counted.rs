@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ::parquet::column::page::{Page, PageMetadata, PageReader};
 use ::parquet::errors::{ParquetError, Result};
 
+use super::claims;
 use super::pages::Needs;
+use super::schema::Leaf;
 use crate::DataError;
 use crate::loading::{Lent, Loading};
 
@@ -13,6 +15,9 @@ use crate::loading::{Lent, Loading};
 pub(super) struct Counted {
     pages: Box<dyn PageReader>,
     needs: Needs,
+    /// Number of lists around a value, and whether there are definition levels.
+    lists: i16,
+    nulls: bool,
     loading: Loading,
     held: Held,
 }
@@ -41,9 +46,15 @@ impl Held {
 }
 
 impl Counted {
-    pub(super) fn new(pages: Box<dyn PageReader>, needs: Needs, loading: &Loading) -> (Self, Held) {
+    pub(super) fn new(
+        pages: Box<dyn PageReader>,
+        needs: Needs,
+        leaf: &Leaf,
+        loading: &Loading,
+    ) -> (Self, Held) {
         let held = Held::default();
-        (Self { pages, needs, loading: loading.clone(), held: held.clone() }, held)
+        let (lists, nulls) = (leaf.lists, leaf.defined > 0);
+        (Self { pages, needs, lists, nulls, loading: loading.clone(), held: held.clone() }, held)
     }
 
     fn read(&mut self) -> std::result::Result<Option<Page>, ParquetError> {
@@ -52,6 +63,8 @@ impl Counted {
         let mut lent = self.loading.lend(self.needs.page).map_err(refused)?;
         let Some(page) = self.pages.get_next_page()? else { return Ok(None) };
         lent.shrink(page.buffer().len() as u64);
+        let claimed = claims::of_page(&page, self.lists, self.nulls).map_err(ParquetError::General)?;
+        lent.grow(claimed).map_err(refused)?;
         if page.is_data_page() {
             self.held.pages().data.push(lent);
         } else {

@@ -17,10 +17,12 @@ const TEXT: u64 = 1 << 24;
 
 type Number = Option<i64>;
 
-/// A struct's integers and lengths of texts by field, and those of the structs within it.
+/// A struct's integers, truth values and lengths of texts by field, and those of the structs within it.
 #[derive(Default)]
 pub(super) struct Fields {
     numbers: [Number; FIELDS],
+    truths: [Option<bool>; FIELDS],
+    lengths: [Option<u64>; FIELDS],
     structs: [Option<Box<Fields>>; FIELDS],
 }
 
@@ -29,6 +31,16 @@ impl Fields {
         let number = self.numbers.get(field).copied().flatten();
         let number = number.and_then(|number| u64::try_from(number).ok());
         number.ok_or_else(|| format!("a page's field {field} is no count"))
+    }
+
+    /// A truth value.
+    pub(super) fn truth(&self, field: usize) -> Option<bool> {
+        self.truths.get(field).copied().flatten()
+    }
+
+    /// The length of a text.
+    pub(super) fn length(&self, field: usize) -> Option<u64> {
+        self.lengths.get(field).copied().flatten()
     }
 
     pub(super) fn nested(&self, field: usize) -> Option<&Fields> {
@@ -111,8 +123,13 @@ impl<'a> Headers<'a> {
                 8 => {
                     let length = self.varint()?;
                     self.skip(length)?;
-                    if let Some(kept) = place.and_then(|place| fields.numbers.get_mut(place)) {
-                        *kept = i64::try_from(length).ok();
+                    if let Some(kept) = place.and_then(|place| fields.lengths.get_mut(place)) {
+                        *kept = Some(length);
+                    }
+                }
+                1 | 2 => {
+                    if let Some(kept) = place.and_then(|place| fields.truths.get_mut(place)) {
+                        *kept = Some(kind == 1);
                     }
                 }
                 4..=6 => {

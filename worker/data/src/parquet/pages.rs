@@ -3,9 +3,8 @@
 
 use std::fs::File;
 
-use ::parquet::basic::Encoding;
-
 use super::headers::{Fields, Headers};
+use super::packing::Packing;
 use crate::loading::Loading;
 
 /// Deepest nesting of a page header.
@@ -28,7 +27,11 @@ const UNCOMPRESSED_SIZE: usize = 2;
 const COMPRESSED_SIZE: usize = 3;
 const DATA_PAGE: usize = 5;
 const DICTIONARY_PAGE: usize = 7;
-const DATA_PAGE_2: usize = 8;
+pub(super) const DATA_PAGE_2: usize = 8;
+/// Numbers of the encodings that are read: PLAIN, PLAIN_DICTIONARY, RLE, DELTA_BINARY_PACKED, DELTA_LENGTH_BYTE_ARRAY,
+/// DELTA_BYTE_ARRAY, RLE_DICTIONARY and BYTE_STREAM_SPLIT.
+const ENCODINGS: [u64; 8] = [0, 2, 3, 5, 6, DELTA_BYTE_ARRAY, 8, 9];
+const DELTA_BYTE_ARRAY: u64 = 7;
 /// Bytes of an entry of a dictionary in memory.
 const ENTRY: u64 = 40;
 
@@ -86,7 +89,7 @@ fn schema(reader: &mut Headers<'_>) -> Result<u64, String> {
             *children -= 1;
             *path
         });
-        let path = around.saturating_add(element.number(NAME).unwrap_or(0) + PART);
+        let path = around.saturating_add(element.length(NAME).unwrap_or(0) + PART);
         match element.number(CHILDREN) {
             Ok(children) if children > 0 => open.push((children, path)),
             _ => paths = paths.saturating_add(path),
@@ -105,16 +108,18 @@ pub(super) struct Needs {
     pub(super) page: u64,
     /// Bytes of the entries of the dictionary.
     pub(super) dictionary: u64,
+    /// Whether values are put together from others, so that they do not stand in a page.
+    pub(super) put_together: bool,
 }
 
-/// Checks all pages of a column chunk: none may be larger than the memory limit or than the rest of the chunk, no
-/// dictionary may have more entries than fit into it, and every encoding must be `readable`.
+/// Checks all pages of a column chunk that begins at a byte and has so many: none may be larger than the memory limit or
+/// than the rest of the chunk, or hold more than it claims, no dictionary may have more entries than fit into it, and every
+/// encoding must be known.
 pub(super) fn check(
     file: &File,
-    start: u64,
-    length: u64,
+    (start, length): (u64, u64),
     loading: &Loading,
-    readable: impl Fn(Encoding) -> bool,
+    packing: Option<Packing>,
 ) -> Result<Needs, String> {
     let limit = loading.limit();
     let size = file.metadata().map_err(|error| error.to_string())?.len();
@@ -134,32 +139,38 @@ pub(super) fn check(
                 end - reader.position
             ));
         }
-        needs.page = needs.page.max(unpacked + packed);
-        needs.dictionary = needs.dictionary.max(check_content(&page, unpacked, &readable)?);
+        let work = packing.map_or(0, |packing| packing.work(unpacked));
+        needs.page = needs.page.max(unpacked.saturating_add(packed).saturating_add(work));
+        needs.dictionary = needs.dictionary.max(check_dictionary(&page, unpacked)?);
+        needs.put_together |= check_encoding(&page)?;
+        if let Some(packing) = packing {
+            packing.check(&page, file, (reader.position, packed), unpacked, loading)?;
+        }
         reader.seek(reader.position + packed)?;
     }
     Ok(needs)
 }
 
-/// Checks what a page claims to contain; returns the bytes of a dictionary's entries in memory.
-fn check_content(page: &Fields, size: u64, readable: &dyn Fn(Encoding) -> bool) -> Result<u64, String> {
-    let mut needed = 0;
-    if let Some(dictionary) = page.nested(DICTIONARY_PAGE) {
-        // An entry of any type that is read takes at least four bytes.
-        let entries = dictionary.number(1)?;
-        if entries > size / 4 {
-            return Err(format!("a dictionary of {entries} entries in {size} bytes"));
-        }
-        needed = entries * ENTRY;
+/// Checks how many entries a dictionary claims; returns their bytes in memory.
+fn check_dictionary(page: &Fields, size: u64) -> Result<u64, String> {
+    let Some(dictionary) = page.nested(DICTIONARY_PAGE) else { return Ok(0) };
+    // Entries take four bytes at least, but for those of a fixed length, which may have a single byte.
+    let entries = dictionary.number(1)?;
+    if entries > size {
+        return Err(format!("a dictionary of {entries} entries in {size} bytes"));
     }
+    Ok(entries * ENTRY)
+}
+
+/// Checks the encoding of a data page; returns whether its values are put together from others.
+fn check_encoding(page: &Fields) -> Result<bool, String> {
     for (data, field) in [(page.nested(DATA_PAGE), 2), (page.nested(DATA_PAGE_2), 4)] {
         let Some(data) = data else { continue };
-        let number = data.number(field)?;
-        let known = [(0, Encoding::PLAIN), (2, Encoding::PLAIN_DICTIONARY), (8, Encoding::RLE_DICTIONARY)];
-        let known = known.iter().find(|(code, _)| *code == number).map(|(_, encoding)| *encoding);
-        if !known.is_some_and(readable) {
-            return Err(format!("encoding {number}, expected plain or dictionary"));
+        match data.number(field)? {
+            DELTA_BYTE_ARRAY => return Ok(true),
+            known if ENCODINGS.contains(&known) => {}
+            number => return Err(format!("encoding {number} of Parquet, expected one of {ENCODINGS:?}")),
         }
     }
-    Ok(needed)
+    Ok(false)
 }

@@ -1,12 +1,15 @@
 //! The columns of a table while its rows are read.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::cells::{Cell, Cells};
 use super::header::{Use, listed, shorten};
 use super::labels::{Label, Labels};
 use super::numbers::{boolean, is_missing, number};
 use super::parameters::{Dialect, Missing, Policy};
+use super::picture::Picture;
+use super::rows::{Entry, Place, Rows, Value};
+use crate::folder::is_image as is_image_name;
 use crate::loading::Lent;
 use crate::source::Source;
 use crate::{DataError, FileProblem};
@@ -22,9 +25,10 @@ pub(super) struct Columns {
     pub(super) _lent: Lent,
 }
 
-/// A row: the numbers by column, or the places of texts, and the label.
+/// A row: the numbers by column, or the places of texts, the image if there are images, and the label.
 pub(super) struct Row {
     pub(super) values: Vec<f32>,
+    pub(super) picture: Picture,
     pub(super) label: u32,
     /// Values that were missing and replaced, and truth values.
     pub(super) replaced: u64,
@@ -33,7 +37,8 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn new(columns: usize) -> Self {
-        Self { values: vec![0.0; columns], label: 0, replaced: 0, booleans: 0 }
+        let picture = Picture::File(Vec::new());
+        Self { values: vec![0.0; columns], picture, label: 0, replaced: 0, booleans: 0 }
     }
 }
 
@@ -53,8 +58,11 @@ pub(super) struct Rules {
     pub(super) missing: Missing,
 }
 
+/// What is expected of an input.
+const NUMBER: &str = "a finite number";
+
 /// What is wrong with a cell.
-enum Wrong {
+pub(super) enum Wrong {
     /// Nothing stands there; this was expected.
     Missing(&'static str),
     /// Something else than this stands there.
@@ -82,7 +90,7 @@ impl Columns {
     pub(super) fn read_row(
         &self,
         file: &Source,
-        cells: &mut Cells<'_>,
+        rows: &mut Rows<'_>,
         rules: &Rules,
         labels: &mut Labels,
         row: &mut Row,
@@ -91,23 +99,22 @@ impl Columns {
         (row.replaced, row.booleans) = (0, 0);
         loop {
             let place = progress.cells;
-            let line = cells.line_of_next()?;
-            let Some(Cell { bytes, ends_row }) = cells.next(|| self.place(line, place))? else {
+            let line = rows.place_of_next()?;
+            let Some(Entry { value, ends_row }) = rows.next(|| self.place(line, place))? else {
                 return Ok(Read::End);
             };
-            let text = bytes.trim_ascii();
-            progress.has_content |= !text.is_empty();
+            progress.has_content |= !value.is_empty();
             match self.uses.get(place) {
                 // Spreadsheets end rows with empty cells.
-                None if text.is_empty() => {}
+                None if value.is_empty() => {}
                 None => return Err(self.wrong_length(file, line, "more")),
-                Some(usage) => match row.take(text, place, usage, rules, labels) {
+                Some(usage) => match row.take(value, place, usage, rules, labels) {
                     Ok(()) => {}
                     Err(Wrong::Missing(expected)) => {
-                        progress.missing.get_or_insert_with(|| (place, shown(text), expected));
+                        progress.missing.get_or_insert_with(|| (place, value.shown(), expected));
                     }
                     Err(Wrong::Value(expected)) => {
-                        return Err(self.refused(file, line, place, shown(text), expected));
+                        return Err(self.refused(file, line, place, value.shown(), expected));
                     }
                     Err(Wrong::Other(error)) => return Err(error),
                 },
@@ -120,7 +127,13 @@ impl Columns {
     }
 
     /// What a row is whose cells have been read.
-    fn finish(&self, file: &Source, line: u64, rules: &Rules, progress: Progress) -> Result<Read, DataError> {
+    fn finish(
+        &self,
+        file: &Source,
+        line: Place,
+        rules: &Rules,
+        progress: Progress,
+    ) -> Result<Read, DataError> {
         if !progress.has_content {
             return Ok(Read::Blank);
         }
@@ -138,63 +151,96 @@ impl Columns {
         }
     }
 
-    fn refused(&self, file: &Source, line: u64, place: usize, found: String, expected: String) -> DataError {
+    fn refused(
+        &self,
+        file: &Source,
+        line: Place,
+        place: usize,
+        found: String,
+        expected: String,
+    ) -> DataError {
         file.error(FileProblem::Cell { place: self.place(line, place), found, expected })
     }
 
-    fn wrong_length(&self, file: &Source, line: u64, found: &str) -> DataError {
+    fn wrong_length(&self, file: &Source, line: Place, found: &str) -> DataError {
         let expected = self.uses.len();
-        let reason = format!("line {line} has {found} cells, expected {expected} as in the first line");
+        let reason = format!("{line} has {found} cells, expected {expected} as in the first line");
         file.error(FileProblem::Damaged { format: "CSV", reason })
     }
 
     /// Describes a cell, for errors.
-    fn place(&self, line: u64, place: usize) -> String {
+    pub(super) fn place(&self, line: Place, place: usize) -> String {
         match self.header.get(place) {
-            Some(name) => format!("line {line}, column {:?}", shorten(name)),
-            None => format!("line {line}, behind the last column"),
+            Some(name) => format!("{line}, column {:?}", shorten(name)),
+            None => format!("{line}, behind the last column"),
         }
     }
 }
 
-/// A cell for errors.
-fn shown(cell: &[u8]) -> String {
-    format!("{:?}", shorten(String::from_utf8_lossy(cell).trim()))
-}
-
 impl Row {
-    /// Takes the value of the cell in a column.
+    /// Takes the value in a column.
     fn take(
         &mut self,
-        cell: &[u8],
+        value: Value<'_>,
         place: usize,
         usage: &Use,
         rules: &Rules,
         labels: &mut Labels,
     ) -> Result<(), Wrong> {
-        if *usage == Use::Nothing {
-            return Ok(());
-        }
-        let text = std::str::from_utf8(cell).map_err(|_| Wrong::Value("UTF-8".to_owned()))?.trim();
         match usage {
-            Use::Nothing => {}
-            Use::Label => match labels.read(text).map_err(Wrong::Other)? {
-                Label::Class(class) => self.label = class,
-                Label::Missing => return Err(Wrong::Missing("a label")),
-                Label::Wrong(expected) => return Err(Wrong::Value(expected)),
-            },
-            Use::Number => self.values[place] = self.number(text, rules)?,
-            Use::Ordinal(_) | Use::OneHot(_) if text.is_empty() => return Err(Wrong::Missing("a text")),
-            Use::Ordinal(texts) | Use::OneHot(texts) => {
-                let code = texts.get(text).ok_or_else(|| Wrong::Value(one_of(texts)))?;
-                self.values[place] = *code as f32;
+            Use::Nothing => Ok(()),
+            Use::Image => self.picture.take(value).map_err(|expected| match value.is_empty() {
+                true => Wrong::Missing(expected),
+                false => Wrong::Value(expected.to_owned()),
+            }),
+            Use::Number => {
+                self.values[place] = match value {
+                    Value::Text(_) => self.text_as_number(&text(value)?, rules)?,
+                    Value::Truth(value) => {
+                        self.booleans += 1;
+                        f32::from(u8::from(value))
+                    }
+                    Value::Whole(value) => value as f32,
+                    Value::Number(value) if (value as f32).is_finite() => value as f32,
+                    Value::Number(value) if !value.is_nan() => return Err(Wrong::Value(NUMBER.to_owned())),
+                    _ => self.missing_number(rules)?,
+                };
+                Ok(())
             }
+            Use::Label => self.take_label(&text(value)?, labels),
+            Use::Ordinal(texts) | Use::OneHot(texts) => {
+                let text = text(value)?;
+                if text.is_empty() {
+                    return Err(Wrong::Missing("a text"));
+                }
+                let code = texts.get(text.as_ref()).ok_or_else(|| Wrong::Value(one_of(texts)))?;
+                self.values[place] = *code as f32;
+                Ok(())
+            }
+        }
+    }
+
+    fn take_label(&mut self, text: &str, labels: &mut Labels) -> Result<(), Wrong> {
+        match labels.read(text).map_err(Wrong::Other)? {
+            Label::Class(class) => self.label = class,
+            Label::Missing => return Err(Wrong::Missing("a label")),
+            Label::Wrong(expected) => return Err(Wrong::Value(expected)),
         }
         Ok(())
     }
 
-    fn number(&mut self, text: &str, rules: &Rules) -> Result<f32, Wrong> {
-        const EXPECTED: &str = "a finite number";
+    /// The number that stands for a missing one, if the job has it.
+    fn missing_number(&mut self, rules: &Rules) -> Result<f32, Wrong> {
+        match rules.missing {
+            Missing::Replace(number) => {
+                self.replaced += 1;
+                Ok(number)
+            }
+            Missing::Policy(_) => Err(Wrong::Missing(NUMBER)),
+        }
+    }
+
+    fn text_as_number(&mut self, text: &str, rules: &Rules) -> Result<f32, Wrong> {
         if let Some(number) = number(text, &rules.dialect) {
             return Ok(number);
         }
@@ -202,13 +248,9 @@ impl Row {
             self.booleans += 1;
             return Ok(f32::from(u8::from(value)));
         }
-        match rules.missing {
-            _ if !is_missing(text) => Err(Wrong::Value(EXPECTED.to_owned())),
-            Missing::Replace(number) => {
-                self.replaced += 1;
-                Ok(number)
-            }
-            Missing::Policy(_) => Err(Wrong::Missing(EXPECTED)),
+        match is_missing(text) {
+            true => self.missing_number(rules),
+            false => Err(Wrong::Value(not_a_number(text))),
         }
     }
 
@@ -225,6 +267,28 @@ impl Row {
             }
         }
     }
+}
+
+/// What is expected in the place of a text that is no number.
+fn not_a_number(text: &str) -> String {
+    if is_image_name(text) {
+        return format!("{NUMBER}; image = \"COLUMN\" reads the images that a column names");
+    }
+    NUMBER.to_owned()
+}
+
+/// A value as text.
+pub(super) fn text(value: Value<'_>) -> Result<Cow<'_, str>, Wrong> {
+    Ok(match value {
+        Value::Text(bytes) => {
+            let text = std::str::from_utf8(bytes).map_err(|_| Wrong::Value("UTF-8".to_owned()))?;
+            Cow::Borrowed(text.trim())
+        }
+        Value::Truth(value) => Cow::Borrowed(if value { "true" } else { "false" }),
+        Value::Whole(value) => Cow::Owned(value.to_string()),
+        Value::Number(value) if !value.is_nan() => Cow::Owned(value.to_string()),
+        _ => Cow::Borrowed(""),
+    })
 }
 
 /// The texts of a column, for errors.

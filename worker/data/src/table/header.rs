@@ -16,6 +16,8 @@ pub(super) enum Use {
     #[default]
     Nothing,
     Label,
+    /// Images: names of files, their bytes, or pixels.
+    Image,
     Number,
     /// Texts, of which each is a number: its place in the order of the job.
     Ordinal(HashMap<String, u32>),
@@ -27,7 +29,7 @@ impl Use {
     /// Number of inputs that the column becomes.
     pub(super) fn width(&self) -> usize {
         match self {
-            Self::Nothing | Self::Label => 0,
+            Self::Nothing | Self::Label | Self::Image => 0,
             Self::Number | Self::Ordinal(_) => 1,
             Self::OneHot(texts) => texts.len(),
         }
@@ -43,9 +45,18 @@ pub(super) struct Found {
     pub(super) unnamed: Vec<usize>,
 }
 
+/// The names of a file's columns.
+pub(super) struct Header<'a> {
+    pub(super) names: &'a [String],
+    /// Those that are no data.
+    pub(super) no_data: &'a [String],
+    /// Whether they stand in the first line of a text, which may be a row in truth.
+    pub(super) is_line: bool,
+}
+
 /// The use of each column of a header. `texts` are the texts of the columns that become one input for each.
 pub(super) fn find(
-    header: &[String],
+    header: &Header<'_>,
     wanted: &Wanted,
     ordinal: &BTreeMap<String, Vec<String>>,
     texts: &HashMap<String, HashMap<String, u32>>,
@@ -57,10 +68,10 @@ pub(super) fn find(
         None => others(&index, label, wanted)?,
     };
     if inputs.is_empty() {
-        let expected = format!("at least one; there are {}", listed(header));
+        let expected = format!("at least one; there are {}", listed(header.names));
         return Err(FileProblem::Count { what: "columns of inputs", found: 0, expected });
     }
-    let mut uses = vec![Use::Nothing; header.len()];
+    let mut uses = vec![Use::Nothing; header.names.len()];
     inputs.iter().for_each(|&place| uses[place] = Use::Number);
     for name in &wanted.one_hot {
         let texts = texts.get(name).cloned().unwrap_or_default();
@@ -76,10 +87,10 @@ pub(super) fn find(
 
 /// The places of all columns that have a name and are not the label or excluded, and of those without a name.
 fn others(index: &Index<'_>, label: usize, wanted: &Wanted) -> Result<(Vec<usize>, Vec<usize>), FileProblem> {
-    let header = index.header;
+    let header = index.header.names;
     wanted.exclude.iter().try_for_each(|name| index.find(name).map(|_| ()))?;
-    let (unnamed, named): (Vec<usize>, Vec<usize>) =
-        (0..header.len()).partition(|&place| is_unnamed(&header[place]));
+    let (unnamed, named): (Vec<usize>, Vec<usize>) = (0..header.len())
+        .partition(|&place| is_unnamed(&header[place]) || index.header.no_data.contains(&header[place]));
     let used = |place: &usize| *place != label && !wanted.exclude.contains(&header[*place]);
     let inputs = named.into_iter().filter(used).map(|place| index.find(&header[place]));
     Ok((inputs.collect::<Result<_, _>>()?, unnamed))
@@ -101,36 +112,43 @@ fn declare(index: &Index<'_>, uses: &mut [Use], name: &str, usage: Use) -> Resul
 
 /// Whether a name is none: pandas writes the numbers of rows without one, and reads that as a name of its own.
 fn is_unnamed(name: &str) -> bool {
-    let number = name.strip_prefix("Unnamed: ");
+    let number =
+        name.strip_prefix("Unnamed: ").or_else(|| name.strip_prefix("__index_level_")?.strip_suffix("__"));
     name.is_empty() || number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The places of the names of a header.
-struct Index<'a> {
-    header: &'a [String],
+pub(super) struct Index<'a> {
+    header: &'a Header<'a>,
     /// The place of each name, and whether there is a second one.
     places: HashMap<&'a str, (usize, bool)>,
 }
 
 impl<'a> Index<'a> {
-    fn new(header: &'a [String]) -> Self {
-        let mut places: HashMap<&str, (usize, bool)> = HashMap::with_capacity(header.len());
-        for (place, name) in header.iter().enumerate() {
+    pub(super) fn new(header: &'a Header<'a>) -> Self {
+        let mut places: HashMap<&str, (usize, bool)> = HashMap::with_capacity(header.names.len());
+        for (place, name) in header.names.iter().enumerate() {
             places.entry(name).and_modify(|(_, twice)| *twice = true).or_insert((place, false));
         }
         Self { header, places }
     }
 
-    fn find(&self, column: &str) -> Result<usize, FileProblem> {
-        let (header, name) = (self.header, || shorten(column));
+    /// The place of a column.
+    pub(super) fn find(&self, column: &str) -> Result<usize, FileProblem> {
+        let (header, name) = (self.header.names, || shorten(column));
         match self.places.get(column) {
             Some((_, true)) => Err(FileProblem::ColumnTwice { column: name(), present: listed(header) }),
             Some(&(place, false)) => Ok(place),
-            None if header.iter().all(|name| is_number(name)) => {
+            None if self.header.is_line && header.iter().all(|name| is_number(name)) => {
                 Err(FileProblem::NoHeader { column: name() })
             }
-            None => Err(FileProblem::NoColumn { column: name(), present: listed(header) }),
+            None => Err(self.missing(column)),
         }
+    }
+
+    /// That a column is missing.
+    pub(super) fn missing(&self, column: &str) -> FileProblem {
+        FileProblem::NoColumn { column: shorten(column), present: listed(self.header.names) }
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Labels {
     classes: usize,
     /// The class of each text; while the training split is read, in the order in which they occur.
     known: HashMap<String, u32>,
+    /// The names of classes that are numbers in the files, if these have names for them.
+    named: Vec<String>,
     /// Whether the training split was read, so that no text is new.
     complete: bool,
     lent: Lent,
@@ -38,7 +40,21 @@ impl Labels {
     pub(super) fn new(kind: LabelKind, classes: Option<usize>, loading: &Loading) -> Result<Self, DataError> {
         let lent = loading.lend(0)?;
         let classes = classes.unwrap_or(MAX_CLASSES);
-        Ok(Self { kind, found: None, classes, known: HashMap::new(), complete: false, lent })
+        let (known, named) = (HashMap::new(), Vec::new());
+        Ok(Self { kind, found: None, classes, known, named, complete: false, lent })
+    }
+
+    /// The files have names for the numbers of the classes; they have no meaning where each label is a text.
+    pub(super) fn name(&mut self, names: Vec<String>) {
+        if self.kind != LabelKind::Text {
+            self.classes = self.classes.min(names.len());
+            self.named = names;
+        }
+    }
+
+    /// Number of classes that have names in the files.
+    pub(super) fn named(&self) -> Option<usize> {
+        (!self.named.is_empty()).then_some(self.named.len())
     }
 
     /// The label that a cell has.
@@ -90,9 +106,12 @@ impl Labels {
         format!("a label that the training split has, too: {}", listed(names))
     }
 
-    /// Ends the training split: texts become classes in their order. Returns their names; none if labels are numbers.
-    pub(super) fn complete(&mut self, targets: &mut Blocks<u32>) -> Vec<String> {
+    /// Ends the training split: texts become classes in their order. Returns the names of the classes, if they have any.
+    pub(super) fn complete(&mut self, targets: Option<&mut Blocks<u32>>) -> Vec<String> {
         self.complete = true;
+        if !self.named.is_empty() {
+            return std::mem::take(&mut self.named);
+        }
         let mut names: Vec<String> = self.known.keys().cloned().collect();
         names.sort_unstable();
         let mut classes = vec![0; names.len()];
@@ -102,7 +121,7 @@ impl Labels {
                 *place = class as u32;
             }
         }
-        if !names.is_empty() {
+        if let Some(targets) = targets.filter(|_| !names.is_empty()) {
             targets.for_each_mut(|target| *target = classes[*target as usize]);
         }
         names

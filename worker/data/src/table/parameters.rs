@@ -5,13 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use lookbehind_common::job::{JobError, Parameters};
 use serde::Deserialize;
 
+use super::rows::Format;
+use crate::image::FormParameters;
 use crate::source::Paths;
 use crate::{check_classes, keys};
+
+/// Keys that only texts need.
+const OF_TEXTS: [&str; 5] = ["header", "delimiter", "quote", "decimal", "thousands"];
 
 /// Keys of `[data]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CsvParameters {
+pub(super) struct TableParameters {
     pub(super) train: Paths,
     pub(super) test: Option<Paths>,
     /// The column of labels.
@@ -20,19 +25,23 @@ pub(super) struct CsvParameters {
     #[serde(default)]
     pub(super) labels: LabelKind,
     /// The columns of inputs; by default all others that have a name.
-    columns: Option<Vec<Name>>,
+    pub(super) columns: Option<Vec<Name>>,
     /// Columns that are not used.
     #[serde(default)]
-    exclude: Vec<Name>,
+    pub(super) exclude: Vec<Name>,
     /// Columns of texts, of which each becomes as many inputs as it has different texts.
     #[serde(default)]
-    one_hot: Vec<Name>,
+    pub(super) one_hot: Vec<Name>,
     /// Columns of texts that become numbers, in the order in which the texts stand here.
     #[serde(default)]
     pub(super) ordinal: BTreeMap<String, Vec<String>>,
     /// Shape of a sample; by default [number of inputs].
     pub(super) shape: Option<Vec<usize>>,
     classes: Option<u64>,
+    /// The column of images.
+    pub(super) image: Option<Name>,
+    /// The folder of the files that a column of images names; that of the table by default.
+    pub(super) root: Option<String>,
     /// What stands between two cells; found in the first line by default.
     delimiter: Option<String>,
     /// What stands around a cell that has a delimiter in it.
@@ -49,6 +58,12 @@ pub(super) struct CsvParameters {
     /// What happens where a value is missing.
     #[serde(default)]
     pub(super) missing: Missing,
+    /// The form of the images.
+    #[serde(skip)]
+    pub(super) form: FormParameters,
+    /// A key of the form that the job has.
+    #[serde(skip)]
+    pub(super) of_form: Option<&'static str>,
 }
 
 fn quote() -> char {
@@ -66,7 +81,7 @@ fn yes() -> bool {
 /// The name of a column, or its number where columns have no names.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged, expecting = "expected the name of a column, or its number")]
-enum Name {
+pub(super) enum Name {
     Text(String),
     Number(u32),
 }
@@ -146,9 +161,24 @@ pub(super) struct Wanted {
     pub(super) one_hot: BTreeSet<String>,
 }
 
-impl CsvParameters {
-    pub(super) fn parse(parameters: &Parameters) -> Result<Self, JobError> {
-        keys::parse(parameters, &[])
+impl TableParameters {
+    pub(super) fn parse(format: Format, parameters: &Parameters) -> Result<Self, JobError> {
+        let given = |key: &&&'static str| parameters.contains_key(**key);
+        if let (Format::Parquet, Some(key)) = (format, OF_TEXTS.iter().find(given)) {
+            return Err(JobError::new(&format!("data.{key}"), "has no meaning for Parquet files; remove it"));
+        }
+        let of_form = FormParameters::KEYS.iter().find(given).copied();
+        let (form, rest) = FormParameters::take(parameters)?;
+        let hidden: &[&str] = if format == Format::Parquet { &OF_TEXTS } else { &[] };
+        let parsed: Self = keys::parse_without(&rest, &FormParameters::KEYS, hidden)?;
+        let parsed = Self { form, of_form, ..parsed };
+        parsed.check_content(format)?;
+        Ok(parsed)
+    }
+
+    /// The column of images, if the job names it.
+    pub(super) fn image(&self) -> Option<String> {
+        self.image.clone().map(Name::into_text)
     }
 
     pub(super) fn classes(&self) -> Result<Option<usize>, JobError> {

@@ -6,9 +6,9 @@ mod utf16;
 use std::io::{BufRead, BufReader, Cursor, Read};
 
 use super::parameters::{Delimiter, Dialect};
-use crate::DataError;
 use crate::loading::Loading;
 use crate::source::Source;
+use crate::{DataError, FileProblem};
 use squeezed::Squeezed;
 use utf16::Utf16;
 
@@ -20,6 +20,9 @@ const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 const UTF8: [u8; 3] = [0xef, 0xbb, 0xbf];
 const LITTLE: [u8; 2] = [0xff, 0xfe];
 const BIG: [u8; 2] = [0xfe, 0xff];
+
+/// The first bytes of a file of another kind of tables.
+const PARQUET: &[u8] = b"PAR1";
 
 type Reader = Box<dyn BufRead + Send>;
 
@@ -39,6 +42,10 @@ impl Text {
             _ => reader,
         };
         let (start, mut reader) = peek(file, reader, START)?;
+        if start.starts_with(PARQUET) {
+            let reason = "it is a Parquet file: kind = \"parquet\" reads it".to_owned();
+            return Err(file.error(FileProblem::Damaged { format: "CSV", reason }));
+        }
         let mark = if start.starts_with(&UTF8) { UTF8.len() } else { 0 };
         let line = start[mark..].split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
         // Spreadsheets say what stands between cells in a line of its own.

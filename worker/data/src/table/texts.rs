@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::COLUMN;
-use super::cells::{Cell, Cells};
+use super::columns::text;
+use super::header::Use;
+use super::rows::{Entry, Rows};
 use crate::loading::{Lent, Loading};
 use crate::source::Source;
 use crate::{DataError, FileProblem};
@@ -28,12 +30,18 @@ impl Texts {
         &mut self,
         file: &Source,
         header: &[String],
-        cells: &mut Cells<'_>,
+        rows: &mut Rows<'_>,
     ) -> Result<(), DataError> {
+        let uses = header.iter().map(|name| match self.texts.contains_key(name) {
+            true => Use::OneHot(HashMap::new()),
+            false => Use::Nothing,
+        });
+        rows.select(&uses.collect::<Vec<_>>())?;
         let mut place = 0;
-        while let Some(Cell { bytes, ends_row }) = cells.next(|| format!("cell {place} of a row"))? {
+        while let Some(Entry { value, ends_row }) = rows.next(|| format!("cell {place} of a row"))? {
             if let Some(texts) = header.get(place).and_then(|name| self.texts.get_mut(name)) {
-                let text = String::from_utf8_lossy(bytes.trim_ascii());
+                // A text that is none is refused where its row is read.
+                let text = text(value).unwrap_or_default();
                 if !text.is_empty() && !texts.contains(text.as_ref()) {
                     self.lent.grow(COLUMN + 2 * text.len() as u64)?;
                     texts.insert(text.into_owned());
