@@ -56,6 +56,7 @@ impl Backend for ConstantBackend {
             train_samples: samples,
             test_samples: 0,
             data_fingerprint: Digest::of(b"constant"),
+            class_names: Vec::new(),
         };
         Ok(Box::new(ConstantJob { description, samples, gradients: FlatBufferPool::new(READY) }))
     }
