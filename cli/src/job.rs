@@ -4,7 +4,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use lookbehind_common::digest::Digest;
-use lookbehind_common::job::{Init, JobError, JobFile, JobSpec, Setting, apply_settings, parse_toml};
+use lookbehind_common::job::{
+    Init, JobError, JobFile, JobSpec, RenamedFile, Setting, apply_settings, parse_toml,
+};
 use lookbehind_common::layout::Layout;
 use lookbehind_common::model_file;
 use lookbehind_proto::v1;
@@ -40,7 +42,7 @@ pub struct JobSource {
 pub struct InitialWeights {
     /// Path of the file.
     pub path: PathBuf,
-    /// Its content.
+    /// Its content, with the names that the job asks for.
     pub bytes: bytes::Bytes,
     /// BLAKE3 of its content, which identifies it in messages.
     pub digest: Digest,
@@ -114,7 +116,10 @@ impl JobSource {
         let wrong = |source| CliError::Job { label: label.clone(), source };
         let mut file = parse_toml(&text).map_err(wrong)?;
         let init = match &file.model.init {
-            Some(Init::File(path)) => Some(InitialWeights::read(&label, folder.join(path))?),
+            Some(Init::File(path)) => Some(InitialWeights::read(&label, folder.join(path), "")?),
+            Some(Init::Renamed(RenamedFile { file, strip_prefix })) => {
+                Some(InitialWeights::read(&label, folder.join(file), strip_prefix)?)
+            }
             Some(Init::Job(_)) | None => None,
         };
         if let Some(init) = &init {
@@ -168,11 +173,16 @@ pub(crate) fn job_toml(job: &v1::Job) -> Result<String, CliError> {
 }
 
 impl InitialWeights {
-    fn read(label: &str, path: PathBuf) -> Result<Self, CliError> {
+    /// Reads a file and takes a prefix off the names of its tensors, unless it is empty.
+    fn read(label: &str, path: PathBuf, prefix: &str) -> Result<Self, CliError> {
         let wrong = |problem: String| wrong_init(label, &path, &problem);
         let bytes = std::fs::read(&path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
         SafeTensors::deserialize(&bytes)
             .map_err(|error| wrong(format!("not a usable safetensors file: {error}")))?;
+        let bytes = match prefix {
+            "" => bytes,
+            prefix => model_file::without_prefix(&bytes, prefix).map_err(|error| wrong(error.to_string()))?,
+        };
         Ok(Self { path, digest: Digest::of(&bytes), bytes: bytes.into() })
     }
 }

@@ -123,6 +123,8 @@ pub fn backend(
 ) -> Result<Arc<CandleBackend>, DeviceError> {
     let environment = DataEnvironment {
         remote,
+        // The files are those of whoever runs this process.
+        absolute_paths: true,
         ..DataEnvironment::local(data.to_owned(), WorkerConfig::DEFAULT_MEMORY_LIMIT)
     };
     let threads = available_parallelism().map_or(1, NonZero::get) / usize::from(workers.max(1));

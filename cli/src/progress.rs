@@ -101,12 +101,17 @@ impl Progress {
             }
             None => {
                 if self.lines.is_due(Instant::now(), step.test.is_some(), step.outer_step == self.total) {
-                    let (done, total, epoch) = (step.outer_step, self.total, step.epoch + 1);
-                    self.console
-                        .note(format_args!("outer step {done}/{total}  epoch {epoch}  {}", self.text(step)));
+                    self.console.note(self.line(step));
                 }
             }
         }
+    }
+
+    /// A plain line. The total is left out until it is known.
+    fn line(&self, step: &v1::OuterStepMetrics) -> String {
+        let total = if self.total > 0 { format!("/{}", self.total) } else { String::new() };
+        let (done, epoch) = (step.outer_step, step.epoch + 1);
+        format!("outer step {done}{total}  epoch {epoch}  {}", self.text(step))
     }
 
     /// Removes the bar.
@@ -118,11 +123,18 @@ impl Progress {
 
     /// The text of the bar. The most important values come first, because narrow terminals cut off the end.
     fn text(&self, step: &v1::OuterStepMetrics) -> String {
-        let left = duration(self.speed.seconds_left(self.total.saturating_sub(step.outer_step)));
+        let left = match self.total {
+            // Not known yet.
+            0 => String::new(),
+            total => {
+                let steps = total.saturating_sub(step.outer_step);
+                format!("  {} left", duration(self.speed.seconds_left(steps)))
+            }
+        };
         let samples = HumanCount(self.speed.samples_per_second() as u64);
         let test = self.last_test.map_or(String::new(), |test| format!("  test {}", percent(test)));
         let (loss, accuracy) = (loss(step.loss), percent(step.accuracy));
-        format!("loss {loss}  accuracy {accuracy}{test}  {left} left  {samples} samples/s")
+        format!("loss {loss}  accuracy {accuracy}{test}{left}  {samples} samples/s")
     }
 }
 

@@ -8,8 +8,10 @@ mod spec;
 mod suggest;
 mod validate;
 
-pub use description::JobDescription;
-pub use file::{Init, InitialJob, JobFile, Setting, apply_settings, parse_parameters, parse_toml};
+pub use description::{JobDescription, MAX_CLASS_NAMES};
+pub use file::{
+    Init, InitialJob, JobFile, RenamedFile, Setting, apply_settings, parse_parameters, parse_toml,
+};
 pub use method::*;
 pub use parameters::normalise_parameters;
 pub use spec::*;

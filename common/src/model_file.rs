@@ -2,6 +2,7 @@
 
 mod check;
 mod error;
+mod names;
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -19,12 +20,15 @@ use crate::model_state::ModelState;
 
 pub use check::{Check, MAX_HEADER};
 pub use error::ModelFileError;
+pub use names::without_prefix;
 
 /// Last part of the names of the counters that PyTorch's batch normalisation stores with its running statistics. They
 /// are no part of a model's function: PyTorch uses them only for a running average without momentum.
 const COUNTER: &str = "num_batches_tracked";
 /// Last part of the name of the running statistic that has such a counter.
 const COUNTED: &str = "running_mean";
+/// Key of the metadata with the names of the classes, in the order of the model's outputs: a list in JSON.
+pub const CLASSES: &str = "classes";
 /// The length of a header is a multiple of this, so that tensors are aligned for a reader that maps the file.
 const ALIGNMENT: usize = 8;
 /// Bytes that are collected before they are written, because many tensors are small.
@@ -187,7 +191,13 @@ pub fn read(bytes: &[u8], layout: &Layout) -> Result<ModelState<FlatBuffer>, Mod
     let file = SafeTensors::deserialize(bytes)?;
     let mut weights = layout.lengths().map(FlatBuffer::zeros);
     for entry in layout.entries() {
-        copy_tensor(&file, entry, &mut weights[entry.spec.kind])?;
+        copy_tensor(&file, entry, &mut weights[entry.spec.kind]).map_err(|error| match error {
+            ModelFileError::Missing { name, .. } => {
+                let found = names::explained(&file, layout, &name);
+                ModelFileError::Missing { name, found }
+            }
+            other => other,
+        })?;
     }
     let known: std::collections::HashSet<&str> =
         layout.entries().iter().map(|entry| entry.spec.name.as_str()).collect();
@@ -205,7 +215,9 @@ fn copy_tensor(
     flat_buffer: &mut FlatBuffer,
 ) -> Result<(), ModelFileError> {
     let name = entry.spec.name.clone();
-    let Ok(tensor) = file.tensor(&name) else { return Err(ModelFileError::Missing { name }) };
+    let Ok(tensor) = file.tensor(&name) else {
+        return Err(ModelFileError::Missing { name, found: String::new() });
+    };
     if tensor.dtype() != Dtype::F32 {
         return Err(ModelFileError::Dtype { name, found: tensor.dtype() });
     }
@@ -221,6 +233,24 @@ fn copy_tensor(
         Some(index) => Err(ModelFileError::NotFinite { name, index }),
         None => Ok(()),
     }
+}
+
+/// The value of [`CLASSES`] for these names.
+pub fn classes_text(class_names: &[String]) -> String {
+    serde_json::Value::from(class_names).to_string()
+}
+
+/// The names of the classes that a model file has in its metadata; empty if it has none.
+///
+/// # Errors
+/// If the file is damaged, or its names are not a list of texts.
+pub fn class_names(bytes: &[u8]) -> Result<Vec<String>, ModelFileError> {
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
+    let text = header.metadata().as_ref().and_then(|metadata| metadata.get(CLASSES));
+    text.map_or(Ok(Vec::new()), |text| {
+        serde_json::from_str(text)
+            .map_err(|error| ModelFileError::Header { reason: format!("metadata {CLASSES:?}: {error}") })
+    })
 }
 
 fn shorten(name: &str) -> String {

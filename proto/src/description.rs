@@ -36,6 +36,7 @@ impl From<&JobDescription> for v1::JobDescription {
             train_samples: description.train_samples,
             test_samples: description.test_samples,
             data_fingerprint: description.data_fingerprint.0.to_vec().into(),
+            class_names: description.class_names.clone(),
         }
     }
 }
@@ -44,6 +45,11 @@ impl TryFrom<v1::JobDescription> for JobDescription {
     type Error = DescriptionError;
 
     fn try_from(message: v1::JobDescription) -> Result<Self, DescriptionError> {
+        let names = message.class_names.len();
+        let class_names = JobDescription::names_within_limit(message.class_names);
+        if class_names.len() != names {
+            return Err(DescriptionError::Field { field: "class_names" });
+        }
         let tensors: Vec<TensorSpec> =
             message.tensors.into_iter().map(tensor_from).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -56,6 +62,7 @@ impl TryFrom<v1::JobDescription> for JobDescription {
                 .try_into()
                 .map(Digest)
                 .map_err(|_| DescriptionError::Field { field: "data_fingerprint" })?,
+            class_names,
         })
     }
 }

@@ -41,6 +41,7 @@ pub fn description() -> v1::JobDescription {
         train_samples: SAMPLES,
         test_samples: 0,
         data_fingerprint: vec![7; 32].into(),
+        class_names: Vec::new(),
     }
 }
 

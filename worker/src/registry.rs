@@ -29,7 +29,7 @@ pub struct Registry {
 
 impl Registry {
     /// The built-in kinds: models `mlp`, `resnet`, `sequential`, `vit` and `wide_resnet`; data sets `cifar10`,
-    /// `cifar100`, `csv`, `digits`, `folder`, `idx`, `parquet` and `safetensors`.
+    /// `cifar100`, `csv`, `digits`, `folder`, `idx`, `parquet`, `safetensors` and `webdataset`.
     pub fn builtin() -> Self {
         Self { models: BTreeMap::new(), datasets: BTreeMap::new(), input_specs: BTreeMap::new() }
             .with_model("mlp", models::mlp)
@@ -45,6 +45,7 @@ impl Registry {
             .with_dataset("idx", data::idx)
             .with_dataset("parquet", data::parquet)
             .with_dataset("safetensors", data::safetensors)
+            .with_dataset("webdataset", data::webdataset)
             .with_input_spec("cifar10", input_spec::cifar10)
             .with_input_spec("cifar100", input_spec::cifar100)
             .with_input_spec("csv", input_spec::csv)
@@ -53,6 +54,7 @@ impl Registry {
             .with_input_spec("idx", input_spec::idx)
             .with_input_spec("parquet", input_spec::parquet)
             .with_input_spec("safetensors", input_spec::safetensors)
+            .with_input_spec("webdataset", input_spec::webdataset)
     }
 
     /// Adds a model; it replaces an existing one of that kind.

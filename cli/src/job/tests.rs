@@ -88,3 +88,26 @@ fn a_job_with_changed_keys_is_written_and_checked_as_changed() {
     let error = JobSource::read_with(&path, &settings(&["train.batch_size=0"])).unwrap_err().to_string();
     assert!(error.contains("train.batch_size: "), "{error}");
 }
+
+#[test]
+fn a_prefix_is_taken_off_before_the_weights_travel() {
+    let (folder, path) = written(&JOB.replace(
+        "hidden = [4]",
+        "hidden = [4]\ninit = { file = \"init.safetensors\", strip_prefix = \"module.\" }",
+    ));
+    let file = |name: &str| {
+        let header = format!("{{\"{name}\":{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}}}");
+        let header = format!("{header:width$}", width = header.len().next_multiple_of(8));
+        [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat()
+    };
+    std::fs::write(folder.path().join("init.safetensors"), file("module.weight")).unwrap();
+    let job = JobSource::read(&path).unwrap();
+    let digest = Digest::of(&file("weight"));
+    assert_eq!(job.message().model.unwrap().init, Some(digest.to_string()));
+    std::fs::write(folder.path().join("init.safetensors"), file("net.weight")).unwrap();
+    let error = JobSource::read(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("no tensor has a name that begins with \"module.\"; the file has \"net.weight\""),
+        "{error}"
+    );
+}

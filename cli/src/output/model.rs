@@ -31,6 +31,8 @@ pub struct Model {
     pub outer_step: u64,
     /// Digest of the weights, in lower-case hex.
     pub digest: String,
+    /// Names of the classes in the order of the model's outputs; empty where classes are numbers.
+    pub class_names: Vec<String>,
 }
 
 /// A download of a checkpoint's model file.
@@ -66,7 +68,7 @@ impl Download {
         let mut file = temporary_file_for(path)?;
         self.body(path, &mut file).await?;
         let v1::CheckpointHeader { outer_step, digest, .. } = self.header;
-        let model = Model { path: path.to_owned(), outer_step, digest };
+        let model = Model { path: path.to_owned(), outer_step, digest, class_names: Vec::new() };
         let kept = tokio::task::spawn_blocking(move || keep(file, model)).await;
         kept.map_err(|error| CliError::write(path, error.into()))?
     }
@@ -123,7 +125,7 @@ fn checkpoint(id: &str, outer_step: Option<u64>) -> String {
 }
 
 /// Renames a downloaded file to its final name if its weights are the announced ones.
-fn keep(mut file: NamedTempFile, model: Model) -> Result<Model, CliError> {
+fn keep(mut file: NamedTempFile, mut model: Model) -> Result<Model, CliError> {
     // Read from the open file, because another one may have got its name.
     let mut bytes = Vec::new();
     let read = file.as_file_mut().rewind().and_then(|()| file.as_file_mut().read_to_end(&mut bytes));
@@ -133,6 +135,7 @@ fn keep(mut file: NamedTempFile, model: Model) -> Result<Model, CliError> {
     if found.to_string() != model.digest {
         return Err(CliError::Digest { path: model.path, found, expected: model.digest });
     }
+    model.class_names = model_file::class_names(&bytes).map_err(|error| problem(error.to_string()))?;
     place(file, &model.path)?;
     Ok(model)
 }

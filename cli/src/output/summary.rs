@@ -35,6 +35,9 @@ pub struct Summary {
     pub test: Option<TestResult>,
     /// Gradients of whole batches that were computed.
     pub gradients: Gradients,
+    /// Names of the classes in the order of the model's outputs; absent where classes are numbers, or without a model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
     /// The job's identity.
     pub job_id: String,
     /// Why the job is in its state. The text may name workers and users.
@@ -107,6 +110,7 @@ impl Summary {
         }
         self.outer_steps = model.outer_step;
         self.digest.clone_from(&model.digest);
+        self.classes.clone_from(&model.class_names);
         Ok(())
     }
 }
@@ -172,6 +176,7 @@ impl Tally {
             train: self.epoch.result(),
             test: self.test,
             gradients: Gradients { total: self.gradients, per_outer_step: self.gradients as f64 / steps },
+            classes: Vec::new(),
             job_id: job.id.clone(),
             message: job.message.clone(),
             time: TimeResult { seconds: self.time, share: share(&self.time) },

@@ -47,6 +47,17 @@ fn text_names_loss_accuracy_speed_and_time_left() {
 }
 
 #[test]
+fn a_total_that_is_not_known_yet_is_not_told_as_none() {
+    let mut progress = Progress::new(&Console::new(true));
+    progress.step(&step(1));
+    let line = "outer step 1  epoch 1  loss 1.0000  accuracy 50.0 %  100 samples/s";
+    assert_eq!(progress.line(&step(1)), line);
+    progress.set_total(3);
+    let line = progress.line(&step(2));
+    assert!(line.starts_with("outer step 2/3  epoch 1  ") && line.contains("  1s left  "), "{line}");
+}
+
+#[test]
 fn durations_are_told_in_their_two_largest_units() {
     let texts = [0.2, 59.4, 60.0, 3599.0, 3600.0, 86_399.0, 266_400.0].map(duration);
     assert_eq!(texts, ["0s", "59s", "1m00s", "59m59s", "1h00m", "23h59m", "3d02h"]);

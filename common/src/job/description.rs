@@ -14,9 +14,23 @@ pub struct JobDescription {
     pub test_samples: u64,
     /// BLAKE3 over everything that the content of a sample depends on.
     pub data_fingerprint: Digest,
+    /// Names of the classes in the order of the model's outputs; empty where classes are numbers, or where their names
+    /// are longer than [`MAX_CLASS_NAMES`].
+    pub class_names: Vec<String>,
 }
 
+/// Most bytes that the names of all classes may have together. Longer ones are not passed on: a model file's header, which
+/// they go into, is bounded as well.
+pub const MAX_CLASS_NAMES: usize = 1 << 18;
+
 impl JobDescription {
+    /// The names of classes that are passed on: all of them, or none if they are longer than [`MAX_CLASS_NAMES`].
+    pub fn names_within_limit(class_names: Vec<String>) -> Vec<String> {
+        // An empty name takes memory as well.
+        let bytes: usize = class_names.iter().map(|name| name.len().max(1)).sum();
+        if bytes <= MAX_CLASS_NAMES { class_names } else { Vec::new() }
+    }
+
     /// The first difference between `self` and `other`, as text with both values; `None` if they are equal.
     pub fn difference(&self, other: &Self) -> Option<String> {
         if self.train_samples != other.train_samples {
@@ -31,6 +45,9 @@ impl JobDescription {
                 self.data_fingerprint, other.data_fingerprint
             ));
         }
+        if self.class_names != other.class_names {
+            return Some(self.other_names(other));
+        }
         let (ours, theirs) = (self.layout.entries(), other.layout.entries());
         if let Some((a, b)) = ours.iter().zip(theirs).find(|(a, b)| a != b) {
             return Some(format!(
@@ -40,5 +57,15 @@ impl JobDescription {
         }
         (ours.len() != theirs.len())
             .then(|| format!("number of tensors: {} and {}", ours.len(), theirs.len()))
+    }
+
+    /// The first name of a class in which the two differ.
+    fn other_names(&self, other: &Self) -> String {
+        let (ours, theirs) = (&self.class_names, &other.class_names);
+        let pairs = ours.iter().zip(theirs).enumerate();
+        match pairs.into_iter().find(|(_, (a, b))| a != b) {
+            Some((class, (a, b))) => format!("name of class {class}: {a:?} and {b:?}"),
+            None => format!("number of names of classes: {} and {}", ours.len(), theirs.len()),
+        }
     }
 }

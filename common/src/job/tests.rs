@@ -110,6 +110,10 @@ fn a_job_starts_from_a_file_or_from_a_checkpoint_of_another_job() {
     assert_eq!(path("init = { checkpoint = 7 }"), "model.init");
     assert_eq!(path("init = { job = \"j0123abcd\", step = 7 }"), "model.init.step");
     assert_eq!(path("init = 7"), "model.init");
+    assert_eq!(path("init = { file = \"a\", job = \"j0123abcd\" }"), "model.init");
+    assert_eq!(path("init = { file = \"a\", continues = true }"), "model.init");
+    assert_eq!(path("init = { job = \"j0123abcd\", strip_prefix = \"a.\" }"), "model.init");
+    assert_eq!(path("init = { file = \"a\", strip_prefix = \"a.\" }"), "model.init.strip_prefix");
 }
 
 #[test]

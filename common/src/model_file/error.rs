@@ -47,10 +47,20 @@ pub enum ModelFileError {
     #[error("not a usable model file: it holds no tensors")]
     Empty,
     /// A tensor of the model is not in the file.
-    #[error("tensor {name:?}: missing")]
+    #[error("tensor {name:?}: missing; the file has {found}")]
     Missing {
         /// Name of the tensor.
         name: String,
+        /// The names that the file has, and which key of the job file mends it, if one does.
+        found: String,
+    },
+    /// No name has the prefix that is to be taken off.
+    #[error("no tensor has a name that begins with {prefix:?}; the file has {found}")]
+    NoPrefix {
+        /// The prefix.
+        prefix: String,
+        /// Names that the file has.
+        found: String,
     },
     /// The file holds a tensor that the model does not have.
     #[error("tensor {name:?}: the model has none of that name")]

@@ -108,7 +108,7 @@ fn a_file_of_another_model_is_refused_with_the_tensor_named() {
         )
     };
     let missing = read(&one("other", "[2,3]"), &layout()).expect_err("a file without the model's tensors");
-    assert_eq!(missing.to_string(), r#"tensor "layers.0.weight": missing"#);
+    assert_eq!(missing.to_string(), r#"tensor "layers.0.weight": missing; the file has "other""#);
     let shape = read(&one("layers.0.weight", "[3,2]"), &layout()).expect_err("a file with another shape");
     assert_eq!(shape.to_string(), r#"tensor "layers.0.weight": expected shape [2, 3], found [3, 2]"#);
 }
@@ -122,4 +122,41 @@ fn values_that_are_not_finite_are_refused_with_their_place() {
     let error = read(&std::fs::read(&path).expect("the file"), &layout()).expect_err("a NaN");
     assert_eq!(error.to_string(), r#"tensor "layers.0.bias": number 1 is not finite"#);
     std::fs::remove_file(&path).expect("the file");
+}
+
+#[test]
+fn a_prefix_that_explains_what_is_missing_is_named_and_can_be_taken_off() {
+    let file = written();
+    let tensors = SafeTensors::deserialize(&file).expect("a faultless file");
+    for prefix in ["module.", "_orig_mod.", "model.", "any.other."] {
+        let renamed: BTreeMap<_, _> =
+            tensors.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect();
+        let renamed = safetensors::serialize(renamed, None).expect("tensors that can be written");
+        let error = read(&renamed, &layout()).expect_err("names with a prefix").to_string();
+        let expected = format!(
+            "; the file has \"{prefix}bn.num_batches_tracked\", \"{prefix}bn.running_mean\", \"{prefix}layers.0.bias\", \
+             \"{prefix}layers.0.weight\"; model.init = {{ file = \"...\", strip_prefix = {prefix:?} }} takes the prefix off"
+        );
+        assert!(error.ends_with(&expected), "{error}");
+        let mended = without_prefix(&renamed, prefix).expect("a file with the prefix");
+        assert_eq!(read(&mended, &layout()).expect("the names of the model"), weights());
+        let other = without_prefix(&renamed, "net.").expect_err("a file without the prefix").to_string();
+        assert!(other.starts_with("no tensor has a name that begins with \"net.\"; the file has"), "{other}");
+    }
+    let partly = without_prefix(&file, "layers.").expect("some names have it");
+    let error = read(&partly, &layout()).expect_err("a part of the model").to_string();
+    assert_eq!(error, "tensor \"layers.0.weight\": missing; the file has \"0.bias\", \"0.weight\"");
+}
+
+#[test]
+fn names_of_classes_are_in_the_metadata_whatever_their_signs() {
+    let names = ["1", "10", "a \"b\"", "Ä\u{1f415}"].map(str::to_owned).to_vec();
+    let path = std::env::temp_dir().join(format!("model-file-test-names-{:?}", std::thread::current().id()));
+    let metadata = BTreeMap::from([(CLASSES, classes_text(&names))]);
+    write(&path, &layout(), &weights(), &metadata).expect("a writable folder");
+    let bytes = std::fs::read(&path).expect("the file just written");
+    std::fs::remove_file(&path).expect("the file just read");
+    assert_eq!(class_names(&bytes).expect("a faultless file"), names);
+    assert_eq!(class_names(&written()).expect("a faultless file"), [] as [&str; 0]);
+    assert_eq!(read(&bytes, &layout()).expect("a faultless file"), weights());
 }

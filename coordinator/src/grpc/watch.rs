@@ -147,8 +147,30 @@ impl Watcher {
             self.push(Event::Notice(views::notice(&notice)));
         }
         if !self.over {
+            let first = self.pending.len();
             self.read_steps(u64::MAX)?;
+            self.put_notices_before_steps(first)?;
             self.over = self.no_more_notices && self.pending.len() < BATCH;
+        }
+        Ok(())
+    }
+
+    /// Puts notices that were stored while outer steps were read before those that followed them: training begins with a
+    /// notice, which says of how many outer steps. `first` is the first of the steps among the pending events.
+    fn put_notices_before_steps(&mut self, first: usize) -> Result<(), StoreError> {
+        if first == self.pending.len() {
+            return Ok(());
+        }
+        for notice in self.shared.store.notices(&self.job, self.cursor.revision, BATCH)? {
+            let follows = |event: &v1::WatchJobResponse| match &event.event {
+                Some(Event::Step(step)) => step.outer_step > notice.outer_step,
+                Some(Event::Notice(_)) | None => false,
+            };
+            let place = self.pending.iter().skip(first).position(follows);
+            let Some(place) = place.filter(|_| !notice.state.is_terminal()) else { break };
+            self.cursor.revision = notice.revision;
+            let event = Some(Event::Notice(views::notice(&notice)));
+            self.pending.insert(first + place, v1::WatchJobResponse { event });
         }
         Ok(())
     }

@@ -224,8 +224,10 @@ fn refusal(job: &Job, claim: &Claim) -> Option<(String, Ground)> {
     Some((reason, Ground::OtherClass))
 }
 
+/// What a job began with: its model and its data. What the classes are called is neither.
 fn digest(description: &JobDescription) -> Digest {
-    Digest::of(&v1::JobDescription::from(description).encode_to_vec())
+    let message = v1::JobDescription { class_names: Vec::new(), ..description.into() };
+    Digest::of(&message.encode_to_vec())
 }
 
 #[cfg(test)]

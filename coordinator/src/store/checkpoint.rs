@@ -149,11 +149,15 @@ fn is_whole(step_folder: &Path, snapshot: &Snapshot, digest: Digest) -> bool {
 fn write_tensors(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Result<(), StoreError> {
     let state = &snapshot.state;
     // No identity of the job: equal jobs must write equal files.
-    let metadata = BTreeMap::from([
+    let mut metadata = BTreeMap::from([
         ("format", "pt".to_owned()),
         ("outer_step", snapshot.position.outer_step.to_string()),
         ("digest", digest.to_string()),
     ]);
+    let class_names = &snapshot.description.class_names;
+    if !class_names.is_empty() {
+        metadata.insert(model_file::CLASSES, model_file::classes_text(class_names));
+    }
     let model = temporary.join(MODEL);
     let layout = &snapshot.description.layout;
     model_file::write(&model, layout, &state.weights, &metadata)

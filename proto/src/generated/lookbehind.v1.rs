@@ -294,6 +294,9 @@ pub struct JobDescription {
     /// BLAKE3 over everything that the content of a sample depends on, 32 bytes.
     #[prost(bytes = "bytes", tag = "4")]
     pub data_fingerprint: ::prost::bytes::Bytes,
+    /// Names of the classes in the order of the model's outputs; empty where classes are numbers. Together at most 256 KiB.
+    #[prost(string, repeated, tag = "5")]
+    pub class_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Identity of a session. It is part of every message of a worker, so that the coordinator recognises messages of an
 /// earlier session or of an earlier start of the coordinator as stale.

@@ -57,6 +57,7 @@ impl Backend for ConstantBackend {
             train_samples: samples,
             test_samples: 0,
             data_fingerprint: Digest::of(b"constant"),
+            class_names: Vec::new(),
         };
         let rounding = Rounding::of(spec, &description.layout);
         let gradients = FlatBufferPool::new(READY);

@@ -36,6 +36,7 @@ fn description() -> JobDescription {
         train_samples: 10,
         test_samples: 0,
         data_fingerprint: Digest([7; 32]),
+        class_names: Vec::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use lookbehind_worker::data::{
-    DataEnvironment, DataError, Dataset, SampleContext, Split, cifar10, csv, folder, idx, parquet,
+    DataEnvironment, DataError, Dataset, SampleContext, Split, cifar10, csv, folder, idx, parquet, webdataset,
 };
 use rayon::ThreadPool;
 use serde_json::{Value, json};
@@ -129,4 +129,25 @@ pub(crate) fn check_parquet(bytes: &[u8]) -> bool {
     let folder = own_folder("parquet");
     write(&folder, "train.parquet", bytes);
     check(folder, json!({ "train": "train.parquet" }), bytes, parquet).is_some()
+}
+
+/// Checks an archive of folders of images.
+pub(crate) fn check_archive(bytes: &[u8]) -> bool {
+    let root = own_folder("archive");
+    write(&root, "train", bytes);
+    check(root, json!({ "train": "train", "nested": true }), bytes, folder).is_some()
+}
+
+/// Checks a training file of CIFAR-10 in the form of a pickled batch.
+pub(crate) fn check_cifar_batch(bytes: &[u8]) -> bool {
+    let folder = own_folder("batch");
+    write(&folder, "batch", bytes);
+    check(folder, json!({ "train": "batch" }), bytes, cifar10).is_some()
+}
+
+/// Checks a shard of a WebDataset.
+pub(crate) fn check_webdataset(bytes: &[u8]) -> bool {
+    let folder = own_folder("webdataset");
+    write(&folder, "train.tar", bytes);
+    check(folder, json!({ "train": "train.tar" }), bytes, webdataset).is_some()
 }

@@ -90,8 +90,10 @@ macro_rules! target {
     };
 }
 
+target!(archive_file, crate::data_files_target::check_archive);
 target!(assembly, crate::assembly_target::check);
 target!(checkpoint, crate::checkpoint_target::check);
+target!(cifar_batch, crate::data_files_target::check_cifar_batch);
 target!(cifar_file, crate::data_files_target::check_cifar);
 target!(csv_file, crate::data_files_target::check_csv);
 target!(csv_of_images_file, crate::data_files_target::check_csv_of_images);
@@ -104,3 +106,4 @@ target!(job_wire, crate::job_wire_target::check);
 target!(journal, crate::journal_target::check);
 target!(model_file, crate::model_file_target::check);
 target!(parser, crate::parser_target::check);
+target!(webdataset_file, crate::data_files_target::check_webdataset);

@@ -4,6 +4,7 @@
 
 mod audit;
 mod backup;
+mod brought;
 mod connections;
 mod crashes;
 mod disk;

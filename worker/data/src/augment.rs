@@ -1,6 +1,11 @@
-//! Prepares samples: crop with padding, mirroring, normalisation, cutout and mixup, on f32 [channels, height, width].
+//! Prepares samples, f32 [channels, height, width]: resized crop, crop with padding, mirroring, colours, TrivialAugment,
+//! normalisation, cutout, random erasing, mixup and CutMix, in this order.
 
-use super::draws::Changes;
+mod colour;
+mod resample;
+mod trivial;
+
+use super::draws::{Area, Changes, Mixture};
 use super::options::{Augment, Normalize};
 use super::planes::Planes;
 
@@ -23,15 +28,28 @@ impl Transform {
     /// Writes the changed `image` to `target`; both hold all planes, which have at least one pixel.
     pub(super) fn apply(&self, image: &[f32], changes: &Changes, target: &mut [f32]) {
         let plane = self.planes.height * self.planes.width;
-        for (channel, (from, to)) in image.chunks_exact(plane).zip(target.chunks_exact_mut(plane)).enumerate()
-        {
-            self.cut_piece(from, changes, to);
+        let resized = changes.resized.map(|area| resample::resized(image, self.planes, area));
+        let image = resized.as_deref().unwrap_or(image);
+        image
+            .chunks_exact(plane)
+            .zip(target.chunks_exact_mut(plane))
+            .for_each(|(from, to)| self.cut_piece(from, changes, to));
+        if let Some(jitter) = &changes.jitter {
+            colour::jitter(target, self.planes, jitter);
+        }
+        if let Some(change) = changes.trivial {
+            trivial::apply(target, self.planes, change);
+        }
+        for (channel, to) in target.chunks_exact_mut(plane).enumerate() {
             if let Some(normalize) = &self.normalize {
                 let (mean, std) = normalize.of_channel(channel);
                 to.iter_mut().for_each(|value| *value = (*value - mean) / std);
             }
             if let Some(centre) = changes.cutout {
                 self.blank(centre, to);
+            }
+            if let Some(area) = changes.erased {
+                lines_of(area, self.planes.width, to).for_each(|line| line.fill(0.0));
             }
         }
     }
@@ -79,11 +97,29 @@ fn shift(from: &[f32], right: usize, padding: usize, to: &mut [f32]) {
     to[black..black + pixels].copy_from_slice(&from[skipped..skipped + pixels]);
 }
 
-/// Mixes `other` into `image`: `share` of the other, and the rest of the image itself.
-pub(super) fn mix(image: &mut [f32], other: &[f32], share: f32) {
+/// The pixels of an area, line by line.
+fn lines_of(area: Area, width: usize, plane: &mut [f32]) -> impl Iterator<Item = &mut [f32]> {
+    let lines = plane.chunks_exact_mut(width).skip(area.row).take(area.height);
+    lines.map(move |line| &mut line[area.column..area.column + area.width])
+}
+
+/// Mixes `other` into `image`: everywhere by its share, or in an area.
+pub(super) fn mix(image: &mut [f32], other: &mut [f32], planes: Planes, mixture: &Mixture) {
+    let Some(area) = mixture.area else { return blend(image, other, mixture.share) };
+    let (plane, width) = (planes.height * planes.width, planes.width);
+    for (image, other) in image.chunks_exact_mut(plane).zip(other.chunks_exact_mut(plane)) {
+        let lines = lines_of(area, width, image).zip(lines_of(area, width, other));
+        lines.for_each(|(line, other)| line.copy_from_slice(other));
+    }
+}
+
+/// `share` of the other, and the rest of the image itself.
+fn blend(image: &mut [f32], other: &[f32], share: f32) {
     let own = 1.0 - share;
     image.iter_mut().zip(other).for_each(|(value, &other)| *value = own * *value + share * other);
 }
 
+#[cfg(test)]
+mod recorded_tests;
 #[cfg(test)]
 mod tests;

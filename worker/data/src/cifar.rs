@@ -1,15 +1,23 @@
-//! CIFAR-10 and CIFAR-100 in the binary version of their authors (A. Krizhevsky, Learning Multiple Layers of Features
-//! from Tiny Images, 2009): records of one or two labels and 3 × 32 × 32 pixels.
+//! CIFAR-10 and CIFAR-100 as their authors distribute them (A. Krizhevsky, Learning Multiple Layers of Features from Tiny
+//! Images, 2009), packed or unpacked: the binary version, records of one or two labels and 3 × 32 × 32 pixels, and the Python
+//! version, pickled batches of the same.
+
+mod batch;
 
 use lookbehind_common::job::{JobError, Parameters};
 use serde::Deserialize;
 
-use super::files::{Files, in_folder};
+use super::archive::within;
+use super::files::Files;
+use super::foreign::in_place_of_bytes;
 use super::image::{Collector, FormParameters, load};
 use super::keys;
 use super::loading::Loading;
+use super::pickle::is_pickle;
+use super::places::Places;
 use super::source::{Paths, Source};
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, Split};
+use batch::read_batch;
 
 const SHAPE: [usize; 3] = [3, 32, 32];
 const PIXELS: usize = 3 * 32 * 32;
@@ -43,9 +51,56 @@ struct Layout {
     /// Index of the label byte that is the class.
     label: usize,
     classes: usize,
+    /// Key of the labels in batches of the Python version.
+    labels_key: &'static str,
+    versions: [Version; 2],
+}
+
+/// One of the two versions in which the data are distributed.
+#[derive(Clone, Copy)]
+struct Version {
+    /// Name of the archive, and of the folder in it.
+    archive: &'static str,
+    folder: &'static str,
     train: &'static [&'static str],
     test: &'static [&'static str],
 }
+
+/// The binary and the Python version of CIFAR-10 and of CIFAR-100.
+const TEN: [Version; 2] = [
+    Version {
+        archive: "cifar-10-binary.tar.gz",
+        folder: "cifar-10-batches-bin",
+        train: &[
+            "data_batch_1.bin",
+            "data_batch_2.bin",
+            "data_batch_3.bin",
+            "data_batch_4.bin",
+            "data_batch_5.bin",
+        ],
+        test: &["test_batch.bin"],
+    },
+    Version {
+        archive: "cifar-10-python.tar.gz",
+        folder: "cifar-10-batches-py",
+        train: &["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"],
+        test: &["test_batch"],
+    },
+];
+const HUNDRED: [Version; 2] = [
+    Version {
+        archive: "cifar-100-binary.tar.gz",
+        folder: "cifar-100-binary",
+        train: &["train.bin"],
+        test: &["test.bin"],
+    },
+    Version {
+        archive: "cifar-100-python.tar.gz",
+        folder: "cifar-100-python",
+        train: &["train"],
+        test: &["test"],
+    },
+];
 
 /// Loads CIFAR-10: inputs [3, 32, 32] from 0 to 1, 10 classes.
 ///
@@ -77,9 +132,7 @@ fn of_10(parameters: &Parameters) -> Result<(CifarParameters, Layout), JobError>
         let problem = "cifar10 has one label for each image: the key is for cifar100";
         return Err(JobError::new("data.labels", problem));
     }
-    let train =
-        &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
-    Ok((parameters, Layout { labels: 1, label: 0, classes: 10, train, test: &["test_batch.bin"] }))
+    Ok((parameters, Layout { labels: 1, label: 0, classes: 10, labels_key: "labels", versions: TEN }))
 }
 
 /// Loads CIFAR-100: inputs [3, 32, 32] from 0 to 1, 100 fine or 20 coarse classes.
@@ -107,11 +160,11 @@ pub fn input_spec_of_100(parameters: &Parameters) -> Result<Option<InputSpec>, J
 
 fn of_100(parameters: &Parameters) -> Result<(CifarParameters, Layout), JobError> {
     let parameters: CifarParameters = keys::parse(parameters, &FormParameters::KEYS)?;
-    let (label, classes) = match parameters.labels {
-        None | Some(Labels::Fine) => (1, 100),
-        Some(Labels::Coarse) => (0, 20),
+    let (label, classes, labels_key) = match parameters.labels {
+        None | Some(Labels::Fine) => (1, 100, "fine_labels"),
+        Some(Labels::Coarse) => (0, 20, "coarse_labels"),
     };
-    Ok((parameters, Layout { labels: 2, label, classes, train: &["train.bin"], test: &["test.bin"] }))
+    Ok((parameters, Layout { labels: 2, label, classes, labels_key, versions: HUNDRED }))
 }
 
 fn input_spec(
@@ -131,8 +184,10 @@ fn read(
     environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
     let files = Files::new(parameters.folder, parameters.train, parameters.test)?;
-    let (train, test) = find(&files, layout, environment)?;
-    load(&Loading::new(environment), form, Some(layout.classes), |split, _, images| {
+    let loading = Loading::new(environment);
+    let places = Places::new(environment, &loading, |_| true);
+    let (train, test) = find(&files, layout, &places)?;
+    load(&loading, form, Some(layout.classes), |split, _, images| {
         let files = if split == Split::Train { Some(&train) } else { test.as_ref() };
         files.into_iter().flatten().try_for_each(|file| read_file(file, layout, split, images))?;
         Ok(files.map(|files| Source::names(files)))
@@ -143,27 +198,56 @@ fn read(
 fn find(
     files: &Files<Paths>,
     layout: &Layout,
-    environment: &DataEnvironment,
+    places: &Places<'_>,
 ) -> Result<(Vec<Source>, Option<Vec<Source>>), DataError> {
-    let named = |paths: &Paths, key| Source::find_all(environment, paths.as_slice(), key);
     match files {
         Files::In { folder } => {
-            let usual = |names: &[&str]| {
-                let paths: Vec<String> = names.iter().map(|name| in_folder(folder, name)).collect();
-                Source::find_all(environment, &paths, "data.folder")
+            let (version, folder) = version(folder, layout, places)?;
+            let usual = |names: &[&str]| -> Result<Vec<Source>, DataError> {
+                names.iter().map(|name| places.file(&within(&folder, name), "data.folder")).collect()
             };
-            Ok((usual(layout.train)?, Some(usual(layout.test)?)))
+            Ok((usual(version.train)?, Some(usual(version.test)?)))
         }
         Files::Named { train, test } => {
-            let test = test.as_ref().map(|test| named(test, "data.test")).transpose()?;
-            Ok((named(train, "data.train")?, test))
+            let test = test.as_ref().map(|test| places.files(test, "data.test")).transpose()?;
+            Ok((places.files(train, "data.train")?, test))
         }
     }
+}
+
+/// Which version there is in a folder or archive, and where in it: its files, the folder with them, or the archive.
+fn version(folder: &str, layout: &Layout, places: &Places<'_>) -> Result<(Version, String), DataError> {
+    let folder = folder.trim_end_matches('/');
+    let candidates = layout.versions.iter().flat_map(|version| {
+        let packed = within(folder, &within(version.archive, version.folder));
+        [folder.to_owned(), within(folder, version.folder), packed].map(|place| (*version, place))
+    });
+    let mut first = None;
+    for (version, place) in candidates {
+        let found = version.train.first().map(|name| places.file(&within(&place, name), "data.folder"));
+        match found {
+            Some(Ok(_)) => return Ok((version, place)),
+            // An archive that is there and cannot be used is what went wrong.
+            Some(Err(error)) if !error.is_missing_file() => return Err(error),
+            Some(Err(error)) => first = first.or(Some(error)),
+            None => {}
+        }
+    }
+    #[expect(clippy::expect_used, reason = "each version has files, and the first candidate failed")]
+    Err(first.expect("an error of the first candidate"))
 }
 
 fn read_file(file: &Source, layout: &Layout, split: Split, images: &mut Collector) -> Result<(), DataError> {
     let record = layout.labels + PIXELS;
     let mut reader = file.reader(images.loading())?;
+    let start = reader.fill_buf().map_err(|error| file.error(FileProblem::Io(error)))?;
+    if is_pickle(start) {
+        drop(reader);
+        return read_batch(file, layout, split, images);
+    }
+    if let Some(found) = in_place_of_bytes(start).filter(|_| !start.is_empty()) {
+        return Err(file.error(FileProblem::Instead { found: found.to_owned() }));
+    }
     let mut block = vec![0; BLOCK * record];
     let mut row = 0;
     loop {

@@ -89,6 +89,15 @@ impl DataError {
         format!("this build reads no {what}: build with --features {feature}")
     }
 
+    /// Whether it says that a file is not there.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        let problem = if let Self::File { problem, .. } = self { Some(problem) } else { None };
+        matches!(
+            problem,
+            Some(FileProblem::NotFound { .. } | FileProblem::NotInArchive { .. } | FileProblem::NotRegular)
+        )
+    }
+
     /// Whether every worker would fail in the same way, because the job is wrong.
     pub fn is_fault_of_job(&self) -> bool {
         matches!(self, DataError::Parameter(_))

@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use super::image::{Collector, Encoded, FormParameters, load};
 use super::keys;
-use super::loading::{Lent, Loading};
+use super::loading::Loading;
+use super::places::{Places, Tree};
 use super::report::{Findings, Reason};
-use super::source::Source;
+use super::source::{Content, Source};
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, MAX_CLASSES, Split};
 use listing::{Entry, Listing};
 
@@ -43,23 +44,21 @@ pub fn folder(parameters: &Parameters, environment: &DataEnvironment) -> Result<
     let (form, parameters) = FormParameters::take(parameters)?;
     let parameters: FolderParameters = keys::parse(&parameters, &FormParameters::KEYS)?;
     let loading = Loading::new(environment);
-    let root = |split| match split {
-        Split::Train => Some((parameters.train.as_str(), "data.train")),
-        Split::Test => parameters.test.as_deref().map(|folder| (folder, "data.test")),
-    };
+    let places = Places::new(environment, &loading, is_image);
+    let train = places.tree(&parameters.train, "data.train")?;
+    let test = parameters.test.as_deref().map(|test| places.tree(test, "data.test")).transpose()?;
     let listing = |split| {
-        root(split).map(|(folder, key)| Listing {
-            environment,
-            folder,
-            key,
-            nested: parameters.nested,
-            split,
-        })
+        let (tree, folder) = match split {
+            Split::Train => (Some(&train), Some(&parameters.train)),
+            Split::Test => (test.as_ref(), parameters.test.as_ref()),
+        };
+        Some(Listing { tree: tree?, folder: folder?, nested: parameters.nested, split })
     };
     let mut findings = Findings::default();
-    let train = listing(Split::Train).map(|listing| listing.classes(&loading, &mut findings)).transpose()?;
-    let classes = train.map(|classes| classes.names).unwrap_or_default();
-    check_number(&parameters.train, classes.len())?;
+    let classes =
+        listing(Split::Train).map(|listing| listing.classes(&loading, &mut findings)).transpose()?;
+    let classes = classes.map(|classes| classes.names).unwrap_or_default();
+    check_number(&parameters.train, classes.len(), &train)?;
     load(&loading, form, Some(classes.len()), |split, _, images| {
         let Some(listing) = listing(split) else { return Ok(None) };
         if split == Split::Train {
@@ -81,11 +80,12 @@ pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError
     Ok(form.input_spec(None, None, None))
 }
 
-fn check_number(folder: &str, found: usize) -> Result<(), DataError> {
+fn check_number(folder: &str, found: usize, tree: &Tree<'_>) -> Result<(), DataError> {
     if (1..=MAX_CLASSES).contains(&found) {
         return Ok(());
     }
-    let expected = format!("1 to {MAX_CLASSES}");
+    let within = tree.listed().map(|listed| format!("; there are {listed}")).unwrap_or_default();
+    let expected = format!("1 to {MAX_CLASSES}{within}");
     let problem = FileProblem::Count { what: "folders of classes with images", found, expected };
     Err(DataError::File { file: folder.to_owned(), problem })
 }
@@ -131,30 +131,27 @@ impl ClassFolder<'_> {
         let Self { listing, name: class, .. } = *self;
         let loading = images.loading().clone();
         let (mut files, mut held) = (Vec::new(), 0);
-        let path = format!("{}/{class}", listing.folder);
-        for name in &self.names(&path, images)?.names {
+        for name in &self.names(images)?.names {
             loading.check()?;
-            let source = Source::find(listing.environment, &format!("{path}/{name}"), listing.key)?;
+            let source = listing.tree.file(&format!("{class}/{name}"))?;
             let length = source.length()?;
             if files.len() >= IMAGES || held + length > BYTES {
                 self.decode(&files, images)?;
                 (files, held) = (Vec::new(), 0);
             }
-            // Decoders keep copies of parts of a file.
-            let lent = loading.lend(length.saturating_mul(2))?;
-            let bytes = source.read_whole(length, &loading)?;
+            let content = source.content(&loading)?;
             held += length;
-            files.push(ImageFile { source, bytes, _lent: lent });
+            files.push(ImageFile { source, content });
         }
         self.decode(&files, images)
     }
 
     /// The names of the images in the folder, sorted; what is left out is noted.
-    fn names(&self, path: &str, images: &mut Collector) -> Result<listing::Names, DataError> {
+    fn names(&self, images: &mut Collector) -> Result<listing::Names, DataError> {
         let Self { listing, name: class, .. } = *self;
         let loading = images.loading().clone();
         let mut names = listing::Names::new(&loading)?;
-        listing.visit(path, &loading, |entry, name| {
+        listing.visit(class, &loading, |entry, name| {
             let reason = match entry {
                 Entry::Image => return names.push(name),
                 Entry::Nested => Reason::Nested,
@@ -170,7 +167,7 @@ impl ClassFolder<'_> {
     }
 
     fn decode(&self, files: &[ImageFile], images: &mut Collector) -> Result<(), DataError> {
-        let encoded = files.iter().map(|file| Encoded { bytes: &file.bytes, label: self.label });
+        let encoded = files.iter().map(|file| Encoded { bytes: file.content.as_ref(), label: self.label });
         let name = |place: usize| files[place].source.name().to_owned();
         images.extend(self.listing.split, &encoded.collect::<Vec<_>>(), name).map_err(|rejected| {
             let place =
@@ -183,8 +180,7 @@ impl ClassFolder<'_> {
 /// A file that was read, with its memory.
 struct ImageFile {
     source: Source,
-    bytes: Vec<u8>,
-    _lent: Lent,
+    content: Content,
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::files::{Files, in_folder};
 use super::image::{Collector, FormParameters, load};
 use super::keys;
 use super::loading::Loading;
+use super::places::Places;
 use super::source::Source;
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, Split, check_classes};
 use std::io::BufRead;
@@ -48,8 +49,10 @@ pub fn idx(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box
     let parameters: IdxParameters = keys::parse(&parameters, &FormParameters::KEYS)?;
     let classes = parameters.classes.map(check_classes).transpose()?;
     let files = Files::new(parameters.folder, parameters.train, parameters.test)?;
-    let (train, test) = find(&files, environment)?;
-    load(&Loading::new(environment), form, classes, |split, classes, images| {
+    let loading = Loading::new(environment);
+    let places = Places::new(environment, &loading, |_| true);
+    let (train, test) = find(&files, &places)?;
+    load(&loading, form, classes, |split, classes, images| {
         let files = if split == Split::Train { Some(&train) } else { test.as_ref() };
         let Some(files @ [pixels, labels]) = files else { return Ok(None) };
         read_pair(pixels, labels, classes, split, images)?;
@@ -70,19 +73,13 @@ pub fn input_spec(parameters: &Parameters) -> Result<Option<InputSpec>, JobError
 }
 
 /// Images and labels of the training split, and those of the test split if there is one.
-fn find(
-    files: &Files<Pair>,
-    environment: &DataEnvironment,
-) -> Result<([Source; 2], Option<[Source; 2]>), DataError> {
+fn find(files: &Files<Pair>, places: &Places<'_>) -> Result<([Source; 2], Option<[Source; 2]>), DataError> {
     let named = |Pair { images, labels }: &Pair, key: &str| -> Result<[Source; 2], DataError> {
-        Ok([
-            Source::find(environment, images, &format!("{key}.images"))?,
-            Source::find(environment, labels, &format!("{key}.labels"))?,
-        ])
+        Ok([places.file(images, &format!("{key}.images"))?, places.file(labels, &format!("{key}.labels"))?])
     };
     match files {
         Files::In { folder } => {
-            let usual = |prefix| usual_files(environment, folder, prefix);
+            let usual = |prefix| usual_files(places, folder, prefix);
             Ok((usual("train")?, Some(usual("t10k")?)))
         }
         Files::Named { train, test } => {
@@ -93,12 +90,12 @@ fn find(
 }
 
 /// The files with MNIST's original names: with a dash or a point before the dimensions, compressed or not.
-fn usual_files(environment: &DataEnvironment, folder: &str, prefix: &str) -> Result<[Source; 2], DataError> {
+fn usual_files(places: &Places<'_>, folder: &str, prefix: &str) -> Result<[Source; 2], DataError> {
     let find = |content: &str, dimensions: usize| -> Result<Source, DataError> {
         let name = |between: char, ending: &str| {
             in_folder(folder, &format!("{prefix}-{content}{between}idx{dimensions}-ubyte{ending}"))
         };
-        let find = |name: String| Source::find(environment, &name, "data.folder");
+        let find = |name: String| places.file(&name, "data.folder");
         let others = || {
             [name('-', ".gz"), name('.', ""), name('.', ".gz")].into_iter().find_map(|name| find(name).ok())
         };
@@ -115,8 +112,8 @@ fn read_header<const N: usize>(
 ) -> Result<[usize; N], DataError> {
     let mut header = vec![0; 4 + 4 * N];
     let found = file.fill(reader, &mut header)?;
-    let begins = header[..found.min(4)].to_vec();
-    if begins != magic {
+    if header[..found.min(4)] != magic {
+        let begins = header[..found].to_vec();
         return Err(file.error(FileProblem::Magic { format: "IDX", found: begins, expected: magic }));
     }
     if found < header.len() {

@@ -11,6 +11,7 @@ pub use super::idx::input_spec as idx;
 pub use super::parquet::input_spec as parquet;
 pub use super::safetensors::input_spec as safetensors;
 pub use super::table::input_spec as csv;
+pub use super::webdataset::input_spec as webdataset;
 
 /// Shape and classes of a data set's samples.
 #[derive(Clone, Debug, PartialEq, Eq)]

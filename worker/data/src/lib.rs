@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod archive;
 mod augment;
 mod batch;
 mod cifar;
@@ -21,6 +22,7 @@ mod draws;
 mod error;
 mod files;
 mod folder;
+mod foreign;
 mod idx;
 mod image;
 pub mod input_spec;
@@ -32,6 +34,9 @@ mod no_remote;
 mod options;
 mod parquet;
 mod paths;
+mod patterns;
+mod pickle;
+mod places;
 mod planes;
 #[cfg(feature = "remote")]
 mod remote;
@@ -42,6 +47,7 @@ mod source;
 mod table;
 mod tensor_file;
 mod view;
+mod webdataset;
 
 use std::path::PathBuf;
 
@@ -68,6 +74,7 @@ pub use report::{Change, DataReport, Finding, Reason};
 pub use safetensors::safetensors;
 pub use table::csv;
 pub use view::{input_spec_with_options, with_options};
+pub use webdataset::webdataset;
 
 /// Most classes that a data set may have: more than any use needs, and few enough not to exhaust memory.
 pub const MAX_CLASSES: usize = 1 << 20;
@@ -143,6 +150,9 @@ pub trait Dataset: Send + Sync {
 pub struct DataEnvironment {
     /// The data folder, which files are named relative to; nothing outside it is read.
     pub root: PathBuf,
+    /// Whether files may also be named by absolute paths, wherever they are: only where whoever names them may read all
+    /// that this process can read.
+    pub absolute_paths: bool,
     /// Where files that are named by URLs may come from.
     pub remote: RemoteData,
     /// Most bytes that the loaded samples may take in memory. Loading may have [`WORKING_MEMORY`] in use beyond that.
@@ -155,7 +165,7 @@ impl DataEnvironment {
     /// An environment without remote files, in which nothing has been cancelled.
     pub fn local(root: PathBuf, memory_limit: u64) -> Self {
         let (remote, cancellation) = (RemoteData::default(), Cancellation::default());
-        Self { root, remote, memory_limit, cancellation }
+        Self { root, absolute_paths: false, remote, memory_limit, cancellation }
     }
 }
 

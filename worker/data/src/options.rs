@@ -1,16 +1,15 @@
 //! The keys of `[data]` that all kinds share: normalisation, augmentation and label smoothing.
 
+mod augment;
+
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
 use super::planes::Planes;
+pub(super) use augment::{ColorJitter, ResizedCrop};
 
 /// The keys of `[data]` that do not belong to the kind.
 pub(super) const KEYS: [&str; 3] = ["normalize", "augment", "label_smoothing"];
-/// Smallest parameter of a Beta distribution except 0: below it, mixup hardly mixes anything, and draws overflow.
-const LEAST_ALPHA: f64 = 1e-3;
-/// Greatest parameter of a Beta distribution: beyond it, mixtures are practically even.
-const GREATEST_ALPHA: f64 = 1e6;
 
 /// How samples are prepared for a model.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -48,6 +47,16 @@ pub(super) struct Augment {
     pub(super) cutout: usize,
     /// Parameter α of mixup (Zhang et al. 2018).
     pub(super) mixup: f64,
+    /// Parameter α of CutMix (Yun et al. 2019).
+    pub(super) cutmix: f64,
+    /// A random area of the image takes its place (Szegedy et al. 2015); `None`: none.
+    pub(super) random_resized_crop: Option<ResizedCrop>,
+    /// Random changes of colours.
+    pub(super) color_jitter: Option<ColorJitter>,
+    /// Whether one random operation is applied (Müller and Hutter 2021).
+    pub(super) trivial_augment: bool,
+    /// Probability with which a random area is blanked (Zhong et al. 2020).
+    pub(super) random_erasing: f64,
 }
 
 impl Options {
@@ -71,23 +80,24 @@ impl Options {
             let problem = format!("expected a share from 0 to below 1, found {smoothing}");
             return Err(JobError::new("data.label_smoothing", &problem));
         }
-        let alpha = self.augment.mixup;
-        if alpha != 0.0 && !(LEAST_ALPHA..=GREATEST_ALPHA).contains(&alpha) {
-            let problem =
-                format!("expected 0 or a number from {LEAST_ALPHA} to {GREATEST_ALPHA}, found {alpha:e}");
-            return Err(JobError::new("data.augment.mixup", &problem));
-        }
+        self.augment.check()?;
         self.normalize.as_ref().map_or(Ok(()), Normalize::check)
     }
 
     /// Checks that the options fit samples of this shape.
     pub(super) fn check_shape(&self, input_shape: &[usize], planes: Planes) -> Result<(), JobError> {
         let Augment { crop_padding, flip, cutout, .. } = self.augment;
+        let augment = &self.augment;
         let side = planes.height.min(planes.width);
         for (key, used, greatest) in [
+            ("color_jitter", augment.color_jitter.is_some(), true),
             ("crop_padding", crop_padding > 0, crop_padding <= side),
-            ("flip", flip, true),
+            ("cutmix", augment.cutmix > 0.0, true),
             ("cutout", cutout > 0, cutout <= side),
+            ("flip", flip, true),
+            ("random_erasing", augment.random_erasing > 0.0, true),
+            ("random_resized_crop", augment.random_resized_crop.is_some(), true),
+            ("trivial_augment", augment.trivial_augment, true),
         ] {
             let path = format!("data.augment.{key}");
             if used && !planes.are_images {

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use lookbehind_common::job::JobError;
 
-use super::{DataError, FileProblem};
+use super::{DataEnvironment, DataError, FileProblem};
 
 /// Most bytes of a path in a job.
 const MAX_PATH: usize = 1024;
@@ -21,9 +21,31 @@ pub fn resolve(root: &Path, path: &str, key: &str) -> Result<PathBuf, DataError>
     resolve_any(root, path, key, |found| found.is_file(), FileProblem::NotRegular)
 }
 
+/// As [`resolve`], in an environment that may allow absolute paths.
+pub(super) fn resolve_in(environment: &DataEnvironment, path: &str, key: &str) -> Result<PathBuf, DataError> {
+    resolve_any(root_of(environment, path), path, key, |found| found.is_file(), FileProblem::NotRegular)
+}
+
 /// Finds the folder that a job names by a path, with the same checks.
-pub(super) fn resolve_folder(root: &Path, path: &str, key: &str) -> Result<PathBuf, DataError> {
-    resolve_any(root, path, key, |found| found.is_dir(), FileProblem::NotFolder)
+pub(super) fn resolve_folder(
+    environment: &DataEnvironment,
+    path: &str,
+    key: &str,
+) -> Result<PathBuf, DataError> {
+    resolve_any(root_of(environment, path), path, key, |found| found.is_dir(), FileProblem::NotFolder)
+}
+
+/// The folder that a path must not lead out of: that of all files, for an absolute path where these are allowed.
+fn root_of<'a>(environment: &'a DataEnvironment, path: &str) -> &'a Path {
+    let is_anywhere = environment.absolute_paths && Path::new(path).is_absolute();
+    if is_anywhere { Path::new("/") } else { &environment.root }
+}
+
+/// Checks the form of a path, without looking at the disk.
+pub(super) fn check_in(environment: &DataEnvironment, path: &str, key: &str) -> Result<(), DataError> {
+    let relative =
+        if root_of(environment, path) == Path::new("/") { path.trim_start_matches('/') } else { path };
+    check(relative).map_err(|problem| JobError::new(key, &problem).into())
 }
 
 fn resolve_any(
@@ -33,7 +55,8 @@ fn resolve_any(
     is_wanted: impl FnOnce(&fs::Metadata) -> bool,
     unwanted: FileProblem,
 ) -> Result<PathBuf, DataError> {
-    check(path).map_err(|problem| JobError::new(key, &problem))?;
+    let relative = if root == Path::new("/") { path.trim_start_matches('/') } else { path };
+    check(relative).map_err(|problem| JobError::new(key, &problem))?;
     let root = root.canonicalize().map_err(|source| DataError::Folder { folder: root.to_owned(), source })?;
     let in_file = |problem| DataError::File { file: path.to_owned(), problem };
     let found = root.join(path).canonicalize().map_err(|error| {

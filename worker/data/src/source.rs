@@ -1,7 +1,7 @@
 //! Sources of bytes: files that a job names, plain or compressed, in the data folder or remote.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use flate2::bufread::MultiGzDecoder;
 use lookbehind_common::job::JobError;
 use serde::Deserialize;
 
+use super::archive::{Archive, within};
 use super::loading::{Cancelled, Lent, Loading, Watched};
-use super::paths::resolve;
+use super::paths::resolve_in;
 use super::remote::Cached;
-use super::{DataEnvironment, DataError, FileProblem, is_url};
+use super::{DataEnvironment, DataError, FileProblem, foreign, is_url, patterns};
 
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 16;
@@ -46,19 +47,21 @@ impl Paths {
 }
 
 /// A file that has been found.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Source {
     /// The name in the job, for errors.
     name: String,
     place: Place,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Place {
     /// A path in the data folder.
     Here(PathBuf),
     /// A remote file in the cache, which keeps it while this lives.
     Cached(Arc<Cached>),
+    /// A file in an archive.
+    Packed(Arc<Archive>, String),
 }
 
 impl Source {
@@ -67,12 +70,18 @@ impl Source {
         let place = if is_url(name) {
             Place::Cached(Arc::new(environment.remote.fetch(name, key, &environment.cancellation)?))
         } else {
-            Place::Here(resolve(&environment.root, name, key)?)
+            Place::Here(resolve_in(environment, name, key)?)
         };
         Ok(Self { name: name.to_owned(), place })
     }
 
-    /// Finds several files; at least one must be named.
+    /// A file in an archive, of which the caller knows that it is there.
+    pub(super) fn packed(archive: Arc<Archive>, path: String) -> Self {
+        let name = within(archive.source().name(), &path);
+        Self { name, place: Place::Packed(archive, path) }
+    }
+
+    /// Finds several files; at least one must be named. A name may be a pattern ([`patterns::expanded`]).
     pub(super) fn find_all(
         environment: &DataEnvironment,
         names: &[String],
@@ -81,6 +90,7 @@ impl Source {
         if names.is_empty() {
             return Err(JobError::new(key, "expected at least one path, found none").into());
         }
+        let names = patterns::expanded(environment, names, key)?;
         names.iter().map(|name| Self::find(environment, name, key)).collect()
     }
 
@@ -98,10 +108,12 @@ impl Source {
         &self.name
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// The file itself.
+    fn path(&self) -> Result<&Path, DataError> {
         match &self.place {
-            Place::Here(path) => path,
-            Place::Cached(cached) => cached.path(),
+            Place::Here(path) => Ok(path),
+            Place::Cached(cached) => Ok(cached.path()),
+            Place::Packed(..) => Err(self.error(FileProblem::Packed { format: "this format" })),
         }
     }
 
@@ -113,16 +125,35 @@ impl Source {
         }
     }
 
-    /// Opens the file without decompressing it.
+    /// Opens the file without decompressing it. What is found in the place of data where a download went wrong is
+    /// refused.
     pub(super) fn open(&self) -> Result<File, DataError> {
-        File::open(self.path()).map_err(|error| self.error(FileProblem::Io(error)))
+        let in_file = |error| self.error(FileProblem::Io(error));
+        let mut file = File::open(self.path()?).map_err(in_file)?;
+        let mut start = Vec::with_capacity(foreign::START);
+        file.by_ref().take(foreign::START as u64).read_to_end(&mut start).map_err(in_file)?;
+        file.rewind().map_err(in_file)?;
+        match foreign::in_place_of_data(&start) {
+            None => Ok(file),
+            Some(found) => Err(self.error(FileProblem::Instead { found: found.to_owned() })),
+        }
     }
 
     /// Opens the file and decompresses it if its first bytes are those of gzip or zstandard. Reading fails once loading
     /// is cancelled.
     pub(super) fn reader(&self, loading: &Loading) -> Result<Box<dyn BufRead + Send>, DataError> {
+        match &self.place {
+            Place::Here(_) | Place::Cached(_) => self.unpacked(self.open()?, loading),
+            Place::Packed(..) => self.unpacked(Cursor::new(self.content(loading)?), loading),
+        }
+    }
+
+    fn unpacked(
+        &self,
+        mut file: impl Read + Seek + Send + 'static,
+        loading: &Loading,
+    ) -> Result<Box<dyn BufRead + Send>, DataError> {
         let in_file = |error| self.error(FileProblem::Io(error));
-        let mut file = self.open()?;
         let mut start = Vec::with_capacity(START);
         file.by_ref().take(START as u64).read_to_end(&mut start).map_err(in_file)?;
         file.rewind().map_err(in_file)?;
@@ -158,16 +189,41 @@ impl Source {
 
     /// Length of the file in bytes.
     pub(super) fn length(&self) -> Result<u64, DataError> {
-        let metadata = std::fs::metadata(self.path());
+        if let Place::Packed(archive, path) = &self.place {
+            return archive.length(path);
+        }
+        let metadata = std::fs::metadata(self.path()?);
         metadata.map(|metadata| metadata.len()).map_err(|error| self.error(FileProblem::Io(error)))
     }
 
-    /// Reads a whole file, which has as many bytes as it had before.
-    pub(super) fn read_whole(&self, length: u64, loading: &Loading) -> Result<Vec<u8>, DataError> {
-        let mut bytes = Vec::with_capacity(length as usize);
-        let read = loading.watch(self.open()?).take(length).read_to_end(&mut bytes);
-        read.map_err(|error| self.error(FileProblem::Io(error)))?;
-        Ok(bytes)
+    /// The whole file. Its memory is charged twice, as decoders keep copies of parts of it.
+    pub(super) fn content(&self, loading: &Loading) -> Result<Content, DataError> {
+        let length = self.length()?;
+        let lent = loading.lend(length.saturating_mul(2))?;
+        let bytes = match &self.place {
+            Place::Packed(archive, path) => archive.read(path, loading)?,
+            Place::Here(_) | Place::Cached(_) => {
+                let path = self.path()?;
+                let file = File::open(path).map_err(|error| self.error(FileProblem::Io(error)))?;
+                let mut bytes = Vec::with_capacity(length as usize);
+                let read = loading.watch(file).take(length).read_to_end(&mut bytes);
+                read.map_err(|error| self.error(FileProblem::Io(error)))?;
+                Arc::new(bytes)
+            }
+        };
+        Ok(Content { bytes, _lent: lent })
+    }
+}
+
+/// The bytes of a file, with their memory.
+pub(super) struct Content {
+    bytes: Arc<Vec<u8>>,
+    _lent: Lent,
+}
+
+impl AsRef<[u8]> for Content {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -89,12 +89,12 @@ impl View {
         let samples = mixtures.len();
         let (own, others) = inputs.split_at_mut(samples * self.size());
         let (targets, classes) = targets.split_at_mut(samples);
-        let partners = others.chunks_exact(self.size()).zip(classes);
+        let partners = others.chunks_exact_mut(self.size()).zip(classes);
         let own = own.chunks_exact_mut(self.size()).zip(targets).zip(mixtures);
-        let mixed = own.filter_map(|(own, mixture)| mixture.map(|mixture| (own, mixture.share)));
-        for (((image, target), share), (partner, other)) in mixed.zip(partners) {
-            mix(image, partner, share);
-            target.mixed = Some(MixedClass { class: other.class, share });
+        let mixed = own.filter_map(|(own, mixture)| mixture.as_ref().map(|mixture| (own, mixture)));
+        for (((image, target), mixture), (partner, other)) in mixed.zip(partners) {
+            mix(image, partner, self.transform.planes, mixture);
+            target.mixed = Some(MixedClass { class: other.class, share: mixture.share });
         }
     }
 
@@ -108,7 +108,7 @@ impl View {
     fn mixture(&self, split: Split, context: SampleContext, sample: u64) -> Option<Mixture> {
         let samples = self.samples.description().train_samples;
         (split == Split::Train)
-            .then(|| Mixture::of(&self.options.augment, samples, context, sample))
+            .then(|| Mixture::of(&self.options.augment, self.transform.planes, samples, context, sample))
             .flatten()
     }
 }

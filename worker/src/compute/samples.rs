@@ -52,11 +52,13 @@ impl Samples {
     /// Describes the data and a model of this layout; every worker must answer the same.
     pub(super) fn describe(&self, layout: &Layout) -> JobDescription {
         let data = self.description();
+        let class_names = self.loader.dataset().report().class_names;
         JobDescription {
             layout: layout.clone(),
             train_samples: data.train_samples,
             test_samples: data.test_samples,
             data_fingerprint: data.fingerprint,
+            class_names: JobDescription::names_within_limit(class_names),
         }
     }
 

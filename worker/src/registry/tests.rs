@@ -49,7 +49,7 @@ fn an_unknown_kind_is_refused_with_the_known_ones() {
     let error = registry.dataset(&spec.data, &environment).err().unwrap();
     assert!(error.is_fault_of_job());
     let expected = "data.kind: expected one of cifar10, cifar100, csv, digits, folder, idx, parquet, safetensors, tiny, \
-         found \"numbers\"";
+         webdataset, found \"numbers\"";
     assert_eq!(error.to_string(), expected);
     let recorder = Recorder::new(Device::Cpu, 1 << 10);
     let error = registry.model(&spec.model, &description(&[1], 1), recorder.builder()).err().unwrap();

@@ -22,7 +22,9 @@ fn model() -> (Vec<u8>, Digest) {
     let weights = ModelState { parameters, statistics: vec![-1.0, -2.0] }.map(FlatBuffer::from);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
-    model_file::write(&path, &layout, &weights, &BTreeMap::new()).unwrap();
+    let class_names = model_file::classes_text(&["ant".to_owned(), "a \"bee\"".to_owned()]);
+    let metadata = BTreeMap::from([(model_file::CLASSES, class_names)]);
+    model_file::write(&path, &layout, &weights, &metadata).unwrap();
     (std::fs::read(path).unwrap(), weights_digest(&layout, &weights))
 }
 
@@ -53,7 +55,15 @@ async fn a_whole_model_is_kept_as_it_came() {
     let (bytes, digest) = model();
     let (folder, saved) = download(parts(&bytes, &digest.to_string())).await;
     let path = folder.path().join("model.safetensors");
-    assert_eq!(saved.unwrap(), Model { path: path.clone(), outer_step: 7, digest: digest.to_string() });
+    assert_eq!(
+        saved.unwrap(),
+        Model {
+            path: path.clone(),
+            outer_step: 7,
+            digest: digest.to_string(),
+            class_names: vec!["ant".to_owned(), "a \"bee\"".to_owned()],
+        }
+    );
     assert_eq!(std::fs::read(path).unwrap(), bytes);
 }
 

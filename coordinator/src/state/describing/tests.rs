@@ -93,6 +93,7 @@ impl Scene {
             train_samples: 16,
             test_samples: 0,
             data_fingerprint: Digest::of(data.as_bytes()),
+            class_names: Vec::new(),
         });
         let class = ComputeClass { probe: Digest::of(probe.as_bytes()), description: "cpu".into() };
         let message = WorkerMessage::Prepared {

@@ -33,7 +33,8 @@ fn a_crop_is_a_piece_of_the_image_with_black_around_it() {
         let transform = transform(&[3, 4], padding, 0);
         for crop in (0..=2 * padding).flat_map(|down| (0..=2 * padding).map(move |right| (down, right))) {
             for flip in [false, true] {
-                let found = apply(&transform, &image(), Changes { crop: Some(crop), flip, cutout: None });
+                let found =
+                    apply(&transform, &image(), Changes { crop: Some(crop), flip, ..Changes::default() });
                 assert_eq!(found, reference(&image(), padding, crop.0, crop.1, flip), "{crop:?} {flip}");
             }
         }
@@ -49,7 +50,7 @@ fn without_a_draw_the_image_stays_where_it_is() {
 #[test]
 fn all_channels_are_changed_alike() {
     let twice = [image(), image()].concat();
-    let changes = Changes { crop: Some((0, 2)), flip: true, cutout: Some((1, 1)) };
+    let changes = Changes { crop: Some((0, 2)), flip: true, cutout: Some((1, 1)), ..Changes::default() };
     let one = apply(&transform(&[1, 3, 4], 1, 2), &image(), changes);
     assert_eq!(apply(&transform(&[2, 3, 4], 1, 2), &twice, changes), [one.clone(), one].concat());
 }
@@ -84,6 +85,6 @@ fn the_square_is_cut_off_at_the_edges() {
 #[test]
 fn a_mixture_is_the_weighted_sum() {
     let mut image = [1.0, 2.0];
-    mix(&mut image, &[5.0, 0.0], 0.25);
+    blend(&mut image, &[5.0, 0.0], 0.25);
     assert_eq!(image, [2.0, 1.5]);
 }

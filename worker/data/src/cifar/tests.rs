@@ -130,3 +130,85 @@ fn wrong_files_are_refused_with_their_record() {
     let error = load10(&environment, json!({ "labels": "fine" })).err().unwrap();
     assert!(error.is_fault_of_job() && error.to_string().starts_with("data.labels"));
 }
+
+/// Records of CIFAR-10 as a batch of the Python version.
+fn pickled(records: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = b"\x80\x02}q\x01(U\x06labelsq\x04]q\x05(".to_vec();
+    records.iter().for_each(|record| bytes.extend([b'K', record[0]]));
+    bytes.extend(
+        b"eU\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01M",
+    );
+    bytes.extend((records.len() as u16).to_le_bytes());
+    bytes.extend(b"M\x00\x0c\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T");
+    bytes.extend(((records.len() * PIXELS) as u32).to_le_bytes());
+    records.iter().for_each(|record| bytes.extend(&record[1..]));
+    bytes.extend(b"tbu.");
+    bytes
+}
+
+fn packed(folder: &str, files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut archive = tar::Builder::new(encoder);
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_cksum();
+        archive.append_data(&mut header, format!("{folder}/{name}"), bytes.as_slice()).unwrap();
+    }
+    archive.into_inner().unwrap().finish().unwrap()
+}
+
+#[test]
+fn both_versions_are_read_as_they_are_downloaded_and_give_the_same_samples() {
+    let (folder, environment) = files();
+    let expected = load10(&environment, json!({ "folder": "ten" })).unwrap().description().clone();
+    let batches = |name: &dyn Fn(usize) -> String, form: &dyn Fn(Vec<u8>) -> Vec<u8>| {
+        let label = |batch: usize| if batch == 6 { 9 } else { batch as u8 };
+        (1..=6).map(|batch| (name(batch), form(record(&[label(batch)], batch)))).collect::<Vec<_>>()
+    };
+    let name = |ending: &'static str| {
+        move |batch| match batch {
+            6 => format!("test_batch{ending}"),
+            batch => format!("data_batch_{batch}{ending}"),
+        }
+    };
+    let binary = batches(&name(".bin"), &|record| record);
+    let python = batches(&name(""), &|record| pickled(&[record]));
+    for (place, archive, inner, files) in [
+        ("b", "cifar-10-binary.tar.gz", "cifar-10-batches-bin", binary),
+        ("p", "cifar-10-python.tar.gz", "cifar-10-batches-py", python),
+    ] {
+        let unpacked = folder.path().join(format!("{place}-unpacked")).join(inner);
+        fs::create_dir_all(&unpacked).unwrap();
+        files.iter().for_each(|(name, bytes)| fs::write(unpacked.join(name), bytes).unwrap());
+        let files: Vec<_> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+        fs::create_dir(folder.path().join(place)).unwrap();
+        fs::write(folder.path().join(place).join(archive), packed(inner, &files)).unwrap();
+        for given in [
+            place.to_owned(),
+            format!("{place}-unpacked"),
+            format!("{place}-unpacked/{inner}"),
+            format!("{place}/{archive}/{inner}"),
+        ] {
+            let found = load10(&environment, json!({ "folder": given })).unwrap();
+            assert_eq!(found.description(), &expected, "{given}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_is_none_says_what_it_is() {
+    let (folder, environment) = data_folder();
+    let whole = pickled(&[record(&[3], 1), record(&[10], 2)]);
+    for (bytes, expected) in [
+        (whole.clone(), "record 1: found 10, expected a class from 0 to 9"),
+        (whole[..5000].to_vec(), "not a usable CIFAR batch file: truncated"),
+        (b"<!DOCTYPE html><title>404".to_vec(), "a web page in the place of the file"),
+        (b"version https://git-lfs.github.com/spec/v1".to_vec(), "a pointer of git-lfs"),
+        (b"{\"error\": \"quota\"}".to_vec(), "JSON in the place of the file"),
+    ] {
+        fs::write(folder.path().join("batch"), bytes).unwrap();
+        let error = load10(&environment, json!({ "train": "batch" })).map(drop).unwrap_err().to_string();
+        assert!(error.starts_with("data file \"batch\": ") && error.contains(expected), "{error}");
+    }
+}

@@ -7,6 +7,7 @@ use ::safetensors::{Dtype, SafeTensorError};
 
 use crate::ImageProblem;
 use crate::folder::endings;
+use crate::foreign::in_place_of_bytes;
 
 /// Why a data file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -115,9 +116,7 @@ pub enum FileProblem {
         expected: String,
     },
     /// The file begins with the bytes of another format.
-    #[error(
-        "not a file of the kind {format}: it begins with the bytes {found:02x?}, expected {expected:02x?}"
-    )]
+    #[error("not a file of the kind {format}: {}, expected {expected:02x?}", begins_with(found))]
     Magic {
         /// The expected format.
         format: &'static str,
@@ -125,6 +124,34 @@ pub enum FileProblem {
         found: Vec<u8>,
         /// The first bytes of a file of this format.
         expected: [u8; 4],
+    },
+    /// Something else stands in the place of the data.
+    #[error("{found}")]
+    Instead {
+        /// What it is, and what was expected or what helps.
+        found: String,
+    },
+    /// A member of an archive cannot be used.
+    #[error("its member {name:?} {problem}")]
+    Member {
+        /// Path of the member.
+        name: String,
+        /// What it is or has, and what was expected.
+        problem: String,
+    },
+    /// A path leads to nothing in an archive.
+    #[error("has no {path:?} in it; there are {present}")]
+    NotInArchive {
+        /// The path in the archive.
+        path: String,
+        /// What there is.
+        present: String,
+    },
+    /// The file lies in an archive, where its format is not read.
+    #[error("lies in an archive, where {format} is not read: unpack the archive")]
+    Packed {
+        /// Name of the format.
+        format: &'static str,
     },
     /// The file ends too early.
     #[error("truncated: {what} has {found} of {expected} bytes")]
@@ -259,6 +286,12 @@ pub enum FileProblem {
     },
 }
 
+/// What the first bytes of a file are.
+fn begins_with(found: &[u8]) -> String {
+    let known = in_place_of_bytes(found).map(str::to_owned);
+    known.unwrap_or_else(|| format!("it begins with the bytes {:02x?}", &found[..found.len().min(4)]))
+}
+
 /// Message about the folder of a class without images.
 fn no_images(files: u64, nested: u64) -> String {
     match (files, nested) {
@@ -276,6 +309,11 @@ impl FileProblem {
     /// A problem of the image at a place.
     pub(crate) fn image(place: &str, problem: ImageProblem) -> Self {
         Self::Image { place: place.to_owned(), problem }
+    }
+
+    /// A problem of a member of an archive.
+    pub(crate) fn member(name: &str, problem: impl Into<String>) -> Self {
+        Self::Member { name: name.to_owned(), problem: problem.into() }
     }
 
     /// A label at a place that is not one of the classes.

@@ -1,13 +1,13 @@
 //! What a folder of images contains: its classes, and the files of each.
 
 use std::ffi::OsStr;
-use std::fs::DirEntry;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::archive::within;
 use crate::loading::{Lent, Loading};
-use crate::paths::resolve_folder;
+use crate::places::{ItemKind, Tree};
 use crate::report::{Findings, Reason};
-use crate::{DataEnvironment, DataError, FileProblem, Split};
+use crate::{DataError, FileProblem, Split};
 
 /// Bytes that a name takes in addition to its own, while the list of them grows.
 const NAME: u64 = 128;
@@ -29,10 +29,9 @@ const FOREIGN: [&str; 9] = [
 /// A folder of classes that a job names.
 #[derive(Clone, Copy)]
 pub(super) struct Listing<'a> {
-    pub(super) environment: &'a DataEnvironment,
+    pub(super) tree: &'a Tree<'a>,
+    /// As the job names it.
     pub(super) folder: &'a str,
-    /// The job's key that names it.
-    pub(super) key: &'a str,
     /// Whether images in subfolders of a class belong to it.
     pub(super) nested: bool,
     pub(super) split: Split,
@@ -71,33 +70,28 @@ impl Listing<'_> {
     /// The names of the classes, sorted. Folders of systems and tools are none, nor are folders without any file; one
     /// with files of which none is an image is refused.
     pub(super) fn classes(&self, loading: &Loading, findings: &mut Findings) -> Result<Names, DataError> {
-        let path = resolve_folder(&self.environment.root, self.folder, self.key)?;
         let mut classes = Names::new(loading)?;
-        for entry in entries(&path).map_err(|problem| self.error(self.folder, problem))? {
-            loading.check()?;
-            let entry = entry.map_err(|error| self.error(self.folder, FileProblem::Io(error)))?;
-            let name = text(&entry).map_err(|problem| self.error(self.folder, problem))?;
-            let reason = match entry.path().is_dir() {
+        for item in self.tree.entries("", loading)?.items {
+            let name = item.name;
+            let reason = match item.kind {
                 _ if is_foreign(&name) => Some(Reason::Foreign),
-                true if self.is_class(&name, loading)? => None,
-                true => Some(Reason::EmptyFolder),
-                false if is_image(&name) => Some(Reason::BesideClasses),
-                false => Some(Reason::Ending(ending(&name))),
+                ItemKind::File if is_image(&name) => Some(Reason::BesideClasses),
+                ItemKind::File => Some(Reason::Ending(ending(&name))),
+                ItemKind::Folder | ItemKind::LinkedFolder if self.is_class(&name, loading)? => None,
+                ItemKind::Folder | ItemKind::LinkedFolder => Some(Reason::EmptyFolder),
             };
             match reason {
                 None => classes.push(&name)?,
                 Some(reason) => findings.leave_out(self.split, reason, || name),
             }
         }
-        classes.names.sort_unstable();
         Ok(classes)
     }
 
     /// Whether a folder has images; it has no file at all otherwise.
     fn is_class(&self, name: &str, loading: &Loading) -> Result<bool, DataError> {
-        let path = format!("{}/{name}", self.folder);
         let (mut images, mut nested, mut others) = (0, 0, 0);
-        self.visit(&path, loading, |entry, _| {
+        self.visit(name, loading, |entry, _| {
             match entry {
                 Entry::Image => images += 1,
                 Entry::Nested => nested += 1,
@@ -107,60 +101,42 @@ impl Listing<'_> {
             Ok(())
         })?;
         if images == 0 && nested + others > 0 {
-            return Err(self.error(&path, FileProblem::NoImages { files: others, nested }));
+            let problem = FileProblem::NoImages { files: others, nested };
+            return Err(DataError::File { file: self.tree.name(name), problem });
         }
         Ok(images > 0)
     }
 
-    /// Visits the entries of a class's folder and of its subfolders, with their names relative to it, in no order.
+    /// Visits the entries of a class's folder and of its subfolders, with their names relative to it. Those of one folder
+    /// are in the order of their names.
     pub(super) fn visit(
         &self,
-        folder: &str,
+        class: &str,
         loading: &Loading,
         mut visit: impl FnMut(Entry, &str) -> Result<(), DataError>,
     ) -> Result<(), DataError> {
-        let found = resolve_folder(&self.environment.root, folder, self.key)?;
-        let mut waiting: Vec<(PathBuf, String)> = vec![(found, String::new())];
-        while let Some((path, prefix)) = waiting.pop() {
-            for entry in entries(&path).map_err(|problem| self.error(folder, problem))? {
-                loading.check()?;
-                let entry = entry.map_err(|error| self.error(folder, FileProblem::Io(error)))?;
-                let name = text(&entry).map_err(|problem| self.error(folder, problem))?;
-                let kind = entry.file_type().map_err(|error| self.error(folder, FileProblem::Io(error)))?;
-                let full = format!("{prefix}{name}");
-                let found = match () {
-                    () if is_foreign(&name) => Entry::Foreign,
-                    // A link is not followed to a folder: it could lead around in a circle.
-                    () if kind.is_symlink() && entry.path().is_dir() => Entry::LinkedFolder,
-                    () if kind.is_dir() => {
-                        waiting.push((entry.path(), format!("{full}/")));
+        let mut waiting = vec![String::new()];
+        while let Some(folder) = waiting.pop() {
+            loading.check()?;
+            for item in self.tree.entries(&within(class, &folder), loading)?.items {
+                let full = within(&folder, &item.name);
+                let found = match item.kind {
+                    _ if is_foreign(&item.name) => Entry::Foreign,
+                    // Not followed: it could lead around in a circle.
+                    ItemKind::LinkedFolder => Entry::LinkedFolder,
+                    ItemKind::Folder => {
+                        waiting.push(full);
                         continue;
                     }
-                    () if !is_image(&name) => Entry::Other(ending(&name)),
-                    () if self.nested || prefix.is_empty() => Entry::Image,
-                    () => Entry::Nested,
+                    ItemKind::File if !is_image(&item.name) => Entry::Other(ending(&item.name)),
+                    ItemKind::File if self.nested || folder.is_empty() => Entry::Image,
+                    ItemKind::File => Entry::Nested,
                 };
                 visit(found, &full)?;
             }
         }
         Ok(())
     }
-
-    fn error(&self, folder: &str, problem: FileProblem) -> DataError {
-        DataError::File { file: folder.to_owned(), problem }
-    }
-}
-
-fn entries(path: &Path) -> Result<std::fs::ReadDir, FileProblem> {
-    std::fs::read_dir(path).map_err(FileProblem::Io)
-}
-
-/// The name of an entry, which must be text.
-fn text(entry: &DirEntry) -> Result<String, FileProblem> {
-    entry.file_name().into_string().map_err(|name| {
-        let (place, expected) = ("name".to_owned(), "UTF-8".to_owned());
-        FileProblem::Cell { place, found: format!("{name:?}"), expected }
-    })
 }
 
 fn is_foreign(name: &str) -> bool {

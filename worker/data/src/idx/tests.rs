@@ -119,7 +119,7 @@ fn wrong_files_are_refused_by_name() {
             "\"images\": not a file of the kind IDX: it begins with the bytes [00, 00, 08, 01]",
         ),
         (&whole, &whole, "\"labels\": not a file of the kind IDX"),
-        (&[], &three, "\"images\": not a file of the kind IDX: it begins with the bytes []"),
+        (&[], &three, "\"images\": not a file of the kind IDX: the file is empty"),
         (&whole[..10], &three, "\"images\": truncated: header has 10 of 16 bytes"),
         (cut, &three, "\"images\": truncated: item 2 of 3 has 5 of 6 bytes"),
         (&more, &three, "\"images\": bytes follow after 3 items"),

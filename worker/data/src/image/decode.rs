@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::formats::{Format, NAMES};
 use super::header::{Facts, Image};
+use crate::foreign::{START, in_place_of_bytes};
 
 /// Why an image cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,27 +99,16 @@ impl ImageProblem {
 pub struct ForeignBytes(Vec<u8>);
 
 impl ForeignBytes {
-    /// Bytes that are kept: enough to recognise what is usually found in the place of an image.
-    pub(crate) const KEPT: usize = 64;
-
     pub(crate) fn new(bytes: &[u8]) -> Self {
-        Self(bytes.iter().copied().take(Self::KEPT).collect())
+        Self(bytes.iter().copied().take(START).collect())
     }
 }
 
 impl std::fmt::Display for ForeignBytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = self.0.trim_ascii_start();
-        let begins =
-            |start: &[u8]| text.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start));
-        if self.0.is_empty() {
-            f.write_str("the file is empty")
-        } else if begins(b"version https://git-lfs") {
-            f.write_str("a pointer of git-lfs in the place of the file: git lfs pull fetches it")
-        } else if begins(b"<!doctype html") || begins(b"<html") {
-            f.write_str("a web page")
-        } else {
-            write!(f, "it begins with the bytes {:02x?}", &self.0[..self.0.len().min(4)])
+        match in_place_of_bytes(&self.0) {
+            Some(found) => f.write_str(found),
+            None => write!(f, "it begins with the bytes {:02x?}", &self.0[..self.0.len().min(4)]),
         }
     }
 }

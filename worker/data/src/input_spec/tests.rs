@@ -15,6 +15,7 @@ fn input_spec(kind: &str, given: Value) -> Result<Option<(Vec<usize>, usize)>, S
         "idx" => idx,
         "parquet" => parquet,
         "safetensors" => safetensors,
+        "webdataset" => webdataset,
         _ => panic!("no data set of the kind {kind:?}"),
     };
     let input_spec =
@@ -31,7 +32,8 @@ fn samples_are_known_where_kind_or_keys_say_what_they_are() {
         ("cifar10", json!({}), Some((vec![3, 32, 32], 10))),
         ("cifar100", json!({ "labels": "coarse" }), Some((vec![3, 32, 32], 20))),
         ("cifar100", json!({ "resize": [8, 16], "channels": 1 }), Some((vec![1, 8, 16], 100))),
-        ("parquet", resized, Some((vec![3, 4, 6], 7))),
+        ("parquet", resized.clone(), Some((vec![3, 4, 6], 7))),
+        ("webdataset", resized, Some((vec![3, 4, 6], 7))),
         ("parquet", json!({ "train": "a", "resize": [4, 6], "classes": 7 }), None),
         ("idx", json!({ "train": pair, "resize": [4, 6], "classes": 7 }), Some((vec![1, 4, 6], 7))),
         ("idx", json!({ "classes": 7 }), None),
@@ -75,6 +77,32 @@ fn keys_are_checked_as_they_are_with_the_data() {
         ("safetensors", json!({ "train": "a", "resize": [1, 1] }), "data.resize: unknown field"),
         ("digits", json!({ "label_smoothing": 1.0 }), "data.label_smoothing"),
         ("digits", json!({ "augment": { "cutout": 9 } }), "data.augment.cutout: expected at most"),
+        (
+            "digits",
+            json!({ "augment": { "cutmix": -1.0 } }),
+            "data.augment.cutmix: expected 0 or a number from",
+        ),
+        (
+            "digits",
+            json!({ "augment": { "random_erasing": 1.5 } }),
+            "data.augment.random_erasing: expected a",
+        ),
+        (
+            "digits",
+            json!({ "augment": { "color_jitter": { "hue": 0.7 } } }),
+            "data.augment.color_jitter.hue: expected a part",
+        ),
+        (
+            "digits",
+            json!({ "augment": { "random_resized_crop": { "scale": [0.5, 0.1] } } }),
+            "data.augment.random_resized_crop.scale: expected two rising shares",
+        ),
+        (
+            "safetensors",
+            json!({ "train": "a", "augment": { "colour": 1 } }),
+            "data.augment.colour: unknown field",
+        ),
+        ("webdataset", json!({ "train": "a", "lable": "cls" }), "data.lable: unknown field"),
     ] {
         let error = input_spec(kind, given.clone()).unwrap_err();
         assert!(error.starts_with(expected), "{kind} {given}: {error}\nexpected {expected}");

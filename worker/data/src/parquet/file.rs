@@ -60,7 +60,7 @@ impl<'a> ParquetFile<'a> {
     pub(super) fn open(source: &'a Source, loading: &Loading) -> Result<Self, DataError> {
         let file = source.open()?;
         let mut start = Vec::new();
-        let read = (&file).take(ForeignBytes::KEPT as u64).read_to_end(&mut start);
+        let read = (&file).take(crate::foreign::START as u64).read_to_end(&mut start);
         read.map_err(|error| source.error(FileProblem::Io(error)))?;
         if !start.starts_with(MAGIC) {
             return Err(source.error(damaged(&ForeignBytes::new(&start))));

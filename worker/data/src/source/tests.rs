@@ -61,8 +61,8 @@ fn a_file_is_read_whole_in_the_memory_of_its_length() {
     let (folder, environment) = data_folder();
     fs::write(folder.path().join("file"), [1; 100]).unwrap();
     let source = Source::find(&environment, "file", "data.train").unwrap();
-    let bytes = source.read_whole(source.length().unwrap(), &Loading::new(&environment)).unwrap();
-    assert_eq!((bytes.capacity(), bytes), (100, vec![1; 100]));
+    let content = source.content(&Loading::new(&environment)).unwrap();
+    assert_eq!((content.bytes.capacity(), content.as_ref()), (100, &[1; 100][..]));
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn truncated_and_damaged_images_are_refused() {
         (&b"%PDF-1.7"[..], "it begins with the bytes [25, 50, 44, 46]"),
         (b"", "the file is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of git-lfs in the place of the file"),
-        (b" \n<!DOCTYPE html><html>", "a web page"),
+        (b" \n<!DOCTYPE html><html>", "a web page in the place of the file"),
     ] {
         let problem = decode(bytes, LIMIT, any).unwrap_err().to_string();
         assert!(problem.starts_with(expected), "{problem}");

@@ -11,14 +11,26 @@ use crate::image::decode::ImageProblem;
 use crate::image::header::{Depth, Facts, Header, Pixels};
 use crate::image::orientation::Orientation;
 
+type Decoder<'a> = JpegDecoder<ZCursor<&'a [u8]>>;
+
 /// An opened JPEG.
 pub(super) struct Jpeg<'a> {
     bytes: &'a [u8],
-    decoder: JpegDecoder<ZCursor<&'a [u8]>>,
+    decoder: Decoder<'a>,
     facts: Facts,
 }
 
 pub(super) fn open(bytes: &[u8], limit: u64) -> Result<Jpeg<'_>, ImageProblem> {
+    let (decoder, channels) = decoder(bytes)?;
+    let size = decoder.dimensions();
+    let (width, height) = size.ok_or_else(|| Format::Jpeg.damaged(&"its header has no size"))?;
+    let stored = checked(Header { height, width, channels, depth: Depth::Eight }, limit)?;
+    let orientation = decoder.exif().map(|exif| Orientation::of_exif(exif)).unwrap_or_default();
+    Ok(Jpeg { bytes, decoder, facts: Facts { stored, orientation, has_opacity: false } })
+}
+
+/// A decoder that has read the header, and the number of channels that it gives.
+fn decoder(bytes: &[u8]) -> Result<(Decoder<'_>, usize), ImageProblem> {
     let options = DecoderOptions::default().set_strict_mode(true).set_use_unsafe(false);
     let options = options.set_max_width(MAX_SIDE).set_max_height(MAX_SIDE);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
@@ -34,11 +46,16 @@ pub(super) fn open(bytes: &[u8], limit: u64) -> Result<Jpeg<'_>, ImageProblem> {
         }
     };
     decoder.set_options(options.jpeg_set_out_colorspace(colours));
-    let size = decoder.dimensions();
-    let (width, height) = size.ok_or_else(|| Format::Jpeg.damaged(&"its header has no size"))?;
-    let stored = checked(Header { height, width, channels, depth: Depth::Eight }, limit)?;
-    let orientation = decoder.exif().map(|exif| Orientation::of_exif(exif)).unwrap_or_default();
-    Ok(Jpeg { bytes, decoder, facts: Facts { stored, orientation, has_opacity: false } })
+    Ok((decoder, channels))
+}
+
+fn pixels(decoder: &mut Decoder<'_>, size: usize) -> Result<Vec<u8>, ImageProblem> {
+    if decoder.output_buffer_size() != Some(size) {
+        return Err(Format::Jpeg.damaged(&"its pixels do not have the size that its header says"));
+    }
+    let mut pixels = vec![0; size];
+    decoder.decode_into(&mut pixels).map_err(|error| Format::Jpeg.damaged(&error))?;
+    Ok(pixels)
 }
 
 impl Opened for Jpeg<'_> {
@@ -47,18 +64,28 @@ impl Opened for Jpeg<'_> {
     }
 
     fn decode(mut self: Box<Self>) -> Result<Pixels, ImageProblem> {
-        // Otherwise the decoder would make up the missing pixels.
-        if !is_whole(self.bytes) {
-            return Err(Format::Jpeg.damaged(&"truncated: it has no end"));
-        }
         let size = self.facts.stored.size();
-        if self.decoder.output_buffer_size() != Some(size) {
-            return Err(Format::Jpeg.damaged(&"its pixels do not have the size that its header says"));
+        if is_whole(self.bytes) {
+            return pixels(&mut self.decoder, size).map(Pixels::Eight);
         }
-        let mut pixels = vec![0; size];
-        self.decoder.decode_into(&mut pixels).map_err(|error| Format::Jpeg.damaged(&error))?;
-        Ok(Pixels::Eight(pixels))
+        // The decoder would make up missing pixels from what follows. None is missing if that makes no difference.
+        let continued = |filling| {
+            let bytes = with_end(self.bytes, filling);
+            decoder(&bytes).and_then(|(mut decoder, _)| pixels(&mut decoder, size))
+        };
+        match (continued(0x00), continued(0xaa)) {
+            (Ok(pixels), Ok(others)) if pixels == others => Ok(Pixels::Eight(pixels)),
+            _ => Err(Format::Jpeg.damaged(&"truncated: pixels and the end are missing")),
+        }
     }
+}
+
+/// The bytes of a file without an end, then some others and an end.
+fn with_end(bytes: &[u8], filling: u8) -> Vec<u8> {
+    const FILLING: usize = 32;
+    // The beginning of a marker would be one with what follows.
+    let kept = bytes.iter().rposition(|&byte| byte != 0xff).map_or(0, |last| last + 1);
+    [&bytes[..kept], &[filling; FILLING], &[0xff, 0xd9]].concat()
 }
 
 /// Whether an end marker follows the first scan. It cannot occur within the scan itself; everything before the scan is

@@ -123,3 +123,19 @@ fn a_frame_that_is_larger_than_its_image_is_refused_before_it_is_decoded() {
     let problem = image(&bytes).unwrap_err().to_string();
     assert_eq!(problem, "damaged WebP: a frame is larger than the image");
 }
+
+#[test]
+fn a_jpeg_whose_pixels_are_all_there_needs_no_end() {
+    for name in names().iter().filter(|name| name.ends_with(".jpg")) {
+        let bytes = fs::read(fixtures().join(name)).unwrap();
+        assert!(bytes.ends_with(&[0xff, 0xd9]), "{name}");
+        let whole = image(&bytes).unwrap();
+        for end in [&b""[..], b"\xff", b"\xff\xd9 and more", b"\0\0\xff\xd9"] {
+            let other = [&bytes[..bytes.len() - 2], end].concat();
+            let found = image(&other).unwrap_or_else(|error| panic!("{name} with the end {end:?}: {error}"));
+            assert!(found == whole, "{name} with the end {end:?}");
+        }
+        let half = image(&bytes[..bytes.len() * 3 / 4]).unwrap_err().to_string();
+        assert!(half.contains("truncated: pixels and the end are missing"), "{name}: {half}");
+    }
+}
