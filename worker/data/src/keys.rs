@@ -5,7 +5,7 @@ use serde::de::value::Error;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::options;
+use super::{options, selection};
 
 /// Keys that are read before the kind of data is known.
 const OF_JOBS: [&str; 3] = ["kind", "shuffle", "drop_last"];
@@ -19,7 +19,7 @@ pub(crate) fn parse<T: DeserializeOwned>(parameters: &Parameters, also: &[&str])
     match parameters.keys().find(|key| !own.contains(&key.as_str())) {
         None => parse_parameters("data", parameters),
         Some(key) => {
-            let all = OF_JOBS.iter().chain(own).chain(also).chain(&options::KEYS);
+            let all = OF_JOBS.iter().chain(own).chain(also).chain(&options::KEYS).chain(&selection::KEYS);
             let all: Vec<String> = all.map(|key| format!("`{key}`")).collect();
             let problem = format!("unknown field `{key}`, expected one of {}", all.join(", "));
             Err(JobError::new(&format!("data.{key}"), &problem))
