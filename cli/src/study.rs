@@ -4,6 +4,7 @@
 //! validation with seeds of their own, and one baseline. What confounds a comparison stands beside it in the table:
 //! α·k·lr, the radius that a method has in effect, and what it cost.
 
+pub mod confounds;
 pub mod execute;
 pub mod file;
 pub mod ledger;

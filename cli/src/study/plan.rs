@@ -9,6 +9,7 @@ use lookbehind_common::optimizer::gradients_per_outer_step;
 use lookbehind_common::text::counted;
 use toml::Value;
 
+use super::confounds::{ALPHA_K_LR, EFFECTIVE_RHO, resolve};
 use super::file::{StudyFile, Variant};
 use crate::error::CliError;
 use crate::job::JobSource;
@@ -94,8 +95,10 @@ impl Plan {
                 format!("the study has {runs} runs, {each}; at most {most} are allowed, see max_runs");
             return self.wrong("variants", &problem);
         }
-        let mut known: Vec<(JobSpec, String)> = Vec::new();
+        // The jobs of each variant. A point of a grid may be what another variant is without a search.
+        let mut known: Vec<Vec<JobSpec>> = Vec::new();
         for (number, variant) in self.file.variants.iter().enumerate() {
+            let mut jobs: Vec<JobSpec> = Vec::new();
             for point in 0..variant.points() {
                 let run = self.run(number, point, self.file.seeds[0], false)?;
                 let name = self.name_of(number, point);
@@ -103,11 +106,20 @@ impl Plan {
                     return self.wrong("job.data.validation", &format!("is needed: {name} is chosen by it"));
                 }
                 let spec = meaning(&run.source.spec);
-                if let Some((_, other)) = known.iter().find(|(known, _)| *known == spec) {
+                if let Some(other) = jobs.iter().position(|job| *job == spec) {
+                    let other = self.name_of(number, other as u64);
                     return self.wrong("variants", &format!("{other} and {name} are the same job"));
                 }
-                known.push((spec, name));
+                jobs.push(spec);
             }
+            let same = |other: &&Vec<JobSpec>| {
+                other.len() == jobs.len() && jobs.iter().all(|job| other.contains(job))
+            };
+            if let Some(other) = known.iter().position(|other| same(&other)) {
+                let other = &self.file.variants[other].name;
+                return self.wrong("variants", &format!("{other} and {} are the same job", variant.name));
+            }
+            known.push(jobs);
         }
         Ok(())
     }
@@ -134,8 +146,12 @@ impl Plan {
         for key in &of.unset {
             settings.push(format!("{key}=").parse().map_err(wrong)?);
         }
-        let set = of.settings().into_iter().chain(of.point(point));
-        settings.extend(set.map(|(path, value)| Setting::new(&path, value)));
+        let (derived, set): (Vec<_>, Vec<_>) = of
+            .settings()
+            .into_iter()
+            .chain(of.point(point))
+            .partition(|(path, _)| path == EFFECTIVE_RHO || path == ALPHA_K_LR);
+        settings.extend(set.into_iter().map(|(path, value)| Setting::new(&path, value)));
         let name = format!("{} {} seed {seed}", self.file.name, of.name);
         settings.push(Setting::new("name", name));
         let seed_value =
@@ -147,6 +163,19 @@ impl Plan {
         settings.extend(self.length(None).map_err(wrong)?);
         let text = apply_settings(&self.base, &settings).map_err(wrong)?;
         let mut source = JobSource::parse(label.clone(), text, self.folder.clone())?;
+        if !derived.is_empty() {
+            let method = source.spec.optimizer.method;
+            let resolved = derived.iter().map(|(path, value)| {
+                resolve(path, value, &method).ok_or_else(|| {
+                    let problem =
+                        format!("expected a number above 0 for a method that has it, found {value}");
+                    wrong(JobError::new(path, &problem))
+                })
+            });
+            let text =
+                apply_settings(&source.text, &resolved.collect::<Result<Vec<_>, _>>()?).map_err(wrong)?;
+            source = JobSource::parse(label.clone(), text, self.folder.clone())?;
+        }
         if let Some(gradients) = self.file.budget.and_then(|budget| budget.gradients) {
             let each = gradients_per_outer_step(&source.spec.optimizer.method);
             let length = self.length(Some(gradients / each)).map_err(wrong)?;

@@ -1,6 +1,5 @@
 //! What the runs of a study show: a row for each variant, as Markdown, CSV, JSON and charts.
 
-mod confounds;
 mod pictures;
 mod tables;
 
@@ -8,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use self::confounds::{Confounds, confounds};
+use super::confounds::Confounds;
 use super::file::Metric;
 use super::ledger::{Ledger, Record};
 use super::plan::{Plan, Run, shown};
@@ -99,7 +98,7 @@ pub fn rows(plan: &Plan, runs: &[Run], points: &[u64], ledger: &Ledger) -> Vec<R
             selected: spread(|record| accuracy(record, Metric::Selected)),
             memorised: spread(|record| record.memorised.map(|test| 100.0 * test.accuracy)),
             difference: None,
-            confounds: of.first().map(|run| confounds(&run.source.spec)).unwrap_or_default(),
+            confounds: of.first().map(|run| Confounds::of(&run.source.spec)).unwrap_or_default(),
             gradients: spread(|record| Some(record.gradients as f64)),
             samples: spread(|record| Some(record.samples as f64)),
             outer_steps: spread(|record| Some(record.outer_steps as f64)),

@@ -105,6 +105,21 @@ fn a_study_that_would_compare_nothing_fairly_is_refused_before_anything_is_train
 }
 
 #[test]
+fn methods_are_matched_in_radius_and_movement_by_one_key_each() {
+    let matched = "[[variants]]\nname = \"matched\"\nset = { optimizer = { method = \"lookbehind\", k = 5, alpha = 0.2 }, \
+                   effective_rho = 0.3, alpha_k_lr = 0.05 }\n";
+    let (_folder, plan) = plan(&format!("{TWO}{matched}")).unwrap();
+    let spec = plan.run(2, 0, 1, false).unwrap().source.spec;
+    let found = confounds::Confounds::of(&spec);
+    assert!((found.effective_rho.unwrap() - 0.3).abs() < 1e-12 && (found.alpha_k_lr - 0.05).abs() < 1e-12);
+    assert!((spec.optimizer.method.parts().ascent.unwrap().rho - 0.1).abs() < 1e-12);
+    let none =
+        "[[variants]]\nname = \"none\"\nset = { optimizer = { method = \"sgd\" }, effective_rho = 0.3 }\n";
+    let found = refusal(&format!("{TWO}{none}"));
+    assert!(found.contains("variant \"none\": effective_rho: expected a number above 0"), "{found}");
+}
+
+#[test]
 fn a_grid_that_explodes_says_how_many_runs_it_would_have() {
     let many: Vec<String> = (1..=20).map(|n| format!("0.{n:02}")).collect();
     let many = many.join(", ");

@@ -14,4 +14,5 @@ mod handover;
 mod lifecycle;
 mod loading;
 mod programs;
+mod studies;
 mod watched;

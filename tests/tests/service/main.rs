@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod determinism;
+mod evidence;
 mod exchange;
 mod failing_transfers;
 mod family;
