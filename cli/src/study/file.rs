@@ -120,8 +120,8 @@ impl StudyFile {
     fn check(&self) -> Result<(), JobError> {
         let refuse = |path: &str, problem: &str| Err(JobError::new(path, problem));
         text("name", &self.name)?;
-        if self.base.is_some() == self.job.is_some() {
-            return refuse("base", "give either base, the path of a job file, or the section job");
+        if self.base.is_some() && self.job.is_some() {
+            return refuse("base", "give either base, the path of a job file, or the section job, not both");
         }
         distinct("seeds", &self.seeds)?;
         if let Some(Budget { epochs, steps, gradients }) = self.budget {

@@ -7,7 +7,7 @@ use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{JobError, JobFile, JobSpec, Labels, Length, Setting, apply_settings};
 use lookbehind_common::optimizer::gradients_per_outer_step;
 use lookbehind_common::text::counted;
-use toml::Value;
+use toml::{Table, Value};
 
 use super::confounds::{ALPHA_K_LR, EFFECTIVE_RHO, resolve};
 use super::file::{StudyFile, Variant};
@@ -59,7 +59,12 @@ impl Plan {
                 let text = std::fs::read_to_string(&base).map_err(|error| CliError::read(&base, error))?;
                 (text, base.parent().unwrap_or(Path::new(".")).to_owned())
             }
-            (None, job) => (toml::to_string(job).unwrap_or_default(), beside.to_owned()),
+            (None, Some(job)) => (inline(&label, job)?, beside.to_owned()),
+            (None, None) => {
+                let source =
+                    JobError::new("job", "give either base, the path of a job file, or the section job");
+                return Err(CliError::Job { label, source });
+            }
         };
         let plan = Self { file, label, base, folder, max_workers };
         plan.check()?;
@@ -235,6 +240,14 @@ impl Plan {
     }
 }
 
+/// The text of a base job that stands in the study file itself.
+fn inline(label: &str, job: &Table) -> Result<String, CliError> {
+    toml::to_string(job).map_err(|error| CliError::Job {
+        label: label.to_owned(),
+        source: JobError::new("job", &error.to_string()),
+    })
+}
+
 /// Gradients of a run, if its job says so without its data.
 pub fn gradients(spec: &JobSpec) -> Option<u64> {
     match spec.train.length {
@@ -260,6 +273,7 @@ fn meaning(spec: &JobSpec) -> JobSpec {
 }
 
 /// BLAKE3 over everything in a job that its result depends on.
+#[expect(clippy::expect_used, reason = "the keys of a job file are texts, and JSON has all of its values")]
 fn key_of(file: &JobFile) -> String {
     let file = JobFile {
         name: String::new(),
@@ -268,7 +282,6 @@ fn key_of(file: &JobFile) -> String {
         checkpoint: Default::default(),
         ..file.clone()
     };
-    // A job file is JSON: it was read from TOML, whose values JSON has.
-    let text = serde_json::to_string(&file).unwrap_or_default();
+    let text = serde_json::to_string(&file).expect("a job file is JSON");
     Digest::of(text.as_bytes()).to_string()
 }
