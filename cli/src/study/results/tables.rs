@@ -158,7 +158,10 @@ fn difference_cells(difference: Option<&Difference>) -> [String; 3] {
     let mean = difference.spread.mean;
     let interval =
         |half: Option<f64>| half.map_or(format!("{mean:+.2}"), |half| format!("{mean:+.2} ± {half:.2}"));
-    let p = difference.holm_p.map_or("–".to_owned(), |p| format!("{p:.4}"));
+    let p = difference.holm_p.map_or("–".to_owned(), |p| match p {
+        p if p < 1e-4 => "< 0.0001".to_owned(),
+        p => format!("{p:.4}"),
+    });
     [interval(difference.half_width), interval(difference.holm_half_width), p]
 }
 
