@@ -1,6 +1,7 @@
 //! The definition of all commands and flags, from which parsing, help and shell completions are derived.
 
 mod handover;
+mod study;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use lookbehind_worker::RemoteArgs;
 use lookbehind_worker::device::DeviceChoice;
 
 pub use self::handover::{Continue, Handover, Settings, Submit};
+pub use self::study::{Compare, Study};
 use crate::exit::Exit;
 
 /// Trains neural networks with Lookbehind-SAM and its relatives, on one machine or many.
@@ -71,6 +73,10 @@ pub enum Command {
     Fetch(Fetch),
     /// Compare two runs and show where they first differ
     Audit(Audit),
+    /// Show runs side by side: what differs in their jobs, and their results
+    Compare(Compare),
+    /// Train variants of a job with several seeds, and compare them seed by seed
+    Study(Study),
     /// Check a job file
     Validate(Validate),
     /// Make certificates and tokens for a cluster, or renew them
@@ -82,7 +88,8 @@ pub enum Command {
 impl Cli {
     /// Which logs go to standard error.
     pub fn log(&self) -> &str {
-        let usual = if matches!(self.command, Command::Train(_)) { "error" } else { "warn" };
+        let usual =
+            if matches!(self.command, Command::Train(_) | Command::Study(_)) { "error" } else { "warn" };
         self.general.log.as_deref().unwrap_or(usual)
     }
 }

@@ -29,7 +29,7 @@ pub fn between(earlier: &JobFile, now: &JobFile) -> String {
 
 /// All keys of a job file by their path.
 #[expect(clippy::expect_used, reason = "the keys of a job file are texts, and JSON has all of its values")]
-fn keys(file: &JobFile) -> BTreeMap<String, Value> {
+pub(crate) fn keys(file: &JobFile) -> BTreeMap<String, Value> {
     let mut keys = BTreeMap::new();
     // As JSON, because TOML does not have all seeds that a job may have over gRPC.
     collect("", serde_json::to_value(file).expect("a job file is JSON"), &mut keys);

@@ -2,11 +2,13 @@
 
 mod audit;
 mod certs;
+mod compare;
 mod completions;
 mod continuing;
 mod delete;
 mod fetch;
 mod jobs;
+mod study;
 mod submit;
 mod train;
 mod validate;
@@ -39,6 +41,8 @@ pub async fn run(command: Command, console: &Console, registry: Registry) -> Res
         Command::Checkpoints(args) => jobs::checkpoints(&args, console).await,
         Command::Fetch(args) => Box::pin(fetch::run(&args, console)).await,
         Command::Audit(args) => Box::pin(audit::run(&args, console)).await,
+        Command::Compare(args) => Box::pin(compare::run(&args, console)).await,
+        Command::Study(args) => Box::pin(study::run(&args, console, registry)).await,
         Command::Validate(args) => validate::run(&args, console, registry),
         Command::Certs(args) => certs::run(&args, console),
         Command::Completions(args) => completions::run(&args, console),

@@ -129,7 +129,7 @@ impl Follow {
 
     fn step(&mut self, step: &v1::OuterStepMetrics) -> Result<(), CliError> {
         if self.console.json() {
-            self.console.object(&Line::Step(StepJson::from(step)))?;
+            self.console.object(&Line::Step(Box::new(StepJson::from(step))))?;
         }
         if let Some(output) = &mut self.output {
             output.step(step)?;

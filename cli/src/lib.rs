@@ -26,6 +26,8 @@
 //! - [`local`]: a whole cluster inside this process.
 //! - [`output`]: the files of a run.
 //! - [`audit`]: comparison of two runs; [`changes`]: comparison of two job files.
+//! - [`compare`]: runs side by side.
+//! - [`study`]: many runs and what they show; [`chart`]: pictures.
 //! - [`console`], [`progress`], [`report`], [`table`], [`text`], [`mod@line`]: output for people and programs.
 //! - [`error`], [`exit`]: errors and exit codes.
 
@@ -34,8 +36,10 @@
 pub mod args;
 pub mod audit;
 pub mod changes;
+pub mod chart;
 pub mod client;
 pub mod commands;
+pub mod compare;
 pub mod console;
 pub mod error;
 pub mod exit;
@@ -47,6 +51,7 @@ pub mod local;
 pub mod output;
 pub mod progress;
 pub mod report;
+pub mod study;
 pub mod table;
 pub mod text;
 pub mod watch;
@@ -75,7 +80,7 @@ pub fn run(registry: Registry) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Success });
         }
     };
-    if matches!(cli.command, Command::Train(_)) {
+    if matches!(cli.command, Command::Train(_) | Command::Study(_)) {
         lookbehind_worker::threads::fix_number_of_threads();
     }
     let console = Console::new(cli.general.json);

@@ -5,7 +5,9 @@ use lookbehind_proto::json::{CheckpointJson, JobJson, NoticeJson, StepJson, Work
 use serde::Serialize;
 
 use crate::audit::Audit;
+use crate::compare::ComparedRun;
 use crate::output::summary::Summary;
+use crate::study::results::Row;
 
 /// One line of JSON: an object with the name of the variant and its content.
 #[derive(Clone, Debug, Serialize)]
@@ -24,11 +26,15 @@ pub enum Line<'a> {
     /// A notice of a job.
     Notice(NoticeJson),
     /// A completed outer step.
-    Step(StepJson),
+    Step(Box<StepJson>),
     /// The results of a run.
     Summary(&'a Summary),
     /// The result of an audit.
     Audit(&'a Audit),
+    /// Runs side by side.
+    Compared(Vec<ComparedRun>),
+    /// The table of a study.
+    Study(Vec<Row>),
     /// Paths of the credential files that were created.
     Issued(Vec<String>),
     /// A valid job file.

@@ -3,6 +3,7 @@
 //! Most files are written under a temporary name and renamed when complete. The metrics and TensorBoard's file grow while
 //! the job runs. No file is opened that was there before, and no link is followed: others may write into the folder.
 
+pub mod best;
 pub mod estimate;
 pub mod job_file;
 pub mod metrics;
@@ -178,7 +179,7 @@ fn remove(path: &Path) -> Result<(), CliError> {
 }
 
 /// Writes a file under a temporary name in the same folder and renames it, so that no reader sees an incomplete file.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     let mut file = temporary_file_for(path)?;
     file.write_all(bytes).map_err(|error| CliError::write(path, error))?;
     place(file, path)

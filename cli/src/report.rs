@@ -7,7 +7,7 @@ use lookbehind_proto::json::state_name;
 use lookbehind_proto::v1;
 
 use crate::output;
-use crate::output::summary::{Gradients, Summary, TestResult, TimeResult, TrainResult};
+use crate::output::summary::{Gradients, Selected, Summary, TestResult, TimeResult, TrainResult};
 use crate::table::Table;
 use crate::text::{self, percent, printable, reason};
 
@@ -27,13 +27,32 @@ pub fn summary(summary: &Summary, folder: Option<&Path>) -> Vec<String> {
         let (loss, accuracy) = (text::loss(loss), percent(accuracy));
         line("train", format!("loss {loss}, accuracy {accuracy} (over epoch {epoch})"));
     }
-    if let Some(TestResult { outer_step, metrics }) = &summary.test {
-        let (loss, accuracy, samples) =
-            (text::loss(metrics.loss), percent(metrics.accuracy), metrics.samples);
+    let tests = [
+        ("test", &summary.test),
+        ("validation", &summary.validation),
+        ("clean labels", &summary.clean),
+        ("memorised", &summary.memorised),
+    ];
+    for (label, result) in tests {
+        if let Some(TestResult { outer_step, metrics }) = result {
+            let (loss, accuracy, samples) =
+                (text::loss(metrics.loss), percent(metrics.accuracy), metrics.samples);
+            line(
+                label,
+                format!("loss {loss}, accuracy {accuracy} ({samples} samples, outer step {outer_step})"),
+            );
+        }
+    }
+    if let Some(best) = summary.best.filter(|best| Some(*best) != summary.test) {
+        let accuracy = percent(best.metrics.accuracy);
         line(
-            "test",
-            format!("loss {loss}, accuracy {accuracy} ({samples} samples, outer step {outer_step})"),
+            "best test",
+            format!("accuracy {accuracy} (outer step {}), chosen by the test split", best.outer_step),
         );
+    }
+    if let Some(Selected { outer_step, test: Some(test), .. }) = summary.selected {
+        let accuracy = percent(test.accuracy);
+        line("selected test", format!("accuracy {accuracy} (outer step {outer_step}), chosen by validation"));
     }
     let Gradients { total, per_outer_step } = summary.gradients;
     if total > 0 {

@@ -24,7 +24,7 @@ pub enum Event {
     /// The job changed.
     Notice(v1::JobNotice),
     /// An outer step was completed.
-    Step(v1::OuterStepMetrics),
+    Step(Box<v1::OuterStepMetrics>),
     /// The connection was lost, for this reason, and is being restored.
     Lost(String),
     /// The job is over and all its events have been returned. This is the last event.
@@ -120,7 +120,7 @@ impl Watch {
                 }
                 let new = step.outer_step > self.after_outer_step;
                 self.after_outer_step = self.after_outer_step.max(step.outer_step);
-                Ok(new.then_some(Event::Step(step)))
+                Ok(new.then(|| Event::Step(Box::new(step))))
             }
         }
     }

@@ -23,6 +23,7 @@ pub mod reduction;
 pub mod sampling;
 pub mod schedule;
 pub mod target;
+pub mod test_set;
 pub mod text;
 
 /// Version of this build. The coordinator refuses workers with another version, because their arithmetic may differ.

@@ -21,6 +21,10 @@ pub enum Purpose {
     Probe = 5,
     /// Shards that are computed twice and compared; keyed by a secret of the coordinator and, in `batch`, by outer step.
     Verification = 6,
+    /// Samples that a job uses of a data set; keyed by use (in `layer`) and class (in `batch`).
+    Selection = 20,
+    /// Wrong labels; which samples get them, and, keyed by sample, which label.
+    LabelNoise = 21,
 }
 
 /// Key of one stream of random numbers. Fields that a purpose does not use are 0.

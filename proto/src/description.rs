@@ -3,6 +3,7 @@
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::layout::{Layout, LayoutError, TensorKind, TensorSpec};
+use lookbehind_common::test_set::FurtherTests;
 
 use crate::v1;
 
@@ -37,6 +38,9 @@ impl From<&JobDescription> for v1::JobDescription {
             test_samples: description.test_samples,
             data_fingerprint: description.data_fingerprint.0.to_vec().into(),
             class_names: description.class_names.clone(),
+            validation_samples: description.further_tests.validation,
+            clean_samples: description.further_tests.clean,
+            memorised_samples: description.further_tests.memorised,
         }
     }
 }
@@ -56,6 +60,11 @@ impl TryFrom<v1::JobDescription> for JobDescription {
             layout: Layout::new(tensors)?,
             train_samples: message.train_samples,
             test_samples: message.test_samples,
+            further_tests: FurtherTests {
+                validation: message.validation_samples,
+                clean: message.clean_samples,
+                memorised: message.memorised_samples,
+            },
             data_fingerprint: message
                 .data_fingerprint
                 .as_ref()

@@ -7,7 +7,7 @@
 
 use lookbehind_common::job::JobFile;
 use prost_types::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::v1;
 use crate::wire;
@@ -93,7 +93,7 @@ pub struct NoticeJson {
 
 /// `OuterStepMetrics`; also a line of `metrics.jsonl`. Equal jobs have equal lines except for `workers` and what
 /// follows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
 pub struct StepJson {
     pub outer_step: u64,
@@ -112,6 +112,12 @@ pub struct StepJson {
     pub exchanged: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<TestJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<TestJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clean: Option<TestJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memorised: Option<TestJson>,
     pub digest: String,
     pub first_sample: u64,
     pub compute_class: String,
@@ -121,7 +127,7 @@ pub struct StepJson {
 }
 
 /// `TimeSplit`, in seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
 pub struct TimeJson {
     pub total: f64,
@@ -133,7 +139,7 @@ pub struct TimeJson {
 }
 
 /// `TestMetrics`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
 pub struct TestJson {
     pub loss: f64,
@@ -278,6 +284,9 @@ impl From<&v1::OuterStepMetrics> for StepJson {
             gradients: step.gradients,
             exchanged: step.exchanged,
             test: step.test.as_ref().map(TestJson::from),
+            validation: step.validation.as_ref().map(TestJson::from),
+            clean: step.clean.as_ref().map(TestJson::from),
+            memorised: step.memorised.as_ref().map(TestJson::from),
             digest: step.digest.clone(),
             first_sample: step.first_sample,
             compute_class: step.compute_class.clone(),

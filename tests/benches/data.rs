@@ -99,7 +99,7 @@ fn load(file: &Path, threads: usize, options: Value) -> Result<Box<dyn Dataset>,
     let Value::Object(mut parameters) = options else { return Err("options are an object".into()) };
     parameters.insert("train".into(), file.file_name().unwrap_or_default().to_string_lossy().into());
     let pool = ThreadPoolBuilder::new().num_threads(threads).build()?;
-    Ok(pool.install(|| with_options(&parameters, |parameters| parquet(parameters, &environment)))?)
+    Ok(pool.install(|| with_options(&parameters, 0, |parameters| parquet(parameters, &environment)))?)
 }
 
 /// Samples per second of batches that are prepared on this thread.

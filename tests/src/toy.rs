@@ -40,6 +40,9 @@ pub fn description() -> v1::JobDescription {
         tensors: vec![tensor("toy.weight", &[3, 2]), tensor("toy.bias", &[3])],
         train_samples: SAMPLES,
         test_samples: 0,
+        validation_samples: 0,
+        clean_samples: 0,
+        memorised_samples: 0,
         data_fingerprint: vec![7; 32].into(),
         class_names: Vec::new(),
     }

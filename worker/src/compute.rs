@@ -38,6 +38,7 @@ use lookbehind_common::job::{JobDescription, JobSpec, Precision};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
+use lookbehind_common::test_set::TestSet;
 
 use crate::data::Cancellation;
 
@@ -150,8 +151,8 @@ pub trait PreparedJob: Send {
 pub enum RequestKind {
     /// Gradient, sums and batch statistics of a batch of the training split.
     Gradient,
-    /// Sums over the test split.
-    Test,
+    /// Sums over the test split or another set of samples.
+    Test(TestSet),
 }
 
 /// A request that is divided into shards.
@@ -161,7 +162,7 @@ pub struct Request {
     pub kind: RequestKind,
     /// Epoch of the batch.
     pub epoch: u64,
-    /// Batch within the epoch; ignored for the test split.
+    /// Batch within the epoch; ignored for tests.
     pub batch: u64,
     /// Number of shards that the samples are divided into; there are fewer if there are fewer samples.
     pub shards: u32,

@@ -126,18 +126,19 @@ impl Registry {
         build(&spec.parameters, data, builder)
     }
 
-    /// Loads a job's data set. Normalisation, augmentation and label smoothing are common to all kinds: builders do not
-    /// see their keys.
+    /// Loads a job's data set. The choice of samples, wrong labels, normalisation, augmentation and label smoothing are
+    /// common to all kinds: builders do not see their keys. What is drawn is keyed by the job's `seed`.
     ///
     /// # Errors
     /// If the kind is unknown, its builder fails, or samples cannot be prepared as the job says.
     pub fn dataset(
         &self,
         spec: &DataSpec,
+        seed: u64,
         environment: &DataEnvironment,
     ) -> Result<Box<dyn Dataset>, DataError> {
         let build = find(&self.datasets, "data.kind", &spec.kind)?;
-        data::with_options(&spec.parameters, |parameters| build(parameters, environment))
+        data::with_options(&spec.parameters, seed, |parameters| build(parameters, environment))
     }
 }
 

@@ -52,7 +52,7 @@ async fn of_job(id: &str, remote: &Remote) -> Result<Vec<AuditStep>, CliError> {
     let (mut watch, mut steps) = (Watch::new(client, id), Vec::new());
     while (steps.len() as u64) < done {
         match watch.next().await? {
-            Event::Step(step) => steps.push(AuditStep::from(&step)),
+            Event::Step(step) => steps.push(AuditStep::from(step.as_ref())),
             Event::Over(_) => break,
             Event::Notice(_) | Event::Lost(_) => {}
         }

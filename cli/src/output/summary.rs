@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use lookbehind_common::job::JobSpec;
 use lookbehind_coordinator::state::Route;
-use lookbehind_proto::json::{TestJson, TimeJson, state_name};
+use lookbehind_proto::json::{TimeJson, state_name};
 use lookbehind_proto::v1;
 use serde::Serialize;
 
 use crate::error::CliError;
+pub use crate::output::best::{Selected, TestResult};
+
+use crate::output::best::Evaluations;
 use crate::output::estimate::{self, Costs, OneMoreWorker};
 use crate::output::model::Model;
 use crate::watch::time_of;
@@ -33,6 +36,21 @@ pub struct Summary {
     pub train: Option<TrainResult>,
     /// The newest result on the test split; `None` if there has been no test.
     pub test: Option<TestResult>,
+    /// The result with the highest accuracy on the test split, the first of equal ones; `None` if there has been no test.
+    pub best: Option<TestResult>,
+    /// The evaluation that validation chooses; absent without `data.validation`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selected: Option<Selected>,
+    /// The newest result in validation; absent without `data.validation`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<TestResult>,
+    /// The newest result on the training split with clean labels; absent without `data.label_noise`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clean: Option<TestResult>,
+    /// The newest result on the training samples with wrong labels, whose accuracy is the memorised share; absent without
+    /// `data.label_noise`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memorised: Option<TestResult>,
     /// Gradients of whole batches that were computed.
     pub gradients: Gradients,
     /// Names of the classes in the order of the model's outputs; absent where classes are numbers, or without a model.
@@ -59,16 +77,6 @@ pub struct TrainResult {
     pub loss: f64,
     /// Share of correctly classified samples.
     pub accuracy: f64,
-}
-
-/// A result on the test split.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct TestResult {
-    /// Number of outer steps completed before the test.
-    pub outer_step: u64,
-    /// Loss and accuracy.
-    #[serde(flatten)]
-    pub metrics: TestJson,
 }
 
 /// Number of computed gradients.
@@ -124,7 +132,7 @@ pub struct Tally {
     time: TimeJson,
     by_workers: BTreeMap<(u32, Route), (u64, TimeJson)>,
     epoch: EpochTally,
-    test: Option<TestResult>,
+    evaluations: Evaluations,
     last_digest: String,
     last_outer_step: u64,
 }
@@ -151,9 +159,7 @@ impl Tally {
         *steps += 1;
         add(sum, &time);
         self.epoch.add(step);
-        if let Some(test) = &step.test {
-            self.test = Some(TestResult { outer_step: step.outer_step, metrics: TestJson::from(test) });
-        }
+        self.evaluations.step(step);
         self.last_outer_step = step.outer_step;
         self.last_digest.clone_from(&step.digest);
     }
@@ -166,6 +172,7 @@ impl Tally {
     /// The results of the run. `spec` is the job's specification, if it is known.
     pub fn summary(&self, job: &v1::Job, spec: Option<&JobSpec>) -> Summary {
         let steps = self.steps.max(1) as f64;
+        let Evaluations { test, best, selected, validation, clean, memorised } = self.evaluations;
         Summary {
             name: job.spec.as_ref().map(|spec| spec.name.clone()).unwrap_or_default(),
             state: state_name(job.state()),
@@ -174,7 +181,12 @@ impl Tally {
             digest: self.last_digest.clone(),
             samples: self.samples,
             train: self.epoch.result(),
-            test: self.test,
+            test,
+            best,
+            selected,
+            validation,
+            clean,
+            memorised,
             gradients: Gradients { total: self.gradients, per_outer_step: self.gradients as f64 / steps },
             classes: Vec::new(),
             job_id: job.id.clone(),

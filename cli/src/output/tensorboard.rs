@@ -118,8 +118,14 @@ fn scalars(step: &v1::OuterStepMetrics) -> Vec<(&'static str, f64)> {
         [("gradient_norm", step.gradient_norm), ("mean_shard_gradient_norm", step.mean_shard_gradient_norm)];
     scalars.extend(norms.into_iter().filter_map(|(name, norm)| Some((name, norm?))));
     scalars.extend([("learning_rate", step.learning_rate), ("alpha", step.alpha)]);
-    if let Some(test) = &step.test {
-        scalars.extend([("test/loss", test.loss), ("test/accuracy", test.accuracy)]);
+    let tests = [
+        (["test/loss", "test/accuracy"], &step.test),
+        (["validation/loss", "validation/accuracy"], &step.validation),
+        (["clean/loss", "clean/accuracy"], &step.clean),
+        (["memorised/loss", "memorised/accuracy"], &step.memorised),
+    ];
+    for ([loss, accuracy], test) in tests {
+        scalars.extend(test.iter().flat_map(|test| [(loss, test.loss), (accuracy, test.accuracy)]));
     }
     scalars
 }

@@ -2,6 +2,7 @@
 
 use crate::digest::Digest;
 use crate::layout::Layout;
+use crate::test_set::{FurtherTests, TestSet};
 
 /// A job's model and data as a worker found them. All workers of the job must find the same.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +13,8 @@ pub struct JobDescription {
     pub train_samples: u64,
     /// Samples in the test split; 0 if there is none.
     pub test_samples: u64,
+    /// Samples of the tests in addition to the test split.
+    pub further_tests: FurtherTests,
     /// BLAKE3 over everything that the content of a sample depends on.
     pub data_fingerprint: Digest,
     /// Names of the classes in the order of the model's outputs; empty where classes are numbers, or where their names
@@ -31,13 +34,25 @@ impl JobDescription {
         if bytes <= MAX_CLASS_NAMES { class_names } else { Vec::new() }
     }
 
+    /// Number of samples of a test; 0 if there is no such test.
+    pub fn samples_of(&self, set: TestSet) -> u64 {
+        match set {
+            TestSet::Test => self.test_samples,
+            TestSet::Validation => self.further_tests.validation,
+            TestSet::Clean => self.further_tests.clean,
+            TestSet::Memorised => self.further_tests.memorised,
+        }
+    }
+
     /// The first difference between `self` and `other`, as text with both values; `None` if they are equal.
     pub fn difference(&self, other: &Self) -> Option<String> {
         if self.train_samples != other.train_samples {
             return Some(format!("training samples: {} and {}", self.train_samples, other.train_samples));
         }
-        if self.test_samples != other.test_samples {
-            return Some(format!("test samples: {} and {}", self.test_samples, other.test_samples));
+        let mut sets = TestSet::ALL.into_iter();
+        if let Some(set) = sets.find(|&set| self.samples_of(set) != other.samples_of(set)) {
+            let (ours, theirs) = (self.samples_of(set), other.samples_of(set));
+            return Some(format!("{} samples: {ours} and {theirs}", set.name()));
         }
         if self.data_fingerprint != other.data_fingerprint {
             return Some(format!(

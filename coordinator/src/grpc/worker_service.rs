@@ -10,6 +10,7 @@ use lookbehind_common::ids::{FencingToken, RequestId, SessionId, SessionSecret};
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::partial::{Sums, VisitSums};
 use lookbehind_common::reduction::Segment;
+use lookbehind_common::test_set::TestSet;
 use lookbehind_proto::convert::{FieldError, digests_from_bytes, digests_to_bytes, job_id, required};
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::worker_service_server::WorkerService;
@@ -259,7 +260,7 @@ fn to_wire(message: WorkerCommand) -> session_response::Message {
 fn assign(assignment: &Assignment) -> v1::Assign {
     let (kind, epoch, batch) = match assignment.coordinates.kind {
         RequestKind::Gradient { epoch, batch } => (v1::RequestKind::Gradient, epoch, batch),
-        RequestKind::Test => (v1::RequestKind::Test, 0, 0),
+        RequestKind::Test(set) => (test_kind(set), 0, 0),
     };
     v1::Assign {
         request: Some((&assignment.request).into()),
@@ -271,6 +272,15 @@ fn assign(assignment: &Assignment) -> v1::Assign {
         segments: assignment.segments.iter().map(|segment| (*segment).into()).collect(),
         exchange: assignment.exchange.as_deref().map(exchange),
         weights_digests: digests_to_bytes(&assignment.weights_digests),
+    }
+}
+
+fn test_kind(set: TestSet) -> v1::RequestKind {
+    match set {
+        TestSet::Test => v1::RequestKind::Test,
+        TestSet::Validation => v1::RequestKind::Validation,
+        TestSet::Clean => v1::RequestKind::Clean,
+        TestSet::Memorised => v1::RequestKind::Memorised,
     }
 }
 

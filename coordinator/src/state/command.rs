@@ -8,6 +8,7 @@ use lookbehind_common::ids::{JobId, RequestId, SessionId, Ticket};
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::model_state::Weights;
 use lookbehind_common::reduction::Segment;
+use lookbehind_common::test_set::TestSet;
 use lookbehind_proto::v1;
 
 use crate::state::AuditedSlice;
@@ -222,6 +223,6 @@ pub enum RequestKind {
         /// Index of the batch within the epoch, from 0.
         batch: u64,
     },
-    /// Loss and number of correct predictions on the test split.
-    Test,
+    /// Loss and number of correct predictions on the test split or another set of samples.
+    Test(TestSet),
 }

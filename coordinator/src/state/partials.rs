@@ -117,7 +117,7 @@ impl Core {
             RequestKind::Gradient { .. } => {
                 partial_lengths(&job.spec.optimizer.method, &training.description.layout)
             }
-            RequestKind::Test => ModelState::default(),
+            RequestKind::Test(_) => ModelState::default(),
         };
         Some((Form { lengths, format: job.spec.train.exchange }, request))
     }

@@ -10,6 +10,7 @@ use lookbehind_common::model_state::Weights;
 use lookbehind_common::optimizer::GradientRequest;
 use lookbehind_common::reduction::{Segment, effective_shards};
 use lookbehind_common::sampling::Position;
+use lookbehind_common::test_set::TestSet;
 
 use super::Core;
 use super::active::{Active, Closing, Phase, Stage};
@@ -136,12 +137,12 @@ impl Cluster {
             RequestKind::Gradient { .. } => {
                 drawn(self.config.verification_key, &job.spec, request.outer_step, request.index, shards)
             }
-            RequestKind::Test => BTreeSet::new(),
+            RequestKind::Test(_) => BTreeSet::new(),
         };
         let comparisons = Comparisons::of(compared);
         let exchange = match kind {
             RequestKind::Gradient { .. } => self.exchange(job, &request, shards),
-            RequestKind::Test => None,
+            RequestKind::Test(_) => None,
         };
         let mut request = Request::new(request, coordinates, version, self.now.elapsed, comparisons);
         if exchange.is_some() {
@@ -244,21 +245,27 @@ impl Cluster {
                 let (parts, ranges) = request.into_parts();
                 self.advance(job, trainer, Input::Gradient { shards: coordinates.shards, parts, ranges })
             }
-            RequestKind::Test => {
+            RequestKind::Test(set) => {
                 let sums = reduce_sums(coordinates.shards, request.into_parts().0)
                     .map_err(|error| Halt::Failed(error.to_string()))?;
-                job.require_training()?.step.note_test(sums);
-                self.end_outer_step(job, trainer)
+                job.require_training()?.step.note_test(set, sums);
+                match next_test(job, Some(set))? {
+                    // At the weights of the test before.
+                    Some((set, samples)) => {
+                        self.issue_request(job, trainer, RequestKind::Test(set), samples, None)
+                    }
+                    None => self.end_outer_step(job, trainer),
+                }
             }
         }
     }
 
-    /// The optimizer has finished the outer step: issues a test request if a test is due, else ends the outer step.
+    /// The optimizer has finished the outer step: issues the first test request if tests are due, else ends the outer step.
     fn step_computed(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
-        match due_test(job)? {
-            Some(samples) => {
+        match next_test(job, None)? {
+            Some((set, samples)) => {
                 let weights = (trainer.slow(), Arc::default());
-                self.issue_request(job, trainer, RequestKind::Test, samples, Some(weights))
+                self.issue_request(job, trainer, RequestKind::Test(set), samples, Some(weights))
             }
             None => self.end_outer_step(job, trainer),
         }
@@ -316,13 +323,15 @@ fn learning_rate(spec: &JobSpec, position: Position) -> f64 {
     spec.schedule.learning_rate(spec.optimizer.base.lr(), unit, units)
 }
 
-/// Number of samples in the test split, if a test is due after the current outer step.
-fn due_test(job: &mut Job) -> Result<Option<u64>, Halt> {
+/// The test after `done`, and the number of its samples, if tests are due after the current outer step.
+fn next_test(job: &mut Job, done: Option<TestSet>) -> Result<Option<(TestSet, u64)>, Halt> {
     let training = job.require_training()?;
-    let samples = training.description.test_samples;
+    let description = &training.description;
+    let left = TestSet::ALL.into_iter().filter(|&set| Some(set) > done);
+    let next = left.map(|set| (set, description.samples_of(set))).find(|(_, samples)| *samples > 0);
     let before = training.step.position;
     let after = training.plan.after(before);
     let is_last = after.outer_step >= training.plan.outer_steps;
     let is_due = is_last || is_test_due(job, before, after);
-    Ok((is_due && samples > 0).then_some(samples))
+    Ok(next.filter(|_| is_due))
 }

@@ -1,6 +1,6 @@
 //! Measurements of the current outer step, and the metrics and timeline made from them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lookbehind_common::digest::Digest;
@@ -8,6 +8,7 @@ use lookbehind_common::ids::SessionId;
 use lookbehind_common::optimizer::OuterStepReport;
 use lookbehind_common::partial::Sums;
 use lookbehind_common::sampling::Position;
+use lookbehind_common::test_set::TestSet;
 use lookbehind_proto::v1;
 
 use crate::state::event::Busy;
@@ -42,7 +43,8 @@ pub(crate) struct Step {
     begun: Duration,
     first: Option<Sums>,
     last: Option<Sums>,
-    test: Option<Sums>,
+    /// Results of the tests after the step.
+    tests: BTreeMap<TestSet, Sums>,
     busy: Busy,
     optimizer: f64,
     waiting: f64,
@@ -102,9 +104,9 @@ impl Step {
         )
     }
 
-    /// Notes the result of the test.
-    pub(crate) fn note_test(&mut self, sums: Sums) {
-        self.test = Some(sums);
+    /// Notes the result of a test.
+    pub(crate) fn note_test(&mut self, set: TestSet, sums: Sums) {
+        self.tests.insert(set, sums);
     }
 
     /// The metrics of the finished step. `compute_class` may be empty: see `Job::named_class`.
@@ -117,11 +119,14 @@ impl Step {
         let first = self.first.ok_or(UNFINISHED)?;
         let last = self.last.ok_or(UNFINISHED)?;
         let (report, digest) = self.report.ok_or(UNFINISHED)?;
-        let test = self.test.map(|sums| v1::TestMetrics {
-            loss: sums.mean_loss(),
-            accuracy: sums.accuracy(),
-            samples: sums.samples,
-        });
+        let test = |set: TestSet| {
+            let sums = self.tests.get(&set);
+            sums.map(|sums| v1::TestMetrics {
+                loss: sums.mean_loss(),
+                accuracy: sums.accuracy(),
+                samples: sums.samples,
+            })
+        };
         Ok(v1::OuterStepMetrics {
             outer_step: self.outer_step + 1,
             epoch: self.position.epoch,
@@ -135,7 +140,10 @@ impl Step {
             samples: self.samples,
             gradients: report.gradients,
             time: Some(self.time(now)),
-            test,
+            test: test(TestSet::Test),
+            validation: test(TestSet::Validation),
+            clean: test(TestSet::Clean),
+            memorised: test(TestSet::Memorised),
             digest: digest.into(),
             workers: self.workers.len() as u32,
             first_sample: self.first_sample,

@@ -170,6 +170,7 @@ fn description() -> JobDescription {
         layout: Layout::new([tensor]).expect("a layout"),
         train_samples: 10,
         test_samples: 0,
+        further_tests: lookbehind_common::test_set::FurtherTests::default(),
         data_fingerprint: Digest([7; 32]),
         class_names: Vec::new(),
     }

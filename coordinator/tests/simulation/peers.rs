@@ -149,7 +149,7 @@ impl World {
     /// A worker has computed a partial; `false` if it is to be uploaded instead.
     pub(crate) fn offer_partial(&mut self, number: usize, assignment: &Assignment, upload: &Upload) -> bool {
         let Some(round) = &mut self.workers[number].round else { return false };
-        if assignment.exchange.is_none() || matches!(assignment.coordinates.kind, RequestKind::Test) {
+        if assignment.exchange.is_none() || matches!(assignment.coordinates.kind, RequestKind::Test(_)) {
             return false;
         }
         let header = &upload.header;

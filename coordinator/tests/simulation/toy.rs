@@ -13,6 +13,7 @@ use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::random::{Key, Purpose};
 use lookbehind_common::reduction::{MissingShard, Segment, effective_shards, reduce, shard_range};
 use lookbehind_common::sampling::epoch_order;
+use lookbehind_common::test_set::FurtherTests;
 use lookbehind_coordinator::state::command::RequestKind;
 
 const INPUTS: usize = 3;
@@ -31,6 +32,15 @@ pub(crate) fn test_samples(spec: &JobSpec) -> u64 {
     if spec.seed.is_multiple_of(2) { 5 } else { 0 }
 }
 
+/// Samples of the other tests: every third job has some, a third of these without a test split.
+pub(crate) fn further_tests(spec: &JobSpec) -> FurtherTests {
+    if spec.seed.is_multiple_of(3) {
+        FurtherTests { validation: 3, clean: TRAIN_SAMPLES, memorised: 9 }
+    } else {
+        FurtherTests::default()
+    }
+}
+
 /// The description of model and data that a worker sends.
 pub(crate) fn description(spec: &JobSpec) -> JobDescription {
     let tensor =
@@ -46,6 +56,7 @@ pub(crate) fn description(spec: &JobSpec) -> JobDescription {
         layout: layout.expect("a layout"),
         train_samples: TRAIN_SAMPLES,
         test_samples: test_samples(spec),
+        further_tests: further_tests(spec),
         data_fingerprint: Digest::of(b"toy"),
         class_names: Vec::new(),
     }
@@ -69,7 +80,7 @@ pub(crate) fn extent(spec: &JobSpec, kind: RequestKind) -> (u64, u32) {
         RequestKind::Gradient { batch, .. } => {
             spec.train.batch_size.min(TRAIN_SAMPLES.saturating_sub(batch * spec.train.batch_size))
         }
-        RequestKind::Test => test_samples(spec),
+        RequestKind::Test(set) => description(spec).samples_of(set),
     };
     (samples, effective_shards(samples, spec.train.shards))
 }
@@ -85,7 +96,10 @@ pub(crate) fn samples_of(spec: &JobSpec, kind: RequestKind, segment: Segment) ->
             let start = (batch * spec.train.batch_size) as usize;
             order[start + first.start as usize..start + last.end as usize].to_vec()
         }
-        RequestKind::Test => (first.start..last.end).map(|sample| TRAIN_SAMPLES + sample).collect(),
+        RequestKind::Test(set) => {
+            let before = TRAIN_SAMPLES * (1 + set as u64);
+            (first.start..last.end).map(|sample| before + sample).collect()
+        }
     }
 }
 
@@ -100,7 +114,7 @@ pub(crate) fn partial(spec: &JobSpec, weights: &FlatBuffer, kind: RequestKind, s
 
 /// The partial of a shard: of one gradient, or of all on its path if it climbs by itself.
 fn visited(spec: &JobSpec, weights: &FlatBuffer, batch: u64, kind: RequestKind, samples: &[u64]) -> Partial {
-    let visit = Visit::of(&spec.optimizer.method).filter(|_| kind != RequestKind::Test);
+    let visit = Visit::of(&spec.optimizer.method).filter(|_| matches!(kind, RequestKind::Gradient { .. }));
     let at = |weights: &[f32]| {
         let mut partial = shard(weights, batch, kind, samples);
         spec.train.exchange.round(&mut partial.gradient).expect("small values");
@@ -129,7 +143,7 @@ fn shard(weights: &[f32], batch: u64, kind: RequestKind, samples: &[u64]) -> Par
         sums.correct += u64::from(correct);
         backward(weights, &input, &hidden, &delta, &mut gradient);
     }
-    if kind == RequestKind::Test {
+    if matches!(kind, RequestKind::Test(_)) {
         return Partial { sums, ..Partial::default() };
     }
     for number in gradient.iter_mut().chain(&mut means) {

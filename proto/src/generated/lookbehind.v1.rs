@@ -297,6 +297,15 @@ pub struct JobDescription {
     /// Names of the classes in the order of the model's outputs; empty where classes are numbers. Together at most 256 KiB.
     #[prost(string, repeated, tag = "5")]
     pub class_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Number of training samples that data.validation keeps; they are not among train_samples.
+    #[prost(uint64, tag = "6")]
+    pub validation_samples: u64,
+    /// Number of training samples that are tested against the labels before data.label_noise: all, or 0 without noise.
+    #[prost(uint64, tag = "7")]
+    pub clean_samples: u64,
+    /// Number of training samples whose label data.label_noise made wrong.
+    #[prost(uint64, tag = "8")]
+    pub memorised_samples: u64,
 }
 /// Identity of a session. It is part of every message of a worker, so that the coordinator recognises messages of an
 /// earlier session or of an earlier start of the coordinator as stale.
@@ -1174,8 +1183,18 @@ pub struct OuterStepMetrics {
     /// coordinator.
     #[prost(uint32, tag = "18")]
     pub exchanged: u32,
+    /// Result of the evaluation on the samples of data.validation; absent if none was due or there are none. So are the next
+    /// two.
+    #[prost(message, optional, tag = "19")]
+    pub validation: ::core::option::Option<TestMetrics>,
+    /// The same on the training split, against the labels before data.label_noise.
+    #[prost(message, optional, tag = "20")]
+    pub clean: ::core::option::Option<TestMetrics>,
+    /// The same on the training samples with a wrong label: the accuracy is the share whose wrong label is predicted.
+    #[prost(message, optional, tag = "21")]
+    pub memorised: ::core::option::Option<TestMetrics>,
 }
-/// Result of an evaluation: the slow weights on the test split.
+/// Result of an evaluation: the slow weights on the test split, or on what the field says.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct TestMetrics {
     /// Mean loss over the samples, in nats.
@@ -1184,7 +1203,7 @@ pub struct TestMetrics {
     /// Fraction of samples that were classified correctly, 0 to 1.
     #[prost(double, tag = "2")]
     pub accuracy: f64,
-    /// Number of samples in the test split.
+    /// Number of samples.
     #[prost(uint64, tag = "3")]
     pub samples: u64,
 }
@@ -3239,6 +3258,12 @@ pub enum RequestKind {
     Gradient = 1,
     /// Test request: sums of losses and of correct samples over the test split.
     Test = 2,
+    /// Test request over the samples of data.validation.
+    Validation = 3,
+    /// Test request over the training split, against the labels before data.label_noise.
+    Clean = 4,
+    /// Test request over the training samples with a wrong label, against that label.
+    Memorised = 5,
 }
 impl RequestKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3250,6 +3275,9 @@ impl RequestKind {
             Self::Unspecified => "REQUEST_KIND_UNSPECIFIED",
             Self::Gradient => "REQUEST_KIND_GRADIENT",
             Self::Test => "REQUEST_KIND_TEST",
+            Self::Validation => "REQUEST_KIND_VALIDATION",
+            Self::Clean => "REQUEST_KIND_CLEAN",
+            Self::Memorised => "REQUEST_KIND_MEMORISED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3258,6 +3286,9 @@ impl RequestKind {
             "REQUEST_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "REQUEST_KIND_GRADIENT" => Some(Self::Gradient),
             "REQUEST_KIND_TEST" => Some(Self::Test),
+            "REQUEST_KIND_VALIDATION" => Some(Self::Validation),
+            "REQUEST_KIND_CLEAN" => Some(Self::Clean),
+            "REQUEST_KIND_MEMORISED" => Some(Self::Memorised),
             _ => None,
         }
     }

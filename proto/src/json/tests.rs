@@ -57,6 +57,9 @@ fn keys_are_the_fields_of_the_protocol_and_absent_ones_are_omitted() {
     let step = v1::OuterStepMetrics {
         time: Some(time),
         test: Some(test),
+        validation: Some(test),
+        clean: Some(test),
+        memorised: Some(test),
         gradient_norm: Some(0.5),
         mean_shard_gradient_norm: Some(0.5),
         ..v1::OuterStepMetrics::default()

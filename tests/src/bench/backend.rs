@@ -56,6 +56,7 @@ impl Backend for ConstantBackend {
             layout,
             train_samples: samples,
             test_samples: 0,
+            further_tests: lookbehind_common::test_set::FurtherTests::default(),
             data_fingerprint: Digest::of(b"constant"),
             class_names: Vec::new(),
         };

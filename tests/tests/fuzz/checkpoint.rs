@@ -35,6 +35,7 @@ fn description() -> JobDescription {
         layout: layout.expect("a layout"),
         train_samples: 10,
         test_samples: 0,
+        further_tests: lookbehind_common::test_set::FurtherTests::default(),
         data_fingerprint: Digest([7; 32]),
         class_names: Vec::new(),
     }

@@ -15,4 +15,5 @@ mod handover;
 mod lifecycle;
 mod loading;
 mod programs;
+mod studies;
 mod watched;

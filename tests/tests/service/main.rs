@@ -4,6 +4,7 @@
 
 mod batch_statistics;
 mod determinism;
+mod evidence;
 mod exchange;
 mod exchange_format;
 mod failing_transfers;

@@ -5,7 +5,7 @@ use serde::de::value::Error;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::options;
+use super::{options, selection};
 
 /// Keys that are read before the kind of data is known.
 const OF_JOBS: [&str; 3] = ["kind", "shuffle", "drop_last"];
@@ -29,7 +29,7 @@ pub(crate) fn parse_without<T: DeserializeOwned>(
         None => parse_parameters("data", parameters),
         Some(key) => {
             let shown = own.iter().filter(|key| !hidden.contains(key));
-            let all = OF_JOBS.iter().chain(shown).chain(also).chain(&options::KEYS);
+            let all = OF_JOBS.iter().chain(shown).chain(also).chain(&options::KEYS).chain(&selection::KEYS);
             let all: Vec<String> = all.map(|key| format!("`{key}`")).collect();
             let problem = format!("unknown field `{key}`, expected one of {}", all.join(", "));
             Err(JobError::new(&format!("data.{key}"), &problem))

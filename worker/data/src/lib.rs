@@ -43,6 +43,7 @@ mod remote;
 mod report;
 mod safetensors;
 mod samples;
+mod selection;
 mod source;
 mod table;
 mod tensor_file;
@@ -53,6 +54,7 @@ use std::path::PathBuf;
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobError;
+use lookbehind_common::test_set::{FurtherTests, TestSet};
 #[cfg(not(feature = "remote"))]
 use no_remote as remote;
 
@@ -73,7 +75,7 @@ pub use remote::{RemoteData, UrlPrefix};
 pub use report::{Change, DataReport, Finding, Reason};
 pub use safetensors::safetensors;
 pub use table::csv;
-pub use view::{input_spec_with_options, with_options};
+pub use view::{depends_on_seed, input_spec_with_options, with_options};
 pub use webdataset::webdataset;
 
 /// Most classes that a data set may have: more than any use needs, and few enough not to exhaust memory.
@@ -143,6 +145,43 @@ pub trait Dataset: Send + Sync {
     /// # Errors
     /// When an index is not below the split's size, or the samples cannot be read.
     fn batch(&self, split: Split, samples: &[u64], context: SampleContext) -> Result<Batch, DataError>;
+
+    /// The class of each sample of a split, in order. Unless a data set knows better, all samples are read for it.
+    ///
+    /// # Errors
+    /// When the samples cannot be read.
+    fn labels(&self, split: Split) -> Result<Vec<u32>, DataError> {
+        const PIECE: u64 = 256;
+        let samples = match split {
+            Split::Train => self.description().train_samples,
+            Split::Test => self.description().test_samples,
+        };
+        let mut labels = Vec::new();
+        let context = SampleContext { seed: 0, epoch: 0 };
+        for start in (0..samples).step_by(PIECE as usize) {
+            let piece: Vec<u64> = (start..samples.min(start + PIECE)).collect();
+            let batch = self.batch(split, &piece, context)?;
+            batch.check(split, piece.len(), self.description())?;
+            labels.extend(batch.targets.iter().map(|target| target.class));
+        }
+        Ok(labels)
+    }
+
+    /// Samples that are tested in addition to the test split. A data set has none; the keys of `[data]` make them.
+    fn further_tests(&self) -> FurtherTests {
+        FurtherTests::default()
+    }
+
+    /// The samples with the given indices within what is tested, with the labels of that test.
+    ///
+    /// # Errors
+    /// As [`Dataset::batch`].
+    fn test_batch(&self, set: TestSet, samples: &[u64], context: SampleContext) -> Result<Batch, DataError> {
+        match (set, samples) {
+            (TestSet::Test, _) | (_, []) => self.batch(Split::Test, samples, context),
+            (_, &[sample, ..]) => Err(DataError::NoSuchSample { sample, split: Split::Test, samples: 0 }),
+        }
+    }
 }
 
 /// The resources that a worker lends to a data set.

@@ -108,6 +108,15 @@ impl InMemory<u8> {
     }
 }
 
+impl<T> InMemory<T> {
+    fn split(&self, split: Split) -> &Samples<T> {
+        match split {
+            Split::Train => &self.train,
+            Split::Test => &self.test,
+        }
+    }
+}
+
 /// The data set of samples that were collected, whose inputs have the shape's number of elements each.
 pub(crate) fn collected<T: Element>(
     input_shape: Vec<usize>,
@@ -249,10 +258,7 @@ impl<T: Element> Dataset for InMemory<T> {
     }
 
     fn batch(&self, split: Split, samples: &[u64], _pass: SampleContext) -> Result<Batch, DataError> {
-        let Samples { inputs: rows, targets: classes } = match split {
-            Split::Train => &self.train,
-            Split::Test => &self.test,
-        };
+        let Samples { inputs: rows, targets: classes } = self.split(split);
         let size = self.description.input_size();
         let mut inputs = Vec::with_capacity(samples.len() * size);
         let mut targets = Vec::with_capacity(samples.len());
@@ -266,6 +272,10 @@ impl<T: Element> Dataset for InMemory<T> {
             inputs.extend(elements.iter().map(|element| element.input()));
         }
         Ok(Batch::new(inputs, &self.description.input_shape, targets))
+    }
+
+    fn labels(&self, split: Split) -> Result<Vec<u32>, DataError> {
+        Ok(self.split(split).targets.slices().flatten().copied().collect())
     }
 }
 

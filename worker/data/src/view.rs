@@ -1,11 +1,13 @@
 //! A data set with its job's options applied: normalised and, in the training split, augmented.
 
 use lookbehind_common::job::{JobError, Parameters};
+use lookbehind_common::test_set::{FurtherTests, TestSet};
 
 use super::augment::{Transform, mix};
 use super::draws::{Changes, Mixture};
 use super::options::Options;
 use super::planes::Planes;
+use super::selection::{Keys, select};
 use super::{
     Batch, DataDescription, DataError, DataReport, Dataset, InputSpec, MixedClass, SampleContext, Split,
     Target,
@@ -19,20 +21,28 @@ struct View {
 }
 
 /// Loads a data set of any kind and prepares its samples as `[data]` says: `load` gets the parameters that belong to
-/// the kind. Without options the data set is returned as it is.
+/// the kind. Without options the data set is returned as it is. What is drawn is keyed by `seed`, the job's.
 ///
 /// # Errors
 /// When `load` fails, or the options do not fit each other or the samples (the job's fault).
 pub fn with_options(
     parameters: &Parameters,
+    seed: u64,
     load: impl FnOnce(&Parameters) -> Result<Box<dyn Dataset>, DataError>,
 ) -> Result<Box<dyn Dataset>, DataError> {
-    let (options, rest) = Options::take(parameters)?;
-    let samples = load(&rest)?;
+    let (keys, rest) = Keys::take(parameters)?;
+    let (options, rest) = Options::take(&rest)?;
+    let samples = select(load(&rest)?, &keys, seed)?;
     if options.change_nothing() {
         return Ok(samples);
     }
     Ok(Box::new(View::new(samples, options)?))
+}
+
+/// Whether the job's seed decides which samples of a data set are used.
+pub fn depends_on_seed(parameters: &Parameters) -> bool {
+    // Wrong keys are refused where the data set is loaded.
+    Keys::take(parameters).is_ok_and(|(keys, _)| keys.draw())
 }
 
 /// The input spec of any kind of data set, where `input_spec` is that of the kind's own parameters.
@@ -43,12 +53,12 @@ pub fn input_spec_with_options(
     parameters: &Parameters,
     input_spec: impl FnOnce(&Parameters) -> Result<Option<InputSpec>, JobError>,
 ) -> Result<Option<InputSpec>, JobError> {
-    let (options, rest) = Options::take(parameters)?;
-    let input_spec = input_spec(&rest)?;
-    if let Some(InputSpec { input_shape, .. }) = &input_spec {
-        options.check_shape(input_shape, Planes::of(input_shape))?;
-    }
-    Ok(input_spec)
+    let (keys, rest) = Keys::take(parameters)?;
+    let (options, rest) = Options::take(&rest)?;
+    let Some(InputSpec { input_shape, classes }) = input_spec(&rest)? else { return Ok(None) };
+    options.check_shape(&input_shape, Planes::of(&input_shape))?;
+    let classes = keys.number_of_classes(classes)?;
+    Ok(Some(InputSpec { input_shape, classes }))
 }
 
 impl View {
@@ -135,6 +145,22 @@ impl Dataset for View {
         targets.truncate(samples.len());
         let smoothing = if split == Split::Train { self.options.label_smoothing } else { 0.0 };
         Ok(Batch { smoothing, ..Batch::new(inputs, &self.description().input_shape, targets) })
+    }
+
+    fn labels(&self, split: Split) -> Result<Vec<u32>, DataError> {
+        self.samples.labels(split)
+    }
+
+    fn further_tests(&self) -> FurtherTests {
+        self.samples.further_tests()
+    }
+
+    /// Samples of any test are normalised as those of the test split, and not augmented.
+    fn test_batch(&self, set: TestSet, samples: &[u64], context: SampleContext) -> Result<Batch, DataError> {
+        let raw = self.samples.test_batch(set, samples, context)?;
+        raw.check(Split::Test, samples.len(), self.description())?;
+        let inputs = self.changed(Split::Test, samples, context, &raw.inputs);
+        Ok(Batch::new(inputs, &self.description().input_shape, raw.targets))
     }
 }
 

@@ -5,6 +5,7 @@ use candle_core::Error;
 use lookbehind_common::job::{JobSpec, Precision, parse_toml};
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
+use lookbehind_common::test_set::TestSet;
 
 use super::Check;
 use crate::compute::{Backend, CandleBackend, Request, RequestKind, compute_unwatched};
@@ -110,7 +111,7 @@ fn on(device: &DeviceChoice, spec: &JobSpec) -> Result<[Partial; 2], Box<dyn std
         let request = Request { kind, epoch: 0, batch: 0, shards: 1 };
         compute_unwatched(job.as_mut(), &request, Segment::root(1))
     };
-    Ok([whole(RequestKind::Gradient)?, whole(RequestKind::Test)?])
+    Ok([whole(RequestKind::Gradient)?, whole(RequestKind::Test(TestSet::Test))?])
 }
 
 /// ‖found − expected‖ / ‖expected‖.

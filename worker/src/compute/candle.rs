@@ -17,7 +17,9 @@ use super::panics;
 use super::sampler::Sampler;
 use super::samples::{Kinds, Samples};
 use super::{Backend, ComputeError, PrepareError, PreparedJob, Rounding, Watch};
-use crate::data::{Cancellation, DataDescription, DataEnvironment, DataError, DataReport, Dataset};
+use crate::data::{
+    Cancellation, DataDescription, DataEnvironment, DataError, DataReport, Dataset, depends_on_seed,
+};
 use crate::device::{DeviceChoice, DeviceError};
 use crate::memory;
 use crate::models::BuildError;
@@ -42,6 +44,8 @@ pub struct CandleBackend {
 /// memory only once.
 struct LoadedData {
     spec: DataSpec,
+    /// The job's seed, if it decides which samples are used.
+    seed: Option<u64>,
     dataset: Weak<dyn Dataset>,
 }
 
@@ -105,14 +109,16 @@ impl CandleBackend {
     /// # Errors
     /// If the data cannot be loaded.
     pub fn data_report(&self, spec: &JobSpec) -> Result<DataReport, PrepareError> {
-        caught(spec, || Ok(self.dataset(&spec.data, &Cancellation::default())?.report()))
+        caught(spec, || Ok(self.dataset(spec, &Cancellation::default())?.report()))
     }
 
     fn job(&self, spec: &JobSpec, cancellation: &Cancellation) -> Result<Box<dyn PreparedJob>, PrepareError> {
         self.check_devices(spec)?;
-        let dataset = self.dataset(&spec.data, cancellation)?;
+        let dataset = self.dataset(spec, cancellation)?;
         let data = dataset.description();
-        let sampler = Sampler::new(spec, data.train_samples, data.test_samples)?;
+        let further = dataset.further_tests();
+        let tests = [data.test_samples, further.validation, further.clean, further.memorised];
+        let sampler = Sampler::new(spec, data.train_samples, tests)?;
         let memory_limit = self.environment.memory_limit;
         let (shards, samples_of_shard) = (sampler.most_shards(), sampler.largest_shard());
         let kinds = Kinds { model: spec.model.kind.clone(), data: spec.data.kind.clone() };
@@ -167,17 +173,19 @@ impl CandleBackend {
     }
 
     /// A job's data set. A caller that asks for one that is being loaded waits for it.
-    fn dataset(&self, spec: &DataSpec, cancellation: &Cancellation) -> Result<Arc<dyn Dataset>, DataError> {
+    fn dataset(&self, job: &JobSpec, cancellation: &Cancellation) -> Result<Arc<dyn Dataset>, DataError> {
+        let spec = &job.data;
+        let seed = depends_on_seed(&spec.parameters).then_some(job.seed);
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let known = loaded.as_ref().filter(|known| known.spec.parameters == spec.parameters);
-        let known = known.filter(|known| known.spec.kind == spec.kind);
+        let known = known.filter(|known| known.spec.kind == spec.kind && known.seed == seed);
         if let Some(dataset) = known.and_then(|known| known.dataset.upgrade()) {
             return Ok(dataset);
         }
         let environment = DataEnvironment { cancellation: cancellation.clone(), ..self.environment.clone() };
-        let dataset: Arc<dyn Dataset> = self.registry.dataset(spec, &environment)?.into();
+        let dataset: Arc<dyn Dataset> = self.registry.dataset(spec, job.seed, &environment)?.into();
         dataset.report().lines().iter().for_each(|line| tracing::info!(kind = spec.kind, "data: {line}"));
-        *loaded = Some(LoadedData { spec: spec.clone(), dataset: Arc::downgrade(&dataset) });
+        *loaded = Some(LoadedData { spec: spec.clone(), seed, dataset: Arc::downgrade(&dataset) });
         Ok(dataset)
     }
 

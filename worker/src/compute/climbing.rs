@@ -89,7 +89,7 @@ impl PreparedJob for Climbing {
         segment: Segment,
         watch: &Arc<dyn Watch>,
     ) -> Result<Partial, Stopped> {
-        if request.kind == RequestKind::Test {
+        if matches!(request.kind, RequestKind::Test(_)) {
             return self.inner.segment(request, segment, watch);
         }
         let start = self.start.take().ok_or(ComputeError::NotLoaded)?;

@@ -13,6 +13,7 @@ use lookbehind_common::job::JobDescription;
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::Segment;
+use lookbehind_common::test_set::TestSet;
 use lookbehind_kernels::interruptible;
 
 use self::host::Host;
@@ -101,7 +102,7 @@ impl PreparedJob for CpuJob {
         let group = self.shards.schedule.group();
         reduce_shards(segment, group, &self.rounding, watch.as_ref(), |asked| match request.kind {
             RequestKind::Gradient => self.shards.gradients(request, asked, watch),
-            RequestKind::Test => self.shards.tests(request, asked, watch),
+            RequestKind::Test(set) => self.shards.tests(set, request, asked, watch),
         })
     }
 
@@ -131,40 +132,48 @@ impl Shards {
         schedule.run(inputs, one).into_iter().collect()
     }
 
-    /// Sums over some shards of the test split, as partials without a gradient.
+    /// Sums over some shards of a test, as partials without a gradient.
     fn tests(
         &mut self,
+        set: TestSet,
         request: &Request,
         shards: Range<u32>,
         watch: &Arc<dyn Watch>,
     ) -> Result<Vec<Partial>, Stopped> {
         let one = |shard| {
-            let sums = self.test(request, shard, watch)?;
+            let sums = self.test(set, request, shard, watch)?;
             Ok(Partial { sums, ..Partial::default() })
         };
         shards.map(one).collect()
     }
 
-    /// Sums over a shard of the test split, piece by piece, because it may be far larger than any shard of a batch.
-    fn test(&mut self, request: &Request, shard: u32, watch: &Arc<dyn Watch>) -> Result<Sums, Stopped> {
+    /// Sums over a shard of a test, piece by piece, because it may be far larger than any shard of a batch.
+    fn test(
+        &mut self,
+        set: TestSet,
+        request: &Request,
+        shard: u32,
+        watch: &Arc<dyn Watch>,
+    ) -> Result<Sums, Stopped> {
         let mut sums = Sums::default();
-        let mut pieces = self.samples.test_pieces(request, shard)?.into_iter().peekable();
+        let mut pieces = self.samples.test_pieces(set, request, shard)?.into_iter().peekable();
         while let Some(piece) = pieces.next() {
-            sums.add(&self.test_samples(request.epoch, piece, pieces.peek().cloned(), watch)?);
+            sums.add(&self.test_samples(set, request.epoch, piece, pieces.peek().cloned(), watch)?);
             watch.advance();
         }
         Ok(sums)
     }
 
-    /// Sums over some samples of the test split.
+    /// Sums over some samples of a test.
     fn test_samples(
         &mut self,
+        set: TestSet,
         epoch: u64,
         samples: Range<u64>,
         next: Option<Range<u64>>,
         watch: &Arc<dyn Watch>,
     ) -> Result<Sums, Stopped> {
-        let inputs = self.samples.test(epoch, samples, next)?;
+        let inputs = self.samples.test(set, epoch, samples, next)?;
         let Self { evaluator, schedule, .. } = self;
         schedule.run_one(|| while_wanted(watch, || evaluator.caught(|| evaluator.test(inputs, &mut Host))))
     }

@@ -8,6 +8,7 @@ use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
 use lookbehind_common::reduction::Segment;
+use lookbehind_common::test_set::TestSet;
 use tempfile::TempDir;
 
 use super::{
@@ -120,7 +121,7 @@ pub(super) fn gradient(batch: u64, shards: u32) -> Request {
 }
 
 pub(super) fn test_request(shards: u32) -> Request {
-    Request { kind: RequestKind::Test, epoch: 0, batch: 0, shards }
+    Request { kind: RequestKind::Test(TestSet::Test), epoch: 0, batch: 0, shards }
 }
 
 /// A shard's partial.

@@ -9,6 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use lookbehind_common::test_set::TestSet;
+
 use super::batch::Batch;
 use super::panics;
 use crate::data::{DataError, Dataset, SampleContext, Split};
@@ -25,14 +27,23 @@ pub(super) struct SampleRequest {
     pub(super) samples: Vec<u64>,
 }
 
-/// What samples belong to: a batch, or a piece of the test split. Samples are kept for the parts that are wanted now
+/// What samples belong to: a batch, or a piece of a test. Samples are kept for the parts that are wanted now
 /// and next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    pub(super) split: Split,
+    pub(super) set: SampleSet,
     pub(super) epoch: u64,
     /// The number of the batch or of the piece.
     pub(super) number: u64,
+}
+
+/// The samples of a job from which parts are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SampleSet {
+    /// The training split, augmented.
+    Training,
+    /// What a test is computed on.
+    Tested(TestSet),
 }
 
 /// Hands out batches of a data set.
@@ -91,7 +102,7 @@ impl Loader {
     ) -> Result<Batch, DataError> {
         let begun = Instant::now();
         let parts = [Some(wanted.part), next.as_ref().map(|next| next.part)];
-        self.shared.state().set_wanted(wanted.part.split, parts);
+        self.shared.state().set_wanted(wanted.part.set, parts);
         let batch = self.take(wanted);
         if let Some(next) = next {
             self.prefetch(next);
@@ -147,8 +158,12 @@ impl Shared {
 
     fn prepare(&self, wanted: &SampleRequest) -> Result<Batch, DataError> {
         let context = SampleContext { seed: self.seed, epoch: wanted.part.epoch };
-        let split = wanted.part.split;
-        let batch = self.dataset.batch(split, &wanted.samples, context)?;
+        let (split, batch) = match wanted.part.set {
+            SampleSet::Training => {
+                (Split::Train, self.dataset.batch(Split::Train, &wanted.samples, context)?)
+            }
+            SampleSet::Tested(set) => (Split::Test, self.dataset.test_batch(set, &wanted.samples, context)?),
+        };
         Batch::new(batch, split, wanted.samples.len(), self.dataset.description())
     }
 
@@ -207,9 +222,10 @@ impl Guard<'_> {
 }
 
 impl State {
-    /// Discards samples of a split that belong to neither of the parts.
-    fn set_wanted(&mut self, split: Split, parts: [Option<Part>; 2]) {
-        self.wanted.retain(|part| part.split != split);
+    /// Discards samples of a set that belong to neither of the parts, and those of other tests: they follow each other.
+    fn set_wanted(&mut self, set: SampleSet, parts: [Option<Part>; 2]) {
+        let training = |set| set == SampleSet::Training;
+        self.wanted.retain(|part| training(part.set) != training(set));
         self.wanted.extend(parts.into_iter().flatten());
         let wanted = &self.wanted;
         self.queue.retain(|request| wanted.contains(&request.part));

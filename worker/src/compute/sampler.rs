@@ -5,6 +5,7 @@ use std::ops::Range;
 use lookbehind_common::job::{JobError, JobSpec};
 use lookbehind_common::reduction::{effective_shards, shard_range};
 use lookbehind_common::sampling::{Plan, epoch_order};
+use lookbehind_common::test_set::TestSet;
 
 use super::{ComputeError, Request, RequestKind};
 
@@ -16,7 +17,8 @@ pub(super) struct Sampler {
     plan: Plan,
     /// At least one.
     shards: u32,
-    test_samples: u64,
+    /// Numbers of samples of the tests, in the order of [`TestSet::ALL`].
+    tests: [u64; 4],
     /// The orders of the two epochs that were requested last, the newest at the end.
     orders: Vec<(u64, Vec<u64>)>,
 }
@@ -31,7 +33,7 @@ pub(super) struct BatchShard {
 
 impl Sampler {
     /// Plans a job on a data set.
-    pub(super) fn new(spec: &JobSpec, train_samples: u64, test_samples: u64) -> Result<Self, JobError> {
+    pub(super) fn new(spec: &JobSpec, train_samples: u64, tests: [u64; 4]) -> Result<Self, JobError> {
         let batch_size = spec.train.batch_size;
         let drop_last = spec.data.drop_last;
         let batches = spec.optimizer.method.batches_per_outer_step();
@@ -46,14 +48,7 @@ impl Sampler {
                 JobError::new("train", "the run has no batch or more steps than can be counted")
             })?;
         let shards = spec.train.shards;
-        Ok(Self {
-            seed: spec.seed,
-            shuffle: spec.data.shuffle,
-            plan,
-            shards,
-            test_samples,
-            orders: Vec::new(),
-        })
+        Ok(Self { seed: spec.seed, shuffle: spec.data.shuffle, plan, shards, tests, orders: Vec::new() })
     }
 
     /// Number of samples in the largest shard of a batch.
@@ -89,9 +84,14 @@ impl Sampler {
         Request { epoch, batch, ..*request }
     }
 
-    /// The samples of a shard of the test split.
-    pub(super) fn test_shard(&self, request: &Request, shard: u32) -> Result<Range<u64>, ComputeError> {
-        checked_range(self.test_samples, request.shards, shard)
+    /// The samples of a shard of a test.
+    pub(super) fn test_shard(
+        &self,
+        set: TestSet,
+        request: &Request,
+        shard: u32,
+    ) -> Result<Range<u64>, ComputeError> {
+        checked_range(self.tests[set as usize], request.shards, shard)
     }
 
     /// A request and shard for each shard size of the job: those of a full batch and of an epoch's last one.

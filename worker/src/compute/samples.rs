@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::layout::Layout;
+use lookbehind_common::test_set::TestSet;
 
 use super::batch::Batch;
-use super::loader::{Loader, Part, SampleRequest};
+use super::loader::{Loader, Part, SampleRequest, SampleSet};
 use super::panics;
 use super::sampler::{BatchShard, Sampler};
 use super::{ComputeError, Request, RequestKind};
-use crate::data::{DataDescription, Split};
+use crate::data::DataDescription;
 
 /// A data set in the order in which a job uses it.
 pub(super) struct Samples {
@@ -57,6 +58,7 @@ impl Samples {
             layout: layout.clone(),
             train_samples: data.train_samples,
             test_samples: data.test_samples,
+            further_tests: self.loader.dataset().further_tests(),
             data_fingerprint: data.fingerprint,
             class_names: JobDescription::names_within_limit(class_names),
         }
@@ -87,10 +89,15 @@ impl Samples {
         self.inputs(&request, BatchShard { samples: (0..samples).collect(), batch_samples: samples }, None)
     }
 
-    /// Divides a shard of the test split into pieces no larger than the largest shard in training, so that tests need
+    /// Divides a shard of a test into pieces no larger than the largest shard in training, so that tests need
     /// no more memory than training.
-    pub(super) fn test_pieces(&self, request: &Request, shard: u32) -> Result<Vec<Range<u64>>, ComputeError> {
-        let range = self.sampler.test_shard(request, shard)?;
+    pub(super) fn test_pieces(
+        &self,
+        set: TestSet,
+        request: &Request,
+        shard: u32,
+    ) -> Result<Vec<Range<u64>>, ComputeError> {
+        let range = self.sampler.test_shard(set, request, shard)?;
         let size = self.sampler.largest_shard();
         let (mut pieces, mut start) = (Vec::new(), range.start);
         while start < range.end {
@@ -101,20 +108,21 @@ impl Samples {
         Ok(pieces)
     }
 
-    /// Some samples of the test split; those that follow are prepared in the meantime.
+    /// Some samples of a test; those that follow are prepared in the meantime.
     pub(super) fn test(
         &mut self,
+        set: TestSet,
         epoch: u64,
         samples: Range<u64>,
         next: Option<Range<u64>>,
     ) -> Result<Inputs, ComputeError> {
         let wanted = |samples: Range<u64>| SampleRequest {
-            part: Part { split: Split::Test, epoch, number: samples.start },
+            part: Part { set: SampleSet::Tested(set), epoch, number: samples.start },
             samples: samples.collect(),
         };
         let (wanted, next) = (wanted(samples), next.map(wanted));
         let batch = self.get(&wanted, next)?;
-        let request = Request { kind: RequestKind::Test, epoch, batch: 0, shards: 1 };
+        let request = Request { kind: RequestKind::Test(set), epoch, batch: 0, shards: 1 };
         let batch_samples = wanted.samples.len() as u64;
         Ok(Inputs { request, batch, samples: wanted.samples, batch_samples })
     }
@@ -149,5 +157,5 @@ impl Samples {
 
 /// The batch that a request is about.
 fn batch_part(request: &Request) -> Part {
-    Part { split: Split::Train, epoch: request.epoch, number: request.batch }
+    Part { set: SampleSet::Training, epoch: request.epoch, number: request.batch }
 }

@@ -27,7 +27,7 @@ fn models_and_data_sets_of_ones_own_are_found_by_their_kind() {
         .with_dataset("tiny", tiny);
     let (_folder, environment) = data_folder();
     let spec = job("kind = \"scale\"", "kind = \"tiny\"", "epochs = 1\nbatch_size = 1");
-    let data = registry.dataset(&spec.data, &environment).unwrap();
+    let data = registry.dataset(&spec.data, spec.seed, &environment).unwrap();
     let recorder = Recorder::new(Device::Cpu, 1 << 10);
     registry.model(&spec.model, data.description(), recorder.builder()).unwrap();
     assert_eq!(recorder.finish().unwrap().layout().parameters(), 1);
@@ -46,7 +46,7 @@ fn an_unknown_kind_is_refused_with_the_known_ones() {
     let registry = Registry::builtin().with_dataset("tiny", tiny);
     let (_folder, environment) = data_folder();
     let spec = job("kind = \"perceptron\"", "kind = \"numbers\"", "epochs = 1\nbatch_size = 1");
-    let error = registry.dataset(&spec.data, &environment).err().unwrap();
+    let error = registry.dataset(&spec.data, spec.seed, &environment).err().unwrap();
     assert!(error.is_fault_of_job());
     let expected = "data.kind: expected one of cifar10, cifar100, csv, digits, folder, idx, parquet, safetensors, tiny, \
          webdataset, found \"numbers\"";
@@ -79,6 +79,6 @@ fn a_misspelt_kind_is_answered_with_the_right_one() {
     let error = registry.check_kinds(&spec.model, &spec.data).unwrap_err().to_string();
     assert!(error.ends_with("found \"resnte\"; did you mean \"resnet\"?"), "{error}");
     let (_folder, environment) = data_folder();
-    let error = registry.dataset(&spec.data, &environment).err().unwrap().to_string();
+    let error = registry.dataset(&spec.data, spec.seed, &environment).err().unwrap().to_string();
     assert!(error.ends_with("found \"digtis\"; did you mean \"digits\"?"), "{error}");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lookbehind_common::ids::{FencingToken, RequestId};
 use lookbehind_common::reduction::Segment;
+use lookbehind_common::test_set::TestSet;
 use lookbehind_common::text::brief;
 use lookbehind_proto::convert::{FieldError, digests_from_bytes, job_id, required};
 use lookbehind_proto::v1;
@@ -257,7 +258,10 @@ impl Session {
     fn assign(&mut self, assign: v1::Assign) -> Result<ExecutorCommand, FieldError> {
         let kind = match assign.kind() {
             v1::RequestKind::Gradient => RequestKind::Gradient,
-            v1::RequestKind::Test => RequestKind::Test,
+            v1::RequestKind::Test => RequestKind::Test(TestSet::Test),
+            v1::RequestKind::Validation => RequestKind::Test(TestSet::Validation),
+            v1::RequestKind::Clean => RequestKind::Test(TestSet::Clean),
+            v1::RequestKind::Memorised => RequestKind::Test(TestSet::Memorised),
             v1::RequestKind::Unspecified => return Err(FieldError { field: "kind" }),
         };
         let id = RequestId::try_from(required(assign.request, "request")?)?;

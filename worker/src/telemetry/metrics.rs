@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use lookbehind_common::test_set::TestSet;
 use lookbehind_telemetry::metrics::{ByLabel, Direction, Label, Seconds, short_times};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -105,7 +106,7 @@ impl WorkerMetrics {
 
     /// Creates series at zero before the first scrape, so that the first event is visible as a change.
     fn begin_series(&self) {
-        for kind in [RequestKind::Gradient, RequestKind::Test] {
+        for kind in [RequestKind::Gradient, RequestKind::Test(TestSet::Test)] {
             self.shards.get_or_create_owned(&kind_label(kind));
         }
         for direction in Direction::ALL {
@@ -158,7 +159,7 @@ impl WorkerMetrics {
 fn kind_label(kind: RequestKind) -> Label {
     match kind {
         RequestKind::Gradient => [("kind", "gradient")],
-        RequestKind::Test => [("kind", "test")],
+        RequestKind::Test(_) => [("kind", "test")],
     }
 }
 

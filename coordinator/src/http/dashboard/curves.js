@@ -24,6 +24,9 @@ const CURVES = [
     lines: [
       { label: "training", color: "--slow", value: (step) => step.accuracy },
       { label: "test", color: "--test", dots: true, value: (step) => step.test?.accuracy ?? null },
+      { label: "validation", color: "--sharp", dots: true, optional: true, value: (step) => step.validation?.accuracy ?? null },
+      { label: "clean labels", color: "--plain", dots: true, optional: true, value: (step) => step.clean?.accuracy ?? null },
+      { label: "memorised", color: "--perturbed", dots: true, optional: true, value: (step) => step.memorised?.accuracy ?? null },
     ],
   },
   {
@@ -91,7 +94,7 @@ export class Curves {
     if (keys.length === 1) title.append(values[0]);
     else caption.append(create("ul", { class: "keys" }, ...keys));
     const figure = create("figure", { class: "curve", "data-size": curve.size }, caption, canvas, summary);
-    const view = { curve, figure, canvas, values, summary, plot: new Plot(canvas, curve) };
+    const view = { curve, figure, canvas, keys, values, summary, plot: new Plot(canvas, curve) };
     canvas.addEventListener("keydown", (event) => this.key(view, event));
     canvas.addEventListener("blur", () => this.read(null));
     const point = (event) => this.read(this.steps()[view.plot.stepAt(event.offsetX)]?.outer_step ?? null);
@@ -152,7 +155,10 @@ export class Curves {
     setText(byId("curves-at"), cursor === null ? "over outer steps" : `at outer step ${count(step.outer_step)}`);
     for (const view of this.views) {
       view.plot.draw(steps, cursor, log);
-      view.curve.lines.forEach((line, i) => setText(view.values[i], this.text(view.curve, line, step) ?? "–"));
+      view.curve.lines.forEach((line, i) => {
+        setText(view.values[i], this.text(view.curve, line, step) ?? "–");
+        view.keys[i].hidden = !isShown(line, steps);
+      });
       setText(view.summary, this.summary(view.curve, steps));
     }
   }
@@ -160,7 +166,7 @@ export class Curves {
   summary(curve, steps) {
     if (steps.length === 0) return "No outer step yet.";
     const [first, last] = [steps[0], steps[steps.length - 1]];
-    const lines = curve.lines.map((line) => {
+    const lines = curve.lines.filter((line) => isShown(line, steps)).map((line) => {
       const values = steps.map((step) => line.value(step)).filter(known);
       if (values.length === 0) return `${line.label}: no value yet`;
       return `${line.label}: from ${curve.text(values[0])} to ${curve.text(values[values.length - 1])}`;
@@ -188,4 +194,9 @@ export class Curves {
     ]);
     showTable(byId("curves-table"), "Values of the curves, newest outer step first", heads, cells);
   }
+}
+
+/** Whether a line belongs to the job: of those that few jobs have, only lines with values are shown. */
+function isShown(line, steps) {
+  return !line.optional || steps.some((step) => known(line.value(step)));
 }

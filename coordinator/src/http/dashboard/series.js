@@ -30,12 +30,12 @@ export class Series {
     return this.steps[this.steps.length - 1];
   }
 
-  /** The newest step with a result on the test split, or undefined. */
+  /** The newest step with the result of an evaluation, or undefined. */
   get newestTest() {
     return this.testBefore(Infinity);
   }
 
-  /** The last step up to `outerStep` that has a test result, or undefined. */
+  /** The last step up to `outerStep` that has one, or undefined. */
   testBefore(outerStep) {
     return this.steps.findLast((step) => hasTest(step) && step.outer_step <= outerStep);
   }
@@ -70,7 +70,7 @@ export class Series {
 }
 
 function hasTest(step) {
-  return Boolean(step.test);
+  return Boolean(step.test ?? step.validation);
 }
 
 /** Increase of the loss along the path of ascent: what the perturbed weights add to it; null if it is not known. */

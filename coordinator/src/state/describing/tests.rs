@@ -92,6 +92,7 @@ impl Scene {
             layout: Layout::new([tensor]).expect("a layout"),
             train_samples: 16,
             test_samples: 0,
+            further_tests: lookbehind_common::test_set::FurtherTests::default(),
             data_fingerprint: Digest::of(data.as_bytes()),
             class_names: Vec::new(),
         });

@@ -88,7 +88,7 @@ impl Request {
         }
         RequestTimeline {
             index: self.id.index,
-            test: self.coordinates.kind == RequestKind::Test,
+            test: matches!(self.coordinates.kind, RequestKind::Test(_)),
             shards: self.coordinates.shards,
             begun: self.begun.saturating_sub(origin),
             gathered: now.saturating_sub(origin),

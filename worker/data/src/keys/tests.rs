@@ -17,7 +17,8 @@ fn an_unknown_key_is_answered_with_all_that_there_are() {
     let given = parameters(json!({ "train": "a", "label_smooth": 0.1 }));
     let error = parse::<Kind>(&given, &["resize"]).unwrap_err().to_string();
     let expected = "data.label_smooth: unknown field `label_smooth`, expected one of `kind`, `shuffle`, `drop_last`, \
-                    `train`, `label`, `resize`, `normalize`, `augment`, `label_smoothing`";
+                    `train`, `label`, `resize`, `normalize`, `augment`, `label_smoothing`, `resplit`, `limit`, `validation`, \
+                    `label_noise`";
     assert_eq!(error, expected);
 }
 

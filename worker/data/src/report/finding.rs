@@ -30,6 +30,8 @@ pub enum Finding {
         /// How many.
         count: u64,
     },
+    /// What the job chose of the data.
+    Chosen(String),
 }
 
 /// Why something is left out.
@@ -89,6 +91,7 @@ impl Display for Finding {
                 f.write_str(if *count > examples.len() as u64 { ", …)" } else { ")" })
             }
             Self::Converted { change, count } => write!(f, "{count} {}", change.what(*count)),
+            Self::Chosen(text) => f.write_str(text),
         }
     }
 }

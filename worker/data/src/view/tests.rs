@@ -20,7 +20,7 @@ fn shaped(shape: &[usize]) -> Result<Box<dyn Dataset>, DataError> {
 }
 
 fn view(options: Value) -> Box<dyn Dataset> {
-    with_options(&parameters(options), |_| images()).unwrap()
+    with_options(&parameters(options), 0, |_| images()).unwrap()
 }
 
 fn batch(data: &dyn Dataset, split: Split, samples: &[u64]) -> (Vec<f32>, Batch) {
@@ -33,7 +33,7 @@ fn batch(data: &dyn Dataset, split: Split, samples: &[u64]) -> (Vec<f32>, Batch)
 fn the_kind_sees_its_own_parameters_only() {
     let all = json!({ "train": "x", "augment": { "flip": true }, "label_smoothing": 0.1,
         "normalize": { "mean": [0], "std": [1] } });
-    with_options(&parameters(all), |rest| {
+    with_options(&parameters(all), 0, |rest| {
         assert_eq!(rest, &parameters(json!({ "train": "x" })));
         images()
     })
@@ -103,7 +103,7 @@ fn options_that_cannot_be_are_refused_by_their_path() {
         (vec![1, 2, 2], json!({ "normalize": { "mean": [], "std": [1] } }), "found 0"),
         (vec![4], json!({ "augment": { "flip": true } }), "inputs of shape [4]"),
     ] {
-        let error = with_options(&parameters(options), |_| shaped(&shape)).err().unwrap();
+        let error = with_options(&parameters(options), 0, |_| shaped(&shape)).err().unwrap();
         assert!(error.is_fault_of_job() && error.to_string().contains(expected), "{error}");
     }
 }
@@ -135,7 +135,7 @@ fn a_batch_that_lacks_something_is_refused_and_never_passed_on_unmixed() {
     ];
     for lacks in lacks {
         let options = parameters(json!({ "augment": { "mixup": 0.5 } }));
-        let data = with_options(&options, |_| Ok(Box::new(Short { samples: images()?, lacks }))).unwrap();
+        let data = with_options(&options, 0, |_| Ok(Box::new(Short { samples: images()?, lacks }))).unwrap();
         let error = data.batch(Split::Train, &[1, 2], PASS).unwrap_err().to_string();
         assert!(error.starts_with("training split: found "), "{error}");
     }
@@ -158,6 +158,6 @@ fn samples_without_values_cannot_be_prepared() {
     let mut description = images().unwrap().description().clone();
     description.input_shape = vec![3, 0];
     let hollow = || Ok(Box::new(Hollow(description)) as Box<dyn Dataset>);
-    let error = with_options(&parameters(json!({ "label_smoothing": 0.1 })), |_| hollow()).err().unwrap();
+    let error = with_options(&parameters(json!({ "label_smoothing": 0.1 })), 0, |_| hollow()).err().unwrap();
     assert!(error.to_string().contains("inputs of shape [3, 0], expected at least one number"), "{error}");
 }

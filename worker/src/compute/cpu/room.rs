@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lookbehind_common::digest::Digest;
+use lookbehind_common::test_set::TestSet;
 
 use super::{ComputeError, ProbeRequests, Schedule, Shards, gradient, probe_digest};
 use crate::compute::{Stopped, Watch};
@@ -44,7 +45,8 @@ impl Shards {
         for (request, shard) in shards {
             partials.extend(self.gradients(&request, shard..shard + 1, watch)?);
         }
-        let test = test.map(|samples| self.test_samples(0, samples, None, watch)).transpose()?;
+        let test =
+            test.map(|samples| self.test_samples(TestSet::Test, 0, samples, None, watch)).transpose()?;
         Ok(probe_digest(&partials, test.as_ref()))
     }
 

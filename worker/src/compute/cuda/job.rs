@@ -16,6 +16,7 @@ use lookbehind_common::job::JobDescription;
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{Segment, reduce_with};
+use lookbehind_common::test_set::TestSet;
 
 use self::feeding::next;
 use self::joining::{Counting, Joining};
@@ -93,8 +94,9 @@ impl CudaJob {
             let partial = self.sum(&request, segment, &shares, ExchangeFormat::F32, &watch);
             partials.push(partial.map_err(failed)?);
         }
-        let request = Request { kind: RequestKind::Test, epoch: 0, batch: 0, shards: 1 };
-        let test = test.map(|samples| self.count(&request, vec![(device_thread, vec![samples])], &watch));
+        let request = Request { kind: RequestKind::Test(TestSet::Test), epoch: 0, batch: 0, shards: 1 };
+        let test = test
+            .map(|samples| self.count(TestSet::Test, &request, vec![(device_thread, vec![samples])], &watch));
         let test = test.transpose().map_err(failed)?;
         Ok(probe_digest(&partials, test.and_then(|sums| sums.into_iter().next()).as_ref()))
     }
@@ -138,6 +140,7 @@ impl CudaJob {
     /// The counts over pieces of the test split: one sum for each run of pieces, which one GPU computes.
     fn count(
         &mut self,
+        set: TestSet,
         request: &Request,
         runs: Vec<(usize, Vec<Range<u64>>)>,
         watch: &Arc<dyn Watch>,
@@ -149,8 +152,9 @@ impl CudaJob {
             let watch = Arc::clone(watch);
             (pieces, move |replica: &mut Replica, samples: &_| replica.test(samples, watch.as_ref()))
         };
-        let counted = self
-            .on_device_threads(of_device_thread, |samples, piece| samples.test(request.epoch, piece, None))?;
+        let counted = self.on_device_threads(of_device_thread, |samples, piece| {
+            samples.test(set, request.epoch, piece, None)
+        })?;
         let mut counted: Vec<VecDeque<Sums>> = counted.into_iter().map(VecDeque::from).collect();
         let total = |(device_thread, pieces): (usize, Vec<Range<u64>>)| {
             let mut total = Sums::default();
@@ -225,17 +229,17 @@ impl PreparedJob for CudaJob {
         if !self.loaded {
             return Err(ComputeError::NotLoaded.into());
         }
-        if request.kind == RequestKind::Gradient {
+        let RequestKind::Test(set) = request.kind else {
             let shares = divide(segment, self.device_threads.len());
             return self.sum(request, segment, &shares, self.exchange, watch);
-        }
+        };
         let mut runs = Vec::new();
         for Share { part, device_thread } in divide(segment, self.device_threads.len()) {
             for shard in part.first..part.end {
-                runs.push((device_thread, self.samples.test_pieces(request, shard)?));
+                runs.push((device_thread, self.samples.test_pieces(set, request, shard)?));
             }
         }
-        let counted = self.count(request, runs, watch)?;
+        let counted = self.count(set, request, runs, watch)?;
         let sums = reduce_with(segment, &mut Counting { counted: counted.into() })?;
         Ok(Partial { sums, ..Partial::default() })
     }

@@ -36,7 +36,7 @@ impl Dataset for Counting {
 }
 
 fn wanted(batch: u64, samples: &[u64]) -> SampleRequest {
-    let part = Part { split: Split::Train, epoch: 0, number: batch };
+    let part = Part { set: SampleSet::Training, epoch: 0, number: batch };
     SampleRequest { part, samples: samples.to_vec() }
 }
 
@@ -97,8 +97,10 @@ fn a_wrong_guess_costs_nothing_but_its_preparation() {
 fn samples_of_both_splits_are_kept_apart() {
     let data = Counting::new();
     let mut loader = loader(&data, 1 << 20);
-    let test =
-        |number| SampleRequest { part: Part { split: Split::Test, epoch: 0, number }, samples: vec![number] };
+    let test = |number| SampleRequest {
+        part: Part { set: SampleSet::Tested(TestSet::Test), epoch: 0, number },
+        samples: vec![number],
+    };
     loader.get(&wanted(0, &[0]), Some(wanted(1, &[1]))).unwrap();
     settle(&loader);
     for piece in 0..3 {

@@ -5,7 +5,7 @@ use crate::test_support::job;
 
 fn sampler(data: &str, train: &str, samples: u64) -> Result<Sampler, JobError> {
     let data = format!("kind = \"digits\"\n{data}");
-    Sampler::new(&job("kind = \"mlp\"", &data, train), samples, 10)
+    Sampler::new(&job("kind = \"mlp\"", &data, train), samples, [10, 3, 0, 0])
 }
 
 fn request(epoch: u64, batch: u64, shards: u32) -> Request {
@@ -55,13 +55,14 @@ fn request_beyond_the_job_is_refused() {
     );
     assert_eq!(error(sampler.batch_shard(&request(0, 0, 4), 4)), "shard 4: the request has 4 shards");
     assert_eq!(error(sampler.batch_shard(&request(0, 0, 0), 0)), "shard 0: the request has 0 shards");
-    assert!(sampler.test_shard(&request(0, 0, 4), 4).is_err());
+    assert!(sampler.test_shard(TestSet::Test, &request(0, 0, 4), 4).is_err());
 }
 
 #[test]
 fn the_test_split_is_cut_as_a_batch_is() {
     let sampler = sampler("", "epochs = 1\nbatch_size = 10\nshards = 4", 25).unwrap();
-    let ranges: Vec<_> = (0..4).map(|shard| sampler.test_shard(&request(0, 0, 4), shard).unwrap()).collect();
+    let ranges: Vec<_> =
+        (0..4).map(|shard| sampler.test_shard(TestSet::Test, &request(0, 0, 4), shard).unwrap()).collect();
     assert_eq!(ranges, [0..3, 3..6, 6..8, 8..10]);
 }
 

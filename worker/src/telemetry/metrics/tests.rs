@@ -56,7 +56,12 @@ fn what_happens_is_counted_once_under_its_label() {
         data_seconds: 0.25,
     };
     metrics.computed(gradient);
-    metrics.computed(Computed { kind: RequestKind::Test, shards: 1, samples: 5, ..gradient });
+    metrics.computed(Computed {
+        kind: RequestKind::Test(lookbehind_common::test_set::TestSet::Test),
+        shards: 1,
+        samples: 5,
+        ..gradient
+    });
     metrics.moved(Direction::Received, 400, Instant::now() - Duration::from_secs(2));
     metrics.failed(Failure::Upload);
     let text = scraped(&metrics);
