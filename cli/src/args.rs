@@ -1,5 +1,6 @@
 //! The definition of all commands and flags, from which parsing, help and shell completions are derived.
 
+mod evaluate;
 mod handover;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use lookbehind_common::ids::JobId;
 use lookbehind_worker::RemoteArgs;
 use lookbehind_worker::device::DeviceChoice;
 
+pub use self::evaluate::{Evaluate, Predict, Subject};
 pub use self::handover::{Continue, Handover, Settings, Submit};
 use crate::exit::Exit;
 
@@ -71,6 +73,10 @@ pub enum Command {
     Fetch(Fetch),
     /// Compare two runs and show where they first differ
     Audit(Audit),
+    /// Evaluate trained models: loss, accuracy, robustness to noise on the weights, sharpness
+    Evaluate(Box<Evaluate>),
+    /// Classify new samples with a trained model
+    Predict(Predict),
     /// Check a job file
     Validate(Validate),
     /// Make certificates and tokens for a cluster, or renew them

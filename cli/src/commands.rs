@@ -5,8 +5,11 @@ mod certs;
 mod completions;
 mod continuing;
 mod delete;
+mod evaluate;
 mod fetch;
 mod jobs;
+mod predict;
+mod subject;
 mod submit;
 mod train;
 mod validate;
@@ -39,6 +42,8 @@ pub async fn run(command: Command, console: &Console, registry: Registry) -> Res
         Command::Checkpoints(args) => jobs::checkpoints(&args, console).await,
         Command::Fetch(args) => Box::pin(fetch::run(&args, console)).await,
         Command::Audit(args) => Box::pin(audit::run(&args, console)).await,
+        Command::Evaluate(args) => Box::pin(evaluate::run(&args, console, registry)).await,
+        Command::Predict(args) => Box::pin(predict::run(&args, console, registry)).await,
         Command::Validate(args) => validate::run(&args, console, registry),
         Command::Certs(args) => certs::run(&args, console),
         Command::Completions(args) => completions::run(&args, console),

@@ -75,7 +75,7 @@ pub fn run(registry: Registry) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Success });
         }
     };
-    if matches!(cli.command, Command::Train(_)) {
+    if matches!(cli.command, Command::Train(_) | Command::Evaluate(_) | Command::Predict(_)) {
         lookbehind_worker::threads::fix_number_of_threads();
     }
     let console = Console::new(cli.general.json);

@@ -1,10 +1,12 @@
 //! The lines that programs read on standard output.
 
+use lookbehind_common::evaluate::Row;
 use lookbehind_common::job::JobFile;
 use lookbehind_proto::json::{CheckpointJson, JobJson, NoticeJson, StepJson, WorkerJson};
 use serde::Serialize;
 
 use crate::audit::Audit;
+use crate::output::evaluation::{Evaluation, Predicted};
 use crate::output::summary::Summary;
 
 /// One line of JSON: an object with the name of the variant and its content.
@@ -29,6 +31,12 @@ pub enum Line<'a> {
     Summary(&'a Summary),
     /// The result of an audit.
     Audit(&'a Audit),
+    /// What an evaluation consists of and costs.
+    Evaluation(&'a Evaluation),
+    /// One result of an evaluation.
+    Result(&'a Row),
+    /// The prediction for one sample.
+    Prediction(&'a Predicted),
     /// Paths of the credential files that were created.
     Issued(Vec<String>),
     /// A valid job file.

@@ -4,6 +4,7 @@
 //! the job runs. No file is opened that was there before, and no link is followed: others may write into the folder.
 
 pub mod estimate;
+pub mod evaluation;
 pub mod job_file;
 pub mod metrics;
 pub mod model;
@@ -145,7 +146,7 @@ fn refuse_foreign(folder: &Path, job: &str) -> Result<(), CliError> {
 }
 
 /// The names in a folder, sorted.
-fn names(folder: &Path) -> Result<Vec<OsString>, CliError> {
+pub(crate) fn names(folder: &Path) -> Result<Vec<OsString>, CliError> {
     let entries = fs::read_dir(folder).map_err(|error| CliError::write(folder, error))?;
     let names = entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>();
     let mut names = names.map_err(|error| CliError::write(folder, error))?;
@@ -154,7 +155,7 @@ fn names(folder: &Path) -> Result<Vec<OsString>, CliError> {
 }
 
 /// Whether a file is a temporary file that a killed process left.
-fn is_scratch(name: &OsStr) -> bool {
+pub(crate) fn is_scratch(name: &OsStr) -> bool {
     name.to_string_lossy().starts_with(SCRATCH)
 }
 
@@ -170,7 +171,7 @@ fn spare(init: Option<&Path>, model: &Path) -> Result<(), CliError> {
     }
 }
 
-fn remove(path: &Path) -> Result<(), CliError> {
+pub(crate) fn remove(path: &Path) -> Result<(), CliError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CliError::write(path, error)),
         _ => Ok(()),
@@ -178,7 +179,7 @@ fn remove(path: &Path) -> Result<(), CliError> {
 }
 
 /// Writes a file under a temporary name in the same folder and renames it, so that no reader sees an incomplete file.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     let mut file = temporary_file_for(path)?;
     file.write_all(bytes).map_err(|error| CliError::write(path, error))?;
     place(file, path)

@@ -21,6 +21,17 @@ pub enum Purpose {
     Probe = 5,
     /// Shards that are computed twice and compared; keyed by a secret of the coordinator and, in `batch`, by outer step.
     Verification = 6,
+    /// Noise on weights in an evaluation; keyed by `layer`, the tensor's number among the parameters, and in `batch` by
+    /// the draw.
+    WeightNoise = 32,
+    /// Directions of average sharpness; keyed as noise on weights.
+    AverageSharpness = 33,
+    /// Which samples an evaluation uses.
+    EvaluationSamples = 34,
+    /// Probes of the Hessian's trace; keyed in `batch` by the probe.
+    HessianProbe = 35,
+    /// Where the search for the Hessian's eigenvectors starts.
+    HessianStart = 36,
 }
 
 /// Key of one stream of random numbers. Fields that a purpose does not use are 0.

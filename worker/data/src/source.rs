@@ -72,6 +72,11 @@ impl Source {
         Ok(Self { name: name.to_owned(), place })
     }
 
+    /// A file that the user named, wherever it lies.
+    pub(super) fn of_path(path: &Path) -> Self {
+        Self { name: path.display().to_string(), place: Place::Here(path.to_owned()) }
+    }
+
     /// Finds several files; at least one must be named.
     pub(super) fn find_all(
         environment: &DataEnvironment,
