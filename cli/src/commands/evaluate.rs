@@ -6,6 +6,7 @@ use indicatif::ProgressBar;
 use lookbehind_common::evaluate::{Plan, Record, Row, summarise};
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::model_state::ModelState;
+use lookbehind_common::text::counted;
 use lookbehind_worker::evaluate::Evaluation as Loaded;
 use lookbehind_worker::registry::Registry;
 
@@ -81,12 +82,14 @@ fn announce(evaluation: &Evaluation, plan: &Plan, console: &Console) -> Result<(
     if console.json() {
         return console.object(&Line::Evaluation(evaluation));
     }
-    let (units, models) = (plan.units.len() * evaluation.models.len(), evaluation.models.len());
-    let batch = plan.sizes.batch;
-    let cost = evaluation.cost_in_gradients;
+    let models = evaluation.models.len() as u64;
+    let units = plan.units.len() as u64 * models;
+    let (batch, cost) = (plan.sizes.batch, evaluation.cost_in_gradients);
     console.note(format_args!(
-        "{models} model{}, {units} units of work: at most the time of {cost:.0} gradients of batches of {batch} samples",
-        if models == 1 { "" } else { "s" }
+        "{}, {} of work: at most the time of {cost:.0} gradients of batches of {}",
+        counted(models, "model"),
+        counted(units, "unit"),
+        counted(batch, "sample")
     ));
     Ok(())
 }

@@ -110,7 +110,7 @@ pub struct Scores {
     pub calibration_error: f64,
     /// Accuracy on the samples of each class; absent for a class without samples.
     pub class_accuracies: Vec<Option<f64>>,
-    /// Samples of each class (row) by the class that was predicted (column).
+    /// Samples of each class (row) by the class that was predicted (column); empty for more than 1,024 classes.
     pub confusion: Vec<Vec<u64>>,
     /// Samples, mean confidence and accuracy of each bin of confidence; absent for empty ones.
     pub reliability: Vec<Option<(u64, f64, f64)>>,

@@ -8,6 +8,8 @@ pub const CALIBRATION_BINS: usize = 15;
 pub const TOP: usize = 5;
 /// Classes from which on that accuracy is reported: with fewer, half of all guesses would be right.
 const LEAST_CLASSES: usize = 10;
+/// Most classes of a table of confusion, which grows with their square.
+const MOST_CONFUSED: usize = 1024;
 
 /// What a model predicted for some samples.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,8 +23,10 @@ pub struct Tally {
     pub correct: u64,
     /// Samples whose class is among the [`TOP`] greatest logits.
     pub in_top: u64,
-    /// Samples of class i that were predicted as class j, at i · classes + j.
+    /// Samples of class i that were predicted as class j, at i · classes + j; empty for more than 1,024 classes.
     pub confusion: Vec<u64>,
+    /// Samples of each class, and those of them that were predicted correctly.
+    of_class: Vec<[u64; 2]>,
     bins: [Bin; CALIBRATION_BINS],
 }
 
@@ -43,7 +47,8 @@ impl Tally {
             loss: 0.0,
             correct: 0,
             in_top: 0,
-            confusion: vec![0; classes * classes],
+            confusion: if classes > MOST_CONFUSED { Vec::new() } else { vec![0; classes * classes] },
+            of_class: vec![[0; 2]; classes],
             bins: [Bin::default(); CALIBRATION_BINS],
         }
     }
@@ -53,10 +58,14 @@ impl Tally {
     pub fn add(&mut self, logits: &[f32], target: usize, loss: f64) {
         self.samples += 1;
         self.loss += loss;
+        self.of_class[target][0] += 1;
         let Some(predicted) = predicted(logits) else { return };
         let correct = predicted == target;
         self.correct += u64::from(correct);
-        self.confusion[target * self.classes + predicted] += 1;
+        self.of_class[target][1] += u64::from(correct);
+        if let Some(count) = self.confusion.get_mut(target * self.classes + predicted) {
+            *count += 1;
+        }
         let own = logits[target];
         let before = logits[..target].iter().filter(|logit| **logit >= own).count();
         let after = logits[target + 1..].iter().filter(|logit| **logit > own).count();
@@ -88,12 +97,8 @@ impl Tally {
 
     /// Accuracy on the samples of each class; `None` for a class without samples.
     pub fn class_accuracies(&self) -> Vec<Option<f64>> {
-        let rows = self.confusion.chunks_exact(self.classes.max(1)).enumerate();
-        rows.map(|(class, row)| {
-            let samples: u64 = row.iter().sum();
-            (samples > 0).then(|| row[class] as f64 / samples as f64)
-        })
-        .collect()
+        let of = |[samples, correct]: &[u64; 2]| (*samples > 0).then(|| *correct as f64 / *samples as f64);
+        self.of_class.iter().map(of).collect()
     }
 
     /// The expected calibration error (Guo et al., ICML 2017, equation 3): the mean distance between confidence and

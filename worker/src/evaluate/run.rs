@@ -11,6 +11,7 @@ use lookbehind_common::model_state::ModelState;
 use super::units::{Orders, Units};
 use super::{Evaluation, failed};
 use crate::compute::{ComputeError, PrepareError};
+use crate::parameters::check_lengths;
 
 /// Records that are known already, by the numbers of model and unit.
 pub type Known = HashMap<(usize, usize), Record>;
@@ -23,7 +24,8 @@ impl Evaluation {
     /// again; each new one is passed to `each` as soon as it is there, with the numbers of model and unit.
     ///
     /// # Errors
-    /// The error of the first unit that fails, or that of `each`. No further unit is begun then.
+    /// If weights do not have the layout's lengths; the error of the first unit that fails, or that of `each`. No further
+    /// unit is begun then.
     pub fn run<E: From<PrepareError>>(
         &self,
         plan: &Plan,
@@ -32,6 +34,7 @@ impl Evaluation {
         threads: usize,
         mut each: impl FnMut(usize, usize, &Record) -> Result<(), E>,
     ) -> Result<Vec<Vec<Record>>, E> {
+        models.iter().try_for_each(|weights| self.check(weights))?;
         let units = plan.units.len();
         let places = (0..models.len()).flat_map(|model| (0..units).map(move |unit| (model, unit)));
         let wanted: Vec<(usize, usize)> = places.filter(|place| !known.contains_key(place)).collect();
@@ -77,6 +80,15 @@ impl Evaluation {
             known.remove(&(model, unit)).ok_or_else(|| E::from(failed(missing())))
         };
         collect(models.len(), units, record)
+    }
+}
+
+impl Evaluation {
+    fn check(&self, weights: &ModelState<FlatBuffer>) -> Result<(), PrepareError> {
+        check_lengths(&self.layout, weights.values()).map_err(|source| {
+            let kind = self.spec.model.kind.clone();
+            failed(ComputeError::State { kind, source: Box::new(source) })
+        })
     }
 }
 

@@ -167,18 +167,14 @@ pub fn markdown(evaluation: &Evaluation, models: &[(String, Vec<Record>)], rows:
 
 /// Accuracy of each class, and what each was taken for.
 fn classes(text: &mut String, model: &str, scores: &Scores, names: &[String]) {
-    let _ = writeln!(
-        text,
-        "\n## Classes of {}\n\n| class | samples | accuracy |\n| --- | --- | --- |",
-        cell(model)
-    );
+    let _ = writeln!(text, "\n## Classes of {}\n\n| class | accuracy |\n| --- | --- |", cell(model));
     let name = |class: usize| names.get(class).map_or_else(|| class.to_string(), |name| cell(name));
     let classes = scores.confusion.len();
-    for (class, (accuracy, row)) in scores.class_accuracies.iter().zip(&scores.confusion).enumerate() {
+    for (class, accuracy) in scores.class_accuracies.iter().enumerate() {
         let accuracy = accuracy.map(number).unwrap_or_default();
-        let _ = writeln!(text, "| {} | {} | {accuracy} |", name(class), row.iter().sum::<u64>());
+        let _ = writeln!(text, "| {} | {accuracy} |", name(class));
     }
-    if classes > MOST_CLASSES {
+    if classes > MOST_CLASSES || classes == 0 {
         return;
     }
     let heading: Vec<String> = (0..classes).map(name).collect();

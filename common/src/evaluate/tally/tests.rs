@@ -39,3 +39,11 @@ fn calibration_is_the_distance_of_confidence_and_accuracy() {
     let (samples, confidence, accuracy) = bins[11].expect("0.75 lies in the twelfth of fifteen bins");
     assert!(samples == 2 && (confidence - 0.75).abs() < 1e-6 && accuracy == 0.5);
 }
+
+#[test]
+fn many_classes_have_no_table_of_confusion() {
+    let mut tally = Tally::new(2000);
+    tally.add(&vec![0.0; 2000], 0, 0.0);
+    assert!(tally.confusion.is_empty());
+    assert_eq!((tally.class_accuracies()[0], tally.class_accuracies()[1]), (Some(1.0), None));
+}
