@@ -55,7 +55,13 @@ pub struct Evaluate {
     #[arg(long, value_name = "MEASURE,…", value_delimiter = ',')]
     pub sharpness: Vec<SharpnessMeasure>,
     /// Radii of sharpness; by default from 0.01 to 1, and those of the job's method
-    #[arg(long, value_name = "RHO,…", value_delimiter = ',', requires = "sharpness")]
+    #[arg(
+        long,
+        value_name = "RHO,…",
+        value_delimiter = ',',
+        requires = "sharpness",
+        allow_negative_numbers = true
+    )]
     pub radii: Vec<f64>,
     /// Training samples for sharpness and Hessian
     #[arg(long, value_name = "N", default_value_t = 1024)]
