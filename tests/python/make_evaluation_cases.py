@@ -166,7 +166,7 @@ def main():
     weights = [w.float().double() for w in weights]
 
     FOLDER.mkdir(parents=True, exist_ok=True)
-    names = ["layers.0.weight", "layers.0.bias", "layers.2.weight", "layers.2.bias"]
+    names = ["0.weight", "0.bias", "2.weight", "2.bias"]
     save_file({n: w.float().contiguous() for n, w in zip(names, weights)}, FOLDER / "model.safetensors")
     for name, (inputs, targets) in [("train", train), ("test", test)]:
         save_file({"inputs": inputs.contiguous(), "targets": targets}, FOLDER / f"{name}.safetensors")

@@ -97,6 +97,8 @@ fn sharpness_is_that_of_pytorch() {
         let tolerance = match measure {
             SharpnessMeasure::WorstAdaptiveLinf => 1e-2,
             SharpnessMeasure::WorstAdaptiveL2 => 1e-3,
+            // An ascent from a flat place amplifies rounding: PyTorch in float32 differs from float64 by up to 1e-3 here.
+            SharpnessMeasure::WorstL2 if radius > 0.4 => 2e-3,
             // Differences of losses in f32 have an error of about 1e-7 of the loss.
             _ => 1e-4 + 1e-6 * number("loss") / (number("worst_loss") - number("loss")),
         };
@@ -321,7 +323,7 @@ fn predictions_are_those_of_the_scores() {
 fn running_statistics_of_the_same_weights_come_back() {
     // A model whose running statistics were computed from the batches is not changed by computing them again.
     let job = "name = \"norm\"\nseed = 4\n[model]\nkind = \"sequential\"\nlayers = [\n\
-               { kind = \"linear\", out_features = 8 }, { kind = \"batch_norm\" }, { kind = \"relu\" }, { kind = \"linear\" }]\n\
+               { kind = \"flatten\" }, { kind = \"linear\", out_features = 8 }, { kind = \"batch_norm\" }, { kind = \"relu\" }, { kind = \"linear\" }]\n\
                [data]\nkind = \"digits\"\n[train]\nsteps = 1\nbatch_size = 64\nshards = 2\n[optimizer]\nmethod = \"sgd\"\n";
     let spec = parse_toml(job).unwrap().validate().unwrap();
     let backend =

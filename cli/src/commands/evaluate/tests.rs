@@ -147,7 +147,7 @@ fn models_are_evaluated_together_and_the_files_do_not_depend_on_threads() {
 #[test]
 fn what_cannot_be_computed_is_refused_before_anything_is() {
     let model = fixture().display().to_string();
-    let told = |arguments: &[&str]| refusal(&[&[model.as_str()], arguments].concat());
+    let told = |arguments: &[&str]| refusal(&[&[model.as_str()][..], arguments].concat());
     for radius in ["0", "NaN", "-0.1", "inf"] {
         let told = told(&["--sharpness", "one_step", "--radii", radius]);
         assert!(told.starts_with("--radii: expected numbers above 0"), "{told}");
