@@ -1,5 +1,6 @@
 //! The definition of all commands and flags, from which parsing, help and shell completions are derived.
 
+mod evaluate;
 mod handover;
 mod study;
 
@@ -12,6 +13,7 @@ use lookbehind_common::ids::JobId;
 use lookbehind_worker::RemoteArgs;
 use lookbehind_worker::device::DeviceChoice;
 
+pub use self::evaluate::{Evaluate, Predict, Subject};
 pub use self::handover::{Continue, Handover, Settings, Submit};
 pub use self::study::{Compare, Study};
 use crate::exit::Exit;
@@ -77,6 +79,10 @@ pub enum Command {
     Compare(Compare),
     /// Train variants of a job with several seeds, and compare them seed by seed
     Study(Study),
+    /// Evaluate trained models: loss, accuracy, robustness to noise on the weights, sharpness
+    Evaluate(Box<Evaluate>),
+    /// Classify new samples with a trained model
+    Predict(Predict),
     /// Check a job file
     Validate(Validate),
     /// Make certificates and tokens for a cluster, or renew them

@@ -6,9 +6,12 @@ mod compare;
 mod completions;
 mod continuing;
 mod delete;
+mod evaluate;
 mod fetch;
 mod jobs;
+mod predict;
 mod study;
+mod subject;
 mod submit;
 mod train;
 mod validate;
@@ -43,6 +46,8 @@ pub async fn run(command: Command, console: &Console, registry: Registry) -> Res
         Command::Audit(args) => Box::pin(audit::run(&args, console)).await,
         Command::Compare(args) => Box::pin(compare::run(&args, console)).await,
         Command::Study(args) => Box::pin(study::run(&args, console, registry)).await,
+        Command::Evaluate(args) => Box::pin(evaluate::run(&args, console, registry)).await,
+        Command::Predict(args) => Box::pin(predict::run(&args, console, registry)).await,
         Command::Validate(args) => validate::run(&args, console, registry),
         Command::Certs(args) => certs::run(&args, console),
         Command::Completions(args) => completions::run(&args, console),

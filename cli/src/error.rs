@@ -7,6 +7,7 @@ use lookbehind_common::digest::Digest;
 use lookbehind_common::job::JobError;
 use lookbehind_identity::{AccessError, IdentityError, Mismatch};
 use lookbehind_proto::transfer::TransferError;
+use lookbehind_worker::compute::PrepareError;
 use lookbehind_worker::device::DeviceError;
 
 use crate::exit::Exit;
@@ -187,6 +188,9 @@ pub enum CliError {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// A model cannot be computed on the data of its job.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
     /// The cluster of `train` could not start.
     #[error("the cluster could not start: {reason}")]
     ClusterStart {
@@ -235,6 +239,7 @@ impl CliError {
             Self::Read { .. }
             | Self::Job { .. }
             | Self::Usage(_)
+            | Self::Prepare(PrepareError::Job(_))
             | Self::Access(_)
             | Self::Credentials(_) => Exit::Usage,
             Self::Unreachable { .. } | Self::NoCoordinator { .. } | Self::Lost { .. } => Exit::Unreachable,
@@ -253,6 +258,7 @@ impl CliError {
             Self::System { .. }
             | Self::ClusterStart { .. }
             | Self::WorkerStopped { .. }
+            | Self::Prepare(_)
             | Self::Device(_) => Exit::Local,
             Self::Interrupted(_) => Exit::Interrupted,
             Self::StdoutClosed => Exit::BrokenPipe,

@@ -62,19 +62,8 @@ impl JobSource {
     /// # Errors
     /// As [`Self::read`].
     pub fn read_with(path: &Path, settings: &[Setting]) -> Result<Self, CliError> {
-        let mut text = String::new();
-        let file = std::fs::File::open(path).map_err(|error| CliError::read(path, error))?;
-        file.take(MAX_JOB_BYTES + 1)
-            .read_to_string(&mut text)
-            .map_err(|error| CliError::read(path, error))?;
-        if text.len() as u64 > MAX_JOB_BYTES {
-            let problem = format!("is longer than the {MAX_JOB_BYTES} bytes that a job file may have");
-            return Err(CliError::Usage(format!("{}: {problem}", path.display())));
-        }
-        let folder = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let text = read_text(path)?;
+        let folder = folder_of(path);
         Self::parse_with(path.display().to_string(), &text, folder, settings)
     }
 
@@ -159,6 +148,37 @@ impl JobSource {
         let read = model_file::read(&init.bytes, layout);
         read.map(drop).map_err(|error| wrong_init(&self.label, &init.path, &error.to_string()))
     }
+}
+
+/// The text of a job file.
+fn read_text(path: &Path) -> Result<String, CliError> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|error| CliError::read(path, error))?;
+    file.take(MAX_JOB_BYTES + 1).read_to_string(&mut text).map_err(|error| CliError::read(path, error))?;
+    if text.len() as u64 > MAX_JOB_BYTES {
+        let problem = format!("is longer than the {MAX_JOB_BYTES} bytes that a job file may have");
+        return Err(CliError::Usage(format!("{}: {problem}", path.display())));
+    }
+    Ok(text)
+}
+
+/// The folder of a file.
+pub(crate) fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// The specification of a job file without its initial weights, which are not read: a trained model has its own.
+///
+/// # Errors
+/// If the file cannot be read, or a key is invalid.
+pub(crate) fn read_untrained(path: &Path) -> Result<JobSpec, CliError> {
+    let wrong = |source| CliError::Job { label: path.display().to_string(), source };
+    let mut file = parse_toml(&read_text(path)?).map_err(wrong)?;
+    file.model.init = None;
+    file.validate().map_err(wrong)
 }
 
 /// The job file as the coordinator stores it; initial weights are given by their digest.

@@ -80,7 +80,10 @@ pub fn run(registry: Registry) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Success });
         }
     };
-    if matches!(cli.command, Command::Train(_) | Command::Study(_)) {
+    let computes = |command: &Command| {
+        matches!(command, Command::Train(_) | Command::Study(_) | Command::Evaluate(_) | Command::Predict(_))
+    };
+    if computes(&cli.command) {
         lookbehind_worker::threads::fix_number_of_threads();
     }
     let console = Console::new(cli.general.json);

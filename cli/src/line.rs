@@ -1,13 +1,15 @@
 //! The lines that programs read on standard output.
 
+use lookbehind_common::evaluate::Row;
 use lookbehind_common::job::JobFile;
 use lookbehind_proto::json::{CheckpointJson, JobJson, NoticeJson, StepJson, WorkerJson};
 use serde::Serialize;
 
 use crate::audit::Audit;
 use crate::compare::ComparedRun;
+use crate::output::evaluation::{Evaluation, Predicted};
 use crate::output::summary::Summary;
-use crate::study::results::Row;
+use crate::study::results::Row as StudyRow;
 
 /// One line of JSON: an object with the name of the variant and its content.
 #[derive(Clone, Debug, Serialize)]
@@ -34,7 +36,13 @@ pub enum Line<'a> {
     /// Runs side by side.
     Compared(Vec<ComparedRun>),
     /// The table of a study.
-    Study(Vec<Row>),
+    Study(Vec<StudyRow>),
+    /// What an evaluation consists of and costs.
+    Evaluation(&'a Evaluation),
+    /// One result of an evaluation.
+    Result(&'a Row),
+    /// The prediction for one sample.
+    Prediction(&'a Predicted),
     /// Paths of the credential files that were created.
     Issued(Vec<String>),
     /// A valid job file.

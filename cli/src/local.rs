@@ -10,7 +10,7 @@ use std::thread::available_parallelism;
 use lookbehind_coordinator::{Config, Coordinator};
 use lookbehind_worker::WorkerConfig;
 use lookbehind_worker::compute::{Backend, CandleBackend};
-use lookbehind_worker::data::{DataEnvironment, RemoteData};
+use lookbehind_worker::data::{DataEnvironment, NewSamples, RemoteData};
 use lookbehind_worker::device::{DeviceChoice, DeviceError};
 use lookbehind_worker::registry::Registry;
 use tempfile::TempDir;
@@ -121,10 +121,26 @@ pub fn backend(
     workers: u16,
     device: &DeviceChoice,
 ) -> Result<Arc<CandleBackend>, DeviceError> {
+    backend_for(registry, data, remote, workers, device, None)
+}
+
+/// As [`backend`]; with `new_samples`, these files take the place of the test split.
+///
+/// # Errors
+/// If the device does not exist.
+pub fn backend_for(
+    registry: Registry,
+    data: &Path,
+    remote: RemoteData,
+    workers: u16,
+    device: &DeviceChoice,
+    new_samples: Option<NewSamples>,
+) -> Result<Arc<CandleBackend>, DeviceError> {
     let environment = DataEnvironment {
         remote,
         // The files are those of whoever runs this process.
         absolute_paths: true,
+        new_samples,
         ..DataEnvironment::local(data.to_owned(), WorkerConfig::DEFAULT_MEMORY_LIMIT)
     };
     let threads = available_parallelism().map_or(1, NonZero::get) / usize::from(workers.max(1));

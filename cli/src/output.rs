@@ -5,6 +5,7 @@
 
 pub mod best;
 pub mod estimate;
+pub mod evaluation;
 pub mod job_file;
 pub mod metrics;
 pub mod model;
@@ -146,7 +147,7 @@ fn refuse_foreign(folder: &Path, job: &str) -> Result<(), CliError> {
 }
 
 /// The names in a folder, sorted.
-fn names(folder: &Path) -> Result<Vec<OsString>, CliError> {
+pub(crate) fn names(folder: &Path) -> Result<Vec<OsString>, CliError> {
     let entries = fs::read_dir(folder).map_err(|error| CliError::write(folder, error))?;
     let names = entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>();
     let mut names = names.map_err(|error| CliError::write(folder, error))?;
@@ -155,7 +156,7 @@ fn names(folder: &Path) -> Result<Vec<OsString>, CliError> {
 }
 
 /// Whether a file is a temporary file that a killed process left.
-fn is_scratch(name: &OsStr) -> bool {
+pub(crate) fn is_scratch(name: &OsStr) -> bool {
     name.to_string_lossy().starts_with(SCRATCH)
 }
 
@@ -171,7 +172,7 @@ fn spare(init: Option<&Path>, model: &Path) -> Result<(), CliError> {
     }
 }
 
-fn remove(path: &Path) -> Result<(), CliError> {
+pub(crate) fn remove(path: &Path) -> Result<(), CliError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CliError::write(path, error)),
         _ => Ok(()),

@@ -9,6 +9,7 @@
 
 pub mod blocks;
 pub mod digest;
+pub mod evaluate;
 pub mod exchange_format;
 pub mod flat_buffer;
 pub mod ids;

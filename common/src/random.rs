@@ -25,6 +25,17 @@ pub enum Purpose {
     Selection = 20,
     /// Wrong labels; which samples get them, and, keyed by sample, which label.
     LabelNoise = 21,
+    /// Noise on weights in an evaluation; keyed by `layer`, the tensor's number among the parameters, and in `batch` by
+    /// the draw.
+    WeightNoise = 32,
+    /// Directions of average sharpness; keyed as noise on weights.
+    AverageSharpness = 33,
+    /// Which samples an evaluation uses.
+    EvaluationSamples = 34,
+    /// Probes of the Hessian's trace; keyed in `batch` by the probe.
+    HessianProbe = 35,
+    /// Where the search for the Hessian's eigenvectors starts.
+    HessianStart = 36,
 }
 
 /// Key of one stream of random numbers. Fields that a purpose does not use are 0.

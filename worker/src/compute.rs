@@ -17,6 +17,7 @@ mod evaluator;
 #[cfg(test)]
 mod fixture;
 mod loader;
+mod measuring;
 #[cfg(not(feature = "cuda"))]
 mod no_cuda;
 mod panics;
@@ -46,6 +47,7 @@ pub use candle::CandleBackend;
 #[cfg(feature = "cuda")]
 pub(crate) use cuda::of_device;
 pub use error::{ComputeError, PrepareError};
+pub(crate) use measuring::{Found, Measuring, plain_data};
 #[cfg(not(feature = "cuda"))]
 use no_cuda as cuda;
 pub use panics::Panic;

@@ -7,6 +7,7 @@
 //! - [`parameters`]: a model's tensors as flat buffers and as variables.
 //! - [`registry`]: which models and data sets a worker knows by kind.
 //! - [`compute`]: the partials of shards and segments.
+//! - [`evaluate`]: what trained models predict, and how sharp their minima are.
 //! - [`threads`]: how many threads a worker computes with.
 //! - [`memory`]: how much memory the process has in use.
 //! - [`session`]: the sessions of a worker in a cluster.
@@ -55,6 +56,7 @@
 mod check;
 pub mod compute;
 pub mod device;
+pub mod evaluate;
 #[cfg(not(feature = "cuda"))]
 mod handover;
 pub mod memory;

@@ -29,6 +29,7 @@ pub mod input_spec;
 mod keys;
 mod loading;
 mod memory;
+mod new_samples;
 #[cfg(not(feature = "remote"))]
 mod no_remote;
 mod options;
@@ -69,6 +70,7 @@ pub use input_spec::InputSpec;
 pub use loading::{Cancellation, WORKING_MEMORY};
 pub use lookbehind_common::target::{MixedClass, Target};
 pub use memory::{InMemory, Rows};
+pub use new_samples::NewSamples;
 pub use parquet::parquet;
 pub use paths::resolve;
 pub use remote::{RemoteData, UrlPrefix};
@@ -196,6 +198,8 @@ pub struct DataEnvironment {
     pub remote: RemoteData,
     /// Most bytes that the loaded samples may take in memory. Loading may have [`WORKING_MEMORY`] in use beyond that.
     pub memory_limit: u64,
+    /// Files that take the place of the test split: samples that are to be predicted, which need no labels.
+    pub new_samples: Option<NewSamples>,
     /// Ends loading with [`DataError::Cancelled`] once it is cancelled.
     pub cancellation: Cancellation,
 }
@@ -204,7 +208,7 @@ impl DataEnvironment {
     /// An environment without remote files, in which nothing has been cancelled.
     pub fn local(root: PathBuf, memory_limit: u64) -> Self {
         let (remote, cancellation) = (RemoteData::default(), Cancellation::default());
-        Self { root, absolute_paths: false, remote, memory_limit, cancellation }
+        Self { root, absolute_paths: false, remote, memory_limit, new_samples: None, cancellation }
     }
 }
 

@@ -6,7 +6,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::{DataEnvironment, DataError};
+use super::source::Source;
+use super::{DataEnvironment, DataError, NewSamples};
 
 /// Bytes that loading may have in use in addition to the memory limit, for what it needs only meanwhile: buffers,
 /// decoders, names. What needs more takes it out of the limit itself.
@@ -56,6 +57,7 @@ pub(crate) struct Loading(Arc<Account>);
 struct Account {
     limit: u64,
     cancellation: Cancellation,
+    new_samples: Option<NewSamples>,
     bytes: Mutex<Bytes>,
     /// Bytes of a decoder were given back.
     returned: Condvar,
@@ -86,6 +88,7 @@ impl Loading {
             // So that all numbers of bytes within the limit are lengths that memory can have.
             limit: environment.memory_limit.min(isize::MAX as u64),
             cancellation: environment.cancellation.clone(),
+            new_samples: environment.new_samples.clone(),
             bytes: Mutex::default(),
             returned: Condvar::new(),
         }))
@@ -94,6 +97,11 @@ impl Loading {
     /// Most bytes that the samples may take.
     pub(crate) fn limit(&self) -> u64 {
         self.0.limit
+    }
+
+    /// The files that take the place of the test split; `None` if the data set has its own.
+    pub(crate) fn new_samples(&self) -> Option<Vec<Source>> {
+        Some(self.0.new_samples.as_ref()?.take().map(Source::of_path).collect())
     }
 
     /// Fails if loading has been cancelled.

@@ -11,7 +11,7 @@ use super::report::Notes;
 use super::samples::Samples;
 use super::source::Source;
 use super::tensor_file::{ANY_CLASS, TensorFile};
-use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, Rows, check_classes};
+use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, Rows, Split, check_classes};
 
 const INPUTS: &str = "inputs";
 const TARGETS: &str = "targets";
@@ -42,7 +42,14 @@ pub fn safetensors(
     let loading = Loading::new(environment);
     let open = |path: &str, key| open(Source::find(environment, path, key)?, &loading);
     let train = open(&parameters.train, "data.train")?;
-    let test = parameters.test.as_ref().map(|path| open(path, "data.test")).transpose()?;
+    let test = match loading.new_samples().as_deref() {
+        Some([file]) => Some(self::open(file.clone(), &loading)?),
+        Some(files) => {
+            let problem = format!("expected one file of new samples, found {}", files.len());
+            return Err(DataError::Content { split: Split::Test, problem });
+        }
+        None => parameters.test.as_ref().map(|path| open(path, "data.test")).transpose()?,
+    };
     let input_shape = train.shape[1..].to_vec();
     if let Some(test) = &test {
         check_same_shape(&input_shape, test)?;

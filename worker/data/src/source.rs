@@ -81,6 +81,11 @@ impl Source {
         Self { name, place: Place::Packed(archive, path) }
     }
 
+    /// A file that the user named, wherever it lies.
+    pub(super) fn of_path(path: &Path) -> Self {
+        Self { name: path.display().to_string(), place: Place::Here(path.to_owned()) }
+    }
+
     /// Finds several files; at least one must be named. A name may be a pattern ([`patterns::expanded`]).
     pub(super) fn find_all(
         environment: &DataEnvironment,
@@ -219,6 +224,13 @@ impl Source {
 pub(super) struct Content {
     bytes: Arc<Vec<u8>>,
     _lent: Lent,
+}
+
+impl Content {
+    /// Bytes that were read elsewhere.
+    pub(super) fn new(bytes: Vec<u8>, lent: Lent) -> Self {
+        Self { bytes: Arc::new(bytes), _lent: lent }
+    }
 }
 
 impl AsRef<[u8]> for Content {

@@ -60,9 +60,12 @@ pub(crate) fn load(
     let parameters = TableParameters::parse(format, parameters)?;
     let classes = parameters.classes()?;
     let train = Source::find_all(environment, parameters.train.as_slice(), "data.train")?;
-    let test = parameters.test.as_ref();
-    let test = test.map(|paths| Source::find_all(environment, paths.as_slice(), "data.test")).transpose()?;
     let loading = Loading::new(environment);
+    let new = loading.new_samples();
+    let are_new = new.is_some();
+    let named = parameters.test.as_ref().filter(|_| !are_new);
+    let test = named.map(|paths| Source::find_all(environment, paths.as_slice(), "data.test")).transpose()?;
+    let test = new.or(test);
     if is_of_images(format, &parameters, &train, &loading)? {
         let splits = [train.as_slice(), test.as_deref().unwrap_or_default()];
         return images::read(format, &parameters, environment, &loading, splits);
@@ -79,6 +82,7 @@ pub(crate) fn load(
     let classes = classes.unwrap_or_else(|| train.classes());
     class_names.truncate(classes);
     table.labels.limit(classes);
+    table.may_lack_labels = are_new;
     let test = test.map(|test| table.read(Split::Test, &test)).transpose()?;
     let shape = shape(parameters.shape.clone(), table.width)?;
     let test = test.unwrap_or_else(|| Samples::new(table.width));
@@ -147,6 +151,9 @@ struct Table<'a> {
     labels: Labels,
     /// Number of inputs of a sample.
     width: usize,
+    /// Whether the rows are new samples, which need no label; and how many had none.
+    may_lack_labels: bool,
+    unlabelled: u64,
     findings: Findings,
     replaced: u64,
     booleans: u64,
@@ -170,6 +177,8 @@ impl<'a> Table<'a> {
             texts: HashMap::new(),
             labels: Labels::new(parameters.labels, classes, loading)?,
             width: 0,
+            may_lack_labels: false,
+            unlabelled: 0,
             findings: Findings::default(),
             replaced: 0,
             booleans: 0,
@@ -233,6 +242,7 @@ impl<'a> Table<'a> {
             samples.targets.push([row.label]);
             self.replaced += row.replaced;
             self.booleans += row.booleans;
+            self.unlabelled += u64::from(!columns.uses.contains(&Use::Label));
             if let Some(counting) = &mut counting {
                 counting.row(&columns.inputs, &row.values);
             }
@@ -245,7 +255,7 @@ impl<'a> Table<'a> {
         let header = self.header(file, rows, &mut lent)?;
         let (no_data, is_line) = (rows.index_columns(), self.format == Format::Csv && self.parameters.header);
         let names = Header { names: &header, no_data: &no_data, is_line };
-        let found = find(&names, &self.wanted, &self.parameters.ordinal, &self.texts);
+        let found = find(&names, &self.wanted, &self.parameters.ordinal, &self.texts, self.may_lack_labels);
         let Found { uses, inputs, unnamed } = found.map_err(|problem| file.error(problem))?;
         for place in unnamed {
             let name = || format!("{}, column {place} from 0", file.name());
@@ -290,6 +300,7 @@ impl<'a> Table<'a> {
     fn findings(mut self) -> Vec<super::Finding> {
         self.findings.convert(Change::MissingReplaced, self.replaced);
         self.findings.convert(Change::Booleans, self.booleans);
+        self.findings.convert(Change::Unlabelled, self.unlabelled);
         self.findings.into_vec()
     }
 }

@@ -121,14 +121,9 @@ impl CandleBackend {
         let sampler = Sampler::new(spec, data.train_samples, tests)?;
         let memory_limit = self.environment.memory_limit;
         let (shards, samples_of_shard) = (sampler.most_shards(), sampler.largest_shard());
-        let kinds = Kinds { model: spec.model.kind.clone(), data: spec.data.kind.clone() };
         let loader = Loader::new(Arc::clone(&dataset), spec.seed, memory_limit / KEPT);
-        let samples = Samples { loader, sampler, kinds: kinds.clone() };
-        let evaluator = |device: &Device| -> Result<Evaluator, PrepareError> {
-            let (model, tensors) = self.model(spec, data, device)?;
-            let (seed, precision, kinds) = (spec.seed, spec.train.precision, kinds.clone());
-            Ok(Evaluator { seed, precision, kinds, classes: data.classes, model, tensors })
-        };
+        let samples = Samples { loader, sampler, kinds: Kinds::of(spec) };
+        let evaluator = |device: &Device| self.evaluator(spec, data, device);
         if let Some(gpus) = &self.gpus {
             let job = gpus.job(samples, spec.train.exchange, evaluator)?;
             self.check_visits(spec, &job.description().layout, shards, samples_of_shard)?;
@@ -142,6 +137,23 @@ impl CandleBackend {
         let parts = Parts { samples, evaluator, threads: self.threads, rounding, room };
         let watch: Arc<dyn Watch> = Arc::new(cancellation.clone());
         Ok(Box::new(CpuJob::new(parts, &watch)?))
+    }
+
+    /// A job's model for data of this description.
+    pub(super) fn evaluator(
+        &self,
+        spec: &JobSpec,
+        data: &DataDescription,
+        device: &Device,
+    ) -> Result<Evaluator, PrepareError> {
+        let (model, tensors) = self.model(spec, data, device)?;
+        let (seed, precision, kinds) = (spec.seed, spec.train.precision, Kinds::of(spec));
+        Ok(Evaluator { seed, precision, kinds, classes: data.classes, model, tensors })
+    }
+
+    /// Bytes that may be in use.
+    pub(crate) fn memory_limit(&self) -> u64 {
+        self.environment.memory_limit
     }
 
     /// Refuses a job that the devices cannot compute.
@@ -173,7 +185,11 @@ impl CandleBackend {
     }
 
     /// A job's data set. A caller that asks for one that is being loaded waits for it.
-    fn dataset(&self, job: &JobSpec, cancellation: &Cancellation) -> Result<Arc<dyn Dataset>, DataError> {
+    pub(super) fn dataset(
+        &self,
+        job: &JobSpec,
+        cancellation: &Cancellation,
+    ) -> Result<Arc<dyn Dataset>, DataError> {
         let spec = &job.data;
         let seed = depends_on_seed(&spec.parameters).then_some(job.seed);
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -247,7 +263,10 @@ fn climbing(spec: &JobSpec, job: Box<dyn PreparedJob>) -> Box<dyn PreparedJob> {
 }
 
 /// Reports a panic of model or data set as the job's fault.
-fn caught<T>(spec: &JobSpec, request: impl FnOnce() -> Result<T, PrepareError>) -> Result<T, PrepareError> {
+pub(super) fn caught<T>(
+    spec: &JobSpec,
+    request: impl FnOnce() -> Result<T, PrepareError>,
+) -> Result<T, PrepareError> {
     panics::catch(request).unwrap_or_else(|panic| {
         let (model, data) = (&spec.model.kind, &spec.data.kind);
         Err(PrepareError::Job(format!("model kind {model:?}, data kind {data:?}: {panic}")))

@@ -149,7 +149,7 @@ impl Evaluator {
     }
 
     /// Checked here because a class that the data set does not have would be read beyond the row of logits.
-    fn check_targets(&self, batch: &Batch) -> Result<(), ComputeError> {
+    pub(super) fn check_targets(&self, batch: &Batch) -> Result<(), ComputeError> {
         let mut greatest = batch.targets.iter().map(Target::greatest_class);
         match greatest.find(|&class| class as usize >= self.classes) {
             None => Ok(()),
@@ -160,7 +160,11 @@ impl Evaluator {
     }
 
     /// The model's output for inputs [n, ...], checked for the shape that the data set needs.
-    fn logits(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor, ComputeError> {
+    pub(super) fn logits(
+        &self,
+        inputs: &Tensor,
+        context: &ForwardContext<'_>,
+    ) -> Result<Tensor, ComputeError> {
         let samples = context.samples();
         let logits = self.model.forward(inputs, context).map_err(|source| self.in_model(samples, source))?;
         let expected = [samples, self.classes];
@@ -187,7 +191,7 @@ impl Evaluator {
         }
     }
 
-    fn in_model(&self, samples: usize, source: candle_core::Error) -> ComputeError {
+    pub(super) fn in_model(&self, samples: usize, source: candle_core::Error) -> ComputeError {
         ComputeError::Model { kind: self.kinds.model.clone(), samples, source: without_places(source) }
     }
 

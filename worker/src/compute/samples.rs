@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use lookbehind_common::job::JobDescription;
+use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::layout::Layout;
 use lookbehind_common::test_set::TestSet;
 
@@ -40,6 +40,11 @@ pub(super) struct Kinds {
 }
 
 impl Kinds {
+    /// Those of a job.
+    pub(super) fn of(spec: &JobSpec) -> Self {
+        Self { model: spec.model.kind.clone(), data: spec.data.kind.clone() }
+    }
+
     pub(super) fn panicked(&self, panic: panics::Panic) -> ComputeError {
         ComputeError::Panicked { model: self.model.clone(), data: self.data.clone(), panic }
     }

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use lookbehind_common::blocks::BLOCK_ELEMENTS;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{JobId, RequestId};
+use lookbehind_common::model_state::ModelState;
 
 use super::plan::ticket;
 use super::*;

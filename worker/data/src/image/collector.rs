@@ -1,6 +1,7 @@
 //! Collects the images of a data set in memory: decodes them in parallel and keeps their order.
 
 mod decoding;
+mod new_samples;
 mod tally;
 
 use rayon::prelude::*;
@@ -57,6 +58,8 @@ pub(crate) struct Collector {
     /// Images that are announced and whose size is not known yet.
     expected: u64,
     collected: Option<Collected>,
+    /// Whether images no longer change the form: new samples come in that of the training split.
+    fixed: bool,
     /// What the owner of the data should know.
     pub(crate) findings: Findings,
     /// Names of the classes, if they have some.
@@ -77,6 +80,7 @@ impl Collector {
             loading,
             expected: 0,
             collected: None,
+            fixed: false,
             findings: Findings::default(),
             class_names: Vec::new(),
             tally: Tally::default(),
@@ -110,6 +114,10 @@ impl Collector {
 
     /// The form of all images so far and one with these facts; those that are kept are brought to it.
     fn form(&mut self, facts: &Facts) -> Result<Form, Rejected> {
+        if let Some(Collected { form, .. }) = self.collected.as_ref().filter(|_| self.fixed) {
+            form.accept(facts).map_err(|problem| Rejected::Image(0, problem))?;
+            return Ok(*form);
+        }
         let own = Form::of(facts, &self.parameters);
         let form = match self.collected.take() {
             None => {
@@ -294,7 +302,10 @@ pub(crate) fn load(
     let files = read(Split::Train, classes.unwrap_or(MAX_CLASSES), &mut images)?;
     images.check_samples(Split::Train, files)?;
     let classes = classes.unwrap_or_else(|| images.classes());
-    let files = read(Split::Test, classes, &mut images)?;
+    let files = match loading.new_samples() {
+        Some(files) => Some(images.read_new(&files)?),
+        None => read(Split::Test, classes, &mut images)?,
+    };
     images.check_samples(Split::Test, files)?;
     images.finish(classes)
 }

@@ -80,6 +80,8 @@ pub enum Change {
     MissingReplaced,
     /// Values `true` and `false` were taken as 1 and 0.
     Booleans,
+    /// New samples have no label; class 0 stands in its place.
+    Unlabelled,
 }
 
 impl Display for Finding {
@@ -142,6 +144,7 @@ impl Change {
                 ("image has an opacity, which was dropped", "images have an opacity, which was dropped")
             }
             Self::MissingReplaced => ("missing value was replaced", "missing values were replaced"),
+            Self::Unlabelled => ("new sample has no label", "new samples have no labels"),
             Self::Booleans => ("truth value was taken as 1 or 0", "truth values were taken as 1 and 0"),
         };
         if count == 1 { one } else { many }

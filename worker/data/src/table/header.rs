@@ -54,15 +54,19 @@ pub(super) struct Header<'a> {
     pub(super) is_line: bool,
 }
 
-/// The use of each column of a header. `texts` are the texts of the columns that become one input for each.
+/// The use of each column of a header; with `may_lack_label`, the column of labels may be missing. `texts` are the texts of the columns that become one input for each.
 pub(super) fn find(
     header: &Header<'_>,
     wanted: &Wanted,
     ordinal: &BTreeMap<String, Vec<String>>,
     texts: &HashMap<String, HashMap<String, u32>>,
+    may_lack_label: bool,
 ) -> Result<Found, FileProblem> {
     let index = Index::new(header);
-    let label = index.find(&wanted.label)?;
+    let label = match index.find(&wanted.label) {
+        Err(FileProblem::NoColumn { .. }) if may_lack_label => None,
+        found => Some(found?),
+    };
     let (inputs, unnamed) = match &wanted.inputs {
         Some(names) => (names.iter().map(|name| index.find(name)).collect::<Result<_, _>>()?, Vec::new()),
         None => others(&index, label, wanted)?,
@@ -81,17 +85,23 @@ pub(super) fn find(
         let places = order.iter().cloned().zip(0..).collect();
         declare(&index, &mut uses, name, Use::Ordinal(places))?;
     }
-    uses[label] = Use::Label;
+    if let Some(label) = label {
+        uses[label] = Use::Label;
+    }
     Ok(Found { uses, inputs, unnamed })
 }
 
 /// The places of all columns that have a name and are not the label or excluded, and of those without a name.
-fn others(index: &Index<'_>, label: usize, wanted: &Wanted) -> Result<(Vec<usize>, Vec<usize>), FileProblem> {
+fn others(
+    index: &Index<'_>,
+    label: Option<usize>,
+    wanted: &Wanted,
+) -> Result<(Vec<usize>, Vec<usize>), FileProblem> {
     let header = index.header.names;
     wanted.exclude.iter().try_for_each(|name| index.find(name).map(|_| ()))?;
     let (unnamed, named): (Vec<usize>, Vec<usize>) = (0..header.len())
         .partition(|&place| is_unnamed(&header[place]) || index.header.no_data.contains(&header[place]));
-    let used = |place: &usize| *place != label && !wanted.exclude.contains(&header[*place]);
+    let used = |place: &usize| Some(*place) != label && !wanted.exclude.contains(&header[*place]);
     let inputs = named.into_iter().filter(used).map(|place| index.find(&header[place]));
     Ok((inputs.collect::<Result<_, _>>()?, unnamed))
 }

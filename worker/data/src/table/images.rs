@@ -12,9 +12,9 @@ use super::picture::Picture;
 use super::picture::{planes, shape};
 use super::rows::{Format, Place, Rows};
 use crate::image::{Collector, Encoded, load};
-use crate::loading::{Lent, Loading};
+use crate::loading::Loading;
 use crate::report::Reason;
-use crate::source::Source;
+use crate::source::{Content, Source};
 use crate::{DataEnvironment, DataError, Dataset, FileProblem, Split, is_url};
 
 /// Most images that are decoded at once, and about how many bytes of their files.
@@ -72,9 +72,8 @@ struct Waiting {
     place: Place,
     /// The file that the row names.
     file: Option<Source>,
-    bytes: Vec<u8>,
+    content: Content,
     label: u32,
-    _lent: Lent,
 }
 
 impl ImageTable<'_> {
@@ -113,7 +112,7 @@ impl ImageTable<'_> {
                 continue;
             }
             let image = self.open(file, place, columns.place(place, picture), &mut row, &loading)?;
-            held += image.bytes.len() as u64;
+            held += image.content.as_ref().len() as u64;
             waiting.push(image);
             if waiting.len() == IMAGES || held >= BYTES {
                 decode(split, file, &waiting, (&columns, picture), images)?;
@@ -164,30 +163,25 @@ impl ImageTable<'_> {
         row: &mut Row,
         loading: &Loading,
     ) -> Result<Waiting, DataError> {
-        // Decoders keep copies of parts of a file.
-        let lend = |length: u64| loading.lend(length.saturating_mul(2));
         let label = row.label;
+        let held = |bytes: Vec<u8>| -> Result<Waiting, DataError> {
+            // Decoders keep copies of parts of a file.
+            let lent = loading.lend((bytes.len() as u64).saturating_mul(2))?;
+            Ok(Waiting { place, file: None, content: Content::new(bytes, lent), label })
+        };
         match std::mem::replace(&mut row.picture, Picture::File(Vec::new())) {
             Picture::Named(name) => {
                 let path = self.path(table, &name);
-                let found = Source::find(self.environment, &path, "data.image").and_then(|source| {
-                    let length = source.length()?;
-                    Ok((source, length))
-                });
-                let (source, length) = found.map_err(|error| in_row(table, column, path, error))?;
-                let lent = lend(length)?;
-                let bytes = source.read_whole(length, loading)?;
-                Ok(Waiting { place, file: Some(source), bytes, label, _lent: lent })
+                let found = Source::find(self.environment, &path, "data.image");
+                let found = found.and_then(|source| source.length().map(|_| source));
+                let source = found.map_err(|error| in_row(table, column, path, error))?;
+                let content = source.content(loading)?;
+                Ok(Waiting { place, file: Some(source), content, label })
             }
-            Picture::File(bytes) => {
-                let lent = lend(bytes.len() as u64)?;
-                Ok(Waiting { place, file: None, bytes, label, _lent: lent })
-            }
+            Picture::File(bytes) => held(bytes),
             // Pixels do not wait.
             #[cfg(feature = "parquet")]
-            Picture::Pixels(..) => {
-                Ok(Waiting { place, file: None, bytes: Vec::new(), label, _lent: lend(0)? })
-            }
+            Picture::Pixels(..) => held(Vec::new()),
         }
     }
 
@@ -239,7 +233,7 @@ fn decode(
     (columns, picture): (&Columns, usize),
     images: &mut Collector,
 ) -> Result<(), DataError> {
-    let encoded = waiting.iter().map(|image| Encoded { bytes: &image.bytes, label: image.label });
+    let encoded = waiting.iter().map(|image| Encoded { bytes: image.content.as_ref(), label: image.label });
     let place = |index: usize| columns.place(waiting[index].place, picture);
     let name = |index: usize| match &waiting[index].file {
         Some(file) => file.name().to_owned(),
