@@ -78,15 +78,15 @@ impl Cluster {
         left: Left,
     ) -> Result<(u64, Plan), String> {
         let plan = plan(&job.spec, description)?;
-        if let Some(room) = left.checkpoints {
-            room.check(&job.spec, description)?;
-        }
         let needed = flat_buffer_bytes(&job.spec, description);
         let memory = self.config.memory;
         if needed > memory {
             return Err(format!(
                 "memory: the job needs {needed} bytes on the coordinator, which has {memory}"
             ));
+        }
+        if let Some(room) = left.checkpoints {
+            room.check(&job.spec, description)?;
         }
         Ok((needed, plan))
     }

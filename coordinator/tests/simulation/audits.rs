@@ -21,7 +21,7 @@ impl World {
             lookbehind_common::layout::TensorKind::Parameter => &partial.gradient,
             lookbehind_common::layout::TensorKind::RunningStatistic => &partial.statistics,
         };
-        let block: Vec<u8> = values[elements].iter().flat_map(|value| value.to_le_bytes()).collect();
+        let block = round.blocks.format(kind).bytes_of(&values[elements]);
         let values = block[slice::place(block.len(), of.slice)].to_vec().into();
         let audited = Audited { segment, values, proof: slice::prove(&block, of.slice) };
         self.say(number, context, WorkerMessage::Audited { request, audited });

@@ -271,7 +271,7 @@ async fn metrics_count_what_happened() {
         sum("lookbehind_transfer_bytes_total{direction=\"received\"}")
             >= f64::from(gradients) * parameters * 4.0
     );
-    assert!(sum("lookbehind_worker_shard_seconds_count{worker=\"w1\"}") > 0.0);
+    assert!(sum("lookbehind_worker_shard_seconds_count{worker=\"worker/w1\"}") > 0.0);
 }
 
 /// Number of parameters of the job with this history.

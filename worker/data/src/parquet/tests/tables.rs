@@ -417,9 +417,11 @@ fn files_of_another_format_are_called_what_they_are() {
     let write = |text: &str| std::fs::write(folder.path().join("x"), text).unwrap();
     let refused = "data file \"x\": not a usable Parquet file: ";
     write("version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
-    assert!(load(parquet, "x").starts_with(&format!("{refused}a pointer of git-lfs")));
+    let of_lfs = load(parquet, "x");
+    assert!(of_lfs.starts_with("data file \"x\": a pointer of git-lfs"), "{of_lfs}");
     write("<!DOCTYPE html><html></html>");
-    assert_eq!(load(parquet, "x"), format!("{refused}a web page"));
+    let of_page = load(parquet, "x");
+    assert!(of_page.starts_with("data file \"x\": a web page"), "{of_page}");
     write("a,label\n1,0\n");
     assert_eq!(load(parquet, "x"), format!("{refused}it begins with the bytes [61, 2c, 6c, 61]"));
     let error = load(csv, "train.parquet");
