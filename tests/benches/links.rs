@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use lookbehind_tests::bench::{
-    Failure, Host, Hosts, INTERFACE, Measured, Placement, Role, Samples, Spread, Table, goodput,
+    Failure, Fault, Host, Hosts, INTERFACE, Measured, Placement, Role, Samples, Spread, Table, goodput,
 };
 
 #[global_allocator]
@@ -20,6 +20,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const BUSY: f64 = 0.7;
 /// A job may take this many times what the star's limit suggests, and two minutes.
 const PATIENCE: f64 = 10.0;
+/// How often plain text and TLS are measured in turn.
+const ROUNDS: u64 = 2;
+/// How many times slower the link of a worker becomes.
+const SLOWER: f64 = 10.0;
 
 /// Measures exchanges between hosts behind links. Needs root, `unshare`, `nsenter`, `ip` and `tc`; without them it ends
 /// with exit status 77.
@@ -43,18 +47,35 @@ struct Options {
     /// The coordinator is on the first worker's host.
     #[arg(long)]
     with_first_worker: bool,
+    /// All connections are encrypted and identified.
+    #[arg(long)]
+    tls: bool,
+    /// Measures each row in plain text and encrypted in turn, and prints the ratio.
+    #[arg(long, conflicts_with = "tls")]
+    compare_tls: bool,
+    /// Measures instead what an outer step costs in which the last worker is killed, is frozen, or has a link that becomes
+    /// ten times slower.
+    #[arg(long)]
+    faults: bool,
     /// What `cargo bench` passes to each benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 fn main() -> ExitCode {
-    Role::of_this_process().play(|| compare(&Options::parse()))
+    Role::of_this_process().play(|| {
+        let options = Options::parse();
+        // Tells before anything else whether there can be hosts at all.
+        Hosts::new(&options.rate)?;
+        match options {
+            Options { faults: true, .. } => disturb(&options),
+            Options { compare_tls: true, .. } => compare_tls(&options),
+            _ => compare(&options),
+        }
+    })
 }
 
 fn compare(options: &Options) -> Result<(), Failure> {
-    // Tells before anything else whether there can be hosts at all.
-    Hosts::new(&options.rate)?;
     println!(
         "{} f32, V = {:.0} MB; seconds per gradient, best / median of {}; processors: of the whole machine",
         options.parameters,
@@ -80,8 +101,8 @@ fn compare(options: &Options) -> Result<(), Failure> {
         "sent / V",
         "processors, %",
         "of it ours, %",
-        "coordinator, MiB",
-        "worker, MiB",
+        "coordinator / V",
+        "worker / V",
     ]);
     let mut quiet: Option<f64> = None;
     let mut busy = false;
@@ -124,6 +145,128 @@ impl Options {
     fn placement(&self) -> Placement {
         if self.with_first_worker { Placement::WithFirstWorker } else { Placement::Apart }
     }
+
+    /// Hosts for a coordinator and workers.
+    fn hosts(&self, rate: f64, workers: usize) -> Result<Hosts, Failure> {
+        let mut rates = vec![rate; workers + self.placement().first_worker()];
+        if let Some(last) = rates.last_mut() {
+            *last /= self.slow_link;
+        }
+        Hosts::new(&rates)
+    }
+
+    /// How long all gradients of a row may take.
+    fn limit(&self, workers: usize, goodput: f64) -> Duration {
+        let slowest = 2.0 * workers as f64 * self.bytes() / goodput * self.slow_link;
+        Duration::from_secs_f64(120.0 + PATIENCE * slowest * self.gradients as f64)
+    }
+}
+
+/// Measures gradients on new processes.
+fn measure(
+    options: &Options,
+    hosts: &Hosts,
+    workers: usize,
+    tls: bool,
+    limit: Duration,
+) -> Result<Measured, Failure> {
+    let spread = Spread::start(hosts, options.placement(), workers, tls)?;
+    spread.measure(options.parameters, options.gradients, limit)
+}
+
+/// Encrypted against plain text.
+fn compare_tls(options: &Options) -> Result<(), Failure> {
+    println!(
+        "{} f32, V = {:.0} MB; seconds per gradient, best / median of {}",
+        options.parameters,
+        options.bytes() / 1e6,
+        ROUNDS * options.gradients
+    );
+    let columns = [
+        "workers",
+        "link, Mbit/s",
+        "plain text, s",
+        "TLS, s",
+        "TLS / plain text",
+        "processors, %: plain text",
+        "TLS",
+    ];
+    let table = Table::new(&columns);
+    for rate in &options.rate {
+        for workers in &options.workers {
+            let hosts = options.hosts(*rate, *workers)?;
+            let limit = options.limit(*workers, rate * 1e6 / 8.0);
+            let (mut seconds, mut processors) = ([Samples::default(), Samples::default()], [0.0_f64; 2]);
+            for _ in 0..ROUNDS {
+                for (index, tls) in [false, true].into_iter().enumerate() {
+                    let measured = measure(options, &hosts, *workers, tls, limit)?;
+                    seconds[index].append(measured.seconds);
+                    processors[index] = processors[index].max(measured.processors);
+                }
+            }
+            let both = |samples: &Samples| format!("{:.2} / {:.2}", samples.best(), samples.median());
+            let [plain, tls] = &seconds;
+            table.row(&[
+                workers.to_string(),
+                rate.to_string(),
+                both(plain),
+                both(tls),
+                format!("{:.2} / {:.2}", tls.best() / plain.best(), tls.median() / plain.median()),
+                format!("{:.0}", processors[0] * 100.0),
+                format!("{:.0}", processors[1] * 100.0),
+            ]);
+        }
+    }
+    Ok(())
+}
+
+/// What a worker costs that fails in the middle of an outer step.
+fn disturb(options: &Options) -> Result<(), Failure> {
+    println!(
+        "{} f32, V = {:.0} MB; seconds of outer steps of one gradient, and multiples of an undisturbed one",
+        options.parameters,
+        options.bytes() / 1e6
+    );
+    let columns = [
+        "workers",
+        "link, Mbit/s",
+        "the last worker",
+        "when",
+        "undisturbed, s",
+        "disturbed, s",
+        "×",
+        "the next ones, ×",
+    ];
+    let table = Table::new(&columns);
+    for rate in &options.rate {
+        for workers in &options.workers {
+            for (fault, what) in [
+                (Fault::Killed, "is killed"),
+                (Fault::Frozen, "is frozen"),
+                (Fault::Slow(SLOWER, *rate), "has a link ten times slower"),
+            ] {
+                for (part, when) in [(0.25, "passes weights on"), (0.75, "owns blocks")] {
+                    let hosts = options.hosts(*rate, *workers)?;
+                    let limit = options.limit(*workers, rate * 1e6 / 8.0 / SLOWER);
+                    let placement = options.placement();
+                    let spread = Spread::start(&hosts, placement, *workers, options.tls)?;
+                    let found = spread.disturb(&hosts, placement, fault, part, options.parameters, limit)?;
+                    let times = |seconds: &f64| format!("{:.1}", seconds / found.usual);
+                    table.row(&[
+                        workers.to_string(),
+                        rate.to_string(),
+                        what.to_owned(),
+                        when.to_owned(),
+                        format!("{:.2}", found.usual),
+                        format!("{:.2}", found.disturbed),
+                        times(&found.disturbed),
+                        found.after.iter().map(times).collect::<Vec<_>>().join(", "),
+                    ]);
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// One row of the table.
@@ -139,19 +282,11 @@ struct Row {
 impl Row {
     fn measure(options: &Options, rate: f64, workers: usize, torch: &mut bool) -> Result<Self, Failure> {
         let placement = options.placement();
-        let mut rates = vec![rate; workers + placement.first_worker()];
-        if let Some(last) = rates.last_mut() {
-            *last /= options.slow_link;
-        }
-        let hosts = Hosts::new(&rates)?;
+        let hosts = options.hosts(rate, workers)?;
         let second = rate * 1e6 / 8.0;
         let goodput = goodput(hosts.get(0)?, hosts.get(1)?, second as usize)?;
-        let slowest = 2.0 * workers as f64 * options.bytes() / goodput * options.slow_link;
-        let limit = 120.0 + PATIENCE * slowest * options.gradients as f64;
-        let spread = Spread::start(&hosts, placement, workers)?;
-        let limit = Duration::from_secs_f64(limit);
-        let ours = spread.measure(options.parameters, options.gradients, limit)?;
-        drop(spread);
+        let limit = options.limit(workers, goodput);
+        let ours = measure(options, &hosts, workers, options.tls, limit)?;
         let mut gloo = Samples::default();
         if *torch {
             gloo = gloo_all_reduces(&hosts, placement, workers, options)?;
@@ -168,7 +303,7 @@ impl Row {
         let ratio = |limit: f64| format!("{:.2}", self.ours.seconds.median() / limit);
         let has_gloo = self.gloo.best().is_finite();
         let of_gloo = |cell: String| if has_gloo { cell } else { String::new() };
-        let mebibytes = |bytes: f64| format!("{:.0}", bytes / f64::from(1 << 20));
+        let of_model = |bytes: f64| format!("{:.1}", bytes / self.bytes);
         let mut cells = vec![
             self.workers.to_string(),
             self.rate.to_string(),
@@ -186,8 +321,8 @@ impl Row {
             format!("{:.2}", self.ours.sent / self.bytes),
             format!("{:.0}", self.ours.processors * 100.0),
             format!("{:.0}", self.ours.own_processors * 100.0),
-            mebibytes(self.ours.coordinator_peak),
-            mebibytes(self.ours.worker_peak),
+            of_model(self.ours.coordinator_peak),
+            of_model(self.ours.worker_peak),
         ]);
         cells
     }

@@ -165,7 +165,8 @@ async fn listen(config: &WorkerConfig, access: &Access) -> Result<Option<Listeni
         PeerListen::At(address) => address,
         PeerListen::Auto | PeerListen::Off => SocketAddr::new(own, 0),
     };
-    Listening::start(address, own, config.advertise.as_deref(), access.is_secured()).await.map(Some)
+    let (advertise, metrics) = (config.advertise.as_deref(), config.metrics.clone());
+    Listening::start(address, own, advertise, access.is_secured(), metrics).await.map(Some)
 }
 
 /// Runs one session after the other, until there is a reason to stop.

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use lookbehind_identity::Access;
+use lookbehind_identity::{Access, Folder, Role as Holder, Wanted, provide};
+use tempfile::TempDir;
 
 use super::cluster::BenchJob;
 use super::hosts::{Host, Hosts};
@@ -65,24 +66,45 @@ pub struct Measured {
 pub struct Spread<'a> {
     host: &'a Host,
     url: String,
-    workers: Vec<Process>,
+    /// Folder of all credentials; `None` in plain text.
+    credentials: Option<TempDir>,
+    pub(super) workers: Vec<Process>,
     coordinator: Process,
 }
 
 impl<'a> Spread<'a> {
-    /// Starts the processes.
+    /// Starts the processes; with `guarded`, all connections are encrypted.
     ///
     /// # Errors
-    /// If there are not enough hosts, or a process cannot be started.
-    pub fn start(hosts: &'a Hosts, placement: Placement, workers: usize) -> Result<Self, Failure> {
+    /// If there are not enough hosts, credentials cannot be created, or a process cannot be started.
+    pub fn start(
+        hosts: &'a Hosts,
+        placement: Placement,
+        workers: usize,
+        guarded: bool,
+    ) -> Result<Self, Failure> {
         let host = hosts.get(0)?;
-        let mut coordinator = Role::OpenCoordinator.spawn_on(host)?;
-        let url = format!("http://{}:{}", host.address, coordinator.line()?);
+        let credentials = guarded.then(|| credentials(host)).transpose()?;
+        let root = credentials.as_ref().map(|root| root.path().to_string_lossy().into_owned());
+        let mut coordinator = Role::OpenCoordinator(root.clone().unwrap_or_default()).spawn_on(host)?;
+        let scheme = if guarded { "https" } else { "http" };
+        let url = format!("{scheme}://{}:{}", host.address, coordinator.line()?);
+        let argument = root.map_or_else(|| url.clone(), |root| format!("{url} {root}/worker"));
         let first = placement.first_worker();
         let workers = (first..first + workers)
-            .map(|index| Role::Worker(url.clone()).spawn_on(hosts.get(index)?))
+            .map(|index| Role::Worker(argument.clone()).spawn_on(hosts.get(index)?))
             .collect::<Result<_, Failure>>()?;
-        Ok(Self { host, url, workers, coordinator })
+        Ok(Self { host, url, credentials, workers, coordinator })
+    }
+
+    /// Starts a process that runs a job of at most this many outer steps on all workers, and prints each of them.
+    pub(super) fn runner(&self, parameters: usize, steps: u64, limit: Duration) -> Result<Runner, Failure> {
+        let (workers, url) = (self.workers.len(), &self.url);
+        let folder = self.credentials.as_ref().map(|root| root.path().join("admin"));
+        let folder = folder.map_or_else(|| "-".to_owned(), |folder| folder.to_string_lossy().into_owned());
+        let job = format!("{url} {folder} {workers} {parameters} {steps} {}", limit.as_secs());
+        // The runner is on the coordinator's host, so that its messages do not cross the link.
+        Ok(Runner(Role::Runner(job).spawn_on(self.host)?))
     }
 
     /// Measures `gradients` exchanges of `parameters` f32, unless they take longer than `limit` together.
@@ -92,17 +114,11 @@ impl<'a> Spread<'a> {
     pub fn measure(&self, parameters: usize, gradients: u64, limit: Duration) -> Result<Measured, Failure> {
         let (workers, skipped) = (self.workers.len(), JOINING + WARMUP);
         let steps = skipped + SPARE * gradients;
-        let job = format!("{} {workers} {parameters} {steps} {}", self.url, limit.as_secs());
-        // The runner is on the coordinator's host, so that its messages do not cross the link.
-        let mut runner = Role::Runner(job).spawn_on(self.host)?;
+        let mut runner = self.runner(parameters, steps, limit)?;
         let mut measured = Measured::default();
         let mut before = self.reading()?;
         for step in 1..=steps {
-            let line = runner.line()?;
-            let fields: Vec<f64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-            let [together, total, compute, optimizer] = fields[..] else {
-                return Err("expected four numbers of an outer step".into());
-            };
+            let Step { together, total, compute, optimizer } = runner.step()?;
             let now = self.reading()?;
             // The coordinator divides shards by measured speed, so that a worker may get none.
             if step > skipped && together == workers as f64 {
@@ -135,6 +151,37 @@ impl<'a> Spread<'a> {
     }
 }
 
+/// A process that runs a job.
+pub(super) struct Runner(Process);
+
+/// What is told of an outer step: how many workers took part, and seconds.
+pub(super) struct Step {
+    pub(super) together: f64,
+    pub(super) total: f64,
+    pub(super) compute: f64,
+    pub(super) optimizer: f64,
+}
+
+impl Runner {
+    /// The next outer step, when it has ended.
+    pub(super) fn step(&mut self) -> Result<Step, Failure> {
+        let line = self.0.line()?;
+        let fields: Vec<f64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+        let [together, total, compute, optimizer] = fields[..] else {
+            return Err("expected four numbers of an outer step".into());
+        };
+        Ok(Step { together, total, compute, optimizer })
+    }
+}
+
+/// Credentials of a coordinator on a host, of workers and of an administrator.
+fn credentials(host: &Host) -> Result<TempDir, Failure> {
+    let root = tempfile::tempdir()?;
+    let identities = vec![(Holder::Admin, "admin".to_owned()), (Holder::Worker, "worker".to_owned())];
+    provide(root.path(), &Wanted { hosts: vec![host.address.to_string()], identities, days: 1 })?;
+    Ok(root)
+}
+
 /// Counters at the end of an outer step.
 struct Reading {
     at: Instant,
@@ -157,12 +204,12 @@ impl Measured {
     }
 }
 
-/// Runs the job that [`Spread::measure`] describes, and prints of each outer step the number of workers and
+/// Runs the job that [`Spread::runner`] describes, and prints of each outer step the number of workers and
 /// seconds: in all, computing, and on the coordinator.
 pub(super) async fn run_job(argument: String) -> Result<(), Failure> {
     let fields: Vec<&str> = argument.split(' ').collect();
-    let [url, workers, parameters, steps, limit] = fields[..] else {
-        return Err("expected five fields".into());
+    let [url, credentials, workers, parameters, steps, limit] = fields[..] else {
+        return Err("expected six fields".into());
     };
     let job = BenchJob {
         parameters: parameters.parse()?,
@@ -171,7 +218,7 @@ pub(super) async fn run_job(argument: String) -> Result<(), Failure> {
         optimizer: OPTIMIZER,
         workers: workers.parse()?,
     };
-    let access = Access::new(url, None)?;
+    let access = Access::new(url, (credentials != "-").then(|| Folder::new(credentials)))?;
     let printing = job.watch(&access, |step| {
         let time = step.time.unwrap_or_default();
         println!("{} {} {} {}", step.workers, time.total, time.compute, time.optimizer);

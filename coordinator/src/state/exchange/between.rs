@@ -29,7 +29,7 @@ impl Cluster {
     /// The blocks of a job's weights, if its workers may exchange them with each other.
     pub(in crate::state) fn exchanged_blocks(&self, active: &Active) -> Option<Blocks> {
         let lengths = active.training()?.description.layout.lengths();
-        let blocks = Blocks::of_size(lengths, self.config.block_elements);
+        let blocks = (self.config.blocks)(lengths);
         let reachable = active.members.keys().filter(|session| self.peer_address(**session).is_some());
         (blocks.count() >= LEAST_BLOCKS && reachable.count() > 1).then_some(blocks)
     }
@@ -59,7 +59,7 @@ impl Cluster {
         }
         let ticket = ticket(&self.config.exchange_key, active.activation.0, id);
         let lengths = partial_lengths(&job.spec.optimizer.method, &training.description.layout);
-        let partials = Blocks::of_size(lengths, self.config.block_elements);
+        let partials = (self.config.blocks)(lengths);
         let exchange = Exchange::new(ticket, partials, shards, &owners);
         Some(if partials == weights { exchange } else { exchange.with_weights(weights, &owners) })
     }

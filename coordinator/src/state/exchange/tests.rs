@@ -25,7 +25,8 @@ fn request() -> RequestId {
 
 /// Four blocks, two for each of two owners, who also make a half of the shards each.
 fn exchange() -> Exchange {
-    let blocks = Blocks::new(ModelState { parameters: 4 * BLOCK_ELEMENTS, statistics: 0 });
+    let blocks =
+        Blocks::of_size(ModelState { parameters: 4 * BLOCK_ELEMENTS, statistics: 0 }, BLOCK_ELEMENTS);
     let mut exchange = Exchange::new(ticket(&[7; 32], 1, &request()), blocks, SHARDS, &[A, B]);
     exchange.note_makers(A, &[segment(0, 2)]);
     exchange.note_makers(B, &[segment(2, 4)]);

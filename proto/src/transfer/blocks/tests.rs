@@ -2,8 +2,8 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 
 use futures_util::stream;
-use lookbehind_common::blocks::BLOCK_ELEMENTS;
-use lookbehind_common::flat_buffer::shared_bytes;
+use lookbehind_common::blocks::{BLOCK_ELEMENTS, Blocks};
+use lookbehind_common::flat_buffer::{FlatBuffer, shared_bytes};
 use lookbehind_common::model_state::ModelState;
 use tonic::Code;
 
@@ -36,9 +36,11 @@ fn read(
     range: BlockRange,
 ) -> Result<Vec<(u32, FlatBuffer)>, IncomingError> {
     let body = response(stream::iter(sent));
-    let mut reader = BlockReader::new(body, blocks(), range, FlatBufferPool::new(0));
+    let mut reader = BlockReader::new(body, range);
     let mut found = Vec::new();
-    while let Some((number, block, _)) = now(reader.next())? {
+    while let Some(number) = reader.next_number() {
+        let mut block = FlatBuffer::zeros(blocks().place(number).1.len());
+        now(reader.read(block.as_bytes_mut()))?;
         found.push((number, block));
     }
     Ok(found)

@@ -1,8 +1,11 @@
 //! Adds the blocks of a range that this worker owns: fetches them from the workers that made the partials, adds each
 //! block as soon as all its parts are here, and uploads the sums.
 
+mod inbox;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use lookbehind_common::blocks::{BlockDigest, BlockRange};
 use lookbehind_common::flat_buffer::{FlatBuffer, FlatBufferPool, shared_bytes, values_of};
@@ -11,25 +14,17 @@ use lookbehind_common::reduction::{MissingShard, Reduction, Segment, add_assign,
 use lookbehind_proto::transfer::blocks::Block;
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::session_request::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use self::inbox::{Arrived, Inbox, Part, Values};
 use super::offer::Offer;
-use super::peers::{Fetch, Wanted};
 use super::plan::Plan;
 use super::round::{Means, Round};
-use crate::session::transfer::said;
 use crate::session::upload::failed_upload;
 
 /// Blocks that may wait to be added.
-const WAITING: usize = 8;
-
-/// A block of a partial.
-struct Arrived {
-    segment: Segment,
-    number: u32,
-    block: Block,
-}
+const WAITING: usize = 32;
 
 /// Adds and uploads a range, until that is done or not wanted any more.
 pub(super) async fn gather(round: Arc<Round>, range: BlockRange, means: Means) {
@@ -66,9 +61,10 @@ fn is_owned(plan: &Plan, session: SessionId, range: BlockRange) -> bool {
 /// Adds the blocks of a range. Returns what was added; `None` if the range is not this worker's any more.
 async fn add(round: &Arc<Round>, range: BlockRange, means: &Means, sums: &Offer) -> Option<Vec<Run>> {
     let (sender, mut arrived) = mpsc::channel(WAITING);
-    let mut fetches = Fetches { asked: BTreeSet::new(), tasks: JoinSet::new(), sender };
+    let reached = watch::Sender::new(range.first);
+    let mut fetches = Fetches { asked: BTreeSet::new(), tasks: JoinSet::new(), sender, reached };
     let mut plan = round.plan.subscribe();
-    let mut parts: BTreeMap<u32, BTreeMap<Segment, Block>> = BTreeMap::new();
+    let mut parts: BTreeMap<u32, BTreeMap<Segment, Part>> = BTreeMap::new();
     let mut runs = Runs::default();
     let mut left = range.count();
     let memory = means.peers.memory();
@@ -82,17 +78,20 @@ async fn add(round: &Arc<Round>, range: BlockRange, means: &Means, sums: &Offer)
                 }
                 fetches.begin(round, &known, range, means);
             }
-            Some(Arrived { segment, number, block }) = arrived.recv() => {
+            Some(Arrived { segment, number, part }) = arrived.recv() => {
                 if runs.has(number) {
                     continue;
                 }
                 let of_block = parts.entry(number).or_default();
-                of_block.insert(segment, block);
+                of_block.insert(segment, part);
+                let begun = Instant::now();
                 let Some((sum, used)) = sum(round.root, of_block, memory) else { continue };
+                means.peers.metrics().exchange().added(begun.elapsed());
                 sums.put(number, Block { bytes: shared_bytes(&Arc::new(sum)), digest: NO_DIGEST });
                 runs.note(number, used);
                 parts.remove(&number);
                 left -= 1;
+                fetches.reached(range.numbers().find(|number| !runs.has(*number)).unwrap_or(range.end));
             }
         }
     }
@@ -108,6 +107,8 @@ struct Fetches {
     asked: BTreeSet<(Segment, SessionId)>,
     tasks: JoinSet<()>,
     sender: mpsc::Sender<Arrived>,
+    /// The first block that is not added.
+    reached: watch::Sender<u32>,
 }
 
 impl Fetches {
@@ -122,64 +123,42 @@ impl Fetches {
             if !(is_first || is_later) || !self.asked.insert((*segment, *maker)) {
                 continue;
             }
-            let (round, means, sender) = (Arc::clone(round), means.clone(), self.sender.clone());
-            self.tasks.spawn(fetch(round, means, *segment, *maker, range, sender));
+            let inbox = Inbox {
+                round: Arc::clone(round),
+                means: means.clone(),
+                segment: *segment,
+                sender: self.sender.clone(),
+                reached: self.reached.subscribe(),
+                block: FlatBuffer::default(),
+            };
+            self.tasks.spawn(inbox.fetch(*maker, range));
         }
     }
-}
 
-/// Fetches the blocks of a partial.
-async fn fetch(
-    round: Arc<Round>,
-    means: Means,
-    segment: Segment,
-    maker: SessionId,
-    range: BlockRange,
-    sender: mpsc::Sender<Arrived>,
-) {
-    if maker == round.own {
-        let partial = round.partial(segment).await;
-        for number in range.numbers() {
-            let Some(block) = partial.get(number).await else { return };
-            if sender.send(Arrived { segment, number, block }).await.is_err() {
-                return;
-            }
-        }
-        return;
-    }
-    let what = Fetch { round: &round, from: maker, wanted: Wanted::Partial(segment) };
-    let arrived = |number, block, digest| {
-        means.transfers.advance();
-        Arrived { segment, number, block: Block { bytes: shared_bytes(&Arc::new(block)), digest } }
-    };
-    let fetched = means.peers.fetch(what, range, arrived, &sender);
-    if let Err(status) = fetched.await {
-        let unreachable = v1::Unreachable {
-            request: Some((&round.request).into()),
-            session: maker.0,
-            reason: said(&status),
-        };
-        means.tell(Message::Unreachable(unreachable)).await;
+    /// Notes the first block that is not added.
+    fn reached(&self, number: u32) {
+        self.reached.send_if_modified(|reached| std::mem::replace(reached, number) != number);
     }
 }
 
 /// The sum of a block over all shards and what it was made of, once enough parts are here.
 fn sum(
     root: Segment,
-    parts: &BTreeMap<Segment, Block>,
+    parts: &mut BTreeMap<Segment, Part>,
     memory: &FlatBufferPool,
 ) -> Option<(FlatBuffer, Vec<(Segment, BlockDigest)>)> {
     let mut used = Vec::new();
     if !cover(root, parts, &mut used) {
         return None;
     }
-    let sum = reduce_with(root, &mut Blockwise { parts, memory }).ok()?;
     let digests = used.into_iter().filter_map(|segment| Some((segment, parts.get(&segment)?.digest)));
-    Some((sum.into_owned(memory), digests.collect()))
+    let digests = digests.collect();
+    let sum = reduce_with(root, &mut Blockwise { parts, memory }).ok()?;
+    Some((sum.into_owned(memory), digests))
 }
 
 /// Collects the largest parts that together are a segment; `false` if there are none.
-fn cover(segment: Segment, parts: &BTreeMap<Segment, Block>, used: &mut Vec<Segment>) -> bool {
+fn cover(segment: Segment, parts: &BTreeMap<Segment, Part>, used: &mut Vec<Segment>) -> bool {
     if parts.contains_key(&segment) {
         used.push(segment);
         return true;
@@ -187,48 +166,27 @@ fn cover(segment: Segment, parts: &BTreeMap<Segment, Block>, used: &mut Vec<Segm
     segment.children().is_some_and(|(left, right)| cover(left, parts, used) && cover(right, parts, used))
 }
 
-/// Adds the parts of one block in the order of the reduction tree.
+/// Adds the parts of one block in the order of the reduction tree, and takes them.
 struct Blockwise<'a> {
-    parts: &'a BTreeMap<Segment, Block>,
+    parts: &'a mut BTreeMap<Segment, Part>,
     memory: &'a FlatBufferPool,
 }
 
-/// A part, or a sum of several.
-enum Summand<'a> {
-    Part(&'a Block),
-    Sum(FlatBuffer),
-}
-
-impl Summand<'_> {
-    /// The values in memory of their own.
-    fn into_owned(self, memory: &FlatBufferPool) -> FlatBuffer {
-        match self {
-            Self::Sum(sum) => sum,
-            Self::Part(block) => {
-                let values = values_of(&block.bytes);
-                let mut owned = memory.lend(values.len());
-                owned.copy_from_slice(&values);
-                owned
-            }
-        }
-    }
-}
-
-impl<'a> Reduction for Blockwise<'a> {
-    type Sum = Summand<'a>;
+impl Reduction for Blockwise<'_> {
+    type Sum = Values;
     type Error = MissingShard;
 
-    fn part(&mut self, segment: Segment) -> Result<Option<Self::Sum>, Self::Error> {
-        Ok(self.parts.get(&segment).map(Summand::Part))
+    fn part(&mut self, segment: Segment) -> Result<Option<Values>, MissingShard> {
+        Ok(self.parts.remove(&segment).map(|part| part.values))
     }
 
-    fn add(&mut self, left: Self::Sum, right: Self::Sum) -> Result<Self::Sum, Self::Error> {
+    fn add(&mut self, left: Values, right: Values) -> Result<Values, MissingShard> {
         let mut sum = left.into_owned(self.memory);
         match &right {
-            Summand::Part(block) => add_assign(&mut sum, &values_of(&block.bytes)),
-            Summand::Sum(right) => add_assign(&mut sum, right),
+            Values::Shared(bytes) => add_assign(&mut sum, &values_of(bytes)),
+            Values::Owned(right) => add_assign(&mut sum, right),
         }
-        Ok(Summand::Sum(sum))
+        Ok(Values::Owned(sum))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What this worker does for one request, and the board on which other workers find it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -94,18 +94,26 @@ impl Round {
         self.partials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The blocks of partials.
-    pub(in crate::session) fn partial_blocks(&self) -> &Blocks {
-        &self.partial_blocks
+    /// Offers a computed partial to the owners of the blocks, who get the first blocks while the digests of the last ones
+    /// are computed. Returns the digests of all blocks.
+    pub(in crate::session) fn offer(&self, segment: Segment, partial: Partial) -> Vec<BlockDigest> {
+        let values = ModelState { parameters: partial.gradient, statistics: partial.statistics };
+        let Some(all) = self.partial_blocks.all() else { return Vec::new() };
+        let offer = Arc::new(Offer::new(all));
+        self.partials().insert(segment, Arc::clone(&offer));
+        self.computed.notify_waiters();
+        offer.fill(&self.partial_blocks, &values.map(Arc::new), &self.offered_order(all))
     }
 
-    /// Offers a computed partial to the owners of the blocks.
-    pub(in crate::session) fn offer(&self, segment: Segment, partial: Partial, digests: &[BlockDigest]) {
-        let values = ModelState { parameters: partial.gradient, statistics: partial.statistics };
-        if let Some(offer) = Offer::whole(values.map(Arc::new), digests) {
-            self.partials().insert(segment, Arc::new(offer));
-            self.computed.notify_waiters();
-        }
+    /// The blocks in the order in which owners ask for them: first the first ones of all ranges.
+    fn offered_order(&self, all: BlockRange) -> Vec<u32> {
+        let plan = self.plan.borrow();
+        let begins: BTreeSet<u32> = plan.ranges.iter().map(|(range, _)| range.first).collect();
+        let mut order: Vec<u32> = all.numbers().collect();
+        order.sort_by_key(|number| {
+            begins.range(..=number).next_back().map_or(*number, |first| number - first)
+        });
+        order
     }
 
     /// Waits until a segment is computed here.
@@ -170,6 +178,7 @@ impl Board {
         let Some(round) = round.map(Arc::new) else { return Ok(None) };
         let means = Means { transfers: start.transfers, peers: peers.clone(), messages: start.messages };
         let owned: Vec<BlockRange> = round.plan.borrow().owned_by(own).collect();
+        peers.meet(&round.plan.borrow(), own);
         for range in owned {
             runtime.spawn(gather::gather(Arc::clone(&round), range, means.clone()));
         }
@@ -241,6 +250,8 @@ impl Known for Board {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use lookbehind_identity::peers::Place;
+
     use super::*;
     use crate::session::exchange::plan::Peer;
 
@@ -260,7 +271,7 @@ pub(super) mod tests {
             ticket,
             peers: BTreeMap::from([(
                 SessionId(2),
-                Peer { address: "127.0.0.1:1".into(), fingerprint: other },
+                Peer { place: Place { address: "127.0.0.1:1".into(), socket: None }, fingerprint: other },
             )]),
             ranges: vec![
                 (BlockRange { first: 0, end: 2 }, Some(SessionId(1))),

@@ -2,9 +2,15 @@ use lookbehind_common::reduction;
 
 use super::*;
 
-fn block(values: &[f32]) -> Block {
-    let bytes = shared_bytes(&Arc::new(FlatBuffer::from(values.to_vec())));
-    Block { digest: BlockDigest::of(&bytes), bytes }
+/// A part that was fetched, or of a partial that was made here.
+fn part(values: &[f32], is_fetched: bool) -> Part {
+    let values = FlatBuffer::from(values.to_vec());
+    let digest = BlockDigest::of(values.as_bytes());
+    let values = match is_fetched {
+        true => Values::Owned(values),
+        false => Values::Shared(shared_bytes(&Arc::new(values))),
+    };
+    Part { values, digest }
 }
 
 fn segment(first: u32, end: u32) -> Segment {
@@ -38,21 +44,26 @@ fn any_cover_of_the_shards_gives_the_same_bytes() {
         &[(0, 4), (0, 2), (2, 3), (4, 6), (6, 7), (4, 5)],
     ];
     for cover in covers {
-        let parts = cover.iter().map(|(first, end)| segment(*first, *end));
-        let parts: BTreeMap<_, _> = parts.map(|part| (part, block(&leaf_sums(part)))).collect();
-        let (sum, used) = sum(root, &parts, &memory).unwrap();
-        assert_eq!(sum.to_vec(), leaf_sums(root), "{cover:?}");
-        assert_eq!(used.iter().map(|(segment, _)| segment.len()).sum::<u32>(), 7, "{cover:?}");
+        // Each of the first four parts in turn is this worker's own.
+        for own in 0..4 {
+            let parts = cover.iter().map(|(first, end)| segment(*first, *end)).enumerate();
+            let parts = parts.map(|(number, covered)| (covered, part(&leaf_sums(covered), number != own)));
+            let mut parts: BTreeMap<_, _> = parts.collect();
+            let (sum, used) = sum(root, &mut parts, &memory).unwrap();
+            assert_eq!(sum.to_vec(), leaf_sums(root), "{cover:?}");
+            assert_eq!(used.iter().map(|(segment, _)| segment.len()).sum::<u32>(), 7, "{cover:?}");
+        }
     }
 }
 
 #[test]
 fn nothing_is_added_while_a_shard_is_missing() {
-    let parts = BTreeMap::from([
-        (segment(0, 4), block(&leaf_sums(segment(0, 4)))),
-        (segment(4, 6), block(&leaf_sums(segment(4, 6)))),
+    let mut parts = BTreeMap::from([
+        (segment(0, 4), part(&leaf_sums(segment(0, 4)), true)),
+        (segment(4, 6), part(&leaf_sums(segment(4, 6)), true)),
     ]);
-    assert!(sum(Segment::root(7), &parts, &FlatBufferPool::new(0)).is_none());
+    assert!(sum(Segment::root(7), &mut parts, &FlatBufferPool::new(0)).is_none());
+    assert_eq!(parts.len(), 2, "they are still there when the last part comes");
 }
 
 #[test]

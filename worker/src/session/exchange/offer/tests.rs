@@ -32,12 +32,13 @@ async fn whoever_waits_for_a_block_that_will_not_come_is_told() {
 }
 
 #[tokio::test]
-async fn a_whole_offer_has_the_blocks_of_both_flat_buffers() {
+async fn a_filled_offer_has_the_blocks_of_both_flat_buffers() {
     let values = ModelState { parameters: vec![1.0; BLOCK_ELEMENTS + 1], statistics: vec![2.0; 3] };
     let values = values.map(|values| Arc::new(FlatBuffer::from(values)));
-    let digests = Blocks::new(values.lengths()).digests(values.values());
-    let offer = Offer::whole(values, &digests).unwrap();
-    assert_eq!(offer.range, BlockRange::new(0, 3).unwrap());
+    let blocks = Blocks::new(values.lengths());
+    let offer = Offer::new(BlockRange::new(0, 3).unwrap());
+    let digests = offer.fill(&blocks, &values, &[2, 0, 1]);
+    assert_eq!(digests, blocks.digests(values.values()));
     assert_eq!(offer.get(1).await.unwrap().bytes, 1_f32.to_le_bytes()[..]);
     let last = offer.get(2).await.unwrap();
     assert_eq!(last.bytes.len(), 12);
