@@ -126,8 +126,9 @@ pub async fn run(
 ) -> Result<(), WorkerError> {
     let (root, remote) = (config.data.clone(), config.remote.clone());
     let environment = DataEnvironment { remote, ..DataEnvironment::local(root, config.memory_limit) };
-    let backend = Arc::new(CandleBackend::new(registry, environment).on(&config.device)?);
-    run_backend(config, backend, shutdown).await
+    let backend = CandleBackend::new(registry, environment).on(&config.device)?;
+    let backend = if config.in_process.is_some() { backend } else { backend.over_network() };
+    run_backend(config, Arc::new(backend), shutdown).await
 }
 
 /// Runs a worker with any backend.

@@ -55,7 +55,7 @@ impl Spread<'_> {
     ) -> Result<Disturbed, Failure> {
         let workers = self.workers.len();
         let last = self.workers.last().ok_or("no workers")?;
-        let mut runner = self.runner(parameters, JOINING + QUIET + 1 + AFTER, limit)?;
+        let mut runner = self.runner(&parameters.to_string(), JOINING + QUIET + 1 + AFTER, limit)?;
         let mut samples = Samples::default();
         let mut quiet = 0;
         for _ in 0..JOINING + QUIET {

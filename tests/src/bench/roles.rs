@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_coordinator::{Config, Coordinator};
+use lookbehind_worker::compute::{Backend, CandleBackend};
+use lookbehind_worker::data::DataEnvironment;
+use lookbehind_worker::registry::Registry;
 use lookbehind_worker::{WorkerConfig, run_backend};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +40,8 @@ pub enum Role {
     OpenCoordinator(String),
     /// A worker for the coordinator at the given address, optionally followed by a space and a folder of credentials.
     Worker(String),
+    /// As [`Role::Worker`], with the models and data of every worker, on one thread.
+    Trainer(String),
     /// Creates a job and prints its outer steps; see `spread`.
     Runner(String),
     /// The receiving end of a stream; see `stream`.
@@ -53,6 +58,7 @@ impl Role {
             Ok("coordinator") => Self::Coordinator(argument),
             Ok("open-coordinator") => Self::OpenCoordinator(argument),
             Ok("worker") => Self::Worker(argument),
+            Ok("trainer") => Self::Trainer(argument),
             Ok("runner") => Self::Runner(argument),
             Ok("receiver") => Self::Receiver(argument.parse().unwrap_or(0)),
             Ok("sender") => Self::Sender(argument),
@@ -77,6 +83,7 @@ impl Role {
             Self::Coordinator(state) => ("coordinator", state.clone()),
             Self::OpenCoordinator(credentials) => ("open-coordinator", credentials.clone()),
             Self::Worker(url) => ("worker", url.clone()),
+            Self::Trainer(url) => ("trainer", url.clone()),
             Self::Runner(job) => ("runner", job.clone()),
             Self::Receiver(bytes) => ("receiver", bytes.to_string()),
             Self::Sender(argument) => ("sender", argument.clone()),
@@ -94,9 +101,12 @@ impl Role {
             Self::Driver => driver(),
             Self::Coordinator(state) => serve(coordinate(state)),
             Self::OpenCoordinator(credentials) => serve(coordinate_openly(credentials)),
-            Self::Worker(url) => {
-                with_driver(|gone| tokio::runtime::Runtime::new()?.block_on(work(url, gone)))
-            }
+            Self::Worker(url) => with_driver(|gone| work(url, Arc::new(ConstantBackend), gone)),
+            Self::Trainer(url) => with_driver(|gone| {
+                let environment = DataEnvironment::local(".".into(), WorkerConfig::DEFAULT_MEMORY_LIMIT);
+                let backend = CandleBackend::new(Registry::builtin(), environment).with_threads(1);
+                work(url, Arc::new(backend.over_network()), gone)
+            }),
             Self::Runner(job) => serve(spread::run_job(job)),
             Self::Receiver(bytes) => with_driver(|_| stream::receive(bytes)),
             Self::Sender(argument) => with_driver(|_| stream::send(&argument)),
@@ -193,12 +203,12 @@ async fn coordinate_openly(credentials: String) -> Result<(), Failure> {
 }
 
 /// Works until the driver ends: a worker leaves in order, so that nothing of it outlives its runtime.
-async fn work(argument: String, gone: CancellationToken) -> Result<(), Failure> {
+fn work(argument: String, backend: Arc<dyn Backend>, gone: CancellationToken) -> Result<(), Failure> {
     let (url, credentials) = match argument.split_once(' ') {
         Some((url, credentials)) => (url.to_owned(), Some(credentials.into())),
         None => (argument, None),
     };
     let config = WorkerConfig::new(url, format!("w{}", std::process::id()), ".".into());
     let config = WorkerConfig { credentials, ..config };
-    Ok(run_backend(config, Arc::new(ConstantBackend), gone).await?)
+    Ok(tokio::runtime::Runtime::new()?.block_on(run_backend(config, backend, gone))?)
 }

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use lookbehind_common::job::parse_toml;
 use lookbehind_identity::{Access, Folder, Role as Holder, Wanted, provide};
+use lookbehind_proto::wire;
 use tempfile::TempDir;
 
-use super::cluster::BenchJob;
+use super::cluster::{BenchJob, watch};
 use super::hosts::{Host, Hosts};
 use super::processors::{peak_bytes, processor_seconds, processors};
 use super::roles::{Process, Role};
@@ -83,6 +85,24 @@ impl<'a> Spread<'a> {
         workers: usize,
         guarded: bool,
     ) -> Result<Self, Failure> {
+        Self::start_as(Role::Worker, hosts, placement, workers, guarded)
+    }
+
+    /// As [`Spread::start`], with workers that can train models.
+    ///
+    /// # Errors
+    /// As [`Spread::start`].
+    pub fn start_trainers(hosts: &'a Hosts, placement: Placement, workers: usize) -> Result<Self, Failure> {
+        Self::start_as(Role::Trainer, hosts, placement, workers, false)
+    }
+
+    fn start_as(
+        role: fn(String) -> Role,
+        hosts: &'a Hosts,
+        placement: Placement,
+        workers: usize,
+        guarded: bool,
+    ) -> Result<Self, Failure> {
         let host = hosts.get(0)?;
         let credentials = guarded.then(|| credentials(host)).transpose()?;
         let root = credentials.as_ref().map(|root| root.path().to_string_lossy().into_owned());
@@ -92,17 +112,38 @@ impl<'a> Spread<'a> {
         let argument = root.map_or_else(|| url.clone(), |root| format!("{url} {root}/worker"));
         let first = placement.first_worker();
         let workers = (first..first + workers)
-            .map(|index| Role::Worker(argument.clone()).spawn_on(hosts.get(index)?))
+            .map(|index| role(argument.clone()).spawn_on(hosts.get(index)?))
             .collect::<Result<_, Failure>>()?;
         Ok(Self { host, url, credentials, workers, coordinator })
     }
 
-    /// Starts a process that runs a job of at most this many outer steps on all workers, and prints each of them.
-    pub(super) fn runner(&self, parameters: usize, steps: u64, limit: Duration) -> Result<Runner, Failure> {
+    /// Seconds of the last `measured` of the `steps` outer steps of the job in a text.
+    ///
+    /// # Errors
+    /// If the job does not succeed, or takes longer than `limit`.
+    pub fn train(
+        &self,
+        text: &str,
+        steps: usize,
+        measured: usize,
+        limit: Duration,
+    ) -> Result<Samples, Failure> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("job.toml");
+        std::fs::write(&file, text)?;
+        let mut runner = self.runner(&format!("@{}", file.display()), steps as u64, limit)?;
+        let seconds: Vec<f64> =
+            (0..steps).map(|_| runner.step().map(|step| step.total)).collect::<Result<_, _>>()?;
+        Ok(seconds.into_iter().skip(steps.saturating_sub(measured)).collect())
+    }
+
+    /// Starts a process that runs a job of at most this many outer steps on all workers, and prints each of them. `model`:
+    /// a number of parameters, or `@` and the file of a job.
+    pub(super) fn runner(&self, model: &str, steps: u64, limit: Duration) -> Result<Runner, Failure> {
         let (workers, url) = (self.workers.len(), &self.url);
         let folder = self.credentials.as_ref().map(|root| root.path().join("admin"));
         let folder = folder.map_or_else(|| "-".to_owned(), |folder| folder.to_string_lossy().into_owned());
-        let job = format!("{url} {folder} {workers} {parameters} {steps} {}", limit.as_secs());
+        let job = format!("{url} {folder} {workers} {model} {steps} {}", limit.as_secs());
         // The runner is on the coordinator's host, so that its messages do not cross the link.
         Ok(Runner(Role::Runner(job).spawn_on(self.host)?))
     }
@@ -114,7 +155,7 @@ impl<'a> Spread<'a> {
     pub fn measure(&self, parameters: usize, gradients: u64, limit: Duration) -> Result<Measured, Failure> {
         let (workers, skipped) = (self.workers.len(), JOINING + WARMUP);
         let steps = skipped + SPARE * gradients;
-        let mut runner = self.runner(parameters, steps, limit)?;
+        let mut runner = self.runner(&parameters.to_string(), steps, limit)?;
         let mut measured = Measured::default();
         let mut before = self.reading()?;
         for step in 1..=steps {
@@ -208,18 +249,24 @@ impl Measured {
 /// seconds: in all, computing, and on the coordinator.
 pub(super) async fn run_job(argument: String) -> Result<(), Failure> {
     let fields: Vec<&str> = argument.split(' ').collect();
-    let [url, credentials, workers, parameters, steps, limit] = fields[..] else {
+    let [url, credentials, workers, model, steps, limit] = fields[..] else {
         return Err("expected six fields".into());
     };
-    let job = BenchJob {
-        parameters: parameters.parse()?,
-        shards: workers.parse()?,
-        steps: steps.parse()?,
-        optimizer: OPTIMIZER,
-        workers: workers.parse()?,
+    let spec = match model.strip_prefix('@') {
+        Some(file) => wire::to_proto(&parse_toml(&std::fs::read_to_string(file)?)?),
+        None => {
+            let job = BenchJob {
+                parameters: model.parse()?,
+                shards: workers.parse()?,
+                steps: steps.parse()?,
+                optimizer: OPTIMIZER,
+                workers: workers.parse()?,
+            };
+            job.spec()?
+        }
     };
     let access = Access::new(url, (credentials != "-").then(|| Folder::new(credentials)))?;
-    let printing = job.watch(&access, |step| {
+    let printing = watch(spec, &access, |step| {
         let time = step.time.unwrap_or_default();
         println!("{} {} {} {}", step.workers, time.total, time.compute, time.optimizer);
     });

@@ -31,8 +31,21 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const CONNECT: Duration = Duration::from_millis(1500);
 /// Time before the second attempt; it doubles each time.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
+/// What the link of a worker, or of the coordinator, has in flight for an exchange, in bytes, and the least share of one
+/// call. More would only wait in the queues of the links, where some connections then get more than others: but a block is
+/// of use only when all its parts are here, and what an owner gets late it passes on late to all others.
+const IN_FLIGHT: u32 = 2 << 20;
+const LEAST_WINDOW: u32 = 128 << 10;
+/// The window of a connection is no limit: those of its calls are. Blocks of one partial may wait for those of another one
+/// of the same worker, which must not wait for room in a window that the first ones fill.
+const CONNECTION_WINDOW: u32 = 1 << 30;
 /// Idle blocks whose memory is reused.
 const IDLE_BLOCKS: usize = 256;
+
+/// The flow-control window of each of several calls that share a link.
+pub(super) fn share(calls: usize) -> u32 {
+    (IN_FLIGHT / u32::try_from(calls.max(1)).unwrap_or(u32::MAX)).max(LEAST_WINDOW)
+}
 
 /// What is fetched from another worker.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +121,8 @@ impl Peers {
         self.0.channels.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn channel(&self, session: SessionId, peer: &Peer) -> Result<Channel, Status> {
+    /// A connection to another worker, one of several with which this one exchanges.
+    fn channel(&self, session: SessionId, peer: &Peer, others: usize) -> Result<Channel, Status> {
         let mut channels = self.0.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, channel)) = channels.get(&session)
             && known == peer
@@ -125,7 +139,10 @@ impl Peers {
                 ));
             }
         };
-        let endpoint = route::transfers(Endpoint::from_static("http://worker")).connect_timeout(CONNECT);
+        let endpoint = route::transfers(Endpoint::from_static("http://worker"))
+            .connect_timeout(CONNECT)
+            .initial_stream_window_size(share(others))
+            .initial_connection_window_size(CONNECTION_WINDOW);
         let connected = channel(&endpoint, peer.place.clone(), secured);
         let connected = connected.map_err(|error| Status::internal(error.to_string()))?;
         channels.insert(session, (peer.clone(), connected.clone()));
@@ -172,9 +189,12 @@ impl Peers {
         sink: &mut impl Sink,
     ) -> Result<(), Status> {
         let Fetch { round, from, wanted, .. } = what;
-        let peer = round.plan.borrow().peers.get(&from).cloned();
+        let (peer, others) = {
+            let plan = round.plan.borrow();
+            (plan.peers.get(&from).cloned(), plan.peers.len().saturating_sub(1))
+        };
         let peer = peer.ok_or_else(|| Status::not_found("the coordinator has not told its address"))?;
-        let channel = self.channel(from, &peer)?;
+        let channel = self.channel(from, &peer, others)?;
         let ticket = round.ticket.to_bytes().to_vec().into();
         let (asked, caller) = (Some(range.into()), round.own.0);
         let request = match wanted {

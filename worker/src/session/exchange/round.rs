@@ -36,6 +36,8 @@ pub(in crate::session) struct Round {
     pub(super) plan: watch::Sender<Arc<Plan>>,
     /// The blocks of the weights that this worker passes on.
     pub(super) weights: Arc<Offer>,
+    /// Whether this worker waits for no more weights.
+    has_weights: watch::Sender<bool>,
     partials: Mutex<BTreeMap<Segment, Arc<Offer>>>,
     /// Notified when there is another partial.
     computed: Notify,
@@ -83,10 +85,22 @@ impl Round {
             root: Segment::root(shards),
             plan: watch::Sender::new(Arc::new(plan)),
             weights: Arc::new(Offer::new(all)),
+            has_weights: watch::Sender::new(false),
             partials: Mutex::default(),
             computed: Notify::new(),
             over: CancellationToken::new(),
         })
+    }
+
+    /// Notes that this worker waits for no more weights.
+    pub(super) fn weights_are_here(&self) {
+        self.has_weights.send_replace(true);
+    }
+
+    /// Waits until this worker waits for no more weights.
+    pub(super) async fn own_weights(&self) {
+        // The sender lives as long as the round.
+        let _ = self.has_weights.subscribe().wait_for(|here| *here).await;
     }
 
     fn partials(&self) -> MutexGuard<'_, BTreeMap<Segment, Arc<Offer>>> {
@@ -249,42 +263,4 @@ impl Known for Board {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use lookbehind_identity::peers::Place;
-
-    use super::*;
-    use crate::session::exchange::plan::Peer;
-
-    /// Puts a round on a board: this worker is session 1, owns the first two of three blocks, and takes part with session
-    /// 2, which has this fingerprint.
-    pub(in crate::session::exchange) fn put_round(
-        board: &Board,
-        ticket: Ticket,
-        other: Option<Fingerprint>,
-    ) -> Arc<Round> {
-        let plan = Plan {
-            request: RequestId {
-                job: lookbehind_common::ids::JobId::from_entropy(1),
-                outer_step: 0,
-                index: 0,
-            },
-            ticket,
-            peers: BTreeMap::from([(
-                SessionId(2),
-                Peer { place: Place { address: "127.0.0.1:1".into(), socket: None }, fingerprint: other },
-            )]),
-            ranges: vec![
-                (BlockRange { first: 0, end: 2 }, Some(SessionId(1))),
-                (BlockRange { first: 2, end: 3 }, Some(SessionId(2))),
-            ],
-            weights: Vec::new(),
-            makers: vec![(Segment { first: 0, end: 1 }, SessionId(1))],
-        };
-        let elements = 2 * lookbehind_common::blocks::BLOCK_ELEMENTS + 3;
-        let model = ModelState { parameters: elements, statistics: 0 };
-        let lengths = Lengths { weights: model, partials: model };
-        let round = Arc::new(Round::new(plan, 2, lengths, SessionId(1)).expect("shards and parameters"));
-        board.replace(Some(Arc::clone(&round)));
-        round
-    }
-}
+pub(super) mod tests;

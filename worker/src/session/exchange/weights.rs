@@ -15,7 +15,7 @@ use lookbehind_proto::transfer::blocks::{Block, BlockReader};
 use lookbehind_telemetry::metrics::Direction;
 use tonic::{Code, Status};
 
-use super::peers::{Fetch, Sink, Wanted, failed};
+use super::peers::{Fetch, Sink, Wanted, failed, share};
 use super::round::{Means, Round};
 use crate::session::transfer::said;
 
@@ -60,6 +60,7 @@ impl Round {
             }
             Err(status) => return Err(status),
         }
+        self.weights_are_here();
         let bytes = lengths.parameters + lengths.statistics;
         means.transfers.metrics().moved(Direction::Received, bytes * size_of::<f32>(), begun);
         Ok(Some(weights.map(Arc::new)))
@@ -68,6 +69,7 @@ impl Round {
     /// This worker does not get the weights of the round: others must not wait for it.
     pub(in crate::session) fn has_no_weights(&self) {
         self.weights.close();
+        self.weights_are_here();
     }
 }
 
@@ -148,7 +150,9 @@ impl Source<'_> {
 
     async fn fetch_from_coordinator(&mut self, range: BlockRange) -> Result<(), Status> {
         let transfers = &self.means.transfers;
-        let body = transfers.download_blocks(&self.round.request.job, self.version, range).await?;
+        let window = share(self.round.plan.borrow().peers.len());
+        let job = &self.round.request.job;
+        let body = transfers.download_blocks(job, self.version, range, window).await?;
         let mut reader = BlockReader::new(body, range);
         while let Some(number) = reader.next_number() {
             let read = async { reader.read(self.memory(number)).await.map_err(failed) };

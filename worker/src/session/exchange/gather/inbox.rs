@@ -17,7 +17,7 @@ use crate::session::transfer::said;
 
 /// How many blocks a partial may be ahead of the first block that is not added. Without a bound, those of fast workers
 /// would fill the memory while a slow one is waited for.
-const AHEAD: u32 = 32;
+const AHEAD: u32 = 8;
 
 /// The values of a block of a partial.
 #[derive(Debug)]
@@ -84,6 +84,8 @@ impl Inbox {
             }
             return;
         }
+        // Until then the link is for the weights: without this worker's own partial, those of others are of no use.
+        let _ = tokio::time::timeout(self.means.transfers.idle(), round.own_weights()).await;
         let what = Fetch { round: &round, from: maker, wanted: Wanted::Partial(self.segment), late: None };
         let means = self.means.clone();
         if let Err(status) = means.peers.fetch(what, range, &mut self).await {

@@ -5,13 +5,16 @@
 //! Gradients are ready when they are asked for, so that only the exchange and the update of the weights are timed. In the
 //! same run, for comparison: the goodput B of one TCP stream, and gloo's all-reduce between the same hosts.
 
-use std::process::{Child, ExitCode, Stdio};
+mod encryption;
+mod faults;
+mod torch;
+mod training;
+
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use lookbehind_tests::bench::{
-    Failure, Fault, Host, Hosts, INTERFACE, Measured, Placement, Role, Samples, Spread, Table, goodput,
-};
+use lookbehind_tests::bench::{Failure, Hosts, Measured, Placement, Role, Samples, Spread, Table, goodput};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -20,10 +23,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const BUSY: f64 = 0.7;
 /// A job may take this many times what the star's limit suggests, and two minutes.
 const PATIENCE: f64 = 10.0;
-/// How often plain text and TLS are measured in turn.
-const ROUNDS: u64 = 2;
-/// How many times slower the link of a worker becomes.
-const SLOWER: f64 = 10.0;
 
 /// Measures exchanges between hosts behind links. Needs root, `unshare`, `nsenter`, `ip` and `tc`; without them it ends
 /// with exit status 77.
@@ -57,6 +56,10 @@ struct Options {
     /// ten times slower.
     #[arg(long)]
     faults: bool,
+    /// Measures instead whole outer steps of ResNet-18 (Lookbehind-SAM with k = 2, images of 8 × 8), beside PyTorch's
+    /// DistributedDataParallel with 2k backward passes.
+    #[arg(long)]
+    resnet: bool,
     /// What `cargo bench` passes to each benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -68,8 +71,9 @@ fn main() -> ExitCode {
         // Tells before anything else whether there can be hosts at all.
         Hosts::new(&options.rate)?;
         match options {
-            Options { faults: true, .. } => disturb(&options),
-            Options { compare_tls: true, .. } => compare_tls(&options),
+            Options { faults: true, .. } => faults::disturb(&options),
+            Options { compare_tls: true, .. } => encryption::compare(&options),
+            Options { resnet: true, .. } => training::train(&options),
             _ => compare(&options),
         }
     })
@@ -131,7 +135,10 @@ fn compare(options: &Options) -> Result<(), Failure> {
         ),
     }
     if !torch {
-        println!("No gloo: {} has no PyTorch; LOOKBEHIND_PEER_PYTHON may name another Python.", python());
+        println!(
+            "No gloo: {} has no PyTorch; LOOKBEHIND_PEER_PYTHON may name another Python.",
+            torch::python()
+        );
     }
     Ok(())
 }
@@ -174,101 +181,6 @@ fn measure(
     spread.measure(options.parameters, options.gradients, limit)
 }
 
-/// Encrypted against plain text.
-fn compare_tls(options: &Options) -> Result<(), Failure> {
-    println!(
-        "{} f32, V = {:.0} MB; seconds per gradient, best / median of {}",
-        options.parameters,
-        options.bytes() / 1e6,
-        ROUNDS * options.gradients
-    );
-    let columns = [
-        "workers",
-        "link, Mbit/s",
-        "plain text, s",
-        "TLS, s",
-        "TLS / plain text",
-        "processors, %: plain text",
-        "TLS",
-    ];
-    let table = Table::new(&columns);
-    for rate in &options.rate {
-        for workers in &options.workers {
-            let hosts = options.hosts(*rate, *workers)?;
-            let limit = options.limit(*workers, rate * 1e6 / 8.0);
-            let (mut seconds, mut processors) = ([Samples::default(), Samples::default()], [0.0_f64; 2]);
-            for _ in 0..ROUNDS {
-                for (index, tls) in [false, true].into_iter().enumerate() {
-                    let measured = measure(options, &hosts, *workers, tls, limit)?;
-                    seconds[index].append(measured.seconds);
-                    processors[index] = processors[index].max(measured.processors);
-                }
-            }
-            let both = |samples: &Samples| format!("{:.2} / {:.2}", samples.best(), samples.median());
-            let [plain, tls] = &seconds;
-            table.row(&[
-                workers.to_string(),
-                rate.to_string(),
-                both(plain),
-                both(tls),
-                format!("{:.2} / {:.2}", tls.best() / plain.best(), tls.median() / plain.median()),
-                format!("{:.0}", processors[0] * 100.0),
-                format!("{:.0}", processors[1] * 100.0),
-            ]);
-        }
-    }
-    Ok(())
-}
-
-/// What a worker costs that fails in the middle of an outer step.
-fn disturb(options: &Options) -> Result<(), Failure> {
-    println!(
-        "{} f32, V = {:.0} MB; seconds of outer steps of one gradient, and multiples of an undisturbed one",
-        options.parameters,
-        options.bytes() / 1e6
-    );
-    let columns = [
-        "workers",
-        "link, Mbit/s",
-        "the last worker",
-        "when",
-        "undisturbed, s",
-        "disturbed, s",
-        "×",
-        "the next ones, ×",
-    ];
-    let table = Table::new(&columns);
-    for rate in &options.rate {
-        for workers in &options.workers {
-            for (fault, what) in [
-                (Fault::Killed, "is killed"),
-                (Fault::Frozen, "is frozen"),
-                (Fault::Slow(SLOWER, *rate), "has a link ten times slower"),
-            ] {
-                for (part, when) in [(0.25, "passes weights on"), (0.75, "owns blocks")] {
-                    let hosts = options.hosts(*rate, *workers)?;
-                    let limit = options.limit(*workers, rate * 1e6 / 8.0 / SLOWER);
-                    let placement = options.placement();
-                    let spread = Spread::start(&hosts, placement, *workers, options.tls)?;
-                    let found = spread.disturb(&hosts, placement, fault, part, options.parameters, limit)?;
-                    let times = |seconds: &f64| format!("{:.1}", seconds / found.usual);
-                    table.row(&[
-                        workers.to_string(),
-                        rate.to_string(),
-                        what.to_owned(),
-                        when.to_owned(),
-                        format!("{:.2}", found.usual),
-                        format!("{:.2}", found.disturbed),
-                        times(&found.disturbed),
-                        found.after.iter().map(times).collect::<Vec<_>>().join(", "),
-                    ]);
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
 /// One row of the table.
 struct Row {
     workers: usize,
@@ -289,7 +201,7 @@ impl Row {
         let ours = measure(options, &hosts, workers, options.tls, limit)?;
         let mut gloo = Samples::default();
         if *torch {
-            gloo = gloo_all_reduces(&hosts, placement, workers, options)?;
+            gloo = torch::gloo_all_reduces(&hosts, placement, workers, options)?;
             *torch = gloo.best().is_finite();
         }
         Ok(Self { workers, rate, goodput, bytes: options.bytes(), ours, gloo })
@@ -325,52 +237,5 @@ impl Row {
             of_model(self.ours.worker_peak),
         ]);
         cells
-    }
-}
-
-fn python() -> String {
-    std::env::var("LOOKBEHIND_PEER_PYTHON").unwrap_or_else(|_| "python3".into())
-}
-
-/// Seconds of gloo's all-reduces between the hosts of the workers; empty if torch is not installed.
-fn gloo_all_reduces(
-    hosts: &Hosts,
-    placement: Placement,
-    workers: usize,
-    options: &Options,
-) -> Result<Samples, Failure> {
-    let folder = tempfile::tempdir()?;
-    let store = folder.path().join("store");
-    let mut ranks = Vec::new();
-    for rank in 0..workers {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/gloo_allreduce.py");
-        let numbers = [workers, options.parameters, options.gradients as usize, rank];
-        let mut command = Host::command(hosts.get(placement.first_worker() + rank)?, python());
-        command.arg(script).args(numbers.map(|number| number.to_string())).arg(&store);
-        command.env("GLOO_SOCKET_IFNAME", INTERFACE);
-        ranks.push(Rank(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?));
-    }
-    let mut samples = Samples::default();
-    for Rank(rank) in &mut ranks {
-        let mut text = String::new();
-        if let Some(stdout) = &mut rank.stdout {
-            std::io::Read::read_to_string(stdout, &mut text)?;
-        }
-        if !rank.wait()?.success() {
-            return Ok(Samples::default());
-        }
-        samples.append(text.lines().filter_map(|line| line.parse().ok()).collect());
-    }
-    Ok(samples)
-}
-
-/// One of gloo's processes; it ends when this is dropped.
-struct Rank(Child);
-
-impl Drop for Rank {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
