@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
 use lookbehind_common::ids::{SessionId, Ticket};
-use lookbehind_common::model_state::ModelState;
 use lookbehind_common::reduction::Segment;
 
 use self::audit::Audit;
